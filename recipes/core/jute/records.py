@@ -1,0 +1,186 @@
+"""Records that many messages share (zookeeper.jute, modules data and proto), and the two of the handshake."""
+
+from collections.abc import Iterable
+from struct import Struct
+from struct import error as StructError
+from typing import NamedTuple
+
+from recipes.core.errors import WireError
+from recipes.core.jute.codec import (
+    pack_int,
+    read_buffer,
+    read_int,
+    read_string,
+    read_vector,
+    text,
+    write_bool,
+    write_buffer,
+)
+
+STAT = Struct(">qqqqiiiqiiq")
+_REPLY_HEADER = Struct(">iqi")
+_CONNECT_REQUEST = Struct(">iqiq")
+_CONNECT_RESPONSE = Struct(">iiq")
+
+AclEntry = tuple[int, bytes, bytes]  # perms, scheme, id: how the core holds an ACL's entry
+
+
+class Stat(NamedTuple):
+    """What ZooKeeper keeps about a znode beside its data."""
+
+    czxid: int  # zxid of its creation
+    mzxid: int  # zxid of the last change of its data
+    ctime: int  # ms since the epoch, by the leader's clock
+    mtime: int
+    version: int  # changes of the data
+    cversion: int  # children created and deleted
+    aversion: int  # changes of the ACL
+    ephemeral_owner: int  # session id, 0 when not ephemeral
+    data_length: int  # bytes
+    num_children: int
+    pzxid: int  # zxid of the last creation or deletion of a child
+
+
+class Id(NamedTuple):
+    """Who: an authentication scheme and an id in it."""
+
+    scheme: str
+    id: str
+
+
+class ACL(NamedTuple):
+    """What `id` may do: a sum of READ 1, WRITE 2, CREATE 4, DELETE 8, ADMIN 16."""
+
+    perms: int
+    id: Id
+
+
+class ReplyHeader(NamedTuple):
+    """Before every reply."""
+
+    xid: int  # of the request; -1 watch event, -2 pong
+    zxid: int  # last zxid the server had applied
+    err: int  # 0, or the code of a StoreError
+
+
+class WatcherEvent(NamedTuple):
+    """A watch that fired, as it stands on the wire."""
+
+    type: int
+    state: int
+    path: bytes
+
+
+class ConnectRequest(NamedTuple):
+    """The first frame of a client."""
+
+    last_zxid: int
+    timeout_ms: int
+    session_id: int  # 0 for a new session
+    password: bytes
+    read_only: bool = False
+    has_read_only: bool = True  # False for a client from before 3.4, which sends no such byte and expects none
+
+
+class ConnectResponse(NamedTuple):
+    """The answer; a timeout of 0 says that the session is over."""
+
+    timeout_ms: int
+    session_id: int
+    password: bytes
+    read_only: bool = False
+
+
+def decode_stat(data: bytes, at: int) -> tuple[Stat, int]:
+    """A Stat and the offset behind it."""
+    try:
+        return Stat._make(STAT.unpack_from(data, at)), at + 68
+    except StructError:
+        raise WireError(f"Stat needs 68 bytes at offset {at}, got {max(0, len(data) - at)}") from None
+
+
+def encode_stat(stat: Stat) -> bytes:
+    """68 bytes."""
+    return STAT.pack(*stat)
+
+
+def decode_reply_header(data: bytes) -> tuple[ReplyHeader, int]:
+    """Return the header and the offset of the body."""
+    if len(data) < 16:
+        raise WireError(f"reply header needs 16 bytes, got {len(data)}")
+    return ReplyHeader._make(_REPLY_HEADER.unpack_from(data)), 16
+
+
+def read_acl_entry(data: bytes, at: int) -> tuple[AclEntry, int]:
+    """One entry of an ACL. A null scheme or id becomes the empty one, which no ACL may have."""
+    perms, at = read_int(data, at)
+    scheme, at = read_buffer(data, at)
+    ident, at = read_buffer(data, at)
+    return (perms, scheme or b"", ident or b""), at
+
+
+def read_acl(data: bytes, at: int) -> tuple[tuple[AclEntry, ...] | None, int]:
+    """An ACL as the core holds it."""
+    entries, at = read_vector(data, at, read_acl_entry, smallest=12)
+    return None if entries is None else tuple(entries), at
+
+
+def write_acl(acl: Iterable[AclEntry] | None) -> bytes:
+    """An ACL from the core's form."""
+    if acl is None:
+        return b"\xff\xff\xff\xff"
+    parts = [pack_int(perms) + write_buffer(scheme) + write_buffer(ident) for perms, scheme, ident in acl]
+    return pack_int(len(parts)) + b"".join(parts)
+
+
+def encode_acl(acl: Iterable[ACL]) -> bytes:
+    """An ACL from the public form."""
+    return write_acl((perms, who.scheme.encode(), who.id.encode()) for perms, who in acl)
+
+
+def decode_acl(data: bytes, at: int) -> tuple[list[ACL], int]:
+    """An ACL in the public form."""
+    entries, at = read_acl(data, at)
+    return [ACL(perms, Id(text(scheme), text(ident))) for perms, scheme, ident in entries or ()], at
+
+
+def decode_watcher_event(data: bytes, at: int) -> tuple[WatcherEvent, int]:
+    """A notification's body."""
+    kind, at = read_int(data, at)
+    state, at = read_int(data, at)
+    path, at = read_string(data, at)
+    return WatcherEvent(kind, state, path), at
+
+
+def encode_connect_request(request: ConnectRequest) -> bytes:
+    """The payload of the first frame."""
+    head = _CONNECT_REQUEST.pack(0, request.last_zxid, request.timeout_ms, request.session_id)
+    tail = write_bool(request.read_only) if request.has_read_only else b""
+    return head + write_buffer(request.password) + tail
+
+
+def decode_connect_request(data: bytes) -> ConnectRequest:
+    """Read the first frame of a client. Raises WireError."""
+    if len(data) < 24:
+        raise WireError(f"connect request needs 24 bytes and a password, got {len(data)}")
+    _, last_zxid, timeout_ms, session_id = _CONNECT_REQUEST.unpack_from(data)
+    password, at = read_buffer(data, 24)
+    has_read_only = at < len(data)
+    return ConnectRequest(
+        last_zxid, timeout_ms, session_id, password or b"", has_read_only and data[at] != 0, has_read_only
+    )
+
+
+def encode_connect_response(response: ConnectResponse, with_read_only: bool = True) -> bytes:
+    """The payload of the answer; without the last byte for a client from before 3.4."""
+    head = _CONNECT_RESPONSE.pack(0, response.timeout_ms, response.session_id)
+    return head + write_buffer(response.password) + (write_bool(response.read_only) if with_read_only else b"")
+
+
+def decode_connect_response(data: bytes) -> ConnectResponse:
+    """Read the answer, with or without the last byte. Raises WireError."""
+    if len(data) < 16:
+        raise WireError(f"connect response needs 16 bytes and a password, got {len(data)}")
+    _, timeout_ms, session_id = _CONNECT_RESPONSE.unpack_from(data)
+    password, at = read_buffer(data, 16)
+    return ConnectResponse(timeout_ms, session_id, password or b"", at < len(data) and data[at] != 0)
