@@ -1,0 +1,182 @@
+"""Transactions: what a log record and a PROPOSAL carry.
+
+Serialised: a 32-byte header, a record by type, and (when the leader computes digests) a 12-byte trailer. A decoded
+txn is a plain tuple `(session_id, cxid, zxid, time_ms, type, record)`, and a record a plain tuple by type:
+
+    CREATE, CREATE2   (path, data, acl, ephemeral, parent_cversion)     DELETE, DELETE_CONTAINER  (path,)
+    CREATE_CONTAINER  (path, data, acl, parent_cversion)                SET_DATA  (path, data, version)
+    CREATE_TTL        (path, data, acl, parent_cversion, ttl_ms)        SET_ACL   (path, acl, version)
+    CREATE_SESSION    (timeout_ms,)                                     CHECK     (path, version)
+    CLOSE_SESSION     (paths,)  paths None in logs from before 3.6      ERROR     (code,)
+    MULTI             a tuple of (type, record)
+
+Versions are the new ones. Source: zookeeper.jute, module txn; SerializeUtils.java.
+"""
+
+from struct import Struct
+from struct import error as StructError
+from typing import Any
+
+from recipes.core.errors import WireError
+from recipes.core.jute import opcodes as op
+from recipes.core.jute.codec import (
+    pack_int,
+    pack_long,
+    read_bool,
+    read_buffer,
+    read_int,
+    read_long,
+    read_string,
+    read_strings,
+    un_int,
+    un_long,
+    write_bool,
+    write_buffer,
+    write_strings,
+)
+from recipes.core.jute.records import read_acl, write_acl
+
+HEADER = Struct(">qiqqi")
+DIGEST = Struct(">iQ")
+DIGEST_VERSION = 2
+
+Record = tuple[Any, ...]
+Txn = tuple[int, int, int, int, int, Record]
+
+_SUB_TYPES = frozenset(
+    (op.CREATE, op.DELETE, op.SET_DATA, op.CHECK, op.CREATE_CONTAINER, op.DELETE_CONTAINER, op.CREATE_TTL, op.ERROR)
+)
+
+
+def payload_zxid(payload: bytes) -> int:
+    """The zxid of a serialised txn."""
+    zxid: int = un_long(payload, 12)[0]
+    return zxid
+
+
+def encode_txn(session_id: int, cxid: int, zxid: int, time_ms: int, kind: int, record: Record) -> bytes:
+    """Header and record, without a digest."""
+    return HEADER.pack(session_id, cxid, zxid, time_ms, kind) + encode_record(kind, record)
+
+
+def encode_digest(digest: int) -> bytes:
+    """The trailer: the tree's digest after the txn."""
+    return DIGEST.pack(DIGEST_VERSION, digest)
+
+
+def encode_record(kind: int, record: Record) -> bytes:
+    """A record alone, as it also stands inside a multi."""
+    if kind == op.SET_DATA:
+        path, data, version = record
+        return write_buffer(path) + write_buffer(data) + pack_int(version)
+    if kind in (op.CREATE, op.CREATE2):
+        path, data, acl, ephemeral, parent_cversion = record
+        head = write_buffer(path) + write_buffer(data) + write_acl(acl)
+        return head + write_bool(ephemeral) + pack_int(parent_cversion)
+    if kind == op.CREATE_CONTAINER:
+        path, data, acl, parent_cversion = record
+        return write_buffer(path) + write_buffer(data) + write_acl(acl) + pack_int(parent_cversion)
+    if kind == op.CREATE_TTL:
+        path, data, acl, parent_cversion, ttl_ms = record
+        head = write_buffer(path) + write_buffer(data) + write_acl(acl)
+        return head + pack_int(parent_cversion) + pack_long(ttl_ms)
+    if kind in (op.DELETE, op.DELETE_CONTAINER):
+        return write_buffer(record[0])
+    if kind == op.SET_ACL:
+        return write_buffer(record[0]) + write_acl(record[1]) + pack_int(record[2])
+    if kind == op.CHECK:
+        return write_buffer(record[0]) + pack_int(record[1])
+    if kind in (op.CREATE_SESSION, op.ERROR):
+        return pack_int(record[0])
+    if kind == op.CLOSE_SESSION:
+        return b"" if record[0] is None else write_strings(record[0])
+    if kind == op.MULTI:
+        parts = [pack_int(sub) + write_buffer(encode_record(sub, inner)) for sub, inner in record]
+        return pack_int(len(parts)) + b"".join(parts)
+    raise WireError(f"txn of unknown type {kind}")
+
+
+def decode_txn(payload: bytes) -> tuple[Txn, int | None]:
+    """A serialised txn, and the digest of its trailer or None. Raises WireError."""
+    try:
+        session_id, cxid, zxid, time_ms, kind = HEADER.unpack_from(payload)
+    except StructError:
+        raise WireError(f"txn header needs 32 bytes, got {len(payload)}") from None
+    if kind == op.CHECK:
+        raise WireError("a check cannot stand outside a multi")
+    record, at = _read_record(kind, payload, 32)
+    digest = None
+    if len(payload) - at >= 12:
+        version, value = DIGEST.unpack_from(payload, at)
+        digest = value if version == DIGEST_VERSION else None
+    return (session_id, cxid, zxid, time_ms, kind, record), digest
+
+
+def _read_record(kind: int, data: bytes, at: int) -> tuple[Record, int]:
+    if kind in (op.SET_DATA, op.RECONFIG):
+        path, at = read_string(data, at)
+        content, at = read_buffer(data, at)
+        version, at = read_int(data, at)
+        return (path, content, version), at
+    if kind in (op.CREATE, op.CREATE2, op.CREATE_CONTAINER, op.CREATE_TTL):
+        return _read_create(kind, data, at)
+    if kind in (op.DELETE, op.DELETE_CONTAINER):
+        path, at = read_string(data, at)
+        return (path,), at
+    if kind == op.SET_ACL:
+        path, at = read_string(data, at)
+        acl, at = read_acl(data, at)
+        version, at = read_int(data, at)
+        return (path, acl, version), at
+    if kind == op.CHECK:
+        path, at = read_string(data, at)
+        version, at = read_int(data, at)
+        return (path, version), at
+    if kind in (op.CREATE_SESSION, op.ERROR):
+        value, at = read_int(data, at)
+        return (value,), at
+    if kind == op.CLOSE_SESSION:
+        # Before 3.6 nothing followed the header, and a digest alone is twelve bytes that start with its version;
+        # such logs have no digests, so whatever is there is the list.
+        if at == len(data):
+            return (None,), at
+        paths, at = read_strings(data, at)
+        return (None if paths is None else tuple(paths),), at
+    if kind == op.MULTI:
+        return _read_multi(data, at)
+    raise WireError(f"txn of unknown type {kind}")
+
+
+def _read_create(kind: int, data: bytes, at: int) -> tuple[Record, int]:
+    path, at = read_string(data, at)
+    content, at = read_buffer(data, at)
+    acl, at = read_acl(data, at)
+    if kind in (op.CREATE, op.CREATE2):
+        ephemeral, at = read_bool(data, at)
+        if at == len(data):  # CreateTxnV0, from before 3.4
+            return (path, content, acl, ephemeral, -1), at
+        parent_cversion, at = read_int(data, at)
+        return (path, content, acl, ephemeral, parent_cversion), at
+    parent_cversion, at = read_int(data, at)
+    if kind == op.CREATE_CONTAINER:
+        return (path, content, acl, parent_cversion), at
+    ttl_ms, at = read_long(data, at)
+    return (path, content, acl, parent_cversion, ttl_ms), at
+
+
+def _read_multi(data: bytes, at: int) -> tuple[Record, int]:
+    try:
+        count = un_int(data, at)[0]
+    except StructError:
+        raise WireError("multi txn ends early") from None
+    at += 4
+    if count * 8 > len(data) - at:
+        raise WireError(f"multi txn of {count} parts in {len(data) - at} bytes")
+    parts = []
+    for _ in range(count):
+        kind, at = read_int(data, at)
+        if kind not in _SUB_TYPES:
+            raise WireError(f"multi txn with a part of type {kind}")
+        body, at = read_string(data, at)
+        parts.append((kind, _read_record(kind, body, 0)[0]))
+    return tuple(parts), at
