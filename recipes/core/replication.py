@@ -16,15 +16,16 @@ class Entry:
     """One txn in the replicated order.
 
     payload: the serialised txn with its digest; the same bytes go to every log and every peer.
-    txn: its decoded form where it was made on this server, else None.
+    txn, digest: its decoded form, and the tree's digest after it, where it was made on this server; else None.
     """
 
-    __slots__ = ("payload", "txn", "zxid")
+    __slots__ = ("digest", "payload", "txn", "zxid")
 
-    def __init__(self, zxid: int, payload: bytes, txn: Txn | None = None) -> None:
+    def __init__(self, zxid: int, payload: bytes, txn: Txn | None = None, digest: int | None = None) -> None:
         self.zxid = zxid
         self.payload = payload
         self.txn = txn
+        self.digest = digest
 
     def __repr__(self) -> str:
         return f"Entry(0x{self.zxid:x}, {len(self.payload)} bytes)"

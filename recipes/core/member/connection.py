@@ -1,0 +1,324 @@
+"""One client connection: the handshake, its requests in order, its replies in order.
+
+A session's requests are carried out one after the other: while a write is on its way to the disk, everything the
+session asked for after it is held. Source: NIOServerCnxn.java, ZooKeeperServer.processConnectRequest.
+"""
+
+from collections import deque
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from recipes.core.errors import WireError
+from recipes.core.jute import opcodes as op
+from recipes.core.jute.codec import pack_int, un_head, un_int, write_buffer
+from recipes.core.jute.records import ConnectResponse, decode_connect_request, encode_connect_response
+from recipes.core.jute.requests import MULTI_END, pack_multi_header, read_auth
+from recipes.core.member.reads import READS, Failed
+from recipes.core.tree.acl import Ids, authenticate, permits
+from recipes.core.tree.prepare import MARSHALLING_ERROR, UNIMPLEMENTED, Request, multi_types
+from recipes.core.tree.tree import Applied
+from recipes.core.tree.znode import pack_stat
+
+if TYPE_CHECKING:
+    from recipes.core.member.member import Member
+
+_REPLY = Struct(">iiqi")
+_DATA_REPLY = Struct(">iiqii")
+_EVENT = Struct(">iiqiiii")
+_STATE_CONNECTED = 3
+_AUTH_FAILED = -115
+_MAX_IDS = 16
+_MAX_HELD = 1000
+
+WRITES = frozenset(
+    (op.SET_DATA, op.CREATE, op.CREATE2, op.DELETE, op.MULTI, op.CREATE_CONTAINER, op.CREATE_TTL, op.SET_ACL, op.RECONFIG,
+     op.CLOSE_SESSION)
+)  # fmt: skip
+
+HeldRead = tuple[int, int, bytes, Ids]  # xid, opcode, body, identities when it came
+
+
+class Connection:
+    """Bytes of one client in, bytes out.
+
+    out: what to send, in order; the shell takes it and sends it with one write.
+    wants_close: the shell is to close the socket once `out` is sent.
+    """
+
+    __slots__ = (
+        "_greeted", "_held", "_limit_bytes", "_member", "_missing", "_parts", "_with_read_only", "address", "closed",
+        "established_ms", "ids", "key", "last_op", "last_xid", "last_zxid", "out", "packets_in", "packets_out", "secure",
+        "session_id", "timeout_ms", "touched", "wants_close",
+    )  # fmt: skip
+
+    def __init__(self, member: "Member", key: int, address: tuple[str, int], ids: Ids, secure: bool) -> None:
+        self._member = member
+        self.key = key
+        self.address = address
+        self.ids = ids
+        self.secure = secure
+        self.session_id = 0
+        self.timeout_ms = 0
+        self.out: list[bytes] = []
+        self.touched = self.wants_close = self.closed = False
+        self.packets_in = self.packets_out = 0
+        self.last_op = self.last_xid = self.last_zxid = 0
+        self.established_ms = member.wall_ms
+        self._greeted = False
+        self._with_read_only = True
+        self._limit_bytes = member.config.max_frame_bytes
+        self._parts: list[bytes] = []
+        self._missing = 0  # bytes that must come before there is anything to do
+        self._held: deque[Request | HeldRead] = deque()
+
+    @property
+    def queued(self) -> int:
+        """Requests taken in and not yet answered."""
+        return len(self._held)
+
+    @property
+    def paused(self) -> bool:
+        """Whether the shell should read no more from this client for now."""
+        return len(self._held) >= _MAX_HELD
+
+    def receive(self, data: bytes) -> None:
+        """Take in what came over the socket, cut anywhere."""
+        if self.wants_close:
+            return
+        if self._parts:
+            self._parts.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return
+            data = b"".join(self._parts)
+            self._parts = []
+        if self.session_id:
+            self._take_requests(data)
+        else:
+            self._greet(data)
+
+    def lost(self) -> None:
+        """The socket is closed: by the peer, or by the shell as this connection wanted."""
+        self.closed = self.wants_close = True
+        self._held.clear()
+        self.out.clear()
+        self._member.forget(self)
+
+    def close(self) -> None:
+        """Send what there is to send, then hang up. The session goes on."""
+        self.wants_close = True
+        self._member.touch(self)
+
+    def notify(self, kind: int, path: bytes) -> None:
+        """Send a watch event."""
+        length = len(path)
+        self.out.append(
+            _EVENT.pack(28 + length, op.NOTIFICATION_XID, -1, 0, kind, _STATE_CONNECTED, length) + path
+        )
+        self.packets_out += 1
+        self._member.touch(self)
+
+    # The handshake.
+
+    def _greet(self, data: bytes) -> None:
+        if len(data) < 4:
+            self._keep(data, 4)
+            return
+        if self._greeted:  # the session is on its way to the disk; its first requests wait for it
+            self._keep(data, len(data) + self._limit_bytes)
+            return
+        text = self._member.four_letter(data)
+        if text is not None:
+            self.out.append(text)
+            self.close()
+            return
+        length = un_int(data, 0)[0]
+        if not 0 <= length <= self._limit_bytes:
+            self.close()
+            return
+        if len(data) < 4 + length:
+            self._keep(data, 4 + length)
+            return
+        try:
+            asked = decode_connect_request(data[4 : 4 + length])
+        except WireError:
+            self.close()
+            return
+        self._greeted = True
+        self._with_read_only = asked.has_read_only
+        self.packets_in += 1
+        rest = data[4 + length :]
+        if rest:
+            self._keep(rest, len(rest) + self._limit_bytes)
+        self._member.open_session(self, asked)
+
+    def opened(self, session_id: int, timeout_ms: int, password: bytes) -> None:
+        """The session is this connection's: answer the handshake, and take up what came behind it."""
+        self.session_id = session_id
+        self.timeout_ms = timeout_ms
+        self._send_handshake(ConnectResponse(timeout_ms, session_id, password))
+        if self._parts:
+            data = b"".join(self._parts)
+            self._parts = []
+            self._take_requests(data)
+
+    def refused(self) -> None:
+        """There is no such session, or not with this password."""
+        self._send_handshake(ConnectResponse(0, 0, bytes(16)))
+        self.close()
+
+    def _send_handshake(self, response: ConnectResponse) -> None:
+        payload = encode_connect_response(response, self._with_read_only)
+        self.out.append(pack_int(len(payload)) + payload)
+        self.packets_out += 1
+        self._member.touch(self)
+
+    def _keep(self, data: bytes, wanted: int) -> None:
+        """Put aside what is not whole yet; `wanted` bytes make it so."""
+        self._parts = [data]
+        self._missing = wanted - len(data)
+
+    # Requests.
+
+    def _take_requests(self, data: bytes) -> None:
+        at, size, limit, count = 0, len(data), self._limit_bytes, 0
+        member, held = self._member, self._held
+        member.hear_from(self.session_id)
+        while size - at >= 12:
+            length, xid, kind = un_head(data, at)
+            end = at + 4 + length
+            if not 8 <= length <= limit:
+                self.close()
+                break
+            if end > size:
+                break
+            body = data[at + 12 : end]
+            at = end
+            count += 1
+            if kind in WRITES:
+                request = Request(self.session_id, xid, kind, body, self.ids, self, member.now_ms)
+                if not member.submit(request):
+                    self.close()
+                    break
+                held.append(request)
+            elif kind == op.AUTH:
+                self._authenticate(xid, body)
+            elif held:
+                held.append((xid, kind, body, self.ids))
+            else:
+                self._answer(xid, kind, body, self.ids)
+            if self.wants_close:
+                break
+        if count:
+            self.packets_in += count
+            self.last_op, self.last_xid = kind, xid
+            member.stats.packets_received += count
+        if at < size and not self.wants_close:
+            wanted = 4
+            if size - at >= 4:
+                length = un_int(data, at)[0]
+                if not 8 <= length <= limit:
+                    self.close()
+                    return
+                wanted += length
+            self._keep(data[at:], wanted)
+
+    def _answer(self, xid: int, kind: int, body: bytes, ids: Ids) -> None:
+        """Carry out a read now."""
+        tree = self._member.tree
+        if kind == op.GET_DATA and body[-1:] == b"\0":  # without a watch: by far the most frequent request
+            node = tree.nodes.get(body[4:-1])
+            if node is not None and un_int(body)[0] == len(body) - 5 and permits(node.acl, op.READ, ids):
+                data = node.data
+                if data is not None:
+                    size = len(data)
+                    self.out.append(
+                        _DATA_REPLY.pack(88 + size, xid, tree.last_zxid, 0, size) + data + pack_stat(node)
+                    )
+                    self._sent(0)
+                    return
+        read = READS.get(kind)
+        if read is None:
+            self._answer_other(xid, kind)
+            return
+        try:
+            reply = read(tree, self, ids, body)
+        except Failed as failed:
+            self._reply(xid, tree.last_zxid, failed.code)
+        except WireError:
+            self._reply(xid, tree.last_zxid, MARSHALLING_ERROR, MULTI_END if kind == op.MULTI_READ else b"")
+        else:
+            self._reply(op.PING_XID if kind == op.PING else xid, tree.last_zxid, 0, reply)
+
+    def _answer_other(self, xid: int, kind: int) -> None:
+        if kind == op.SASL:  # not configured: an empty token ends the exchange
+            self._reply(xid, 0, 0, pack_int(-1))
+            return
+        self._reply(xid, -1, UNIMPLEMENTED)
+        self.close()
+
+    def _authenticate(self, xid: int, body: bytes) -> None:
+        """Answered at once, ahead of replies still on their way: it counts for the requests behind it only."""
+        try:
+            scheme, credentials, _ = read_auth(body, 0)
+            new = authenticate(scheme, credentials, self.address[0].encode(), self._member.config.super_digest)
+        except WireError:
+            self._reply(xid, 0, MARSHALLING_ERROR)
+            return
+        if new is None or len(self.ids) + len(new) > _MAX_IDS:
+            self._member.stats.auth_failed += 1
+            self._reply(xid, 0, _AUTH_FAILED)
+            self.close()
+            return
+        self.ids += tuple(pair for pair in new if pair not in self.ids)
+        self._reply(xid, 0, 0)
+
+    def complete(self, request: Request, applied: Applied) -> None:
+        """A write of this connection was applied just now: answer it, and what was held behind it."""
+        if self.closed:
+            return
+        held = self._held
+        held.popleft()
+        err, path, node, parts = applied
+        kind, zxid = request.op, request.zxid
+        self.last_zxid = zxid
+        body = b""
+        if err == 0:
+            if kind == op.SET_DATA or kind == op.SET_ACL:
+                body = pack_stat(node)  # type: ignore[arg-type]
+            elif kind == op.MULTI:
+                body = _multi_body(multi_types(request.body), parts or [])
+            elif path is not None:
+                body = write_buffer(path)
+                if kind != op.CREATE:
+                    body += pack_stat(node)  # type: ignore[arg-type]
+        self._reply(request.cxid, zxid, err, body, self._member.now_ms - request.arrived_ms)
+        while held and type(held[0]) is tuple and not self.wants_close:
+            self._answer(*held.popleft())  # type: ignore[misc]
+
+    def _reply(self, xid: int, zxid: int, err: int, body: bytes = b"", latency_ms: int = 0) -> None:
+        self.out.append(_REPLY.pack(16 + len(body), xid, zxid, err) + body)
+        self._sent(latency_ms)
+
+    def _sent(self, latency_ms: int) -> None:
+        self.packets_out += 1
+        self._member.stats.answered(latency_ms)
+        if not self.touched:
+            self._member.touch(self)
+
+
+def _multi_body(asked: list[int], parts: list[tuple[int, int, bytes | None, bytes | None]]) -> bytes:
+    """The results of a multi. A create2 is answered as one, also where the txn says create."""
+    chunks = []
+    for wanted, (kind, err, path, stat) in zip(asked, parts, strict=True):
+        if kind == op.ERROR:
+            chunks.append(pack_multi_header(op.ERROR, err) + pack_int(err))
+        elif kind in (op.DELETE, op.CHECK):
+            chunks.append(pack_multi_header(kind, 0))
+        elif kind == op.SET_DATA:
+            chunks.append(pack_multi_header(kind, 0) + (stat or b""))
+        elif wanted == op.CREATE and kind == op.CREATE:
+            chunks.append(pack_multi_header(op.CREATE, 0) + write_buffer(path))
+        else:
+            chunks.append(pack_multi_header(op.CREATE2, 0) + write_buffer(path) + (stat or b""))
+    return b"".join(chunks) + MULTI_END

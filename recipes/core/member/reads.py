@@ -1,0 +1,257 @@
+"""Reads: answered from the tree as it is, without a txn. Each takes the body of a request and returns a reply's body.
+
+The watcher of a request is the connection it came on. Source: FinalRequestProcessor.java.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from recipes.core.errors import WireError
+from recipes.core.jute import opcodes as op
+from recipes.core.jute.codec import pack_int, read_buffer, write_buffer, write_strings
+from recipes.core.jute.records import write_acl
+from recipes.core.jute.requests import (
+    MULTI_END,
+    pack_multi_header,
+    read_multi_header,
+    read_path_version,
+    read_path_watch,
+    read_set_watches,
+)
+from recipes.core.tree.acl import Ids, masked, permits, user_name
+from recipes.core.tree.prepare import BAD_ARGUMENTS, MARSHALLING_ERROR, NO_AUTH, NO_NODE
+from recipes.core.tree.tree import DataTree
+from recipes.core.tree.znode import ZNode, pack_stat
+
+NO_WATCHER = -121
+
+
+class Failed(Exception):
+    """A read the client gets an error code for. Never leaves core/member."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+class Asker(Protocol):
+    """Who asks: its session, and where events of its watches go."""
+
+    session_id: int
+
+    def notify(self, kind: int, path: bytes) -> None:
+        """Send an event."""
+
+
+def find(tree: DataTree, path: bytes, perm: int, ids: Ids) -> ZNode:
+    """The znode at `path`, which `ids` may use as `perm` says. Raises Failed."""
+    node = tree.nodes.get(path or b"/")
+    if node is None:
+        raise Failed(NO_NODE)
+    if not permits(node.acl, perm, ids):
+        raise Failed(NO_AUTH)
+    return node
+
+
+def get_data(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
+    """Data and Stat; a watch only when there is a znode."""
+    path, watch, _ = read_path_watch(body, 0)
+    node = find(tree, path, op.READ, ids)
+    if watch:
+        tree.watches.add_data(path, asker)
+    return write_buffer(node.data) + pack_stat(node)
+
+
+def exists(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
+    """Stat; the watch is set also when there is no znode yet."""
+    path, watch, _ = read_path_watch(body, 0)
+    if b"\0" in path:
+        raise Failed(BAD_ARGUMENTS)
+    node = tree.nodes.get(path or b"/")
+    if node is not None and not permits(node.acl, op.READ, ids):
+        raise Failed(NO_AUTH)
+    if watch:
+        tree.watches.add_data(path, asker)
+    if node is None:
+        raise Failed(NO_NODE)
+    return pack_stat(node)
+
+
+def get_children(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
+    """Names of the children."""
+    return _children(tree, asker, ids, body)[0]
+
+
+def get_children2(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
+    """Names of the children, and the Stat."""
+    names, node = _children(tree, asker, ids, body)
+    return names + pack_stat(node)
+
+
+def _children(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> tuple[bytes, ZNode]:
+    path, watch, _ = read_path_watch(body, 0)
+    node = find(tree, path, op.READ, ids)
+    if watch:
+        tree.watches.add_child(path, asker)
+    return write_strings(tree.children_names(path or b"/")), node
+
+
+def get_acl(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
+    """ACL and Stat; the digests are masked for who may not administer the znode."""
+    path, _ = read_buffer(body, 0)
+    node = find(tree, path or b"", op.READ | op.ADMIN, ids)
+    acl = node.acl if permits(node.acl, op.ADMIN, ids) else masked(node.acl)
+    return write_acl(acl) + pack_stat(node)
+
+
+def sync(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
+    """The path, as it came: on a server alone, being answered in order is all there is to it."""
+    path, _ = read_buffer(body, 0)
+    return write_buffer(path)
+
+
+def ping(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
+    """Nothing."""
+    return b""
+
+
+def get_ephemerals(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
+    """The session's own ephemeral znodes below a prefix."""
+    prefix, _ = read_buffer(body, 0)
+    owned = tree.ephemerals.get(asker.session_id, ())
+    return write_strings([path for path in owned if path.startswith(prefix or b"")])
+
+
+def get_all_children_number(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
+    """How many znodes are below a path."""
+    path, _ = read_buffer(body, 0)
+    find(tree, path or b"", op.READ, ids)
+    if path in (b"", b"/", None):
+        return pack_int(len(tree.nodes) - 1)
+    below = path + b"/"
+    return pack_int(sum(1 for other in tree.nodes if other.startswith(below)))
+
+
+def who_am_i(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
+    """Scheme and user of every identity."""
+    parts = [write_buffer(scheme) + write_buffer(user_name(scheme, ident)) for scheme, ident in ids]
+    return pack_int(len(parts)) + b"".join(parts)
+
+
+def add_watch(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
+    """A watch that stays, on one path or on everything below it too."""
+    path, mode, _ = read_path_version(body, 0)
+    if mode not in (op.ADD_WATCH_PERSISTENT, op.ADD_WATCH_PERSISTENT_RECURSIVE):
+        raise Failed(MARSHALLING_ERROR)
+    tree.watches.add_persistent(path, asker, mode == op.ADD_WATCH_PERSISTENT_RECURSIVE)
+    return pack_int(0)
+
+
+def check_watches(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
+    """Whether this connection has such a watch."""
+    path, kind, _ = read_path_version(body, 0)
+    if not op.WATCH_CHILDREN <= kind <= op.WATCH_PERSISTENT_RECURSIVE:
+        raise Failed(MARSHALLING_ERROR)
+    if not tree.watches.has(path, asker, kind):
+        raise Failed(NO_WATCHER)
+    return b""
+
+
+def remove_watches(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
+    """Take this connection's watches off a path."""
+    path, kind, _ = read_path_version(body, 0)
+    if not op.WATCH_CHILDREN <= kind <= op.WATCH_PERSISTENT_RECURSIVE:
+        raise Failed(MARSHALLING_ERROR)
+    if not tree.watches.remove(path, asker, kind):
+        raise Failed(NO_WATCHER)
+    return b""
+
+
+def set_watches(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
+    """Watches of an earlier connection: those that have missed something fire, the others are set again."""
+    zxid, (data, exist, child) = read_set_watches(body, 0, 3)
+    _restore(tree, asker, ids, zxid, data, exist, child)
+    return b""
+
+
+def set_watches2(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
+    """The same, with persistent watches, which are only set."""
+    zxid, (data, exist, child, persistent, recursive) = read_set_watches(body, 0, 5)
+    _restore(tree, asker, ids, zxid, data, exist, child)
+    for path in persistent:
+        tree.watches.add_persistent(path, asker, False)
+    for path in recursive:
+        tree.watches.add_persistent(path, asker, True)
+    return b""
+
+
+def _restore(
+    tree: DataTree, asker: Asker, ids: Ids, zxid: int, data: list[bytes], exist: list[bytes], child: list[bytes]
+) -> None:
+    nodes, watches = tree.nodes, tree.watches
+    for path in data:
+        node = nodes.get(path)
+        if node is None:
+            asker.notify(op.EVENT_DELETED, path)
+        elif node.mzxid > zxid and permits(node.acl, op.READ, ids):
+            asker.notify(op.EVENT_DATA, path)
+        else:
+            watches.add_data(path, asker)
+    for path in exist:
+        node = nodes.get(path)
+        if node is not None and permits(node.acl, op.READ, ids):
+            asker.notify(op.EVENT_CREATED, path)
+        else:
+            watches.add_data(path, asker)
+    for path in child:
+        node = nodes.get(path)
+        if node is None:
+            asker.notify(op.EVENT_DELETED, path)
+        elif node.pzxid > zxid and permits(node.acl, op.READ, ids):
+            asker.notify(op.EVENT_CHILDREN, path)
+        else:
+            watches.add_child(path, asker)
+
+
+def multi_read(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
+    """getData and getChildren together; each fails for itself, none sets a watch."""
+    at = 0
+    parts = []
+    while True:
+        kind, done, _, at = read_multi_header(body, at)
+        if done:
+            return b"".join(parts) + MULTI_END
+        if kind not in (op.GET_DATA, op.GET_CHILDREN):
+            raise WireError(f"operation {kind} cannot stand in a multiRead")
+        path, _, at = read_path_watch(body, at)
+        try:
+            node = find(tree, path, op.READ, ids)
+        except Failed as failed:
+            parts.append(pack_multi_header(op.ERROR, failed.code) + pack_int(failed.code))
+            continue
+        parts.append(pack_multi_header(kind, 0))
+        if kind == op.GET_DATA:
+            parts.append(write_buffer(node.data) + pack_stat(node))
+        else:
+            parts.append(write_strings(tree.children_names(path or b"/")))
+
+
+Read = Callable[[DataTree, Asker, Ids, bytes], bytes]
+
+READS: dict[int, Read] = {
+    op.GET_DATA: get_data,
+    op.EXISTS: exists,
+    op.GET_CHILDREN: get_children,
+    op.GET_CHILDREN2: get_children2,
+    op.PING: ping,
+    op.SYNC: sync,
+    op.GET_ACL: get_acl,
+    op.GET_EPHEMERALS: get_ephemerals,
+    op.GET_ALL_CHILDREN_NUMBER: get_all_children_number,
+    op.WHO_AM_I: who_am_i,
+    op.ADD_WATCH: add_watch,
+    op.CHECK_WATCHES: check_watches,
+    op.REMOVE_WATCHES: remove_watches,
+    op.SET_WATCHES: set_watches,
+    op.SET_WATCHES2: set_watches2,
+    op.MULTI_READ: multi_read,
+}

@@ -1,0 +1,468 @@
+"""From a write request to a txn: checked against the tree *and* everything accepted but not yet applied.
+
+Pipelined requests must see one another: `create /a`, `create /a/b`, `delete /a` behave as if each had waited for the
+one before. So a Preparer keeps, for every path with changes under way, a Change: the znode as it will be. A request
+that fails becomes an error txn, which takes its zxid like any other. Source: PrepRequestProcessor.java.
+"""
+
+from collections import deque
+from struct import Struct
+
+from recipes.core import paths
+from recipes.core.errors import WireError
+from recipes.core.jute import opcodes as op
+from recipes.core.jute.requests import (
+    CreateRequest,
+    read_create_request,
+    read_multi_header,
+    read_path_version,
+    read_set_acl,
+    read_set_data,
+)
+from recipes.core.jute.txns import HEADER, Record, encode_digest, encode_record
+from recipes.core.replication import Entry
+from recipes.core.tree.acl import Ids, fix_up, permits
+from recipes.core.tree.digest import node_digest
+from recipes.core.tree.sessions import SessionTracker
+from recipes.core.tree.tree import RESERVED, DataTree
+from recipes.core.tree.znode import CONTAINER_OWNER, MAX_TTL_MS, Acl, ZNode, is_session, ttl_owner
+
+MARSHALLING_ERROR = -5
+UNIMPLEMENTED = -6
+BAD_ARGUMENTS = -8
+NO_NODE = -101
+NO_AUTH = -102
+BAD_VERSION = -103
+NO_CHILDREN_FOR_EPHEMERALS = -108
+NODE_EXISTS = -110
+NOT_EMPTY = -111
+SESSION_EXPIRED = -112
+INVALID_ACL = -114
+QUOTA_EXCEEDED = -125
+RUNTIME_INCONSISTENCY = -2
+
+_INT = Struct(">i")
+_CREATE_TAIL = Struct(">?i")
+_DIGEST_MASK = (1 << 64) - 1
+_CREATES = frozenset((op.CREATE, op.CREATE2, op.CREATE_CONTAINER, op.CREATE_TTL))
+
+
+class Refused(Exception):
+    """A request that becomes an error txn. Never leaves this module."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+class Request:
+    """One write request of a session, whoever sent it on.
+
+    body: the record behind the request header. ids: who the connection has shown itself to be.
+    origin: what is to hear of the outcome; the Preparer never looks at it.
+    """
+
+    __slots__ = ("arrived_ms", "body", "cxid", "ids", "op", "origin", "session_id", "zxid")
+
+    def __init__(
+        self, session_id: int, cxid: int, kind: int, body: bytes, ids: Ids = (), origin: object = None, arrived_ms: int = 0
+    ) -> None:
+        self.session_id = session_id
+        self.cxid = cxid
+        self.op = kind
+        self.body = body
+        self.ids = ids
+        self.origin = origin
+        self.arrived_ms = arrived_ms
+        self.zxid = 0
+
+
+class Change(ZNode):
+    """A znode as it will be once every txn under way is applied. Its `children` is never set: only their number is.
+
+    exists: False when it will be gone. zxid: of the txn that makes it so. digest: its part of the tree's.
+    """
+
+    __slots__ = ("child_count", "digest", "exists", "zxid")
+
+    child_count: int
+    digest: int
+    exists: bool
+    zxid: int
+
+
+class Preparer:
+    """Makes txns, one zxid after the other.
+
+    extended_types: whether znodes with a TTL may be created. enforce_quota: whether hard quotas refuse.
+    """
+
+    def __init__(
+        self, tree: DataTree, tracker: SessionTracker, *, extended_types: bool = False, enforce_quota: bool = False
+    ) -> None:
+        self._tree = tree
+        self._tracker = tracker
+        self._extended_types = extended_types
+        self._enforce_quota = enforce_quota
+        self._changes: dict[bytes, Change] = {}
+        self._touched: deque[tuple[int, list[bytes]]] = deque()
+        self._paths: list[bytes] = []  # changed by the txn being made
+        self._undo: list[tuple[bytes, Change | None]] | None = None
+        self._closing: dict[int, None] = {}
+        self.last_zxid = tree.last_zxid
+        self.digest = tree.digest
+
+    def prepare(self, request: Request, time_ms: int) -> Entry:
+        """The entry for `request`, with the next zxid. Never fails: a refused request makes an error txn."""
+        zxid = self.last_zxid + 1
+        self.last_zxid = request.zxid = zxid
+        self._paths = []
+        kind = request.op
+        splice = None
+        record: Record
+        try:
+            if kind == op.SET_DATA:
+                self._check_session(request.session_id)
+                record, splice = self._set_data(request.body, request.ids, zxid, time_ms)
+            elif kind in _CREATES:
+                self._check_session(request.session_id)
+                asked, _ = read_create_request(request.body, 0, kind == op.CREATE_TTL)
+                kind, record = self._create(kind, asked, request, zxid, time_ms)
+            elif kind == op.MULTI:
+                self._check_session(request.session_id)
+                record = self._multi(request, zxid, time_ms)
+            elif kind == op.CREATE_SESSION:
+                record = _INT.unpack(request.body)
+            elif kind == op.CLOSE_SESSION:
+                record = self._close_session(request.session_id, zxid)
+            elif kind == op.DELETE_CONTAINER:
+                record = self._delete_container(request.body, zxid)
+            else:
+                self._check_session(request.session_id)
+                record = self._simple(kind, request.body, request.ids, zxid, time_ms)
+        except Refused as refused:
+            kind, record = op.ERROR, (refused.code,)
+        except WireError:
+            kind, record = op.ERROR, (MARSHALLING_ERROR,)
+        header = HEADER.pack(request.session_id, request.cxid, zxid, time_ms, kind)
+        body = splice or encode_record(kind, record)
+        digest = None if kind == op.ERROR else self.digest
+        payload = header + body if digest is None else header + body + encode_digest(digest)
+        if self._paths:
+            self._touched.append((zxid, self._paths))
+        return Entry(zxid, payload, (request.session_id, request.cxid, zxid, time_ms, kind, record), digest)
+
+    def applied(self, zxid: int) -> None:
+        """Forget the changes up to `zxid`: the tree has them now."""
+        touched, changes = self._touched, self._changes
+        while touched and touched[0][0] <= zxid:
+            done, changed = touched.popleft()
+            for path in changed:
+                change = changes.get(path)
+                if change is not None and change.zxid == done:
+                    del changes[path]
+
+    # What a path will be.
+
+    def _find(self, path: bytes) -> ZNode | None:
+        """The znode at `path` as it will be, None when it will not be there. Not to be modified: `_copy` it."""
+        change = self._changes.get(path)
+        if change is None:
+            return self._tree.nodes.get(path)
+        return change if change.exists else None
+
+    def _put(self, path: bytes, before: ZNode | None, after: Change, zxid: int) -> None:
+        """Record that `path` goes from `before` to `after`, and carry the digest along."""
+        if self._undo is not None:
+            self._undo.append((path, self._changes.get(path)))
+        after.zxid = zxid
+        after.digest = node_digest(path, after) if after.exists else 0
+        removed = 0
+        if before is not None:
+            removed = before.digest if type(before) is Change else node_digest(path, before)
+        self.digest = (self.digest + after.digest - removed) & _DIGEST_MASK
+        self._changes[path] = after
+        self._paths.append(path)
+
+    # Operations: each raises Refused or returns the txn's record.
+
+    def _check_session(self, session_id: int) -> None:
+        if session_id not in self._tracker or session_id in self._closing:
+            raise Refused(SESSION_EXPIRED)
+
+    def _simple(self, kind: int, body: bytes, ids: Ids, zxid: int, time_ms: int) -> Record:
+        if kind == op.DELETE:
+            path, version, _ = read_path_version(body, 0)
+            return self._delete(path, version, ids, zxid)
+        if kind == op.SET_ACL:
+            path, acl, version, _ = read_set_acl(body, 0)
+            return self._set_acl(path, acl, version, ids, zxid)
+        if kind == op.CHECK:
+            path, version, _ = read_path_version(body, 0)
+            return self._check(path, version, ids)
+        raise Refused(UNIMPLEMENTED)
+
+    def _set_data(self, body: bytes, ids: Ids, zxid: int, time_ms: int) -> tuple[Record, bytes | None]:
+        path, data, expected, end = read_set_data(body, 0)
+        node = self._writable(path)
+        if not permits(node.acl, op.WRITE, ids):
+            raise Refused(NO_AUTH)
+        if self._enforce_quota:
+            grown = (len(data) if data else 0) - (len(node.data) if node.data else 0)
+            self._check_quota(path, 0, grown)
+        version = _next_version(node.version, expected)
+        after = _copy(node)
+        after.data = data
+        after.version = version
+        after.mzxid = zxid
+        after.mtime = time_ms
+        self._put(path, node, after, zxid)
+        # The txn's record is the request with another number at its end: splice it instead of encoding anew.
+        return (path, data, version), body[: end - 4] + _INT.pack(version)
+
+    def _create(self, kind: int, asked: CreateRequest, request: Request, zxid: int, time_ms: int) -> tuple[int, Record]:
+        path, data, entries, flags, ttl_ms = asked
+        if not op.PERSISTENT <= flags <= op.PERSISTENT_SEQUENTIAL_WITH_TTL:
+            raise Refused(BAD_ARGUMENTS)
+        with_ttl = flags >= op.PERSISTENT_WITH_TTL
+        if with_ttl and not self._extended_types:
+            raise Refused(UNIMPLEMENTED)
+        # The opcode and the flags must agree: Apache 3.8 stores something unreadable where they do not.
+        if with_ttl != (kind == op.CREATE_TTL) or (kind == op.CREATE_CONTAINER and flags != op.CONTAINER):
+            raise Refused(BAD_ARGUMENTS)
+        if with_ttl and not 0 < ttl_ms <= MAX_TTL_MS:
+            raise Refused(BAD_ARGUMENTS)
+        head, slash, _ = path.rpartition(b"/")
+        if not slash or b"\0" in path:
+            raise Refused(BAD_ARGUMENTS)
+        acl = fix_up(entries, request.ids)
+        if acl is None:
+            raise Refused(INVALID_ACL)
+        parent_path = head or paths.ROOT
+        parent = self._find(parent_path)
+        if parent is None:
+            raise Refused(NO_NODE)
+        if not permits(parent.acl, op.CREATE_PERM, request.ids):
+            raise Refused(NO_AUTH)
+        if flags in op.SEQUENTIAL_FLAGS:
+            path += b"%010d" % parent.cversion
+        if not paths.is_valid(path):
+            raise Refused(BAD_ARGUMENTS)
+        if self._exists(path):
+            raise Refused(NODE_EXISTS)
+        if is_session(parent.owner):
+            raise Refused(NO_CHILDREN_FOR_EPHEMERALS)
+        if self._enforce_quota:
+            self._check_quota(path, 1, len(data) if data else 0)
+        ephemeral = flags in (op.EPHEMERAL, op.EPHEMERAL_SEQUENTIAL)
+        after = _copy(parent)
+        after.cversion = parent_cversion = _wrap(parent.cversion + 1)
+        after.pzxid = zxid
+        after.child_count += 1
+        self._put(parent_path, parent, after, zxid)
+        if flags == op.CONTAINER:
+            kind = op.CREATE_CONTAINER
+        owner = request.session_id if ephemeral else 0
+        record: Record = (path, data, acl, ephemeral, parent_cversion)
+        if kind == op.CREATE_CONTAINER:
+            owner, record = CONTAINER_OWNER, (path, data, acl, parent_cversion)
+        elif kind == op.CREATE_TTL:
+            owner, record = ttl_owner(ttl_ms), (path, data, acl, parent_cversion, ttl_ms)
+        self._put(path, None, _new(data, acl, zxid, time_ms, owner), zxid)
+        return kind, record
+
+    def _delete(self, path: bytes, expected: int, ids: Ids, zxid: int) -> Record:
+        head, slash, _ = path.rpartition(b"/")
+        if not slash or b"\0" in path or path in RESERVED:
+            raise Refused(BAD_ARGUMENTS)
+        parent = self._find(head or paths.ROOT)
+        if parent is None:
+            raise Refused(NO_NODE)
+        if not permits(parent.acl, op.DELETE_PERM, ids):
+            raise Refused(NO_AUTH)
+        node = self._find(path)
+        if node is None:
+            raise Refused(NO_NODE)
+        _next_version(node.version, expected)
+        if _child_count(node):
+            raise Refused(NOT_EMPTY)
+        self._remove(path, node, zxid)
+        return (path,)
+
+    def _delete_container(self, path: bytes, zxid: int) -> Record:
+        """The server's own delete of an empty container or of a znode whose TTL has run out."""
+        node = self._find(path)
+        if node is None:
+            raise Refused(NO_NODE)
+        if node.owner == 0 or is_session(node.owner):
+            raise Refused(BAD_VERSION)
+        if _child_count(node):
+            raise Refused(NOT_EMPTY)
+        self._remove(path, node, zxid)
+        return (path,)
+
+    def _remove(self, path: bytes, node: ZNode, zxid: int) -> None:
+        parent_path = paths.parent(path)
+        parent = self._find(parent_path)
+        if parent is not None:
+            after = _copy(parent)
+            after.pzxid = zxid
+            after.child_count -= 1
+            self._put(parent_path, parent, after, zxid)
+        gone = _copy(node)
+        gone.exists = False
+        self._put(path, node, gone, zxid)
+
+    def _set_acl(self, path: bytes, entries: Acl | None, expected: int, ids: Ids, zxid: int) -> Record:
+        if not paths.is_valid(path):
+            raise Refused(BAD_ARGUMENTS)
+        acl = fix_up(entries, ids)
+        if acl is None:
+            raise Refused(INVALID_ACL)
+        node = self._writable(path)
+        if not permits(node.acl, op.ADMIN, ids):
+            raise Refused(NO_AUTH)
+        after = _copy(node)
+        after.acl = acl
+        after.aversion = _next_version(node.aversion, expected)
+        self._put(path, node, after, zxid)
+        return path, acl, after.aversion
+
+    def _check(self, path: bytes, expected: int, ids: Ids) -> Record:
+        node = self._writable(path)
+        if not permits(node.acl, op.READ, ids):
+            raise Refused(NO_AUTH)
+        return path, _next_version(node.version, expected)
+
+    def _close_session(self, session_id: int, zxid: int) -> Record:
+        if session_id not in self._tracker or session_id in self._closing:
+            raise Refused(SESSION_EXPIRED)
+        self._closing[session_id] = None
+        owned = [path for path in self._tree.ephemerals.get(session_id, ()) if self._exists(path)]
+        owned += [
+            path
+            for path, change in self._changes.items()
+            if change.exists and change.owner == session_id and path not in self._tree.nodes
+        ]
+        for path in owned:
+            node = self._find(path)
+            if node is not None:
+                self._remove(path, node, zxid)
+        return (tuple(owned),)
+
+    def closed(self, session_id: int) -> None:
+        """The session's closing has been applied."""
+        self._closing.pop(session_id, None)
+
+    def _multi(self, request: Request, zxid: int, time_ms: int) -> Record:
+        asked = _read_multi(request.body)
+        self._undo, digest = [], self.digest
+        parts: list[tuple[int, Record]] = []
+        try:
+            for kind, body in asked:
+                parts.append(self._part(kind, body, request, zxid, time_ms))
+        except Refused as refused:
+            for path, before in reversed(self._undo):
+                if before is None:
+                    self._changes.pop(path, None)
+                else:
+                    self._changes[path] = before
+            self.digest = digest
+            self._paths = []
+            parts.append((op.ERROR, (refused.code,)))
+            parts += [(op.ERROR, (RUNTIME_INCONSISTENCY,))] * (len(asked) - len(parts))
+        finally:
+            self._undo = None
+        return tuple(parts)
+
+    def _part(self, kind: int, body: bytes, request: Request, zxid: int, time_ms: int) -> tuple[int, Record]:
+        if kind in _CREATES:
+            asked, _ = read_create_request(body, 0, kind == op.CREATE_TTL)
+            kind, record = self._create(kind, asked, request, zxid, time_ms)
+            return (op.CREATE if kind == op.CREATE2 else kind), record  # 3.8 cannot read create2 inside a multi
+        if kind == op.SET_DATA:
+            return kind, self._set_data(body, request.ids, zxid, time_ms)[0]
+        return kind, self._simple(kind, body, request.ids, zxid, time_ms)
+
+    def _writable(self, path: bytes) -> ZNode:
+        node = self._find(path)
+        if node is None:
+            raise Refused(NO_NODE if paths.is_valid(path) else BAD_ARGUMENTS)
+        return node
+
+    def _exists(self, path: bytes) -> bool:
+        change = self._changes.get(path)
+        return path in self._tree.nodes if change is None else change.exists
+
+    def _check_quota(self, path: bytes, count: int, size: int) -> None:
+        root = self._tree.quotas.root_of(path)
+        if root is not None and self._tree.quotas.exceeds(root, count, size):
+            raise Refused(QUOTA_EXCEEDED)
+
+
+def multi_types(body: bytes) -> list[int]:
+    """The opcodes a multi asks for: its reply follows them. Raises WireError."""
+    return [kind for kind, _ in _read_multi(body)]
+
+
+def _read_multi(body: bytes) -> list[tuple[int, bytes]]:
+    at = 0
+    found = []
+    while True:
+        kind, done, _, at = read_multi_header(body, at)
+        if done:
+            return found
+        start = at
+        if kind in _CREATES:
+            (_, _, _, flags, _), at = read_create_request(body, at, kind == op.CREATE_TTL)
+            if flags >= op.PERSISTENT_WITH_TTL and kind != op.CREATE_TTL and flags <= op.PERSISTENT_SEQUENTIAL_WITH_TTL:
+                raise WireError("a create with a TTL flag needs createTTL")
+        elif kind in (op.DELETE, op.CHECK):
+            _, _, at = read_path_version(body, at)
+        elif kind == op.SET_DATA:
+            _, _, _, at = read_set_data(body, at)
+        else:
+            raise WireError(f"operation {kind} cannot stand in a multi")
+        found.append((kind, body[start:at]))
+
+
+def _copy(node: ZNode) -> Change:
+    """A Change that starts as the znode is; `_put` sets its zxid and digest."""
+    change = Change.__new__(Change)
+    change.data = node.data
+    change.acl = node.acl
+    change.czxid = node.czxid
+    change.mzxid = node.mzxid
+    change.pzxid = node.pzxid
+    change.ctime = node.ctime
+    change.mtime = node.mtime
+    change.version = node.version
+    change.cversion = node.cversion
+    change.aversion = node.aversion
+    change.owner = node.owner
+    change.exists = True
+    change.child_count = _child_count(node)
+    return change
+
+
+def _child_count(node: ZNode) -> int:
+    if type(node) is Change:
+        return node.child_count
+    return len(node.children) if node.children else 0
+
+
+def _new(data: bytes | None, acl: Acl, zxid: int, time_ms: int, owner: int) -> Change:
+    change = Change(data, acl, zxid, time_ms, owner)
+    change.exists = True
+    change.child_count = 0
+    return change
+
+
+def _next_version(current: int, expected: int) -> int:
+    if expected not in (-1, current):
+        raise Refused(BAD_VERSION)
+    return _wrap(current + 1)
+
+
+def _wrap(number: int) -> int:
+    """As a signed 32-bit counter goes on."""
+    return number if number <= 0x7FFFFFFF else number - (1 << 32)

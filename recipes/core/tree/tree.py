@@ -1,0 +1,283 @@
+"""The state machine: what the store is at one zxid.
+
+`apply` carries out one txn. It is the same for a txn that was just committed, for one read back from the log over a
+fuzzy snapshot, and for one a leader sent; so it never fails: what cannot be done is a result. Source: DataTree.java.
+"""
+
+from recipes.core import paths
+from recipes.core.jute import opcodes as op
+from recipes.core.jute.txns import Record, Txn
+from recipes.core.tree.acl import OPEN_ACL, READ_ONLY_ACL, AclTable
+from recipes.core.tree.digest import node_digest
+from recipes.core.tree.quota import Quotas
+from recipes.core.tree.watches import WatchTable
+from recipes.core.tree.znode import CONTAINER_OWNER, Acl, ZNode, is_session, pack_stat, ttl_of, ttl_owner
+
+OK = 0
+NO_NODE = -101
+NODE_EXISTS = -110
+RUNTIME_INCONSISTENCY = -2
+
+RESERVED = (b"/", b"/zookeeper", b"/zookeeper/quota", b"/zookeeper/config")
+_DIGEST_MASK = (1 << 64) - 1
+
+# One part of a multi: its type, error code, path created and packed Stat, as far as its reply needs them.
+Part = tuple[int, int, bytes | None, bytes | None]
+# Error code, path created, znode created or changed, parts of a multi.
+Applied = tuple[int, bytes | None, ZNode | None, list[Part] | None]
+# Who hears of which event at which path, and the ACL that must let them READ it.
+Fired = tuple[object, int, bytes, Acl]
+
+
+class DataTree:
+    """Every znode by its path, the sessions, and who watches what.
+
+    nodes: root is b"/". In order of creation, so that every parent comes before its children.
+    fired: events the last txns caused, for the member to deliver and clear.
+    """
+
+    def __init__(self) -> None:
+        self.acls = AclTable()
+        self.watches = WatchTable()
+        self.quotas = Quotas()
+        self.fired: list[Fired] = []
+        self.clear()
+
+    def clear(self) -> None:
+        """Become the empty database: reserved znodes only, zxid 0."""
+        self.nodes: dict[bytes, ZNode] = {}
+        self.sessions: dict[int, int] = {}  # id -> timeout in ms
+        self.ephemerals: dict[int, dict[bytes, None]] = {}
+        self.containers: dict[bytes, None] = {}
+        self.ttls: dict[bytes, None] = {}
+        self.last_zxid = 0
+        self.digest = 0
+        self.data_bytes = 0
+        for path in RESERVED:
+            node = ZNode(b"", OPEN_ACL, 0, 0)
+            if path == b"/zookeeper/config":
+                node.acl = READ_ONLY_ACL
+                node.aversion = -1
+            self.add_node(path, node)
+
+    def add_node(self, path: bytes, node: ZNode) -> None:
+        """Put a znode in place without any of a create's effects: for the loader. A second one replaces the first."""
+        before = self.nodes.get(path)
+        if before is not None:
+            node.children = before.children
+            self._count(path, before, -1)
+        node.acl = self.acls.intern(node.acl)
+        self.nodes[path] = node
+        self._count(path, node, 1)
+        if path != paths.ROOT:
+            self._link(path, self.nodes[paths.parent(path)])
+        self._index(path, node.owner)
+
+    def apply(self, txn: Txn, digest: int | None = None) -> Applied:
+        """Carry out one txn and return its result.
+
+        digest: the tree's digest after it, when this server has worked it out already while preparing.
+        """
+        session_id, _, zxid, time_ms, kind, record = txn
+        track = digest is None
+        if kind == op.SET_DATA:
+            applied = self._set_data(record, zxid, time_ms, track)
+        elif kind == op.MULTI:
+            applied = self._multi(record, session_id, zxid, time_ms)
+        elif kind == op.ERROR:
+            applied = (record[0], None, None, None)
+        elif kind == op.CREATE_SESSION:
+            self.sessions[session_id] = record[0]
+            applied = (OK, None, None, None)
+        elif kind == op.CLOSE_SESSION:
+            self._close_session(session_id, record[0], zxid)
+            applied = (OK, None, None, None)
+        else:
+            applied = self._one(kind, record, session_id, zxid, time_ms, track)
+        if digest is not None and kind not in (op.MULTI, op.CLOSE_SESSION):
+            self.digest = digest
+        self.last_zxid = zxid
+        return applied
+
+    def children_names(self, path: bytes) -> list[bytes]:
+        """Bare names of the children of a znode that exists."""
+        children = self.nodes[path].children
+        cut = 1 if path == paths.ROOT else len(path) + 1
+        return [child[cut:] for child in children] if children else []
+
+    # One operation each; `track` says whether the digest is still to be worked out.
+
+    def _one(self, kind: int, record: Record, session_id: int, zxid: int, time_ms: int, track: bool) -> Applied:
+        if kind in (op.CREATE, op.CREATE2):
+            path, data, acl, ephemeral, parent_cversion = record
+            owner = session_id if ephemeral else 0
+            return self._create(path, data, acl, owner, parent_cversion, zxid, time_ms, track)
+        if kind in (op.DELETE, op.DELETE_CONTAINER):
+            return self._delete(record[0], zxid, track)
+        if kind == op.SET_DATA:
+            return self._set_data(record, zxid, time_ms, track)
+        if kind == op.SET_ACL:
+            return self._set_acl(record, track)
+        if kind == op.CREATE_CONTAINER:
+            path, data, acl, parent_cversion = record
+            return self._create(path, data, acl, CONTAINER_OWNER, parent_cversion, zxid, time_ms, track)
+        if kind == op.CREATE_TTL:
+            path, data, acl, parent_cversion, ttl_ms = record
+            return self._create(path, data, acl, ttl_owner(ttl_ms), parent_cversion, zxid, time_ms, track)
+        return OK, None, None, None  # CHECK: it was checked when the txn was made
+
+    def _create(
+        self, path: bytes, data: bytes | None, acl: Acl, owner: int, parent_cversion: int, zxid: int, time_ms: int, track: bool
+    ) -> Applied:
+        parent_path = paths.parent(path)
+        parent = self.nodes.get(parent_path)
+        if parent is None:
+            return NO_NODE, None, None, None
+        exists = path in self.nodes
+        if track:
+            self.digest -= node_digest(parent_path, parent)
+        if parent_cversion == -1:
+            parent_cversion = parent.cversion + 1
+        if parent_cversion > parent.cversion:
+            parent.cversion = parent_cversion
+            parent.pzxid = zxid
+        if track:
+            self.digest = (self.digest + node_digest(parent_path, parent)) & _DIGEST_MASK
+        if exists:  # replayed over a snapshot that has it already
+            return NODE_EXISTS, None, None, None
+        node = ZNode(data, self.acls.intern(acl), zxid, time_ms, owner)
+        self.nodes[path] = node
+        if parent.children is None:
+            parent.children = {path: None}
+        else:
+            parent.children[path] = None
+        if owner:
+            self._index(path, owner)
+        if track:
+            self.digest = (self.digest + node_digest(path, node)) & _DIGEST_MASK
+        self.data_bytes += len(path) + (len(data) if data else 0)
+        if self.quotas.active or path.startswith(b"/zookeeper/quota/"):
+            self.quotas.created(self, path, node)
+        found = self.watches.created(path)
+        if found:
+            self._fire(found, node.acl, parent.acl)
+        return OK, path, node, None
+
+    def _delete(self, path: bytes, zxid: int, track: bool) -> Applied:
+        parent_path = paths.parent(path)
+        parent = self.nodes.get(parent_path)
+        node = self.nodes.get(path)
+        if parent is not None:
+            if track:
+                self.digest -= node_digest(parent_path, parent)
+            if parent.children:
+                parent.children.pop(path, None)
+                if not parent.children:
+                    parent.children = None
+            parent.pzxid = max(parent.pzxid, zxid)
+            if track:
+                self.digest = (self.digest + node_digest(parent_path, parent)) & _DIGEST_MASK
+        if node is None:
+            return NO_NODE, None, None, None
+        if track:
+            self.digest = (self.digest - node_digest(path, node)) & _DIGEST_MASK
+        del self.nodes[path]
+        if node.owner:
+            self._unindex(path, node.owner)
+        self.data_bytes -= len(path) + (len(node.data) if node.data else 0)
+        if self.quotas.active:
+            self.quotas.deleted(self, path, node)
+        found = self.watches.deleted(path)
+        if found:
+            self._fire(found, node.acl, parent.acl if parent is not None else node.acl)
+        return OK, None, None, None
+
+    def _set_data(self, record: Record, zxid: int, time_ms: int, track: bool) -> Applied:
+        path, data, version = record
+        node = self.nodes.get(path)
+        if node is None:
+            return NO_NODE, None, None, None
+        if track:
+            self.digest -= node_digest(path, node)
+        before = node.data
+        node.data = data
+        node.version = version
+        node.mzxid = zxid
+        node.mtime = time_ms
+        if track:
+            self.digest = (self.digest + node_digest(path, node)) & _DIGEST_MASK
+        self.data_bytes += (len(data) if data else 0) - (len(before) if before else 0)
+        if self.quotas.active:
+            self.quotas.changed(self, path, before, data)
+        found = self.watches.data_changed(path)
+        if found:
+            self._fire(found, node.acl, node.acl)
+        return OK, None, node, None
+
+    def _set_acl(self, record: Record, track: bool) -> Applied:
+        path, acl, version = record
+        node = self.nodes.get(path)
+        if node is None:
+            return NO_NODE, None, None, None
+        if track:
+            self.digest -= node_digest(path, node)
+        node.acl = self.acls.intern(acl)
+        node.aversion = version
+        if track:
+            self.digest = (self.digest + node_digest(path, node)) & _DIGEST_MASK
+        return OK, None, node, None
+
+    def _multi(self, record: Record, session_id: int, zxid: int, time_ms: int) -> Applied:
+        failed = next((index for index, (kind, _) in enumerate(record) if kind == op.ERROR), None)
+        parts: list[Part] = []
+        for index, (kind, inner) in enumerate(record):
+            if failed is not None:
+                err = OK if index < failed else inner[0] if index == failed else RUNTIME_INCONSISTENCY
+                parts.append((op.ERROR, err, None, None))
+                continue
+            err, path, node, _ = self._one(kind, inner, session_id, zxid, time_ms, True)
+            parts.append((kind, err, path, None if node is None else pack_stat(node)))
+        return OK, None, None, parts
+
+    def _close_session(self, session_id: int, listed: tuple[bytes, ...] | None, zxid: int) -> None:
+        self.sessions.pop(session_id, None)
+        for path in listed or ():
+            self._delete(path, zxid, True)
+        for path in list(self.ephemerals.get(session_id, ())):
+            self._delete(path, zxid, True)
+
+    # Indexes beside the znodes themselves.
+
+    def _link(self, path: bytes, parent: ZNode) -> None:
+        if parent.children is None:
+            parent.children = {}
+        parent.children[path] = None
+
+    def _index(self, path: bytes, owner: int) -> None:
+        if owner == 0:
+            return
+        if owner == CONTAINER_OWNER:
+            self.containers[path] = None
+        elif ttl_of(owner) is not None:
+            self.ttls[path] = None
+        else:
+            self.ephemerals.setdefault(owner, {})[path] = None
+
+    def _unindex(self, path: bytes, owner: int) -> None:
+        if is_session(owner):
+            owned = self.ephemerals.get(owner)
+            if owned is not None:
+                owned.pop(path, None)
+                if not owned:
+                    del self.ephemerals[owner]
+        else:
+            self.containers.pop(path, None)
+            self.ttls.pop(path, None)
+
+    def _count(self, path: bytes, node: ZNode, sign: int) -> None:
+        self.digest = (self.digest + sign * node_digest(path, node)) & _DIGEST_MASK
+        self.data_bytes += sign * (len(path) + (len(node.data) if node.data else 0))
+
+    def _fire(self, found: list[tuple[object, int, bytes]], acl: Acl, parent_acl: Acl) -> None:
+        for watcher, kind, path in found:
+            self.fired.append((watcher, kind, path, parent_acl if kind == op.EVENT_CHILDREN else acl))

@@ -1,0 +1,66 @@
+"""One znode, and how its Stat is made from what is stored."""
+
+from recipes.core.jute.records import STAT, AclEntry
+
+CONTAINER_OWNER = -(1 << 63)
+_TTL_OWNER = -(1 << 56)  # 0xff in the top byte of an unsigned 64-bit number, feature 0 in the next two
+MAX_TTL_MS = (1 << 40) - 1
+
+Acl = tuple[AclEntry, ...]
+
+
+def ttl_owner(ttl_ms: int) -> int:
+    """The stored ephemeralOwner of a znode with a TTL (EphemeralType.java)."""
+    return _TTL_OWNER + ttl_ms
+
+
+def ttl_of(owner: int) -> int | None:
+    """The TTL in ms that a stored ephemeralOwner stands for, or None."""
+    return owner - _TTL_OWNER if _TTL_OWNER <= owner <= _TTL_OWNER + MAX_TTL_MS else None
+
+
+def is_session(owner: int) -> bool:
+    """Whether a stored ephemeralOwner is a session's id."""
+    return owner != 0 and owner != CONTAINER_OWNER and ttl_of(owner) is None
+
+
+class ZNode:
+    """What the store keeps of a znode. Every field is as Apache stores it, not as a Stat shows it.
+
+    acl: shared between all znodes that have the same one.
+    cversion: children ever created; a Stat shows creations plus deletions.
+    owner: session id, or a mark for containers and TTLs; a Stat shows 0 for those.
+    children: full paths, in order of creation; None while there are none, which saves an empty dict per leaf.
+    """
+
+    __slots__ = (
+        "acl", "aversion", "children", "ctime", "cversion", "czxid", "data", "mtime", "mzxid", "owner", "pzxid", "version",
+    )  # fmt: skip
+
+    def __init__(self, data: bytes | None, acl: Acl, zxid: int, time_ms: int, owner: int = 0) -> None:
+        self.data = data
+        self.acl = acl
+        self.czxid = self.mzxid = self.pzxid = zxid
+        self.ctime = self.mtime = time_ms
+        self.version = self.cversion = self.aversion = 0
+        self.owner = owner
+        self.children: dict[bytes, None] | None = None
+
+
+def pack_stat(node: ZNode) -> bytes:
+    """The Stat as it goes on the wire, 68 bytes."""
+    data, children, owner = node.data, node.children, node.owner
+    count = len(children) if children else 0
+    return STAT.pack(
+        node.czxid,
+        node.mzxid,
+        node.ctime,
+        node.mtime,
+        node.version,
+        2 * node.cversion - count,
+        node.aversion,
+        owner if owner >= 0 or is_session(owner) else 0,
+        len(data) if data else 0,
+        count,
+        node.pzxid,
+    )
