@@ -39,13 +39,13 @@ class DataTree:
     def __init__(self) -> None:
         self.acls = AclTable()
         self.watches = WatchTable()
-        self.quotas = Quotas()
         self.fired: list[Fired] = []
         self.clear()
 
     def clear(self) -> None:
         """Become the empty database: reserved znodes only, zxid 0."""
         self.nodes: dict[bytes, ZNode] = {}
+        self.quotas = Quotas()
         self.sessions: dict[int, int] = {}  # id -> timeout in ms
         self.ephemerals: dict[int, dict[bytes, None]] = {}
         self.containers: dict[bytes, None] = {}

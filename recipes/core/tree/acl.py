@@ -1,0 +1,138 @@
+"""Who may do what: one function decides, and what it does not know it denies.
+
+An ACL is a tuple of (perms, scheme, id); the identities of a connection are (scheme, id) pairs. Source:
+ZooKeeperServer.checkACL, PrepRequestProcessor.fixupACL and the providers in org.apache.zookeeper.server.auth.
+"""
+
+from base64 import b64encode
+from hashlib import sha1
+from hmac import compare_digest
+
+from recipes.core.jute.opcodes import ALL
+from recipes.core.tree.znode import Acl
+
+Ids = tuple[tuple[bytes, bytes], ...]
+
+WORLD_ANYONE = (b"world", b"anyone")
+OPEN_ACL: Acl = ((ALL, *WORLD_ANYONE),)
+READ_ONLY_ACL: Acl = ((1, *WORLD_ANYONE),)
+_AUTHENTICATED = (b"digest", b"x509")  # schemes whose identities the scheme `auth` stands for
+
+
+class AclTable:
+    """One object for every ACL there is, however many znodes have it."""
+
+    __slots__ = ("_shared",)
+
+    def __init__(self) -> None:
+        self._shared: dict[Acl, Acl] = {OPEN_ACL: OPEN_ACL, READ_ONLY_ACL: READ_ONLY_ACL}
+
+    def intern(self, acl: Acl) -> Acl:
+        """The shared object equal to `acl`."""
+        return self._shared.setdefault(acl, acl)
+
+
+def permits(acl: Acl, perm: int, ids: Ids) -> bool:
+    """Whether `ids` may do one of what `perm` says. An empty ACL permits nobody but super."""
+    if acl is OPEN_ACL:
+        return True
+    for perms, scheme, ident in acl:
+        if perms & perm:
+            if scheme == b"world" and ident == b"anyone":
+                return True
+            for held_scheme, held in ids:
+                if held_scheme == scheme and _matches(scheme, held, ident):
+                    return True
+    return any(scheme == b"super" for scheme, _ in ids)
+
+
+def fix_up(entries: Acl | None, ids: Ids) -> Acl | None:
+    """The ACL to store for the one a client sent: checked, without duplicates, `auth` replaced by who it is.
+
+    None when it is not valid (InvalidACL).
+    """
+    if entries == OPEN_ACL:
+        return OPEN_ACL
+    if not entries:
+        return None
+    fixed: dict[tuple[int, bytes, bytes], None] = {}
+    for perms, scheme, ident in entries:
+        if (scheme, ident) == WORLD_ANYONE:
+            fixed[perms, scheme, ident] = None
+        elif scheme == b"auth":
+            mine = [(held_scheme, held) for held_scheme, held in ids if held_scheme in _AUTHENTICATED]
+            if not mine:
+                return None
+            fixed.update(((perms, *pair), None) for pair in mine)
+        elif _is_valid(scheme, ident):
+            fixed[perms, scheme, ident] = None
+        else:
+            return None
+    return tuple(fixed)
+
+
+def authenticate(scheme: bytes, credentials: bytes, address: bytes, super_digest: bytes | None) -> Ids | None:
+    """The identities that credentials give, or None when they are refused.
+
+    super_digest: `super:<hash>` of who may do everything, if anybody may.
+    """
+    if scheme == b"ip":
+        return ((b"ip", address),)
+    if scheme != b"digest":
+        return None
+    ident = digest_id(credentials)
+    if super_digest is not None and compare_digest(ident, super_digest):
+        return ((b"super", b""), (b"digest", ident))
+    return ((b"digest", ident),)
+
+
+def digest_id(credentials: bytes) -> bytes:
+    """`user:password` as the scheme digest stores it: the user, and the hash of the whole."""
+    user = credentials.partition(b":")[0]
+    return user + b":" + b64encode(sha1(credentials).digest())
+
+
+def masked(acl: Acl) -> Acl:
+    """The ACL with the hashes of its digests hidden, for who may not administer the znode."""
+    return tuple(
+        (perms, scheme, ident.partition(b":")[0] + b":x" if scheme == b"digest" else ident) for perms, scheme, ident in acl
+    )
+
+
+def user_name(scheme: bytes, ident: bytes) -> bytes:
+    """The name whoAmI shows for an identity."""
+    return ident.partition(b":")[0] if scheme == b"digest" else ident
+
+
+def _matches(scheme: bytes, held: bytes, wanted: bytes) -> bool:
+    if scheme == b"ip":
+        network = _network(wanted)
+        address = _ipv4(held)
+        return network is not None and address is not None and (address & network[1]) == (network[0] & network[1])
+    return held == wanted
+
+
+def _is_valid(scheme: bytes, ident: bytes) -> bool:
+    if scheme == b"digest":
+        user, colon, rest = ident.partition(b":")
+        return bool(colon and rest) and b":" not in rest
+    if scheme == b"ip":
+        return _network(ident) is not None
+    return scheme == b"x509" and b"=" in ident
+
+
+def _network(text: bytes) -> tuple[int, int] | None:
+    """Address and mask of `1.2.3.4` or `1.2.3.0/24`."""
+    address, slash, bits = text.partition(b"/")
+    number = _ipv4(address)
+    if number is None or (slash and not (bits.isdigit() and int(bits) <= 32)):
+        return None
+    length = int(bits) if slash else 32
+    return number, (0xFFFFFFFF << (32 - length)) & 0xFFFFFFFF
+
+
+def _ipv4(text: bytes) -> int | None:
+    parts = text.split(b".")
+    if len(parts) != 4 or not all(part.isdigit() and len(part) <= 3 and int(part) <= 255 for part in parts):
+        return None
+    return int.from_bytes(bytes(int(part) for part in parts), "big")

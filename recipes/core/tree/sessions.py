@@ -1,0 +1,140 @@
+"""Sessions: their ids and passwords, who was heard from, and whose time is up.
+
+Expiry is in buckets of one tick, rounded up, so that a session lives from its timeout to its timeout plus a tick.
+Source: SessionTrackerImpl.java, ExpiryQueue.java, ZooKeeperServer.java.
+"""
+
+import hmac
+from hashlib import sha256
+
+_MASK48 = (1 << 48) - 1
+_MULTIPLIER = 0x5DEECE66D  # of java.util.Random, whose bytes a session's password is
+_SUPER_SECRET = 0xB3415C00
+
+
+class _Session:
+    __slots__ = ("closing", "expires_ms", "timeout_ms")
+
+    def __init__(self) -> None:
+        self.timeout_ms = self.expires_ms = 0
+        self.closing = False
+
+
+class SessionTracker:
+    """Every live session and when it ends unless it is heard from.
+
+    tick_ms: the width of a bucket.
+    """
+
+    __slots__ = ("_buckets", "_sessions", "_tick_ms")
+
+    def __init__(self, tick_ms: int) -> None:
+        self._tick_ms = tick_ms
+        self._sessions: dict[int, _Session] = {}
+        self._buckets: dict[int, dict[int, None]] = {}  # end in ms -> sessions
+
+    def __contains__(self, session_id: object) -> bool:
+        return session_id in self._sessions
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def add(self, session_id: int, timeout_ms: int, now_ms: int) -> None:
+        """Know a session, or give a known one another timeout; either way it has been heard from."""
+        session = self._sessions.setdefault(session_id, _Session())
+        session.timeout_ms = timeout_ms
+        self.touch(session_id, now_ms)
+
+    def touch(self, session_id: int, now_ms: int) -> None:
+        """The session has been heard from."""
+        session = self._sessions.get(session_id)
+        if session is None or session.closing:
+            return
+        tick_ms = self._tick_ms
+        expires_ms = (now_ms + session.timeout_ms) // tick_ms * tick_ms + tick_ms
+        if expires_ms != session.expires_ms:
+            self._unlink(session_id, session)
+            session.expires_ms = expires_ms
+            self._buckets.setdefault(expires_ms, {})[session_id] = None
+
+    def mark_closing(self, session_id: int) -> None:
+        """Its closing is under way: it can do nothing more, and cannot come back."""
+        session = self._sessions.get(session_id)
+        if session is not None:
+            session.closing = True
+            self._unlink(session_id, session)
+
+    def is_closing(self, session_id: int) -> bool:
+        """Whether its closing is under way."""
+        session = self._sessions.get(session_id)
+        return session is not None and session.closing
+
+    def remove(self, session_id: int) -> None:
+        """The session is over."""
+        session = self._sessions.pop(session_id, None)
+        if session is not None:
+            self._unlink(session_id, session)
+
+    def expired(self, now_ms: int) -> list[int]:
+        """Sessions whose time is up, each reported once, in order of their end."""
+        due = sorted(end for end in self._buckets if end <= now_ms)
+        return [session_id for end in due for session_id in self._buckets.pop(end)]
+
+    def rearm(self, now_ms: int) -> None:
+        """Give every session its full timeout again."""
+        for session_id in self._sessions:
+            self.touch(session_id, now_ms)
+
+    def timeouts(self) -> dict[int, int]:
+        """Timeout in ms of every session."""
+        return {session_id: session.timeout_ms for session_id, session in self._sessions.items()}
+
+    def buckets(self) -> list[tuple[int, list[int]]]:
+        """End in ms and sessions of every bucket, in order."""
+        return [(end, list(self._buckets[end])) for end in sorted(self._buckets)]
+
+    def _unlink(self, session_id: int, session: _Session) -> None:
+        bucket = self._buckets.get(session.expires_ms)
+        if bucket is not None:
+            bucket.pop(session_id, None)
+            if not bucket:
+                del self._buckets[session.expires_ms]
+
+
+class SessionIds:
+    """New session ids: the server in the top byte, then 40 bits of the clock, then a count.
+
+    wall_ms: the clock people read, since ids must not repeat after a restart.
+    """
+
+    __slots__ = ("_next",)
+
+    def __init__(self, wall_ms: int, server_id: int) -> None:
+        self._next = ((wall_ms << 24) & ((1 << 64) - 1)) >> 8 | (server_id & 0xFF) << 56
+
+    def next(self) -> int:
+        """An id, as a signed 64-bit number."""
+        session_id = self._next
+        self._next += 1
+        return session_id - (1 << 64) if session_id >= 1 << 63 else session_id
+
+
+def session_password(session_id: int, secret: bytes | None = None) -> bytes:
+    """The 16 bytes with which a client proves that a session is its own.
+
+    Without a secret they follow from the id by ZooKeeper's rule, so that a session can move between our servers and
+    Apache's; with one they are a keyed hash.
+    """
+    if secret is not None:
+        return hmac.digest(secret, (session_id & ((1 << 64) - 1)).to_bytes(8, "big"), sha256)[:16]
+    state = (session_id ^ _SUPER_SECRET ^ _MULTIPLIER) & _MASK48
+    parts = []
+    for _ in range(4):
+        state = (state * _MULTIPLIER + 0xB) & _MASK48
+        parts.append((state >> 16 & 0xFFFFFFFF).to_bytes(4, "little"))
+    return b"".join(parts)
+
+
+def password_matches(session_id: int, password: bytes, secret: bytes | None = None) -> bool:
+    """Whether it is the session's password. The session 0 has none."""
+    return session_id != 0 and hmac.compare_digest(session_password(session_id, secret), password)

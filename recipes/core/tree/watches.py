@@ -1,0 +1,170 @@
+"""Who hears of what. One-shot watches go when they fire; persistent ones stay; a recursive one covers what is below.
+
+Several modes can stand side by side on one path for one watcher, as since ZooKeeper 3.9. A watcher is any hashable
+object. Everything is kept in order of registration, so that events always leave in the same order.
+Source: WatchManager.java, WatcherMode.java.
+"""
+
+from recipes.core import paths
+from recipes.core.jute import opcodes as op
+
+_ONCE, _PERSISTENT, _RECURSIVE = 1, 2, 4  # modes, as bits
+Found = list[tuple[object, int, bytes]]  # watcher, event type, path
+_NOBODY: Found = []
+
+
+class WatchTable:
+    """The data watches and child watches of one server."""
+
+    __slots__ = ("_by_watcher", "_child", "_data", "_recursive")
+
+    def __init__(self) -> None:
+        self._data: dict[bytes, dict[object, int]] = {}  # path -> watcher -> modes
+        self._child: dict[bytes, dict[object, int]] = {}
+        self._by_watcher: dict[object, dict[bytes, None]] = {}
+        self._recursive = 0
+
+    def add_data(self, path: bytes, watcher: object) -> None:
+        """Hear once of the creation, deletion or change of `path`."""
+        self._add(self._data, path, watcher, _ONCE)
+
+    def add_child(self, path: bytes, watcher: object) -> None:
+        """Hear once of its deletion or a change of its list of children."""
+        self._add(self._child, path, watcher, _ONCE)
+
+    def add_persistent(self, path: bytes, watcher: object, recursive: bool) -> None:
+        """Hear of everything at `path` until removed; `recursive` also below it, without changes of child lists."""
+        if recursive:
+            if not self._data.get(path, {}).get(watcher, 0) & _RECURSIVE:
+                self._recursive += 1
+            self._add(self._data, path, watcher, _RECURSIVE)
+        else:
+            self._add(self._data, path, watcher, _PERSISTENT)
+            self._add(self._child, path, watcher, _PERSISTENT)
+
+    def has(self, path: bytes, watcher: object, kind: int) -> bool:
+        """Whether the watcher has a watch of this kind (opcodes.WATCH_*) on `path`."""
+        data = self._data.get(path, {}).get(watcher, 0)
+        child = self._child.get(path, {}).get(watcher, 0)
+        if kind == op.WATCH_DATA:
+            return bool(data & _ONCE)
+        if kind == op.WATCH_CHILDREN:
+            return bool(child & _ONCE)
+        if kind == op.WATCH_PERSISTENT:
+            return bool(data & _PERSISTENT)
+        if kind == op.WATCH_PERSISTENT_RECURSIVE:
+            return bool(data & _RECURSIVE)
+        return bool(data | child)
+
+    def remove(self, path: bytes, watcher: object, kind: int) -> bool:
+        """Take watches of this kind away; False when there was none."""
+        if not self.has(path, watcher, kind):
+            return False
+        data_modes, child_modes = {
+            op.WATCH_DATA: (_ONCE, 0),
+            op.WATCH_CHILDREN: (0, _ONCE),
+            op.WATCH_PERSISTENT: (_PERSISTENT, _PERSISTENT),
+            op.WATCH_PERSISTENT_RECURSIVE: (_RECURSIVE, 0),
+        }.get(kind, (-1, -1))
+        self._drop(self._data, path, watcher, data_modes)
+        self._drop(self._child, path, watcher, child_modes)
+        return True
+
+    def forget(self, watcher: object) -> None:
+        """Take away everything of a watcher that is gone."""
+        for path in list(self._by_watcher.get(watcher, ())):
+            self._drop(self._data, path, watcher, -1)
+            self._drop(self._child, path, watcher, -1)
+
+    def created(self, path: bytes) -> Found:
+        """The events of a creation, in order of delivery."""
+        if not self._by_watcher:
+            return _NOBODY
+        found = self._fire(self._data, op.EVENT_CREATED, path)
+        return found + self._fire(self._child, op.EVENT_CHILDREN, paths.parent(path))
+
+    def deleted(self, path: bytes) -> Found:
+        """The events of a deletion: each watcher of the znode hears of it once."""
+        if not self._by_watcher:
+            return _NOBODY
+        found = self._fire(self._data, op.EVENT_DELETED, path)
+        told = {watcher: None for watcher, _, _ in found}
+        found += [event for event in self._fire(self._child, op.EVENT_DELETED, path) if event[0] not in told]
+        return found + self._fire(self._child, op.EVENT_CHILDREN, paths.parent(path))
+
+    def data_changed(self, path: bytes) -> Found:
+        """The events of a change of data."""
+        if not self._by_watcher:
+            return _NOBODY
+        return self._fire(self._data, op.EVENT_DATA, path)
+
+    # For those who look after the server.
+
+    def summary(self) -> tuple[int, int, int]:
+        """Connections, paths and watches, counting data watches as `wchs` does."""
+        watchers = {watcher: None for table in self._data.values() for watcher in table}
+        return len(watchers), len(self._data), sum(len(table) for table in self._data.values())
+
+    @property
+    def total(self) -> int:
+        """Watches of both kinds."""
+        return sum(len(table) for tables in (self._data, self._child) for table in tables.values())
+
+    def by_path(self) -> dict[bytes, list[object]]:
+        """Data watchers of each path."""
+        return {path: list(table) for path, table in self._data.items()}
+
+    def by_watcher(self) -> dict[object, list[bytes]]:
+        """Paths each data watcher watches."""
+        found: dict[object, list[bytes]] = {}
+        for path, table in self._data.items():
+            for watcher in table:
+                found.setdefault(watcher, []).append(path)
+        return found
+
+    # Inside.
+
+    def _add(self, tables: dict[bytes, dict[object, int]], path: bytes, watcher: object, mode: int) -> None:
+        table = tables.setdefault(path, {})
+        table[watcher] = table.get(watcher, 0) | mode
+        self._by_watcher.setdefault(watcher, {})[path] = None
+
+    def _drop(self, tables: dict[bytes, dict[object, int]], path: bytes, watcher: object, modes: int) -> None:
+        table = tables.get(path)
+        if table is None or watcher not in table:
+            return
+        if tables is self._data and table[watcher] & modes & _RECURSIVE:
+            self._recursive -= 1
+        left = table[watcher] & ~modes
+        if left:
+            table[watcher] = left
+            return
+        del table[watcher]
+        if not table:
+            del tables[path]
+        other = self._child if tables is self._data else self._data
+        if watcher not in other.get(path, ()):
+            watched = self._by_watcher[watcher]
+            del watched[path]
+            if not watched:
+                del self._by_watcher[watcher]
+
+    def _fire(self, tables: dict[bytes, dict[object, int]], kind: int, path: bytes) -> Found:
+        found: Found = []
+        table = tables.get(path)
+        if table:
+            for watcher, modes in list(table.items()):
+                if modes & ~_RECURSIVE or kind != op.EVENT_CHILDREN:
+                    found.append((watcher, kind, path))
+                if modes & _ONCE:
+                    self._drop(tables, path, watcher, _ONCE)
+        if self._recursive and tables is self._data:
+            told = {watcher: None for watcher, _, _ in found}
+            above = path
+            while above != paths.ROOT:
+                above = paths.parent(above)
+                for watcher, modes in self._data.get(above, {}).items():
+                    if modes & _RECURSIVE and watcher not in told:
+                        told[watcher] = None
+                        found.append((watcher, kind, path))
+        return found
