@@ -1,0 +1,137 @@
+"""The seam to files: a directory, and writes whose durability is asked for explicitly."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Protocol
+
+from recipes.core.errors import DiskError
+
+
+
+class File(Protocol):
+    """One open file."""
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write all of `data` at `offset`. Raises OSError, also when only part of it fits."""
+
+    def sync(self) -> None:
+        """Return once everything written is durable."""
+
+    def truncate(self, size_bytes: int) -> None:
+        """Cut the file."""
+
+    def close(self) -> None:
+        """Give the file back, without making anything durable."""
+
+
+class Disk(Protocol):
+    """One directory."""
+
+    def names(self) -> list[str]:
+        """Its files, sorted."""
+
+    def read(self, name: str) -> bytes:
+        """A whole file."""
+
+    def create(self, name: str) -> File:
+        """A new, empty file; one of the same name is emptied."""
+
+    def open(self, name: str) -> File:
+        """A file that exists, for writing."""
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name, in place of what had it."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+
+    def sync(self) -> None:
+        """Return once creations, renames and removals are durable."""
+
+
+class RealFile:
+    """A file of the operating system."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def write(self, offset: int, data: bytes) -> None:
+        """One pwrite; the rest in further ones where the system took only a part."""
+        written = os.pwrite(self._fd, data, offset)
+        while written < len(data):
+            written += os.pwrite(self._fd, data[written:], offset + written)
+
+    def sync(self) -> None:
+        """fdatasync."""
+        os.fdatasync(self._fd)
+
+    def truncate(self, size_bytes: int) -> None:
+        """ftruncate."""
+        os.ftruncate(self._fd, size_bytes)
+
+    def close(self) -> None:
+        """close."""
+        os.close(self._fd)
+
+
+class RealDisk:
+    """A directory of the operating system, made when it is missing, for its owner alone.
+
+    lock: refuse the directory while another server uses it. Raises DiskError.
+    """
+
+    def __init__(self, path: Path, lock: bool = True) -> None:
+        self.path = path
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise DiskError(f"data directory {path}: {error.strerror}") from error
+        self._lock = os.open(path / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600) if lock else -1
+        if lock:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(self._lock)
+                raise DiskError(f"data directory {path} is locked by another server") from None
+
+    def close(self) -> None:
+        """Let other servers have the directory."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def names(self) -> list[str]:
+        """Its files, sorted."""
+        return sorted(entry.name for entry in self.path.iterdir() if entry.is_file())
+
+    def read(self, name: str) -> bytes:
+        """A whole file."""
+        return (self.path / name).read_bytes()
+
+    def create(self, name: str) -> RealFile:
+        """A new, empty file."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        return RealFile(os.open(self.path / name, flags, 0o600))
+
+    def open(self, name: str) -> RealFile:
+        """A file that exists."""
+        return RealFile(os.open(self.path / name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename."""
+        (self.path / old).replace(self.path / new)
+
+    def remove(self, name: str) -> None:
+        """Unlink."""
+        (self.path / name).unlink()
+
+    def sync(self) -> None:
+        """fsync of the directory."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

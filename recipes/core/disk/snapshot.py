@@ -1,0 +1,137 @@
+"""Snapshots: files snapshot.<zxid>, written while the tree goes on changing.
+
+Such a snapshot is fuzzy: it may show the effects of txns behind the zxid in its name, and those are in the log and
+applied once more on recovery. Source: FileSnap.java, DataTree.serialize.
+"""
+
+from collections.abc import Iterator
+from struct import Struct
+from struct import error as StructError
+from zlib import adler32
+
+from recipes.core.errors import DiskError, WireError
+from recipes.core.jute.codec import pack_int, pack_long, read_buffer, read_int, read_long, read_string, write_buffer
+from recipes.core.jute.records import read_acl, write_acl
+from recipes.core.tree.acl import OPEN_ACL
+from recipes.core.tree.tree import DataTree
+from recipes.core.tree.znode import Acl, ZNode
+
+HEADER = b"ZKSN" + (2).to_bytes(4, "big") + (-1).to_bytes(8, "big", signed=True)
+TAIL = b"\0\0\0\x01/"
+_PERSISTED = Struct(">qqqqqiiiqq")  # ACL's key, then StatPersisted
+_SESSION = Struct(">qi")
+_DIGEST = Struct(">qiQ")
+_SLICE_NODES = 500
+# Stands in for an ACL that a setACL behind the snapshot's zxid brings: replay sets it again, and until then nobody may.
+_NOBODY: Acl = ((0, b"world", b"anyone"),)
+
+
+def snapshot_name(zxid: int) -> str:
+    """The name of the snapshot of `zxid`."""
+    return f"snapshot.{zxid:x}"
+
+
+def write_snapshot(tree: DataTree) -> Iterator[bytes]:
+    """The bytes of a snapshot of the tree, a slice at each step; the tree may change between the steps.
+
+    Znodes created meanwhile are left out: the log creates them, and a parent created anew could stand behind its
+    child. The others keep their place, parents first.
+    """
+    zxid = tree.last_zxid
+    order = list(tree.nodes)
+    keys: dict[Acl, int] = {_NOBODY: 1}
+    for path in order:
+        acl = tree.nodes[path].acl
+        if acl is not OPEN_ACL and acl not in keys:
+            keys[acl] = len(keys) + 1
+    head = [HEADER, pack_int(len(tree.sessions))]
+    head += [_SESSION.pack(session_id, timeout_ms) for session_id, timeout_ms in tree.sessions.items()]
+    head.append(pack_int(len(keys)))
+    head += [pack_long(key) + write_acl(acl) for acl, key in keys.items()]
+    chunk = b"".join(head)
+    seal = adler32(chunk)
+    yield chunk
+    for start in range(0, len(order), _SLICE_NODES):
+        parts = []
+        for path in order[start : start + _SLICE_NODES]:
+            node = tree.nodes.get(path)
+            if node is None or node.czxid > zxid:
+                continue
+            key = -1 if node.acl is OPEN_ACL else keys.get(node.acl, 1)
+            parts.append(write_buffer(b"" if path == b"/" else path) + write_buffer(node.data) + _pack(node, key))
+        chunk = b"".join(parts)
+        seal = adler32(chunk, seal)
+        yield chunk
+    chunk = TAIL
+    chunk += pack_long(adler32(chunk, seal)) + TAIL
+    chunk += _DIGEST.pack(tree.last_zxid, 2, tree.digest)
+    yield chunk + pack_long(adler32(chunk, seal)) + TAIL
+
+
+def is_whole(data: bytes) -> bool:
+    """A quick look at whether a snapshot was written to its end."""
+    return len(data) >= len(HEADER) + len(TAIL) and data.endswith(TAIL)
+
+
+def read_snapshot(name: str, data: bytes, tree: DataTree) -> tuple[int, int] | None:
+    """Fill the tree from a snapshot; return the zxid and the digest its digest section has, if it has one.
+
+    Raises DiskError for one that is damaged; the tree is to be cleared then.
+    """
+    try:
+        return _read(data, tree)
+    except (WireError, StructError, KeyError) as error:
+        raise DiskError(f"{name}: {error}") from error
+
+
+def _read(data: bytes, tree: DataTree) -> tuple[int, int] | None:
+    if not is_whole(data) or data[:8] != HEADER[:8]:
+        raise WireError("not a whole snapshot")
+    tree.clear()
+    count, at = read_int(data, 16)
+    for _ in range(count):
+        session_id, timeout_ms = _SESSION.unpack_from(data, at)
+        tree.sessions[session_id] = timeout_ms
+        at += 12
+    acls: dict[int, Acl] = {-1: OPEN_ACL}
+    count, at = read_int(data, at)
+    for _ in range(count):
+        key, at = read_long(data, at)
+        acl, at = read_acl(data, at)
+        acls[key] = acl or ()
+    while True:
+        path, at = read_string(data, at)
+        if path == b"/":
+            break
+        content, at = read_buffer(data, at)
+        key, *fields = _PERSISTED.unpack_from(data, at)
+        at += _PERSISTED.size
+        tree.add_node(path or b"/", _znode(content, acls[key], fields))
+    at = _check_seal(data, at)
+    tree.quotas.load(tree)
+    if len(data) - at < _DIGEST.size:
+        return None
+    zxid, version, digest = _DIGEST.unpack_from(data, at)
+    _check_seal(data, at + _DIGEST.size)
+    return (zxid, digest) if version == 2 and zxid else None
+
+
+def _check_seal(data: bytes, at: int) -> int:
+    found, end = read_long(data, at)
+    if found != adler32(data[:at]):
+        raise WireError("checksum does not match")
+    return end + len(TAIL)
+
+
+def _pack(node: ZNode, key: int) -> bytes:
+    return _PERSISTED.pack(
+        key, node.czxid, node.mzxid, node.ctime, node.mtime, node.version, node.cversion, node.aversion, node.owner, node.pzxid
+    )
+
+
+def _znode(data: bytes | None, acl: Acl, fields: list[int]) -> ZNode:
+    node = ZNode(data, acl, fields[0], fields[2], fields[7])
+    node.mzxid, node.mtime = fields[1], fields[3]
+    node.version, node.cversion, node.aversion = fields[4:7]
+    node.pzxid = fields[8]
+    return node
