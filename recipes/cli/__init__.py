@@ -1,0 +1,42 @@
+"""The `recipes` command: which part of it runs.
+
+`serve` is told apart before anything else is imported: the time to start a server counts.
+"""
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["serve"]:
+        from recipes.cli.serve import main as serve
+
+        return serve(arguments[1:])
+    try:
+        import cyclopts
+        import rich  # noqa: F401
+    except ImportError:
+        print("recipes: this command needs the cli extra: pip install 'zab-recipes[cli]'", file=sys.stderr)
+        return 1
+    from recipes import RecipesError
+
+    app = cyclopts.App(name="recipes", help="Distributed locks and leader election on a ZooKeeper-compatible core.")
+    app.command("recipes.cli.status:status", name="status")
+    app.command("recipes.cli.shell:shell", name="shell")
+    app.command("recipes.cli.lock:lock", name="lock")
+    app.command("recipes.cli.demo:demo", name="demo")
+    app.command(_serve, name="serve")
+    try:
+        code = app(arguments, result_action="return_value")
+    except RecipesError as error:
+        print(f"recipes: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+def _serve() -> None:
+    """Run a server in the foreground: recipes serve [zoo.cfg] (see recipes serve --help)."""

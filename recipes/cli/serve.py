@@ -1,0 +1,78 @@
+"""`recipes serve`: one server in the foreground."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from recipes.core.config import ServerConfig, load_zoo_cfg
+from recipes.core.errors import ConfigError, RecipesError
+from recipes.core.server.server import Server
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve until SIGTERM or SIGINT. Returns 0; 2 for a wrong setting; 1 when the server cannot run."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    try:
+        config = _config(arguments)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(config))
+    except ConfigError as error:
+        return _fail(2, str(error))
+    except RecipesError as error:
+        return _fail(1, str(error))
+    except OSError as error:
+        return _fail(1, f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="recipes serve", description="Run a server in the foreground.")
+    parser.add_argument("zoo_cfg", nargs="?", type=Path, help="zoo.cfg; without it 127.0.0.1:2181 and ./recipes-data")
+    parser.add_argument("--admin-port", type=int, help="serve admin HTTP on this port")
+    parser.add_argument("--data-dir", type=Path, help="directory of the transaction log and the snapshots")
+    return parser
+
+
+def _config(arguments: argparse.Namespace) -> ServerConfig:
+    config, warnings = load_zoo_cfg(arguments.zoo_cfg) if arguments.zoo_cfg else (ServerConfig(), [])
+    for warning in warnings:
+        logging.getLogger("recipes.server").warning("%s", warning)
+    if arguments.admin_port is not None and not 0 <= arguments.admin_port <= 65535:
+        raise ConfigError("--admin-port", arguments.admin_port, "a port number between 0 and 65535")
+    stated: dict[str, object] = {}
+    if arguments.admin_port is not None:
+        stated |= {"admin_enabled": True, "admin_port": arguments.admin_port}
+    if arguments.data_dir is not None:
+        stated["data_dir"] = arguments.data_dir
+    return config.model_copy(update=stated)
+
+
+async def _serve(config: ServerConfig) -> None:
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with Server(config) as server:
+        if config.client_port is None:
+            where = f"{config.secure_client_address}:{config.secure_client_port}"
+        else:
+            where = f"{config.client_address}:{server.client_port}"
+        print(f"recipes serve: accepting clients on {where}", flush=True)
+        await stopping.wait()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _fail(code: int, message: str) -> int:
+    print(f"recipes serve: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,113 @@
+"""One client's socket: what comes in goes to its Connection, what that holds goes out with one write per turn.
+
+A BufferedProtocol, since streams with a task per connection cost more than everything else together.
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from recipes.core.member.connection import Connection
+
+if TYPE_CHECKING:
+    from recipes.core.server.server import Server
+
+log = logging.getLogger("recipes.server")
+
+_READ_BYTES = 256 * 1024
+_MOST_UNSENT_BYTES = 64 << 20  # a client that lets events pile up higher than this is cut off
+
+
+class ClientProtocol(asyncio.BufferedProtocol):
+    """The shell's side of one client connection."""
+
+    def __init__(self, server: "Server", buffer: memoryview, secure: bool = False) -> None:
+        self._server = server
+        self._buffer = buffer  # shared by all: it is emptied before the loop turns to the next connection
+        self._secure = secure
+        self._reading = True
+        self._unwritable = False
+        self.transport: asyncio.Transport | None = None
+        self.connection: Connection | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected; one too many is hung up on."""
+        self.transport = transport  # type: ignore[assignment]
+        self.connection = self._server.admit(self, transport, self._secure)
+        if self.connection is None:
+            transport.abort()  # type: ignore[attr-defined]
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where to put what comes in."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Hand over what came in."""
+        connection = self.connection
+        if connection is None:
+            return
+        self._server.schedule()
+        try:
+            connection.receive(bytes(self._buffer[:nbytes]))
+        except Exception as error:
+            # What a request left half done cannot be known: a dead server is safe, a wrong one is not.
+            self._server.fail(error)
+            return
+        if connection.paused:
+            self._stop_reading()
+
+    def eof_received(self) -> bool:
+        """The client will send no more: hang up."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed."""
+        if self.connection is not None:
+            self.connection.lost()
+            self._server.release(self)
+
+    def pause_writing(self) -> None:
+        """The client does not take what is sent: take no more requests from it."""
+        self._unwritable = True
+        self._stop_reading()
+
+    def resume_writing(self) -> None:
+        """The client has taken what was sent."""
+        self._unwritable = False
+        self._resume_reading()
+
+    def flush(self) -> None:
+        """Send what the connection holds, and hang up where it wants that."""
+        connection, transport = self.connection, self.transport
+        if connection is None or transport is None or transport.is_closing():
+            return
+        if connection.out:
+            transport.write(b"".join(connection.out))
+            connection.out.clear()
+            if self._unwritable and transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
+                log.warning("client %s does not read what it is sent: cut off", connection.address[0])
+                transport.abort()
+                return
+        if connection.wants_close:
+            transport.close()
+        elif not self._reading:
+            self._resume_reading()
+
+    def _stop_reading(self) -> None:
+        transport = self.transport
+        if self._reading and transport is not None and not transport.is_closing():
+            self._reading = False
+            transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        transport, connection = self.transport, self.connection
+        if self._reading or self._unwritable or connection is None or connection.paused:
+            return
+        if transport is not None and not transport.is_closing():
+            self._reading = True
+            transport.resume_reading()
+
+
+def read_buffer() -> memoryview:
+    """A buffer for all connections of one server."""
+    return memoryview(bytearray(_READ_BYTES))

@@ -1,0 +1,174 @@
+"""Puts batches of txns on disk: on the loop while that is cheap, in one thread of its own when it is not.
+
+Which of the two follows from what the last flushes cost: a thread on a fast disk halves the rate of writes, a slow disk
+on the loop makes every reader wait.
+"""
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from time import perf_counter
+from typing import Protocol
+
+from recipes.core.replication import Entry
+
+_INLINE_LIMIT_S = 0.001
+_SWITCH_INTERVAL_S = 1e-4  # the finishing thread must get the interpreter from a busy loop
+
+
+class Log(Protocol):
+    """What is asked of a transaction log; TxnLog is one."""
+
+    def append(self, entries: list[Entry]) -> None:
+        """Write a batch."""
+
+    def sync(self) -> None:
+        """Return once what was appended is durable."""
+
+    def reserve(self) -> bool:
+        """Make room ahead of need; False when the disk has none."""
+
+    def roll(self) -> None:
+        """Let the next batch start a new file."""
+
+    def close(self) -> None:
+        """Give the file back."""
+
+
+class Flusher:
+    """Writes what it is given in order, one sync per batch. All methods are called on the loop.
+
+    flushed(zxid): called on the loop once everything up to zxid is durable.
+    room(found): called on the loop after each look for room ahead.
+    failed(error): called on the loop, once, when bytes that were accepted cannot be made durable. Nothing is written
+        after that: a failed fsync may have dropped the pages, so trying again would report as durable what is not.
+    reserve_every_bytes: how much may be written between two looks for room ahead.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        *,
+        flushed: Callable[[int], None],
+        room: Callable[[bool], None],
+        failed: Callable[[BaseException], None],
+        force_sync: bool = True,
+        reserve_every_bytes: int = 1 << 20,
+    ) -> None:
+        self._log = log
+        self._flushed = flushed
+        self._room = room
+        self._failed = failed
+        self._force_sync = force_sync
+        self._reserve_every_bytes = reserve_every_bytes
+        self._unreserved_bytes = reserve_every_bytes  # so that the first batch is followed by a look
+        self._loop = asyncio.get_running_loop()
+        self._pending: list[Entry] = []
+        self._roll_due = False
+        self._broken = False
+        self._busy = False
+        self._cost_s = 0.0
+        self._thread: threading.Thread | None = None
+        self._jobs: SimpleQueue[Callable[[], Callable[[], None]] | None] = SimpleQueue()
+        self.batches = self.batches_in_thread = 0
+
+    def put(self, entries: list[Entry]) -> None:
+        """Put entries on disk, behind all that came before."""
+        self._pending += entries
+        if not self._busy:
+            self._next()
+
+    def roll(self) -> None:
+        """Let the next batch start a new file."""
+        self._roll_due = True
+
+    def look_for_room(self) -> None:
+        """Make room ahead now, unless the thread has something to do: then it is looked for after that."""
+        self._unreserved_bytes = self._reserve_every_bytes
+        if not self._busy:
+            self._next()
+
+    def close(self) -> None:
+        """Wait for the thread to end, then give the file back."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join()
+        if not self._broken:
+            self._log.close()
+
+    def _next(self) -> None:
+        """Do the next thing there is to do."""
+        while self._pending and not self._broken:
+            batch, self._pending = self._pending, []
+            self._unreserved_bytes += sum(len(entry.payload) + 13 for entry in batch)
+            roll, self._roll_due = self._roll_due, False
+            self.batches += 1
+            if self._cost_s >= _INLINE_LIMIT_S:
+                self.batches_in_thread += 1
+                self._in_thread(lambda: self._write_and_report(batch, roll))
+                return
+            try:
+                self._write(batch, roll)
+            except OSError as error:
+                self._fail(error)
+                return
+            self._flushed(batch[-1].zxid)
+            if self._busy:  # something in what followed was given to the thread
+                return
+        if self._unreserved_bytes >= self._reserve_every_bytes and not self._broken:
+            # Zeros are written by the thread: they would hold up the loop. Batches wait behind them, never beside
+            # them, since both write to the end of the same file.
+            self._unreserved_bytes = 0
+            self._in_thread(self._reserve_and_report)
+
+    def _write(self, batch: list[Entry], roll: bool) -> None:
+        begun = perf_counter()
+        if roll:
+            self._log.roll()
+        self._log.append(batch)
+        if self._force_sync:
+            self._log.sync()
+        self._cost_s += (perf_counter() - begun - self._cost_s) / 8
+
+    def _write_and_report(self, batch: list[Entry], roll: bool) -> Callable[[], None]:
+        self._write(batch, roll)
+        return lambda: self._flushed(batch[-1].zxid)
+
+    def _reserve_and_report(self) -> Callable[[], None]:
+        found = self._log.reserve()
+        return lambda: self._room(found)
+
+    def _in_thread(self, job: Callable[[], Callable[[], None]]) -> None:
+        self._busy = True
+        if self._thread is None:
+            sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
+            self._thread = threading.Thread(target=self._run, name="recipes-flusher")
+            self._thread.start()
+        self._jobs.put(job)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                report = job()
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the server has to hear of it
+                self._tell(lambda error=error: self._fail(error))  # type: ignore[misc]
+            else:
+                self._tell(lambda report=report: self._done(report))  # type: ignore[misc]
+
+    def _tell(self, what: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(what)
+        except RuntimeError:  # the loop is closed: there is nobody left to hear of it
+            return
+
+    def _done(self, report: Callable[[], None]) -> None:
+        self._busy = False
+        report()
+        if not self._busy:
+            self._next()
+
+    def _fail(self, error: BaseException) -> None:
+        self._broken = True
+        self._failed(error)
