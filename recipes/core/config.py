@@ -5,7 +5,7 @@ Source: QuorumPeerConfig.java; the file is a Java properties file.
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -29,6 +29,22 @@ def _yes_no(value: Any) -> Any:
     return value
 
 
+def _no(value: Any) -> Any:
+    if value not in ("no", False):
+        raise ValueError("not no")
+    return False
+
+
+def _pem(value: Any) -> Any:
+    if str(value).upper() != "PEM":
+        raise ValueError("not PEM")
+    return "PEM"
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
 def _words(value: Any) -> Any:
     return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
 
@@ -36,6 +52,8 @@ def _words(value: Any) -> Any:
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 YesNo = Annotated[bool, BeforeValidator(_yes_no)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+Pem = Annotated[str, BeforeValidator(_pem)]
+ClientAuth = Annotated[Literal["need", "want", "none"], BeforeValidator(_lower)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -47,14 +65,18 @@ class ServerConfig(BaseModel):
 
     data_dir: Path = Field(alias="dataDir")
     data_log_dir: Path | None = Field(None, alias="dataLogDir")
-    client_port: Port = Field(2181, alias="clientPort")
-    client_address: str = Field("0.0.0.0", alias="clientPortAddress")
+    client_port: Port | None = Field(2181, alias="clientPort")
+    client_address: str = Field("127.0.0.1", alias="clientPortAddress")
+    secure_client_port: Port | None = Field(None, alias="secureClientPort")
+    secure_client_address: str = Field("127.0.0.1", alias="secureClientPortAddress")
+    sessionless_timeout_ms: Positive = Field(10000, alias="nio.sessionlessCnxnTimeout")
     tick_time_ms: Positive = Field(3000, alias="tickTime")
     min_session_timeout_ms: int = Field(-1, alias="minSessionTimeout")
     max_session_timeout_ms: int = Field(-1, alias="maxSessionTimeout")
     max_connections_per_ip: Annotated[int, Field(ge=0)] = Field(60, alias="maxClientCnxns")
     max_connections: Annotated[int, Field(ge=0)] = Field(0, alias="maxCnxns")
     snap_count: Annotated[int, Field(ge=2)] = Field(100000, alias="snapCount")
+    pre_alloc_size_kb: Positive = Field(65536, alias="preAllocSize")
     force_sync: YesNo = Field(True, alias="forceSync")
     snap_retain_count: Annotated[int, Field(ge=3)] = Field(3, alias="autopurge.snapRetainCount")
     purge_interval_hours: Annotated[int, Field(ge=0)] = Field(0, alias="autopurge.purgeInterval")
@@ -67,6 +89,22 @@ class ServerConfig(BaseModel):
     container_check_ms: Positive = Field(60000, alias="znode.container.checkIntervalMs")
     container_max_per_check: Positive = Field(10000, alias="znode.container.maxPerMinute")
 
+    admin_enabled: Boolean = Field(False, alias="admin.enableServer")
+    admin_address: str = Field("127.0.0.1", alias="admin.serverAddress")
+    admin_port: Port = Field(8080, alias="admin.serverPort")
+    admin_command_url: str = Field("/commands", alias="admin.commandURL")
+    metrics_address: str = Field("127.0.0.1", alias="metricsProvider.httpHost")
+    metrics_port: Port | None = Field(None, alias="metricsProvider.httpPort")
+    ssl_key_store: Path | None = Field(None, alias="ssl.keyStore.location")
+    ssl_key_store_password: str | None = Field(None, alias="ssl.keyStore.password")
+    ssl_key_store_type: Pem = Field("PEM", alias="ssl.keyStore.type")
+    ssl_trust_store: Path | None = Field(None, alias="ssl.trustStore.location")
+    ssl_trust_store_type: Pem = Field("PEM", alias="ssl.trustStore.type")
+    ssl_client_auth: ClientAuth = Field("need", alias="ssl.clientAuth")
+    ssl_enabled_protocols: Words = Field((), alias="ssl.enabledProtocols")
+    ssl_ciphers: Words = Field((), alias="ssl.ciphersuites")
+    skip_acl: Annotated[bool, BeforeValidator(_no)] = Field(False, alias="skipACL")
+
     @property
     def session_timeouts_ms(self) -> tuple[int, int]:
         """The shortest and the longest session a client can have: 2 and 20 ticks unless set."""
@@ -77,12 +115,20 @@ class ServerConfig(BaseModel):
 
 # Keys of ZooKeeper's that mean nothing to a server alone, or choose what this server always does.
 _IGNORED = frozenset(
-    ("initLimit", "syncLimit", "admin.enableServer", "admin.serverPort", "admin.serverAddress", "preAllocSize",
-     "standaloneEnabled", "electionAlg", "clientPortListenBacklog", "globalOutstandingLimit", "digest.enabled")
+    ("initLimit", "syncLimit", "standaloneEnabled", "electionAlg", "clientPortListenBacklog", "globalOutstandingLimit",
+     "digest.enabled", "metricsProvider.className", "metricsProvider.exportJvmInfo", "admin.idleTimeout",
+     "serverCnxnFactory", "ssl.trustStore.password", "snapSizeLimitInKb", "reconfigEnabled", "leaderServes")
 )  # fmt: skip
 _EXPECTED = {
-    "int_parsing": "a whole number", "greater_than": "a number greater than {gt}", "less_than_equal": "at most {le}",
+    "int_parsing": "a whole number",
+    "greater_than": "a number greater than {gt}",
+    "less_than_equal": "at most {le}",
     "greater_than_equal": "at least {ge}",
+    "literal_error": "{expected}",
+}
+_REASONS = {
+    "not a boolean": "true or false", "not yes or no": "yes or no", "not no": "no: ACLs cannot be switched off",
+    "not PEM": "PEM: other key stores are not supported",
 }  # fmt: skip
 
 
@@ -92,7 +138,7 @@ def parse_zoo_cfg(text: str, source: str) -> tuple[ServerConfig, list[str]]:
     source: the file's name, for messages. Raises ConfigError with file, line, key, value and what was expected.
     """
     keys = {field.alias for field in ServerConfig.model_fields.values()}
-    values: dict[str, str] = {}
+    values: dict[str, Any] = {}
     lines: dict[str, int] = {}
     warnings = []
     for number, key, value in _properties(text):
@@ -106,21 +152,32 @@ def parse_zoo_cfg(text: str, source: str) -> tuple[ServerConfig, list[str]]:
         raise ConfigError("dataDir", "", "a directory: the key is missing", source=source)
     if "clientPortAddress" in values and "clientPort" not in values:
         raise ConfigError("clientPort", "", "a port, since clientPortAddress is set", source=source)
+    if "clientPort" not in values and "secureClientPort" not in values:
+        raise ConfigError("clientPort", "", "a port: neither it nor secureClientPort is set", source=source)
+    if "secureClientPort" in values:
+        for key in ("ssl.keyStore.location", "ssl.trustStore.location"):
+            if key not in values and not (key.startswith("ssl.trust") and values.get("ssl.clientAuth") == "none"):
+                raise ConfigError(key, "", "a PEM file, since secureClientPort is set", source=source)
+    # With a file, Apache's defaults hold, save that the admin server stays on loopback: it asks nobody who they are.
+    by_file = {"clientPort": None, "clientPortAddress": "0.0.0.0", "secureClientPortAddress": "0.0.0.0"}
     try:
-        config = ServerConfig.model_validate(values)
+        config = ServerConfig.model_validate(by_file | {"admin.enableServer": True} | values)
     except ValidationError as error:
         found = error.errors()[0]
         key = str(found["loc"][0])
         context = found.get("ctx", {})
         expected = _EXPECTED.get(found["type"])
-        said = expected.format(**context) if expected else {"not a boolean": "true or false", "not yes or no": "yes or no"}.get(
-            str(context.get("error", "")), found["msg"]
-        )
+        reason = str(context.get("error", ""))
+        said = expected.format(**context) if expected else _REASONS.get(reason, found["msg"])
         raise ConfigError(key, values[key], said, source=source, line=lines[key]) from None
     low, high = config.session_timeouts_ms
     if low > high:
         raise ConfigError(
-            "minSessionTimeout", low, f"at most maxSessionTimeout, {high}", source=source, line=lines.get("minSessionTimeout")
+            "minSessionTimeout",
+            low,
+            f"at most maxSessionTimeout, {high}",
+            source=source,
+            line=lines.get("minSessionTimeout"),
         )
     return config, warnings
 

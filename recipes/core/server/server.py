@@ -7,116 +7,164 @@ put on disk with one sync, and each connection gets all its replies with one wri
 import asyncio
 import gc
 import logging
-from collections.abc import Iterator
-from random import SystemRandom
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from time import monotonic_ns, time_ns
 from types import TracebackType
 from typing import Self
 
 from recipes.core.config import ServerConfig
-from recipes.core.disk.disk import File, RealDisk
-from recipes.core.disk.recovery import TEMPORARY, purge, recover
-from recipes.core.disk.snapshot import snapshot_name, write_snapshot
+from recipes.core.disk.disk import RealDisk
+from recipes.core.disk.recovery import recover
 from recipes.core.disk.txnlog import TxnLog
 from recipes.core.errors import DiskError
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member, MemberConfig
 from recipes.core.replication import Standalone
-from recipes.core.server.client_port import ClientProtocol
+from recipes.core.server.client_port import ClientProtocol, read_buffer
 from recipes.core.server.flusher import Flusher
+from recipes.core.server.snapshots import Snapshots
 from recipes.core.tree.tree import DataTree
 
 log = logging.getLogger("recipes.server")
 
-_SNAPSHOT_SLICE_S = 0.01
+_SNAPSHOT_TICK_S = 0.01
+_LONGEST_TICK_S = 1.0
+_FILL_AHEAD_BYTES = 4 << 20
+_BACKLOG = 512
 
 
 class Server:
     """A server alone, on asyncio.
 
-    `async with Server(config) as server:` recovers the data directory and serves until the block ends; `client_port`
-    is then the port it listens on. Raises DiskError when the directory is damaged or another server's, OSError when
-    the port cannot be had. `failed` is done, with the error, when the server can no longer serve.
+    `async with Server(config) as server:` recovers the data directory and serves until the block ends. client_port,
+    secure_client_port, admin_port and metrics_port are then the ports it listens on, None where it has none. Raises
+    DiskError when the directory is damaged or another server's, ConfigError for TLS files that do not serve, OSError
+    when a client port cannot be had. `failed` is done, with the error, when the server can no longer serve.
     """
 
     def __init__(self, config: ServerConfig) -> None:
-        self._config = config
+        self.config = config
         self._protocols: dict[int, ClientProtocol] = {}
         self._per_ip: dict[str, int] = {}
-        self._scheduled = self._turning = False
-        self._snapshot: tuple[int, Iterator[bytes], File, int] | None = None
-        self._snapshot_after = self._next_snapshot()
+        self._buffer = read_buffer()
+        self._scheduled = self._in_turn = False
         self.client_port = config.client_port
+        self.secure_client_port = config.secure_client_port
+        self.admin_port: int | None = None
+        self.metrics_port: int | None = None
 
     async def __aenter__(self) -> Self:
-        config = self._config
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
-        self._snapshots = RealDisk(config.data_dir / "version-2")
-        separate = config.data_log_dir is not None and config.data_log_dir != config.data_dir
-        self._logs = self._snapshots
-        try:
-            if separate:
-                self._logs = RealDisk(config.data_log_dir / "version-2")  # type: ignore[operator]
-            tree = DataTree()
-            found = recover(self._snapshots, self._logs, tree)
-            log.info(
-                "recovered zxid 0x%x: snapshot 0x%x and %s txns", found.last_zxid, found.snapshot_zxid, found.txns
-            )
-            if found.mismatches:
-                log.error("the tree's digest differs from the log's at zxid 0x%x", found.mismatches[0])
-            gc.set_threshold(50_000, 20, 1000)
-            gc.collect()
-            gc.freeze()
-            now_ms, wall_ms = _clocks()
-            self.member = Member(self._member_config(), tree, Standalone(tree.last_zxid), now_ms, wall_ms)
-            self._flusher = Flusher(
-                self._loop, TxnLog(self._logs), sync=config.force_sync, flushed=self._flushed, failed=self._fail
-            )
-            self._listener = await self._loop.create_server(
-                lambda: ClientProtocol(self), config.client_address, config.client_port, backlog=512
-            )
-        except BaseException:
-            self._close_disks()
-            raise
-        self.client_port = self._listener.sockets[0].getsockname()[1]
-        self._timer = self._loop.call_later(self._tick_s(), self._tick)
-        self._purge_timer = self._schedule_purge()
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._timer.cancel()
-        if self._purge_timer is not None:
-            self._purge_timer.cancel()
-        self._listener.close()
+        await self._stack.aclose()
+        if not self.failed.done():
+            self.failed.cancel()
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        config = self.config
+        snapshots = RealDisk(config.data_dir / "version-2")
+        stack.callback(snapshots.close)
+        logs = snapshots
+        if config.data_log_dir is not None and config.data_log_dir.absolute() != config.data_dir.absolute():
+            logs = RealDisk(config.data_log_dir / "version-2")
+            stack.callback(logs.close)
+        tree = DataTree()
+        found = recover(snapshots, logs, tree)
+        log.info("recovered zxid 0x%x: snapshot 0x%x and %s txns", found.last_zxid, found.snapshot_zxid, found.txns)
+        if found.mismatches:
+            log.error("the tree's digest differs from the log's at zxid 0x%x", found.mismatches[0])
+        gc.set_threshold(50_000, 20, 1000)
+        gc.collect()
+        gc.freeze()
+        self.member = Member(_member_config(config), tree, Standalone(tree.last_zxid), *_clocks())
+        fill_bytes = min(config.pre_alloc_size_kb << 10, _FILL_AHEAD_BYTES)
+        self._flusher = Flusher(
+            TxnLog(logs, fill_bytes),
+            flushed=self._flushed,
+            room=self._room,
+            failed=self._disk_failed,
+            force_sync=config.force_sync,
+            reserve_every_bytes=fill_bytes // 4,
+        )
+        stack.callback(self._flusher.close)
+        self._snapshots = Snapshots(snapshots, logs, config.snap_count)
+        stack.push_async_callback(self._snapshots.close)
+        await self._listen(stack)
+        self._timer = self._loop.call_later(self._tick_s(), self._tick)
+        stack.callback(lambda: self._timer.cancel())
+        if config.purge_interval_hours:
+            self._purge_timer = self._loop.call_later(config.purge_interval_hours * 3600, self._purge)
+            stack.callback(lambda: self._purge_timer.cancel())
+
+    async def _listen(self, stack: AsyncExitStack) -> None:
+        config, loop = self.config, self._loop
+        stack.push_async_callback(self._hang_up)
+        if config.client_port is not None:
+            listener = await loop.create_server(
+                lambda: ClientProtocol(self, self._buffer), config.client_address, config.client_port, backlog=_BACKLOG
+            )
+            stack.callback(listener.close)
+            self.client_port = listener.sockets[0].getsockname()[1]
+        if config.secure_client_port is not None:
+            from recipes.core.server.tls import server_context  # only here: it takes time to import
+
+            secure = await loop.create_server(
+                lambda: ClientProtocol(self, self._buffer, secure=True),
+                config.secure_client_address,
+                config.secure_client_port,
+                ssl=server_context(config),
+                backlog=_BACKLOG,
+            )
+            stack.callback(secure.close)
+            self.secure_client_port = secure.sockets[0].getsockname()[1]
+        if config.admin_enabled or config.metrics_port is not None:
+            from recipes.core.server.admin_http import listen
+
+            if config.admin_enabled:
+                self.admin_port = await listen(stack, self, config.admin_address, config.admin_port)
+            if config.metrics_port is not None:
+                self.metrics_port = await listen(stack, self, config.metrics_address, config.metrics_port)
+
+    async def _hang_up(self) -> None:
+        """Close every client's socket, and wait until each is closed."""
         for protocol in list(self._protocols.values()):
             if protocol.transport is not None:
                 protocol.transport.abort()
         while self._protocols:
             await asyncio.sleep(0)
-        await self._listener.wait_closed()
-        self._flusher.close()
-        if self._snapshot is not None:
-            self._snapshot[2].close()
-        self._close_disks()
-        if not self.failed.done():
-            self.failed.cancel()
 
     # What protocols call.
 
-    def admit(self, protocol: ClientProtocol, address: tuple[str, int]) -> Connection | None:
+    def admit(self, protocol: ClientProtocol, transport: asyncio.BaseTransport, secure: bool) -> Connection | None:
         """A connection for a new client; None when there are too many."""
-        config, host = self._config, address[0]
-        count = self._per_ip.get(host, 0)
-        full = config.max_connections and len(self._protocols) >= config.max_connections
-        if full or (config.max_connections_per_ip and count >= config.max_connections_per_ip):
-            log.warning("too many connections from %s", host)
+        config = self.config
+        address = transport.get_extra_info("peername")
+        if address is None:  # it is gone already
+            return None
+        host = address[0]
+        count, most = self._per_ip.get(host, 0), config.max_connections_per_ip
+        if (most and count >= most) or (config.max_connections and len(self._protocols) >= config.max_connections):
+            log.warning("too many connections from %s: %s", host, count)
             return None
         self._per_ip[host] = count + 1
-        connection = self.member.connect(address)
+        ids = ()
+        if secure:
+            from recipes.core.server.tls import certificate_ids
+
+            ids = certificate_ids(transport.get_extra_info("peercert"))
+        self.schedule()
+        connection = self.member.connect((host, address[1]), ids, secure)
         self._protocols[connection.key] = protocol
+        self._loop.call_later(config.sessionless_timeout_ms / 1000, self._check_session, connection.key)
         return connection
 
     def release(self, protocol: ClientProtocol) -> None:
@@ -135,29 +183,48 @@ class Server:
             self.member.begin_turn(*_clocks())
             self._loop.call_soon(self._turn)
 
+    def fail(self, error: BaseException) -> None:
+        """The server can no longer serve: nothing more leaves it, and who runs it hears of it."""
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
     # The turn.
 
     def _turn(self) -> None:
         self._scheduled = False
-        self._turning = True
-        flusher = self._flusher
-        if not flusher.busy:
-            writes = self.member.take_writes()
-            if writes:
-                if not flusher.inline:
-                    self._send()
-                flusher.put(writes)
-                if not flusher.busy:
-                    self._look_after_log()
+        self._guarded(self._carry_out)
+
+    def _carry_out(self) -> None:
+        writes = self.member.take_writes()
+        if writes:
+            self._send()  # what the reads of this turn got need not wait for the disk
+            self._in_turn = True
+            self._flusher.put(writes)
+            self._in_turn = False
+            if self._snapshots.is_due(len(writes)) and not self.member.disk_full:
+                self._flusher.roll()
+                self._snapshots.begin(self.member.tree)
+                self._timer.cancel()
+                self._timer = self._loop.call_later(_SNAPSHOT_TICK_S, self._tick)
         self._send()
-        self._turning = False
 
     def _flushed(self, zxid: int) -> None:
         self.member.flushed(zxid)
-        if not self._turning:  # it comes from the flusher's thread: what has piled up meanwhile can go now
+        if not self._in_turn:  # it was flushed by the thread
             self.schedule()
 
+    def _room(self, found: bool) -> None:
+        if found == self.member.disk_full:
+            if found:
+                log.info("there is space for the transaction log again")
+            else:
+                log.error("no space for the transaction log: writes are refused, reads go on")
+            self.member.begin_turn(*_clocks())
+            self.member.no_space(not found)
+
     def _send(self) -> None:
+        if self.failed.done():
+            return
         protocols = self._protocols
         for connection in self.member.take_touched():
             protocol = protocols.get(connection.key)
@@ -165,102 +232,83 @@ class Server:
                 protocol.flush()
 
     def _tick(self) -> None:
-        self._timer = self._loop.call_later(_SNAPSHOT_SLICE_S if self._snapshot else self._tick_s(), self._tick)
+        self._guarded(self._do_what_is_due)
+        self._timer = self._loop.call_later(_SNAPSHOT_TICK_S if self._snapshots.writing else self._tick_s(), self._tick)
+
+    def _do_what_is_due(self) -> None:
         self.member.begin_turn(*_clocks())
         self.member.tick()
-        if self._snapshot is not None:
-            self._write_slice()
-        if not self._flusher.busy:
-            self._look_after_log()
-        self._turn()
+        self._snapshots.step()
+        if self.member.disk_full:
+            self._flusher.look_for_room()
+        self._carry_out()
 
-    def _look_after_log(self) -> None:
-        """Keep room ahead in the log, and start a snapshot when enough txns have gone by."""
-        full = not self._flusher.reserve()
-        if full != self.member.disk_full:
-            log.error("no space for the transaction log: writes are refused") if full else log.info("there is space again")
-            self.member.no_space(full)
-        if self._flusher.records >= self._snapshot_after and self._snapshot is None and not full:
-            self._snapshot_after = self._next_snapshot()
-            self._flusher.roll()
-            zxid = self.member.tree.last_zxid
-            self._snapshot = zxid, write_snapshot(self.member.tree), self._snapshots.create(TEMPORARY), 0
-
-    def _write_slice(self) -> None:
-        zxid, chunks, file, at = self._snapshot  # type: ignore[misc]
-        try:
-            chunk = next(chunks, None)
-            if chunk is not None:
-                file.write(at, chunk)
-                self._snapshot = zxid, chunks, file, at + len(chunk)
-                return
-            self._snapshot = None
-            file.sync()
-            file.close()
-            self._snapshots.rename(TEMPORARY, snapshot_name(zxid))
-            self._snapshots.sync()
-        except OSError as error:
-            self._snapshot = None
-            log.error("snapshot 0x%x was not written: %s", zxid, error)  # noqa: TRY400
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Do one step; an error no one expected ends the server, since what it left half done cannot be known."""
+        if self.failed.done():
             return
-        gc.freeze()
-        log.info("wrote snapshot 0x%x", zxid)
+        try:
+            step()
+        except Exception as error:
+            self.fail(error)
 
-    def _fail(self, error: OSError) -> None:
-        if not self.failed.done():
-            self.failed.set_exception(DiskError(f"the transaction log cannot be written: {error}"))
+    def _disk_failed(self, error: BaseException) -> None:
+        broken = DiskError(f"the transaction log cannot be written: {error}") if isinstance(error, OSError) else error
+        self.fail(broken)
 
-    # Settings and clocks.
-
-    def _member_config(self) -> MemberConfig:
-        config = self._config
-        low, high = config.session_timeouts_ms
-        secret = config.session_secret_file.read_bytes().strip() if config.session_secret_file else None
-        return MemberConfig(
-            tick_ms=config.tick_time_ms,
-            min_session_timeout_ms=low,
-            max_session_timeout_ms=high,
-            max_frame_bytes=config.max_frame_bytes,
-            extended_types=config.extended_types,
-            enforce_quota=config.enforce_quota,
-            super_digest=config.super_digest.encode() if config.super_digest else None,
-            session_secret=secret,
-            four_letter_whitelist=config.four_letter_whitelist,
-            container_check_ms=config.container_check_ms,
-            container_max_per_check=config.container_max_per_check,
-            settings=(
-                ("clientPort", str(config.client_port)),
-                ("dataDir", str(config.data_dir / "version-2")),
-                ("dataLogDir", str((config.data_log_dir or config.data_dir) / "version-2")),
-                ("tickTime", str(config.tick_time_ms)),
-                ("maxClientCnxns", str(config.max_connections_per_ip)),
-                ("minSessionTimeout", str(low)),
-                ("maxSessionTimeout", str(high)),
-                ("serverId", "0"),
-            ),
-        )
-
-    def _next_snapshot(self) -> int:
-        """Txns until the next snapshot: between half of snapCount and all of it, so that servers do not agree on it."""
-        half = self._config.snap_count // 2
-        return half + SystemRandom().randrange(max(1, half))
-
-    def _tick_s(self) -> float:
-        return min(self._config.tick_time_ms / 2000, 1.0)
-
-    def _schedule_purge(self) -> asyncio.TimerHandle | None:
-        hours = self._config.purge_interval_hours
-        return self._loop.call_later(hours * 3600, self._purge) if hours else None
+    def _check_session(self, key: int) -> None:
+        """Hang up on a client that has not opened a session by now."""
+        protocol = self._protocols.get(key)
+        if protocol is None or protocol.connection is None or protocol.connection.session_id:
+            return
+        if protocol.transport is not None:
+            protocol.transport.abort()
 
     def _purge(self) -> None:
-        self._purge_timer = self._schedule_purge()
-        for name in purge(self._snapshots, self._logs, self._config.snap_retain_count):
-            log.info("purged %s", name)
+        config = self.config
+        self._purge_timer = self._loop.call_later(config.purge_interval_hours * 3600, self._purge)
+        self._snapshots.purge(config.snap_retain_count).add_done_callback(_report_purged)
 
-    def _close_disks(self) -> None:
-        self._snapshots.close()
-        if self._logs is not self._snapshots:
-            self._logs.close()
+    def _tick_s(self) -> float:
+        return min(self.config.tick_time_ms / 2000, _LONGEST_TICK_S)
+
+
+def _report_purged(purged: asyncio.Future[list[str]]) -> None:
+    error = purged.exception()
+    if error is None:
+        log.info("purged %s files", len(purged.result()))
+    else:
+        log.error("purging failed: %s", error)
+
+
+def _member_config(config: ServerConfig) -> MemberConfig:
+    low, high = config.session_timeouts_ms
+    secret = config.session_secret_file.read_bytes().strip() if config.session_secret_file else None
+    return MemberConfig(
+        tick_ms=config.tick_time_ms,
+        min_session_timeout_ms=low,
+        max_session_timeout_ms=high,
+        max_frame_bytes=config.max_frame_bytes,
+        extended_types=config.extended_types,
+        enforce_quota=config.enforce_quota,
+        super_digest=config.super_digest.encode() if config.super_digest else None,
+        session_secret=secret,
+        four_letter_whitelist=config.four_letter_whitelist,
+        container_check_ms=config.container_check_ms,
+        container_max_per_check=config.container_max_per_check,
+        settings=(
+            ("clientPort", str(-1 if config.client_port is None else config.client_port)),
+            ("secureClientPort", str(-1 if config.secure_client_port is None else config.secure_client_port)),
+            ("dataDir", str((config.data_dir / "version-2").absolute())),
+            ("dataLogDir", str(((config.data_log_dir or config.data_dir) / "version-2").absolute())),
+            ("tickTime", str(config.tick_time_ms)),
+            ("maxClientCnxns", str(config.max_connections_per_ip)),
+            ("minSessionTimeout", str(low)),
+            ("maxSessionTimeout", str(high)),
+            ("clientPortListenBacklog", "-1"),
+            ("serverId", "0"),
+        ),
+    )
 
 
 def _clocks() -> tuple[int, int]:

@@ -44,7 +44,9 @@ def server_context(config: ServerConfig) -> ssl.SSLContext:
         try:
             context.set_ciphers(":".join(config.ssl_ciphers))
         except ssl.SSLError:
-            raise ConfigError("ssl.ciphersuites", ",".join(config.ssl_ciphers), "cipher suites by OpenSSL's names") from None
+            raise ConfigError(
+                "ssl.ciphersuites", ",".join(config.ssl_ciphers), "cipher suites by OpenSSL's names"
+            ) from None
     return context
 
 

@@ -1,0 +1,112 @@
+"""Snapshots while the server goes on: a few slices per tick on the loop, the sync and the purge beside it."""
+
+import asyncio
+import gc
+import logging
+from collections.abc import Iterator
+from random import SystemRandom
+from time import perf_counter
+
+from recipes.core.disk.disk import Disk, File
+from recipes.core.disk.recovery import TEMPORARY, purge
+from recipes.core.disk.snapshot import snapshot_name, write_snapshot
+from recipes.core.tree.tree import DataTree
+
+log = logging.getLogger("recipes.server")
+
+_SLICE_LIMIT_S = 0.005
+
+
+class Snapshots:
+    """Says when a snapshot is due, and writes it.
+
+    snap_count: txns between snapshots; the real number is random between half of it and all, so that the servers of
+        an ensemble do not all write at once.
+    """
+
+    def __init__(self, snapshots: Disk, logs: Disk, snap_count: int) -> None:
+        self._snapshots = snapshots
+        self._logs = logs
+        self._snap_count = snap_count
+        self._txns = 0
+        self._due_after = self._draw()
+        self._zxid = 0
+        self._chunks: Iterator[bytes] | None = None
+        self._file: File
+        self._size_bytes = 0
+        self._finishing: asyncio.Future[None] | None = None
+
+    @property
+    def writing(self) -> bool:
+        """Whether there are slices to write."""
+        return self._chunks is not None
+
+    def is_due(self, txns: int) -> bool:
+        """So many more txns were logged: whether it is time, and no snapshot is under way."""
+        self._txns += txns
+        return self._txns >= self._due_after and self._chunks is None and self._finishing is None
+
+    def begin(self, tree: DataTree) -> None:
+        """Start a snapshot of the tree as it is now. The log must be rolled with it."""
+        self._txns, self._due_after = 0, self._draw()
+        try:
+            self._file = self._snapshots.create(TEMPORARY)
+        except OSError as error:
+            log.error("snapshot 0x%x was not begun: %s", tree.last_zxid, error)  # noqa: TRY400
+            return
+        self._zxid, self._chunks, self._size_bytes = tree.last_zxid, write_snapshot(tree), 0
+
+    def step(self) -> None:
+        """Write slices for at most 5 ms."""
+        if self._chunks is None:
+            return
+        until = perf_counter() + _SLICE_LIMIT_S
+        try:
+            for chunk in self._chunks:
+                self._file.write(self._size_bytes, chunk)
+                self._size_bytes += len(chunk)
+                if perf_counter() >= until:
+                    return
+        except OSError as error:
+            self._give_up(error)
+            return
+        self._chunks = None
+        gc.freeze()
+        self._finishing = asyncio.get_running_loop().run_in_executor(None, self._finish, self._file, self._zxid)
+        self._finishing.add_done_callback(self._finished)
+
+    def purge(self, retain: int) -> asyncio.Future[list[str]]:
+        """Remove what the newest `retain` snapshots do not need, in a thread."""
+        return asyncio.get_running_loop().run_in_executor(None, purge, self._snapshots, self._logs, retain)
+
+    async def close(self) -> None:
+        """Wait for a snapshot that is nearly there, drop one that is not."""
+        if self._finishing is not None:
+            await asyncio.wait([self._finishing])
+        if self._chunks is not None:
+            self._chunks = None
+            self._file.close()
+
+    def _finish(self, file: File, zxid: int) -> None:
+        file.sync()
+        file.close()
+        self._snapshots.rename(TEMPORARY, snapshot_name(zxid))
+        self._snapshots.sync()
+
+    def _finished(self, finishing: asyncio.Future[None]) -> None:
+        self._finishing = None
+        error = finishing.exception()
+        if error is None:
+            log.info("wrote snapshot 0x%x, %s bytes", self._zxid, self._size_bytes)
+        else:
+            log.error("snapshot 0x%x was not written: %s", self._zxid, error)
+
+    def _give_up(self, error: OSError) -> None:
+        # Without it the log only grows: everything that was accepted stays where it is.
+        log.error("snapshot 0x%x was not written: %s", self._zxid, error)
+        self._chunks = None
+        self._file.close()
+
+    def _draw(self) -> int:
+        half = self._snap_count // 2
+        return half + SystemRandom().randrange(max(1, half))
