@@ -1,0 +1,272 @@
+"""A client's session without sockets: what is pending, what is watched, and until when the session surely lives.
+
+Replies come in the order of the requests, so a queue is all there is to match them. Times are monotonic seconds that
+come in as arguments. Source: ClientCnxn.java; the deadline is ours.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, NamedTuple
+
+import anyio
+
+from recipes.core.errors import ConnectionLoss, RecipesError, SessionExpired, WireError, store_error
+from recipes.core.jute import opcodes as op
+from recipes.core.jute.codec import pack_int
+from recipes.core.jute.records import decode_reply_header, decode_watcher_event
+from recipes.core.jute.requests import encode_set_watches
+
+_MAX_XID = 0x7FFFFFFF
+_SET_WATCHES_BYTES = 128 * 1024
+_EVENT_TABLES = {
+    op.EVENT_CREATED: ("data", "exist"),
+    op.EVENT_DATA: ("data", "exist"),
+    op.EVENT_CHILDREN: ("child",),
+    op.EVENT_DELETED: ("data", "exist", "child"),
+}
+
+
+class ConnectionState(Enum):
+    """Where a client stands with its ensemble."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    SUSPENDED = "suspended"  # the connection is lost, the session may still live
+    LOST = "lost"  # the session is over
+    CLOSED = "closed"
+
+
+class EventType(Enum):
+    """What a watch saw."""
+
+    NONE = op.EVENT_NONE  # the session ended: nothing more will be seen
+    CREATED = op.EVENT_CREATED
+    DELETED = op.EVENT_DELETED
+    DATA_CHANGED = op.EVENT_DATA
+    CHILDREN_CHANGED = op.EVENT_CHILDREN
+
+
+class WatchEvent(NamedTuple):
+    """A watch fired."""
+
+    type: EventType
+    path: str
+
+
+class Watcher:
+    """What a watch wakes. `fire` is called by the session, once for a one-shot watch."""
+
+    def fire(self, kind: int, path: bytes) -> None:
+        """An event of type `kind` at the server's `path`."""
+        raise NotImplementedError
+
+
+class Call:
+    """One request and, later, its reply.
+
+    reads: whether it may be sent again after a lost connection. watch: table and watcher to register on success;
+    an exists on a missing znode registers in the table "exist" instead.
+    """
+
+    __slots__ = ("_done", "body", "decode", "error", "op", "path", "reads", "sent_at", "value", "watch")
+
+    def __init__(
+        self,
+        kind: int,
+        body: bytes,
+        decode: Callable[[bytes, int], Any] | None = None,
+        *,
+        path: str = "",
+        reads: bool = False,
+        watch: tuple[str, bytes, Watcher] | None = None,
+    ) -> None:
+        self.op = kind
+        self.body = body
+        self.decode = decode
+        self.path = path
+        self.reads = reads
+        self.watch = watch
+        self.value: Any = None
+        self.error: RecipesError | None = None
+        self.sent_at = 0.0
+        self._done = anyio.Event()
+
+    async def result(self) -> Any:
+        """Wait for the reply and return it decoded, or raise what the server said."""
+        await self._done.wait()
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+    def succeed(self, value: Any) -> None:
+        """The reply has come."""
+        self.value = value
+        self._done.set()
+
+    def fail(self, error: RecipesError) -> None:
+        """There will be no reply, or it is an error."""
+        self.error = error
+        self._done.set()
+
+
+class Session:
+    """id, password and timeout of a session, and everything that hangs on it.
+
+    timeout: seconds, as negotiated. lost: the session is over, or may be by the clock of this process; once set it
+    stays. expires_at: the monotonic time up to which the server cannot have ended it.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self.id = 0
+        self.password = bytes(16)
+        self.timeout = timeout
+        self.expires_at = float("inf")
+        self.lost = False
+        self.lost_event = anyio.Event()
+        self.last_zxid = 0
+        self.scopes: dict[anyio.CancelScope, None] = {}
+        self.unsent: deque[Call] = deque()
+        self._sent: deque[tuple[int, Call]] = deque()
+        self._pings: deque[float] = deque()
+        self._next_xid = 1
+        self.watches: dict[str, dict[bytes, list[Watcher]]] = {
+            table: {} for table in ("data", "exist", "child", "persistent", "recursive")
+        }
+
+    def outgoing(self, now: float) -> bytes:
+        """The frames of every call not yet sent."""
+        parts = []
+        while self.unsent:
+            call = self.unsent.popleft()
+            xid = self._next_xid
+            self._next_xid = 1 if xid == _MAX_XID else xid + 1
+            call.sent_at = now
+            self._sent.append((xid, call))
+            parts.append(_frame(xid, call.op, call.body))
+        return b"".join(parts)
+
+    def ping(self, now: float) -> bytes:
+        """A ping's frame."""
+        self._pings.append(now)
+        return _frame(op.PING_XID, op.PING, b"")
+
+    def receive(self, payload: bytes) -> None:
+        """Take in one frame from the server. Raises WireError."""
+        header, at = decode_reply_header(payload)
+        if header.xid == op.NOTIFICATION_XID:
+            event, _ = decode_watcher_event(payload, at)
+            self._fire(event.type, event.path)
+            return
+        if header.zxid > 0:
+            self.last_zxid = header.zxid
+        if header.xid == op.PING_XID:
+            if self._pings:
+                self._acknowledged(self._pings.popleft())
+            return
+        if header.xid in (op.AUTH_XID, op.SET_WATCHES_XID):
+            if header.err:
+                raise WireError(f"reply to {header.xid}: error {header.err}")
+            return
+        if not self._sent or self._sent[0][0] != header.xid:
+            raise WireError(f"reply to request {header.xid}, which is not the next one")
+        _, call = self._sent.popleft()
+        self._acknowledged(call.sent_at)
+        self._settle(call, header.err, payload, at)
+
+    def disconnected(self) -> None:
+        """The connection is gone: reads will be sent again, of writes already sent nobody knows the outcome."""
+        self._pings.clear()
+        again = []
+        while self._sent:
+            _, call = self._sent.popleft()
+            if call.reads:
+                again.append(call)
+            else:
+                call.fail(ConnectionLoss(path=call.path, maybe_applied=True))
+        self.unsent.extendleft(reversed(again))
+
+    def end(self, error: RecipesError) -> None:
+        """The session is over: fail what is pending, wake every watcher, cancel what depended on it."""
+        if self.lost:
+            return
+        self.lost = True
+        self.lost_event.set()
+        for scope in self.scopes:
+            scope.cancel()
+        for _, call in self._sent:
+            call.fail(error)
+        for call in self.unsent:
+            call.fail(error)
+        self._sent.clear()
+        self.unsent.clear()
+        for table in self.watches.values():
+            for path, watchers in table.items():
+                for watcher in watchers:
+                    watcher.fire(op.EVENT_NONE, path)
+            table.clear()
+
+    def restore(self) -> list[bytes]:
+        """Frames that set every watch again on a new connection."""
+        rows = [(index, path) for index, table in enumerate(self.watches.values()) for path in table]
+        kind = op.SET_WATCHES2 if any(index >= 3 for index, _ in rows) else op.SET_WATCHES
+        frames, at = [], 0
+        while at < len(rows):
+            lists: list[list[bytes]] = [[], [], [], [], []]
+            size = 0
+            while at < len(rows) and size < _SET_WATCHES_BYTES:
+                index, path = rows[at]
+                lists[index].append(path)
+                size += len(path) + 4
+                at += 1
+            data, exist, child, persistent, recursive = lists
+            body = (
+                encode_set_watches(self.last_zxid, data, exist, child, persistent, recursive)
+                if kind == op.SET_WATCHES2
+                else encode_set_watches(self.last_zxid, data, exist, child)
+            )
+            frames.append(_frame(op.SET_WATCHES_XID, kind, body))
+        return frames
+
+    def remove_watch(self, table: str, path: bytes, watcher: Watcher) -> bool:
+        """Forget a watcher; True when it was the last one at this path in this table."""
+        watchers = self.watches[table].get(path, [])
+        if watcher in watchers:
+            watchers.remove(watcher)
+        if not watchers:
+            self.watches[table].pop(path, None)
+        return not watchers
+
+    def _acknowledged(self, sent_at: float) -> None:
+        """The server had the session alive at some moment behind `sent_at`."""
+        self.expires_at = sent_at + self.timeout
+
+    def _settle(self, call: Call, err: int, payload: bytes, at: int) -> None:
+        if call.watch is not None and (err == 0 or (err == -101 and call.op == op.EXISTS)):
+            table, path, watcher = call.watch
+            self.watches["exist" if err else table].setdefault(path, []).append(watcher)
+        if err:
+            error = store_error(err, call.path)
+            call.fail(error)
+            if isinstance(error, SessionExpired):
+                self.end(error)
+        elif call.decode is None:
+            call.succeed(None)
+        else:
+            call.succeed(call.decode(payload, at))
+
+    def _fire(self, kind: int, path: bytes) -> None:
+        for table in _EVENT_TABLES.get(kind, ()):
+            for watcher in self.watches[table].pop(path, ()):
+                watcher.fire(kind, path)
+        for watcher in list(self.watches["persistent"].get(path, ())):
+            watcher.fire(kind, path)
+        if self.watches["recursive"] and kind != op.EVENT_CHILDREN:
+            for root, watchers in list(self.watches["recursive"].items()):
+                if path == root or root == b"/" or path.startswith(root + b"/"):
+                    for watcher in list(watchers):
+                        watcher.fire(kind, path)
+
+
+def _frame(xid: int, kind: int, body: bytes) -> bytes:
+    return pack_int(len(body) + 8) + pack_int(xid) + pack_int(kind) + body

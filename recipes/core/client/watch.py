@@ -1,0 +1,105 @@
+"""What a program holds of a watch: one that fires once, or a stream of events."""
+
+from collections import deque
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import anyio
+
+from recipes.core.client.session import Call, EventType, Watcher, WatchEvent
+from recipes.core.errors import RecipesError
+from recipes.core.jute import opcodes as op
+from recipes.core.jute.requests import encode_watch_kind
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+
+
+class Watch(Watcher):
+    """A watch that fires once: set by the read it came with."""
+
+    def __init__(self, client: "Client", path: str) -> None:
+        self._client = client
+        self._path = path
+        self._event = anyio.Event()
+        self._seen: WatchEvent | None = None
+
+    def fire(self, kind: int, path: bytes) -> None:
+        """Called by the session."""
+        self._seen = WatchEvent(EventType(kind), self._client.shown(path))
+        self._event.set()
+
+    async def wait(self) -> WatchEvent:
+        """The event; of type NONE when the session ended first."""
+        await self._event.wait()
+        if self._seen is None:
+            raise RecipesError("a watch woke without an event")
+        return self._seen
+
+    def cancel(self) -> None:
+        """Nobody waits any more. The server may still send the event, which is then ignored."""
+        for table in ("data", "exist", "child"):
+            self._client.session.remove_watch(table, self._client.full(self._path), self)
+
+
+class WatchStream(Watcher):
+    """`async with client.watch(path) as events:` and `async for event in events`.
+
+    A persistent watch: it sees every change at `path` (recursive: and below it) until the block ends, in order. While
+    the connection is lost changes can go unseen; after one, read what you rely on again. Events wait here until they
+    are taken. The stream ends with the session.
+    """
+
+    def __init__(self, client: "Client", path: str, recursive: bool) -> None:
+        self._client = client
+        self._path = path
+        self._recursive = recursive
+        self._events: deque[WatchEvent] = deque()
+        self._more = anyio.Event()
+        self._ended = False
+
+    async def __aenter__(self) -> Self:
+        mode = op.ADD_WATCH_PERSISTENT_RECURSIVE if self._recursive else op.ADD_WATCH_PERSISTENT
+        full = self._client.full(self._path)
+        call = Call(
+            op.ADD_WATCH, encode_watch_kind(full, mode), path=self._path, reads=True, watch=(self._table, full, self)
+        )
+        await self._client.submit(call).result()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        full = self._client.full(self._path)
+        session = self._client.session
+        if session.remove_watch(self._table, full, self) and not session.lost:
+            other = "persistent" if self._recursive else "recursive"
+            if full not in session.watches[other]:
+                self._client.submit(
+                    Call(op.REMOVE_WATCHES, encode_watch_kind(full, op.WATCH_ANY), path=self._path, reads=True)
+                )
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> WatchEvent:
+        while not self._events:
+            if self._ended:
+                raise StopAsyncIteration
+            await self._more.wait()
+        event = self._events.popleft()
+        if not self._events and not self._ended:
+            self._more = anyio.Event()
+        return event
+
+    def fire(self, kind: int, path: bytes) -> None:
+        """Called by the session."""
+        if kind == op.EVENT_NONE:
+            self._ended = True
+        else:
+            self._events.append(WatchEvent(EventType(kind), self._client.shown(path)))
+        self._more.set()
+
+    @property
+    def _table(self) -> str:
+        return "recursive" if self._recursive else "persistent"
