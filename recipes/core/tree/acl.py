@@ -95,7 +95,8 @@ def digest_id(credentials: bytes) -> bytes:
 def masked(acl: Acl) -> Acl:
     """The ACL with the hashes of its digests hidden, for who may not administer the znode."""
     return tuple(
-        (perms, scheme, ident.partition(b":")[0] + b":x" if scheme == b"digest" else ident) for perms, scheme, ident in acl
+        (perms, scheme, ident.partition(b":")[0] + b":x" if scheme == b"digest" else ident)
+        for perms, scheme, ident in acl
     )
 
 
@@ -114,7 +115,7 @@ def _matches(scheme: bytes, held: bytes, wanted: bytes) -> bool:
 
 def _is_valid(scheme: bytes, ident: bytes) -> bool:
     if scheme == b"digest":
-        user, colon, rest = ident.partition(b":")
+        _, colon, rest = ident.partition(b":")
         return bool(colon and rest) and b":" not in rest
     if scheme == b"ip":
         return _network(ident) is not None
@@ -125,7 +126,7 @@ def _network(text: bytes) -> tuple[int, int] | None:
     """Address and mask of `1.2.3.4` or `1.2.3.0/24`."""
     address, slash, bits = text.partition(b"/")
     number = _ipv4(address)
-    if number is None or (slash and not (bits.isdigit() and int(bits) <= 32)):
+    if number is None or (slash and not (bits.isdigit() and len(bits) <= 2 and int(bits) <= 32)):
         return None
     length = int(bits) if slash else 32
     return number, (0xFFFFFFFF << (32 - length)) & 0xFFFFFFFF

@@ -17,7 +17,15 @@ def node_digest(path: bytes, node: ZNode) -> int:
     if path.startswith(b"/zookeeper/"):
         return 0
     fields = _FIELDS.pack(
-        node.czxid, node.mzxid, node.pzxid, node.ctime, node.mtime, node.version, node.cversion, node.aversion, node.owner
+        node.czxid,
+        node.mzxid,
+        node.pzxid,
+        node.ctime,
+        node.mtime,
+        node.version,
+        node.cversion,
+        node.aversion,
+        node.owner,
     )
     if path == b"/":
         path = b""

@@ -4,6 +4,7 @@ Limits for /p are the data of /zookeeper/quota/p/zookeeper_limits, usage that of
 server keeps up to date by itself. Source: StatsTrack.java, DataTree.java.
 """
 
+import re
 from typing import TYPE_CHECKING
 
 from recipes.core import paths
@@ -16,15 +17,20 @@ _PREFIX = b"/zookeeper/quota"
 _LIMITS = b"/zookeeper_limits"
 _STATS = b"/zookeeper_stats"
 _KEYS = (b"count", b"bytes", b"byteHardLimit", b"countHardLimit")
+_NUMBER = re.compile(rb"(-?[0-9]{1,18})=*")  # clients put a stray = where the hard limits begin
 
 
 def parse(data: bytes | None) -> dict[bytes, int]:
-    """The numbers in a limits or stats znode; a missing one is -1, which is no limit."""
+    """The numbers in a limits or stats znode; a missing or unreadable one is -1, which is no limit.
+
+    Never raises: the txn with such data is already in every log.
+    """
     found = dict.fromkeys(_KEYS, -1)
     for part in (data or b"").replace(b";", b",").split(b","):
         key, _, number = part.partition(b"=")
-        if key in found and number.rstrip(b"=").lstrip(b"-").isdigit():
-            found[key] = int(number.rstrip(b"="))
+        matched = _NUMBER.fullmatch(number)
+        if key in found and matched:
+            found[key] = int(matched[1])
     return found
 
 
@@ -59,9 +65,11 @@ class Quotas:
 
     def load(self, tree: "DataTree") -> None:
         """Find the quotas of a tree just read from disk."""
-        for path, node in list(tree.nodes.items()):
-            if path.startswith(_PREFIX) and path.endswith(_LIMITS):
+        for path, node in tree.nodes.items():
+            if path.startswith(_PREFIX + b"/") and path.endswith(_LIMITS):
                 self._set_limits(tree, path, node.data)
+                # A snapshot may hold a usage written before znodes that it also holds.
+                self._write(tree, path[len(_PREFIX) : -len(_LIMITS)])
 
     def created(self, tree: "DataTree", path: bytes, node: "ZNode") -> None:
         """A znode came into being: it may be a quota, and it may count."""
@@ -100,11 +108,13 @@ class Quotas:
 
     def _recount(self, tree: "DataTree", root: bytes) -> None:
         count = size = 0
-        below = root + b"/"
-        for path, node in tree.nodes.items():
-            if path == root or path.startswith(below):
+        left = [root]
+        while left:
+            node = tree.nodes.get(left.pop())
+            if node is not None:
                 count += 1
                 size += len(node.data) if node.data else 0
+                left += node.children or ()
         self._usage[root] = [count, size]
 
     def _add(self, tree: "DataTree", path: bytes, count: int, size: int) -> None:

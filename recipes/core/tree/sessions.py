@@ -114,6 +114,8 @@ class SessionIds:
 
     def next(self) -> int:
         """An id, as a signed 64-bit number."""
+        if self._next == 1 << 63:  # the stored owner of a container
+            self._next += 1
         session_id = self._next
         self._next += 1
         return session_id - (1 << 64) if session_id >= 1 << 63 else session_id

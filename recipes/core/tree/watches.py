@@ -10,7 +10,6 @@ from recipes.core.jute import opcodes as op
 
 _ONCE, _PERSISTENT, _RECURSIVE = 1, 2, 4  # modes, as bits
 Found = list[tuple[object, int, bytes]]  # watcher, event type, path
-_NOBODY: Found = []
 
 
 class WatchTable:
@@ -79,14 +78,14 @@ class WatchTable:
     def created(self, path: bytes) -> Found:
         """The events of a creation, in order of delivery."""
         if not self._by_watcher:
-            return _NOBODY
+            return []
         found = self._fire(self._data, op.EVENT_CREATED, path)
         return found + self._fire(self._child, op.EVENT_CHILDREN, paths.parent(path))
 
     def deleted(self, path: bytes) -> Found:
         """The events of a deletion: each watcher of the znode hears of it once."""
         if not self._by_watcher:
-            return _NOBODY
+            return []
         found = self._fire(self._data, op.EVENT_DELETED, path)
         told = {watcher: None for watcher, _, _ in found}
         found += [event for event in self._fire(self._child, op.EVENT_DELETED, path) if event[0] not in told]
@@ -95,7 +94,7 @@ class WatchTable:
     def data_changed(self, path: bytes) -> Found:
         """The events of a change of data."""
         if not self._by_watcher:
-            return _NOBODY
+            return []
         return self._fire(self._data, op.EVENT_DATA, path)
 
     # For those who look after the server.

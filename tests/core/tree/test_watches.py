@@ -1,0 +1,193 @@
+import pytest
+
+from recipes.core.jute.opcodes import (
+    EVENT_CHILDREN,
+    EVENT_CREATED,
+    EVENT_DATA,
+    EVENT_DELETED,
+    WATCH_ANY,
+    WATCH_CHILDREN,
+    WATCH_DATA,
+    WATCH_PERSISTENT,
+    WATCH_PERSISTENT_RECURSIVE,
+)
+from recipes.core.tree.watches import WatchTable
+
+KINDS = (WATCH_CHILDREN, WATCH_DATA, WATCH_ANY, WATCH_PERSISTENT, WATCH_PERSISTENT_RECURSIVE)
+
+
+@pytest.fixture
+def table():
+    return WatchTable()
+
+
+def is_empty(table):
+    return (table.total, table.summary(), table.by_path(), table.by_watcher()) == (0, (0, 0, 0), {}, {})
+
+
+def test_nobody_hears_when_nobody_watches(table):
+    assert not table.created(b"/a")
+    assert not table.deleted(b"/a")
+    assert not table.data_changed(b"/a")
+
+
+def test_data_watch_fires_once_for_each_kind_of_event(table):
+    for fire, event in (
+        (table.created, EVENT_CREATED),
+        (table.data_changed, EVENT_DATA),
+        (table.deleted, EVENT_DELETED),
+    ):
+        table.add_data(b"/a", "w")
+        table.add_data(b"/a", "w")  # arming again is the same watch
+        assert fire(b"/a") == [("w", event, b"/a")]
+        assert not fire(b"/a")
+    assert is_empty(table)
+
+
+def test_child_watch_fires_on_the_list_of_children_not_on_data(table):
+    table.add_child(b"/a", "w")
+    assert not table.data_changed(b"/a")
+    assert not table.data_changed(b"/a/b")
+    assert not table.created(b"/a/b/c")
+    assert table.created(b"/a/b") == [("w", EVENT_CHILDREN, b"/a")]
+    assert is_empty(table)
+
+
+def test_child_watch_on_the_root(table):
+    table.add_child(b"/", "w")
+    assert table.deleted(b"/a") == [("w", EVENT_CHILDREN, b"/")]
+
+
+def test_child_watch_hears_of_the_deletion_of_its_own_znode(table):
+    table.add_child(b"/a", "w")
+    assert table.deleted(b"/a") == [("w", EVENT_DELETED, b"/a")]
+
+
+def test_both_watches_on_a_deleted_znode_give_one_event_and_are_both_spent(table):
+    table.add_data(b"/a", "w")
+    table.add_child(b"/a", "w")
+    table.add_child(b"/a", "other")
+    assert table.deleted(b"/a") == [("w", EVENT_DELETED, b"/a"), ("other", EVENT_DELETED, b"/a")]
+    assert is_empty(table)
+
+
+def test_deletion_is_told_before_the_parents_change(table):
+    table.add_child(b"/a", "parent")
+    table.add_data(b"/a/b", "child")
+    assert table.deleted(b"/a/b") == [("child", EVENT_DELETED, b"/a/b"), ("parent", EVENT_CHILDREN, b"/a")]
+
+
+def test_watchers_hear_in_the_order_they_registered(table):
+    names = [f"w{(number * 7) % 20}" for number in range(20)]
+    for name in names:
+        table.add_data(b"/a", name)
+    assert [watcher for watcher, _, _ in table.data_changed(b"/a")] == names
+
+
+def test_persistent_watch_stays_and_hears_everything_at_its_path_alone(table):
+    table.add_persistent(b"/a", "w", False)
+    for _ in range(2):
+        assert table.created(b"/a") == [("w", EVENT_CREATED, b"/a")]
+        assert table.data_changed(b"/a") == [("w", EVENT_DATA, b"/a")]
+        assert table.created(b"/a/b") == [("w", EVENT_CHILDREN, b"/a")]
+        assert not table.data_changed(b"/a/b")
+        assert table.deleted(b"/a") == [("w", EVENT_DELETED, b"/a")]
+
+
+def test_recursive_watch_hears_of_all_below_but_never_of_child_lists(table):
+    table.add_persistent(b"/a", "w", True)
+    for path in (b"/a", b"/a/b", b"/a/b/c"):
+        assert table.created(path) == [("w", EVENT_CREATED, path)]
+        assert table.data_changed(path) == [("w", EVENT_DATA, path)]
+        assert table.deleted(path) == [("w", EVENT_DELETED, path)]
+    assert not table.created(b"/ab")  # a longer name is not below
+
+
+def test_recursive_watch_on_the_root_covers_all(table):
+    table.add_persistent(b"/", "w", True)
+    assert table.created(b"/x/y") == [("w", EVENT_CREATED, b"/x/y")]
+
+
+def test_watcher_hears_once_though_several_of_its_watches_cover_the_path(table):
+    table.add_persistent(b"/", "w", True)
+    table.add_persistent(b"/a", "w", True)
+    table.add_persistent(b"/a/b", "w", False)
+    table.add_data(b"/a/b", "w")
+    table.add_child(b"/a/b", "w")
+    assert table.data_changed(b"/a/b") == [("w", EVENT_DATA, b"/a/b")]
+    assert table.deleted(b"/a/b") == [("w", EVENT_DELETED, b"/a/b")]
+
+
+def test_a_fired_one_shot_leaves_the_persistent_watch_on_its_path(table):
+    table.add_persistent(b"/a", "w", False)
+    table.add_data(b"/a", "w")
+    assert table.has(b"/a", "w", WATCH_DATA)
+    for _ in range(2):
+        assert table.data_changed(b"/a") == [("w", EVENT_DATA, b"/a")]
+    assert not table.has(b"/a", "w", WATCH_DATA)
+    assert table.has(b"/a", "w", WATCH_PERSISTENT)
+
+
+@pytest.mark.parametrize(
+    ("arm", "kinds"),
+    [
+        (lambda table: table.add_data(b"/a", "w"), {WATCH_DATA, WATCH_ANY}),
+        (lambda table: table.add_child(b"/a", "w"), {WATCH_CHILDREN, WATCH_ANY}),
+        (lambda table: table.add_persistent(b"/a", "w", False), {WATCH_PERSISTENT, WATCH_ANY}),
+        (lambda table: table.add_persistent(b"/a", "w", True), {WATCH_PERSISTENT_RECURSIVE, WATCH_ANY}),
+    ],
+)
+def test_each_kind_is_found_and_removed_as_itself_or_as_any(arm, kinds):
+    for kind in KINDS:
+        table = WatchTable()
+        arm(table)
+        assert table.has(b"/a", "w", kind) is (kind in kinds)
+        assert not table.has(b"/a", "other", kind)
+        assert not table.has(b"/b", "w", kind)
+        assert table.remove(b"/a", "w", kind) is (kind in kinds)
+        assert is_empty(table) is (kind in kinds)
+
+
+def test_removing_one_kind_leaves_the_others(table):
+    table.add_data(b"/a", "w")
+    table.add_child(b"/a", "w")
+    table.add_persistent(b"/a", "w", False)
+    table.add_persistent(b"/a", "w", True)
+    for kind in (WATCH_DATA, WATCH_CHILDREN, WATCH_PERSISTENT):
+        assert table.remove(b"/a", "w", kind)
+        assert not table.remove(b"/a", "w", kind)
+        assert table.has(b"/a", "w", WATCH_PERSISTENT_RECURSIVE)
+    assert table.remove(b"/a", "w", WATCH_ANY)
+    assert is_empty(table)
+
+
+def test_registering_a_recursive_watch_twice_needs_one_removal(table):
+    table.add_persistent(b"/a", "w", True)
+    table.add_persistent(b"/a", "w", True)
+    assert table.remove(b"/a", "w", WATCH_PERSISTENT_RECURSIVE)
+    assert not table.created(b"/a/b")
+
+
+def test_forgetting_a_watcher_leaves_the_others(table):
+    for watcher in ("gone", "stays"):
+        table.add_data(b"/a", watcher)
+        table.add_child(b"/b", watcher)
+        table.add_persistent(b"/c", watcher, True)
+        table.add_persistent(b"/d", watcher, False)
+    table.forget("gone")
+    table.forget("gone")
+    assert table.by_watcher() == {"stays": [b"/a", b"/c", b"/d"]}
+    assert table.created(b"/c/x") == [("stays", EVENT_CREATED, b"/c/x")]
+    table.forget("stays")
+    assert is_empty(table)
+
+
+def test_counts_show_data_watches_and_the_total_both(table):
+    table.add_data(b"/a", "one")
+    table.add_data(b"/a", "two")
+    table.add_data(b"/b", "one")
+    table.add_child(b"/c", "three")
+    assert table.summary() == (2, 2, 3)
+    assert table.total == 4
+    assert table.by_path() == {b"/a": ["one", "two"], b"/b": ["one"]}
+    assert table.by_watcher() == {"one": [b"/a", b"/b"], "two": [b"/a"]}
