@@ -104,8 +104,8 @@ def test_closing_session_is_known_but_neither_expires_nor_comes_back():
     tracker = SessionTracker(TICK)
     tracker.add(1, 4000, 0)
     tracker.mark_closing(1)
-    tracker.touch(1, 100)
-    tracker.rearm(100)
+    tracker.touch(1, 3000)  # in another bucket than before
+    tracker.rearm(9000)
     assert (1 in tracker, tracker.is_closing(1), tracker.is_closing(2)) == (True, True, False)
     assert tracker.buckets() == []
     assert tracker.expired(60_000) == []
