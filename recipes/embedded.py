@@ -29,7 +29,7 @@ class _Running:
         kept = data_dir is not None
         if data_dir is None:
             data_dir = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="recipes-")))
-        # Short ticks let tests and demonstrations see a session end; a directory that goes with the process needs no fsync.
+        # Short ticks let tests see a session end soon; a directory that goes with the process needs no fsync.
         config = ServerConfig(
             client_port=0,
             data_dir=data_dir,
@@ -38,7 +38,7 @@ class _Running:
             pre_alloc_size_kb=1024,
             force_sync=kept,
         )
-        self._started: Future[tuple[str, Callable[[], None]]] = Future()
+        self._started: Future[tuple[str, Callable[[], object]]] = Future()
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve(config)), name="recipes-embedded", daemon=True
         )
@@ -55,7 +55,7 @@ class _Running:
         try:
             async with Server(config) as server:
                 hosts = f"127.0.0.1:{server.client_port}"
-                self._started.set_result((hosts, lambda: loop.call_soon_threadsafe(stopping.set) and None))
+                self._started.set_result((hosts, lambda: loop.call_soon_threadsafe(stopping.set)))
                 await stopping.wait()
         except BaseException as error:
             if self._started.done():

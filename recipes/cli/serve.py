@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from recipes.core.config import ServerConfig, load_zoo_cfg
+from recipes.core.config import ServerConfig, parse_zoo_cfg
 from recipes.core.errors import ConfigError, RecipesError
 from recipes.core.server.server import Server
 
@@ -39,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _config(arguments: argparse.Namespace) -> ServerConfig:
-    config, warnings = load_zoo_cfg(arguments.zoo_cfg) if arguments.zoo_cfg else (ServerConfig(), [])
+    config, warnings = (
+        _read(arguments.zoo_cfg) if arguments.zoo_cfg else (ServerConfig(data_dir=Path("recipes-data")), [])
+    )
     for warning in warnings:
         logging.getLogger("recipes.server").warning("%s", warning)
     if arguments.admin_port is not None and not 0 <= arguments.admin_port <= 65535:
@@ -52,6 +54,15 @@ def _config(arguments: argparse.Namespace) -> ServerConfig:
     return config.model_copy(update=stated)
 
 
+def _read(zoo_cfg: Path) -> tuple[ServerConfig, list[str]]:
+    try:
+        text = zoo_cfg.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError("zoo.cfg", zoo_cfg, f"a file that can be read ({why})") from None
+    return parse_zoo_cfg(text, str(zoo_cfg))
+
+
 async def _serve(config: ServerConfig) -> None:
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -62,7 +73,11 @@ async def _serve(config: ServerConfig) -> None:
         else:
             where = f"{config.client_address}:{server.client_port}"
         print(f"recipes serve: accepting clients on {where}", flush=True)
-        await stopping.wait()
+        stopped = asyncio.ensure_future(stopping.wait())
+        await asyncio.wait((stopped, server.failed), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if server.failed.done():
+            server.failed.result()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -1,0 +1,95 @@
+"""`recipes demo`: the main job on a server of its own, told as it happens."""
+
+import json as json_text
+from collections.abc import Callable, Iterator
+from itertools import count
+from struct import Struct
+from time import monotonic
+
+import anyio
+from rich.console import Console
+
+from recipes import Client, Election, LeadershipLost, Lock, LockLost, connect
+from recipes.core.jute.frames import frame
+from recipes.core.jute.opcodes import CLOSE_SESSION
+from recipes.core.jute.records import ConnectRequest, encode_connect_request
+from recipes.embedded import embedded_server
+
+_REQUEST_HEADER = Struct(">ii")
+
+Tell = Callable[[str, str, int | None], None]
+
+
+def demo(*, json: bool = False) -> int:
+    """Workers contend for a lock and elect a leader; the second of each is killed, and the next takes over.
+
+    Args:
+        json: print one JSON object per event.
+    """
+    console, begun = Console(highlight=False), monotonic()
+
+    def tell(who: str, what: str, fence: int | None = None) -> None:
+        seconds = monotonic() - begun
+        if json:
+            print(json_text.dumps({"at": round(seconds, 3), "who": who, "what": what, "fence": fence}), flush=True)
+            return
+        told = f" (fence {fence:#x})" if fence is not None else ""
+        colour = "red" if "LOST" in what else "green" if fence is not None else "default"
+        console.print(f"{seconds:6.2f} s  [bold]{who:<8}[/bold] [{colour}]{what}{told}[/{colour}]", soft_wrap=True)
+
+    with embedded_server() as hosts:
+        anyio.run(_play, hosts, tell)
+    return 0
+
+
+async def _play(hosts: str, tell: Tell) -> None:
+    with anyio.fail_after(50):
+        tell("server", f"accepting clients on {hosts}", None)
+        for work in (_work_under_lock, _work_as_leader):
+            async with anyio.create_task_group() as tasks:
+                turns = count(1)
+                for number in range(1, 4):
+                    tasks.start_soon(work, hosts, f"worker-{number}", turns, tell)
+        tell("demo", "done: `recipes serve` starts a server that others can share", None)
+
+
+async def _work_under_lock(hosts: str, who: str, turns: Iterator[int], tell: Tell) -> None:
+    try:
+        async with connect(hosts, session_timeout=2.0) as client:
+            tell(who, "asks for the lock", None)
+            async with Lock(client, "/demo/lock") as grant:
+                tell(who, "lock taken", grant.fence)
+                await anyio.sleep(0.7)
+                if next(turns) == 2:
+                    await _kill_session(hosts, client, who, tell)
+                    await anyio.sleep_forever()
+            tell(who, "lock handed over", None)
+    except LockLost as error:
+        tell(who, f"LOST: {error}; its block was cancelled", None)
+
+
+async def _work_as_leader(hosts: str, who: str, turns: Iterator[int], tell: Tell) -> None:
+    try:
+        async with connect(hosts, session_timeout=2.0) as client:
+            tell(who, "stands for election", None)
+            async with Election(client, "/demo/election").lead() as term:
+                tell(who, "leads", term.fence)
+                await anyio.sleep(0.7)
+                if next(turns) == 2:
+                    await _kill_session(hosts, client, who, tell)
+                    await anyio.sleep_forever()
+            tell(who, "resigned", None)
+    except LeadershipLost as error:
+        tell(who, f"LOST: {error}; its block was cancelled", None)
+
+
+async def _kill_session(hosts: str, client: Client, who: str, tell: Tell) -> None:
+    """End the client's session behind its back, as a server does that has not heard of it for too long."""
+    tell(who, "is killed: its session ends", None)
+    session = client.session
+    host, _, port = hosts.rpartition(":")
+    async with await anyio.connect_tcp(host, int(port)) as stream:
+        await stream.send(frame(encode_connect_request(ConnectRequest(0, 2000, session.id, session.password))))
+        await stream.receive()
+        await stream.send(frame(_REQUEST_HEADER.pack(1, CLOSE_SESSION)))
+        await stream.receive()

@@ -1,0 +1,99 @@
+"""`recipes serve`: its one line, its exit codes, and what it does not import."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+READY = "recipes serve: accepting clients on 127.0.0.1:"
+
+
+@contextmanager
+def serving(config: Path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recipes", "serve", str(config)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def write_config(tmp_path: Path, port: int = 0, name: str = "zoo.cfg") -> Path:
+    config = tmp_path / name
+    config.write_text(
+        f"dataDir={tmp_path}/data\nclientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n"
+    )
+    return config
+
+
+def test_says_when_it_accepts_and_ends_cleanly(tmp_path: Path):
+    with serving(write_config(tmp_path)) as process:
+        line = process.stdout.readline()
+        assert line.startswith(READY)
+        socket.create_connection(("127.0.0.1", int(line.removeprefix(READY))), timeout=5).close()
+        process.send_signal(signal.SIGTERM)
+        rest, _ = process.communicate(timeout=30)
+        assert (process.returncode, rest) == (0, "")
+
+
+def test_locked_data_directory_is_one_line_and_exit_1(tmp_path: Path, run):
+    config = write_config(tmp_path)
+    with serving(config) as process:
+        assert process.stdout.readline().startswith(READY)
+        second = run("serve", str(config))
+        assert second.returncode == 1
+        assert second.stdout == ""
+        assert "locked" in second.stderr.splitlines()[-1]
+        assert "Traceback" not in second.stderr
+
+
+def test_busy_port_is_one_line_and_exit_1(tmp_path: Path, run):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("serve", str(write_config(tmp_path, taken.getsockname()[1])))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("recipes serve: ")
+
+
+@pytest.mark.parametrize("line", ["tickTime=fast", "clientPort=99999"])
+def test_wrong_value_names_file_line_key_value_and_what_was_expected(tmp_path: Path, run, line: str):
+    config = tmp_path / "zoo.cfg"
+    config.write_text(f"dataDir=data\n{line}\nsecureClientPort=0\nssl.keyStore.location=a\nssl.trustStore.location=b\n")
+    done = run("serve", str(config))
+    key, _, value = line.partition("=")
+    assert done.returncode == 2
+    (said,) = done.stderr.splitlines()
+    assert said.startswith(f"recipes serve: {config}:2: {key}={value}: expected ")
+
+
+def test_missing_file(run):
+    done = run("serve", "no-such.cfg")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_imports_nothing_a_server_does_not_need():
+    program = "import sys, recipes.cli, recipes.cli.serve; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert loaded.isdisjoint({"cyclopts", "rich", "tenacity"})
+    assert "recipes.core.client" not in done.stdout

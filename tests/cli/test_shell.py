@@ -1,0 +1,59 @@
+"""`recipes shell`: zkCli's words and formats."""
+
+import json
+import re
+
+from recipes import ACL, Id, Stat
+from recipes.cli.shell import format_stat, parse_acl
+
+STAT = Stat(0x5, 0x6, 1000, 2000, 3, 4, 5, -2, 7, 8, 0x9)
+
+
+def test_stat_is_in_the_format_of_zkcli():
+    lines = format_stat(STAT).splitlines()
+    assert lines[0] == "cZxid = 0x5"
+    assert re.fullmatch(r"ctime = Thu Jan 01 \d\d:\d\d:01 \S+ 1970|ctime = Wed Dec 31 \d\d:\d\d:01 \S+ 1969", lines[1])
+    assert lines[2] == "mZxid = 0x6"
+    assert lines[4:] == [
+        "pZxid = 0x9",
+        "cversion = 4",
+        "dataVersion = 3",
+        "aclVersion = 5",
+        "ephemeralOwner = 0xfffffffffffffffe",
+        "dataLength = 7",
+        "numChildren = 8",
+    ]
+
+
+def test_acl_of_an_id_with_a_colon():
+    assert parse_acl("digest:me:hash=:cr,world:anyone:r") == [
+        ACL(5, Id("digest", "me:hash=")),
+        ACL(1, Id("world", "anyone")),
+    ]
+
+
+def test_commands(run, hosts):
+    commands = "create /a one\nget -s /a\nset /a two\nget /a\nls /\ngetAcl /a\ncreate -s /a/n-\ndeleteall /a\nls /\n"
+    done = run("shell", hosts, stdin=commands)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "Created /a\none\ncZxid = 0x" in done.stdout
+    assert "\ntwo\n[a, zookeeper]\n'world,'anyone\n: cdrwa\nCreated /a/n-0000000000\n[zookeeper]\n" in done.stdout
+
+
+def test_errors_are_one_line(run, hosts):
+    missing = run("shell", hosts, "get", "/no")
+    assert (missing.returncode, len(missing.stderr.splitlines())) == (1, 1)
+    assert "/no" in missing.stderr
+    usage = run("shell", hosts, "get")
+    assert (usage.returncode, len(usage.stderr.splitlines())) == (2, 1)
+
+
+def test_json(run, hosts):
+    assert json.loads(run("shell", "--json", hosts, "ls", "/").stdout) == ["zookeeper"]
+
+
+def test_nothing_listens(run):
+    done = run("shell", "127.0.0.1:1", "ls", "/")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "nothing listens on 127.0.0.1:1" in done.stderr
