@@ -1,0 +1,355 @@
+"""A place in line below one parent: the ground that locks and elections stand on.
+
+Sources: ZooKeeper Recipes and Solutions, Locks and Leader Election.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import cmp_to_key
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+import anyio.abc
+
+from recipes.core import paths
+from recipes.core.errors import ConnectionLoss, NodeExists, NoNode, RecipeError, SessionError, SessionExpired
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+    from recipes.core.client.session import Session
+
+_CLEAN_UP_SECONDS = 2.0  # how long leaving may hold its caller up before the client's owner task takes over
+
+
+class Participant(NamedTuple):
+    """Someone in line, as read from the store: true at the moment of reading, no longer than that."""
+
+    id: str  # chosen anew for each acquire
+    data: bytes
+    fence: int  # czxid of the znode
+    session_id: int
+    since_ms: int  # the server's wall clock when the znode was made
+    path: str
+
+
+def in_order(names: Sequence[str], marker: str) -> list[str]:
+    """Those of `names` that stand in the line of `marker`, first come first.
+
+    Sequence numbers are a signed 32-bit counter, so they are compared as serial numbers (RFC 1982): after the
+    wrap a newcomer still is last. Names made by others, which do not have our form, are left out.
+    """
+    numbered = [(int(tail), name) for name in names for tail in [_sequence_text(name, marker)] if tail]
+    numbered.sort(key=cmp_to_key(_compare))
+    return [name for _, name in numbered]
+
+
+def is_owner(name: str, order: Sequence[str], owner: int, session_id: int, now: float, expires_at: float) -> bool:
+    """Whether `name` holds what the line is for: its znode exists, is the live session's, is first, and is in time.
+
+    order: the line as last read. owner: ephemeralOwner of `name`. now, expires_at: the client's monotonic clock
+    and the moment, on that clock, until which the session is sure to live.
+    """
+    return bool(order) and order[0] == name and owner == session_id and now < expires_at
+
+
+def id_of(name: str, marker: str) -> str:
+    """The id that the owner of the znode `name` chose."""
+    return name.removeprefix("_r_").rpartition(f"-{marker}")[0]
+
+
+async def read_line(client: "Client", path: str, marker: str) -> list[Participant]:
+    """Everyone in line below `path`, first come first; those that leave meanwhile are left out."""
+    line = []
+    for name in in_order(await _children(client, path), marker):
+        try:
+            data, stat = await client.get(paths.join(path, name))
+        except NoNode:
+            continue
+        line.append(
+            Participant(id_of(name, marker), data, stat.czxid, stat.ephemeral_owner, stat.ctime, paths.join(path, name))
+        )
+    return line
+
+
+class Loss:
+    """Whether, and when, what a block holds was lost; read like an anyio Event."""
+
+    def __init__(self, session: "Session") -> None:
+        self._session = session
+        self.deleted = anyio.Event()  # somebody else deleted our znode
+
+    def is_set(self) -> bool:
+        """True from the moment of loss on, which is before the block is cancelled."""
+        late = anyio.current_time() >= self._session.expires_at  # a loop that was blocked sees this first
+        return self._session.lost or self.deleted.is_set() or late
+
+    async def wait(self) -> None:
+        """Return once it is lost."""
+        if self.is_set():
+            return
+        async with anyio.create_task_group() as tasks:
+
+            async def wait_deleted() -> None:
+                await self.deleted.wait()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(wait_deleted)
+            await self._session.lost_event.wait()
+            tasks.cancel_scope.cancel()
+
+
+class Contender:
+    """One znode in the line below `parent`, from its creation to its deletion.
+
+    marker: what the line is for, "lock-" or "lead-". The znode is `_r_<id>-<marker><sequence>`; the id lets us
+    recognise our own when the reply to its creation is lost. Made by `contend`, which keeps its promises.
+    """
+
+    def __init__(self, client: "Client", session: "Session", parent: str, marker: str, data: bytes) -> None:
+        self.session_id = session.id
+        self.lost = Loss(session)
+        self.path = ""
+        self.czxid = 0
+        self._client = client
+        self._session = session
+        self._parent = parent
+        self._marker = marker
+        self._data = data
+        self._prefix = f"_r_{client.random.getrandbits(64):016x}-{marker}"
+        self._owner = 0
+        self._leaving = False
+        self._asked = False  # whether a create was ever handed to the client
+        self._failure: SessionError | NoNode | None = None
+
+    async def join(self) -> list[str]:
+        """Make our znode and return the line as it was right after that."""
+        while True:
+            order = await self._create_and_list()
+            if isinstance(self._failure, NoNode):
+                await self._make_parents()
+            elif self._failure is not None and not isinstance(self._failure, ConnectionLoss):
+                raise self._failure
+            elif self._failure is not None or order is None:
+                # sync: the server we are on now may not have seen yet what the one before carried out.
+                await self._client.sync(self._parent)
+                order = await self._line()
+                await self._adopt(order)
+                if self.path:
+                    return order
+            else:
+                return order
+
+    async def wait_first(self, order: list[str]) -> None:
+        """Return once we are first, waking only when the one before us goes or the connection changes.
+
+        order: what `join` returned.
+        """
+        while not self.is_first(order):
+            if self._name not in order:
+                self.lost.deleted.set()
+                return
+            if order[0] == self._name:  # first, yet past the local deadline: the client is about to say so
+                await self._session.lost_event.wait()
+                continue
+            before = order[order.index(self._name) - 1]
+            stat, watch = await self._client.exists_watch(paths.join(self._parent, before))
+            try:
+                if stat is not None:
+                    await watch.wait()
+            finally:
+                watch.cancel()
+            order = await self._line()
+
+    def is_first(self, order: list[str]) -> bool:
+        """Whether we own what the line is for, `order` being the line as last read."""
+        expires_at = self._session.expires_at
+        return is_owner(self._name, order, self._owner, self._session.id, anyio.current_time(), expires_at)
+
+    async def watch_own(self, scope: anyio.CancelScope) -> None:
+        """Cancel `scope` when somebody else deletes our znode, as an operator does to break a lock."""
+        path = self.path
+        while True:
+            try:
+                stat, watch = await self._client.exists_watch(path)
+            except SessionError:
+                return  # the session scope around us ends the block
+            try:
+                if stat is None:
+                    break
+                await watch.wait()
+            finally:
+                watch.cancel()
+        if not self._leaving:
+            self.lost.deleted.set()
+            scope.cancel()
+
+    async def resign(self) -> None:
+        """Delete our znode and return once the server has confirmed that it is gone."""
+        while self.path and not self._session.lost:
+            try:
+                await self._delete()
+            except ConnectionLoss:
+                continue  # the client waits for the next connection; our znode's name is never used again
+
+    async def leave(self) -> None:
+        """Delete our znode whatever happens: here if that is quick, else by the client's owner task."""
+        if self._session.lost or not self._asked:
+            return
+        with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
+            try:
+                await (self._delete() if self.path else self._delete_unseen())
+            except SessionExpired:
+                return
+            except SessionError:
+                pass
+            else:
+                return
+        if self.path:
+            self._client.delete_later(self.path)
+        else:
+            self._client.delete_later(paths.join(self._parent, self._prefix), prefix=True)
+
+    @property
+    def _name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    async def _create_and_list(self) -> list[str] | None:
+        """Send create2 and getChildren back to back: uncontended, the two are all an acquire needs."""
+        self._failure = None
+        self._asked = True
+        order: list[str] | None = None
+        async with anyio.create_task_group() as tasks:
+            # start() returns when the create has been handed over, so that the list is behind it on the wire.
+            await tasks.start(self._create)
+            try:
+                order = await self._line()
+            except SessionError as error:
+                self._failure = self._failure or error
+        if order is not None and self.path and self._name not in order:
+            return await self._line()  # the two went over different connections
+        return order
+
+    async def _create(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        task_status.started()
+        path = paths.join(self._parent, self._prefix)
+        try:
+            self.path, stat = await self._client.create2(path, self._data, ephemeral=True, sequential=True)
+        except (SessionError, NoNode) as error:
+            self._failure = error
+        else:
+            self.czxid, self._owner = stat.czxid, stat.ephemeral_owner
+
+    async def _make_parents(self) -> None:
+        parts = self._parent.split("/")
+        for end in range(2, len(parts) + 1):
+            try:
+                await self._client.create("/".join(parts[:end]), container=True)
+            except NodeExists:
+                continue
+            except NoNode:
+                return  # an empty container above was reaped in between; the caller tries again
+            except ConnectionLoss:
+                return
+
+    async def _adopt(self, order: list[str]) -> None:
+        """After a lost reply: take the first znode of our id that this session owns, delete the others."""
+        for name in self._own(order):
+            path = paths.join(self._parent, name)
+            stat = await self._client.exists(path)
+            if stat is None:
+                continue
+            if self.path in ("", path) and stat.ephemeral_owner == self._session.id:
+                self.path, self.czxid, self._owner = path, stat.czxid, stat.ephemeral_owner
+            else:
+                self._client.delete_later(path)
+
+    def _own(self, order: list[str]) -> list[str]:
+        return [name for name in order if name.startswith(self._prefix)]
+
+    async def _line(self) -> list[str]:
+        return in_order(await _children(self._client, self._parent), self._marker)
+
+    async def _delete(self) -> None:
+        first_try, self._leaving = not self._leaving, True
+        try:
+            await self._client.delete(self.path)
+        except NoNode:
+            if first_try:  # we never asked, so somebody else did
+                self.lost.deleted.set()
+        self.path = ""
+        self._asked = False
+
+    async def _delete_unseen(self) -> None:
+        """Delete what a create whose reply never reached us has left behind."""
+        await self._client.sync(self._parent)
+        for name in self._own(await self._line()):
+            with suppress(NoNode):
+                await self._client.delete(paths.join(self._parent, name))
+
+
+@asynccontextmanager
+async def contend(
+    client: "Client", path: str, marker: str, lost: type[RecipeError], data: bytes = b"", *, wait: bool = True
+) -> AsyncGenerator[Contender | None]:
+    """Stand in line below `path` and run the block as first of it; without `wait`, with None when not first at once.
+
+    The block is cancelled when the session is lost or our znode is deleted by somebody else, and `lost` is raised
+    at its edge, from the block's own exception if it has one. However it ends, no znode stays behind.
+    """
+    paths.check(path)
+    problem: BaseException | None = None
+    first = was_lost = False
+    with client.session_scope() as session:
+        contender = Contender(client, session, path, marker, data)
+        try:
+            order = await contender.join()
+            first = contender.is_first(order)
+            if wait and not first:
+                await contender.wait_first(order)
+                first = not contender.lost.is_set()
+            if not first:
+                await contender.leave()
+        except SessionExpired as error:
+            problem = error
+        except BaseException:
+            await contender.leave()
+            raise
+        if first:
+            try:
+                # The block's exception is carried past the task group, which would wrap it into a group.
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(contender.watch_own, tasks.cancel_scope)
+                    try:
+                        yield contender
+                    except anyio.get_cancelled_exc_class():
+                        raise
+                    except BaseException as error:
+                        problem = error
+                    was_lost = contender.lost.is_set()
+                    tasks.cancel_scope.cancel()
+            finally:
+                await contender.leave()
+    if session.lost or contender.lost.deleted.is_set() or was_lost:
+        deleted = contender.lost.deleted.is_set()
+        why = "its znode was deleted by somebody else" if deleted else "the session is over"
+        raise lost(path, why) from problem
+    if problem is not None:
+        raise problem
+    if not first:
+        yield None
+
+
+async def _children(client: "Client", path: str) -> list[str]:
+    try:
+        return await client.children(path)
+    except NoNode:
+        return []
+
+
+def _sequence_text(name: str, marker: str) -> str:
+    head, found, tail = name.rpartition(f"-{marker}")
+    return tail if found and head.startswith("_r_") and tail.removeprefix("-").isdecimal() else ""
+
+
+def _compare(a: tuple[int, str], b: tuple[int, str]) -> int:
+    return (a[0] - b[0] + 0x80000000 & 0xFFFFFFFF) - 0x80000000

@@ -1,0 +1,187 @@
+"""A store in memory with the client's interface, in which every request is a place to cancel or to lose a reply."""
+
+import random
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from recipes.core.errors import ConnectionLoss, NodeExists, NoNode, SessionExpired
+
+
+class MemoryStore:
+    """The znodes, and what is to go wrong."""
+
+    def __init__(self):
+        self.nodes = {}  # path -> (data, stat)
+        self.zxid = 0
+        self.counters = {}
+        self.watches = []
+        self.requests = []
+        self.lose_reply = None  # number of the request whose reply is lost
+        self.lose_request = False  # then the request itself is lost, too
+
+    def client(self):
+        return MemoryClient(self)
+
+    def names(self, path):
+        return sorted(name[len(path) + 1 :] for name in self.nodes if name.rpartition("/")[0] == path)
+
+    def changed(self, *paths):
+        for watch in [watch for watch in self.watches if watch.path in paths]:
+            self.watches.remove(watch)
+            watch.fired.set()
+
+    def remove(self, path):
+        if path not in self.nodes:
+            raise NoNode(path)
+        del self.nodes[path]
+        self.zxid += 1
+        self.changed(path, path.rpartition("/")[0])
+
+
+class MemoryWatch:
+    def __init__(self, store, path):
+        self.store, self.path, self.fired = store, path, anyio.Event()
+        store.watches.append(self)
+
+    async def wait(self):
+        await self.fired.wait()
+
+    def cancel(self):
+        if self in self.store.watches:
+            self.store.watches.remove(self)
+
+
+class MemoryClient:
+    sessions = 0
+
+    def __init__(self, store):
+        MemoryClient.sessions += 1
+        self.store = store
+        self.random = random.Random(MemoryClient.sessions)
+        self.session = SimpleNamespace(
+            id=MemoryClient.sessions, lost=False, lost_event=anyio.Event(), expires_at=float("inf")
+        )
+        self.scopes = []
+
+    @contextmanager
+    def session_scope(self):
+        with anyio.CancelScope() as scope:
+            self.scopes.append(scope)
+            try:
+                yield self.session
+            finally:
+                self.scopes.remove(scope)
+
+    def lose_session(self):
+        self.session.lost = True
+        self.session.lost_event.set()
+        for path in [path for path, (_, stat) in self.store.nodes.items() if stat.ephemeral_owner == self.session.id]:
+            self.store.remove(path)
+        for scope in self.scopes:
+            scope.cancel()
+
+    async def _request(self, name, path, act, *, write=False):
+        if self.session.lost:
+            raise SessionExpired(path=path)
+        self.store.requests.append((name, path))
+        number = len(self.store.requests)
+        lost = write and number == self.store.lose_reply
+        answer, error = None, None
+        if not (lost and self.store.lose_request):
+            try:
+                answer = act()
+            except NoNode as failure:
+                error = failure
+            except NodeExists as failure:
+                error = failure
+        await anyio.lowlevel.checkpoint()  # the server has carried it out, the reply is under way
+        await anyio.lowlevel.checkpoint()
+        if lost:
+            raise ConnectionLoss(path=path, maybe_applied=True)
+        if error is not None:
+            raise error
+        return answer
+
+    def _create(self, path, data, ephemeral, sequential):
+        parent = path.rpartition("/")[0]
+        if parent and parent not in self.store.nodes:
+            raise NoNode(path)
+        if sequential:
+            counter = self.store.counters.get(parent, 0)
+            self.store.counters[parent] = (counter + 1 + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+            path = f"{path}{counter:010d}"
+        if path in self.store.nodes:
+            raise NodeExists(path)
+        self.store.zxid += 1
+        stat = SimpleNamespace(
+            czxid=self.store.zxid, ephemeral_owner=self.session.id if ephemeral else 0, ctime=self.store.zxid
+        )
+        self.store.nodes[path] = (data, stat)
+        self.store.changed(path, parent)
+        return path, stat
+
+    async def create2(self, path, data=b"", *, ephemeral=False, sequential=False):
+        return await self._request("create2", path, lambda: self._create(path, data, ephemeral, sequential), write=True)
+
+    async def create(self, path, *, container=False):
+        return await self._request("create", path, lambda: self._create(path, b"", False, False)[0], write=True)
+
+    async def delete(self, path):
+        await self._request("delete", path, lambda: self.store.remove(path), write=True)
+
+    def _get(self, path):
+        if path not in self.store.nodes:
+            raise NoNode(path)
+        return self.store.nodes[path]
+
+    async def get(self, path):
+        return await self._request("get", path, lambda: self._get(path))
+
+    async def exists(self, path):
+        return await self._request("exists", path, lambda: self.store.nodes.get(path, (None, None))[1])
+
+    async def sync(self, path):
+        await self._request("sync", path, lambda: None)
+
+    async def children(self, path):
+        return await self._request("children", path, lambda: (self._get(path), self.store.names(path))[1])
+
+    async def _watched(self, name, path, act):
+        watch = None
+
+        def read():
+            nonlocal watch
+            answer = act()
+            watch = MemoryWatch(self.store, path)
+            return answer
+
+        try:
+            return await self._request(name, path, read), watch
+        except BaseException:
+            if watch is not None:
+                watch.cancel()
+            raise
+
+    async def exists_watch(self, path):
+        return await self._watched("exists_watch", path, lambda: self.store.nodes.get(path, (None, None))[1])
+
+    async def children_watch(self, path):
+        return await self._watched("children_watch", path, lambda: (self._get(path), self.store.names(path))[1])
+
+    def delete_later(self, path, czxid=None, *, prefix=False):
+        for found in [name for name in self.store.nodes if name == path or (prefix and name.startswith(path))]:
+            self.store.remove(found)
+
+
+@pytest.fixture
+def store():
+    return MemoryStore()
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request):
+    return request.param

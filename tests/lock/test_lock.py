@@ -1,0 +1,214 @@
+import anyio
+import anyio.lowlevel
+import pytest
+
+from recipes.core.errors import LockLost
+from recipes.lock.lock import Lock
+
+pytestmark = pytest.mark.anyio
+
+
+async def until(condition):
+    with anyio.fail_after(5):
+        while not condition():
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_grant_carries_the_fence_and_the_znode_goes_with_the_block(store):
+    client = store.client()
+    async with Lock(client, "/a/b") as grant:
+        assert [f"/a/b/{name}" for name in store.names("/a/b")] == [grant.path]
+        assert grant.fence == store.nodes[grant.path][1].czxid
+        assert not grant.lost.is_set()
+    assert store.names("/a/b") == []
+    assert store.watches == []
+
+
+async def test_an_uncontended_acquire_is_two_requests(store):
+    client = store.client()
+    async with Lock(client, "/a"):
+        pass
+    store.requests.clear()
+    lock = Lock(client, "/a")
+    await lock.__aenter__()
+    before_the_block = [name for name, _ in store.requests if name != "exists_watch"]
+    await lock.__aexit__(None, None, None)
+    assert before_the_block == ["create2", "children"]
+
+
+async def test_waiters_follow_in_order_of_arrival_and_watch_only_the_one_before(store):
+    order, fences = [], []
+
+    async def work(number):
+        async with Lock(store.client(), "/a") as grant:
+            order.append(number)
+            fences.append(grant.fence)
+
+    async with anyio.create_task_group() as tasks:
+        async with Lock(store.client(), "/a"):
+            for number in range(4):
+                tasks.start_soon(work, number)
+                # A watch per waiter, and the holder's on its own znode.
+                await until(lambda count=number + 2: len(store.watches) == count)
+            assert len({watch.path for watch in store.watches}) == 4
+    assert order == [0, 1, 2, 3]
+    assert fences == sorted(fences)
+
+
+async def test_order_holds_over_the_wrap_of_the_sequence_number(store):
+    order = []
+
+    async def work(number):
+        async with Lock(store.client(), "/a"):
+            order.append(number)
+
+    async with Lock(store.client(), "/a"):
+        pass
+    store.counters["/a"] = 2**31 - 2
+    async with anyio.create_task_group() as tasks:
+        async with Lock(store.client(), "/a"):
+            for number in range(4):
+                tasks.start_soon(work, number)
+                await until(lambda count=number + 2: len(store.names("/a")) == count)
+                await until(lambda count=number + 2: len(store.watches) == count)
+    assert order == [0, 1, 2, 3]
+
+
+async def test_try_acquire_yields_none_when_taken_and_leaves_nothing(store):
+    client = store.client()
+    async with Lock(client, "/a") as held:
+        async with Lock(store.client(), "/a").try_acquire() as grant:
+            assert grant is None
+            assert [f"/a/{name}" for name in store.names("/a")] == [held.path]
+    async with Lock(client, "/a").try_acquire() as grant:
+        assert grant is not None
+    assert store.names("/a") == []
+
+
+async def test_a_task_cannot_take_the_lock_twice(store):
+    lock = Lock(store.client(), "/a")
+    async with lock:
+        with pytest.raises(RuntimeError, match="not reentrant"):
+            async with lock:
+                pass
+        assert len(store.names("/a")) == 1
+    assert store.names("/a") == []
+
+
+async def test_losing_the_session_cancels_the_block_and_raises(store):
+    client, reached = store.client(), False
+    with pytest.raises(LockLost):
+        async with Lock(client, "/a") as grant:
+            client.lose_session()
+            assert grant.lost.is_set()
+            await anyio.sleep_forever()
+            reached = True
+    assert not reached
+
+
+async def test_loss_surfaces_without_a_further_await(store):
+    client = store.client()
+    with pytest.raises(LockLost):
+        async with Lock(client, "/a"):
+            client.lose_session()
+
+
+async def test_loss_surfaces_over_the_blocks_own_exception(store):
+    client = store.client()
+    with pytest.raises(LockLost) as caught:
+        async with Lock(client, "/a"):
+            client.lose_session()
+            raise ValueError
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+async def test_a_block_past_the_local_deadline_has_lost(store):
+    client = store.client()
+    with pytest.raises(LockLost):
+        async with Lock(client, "/a"):
+            client.session.expires_at = 0
+
+
+async def test_a_broken_lock_is_lost(store):
+    with pytest.raises(LockLost):
+        async with Lock(store.client(), "/a") as grant:
+            store.remove(grant.path)
+            await anyio.sleep_forever()
+
+
+async def test_the_blocks_own_exception_comes_out_as_it_is(store):
+    with pytest.raises(ValueError, match="mine"):
+        async with Lock(store.client(), "/a"):
+            raise ValueError("mine")
+    assert store.names("/a") == []
+
+
+async def test_session_lost_while_waiting_is_a_lost_lock(store):
+    client, raised = store.client(), []
+
+    async def wait_in_vain():
+        try:
+            async with Lock(client, "/a"):
+                pytest.fail("held by two")
+        except LockLost as error:
+            raised.append(error)
+
+    async with Lock(store.client(), "/a"):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait_in_vain)
+            await until(lambda: len(store.watches) == 2)
+            client.lose_session()
+    assert len(raised) == 1
+
+
+async def test_holders_and_waiters(store):
+    lock = Lock(store.client(), "/a", b"me")
+    assert await lock.holders() == []
+    async with lock as grant:
+        (holder,) = await lock.holders()
+        assert (holder.data, holder.fence, holder.path) == (b"me", grant.fence, grant.path)
+        assert await lock.waiters() == []
+
+
+@pytest.mark.parametrize("lose_request", [False, True])
+@pytest.mark.parametrize("number", range(1, 13))
+async def test_any_lost_reply_leaves_one_holder_and_then_nothing(store, number, lose_request):
+    store.lose_reply, store.lose_request = number, lose_request
+    async with Lock(store.client(), "/a/b") as grant:
+        assert [f"/a/b/{name}" for name in store.names("/a/b")] == [grant.path]
+    assert store.names("/a/b") == []
+    assert store.watches == []
+
+
+@pytest.mark.parametrize("contended", [False, True])
+async def test_cancelled_at_every_checkpoint_nothing_stays_behind(store, contended):
+    finished = 0
+    holder = store.client()
+    async with Lock(holder, "/a"):
+        pass
+
+    async def work(scope):
+        nonlocal finished
+        with scope:
+            async with Lock(store.client(), "/a"):
+                await anyio.lowlevel.checkpoint()
+            finished += 1
+
+    async def cancelled_after(turns):
+        scope = anyio.CancelScope()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(work, scope)
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+            scope.cancel()
+
+    for turns in range(60):
+        if contended:
+            async with Lock(holder, "/a"):
+                await cancelled_after(turns)
+                assert len(store.names("/a")) == 1
+        else:
+            await cancelled_after(turns)
+        assert store.names("/a") == []
+        assert store.watches == []
+    assert (finished > 0) is not contended  # so the last turns came after the whole way, and all before was cut
