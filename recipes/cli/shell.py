@@ -28,13 +28,17 @@ class _Asked(NamedTuple):
 
 
 def shell(
-    *words: Annotated[str, Parameter(allow_leading_hyphen=True)], hosts: str | None = None, json: bool = False
+    *words: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    hosts: str | None = None,
+    auth: str | None = None,
+    json: bool = False,
 ) -> int:
     """Run one command, or read commands from standard input: recipes shell [HOST:PORT] [COMMAND...].
 
     Args:
         words: HOST:PORT, when it is not given otherwise, and a command; `help` lists the commands.
         hosts: HOST:PORT,...; else RECIPES_HOSTS, else 127.0.0.1:2181.
+        auth: SCHEME:CREDENTIALS, as digest:user:password.
         json: print each answer as one JSON value.
     """
     if words and hosts is None and words[0] not in _COMMANDS and words[0] not in ("help", "quit"):
@@ -45,11 +49,12 @@ def shell(
     if words[:1] == ("help",):
         print(_help())
         return 0
-    return anyio.run(_run, find_hosts(hosts), words, json)
+    return anyio.run(_run, find_hosts(hosts), words, auth, json)
 
 
-async def _run(hosts: str, words: Sequence[str], json: bool) -> int:
-    async with connect(hosts) as client:
+async def _run(hosts: str, words: Sequence[str], auth: str | None, json: bool) -> int:
+    scheme, _, credentials = (auth or "").partition(":")
+    async with connect(hosts, auth=[(scheme, credentials)] if auth else []) as client:
         if words:
             return await _execute(client, words, json)
         while True:
@@ -209,10 +214,6 @@ async def _set_acl(client: Client, asked: _Asked) -> None:
     await client.set_acl(asked.words[0], parse_acl(asked.words[1]), _version(asked))
 
 
-async def _add_auth(client: Client, asked: _Asked) -> None:
-    await client.add_auth(asked.words[0], asked.words[1].encode() if len(asked.words) > 1 else b"")
-
-
 async def _watch(client: Client, asked: _Asked) -> None:
     async with client.watch(asked.words[0], recursive="r" in asked.options) as events:
         async for event in events:
@@ -239,7 +240,6 @@ _COMMANDS = {
     "watch": _Command(_watch, "r", 1, 1, "[-r] PATH (until interrupted)"),
     "getAcl": _Command(_get_acl, "", 1, 1, "PATH"),
     "setAcl": _Command(_set_acl, "v:", 2, 2, "[-v VERSION] PATH ACL"),
-    "addauth": _Command(_add_auth, "", 1, 2, "SCHEME [CREDENTIALS]"),
     "sync": _Command(_sync, "", 0, 1, "[PATH]"),
 }
 

@@ -57,3 +57,13 @@ def test_nothing_listens(run):
     done = run("shell", "127.0.0.1:1", "ls", "/")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "nothing listens on 127.0.0.1:1" in done.stderr
+
+
+def test_auth_lets_in_whom_the_acl_names(run, hosts):
+    mine = ("--auth", "digest:me:secret", hosts)
+    made = run("shell", *mine, "create", "/mine", "x", "auth::cdrwa")
+    assert made.returncode == 0, made.stderr
+    assert run("shell", *mine, "get", "/mine").stdout == ("x\n")
+    refused = run("shell", hosts, "get", "/mine")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
+    assert run("shell", *mine, "delete", "/mine").returncode == 0
