@@ -20,6 +20,7 @@ import anyio.lowlevel
 from recipes.core import paths
 from recipes.core.client.link import Link, nobody_answers, parse_hosts
 from recipes.core.client.session import Call, ConnectionState, Session
+from recipes.core.client.transaction import Transaction
 from recipes.core.client.watch import Watch, WatchStream
 from recipes.core.errors import BadArguments, ClientClosed, ConnectionLoss, NodeExists, NoNode, SessionError, SessionExpired
 from recipes.core.jute import opcodes as op
@@ -297,7 +298,7 @@ class Client:
 
         Raises NodeExists, NoNode (the parent), NoAuth, InvalidACL, NoChildrenForEphemerals, ConnectionLoss.
         """
-        kind, body = self._create_body(path, data, ephemeral, sequential, container, ttl, acl)
+        kind, body = self.create_body(path, data, ephemeral, sequential, container, ttl, acl)
         call = Call(kind, body, lambda reply, at: rq.decode_path_stat(reply, at)[:2], path=path)
         try:
             created, stat = await self.submit(call).result()
@@ -310,7 +311,7 @@ class Client:
             )
         return self.shown(created), stat
 
-    def _create_body(
+    def create_body(
         self,
         path: str,
         data: bytes,
@@ -320,6 +321,7 @@ class Client:
         ttl: float | None,
         acl: Sequence[ACL] | None,
     ) -> tuple[int, bytes]:
+        """Opcode and body of a create, for those inside the client."""
         if (container and (ephemeral or sequential or ttl is not None)) or (ephemeral and ttl is not None):
             raise BadArguments(path, "a container is neither ephemeral, sequential nor with a ttl, nor is an ephemeral")
         # The server validates what it stores; with a number to come the path may end in a slash.
@@ -406,6 +408,16 @@ class Client:
         call = Call(op.SET_ACL, rq.encode_set_acl(self.full(path), acl, version), _stat, path=path)
         stat: Stat = await self.submit(call).result()
         return stat
+
+    def transaction(self) -> Transaction:
+        """Several writes that happen together or not at all."""
+        return Transaction(self)
+
+    async def add_auth(self, scheme: str, credentials: str) -> None:
+        """Show who this client is, on this connection and on those to come. Raises AuthFailed."""
+        pair = scheme.encode(), credentials.encode()
+        await self.submit(Call(op.AUTH, rq.encode_auth(*pair))).result()
+        self._link.credentials.append(pair)
 
     async def sync(self, path: str = "/") -> None:
         """Wait until this server has what its leader had committed when it was asked."""

@@ -84,6 +84,7 @@ class Link:
             except TimeoutError:
                 self.last_error = TimeoutError(f"{host}:{port} does not answer")
             if self._session.lost:
+                self._changed(ConnectionState.LOST)
                 break
             self._session.disconnected()
             if connected:
@@ -186,10 +187,6 @@ class Link:
                 await anyio.sleep(third / 4)
         except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             scope.cancel()
-
-    async def authenticate(self, scheme: bytes, credentials: bytes) -> None:
-        """Remember credentials for every connection to come."""
-        self.credentials.append((scheme, credentials))
 
 
 def _auth_frame(scheme: bytes, credentials: bytes) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import anyio
 
-from recipes.core.errors import ConnectionLoss, RecipesError, SessionExpired, WireError, store_error
+from recipes.core.errors import AuthFailed, ConnectionLoss, RecipesError, SessionExpired, WireError, store_error
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
 from recipes.core.jute.records import decode_reply_header, decode_watcher_event
@@ -129,6 +129,7 @@ class Session:
         self.unsent: deque[Call] = deque()
         self._sent: deque[tuple[int, Call]] = deque()
         self._pings: deque[float] = deque()
+        self._auths: deque[Call] = deque()  # answered out of turn, so they are not among `_sent`
         self._next_xid = 1
         self.watches: dict[str, dict[bytes, list[Watcher]]] = {
             table: {} for table in ("data", "exist", "child", "persistent", "recursive")
@@ -139,6 +140,10 @@ class Session:
         parts = []
         while self.unsent:
             call = self.unsent.popleft()
+            if call.op == op.AUTH:
+                self._auths.append(call)
+                parts.append(_frame(op.AUTH_XID, op.AUTH, call.body))
+                continue
             xid = self._next_xid
             self._next_xid = 1 if xid == _MAX_XID else xid + 1
             call.sent_at = now
@@ -164,9 +169,15 @@ class Session:
             if self._pings:
                 self._acknowledged(self._pings.popleft())
             return
-        if header.xid in (op.AUTH_XID, op.SET_WATCHES_XID):
+        if header.xid == op.AUTH_XID:
             if header.err:
-                raise WireError(f"reply to {header.xid}: error {header.err}")
+                self.end(AuthFailed("", "the session's credentials"))
+            elif self._auths:
+                self._auths.popleft().succeed(None)
+            return
+        if header.xid == op.SET_WATCHES_XID:
+            if header.err:
+                raise WireError(f"watches were not restored: error {header.err}")
             return
         if not self._sent or self._sent[0][0] != header.xid:
             raise WireError(f"reply to request {header.xid}, which is not the next one")
@@ -177,7 +188,8 @@ class Session:
     def disconnected(self) -> None:
         """The connection is gone: reads will be sent again, of writes already sent nobody knows the outcome."""
         self._pings.clear()
-        again = []
+        again = [*self._auths]
+        self._auths.clear()
         while self._sent:
             _, call = self._sent.popleft()
             if call.reads:
@@ -196,8 +208,9 @@ class Session:
             scope.cancel()
         for _, call in self._sent:
             call.fail(error)
-        for call in self.unsent:
+        for call in (*self._auths, *self.unsent):
             call.fail(error)
+        self._auths.clear()
         self._sent.clear()
         self.unsent.clear()
         for table in self.watches.values():

@@ -406,7 +406,7 @@ def multi_types(body: bytes) -> list[int]:
 
 def _read_multi(body: bytes) -> list[tuple[int, bytes]]:
     at = 0
-    found = []
+    found: list[tuple[int, bytes]] = []
     while True:
         kind, done, _, at = read_multi_header(body, at)
         if done:

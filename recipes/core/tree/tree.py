@@ -145,7 +145,7 @@ class DataTree:
             self.digest = (self.digest + node_digest(parent_path, parent)) & _DIGEST_MASK
         if exists:  # replayed over a snapshot that has it already
             return NODE_EXISTS, None, None, None
-        node = ZNode(data, self.acls.intern(acl), zxid, time_ms, owner)
+        node = ZNode(data, self.acls.intern(acl or ()), zxid, time_ms, owner)
         self.nodes[path] = node
         if parent.children is None:
             parent.children = {path: None}
@@ -221,7 +221,7 @@ class DataTree:
             return NO_NODE, None, None, None
         if track:
             self.digest -= node_digest(path, node)
-        node.acl = self.acls.intern(acl)
+        node.acl = self.acls.intern(acl or ())
         node.aversion = version
         if track:
             self.digest = (self.digest + node_digest(path, node)) & _DIGEST_MASK

@@ -44,8 +44,8 @@ def test_the_digest_follows_apaches_log():
         tree.apply(txn)
         assert digest is None or tree.digest == digest
     assert tree.last_zxid == 0x10000000B
-    assert tree.sessions == {0x400000000123456: 30000} or not tree.sessions
-    assert sorted(tree.nodes) == [b"/", b"/a", b"/f1", b"/obs", b"/zookeeper", b"/zookeeper/config", b"/zookeeper/quota"]
+    assert tree.sessions == {}
+    assert [path for path in tree.nodes if not path.startswith(b"/zookeeper")] == [b"/", b"/a", b"/obs", b"/f1"]
 
 
 def test_applying_again_over_a_fuzzy_snapshot_changes_nothing():
