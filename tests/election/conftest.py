@@ -8,4 +8,3 @@ _module = module_from_spec(_spec)
 _spec.loader.exec_module(_module)
 
 store = _module.store
-anyio_backend = _module.anyio_backend

@@ -180,8 +180,3 @@ class MemoryClient:
 @pytest.fixture
 def store():
     return MemoryStore()
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request):
-    return request.param
