@@ -4,15 +4,25 @@ Source: org.apache.zookeeper.server.command, ServerStats.java.
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from recipes.core.jute.opcodes import OPCODE_NAMES
+from recipes.core.jute import opcodes as op
 
 if TYPE_CHECKING:
     from recipes.core.member.connection import Connection
     from recipes.core.member.member import Member
 
 VERSION = "3.8.0-recipes, built on 2026-11-24 00:00 UTC"
+# The last operation of a connection, in the words of Request.op2String.
+_LAST_OP = {
+    op.CREATE: "CREA", op.CREATE2: "CREA", op.CREATE_TTL: "CREA", op.CREATE_CONTAINER: "CREA", op.DELETE: "DELE",
+    op.EXISTS: "EXIS", op.GET_DATA: "GETD", op.SET_DATA: "SETD", op.GET_ACL: "GETA", op.SET_ACL: "SETA",
+    op.GET_CHILDREN: "GETC", op.GET_CHILDREN2: "GETC", op.SYNC: "SYNC", op.PING: "PING", op.CHECK: "CHEC",
+    op.MULTI: "MULT", op.MULTI_READ: "MLTR", op.RECONFIG: "RECO", op.CLOSE_SESSION: "CLOS", op.SET_WATCHES: "SETW",
+    op.SET_WATCHES2: "STW2", op.ADD_WATCH: "ADDW", op.CHECK_WATCHES: "CHKW", op.REMOVE_WATCHES: "REMW",
+    op.GET_EPHEMERALS: "GETE", op.GET_ALL_CHILDREN_NUMBER: "GETACN", op.WHO_AM_I: "HOMI", 0: "SESS",
+}  # fmt: skip
 _ALWAYS = ("srvr", "isro")
 
 
@@ -88,9 +98,7 @@ def _figures(member: "Member") -> str:
 
 def _brief(connection: "Connection") -> str:
     host, port = connection.address
-    return (
-        f"/{host}:{port}[1](queued={connection.queued},recved={connection.packets_in},sent={connection.packets_out}"
-    )
+    return f"/{host}:{port}[1](queued={connection.queued},recved={connection.packets_in},sent={connection.packets_out}"
 
 
 def _cons(member: "Member") -> str:
@@ -99,7 +107,7 @@ def _cons(member: "Member") -> str:
         line = f" {_brief(connection)}"
         if connection.session_id:
             line += (
-                f",sid=0x{connection.session_id & (1 << 64) - 1:x},lop={OPCODE_NAMES.get(connection.last_op, 'NA')},"
+                f",sid={_hex(connection.session_id)},lop={_LAST_OP.get(connection.last_op, 'NA')},"
                 f"est={connection.established_ms},to={connection.timeout_ms},lcxid=0x{connection.last_xid & 0xFFFFFFFF:x},"
                 f"lzxid=0x{connection.last_zxid:x}"
             )
@@ -116,7 +124,8 @@ def _conf(member: "Member") -> str:
 
 
 def _envi(member: "Member") -> str:
-    return f"Environment:\nzookeeper.version={VERSION}\n"
+    lines = "".join(f"{key}={value}\n" for key, value in member.config.environment)
+    return f"Environment:\nzookeeper.version={VERSION}\n{lines}"
 
 
 def _crst(member: "Member") -> str:
@@ -134,13 +143,22 @@ def _dump(member: "Member") -> str:
     buckets = member.tracker.buckets()
     lines = ["SessionTracker dump:\n", f"Session Sets ({len(buckets)})/({len(member.tracker)}):\n"]
     for end_ms, sessions in buckets:
-        lines.append(f"{len(sessions)} expire in {end_ms - member.now_ms} ms:\n")
-        lines += [f"\t0x{session_id & (1 << 64) - 1:x}\n" for session_id in sessions]
+        ends = datetime.fromtimestamp((member.wall_ms + end_ms - member.now_ms) // 1000, UTC)
+        lines.append(f"{len(sessions)} expire at {ends:%a %b %d %H:%M:%S UTC %Y}:\n")
+        lines += [f"\t{_hex(session_id)}\n" for session_id in sessions]
     lines += ["ephemeral nodes dump:\n", f"Sessions with Ephemerals ({len(member.tree.ephemerals)}):\n"]
     for session_id, owned in member.tree.ephemerals.items():
-        lines.append(f"0x{session_id & (1 << 64) - 1:x}:\n")
+        lines.append(f"{_hex(session_id)}:\n")
         lines += [f"\t{path.decode(errors='replace')}\n" for path in owned]
+    lines += ["Connections dump:\n", f"Connections Sets (1)/({len(member.connections)}):\n"]
+    for connection in member.connections.values():
+        host, port = connection.address
+        lines.append(f"\tip: /{host}:{port} sessionId: {_hex(connection.session_id)}\n")
     return "".join(lines)
+
+
+def _gtmk(member: "Member") -> str:
+    return "306"
 
 
 def _wchs(member: "Member") -> str:
@@ -151,7 +169,7 @@ def _wchs(member: "Member") -> str:
 def _wchc(member: "Member") -> str:
     lines = []
     for watcher, watched in member.tree.watches.by_watcher().items():
-        lines.append(f"0x{getattr(watcher, 'session_id', 0) & (1 << 64) - 1:x}\n")
+        lines.append(f"{_hex(getattr(watcher, 'session_id', 0))}\n")
         lines += [f"\t{path.decode(errors='replace')}\n" for path in watched]
     return "".join(lines) + "\n"
 
@@ -160,11 +178,144 @@ def _wchp(member: "Member") -> str:
     lines = []
     for path, watchers in member.tree.watches.by_path().items():
         lines.append(f"{path.decode(errors='replace')}\n")
-        lines += [f"\t0x{getattr(watcher, 'session_id', 0) & (1 << 64) - 1:x}\n" for watcher in watchers]
+        lines += [f"\t{_hex(getattr(watcher, 'session_id', 0))}\n" for watcher in watchers]
     return "".join(lines) + "\n"
 
 
 _COMMANDS: dict[str, Callable[["Member"], str]] = {
     "ruok": _ruok, "isro": _isro, "srvr": _srvr, "stat": _stat, "cons": _cons, "mntr": _mntr, "conf": _conf, "envi": _envi,
     "crst": _crst, "srst": _srst, "dump": _dump, "wchs": _wchs, "wchc": _wchc, "wchp": _wchp,
+    "gtmk": _gtmk,
 }  # fmt: skip
+
+
+def _hex(session_id: int) -> str:
+    return f"0x{session_id & (1 << 64) - 1:x}"
+
+
+# The same over HTTP.
+
+Answer = dict[str, object]
+
+
+def command(member: "Member", asked: str) -> Answer:
+    """The JSON of /commands/<asked>; an unknown command is an answer too."""
+    name = next((name for name, (aliases, _) in COMMANDS.items() if asked == name or asked in aliases), None)
+    if name is None:
+        return {"command": asked, "error": f"Unknown command: {asked}"}
+    return {**COMMANDS[name][1](member), "command": name, "error": None}
+
+
+def _configuration(member: "Member") -> Answer:
+    names = {
+        "clientPort": "client_port", "dataDir": "data_dir", "dataLogDir": "data_log_dir", "tickTime": "tick_time",
+        "maxClientCnxns": "max_client_cnxns", "minSessionTimeout": "min_session_timeout",
+        "maxSessionTimeout": "max_session_timeout", "serverId": "server_id",
+        "clientPortListenBacklog": "client_port_listen_backlog",
+    }  # fmt: skip
+    return {
+        names[key]: value if key.endswith("Dir") else int(value)
+        for key, value in member.config.settings
+        if key in names
+    }
+
+
+def _connections(member: "Member") -> Answer:
+    plain, secure = [], []
+    for connection in member.connections.values():
+        host, port = connection.address
+        (secure if connection.secure else plain).append(
+            {
+                "remote_socket_address": f"{host}:{port}",
+                "interest_ops": 1,
+                "outstanding_requests": connection.queued,
+                "packets_received": connection.packets_in,
+                "packets_sent": connection.packets_out,
+                "session_id": _hex(connection.session_id),
+                "last_operation": _LAST_OP.get(connection.last_op, "NA"),
+                "established": connection.established_ms,
+                "session_timeout": connection.timeout_ms,
+                "last_cxid": f"0x{connection.last_xid & 0xFFFFFFFF:x}",
+                "last_zxid": f"0x{connection.last_zxid:x}",
+            }
+        )
+    return {"connections": plain, "secure_connections": secure}
+
+
+def _server_stats(member: "Member") -> Answer:
+    stats = member.stats
+    figures = {
+        "packets_sent": stats.packets_sent,
+        "packets_received": stats.packets_received,
+        "server_state": member.role,
+        "last_processed_zxid": member.tree.last_zxid,
+        "outstanding_requests": member.outstanding,
+        "avg_latency": average_latency_ms(member),
+        "max_latency": stats.latency_max_ms,
+        "min_latency": stats.latency_min_ms,
+        "num_alive_client_connections": len(member.connections),
+        "auth_failed_count": stats.auth_failed,
+        "uptime": member.now_ms - member.started_ms,
+    }
+    return {"version": VERSION, "read_only": False, "server_stats": figures, "node_count": len(member.tree.nodes) + 1}
+
+
+def _session_dump(member: "Member") -> Answer:
+    ends = {str(member.wall_ms + end - member.now_ms): sessions for end, sessions in member.tracker.buckets()}
+    owned = {
+        _hex(session_id): [path.decode(errors="replace") for path in paths]
+        for session_id, paths in member.tree.ephemerals.items()
+    }
+    return {"expiry_time_to_session_ids": ends, "session_id_to_ephemeral_paths": owned}
+
+
+def _watches(member: "Member") -> Answer:
+    found: dict[str, list[str]] = {}
+    for watcher, watched in member.tree.watches.by_watcher().items():
+        found[_hex(getattr(watcher, "session_id", 0))] = [path.decode(errors="replace") for path in watched]
+    return {"session_id_to_watched_paths": found}
+
+
+def _watches_by_path(member: "Member") -> Answer:
+    found = {
+        path.decode(errors="replace"): [_hex(getattr(watcher, "session_id", 0)) for watcher in watchers]
+        for path, watchers in member.tree.watches.by_path().items()
+    }
+    return {"path_to_session_ids": found}
+
+
+def _watch_summary(member: "Member") -> Answer:
+    connections, paths, total = member.tree.watches.summary()
+    return {"num_connections": connections, "num_paths": paths, "num_total_watches": total}
+
+
+def _environment(member: "Member") -> Answer:
+    return {"zookeeper.version": VERSION, **dict(member.config.environment)}
+
+
+def _after(reset: Callable[["Member"], str]) -> Callable[["Member"], Answer]:
+    def answer(member: "Member") -> Answer:
+        reset(member)
+        return {}
+
+    return answer
+
+
+# Name, then its other names and what answers.
+COMMANDS: dict[str, tuple[tuple[str, ...], Callable[["Member"], Answer]]] = {
+    "configuration": (("conf", "config"), _configuration),
+    "connections": (("cons",), _connections),
+    "connection_stat_reset": (("crst",), _after(_crst)),
+    "dump": ((), _session_dump),
+    "environment": (("env", "envi"), _environment),
+    "get_trace_mask": (("gtmk",), lambda member: {"tracemask": 306}),
+    "is_read_only": (("isro",), lambda member: {"read_only": False}),
+    "monitor": (("mntr",), lambda member: dict(monitor(member))),
+    "ruok": ((), lambda member: {}),
+    "server_stats": (("srvr",), _server_stats),
+    "stat_reset": (("srst",), _after(_srst)),
+    "stats": (("stat",), lambda member: {**_server_stats(member), **_connections(member)}),
+    "watch_summary": (("wchs",), _watch_summary),
+    "watches": (("wchc",), _watches),
+    "watches_by_path": (("wchp",), _watches_by_path),
+}

@@ -40,6 +40,7 @@ class MemberConfig:
     container_check_ms: int = 60000
     container_max_per_check: int = 10000
     settings: tuple[tuple[str, str], ...] = ()  # as the 4lw `conf` prints them
+    environment: tuple[tuple[str, str], ...] = ()  # as the 4lw `envi` prints it
 
 
 class Stats:

@@ -8,6 +8,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from time import perf_counter
 from typing import Protocol
@@ -107,7 +108,7 @@ class Flusher:
             self.batches += 1
             if self._cost_s >= _INLINE_LIMIT_S:
                 self.batches_in_thread += 1
-                self._in_thread(lambda: self._write_and_report(batch, roll))
+                self._in_thread(partial(self._write_and_report, batch, roll))
                 return
             try:
                 self._write(batch, roll)
@@ -152,10 +153,10 @@ class Flusher:
         while (job := self._jobs.get()) is not None:
             try:
                 report = job()
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the server has to hear of it
-                self._tell(lambda error=error: self._fail(error))  # type: ignore[misc]
+            except BaseException as error:  # whatever it is, the server has to hear of it
+                self._tell(partial(self._fail, error))
             else:
-                self._tell(lambda report=report: self._done(report))  # type: ignore[misc]
+                self._tell(partial(self._done, report))
 
     def _tell(self, what: Callable[[], None]) -> None:
         try:

@@ -13,7 +13,8 @@ _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_
 # What RFC 2253 abbreviates; other attributes are written as their number and the encoded value.
 _SHORT = {
     "commonName": "CN", "countryName": "C", "organizationName": "O", "organizationalUnitName": "OU",
-    "localityName": "L", "stateOrProvinceName": "ST", "streetAddress": "STREET", "domainComponent": "DC", "userId": "UID",
+    "localityName": "L", "stateOrProvinceName": "ST", "streetAddress": "STREET", "domainComponent": "DC",
+    "userId": "UID",
 }  # fmt: skip
 _EMAIL = "1.2.840.113549.1.9.1"
 _SPECIAL = ',+"\\<>;='

@@ -1,0 +1,119 @@
+"""The admin port: /commands, /livez, /readyz and /metrics over HTTP, GET only, one request per connection.
+
+Source: JettyAdminServer.java, Commands.java; Prometheus' text format 0.0.4.
+"""
+
+import asyncio
+import json
+import logging
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from recipes.core.member.admin import COMMANDS, command, monitor
+from recipes.core.member.member import Member
+
+if TYPE_CHECKING:
+    from recipes.core.server.server import Server
+
+log = logging.getLogger("recipes.server")
+
+_HEAD_LIMIT_BYTES = 8192
+_TIMEOUT_S = 10
+_MOST_CONNECTIONS = 32
+_PLAIN = "text/plain; charset=utf-8"
+
+# A count only ever rises; everything else in /metrics is a gauge.
+_COUNTERS = frozenset(("packets_received", "packets_sent", "stale_sessions_expired", "auth_failed_count"))
+
+
+class AdminPort:
+    """Answers one port."""
+
+    def __init__(self, server: "Server") -> None:
+        self._server = server
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Read one request, answer it, hang up."""
+        task = asyncio.current_task()
+        if task is None or len(self._tasks) >= _MOST_CONNECTIONS:
+            writer.transport.abort()
+            return
+        self._tasks.add(task)
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(self._respond(head))
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            writer.transport.abort()
+        finally:
+            self._tasks.discard(task)
+
+    async def close(self) -> None:
+        """Hang up on everyone."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _respond(self, head: bytes) -> bytes:
+        method, _, rest = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
+        path = rest.partition(" ")[0].partition("?")[0]
+        if method not in ("GET", "HEAD"):
+            return _response(405, _PLAIN, "only GET is known here\n", method)
+        status, kind, text = self._page(path)
+        return _response(status, kind, text, method)
+
+    def _page(self, path: str) -> tuple[int, str, str]:
+        server = self._server
+        url = server.config.admin_command_url
+        if path == "/livez":
+            return (503, _PLAIN, "failed\n") if server.failed.done() else (200, _PLAIN, "ok\n")
+        if path == "/readyz":
+            reason = "failed" if server.failed.done() else "no space for writes" if server.member.disk_full else ""
+            return (503, _PLAIN, f"{reason}\n") if reason else (200, _PLAIN, "ok\n")
+        if path == "/metrics":
+            return 200, "text/plain; version=0.0.4; charset=utf-8", metrics(server.member)
+        if path.rstrip("/") == url:
+            links = "".join(f'<a href="{url}/{name}">{name}</a><br/>\n' for name in sorted(COMMANDS))
+            return 200, "text/html; charset=utf-8", links
+        if path.startswith(f"{url}/"):
+            answer = command(server.member, path[len(url) + 1 :])
+            return 200, "application/json", json.dumps(answer, indent=2, separators=(",", " : "))
+        return 404, _PLAIN, "there is nothing here\n"
+
+
+def metrics(member: Member) -> str:
+    """The figures of `mntr` in Prometheus' text format."""
+    lines = []
+    for key, value in monitor(member).items():
+        if isinstance(value, str):
+            continue
+        lines.append(f"# TYPE {key} {'counter' if key in _COUNTERS else 'gauge'}\n{key} {value}\n")
+    return "".join(lines)
+
+
+async def listen(stack: AsyncExitStack, server: "Server", address: str, port: int) -> int | None:
+    """Open an admin port until the stack ends; return its number. A port that cannot be had is only a warning."""
+    admin = AdminPort(server)
+    try:
+        listener = await asyncio.start_server(admin.serve, address, port, limit=_HEAD_LIMIT_BYTES)
+    except OSError as error:
+        log.warning("no admin port on %s:%s: %s", address, port, error.strerror or error)
+        return None
+    stack.push_async_callback(admin.close)
+    stack.callback(listener.close)
+    number: int = listener.sockets[0].getsockname()[1]
+    return number
+
+
+def _response(status: int, kind: str, text: str, method: str) -> bytes:
+    reason = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}[status]
+    body = text.encode()
+    lines = (
+        f"HTTP/1.1 {status} {reason}", f"Content-Type: {kind}", f"Content-Length: {len(body)}", "Connection: close", "", ""
+    )  # fmt: skip
+    return "\r\n".join(lines).encode() + (b"" if method == "HEAD" else body)

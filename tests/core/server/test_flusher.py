@@ -1,0 +1,134 @@
+import asyncio
+
+import pytest
+
+from recipes.core.replication import Entry
+from recipes.core.server import flusher as module
+from recipes.core.server.flusher import Flusher
+
+
+class Log:
+    def __init__(self):
+        self.calls = []
+        self.room = True
+        self.error = None
+
+    def append(self, entries):
+        if self.error is not None:
+            raise self.error
+        self.calls.append(("append", [entry.zxid for entry in entries]))
+
+    def sync(self):
+        self.calls.append("sync")
+
+    def reserve(self):
+        return self.room
+
+    def roll(self):
+        self.calls.append("roll")
+
+    def close(self):
+        self.calls.append("close")
+
+
+class Heard:
+    def __init__(self, log, **settings):
+        self.flushed, self.rooms, self.errors = [], [], []
+        self.changed = asyncio.Event()
+        self.flusher = Flusher(
+            log, flushed=self._on(self.flushed), room=self._on(self.rooms), failed=self._on(self.errors), **settings
+        )
+
+    def _on(self, kept):
+        def hear(what):
+            kept.append(what)
+            self.changed.set()
+
+        return hear
+
+    async def until(self, holds):
+        async with asyncio.timeout(10):
+            while not holds():
+                await self.changed.wait()
+                self.changed.clear()
+
+
+def entries(*zxids):
+    return [Entry(zxid, b"payload") for zxid in zxids]
+
+
+@pytest.mark.asyncio
+async def test_a_batch_is_reported_only_after_one_sync_for_all_of_it():
+    log = Log()
+    heard = Heard(log)
+    heard.flusher.put(entries(1, 2, 3))
+    assert log.calls == [("append", [1, 2, 3]), "sync"]
+    assert heard.flushed == [3]
+    await heard.until(lambda: heard.rooms == [True])
+    heard.flusher.close()
+
+
+@pytest.mark.asyncio
+async def test_dear_flushes_go_to_the_thread_and_what_comes_meanwhile_is_one_batch(monkeypatch):
+    monkeypatch.setattr(module, "_INLINE_LIMIT_S", 0.0)
+    log = Log()
+    heard = Heard(log)
+    heard.flusher.put(entries(1))
+    heard.flusher.put(entries(2))
+    heard.flusher.put(entries(3))
+    assert heard.flushed == []
+    await heard.until(lambda: heard.flushed == [1, 3])
+    assert log.calls == [("append", [1]), "sync", ("append", [2, 3]), "sync"]
+    await heard.until(lambda: heard.rooms)
+    heard.flusher.close()
+    assert log.calls[-1] == "close"
+
+
+@pytest.mark.asyncio
+async def test_a_roll_comes_before_the_next_batch():
+    log = Log()
+    heard = Heard(log)
+    heard.flusher.roll()
+    heard.flusher.put(entries(1))
+    assert log.calls[:2] == ["roll", ("append", [1])]
+    heard.flusher.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("limit_s", [1000.0, 0.0])
+async def test_a_failed_write_is_reported_and_never_tried_again(monkeypatch, limit_s):
+    monkeypatch.setattr(module, "_INLINE_LIMIT_S", limit_s)
+    log = Log()
+    heard = Heard(log)
+    log.error = OSError(5, "Input/output error")
+    heard.flusher.put(entries(1))
+    await heard.until(lambda: heard.errors == [log.error])
+    error, log.error = log.error, None
+    heard.flusher.put(entries(2))
+    heard.flusher.close()
+    assert heard.errors == [error]
+    assert heard.flushed == []
+    assert log.calls == []
+
+
+@pytest.mark.asyncio
+async def test_missing_room_is_reported_and_looked_for_again():
+    log = Log()
+    log.room = False
+    heard = Heard(log)
+    heard.flusher.put(entries(1))
+    await heard.until(lambda: heard.rooms == [False])
+    log.room = True
+    heard.flusher.look_for_room()
+    await heard.until(lambda: heard.rooms == [False, True])
+    assert heard.flushed == [1]
+    heard.flusher.close()
+
+
+@pytest.mark.asyncio
+async def test_without_force_sync_nothing_is_synced():
+    log = Log()
+    heard = Heard(log, force_sync=False)
+    heard.flusher.put(entries(1))
+    assert log.calls == [("append", [1])]
+    heard.flusher.close()

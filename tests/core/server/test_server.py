@@ -1,0 +1,196 @@
+import asyncio
+import json
+
+import pytest
+
+from recipes.core.config import ServerConfig
+from recipes.core.errors import DiskError
+from recipes.core.server.server import Server
+
+HANDSHAKE = bytes.fromhex("0000002d00000000000000000000000000002710000000000000000000000010") + bytes(17)
+
+
+def config(tmp_path, **settings):
+    return ServerConfig(data_dir=tmp_path, client_port=0, four_letter_whitelist=("*",), **settings)
+
+
+async def frame(reader):
+    return await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
+
+
+async def session(server):
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.client_port)
+    writer.write(HANDSHAKE)
+    reply = await frame(reader)
+    assert reply[8:16] != bytes(8)
+    return reader, writer
+
+
+def text(data):
+    return len(data).to_bytes(4, "big") + data
+
+
+def create(xid, path, data):
+    acl = (1).to_bytes(4, "big") + (31).to_bytes(4, "big") + text(b"world") + text(b"anyone")
+    return text(xid.to_bytes(4, "big") + (1).to_bytes(4, "big") + text(path) + text(data) + acl + bytes(4))
+
+
+def get(xid, path):
+    return text(xid.to_bytes(4, "big") + (4).to_bytes(4, "big") + text(path) + b"\0")
+
+
+def header(reply):
+    return int.from_bytes(reply[:4], "big"), int.from_bytes(reply[12:16], "big", signed=True)
+
+
+async def ask(port, request):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+@pytest.mark.asyncio
+async def test_what_was_acknowledged_is_there_after_a_restart(tmp_path):
+    async with Server(config(tmp_path)) as server:
+        reader, writer = await session(server)
+        writer.write(create(1, b"/a", b"x") + get(2, b"/a"))
+        assert header(await frame(reader)) == (1, 0)
+        assert header(await frame(reader)) == (2, 0)
+        writer.close()
+    async with Server(config(tmp_path)) as server:
+        reader, writer = await session(server)
+        writer.write(get(1, b"/a"))
+        assert (await frame(reader))[16:21] == text(b"x")
+        writer.close()
+
+
+@pytest.mark.asyncio
+async def test_snapshots_are_written_while_serving_and_start_the_next_server(tmp_path):
+    async with Server(config(tmp_path, snap_count=10)) as server:
+        reader, writer = await session(server)
+        for xid in range(1, 31):
+            writer.write(create(xid, b"/n%d" % xid, b"x"))
+            assert header(await frame(reader)) == (xid, 0)
+        async with asyncio.timeout(30):
+            while not [name for name in (tmp_path / "version-2").glob("snapshot.*") if name.name != "snapshot.0"]:
+                writer.write(get(99, b"/n1"))
+                await frame(reader)
+        writer.close()
+    async with Server(config(tmp_path)) as server:
+        assert {b"/n%d" % xid for xid in range(1, 31)} <= server.member.tree.nodes.keys()
+
+
+@pytest.mark.asyncio
+async def test_a_data_directory_serves_one_server_only(tmp_path):
+    async with Server(config(tmp_path)):
+        with pytest.raises(DiskError, match="locked by another server"):
+            async with Server(config(tmp_path)):
+                pass
+
+
+@pytest.mark.asyncio
+async def test_a_taken_port_is_an_error_and_leaves_the_directory_free(tmp_path):
+    async with Server(config(tmp_path / "one")) as server:
+        taken = ServerConfig(data_dir=tmp_path / "two", client_port=server.client_port)
+        with pytest.raises(OSError, match="in use"):
+            async with Server(taken):
+                pass
+    async with Server(config(tmp_path / "two")):
+        pass
+
+
+@pytest.mark.asyncio
+async def test_one_address_gets_no_more_connections_than_allowed(tmp_path):
+    async with Server(config(tmp_path, max_connections_per_ip=1)) as server:
+        _, writer = await session(server)
+        reader, second = await asyncio.open_connection("127.0.0.1", server.client_port)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            second.write(HANDSHAKE)
+            await reader.readexactly(4)
+        writer.close()
+        second.close()
+
+
+@pytest.mark.asyncio
+async def test_a_client_that_opens_no_session_is_hung_up_on(tmp_path):
+    async with Server(config(tmp_path, sessionless_timeout_ms=50)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.client_port)
+        async with asyncio.timeout(30):
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1)
+        writer.close()
+
+
+@pytest.mark.asyncio
+async def test_random_bytes_disturb_no_one_else(tmp_path):
+    async with Server(config(tmp_path)) as server:
+        reader, writer = await session(server)
+        for garbage in (b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 64, bytes(64), bytes.fromhex("00000004") + b"\xff" * 4):
+            _, other = await asyncio.open_connection("127.0.0.1", server.client_port)
+            other.write(garbage)
+            other.write_eof()
+            other.close()
+        writer.write(create(1, b"/a", b"x"))
+        assert header(await frame(reader)) == (1, 0)
+        assert not server.failed.done()
+        writer.close()
+
+
+@pytest.mark.asyncio
+async def test_a_write_that_fails_ends_the_server_without_a_reply(tmp_path, monkeypatch):
+    async with Server(config(tmp_path)) as server:
+        _, writer = await session(server)
+
+        def broken(entries):
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(server._flusher._log.__class__, "append", lambda self, entries: broken(entries))
+        writer.write(create(1, b"/a", b"x"))
+        with pytest.raises(DiskError, match="Input/output error"):
+            await asyncio.wait_for(asyncio.shield(server.failed), 10)
+        assert b"/a" not in server.member.tree.nodes
+        writer.close()
+
+
+@pytest.mark.asyncio
+async def test_the_admin_port_answers_as_zookeeper_does(tmp_path):
+    async with Server(config(tmp_path, admin_enabled=True, admin_port=0)) as server:
+        port = server.admin_port
+
+        async def page(path):
+            head, _, body = (await ask(port, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())).partition(b"\r\n\r\n")
+            return int(head.split()[1]), body.decode()
+
+        assert await page("/livez") == (200, "ok\n")
+        assert await page("/readyz") == (200, "ok\n")
+        status, body = await page("/commands/ruok")
+        assert (status, json.loads(body)) == (200, {"command": "ruok", "error": None})
+        assert json.loads((await page("/commands/mntr"))[1])["server_state"] == "standalone"
+        assert json.loads((await page("/commands/nothing"))[1])["error"] == "Unknown command: nothing"
+        assert "# TYPE znode_count gauge\nznode_count " in (await page("/metrics"))[1]
+        assert (await page("/elsewhere"))[0] == 404
+        for name in ("configuration", "connections", "dump", "environment", "stats", "watches"):
+            assert json.loads((await page(f"/commands/{name}"))[1])["error"] is None
+        server.member.no_space(True)
+        assert await page("/readyz") == (503, "no space for writes\n")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("word", "begins"),
+    [
+        (b"ruok", b"imok"),
+        (b"srvr", b"Zookeeper version: 3.8"),
+        (b"mntr", b"zk_version\t3.8"),
+        (b"envi", b"Environment:\nzookeeper.version=3.8"),
+        (b"dump", b"SessionTracker dump:\nSession Sets (0)/(0):\n"),
+        (b"cons", b" /127.0.0.1:"),
+        (b"conf", b"clientPort="),
+    ],
+)
+async def test_four_letter_words_are_answered_and_hung_up_on(tmp_path, word, begins):
+    async with Server(config(tmp_path)) as server:
+        assert (await ask(server.client_port, word)).startswith(begins)

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from recipes.core.config import parse_zoo_cfg
+from recipes.core.errors import ConfigError
+
+LEAST = "dataDir=/data\nclientPort=2181\n"
+
+
+def test_the_sample_file_of_zookeeper_is_understood_without_a_warning():
+    text = "# comment\n! another\ntickTime=2000\ninitLimit=10\nsyncLimit=5\ndataDir=/data\nclientPort=2181\n"
+    config, warnings = parse_zoo_cfg(text, "zoo.cfg")
+    assert (config.tick_time_ms, config.data_dir, config.client_port) == (2000, Path("/data"), 2181)
+    assert config.session_timeouts_ms == (4000, 40000)
+    assert config.client_address == "0.0.0.0"
+    assert warnings == []
+
+
+def test_properties_may_use_colons_blanks_and_continued_lines():
+    text = "dataDir: /data\nclientPort 2182\n4lw.commands.whitelist = ruok, \\\n   mntr\n"
+    config, _ = parse_zoo_cfg(text, "zoo.cfg")
+    assert config.client_port == 2182
+    assert config.four_letter_whitelist == ("ruok", "mntr")
+
+
+def test_an_unknown_key_warns_and_names_its_line():
+    _, warnings = parse_zoo_cfg(LEAST + "tickTme=2000\n", "zoo.cfg")
+    assert len(warnings) == 1
+    assert warnings[0].startswith("zoo.cfg:3: tickTme")
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("tickTime=fast", "tickTime"),
+        ("tickTime=0", "tickTime"),
+        ("maxClientCnxns=-1", "maxClientCnxns"),
+        ("extendedTypesEnabled=perhaps", "extendedTypesEnabled"),
+        ("forceSync=never", "forceSync"),
+        ("autopurge.snapRetainCount=2", "autopurge.snapRetainCount"),
+        ("skipACL=yes", "skipACL"),
+        ("ssl.keyStore.type=JKS", "ssl.keyStore.type"),
+        ("ssl.clientAuth=maybe", "ssl.clientAuth"),
+        ("admin.serverPort=70000", "admin.serverPort"),
+        ("server.1=a:2888:3888", "server.1"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_place(line, key):
+    with pytest.raises(ConfigError) as caught:
+        parse_zoo_cfg(LEAST + line + "\n", "zoo.cfg")
+    assert (caught.value.key, caught.value.source, caught.value.line) == (key, "zoo.cfg", 3)
+    assert str(caught.value).startswith(f"zoo.cfg:3: {line}: expected ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "clientPort=2181\n",
+        "dataDir=/data\n",
+        "dataDir=/data\nclientPortAddress=127.0.0.1\n",
+        "dataDir=/data\nsecureClientPort=2281\n",
+        LEAST + "minSessionTimeout=9000\nmaxSessionTimeout=8000\n",
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(text):
+    with pytest.raises(ConfigError):
+        parse_zoo_cfg(text, "zoo.cfg")
+
+
+def test_tls_keys_are_understood():
+    text = "dataDir=/d\nsecureClientPort=2281\nssl.keyStore.location=/k.pem\nssl.trustStore.location=/t.pem\n"
+    config, warnings = parse_zoo_cfg(text + "ssl.clientAuth=WANT\n", "zoo.cfg")
+    assert (config.client_port, config.secure_client_port, config.ssl_client_auth) == (None, 2281, "want")
+    assert warnings == []
