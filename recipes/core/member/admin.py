@@ -91,7 +91,8 @@ def _figures(member: "Member") -> str:
     latency = f"{stats.latency_min_ms}/{average_latency_ms(member)}/{stats.latency_max_ms}"
     return (
         f"Latency min/avg/max: {latency}\nReceived: {stats.packets_received}\nSent: {stats.packets_sent}\n"
-        f"Connections: {len(member.connections)}\nOutstanding: {member.outstanding}\nZxid: 0x{member.tree.last_zxid:x}\n"
+        f"Connections: {len(member.connections)}\nOutstanding: {member.outstanding}\n"
+        f"Zxid: 0x{member.tree.last_zxid:x}\n"
         f"Mode: {member.role}\nNode count: {len(member.tree.nodes) + 1}\n"
     )
 
@@ -108,8 +109,8 @@ def _cons(member: "Member") -> str:
         if connection.session_id:
             line += (
                 f",sid={_hex(connection.session_id)},lop={_LAST_OP.get(connection.last_op, 'NA')},"
-                f"est={connection.established_ms},to={connection.timeout_ms},lcxid=0x{connection.last_xid & 0xFFFFFFFF:x},"
-                f"lzxid=0x{connection.last_zxid:x}"
+                f"est={connection.established_ms},to={connection.timeout_ms},"
+                f"lcxid=0x{connection.last_xid & 0xFFFFFFFF:x},lzxid=0x{connection.last_zxid:x}"
             )
         lines.append(f"{line})\n")
     return "".join(lines) + "\n"
@@ -183,9 +184,8 @@ def _wchp(member: "Member") -> str:
 
 
 _COMMANDS: dict[str, Callable[["Member"], str]] = {
-    "ruok": _ruok, "isro": _isro, "srvr": _srvr, "stat": _stat, "cons": _cons, "mntr": _mntr, "conf": _conf, "envi": _envi,
-    "crst": _crst, "srst": _srst, "dump": _dump, "wchs": _wchs, "wchc": _wchc, "wchp": _wchp,
-    "gtmk": _gtmk,
+    "ruok": _ruok, "isro": _isro, "srvr": _srvr, "stat": _stat, "cons": _cons, "mntr": _mntr, "conf": _conf,
+    "envi": _envi, "crst": _crst, "srst": _srst, "dump": _dump, "wchs": _wchs, "wchc": _wchc, "wchp": _wchp, "gtmk": _gtmk,
 }  # fmt: skip
 
 

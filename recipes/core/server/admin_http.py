@@ -114,6 +114,9 @@ def _response(status: int, kind: str, text: str, method: str) -> bytes:
     reason = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}[status]
     body = text.encode()
     lines = (
-        f"HTTP/1.1 {status} {reason}", f"Content-Type: {kind}", f"Content-Length: {len(body)}", "Connection: close", "", ""
-    )  # fmt: skip
+        f"HTTP/1.1 {status} {reason}",
+        f"Content-Type: {kind}",
+        f"Content-Length: {len(body)}",
+        "Connection: close\r\n\r\n",
+    )
     return "\r\n".join(lines).encode() + (b"" if method == "HEAD" else body)
