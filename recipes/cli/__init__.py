@@ -20,13 +20,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError:
         print("recipes: this command needs the cli extra: pip install 'zab-recipes[cli]'", file=sys.stderr)
         return 1
-    from recipes import RecipesError
+    from recipes.cli.demo import demo
+    from recipes.cli.lock import lock
+    from recipes.cli.shell import shell
+    from recipes.cli.status import status
+    from recipes.core.errors import RecipesError
 
     app = cyclopts.App(name="recipes", help="Distributed locks and leader election on a ZooKeeper-compatible core.")
-    app.command("recipes.cli.status:status", name="status")
-    app.command("recipes.cli.shell:shell", name="shell")
-    app.command("recipes.cli.lock:lock", name="lock")
-    app.command("recipes.cli.demo:demo", name="demo")
+    app.command(status)
+    app.command(shell)
+    app.command(lock)
+    app.command(demo)
     app.command(_serve, name="serve")
     try:
         code = app(arguments, result_action="return_value")

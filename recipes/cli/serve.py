@@ -69,7 +69,7 @@ async def _serve(config: ServerConfig) -> None:
         loop.add_signal_handler(number, stopping.set)
     async with Server(config) as server:
         if config.client_port is None:
-            where = f"{config.secure_client_address}:{config.secure_client_port}"
+            where = f"{config.secure_client_address}:{server.secure_client_port}"
         else:
             where = f"{config.client_address}:{server.client_port}"
         print(f"recipes serve: accepting clients on {where}", flush=True)
