@@ -212,3 +212,23 @@ async def test_cancelled_at_every_checkpoint_nothing_stays_behind(store, contend
         assert store.names("/a") == []
         assert store.watches == []
     assert (finished > 0) is not contended  # so the last turns came after the whole way, and all before was cut
+
+
+async def test_a_clean_up_that_meets_a_dead_connection_is_handed_to_the_client(store, monkeypatch):
+    monkeypatch.setattr("recipes.contender._CLEAN_UP_SECONDS", 0)
+    client = store.client()
+    async with Lock(client, "/a"):
+        pass
+    assert store.names("/a") == []  # the delete itself ran out of time
+    scope = anyio.CancelScope()
+
+    async def create_then_cancelled(path, data, **kind):
+        client._create(path, data, **kind)
+        scope.cancel()
+        await anyio.sleep_forever()
+
+    client.create2 = create_then_cancelled
+    with scope:
+        async with Lock(client, "/a"):
+            pytest.fail("held without a reply")
+    assert store.names("/a") == []
