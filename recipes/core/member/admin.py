@@ -221,7 +221,8 @@ def _configuration(member: "Member") -> Answer:
 
 
 def _connections(member: "Member") -> Answer:
-    plain, secure = [], []
+    plain: list[Answer] = []
+    secure: list[Answer] = []
     for connection in member.connections.values():
         host, port = connection.address
         (secure if connection.secure else plain).append(

@@ -5,6 +5,7 @@ import pytest
 
 from recipes.core.config import ServerConfig
 from recipes.core.errors import DiskError
+from recipes.core.server import flusher
 from recipes.core.server.server import Server
 
 HANDSHAKE = bytes.fromhex("0000002d00000000000000000000000000002710000000000000000000000010") + bytes(17)
@@ -64,6 +65,17 @@ async def test_what_was_acknowledged_is_there_after_a_restart(tmp_path):
         reader, writer = await session(server)
         writer.write(get(1, b"/a"))
         assert (await frame(reader))[16:21] == text(b"x")
+        writer.close()
+
+
+@pytest.mark.asyncio
+async def test_a_slow_disk_is_served_by_the_thread_with_the_same_result(tmp_path, monkeypatch):
+    monkeypatch.setattr(flusher, "_INLINE_LIMIT_S", 0.0)
+    async with Server(config(tmp_path)) as server:
+        reader, writer = await session(server)
+        writer.write(b"".join(create(xid, b"/n%d" % xid, b"x") for xid in range(1, 51)))
+        assert [header(await frame(reader)) for _ in range(50)] == [(xid, 0) for xid in range(1, 51)]
+        assert server._flusher.batches_in_thread == server._flusher.batches > 1
         writer.close()
 
 
