@@ -187,7 +187,6 @@ _COMMANDS: dict[str, Callable[["Member"], str]] = {
     "ruok": _ruok, "isro": _isro, "srvr": _srvr, "stat": _stat, "cons": _cons, "mntr": _mntr, "conf": _conf,
     "envi": _envi, "crst": _crst, "srst": _srst, "dump": _dump, "wchs": _wchs, "wchc": _wchc, "wchp": _wchp, "gtmk": _gtmk,
     "envi": _envi,
-}  # fmt: skip
 
 
 def _hex(session_id: int) -> str:
