@@ -4,8 +4,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-import anyio.lowlevel
-
 from recipes.contender import Contender, Loss, contend, id_of, in_order
 from recipes.core import paths
 from recipes.core.errors import LeadershipLost, NoNode, invariant
@@ -72,14 +70,16 @@ class Election:
     async def run(self, func: Callable[[Term], Awaitable[object]]) -> None:
         """Lead again and again, awaiting `func(term)` in each term, until cancelled or until `func` raises.
 
-        When leadership is lost, or `func` returns, it joins the line anew.
+        When our znode was deleted, or `func` returns, it joins the line anew; when the session is over, which
+        ends the client too, it raises LeadershipLost.
         """
         while True:
             try:
                 async with self.lead() as term:
                     await func(term)
             except LeadershipLost:
-                await anyio.lowlevel.checkpoint()
+                if self._client.session.lost:
+                    raise  # a client has one session: connect anew and run again
 
     async def leader(self) -> Leader | None:
         """Who leads now, None when nobody does."""

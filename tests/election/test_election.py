@@ -94,3 +94,13 @@ async def test_run_joins_again_after_a_loss(store):
         await Election(client, "/e").run(work)
     assert fences == sorted(set(fences))
     assert store.names("/e") == []
+
+
+async def test_run_ends_with_the_session(store):
+    client = store.client()
+
+    async def work(term):
+        client.lose_session()
+
+    with anyio.fail_after(5), pytest.raises(LeadershipLost):
+        await Election(client, "/e").run(work)
