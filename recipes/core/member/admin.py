@@ -185,8 +185,9 @@ def _wchp(member: "Member") -> str:
 
 _COMMANDS: dict[str, Callable[["Member"], str]] = {
     "ruok": _ruok, "isro": _isro, "srvr": _srvr, "stat": _stat, "cons": _cons, "mntr": _mntr, "conf": _conf,
-    "envi": _envi, "crst": _crst, "srst": _srst, "dump": _dump, "wchs": _wchs, "wchc": _wchc, "wchp": _wchp, "gtmk": _gtmk,
-    "envi": _envi,
+    "envi": _envi, "crst": _crst, "srst": _srst, "dump": _dump, "wchs": _wchs, "wchc": _wchc, "wchp": _wchp,
+    "gtmk": _gtmk,
+}  # fmt: skip
 
 
 def _hex(session_id: int) -> str:
