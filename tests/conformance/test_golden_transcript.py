@@ -13,6 +13,8 @@ TRANSCRIPT = Path(__file__).with_name("transcript.txt")
 SESSION = re.compile(r"01000012515b000[02]|0703eab788c56436bd16c16311c58265|e1c0f5b7482ea6acd390f20c6ab359cb")
 TIME = re.compile(r"000001a208e3[0-9a-f]{4}")
 SECOND_CONNECTION, THIRD_CONNECTION, OLD_STYLE_CONNECTION = 57, 61, 63
+WHO_AM_I = 33
+WHO_AM_I_ENTRIES = ("00000006646967657374" + "00000003626f62", "000000026970" + "000000093132372e302e302e31")
 NOTIFIED = 8  # after this frame another session changes /golden: zxids 4 and 5
 
 
@@ -65,6 +67,11 @@ def test_the_captured_conversation_repeats(kind, start_server, wire):
             if number == 2:
                 live_session = got[24:40] + got[48:80]
             expected, got = masked(captured, got)
+            if number == WHO_AM_I:
+                # Apache keeps the ids in a hash set: their order means nothing, the two entries do.
+                assert sorted(got) == sorted(expected)
+                assert all(entry in got for entry in WHO_AM_I_ENTRIES)
+                continue
             assert got == expected, f"frame {number}: {title}"
             if number == NOTIFIED:
                 other = wire(server.port)
