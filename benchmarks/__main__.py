@@ -63,9 +63,7 @@ def main() -> int:
     ours = "apache" if asked.vs == "self" else "ours"
 
     _say(f"JVM flags: {' '.join(JVM_FLAGS)}")
-    _say(
-        f"{effort.rounds} alternating rounds of {effort.seconds:g} s, warmed for {effort.warm_seconds:g} s, 100-byte data"
-    )
+    _say(f"{effort.rounds} alternating rounds of {effort.seconds:g} s, each side warmed for {effort.warm_seconds:g} s")
     bench = Bench(directory, effort, ours)
     points: list[Point] = []
     for part in parts:
@@ -105,6 +103,9 @@ class Bench:
     def locks(self) -> list[Point]:
         with running(self._ours, self._directory / "a") as ours, running("apache", self._directory / "b") as apache:
             self._warm(ours, apache)
+            for kind in ("ours", "kazoo"):  # a JVM has yet to compile the way of a lock
+                for server in (ours, apache):
+                    lock_rate(kind, server, 16, self._effort.warm_seconds / 2)
             return [self._lock(pair, {"ours": ours, "apache": apache}) for pair in LOCKS]
 
     def _lock(self, pair: LockPair, servers: dict[str, Running]) -> Point:

@@ -1,6 +1,7 @@
 """Acquire and release in a loop, by our Lock or kazoo's, in a process of its own.
 
-`python -m benchmarks.locks ours|kazoo PORT WORKERS SECONDS`: WORKERS tasks (or threads, kazoo's way) share one client and one session, each with a path to itself. Prints JSON.
+`python -m benchmarks.locks ours|kazoo PORT WORKERS SECONDS`: WORKERS tasks (kazoo: threads) share one client and one
+session, each with a path to itself. Prints JSON.
 """
 
 import importlib.util

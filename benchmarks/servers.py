@@ -63,7 +63,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(name: str, directory: Path) -> Iterator[Running]:
-    """Run server `name` ("ours" or "apache") on an empty data directory below `directory`; then stop it, delete its files.
+    """Run server `name` ("ours" or "apache") on an empty data directory below `directory`; then stop it and clean up.
 
     It may not yet accept clients when the block begins: the load generator waits for that.
     """

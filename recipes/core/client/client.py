@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from random import Random, SystemRandom
 from types import TracebackType
@@ -22,7 +22,15 @@ from recipes.core.client.link import Link, nobody_answers, parse_hosts
 from recipes.core.client.session import Call, ConnectionState, Session
 from recipes.core.client.transaction import Transaction
 from recipes.core.client.watch import Watch, WatchStream
-from recipes.core.errors import BadArguments, ClientClosed, ConnectionLoss, NodeExists, NoNode, SessionError, SessionExpired
+from recipes.core.errors import (
+    BadArguments,
+    ClientClosed,
+    ConnectionLoss,
+    NodeExists,
+    NoNode,
+    SessionError,
+    SessionExpired,
+)
 from recipes.core.jute import opcodes as op
 from recipes.core.jute import requests as rq
 from recipes.core.jute.codec import text, un_int
@@ -99,14 +107,15 @@ class Client:
         self._closed = True
         self._state = ConnectionState.CONNECTING
         self._state_changed = anyio.Event()
-        self._cleaning = 0
+        self._cleaning = 0  # deletes handed to the owner task and not yet ended
+        self._cleaned = anyio.Event()
         self.random: Random = SystemRandom()
         self.session = Session(session_timeout)
 
     async def __aenter__(self) -> Self:
         hosts = self._hosts or os.environ.get("RECIPES_HOSTS")
         if hosts is None:
-            from recipes.embedded import embedded_server  # noqa: PLC0415 - only this way does a client know of a server
+            from recipes.embedded import embedded_server
 
             hosts = await anyio.to_thread.run_sync(self._cleanup.enter_context, embedded_server())
         try:
@@ -118,7 +127,7 @@ class Client:
         self._closed = False
         self._ended = anyio.Event()
         self._scope = anyio.CancelScope()
-        self._jobs: list[Callable[[], Awaitable[None]]] = []
+        self._jobs: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._job_added = anyio.Event()
         self._start()
         try:
@@ -140,7 +149,7 @@ class Client:
             if not self.session.lost:
                 with anyio.move_on_after(_CLOSING_SECONDS):
                     while self._cleaning:
-                        await anyio.sleep(0.005)
+                        await self._cleaned.wait()
                     try:
                         await self.submit(Call(op.CLOSE_SESSION, b"")).result()
                     except SessionError:
@@ -162,7 +171,7 @@ class Client:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            import trio  # noqa: PLC0415 - only there when it is the caller's
+            import trio
 
             trio.lowlevel.spawn_system_task(self._own)
         else:
@@ -211,15 +220,21 @@ class Client:
                 return
             finally:
                 self._cleaning -= 1
+                if not self._cleaning:
+                    self._cleaned.set()
 
         if not self.session.lost and not self._closed:
+            if not self._cleaning:
+                self._cleaned = anyio.Event()
             self._cleaning += 1
             self._jobs.append(delete)
             self._job_added.set()
 
     async def _beginning(self, prefix: str) -> list[str]:
         parent, _, start = prefix.rpartition("/")
-        return [paths.join(parent or "/", name) for name in await self.children(parent or "/") if name.startswith(start)]
+        return [
+            paths.join(parent or "/", name) for name in await self.children(parent or "/") if name.startswith(start)
+        ]
 
     # State.
 
@@ -399,7 +414,13 @@ class Client:
 
     async def get_acl(self, path: str) -> tuple[list[ACL], Stat]:
         """Who may do what, and the Stat."""
-        call = Call(op.GET_ACL, rq.encode_path(self.full(path)), lambda r, at: rq.decode_acl_stat(r, at)[:2], path=path, reads=True)
+        call = Call(
+            op.GET_ACL,
+            rq.encode_path(self.full(path)),
+            lambda r, at: rq.decode_acl_stat(r, at)[:2],
+            path=path,
+            reads=True,
+        )
         acl, stat = await self.submit(call).result()
         return acl, stat
 

@@ -1,4 +1,4 @@
-"""The task that keeps a client connected: it dials, sends, receives, pings, and ends the session when its time is up."""
+"""What keeps a client connected: it dials, sends, receives, pings, and ends the session when its time is up."""
 
 import ssl
 from collections.abc import Callable
@@ -79,7 +79,13 @@ class Link:
                     stream = await self._dial(host, port)
                 async with stream:
                     connected = await self._serve(stream)
-            except (OSError, anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, WireError) as error:
+            except (
+                OSError,
+                anyio.BrokenResourceError,
+                anyio.EndOfStream,
+                anyio.ClosedResourceError,
+                WireError,
+            ) as error:
                 self.last_error = error
             except TimeoutError:
                 self.last_error = TimeoutError(f"{host}:{port} does not answer")
@@ -152,7 +158,13 @@ class Link:
                     for payload in frames.feed(await stream.receive(1 << 18)):
                         session.receive(payload)
                     self._last_received = anyio.current_time()
-            except (OSError, anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, WireError) as error:
+            except (
+                OSError,
+                anyio.BrokenResourceError,
+                anyio.EndOfStream,
+                anyio.ClosedResourceError,
+                WireError,
+            ) as error:
                 self.last_error = error
             group.cancel_scope.cancel()
         return True

@@ -8,7 +8,6 @@ from typing import Protocol
 from recipes.core.errors import DiskError
 
 
-
 class File(Protocol):
     """One open file."""
 

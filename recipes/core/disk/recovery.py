@@ -84,7 +84,7 @@ def save_snapshot(disk: Disk, zxid: int, chunks: Iterable[bytes]) -> None:
 
 def purge(snapshots: Disk, logs: Disk, retain: int) -> list[str]:
     """Remove all but the newest `retain` whole snapshots, and the logs that none of those needs; return the names."""
-    kept = []
+    kept: list[int] = []
     for zxid, _ in sorted(
         ((zxid, name) for name in snapshots.names() if (zxid := file_zxid(name, "snapshot")) is not None), reverse=True
     ):

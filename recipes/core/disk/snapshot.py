@@ -125,7 +125,16 @@ def _check_seal(data: bytes, at: int) -> int:
 
 def _pack(node: ZNode, key: int) -> bytes:
     return _PERSISTED.pack(
-        key, node.czxid, node.mzxid, node.ctime, node.mtime, node.version, node.cversion, node.aversion, node.owner, node.pzxid
+        key,
+        node.czxid,
+        node.mzxid,
+        node.ctime,
+        node.mtime,
+        node.version,
+        node.cversion,
+        node.aversion,
+        node.owner,
+        node.pzxid,
     )
 
 

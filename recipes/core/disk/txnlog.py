@@ -41,7 +41,7 @@ class Damage(NamedTuple):
 
 def encode_records(entries: list[Entry]) -> bytes:
     """The bytes of a batch, for one write."""
-    parts = []
+    parts: list[bytes] = []
     for entry in entries:
         payload = entry.payload
         parts += (_RECORD.pack(adler32(payload), len(payload)), payload, END)
@@ -128,9 +128,10 @@ class TxnLog:
 def read_file(name: str, data: bytes) -> tuple[list[bytes], Damage | None]:
     """The payloads of a log file up to its end, or up to where it is damaged."""
     if data[:8] != HEADER[:8]:
-        if not data.rstrip(b"\0"):
+        if not data.strip(b"\0") or HEADER.startswith(data.rstrip(b"\0")):
             return [], Damage(name, 0, 0, "no header", True)
-        return [], Damage(name, 0, 0, "not a transaction log", False)
+        lost = not data[:16].strip(b"\0") and not _valid_record_behind(data, 16, 0)
+        return [], Damage(name, 0, 0, "no header" if lost else "not a transaction log", lost)
     at, size, last_zxid = 16, len(data), 0
     payloads: list[bytes] = []
     while size - at >= 12:
@@ -170,13 +171,17 @@ def read_log(disk: Disk, after_zxid: int) -> Iterator[bytes]:
     """
     files = sorted((zxid, name) for name in disk.names() if (zxid := file_zxid(name, "log")) is not None)
     first = max((index for index, (zxid, _) in enumerate(files) if zxid <= after_zxid + 1), default=0)
-    last = 0
+    last = 0  # of what was read; below `after_zxid` only what is in the first file, which need not be whole there
     for index, (zxid, name) in enumerate(files[first:], first):
-        if last and zxid != last + 1 and zxid >> 32 == last >> 32:
-            raise DiskError(f"{name}: txns 0x{last + 1:x} to 0x{zxid - 1:x} are missing in the log before it")
         payloads, damage = read_file(name, disk.read(name))
         for payload in payloads:
-            last = payload_zxid(payload)
+            found = payload_zxid(payload)
+            if last and found <= last:
+                raise DiskError(f"{name}: zxid 0x{found:x} goes backwards behind 0x{last:x}")
+            expected = max(last, after_zxid) + 1
+            if found > expected and found >> 32 == expected >> 32:
+                raise DiskError(f"{name}: txns 0x{expected:x} to 0x{found - 1:x} are missing")
+            last = found
             if last > after_zxid:
                 yield payload
         if damage is None:
@@ -184,8 +189,8 @@ def read_log(disk: Disk, after_zxid: int) -> Iterator[bytes]:
         followed = index + 1 < len(files) and files[index + 1][0] != (damage.last_zxid or zxid - 1) + 1
         if not damage.torn or followed:
             raise DiskError(
-                f"{name}: {damage.reason} at offset {damage.offset}, behind zxid 0x{damage.last_zxid:x}, with valid txns "
-                "behind it; restore the file from a copy"
+                f"{name}: {damage.reason} at offset {damage.offset}, behind zxid 0x{damage.last_zxid:x}, with valid "
+                "txns behind it; restore the file from a copy"
             )
 
 
@@ -197,7 +202,7 @@ def _valid_record_behind(data: bytes, start: int, last_zxid: int) -> bool:
         ends.append(at)
         at = data.find(END, at + 1)
     known = frozenset(ends)
-    for at in range(start, len(data) - 12 - _MIN_TXN_BYTES):
+    for at in range(start, max(known, default=0) - 12 - _MIN_TXN_BYTES + 1):
         checksum, length = _RECORD.unpack_from(data, at)
         if not (0 <= checksum <= 0xFFFFFFFF and _MIN_TXN_BYTES <= length <= _MAX_RECORD_BYTES):
             continue

@@ -31,8 +31,8 @@ _MAX_IDS = 16
 _MAX_HELD = 1000
 
 WRITES = frozenset(
-    (op.SET_DATA, op.CREATE, op.CREATE2, op.DELETE, op.MULTI, op.CREATE_CONTAINER, op.CREATE_TTL, op.SET_ACL, op.RECONFIG,
-     op.CLOSE_SESSION)
+    (op.SET_DATA, op.CREATE, op.CREATE2, op.DELETE, op.MULTI, op.CREATE_CONTAINER, op.CREATE_TTL, op.SET_ACL,
+     op.RECONFIG, op.CLOSE_SESSION)
 )  # fmt: skip
 
 HeldRead = tuple[int, int, bytes, Ids]  # xid, opcode, body, identities when it came
@@ -47,8 +47,8 @@ class Connection:
 
     __slots__ = (
         "_greeted", "_held", "_limit_bytes", "_member", "_missing", "_parts", "_with_read_only", "address", "closed",
-        "established_ms", "ids", "key", "last_op", "last_xid", "last_zxid", "out", "packets_in", "packets_out", "secure",
-        "session_id", "timeout_ms", "touched", "wants_close",
+        "established_ms", "ids", "key", "last_op", "last_xid", "last_zxid", "out", "packets_in", "packets_out",
+        "secure", "session_id", "timeout_ms", "touched", "wants_close",
     )  # fmt: skip
 
     def __init__(self, member: "Member", key: int, address: tuple[str, int], ids: Ids, secure: bool) -> None:
@@ -112,9 +112,7 @@ class Connection:
     def notify(self, kind: int, path: bytes) -> None:
         """Send a watch event."""
         length = len(path)
-        self.out.append(
-            _EVENT.pack(28 + length, op.NOTIFICATION_XID, -1, 0, kind, _STATE_CONNECTED, length) + path
-        )
+        self.out.append(_EVENT.pack(28 + length, op.NOTIFICATION_XID, -1, 0, kind, _STATE_CONNECTED, length) + path)
         self.packets_out += 1
         self._member.touch(self)
 
@@ -232,9 +230,7 @@ class Connection:
                 data = node.data
                 if data is not None:
                     size = len(data)
-                    self.out.append(
-                        _DATA_REPLY.pack(88 + size, xid, tree.last_zxid, 0, size) + data + pack_stat(node)
-                    )
+                    self.out.append(_DATA_REPLY.pack(88 + size, xid, tree.last_zxid, 0, size) + data + pack_stat(node))
                     self._sent(0)
                     return
         read = READS.get(kind)

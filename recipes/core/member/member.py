@@ -286,9 +286,7 @@ class Member:
     def _check_containers(self) -> None:
         """Propose the removal of empty containers that were used, and of childless znodes past their TTL."""
         tree = self.tree
-        due = [
-            path for path in tree.containers if tree.nodes[path].cversion > 0 and not tree.nodes[path].children
-        ]
+        due = [path for path in tree.containers if tree.nodes[path].cversion > 0 and not tree.nodes[path].children]
         for path in tree.ttls:
             node = tree.nodes[path]
             ttl_ms = ttl_of(node.owner)

@@ -215,7 +215,7 @@ def _restore(
 def multi_read(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
     """getData and getChildren together; each fails for itself, none sets a watch."""
     at = 0
-    parts = []
+    parts: list[bytes] = []
     while True:
         kind, done, _, at = read_multi_header(body, at)
         if done:

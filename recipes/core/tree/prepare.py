@@ -64,7 +64,14 @@ class Request:
     __slots__ = ("arrived_ms", "body", "cxid", "ids", "op", "origin", "session_id", "zxid")
 
     def __init__(
-        self, session_id: int, cxid: int, kind: int, body: bytes, ids: Ids = (), origin: object = None, arrived_ms: int = 0
+        self,
+        session_id: int,
+        cxid: int,
+        kind: int,
+        body: bytes,
+        ids: Ids = (),
+        origin: object = None,
+        arrived_ms: int = 0,
     ) -> None:
         self.session_id = session_id
         self.cxid = cxid

@@ -127,7 +127,15 @@ class DataTree:
         return OK, None, None, None  # CHECK: it was checked when the txn was made
 
     def _create(
-        self, path: bytes, data: bytes | None, acl: Acl, owner: int, parent_cversion: int, zxid: int, time_ms: int, track: bool
+        self,
+        path: bytes,
+        data: bytes | None,
+        acl: Acl,
+        owner: int,
+        parent_cversion: int,
+        zxid: int,
+        time_ms: int,
+        track: bool,
     ) -> Applied:
         parent_path = paths.parent(path)
         parent = self.nodes.get(parent_path)

@@ -34,7 +34,8 @@ class ZNode:
     """
 
     __slots__ = (
-        "acl", "aversion", "children", "ctime", "cversion", "czxid", "data", "mtime", "mzxid", "owner", "pzxid", "version",
+        "acl", "aversion", "children", "ctime", "cversion", "czxid", "data", "mtime", "mzxid", "owner", "pzxid",
+        "version",
     )  # fmt: skip
 
     def __init__(self, data: bytes | None, acl: Acl, zxid: int, time_ms: int, owner: int = 0) -> None:

@@ -63,7 +63,9 @@ def test_the_member_answers_as_apache_did(cut):
         if number == 9:
             other = server.connect()
             server.receive(other, frame(encode_connect_request(ConnectRequest(0, 10000, 0, bytes(16)))), cut)
-            server.receive(other, frame(pack_int(1) + pack_int(SET_DATA) + rq.encode_set_data(b"/golden", b"v1", 0)), cut)
+            server.receive(
+                other, frame(pack_int(1) + pack_int(SET_DATA) + rq.encode_set_data(b"/golden", b"v1", 0)), cut
+            )
         if own_id is not None:
             data = data.replace(CAPTURED_ID, own_id).replace(CAPTURED_PASSWORD, own_password)
         if direction == "C>S":
