@@ -1,0 +1,195 @@
+"""Snapshots against Apache's bytes, damage, and a tree that changes while it is written."""
+
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+
+from recipes.core.disk import snapshot as module
+from recipes.core.disk.snapshot import is_whole, read_snapshot, write_snapshot
+from recipes.core.errors import DiskError
+from recipes.core.jute import opcodes as op
+from recipes.core.jute.txns import Txn
+from recipes.core.tree.acl import OPEN_ACL
+from recipes.core.tree.digest import node_digest
+from recipes.core.tree.tree import DataTree
+
+READ_ONLY = ((1, b"world", b"anyone"),)
+SOMEBODY = ((31, b"digest", b"bob:secret"),)
+
+
+def shown(tree: DataTree) -> dict[bytes, tuple[object, ...]]:
+    return {
+        path: (
+            node.data, node.acl, node.czxid, node.mzxid, node.pzxid, node.ctime, node.mtime, node.version,
+            node.cversion, node.aversion, node.owner, sorted(node.children or ()),
+        )
+        for path, node in tree.nodes.items()
+    }  # fmt: skip
+
+
+def assert_same(found: DataTree, expected: DataTree) -> None:
+    assert shown(found) == shown(expected)
+    assert found.sessions == expected.sessions
+    assert {owner: set(paths) for owner, paths in found.ephemerals.items()} == {
+        owner: set(paths) for owner, paths in expected.ephemerals.items()
+    }
+    assert found.containers.keys() == expected.containers.keys()
+    assert found.ttls.keys() == expected.ttls.keys()
+    assert found.digest == expected.digest
+    assert found.data_bytes == expected.data_bytes
+
+
+def test_apaches_snapshot_is_read(apache_snapshot: bytes):
+    assert len(apache_snapshot) == 753
+    tree = DataTree()
+    assert read_snapshot("snapshot.100000006", apache_snapshot, tree) == (0x1_00000006, 0x2804F62A8)
+    assert tree.digest == 0x2804F62A8
+    assert tree.sessions == {0x100000000000001: 30000}
+    assert sorted(tree.nodes) == [
+        b"/", b"/py", b"/py/c", b"/py/d", b"/zookeeper", b"/zookeeper/config", b"/zookeeper/quota",
+    ]  # fmt: skip
+    py = tree.nodes[b"/py"]
+    assert (py.data, py.version, py.cversion, py.czxid, py.mzxid) == (b"v5", 2, 2, 0x1_00000002, 0x1_00000005)
+    assert list(py.children or ()) == [b"/py/c", b"/py/d"]
+    assert tree.nodes[b"/zookeeper/config"].acl == READ_ONLY
+
+
+def test_apaches_snapshot_written_by_us_says_the_same(apache_snapshot: bytes):
+    tree = DataTree()
+    read_snapshot("snapshot.100000006", apache_snapshot, tree)
+    tree.last_zxid = 0x1_00000006
+    again = DataTree()
+    written = b"".join(write_snapshot(tree))
+    assert read_snapshot("snapshot.100000006", written, again) == (0x1_00000006, 0x2804F62A8)
+    assert_same(again, tree)
+
+
+def test_cut_at_every_length_it_is_refused(apache_snapshot: bytes):
+    base = apache_snapshot.index(bytes.fromhex("ace358b1")) + 9  # 3.5 and older end here, without a digest
+    for size in range(len(apache_snapshot)):
+        if size == base:
+            assert read_snapshot("snapshot.1", apache_snapshot[:size], DataTree()) is None
+            continue
+        with pytest.raises(DiskError, match=r"snapshot\.1"):
+            read_snapshot("snapshot.1", apache_snapshot[:size], DataTree())
+
+
+def test_every_byte_flipped_is_refused(apache_snapshot: bytes):
+    for offset in range(len(apache_snapshot)):
+        for bits in (0x01, 0x80, 0xFF):
+            rotten = bytearray(apache_snapshot)
+            rotten[offset] ^= bits
+            with pytest.raises(DiskError, match=r"snapshot\.1"):
+                read_snapshot("snapshot.1", bytes(rotten), DataTree())
+
+
+def test_random_bytes_are_refused():
+    chance = Random(1)
+    for size in range(300):
+        with pytest.raises(DiskError):
+            read_snapshot("snapshot.1", module.HEADER + chance.randbytes(size) + module.TAIL, DataTree())
+
+
+def test_a_snapshot_without_its_end_is_not_whole(apache_snapshot: bytes):
+    assert is_whole(apache_snapshot)
+    assert not is_whole(apache_snapshot[:-1])
+    assert not is_whole(b"")
+
+
+@dataclass
+class History:
+    """Random txns on a tree, as a server would make them."""
+
+    chance: Random
+    tree: DataTree = field(default_factory=DataTree)
+    txns: list[Txn] = field(default_factory=list)
+    sessions: int = 0
+
+    def step(self) -> None:
+        zxid = self.tree.last_zxid + 1
+        session, kind, record = self._draw(zxid)
+        txn = (session, zxid, zxid, 1_700_000_000_000 + zxid, kind, record)
+        self.tree.apply(txn)
+        self.txns.append(txn)
+
+    def _draw(self, zxid: int) -> tuple[int, int, tuple[object, ...]]:
+        chance, tree = self.chance, self.tree
+        mine = [path for path in tree.nodes if not path.startswith(b"/zookeeper")]
+        path = chance.choice(mine)
+        node = tree.nodes[path]
+        what = chance.randrange(20)
+        if what < 8:
+            parent = chance.choice([path for path in mine if tree.nodes[path].owner == 0])
+            name = parent.rstrip(b"/") + b"/" + b"abcdef"[(at := chance.randrange(6)) : at + 1]
+            if name in tree.nodes:
+                return 1, op.ERROR, (-110,)
+            version = tree.nodes[parent].cversion + 1
+            acl = chance.choice((OPEN_ACL, READ_ONLY, SOMEBODY, ((1 + chance.randrange(30), b"ip", b"::%d" % zxid),)))
+            data = chance.choice((None, b"", b"data %d" % zxid))
+            session = chance.choice([0, *tree.sessions])
+            if what == 0:
+                return 1, op.CREATE_CONTAINER, (name, data, acl, version)
+            if what == 1:
+                return 1, op.CREATE_TTL, (name, data, acl, version, 60_000)
+            return session, op.CREATE, (name, data, acl, session != 0, version)
+        if what < 12 and path != b"/" and not node.children:
+            return 1, op.DELETE, (path,)
+        if what < 14:
+            return 1, op.SET_DATA, (path, b"set %d" % zxid, node.version + 1)
+        if what < 16:
+            return 1, op.SET_ACL, (path, ((chance.randrange(32), b"ip", b"::%d" % zxid),), node.aversion + 1)
+        if what == 16:
+            self.sessions += 1
+            return self.sessions, op.CREATE_SESSION, (30_000,)
+        if what == 17 and tree.sessions:
+            closing = chance.choice(list(tree.sessions))
+            return closing, op.CLOSE_SESSION, (tuple(tree.ephemerals.get(closing, ())),)
+        inner = ((op.SET_DATA, (path, b"multi", node.version + 1)), (op.CHECK, (path, node.version + 2)))
+        return 1, op.MULTI, inner
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_written_while_the_tree_changes_and_replayed_it_is_the_tree(seed: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_SLICE_NODES", 3)
+    history = History(Random(seed))
+    for _ in range(150):
+        history.step()
+    start = history.tree.last_zxid
+    chunks = []
+    for chunk in write_snapshot(history.tree):
+        chunks.append(chunk)
+        for _ in range(history.chance.randrange(12)):
+            history.step()
+    recovered = DataTree()
+    digest = read_snapshot(f"snapshot.{start:x}", b"".join(chunks), recovered)
+    assert digest is not None and start <= digest[0] <= history.tree.last_zxid
+    for txn in history.txns[start:]:
+        recovered.apply(txn)
+        if txn[2] == digest[0]:
+            assert recovered.digest == digest[1]
+    assert_same(recovered, history.tree)
+    total = sum(node_digest(path, node) for path, node in recovered.nodes.items())
+    assert recovered.digest == total % (1 << 64)
+
+
+def test_a_slice_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    tree = DataTree()
+    for number in range(1, 2001):
+        tree.apply((0, 0, number, 0, op.CREATE, (b"/n%d" % number, b"x" * 100, OPEN_ACL, False, number)))
+    sizes = [len(chunk) for chunk in write_snapshot(tree)]
+    assert max(sizes) < 200 * module._SLICE_NODES
+    assert len(sizes) > 2000 // module._SLICE_NODES
+
+
+def test_until_replay_sets_an_acl_nobody_is_let_in(monkeypatch: pytest.MonkeyPatch):
+    tree = DataTree()
+    tree.apply((0, 0, 1, 0, op.CREATE, (b"/a", b"", OPEN_ACL, False, 1)))
+    chunks = write_snapshot(tree)
+    data = next(chunks)
+    tree.apply((0, 0, 2, 0, op.SET_ACL, (b"/a", SOMEBODY, 1)))
+    found = DataTree()
+    read_snapshot("snapshot.1", data + b"".join(chunks), found)
+    assert all(perms == 0 for perms, _, _ in found.nodes[b"/a"].acl)
+
+
