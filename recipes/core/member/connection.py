@@ -15,8 +15,8 @@ from recipes.core.jute.records import ConnectResponse, decode_connect_request, e
 from recipes.core.jute.requests import MULTI_END, pack_multi_header, read_auth
 from recipes.core.member.reads import READS, Failed
 from recipes.core.tree.acl import Ids, authenticate, permits
-from recipes.core.tree.prepare import MARSHALLING_ERROR, UNIMPLEMENTED, Request, multi_types
-from recipes.core.tree.tree import Applied
+from recipes.core.tree.prepare import MARSHALLING_ERROR, UNIMPLEMENTED, Request
+from recipes.core.tree.tree import Applied, Part
 from recipes.core.tree.znode import pack_stat
 
 if TYPE_CHECKING:
@@ -283,7 +283,7 @@ class Connection:
             if kind == op.SET_DATA or kind == op.SET_ACL:
                 body = pack_stat(node)  # type: ignore[arg-type]
             elif kind == op.MULTI:
-                body = _multi_body(multi_types(request.body), parts or [])
+                body = _multi_body(parts or [])
             elif path is not None:
                 body = write_buffer(path)
                 if kind != op.CREATE:
@@ -303,17 +303,17 @@ class Connection:
             self._member.touch(self)
 
 
-def _multi_body(asked: list[int], parts: list[tuple[int, int, bytes | None, bytes | None]]) -> bytes:
-    """The results of a multi. A create2 is answered as one, also where the txn says create."""
+def _multi_body(parts: list[Part]) -> bytes:
+    """The results of a multi, by the types in its txn: as in 3.8 a create2 is answered as a create."""
     chunks = []
-    for wanted, (kind, err, path, stat) in zip(asked, parts, strict=True):
+    for kind, err, path, stat in parts:
         if kind == op.ERROR:
             chunks.append(pack_multi_header(op.ERROR, err) + pack_int(err))
         elif kind in (op.DELETE, op.CHECK):
             chunks.append(pack_multi_header(kind, 0))
         elif kind == op.SET_DATA:
             chunks.append(pack_multi_header(kind, 0) + (stat or b""))
-        elif wanted == op.CREATE and kind == op.CREATE:
+        elif kind == op.CREATE:
             chunks.append(pack_multi_header(op.CREATE, 0) + write_buffer(path))
         else:
             chunks.append(pack_multi_header(op.CREATE2, 0) + write_buffer(path) + (stat or b""))

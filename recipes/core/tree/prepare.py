@@ -406,11 +406,6 @@ class Preparer:
             raise Refused(QUOTA_EXCEEDED)
 
 
-def multi_types(body: bytes) -> list[int]:
-    """The opcodes a multi asks for: its reply follows them. Raises WireError."""
-    return [kind for kind, _ in _read_multi(body)]
-
-
 def _read_multi(body: bytes) -> list[tuple[int, bytes]]:
     at = 0
     found: list[tuple[int, bytes]] = []
