@@ -79,15 +79,19 @@ class SimDisk:
     cut_before: the number of the effect (a write, sync, or change of the directory, counted from 1) at which the power
         fails instead; None is never.
     space_bytes: how much all files together may hold; None is no limit.
+    in_order: a torn write is cut at one place; else its sectors may also survive each for itself.
     fail_syncs: let every sync of a file fail.
     """
 
-    def __init__(self, chance: Chance, cut_before: int | None = None, space_bytes: int | None = None) -> None:
+    def __init__(
+        self, chance: Chance, cut_before: int | None = None, space_bytes: int | None = None, in_order: bool = False
+    ) -> None:
         self.cut_before = cut_before
         self.space_bytes = space_bytes
         self.fail_syncs = False
         self.effects = 0
         self._chance = chance
+        self._in_order = in_order
         self._off = False
         self._entries: dict[str, _Inode] = {}
         self._states: list[dict[str, _Inode]] = [{}]  # the durable directory, then each it has been since
@@ -191,7 +195,7 @@ class SimDisk:
         chance = self._chance
         found = bytearray(inode.durable)
         for offset, data in inode.unsynced:
-            fate = chance.randrange(4)
+            fate = chance.randrange(3 if self._in_order else 4)
             if fate == 0:
                 continue
             if data is None:

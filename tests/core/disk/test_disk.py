@@ -1,5 +1,6 @@
 """What every Disk does, and what the real one adds."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,16 @@ def test_a_directory_that_cannot_be_is_one_clear_error(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(DiskError, match="file/data"):
         RealDisk(tmp_path / "file" / "data")
+
+
+def test_a_new_directory_is_made_durable_with_those_it_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    synced = []
+    fsync = os.fsync
+
+    def noting(fd: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{fd}")))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    RealDisk(tmp_path / "data" / "version-2").close()
+    assert synced == [tmp_path, tmp_path / "data"]
