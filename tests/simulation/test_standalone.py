@@ -1,0 +1,47 @@
+"""Crash and restart of a server alone, many seeds: nothing acknowledged is lost, and a seed repeats exactly."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from recipes.core.disk.txnlog import TxnLog
+from recipes.core.errors import InvariantBroken
+from recipes.core.sim.world import World
+
+STEPS = 400
+
+
+@pytest.mark.parametrize("batch", range(10))
+def test_nothing_acknowledged_is_lost(batch):
+    counts: dict[str, int] = {}
+    for seed in range(batch * 10, batch * 10 + 10):
+        world = World(seed)
+        world.run(STEPS)
+        for what, count in world.counts.items():
+            counts[what] = counts.get(what, 0) + count
+    for what in ("create", "create2", "setData", "delete", "getData", "multi", "flush", "tick", "snapshot", "crash"):
+        assert counts[what] > 0, f"{what} never happened"
+
+
+def test_the_same_seed_gives_the_same_history_under_another_hash_seed():
+    program = "from recipes.core.sim.world import World\nw = World(7)\nw.run(400)\nprint(w.trace)"
+    traces = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(traces) == 1
+
+
+def test_a_reply_before_the_sync_is_found(monkeypatch):
+    monkeypatch.setattr(TxnLog, "sync", lambda self: None)
+    with pytest.raises(InvariantBroken, match="acknowledged"):
+        for seed in range(100):
+            World(seed).run(STEPS)
