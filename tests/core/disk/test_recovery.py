@@ -129,6 +129,42 @@ def test_purge_keeps_the_log_that_holds_the_next_txn(entry: MakeEntry, put: Put)
     assert recover(disk, disk, DataTree()).last_zxid == 7
 
 
+def test_purge_keeps_a_log_of_one_txn(entry: MakeEntry, put: Put):
+    disk = SimDisk(Random(1))
+    save_snapshot(disk, 0, write_snapshot(DataTree()))
+    for zxid in (1, 2):
+        put(disk, f"log.{zxid}", HEADER + encode_records([entry(zxid)]))
+    assert purge(disk, disk, 1) == []
+    assert recover(disk, disk, DataTree()).last_zxid == 2
+
+
+def test_over_a_fuzzy_snapshot_digests_are_compared_only_behind_it(put: Put):
+    disk = SimDisk(Random(1))
+    tree = DataTree()
+    entries = []
+
+    def commit(kind: int, record: tuple[object, ...], lie: int = 0) -> None:
+        zxid = tree.last_zxid + 1
+        txn = (1, zxid, zxid, zxid, kind, record)
+        tree.apply(txn)
+        entries.append(Entry(zxid, encode_txn(*txn) + encode_digest(tree.digest + lie)))
+
+    for path in (b"/a", b"/b"):
+        commit(op.CREATE, (path, b"", (), False, len(entries) + 1))
+    chunks = write_snapshot(tree)
+    head = next(chunks)
+    commit(op.SET_DATA, (b"/a", b"three", 1))
+    commit(op.SET_DATA, (b"/b", b"four", 1))
+    save_snapshot(disk, 2, [head, *chunks])
+    commit(op.SET_DATA, (b"/a", b"five", 2))
+    commit(op.SET_DATA, (b"/a", b"six", 3), lie=1)
+    put(disk, "log.1", HEADER + encode_records(entries))
+    again = DataTree()
+    found = recover(disk, disk, again)
+    assert (found.snapshot_zxid, found.txns, found.mismatches) == (2, 4, (6,))
+    assert again.digest == tree.digest
+
+
 def live(disk: SimDisk, tree: DataTree, chance: Random, entry: MakeEntry) -> int:
     """A server's disk work: batches, a snapshot in slices between them, purges. Returns the last zxid synced."""
     synced = tree.last_zxid

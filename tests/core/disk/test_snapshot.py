@@ -193,3 +193,29 @@ def test_until_replay_sets_an_acl_nobody_is_let_in(monkeypatch: pytest.MonkeyPat
     assert all(perms == 0 for perms, _, _ in found.nodes[b"/a"].acl)
 
 
+
+
+def test_a_child_created_anew_is_not_written_without_its_parent(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_SLICE_NODES", 1)
+    tree = DataTree()
+
+    def create(path: bytes) -> None:
+        zxid = tree.last_zxid + 1
+        tree.apply((0, 0, zxid, 0, op.CREATE, (path, b"", OPEN_ACL, False, zxid)))
+
+    def delete(path: bytes) -> None:
+        tree.apply((0, 0, tree.last_zxid + 1, 0, op.DELETE, (path,)))
+
+    create(b"/p")
+    create(b"/p/c")
+    at = list(tree.nodes).index(b"/p")
+    chunks = write_snapshot(tree)
+    written = [next(chunks) for _ in range(1 + at)]
+    delete(b"/p/c")
+    delete(b"/p")
+    written.append(next(chunks))  # where /p would stand
+    create(b"/p")
+    create(b"/p/c")
+    found = DataTree()
+    read_snapshot("snapshot.2", b"".join([*written, *chunks]), found)
+    assert not any(path.startswith(b"/p") for path in found.nodes)
