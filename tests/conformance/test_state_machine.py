@@ -104,12 +104,20 @@ def pair(start_server):
 def test_the_same_operations_have_the_same_outcomes(pair, wire, sequence):
     clients = [wire(server.port) for server in pair]
     base = f"/run-{next(RUNS)}"
-    for client in clients:
+    replies: list[list[tuple]] = [[], []]
+    for client, got in zip(clients, replies, strict=True):
         assert client.create(base) == 0
-        for operation in sequence:
+        for number, operation in enumerate(sequence, 1):
             client.post(operation[0], body_of(operation, base))
+            # Apache checks what is behind a setACL against the ACL from before it until it is applied
+            # (PrepRequestProcessor leaves the ACL out of its change record): there, only the reply makes it count.
+            if operation[0] == 7:
+                got += [client.reply() for _ in range(number - len(got))]
+        got += [client.reply() for _ in range(len(sequence) - len(got))]
     for number, operation in enumerate(sequence):
-        ours, apache = (outcome(operation, client.reply(), client.session_id) for client in clients)
+        ours, apache = (
+            outcome(operation, got[number], client.session_id) for client, got in zip(clients, replies, strict=True)
+        )
         assert ours == apache, f"operation {number}: {operation}"
     for client in clients:
         client.close_session()
