@@ -5,8 +5,9 @@ are simulated. After every crash the world checks that nothing acknowledged is g
 what was decided, in order.
 """
 
+from collections.abc import Callable, Sequence
 from hashlib import sha256
-from random import Random
+from typing import Protocol, TypeVar
 
 from recipes.core.disk.recovery import recover, save_snapshot
 from recipes.core.disk.snapshot import write_snapshot
@@ -32,6 +33,22 @@ from recipes.core.tree.tree import DataTree
 
 _OPEN = (ACL(op.ALL, Id("world", "anyone")),)
 _CONFIG = MemberConfig(tick_ms=100, min_session_timeout_ms=200, max_session_timeout_ms=2000)
+
+
+T = TypeVar("T")
+
+
+class Random(Protocol):
+    """What is asked of a random.Random."""
+
+    def random(self) -> float:
+        """A number from 0 to 1."""
+
+    def randrange(self, stop: int, /) -> int:
+        """A number from 0 to `stop` - 1."""
+
+    def choice(self, seq: Sequence[T], /) -> T:
+        """One of a sequence."""
 
 
 class SimClient:
@@ -108,14 +125,17 @@ class SimClient:
 class World:
     """One seeded run of a standalone server.
 
+    chance: makes the source of chance for a purpose, as `lambda purpose: random.Random(f"{seed}/{purpose}")`; each
+    purpose has its own, so that one more draw here does not change what happens there.
+
     `run(steps)` goes on through any number of crashes. counts: how often each thing happened; `trace` is a digest of
     everything that happened, in order. Raises InvariantBroken when a promise was not kept.
     """
 
-    def __init__(self, seed: int, clients: int = 3) -> None:
-        self._chance = Random(f"{seed}/schedule")
-        self._disk = SimDisk(Random(f"{seed}/disk"))
-        self._clients = [SimClient(Random(f"{seed}/client/{number}")) for number in range(clients)]
+    def __init__(self, chance: Callable[[str], Random], clients: int = 3) -> None:
+        self._chance = chance("schedule")
+        self._disk = SimDisk(chance("disk"))
+        self._clients = [SimClient(chance(f"client {number}")) for number in range(clients)]
         self._now_ms = 0
         self._decided: dict[int, bytes] = {}  # payload of every txn proposed since the log was last recovered
         self._digests: dict[int, int | None] = {}  # None where the txn is an error and has none
