@@ -52,3 +52,12 @@ def test_a_watch_does_not_tell_what_may_not_be_read(our_server, wire, root):
     assert owner.call(5, owner.text(root) + owner.text("secret") + struct.pack(">i", -1))[0] == 0
     assert stranger.call(3, stranger.text("/") + b"\x00")[0] == 0
     assert stranger.events == []
+
+
+def test_exists_needs_read(our_server, wire, root):
+    owner, stranger = wire(our_server.port), wire(our_server.port)
+    assert owner.call(100, struct.pack(">i", 0) + owner.text("digest") + owner.text("bob:pw"))[0] == 0
+    acl = struct.pack(">ii", 1, 31) + owner.text("auth") + owner.text("")
+    assert owner.call(1, owner.text(root) + owner.text(b"") + acl + struct.pack(">i", 0))[0] == 0
+    assert owner.call(3, owner.text(root) + b"\0")[0] == 0
+    assert stranger.call(3, stranger.text(root) + b"\0")[0] == -102
