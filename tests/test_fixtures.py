@@ -1,4 +1,4 @@
-"""A client opened in a pytest-asyncio fixture closes in another task than it was opened in, and leaves nothing behind."""
+"""A client opened in a pytest-asyncio fixture closes in another task than opened it, and leaves nothing behind."""
 
 import asyncio
 
