@@ -7,7 +7,7 @@ come in as arguments. Source: ClientCnxn.java; the deadline is ours.
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import anyio
 
@@ -54,12 +54,11 @@ class WatchEvent(NamedTuple):
     path: str
 
 
-class Watcher:
+class Watcher(Protocol):
     """What a watch wakes. `fire` is called by the session, once for a one-shot watch."""
 
     def fire(self, kind: int, path: bytes) -> None:
         """An event of type `kind` at the server's `path`."""
-        raise NotImplementedError
 
 
 class Call:

@@ -22,6 +22,7 @@ from recipes.core.jute.requests import (
 from recipes.core.jute.txns import HEADER, Record, encode_digest, encode_record
 from recipes.core.replication import Entry
 from recipes.core.tree.acl import Ids, fix_up, permits
+from recipes.core.tree.changes import Change, child_count, copy_of, new_change
 from recipes.core.tree.digest import node_digest
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import RESERVED, DataTree
@@ -81,20 +82,6 @@ class Request:
         self.origin = origin
         self.arrived_ms = arrived_ms
         self.zxid = 0
-
-
-class Change(ZNode):
-    """A znode as it will be once every txn under way is applied. Its `children` is never set: only their number is.
-
-    exists: False when it will be gone. zxid: of the txn that makes it so. digest: its part of the tree's.
-    """
-
-    __slots__ = ("child_count", "digest", "exists", "zxid")
-
-    child_count: int
-    digest: int
-    exists: bool
-    zxid: int
 
 
 class Preparer:
@@ -171,7 +158,7 @@ class Preparer:
     # What a path will be.
 
     def _find(self, path: bytes) -> ZNode | None:
-        """The znode at `path` as it will be, None when it will not be there. Not to be modified: `_copy` it."""
+        """The znode at `path` as it will be, None when it will not be there. Not to be modified: `copy_of` it."""
         change = self._changes.get(path)
         if change is None:
             return self._tree.nodes.get(path)
@@ -217,7 +204,7 @@ class Preparer:
             grown = (len(data) if data else 0) - (len(node.data) if node.data else 0)
             self._check_quota(path, 0, grown)
         version = _next_version(node.version, expected)
-        after = _copy(node)
+        after = copy_of(node)
         after.data = data
         after.version = version
         after.mzxid = zxid
@@ -261,7 +248,7 @@ class Preparer:
         if self._enforce_quota:
             self._check_quota(path, 1, len(data) if data else 0)
         ephemeral = flags in (op.EPHEMERAL, op.EPHEMERAL_SEQUENTIAL)
-        after = _copy(parent)
+        after = copy_of(parent)
         after.cversion = parent_cversion = _wrap(parent.cversion + 1)
         after.pzxid = zxid
         after.child_count += 1
@@ -274,7 +261,7 @@ class Preparer:
             owner, record = CONTAINER_OWNER, (path, data, acl, parent_cversion)
         elif kind == op.CREATE_TTL:
             owner, record = ttl_owner(ttl_ms), (path, data, acl, parent_cversion, ttl_ms)
-        self._put(path, None, _new(data, acl, zxid, time_ms, owner), zxid)
+        self._put(path, None, new_change(data, acl, zxid, time_ms, owner), zxid)
         return kind, record
 
     def _delete(self, path: bytes, expected: int, ids: Ids, zxid: int) -> Record:
@@ -290,7 +277,7 @@ class Preparer:
         if node is None:
             raise Refused(NO_NODE)
         _next_version(node.version, expected)
-        if _child_count(node):
+        if child_count(node):
             raise Refused(NOT_EMPTY)
         self._remove(path, node, zxid)
         return (path,)
@@ -302,7 +289,7 @@ class Preparer:
             raise Refused(NO_NODE)
         if node.owner == 0 or is_session(node.owner):
             raise Refused(BAD_VERSION)
-        if _child_count(node):
+        if child_count(node):
             raise Refused(NOT_EMPTY)
         self._remove(path, node, zxid)
         return (path,)
@@ -311,11 +298,11 @@ class Preparer:
         parent_path = paths.parent(path)
         parent = self._find(parent_path)
         if parent is not None:
-            after = _copy(parent)
+            after = copy_of(parent)
             after.pzxid = zxid
             after.child_count -= 1
             self._put(parent_path, parent, after, zxid)
-        gone = _copy(node)
+        gone = copy_of(node)
         gone.exists = False
         self._put(path, node, gone, zxid)
 
@@ -328,7 +315,7 @@ class Preparer:
         node = self._writable(path)
         if not permits(node.acl, op.ADMIN, ids):
             raise Refused(NO_AUTH)
-        after = _copy(node)
+        after = copy_of(node)
         after.acl = acl
         after.aversion = _next_version(node.aversion, expected)
         self._put(path, node, after, zxid)
@@ -425,38 +412,6 @@ def _read_multi(body: bytes) -> list[tuple[int, bytes]]:
         else:
             raise WireError(f"operation {kind} cannot stand in a multi")
         found.append((kind, body[start:at]))
-
-
-def _copy(node: ZNode) -> Change:
-    """A Change that starts as the znode is; `_put` sets its zxid and digest."""
-    change = Change.__new__(Change)
-    change.data = node.data
-    change.acl = node.acl
-    change.czxid = node.czxid
-    change.mzxid = node.mzxid
-    change.pzxid = node.pzxid
-    change.ctime = node.ctime
-    change.mtime = node.mtime
-    change.version = node.version
-    change.cversion = node.cversion
-    change.aversion = node.aversion
-    change.owner = node.owner
-    change.exists = True
-    change.child_count = _child_count(node)
-    return change
-
-
-def _child_count(node: ZNode) -> int:
-    if type(node) is Change:
-        return node.child_count
-    return len(node.children) if node.children else 0
-
-
-def _new(data: bytes | None, acl: Acl, zxid: int, time_ms: int, owner: int) -> Change:
-    change = Change(data, acl, zxid, time_ms, owner)
-    change.exists = True
-    change.child_count = 0
-    return change
 
 
 def _next_version(current: int, expected: int) -> int:

@@ -1,0 +1,51 @@
+"""Znodes as they will be once the txns under way are applied."""
+
+from recipes.core.tree.znode import Acl, ZNode
+
+
+class Change(ZNode):
+    """A znode as it will be once every txn under way is applied. Its `children` is never set: only their number is.
+
+    exists: False when it will be gone. zxid: of the txn that makes it so. digest: its part of the tree's.
+    """
+
+    __slots__ = ("child_count", "digest", "exists", "zxid")
+
+    child_count: int
+    digest: int
+    exists: bool
+    zxid: int
+
+
+def copy_of(node: ZNode) -> Change:
+    """A Change that starts as the znode is; the Preparer sets its zxid and digest."""
+    change = Change.__new__(Change)
+    change.data = node.data
+    change.acl = node.acl
+    change.czxid = node.czxid
+    change.mzxid = node.mzxid
+    change.pzxid = node.pzxid
+    change.ctime = node.ctime
+    change.mtime = node.mtime
+    change.version = node.version
+    change.cversion = node.cversion
+    change.aversion = node.aversion
+    change.owner = node.owner
+    change.exists = True
+    change.child_count = child_count(node)
+    return change
+
+
+def child_count(node: ZNode) -> int:
+    """How many children the znode has, or will have."""
+    if type(node) is Change:
+        return node.child_count
+    return len(node.children) if node.children else 0
+
+
+def new_change(data: bytes | None, acl: Acl, zxid: int, time_ms: int, owner: int) -> Change:
+    """A Change that is a znode to be created."""
+    change = Change(data, acl, zxid, time_ms, owner)
+    change.exists = True
+    change.child_count = 0
+    return change
