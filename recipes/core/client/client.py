@@ -26,10 +26,12 @@ from recipes.core.errors import (
     BadArguments,
     ClientClosed,
     ConnectionLoss,
+    NoAuth,
     NodeExists,
     NoNode,
     SessionError,
     SessionExpired,
+    StoreError,
 )
 from recipes.core.jute import opcodes as op
 from recipes.core.jute import requests as rq
@@ -181,14 +183,17 @@ class Client:
         try:
             with self._scope:
                 async with anyio.create_task_group() as group:
-                    group.start_soon(self._link.watch_deadline)
+                    group.start_soon(self._link.run)
                     group.start_soon(self._clean_up, group)
-                    await self._link.run()
+                    # Hang up as soon as the session is lost here: pings would keep its ephemerals on the server.
+                    await self._link.watch_deadline()
                     group.cancel_scope.cancel()
         except Exception:
             log.exception("the client's task ended")
-            self._link.end(SessionExpired("the client failed"))
+            self.session.end(SessionExpired("the client failed"))
         finally:
+            if self.session.lost:
+                self._set_state(ConnectionState.LOST)
             self._ended.set()
             self._state_changed.set()
 
@@ -218,6 +223,8 @@ class Client:
                     return
             except SessionError:
                 return
+            except StoreError as error:
+                log.warning("a znode stays behind: %s", error)
             finally:
                 self._cleaning -= 1
                 if not self._cleaning:
@@ -353,10 +360,14 @@ class Client:
         """Create the znode and everything above it, as far as it is missing."""
         parts = paths.check(path).split("/")
         for end in range(2, len(parts) + 1) if path != "/" else ():
+            above = "/".join(parts[:end])
             try:
-                await self.create("/".join(parts[:end]))
+                await self.create(above)
             except NodeExists:
                 continue
+            except NoAuth:  # said before a server looks whether it exists
+                if await self.exists(above) is None:
+                    raise
 
     async def get(self, path: str) -> tuple[bytes, Stat]:
         """Data and Stat. Raises NoNode, NoAuth."""

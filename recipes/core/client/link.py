@@ -1,5 +1,6 @@
 """What keeps a client connected: it dials, sends, receives, pings, and ends the session when its time is up."""
 
+import os
 import ssl
 from collections.abc import Callable
 from random import Random
@@ -60,7 +61,7 @@ class Link:
         self._changed = changed
         self._wake = anyio.Event()
         self._last_sent = self._last_received = 0.0
-        self._expired = False
+        self._ping_due = False
         self.credentials: list[tuple[bytes, bytes]] = []
         self.last_error: Exception | None = None
 
@@ -75,7 +76,7 @@ class Link:
             host, port = self._addresses[attempt % len(self._addresses)]
             connected = False
             try:
-                with anyio.fail_after(max(0.5, self._session.timeout / len(self._addresses))):
+                with anyio.fail_after(self._patience()):
                     stream = await self._dial(host, port)
                 async with stream:
                     connected = await self._serve(stream)
@@ -90,8 +91,7 @@ class Link:
             except TimeoutError:
                 self.last_error = TimeoutError(f"{host}:{port} does not answer")
             if self._session.lost:
-                self._changed(ConnectionState.LOST)
-                break
+                return
             self._session.disconnected()
             if connected:
                 attempt = 0
@@ -118,6 +118,11 @@ class Link:
         self._session.end(error)
         self._changed(ConnectionState.LOST)
 
+    def _patience(self) -> float:
+        """Seconds a server may take to accept, and again to shake hands: so that one that is silent leaves the
+        others their turn while the session lives."""
+        return max(0.2, self._session.timeout / (2 * len(self._addresses)))
+
     async def _dial(self, host: str, port: int) -> anyio.abc.ByteStream:
         if self._tls is None:
             return await anyio.connect_tcp(host, port)
@@ -133,7 +138,7 @@ class Link:
             frame(encode_connect_request(ConnectRequest(session.last_zxid, timeout_ms, session.id, session.password)))
         )
         payloads: list[bytes] = []
-        with anyio.fail_after(session.timeout):
+        with anyio.fail_after(self._patience()):
             while not payloads:
                 payloads = frames.feed(await stream.receive())
         response = decode_connect_response(payloads[0])
@@ -145,12 +150,13 @@ class Link:
         session.expires_at = sent_at + session.timeout
         self._last_sent = self._last_received = anyio.current_time()
         first = [_auth_frame(*pair) for pair in self.credentials] + session.restore()
+        session.credentials_sent(len(self.credentials))
         if first:
             await stream.send(b"".join(first))
         self._changed(ConnectionState.CONNECTED)
         async with anyio.create_task_group() as group:
             group.start_soon(self._send, stream, group.cancel_scope)
-            group.start_soon(self._ping, stream, group.cancel_scope)
+            group.start_soon(self._ping, group.cancel_scope)
             try:
                 for payload in payloads[1:]:
                     session.receive(payload)
@@ -173,32 +179,33 @@ class Link:
         session = self._session
         try:
             while True:
-                if session.unsent:
-                    now = anyio.current_time()
+                now = anyio.current_time()
+                frames = session.outgoing(now)
+                if self._ping_due:
+                    self._ping_due = False
+                    frames += session.ping(now)
+                if frames:
                     self._last_sent = now
-                    await stream.send(session.outgoing(now))
+                    await stream.send(frames)
                     continue
                 self._wake = anyio.Event()
                 await self._wake.wait()
         except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             scope.cancel()
 
-    async def _ping(self, stream: anyio.abc.ByteStream, scope: anyio.CancelScope) -> None:
+    async def _ping(self, scope: anyio.CancelScope) -> None:
         """Ping when idle for a third of the timeout; hang up when nothing came for two thirds."""
-        session = self._session
-        third = session.timeout / 3
-        try:
-            while True:
-                now = anyio.current_time()
-                if now - self._last_received > 2 * third:
-                    scope.cancel()
-                    return
-                if now - self._last_sent >= third * 0.9:
-                    self._last_sent = now
-                    await stream.send(session.ping(now))
-                await anyio.sleep(third / 4)
-        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            scope.cancel()
+        third = self._session.timeout / 3
+        while True:
+            now = anyio.current_time()
+            if now - self._last_received > 2 * third:
+                self.last_error = TimeoutError("the server fell silent")
+                scope.cancel()
+                return
+            if now - self._last_sent >= third * 0.9:
+                self._ping_due = True  # the writer sends it: a stream takes one writer at a time
+                self.wake()
+            await anyio.sleep(third / 4)
 
 
 def _auth_frame(scheme: bytes, credentials: bytes) -> bytes:
@@ -207,4 +214,11 @@ def _auth_frame(scheme: bytes, credentials: bytes) -> bytes:
 
 def nobody_answers(hosts: str, error: Exception | None) -> ConnectionLoss:
     """What a newcomer should read when there is no server."""
-    return ConnectionLoss(f"no ZooKeeper server answers at {hosts}: {error}")
+    # anyio says only that every attempt failed; what the system said is behind it.
+    reason: BaseException | None = error
+    while isinstance(reason, OSError) and reason.errno is None and reason.__cause__ is not None:
+        reason = reason.__cause__
+        if isinstance(reason, BaseExceptionGroup):
+            reason = reason.exceptions[-1]
+    said = os.strerror(reason.errno) if isinstance(reason, ConnectionError) and reason.errno else reason or "no reply"
+    return ConnectionLoss(f"no ZooKeeper server answers at {hosts}: {said}")

@@ -7,6 +7,7 @@ come in as arguments. Source: ClientCnxn.java; the deadline is ours.
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
+from struct import error as StructError
 from typing import Any, NamedTuple, Protocol
 
 import anyio
@@ -68,7 +69,7 @@ class Call:
     an exists on a missing znode registers in the table "exist" instead.
     """
 
-    __slots__ = ("_done", "body", "decode", "error", "op", "path", "reads", "sent_at", "value", "watch")
+    __slots__ = ("_done", "abandoned", "body", "decode", "error", "op", "path", "reads", "sent_at", "value", "watch")
 
     def __init__(
         self,
@@ -89,11 +90,19 @@ class Call:
         self.value: Any = None
         self.error: RecipesError | None = None
         self.sent_at = 0.0
+        self.abandoned = False  # nobody waits any more
         self._done = anyio.Event()
 
     async def result(self) -> Any:
-        """Wait for the reply and return it decoded, or raise what the server said."""
-        await self._done.wait()
+        """Wait for the reply and return it decoded, or raise what the server said.
+
+        When this is cancelled, a request not yet sent never is, and one that was sets no watch here.
+        """
+        try:
+            await self._done.wait()
+        except BaseException:
+            self.abandoned = True
+            raise
         if self.error is not None:
             raise self.error
         return self.value
@@ -104,7 +113,7 @@ class Call:
         self._done.set()
 
     def fail(self, error: RecipesError) -> None:
-        """There will be no reply, or it is an error."""
+        """There will be no reply, or one that is an error or makes no sense."""
         self.error = error
         self._done.set()
 
@@ -128,7 +137,8 @@ class Session:
         self.unsent: deque[Call] = deque()
         self._sent: deque[tuple[int, Call]] = deque()
         self._pings: deque[float] = deque()
-        self._auths: deque[Call] = deque()  # answered out of turn, so they are not among `_sent`
+        # Answered out of turn, so they are not among `_sent`; None for credentials shown again by a new connection.
+        self._auths: deque[Call | None] = deque()
         self._next_xid = 1
         self.watches: dict[str, dict[bytes, list[Watcher]]] = {
             table: {} for table in ("data", "exist", "child", "persistent", "recursive")
@@ -139,6 +149,8 @@ class Session:
         parts = []
         while self.unsent:
             call = self.unsent.popleft()
+            if call.abandoned:
+                continue
             if call.op == op.AUTH:
                 self._auths.append(call)
                 parts.append(_frame(op.AUTH_XID, op.AUTH, call.body))
@@ -149,6 +161,10 @@ class Session:
             self._sent.append((xid, call))
             parts.append(_frame(xid, call.op, call.body))
         return b"".join(parts)
+
+    def credentials_sent(self, count: int) -> None:
+        """A new connection began with this many credentials: their answers come first."""
+        self._auths.extend([None] * count)
 
     def ping(self, now: float) -> bytes:
         """A ping's frame."""
@@ -171,8 +187,8 @@ class Session:
         if header.xid == op.AUTH_XID:
             if header.err:
                 self.end(AuthFailed("", "the session's credentials"))
-            elif self._auths:
-                self._auths.popleft().succeed(None)
+            elif self._auths and (shown := self._auths.popleft()) is not None:
+                shown.succeed(None)
             return
         if header.xid == op.SET_WATCHES_XID:
             if header.err:
@@ -187,7 +203,7 @@ class Session:
     def disconnected(self) -> None:
         """The connection is gone: reads will be sent again, of writes already sent nobody knows the outcome."""
         self._pings.clear()
-        again = [*self._auths]
+        again = [call for call in self._auths if call is not None]
         self._auths.clear()
         while self._sent:
             _, call = self._sent.popleft()
@@ -207,8 +223,9 @@ class Session:
             scope.cancel()
         for _, call in self._sent:
             call.fail(error)
-        for call in (*self._auths, *self.unsent):
-            call.fail(error)
+        for waiting in (*self._auths, *self.unsent):
+            if waiting is not None:
+                waiting.fail(error)
         self._auths.clear()
         self._sent.clear()
         self.unsent.clear()
@@ -240,6 +257,13 @@ class Session:
             frames.append(_frame(op.SET_WATCHES_XID, kind, body))
         return frames
 
+    def is_watched(self, path: bytes) -> bool:
+        """Whether anything here waits for events at exactly this path, or is about to."""
+        if any(path in table for table in self.watches.values()):
+            return True
+        calls = (*(call for _, call in self._sent), *self.unsent)
+        return any(call.watch is not None and call.watch[1] == path for call in calls)
+
     def remove_watch(self, table: str, path: bytes, watcher: Watcher) -> bool:
         """Forget a watcher; True when it was the last one at this path in this table."""
         watchers = self.watches[table].get(path, [])
@@ -251,10 +275,10 @@ class Session:
 
     def _acknowledged(self, sent_at: float) -> None:
         """The server had the session alive at some moment behind `sent_at`."""
-        self.expires_at = sent_at + self.timeout
+        self.expires_at = max(self.expires_at, sent_at + self.timeout)  # a pong can overtake a reply
 
     def _settle(self, call: Call, err: int, payload: bytes, at: int) -> None:
-        if call.watch is not None and (err == 0 or (err == -101 and call.op == op.EXISTS)):
+        if call.watch is not None and not call.abandoned and (err == 0 or (err == -101 and call.op == op.EXISTS)):
             table, path, watcher = call.watch
             self.watches["exist" if err else table].setdefault(path, []).append(watcher)
         if err:
@@ -265,7 +289,13 @@ class Session:
         elif call.decode is None:
             call.succeed(None)
         else:
-            call.succeed(call.decode(payload, at))
+            try:
+                value = call.decode(payload, at)
+            except (WireError, StructError) as error:
+                broken = WireError(f"reply to operation {call.op}: {error}")
+                call.fail(broken)  # it is out of the queue, so nothing else would wake its caller
+                raise broken from error
+            call.succeed(value)
 
     def _fire(self, kind: int, path: bytes) -> None:
         for table in _EVENT_TABLES.get(kind, ()):

@@ -73,8 +73,9 @@ class WatchStream(Watcher):
         full = self._client.full(self._path)
         session = self._client.session
         if session.remove_watch(self._table, full, self) and not session.lost:
-            other = "persistent" if self._recursive else "recursive"
-            if full not in session.watches[other]:
+            # ZooKeeper 3.8 removes persistent watches only together with all others at the path. While one of those
+            # is ours it has to stay, and events of this one, should they come, are ignored.
+            if not session.is_watched(full):
                 self._client.submit(
                     Call(op.REMOVE_WATCHES, encode_watch_kind(full, op.WATCH_ANY), path=self._path, reads=True)
                 )

@@ -1,0 +1,165 @@
+"""The client when the server, or the network, does not do what it should."""
+
+import socket
+import struct
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from recipes.core.client.client import connect
+from recipes.core.client.session import ConnectionState, EventType
+from recipes.core.errors import ConnectionLoss, NoAuth, SessionError
+from recipes.core.jute.records import ACL, Id
+
+pytestmark = pytest.mark.anyio
+
+SECONDS = 15
+
+
+class Scripted:
+    """A server that shakes hands, and answers only while `answers` is set."""
+
+    def __init__(self, *, timeout_ms=1000):
+        self.timeout_ms = timeout_ms
+        self.answers = True
+        self.reads = True
+        self.connections = 0
+        self.open = 0
+        self.opcodes = []
+        self.hosts = ""
+        self.changed = anyio.Event()
+
+    def note(self):
+        changed, self.changed = self.changed, anyio.Event()
+        changed.set()
+
+    async def until(self, condition):
+        with anyio.fail_after(SECONDS):
+            while not condition():
+                await self.changed.wait()
+
+    async def handle(self, stream):
+        self.connections += 1
+        self.open += 1
+        self.note()
+        try:
+            async with stream:
+                await self._talk(stream)
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass
+        finally:
+            self.open -= 1
+            self.note()
+
+    async def _talk(self, stream):
+        data = await stream.receive()
+        while len(data) < 49:
+            data += await stream.receive()
+        body = struct.pack(">iiqi16s?", 0, self.timeout_ms, 7, 16, bytes(16), False)
+        await stream.send(struct.pack(">i", len(body)) + body)
+        data = data[49:]
+        while True:
+            while len(data) >= 4 and len(data) - 4 >= (size := struct.unpack_from(">i", data)[0]):
+                xid, kind = struct.unpack_from(">ii", data, 4)
+                data = data[4 + size :]
+                self.opcodes.append(kind)
+                self.note()
+                if self.answers:
+                    await stream.send(struct.pack(">iiqi", 16, xid, 1, 0))
+            while not self.reads:
+                await self.changed.wait()
+            data += await stream.receive()
+
+
+@asynccontextmanager
+async def scripted(**options):
+    server = Scripted(**options)
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        server.hosts = f"127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, server.handle)
+            yield server
+            tasks.cancel_scope.cancel()
+
+
+async def test_a_session_lost_by_the_local_clock_is_not_kept_alive_on_the_server():
+    async with scripted() as server, connect(server.hosts, session_timeout=1.0) as client:
+        await server.until(lambda: server.open == 1)
+        client.session.expires_at = anyio.current_time() - 1  # as after a loop that was blocked too long
+        with anyio.fail_after(SECONDS):
+            await client.session.lost_event.wait()
+        await server.until(lambda: server.open == 0)  # so nobody pings: its ephemerals go
+        assert client.state is ConnectionState.LOST
+
+
+async def test_a_server_that_stops_reading_costs_the_connection_not_the_session():
+    async with scripted(timeout_ms=3000) as server, connect(server.hosts, session_timeout=3.0) as client:
+        server.reads = False
+        lost = []
+
+        async def write():
+            try:
+                await client.set("/a", bytes(1 << 20))
+            except SessionError as error:
+                lost.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(40):
+                tasks.start_soon(write)
+            await server.until(lambda: server.connections == 2 or client.session.lost)
+            assert not client.session.lost
+            server.reads = True
+            server.note()
+        assert all(isinstance(error, ConnectionLoss) and error.maybe_applied for error in lost)
+
+
+async def test_a_silent_server_does_not_use_up_the_time_for_the_others(our_server):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        hosts = f"127.0.0.1:{silent.getsockname()[1]},{our_server.hosts}"
+        for _ in range(4):  # the order of hosts is random
+            async with connect(hosts, session_timeout=2.0) as client:
+                await client.exists("/")
+
+
+async def test_leaving_a_stream_of_events_leaves_other_watches_alone(hosts, root):
+    async with connect(hosts, session_timeout=5) as client:
+        await client.create(root)
+        _, _, watch = await client.get_watch(root)
+        async with client.watch(root):
+            pass
+        await client.set(root, b"x")
+        with anyio.fail_after(SECONDS):
+            assert (await watch.wait()).type is EventType.DATA_CHANGED
+
+
+async def test_a_delete_that_is_not_permitted_does_not_end_the_client(hosts, root, caplog):
+    async with connect(hosts, session_timeout=5) as client:
+        await client.create(root, acl=[ACL(1 | 4, Id("world", "anyone"))])
+        await client.create(f"{root}/a")
+        client.delete_later(f"{root}/a")
+        await client.sync(root)
+        await client.sync(root)
+        with pytest.raises(NoAuth):
+            await client.delete(f"{root}/a")
+        assert not client.session.lost
+    assert f"a znode stays behind: The ACL does not permit this: {root}/a" in caplog.text
+
+
+async def test_parents_that_exist_need_no_permission(hosts, root):
+    async with connect(hosts, session_timeout=5) as client:
+        await client.create(root)
+        await client.create(f"{root}/a")
+        await client.create(f"{root}/a/b")
+        await client.set_acl(root, [ACL(1, Id("world", "anyone"))])
+        await client.ensure_path(f"{root}/a/b/c")
+        assert await client.exists(f"{root}/a/b/c") is not None
+
+
+async def test_nobody_listening_names_the_reason(unused_tcp_port):
+    with pytest.raises(ConnectionLoss, match="Connection refused") as caught:
+        async with connect(f"127.0.0.1:{unused_tcp_port}", session_timeout=0.5):
+            pass
+    assert "\n" not in str(caught.value)
