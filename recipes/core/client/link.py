@@ -18,6 +18,8 @@ from recipes.core.jute.frames import FrameReader, frame
 from recipes.core.jute.records import ConnectRequest, decode_connect_response, encode_connect_request
 from recipes.core.jute.requests import encode_auth
 
+# How a connection ends when it breaks, or when what comes over it makes no sense.
+_BROKEN = (OSError, anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, WireError)
 _MAX_REPLY_BYTES = 64 << 20
 _BACKOFF = wait_random_exponential(multiplier=0.05, max=1.0)
 
@@ -80,13 +82,7 @@ class Link:
                     stream = await self._dial(host, port)
                 async with stream:
                     connected = await self._serve(stream)
-            except (
-                OSError,
-                anyio.BrokenResourceError,
-                anyio.EndOfStream,
-                anyio.ClosedResourceError,
-                WireError,
-            ) as error:
+            except _BROKEN as error:
                 self.last_error = error
             except TimeoutError:
                 self.last_error = TimeoutError(f"{host}:{port} does not answer")
@@ -164,13 +160,7 @@ class Link:
                     for payload in frames.feed(await stream.receive(1 << 18)):
                         session.receive(payload)
                     self._last_received = anyio.current_time()
-            except (
-                OSError,
-                anyio.BrokenResourceError,
-                anyio.EndOfStream,
-                anyio.ClosedResourceError,
-                WireError,
-            ) as error:
+            except _BROKEN as error:
                 self.last_error = error
             group.cancel_scope.cancel()
         return True
