@@ -6,10 +6,13 @@ Ready per turn. A Replica never sees the tree: a payload is bytes.
 """
 
 from collections import deque
-from typing import Protocol
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 from recipes.core.errors import invariant
 from recipes.core.jute.txns import Txn
+
+Ids = tuple[tuple[bytes, bytes], ...]  # (scheme, id) of everybody a request's connection has shown itself to be
 
 
 class Entry:
@@ -31,30 +34,150 @@ class Entry:
         return f"Entry(0x{self.zxid:x}, {len(self.payload)} bytes)"
 
 
+# What else is made durable, in one order with the entries. NamedTuples, since each happens once in an epoch.
+
+
+class EpochWrite(NamedTuple):
+    """Store an epoch. kind: acceptedEpoch or currentEpoch, the name of its file."""
+
+    kind: str
+    epoch: int
+
+
+class Truncate(NamedTuple):
+    """Take back every entry behind `zxid`; the tree becomes what it was then."""
+
+    zxid: int
+
+
+class InstallSnapshot(NamedTuple):
+    """Replace log and tree by a leader's snapshot. body: its serialised tree, as it comes over a SNAP."""
+
+    zxid: int
+    body: bytes
+
+
+Operation = EpochWrite | Truncate | InstallSnapshot
+Write = Entry | Operation
+
+
+# What a Member hears of beside commits.
+
+
+class Forwarded(NamedTuple):
+    """A learner sends on a client's request, for the leader to prepare. link: which learner."""
+
+    link: int
+    session_id: int
+    cxid: int
+    kind: int
+    body: bytes
+    ids: Ids
+
+
+class Heard(NamedTuple):
+    """Sessions a learner has heard from, with their timeouts in ms."""
+
+    sessions: list[tuple[int, int]]
+
+
+class Revalidate(NamedTuple):
+    """A learner asks whether a session that has come to it still lives."""
+
+    link: int
+    session_id: int
+    timeout_ms: int
+
+
+class Revalidated(NamedTuple):
+    """The leader's answer to that."""
+
+    session_id: int
+    valid: bool
+
+
+class DumpWanted(NamedTuple):
+    """A learner needs the whole tree: call `dumped` with it."""
+
+    link: int
+
+
+class Synced(NamedTuple):
+    """Everything committed before this `sync` was asked for has been handed over. token: as it was given."""
+
+    token: object
+
+
+class RoleChanged(NamedTuple):
+    """`role` and `serving` are not what they were."""
+
+    serving: bool
+
+
+Event = Forwarded | Heard | Revalidate | Revalidated | DumpWanted | RoleChanged
+
+
 class Ready:
     """What a turn has decided.
 
-    writes: entries to put on disk, in this order, before `flushed` is called with the last one's zxid.
-    commits: entries a quorum has on disk, to be applied in this order.
+    writes: to put on disk, in this order; `flushed` is called with the zxid of the last entry that is there, `written`
+        with every other operation that is.
+    commits: entries a quorum and this server have on disk, to be applied in this order; a Synced stands behind
+        everything that must be applied before it is answered.
+    events: what else there is to do, behind the commits.
     """
 
-    __slots__ = ("commits", "writes")
+    __slots__ = ("commits", "events", "writes")
 
     def __init__(self) -> None:
-        self.writes: list[Entry] = []
-        self.commits: list[Entry] = []
+        self.writes: list[Write] = []
+        self.commits: list[Entry | Synced] = []
+        self.events: list[Event] = []
 
 
 class Replica(Protocol):
     """Orders entries and says when they are committed."""
 
-    role: str  # standalone, leader, follower, observer: as `srvr` prints it
+    role: str  # standalone, leader, follower, observer, looking: as `srvr` prints it
+    serving: bool  # clients are served
+    leads: bool  # this server prepares the txns; else it forwards what its clients ask for
+    epoch: int  # in the upper half of the zxids it orders
 
     def propose(self, entry: Entry) -> None:
-        """Take a new entry, the successor of the last one."""
+        """Take a new entry, the successor of the last one. Only where it leads."""
+
+    def forward(self, session_id: int, cxid: int, kind: int, body: bytes, ids: Ids) -> None:
+        """Send a client's write to the leader. It comes back as a commit."""
+
+    def sync(self, token: object, session_id: int, cxid: int, body: bytes, ids: Ids) -> None:
+        """Hand `token` back in a Synced once everything that was committed anywhere by now is in `commits`."""
+
+    def touch(self, session_id: int, timeout_ms: int) -> None:
+        """A session's client has been heard from here; for the leader to know."""
+
+    def revalidate(self, session_id: int, timeout_ms: int) -> None:
+        """Ask the leader whether a session lives."""
+
+    def answer_revalidate(self, link: int, session_id: int, valid: bool) -> None:
+        """Answer a Revalidate."""
+
+    def dumped(self, link: int, zxid: int, chunks: Iterator[bytes]) -> None:
+        """Answer a DumpWanted: the tree as it was at `zxid`, some changes behind it perhaps included."""
+
+    def in_touch(self) -> bool:
+        """Whether what this server tells its clients of their sessions still holds elsewhere."""
+
+    def resign(self) -> None:
+        """Take no part for now: this server's disk has no room."""
+
+    def resume(self) -> None:
+        """Take part again."""
 
     def flushed(self, zxid: int) -> None:
-        """Everything up to `zxid` is on this server's disk."""
+        """Every entry up to `zxid` is on this server's disk."""
+
+    def written(self, operation: Operation, last_zxid: int) -> None:
+        """The operation is on disk. last_zxid: where the log then ends; -1 where it could not be truncated."""
 
     def take_ready(self) -> Ready:
         """What has been decided since the last call."""
@@ -63,12 +186,14 @@ class Replica(Protocol):
 class Standalone:
     """The Replica of a server alone: what its own disk holds is committed."""
 
-    __slots__ = ("_last_zxid", "_outstanding", "_ready", "role")
+    role = "standalone"
+    serving = leads = True
+    __slots__ = ("_last_zxid", "_outstanding", "_ready", "epoch")
 
     def __init__(self, last_zxid: int) -> None:
-        self.role = "standalone"
+        self.epoch = last_zxid >> 32
         self._last_zxid = last_zxid
-        self._outstanding: deque[Entry] = deque()
+        self._outstanding: deque[Entry | Synced] = deque()
         self._ready = Ready()
 
     def propose(self, entry: Entry) -> None:
@@ -78,12 +203,23 @@ class Standalone:
         self._outstanding.append(entry)
         self._ready.writes.append(entry)
 
+    def sync(self, token: object, session_id: int, cxid: int, body: bytes, ids: Ids) -> None:
+        """Answered in order: there is nobody else."""
+        (self._outstanding if self._outstanding else self._ready.commits).append(Synced(token))
+
     def flushed(self, zxid: int) -> None:
         """Commit everything up to `zxid`."""
         invariant(zxid <= self._last_zxid, "flushed what was never proposed")
         outstanding, commits = self._outstanding, self._ready.commits
-        while outstanding and outstanding[0].zxid <= zxid:
+        while outstanding:
+            first = outstanding[0]
+            if isinstance(first, Entry) and first.zxid > zxid:
+                return
             commits.append(outstanding.popleft())
+
+    def in_touch(self) -> bool:
+        """There is nowhere else."""
+        return True
 
     def take_ready(self) -> Ready:
         """What has been decided since the last call."""
