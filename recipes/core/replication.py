@@ -19,16 +19,26 @@ class Entry:
     """One txn in the replicated order.
 
     payload: the serialised txn with its digest; the same bytes go to every log and every peer.
-    txn, digest: its decoded form, and the tree's digest after it, where it was made on this server; else None.
+    txn: its decoded form, None where it was not decoded yet.
+    digest: of the tree after it, where it was made on this server and so is worked out already; else None.
+    claimed: the same as the leader says, to be compared; None where it says nothing.
     """
 
-    __slots__ = ("digest", "payload", "txn", "zxid")
+    __slots__ = ("claimed", "digest", "payload", "txn", "zxid")
 
-    def __init__(self, zxid: int, payload: bytes, txn: Txn | None = None, digest: int | None = None) -> None:
+    def __init__(
+        self,
+        zxid: int,
+        payload: bytes,
+        txn: Txn | None = None,
+        digest: int | None = None,
+        claimed: int | None = None,
+    ) -> None:
         self.zxid = zxid
         self.payload = payload
         self.txn = txn
         self.digest = digest
+        self.claimed = claimed
 
     def __repr__(self) -> str:
         return f"Entry(0x{self.zxid:x}, {len(self.payload)} bytes)"
@@ -37,8 +47,12 @@ class Entry:
 # What else is made durable, in one order with the entries. NamedTuples, since each happens once in an epoch.
 
 
+ACCEPTED_EPOCH = "acceptedEpoch"  # the last one promised to a leader
+CURRENT_EPOCH = "currentEpoch"  # the last one whose initial history this server has
+
+
 class EpochWrite(NamedTuple):
-    """Store an epoch. kind: acceptedEpoch or currentEpoch, the name of its file."""
+    """Store an epoch. kind: one of the two above, the name of its file."""
 
     kind: str
     epoch: int
@@ -136,42 +150,32 @@ class Ready:
 
 
 class Replica(Protocol):
-    """Orders entries and says when they are committed."""
+    """Orders entries and says when they are committed.
 
-    role: str  # standalone, leader, follower, observer, looking: as `srvr` prints it
-    serving: bool  # clients are served
-    leads: bool  # this server prepares the txns; else it forwards what its clients ask for
-    epoch: int  # in the upper half of the zxids it orders
+    role: standalone, leader, follower, observer or looking, as `srvr` prints it. serving: clients are served.
+    epoch: the upper half of the zxids it orders.
+    """
 
-    def propose(self, entry: Entry) -> None:
-        """Take a new entry, the successor of the last one. Only where it leads."""
+    role: str
+    serving: bool
+    epoch: int
 
-    def forward(self, session_id: int, cxid: int, kind: int, body: bytes, ids: Ids) -> None:
-        """Send a client's write to the leader. It comes back as a commit."""
+    @property
+    def leader(self) -> "Leadership | None":
+        """What this server does as the one that prepares the txns; None where it is another's."""
+
+    @property
+    def learner(self) -> "Learnership | None":
+        """What it does where another leads; None while nobody is known to."""
 
     def sync(self, token: object, session_id: int, cxid: int, body: bytes, ids: Ids) -> None:
         """Hand `token` back in a Synced once everything that was committed anywhere by now is in `commits`."""
 
-    def touch(self, session_id: int, timeout_ms: int) -> None:
-        """A session's client has been heard from here; for the leader to know."""
-
-    def revalidate(self, session_id: int, timeout_ms: int) -> None:
-        """Ask the leader whether a session lives."""
-
-    def answer_revalidate(self, link: int, session_id: int, valid: bool) -> None:
-        """Answer a Revalidate."""
-
-    def dumped(self, link: int, zxid: int, chunks: Iterator[bytes]) -> None:
-        """Answer a DumpWanted: the tree as it was at `zxid`, some changes behind it perhaps included."""
-
     def in_touch(self) -> bool:
         """Whether what this server tells its clients of their sessions still holds elsewhere."""
 
-    def resign(self) -> None:
-        """Take no part for now: this server's disk has no room."""
-
-    def resume(self) -> None:
-        """Take part again."""
+    def no_space(self, full: bool) -> None:
+        """This server's disk has no room for more, or has it again."""
 
     def flushed(self, zxid: int) -> None:
         """Every entry up to `zxid` is on this server's disk."""
@@ -183,18 +187,57 @@ class Replica(Protocol):
         """What has been decided since the last call."""
 
 
+class Leadership(Protocol):
+    """Where txns are made."""
+
+    def propose(self, entry: Entry) -> None:
+        """Take a new entry, the successor of the last one."""
+
+    def answer_revalidate(self, link: int, session_id: int, valid: bool) -> None:
+        """Answer a Revalidate."""
+
+    def dumped(self, link: int, zxid: int, chunks: Iterator[bytes]) -> None:
+        """Answer a DumpWanted: the tree as it was at `zxid`, some changes behind it perhaps included."""
+
+    def sync_learner(self, link: int) -> None:
+        """A learner asks for a `sync`, behind what it has forwarded before."""
+
+
+class Learnership(Protocol):
+    """Where txns come from a leader."""
+
+    def forward(self, session_id: int, cxid: int, kind: int, body: bytes, ids: Ids) -> None:
+        """Send a client's write to the leader. It comes back as a commit."""
+
+    def touch(self, session_id: int, timeout_ms: int) -> None:
+        """A session's client has been heard from here; for the leader to know."""
+
+    def revalidate(self, session_id: int, timeout_ms: int) -> None:
+        """Ask the leader whether a session lives."""
+
+
 class Standalone:
     """The Replica of a server alone: what its own disk holds is committed."""
 
-    role = "standalone"
-    serving = leads = True
-    __slots__ = ("_last_zxid", "_outstanding", "_ready", "epoch")
+    __slots__ = ("_last_zxid", "_outstanding", "_ready", "epoch", "role", "serving")
 
     def __init__(self, last_zxid: int) -> None:
+        self.role = "standalone"
+        self.serving = True
         self.epoch = last_zxid >> 32
         self._last_zxid = last_zxid
         self._outstanding: deque[Entry | Synced] = deque()
         self._ready = Ready()
+
+    @property
+    def leader(self) -> Leadership:
+        """It prepares its own txns."""
+        return self
+
+    @property
+    def learner(self) -> None:
+        """Nobody else leads."""
+        return None
 
     def propose(self, entry: Entry) -> None:
         """Take a new entry, the successor of the last one."""
@@ -217,9 +260,25 @@ class Standalone:
                 return
             commits.append(outstanding.popleft())
 
+    def answer_revalidate(self, link: int, session_id: int, valid: bool) -> None:
+        """Nobody asks."""
+
+    def dumped(self, link: int, zxid: int, chunks: Iterator[bytes]) -> None:
+        """Nobody wants it."""
+
+    def sync_learner(self, link: int) -> None:
+        """Nobody asks."""
+
     def in_touch(self) -> bool:
         """There is nowhere else."""
         return True
+
+    def no_space(self, full: bool) -> None:
+        """Reads go on; the Member takes no writes meanwhile."""
+
+    def written(self, operation: Operation, last_zxid: int) -> None:
+        """A server alone has no such operations."""
+        invariant(False, f"{operation} on a server alone")
 
     def take_ready(self) -> Ready:
         """What has been decided since the last call."""

@@ -5,6 +5,7 @@ applied once more on recovery. Source: FileSnap.java, DataTree.serialize.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from struct import Struct
 from struct import error as StructError
 from zlib import adler32
@@ -32,10 +33,26 @@ def snapshot_name(zxid: int) -> str:
 
 
 def write_snapshot(tree: DataTree) -> Iterator[bytes]:
-    """The bytes of a snapshot of the tree, a slice at each step; the tree may change between the steps.
+    """The bytes of a snapshot of the tree as it is now, a slice at each step; it may change between the steps."""
+    return _seal(tree, dump_tree(tree))
 
-    Znodes created meanwhile are left out: the log creates them, and a parent created anew could stand behind its
-    child. The others keep their place, parents first.
+
+def _seal(tree: DataTree, dump: Iterator[bytes]) -> Iterator[bytes]:
+    seal = adler32(HEADER)
+    yield HEADER
+    for chunk in dump:
+        seal = adler32(chunk, seal)
+        yield chunk
+    chunk = pack_long(seal) + TAIL
+    chunk += _DIGEST.pack(tree.last_zxid, 2, tree.digest)
+    yield chunk + pack_long(adler32(chunk, seal)) + TAIL
+
+
+def dump_tree(tree: DataTree) -> Iterator[bytes]:
+    """The tree alone, up to the path "/" that ends it: what goes over the network, and what a snapshot seals.
+
+    Znodes created behind the call are left out: the log creates them, and a parent created anew could stand behind
+    its child. The others keep their place, parents first.
     """
     zxid = tree.last_zxid
     order = list(tree.nodes)
@@ -44,13 +61,14 @@ def write_snapshot(tree: DataTree) -> Iterator[bytes]:
         acl = tree.nodes[path].acl
         if acl is not OPEN_ACL and acl not in keys:
             keys[acl] = len(keys) + 1
-    head = [HEADER, pack_int(len(tree.sessions))]
+    head = [pack_int(len(tree.sessions))]
     head += [_SESSION.pack(session_id, timeout_ms) for session_id, timeout_ms in tree.sessions.items()]
     head.append(pack_int(len(keys)))
     head += [pack_long(key) + write_acl(acl) for acl, key in keys.items()]
-    chunk = b"".join(head)
-    seal = adler32(chunk)
-    yield chunk
+    return chain((b"".join(head),), _dump_nodes(tree, zxid, order, keys), (TAIL,))
+
+
+def _dump_nodes(tree: DataTree, zxid: int, order: list[bytes], keys: dict[Acl, int]) -> Iterator[bytes]:
     for start in range(0, len(order), _SLICE_NODES):
         parts = []
         for path in order[start : start + _SLICE_NODES]:
@@ -59,13 +77,7 @@ def write_snapshot(tree: DataTree) -> Iterator[bytes]:
                 continue
             key = -1 if node.acl is OPEN_ACL else keys.get(node.acl, 1)
             parts.append(write_buffer(b"" if path == b"/" else path) + write_buffer(node.data) + _pack(node, key))
-        chunk = b"".join(parts)
-        seal = adler32(chunk, seal)
-        yield chunk
-    chunk = TAIL
-    chunk += pack_long(adler32(chunk, seal)) + TAIL
-    chunk += _DIGEST.pack(tree.last_zxid, 2, tree.digest)
-    yield chunk + pack_long(adler32(chunk, seal)) + TAIL
+        yield b"".join(parts)
 
 
 def is_whole(data: bytes) -> bool:

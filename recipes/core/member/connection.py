@@ -8,14 +8,15 @@ from collections import deque
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from recipes.core.errors import WireError
+from recipes.core.errors import WireError, invariant
 from recipes.core.jute import opcodes as op
-from recipes.core.jute.codec import pack_int, un_head, un_int, write_buffer
+from recipes.core.jute.codec import pack_int, read_buffer, un_head, un_int, write_buffer
 from recipes.core.jute.records import ConnectResponse, decode_connect_request, encode_connect_response
 from recipes.core.jute.requests import MULTI_END, pack_multi_header, read_auth
+from recipes.core.member.leading import WRITES
 from recipes.core.member.reads import READS, Failed
 from recipes.core.tree.acl import Ids, authenticate, permits
-from recipes.core.tree.prepare import MARSHALLING_ERROR, UNIMPLEMENTED, Request
+from recipes.core.tree.prepare import MARSHALLING_ERROR, SESSION_MOVED, UNIMPLEMENTED, Request
 from recipes.core.tree.tree import Applied, Part
 from recipes.core.tree.znode import pack_stat
 
@@ -29,11 +30,6 @@ _STATE_CONNECTED = 3
 _AUTH_FAILED = -115
 _MAX_IDS = 16
 _MAX_HELD = 1000
-
-WRITES = frozenset(
-    (op.SET_DATA, op.CREATE, op.CREATE2, op.DELETE, op.MULTI, op.CREATE_CONTAINER, op.CREATE_TTL, op.SET_ACL,
-     op.RECONFIG, op.CLOSE_SESSION)
-)  # fmt: skip
 
 HeldRead = tuple[int, int, bytes, Ids]  # xid, opcode, body, identities when it came
 
@@ -181,7 +177,7 @@ class Connection:
     def _take_requests(self, data: bytes) -> None:
         at, size, limit, count = 0, len(data), self._limit_bytes, 0
         member, held = self._member, self._held
-        member.hear_from(self.session_id)
+        member.hear_from(self)
         while size - at >= 12:
             length, xid, kind = un_head(data, at)
             end = at + 4 + length
@@ -201,6 +197,14 @@ class Connection:
                 held.append(request)
             elif kind == op.AUTH:
                 self._authenticate(xid, body)
+            elif kind == op.SYNC:
+                request = Request(self.session_id, xid, kind, body, self.ids, self, member.now_ms)
+                held.append(request)
+                member.sync(request)
+            elif kind == op.PING and not member.in_touch():
+                # The session may have ended elsewhere: the client had better ask there.
+                self.close()
+                break
             elif held:
                 held.append((xid, kind, body, self.ids))
             else:
@@ -274,9 +278,14 @@ class Connection:
         if self.closed:
             return
         held = self._held
-        held.popleft()
+        invariant(held and held.popleft() is request, "replies out of order")
         err, path, node, parts = applied
         kind, zxid = request.op, request.zxid
+        if err == SESSION_MOVED:  # the client is connected elsewhere: this connection must not go on beside that one
+            self.close()
+            return
+        if kind == op.SYNC:
+            err, path, zxid = *_synced_path(request.body), self._member.tree.last_zxid
         self.last_zxid = zxid
         body = b""
         if err == 0:
@@ -286,8 +295,8 @@ class Connection:
                 body = _multi_body(parts or [])
             elif path is not None:
                 body = write_buffer(path)
-                if kind != op.CREATE:
-                    body += pack_stat(node)  # type: ignore[arg-type]
+                if node is not None and kind != op.CREATE:
+                    body += pack_stat(node)
         self._reply(request.cxid, zxid, err, body, self._member.now_ms - request.arrived_ms)
         while held and type(held[0]) is tuple and not self.wants_close:
             self._answer(*held.popleft())  # type: ignore[misc]
@@ -301,6 +310,13 @@ class Connection:
         self._member.stats.answered(latency_ms)
         if not self.touched:
             self._member.touch(self)
+
+
+def _synced_path(body: bytes) -> tuple[int, bytes | None]:
+    try:
+        return 0, read_buffer(body, 0)[0]
+    except WireError:
+        return MARSHALLING_ERROR, None
 
 
 def _multi_body(parts: list[Part]) -> bytes:

@@ -8,19 +8,29 @@ hands over what came in, takes `take_writes`, puts them on disk, calls `flushed`
 from collections import deque
 from dataclasses import dataclass
 
-from recipes.core.errors import invariant
+from recipes.core.disk.snapshot import dump_tree
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
 from recipes.core.jute.records import ConnectRequest
 from recipes.core.jute.txns import decode_txn
 from recipes.core.member.admin import four_letter
 from recipes.core.member.connection import Connection
-from recipes.core.replication import Entry, Replica
+from recipes.core.member.leading import Leading
+from recipes.core.replication import (
+    DumpWanted,
+    Entry,
+    Event,
+    Operation,
+    Replica,
+    Revalidated,
+    RoleChanged,
+    Synced,
+    Write,
+)
 from recipes.core.tree.acl import Ids, permits
-from recipes.core.tree.prepare import Preparer, Request
+from recipes.core.tree.prepare import Request
 from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
 from recipes.core.tree.tree import Applied, DataTree
-from recipes.core.tree.znode import ttl_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,7 @@ class MemberConfig:
     four_letter_whitelist: tuple[str, ...] = ("srvr",)
     container_check_ms: int = 60000
     container_max_per_check: int = 10000
+    ensemble: bytes = b""  # what /zookeeper/config shows: the servers of the ensemble
     settings: tuple[tuple[str, str], ...] = ()  # as the 4lw `conf` prints them
     environment: tuple[tuple[str, str], ...] = ()  # as the 4lw `envi` prints it
 
@@ -47,12 +58,12 @@ class Stats:
     """Counters for those who look after the server."""
 
     __slots__ = (
-        "auth_failed", "latency_count", "latency_max_ms", "latency_min_ms", "latency_total_ms", "packets_received",
+        "auth_failed", "digest_mismatches", "latency_count", "latency_max_ms", "latency_min_ms", "latency_total_ms", "packets_received",
         "packets_sent", "sessions_expired",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.auth_failed = self.sessions_expired = 0
+        self.auth_failed = self.sessions_expired = self.digest_mismatches = 0
         self.reset()
 
     def reset(self) -> None:
@@ -79,37 +90,40 @@ class Member:
 
     def __init__(self, config: MemberConfig, tree: DataTree, replica: Replica, now_ms: int, wall_ms: int) -> None:
         self.config = config
-        self.tree = tree
         self.stats = Stats()
         self.now_ms = now_ms
         self.wall_ms = wall_ms
         self.started_ms = now_ms
         self.connections: dict[int, Connection] = {}
         self.by_session: dict[int, Connection] = {}
-        self.tracker = SessionTracker(config.tick_ms)
-        for session_id, timeout_ms in tree.sessions.items():
-            self.tracker.add(session_id, timeout_ms, now_ms)
         self.disk_full = False
+        self.serving = False
         self._replica = replica
-        self._preparer = Preparer(
-            tree, self.tracker, extended_types=config.extended_types, enforce_quota=config.enforce_quota
-        )
+        self._leading: Leading | None = None
         self._session_ids = SessionIds(wall_ms, config.server_id)
-        self._waiting: deque[Request] = deque()  # made here, not yet committed; in zxid order
-        self._writes: list[Entry] = []
+        self._waiting: deque[Request] = deque()  # made here, not yet committed; in the order they will be
+        self._revalidating: dict[int, Connection] = {}
+        self._writes: list[Write] = []
         self._touched: list[Connection] = []
         self._next_key = 0
-        self._next_container_check_ms = now_ms + config.container_check_ms
+        self._use(tree)
+        if replica.serving:
+            self._change_role(True)
 
     @property
     def role(self) -> str:
-        """standalone, leader, follower or observer."""
+        """standalone, leader, follower, observer or looking."""
         return self._replica.role
 
     @property
     def outstanding(self) -> int:
         """Requests taken in and not yet answered."""
         return len(self._waiting)
+
+    @property
+    def tracker(self) -> SessionTracker:
+        """The sessions as far as this server keeps track of them: a leader does."""
+        return self._leading.tracker if self._leading is not None else SessionTracker(self.config.tick_ms)
 
     # What the shell calls.
 
@@ -128,30 +142,32 @@ class Member:
 
     def tick(self) -> None:
         """Do what is due: end sessions that were not heard from, remove containers and znodes past their TTL."""
-        if self.disk_full:
-            return
-        for session_id in self.tracker.expired(self.now_ms):
-            self.stats.sessions_expired += 1
-            self._propose(Request(session_id, 0, op.CLOSE_SESSION, b""))
-        if self.now_ms >= self._next_container_check_ms:
-            self._next_container_check_ms = self.now_ms + self.config.container_check_ms
-            self._check_containers()
+        if self._leading is not None and not self.disk_full:
+            self.stats.sessions_expired += self._leading.tick(self.now_ms, self.wall_ms)
 
     def no_space(self, full: bool) -> None:
         """The disk has no room for more txns, or has it again. Meanwhile reads go on and no session expires."""
-        if self.disk_full and not full:
-            self.tracker.rearm(self.now_ms)
+        if self.disk_full and not full and self._leading is not None:
+            self._leading.tracker.rearm(self.now_ms)
         self.disk_full = full
+        self._replica.no_space(full)
 
-    def take_writes(self) -> list[Entry]:
-        """Entries to put on disk in this order; then call `flushed` with the last one's zxid."""
+    def take_writes(self) -> list[Write]:
+        """What to put on disk in this order; then call `flushed` with the last entry's zxid, `written` for the rest."""
         self._advance()
         writes, self._writes = self._writes, []
         return writes
 
     def flushed(self, zxid: int) -> None:
-        """Everything up to `zxid` is on disk."""
+        """Every entry up to `zxid` is on disk."""
         self._replica.flushed(zxid)
+        self._advance()
+
+    def written(self, operation: Operation, tree: DataTree | None) -> None:
+        """The operation is on disk. tree: what the store is then, where that is not what it was."""
+        if tree is not None:
+            self._use(tree)
+        self._replica.written(operation, tree.last_zxid if tree is not None else 0)
         self._advance()
 
     def take_touched(self) -> list[Connection]:
@@ -169,16 +185,31 @@ class Member:
             connection.touched = True
             self._touched.append(connection)
 
-    def hear_from(self, session_id: int) -> None:
-        """The session is alive."""
-        self.tracker.touch(session_id, self.now_ms)
+    def hear_from(self, connection: Connection) -> None:
+        """The connection's session is alive."""
+        if self._leading is not None:
+            self._leading.tracker.touch(connection.session_id, self.now_ms)
+        elif self._replica.learner is not None:
+            self._replica.learner.touch(connection.session_id, connection.timeout_ms)
+
+    def in_touch(self) -> bool:
+        """Whether a session that is heard from here lives on."""
+        return self._replica.in_touch()
 
     def submit(self, request: Request) -> bool:
-        """Take a write; False when there is no room for it on the disk."""
-        if self.disk_full:
+        """Take a write; False when it cannot be taken: there is no room on the disk, or no leader to send it to."""
+        if self.disk_full or not self.serving:
             return False
-        self._propose(request)
+        self._waiting.append(request)
+        if self._leading is not None:
+            self._leading.propose(request, self.wall_ms)
+        elif self._replica.learner is not None:
+            self._replica.learner.forward(request.session_id, request.cxid, request.op, request.body, request.ids)
         return True
+
+    def sync(self, request: Request) -> None:
+        """Complete the request once everything committed by now is applied."""
+        self._replica.sync(request, request.session_id, request.cxid, request.body, request.ids)
 
     def forget(self, connection: Connection) -> None:
         """The connection is gone."""
@@ -194,75 +225,111 @@ class Member:
     def open_session(self, connection: Connection, asked: ConnectRequest) -> None:
         """Carry out the handshake: a new session, or one that comes back."""
         config = self.config
-        if asked.last_zxid > self.tree.last_zxid:
-            connection.close()  # it has seen more than this server has: it must not go back in time
+        # A client that has seen more than this server has must not go back in time.
+        if not self.serving or asked.last_zxid > self.tree.last_zxid:
+            connection.close()
             return
-        timeout_ms = min(max(asked.timeout_ms, config.min_session_timeout_ms), config.max_session_timeout_ms)
+        connection.timeout_ms = min(max(asked.timeout_ms, config.min_session_timeout_ms), config.max_session_timeout_ms)
         if asked.session_id == 0:
-            session_id = self._session_ids.next()
-            connection.timeout_ms = timeout_ms
-            request = Request(session_id, 0, op.CREATE_SESSION, pack_int(timeout_ms), (), connection, self.now_ms)
-            if self.disk_full:
-                connection.close()
-                return
-            self.tracker.add(session_id, timeout_ms, self.now_ms)
-            self._propose(request)
-            return
-        session_id = asked.session_id
-        known = session_id in self.tracker and not self.tracker.is_closing(session_id)
-        if not (known and password_matches(session_id, asked.password, config.session_secret)):
+            self._create_session(connection)
+        elif not password_matches(asked.session_id, asked.password, config.session_secret):
+            connection.refused()
+        elif self._leading is not None:
+            valid = self._leading.revalidate(asked.session_id, connection.timeout_ms, 0, self.now_ms)
+            self._resume_session(connection, asked.session_id, valid)
+        elif self._replica.learner is not None:
+            before = self._revalidating.pop(asked.session_id, None)
+            if before is not None:
+                before.close()
+            self._revalidating[asked.session_id] = connection
+            self._replica.learner.revalidate(asked.session_id, connection.timeout_ms)
+
+    # Sessions.
+
+    def _create_session(self, connection: Connection) -> None:
+        session_id = self._session_ids.next()
+        timeout_ms = connection.timeout_ms
+        body = pack_int(timeout_ms)
+        request = Request(session_id, 0, op.CREATE_SESSION, body, (), connection, self.now_ms)
+        if self._leading is not None and not self.disk_full:
+            self._leading.tracker.add(session_id, timeout_ms, self.now_ms, 0)
+        if not self.submit(request):
+            connection.close()
+
+    def _resume_session(self, connection: Connection, session_id: int, valid: bool) -> None:
+        if not valid:
             connection.refused()
             return
         older = self.by_session.get(session_id)
         if older is not None:
             older.close()
-        self.tracker.add(session_id, timeout_ms, self.now_ms)
-        self._attach(connection, session_id, timeout_ms)
+        self._attach(connection, session_id)
 
-    # Inside.
-
-    def _attach(self, connection: Connection, session_id: int, timeout_ms: int) -> None:
+    def _attach(self, connection: Connection, session_id: int) -> None:
         self.by_session[session_id] = connection
-        connection.opened(session_id, timeout_ms, session_password(session_id, self.config.session_secret))
+        password = session_password(session_id, self.config.session_secret)
+        connection.opened(session_id, connection.timeout_ms, password)
 
-    def _propose(self, request: Request) -> None:
-        entry = self._preparer.prepare(request, self.wall_ms)
-        if request.op == op.CLOSE_SESSION:
-            self.tracker.mark_closing(request.session_id)
-        self._waiting.append(request)
-        self._replica.propose(entry)
+    def _end_session(self, session_id: int, applied: Applied, request: Request | None) -> None:
+        if self._leading is not None:
+            self._leading.ended(session_id, applied[0] == 0)
+        connection = self.by_session.get(session_id)
+        if request is not None and isinstance(request.origin, Connection):
+            request.origin.complete(request, applied)
+            request.origin.close()
+        if connection is not None:
+            connection.close()
+
+    # What the replica decides.
 
     def _advance(self) -> None:
-        """Keep what is to be written, apply what is committed."""
-        ready = self._replica.take_ready()
-        self._writes += ready.writes
-        if ready.commits:
-            for entry in ready.commits:
-                self._commit(entry)
-            self._preparer.applied(ready.commits[-1].zxid)
+        """Keep what is to be written, apply what is committed, do what else there is."""
+        while True:
+            ready = self._replica.take_ready()
+            self._writes += ready.writes
+            if ready.commits:
+                for entry in ready.commits:
+                    if isinstance(entry, Synced):
+                        self._complete(entry.token, (0, None, None, None))
+                    else:
+                        self._commit(entry)
+                if self._leading is not None:
+                    self._leading.applied(self.tree.last_zxid)
+            if not ready.events:
+                return
+            for event in ready.events:
+                self._handle(event)
 
     def _commit(self, entry: Entry) -> None:
         tree = self.tree
         txn = entry.txn
         if txn is None:
-            txn, _ = decode_txn(entry.payload)
+            txn, entry.claimed = decode_txn(entry.payload)
+        session_id, cxid, zxid, _, kind, _ = txn
         applied = tree.apply(txn, entry.digest)
+        if entry.claimed is not None and entry.claimed != tree.digest:
+            self.stats.digest_mismatches += 1
         if tree.fired:
             self._deliver()
         waiting = self._waiting
-        if not waiting or waiting[0].zxid != entry.zxid:
-            invariant(not waiting or waiting[0].zxid > entry.zxid, "a request was passed over")
+        request = None
+        # A learner's requests come back in the order it sent them on, among those of others.
+        if waiting and waiting[0].session_id == session_id and waiting[0].cxid == cxid:
+            request = waiting.popleft()
+            request.zxid = zxid
+        if kind == op.CLOSE_SESSION or (request is not None and request.op == op.CLOSE_SESSION):
+            self._end_session(session_id, applied, request)
+        elif request is not None:
+            self._complete(request, applied)
+
+    def _complete(self, request: object, applied: Applied) -> None:
+        if not isinstance(request, Request) or not isinstance(request.origin, Connection):
             return
-        request = waiting.popleft()
-        kind = request.op
-        if kind == op.CREATE_SESSION:
-            connection = request.origin
-            if isinstance(connection, Connection) and not connection.wants_close:
-                self._attach(connection, request.session_id, connection.timeout_ms)
-        elif kind == op.CLOSE_SESSION:
-            self._end_session(request, applied)
-        elif request.origin is not None:
-            request.origin.complete(request, applied)  # type: ignore[attr-defined]
+        connection = request.origin
+        if request.op != op.CREATE_SESSION:
+            connection.complete(request, applied)
+        elif not connection.wants_close:
+            self._attach(connection, request.session_id)
 
     def _deliver(self) -> None:
         """Tell the watchers, as far as they may read what it is about."""
@@ -271,26 +338,33 @@ class Member:
             if isinstance(watcher, Connection) and not watcher.wants_close and permits(acl, op.READ, watcher.ids):
                 watcher.notify(kind, path)
 
-    def _end_session(self, request: Request, applied: Applied) -> None:
-        session_id = request.session_id
-        self._preparer.closed(session_id)
-        if applied[0] == 0:
-            self.tracker.remove(session_id)
-        connection = self.by_session.get(session_id)
-        if isinstance(request.origin, Connection):
-            request.origin.complete(request, applied)
-            request.origin.close()
-        if connection is not None:
-            connection.close()
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, RoleChanged):
+            self._change_role(event.serving)
+        elif isinstance(event, Revalidated):
+            connection = self._revalidating.pop(event.session_id, None)
+            if connection is not None and not connection.wants_close:
+                self._resume_session(connection, event.session_id, event.valid)
+        elif isinstance(event, DumpWanted):
+            if self._replica.leader is not None:  # it leads already, but may not serve yet
+                self._replica.leader.dumped(event.link, self.tree.last_zxid, dump_tree(self.tree))
+        elif self._leading is not None:  # else from a learner that followed until just now
+            self._leading.take(event, self.now_ms, self.wall_ms)
 
-    def _check_containers(self) -> None:
-        """Propose the removal of empty containers that were used, and of childless znodes past their TTL."""
-        tree = self.tree
-        due = [path for path in tree.containers if tree.nodes[path].cversion > 0 and not tree.nodes[path].children]
-        for path in tree.ttls:
-            node = tree.nodes[path]
-            ttl_ms = ttl_of(node.owner)
-            if ttl_ms is not None and not node.children and self.wall_ms - node.mtime > ttl_ms:
-                due.append(path)
-        for path in due[: self.config.container_max_per_check]:
-            self._propose(Request(0, 0, op.DELETE_CONTAINER, path))
+    def _change_role(self, serving: bool) -> None:
+        """Start to serve, or end it: sessions outlive that, their connections and requests do not."""
+        leader = self._replica.leader
+        self.serving = serving
+        self._leading = None
+        if not serving:
+            for connection in list(self.connections.values()):
+                connection.close()
+            self._waiting.clear()
+            self._revalidating.clear()
+        elif leader is not None:
+            self._leading = Leading(self.config, self.tree, leader, self._replica.epoch, self.now_ms)
+
+    def _use(self, tree: DataTree) -> None:
+        self.tree = tree
+        if self.config.ensemble:
+            tree.nodes[b"/zookeeper/config"].data = self.config.ensemble

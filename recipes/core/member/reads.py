@@ -103,12 +103,6 @@ def get_acl(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
     return write_acl(acl) + pack_stat(node)
 
 
-def sync(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
-    """The path, as it came: on a server alone, being answered in order is all there is to it."""
-    path, _ = read_buffer(body, 0)
-    return write_buffer(path)
-
-
 def ping(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
     """Nothing."""
     return b""
@@ -243,7 +237,6 @@ READS: dict[int, Read] = {
     op.GET_CHILDREN: get_children,
     op.GET_CHILDREN2: get_children2,
     op.PING: ping,
-    op.SYNC: sync,
     op.GET_ACL: get_acl,
     op.GET_EPHEMERALS: get_ephemerals,
     op.GET_ALL_CHILDREN_NUMBER: get_all_children_number,

@@ -38,6 +38,7 @@ NO_CHILDREN_FOR_EPHEMERALS = -108
 NODE_EXISTS = -110
 NOT_EMPTY = -111
 SESSION_EXPIRED = -112
+SESSION_MOVED = -118
 INVALID_ACL = -114
 QUOTA_EXCEEDED = -125
 RUNTIME_INCONSISTENCY = -2
@@ -60,9 +61,10 @@ class Request:
 
     body: the record behind the request header. ids: who the connection has shown itself to be.
     origin: what is to hear of the outcome; the Preparer never looks at it.
+    link: of the learner that sent it on, 0 where it came to this server.
     """
 
-    __slots__ = ("arrived_ms", "body", "cxid", "ids", "op", "origin", "session_id", "zxid")
+    __slots__ = ("arrived_ms", "body", "cxid", "ids", "link", "op", "origin", "session_id", "zxid")
 
     def __init__(
         self,
@@ -73,7 +75,9 @@ class Request:
         ids: Ids = (),
         origin: object = None,
         arrived_ms: int = 0,
+        link: int = 0,
     ) -> None:
+        self.link = link
         self.session_id = session_id
         self.cxid = cxid
         self.op = kind
@@ -115,14 +119,14 @@ class Preparer:
         record: Record
         try:
             if kind == op.SET_DATA:
-                self._check_session(request.session_id)
+                self._check_session(request)
                 record, splice = self._set_data(request.body, request.ids, zxid, time_ms)
             elif kind in _CREATES:
-                self._check_session(request.session_id)
+                self._check_session(request)
                 asked, _ = read_create_request(request.body, 0, kind == op.CREATE_TTL)
                 kind, record = self._create(kind, asked, request, zxid, time_ms)
             elif kind == op.MULTI:
-                self._check_session(request.session_id)
+                self._check_session(request)
                 record = self._multi(request, zxid, time_ms)
             elif kind == op.CREATE_SESSION:
                 record = _INT.unpack(request.body)
@@ -131,7 +135,7 @@ class Preparer:
             elif kind == op.DELETE_CONTAINER:
                 record = self._delete_container(request.body, zxid)
             else:
-                self._check_session(request.session_id)
+                self._check_session(request)
                 record = self._simple(kind, request.body, request.ids, zxid, time_ms)
         except Refused as refused:
             kind, record = op.ERROR, (refused.code,)
@@ -179,9 +183,12 @@ class Preparer:
 
     # Operations: each raises Refused or returns the txn's record.
 
-    def _check_session(self, session_id: int) -> None:
+    def _check_session(self, request: Request) -> None:
+        session_id = request.session_id
         if session_id not in self._tracker or session_id in self._closing:
             raise Refused(SESSION_EXPIRED)
+        if self._tracker.has_moved(session_id, request.link):
+            raise Refused(SESSION_MOVED)
 
     def _simple(self, kind: int, body: bytes, ids: Ids, zxid: int, time_ms: int) -> Record:
         if kind == op.DELETE:

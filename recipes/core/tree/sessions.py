@@ -13,10 +13,11 @@ _SUPER_SECRET = 0xB3415C00
 
 
 class _Session:
-    __slots__ = ("closing", "expires_ms", "timeout_ms")
+    __slots__ = ("closing", "expires_ms", "link", "timeout_ms")
 
     def __init__(self) -> None:
         self.timeout_ms = self.expires_ms = 0
+        self.link: int | None = None
         self.closing = False
 
 
@@ -39,10 +40,14 @@ class SessionTracker:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def add(self, session_id: int, timeout_ms: int, now_ms: int) -> None:
-        """Know a session, or give a known one another timeout; either way it has been heard from."""
+    def add(self, session_id: int, timeout_ms: int, now_ms: int, link: int | None = None) -> None:
+        """Know a session, or give a known one another timeout; either way it has been heard from.
+
+        link: over which server's its client is connected; 0 is this one, None the first that asks for something.
+        """
         session = self._sessions.setdefault(session_id, _Session())
         session.timeout_ms = timeout_ms
+        session.link = link
         self.touch(session_id, now_ms)
 
     def touch(self, session_id: int, now_ms: int) -> None:
@@ -56,6 +61,13 @@ class SessionTracker:
             self._unlink(session_id, session)
             session.expires_ms = expires_ms
             self._buckets.setdefault(expires_ms, {})[session_id] = None
+
+    def has_moved(self, session_id: int, link: int) -> bool:
+        """Whether the client of a session that lives is now connected elsewhere than over `link`."""
+        session = self._sessions[session_id]
+        if session.link is None:
+            session.link = link
+        return session.link != link
 
     def mark_closing(self, session_id: int) -> None:
         """Its closing is under way: it can do nothing more, and cannot come back."""

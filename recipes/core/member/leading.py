@@ -1,0 +1,126 @@
+"""What a member does while it is the one that makes txns: prepare, track sessions, end those that fell silent.
+
+Source: PrepRequestProcessor.java, SessionTrackerImpl.java, ContainerManager.java.
+"""
+
+from typing import TYPE_CHECKING
+
+from recipes.core.errors import WireError
+from recipes.core.jute import opcodes as op
+from recipes.core.jute.codec import read_int
+from recipes.core.replication import Forwarded, Heard, Leadership, Revalidate
+from recipes.core.tree.prepare import Preparer, Request
+from recipes.core.tree.sessions import SessionTracker
+from recipes.core.tree.tree import DataTree
+from recipes.core.tree.znode import ttl_of
+
+if TYPE_CHECKING:
+    from recipes.core.member.member import MemberConfig
+
+# What a client may have a learner send on; DELETE_CONTAINER is the leader's own.
+WRITES = frozenset(
+    (op.SET_DATA, op.CREATE, op.CREATE2, op.DELETE, op.MULTI, op.CREATE_CONTAINER, op.CREATE_TTL, op.SET_ACL,
+     op.RECONFIG, op.CLOSE_SESSION)
+)  # fmt: skip
+_FORWARDED = WRITES | {op.CREATE_SESSION, op.CHECK}
+_NO_OPERATION = 0
+
+
+class Leading:
+    """From the moment a leader is established, or a server alone starts, until it leads no more.
+
+    epoch: txns are numbered from its first one, or go on behind the tree's last where that is of the same epoch.
+    """
+
+    def __init__(
+        self, config: "MemberConfig", tree: DataTree, leadership: Leadership, epoch: int, now_ms: int
+    ) -> None:
+        self._config = config
+        self._tree = tree
+        self._leadership = leadership
+        self.tracker = SessionTracker(config.tick_ms)
+        for session_id, timeout_ms in tree.sessions.items():
+            self.tracker.add(session_id, timeout_ms, now_ms)
+        # An ephemeral znode without its session can only be of a session that ended: let it end once more.
+        for session_id in tree.ephemerals:
+            if session_id not in tree.sessions:
+                self.tracker.add(session_id, config.min_session_timeout_ms, now_ms)
+        self.preparer = Preparer(
+            tree, self.tracker, extended_types=config.extended_types, enforce_quota=config.enforce_quota
+        )
+        self.preparer.last_zxid = max(tree.last_zxid, epoch << 32)
+        self._next_container_check_ms = now_ms + config.container_check_ms
+
+    def propose(self, request: Request, wall_ms: int) -> None:
+        """Make a request's txn and hand it to the replica."""
+        entry = self.preparer.prepare(request, wall_ms)
+        if request.op == op.CLOSE_SESSION:
+            self.tracker.mark_closing(request.session_id)
+        self._leadership.propose(entry)
+
+    def applied(self, zxid: int) -> None:
+        """The tree has everything up to `zxid`."""
+        self.preparer.applied(zxid)
+
+    def ended(self, session_id: int, closed: bool) -> None:
+        """The closing of a session was applied; closed: and carried out."""
+        self.preparer.closed(session_id)
+        if closed:
+            self.tracker.remove(session_id)
+
+    def tick(self, now_ms: int, wall_ms: int) -> int:
+        """End the sessions whose time is up, remove containers and znodes past their TTL; how many sessions ended."""
+        expired = self.tracker.expired(now_ms)
+        for session_id in expired:
+            self.propose(Request(session_id, 0, op.CLOSE_SESSION, b""), wall_ms)
+        if now_ms >= self._next_container_check_ms:
+            self._next_container_check_ms = now_ms + self._config.container_check_ms
+            self._check_containers(wall_ms)
+        return len(expired)
+
+    # What learners send on.
+
+    def take(self, event: Forwarded | Heard | Revalidate, now_ms: int, wall_ms: int) -> None:
+        """Carry out what has come from a learner."""
+        if isinstance(event, Heard):
+            for session_id, _ in event.sessions:
+                self.tracker.touch(session_id, now_ms)
+        elif isinstance(event, Revalidate):
+            valid = self.revalidate(event.session_id, event.timeout_ms, event.link, now_ms)
+            self._leadership.answer_revalidate(event.link, event.session_id, valid)
+        elif event.kind == op.SYNC:
+            self._leadership.sync_learner(event.link)
+        else:
+            self._take_request(event, now_ms, wall_ms)
+
+    def _take_request(self, event: Forwarded, now_ms: int, wall_ms: int) -> None:
+        kind = event.kind if event.kind in _FORWARDED else _NO_OPERATION
+        if kind == op.CREATE_SESSION:
+            try:
+                timeout_ms, _ = read_int(event.body, 0)
+            except WireError:
+                return  # it cannot have come from a client
+            self.tracker.add(event.session_id, timeout_ms, now_ms, event.link)
+        else:
+            self.tracker.touch(event.session_id, now_ms)
+        request = Request(event.session_id, event.cxid, kind, event.body, event.ids, link=event.link)
+        self.propose(request, wall_ms)
+
+    def revalidate(self, session_id: int, timeout_ms: int, link: int, now_ms: int) -> bool:
+        """Whether a session lives; if so it is the link's from here on (0: this server's)."""
+        if session_id not in self.tracker or self.tracker.is_closing(session_id):
+            return False
+        self.tracker.add(session_id, timeout_ms, now_ms, link)
+        return True
+
+    def _check_containers(self, wall_ms: int) -> None:
+        """Propose the removal of empty containers that were used, and of childless znodes past their TTL."""
+        tree = self._tree
+        due = [path for path in tree.containers if tree.nodes[path].cversion > 0 and not tree.nodes[path].children]
+        for path in tree.ttls:
+            node = tree.nodes[path]
+            ttl_ms = ttl_of(node.owner)
+            if ttl_ms is not None and not node.children and wall_ms - node.mtime > ttl_ms:
+                due.append(path)
+        for path in due[: self._config.container_max_per_check]:
+            self.propose(Request(0, 0, op.DELETE_CONTAINER, path), wall_ms)
