@@ -32,9 +32,7 @@ class Leading:
     epoch: txns are numbered from its first one, or go on behind the tree's last where that is of the same epoch.
     """
 
-    def __init__(
-        self, config: "MemberConfig", tree: DataTree, leadership: Leadership, epoch: int, now_ms: int
-    ) -> None:
+    def __init__(self, config: "MemberConfig", tree: DataTree, leadership: Leadership, epoch: int, now_ms: int) -> None:
         self._config = config
         self._tree = tree
         self._leadership = leadership

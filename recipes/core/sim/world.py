@@ -186,7 +186,7 @@ class World:
             each.take_replies()
 
     def _flush(self) -> None:
-        writes: list[Entry] = self._member.take_writes()
+        writes = [write for write in self._member.take_writes() if isinstance(write, Entry)]
         if not writes:
             return
         for entry in writes:

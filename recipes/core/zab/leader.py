@@ -1,0 +1,396 @@
+"""Phases 1 to 3 at the leader: agree on an epoch, bring a quorum to this server's history, then broadcast.
+
+Each step waits for a quorum and is on disk before the next is heard of: acceptedEpoch before LEADERINFO, currentEpoch
+before anybody is synced. Source: Leader.java, LearnerHandler.java.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from recipes.core.errors import WireError, invariant
+from recipes.core.jute import quorum as q
+from recipes.core.jute.codec import write_buffer
+from recipes.core.jute.quorum import Packet
+from recipes.core.replication import (
+    ACCEPTED_EPOCH,
+    CURRENT_EPOCH,
+    DumpWanted,
+    Entry,
+    EpochWrite,
+    Forwarded,
+    Heard,
+    Revalidate,
+)
+from recipes.core.zab.broadcast import Broadcast
+from recipes.core.zab.handler import CommitPackets, Handler
+from recipes.core.zab.link import Link
+from recipes.core.zab.synchronize import plan_sync
+
+if TYPE_CHECKING:
+    from recipes.core.zab.peer import ZabPeer
+
+_LAST_COUNTER = 0xFFFFFFFE  # a txn 0xffffffff is never proposed: the next epoch starts again at 1
+
+
+_SNAP_END = write_buffer(b"BenWasHere")
+
+
+class Leader:
+    """One leadership, from being elected to losing a quorum."""
+
+    def __init__(self, peer: "ZabPeer") -> None:
+        self._peer = peer
+        settings = peer.settings
+        self._membership = settings.membership
+        self._own = (peer.current_epoch, peer.history.last_zxid)
+        self._initial_zxid = peer.history.last_zxid  # all of it is proposed anew, committed or not
+        self._handlers: dict[int, Handler] = {}  # by key of the link
+        self._by_sid: dict[int, Handler] = {}  # those that have said who they are
+        self.epoch = peer.accepted_epoch + 1
+        self._promised = {settings.sid}  # voters that are connected
+        self._acked_epoch = {settings.sid}
+        self._epoch_asked = self._epoch_fixed = self._history_asked = self._syncing = self._established = False
+        self._broadcast: Broadcast | None = None
+        self._syncs: deque[tuple[int, dict[int, int], int | None, object]] = deque()
+        self._round: tuple[int, dict[int, int]] = (-1, {})  # the turn of the last ping round, and what it awaits
+        self._proposed: deque[tuple[int, int]] = deque()  # (time, last zxid then), while it may not be acknowledged
+        self._next_ping_ms = peer.now_ms
+        self._limit_ms = peer.now_ms + settings.tick_ms * settings.init_limit
+
+    def begin(self) -> None:
+        """Go as far as this server's own voice goes."""
+        self._try_epoch()
+
+    # Connections and time.
+
+    @property
+    def deadline_ms(self) -> int:
+        """When `tick` is wanted next."""
+        return self._next_ping_ms
+
+    def accept(self) -> Link:
+        """A learner has connected."""
+        link = self._peer.new_link(self._receive, self._gone)
+        self._handlers[link.key] = Handler(link)
+        return link
+
+    def tick(self) -> None:
+        """Twice a tick: ask all learners for a sign of life, drop the silent, and see whether a quorum is left."""
+        peer, settings = self._peer, self._peer.settings
+        if peer.now_ms < self._next_ping_ms:
+            return
+        self._next_ping_ms = peer.now_ms + settings.tick_ms // 2
+        self._drop_silent()
+        if peer.leader is not self:
+            return
+        if not self._established:
+            if peer.now_ms >= self._limit_ms:
+                peer.look("no quorum has joined in time")
+            return
+        if not self._membership.is_quorum(self._alive()):
+            peer.look("a quorum is not heard from any more")
+            return
+        for handler in self._by_sid.values():
+            handler.ping(self._last_zxid)
+
+    @property
+    def _last_zxid(self) -> int:
+        return self._broadcast.last_zxid if self._broadcast is not None else self._initial_zxid
+
+    def _alive(self) -> set[int]:
+        """Synced voters, this server included."""
+        return {sid for sid, handler in self._by_sid.items() if handler.acked_zxid is not None} | {
+            self._peer.settings.sid
+        }
+
+    def _drop_silent(self) -> None:
+        peer, settings = self._peer, self._peer.settings
+        sync_ms = settings.tick_ms * settings.sync_limit
+        late_zxid = 0  # proposed too long ago not to be acknowledged
+        while self._proposed and self._proposed[0][0] <= peer.now_ms - sync_ms:
+            late_zxid = self._proposed.popleft()[1]
+        if self._broadcast is not None and (not self._proposed or self._proposed[-1][1] < self._broadcast.last_zxid):
+            self._proposed.append((peer.now_ms, self._broadcast.last_zxid))
+        for handler in list(self._handlers.values()):
+            acked = handler.acked_zxid
+            limit_ms = sync_ms if acked is not None else sync_ms + settings.tick_ms * settings.init_limit
+            stalled = acked is not None and not handler.observer and acked < late_zxid
+            if stalled or peer.now_ms - handler.link.heard_ms > limit_ms:
+                handler.link.close()
+
+    def quorum_heard_ms(self) -> int:
+        """The latest time at or after which every server of some quorum was heard from."""
+        heard = {sid: handler.link.heard_ms for sid, handler in self._by_sid.items() if handler.acked_zxid is not None}
+        return self._membership.committed(heard | {self._peer.settings.sid: self._peer.now_ms})
+
+    def end(self) -> None:
+        """It is over: hang up on everybody."""
+        handlers, self._handlers = self._handlers, {}
+        self._by_sid = {}
+        for handler in handlers.values():
+            handler.link.close()
+
+    def _gone(self, link: Link) -> None:
+        handler = self._handlers.pop(link.key, None)
+        if handler is not None and self._by_sid.get(handler.sid) is handler:
+            del self._by_sid[handler.sid]
+            if not self._syncing:
+                self._promised.discard(handler.sid)
+                self._acked_epoch.discard(handler.sid)
+            if self._broadcast is not None:
+                self._broadcast.forget(handler.sid)
+
+    def _receive(self, link: Link, packet: Packet) -> None:
+        handler = self._handlers[link.key]
+        kind = packet.type
+        if handler.sid == -1:
+            self._introduce(handler, packet)
+        elif kind == q.ACK:
+            self._acknowledge(handler, packet.zxid)
+        elif kind == q.ACKEPOCH and not handler.ready:
+            self._take_epoch(handler, packet)
+        elif kind == q.PING:
+            handler.pings_answered += handler.up_to_date
+            touches = q.decode_touches(packet.data)
+            if touches:
+                self._peer.tell(Heard(touches))
+            self._answer_syncs()
+        elif not handler.up_to_date:
+            raise WireError(f"packet of type {kind} from server {handler.sid}, which has not joined yet")
+        elif kind == q.REQUEST:
+            self._take_request(handler, packet)
+        elif kind == q.REVALIDATE:
+            self._peer.tell(Revalidate(link.key, *q.decode_revalidate(packet.data)))
+        else:
+            raise WireError(f"packet of type {kind} from a learner")
+
+    # Phase 1: the epoch.
+
+    def _introduce(self, handler: Handler, packet: Packet) -> None:
+        if packet.type not in (q.FOLLOWERINFO, q.OBSERVERINFO):
+            raise WireError(f"packet of type {packet.type}: expected FOLLOWERINFO or OBSERVERINFO")
+        info = q.decode_learner_info(packet.data)
+        if info.sid not in self._membership.servers or info.sid == self._peer.settings.sid:
+            raise WireError(f"server {info.sid} is not one of the others in this ensemble")
+        older = self._by_sid.get(info.sid)
+        if older is not None:
+            older.link.close()
+        handler.link.sid = info.sid
+        handler.ours = info.ours
+        handler.observer = packet.type == q.OBSERVERINFO
+        handler.voter = not handler.observer and info.sid in self._membership.voters
+        handler.accepted_epoch = packet.zxid >> 32
+        self._by_sid[info.sid] = handler
+        if not self._epoch_asked:
+            self.epoch = max(self.epoch, handler.accepted_epoch + 1)
+        if self._epoch_fixed:
+            self._offer_epoch(handler)
+        elif handler.voter:
+            self._promised.add(info.sid)
+            self._try_epoch()
+
+    def _try_epoch(self) -> None:
+        if not self._epoch_asked and self._membership.is_quorum(self._promised):
+            self._epoch_asked = True
+            self._peer.carry_out(EpochWrite(ACCEPTED_EPOCH, self.epoch), self._fix_epoch)
+
+    def _fix_epoch(self) -> None:
+        self._epoch_fixed = True
+        self._more_time()
+        for handler in self._by_sid.values():
+            self._offer_epoch(handler)
+        self._try_history()
+
+    def _offer_epoch(self, handler: Handler) -> None:
+        handler.send(q.LEADERINFO, self.epoch << 32, q.encode_leader_info())
+
+    # Phase 2: the history.
+
+    def _take_epoch(self, handler: Handler, packet: Packet) -> None:
+        if not self._epoch_fixed:
+            raise WireError("ACKEPOCH before LEADERINFO")
+        current_epoch = q.decode_epoch(packet.data)
+        handler.last_zxid = packet.zxid
+        handler.ready = True
+        if self._syncing:
+            self._sync(handler)
+            return
+        if current_epoch != -1:  # -1: it has promised this epoch before, and does not count again
+            if (current_epoch, packet.zxid) > self._own:
+                raise WireError(f"server {handler.sid} has a later history than this leader")
+            if handler.voter and packet.zxid != -1:
+                self._acked_epoch.add(handler.sid)
+                self._try_history()
+
+    def _try_history(self) -> None:
+        if self._epoch_fixed and not self._history_asked and self._membership.is_quorum(self._acked_epoch):
+            self._history_asked = True
+            self._peer.carry_out(EpochWrite(CURRENT_EPOCH, self.epoch), self._start_syncing)
+
+    def _start_syncing(self) -> None:
+        self._syncing = True
+        self._more_time()
+        for handler in list(self._by_sid.values()):
+            if handler.ready:
+                self._sync(handler)
+        self._try_establish()
+
+    @property
+    def _committed_zxid(self) -> int:
+        """Of the history, what a learner is to take as committed: until this leader is established, all of it."""
+        return self._peer.committed_zxid if self._established else self._initial_zxid
+
+    def _sync(self, handler: Handler) -> None:
+        cautious = not handler.ours and handler.accepted_epoch != handler.last_zxid >> 32
+        plan = plan_sync(self._peer.history, self._committed_zxid, handler.last_zxid, cautious=cautious)
+        if plan.packet == q.SNAP:
+            self._peer.tell(DumpWanted(handler.link.key))
+            return
+        # A DIFF names where the learner will be when it has everything, a TRUNC where it is to start from.
+        handler.send(plan.packet, self._committed_zxid if plan.packet == q.DIFF else plan.zxid)
+        self._send_history(handler, plan.zxid)
+
+    def dumped(self, link: int, zxid: int, chunks: Iterator[bytes]) -> None:
+        """Answer a DumpWanted: the tree as it was at `zxid`, some changes behind it perhaps included."""
+        handler = self._handlers.get(link)
+        if handler is None:
+            return
+        handler.send(q.SNAP, zxid)
+        handler.link.send(chunks)
+        handler.link.send(_SNAP_END)
+        self._send_history(handler, zxid)
+
+    def _send_history(self, handler: Handler, zxid: int) -> None:
+        """What the learner lacks behind `zxid`; from here on it gets everything new too."""
+        committed_zxid = self._committed_zxid
+        for entry in self._peer.history.behind(zxid):
+            if entry.zxid <= committed_zxid:
+                handler.send(q.PROPOSAL, entry.zxid, entry.payload)
+                handler.send(q.COMMIT, entry.zxid)
+            elif not handler.observer:
+                handler.send(q.PROPOSAL, entry.zxid, entry.payload)
+        handler.synced_zxid = max(zxid, committed_zxid)
+        handler.forwarding = True
+        handler.send(q.NEWLEADER, self.epoch << 32, self._membership.config_text())
+        handler.new_leader_sent = True
+
+    def _try_establish(self) -> None:
+        if self._established or not self._syncing or not self._membership.is_quorum(self._alive()):
+            return
+        peer = self._peer
+        self._established = True
+        self._broadcast = Broadcast(self._membership, self.epoch)
+        for sid, handler in self._by_sid.items():
+            if handler.acked_zxid is not None and handler.voter:
+                self._broadcast.hold(sid, handler.acked_zxid)
+        peer.commit(self._initial_zxid)
+        peer.serve(self.epoch)
+        for handler in self._by_sid.values():
+            if handler.acked_zxid is not None:
+                handler.bring_up_to_date()
+        self._next_ping_ms = peer.now_ms
+
+    def _more_time(self) -> None:
+        settings = self._peer.settings
+        self._limit_ms = self._peer.now_ms + settings.tick_ms * settings.init_limit
+
+    # Phase 3: broadcast.
+
+    def propose(self, entry: Entry) -> None:
+        """Take a new entry, the successor of the last one."""
+        broadcast, peer = self._broadcast, self._peer
+        invariant(broadcast is not None, "a proposal before the leader is established")
+        if entry.zxid & 0xFFFFFFFF > _LAST_COUNTER:
+            peer.look("the epoch has no zxids left")
+            return
+        broadcast.propose(entry)  # type: ignore[union-attr]
+        peer.append(entry)
+        packet = q.encode_packet(q.PROPOSAL, entry.zxid, entry.payload)
+        for handler in self._by_sid.values():
+            handler.propose(packet)
+
+    def flushed(self, zxid: int) -> None:
+        """This server has everything up to `zxid` on disk."""
+        self._hold(self._peer.settings.sid, zxid)
+
+    def _acknowledge(self, handler: Handler, zxid: int) -> None:
+        if not handler.new_leader_sent or (handler.observer and zxid & 0xFFFFFFFF):
+            raise WireError(f"ACK 0x{zxid:x} that was not asked for")
+        if zxid & 0xFFFFFFFF == 0:
+            if zxid == self.epoch << 32 and handler.acked_zxid is None:  # it comes once more after UPTODATE
+                handler.ack_new_leader()
+                if self._established:
+                    handler.bring_up_to_date()
+                    self._hold_for(handler)
+                else:
+                    self._try_establish()
+            return
+        if zxid > max(self._last_zxid, self._initial_zxid):
+            raise WireError(f"ACK 0x{zxid:x} of what was never proposed")
+        handler.ack(zxid)
+        self._hold_for(handler)
+
+    def _hold_for(self, handler: Handler) -> None:
+        if handler.voter and handler.acked_zxid is not None:
+            self._hold(handler.sid, handler.acked_zxid)
+
+    def _hold(self, sid: int, zxid: int) -> None:
+        if self._broadcast is None:
+            return
+        done = self._broadcast.hold(sid, zxid)
+        if not done:
+            return
+        packets = CommitPackets(done)
+        for handler in self._by_sid.values():
+            handler.commit(packets)
+        self._peer.commit(done[-1].zxid)
+        self._answer_syncs()
+
+    # What learners ask on behalf of their clients.
+
+    def _take_request(self, handler: Handler, packet: Packet) -> None:
+        session_id, cxid, kind, body = q.decode_request(packet.data)
+        self._peer.tell(Forwarded(handler.link.key, session_id, cxid, kind, body, packet.ids or ()))
+
+    def sync_learner(self, link: int) -> None:
+        """A learner asks for a `sync`, behind what it has forwarded before."""
+        self.sync(link, None)
+
+    def answer_revalidate(self, link: int, session_id: int, valid: bool) -> None:
+        """Answer a Revalidate; its learner may be gone."""
+        handler = self._handlers.get(link)
+        if handler is not None:
+            handler.send(q.REVALIDATE, -1, q.encode_revalidated(session_id, valid))
+
+    def sync(self, link: int | None, token: object) -> None:
+        """Answer once everything proposed by now is committed and a quorum has shown that it still follows.
+
+        That takes a ping round, and no zxid: without it a leader that has been replaced, and does not know yet, would
+        answer from the past.
+        """
+        if self._round[0] != self._peer.turn:
+            voters = [handler for handler in self._by_sid.values() if handler.voter and handler.up_to_date]
+            for handler in voters:
+                handler.ping(self._last_zxid)
+            self._round = self._peer.turn, {handler.link.key: handler.pings_sent for handler in voters}
+        self._syncs.append((self._last_zxid, self._round[1], link, token))
+        self._answer_syncs()
+
+    def _answer_syncs(self) -> None:
+        syncs, broadcast = self._syncs, self._broadcast
+        while syncs and broadcast is not None:
+            zxid, awaited, link, token = syncs[0]
+            # A voter that has joined since has shown thereby that it follows.
+            answered = {
+                sid
+                for sid, handler in self._by_sid.items()
+                if handler.up_to_date and handler.pings_answered >= awaited.get(handler.link.key, 0)
+            }
+            if broadcast.committed_zxid < zxid or not self._membership.is_quorum(answered | {self._peer.settings.sid}):
+                return
+            syncs.popleft()
+            if link is None:
+                self._peer.synced(token)
+            elif link in self._handlers:
+                self._handlers[link].send(q.SYNC, 0)

@@ -1,0 +1,81 @@
+"""One connection of the quorum port, seen from either end: bytes in, packets to whom it belongs, bytes out."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from recipes.core.errors import WireError
+from recipes.core.jute.quorum import Packet, PacketReader
+
+
+class Owner(Protocol):
+    """Whose link it is."""
+
+    now_ms: int
+
+    def touch_link(self, link: "Link") -> None:
+        """The link has something for the shell."""
+
+
+class Link:
+    """Made by a ZabPeer, driven by a shell.
+
+    out: what to send, in order. An iterator in it is a dump of the tree: its slices go out one after the other, and
+        everything behind it waits.
+    wants_close: the shell is to close the socket, without sending what is left.
+    sid: of the server at the other end, -1 while it has not said. heard_ms: when something last came from it.
+    """
+
+    __slots__ = (
+        "_gone", "_handle", "_owner", "_reader", "closed", "heard_ms", "key", "out", "sid", "touched", "wants_close",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        owner: Owner,
+        key: int,
+        limit_bytes: int,
+        handle: Callable[["Link", Packet], None],
+        gone: Callable[["Link"], None],
+    ) -> None:
+        self._owner = owner
+        self.key = key
+        self.sid = -1
+        self.out: list[bytes | Iterator[bytes]] = []
+        self.wants_close = self.closed = self.touched = False
+        self.heard_ms = owner.now_ms
+        self._reader = PacketReader(limit_bytes)
+        self._handle = handle
+        self._gone = gone
+
+    def receive(self, data: bytes) -> None:
+        """Take in what came, cut anywhere. Bytes that break the protocol close the link, whatever they are."""
+        if self.wants_close:
+            return
+        self.heard_ms = self._owner.now_ms
+        try:
+            for packet in self._reader.feed(data):
+                self._handle(self, packet)
+                if self.wants_close:
+                    return
+        except WireError:
+            self.close()
+
+    def send(self, data: bytes | Iterator[bytes]) -> None:
+        """Put a packet, or a dump, behind what is on its way."""
+        self.out.append(data)
+        self._owner.touch_link(self)
+
+    def close(self) -> None:
+        """Hang up."""
+        if not self.wants_close:
+            self.wants_close = True
+            self._owner.touch_link(self)
+            self._gone(self)
+
+    def lost(self) -> None:
+        """The socket is closed."""
+        self.closed = True
+        self.out.clear()
+        if not self.wants_close:
+            self.wants_close = True
+            self._gone(self)

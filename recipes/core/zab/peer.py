@@ -1,0 +1,339 @@
+"""A server of an ensemble, as a Replica: looks for a leader, then leads or follows, until that ends.
+
+Here is what outlives a leadership: the epochs, the history, what is on disk and what is handed over as committed.
+Nothing is voted, acknowledged or applied that is not on this server's disk. Source: QuorumPeer.java; Junqueira,
+Reed and Serafini, "Zab: High-performance broadcast for primary-backup systems" (2011).
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from recipes.core.errors import invariant
+from recipes.core.jute.quorum import Packet
+from recipes.core.jute.votes import LEADING, LOOKING, Notification
+from recipes.core.replication import (
+    ACCEPTED_EPOCH,
+    Entry,
+    EpochWrite,
+    Event,
+    Ids,
+    InstallSnapshot,
+    Operation,
+    Ready,
+    RoleChanged,
+    Synced,
+    Truncate,
+)
+from recipes.core.zab.election import Election
+from recipes.core.zab.history import History
+from recipes.core.zab.leader import Leader
+from recipes.core.zab.learner import Learner
+from recipes.core.zab.link import Link
+from recipes.core.zab.membership import Membership
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSettings:
+    """What a peer must know of its server's settings. init_limit, sync_limit: in ticks."""
+
+    sid: int
+    membership: Membership
+    tick_ms: int = 2000
+    init_limit: int = 10
+    sync_limit: int = 5
+    max_packet_bytes: int = 2 * 0xFFFFF
+
+    @property
+    def observer(self) -> bool:
+        """Whether this server has no vote."""
+        return self.sid not in self.membership.voters
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What was found on the disk.
+
+    history: the last entries of the log, behind base_zxid. unsure: the log cannot be relied on, so that this server
+    must neither lead nor vote until a leader has sent it everything.
+    """
+
+    accepted_epoch: int = 0
+    current_epoch: int = 0
+    base_zxid: int = 0
+    history: list[Entry] = field(default_factory=list)
+    unsure: bool = False
+
+
+class Mail:
+    """What a turn has for the network.
+
+    votes: (server, notification) for the election ports. dial: the server whose quorum port to connect to; the shell
+    answers with `dialled` or `dial_failed`. touched: links with something to send, or to be closed.
+    """
+
+    __slots__ = ("dial", "touched", "votes")
+
+    def __init__(self) -> None:
+        self.votes: list[tuple[int, Notification]] = []
+        self.dial: int | None = None
+        self.touched: list[Link] = []
+
+
+class ZabPeer:
+    """See the module. now_ms: a clock that never goes back."""
+
+    def __init__(self, settings: PeerSettings, boot: Boot, now_ms: int) -> None:
+        self.settings = settings
+        self.now_ms = now_ms
+        self.turn = 0
+        self.accepted_epoch = boot.accepted_epoch
+        self.current_epoch = boot.current_epoch
+        self.history = History(-1) if boot.unsure else History(boot.base_zxid, boot.history)
+        self.flushed_zxid = self.committed_zxid = self.applied_zxid = self.history.last_zxid
+        self.role = "looking"
+        self.serving = False
+        self.epoch = boot.current_epoch
+        self.why_looking = "it has just started"
+        self.leader: Leader | None = None
+        self.learner: Learner | None = None
+        self._full = False
+        self._election = Election(settings.sid, settings.membership, settings.observer)
+        self._operations: deque[tuple[Operation, Callable[[], None] | None]] = deque()
+        self._unapplied: deque[Entry] = deque()
+        self._syncs: deque[tuple[int, object]] = deque()
+        self._ready = Ready()
+        self._mail = Mail()
+        self._next_key = 0
+        self._look_when_drained()
+
+    @property
+    def _phase(self) -> Leader | Learner | None:
+        return self.leader or self.learner
+
+    # What the shell calls.
+
+    def begin_turn(self, now_ms: int) -> None:
+        """The time, once per turn."""
+        self.now_ms = now_ms
+        self.turn += 1
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """When `tick` is wanted next, whatever else happens."""
+        phase = self._phase
+        return self._election.deadline_ms if phase is None else phase.deadline_ms
+
+    def tick(self) -> None:
+        """Do what is due."""
+        phase = self._phase
+        if phase is not None:
+            phase.tick()
+        else:
+            self._election.tick(self.now_ms)
+            self._follow_election()
+
+    @property
+    def listening(self) -> bool:
+        """Whether learners may connect to the quorum port."""
+        return self.leader is not None
+
+    def accept(self) -> Link | None:
+        """A server has connected to the quorum port; None: hang up."""
+        return None if self.leader is None else self.leader.accept()
+
+    def dialled(self, sid: int) -> Link | None:
+        """The connection asked for is up; None: it is not wanted any more, hang up."""
+        return None if self.learner is None else self.learner.dialled(sid)
+
+    def dial_failed(self, sid: int) -> None:
+        """The connection asked for cannot be had."""
+        if self.learner is not None:
+            self.learner.dial_failed(sid)
+
+    def notified(self, sid: int, note: Notification) -> None:
+        """A notification has come over the election port."""
+        self._election.receive(sid, note, self.now_ms)
+        self._follow_election()
+
+    def unreachable(self, sid: int, is_unreachable: bool) -> None:
+        """Whether the election port of another server cannot be reached at all."""
+        self._election.unreachable(sid, is_unreachable)
+        self._follow_election()
+
+    def take_mail(self) -> Mail:
+        """What is for the network since the last call."""
+        mail, self._mail = self._mail, Mail()
+        mail.votes = self._election.take_votes()
+        for link in mail.touched:
+            link.touched = False
+        return mail
+
+    # What the Member calls.
+
+    def sync(self, token: object, session_id: int, cxid: int, body: bytes, ids: Ids) -> None:
+        """Hand `token` back once everything committed by now is."""
+        if self.leader is not None:
+            self.leader.sync(None, token)
+        elif self.learner is not None:
+            self.learner.sync(token, session_id, cxid, body, ids)
+
+    def in_touch(self) -> bool:
+        """Whether a quorum, or the leader, has been heard from within a tick: sessions cannot have ended elsewhere."""
+        phase = self._phase
+        return phase is not None and self.now_ms - phase.quorum_heard_ms() <= self.settings.tick_ms
+
+    def no_space(self, full: bool) -> None:
+        """Take no part while there is no room on the disk: the others can go on without this server."""
+        self._full = full
+        if full:
+            self.look("there is no space on the disk")
+        else:
+            self._look_when_drained()
+
+    def flushed(self, zxid: int) -> None:
+        """Every entry up to `zxid` is on this server's disk."""
+        invariant(self.flushed_zxid <= zxid <= self.history.last_zxid, "flushed what was never written")
+        self.flushed_zxid = zxid
+        phase = self._phase
+        if phase is not None:
+            phase.flushed(zxid)
+            self.release()
+        else:
+            self._look_when_drained()
+
+    def written(self, operation: Operation, last_zxid: int) -> None:
+        """The operation is on disk. last_zxid: where the log then ends; -1 where it could not be truncated."""
+        first, then = self._operations.popleft()
+        invariant(first is operation, "operations are done out of order")
+        if isinstance(operation, EpochWrite):
+            if operation.kind == ACCEPTED_EPOCH:
+                self.accepted_epoch = operation.epoch
+            else:
+                self.current_epoch = operation.epoch
+        elif last_zxid != operation.zxid:
+            self.history.reset(-1)
+            self._restart_from(-1)
+            self.look("the log does not have what the leader wants kept")
+        if then is not None:
+            then()
+        self._look_when_drained()
+
+    def take_ready(self) -> Ready:
+        """What has been decided since the last call."""
+        ready, self._ready = self._ready, Ready()
+        return ready
+
+    # What the phases call.
+
+    def new_link(self, handle: Callable[[Link, Packet], None], gone: Callable[[Link], None]) -> Link:
+        """A link of this peer."""
+        self._next_key += 1
+        return Link(self, self._next_key, self.settings.max_packet_bytes, handle, gone)
+
+    def touch_link(self, link: Link) -> None:
+        """The link has something for the shell."""
+        if not link.touched and not link.closed:
+            link.touched = True
+            self._mail.touched.append(link)
+
+    def dial(self, sid: int) -> None:
+        """Ask for a connection."""
+        self._mail.dial = sid
+
+    def tell(self, event: Event) -> None:
+        """Let the Member know."""
+        self._ready.events.append(event)
+
+    def append(self, entry: Entry) -> None:
+        """Write an entry to the log."""
+        self.history.append(entry)
+        self._unapplied.append(entry)
+        self._ready.writes.append(entry)
+
+    def carry_out(self, operation: Operation, then: Callable[[], None] | None = None) -> None:
+        """Have an operation done, behind all written so far. then: called once it is, if the phase still lasts."""
+        phase = self._phase
+
+        def continued() -> None:
+            if then is not None and self._phase is phase:
+                then()
+
+        self._operations.append((operation, continued))
+        self._ready.writes.append(operation)
+        if isinstance(operation, Truncate):
+            self.history.truncate(operation.zxid)
+            self._restart_from(operation.zxid)
+        elif isinstance(operation, InstallSnapshot):
+            self.history.reset(operation.zxid)
+            self._restart_from(operation.zxid)
+
+    def commit(self, zxid: int) -> None:
+        """A quorum has everything up to `zxid`."""
+        self.committed_zxid = zxid
+        self.release()
+
+    def synced(self, token: object) -> None:
+        """Hand `token` back behind everything committed so far."""
+        self._syncs.append((self.committed_zxid, token))
+        self.release()
+
+    def release(self) -> None:
+        """Hand over what is committed and on this server's disk."""
+        unapplied, commits = self._unapplied, self._ready.commits
+        up_to = min(self.committed_zxid, self.flushed_zxid)
+        while unapplied and unapplied[0].zxid <= up_to:
+            entry = unapplied.popleft()
+            commits.append(entry)
+            self.applied_zxid = entry.zxid
+        syncs = self._syncs
+        while syncs and syncs[0][0] <= self.applied_zxid:
+            commits.append(Synced(syncs.popleft()[1]))
+        self.history.forget(self.applied_zxid)
+
+    def serve(self, epoch: int) -> None:
+        """The leader is established: clients may be served."""
+        self.epoch = epoch
+        self.role = "leader" if self.leader else "observer" if self.settings.observer else "follower"
+        self.serving = True
+        self._election.established(epoch)
+        self.tell(RoleChanged(True))
+
+    def look(self, why: str) -> None:
+        """Give up what this server was, and look for a leader once everything is on disk."""
+        self.why_looking = why
+        phase = self._phase
+        self.leader = self.learner = None
+        if phase is not None:
+            phase.end()
+        self._election.stop()
+        if self.serving:
+            self.serving = False
+            self.tell(RoleChanged(False))
+        self.role = "looking"
+        self._syncs.clear()
+        self._look_when_drained()
+
+    # Inside.
+
+    def _look_when_drained(self) -> None:
+        if self._phase is not None or self._full or self._operations or self._election.state == LOOKING:
+            return
+        if self.flushed_zxid == self.history.last_zxid:
+            self._election.look(self.history.last_zxid, self.current_epoch, self.now_ms)
+            self._follow_election()
+
+    def _follow_election(self) -> None:
+        election = self._election
+        if self._phase is not None or election.vote is None:
+            return
+        if election.state == LEADING:
+            self.leader = Leader(self)
+            self.leader.begin()
+        else:
+            self.learner = Learner(self, election.vote.leader)
+
+    def _restart_from(self, zxid: int) -> None:
+        """The tree will be what it is at `zxid`."""
+        self._unapplied.clear()
+        self.flushed_zxid = self.committed_zxid = self.applied_zxid = zxid
