@@ -206,8 +206,8 @@ class Leadership(Protocol):
 class Learnership(Protocol):
     """Where txns come from a leader."""
 
-    def forward(self, session_id: int, cxid: int, kind: int, body: bytes, ids: Ids) -> None:
-        """Send a client's write to the leader. It comes back as a commit."""
+    def forward(self, session_id: int, cxid: int, kind: int, body: bytes, ids: Ids) -> int:
+        """Send a client's write to the leader. It comes back as a commit behind the zxid returned."""
 
     def touch(self, session_id: int, timeout_ms: int) -> None:
         """A session's client has been heard from here; for the leader to know."""

@@ -204,7 +204,9 @@ class Member:
         if self._leading is not None:
             self._leading.propose(request, self.wall_ms)
         elif self._replica.learner is not None:
-            self._replica.learner.forward(request.session_id, request.cxid, request.op, request.body, request.ids)
+            request.zxid = 1 + self._replica.learner.forward(
+                request.session_id, request.cxid, request.op, request.body, request.ids
+            )
         return True
 
     def sync(self, request: Request) -> None:
@@ -311,16 +313,27 @@ class Member:
             self.stats.digest_mismatches += 1
         if tree.fired:
             self._deliver()
-        waiting = self._waiting
-        request = None
-        # A learner's requests come back in the order it sent them on, among those of others.
-        if waiting and waiting[0].session_id == session_id and waiting[0].cxid == cxid:
-            request = waiting.popleft()
-            request.zxid = zxid
+        request = self._take_waiting(session_id, cxid, zxid, kind)
         if kind == op.CLOSE_SESSION or (request is not None and request.op == op.CLOSE_SESSION):
             self._end_session(session_id, applied, request)
         elif request is not None:
             self._complete(request, applied)
+
+    def _take_waiting(self, session_id: int, cxid: int, zxid: int, kind: int) -> Request | None:
+        """The request of this server that a txn came from, if it did: the next one, since they come back in order.
+
+        A client may have used its cxid before, on another server, and the closing of an expired session has the cxid 0.
+        """
+        waiting = self._waiting
+        if not waiting:
+            return None
+        request = waiting[0]
+        if request.session_id != session_id or request.cxid != cxid or request.zxid > zxid:
+            return None
+        if kind == op.CLOSE_SESSION and request.op != op.CLOSE_SESSION:
+            return None
+        request.zxid = zxid
+        return waiting.popleft()
 
     def _complete(self, request: object, applied: Applied) -> None:
         if not isinstance(request, Request) or not isinstance(request.origin, Connection):

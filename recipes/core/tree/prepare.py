@@ -62,6 +62,7 @@ class Request:
     body: the record behind the request header. ids: who the connection has shown itself to be.
     origin: what is to hear of the outcome; the Preparer never looks at it.
     link: of the learner that sent it on, 0 where it came to this server.
+    zxid: of its txn; before there is one, a zxid that it cannot be below.
     """
 
     __slots__ = ("arrived_ms", "body", "cxid", "ids", "link", "op", "origin", "session_id", "zxid")

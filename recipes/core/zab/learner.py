@@ -50,6 +50,7 @@ class Learner:
         self._last_zxid = peer.history.last_zxid  # of what the leader has sent, or has left in place
         self._acked_zxid: int | None = None  # what is on disk up to here is acknowledged; None before NEWLEADER is
         self._up_to_date = False
+        self._held: list[Packet] | None = None  # what came while the log was being truncated
         self._syncs: list[object] = []
         self._touches: dict[int, int] = {}
         peer.dial(leader_sid)
@@ -118,7 +119,9 @@ class Learner:
             self._link.send(data)
 
     def _receive(self, link: Link, packet: Packet) -> None:
-        if self._up_to_date:
+        if self._held is not None:
+            self._held.append(packet)
+        elif self._up_to_date:
             self._follow(packet)
         elif packet.type in self._expected or packet.type == q.PING:
             self._join(packet)
@@ -176,8 +179,14 @@ class Learner:
         if not 0 <= zxid <= peer.history.last_zxid:
             raise WireError(f"TRUNC to 0x{zxid:x} of a log that ends at 0x{peer.history.last_zxid:x}")
         self._last_zxid = zxid
-        peer.carry_out(Truncate(zxid))
         self._expected = _SYNC
+        self._held = []  # nothing may be written behind what could not be taken back
+        peer.carry_out(Truncate(zxid), self._truncated)
+
+    def _truncated(self) -> None:
+        held, self._held = self._held or [], None
+        if self._link is not None:
+            self._link.take(held)
 
     def _propose(self, packet: Packet) -> None:
         payload, zxid = packet.data or b"", packet.zxid
@@ -267,10 +276,11 @@ class Learner:
                     self._send(q.encode_packet(q.ACK, entry.zxid))
         self._acked_zxid = zxid
 
-    def forward(self, session_id: int, cxid: int, kind: int, body: bytes, ids: Ids) -> None:
-        """Send a client's write to the leader."""
+    def forward(self, session_id: int, cxid: int, kind: int, body: bytes, ids: Ids) -> int:
+        """Send a client's write to the leader; return a zxid that its txn will be behind."""
         request = q.encode_request(session_id, cxid, kind, body)
         self._send(q.encode_packet(q.REQUEST, -1, request, None if kind == op.CREATE_SESSION else ids))
+        return self._last_zxid
 
     def sync(self, token: object, session_id: int, cxid: int, body: bytes, ids: Ids) -> None:
         """Ask the leader; its answers come in the order of the questions."""

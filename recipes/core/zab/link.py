@@ -1,6 +1,6 @@
 """One connection of the quorum port, seen from either end: bytes in, packets to whom it belongs, bytes out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from recipes.core.errors import WireError
@@ -53,10 +53,19 @@ class Link:
             return
         self.heard_ms = self._owner.now_ms
         try:
-            for packet in self._reader.feed(data):
-                self._handle(self, packet)
+            packets = self._reader.feed(data)
+        except WireError:
+            self.close()
+        else:
+            self.take(packets)
+
+    def take(self, packets: Iterable[Packet]) -> None:
+        """Hand packets to whom they belong, until one breaks the protocol."""
+        try:
+            for packet in packets:
                 if self.wants_close:
                     return
+                self._handle(self, packet)
         except WireError:
             self.close()
 
