@@ -9,21 +9,23 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "recipes").rglob("*.py"))
 
 # What a room may import of ours; everything is ordered by these arrows.
+STORE = ["errors", "paths", "jute", "replication", "tree", "zab", "disk"]
 ALLOWED = {
     "recipes.core.errors": [],
     "recipes.core.paths": ["errors"],
-    "recipes.core.config": ["errors"],
+    "recipes.core.config": ["errors", "zab"],
     "recipes.core.replication": ["errors", "jute"],
     "recipes.core.jute": ["errors", "paths", "jute"],
+    "recipes.core.zab": ["errors", "paths", "jute", "replication", "zab"],
     # The preparer makes Entries, the unit the seam carries.
     "recipes.core.tree": ["errors", "paths", "jute", "replication", "tree"],
     "recipes.core.disk": ["errors", "paths", "jute", "tree", "replication", "disk"],
-    "recipes.core.member": ["errors", "paths", "jute", "tree", "replication", "disk", "member"],
-    "recipes.core.server": ["errors", "paths", "jute", "tree", "disk", "replication", "config", "member", "server"],
-    "recipes.core.sim": ["errors", "paths", "jute", "tree", "disk", "replication", "config", "member", "client", "sim"],
+    "recipes.core.member": [*STORE, "member"],
+    "recipes.core.server": [*STORE, "config", "member", "server"],
+    "recipes.core.sim": [*STORE, "config", "member", "client", "sim"],
     "recipes.core.client": ["errors", "paths", "jute", "client"],
 }
-PURE = ["jute", "tree", "member", "sim", "replication", "paths", "errors", "client/session"]
+PURE = ["jute", "tree", "zab", "member", "sim", "replication", "paths", "errors", "client/session"]
 IMPURE_MODULES = {"time", "random", "os", "asyncio", "socket", "threading", "uuid", "secrets"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "manager"}
 

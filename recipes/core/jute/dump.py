@@ -1,0 +1,132 @@
+"""Where the tree that follows a SNAP packet ends: it has no length, so it is walked over as it comes in.
+
+Source: org.apache.zookeeper.server.util.SerializeUtils, DataTree.serialize, ReferenceCountedACLCache.
+"""
+
+from collections.abc import Generator
+
+from recipes.core.errors import WireError
+from recipes.core.jute.codec import un_int
+
+_SESSION_BYTES = 12  # its id and its timeout
+_NODE_BYTES = 68  # the key of its ACL and its StatPersisted
+_SIGNATURE = b"\x00\x00\x00\x0aBenWasHere"  # what a leader writes behind the tree
+
+
+class Dump:
+    """A serialised tree, taken in piece by piece at a cost linear in its size.
+
+    limit_bytes: the longest path, data, or ACL accepted. The whole has no limit: it is as large as the tree.
+    """
+
+    __slots__ = ("_parts", "_walk")
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._parts: list[bytes] = []
+        self._walk = _walk(limit_bytes)
+        next(self._walk)
+
+    def take(self, data: bytes, at: int) -> tuple[int, int]:
+        """Take what is complete in `data` from `at` on.
+
+        Return the offset of the rest, and how many bytes it must have at least before the next call: 0 when the
+        dump is whole. Raises WireError.
+        """
+        try:
+            end, wanted = self._walk.send((data, at))
+        except StopIteration as stop:
+            self._parts.append(data[at : stop.value])
+            return stop.value + len(_SIGNATURE), 0
+        self._parts.append(data[at:end])
+        return end, wanted
+
+    def body(self) -> bytes:
+        """Sessions, ACLs and nodes, up to and with the path "/" that ends them."""
+        return b"".join(self._parts)
+
+
+def _walk(limit: int) -> Generator[tuple[int, int], tuple[bytes, int], int]:
+    """Yield where the first incomplete item begins and how long it is at least; be sent the bytes from there on.
+
+    Return the offset of the signature.
+    """
+    data, at = yield 0, 4
+    while len(data) - at < 4:
+        data, at = yield at, 4
+    left = _count(data, at)
+    at += 4
+    while left:
+        whole = min(left, (len(data) - at) // _SESSION_BYTES)
+        at += whole * _SESSION_BYTES
+        left -= whole
+        if left:
+            data, at = yield at, _SESSION_BYTES
+
+    while len(data) - at < 4:
+        data, at = yield at, 4
+    left = _count(data, at)
+    at += 4
+    need = 12  # the key and the number of entries
+    while left:
+        if len(data) - at < need:
+            data, at = yield at, need
+            continue
+        need = end_of_pairs(data, at + 12, _count(data, at + 8), 4, limit) - at
+        if len(data) - at >= need:
+            at, left, need = at + need, left - 1, 12
+
+    need = 4
+    while True:
+        if len(data) - at < need:
+            data, at = yield at, need
+            continue
+        path_end = at + 4 + bounded(un_int(data, at)[0], 0, limit)
+        need = path_end + 4 - at
+        if len(data) - at < need:
+            continue
+        if path_end - at == 5 and data[at + 4] == 0x2F:
+            break
+        need += max(0, bounded(un_int(data, path_end)[0], -1, limit)) + _NODE_BYTES
+        if len(data) - at >= need:
+            at, need = at + need, 4
+
+    at = path_end
+    while len(data) - at < len(_SIGNATURE):
+        data, at = yield at, len(_SIGNATURE)
+    if not data.startswith(_SIGNATURE, at):
+        raise WireError("the tree behind a SNAP does not end with its signature")
+    return at
+
+
+def end_of_pairs(data: bytes, at: int, count: int, fixed: int, limit: int) -> int:
+    """Where `count` items of `fixed` bytes and two strings each end: behind `data` where it does not hold them all.
+
+    limit: bytes all of them may take. Raises WireError beyond it, and does so before they have all come in.
+    """
+    last = at + limit
+    for left in range(count, 0, -1):
+        at += fixed
+        for _ in range(2):
+            if at + 4 > len(data):
+                end = at + 4 + (left - 1) * (fixed + 8)
+                if end > last:
+                    raise WireError(f"{count} items take more than {limit} bytes")
+                return end
+            at += 4 + bounded(un_int(data, at)[0], 0, limit)
+    if at > last:
+        raise WireError(f"{count} items take more than {limit} bytes")
+    return at
+
+
+def bounded(length: int, least: int, limit: int) -> int:
+    """The length, if it is reasonable. Raises WireError."""
+    if least <= length <= limit:
+        return length
+    raise WireError(f"length {length}: expected {least} to {limit}")
+
+
+def _count(data: bytes, at: int) -> int:
+    count: int = un_int(data, at)[0]
+    if count < 0:
+        raise WireError(f"{count} items: expected 0 or more")
+    return count

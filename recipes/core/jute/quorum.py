@@ -1,0 +1,252 @@
+"""Packets between a leader and its learners, on the quorum port.
+
+They are records back to back, without a frame around them; see votes.py for the election port.
+Source: zookeeper.jute module quorum, and Leader, LearnerHandler, Learner of org.apache.zookeeper.server.quorum.
+"""
+
+from collections.abc import Iterable
+from struct import Struct
+from typing import NamedTuple
+
+from recipes.core.errors import WireError
+from recipes.core.jute.codec import (
+    NULL,
+    pack_int,
+    read_string,
+    read_vector,
+    un_int,
+    write_buffer,
+    write_vector,
+)
+from recipes.core.jute.dump import Dump, bounded, end_of_pairs
+
+REQUEST = 1
+PROPOSAL = 2
+ACK = 3
+COMMIT = 4
+PING = 5
+REVALIDATE = 6
+SYNC = 7
+INFORM = 8
+COMMITANDACTIVATE = 9
+NEWLEADER = 10
+FOLLOWERINFO = 11
+UPTODATE = 12
+DIFF = 13
+TRUNC = 14
+SNAP = 15
+OBSERVERINFO = 16
+LEADERINFO = 17
+ACKEPOCH = 18
+INFORMANDACTIVATE = 19
+
+PROTOCOL_VERSION = 0x10000
+_OURS = b"REC1"  # behind the data of the handshake; Apache's servers do not look that far
+
+_HEAD = Struct(">iqi")  # type, zxid, length of the data
+_BARE = Struct(">iqii")  # and the number of ids: the shortest packet
+_REQUEST = Struct(">qii")
+_TIMED = Struct(">qi")  # a session and its timeout
+_VALID = Struct(">q?")
+_LEARNER_INFO = Struct(">qiq")
+
+Ids = tuple[tuple[bytes, bytes], ...]  # (scheme, id)
+
+
+class Packet(NamedTuple):
+    """One message of the quorum port.
+
+    data: what the type says, None where there is none; behind a SNAP the whole tree.
+    ids: whom a REQUEST comes from; None for one that no client made.
+    """
+
+    type: int
+    zxid: int
+    data: bytes | None = None
+    ids: Ids | None = None
+
+
+def encode_packet(packet_type: int, zxid: int, data: bytes | None = None, ids: Ids | None = None) -> bytes:
+    """A packet's bytes. Behind a SNAP the sender puts the tree and its signature itself."""
+    if ids is None:
+        if data is None:
+            return _BARE.pack(packet_type, zxid, -1, -1)
+        return _HEAD.pack(packet_type, zxid, len(data)) + data + NULL
+    head = _HEAD.pack(packet_type, zxid, -1 if data is None else len(data))
+    return head + (data or b"") + write_vector(ids, _write_id)
+
+
+class PacketReader:
+    """Cuts a byte stream into packets, however the stream was cut on its way, at a cost linear in its length.
+
+    limit_bytes: the longest data of a packet; also all ids of one, and anything within a tree.
+    """
+
+    __slots__ = ("_chunks", "_dump", "_held", "_limit_bytes", "_wanted", "_zxid")
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._chunks: list[bytes] = []  # received, not yet cut
+        self._held = 0  # bytes in them
+        self._wanted = _BARE.size  # fewer bytes than this hold nothing whole
+        self._dump: Dump | None = None  # the tree that is coming in
+        self._zxid = 0  # of its SNAP
+
+    def feed(self, data: bytes) -> list[Packet]:
+        """Add bytes; return the packets now complete, a SNAP once its tree is. Raises WireError."""
+        self._chunks.append(data)
+        self._held += len(data)
+        if self._held < self._wanted:
+            return []
+        if len(self._chunks) > 1:
+            data = b"".join(self._chunks)
+        at, size, limit = 0, len(data), self._limit_bytes
+        packets = []
+        while True:
+            if self._dump is not None:
+                at, wanted = self._dump.take(data, at)
+                if wanted:
+                    break
+                packets.append(Packet(SNAP, self._zxid, self._dump.body()))
+                self._dump = None
+                continue
+            wanted = _BARE.size
+            if size - at < wanted:
+                break
+            kind, zxid, length = _HEAD.unpack_from(data, at)
+            start = at + _HEAD.size
+            end = start if length == -1 else start + bounded(length, 0, limit)
+            wanted = end + 4 - at
+            if size - at < wanted:
+                break
+            count = un_int(data, end)[0]
+            ids: Ids | None = None
+            if count != -1:
+                wanted = end_of_pairs(data, end + 4, bounded(count, 0, limit), 0, limit) - at
+                if size - at < wanted:
+                    break
+                ids = tuple(read_vector(data, end, _read_id)[0] or ())
+            at += wanted
+            if kind == SNAP:
+                self._dump, self._zxid = Dump(limit), zxid
+            else:
+                packets.append(Packet(kind, zxid, data[start:end] if length >= 0 else None, ids))
+        self._chunks = [data[at:]] if at < size else []
+        self._held, self._wanted = size - at, wanted
+        return packets
+
+
+def _write_id(entry: tuple[bytes, bytes]) -> bytes:
+    return write_buffer(entry[0]) + write_buffer(entry[1])
+
+
+def _read_id(data: bytes, at: int) -> tuple[tuple[bytes, bytes], int]:
+    scheme, at = read_string(data, at)
+    name, at = read_string(data, at)
+    return (scheme, name), at
+
+
+class LearnerInfo(NamedTuple):
+    """Who a learner is: the data of its FOLLOWERINFO or OBSERVERINFO.
+
+    config_version: of the membership it runs with.
+    ours: it is a server of this project, not Apache's.
+    """
+
+    sid: int
+    protocol_version: int
+    config_version: int
+    ours: bool
+
+
+def encode_learner_info(sid: int, config_version: int = 0, ours: bool = True) -> bytes:
+    """The data of FOLLOWERINFO and OBSERVERINFO."""
+    return _LEARNER_INFO.pack(sid, PROTOCOL_VERSION, config_version) + (_OURS if ours else b"")
+
+
+def decode_learner_info(data: bytes | None) -> LearnerInfo:
+    """Read it. Raises WireError for a learner that says less than ZooKeeper 3.5's do."""
+    if data is None or len(data) < _LEARNER_INFO.size:
+        raise WireError("the learner does not speak the handshake of ZooKeeper 3.5")
+    sid, protocol_version, config_version = _LEARNER_INFO.unpack_from(data)
+    if protocol_version < PROTOCOL_VERSION:
+        raise WireError(f"learner {sid} speaks version 0x{protocol_version:x}: expected 0x{PROTOCOL_VERSION:x}")
+    return LearnerInfo(sid, protocol_version, config_version, data.startswith(_OURS, _LEARNER_INFO.size))
+
+
+def encode_leader_info(ours: bool = True) -> bytes:
+    """The data of LEADERINFO."""
+    return pack_int(PROTOCOL_VERSION) + (_OURS if ours else b"")
+
+
+def decode_leader_info(data: bytes | None) -> bool:
+    """Whether the leader is a server of this project. Raises WireError for a handshake older than ours."""
+    data = _at_least(data, 4)
+    version = un_int(data, 0)[0]
+    if version < PROTOCOL_VERSION:
+        raise WireError(f"the leader speaks version 0x{version:x}: expected 0x{PROTOCOL_VERSION:x}")
+    return data.startswith(_OURS, 4)
+
+
+def encode_request(session_id: int, cxid: int, kind: int, body: bytes) -> bytes:
+    """The data of REQUEST. body: the client's request as it came, behind its header."""
+    return _REQUEST.pack(session_id, cxid, kind) + body
+
+
+def decode_request(data: bytes | None) -> tuple[int, int, int, bytes]:
+    """Session id, cxid, opcode and body. Raises WireError."""
+    data = _at_least(data, _REQUEST.size)
+    session_id, cxid, kind = _REQUEST.unpack_from(data)
+    return session_id, cxid, kind, data[_REQUEST.size :]
+
+
+def encode_touches(sessions: Iterable[tuple[int, int]]) -> bytes:
+    """The data of a learner's PING: (session id, timeout in ms) of those heard from since the last one."""
+    pack = _TIMED.pack
+    return b"".join([pack(session_id, timeout_ms) for session_id, timeout_ms in sessions])
+
+
+def decode_touches(data: bytes | None) -> list[tuple[int, int]]:
+    """Read it. Raises WireError."""
+    if data is None or len(data) % _TIMED.size:
+        raise WireError(f"a PING with {'no' if data is None else len(data)} bytes of sessions")
+    return list(_TIMED.iter_unpack(data))
+
+
+def encode_revalidate(session_id: int, timeout_ms: int) -> bytes:
+    """The data of a learner's REVALIDATE: does this session live?"""
+    return _TIMED.pack(session_id, timeout_ms)
+
+
+def decode_revalidate(data: bytes | None) -> tuple[int, int]:
+    """Session id and timeout in ms. Raises WireError."""
+    session_id, timeout_ms = _TIMED.unpack_from(_at_least(data, _TIMED.size))
+    return session_id, timeout_ms
+
+
+def encode_revalidated(session_id: int, valid: bool) -> bytes:
+    """The data of the leader's REVALIDATE: whether it lives."""
+    return _VALID.pack(session_id, valid)
+
+
+def decode_revalidated(data: bytes | None) -> tuple[int, bool]:
+    """Session id and whether it lives. Raises WireError."""
+    session_id, valid = _VALID.unpack_from(_at_least(data, _VALID.size))
+    return session_id, valid
+
+
+def encode_epoch(epoch: int) -> bytes:
+    """The data of ACKEPOCH: the learner's current epoch, or -1 for one that must not be counted."""
+    return pack_int(epoch)
+
+
+def decode_epoch(data: bytes | None) -> int:
+    """Read it. Raises WireError."""
+    epoch: int = un_int(_at_least(data, 4), 0)[0]
+    return epoch
+
+
+def _at_least(data: bytes | None, size: int) -> bytes:
+    if data is None or len(data) < size:
+        raise WireError(f"{size} bytes of data expected, got {'none' if data is None else len(data)}")
+    return data

@@ -1,0 +1,113 @@
+"""Messages between servers on the election port: the greeting of a connection, and notifications in frames.
+
+Source: org.apache.zookeeper.server.quorum QuorumCnxManager.InitialMessage, FastLeaderElection.buildMsg and
+WorkerReceiver.
+"""
+
+from struct import Struct
+from typing import NamedTuple
+
+from recipes.core.errors import WireError
+from recipes.core.jute.codec import text, un_int, un_long
+
+LOOKING = 0
+FOLLOWING = 1
+LEADING = 2
+OBSERVING = 3
+
+MIN_ZXID = -(2**63)  # also the leader and the epoch in the vote of one that has no vote: Long.MIN_VALUE
+MAX_NOTIFICATION_BYTES = 512 * 1024  # of a frame
+
+_MAX_ADDRESS_BYTES = 2048
+_GREETING_V1 = -65536
+_GREETING_V2 = -65535  # several addresses, with "|" between them
+_GREETING = Struct(">qqi")  # version, sid, length of the address
+
+_NOTIFICATION_VERSION = 2
+_NOTIFICATION = Struct(">iiqqqqii")  # the frame's length, what _FIXED has, length of the config
+_FIXED = Struct(">iqqqqi")
+_SHORT = Struct(">iqqq")  # as before there were epochs and versions
+
+
+class Notification(NamedTuple):
+    """What a server tells the others of its vote.
+
+    state: its own: LOOKING, FOLLOWING, LEADING, OBSERVING.
+    leader: sid of whom it votes for. zxid, peer_epoch: last zxid and current epoch of that one.
+    round: of the election, counted by each server and levelled between them ("electionEpoch", "logicalclock").
+    config: the membership it knows, as text; empty where it did not say.
+    """
+
+    state: int
+    leader: int
+    zxid: int
+    round: int
+    peer_epoch: int
+    config: bytes
+
+
+def encode_notification(note: Notification) -> bytes:
+    """A notification in its frame."""
+    state, leader, zxid, election_round, peer_epoch, config = note
+    length = _NOTIFICATION.size - 4 + len(config)
+    head = (length, state, leader, zxid, election_round, peer_epoch, _NOTIFICATION_VERSION, len(config))
+    return _NOTIFICATION.pack(*head) + config
+
+
+def decode_notification(payload: bytes) -> Notification | None:
+    """The notification in a frame; None for one to be dropped, as ZooKeeper does. The layout goes by the length."""
+    size = len(payload)
+    if size == _SHORT.size:
+        state, leader, zxid, election_round = _SHORT.unpack(payload)
+        peer_epoch, version = zxid >> 32, 0
+    elif size >= _FIXED.size:
+        state, leader, zxid, election_round, peer_epoch, version = _FIXED.unpack_from(payload)
+    else:
+        return None
+    if not LOOKING <= state <= OBSERVING:
+        return None
+    config = b""
+    if version > 1 and size > _FIXED.size:
+        at = _FIXED.size + 4
+        length = un_int(payload, at - 4)[0] if size >= at else -1
+        if not 0 <= length <= size - at:
+            return None
+        config = payload[at : at + length]
+    return Notification(state, leader, zxid, election_round, peer_epoch, config)
+
+
+class Greeting(NamedTuple):
+    """The first bytes on a connection, from the one that dialled.
+
+    addresses: host:port where that one can be dialled back; none from servers before ZooKeeper 3.5.
+    """
+
+    sid: int
+    addresses: tuple[str, ...]
+
+
+def encode_greeting(sid: int, address: str) -> bytes:
+    """A greeting of the first version, which all understand. To be sent in one piece: ZooKeeper reads only once."""
+    raw = address.encode()
+    return _GREETING.pack(_GREETING_V1, sid, len(raw)) + raw
+
+
+def read_greeting(data: bytes) -> tuple[Greeting, int] | None:
+    """The greeting at the beginning of `data` and where it ends; None while bytes are missing. Raises WireError."""
+    if len(data) < 8:
+        return None
+    version = un_long(data, 0)[0]
+    if version >= 0:  # before 3.5 the sid was all
+        return Greeting(version, ()), 8
+    if version not in (_GREETING_V1, _GREETING_V2):
+        raise WireError(f"greeting of version {version}: expected {_GREETING_V1} or {_GREETING_V2}")
+    if len(data) < _GREETING.size:
+        return None
+    _, sid, length = _GREETING.unpack_from(data)
+    if not 0 < length <= _MAX_ADDRESS_BYTES:
+        raise WireError(f"address of {length} bytes in a greeting: expected 1 to {_MAX_ADDRESS_BYTES}")
+    end = _GREETING.size + length
+    if len(data) < end:
+        return None
+    addresses = text(data[_GREETING.size : end])
+    return Greeting(sid, tuple(addresses.split("|")) if version == _GREETING_V2 else (addresses,)), end
