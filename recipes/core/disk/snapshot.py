@@ -22,6 +22,8 @@ TAIL = b"\0\0\0\x01/"
 _PERSISTED = Struct(">qqqqqiiiqq")  # ACL's key, then StatPersisted
 _SESSION = Struct(">qi")
 _DIGEST = Struct(">qiQ")
+_SEAL_BYTES = 8 + len(TAIL)
+_LAST_ZXID_BYTES = 8 + _SEAL_BYTES  # a third section, of ZooKeeper 3.9
 _SLICE_NODES = 500
 # Stands in for an ACL that a setACL behind the snapshot's zxid brings: replay sets it again, and until then nobody may.
 _NOBODY: Acl = ((0, b"world", b"anyone"),)
@@ -78,6 +80,35 @@ def _dump_nodes(tree: DataTree, zxid: int, order: list[bytes], keys: dict[Acl, i
             key = -1 if node.acl is OPEN_ACL else keys.get(node.acl, 1)
             parts.append(write_buffer(b"" if path == b"/" else path) + write_buffer(node.data) + _pack(node, key))
         yield b"".join(parts)
+
+
+def seal_body(body: bytes) -> bytes:
+    """The file of a snapshot that came over the network: its tree, "/" at the end included, between header and seals.
+
+    Its digest section tells no zxid: what the tree shows beyond the snapshot's own is not known here.
+    """
+    data = HEADER + body
+    seal = adler32(data)
+    tail = pack_long(seal) + TAIL + _DIGEST.pack(0, 2, 0)
+    return b"".join((data, tail, pack_long(adler32(tail, seal)), TAIL))
+
+
+def shown_zxid(data: bytes) -> int | None:
+    """The zxid in the digest section of a snapshot file: its tree shows nothing that is behind it, nor behind the name.
+
+    0 where that zxid was not known to the writer; None where there is no such section, or the file is damaged.
+    """
+    for behind in (0, _LAST_ZXID_BYTES):
+        at = len(data) - behind - _DIGEST.size - _SEAL_BYTES  # where the section stands
+        if at < len(HEADER) + _SEAL_BYTES or data[at - len(TAIL) : at] != TAIL:
+            continue
+        sealed = data[: at - _SEAL_BYTES]
+        if read_long(data, at - _SEAL_BYTES)[0] != adler32(sealed):
+            continue
+        zxid, version, _ = _DIGEST.unpack_from(data, at)
+        whole = read_long(data, at + _DIGEST.size)[0] == adler32(data[: at + _DIGEST.size])
+        return zxid if whole and version == 2 else None
+    return None
 
 
 def is_whole(data: bytes) -> bool:

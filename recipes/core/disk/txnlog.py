@@ -23,6 +23,7 @@ _RECORD = Struct(">qi")
 _MAX_RECORD_BYTES = 2 * 0xFFFFF
 _MIN_TXN_BYTES = 32
 _FILL_BYTES = 1 << 20
+_COUNTER = 0xFFFFFFFF
 NO_SPACE = (ENOSPC, EDQUOT, EFBIG)
 
 
@@ -125,65 +126,106 @@ class TxnLog:
             self.records = 0
 
 
-def read_file(name: str, data: bytes) -> tuple[list[bytes], Damage | None]:
-    """The payloads of a log file up to its end, or up to where it is damaged."""
-    if data[:8] != HEADER[:8]:
-        if not data.strip(b"\0") or HEADER.startswith(data.rstrip(b"\0")):
-            return [], Damage(name, 0, 0, "no header", True)
-        lost = not data[:16].strip(b"\0") and not _valid_record_behind(data, 16, 0)
-        return [], Damage(name, 0, 0, "no header" if lost else "not a transaction log", lost)
-    at, size, last_zxid = 16, len(data), 0
-    payloads: list[bytes] = []
-    while size - at >= 12:
-        checksum, length = _RECORD.unpack_from(data, at)
-        end = at + 12 + length
-        reason = None
-        if length == 0:
-            if data.count(0, at) == size - at:
-                return payloads, None
-            reason = "record of no length"
-        elif not _MIN_TXN_BYTES <= length <= _MAX_RECORD_BYTES:
-            reason = f"record of {length} bytes"
-        elif end + 1 > size:
-            reason = "record cut short"
-        elif data[end : end + 1] != END:
-            reason = "record without its end mark"
-        elif checksum != adler32(data[at + 12 : end]):
-            reason = "checksum does not match"
-        if reason is not None:
-            return payloads, Damage(name, at, last_zxid, reason, not _valid_record_behind(data, at + 1, last_zxid))
-        payload = data[at + 12 : end]
-        zxid = payload_zxid(payload)
-        if zxid <= last_zxid:
-            return payloads, Damage(name, at, last_zxid, f"zxid 0x{zxid:x} goes backwards", False)
-        payloads.append(payload)
-        last_zxid = zxid
-        at = end + 1
-    if data.count(0, at) == size - at:
-        return payloads, None
-    return payloads, Damage(name, at, last_zxid, "record cut short", True)
+def log_files(disk: Disk) -> list[tuple[int, str]]:
+    """The log files, each with the zxid it begins at, in order."""
+    return sorted((zxid, name) for name in disk.names() if (zxid := file_zxid(name, "log")) is not None)
 
 
-def read_log(disk: Disk, after_zxid: int) -> Iterator[bytes]:
-    """Payloads of the txns behind `after_zxid`, in order, up to a torn end.
+def follows(before_zxid: int, zxid: int) -> bool:
+    """Whether a log may have `zxid` right behind `before_zxid`: the next one, or the first of a later epoch."""
+    if zxid == before_zxid + 1:
+        return zxid & _COUNTER != 0  # an epoch's zero is nobody's txn
+    return zxid & _COUNTER == 1 and zxid >> 32 > before_zxid >> 32
 
-    Raises DiskError for damage with valid txns behind it: cutting there would drop what was acknowledged.
+
+class LogFile:
+    """The payloads of one log file, in order, up to its end or to where it is damaged.
+
+    end: offset behind the last record read; last_zxid: its zxid, 0 before the first. damage: where reading had to
+    stop, known once the iteration has ended.
     """
-    files = sorted((zxid, name) for name in disk.names() if (zxid := file_zxid(name, "log")) is not None)
+
+    __slots__ = ("_data", "damage", "end", "last_zxid", "name")
+
+    def __init__(self, name: str, data: bytes) -> None:
+        self.name = name
+        self._data = data
+        self.end = len(HEADER)
+        self.last_zxid = 0
+        self.damage: Damage | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        data, at, size = self._data, len(HEADER), len(self._data)
+        if data[:8] != HEADER[:8]:
+            self._judge_header()
+            return
+        while size - at >= _RECORD.size:
+            checksum, length = _RECORD.unpack_from(data, at)
+            start = at + _RECORD.size
+            end = start + length
+            reason = None
+            if length == 0:
+                if data.count(0, at) == size - at:
+                    return
+                reason = "record of no length"
+            elif not _MIN_TXN_BYTES <= length <= _MAX_RECORD_BYTES:
+                reason = f"record of {length} bytes"
+            elif end + 1 > size:
+                reason = "record cut short"
+            elif data[end : end + 1] != END:
+                reason = "record without its end mark"
+            else:
+                payload = data[start:end]
+                if checksum != adler32(payload):
+                    reason = "checksum does not match"
+            if reason is not None:
+                self._stop(reason, not _valid_record_behind(data, at + 1, self.last_zxid))
+                return
+            zxid = payload_zxid(payload)
+            if zxid <= self.last_zxid:
+                self._stop(f"zxid 0x{zxid:x} goes backwards", False)
+                return
+            self.last_zxid = zxid
+            self.end = at = end + 1
+            yield payload
+        if data.count(0, at) != size - at:
+            self._stop("record cut short", True)
+
+    def _judge_header(self) -> None:
+        data = self._data
+        self.end = 0
+        if not data.strip(b"\0") or HEADER.startswith(data.rstrip(b"\0")):
+            self._stop("no header", True)
+            return
+        lost = not data[:16].strip(b"\0") and not _valid_record_behind(data, len(HEADER), 0)
+        self._stop("no header" if lost else "not a transaction log", lost)
+
+    def _stop(self, reason: str, torn: bool) -> None:
+        self.damage = Damage(self.name, self.end, self.last_zxid, reason, torn)
+
+
+def read_log(disk: Disk, after_zxid: int, torn: list[Damage] | None = None) -> Iterator[bytes]:
+    """Payloads of the txns behind `after_zxid`, in order, up to a torn end; one file at a time is held in memory.
+
+    torn: gets the place of each torn end that was passed. Raises DiskError for damage with valid txns behind it, since
+    cutting there would drop what was acknowledged, and for txns that are missing.
+    """
+    files = log_files(disk)
     first = max((index for index, (zxid, _) in enumerate(files) if zxid <= after_zxid + 1), default=0)
     last = 0  # of what was read; below `after_zxid` only what is in the first file, which need not be whole there
     for index, (zxid, name) in enumerate(files[first:], first):
-        payloads, damage = read_file(name, disk.read(name))
-        for payload in payloads:
-            found = payload_zxid(payload)
+        file = LogFile(name, disk.read(name))
+        for payload in file:
+            found = file.last_zxid
             if last and found <= last:
                 raise DiskError(f"{name}: zxid 0x{found:x} goes backwards behind 0x{last:x}")
-            expected = max(last, after_zxid) + 1
-            if found > expected and found >> 32 == expected >> 32:
-                raise DiskError(f"{name}: txns 0x{expected:x} to 0x{found - 1:x} are missing")
-            last = found
-            if last > after_zxid:
+            if found > after_zxid:
+                before = max(last, after_zxid)
+                if not follows(before, found):
+                    raise DiskError(f"{name}: txns between 0x{before:x} and 0x{found:x} are missing")
                 yield payload
+            last = found
+        damage = file.damage
         if damage is None:
             continue
         followed = index + 1 < len(files) and files[index + 1][0] != (damage.last_zxid or zxid - 1) + 1
@@ -192,6 +234,29 @@ def read_log(disk: Disk, after_zxid: int) -> Iterator[bytes]:
                 f"{name}: {damage.reason} at offset {damage.offset}, behind zxid 0x{damage.last_zxid:x}, with valid "
                 "txns behind it; restore the file from a copy"
             )
+        if torn is not None:
+            torn.append(damage)
+
+
+def cut_torn(disk: Disk, damage: Damage) -> None:
+    """Take what a crash tore off the end of a file, durably; a file of nothing else is removed.
+
+    A member does so before it goes on, in a new file and usually a new epoch: a bad record with txns behind it is rot
+    from then on, never taken for a torn one.
+    """
+    cut_file(disk, damage.name, damage.offset if damage.last_zxid else 0)
+
+
+def cut_file(disk: Disk, name: str, size_bytes: int) -> None:
+    """Cut a file durably; remove it where nothing is left."""
+    if size_bytes == 0:
+        disk.remove(name)
+        disk.sync()
+        return
+    file = disk.open(name)
+    file.truncate(size_bytes)
+    file.sync()
+    file.close()
 
 
 def _valid_record_behind(data: bytes, start: int, last_zxid: int) -> bool:

@@ -193,8 +193,6 @@ def test_until_replay_sets_an_acl_nobody_is_let_in(monkeypatch: pytest.MonkeyPat
     assert all(perms == 0 for perms, _, _ in found.nodes[b"/a"].acl)
 
 
-
-
 def test_a_child_created_anew_is_not_written_without_its_parent(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "_SLICE_NODES", 1)
     tree = DataTree()

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from recipes.core.disk.disk import Disk
-from recipes.core.disk.txnlog import HEADER, TxnLog, encode_records, read_file, read_log
+from recipes.core.disk.txnlog import HEADER, LogFile, TxnLog, encode_records, read_log
 from recipes.core.errors import DiskError
 from recipes.core.jute.txns import decode_txn, payload_zxid
 from recipes.core.replication import Entry
@@ -23,16 +23,14 @@ def zxids(disk: Disk, after: int = 0) -> list[int]:
 
 def ends_of(data: bytes) -> list[int]:
     """Where each record ends, the header first."""
-    payloads, _ = read_file("log.1", data)
-    ends = [len(HEADER)]
-    for payload in payloads:
-        ends.append(ends[-1] + 13 + len(payload))
-    return ends
+    file = LogFile("log.1", data)
+    return [len(HEADER), *(file.end for _ in file)]
 
 
 def test_apaches_log_is_read_and_written_back_identically(apache_log: bytes):
-    payloads, damage = read_file("log.100000001", apache_log + bytes(4096))
-    assert damage is None
+    file = LogFile("log.100000001", apache_log + bytes(4096))
+    payloads = list(file)
+    assert file.damage is None
     assert [payload_zxid(payload) for payload in payloads] == list(range(0x1_00000001, 0x1_0000000C))
     digests = [decode_txn(payload)[1] for payload in payloads]
     assert digests[:4] == [0x51C6D660, 0x13F5471BF, 0x1E658E555, 0x20EF6B64D]

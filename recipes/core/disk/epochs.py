@@ -1,0 +1,65 @@
+"""The two epochs a member must not forget, each a decimal number in a file beside the snapshots.
+
+acceptedEpoch is the last epoch it has promised a leader to follow, currentEpoch the last one whose history it holds.
+Source: QuorumPeer.loadDataBase, AtomicFileOutputStream.
+"""
+
+from recipes.core.disk.disk import Disk
+from recipes.core.errors import DiskError
+
+ACCEPTED = "acceptedEpoch"
+CURRENT = "currentEpoch"
+_UNFINISHED = ".tmp"
+
+
+def write_epoch(disk: Disk, kind: str, epoch: int) -> None:
+    """Store an epoch, so that a crash leaves the old number or the new one."""
+    file = disk.create(kind + _UNFINISHED)
+    file.write(0, b"%d" % epoch)
+    file.sync()
+    file.close()
+    disk.rename(kind + _UNFINISHED, kind)
+    disk.sync()
+
+
+def read_epoch(disk: Disk, kind: str) -> int | None:
+    """A stored epoch; None where there is none. Raises DiskError for a file that holds no number."""
+    if kind not in disk.names():
+        return None
+    line = disk.read(kind).partition(b"\n")[0].strip()
+    if not line.isdigit():
+        raise DiskError(f"{kind}: holds no epoch")
+    return int(line)
+
+
+def settle_epochs(disk: Disk, last_zxid: int) -> tuple[int, int]:
+    """Read both epochs against what the log holds, store what was missing, and return accepted and current.
+
+    last_zxid: of the log; -1 where it is not known. Raises DiskError where the numbers cannot belong together.
+    """
+    epoch = max(last_zxid, 0) >> 32
+    stored = read_epoch(disk, ACCEPTED), read_epoch(disk, CURRENT)
+    accepted, current = stored
+    if current is None:
+        current = epoch
+    elif epoch > current:
+        # History is logged before its epoch is stored, and a crash came between. Who holds an entry of an epoch holds
+        # all that this epoch began with. Apache's server refuses to start here, but for a number not yet renamed.
+        current = max(epoch, _unfinished(disk))
+    if accepted is None:
+        accepted = epoch
+    if accepted < current:
+        raise DiskError(f"{ACCEPTED} is {accepted}, which is before {CURRENT} {current}")
+    if stored[0] is None:
+        write_epoch(disk, ACCEPTED, accepted)
+    if stored[1] != current:
+        write_epoch(disk, CURRENT, current)
+    return accepted, current
+
+
+def _unfinished(disk: Disk) -> int:
+    """The current epoch a crash kept from its name (ZOOKEEPER-1653)."""
+    try:
+        return read_epoch(disk, CURRENT + _UNFINISHED) or 0
+    except DiskError:
+        return 0

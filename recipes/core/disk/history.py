@@ -1,0 +1,78 @@
+"""The last txns of a log, for a leader to send to learners that lack only these."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from recipes.core.disk.disk import Disk
+from recipes.core.disk.txnlog import LogFile, follows, log_files
+from recipes.core.jute.txns import payload_zxid
+from recipes.core.replication import Entry
+
+HISTORY_ENTRIES = 500
+
+
+class History:
+    """Collects the newest entries while a log is replayed, then those before the snapshot where some are missing.
+
+    snapshot_zxid: of the snapshot the replay starts from.
+    """
+
+    def __init__(self, snapshot_zxid: int) -> None:
+        self._snapshot_zxid = snapshot_zxid
+        self._replayed: deque[bytes] = deque(maxlen=HISTORY_ENTRIES + 1)  # one more, to know what is before the first
+
+    def add(self, payload: bytes) -> None:
+        """One more was replayed."""
+        self._replayed.append(payload)
+
+    def finish(self, logs: Disk, snapshot_zxids: Iterable[int]) -> tuple[list[Entry], int]:
+        """The newest entries without a hole, oldest first, and the zxid before the first of them.
+
+        snapshot_zxids: of every snapshot there is. Where one stands between two epochs' entries a leader's snapshot
+        may have replaced what was before it, and the history begins behind it.
+        """
+        entries = [Entry(payload_zxid(payload), payload) for payload in self._replayed]
+        if len(entries) <= HISTORY_ENTRIES:
+            entries = self._earlier(logs, entries, sorted(snapshot_zxids))
+        if not entries:
+            return [], self._snapshot_zxid
+        if len(entries) > HISTORY_ENTRIES:
+            return entries[1:], entries[0].zxid
+        first = entries[0].zxid
+        return entries, self._snapshot_zxid if follows(self._snapshot_zxid, first) else first - 1
+
+    def _earlier(self, logs: Disk, entries: list[Entry], snapshot_zxids: Sequence[int]) -> list[Entry]:
+        for first, name in reversed(log_files(logs)):
+            missing = HISTORY_ENTRIES + 1 - len(entries)
+            if missing == 0:
+                break
+            next_zxid = entries[0].zxid if entries else self._snapshot_zxid + 1
+            if first >= next_zxid:
+                continue
+            part: deque[Entry] = deque(maxlen=missing)
+            broken = False
+            for payload in LogFile(name, logs.read(name)):
+                zxid = payload_zxid(payload)
+                if zxid >= next_zxid:
+                    break
+                if part and not joins(part[-1].zxid, zxid, snapshot_zxids):
+                    part.clear()
+                    broken = True
+                part.append(Entry(zxid, payload))
+            if not part:
+                break
+            if entries:
+                joined = joins(part[-1].zxid, next_zxid, snapshot_zxids)
+            else:
+                joined = part[-1].zxid == self._snapshot_zxid
+            if not joined:
+                break
+            entries = [*part, *entries]
+            if broken:
+                break
+        return entries
+
+
+def joins(before_zxid: int, zxid: int, snapshot_zxids: Iterable[int]) -> bool:
+    """Whether `zxid` follows in the log, with no snapshot named between the two."""
+    return follows(before_zxid, zxid) and not any(before_zxid < named < zxid for named in snapshot_zxids)

@@ -1,0 +1,91 @@
+"""Every durable effect of a server in one place, in the order it is asked for.
+
+Entries are appended; the other operations wait until every entry before them is durable, and are durable themselves
+when they return. Source: FileTxnSnapLog, QuorumPeer.writeLongToFile.
+"""
+
+from recipes.core.disk import replace
+from recipes.core.disk.disk import Disk
+from recipes.core.disk.epochs import write_epoch
+from recipes.core.disk.recovery import Recovered, load_until, recover, recover_member
+from recipes.core.disk.snapshot import read_snapshot, seal_body, snapshot_name
+from recipes.core.disk.txnlog import TxnLog
+from recipes.core.errors import invariant
+from recipes.core.replication import Entry, EpochWrite, InstallSnapshot, Operation, Truncate
+from recipes.core.tree.tree import DataTree
+
+
+class Store:
+    """The data directory of one server.
+
+    snapshots, logs: the directories, which may be one; epochs are beside the snapshots.
+    fill_ahead_bytes: how much of the log is filled with zeros ahead of need.
+    member: of an ensemble; else a server alone, which has no epochs and refuses a damaged log.
+    """
+
+    def __init__(self, snapshots: Disk, logs: Disk, fill_ahead_bytes: int, member: bool = False) -> None:
+        self._snapshots = snapshots
+        self._logs = logs
+        self._log = TxnLog(logs, fill_ahead_bytes)
+        self._member = member
+
+    def recover(self, tree: DataTree) -> Recovered:
+        """Fill the tree from the files. Raises DiskError where they cannot be served from."""
+        return (recover_member if self._member else recover)(self._snapshots, self._logs, tree)
+
+    def append(self, entries: list[Entry]) -> None:
+        """Write a batch behind the last one. Not durable before `sync`."""
+        self._log.append(entries)
+
+    def sync(self) -> None:
+        """Return once everything appended is durable."""
+        self._log.sync()
+
+    def reserve(self) -> bool:
+        """Make room ahead of need; False when the disk has none."""
+        return self._log.reserve()
+
+    def roll(self) -> None:
+        """Let the next batch start a new file."""
+        self._log.roll()
+
+    def close(self) -> None:
+        """Make everything durable and give the file back."""
+        self._log.close()
+
+    def carry_out(self, operation: Operation) -> DataTree | None:
+        """Do one operation durably; return the new tree where it replaces the old one.
+
+        After a crash at any moment `recover` finds the state before the operation or the one after it. A Truncate that
+        log and snapshots do not allow gives the whole history up: the tree is empty then, its last zxid -1, and stays
+        so until a snapshot is installed. Raises OSError when the disk fails or is full, DiskError for a snapshot that
+        cannot be read, which then changes nothing.
+        """
+        if isinstance(operation, EpochWrite):
+            self._log.sync()
+            write_epoch(self._snapshots, operation.kind, operation.epoch)
+            return None
+        self._log.roll()
+        if isinstance(operation, Truncate):
+            return self._truncate(operation.zxid)
+        return self._install(operation)
+
+    def _truncate(self, zxid: int) -> DataTree:
+        tree = load_until(self._snapshots, self._logs, zxid)
+        if tree is not None:
+            replace.truncate(self._snapshots, self._logs, zxid)
+            return tree
+        replace.give_up(self._snapshots)
+        tree = DataTree()
+        tree.last_zxid = -1
+        return tree
+
+    def _install(self, operation: InstallSnapshot) -> DataTree:
+        zxid = operation.zxid
+        invariant(zxid >= 0, "a snapshot has a zxid")
+        data = seal_body(operation.body)
+        tree = DataTree()
+        read_snapshot(snapshot_name(zxid), data, tree)
+        tree.last_zxid = zxid
+        replace.install(self._snapshots, self._logs, zxid, data)
+        return tree

@@ -1,0 +1,93 @@
+"""The epoch files: what is read, what is made good, what is refused."""
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from recipes.core.disk.disk import Disk
+from recipes.core.disk.epochs import ACCEPTED, CURRENT, read_epoch, settle_epochs, write_epoch
+from recipes.core.errors import DiskError
+from recipes.core.sim.disk import PowerCut, SimDisk
+
+Put = Callable[[Disk, str, bytes], None]
+
+
+def test_an_epoch_is_a_bare_decimal_number(disk: Disk):
+    assert read_epoch(disk, CURRENT) is None
+    write_epoch(disk, CURRENT, 12)
+    assert disk.read(CURRENT) == b"12"
+    assert read_epoch(disk, CURRENT) == 12
+
+
+@pytest.mark.parametrize("content", [b"7", b"7\n", b"7\r\nmore"])
+def test_only_the_first_line_is_read(content: bytes, put: Put):
+    put(disk := SimDisk(Random(1)), ACCEPTED, content)
+    assert read_epoch(disk, ACCEPTED) == 7
+
+
+@pytest.mark.parametrize("content", [b"", b"-1", b"x", b"\0\0", b"1 2"])
+def test_what_is_no_number_is_refused(content: bytes, put: Put):
+    put(disk := SimDisk(Random(1)), ACCEPTED, content)
+    with pytest.raises(DiskError, match="acceptedEpoch"):
+        read_epoch(disk, ACCEPTED)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "current", "unfinished", "last_zxid", "expected"),
+    [
+        (None, None, None, 0, (0, 0)),
+        (None, None, None, 0x3_00000007, (3, 3)),
+        (4, None, None, 0x3_00000007, (4, 3)),
+        (5, 4, None, 0x2_00000001, (5, 4)),
+        (5, 2, None, 0x4_00000001, (5, 4)),  # logged, and the epoch not stored yet
+        (5, 2, b"5", 0x4_00000001, (5, 5)),  # ZOOKEEPER-1653: the rename was lost
+        (5, 2, b"\0", 0x4_00000001, (5, 4)),
+        (5, 2, b"3", 0x4_00000001, (5, 4)),
+        (5, 4, b"5", 0x4_00000001, (5, 4)),  # not yet decided
+        (5, 4, None, -1, (5, 4)),
+        (None, None, None, -1, (0, 0)),
+    ],
+)
+def test_epochs_are_settled_against_the_log(accepted, current, unfinished, last_zxid, expected, put: Put):
+    disk = SimDisk(Random(1))
+    if accepted is not None:
+        write_epoch(disk, ACCEPTED, accepted)
+    if current is not None:
+        write_epoch(disk, CURRENT, current)
+    if unfinished is not None:
+        put(disk, CURRENT + ".tmp", unfinished)
+    assert settle_epochs(disk, last_zxid) == expected
+    assert (read_epoch(disk, ACCEPTED), read_epoch(disk, CURRENT)) == expected
+
+
+@pytest.mark.parametrize(
+    ("accepted", "current", "last_zxid"), [(3, 4, 0), (3, 2, 0x4_00000001), (None, 5, 0x4_00000001)]
+)
+def test_an_accepted_epoch_before_the_current_one_is_refused(accepted, current, last_zxid):
+    disk = SimDisk(Random(1))
+    if accepted is not None:
+        write_epoch(disk, ACCEPTED, accepted)
+    write_epoch(disk, CURRENT, current)
+    with pytest.raises(DiskError, match="acceptedEpoch"):
+        settle_epochs(disk, last_zxid)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_power_cut_at_every_effect_leaves_the_old_epoch_or_the_new_one(seed: int):
+    seen = set()
+    for cut_before in range(1, 6):
+        disk = SimDisk(Random(seed * 100 + cut_before))
+        write_epoch(disk, CURRENT, 9)
+        disk.cut_before = disk.effects + cut_before
+        try:
+            write_epoch(disk, CURRENT, 10)
+            done = True
+        except PowerCut:
+            done = False
+        disk.cut_power()
+        disk.restart()
+        found = read_epoch(disk, CURRENT)
+        assert found == 10 if done else found in (9, 10)
+        seen.add(found)
+    assert 9 in seen
