@@ -1,0 +1,218 @@
+"""Peers joined by hand: the test says who is elected, when the disks answer, and which links break."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from recipes.core.jute import opcodes as op
+from recipes.core.jute.quorum import PacketReader
+from recipes.core.jute.txns import encode_txn
+from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, OBSERVING
+from recipes.core.replication import DumpWanted, Entry, RoleChanged
+from recipes.core.zab import peer as peer_module
+from recipes.core.zab.link import Link
+from recipes.core.zab.membership import Membership, Server
+from recipes.core.zab.peer import Boot, PeerSettings, ZabPeer
+
+TICK_MS = 100
+EMPTY_TREE = bytes.fromhex("00000000 00000000 00000001 2f")
+
+
+class ToldElection:
+    """In place of Election: decides what it is told."""
+
+    def __init__(self, sid, membership, observer=False):
+        self.sid = sid
+        self.observer = observer
+        self.state = None
+        self.vote = None
+        self.deadline_ms = None
+        self.established_epoch = None
+        self.looked = []
+
+    def look(self, last_zxid, current_epoch, now_ms):
+        self.state, self.vote = LOOKING, None
+        self.looked.append((current_epoch, last_zxid))
+
+    def stop(self):
+        self.state = self.vote = None
+
+    def tick(self, now_ms):
+        pass
+
+    def receive(self, sender, leader, now_ms):
+        self.vote = type("Vote", (), {"leader": leader})()
+        self.state = LEADING if leader == self.sid else OBSERVING if self.observer else FOLLOWING
+
+    def unreachable(self, sid, is_unreachable):
+        pass
+
+    def established(self, epoch):
+        self.established_epoch = epoch
+
+    def take_votes(self):
+        return []
+
+
+class Node:
+    """One server: its peer, and what its disk and its tree would have."""
+
+    def __init__(self, sid: int, membership: Membership, boot: Boot, now_ms: int) -> None:
+        self.sid = sid
+        self.log: list[int] = [entry.zxid for entry in boot.history]
+        self.done: list[object] = []
+        self.applied: list[int] = []
+        self.events: list[object] = []
+        self.waiting: list[object] = []
+        self.disk_stuck = False
+        self.sent: list[tuple[int, object]] = []  # (to, packet)
+        self.peer = ZabPeer(PeerSettings(sid, membership, TICK_MS, 10, 5), boot, now_ms)
+
+    def take(self) -> None:
+        ready = self.peer.take_ready()
+        self.waiting += ready.writes
+        for commit in ready.commits:
+            self.applied.append(commit.zxid if isinstance(commit, Entry) else commit)
+        for event in ready.events:
+            self.events.append(event)
+            if isinstance(event, DumpWanted) and self.peer.leader is not None:
+                self.peer.leader.dumped(event.link, self.peer.applied_zxid, iter([EMPTY_TREE]))
+
+    def write(self) -> bool:
+        if self.disk_stuck or not self.waiting:
+            return False
+        write = self.waiting.pop(0)
+        if isinstance(write, Entry):
+            self.log.append(write.zxid)
+            self.peer.flushed(write.zxid)
+        else:
+            self.done.append(write)
+            self.peer.written(write, getattr(write, "zxid", 0))
+        return True
+
+    @property
+    def changes(self) -> list[bool]:
+        return [event.serving for event in self.events if isinstance(event, RoleChanged)]
+
+
+class Rig:
+    """Servers 1 to `voters`, then `observers` more; boots: what is on each one's disk."""
+
+    def __init__(self, voters: int = 3, observers: int = 0, boots: dict[int, Boot] | None = None) -> None:
+        sids = range(1, voters + observers + 1)
+        self.now_ms = 1000
+        self.membership = Membership([Server(sid, "127.0.0.1", 2000 + sid, 3000 + sid, sid > voters) for sid in sids])
+        self.nodes = {sid: Node(sid, self.membership, (boots or {}).get(sid, Boot()), self.now_ms) for sid in sids}
+        self.pairs: dict[tuple[int, int], tuple[int, Link]] = {}  # (sid, key) -> the other end
+        self.readers: dict[tuple[int, int], PacketReader] = {}
+        self.down: set[int] = set()
+
+    def __getitem__(self, sid: int) -> Node:
+        return self.nodes[sid]
+
+    def elect(self, leader: int, *sids: int) -> None:
+        for sid in sids or tuple(self.nodes):
+            self.nodes[sid].peer.notified(0, leader)
+
+    def propose(self, leader: int, count: int = 1) -> list[int]:
+        node = self.nodes[leader]
+        made = []
+        for _ in range(count):
+            zxid = node.peer.leader._last_zxid + 1
+            if not zxid & 0xFFFFFFFF or zxid >> 32 != node.peer.epoch:
+                zxid = (node.peer.epoch << 32) + 1
+            node.peer.leader.propose(entry_of(zxid))
+            made.append(zxid)
+        return made
+
+    def step(self) -> bool:
+        busy = False
+        for sid, node in self.nodes.items():
+            if sid in self.down:
+                continue
+            node.take()
+            mail = node.peer.take_mail()
+            if mail.dial is not None:
+                busy = True
+                self._dial(sid, mail.dial)
+            for link in mail.touched:
+                busy |= self._deliver(sid, link)
+            while node.write():
+                busy = True
+                node.take()
+        return busy
+
+    def run(self) -> None:
+        for _ in range(200):
+            if not self.step():
+                return
+        raise AssertionError("the servers never come to rest")
+
+    def advance(self, ms: int) -> None:
+        until = self.now_ms + ms
+        while self.now_ms < until:
+            self.now_ms += TICK_MS // 4
+            for sid, node in self.nodes.items():
+                if sid not in self.down:
+                    node.peer.begin_turn(self.now_ms)
+                    node.peer.tick()
+            self.run()
+
+    def kill(self, sid: int) -> None:
+        self.down.add(sid)
+        for (owner, key), (other, link) in list(self.pairs.items()):
+            if owner == sid and other not in self.down:
+                link.lost()
+
+    def cut(self, a: int, b: int) -> None:
+        """Both ends see the connection break."""
+        for (owner, _), (other, link) in list(self.pairs.items()):
+            if {owner, other} == {a, b} and not link.closed:
+                link.lost()
+
+    def _dial(self, sid: int, to: int) -> None:
+        theirs = None if to in self.down else self.nodes[to].peer.accept()
+        if theirs is None:
+            self.nodes[sid].peer.dial_failed(to)
+            return
+        ours = self.nodes[sid].peer.dialled(to)
+        assert ours is not None
+        self.pairs[sid, ours.key] = (to, theirs)
+        self.pairs[to, theirs.key] = (sid, ours)
+
+    def _deliver(self, sid: int, link: Link) -> bool:
+        other, end = self.pairs[sid, link.key]
+        parts: list[bytes] = []
+        for part in link.out:
+            parts += [part] if isinstance(part, bytes) else list(part)
+        link.out.clear()
+        data = b"".join(parts)
+        if data:
+            reader = self.readers.setdefault((sid, link.key), PacketReader(1 << 20))
+            self.nodes[sid].sent += [(other, packet) for packet in reader.feed(data)]
+            if not end.closed and other not in self.down:
+                end.receive(data)
+        if link.wants_close and not link.closed:
+            link.lost()
+            if not end.closed:
+                end.lost()
+        return bool(data)
+
+
+def entry_of(zxid: int) -> Entry:
+    payload = encode_txn(7, 1, zxid, 0, op.SET_DATA, (b"/a", b"%x" % zxid, 1))
+    return Entry(zxid, payload)
+
+
+def boot_of(*zxids: int, current: int = 0, accepted: int | None = None) -> Boot:
+    entries = [entry_of(zxid) for zxid in zxids]
+    base_zxid = zxids[0] - 1 if zxids and zxids[0] & 0xFFFFFFFF > 1 else 0
+    return Boot(current if accepted is None else accepted, current, base_zxid, entries)
+
+
+@pytest.fixture
+def rig_of(monkeypatch) -> Iterator[type[Rig]]:
+    monkeypatch.setattr(peer_module, "Election", ToldElection)
+    yield Rig

@@ -1,0 +1,298 @@
+"""The phases after an election, at leader, follower and observer."""
+
+import pytest
+
+from recipes.core.jute import quorum as q
+from recipes.core.replication import Entry, EpochWrite, InstallSnapshot, Synced, Truncate
+from recipes.core.zab.peer import Boot
+from tests.core.zab.conftest import TICK_MS, boot_of, entry_of
+
+E1, E2, E3 = 1 << 32, 2 << 32, 3 << 32
+
+
+def types_sent(node, to):
+    return [packet.type for other, packet in node.sent if other == to]
+
+
+def test_three_fresh_servers_serve_in_epoch_1(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    assert [rig[sid].peer.role for sid in (1, 2, 3)] == ["follower", "follower", "leader"]
+    assert all(rig[sid].peer.serving and rig[sid].peer.epoch == 1 for sid in (1, 2, 3))
+    assert types_sent(rig[3], 1) == [q.LEADERINFO, q.DIFF, q.NEWLEADER, q.UPTODATE]
+    assert types_sent(rig[1], 3) == [q.FOLLOWERINFO, q.ACKEPOCH, q.ACK, q.ACK]
+    assert rig[1].done == [EpochWrite("acceptedEpoch", 1), EpochWrite("currentEpoch", 1)]
+
+
+def test_an_entry_is_applied_everywhere_once_a_quorum_has_it(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    rig[1].disk_stuck = True
+    assert rig.propose(3, 2) == [E1 + 1, E1 + 2]
+    rig.run()
+    assert rig[3].applied == rig[2].applied == [E1 + 1, E1 + 2]
+    assert rig[1].applied == []  # committed, and yet not on its own disk
+    rig[1].disk_stuck = False
+    rig.run()
+    assert rig[1].applied == [E1 + 1, E1 + 2]
+
+
+def test_nothing_is_committed_without_a_quorum_of_disks(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    rig[1].disk_stuck = rig[2].disk_stuck = True
+    rig.propose(3)
+    rig.run()
+    assert rig[3].applied == []
+    rig[3].disk_stuck, rig[1].disk_stuck = True, False
+    rig.propose(3)
+    rig.run()
+    assert rig[3].applied == [E1 + 1]  # the first on 1 and 3; the second on 1 alone
+    rig[2].disk_stuck = False
+    rig.run()
+    assert rig[2].applied == rig[1].applied == [E1 + 1, E1 + 2]
+    assert rig[3].applied == [E1 + 1]
+    rig[3].disk_stuck = False
+    rig.run()
+    assert rig[3].applied == [E1 + 1, E1 + 2]
+
+
+def test_an_observer_is_told_what_is_committed_and_never_counts(rig_of):
+    rig = rig_of(voters=3, observers=1)
+    rig.elect(3)
+    rig.run()
+    assert rig[4].peer.role == "observer"
+    rig[1].disk_stuck = rig[2].disk_stuck = True
+    rig.propose(3)
+    rig.run()
+    assert rig[4].applied == []
+    rig[1].disk_stuck = False
+    rig.run()
+    assert rig[4].applied == [E1 + 1]
+    assert types_sent(rig[3], 4)[-1] == q.INFORM
+    assert q.ACK not in types_sent(rig[4], 3)[4:]
+
+
+@pytest.mark.parametrize(
+    ("mine", "expected", "log"),
+    [
+        ((E1 + 1, E1 + 2), [q.DIFF], [E1 + 1, E1 + 2, E1 + 3]),
+        ((E1 + 1, E1 + 2, E1 + 3), [q.DIFF], [E1 + 1, E1 + 2, E1 + 3]),
+        ((E1 + 1, E1 + 2, E1 + 3, E1 + 4), [q.TRUNC], None),
+    ],
+)
+def test_what_a_follower_lacks_is_sent_and_what_it_has_too_much_taken_back(rig_of, mine, expected, log):
+    leader = boot_of(E1 + 1, E1 + 2, E1 + 3, current=2)
+    rig = rig_of(boots={1: boot_of(*mine, current=1), 3: leader})
+    rig.elect(3, 1, 3)
+    rig.run()
+    sync = [kind for kind in types_sent(rig[3], 1) if kind in (q.DIFF, q.TRUNC, q.SNAP)]
+    assert sync == expected
+    assert rig[1].peer.history.last_zxid == E1 + 3
+    assert rig[1].peer.serving
+    if log is None:
+        assert Truncate(E1 + 3) in rig[1].done
+    else:
+        assert rig[1].log == log
+
+
+def test_a_history_the_leader_does_not_know_is_replaced_whole(rig_of):
+    rig = rig_of(boots={1: boot_of(E1 + 7, current=1), 3: boot_of(E2 + 1, current=2)})
+    rig.elect(3, 1, 3)
+    rig.run()
+    assert [type(done) for done in rig[1].done] == [EpochWrite, InstallSnapshot, EpochWrite]
+    assert rig[1].peer.history.last_zxid == E2 + 1
+    assert rig[1].peer.serving
+
+
+def test_the_synced_history_is_on_disk_before_the_epoch_and_the_ack(rig_of):
+    rig = rig_of(boots={3: boot_of(E1 + 1, E1 + 2, current=1)})
+    rig.elect(3, 1, 3)
+    for _ in range(40):
+        rig.step()
+        if rig[1].log:
+            assert rig[1].log[:2] == [E1 + 1, E1 + 2][: len(rig[1].log)]
+        if q.ACK in types_sent(rig[1], 3):
+            assert rig[1].log == [E1 + 1, E1 + 2]
+            assert rig[1].done[-1] == EpochWrite("currentEpoch", 2)
+    assert rig[1].peer.serving
+    assert rig[1].applied == [E1 + 1, E1 + 2]
+
+
+def test_a_follower_with_a_later_history_is_not_led(rig_of):
+    rig = rig_of(boots={1: boot_of(E1 + 9, current=1), 3: boot_of(E1 + 8, current=1)})
+    rig.elect(3, 1, 3)
+    rig.run()
+    assert not rig[3].peer.serving
+    assert rig[1].peer.role == "looking"
+
+
+def test_a_promised_epoch_is_not_promised_twice(rig_of):
+    rig = rig_of(boots={1: boot_of(current=0, accepted=5), 2: boot_of(current=0, accepted=5)})
+    rig.elect(3)
+    rig.run()
+    assert rig[3].peer.epoch == 6
+    rig = rig_of(boots={1: boot_of(current=0, accepted=9)})
+    rig.elect(3, 2, 3)
+    rig.run()
+    assert rig[3].peer.epoch == 1
+    rig.elect(3, 1)
+    rig.run()
+    assert rig[1].peer.role == "looking"
+    assert "promised" in rig[1].peer.why_looking
+
+
+def test_a_leader_that_loses_its_quorum_stops_and_looks(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    rig.kill(1)
+    rig.advance(2 * TICK_MS)
+    assert rig[3].peer.serving
+    rig.kill(2)
+    rig.advance(2 * TICK_MS)
+    assert rig[3].changes == [True, False]
+    assert rig[3].peer.role == "looking"
+
+
+def test_a_follower_whose_leader_falls_silent_looks_again(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    rig.down.add(3)  # stopped, not gone: its sockets stay open
+    rig.advance(4 * TICK_MS)
+    assert rig[1].peer.serving
+    assert not rig[1].peer.in_touch()
+    rig.advance(3 * TICK_MS)
+    assert rig[1].peer.role == "looking"
+
+
+def test_the_vote_waits_for_the_disk(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    rig[1].disk_stuck = True
+    rig.propose(3)
+    rig.run()
+    rig.cut(1, 3)
+    rig.run()
+    looked = rig[1].peer._election.looked
+    assert looked == [(0, 0)]
+    rig[1].disk_stuck = False
+    rig.run()
+    assert looked == [(0, 0), (1, E1 + 1)]
+
+
+def test_a_leader_that_committed_and_died_before_any_commit_left(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    zxid = rig.propose(3)[0]
+    rig[3].take()
+    for link in rig[3].peer.take_mail().touched:
+        if rig.pairs[3, link.key][0] == 2:
+            rig._deliver(3, link)
+    rig.down.add(1)
+    rig[2].take()
+    rig[2].write()
+    rig.kill(3)
+    rig.down.discard(1)
+    rig.run()
+    rig.cut(1, 3)
+    rig.elect(2, 1, 2)
+    rig.run()
+    assert rig[1].applied == rig[2].applied == [zxid]
+    assert rig[2].peer.epoch == 2
+
+
+def test_a_late_follower_gets_what_is_outstanding_and_its_commit_behind_uptodate(rig_of):
+    rig = rig_of()
+    rig.elect(3, 2, 3)
+    rig.run()
+    rig[2].disk_stuck = True
+    rig.propose(3)
+    rig.elect(3, 1)
+    rig.run()
+    sent = types_sent(rig[3], 1)
+    assert sent == [q.LEADERINFO, q.DIFF, q.PROPOSAL, q.NEWLEADER, q.UPTODATE, q.COMMIT]
+    assert rig[1].applied == rig[3].applied == [E1 + 1]
+
+
+def test_a_sync_is_answered_after_a_quorum_still_follows(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    rig[3].peer.begin_turn(rig.now_ms)
+    rig[3].peer.sync("mine", 1, 1, b"", ())
+    rig[3].take()
+    assert rig[3].applied == []
+    rig.run()
+    assert rig[3].applied == [Synced("mine")]
+    rig[1].peer.sync("theirs", 1, 1, b"\0\0\0\1/", ())
+    rig[1].take()
+    rig.run()
+    for event in rig[3].events:
+        if getattr(event, "kind", None) == 9:
+            rig[3].peer.leader.sync_learner(event.link)
+    rig.run()
+    assert rig[1].applied == [Synced("theirs")]
+
+
+def test_a_server_without_a_usable_history_takes_only_a_snapshot(rig_of):
+    rig = rig_of(boots={1: Boot(1, 1, unsure=True), 3: boot_of(E1 + 1, current=1)})
+    assert rig[1].peer._election.looked == [(1, -1)]
+    rig.elect(3)
+    rig.run()
+    assert [type(done) for done in rig[1].done] == [EpochWrite, InstallSnapshot, EpochWrite]
+    assert rig[1].peer.serving
+
+
+def test_a_truncation_that_fails_leaves_the_server_without_a_vote(rig_of, monkeypatch):
+    rig = rig_of(boots={1: boot_of(E1 + 1, E1 + 2, current=1), 3: boot_of(E1 + 1, current=2)})
+    node = rig[1]
+    written = node.peer.written
+    monkeypatch.setattr(
+        node.peer, "written", lambda done, zxid: written(done, -1 if isinstance(done, Truncate) else zxid)
+    )
+    rig.elect(3, 1, 3)
+    rig.run()
+    assert node.peer._election.looked[-1] == (1, -1)
+    assert node.log == [E1 + 1, E1 + 2]
+    rig.elect(3, 1)
+    rig.run()
+    assert node.peer.serving
+
+
+def test_the_epoch_ends_before_its_zxids_do(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    leader = rig[3].peer.leader
+    leader._broadcast.last_zxid = rig[3].peer.history.last_zxid = E1 + 0xFFFFFFFE
+    leader.propose(entry_of(E1 + 0xFFFFFFFF))
+    assert rig[3].peer.role == "looking"
+    assert not any(isinstance(write, Entry) for write in rig[3].waiting)
+
+
+def test_strangers_and_nonsense_are_hung_up_on_alone(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    for data in (
+        b"\xff" * 40,
+        q.encode_packet(q.FOLLOWERINFO, 0, q.encode_learner_info(9)),
+        q.encode_packet(q.FOLLOWERINFO, 0, q.encode_learner_info(3)),
+        q.encode_packet(q.ACK, E1),
+        q.encode_packet(q.FOLLOWERINFO, 0, b""),
+    ):
+        link = rig[3].peer.accept()
+        link.receive(data)
+        assert rig[3].peer.take_mail().touched[-1:] == [link]
+        assert link.wants_close
+        link.lost()
+    assert rig[3].peer.serving
+    rig.advance(TICK_MS)
+    assert all(rig[sid].peer.serving for sid in (1, 2, 3))
