@@ -1,4 +1,4 @@
-"""Puts batches of txns on disk: on the loop while that is cheap, in one thread of its own when it is not.
+"""Puts what was decided on disk, in order: on the loop while that is cheap, in one thread of its own when it is not.
 
 Which of the two follows from what the last flushes cost: a thread on a fast disk halves the rate of writes, a slow disk
 on the loop makes every reader wait.
@@ -7,20 +7,24 @@ on the loop makes every reader wait.
 import asyncio
 import sys
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
 from time import perf_counter
 from typing import Protocol
 
-from recipes.core.replication import Entry
+from recipes.core.replication import Entry, EpochWrite, Operation, Write
+from recipes.core.server.replacements import Replacements
+from recipes.core.tree.tree import DataTree
 
 _INLINE_LIMIT_S = 0.001
+_ENTRIES = frozenset((Entry,))
 _SWITCH_INTERVAL_S = 1e-4  # the finishing thread must get the interpreter from a busy loop
 
 
 class Log(Protocol):
-    """What is asked of a transaction log; TxnLog is one."""
+    """What is asked of the disk; Store is one."""
 
     def append(self, entries: list[Entry]) -> None:
         """Write a batch."""
@@ -34,6 +38,9 @@ class Log(Protocol):
     def roll(self) -> None:
         """Let the next batch start a new file."""
 
+    def carry_out(self, operation: Operation) -> DataTree | None:
+        """Do an operation durably; return the new tree where it replaces the old one."""
+
     def close(self) -> None:
         """Give the file back."""
 
@@ -41,7 +48,9 @@ class Log(Protocol):
 class Flusher:
     """Writes what it is given in order, one sync per batch. All methods are called on the loop.
 
-    flushed(zxid): called on the loop once everything up to zxid is durable.
+    flushed(zxid): called on the loop once every entry up to zxid is durable.
+    written(operation, tree): called on the loop once an operation, and all that was put before it, is durable; tree is
+        what the server's becomes, None where it stays. Only a member of an ensemble has operations.
     room(found): called on the loop after each look for room ahead.
     failed(error): called on the loop, once, when bytes that were accepted cannot be made durable. Nothing is written
         after that: a failed fsync may have dropped the pages, so trying again would report as durable what is not.
@@ -53,6 +62,7 @@ class Flusher:
         log: Log,
         *,
         flushed: Callable[[int], None],
+        written: Callable[[Operation, DataTree | None], None],
         room: Callable[[bool], None],
         failed: Callable[[BaseException], None],
         force_sync: bool = True,
@@ -62,11 +72,12 @@ class Flusher:
         self._flushed = flushed
         self._room = room
         self._failed = failed
+        self._written = written
         self._force_sync = force_sync
         self._reserve_every_bytes = reserve_every_bytes
         self._unreserved_bytes = reserve_every_bytes  # so that the first batch is followed by a look
         self._loop = asyncio.get_running_loop()
-        self._pending: list[Entry] = []
+        self._pending: deque[list[Entry] | Operation] = deque()
         self._roll_due = False
         self._broken = False
         self._busy = False
@@ -74,10 +85,21 @@ class Flusher:
         self._thread: threading.Thread | None = None
         self._jobs: SimpleQueue[Callable[[], Callable[[], None]] | None] = SimpleQueue()
         self.batches = self.batches_in_thread = 0
+        self.replacements = Replacements()
 
-    def put(self, entries: list[Entry]) -> None:
-        """Put entries on disk, behind all that came before."""
-        self._pending += entries
+    def put(self, writes: Sequence[Write]) -> None:
+        """Put writes on disk, behind all that came before."""
+        if _ENTRIES.issuperset(map(type, writes)):
+            self._add(writes)  # type: ignore[arg-type]
+        else:
+            for write in writes:
+                if isinstance(write, Entry):
+                    self._add((write,))
+                    continue
+                if not isinstance(write, EpochWrite):
+                    self.replacements.count += 1
+                    self.replacements.pending += 1
+                self._pending.append(write)
         if not self._busy:
             self._next()
 
@@ -99,10 +121,25 @@ class Flusher:
         if not self._broken:
             self._log.close()
 
+    def _add(self, entries: Sequence[Entry]) -> None:
+        pending = self._pending
+        if pending and isinstance(last := pending[-1], list):
+            last += entries
+        elif entries:
+            pending.append(list(entries))
+
     def _next(self) -> None:
         """Do the next thing there is to do."""
         while self._pending and not self._broken:
-            batch, self._pending = self._pending, []
+            batch = self._pending.popleft()
+            if not isinstance(batch, list):
+                if isinstance(batch, EpochWrite) and self._cost_s < _INLINE_LIMIT_S:
+                    self._write_epoch(batch)
+                else:
+                    self._in_thread(partial(self._carry_out_and_report, batch))
+                if self._busy or self._broken:
+                    return
+                continue
             self._unreserved_bytes += sum(len(entry.payload) + 13 for entry in batch)
             roll, self._roll_due = self._roll_due, False
             self.batches += 1
@@ -136,6 +173,26 @@ class Flusher:
     def _write_and_report(self, batch: list[Entry], roll: bool) -> Callable[[], None]:
         self._write(batch, roll)
         return lambda: self._flushed(batch[-1].zxid)
+
+    def _write_epoch(self, operation: EpochWrite) -> None:
+        try:
+            self._log.carry_out(operation)
+        except OSError as error:
+            self._fail(error)
+        else:
+            self._written(operation, None)
+
+    def _carry_out_and_report(self, operation: Operation) -> Callable[[], None]:
+        if isinstance(operation, EpochWrite):
+            self._log.carry_out(operation)
+            return partial(self._written, operation, None)
+        with self.replacements.lock:
+            tree = self._log.carry_out(operation)
+        return partial(self._replaced, operation, tree)
+
+    def _replaced(self, operation: Operation, tree: DataTree | None) -> None:
+        self._written(operation, tree)
+        self.replacements.pending -= 1
 
     def _reserve_and_report(self) -> Callable[[], None]:
         found = self._log.reserve()

@@ -18,12 +18,11 @@ from typing import Self
 
 from recipes.core.config import ServerConfig
 from recipes.core.disk.disk import RealDisk
-from recipes.core.disk.recovery import recover
-from recipes.core.disk.txnlog import TxnLog
-from recipes.core.errors import DiskError
+from recipes.core.disk.store import Store
+from recipes.core.errors import DiskError, InvariantBroken
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member, MemberConfig
-from recipes.core.replication import Standalone
+from recipes.core.replication import Operation, Standalone
 from recipes.core.server.client_port import ClientProtocol, read_buffer
 from recipes.core.server.flusher import Flusher
 from recipes.core.server.snapshots import Snapshots
@@ -82,7 +81,9 @@ class Server:
             logs = RealDisk(config.data_log_dir / "version-2")
             stack.callback(logs.close)
         tree = DataTree()
-        found = recover(snapshots, logs, tree)
+        fill_bytes = min(config.pre_alloc_size_kb << 10, _FILL_AHEAD_BYTES)
+        store = Store(snapshots, logs, fill_bytes)
+        found = store.recover(tree)
         log.info("recovered zxid 0x%x: snapshot 0x%x and %s txns", found.last_zxid, found.snapshot_zxid, found.txns)
         if found.mismatches:
             log.error("the tree's digest differs from the log's at zxid 0x%x", found.mismatches[0])
@@ -90,17 +91,17 @@ class Server:
         gc.collect()
         gc.freeze()
         self.member = Member(_member_config(config), tree, Standalone(tree.last_zxid), *_clocks())
-        fill_bytes = min(config.pre_alloc_size_kb << 10, _FILL_AHEAD_BYTES)
         self._flusher = Flusher(
-            TxnLog(logs, fill_bytes),
+            store,
             flushed=self._flushed,
+            written=self._written,
             room=self._room,
             failed=self._disk_failed,
             force_sync=config.force_sync,
             reserve_every_bytes=fill_bytes // 4,
         )
         stack.callback(self._flusher.close)
-        self._snapshots = Snapshots(snapshots, logs, config.snap_count)
+        self._snapshots = Snapshots(snapshots, logs, config.snap_count, self._flusher.replacements)
         stack.push_async_callback(self._snapshots.close)
         await self._listen(stack)
         self._timer = self._loop.call_later(self._tick_s(), self._tick)
@@ -216,6 +217,9 @@ class Server:
         self.member.flushed(zxid)
         if not self._in_turn:  # it was flushed by the thread
             self.schedule()
+
+    def _written(self, operation: Operation, tree: DataTree | None) -> None:
+        raise InvariantBroken(f"a server alone is asked for {type(operation).__name__}")
 
     def _room(self, found: bool) -> None:
         if found == self.member.disk_full:

@@ -10,6 +10,8 @@ from time import perf_counter
 from recipes.core.disk.disk import Disk, File
 from recipes.core.disk.recovery import TEMPORARY, purge
 from recipes.core.disk.snapshot import snapshot_name, write_snapshot
+from recipes.core.errors import invariant
+from recipes.core.server.replacements import Replacements
 from recipes.core.tree.tree import DataTree
 
 log = logging.getLogger("recipes.server")
@@ -22,19 +24,22 @@ class Snapshots:
 
     snap_count: txns between snapshots; the real number is random between half of it and all, so that the servers of
         an ensemble do not all write at once.
+    replacements: of the tree; a snapshot begun before one of them is never finished after it.
     """
 
-    def __init__(self, snapshots: Disk, logs: Disk, snap_count: int) -> None:
+    def __init__(self, snapshots: Disk, logs: Disk, snap_count: int, replacements: Replacements) -> None:
         self._snapshots = snapshots
         self._logs = logs
         self._snap_count = snap_count
+        self._replacements = replacements
+        self._begun_under = 0
         self._txns = 0
         self._due_after = self._draw()
         self._zxid = 0
         self._chunks: Iterator[bytes] | None = None
         self._file: File
         self._size_bytes = 0
-        self._finishing: asyncio.Future[None] | None = None
+        self._finishing: asyncio.Future[bool] | None = None
 
     @property
     def writing(self) -> bool:
@@ -42,22 +47,34 @@ class Snapshots:
         return self._chunks is not None
 
     def is_due(self, txns: int) -> bool:
-        """So many more txns were logged: whether it is time, and no snapshot is under way."""
+        """So many more txns were logged: whether it is time, no snapshot is under way and the tree is not replaced."""
         self._txns += txns
-        return self._txns >= self._due_after and self._chunks is None and self._finishing is None
+        if self._txns < self._due_after or self._replacements.pending:
+            return False
+        return self._chunks is None and self._finishing is None
 
     def begin(self, tree: DataTree) -> None:
         """Start a snapshot of the tree as it is now. The log must be rolled with it."""
+        invariant(not self._replacements.pending, "a snapshot of a tree that is being replaced")
         self._txns, self._due_after = 0, self._draw()
         try:
             self._file = self._snapshots.create(TEMPORARY)
         except OSError as error:
             log.error("snapshot 0x%x was not begun: %s", tree.last_zxid, error)  # noqa: TRY400
             return
+        self._begun_under = self._replacements.count
         self._zxid, self._chunks, self._size_bytes = tree.last_zxid, write_snapshot(tree), 0
+
+    def abandon(self) -> None:
+        """Drop the snapshot under way: its tree is no longer this server's."""
+        if self._chunks is not None:
+            self._chunks = None
+            self._file.close()
 
     def step(self) -> None:
         """Write slices for at most 5 ms."""
+        if self._begun_under != self._replacements.count:
+            self.abandon()
         if self._chunks is None:
             return
         until = perf_counter() + _SLICE_LIMIT_S
@@ -72,31 +89,41 @@ class Snapshots:
             return
         self._chunks = None
         gc.freeze()
-        self._finishing = asyncio.get_running_loop().run_in_executor(None, self._finish, self._file, self._zxid)
+        self._finishing = asyncio.get_running_loop().run_in_executor(
+            None, self._finish, self._file, self._zxid, self._begun_under
+        )
         self._finishing.add_done_callback(self._finished)
 
     def purge(self, retain: int) -> asyncio.Future[list[str]]:
         """Remove what the newest `retain` snapshots do not need, in a thread."""
-        return asyncio.get_running_loop().run_in_executor(None, purge, self._snapshots, self._logs, retain)
+        return asyncio.get_running_loop().run_in_executor(None, self._purge, retain)
 
     async def close(self) -> None:
         """Wait for a snapshot that is nearly there, drop one that is not."""
         if self._finishing is not None:
             await asyncio.wait([self._finishing])
-        if self._chunks is not None:
-            self._chunks = None
-            self._file.close()
+        self.abandon()
 
-    def _finish(self, file: File, zxid: int) -> None:
+    def _finish(self, file: File, zxid: int, begun_under: int) -> bool:
         file.sync()
         file.close()
-        self._snapshots.rename(TEMPORARY, snapshot_name(zxid))
-        self._snapshots.sync()
+        with self._replacements.lock:
+            if begun_under != self._replacements.count:
+                return False
+            self._snapshots.rename(TEMPORARY, snapshot_name(zxid))
+            self._snapshots.sync()
+            return True
 
-    def _finished(self, finishing: asyncio.Future[None]) -> None:
+    def _purge(self, retain: int) -> list[str]:
+        with self._replacements.lock:
+            return purge(self._snapshots, self._logs, retain)
+
+    def _finished(self, finishing: asyncio.Future[bool]) -> None:
         self._finishing = None
         error = finishing.exception()
-        if error is None:
+        if error is None and not finishing.result():
+            log.info("snapshot 0x%x was dropped: the tree has been replaced", self._zxid)
+        elif error is None:
             log.info("wrote snapshot 0x%x, %s bytes", self._zxid, self._size_bytes)
         else:
             log.error("snapshot 0x%x was not written: %s", self._zxid, error)

@@ -1,8 +1,9 @@
 import asyncio
+import threading
 
 import pytest
 
-from recipes.core.replication import Entry
+from recipes.core.replication import Entry, EpochWrite, InstallSnapshot, Truncate
 from recipes.core.server import flusher as module
 from recipes.core.server.flusher import Flusher
 
@@ -27,21 +28,33 @@ class Log:
     def roll(self):
         self.calls.append("roll")
 
+    def carry_out(self, operation):
+        if self.error is not None:
+            raise self.error
+        self.calls.append(operation)
+        return None if isinstance(operation, EpochWrite) else f"tree {operation.zxid}"
+
     def close(self):
         self.calls.append("close")
 
 
 class Heard:
     def __init__(self, log, **settings):
-        self.flushed, self.rooms, self.errors = [], [], []
+        self.flushed, self.rooms, self.errors, self.done = [], [], [], []
         self.changed = asyncio.Event()
         self.flusher = Flusher(
-            log, flushed=self._on(self.flushed), room=self._on(self.rooms), failed=self._on(self.errors), **settings
+            log,
+            flushed=self._on(self.flushed, self.done),
+            written=lambda operation, tree: self._on(self.done)((operation, tree)),
+            room=self._on(self.rooms),
+            failed=self._on(self.errors),
+            **settings,
         )
 
-    def _on(self, kept):
+    def _on(self, *kept):
         def hear(what):
-            kept.append(what)
+            for each in kept:
+                each.append(what)
             self.changed.set()
 
         return hear
@@ -132,3 +145,80 @@ async def test_without_force_sync_nothing_is_synced():
     heard.flusher.put(entries(1))
     assert log.calls == [("append", [1])]
     heard.flusher.close()
+
+
+MIXED = [
+    Truncate(4),
+    *entries(5, 6),
+    EpochWrite("currentEpoch", 2),
+    EpochWrite("acceptedEpoch", 3),
+    *entries(7),
+    InstallSnapshot(9, b""),
+    *entries(10, 11),
+]
+MIXED_CALLS = [
+    *(Truncate(4), ("append", [5, 6]), "sync", EpochWrite("currentEpoch", 2), EpochWrite("acceptedEpoch", 3)),
+    *(("append", [7]), "sync", InstallSnapshot(9, b""), ("append", [10, 11]), "sync"),
+]
+MIXED_DONE = [
+    *((Truncate(4), "tree 4"), 6, (EpochWrite("currentEpoch", 2), None), (EpochWrite("acceptedEpoch", 3), None)),
+    *(7, (InstallSnapshot(9, b""), "tree 9"), 11),
+]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("limit_s", [1000.0, 0.0])
+@pytest.mark.parametrize("pieces", [1, 2, 100])
+async def test_operations_and_entries_are_done_and_reported_in_order(monkeypatch, limit_s, pieces):
+    monkeypatch.setattr(module, "_INLINE_LIMIT_S", limit_s)
+    log = Log()
+    heard = Heard(log)
+    size = max(1, len(MIXED) // pieces)
+    for at in range(0, len(MIXED), size):
+        heard.flusher.put(MIXED[at : at + size])
+    await heard.until(lambda: heard.done == MIXED_DONE)
+    assert log.calls == MIXED_CALLS
+    await heard.until(lambda: heard.rooms)
+    heard.flusher.close()
+
+
+@pytest.mark.asyncio
+async def test_what_replaces_the_tree_never_runs_on_the_loop():
+    log = Log()
+    heard = Heard(log)
+    threads = []
+    log.carry_out = lambda operation: threads.append(threading.current_thread())
+    heard.flusher.put([EpochWrite("currentEpoch", 2), Truncate(4)])
+    assert threads[0] is threading.main_thread()
+    await heard.until(lambda: len(heard.done) == 2)
+    heard.flusher.close()
+    assert threads[1] is not threading.main_thread()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("operation", [EpochWrite("currentEpoch", 2), Truncate(4)])
+async def test_nothing_follows_an_operation_that_failed(operation):
+    log = Log()
+    heard = Heard(log)
+    log.error = OSError(28, "No space left on device")
+    heard.flusher.put([operation, *entries(5)])
+    await heard.until(lambda: heard.errors == [log.error])
+    log.error = None
+    heard.flusher.put(entries(6))
+    heard.flusher.close()
+    assert log.calls == []
+    assert heard.done == []
+
+
+@pytest.mark.asyncio
+async def test_a_replacement_counts_from_when_it_is_asked_for():
+    log = Log()
+    heard = Heard(log)
+    replacements = heard.flusher.replacements
+    with replacements.lock:  # as one who is just giving a snapshot its name
+        heard.flusher.put([EpochWrite("currentEpoch", 2), Truncate(4), InstallSnapshot(5, b"")])
+        assert (replacements.count, replacements.pending) == (2, 2)
+        assert log.calls == [EpochWrite("currentEpoch", 2)]
+    await heard.until(lambda: len(heard.done) == 3)
+    heard.flusher.close()
+    assert (replacements.count, replacements.pending) == (2, 0)
