@@ -58,8 +58,8 @@ class Stats:
     """Counters for those who look after the server."""
 
     __slots__ = (
-        "auth_failed", "digest_mismatches", "latency_count", "latency_max_ms", "latency_min_ms", "latency_total_ms", "packets_received",
-        "packets_sent", "sessions_expired",
+        "auth_failed", "digest_mismatches", "latency_count", "latency_max_ms", "latency_min_ms", "latency_total_ms",
+        "packets_received", "packets_sent", "sessions_expired",
     )  # fmt: skip
 
     def __init__(self) -> None:

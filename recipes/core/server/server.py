@@ -7,27 +7,28 @@ put on disk with one sync, and each connection gets all its replies with one wri
 import asyncio
 import gc
 import logging
-import os
-import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from time import monotonic_ns, time_ns
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from recipes.core.config import ServerConfig
 from recipes.core.disk.disk import RealDisk
 from recipes.core.disk.store import Store
-from recipes.core.errors import DiskError, InvariantBroken
+from recipes.core.errors import DiskError
 from recipes.core.member.connection import Connection
-from recipes.core.member.member import Member, MemberConfig
-from recipes.core.replication import Operation, Standalone
+from recipes.core.member.member import Member
+from recipes.core.replication import Operation, Replica, Standalone
 from recipes.core.server.client_port import ClientProtocol, read_buffer
 from recipes.core.server.flusher import Flusher
+from recipes.core.server.settings import member_config
 from recipes.core.server.snapshots import Snapshots
 from recipes.core.tree.acl import Ids
 from recipes.core.tree.tree import DataTree
+
+if TYPE_CHECKING:
+    from recipes.core.server.peering import Peering
 
 log = logging.getLogger("recipes.server")
 
@@ -56,6 +57,7 @@ class Server:
         self.secure_client_port = config.secure_client_port
         self.admin_port: int | None = None
         self.metrics_port: int | None = None
+        self._peering: Peering | None = None
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -82,15 +84,23 @@ class Server:
             stack.callback(logs.close)
         tree = DataTree()
         fill_bytes = min(config.pre_alloc_size_kb << 10, _FILL_AHEAD_BYTES)
-        store = Store(snapshots, logs, fill_bytes)
+        store = Store(snapshots, logs, fill_bytes, member=config.membership is not None)
         found = store.recover(tree)
         log.info("recovered zxid 0x%x: snapshot 0x%x and %s txns", found.last_zxid, found.snapshot_zxid, found.txns)
         if found.mismatches:
             log.error("the tree's digest differs from the log's at zxid 0x%x", found.mismatches[0])
+        if found.unsure:
+            log.error("no part in elections before a leader has sent a snapshot: %s", found.unsure)
         gc.set_threshold(50_000, 20, 1000)
         gc.collect()
         gc.freeze()
-        self.member = Member(_member_config(config), tree, Standalone(tree.last_zxid), *_clocks())
+        replica: Replica = Standalone(tree.last_zxid)
+        if config.membership is not None:
+            from recipes.core.server.peering import Peering  # a server alone starts sooner without it
+
+            self._peering = Peering(self, found)
+            replica = self._peering.peer
+        self.member = Member(member_config(config), tree, replica, *_clocks())
         self._flusher = Flusher(
             store,
             flushed=self._flushed,
@@ -104,6 +114,9 @@ class Server:
         self._snapshots = Snapshots(snapshots, logs, config.snap_count, self._flusher.replacements)
         stack.push_async_callback(self._snapshots.close)
         await self._listen(stack)
+        if self._peering is not None:
+            await self._peering.start(stack)
+            self.schedule()
         self._timer = self._loop.call_later(self._tick_s(), self._tick)
         stack.callback(lambda: self._timer.cancel())
         if config.purge_interval_hours:
@@ -185,7 +198,7 @@ class Server:
         """Something has come in: let a turn follow once everything has."""
         if not self._scheduled:
             self._scheduled = True
-            self.member.begin_turn(*_clocks())
+            self._begin_turn()
             self._loop.call_soon(self._turn)
 
     def fail(self, error: BaseException) -> None:
@@ -199,10 +212,15 @@ class Server:
         self._scheduled = False
         self._guarded(self._carry_out)
 
+    def _begin_turn(self) -> None:
+        now_ms, wall_ms = _clocks()
+        self.member.begin_turn(now_ms, wall_ms)
+        if self._peering is not None:
+            self._peering.peer.begin_turn(now_ms)
+
     def _carry_out(self) -> None:
-        writes = self.member.take_writes()
-        if writes:
-            self._send()  # what the reads of this turn got need not wait for the disk
+        while writes := self.member.take_writes():
+            self._send()  # other servers write while this one does, and what reads got need not wait for the disk
             self._in_turn = True
             self._flusher.put(writes)
             self._in_turn = False
@@ -219,7 +237,9 @@ class Server:
             self.schedule()
 
     def _written(self, operation: Operation, tree: DataTree | None) -> None:
-        raise InvariantBroken(f"a server alone is asked for {type(operation).__name__}")
+        self.member.written(operation, tree)
+        if not self._in_turn:
+            self.schedule()
 
     def _room(self, found: bool) -> None:
         if found == self.member.disk_full:
@@ -227,12 +247,15 @@ class Server:
                 log.info("there is space for the transaction log again")
             else:
                 log.error("no space for the transaction log: writes are refused, reads go on")
-            self.member.begin_turn(*_clocks())
+            self._begin_turn()
             self.member.no_space(not found)
+            self.schedule()
 
     def _send(self) -> None:
         if self.failed.done():
             return
+        if self._peering is not None:
+            self._peering.post()
         protocols = self._protocols
         for connection in self.member.take_touched():
             protocol = protocols.get(connection.key)
@@ -244,7 +267,7 @@ class Server:
         self._timer = self._loop.call_later(_SNAPSHOT_TICK_S if self._snapshots.writing else self._tick_s(), self._tick)
 
     def _do_what_is_due(self) -> None:
-        self.member.begin_turn(*_clocks())
+        self._begin_turn()
         self.member.tick()
         self._snapshots.step()
         if self.member.disk_full:
@@ -287,50 +310,6 @@ def _report_purged(purged: asyncio.Future[list[str]]) -> None:
         log.info("purged %s files", len(purged.result()))
     else:
         log.error("purging failed: %s", error)
-
-
-def _member_config(config: ServerConfig) -> MemberConfig:
-    low, high = config.session_timeouts_ms
-    secret = config.session_secret_file.read_bytes().strip() if config.session_secret_file else None
-    return MemberConfig(
-        tick_ms=config.tick_time_ms,
-        min_session_timeout_ms=low,
-        max_session_timeout_ms=high,
-        max_frame_bytes=config.max_frame_bytes,
-        extended_types=config.extended_types,
-        enforce_quota=config.enforce_quota,
-        super_digest=config.super_digest.encode() if config.super_digest else None,
-        session_secret=secret,
-        four_letter_whitelist=config.four_letter_whitelist,
-        container_check_ms=config.container_check_ms,
-        container_max_per_check=config.container_max_per_check,
-        settings=(
-            ("clientPort", str(-1 if config.client_port is None else config.client_port)),
-            ("secureClientPort", str(-1 if config.secure_client_port is None else config.secure_client_port)),
-            ("dataDir", str((config.data_dir / "version-2").absolute())),
-            ("dataLogDir", str(((config.data_log_dir or config.data_dir) / "version-2").absolute())),
-            ("tickTime", str(config.tick_time_ms)),
-            ("maxClientCnxns", str(config.max_connections_per_ip)),
-            ("minSessionTimeout", str(low)),
-            ("maxSessionTimeout", str(high)),
-            ("clientPortListenBacklog", "-1"),
-            ("serverId", "0"),
-        ),
-        environment=_environment(),
-    )
-
-
-def _environment() -> tuple[tuple[str, str], ...]:
-    """What the four-letter word `envi` tells, by ZooKeeper's names as far as they mean something here."""
-    system = os.uname()
-    return (
-        ("host.name", system.nodename),
-        ("python.version", sys.version.partition(" ")[0]),
-        ("os.name", system.sysname),
-        ("os.arch", system.machine),
-        ("os.version", system.release),
-        ("user.dir", str(Path.cwd())),
-    )
 
 
 def _clocks() -> tuple[int, int]:

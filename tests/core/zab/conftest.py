@@ -162,7 +162,7 @@ class Rig:
 
     def kill(self, sid: int) -> None:
         self.down.add(sid)
-        for (owner, key), (other, link) in list(self.pairs.items()):
+        for (owner, _), (other, link) in list(self.pairs.items()):
             if owner == sid and other not in self.down:
                 link.lost()
 

@@ -1,0 +1,72 @@
+"""From a server's settings to what its member must know of them, and to what it tells of them when asked."""
+
+import os
+import sys
+from pathlib import Path
+
+from recipes.core.config import ServerConfig
+from recipes.core.member.member import MemberConfig
+
+
+def member_config(config: ServerConfig) -> MemberConfig:
+    """What a member must know, and what it tells of these settings."""
+    low, high = config.session_timeouts_ms
+    secret = config.session_secret_file.read_bytes().strip() if config.session_secret_file else None
+    return MemberConfig(
+        tick_ms=config.tick_time_ms,
+        min_session_timeout_ms=low,
+        max_session_timeout_ms=high,
+        server_id=config.server_id or 1,
+        max_frame_bytes=config.max_frame_bytes,
+        extended_types=config.extended_types,
+        enforce_quota=config.enforce_quota,
+        super_digest=config.super_digest.encode() if config.super_digest else None,
+        session_secret=secret,
+        four_letter_whitelist=config.four_letter_whitelist,
+        container_check_ms=config.container_check_ms,
+        container_max_per_check=config.container_max_per_check,
+        ensemble=config.membership.config_text() if config.membership is not None else b"",
+        settings=(
+            ("clientPort", str(-1 if config.client_port is None else config.client_port)),
+            ("secureClientPort", str(-1 if config.secure_client_port is None else config.secure_client_port)),
+            ("dataDir", str((config.data_dir / "version-2").absolute())),
+            ("dataLogDir", str(((config.data_log_dir or config.data_dir) / "version-2").absolute())),
+            ("tickTime", str(config.tick_time_ms)),
+            ("maxClientCnxns", str(config.max_connections_per_ip)),
+            ("minSessionTimeout", str(low)),
+            ("maxSessionTimeout", str(high)),
+            ("clientPortListenBacklog", "-1"),
+            ("serverId", str(config.server_id or 0)),
+            *_ensemble_settings(config),
+        ),
+        environment=_environment(),
+    )
+
+
+def _ensemble_settings(config: ServerConfig) -> tuple[tuple[str, str], ...]:
+    membership, sid = config.membership, config.server_id
+    if membership is None or sid is None:
+        return ()
+    server = membership.servers[sid]
+    return (
+        ("initLimit", str(config.init_limit)),
+        ("syncLimit", str(config.sync_limit)),
+        ("electionAlg", "3"),
+        ("electionPort", str(server.election_port)),
+        ("quorumPort", str(server.quorum_port)),
+        ("peerType", str(int(server.observer))),
+        *(tuple(line.split("=", 1)) for line in membership.config_text().decode().splitlines()),  # type: ignore[misc]
+    )
+
+
+def _environment() -> tuple[tuple[str, str], ...]:
+    """What the four-letter word `envi` tells, by ZooKeeper's names as far as they mean something here."""
+    system = os.uname()
+    return (
+        ("host.name", system.nodename),
+        ("python.version", sys.version.partition(" ")[0]),
+        ("os.name", system.sysname),
+        ("os.arch", system.machine),
+        ("os.version", system.release),
+        ("user.dir", str(Path.cwd())),
+    )
