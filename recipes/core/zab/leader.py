@@ -300,6 +300,8 @@ class Leader:
     def propose(self, entry: Entry) -> None:
         """Take a new entry, the successor of the last one."""
         broadcast, peer = self._broadcast, self._peer
+        if peer.leader is not self:
+            return  # over since this turn began; the vote has been cast, and nothing may come behind it in the log
         invariant(broadcast is not None, "a proposal before the leader is established")
         if entry.zxid & 0xFFFFFFFF > _LAST_COUNTER:
             peer.look("the epoch has no zxids left")
