@@ -306,7 +306,7 @@ class ZabPeer:
         self.leader = self.learner = None
         if phase is not None:
             phase.end()
-        self._election.stop()
+        self._election.leave()
         if self.serving:
             self.serving = False
             self.tell(RoleChanged(False))

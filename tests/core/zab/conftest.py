@@ -36,7 +36,7 @@ class ToldElection:
         self.state, self.vote = LOOKING, None
         self.looked.append((current_epoch, last_zxid))
 
-    def stop(self):
+    def leave(self):
         self.state = self.vote = None
 
     def tick(self, now_ms):
