@@ -43,8 +43,8 @@ class Connection:
 
     __slots__ = (
         "_greeted", "_held", "_limit_bytes", "_member", "_missing", "_parts", "_syncing", "_with_read_only", "address",
-        "closed", "established_ms", "ids", "key", "last_op", "last_xid", "last_zxid", "out", "packets_in", "packets_out",
-        "secure", "session_id", "timeout_ms", "touched", "wants_close",
+        "closed", "established_ms", "ids", "key", "last_op", "last_xid", "last_zxid", "out", "packets_in",
+        "packets_out", "secure", "session_id", "timeout_ms", "touched", "wants_close",
     )  # fmt: skip
 
     def __init__(self, member: "Member", key: int, address: tuple[str, int], ids: Ids, secure: bool) -> None:

@@ -210,7 +210,7 @@ class Server:
 
     def _turn(self) -> None:
         self._scheduled = False
-        self._guarded(self._carry_out)
+        self.guarded(self._carry_out)
 
     def _begin_turn(self) -> None:
         now_ms, wall_ms = _clocks()
@@ -263,7 +263,7 @@ class Server:
                 protocol.flush()
 
     def _tick(self) -> None:
-        self._guarded(self._do_what_is_due)
+        self.guarded(self._do_what_is_due)
         self._timer = self._loop.call_later(_SNAPSHOT_TICK_S if self._snapshots.writing else self._tick_s(), self._tick)
 
     def _do_what_is_due(self) -> None:
@@ -274,7 +274,7 @@ class Server:
             self._flusher.look_for_room()
         self._carry_out()
 
-    def _guarded(self, step: Callable[[], None]) -> None:
+    def guarded(self, step: Callable[[], None]) -> None:
         """Do one step; an error no one expected ends the server, since what it left half done cannot be known."""
         if self.failed.done():
             return
