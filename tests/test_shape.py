@@ -13,7 +13,9 @@ STORE = ["errors", "paths", "jute", "replication", "tree", "zab", "disk"]
 ALLOWED = {
     "recipes.core.errors": [],
     "recipes.core.paths": ["errors"],
-    "recipes.core.config": ["errors", "zab"],
+    "recipes.core.properties": ["errors"],
+    "recipes.core.ensemble": ["errors", "properties", "zab"],
+    "recipes.core.config": ["errors", "properties", "ensemble", "zab"],
     "recipes.core.replication": ["errors", "jute"],
     "recipes.core.jute": ["errors", "paths", "jute"],
     "recipes.core.zab": ["errors", "paths", "jute", "replication", "zab"],

@@ -3,13 +3,15 @@
 Source: QuorumPeerConfig.java; the file is a Java properties file.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from recipes.core.ensemble import find_place, read_membership
 from recipes.core.errors import ConfigError
+from recipes.core.properties import Property, read_properties
+from recipes.core.zab.membership import KEYS, Membership
 
 
 def _boolean(value: Any) -> Any:
@@ -35,6 +37,12 @@ def _no(value: Any) -> Any:
     return False
 
 
+def _three(value: Any) -> Any:
+    if str(value) != "3":
+        raise ValueError("not 3")
+    return 3
+
+
 def _pem(value: Any) -> Any:
     if str(value).upper() != "PEM":
         raise ValueError("not PEM")
@@ -54,14 +62,18 @@ YesNo = Annotated[bool, BeforeValidator(_yes_no)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Pem = Annotated[str, BeforeValidator(_pem)]
 ClientAuth = Annotated[Literal["need", "want", "none"], BeforeValidator(_lower)]
+PeerType = Annotated[Literal["participant", "observer"], BeforeValidator(_lower)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
 
 
 class ServerConfig(BaseModel):
-    """How one server runs. Names as in the code; each field's alias is its key in zoo.cfg. Times in ms."""
+    """How one server runs. Names as in the code; each field's alias is its key in zoo.cfg. Times in ms.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    membership: the ensemble this server is one of, as `server_id`; None for a server alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, arbitrary_types_allowed=True)
 
     data_dir: Path = Field(validation_alias="dataDir")
     data_log_dir: Path | None = Field(None, validation_alias="dataLogDir")
@@ -89,6 +101,26 @@ class ServerConfig(BaseModel):
     container_check_ms: Positive = Field(60000, validation_alias="znode.container.checkIntervalMs")
     container_max_per_check: Positive = Field(10000, validation_alias="znode.container.maxPerMinute")
 
+    membership: Membership | None = None
+    server_id: int | None = Field(None, validation_alias="myid")
+    peer_type: PeerType = Field("participant", validation_alias="peerType")
+    standalone_enabled: Boolean = Field(True, validation_alias="standaloneEnabled")
+    init_limit: Positive = Field(10, validation_alias="initLimit")  # ticks a learner may take to join
+    sync_limit: Positive = Field(5, validation_alias="syncLimit")  # ticks it may then lag behind
+    election_alg: Annotated[int, BeforeValidator(_three)] = Field(3, validation_alias="electionAlg")
+    quorum_listen_on_all_ips: Boolean = Field(False, validation_alias="quorumListenOnAllIPs")
+    leader_serves: YesNo = Field(True, validation_alias="leaderServes")
+    ssl_quorum: Boolean = Field(False, validation_alias="sslQuorum")
+    ssl_quorum_key_store: Path | None = Field(None, validation_alias="ssl.quorum.keyStore.location")
+    ssl_quorum_key_store_password: str | None = Field(None, validation_alias="ssl.quorum.keyStore.password")
+    ssl_quorum_key_store_type: Pem = Field("PEM", validation_alias="ssl.quorum.keyStore.type")
+    ssl_quorum_trust_store: Path | None = Field(None, validation_alias="ssl.quorum.trustStore.location")
+    ssl_quorum_trust_store_type: Pem = Field("PEM", validation_alias="ssl.quorum.trustStore.type")
+    ssl_quorum_client_auth: ClientAuth = Field("need", validation_alias="ssl.quorum.clientAuth")
+    ssl_quorum_hostname_verification: Boolean = Field(True, validation_alias="ssl.quorum.hostnameVerification")
+    ssl_quorum_enabled_protocols: Words = Field((), validation_alias="ssl.quorum.enabledProtocols")
+    ssl_quorum_ciphers: Words = Field((), validation_alias="ssl.quorum.ciphersuites")
+
     admin_enabled: Boolean = Field(False, validation_alias="admin.enableServer")
     admin_address: str = Field("127.0.0.1", validation_alias="admin.serverAddress")
     admin_port: Port = Field(8080, validation_alias="admin.serverPort")
@@ -113,11 +145,12 @@ class ServerConfig(BaseModel):
         return low, high
 
 
-# Keys of ZooKeeper's that mean nothing to a server alone, or choose what this server always does.
+# Keys of ZooKeeper's that choose what this server always does, or what nothing here depends on.
 _IGNORED = frozenset(
-    ("initLimit", "syncLimit", "standaloneEnabled", "electionAlg", "clientPortListenBacklog", "globalOutstandingLimit",
-     "digest.enabled", "metricsProvider.className", "metricsProvider.exportJvmInfo", "admin.idleTimeout",
-     "serverCnxnFactory", "ssl.trustStore.password", "snapSizeLimitInKb", "reconfigEnabled", "leaderServes")
+    ("clientPortListenBacklog", "globalOutstandingLimit", "dynamicConfigFile", "electionPortBindRetry", "syncEnabled",
+     "connectToLearnerMasterLimit", "digest.enabled", "metricsProvider.className", "metricsProvider.exportJvmInfo",
+     "admin.idleTimeout", "serverCnxnFactory", "ssl.trustStore.password", "ssl.quorum.trustStore.password",
+     "sslQuorumReloadCertFiles", "snapSizeLimitInKb", "reconfigEnabled")
 )  # fmt: skip
 _EXPECTED = {
     "int_parsing": "a whole number",
@@ -128,79 +161,86 @@ _EXPECTED = {
 }
 _REASONS = {
     "not a boolean": "true or false", "not yes or no": "yes or no", "not no": "no: ACLs cannot be switched off",
+    "not 3": "3: fast leader election is the only one",
     "not PEM": "PEM: other key stores are not supported",
 }  # fmt: skip
 
 
 def parse_zoo_cfg(text: str, source: str) -> tuple[ServerConfig, list[str]]:
-    """The settings in a zoo.cfg, and a warning for each key that is not known.
+    """The settings in a zoo.cfg, and a warning for each that has no effect.
 
-    source: the file's name, for messages. Raises ConfigError with file, line, key, value and what was expected.
+    source: the file's name, for messages. For an ensemble the file named by dynamicConfigFile and `myid` in the data
+    directory are read too. Raises ConfigError with file, line, key, value and what was expected.
     """
-    keys = {str(field.validation_alias) for field in ServerConfig.model_fields.values()}
+    keys = {str(field.validation_alias) for field in ServerConfig.model_fields.values() if field.validation_alias}
+    properties = read_properties(text, source)
     values: dict[str, Any] = {}
-    lines: dict[str, int] = {}
+    places: dict[str, Property] = {}
     warnings = []
-    for number, key, value in _properties(text):
-        if re.fullmatch(r"server\.\d+|group\.\d+|weight\.\d+", key):
-            raise ConfigError(key, value, "no ensemble: this release serves alone", source=source, line=number)
-        if key in keys:
-            values[key], lines[key] = value, number
-        elif key not in _IGNORED:
-            warnings.append(f"{source}:{number}: {key} is not a known key and has no effect")
+    for entry in properties:
+        if entry.key in keys:
+            values[entry.key], places[entry.key] = entry.value, entry
+        elif entry.key not in _IGNORED and not entry.key.startswith(KEYS):
+            warnings.append(f"{source}:{entry.line}: {entry.key} is not a known key and has no effect")
+
+    def missing(key: str, expected: str) -> ConfigError:
+        return ConfigError(key, "", expected, source=source)
+
     if "dataDir" not in values:
-        raise ConfigError("dataDir", "", "a directory: the key is missing", source=source)
-    if "clientPortAddress" in values and "clientPort" not in values:
-        raise ConfigError("clientPort", "", "a port, since clientPortAddress is set", source=source)
-    if "clientPort" not in values and "secureClientPort" not in values:
-        raise ConfigError("clientPort", "", "a port: neither it nor secureClientPort is set", source=source)
-    if "secureClientPort" in values:
-        for key in ("ssl.keyStore.location", "ssl.trustStore.location"):
-            if key not in values and not (key.startswith("ssl.trust") and values.get("ssl.clientAuth") == "none"):
-                raise ConfigError(key, "", "a PEM file, since secureClientPort is set", source=source)
+        raise missing("dataDir", "a directory: the key is missing")
     # With a file, Apache's defaults hold, save that the admin server stays on loopback: it asks nobody who they are.
     by_file = {"clientPort": None, "clientPortAddress": "0.0.0.0", "secureClientPortAddress": "0.0.0.0"}
+    config = _validated(by_file | {"admin.enableServer": True} | values, places)
+
+    membership = read_membership(properties)
+    place = find_place(membership, config.standalone_enabled, config.data_dir, places.get("myid"), source)
+    settled: dict[str, Any] = {"membership": place.membership, "server_id": place.server_id}
+    if "clientPortAddress" in values and "clientPort" not in values:
+        raise missing("clientPort", "a port, since clientPortAddress is set")
+    if place.client:
+        host, _, port = place.client.rpartition(":")
+        host = host.strip("[]")
+        if "clientPort" in values and int(port) != config.client_port:
+            raise places["clientPort"].wrong(f"{port}, which server.{place.server_id} says")
+        if "clientPortAddress" in values and config.client_address not in ("0.0.0.0", host):
+            raise places["clientPortAddress"].wrong(f"{host}, which server.{place.server_id} says")
+        settled |= {"client_port": int(port), "client_address": host}
+    elif "clientPort" not in values and "secureClientPort" not in values:
+        raise missing("clientPort", "a port: neither it nor secureClientPort is set")
+    if place.membership is not None:
+        for key in ("initLimit", "syncLimit"):
+            if key not in values:
+                raise missing(key, "a number of ticks: an ensemble needs it")
+        role = "observer" if place.server_id in place.membership.observers else "participant"
+        if "peerType" in values and config.peer_type != role:
+            line = places["peerType"].line
+            warnings.append(f"{source}:{line}: peerType has no effect: server.{place.server_id} says {role}")
+        settled["peer_type"] = role
+    config = config.model_copy(update=settled)
+
+    if config.secure_client_port is not None:
+        for key in ("ssl.keyStore.location", "ssl.trustStore.location"):
+            if key not in values and not (key.startswith("ssl.trust") and config.ssl_client_auth == "none"):
+                raise missing(key, "a PEM file, since secureClientPort is set")
+    if config.ssl_quorum:
+        for key in ("ssl.quorum.keyStore.location", "ssl.quorum.trustStore.location"):
+            if key not in values:
+                raise missing(key, "a PEM file, since sslQuorum is set")
+    low, high = config.session_timeouts_ms
+    if low > high:
+        expected = f"at most maxSessionTimeout, {high}"
+        at = places.get("minSessionTimeout")
+        raise at.wrong(expected) if at else ConfigError("minSessionTimeout", low, expected, source=source)
+    return config, warnings
+
+
+def _validated(values: dict[str, Any], places: dict[str, Property]) -> ServerConfig:
     try:
-        config = ServerConfig.model_validate(by_file | {"admin.enableServer": True} | values)
+        return ServerConfig.model_validate(values)
     except ValidationError as error:
         found = error.errors()[0]
-        key = str(found["loc"][0])
         context = found.get("ctx", {})
         expected = _EXPECTED.get(found["type"])
         reason = str(context.get("error", ""))
         said = expected.format(**context) if expected else _REASONS.get(reason, found["msg"])
-        raise ConfigError(key, values[key], said, source=source, line=lines[key]) from None
-    low, high = config.session_timeouts_ms
-    if low > high:
-        raise ConfigError(
-            "minSessionTimeout",
-            low,
-            f"at most maxSessionTimeout, {high}",
-            source=source,
-            line=lines.get("minSessionTimeout"),
-        )
-    return config, warnings
-
-
-def _properties(text: str) -> list[tuple[int, str, str]]:
-    """Line number, key and value of every entry of a Java properties file."""
-    found = []
-    pending, start = "", 0
-    for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.lstrip()
-        if not pending and (not line or line[0] in "#!"):
-            continue
-        start = start if pending else number
-        pending += line
-        if pending.endswith("\\"):
-            pending = pending[:-1]
-            continue
-        key, _, value = _split(pending)
-        found.append((start, key, value.strip()))
-        pending = ""
-    return found
-
-
-def _split(line: str) -> tuple[str, str, str]:
-    match = re.match(r"([^=:\s]+)\s*[=:\s]\s*", line)
-    return (match[1], "", line[match.end() :]) if match else (line.strip(), "", "")
+        raise places[str(found["loc"][0])].wrong(said) from None

@@ -43,7 +43,16 @@ def test_an_unknown_key_warns_and_names_its_line():
         ("ssl.keyStore.type=JKS", "ssl.keyStore.type"),
         ("ssl.clientAuth=maybe", "ssl.clientAuth"),
         ("admin.serverPort=70000", "admin.serverPort"),
-        ("server.1=a:2888:3888", "server.1"),
+        ("server.1=a:2888", "server.1"),
+        ("initLimit=0", "initLimit"),
+        ("syncLimit=often", "syncLimit"),
+        ("electionAlg=1", "electionAlg"),
+        ("peerType=boss", "peerType"),
+        ("standaloneEnabled=maybe", "standaloneEnabled"),
+        ("sslQuorum=maybe", "sslQuorum"),
+        ("ssl.quorum.keyStore.type=JKS", "ssl.quorum.keyStore.type"),
+        ("quorumListenOnAllIPs=maybe", "quorumListenOnAllIPs"),
+        ("myid=x", "myid"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_place(line, key):
@@ -61,6 +70,8 @@ def test_a_wrong_value_is_refused_with_its_place(line, key):
         "dataDir=/data\nclientPortAddress=127.0.0.1\n",
         "dataDir=/data\nsecureClientPort=2281\n",
         LEAST + "minSessionTimeout=9000\nmaxSessionTimeout=8000\n",
+        LEAST + "sslQuorum=true\n",
+        LEAST + "sslQuorum=true\nssl.quorum.keyStore.location=/k.pem\n",
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(text):
@@ -73,3 +84,12 @@ def test_tls_keys_are_understood():
     config, warnings = parse_zoo_cfg(text + "ssl.clientAuth=WANT\n", "zoo.cfg")
     assert (config.client_port, config.secure_client_port, config.ssl_client_auth) == (None, 2281, "want")
     assert warnings == []
+
+
+def test_peers_have_tls_keys_of_their_own():
+    text = LEAST + "sslQuorum=true\nssl.quorum.keyStore.location=/k.pem\nssl.quorum.trustStore.location=/t.pem\n"
+    config, warnings = parse_zoo_cfg(text + "ssl.quorum.hostnameVerification=false\n", "zoo.cfg")
+    assert config.ssl_quorum
+    assert (config.ssl_quorum_key_store, config.ssl_quorum_trust_store) == (Path("/k.pem"), Path("/t.pem"))
+    assert (config.ssl_quorum_client_auth, config.ssl_quorum_hostname_verification) == ("need", False)
+    assert (config.ssl_key_store, warnings) == (None, [])
