@@ -175,7 +175,8 @@ class Election:
     def _decided_elsewhere(self, sender: int, note: Notification) -> None:
         if note.round == self._round:
             self._votes[sender] = note
-            self._heard.add(sender)
+            if note[1:5] == self._proposal:  # else it has decided on another, whose vote is perhaps on its way
+                self._heard.add(sender)
             agreed = [
                 sid
                 for sid, held in self._votes.items()

@@ -111,6 +111,26 @@ def test_a_better_vote_starts_the_wait_anew():
     assert election.vote == Vote(4, 5, 1, 1)
 
 
+def test_a_better_vote_starts_the_wait_anew_though_a_quorum_is_there_at_once():
+    membership = ensemble(4, groups={1: (1, 2, 3, 4)}, weights={2: 3, 3: 2})
+    election = looking(2, membership=membership)
+    election.receive(1, vote(2), 10)
+    election.receive(3, vote(3), 100)
+    election.tick(210)
+    assert (election.state, election.deadline_ms) == (LOOKING, 300)
+    election.tick(300)
+    assert election.vote == Vote(3, 5, 1, 1)
+
+
+def test_votes_of_another_zxid_epoch_or_round_are_not_counted():
+    election = looking(2)
+    for other in (vote(2, zxid=4), vote(2, epoch=0), vote(2, number=0)):
+        election.receive(1, other, 10)
+        election.receive(3, other, 10)
+        election.tick(10_000)
+        assert election.state == LOOKING
+
+
 def test_nobody_waits_long_for_a_server_that_cannot_be_reached():
     election = looking(2)
     election.unreachable(3, True)
@@ -178,6 +198,30 @@ def test_a_late_joiner_follows_the_established_leader_though_its_log_is_longer()
     assert (election.state, election.vote) == (FOLLOWING, Vote(2, 7, 4, 5))
 
 
+def test_a_joiner_takes_over_the_round():
+    election = looking(3)
+    election.receive(1, vote(2, number=4, state=FOLLOWING), 10)
+    election.receive(2, vote(2, number=4, state=LEADING), 11)
+    election.look(5, 1, 20)
+    assert said(election)[-1] == (2, LOOKING, Vote(3, 5, 5, 1))
+
+
+def test_what_was_said_in_one_round_does_not_count_in_the_next():
+    election = looking(1, membership=ensemble(5))
+    for sid in (2, 3):
+        election.receive(sid, vote(5, epoch=1, state=FOLLOWING), 10)
+    election.receive(4, vote(4, number=7), 11)
+    election.receive(5, vote(5, number=7, epoch=2, state=LEADING), 12)
+    assert election.state == LOOKING
+
+
+def test_who_observes_says_nothing_of_a_leader():
+    election = looking(1)
+    election.receive(2, vote(3, number=4, state=OBSERVING), 10)
+    election.receive(3, vote(3, number=4, state=LEADING), 10)
+    assert election.state == LOOKING
+
+
 def test_joiners_with_other_zxids_and_rounds_in_their_votes_are_counted():
     election = looking(1, membership=ensemble(5))
     election.receive(2, vote(2, zxid=7, number=4, epoch=5, state=LEADING), 10)
@@ -216,6 +260,15 @@ def test_votes_for_another_history_of_the_same_leader_are_no_quorum():
     election = looking(1)
     election.receive(2, vote(2, zxid=6, state=LEADING), 20)
     assert election.state == LOOKING
+
+
+def test_others_that_decide_on_a_better_server_do_not_hurry_us_into_our_own_choice():
+    election = looking(2)
+    election.receive(1, vote(2), 10)
+    election.receive(3, vote(3, state=LEADING), 11)  # its vote was replaced by this on the way
+    assert election.state == LOOKING
+    election.receive(1, vote(3, state=FOLLOWING), 12)
+    assert election.vote == Vote(3, 5, 1, 1)
 
 
 def test_who_is_followed_in_this_round_leads():
