@@ -154,6 +154,8 @@ class ZabPeer:
     def notified(self, sid: int, note: Notification) -> None:
         """A notification has come over the election port."""
         self._election.receive(sid, note, self.now_ms)
+        if self.leader is not None:
+            self.leader.notified(sid, note)
         self._follow_election()
 
     def unreachable(self, sid: int, is_unreachable: bool) -> None:

@@ -9,7 +9,7 @@ import pytest
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.quorum import PacketReader
 from recipes.core.jute.txns import encode_txn
-from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, OBSERVING
+from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, OBSERVING, Notification
 from recipes.core.replication import DumpWanted, Entry, RoleChanged
 from recipes.core.zab import peer as peer_module
 from recipes.core.zab.link import Link
@@ -42,7 +42,10 @@ class ToldElection:
     def tick(self, now_ms):
         pass
 
-    def receive(self, sender, leader, now_ms):
+    def receive(self, sender, note, now_ms):
+        if self.state != LOOKING:
+            return
+        leader = note.leader
         self.vote = type("Vote", (), {"leader": leader})()
         self.state = LEADING if leader == self.sid else OBSERVING if self.observer else FOLLOWING
 
@@ -114,7 +117,7 @@ class Rig:
 
     def elect(self, leader: int, *sids: int) -> None:
         for sid in sids or tuple(self.nodes):
-            self.nodes[sid].peer.notified(0, leader)
+            self.nodes[sid].peer.notified(0, Notification(LOOKING, leader, 0, 1, 0, b""))
 
     def propose(self, leader: int, count: int = 1) -> list[int]:
         node = self.nodes[leader]

@@ -3,6 +3,7 @@
 import pytest
 
 from recipes.core.jute import quorum as q
+from recipes.core.jute.votes import FOLLOWING, LEADING, Notification
 from recipes.core.replication import Entry, EpochWrite, InstallSnapshot, Synced, Truncate
 from recipes.core.zab.peer import Boot
 from tests.core.zab.conftest import TICK_MS, boot_of, entry_of
@@ -156,6 +157,43 @@ def test_a_leader_that_loses_its_quorum_stops_and_looks(rig_of):
     rig.advance(2 * TICK_MS)
     assert rig[3].changes == [True, False]
     assert rig[3].peer.role == "looking"
+
+
+def test_an_idle_ensemble_stays_as_it_is(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    rig.advance(20 * TICK_MS)
+    assert all(rig[sid].changes == [True] for sid in (1, 2, 3))
+
+
+def test_a_follower_that_acknowledges_nothing_is_dropped_though_it_answers_pings(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    rig[1].disk_stuck = True
+    rig.propose(3)
+    rig.run()
+    rig.advance(4 * TICK_MS)
+    assert rig[1].peer.serving
+    rig.advance(3 * TICK_MS)
+    assert not rig[1].peer.serving
+    assert rig[3].peer.serving
+
+
+def test_who_is_elected_while_others_follow_another_gives_way(rig_of):
+    rig = rig_of()
+    rig.elect(2, 1, 2)
+    rig.elect(3, 3)
+    rig.run()
+    assert rig[3].peer.listening
+    for sid, state in ((1, FOLLOWING), (2, LEADING)):
+        rig[3].peer.notified(sid, Notification(state, 2, 0, 1, 0, b""))
+    assert not rig[3].peer.listening
+    assert rig[3].peer.role == "looking"
+    for sid, state in ((1, FOLLOWING), (3, LEADING)):
+        rig[2].peer.notified(sid, Notification(state, 3, 0, 1, 0, b""))
+    assert rig[2].peer.serving  # it has a quorum, whatever they say
 
 
 def test_a_follower_whose_leader_falls_silent_looks_again(rig_of):
