@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("recipes: this command needs the cli extra: pip install 'zab-recipes[cli]'", file=sys.stderr)
         return 1
     from recipes.cli.demo import demo
+    from recipes.cli.ensemble import ensemble
     from recipes.cli.lock import lock
     from recipes.cli.shell import shell
     from recipes.cli.status import status
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     app.command(shell)
     app.command(lock)
     app.command(demo)
+    app.command(ensemble)
     app.command(_serve, name="serve")
     try:
         code = app(arguments, result_action="return_value")
