@@ -355,8 +355,8 @@ def whole_state(directory: Directory) -> tuple[object, ...]:
 def test_power_cut_at_every_effect_leaves_the_old_state_or_the_new_one(name: str, apart: bool, entry: MakeEntry):
     operation = OPERATIONS[name]
 
-    def prepared(seed: int) -> Directory:
-        directory = Directory(entry, seed, apart=apart)
+    def prepared(seed: int, in_order: bool = True) -> Directory:
+        directory = Directory(entry, seed, in_order=in_order, apart=apart)
         build(directory)
         fuzzy(directory, E1 + 10)
         return directory
@@ -374,7 +374,7 @@ def test_power_cut_at_every_effect_leaves_the_old_state_or_the_new_one(name: str
     for which, count in enumerate(spent):
         for cut_before in range(1, count + 1):
             for seed in range(4):
-                directory = prepared(1000 * seed + cut_before)
+                directory = prepared(1000 * seed + cut_before, in_order=seed % 2 == 0)
                 directory.crash()
                 disk = directory.disks[which]
                 disk.cut_before = disk.effects + cut_before
@@ -475,6 +475,12 @@ def test_rot_in_the_last_file_keeps_what_is_before_it(one: Directory):
 def test_a_server_alone_still_refuses(one: Directory):
     one.logs.flip(f"log.{E1 + 8:x}", 40)
     with pytest.raises(DiskError, match="valid"):
+        Store(one.snapshots, one.logs, 0).recover(DataTree())
+
+
+def test_a_server_alone_does_not_serve_what_was_given_up(one: Directory):
+    one.carry_out(Truncate(E1 + 20))
+    with pytest.raises(DiskError, match=REJOIN):
         Store(one.snapshots, one.logs, 0).recover(DataTree())
 
 

@@ -130,6 +130,41 @@ def test_reading_starts_in_the_file_that_has_the_next_txn(entry: MakeEntry, put:
     assert zxids(disk, 5) == [6, 7, 8, 9]
 
 
+def test_one_file_is_read_at_a_time(entry: MakeEntry, put: Put):
+    reads = []
+
+    class Noting(SimDisk):
+        def read(self, name: str) -> bytes:
+            reads.append(name)
+            return super().read(name)
+
+    disk = Noting(Random(1))
+    for first in (1, 4, 7):
+        put(disk, f"log.{first}", HEADER + encode_records([entry(first + step) for step in range(3)]) + bytes(1 << 20))
+    log = read_log(disk, 0)
+    assert [payload_zxid(next(log)) for _ in range(3)] == [1, 2, 3]
+    assert reads == ["log.1"]
+    assert payload_zxid(next(log)) == 4
+    assert reads == ["log.1", "log.4"]
+
+
+@pytest.mark.parametrize("zxid", [0x2_00000000, 0x2_00000002, 0x1_00000004])
+def test_a_zxid_that_cannot_be_next_is_refused(zxid: int, entry: MakeEntry, put: Put):
+    disk = SimDisk(Random(1))
+    put(disk, "log.100000001", HEADER + encode_records([entry(0x1_00000001), entry(0x1_00000002), entry(zxid)]))
+    with pytest.raises(DiskError, match="missing"):
+        zxids(disk, 0x1_00000000)
+
+
+def test_an_epoch_ends_before_its_counter_comes_round(entry: MakeEntry, put: Put):
+    disk = SimDisk(Random(1))
+    put(disk, "log.1ffffffff", HEADER + encode_records([entry(0x1_FFFFFFFF), entry(0x2_00000001)]))
+    assert zxids(disk, 0x1_FFFFFFFE) == [0x1_FFFFFFFF, 0x2_00000001]
+    put(disk, "log.1ffffffff", HEADER + encode_records([entry(0x1_FFFFFFFF), entry(0x2_00000000)]))
+    with pytest.raises(DiskError, match="missing"):
+        zxids(disk, 0x1_FFFFFFFE)
+
+
 def test_a_torn_file_is_followed_by_a_new_one(entry: MakeEntry, put: Put):
     disk = SimDisk(Random(1))
     put(disk, "log.1", (HEADER + encode_records([entry(1), entry(2)]))[:-5])
