@@ -5,6 +5,7 @@ ZooKeeperServer.checkACL, PrepRequestProcessor.fixupACL and the providers in org
 """
 
 from base64 import b64encode
+from collections.abc import Iterable
 from hashlib import sha1
 from hmac import compare_digest
 
@@ -30,6 +31,13 @@ class AclTable:
     def intern(self, acl: Acl) -> Acl:
         """The shared object equal to `acl`."""
         return self._shared.setdefault(acl, acl)
+
+    def keep(self, used: Iterable[Acl]) -> None:
+        """Forget every ACL but those in use."""
+        self._shared = {acl: acl for acl in (OPEN_ACL, READ_ONLY_ACL, *used)}
+
+    def __len__(self) -> int:
+        return len(self._shared)
 
 
 def permits(acl: Acl, perm: int, ids: Ids) -> bool:
