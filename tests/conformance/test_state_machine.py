@@ -26,7 +26,7 @@ TIME = re.compile(re.escape(struct.pack(">q", int(time.time() * 1000))[:5]) + rb
 CREATE, DELETE, EXISTS, GET, SET, GET_ACL, SET_ACL, CHILDREN, SYNC, PING, CHILDREN2 = 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12
 CHECK, MULTI, CREATE2, REMOVE_WATCHES, CREATE_CONTAINER, CREATE_TTL, MULTI_READ, AUTH = 13, 14, 15, 18, 19, 21, 22, 100
 GET_EPHEMERALS, ALL_CHILDREN, SET_WATCHES2, ADD_WATCH, WHO_AM_I, CLOSE = 103, 104, 105, 106, 107, -11
-RECONNECT = "reconnect"
+RECONNECT, MANGLED = "reconnect", "mangled"
 CREATES = (CREATE, CREATE2, CREATE_CONTAINER, CREATE_TTL)
 
 NAMES = ["a", "b", "a/b", "a/a", "a/b/c", "b/s-0000000000", "a/s-0000000001", "", "a/"]
@@ -94,7 +94,10 @@ class Chance:
 
     def _step(self) -> tuple:
         draws = (self._change, self._read, self._watch, self._multi, self._of_session, self._private, self._quota)
-        return self._random.choices(draws, (30, 12, 18, 8, 5, 15, 12))[0]()
+        step = self._random.choices(draws, (30, 12, 18, 8, 5, 15, 12))[0]()
+        if self._random.random() < 0.02 and step[0] not in (CLOSE, RECONNECT, AUTH, WHO_AM_I):
+            return MANGLED, step, self._random.randrange(1, 12)
+        return step
 
     def _version(self) -> int:
         return self._pick([-1, -1, -1, 0, 1, 2])
@@ -245,6 +248,12 @@ class Player:
             self.drain(who)
 
     def _post(self, who: int, step: tuple) -> None:
+        if step[0] == MANGLED:  # without its end
+            _, whole, size = step
+            kind = whole[1] if whole[0] == "watch" else whole[0]
+            self.clients[who].post(kind, self._body(who, whole)[:-size])
+            self._waiting.append((kind, step))
+            return
         kind = step[1] if step[0] == "watch" else SET_WATCHES2 if step[0] == RECONNECT else step[0]
         self.clients[who].post(kind, self._body(who, step))
         self._waiting.append((kind, step))

@@ -165,6 +165,26 @@ def read_multi_header(data: bytes, at: int) -> tuple[int, bool, int, int]:
     return kind, done, err, at
 
 
+def read_multi(data: bytes) -> list[MultiOp]:
+    """The parts of a multi. Raises WireError where one is no write, or cannot be read."""
+    at = 0
+    found: list[MultiOp] = []
+    while True:
+        kind, done, _, at = read_multi_header(data, at)
+        if done:
+            return found
+        start = at
+        if kind in (op.CREATE, op.CREATE2, op.CREATE_CONTAINER, op.CREATE_TTL):
+            _, at = read_create_request(data, at, kind == op.CREATE_TTL)
+        elif kind in (op.DELETE, op.CHECK):
+            _, _, at = read_path_version(data, at)
+        elif kind == op.SET_DATA:
+            _, _, _, at = read_set_data(data, at)
+        else:
+            raise WireError(f"operation {kind} cannot stand in a multi")
+        found.append((kind, data[start:at]))
+
+
 def pack_multi_header(kind: int, err: int) -> bytes:
     """Before each result of a multi."""
     return _MULTI_HEADER.pack(kind, False, err)

@@ -240,9 +240,9 @@ class Connection:
         try:
             reply = read(tree, self, ids, body)
         except Failed as failed:
-            self._reply(xid, tree.last_zxid, failed.code)
+            self._reply(xid, tree.last_zxid, failed.code, failed.body)
         except WireError:
-            self._reply(xid, tree.last_zxid, MARSHALLING_ERROR, MULTI_END if kind == op.MULTI_READ else b"")
+            self._reply(xid, tree.last_zxid, MARSHALLING_ERROR)
         else:
             self._reply(op.PING_XID if kind == op.PING else xid, tree.last_zxid, 0, reply)
 

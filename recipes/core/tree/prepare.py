@@ -14,7 +14,7 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute.requests import (
     CreateRequest,
     read_create_request,
-    read_multi_header,
+    read_multi,
     read_path_version,
     read_set_acl,
     read_set_data,
@@ -40,6 +40,7 @@ NODE_EXISTS = -110
 NOT_EMPTY = -111
 SESSION_EXPIRED = -112
 INVALID_ACL = -114
+RECONFIG_DISABLED = -123
 QUOTA_EXCEEDED = -125
 RUNTIME_INCONSISTENCY = -2
 
@@ -199,6 +200,8 @@ class Preparer:
         if kind == op.CHECK:
             path, version, _ = read_path_version(body, 0)
             return self._check(path, version, ids)
+        if kind == op.RECONFIG:
+            raise Refused(RECONFIG_DISABLED)
         raise Refused(UNIMPLEMENTED)
 
     def _set_data(self, body: bytes, ids: Ids, zxid: int, time_ms: int) -> tuple[Record, bytes | None]:
@@ -335,12 +338,10 @@ class Preparer:
         if session_id not in self._tracker or session_id in self._closing:
             raise Refused(SESSION_EXPIRED)
         self._closing[session_id] = None
-        owned = [path for path in self._tree.ephemerals.get(session_id, ()) if self._exists(path)]
-        owned += [
-            path
-            for path, change in self._changes.items()
-            if change.exists and change.owner == session_id and path not in self._tree.nodes
-        ]
+        # Under way, a path may have come to the session or gone from it, also to be somebody else's znode.
+        changes, held = self._changes, self._tree.ephemerals.get(session_id, {})
+        owned = [path for path in held if path not in changes]
+        owned += [path for path, change in changes.items() if change.exists and change.owner == session_id]
         for path in owned:
             node = self._find(path)
             if node is not None:
@@ -352,7 +353,7 @@ class Preparer:
         self._closing.pop(session_id, None)
 
     def _multi(self, request: Request, zxid: int, time_ms: int) -> Record:
-        asked = _read_multi(request.body)
+        asked = read_multi(request.body)
         self._undo, digest = [], self.digest
         parts: list[tuple[int, Record]] = []
         try:
@@ -412,25 +413,6 @@ class Preparer:
             count = after.exists - (before is not None)
             size = len(after.data or b"") * after.exists - len(before.data or b"" if before else b"")
             self._under_quota.add(zxid, root, count, size)
-
-
-def _read_multi(body: bytes) -> list[tuple[int, bytes]]:
-    at = 0
-    found: list[tuple[int, bytes]] = []
-    while True:
-        kind, done, _, at = read_multi_header(body, at)
-        if done:
-            return found
-        start = at
-        if kind in _CREATES:
-            _, at = read_create_request(body, at, kind == op.CREATE_TTL)
-        elif kind in (op.DELETE, op.CHECK):
-            _, _, at = read_path_version(body, at)
-        elif kind == op.SET_DATA:
-            _, _, _, at = read_set_data(body, at)
-        else:
-            raise WireError(f"operation {kind} cannot stand in a multi")
-        found.append((kind, body[start:at]))
 
 
 def _next_version(current: int, expected: int) -> int:

@@ -20,6 +20,7 @@ RUNTIME_INCONSISTENCY = -2
 
 RESERVED = (b"/", b"/zookeeper", b"/zookeeper/quota", b"/zookeeper/config")
 _DIGEST_MASK = (1 << 64) - 1
+_HALF = 1 << 31
 
 # One part of a multi: its type, error code, path created and packed Stat, as far as its reply needs them.
 Part = tuple[int, int, bytes | None, bytes | None]
@@ -146,7 +147,8 @@ class DataTree:
             self.digest -= node_digest(parent_path, parent)
         if parent_cversion == -1:
             parent_cversion = parent.cversion + 1
-        if parent_cversion > parent.cversion:
+        ahead = parent_cversion - parent.cversion
+        if ahead > 0 or ahead < -_HALF:  # the second: the 32-bit counter has wrapped
             parent.cversion = parent_cversion
             parent.pzxid = zxid
         if track:
