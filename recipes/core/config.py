@@ -105,6 +105,8 @@ class ServerConfig(BaseModel):
     ssl_ciphers: Words = Field((), validation_alias="ssl.ciphersuites")
     skip_acl: Annotated[bool, BeforeValidator(_no)] = Field(False, validation_alias="skipACL")
 
+    source_text: str | None = None  # the zoo.cfg this was read from
+
     @property
     def session_timeouts_ms(self) -> tuple[int, int]:
         """The shortest and the longest session a client can have: 2 and 20 ticks unless set."""
@@ -137,7 +139,7 @@ def parse_zoo_cfg(text: str, source: str) -> tuple[ServerConfig, list[str]]:
 
     source: the file's name, for messages. Raises ConfigError with file, line, key, value and what was expected.
     """
-    keys = {str(field.validation_alias) for field in ServerConfig.model_fields.values()}
+    keys = {str(field.validation_alias) for field in ServerConfig.model_fields.values() if field.validation_alias}
     values: dict[str, Any] = {}
     lines: dict[str, int] = {}
     warnings = []
@@ -161,7 +163,7 @@ def parse_zoo_cfg(text: str, source: str) -> tuple[ServerConfig, list[str]]:
     # With a file, Apache's defaults hold, save that the admin server stays on loopback: it asks nobody who they are.
     by_file = {"clientPort": None, "clientPortAddress": "0.0.0.0", "secureClientPortAddress": "0.0.0.0"}
     try:
-        config = ServerConfig.model_validate(by_file | {"admin.enableServer": True} | values)
+        config = ServerConfig.model_validate(by_file | {"admin.enableServer": True, "source_text": text} | values)
     except ValidationError as error:
         found = error.errors()[0]
         key = str(found["loc"][0])

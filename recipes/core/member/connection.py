@@ -125,6 +125,9 @@ class Connection:
         if self._greeted:  # the session is on its way to the disk; its first requests wait for it
             self._keep(data, len(data) + self._limit_bytes)
             return
+        if data.startswith(b"stmk") and len(data) < 12:  # the one word with an argument
+            self._keep(data, 12)
+            return
         text = self._member.four_letter(data)
         if text is not None:
             self.out.append(text)

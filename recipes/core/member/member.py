@@ -15,6 +15,7 @@ from recipes.core.jute.records import ConnectRequest
 from recipes.core.jute.txns import decode_txn
 from recipes.core.member.admin import four_letter
 from recipes.core.member.connection import Connection
+from recipes.core.member.facts import Facts
 from recipes.core.replication import Entry, Replica
 from recipes.core.tree.acl import Ids, permits
 from recipes.core.tree.prepare import Preparer, Request
@@ -90,6 +91,8 @@ class Member:
         for session_id, timeout_ms in tree.sessions.items():
             self.tracker.add(session_id, timeout_ms, now_ms)
         self.disk_full = False
+        self.facts = Facts()  # the shell replaces it by what knows more
+        self.trace_mask = 306  # kept for those who set it; nothing is traced
         self._replica = replica
         self._preparer = Preparer(
             tree, self.tracker, extended_types=config.extended_types, enforce_quota=config.enforce_quota

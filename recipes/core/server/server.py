@@ -25,6 +25,7 @@ from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member, MemberConfig
 from recipes.core.replication import Standalone
 from recipes.core.server.client_port import ClientProtocol, read_buffer
+from recipes.core.server.facts import ServerFacts
 from recipes.core.server.flusher import Flusher
 from recipes.core.server.snapshots import Snapshots
 from recipes.core.tree.acl import Ids
@@ -90,6 +91,7 @@ class Server:
         gc.collect()
         gc.freeze()
         self.member = Member(_member_config(config), tree, Standalone(tree.last_zxid), *_clocks())
+        self.member.facts = ServerFacts(config)
         fill_bytes = min(config.pre_alloc_size_kb << 10, _FILL_AHEAD_BYTES)
         self._flusher = Flusher(
             TxnLog(logs, fill_bytes),
