@@ -258,7 +258,11 @@ class Wire:
         self.events: list[tuple[int, bytes]] = []
         session_id, password = session
         self.send(struct.pack(">iqiqi16s?", 0, 0, timeout_ms, session_id, 16, password, False))
-        answer = self.receive()
+        try:
+            answer = self.receive()
+        except (EOFError, OSError):
+            self.sock.close()
+            raise
         _, self.timeout_ms, self.session_id, _ = struct.unpack_from(">iiqi", answer)
         self.password = answer[20:36]
 

@@ -75,7 +75,7 @@ def shape(value: object) -> object:
     """Keys and types; of numeric keys and lists one stands for all."""
     if isinstance(value, dict):
         if value and all(key.lstrip("-").isdigit() for key in value):
-            return {"number": shape(next(iter(value.values())))}
+            return {"number": shape(max(value.values(), key=bool))}  # Apache keeps empty sets for a while
         return {key: shape(item) for key, item in value.items()}
     if isinstance(value, list):
         return [shape(value[0])] if value else []

@@ -68,25 +68,31 @@ class TxnLog:
     fill_ahead_bytes: how much is filled with zeros beyond the last record, so that a sync need not grow the file.
     """
 
-    __slots__ = ("_disk", "_file", "_fill_ahead_bytes", "_filled", "_position", "records")
+    __slots__ = ("_disk", "_file", "_fill_ahead_bytes", "_filled", "_is_new", "_position", "records")
 
     def __init__(self, disk: Disk, fill_ahead_bytes: int = 4 << 20) -> None:
         self._disk = disk
         self._fill_ahead_bytes = fill_ahead_bytes
         self._file: File | None = None
+        self._is_new = False  # its name is not durable yet
         self._position = self._filled = 0
         self.records = 0  # in the current file
 
     def append(self, entries: list[Entry]) -> None:
-        """Write a batch behind the last one, with one write. Not durable before `sync`."""
+        """Write a batch behind the last one, with one write. Not durable before `sync`.
+
+        Where it fails nothing has been appended, and the same batch may be tried again.
+        """
         data = encode_records(entries)
         if self._file is None:
-            name = log_name(entries[0].zxid)
-            self._file = self._disk.create(name)
-            self._file.write(0, HEADER + data)
+            file = self._disk.create(log_name(entries[0].zxid))
+            try:
+                file.write(0, HEADER + data)
+            except OSError:
+                file.close()
+                raise
+            self._file, self._is_new = file, True
             self._position = self._filled = len(HEADER) + len(data)
-            self._file.sync()
-            self._disk.sync()
         else:
             self._file.write(self._position, data)
             self._position += len(data)
@@ -97,6 +103,9 @@ class TxnLog:
         """Return once everything appended is durable."""
         if self._file is not None:
             self._file.sync()
+            if self._is_new:
+                self._disk.sync()
+                self._is_new = False
 
     def reserve(self) -> bool:
         """Fill with zeros ahead of need; False when the disk has no room, which takes nothing from what is written."""
@@ -119,7 +128,7 @@ class TxnLog:
     def close(self) -> None:
         """Make everything durable and give the file back."""
         if self._file is not None:
-            self._file.sync()
+            self.sync()
             self._file.close()
             self._file = None
             self.records = 0
