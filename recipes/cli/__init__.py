@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     from recipes.cli.demo import demo
     from recipes.cli.lock import lock
+    from recipes.cli.repair import repair
     from recipes.cli.shell import shell
     from recipes.cli.status import status
     from recipes.core.errors import RecipesError
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     app.command(shell)
     app.command(lock)
     app.command(demo)
+    app.command(repair)
     app.command(_serve, name="serve")
     try:
         code = app(arguments, result_action="return_value")

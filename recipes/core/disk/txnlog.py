@@ -199,23 +199,31 @@ def read_log(disk: Disk, after_zxid: int) -> Iterator[bytes]:
         if not damage.torn or followed:
             raise DiskError(
                 f"{name}: {damage.reason} at offset {damage.offset}, behind zxid 0x{damage.last_zxid:x}, with valid "
-                "txns behind it; restore the file from a copy"
+                "txns behind it; restore the file from a copy, or see what cutting it there would lose: "
+                "`recipes repair DATA_DIR`"
             )
 
 
-def _valid_record_behind(data: bytes, start: int, last_zxid: int) -> bool:
-    """Whether a whole record with a later zxid stands anywhere behind `start`."""
+def zxids_behind(data: bytes, start: int, last_zxid: int) -> Iterator[int]:
+    """Zxids of the whole records, each later than the one before, that stand anywhere behind `start`."""
     at = data.find(END, start)
     ends = []
     while at != -1:
         ends.append(at)
         at = data.find(END, at + 1)
     known = frozenset(ends)
-    for at in range(start, max(known, default=0) - 12 - _MIN_TXN_BYTES + 1):
+    at, last = start, max(known, default=0) - 12 - _MIN_TXN_BYTES
+    while at <= last:
         checksum, length = _RECORD.unpack_from(data, at)
-        if not (0 <= checksum <= 0xFFFFFFFF and _MIN_TXN_BYTES <= length <= _MAX_RECORD_BYTES):
-            continue
         end = at + 12 + length
-        if end in known and payload_zxid(data[at + 12 : end]) > last_zxid and adler32(data[at + 12 : end]) == checksum:
-            return True
-    return False
+        if 0 <= checksum <= 0xFFFFFFFF and _MIN_TXN_BYTES <= length <= _MAX_RECORD_BYTES and end in known:
+            payload = data[at + 12 : end]
+            zxid = payload_zxid(payload)
+            if zxid > last_zxid and adler32(payload) == checksum:
+                yield zxid
+                last_zxid, at = zxid, end
+        at += 1
+
+
+def _valid_record_behind(data: bytes, start: int, last_zxid: int) -> bool:
+    return next(zxids_behind(data, start, last_zxid), None) is not None
