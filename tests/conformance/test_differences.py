@@ -125,3 +125,34 @@ def test_limits_on_the_whole_tree_have_no_effect(strict_server, wire, root):
     assert client.create("/zookeeper/quota/zookeeper_limits", b"countHardLimit=1,byteHardLimit=1") == 0
     assert client.create("/zookeeper/quota/zookeeper_stats") == 0
     assert client.create(root, b"12345") == 0
+
+
+@pytest.mark.parametrize("scheme", ["world", "digest", "ip"])
+def test_an_acl_entry_without_an_id_is_invalid(our_server, wire, root, scheme):
+    client = wire(our_server.port)
+    acl = struct.pack(">ii", 1, 31) + client.text(scheme) + client.text(None)
+    assert client.call(1, client.text(root) + client.text("") + acl + struct.pack(">i", 0))[0] == -114
+
+
+def test_a_certificates_name_may_stand_in_any_acl(our_server, wire, root):
+    client = wire(our_server.port)
+    acl = struct.pack(">ii", 1, 31) + client.text("x509") + client.text("CN=a,O=b")
+    assert client.call(1, client.text(root) + client.text("") + acl + struct.pack(">i", 0))[0] == 0
+
+
+def test_a_multi_with_a_null_path_takes_a_zxid(our_server, wire):
+    client = wire(our_server.port)
+    client.post(9, client.text("/"))
+    before = client.reply()[1]
+    body = struct.pack(">i?i", 2, False, -1) + client.text(None) + struct.pack(">i", -1)
+    client.post(14, body + bytes.fromhex("ffffffff01ffffffff"))
+    _, zxid, error, answer = client.reply()
+    assert (error, answer) == (-5, b"")
+    assert zxid > before
+
+
+@pytest.mark.parametrize("name", ["\U0001f600".encode(), b"\xff"])
+def test_a_path_no_znode_can_have_comes_back_as_it_came(our_server, wire, name):
+    client = wire(our_server.port)
+    assert client.call(9, client.text(b"/" + name)) == (0, client.text(b"/" + name))
+    assert client.call(1, client.text(b"/" + name) + client.text("") + OPEN + struct.pack(">i", 0))[0] == -8

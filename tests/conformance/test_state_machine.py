@@ -30,6 +30,10 @@ RECONNECT, MANGLED = "reconnect", "mangled"
 CREATES = (CREATE, CREATE2, CREATE_CONTAINER, CREATE_TTL)
 
 NAMES = ["a", "b", "a/b", "a/a", "a/b/c", "b/s-0000000000", "a/s-0000000001", "", "a/"]
+ODD_NAMES = [
+    "a//b", "a/./b", "a/..", "..a", "a/...", "a/ b", "a\0b", "a/\x1f", "a/\x7f", "a/\x9f", "a/\u00a0", "a/\ud7ff",
+    "a/\ue000", "a/\uf8ff", "a/\uf900", "a/\uffef", "a/\ufff0", "a/\ufffd", "\u00e9", "a/b/", "a/b/c/d",
+]  # fmt: skip
 PRIVATE_NAMES = ["p", "p/a", "p/a/b", "p/s-0000000000"]  # their ACLs shut sessions out: no watches there
 QUOTA_NAMES = ["q", "q/a", "q/a/b", "q/b"]
 LIMITS, STATS = "/zookeeper/quota{base}/q/zookeeper_limits", "/zookeeper/quota{base}/q/zookeeper_stats"
@@ -99,6 +103,9 @@ class Chance:
             return MANGLED, step, self._random.randrange(1, 12)
         return step
 
+    def _name(self, among: Sequence[str]) -> str:
+        return self._pick(ODD_NAMES if among is NAMES and self._random.random() < 0.05 else among)
+
     def _version(self) -> int:
         return self._pick([-1, -1, -1, 0, 1, 2])
 
@@ -107,7 +114,7 @@ class Chance:
 
     def _change(self, among: Sequence[str] = NAMES, acls: Sequence[bytes] = ACLS) -> tuple:
         """A write that may also stand in a multi."""
-        name, data, mode = self._pick(among), self._data(), self._pick(acls)
+        name, data, mode = self._name(among), self._data(), self._pick(acls)
         kind = self._random.choices((CREATE, CREATE2, CREATE_CONTAINER, CREATE_TTL, SET, DELETE), (4, 2, 1, 1, 4, 4))[0]
         if kind == DELETE:
             return kind, name, self._version()
@@ -129,13 +136,13 @@ class Chance:
         kind = self._pick([EXISTS, GET, GET_ACL, CHILDREN, CHILDREN2, ALL_CHILDREN, SYNC, GET_EPHEMERALS])
         if kind == GET_EPHEMERALS:
             return kind, self._pick([None, None, "/", "a", "a/b"])
-        return kind, self._pick(NAMES)
+        return kind, self._name(NAMES)
 
     def _watch(self) -> tuple:
         return self._pick(
             [
-                ("watch", self._pick([EXISTS, GET, CHILDREN, CHILDREN2]), self._pick(NAMES)),
-                ("watch", self._pick([EXISTS, GET, CHILDREN, CHILDREN2]), self._pick(NAMES)),
+                ("watch", self._pick([EXISTS, GET, CHILDREN, CHILDREN2]), self._name(NAMES)),
+                ("watch", self._pick([EXISTS, GET, CHILDREN, CHILDREN2]), self._name(NAMES)),
                 (ADD_WATCH, self._random.randrange(2)),
                 (REMOVE_WATCHES, self._pick(NAMES), self._pick([1, 2, 3, 9])),
             ]
@@ -153,7 +160,7 @@ class Chance:
     def _of_session(self) -> tuple:
         if self._random.random() < 0.3:
             return (CLOSE,)
-        lists = [[self._pick(NAMES) for _ in range(self._random.randrange(4))] for _ in range(3)]
+        lists = [[self._name(NAMES) for _ in range(self._random.randrange(4))] for _ in range(3)]
         return RECONNECT, self._random.random() < 0.5, *lists, self._random.random() < 0.7
 
     def _private(self) -> tuple:

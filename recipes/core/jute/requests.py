@@ -116,12 +116,12 @@ def encode_auth(scheme: bytes, credentials: bytes) -> bytes:
     return pack_int(0) + write_buffer(scheme) + write_buffer(credentials)
 
 
-def read_auth(data: bytes, at: int) -> tuple[bytes, bytes, int]:
-    """scheme, credentials and the offset behind."""
+def read_auth(data: bytes, at: int) -> tuple[bytes, bytes | None, int]:
+    """scheme, empty when it is null, credentials and the offset behind."""
     _, at = read_int(data, at)
-    scheme, at = read_string(data, at)
+    scheme, at = read_buffer(data, at)
     credentials, at = read_buffer(data, at)
-    return scheme, credentials or b"", at
+    return scheme or b"", credentials, at
 
 
 def encode_set_watches(
