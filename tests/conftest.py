@@ -61,6 +61,8 @@ class ServerProcess:
         self.data_dir = directory / "data"
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
+        # These Apache reads as system properties of the JVM only.
+        self.properties = [f"-D{key}={value}" for key, value in settings.items() if key.startswith("znode.")]
         self.config = directory / "zoo.cfg"
         self.log = directory / f"{kind}.log"
         values: dict[str, object] = {
@@ -95,6 +97,7 @@ class ServerProcess:
             "-XX:+UseSerialGC",
             "-Dzookeeper.extendedTypesEnabled=true",
             "-Dzookeeper.4lw.commands.whitelist=*",
+            *self.properties,
         ]
         main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
         return [*self.wrapper, "java", *flags, "-cp", "/usr/share/java/*", main, str(self.config)]
@@ -255,7 +258,11 @@ class Wire:
         self.events: list[tuple[int, bytes]] = []
         session_id, password = session
         self.send(struct.pack(">iqiqi16s?", 0, 0, timeout_ms, session_id, 16, password, False))
-        answer = self.receive()
+        try:
+            answer = self.receive()
+        except (EOFError, OSError):
+            self.sock.close()
+            raise
         _, self.timeout_ms, self.session_id, _ = struct.unpack_from(">iiqi", answer)
         self.password = answer[20:36]
 

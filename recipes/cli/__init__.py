@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from recipes.cli.demo import demo
     from recipes.cli.ensemble import ensemble
     from recipes.cli.lock import lock
+    from recipes.cli.repair import repair
     from recipes.cli.shell import shell
     from recipes.cli.status import status
     from recipes.core.errors import RecipesError
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     app.command(lock)
     app.command(demo)
     app.command(ensemble)
+    app.command(repair)
     app.command(_serve, name="serve")
     try:
         code = app(arguments, result_action="return_value")

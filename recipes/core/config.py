@@ -137,6 +137,8 @@ class ServerConfig(BaseModel):
     ssl_ciphers: Words = Field((), validation_alias="ssl.ciphersuites")
     skip_acl: Annotated[bool, BeforeValidator(_no)] = Field(False, validation_alias="skipACL")
 
+    source_text: str | None = None  # the zoo.cfg this was read from
+
     @property
     def session_timeouts_ms(self) -> tuple[int, int]:
         """The shortest and the longest session a client can have: 2 and 20 ticks unless set."""
@@ -190,7 +192,7 @@ def parse_zoo_cfg(text: str, source: str) -> tuple[ServerConfig, list[str]]:
         raise missing("dataDir", "a directory: the key is missing")
     # With a file, Apache's defaults hold, save that the admin server stays on loopback: it asks nobody who they are.
     by_file = {"clientPort": None, "clientPortAddress": "0.0.0.0", "secureClientPortAddress": "0.0.0.0"}
-    config = _validated(by_file | {"admin.enableServer": True} | values, places)
+    config = _validated(by_file | {"admin.enableServer": True, "source_text": text} | values, places)
 
     membership = read_membership(properties)
     place = find_place(membership, config.standalone_enabled, config.data_dir, places.get("myid"), source)

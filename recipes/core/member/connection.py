@@ -122,6 +122,9 @@ class Connection:
         if self._greeted:  # the session is on its way to the disk; its first requests wait for it
             self._keep(data, len(data) + self._limit_bytes)
             return
+        if data.startswith(b"stmk") and len(data) < 12:  # the one word with an argument
+            self._keep(data, 12)
+            return
         text = self._member.four_letter(data)
         if text is not None:
             self.out.append(text)
@@ -252,9 +255,9 @@ class Connection:
         try:
             reply = read(tree, self, ids, body)
         except Failed as failed:
-            self._reply(xid, tree.last_zxid, failed.code)
+            self._reply(xid, tree.last_zxid, failed.code, failed.body)
         except WireError:
-            self._reply(xid, tree.last_zxid, MARSHALLING_ERROR, MULTI_END if kind == op.MULTI_READ else b"")
+            self._reply(xid, tree.last_zxid, MARSHALLING_ERROR)
         else:
             self._reply(op.PING_XID if kind == op.PING else xid, tree.last_zxid, 0, reply)
 

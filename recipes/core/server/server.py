@@ -21,6 +21,7 @@ from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
 from recipes.core.replication import Operation, Replica, Standalone
 from recipes.core.server.client_port import ClientProtocol, read_buffer
+from recipes.core.server.facts import ServerFacts
 from recipes.core.server.flusher import Flusher
 from recipes.core.server.settings import member_config
 from recipes.core.server.snapshots import Snapshots
@@ -101,6 +102,7 @@ class Server:
             self._peering = Peering(self, found)
             replica = self._peering.peer
         self.member = Member(member_config(config), tree, replica, *_clocks())
+        self.member.facts = ServerFacts(config)
         self._flusher = Flusher(
             store,
             flushed=self._flushed,

@@ -1,7 +1,7 @@
 """The log against Apache's bytes, cuts, rot, and power cuts at every effect."""
 
 from collections.abc import Callable
-from errno import EIO
+from errno import EIO, ENOSPC
 from random import Random
 
 import pytest
@@ -210,10 +210,47 @@ def test_a_full_disk_is_said_before_anything_is_accepted(entry: MakeEntry):
     assert zxids(disk) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("rolled", [False, True])
+def test_a_batch_that_does_not_fit_may_be_tried_again(rolled: bool, entry: MakeEntry):
+    disk = SimDisk(Random(1), space_bytes=2000)
+    log = TxnLog(disk, fill_ahead_bytes=1024)
+    log.append([entry(1)])
+    log.sync()
+    if rolled:
+        log.roll()
+    batch = [entry(2, data=bytes(900)), entry(3, data=bytes(900))]
+    for _ in range(2):
+        with pytest.raises(OSError) as failed:
+            log.append(batch)
+        assert failed.value.errno == ENOSPC
+    disk.space_bytes = 9000
+    log.append([*batch, entry(4)])
+    log.sync()
+    disk.cut_power()
+    disk.restart()
+    assert zxids(disk) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("rolled", [False, True])
+def test_after_a_cut_a_batch_that_did_not_fit_is_a_torn_tail(rolled: bool, entry: MakeEntry):
+    disk = SimDisk(Random(1), space_bytes=2000)
+    log = TxnLog(disk, fill_ahead_bytes=1024)
+    log.append([entry(1)])
+    log.sync()
+    if rolled:
+        log.roll()
+    with pytest.raises(OSError):
+        log.append([entry(2, data=bytes(900)), entry(3, data=bytes(900))])
+    disk.cut_power()
+    disk.restart()
+    assert zxids(disk) in ([1], [1, 2])
+
+
 def test_a_sync_that_fails_is_told(entry: MakeEntry):
     disk = SimDisk(Random(1))
     log = TxnLog(disk)
     log.append([entry(1)])
+    log.sync()
     disk.fail_syncs = True
     log.append([entry(2)])
     with pytest.raises(OSError) as failed:
