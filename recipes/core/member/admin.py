@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from recipes.core.member.member import Member
 
 VERSION = "3.8.0-recipes, built on 2026-11-24 00:00 UTC"
+NOT_SERVING = "This ZooKeeper instance is not currently serving requests"
 # The last operation of a connection, in the words of Request.op2String.
 LAST_OP = {
     op.CREATE: "CREA", op.CREATE2: "CREA", op.CREATE_TTL: "CREA", op.CREATE_CONTAINER: "CREA", op.DELETE: "DELE",
@@ -25,6 +26,7 @@ LAST_OP = {
     op.GET_EPHEMERALS: "GETE", op.GET_ALL_CHILDREN_NUMBER: "GETACN", op.WHO_AM_I: "HOMI", 0: "SESS",
 }  # fmt: skip
 _ALWAYS = ("srvr", "isro")
+_NOT_SERVING = {"ruok": "imok", "isro": "null"}  # and whatever else is asked: that it does not serve
 
 
 def four_letter(member: "Member", data: bytes) -> bytes | None:
@@ -36,6 +38,8 @@ def four_letter(member: "Member", data: bytes) -> bytes | None:
     allowed = member.config.four_letter_whitelist
     if word not in _ALWAYS and "*" not in allowed and word not in allowed:
         return f"{word} is not executed because it is not in the whitelist.\n".encode()
+    if not member.serving:
+        return _NOT_SERVING.get(word, f"{NOT_SERVING}\n").encode()
     if command is None:
         member.trace_mask = un_long(data, 4)[0]
         command = _gtmk
@@ -70,6 +74,8 @@ def monitor(member: "Member") -> dict[str, str | int | float]:
         "local_sessions": 0,
         "stale_sessions_expired": stats.sessions_expired,
         "auth_failed_count": stats.auth_failed,
+        "digest_mismatches_count": stats.digest_mismatches,
+        **member.facts.figures(),
     }
 
 

@@ -37,3 +37,7 @@ class Facts:
     def zabstate(self) -> Answer:
         """voting and zabstate; in an ensemble also myid, is_leader, addresses, last_zxid, zab_epoch, zab_counter."""
         return {"voting": False, "zabstate": ""}
+
+    def figures(self) -> dict[str, str | int]:
+        """Of the ensemble, for `mntr`."""
+        return {}

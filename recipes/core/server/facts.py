@@ -12,7 +12,7 @@ class ServerFacts(Facts):
     """Of the server with this configuration."""
 
     def __init__(self, config: ServerConfig) -> None:
-        self._config = config
+        self.config = config
         self._snapshots = config.data_dir / "version-2"
         self._logs = (config.data_log_dir or config.data_dir) / "version-2"
 
@@ -31,7 +31,7 @@ class ServerFacts(Facts):
 
     def initial_configuration(self) -> str | None:
         """The configuration file the server started with."""
-        return self._config.source_text
+        return self.config.source_text
 
     def system_properties(self) -> dict[str, str]:
         """Of the interpreter: names as Java's, as far as they mean something here."""

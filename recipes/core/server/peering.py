@@ -11,6 +11,7 @@ from recipes.core.errors import invariant
 from recipes.core.jute.votes import Notification
 from recipes.core.server.client_port import read_buffer
 from recipes.core.server.election_port import ElectionPort
+from recipes.core.server.ensemble_facts import EnsembleFacts
 from recipes.core.server.peer_sockets import PeerSockets
 from recipes.core.server.quorum_port import QuorumPort
 from recipes.core.zab.peer import Boot, PeerSettings, ZabPeer
@@ -42,6 +43,10 @@ class Peering:
         self._timer: asyncio.TimerHandle | None = None
         self._wanted_ms: int | None = None
         self.peer = ZabPeer(settings, boot, monotonic_ns() // 1_000_000)
+
+    def facts(self) -> EnsembleFacts:
+        """What those who look after this server may ask of the ensemble."""
+        return EnsembleFacts(self._server.config, self.peer)
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Open the ports, until the stack is left. Raises OSError when the election port cannot be had."""

@@ -86,6 +86,15 @@ class Leader:
         self._handlers[link.key] = Handler(link)
         return link
 
+    def synced(self) -> list[Handler]:
+        """The learners that have taken over the history."""
+        return [handler for handler in self._by_sid.values() if handler.acked_zxid is not None]
+
+    @property
+    def pending_syncs(self) -> int:
+        """How many `sync`s are not answered yet."""
+        return len(self._syncs)
+
     def tick(self) -> None:
         """Twice a tick: ask all learners for a sign of life, drop the silent, and see whether a quorum is left."""
         peer, settings = self._peer, self._peer.settings
@@ -111,9 +120,7 @@ class Leader:
 
     def _alive(self) -> set[int]:
         """Synced voters, this server included."""
-        return {sid for sid, handler in self._by_sid.items() if handler.acked_zxid is not None} | {
-            self._peer.settings.sid
-        }
+        return {self._peer.settings.sid, *(handler.sid for handler in self.synced())}
 
     def _drop_silent(self) -> None:
         peer, settings = self._peer, self._peer.settings
@@ -133,7 +140,7 @@ class Leader:
 
     def quorum_heard_ms(self) -> int:
         """The latest time at or after which every server of some quorum was heard from."""
-        heard = {sid: handler.link.heard_ms for sid, handler in self._by_sid.items() if handler.acked_zxid is not None}
+        heard = {handler.sid: handler.link.heard_ms for handler in self.synced()}
         return self._membership.committed(heard | {self._peer.settings.sid: self._peer.now_ms})
 
     def end(self) -> None:

@@ -243,7 +243,7 @@ class Town:
         tree = self.member.tree
         assert tree.digest == sum(node_digest(path, node) for path, node in tree.nodes.items()) % (1 << 64)
         assert self.member._leading.preparer.digest == tree.digest
-        assert not self.member._preparer._changes
+        assert not self.member._leading.preparer._changes
         for path, node in tree.nodes.items():
             assert all(child in tree.nodes for child in node.children or ()), path
         replayed = DataTree()
