@@ -152,6 +152,7 @@ class Flusher:
         else:
             self._pending = batch + self._pending
             self._without_room = True
+            self._unreserved_bytes = 0  # the next look is for who runs the server to ask for, in its own time
             self._room(False)
 
     def _reserve_and_report(self) -> Callable[[], None]:
