@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 pytestmark = pytest.mark.apache
-EXAMPLES, OPERATIONS, SESSIONS = 40, 200, 3
+EXAMPLES, OPERATIONS, SESSIONS = 30, 200, 3
 RUNS = itertools.count()
 # The first five bytes of the wall clock in ms hold for 4 hours: no zxid or data of these runs looks so.
 TIME = re.compile(re.escape(struct.pack(">q", int(time.time() * 1000))[:5]) + rb"[\x00-\xff]{3}")

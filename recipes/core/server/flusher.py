@@ -189,6 +189,7 @@ class Flusher:
         else:
             self._pending.appendleft(batch)
             self._without_room = True
+            self._unreserved_bytes = 0  # the next look is for who runs the server to ask for, in its own time
             self._room(False)
 
     def _write_epoch(self, operation: EpochWrite) -> None:

@@ -14,8 +14,10 @@ class Log:
         self.calls = []
         self.room = True
         self.error = self.sync_error = None
+        self.attempts = 0
 
     def append(self, entries):
+        self.attempts += 1
         if self.error is not None:
             raise self.error
         self.calls.append(("append", [entry.zxid for entry in entries]))
@@ -157,6 +159,10 @@ async def test_a_batch_without_room_waits_and_goes_first_once_there_is_some(monk
     log.room = True  # so it seems, but the batch still does not fit
     heard.flusher.look_for_room()
     await heard.until(lambda: heard.rooms == [False, False, False])
+    assert log.attempts == 2
+    for _ in range(20):  # nothing is tried again unless asked for
+        await asyncio.sleep(0)
+    assert log.attempts == 2
     assert (heard.flushed, heard.errors, log.calls) == ([], [], [])
     log.error = None
     heard.flusher.look_for_room()
