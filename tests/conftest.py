@@ -102,9 +102,13 @@ class ServerProcess:
             "-Dzookeeper.extendedTypesEnabled=true",
             "-Dzookeeper.4lw.commands.whitelist=*",
             *self.properties,
+            "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
         ]
         main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
-        return [*self.wrapper, "java", *flags, "-cp", "/usr/share/java/*", main, str(self.config)]
+        # The first logger on the path is the one that is used: this one prints from INFO on.
+        path = "/usr/share/java/slf4j-simple.jar:/usr/share/java/*"
+        return [*self.wrapper, "java", *flags, "-cp", path, main, str(self.config)]
 
     def start(self) -> ServerProcess:
         self.launch()

@@ -17,7 +17,7 @@ from types import TracebackType
 
 import pytest
 
-from tests.conftest import ServerProcess, four_letter
+from tests.conftest import ServerProcess, Wire, four_letter
 
 WAIT_SECONDS = 30.0
 _POLL_SECONDS = 0.02
@@ -87,6 +87,10 @@ class EnsembleProcesses:
 
     def hosts_of(self, *sids: int) -> str:
         return ",".join(self.servers[sid].hosts for sid in sids)
+
+    def reserve_port(self) -> int:
+        """A port for anything else, kept free as long as the ensemble lasts."""
+        return self._ports.take()
 
     def port(self, sid: int) -> int:
         """Of the clients."""
@@ -214,7 +218,11 @@ class EnsembleProcesses:
         return leaders[0]
 
     def wait_synced(self, *sids: int, seconds: float = WAIT_SECONDS) -> int:
-        """Until these, or all that run, have applied the same last zxid, and one leads; the zxid."""
+        """Until these, or all that run, have applied the same last zxid, and one leads; the zxid.
+
+        A leader of Apache's shows the zxid e:0 before the first txn of its epoch, followers the one before: so that
+        they can be the same, a session is then opened and closed at the leader.
+        """
         wanted = sids or tuple(self.running)
         zxids: list[int] = []
 
@@ -222,7 +230,9 @@ class EnsembleProcesses:
             zxids[:] = [self.zxid(sid) for sid in wanted]
             return len(set(zxids)) == 1 and zxids[0] >= 0
 
-        self.wait_leader(seconds=seconds)
+        leader = self.wait_leader(seconds=seconds)
+        if self.zxid(leader) & 0xFFFFFFFF == 0:
+            Wire(self.port(leader)).close_session()
         self.wait_for(same, f"{wanted} have the same zxid", seconds)
         return zxids[0]
 

@@ -66,6 +66,7 @@ def monitor(member: "Member") -> dict[str, str | int | float]:
         "local_sessions": 0,
         "stale_sessions_expired": stats.sessions_expired,
         "auth_failed_count": stats.auth_failed,
+        "digest_mismatches_count": stats.digest_mismatches,
     }
 
 
