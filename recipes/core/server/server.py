@@ -115,10 +115,10 @@ class Server:
         stack.callback(self._flusher.close)
         self._snapshots = Snapshots(snapshots, logs, config.snap_count, self._flusher.replacements)
         stack.push_async_callback(self._snapshots.close)
-        await self._listen(stack)
-        if self._peering is not None:
+        if self._peering is not None:  # before the first client: its turn has votes to send
             await self._peering.start(stack)
             self.schedule()
+        await self._listen(stack)
         self._timer = self._loop.call_later(self._tick_s(), self._tick)
         stack.callback(lambda: self._timer.cancel())
         if config.purge_interval_hours:
