@@ -75,10 +75,7 @@ def monitor(member: "Member") -> dict[str, str | int | float]:
         "stale_sessions_expired": stats.sessions_expired,
         "auth_failed_count": stats.auth_failed,
         "digest_mismatches_count": stats.digest_mismatches,
-<<<<<<< HEAD
         **member.facts.figures(),
-=======
->>>>>>> wip-mixed
     }
 
 
