@@ -130,8 +130,12 @@ class ElectionPort:
 
     async def connect(self, peer: "_Peer") -> "_Link":
         """Dial a server and say who is calling."""
-        host, port = peer.address
-        transport, link = await self._sockets.dial(lambda: _Link(self), host, port)
+        link = _Link(self)
+        try:
+            transport, _ = await self._sockets.dial(lambda: link, *peer.address)
+        except BaseException:
+            self.lost(link)  # uvloop, when cancelled just behind connection_made, calls no connection_lost
+            raise
         transport.write(self._greeting)
         return link
 

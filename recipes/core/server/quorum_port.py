@@ -80,7 +80,7 @@ class QuorumPort:
         self._open: set[_LinkProtocol] = set()
         self._dumping: deque[_LinkProtocol] = deque()
         self._dumps_scheduled = False
-        self._listens = False
+        self._listens = self._closed = False
         self._listening: asyncio.Task[None] | None = None
         self._dialling: asyncio.Task[None] | None = None
 
@@ -110,6 +110,7 @@ class QuorumPort:
 
     async def close(self) -> None:
         """Hang up on everyone, and wait until each socket is closed."""
+        self._closed = True
         tasks = [task for task in (self._listening, self._dialling) if task is not None]
         for task in tasks:
             task.cancel()
@@ -139,8 +140,9 @@ class QuorumPort:
     async def _dial(self, sid: int) -> None:
         host, port = self._addresses[sid]
         for delay_s in (*_DIAL_DELAYS_S, None):
+            protocol = _LinkProtocol(self, lambda: self._peer.dialled(sid))
             try:
-                await self._sockets.dial(lambda: self._dialled(sid), host, port)
+                await self._dial_for(protocol, host, port)
             except UNREACHABLE as error:
                 if delay_s is not None and not isinstance(error, TimeoutError):
                     await asyncio.sleep(delay_s)
@@ -153,8 +155,12 @@ class QuorumPort:
     def _accepted(self) -> "_LinkProtocol":
         return _LinkProtocol(self, self._peer.accept)
 
-    def _dialled(self, sid: int) -> "_LinkProtocol":
-        return _LinkProtocol(self, lambda: self._peer.dialled(sid))
+    async def _dial_for(self, protocol: "_LinkProtocol", host: str, port: int) -> None:
+        try:
+            await self._sockets.dial(lambda: protocol, host, port)
+        except BaseException:
+            self.lost(protocol)  # uvloop, when cancelled just behind connection_made, calls no connection_lost
+            raise
 
     # What the links' sockets call.
 
@@ -163,6 +169,9 @@ class QuorumPort:
         self._open.add(protocol)
         self._sockets.limit_silence(transport)
         transport.set_write_buffer_limits(high=_READY_BYTES)
+        if self._closed:
+            protocol.hang_up()
+            return
         self._schedule()
         try:
             link = protocol.link = ask()

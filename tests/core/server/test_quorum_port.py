@@ -156,6 +156,25 @@ async def test_a_new_leader_takes_the_place_of_one_still_dialled(addresses):
 
 
 @pytest.mark.asyncio
+async def test_a_dial_given_up_behind_its_connection_loses_the_link(addresses):
+    async with having(3, addresses) as leader, having(1, addresses) as learner:
+        leader.port.listen(True)
+        _, writer = await connected(addresses[3])
+        writer.transport.abort()
+        learner.port.dial(3)
+        asked = learner.dialled
+
+        def dialled(sid: int) -> Link | None:
+            learner.port.dial(2)  # before the attempt has heard of its success
+            learner.dialled = asked
+            return asked(sid)
+
+        learner.dialled = dialled
+        await learner.until(lambda: learner.links and learner.links[0].is_lost)
+        await learner.until(lambda: learner.failed == [2])
+
+
+@pytest.mark.asyncio
 async def test_a_connection_no_longer_wanted_is_closed(addresses):
     async with having(3, addresses) as leader, having(1, addresses) as learner:
         leader.port.listen(True)
