@@ -12,7 +12,6 @@ from recipes.core.errors import WireError, invariant
 from recipes.core.jute import quorum as q
 from recipes.core.jute.codec import write_buffer
 from recipes.core.jute.quorum import Packet
-from recipes.core.jute.votes import FOLLOWING, LEADING, Notification
 from recipes.core.replication import (
     ACCEPTED_EPOCH,
     CURRENT_EPOCH,
@@ -52,7 +51,6 @@ class Leader:
         self._promised = {settings.sid}  # voters that are connected
         self._acked_epoch = {settings.sid}
         self._epoch_asked = self._epoch_fixed = self._history_asked = self._syncing = self._established = False
-        self._elsewhere: set[int] = set()  # voters that have said so since
         self._broadcast: Broadcast | None = None
         self._syncs: deque[tuple[int, dict[int, int], int | None, object]] = deque()
         self._round: tuple[int, dict[int, int]] = (-1, {})  # the turn of the last ping round, and what it awaits
@@ -63,15 +61,6 @@ class Leader:
     def begin(self) -> None:
         """Go as far as this server's own voice goes."""
         self._try_epoch()
-
-    def notified(self, sid: int, note: Notification) -> None:
-        """Another server's vote: a quorum may follow another leader, and then none will come here."""
-        if self._established or note.state not in (FOLLOWING, LEADING) or note.leader == self._peer.settings.sid:
-            self._elsewhere.discard(sid)
-            return
-        self._elsewhere.add(sid)
-        if self._membership.is_quorum(self._elsewhere):
-            self._peer.look(f"others have elected server {note.leader}")
 
     # Connections and time.
 

@@ -85,8 +85,11 @@ class Learner:
 
     def dial_failed(self, sid: int) -> None:
         """The leader does not answer: it may not know yet that it leads."""
-        if sid != self.leader_sid or self._link is not None:
-            return
+        if sid == self.leader_sid and self._link is None:
+            self._dial_again_later()
+
+    def _dial_again_later(self) -> None:
+        sid = self.leader_sid
         if self._attempts >= _DIAL_ATTEMPTS:
             self._peer.look(f"the leader {sid} cannot be reached")
         else:
@@ -111,7 +114,13 @@ class Learner:
             link.close()
 
     def _gone(self, link: Link) -> None:
-        if link is self._link:
+        if link is not self._link:
+            return
+        if self._expected == (q.LEADERINFO,):
+            # It has not said a word: behind a relay that is how a server looks that does not listen yet.
+            self._link = None
+            self._dial_again_later()
+        else:
             self._peer.look(f"the connection to the leader {self.leader_sid} is gone")
 
     def _send(self, data: bytes) -> None:
