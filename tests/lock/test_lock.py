@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import anyio
 import anyio.lowlevel
 import pytest
@@ -31,9 +33,9 @@ async def test_an_uncontended_acquire_is_two_requests(store):
     store.requests.clear()
     lock = Lock(client, "/a")
     await lock.__aenter__()
-    before_the_block = [name for name, _ in store.requests if name != "exists_watch"]
+    before_the_block = [name for name, _ in store.requests]
     await lock.__aexit__(None, None, None)
-    assert before_the_block == ["create2", "children"]
+    assert before_the_block == ["create2", "children", "watch_deletion"]  # for the third nobody waits
 
 
 async def test_waiters_follow_in_order_of_arrival_and_watch_only_the_one_before(store):
@@ -222,12 +224,12 @@ async def test_a_clean_up_that_meets_a_dead_connection_is_handed_to_the_client(s
     assert store.names("/a") == []  # the delete itself ran out of time
     scope = anyio.CancelScope()
 
-    async def create_then_cancelled(path, data, **kind):
-        client._create(path, data, **kind)
+    def create_then_cancelled(path, data):
+        client._create(path, data, True, True)
         scope.cancel()
-        await anyio.sleep_forever()
+        return SimpleNamespace(result=anyio.sleep_forever)
 
-    client.create2 = create_then_cancelled
+    client.start_place = create_then_cancelled
     with scope:
         async with Lock(client, "/a"):
             pytest.fail("held without a reply")

@@ -31,9 +31,7 @@ CreateRequest = tuple[bytes, bytes | None, "tuple[AclEntry, ...] | None", int, i
 MultiOp = tuple[int, bytes]  # opcode and body
 
 
-def encode_create(
-    path: bytes, data: bytes | None, acl: Sequence[ACL], flags: int, ttl_ms: int | None = None
-) -> bytes:
+def encode_create(path: bytes, data: bytes | None, acl: Sequence[ACL], flags: int, ttl_ms: int | None = None) -> bytes:
     """create, create2, createContainer; with `ttl_ms` createTTL."""
     body = write_buffer(path) + write_buffer(data) + encode_acl(acl) + pack_int(flags)
     return body if ttl_ms is None else body + pack_long(ttl_ms)

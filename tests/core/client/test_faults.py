@@ -86,7 +86,7 @@ async def scripted(**options):
 async def test_a_session_lost_by_the_local_clock_is_not_kept_alive_on_the_server():
     async with scripted() as server, connect(server.hosts, session_timeout=1.0) as client:
         await server.until(lambda: server.open == 1)
-        client.session.expires_at = anyio.current_time() - 1  # as after a loop that was blocked too long
+        client.session.expires_at = client.clock() - 1  # as after a loop that was blocked too long
         with anyio.fail_after(SECONDS):
             await client.session.lost_event.wait()
         await server.until(lambda: server.open == 0)  # so nobody pings: its ephemerals go

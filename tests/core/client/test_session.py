@@ -50,7 +50,7 @@ def submit(session, *calls):
 
 
 def ended(call):
-    return call.error is not None or call._done.is_set()
+    return call.done
 
 
 async def test_a_lost_connection_repeats_reads_sends_unsent_writes_and_doubts_sent_ones():
@@ -74,7 +74,7 @@ async def test_the_end_of_the_session_fails_everything_pending():
     sent = submit(session, Call(op.GET_DATA, b"", reads=True))
     session.outgoing(1.0)
     unsent = submit(session, Call(op.SET_DATA, b""))
-    session.end(SessionExpired())
+    session.end(SessionExpired)
     for call in (sent, unsent):
         with pytest.raises(SessionExpired):
             await call.result()
