@@ -73,12 +73,14 @@ class MemoryDeletionWatch(MemoryWatch):
 class MemoryCall:
     """A request that has been carried out, and whose reply is under way."""
 
-    def __init__(self, answer, error):
-        self.answer, self.error, self.abandoned = answer, error, False
+    def __init__(self, client, path, answer, error):
+        self.client, self.path, self.answer, self.error, self.abandoned = client, path, answer, error, False
 
     async def result(self):
         await anyio.lowlevel.checkpoint()
         await anyio.lowlevel.checkpoint()
+        if self.client.session.lost:
+            raise SessionExpired(path=self.path)
         if self.error is not None:
             raise self.error
         return self.answer
@@ -138,7 +140,7 @@ class MemoryClient:
                 error = failure
         if lost:
             error = ConnectionLoss(path=path, maybe_applied=True)
-        return MemoryCall(answer, error)
+        return MemoryCall(self, path, answer, error)
 
     async def _request(self, name, path, act, *, write=False):
         return await self._start(name, path, act, write=write).result()

@@ -131,6 +131,15 @@ async def test_a_block_past_the_local_deadline_has_lost(store):
             client.session.expires_at = 0
 
 
+async def test_a_block_that_raises_past_the_local_deadline_has_lost(store):
+    client = store.client()
+    with pytest.raises(LockLost) as caught:
+        async with Lock(client, "/a"):
+            client.session.expires_at = 0
+            raise ValueError
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
 async def test_a_broken_lock_is_lost(store):
     with pytest.raises(LockLost):
         async with Lock(store.client(), "/a") as grant:

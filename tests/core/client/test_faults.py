@@ -119,13 +119,13 @@ async def test_a_server_that_stops_reading_costs_the_connection_not_the_session(
         assert all(isinstance(error, ConnectionLoss) and error.maybe_applied for error in lost)
 
 
-async def test_a_silent_server_does_not_use_up_the_time_for_the_others(our_server):
+async def test_a_silent_server_does_not_use_up_the_time_for_the_others(hosts):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        hosts = f"127.0.0.1:{silent.getsockname()[1]},{our_server.hosts}"
+        both = f"127.0.0.1:{silent.getsockname()[1]},{hosts}"
         for _ in range(4):  # the order of hosts is random
-            async with connect(hosts, session_timeout=2.0) as client:
+            async with connect(both, session_timeout=2.0) as client:
                 await client.exists("/")
 
 
