@@ -13,6 +13,7 @@ async def main() -> None:
             print(f"server {leader} leads; we hold the lock, fence {grant.fence}")
             await ensemble.kill(leader)
             print(f"server {leader} was killed; now server {await ensemble.leader()} leads")
+            await client.sync("/")  # sent again to another server; a write would have to be checked first
             await client.create("/report", b"written under the same lock")
             print("still the holder")
 

@@ -10,6 +10,7 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import time
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -130,9 +131,10 @@ class EnsembleProcesses:
         self.start(sid)
 
     def pause(self, sid: int) -> None:
-        """SIGSTOP."""
+        """SIGSTOP, and wait until each of its threads stands still."""
         self._paused.add(sid)
         os.kill(self.servers[sid].pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.servers[sid].pid, os.WSTOPPED)
 
     def resume(self, sid: int) -> None:
         """SIGCONT, if it was paused."""
@@ -157,6 +159,19 @@ class EnsembleProcesses:
         """Kill it and take everything from its disk but its number."""
         self.kill(sid)
         shutil.rmtree(self.servers[sid].data_dir / "version-2", ignore_errors=True)
+
+    def make_leader(self, sid: int) -> None:
+        """Let `sid` lead, of three voters: of the two that are then up it has the longer log, which decides."""
+        leader = self.leader()
+        if leader == sid:
+            return
+        other = next(voter for voter in self.voters if voter not in (leader, sid))
+        self.kill(other)
+        Wire(self.port(sid)).close_session()  # two txns
+        self.kill(leader)
+        self.launch(other)
+        self.wait_leader([sid])
+        self.start(leader)
 
     def close(self) -> None:
         """Kill what runs. The directories stay."""
@@ -198,6 +213,39 @@ class EnsembleProcesses:
         """The running voters that do not lead."""
         leader = self.leader()
         return [sid for sid in self.voters if sid != leader and sid in self.running]
+
+    def contents(self, sid: int) -> dict[str, tuple[bytes, bytes]]:
+        """Every znode, behind a sync: data and Stat, ACL and Stat, as they come off the wire."""
+        client = Wire(self.port(sid))
+        assert client.call(9, client.text("/"))[0] == 0
+        found: dict[str, tuple[bytes, bytes]] = {}
+        paths = ["/"]
+        while paths:
+            path = paths.pop()
+            found[path] = client.call(4, client.text(path) + b"\0")[1], client.call(6, client.text(path))[1]
+            error, answer = client.call(8, client.text(path) + b"\0")
+            assert error == 0
+            at = 4
+            for _ in range(struct.unpack_from(">i", answer)[0]):
+                end = at + 4 + struct.unpack_from(">i", answer, at)[0]
+                child = f"{path.rstrip('/')}/{answer[at + 4 : end].decode()}"
+                at = end
+                if child != "/zookeeper":  # its /config is each server's own
+                    paths.append(child)
+        client.close_session()
+        return found
+
+    def assert_same(self) -> dict[str, tuple[bytes, bytes]]:
+        """All that run show the same tree, which is returned, and none has seen another's digest differ."""
+        sids = self.running
+        first = self.contents(sids[0])
+        for sid in sids[1:]:
+            other = self.contents(sid)
+            differ = [path for path in first.keys() | other.keys() if first.get(path) != other.get(path)]
+            assert not differ, f"servers {sids[0]} and {sid} differ in {differ[:10]}"
+        mismatches = {sid: self.mntr(sid)["zk_digest_mismatches_count"] for sid in sids}
+        assert set(mismatches.values()) == {"0"}, mismatches
+        return first
 
     # Waiting.
 

@@ -60,18 +60,18 @@ class ZookeeperCluster:
         self._settings = dict(entry.split("=", 1) for entry in configuration_entries)
         if self._kind == "ours":  # what kazoo asks for by itself and we do not have
             self._settings = {key: value for key, value in self._settings.items() if key.startswith("4lw")}
+        self._authority = trustme.CA()  # a client's certificate outlives a start of the servers
+        self._server_cert = self._authority.issue_cert("localhost", "127.0.0.1")
+        self._client_cert = self._authority.issue_cert("client")
         self._ensemble: EnsembleProcesses | None = None
         self._servers: list[Server] = []
         self._set_up()
 
     def _set_up(self) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="kazoo-"))
-        authority = trustme.CA()
-        self._authority = authority
-        server, self._client = authority.issue_cert("localhost", "127.0.0.1"), authority.issue_cert("client")
         own, trusted = self._directory / "server.pem", self._directory / "trusted.pem"
-        server.private_key_and_cert_chain_pem.write_to_path(str(own))
-        authority.cert_pem.write_to_path(str(trusted))
+        self._server_cert.private_key_and_cert_chain_pem.write_to_path(str(own))
+        self._authority.cert_pem.write_to_path(str(trusted))
         tls = {"ssl.keyStore.type": "PEM", "ssl.keyStore.location": own}
         tls |= {"ssl.trustStore.type": "PEM", "ssl.trustStore.location": trusted}
         limits: dict[str, object] = {"tickTime": 2000, "initLimit": 4, "syncLimit": 2}
@@ -113,8 +113,8 @@ class ZookeeperCluster:
 
     def get_ssl_client_configuration(self) -> dict[str, bytes]:
         return {
-            "client_key": self._client.private_key_pem.bytes(),
-            "client_cert": self._client.cert_chain_pems[0].bytes(),
+            "client_key": self._client_cert.private_key_pem.bytes(),
+            "client_cert": self._client_cert.cert_chain_pems[0].bytes(),
             "ca_cert": self._authority.cert_pem.bytes(),
         }
 

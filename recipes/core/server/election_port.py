@@ -92,6 +92,9 @@ class ElectionPort:
     def made(self, link: "_Link", transport: asyncio.Transport) -> None:
         """A connection is up. Nothing waits in its buffer, so that a newer vote can take an unsent one's place."""
         self._links.add(link)
+        if self._closed:  # a dial that was given up can still come through
+            transport.abort()
+            return
         self._sockets.limit_silence(transport)
         transport.set_write_buffer_limits(high=0)
 

@@ -582,3 +582,64 @@ def test_the_data_of_zookeeper_becomes_a_member(apache_log: bytes, put: Put):
     assert [item.zxid for item in found.history] == list(run(E1 + 1, E1 + 11))
     assert found.base_zxid == E1
     assert tree.digest == 0x2270F55E5
+
+
+def shown(directory: Directory) -> tuple[int, frozenset[bytes]]:
+    return directory.state[:2]
+
+
+def outcomes(
+    directory: Directory, what: str, chance: Random
+) -> tuple[list[tuple[int, frozenset[bytes]]], Operation | list[int]]:
+    """Something to do, and every state that it, or a crash in it, may leave."""
+    last, held = shown(directory)
+    if what == "truncate":
+        zxid = chance.choice(sorted(int(name[2:]) for name in held) or [0])
+        return [(zxid, frozenset(n for n in held if int(n[2:]) <= zxid)), (-1, frozenset())], Truncate(zxid)
+    if what == "install":
+        zxid = chance.randrange(1, 6) * E1 + chance.randrange(5)
+        zxids = [each for each in run(E1 + 1, E1 + chance.randrange(4)) if each <= zxid]
+        return [(zxid, names(*zxids))], InstallSnapshot(zxid, leaders_body(*zxids))
+    first = last + 1 if last & 0xFFFFFFFF and chance.randrange(3) else ((last >> 32) + 1 << 32) + 1
+    zxids = list(run(first, first + chance.randrange(3)))
+    return [(zxid, held | names(*run(first, zxid))) for zxid in zxids], zxids
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_any_order_of_operations_and_power_cuts_leaves_what_was_decided(seed: int, entry: MakeEntry):
+    chance = Random(seed)
+    directory = Directory(entry, seed, apart=seed % 2 == 0)
+    directory.carry_out(EpochWrite(ACCEPTED, 1000))
+    for _ in range(40):
+        before = shown(directory)
+        what = chance.choice(("log", "log", "fuzzy", "truncate", "install", "snapshot", "crash"))
+        if before[0] < 0 and what != "crash":
+            what = "install"
+        possible, todo = outcomes(directory, what, chance)
+        cut = chance.randrange(3) == 0
+        for disk in directory.disks if cut else ():
+            disk.cut_before = disk.effects + 1 + chance.randrange(12)
+        try:
+            if what == "snapshot":
+                directory.snapshot()
+                possible = [before]
+            elif what == "log":
+                directory.log(*todo)
+            elif what == "fuzzy":
+                fuzzy(directory, *todo)
+            elif what != "crash":
+                directory.carry_out(todo)
+            else:
+                possible = [before]
+                directory.crash()
+            for disk in directory.disks:
+                disk.cut_before = None
+        except PowerCut:
+            possible.append(before)
+            directory.crash()
+        assert shown(directory) in possible
+    found = directory.crash()
+    assert bool(found.unsure) == (found.last_zxid < 0)
+    history = [item.zxid for item in found.history]
+    assert history == [] or history[-1] == found.last_zxid
+    assert names(*history) <= directory.state[1]

@@ -265,6 +265,9 @@ async def test_a_replacement_counts_from_when_it_is_asked_for():
     with replacements.lock:  # as one who is just giving a snapshot its name
         heard.flusher.put([EpochWrite("currentEpoch", 2), Truncate(4), InstallSnapshot(5, b"")])
         assert (replacements.count, replacements.pending) == (2, 2)
+        with pytest.raises(TimeoutError):  # the thread has time to go wrong
+            async with asyncio.timeout(0.05):
+                await heard.until(lambda: len(heard.done) > 1)
         assert log.calls == [EpochWrite("currentEpoch", 2)]
     await heard.until(lambda: len(heard.done) == 3)
     heard.flusher.close()
