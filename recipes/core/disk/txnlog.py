@@ -20,7 +20,6 @@ MAGIC = b"ZKLG"
 HEADER = MAGIC + (2).to_bytes(4, "big") + bytes(8)
 END = b"B"
 _RECORD = Struct(">qi")
-_MAX_RECORD_BYTES = 2 * 0xFFFFF
 _MIN_TXN_BYTES = 32
 _FILL_BYTES = 1 << 20
 _COUNTER = 0xFFFFFFFF
@@ -177,7 +176,7 @@ class LogFile:
                 if data.count(0, at) == size - at:
                     return
                 reason = "record of no length"
-            elif not _MIN_TXN_BYTES <= length <= _MAX_RECORD_BYTES:
+            elif length < _MIN_TXN_BYTES:  # there is no most: jute.maxbuffer may have been larger when it was written
                 reason = f"record of {length} bytes"
             elif end + 1 > size:
                 reason = "record cut short"
@@ -281,7 +280,7 @@ def zxids_behind(data: bytes, start: int, last_zxid: int) -> Iterator[int]:
     while at <= last:
         checksum, length = _RECORD.unpack_from(data, at)
         end = at + 12 + length
-        if 0 <= checksum <= 0xFFFFFFFF and _MIN_TXN_BYTES <= length <= _MAX_RECORD_BYTES and end in known:
+        if 0 <= checksum <= 0xFFFFFFFF and length >= _MIN_TXN_BYTES and end in known:
             payload = data[at + 12 : end]
             zxid = payload_zxid(payload)
             if zxid > last_zxid and adler32(payload) == checksum:

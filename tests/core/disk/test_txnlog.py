@@ -165,6 +165,15 @@ def test_an_epoch_ends_before_its_counter_comes_round(entry: MakeEntry, put: Put
         zxids(disk, 0x1_FFFFFFFE)
 
 
+def test_a_record_larger_than_the_default_frame_is_read_back(entry: MakeEntry, put: Put):
+    large = entry(2, data=bytes(3 << 20))  # as jute.maxbuffer may allow
+    disk = SimDisk(Random(1))
+    put(disk, "log.1", HEADER + encode_records([entry(1), large]))
+    assert zxids(disk) == [1, 2]
+    put(disk, "log.1", HEADER + encode_records([entry(1), large, entry(3)]))
+    assert zxids(disk) == [1, 2, 3]
+
+
 def test_a_torn_file_is_followed_by_a_new_one(entry: MakeEntry, put: Put):
     disk = SimDisk(Random(1))
     put(disk, "log.1", (HEADER + encode_records([entry(1), entry(2)]))[:-5])
