@@ -240,5 +240,8 @@ def nobody_answers(hosts: str, error: Exception | None) -> ConnectionLoss:
             reason = reason.exceptions[-1]
     if isinstance(reason, ssl.SSLCertVerificationError):
         return ConnectionLoss(f"no trusted server at {hosts}: its certificate: {reason.verify_message}")
-    said = os.strerror(reason.errno) if isinstance(reason, ConnectionError) and reason.errno else str(reason or "") or "no reply"
+    if isinstance(reason, ConnectionError) and reason.errno:
+        said = os.strerror(reason.errno)
+    else:
+        said = str(reason or "") or "no reply"
     return ConnectionLoss(f"no ZooKeeper server answers at {hosts}: {said}")
