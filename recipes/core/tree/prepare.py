@@ -11,6 +11,7 @@ from struct import Struct
 from recipes.core import paths
 from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
+from recipes.core.jute.records import Ids
 from recipes.core.jute.requests import (
     CreateRequest,
     read_create_request,
@@ -20,8 +21,8 @@ from recipes.core.jute.requests import (
     read_set_data,
 )
 from recipes.core.jute.txns import HEADER, Record, encode_digest, encode_record
-from recipes.core.replication import Entry
-from recipes.core.tree.acl import Ids, fix_up, permits
+from recipes.core.replication import Entry, next_zxid
+from recipes.core.tree.acl import fix_up, permits
 from recipes.core.tree.changes import Change, child_count, copy_of, new_change
 from recipes.core.tree.digest import node_digest
 from recipes.core.tree.quota import UnderWay
@@ -115,7 +116,7 @@ class Preparer:
 
     def prepare(self, request: Request, time_ms: int) -> Entry:
         """The entry for `request`, with the next zxid. Never fails: a refused request makes an error txn."""
-        zxid = self.last_zxid + 1
+        zxid = next_zxid(self.last_zxid)
         self.last_zxid = request.zxid = zxid
         self._paths = []
         kind = request.op
