@@ -114,7 +114,7 @@ def test_the_sequence_wraps_and_goes_on():
     server.tree.digest -= node_digest(b"/p", node)
     node.cversion = LAST
     server.tree.digest += node_digest(b"/p", node)
-    server.preparer.digest = server.tree.digest
+    server.preparer.pending.digest = server.tree.digest
     for _ in range(3):
         assert server.create(b"/p/s-", flags=2) == 0
     made = [result[1] for result in server.apply()]
