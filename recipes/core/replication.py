@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from recipes.core.errors import invariant
+from recipes.core.jute.records import Ids
 from recipes.core.jute.txns import Txn
 
-Ids = tuple[tuple[bytes, bytes], ...]  # (scheme, id) of everybody a request's connection has shown itself to be
+HISTORY_ENTRIES = 500  # how many of the last entries a server can send to one that lacks them: commitLogCount
+_COUNTER = 0xFFFFFFFF  # the lower half of a zxid
 
 
 class Entry:
@@ -42,6 +44,17 @@ class Entry:
 
     def __repr__(self) -> str:
         return f"Entry(0x{self.zxid:x}, {len(self.payload)} bytes)"
+
+
+def next_zxid(zxid: int) -> int:
+    """The zxid of the entry behind `zxid` in the log; where its epoch has no more, the first one of the next."""
+    zxid += 1
+    return zxid if zxid & _COUNTER else zxid + 1  # an epoch's zero is nobody's txn
+
+
+def follows(before_zxid: int, zxid: int) -> bool:
+    """Whether a log may have `zxid` right behind `before_zxid`: the next one, or the first of a later epoch."""
+    return zxid == next_zxid(before_zxid) or (zxid & _COUNTER == 1 and zxid >> 32 > before_zxid >> 32)
 
 
 # What else is made durable, in one order with the entries. NamedTuples, since each happens once in an epoch.
@@ -241,7 +254,7 @@ class Standalone:
 
     def propose(self, entry: Entry) -> None:
         """Take a new entry, the successor of the last one."""
-        invariant(entry.zxid == self._last_zxid + 1, "entries must come in zxid order without a gap")
+        invariant(entry.zxid == next_zxid(self._last_zxid), "entries must come in zxid order without a gap")
         self._last_zxid = entry.zxid
         self._outstanding.append(entry)
         self._ready.writes.append(entry)

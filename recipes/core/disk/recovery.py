@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from recipes.core.disk.disk import Disk
 from recipes.core.disk.epochs import ACCEPTED, CURRENT, read_epoch, settle_epochs
-from recipes.core.disk.history import History, joins
+from recipes.core.disk.log_tail import LogTail, joins
 from recipes.core.disk.replace import REJOIN, finish, is_clean, remove_superseded, snapshot_files
 from recipes.core.disk.snapshot import is_whole, read_snapshot, snapshot_name, write_snapshot
 from recipes.core.disk.txnlog import Damage, cut_torn, log_files, read_log
@@ -48,7 +48,7 @@ class _Replay:
     txns: int = 0
     mismatches: list[int] = field(default_factory=list)
     torn: list[Damage] = field(default_factory=list)
-    history: History | None = None
+    tail: LogTail | None = None
 
 
 def recover(snapshots: Disk, logs: Disk, tree: DataTree) -> Recovered:
@@ -98,8 +98,8 @@ def recover_member(snapshots: Disk, logs: Disk, tree: DataTree) -> Recovered:
     if not unsure:
         for damage in replay.torn:
             cut_torn(logs, damage)
-        if replay.history is not None:
-            history, base_zxid = replay.history.finish(logs, (zxid for zxid, _ in snapshot_files(snapshots)))
+        if replay.tail is not None:
+            history, base_zxid = replay.tail.finish(logs, (zxid for zxid, _ in snapshot_files(snapshots)))
     return Recovered(
         replay.snapshot_zxid,
         tree.last_zxid,
@@ -153,7 +153,7 @@ def load(
         save_snapshot(snapshots, 0, write_snapshot(tree))
         replay.snapshot_zxid = 0
     if member:
-        replay.history = History(replay.snapshot_zxid)
+        replay.tail = LogTail(replay.snapshot_zxid)
     _replay_log(logs, tree, replay, digest, [zxid for zxid, _ in found], until)
     if until is None and reasons and tree.last_zxid < found[-1][0]:
         # What a snapshot was taken of was logged before it: the log that would go with the older one is not this one.
@@ -172,7 +172,7 @@ def _replay_log(
     # that is not told, one that agrees shows it.
     compare_from = digest[0] if digest else replay.snapshot_zxid
     comparing = digest is not None or replay.snapshot_zxid == 0
-    history = replay.history
+    tail = replay.tail
     newer = [zxid for zxid in snapshot_zxids if zxid > replay.snapshot_zxid]
     for payload in read_log(logs, replay.snapshot_zxid, replay.torn):
         zxid = payload_zxid(payload)
@@ -183,8 +183,8 @@ def _replay_log(
         txn, expected = decode_txn(payload)
         tree.apply(txn)
         replay.txns += 1
-        if history is not None:
-            history.add(payload)
+        if tail is not None:
+            tail.add(payload)
         if expected is not None and zxid > compare_from:
             if expected == tree.digest:
                 comparing = True

@@ -14,7 +14,7 @@ from zlib import adler32
 from recipes.core.disk.disk import Disk, File
 from recipes.core.errors import DiskError
 from recipes.core.jute.txns import payload_zxid
-from recipes.core.replication import Entry
+from recipes.core.replication import Entry, follows
 
 MAGIC = b"ZKLG"
 HEADER = MAGIC + (2).to_bytes(4, "big") + bytes(8)
@@ -22,7 +22,6 @@ END = b"B"
 _RECORD = Struct(">qi")
 _MIN_TXN_BYTES = 32
 _FILL_BYTES = 1 << 20
-_COUNTER = 0xFFFFFFFF
 NO_SPACE = (ENOSPC, EDQUOT, EFBIG)
 
 
@@ -137,13 +136,6 @@ class TxnLog:
 def log_files(disk: Disk) -> list[tuple[int, str]]:
     """The log files, each with the zxid it begins at, in order."""
     return sorted((zxid, name) for name in disk.names() if (zxid := file_zxid(name, "log")) is not None)
-
-
-def follows(before_zxid: int, zxid: int) -> bool:
-    """Whether a log may have `zxid` right behind `before_zxid`: the next one, or the first of a later epoch."""
-    if zxid == before_zxid + 1:
-        return zxid & _COUNTER != 0  # an epoch's zero is nobody's txn
-    return zxid & _COUNTER == 1 and zxid >> 32 > before_zxid >> 32
 
 
 class LogFile:

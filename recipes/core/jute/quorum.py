@@ -19,6 +19,7 @@ from recipes.core.jute.codec import (
     write_vector,
 )
 from recipes.core.jute.dump import Dump, bounded, end_of_pairs
+from recipes.core.jute.records import Ids
 
 REQUEST = 1
 PROPOSAL = 2
@@ -49,8 +50,6 @@ _REQUEST = Struct(">qii")
 _TIMED = Struct(">qi")  # a session and its timeout
 _VALID = Struct(">q?")
 _LEARNER_INFO = Struct(">qiq")
-
-Ids = tuple[tuple[bytes, bytes], ...]  # (scheme, id)
 
 
 class Packet(NamedTuple):

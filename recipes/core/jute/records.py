@@ -41,6 +41,9 @@ class Stat(NamedTuple):
     pzxid: int  # zxid of the last creation or deletion of a child
 
 
+Ids = tuple[tuple[bytes, bytes], ...]  # (scheme, id) of everybody a connection has shown itself to be
+
+
 class Id(NamedTuple):
     """Who: an authentication scheme and an id in it."""
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from recipes.core.errors import WireError, invariant
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int, read_buffer, un_head, un_int, write_buffer
-from recipes.core.jute.records import ConnectResponse, decode_connect_request, encode_connect_response
+from recipes.core.jute.records import ConnectResponse, Ids, decode_connect_request, encode_connect_response
 from recipes.core.jute.requests import MULTI_END, pack_multi_header, read_auth
 from recipes.core.member.leading import WRITES
 from recipes.core.member.reads import READS, Failed
-from recipes.core.tree.acl import Ids, authenticate, permits
+from recipes.core.tree.acl import authenticate, permits
 from recipes.core.tree.prepare import MARSHALLING_ERROR, SESSION_MOVED, UNIMPLEMENTED, Request
 from recipes.core.tree.tree import Applied, Part
 from recipes.core.tree.znode import pack_stat

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from recipes.core.disk.snapshot import dump_tree
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
-from recipes.core.jute.records import ConnectRequest
+from recipes.core.jute.records import ConnectRequest, Ids
 from recipes.core.jute.txns import decode_txn
 from recipes.core.member.admin import four_letter
 from recipes.core.member.connection import Connection
@@ -28,7 +28,7 @@ from recipes.core.replication import (
     Synced,
     Write,
 )
-from recipes.core.tree.acl import Ids, permits
+from recipes.core.tree.acl import permits
 from recipes.core.tree.prepare import Request
 from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
 from recipes.core.tree.tree import Applied, DataTree

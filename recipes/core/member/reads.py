@@ -9,7 +9,7 @@ from typing import Protocol
 from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int, read_buffer, write_buffer, write_strings
-from recipes.core.jute.records import write_acl
+from recipes.core.jute.records import Ids, write_acl
 from recipes.core.jute.requests import (
     MULTI_END,
     pack_multi_header,
@@ -19,7 +19,7 @@ from recipes.core.jute.requests import (
     read_path_watch,
     read_set_watches,
 )
-from recipes.core.tree.acl import Ids, masked, permits, user_name
+from recipes.core.tree.acl import masked, permits, user_name
 from recipes.core.tree.prepare import BAD_ARGUMENTS, MARSHALLING_ERROR, NO_AUTH, NO_NODE
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ZNode, pack_stat

@@ -17,6 +17,7 @@ from recipes.core.config import ServerConfig
 from recipes.core.disk.disk import RealDisk
 from recipes.core.disk.store import Store
 from recipes.core.errors import DiskError
+from recipes.core.jute.records import Ids
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
 from recipes.core.replication import Operation, Replica, Standalone
@@ -25,7 +26,6 @@ from recipes.core.server.facts import ServerFacts
 from recipes.core.server.flusher import Flusher
 from recipes.core.server.settings import member_config
 from recipes.core.server.snapshots import Snapshots
-from recipes.core.tree.acl import Ids
 from recipes.core.tree.tree import DataTree
 
 if TYPE_CHECKING:

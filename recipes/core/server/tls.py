@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from recipes.core.config import ServerConfig
 from recipes.core.errors import ConfigError
-from recipes.core.tree.acl import Ids
+from recipes.core.jute.records import Ids
 
 _VERIFY = {"need": ssl.CERT_REQUIRED, "want": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
 _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}

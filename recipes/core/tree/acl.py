@@ -12,9 +12,8 @@ from hmac import compare_digest
 
 from recipes.core.jute.codec import text
 from recipes.core.jute.opcodes import ALL
+from recipes.core.jute.records import Ids
 from recipes.core.tree.znode import Acl
-
-Ids = tuple[tuple[bytes, bytes], ...]
 
 WORLD_ANYONE = (b"world", b"anyone")
 OPEN_ACL: Acl = ((ALL, *WORLD_ANYONE),)

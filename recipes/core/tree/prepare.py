@@ -1,16 +1,16 @@
 """From a write request to a txn: checked against the tree *and* everything accepted but not yet applied.
 
 Pipelined requests must see one another: `create /a`, `create /a/b`, `delete /a` behave as if each had waited for the
-one before. So a Preparer keeps, for every path with changes under way, a Change: the znode as it will be. A request
-that fails becomes an error txn, which takes its zxid like any other. Source: PrepRequestProcessor.java.
+one before. A request that fails becomes an error txn, which takes its zxid like any other.
+Source: PrepRequestProcessor.java.
 """
 
-from collections import deque
 from struct import Struct
 
 from recipes.core import paths
 from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
+from recipes.core.jute.records import Ids
 from recipes.core.jute.requests import (
     CreateRequest,
     read_create_request,
@@ -20,11 +20,10 @@ from recipes.core.jute.requests import (
     read_set_data,
 )
 from recipes.core.jute.txns import HEADER, Record, encode_digest, encode_record
-from recipes.core.replication import Entry
-from recipes.core.tree.acl import Ids, fix_up, permits
-from recipes.core.tree.changes import Change, child_count, copy_of, new_change
-from recipes.core.tree.digest import node_digest
-from recipes.core.tree.quota import UnderWay
+from recipes.core.replication import Entry, next_zxid
+from recipes.core.tree.acl import fix_up, permits
+from recipes.core.tree.changes import child_count, copy_of, new_change
+from recipes.core.tree.pending import Pending
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import RESERVED, DataTree
 from recipes.core.tree.znode import CONTAINER_OWNER, MAX_TTL_MS, Acl, ZNode, is_session, ttl_owner
@@ -47,7 +46,6 @@ RUNTIME_INCONSISTENCY = -2
 
 _INT = Struct(">i")
 _CREATE_TAIL = Struct(">?i")
-_DIGEST_MASK = (1 << 64) - 1
 _CREATES = frozenset((op.CREATE, op.CREATE2, op.CREATE_CONTAINER, op.CREATE_TTL))
 
 
@@ -100,24 +98,18 @@ class Preparer:
     def __init__(
         self, tree: DataTree, tracker: SessionTracker, *, extended_types: bool = False, enforce_quota: bool = False
     ) -> None:
-        self._tree = tree
         self._tracker = tracker
         self._extended_types = extended_types
         self._enforce_quota = enforce_quota
-        self._under_quota = UnderWay()
-        self._changes: dict[bytes, Change] = {}
-        self._touched: deque[tuple[int, list[bytes]]] = deque()
-        self._paths: list[bytes] = []  # changed by the txn being made
-        self._undo: list[tuple[bytes, Change | None]] | None = None
+        self.pending = pending = Pending(tree, enforce_quota)
+        self._find, self._put, self.applied = pending.find, pending.put, pending.applied  # asked for every request
         self._closing: dict[int, None] = {}
         self.last_zxid = tree.last_zxid
-        self.digest = tree.digest
 
     def prepare(self, request: Request, time_ms: int) -> Entry:
         """The entry for `request`, with the next zxid. Never fails: a refused request makes an error txn."""
-        zxid = self.last_zxid + 1
+        zxid = next_zxid(self.last_zxid)
         self.last_zxid = request.zxid = zxid
-        self._paths = []
         kind = request.op
         splice = None
         record: Record
@@ -147,47 +139,10 @@ class Preparer:
             kind, record = op.ERROR, (MARSHALLING_ERROR,)
         header = HEADER.pack(request.session_id, request.cxid, zxid, time_ms, kind)
         body = splice or encode_record(kind, record)
-        digest = None if kind == op.ERROR else self.digest
+        digest = None if kind == op.ERROR else self.pending.digest
         payload = header + body if digest is None else header + body + encode_digest(digest)
-        if self._paths:
-            self._touched.append((zxid, self._paths))
+        self.pending.end_txn(zxid)
         return Entry(zxid, payload, (request.session_id, request.cxid, zxid, time_ms, kind, record), digest)
-
-    def applied(self, zxid: int) -> None:
-        """Forget the changes up to `zxid`: the tree has them now."""
-        touched, changes = self._touched, self._changes
-        while touched and touched[0][0] <= zxid:
-            done, changed = touched.popleft()
-            for path in changed:
-                change = changes.get(path)
-                if change is not None and change.zxid == done:
-                    del changes[path]
-        if self._enforce_quota:
-            self._under_quota.applied(zxid)
-
-    # What a path will be.
-
-    def _find(self, path: bytes) -> ZNode | None:
-        """The znode at `path` as it will be, None when it will not be there. Not to be modified: `copy_of` it."""
-        change = self._changes.get(path)
-        if change is None:
-            return self._tree.nodes.get(path)
-        return change if change.exists else None
-
-    def _put(self, path: bytes, before: ZNode | None, after: Change, zxid: int) -> None:
-        """Record that `path` goes from `before` to `after`, and carry the digest along."""
-        if self._undo is not None:
-            self._undo.append((path, self._changes.get(path)))
-        after.zxid = zxid
-        after.digest = node_digest(path, after) if after.exists else 0
-        removed = 0
-        if before is not None:
-            removed = before.digest if type(before) is Change else node_digest(path, before)
-        self.digest = (self.digest + after.digest - removed) & _DIGEST_MASK
-        self._changes[path] = after
-        self._paths.append(path)
-        if self._enforce_quota and self._tree.quotas.active:
-            self._count_ahead(path, before, after, zxid)
 
     # Operations: each raises Refused or returns the txn's record.
 
@@ -219,7 +174,8 @@ class Preparer:
             raise Refused(NO_AUTH)
         if self._enforce_quota:
             grown = (len(data) if data else 0) - (len(node.data) if node.data else 0)
-            self._check_quota(path, 0, grown)
+            if self.pending.exceeds_quota(path, 0, grown):
+                raise Refused(QUOTA_EXCEEDED)
         version = _next_version(node.version, expected)
         after = copy_of(node)
         after.data = data
@@ -258,12 +214,12 @@ class Preparer:
             path += b"%010d" % parent.cversion
         if not paths.is_valid(path):
             raise Refused(BAD_ARGUMENTS)
-        if self._exists(path):
+        if self._find(path) is not None:
             raise Refused(NODE_EXISTS)
         if is_session(parent.owner):
             raise Refused(NO_CHILDREN_FOR_EPHEMERALS)
-        if self._enforce_quota:
-            self._check_quota(path, 1, len(data) if data else 0)
+        if self._enforce_quota and self.pending.exceeds_quota(path, 1, len(data) if data else 0):
+            raise Refused(QUOTA_EXCEEDED)
         ephemeral = flags in (op.EPHEMERAL, op.EPHEMERAL_SEQUENTIAL)
         after = copy_of(parent)
         after.cversion = parent_cversion = _wrap(parent.cversion + 1)
@@ -346,10 +302,7 @@ class Preparer:
         if session_id not in self._tracker or session_id in self._closing:
             raise Refused(SESSION_EXPIRED)
         self._closing[session_id] = None
-        # Under way, a path may have come to the session or gone from it, also to be somebody else's znode.
-        changes, held = self._changes, self._tree.ephemerals.get(session_id, {})
-        owned = [path for path in held if path not in changes]
-        owned += [path for path, change in changes.items() if change.exists and change.owner == session_id]
+        owned = self.pending.owned_by(session_id)
         for path in owned:
             node = self._find(path)
             if node is not None:
@@ -362,26 +315,21 @@ class Preparer:
 
     def _multi(self, request: Request, zxid: int, time_ms: int) -> Record:
         asked = read_multi(request.body)
-        self._undo, digest = [], self.digest
+        pending = self.pending
+        digest = pending.digest
         parts: list[tuple[int, Record]] = []
+        pending.begin_multi()
         try:
             for kind, body in asked:
                 parts.append(self._part(kind, body, request, zxid, time_ms))
         except (Refused, WireError) as error:
-            for path, before in reversed(self._undo):
-                if before is None:
-                    self._changes.pop(path, None)
-                else:
-                    self._changes[path] = before
-            self.digest = digest
-            self._paths = []
-            self._under_quota.undo(zxid)
+            pending.undo(zxid, digest)
             if not isinstance(error, Refused):
                 raise
             parts.append((op.ERROR, (error.code,)))
             parts += [(op.ERROR, (RUNTIME_INCONSISTENCY,))] * (len(asked) - len(parts))
         finally:
-            self._undo = None
+            pending.end_multi()
         return tuple(parts)
 
     def _part(self, kind: int, body: bytes, request: Request, zxid: int, time_ms: int) -> tuple[int, Record]:
@@ -403,24 +351,6 @@ class Preparer:
         if node is None:
             raise Refused(NO_NODE if paths.is_valid(path) else BAD_ARGUMENTS)
         return node
-
-    def _exists(self, path: bytes) -> bool:
-        change = self._changes.get(path)
-        return path in self._tree.nodes if change is None else change.exists
-
-    def _check_quota(self, path: bytes, count: int, size: int) -> None:
-        quotas = self._tree.quotas
-        root = quotas.root_of(path)
-        if root is not None and quotas.exceeds(self._tree, root, count, size, self._under_quota.of(root)):
-            raise Refused(QUOTA_EXCEEDED)
-
-    def _count_ahead(self, path: bytes, before: ZNode | None, after: Change, zxid: int) -> None:
-        """Remember what `path` adds to the quota it is under until the tree counts it."""
-        root = self._tree.quotas.root_of(path)
-        if root is not None:
-            count = after.exists - (before is not None)
-            size = len(after.data or b"") * after.exists - len(before.data or b"" if before else b"")
-            self._under_quota.add(zxid, root, count, size)
 
 
 def _next_version(current: int, expected: int) -> int:

@@ -5,9 +5,8 @@ from collections.abc import Iterable
 from operator import attrgetter
 
 from recipes.core.errors import invariant
-from recipes.core.replication import Entry
+from recipes.core.replication import HISTORY_ENTRIES, Entry, follows
 
-_KEPT_ENTRIES = 500  # commitLogCount, Apache's default
 _zxid = attrgetter("zxid")
 
 
@@ -46,8 +45,8 @@ class History:
     def forget(self, applied_zxid: int) -> None:
         """Drop old entries, of those up to `applied_zxid`, when there are far too many."""
         entries = self._entries
-        if len(entries) >= 2 * _KEPT_ENTRIES:
-            gone = min(len(entries) - _KEPT_ENTRIES, bisect_right(entries, applied_zxid, key=_zxid))
+        if len(entries) >= 2 * HISTORY_ENTRIES:
+            gone = min(len(entries) - HISTORY_ENTRIES, bisect_right(entries, applied_zxid, key=_zxid))
             if gone:
                 self.base_zxid = entries[gone - 1].zxid
                 del entries[:gone]
@@ -65,8 +64,3 @@ class History:
         """The last entry's zxid that is below `zxid`; None when it is not here."""
         at = bisect_left(self._entries, zxid, key=_zxid)
         return self._entries[at - 1].zxid if at else None
-
-
-def follows(last_zxid: int, zxid: int) -> bool:
-    """Whether an entry `zxid` can stand right behind `last_zxid`: its successor, or the first of a later epoch."""
-    return zxid == last_zxid + 1 or (zxid & 0xFFFFFFFF == 1 and zxid >> 32 > last_zxid >> 32)

@@ -11,18 +11,18 @@ from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
+from recipes.core.jute.records import Ids
 from recipes.core.jute.txns import decode_txn
 from recipes.core.replication import (
     ACCEPTED_EPOCH,
     CURRENT_EPOCH,
     Entry,
     EpochWrite,
-    Ids,
     InstallSnapshot,
     Revalidated,
     Truncate,
+    follows,
 )
-from recipes.core.zab.history import follows
 from recipes.core.zab.link import Link
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 from recipes.core.errors import invariant
 from recipes.core.jute.quorum import Packet
+from recipes.core.jute.records import Ids
 from recipes.core.jute.votes import LEADING, LOOKING, Notification
 from recipes.core.replication import (
     ACCEPTED_EPOCH,
     Entry,
     EpochWrite,
     Event,
-    Ids,
     InstallSnapshot,
     Operation,
     Ready,

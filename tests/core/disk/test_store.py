@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from recipes.core.disk import history as history_module
+from recipes.core.disk import log_tail
 from recipes.core.disk.disk import Disk
 from recipes.core.disk.epochs import ACCEPTED, CURRENT, write_epoch
 from recipes.core.disk.recovery import TEMPORARY, Recovered, purge, save_snapshot
@@ -519,7 +519,7 @@ def test_no_name_is_taken_for_a_log_or_a_snapshot_by_zookeeper(one: Directory):
 @pytest.fixture
 def long(entry: MakeEntry, monkeypatch: pytest.MonkeyPatch) -> Iterator[Directory]:
     """Epochs 1 to 3 in files and snapshots of all sizes."""
-    monkeypatch.setattr(history_module, "HISTORY_ENTRIES", 10)
+    monkeypatch.setattr(log_tail, "HISTORY_ENTRIES", 10)
     directory = Directory(entry)
     directory.carry_out(EpochWrite(ACCEPTED, 5))
     directory.log(*run(E1 + 1, E1 + 3))

@@ -186,7 +186,7 @@ class Town:
             setup.receive(struct.pack(">iii", 8 + len(body), 1, 1) + body)
         self.turn(True)
         nearly_full(member.tree)
-        member._leading.preparer.digest = member.tree.digest
+        member._leading.preparer.pending.digest = member.tree.digest
         self.filled_at = member.tree.last_zxid
 
     def step(self) -> None:
@@ -242,8 +242,8 @@ class Town:
             self.turn(True)
         tree = self.member.tree
         assert tree.digest == sum(node_digest(path, node) for path, node in tree.nodes.items()) % (1 << 64)
-        assert self.member._leading.preparer.digest == tree.digest
-        assert not self.member._leading.preparer._changes
+        assert self.member._leading.preparer.pending.digest == tree.digest
+        assert not self.member._leading.preparer.pending._changes
         for path, node in tree.nodes.items():
             assert all(child in tree.nodes for child in node.children or ()), path
         replayed = DataTree()

@@ -1,10 +1,13 @@
 """Requests against what is still under way."""
 
+from itertools import pairwise
+
 import pytest
 
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.records import ACL, Id
 from recipes.core.jute.requests import encode_create, encode_multi, encode_path_version
+from recipes.core.replication import Standalone, follows
 from recipes.core.tree.digest import node_digest
 from recipes.core.tree.prepare import Preparer, Request
 from recipes.core.tree.sessions import SessionTracker
@@ -111,7 +114,7 @@ def test_the_sequence_wraps_and_goes_on():
     server.tree.digest -= node_digest(b"/p", node)
     node.cversion = LAST
     server.tree.digest += node_digest(b"/p", node)
-    server.preparer.digest = server.tree.digest
+    server.preparer.pending.digest = server.tree.digest
     for _ in range(3):
         assert server.create(b"/p/s-", flags=2) == 0
     made = [result[1] for result in server.apply()]
@@ -138,3 +141,15 @@ def test_a_hard_quota_counts_what_is_under_way():
     server.apply()
     assert server.tree.nodes[b"/zookeeper/quota/q/zookeeper_stats"].data == b"count=2,bytes=4"
     assert server.create(b"/q/c") == -125
+
+
+def test_a_server_alone_goes_on_in_the_next_epoch_when_one_has_no_more_zxids():
+    server = Server()
+    server.preparer.last_zxid = 0xFFFFFFFE
+    replica = Standalone(0xFFFFFFFE)
+    for path in (b"/a", b"/b", b"/c"):
+        server.create(path)
+        replica.propose(server.under_way[-1])
+    zxids = [entry.zxid for entry in server.under_way]
+    assert zxids == [0xFFFFFFFF, 0x1_00000001, 0x1_00000002]
+    assert all(follows(before, zxid) for before, zxid in pairwise(zxids))  # as the log is read back

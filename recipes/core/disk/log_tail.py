@@ -4,14 +4,12 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from recipes.core.disk.disk import Disk
-from recipes.core.disk.txnlog import LogFile, follows, log_files
+from recipes.core.disk.txnlog import LogFile, log_files
 from recipes.core.jute.txns import payload_zxid
-from recipes.core.replication import Entry
-
-HISTORY_ENTRIES = 500
+from recipes.core.replication import HISTORY_ENTRIES, Entry, follows
 
 
-class History:
+class LogTail:
     """Collects the newest entries while a log is replayed, then those before the snapshot where some are missing.
 
     snapshot_zxid: of the snapshot the replay starts from.

@@ -1,0 +1,114 @@
+"""The tree as it will be once every txn under way is applied."""
+
+from collections import deque
+
+from recipes.core.tree.changes import Change
+from recipes.core.tree.digest import node_digest
+from recipes.core.tree.quota import UnderWay
+from recipes.core.tree.tree import DataTree
+from recipes.core.tree.znode import ZNode
+
+_DIGEST_MASK = (1 << 64) - 1
+
+
+class Pending:
+    """Keeps, for every path with changes under way, a Change: the znode as it will be.
+
+    counts_quotas: whether to keep count of what the txns will add below limited paths.
+    digest: of the tree once all of it is applied.
+    """
+
+    __slots__ = ("_changes", "_counts_quotas", "_paths", "_quotas", "_touched", "_tree", "_undo", "digest")
+
+    def __init__(self, tree: DataTree, counts_quotas: bool) -> None:
+        self._tree = tree
+        self._counts_quotas = counts_quotas
+        self._quotas = UnderWay()
+        self._changes: dict[bytes, Change] = {}
+        self._touched: deque[tuple[int, list[bytes]]] = deque()
+        self._paths: list[bytes] = []  # changed by the txn being made
+        self._undo: list[tuple[bytes, Change | None]] | None = None  # while a multi is being made
+        self.digest = tree.digest
+
+    def find(self, path: bytes) -> ZNode | None:
+        """The znode at `path` as it will be, None when it will not be there. Not to be modified: `copy_of` it."""
+        change = self._changes.get(path)
+        if change is None:
+            return self._tree.nodes.get(path)
+        return change if change.exists else None
+
+    def put(self, path: bytes, before: ZNode | None, after: Change, zxid: int) -> None:
+        """Record that `path` goes from `before` to `after`, and carry the digest along."""
+        if self._undo is not None:
+            self._undo.append((path, self._changes.get(path)))
+        after.zxid = zxid
+        after.digest = node_digest(path, after) if after.exists else 0
+        removed = 0
+        if before is not None:
+            removed = before.digest if type(before) is Change else node_digest(path, before)
+        self.digest = (self.digest + after.digest - removed) & _DIGEST_MASK
+        self._changes[path] = after
+        self._paths.append(path)
+        if self._counts_quotas and self._tree.quotas.active:
+            self._count_ahead(path, before, after, zxid)
+
+    def owned_by(self, session_id: int) -> list[bytes]:
+        """The ephemeral znodes that will be a session's.
+
+        Under way, a path may have come to it or gone from it, also to be somebody else's znode.
+        """
+        changes, held = self._changes, self._tree.ephemerals.get(session_id, {})
+        owned = [path for path in held if path not in changes]
+        owned += [path for path, change in changes.items() if change.exists and change.owner == session_id]
+        return owned
+
+    def exceeds_quota(self, path: bytes, count: int, size: int) -> bool:
+        """Whether so many more znodes and bytes at `path` break a hard limit."""
+        quotas = self._tree.quotas
+        root = quotas.root_of(path)
+        return root is not None and quotas.exceeds(self._tree, root, count, size, self._quotas.of(root))
+
+    def begin_multi(self) -> None:
+        """Be ready to undo what comes now."""
+        self._undo = []
+
+    def end_multi(self) -> None:
+        """What came since stays, unless it was undone."""
+        self._undo = None
+
+    def undo(self, zxid: int, digest: int) -> None:
+        """Take back all of the multi being made. digest: as it was before."""
+        for path, before in reversed(self._undo or ()):
+            if before is None:
+                self._changes.pop(path, None)
+            else:
+                self._changes[path] = before
+        self.digest = digest
+        self._paths = []
+        self._quotas.undo(zxid)
+
+    def end_txn(self, zxid: int) -> None:
+        """The txn of `zxid` is made."""
+        if self._paths:
+            self._touched.append((zxid, self._paths))
+            self._paths = []
+
+    def applied(self, zxid: int) -> None:
+        """Forget the changes up to `zxid`: the tree has them now."""
+        touched, changes = self._touched, self._changes
+        while touched and touched[0][0] <= zxid:
+            done, changed = touched.popleft()
+            for path in changed:
+                change = changes.get(path)
+                if change is not None and change.zxid == done:
+                    del changes[path]
+        if self._counts_quotas:
+            self._quotas.applied(zxid)
+
+    def _count_ahead(self, path: bytes, before: ZNode | None, after: Change, zxid: int) -> None:
+        """Remember what `path` adds to the quota it is under until the tree counts it."""
+        root = self._tree.quotas.root_of(path)
+        if root is not None:
+            count = after.exists - (before is not None)
+            size = len(after.data or b"") * after.exists - len(before.data or b"" if before else b"")
+            self._quotas.add(zxid, root, count, size)
