@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from tests.ensembles import EnsembleProcesses
 
@@ -62,6 +63,11 @@ class ZookeeperCluster:
             self._settings = {key: value for key, value in self._settings.items() if key.startswith("4lw")}
         self._authority = trustme.CA()  # a client's certificate outlives a start of the servers
         self._server_cert = self._authority.issue_cert("localhost", "127.0.0.1")
+        # Apache's reader of PEM files knows keys in PKCS 8 only.
+        key = serialization.load_pem_private_key(self._server_cert.private_key_pem.bytes(), None)
+        self._server_key = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
         self._client_cert = self._authority.issue_cert("client")
         self._ensemble: EnsembleProcesses | None = None
         self._servers: list[Server] = []
@@ -70,7 +76,7 @@ class ZookeeperCluster:
     def _set_up(self) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="kazoo-"))
         own, trusted = self._directory / "server.pem", self._directory / "trusted.pem"
-        self._server_cert.private_key_and_cert_chain_pem.write_to_path(str(own))
+        own.write_bytes(self._server_key + self._server_cert.cert_chain_pems[0].bytes())
         self._authority.cert_pem.write_to_path(str(trusted))
         tls = {"ssl.keyStore.type": "PEM", "ssl.keyStore.location": own}
         tls |= {"ssl.trustStore.type": "PEM", "ssl.trustStore.location": trusted}
