@@ -36,11 +36,26 @@ class PeerSockets(NamedTuple):
         )
 
     async def dial(self, make: Callable[[], T], host: str, port: int) -> tuple[asyncio.Transport, T]:
-        """Connect, with the name looked up anew. Raises one of UNREACHABLE."""
+        """Connect, with the name looked up anew. Raises one of UNREACHABLE.
+
+        An attempt that is cancelled while its connection comes up tells the protocol that it is lost, perhaps twice.
+        """
         loop = asyncio.get_running_loop()
         name = host if self.dials is not None else None
-        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-            return await loop.create_connection(make, host, port, ssl=self.dials, server_hostname=name)
+        made: list[T] = []
+
+        def make_one() -> T:
+            made.append(make())
+            return made[-1]
+
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                return await loop.create_connection(make_one, host, port, ssl=self.dials, server_hostname=name)
+        except BaseException:
+            # asyncio does so itself, uvloop closes the socket without a word: whoever keeps count waits for ever.
+            for protocol in made:
+                protocol.connection_lost(None)
+            raise
 
     def limit_silence(self, transport: asyncio.BaseTransport) -> None:
         """Set `silence_ms` where the system knows it."""
