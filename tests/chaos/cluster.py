@@ -72,6 +72,10 @@ class CutOffEnsemble(EnsembleProcesses):
         process = self.servers[sid].process
         return process is not None and process.poll() is not None
 
+    def log_size(self, sid: int) -> int:
+        """Bytes of the newest log file, what is filled ahead included."""
+        return max(self.version_dir(sid).glob("log.*"), key=lambda path: int(path.suffix[1:], 16)).stat().st_size
+
     def limit_files(self, sid: int, size_bytes: int | None) -> None:
         """A server that runs can make no file longer than this: as on a full disk, writing ends with EFBIG."""
         soft = resource.RLIM_INFINITY if size_bytes is None else size_bytes

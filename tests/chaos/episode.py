@@ -35,7 +35,7 @@ class Report:
     operations: dict[str, int] = field(default_factory=dict)
     txns: int = 0
     seconds: float = 0.0
-    longest_gap_s: float = 0.0
+    gaps_s: dict[str, float] = field(default_factory=dict)  # by fault: the longest time without an acknowledged write
     violations: list[str] = field(default_factory=list)
     unjudged: str = ""
 
@@ -78,7 +78,6 @@ class _Episode:
         report.seconds = round(time.monotonic() - began, 1)
         report.faults = dict(self._nemesis.done)
         report.operations = dict(history.counts)
-        report.longest_gap_s = round(history.longest_gap_s, 2)
         report.violations += history.violations
         return report
 
@@ -95,9 +94,12 @@ class _Episode:
                     await self._one(name)
 
     async def _one(self, name: str) -> None:
+        self._history.longest_gap_s = 0.0
         await self._nemesis.do(name)
         self._load.check()
         await asyncio.sleep(self._random.random() * self._pause_s)
+        gaps = self._report.gaps_s
+        gaps[name] = round(max(gaps.get(name, 0.0), self._history.gap_s()), 2)
 
     async def _settle(self) -> None:
         ensemble, load = self._ensemble, self._load

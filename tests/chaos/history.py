@@ -38,7 +38,7 @@ class History:
         self.violations: list[str] = []
         self.last_fence = 0
         self.last_ok_at = time.monotonic()
-        self.longest_gap_s = 0.0  # between two acknowledged writes
+        self.longest_gap_s = 0.0  # between two acknowledged writes, since it was last set to 0
 
     def answered(self, answer: Answer, is_write: bool) -> None:
         """A reply has come."""
@@ -49,6 +49,10 @@ class History:
             now = time.monotonic()
             self.longest_gap_s = max(self.longest_gap_s, now - self.last_ok_at)
             self.last_ok_at = now
+
+    def gap_s(self) -> float:
+        """The longest time without an acknowledged write, the one that may last still included."""
+        return max(self.longest_gap_s, time.monotonic() - self.last_ok_at)
 
     def granted(self, fence: int) -> None:
         """Somebody holds the lock."""

@@ -99,10 +99,10 @@ class Nemesis:
         await asyncio.to_thread(ensemble.launch, *sids)
 
     async def _kill_leader(self) -> None:
-        await self._kill([await self._leader()], 1.5)
+        await self._kill([await self._leader()], 1.0)
 
     async def _kill_follower(self) -> None:
-        await self._kill([await self._follower()], 1.5)
+        await self._kill([await self._follower()], 1.0)
 
     async def _kill_quorum(self) -> None:
         await self._kill(self._random.sample(self._others(), len(self._ensemble.servers) // 2 + 1), 0.5)
@@ -113,10 +113,10 @@ class Nemesis:
         self._ensemble.resume(sid)
 
     async def _pause_leader(self) -> None:
-        await self._stop_for(await self._leader(), 0.3, 3.5)
+        await self._stop_for(await self._leader(), 0.3, 3.0)
 
     async def _pause_follower(self) -> None:
-        await self._stop_for(await self._follower(), 0.3, 3.0)
+        await self._stop_for(await self._follower(), 0.3, 2.5)
 
     async def _roll(self) -> None:
         ensemble = self._ensemble
@@ -147,7 +147,7 @@ class Nemesis:
         sid = self._random.choice(self._others())
         log = ensemble.servers[sid].log
         before = log.read_text().count(_NO_SPACE)
-        ensemble.limit_files(sid, max(path.stat().st_size for path in ensemble.version_dir(sid).glob("log.*")))
+        ensemble.limit_files(sid, ensemble.log_size(sid) + _FILL)
         filler = self._load.client()
         try:
             async with asyncio.timeout(20):
@@ -170,24 +170,24 @@ class Nemesis:
         await self._pause(0.5, most_s)
 
     async def _isolate_leader(self) -> None:
-        await self._isolate(await self._leader(), 4.0)
+        await self._isolate(await self._leader(), 3.0)
 
     async def _isolate_follower(self) -> None:
-        await self._isolate(await self._follower(), 3.0)
+        await self._isolate(await self._follower(), 2.0)
 
     async def _mute_leader(self) -> None:
         leader = await self._leader()
         self._network.cut([leader], self._others(leader), self._style())
-        await self._pause(0.5, 4.0)
+        await self._pause(0.5, 3.0)
 
     async def _deafen_leader(self) -> None:
         leader = await self._leader()
         self._network.cut(self._others(leader), [leader], self._style())
-        await self._pause(0.5, 4.0)
+        await self._pause(0.5, 3.0)
 
     async def _flap(self) -> None:
         leader = await self._leader()
-        for _ in range(5):
+        for _ in range(4):
             self._network.split([leader], self._others(leader), style=self._style())
             await self._pause(0.05, 0.4)
             self._network.heal()
@@ -197,13 +197,13 @@ class Nemesis:
         """Two halves that see each other only over one server in the middle."""
         sids = self._random.sample(self._others(), 5)
         self._network.split(sids[:2], sids[3:], style=self._style())
-        await self._pause(0.5, 4.0)
+        await self._pause(0.5, 3.0)
 
     async def _halves(self) -> None:
         leader = await self._leader()
         friend, *rest = self._random.sample(self._others(leader), 4)
         self._network.split([leader, friend], rest, style=self._style())
-        await self._pause(0.5, 4.0)
+        await self._pause(0.5, 3.0)
 
     async def _reset_peers(self) -> None:
         for one in self._others():

@@ -12,13 +12,14 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from random import SystemRandom
 
 import pytest
 
 from tests.chaos.episode import Report, run_episode
 
 SOAK_FILE = Path(__file__).resolve().parents[2] / "soak-chaos.jsonl"
-EPISODE_SECONDS = 75.0
+EPISODE_SECONDS = 100.0
 
 
 def check(report: Report, directory: Path) -> None:
@@ -47,7 +48,7 @@ def test_nothing_acknowledged_is_lost(tmp_path, size, faults):
 @pytest.mark.timeout(0)
 def test_soak(tmp_path, pytestconfig):
     first = pytestconfig.getoption("--chaos-seed")
-    seed = int(time.time()) if first is None else first
+    seed = SystemRandom().randrange(1 << 32) if first is None else first
     until = time.monotonic() + 60 * pytestconfig.getoption("--minutes")
     while time.monotonic() < until:
         directory = tmp_path / str(seed)
