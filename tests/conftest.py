@@ -30,6 +30,8 @@ OPEN_ACL = bytes.fromhex("000000010000001f00000005776f726c6400000006616e796f6e65
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--everything", action="store_true", help="a missing tool is a failure, not a skip")
     parser.addoption("--zookeeper", metavar="HOST:PORT", help="compare with this running ZooKeeper")
+    parser.addoption("--minutes", type=float, default=10.0, help="how long a soak of tests/chaos goes on")
+    parser.addoption("--chaos-seed", type=int, help="a soak of tests/chaos is one run, with this seed")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

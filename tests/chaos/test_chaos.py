@@ -1,0 +1,63 @@
+"""Real ensembles under load, killed, paused, cut off, wiped and filled: nothing acknowledged is lost.
+
+`pytest -m soak tests/chaos --minutes 60` goes on for long and appends a line per run to soak-chaos.jsonl; a run is
+repeated with `--chaos-seed`, as far as real processes repeat.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from random import SystemRandom
+
+import pytest
+
+from tests.chaos.episode import Report, run_episode
+
+SOAK_FILE = Path(__file__).resolve().parents[2] / "soak-chaos.jsonl"
+EPISODE_SECONDS = 100.0
+
+
+def check(report: Report, directory: Path) -> None:
+    assert report.violations == [], f"seed {report.seed}, size {report.size}: see {directory}"
+    assert report.operations["ok"] > 50 * sum(report.faults.values())
+    assert report.operations["granted"] > sum(report.faults.values())
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("size", "faults"),
+    [
+        (3, ["kill leader", "full disk", "isolate leader", "wipe follower", "leader cannot send", "rolling restart"]),
+        (5, ["pause leader", "bridge", "kill quorum", "reset peers", "reset clients", "kill follower"]),
+    ],
+)
+def test_nothing_acknowledged_is_lost(tmp_path, size, faults):
+    report = run_episode(tmp_path, size, seed=size, faults=faults)
+    sys.stdout.write(f"{json.dumps(asdict(report))}\n")
+    check(report, tmp_path)
+    assert report.unjudged == ""
+    assert report.faults == dict.fromkeys(faults, 1)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_soak(tmp_path, pytestconfig):
+    first = pytestconfig.getoption("--chaos-seed")
+    seed = SystemRandom().randrange(1 << 32) if first is None else first
+    until = time.monotonic() + 60 * pytestconfig.getoption("--minutes")
+    while time.monotonic() < until:
+        directory = tmp_path / str(seed)
+        size = 5 if seed % 3 == 0 else 3
+        report = run_episode(directory, size, seed, seconds=EPISODE_SECONDS)
+        with SOAK_FILE.open("a") as lines:
+            lines.write(json.dumps(asdict(report)) + "\n")
+        check(report, directory)
+        shutil.rmtree(directory)
+        if first is not None:
+            return
+        seed += 1
