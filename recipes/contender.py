@@ -3,7 +3,7 @@
 Sources: ZooKeeper Recipes and Solutions, Locks and Leader Election.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import cmp_to_key
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,11 +12,13 @@ import anyio
 import anyio.abc
 
 from recipes.core import paths
-from recipes.core.errors import ConnectionLoss, NodeExists, NoNode, RecipeError, SessionError, SessionExpired
+from recipes.core.errors import AuthFailed, ConnectionLoss, NodeExists, NoNode, RecipeError, SessionError
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
+    from recipes.core.client.scope import SessionScope
     from recipes.core.client.session import Session
+    from recipes.core.client.watch import DeletionWatch
 
 _CLEAN_UP_SECONDS = 2.0  # how long leaving may hold its caller up before the client's owner task takes over
 
@@ -74,13 +76,14 @@ async def read_line(client: "Client", path: str, marker: str) -> list[Participan
 class Loss:
     """Whether, and when, what a block holds was lost; read like an anyio Event."""
 
-    def __init__(self, session: "Session") -> None:
+    def __init__(self, session: "Session", clock: Callable[[], float]) -> None:
         self._session = session
+        self._clock = clock
         self.deleted = anyio.Event()  # somebody else deleted our znode
 
     def is_set(self) -> bool:
         """True from the moment of loss on, which is before the block is cancelled."""
-        late = anyio.current_time() >= self._session.expires_at  # a loop that was blocked sees this first
+        late = self._clock() >= self._session.expires_at  # a loop that was blocked sees this first
         return self._session.lost or self.deleted.is_set() or late
 
     async def wait(self) -> None:
@@ -107,7 +110,7 @@ class Contender:
 
     def __init__(self, client: "Client", session: "Session", parent: str, marker: str, data: bytes) -> None:
         self.session_id = session.id
-        self.lost = Loss(session)
+        self.lost = Loss(session, client.clock)
         self.path = ""
         self.czxid = 0
         self._client = client
@@ -117,27 +120,24 @@ class Contender:
         self._data = data
         self._prefix = f"_r_{client.random.getrandbits(64):016x}-{marker}"
         self._owner = 0
-        self._leaving = False
-        self._asked = False  # whether a create was ever handed to the client
-        self._failure: SessionError | NoNode | None = None
+        self._watch: DeletionWatch | None = None
+        self._deleting = False  # whether we ever asked for our znode's deletion
+        self._asked = False  # whether a create was handed to the client, and what it made is not gone for sure
 
     async def join(self) -> list[str]:
         """Make our znode and return the line as it was right after that."""
         while True:
-            order = await self._create_and_list()
-            if isinstance(self._failure, NoNode):
+            try:
+                return await self._create_and_list()
+            except NoNode:
                 await self._make_parents()
-            elif self._failure is not None and not isinstance(self._failure, ConnectionLoss):
-                raise self._failure
-            elif self._failure is not None or order is None:
+            except ConnectionLoss:
                 # sync: the server we are on now may not have seen yet what the one before carried out.
                 await self._client.sync(self._parent)
                 order = await self._line()
                 await self._adopt(order)
                 if self.path:
                     return order
-            else:
-                return order
 
     async def wait_first(self, order: list[str]) -> None:
         """Return once we are first, waking only when the one before us goes or the connection changes.
@@ -163,25 +163,20 @@ class Contender:
     def is_first(self, order: list[str]) -> bool:
         """Whether we own what the line is for, `order` being the line as last read."""
         expires_at = self._session.expires_at
-        return is_owner(self._name, order, self._owner, self._session.id, anyio.current_time(), expires_at)
+        return is_owner(self._name, order, self._owner, self._session.id, self._client.clock(), expires_at)
 
-    async def watch_own(self, scope: anyio.CancelScope) -> None:
-        """Cancel `scope` when somebody else deletes our znode, as an operator does to break a lock."""
-        path = self.path
-        while True:
-            try:
-                stat, watch = await self._client.exists_watch(path)
-            except SessionError:
-                return  # the session scope around us ends the block
-            try:
-                if stat is None:
-                    break
-                await watch.wait()
-            finally:
-                watch.cancel()
-        if not self._leaving:
+    def watch_own(self, scope: "SessionScope") -> None:
+        """Cancel `scope` when somebody else deletes our znode, as an operator does to break a lock.
+
+        This needs neither a task nor a moment to wait: the request goes out with whatever the block sends first.
+        """
+
+        def gone() -> None:
             self.lost.deleted.set()
             scope.cancel()
+
+        with suppress(SessionError, AuthFailed):  # the session is over, which ends the block as well
+            self._watch = self._client.watch_deletion(self.path, gone)
 
     async def resign(self) -> None:
         """Delete our znode and return once the server has confirmed that it is gone."""
@@ -193,17 +188,19 @@ class Contender:
 
     async def leave(self) -> None:
         """Delete our znode whatever happens: here if that is quick, else by the client's owner task."""
+        if self._watch is not None:
+            self._watch.cancel()
         if self._session.lost or not self._asked:
             return
         with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
             try:
                 await (self._delete() if self.path else self._delete_unseen())
-            except SessionExpired:
-                return
-            except SessionError:
+            except (SessionError, AuthFailed):
                 pass
             else:
                 return
+        if self._session.lost:
+            return
         if self.path:
             self._client.delete_later(self.path)
         else:
@@ -213,31 +210,20 @@ class Contender:
     def _name(self) -> str:
         return self.path.rpartition("/")[2]
 
-    async def _create_and_list(self) -> list[str] | None:
+    async def _create_and_list(self) -> list[str]:
         """Send create2 and getChildren back to back: uncontended, the two are all an acquire needs."""
-        self._failure = None
         self._asked = True
-        order: list[str] | None = None
-        async with anyio.create_task_group() as tasks:
-            # start() returns when the create has been handed over, so that the list is behind it on the wire.
-            await tasks.start(self._create)
-            try:
-                order = await self._line()
-            except SessionError as error:
-                self._failure = self._failure or error
-        if order is not None and self.path and self._name not in order:
-            return await self._line()  # the two went over different connections
-        return order
-
-    async def _create(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        task_status.started()
-        path = paths.join(self._parent, self._prefix)
+        create = self._client.start_place(paths.join(self._parent, self._prefix), self._data)
+        listing = self._client.start_children(self._parent)
         try:
-            self.path, stat = await self._client.create2(path, self._data, ephemeral=True, sequential=True)
-        except (SessionError, NoNode) as error:
-            self._failure = error
-        else:
-            self.czxid, self._owner = stat.czxid, stat.ephemeral_owner
+            self.path, stat = await create.result()
+        except BaseException:
+            listing.abandoned = True
+            raise
+        self.czxid, self._owner = stat.czxid, stat.ephemeral_owner
+        order = in_order(await listing.result(), self._marker)
+        # Without our znode in it, the two went over different connections.
+        return order if self._name in order else await self._line()
 
     async def _make_parents(self) -> None:
         parts = self._parent.split("/")
@@ -270,14 +256,16 @@ class Contender:
         return in_order(await _children(self._client, self._parent), self._marker)
 
     async def _delete(self) -> None:
-        first_try, self._leaving = not self._leaving, True
+        if self._watch is not None:
+            self._watch.cancel()
+        first_try, self._deleting = not self._deleting, True
         try:
             await self._client.delete(self.path)
         except NoNode:
             if first_try:  # we never asked, so somebody else did
                 self.lost.deleted.set()
         self.path = ""
-        self._asked = False
+        self._asked = False  # what its creation made is gone
 
     async def _delete_unseen(self) -> None:
         """Delete what a create whose reply never reached us has left behind."""
@@ -299,7 +287,8 @@ async def contend(
     paths.check(path)
     problem: BaseException | None = None
     first = was_lost = False
-    with client.session_scope() as session:
+    scope = client.session_scope()
+    with scope as session:
         contender = Contender(client, session, path, marker, data)
         try:
             order = await contender.join()
@@ -307,30 +296,19 @@ async def contend(
             if wait and not first:
                 await contender.wait_first(order)
                 first = not contender.lost.is_set()
-            if not first:
-                await contender.leave()
-        except SessionExpired as error:
-            problem = error
-        except BaseException:
-            await contender.leave()
+            if first:
+                contender.watch_own(scope)
+                yield contender
+                was_lost = contender.lost.is_set()
+        except anyio.get_cancelled_exc_class():
             raise
-        if first:
-            try:
-                # The block's exception is carried past the task group, which would wrap it into a group.
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(contender.watch_own, tasks.cancel_scope)
-                    try:
-                        yield contender
-                    except anyio.get_cancelled_exc_class():
-                        raise
-                    except BaseException as error:
-                        problem = error
-                    was_lost = contender.lost.is_set()
-                    tasks.cancel_scope.cancel()
-            finally:
-                await contender.leave()
-    if session.lost or contender.lost.deleted.is_set() or was_lost:
-        deleted = contender.lost.deleted.is_set()
+        except BaseException as error:  # carried past the scope, since a loss stands above it
+            problem = error
+            was_lost = first and contender.lost.is_set()
+        finally:
+            await contender.leave()
+    deleted = contender.lost.deleted.is_set()
+    if session.lost or deleted or was_lost:
         why = "its znode was deleted by somebody else" if deleted else "the session is over"
         raise lost(path, why) from problem
     if problem is not None:

@@ -7,17 +7,39 @@ import asyncio
 import logging
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from recipes.core.config import ServerConfig
 from recipes.core.server.server import Server
 
+T = TypeVar("T")
+
 _log = logging.getLogger("recipes.embedded")
 
 _WARNING = "embedded server: private to this process, it excludes nobody else; set RECIPES_HOSTS to use a shared server"
+
+
+class LoopThread:
+    """An asyncio event loop in a thread of its own: its callers may be on asyncio, on trio or on neither."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def call(self, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine there; block until it is done, and return or raise what it does."""
+        return asyncio.run_coroutine_threadsafe(what(), self._loop).result()
+
+    def close(self) -> None:
+        """End the loop and the thread."""
+        self.call(self._loop.shutdown_default_executor)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 class _Running:
@@ -25,48 +47,27 @@ class _Running:
 
     def __init__(self, data_dir: Path | None) -> None:
         self.users = 0
-        self._cleanup = ExitStack()
-        kept = data_dir is not None
-        if data_dir is None:
-            data_dir = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="recipes-")))
-        # Short ticks let tests see a session end soon; a directory that goes with the process needs no fsync.
-        config = ServerConfig(
-            client_port=0,
-            data_dir=data_dir,
-            tick_time_ms=500,
-            max_session_timeout_ms=60_000,
-            pre_alloc_size_kb=1024,
-            force_sync=kept,
-        )
-        self._started: Future[tuple[str, Callable[[], object]]] = Future()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(config)), name="recipes-embedded", daemon=True
-        )
-        self._thread.start()
-        try:
-            self.hosts, self._stop = self._started.result()
-        except BaseException:
-            self._thread.join()
-            self._cleanup.close()
-            raise
-
-    async def _serve(self, config: ServerConfig) -> None:
-        loop, stopping = asyncio.get_running_loop(), asyncio.Event()
-        try:
-            async with Server(config) as server:
-                hosts = f"127.0.0.1:{server.client_port}"
-                self._started.set_result((hosts, lambda: loop.call_soon_threadsafe(stopping.set)))
-                await stopping.wait()
-        except BaseException as error:
-            if self._started.done():
-                _log.exception("embedded server ended")
-            else:
-                self._started.set_exception(error)
+        with ExitStack() as stack:
+            kept = data_dir is not None
+            if data_dir is None:
+                data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recipes-")))
+            # Short ticks let tests see a session end soon; a directory that goes with the process needs no fsync.
+            config = ServerConfig(
+                client_port=0,
+                data_dir=data_dir,
+                tick_time_ms=500,
+                max_session_timeout_ms=60_000,
+                pre_alloc_size_kb=1024,
+                force_sync=kept,
+            )
+            thread = LoopThread("recipes-embedded")
+            stack.callback(thread.close)
+            server = thread.call(Server(config).__aenter__)
+            stack.callback(lambda: thread.call(lambda: server.__aexit__(None, None, None)))
+            self.hosts = f"127.0.0.1:{server.client_port}"
+            self._cleanup = stack.pop_all()
 
     def close(self) -> None:
-        if self._thread.is_alive():
-            self._stop()
-            self._thread.join()
         self._cleanup.close()
 
 

@@ -14,8 +14,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.ensembles import EnsembleProcesses
 
 START_SECONDS = 30.0
 APACHE_JARS = Path("/usr/share/java/zookeeper.jar")
@@ -60,7 +64,9 @@ class ServerProcess:
         self.directory = directory
         self.data_dir = directory / "data"
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
+        self.port = int(str(settings.get("clientPort") or free_port()))
+        # These Apache reads as system properties of the JVM only.
+        self.properties = [f"-D{key}={value}" for key, value in settings.items() if key.startswith("znode.")]
         self.config = directory / "zoo.cfg"
         self.log = directory / f"{kind}.log"
         values: dict[str, object] = {
@@ -95,11 +101,22 @@ class ServerProcess:
             "-XX:+UseSerialGC",
             "-Dzookeeper.extendedTypesEnabled=true",
             "-Dzookeeper.4lw.commands.whitelist=*",
+            *self.properties,
+            "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
         ]
         main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
-        return [*self.wrapper, "java", *flags, "-cp", "/usr/share/java/*", main, str(self.config)]
+        # The first logger on the path is the one that is used: this one prints from INFO on.
+        path = "/usr/share/java/slf4j-simple.jar:/usr/share/java/*"
+        return [*self.wrapper, "java", *flags, "-cp", path, main, str(self.config)]
 
     def start(self) -> ServerProcess:
+        self.launch()
+        self.await_start()
+        return self
+
+    def launch(self) -> None:
+        """Start the process; do not wait for it."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command(),
@@ -108,11 +125,13 @@ class ServerProcess:
                 cwd=self.directory,
                 env=os.environ | {"PYTHONPATH": str(ROOT)},
             )
+
+    def await_start(self) -> None:
+        """Wait until it takes clients."""
         if self.kind == "ours":
             self._await_ready_line()
         else:
             self._await_answer()
-        return self
 
     def _await_ready_line(self) -> None:
         assert self.process is not None and self.process.stdout is not None
@@ -213,6 +232,27 @@ def start_server(
 
 
 @pytest.fixture(scope="session")
+def start_ensemble(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[Callable[..., EnsembleProcesses]]:
+    """start_ensemble("ours", "apache", ..., observers="apache", start=True, **zoo_cfg): see EnsembleProcesses."""
+    started: list[EnsembleProcesses] = []
+
+    def start_one(*kinds: str, start: bool = True, **options: object) -> EnsembleProcesses:
+        from tests.ensembles import EnsembleProcesses
+
+        ensemble = EnsembleProcesses(tmp_path_factory.mktemp("ensemble"), *kinds, **options)  # type: ignore[arg-type]
+        if "apache" in ensemble.kinds.values():
+            need_apache(pytestconfig)
+        started.append(ensemble)
+        return ensemble.start() if start else ensemble
+
+    yield start_one
+    for ensemble in started:
+        ensemble.close()
+
+
+@pytest.fixture(scope="session")
 def our_server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
     return start_server("ours")
 
@@ -255,7 +295,11 @@ class Wire:
         self.events: list[tuple[int, bytes]] = []
         session_id, password = session
         self.send(struct.pack(">iqiqi16s?", 0, 0, timeout_ms, session_id, 16, password, False))
-        answer = self.receive()
+        try:
+            answer = self.receive()
+        except (EOFError, OSError):
+            self.sock.close()
+            raise
         _, self.timeout_ms, self.session_id, _ = struct.unpack_from(">iiqi", answer)
         self.password = answer[20:36]
 

@@ -21,7 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("recipes: this command needs the cli extra: pip install 'zab-recipes[cli]'", file=sys.stderr)
         return 1
     from recipes.cli.demo import demo
+    from recipes.cli.ensemble import ensemble
     from recipes.cli.lock import lock
+    from recipes.cli.repair import repair
     from recipes.cli.shell import shell
     from recipes.cli.status import status
     from recipes.core.errors import RecipesError
@@ -31,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     app.command(shell)
     app.command(lock)
     app.command(demo)
+    app.command(ensemble)
+    app.command(repair)
     app.command(_serve, name="serve")
     try:
         code = app(arguments, result_action="return_value")

@@ -3,19 +3,14 @@
 import json as json_text
 from collections.abc import Callable, Iterator
 from itertools import count
-from struct import Struct
 from time import monotonic
 
 import anyio
 from rich.console import Console
 
 from recipes import Client, Election, LeadershipLost, Lock, LockLost, connect
-from recipes.core.jute.frames import frame
-from recipes.core.jute.opcodes import CLOSE_SESSION
-from recipes.core.jute.records import ConnectRequest, encode_connect_request
 from recipes.embedded import embedded_server
-
-_REQUEST_HEADER = Struct(">ii")
+from recipes.testing import expire_session
 
 Tell = Callable[[str, str, int | None], None]
 
@@ -86,10 +81,4 @@ async def _work_as_leader(hosts: str, who: str, turns: Iterator[int], tell: Tell
 async def _kill_session(hosts: str, client: Client, who: str, tell: Tell) -> None:
     """End the client's session behind its back, as a server does that has not heard of it for too long."""
     tell(who, "is killed: its session ends", None)
-    session = client.session
-    host, _, port = hosts.rpartition(":")
-    async with await anyio.connect_tcp(host, int(port)) as stream:
-        await stream.send(frame(encode_connect_request(ConnectRequest(0, 2000, session.id, session.password))))
-        await stream.receive()
-        await stream.send(frame(_REQUEST_HEADER.pack(1, CLOSE_SESSION)))
-        await stream.receive()
+    await expire_session(client, hosts)

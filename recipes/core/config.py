@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from recipes.core.ensemble import find_place, read_membership
+from recipes.core.ensemble import Place, find_place, read_membership
 from recipes.core.errors import ConfigError
 from recipes.core.properties import Property, read_properties
-from recipes.core.zab.membership import KEYS, Membership
+from recipes.core.zab.membership import KEYS, MAX_SID, Membership
 
 
 def _boolean(value: Any) -> Any:
@@ -137,6 +137,8 @@ class ServerConfig(BaseModel):
     ssl_ciphers: Words = Field((), validation_alias="ssl.ciphersuites")
     skip_acl: Annotated[bool, BeforeValidator(_no)] = Field(False, validation_alias="skipACL")
 
+    source_text: str | None = None  # the zoo.cfg this was read from
+
     @property
     def session_timeouts_ms(self) -> tuple[int, int]:
         """The shortest and the longest session a client can have: 2 and 20 ticks unless set."""
@@ -190,33 +192,24 @@ def parse_zoo_cfg(text: str, source: str) -> tuple[ServerConfig, list[str]]:
         raise missing("dataDir", "a directory: the key is missing")
     # With a file, Apache's defaults hold, save that the admin server stays on loopback: it asks nobody who they are.
     by_file = {"clientPort": None, "clientPortAddress": "0.0.0.0", "secureClientPortAddress": "0.0.0.0"}
-    config = _validated(by_file | {"admin.enableServer": True} | values, places)
+    config = _validated(by_file | {"admin.enableServer": True, "source_text": text} | values, places)
 
     membership = read_membership(properties)
     place = find_place(membership, config.standalone_enabled, config.data_dir, places.get("myid"), source)
-    settled: dict[str, Any] = {"membership": place.membership, "server_id": place.server_id}
     if "clientPortAddress" in values and "clientPort" not in values:
         raise missing("clientPort", "a port, since clientPortAddress is set")
-    if place.client:
-        host, _, port = place.client.rpartition(":")
-        host = host.strip("[]")
-        if "clientPort" in values and int(port) != config.client_port:
-            raise places["clientPort"].wrong(f"{port}, which server.{place.server_id} says")
-        if "clientPortAddress" in values and config.client_address not in ("0.0.0.0", host):
-            raise places["clientPortAddress"].wrong(f"{host}, which server.{place.server_id} says")
-        settled |= {"client_port": int(port), "client_address": host}
-    elif "clientPort" not in values and "secureClientPort" not in values:
+    if not place.client and "clientPort" not in values and "secureClientPort" not in values:
         raise missing("clientPort", "a port: neither it nor secureClientPort is set")
+    config = config.model_copy(update=_settled(config, place, places))
     if place.membership is not None:
         for key in ("initLimit", "syncLimit"):
             if key not in values:
                 raise missing(key, "a number of ticks: an ensemble needs it")
-        role = "observer" if place.server_id in place.membership.observers else "participant"
-        if "peerType" in values and config.peer_type != role:
-            line = places["peerType"].line
+        if config.extended_types and config.server_id == MAX_SID:
+            raise places["extendedTypesEnabled"].wrong(f"false on server {MAX_SID}: its sessions look like a TTL")
+        if "peerType" in values and config.peer_type != values["peerType"].lower():
+            line, role = places["peerType"].line, config.peer_type
             warnings.append(f"{source}:{line}: peerType has no effect: server.{place.server_id} says {role}")
-        settled["peer_type"] = role
-    config = config.model_copy(update=settled)
 
     if config.secure_client_port is not None:
         for key in ("ssl.keyStore.location", "ssl.trustStore.location"):
@@ -232,6 +225,22 @@ def parse_zoo_cfg(text: str, source: str) -> tuple[ServerConfig, list[str]]:
         at = places.get("minSessionTimeout")
         raise at.wrong(expected) if at else ConfigError("minSessionTimeout", low, expected, source=source)
     return config, warnings
+
+
+def _settled(config: ServerConfig, place: Place, places: dict[str, Property]) -> dict[str, Any]:
+    """What the list of servers says about this one; it must not contradict the other keys."""
+    settled: dict[str, Any] = {"membership": place.membership, "server_id": place.server_id}
+    if place.membership is not None:
+        settled["peer_type"] = "observer" if place.server_id in place.membership.observers else "participant"
+    if place.client:
+        host, _, port = place.client.rpartition(":")
+        host = host.strip("[]")
+        if "clientPort" in places and int(port) != config.client_port:
+            raise places["clientPort"].wrong(f"{port}, which server.{place.server_id} says")
+        if "clientPortAddress" in places and config.client_address not in ("0.0.0.0", host):
+            raise places["clientPortAddress"].wrong(f"{host}, which server.{place.server_id} says")
+        settled |= {"client_port": int(port), "client_address": host}
+    return settled
 
 
 def _validated(values: dict[str, Any], places: dict[str, Property]) -> ServerConfig:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
-from recipes.contender import Loss, Participant, contend, read_line
-from recipes.core.errors import LockLost
+from recipes.contender import Contender, Loss, Participant, contend, read_line
+from recipes.core.errors import LockLost, invariant
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -43,19 +43,18 @@ class Lock:
         self._client = client
         self._path = path
         self._data = data
-        self._tasks: dict[int, AbstractAsyncContextManager[Grant | None]] = {}  # by id of the task inside
+        self._tasks: dict[int, AbstractAsyncContextManager[Contender | None]] = {}  # by id of the task inside
 
     async def __aenter__(self) -> Grant:
         task = self._refuse_reentry()
-        self._tasks[task] = block = self._hold(wait=True)
+        self._tasks[task] = block = contend(self._client, self._path, _MARKER, LockLost, self._data)
         try:
-            grant = await block.__aenter__()
+            contender = await block.__aenter__()
         except BaseException:
             del self._tasks[task]
             raise
-        if grant is None:
-            raise LockLost(self._path)
-        return grant
+        invariant(contender is not None)
+        return _grant(contender)  # type: ignore[arg-type]
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -66,12 +65,14 @@ class Lock:
     async def try_acquire(self) -> AsyncGenerator[Grant | None]:
         """Take the lock if that needs no waiting: `async with lock.try_acquire() as grant`, None when it is taken."""
         task = self._refuse_reentry()
-        self._tasks[task] = block = self._hold(wait=False)
+        self._tasks[task] = block = contend(self._client, self._path, _MARKER, LockLost, self._data, wait=False)
         try:
-            async with block as grant:
-                if grant is None:
+            async with block as contender:
+                if contender is None:
                     self._tasks.pop(task)  # nothing is held: the block may go on to wait for it
-                yield grant
+                    yield None
+                else:
+                    yield _grant(contender)
         finally:
             if self._tasks.get(task) is block:
                 del self._tasks[task]
@@ -84,16 +85,12 @@ class Lock:
         """Who waits for it, next in line first."""
         return (await read_line(self._client, self._path, _MARKER))[1:]
 
-    @asynccontextmanager
-    async def _hold(self, wait: bool) -> AsyncGenerator[Grant | None]:
-        async with contend(self._client, self._path, _MARKER, LockLost, self._data, wait=wait) as contender:
-            if contender is None:
-                yield None
-            else:
-                yield Grant(contender.czxid, contender.path, contender.session_id, contender.lost)
-
     def _refuse_reentry(self) -> int:
         task = anyio.get_current_task()
         if task.id in self._tasks:
             raise RuntimeError(f"task {task.name!r} is inside the lock {self._path} already; a Lock is not reentrant")
         return task.id
+
+
+def _grant(contender: Contender) -> Grant:
+    return Grant(contender.czxid, contender.path, contender.session_id, contender.lost)

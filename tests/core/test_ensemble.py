@@ -84,6 +84,11 @@ def test_a_plain_server_needs_no_id(tmp_path):
         (LIMITS + THREE + "myid=2\n", "1", "zoo.cfg:8: myid=2: expected 1, which is in "),
         (LIMITS + THREE + "myid=7\n", None, "zoo.cfg:8: myid=7: expected one of the servers 1, 2, 3"),
         (LIMITS + THREE + "dynamicConfigFile=x\n", "1", "zoo.cfg:5: server.1=a:2888:3888: expected it to stand in"),
+        (
+            LIMITS + THREE + "server.255=d:1:2\nextendedTypesEnabled=true\n",
+            "255",
+            "zoo.cfg:9: extendedTypesEnabled=true: expected false on server 255",
+        ),
         (LIMITS + "dynamicConfigFile=/none/x\n", "1", "zoo.cfg:5: dynamicConfigFile=/none/x: expected a file that can"),
     ],
 )

@@ -1,7 +1,7 @@
 """A store in memory with the client's interface, in which every request is a place to cancel or to lose a reply."""
 
 import random
-from contextlib import contextmanager
+import time
 from types import SimpleNamespace
 
 import anyio
@@ -32,7 +32,7 @@ class MemoryStore:
     def changed(self, *paths):
         for watch in [watch for watch in self.watches if watch.path in paths]:
             self.watches.remove(watch)
-            watch.fired.set()
+            watch.fire()
 
     def remove(self, path):
         if path not in self.nodes:
@@ -50,9 +50,57 @@ class MemoryWatch:
     async def wait(self):
         await self.fired.wait()
 
+    def fire(self):
+        self.fired.set()
+
     def cancel(self):
         if self in self.store.watches:
             self.store.watches.remove(self)
+
+
+class MemoryDeletionWatch(MemoryWatch):
+    def __init__(self, store, path, gone):
+        super().__init__(store, path)
+        self.gone = gone
+
+    def fire(self):
+        if self.path in self.store.nodes:
+            self.store.watches.append(self)
+        else:
+            self.gone()
+
+
+class MemoryCall:
+    """A request that has been carried out, and whose reply is under way."""
+
+    def __init__(self, client, path, answer, error):
+        self.client, self.path, self.answer, self.error, self.abandoned = client, path, answer, error, False
+
+    async def result(self):
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        if self.client.session.lost:
+            raise SessionExpired(path=self.path)
+        if self.error is not None:
+            raise self.error
+        return self.answer
+
+
+class MemoryScope:
+    def __init__(self, client):
+        self.client, self.scope = client, anyio.CancelScope()
+
+    def __enter__(self):
+        self.scope.__enter__()
+        self.client.scopes.append(self.scope)
+        return self.client.session
+
+    def __exit__(self, *failure):
+        self.client.scopes.remove(self.scope)
+        return self.scope.__exit__(*failure)
+
+    def cancel(self):
+        self.scope.cancel()
 
 
 class MemoryClient:
@@ -66,15 +114,10 @@ class MemoryClient:
             id=MemoryClient.sessions, lost=False, lost_event=anyio.Event(), expires_at=float("inf")
         )
         self.scopes = []
+        self.clock = time.monotonic
 
-    @contextmanager
     def session_scope(self):
-        with anyio.CancelScope() as scope:
-            self.scopes.append(scope)
-            try:
-                yield self.session
-            finally:
-                self.scopes.remove(scope)
+        return MemoryScope(self)
 
     def lose_session(self):
         self.session.lost = True
@@ -84,27 +127,23 @@ class MemoryClient:
         for scope in self.scopes:
             scope.cancel()
 
-    async def _request(self, name, path, act, *, write=False):
+    def _start(self, name, path, act, *, write=False):
         if self.session.lost:
             raise SessionExpired(path=path)
         self.store.requests.append((name, path))
-        number = len(self.store.requests)
-        lost = write and number == self.store.lose_reply
+        lost = write and len(self.store.requests) == self.store.lose_reply
         answer, error = None, None
         if not (lost and self.store.lose_request):
             try:
                 answer = act()
-            except NoNode as failure:
+            except (NoNode, NodeExists) as failure:
                 error = failure
-            except NodeExists as failure:
-                error = failure
-        await anyio.lowlevel.checkpoint()  # the server has carried it out, the reply is under way
-        await anyio.lowlevel.checkpoint()
         if lost:
-            raise ConnectionLoss(path=path, maybe_applied=True)
-        if error is not None:
-            raise error
-        return answer
+            error = ConnectionLoss(path=path, maybe_applied=True)
+        return MemoryCall(self, path, answer, error)
+
+    async def _request(self, name, path, act, *, write=False):
+        return await self._start(name, path, act, write=write).result()
 
     def _create(self, path, data, ephemeral, sequential):
         parent = path.rpartition("/")[0]
@@ -124,8 +163,11 @@ class MemoryClient:
         self.store.changed(path, parent)
         return path, stat
 
-    async def create2(self, path, data=b"", *, ephemeral=False, sequential=False):
-        return await self._request("create2", path, lambda: self._create(path, data, ephemeral, sequential), write=True)
+    def start_place(self, path, data):
+        return self._start("create2", path, lambda: self._create(path, data, True, True), write=True)
+
+    def start_children(self, path):
+        return self._start("children", path, lambda: (self._get(path), self.store.names(path))[1])
 
     async def create(self, path, *, container=False):
         return await self._request("create", path, lambda: self._create(path, b"", False, False)[0], write=True)
@@ -148,7 +190,15 @@ class MemoryClient:
         await self._request("sync", path, lambda: None)
 
     async def children(self, path):
-        return await self._request("children", path, lambda: (self._get(path), self.store.names(path))[1])
+        return await self.start_children(path).result()
+
+    def watch_deletion(self, path, gone):
+        self._start("watch_deletion", path, lambda: None)
+        watch = MemoryDeletionWatch(self.store, path, gone)
+        if path not in self.store.nodes:
+            watch.cancel()
+            gone()
+        return watch
 
     async def _watched(self, name, path, act):
         watch = None

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import anyio
 import anyio.lowlevel
 import pytest
@@ -31,9 +33,9 @@ async def test_an_uncontended_acquire_is_two_requests(store):
     store.requests.clear()
     lock = Lock(client, "/a")
     await lock.__aenter__()
-    before_the_block = [name for name, _ in store.requests if name != "exists_watch"]
+    before_the_block = [name for name, _ in store.requests]
     await lock.__aexit__(None, None, None)
-    assert before_the_block == ["create2", "children"]
+    assert before_the_block == ["create2", "children", "watch_deletion"]  # for the third nobody waits
 
 
 async def test_waiters_follow_in_order_of_arrival_and_watch_only_the_one_before(store):
@@ -129,6 +131,15 @@ async def test_a_block_past_the_local_deadline_has_lost(store):
             client.session.expires_at = 0
 
 
+async def test_a_block_that_raises_past_the_local_deadline_has_lost(store):
+    client = store.client()
+    with pytest.raises(LockLost) as caught:
+        async with Lock(client, "/a"):
+            client.session.expires_at = 0
+            raise ValueError
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
 async def test_a_broken_lock_is_lost(store):
     with pytest.raises(LockLost):
         async with Lock(store.client(), "/a") as grant:
@@ -222,12 +233,12 @@ async def test_a_clean_up_that_meets_a_dead_connection_is_handed_to_the_client(s
     assert store.names("/a") == []  # the delete itself ran out of time
     scope = anyio.CancelScope()
 
-    async def create_then_cancelled(path, data, **kind):
-        client._create(path, data, **kind)
+    def create_then_cancelled(path, data):
+        client._create(path, data, True, True)
         scope.cancel()
-        await anyio.sleep_forever()
+        return SimpleNamespace(result=anyio.sleep_forever)
 
-    client.create2 = create_then_cancelled
+    client.start_place = create_then_cancelled
     with scope:
         async with Lock(client, "/a"):
             pytest.fail("held without a reply")

@@ -3,15 +3,19 @@
 import os
 import ssl
 from collections.abc import Callable
+from functools import partial
+from ipaddress import ip_address
 from random import Random
+from socket import SOCK_STREAM
 
 import anyio
-import anyio.abc
 from tenacity import RetryCallState
 from tenacity.wait import wait_random_exponential
 
-from recipes.core.client.session import ConnectionState, Session
-from recipes.core.errors import ConnectionLoss, RecipesError, SessionExpired, WireError
+from recipes.core import paths
+from recipes.core.client.session import ConnectionState, Ending, Session
+from recipes.core.client.wire import Wire, dial
+from recipes.core.errors import BadArguments, ConnectionLoss, SessionExpired, WireError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
 from recipes.core.jute.frames import FrameReader, frame
@@ -25,175 +29,199 @@ _BACKOFF = wait_random_exponential(multiplier=0.05, max=1.0)
 
 
 def parse_hosts(hosts: str) -> tuple[list[tuple[str, int]], str]:
-    """Addresses and chroot of `host:port,host:port/chroot`. Raises ValueError, which names what is wrong."""
-    text, slash, chroot = hosts.partition("/")
-    addresses = []
+    """Hosts and chroot of `host:port,host:port/chroot`. Raises BadArguments, which names what is wrong."""
+    text, slash, rest = hosts.partition("/")
+    chroot = slash + rest if rest else ""
+    found = []
     for part in text.split(","):
         host, port = part.strip(), "2181"
         if host.startswith("["):
-            host, _, rest = host[1:].partition("]")
-            port = rest[1:] or port
+            host, _, behind = host[1:].partition("]")
+            port = behind[1:] or port
         elif ":" in host:
             host, _, port = host.rpartition(":")
         if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ValueError(f"{part!r} in {hosts!r}: expected HOST or HOST:PORT")
-        addresses.append((host, int(port)))
-    return addresses, f"/{chroot}".rstrip("/") if slash else ""
+            raise BadArguments("", f"{part!r} in {hosts!r}: expected HOST or HOST:PORT")
+        found.append((host, int(port)))
+    if not chroot:
+        return found, ""
+    if wrong := paths.why_invalid(chroot):
+        raise BadArguments(chroot, f"not a chroot: {wrong}")
+    return found, chroot
 
 
 class Link:
-    """Runs a Session over one connection after the other.
+    """Runs a Session over one connection after the other; the Carrier of each.
 
-    changed: called at every change of state. Its loop is `run`, for the client's owner task.
+    hosts: names or addresses, with ports. A name is looked up each time its turn comes, and every address it has
+    is tried. changed: called at every change of state. Its loop is `run`, for the client's owner task.
     """
 
     def __init__(
         self,
         session: Session,
-        addresses: list[tuple[str, int]],
+        hosts: list[tuple[str, int]],
         *,
         random: Random,
+        clock: Callable[[], float],
         tls: ssl.SSLContext | None,
         changed: Callable[[ConnectionState], None],
     ) -> None:
         self._session = session
-        self._addresses = list(addresses)
-        random.shuffle(self._addresses)
+        self._hosts = list(hosts)
+        random.shuffle(self._hosts)
+        self._clock = clock
         self._tls = tls
         self._changed = changed
-        self._wake = anyio.Event()
-        self._last_sent = self._last_received = 0.0
+        self._wire: Wire | None = None
+        self._frames = FrameReader(_MAX_REPLY_BYTES)
+        self._opening = b""  # what goes out before the session's requests
+        self._welcomed = anyio.Event()
+        self._asked_at = self._last_sent = self._last_received = 0.0
         self._ping_due = False
         self.credentials: list[tuple[bytes, bytes]] = []
         self.last_error: Exception | None = None
 
     def wake(self) -> None:
         """There is something to send."""
-        self._wake.set()
+        if self._wire is not None:
+            self._wire.wake()
 
     async def run(self) -> None:
         """Stay connected until the session is over."""
-        attempt = 0
+        failures = 0  # rounds over all hosts without a connection
         while not self._session.lost:
-            host, port = self._addresses[attempt % len(self._addresses)]
-            connected = False
-            try:
-                with anyio.fail_after(self._patience()):
-                    stream = await self._dial(host, port)
-                async with stream:
-                    connected = await self._serve(stream)
-            except _BROKEN as error:
-                self.last_error = error
-            except TimeoutError:
-                self.last_error = TimeoutError(f"{host}:{port} does not answer")
-            if self._session.lost:
-                return
-            self._session.disconnected()
-            if connected:
-                attempt = 0
-                self._changed(ConnectionState.SUSPENDED)
-            attempt += 1
-            if attempt >= len(self._addresses):
-                retry = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
-                retry.attempt_number = min(attempt // len(self._addresses), 8)
-                await anyio.sleep(_BACKOFF(retry))
+            for host, port in self._hosts:
+                for address in (addresses := await self._look_up(host, port)):
+                    if await self._connect(host, address, port, self._patience(len(addresses))):
+                        failures = 0
+                    if self._session.lost:
+                        return
+            failures += 1
+            retry = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
+            retry.attempt_number = min(failures, 8)
+            await anyio.sleep(_BACKOFF(retry))
 
     async def watch_deadline(self) -> None:
         """End the session when, by this clock, the servers may have ended it."""
         session = self._session
         while not session.lost:
-            left = session.expires_at - anyio.current_time()
+            left = session.expires_at - self._clock()
             if left <= 0:
-                self.end(SessionExpired("session expired: no server was heard from in time"))
+                self.end(partial(SessionExpired, "session expired: no server was heard from in time"))
                 return
             with anyio.move_on_after(min(left, session.timeout / 4)):
                 await session.lost_event.wait()
 
-    def end(self, error: RecipesError) -> None:
+    def end(self, ending: Ending) -> None:
         """The session is over."""
-        self._session.end(error)
+        self._session.end(ending)
         self._changed(ConnectionState.LOST)
 
-    def _patience(self) -> float:
+    def outgoing(self) -> bytes:
+        """Called by the wire: what is to be sent now."""
+        frames, self._opening = self._opening, b""
+        if self._welcomed.is_set():
+            now = self._clock()
+            frames += self._session.outgoing(now)
+            if self._ping_due:
+                self._ping_due = False
+                frames += self._session.ping(now)
+            if frames:
+                self._last_sent = now
+        return frames
+
+    def received(self, data: bytes) -> None:
+        """Called by the wire: a server's bytes. Raises WireError."""
+        self._last_received = self._clock()
+        for payload in self._frames.feed(data):
+            if self._session.lost:
+                return
+            if self._welcomed.is_set():
+                self._session.receive(payload)
+            else:
+                self._welcome(payload)
+
+    def _patience(self, addresses: int) -> float:
         """Seconds a server may take to accept, and again to shake hands: so that one that is silent leaves the
         others their turn while the session lives."""
-        return max(0.2, self._session.timeout / (2 * len(self._addresses)))
+        return max(0.2, self._session.timeout / (2 * len(self._hosts) * addresses))
 
-    async def _dial(self, host: str, port: int) -> anyio.abc.ByteStream:
-        if self._tls is None:
-            return await anyio.connect_tcp(host, port)
-        return await anyio.connect_tcp(host, port, tls=True, ssl_context=self._tls, tls_standard_compatible=False)
+    async def _look_up(self, host: str, port: int) -> list[str]:
+        try:
+            return [str(ip_address(host))]
+        except ValueError:
+            pass
+        try:
+            with anyio.fail_after(self._patience(1)):
+                found = await anyio.getaddrinfo(host, port, type=SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            self.last_error = TimeoutError(f"no answer who {host} is") if isinstance(error, TimeoutError) else error
+            return []
+        return list(dict.fromkeys(str(where[0]) for *_, where in found))
 
-    async def _serve(self, stream: anyio.abc.ByteStream) -> bool:
-        """Shake hands and carry requests until the connection breaks; False when it never came to that."""
+    async def _connect(self, host: str, address: str, port: int, patience: float) -> bool:
+        """Keep one connection until it breaks; False when it never came to one."""
         session = self._session
-        frames = FrameReader(_MAX_REPLY_BYTES)
-        sent_at = anyio.current_time()
-        timeout_ms = int(session.timeout * 1000)
-        await stream.send(
-            frame(encode_connect_request(ConnectRequest(session.last_zxid, timeout_ms, session.id, session.password)))
-        )
-        payloads: list[bytes] = []
-        with anyio.fail_after(self._patience()):
-            while not payloads:
-                payloads = frames.feed(await stream.receive())
-        response = decode_connect_response(payloads[0])
+        self._frames = FrameReader(_MAX_REPLY_BYTES)
+        self._welcomed = anyio.Event()
+        self._last_received = self._last_sent = self._asked_at = self._clock()
+        hello = ConnectRequest(session.last_zxid, int(session.timeout * 1000), session.id, session.password)
+        self._opening = frame(encode_connect_request(hello))
+        try:
+            with anyio.fail_after(patience):
+                wire = await dial(self, host, address, port, self._tls)
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._mind, f"{host}:{port}", patience, group.cancel_scope)
+                try:
+                    self._wire = wire
+                    wire.wake()
+                    await wire.run()
+                except _BROKEN as error:
+                    self.last_error = error
+                group.cancel_scope.cancel()
+        except TimeoutError:  # an OSError too
+            self.last_error = TimeoutError(f"{host}:{port} does not answer")
+        except _BROKEN as error:
+            self.last_error = error
+        self._wire = None
+        if not session.lost and self._welcomed.is_set():
+            session.disconnected()
+            self._changed(ConnectionState.SUSPENDED)
+        return self._welcomed.is_set()
+
+    def _welcome(self, payload: bytes) -> None:
+        session = self._session
+        response = decode_connect_response(payload)
         if response.timeout_ms <= 0:
-            self.end(SessionExpired())
-            return False
+            self.end(SessionExpired)
+            return
         session.id, session.password = response.session_id, response.password
         session.timeout = response.timeout_ms / 1000
-        session.expires_at = sent_at + session.timeout
-        self._last_sent = self._last_received = anyio.current_time()
-        first = [_auth_frame(*pair) for pair in self.credentials] + session.restore()
+        session.expires_at = self._asked_at + session.timeout
+        self._opening = b"".join([_auth_frame(*pair) for pair in self.credentials] + session.restore())
         session.credentials_sent(len(self.credentials))
-        if first:
-            await stream.send(b"".join(first))
+        self._welcomed.set()
+        self.wake()
         self._changed(ConnectionState.CONNECTED)
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._send, stream, group.cancel_scope)
-            group.start_soon(self._ping, group.cancel_scope)
-            try:
-                for payload in payloads[1:]:
-                    session.receive(payload)
-                while True:
-                    for payload in frames.feed(await stream.receive(1 << 18)):
-                        session.receive(payload)
-                    self._last_received = anyio.current_time()
-            except _BROKEN as error:
-                self.last_error = error
-            group.cancel_scope.cancel()
-        return True
 
-    async def _send(self, stream: anyio.abc.ByteStream, scope: anyio.CancelScope) -> None:
-        session = self._session
-        try:
-            while True:
-                now = anyio.current_time()
-                frames = session.outgoing(now)
-                if self._ping_due:
-                    self._ping_due = False
-                    frames += session.ping(now)
-                if frames:
-                    self._last_sent = now
-                    await stream.send(frames)
-                    continue
-                self._wake = anyio.Event()
-                await self._wake.wait()
-        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+    async def _mind(self, name: str, patience: float, scope: anyio.CancelScope) -> None:
+        """Hang up when nothing came for too long; ping when idle for a third of the timeout."""
+        with anyio.move_on_after(patience):
+            await self._welcomed.wait()
+        if not self._welcomed.is_set():
+            self.last_error = TimeoutError(f"{name} does not answer")
             scope.cancel()
-
-    async def _ping(self, scope: anyio.CancelScope) -> None:
-        """Ping when idle for a third of the timeout; hang up when nothing came for two thirds."""
+            return
         third = self._session.timeout / 3
         while True:
-            now = anyio.current_time()
+            now = self._clock()
             if now - self._last_received > 2 * third:
                 self.last_error = TimeoutError("the server fell silent")
                 scope.cancel()
                 return
             if now - self._last_sent >= third * 0.9:
-                self._ping_due = True  # the writer sends it: a stream takes one writer at a time
+                self._ping_due = True
                 self.wake()
             await anyio.sleep(third / 4)
 
@@ -210,5 +238,7 @@ def nobody_answers(hosts: str, error: Exception | None) -> ConnectionLoss:
         reason = reason.__cause__
         if isinstance(reason, BaseExceptionGroup):
             reason = reason.exceptions[-1]
-    said = os.strerror(reason.errno) if isinstance(reason, ConnectionError) and reason.errno else reason or "no reply"
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return ConnectionLoss(f"no trusted server at {hosts}: its certificate: {reason.verify_message}")
+    said = os.strerror(reason.errno) if isinstance(reason, ConnectionError) and reason.errno else str(reason or "") or "no reply"
     return ConnectionLoss(f"no ZooKeeper server answers at {hosts}: {said}")

@@ -7,6 +7,7 @@ come in as arguments. Source: ClientCnxn.java; the deadline is ours.
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from struct import error as StructError
 from typing import Any, NamedTuple, Protocol
 
@@ -62,14 +63,36 @@ class Watcher(Protocol):
         """An event of type `kind` at the server's `path`."""
 
 
+class Ending(Protocol):
+    """Why a session is over. Everything that was pending gets an exception of its own."""
+
+    def __call__(self, *, path: str) -> RecipesError:
+        """What the caller of a request about `path` is told."""
+
+
 class Call:
     """One request and, later, its reply.
 
     reads: whether it may be sent again after a lost connection. watch: table and watcher to register on success;
-    an exists on a missing znode registers in the table "exist" instead.
+    an exists on a missing znode registers in the table "exist" instead. heard: called once the outcome is known, for
+    those that do not await it.
     """
 
-    __slots__ = ("_done", "abandoned", "body", "decode", "error", "op", "path", "reads", "sent_at", "value", "watch")
+    __slots__ = (
+        "_waiting",
+        "abandoned",
+        "body",
+        "decode",
+        "done",
+        "error",
+        "heard",
+        "op",
+        "path",
+        "reads",
+        "sent_at",
+        "value",
+        "watch",
+    )
 
     def __init__(
         self,
@@ -80,6 +103,7 @@ class Call:
         path: str = "",
         reads: bool = False,
         watch: tuple[str, bytes, Watcher] | None = None,
+        heard: "Callable[[Call], None] | None" = None,
     ) -> None:
         self.op = kind
         self.body = body
@@ -87,22 +111,27 @@ class Call:
         self.path = path
         self.reads = reads
         self.watch = watch
+        self.heard = heard
         self.value: Any = None
         self.error: RecipesError | None = None
         self.sent_at = 0.0
         self.abandoned = False  # nobody waits any more
-        self._done = anyio.Event()
+        self.done = False
+        self._waiting: anyio.Event | None = None  # made only when there is need to wait: an Event is dear
 
     async def result(self) -> Any:
         """Wait for the reply and return it decoded, or raise what the server said.
 
         When this is cancelled, a request not yet sent never is, and one that was sets no watch here.
         """
-        try:
-            await self._done.wait()
-        except BaseException:
-            self.abandoned = True
-            raise
+        if not self.done:
+            if self._waiting is None:
+                self._waiting = anyio.Event()
+            try:
+                await self._waiting.wait()
+            except BaseException:
+                self.abandoned = True
+                raise
         if self.error is not None:
             raise self.error
         return self.value
@@ -110,19 +139,26 @@ class Call:
     def succeed(self, value: Any) -> None:
         """The reply has come."""
         self.value = value
-        self._done.set()
+        self._finish()
 
     def fail(self, error: RecipesError) -> None:
         """There will be no reply, or one that is an error or makes no sense."""
         self.error = error
-        self._done.set()
+        self._finish()
+
+    def _finish(self) -> None:
+        self.done = True
+        if self._waiting is not None:
+            self._waiting.set()
+        if self.heard is not None:
+            self.heard(self)
 
 
 class Session:
     """id, password and timeout of a session, and everything that hangs on it.
 
     timeout: seconds, as negotiated. lost: the session is over, or may be by the clock of this process; once set it
-    stays. expires_at: the monotonic time up to which the server cannot have ended it.
+    stays, and `ending` says why. expires_at: the monotonic time up to which the server cannot have ended it.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -131,6 +167,7 @@ class Session:
         self.timeout = timeout
         self.expires_at = float("inf")
         self.lost = False
+        self.ending: Ending = SessionExpired
         self.lost_event = anyio.Event()
         self.last_zxid = 0
         self.scopes: dict[anyio.CancelScope, None] = {}
@@ -186,7 +223,7 @@ class Session:
             return
         if header.xid == op.AUTH_XID:
             if header.err:
-                self.end(AuthFailed("", "the session's credentials"))
+                self.end(partial(AuthFailed, message="the session's credentials"))
             elif self._auths and (shown := self._auths.popleft()) is not None:
                 shown.succeed(None)
             return
@@ -213,22 +250,22 @@ class Session:
                 call.fail(ConnectionLoss(path=call.path, maybe_applied=True))
         self.unsent.extendleft(reversed(again))
 
-    def end(self, error: RecipesError) -> None:
+    def end(self, ending: Ending) -> None:
         """The session is over: fail what is pending, wake every watcher, cancel what depended on it."""
         if self.lost:
             return
         self.lost = True
+        self.ending = ending
         self.lost_event.set()
         for scope in self.scopes:
             scope.cancel()
-        for _, call in self._sent:
-            call.fail(error)
-        for waiting in (*self._auths, *self.unsent):
-            if waiting is not None:
-                waiting.fail(error)
+        pending = (*(call for _, call in self._sent), *self._auths, *self.unsent)
         self._auths.clear()
         self._sent.clear()
         self.unsent.clear()
+        for call in pending:
+            if call is not None:
+                call.fail(ending(path=call.path))
         for table in self.watches.values():
             for path, watchers in table.items():
                 for watcher in watchers:
@@ -285,7 +322,7 @@ class Session:
             error = store_error(err, call.path)
             call.fail(error)
             if isinstance(error, SessionExpired):
-                self.end(error)
+                self.end(SessionExpired)
         elif call.decode is None:
             call.succeed(None)
         else:

@@ -11,7 +11,7 @@ from recipes.core.jute import requests as rq
 from recipes.core.jute.records import ACL, Stat
 
 if TYPE_CHECKING:
-    from recipes.core.client.client import Client
+    from recipes.core.client.operations import Operations
 
 Result = str | Stat | None
 
@@ -24,7 +24,7 @@ class Transaction:
     nothing is applied then. Raises ConnectionLoss when nobody knows.
     """
 
-    def __init__(self, client: "Client") -> None:
+    def __init__(self, client: "Operations") -> None:
         self._client = client
         self._operations: list[rq.MultiOp] = []
         self._paths: list[str] = []

@@ -1,24 +1,25 @@
 """What a program holds of a watch: one that fires once, or a stream of events."""
 
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import anyio
 
 from recipes.core.client.session import Call, EventType, Watcher, WatchEvent
-from recipes.core.errors import RecipesError
+from recipes.core.errors import NoNode, RecipesError
 from recipes.core.jute import opcodes as op
-from recipes.core.jute.requests import encode_watch_kind
+from recipes.core.jute.requests import encode_path_watch, encode_watch_kind
 
 if TYPE_CHECKING:
-    from recipes.core.client.client import Client
+    from recipes.core.client.operations import Operations
 
 
 class Watch(Watcher):
     """A watch that fires once: set by the read it came with."""
 
-    def __init__(self, client: "Client", path: str) -> None:
+    def __init__(self, client: "Operations", path: str) -> None:
         self._client = client
         self._path = path
         self._event = anyio.Event()
@@ -42,6 +43,56 @@ class Watch(Watcher):
             self._client.session.remove_watch(table, self._client.full(self._path), self)
 
 
+class DeletionWatch(Watcher):
+    """A watch that needs no task: it calls `gone` when the znode is deleted, or found to be so already.
+
+    Its request rides with what is sent next, and is never sent when the watch is cancelled before that.
+    """
+
+    def __init__(self, client: "Operations", path: str, gone: Callable[[], None]) -> None:
+        self._client = client
+        self._full = client.full(path)
+        self._path = path
+        self._gone: Callable[[], None] | None = gone
+        self._ask()
+
+    def fire(self, kind: int, path: bytes) -> None:
+        """Called by the session."""
+        if kind == op.EVENT_DELETED:
+            self._tell()
+        elif kind != op.EVENT_NONE and self._gone is not None and not self._client.session.lost:
+            self._ask()  # a change of data used the watch up
+
+    def cancel(self) -> None:
+        """Call nothing any more."""
+        self._gone = None
+        self._call.abandoned = True
+        self._client.session.remove_watch("data", self._full, self)
+        self._client.session.remove_watch("exist", self._full, self)
+
+    def _ask(self) -> None:
+        self._call = self._client.submit(
+            Call(
+                op.EXISTS,
+                encode_path_watch(self._full, True),
+                path=self._path,
+                reads=True,
+                watch=("data", self._full, self),
+                heard=self._hear,
+            )
+        )
+
+    def _hear(self, call: Call) -> None:
+        if isinstance(call.error, NoNode):
+            self._tell()
+
+    def _tell(self) -> None:
+        gone = self._gone
+        self.cancel()
+        if gone is not None:
+            gone()
+
+
 class WatchStream(Watcher):
     """`async with client.watch(path) as events:` and `async for event in events`.
 
@@ -50,7 +101,7 @@ class WatchStream(Watcher):
     are taken. The stream ends with the session.
     """
 
-    def __init__(self, client: "Client", path: str, recursive: bool) -> None:
+    def __init__(self, client: "Operations", path: str, recursive: bool) -> None:
         self._client = client
         self._path = path
         self._recursive = recursive

@@ -54,8 +54,14 @@ class _Replay:
 def recover(snapshots: Disk, logs: Disk, tree: DataTree) -> Recovered:
     """Fill the tree of a server alone. An empty directory gives an empty tree, and a first snapshot of it.
 
-    Raises DiskError where no whole snapshot goes with the log, or the log is damaged before its end.
+    Raises DiskError where no whole snapshot goes with the log, the log is damaged before its end, or the directory is
+    a member's that has given its history up.
     """
+    finish(snapshots, logs)
+    if REJOIN in snapshots.names():
+        raise DiskError(
+            f"the data of this server waits to be replaced by its leader's; remove {REJOIN} to serve it alone"
+        )
     replay = _Replay()
     load(snapshots, logs, tree, replay)
     _make_durable(snapshots, logs)

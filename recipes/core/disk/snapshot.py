@@ -63,6 +63,7 @@ def dump_tree(tree: DataTree) -> Iterator[bytes]:
         acl = tree.nodes[path].acl
         if acl is not OPEN_ACL and acl not in keys:
             keys[acl] = len(keys) + 1
+    tree.acls.keep(keys)  # every ACL in use has just been seen
     head = [pack_int(len(tree.sessions))]
     head += [_SESSION.pack(session_id, timeout_ms) for session_id, timeout_ms in tree.sessions.items()]
     head.append(pack_int(len(keys)))

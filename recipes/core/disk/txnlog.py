@@ -20,7 +20,6 @@ MAGIC = b"ZKLG"
 HEADER = MAGIC + (2).to_bytes(4, "big") + bytes(8)
 END = b"B"
 _RECORD = Struct(">qi")
-_MAX_RECORD_BYTES = 2 * 0xFFFFF
 _MIN_TXN_BYTES = 32
 _FILL_BYTES = 1 << 20
 _COUNTER = 0xFFFFFFFF
@@ -69,25 +68,31 @@ class TxnLog:
     fill_ahead_bytes: how much is filled with zeros beyond the last record, so that a sync need not grow the file.
     """
 
-    __slots__ = ("_disk", "_file", "_fill_ahead_bytes", "_filled", "_position", "records")
+    __slots__ = ("_disk", "_file", "_fill_ahead_bytes", "_filled", "_is_new", "_position", "records")
 
     def __init__(self, disk: Disk, fill_ahead_bytes: int = 4 << 20) -> None:
         self._disk = disk
         self._fill_ahead_bytes = fill_ahead_bytes
         self._file: File | None = None
+        self._is_new = False  # its name is not durable yet
         self._position = self._filled = 0
         self.records = 0  # in the current file
 
     def append(self, entries: list[Entry]) -> None:
-        """Write a batch behind the last one, with one write. Not durable before `sync`."""
+        """Write a batch behind the last one, with one write. Not durable before `sync`.
+
+        Where it fails nothing has been appended, and the same batch may be tried again.
+        """
         data = encode_records(entries)
         if self._file is None:
-            name = log_name(entries[0].zxid)
-            self._file = self._disk.create(name)
-            self._file.write(0, HEADER + data)
+            file = self._disk.create(log_name(entries[0].zxid))
+            try:
+                file.write(0, HEADER + data)
+            except OSError:
+                file.close()
+                raise
+            self._file, self._is_new = file, True
             self._position = self._filled = len(HEADER) + len(data)
-            self._file.sync()
-            self._disk.sync()
         else:
             self._file.write(self._position, data)
             self._position += len(data)
@@ -98,6 +103,9 @@ class TxnLog:
         """Return once everything appended is durable."""
         if self._file is not None:
             self._file.sync()
+            if self._is_new:
+                self._disk.sync()
+                self._is_new = False
 
     def reserve(self) -> bool:
         """Fill with zeros ahead of need; False when the disk has no room, which takes nothing from what is written."""
@@ -120,7 +128,7 @@ class TxnLog:
     def close(self) -> None:
         """Make everything durable and give the file back."""
         if self._file is not None:
-            self._file.sync()
+            self.sync()
             self._file.close()
             self._file = None
             self.records = 0
@@ -168,7 +176,7 @@ class LogFile:
                 if data.count(0, at) == size - at:
                     return
                 reason = "record of no length"
-            elif not _MIN_TXN_BYTES <= length <= _MAX_RECORD_BYTES:
+            elif length < _MIN_TXN_BYTES:  # there is no most: jute.maxbuffer may have been larger when it was written
                 reason = f"record of {length} bytes"
             elif end + 1 > size:
                 reason = "record cut short"
@@ -232,7 +240,8 @@ def read_log(disk: Disk, after_zxid: int, torn: list[Damage] | None = None) -> I
         if not damage.torn or followed:
             raise DiskError(
                 f"{name}: {damage.reason} at offset {damage.offset}, behind zxid 0x{damage.last_zxid:x}, with valid "
-                "txns behind it; restore the file from a copy"
+                "txns behind it; restore the file from a copy, or see what cutting it there would lose: "
+                "`recipes repair DATA_DIR`"
             )
         if torn is not None:
             torn.append(damage)
@@ -259,19 +268,26 @@ def cut_file(disk: Disk, name: str, size_bytes: int) -> None:
     file.close()
 
 
-def _valid_record_behind(data: bytes, start: int, last_zxid: int) -> bool:
-    """Whether a whole record with a later zxid stands anywhere behind `start`."""
+def zxids_behind(data: bytes, start: int, last_zxid: int) -> Iterator[int]:
+    """Zxids of the whole records, each later than the one before, that stand anywhere behind `start`."""
     at = data.find(END, start)
     ends = []
     while at != -1:
         ends.append(at)
         at = data.find(END, at + 1)
     known = frozenset(ends)
-    for at in range(start, max(known, default=0) - 12 - _MIN_TXN_BYTES + 1):
+    at, last = start, max(known, default=0) - 12 - _MIN_TXN_BYTES
+    while at <= last:
         checksum, length = _RECORD.unpack_from(data, at)
-        if not (0 <= checksum <= 0xFFFFFFFF and _MIN_TXN_BYTES <= length <= _MAX_RECORD_BYTES):
-            continue
         end = at + 12 + length
-        if end in known and payload_zxid(data[at + 12 : end]) > last_zxid and adler32(data[at + 12 : end]) == checksum:
-            return True
-    return False
+        if 0 <= checksum <= 0xFFFFFFFF and length >= _MIN_TXN_BYTES and end in known:
+            payload = data[at + 12 : end]
+            zxid = payload_zxid(payload)
+            if zxid > last_zxid and adler32(payload) == checksum:
+                yield zxid
+                last_zxid, at = zxid, end
+        at += 1
+
+
+def _valid_record_behind(data: bytes, start: int, last_zxid: int) -> bool:
+    return next(zxids_behind(data, start, last_zxid), None) is not None

@@ -114,12 +114,12 @@ def encode_auth(scheme: bytes, credentials: bytes) -> bytes:
     return pack_int(0) + write_buffer(scheme) + write_buffer(credentials)
 
 
-def read_auth(data: bytes, at: int) -> tuple[bytes, bytes, int]:
-    """scheme, credentials and the offset behind."""
+def read_auth(data: bytes, at: int) -> tuple[bytes, bytes | None, int]:
+    """scheme, empty when it is null, credentials and the offset behind."""
     _, at = read_int(data, at)
-    scheme, at = read_string(data, at)
+    scheme, at = read_buffer(data, at)
     credentials, at = read_buffer(data, at)
-    return scheme, credentials or b"", at
+    return scheme or b"", credentials, at
 
 
 def encode_set_watches(
@@ -161,6 +161,26 @@ def read_multi_header(data: bytes, at: int) -> tuple[int, bool, int, int]:
     done, at = read_bool(data, at)
     err, at = read_int(data, at)
     return kind, done, err, at
+
+
+def read_multi(data: bytes) -> list[MultiOp]:
+    """The parts of a multi. Raises WireError where one is no write, or cannot be read."""
+    at = 0
+    found: list[MultiOp] = []
+    while True:
+        kind, done, _, at = read_multi_header(data, at)
+        if done:
+            return found
+        start = at
+        if kind in (op.CREATE, op.CREATE2, op.CREATE_CONTAINER, op.CREATE_TTL):
+            _, at = read_create_request(data, at, kind == op.CREATE_TTL)
+        elif kind in (op.DELETE, op.CHECK):
+            _, _, at = read_path_version(data, at)
+        elif kind == op.SET_DATA:
+            _, _, _, at = read_set_data(data, at)
+        else:
+            raise WireError(f"operation {kind} cannot stand in a multi")
+        found.append((kind, data[start:at]))
 
 
 def pack_multi_header(kind: int, err: int) -> bytes:

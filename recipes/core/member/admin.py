@@ -8,14 +8,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from recipes.core.jute import opcodes as op
+from recipes.core.jute.codec import un_long
 
 if TYPE_CHECKING:
     from recipes.core.member.connection import Connection
     from recipes.core.member.member import Member
 
 VERSION = "3.8.0-recipes, built on 2026-11-24 00:00 UTC"
+NOT_SERVING = "This ZooKeeper instance is not currently serving requests"
 # The last operation of a connection, in the words of Request.op2String.
-_LAST_OP = {
+LAST_OP = {
     op.CREATE: "CREA", op.CREATE2: "CREA", op.CREATE_TTL: "CREA", op.CREATE_CONTAINER: "CREA", op.DELETE: "DELE",
     op.EXISTS: "EXIS", op.GET_DATA: "GETD", op.SET_DATA: "SETD", op.GET_ACL: "GETA", op.SET_ACL: "SETA",
     op.GET_CHILDREN: "GETC", op.GET_CHILDREN2: "GETC", op.SYNC: "SYNC", op.PING: "PING", op.CHECK: "CHEC",
@@ -24,17 +26,23 @@ _LAST_OP = {
     op.GET_EPHEMERALS: "GETE", op.GET_ALL_CHILDREN_NUMBER: "GETACN", op.WHO_AM_I: "HOMI", 0: "SESS",
 }  # fmt: skip
 _ALWAYS = ("srvr", "isro")
+_NOT_SERVING = {"ruok": "imok", "isro": "null"}  # and whatever else is asked: that it does not serve
 
 
 def four_letter(member: "Member", data: bytes) -> bytes | None:
     """The answer to the word a connection starts with, or None when it starts with something else."""
     word = data[:4].decode("latin-1")
     command = _COMMANDS.get(word)
-    if command is None:
+    if command is None and word != "stmk":
         return None
     allowed = member.config.four_letter_whitelist
     if word not in _ALWAYS and "*" not in allowed and word not in allowed:
         return f"{word} is not executed because it is not in the whitelist.\n".encode()
+    if not member.serving:
+        return _NOT_SERVING.get(word, f"{NOT_SERVING}\n").encode()
+    if command is None:
+        member.trace_mask = un_long(data, 4)[0]
+        command = _gtmk
     return command(member).encode()
 
 
@@ -66,6 +74,8 @@ def monitor(member: "Member") -> dict[str, str | int | float]:
         "local_sessions": 0,
         "stale_sessions_expired": stats.sessions_expired,
         "auth_failed_count": stats.auth_failed,
+        "digest_mismatches_count": stats.digest_mismatches,
+        **member.facts.figures(),
     }
 
 
@@ -108,7 +118,7 @@ def _cons(member: "Member") -> str:
         line = f" {_brief(connection)}"
         if connection.session_id:
             line += (
-                f",sid={_hex(connection.session_id)},lop={_LAST_OP.get(connection.last_op, 'NA')},"
+                f",sid={_hex(connection.session_id)},lop={LAST_OP.get(connection.last_op, 'NA')},"
                 f"est={connection.established_ms},to={connection.timeout_ms},"
                 f"lcxid=0x{connection.last_xid & 0xFFFFFFFF:x},lzxid=0x{connection.last_zxid:x}"
             )
@@ -121,7 +131,18 @@ def _mntr(member: "Member") -> str:
 
 
 def _conf(member: "Member") -> str:
-    return "".join(f"{key}={value}\n" for key, value in member.config.settings)
+    data_bytes, log_bytes = member.facts.directories()
+    sizes = {"dataDir": f"dataDirSize={data_bytes}\n", "dataLogDir": f"dataLogSize={log_bytes}\n"}
+    return "".join(f"{key}={value}\n{sizes.get(key, '')}" for key, value in member.config.settings)
+
+
+def _dirs(member: "Member") -> str:
+    data_bytes, log_bytes = member.facts.directories()
+    return f"datadir_size: {data_bytes}\nlogdir_size: {log_bytes}\n"
+
+
+def _hash(member: "Member") -> str:
+    return "".join(f"{zxid:x}: {digest}\n" for zxid, digest in member.tree.digests)
 
 
 def _envi(member: "Member") -> str:
@@ -129,13 +150,15 @@ def _envi(member: "Member") -> str:
     return f"Environment:\nzookeeper.version={VERSION}\n{lines}"
 
 
-def _crst(member: "Member") -> str:
+def reset_connection_stats(member: "Member") -> str:
+    """Count each connection's packets anew."""
     for connection in member.connections.values():
         connection.packets_in = connection.packets_out = 0
     return "Connection stats reset.\n"
 
 
-def _srst(member: "Member") -> str:
+def reset_server_stats(member: "Member") -> str:
+    """Count the server's packets and latency anew."""
     member.stats.reset()
     return "Server stats reset.\n"
 
@@ -159,7 +182,7 @@ def _dump(member: "Member") -> str:
 
 
 def _gtmk(member: "Member") -> str:
-    return "306"
+    return str(member.trace_mask)
 
 
 def _wchs(member: "Member") -> str:
@@ -185,139 +208,10 @@ def _wchp(member: "Member") -> str:
 
 _COMMANDS: dict[str, Callable[["Member"], str]] = {
     "ruok": _ruok, "isro": _isro, "srvr": _srvr, "stat": _stat, "cons": _cons, "mntr": _mntr, "conf": _conf,
-    "envi": _envi, "crst": _crst, "srst": _srst, "dump": _dump, "wchs": _wchs, "wchc": _wchc, "wchp": _wchp,
-    "gtmk": _gtmk,
+    "envi": _envi, "crst": reset_connection_stats, "srst": reset_server_stats, "dump": _dump, "wchs": _wchs,
+    "wchc": _wchc, "wchp": _wchp, "gtmk": _gtmk, "dirs": _dirs, "hash": _hash,
 }  # fmt: skip
 
 
 def _hex(session_id: int) -> str:
     return f"0x{session_id & (1 << 64) - 1:x}"
-
-
-# The same over HTTP.
-
-Answer = dict[str, object]
-
-
-def command(member: "Member", asked: str) -> Answer:
-    """The JSON of /commands/<asked>; an unknown command is an answer too."""
-    name = next((name for name, (aliases, _) in COMMANDS.items() if asked == name or asked in aliases), None)
-    if name is None:
-        return {"command": asked, "error": f"Unknown command: {asked}"}
-    return {**COMMANDS[name][1](member), "command": name, "error": None}
-
-
-def _configuration(member: "Member") -> Answer:
-    names = {
-        "clientPort": "client_port", "dataDir": "data_dir", "dataLogDir": "data_log_dir", "tickTime": "tick_time",
-        "maxClientCnxns": "max_client_cnxns", "minSessionTimeout": "min_session_timeout",
-        "maxSessionTimeout": "max_session_timeout", "serverId": "server_id",
-        "clientPortListenBacklog": "client_port_listen_backlog",
-    }  # fmt: skip
-    return {
-        names[key]: value if key.endswith("Dir") else int(value)
-        for key, value in member.config.settings
-        if key in names
-    }
-
-
-def _connections(member: "Member") -> Answer:
-    plain: list[Answer] = []
-    secure: list[Answer] = []
-    for connection in member.connections.values():
-        host, port = connection.address
-        (secure if connection.secure else plain).append(
-            {
-                "remote_socket_address": f"{host}:{port}",
-                "interest_ops": 1,
-                "outstanding_requests": connection.queued,
-                "packets_received": connection.packets_in,
-                "packets_sent": connection.packets_out,
-                "session_id": _hex(connection.session_id),
-                "last_operation": _LAST_OP.get(connection.last_op, "NA"),
-                "established": connection.established_ms,
-                "session_timeout": connection.timeout_ms,
-                "last_cxid": f"0x{connection.last_xid & 0xFFFFFFFF:x}",
-                "last_zxid": f"0x{connection.last_zxid:x}",
-            }
-        )
-    return {"connections": plain, "secure_connections": secure}
-
-
-def _server_stats(member: "Member") -> Answer:
-    stats = member.stats
-    figures = {
-        "packets_sent": stats.packets_sent,
-        "packets_received": stats.packets_received,
-        "server_state": member.role,
-        "last_processed_zxid": member.tree.last_zxid,
-        "outstanding_requests": member.outstanding,
-        "avg_latency": average_latency_ms(member),
-        "max_latency": stats.latency_max_ms,
-        "min_latency": stats.latency_min_ms,
-        "num_alive_client_connections": len(member.connections),
-        "auth_failed_count": stats.auth_failed,
-        "uptime": member.now_ms - member.started_ms,
-    }
-    return {"version": VERSION, "read_only": False, "server_stats": figures, "node_count": len(member.tree.nodes) + 1}
-
-
-def _session_dump(member: "Member") -> Answer:
-    ends = {str(member.wall_ms + end - member.now_ms): sessions for end, sessions in member.tracker.buckets()}
-    owned = {
-        _hex(session_id): [path.decode(errors="replace") for path in paths]
-        for session_id, paths in member.tree.ephemerals.items()
-    }
-    return {"expiry_time_to_session_ids": ends, "session_id_to_ephemeral_paths": owned}
-
-
-def _watches(member: "Member") -> Answer:
-    found: dict[str, list[str]] = {}
-    for watcher, watched in member.tree.watches.by_watcher().items():
-        found[_hex(getattr(watcher, "session_id", 0))] = [path.decode(errors="replace") for path in watched]
-    return {"session_id_to_watched_paths": found}
-
-
-def _watches_by_path(member: "Member") -> Answer:
-    found = {
-        path.decode(errors="replace"): [_hex(getattr(watcher, "session_id", 0)) for watcher in watchers]
-        for path, watchers in member.tree.watches.by_path().items()
-    }
-    return {"path_to_session_ids": found}
-
-
-def _watch_summary(member: "Member") -> Answer:
-    connections, paths, total = member.tree.watches.summary()
-    return {"num_connections": connections, "num_paths": paths, "num_total_watches": total}
-
-
-def _environment(member: "Member") -> Answer:
-    return {"zookeeper.version": VERSION, **dict(member.config.environment)}
-
-
-def _after(reset: Callable[["Member"], str]) -> Callable[["Member"], Answer]:
-    def answer(member: "Member") -> Answer:
-        reset(member)
-        return {}
-
-    return answer
-
-
-# Name, then its other names and what answers.
-COMMANDS: dict[str, tuple[tuple[str, ...], Callable[["Member"], Answer]]] = {
-    "configuration": (("conf", "config"), _configuration),
-    "connections": (("cons",), _connections),
-    "connection_stat_reset": (("crst",), _after(_crst)),
-    "dump": ((), _session_dump),
-    "environment": (("env", "envi"), _environment),
-    "get_trace_mask": (("gtmk",), lambda member: {"tracemask": 306}),
-    "is_read_only": (("isro",), lambda member: {"read_only": False}),
-    "monitor": (("mntr",), lambda member: dict(monitor(member))),
-    "ruok": ((), lambda member: {}),
-    "server_stats": (("srvr",), _server_stats),
-    "stat_reset": (("srst",), _after(_srst)),
-    "stats": (("stat",), lambda member: {**_server_stats(member), **_connections(member)}),
-    "watch_summary": (("wchs",), _watch_summary),
-    "watches": (("wchc",), _watches),
-    "watches_by_path": (("wchp",), _watches_by_path),
-}

@@ -42,9 +42,9 @@ class Connection:
     """
 
     __slots__ = (
-        "_greeted", "_held", "_limit_bytes", "_member", "_missing", "_parts", "_with_read_only", "address", "closed",
-        "established_ms", "ids", "key", "last_op", "last_xid", "last_zxid", "out", "packets_in", "packets_out",
-        "secure", "session_id", "timeout_ms", "touched", "wants_close",
+        "_greeted", "_held", "_limit_bytes", "_member", "_missing", "_parts", "_syncing", "_with_read_only", "address",
+        "closed", "established_ms", "ids", "key", "last_op", "last_xid", "last_zxid", "out", "packets_in",
+        "packets_out", "secure", "session_id", "timeout_ms", "touched", "wants_close",
     )  # fmt: skip
 
     def __init__(self, member: "Member", key: int, address: tuple[str, int], ids: Ids, secure: bool) -> None:
@@ -66,6 +66,7 @@ class Connection:
         self._parts: list[bytes] = []
         self._missing = 0  # bytes that must come before there is anything to do
         self._held: deque[Request | HeldRead] = deque()
+        self._syncing = False  # a sync is under way, and is the last of those begun
 
     @property
     def queued(self) -> int:
@@ -120,6 +121,9 @@ class Connection:
             return
         if self._greeted:  # the session is on its way to the disk; its first requests wait for it
             self._keep(data, len(data) + self._limit_bytes)
+            return
+        if data.startswith(b"stmk") and len(data) < 12:  # the one word with an argument
+            self._keep(data, 12)
             return
         text = self._member.four_letter(data)
         if text is not None:
@@ -176,7 +180,7 @@ class Connection:
 
     def _take_requests(self, data: bytes) -> None:
         at, size, limit, count = 0, len(data), self._limit_bytes, 0
-        member, held = self._member, self._held
+        member = self._member
         member.hear_from(self)
         while size - at >= 12:
             length, xid, kind = un_head(data, at)
@@ -189,26 +193,10 @@ class Connection:
             body = data[at + 12 : end]
             at = end
             count += 1
-            if kind in WRITES:
-                request = Request(self.session_id, xid, kind, body, self.ids, self, member.now_ms)
-                if not member.submit(request):
-                    self.close()
-                    break
-                held.append(request)
-            elif kind == op.AUTH:
+            if kind == op.AUTH:
                 self._authenticate(xid, body)
-            elif kind == op.SYNC:
-                request = Request(self.session_id, xid, kind, body, self.ids, self, member.now_ms)
-                held.append(request)
-                member.sync(request)
-            elif kind == op.PING and not member.in_touch():
-                # The session may have ended elsewhere: the client had better ask there.
-                self.close()
-                break
-            elif held:
-                held.append((xid, kind, body, self.ids))
             else:
-                self._answer(xid, kind, body, self.ids)
+                self._take(xid, kind, body, self.ids)
             if self.wants_close:
                 break
         if count:
@@ -224,6 +212,29 @@ class Connection:
                     return
                 wanted += length
             self._keep(data[at:], wanted)
+
+    def _take(self, xid: int, kind: int, body: bytes, ids: Ids) -> None:
+        """Begin with a request, or hold it until its turn comes."""
+        member, held = self._member, self._held
+        if self._syncing:  # a write behind a sync could be committed before that is answered
+            held.append((xid, kind, body, ids))
+        elif kind in WRITES:
+            request = Request(self.session_id, xid, kind, body, ids, self, member.now_ms)
+            if member.submit(request):
+                held.append(request)
+            else:
+                self.close()
+        elif kind == op.SYNC:
+            request = Request(self.session_id, xid, kind, body, ids, self, member.now_ms)
+            held.append(request)
+            self._syncing = True
+            member.sync(request)
+        elif kind == op.PING and not member.in_touch():
+            self.close()  # the session may have ended elsewhere: the client had better ask there
+        elif held:
+            held.append((xid, kind, body, ids))
+        else:
+            self._answer(xid, kind, body, ids)
 
     def _answer(self, xid: int, kind: int, body: bytes, ids: Ids) -> None:
         """Carry out a read now."""
@@ -244,9 +255,9 @@ class Connection:
         try:
             reply = read(tree, self, ids, body)
         except Failed as failed:
-            self._reply(xid, tree.last_zxid, failed.code)
+            self._reply(xid, tree.last_zxid, failed.code, failed.body)
         except WireError:
-            self._reply(xid, tree.last_zxid, MARSHALLING_ERROR, MULTI_END if kind == op.MULTI_READ else b"")
+            self._reply(xid, tree.last_zxid, MARSHALLING_ERROR)
         else:
             self._reply(op.PING_XID if kind == op.PING else xid, tree.last_zxid, 0, reply)
 
@@ -275,7 +286,7 @@ class Connection:
 
     def complete(self, request: Request, applied: Applied) -> None:
         """A write of this connection was applied just now: answer it, and what was held behind it."""
-        if self.closed:
+        if self.wants_close:  # what it had asked for beyond that is of unknown outcome, and out of order by now
             return
         held = self._held
         invariant(held and held.popleft() is request, "replies out of order")
@@ -298,6 +309,14 @@ class Connection:
                 if node is not None and kind != op.CREATE:
                     body += pack_stat(node)
         self._reply(request.cxid, zxid, err, body, self._member.now_ms - request.arrived_ms)
+        if kind == op.SYNC:
+            self._syncing = False
+            waiting = list(held)
+            held.clear()
+            for xid, other, content, ids in waiting:  # type: ignore[misc]  # nothing was begun behind the sync
+                if not self.wants_close:
+                    self._take(xid, other, content, ids)
+            return
         while held and type(held[0]) is tuple and not self.wants_close:
             self._answer(*held.popleft())  # type: ignore[misc]
 

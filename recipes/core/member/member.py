@@ -15,6 +15,7 @@ from recipes.core.jute.records import ConnectRequest
 from recipes.core.jute.txns import decode_txn
 from recipes.core.member.admin import four_letter
 from recipes.core.member.connection import Connection
+from recipes.core.member.facts import Facts
 from recipes.core.member.leading import Leading
 from recipes.core.replication import (
     DumpWanted,
@@ -98,6 +99,8 @@ class Member:
         self.by_session: dict[int, Connection] = {}
         self.disk_full = False
         self.serving = False
+        self.facts = Facts()  # the shell replaces it by what knows more
+        self.trace_mask = 306  # kept for those who set it; nothing is traced
         self._replica = replica
         self._leading: Leading | None = None
         self._session_ids = SessionIds(wall_ms, config.server_id)

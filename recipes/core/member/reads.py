@@ -13,6 +13,7 @@ from recipes.core.jute.records import write_acl
 from recipes.core.jute.requests import (
     MULTI_END,
     pack_multi_header,
+    read_multi,
     read_multi_header,
     read_path_version,
     read_path_watch,
@@ -27,10 +28,11 @@ NO_WATCHER = -121
 
 
 class Failed(Exception):
-    """A read the client gets an error code for. Never leaves core/member."""
+    """A read the client gets an error code for, with a body only where Apache sends one. Never leaves core/member."""
 
-    def __init__(self, code: int) -> None:
+    def __init__(self, code: int, body: bytes = b"") -> None:
         self.code = code
+        self.body = body
 
 
 class Asker(Protocol):
@@ -215,6 +217,8 @@ def multi_read(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
         if done:
             return b"".join(parts) + MULTI_END
         if kind not in (op.GET_DATA, op.GET_CHILDREN):
+            if not parts and read_multi(body):  # one of writes alone is whole, and answered like an empty one
+                raise Failed(MARSHALLING_ERROR, MULTI_END)
             raise WireError(f"operation {kind} cannot stand in a multiRead")
         path, _, at = read_path_watch(body, at)
         try:

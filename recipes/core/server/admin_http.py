@@ -8,8 +8,10 @@ import json
 import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
-from recipes.core.member.admin import COMMANDS, command, monitor
+from recipes.core.member.admin import monitor
+from recipes.core.member.commands import COMMANDS, command
 from recipes.core.member.member import Member
 
 if TYPE_CHECKING:
@@ -61,13 +63,13 @@ class AdminPort:
 
     def _respond(self, head: bytes) -> bytes:
         method, _, rest = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
-        path = rest.partition(" ")[0].partition("?")[0]
+        path, _, query = rest.partition(" ")[0].partition("?")
         if method not in ("GET", "HEAD"):
             return _response(405, _PLAIN, "only GET is known here\n", method)
-        status, kind, text = self._page(path)
+        status, kind, text = self._page(path, query)
         return _response(status, kind, text, method)
 
-    def _page(self, path: str) -> tuple[int, str, str]:
+    def _page(self, path: str, query: str) -> tuple[int, str, str]:
         server = self._server
         url = server.config.admin_command_url
         if path == "/livez":
@@ -81,7 +83,7 @@ class AdminPort:
             links = "".join(f'<a href="{url}/{name}">{name}</a><br/>\n' for name in sorted(COMMANDS))
             return 200, "text/html; charset=utf-8", links
         if path.startswith(f"{url}/"):
-            answer = command(server.member, path[len(url) + 1 :])
+            answer = command(server.member, path[len(url) + 1 :], dict(parse_qsl(query)))
             return 200, "application/json", json.dumps(answer, indent=2, separators=(",", " : "))
         return 404, _PLAIN, "there is nothing here\n"
 

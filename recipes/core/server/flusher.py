@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import Protocol
 
+from recipes.core.disk.txnlog import NO_SPACE
 from recipes.core.replication import Entry, EpochWrite, Operation, Write
 from recipes.core.server.replacements import Replacements
 from recipes.core.tree.tree import DataTree
@@ -51,7 +52,8 @@ class Flusher:
     flushed(zxid): called on the loop once every entry up to zxid is durable.
     written(operation, tree): called on the loop once an operation, and all that was put before it, is durable; tree is
         what the server's becomes, None where it stays. Only a member of an ensemble has operations.
-    room(found): called on the loop after each look for room ahead.
+    room(found): called on the loop after each look for room ahead, and when the disk has none for a batch. Such a batch
+        waits, with all behind it, and is written once room is found: nobody has been told of it, so none of it is lost.
     failed(error): called on the loop, once, when bytes that were accepted cannot be made durable. Nothing is written
         after that: a failed fsync may have dropped the pages, so trying again would report as durable what is not.
     reserve_every_bytes: how much may be written between two looks for room ahead.
@@ -80,6 +82,7 @@ class Flusher:
         self._pending: deque[list[Entry] | Operation] = deque()
         self._roll_due = False
         self._broken = False
+        self._without_room = False  # what is pending does not fit
         self._busy = False
         self._cost_s = 0.0
         self._thread: threading.Thread | None = None
@@ -130,7 +133,7 @@ class Flusher:
 
     def _next(self) -> None:
         """Do the next thing there is to do."""
-        while self._pending and not self._broken:
+        while self._pending and not (self._broken or self._without_room):
             batch = self._pending.popleft()
             if not isinstance(batch, list):
                 if isinstance(batch, EpochWrite) and self._cost_s < _INLINE_LIMIT_S:
@@ -148,11 +151,11 @@ class Flusher:
                 self._in_thread(partial(self._write_and_report, batch, roll))
                 return
             try:
-                self._write(batch, roll)
+                written = self._write(batch, roll)
             except OSError as error:
                 self._fail(error)
                 return
-            self._flushed(batch[-1].zxid)
+            self._report(batch, written)
             if self._busy:  # something in what followed was given to the thread
                 return
         if self._unreserved_bytes >= self._reserve_every_bytes and not self._broken:
@@ -161,18 +164,33 @@ class Flusher:
             self._unreserved_bytes = 0
             self._in_thread(self._reserve_and_report)
 
-    def _write(self, batch: list[Entry], roll: bool) -> None:
+    def _write(self, batch: list[Entry], roll: bool) -> bool:
+        """Put a batch on disk; False when there is no room for it. A sync that fails is never taken for that."""
         begun = perf_counter()
         if roll:
             self._log.roll()
-        self._log.append(batch)
+        try:
+            self._log.append(batch)
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                return False
+            raise
         if self._force_sync:
             self._log.sync()
         self._cost_s += (perf_counter() - begun - self._cost_s) / 8
+        return True
 
     def _write_and_report(self, batch: list[Entry], roll: bool) -> Callable[[], None]:
-        self._write(batch, roll)
-        return lambda: self._flushed(batch[-1].zxid)
+        return partial(self._report, batch, self._write(batch, roll))
+
+    def _report(self, batch: list[Entry], written: bool) -> None:
+        if written:
+            self._flushed(batch[-1].zxid)
+        else:
+            self._pending.appendleft(batch)
+            self._without_room = True
+            self._unreserved_bytes = 0  # the next look is for who runs the server to ask for, in its own time
+            self._room(False)
 
     def _write_epoch(self, operation: EpochWrite) -> None:
         try:
@@ -195,8 +213,15 @@ class Flusher:
         self.replacements.pending -= 1
 
     def _reserve_and_report(self) -> Callable[[], None]:
-        found = self._log.reserve()
-        return lambda: self._room(found)
+        return partial(self._looked, self._log.reserve())
+
+    def _looked(self, found: bool) -> None:
+        if found and self._without_room:
+            # What waits comes first. It may not fit even so: that there is room is said after one more look.
+            self._without_room = False
+            self._unreserved_bytes = self._reserve_every_bytes
+        else:
+            self._room(found)
 
     def _in_thread(self, job: Callable[[], Callable[[], None]]) -> None:
         self._busy = True

@@ -21,6 +21,7 @@ from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
 from recipes.core.replication import Operation, Replica, Standalone
 from recipes.core.server.client_port import ClientProtocol, read_buffer
+from recipes.core.server.facts import ServerFacts
 from recipes.core.server.flusher import Flusher
 from recipes.core.server.settings import member_config
 from recipes.core.server.snapshots import Snapshots
@@ -101,6 +102,7 @@ class Server:
             self._peering = Peering(self, found)
             replica = self._peering.peer
         self.member = Member(member_config(config), tree, replica, *_clocks())
+        self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts()
         self._flusher = Flusher(
             store,
             flushed=self._flushed,
@@ -113,10 +115,10 @@ class Server:
         stack.callback(self._flusher.close)
         self._snapshots = Snapshots(snapshots, logs, config.snap_count, self._flusher.replacements)
         stack.push_async_callback(self._snapshots.close)
-        await self._listen(stack)
-        if self._peering is not None:
+        if self._peering is not None:  # before the first client: its turn has votes to send
             await self._peering.start(stack)
             self.schedule()
+        await self._listen(stack)
         self._timer = self._loop.call_later(self._tick_s(), self._tick)
         stack.callback(lambda: self._timer.cancel())
         if config.purge_interval_hours:
@@ -210,7 +212,7 @@ class Server:
 
     def _turn(self) -> None:
         self._scheduled = False
-        self._guarded(self._carry_out)
+        self.guarded(self._carry_out)
 
     def _begin_turn(self) -> None:
         now_ms, wall_ms = _clocks()
@@ -263,7 +265,7 @@ class Server:
                 protocol.flush()
 
     def _tick(self) -> None:
-        self._guarded(self._do_what_is_due)
+        self.guarded(self._do_what_is_due)
         self._timer = self._loop.call_later(_SNAPSHOT_TICK_S if self._snapshots.writing else self._tick_s(), self._tick)
 
     def _do_what_is_due(self) -> None:
@@ -274,7 +276,7 @@ class Server:
             self._flusher.look_for_room()
         self._carry_out()
 
-    def _guarded(self, step: Callable[[], None]) -> None:
+    def guarded(self, step: Callable[[], None]) -> None:
         """Do one step; an error no one expected ends the server, since what it left half done cannot be known."""
         if self.failed.done():
             return

@@ -55,7 +55,7 @@ def _ensemble_settings(config: ServerConfig) -> tuple[tuple[str, str], ...]:
         ("electionPort", str(server.election_port)),
         ("quorumPort", str(server.quorum_port)),
         ("peerType", str(int(server.observer))),
-        *(tuple(line.split("=", 1)) for line in membership.config_text().decode().splitlines()),  # type: ignore[misc]
+        *(line.partition("=")[::2] for line in membership.config_text().decode().splitlines()),
     )
 
 

@@ -1,8 +1,8 @@
-"""TLS on the client port: a context from the ssl.* keys, and who a client's certificate says it is."""
+"""TLS on the ports: contexts from the ssl.* keys, and who a client's certificate says it is."""
 
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from recipes.core.config import ServerConfig
 from recipes.core.errors import ConfigError
@@ -20,34 +20,83 @@ _EMAIL = "1.2.840.113549.1.9.1"
 _SPECIAL = ',+"\\<>;='
 
 
+class _Keys(NamedTuple):
+    """What the ssl.* keys of one kind of port say. prefix: of their names."""
+
+    prefix: str
+    key_store: Path
+    password: str | None
+    trust_store: Path | None
+    protocols: tuple[str, ...]
+    ciphers: tuple[str, ...]
+
+
 def server_context(config: ServerConfig) -> ssl.SSLContext:
     """The context of the secure client port. Raises ConfigError for files that do not serve."""
     key_store = config.ssl_key_store
     if key_store is None:
         raise ConfigError("ssl.keyStore.location", "", "a PEM file, since secureClientPort is set")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    versions = [_version(name) for name in config.ssl_enabled_protocols] or list(_VERSIONS.values())
+    if config.ssl_trust_store is None and config.ssl_client_auth != "none":
+        raise ConfigError("ssl.trustStore.location", "", "a PEM file, or ssl.clientAuth=none")
+    keys = _Keys(
+        "ssl.",
+        key_store,
+        config.ssl_key_store_password,
+        config.ssl_trust_store,
+        config.ssl_enabled_protocols,
+        config.ssl_ciphers,
+    )
+    context = _context(ssl.PROTOCOL_TLS_SERVER, keys)
+    context.verify_mode = _VERIFY[config.ssl_client_auth]
+    return context
+
+
+def peer_contexts(config: ServerConfig) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The contexts of the ports between servers, for the end that is called and the one that calls.
+
+    Each end shows a certificate. The one that calls checks that it is for the host it has called, unless
+    ssl.quorum.hostnameVerification=false. Raises ConfigError for files that do not serve.
+    """
+    key_store, trust_store = config.ssl_quorum_key_store, config.ssl_quorum_trust_store
+    if key_store is None or trust_store is None:
+        missing = "trustStore" if key_store is not None else "keyStore"
+        raise ConfigError(f"ssl.quorum.{missing}.location", "", "a PEM file, since sslQuorum is set")
+    keys = _Keys(
+        "ssl.quorum.",
+        key_store,
+        config.ssl_quorum_key_store_password,
+        trust_store,
+        config.ssl_quorum_enabled_protocols,
+        config.ssl_quorum_ciphers,
+    )
+    accepts = _context(ssl.PROTOCOL_TLS_SERVER, keys)
+    accepts.verify_mode = _VERIFY[config.ssl_quorum_client_auth]
+    dials = _context(ssl.PROTOCOL_TLS_CLIENT, keys)
+    dials.check_hostname = config.ssl_quorum_hostname_verification
+    return accepts, dials
+
+
+def _context(protocol: int, keys: _Keys) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    versions = [_version(f"{keys.prefix}enabledProtocols", name) for name in keys.protocols] or list(_VERSIONS.values())
     context.minimum_version, context.maximum_version = min(versions), max(versions)
     try:
-        context.load_cert_chain(key_store, password=config.ssl_key_store_password or "")
+        context.load_cert_chain(keys.key_store, password=keys.password or "")
     except (OSError, ssl.SSLError) as error:
-        raise _unusable("ssl.keyStore.location", key_store, error, "private key and certificates") from None
-    trust_store = config.ssl_trust_store
-    if trust_store is not None:
+        what = "private key and certificates"
+        raise _unusable(f"{keys.prefix}keyStore.location", keys.key_store, error, what) from None
+    if keys.trust_store is not None:
         try:
-            context.load_verify_locations(trust_store)
+            context.load_verify_locations(keys.trust_store)
         except (OSError, ssl.SSLError) as error:
-            raise _unusable("ssl.trustStore.location", trust_store, error, "certificates of authorities") from None
-    elif config.ssl_client_auth != "none":
-        raise ConfigError("ssl.trustStore.location", "", "a PEM file, or ssl.clientAuth=none")
-    context.verify_mode = _VERIFY[config.ssl_client_auth]
-    if config.ssl_ciphers:
+            what = "certificates of authorities"
+            raise _unusable(f"{keys.prefix}trustStore.location", keys.trust_store, error, what) from None
+    if keys.ciphers:
         try:
-            context.set_ciphers(":".join(config.ssl_ciphers))
+            context.set_ciphers(":".join(keys.ciphers))
         except ssl.SSLError:
-            raise ConfigError(
-                "ssl.ciphersuites", ",".join(config.ssl_ciphers), "cipher suites by OpenSSL's names"
-            ) from None
+            asked = ",".join(keys.ciphers)
+            raise ConfigError(f"{keys.prefix}ciphersuites", asked, "cipher suites by OpenSSL's names") from None
     return context
 
 
@@ -75,11 +124,11 @@ def _attribute(name: str, value: str) -> str:
     return f"{_SHORT.get(name, name)}={escaped}"
 
 
-def _version(name: str) -> ssl.TLSVersion:
+def _version(key: str, name: str) -> ssl.TLSVersion:
     try:
         return _VERSIONS[name]
     except KeyError:
-        raise ConfigError("ssl.enabledProtocols", name, "a list of TLSv1.2 and TLSv1.3") from None
+        raise ConfigError(key, name, "a list of TLSv1.2 and TLSv1.3") from None
 
 
 def _unusable(key: str, path: Path, error: OSError, what: str) -> ConfigError:

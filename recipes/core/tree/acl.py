@@ -4,10 +4,13 @@ An ACL is a tuple of (perms, scheme, id); the identities of a connection are (sc
 ZooKeeperServer.checkACL, PrepRequestProcessor.fixupACL and the providers in org.apache.zookeeper.server.auth.
 """
 
+import re
 from base64 import b64encode
+from collections.abc import Iterable
 from hashlib import sha1
 from hmac import compare_digest
 
+from recipes.core.jute.codec import text
 from recipes.core.jute.opcodes import ALL
 from recipes.core.tree.znode import Acl
 
@@ -16,6 +19,7 @@ Ids = tuple[tuple[bytes, bytes], ...]
 WORLD_ANYONE = (b"world", b"anyone")
 OPEN_ACL: Acl = ((ALL, *WORLD_ANYONE),)
 READ_ONLY_ACL: Acl = ((1, *WORLD_ANYONE),)
+_NUMBER = re.compile(rb"[+-]?[0-9]{1,20}")
 _AUTHENTICATED = (b"digest", b"x509")  # schemes whose identities the scheme `auth` stands for
 
 
@@ -30,6 +34,13 @@ class AclTable:
     def intern(self, acl: Acl) -> Acl:
         """The shared object equal to `acl`."""
         return self._shared.setdefault(acl, acl)
+
+    def keep(self, used: Iterable[Acl]) -> None:
+        """Forget every ACL but those in use."""
+        self._shared = {acl: acl for acl in (OPEN_ACL, READ_ONLY_ACL, *used)}
+
+    def __len__(self) -> int:
+        return len(self._shared)
 
 
 def permits(acl: Acl, perm: int, ids: Ids) -> bool:
@@ -71,14 +82,14 @@ def fix_up(entries: Acl | None, ids: Ids) -> Acl | None:
     return tuple(fixed)
 
 
-def authenticate(scheme: bytes, credentials: bytes, address: bytes, super_digest: bytes | None) -> Ids | None:
+def authenticate(scheme: bytes, credentials: bytes | None, address: bytes, super_digest: bytes | None) -> Ids | None:
     """The identities that credentials give, or None when they are refused.
 
     super_digest: `super:<hash>` of who may do everything, if anybody may.
     """
     if scheme == b"ip":
         return ((b"ip", address),)
-    if scheme != b"digest":
+    if scheme != b"digest" or credentials is None:
         return None
     ident = digest_id(credentials)
     if super_digest is not None and compare_digest(ident, super_digest):
@@ -87,7 +98,8 @@ def authenticate(scheme: bytes, credentials: bytes, address: bytes, super_digest
 
 
 def digest_id(credentials: bytes) -> bytes:
-    """`user:password` as the scheme digest stores it: the user, and the hash of the whole."""
+    """`user:password` as the scheme digest stores it: the user, and the hash of the whole, which is text."""
+    credentials = text(credentials).encode()
     user = credentials.partition(b":")[0]
     return user + b":" + b64encode(sha1(credentials).digest())
 
@@ -115,25 +127,32 @@ def _matches(scheme: bytes, held: bytes, wanted: bytes) -> bool:
 
 def _is_valid(scheme: bytes, ident: bytes) -> bool:
     if scheme == b"digest":
-        _, colon, rest = ident.partition(b":")
-        return bool(colon and rest) and b":" not in rest
+        return ident.rstrip(b":").count(b":") == 1  # two parts; Java drops empty ones at the end
     if scheme == b"ip":
         return _network(ident) is not None
     return scheme == b"x509" and b"=" in ident
 
 
-def _network(text: bytes) -> tuple[int, int] | None:
+def _network(network: bytes) -> tuple[int, int] | None:
     """Address and mask of `1.2.3.4` or `1.2.3.0/24`."""
-    address, slash, bits = text.partition(b"/")
+    address, slash, bits = network.partition(b"/")
     number = _ipv4(address)
-    if number is None or (slash and not (bits.isdigit() and len(bits) <= 2 and int(bits) <= 32)):
+    length = _number(bits, 32) if slash else 32
+    if number is None or length is None:
         return None
-    length = int(bits) if slash else 32
     return number, (0xFFFFFFFF << (32 - length)) & 0xFFFFFFFF
 
 
-def _ipv4(text: bytes) -> int | None:
-    parts = text.split(b".")
-    if len(parts) != 4 or not all(part.isdigit() and len(part) <= 3 and int(part) <= 255 for part in parts):
+def _ipv4(address: bytes) -> int | None:
+    parts = [_number(part, 255) for part in address.split(b".")]
+    if len(parts) != 4 or None in parts:
         return None
-    return int.from_bytes(bytes(int(part) for part in parts), "big")
+    return int.from_bytes(bytes(part or 0 for part in parts), "big")
+
+
+def _number(digits: bytes, most: int) -> int | None:
+    """A number from 0 to `most` as Java reads one: with a sign and leading zeros, if anybody writes them."""
+    if not _NUMBER.fullmatch(digits):
+        return None
+    number = int(digits)
+    return number if 0 <= number <= most else None

@@ -14,7 +14,7 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute.requests import (
     CreateRequest,
     read_create_request,
-    read_multi_header,
+    read_multi,
     read_path_version,
     read_set_acl,
     read_set_data,
@@ -24,6 +24,7 @@ from recipes.core.replication import Entry
 from recipes.core.tree.acl import Ids, fix_up, permits
 from recipes.core.tree.changes import Change, child_count, copy_of, new_change
 from recipes.core.tree.digest import node_digest
+from recipes.core.tree.quota import UnderWay
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import RESERVED, DataTree
 from recipes.core.tree.znode import CONTAINER_OWNER, MAX_TTL_MS, Acl, ZNode, is_session, ttl_owner
@@ -40,6 +41,7 @@ NOT_EMPTY = -111
 SESSION_EXPIRED = -112
 SESSION_MOVED = -118
 INVALID_ACL = -114
+RECONFIG_DISABLED = -123
 QUOTA_EXCEEDED = -125
 RUNTIME_INCONSISTENCY = -2
 
@@ -102,6 +104,7 @@ class Preparer:
         self._tracker = tracker
         self._extended_types = extended_types
         self._enforce_quota = enforce_quota
+        self._under_quota = UnderWay()
         self._changes: dict[bytes, Change] = {}
         self._touched: deque[tuple[int, list[bytes]]] = deque()
         self._paths: list[bytes] = []  # changed by the txn being made
@@ -159,6 +162,8 @@ class Preparer:
                 change = changes.get(path)
                 if change is not None and change.zxid == done:
                     del changes[path]
+        if self._enforce_quota:
+            self._under_quota.applied(zxid)
 
     # What a path will be.
 
@@ -181,6 +186,8 @@ class Preparer:
         self.digest = (self.digest + after.digest - removed) & _DIGEST_MASK
         self._changes[path] = after
         self._paths.append(path)
+        if self._enforce_quota and self._tree.quotas.active:
+            self._count_ahead(path, before, after, zxid)
 
     # Operations: each raises Refused or returns the txn's record.
 
@@ -201,6 +208,8 @@ class Preparer:
         if kind == op.CHECK:
             path, version, _ = read_path_version(body, 0)
             return self._check(path, version, ids)
+        if kind == op.RECONFIG:
+            raise Refused(RECONFIG_DISABLED)
         raise Refused(UNIMPLEMENTED)
 
     def _set_data(self, body: bytes, ids: Ids, zxid: int, time_ms: int) -> tuple[Record, bytes | None]:
@@ -261,8 +270,6 @@ class Preparer:
         after.pzxid = zxid
         after.child_count += 1
         self._put(parent_path, parent, after, zxid)
-        if flags == op.CONTAINER:
-            kind = op.CREATE_CONTAINER
         owner = request.session_id if ephemeral else 0
         record: Record = (path, data, acl, ephemeral, parent_cversion)
         if kind == op.CREATE_CONTAINER:
@@ -339,12 +346,10 @@ class Preparer:
         if session_id not in self._tracker or session_id in self._closing:
             raise Refused(SESSION_EXPIRED)
         self._closing[session_id] = None
-        owned = [path for path in self._tree.ephemerals.get(session_id, ()) if self._exists(path)]
-        owned += [
-            path
-            for path, change in self._changes.items()
-            if change.exists and change.owner == session_id and path not in self._tree.nodes
-        ]
+        # Under way, a path may have come to the session or gone from it, also to be somebody else's znode.
+        changes, held = self._changes, self._tree.ephemerals.get(session_id, {})
+        owned = [path for path in held if path not in changes]
+        owned += [path for path, change in changes.items() if change.exists and change.owner == session_id]
         for path in owned:
             node = self._find(path)
             if node is not None:
@@ -356,13 +361,13 @@ class Preparer:
         self._closing.pop(session_id, None)
 
     def _multi(self, request: Request, zxid: int, time_ms: int) -> Record:
-        asked = _read_multi(request.body)
+        asked = read_multi(request.body)
         self._undo, digest = [], self.digest
         parts: list[tuple[int, Record]] = []
         try:
             for kind, body in asked:
                 parts.append(self._part(kind, body, request, zxid, time_ms))
-        except Refused as refused:
+        except (Refused, WireError) as error:
             for path, before in reversed(self._undo):
                 if before is None:
                     self._changes.pop(path, None)
@@ -370,7 +375,10 @@ class Preparer:
                     self._changes[path] = before
             self.digest = digest
             self._paths = []
-            parts.append((op.ERROR, (refused.code,)))
+            self._under_quota.undo(zxid)
+            if not isinstance(error, Refused):
+                raise
+            parts.append((op.ERROR, (error.code,)))
             parts += [(op.ERROR, (RUNTIME_INCONSISTENCY,))] * (len(asked) - len(parts))
         finally:
             self._undo = None
@@ -379,6 +387,11 @@ class Preparer:
     def _part(self, kind: int, body: bytes, request: Request, zxid: int, time_ms: int) -> tuple[int, Record]:
         if kind in _CREATES:
             asked, _ = read_create_request(body, 0, kind == op.CREATE_TTL)
+            flags = asked[3]
+            if kind != op.CREATE_TTL and op.PERSISTENT_WITH_TTL <= flags <= op.PERSISTENT_SEQUENTIAL_WITH_TTL:
+                raise WireError("a create with a TTL flag needs createTTL")
+            if flags == op.CONTAINER and kind in (op.CREATE, op.CREATE2):
+                kind = op.CREATE_CONTAINER  # only inside a multi do the flags say so
             kind, record = self._create(kind, asked, request, zxid, time_ms)
             return (op.CREATE if kind == op.CREATE2 else kind), record  # 3.8 cannot read create2 inside a multi
         if kind == op.SET_DATA:
@@ -396,30 +409,18 @@ class Preparer:
         return path in self._tree.nodes if change is None else change.exists
 
     def _check_quota(self, path: bytes, count: int, size: int) -> None:
-        root = self._tree.quotas.root_of(path)
-        if root is not None and self._tree.quotas.exceeds(root, count, size):
+        quotas = self._tree.quotas
+        root = quotas.root_of(path)
+        if root is not None and quotas.exceeds(self._tree, root, count, size, self._under_quota.of(root)):
             raise Refused(QUOTA_EXCEEDED)
 
-
-def _read_multi(body: bytes) -> list[tuple[int, bytes]]:
-    at = 0
-    found: list[tuple[int, bytes]] = []
-    while True:
-        kind, done, _, at = read_multi_header(body, at)
-        if done:
-            return found
-        start = at
-        if kind in _CREATES:
-            (_, _, _, flags, _), at = read_create_request(body, at, kind == op.CREATE_TTL)
-            if flags >= op.PERSISTENT_WITH_TTL and kind != op.CREATE_TTL and flags <= op.PERSISTENT_SEQUENTIAL_WITH_TTL:
-                raise WireError("a create with a TTL flag needs createTTL")
-        elif kind in (op.DELETE, op.CHECK):
-            _, _, at = read_path_version(body, at)
-        elif kind == op.SET_DATA:
-            _, _, _, at = read_set_data(body, at)
-        else:
-            raise WireError(f"operation {kind} cannot stand in a multi")
-        found.append((kind, body[start:at]))
+    def _count_ahead(self, path: bytes, before: ZNode | None, after: Change, zxid: int) -> None:
+        """Remember what `path` adds to the quota it is under until the tree counts it."""
+        root = self._tree.quotas.root_of(path)
+        if root is not None:
+            count = after.exists - (before is not None)
+            size = len(after.data or b"") * after.exists - len(before.data or b"" if before else b"")
+            self._under_quota.add(zxid, root, count, size)
 
 
 def _next_version(current: int, expected: int) -> int:

@@ -5,6 +5,7 @@ server keeps up to date by itself. Source: StatsTrack.java, DataTree.java.
 """
 
 import re
+from collections import deque
 from typing import TYPE_CHECKING
 
 from recipes.core import paths
@@ -35,17 +36,18 @@ def parse(data: bytes | None) -> dict[bytes, int]:
 
 
 class Quotas:
-    """The limited subtrees and what is in them.
+    """The limited subtrees.
 
+    How much is below a path is what its stats znode says, as at every server: a change adds to that, creating the stats
+    counts anew, and who writes them sets them. Without limits nothing is counted, without stats nothing is refused.
     active: False while no path has a quota, so that writes need not ask.
     """
 
-    __slots__ = ("_limits", "_usage", "active")
+    __slots__ = ("_limits", "active")
 
     def __init__(self) -> None:
         self.active = False
-        self._limits: dict[bytes, dict[bytes, int]] = {}
-        self._usage: dict[bytes, list[int]] = {}  # znodes and bytes
+        self._limits: dict[bytes, None] = {}
 
     def root_of(self, path: bytes) -> bytes | None:
         """The nearest limited path at or above `path`."""
@@ -57,29 +59,37 @@ class Quotas:
             path = paths.parent(path)
         return None
 
-    def exceeds(self, root: bytes, count: int, size: int) -> bool:
-        """Whether so many more znodes and bytes break a hard limit of `root`."""
-        limits, usage = self._limits[root], self._usage.get(root, [0, 0])
-        most_count, most_size = limits[b"countHardLimit"], limits[b"byteHardLimit"]
-        return (-1 < most_count < usage[0] + count and count > 0) or (-1 < most_size < usage[1] + size and size > 0)
+    def exceeds(self, tree: "DataTree", root: bytes, count: int, size: int, ahead: tuple[int, int] = (0, 0)) -> bool:
+        """Whether so many more znodes and bytes break a hard limit of `root`.
+
+        ahead: znodes and bytes that are to come before, by txns under way.
+        """
+        limits, stats = tree.nodes.get(_PREFIX + root + _LIMITS), tree.nodes.get(_PREFIX + root + _STATS)
+        if limits is None or stats is None:
+            return False
+        most, used = parse(limits.data), parse(stats.data)
+        most_count, most_size = most[b"countHardLimit"], most[b"byteHardLimit"]
+        # Over a lowered limit data may not even shrink, unless it shrinks enough: so it is in ZooKeeper.
+        return (count != 0 and -1 < most_count < used[b"count"] + ahead[0] + count) or (
+            size != 0 and -1 < most_size < used[b"bytes"] + ahead[1] + size
+        )
 
     def load(self, tree: "DataTree") -> None:
         """Find the quotas of a tree just read from disk."""
-        for path, node in tree.nodes.items():
+        for path in tree.nodes:
             if path.startswith(_PREFIX + b"/") and path.endswith(_LIMITS):
-                self._set_limits(tree, path, node.data)
+                root = path[len(_PREFIX) : -len(_LIMITS)]
+                self._limit(root)
                 # A snapshot may hold a usage written before znodes that it also holds.
-                self._write(tree, path[len(_PREFIX) : -len(_LIMITS)])
+                self._recount(tree, root)
 
     def created(self, tree: "DataTree", path: bytes, node: "ZNode") -> None:
         """A znode came into being: it may be a quota, and it may count."""
         if path.startswith(_PREFIX + b"/"):
             if path.endswith(_LIMITS):
-                self._set_limits(tree, path, node.data)
+                self._limit(path[len(_PREFIX) : -len(_LIMITS)])
             elif path.endswith(_STATS):
-                root = path[len(_PREFIX) : -len(_STATS)]
-                self._recount(tree, root)
-                self._write(tree, root)
+                self._recount(tree, path[len(_PREFIX) : -len(_STATS)])
             return
         self._add(tree, path, 1, len(node.data) if node.data else 0)
 
@@ -94,19 +104,18 @@ class Quotas:
 
     def changed(self, tree: "DataTree", path: bytes, before: bytes | None, after: bytes | None) -> None:
         """A znode has other data."""
-        if path.startswith(_PREFIX + b"/"):
-            if path.endswith(_LIMITS):
-                self._set_limits(tree, path, after)
-            return
-        self._add(tree, path, 0, (len(after) if after else 0) - (len(before) if before else 0))
+        if not path.startswith(_PREFIX + b"/"):
+            self._add(tree, path, 0, (len(after) if after else 0) - (len(before) if before else 0))
 
-    def _set_limits(self, tree: "DataTree", path: bytes, data: bytes | None) -> None:
-        root = path[len(_PREFIX) : -len(_LIMITS)]
-        self._limits[root] = parse(data)
-        self.active = True
-        self._recount(tree, root)
+    def _limit(self, root: bytes) -> None:
+        if root:  # one on everything is not heeded
+            self._limits[root] = None
+            self.active = True
 
     def _recount(self, tree: "DataTree", root: bytes) -> None:
+        stats = tree.nodes.get(_PREFIX + root + _STATS)
+        if stats is None:
+            return
         count = size = 0
         left = [root]
         while left:
@@ -115,20 +124,55 @@ class Quotas:
                 count += 1
                 size += len(node.data) if node.data else 0
                 left += node.children or ()
-        self._usage[root] = [count, size]
+        stats.data = _usage(count, size)
 
     def _add(self, tree: "DataTree", path: bytes, count: int, size: int) -> None:
         root = self.root_of(path)
-        if root is None:
-            return
-        usage = self._usage.setdefault(root, [0, 0])
-        usage[0] += count
-        usage[1] += size
-        self._write(tree, root)
+        stats = None if root is None else tree.nodes.get(_PREFIX + root + _STATS)
+        if stats is not None:
+            used = parse(stats.data)
+            # Without a txn, as every server does it: only the data changes.
+            stats.data = _usage(used[b"count"] + count, used[b"bytes"] + size)
 
-    def _write(self, tree: "DataTree", root: bytes) -> None:
-        """Put the usage into its znode: without a txn, as every server does, so only the data changes."""
-        node = tree.nodes.get(_PREFIX + root + _STATS)
-        if node is not None:
-            usage = self._usage[root]
-            node.data = b"count=%d,bytes=%d" % (usage[0], usage[1])
+
+class UnderWay:
+    """What txns not yet applied will add below each limited path, so that pipelined requests cannot pass together."""
+
+    __slots__ = ("_changes", "_sums")
+
+    def __init__(self) -> None:
+        self._changes: deque[tuple[int, bytes, int, int]] = deque()  # zxid, limited path, znodes, bytes
+        self._sums: dict[bytes, list[int]] = {}
+
+    def of(self, root: bytes) -> tuple[int, int]:
+        """Znodes and bytes to come below a limited path."""
+        count, size = self._sums.get(root, (0, 0))
+        return count, size
+
+    def add(self, zxid: int, root: bytes, count: int, size: int) -> None:
+        """The txn of `zxid` is to add so much."""
+        self._changes.append((zxid, root, count, size))
+        self._sum(root, count, size)
+
+    def applied(self, zxid: int) -> None:
+        """The tree's own stats have what was up to `zxid`."""
+        while self._changes and self._changes[0][0] <= zxid:
+            _, root, count, size = self._changes.popleft()
+            self._sum(root, -count, -size)
+
+    def undo(self, zxid: int) -> None:
+        """The txn of `zxid`, the last one, adds nothing after all."""
+        while self._changes and self._changes[-1][0] == zxid:
+            _, root, count, size = self._changes.pop()
+            self._sum(root, -count, -size)
+
+    def _sum(self, root: bytes, count: int, size: int) -> None:
+        sums = self._sums.setdefault(root, [0, 0])
+        sums[0] += count
+        sums[1] += size
+        if sums == [0, 0]:
+            del self._sums[root]
+
+
+def _usage(count: int, size: int) -> bytes:
+    return b"count=%d,bytes=%d" % (count, size)

@@ -4,6 +4,8 @@
 fuzzy snapshot, and for one a leader sent; so it never fails: what cannot be done is a result. Source: DataTree.java.
 """
 
+from collections import deque
+
 from recipes.core import paths
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.txns import Record, Txn
@@ -20,6 +22,8 @@ RUNTIME_INCONSISTENCY = -2
 
 RESERVED = (b"/", b"/zookeeper", b"/zookeeper/quota", b"/zookeeper/config")
 _DIGEST_MASK = (1 << 64) - 1
+_HALF = 1 << 31
+_DIGEST_INTERVAL, _DIGESTS_KEPT = 128, 1024
 
 # One part of a multi: its type, error code, path created and packed Stat, as far as its reply needs them.
 Part = tuple[int, int, bytes | None, bytes | None]
@@ -33,6 +37,7 @@ class DataTree:
     """Every znode by its path, the sessions, and who watches what.
 
     nodes: root is b"/". In order of creation, so that every parent comes before its children.
+    digests: the tree's digest at every 128th zxid, so that servers can be compared later.
     fired: events the last txns caused, for the member to deliver and clear.
     """
 
@@ -52,6 +57,7 @@ class DataTree:
         self.ttls: dict[bytes, None] = {}
         self.last_zxid = 0
         self.digest = 0
+        self.digests: deque[tuple[int, int]] = deque(maxlen=_DIGESTS_KEPT)
         self.data_bytes = 0
         for path in RESERVED:
             node = ZNode(b"", OPEN_ACL, 0, 0)
@@ -97,6 +103,8 @@ class DataTree:
         if digest is not None and kind not in (op.MULTI, op.CLOSE_SESSION):
             self.digest = digest
         self.last_zxid = zxid
+        if not zxid % _DIGEST_INTERVAL:
+            self.digests.append((zxid, self.digest))
         return applied
 
     def children_names(self, path: bytes) -> list[bytes]:
@@ -146,7 +154,8 @@ class DataTree:
             self.digest -= node_digest(parent_path, parent)
         if parent_cversion == -1:
             parent_cversion = parent.cversion + 1
-        if parent_cversion > parent.cversion:
+        ahead = parent_cversion - parent.cversion
+        if ahead > 0 or ahead < -_HALF:  # the second: the 32-bit counter has wrapped
             parent.cversion = parent_cversion
             parent.pzxid = zxid
         if track:

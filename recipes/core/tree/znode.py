@@ -5,6 +5,7 @@ from recipes.core.jute.records import STAT, AclEntry
 CONTAINER_OWNER = -(1 << 63)
 _TTL_OWNER = -(1 << 56)  # 0xff in the top byte of an unsigned 64-bit number, feature 0 in the next two
 MAX_TTL_MS = (1 << 40) - 1
+_HALF = 1 << 31
 
 Acl = tuple[AclEntry, ...]
 
@@ -52,13 +53,16 @@ def pack_stat(node: ZNode) -> bytes:
     """The Stat as it goes on the wire, 68 bytes."""
     data, children, owner = node.data, node.children, node.owner
     count = len(children) if children else 0
+    cversion = 2 * node.cversion - count
+    if not -_HALF <= cversion < _HALF:  # after a billion children; a 32-bit counter wraps
+        cversion = (cversion + _HALF) % (2 * _HALF) - _HALF
     return STAT.pack(
         node.czxid,
         node.mzxid,
         node.ctime,
         node.mtime,
         node.version,
-        2 * node.cversion - count,
+        cversion,
         node.aversion,
         owner if owner >= 0 or is_session(owner) else 0,
         len(data) if data else 0,

@@ -22,6 +22,7 @@ from recipes.core.replication import (
     Heard,
     Revalidate,
 )
+from recipes.core.zab.answers import Answers
 from recipes.core.zab.broadcast import Broadcast
 from recipes.core.zab.handler import CommitPackets, Handler
 from recipes.core.zab.link import Link
@@ -52,8 +53,7 @@ class Leader:
         self._acked_epoch = {settings.sid}
         self._epoch_asked = self._epoch_fixed = self._history_asked = self._syncing = self._established = False
         self._broadcast: Broadcast | None = None
-        self._syncs: deque[tuple[int, dict[int, int], int | None, object]] = deque()
-        self._round: tuple[int, dict[int, int]] = (-1, {})  # the turn of the last ping round, and what it awaits
+        self._answers = Answers(peer, self._handlers)
         self._proposed: deque[tuple[int, int]] = deque()  # (time, last zxid then), while it may not be acknowledged
         self._next_ping_ms = peer.now_ms
         self._limit_ms = peer.now_ms + settings.tick_ms * settings.init_limit
@@ -74,6 +74,15 @@ class Leader:
         link = self._peer.new_link(self._receive, self._gone)
         self._handlers[link.key] = Handler(link)
         return link
+
+    def synced(self) -> list[Handler]:
+        """The learners that have taken over the history."""
+        return [handler for handler in self._by_sid.values() if handler.acked_zxid is not None]
+
+    @property
+    def pending_syncs(self) -> int:
+        """How many `sync`s are not answered yet."""
+        return len(self._answers)
 
     def tick(self) -> None:
         """Twice a tick: ask all learners for a sign of life, drop the silent, and see whether a quorum is left."""
@@ -100,9 +109,7 @@ class Leader:
 
     def _alive(self) -> set[int]:
         """Synced voters, this server included."""
-        return {sid for sid, handler in self._by_sid.items() if handler.acked_zxid is not None} | {
-            self._peer.settings.sid
-        }
+        return {self._peer.settings.sid, *(handler.sid for handler in self.synced())}
 
     def _drop_silent(self) -> None:
         peer, settings = self._peer, self._peer.settings
@@ -110,8 +117,9 @@ class Leader:
         late_zxid = 0  # proposed too long ago not to be acknowledged
         while self._proposed and self._proposed[0][0] <= peer.now_ms - sync_ms:
             late_zxid = self._proposed.popleft()[1]
-        if self._broadcast is not None and (not self._proposed or self._proposed[-1][1] < self._broadcast.last_zxid):
-            self._proposed.append((peer.now_ms, self._broadcast.last_zxid))
+        last_zxid, noted_zxid = self._last_zxid, self._proposed[-1][1] if self._proposed else 0
+        if last_zxid & 0xFFFFFFFF and last_zxid > noted_zxid and self._established:
+            self._proposed.append((peer.now_ms, last_zxid))
         for handler in list(self._handlers.values()):
             acked = handler.acked_zxid
             limit_ms = sync_ms if acked is not None else sync_ms + settings.tick_ms * settings.init_limit
@@ -121,14 +129,15 @@ class Leader:
 
     def quorum_heard_ms(self) -> int:
         """The latest time at or after which every server of some quorum was heard from."""
-        heard = {sid: handler.link.heard_ms for sid, handler in self._by_sid.items() if handler.acked_zxid is not None}
+        heard = {handler.sid: handler.link.heard_ms for handler in self.synced()}
         return self._membership.committed(heard | {self._peer.settings.sid: self._peer.now_ms})
 
     def end(self) -> None:
         """It is over: hang up on everybody."""
-        handlers, self._handlers = self._handlers, {}
-        self._by_sid = {}
-        for handler in handlers.values():
+        handlers = list(self._handlers.values())
+        self._handlers.clear()
+        self._by_sid.clear()
+        for handler in handlers:
             handler.link.close()
 
     def _gone(self, link: Link) -> None:
@@ -155,7 +164,7 @@ class Leader:
             touches = q.decode_touches(packet.data)
             if touches:
                 self._peer.tell(Heard(touches))
-            self._answer_syncs()
+            self._answers.pinged()
         elif not handler.up_to_date:
             raise WireError(f"packet of type {kind} from server {handler.sid}, which has not joined yet")
         elif kind == q.REQUEST:
@@ -284,6 +293,7 @@ class Leader:
         for sid, handler in self._by_sid.items():
             if handler.acked_zxid is not None and handler.voter:
                 self._broadcast.hold(sid, handler.acked_zxid)
+        self._answers.committed(self._broadcast.committed_zxid)
         peer.commit(self._initial_zxid)
         peer.serve(self.epoch)
         for handler in self._by_sid.values():
@@ -300,6 +310,8 @@ class Leader:
     def propose(self, entry: Entry) -> None:
         """Take a new entry, the successor of the last one."""
         broadcast, peer = self._broadcast, self._peer
+        if peer.leader is not self:
+            return  # over since this turn began; the vote has been cast, and nothing may come behind it in the log
         invariant(broadcast is not None, "a proposal before the leader is established")
         if entry.zxid & 0xFFFFFFFF > _LAST_COUNTER:
             peer.look("the epoch has no zxids left")
@@ -345,7 +357,7 @@ class Leader:
         for handler in self._by_sid.values():
             handler.commit(packets)
         self._peer.commit(done[-1].zxid)
-        self._answer_syncs()
+        self._answers.committed(done[-1].zxid)
 
     # What learners ask on behalf of their clients.
 
@@ -357,40 +369,17 @@ class Leader:
         """A learner asks for a `sync`, behind what it has forwarded before."""
         self.sync(link, None)
 
+    def sync(self, link: int | None, token: object) -> None:
+        """Answer once all that is committed by now is here. link: of the learner that asks; None: us, for `token`."""
+        self._answers.sync(self._last_zxid, link, token)
+
     def answer_revalidate(self, link: int, session_id: int, valid: bool) -> None:
         """Answer a Revalidate; its learner may be gone."""
         handler = self._handlers.get(link)
-        if handler is not None:
-            handler.send(q.REVALIDATE, -1, q.encode_revalidated(session_id, valid))
-
-    def sync(self, link: int | None, token: object) -> None:
-        """Answer once everything proposed by now is committed and a quorum has shown that it still follows.
-
-        That takes a ping round, and no zxid: without it a leader that has been replaced, and does not know yet, would
-        answer from the past.
-        """
-        if self._round[0] != self._peer.turn:
-            voters = [handler for handler in self._by_sid.values() if handler.voter and handler.up_to_date]
-            for handler in voters:
-                handler.ping(self._last_zxid)
-            self._round = self._peer.turn, {handler.link.key: handler.pings_sent for handler in voters}
-        self._syncs.append((self._last_zxid, self._round[1], link, token))
-        self._answer_syncs()
-
-    def _answer_syncs(self) -> None:
-        syncs, broadcast = self._syncs, self._broadcast
-        while syncs and broadcast is not None:
-            zxid, awaited, link, token = syncs[0]
-            # A voter that has joined since has shown thereby that it follows.
-            answered = {
-                sid
-                for sid, handler in self._by_sid.items()
-                if handler.up_to_date and handler.pings_answered >= awaited.get(handler.link.key, 0)
-            }
-            if broadcast.committed_zxid < zxid or not self._membership.is_quorum(answered | {self._peer.settings.sid}):
-                return
-            syncs.popleft()
-            if link is None:
-                self._peer.synced(token)
-            elif link in self._handlers:
-                self._handlers[link].send(q.SYNC, 0)
+        if handler is None:
+            return
+        answer = q.encode_revalidated(session_id, valid)
+        if handler.observer:
+            self._answers.revalidated(self._last_zxid, handler, answer)
+        else:
+            handler.send(q.REVALIDATE, -1, answer)

@@ -37,7 +37,7 @@ class Learner:
 
     def __init__(self, peer: "ZabPeer", leader_sid: int) -> None:
         self._peer = peer
-        self._leader_sid = leader_sid
+        self.leader_sid = leader_sid
         self._link: Link | None = None
         self._attempts = 1
         self._dial_again_ms: int | None = None
@@ -66,11 +66,11 @@ class Learner:
         """Give up a leader that is silent; dial again."""
         peer = self._peer
         if peer.now_ms >= self._limit_ms():
-            peer.look(f"nothing was heard from the leader {self._leader_sid}")
+            peer.look(f"nothing was heard from the leader {self.leader_sid}")
         elif self._dial_again_ms is not None and peer.now_ms >= self._dial_again_ms:
             self._dial_again_ms = None
             self._attempts += 1
-            peer.dial(self._leader_sid)
+            peer.dial(self.leader_sid)
 
     def _limit_ms(self) -> int:
         settings, link = self._peer.settings, self._link
@@ -85,8 +85,11 @@ class Learner:
 
     def dial_failed(self, sid: int) -> None:
         """The leader does not answer: it may not know yet that it leads."""
-        if sid != self._leader_sid or self._link is not None:
-            return
+        if sid == self.leader_sid and self._link is None:
+            self._dial_again_later()
+
+    def _dial_again_later(self) -> None:
+        sid = self.leader_sid
         if self._attempts >= _DIAL_ATTEMPTS:
             self._peer.look(f"the leader {sid} cannot be reached")
         else:
@@ -95,7 +98,7 @@ class Learner:
     def dialled(self, sid: int) -> Link | None:
         """The leader's quorum port has taken the connection: say who we are."""
         peer = self._peer
-        if sid != self._leader_sid or self._link is not None:
+        if sid != self.leader_sid or self._link is not None:
             return None
         self._link = peer.new_link(self._receive, self._gone)
         self._link.sid = sid
@@ -111,8 +114,14 @@ class Learner:
             link.close()
 
     def _gone(self, link: Link) -> None:
-        if link is self._link:
-            self._peer.look(f"the connection to the leader {self._leader_sid} is gone")
+        if link is not self._link:
+            return
+        if self._expected == (q.LEADERINFO,):
+            # It has not said a word: behind a relay that is how a server looks that does not listen yet.
+            self._link = None
+            self._dial_again_later()
+        else:
+            self._peer.look(f"the connection to the leader {self.leader_sid} is gone")
 
     def _send(self, data: bytes) -> None:
         if self._link is not None:

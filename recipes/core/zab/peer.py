@@ -25,6 +25,7 @@ from recipes.core.replication import (
     Synced,
     Truncate,
 )
+from recipes.core.zab.absentees import Absentees
 from recipes.core.zab.election import Election
 from recipes.core.zab.history import History
 from recipes.core.zab.leader import Leader
@@ -154,6 +155,8 @@ class ZabPeer:
     def notified(self, sid: int, note: Notification) -> None:
         """A notification has come over the election port."""
         self._election.receive(sid, note, self.now_ms)
+        if self.leader is not None and not self.serving and not self._absentees.leave_quorum(sid, note, self.now_ms):
+            self.look("a quorum looks for another leader")
         self._follow_election()
 
     def unreachable(self, sid: int, is_unreachable: bool) -> None:
@@ -306,7 +309,7 @@ class ZabPeer:
         self.leader = self.learner = None
         if phase is not None:
             phase.end()
-        self._election.stop()
+        self._election.leave()
         if self.serving:
             self.serving = False
             self.tell(RoleChanged(False))
@@ -328,6 +331,10 @@ class ZabPeer:
         if self._phase is not None or election.vote is None:
             return
         if election.state == LEADING:
+            settings = self.settings
+            self._absentees = Absentees(
+                settings.sid, settings.membership, election.vote.round, self.now_ms, settings.tick_ms
+            )
             self.leader = Leader(self)
             self.leader.begin()
         else:

@@ -6,6 +6,7 @@ import pytest
 from recipes.core.client.client import connect
 from recipes.core.client.session import ConnectionState, EventType
 from recipes.core.errors import (
+    AuthFailed,
     BadArguments,
     BadVersion,
     ClientClosed,
@@ -81,6 +82,42 @@ async def test_a_transaction_is_all_or_nothing(client_of, root):
         assert (await client.get(root))[0] == b"2"
 
 
+async def test_several_reads_in_one_request_fail_each_for_itself(client_of, root):
+    async with client_of() as client:
+        await client.create(root, b"1")
+        await client.create(f"{root}/b")
+        await client.create(f"{root}/a")
+        data, missing, names = await client.multi_read(
+            [("get", root), ("children", f"{root}/missing"), ("children", root)]
+        )
+        assert data == await client.get(root)
+        assert isinstance(missing, NoNode)
+        assert missing.path == f"{root}/missing"
+        assert names == ["a", "b"]
+
+
+async def test_a_deletion_is_told_once_also_when_it_was_before_or_data_changed(client_of, root):
+    told = []
+    async with client_of() as client, client_of() as other:
+        await client.create(root)
+        client.watch_deletion(root, lambda: told.append("deleted"))
+        client.watch_deletion(root, lambda: told.append("cancelled")).cancel()
+        await client.sync(root)
+        await other.set(root, b"x")
+        await client.sync(root)
+        await client.sync(root)  # by now the watch that the change used up is set again
+        assert told == []
+        await other.delete(root)
+        await client.sync(root)
+        assert told == ["deleted"]
+        client.watch_deletion(root, lambda: told.append("gone before"))
+        await client.sync(root)
+        await other.create(root)
+        await other.delete(root)
+        await client.sync(root)
+        assert told == ["deleted", "gone before"]
+
+
 async def test_one_shot_watches(client_of, root):
     async with client_of() as client, client_of() as other:
         stat, created = await client.exists_watch(root)
@@ -128,6 +165,23 @@ async def test_a_chroot_hides_itself(client_of, root):
         await below.set("/a", b"x")
         assert (await watch.wait()).path == "/a"
         assert await below.children("/") == ["a"]
+
+
+@pytest.mark.parametrize("chroot", ["/a/", "//a", "/a/../b"])
+async def test_a_bad_chroot_is_named(chroot):
+    with pytest.raises(BadArguments, match="not a chroot") as caught:
+        async with connect(f"127.0.0.1:1{chroot}"):
+            pass
+    assert caught.value.path == chroot
+
+
+async def test_after_refused_credentials_every_call_says_so(client_of, root):
+    async with client_of() as client:
+        with pytest.raises(AuthFailed):
+            await client.add_auth("no-such-scheme", "x")
+        with pytest.raises(AuthFailed) as caught:
+            await client.get(root)
+        assert caught.value.path == root
 
 
 async def test_many_calls_share_one_connection(client_of, root):

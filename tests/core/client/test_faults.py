@@ -34,6 +34,9 @@ class Scripted:
         changed, self.changed = self.changed, anyio.Event()
         changed.set()
 
+    def hang_up(self):
+        self.scope.cancel()
+
     async def until(self, condition):
         with anyio.fail_after(SECONDS):
             while not condition():
@@ -44,8 +47,9 @@ class Scripted:
         self.open += 1
         self.note()
         try:
-            async with stream:
-                await self._talk(stream)
+            with anyio.CancelScope() as self.scope:
+                async with stream:
+                    await self._talk(stream)
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass
         finally:
@@ -73,10 +77,11 @@ class Scripted:
 
 
 @asynccontextmanager
-async def scripted(**options):
+async def scripted(*, address="127.0.0.1", port=0, **options):
     server = Scripted(**options)
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-        server.hosts = f"127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
+    async with await anyio.create_tcp_listener(local_host=address, local_port=port) as listener:
+        server.port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        server.hosts = f"{address}:{server.port}"
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(listener.serve, server.handle)
             yield server
@@ -86,7 +91,7 @@ async def scripted(**options):
 async def test_a_session_lost_by_the_local_clock_is_not_kept_alive_on_the_server():
     async with scripted() as server, connect(server.hosts, session_timeout=1.0) as client:
         await server.until(lambda: server.open == 1)
-        client.session.expires_at = anyio.current_time() - 1  # as after a loop that was blocked too long
+        client.session.expires_at = client.clock() - 1  # as after a loop that was blocked too long
         with anyio.fail_after(SECONDS):
             await client.session.lost_event.wait()
         await server.until(lambda: server.open == 0)  # so nobody pings: its ephemerals go
@@ -114,14 +119,45 @@ async def test_a_server_that_stops_reading_costs_the_connection_not_the_session(
         assert all(isinstance(error, ConnectionLoss) and error.maybe_applied for error in lost)
 
 
-async def test_a_silent_server_does_not_use_up_the_time_for_the_others(our_server):
+async def test_a_silent_server_does_not_use_up_the_time_for_the_others(hosts):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        hosts = f"127.0.0.1:{silent.getsockname()[1]},{our_server.hosts}"
+        both = f"127.0.0.1:{silent.getsockname()[1]},{hosts}"
         for _ in range(4):  # the order of hosts is random
-            async with connect(hosts, session_timeout=2.0) as client:
+            async with connect(both, session_timeout=2.0) as client:
                 await client.exists("/")
+
+
+async def names(monkeypatch, answers):
+    """Let the name server answer with these addresses, one list after the other."""
+
+    async def look_up(host, port, **kind):
+        assert host == "zk.example.org"
+        return [(None, None, None, "", (address, port)) for address in answers.pop(0)]
+
+    monkeypatch.setattr("recipes.core.client.link.anyio.getaddrinfo", look_up)
+
+
+async def test_every_address_of_a_name_is_tried(monkeypatch):
+    async with scripted() as server:
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.2", server.port))
+            silent.listen()
+            await names(monkeypatch, [["127.0.0.3", "127.0.0.2", "127.0.0.1"]])
+            async with connect(f"zk.example.org:{server.port}", session_timeout=3.0) as client:
+                await client.sync()
+
+
+async def test_a_name_is_looked_up_again_when_the_connection_is_lost(monkeypatch):
+    async with scripted(timeout_ms=8000) as first:
+        async with scripted(address="127.0.0.2", port=first.port, timeout_ms=8000) as second:
+            await names(monkeypatch, [["127.0.0.1"], ["127.0.0.2"]])
+            async with connect(f"zk.example.org:{first.port}", session_timeout=8.0) as client:
+                await client.sync()
+                first.hang_up()
+                await second.until(lambda: second.open == 1)
+                await client.sync()
 
 
 async def test_leaving_a_stream_of_events_leaves_other_watches_alone(hosts, root):

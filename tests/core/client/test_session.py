@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from recipes.core.client.session import Call, Session, Watcher
-from recipes.core.errors import ConnectionLoss, SessionExpired, WireError
+from recipes.core.errors import AuthFailed, ConnectionLoss, SessionExpired, WireError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import write_buffer
 
@@ -50,7 +50,7 @@ def submit(session, *calls):
 
 
 def ended(call):
-    return call.error is not None or call._done.is_set()
+    return call.done
 
 
 async def test_a_lost_connection_repeats_reads_sends_unsent_writes_and_doubts_sent_ones():
@@ -74,7 +74,7 @@ async def test_the_end_of_the_session_fails_everything_pending():
     sent = submit(session, Call(op.GET_DATA, b"", reads=True))
     session.outgoing(1.0)
     unsent = submit(session, Call(op.SET_DATA, b""))
-    session.end(SessionExpired())
+    session.end(SessionExpired)
     for call in (sent, unsent):
         with pytest.raises(SessionExpired):
             await call.result()
@@ -177,3 +177,34 @@ async def test_watches_are_restored_in_frames_of_bounded_size():
     assert sum(part.count(name) for part in frames for name in names) == 300
     session.watches["recursive"][b"/r"] = [Recorder()]
     assert {kind for part in session.restore() for _, kind in xids(part)} == {op.SET_WATCHES2}
+
+
+async def test_each_pending_call_gets_an_exception_of_its_own_about_its_own_path():
+    session = Session(10.0)
+    calls = submit(session, *(Call(op.GET_DATA, b"", path=path, reads=True) for path in ("/a", "/b")))
+    session.outgoing(1.0)
+    later = submit(session, Call(op.GET_DATA, b"", path="/c", reads=True))
+    session.end(SessionExpired)
+    assert [call.error.path for call in (*calls, later)] == ["/a", "/b", "/c"]
+    assert len({id(call.error) for call in (*calls, later)}) == 3
+
+
+async def test_refused_credentials_are_why_the_session_is_over():
+    session = Session(10.0)
+    pending = submit(session, Call(op.GET_DATA, b"", path="/a", reads=True))
+    session.outgoing(1.0)
+    session.receive(reply(op.AUTH_XID, err=-115))
+    with pytest.raises(AuthFailed) as caught:
+        await pending.result()
+    assert caught.value.path == "/a"
+    assert isinstance(session.ending(path="/later"), AuthFailed)
+
+
+async def test_a_call_is_heard_once_whether_it_ends_well_or_not():
+    session, heard = Session(10.0), []
+    submit(session, *(Call(op.GET_DATA, b"", reads=True, heard=heard.append) for _ in range(2)))
+    session.outgoing(1.0)
+    session.receive(reply(1))
+    assert [call.error for call in heard] == [None]
+    session.end(SessionExpired)
+    assert [type(call.error) for call in heard] == [type(None), SessionExpired]

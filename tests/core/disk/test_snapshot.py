@@ -217,3 +217,15 @@ def test_a_child_created_anew_is_not_written_without_its_parent(monkeypatch: pyt
     found = DataTree()
     read_snapshot("snapshot.2", b"".join([*written, *chunks]), found)
     assert not any(path.startswith(b"/p") for path in found.nodes)
+
+
+def test_a_snapshot_forgets_the_acls_no_znode_has():
+    tree = DataTree()
+    for number in range(50):
+        tree.apply((1, 1, number + 1, 1, op.SET_ACL, (b"/", ((31, b"digest", b"user%d:x" % number),), number)))
+    assert len(tree.acls) > 50
+    data = b"".join(write_snapshot(tree))
+    assert len(tree.acls) == 4  # world's two, the last, and the stand-in
+    found = DataTree()
+    read_snapshot("snapshot.32", data, found)
+    assert_same(found, tree)

@@ -355,8 +355,8 @@ def whole_state(directory: Directory) -> tuple[object, ...]:
 def test_power_cut_at_every_effect_leaves_the_old_state_or_the_new_one(name: str, apart: bool, entry: MakeEntry):
     operation = OPERATIONS[name]
 
-    def prepared(seed: int) -> Directory:
-        directory = Directory(entry, seed, apart=apart)
+    def prepared(seed: int, in_order: bool = True) -> Directory:
+        directory = Directory(entry, seed, in_order=in_order, apart=apart)
         build(directory)
         fuzzy(directory, E1 + 10)
         return directory
@@ -374,7 +374,7 @@ def test_power_cut_at_every_effect_leaves_the_old_state_or_the_new_one(name: str
     for which, count in enumerate(spent):
         for cut_before in range(1, count + 1):
             for seed in range(4):
-                directory = prepared(1000 * seed + cut_before)
+                directory = prepared(1000 * seed + cut_before, in_order=seed % 2 == 0)
                 directory.crash()
                 disk = directory.disks[which]
                 disk.cut_before = disk.effects + cut_before
@@ -478,6 +478,12 @@ def test_a_server_alone_still_refuses(one: Directory):
         Store(one.snapshots, one.logs, 0).recover(DataTree())
 
 
+def test_a_server_alone_does_not_serve_what_was_given_up(one: Directory):
+    one.carry_out(Truncate(E1 + 20))
+    with pytest.raises(DiskError, match=REJOIN):
+        Store(one.snapshots, one.logs, 0).recover(DataTree())
+
+
 def test_epochs_without_data_are_no_empty_server(entry: MakeEntry):
     disk = SimDisk(Random(1))
     write_epoch(disk, ACCEPTED, 3)
@@ -576,3 +582,64 @@ def test_the_data_of_zookeeper_becomes_a_member(apache_log: bytes, put: Put):
     assert [item.zxid for item in found.history] == list(run(E1 + 1, E1 + 11))
     assert found.base_zxid == E1
     assert tree.digest == 0x2270F55E5
+
+
+def shown(directory: Directory) -> tuple[int, frozenset[bytes]]:
+    return directory.state[:2]
+
+
+def outcomes(
+    directory: Directory, what: str, chance: Random
+) -> tuple[list[tuple[int, frozenset[bytes]]], Operation | list[int]]:
+    """Something to do, and every state that it, or a crash in it, may leave."""
+    last, held = shown(directory)
+    if what == "truncate":
+        zxid = chance.choice(sorted(int(name[2:]) for name in held) or [0])
+        return [(zxid, frozenset(n for n in held if int(n[2:]) <= zxid)), (-1, frozenset())], Truncate(zxid)
+    if what == "install":
+        zxid = chance.randrange(1, 6) * E1 + chance.randrange(5)
+        zxids = [each for each in run(E1 + 1, E1 + chance.randrange(4)) if each <= zxid]
+        return [(zxid, names(*zxids))], InstallSnapshot(zxid, leaders_body(*zxids))
+    first = last + 1 if last & 0xFFFFFFFF and chance.randrange(3) else ((last >> 32) + 1 << 32) + 1
+    zxids = list(run(first, first + chance.randrange(3)))
+    return [(zxid, held | names(*run(first, zxid))) for zxid in zxids], zxids
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_any_order_of_operations_and_power_cuts_leaves_what_was_decided(seed: int, entry: MakeEntry):
+    chance = Random(seed)
+    directory = Directory(entry, seed, apart=seed % 2 == 0)
+    directory.carry_out(EpochWrite(ACCEPTED, 1000))
+    for _ in range(40):
+        before = shown(directory)
+        what = chance.choice(("log", "log", "fuzzy", "truncate", "install", "snapshot", "crash"))
+        if before[0] < 0 and what != "crash":
+            what = "install"
+        possible, todo = outcomes(directory, what, chance)
+        cut = chance.randrange(3) == 0
+        for disk in directory.disks if cut else ():
+            disk.cut_before = disk.effects + 1 + chance.randrange(12)
+        try:
+            if what == "snapshot":
+                directory.snapshot()
+                possible = [before]
+            elif what == "log":
+                directory.log(*todo)
+            elif what == "fuzzy":
+                fuzzy(directory, *todo)
+            elif what != "crash":
+                directory.carry_out(todo)
+            else:
+                possible = [before]
+                directory.crash()
+            for disk in directory.disks:
+                disk.cut_before = None
+        except PowerCut:
+            possible.append(before)
+            directory.crash()
+        assert shown(directory) in possible
+    found = directory.crash()
+    assert bool(found.unsure) == (found.last_zxid < 0)
+    history = [item.zxid for item in found.history]
+    assert history == [] or history[-1] == found.last_zxid
+    assert names(*history) <= directory.state[1]

@@ -1,7 +1,7 @@
 """The log against Apache's bytes, cuts, rot, and power cuts at every effect."""
 
 from collections.abc import Callable
-from errno import EIO
+from errno import EIO, ENOSPC
 from random import Random
 
 import pytest
@@ -130,6 +130,50 @@ def test_reading_starts_in_the_file_that_has_the_next_txn(entry: MakeEntry, put:
     assert zxids(disk, 5) == [6, 7, 8, 9]
 
 
+def test_one_file_is_read_at_a_time(entry: MakeEntry, put: Put):
+    reads = []
+
+    class Noting(SimDisk):
+        def read(self, name: str) -> bytes:
+            reads.append(name)
+            return super().read(name)
+
+    disk = Noting(Random(1))
+    for first in (1, 4, 7):
+        put(disk, f"log.{first}", HEADER + encode_records([entry(first + step) for step in range(3)]) + bytes(1 << 20))
+    log = read_log(disk, 0)
+    assert [payload_zxid(next(log)) for _ in range(3)] == [1, 2, 3]
+    assert reads == ["log.1"]
+    assert payload_zxid(next(log)) == 4
+    assert reads == ["log.1", "log.4"]
+
+
+@pytest.mark.parametrize("zxid", [0x2_00000000, 0x2_00000002, 0x1_00000004])
+def test_a_zxid_that_cannot_be_next_is_refused(zxid: int, entry: MakeEntry, put: Put):
+    disk = SimDisk(Random(1))
+    put(disk, "log.100000001", HEADER + encode_records([entry(0x1_00000001), entry(0x1_00000002), entry(zxid)]))
+    with pytest.raises(DiskError, match="missing"):
+        zxids(disk, 0x1_00000000)
+
+
+def test_an_epoch_ends_before_its_counter_comes_round(entry: MakeEntry, put: Put):
+    disk = SimDisk(Random(1))
+    put(disk, "log.1ffffffff", HEADER + encode_records([entry(0x1_FFFFFFFF), entry(0x2_00000001)]))
+    assert zxids(disk, 0x1_FFFFFFFE) == [0x1_FFFFFFFF, 0x2_00000001]
+    put(disk, "log.1ffffffff", HEADER + encode_records([entry(0x1_FFFFFFFF), entry(0x2_00000000)]))
+    with pytest.raises(DiskError, match="missing"):
+        zxids(disk, 0x1_FFFFFFFE)
+
+
+def test_a_record_larger_than_the_default_frame_is_read_back(entry: MakeEntry, put: Put):
+    large = entry(2, data=bytes(3 << 20))  # as jute.maxbuffer may allow
+    disk = SimDisk(Random(1))
+    put(disk, "log.1", HEADER + encode_records([entry(1), large]))
+    assert zxids(disk) == [1, 2]
+    put(disk, "log.1", HEADER + encode_records([entry(1), large, entry(3)]))
+    assert zxids(disk) == [1, 2, 3]
+
+
 def test_a_torn_file_is_followed_by_a_new_one(entry: MakeEntry, put: Put):
     disk = SimDisk(Random(1))
     put(disk, "log.1", (HEADER + encode_records([entry(1), entry(2)]))[:-5])
@@ -175,10 +219,47 @@ def test_a_full_disk_is_said_before_anything_is_accepted(entry: MakeEntry):
     assert zxids(disk) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("rolled", [False, True])
+def test_a_batch_that_does_not_fit_may_be_tried_again(rolled: bool, entry: MakeEntry):
+    disk = SimDisk(Random(1), space_bytes=2000)
+    log = TxnLog(disk, fill_ahead_bytes=1024)
+    log.append([entry(1)])
+    log.sync()
+    if rolled:
+        log.roll()
+    batch = [entry(2, data=bytes(900)), entry(3, data=bytes(900))]
+    for _ in range(2):
+        with pytest.raises(OSError) as failed:
+            log.append(batch)
+        assert failed.value.errno == ENOSPC
+    disk.space_bytes = 9000
+    log.append([*batch, entry(4)])
+    log.sync()
+    disk.cut_power()
+    disk.restart()
+    assert zxids(disk) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("rolled", [False, True])
+def test_after_a_cut_a_batch_that_did_not_fit_is_a_torn_tail(rolled: bool, entry: MakeEntry):
+    disk = SimDisk(Random(1), space_bytes=2000)
+    log = TxnLog(disk, fill_ahead_bytes=1024)
+    log.append([entry(1)])
+    log.sync()
+    if rolled:
+        log.roll()
+    with pytest.raises(OSError):
+        log.append([entry(2, data=bytes(900)), entry(3, data=bytes(900))])
+    disk.cut_power()
+    disk.restart()
+    assert zxids(disk) in ([1], [1, 2])
+
+
 def test_a_sync_that_fails_is_told(entry: MakeEntry):
     disk = SimDisk(Random(1))
     log = TxnLog(disk)
     log.append([entry(1)])
+    log.sync()
     disk.fail_syncs = True
     log.append([entry(2)])
     with pytest.raises(OSError) as failed:

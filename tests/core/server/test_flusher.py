@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from errno import ENOSPC
 
 import pytest
 
@@ -12,14 +13,18 @@ class Log:
     def __init__(self):
         self.calls = []
         self.room = True
-        self.error = None
+        self.error = self.sync_error = None
+        self.attempts = 0
 
     def append(self, entries):
+        self.attempts += 1
         if self.error is not None:
             raise self.error
         self.calls.append(("append", [entry.zxid for entry in entries]))
 
     def sync(self):
+        if self.sync_error is not None:
+            raise self.sync_error
         self.calls.append("sync")
 
     def reserve(self):
@@ -139,6 +144,48 @@ async def test_missing_room_is_reported_and_looked_for_again():
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("limit_s", [1000.0, 0.0])
+async def test_a_batch_without_room_waits_and_goes_first_once_there_is_some(monkeypatch, limit_s):
+    monkeypatch.setattr(module, "_INLINE_LIMIT_S", limit_s)
+    log = Log()
+    heard = Heard(log)
+    log.error = OSError(ENOSPC, "No space left on device")
+    heard.flusher.put(entries(1))
+    await heard.until(lambda: heard.rooms == [False])
+    heard.flusher.put(entries(2))
+    log.room = False
+    heard.flusher.look_for_room()
+    await heard.until(lambda: heard.rooms == [False, False])
+    log.room = True  # so it seems, but the batch still does not fit
+    heard.flusher.look_for_room()
+    await heard.until(lambda: heard.rooms == [False, False, False])
+    assert log.attempts == 2
+    for _ in range(20):  # nothing is tried again unless asked for
+        await asyncio.sleep(0)
+    assert log.attempts == 2
+    assert (heard.flushed, heard.errors, log.calls) == ([], [], [])
+    log.error = None
+    heard.flusher.look_for_room()
+    await heard.until(lambda: heard.rooms == [False, False, False, True])
+    assert heard.flushed == [2]
+    assert log.calls == [("append", [1, 2]), "sync"]
+    heard.flusher.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("limit_s", [1000.0, 0.0])
+async def test_a_sync_without_room_is_a_failure(monkeypatch, limit_s):
+    monkeypatch.setattr(module, "_INLINE_LIMIT_S", limit_s)
+    log = Log()
+    log.sync_error = OSError(ENOSPC, "No space left on device")
+    heard = Heard(log)
+    heard.flusher.put(entries(1))
+    await heard.until(lambda: heard.errors == [log.sync_error])
+    assert heard.flushed == []
+    heard.flusher.close()
+
+
+@pytest.mark.asyncio
 async def test_without_force_sync_nothing_is_synced():
     log = Log()
     heard = Heard(log, force_sync=False)
@@ -218,6 +265,9 @@ async def test_a_replacement_counts_from_when_it_is_asked_for():
     with replacements.lock:  # as one who is just giving a snapshot its name
         heard.flusher.put([EpochWrite("currentEpoch", 2), Truncate(4), InstallSnapshot(5, b"")])
         assert (replacements.count, replacements.pending) == (2, 2)
+        with pytest.raises(TimeoutError):  # the thread has time to go wrong
+            async with asyncio.timeout(0.05):
+                await heard.until(lambda: len(heard.done) > 1)
         assert log.calls == [EpochWrite("currentEpoch", 2)]
     await heard.until(lambda: len(heard.done) == 3)
     heard.flusher.close()

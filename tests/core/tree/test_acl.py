@@ -33,6 +33,17 @@ def test_equal_acls_share_one_object():
     assert table.intern(((31, bytes(bytearray(b"world")), b"anyone"),)) is OPEN_ACL
 
 
+def test_acls_no_longer_in_use_are_forgotten():
+    table = AclTable()
+    used = table.intern(((READ, b"digest", BOB),))
+    for number in range(100):
+        table.intern(((READ, b"digest", b"user%d:x" % number),))
+    table.keep([used])
+    assert len(table) == 3  # with the two everybody uses
+    assert table.intern(((READ, b"digest", bytes(bytearray(BOB))),)) is used
+    assert table.intern(((31, bytes(bytearray(b"world")), b"anyone"),)) is OPEN_ACL
+
+
 @pytest.mark.parametrize("perm", [READ, WRITE, CREATE_PERM, DELETE_PERM, ADMIN])
 def test_open_acl_permits_everything_and_read_only_acl_only_reading(perm):
     assert permits(OPEN_ACL, perm, ())

@@ -1,7 +1,7 @@
 import pytest
 
 from recipes.core.tree.acl import OPEN_ACL
-from recipes.core.tree.quota import Quotas, parse
+from recipes.core.tree.quota import Quotas, UnderWay, parse
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ZNode
 
@@ -99,19 +99,55 @@ def test_usage_changes_nothing_else_of_the_stats(tree):
     [(1, 5, False), (2, 0, False), (3, 0, True), (1, 6, True), (0, 6, True), (0, 5, False), (-1, -5, False)],
 )
 def test_hard_limits_may_be_reached_but_not_passed(tree, count, size, too_much):
-    assert tree.quotas.exceeds(b"/a", count, size) is too_much
+    assert tree.quotas.exceeds(tree, b"/a", count, size) is too_much
 
 
-def test_over_a_lowered_limit_one_may_still_shrink(tree):
-    tree.quotas.changed(tree, LIMITS % b"/a", None, b"countHardLimit=0,byteHardLimit=0")
-    assert tree.quotas.exceeds(b"/a", 1, 0)
-    assert tree.quotas.exceeds(b"/a", 0, 1)
-    assert not tree.quotas.exceeds(b"/a", 0, -1)
+def test_over_a_lowered_limit_data_must_shrink_enough(tree):
+    tree.nodes[LIMITS % b"/a"].data = b"countHardLimit=0,byteHardLimit=2"
+    assert tree.quotas.exceeds(tree, b"/a", 1, 0)
+    assert not tree.quotas.exceeds(tree, b"/a", 0, 0)
+    assert tree.quotas.exceeds(tree, b"/a", 0, -2)  # 3 are left: as in ZooKeeper
+    assert not tree.quotas.exceeds(tree, b"/a", 0, -3)
+
+
+def test_without_its_stats_a_limit_refuses_nothing(tree):
+    del tree.nodes[STATS % b"/a"]
+    assert not tree.quotas.exceeds(tree, b"/a", 100, 100)
+
+
+def test_who_writes_the_stats_sets_the_usage(tree):
+    tree.nodes[STATS % b"/a"].data = b"count=7,bytes=-4"
+    put(tree, b"/a/x", b"abc")
+    assert usage(tree) == b"count=8,bytes=-1"
+
+
+def test_limits_set_again_do_not_count_anew(tree):
+    tree.quotas.deleted(tree, LIMITS % b"/a", tree.nodes[LIMITS % b"/a"])
+    put(tree, b"/a/x", b"abc")
+    put(tree, LIMITS % b"/a", b"count=9")
+    assert usage(tree) == b"count=1,bytes=5"
+    put(tree, STATS % b"/a")
+    assert usage(tree) == b"count=2,bytes=8"
+
+
+def test_what_is_under_way_counts_until_it_is_applied_or_undone(tree):
+    ahead = UnderWay()
+    ahead.add(1, b"/a", 1, 5)
+    ahead.add(2, b"/a", 1, 0)
+    assert tree.quotas.exceeds(tree, b"/a", 1, 0, ahead.of(b"/a"))
+    ahead.undo(2)
+    assert ahead.of(b"/a") == (1, 5)
+    assert not tree.quotas.exceeds(tree, b"/a", 1, 0, ahead.of(b"/a"))
+    ahead.add(2, b"/a", 0, -5)
+    ahead.applied(1)
+    assert ahead.of(b"/a") == (0, -5)
+    ahead.applied(2)
+    assert ahead.of(b"/a") == (0, 0)
 
 
 def test_soft_limits_refuse_nothing(tree):
-    tree.quotas.changed(tree, LIMITS % b"/a", None, b"count=1,bytes=1")
-    assert not tree.quotas.exceeds(b"/a", 100, 100)
+    tree.nodes[LIMITS % b"/a"].data = b"count=1,bytes=1"
+    assert not tree.quotas.exceeds(tree, b"/a", 100, 100)
 
 
 def test_deleting_the_limits_ends_the_quota(tree):
@@ -128,8 +164,8 @@ def test_load_finds_the_limits_and_counts_what_is_there(tree):
     loaded.load(tree)
     assert loaded.root_of(b"/a/x") == b"/a"
     assert usage(tree) == b"count=3,bytes=8"
-    assert loaded.exceeds(b"/a", 1, 0)
-    assert not loaded.exceeds(b"/a", 0, 2)
+    assert loaded.exceeds(tree, b"/a", 1, 0)
+    assert not loaded.exceeds(tree, b"/a", 0, 2)
 
 
 def test_limits_are_only_what_is_below_the_quota_znode():

@@ -9,9 +9,10 @@ import pytest
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.quorum import PacketReader
 from recipes.core.jute.txns import encode_txn
-from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, OBSERVING
+from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, OBSERVING, Notification
 from recipes.core.replication import DumpWanted, Entry, RoleChanged
 from recipes.core.zab import peer as peer_module
+from recipes.core.zab.election import Vote
 from recipes.core.zab.link import Link
 from recipes.core.zab.membership import Membership, Server
 from recipes.core.zab.peer import Boot, PeerSettings, ZabPeer
@@ -36,14 +37,17 @@ class ToldElection:
         self.state, self.vote = LOOKING, None
         self.looked.append((current_epoch, last_zxid))
 
-    def stop(self):
+    def leave(self):
         self.state = self.vote = None
 
     def tick(self, now_ms):
         pass
 
-    def receive(self, sender, leader, now_ms):
-        self.vote = type("Vote", (), {"leader": leader})()
+    def receive(self, sender, said, now_ms):
+        if isinstance(said, Notification):  # what another server says changes nothing here
+            return
+        leader = said
+        self.vote = Vote(leader, 0, 1, 0)
         self.state = LEADING if leader == self.sid else OBSERVING if self.observer else FOLLOWING
 
     def unreachable(self, sid, is_unreachable):
@@ -114,7 +118,12 @@ class Rig:
 
     def elect(self, leader: int, *sids: int) -> None:
         for sid in sids or tuple(self.nodes):
-            self.nodes[sid].peer.notified(0, leader)
+            self.nodes[sid].peer.notified(0, leader)  # type: ignore[arg-type]
+
+    def vote(self, sender: int, to: int, state: int, number: int) -> None:
+        """`sender` says to `to` that it is in this state, and in the round of this number."""
+        leader = sender if state == LOOKING else to
+        self.nodes[to].peer.notified(sender, Notification(state, leader, 0, number, 0, b""))
 
     def propose(self, leader: int, count: int = 1) -> list[int]:
         node = self.nodes[leader]

@@ -3,6 +3,7 @@
 import pytest
 
 from recipes.core.jute import quorum as q
+from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, Notification
 from recipes.core.replication import Entry, EpochWrite, InstallSnapshot, Synced, Truncate
 from recipes.core.zab.peer import Boot
 from tests.core.zab.conftest import TICK_MS, boot_of, entry_of
@@ -156,6 +157,94 @@ def test_a_leader_that_loses_its_quorum_stops_and_looks(rig_of):
     rig.advance(2 * TICK_MS)
     assert rig[3].changes == [True, False]
     assert rig[3].peer.role == "looking"
+
+
+def test_an_idle_ensemble_stays_as_it_is(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    rig.advance(20 * TICK_MS)
+    assert all(rig[sid].changes == [True] for sid in (1, 2, 3))
+
+
+def test_a_follower_that_acknowledges_nothing_is_dropped_though_it_answers_pings(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    rig[1].disk_stuck = True
+    rig.propose(3)
+    rig.run()
+    rig.advance(4 * TICK_MS)
+    assert rig[1].peer.serving
+    rig.advance(3 * TICK_MS)
+    assert not rig[1].peer.serving
+    assert rig[3].peer.serving
+
+
+def test_who_is_elected_while_others_follow_another_gives_way(rig_of):
+    rig = rig_of()
+    rig.elect(2, 1, 2)
+    rig.elect(3, 3)
+    rig.run()
+    assert rig[3].peer.listening
+    for sid, state in ((1, FOLLOWING), (2, LEADING)):
+        rig[3].peer.notified(sid, Notification(state, 2, 0, 1, 0, b""))
+    assert not rig[3].peer.listening
+    assert rig[3].peer.role == "looking"
+    for sid, state in ((1, FOLLOWING), (3, LEADING)):
+        rig[2].peer.notified(sid, Notification(state, 3, 0, 1, 0, b""))
+    assert rig[2].peer.serving  # it has a quorum, whatever they say
+
+
+def test_a_leader_gives_way_to_an_election_it_would_be_missed_in(rig_of):
+    rig = rig_of()
+    rig.elect(3, 3)
+    rig.run()
+    leader = rig[3].peer
+    rig.vote(1, to=3, state=LOOKING, number=1)  # on its way since before the decision
+    rig.vote(2, to=3, state=LOOKING, number=2)
+    assert leader.leader is not None  # with 1 it can still be established
+    rig.vote(2, to=3, state=FOLLOWING, number=2)
+    rig.vote(1, to=3, state=LOOKING, number=2)
+    assert leader.leader is not None
+    rig.vote(2, to=3, state=LOOKING, number=3)
+    assert leader.leader is None and leader.why_looking == "a quorum looks for another leader"
+
+
+def test_a_leader_gives_way_to_those_who_have_not_heard_of_it_in_a_tick(rig_of):
+    rig = rig_of()
+    rig.elect(3, 3)
+    for sid in (1, 2):
+        rig.vote(sid, to=3, state=LOOKING, number=1)
+    assert rig[3].peer.leader is not None
+    rig.advance(TICK_MS)
+    rig.vote(1, to=3, state=LOOKING, number=1)
+    assert rig[3].peer.leader is not None
+    rig.vote(2, to=3, state=LOOKING, number=1)
+    assert rig[3].peer.leader is None
+
+
+def test_an_established_leader_is_not_moved_by_votes(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    for sid in (1, 2):
+        rig.vote(sid, to=3, state=LOOKING, number=2)
+    assert rig[3].peer.role == "leader" and rig[3].peer.serving
+
+
+def test_a_link_that_is_gone_before_a_word_came_is_dialled_again(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig[1].take()
+    assert rig[1].peer.take_mail().dial == 3
+    link = rig[1].peer.dialled(3)
+    link.lost()
+    assert rig[1].peer.learner is not None and rig[1].peer.take_mail().dial is None
+    rig.advance(TICK_MS)
+    assert [node.peer.role for node in rig.nodes.values()] == ["follower", "follower", "leader"]
+    rig.cut(1, 3)  # this one had spoken
+    assert rig[1].peer.learner is None
 
 
 def test_a_follower_whose_leader_falls_silent_looks_again(rig_of):

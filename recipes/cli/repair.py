@@ -1,0 +1,54 @@
+"""`recipes repair`: what a damaged transaction log would lose, and cutting it there."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import cyclopts
+
+from recipes.core.disk.disk import RealDisk
+from recipes.core.disk.repair import find_loss, truncate
+
+Truncate = Annotated[bool, cyclopts.Parameter(name="--truncate", negative=())]
+
+
+def repair(data_dir: Path, *, log_dir: Path | None = None, cut: Truncate = False) -> int:
+    """Tell what is damaged in the data directory of a stopped server; exit 1 when something is.
+
+    Args:
+        data_dir: dataDir of the server's zoo.cfg.
+        log_dir: its dataLogDir, when that is another one.
+        cut: cut the log at the damage; what is cut stays beside it under a name that begins with damaged-.
+    """
+    directories = [path / "version-2" for path in (data_dir, log_dir) if path is not None]
+    for directory in directories:
+        if not directory.is_dir():
+            print(f"recipes: {directory}: no such directory", file=sys.stderr)
+            return 1
+    disks = [RealDisk(directory) for directory in directories]
+    try:
+        snapshots, logs = disks[0], disks[-1]
+        loss = find_loss(snapshots, logs)
+        if loss is None:
+            print("the transaction log is not damaged before its end")
+            return 0
+        print(f"{directories[-1] / loss.name}: {loss.reason} at offset {loss.offset}, behind zxid 0x{loss.last_zxid:x}")
+        print(_what_is_lost(loss.lost))
+        for name in (*loss.logs, *loss.snapshots):
+            print(f"{name} would be set aside, since it shows what is behind")
+        if not cut:
+            print("restore the file from a copy if there is one; --truncate cuts the log here and keeps what is cut")
+            return 1
+        for name in truncate(snapshots, logs, loss):
+            print(f"kept as {name}")
+        print(f"the log now ends with zxid 0x{loss.last_zxid:x}")
+        return 0
+    finally:
+        for disk in disks:
+            disk.close()
+
+
+def _what_is_lost(zxids: tuple[int, ...]) -> str:
+    if not zxids:
+        return "behind it no txn can be read that the snapshot does not have"
+    return f"lost would be what is damaged and {len(zxids)} txns behind it, zxids 0x{zxids[0]:x} to 0x{zxids[-1]:x}"

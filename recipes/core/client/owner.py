@@ -1,0 +1,100 @@
+"""The task of a client's own: it keeps the connection, and ends what others had to leave unfinished.
+
+It belongs to the client and not to the caller's scope, so that a client can be opened in one task and closed in
+another, as test fixtures do.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import anyio
+import anyio.abc
+
+from recipes.core.client.link import Link
+from recipes.core.client.session import ConnectionState, Session
+from recipes.core.errors import SessionExpired
+
+log = logging.getLogger("recipes.client")
+
+Job = Callable[[], Awaitable[None]]
+
+
+class Owner:
+    """Runs a Link and the jobs that are handed over.
+
+    changed: called when the session is lost.
+    """
+
+    def __init__(self, session: Session, link: Link, changed: Callable[[ConnectionState], None]) -> None:
+        self.ended = anyio.Event()
+        self._session = session
+        self._link = link
+        self._changed = changed
+        self._scope = anyio.CancelScope()
+        self._jobs: list[Job] = []
+        self._job_added = anyio.Event()
+        self._unfinished = 0
+        self._finished = anyio.Event()
+
+    def start(self) -> None:
+        """Start the task, an asyncio task or a trio system task."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            import trio
+
+            trio.lowlevel.spawn_system_task(self._run)
+        else:
+            self._task = loop.create_task(self._run(), name="recipes-client")
+
+    async def stop(self) -> None:
+        """End the task and wait until it has ended."""
+        self._scope.cancel()
+        await self.ended.wait()
+
+    def hand_over(self, job: Job) -> None:
+        """Run `job` to its end, or to the client's. Returns at once."""
+        if not self._unfinished:
+            self._finished = anyio.Event()
+        self._unfinished += 1
+        self._jobs.append(job)
+        self._job_added.set()
+
+    async def wait_jobs(self) -> None:
+        """Return once no job is left."""
+        while self._unfinished:
+            await self._finished.wait()
+
+    async def _run(self) -> None:
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._link.run)
+                    group.start_soon(self._take_jobs, group)
+                    # Hang up as soon as the session is lost here: pings would keep its ephemerals on the server.
+                    await self._link.watch_deadline()
+                    group.cancel_scope.cancel()
+        except Exception:
+            log.exception("the client's task ended")
+            self._session.end(partial(SessionExpired, "the client failed"))
+        finally:
+            self.ended.set()
+            if self._session.lost:
+                self._changed(ConnectionState.LOST)
+
+    async def _take_jobs(self, group: anyio.abc.TaskGroup) -> None:
+        while True:
+            while self._jobs:
+                group.start_soon(self._finish, self._jobs.pop())
+            self._job_added = anyio.Event()
+            await self._job_added.wait()
+
+    async def _finish(self, job: Job) -> None:
+        try:
+            await job()
+        finally:
+            self._unfinished -= 1
+            if not self._unfinished:
+                self._finished.set()

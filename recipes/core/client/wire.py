@@ -1,0 +1,155 @@
+"""One connection's bytes: what a Carrier has to say goes out with one write per loop turn, what comes in goes to it.
+
+On asyncio a Protocol, whose callbacks cost a fraction of what tasks around a stream do; on trio the stream and two
+tasks.
+"""
+
+import asyncio
+import ssl
+from typing import Protocol
+
+import anyio
+import anyio.abc
+
+_READ_BYTES = 1 << 18
+
+
+class Carrier(Protocol):
+    """Who talks over a wire."""
+
+    def outgoing(self) -> bytes:
+        """What is to be sent now; empty when nothing is."""
+
+    def received(self, data: bytes) -> None:
+        """Take in what came. Raises what the connection is to end with."""
+
+
+class Wire(Protocol):
+    """A connection that `dial` has made."""
+
+    def wake(self) -> None:
+        """There may be something to send: ask the Carrier, once, when the tasks that can run have run."""
+
+    async def run(self) -> None:
+        """Carry bytes until the connection breaks, and raise what broke it; it is closed however this ends."""
+
+
+async def dial(carrier: Carrier, host: str, address: str, port: int, tls: ssl.SSLContext | None) -> Wire:
+    """Connect to `address`, one of those of `host`, which is the name that a certificate is checked against.
+
+    Raises OSError (of which ssl.SSLError is one) and anyio's stream errors.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        if tls is None:
+            return StreamWire(carrier, await anyio.connect_tcp(address, port))
+        stream = await anyio.connect_tcp(
+            address, port, tls=True, ssl_context=tls, tls_hostname=host, tls_standard_compatible=False
+        )
+        return StreamWire(carrier, stream)
+    _, wire = await loop.create_connection(
+        lambda: ProtocolWire(carrier, loop), address, port, ssl=tls, server_hostname=host if tls else None
+    )
+    return wire
+
+
+class ProtocolWire(asyncio.Protocol):
+    """A connection on asyncio."""
+
+    def __init__(self, carrier: Carrier, loop: asyncio.AbstractEventLoop) -> None:
+        self._carrier = carrier
+        self._loop = loop
+        self._broken: asyncio.Future[None] = loop.create_future()
+        self._closed: asyncio.Future[None] = loop.create_future()
+        self._writable = True
+        self._woken = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop."""
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop."""
+        if not self._broken.done():
+            try:
+                self._carrier.received(data)
+            except Exception as error:
+                self._broken.set_exception(error)
+
+    def pause_writing(self) -> None:
+        """Called by the loop: the other side does not keep up."""
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        """Called by the loop."""
+        self._writable = True
+        self.wake()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Called by the loop, once."""
+        if not self._broken.done():
+            self._broken.set_exception(error or anyio.EndOfStream())
+        self._closed.set_result(None)
+
+    def wake(self) -> None:
+        """See Wire."""
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon(self._write)
+
+    async def run(self) -> None:
+        """See Wire."""
+        try:
+            await self._broken
+        finally:
+            self._broken.cancel()  # nothing is taken in from here on
+            self._transport.abort()
+            with anyio.CancelScope(shield=True):
+                await self._closed
+
+    def _write(self) -> None:
+        self._woken = False
+        if self._writable and not self._broken.done():
+            data = self._carrier.outgoing()
+            if data:
+                self._transport.write(data)
+
+
+class StreamWire:
+    """A connection on trio."""
+
+    def __init__(self, carrier: Carrier, stream: anyio.abc.ByteStream) -> None:
+        self._carrier = carrier
+        self._stream = stream
+        self._more = anyio.Event()
+
+    def wake(self) -> None:
+        """See Wire."""
+        self._more.set()
+
+    async def run(self) -> None:
+        """See Wire."""
+        broken: list[Exception] = []  # carried past the task group, which would wrap it into a group
+        async with self._stream, anyio.create_task_group() as tasks:
+            tasks.start_soon(self._write, broken, tasks.cancel_scope)
+            try:
+                while True:
+                    self._carrier.received(await self._stream.receive(_READ_BYTES))
+            except Exception as error:
+                broken.append(error)
+            tasks.cancel_scope.cancel()
+        raise broken[0]
+
+    async def _write(self, broken: list[Exception], scope: anyio.CancelScope) -> None:
+        try:
+            while True:
+                data = self._carrier.outgoing()
+                if data:
+                    await self._stream.send(data)
+                else:
+                    self._more = anyio.Event()
+                    await self._more.wait()
+        except Exception as error:
+            broken.append(error)
+            scope.cancel()

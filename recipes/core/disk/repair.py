@@ -1,0 +1,137 @@
+"""What to do about a transaction log that is damaged before its end: tell what is behind the damage, and cut there.
+
+A server alone refuses to start on such a log (recovery.py), since cutting drops txns that were acknowledged. Nothing is
+destroyed here: what is cut is kept beside, under names that no server reads.
+"""
+
+from dataclasses import dataclass
+
+from recipes.core.disk.disk import Disk
+from recipes.core.disk.snapshot import is_whole, read_snapshot, snapshot_name
+from recipes.core.disk.txnlog import Damage, LogFile, file_zxid, log_name, zxids_behind
+from recipes.core.errors import DiskError
+from recipes.core.jute.txns import payload_zxid
+from recipes.core.tree.tree import DataTree
+
+SET_ASIDE = "damaged-"  # must begin neither with snapshot. nor with log., which are read by their names
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What cutting the log at its first damage takes away.
+
+    name, offset: where it is cut. reason: what is wrong there.
+    last_zxid: of what is kept. lost: zxids of the txns behind, as far as they can be read.
+    logs: files behind the damaged one. snapshots: those that show txns behind the cut.
+    """
+
+    name: str
+    offset: int
+    reason: str
+    last_zxid: int
+    lost: tuple[int, ...]
+    logs: tuple[str, ...]
+    snapshots: tuple[str, ...]
+
+
+def find_loss(snapshots: Disk, logs: Disk) -> Loss | None:
+    """The first damage in the log with valid txns behind it, as recovery meets it; None when there is none.
+
+    Raises DiskError where no snapshot goes with what would be kept.
+    """
+    starts = sorted(zxid for name in logs.names() if (zxid := file_zxid(name, "log")) is not None)
+    found = _snapshots(snapshots)
+    newest = next(iter(found), 0)
+    first = max((index for index, zxid in enumerate(starts) if zxid <= newest + 1), default=0)
+    last_zxid = 0
+    for index, start in enumerate(starts[first:], first):
+        name, data = log_name(start), logs.read(log_name(start))
+        expected = max(last_zxid, newest) + 1
+        if index > first and start > expected and start >> 32 == expected >> 32:
+            damage = Damage(name, 0, last_zxid, f"txns 0x{expected:x} to 0x{start - 1:x} are missing before it", False)
+        else:
+            file = LogFile(name, data)
+            for _ in file:
+                last_zxid = max(last_zxid, file.last_zxid)
+            at_end = file.damage
+            follows = index + 1 < len(starts) and starts[index + 1] != max(last_zxid, start - 1) + 1
+            if at_end is None or (at_end.torn and not follows):
+                continue
+            damage = at_end
+        behind = tuple(log_name(later) for later in starts[index + 1 :])
+        return _loss(damage, last_zxid, data, behind, found, logs)
+    return None
+
+
+def _loss(
+    damage: Damage, last_zxid: int, data: bytes, behind: tuple[str, ...], found: dict[int, int], logs: Disk
+) -> Loss:
+    lost = list(zxids_behind(data, damage.offset, last_zxid))
+    for name in behind:
+        lost += [payload_zxid(payload) for payload in LogFile(name, logs.read(name))]
+    # A snapshot shows txns up to where its writing ended: of those, none may be cut.
+    useless = [zxid for zxid, end in found.items() if end > max(last_zxid, zxid)]
+    kept = [zxid for zxid in found if zxid not in useless]
+    if not kept:
+        raise DiskError(f"{damage.name}: {damage.reason} at offset {damage.offset}, and no snapshot from before it")
+    return Loss(
+        damage.name,
+        damage.offset,
+        damage.reason,
+        max(last_zxid, kept[0]),
+        tuple(zxid for zxid in lost if zxid > kept[0]),
+        behind,
+        tuple(snapshot_name(zxid) for zxid in useless),
+    )
+
+
+def truncate(snapshots: Disk, logs: Disk, loss: Loss) -> list[str]:
+    """Cut the log there; return the names of what was set aside."""
+    made = []
+    data = logs.read(loss.name)
+    aside = _free_name(logs, loss.name)
+    copy = logs.create(aside)
+    copy.write(0, data)
+    copy.sync()
+    copy.close()
+    logs.sync()
+    made.append(aside)
+    for disk, names in ((snapshots, loss.snapshots), (logs, reversed(loss.logs))):
+        for name in names:
+            aside = _free_name(disk, name)
+            disk.rename(name, aside)
+            disk.sync()
+            made.append(aside)
+    if loss.offset == 0:
+        logs.remove(loss.name)
+    else:
+        file = logs.open(loss.name)
+        file.truncate(loss.offset)
+        file.sync()
+        file.close()
+    logs.sync()
+    return made
+
+
+def _snapshots(disk: Disk) -> dict[int, int]:
+    """Zxid of every whole snapshot, newest first, and the last zxid it may show something of."""
+    found = {}
+    named = ((zxid, name) for name in disk.names() if (zxid := file_zxid(name, "snapshot")) is not None)
+    for zxid, name in sorted(named, reverse=True):
+        data = disk.read(name)
+        if not is_whole(data):
+            continue
+        try:
+            digest = read_snapshot(name, data, DataTree())
+        except DiskError:
+            continue
+        found[zxid] = max(zxid, digest[0]) if digest else zxid
+    return found
+
+
+def _free_name(disk: Disk, name: str) -> str:
+    taken, wanted, number = set(disk.names()), SET_ASIDE + name, 1
+    while wanted in taken:
+        number += 1
+        wanted = f"{SET_ASIDE}{name}-{number}"
+    return wanted

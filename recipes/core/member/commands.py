@@ -1,0 +1,232 @@
+"""Commands over HTTP: the JSON of /commands/<name>, in ZooKeeper's keys.
+
+A figure this server does not keep is -1. Source: org.apache.zookeeper.server.admin.Commands.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from recipes.core.member.admin import (
+    LAST_OP,
+    VERSION,
+    average_latency_ms,
+    monitor,
+    reset_connection_stats,
+    reset_server_stats,
+)
+from recipes.core.member.facts import Answer
+
+if TYPE_CHECKING:
+    from recipes.core.member.connection import Connection
+    from recipes.core.member.member import Member
+
+_NOT_KEPT = -1
+_BUFFER_SIZES = {"last_buffer_size": _NOT_KEPT, "min_buffer_size": _NOT_KEPT, "max_buffer_size": _NOT_KEPT}
+
+
+def command(member: "Member", asked: str, arguments: Mapping[str, str] | None = None) -> Answer:
+    """The JSON of /commands/<asked>?<arguments>; an unknown command is an answer too."""
+    name = next((name for name, (aliases, _) in COMMANDS.items() if asked == name or asked in aliases), None)
+    if name is None:
+        return {"command": asked, "error": f"Unknown command: {asked}"}
+    if name == "set_trace_mask":
+        return {**_set_trace_mask(member, arguments or {}), "command": name}
+    return {"error": None, **COMMANDS[name][1](member), "command": name}
+
+
+def _configuration(member: "Member") -> Answer:
+    names = {
+        "clientPort": "client_port", "dataDir": "data_dir", "dataLogDir": "data_log_dir", "tickTime": "tick_time",
+        "maxClientCnxns": "max_client_cnxns", "minSessionTimeout": "min_session_timeout",
+        "maxSessionTimeout": "max_session_timeout", "serverId": "server_id",
+        "clientPortListenBacklog": "client_port_listen_backlog",
+    }  # fmt: skip
+    return {
+        names[key]: value if key.endswith("Dir") else int(value)
+        for key, value in member.config.settings
+        if key in names
+    }
+
+
+def _connections(member: "Member") -> Answer:
+    return _by_port(member, _in_full)
+
+
+def _by_port(member: "Member", shown: Callable[["Connection"], Answer]) -> Answer:
+    connections = member.connections.values()
+    return {
+        "connections": [shown(connection) for connection in connections if not connection.secure],
+        "secure_connections": [shown(connection) for connection in connections if connection.secure],
+    }
+
+
+def _in_brief(connection: "Connection") -> Answer:
+    host, port = connection.address
+    return {
+        "remote_socket_address": f"{host}:{port}",
+        "interest_ops": 1,
+        "outstanding_requests": connection.queued,
+        "packets_received": connection.packets_in,
+        "packets_sent": connection.packets_out,
+    }
+
+
+def _in_full(connection: "Connection") -> Answer:
+    return {
+        **_in_brief(connection),
+        "session_id": connection.session_id,
+        "last_operation": LAST_OP.get(connection.last_op, "NA"),
+        "established": connection.established_ms,
+        "session_timeout": connection.timeout_ms,
+        "last_cxid": connection.last_xid,
+        "last_zxid": connection.last_zxid,
+        "last_response_time": _NOT_KEPT,
+        "last_latency": _NOT_KEPT,
+        "min_latency": _NOT_KEPT,
+        "avg_latency": _NOT_KEPT,
+        "max_latency": _NOT_KEPT,
+    }
+
+
+def _server_stats(member: "Member") -> Answer:
+    stats = member.stats
+    data_bytes, log_bytes = member.facts.directories()
+    figures = {
+        "packets_sent": stats.packets_sent,
+        "packets_received": stats.packets_received,
+        "fsync_threshold_exceed_count": _NOT_KEPT,
+        "client_response_stats": _BUFFER_SIZES,
+        "data_dir_size": data_bytes,
+        "log_dir_size": log_bytes,
+        "provider_null": False,
+        "server_state": member.role,
+        "last_processed_zxid": member.tree.last_zxid,
+        "outstanding_requests": member.outstanding,
+        "avg_latency": average_latency_ms(member),
+        "max_latency": stats.latency_max_ms,
+        "min_latency": stats.latency_min_ms,
+        "num_alive_client_connections": len(member.connections),
+        "auth_failed_count": stats.auth_failed,
+        "non_mtlsremote_conn_count": _NOT_KEPT,
+        "non_mtlslocal_conn_count": _NOT_KEPT,
+        "uptime": member.now_ms - member.started_ms,
+    }
+    return {
+        "version": VERSION,
+        "read_only": False,
+        "server_stats": figures,
+        "client_response": _BUFFER_SIZES,
+        "node_count": len(member.tree.nodes) + 1,
+    }
+
+
+def _session_dump(member: "Member") -> Answer:
+    ends = {str(end): sessions for end, sessions in member.tracker.buckets()}
+    owned = {
+        str(session_id): [path.decode(errors="replace") for path in paths]
+        for session_id, paths in member.tree.ephemerals.items()
+    }
+    return {"expiry_time_to_session_ids": ends, "session_id_to_ephemeral_paths": owned}
+
+
+def _watches(member: "Member") -> Answer:
+    found: dict[str, list[str]] = {}
+    for watcher, watched in member.tree.watches.by_watcher().items():
+        found[str(getattr(watcher, "session_id", 0))] = [path.decode(errors="replace") for path in watched]
+    return {"session_id_to_watched_paths": found}
+
+
+def _watches_by_path(member: "Member") -> Answer:
+    found = {
+        path.decode(errors="replace"): [getattr(watcher, "session_id", 0) for watcher in watchers]
+        for path, watchers in member.tree.watches.by_path().items()
+    }
+    return {"path_to_session_ids": found}
+
+
+def _watch_summary(member: "Member") -> Answer:
+    connections, paths, total = member.tree.watches.summary()
+    return {"num_connections": connections, "num_paths": paths, "num_total_watches": total}
+
+
+def _environment(member: "Member") -> Answer:
+    return {"zookeeper.version": VERSION, **dict(member.config.environment)}
+
+
+def _directories(member: "Member") -> Answer:
+    return dict(zip(("datadir_size", "logdir_size"), member.facts.directories(), strict=True))
+
+
+def _digests(member: "Member") -> Answer:
+    history = [{"zxid": zxid, "digest": digest, "digest_version": 2} for zxid, digest in member.tree.digests]
+    return {"digests": history}
+
+
+def _last_snapshot(member: "Member") -> Answer:
+    zxid, time_s = member.facts.last_snapshot()
+    return {"zxid": f"{zxid:x}", "timestamp": time_s}
+
+
+def _leader(member: "Member") -> Answer:
+    return member.facts.leader() or {"error": "server is not initialized"}
+
+
+def _observers(member: "Member") -> Answer:
+    observers = member.facts.observers()
+    return {"synced_observers": len(observers), "observers": observers}
+
+
+def _set_trace_mask(member: "Member", arguments: Mapping[str, str]) -> Answer:
+    asked = arguments.get("traceMask")
+    try:
+        member.trace_mask = int(asked or "")
+    except ValueError:
+        got = "" if asked is None else f", got {asked}"
+        return {"error": f"setTraceMask requires long traceMask argument{got}"}
+    return {"error": None, **_trace_mask(member)}
+
+
+def _trace_mask(member: "Member") -> Answer:
+    return {"tracemask": member.trace_mask}
+
+
+def _after(reset: Callable[["Member"], str]) -> Callable[["Member"], Answer]:
+    def answer(member: "Member") -> Answer:
+        reset(member)
+        return {}
+
+    return answer
+
+
+# Name, then its other names and what answers.
+COMMANDS: dict[str, tuple[tuple[str, ...], Callable[["Member"], Answer]]] = {
+    "configuration": (("conf", "config"), _configuration),
+    "connections": (("cons",), _connections),
+    "connection_stat_reset": (("crst",), _after(reset_connection_stats)),
+    "dirs": ((), _directories),
+    "dump": ((), _session_dump),
+    "environment": (("env", "envi"), _environment),
+    "get_trace_mask": (("gtmk",), _trace_mask),
+    "hash": ((), _digests),
+    "initial_configuration": (
+        ("icfg",),
+        lambda member: {"initial_configuration": member.facts.initial_configuration()},
+    ),
+    "is_read_only": (("isro",), lambda member: {"read_only": False}),
+    "last_snapshot": (("lsnp",), _last_snapshot),
+    "leader": (("lead",), _leader),
+    "monitor": (("mntr",), lambda member: dict(monitor(member))),
+    "observer_connection_stat_reset": (("orst",), lambda member: {}),
+    "observers": (("obsr",), _observers),
+    "ruok": ((), lambda member: {}),
+    "server_stats": (("srvr",), _server_stats),
+    "set_trace_mask": (("stmk",), _trace_mask),
+    "stat_reset": (("srst",), _after(reset_server_stats)),
+    "stats": (("stat",), lambda member: {**_server_stats(member), **_by_port(member, _in_brief)}),
+    "system_properties": (("sysp",), lambda member: dict(member.facts.system_properties())),
+    "voting_view": ((), lambda member: {"current_config": member.facts.voting_view()}),
+    "watch_summary": (("wchs",), _watch_summary),
+    "watches": (("wchc",), _watches),
+    "watches_by_path": (("wchp",), _watches_by_path),
+    "zabstate": ((), lambda member: member.facts.zabstate()),
+}

@@ -1,0 +1,43 @@
+"""What a member cannot know by itself, for those who look after the server: files, and the ensemble around it."""
+
+Answer = dict[str, object]
+
+
+class Facts:
+    """Of a server alone, without files. A shell or a replica overrides what it knows better."""
+
+    def directories(self) -> tuple[int, int]:
+        """Bytes in the directories of the snapshots and of the transaction log."""
+        return 0, 0
+
+    def last_snapshot(self) -> tuple[int, int]:
+        """The newest snapshot's zxid, and when it was written, in s since 1970."""
+        return 0, 0
+
+    def initial_configuration(self) -> str | None:
+        """The configuration file the server started with."""
+        return None
+
+    def system_properties(self) -> dict[str, str]:
+        """Settings of the system it runs on."""
+        return {}
+
+    def leader(self) -> Answer | None:
+        """is_leader, leader_id and leader_ip; None when there is no ensemble, or no leader yet."""
+        return None
+
+    def observers(self) -> list[Answer]:
+        """The observers in sync with this server."""
+        return []
+
+    def voting_view(self) -> Answer:
+        """Every voter by its id: server_addresses, election_addresses, client_address, learner_type."""
+        return {}
+
+    def zabstate(self) -> Answer:
+        """voting and zabstate; in an ensemble also myid, is_leader, addresses, last_zxid, zab_epoch, zab_counter."""
+        return {"voting": False, "zabstate": ""}
+
+    def figures(self) -> dict[str, str | int]:
+        """Of the ensemble, for `mntr`."""
+        return {}

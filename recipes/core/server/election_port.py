@@ -1,0 +1,386 @@
+"""The election port: one connection to each other server, on which votes go both ways.
+
+The server with the larger sid dials and keeps the connection. The one with the smaller sid, when it has something to
+say and no connection, knocks: it dials, says who it is, hangs up and is dialled back. Source: QuorumCnxManager.java.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from random import SystemRandom
+
+from recipes.core.errors import WireError
+from recipes.core.jute.frames import FrameReader
+from recipes.core.jute.votes import (
+    MAX_NOTIFICATION_BYTES,
+    Greeting,
+    Notification,
+    decode_notification,
+    encode_greeting,
+    encode_notification,
+    read_greeting,
+)
+from recipes.core.server.peer_sockets import UNREACHABLE, PeerSockets
+
+log = logging.getLogger("recipes.server")
+
+_FIRST_DELAY_S = 0.05
+_LONGEST_DELAY_S = 2.0
+_GREETING_TIMEOUT_S = 5.0
+_MOST_STRANGERS = 64  # connections that have not said who they are
+
+
+class ElectionPort:
+    """This server's connections for votes.
+
+    sid: this server. addresses: host and election port of every server, by sid, this one's included.
+    heard(sid, notification): called for each that comes.
+    unreachable(sid, whether): called when another server is found not to accept connections, and when it has one again.
+    Both are called on the loop, outside of any turn.
+    A port that cannot be had raises OSError from `start`.
+    """
+
+    def __init__(
+        self,
+        sid: int,
+        addresses: Mapping[int, tuple[str, int]],
+        sockets: PeerSockets,
+        *,
+        heard: Callable[[int, Notification], None],
+        unreachable: Callable[[int, bool], None],
+    ) -> None:
+        host, port = addresses[sid]
+        self._port = port
+        self._sockets = sockets
+        self._heard = heard
+        self._greeting = encode_greeting(sid, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        self._peers = {
+            other: _Peer(other, address, other < sid, self, unreachable)
+            for other, address in addresses.items()
+            if other != sid
+        }
+        self._links: set[_Link] = set()  # whose sockets are open
+        self._strangers = 0
+        self._listener: asyncio.Server | None = None
+        self._closed = False
+
+    async def start(self) -> None:
+        """Listen, and connect to the servers with smaller sids, for as long as the port is open."""
+        self._listener = await self._sockets.listen(lambda: _Accepted(self), self._port)
+        for peer in self._peers.values():
+            if peer.dials:
+                peer.dial_now()
+
+    def send(self, sid: int, note: Notification) -> None:
+        """Send a notification as soon as there is a connection, in place of one that still waits for it."""
+        self._peers[sid].send(encode_notification(note))
+
+    async def close(self) -> None:
+        """Hang up on everyone, and wait until each socket is closed."""
+        self._closed = True
+        if self._listener is not None:
+            self._listener.close()
+        tasks = [task for peer in self._peers.values() if (task := peer.close()) is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for link in list(self._links):
+            link.hang_up()
+        while self._links:  # noqa: ASYNC110 - a socket is closed one loop turn later, there is no event for it
+            await asyncio.sleep(0)
+
+    # What the connections call.
+
+    def made(self, link: "_Link", transport: asyncio.Transport) -> None:
+        """A connection is up. Nothing waits in its buffer, so that a newer vote can take an unsent one's place."""
+        self._links.add(link)
+        if self._closed:  # a dial that was given up can still come through
+            transport.abort()
+            return
+        self._sockets.limit_silence(transport)
+        transport.set_write_buffer_limits(high=0)
+
+    def lost(self, link: "_Link") -> None:
+        """Its socket is closed."""
+        self._links.discard(link)
+
+    def meet(self) -> bool:
+        """Somebody has connected who has not said who it is; False for one too many."""
+        self._strangers += 1
+        return self._strangers <= _MOST_STRANGERS and not self._closed
+
+    def know(self) -> None:
+        """It has said so, or hung up."""
+        self._strangers -= 1
+
+    def greeted(self, link: "_Link", greeting: Greeting) -> "_Peer | None":
+        """Somebody has said who it is; None: hang up."""
+        peer = self._peers.get(greeting.sid)
+        if peer is None:
+            log.warning("refused an election connection of server %s, which is not of this ensemble", greeting.sid)
+            return None
+        if peer.dials:
+            # It has no connection, whatever it looks like from here.
+            peer.drop()
+            peer.dial_now()
+            return None
+        peer.adopt(link)
+        return peer
+
+    def received(self, sid: int, payload: bytes) -> None:
+        """A frame has come."""
+        note = decode_notification(payload)
+        if note is not None:
+            self._heard(sid, note)
+
+    async def connect(self, peer: "_Peer") -> "_Link":
+        """Dial a server and say who is calling."""
+        link = _Link(self)
+        try:
+            transport, _ = await self._sockets.dial(lambda: link, *peer.address)
+        except BaseException:
+            self.lost(link)  # uvloop, when cancelled just behind connection_made, calls no connection_lost
+            raise
+        transport.write(self._greeting)
+        return link
+
+
+class _Peer:
+    """Another server: the connection to it, and what is to be sent there."""
+
+    def __init__(
+        self,
+        sid: int,
+        address: tuple[str, int],
+        dials: bool,
+        port: ElectionPort,
+        unreachable: Callable[[int, bool], None],
+    ) -> None:
+        self.sid = sid
+        self.address = address
+        self.dials = dials  # it is this server that keeps the connection up
+        self._port = port
+        self._unreachable = unreachable
+        self._found_unreachable = False
+        self._link: _Link | None = None
+        self._waiting: bytes | None = None
+        self._last: bytes | None = None
+        self._delay_s = _FIRST_DELAY_S
+        self._timer: asyncio.TimerHandle | None = None
+        self._dialling: asyncio.Task[None] | None = None
+        self._closed = False
+        self._chance = SystemRandom()
+
+    def send(self, message: bytes) -> None:
+        """Send now, or when there is a connection that takes it."""
+        self._waiting = self._last = message
+        if self._link is not None:
+            self.write_waiting()
+        elif self._delay_s > _FIRST_DELAY_S or self._timer is None:
+            self.dial_now()
+
+    def write_waiting(self) -> None:
+        """Give the connection what waits, unless it is still busy with what it was given."""
+        link = self._link
+        if link is not None and self._waiting is not None and not link.busy:
+            message, self._waiting = self._waiting, None
+            link.write(message)
+
+    def adopt(self, link: "_Link") -> None:
+        """This is the connection from now on. What was sent last may have been lost with the one before."""
+        self.drop()
+        self._stop_dialling()
+        self._link = link
+        link.peer = self
+        self._report(False)
+        if self._waiting is None:
+            self._waiting = self._last
+        self.write_waiting()
+
+    def drop(self) -> None:
+        """Close the connection there is."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.hang_up()
+
+    def lost(self, link: "_Link") -> None:
+        """A connection is closed, and what was sent last perhaps lost with it."""
+        if self._link is link:
+            self._link = None
+            if self._waiting is None:
+                self._waiting = self._last
+            self._dial_later()
+
+    def received(self, payload: bytes) -> None:
+        """A frame has come: this connection is a good one."""
+        self._delay_s = _FIRST_DELAY_S
+        self._port.received(self.sid, payload)
+
+    def dial_now(self) -> None:
+        """Try again with short delays, now."""
+        self._delay_s = _FIRST_DELAY_S
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._dialling is None and not self._closed:
+            self._dialling = asyncio.get_running_loop().create_task(self._dial())
+
+    def close(self) -> "asyncio.Task[None] | None":
+        """Hang up for good; what is to be waited for."""
+        self._closed = True
+        task = self._dialling
+        self._stop_dialling()
+        self.drop()
+        return task
+
+    def _dial_later(self) -> None:
+        if self._closed or self._timer is not None or self._dialling is not None:
+            return
+        if self.dials or self._waiting is not None:
+            delay_s = self._delay_s * (0.5 + self._chance.random() / 2)  # not all servers in step
+            self._delay_s = min(self._delay_s * 2, _LONGEST_DELAY_S)
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._dial_again)
+
+    def _dial_again(self) -> None:
+        self._timer = None
+        if self._dialling is None:
+            self._dialling = asyncio.get_running_loop().create_task(self._dial())
+
+    async def _dial(self) -> None:
+        try:
+            link = await self._port.connect(self)
+        except UNREACHABLE as error:
+            log.debug("server %s cannot be reached at %s:%s: %s", self.sid, *self.address, error)
+            self._dialling = None
+            self._report(True)
+            self._dial_later()
+            return
+        self._dialling = None
+        if self.dials:
+            self.adopt(link)
+        else:
+            link.finish()
+            self._dial_later()
+
+    def _stop_dialling(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._dialling is not None:
+            self._dialling.cancel()
+            self._dialling = None
+
+    def _report(self, is_unreachable: bool) -> None:
+        if is_unreachable != self._found_unreachable:
+            self._found_unreachable = is_unreachable
+            self._unreachable(self.sid, is_unreachable)
+
+
+class _Link(asyncio.Protocol):
+    """One connection; frames once it is known whose it is."""
+
+    def __init__(self, port: ElectionPort) -> None:
+        self.peer: _Peer | None = None
+        self.busy = False
+        self._port = port
+        self._transport: asyncio.Transport | None = None
+        self._reader = FrameReader(MAX_NOTIFICATION_BYTES)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is up."""
+        self._transport = transport  # type: ignore[assignment]
+        self._port.made(self, transport)  # type: ignore[arg-type]
+
+    def data_received(self, data: bytes) -> None:
+        """Take in frames. Bytes that are none end the connection."""
+        try:
+            for payload in self._reader.feed(data):
+                if self.peer is None:
+                    return  # it was replaced, or its owner has only knocked
+                self.peer.received(payload)
+        except WireError as error:
+            log.warning("closed an election connection: %s", error)
+            self.hang_up()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is down."""
+        self._port.lost(self)
+        peer, self.peer = self.peer, None
+        if peer is not None:
+            peer.lost(self)
+
+    def pause_writing(self) -> None:
+        """What was written is not yet taken."""
+        self.busy = True
+
+    def resume_writing(self) -> None:
+        """It is."""
+        self.busy = False
+        if self.peer is not None:
+            self.peer.write_waiting()
+
+    def write(self, message: bytes) -> None:
+        """Send."""
+        if self._transport is not None:
+            self._transport.write(message)
+
+    def finish(self) -> None:
+        """Close, once all is sent."""
+        self.peer = None
+        if self._transport is not None:
+            self._transport.close()
+
+    def hang_up(self) -> None:
+        """Close now."""
+        peer, self.peer = self.peer, None
+        if peer is not None:
+            peer.lost(self)
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class _Accepted(_Link):
+    """A connection somebody else has opened: a greeting, then frames."""
+
+    def __init__(self, port: ElectionPort) -> None:
+        super().__init__(port)
+        self._begun: bytes | None = b""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait a limited time for the greeting."""
+        super().connection_made(transport)
+        self._timer = asyncio.get_running_loop().call_later(_GREETING_TIMEOUT_S, self.hang_up)
+        if not self._port.meet():
+            self.hang_up()
+
+    def data_received(self, data: bytes) -> None:
+        """Take in the greeting, then frames."""
+        if self._begun is None:
+            super().data_received(data)
+            return
+        self._begun += data
+        try:
+            found = read_greeting(self._begun)
+        except WireError as error:
+            log.warning("closed an election connection: %s", error)
+            self.hang_up()
+            return
+        if found is None:
+            return
+        greeting, end = found
+        rest, self._begun = self._begun[end:], None
+        self._known()
+        if self._port.greeted(self, greeting) is None:
+            self.hang_up()
+        elif rest:
+            super().data_received(rest)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is down."""
+        self._known()
+        super().connection_lost(exc)
+
+    def _known(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._port.know()

@@ -1,0 +1,90 @@
+"""What a server knows of its ensemble, for those who look after it. Source: Commands.java, QuorumPeer.java."""
+
+from recipes.core.config import ServerConfig
+from recipes.core.member.admin import NOT_SERVING
+from recipes.core.member.facts import Answer
+from recipes.core.server.facts import ServerFacts
+from recipes.core.zab.membership import Server
+from recipes.core.zab.peer import ZabPeer
+
+
+class EnsembleFacts(ServerFacts):
+    """Of a server that is one of an ensemble."""
+
+    def __init__(self, config: ServerConfig, peer: ZabPeer) -> None:
+        super().__init__(config)
+        self._peer = peer
+        self._servers = peer.settings.membership.servers
+
+    def leader(self) -> Answer | None:
+        """Who leads, as far as this server serves."""
+        peer = self._peer
+        if not peer.serving:
+            return {"error": NOT_SERVING}
+        sid = peer.learner.leader_sid if peer.learner is not None else peer.settings.sid
+        return {"is_leader": peer.leader is not None, "leader_id": sid, "leader_ip": self._servers[sid].host}
+
+    def observers(self) -> list[Answer]:
+        """The observers in sync with this server, if it leads."""
+        synced = self._peer.leader.synced() if self._peer.leader is not None else []
+        return [{"sid": handler.sid} for handler in synced if handler.observer]
+
+    def voting_view(self) -> Answer:
+        """Every voter and its addresses."""
+        return {str(sid): self._view(self._servers[sid]) for sid in self._peer.settings.membership.voters}
+
+    def zabstate(self) -> Answer:
+        """Where this server is in the protocol."""
+        peer, own = self._peer, self._servers[self._peer.settings.sid]
+        zxid = max(peer.history.last_zxid, 0)
+        return {
+            "myid": own.sid,
+            "is_leader": peer.leader is not None,
+            "quorum_address": f"{own.host}:{own.quorum_port}",
+            "election_address": f"{own.host}:{own.election_port}",
+            "client_address": self._client_address(),
+            "voting": not own.observer,
+            "last_zxid": f"0x{zxid:x}",
+            "zab_epoch": zxid >> 32,
+            "zab_counter": zxid & 0xFFFFFFFF,
+            "zabstate": self._zab_state(),
+        }
+
+    def figures(self) -> dict[str, str | int]:
+        """What Apache's servers tell of an ensemble."""
+        peer = self._peer
+        role = {"leader": "leading", "follower": "following", "observer": "observing"}.get(peer.role, peer.role)
+        figures: dict[str, str | int] = {
+            "peer_state": f"{role} - {self._zab_state()}",
+            "quorum_size": len(peer.settings.membership.voters),
+        }
+        if peer.leader is not None:
+            synced = peer.leader.synced()
+            followers = [handler for handler in synced if not handler.observer]
+            figures |= {
+                "learners": len(synced),
+                "synced_followers": sum(handler.voter for handler in followers),
+                "synced_non_voting_followers": sum(not handler.voter for handler in followers),
+                "synced_observers": len(synced) - len(followers),
+                "pending_syncs": peer.leader.pending_syncs,
+            }
+        return figures
+
+    def _zab_state(self) -> str:
+        peer = self._peer
+        if peer.serving:
+            return "broadcast"
+        return "election" if peer.leader is None and peer.learner is None else "synchronization"
+
+    def _view(self, server: Server) -> Answer:
+        own = server.sid == self._peer.settings.sid
+        return {
+            "server_addresses": [f"{server.host}:{server.quorum_port}"],
+            "election_addresses": [f"{server.host}:{server.election_port}"],
+            "client_address": self._client_address() if own else server.client,
+            "learner_type": "observer" if server.observer else "participant",
+        }
+
+    def _client_address(self) -> str:
+        port = self.config.client_port
+        return "" if port is None else f"{self.config.client_address}:{port}"

@@ -1,0 +1,137 @@
+"""Joins a server's ZabPeer to the network and the clock: votes, links, and when it wants to be woken."""
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from time import monotonic_ns
+from typing import TYPE_CHECKING
+
+from recipes.core.disk.recovery import Recovered
+from recipes.core.errors import invariant
+from recipes.core.jute.votes import Notification
+from recipes.core.server.client_port import read_buffer
+from recipes.core.server.election_port import ElectionPort
+from recipes.core.server.ensemble_facts import EnsembleFacts
+from recipes.core.server.peer_sockets import PeerSockets
+from recipes.core.server.quorum_port import QuorumPort
+from recipes.core.zab.peer import Boot, PeerSettings, ZabPeer
+
+if TYPE_CHECKING:
+    from recipes.core.server.server import Server
+
+log = logging.getLogger("recipes.server")
+
+
+class Peering:
+    """This server's part in its ensemble. found: what its disk holds."""
+
+    def __init__(self, server: "Server", found: Recovered) -> None:
+        config = server.config
+        membership, sid = config.membership, config.server_id
+        invariant(membership is not None and sid is not None, "a peer without an ensemble")
+        settings = PeerSettings(
+            sid,  # type: ignore[arg-type]
+            membership,  # type: ignore[arg-type]
+            config.tick_time_ms,
+            config.init_limit,
+            config.sync_limit,
+            2 * config.max_frame_bytes,
+        )
+        boot = Boot(found.accepted_epoch, found.current_epoch, found.base_zxid, found.history, bool(found.unsure))
+        self._server = server
+        self._role = ""
+        self._timer: asyncio.TimerHandle | None = None
+        self._wanted_ms: int | None = None
+        self.peer = ZabPeer(settings, boot, monotonic_ns() // 1_000_000)
+
+    def facts(self) -> EnsembleFacts:
+        """What those who look after this server may ask of the ensemble."""
+        return EnsembleFacts(self._server.config, self.peer)
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Open the ports, until the stack is left. Raises OSError when the election port cannot be had."""
+        config, settings = self._server.config, self.peer.settings
+        servers = settings.membership.servers
+        own = servers[settings.sid]
+        accepts = dials = None
+        if config.ssl_quorum:
+            from recipes.core.server.tls import peer_contexts  # only here: it takes time to import
+
+            accepts, dials = peer_contexts(config)
+        elif any(not _is_loopback(server.host) for server in servers.values()):
+            log.warning("the servers of this ensemble talk to each other without TLS: set sslQuorum")
+        sockets = PeerSockets(
+            None if config.quorum_listen_on_all_ips else own.host,
+            config.tick_time_ms * config.sync_limit,
+            accepts,
+            dials,
+        )
+        self._links = QuorumPort(
+            settings.sid,
+            {sid: (server.host, server.quorum_port) for sid, server in servers.items()},
+            sockets,
+            self.peer,
+            buffer=read_buffer(),
+            schedule=self._server.schedule,
+            fail=self._server.fail,
+        )
+        self._votes = ElectionPort(
+            settings.sid,
+            {sid: (server.host, server.election_port) for sid, server in servers.items()},
+            sockets,
+            heard=self._heard,
+            unreachable=self._unreachable,
+        )
+        stack.push_async_callback(self._links.close)
+        stack.push_async_callback(self._votes.close)
+        stack.callback(self._stop_timer)
+        await self._votes.start()
+
+    def post(self) -> None:
+        """Send what the peer has decided, and see when it wants to be woken."""
+        peer = self.peer
+        mail = peer.take_mail()
+        for sid, note in mail.votes:
+            self._votes.send(sid, note)
+        self._links.listen(peer.listening)
+        if mail.touched:
+            self._links.flush(mail.touched)
+        if mail.dial is not None:
+            self._links.dial(mail.dial)
+        if peer.role != self._role:
+            self._role = peer.role
+            if peer.serving:
+                log.info("%s in epoch %s", peer.role, peer.epoch)
+            else:
+                log.info("looking for a leader: %s", peer.why_looking)
+        if peer.deadline_ms != self._wanted_ms:
+            self._set_timer(peer.deadline_ms)
+
+    def _heard(self, sid: int, note: Notification) -> None:
+        self._server.schedule()
+        self._server.guarded(lambda: self.peer.notified(sid, note))
+
+    def _unreachable(self, sid: int, is_unreachable: bool) -> None:
+        self._server.schedule()
+        self._server.guarded(lambda: self.peer.unreachable(sid, is_unreachable))
+
+    def _set_timer(self, wanted_ms: int | None) -> None:
+        self._stop_timer()
+        self._wanted_ms = wanted_ms
+        if wanted_ms is not None:
+            delay_s = max(0.0, wanted_ms / 1000 - monotonic_ns() / 1e9)
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
+
+    def _wake(self) -> None:
+        self._wanted_ms = None
+        self._server.schedule()
+        self._server.guarded(self.peer.tick)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or host.startswith("127.") or host == "::1"

@@ -1,0 +1,331 @@
+"""The quorum port: the links between a leader and its learners.
+
+What comes in on a socket goes to its Link, what that holds goes out with one write per turn. A dump of the tree goes
+out slice by slice, as fast as its reader takes it and in few ms per turn, so that everybody else is served meanwhile.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from time import perf_counter
+from typing import Protocol
+
+from recipes.core.server.peer_sockets import UNREACHABLE, PeerSockets
+
+log = logging.getLogger("recipes.server")
+
+# A learner may have decided before its leader has, which waits up to 200 ms for better votes and then listens.
+_DIAL_DELAYS_S = (0.01, 0.02, 0.04, 0.08, 0.1, 0.1, 0.1)
+_LISTEN_AGAIN_S = 0.1
+_SLICE_LIMIT_S = 0.005
+_READY_BYTES = 1 << 20  # of a dump, given to the socket ahead of its reader
+_MOST_UNSENT_BYTES = 256 << 20  # a learner that lets more than this pile up is cut off, and joins anew
+
+
+class Link(Protocol):
+    """One connection as the protocol sees it; zab.link.Link is one."""
+
+    key: int
+    out: list[bytes | Iterator[bytes]]
+    wants_close: bool
+
+    def receive(self, data: bytes) -> None:
+        """Take in what came. Never raises for what is in it."""
+
+    def lost(self) -> None:
+        """The socket is closed."""
+
+
+class Peer(Protocol):
+    """Whose links they are; zab.peer.ZabPeer is one."""
+
+    def accept(self) -> Link | None:
+        """Somebody has connected; None: hang up."""
+
+    def dialled(self, sid: int, /) -> Link | None:
+        """The connection asked for is up; None: it is not wanted any more."""
+
+    def dial_failed(self, sid: int, /) -> None:
+        """The connection asked for cannot be had."""
+
+
+class QuorumPort:
+    """This server's links to its leader, or to its learners.
+
+    sid: this server. addresses: host and quorum port of every server, by sid, this one's included.
+    schedule(): called before anything is handed to the peer: a turn is to follow.
+    fail(error): called with an error nobody expected, after which the server cannot go on.
+    """
+
+    def __init__(
+        self,
+        sid: int,
+        addresses: Mapping[int, tuple[str, int]],
+        sockets: PeerSockets,
+        peer: Peer,
+        *,
+        buffer: memoryview,
+        schedule: Callable[[], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self._port = addresses[sid][1]
+        self._addresses = addresses
+        self._sockets = sockets
+        self._peer = peer
+        self._buffer = buffer  # shared by all: it is emptied before the loop turns to the next link
+        self._schedule = schedule
+        self._fail = fail
+        self._protocols: dict[int, _LinkProtocol] = {}  # by key
+        self._open: set[_LinkProtocol] = set()
+        self._dumping: deque[_LinkProtocol] = deque()
+        self._dumps_scheduled = False
+        self._listens = self._closed = False
+        self._listening: asyncio.Task[None] | None = None
+        self._dialling: asyncio.Task[None] | None = None
+
+    def listen(self, wanted: bool) -> None:
+        """Accept learners, as long as this server leads; or do not. May be called each turn."""
+        if wanted == self._listens:
+            return
+        self._listens = wanted
+        if wanted:
+            self._listening = asyncio.get_running_loop().create_task(self._listen())
+        elif self._listening is not None:
+            self._listening.cancel()
+            self._listening = None
+
+    def dial(self, sid: int) -> None:
+        """Connect to a server's quorum port, in place of an attempt under way."""
+        if self._dialling is not None:
+            self._dialling.cancel()
+        self._dialling = asyncio.get_running_loop().create_task(self._dial(sid))
+
+    def flush(self, links: Iterable[Link]) -> None:
+        """Send what these links hold."""
+        for link in links:
+            protocol = self._protocols.get(link.key)
+            if protocol is not None:
+                protocol.flush()
+
+    async def close(self) -> None:
+        """Hang up on everyone, and wait until each socket is closed."""
+        self._closed = True
+        tasks = [task for task in (self._listening, self._dialling) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for protocol in list(self._open):
+            protocol.hang_up()
+        while self._open:  # noqa: ASYNC110 - a socket is closed one loop turn later, there is no event for it
+            await asyncio.sleep(0)
+
+    async def _listen(self) -> None:
+        """Listen until cancelled."""
+        warned = False
+        while True:
+            try:
+                listener = await self._sockets.listen(self._accepted, self._port)
+            except OSError as error:
+                if not warned:
+                    log.error("cannot listen for learners on port %s: %s", self._port, error)  # noqa: TRY400
+                warned = True
+                await asyncio.sleep(_LISTEN_AGAIN_S)
+                continue
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                listener.close()
+
+    async def _dial(self, sid: int) -> None:
+        host, port = self._addresses[sid]
+        for delay_s in (*_DIAL_DELAYS_S, None):
+            protocol = _LinkProtocol(self, lambda: self._peer.dialled(sid))
+            try:
+                await self._dial_for(protocol, host, port)
+            except UNREACHABLE as error:
+                if delay_s is not None and not isinstance(error, TimeoutError):
+                    await asyncio.sleep(delay_s)
+                    continue
+                log.info("leader %s cannot be reached at %s:%s: %s", sid, host, port, error)
+                self._schedule()
+                self._peer.dial_failed(sid)
+            return
+
+    def _accepted(self) -> "_LinkProtocol":
+        return _LinkProtocol(self, self._peer.accept)
+
+    async def _dial_for(self, protocol: "_LinkProtocol", host: str, port: int) -> None:
+        try:
+            await self._sockets.dial(lambda: protocol, host, port)
+        except BaseException:
+            self.lost(protocol)  # uvloop, when cancelled just behind connection_made, calls no connection_lost
+            raise
+
+    # What the links' sockets call.
+
+    def made(self, protocol: "_LinkProtocol", transport: asyncio.Transport, ask: Callable[[], Link | None]) -> None:
+        """A connection is up: whether it is wanted."""
+        self._open.add(protocol)
+        self._sockets.limit_silence(transport)
+        transport.set_write_buffer_limits(high=_READY_BYTES)
+        if self._closed:
+            protocol.hang_up()
+            return
+        self._schedule()
+        try:
+            link = protocol.link = ask()
+        except Exception as error:
+            self._fail(error)
+            return
+        if link is None:
+            protocol.hang_up()
+        else:
+            self._protocols[link.key] = protocol
+
+    def buffer(self) -> memoryview:
+        """Where to put what comes in."""
+        return self._buffer
+
+    def received(self, link: Link, size: int) -> None:
+        """So many bytes have come in."""
+        self._schedule()
+        try:
+            link.receive(bytes(self._buffer[:size]))
+        except Exception as error:
+            # What a packet left half done cannot be known: a dead server is safe, a wrong one is not.
+            self._fail(error)
+
+    def lost(self, protocol: "_LinkProtocol") -> None:
+        """A socket is closed."""
+        self._open.discard(protocol)
+        link = protocol.link
+        if link is not None and self._protocols.pop(link.key, None) is not None:
+            self._schedule()
+            link.lost()
+
+    def dump(self, protocol: "_LinkProtocol") -> None:
+        """A link has a dump to send, and room for a part of it."""
+        if protocol not in self._dumping:
+            self._dumping.append(protocol)
+        if not self._dumps_scheduled:
+            self._dumps_scheduled = True
+            asyncio.get_running_loop().call_soon(self._dump_some)
+
+    def _dump_some(self) -> None:
+        """One link's share of a turn, however many have dumps to send."""
+        self._dumps_scheduled = False
+        protocol = self._dumping.popleft()
+        try:
+            goes_on = protocol.dump_slices()
+        except Exception as error:
+            self._fail(error)
+            return
+        if goes_on:
+            self._dumping.append(protocol)
+        if self._dumping:
+            self._dumps_scheduled = True
+            asyncio.get_running_loop().call_soon(self._dump_some)
+
+
+class _LinkProtocol(asyncio.BufferedProtocol):
+    """The shell's side of one link."""
+
+    def __init__(self, port: QuorumPort, ask: Callable[[], Link | None]) -> None:
+        self._port = port
+        self._ask = ask
+        self._unwritable = False
+        self._transport: asyncio.Transport | None = None
+        self._behind = self._behind_bytes = 0  # what waits behind a dump, as far as it has been counted
+        self.link: Link | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is up."""
+        self._transport = transport  # type: ignore[assignment]
+        self._port.made(self, transport, self._ask)  # type: ignore[arg-type]
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where to put what comes in."""
+        return self._port.buffer()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Hand over what came in."""
+        if self.link is not None:
+            self._port.received(self.link, nbytes)
+
+    def eof_received(self) -> bool:
+        """The other side will send no more: hang up."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed."""
+        self._port.lost(self)
+
+    def pause_writing(self) -> None:
+        """The other side does not take what is sent as fast as it is."""
+        self._unwritable = True
+
+    def resume_writing(self) -> None:
+        """It has taken it."""
+        self._unwritable = False
+        self.flush()
+
+    def hang_up(self) -> None:
+        """Close now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def flush(self) -> None:
+        """Send what the link holds up to its first dump, and hang up where it wants that."""
+        link, transport = self.link, self._transport
+        if link is None or transport is None or transport.is_closing():
+            return
+        if link.wants_close:
+            transport.abort()
+            return
+        out = link.out
+        if not out:
+            return
+        try:
+            data = b"".join(out)  # type: ignore[arg-type]
+        except TypeError:
+            self._flush_to_dump(link, transport)
+        else:
+            out.clear()
+            transport.write(data)
+        if self._unwritable and transport.get_write_buffer_size() + self._behind_bytes > _MOST_UNSENT_BYTES:
+            log.warning("a learner does not read what it is sent: cut off")
+            transport.abort()
+
+    def _flush_to_dump(self, link: Link, transport: asyncio.Transport) -> None:
+        out = link.out
+        at = next(index for index, item in enumerate(out) if not isinstance(item, bytes))
+        if at:
+            transport.write(b"".join(out[:at]))  # type: ignore[arg-type]
+            del out[:at]
+            self._behind = self._behind_bytes = 0
+        new = out[max(1, self._behind) :]
+        self._behind = len(out)
+        self._behind_bytes += sum(len(item) for item in new if isinstance(item, bytes))
+        if not self._unwritable:
+            self._port.dump(self)
+
+    def dump_slices(self) -> bool:
+        """Send slices of the dump for a few ms, or as long as they are taken; whether to go on next turn."""
+        link, transport = self.link, self._transport
+        if link is None or transport is None or transport.is_closing() or link.wants_close or not link.out:
+            return False
+        dump = link.out[0]
+        if isinstance(dump, bytes):
+            return False
+        until = perf_counter() + _SLICE_LIMIT_S
+        for chunk in dump:
+            transport.write(chunk)
+            if self._unwritable or transport.is_closing():
+                return False
+            if perf_counter() >= until:
+                return True
+        del link.out[0]
+        self._behind = self._behind_bytes = 0
+        self.flush()
+        return False

@@ -1,0 +1,90 @@
+"""What an established leader cannot answer at once: `sync`s, and sessions that come back to an observer."""
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from recipes.core.jute import quorum as q
+from recipes.core.zab.handler import Handler
+
+if TYPE_CHECKING:
+    from recipes.core.zab.peer import ZabPeer
+
+
+class _Sync(NamedTuple):
+    """zxid: proposed before it was asked for. awaited: by key of a voter's link, how many pings it must have answered.
+    link: of the learner that asks; None: this server, for `token`.
+    """
+
+    zxid: int
+    awaited: dict[int, int]
+    link: int | None
+    token: object
+
+
+class Answers:
+    """Keeps each until what it waits for is so. handlers: of the leader's learners, by key of their links."""
+
+    def __init__(self, peer: "ZabPeer", handlers: dict[int, Handler]) -> None:
+        self._peer = peer
+        self._handlers = handlers
+        self._committed_zxid = -1
+        self._syncs: deque[_Sync] = deque()
+        self._round: tuple[int, dict[int, int]] = (-1, {})  # the turn of the last ping round, and what it awaits
+        self._returned: deque[tuple[int, Handler, bytes]] = deque()
+
+    def __len__(self) -> int:
+        """How many `sync`s are not answered yet."""
+        return len(self._syncs)
+
+    def sync(self, last_zxid: int, link: int | None, token: object) -> None:
+        """Answer once everything proposed by now is committed and a quorum has shown that it still follows.
+
+        That takes a ping round, and no zxid: without it a leader that has been replaced, and does not know yet, would
+        answer from the past.
+        """
+        if self._round[0] != self._peer.turn:
+            voters = [handler for handler in self._handlers.values() if handler.voter and handler.up_to_date]
+            for handler in voters:
+                handler.ping(last_zxid)
+            self._round = self._peer.turn, {handler.link.key: handler.pings_sent for handler in voters}
+        self._syncs.append(_Sync(last_zxid, self._round[1], link, token))
+        self.pinged()
+
+    def revalidated(self, last_zxid: int, handler: Handler, answer: bytes) -> None:
+        """Answer an observer behind everything proposed by now.
+
+        It hears of that only once it is committed, and would take what the session has written over another server
+        for what it writes from here on with the same numbers.
+        """
+        self._returned.append((last_zxid, handler, answer))
+        self._give_back()
+
+    def committed(self, zxid: int) -> None:
+        """A quorum has everything up to `zxid`."""
+        self._committed_zxid = zxid
+        self.pinged()
+        self._give_back()
+
+    def pinged(self) -> None:
+        """A learner has answered a ping, or more is committed: see which `sync`s can be answered."""
+        syncs, peer = self._syncs, self._peer
+        while syncs and syncs[0].zxid <= self._committed_zxid:
+            _, awaited, link, token = syncs[0]
+            # Who has joined since must have answered too: what it joined by may have been on its way long before.
+            answered = {
+                handler.sid
+                for handler in self._handlers.values()
+                if handler.up_to_date and handler.pings_answered >= awaited.get(handler.link.key, 1)
+            }
+            if not peer.settings.membership.is_quorum(answered | {peer.settings.sid}):
+                return
+            syncs.popleft()
+            if link is None:
+                peer.synced(token)
+            elif link in self._handlers:
+                self._handlers[link].send(q.SYNC, 0)
+
+    def _give_back(self) -> None:
+        while self._returned and self._returned[0][0] <= self._committed_zxid:
+            _, handler, answer = self._returned.popleft()
+            handler.send(q.REVALIDATE, -1, answer)

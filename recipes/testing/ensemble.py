@@ -1,0 +1,215 @@
+"""An ensemble inside this process, for tests and examples: real servers on real sockets, in one thread."""
+
+import asyncio
+import socket
+import tempfile
+from collections.abc import Callable, Collection, Coroutine
+from contextlib import ExitStack
+from pathlib import Path
+from random import SystemRandom
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from anyio import to_thread
+
+from recipes.core.client.client import Client
+from recipes.core.config import ServerConfig
+from recipes.core.errors import BadArguments
+from recipes.core.server.server import Server
+from recipes.core.zab.membership import Membership
+from recipes.core.zab.membership import Server as Place
+from recipes.embedded import LoopThread
+from recipes.testing.expire import expire_session
+from recipes.testing.proxy import Proxy
+
+T = TypeVar("T")
+
+_DEADLINE_S = 30.0
+_POLL_S = 0.01
+_HOST = "127.0.0.1"
+
+
+class Ensemble:
+    """`async with Ensemble(3) as ensemble:` or `with Ensemble(3) as ensemble:`, then `connect(ensemble.hosts)`.
+
+    size: servers that vote, numbered from 1. observers: further servers that do not.
+    tick_time_ms: sessions may be as short as two of these.
+
+    Each server keeps its files in a temporary directory, so that one that is killed comes back with what it had.
+    The methods may be awaited on asyncio and on trio.
+    """
+
+    def __init__(self, size: int = 3, observers: int = 0, *, tick_time_ms: int = 250) -> None:
+        if size < 1 or observers < 0:
+            raise BadArguments("", f"an ensemble of {size} servers and {observers} observers: expected one or more")
+        self._sids = range(1, size + observers + 1)
+        self._voters = size
+        self._tick_time_ms = tick_time_ms
+        self._configs: dict[int, ServerConfig] = {}
+        self._running: dict[int, Server] = {}
+        self._proxies: dict[tuple[int, int], list[Proxy]] = {}  # (from, to) -> on the way to both ports
+
+    @property
+    def hosts(self) -> str:
+        """Where clients connect: every server, also those that are down."""
+        return ",".join(self.host(sid) for sid in self._sids)
+
+    def host(self, sid: int) -> str:
+        """Where clients of one server connect."""
+        return f"{_HOST}:{self._configs[sid].client_port}"
+
+    # Its life.
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recipes-ensemble-")))
+            self._thread = LoopThread("recipes-ensemble")
+            stack.callback(self._thread.close)
+            stack.callback(lambda: self._thread.call(self._close))
+            self._thread.call(lambda: self._open(directory))
+            self._cleanup = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cleanup.close()
+
+    async def __aenter__(self) -> Self:
+        return await to_thread.run_sync(self.__enter__)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await to_thread.run_sync(self._cleanup.close)
+
+    # What happens to it.
+
+    async def leader(self) -> int:
+        """The number of the server that leads; waits until one does. Raises TimeoutError after half a minute."""
+
+        async def find() -> int:
+            async with asyncio.timeout(_DEADLINE_S):
+                while True:
+                    for sid, server in self._running.items():
+                        if server.member.role == "leader":
+                            return sid
+                    await asyncio.sleep(_POLL_S)
+
+        return await self._call(find)
+
+    async def settled(self) -> None:
+        """Wait until every server that runs serves clients. Raises TimeoutError after half a minute."""
+        await self._call(self._settle)
+
+    async def kill(self, sid: int) -> None:
+        """End a server at once, as `kill -9` does: its connections break, its files stay."""
+
+        async def kill() -> None:
+            server = self._running.pop(self._known(sid), None)
+            if server is not None:
+                await server.__aexit__(None, None, None)
+
+        await self._call(kill)
+
+    async def restart(self, sid: int) -> None:
+        """Start a server that was killed. It joins the others by itself; `settled` waits for that."""
+
+        async def restart() -> None:
+            if self._known(sid) not in self._running:
+                await self._start(sid)
+
+        await self._call(restart)
+
+    async def partition(self, *groups: Collection[int]) -> None:
+        """Let only servers of the same group reach one another; one that is in no group reaches nobody.
+
+        Clients are not cut off. Nothing that is sent is lost: it comes when the partition ends.
+        """
+        for group in groups:
+            for sid in group:
+                self._known(sid)
+
+        async def cut() -> None:
+            for (one, other), proxies in self._proxies.items():
+                together = any(one in group and other in group for group in groups)
+                for proxy in proxies:
+                    proxy.cut(not together)
+
+        await self._call(cut)
+
+    async def heal(self) -> None:
+        """Let all servers reach one another again."""
+        await self.partition(self._sids)
+
+    async def expire(self, client: Client) -> None:
+        """End the session of `client`, as if it had not been heard from for too long."""
+        await expire_session(client, ",".join(self.host(sid) for sid in self._running))
+
+    # Inside; what follows runs in the thread.
+
+    async def _call(self, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return await to_thread.run_sync(self._thread.call, what)
+
+    def _known(self, sid: int) -> int:
+        if sid not in self._sids:
+            raise BadArguments("", f"server {sid}: expected 1 to {len(self._sids)}")
+        return sid
+
+    async def _open(self, directory: Path) -> None:
+        ports = iter(free_ports(3 * len(self._sids)))
+        own = {sid: (next(ports), next(ports), next(ports)) for sid in self._sids}
+        for sid in self._sids:
+            places = [await self._place(sid, other, own[other]) for other in self._sids]
+            self._configs[sid] = ServerConfig(
+                data_dir=directory / str(sid),
+                client_port=own[sid][2],
+                membership=Membership(places),
+                server_id=sid,
+                tick_time_ms=self._tick_time_ms,
+                max_session_timeout_ms=60_000,
+                pre_alloc_size_kb=1024,
+                max_connections_per_ip=0,
+                force_sync=False,  # the directory goes with the process
+            )
+        for sid in self._sids:
+            await self._start(sid)
+        await self._settle()
+
+    async def _place(self, sid: int, other: int, ports: tuple[int, int, int]) -> Place:
+        """How `sid` reaches `other`: itself as it is, the others through what can be cut."""
+        quorum, election = ports[:2]
+        if sid != other:
+            proxies = self._proxies[sid, other] = [Proxy(quorum), Proxy(election)]
+            quorum, election = [await proxy.open() for proxy in proxies]
+        return Place(other, _HOST, quorum, election, other > self._voters)
+
+    async def _start(self, sid: int) -> None:
+        self._running[sid] = await Server(self._configs[sid]).__aenter__()
+
+    async def _settle(self) -> None:
+        async with asyncio.timeout(_DEADLINE_S):
+            while not all(server.member.serving for server in self._running.values()):  # noqa: ASYNC110
+                await asyncio.sleep(_POLL_S)
+
+    async def _close(self) -> None:
+        while self._running:
+            await self._running.popitem()[1].__aexit__(None, None, None)
+        for proxies in self._proxies.values():
+            for proxy in proxies:
+                await proxy.close()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that stay free: below those the system gives to outgoing connections, and chosen at random among them."""
+    chance = SystemRandom()
+    found: list[int] = []
+    with ExitStack() as held:
+        while len(found) < count:
+            port = chance.randrange(15_000, 32_000)
+            try:
+                held.enter_context(socket.create_server((_HOST, port)))
+            except OSError:
+                continue
+            found.append(port)
+    return found

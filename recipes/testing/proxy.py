@@ -1,0 +1,109 @@
+"""A connection between two servers that can be cut: nothing gets through and nothing breaks, as in a network."""
+
+import asyncio
+
+_HOST = "127.0.0.1"
+
+
+class Proxy:
+    """Passes connections to `port` on this machine on, until it is cut; after that as soon as it is whole again."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._cut = False
+        self._whole = asyncio.Event()
+        self._whole.set()
+        self._ends: set[_End] = set()
+        self._dials: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> int:
+        """Listen; the port where."""
+        self._server = await asyncio.get_running_loop().create_server(lambda: _End(self, accepted=True), _HOST, 0)
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    def cut(self, cut: bool) -> None:
+        """Let nothing through, or everything again, what has piled up meanwhile included."""
+        self._cut = cut
+        (self._whole.clear if cut else self._whole.set)()
+        for end in self._ends:
+            end.pause(cut)
+
+    async def close(self) -> None:
+        """Break every connection."""
+        self._server.close()
+        for task in self._dials:
+            task.cancel()
+        await asyncio.gather(*self._dials, return_exceptions=True)
+        for end in list(self._ends):
+            end.abort()
+        while self._ends:  # noqa: ASYNC110 - a socket is closed one loop turn later, there is no event for it
+            await asyncio.sleep(0)
+
+    def made(self, end: "_End", accepted: bool) -> None:
+        """One end of a connection is there."""
+        self._ends.add(end)
+        end.pause(accepted or self._cut)
+        if accepted:
+            task = asyncio.get_running_loop().create_task(self._dial(end))
+            self._dials.add(task)
+            task.add_done_callback(self._dials.discard)
+
+    def lost(self, end: "_End") -> None:
+        """One end of a connection is closed."""
+        self._ends.discard(end)
+
+    async def _dial(self, end: "_End") -> None:
+        await self._whole.wait()
+        try:
+            _, other = await asyncio.get_running_loop().create_connection(
+                lambda: _End(self, accepted=False), _HOST, self._port
+            )
+        except OSError:
+            end.abort()
+        else:
+            end.join(other)
+            end.pause(self._cut)
+
+
+class _End(asyncio.Protocol):
+    """One of the two sockets of a connection."""
+
+    def __init__(self, proxy: Proxy, accepted: bool) -> None:
+        self._proxy = proxy
+        self._accepted = accepted
+        self._other: _End | None = None
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is up."""
+        self._transport = transport  # type: ignore[assignment]
+        self._proxy.made(self, self._accepted)
+
+    def join(self, other: "_End") -> None:
+        """What comes in here goes out there, and the other way round."""
+        self._other, other._other = other, self
+        if self._transport is None or self._transport.is_closing():
+            other.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Pass it on."""
+        if self._other is not None and self._other._transport is not None:
+            self._other._transport.write(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is down, and with it the other."""
+        self._proxy.lost(self)
+        if self._other is not None:
+            self._other.abort()
+
+    def pause(self, pause: bool) -> None:
+        """Read no more for now, or go on."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            (transport.pause_reading if pause else transport.resume_reading)()
+
+    def abort(self) -> None:
+        """Close."""
+        if self._transport is not None:
+            self._transport.abort()

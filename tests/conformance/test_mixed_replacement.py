@@ -1,0 +1,86 @@
+"""An ensemble of ours becomes one of Apache's, member by member on the same directories, and ours again, under load.
+
+Each member is stopped only when the one before serves again, and by SIGTERM: 3.8.0 acknowledges NEWLEADER before what
+it was synced with is on its disk (ZOOKEEPER-4646), so that killing two of its members one behind the other can lose
+what was acknowledged. A COMMIT between NEWLEADER and UPTODATE ends the connection of a 3.8.0 learner
+(ZOOKEEPER-4394): behind a leader of its own kind it may need a second attempt to join, which the deadline allows for.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+kazoo = pytest.importorskip("kazoo.client")
+from kazoo.exceptions import KazooException, NodeExistsError  # noqa: E402
+from kazoo.protocol.states import KazooState  # noqa: E402
+
+pytestmark = pytest.mark.apache
+
+SECONDS = 20
+
+
+class Load:
+    """Creates one znode behind the other, and remembers what was acknowledged."""
+
+    def __init__(self, hosts: str) -> None:
+        self._client = kazoo.KazooClient(hosts=hosts, timeout=10)
+        self._ended = threading.Event()
+        self.acknowledged: list[str] = []
+        self.unknown: list[str] = []
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Load:
+        self._client.start(SECONDS)
+        self._client.create("/load")
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._client.stop()
+        self._client.close()
+
+    def _run(self) -> None:
+        number = 0
+        while not self._ended.wait(0.005):
+            path = f"/load/{number:06}"
+            number += 1
+            try:
+                self._client.retry(self._client.create, path)
+            except NodeExistsError:
+                self.acknowledged.append(path)  # an attempt of unknown outcome was carried out
+            except KazooException:
+                self.unknown.append(path)
+            else:
+                self.acknowledged.append(path)
+
+
+def test_every_member_is_replaced_by_one_of_the_other_kind_and_back(start_ensemble):
+    with start_ensemble("ours", "ours", "ours") as ensemble:
+        idle = kazoo.KazooClient(hosts=ensemble.hosts, timeout=10)
+        lost = threading.Event()
+        idle.add_listener(lambda state: lost.set() if state == KazooState.LOST else None)
+        idle.start(SECONDS)
+        idle.create("/idle", ephemeral=True)
+        session_id = idle.client_id[0]
+        with Load(ensemble.hosts) as load:
+            for kind in ("apache", "ours"):
+                for sid in ensemble.voters:
+                    before = len(load.acknowledged)
+                    ensemble.swap(sid, kind)
+                    ensemble.wait_for(lambda before=before: len(load.acknowledged) > before + 5, "writes go on")
+                assert set(ensemble.kinds.values()) == {kind}
+        ensemble.wait_synced()
+        tree = ensemble.assert_same()
+        missing = [path for path in load.acknowledged if path not in tree]
+        assert not missing
+        assert not load.unknown
+        assert idle.client_id[0] == session_id and not lost.is_set()
+        assert idle.exists("/idle").ephemeralOwner == session_id
+        idle.stop()
+        idle.close()
+        ensemble.wait_synced()
+        assert "/idle" not in ensemble.assert_same()

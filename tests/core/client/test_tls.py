@@ -1,0 +1,87 @@
+"""The client over TLS, against a secure client port."""
+
+import re
+import ssl
+
+import anyio
+import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+
+from recipes.core.client.client import connect
+from recipes.core.errors import ConnectionLoss
+from recipes.lock.lock import Lock
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module", params=["ours", pytest.param("apache", marks=pytest.mark.apache)])
+def secure(request, start_server, unused_tcp_port_factory, authority, tmp_path_factory):
+    """`host:port` of a server that wants its clients to show a certificate."""
+    directory = tmp_path_factory.mktemp("tls")
+    server = authority.issue_cert("127.0.0.1")
+    # Java reads no other form of private key than this.
+    key = load_pem_private_key(server.private_key_pem.bytes(), None)
+    pkcs8 = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (directory / "key.pem").write_bytes(pkcs8 + server.cert_chain_pems[0].bytes())
+    authority.cert_pem.write_to_path(directory / "trust.pem")
+    port = unused_tcp_port_factory()
+    settings = {
+        "secureClientPort": port,
+        "secureClientPortAddress": "127.0.0.1",
+        "ssl.keyStore.location": directory / "key.pem",
+        "ssl.trustStore.location": directory / "trust.pem",
+        "serverCnxnFactory": "org.apache.zookeeper.server.NettyServerCnxnFactory",
+    }
+    if request.param == "ours":
+        del settings["serverCnxnFactory"]
+    start_server(request.param, **settings)
+    return f"127.0.0.1:{port}"
+
+
+def context(trusted, own=None):
+    made = ssl.create_default_context()
+    trusted.configure_trust(made)
+    if own is not None:
+        own.issue_cert("someone@example.org", common_name="someone").configure_cert(made)
+    return made
+
+
+async def test_a_client_with_a_certificate_takes_a_lock(secure, authority, root):
+    async with connect(secure, tls=context(authority, authority), session_timeout=5) as client:
+        assert any(identity.scheme == "x509" and "CN=someone" in identity.id for identity in await client.who_am_i())
+        async with Lock(client, root) as grant:
+            assert grant.fence > 0
+        data = bytes(300_000)
+        await client.set(root, data)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(client.get, root)
+        assert (await client.get(root))[0] == data
+
+
+async def test_a_server_of_another_authority_is_one_clear_line(secure, authority):
+    wrong = re.escape(f"no trusted server at {secure}: its certificate: ")
+    with pytest.raises(ConnectionLoss, match=wrong) as caught:
+        async with connect(secure, tls=context(trustme.CA(), authority), session_timeout=1):
+            pass
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_client_without_a_certificate_is_one_clear_line(secure, authority):
+    with pytest.raises(ConnectionLoss, match=re.escape(f"no ZooKeeper server answers at {secure}: ")) as caught:
+        async with connect(secure, tls=context(authority), session_timeout=1):
+            pass
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_client_without_tls_is_one_clear_line(secure):
+    with pytest.raises(ConnectionLoss, match=re.escape(f"no ZooKeeper server answers at {secure}: ")) as caught:
+        async with connect(secure, session_timeout=1):
+            pass
+    assert "\n" not in str(caught.value)

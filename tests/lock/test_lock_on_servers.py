@@ -1,0 +1,94 @@
+"""Lock on real servers: order, what breaks it, and what it leaves behind."""
+
+import anyio
+import pytest
+
+from recipes.core.client.client import connect
+from recipes.core.errors import LockLost
+from recipes.lock.lock import Lock
+
+pytestmark = pytest.mark.anyio
+
+SECONDS = 30
+
+
+async def until_children(client, path, count):
+    """Return the names of the children once there are `count`."""
+    while True:
+        names, watch = await client.children_watch(path)
+        if len(names) == count:
+            watch.cancel()
+            return names
+        await watch.wait()
+
+
+async def test_waiters_follow_in_order_of_arrival(hosts, root):
+    order, fences = [], []
+
+    async def work(client, number):
+        async with Lock(client, root) as grant:
+            order.append(number)
+            fences.append(grant.fence)
+
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as client, connect(hosts) as other, anyio.create_task_group() as tasks:
+            async with Lock(client, root, b"me") as grant:
+                for number in range(4):
+                    tasks.start_soon(work, (client, other)[number % 2], number)
+                    await until_children(client, root, number + 2)
+                lock = Lock(other, root)
+                assert [(each.data, each.fence) for each in await lock.holders()] == [(b"me", grant.fence)]
+                assert len(await lock.waiters()) == 4
+                async with lock.try_acquire() as taken:
+                    assert taken is None
+            await until_children(client, root, 0)
+    assert order == [0, 1, 2, 3]
+    assert fences == sorted(fences)
+
+
+async def test_a_lock_that_somebody_breaks_is_lost_and_leaves_nothing(hosts, root):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as client, connect(hosts) as operator:
+            with pytest.raises(LockLost, match="deleted by somebody else"):
+                async with Lock(client, root) as grant:
+                    await operator.set(grant.path, b"a change is no loss")
+                    await client.sync(root)
+                    await client.sync(root)
+                    assert not grant.lost.is_set()
+                    await operator.delete(grant.path)
+                    await anyio.sleep_forever()
+            assert await operator.children(root) == []
+
+
+async def test_a_lock_broken_before_its_block_says_anything_is_lost(hosts, root):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as client, connect(hosts) as operator:
+            with pytest.raises(LockLost, match="deleted by somebody else"):
+                async with Lock(client, root) as grant:
+                    await operator.delete(grant.path)
+
+
+async def test_the_end_of_the_session_ends_the_block(hosts, root, server, wire):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as client, connect(hosts) as witness:
+            with pytest.raises(LockLost, match="the session is over"):
+                async with Lock(client, root) as grant:
+                    wire(server.port, session=(client.session.id, client.session.password)).close_session()
+                    await anyio.sleep_forever()
+            assert grant.lost.is_set()
+            await until_children(witness, root, 0)
+
+
+async def test_a_cancelled_waiter_leaves_no_znode(hosts, root):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as client, connect(hosts) as other, Lock(client, root) as grant:
+            async with anyio.create_task_group() as tasks:
+
+                async def wait_in_vain():
+                    async with Lock(other, root):
+                        pytest.fail("held by two")
+
+                tasks.start_soon(wait_in_vain)
+                await until_children(client, root, 2)
+                tasks.cancel_scope.cancel()
+            assert await client.children(root) == [grant.path.rpartition("/")[2]]

@@ -1,0 +1,100 @@
+"""The ensemble for tests: it survives what an ensemble survives, and nothing else."""
+
+import anyio
+import pytest
+
+from recipes import BadArguments, ConnectionLoss, Lock, LockLost, connect
+from recipes.testing import Ensemble
+
+pytestmark = pytest.mark.anyio
+
+
+async def written(client, path):
+    """Write, again where the outcome is unknown."""
+    with anyio.fail_after(20):
+        while True:
+            try:
+                return await client.set(path, b"again")
+            except ConnectionLoss:
+                continue
+
+
+async def test_a_write_outlives_every_server_in_turn(recipes_ensemble):
+    async with connect(recipes_ensemble.hosts, session_timeout=10) as client:
+        await client.create("/kept", b"here")
+        for sid in (1, 2, 3):
+            await recipes_ensemble.kill(sid)
+            assert await recipes_ensemble.leader() != sid
+            await written(client, "/kept")
+            await recipes_ensemble.restart(sid)
+            await recipes_ensemble.settled()
+        await client.sync("/kept")
+        data, stat = await client.get("/kept")
+    assert data == b"again"
+    assert stat.version >= 3
+
+
+async def test_each_server_shows_what_another_wrote(recipes_ensemble):
+    async with connect(recipes_ensemble.host(1)) as one, connect(recipes_ensemble.host(3)) as three:
+        await one.create("/a", b"1")
+        await three.sync("/a")
+        assert (await three.get("/a"))[0] == b"1"
+        async with three.watch("/a") as events:
+            await one.set("/a", b"2")
+            with anyio.fail_after(10):
+                assert (await anext(aiter(events))).path == "/a"
+
+
+async def test_the_minority_of_a_partition_has_no_leader(recipes_ensemble):
+    old = await recipes_ensemble.leader()
+    others = [sid for sid in (1, 2, 3) if sid != old]
+    await recipes_ensemble.partition([old], others)
+    with anyio.fail_after(20):
+        while await recipes_ensemble.leader() == old:
+            await anyio.sleep(0.01)
+    async with connect(recipes_ensemble.host(others[0])) as client:
+        await client.create("/decided-here")
+    await recipes_ensemble.heal()
+    await recipes_ensemble.settled()
+    async with connect(recipes_ensemble.host(old)) as client:
+        await client.sync("/")
+        assert await client.exists("/decided-here") is not None
+
+
+async def test_a_lock_is_kept_when_the_leader_dies(recipes_ensemble):
+    async with connect(recipes_ensemble.hosts, session_timeout=10) as client:
+        async with Lock(client, "/lock") as grant:
+            await recipes_ensemble.kill(await recipes_ensemble.leader())
+            await client.sync("/")
+            assert not grant.lost.is_set()
+            await client.create("/lock-is-held")
+
+
+async def test_an_expired_session_loses_its_lock(recipes_ensemble):
+    with pytest.raises(LockLost):
+        async with connect(recipes_ensemble.hosts) as client, Lock(client, "/lock"):
+            await recipes_ensemble.expire(client)
+            with anyio.fail_after(20):
+                await anyio.sleep_forever()
+    assert client.session.lost
+
+
+async def test_an_observer_serves_and_does_not_count():
+    async with Ensemble(1, observers=1) as ensemble:
+        async with connect(ensemble.host(2)) as client:
+            await client.create("/seen")
+        await ensemble.kill(2)
+        async with connect(ensemble.host(1)) as client:
+            await client.delete("/seen")
+
+
+def test_numbers_of_servers_are_checked(recipes_ensemble):
+    with pytest.raises(BadArguments, match="0 servers"):
+        Ensemble(0)
+    with pytest.raises(BadArguments, match="server 9: expected 1 to 3"):
+        anyio.run(recipes_ensemble.kill, 9)
+
+
+async def test_the_fixture_for_one_server_serves(recipes_server):
+    async with connect(recipes_server) as client:
+        assert "zookeeper" in await client.children("/")
