@@ -15,6 +15,7 @@ class Point(NamedTuple):
     target: float | None = None  # ours / theirs: at least this, or at most this where less is better
     less_is_better: bool = False
     peer: str = "apache"  # what `theirs` was measured on
+    ceiling: float | None = None  # what the median of ours may be at most, in the point's unit
 
 
 def ratio(point: Point) -> float:
@@ -36,7 +37,9 @@ def verdict(point: Point) -> str:
     if point.target is None:
         return ""
     reached = 1.0 if is_equal(point) else ratio(point)
-    return "met" if (reached <= point.target if point.less_is_better else reached >= point.target) else "missed"
+    above_ceiling = point.ceiling is not None and median(point.ours) > point.ceiling
+    enough = reached <= point.target if point.less_is_better else reached >= point.target
+    return "met" if enough and not above_ceiling else "missed"
 
 
 def table(points: Sequence[Point]) -> str:
@@ -52,6 +55,8 @@ def _row(point: Point) -> tuple[str, ...]:
         shown = f"equal ({shown})"
     sign = "<=" if point.less_is_better else ">="
     target = "" if point.target is None else f"{sign} {point.target:g}"
+    if point.ceiling is not None:
+        target += f", <= {point.ceiling:g} {point.unit}"
     peer = f"{_figure(point.theirs)} {point.peer}"
     return point.name, point.unit, _figure(point.ours), peer, shown, target, verdict(point)
 

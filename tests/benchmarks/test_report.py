@@ -55,3 +55,10 @@ def test_table_is_aligned_and_prints_target_and_peer():
         "met",
     ]
     assert "<= 0.8" in lines[3] and "0.60 java" in lines[3]
+
+
+def test_ceiling_binds_even_where_the_peer_is_slower():
+    slow = Point("fail-over", "ms", [450.0], [900.0], target=1.0, less_is_better=True, ceiling=400.0)
+    assert verdict(slow) == "missed"
+    assert verdict(slow._replace(ours=[390.0])) == "met"
+    assert "<= 1, <= 400 ms" in table([slow])

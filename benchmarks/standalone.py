@@ -1,0 +1,96 @@
+"""One server of ours against one of Apache's."""
+
+import json
+import subprocess
+import sys
+from functools import partial
+from typing import NamedTuple
+
+from benchmarks import whole
+from benchmarks.comparison import Comparison, Part, note
+from benchmarks.ensemble import Ensemble
+from benchmarks.load import COLD, HOT, Load
+from benchmarks.report import Point
+
+LOADS = (
+    Load("get", 8, 64, target=4.0),
+    Load("get", 8, 64, COLD, target=4.0),
+    Load("set", 8, 64, target=1.5),
+    Load("set", 8, 64, COLD, target=1.5),
+    Load("create", 8, 64, target=1.1),
+    Load("mixed", 8, 64),
+    Load("get", 64, 1, target=1.1),
+    Load("set", 64, 1, target=1.1),
+    Load("get", 1, 1, target=1.1),
+    Load("set", 1, 1, target=1.1),
+)
+
+
+class LockPair(NamedTuple):
+    """Our Lock on `ours_on` against `their_kind` on Apache, `workers` tasks or threads, each with its own path."""
+
+    workers: int
+    ours_on: str
+    their_kind: str
+    target: float | None = None
+
+    @property
+    def name(self) -> str:
+        return f"Lock {self.workers} worker(s), {self.workers} path(s), ours on {self.ours_on}"
+
+
+LOCKS = (
+    LockPair(1, "apache", "kazoo", target=2.0),
+    LockPair(16, "apache", "kazoo", target=2.0),
+    LockPair(1, "ours", "ours"),
+    LockPair(16, "ours", "ours"),
+)
+
+
+def _wire(comparison: Comparison) -> list[Point]:
+    if not any(comparison.wanted(load.name) for load in LOADS):
+        return []
+    with comparison.all_running() as ensembles:
+        comparison.warm(ensembles, COLD)
+        return comparison.loads(LOADS, ensembles)
+
+
+def _locks(comparison: Comparison) -> list[Point]:
+    pairs = [pair for pair in LOCKS if comparison.wanted(pair.name)]
+    if not pairs:
+        return []
+    with comparison.all_running() as ensembles:
+        comparison.warm(ensembles, HOT)
+        ours, apache = list(ensembles.values())[:2]
+        for kind in ("ours", "kazoo"):  # a JVM has yet to compile the way of a lock
+            for ensemble in (ours, apache):
+                _lock_rate(kind, ensemble, 16, comparison.effort.warm_seconds / 2)
+        points = []
+        for pair in pairs:
+            note(f"  {pair.name}")
+            on = apache if pair.ours_on == "apache" else ours
+            values: list[list[float]] = [[], []]
+            turns = [(values[0], "ours", on), (values[1], pair.their_kind, apache)]
+            for number in range(comparison.effort.rounds):
+                for rates, kind, ensemble in turns if number % 2 == 0 else reversed(turns):
+                    rates.append(_lock_rate(kind, ensemble, pair.workers, comparison.effort.seconds))
+            peer = f"{pair.their_kind} on apache"
+            points.append(Point(pair.name, "acquire+release/s", values[0], values[1], pair.target, peer=peer))
+        return points
+
+
+def _lock_rate(kind: str, ensemble: Ensemble, workers: int, seconds: float) -> float:
+    """Acquire + release per second by `kind` ("ours" or "kazoo")."""
+    words = [sys.executable, "-m", "benchmarks.locks", kind, *map(str, (ensemble.ports[0], workers, seconds))]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    rate: float = json.loads(done.stdout)["ops_per_s"]
+    return rate
+
+
+PARTS: dict[str, Part] = {
+    "wire": _wire,
+    "locks": _locks,
+    "start": partial(whole.start, size=1, target=0.8),
+    "memory": partial(whole.memory, size=1, empty_target=0.7, full_target=0.5),
+    "pause": whole.pause,
+}
