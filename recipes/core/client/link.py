@@ -25,7 +25,7 @@ from recipes.core.jute.requests import encode_auth
 # How a connection ends when it breaks, or when what comes over it makes no sense.
 _BROKEN = (OSError, anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, WireError)
 _MAX_REPLY_BYTES = 64 << 20
-# Between two rounds of all servers. Most waits are for an ensemble that elects, which takes it some 0.1 s: so they begin
+# Between two rounds of all servers. Most waits are for an ensemble that elects, which takes some 0.1 s: so they begin
 # short, and grow slowly, up to a second for one that is down for longer.
 _BACKOFF = wait_random_exponential(multiplier=0.04, exp_base=1.5, max=1.0)
 _LONGEST_BACKOFF_ROUND = 9
