@@ -111,9 +111,10 @@ class TxnLog:
         if self._file is None or self._filled - self._position >= self._fill_ahead_bytes // 2:
             return True
         try:
-            while self._filled - self._position < self._fill_ahead_bytes:
-                self._file.write(self._filled, bytes(_FILL_BYTES))
-                self._filled += _FILL_BYTES
+            while (missing := self._fill_ahead_bytes - (self._filled - self._position)) > 0:
+                step = min(_FILL_BYTES, missing)
+                self._file.write(self._filled, bytes(step))
+                self._filled += step
         except OSError as error:
             if error.errno in NO_SPACE:
                 return False

@@ -8,6 +8,7 @@ from errno import EIO, ENOSPC
 from typing import Protocol
 
 SECTOR_BYTES = 512
+_FATES = ("write lost", "write kept", "write cut", "write torn by sectors")
 
 
 class Chance(Protocol):
@@ -81,6 +82,7 @@ class SimDisk:
     space_bytes: how much all files together may hold; None is no limit.
     in_order: a torn write is cut at one place; else its sectors may also survive each for itself.
     fail_syncs: let every sync of a file fail.
+    fates: how often an unsynced write met each fate in a power cut.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class SimDisk:
         self.space_bytes = space_bytes
         self.fail_syncs = False
         self.effects = 0
+        self.fates = dict.fromkeys(_FATES, 0)
         self._chance = chance
         self._in_order = in_order
         self._off = False
@@ -151,6 +154,26 @@ class SimDisk:
         """Nothing works from here on."""
         self._off = True
 
+    def revive(self) -> None:
+        """Only the process ended: everything written is there, though not durable yet."""
+        self._off = False
+        self.cut_before = None
+
+    def wipe(self) -> None:
+        """Another, empty disk is in its place."""
+        self.revive()
+        self._entries = {}
+        self._states = [{}]
+
+    def unsynced(self, prefix: str) -> list[str]:
+        """Files whose names begin so and which a power cut would change, or whose names it might."""
+        durable = self._states[0]
+        return [
+            name
+            for name, inode in self._entries.items()
+            if name.startswith(prefix) and (inode.unsynced or durable.get(name) is not inode)
+        ]
+
     def restart(self) -> None:
         """Power is back: the disk holds what was durable, and of the rest what chance kept."""
         self._off = False
@@ -196,6 +219,7 @@ class SimDisk:
         found = bytearray(inode.durable)
         for offset, data in inode.unsynced:
             fate = chance.randrange(3 if self._in_order else 4)
+            self.fates[_FATES[fate]] += 1
             if fate == 0:
                 continue
             if data is None:

@@ -5,9 +5,7 @@ are simulated. After every crash the world checks that nothing acknowledged is g
 what was decided, in order.
 """
 
-from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Protocol, TypeVar
 
 from recipes.core.disk.recovery import recover, save_snapshot
 from recipes.core.disk.snapshot import write_snapshot
@@ -28,27 +26,12 @@ from recipes.core.jute.records import (
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member, MemberConfig
 from recipes.core.replication import Entry, Standalone
+from recipes.core.sim.chance import Random, Sources
 from recipes.core.sim.disk import PowerCut, SimDisk
 from recipes.core.tree.tree import DataTree
 
 _OPEN = (ACL(op.ALL, Id("world", "anyone")),)
 _CONFIG = MemberConfig(tick_ms=100, min_session_timeout_ms=200, max_session_timeout_ms=2000)
-
-
-T = TypeVar("T")
-
-
-class Random(Protocol):
-    """What is asked of a random.Random."""
-
-    def random(self) -> float:
-        """A number from 0 to 1."""
-
-    def randrange(self, stop: int, /) -> int:
-        """A number from 0 to `stop` - 1."""
-
-    def choice(self, seq: Sequence[T], /) -> T:
-        """One of a sequence."""
 
 
 class SimClient:
@@ -132,7 +115,7 @@ class World:
     everything that happened, in order. Raises InvariantBroken when a promise was not kept.
     """
 
-    def __init__(self, chance: Callable[[str], Random], clients: int = 3) -> None:
+    def __init__(self, chance: Sources, clients: int = 3) -> None:
         self._chance = chance("schedule")
         self._disk = SimDisk(chance("disk"))
         self._clients = [SimClient(chance(f"client {number}")) for number in range(clients)]

@@ -63,7 +63,7 @@ class Handler:
         if not self.forwarding:
             return
         for packet in packets.informs if self.observer else packets.last if self.ours else packets.each:
-            if self.up_to_date:
+            if self.up_to_date or self.ours:
                 self.link.send(packet)
             else:
                 self._held.append(packet)

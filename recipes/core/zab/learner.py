@@ -50,6 +50,7 @@ class Learner:
         self._last_zxid = peer.history.last_zxid  # of what the leader has sent, or has left in place
         self._acked_zxid: int | None = None  # what is on disk up to here is acknowledged; None before NEWLEADER is
         self._up_to_date = False
+        self._serves_from: int | None = None  # what must be applied before clients are served
         self._held: list[Packet] | None = None  # what came while the log was being truncated
         self._syncs: list[object] = []
         self._touches: dict[int, int] = {}
@@ -217,6 +218,7 @@ class Learner:
         self._committed_zxid = zxid
         if self._up_to_date:
             self._peer.commit(zxid)
+            self._try_serving()
 
     def _take_over_history(self, zxid: int) -> None:
         """The leader's history is complete: write it, then the epoch, then tell the leader."""
@@ -244,8 +246,15 @@ class Learner:
             raise WireError("UPTODATE before NEWLEADER was acknowledged")
         self._up_to_date = True
         self._send(q.encode_packet(q.ACK, self._epoch << 32))
+        # A snapshot may show what was committed while it was sent: until that is applied, the tree is of no one zxid.
+        self._serves_from = self._committed_zxid
         self._peer.commit(self._committed_zxid)
-        self._peer.serve(self._epoch)
+        self._try_serving()
+
+    def _try_serving(self) -> None:
+        if self._serves_from is not None and self._peer.applied_zxid >= self._serves_from:
+            self._serves_from = None
+            self._peer.serve(self._epoch)
 
     # Phase 3.
 
@@ -272,6 +281,9 @@ class Learner:
 
     def flushed(self, zxid: int) -> None:
         """Acknowledge what is on disk."""
+        if self._serves_from is not None:
+            self._peer.release()
+            self._try_serving()
         acked = self._acked_zxid
         if acked is None or zxid <= acked:
             return

@@ -1,0 +1,34 @@
+"""What is asked of a source of chance. The simulation has none of its own: each is an argument, and a seed repeats."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Random(Protocol):
+    """What is asked of a random.Random."""
+
+    def random(self) -> float:
+        """A number from 0 to 1."""
+
+    def randrange(self, stop: int, /) -> int:
+        """A number from 0 to `stop` - 1."""
+
+    def choice(self, seq: Sequence[T], /) -> T:
+        """One of a sequence."""
+
+
+# Makes the source for a purpose, as `lambda purpose: random.Random(f"{seed}/{purpose}")`. Each purpose has its own, so
+# that one more draw for this does not change what happens there.
+Sources = Callable[[str], Random]
+
+
+def between(chance: Random, low: int, high: int) -> int:
+    """A number from `low` to `high`, both included."""
+    return low + chance.randrange(high - low + 1)
+
+
+def happens(chance: Random, probability: float) -> bool:
+    """True so often."""
+    return chance.random() < probability

@@ -1,0 +1,317 @@
+"""The properties of ZAB, checked from outside after every step: what each server promises against what its disk holds.
+
+A zxid is made by one leader only, so the last zxid of a log says everything that is in it: within an epoch the
+counters are dense, and what stands before the first entry of an epoch is one thing for all. Two logs with the same
+zxid then agree up to it. The names Z1 to Z14 are those of docs/simulation.md.
+"""
+
+from typing import NoReturn
+
+from recipes.core.errors import InvariantBroken
+from recipes.core.replication import ACCEPTED_EPOCH, Entry, EpochWrite, InstallSnapshot, Operation
+from recipes.core.sim.reference import Reference
+
+_COUNTER = 0xFFFFFFFF
+
+
+class Shadow:
+    """What is known of one server from outside.
+
+    logged, durable: last zxid it gave to its disk, and of what that disk holds through a power cut.
+    applied: last zxid in its tree. begun: an operation that is under way.
+    accepted, current: the epochs on its disk. exposed: last zxid its clients may see.
+    damaged: its disk lost something it had held, by rot or by being wiped, and no leader has made that good yet.
+    rotten: bits of files it may still read have changed.
+    unsure: it says itself that it cannot rely on its log.
+    former: durable when that happened.
+    """
+
+    __slots__ = (
+        "accepted", "applied", "begun", "current", "damaged", "durable", "exposed", "former", "logged", "rotten", "sid",
+        "unsure", "voter",
+    )  # fmt: skip
+
+    def __init__(self, sid: int, voter: bool) -> None:
+        self.sid = sid
+        self.voter = voter
+        self.logged = self.durable = self.applied = self.exposed = self.former = 0
+        self.accepted = self.current = 0
+        self.begun: Operation | None = None
+        self.damaged = self.rotten = self.unsure = False
+
+
+class Ledger:
+    """All servers' shadows, and the one order of committed txns.
+
+    sids: every server, and whether it votes. A majority of those decides.
+    tip: last zxid that a client may have seen.
+    """
+
+    def __init__(self, sids: dict[int, bool]) -> None:
+        self.shadows = {sid: Shadow(sid, voter) for sid, voter in sids.items()}
+        self.reference = Reference()
+        self.tip = 0
+        self.now_us = 0
+        self.leaders: dict[int, int] = {}  # established: epoch -> server
+        self._majority = sum(sids.values()) // 2 + 1
+        self._payloads: dict[int, bytes] = {}
+        self._before: dict[int, int] = {}  # epoch -> zxid before its first entry
+        self._initial: dict[int, int] = {}  # epoch -> last zxid of the history its leader starts from
+        self._known: dict[int, None] = {0: None}  # zxids in the committed order
+
+    # Histories.
+
+    def contains(self, tip: int, zxid: int) -> bool:
+        """Whether the history that ends at `tip` has `zxid` in it."""
+        while tip > 0:
+            if tip >> 32 == zxid >> 32:
+                return zxid <= tip
+            if tip < zxid:
+                return False
+            tip = self._before.get(tip >> 32, 0)
+        return zxid == tip == 0
+
+    def _common(self, tip: int) -> int:
+        """The last committed zxid in the history that ends at `tip`."""
+        while tip > 0 and tip not in self._known:
+            tip = tip - 1 if tip & _COUNTER > 1 else self._before[tip >> 32]
+        return tip
+
+    def holders(self, zxid: int) -> list[int]:
+        """Voters whose disks hold `zxid`, or held it before they were damaged."""
+        return [
+            sid
+            for sid, shadow in self.shadows.items()
+            if shadow.voter
+            and (self.contains(shadow.durable, zxid) or (shadow.damaged and self.contains(shadow.former, zxid)))
+        ]
+
+    def intact_without(self, sid: int) -> bool:
+        """Whether everything committed is safe with a quorum of the other voters, none of them damaged."""
+        others = [
+            other
+            for other, shadow in self.shadows.items()
+            if shadow.voter and other != sid and not shadow.damaged and self.contains(shadow.durable, self.tip)
+        ]
+        sound = all(not shadow.damaged and not shadow.unsure for other, shadow in self.shadows.items() if other != sid)
+        return sound and len(others) >= self._majority
+
+    # What a server's disk does.
+
+    def logged(self, sid: int, entries: list[Entry]) -> None:
+        """Entries were written, not yet synced."""
+        shadow = self.shadows[sid]
+        for entry in entries:
+            zxid, last = entry.zxid, shadow.logged
+            if self._payloads.setdefault(zxid, entry.payload) != entry.payload:
+                self._fail("Z2", f"two txns are called 0x{zxid:x}")
+            if zxid & _COUNTER == 1:
+                if zxid >> 32 <= last >> 32 and last > 0:
+                    self._fail("Z6", f"server {sid} logs 0x{zxid:x} behind 0x{last:x}")
+                if self._before.setdefault(zxid >> 32, last) != last:
+                    self._fail("Z3", f"server {sid} has 0x{last:x} before 0x{zxid:x}, others another txn")
+            elif zxid != last + 1:
+                self._fail("Z14", f"server {sid} logs 0x{zxid:x} behind 0x{last:x}")
+            shadow.logged = zxid
+
+    def synced(self, sid: int, unsynced: list[str]) -> None:
+        """It takes everything logged for durable. unsynced: log files of which the disk says otherwise."""
+        if unsynced:
+            self._fail("Z9", f"server {sid} takes {unsynced} for durable")
+        shadow = self.shadows[sid]
+        shadow.durable = shadow.logged
+
+    def begins(self, sid: int, operation: Operation) -> None:
+        """An operation is begun: after a crash it has happened or not."""
+        self.shadows[sid].begun = operation
+
+    def carried_out(self, sid: int, operation: Operation, last_zxid: int) -> None:
+        """An operation is durable. last_zxid: where the history ends then; -1 where it was given up."""
+        shadow = self.shadows[sid]
+        shadow.begun = None
+        if isinstance(operation, EpochWrite):
+            self._take_epoch(shadow, operation)
+            return
+        common = self._common(shadow.logged)
+        if isinstance(operation, InstallSnapshot):
+            if last_zxid not in self._payloads and last_zxid & _COUNTER:
+                self._fail("Z4", f"server {sid} takes a snapshot of 0x{last_zxid:x}, which nobody made")
+            if shadow.exposed > last_zxid and self.contains(self.tip, shadow.exposed):
+                self._fail("Z12", f"server {sid} goes back from 0x{shadow.exposed:x} to a snapshot of 0x{last_zxid:x}")
+            shadow.unsure = shadow.rotten = False
+        elif last_zxid == -1:
+            shadow.unsure = shadow.damaged = True
+            shadow.former = max(shadow.former, shadow.durable)
+        shadow.logged = shadow.durable = shadow.applied = last_zxid
+        # An entry proposed twice, since its first ACK was lost, may be taken back once others have made it committed.
+        if common > last_zxid and len(self.holders(common)) < self._majority:
+            self._fail(
+                "Z12", f"server {sid} goes back to 0x{last_zxid:x}; 0x{common:x} is left on {self.holders(common)}"
+            )
+
+    def _take_epoch(self, shadow: Shadow, operation: EpochWrite) -> None:
+        sid, epoch = shadow.sid, operation.epoch
+        if operation.kind == ACCEPTED_EPOCH:
+            if epoch <= shadow.accepted:
+                self._fail("Z10", f"server {sid} accepts epoch {epoch} behind {shadow.accepted}")
+            shadow.accepted = epoch
+        else:
+            if not shadow.current <= epoch <= shadow.accepted:
+                self._fail("Z10", f"server {sid} enters epoch {epoch}: was in {shadow.current}, of {shadow.accepted}")
+            initial = self._initial.get(epoch)
+            if initial is not None and not self.contains(shadow.durable, initial):
+                self._fail("Z9", f"server {sid} enters epoch {epoch} without its history up to 0x{initial:x}")
+            shadow.current = epoch
+            if initial is not None and not shadow.rotten:
+                shadow.damaged = False
+
+    def lost_power(self, sid: int) -> None:
+        """A server is down; its tree is gone."""
+        self.shadows[sid].applied = 0
+
+    def wiped(self, sid: int) -> None:
+        """A server's disk is empty."""
+        shadow = self.shadows[sid]
+        shadow.former = max(shadow.former, shadow.durable) if shadow.damaged else shadow.durable
+        shadow.damaged, shadow.rotten = True, False
+        shadow.logged = shadow.durable = shadow.accepted = shadow.current = 0
+
+    def rotted(self, sid: int) -> None:
+        """Bits of a server's disk have changed."""
+        shadow = self.shadows[sid]
+        shadow.former = max(shadow.former, shadow.durable) if shadow.damaged else shadow.durable
+        shadow.damaged = shadow.rotten = True
+
+    def recovered(self, sid: int, last_zxid: int, accepted: int, current: int, unsure: bool) -> None:
+        """A server has read its disk: that is what it starts from."""
+        shadow = self.shadows[sid]
+        begun = shadow.begun
+        if begun is not None and not isinstance(begun, EpochWrite) and begun.zxid == last_zxid:
+            self.carried_out(sid, begun, last_zxid)
+        shadow.begun = None
+        if not shadow.damaged:
+            if not unsure and not self.contains(last_zxid, shadow.durable):
+                self._fail("Z14", f"server {sid} held 0x{shadow.durable:x} and comes back with 0x{last_zxid:x}")
+            if accepted < shadow.accepted or current < shadow.current:
+                self._fail("Z10", f"server {sid} comes back with epochs {accepted} and {current}")
+        if not self.contains(shadow.logged, last_zxid) and not shadow.damaged:
+            self._fail("Z14", f"server {sid} comes back with 0x{last_zxid:x}, its log ended at 0x{shadow.logged:x}")
+        if not accepted >= current or (current < last_zxid >> 32 and not unsure):
+            self._fail("Z10", f"server {sid}: accepted {accepted}, current {current}, log 0x{last_zxid:x}")
+        if unsure and not shadow.damaged:
+            shadow.damaged, shadow.former = True, shadow.durable
+        shadow.unsure = unsure
+        shadow.logged = shadow.durable = shadow.applied = last_zxid
+        shadow.accepted, shadow.current = accepted, current
+
+    def differs(self, sid: int, zxid: int) -> None:
+        """Its log, read again, makes another tree at `zxid` than the leader said."""
+        if not self.shadows[sid].rotten:
+            self._fail("Z13", f"server {sid} comes back with another tree at 0x{zxid:x}")
+
+    # What a server says.
+
+    def voted(self, sid: int, zxid: int, epoch: int) -> None:
+        """It proposes itself as the leader."""
+        shadow = self.shadows[sid]
+        expected = -1 if shadow.unsure else shadow.durable
+        if zxid != expected or epoch != shadow.current:
+            self._fail("Z9", f"server {sid} votes with 0x{zxid:x} in {epoch}: has 0x{expected:x} in {shadow.current}")
+
+    def acknowledged(self, sid: int, zxid: int) -> None:
+        """It sends an ACK."""
+        shadow = self.shadows[sid]
+        epoch = zxid >> 32
+        if zxid & _COUNTER:
+            if not self.contains(shadow.durable, zxid):
+                self._fail("Z9", f"server {sid} acknowledges 0x{zxid:x}, its disk holds 0x{shadow.durable:x}")
+        elif shadow.current != epoch:
+            self._fail("Z9", f"server {sid} acknowledges epoch {epoch}, its disk says {shadow.current}")
+        elif not self.contains(shadow.durable, self._initial.get(epoch, 0)):
+            self._fail("Z9", f"server {sid} acknowledges epoch {epoch} without its history")
+
+    def acknowledged_epoch(self, sid: int, zxid: int, epoch: int) -> None:
+        """It sends an ACKEPOCH. epoch: -1 when it does not count."""
+        shadow = self.shadows[sid]
+        expected = -1 if shadow.unsure else shadow.durable
+        if zxid != expected or epoch not in (-1, shadow.current):
+            self._fail("Z9", f"server {sid} claims 0x{zxid:x} in {epoch}: has 0x{expected:x} in {shadow.current}")
+
+    def offered(self, sid: int, epoch: int) -> None:
+        """It sends a LEADERINFO."""
+        if self.shadows[sid].accepted < epoch:
+            self._fail("Z10", f"server {sid} offers epoch {epoch}, and has accepted {self.shadows[sid].accepted}")
+
+    def synchronizes(self, sid: int, epoch: int) -> None:
+        """It sends a NEWLEADER."""
+        shadow = self.shadows[sid]
+        if shadow.current != epoch:
+            self._fail("Z9", f"server {sid} leads epoch {epoch}, its disk says {shadow.current}")
+        if epoch not in self._initial:
+            self._initial[epoch] = shadow.durable
+            if not self.contains(shadow.durable, self.tip) and not self._superseded(epoch):
+                self._fail("Z8", f"server {sid} leads epoch {epoch} without the committed 0x{self.tip:x}")
+
+    def _superseded(self, epoch: int) -> bool:
+        """Whether a later epoch has been established: this leader is too late, and will find no quorum."""
+        return any(other > epoch for other in self.leaders)
+
+    def committed(self, sid: int, zxid: int) -> None:
+        """A leader sends a COMMIT or INFORM of its own epoch."""
+        if zxid > self.tip and len(self.holders(zxid)) < self._majority:
+            self._fail("Z11", f"server {sid} commits 0x{zxid:x}, which only {self.holders(zxid)} hold")
+
+    # What a server applies and shows.
+
+    def applied(self, sid: int, entry: Entry) -> None:
+        """A txn is in its tree."""
+        shadow = self.shadows[sid]
+        zxid, last = entry.zxid, shadow.applied
+        if zxid != last + 1 and not (zxid & _COUNTER == 1 and self._before.get(zxid >> 32) == last):
+            self._fail("Z5", f"server {sid} applies 0x{zxid:x} behind 0x{last:x}")
+        if self._payloads.get(zxid) != entry.payload:
+            self._fail("Z2", f"server {sid} applies another txn 0x{zxid:x} than was made")
+        if not self.contains(shadow.durable, zxid):
+            self._fail("Z9", f"server {sid} applies 0x{zxid:x}, its disk holds 0x{shadow.durable:x}")
+        shadow.applied = zxid
+
+    def has_applied(self, sid: int, zxid: int) -> None:
+        """Its tree says where it is."""
+        if not self.shadows[sid].unsure and self.shadows[sid].applied != zxid:
+            self._fail("Z5", f"server {sid} has applied up to 0x{self.shadows[sid].applied:x}, not 0x{zxid:x}")
+
+    def shows(self, sid: int, epoch: int, leads: bool, digest: int) -> None:
+        """It serves clients, who can see everything it has applied."""
+        shadow = self.shadows[sid]
+        if leads and self.leaders.setdefault(epoch, sid) != sid:
+            self._fail("Z1", f"servers {self.leaders[epoch]} and {sid} both lead epoch {epoch}")
+        applied = shadow.applied
+        if applied > self.tip:
+            self._extend(sid, applied)
+        elif applied not in self._known:
+            self._fail("Z3", f"server {sid} shows 0x{applied:x}, which is not in the committed order")
+        if applied < shadow.exposed:
+            self._fail("C6", f"server {sid} showed 0x{shadow.exposed:x} and now 0x{applied:x}")
+        shadow.exposed = applied
+        expected = self.reference.digests.get(applied)
+        if expected is not None and digest != expected:
+            self._fail("Z13", f"server {sid} at 0x{applied:x}: digest {digest:x}, expected {expected:x}")
+
+    def _extend(self, sid: int, zxid: int) -> None:
+        """Everything up to `zxid` is committed from now on."""
+        if not self.contains(zxid, self.tip):
+            self._fail("Z8", f"server {sid} shows 0x{zxid:x} without the committed 0x{self.tip:x}")
+        holders = self.holders(zxid)
+        if len(holders) < self._majority:
+            self._fail("Z11", f"server {sid} shows 0x{zxid:x}, which only {holders} hold")
+        new = []
+        while zxid != self.tip:
+            new.append(zxid)
+            zxid = zxid - 1 if zxid & _COUNTER > 1 else self._before[zxid >> 32]
+        for each in reversed(new):
+            self._known[each] = None
+            self.reference.apply(self._payloads[each], self.now_us)
+            self.tip = each
+
+    def _fail(self, name: str, message: str) -> NoReturn:
+        raise InvariantBroken(f"{name} {message}")

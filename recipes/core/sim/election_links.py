@@ -1,0 +1,122 @@
+"""The election port's connections: of what waits to be sent only the newest counts.
+
+A connection that comes up sends the last message of each side again, so that one lost with the old connection is made
+good. Source: QuorumCnxManager.java.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from recipes.core.sim.chance import Random, between
+from recipes.core.sim.network import Network
+from recipes.core.sim.timeline import Timeline
+
+_RETRY_US = 300_000
+Pair = tuple[int, int]
+
+
+class _Direction:
+    __slots__ = ("arrives_us", "last", "travelling", "waiting")
+
+    def __init__(self) -> None:
+        self.last: bytes | None = None
+        self.waiting: bytes | None = None  # for the connection
+        self.travelling: deque[bytes] = deque()
+        self.arrives_us = 0
+
+
+class ElectionLinks:
+    """Carries notifications between servers that run.
+
+    deliver(receiver, sender, frame): called with each one that arrives.
+    """
+
+    def __init__(
+        self, timeline: Timeline, network: Network, chance: Random, deliver: Callable[[int, int, bytes], None]
+    ) -> None:
+        self._timeline = timeline
+        self._network = network
+        self._chance = chance
+        self._deliver = deliver
+        self._running: dict[int, None] = {}
+        self._up: dict[Pair, int] = {}  # connection of a pair, smaller id first -> its number
+        self._directions: dict[Pair, _Direction] = {}  # sender, receiver
+        self._count = 0
+
+    def started(self, sid: int) -> None:
+        """A server runs: the others connect to it, and it to them."""
+        for other in self._running:
+            self._connect_later(min(sid, other), max(sid, other))
+        self._running[sid] = None
+
+    def stopped(self, sid: int) -> None:
+        """A server is gone, and with it its connections and what it had to send."""
+        self._running.pop(sid, None)
+        for pair in list(self._up):
+            if sid in pair:
+                del self._up[pair]
+        for sender, receiver in list(self._directions):
+            if sender == sid:
+                del self._directions[sender, receiver]
+            elif receiver == sid:
+                self._directions[sender, receiver].travelling.clear()
+
+    def reset(self, first: int, second: int) -> None:
+        """The connection of two servers breaks; they connect again."""
+        pair = min(first, second), max(first, second)
+        if self._up.pop(pair, None) is not None:
+            for direction in (pair, pair[::-1]):
+                self._direction(*direction).travelling.clear()
+            self._connect_later(*pair)
+
+    def send(self, sender: int, receiver: int, message: bytes) -> None:
+        """Send a notification; one that still waits for the connection is replaced."""
+        direction = self._direction(sender, receiver)
+        direction.last = message
+        if (min(sender, receiver), max(sender, receiver)) in self._up:
+            self._set_out(sender, receiver, direction, message)
+        else:
+            direction.waiting = message
+
+    def _direction(self, sender: int, receiver: int) -> _Direction:
+        return self._directions.setdefault((sender, receiver), _Direction())
+
+    def _connect_later(self, low: int, high: int) -> None:
+        self._timeline.after(between(self._chance, 100, _RETRY_US), self._connect, low, high)
+
+    def _connect(self, low: int, high: int) -> None:
+        if low not in self._running or high not in self._running or (low, high) in self._up:
+            return
+        if self._network.is_blocked((low, high)) or self._network.is_blocked((high, low)):
+            self._connect_later(low, high)
+            return
+        self._count += 1
+        self._up[low, high] = self._count
+        for sender, receiver in ((low, high), (high, low)):
+            direction = self._direction(sender, receiver)
+            direction.travelling.clear()
+            message, direction.waiting = direction.waiting or direction.last, None
+            if message is not None:
+                self._set_out(sender, receiver, direction, message)
+
+    def _set_out(self, sender: int, receiver: int, direction: _Direction, message: bytes) -> None:
+        direction.travelling.append(message)
+        when_us = self._timeline.now_us + self._network.delay_us((sender, receiver))
+        direction.arrives_us = max(direction.arrives_us, when_us)
+        number = self._up[min(sender, receiver), max(sender, receiver)]
+        self._timeline.at(direction.arrives_us, self._arrive, sender, receiver, number)
+
+    def _arrive(self, sender: int, receiver: int, number: int) -> None:
+        if self._up.get((min(sender, receiver), max(sender, receiver))) != number:
+            return
+        direction = self._direction(sender, receiver)
+        if not direction.travelling:
+            return
+        if self._network.is_blocked((sender, receiver)):
+            # It is sent again until the way is free; what waits behind it is replaced by the newest.
+            newest = direction.travelling[-1]
+            direction.travelling.clear()
+            direction.travelling.append(newest)
+            self._timeline.after(between(self._chance, 1000, _RETRY_US), self._arrive, sender, receiver, number)
+            return
+        self._deliver(receiver, sender, direction.travelling.popleft())

@@ -1,0 +1,274 @@
+"""A whole ensemble and its clients in one thread under virtual time: one plan and one seed, one history.
+
+Members, peers, logs, snapshots and recovery are the ones that serve; only clocks, sockets and disks are simulated.
+Safety is checked after every step; when the faults are over the ensemble must recover, answer a write, end the
+sessions nobody holds, and become one tree everywhere.
+"""
+
+from collections import deque
+from hashlib import sha256
+
+from recipes.core.errors import InvariantBroken
+from recipes.core.member.member import MemberConfig
+from recipes.core.sim.chance import Sources, between
+from recipes.core.sim.checks import Ledger
+from recipes.core.sim.clients import Operation, SimClient
+from recipes.core.sim.disk import SimDisk
+from recipes.core.sim.election_links import ElectionLinks
+from recipes.core.sim.faults import Nemesis
+from recipes.core.sim.histories import Judge
+from recipes.core.sim.network import Network, Side
+from recipes.core.sim.node import Node, NodeSettings, Surroundings
+from recipes.core.sim.plan import Plan
+from recipes.core.sim.timeline import Timeline
+from recipes.core.zab.membership import Membership, Server
+
+_CLIENTS = 100  # sites of clients are numbered from here
+_PROBE = 99
+_STEP_US = 50_000
+_RECOVERY_US = 60_000_000
+_KEPT_NOTES = 300
+
+
+class Ensemble:
+    """One run of a plan.
+
+    sources: chance, by purpose. `run()` goes through the whole plan; it raises InvariantBroken when a promise was not
+    kept. counts: how often each thing happened; packets, states: what servers sent each other. trace: a digest of
+    everything that happened, in order; notes: the last of it, to be read.
+    """
+
+    def __init__(self, plan: Plan, sources: Sources) -> None:
+        self.plan = plan
+        self.counts: dict[str, int] = {}
+        self.packets: dict[str, int] = {}
+        self.states: dict[str, int] = {}
+        self.notes: deque[str] = deque(maxlen=_KEPT_NOTES)
+        self.recovered_us = -1
+        self._trace = sha256()
+        self._restarts = sources("restarts")
+        self.timeline = Timeline(sources("schedule"))
+        self.network = Network(self.timeline, sources("network"), plan.delay_us, plan.cut_probability)
+        self.network.listener = self._listen
+        self.election_links = ElectionLinks(self.timeline, self.network, sources("votes"), self._notify)
+        sids = range(1, plan.voters + plan.observers + 1)
+        servers = [
+            Server(sid=sid, host=f"s{sid}", quorum_port=2888, election_port=3888, observer=sid > plan.voters, client="")
+            for sid in sids
+        ]
+        membership = Membership(servers)
+        self.ledger = Ledger({sid: sid <= plan.voters for sid in sids})
+        around = Surroundings(
+            self.timeline, self.network, self.election_links, self.ledger, self.count, self.note, self.packets,
+            self.states, self._ended,
+        )  # fmt: skip
+        self.nodes = {
+            sid: Node(
+                self._settings(sid, membership),
+                around,
+                sources(f"server {sid}"),
+                SimDisk(sources(f"disk {sid}"), in_order=plan.in_order),
+            )
+            for sid in sids
+        }
+        self.judge = Judge(self.ledger.reference)
+        self.clients = [
+            SimClient(
+                _CLIENTS + number, self.timeline, self.network, sources(f"client {number}"), self.ledger, self.judge,
+                list(sids), plan.timeout_ms, self.count, self._leader_sid,
+            )
+            for number in range(plan.clients)
+        ]  # fmt: skip
+        self.sites = [*sids, *(client.site for client in self.clients)]
+        self._orphans: dict[int, list[Side]] = {}
+        self.nemesis = Nemesis(self)
+        self._sources = sources
+        for node in self.nodes.values():
+            self.timeline.after(between(self._restarts, 0, 200_000), self._start, node, node.life)
+        for client in self.clients:
+            client.start()
+        for operation in plan.operations:
+            self.timeline.at(operation.at_us, self._act, operation)
+        for fault in plan.faults:
+            self.timeline.at(fault.at_us, self.nemesis.strike, fault)
+
+    def _settings(self, sid: int, membership: Membership) -> NodeSettings:
+        plan = self.plan
+        member = MemberConfig(
+            tick_ms=plan.tick_ms, min_session_timeout_ms=2 * plan.tick_ms, max_session_timeout_ms=60_000, server_id=sid
+        )
+        return NodeSettings(
+            sid, membership, plan.tick_ms, plan.init_limit, plan.sync_limit, member, plan.rates_pm[sid - 1],
+            plan.snap_count, plan.flush_us,
+        )  # fmt: skip
+
+    # Running.
+
+    @property
+    def trace(self) -> str:
+        """What happened, as one number."""
+        return self._trace.hexdigest()
+
+    def all_counts(self) -> dict[str, int]:
+        """How often everything happened, whatever it is."""
+        found = dict(self.counts)
+        for node in self.nodes.values():
+            for fate, count in node.disk.fates.items():
+                found[fate] = found.get(fate, 0) + count
+        return found | self.packets | self.states
+
+    @property
+    def events(self) -> int:
+        """How many events happened."""
+        return self.timeline.events
+
+    def run(self) -> None:
+        """Go through the plan, then recover."""
+        self.timeline.run_until(self.plan.end_us)
+        self.recover()
+
+    def recover(self) -> None:
+        """End all faults; the ensemble must become whole again. Raises InvariantBroken when it does not in time."""
+        self.nemesis.calm()
+        self.note(0, "calm")
+        probe = SimClient(
+            _PROBE, self.timeline, self.network, self._sources("probe"), self.ledger, self.judge, list(self.nodes),
+            self.plan.timeout_ms, self.count, self._leader_sid,
+        )  # fmt: skip
+        self.clients.append(probe)
+        probe.start()
+        probe.act(Operation(0, 0, "create sequential", 0, 1 << 30, False))
+        began_us = self.timeline.now_us
+        while (missing := self.missing()) is not None:
+            if self.timeline.now_us - began_us > _RECOVERY_US:
+                raise InvariantBroken(f"L1 not recovered after {_RECOVERY_US // 1_000_000} s: {missing}")
+            self.timeline.run_until(self.timeline.now_us + _STEP_US)
+        self.recovered_us = self.timeline.now_us - began_us
+        self.note(0, "recovered")
+        self._stay_quiet(probe)
+
+    def _stay_quiet(self, gone: SimClient) -> None:
+        """Nothing goes wrong any more: only the session nobody keeps alive ends, and that in time."""
+        session_id, expired = gone.session_id, sum(client.expired for client in self.clients)
+        gone.active = False
+        gone.leave()
+        plan = self.plan
+        limit_us = plan.timeout_ms * 1060 + plan.tick_ms * 2000 + 500_000
+        self.timeline.run_until(self.timeline.now_us + limit_us)
+        if session_id in self.ledger.reference.tree.sessions:
+            raise InvariantBroken(f"E2 session 0x{session_id:x} has not ended {limit_us // 1000} ms after its client")
+        if sum(client.expired for client in self.clients) != expired:
+            raise InvariantBroken("E1 a session that was kept alive has ended")
+
+    def missing(self) -> str | None:
+        """What keeps the ensemble from being whole; None when it is."""
+        for node in self.nodes.values():
+            if not node.up:
+                return f"server {node.sid} is down: {node.why_down}"
+            if not node.member.serving:
+                return f"server {node.sid} is {node.peer.role}: {node.peer.why_looking}"
+        for client in self.clients:
+            if not client.idle:
+                return f"client {client.site} waits for an answer"
+            if not client.connected:
+                return f"client {client.site} has no session"
+        ended = {session for client in self.clients for session in client.abandoned}
+        for session in self.ledger.reference.tree.sessions:
+            if session in ended:
+                return f"session 0x{session:x} has not ended"
+        states = {(node.member.tree.last_zxid, node.member.tree.digest) for node in self.nodes.values()}
+        if len(states) > 1 or next(iter(states))[0] != self.ledger.tip:
+            return "the servers' trees are not the same"
+        for node in self.nodes.values():
+            self.ledger.reference.compare(node.sid, node.member.tree)
+        return None
+
+    def leader(self) -> Node | None:
+        """The server that leads, the newest of them if an older one does not know better."""
+        leading = [node for node in self.nodes.values() if node.up and node.member.serving and node.peer.leader]
+        return max(leading, key=_epoch, default=None)
+
+    def _leader_sid(self) -> int:
+        leader = self.leader()
+        return 0 if leader is None else leader.sid
+
+    # What happens.
+
+    def count(self, what: str) -> None:
+        """Something has happened once more."""
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+    def note(self, site: int, what: str) -> None:
+        """Something worth to be read has happened."""
+        line = f"{self.timeline.now_us / 1000:.3f} {site}: {what}"
+        self._trace.update(line.encode())
+        self._trace.update(b" %d\n" % self.timeline.events)
+        self.notes.append(line)
+
+    def _act(self, operation: Operation) -> None:
+        self.clients[operation.client].act(operation)
+
+    def _listen(self, callee: int, caller: int, what: str):  # type: ignore[no-untyped-def]
+        node = self.nodes.get(callee)
+        return None if node is None else node.listen(caller, what)
+
+    def _notify(self, receiver: int, sender: int, data: bytes) -> None:
+        node = self.nodes[receiver]
+        node.take(node.notified, sender, data)
+
+    def kill(self, node: Node, down_us: int) -> bool:
+        """The process ends at once; what it has written is in the system's memory."""
+        node.stop("killed")
+        for side in self.network.sides_of(node.sid):
+            side.close()
+        self.timeline.after(down_us, self._revive, node, node.life)
+        return True
+
+    def cut_power(self, node: Node) -> None:
+        """The machine loses power."""
+        node.disk.cut_power()
+        node.stop("power")
+        self._ended(node, "power")
+
+    def _ended(self, node: Node, why: str) -> None:
+        """A server's process has ended by itself, or with its power."""
+        down_us = between(self._restarts, 20_000, 1_000_000)
+        if why.startswith("damage"):
+            if not self.ledger.shadows[node.sid].damaged:
+                raise InvariantBroken(f"Z14 server {node.sid} refuses its own log: {why}")
+            self.count("halt")
+            self.timeline.after(down_us, self._replace, node, node.life)
+            return
+        if why == "power":
+            self._orphans.setdefault(node.sid, []).extend(self.network.vanish(node.sid))
+        else:
+            self.count("end by disk")
+            for side in self.network.sides_of(node.sid):
+                side.close()
+        self.timeline.after(down_us, self._restart, node, node.life)
+
+    def _replace(self, node: Node, life: int) -> None:
+        if node.life == life and not node.up:
+            self.nemesis.replace_disk(node)
+            self._start(node, life)
+
+    def _revive(self, node: Node, life: int) -> None:
+        if node.life == life and not node.up:
+            node.disk.revive()
+            self._start(node, life)
+
+    def _restart(self, node: Node, life: int) -> None:
+        """The machine comes back; what the failed disk had not made durable is gone too."""
+        if node.life == life and not node.up:
+            node.disk.fail_syncs = False
+            node.disk.restart()
+            self._start(node, life)
+
+    def _start(self, node: Node, life: int) -> None:
+        if node.life == life and not node.up:
+            self.network.disown(self._orphans.pop(node.sid, []))
+            node.start()
+
+
+def _epoch(node: Node) -> int:
+    return node.peer.epoch

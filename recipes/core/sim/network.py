@@ -1,0 +1,269 @@
+"""Connections between sites: in each direction bytes arrive in order, once, cut anywhere; after the end, nothing.
+
+A site is a number: a server's id or a client's. Between two sites each direction can be held up by itself. What is
+held up arrives later, as TCP sends it again, unless the connection ends before.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from recipes.core.sim.chance import Random, between, happens
+from recipes.core.sim.timeline import Timeline
+
+_DIAL_TIMEOUT_US = 1_000_000
+_NOTICED_AFTER_US = 2_000_000
+
+
+class Side:
+    """One end of a connection. Its owner sets `receive` and `lost`.
+
+    receive: called with bytes that have come. lost: called once when the other end, or the network, ended it.
+    what: which service the connection is for.
+    """
+
+    __slots__ = (
+        "_arrives_us", "_held", "_inbox", "_network", "closed", "from_peer", "lost", "number", "peer", "receive",
+        "site", "what",
+    )  # fmt: skip
+
+    def __init__(self, network: "Network", number: int, site: int, what: str) -> None:
+        self._network = network
+        self.number = number
+        self.site = site
+        self.what = what
+        self.peer: Side
+        self.from_peer = (0, 0)  # the direction in which bytes come
+        self.receive: Callable[[bytes], Any] = _ignore
+        self.lost: Callable[[], Any] = _nothing
+        self.closed = False
+        self._inbox: deque[bytes | None] = deque()  # on the way here; None is the end
+        self._arrives_us = 0
+        self._held = 0
+
+    def send(self, data: bytes) -> None:
+        """Send bytes, unless this end is closed."""
+        if not self.closed:
+            self.peer.enqueue(data)
+
+    def close(self) -> None:
+        """Close this end; the other one hears of it behind all that was sent. `lost` is not called here."""
+        if not self.closed:
+            self.closed = True
+            self.peer.enqueue(None)
+            self._network.forget(self)
+
+    def vanish(self) -> None:
+        """Be gone without a word to the other end; what was held up on the way there will not be sent again."""
+        self.closed = True
+        self.peer.drop_held()
+
+    def drop_held(self) -> None:
+        """Nothing of what is held up arrives."""
+        if not self.closed and self._network.is_blocked(self.from_peer):
+            self._inbox.clear()
+
+    # Called by the network.
+
+    def enqueue(self, data: bytes | None) -> None:
+        """Something sets out for this end."""
+        if not self.closed:
+            self._inbox.append(data)
+            self._set_out()
+
+    def _set_out(self) -> None:
+        network = self._network
+        timeline = network.timeline
+        self._arrives_us = max(self._arrives_us, timeline.now_us + network.delay_us(self.from_peer))
+        timeline.at(self._arrives_us, self._arrive)
+
+    def _arrive(self) -> None:
+        if self.closed or not self._inbox:
+            return
+        network = self._network
+        if network.is_blocked(self.from_peer):
+            self._held += 1
+            return
+        data = self._inbox.popleft()
+        if data is None:
+            self.closed = True
+            network.forget(self)
+            self.lost()
+        elif len(data) > 1 and network.cuts():
+            at = between(network.chance, 1, len(data) - 1)
+            self._inbox.appendleft(data[at:])
+            self._set_out()
+            self.receive(data[:at])
+        else:
+            self.receive(data)
+
+    def resume(self) -> None:
+        """What was held up goes on."""
+        held, self._held = self._held, 0
+        for _ in range(held):
+            self._set_out()
+
+    def cut(self) -> None:
+        """The connection breaks: of what is on the way here some arrives, then the end, at once or later."""
+        if self.closed:
+            return
+        chance, inbox = self._network.chance, self._inbox
+        while inbox and happens(chance, 0.5):
+            inbox.pop()
+        if inbox and (last := inbox.pop()) is not None:
+            inbox.append(last[: chance.randrange(len(last) + 1)])
+        self.peer.peer = _NOWHERE  # whatever is sent from now on is lost
+        self._arrives_us += chance.randrange(_NOTICED_AFTER_US) if happens(chance, 0.5) else 0
+        self.enqueue(None)
+
+
+class _Nowhere(Side):
+    """Where bytes go that nobody will get."""
+
+    def __init__(self) -> None:
+        self.closed = True
+        self.site = -1
+
+    def enqueue(self, data: bytes | None) -> None:
+        """Nothing arrives here."""
+
+    def drop_held(self) -> None:
+        """There is nothing."""
+
+
+_NOWHERE = _Nowhere()
+
+
+class Network:
+    """All connections and what holds them up.
+
+    listener: asked with (callee, caller, what) when a connection arrives; gives the callee's readiness to take it, a
+        function that gets its Side, or None to refuse.
+    slow: how many times longer everything takes for now.
+    """
+
+    def __init__(self, timeline: Timeline, chance: Random, typical_delay_us: int, cut_probability: float) -> None:
+        self.timeline = timeline
+        self.chance = chance
+        self.listener: Callable[[int, int, str], Callable[[Side], None] | None] = _refuse
+        self.slow = 1
+        self._typical_delay_us = typical_delay_us
+        self._cut_probability = cut_probability
+        self._blocked: dict[tuple[int, int], int] = {}
+        self._sides: dict[tuple[int, int], Side] = {}  # open ones, by number and site, in order of their opening
+        self._count = 0
+        self._freed: list[Callable[[], None]] = []
+
+    def delay_us(self, direction: tuple[int, int]) -> int:
+        """How long something takes in this direction, as drawn for it."""
+        delay_us = 20 + self.chance.randrange(self._typical_delay_us)
+        if self.slow > 1:
+            delay_us = delay_us * (1 + self.chance.randrange(self.slow))
+        return delay_us
+
+    def cuts(self) -> bool:
+        """Whether bytes come in two parts this time."""
+        return self._cut_probability > 0 and self.chance.random() < self._cut_probability
+
+    def is_blocked(self, direction: tuple[int, int]) -> bool:
+        """Whether nothing gets through from the first site to the second."""
+        return direction in self._blocked
+
+    def block(self, directions: Iterable[tuple[int, int]]) -> None:
+        """Let nothing through in these directions until `unblock`; both are counted."""
+        for direction in directions:
+            self._blocked[direction] = self._blocked.get(direction, 0) + 1
+
+    def unblock(self, directions: Iterable[tuple[int, int]]) -> None:
+        """Take back a `block`; what was held up goes on."""
+        for direction in directions:
+            count = self._blocked.get(direction, 0) - 1
+            if count > 0:
+                self._blocked[direction] = count
+            else:
+                self._blocked.pop(direction, None)
+        for side in list(self._sides.values()):
+            if not self.is_blocked(side.from_peer):
+                side.resume()
+        for action in self._freed:
+            action()
+
+    def on_unblock(self, action: Callable[[], None]) -> None:
+        """Call `action` after every `unblock`."""
+        self._freed.append(action)
+
+    def dial(
+        self, caller: int, callee: int, what: str, connected: Callable[[Side], None], failed: Callable[[], None]
+    ) -> None:
+        """Connect; one of the two functions is called, unless the caller is gone by then."""
+        if self.is_blocked((caller, callee)) or self.is_blocked((callee, caller)):
+            self.timeline.after(self.chance.randrange(_DIAL_TIMEOUT_US), failed)
+            return
+        self.timeline.after(self.delay_us((caller, callee)), self._arrive, caller, callee, what, connected, failed)
+
+    def _arrive(
+        self, caller: int, callee: int, what: str, connected: Callable[[Side], None], failed: Callable[[], None]
+    ) -> None:
+        take = self.listener(callee, caller, what)
+        back_us = self.delay_us((callee, caller))
+        if take is None:
+            self.timeline.after(back_us, failed)
+            return
+        self._count += 1
+        near, far = Side(self, self._count, caller, what), Side(self, self._count, callee, what)
+        near.peer, far.peer = far, near
+        near.from_peer, far.from_peer = (callee, caller), (caller, callee)
+        near._arrives_us = self.timeline.now_us + back_us  # nothing of the answer comes before the connection is up
+        self._sides[self._count, caller], self._sides[self._count, callee] = near, far
+        take(far)
+        self.timeline.after(back_us, connected, near)
+
+    def forget(self, side: Side) -> None:
+        """This end is closed."""
+        self._sides.pop((side.number, side.site), None)
+
+    def sides_of(self, site: int) -> list[Side]:
+        """Every open end at a site."""
+        return [side for (_, where), side in self._sides.items() if where == site]
+
+    def streams(self) -> list[tuple[Side, Side]]:
+        """Every connection that is whole."""
+        return [
+            (side, side.peer)
+            for side in self._sides.values()
+            if side.peer.peer is side and side.site < side.peer.site and not side.peer.closed
+        ]
+
+    def reset(self, side: Side) -> None:
+        """The network breaks a connection; both ends hear of it, perhaps at different times."""
+        other = side.peer
+        side.cut()
+        other.cut()
+
+    def vanish(self, site: int) -> list[Side]:
+        """A site lost power: its ends are gone, the others, which are returned, hear nothing for now."""
+        orphans = []
+        for side in self.sides_of(site):
+            side.vanish()
+            self.forget(side)
+            if not side.peer.closed:
+                orphans.append(side.peer)
+        return orphans
+
+    def disown(self, orphans: list[Side]) -> None:
+        """The site is back and knows nothing of these connections: their ends hear so."""
+        for side in orphans:
+            if not side.closed:
+                self.timeline.after(self.chance.randrange(_NOTICED_AFTER_US), side.enqueue, None)
+
+
+def _ignore(data: bytes) -> None:
+    """Bytes nobody waits for."""
+
+
+def _nothing() -> None:
+    """An end nobody waits for."""
+
+
+def _refuse(callee: int, caller: int, what: str) -> None:
+    """Nobody listens."""

@@ -1,0 +1,486 @@
+"""One server of a simulated ensemble: the shell round a Member, with a simulated disk, clock and network.
+
+It does what the real shell does in a turn: inputs as they come, then writes are taken, mail goes out before the sync,
+and what a sync brings about goes out behind it.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from recipes.core.disk.store import Store
+from recipes.core.errors import DiskError
+from recipes.core.jute.votes import decode_notification, encode_notification
+from recipes.core.member.connection import Connection
+from recipes.core.member.member import Member, MemberConfig
+from recipes.core.replication import Entry, Operation, Ready, Write
+from recipes.core.sim.chance import Random
+from recipes.core.sim.checks import Ledger
+from recipes.core.sim.disk import PowerCut, SimDisk
+from recipes.core.sim.election_links import ElectionLinks
+from recipes.core.sim.network import Network, Side
+from recipes.core.sim.snapshots import SLICE_US, Snapshots
+from recipes.core.sim.taps import Tap, look_at_votes
+from recipes.core.sim.timeline import Timeline
+from recipes.core.tree.tree import DataTree
+from recipes.core.zab.link import Link
+from recipes.core.zab.membership import Membership
+from recipes.core.zab.peer import Boot, PeerSettings, ZabPeer
+
+_WALL_MS = 1_700_000_000_000
+_FILL_AHEAD_BYTES = 4096
+
+
+class Surroundings(NamedTuple):
+    """What all servers of a world share. ended: called with a server whose process has ended, and why."""
+
+    timeline: Timeline
+    network: Network
+    election_links: ElectionLinks
+    ledger: Ledger
+    happened: Callable[[str], None]
+    note: Callable[[int, str], None]
+    packets: dict[str, int]
+    states: dict[str, int]
+    ended: Callable[["Node", str], None]
+
+
+class NodeSettings(NamedTuple):
+    """One server's own. rate_pm: how fast its clocks go, in thousandths; snap_count: txns between snapshots."""
+
+    sid: int
+    membership: Membership
+    tick_ms: int
+    init_limit: int
+    sync_limit: int
+    member: MemberConfig
+    rate_pm: int
+    snap_count: int
+    flush_us: int
+
+
+class _WatchedPeer(ZabPeer):
+    """A ZabPeer of which every commit is looked at on its way to the Member."""
+
+    observe: Callable[[Entry], None]
+
+    def take_ready(self) -> Ready:
+        ready = super().take_ready()
+        for entry in ready.commits:
+            if isinstance(entry, Entry):
+                self.observe(entry)
+        return ready
+
+
+class Node:
+    """One server, through any number of restarts.
+
+    disk: survives them. up: its process runs. paused: it stands still, and what comes in waits.
+    """
+
+    def __init__(self, settings: NodeSettings, around: Surroundings, chance: Random, disk: SimDisk) -> None:
+        self.settings = settings
+        self.sid = settings.sid
+        self.disk = disk
+        self.up = self.paused = False
+        self.life = 0  # how often it was started: what belongs to an earlier life is void
+        self.slow_disk = 1
+        self.wall_offset_ms = 0
+        self.peer: _WatchedPeer
+        self.member: Member
+        self.why_down = "it was not started yet"
+        self._around = around
+        self._chance = chance
+        self._waiting: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+
+    # Its clocks.
+
+    @property
+    def now_ms(self) -> int:
+        """Its own monotonic clock."""
+        return 1000 + self._around.timeline.now_us * self.settings.rate_pm // 1_000_000
+
+    def _when_us(self, local_ms: int) -> int:
+        """When that clock will show `local_ms`."""
+        return -((1000 - local_ms) * 1_000_000 // self.settings.rate_pm)
+
+    def _begin(self) -> None:
+        now_ms = self.now_ms
+        self.peer.begin_turn(now_ms)
+        self.member.begin_turn(now_ms, _WALL_MS + self.wall_offset_ms + now_ms)
+
+    # Life.
+
+    def start(self) -> None:
+        """Recover the disk and run."""
+        around, settings = self._around, self.settings
+        self.life += 1
+        tree = DataTree()
+        self._store = Store(self.disk, self.disk, _FILL_AHEAD_BYTES, member=True)
+        try:
+            found = self._store.recover(tree)
+        except PowerCut:
+            self._end("power")
+            return
+        except DiskError as error:
+            self._end(f"damage: {error}")
+            return
+        except OSError as error:
+            self._end(f"disk: {error}")
+            return
+        unsure = bool(found.unsure)
+        last_zxid = -1 if unsure else found.last_zxid
+        around.ledger.recovered(self.sid, last_zxid, found.accepted_epoch, found.current_epoch, unsure)
+        if found.mismatches:
+            around.ledger.differs(self.sid, found.mismatches[0])
+        if unsure:
+            around.happened("unsure")
+        boot = Boot(found.accepted_epoch, found.current_epoch, found.base_zxid, found.history, unsure)
+        peer_settings = PeerSettings(
+            self.sid, settings.membership, settings.tick_ms, settings.init_limit, settings.sync_limit
+        )
+        now_ms = self.now_ms
+        self.peer = _WatchedPeer(peer_settings, boot, now_ms)
+        self.peer.observe = self._observe
+        self.member = Member(settings.member, tree, self.peer, now_ms, _WALL_MS + self.wall_offset_ms + now_ms)
+        self.up, self.paused = True, False
+        self._waiting = []
+        self._turn_due = self._busy = self._full = False
+        self._queue: list[Write] = []
+        self._sides: dict[int, Side] = {}  # of clients, by the key of the connection
+        self._links: dict[int, tuple[Link, Side, Tap]] = {}
+        self._role = ""
+        self._shown = (-1, False)
+        self._answering = False  # clients may have been answered in this turn
+        self._timer_us = -1
+        self._next_tick_ms = now_ms
+        self._snapshots = Snapshots(self.disk, settings.snap_count, self._after, around.happened)
+        around.election_links.started(self.sid)
+        around.note(self.sid, f"starts at 0x{last_zxid:x}")
+        self.take(self._nothing)
+
+    def stop(self, why: str) -> None:
+        """The process ends; its connections are dealt with by who ends it."""
+        self.up = self.paused = False
+        self.why_down = why
+        self._around.election_links.stopped(self.sid)
+        self._around.ledger.lost_power(self.sid)
+
+    def _end(self, why: str) -> None:
+        self.stop(why)
+        self._around.note(self.sid, why)
+        self._around.ended(self, why)
+
+    def pause(self) -> None:
+        """Stand still."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Go on, with everything that came meanwhile: as an event loop does, the sockets in any order, timers last."""
+        self.paused = False
+        waiting, self._waiting = self._waiting, []
+        order: dict[object, float] = {}
+        for _, args in waiting:
+            order.setdefault(_source(args), self._chance.random())
+        waiting.sort(key=lambda item: (item[0] == self._timer, order[_source(item[1])]))
+        for action, args in waiting:
+            self._do(action, args)
+
+    # Inputs.
+
+    def take(self, action: Callable[..., None], *args: Any) -> None:
+        """Something has come in: do it, and let a turn follow."""
+        if not self.up:
+            return
+        if self.paused:
+            self._waiting.append((action, args))
+        else:
+            self._do(action, args)
+
+    def _do(self, action: Callable[..., None], args: tuple[Any, ...]) -> None:
+        if not self.up:
+            return
+        self._begin()
+        try:
+            action(*args)
+        except PowerCut:
+            self._end("power")
+            return
+        except (OSError, DiskError) as error:
+            self._end(f"disk: {error}")
+            return
+        if not self._turn_due:
+            self._turn_due = True
+            self._around.timeline.after(1 + self._chance.randrange(60), self._later, self.life, self._turn, ())
+
+    def _later(self, life: int, action: Callable[..., None], args: tuple[Any, ...]) -> None:
+        """What this life had to do later."""
+        if life != self.life or not self.up:
+            return
+        if self.paused:
+            self._waiting.append((action, args))
+            return
+        self._begin()
+        try:
+            action(*args)
+        except PowerCut:
+            self._end("power")
+        except (OSError, DiskError) as error:
+            self._end(f"disk: {error}")
+
+    def _after(self, delay_us: int, action: Callable[..., None], *args: Any) -> None:
+        self._around.timeline.after(delay_us, self._later, self.life, action, args)
+
+    def _nothing(self) -> None:
+        """Only the turn that follows is wanted."""
+
+    def notified(self, sender: int, data: bytes) -> None:
+        """A frame has come over the election port."""
+        note = decode_notification(data[4:])
+        if note is not None:
+            self.peer.notified(sender, note)
+
+    # Connections.
+
+    def listen(self, caller: int, what: str) -> Callable[[Side], None] | None:
+        """Somebody connects; see Network.listener."""
+        if not self.up:
+            return None
+        if what == "client":
+            return self._take_client
+        return self._take_learner if self.peer.listening else None
+
+    def _take_client(self, side: Side) -> None:
+        self.take(self._accept_client, side)
+
+    def _accept_client(self, side: Side) -> None:
+        connection = self.member.connect((f"10.0.0.{side.peer.site}", 1))
+        self._sides[connection.key] = side
+        side.receive = lambda data: self.take(self._from_client, connection, data)
+        side.lost = lambda: self.take(self._client_lost, connection)
+
+    def _from_client(self, connection: Connection, data: bytes) -> None:
+        if not connection.closed:
+            connection.receive(data)
+
+    def _client_lost(self, connection: Connection) -> None:
+        if self._sides.pop(connection.key, None) is not None:
+            connection.lost()
+
+    def _take_learner(self, side: Side) -> None:
+        self.take(self._accept_learner, side)
+
+    def _accept_learner(self, side: Side) -> None:
+        self._bind(self.peer.accept() if self.peer.listening else None, side)
+
+    def _dial(self, sid: int) -> None:
+        life = self.life
+
+        def connected(side: Side) -> None:
+            if life == self.life and self.up:
+                self.take(self._dialled, sid, side)
+            else:
+                side.close()
+
+        def failed() -> None:
+            if life == self.life:
+                self.take(self._dial_failed, sid)
+
+        self._around.network.dial(self.sid, sid, "quorum", connected, failed)
+
+    def _dialled(self, sid: int, side: Side) -> None:
+        self._bind(self.peer.dialled(sid), side)
+
+    def _dial_failed(self, sid: int) -> None:
+        self.peer.dial_failed(sid)
+
+    def _bind(self, link: Link | None, side: Side) -> None:
+        if link is None or side.closed:
+            side.close()
+            if link is not None:
+                link.lost()
+            return
+        self._links[link.key] = link, side, Tap(self._around.ledger, self.sid, self._around.packets)
+        side.receive = lambda data: self.take(self._from_server, link, data)
+        side.lost = lambda: self.take(self._link_lost, link)
+
+    def _from_server(self, link: Link, data: bytes) -> None:
+        if link.key in self._links:
+            link.receive(data)
+
+    def _link_lost(self, link: Link) -> None:
+        if self._links.pop(link.key, None) is not None:
+            link.lost()
+
+    # The turn.
+
+    def _turn(self) -> None:
+        self._turn_due = False
+        writes = self.member.take_writes()
+        self._show()
+        self._send()
+        if writes:
+            self._queue += writes
+            if not self._busy:
+                self._next()
+        self._set_timer()
+
+    def _show(self) -> None:
+        """Have what clients can see from here on checked."""
+        member, around = self.member, self._around
+        tree = member.tree
+        serving = member.serving or self._answering
+        self._answering = False
+        shown = tree.last_zxid, serving
+        if self.peer.role != self._role:
+            self._role = self.peer.role
+            around.happened(f"role {self._role}")
+            around.note(self.sid, f"is {self._role} in {self.peer.epoch}")
+        if shown != self._shown:
+            self._shown = shown
+            around.ledger.now_us = around.timeline.now_us
+            around.ledger.has_applied(self.sid, tree.last_zxid)
+            if serving:
+                around.ledger.shows(self.sid, self.peer.epoch, self.peer.leader is not None, tree.digest)
+
+    def _send(self) -> None:
+        around = self._around
+        mail = self.peer.take_mail()
+        if mail.votes:
+            look_at_votes(around.ledger, self.sid, mail.votes, around.states)
+            for sid, note in mail.votes:
+                around.election_links.send(self.sid, sid, encode_notification(note))
+        if mail.dial is not None:
+            self._dial(mail.dial)
+        for link in mail.touched:
+            self._pump(link)
+        for connection in self.member.take_touched():
+            side = self._sides.get(connection.key)
+            if side is None:
+                continue
+            if connection.out:
+                side.send(b"".join(connection.out))
+                connection.out.clear()
+            if connection.wants_close:
+                del self._sides[connection.key]
+                side.close()
+                connection.lost()
+
+    def _pump(self, link: Link) -> None:
+        """Send what a link holds, up to the next slice of a dump."""
+        bound = self._links.get(link.key)
+        if bound is None:
+            return
+        _, side, tap = bound
+        if link.wants_close:
+            del self._links[link.key]
+            side.close()
+            link.lost()
+            return
+        parts: list[bytes] = []
+        done = 0
+        for item in link.out:
+            if not isinstance(item, bytes):
+                chunk = next(item, None)
+                if chunk is not None:
+                    tap.sent(chunk)
+                    parts.append(chunk)
+                    self._after(SLICE_US, self._pump, link)
+                    break
+            else:
+                tap.sent(item)
+                parts.append(item)
+            done += 1
+        del link.out[:done]
+        if parts:
+            side.send(b"".join(parts))
+
+    def _set_timer(self) -> None:
+        deadline_ms = self._next_tick_ms
+        wanted = self.peer.deadline_ms
+        if wanted is not None and wanted < deadline_ms:
+            deadline_ms = wanted
+        when_us = max(self._when_us(deadline_ms), self._around.timeline.now_us + 1)
+        if self._timer_us <= self._around.timeline.now_us or when_us < self._timer_us:
+            self._timer_us = when_us
+            self._around.timeline.at(when_us, self._later, self.life, self._timer, (when_us,))
+
+    def _timer(self, when_us: int) -> None:
+        if when_us != self._timer_us:
+            return  # another was set, for an earlier time
+        self._timer_us = -1
+        now_ms = self.peer.now_ms
+        wanted = self.peer.deadline_ms
+        if wanted is not None and wanted <= now_ms:
+            self.peer.tick()
+        if self._next_tick_ms <= now_ms:
+            self._next_tick_ms = now_ms + self.settings.tick_ms // 2
+            self.member.tick()
+            if self._full:
+                self._look_for_room()
+        self._turn()
+
+    def _observe(self, entry: Entry) -> None:
+        self._answering = self._answering or self.member.serving
+        self._around.ledger.applied(self.sid, entry)
+
+    # The disk.
+
+    def _next(self) -> None:
+        """Begin with the next writes: a run of entries with one sync, or one operation."""
+        queue = self._queue
+        if not queue:
+            self._busy = False
+            return
+        self._busy = True
+        count = 0
+        while count < len(queue) and isinstance(queue[count], Entry):
+            count += 1
+        delay_us = (1 + self._chance.randrange(self.settings.flush_us)) * self.slow_disk
+        if count == 0:
+            self._after(delay_us, self._carry_out, queue.pop(0))
+            return
+        batch: list[Entry] = queue[:count]  # type: ignore[assignment]
+        del queue[:count]
+        if self._snapshots.roll_due:
+            self._snapshots.roll_due = False
+            self._store.roll()
+        self._around.ledger.logged(self.sid, batch)
+        self._store.append(batch)
+        self._after(delay_us, self._sync, batch)
+
+    def _sync(self, batch: list[Entry]) -> None:
+        self._store.sync()
+        self._around.ledger.synced(self.sid, self.disk.unsynced("log."))
+        self._around.note(self.sid, f"has 0x{batch[-1].zxid:x}")
+        self.member.flushed(batch[-1].zxid)
+        self._next()
+        self._look_for_room()
+        if not self._full:
+            self._snapshots.logged(len(batch), self.member.tree)
+        self._turn()
+
+    def _carry_out(self, operation: Operation) -> None:
+        self._around.ledger.begins(self.sid, operation)
+        tree = self._store.carry_out(operation)
+        last_zxid = tree.last_zxid if tree is not None else 0
+        self._around.happened(type(operation).__name__)
+        self._around.note(self.sid, f"{type(operation).__name__} {operation[0]} 0x{last_zxid:x}")
+        self._around.ledger.carried_out(self.sid, operation, last_zxid)
+        if tree is not None:
+            self._snapshots.drop()
+        self.member.written(operation, tree)
+        self._next()
+        self._turn()
+
+    def _look_for_room(self) -> None:
+        full = not self._store.reserve()
+        if full != self._full:
+            self._full = full
+            if full:
+                self._around.happened("no space")
+            self.member.no_space(full)
+
+
+def _source(args: tuple[Any, ...]) -> object:
+    """Which socket something has come from."""
+    return args[0] if args and isinstance(args[0], Link | Connection | Side) else None

@@ -1,0 +1,41 @@
+"""Runs of simulated ensembles: one seed, one plan, one history."""
+
+from random import Random
+
+import pytest
+
+from recipes.core.disk import snapshot
+from recipes.core.sim.hunt import Verdict, shrink, try_plan
+from recipes.core.sim.plan import Plan, draw_plan
+
+OPERATIONS = 250
+
+
+def sources_of(seed):
+    return lambda purpose: Random(f"{seed}/{purpose}")
+
+
+def plan_of(seed: int, servers: int, observers: int, kinds: tuple[str, ...] = ()) -> Plan:
+    return draw_plan(sources_of(seed), servers, observers, OPERATIONS, kinds)
+
+
+def run_seed(seed: int, servers: int = 3, observers: int = 0, kinds: tuple[str, ...] = ()) -> Verdict:
+    return try_plan(plan_of(seed, servers, observers, kinds), sources_of(seed))
+
+
+def replay_command(seed: int, servers: int, observers: int) -> str:
+    return f"pytest tests/simulation/test_ensemble.py -k one_seed --seed {seed} --ensemble {servers}+{observers}"
+
+
+def shrunk(seed: int, servers: int, observers: int) -> tuple[Plan, Verdict]:
+    return shrink(plan_of(seed, servers, observers), sources_of(seed))
+
+
+def take_small_slices() -> None:
+    """Trees are small here: dump them in many slices all the same, so that they change meanwhile."""
+    snapshot._SLICE_NODES = 3
+
+
+@pytest.fixture(autouse=True)
+def small_slices(monkeypatch):
+    monkeypatch.setattr(snapshot, "_SLICE_NODES", 3)

@@ -1,0 +1,123 @@
+"""Whole ensembles under every kind of fault: nothing committed is lost, clients see what they are promised.
+
+One seed: `pytest tests/simulation/test_ensemble.py -k one_seed --seed 4711 [--ensemble 5+1] [--shrink]`.
+A hunt, on both cores, that can be interrupted and goes on where it was: `pytest tests/simulation/test_ensemble.py
+-m soak --seeds 1-5000 [--ensemble 5+1]`; it appends a line per seed to soak-ensemble.jsonl.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from recipes.core.sim.clients import KINDS
+from recipes.core.sim.plan import FAULTS
+from recipes.core.sim.taps import PACKET_NAMES, STATE_NAMES
+from tests.simulation.conftest import OPERATIONS, plan_of, replay_command, run_seed, shrunk, take_small_slices
+
+SOAK_FILE = Path("soak-ensemble.jsonl")
+OBSERVED_ONLY = ("OBSERVERINFO", "INFORM", "OBSERVING", "role observer")  # never without an observer
+EXPECTED = (
+    *FAULTS, *dict.fromkeys(KINDS), *PACKET_NAMES.values(), *STATE_NAMES.values(), "role leader", "role follower",
+    "role observer", "role looking", "EpochWrite", "Truncate", "InstallSnapshot", "snapshot", "unsure", "no space",
+    "end by disk", "session moved", "session expired", "setWatches", "event", "write lost", "write kept", "write cut",
+    "write torn by sectors",
+)  # fmt: skip
+
+
+def run_all(seeds, servers, observers):
+    counts: dict[str, int] = {}
+    for seed in seeds:
+        verdict = run_seed(seed, servers, observers)
+        if verdict.problem is not None:
+            notes = "\n".join(verdict.notes[-40:])
+            pytest.fail(f"{verdict.problem}\n{notes}\nreplay with: {replay_command(seed, servers, observers)}")
+        for what, count in verdict.counts.items():
+            counts[what] = counts.get(what, 0) + count
+    return counts
+
+
+def never_happened(counts, observers):
+    return [what for what in EXPECTED if not counts.get(what) and (observers or what not in OBSERVED_ONLY)]
+
+
+@pytest.mark.timeout(600)
+def test_three_servers():
+    assert never_happened(run_all(range(1, 201), 3, 0), 0) == []
+
+
+@pytest.mark.timeout(600)
+def test_five_servers_and_an_observer():
+    assert never_happened(run_all(range(1, 51), 5, 1), 1) == []
+
+
+def test_each_seed_has_its_share_of_operations():
+    assert all(len(plan_of(seed, 3, 0).operations) == OPERATIONS >= 200 for seed in range(1, 20))
+
+
+@pytest.mark.parametrize("ensemble", [(3, 0), (5, 1)])
+def test_the_same_seed_gives_the_same_history_under_another_hash_seed(ensemble):
+    program = (
+        "from tests.simulation.conftest import run_seed\n"
+        f"print(*[run_seed(seed, *{ensemble}).trace for seed in range(1, 6)])"
+    )
+    traces = {
+        subprocess.run(
+            [sys.executable, *flags, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed, flags in (("1", ()), ("2", ("-O",)))
+    }
+    assert len(traces) == 1
+
+
+def test_one_seed(pytestconfig):
+    seed = pytestconfig.getoption("--seed")
+    if seed is None:
+        pytest.skip("no --seed was given")
+    servers, observers = map(int, pytestconfig.getoption("--ensemble").split("+"))
+    verdict = run_seed(seed, servers, observers)
+    if verdict.problem is None:
+        return
+    report = "\n".join([*verdict.notes, verdict.problem])
+    if pytestconfig.getoption("--shrink"):
+        plan, smaller = shrunk(seed, servers, observers)
+        lines = [str(each) for each in (*plan.faults, *plan.operations, plan._replace(faults=[], operations=[]))]
+        report = "\n".join([*smaller.notes, smaller.problem or "", *lines])
+    pytest.fail(f"{report}\nreplay with: {replay_command(seed, servers, observers)}", pytrace=False)
+
+
+# The hunt.
+
+
+def hunt_one(task):
+    seed, servers, observers = task
+    take_small_slices()
+    verdict = run_seed(seed, servers, observers)
+    row = {"ensemble": f"{servers}+{observers}", "seed": seed, "problem": verdict.problem, "events": verdict.events}
+    return row | {"virtual_ms": verdict.at_us // 1000, "recovered_ms": verdict.recovered_us // 1000}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_hunt(pytestconfig):
+    first, _, last = pytestconfig.getoption("--seeds").partition("-")
+    ensemble = pytestconfig.getoption("--ensemble")
+    servers, observers = map(int, ensemble.split("+"))
+    rows = [json.loads(line) for line in SOAK_FILE.read_text().splitlines()] if SOAK_FILE.exists() else []
+    done = {row["seed"]: row["problem"] for row in rows if row["ensemble"] == ensemble}
+    tasks = [(seed, servers, observers) for seed in range(int(first), int(last) + 1) if seed not in done]
+    with SOAK_FILE.open("a") as file, get_context("spawn").Pool() as pool:
+        for row in pool.imap_unordered(hunt_one, tasks, chunksize=4):
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            done[row["seed"]] = row["problem"]
+    broken = [f"{replay_command(seed, servers, observers)}: {done[seed]}" for seed in sorted(done) if done[seed]]
+    assert broken == []

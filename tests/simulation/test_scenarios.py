@@ -1,0 +1,333 @@
+"""Histories of which the outcome is known, each told step by step: who does what, and what must be true in the end."""
+
+from random import Random
+
+import pytest
+
+from recipes.core.errors import InvariantBroken
+from recipes.core.sim.clients import Operation
+from recipes.core.sim.ensemble import Ensemble
+from recipes.core.sim.plan import Plan
+from tests.simulation.planted import (
+    serving_a_snapshot_before_what_it_shows_is_applied,
+    sync_answered_without_asking_a_quorum,
+)
+
+SECOND_US = 1_000_000
+
+
+class Story:
+    """An ensemble in which nothing goes wrong but what the test does; one client."""
+
+    def __init__(self, servers=3, observers=0, tick_ms=100):
+        plan = Plan(
+            voters=servers,
+            observers=observers,
+            clients=1,
+            tick_ms=tick_ms,
+            init_limit=10,
+            sync_limit=4,
+            timeout_ms=4000,
+            delay_us=500,
+            cut_probability=0.0,
+            flush_us=500,
+            snap_count=1000,
+            in_order=True,
+            rates_pm=(1000,) * (servers + observers),
+            operations=[],
+            faults=[],
+            end_us=0,
+        )
+        self.world = Ensemble(plan, lambda purpose: Random(f"story/{purpose}"))
+        self.ledger = self.world.ledger
+        self.client = self.world.clients[0]
+        self.number = 0
+        self.until(self.whole)
+
+    def whole(self):
+        return all(node.up and node.member.serving for node in self.world.nodes.values()) and self.client.connected
+
+    def until(self, true, limit_us=20 * SECOND_US):
+        """Let time pass, an event at a time, until something is true."""
+        end_us = self.world.timeline.now_us + limit_us
+        while not true():
+            assert self.world.timeline.now_us < end_us, "\n".join([*self.world.notes, "it never came to that"])
+            self.world.timeline.step()
+
+    @property
+    def leader(self):
+        return self.world.leader()
+
+    def followers(self, leader):
+        return [node for node in self.world.nodes.values() if node is not leader]
+
+    def shadow(self, node):
+        return self.ledger.shadows[node.sid]
+
+    def attach(self, node):
+        """Let the client be connected to this server."""
+        self.client._servers = [node.sid]
+        self.client.hang_up()
+        self.until(lambda: self.client.connected)
+
+    def write(self):
+        self.number += 1
+        self.client.act(Operation(0, 0, "create sequential", 0, self.number, False))
+
+    def write_and_wait(self):
+        tip = self.ledger.tip
+        self.write()
+        self.until(lambda: self.ledger.tip > tip and self.client.idle)
+
+    def cut(self, node, *others):
+        """Nothing gets from `node` to the others."""
+        directions = [(node.sid, other.sid) for other in others]
+        self.world.network.block(directions)
+        return lambda: self.world.network.unblock(directions)
+
+    def start(self, node):
+        node.disk.restart()
+        self.world._start(node, node.life)
+
+    def down(self, node):
+        """Cut the power, for as long as the test wants."""
+        self.world.cut_power(node)
+        node.life += 1  # what was to restart it is void
+
+    def end(self):
+        self.client._servers = list(self.world.nodes)
+        self.world.recover()
+
+    def committed(self):
+        return [each.zxid for each in self.ledger.reference.order]
+
+
+@pytest.fixture
+def story():
+    return Story()
+
+
+def test_leader_that_committed_and_died_before_any_commit_left(story):
+    leader = story.leader
+    story.attach(leader)
+    story.write_and_wait()
+    one, other = story.followers(leader)
+    heal = story.cut(leader, other)  # the other follower does not even get the proposal
+    before = story.ledger.tip
+    story.write()
+    story.until(lambda: leader.peer.committed_zxid > before)
+    zxid = leader.peer.committed_zxid
+    story.down(leader)
+    assert story.shadow(other).durable < zxid == story.shadow(one).durable
+    heal()
+    story.until(lambda: story.leader is not None)
+    assert story.leader is one
+    story.start(leader)
+    story.end()
+    assert zxid in story.committed()
+
+
+def test_leader_that_logged_a_proposal_and_died_before_sending_it(story):
+    leader = story.leader
+    story.attach(leader)
+    story.write_and_wait()
+    heal = story.cut(leader, *story.followers(leader))
+    before = story.ledger.tip
+    story.write()
+    story.until(lambda: story.shadow(leader).durable > before)
+    zxid = story.shadow(leader).durable
+    story.down(leader)
+    heal()
+    story.until(lambda: story.leader is not None)
+    truncated = story.world.counts.get("Truncate", 0)
+    story.start(leader)  # nothing has been written in the new epoch: what it has too much is taken back
+    story.until(lambda: leader.up and leader.member.serving)
+    assert story.world.counts["Truncate"] == truncated + 1
+    story.end()
+    assert zxid not in story.committed()
+
+
+def test_the_same_where_the_new_leader_has_written_already(story):
+    leader = story.leader
+    story.attach(leader)
+    story.write_and_wait()
+    heal = story.cut(leader, *story.followers(leader))
+    before = story.ledger.tip
+    story.write()
+    story.until(lambda: story.shadow(leader).durable > before)
+    zxid = story.shadow(leader).durable
+    story.down(leader)
+    heal()
+    story.until(lambda: story.leader is not None)
+    story.attach(story.leader)
+    story.write_and_wait()
+    story.start(leader)
+    story.until(lambda: leader.up and leader.member.serving)
+    story.world.kill(leader, 1)  # its disk may still have the entry somewhere: it must not come back from there
+    story.until(lambda: leader.up and leader.member.serving)
+    story.end()
+    assert zxid not in story.committed()
+
+
+def test_proposal_that_reached_one_follower_survives_or_goes_as_one(story):
+    leader = story.leader
+    story.attach(leader)
+    story.write_and_wait()
+    one, other = story.followers(leader)
+    heal = story.cut(leader, other)
+    deaf = story.cut(one, leader)  # its ACK does not arrive: the leader does not commit
+    before = story.ledger.tip
+    story.write()
+    story.until(lambda: story.shadow(one).durable > before and story.shadow(leader).durable > before)
+    zxid = story.shadow(one).durable
+    story.down(leader)
+    heal()
+    deaf()
+    story.until(lambda: story.leader is not None)
+    assert story.leader is one  # it has more
+    story.start(leader)
+    story.end()
+    assert zxid in story.committed()
+
+
+def test_leader_in_a_minority_commits_nothing_and_steps_down(story):
+    leader = story.leader
+    story.attach(leader)
+    story.write_and_wait()
+    others = story.followers(leader)
+    heals = [story.cut(leader, *others), *(story.cut(other, leader) for other in others)]
+    before = story.ledger.tip
+    story.write()
+    story.until(lambda: story.shadow(leader).durable > before)
+    story.until(lambda: not leader.member.serving)
+    story.until(lambda: story.leader is not None)
+    assert story.leader in others
+    for heal in heals:
+        heal()
+    story.end()
+    assert all(zxid >> 32 > 1 or zxid <= before for zxid in story.committed())
+
+
+def test_paused_leader_does_not_answer_a_sync_from_the_past(story):
+    leader = story.leader
+    story.attach(leader)
+    story.write_and_wait()
+    leader.pause()
+    story.until(lambda: story.leader not in (None, leader))
+    story.world.judge.newest_seen = story.ledger.tip + 1  # as if another client had written meanwhile
+    story.client.act(Operation(0, 0, "sync get", 0, 0, False))
+    arrived_us = story.world.timeline.now_us + 10_000
+    story.until(lambda: story.world.timeline.now_us > arrived_us)
+    leader.resume()
+    story.until(lambda: not leader.member.serving)
+    story.world.judge.newest_seen = story.ledger.tip
+    story.end()
+
+
+def test_only_one_slow_disk_of_three_is_waited_for_by_nobody(story):
+    leader = story.leader
+    story.attach(leader)
+    leader.slow_disk = 1000
+    before = story.ledger.tip
+    story.write()
+    one, other = story.followers(leader)
+    story.until(lambda: story.shadow(one).durable > before and story.shadow(other).durable > before)
+    zxid = story.shadow(one).durable
+    story.until(lambda: leader.peer.committed_zxid >= zxid)
+    assert story.shadow(leader).durable < zxid
+    assert story.shadow(leader).applied < zxid  # its own tree is not ahead of its log
+    leader.slow_disk = 1
+    story.end()
+    assert zxid in story.committed()
+
+
+def test_observers_and_a_minority_elect_nobody():
+    story = Story(servers=3, observers=2)
+    leader = story.leader
+    voter = next(node for node in story.followers(leader) if story.shadow(node).voter)
+    story.down(leader)
+    story.down(voter)
+    end_us = story.world.timeline.now_us + 20 * SECOND_US
+    story.until(lambda: story.world.timeline.now_us > end_us, 30 * SECOND_US)
+    assert story.leader is None
+    story.start(leader)
+    story.start(voter)
+    story.end()
+
+
+def test_session_and_its_ephemeral_znode_survive_the_leader(story):
+    leader = story.leader
+    one, _ = story.followers(leader)
+    story.attach(one)
+    story.client.act(Operation(0, 0, "create ephemeral", 0, 7, False))
+    story.until(lambda: b"/k0" in story.ledger.reference.tree.nodes)
+    session_id = story.client.session_id
+    story.down(leader)
+    story.until(lambda: story.leader is not None)
+    story.attach(story.leader)
+    assert story.client.session_id == session_id
+    assert b"/k0" in story.ledger.reference.tree.nodes
+    story.start(leader)
+    story.end()
+    assert session_id in story.ledger.reference.tree.sessions
+
+
+def test_all_die_at_once_and_nothing_committed_is_lost(story):
+    story.attach(story.leader)
+    for _ in range(5):
+        story.write_and_wait()
+    story.write()
+    story.until(lambda: any(shadow.logged > story.ledger.tip for shadow in story.ledger.shadows.values()))
+    committed = story.committed()
+    for node in story.world.nodes.values():
+        story.down(node)
+    for node in story.world.nodes.values():
+        story.start(node)
+    story.end()
+    assert story.committed()[: len(committed)] == committed
+
+
+def test_wiped_follower_comes_back_by_a_snapshot(story):
+    leader = story.leader
+    story.attach(leader)
+    for _ in range(5):
+        story.write_and_wait()
+    one, _ = story.followers(leader)
+    story.down(one)
+    story.world.nemesis.replace_disk(one)
+    story.world._start(one, one.life)
+    story.until(lambda: one.up and one.member.serving)
+    assert story.world.counts["InstallSnapshot"] == 1
+    story.end()
+
+
+def test_that_a_sync_answered_without_asking_a_quorum_is_found(story, monkeypatch):
+    sync_answered_without_asking_a_quorum(monkeypatch)
+    with pytest.raises(InvariantBroken, match="C2"):
+        test_paused_leader_does_not_answer_a_sync_from_the_past(story)
+
+
+def test_learner_joins_by_a_snapshot_while_others_write(story):
+    leader = story.leader
+    story.attach(leader)
+    story.client.act(Operation(0, 0, "create", -1, 0, False))
+    for _ in range(60):
+        story.write()
+    story.client.act(Operation(0, 0, "create", 0, 0, False))  # what is made last is dumped last
+    story.until(lambda: story.client.idle)
+    one, _ = story.followers(leader)
+    story.down(one)
+    story.world.nemesis.replace_disk(one)
+    one.slow_disk = 50
+    story.world._start(one, one.life)
+    story.until(lambda: story.world.packets.get("SNAP", 0))
+    for number in range(30):
+        story.client.act(Operation(0, 0, "set", 0, number, False))
+    story.until(lambda: one.up and one.member.serving)
+    story.end()
+
+
+def test_that_serving_such_a_snapshot_too_early_is_found(story, monkeypatch):
+    serving_a_snapshot_before_what_it_shows_is_applied(monkeypatch)
+    with pytest.raises(InvariantBroken, match="Z13"):
+        test_learner_joins_by_a_snapshot_while_others_write(story)
