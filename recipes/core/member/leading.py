@@ -44,7 +44,11 @@ class Leading:
             if session_id not in tree.sessions:
                 self.tracker.add(session_id, config.min_session_timeout_ms, now_ms)
         self.preparer = Preparer(
-            tree, self.tracker, extended_types=config.extended_types, enforce_quota=config.enforce_quota
+            tree,
+            self.tracker,
+            extended_types=config.extended_types,
+            enforce_quota=config.enforce_quota,
+            max_txn_bytes=2 * config.max_frame_bytes,
         )
         self.preparer.last_zxid = max(tree.last_zxid, epoch << 32)
         self._next_container_check_ms = now_ms + config.container_check_ms
