@@ -96,16 +96,17 @@ class Leading:
             self._take_request(event, now_ms, wall_ms)
 
     def _take_request(self, event: Forwarded, now_ms: int, wall_ms: int) -> None:
-        kind = event.kind if event.kind in _FORWARDED else _NO_OPERATION
+        kind, body = event.kind if event.kind in _FORWARDED else _NO_OPERATION, event.body
         if kind == op.CREATE_SESSION:
             try:
-                timeout_ms, _ = read_int(event.body, 0)
+                timeout_ms, end = read_int(body, 0)
             except WireError:
                 return  # it cannot have come from a client
+            body = body[:end]
             self.tracker.add(event.session_id, timeout_ms, now_ms, event.link)
         else:
             self.tracker.touch(event.session_id, now_ms)
-        request = Request(event.session_id, event.cxid, kind, event.body, event.ids, link=event.link)
+        request = Request(event.session_id, event.cxid, kind, body, event.ids, link=event.link)
         self.propose(request, wall_ms)
 
     def revalidate(self, session_id: int, timeout_ms: int, link: int, now_ms: int) -> bool:
