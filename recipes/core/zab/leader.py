@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from recipes.core.zab.peer import ZabPeer
 
 _LAST_COUNTER = 0xFFFFFFFE  # a txn 0xffffffff is never proposed: the next epoch starts again at 1
-
+_LAST_EPOCH = 0x7FFFFFFF
 
 _SNAP_END = write_buffer(b"BenWasHere")
 
@@ -195,6 +195,8 @@ class Leader:
         info = q.decode_learner_info(packet.data)
         if info.sid not in self._membership.servers or info.sid == self._peer.settings.sid:
             raise WireError(f"server {info.sid} is not one of the others in this ensemble")
+        if not 0 <= packet.zxid >> 32 < _LAST_EPOCH:
+            raise WireError(f"server {info.sid} says it has promised epoch {packet.zxid >> 32}")
         older = self._by_sid.get(info.sid)
         if older is not None:
             older.link.close()

@@ -325,6 +325,8 @@ def test_strangers_and_nonsense_are_hung_up_on_alone(rig_of):
         q.encode_packet(q.FOLLOWERINFO, 0, q.encode_learner_info(3)),
         q.encode_packet(q.ACK, E1),
         q.encode_packet(q.FOLLOWERINFO, 0, b""),
+        q.encode_packet(q.FOLLOWERINFO, 0x7FFFFFFF << 32, q.encode_learner_info(1)),
+        q.encode_packet(q.FOLLOWERINFO, -1 << 32, q.encode_learner_info(1)),
     ):
         link = rig[3].peer.accept()
         link.receive(data)
