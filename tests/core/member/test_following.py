@@ -1,13 +1,13 @@
-"""A session that comes back to a follower, while the leader is asked whether it lives."""
+"""What a follower makes of what its leader sends, in the order in which it comes."""
 
 from types import SimpleNamespace
 
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.frames import FrameReader, frame
 from recipes.core.jute.records import ConnectRequest, decode_connect_response, encode_connect_request
-from recipes.core.jute.txns import encode_txn
+from recipes.core.jute.txns import encode_digest, encode_txn
 from recipes.core.member.member import Member, MemberConfig
-from recipes.core.replication import Entry, Ready, Revalidated
+from recipes.core.replication import Entry, Ready, Revalidated, RoleChanged
 from recipes.core.tree.sessions import session_password
 from recipes.core.tree.tree import DataTree
 
@@ -60,3 +60,15 @@ def test_it_is_refused_when_its_end_comes_with_the_leaders_answer():
     member.take_writes()
     assert answer_of(connection) == 0
     assert connection.wants_close
+
+
+def test_what_a_snapshot_showed_too_early_is_no_mismatch():
+    replica = Follower()
+    replica.serving = False
+    member = Member(MemberConfig(), DataTree(), replica, 0, 0)
+    for zxid in (1, 2):
+        payload = encode_txn(SESSION, 0, zxid, 0, op.CREATE_SESSION, (10_000,)) + encode_digest(zxid)
+        replica.ready.commits.append(Entry(zxid, payload))
+        replica.ready.events.append(RoleChanged(True))
+        member.take_writes()
+    assert member.stats.digest_mismatches == 1  # the one applied while clients are served
