@@ -276,13 +276,18 @@ class Connection:
         except WireError:
             self._reply(xid, 0, MARSHALLING_ERROR)
             return
-        if new is None or len(self.ids) + len(new) > _MAX_IDS:
+        if new is None or not self._has_room_for(new):
             self._member.stats.auth_failed += 1
             self._reply(xid, 0, _AUTH_FAILED)
             self.close()
             return
         self.ids += tuple(pair for pair in new if pair not in self.ids)
         self._reply(xid, 0, 0)
+
+    def _has_room_for(self, new: Ids) -> bool:
+        """Whether the identities can be sent on to the leader with every write."""
+        ids = self.ids + new
+        return len(ids) <= _MAX_IDS and sum(len(scheme) + len(ident) for scheme, ident in ids) <= self._limit_bytes
 
     def complete(self, request: Request, applied: Applied) -> None:
         """A write of this connection was applied just now: answer it, and what was held behind it."""

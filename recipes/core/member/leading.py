@@ -44,7 +44,11 @@ class Leading:
             if session_id not in tree.sessions:
                 self.tracker.add(session_id, config.min_session_timeout_ms, now_ms)
         self.preparer = Preparer(
-            tree, self.tracker, extended_types=config.extended_types, enforce_quota=config.enforce_quota
+            tree,
+            self.tracker,
+            extended_types=config.extended_types,
+            enforce_quota=config.enforce_quota,
+            max_txn_bytes=2 * config.max_frame_bytes,
         )
         self.preparer.last_zxid = max(tree.last_zxid, epoch << 32)
         self._next_container_check_ms = now_ms + config.container_check_ms
@@ -92,16 +96,17 @@ class Leading:
             self._take_request(event, now_ms, wall_ms)
 
     def _take_request(self, event: Forwarded, now_ms: int, wall_ms: int) -> None:
-        kind = event.kind if event.kind in _FORWARDED else _NO_OPERATION
+        kind, body = event.kind if event.kind in _FORWARDED else _NO_OPERATION, event.body
         if kind == op.CREATE_SESSION:
             try:
-                timeout_ms, _ = read_int(event.body, 0)
+                timeout_ms, end = read_int(body, 0)
             except WireError:
                 return  # it cannot have come from a client
+            body = body[:end]
             self.tracker.add(event.session_id, timeout_ms, now_ms, event.link)
         else:
             self.tracker.touch(event.session_id, now_ms)
-        request = Request(event.session_id, event.cxid, kind, event.body, event.ids, link=event.link)
+        request = Request(event.session_id, event.cxid, kind, body, event.ids, link=event.link)
         self.propose(request, wall_ms)
 
     def revalidate(self, session_id: int, timeout_ms: int, link: int, now_ms: int) -> bool:

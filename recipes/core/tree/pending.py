@@ -68,6 +68,11 @@ class Pending:
         root = quotas.root_of(path)
         return root is not None and quotas.exceeds(self._tree, root, count, size, self._quotas.of(root))
 
+    @property
+    def in_multi(self) -> bool:
+        """Whether a multi is being made."""
+        return self._undo is not None
+
     def begin_multi(self) -> None:
         """Be ready to undo what comes now."""
         self._undo = []

@@ -10,6 +10,7 @@ from struct import Struct
 from recipes.core import paths
 from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
+from recipes.core.jute.frames import MAX_FRAME_BYTES
 from recipes.core.jute.records import Ids
 from recipes.core.jute.requests import (
     CreateRequest,
@@ -21,7 +22,7 @@ from recipes.core.jute.requests import (
 )
 from recipes.core.jute.txns import HEADER, Record, encode_digest, encode_record
 from recipes.core.replication import Entry, next_zxid
-from recipes.core.tree.acl import fix_up, permits
+from recipes.core.tree.acl import OPEN_ACL, fix_up, permits
 from recipes.core.tree.changes import child_count, copy_of, new_change
 from recipes.core.tree.pending import Pending
 from recipes.core.tree.sessions import SessionTracker
@@ -93,10 +94,17 @@ class Preparer:
     """Makes txns, one zxid after the other.
 
     extended_types: whether znodes with a TTL may be created. enforce_quota: whether hard quotas refuse.
+    max_txn_bytes: what other servers take as one txn, twice as much as the largest request.
     """
 
     def __init__(
-        self, tree: DataTree, tracker: SessionTracker, *, extended_types: bool = False, enforce_quota: bool = False
+        self,
+        tree: DataTree,
+        tracker: SessionTracker,
+        *,
+        extended_types: bool = False,
+        enforce_quota: bool = False,
+        max_txn_bytes: int = 2 * MAX_FRAME_BYTES,
     ) -> None:
         self._tracker = tracker
         self._extended_types = extended_types
@@ -104,6 +112,8 @@ class Preparer:
         self.pending = pending = Pending(tree, enforce_quota)
         self._find, self._put, self.applied = pending.find, pending.put, pending.applied  # asked for every request
         self._closing: dict[int, None] = {}
+        self._max_txn_bytes = max_txn_bytes
+        self._acl_bytes = 0  # of the ACLs in the multi being made
         self.last_zxid = tree.last_zxid
 
     def prepare(self, request: Request, time_ms: int) -> Entry:
@@ -201,9 +211,7 @@ class Preparer:
         head, slash, _ = path.rpartition(b"/")
         if not slash or b"\0" in path:
             raise Refused(BAD_ARGUMENTS)
-        acl = fix_up(entries, request.ids)
-        if acl is None:
-            raise Refused(INVALID_ACL)
+        acl = self._fixed(entries, request.ids)
         parent_path = head or paths.ROOT
         parent = self._find(parent_path)
         if parent is None:
@@ -280,9 +288,7 @@ class Preparer:
     def _set_acl(self, path: bytes, entries: Acl | None, expected: int, ids: Ids, zxid: int) -> Record:
         if not paths.is_valid(path):
             raise Refused(BAD_ARGUMENTS)
-        acl = fix_up(entries, ids)
-        if acl is None:
-            raise Refused(INVALID_ACL)
+        acl = self._fixed(entries, ids)
         node = self._writable(path)
         if not permits(node.acl, op.ADMIN, ids):
             raise Refused(NO_AUTH)
@@ -307,7 +313,12 @@ class Preparer:
             node = self._find(path)
             if node is not None:
                 self._remove(path, node, zxid)
-        return (tuple(owned),)
+        # Whoever applies it deletes what else the session owns too: a txn that others cannot take would end them all.
+        listed, left = 0, self._max_txn_bytes // 2
+        while listed < len(owned) and left > 0:
+            left -= len(owned[listed]) + 4
+            listed += 1
+        return (tuple(owned[:listed]),)
 
     def closed(self, session_id: int) -> None:
         """The session's closing has been applied."""
@@ -319,6 +330,7 @@ class Preparer:
         digest = pending.digest
         parts: list[tuple[int, Record]] = []
         pending.begin_multi()
+        self._acl_bytes = 0
         try:
             for kind, body in asked:
                 parts.append(self._part(kind, body, request, zxid, time_ms))
@@ -345,6 +357,19 @@ class Preparer:
         if kind == op.SET_DATA:
             return kind, self._set_data(body, request.ids, zxid, time_ms)[0]
         return kind, self._simple(kind, body, request.ids, zxid, time_ms)
+
+    def _fixed(self, entries: Acl | None, ids: Ids) -> Acl:
+        """The ACL to store. Identities take the place of `auth`: it may be far larger than what was asked for."""
+        acl = fix_up(entries, ids)
+        if acl is None:
+            raise Refused(INVALID_ACL)
+        if acl is not OPEN_ACL:
+            if not self.pending.in_multi:
+                self._acl_bytes = 0
+            self._acl_bytes += sum(12 + len(scheme) + len(ident) for _, scheme, ident in acl)
+            if self._acl_bytes > self._max_txn_bytes // 4:
+                raise Refused(INVALID_ACL)
+        return acl
 
     def _writable(self, path: bytes) -> ZNode:
         node = self._find(path)

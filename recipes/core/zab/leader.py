@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from recipes.core.zab.peer import ZabPeer
 
 _LAST_COUNTER = 0xFFFFFFFE  # a txn 0xffffffff is never proposed: the next epoch starts again at 1
-
+_LAST_EPOCH = 0x7FFFFFFF
 
 _SNAP_END = write_buffer(b"BenWasHere")
 
@@ -96,10 +96,11 @@ class Leader:
         if not self._established:
             if peer.now_ms >= self._limit_ms:
                 peer.look("no quorum has joined in time")
-            return
-        if not self._membership.is_quorum(self._alive()):
+                return
+        elif not self._membership.is_quorum(self._alive()):
             peer.look("a quorum is not heard from any more")
             return
+        # Who has joined before a quorum has waits for the others no longer than syncLimit, unless it hears from here.
         for handler in self._by_sid.values():
             handler.ping(self._last_zxid)
 
@@ -122,7 +123,8 @@ class Leader:
             self._proposed.append((peer.now_ms, last_zxid))
         for handler in list(self._handlers.values()):
             acked = handler.acked_zxid
-            limit_ms = sync_ms if acked is not None else sync_ms + settings.tick_ms * settings.init_limit
+            # Nobody answers a ping before UPTODATE.
+            limit_ms = sync_ms if handler.up_to_date else sync_ms + settings.tick_ms * settings.init_limit
             stalled = acked is not None and not handler.observer and acked < late_zxid
             if stalled or peer.now_ms - handler.link.heard_ms > limit_ms:
                 handler.link.close()
@@ -182,6 +184,8 @@ class Leader:
         info = q.decode_learner_info(packet.data)
         if info.sid not in self._membership.servers or info.sid == self._peer.settings.sid:
             raise WireError(f"server {info.sid} is not one of the others in this ensemble")
+        if not 0 <= packet.zxid >> 32 < _LAST_EPOCH:
+            raise WireError(f"server {info.sid} says it has promised epoch {packet.zxid >> 32}")
         older = self._by_sid.get(info.sid)
         if older is not None:
             older.link.close()

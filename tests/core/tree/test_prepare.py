@@ -153,3 +153,32 @@ def test_a_server_alone_goes_on_in_the_next_epoch_when_one_has_no_more_zxids():
     zxids = [entry.zxid for entry in server.under_way]
     assert zxids == [0xFFFFFFFF, 0x1_00000001, 0x1_00000002]
     assert all(follows(before, zxid) for before, zxid in pairwise(zxids))  # as the log is read back
+
+
+def test_no_txn_is_larger_than_the_other_servers_take():
+    server = Server(max_txn_bytes=4000)
+    for number in range(100):
+        server.create(b"/ephemeral-%040d" % number, flags=EPHEMERAL)
+    server.apply()
+    assert server.prepare(1, op.CLOSE_SESSION) == 0
+    assert len(server.under_way[-1].payload) < 4000
+    server.apply()
+    assert not server.tree.ephemerals
+    assert len(server.tree.nodes) == 4  # those that are always there
+
+
+def test_acls_grown_by_who_asks_make_no_txn_that_is_too_large():
+    server = Server(max_txn_bytes=4000)
+    ids = ((b"digest", b"me:" + b"x" * 400),)
+    auth = [ACL(31, Id("auth", ""))]
+
+    def multi(count):
+        body = encode_multi([(op.CREATE, encode_create(b"/%d" % number, b"", auth, 0)) for number in range(count)])
+        entry = server.preparer.prepare(Request(2, 1, op.MULTI, body, ids), 1_700_000_000_000)
+        server.under_way.append(entry)
+        return [record[0] for kind, record in entry.txn[5] if kind == op.ERROR]
+
+    assert multi(3) == [-114]
+    assert multi(2) == []
+    create = encode_create(b"/large", b"", [ACL(perms, Id("auth", "")) for perms in range(1, 4)], 0)
+    assert server.preparer.prepare(Request(2, 1, op.CREATE, create, ids), 0).txn[5] == (-114,)

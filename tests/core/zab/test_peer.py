@@ -376,6 +376,8 @@ def test_strangers_and_nonsense_are_hung_up_on_alone(rig_of):
         q.encode_packet(q.FOLLOWERINFO, 0, q.encode_learner_info(3)),
         q.encode_packet(q.ACK, E1),
         q.encode_packet(q.FOLLOWERINFO, 0, b""),
+        q.encode_packet(q.FOLLOWERINFO, 0x7FFFFFFF << 32, q.encode_learner_info(1)),
+        q.encode_packet(q.FOLLOWERINFO, -1 << 32, q.encode_learner_info(1)),
     ):
         link = rig[3].peer.accept()
         link.receive(data)
@@ -385,3 +387,15 @@ def test_strangers_and_nonsense_are_hung_up_on_alone(rig_of):
     assert rig[3].peer.serving
     rig.advance(TICK_MS)
     assert all(rig[sid].peer.serving for sid in (1, 2, 3))
+
+
+def test_who_has_joined_waits_for_a_slow_one_as_long_as_that_may_take(rig_of):
+    rig = rig_of(voters=5)
+    rig.elect(5, 1, 2, 5)
+    while q.NEWLEADER not in types_sent(rig[5], 2):
+        rig.step()
+    rig[2].disk_stuck = True  # for less than initLimit, and more than syncLimit
+    rig.advance(8 * TICK_MS)
+    rig[2].disk_stuck = False
+    rig.advance(TICK_MS)
+    assert [rig[sid].changes for sid in (1, 2, 5)] == [[True], [True], [True]]

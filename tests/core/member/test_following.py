@@ -1,0 +1,74 @@
+"""What a follower makes of what its leader sends, in the order in which it comes."""
+
+from types import SimpleNamespace
+
+from recipes.core.jute import opcodes as op
+from recipes.core.jute.frames import FrameReader, frame
+from recipes.core.jute.records import ConnectRequest, decode_connect_response, encode_connect_request
+from recipes.core.jute.txns import encode_digest, encode_txn
+from recipes.core.member.member import Member, MemberConfig
+from recipes.core.replication import Entry, Ready, Revalidated, RoleChanged
+from recipes.core.tree.sessions import session_password
+from recipes.core.tree.tree import DataTree
+
+SESSION = 77
+
+
+class Follower:
+    """A Replica that is told what to hand over; it is its own Learnership."""
+
+    role, serving, epoch, leader = "follower", True, 1, None
+
+    def __init__(self):
+        self.ready = Ready()
+        self.asked = []
+        self.learner = SimpleNamespace(revalidate=lambda session, _: self.asked.append(session), touch=lambda *_: None)
+
+    def take_ready(self):
+        ready, self.ready = self.ready, Ready()
+        return ready
+
+
+def returning():
+    replica = Follower()
+    member = Member(MemberConfig(), DataTree(), replica, 0, 0)
+    connection = member.connect(("127.0.0.1", 1))
+    asked = ConnectRequest(0, 10_000, SESSION, session_password(SESSION))
+    connection.receive(frame(encode_connect_request(asked)))
+    assert replica.asked == [SESSION]
+    return member, replica, connection
+
+
+def answer_of(connection):
+    (payload,) = FrameReader().feed(b"".join(connection.out))
+    return decode_connect_response(payload).session_id
+
+
+def test_it_is_given_back_when_the_leader_says_so():
+    member, replica, connection = returning()
+    replica.ready.events.append(Revalidated(SESSION, True))
+    member.take_writes()
+    assert answer_of(connection) == SESSION
+    assert not connection.wants_close
+
+
+def test_it_is_refused_when_its_end_comes_with_the_leaders_answer():
+    member, replica, connection = returning()
+    payload = encode_txn(SESSION, 0, 1, 0, op.CLOSE_SESSION, ((),))
+    replica.ready.events.append(Revalidated(SESSION, True))
+    replica.ready.commits.append(Entry(1, payload))
+    member.take_writes()
+    assert answer_of(connection) == 0
+    assert connection.wants_close
+
+
+def test_what_a_snapshot_showed_too_early_is_no_mismatch():
+    replica = Follower()
+    replica.serving = False
+    member = Member(MemberConfig(), DataTree(), replica, 0, 0)
+    for zxid in (1, 2):
+        payload = encode_txn(SESSION, 0, zxid, 0, op.CREATE_SESSION, (10_000,)) + encode_digest(zxid)
+        replica.ready.commits.append(Entry(zxid, payload))
+        replica.ready.events.append(RoleChanged(True))
+        member.take_writes()
+    assert member.stats.digest_mismatches == 1  # the one applied while clients are served
