@@ -4,6 +4,8 @@ Each member is stopped only when the one before serves again, and by SIGTERM: 3.
 it was synced with is on its disk (ZOOKEEPER-4646), so that killing two of its members one behind the other can lose
 what was acknowledged. A COMMIT between NEWLEADER and UPTODATE ends the connection of a 3.8.0 learner
 (ZOOKEEPER-4394): behind a leader of its own kind it may need a second attempt to join, which the deadline allows for.
+What it was synced with is then twice in its log, zxids going backwards, and it counts digests that differ when it reads
+that again; the member of ours that takes over such a directory relies on none of it and is sent a snapshot.
 """
 
 from __future__ import annotations
