@@ -262,6 +262,10 @@ class Leader:
             return
         # A DIFF names where the learner will be when it has everything, a TRUNC where it is to start from.
         handler.send(plan.packet, self._committed_zxid if plan.packet == q.DIFF else plan.zxid)
+        way = "DIFF" if plan.packet == q.DIFF else "TRUNC"
+        self._peer.note(
+            f"server {handler.sid}, which ends at 0x{handler.last_zxid:x}, gets a {way} from 0x{plan.zxid:x}"
+        )
         self._send_history(handler, plan.zxid)
 
     def dumped(self, link: int, zxid: int, chunks: Iterator[bytes]) -> None:
@@ -269,6 +273,7 @@ class Leader:
         handler = self._handlers.get(link)
         if handler is None:
             return
+        self._peer.note(f"server {handler.sid}, which ends at 0x{handler.last_zxid:x}, gets a SNAP of 0x{zxid:x}")
         handler.send(q.SNAP, zxid)
         handler.link.send(chunks)
         handler.link.send(_SNAP_END)

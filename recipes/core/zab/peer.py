@@ -70,15 +70,17 @@ class Mail:
     """What a turn has for the network.
 
     votes: (server, notification) for the election ports. dial: the server whose quorum port to connect to; the shell
-    answers with `dialled` or `dial_failed`. touched: links with something to send, or to be closed.
+    answers with `dialled` or `dial_failed`. touched: links with something to send, or to be closed. notes: what an
+    operator would want to read in the log.
     """
 
-    __slots__ = ("dial", "touched", "votes")
+    __slots__ = ("dial", "notes", "touched", "votes")
 
     def __init__(self) -> None:
         self.votes: list[tuple[int, Notification]] = []
         self.dial: int | None = None
         self.touched: list[Link] = []
+        self.notes: list[str] = []
 
 
 class ZabPeer:
@@ -243,6 +245,10 @@ class ZabPeer:
     def dial(self, sid: int) -> None:
         """Ask for a connection."""
         self._mail.dial = sid
+
+    def note(self, text: str) -> None:
+        """Let an operator know."""
+        self._mail.notes.append(text)
 
     def tell(self, event: Event) -> None:
         """Let the Member know."""

@@ -71,6 +71,7 @@ class Node:
         self.events: list[object] = []
         self.waiting: list[object] = []
         self.disk_stuck = False
+        self.notes: list[str] = []
         self.sent: list[tuple[int, object]] = []  # (to, packet)
         self.peer = ZabPeer(PeerSettings(sid, membership, TICK_MS, 10, 5), boot, now_ms)
 
@@ -143,6 +144,7 @@ class Rig:
                 continue
             node.take()
             mail = node.peer.take_mail()
+            node.notes += mail.notes
             if mail.dial is not None:
                 busy = True
                 self._dial(sid, mail.dial)

@@ -92,6 +92,7 @@ def test_what_a_follower_lacks_is_sent_and_what_it_has_too_much_taken_back(rig_o
     rig.run()
     sync = [kind for kind in types_sent(rig[3], 1) if kind in (q.DIFF, q.TRUNC, q.SNAP)]
     assert sync == expected
+    assert {q.DIFF: "a DIFF", q.TRUNC: "a TRUNC"}[sync[0]] in rig[3].notes[0]
     assert rig[1].peer.history.last_zxid == E1 + 3
     assert rig[1].peer.serving
     if log is None:
