@@ -240,5 +240,5 @@ def nobody_answers(hosts: str, error: Exception | None) -> ConnectionLoss:
             reason = reason.exceptions[-1]
     if isinstance(reason, ssl.SSLCertVerificationError):
         return ConnectionLoss(f"no trusted server at {hosts}: its certificate: {reason.verify_message}")
-    said = os.strerror(reason.errno) if isinstance(reason, ConnectionError) and reason.errno else str(reason or "") or "no reply"
-    return ConnectionLoss(f"no ZooKeeper server answers at {hosts}: {said}")
+    said = os.strerror(reason.errno) if isinstance(reason, ConnectionError) and reason.errno else str(reason or "")
+    return ConnectionLoss(f"no ZooKeeper server answers at {hosts}: {said or 'no reply'}")

@@ -106,15 +106,24 @@ class Operations(ABC):
             return op.CREATE_TTL, rq.encode_create(full, data, entries, flags, int(ttl * 1000))
         return op.CREATE2, rq.encode_create(full, data, entries, ephemeral + 2 * sequential)
 
-    async def ensure_path(self, path: str) -> None:
-        """Create the znode and everything above it, as far as it is missing."""
+    async def ensure_path(self, path: str, *, container: bool = False) -> None:
+        """Create the znode and everything above it, as far as it is missing; `container` says of which kind.
+
+        Raises NoNode when this client's chroot is missing: it is not for a client to create.
+        """
         parts = paths.check(path).split("/")
-        for end in range(2, len(parts) + 1) if path != "/" else ():
+        end = 2
+        while end <= len(parts) and path != "/":
             above = "/".join(parts[:end])
+            end += 1
             try:
-                await self.create(above)
+                await self.create(above, container=container)
             except NodeExists:
                 continue
+            except NoNode:
+                if end == 3:
+                    raise NoNode(above, "the chroot is missing") from None
+                end = 2  # an empty container above was reaped in between: begin again
             except NoAuth:  # said before a server looks whether it exists
                 if await self.exists(above) is None:
                     raise
