@@ -111,22 +111,23 @@ class Operations(ABC):
 
         Raises NoNode when this client's chroot is missing: it is not for a client to create.
         """
-        parts = paths.check(path).split("/")
-        end = 2
-        while end <= len(parts) and path != "/":
-            above = "/".join(parts[:end])
-            end += 1
+        names = [name for name in paths.check(path).split("/") if name]
+        depth = 0
+        while depth < len(names):
+            above = "/" + "/".join(names[: depth + 1])
             try:
                 await self.create(above, container=container)
             except NodeExists:
-                continue
-            except NoNode:
-                if end == 3:
-                    raise NoNode(above, "the chroot is missing") from None
-                end = 2  # an empty container above was reaped in between: begin again
+                pass
             except NoAuth:  # said before a server looks whether it exists
                 if await self.exists(above) is None:
                     raise
+            except NoNode:
+                if depth == 0:
+                    raise NoNode(above, "the chroot is missing") from None
+                depth = 0  # an empty container above was reaped in between: begin again
+                continue
+            depth += 1
 
     async def get(self, path: str) -> tuple[bytes, Stat]:
         """Data and Stat. Raises NoNode, NoAuth."""
