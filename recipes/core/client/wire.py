@@ -103,9 +103,7 @@ class ProtocolWire(asyncio.Protocol):
         try:
             await self._broken
         finally:
-            # Nothing is taken in from here on, and nobody asks any more what broke it.
-            if not self._broken.cancel() and not self._broken.cancelled():
-                self._broken.exception()
+            self._broken.cancel()  # nothing is taken in from here on
             self._transport.abort()
             with anyio.CancelScope(shield=True):
                 await self._closed
