@@ -25,7 +25,10 @@ from recipes.core.jute.requests import encode_auth
 # How a connection ends when it breaks, or when what comes over it makes no sense.
 _BROKEN = (OSError, anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, WireError)
 _MAX_REPLY_BYTES = 64 << 20
-_BACKOFF = wait_random_exponential(multiplier=0.05, max=1.0)
+# Between two rounds of all servers. Most waits are for an ensemble that elects, which takes some 0.1 s: so they begin
+# short, and grow slowly, up to a second for one that is down for longer.
+_BACKOFF = wait_random_exponential(multiplier=0.04, exp_base=1.5, max=1.0)
+_LONGEST_BACKOFF_ROUND = 9
 
 
 def parse_hosts(hosts: str) -> tuple[list[tuple[str, int]], str]:
@@ -99,7 +102,7 @@ class Link:
                         return
             failures += 1
             retry = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
-            retry.attempt_number = min(failures, 8)
+            retry.attempt_number = min(failures, _LONGEST_BACKOFF_ROUND)
             await anyio.sleep(_BACKOFF(retry))
 
     async def watch_deadline(self) -> None:
@@ -240,5 +243,8 @@ def nobody_answers(hosts: str, error: Exception | None) -> ConnectionLoss:
             reason = reason.exceptions[-1]
     if isinstance(reason, ssl.SSLCertVerificationError):
         return ConnectionLoss(f"no trusted server at {hosts}: its certificate: {reason.verify_message}")
-    said = os.strerror(reason.errno) if isinstance(reason, ConnectionError) and reason.errno else str(reason or "")
-    return ConnectionLoss(f"no ZooKeeper server answers at {hosts}: {said or 'no reply'}")
+    if isinstance(reason, ConnectionError) and reason.errno:
+        said = os.strerror(reason.errno)
+    else:
+        said = str(reason or "") or "no reply"
+    return ConnectionLoss(f"no ZooKeeper server answers at {hosts}: {said}")
