@@ -12,12 +12,12 @@ import anyio
 import anyio.abc
 
 from recipes.core import paths
-from recipes.core.errors import AuthFailed, ConnectionLoss, NodeExists, NoNode, RecipeError, SessionError
+from recipes.core.errors import AuthFailed, ConnectionLoss, NoNode, RecipeError, SessionError, StoreError, invariant
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.core.client.scope import SessionScope
-    from recipes.core.client.session import Session
+    from recipes.core.client.session import Call, Session
     from recipes.core.client.watch import DeletionWatch
 
 _CLEAN_UP_SECONDS = 2.0  # how long leaving may hold its caller up before the client's owner task takes over
@@ -130,7 +130,8 @@ class Contender:
             try:
                 return await self._create_and_list()
             except NoNode:
-                await self._make_parents()
+                with suppress(ConnectionLoss):  # then it is as far as it got, and the create fails once more
+                    await self._client.ensure_path(self._parent, container=True)
             except ConnectionLoss:
                 # sync: the server we are on now may not have seen yet what the one before carried out.
                 await self._client.sync(self._parent)
@@ -148,8 +149,9 @@ class Contender:
             if self._name not in order:
                 self.lost.deleted.set()
                 return
-            if order[0] == self._name:  # first, yet past the local deadline: the client is about to say so
-                await self._session.lost_event.wait()
+            if order[0] == self._name:
+                # First, yet past the local deadline: an answer moves that on, unless the client gives the session up.
+                await self._client.sync(self._parent)
                 continue
             before = order[order.index(self._name) - 1]
             stat, watch = await self._client.exists_watch(paths.join(self._parent, before))
@@ -192,19 +194,13 @@ class Contender:
             self._watch.cancel()
         if self._session.lost or not self._asked:
             return
-        with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
-            try:
+        try:
+            with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True), suppress(SessionError, AuthFailed):
                 await (self._delete() if self.path else self._delete_unseen())
-            except (SessionError, AuthFailed):
-                pass
-            else:
-                return
-        if self._session.lost:
-            return
-        if self.path:
-            self._client.delete_later(self.path)
-        else:
-            self._client.delete_later(paths.join(self._parent, self._prefix), prefix=True)
+        finally:  # also when asyncio cancels the task itself, which no scope keeps away
+            if self._asked and not self._session.lost:
+                path = self.path or paths.join(self._parent, self._prefix)
+                self._client.delete_later(path, prefix=not self.path)
 
     @property
     def _name(self) -> str:
@@ -215,27 +211,28 @@ class Contender:
         self._asked = True
         create = self._client.start_place(paths.join(self._parent, self._prefix), self._data)
         listing = self._client.start_children(self._parent)
+        order: list[str] = []
         try:
-            self.path, stat = await create.result()
-        except BaseException:
-            listing.abandoned = True
-            raise
-        self.czxid, self._owner = stat.czxid, stat.ephemeral_owner
-        order = in_order(await listing.result(), self._marker)
+            # The create's reply comes before this one, so waking up once serves both.
+            order = in_order(await listing.result(), self._marker)
+        except NoNode:
+            pass  # as the create says, too, unless the parent went after it
+        finally:
+            self._learn(create)
+        invariant(create.done, "a reply came before that to an earlier request")
+        if create.error is not None:
+            raise create.error
         # Without our znode in it, the two went over different connections.
         return order if self._name in order else await self._line()
 
-    async def _make_parents(self) -> None:
-        parts = self._parent.split("/")
-        for end in range(2, len(parts) + 1):
-            try:
-                await self._client.create("/".join(parts[:end]), container=True)
-            except NodeExists:
-                continue
-            except NoNode:
-                return  # an empty container above was reaped in between; the caller tries again
-            except ConnectionLoss:
-                return
+    def _learn(self, create: "Call") -> None:
+        """Take in what came of our create, as far as that is known; if nobody knows, nobody waits any more."""
+        create.abandoned = not create.done
+        if create.done and create.error is None:
+            self.path, stat = create.value
+            self.czxid, self._owner = stat.czxid, stat.ephemeral_owner
+        elif isinstance(create.error, StoreError):
+            self._asked = False  # a create that was refused made nothing
 
     async def _adopt(self, order: list[str]) -> None:
         """After a lost reply: take the first znode of our id that this session owns, delete the others."""
@@ -273,6 +270,7 @@ class Contender:
         for name in self._own(await self._line()):
             with suppress(NoNode):
                 await self._client.delete(paths.join(self._parent, name))
+        self._asked = False
 
 
 @asynccontextmanager
@@ -295,7 +293,7 @@ async def contend(
             first = contender.is_first(order)
             if wait and not first:
                 await contender.wait_first(order)
-                first = not contender.lost.is_set()
+                first = not (was_lost := contender.lost.is_set())
             if first:
                 contender.watch_own(scope)
                 yield contender
@@ -304,7 +302,7 @@ async def contend(
             raise
         except BaseException as error:  # carried past the scope, since a loss stands above it
             problem = error
-            was_lost = first and contender.lost.is_set()
+            was_lost = was_lost or (first and contender.lost.is_set())
         finally:
             await contender.leave()
     deleted = contender.lost.deleted.is_set()

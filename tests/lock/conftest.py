@@ -74,16 +74,18 @@ class MemoryCall:
     """A request that has been carried out, and whose reply is under way."""
 
     def __init__(self, client, path, answer, error):
-        self.client, self.path, self.answer, self.error, self.abandoned = client, path, answer, error, False
+        self.client, self.path, self.value, self.error = client, path, answer, error
+        self.done = self.abandoned = False
+        client.pending.append(self)
 
     async def result(self):
-        await anyio.lowlevel.checkpoint()
-        await anyio.lowlevel.checkpoint()
-        if self.client.session.lost:
-            raise SessionExpired(path=self.path)
+        if not self.done:
+            await anyio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()
+        self.client.replied(self)
         if self.error is not None:
             raise self.error
-        return self.answer
+        return self.value
 
 
 class MemoryScope:
@@ -114,13 +116,23 @@ class MemoryClient:
             id=MemoryClient.sessions, lost=False, lost_event=anyio.Event(), expires_at=float("inf")
         )
         self.scopes = []
+        self.pending = []
         self.clock = time.monotonic
 
     def session_scope(self):
         return MemoryScope(self)
 
+    def replied(self, call):
+        """Replies come in the order of the requests; without a session there are none."""
+        while not call.done:
+            earlier = self.pending.pop(0)
+            earlier.done = True
+
     def lose_session(self):
         self.session.lost = True
+        for call in self.pending:
+            call.value, call.error, call.done = None, SessionExpired(path=call.path), True
+        self.pending.clear()
         self.session.lost_event.set()
         for path in [path for path, (_, stat) in self.store.nodes.items() if stat.ephemeral_owner == self.session.id]:
             self.store.remove(path)
@@ -171,6 +183,14 @@ class MemoryClient:
 
     async def create(self, path, *, container=False):
         return await self._request("create", path, lambda: self._create(path, b"", False, False)[0], write=True)
+
+    async def ensure_path(self, path, *, container=False):
+        parts = path.split("/")
+        for end in range(2, len(parts) + 1):
+            try:
+                await self.create("/".join(parts[:end]), container=container)
+            except NodeExists:
+                continue
 
     async def delete(self, path):
         await self._request("delete", path, lambda: self.store.remove(path), write=True)

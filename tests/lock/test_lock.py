@@ -1,3 +1,4 @@
+import asyncio
 from types import SimpleNamespace
 
 import anyio
@@ -236,10 +237,57 @@ async def test_a_clean_up_that_meets_a_dead_connection_is_handed_to_the_client(s
     def create_then_cancelled(path, data):
         client._create(path, data, True, True)
         scope.cancel()
-        return SimpleNamespace(result=anyio.sleep_forever)
+        return SimpleNamespace(done=False, error=None)
 
     client.start_place = create_then_cancelled
     with scope:
         async with Lock(client, "/a"):
             pytest.fail("held without a reply")
     assert store.names("/a") == []
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_that_asyncio_cancels_again_and_again_leaves_nothing_behind(store, anyio_backend):
+    async def work(client):
+        async with Lock(client, "/a"):
+            await asyncio.sleep(0)
+
+    async with Lock(store.client(), "/a"):
+        pass
+    for moment in range(20):
+        for again in range(1, 6):
+            task = asyncio.create_task(work(store.client()))
+            for _ in range(moment):
+                await asyncio.sleep(0)
+            task.cancel()
+            for _ in range(again):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            assert store.names("/a") == []
+            assert store.watches == []
+
+
+async def test_an_acquire_past_the_local_deadline_asks_once_more(store):
+    client, holder = store.client(), Lock(store.client(), "/a")
+    order = []
+
+    async def wait():
+        async with Lock(client, "/a"):
+            order.append("held")
+
+    sync = client.sync
+
+    async def answered(path):
+        order.append("asked")
+        await sync(path)
+        client.session.expires_at = float("inf")
+
+    client.sync = answered
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            async with holder:
+                tasks.start_soon(wait)
+                await until(lambda: len(store.watches) == 2)
+                client.session.expires_at = 0  # as after a loop that was blocked for long
+    assert order == ["asked", "held"]

@@ -4,7 +4,8 @@ import anyio
 import pytest
 
 from recipes.core.client.client import connect
-from recipes.core.errors import LockLost
+from recipes.core.errors import LockLost, NoNode
+from recipes.core.jute.records import ACL, Id
 from recipes.lock.lock import Lock
 
 pytestmark = pytest.mark.anyio
@@ -77,6 +78,23 @@ async def test_the_end_of_the_session_ends_the_block(hosts, root, server, wire):
                     await anyio.sleep_forever()
             assert grant.lost.is_set()
             await until_children(witness, root, 0)
+
+
+async def test_parents_that_exist_need_no_permission(hosts, root):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as client:
+            await client.ensure_path(f"{root}/above/line")
+            await client.set_acl(root, [ACL(1, Id("world", "anyone"))])
+            async with Lock(client, f"{root}/above/line/here") as grant:
+                assert grant.fence > 0
+
+
+async def test_a_missing_chroot_is_said(hosts, root):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts + root) as client:
+            with pytest.raises(NoNode, match="the chroot is missing"):
+                async with Lock(client, "/line"):
+                    pytest.fail("held nowhere")
 
 
 async def test_a_cancelled_waiter_leaves_no_znode(hosts, root):

@@ -106,18 +106,28 @@ class Operations(ABC):
             return op.CREATE_TTL, rq.encode_create(full, data, entries, flags, int(ttl * 1000))
         return op.CREATE2, rq.encode_create(full, data, entries, ephemeral + 2 * sequential)
 
-    async def ensure_path(self, path: str) -> None:
-        """Create the znode and everything above it, as far as it is missing."""
-        parts = paths.check(path).split("/")
-        for end in range(2, len(parts) + 1) if path != "/" else ():
-            above = "/".join(parts[:end])
+    async def ensure_path(self, path: str, *, container: bool = False) -> None:
+        """Create the znode and everything above it, as far as it is missing; `container` says of which kind.
+
+        Raises NoNode when this client's chroot is missing: it is not for a client to create.
+        """
+        names = [name for name in paths.check(path).split("/") if name]
+        depth = 0
+        while depth < len(names):
+            above = "/" + "/".join(names[: depth + 1])
             try:
-                await self.create(above)
+                await self.create(above, container=container)
             except NodeExists:
-                continue
+                pass
             except NoAuth:  # said before a server looks whether it exists
                 if await self.exists(above) is None:
                     raise
+            except NoNode:
+                if depth == 0:
+                    raise NoNode(above, "the chroot is missing") from None
+                depth = 0  # an empty container above was reaped in between: begin again
+                continue
+            depth += 1
 
     async def get(self, path: str) -> tuple[bytes, Stat]:
         """Data and Stat. Raises NoNode, NoAuth."""

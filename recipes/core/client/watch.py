@@ -2,13 +2,14 @@
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import anyio
 
 from recipes.core.client.session import Call, EventType, Watcher, WatchEvent
-from recipes.core.errors import NoNode, RecipesError
+from recipes.core.errors import NoNode, RecipesError, SessionError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.requests import encode_path_watch, encode_watch_kind
 
@@ -60,8 +61,9 @@ class DeletionWatch(Watcher):
         """Called by the session."""
         if kind == op.EVENT_DELETED:
             self._tell()
-        elif kind != op.EVENT_NONE and self._gone is not None and not self._client.session.lost:
-            self._ask()  # a change of data used the watch up
+        elif kind != op.EVENT_NONE and self._gone is not None:
+            with suppress(SessionError):  # over, so that nothing will be seen any more
+                self._ask()  # a change of data used the watch up
 
     def cancel(self) -> None:
         """Call nothing any more."""
