@@ -98,8 +98,8 @@ class Peering:
             self._links.flush(mail.touched)
         if mail.dial is not None:
             self._links.dial(mail.dial)
-        for note in mail.notes:
-            log.info("%s", note)
+        for fact in mail.notes:
+            log.info("%s", fact)
         if peer.role != self._role:
             self._role = peer.role
             if peer.serving:

@@ -273,11 +273,14 @@ class Leader:
         handler = self._handlers.get(link)
         if handler is None:
             return
-        self._peer.note(f"server {handler.sid}, which ends at 0x{handler.last_zxid:x}, gets a SNAP of 0x{zxid:x}")
+        self._note_sync(handler, f"a SNAP of 0x{zxid:x}")
         handler.send(q.SNAP, zxid)
         handler.link.send(chunks)
         handler.link.send(_SNAP_END)
         self._send_history(handler, zxid)
+
+    def _note_sync(self, handler: Handler, way: str) -> None:
+        self._peer.note(f"server {handler.sid}, which ends at 0x{handler.last_zxid:x}, gets {way}")
 
     def _send_history(self, handler: Handler, zxid: int) -> None:
         """What the learner lacks behind `zxid`; from here on it gets everything new too."""
