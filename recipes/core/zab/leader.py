@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 _LAST_COUNTER = 0xFFFFFFFE  # a txn 0xffffffff is never proposed: the next epoch starts again at 1
 _LAST_EPOCH = 0x7FFFFFFF
-
 _SNAP_END = write_buffer(b"BenWasHere")
 
 
@@ -121,6 +120,8 @@ class Leader:
         last_zxid, noted_zxid = self._last_zxid, self._proposed[-1][1] if self._proposed else 0
         if last_zxid & 0xFFFFFFFF and last_zxid > noted_zxid and self._established:
             self._proposed.append((peer.now_ms, last_zxid))
+        if peer.flushed_zxid < late_zxid:  # it applies nothing, and its clients would see the past for ever
+            peer.look("this server's own disk is too slow to lead")
         for handler in list(self._handlers.values()):
             acked = handler.acked_zxid
             # Nobody answers a ping before UPTODATE.
@@ -387,10 +388,9 @@ class Leader:
 
     def answer_revalidate(self, link: int, session_id: int, valid: bool) -> None:
         """Answer a Revalidate; its learner may be gone."""
-        handler = self._handlers.get(link)
+        handler, answer = self._handlers.get(link), q.encode_revalidated(session_id, valid)
         if handler is None:
             return
-        answer = q.encode_revalidated(session_id, valid)
         if handler.observer:
             self._answers.revalidated(self._last_zxid, handler, answer)
         else:

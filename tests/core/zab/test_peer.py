@@ -400,3 +400,18 @@ def test_who_has_joined_waits_for_a_slow_one_as_long_as_that_may_take(rig_of):
     rig[2].disk_stuck = False
     rig.advance(TICK_MS)
     assert [rig[sid].changes for sid in (1, 2, 5)] == [[True], [True], [True]]
+
+
+def test_a_leader_whose_own_disk_stands_still_gives_way(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    rig[3].disk_stuck = True
+    rig.propose(3)
+    rig.run()
+    rig.advance(4 * TICK_MS)
+    assert rig[3].peer.serving
+    assert rig[1].applied == [E1 + 1]
+    rig.advance(3 * TICK_MS)
+    assert not rig[3].peer.serving
+    assert "disk" in rig[3].peer.why_looking
