@@ -198,12 +198,12 @@ def applied_before_the_own_sync(patch: Patch) -> None:
     patch.setattr(ZabPeer, "release", release)
 
 
-@planted(None, kinds=("isolation", "power cut"))
+@planted(81, kinds=("isolation", "power cut"))
 def old_log_stays_under_a_leaders_snapshot(patch: Patch) -> None:
     patch.setattr(replace, "log_files", lambda disk: [])
 
 
-@planted(None, kinds=("isolation", "power cut"))
+@planted(81, kinds=("isolation", "power cut"))
 def truncation_keeps_the_tail(patch: Patch) -> None:
     patch.setattr(replace, "cut_file", lambda disk, name, size_bytes: None)
 
@@ -233,7 +233,7 @@ def observers_are_counted(patch: Patch) -> None:
     patch.setattr(Membership, "is_quorum", lambda self, sids: len(set(sids)) > len(self.voters) // 2)
 
 
-@planted(None)
+@planted(2)
 def election_by_zxid_without_epoch(patch: Patch) -> None:
     patch.setattr(Election, "_rank", lambda self, vote: (True, 0, vote.zxid & 0xFFFFFFFF, vote.leader))
 
@@ -424,7 +424,7 @@ def set_watches_ignores_what_was_missed(patch: Patch) -> None:
     patch.setattr(reads, "_restore", restore)
 
 
-@planted(4, kinds=("slow disk",))
+@planted(13, kinds=("slow disk",))
 def client_goes_back_in_time(patch: Patch) -> None:
     original = Member.open_session
 
@@ -490,12 +490,12 @@ def ephemeral_created_for_a_session_that_is_over(patch: Patch) -> None:
     patch.setattr(Preparer, "_check_session", lambda self, request: None)
 
 
-@planted(None, kinds=("delay", "slow disk"))
+@planted(22, kinds=("delay", "slow disk"))
 def moved_session_keeps_its_old_connection(patch: Patch) -> None:
     patch.setattr(SessionTracker, "has_moved", lambda self, session_id, link: False)
 
 
-@planted(3)
+@planted(1)
 def closing_overlooks_what_is_under_way(patch: Patch) -> None:
     """Our own, found by the simulation: a znode deleted and made anew as an ephemeral one was left out."""
 
