@@ -6,11 +6,15 @@ what was acknowledged. A COMMIT between NEWLEADER and UPTODATE ends the connecti
 (ZOOKEEPER-4394): behind a leader of its own kind it may need a second attempt to join, which the deadline allows for.
 What it was synced with is then twice in its log, zxids going backwards, and it counts digests that differ when it reads
 that again; the member of ours that takes over such a directory relies on none of it and is sent a snapshot.
+While a leader is stopped nothing is written: a 3.8.0 follower that loses its leader with a txn on its way to the disk
+votes with that txn and never writes it (ZOOKEEPER-4712), a hole at the end of an epoch that nothing in the log shows.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
@@ -29,6 +33,7 @@ class Load:
     def __init__(self, hosts: str) -> None:
         self._client = kazoo.KazooClient(hosts=hosts, timeout=10)
         self._ended = threading.Event()
+        self._writing = threading.Lock()
         self.acknowledged: list[str] = []
         self.unknown: list[str] = []
         self._thread = threading.Thread(target=self._run)
@@ -45,19 +50,29 @@ class Load:
         self._client.stop()
         self._client.close()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is written meanwhile, and nothing that was is without an answer."""
+        with self._writing:
+            yield
+
     def _run(self) -> None:
         number = 0
         while not self._ended.wait(0.005):
             path = f"/load/{number:06}"
             number += 1
-            try:
-                self._client.retry(self._client.create, path)
-            except NodeExistsError:
-                self.acknowledged.append(path)  # an attempt of unknown outcome was carried out
-            except KazooException:
-                self.unknown.append(path)
-            else:
-                self.acknowledged.append(path)
+            with self._writing:
+                self._write(path)
+
+    def _write(self, path: str) -> None:
+        try:
+            self._client.retry(self._client.create, path)
+        except NodeExistsError:
+            self.acknowledged.append(path)  # an attempt of unknown outcome was carried out
+        except KazooException:
+            self.unknown.append(path)
+        else:
+            self.acknowledged.append(path)
 
 
 def test_every_member_is_replaced_by_one_of_the_other_kind_and_back(start_ensemble):
@@ -72,7 +87,10 @@ def test_every_member_is_replaced_by_one_of_the_other_kind_and_back(start_ensemb
             for kind in ("apache", "ours"):
                 for sid in ensemble.voters:
                     before = len(load.acknowledged)
-                    ensemble.swap(sid, kind)
+                    with load.paused() if sid == ensemble.leader() else nullcontext():
+                        ensemble.stop(sid)
+                    ensemble.become(sid, kind)
+                    ensemble.start(sid)
                     ensemble.wait_for(lambda before=before: len(load.acknowledged) > before + 5, "writes go on")
                 assert set(ensemble.kinds.values()) == {kind}
         ensemble.wait_synced()

@@ -91,6 +91,10 @@ def recover_member(snapshots: Disk, logs: Disk, tree: DataTree) -> Recovered:
             load(snapshots, logs, tree, replay, member=True)
         except DiskError as error:
             unsure = str(error)
+    if replay.mismatches and not unsure:
+        # A txn that has another effect than its leader said: what came before it is not all there, for one because
+        # 3.8.0 leaves out of its log what it has voted with (ZOOKEEPER-4712). A hole at an epoch's end shows only so.
+        unsure = f"the tree is not what txn 0x{replay.mismatches[0]:x} made of it: txns before it are missing or wrong"
     _make_durable(snapshots, logs)
     accepted, current = settle_epochs(snapshots, tree.last_zxid)
     history: list[Entry] = []

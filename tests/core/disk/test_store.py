@@ -16,7 +16,7 @@ from recipes.core.disk.snapshot import seal_body, shown_zxid, snapshot_name, wri
 from recipes.core.disk.store import Store
 from recipes.core.disk.txnlog import HEADER, encode_records
 from recipes.core.errors import DiskError
-from recipes.core.jute.txns import decode_txn
+from recipes.core.jute.txns import decode_txn, encode_digest
 from recipes.core.replication import Entry, EpochWrite, InstallSnapshot, Operation, Truncate
 from recipes.core.sim.disk import PowerCut, SimDisk
 from recipes.core.tree.tree import DataTree
@@ -462,6 +462,18 @@ def test_what_rots_behind_is_no_torn_tail(one: Directory):
     assert found.history == []
     one.carry_out(InstallSnapshot(E3 + 1, leaders_body(E1 + 1)))
     assert one.crash().unsure == ""
+
+
+def test_a_hole_at_an_epochs_end_shows_by_the_next_digest(one: Directory, entry: MakeEntry):
+    whole = DataTree()
+    for zxid in (*run(E1 + 1, E1 + 10), E2 + 1):  # 1:10 was voted with and never written
+        whole.apply(decode_txn(entry(zxid).payload)[0])
+    payload = entry(E2 + 1).payload + encode_digest(whole.digest)
+    one.store.append([Entry(E2 + 1, payload)])
+    one.store.sync()
+    found = one.crash()
+    assert "0x200000001" in found.unsure
+    assert found.history == []
 
 
 def test_rot_in_the_last_file_keeps_what_is_before_it(one: Directory):
