@@ -68,12 +68,13 @@ class LoadGenerator:
     def idle(self, ensemble: Ensemble, sessions: int, seconds: float, sample: Callable[[], T]) -> tuple[T, T]:
         """Hold sessions that only ping, for `seconds`. Returns a sample from when all are open and one from the end."""
         command = self._command(ensemble, "all", "idle", sessions, seconds)
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
             assert process.stdout is not None
             process.stdout.readline()
             begun = sample()
             process.stdout.readline()
-            ended = sample()  # before the sessions are closed, which costs more than they did
+            ended = sample()  # the sessions are closed when standard input is, which costs more than they did
             _, said = process.communicate()
         if process.returncode != 0:
             raise subprocess.CalledProcessError(process.returncode, command, stderr=said)
