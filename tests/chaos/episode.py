@@ -33,6 +33,7 @@ class Report:
     seed: int
     faults: dict[str, int] = field(default_factory=dict)
     operations: dict[str, int] = field(default_factory=dict)
+    snapshots_sent: int = 0
     txns: int = 0
     seconds: float = 0.0
     gaps_s: dict[str, float] = field(default_factory=dict)  # by fault: the longest time without an acknowledged write
@@ -77,6 +78,7 @@ class _Episode:
         report, history = self._report, self._history
         report.seconds = round(time.monotonic() - began, 1)
         report.faults = dict(self._nemesis.done)
+        report.snapshots_sent = self._nemesis.snapshots_sent
         report.operations = dict(history.counts)
         report.violations += history.violations
         return report

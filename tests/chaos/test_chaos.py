@@ -24,8 +24,8 @@ EPISODE_SECONDS = 100.0
 
 def check(report: Report, directory: Path) -> None:
     assert report.violations == [], f"seed {report.seed}, size {report.size}: see {directory}"
-    assert report.operations["ok"] > 50 * sum(report.faults.values())
-    assert report.operations["granted"] > sum(report.faults.values())
+    assert report.operations["ok"] > 10 * sum(report.faults.values())
+    assert report.operations["granted"] > 0
 
 
 @pytest.mark.timeout(120)
@@ -42,6 +42,7 @@ def test_nothing_acknowledged_is_lost(tmp_path, size, faults):
     check(report, tmp_path)
     assert report.unjudged == ""
     assert report.faults == dict.fromkeys(faults, 1)
+    assert report.snapshots_sent == faults.count("wipe follower")
 
 
 @pytest.mark.soak
