@@ -13,7 +13,6 @@ from recipes.core.disk.disk import RealDisk
 from recipes.core.disk.store import Store
 from recipes.core.errors import InvariantBroken, StoreError
 from recipes.core.jute import opcodes as op
-from recipes.core.sim.reference import Reference
 from recipes.core.tree.tree import DataTree
 from tests.chaos.clients import Load, SessionOver, read, sync
 from tests.chaos.cluster import CutOffEnsemble
@@ -33,6 +32,7 @@ class Report:
     seed: int
     faults: dict[str, int] = field(default_factory=dict)
     operations: dict[str, int] = field(default_factory=dict)
+    snapshots_sent: int = 0
     txns: int = 0
     seconds: float = 0.0
     gaps_s: dict[str, float] = field(default_factory=dict)  # by fault: the longest time without an acknowledged write
@@ -77,6 +77,7 @@ class _Episode:
         report, history = self._report, self._history
         report.seconds = round(time.monotonic() - began, 1)
         report.faults = dict(self._nemesis.done)
+        report.snapshots_sent = self._nemesis.snapshots_sent
         report.operations = dict(history.counts)
         report.violations += history.violations
         return report
@@ -107,11 +108,11 @@ class _Episode:
         await load.stop()
         await self._check_ephemerals()
         await load.release()
-        zxid = await asyncio.to_thread(ensemble.wait_synced)
-        await asyncio.to_thread(ensemble.save_logs)
+        await asyncio.to_thread(ensemble.wait_synced)
         for sid in ensemble.servers:
             await asyncio.to_thread(ensemble.stop, sid)
-        await asyncio.to_thread(self._judge, zxid)
+        await asyncio.to_thread(ensemble.save_logs)
+        await asyncio.to_thread(self._judge)
 
     async def _check_ephemerals(self) -> None:
         """Those of the dead go, on every server; those of the living are there, on every server."""
@@ -140,20 +141,26 @@ class _Episode:
                 violations.append(f"E4 ephemerals of living sessions are gone on server {sid}: {sorted(lost)}")
             await client.close()
 
-    def _judge(self, zxid: int) -> None:
-        report = self._report
+    def _judge(self) -> None:
+        report, ensemble = self._report, self._ensemble
         try:
-            reference = self._history.judge(self._ensemble.logs, zxid)
+            trees = {sid: self._recover(sid) for sid in ensemble.servers}
+            # While one after the other was stopped, those that were left may have ended a session.
+            last_zxid = max(tree.last_zxid for tree in trees.values())
+            reference = self._history.judge(ensemble.logs, last_zxid)
             report.txns = len(reference.order)
-            for sid in self._ensemble.servers:
-                self._compare(sid, reference)
+            for sid, tree in trees.items():
+                if tree.last_zxid == last_zxid:
+                    reference.compare(sid, tree)
+                elif reference.digests.get(tree.last_zxid) != tree.digest:
+                    report.violations.append(f"Z13 server {sid} is not what was committed up to 0x{tree.last_zxid:x}")
         except LookupError as error:
             report.unjudged = str(error)
         except (InvariantBroken, AssertionError, StoreError) as error:
             report.violations.append(str(error))
 
-    def _compare(self, sid: int, reference: Reference) -> None:
-        """What a server's disk holds is what was committed."""
+    def _recover(self, sid: int) -> DataTree:
+        """What a server's disk holds."""
         disk, tree = RealDisk(self._ensemble.version_dir(sid)), DataTree()
         try:
             found = Store(disk, disk, 1 << 20, member=True).recover(tree)
@@ -161,4 +168,4 @@ class _Episode:
             disk.close()
         if found.unsure or found.mismatches:
             raise InvariantBroken(f"Z14 the disk of server {sid}: {found.unsure or found.mismatches}")
-        reference.compare(sid, tree)
+        return tree

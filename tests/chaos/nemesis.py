@@ -13,18 +13,21 @@ from tests.chaos.cluster import CutOffEnsemble
 from tests.chaos.proxy import HOLD, REFUSE, Network
 
 _FILL = 48 << 10  # bytes a write, under the limit of a packet
+_MORE_THAN_HISTORY = 1100  # writes, so that no leader can bring a server up to date by the last ones
 _NO_SPACE = "no space for the transaction log"
 
 
 class Nemesis:
     """Faults in rotation: `faults` names all there are for an ensemble of this size.
 
-    done: how many of each have been. Each fault has ended when its method returns, though its traces may not have:
-    a server that was killed is starting, one that was cut off is joining.
+    Each has ended when its method returns, though its traces may not have: a server that was killed is starting, one
+    that was cut off is joining. done: how many of each have been. snapshots_sent: how many wiped servers were sent
+    everything.
     """
 
     def __init__(self, ensemble: CutOffEnsemble, network: Network, load: Load, random: Random) -> None:
         self.done: Counter[str] = Counter()
+        self.snapshots_sent = 0
         self._ensemble = ensemble
         self._network = network
         self._load = load
@@ -136,7 +139,17 @@ class Nemesis:
         await asyncio.to_thread(ensemble.kill, sid)
         await asyncio.to_thread(ensemble.save_logs)
         await asyncio.to_thread(ensemble.wipe, sid)
+        await self._write(_MORE_THAN_HISTORY)
         await asyncio.to_thread(ensemble.start, sid)
+        self.snapshots_sent += any(path.name != "snapshot.0" for path in ensemble.version_dir(sid).glob("snapshot.*"))
+
+    async def _write(self, count: int) -> None:
+        client = self._load.client()
+        while count > 0:
+            with suppress(SessionOver):
+                answers = await client.batch(*[set_data(b"/s", b"x")] * 100)
+                count -= len(answers) - answers.count(None)
+        client.hang_up()
 
     # The disk.
 

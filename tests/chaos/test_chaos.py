@@ -17,6 +17,7 @@ from random import SystemRandom
 import pytest
 
 from tests.chaos.episode import Report, run_episode
+from tests.conftest import ServerProcess
 
 SOAK_FILE = Path(__file__).resolve().parents[2] / "soak-chaos.jsonl"
 EPISODE_SECONDS = 100.0
@@ -24,8 +25,8 @@ EPISODE_SECONDS = 100.0
 
 def check(report: Report, directory: Path) -> None:
     assert report.violations == [], f"seed {report.seed}, size {report.size}: see {directory}"
-    assert report.operations["ok"] > 50 * sum(report.faults.values())
-    assert report.operations["granted"] > sum(report.faults.values())
+    assert report.operations["ok"] > 10 * sum(report.faults.values())
+    assert report.operations["granted"] > 0
 
 
 @pytest.mark.timeout(120)
@@ -42,6 +43,18 @@ def test_nothing_acknowledged_is_lost(tmp_path, size, faults):
     check(report, tmp_path)
     assert report.unjudged == ""
     assert report.faults == dict.fromkeys(faults, 1)
+    assert report.snapshots_sent == faults.count("wipe follower")
+
+
+@pytest.mark.timeout(120)
+def test_a_leader_that_commits_alone_is_found_out(tmp_path, monkeypatch):
+    def command(server: ServerProcess) -> list[str]:
+        return [sys.executable, str(Path(__file__).with_name("commits_alone.py")), "serve", str(server.config)]
+
+    monkeypatch.setattr(ServerProcess, "command", command)
+    # Each of these cuts is one after which another leads: the others break off at once, or it lasts long enough.
+    report = run_episode(tmp_path, 3, seed=178, faults=["isolate leader"] * 4)
+    assert any(violation.startswith(("C", "Z")) for violation in report.violations), report
 
 
 @pytest.mark.soak
