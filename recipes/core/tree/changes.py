@@ -6,13 +6,12 @@ from recipes.core.tree.znode import Acl, ZNode
 class Change(ZNode):
     """A znode as it will be once every txn under way is applied. Its `children` is never set: only their number is.
 
-    exists: False when it will be gone. zxid: of the txn that makes it so. digest: its part of the tree's.
+    exists: False when it will be gone. zxid: of the txn that makes it so. digest: 0 when it will be gone.
     """
 
-    __slots__ = ("child_count", "digest", "exists", "zxid")
+    __slots__ = ("child_count", "exists", "zxid")
 
     child_count: int
-    digest: int
     exists: bool
     zxid: int
 

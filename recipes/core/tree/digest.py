@@ -30,3 +30,8 @@ def node_digest(path: bytes, node: ZNode) -> int:
     if path == b"/":
         path = b""
     return crc32(path + node.data + fields if node.data else path + fields)
+
+
+def known_digest(path: bytes, node: ZNode) -> int:
+    """The same, not worked out again where it is known."""
+    return node.digest if node.digest >= 0 else node_digest(path, node)

@@ -3,7 +3,7 @@
 from collections import deque
 
 from recipes.core.tree.changes import Change
-from recipes.core.tree.digest import node_digest
+from recipes.core.tree.digest import known_digest, node_digest
 from recipes.core.tree.quota import UnderWay
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ZNode
@@ -43,9 +43,7 @@ class Pending:
             self._undo.append((path, self._changes.get(path)))
         after.zxid = zxid
         after.digest = node_digest(path, after) if after.exists else 0
-        removed = 0
-        if before is not None:
-            removed = before.digest if type(before) is Change else node_digest(path, before)
+        removed = 0 if before is None else known_digest(path, before)
         self.digest = (self.digest + after.digest - removed) & _DIGEST_MASK
         self._changes[path] = after
         self._paths.append(path)
@@ -100,13 +98,15 @@ class Pending:
 
     def applied(self, zxid: int) -> None:
         """Forget the changes up to `zxid`: the tree has them now."""
-        touched, changes = self._touched, self._changes
+        touched, changes, nodes = self._touched, self._changes, self._tree.nodes
         while touched and touched[0][0] <= zxid:
             done, changed = touched.popleft()
             for path in changed:
                 change = changes.get(path)
                 if change is not None and change.zxid == done:
                     del changes[path]
+                    if change.exists:
+                        nodes[path].digest = change.digest
         if self._counts_quotas:
             self._quotas.applied(zxid)
 

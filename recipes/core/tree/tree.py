@@ -10,7 +10,7 @@ from recipes.core import paths
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.txns import Record, Txn
 from recipes.core.tree.acl import OPEN_ACL, READ_ONLY_ACL, AclTable
-from recipes.core.tree.digest import node_digest
+from recipes.core.tree.digest import known_digest, node_digest
 from recipes.core.tree.quota import Quotas
 from recipes.core.tree.watches import WatchTable
 from recipes.core.tree.znode import CONTAINER_OWNER, Acl, ZNode, is_session, pack_stat, ttl_of, ttl_owner
@@ -150,16 +150,14 @@ class DataTree:
         if parent is None:
             return NO_NODE, None, None, None
         exists = path in self.nodes
-        if track:
-            self.digest -= node_digest(parent_path, parent)
+        before = known_digest(parent_path, parent) if track else 0
         if parent_cversion == -1:
             parent_cversion = parent.cversion + 1
         ahead = parent_cversion - parent.cversion
         if ahead > 0 or ahead < -_HALF:  # the second: the 32-bit counter has wrapped
             parent.cversion = parent_cversion
             parent.pzxid = zxid
-        if track:
-            self.digest = (self.digest + node_digest(parent_path, parent)) & _DIGEST_MASK
+        self._changed(parent_path, parent, before, track)
         if exists:  # replayed over a snapshot that has it already
             return NODE_EXISTS, None, None, None
         node = ZNode(data, self.acls.intern(acl or ()), zxid, time_ms, owner)
@@ -170,8 +168,7 @@ class DataTree:
             parent.children[path] = None
         if owner:
             self._index(path, owner)
-        if track:
-            self.digest = (self.digest + node_digest(path, node)) & _DIGEST_MASK
+        self._changed(path, node, 0, track)
         self.data_bytes += len(path) + (len(data) if data else 0)
         if self.quotas.active or path.startswith(b"/zookeeper/quota/"):
             self.quotas.created(self, path, node)
@@ -185,19 +182,17 @@ class DataTree:
         parent = self.nodes.get(parent_path)
         node = self.nodes.get(path)
         if parent is not None:
-            if track:
-                self.digest -= node_digest(parent_path, parent)
+            before = known_digest(parent_path, parent) if track else 0
             if parent.children:
                 parent.children.pop(path, None)
                 if not parent.children:
                     parent.children = None
             parent.pzxid = max(parent.pzxid, zxid)
-            if track:
-                self.digest = (self.digest + node_digest(parent_path, parent)) & _DIGEST_MASK
+            self._changed(parent_path, parent, before, track)
         if node is None:
             return NO_NODE, None, None, None
         if track:
-            self.digest = (self.digest - node_digest(path, node)) & _DIGEST_MASK
+            self.digest = (self.digest - known_digest(path, node)) & _DIGEST_MASK
         del self.nodes[path]
         if node.owner:
             self._unindex(path, node.owner)
@@ -214,18 +209,15 @@ class DataTree:
         node = self.nodes.get(path)
         if node is None:
             return NO_NODE, None, None, None
-        if track:
-            self.digest -= node_digest(path, node)
-        before = node.data
+        before, data_before = known_digest(path, node) if track else 0, node.data
         node.data = data
         node.version = version
         node.mzxid = zxid
         node.mtime = time_ms
-        if track:
-            self.digest = (self.digest + node_digest(path, node)) & _DIGEST_MASK
-        self.data_bytes += (len(data) if data else 0) - (len(before) if before else 0)
+        self._changed(path, node, before, track)
+        self.data_bytes += (len(data) if data else 0) - (len(data_before) if data_before else 0)
         if self.quotas.active:
-            self.quotas.changed(self, path, before, data)
+            self.quotas.changed(self, path, data_before, data)
         found = self.watches.data_changed(path)
         if found:
             self._fire(found, node.acl, node.acl)
@@ -236,12 +228,10 @@ class DataTree:
         node = self.nodes.get(path)
         if node is None:
             return NO_NODE, None, None, None
-        if track:
-            self.digest -= node_digest(path, node)
+        before = known_digest(path, node) if track else 0
         node.acl = self.acls.intern(acl or ())
         node.aversion = version
-        if track:
-            self.digest = (self.digest + node_digest(path, node)) & _DIGEST_MASK
+        self._changed(path, node, before, track)
         return OK, None, node, None
 
     def _multi(self, record: Record, session_id: int, zxid: int, time_ms: int) -> Applied:
@@ -291,8 +281,17 @@ class DataTree:
             self.containers.pop(path, None)
             self.ttls.pop(path, None)
 
+    def _changed(self, path: bytes, node: ZNode, before: int, track: bool) -> None:
+        """Carry the digest along from what the znode's was; else forget it, and who prepared the txn knows both."""
+        if track:
+            node.digest = node_digest(path, node)
+            self.digest = (self.digest + node.digest - before) & _DIGEST_MASK
+        else:
+            node.digest = -1
+
     def _count(self, path: bytes, node: ZNode, sign: int) -> None:
-        self.digest = (self.digest + sign * node_digest(path, node)) & _DIGEST_MASK
+        node.digest = node_digest(path, node)
+        self.digest = (self.digest + sign * node.digest) & _DIGEST_MASK
         self.data_bytes += sign * (len(path) + (len(node.data) if node.data else 0))
 
     def _fire(self, found: list[tuple[object, int, bytes]], acl: Acl, parent_acl: Acl) -> None:

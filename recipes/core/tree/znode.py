@@ -32,11 +32,12 @@ class ZNode:
     cversion: children ever created; a Stat shows creations plus deletions.
     owner: session id, or a mark for containers and TTLs; a Stat shows 0 for those.
     children: full paths, in order of creation; None while there are none, which saves an empty dict per leaf.
+    digest: its part of the tree's; -1 where a change since has left it to be worked out.
     """
 
     __slots__ = (
-        "acl", "aversion", "children", "ctime", "cversion", "czxid", "data", "mtime", "mzxid", "owner", "pzxid",
-        "version",
+        "acl", "aversion", "children", "ctime", "cversion", "czxid", "data", "digest", "mtime", "mzxid", "owner",
+        "pzxid", "version",
     )  # fmt: skip
 
     def __init__(self, data: bytes | None, acl: Acl, zxid: int, time_ms: int, owner: int = 0) -> None:
@@ -47,6 +48,7 @@ class ZNode:
         self.version = self.cversion = self.aversion = 0
         self.owner = owner
         self.children: dict[bytes, None] | None = None
+        self.digest = -1
 
 
 def pack_stat(node: ZNode) -> bytes:

@@ -152,6 +152,7 @@ def nearly_full(tree: DataTree) -> None:
     node = tree.nodes[b"/full"]
     tree.digest -= node_digest(b"/full", node)
     node.cversion = (1 << 31) - 3
+    node.digest = -1
     tree.digest = (tree.digest + node_digest(b"/full", node)) % (1 << 64)
 
 
@@ -242,6 +243,7 @@ class Town:
             self.turn(True)
         tree = self.member.tree
         assert tree.digest == sum(node_digest(path, node) for path, node in tree.nodes.items()) % (1 << 64)
+        assert all(node.digest in (-1, node_digest(path, node)) for path, node in tree.nodes.items())
         assert self.member._leading.preparer.pending.digest == tree.digest
         assert not self.member._leading.preparer.pending._changes
         for path, node in tree.nodes.items():
