@@ -129,14 +129,22 @@ class Learner:
             self._link.send(data)
 
     def _receive(self, link: Link, packet: Packet) -> None:
+        kind = packet.type
         if self._held is not None:
             self._held.append(packet)
+        elif not (self._up_to_date or kind in self._expected or kind == q.PING):
+            raise WireError(f"packet of type {kind}: expected one of {self._expected}")
+        elif kind == q.PROPOSAL:
+            self._propose(packet)
+        elif kind == q.COMMIT:
+            self._commit(packet.zxid)
+        elif kind == q.INFORM:
+            self._propose(packet)
+            self._commit(packet.zxid)
         elif self._up_to_date:
             self._follow(packet)
-        elif packet.type in self._expected or packet.type == q.PING:
-            self._join(packet)
         else:
-            raise WireError(f"packet of type {packet.type}: expected one of {self._expected}")
+            self._join(packet)
 
     # Phases 1 and 2.
 
@@ -155,13 +163,6 @@ class Learner:
             self._last_zxid = packet.zxid
             self._peer.carry_out(InstallSnapshot(packet.zxid, packet.data or b""))
             self._expected = _SYNC
-        elif kind == q.PROPOSAL:
-            self._propose(packet)
-        elif kind == q.COMMIT:
-            self._commit(packet.zxid)
-        elif kind == q.INFORM:
-            self._propose(packet)
-            self._commit(packet.zxid)
         elif kind == q.NEWLEADER:
             self._take_over_history(packet.zxid)
         elif kind == q.UPTODATE:
@@ -260,14 +261,7 @@ class Learner:
 
     def _follow(self, packet: Packet) -> None:
         kind, peer = packet.type, self._peer
-        if kind == q.PROPOSAL:
-            self._propose(packet)
-        elif kind == q.COMMIT:
-            self._commit(packet.zxid)
-        elif kind == q.INFORM:
-            self._propose(packet)
-            self._commit(packet.zxid)
-        elif kind == q.PING:
+        if kind == q.PING:
             touches, self._touches = self._touches, {}
             self._send(q.encode_packet(q.PING, packet.zxid, q.encode_touches(touches.items())))
         elif kind == q.SYNC:
