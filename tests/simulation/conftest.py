@@ -39,3 +39,11 @@ def take_small_slices() -> None:
 @pytest.fixture(autouse=True)
 def small_slices(monkeypatch):
     monkeypatch.setattr(snapshot, "_SLICE_NODES", 3)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Replaying one seed is for whoever names it."""
+    if config.getoption("--seed") is None:
+        replays = [item for item in items if item.get_closest_marker("replay")]
+        config.hook.pytest_deselected(items=replays)
+        items[:] = [item for item in items if not item.get_closest_marker("replay")]

@@ -78,10 +78,9 @@ def test_the_same_seed_gives_the_same_history_under_another_hash_seed(ensemble):
     assert len(traces) == 1
 
 
+@pytest.mark.replay
 def test_one_seed(pytestconfig):
     seed = pytestconfig.getoption("--seed")
-    if seed is None:
-        pytest.skip("no --seed was given")
     servers, observers = map(int, pytestconfig.getoption("--ensemble").split("+"))
     verdict = run_seed(seed, servers, observers)
     if verdict.problem is None:
