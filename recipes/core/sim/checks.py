@@ -136,7 +136,8 @@ class Ledger:
         if isinstance(operation, InstallSnapshot):
             if last_zxid not in self._payloads and last_zxid & _COUNTER:
                 self._fail("Z4", f"server {sid} takes a snapshot of 0x{last_zxid:x}, which nobody made")
-            if shadow.exposed > last_zxid and self.contains(self.tip, shadow.exposed):
+            # Who relies on nothing it has takes a snapshot older than that, and the rest behind it, before it counts.
+            if shadow.exposed > last_zxid and not shadow.unsure and self.contains(self.tip, shadow.exposed):
                 self._fail("Z12", f"server {sid} goes back from 0x{shadow.exposed:x} to a snapshot of 0x{last_zxid:x}")
             shadow.unsure = shadow.rotten = False
         elif last_zxid == -1:
