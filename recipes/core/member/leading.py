@@ -56,7 +56,7 @@ class Leading:
     def propose(self, request: Request, wall_ms: int) -> None:
         """Make a request's txn and hand it to the replica."""
         entry = self.preparer.prepare(request, wall_ms)
-        if request.op == op.CLOSE_SESSION:
+        if entry.txn is not None and entry.txn[4] == op.CLOSE_SESSION:
             self.tracker.mark_closing(request.session_id)
         self._leadership.propose(entry)
 
@@ -74,7 +74,7 @@ class Leading:
         """End the sessions whose time is up, remove containers and znodes past their TTL; how many sessions ended."""
         expired = self.tracker.expired(now_ms)
         for session_id in expired:
-            self.propose(Request(session_id, 0, op.CLOSE_SESSION, b""), wall_ms)
+            self.propose(Request(session_id, 0, op.CLOSE_SESSION, b"", link=None), wall_ms)
         if now_ms >= self._next_container_check_ms:
             self._next_container_check_ms = now_ms + self._config.container_check_ms
             self._check_containers(wall_ms)

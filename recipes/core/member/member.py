@@ -29,7 +29,7 @@ from recipes.core.replication import (
     Write,
 )
 from recipes.core.tree.acl import permits
-from recipes.core.tree.prepare import Request
+from recipes.core.tree.prepare import SESSION_MOVED, Request
 from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
 from recipes.core.tree.tree import Applied, DataTree
 
@@ -321,7 +321,8 @@ class Member:
         if tree.fired:
             self._deliver()
         request = self._take_waiting(session_id, cxid, zxid, kind)
-        if kind == op.CLOSE_SESSION or (request is not None and request.op == op.CLOSE_SESSION):
+        closes = request is not None and request.op == op.CLOSE_SESSION and applied[0] != SESSION_MOVED
+        if kind == op.CLOSE_SESSION or closes:
             self._end_session(session_id, applied, request)
         elif request is not None:
             self._complete(request, applied)

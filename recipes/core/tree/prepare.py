@@ -62,7 +62,7 @@ class Request:
 
     body: the record behind the request header. ids: who the connection has shown itself to be.
     origin: what is to hear of the outcome; the Preparer never looks at it.
-    link: of the learner that sent it on, 0 where it came to this server.
+    link: of the learner that sent it on, 0 where it came to this server, None where this leader asks by itself.
     zxid: of its txn; before there is one, a zxid that it cannot be below.
     """
 
@@ -77,7 +77,7 @@ class Request:
         ids: Ids = (),
         origin: object = None,
         arrived_ms: int = 0,
-        link: int = 0,
+        link: int | None = 0,
     ) -> None:
         self.link = link
         self.session_id = session_id
@@ -137,7 +137,7 @@ class Preparer:
             elif kind == op.CREATE_SESSION:
                 record = _INT.unpack(request.body)
             elif kind == op.CLOSE_SESSION:
-                record = self._close_session(request.session_id, zxid)
+                record = self._close_session(request, zxid)
             elif kind == op.DELETE_CONTAINER:
                 record = self._delete_container(request.body, zxid)
             else:
@@ -304,9 +304,10 @@ class Preparer:
             raise Refused(NO_AUTH)
         return path, _next_version(node.version, expected)
 
-    def _close_session(self, session_id: int, zxid: int) -> Record:
-        if session_id not in self._tracker or session_id in self._closing:
-            raise Refused(SESSION_EXPIRED)
+    def _close_session(self, request: Request, zxid: int) -> Record:
+        # ZooKeeper does not ask whether it has moved. But its client may have given this up, and gone on elsewhere.
+        self._check_session(request)
+        session_id = request.session_id
         self._closing[session_id] = None
         owned = self.pending.owned_by(session_id)
         for path in owned:

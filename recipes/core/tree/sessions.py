@@ -62,8 +62,10 @@ class SessionTracker:
             session.expires_ms = expires_ms
             self._buckets.setdefault(expires_ms, {})[session_id] = None
 
-    def has_moved(self, session_id: int, link: int) -> bool:
-        """Whether the client of a session that lives is now connected elsewhere than over `link`."""
+    def has_moved(self, session_id: int, link: int | None) -> bool:
+        """Whether the client of a session that lives is now connected elsewhere than over `link` (None: no client)."""
+        if link is None:
+            return False
         session = self._sessions[session_id]
         if session.link is None:
             session.link = link

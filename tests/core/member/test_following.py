@@ -3,11 +3,13 @@
 from types import SimpleNamespace
 
 from recipes.core.jute import opcodes as op
+from recipes.core.jute.codec import pack_int
 from recipes.core.jute.frames import FrameReader, frame
 from recipes.core.jute.records import ConnectRequest, decode_connect_response, encode_connect_request
 from recipes.core.jute.txns import encode_digest, encode_txn
 from recipes.core.member.member import Member, MemberConfig
 from recipes.core.replication import Entry, Ready, Revalidated, RoleChanged
+from recipes.core.tree.prepare import SESSION_MOVED
 from recipes.core.tree.sessions import session_password
 from recipes.core.tree.tree import DataTree
 
@@ -22,7 +24,9 @@ class Follower:
     def __init__(self):
         self.ready = Ready()
         self.asked = []
-        self.learner = SimpleNamespace(revalidate=lambda session, _: self.asked.append(session), touch=lambda *_: None)
+        self.learner = SimpleNamespace(
+            revalidate=lambda session, _: self.asked.append(session), touch=lambda *_: None, forward=lambda *_: 0
+        )
 
     def take_ready(self):
         ready, self.ready = self.ready, Ready()
@@ -32,11 +36,16 @@ class Follower:
 def returning():
     replica = Follower()
     member = Member(MemberConfig(), DataTree(), replica, 0, 0)
+    connection = comes_back(member)
+    assert replica.asked == [SESSION]
+    return member, replica, connection
+
+
+def comes_back(member):
     connection = member.connect(("127.0.0.1", 1))
     asked = ConnectRequest(0, 10_000, SESSION, session_password(SESSION))
     connection.receive(frame(encode_connect_request(asked)))
-    assert replica.asked == [SESSION]
-    return member, replica, connection
+    return connection
 
 
 def answer_of(connection):
@@ -60,6 +69,21 @@ def test_it_is_refused_when_its_end_comes_with_the_leaders_answer():
     member.take_writes()
     assert answer_of(connection) == 0
     assert connection.wants_close
+
+
+def test_a_closing_refused_since_the_session_had_moved_ends_that_connection_only():
+    member, replica, older = returning()
+    replica.ready.events.append(Revalidated(SESSION, True))
+    member.take_writes()
+    older.receive(frame(pack_int(5) + pack_int(op.CLOSE_SESSION)))
+    newer = comes_back(member)
+    replica.ready.commits.append(Entry(1, encode_txn(SESSION, 5, 1, 0, op.ERROR, (SESSION_MOVED,))))
+    member.take_writes()
+    assert older.wants_close
+    assert not newer.wants_close
+    replica.ready.events.append(Revalidated(SESSION, True))
+    member.take_writes()
+    assert answer_of(newer) == SESSION
 
 
 def test_what_a_snapshot_showed_too_early_is_no_mismatch():
