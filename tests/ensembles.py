@@ -216,25 +216,20 @@ class EnsembleProcesses:
 
     def contents(self, sid: int) -> dict[str, object]:
         """Every znode, behind a sync: data, ACL and Stat, or the error, as they come off the wire."""
-        client = Wire(self.port(sid))
-        assert client.call(9, client.text("/"))[0] == 0
-        found: dict[str, object] = {}
-        paths = ["/"]
-        while paths:
-            path = paths.pop()
-            found[path] = client.call(4, client.text(path) + b"\0"), client.call(6, client.text(path))
-            error, answer = client.call(8, client.text(path) + b"\0")
-            if error:  # it is for others to read
-                continue
-            at = 4
-            for _ in range(struct.unpack_from(">i", answer)[0]):
-                end = at + 4 + struct.unpack_from(">i", answer, at)[0]
-                child = f"{path.rstrip('/')}/{answer[at + 4 : end].decode()}"
-                at = end
-                if child != "/zookeeper":  # its /config is each server's own
-                    paths.append(child)
-        client.close_session()
-        return found
+        found: list[dict[str, object]] = []
+
+        def read() -> bool:
+            client = Wire(self.port(sid))
+            try:
+                found.append(_read_tree(client))
+            except (OSError, EOFError):  # it has lost its leader meanwhile, and hung up on its clients
+                return False
+            finally:
+                client.close()
+            return True
+
+        self.wait_for(read, f"server {sid} shows its tree")
+        return found[-1]
 
     def assert_same(self) -> dict[str, object]:
         """All that run show the same tree, which is returned, and none has seen another's digest differ."""
@@ -312,3 +307,24 @@ class EnsembleProcesses:
 def _pairs(text: str, separator: str) -> dict[str, str]:
     split = (line.partition(separator) for line in text.splitlines())
     return {key: value for key, found, value in split if found}
+
+
+def _read_tree(client: Wire) -> dict[str, object]:
+    assert client.call(9, client.text("/"))[0] == 0
+    found: dict[str, object] = {}
+    paths = ["/"]
+    while paths:
+        path = paths.pop()
+        found[path] = client.call(4, client.text(path) + b"\0"), client.call(6, client.text(path))
+        error, answer = client.call(8, client.text(path) + b"\0")
+        if error:  # it is for others to read
+            continue
+        at = 4
+        for _ in range(struct.unpack_from(">i", answer)[0]):
+            end = at + 4 + struct.unpack_from(">i", answer, at)[0]
+            child = f"{path.rstrip('/')}/{answer[at + 4 : end].decode()}"
+            at = end
+            if child != "/zookeeper":  # its /config is each server's own
+                paths.append(child)
+    client.call(-11)
+    return found
