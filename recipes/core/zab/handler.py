@@ -1,8 +1,13 @@
 """What a leader knows of one learner. Source: LearnerHandler.java."""
 
+from recipes.core.errors import WireError
 from recipes.core.jute import quorum as q
+from recipes.core.jute.quorum import Packet
 from recipes.core.replication import Entry
 from recipes.core.zab.link import Link
+from recipes.core.zab.membership import Membership
+
+_LAST_EPOCH = 0x7FFFFFFF
 
 
 class Handler:
@@ -37,6 +42,21 @@ class Handler:
     def sid(self) -> int:
         """Of the learner's server; -1 while it has not said."""
         return self.link.sid
+
+    def introduce(self, packet: Packet, membership: Membership, own_sid: int) -> None:
+        """Take its first packet: who it is, and what it has promised. Raises WireError for who cannot be a learner."""
+        if packet.type not in (q.FOLLOWERINFO, q.OBSERVERINFO):
+            raise WireError(f"packet of type {packet.type}: expected FOLLOWERINFO or OBSERVERINFO")
+        info, epoch = q.decode_learner_info(packet.data), packet.zxid >> 32
+        if info.sid not in membership.servers or info.sid == own_sid:
+            raise WireError(f"server {info.sid} is not one of the others in this ensemble")
+        if not 0 <= epoch < _LAST_EPOCH:
+            raise WireError(f"server {info.sid} says it has promised epoch {epoch}")
+        self.link.sid = info.sid
+        self.ours = info.ours
+        self.observer = packet.type == q.OBSERVERINFO
+        self.voter = not self.observer and info.sid in membership.voters
+        self.accepted_epoch = epoch
 
     def send(self, packet_type: int, zxid: int, data: bytes | None = None) -> None:
         """Send a packet."""

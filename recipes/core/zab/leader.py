@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from recipes.core.zab.peer import ZabPeer
 
 _LAST_COUNTER = 0xFFFFFFFE  # a txn 0xffffffff is never proposed: the next epoch starts again at 1
-_LAST_EPOCH = 0x7FFFFFFF
 _SNAP_END = write_buffer(b"BenWasHere")
 
 
@@ -51,6 +50,7 @@ class Leader:
         self._promised = {settings.sid}  # voters that are connected
         self._acked_epoch = {settings.sid}
         self._epoch_asked = self._epoch_fixed = self._history_asked = self._syncing = self._established = False
+        self._giving_way = False
         self._broadcast: Broadcast | None = None
         self._answers = Answers(peer, self._handlers)
         self._proposed: deque[tuple[int, int]] = deque()  # (time, last zxid then), while it may not be acknowledged
@@ -180,29 +180,33 @@ class Leader:
     # Phase 1: the epoch.
 
     def _introduce(self, handler: Handler, packet: Packet) -> None:
-        if packet.type not in (q.FOLLOWERINFO, q.OBSERVERINFO):
-            raise WireError(f"packet of type {packet.type}: expected FOLLOWERINFO or OBSERVERINFO")
-        info = q.decode_learner_info(packet.data)
-        if info.sid not in self._membership.servers or info.sid == self._peer.settings.sid:
-            raise WireError(f"server {info.sid} is not one of the others in this ensemble")
-        if not 0 <= packet.zxid >> 32 < _LAST_EPOCH:
-            raise WireError(f"server {info.sid} says it has promised epoch {packet.zxid >> 32}")
-        older = self._by_sid.get(info.sid)
+        handler.introduce(packet, self._membership, self._peer.settings.sid)
+        older = self._by_sid.get(handler.sid)
         if older is not None:
             older.link.close()
-        handler.link.sid = info.sid
-        handler.ours = info.ours
-        handler.observer = packet.type == q.OBSERVERINFO
-        handler.voter = not handler.observer and info.sid in self._membership.voters
-        handler.accepted_epoch = packet.zxid >> 32
-        self._by_sid[info.sid] = handler
+        self._by_sid[handler.sid] = handler
         if not self._epoch_asked:
             self.epoch = max(self.epoch, handler.accepted_epoch + 1)
         if self._epoch_fixed:
             self._offer_epoch(handler)
         elif handler.voter:
-            self._promised.add(info.sid)
+            self._promised.add(handler.sid)
             self._try_epoch()
+        if self._established and handler.accepted_epoch > self.epoch:
+            self._give_way(handler)
+
+    def _give_way(self, handler: Handler) -> None:
+        """It may not follow this epoch, for it has promised a later one to a leader that came to nothing.
+
+        No epoch this server has a part in will be below that promise again: the same promise ends one leadership, and
+        there is no further one without a quorum that has tried, so that a single server cannot end one after another.
+        """
+        if self._giving_way:
+            return
+        self._giving_way = True
+        sid, epoch = handler.sid, handler.accepted_epoch
+        why = f"server {sid} has promised epoch {epoch} and can only join a later one"
+        self._peer.carry_out(EpochWrite(ACCEPTED_EPOCH, epoch), lambda: self._peer.look(why))
 
     def _try_epoch(self) -> None:
         if not self._epoch_asked and self._membership.is_quorum(self._promised):
@@ -263,10 +267,7 @@ class Leader:
             return
         # A DIFF names where the learner will be when it has everything, a TRUNC where it is to start from.
         handler.send(plan.packet, self._committed_zxid if plan.packet == q.DIFF else plan.zxid)
-        way = "DIFF" if plan.packet == q.DIFF else "TRUNC"
-        self._peer.note(
-            f"server {handler.sid}, which ends at 0x{handler.last_zxid:x}, gets a {way} from 0x{plan.zxid:x}"
-        )
+        self._note_sync(handler, f"a {'DIFF' if plan.packet == q.DIFF else 'TRUNC'} from 0x{plan.zxid:x}")
         self._send_history(handler, plan.zxid)
 
     def dumped(self, link: int, zxid: int, chunks: Iterator[bytes]) -> None:
