@@ -127,7 +127,8 @@ def test_leader_that_committed_and_died_before_any_commit_left(story):
     assert zxid in story.committed()
 
 
-def test_leader_that_logged_a_proposal_and_died_before_sending_it(story):
+def one_that_logged_alone(story):
+    """A leader that is down, with the zxid only its disk has; the others have elected another."""
     leader = story.leader
     story.attach(leader)
     story.write_and_wait()
@@ -139,6 +140,11 @@ def test_leader_that_logged_a_proposal_and_died_before_sending_it(story):
     story.down(leader)
     heal()
     story.until(lambda: story.leader is not None)
+    return leader, zxid
+
+
+def test_leader_that_logged_a_proposal_and_died_before_sending_it(story):
+    leader, zxid = one_that_logged_alone(story)
     truncated = story.world.counts.get("Truncate", 0)
     story.start(leader)  # nothing has been written in the new epoch: what it has too much is taken back
     story.until(lambda: leader.up and leader.member.serving)
@@ -148,17 +154,7 @@ def test_leader_that_logged_a_proposal_and_died_before_sending_it(story):
 
 
 def test_the_same_where_the_new_leader_has_written_already(story):
-    leader = story.leader
-    story.attach(leader)
-    story.write_and_wait()
-    heal = story.cut(leader, *story.followers(leader))
-    before = story.ledger.tip
-    story.write()
-    story.until(lambda: story.shadow(leader).durable > before)
-    zxid = story.shadow(leader).durable
-    story.down(leader)
-    heal()
-    story.until(lambda: story.leader is not None)
+    leader, zxid = one_that_logged_alone(story)
     story.attach(story.leader)
     story.write_and_wait()
     story.start(leader)

@@ -11,6 +11,7 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute.txns import Record, encode_txn
 from recipes.core.replication import Entry
 from recipes.core.sim.disk import SimDisk
+from tests.core.disk.directory import Directory, build
 
 GOLDEN = Path(__file__).parent / "golden"
 OPEN = ((31, b"world", b"anyone"),)
@@ -65,3 +66,11 @@ def put() -> Callable[[Disk, str, bytes], None]:
         disk.sync()
 
     return write
+
+
+@pytest.fixture
+def one(entry: Callable[..., Entry]) -> Directory:
+    """Snapshots at 0 and 1:4, a log up to 1:9, epochs 5 and 1."""
+    directory = Directory(entry)
+    build(directory)
+    return directory
