@@ -12,8 +12,7 @@ from zlib import adler32
 
 from recipes.core.errors import DiskError, WireError
 from recipes.core.jute.codec import pack_int, pack_long, read_buffer, read_int, read_long, read_string, write_buffer
-from recipes.core.jute.records import read_acl, write_acl
-from recipes.core.tree.acl import OPEN_ACL
+from recipes.core.jute.records import OPEN_ACL, read_acl, write_acl
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import Acl, ZNode
 

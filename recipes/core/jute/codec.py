@@ -71,10 +71,17 @@ def read_buffer(data: bytes, at: int) -> tuple[bytes | None, int]:
 
 def read_string(data: bytes, at: int) -> tuple[bytes, int]:
     """A string that must not be null."""
-    value, end = read_buffer(data, at)
-    if value is None:
+    try:
+        length = un_int(data, at)[0]
+    except StructError:
+        raise _cut(data, at, 4) from None
+    start = at + 4
+    end = start + length
+    if 0 <= length and end <= len(data):
+        return data[start:end], end
+    if length == -1:
         raise WireError(f"null string at offset {at}")
-    return value, end
+    raise _cut(data, start, length) if length > 0 else WireError(f"length {length} at offset {at}: expected 0 or more")
 
 
 def read_vector(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from recipes.core.errors import WireError
 from recipes.core.jute.codec import (
+    NULL,
     pack_int,
     read_buffer,
     read_int,
@@ -16,6 +17,7 @@ from recipes.core.jute.codec import (
     write_bool,
     write_buffer,
 )
+from recipes.core.jute.opcodes import ALL
 
 STAT = Struct(">qqqqiiiqiiq")
 _REPLY_HEADER = Struct(">iqi")
@@ -23,6 +25,8 @@ _CONNECT_REQUEST = Struct(">iqiq")
 _CONNECT_RESPONSE = Struct(">iiq")
 
 AclEntry = tuple[int, bytes, bytes]  # perms, scheme, id: how the core holds an ACL's entry
+OPEN_ACL: tuple[AclEntry, ...] = ((ALL, b"world", b"anyone"),)  # this very object, wherever an ACL is equal to it
+_OPEN_ACL_BYTES = b"\0\0\0\1" + pack_int(ALL) + write_buffer(b"world") + write_buffer(b"anyone")
 
 
 class Stat(NamedTuple):
@@ -124,6 +128,8 @@ def read_acl_entry(data: bytes, at: int) -> tuple[AclEntry, int]:
 
 def read_acl(data: bytes, at: int) -> tuple[tuple[AclEntry, ...] | None, int]:
     """An ACL as the core holds it."""
+    if data.startswith(_OPEN_ACL_BYTES, at):  # nearly every one
+        return OPEN_ACL, at + len(_OPEN_ACL_BYTES)
     entries, at = read_vector(data, at, read_acl_entry, smallest=12)
     return None if entries is None else tuple(entries), at
 
@@ -131,7 +137,9 @@ def read_acl(data: bytes, at: int) -> tuple[tuple[AclEntry, ...] | None, int]:
 def write_acl(acl: Iterable[AclEntry] | None) -> bytes:
     """An ACL from the core's form."""
     if acl is None:
-        return b"\xff\xff\xff\xff"
+        return NULL
+    if acl is OPEN_ACL:
+        return _OPEN_ACL_BYTES
     parts = [pack_int(perms) + write_buffer(scheme) + write_buffer(ident) for perms, scheme, ident in acl]
     return pack_int(len(parts)) + b"".join(parts)
 

@@ -13,6 +13,7 @@ txn is a plain tuple `(session_id, cxid, zxid, time_ms, type, record)`, and a re
 Versions are the new ones. Source: zookeeper.jute, module txn; SerializeUtils.java.
 """
 
+from functools import partial
 from struct import Struct
 from struct import error as StructError
 from typing import Any
@@ -30,15 +31,16 @@ from recipes.core.jute.codec import (
     read_strings,
     un_int,
     un_long,
-    write_bool,
     write_buffer,
     write_strings,
 )
 from recipes.core.jute.records import read_acl, write_acl
 
 HEADER = Struct(">qiqqi")
+_CREATE_TAIL = Struct(">?i")
 DIGEST = Struct(">iQ")
 DIGEST_VERSION = 2
+encode_digest = partial(DIGEST.pack, DIGEST_VERSION)  # the trailer: the tree's digest after the txn
 
 Record = tuple[Any, ...]
 Txn = tuple[int, int, int, int, int, Record]
@@ -59,11 +61,6 @@ def encode_txn(session_id: int, cxid: int, zxid: int, time_ms: int, kind: int, r
     return HEADER.pack(session_id, cxid, zxid, time_ms, kind) + encode_record(kind, record)
 
 
-def encode_digest(digest: int) -> bytes:
-    """The trailer: the tree's digest after the txn."""
-    return DIGEST.pack(DIGEST_VERSION, digest)
-
-
 def encode_record(kind: int, record: Record) -> bytes:
     """A record alone, as it also stands inside a multi."""
     if kind == op.SET_DATA:
@@ -72,7 +69,7 @@ def encode_record(kind: int, record: Record) -> bytes:
     if kind in (op.CREATE, op.CREATE2):
         path, data, acl, ephemeral, parent_cversion = record
         head = write_buffer(path) + write_buffer(data) + write_acl(acl)
-        return head + write_bool(ephemeral) + pack_int(parent_cversion)
+        return head + _CREATE_TAIL.pack(ephemeral, parent_cversion)
     if kind == op.CREATE_CONTAINER:
         path, data, acl, parent_cversion = record
         return write_buffer(path) + write_buffer(data) + write_acl(acl) + pack_int(parent_cversion)

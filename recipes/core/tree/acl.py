@@ -11,12 +11,10 @@ from hashlib import sha1
 from hmac import compare_digest
 
 from recipes.core.jute.codec import text
-from recipes.core.jute.opcodes import ALL
-from recipes.core.jute.records import Ids
+from recipes.core.jute.records import OPEN_ACL, Ids
 from recipes.core.tree.znode import Acl
 
 WORLD_ANYONE = (b"world", b"anyone")
-OPEN_ACL: Acl = ((ALL, *WORLD_ANYONE),)
 READ_ONLY_ACL: Acl = ((1, *WORLD_ANYONE),)
 _NUMBER = re.compile(rb"[+-]?[0-9]{1,20}")
 _AUTHENTICATED = (b"digest", b"x509")  # schemes whose identities the scheme `auth` stands for

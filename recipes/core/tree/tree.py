@@ -8,8 +8,9 @@ from collections import deque
 
 from recipes.core import paths
 from recipes.core.jute import opcodes as op
+from recipes.core.jute.records import OPEN_ACL
 from recipes.core.jute.txns import Record, Txn
-from recipes.core.tree.acl import OPEN_ACL, READ_ONLY_ACL, AclTable
+from recipes.core.tree.acl import READ_ONLY_ACL, AclTable
 from recipes.core.tree.digest import known_digest, node_digest
 from recipes.core.tree.quota import Quotas
 from recipes.core.tree.watches import WatchTable
@@ -214,7 +215,10 @@ class DataTree:
         node.version = version
         node.mzxid = zxid
         node.mtime = time_ms
-        self._changed(path, node, before, track)
+        if track:
+            self._changed(path, node, before, True)
+        else:
+            node.digest = -1
         self.data_bytes += (len(data) if data else 0) - (len(data_before) if data_before else 0)
         if self.quotas.active:
             self.quotas.changed(self, path, data_before, data)
