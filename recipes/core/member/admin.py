@@ -49,7 +49,8 @@ def four_letter(member: "Member", data: bytes) -> bytes | None:
 def average_latency_ms(member: "Member") -> float:
     """Mean latency, rounded as Java prints it."""
     stats = member.stats
-    return round(stats.latency_total_ms / stats.latency_count, 4) if stats.latency_count else 0.0
+    replies = stats.packets_sent - stats.events_sent
+    return round(stats.latency_total_ms / replies, 4) if replies else 0.0
 
 
 def monitor(member: "Member") -> dict[str, str | int | float]:

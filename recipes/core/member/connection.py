@@ -110,7 +110,7 @@ class Connection:
         """Send a watch event."""
         length = len(path)
         self.out.append(_EVENT.pack(28 + length, op.NOTIFICATION_XID, -1, 0, kind, _STATE_CONNECTED, length) + path)
-        self.packets_out += 1
+        self._member.stats.events_sent += 1
         self._member.touch(self)
 
     # The handshake.
@@ -168,7 +168,6 @@ class Connection:
     def _send_handshake(self, response: ConnectResponse) -> None:
         payload = encode_connect_response(response, self._with_read_only)
         self.out.append(pack_int(len(payload)) + payload)
-        self.packets_out += 1
         self._member.touch(self)
 
     def _keep(self, data: bytes, wanted: int) -> None:
@@ -246,7 +245,8 @@ class Connection:
                 if data is not None:
                     size = len(data)
                     self.out.append(_DATA_REPLY.pack(88 + size, xid, tree.last_zxid, 0, size) + data + pack_stat(node))
-                    self._sent(0)
+                    if not self.touched:
+                        self._member.touch(self)
                     return
         read = READS.get(kind)
         if read is None:
@@ -294,7 +294,8 @@ class Connection:
         if self.wants_close:  # what it had asked for beyond that is of unknown outcome, and out of order by now
             return
         held = self._held
-        invariant(held and held.popleft() is request, "replies out of order")
+        if not held or held.popleft() is not request:
+            invariant(False, "replies out of order")
         err, path, node, parts = applied
         kind, zxid = request.op, request.zxid
         if err == SESSION_MOVED:  # the client is connected elsewhere: this connection must not go on beside that one
@@ -313,7 +314,10 @@ class Connection:
                 body = write_buffer(path)
                 if node is not None and kind != op.CREATE:
                     body += pack_stat(node)
-        self._reply(request.cxid, zxid, err, body, self._member.now_ms - request.arrived_ms)
+        latency_ms = self._member.now_ms - request.arrived_ms
+        if latency_ms:
+            self._member.stats.waited(latency_ms)
+        self._reply(request.cxid, zxid, err, body)
         if kind == op.SYNC:
             self._syncing = False
             waiting = list(held)
@@ -325,13 +329,8 @@ class Connection:
         while held and type(held[0]) is tuple and not self.wants_close:
             self._answer(*held.popleft())  # type: ignore[misc]
 
-    def _reply(self, xid: int, zxid: int, err: int, body: bytes = b"", latency_ms: int = 0) -> None:
+    def _reply(self, xid: int, zxid: int, err: int, body: bytes = b"") -> None:
         self.out.append(_REPLY.pack(16 + len(body), xid, zxid, err) + body)
-        self._sent(latency_ms)
-
-    def _sent(self, latency_ms: int) -> None:
-        self.packets_out += 1
-        self._member.stats.answered(latency_ms)
         if not self.touched:
             self._member.touch(self)
 

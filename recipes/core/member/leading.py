@@ -55,20 +55,15 @@ class Leading:
 
     def propose(self, request: Request, wall_ms: int) -> None:
         """Make a request's txn and hand it to the replica."""
-        entry = self.preparer.prepare(request, wall_ms)
-        if entry.txn is not None and entry.txn[4] == op.CLOSE_SESSION:
-            self.tracker.mark_closing(request.session_id)
-        self._leadership.propose(entry)
+        self._leadership.propose(self.preparer.prepare(request, wall_ms))
 
     def applied(self, zxid: int) -> None:
         """The tree has everything up to `zxid`."""
         self.preparer.applied(zxid)
 
-    def ended(self, session_id: int, closed: bool) -> None:
-        """The closing of a session was applied; closed: and carried out."""
-        self.preparer.closed(session_id)
-        if closed:
-            self.tracker.remove(session_id)
+    def ended(self, session_id: int) -> None:
+        """The closing of a session was applied."""
+        self.tracker.remove(session_id)
 
     def tick(self, now_ms: int, wall_ms: int) -> int:
         """End the sessions whose time is up, remove containers and znodes past their TTL; how many sessions ended."""

@@ -59,7 +59,7 @@ class Stats:
     """Counters for those who look after the server."""
 
     __slots__ = (
-        "auth_failed", "digest_mismatches", "latency_count", "latency_max_ms", "latency_min_ms", "latency_total_ms",
+        "auth_failed", "digest_mismatches", "events_sent", "latency_max_ms", "latency_min_ms", "latency_total_ms",
         "packets_received", "packets_sent", "sessions_expired",
     )  # fmt: skip
 
@@ -69,17 +69,14 @@ class Stats:
 
     def reset(self) -> None:
         """Start the counts of packets and latency anew."""
-        self.packets_received = self.packets_sent = 0
-        self.latency_count = self.latency_max_ms = self.latency_min_ms = self.latency_total_ms = 0
+        self.packets_received = self.packets_sent = self.events_sent = 0
+        self.latency_max_ms = self.latency_min_ms = self.latency_total_ms = 0
 
-    def answered(self, latency_ms: int) -> None:
-        """A reply left, so many ms after its request came."""
-        self.packets_sent += 1
-        self.latency_count += 1
-        if latency_ms:
-            self.latency_total_ms += latency_ms
-            if latency_ms > self.latency_max_ms:
-                self.latency_max_ms = latency_ms
+    def waited(self, latency_ms: int) -> None:
+        """A reply leaves so many ms after its request came. One that leaves at once need not be told of."""
+        self.latency_total_ms += latency_ms
+        if latency_ms > self.latency_max_ms:
+            self.latency_max_ms = latency_ms
 
 
 class Member:
@@ -178,6 +175,9 @@ class Member:
         touched, self._touched = self._touched, []
         for connection in touched:
             connection.touched = False
+            count = len(connection.out)
+            connection.packets_out += count
+            self.stats.packets_sent += count
         return touched
 
     # What connections call.
@@ -276,8 +276,8 @@ class Member:
         connection.opened(session_id, connection.timeout_ms, password)
 
     def _end_session(self, session_id: int, applied: Applied, request: Request | None) -> None:
-        if self._leading is not None:
-            self._leading.ended(session_id, applied[0] == 0)
+        if self._leading is not None and applied[0] == 0:
+            self._leading.ended(session_id)
         connection = self.by_session.get(session_id)
         returning = self._revalidating.pop(session_id, None)
         if returning is not None:  # the leader's answer may be from before the end, and yet be seen behind it
@@ -297,10 +297,10 @@ class Member:
             self._writes += ready.writes
             if ready.commits:
                 for entry in ready.commits:
-                    if isinstance(entry, Synced):
-                        self._complete(entry.token, (0, None, None, None))
-                    else:
+                    if type(entry) is Entry:
                         self._commit(entry)
+                    elif isinstance(entry, Synced) and isinstance(entry.token, Request):
+                        self._complete(entry.token, (0, None, None, None))
                 if self._leading is not None:
                     self._leading.applied(self.tree.last_zxid)
             if not ready.events:
@@ -320,33 +320,25 @@ class Member:
             self.stats.digest_mismatches += 1
         if tree.fired:
             self._deliver()
-        request = self._take_waiting(session_id, cxid, zxid, kind)
+        # The request it came from, if that is this server's, is the next one, since they come back in order. Its client
+        # may have used the cxid before, on another server, and the closing of an expired session has the cxid 0.
+        request, waiting = None, self._waiting
+        if waiting:
+            first = waiting[0]
+            if first.session_id == session_id and first.cxid == cxid and first.zxid <= zxid:
+                if kind != op.CLOSE_SESSION or first.op == op.CLOSE_SESSION:
+                    request = waiting.popleft()
+                    request.zxid = zxid
         closes = request is not None and request.op == op.CLOSE_SESSION and applied[0] != SESSION_MOVED
-        if kind == op.CLOSE_SESSION or closes:
+        if closes or kind == op.CLOSE_SESSION:
             self._end_session(session_id, applied, request)
         elif request is not None:
             self._complete(request, applied)
 
-    def _take_waiting(self, session_id: int, cxid: int, zxid: int, kind: int) -> Request | None:
-        """The request of this server that a txn came from, if it did: the next one, since they come back in order.
-
-        A client may have used its cxid before, on another server, and the closing of an expired session has the cxid 0.
-        """
-        waiting = self._waiting
-        if not waiting:
-            return None
-        request = waiting[0]
-        if request.session_id != session_id or request.cxid != cxid or request.zxid > zxid:
-            return None
-        if kind == op.CLOSE_SESSION and request.op != op.CLOSE_SESSION:
-            return None
-        request.zxid = zxid
-        return waiting.popleft()
-
-    def _complete(self, request: object, applied: Applied) -> None:
-        if not isinstance(request, Request) or not isinstance(request.origin, Connection):
-            return
+    def _complete(self, request: Request, applied: Applied) -> None:
         connection = request.origin
+        if type(connection) is not Connection:
+            return
         if request.op != op.CREATE_SESSION:
             connection.complete(request, applied)
         elif not connection.wants_close:

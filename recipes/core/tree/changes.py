@@ -9,15 +9,16 @@ class Change(ZNode):
     exists: False when it will be gone. zxid: of the txn that makes it so. digest: 0 when it will be gone.
     """
 
-    __slots__ = ("child_count", "exists", "zxid")
+    __slots__ = ("child_count", "exists", "path", "zxid")
 
     child_count: int
     exists: bool
+    path: bytes
     zxid: int
 
 
 def copy_of(node: ZNode) -> Change:
-    """A Change that starts as the znode is; the Preparer sets its zxid and digest."""
+    """A Change that starts as the znode is; Pending sets its path, zxid and digest."""
     change = Change.__new__(Change)
     change.data = node.data
     change.acl = node.acl
@@ -31,7 +32,7 @@ def copy_of(node: ZNode) -> Change:
     change.aversion = node.aversion
     change.owner = node.owner
     change.exists = True
-    change.child_count = child_count(node)
+    change.child_count = node.child_count if type(node) is Change else len(node.children) if node.children else 0
     return change
 
 

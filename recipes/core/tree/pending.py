@@ -18,15 +18,14 @@ class Pending:
     digest: of the tree once all of it is applied.
     """
 
-    __slots__ = ("_changes", "_counts_quotas", "_paths", "_quotas", "_touched", "_tree", "_undo", "digest")
+    __slots__ = ("_changes", "_counts_quotas", "_quotas", "_tree", "_under_way", "_undo", "digest")
 
     def __init__(self, tree: DataTree, counts_quotas: bool) -> None:
         self._tree = tree
         self._counts_quotas = counts_quotas
         self._quotas = UnderWay()
         self._changes: dict[bytes, Change] = {}
-        self._touched: deque[tuple[int, list[bytes]]] = deque()
-        self._paths: list[bytes] = []  # changed by the txn being made
+        self._under_way: deque[Change] = deque()  # all of them, in the order of their txns
         self._undo: list[tuple[bytes, Change | None]] | None = None  # while a multi is being made
         self.digest = tree.digest
 
@@ -41,12 +40,15 @@ class Pending:
         """Record that `path` goes from `before` to `after`, and carry the digest along."""
         if self._undo is not None:
             self._undo.append((path, self._changes.get(path)))
+        after.path = path
         after.zxid = zxid
         after.digest = node_digest(path, after) if after.exists else 0
-        removed = 0 if before is None else known_digest(path, before)
+        removed = 0
+        if before is not None:
+            removed = before.digest if before.digest >= 0 else known_digest(path, before)
         self.digest = (self.digest + after.digest - removed) & _DIGEST_MASK
         self._changes[path] = after
-        self._paths.append(path)
+        self._under_way.append(after)
         if self._counts_quotas and self._tree.quotas.active:
             self._count_ahead(path, before, after, zxid)
 
@@ -87,26 +89,20 @@ class Pending:
             else:
                 self._changes[path] = before
         self.digest = digest
-        self._paths = []
+        while self._under_way and self._under_way[-1].zxid == zxid:
+            self._under_way.pop()
         self._quotas.undo(zxid)
-
-    def end_txn(self, zxid: int) -> None:
-        """The txn of `zxid` is made."""
-        if self._paths:
-            self._touched.append((zxid, self._paths))
-            self._paths = []
 
     def applied(self, zxid: int) -> None:
         """Forget the changes up to `zxid`: the tree has them now."""
-        touched, changes, nodes = self._touched, self._changes, self._tree.nodes
-        while touched and touched[0][0] <= zxid:
-            done, changed = touched.popleft()
-            for path in changed:
-                change = changes.get(path)
-                if change is not None and change.zxid == done:
-                    del changes[path]
-                    if change.exists:
-                        nodes[path].digest = change.digest
+        under_way, changes, nodes = self._under_way, self._changes, self._tree.nodes
+        while under_way and under_way[0].zxid <= zxid:
+            change = under_way.popleft()
+            path = change.path
+            if changes.get(path) is change:
+                del changes[path]
+                if change.exists:
+                    nodes[path].digest = change.digest
         if self._counts_quotas:
             self._quotas.applied(zxid)
 

@@ -11,7 +11,7 @@ from recipes.core import paths
 from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.frames import MAX_FRAME_BYTES
-from recipes.core.jute.records import Ids
+from recipes.core.jute.records import OPEN_ACL, Ids
 from recipes.core.jute.requests import (
     CreateRequest,
     read_create_request,
@@ -22,7 +22,7 @@ from recipes.core.jute.requests import (
 )
 from recipes.core.jute.txns import HEADER, Record, encode_digest, encode_record
 from recipes.core.replication import Entry, next_zxid
-from recipes.core.tree.acl import OPEN_ACL, fix_up, permits
+from recipes.core.tree.acl import fix_up, permits
 from recipes.core.tree.changes import child_count, copy_of, new_change
 from recipes.core.tree.pending import Pending
 from recipes.core.tree.sessions import SessionTracker
@@ -46,7 +46,6 @@ QUOTA_EXCEEDED = -125
 RUNTIME_INCONSISTENCY = -2
 
 _INT = Struct(">i")
-_CREATE_TAIL = Struct(">?i")
 _CREATES = frozenset((op.CREATE, op.CREATE2, op.CREATE_CONTAINER, op.CREATE_TTL))
 
 
@@ -111,7 +110,6 @@ class Preparer:
         self._enforce_quota = enforce_quota
         self.pending = pending = Pending(tree, enforce_quota)
         self._find, self._put, self.applied = pending.find, pending.put, pending.applied  # asked for every request
-        self._closing: dict[int, None] = {}
         self._max_txn_bytes = max_txn_bytes
         self._acl_bytes = 0  # of the ACLs in the multi being made
         self.last_zxid = tree.last_zxid
@@ -147,20 +145,21 @@ class Preparer:
             kind, record = op.ERROR, (refused.code,)
         except WireError:
             kind, record = op.ERROR, (MARSHALLING_ERROR,)
-        header = HEADER.pack(request.session_id, request.cxid, zxid, time_ms, kind)
-        body = splice or encode_record(kind, record)
+        session_id, cxid = request.session_id, request.cxid
         digest = None if kind == op.ERROR else self.pending.digest
-        payload = header + body if digest is None else header + body + encode_digest(digest)
-        self.pending.end_txn(zxid)
-        return Entry(zxid, payload, (request.session_id, request.cxid, zxid, time_ms, kind, record), digest)
+        trailer = b"" if digest is None else encode_digest(digest)
+        head = HEADER.pack(session_id, cxid, zxid, time_ms, kind)
+        payload = b"".join((head, splice or encode_record(kind, record), trailer))
+        return Entry(zxid, payload, (session_id, cxid, zxid, time_ms, kind, record), digest)
 
     # Operations: each raises Refused or returns the txn's record.
 
     def _check_session(self, request: Request) -> None:
-        session_id = request.session_id
-        if session_id not in self._tracker or session_id in self._closing:
+        session_id, link = request.session_id, request.link
+        session = self._tracker.sessions.get(session_id)
+        if session is None or session.closing:
             raise Refused(SESSION_EXPIRED)
-        if self._tracker.has_moved(session_id, request.link):
+        if session.link != link and self._tracker.has_moved(session_id, link):
             raise Refused(SESSION_MOVED)
 
     def _simple(self, kind: int, body: bytes, ids: Ids, zxid: int, time_ms: int) -> Record:
@@ -179,8 +178,10 @@ class Preparer:
 
     def _set_data(self, body: bytes, ids: Ids, zxid: int, time_ms: int) -> tuple[Record, bytes | None]:
         path, data, expected, end = read_set_data(body, 0)
-        node = self._writable(path)
-        if not permits(node.acl, op.WRITE, ids):
+        node = self._find(path)
+        if node is None:
+            raise self._missing(path)
+        if node.acl is not OPEN_ACL and not permits(node.acl, op.WRITE, ids):
             raise Refused(NO_AUTH)
         if self._enforce_quota:
             grown = (len(data) if data else 0) - (len(node.data) if node.data else 0)
@@ -216,7 +217,7 @@ class Preparer:
         parent = self._find(parent_path)
         if parent is None:
             raise Refused(NO_NODE)
-        if not permits(parent.acl, op.CREATE_PERM, request.ids):
+        if parent.acl is not OPEN_ACL and not permits(parent.acl, op.CREATE_PERM, request.ids):
             raise Refused(NO_AUTH)
         if flags in op.SEQUENTIAL_FLAGS:
             path += b"%010d" % parent.cversion
@@ -308,7 +309,7 @@ class Preparer:
         # ZooKeeper does not ask whether it has moved. But its client may have given this up, and gone on elsewhere.
         self._check_session(request)
         session_id = request.session_id
-        self._closing[session_id] = None
+        self._tracker.mark_closing(session_id)
         owned = self.pending.owned_by(session_id)
         for path in owned:
             node = self._find(path)
@@ -320,10 +321,6 @@ class Preparer:
             left -= len(owned[listed]) + 4
             listed += 1
         return (tuple(owned[:listed]),)
-
-    def closed(self, session_id: int) -> None:
-        """The session's closing has been applied."""
-        self._closing.pop(session_id, None)
 
     def _multi(self, request: Request, zxid: int, time_ms: int) -> Record:
         asked = read_multi(request.body)
@@ -375,8 +372,11 @@ class Preparer:
     def _writable(self, path: bytes) -> ZNode:
         node = self._find(path)
         if node is None:
-            raise Refused(NO_NODE if paths.is_valid(path) else BAD_ARGUMENTS)
+            raise self._missing(path)
         return node
+
+    def _missing(self, path: bytes) -> Refused:
+        return Refused(NO_NODE if paths.is_valid(path) else BAD_ARGUMENTS)
 
 
 def _next_version(current: int, expected: int) -> int:

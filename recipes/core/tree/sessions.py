@@ -12,7 +12,9 @@ _MULTIPLIER = 0x5DEECE66D  # of java.util.Random, whose bytes a session's passwo
 _SUPER_SECRET = 0xB3415C00
 
 
-class _Session:
+class Session:
+    """A live session: how long it lasts, when its time is up, and over which server its client is connected."""
+
     __slots__ = ("closing", "expires_ms", "link", "timeout_ms")
 
     def __init__(self) -> None:
@@ -25,34 +27,35 @@ class SessionTracker:
     """Every live session and when it ends unless it is heard from.
 
     tick_ms: the width of a bucket.
+    sessions: by their ids.
     """
 
-    __slots__ = ("_buckets", "_sessions", "_tick_ms")
+    __slots__ = ("_buckets", "_tick_ms", "sessions")
 
     def __init__(self, tick_ms: int) -> None:
         self._tick_ms = tick_ms
-        self._sessions: dict[int, _Session] = {}
+        self.sessions: dict[int, Session] = {}
         self._buckets: dict[int, dict[int, None]] = {}  # end in ms -> sessions
 
     def __contains__(self, session_id: object) -> bool:
-        return session_id in self._sessions
+        return session_id in self.sessions
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        return len(self.sessions)
 
     def add(self, session_id: int, timeout_ms: int, now_ms: int, link: int | None = None) -> None:
         """Know a session, or give a known one another timeout; either way it has been heard from.
 
         link: over which server's its client is connected; 0 is this one, None the first that asks for something.
         """
-        session = self._sessions.setdefault(session_id, _Session())
+        session = self.sessions.setdefault(session_id, Session())
         session.timeout_ms = timeout_ms
         session.link = link
         self.touch(session_id, now_ms)
 
     def touch(self, session_id: int, now_ms: int) -> None:
         """The session has been heard from."""
-        session = self._sessions.get(session_id)
+        session = self.sessions.get(session_id)
         if session is None or session.closing:
             return
         tick_ms = self._tick_ms
@@ -66,26 +69,26 @@ class SessionTracker:
         """Whether the client of a session that lives is now connected elsewhere than over `link` (None: no client)."""
         if link is None:
             return False
-        session = self._sessions[session_id]
+        session = self.sessions[session_id]
         if session.link is None:
             session.link = link
         return session.link != link
 
     def mark_closing(self, session_id: int) -> None:
         """Its closing is under way: it can do nothing more, and cannot come back."""
-        session = self._sessions.get(session_id)
+        session = self.sessions.get(session_id)
         if session is not None:
             session.closing = True
             self._unlink(session_id, session)
 
     def is_closing(self, session_id: int) -> bool:
         """Whether its closing is under way."""
-        session = self._sessions.get(session_id)
+        session = self.sessions.get(session_id)
         return session is not None and session.closing
 
     def remove(self, session_id: int) -> None:
         """The session is over."""
-        session = self._sessions.pop(session_id, None)
+        session = self.sessions.pop(session_id, None)
         if session is not None:
             self._unlink(session_id, session)
 
@@ -96,18 +99,18 @@ class SessionTracker:
 
     def rearm(self, now_ms: int) -> None:
         """Give every session its full timeout again."""
-        for session_id in self._sessions:
+        for session_id in self.sessions:
             self.touch(session_id, now_ms)
 
     def timeouts(self) -> dict[int, int]:
         """Timeout in ms of every session."""
-        return {session_id: session.timeout_ms for session_id, session in self._sessions.items()}
+        return {session_id: session.timeout_ms for session_id, session in self.sessions.items()}
 
     def buckets(self) -> list[tuple[int, list[int]]]:
         """End in ms and sessions of every bucket, in order."""
         return [(end, list(self._buckets[end])) for end in sorted(self._buckets)]
 
-    def _unlink(self, session_id: int, session: _Session) -> None:
+    def _unlink(self, session_id: int, session: Session) -> None:
         bucket = self._buckets.get(session.expires_ms)
         if bucket is not None:
             bucket.pop(session_id, None)
