@@ -16,7 +16,7 @@ FULL = Effort(rounds=5, seconds=3.0, warm_seconds=30.0, idle_seconds=60.0, kills
 QUICK = Effort(rounds=2, seconds=1.0, warm_seconds=3.0, idle_seconds=8.0, kills=2)
 NOTES = """\
 Each row: median of the rounds, ± half their range. Connections are spread over all servers unless the row says where.
-Ours runs on {loop}. JVM flags: {flags}
+Ours runs on {loop}, {build}. JVM flags: {flags}
 etcd: its defaults, by gRPC from the same load generator, serializable gets; fail-over through its JSON gateway."""
 
 
@@ -62,7 +62,7 @@ def main() -> int:
     if points:
         _say(table(points))
         loop = "uvloop" if importlib.util.find_spec("uvloop") else "asyncio"
-        _say(NOTES.format(loop=loop, flags=" ".join(JVM_FLAGS)))
+        _say(NOTES.format(loop=loop, build=_build(), flags=" ".join(JVM_FLAGS)))
     elif not comparison.failed:
         parser.error(f"no row is named so; the parts are {', '.join(suite.PARTS)}")
     return 1 if comparison.failed else 0
@@ -75,6 +75,13 @@ def _kinds(asked: list[str]) -> list[str]:
         asked = [peer for peer in asked if peer != "etcd"]
     ours = "apache" if "self" in asked else "ours"
     return [ours, *dict.fromkeys("apache" if peer == "self" else peer for peer in asked)]
+
+
+def _build() -> str:
+    """What our servers were: asked of an interpreter started as theirs are."""
+    asked = [sys.executable, "-P", "-c", "from recipes.core.tree import tree; print(tree.__file__)"]
+    file = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    return "plain Python" if file.endswith(".py") else "compiled"
 
 
 def _say(text: str) -> None:

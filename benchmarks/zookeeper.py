@@ -37,7 +37,7 @@ def prepare(server: Server, members: list[Server]) -> list[str]:
         text += "".join(f"server.{one.sid}=127.0.0.1:{one.peer_port}:{one.election_port}\n" for one in members)
     zoo_cfg.write_text(text)
     if server.kind == "ours":
-        return [sys.executable, "-m", "recipes", "serve", str(zoo_cfg)]
+        return [sys.executable, "-P", "-m", "recipes", "serve", str(zoo_cfg)]  # as it is installed, not as it lies here
     log_flags = [f"-Dzookeeper.log.dir={server.home}", "-Dzookeeper.log.file=zookeeper.log"]
     main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
     return ["java", *log_flags, *JVM_FLAGS, "-cp", CLASSPATH, main, str(zoo_cfg)]

@@ -7,7 +7,7 @@ Ready per turn. A Replica never sees the tree: a payload is bytes.
 
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from recipes.core.errors import invariant
 from recipes.core.jute.records import Ids
@@ -132,7 +132,7 @@ class DumpWanted(NamedTuple):
 class Synced(NamedTuple):
     """Everything committed before this `sync` was asked for has been handed over. token: as it was given."""
 
-    token: object
+    token: Any
 
 
 class RoleChanged(NamedTuple):

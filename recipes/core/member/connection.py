@@ -238,9 +238,10 @@ class Connection:
     def _answer(self, xid: int, kind: int, body: bytes, ids: Ids) -> None:
         """Carry out a read now."""
         tree = self._member.tree
-        if kind == op.GET_DATA and body[-1:] == b"\0":  # without a watch: by far the most frequent request
+        length = len(body) - 5  # of the path
+        if kind == op.GET_DATA and length >= 0 and body[-1] == 0:  # without a watch: by far the most frequent request
             node = tree.nodes.get(body[4:-1])
-            if node is not None and un_int(body)[0] == len(body) - 5 and permits(node.acl, op.READ, ids):
+            if node is not None and un_int(body)[0] == length and permits(node.acl, op.READ, ids):
                 data = node.data
                 if data is not None:
                     size = len(data)

@@ -16,10 +16,13 @@ class Change(ZNode):
     path: bytes
     zxid: int
 
+    def __init__(self) -> None:
+        """Without a value in any of its fields; `copy_of` and `new_change` give them one."""
+
 
 def copy_of(node: ZNode) -> Change:
     """A Change that starts as the znode is; Pending sets its path, zxid and digest."""
-    change = Change.__new__(Change)
+    change = Change()
     change.data = node.data
     change.acl = node.acl
     change.czxid = node.czxid
@@ -45,7 +48,8 @@ def child_count(node: ZNode) -> int:
 
 def new_change(data: bytes | None, acl: Acl, zxid: int, time_ms: int, owner: int) -> Change:
     """A Change that is a znode to be created."""
-    change = Change(data, acl, zxid, time_ms, owner)
+    change = Change()
+    ZNode.__init__(change, data, acl, zxid, time_ms, owner)
     change.exists = True
     change.child_count = 0
     return change

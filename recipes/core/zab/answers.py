@@ -1,7 +1,7 @@
 """What an established leader cannot answer at once: `sync`s, and sessions that come back to an observer."""
 
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recipes.core.jute import quorum as q
 from recipes.core.zab.handler import Handler
@@ -18,7 +18,7 @@ class _Sync(NamedTuple):
     zxid: int
     awaited: dict[int, int]
     link: int | None
-    token: object
+    token: Any
 
 
 class Answers:
