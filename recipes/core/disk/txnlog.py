@@ -20,6 +20,7 @@ MAGIC = b"ZKLG"
 HEADER = MAGIC + (2).to_bytes(4, "big") + bytes(8)
 END = b"B"
 _RECORD = Struct(">qi")
+RECORD_BYTES = _RECORD.size + len(END)  # what a record adds to its txn
 _MIN_TXN_BYTES = 32
 _FILL_BYTES = 1 << 20
 NO_SPACE = (ENOSPC, EDQUOT, EFBIG)

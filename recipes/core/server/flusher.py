@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import Protocol
 
-from recipes.core.disk.txnlog import NO_SPACE
+from recipes.core.disk.txnlog import NO_SPACE, RECORD_BYTES
 from recipes.core.replication import Entry, EpochWrite, Operation, Write
 from recipes.core.server.replacements import Replacements
 from recipes.core.tree.tree import DataTree
@@ -87,7 +87,7 @@ class Flusher:
         self._cost_s = 0.0
         self._thread: threading.Thread | None = None
         self._jobs: SimpleQueue[Callable[[], Callable[[], None]] | None] = SimpleQueue()
-        self.batches = self.batches_in_thread = 0
+        self.batches = self.batches_in_thread = self.logged_bytes = 0
         self.replacements = Replacements()
 
     def put(self, writes: Sequence[Write]) -> None:
@@ -143,7 +143,9 @@ class Flusher:
                 if self._busy or self._broken:
                     return
                 continue
-            self._unreserved_bytes += sum(len(entry.payload) + 13 for entry in batch)
+            size_bytes = sum([len(entry.payload) for entry in batch]) + RECORD_BYTES * len(batch)
+            self._unreserved_bytes += size_bytes
+            self.logged_bytes += size_bytes
             roll, self._roll_due = self._roll_due, False
             self.batches += 1
             if self._cost_s >= _INLINE_LIMIT_S:

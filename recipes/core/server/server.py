@@ -226,9 +226,9 @@ class Server:
             self._in_turn = True
             self._flusher.put(writes)
             self._in_turn = False
-            if self._snapshots.is_due(len(writes)) and not self.member.disk_full:
+            if self._snapshots.is_due(len(writes), self._flusher.logged_bytes) and not self.member.disk_full:
                 self._flusher.roll()
-                self._snapshots.begin(self.member.tree)
+                self._snapshots.begin(self.member.tree, self._flusher.logged_bytes)
                 self._timer.cancel()
                 self._timer = self._loop.call_later(_SNAPSHOT_TICK_S, self._tick)
         self._send()

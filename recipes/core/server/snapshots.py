@@ -17,13 +17,15 @@ from recipes.core.tree.tree import DataTree
 log = logging.getLogger("recipes.server")
 
 _SLICE_LIMIT_S = 0.005
+_LOG_TO_SNAPSHOT = 2  # so much larger is the log behind a snapshot to become, before the next one is worth its time
 
 
 class Snapshots:
     """Says when a snapshot is due, and writes it.
 
-    snap_count: txns between snapshots; the real number is random between half of it and all, so that the servers of
-        an ensemble do not all write at once.
+    snap_count: txns between snapshots, at least; the real number is random between half of it and all, so that the
+        servers of an ensemble do not all write at once. Of a large tree they come less often: no sooner than what a
+        restart replays is twice as large as what it loads, so that writing them takes but a part of the time.
     replacements: of the tree; a snapshot begun before one of them is never finished after it.
     """
 
@@ -34,6 +36,7 @@ class Snapshots:
         self._replacements = replacements
         self._begun_under = 0
         self._txns = 0
+        self._logged_bytes = 0  # when the last one was begun
         self._due_after = self._draw()
         self._zxid = 0
         self._chunks: Iterator[bytes] | None = None
@@ -46,17 +49,22 @@ class Snapshots:
         """Whether there are slices to write."""
         return self._chunks is not None
 
-    def is_due(self, txns: int) -> bool:
-        """So many more txns were logged: whether it is time, no snapshot is under way and the tree is not replaced."""
+    def is_due(self, txns: int, logged_bytes: int) -> bool:
+        """So many more txns were logged: whether it is time, no snapshot is under way and the tree is not replaced.
+
+        logged_bytes: how much there has been altogether.
+        """
         self._txns += txns
         if self._txns < self._due_after or self._replacements.pending:
             return False
+        if logged_bytes - self._logged_bytes < _LOG_TO_SNAPSHOT * self._size_bytes:
+            return False
         return self._chunks is None and self._finishing is None
 
-    def begin(self, tree: DataTree) -> None:
+    def begin(self, tree: DataTree, logged_bytes: int) -> None:
         """Start a snapshot of the tree as it is now. The log must be rolled with it."""
         invariant(not self._replacements.pending, "a snapshot of a tree that is being replaced")
-        self._txns, self._due_after = 0, self._draw()
+        self._txns, self._logged_bytes, self._due_after = 0, logged_bytes, self._draw()
         try:
             self._file = self._snapshots.create(TEMPORARY)
         except OSError as error:

@@ -58,7 +58,7 @@ async def written(snapshots: Snapshots) -> None:
 @pytest.mark.asyncio
 async def test_a_snapshot_gets_its_name_once_it_is_durable(disk: HeldDisk, tree: DataTree):
     snapshots = Snapshots(disk, disk, 100, Replacements())
-    snapshots.begin(tree)
+    snapshots.begin(tree, 0)
     await written(snapshots)
     assert await asyncio.to_thread(HeldFile.begun.wait, 10)
     assert disk.names() == [TEMPORARY]
@@ -72,13 +72,13 @@ async def test_one_under_way_when_the_tree_is_replaced_is_dropped(disk: HeldDisk
     replacements = Replacements()
     snapshots = Snapshots(disk, disk, 100, replacements)
     HeldFile.go.set()
-    snapshots.begin(tree)
+    snapshots.begin(tree, 0)
     replacements.count += 1  # nobody said abandon
     snapshots.step()
     assert not snapshots.writing
     await snapshots.close()
     assert disk.names() == [TEMPORARY]
-    snapshots.begin(tree)
+    snapshots.begin(tree, 0)
     await written(snapshots)
     await snapshots.close()
     assert disk.names() == ["snapshot.4af"]
@@ -88,7 +88,7 @@ async def test_one_under_way_when_the_tree_is_replaced_is_dropped(disk: HeldDisk
 async def test_one_that_was_all_written_gets_no_name_after_a_replacement_was_asked_for(disk: HeldDisk, tree: DataTree):
     replacements = Replacements()
     snapshots = Snapshots(disk, disk, 100, replacements)
-    snapshots.begin(tree)
+    snapshots.begin(tree, 0)
     await written(snapshots)
     assert await asyncio.to_thread(HeldFile.begun.wait, 10)
     replacements.count += 1
@@ -103,7 +103,7 @@ async def test_a_name_is_given_and_files_are_purged_only_outside_a_replacement(d
     snapshots = Snapshots(disk, disk, 100, replacements)
     HeldFile.go.set()
     with replacements.lock:
-        snapshots.begin(tree)
+        snapshots.begin(tree, 0)
         await written(snapshots)
         assert await asyncio.to_thread(HeldFile.begun.wait, 10)
         purged = snapshots.purge(1)
@@ -119,7 +119,7 @@ async def test_a_name_is_given_and_files_are_purged_only_outside_a_replacement(d
 @pytest.mark.asyncio
 async def test_abandon_stops_the_one_under_way(disk: HeldDisk, tree: DataTree):
     snapshots = Snapshots(disk, disk, 100, Replacements())
-    snapshots.begin(tree)
+    snapshots.begin(tree, 0)
     assert snapshots.writing
     snapshots.abandon()
     assert not snapshots.writing
@@ -133,8 +133,21 @@ async def test_none_is_begun_while_the_tree_is_replaced(disk: HeldDisk, tree: Da
     replacements = Replacements()
     snapshots = Snapshots(disk, disk, 10, replacements)
     replacements.pending = 1
-    assert not snapshots.is_due(20)
+    assert not snapshots.is_due(20, 0)
     with pytest.raises(InvariantBroken):
-        snapshots.begin(tree)
+        snapshots.begin(tree, 0)
     replacements.pending = 0
-    assert snapshots.is_due(0)
+    assert snapshots.is_due(0, 0)
+
+
+@pytest.mark.asyncio
+async def test_of_a_large_tree_none_is_due_before_the_log_is_twice_as_large(disk: HeldDisk, tree: DataTree):
+    snapshots = Snapshots(disk, disk, 10, Replacements())
+    HeldFile.go.set()
+    assert snapshots.is_due(10, 1000)  # the first one: nothing is known of its size
+    snapshots.begin(tree, 1000)
+    await written(snapshots)
+    await snapshots.close()
+    size_bytes = len(disk.read("snapshot.4af"))
+    assert not snapshots.is_due(10, 1000 + 2 * size_bytes - 1)
+    assert snapshots.is_due(0, 1000 + 2 * size_bytes)
