@@ -155,6 +155,20 @@ async def test_it_moves_to_a_server_that_takes_writes_with_a_new_session():
         assert (one.probes, two.probes) == probes
 
 
+async def test_where_it_moved_to_it_is_as_any_other_client(monkeypatch):
+    begun = []
+    monkeypatch.setattr("recipes.core.client.link.pauses", lambda random: begun.append(1) or pauses(random))
+    async with scripted("ro", "rw") as (one, two, hosts), connect(hosts, read_only=True) as client:
+        await state_of(client, ConnectionState.CONNECTED)
+        assert len(begun) == 2  # the next search does not go on from long pauses
+        one.knows.add(2000)
+        one.mode = "rw"
+        two.becomes("null")
+        await one.until(lambda: (2000, PASSWORD, True) in one.greetings)
+        await state_of(client, ConnectionState.CONNECTED)
+        assert client.session.id == 2000
+
+
 async def test_when_its_server_finds_a_leader_the_session_is_a_new_one_there_too():
     async with scripted("ro") as (server, hosts), connect(hosts, read_only=True) as client:
         server.becomes("rw")
