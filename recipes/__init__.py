@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client, connect
+    from recipes.core.client.session import ConnectionState
     from recipes.core.config import ServerConfig
     from recipes.core.errors import (
         AuthFailed,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         NodeExists,
         NoNode,
         NotEmpty,
+        NotReadOnly,
         QuotaExceeded,
         RecipeError,
         RecipesError,
@@ -46,6 +48,7 @@ __all__ = [
     "ClientClosed",
     "ConfigError",
     "ConnectionLoss",
+    "ConnectionState",
     "DiskError",
     "Election",
     "Grant",
@@ -59,6 +62,7 @@ __all__ = [
     "NoNode",
     "NodeExists",
     "NotEmpty",
+    "NotReadOnly",
     "QuotaExceeded",
     "RecipeError",
     "RecipesError",
@@ -75,6 +79,7 @@ __all__ = [
 _MODULES = {
     "ACL": "recipes.core.jute.records",
     "Client": "recipes.core.client.client",
+    "ConnectionState": "recipes.core.client.session",
     "Election": "recipes.election.election",
     "Grant": "recipes.lock.lock",
     "Id": "recipes.core.jute.records",

@@ -109,7 +109,6 @@ class Contender:
     """
 
     def __init__(self, client: "Client", session: "Session", parent: str, marker: str, data: bytes) -> None:
-        self.session_id = session.id
         self.lost = Loss(session, client.clock)
         self.path = ""
         self.czxid = 0
@@ -201,6 +200,11 @@ class Contender:
             if self._asked and not self._session.lost:
                 path = self.path or paths.join(self._parent, self._prefix)
                 self._client.delete_later(path, prefix=not self.path)
+
+    @property
+    def session_id(self) -> int:
+        """Of the session that our znode goes with."""
+        return self._session.id
 
     @property
     def _name(self) -> str:

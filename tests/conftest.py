@@ -72,7 +72,8 @@ class ServerProcess:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.port = int(str(settings.get("clientPort") or free_port()))
         # These Apache reads as system properties of the JVM only.
-        self.properties = [f"-D{key}={value}" for key, value in settings.items() if key.startswith("znode.")]
+        by_jvm = ("znode.", "readonlymode.")
+        self.properties = [f"-D{key}={value}" for key, value in settings.items() if key.startswith(by_jvm)]
         self.config = directory / "zoo.cfg"
         self.log = directory / f"{kind}.log"
         values: dict[str, object] = {

@@ -109,6 +109,7 @@ class ServerConfig(BaseModel):
     sync_limit: Positive = Field(5, validation_alias="syncLimit")  # ticks it may then lag behind
     election_alg: Annotated[int, BeforeValidator(_three)] = Field(3, validation_alias="electionAlg")
     quorum_listen_on_all_ips: Boolean = Field(False, validation_alias="quorumListenOnAllIPs")
+    read_only_mode: Boolean = Field(False, validation_alias="readonlymode.enabled")
     leader_serves: YesNo = Field(True, validation_alias="leaderServes")
     ssl_quorum: Boolean = Field(False, validation_alias="sslQuorum")
     ssl_quorum_key_store: Path | None = Field(None, validation_alias="ssl.quorum.keyStore.location")

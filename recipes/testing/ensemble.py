@@ -34,17 +34,19 @@ class Ensemble:
 
     size: servers that vote, numbered from 1. observers: further servers that do not.
     tick_time_ms: sessions may be as short as two of these.
+    read_only: a server that has been without a leader for 2 s serves clients that only read, `connect(read_only=True)`.
 
     Each server keeps its files in a temporary directory, so that one that is killed comes back with what it had.
     The methods may be awaited on asyncio and on trio.
     """
 
-    def __init__(self, size: int = 3, observers: int = 0, *, tick_time_ms: int = 250) -> None:
+    def __init__(self, size: int = 3, observers: int = 0, *, tick_time_ms: int = 250, read_only: bool = False) -> None:
         if size < 1 or observers < 0:
             raise BadArguments("", f"an ensemble of {size} servers and {observers} observers: expected one or more")
         self._sids = range(1, size + observers + 1)
         self._voters = size
         self._tick_time_ms = tick_time_ms
+        self._read_only = read_only
         self._configs: dict[int, ServerConfig] = {}
         self._running: dict[int, Server] = {}
         self._proxies: dict[tuple[int, int], list[Proxy]] = {}  # (from, to) -> on the way to both ports
@@ -170,6 +172,7 @@ class Ensemble:
                 max_session_timeout_ms=60_000,
                 pre_alloc_size_kb=1024,
                 max_connections_per_ip=0,
+                read_only_mode=self._read_only,
                 force_sync=False,  # the directory goes with the process
             )
         for sid in self._sids:

@@ -81,7 +81,7 @@ class ZookeeperCluster:
         tls = {"ssl.keyStore.type": "PEM", "ssl.keyStore.location": own}
         tls |= {"ssl.trustStore.type": "PEM", "ssl.trustStore.location": trusted}
         limits: dict[str, object] = {"tickTime": 2000, "initLimit": 4, "syncLimit": 2}
-        limits |= {"DigestAuthenticationProvider.superDigest": SUPER}
+        limits |= {"DigestAuthenticationProvider.superDigest": SUPER, "readonlymode.enabled": "true"}
         if self._kind == "apache":
             limits |= {"serverCnxnFactory": NETTY, "ssl.hostnameVerification": "false"}
             limits |= {"authProvider.1": "org.apache.zookeeper.server.auth.SASLAuthenticationProvider"}
@@ -92,7 +92,7 @@ class ZookeeperCluster:
             port = self._ensemble.reserve_port()
             with process.config.open("a") as config:
                 config.write(f"secureClientPort={port}\n")
-            process.properties += ["-Dreadonlymode.enabled=true", "-Dfile.encoding=UTF-8"]
+            process.properties += ["-Dfile.encoding=UTF-8"]
             self._servers.append(Server(self._ensemble, sid, port))
 
     def __getitem__(self, at: int) -> Server:

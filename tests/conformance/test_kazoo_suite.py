@@ -17,9 +17,8 @@ import pytest
 pytest.importorskip("kazoo")
 
 ROOT = Path(__file__).resolve().parents[2]
-# Ours have neither a read-only mode nor reconfiguration at run time.
+# Ours have no reconfiguration at run time.
 WITHOUT = {
-    "TestReadOnlyMode.test_read_only",
     "TestReconfig.test_add_remove_observer",
     "TestReconfig.test_bad_input",
     "TestReconfig.test_no_super_auth",

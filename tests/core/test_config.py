@@ -49,6 +49,7 @@ def test_an_unknown_key_warns_and_names_its_line():
         ("electionAlg=1", "electionAlg"),
         ("peerType=boss", "peerType"),
         ("standaloneEnabled=maybe", "standaloneEnabled"),
+        ("readonlymode.enabled=maybe", "readonlymode.enabled"),
         ("sslQuorum=maybe", "sslQuorum"),
         ("ssl.quorum.keyStore.type=JKS", "ssl.quorum.keyStore.type"),
         ("quorumListenOnAllIPs=maybe", "quorumListenOnAllIPs"),

@@ -33,6 +33,7 @@ from recipes.core.jute.requests import encode_auth
 log = logging.getLogger("recipes.client")
 
 _CLOSING_SECONDS = 2.0
+_CONNECTED = (ConnectionState.CONNECTED, ConnectionState.READ_ONLY)
 
 
 def connect(
@@ -41,6 +42,7 @@ def connect(
     session_timeout: float = 15.0,
     auth: Sequence[tuple[str, str]] = (),
     tls: ssl.SSLContext | None = None,
+    read_only: bool = False,
 ) -> "Client":
     """`async with connect("host:port,host:port/chroot") as client:`
 
@@ -49,8 +51,11 @@ def connect(
     session_timeout: seconds without contact after which the servers end the session; they may settle on another.
     auth: (scheme, credentials) pairs, as ("digest", "user:password").
     tls: for servers with a secure client port.
+    read_only: a server that has lost its quorum will do while there is no other, if it is set up to serve readers. The
+    state is then READ_ONLY, reads show what that server had, and writes and `sync` raise NotReadOnly. A session that
+    began so goes on with a new id as soon as some server takes writes; one that did not is not served meanwhile.
     """
-    return Client(hosts, session_timeout=session_timeout, auth=auth, tls=tls)
+    return Client(hosts, session_timeout=session_timeout, auth=auth, tls=tls, read_only=read_only)
 
 
 class Client(Operations):
@@ -63,6 +68,7 @@ class Client(Operations):
         session_timeout: float,
         auth: Sequence[tuple[str, str]] = (),
         tls: ssl.SSLContext | None = None,
+        read_only: bool = False,
     ) -> None:
         if not 0 < session_timeout < 1e6:
             raise BadArguments("", f"session_timeout={session_timeout}: expected seconds, more than 0")
@@ -70,6 +76,7 @@ class Client(Operations):
         self._timeout = session_timeout
         self._auth = [(scheme.encode(), credentials.encode()) for scheme, credentials in auth]
         self._tls = tls
+        self._read_only = read_only
         self._cleanup = ExitStack()
         self._closed = True
         self._state = ConnectionState.CONNECTING
@@ -92,6 +99,7 @@ class Client(Operations):
             random=self.random,
             clock=self.clock,
             tls=self._tls,
+            read_only=self._read_only,
             changed=self._set_state,
         )
         self._link.credentials = self._auth
@@ -100,7 +108,7 @@ class Client(Operations):
         self._owner.start()
         try:
             with anyio.fail_after(self._timeout):
-                while self._state is not ConnectionState.CONNECTED and not self.session.lost:
+                while self._state not in _CONNECTED and not self.session.lost:
                     await self._state_changed.wait()
         except TimeoutError:
             await self._stop()

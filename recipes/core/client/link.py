@@ -9,17 +9,19 @@ from random import Random
 from socket import SOCK_STREAM
 
 import anyio
+import anyio.abc
 from tenacity import RetryCallState
 from tenacity.wait import wait_random_exponential
 
 from recipes.core import paths
+from recipes.core.client.probe import find_read_write, pauses
 from recipes.core.client.session import ConnectionState, Ending, Session
 from recipes.core.client.wire import Wire, dial
 from recipes.core.errors import BadArguments, ConnectionLoss, SessionExpired, WireError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
 from recipes.core.jute.frames import FrameReader, frame
-from recipes.core.jute.records import ConnectRequest, decode_connect_response, encode_connect_request
+from recipes.core.jute.records import decode_connect_response, encode_connect_request
 from recipes.core.jute.requests import encode_auth
 
 # How a connection ends when it breaks, or when what comes over it makes no sense.
@@ -57,7 +59,8 @@ class Link:
     """Runs a Session over one connection after the other; the Carrier of each.
 
     hosts: names or addresses, with ports. A name is looked up each time its turn comes, and every address it has
-    is tried. changed: called at every change of state. Its loop is `run`, for the client's owner task.
+    is tried. read_only: whether a read-only server will do, until another is found. changed: called at every change
+    of state. Its loop is `run`, for the client's owner task.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Link:
         random: Random,
         clock: Callable[[], float],
         tls: ssl.SSLContext | None,
+        read_only: bool,
         changed: Callable[[ConnectionState], None],
     ) -> None:
         self._session = session
@@ -75,6 +79,10 @@ class Link:
         random.shuffle(self._hosts)
         self._clock = clock
         self._tls = tls
+        self._read_only = read_only
+        self._pauses = pauses(random)  # they go on doubling until a server that takes writes has taken us in
+        self._random = random
+        self._moving = False  # to the first of the hosts, which takes writes
         self._changed = changed
         self._wire: Wire | None = None
         self._frames = FrameReader(_MAX_REPLY_BYTES)
@@ -94,16 +102,24 @@ class Link:
         """Stay connected until the session is over."""
         failures = 0  # rounds over all hosts without a connection
         while not self._session.lost:
-            for host, port in self._hosts:
-                for address in (addresses := await self._look_up(host, port)):
-                    if await self._connect(host, address, port, self._patience(len(addresses))):
-                        failures = 0
-                    if self._session.lost:
-                        return
-            failures += 1
+            connected = await self._try_all()
+            if self._moving or self._session.lost:
+                self._moving = False
+                continue
+            failures = 1 if connected else failures + 1
             retry = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
             retry.attempt_number = min(failures, _LONGEST_BACKOFF_ROUND)
             await anyio.sleep(_BACKOFF(retry))
+
+    async def _try_all(self) -> bool:
+        """Keep connections to one server after the other, until each had its turn; whether there came any."""
+        connected = False
+        for host, port in self._hosts:
+            for address in (addresses := await self._look_up(host, port)):
+                connected |= await self._connect(host, address, port, self._patience(len(addresses)))
+                if self._moving or self._session.lost:
+                    return connected
+        return connected
 
     async def watch_deadline(self) -> None:
         """End the session when, by this clock, the servers may have ended it."""
@@ -169,13 +185,12 @@ class Link:
         self._frames = FrameReader(_MAX_REPLY_BYTES)
         self._welcomed = anyio.Event()
         self._last_received = self._last_sent = self._asked_at = self._clock()
-        hello = ConnectRequest(session.last_zxid, int(session.timeout * 1000), session.id, session.password)
-        self._opening = frame(encode_connect_request(hello))
+        self._opening = frame(encode_connect_request(session.greeting(self._read_only)))
         try:
             with anyio.fail_after(patience):
                 wire = await dial(self, host, address, port, self._tls)
             async with anyio.create_task_group() as group:
-                group.start_soon(self._mind, f"{host}:{port}", patience, group.cancel_scope)
+                group.start_soon(self._mind, f"{host}:{port}", patience, group)
                 try:
                     self._wire = wire
                     wire.wake()
@@ -196,26 +211,31 @@ class Link:
     def _welcome(self, payload: bytes) -> None:
         session = self._session
         response = decode_connect_response(payload)
+        if response.read_only and not (self._read_only and response.timeout_ms > 0):
+            raise WireError("the server is read-only")  # and cannot say of a session of the others that it is over
         if response.timeout_ms <= 0:
             self.end(SessionExpired)
             return
-        session.id, session.password = response.session_id, response.password
-        session.timeout = response.timeout_ms / 1000
-        session.expires_at = self._asked_at + session.timeout
+        session.opened(response, self._asked_at)
         self._opening = b"".join([_auth_frame(*pair) for pair in self.credentials] + session.restore())
         session.credentials_sent(len(self.credentials))
         self._welcomed.set()
         self.wake()
-        self._changed(ConnectionState.CONNECTED)
+        if not response.read_only:
+            self._pauses = pauses(self._random)
+        self._changed(ConnectionState.READ_ONLY if response.read_only else ConnectionState.CONNECTED)
 
-    async def _mind(self, name: str, patience: float, scope: anyio.CancelScope) -> None:
+    async def _mind(self, name: str, patience: float, group: anyio.abc.TaskGroup) -> None:
         """Hang up when nothing came for too long; ping when idle for a third of the timeout."""
+        scope = group.cancel_scope
         with anyio.move_on_after(patience):
             await self._welcomed.wait()
         if not self._welcomed.is_set():
             self.last_error = TimeoutError(f"{name} does not answer")
             scope.cancel()
             return
+        if self._session.read_only:
+            group.start_soon(self._look_for_better, scope)
         third = self._session.timeout / 3
         while True:
             now = self._clock()
@@ -227,6 +247,13 @@ class Link:
                 self._ping_due = True
                 self.wake()
             await anyio.sleep(third / 4)
+
+    async def _look_for_better(self, scope: anyio.CancelScope) -> None:
+        """Once there is a server that takes writes, hang up on this one to go there."""
+        found = await find_read_write(self._hosts, self._tls, self._pauses, self._patience(1))
+        self._hosts = [found, *(other for other in self._hosts if other != found)]
+        self._moving = True
+        scope.cancel()
 
 
 def _auth_frame(scheme: bytes, credentials: bytes) -> bytes:

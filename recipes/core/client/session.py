@@ -16,7 +16,7 @@ import anyio
 from recipes.core.errors import AuthFailed, ConnectionLoss, RecipesError, SessionExpired, WireError, store_error
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
-from recipes.core.jute.records import decode_reply_header, decode_watcher_event
+from recipes.core.jute.records import ConnectRequest, ConnectResponse, decode_reply_header, decode_watcher_event
 from recipes.core.jute.requests import encode_set_watches
 
 _MAX_XID = 0x7FFFFFFF
@@ -34,6 +34,7 @@ class ConnectionState(Enum):
 
     CONNECTING = "connecting"
     CONNECTED = "connected"
+    READ_ONLY = "read-only"  # to a server without a leader, which answers reads only, and with what it had
     SUSPENDED = "suspended"  # the connection is lost, the session may still live
     LOST = "lost"  # the session is over
     CLOSED = "closed"
@@ -159,6 +160,8 @@ class Session:
 
     timeout: seconds, as negotiated. lost: the session is over, or may be by the clock of this process; once set it
     stays, and `ending` says why. expires_at: the monotonic time up to which the server cannot have ended it.
+    read_only: so is the server it is connected to. provisional: a read-only server made it. Nothing can hang on such a
+    session, since nothing can be written in it: it is never lost, and the next server makes another in its place.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -166,6 +169,7 @@ class Session:
         self.password = bytes(16)
         self.timeout = timeout
         self.expires_at = float("inf")
+        self.read_only = self.provisional = False
         self.lost = False
         self.ending: Ending = SessionExpired
         self.lost_event = anyio.Event()
@@ -180,6 +184,22 @@ class Session:
         self.watches: dict[str, dict[bytes, list[Watcher]]] = {
             table: {} for table in ("data", "exist", "child", "persistent", "recursive")
         }
+
+    def greeting(self, read_only: bool) -> ConnectRequest:
+        """What a connection begins with. read_only: whether a read-only server will do."""
+        session_id, password = (0, bytes(16)) if self.provisional else (self.id, self.password)
+        return ConnectRequest(self.last_zxid, int(self.timeout * 1000), session_id, password, read_only)
+
+    def opened(self, response: ConnectResponse, asked_at: float) -> None:
+        """A server has answered that, at some moment behind `asked_at`, and has the session alive."""
+        self.read_only = response.read_only
+        self.provisional = response.read_only and (self.provisional or self.id == 0)
+        self.id, self.password = response.session_id, response.password
+        self.timeout = response.timeout_ms / 1000
+        if self.provisional:
+            self.expires_at = float("inf")
+        elif not response.read_only:  # which knows nothing of how long the others keep the session
+            self.expires_at = asked_at + self.timeout
 
     def outgoing(self, now: float) -> bytes:
         """The frames of every call not yet sent."""
@@ -312,7 +332,8 @@ class Session:
 
     def _acknowledged(self, sent_at: float) -> None:
         """The server had the session alive at some moment behind `sent_at`."""
-        self.expires_at = max(self.expires_at, sent_at + self.timeout)  # a pong can overtake a reply
+        if not self.read_only:
+            self.expires_at = max(self.expires_at, sent_at + self.timeout)  # a pong can overtake a reply
 
     def _settle(self, call: Call, err: int, payload: bytes, at: int) -> None:
         if call.watch is not None and not call.abandoned and (err == 0 or (err == -101 and call.op == op.EXISTS)):

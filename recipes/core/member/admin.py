@@ -38,7 +38,7 @@ def four_letter(member: "Member", data: bytes) -> bytes | None:
     allowed = member.config.four_letter_whitelist
     if word not in _ALWAYS and "*" not in allowed and word not in allowed:
         return f"{word} is not executed because it is not in the whitelist.\n".encode()
-    if not member.serving:
+    if not (member.serving or member.read_only.serving):
         return _NOT_SERVING.get(word, f"{NOT_SERVING}\n").encode()
     if command is None:
         member.trace_mask = un_long(data, 4)[0]
@@ -72,7 +72,7 @@ def monitor(member: "Member") -> dict[str, str | int | float]:
         "approximate_data_size": tree.data_bytes,
         "uptime": member.now_ms - member.started_ms,
         "global_sessions": len(tree.sessions),
-        "local_sessions": 0,
+        "local_sessions": len(member.read_only.tracker),
         "stale_sessions_expired": stats.sessions_expired,
         "auth_failed_count": stats.auth_failed,
         "digest_mismatches_count": stats.digest_mismatches,
@@ -85,16 +85,21 @@ def _ruok(member: "Member") -> str:
 
 
 def _isro(member: "Member") -> str:
-    return "rw"
+    return "ro" if member.read_only.serving else "rw"
 
 
 def _srvr(member: "Member") -> str:
-    return f"Zookeeper version: {VERSION}\n{_figures(member)}"
+    return f"{_version(member)}{_figures(member)}"
 
 
 def _stat(member: "Member") -> str:
     clients = "".join(f" {_brief(connection)})\n" for connection in member.connections.values())
-    return f"Zookeeper version: {VERSION}\nClients:\n{clients}\n{_figures(member)}"
+    return f"{_version(member)}Clients:\n{clients}\n{_figures(member)}"
+
+
+def _version(member: "Member") -> str:
+    mode = "READ-ONLY mode; serving only read-only clients\n" if member.read_only.serving else ""
+    return f"Zookeeper version: {VERSION}\n{mode}"
 
 
 def _figures(member: "Member") -> str:

@@ -113,7 +113,7 @@ def _server_stats(member: "Member") -> Answer:
     }
     return {
         "version": VERSION,
-        "read_only": False,
+        "read_only": member.read_only.serving,
         "server_stats": figures,
         "client_response": _BUFFER_SIZES,
         "node_count": len(member.tree.nodes) + 1,
@@ -212,7 +212,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[["Member"], Answer]]] = {
         ("icfg",),
         lambda member: {"initial_configuration": member.facts.initial_configuration()},
     ),
-    "is_read_only": (("isro",), lambda member: {"read_only": False}),
+    "is_read_only": (("isro",), lambda member: {"read_only": member.read_only.serving}),
     "last_snapshot": (("lsnp",), _last_snapshot),
     "leader": (("lead",), _leader),
     "monitor": (("mntr",), lambda member: dict(monitor(member))),

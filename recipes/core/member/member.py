@@ -17,6 +17,8 @@ from recipes.core.member.admin import four_letter
 from recipes.core.member.connection import Connection
 from recipes.core.member.facts import Facts
 from recipes.core.member.leading import Leading
+from recipes.core.member.read_only import ReadOnly, ReadOnlyConnection
+from recipes.core.member.stats import Stats
 from recipes.core.replication import (
     DumpWanted,
     Entry,
@@ -50,33 +52,10 @@ class MemberConfig:
     four_letter_whitelist: tuple[str, ...] = ("srvr",)
     container_check_ms: int = 60000
     container_max_per_check: int = 10000
+    read_only_mode: bool = False  # without a leader it serves clients that only read
     ensemble: bytes = b""  # what /zookeeper/config shows: the servers of the ensemble
     settings: tuple[tuple[str, str], ...] = ()  # as the 4lw `conf` prints them
     environment: tuple[tuple[str, str], ...] = ()  # as the 4lw `envi` prints it
-
-
-class Stats:
-    """Counters for those who look after the server."""
-
-    __slots__ = (
-        "auth_failed", "digest_mismatches", "events_sent", "latency_max_ms", "latency_min_ms", "latency_total_ms",
-        "packets_received", "packets_sent", "sessions_expired",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.auth_failed = self.sessions_expired = self.digest_mismatches = 0
-        self.reset()
-
-    def reset(self) -> None:
-        """Start the counts of packets and latency anew."""
-        self.packets_received = self.packets_sent = self.events_sent = 0
-        self.latency_max_ms = self.latency_min_ms = self.latency_total_ms = 0
-
-    def waited(self, latency_ms: int) -> None:
-        """A reply leaves so many ms after its request came. One that leaves at once need not be told of."""
-        self.latency_total_ms += latency_ms
-        if latency_ms > self.latency_max_ms:
-            self.latency_max_ms = latency_ms
 
 
 class Member:
@@ -106,14 +85,15 @@ class Member:
         self._writes: list[Write] = []
         self._touched: list[Connection] = []
         self._next_key = 0
+        self.read_only = ReadOnly(self, replica, self._session_ids)
         self._use(tree)
         if replica.serving:
             self._change_role(True)
 
     @property
     def role(self) -> str:
-        """standalone, leader, follower, observer or looking."""
-        return self._replica.role
+        """standalone, leader, follower, observer, looking or read-only."""
+        return "read-only" if self.read_only.serving else self._replica.role
 
     @property
     def outstanding(self) -> int:
@@ -122,8 +102,8 @@ class Member:
 
     @property
     def tracker(self) -> SessionTracker:
-        """The sessions as far as this server keeps track of them: a leader does."""
-        return self._leading.tracker if self._leading is not None else SessionTracker(self.config.tick_ms)
+        """The sessions as far as this server keeps track of them: a leader does, and one that is read-only."""
+        return self._leading.tracker if self._leading is not None else self.read_only.tracker
 
     # What the shell calls.
 
@@ -136,7 +116,8 @@ class Member:
         """A client has connected from `address` (host, port); `ids` it has shown already, by its certificate."""
         self._next_key += 1
         ip = ((b"ip", address[0].encode()),)
-        connection = Connection(self, self._next_key, address, ip + ids, secure)
+        kind = ReadOnlyConnection if self.read_only.serving else Connection
+        connection = kind(self, self._next_key, address, ip + ids, secure)
         self.connections[connection.key] = connection
         return connection
 
@@ -144,6 +125,7 @@ class Member:
         """Do what is due: end sessions that were not heard from, remove containers and znodes past their TTL."""
         if self._leading is not None and not self.disk_full:
             self.stats.sessions_expired += self._leading.tick(self.now_ms, self.wall_ms)
+        self.read_only.tick()
 
     def no_space(self, full: bool) -> None:
         """The disk has no room for more txns, or has it again. Meanwhile reads go on and no session expires."""
@@ -155,6 +137,7 @@ class Member:
     def take_writes(self) -> list[Write]:
         """What to put on disk in this order; then call `flushed` with the last entry's zxid, `written` for the rest."""
         self._advance()
+        self.read_only.end_turn()
         writes, self._writes = self._writes, []
         return writes
 
@@ -229,13 +212,15 @@ class Member:
 
     def open_session(self, connection: Connection, asked: ConnectRequest) -> None:
         """Carry out the handshake: a new session, or one that comes back."""
-        config = self.config
+        config, reads_only = self.config, self.read_only.serving
         # A client that has seen more than this server has must not go back in time.
-        if not self.serving or asked.last_zxid > self.tree.last_zxid:
+        if not (self.serving or reads_only) or asked.last_zxid > self.tree.last_zxid:
             connection.close()
             return
         connection.timeout_ms = min(max(asked.timeout_ms, config.min_session_timeout_ms), config.max_session_timeout_ms)
-        if asked.session_id == 0:
+        if reads_only:
+            self.read_only.open_session(connection, asked)
+        elif asked.session_id == 0:
             self._create_session(connection)
         elif not password_matches(asked.session_id, asked.password, config.session_secret):
             connection.refused()
@@ -337,7 +322,7 @@ class Member:
 
     def _complete(self, request: Request, applied: Applied) -> None:
         connection = request.origin
-        if type(connection) is not Connection:
+        if not isinstance(connection, Connection):
             return
         if request.op != op.CREATE_SESSION:
             connection.complete(request, applied)
@@ -368,6 +353,7 @@ class Member:
         """Start to serve, or end it: sessions outlive that, their connections and requests do not."""
         leader = self._replica.leader
         self.serving = serving
+        self.read_only.role_changed(serving)
         self._leading = None
         if not serving:
             for connection in list(self.connections.values()):
@@ -378,6 +364,7 @@ class Member:
             self._leading = Leading(self.config, self.tree, leader, self._replica.epoch, self.now_ms)
 
     def _use(self, tree: DataTree) -> None:
+        self.read_only.leave()  # the new tree is a leader's, and may show what is not committed yet
         self.tree = tree
         if self.config.ensemble:
             tree.nodes[b"/zookeeper/config"].data = self.config.ensemble

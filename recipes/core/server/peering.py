@@ -100,10 +100,13 @@ class Peering:
             self._links.dial(mail.dial)
         for fact in mail.notes:
             log.info("%s", fact)
-        if peer.role != self._role:
-            self._role = peer.role
+        role = self._server.member.role
+        if role != self._role:
+            self._role = role
             if peer.serving:
-                log.info("%s in epoch %s", peer.role, peer.epoch)
+                log.info("%s in epoch %s", role, peer.epoch)
+            elif role == "read-only":
+                log.info("read-only: there is no leader, and clients that only read are served")
             else:
                 log.info("looking for a leader: %s", peer.why_looking)
         if peer.deadline_ms != self._wanted_ms:

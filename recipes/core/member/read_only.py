@@ -1,0 +1,141 @@
+"""Read-only mode: what a member without a leader does for clients that asked for no more than reading.
+
+It shows the tree it last served from, in which everything is committed: a log may hold what never was, so a server
+that has not served since it started, or whose tree was replaced since, does not take part. Sessions are its own: no
+other server hears of them, no log has them, and they are gone when it looks for a leader no more.
+Source: ReadOnlyZooKeeperServer.java, ReadOnlyRequestProcessor.java, QuorumPeer.java.
+"""
+
+from typing import TYPE_CHECKING
+
+from recipes.core.jute import opcodes as op
+from recipes.core.jute.records import ConnectRequest, ConnectResponse, Ids
+from recipes.core.member.connection import Connection
+from recipes.core.member.leading import WRITES
+from recipes.core.replication import Replica
+from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
+from recipes.core.tree.tree import DataTree
+
+if TYPE_CHECKING:
+    from recipes.core.member.member import Member
+
+_NOT_READ_ONLY = -119
+_PATIENCE_MS = 2000  # an election takes less
+_REFUSED = (WRITES - {op.CLOSE_SESSION}) | {op.SYNC, op.CHECK}
+
+
+class ReadOnly:
+    """Whether a member serves readers only, and the sessions it has given them.
+
+    enabled: whether it may at all. serving: whether it does. tracker: the sessions. ids: where their ids come from.
+    """
+
+    def __init__(self, member: "Member", replica: Replica, ids: SessionIds) -> None:
+        config = member.config
+        self.enabled = config.read_only_mode
+        self.serving = False
+        self.tracker = SessionTracker(config.tick_ms)
+        self._member = member
+        self._replica = replica
+        self._ids = ids
+        self._own = range(0)  # the session ids given out since it became read-only
+        self._committed_tree: DataTree | None = None
+        self._looking_since_ms: int | None = None
+
+    def role_changed(self, serving: bool) -> None:
+        """The member serves everybody from here on, or does so no more."""
+        self.leave()
+        self._looking_since_ms = None if serving else self._member.now_ms
+        if serving:
+            self._committed_tree = self._member.tree
+
+    def tick(self) -> None:
+        """Begin when it is time; end the sessions that were not heard from."""
+        member = self._member
+        if not self.enabled:
+            return
+        if not self._is_looking():
+            self._looking_since_ms = None
+        elif self._looking_since_ms is None:
+            self._looking_since_ms = member.now_ms
+        elif member.now_ms - self._looking_since_ms >= max(_PATIENCE_MS, member.config.tick_ms):
+            self.serving = member.tree is self._committed_tree
+        for session_id in self.tracker.expired(member.now_ms):
+            member.stats.sessions_expired += 1
+            self.end(session_id)
+
+    def end_turn(self) -> None:
+        """Give way before anything comes of having found a leader."""
+        if self.serving and not self._is_looking():
+            self.leave()
+
+    def leave(self) -> None:
+        """Hang up on the readers, and forget their sessions."""
+        if self.serving:
+            self.serving = False
+            self.tracker = SessionTracker(self._member.config.tick_ms)
+            self._own = range(0)
+            for connection in list(self._member.connections.values()):
+                connection.close()
+
+    def open_session(self, connection: Connection, asked: ConnectRequest) -> None:
+        """Carry out the handshake. Nobody is told that a session is over which the others may know of."""
+        session_id, secret = asked.session_id, self._member.config.session_secret
+        if not isinstance(connection, ReadOnlyConnection) or not asked.read_only:
+            connection.close()
+        elif session_id == 0:
+            session_id = self._ids.next()
+            self._own = range(self._own.start or session_id, session_id + 1)
+            self._attach(connection, session_id)
+        elif session_id not in self._own:
+            connection.close()
+        elif session_id in self.tracker and password_matches(session_id, asked.password, secret):
+            self._attach(connection, session_id)
+        else:
+            connection.refused()
+
+    def hear_from(self, session_id: int) -> None:
+        """The session is alive."""
+        self.tracker.touch(session_id, self._member.now_ms)
+
+    def end(self, session_id: int) -> None:
+        """The session is over."""
+        self.tracker.remove(session_id)
+        connection = self._member.by_session.get(session_id)
+        if connection is not None:
+            connection.close()
+
+    def _is_looking(self) -> bool:
+        replica = self._replica
+        return replica.role == "looking" and replica.leader is None and replica.learner is None
+
+    def _attach(self, connection: Connection, session_id: int) -> None:
+        member = self._member
+        older = member.by_session.get(session_id)
+        if older is not None:
+            older.close()
+        member.by_session[session_id] = connection
+        self.tracker.add(session_id, connection.timeout_ms, member.now_ms)
+        password = session_password(session_id, member.config.session_secret)
+        connection.opened(session_id, connection.timeout_ms, password)
+
+
+class ReadOnlyConnection(Connection):
+    """A connection that was made while the member is read-only, and ends with that."""
+
+    __slots__ = ()
+
+    def _send_handshake(self, response: ConnectResponse) -> None:
+        super()._send_handshake(response._replace(read_only=True))
+
+    def _take(self, xid: int, kind: int, body: bytes, ids: Ids) -> None:
+        """Answer a read, refuse everything else."""
+        read_only, zxid = self._member.read_only, self._member.tree.last_zxid
+        read_only.hear_from(self.session_id)
+        if kind == op.CLOSE_SESSION:
+            self._reply(xid, zxid, 0)
+            read_only.end(self.session_id)
+        elif kind in _REFUSED:
+            self._reply(xid, zxid, _NOT_READ_ONLY)
+        else:
+            self._answer(xid, kind, body, ids)

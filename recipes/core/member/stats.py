@@ -1,0 +1,25 @@
+"""Counters for those who look after the server."""
+
+
+class Stats:
+    """What a member has counted since it started, or since `srst`."""
+
+    __slots__ = (
+        "auth_failed", "digest_mismatches", "events_sent", "latency_max_ms", "latency_min_ms", "latency_total_ms",
+        "packets_received", "packets_sent", "sessions_expired",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.auth_failed = self.sessions_expired = self.digest_mismatches = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Start the counts of packets and latency anew."""
+        self.packets_received = self.packets_sent = self.events_sent = 0
+        self.latency_max_ms = self.latency_min_ms = self.latency_total_ms = 0
+
+    def waited(self, latency_ms: int) -> None:
+        """A reply leaves so many ms after its request came. One that leaves at once need not be told of."""
+        self.latency_total_ms += latency_ms
+        if latency_ms > self.latency_max_ms:
+            self.latency_max_ms = latency_ms
