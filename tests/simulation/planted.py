@@ -285,6 +285,21 @@ def old_leaders_tail_is_not_truncated(patch: Patch) -> None:
     patch.setattr(leader, "plan_sync", plan)
 
 
+@planted(89)
+def snapshot_without_the_history_of_its_epoch(patch: Patch) -> None:
+    """Our own: between such a snapshot and what follows it a learner is without entries that may be committed."""
+    original = Leader._start_syncing
+
+    def start(self: Leader) -> None:
+        with patch.context() as kept:
+            kept.setattr(self._peer, "release", lambda: None)
+            original(self)
+
+    patch.setattr(Leader, "_start_syncing", start)
+    patch.setattr(leader, "invariant", lambda holds, message: None)
+    before(patch, ZabPeer, "serve", lambda self, epoch: self.release())
+
+
 @planted(1)
 def entry_missing_in_a_diff(patch: Patch) -> None:
     original = History.behind

@@ -249,24 +249,24 @@ class Leader:
     def _start_syncing(self) -> None:
         self._syncing = True
         self._more_time()
+        # All that is in this server's log is committed if this epoch comes to anything; if it does not, a later leader
+        # takes back what is not. So the tree has it from here on, without which a SNAP would take committed entries
+        # from a learner's disk for as long as it writes what follows.
+        self._peer.commit(self._initial_zxid)
         for handler in list(self._by_sid.values()):
             if handler.ready:
                 self._sync(handler)
         self._try_establish()
 
-    @property
-    def _committed_zxid(self) -> int:
-        """Of the history, what a learner is to take as committed: until this leader is established, all of it."""
-        return self._peer.committed_zxid if self._established else self._initial_zxid
-
     def _sync(self, handler: Handler) -> None:
         cautious = not handler.ours and handler.accepted_epoch != handler.last_zxid >> 32
-        plan = plan_sync(self._peer.history, self._committed_zxid, handler.last_zxid, cautious=cautious)
+        committed_zxid = self._peer.committed_zxid
+        plan = plan_sync(self._peer.history, committed_zxid, handler.last_zxid, cautious=cautious)
         if plan.packet == q.SNAP:
             self._peer.tell(DumpWanted(handler.link.key))
             return
         # A DIFF names where the learner will be when it has everything, a TRUNC where it is to start from.
-        handler.send(plan.packet, self._committed_zxid if plan.packet == q.DIFF else plan.zxid)
+        handler.send(plan.packet, committed_zxid if plan.packet == q.DIFF else plan.zxid)
         self._note_sync(handler, f"a {'DIFF' if plan.packet == q.DIFF else 'TRUNC'} from 0x{plan.zxid:x}")
         self._send_history(handler, plan.zxid)
 
@@ -275,6 +275,9 @@ class Leader:
         handler = self._handlers.get(link)
         if handler is None:
             return
+        invariant(
+            zxid >= self._initial_zxid, f"a SNAP of 0x{zxid:x} without the history up to 0x{self._initial_zxid:x}"
+        )
         self._note_sync(handler, f"a SNAP of 0x{zxid:x}")
         handler.send(q.SNAP, zxid)
         handler.link.send(chunks)
@@ -286,7 +289,7 @@ class Leader:
 
     def _send_history(self, handler: Handler, zxid: int) -> None:
         """What the learner lacks behind `zxid`; from here on it gets everything new too."""
-        committed_zxid = self._committed_zxid
+        committed_zxid = self._peer.committed_zxid
         for entry in self._peer.history.behind(zxid):
             if entry.zxid <= committed_zxid:
                 handler.send(q.PROPOSAL, entry.zxid, entry.payload)
@@ -308,7 +311,6 @@ class Leader:
             if handler.acked_zxid is not None and handler.voter:
                 self._broadcast.hold(sid, handler.acked_zxid)
         self._answers.committed(self._broadcast.committed_zxid)
-        peer.commit(self._initial_zxid)
         peer.serve(self.epoch)
         for handler in self._by_sid.values():
             if handler.acked_zxid is not None:

@@ -278,7 +278,7 @@ class ZabPeer:
             self._restart_from(operation.zxid)
 
     def commit(self, zxid: int) -> None:
-        """A quorum has everything up to `zxid`."""
+        """A quorum has everything up to `zxid`, or it is the history of this server's own epoch."""
         self.committed_zxid = zxid
         self.release()
 
