@@ -297,9 +297,31 @@ def test_a_follower_whose_leader_falls_silent_looks_again(rig_of):
     rig.down.add(3)  # stopped, not gone: its sockets stay open
     rig.advance(4 * TICK_MS)
     assert rig[1].peer.serving
-    assert not rig[1].peer.in_touch()
     rig.advance(3 * TICK_MS)
     assert rig[1].peer.role == "looking"
+
+
+@pytest.mark.parametrize("ticks", [2, 3, 10])
+def test_a_server_cut_off_tells_no_session_that_it_lives_once_it_may_have_ended(rig_of, ticks):
+    rig = rig_of(observers=1)
+    rig.elect(3)
+    rig.run()
+    timeout_ms = ticks * TICK_MS
+    for _ in range(12):
+        rig.advance(TICK_MS // 4)
+        assert all(node.peer.in_touch(timeout_ms) for node in rig.nodes.values())
+    for one, other in ((1, 4), (4, 1)):
+        peer = rig[one].peer
+        rig.down.update((3, other))  # they stand still, so that nothing comes from them
+        heard_ms = peer.learner.quorum_heard_ms()
+        # Its last answer may be lost, and before the one that was not the client may have been silent for a third.
+        ends_ms = heard_ms - TICK_MS // 2 - timeout_ms // 3 + timeout_ms
+        answers = []
+        for peer.now_ms in range(rig.now_ms, heard_ms + timeout_ms):
+            if peer.in_touch(timeout_ms):
+                answers.append(peer.now_ms)
+        assert heard_ms + TICK_MS // 2 < answers[-1] < ends_ms
+        rig.down.clear()
 
 
 def test_the_vote_waits_for_the_disk(rig_of):
