@@ -22,7 +22,7 @@ from recipes.core.replication import ACCEPTED_EPOCH, CURRENT_EPOCH, EpochWrite
 from recipes.core.tree.prepare import Preparer
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import DataTree
-from recipes.core.zab import history, leader, learner
+from recipes.core.zab import history, learner, synchronize
 from recipes.core.zab.answers import Answers
 from recipes.core.zab.election import Election
 from recipes.core.zab.handler import Handler
@@ -31,7 +31,7 @@ from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
 from recipes.core.zab.membership import Membership
 from recipes.core.zab.peer import ZabPeer
-from recipes.core.zab.synchronize import Plan
+from recipes.core.zab.synchronize import Plan, Synchronizer
 
 Patch = pytest.MonkeyPatch
 
@@ -275,14 +275,14 @@ _alive = Leader._alive
 
 @planted(1, kinds=("isolation", "power cut"))
 def old_leaders_tail_is_not_truncated(patch: Patch) -> None:
-    original = leader.plan_sync
+    original = synchronize.plan_sync
 
     def plan(history: History, committed_zxid: int, learner_zxid: int, *, cautious: bool) -> Plan:
         if learner_zxid > committed_zxid:
             return Plan(q.DIFF, learner_zxid)
         return original(history, committed_zxid, learner_zxid, cautious=cautious)
 
-    patch.setattr(leader, "plan_sync", plan)
+    patch.setattr(synchronize, "plan_sync", plan)
 
 
 @planted(89)
@@ -296,7 +296,7 @@ def snapshot_without_the_history_of_its_epoch(patch: Patch) -> None:
             original(self)
 
     patch.setattr(Leader, "_start_syncing", start)
-    patch.setattr(leader, "invariant", lambda holds, message: None)
+    patch.setattr(synchronize, "invariant", lambda holds, message: None)
     before(patch, ZabPeer, "serve", lambda self, epoch: self.release())
 
 
@@ -328,15 +328,15 @@ def proposals_only_to_those_in_sync(patch: Patch) -> None:
 
 @planted(1)
 def proposal_twice_while_syncing(patch: Patch) -> None:
-    original = Leader._send_history
+    original = Synchronizer._send_history
 
-    def send(self: Leader, handler: Handler, zxid: int) -> None:
+    def send(self: Synchronizer, handler: Handler, zxid: int) -> None:
         for entry in self._peer.history.behind(self._peer.committed_zxid):
-            if self._established and not handler.observer:
+            if self._peer.serving and not handler.observer:
                 handler.send(q.PROPOSAL, entry.zxid, entry.payload)
         original(self, handler, zxid)
 
-    patch.setattr(Leader, "_send_history", send)
+    patch.setattr(Synchronizer, "_send_history", send)
     patch.setattr(learner, "follows", lambda last_zxid, zxid: True)
 
 
