@@ -184,8 +184,8 @@ class Replica(Protocol):
     def sync(self, token: object, session_id: int, cxid: int, body: bytes, ids: Ids) -> None:
         """Hand `token` back in a Synced once everything that was committed anywhere by now is in `commits`."""
 
-    def in_touch(self) -> bool:
-        """Whether what this server tells its clients of their sessions still holds elsewhere."""
+    def in_touch(self, timeout_ms: int) -> bool:
+        """Whether a session of this timeout that this server hears from cannot have ended elsewhere."""
 
     def no_space(self, full: bool) -> None:
         """This server's disk has no room for more, or has it again."""
@@ -284,7 +284,7 @@ class Standalone:
     def sync_learner(self, link: int) -> None:
         """Nobody asks."""
 
-    def in_touch(self) -> bool:
+    def in_touch(self, timeout_ms: int) -> bool:
         """There is nowhere else."""
         return True
 

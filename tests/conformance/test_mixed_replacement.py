@@ -98,6 +98,8 @@ def test_every_member_is_replaced_by_one_of_the_other_kind_and_back(start_ensemb
         missing = [path for path in load.acknowledged if path not in tree]
         assert not missing
         assert not load.unknown
+        # It has lost its server once more, and waits a little between its attempts.
+        ensemble.wait_for(lambda: idle.connected or lost.is_set(), "the idle client is back")
         assert idle.client_id[0] == session_id and not lost.is_set()
         assert idle.exists("/idle").ephemeralOwner == session_id
         idle.stop()

@@ -8,10 +8,8 @@ from recipes.core.errors import InvariantBroken
 from recipes.core.sim.clients import Operation
 from recipes.core.sim.ensemble import Ensemble
 from recipes.core.sim.plan import Plan
-from tests.simulation.planted import (
-    serving_a_snapshot_before_what_it_shows_is_applied,
-    sync_answered_without_asking_a_quorum,
-)
+from tests.simulation.planted.clients import sync_answered_without_asking_a_quorum
+from tests.simulation.planted.history import serving_a_snapshot_before_what_it_shows_is_applied
 
 SECOND_US = 1_000_000
 

@@ -228,7 +228,7 @@ class Connection:
             held.append(request)
             self._syncing = True
             member.sync(request)
-        elif kind == op.PING and not member.in_touch():
+        elif kind == op.PING and not member.in_touch(self.timeout_ms):
             self.close()  # the session may have ended elsewhere: the client had better ask there
         elif held:
             held.append((xid, kind, body, ids))

@@ -178,9 +178,9 @@ class Member:
         elif self._replica.learner is not None:
             self._replica.learner.touch(connection.session_id, connection.timeout_ms)
 
-    def in_touch(self) -> bool:
-        """Whether a session that is heard from here lives on."""
-        return self._replica.in_touch()
+    def in_touch(self, timeout_ms: int) -> bool:
+        """Whether a session of this timeout that is heard from here lives on."""
+        return self._replica.in_touch(timeout_ms)
 
     def submit(self, request: Request) -> bool:
         """Take a write; False when it cannot be taken: there is no room on the disk, or no leader to send it to."""

@@ -1,8 +1,8 @@
 """Read-only mode: what a member without a leader does for clients that asked for no more than reading.
 
 It shows the tree it last served from, in which everything is committed: a log may hold what never was, so a server
-that has not served since it started, or whose tree was replaced since, does not take part. Sessions are its own: no
-other server hears of them, no log has them, and they are gone when it looks for a leader no more.
+that has not served since it started, or whose tree was replaced or carried on since, does not take part. Sessions are
+its own: no other server hears of them, no log has them, and they are gone when it looks for a leader no more.
 Source: ReadOnlyZooKeeperServer.java, ReadOnlyRequestProcessor.java, QuorumPeer.java.
 """
 
@@ -39,15 +39,17 @@ class ReadOnly:
         self._replica = replica
         self._ids = ids
         self._own = range(0)  # the session ids given out since it became read-only
-        self._committed_tree: DataTree | None = None
+        self._serves_all = False
+        self._served: tuple[DataTree, int] | None = None  # the tree it last served from, and its zxid when that ended
         self._looking_since_ms: int | None = None
 
     def role_changed(self, serving: bool) -> None:
         """The member serves everybody from here on, or does so no more."""
         self.leave()
         self._looking_since_ms = None if serving else self._member.now_ms
-        if serving:
-            self._committed_tree = self._member.tree
+        if self._serves_all:
+            self._served = self._member.tree, self._member.tree.last_zxid
+        self._serves_all = serving
 
     def tick(self) -> None:
         """Begin when it is time; end the sessions that were not heard from."""
@@ -59,7 +61,8 @@ class ReadOnly:
         elif self._looking_since_ms is None:
             self._looking_since_ms = member.now_ms
         elif member.now_ms - self._looking_since_ms >= max(_PATIENCE_MS, member.config.tick_ms):
-            self.serving = member.tree is self._committed_tree
+            # A leader applies its own history before it is established, and may come to nothing.
+            self.serving = self._served is not None and self._served == (member.tree, member.tree.last_zxid)
         for session_id in self.tracker.expired(member.now_ms):
             member.stats.sessions_expired += 1
             self.end(session_id)

@@ -254,6 +254,13 @@ class Ledger:
             if not self.contains(shadow.durable, self.tip) and not self._superseded(epoch):
                 self._fail("Z8", f"server {sid} leads epoch {epoch} without the committed 0x{self.tip:x}")
 
+    def dumps(self, sid: int, zxid: int) -> None:
+        """It sends a SNAP of its tree at `zxid`, before the NEWLEADER that goes with it."""
+        shadow = self.shadows[sid]
+        initial = self._initial.get(shadow.current, shadow.durable)
+        if not self.contains(zxid, initial):
+            self._fail("Z7", f"server {sid} sends a snapshot of 0x{zxid:x}, its history goes up to 0x{initial:x}")
+
     def _superseded(self, epoch: int) -> bool:
         """Whether a later epoch has been established: this leader is too late, and will find no quorum."""
         return any(other > epoch for other in self.leaders)

@@ -99,8 +99,8 @@ class SimClient:
 
     @property
     def idle(self) -> bool:
-        """Nothing is left to be sent or answered."""
-        return not self._pending and not self._wanted
+        """Nothing but pings is left to be sent or answered."""
+        return not self._wanted and all(call.kind == op.PING for call in self._pending)
 
     @property
     def connected(self) -> bool:
@@ -324,6 +324,8 @@ class SimClient:
             raise InvariantBroken(f"C3 a reply at 0x{header.zxid:x} behind one at 0x{self._last_zxid:x}")
         if self._side is not None and self._side.peer.site == self._leader():
             self._ledger.reference.heard[call.session_id] = call.invoked_us, self._timeout_ms * 1000
+        if call.kind == op.PING:
+            self._judge_ping(call)
         try:
             self._judge_reply(call, payload, at)
         except WireError as error:
@@ -339,6 +341,12 @@ class SimClient:
             self.abandoned[call.session_id] = self._timeline.now_us
             self._forget_session()
             self.hang_up()
+
+    def _judge_ping(self, call: Call) -> None:
+        ended_us = self._ledger.reference.ended.get(call.session_id, call.invoked_us)
+        late_us = call.invoked_us - ended_us
+        if late_us > self._timeout_ms * 250:  # news of the end takes a while to come to a learner
+            raise InvariantBroken(f"E4 session 0x{call.session_id:x} is told {late_us} µs behind its end that it lives")
 
     def _judge_reply(self, call: Call, payload: bytes, at: int) -> None:
         path, stat, data = call.path, None, None

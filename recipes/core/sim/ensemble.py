@@ -18,8 +18,9 @@ from recipes.core.sim.election_links import ElectionLinks
 from recipes.core.sim.faults import Nemesis
 from recipes.core.sim.histories import Judge
 from recipes.core.sim.network import Network, Side
-from recipes.core.sim.node import Node, NodeSettings, Surroundings
+from recipes.core.sim.node import Node
 from recipes.core.sim.plan import Plan
+from recipes.core.sim.surroundings import NodeSettings, Surroundings
 from recipes.core.sim.timeline import Timeline
 from recipes.core.zab.membership import Membership, Server
 

@@ -5,57 +5,27 @@ and what a sync brings about goes out behind it.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from recipes.core.disk.store import Store
 from recipes.core.errors import DiskError
 from recipes.core.jute.votes import decode_notification, encode_notification
 from recipes.core.member.connection import Connection
-from recipes.core.member.member import Member, MemberConfig
-from recipes.core.replication import Entry, Operation, Ready, Write
+from recipes.core.member.member import Member
+from recipes.core.replication import Entry, Ready
 from recipes.core.sim.chance import Random
-from recipes.core.sim.checks import Ledger
 from recipes.core.sim.disk import PowerCut, SimDisk
-from recipes.core.sim.election_links import ElectionLinks
-from recipes.core.sim.network import Network, Side
-from recipes.core.sim.snapshots import SLICE_US, Snapshots
+from recipes.core.sim.flusher import Flusher
+from recipes.core.sim.network import Side
+from recipes.core.sim.snapshots import SLICE_US
+from recipes.core.sim.surroundings import NodeSettings, Surroundings
 from recipes.core.sim.taps import Tap, look_at_votes
-from recipes.core.sim.timeline import Timeline
 from recipes.core.tree.tree import DataTree
 from recipes.core.zab.link import Link
-from recipes.core.zab.membership import Membership
 from recipes.core.zab.peer import Boot, PeerSettings, ZabPeer
 
 _WALL_MS = 1_700_000_000_000
 _FILL_AHEAD_BYTES = 4096
-
-
-class Surroundings(NamedTuple):
-    """What all servers of a world share. ended: called with a server whose process has ended, and why."""
-
-    timeline: Timeline
-    network: Network
-    election_links: ElectionLinks
-    ledger: Ledger
-    happened: Callable[[str], None]
-    note: Callable[[int, str], None]
-    packets: dict[str, int]
-    states: dict[str, int]
-    ended: Callable[["Node", str], None]
-
-
-class NodeSettings(NamedTuple):
-    """One server's own. rate_pm: how fast its clocks go, in thousandths; snap_count: txns between snapshots."""
-
-    sid: int
-    membership: Membership
-    tick_ms: int
-    init_limit: int
-    sync_limit: int
-    member: MemberConfig
-    rate_pm: int
-    snap_count: int
-    flush_us: int
 
 
 class _WatchedPeer(ZabPeer):
@@ -74,7 +44,8 @@ class _WatchedPeer(ZabPeer):
 class Node:
     """One server, through any number of restarts.
 
-    disk: survives them. up: its process runs. paused: it stands still, and what comes in waits.
+    disk: survives them; everything takes `slow_disk` times as long there. up: its process runs. paused: it stands
+        still, and what comes in waits.
     """
 
     def __init__(self, settings: NodeSettings, around: Surroundings, chance: Random, disk: SimDisk) -> None:
@@ -115,9 +86,9 @@ class Node:
         around, settings = self._around, self.settings
         self.life += 1
         tree = DataTree()
-        self._store = Store(self.disk, self.disk, _FILL_AHEAD_BYTES, member=True)
+        store = Store(self.disk, self.disk, _FILL_AHEAD_BYTES, member=True)
         try:
-            found = self._store.recover(tree)
+            found = store.recover(tree)
         except PowerCut:
             self._end("power")
             return
@@ -144,8 +115,7 @@ class Node:
         self.member = Member(settings.member, tree, self.peer, now_ms, _WALL_MS + self.wall_offset_ms + now_ms)
         self.up, self.paused = True, False
         self._waiting = []
-        self._turn_due = self._busy = self._full = False
-        self._queue: list[Write] = []
+        self._turn_due = False
         self._sides: dict[int, Side] = {}  # of clients, by the key of the connection
         self._links: dict[int, tuple[Link, Side, Tap]] = {}
         self._role = ""
@@ -153,7 +123,7 @@ class Node:
         self._answering = False  # clients may have been answered in this turn
         self._timer_us = -1
         self._next_tick_ms = now_ms
-        self._snapshots = Snapshots(self.disk, settings.snap_count, self._after, around.happened)
+        self._flusher = Flusher(self, store, around, self._chance, self._after, self._turn)
         around.election_links.started(self.sid)
         around.note(self.sid, f"starts at 0x{last_zxid:x}")
         self.take(self._nothing)
@@ -319,9 +289,7 @@ class Node:
         self._show()
         self._send()
         if writes:
-            self._queue += writes
-            if not self._busy:
-                self._next()
+            self._flusher.put(writes)
         self._set_timer()
 
     def _show(self) -> None:
@@ -415,70 +383,13 @@ class Node:
         if self._next_tick_ms <= now_ms:
             self._next_tick_ms = now_ms + self.settings.tick_ms // 2
             self.member.tick()
-            if self._full:
-                self._look_for_room()
+            if self._flusher.full:
+                self._flusher.look_for_room()
         self._turn()
 
     def _observe(self, entry: Entry) -> None:
         self._answering = self._answering or self.member.serving
         self._around.ledger.applied(self.sid, entry)
-
-    # The disk.
-
-    def _next(self) -> None:
-        """Begin with the next writes: a run of entries with one sync, or one operation."""
-        queue = self._queue
-        if not queue:
-            self._busy = False
-            return
-        self._busy = True
-        count = 0
-        while count < len(queue) and isinstance(queue[count], Entry):
-            count += 1
-        delay_us = (1 + self._chance.randrange(self.settings.flush_us)) * self.slow_disk
-        if count == 0:
-            self._after(delay_us, self._carry_out, queue.pop(0))
-            return
-        batch: list[Entry] = queue[:count]  # type: ignore[assignment]
-        del queue[:count]
-        if self._snapshots.roll_due:
-            self._snapshots.roll_due = False
-            self._store.roll()
-        self._around.ledger.logged(self.sid, batch)
-        self._store.append(batch)
-        self._after(delay_us, self._sync, batch)
-
-    def _sync(self, batch: list[Entry]) -> None:
-        self._store.sync()
-        self._around.ledger.synced(self.sid, self.disk.unsynced("log."))
-        self._around.note(self.sid, f"has 0x{batch[-1].zxid:x}")
-        self.member.flushed(batch[-1].zxid)
-        self._next()
-        self._look_for_room()
-        if not self._full:
-            self._snapshots.logged(len(batch), self.member.tree)
-        self._turn()
-
-    def _carry_out(self, operation: Operation) -> None:
-        self._around.ledger.begins(self.sid, operation)
-        tree = self._store.carry_out(operation)
-        last_zxid = tree.last_zxid if tree is not None else 0
-        self._around.happened(type(operation).__name__)
-        self._around.note(self.sid, f"{type(operation).__name__} {operation[0]} 0x{last_zxid:x}")
-        self._around.ledger.carried_out(self.sid, operation, last_zxid)
-        if tree is not None:
-            self._snapshots.drop()
-        self.member.written(operation, tree)
-        self._next()
-        self._turn()
-
-    def _look_for_room(self) -> None:
-        full = not self._store.reserve()
-        if full != self._full:
-            self._full = full
-            if full:
-                self._around.happened("no space")
-            self.member.no_space(full)
 
 
 def _source(args: tuple[Any, ...]) -> object:

@@ -73,7 +73,7 @@ def draw_plan(
         tick_ms=tick_ms,
         init_limit=between(chance, 5, 10),
         sync_limit=between(chance, 3, 6),
-        timeout_ms=max(4 * tick_ms, between(chance, 500, 4000)),
+        timeout_ms=_draw_timeout(chance, sources("sessions"), tick_ms),
         delay_us=chance.choice((300, 1000, 1000, 3000, 10_000)),
         cut_probability=chance.choice((0.0, 0.05, 0.3)),
         flush_us=chance.choice((200, 1000, 5000)),
@@ -84,6 +84,12 @@ def draw_plan(
         faults=_draw_faults(sources("faults"), servers, length_us, kinds),
         end_us=length_us,
     )
+
+
+def _draw_timeout(chance: Random, of_its_own: Random, tick_ms: int) -> int:
+    """Every fourth plan has the shortest sessions there are."""
+    timeout_ms = max(4 * tick_ms, between(chance, 500, 4000))
+    return 2 * tick_ms if happens(of_its_own, 0.25) else timeout_ms
 
 
 def _draw_operations(chance: Random, clients: int, count: int, length_us: int) -> list[Operation]:

@@ -42,10 +42,12 @@ class Reference:
 
     digests: of the tree behind each txn. by_request: the txn each (session, cxid) became.
     heard: session -> (when, timeout) in µs: a request of its client that a leader answered was sent then.
+    ended: session -> when it ended, in µs.
     """
 
     def __init__(self) -> None:
         self.heard: dict[int, tuple[int, int]] = {}
+        self.ended: dict[int, int] = {}
         self._last_cxids: dict[int, int] = {}
         self.tree = DataTree()
         self.order: list[Committed] = []
@@ -62,6 +64,8 @@ class Reference:
         touched = list(self._touched(session_id, kind, record))
         tree.apply(txn)
         tree.fired.clear()
+        if kind == op.CLOSE_SESSION:
+            self.ended[session_id] = at_us
         if kind == op.CLOSE_SESSION and any(node.owner == session_id for node in tree.nodes.values()):
             raise InvariantBroken(f"E3 session 0x{session_id:x} has ended and left an ephemeral znode")
         if claimed is not None and claimed != tree.digest:

@@ -65,6 +65,8 @@ class Tap:
             ledger.acknowledged_epoch(sid, zxid, _INT.unpack(body)[0])
         elif kind == q.LEADERINFO:
             ledger.offered(sid, zxid >> 32)
+        elif kind == q.SNAP:
+            ledger.dumps(sid, zxid)
         elif kind == q.NEWLEADER:
             self._synced = zxid >> 32
             ledger.synchronizes(sid, zxid >> 32)

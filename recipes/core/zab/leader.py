@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 
 from recipes.core.errors import WireError, invariant
 from recipes.core.jute import quorum as q
-from recipes.core.jute.codec import write_buffer
 from recipes.core.jute.quorum import Packet
 from recipes.core.replication import (
     ACCEPTED_EPOCH,
     CURRENT_EPOCH,
-    DumpWanted,
     Entry,
     EpochWrite,
     Forwarded,
@@ -26,13 +24,12 @@ from recipes.core.zab.answers import Answers
 from recipes.core.zab.broadcast import Broadcast
 from recipes.core.zab.handler import CommitPackets, Handler
 from recipes.core.zab.link import Link
-from recipes.core.zab.synchronize import plan_sync
+from recipes.core.zab.synchronize import Synchronizer
 
 if TYPE_CHECKING:
     from recipes.core.zab.peer import ZabPeer
 
 _LAST_COUNTER = 0xFFFFFFFE  # a txn 0xffffffff is never proposed: the next epoch starts again at 1
-_SNAP_END = write_buffer(b"BenWasHere")
 
 
 class Leader:
@@ -49,9 +46,10 @@ class Leader:
         self.epoch = peer.accepted_epoch + 1
         self._promised = {settings.sid}  # voters that are connected
         self._acked_epoch = {settings.sid}
-        self._epoch_asked = self._epoch_fixed = self._history_asked = self._syncing = self._established = False
+        self._epoch_asked = self._epoch_fixed = self._history_asked = self._established = False
         self._giving_way = False
-        self._broadcast: Broadcast | None = None
+        self._synchronizer: Synchronizer | None = None  # once currentEpoch is on disk
+        self._broadcast: Broadcast | None = None  # once this leader is established
         self._answers = Answers(peer, self._handlers)
         self._proposed: deque[tuple[int, int]] = deque()  # (time, last zxid then), while it may not be acknowledged
         self._next_ping_ms = peer.now_ms
@@ -147,7 +145,7 @@ class Leader:
         handler = self._handlers.pop(link.key, None)
         if handler is not None and self._by_sid.get(handler.sid) is handler:
             del self._by_sid[handler.sid]
-            if not self._syncing:
+            if self._synchronizer is None:
                 self._promised.discard(handler.sid)
                 self._acked_epoch.discard(handler.sid)
             if self._broadcast is not None:
@@ -231,8 +229,8 @@ class Leader:
         current_epoch = q.decode_epoch(packet.data)
         handler.last_zxid = packet.zxid
         handler.ready = True
-        if self._syncing:
-            self._sync(handler)
+        if self._synchronizer is not None:
+            self._synchronizer.begin(handler)
             return
         if current_epoch != -1:  # -1: it has promised this epoch before, and does not count again
             if (current_epoch, packet.zxid) > self._own:
@@ -247,59 +245,25 @@ class Leader:
             self._peer.carry_out(EpochWrite(CURRENT_EPOCH, self.epoch), self._start_syncing)
 
     def _start_syncing(self) -> None:
-        self._syncing = True
+        self._synchronizer = Synchronizer(self._peer, self.epoch)
         self._more_time()
+        # All that is in this server's log is committed if this epoch comes to anything; if it does not, a later leader
+        # takes back what is not. So the tree has it from here on, without which a SNAP would take committed entries
+        # from a learner's disk for as long as it writes what follows.
+        self._peer.commit(self._initial_zxid)
         for handler in list(self._by_sid.values()):
             if handler.ready:
-                self._sync(handler)
+                self._synchronizer.begin(handler)
         self._try_establish()
-
-    @property
-    def _committed_zxid(self) -> int:
-        """Of the history, what a learner is to take as committed: until this leader is established, all of it."""
-        return self._peer.committed_zxid if self._established else self._initial_zxid
-
-    def _sync(self, handler: Handler) -> None:
-        cautious = not handler.ours and handler.accepted_epoch != handler.last_zxid >> 32
-        plan = plan_sync(self._peer.history, self._committed_zxid, handler.last_zxid, cautious=cautious)
-        if plan.packet == q.SNAP:
-            self._peer.tell(DumpWanted(handler.link.key))
-            return
-        # A DIFF names where the learner will be when it has everything, a TRUNC where it is to start from.
-        handler.send(plan.packet, self._committed_zxid if plan.packet == q.DIFF else plan.zxid)
-        self._note_sync(handler, f"a {'DIFF' if plan.packet == q.DIFF else 'TRUNC'} from 0x{plan.zxid:x}")
-        self._send_history(handler, plan.zxid)
 
     def dumped(self, link: int, zxid: int, chunks: Iterator[bytes]) -> None:
         """Answer a DumpWanted: the tree as it was at `zxid`, some changes behind it perhaps included."""
         handler = self._handlers.get(link)
-        if handler is None:
-            return
-        self._note_sync(handler, f"a SNAP of 0x{zxid:x}")
-        handler.send(q.SNAP, zxid)
-        handler.link.send(chunks)
-        handler.link.send(_SNAP_END)
-        self._send_history(handler, zxid)
-
-    def _note_sync(self, handler: Handler, way: str) -> None:
-        self._peer.note(f"server {handler.sid}, which ends at 0x{handler.last_zxid:x}, gets {way}")
-
-    def _send_history(self, handler: Handler, zxid: int) -> None:
-        """What the learner lacks behind `zxid`; from here on it gets everything new too."""
-        committed_zxid = self._committed_zxid
-        for entry in self._peer.history.behind(zxid):
-            if entry.zxid <= committed_zxid:
-                handler.send(q.PROPOSAL, entry.zxid, entry.payload)
-                handler.send(q.COMMIT, entry.zxid)
-            elif not handler.observer:
-                handler.send(q.PROPOSAL, entry.zxid, entry.payload)
-        handler.synced_zxid = max(zxid, committed_zxid)
-        handler.forwarding = True
-        handler.send(q.NEWLEADER, self.epoch << 32, self._membership.config_text())
-        handler.new_leader_sent = True
+        if handler is not None and self._synchronizer is not None:
+            self._synchronizer.dumped(handler, zxid, chunks)
 
     def _try_establish(self) -> None:
-        if self._established or not self._syncing or not self._membership.is_quorum(self._alive()):
+        if self._established or self._synchronizer is None or not self._membership.is_quorum(self._alive()):
             return
         peer = self._peer
         self._established = True
@@ -308,7 +272,6 @@ class Leader:
             if handler.acked_zxid is not None and handler.voter:
                 self._broadcast.hold(sid, handler.acked_zxid)
         self._answers.committed(self._broadcast.committed_zxid)
-        peer.commit(self._initial_zxid)
         peer.serve(self.epoch)
         for handler in self._by_sid.values():
             if handler.acked_zxid is not None:

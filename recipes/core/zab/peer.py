@@ -183,10 +183,22 @@ class ZabPeer:
         elif self.learner is not None:
             self.learner.sync(token, session_id, cxid, body, ids)
 
-    def in_touch(self) -> bool:
-        """Whether a quorum, or the leader, has been heard from within a tick: sessions cannot have ended elsewhere."""
-        phase = self._phase
-        return phase is not None and self.now_ms - phase.quorum_heard_ms() <= self.settings.tick_ms
+    def in_touch(self, timeout_ms: int) -> bool:
+        """Whether the leader, or a quorum, was heard from so lately that no session of this timeout that is kept alive
+        from here can have ended elsewhere.
+
+        A leader ends a session when for its timeout T no learner has told of it, and learners tell twice a tick, in
+        answer to its pings. Cut off at h, when it last heard its leader, a learner knows of no answer after h - tick/2
+        that arrived. That one told of the client if it was heard from by then; one that pings every third of T, as
+        clients do, was so at h - tick/2 - T/3 at the latest. So its session lives until h - tick/2 + 2T/3 at least,
+        and a ping answered up to h + T/2 - tick/3 is answered before that, with (T - tick)/6 to spare: for delays, and
+        for clients that ping a little late. At a leader it is plainer: another one gives every session its whole T.
+        Pings come every half tick, so less than two thirds of one would hang up on the healthy: for sessions shorter
+        than two ticks, which only a minSessionTimeout set by hand allows, there is no such rule.
+        """
+        phase, tick_ms = self._phase, self.settings.tick_ms
+        limit_ms = max(timeout_ms // 2 - tick_ms // 3, 2 * tick_ms // 3)
+        return phase is not None and self.now_ms - phase.quorum_heard_ms() <= limit_ms
 
     def no_space(self, full: bool) -> None:
         """Take no part while there is no room on the disk: the others can go on without this server."""
@@ -278,7 +290,7 @@ class ZabPeer:
             self._restart_from(operation.zxid)
 
     def commit(self, zxid: int) -> None:
-        """A quorum has everything up to `zxid`."""
+        """A quorum has everything up to `zxid`, or it is the history of this server's own epoch."""
         self.committed_zxid = zxid
         self.release()
 

@@ -4,10 +4,20 @@ Source: LearnerHandler.syncFollower. A SNAP is always right; the others are take
 to have the point they start from.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
-from recipes.core.jute.quorum import DIFF, SNAP, TRUNC
+from recipes.core.errors import invariant
+from recipes.core.jute.codec import write_buffer
+from recipes.core.jute.quorum import COMMIT, DIFF, NEWLEADER, PROPOSAL, SNAP, TRUNC
+from recipes.core.replication import DumpWanted
+from recipes.core.zab.handler import Handler
 from recipes.core.zab.history import History
+
+if TYPE_CHECKING:
+    from recipes.core.zab.peer import ZabPeer
+
+_SNAP_END = write_buffer(b"BenWasHere")
 
 
 class Plan(NamedTuple):
@@ -30,3 +40,55 @@ def plan_sync(history: History, committed_zxid: int, learner_zxid: int, *, cauti
     if target is not None and history.holds(target) and not cautious and target >> 32 == learner_zxid >> 32:
         return Plan(TRUNC, target)
     return Plan(SNAP, committed_zxid)
+
+
+class Synchronizer:
+    """Brings learners to the history of a leader whose epoch is on its disk, and has the leader's proposals follow."""
+
+    __slots__ = ("_epoch", "_initial_zxid", "_peer")
+
+    def __init__(self, peer: "ZabPeer", epoch: int) -> None:
+        self._peer = peer
+        self._epoch = epoch
+        self._initial_zxid = peer.history.last_zxid
+
+    def begin(self, handler: Handler) -> None:
+        """The learner has said where its log ends."""
+        peer = self._peer
+        cautious = not handler.ours and handler.accepted_epoch != handler.last_zxid >> 32
+        plan = plan_sync(peer.history, peer.committed_zxid, handler.last_zxid, cautious=cautious)
+        if plan.packet == SNAP:
+            peer.tell(DumpWanted(handler.link.key))
+            return
+        # A DIFF names where the learner will be when it has everything, a TRUNC where it is to start from.
+        handler.send(plan.packet, peer.committed_zxid if plan.packet == DIFF else plan.zxid)
+        self._note(handler, f"a {'DIFF' if plan.packet == DIFF else 'TRUNC'} from 0x{plan.zxid:x}")
+        self._send_history(handler, plan.zxid)
+
+    def dumped(self, handler: Handler, zxid: int, chunks: Iterator[bytes]) -> None:
+        """Send the tree as it was at `zxid`, some changes behind it perhaps included."""
+        invariant(
+            zxid >= self._initial_zxid, f"a SNAP of 0x{zxid:x} without the history up to 0x{self._initial_zxid:x}"
+        )
+        self._note(handler, f"a SNAP of 0x{zxid:x}")
+        handler.send(SNAP, zxid)
+        handler.link.send(chunks)
+        handler.link.send(_SNAP_END)
+        self._send_history(handler, zxid)
+
+    def _note(self, handler: Handler, way: str) -> None:
+        self._peer.note(f"server {handler.sid}, which ends at 0x{handler.last_zxid:x}, gets {way}")
+
+    def _send_history(self, handler: Handler, zxid: int) -> None:
+        """What the learner lacks behind `zxid`; from here on it gets everything new too."""
+        peer = self._peer
+        for entry in peer.history.behind(zxid):
+            if entry.zxid <= peer.committed_zxid:
+                handler.send(PROPOSAL, entry.zxid, entry.payload)
+                handler.send(COMMIT, entry.zxid)
+            elif not handler.observer:
+                handler.send(PROPOSAL, entry.zxid, entry.payload)
+        handler.synced_zxid = max(zxid, peer.committed_zxid)
+        handler.forwarding = True
+        handler.send(NEWLEADER, self._epoch << 32, peer.settings.membership.config_text())
+        handler.new_leader_sent = True

@@ -12,9 +12,10 @@ from recipes.core.jute.codec import pack_int, write_buffer
 from recipes.core.jute.frames import FrameReader, frame
 from recipes.core.jute.records import ConnectRequest, decode_connect_response, encode_connect_request
 from recipes.core.jute.requests import encode_auth, encode_set_watches
+from recipes.core.jute.txns import encode_txn
 from recipes.core.member.commands import command
 from recipes.core.member.member import Member, MemberConfig
-from recipes.core.replication import InstallSnapshot, Ready, RoleChanged, Standalone
+from recipes.core.replication import Entry, InstallSnapshot, Ready, RoleChanged, Standalone
 from recipes.core.tree.sessions import session_password
 from recipes.core.tree.tree import DataTree
 
@@ -167,6 +168,18 @@ def test_a_tree_a_leader_has_sent_is_shown_only_once_that_leader_is_established(
     alone.turn(60_002)
     alone.turn(62_002)
     assert alone.word(b"isro") == "ro"
+
+
+def test_what_a_leader_applied_that_came_to_nothing_is_not_shown():
+    alone = Alone(1000)
+    alone.peer.leader = object()
+    txn = (GLOBAL, 2, ZXID + 1, 5, op.DELETE, (b"/a",))
+    alone.peer.ready.commits.append(Entry(ZXID + 1, encode_txn(*txn), txn))
+    alone.turn(1500)
+    alone.peer.leader = None
+    alone.turn(2000)
+    alone.turn(60_000)
+    assert alone.word(b"isro") == "null"
 
 
 def test_only_those_get_in_that_ask_for_it():

@@ -110,6 +110,48 @@ def test_a_history_the_leader_does_not_know_is_replaced_whole(rig_of):
     assert rig[1].peer.serving
 
 
+def test_a_snapshot_has_the_history_of_which_nobody_knows_yet_that_it_is_committed(rig_of):
+    boot = boot_of(E2 + 1, current=2)
+    rig = rig_of(boots={1: boot_of(E1 + 7, current=1), 2: boot, 3: boot})
+    rig.elect(3, 2, 3)
+    rig.run()
+    rig.propose(3)
+    while rig[2].log[-1] != E3 + 1:
+        rig.step()
+    rig.kill(3)  # it may have committed that, 2 has not heard of it
+    rig.run()
+    assert rig[2].applied == []
+    rig.elect(2, 1, 2)
+    rig.run()
+    snap = next(done for done in rig[1].done if isinstance(done, InstallSnapshot))
+    assert snap.zxid == E3 + 1
+    assert types_sent(rig[2], 1) == [q.LEADERINFO, q.SNAP, q.NEWLEADER, q.UPTODATE]
+    assert rig[2].applied == [E3 + 1] and rig[2].changes == [True, False, True]
+
+
+def test_a_leader_applies_its_own_history_when_a_quorum_has_accepted_its_epoch(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    rig[1].disk_stuck = True
+    rig.propose(3)
+    while not rig[2].log:
+        rig.step()
+    rig.kill(3)
+    rig.run()
+    rig.elect(2, 2)
+    rig.run()
+    assert rig[2].applied == []  # alone it is nobody's leader yet
+    rig[1].disk_stuck = False
+    rig.run()
+    rig.elect(2, 1)
+    while not rig[2].applied:
+        assert q.NEWLEADER not in types_sent(rig[2], 1)
+        rig.step()
+    assert rig[2].applied == [E1 + 1]
+    assert rig[2].done[-1] == EpochWrite("currentEpoch", 2) and not rig[2].peer.serving
+
+
 def test_the_synced_history_is_on_disk_before_the_epoch_and_the_ack(rig_of):
     rig = rig_of(boots={3: boot_of(E1 + 1, E1 + 2, current=1)})
     rig.elect(3, 1, 3)
@@ -255,9 +297,31 @@ def test_a_follower_whose_leader_falls_silent_looks_again(rig_of):
     rig.down.add(3)  # stopped, not gone: its sockets stay open
     rig.advance(4 * TICK_MS)
     assert rig[1].peer.serving
-    assert not rig[1].peer.in_touch()
     rig.advance(3 * TICK_MS)
     assert rig[1].peer.role == "looking"
+
+
+@pytest.mark.parametrize("ticks", [2, 3, 10])
+def test_a_server_cut_off_tells_no_session_that_it_lives_once_it_may_have_ended(rig_of, ticks):
+    rig = rig_of(observers=1)
+    rig.elect(3)
+    rig.run()
+    timeout_ms = ticks * TICK_MS
+    for _ in range(12):
+        rig.advance(TICK_MS // 4)
+        assert all(node.peer.in_touch(timeout_ms) for node in rig.nodes.values())
+    for one, other in ((1, 4), (4, 1)):
+        peer = rig[one].peer
+        rig.down.update((3, other))  # they stand still, so that nothing comes from them
+        heard_ms = peer.learner.quorum_heard_ms()
+        # Its last answer may be lost, and before the one that was not the client may have been silent for a third.
+        ends_ms = heard_ms - TICK_MS // 2 - timeout_ms // 3 + timeout_ms
+        answers = []
+        for peer.now_ms in range(rig.now_ms, heard_ms + timeout_ms):
+            if peer.in_touch(timeout_ms):
+                answers.append(peer.now_ms)
+        assert heard_ms + TICK_MS // 2 < answers[-1] < ends_ms
+        rig.down.clear()
 
 
 def test_the_vote_waits_for_the_disk(rig_of):

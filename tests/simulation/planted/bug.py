@@ -1,0 +1,54 @@
+"""What a planted bug is, and how one is patched in."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+Patch = pytest.MonkeyPatch
+
+
+class Planted(NamedTuple):
+    """One bug. plant: patches it in. seed: of a run that finds it, where one is known."""
+
+    name: str
+    plant: Callable[[Patch], None]
+    seed: int | None
+    servers: int = 3
+    observers: int = 0
+    kinds: tuple[str, ...] = ()
+
+
+PLANTED: list[Planted] = []
+
+
+def planted(
+    seed: int | None, servers: int = 3, observers: int = 0, kinds: tuple[str, ...] = ()
+) -> Callable[[Callable[[Patch], None]], None]:
+    def add(plant: Callable[[Patch], None]) -> None:
+        PLANTED.append(Planted(plant.__name__, plant, seed, servers, observers, kinds))
+
+    return add
+
+
+def before(patch: Patch, owner: Any, name: str, extra: Callable[..., object]) -> None:
+    """Do something more at the beginning of a method."""
+    original = getattr(owner, name)
+
+    def both(self: Any, *args: Any) -> Any:
+        extra(self, *args)
+        return original(self, *args)
+
+    patch.setattr(owner, name, both)
+
+
+def behind(patch: Patch, owner: Any, name: str, extra: Callable[..., object]) -> None:
+    """Do something more at the end of a method."""
+    original = getattr(owner, name)
+
+    def both(self: Any, *args: Any) -> Any:
+        result = original(self, *args)
+        extra(self, *args)
+        return result
+
+    patch.setattr(owner, name, both)

@@ -1,0 +1,155 @@
+"""Bugs in what is on disk, and when."""
+
+from contextlib import suppress
+from typing import Any
+
+from recipes.core.disk import replace, snapshot, store, txnlog
+from recipes.core.disk.store import Store
+from recipes.core.disk.txnlog import TxnLog
+from recipes.core.jute import quorum as q
+from recipes.core.replication import ACCEPTED_EPOCH, CURRENT_EPOCH, EpochWrite
+from recipes.core.tree.tree import DataTree
+from recipes.core.zab.leader import Leader
+from recipes.core.zab.learner import Learner
+from recipes.core.zab.peer import ZabPeer
+from tests.simulation.planted.bug import Patch, before, behind, planted
+
+
+@planted(1)
+def follower_acknowledges_before_the_sync(patch: Patch) -> None:
+    def ack(self: Learner, packet: q.Packet) -> None:
+        if self._acked_zxid is not None:
+            self._send(q.encode_packet(q.ACK, packet.zxid))
+
+    behind(patch, Learner, "_propose", ack)
+
+
+@planted(1)
+def leader_counts_itself_before_its_sync(patch: Patch) -> None:
+    behind(patch, Leader, "propose", lambda self, entry: self._hold(self._peer.settings.sid, entry.zxid))
+
+
+@planted(1)
+def log_is_never_synced(patch: Patch) -> None:
+    patch.setattr(TxnLog, "sync", lambda self: None)
+
+
+@planted(1, kinds=("failing sync", "power cut"))
+def failed_sync_counts_as_done(patch: Patch) -> None:
+    original = TxnLog.sync
+
+    def sync(self: TxnLog) -> None:
+        with suppress(OSError):
+            original(self)
+
+    patch.setattr(TxnLog, "sync", sync)
+
+
+@planted(1)
+def epoch_before_history(patch: Patch) -> None:
+    """ZOOKEEPER-4643."""
+    original = Learner._take_over_history
+
+    def take_over(self: Learner, zxid: int) -> None:
+        self._peer.carry_out(EpochWrite(CURRENT_EPOCH, self._epoch))
+        original(self, zxid)
+
+    patch.setattr(Learner, "_take_over_history", take_over)
+
+
+@planted(1)
+def new_leader_acknowledged_from_memory(patch: Patch) -> None:
+    """ZOOKEEPER-3911, 4646, 4785."""
+
+    def ack(self: Learner, zxid: int) -> None:
+        self._ack_new_leader(self._peer.history.last_zxid)
+
+    before(patch, Learner, "_take_over_history", ack)
+
+
+@planted(1)
+def accepted_epoch_stays_in_memory(patch: Patch) -> None:
+    original = Store.carry_out
+
+    def carry_out(self: Store, operation: Any) -> DataTree | None:
+        if isinstance(operation, EpochWrite) and operation.kind == ACCEPTED_EPOCH:
+            return None
+        return original(self, operation)
+
+    patch.setattr(Store, "carry_out", carry_out)
+
+
+@planted(1)
+def epoch_file_without_its_sync(patch: Patch) -> None:
+    def write(disk: Any, kind: str, epoch: int) -> None:
+        file = disk.create(kind + ".tmp")
+        file.write(0, b"%d" % epoch)
+        file.close()
+        disk.rename(kind + ".tmp", kind)
+
+    patch.setattr(store, "write_epoch", write)
+
+
+@planted(1)
+def leader_offers_its_epoch_before_it_is_stored(patch: Patch) -> None:
+    original = Leader._try_epoch
+
+    def try_epoch(self: Leader) -> None:
+        original(self)
+        if self._epoch_asked and not self._epoch_fixed:
+            self._fix_epoch()
+
+    patch.setattr(Leader, "_try_epoch", try_epoch)
+
+
+@planted(1, kinds=("isolation", "slow disk"))
+def vote_while_writes_are_under_way(patch: Patch) -> None:
+    """ZOOKEEPER-2845, 4712: the vote is cast from memory."""
+    original = ZabPeer._look_when_drained
+
+    def look(self: ZabPeer) -> None:
+        flushed, self.flushed_zxid = self.flushed_zxid, self.history.last_zxid
+        original(self)
+        self.flushed_zxid = flushed
+
+    patch.setattr(ZabPeer, "_look_when_drained", look)
+
+
+@planted(1)
+def applied_before_the_own_sync(patch: Patch) -> None:
+    """ZOOKEEPER-4882: the tree is ahead of the log."""
+    original = ZabPeer.release
+
+    def release(self: ZabPeer) -> None:
+        flushed, self.flushed_zxid = self.flushed_zxid, self.history.last_zxid
+        original(self)
+        self.flushed_zxid = flushed
+
+    patch.setattr(ZabPeer, "release", release)
+
+
+@planted(37, kinds=("isolation", "power cut"))
+def old_log_stays_under_a_leaders_snapshot(patch: Patch) -> None:
+    patch.setattr(replace, "log_files", lambda disk: [])
+
+
+@planted(37, kinds=("isolation", "power cut"))
+def truncation_keeps_the_tail(patch: Patch) -> None:
+    patch.setattr(replace, "cut_file", lambda disk, name, size_bytes: None)
+
+
+@planted(1)
+def snapshot_forgets_child_versions(patch: Patch) -> None:
+    original = snapshot._znode
+
+    def znode(data: Any, acl: Any, fields: list[int]) -> Any:
+        node = original(data, acl, fields)
+        node.cversion = len(node.children or ())
+        return node
+
+    patch.setattr(snapshot, "_znode", znode)
+
+
+@planted(7, kinds=("rot",))
+def records_without_checksums(patch: Patch) -> None:
+    patch.setattr(txnlog, "adler32", lambda data: 0)

@@ -1,0 +1,58 @@
+"""Bugs in who leads, and what is committed."""
+
+from recipes.core.jute import quorum as q
+from recipes.core.zab.election import Election
+from recipes.core.zab.leader import Leader
+from recipes.core.zab.learner import Learner
+from recipes.core.zab.membership import Membership
+from tests.simulation.planted.bug import Patch, planted
+
+
+@planted(1)
+def committed_without_a_quorum(patch: Patch) -> None:
+    patch.setattr(Membership, "committed", lambda self, held: max(held.values()))
+
+
+@planted(8, 5, 1, kinds=("partition",))
+def observers_are_counted(patch: Patch) -> None:
+    patch.setattr(Membership, "is_quorum", lambda self, sids: len(set(sids)) > len(self.voters) // 2)
+
+
+@planted(2)
+def election_by_zxid_without_epoch(patch: Patch) -> None:
+    patch.setattr(Election, "_rank", lambda self, vote: (True, 0, vote.zxid & 0xFFFFFFFF, vote.leader))
+
+
+@planted(1)
+def election_by_accepted_epoch(patch: Patch) -> None:
+    original = Election.look
+
+    def look(self: Election, last_zxid: int, current_epoch: int, now_ms: int) -> None:
+        original(self, last_zxid, current_epoch + 1, now_ms)
+
+    patch.setattr(Election, "look", look)
+
+
+@planted(1)
+def established_without_a_quorum_of_new_leader(patch: Patch) -> None:
+    patch.setattr(Leader, "_alive", lambda self: set(self._by_sid) | {self._peer.settings.sid})
+
+
+@planted(1)
+def epoch_below_the_promised_one_is_followed(patch: Patch) -> None:
+    original = Learner._accept_epoch
+
+    def accept(self: Learner, packet: q.Packet) -> None:
+        accepted, self._peer.accepted_epoch = self._peer.accepted_epoch, 0
+        original(self, packet)
+        self._peer.accepted_epoch = accepted
+
+    patch.setattr(Learner, "_accept_epoch", accept)
+
+
+@planted(1)
+def leader_stays_without_a_quorum(patch: Patch) -> None:
+    patch.setattr(Leader, "_alive", lambda self: set(self._membership.voters) if self._established else _alive(self))
+
+
+_alive = Leader._alive

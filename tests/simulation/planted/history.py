@@ -1,0 +1,105 @@
+"""Bugs in what a log takes over from another one."""
+
+from typing import Any
+
+from recipes.core.jute import quorum as q
+from recipes.core.zab import history, learner, synchronize
+from recipes.core.zab.handler import Handler
+from recipes.core.zab.history import History
+from recipes.core.zab.leader import Leader
+from recipes.core.zab.learner import Learner
+from recipes.core.zab.peer import ZabPeer
+from recipes.core.zab.synchronize import Plan, Synchronizer
+from tests.simulation.planted.bug import Patch, before, planted
+
+
+@planted(1, kinds=("isolation", "power cut"))
+def old_leaders_tail_is_not_truncated(patch: Patch) -> None:
+    original = synchronize.plan_sync
+
+    def plan(history: History, committed_zxid: int, learner_zxid: int, *, cautious: bool) -> Plan:
+        if learner_zxid > committed_zxid:
+            return Plan(q.DIFF, learner_zxid)
+        return original(history, committed_zxid, learner_zxid, cautious=cautious)
+
+    patch.setattr(synchronize, "plan_sync", plan)
+
+
+@planted(89)
+def snapshot_without_the_history_of_its_epoch(patch: Patch) -> None:
+    """Our own: between such a snapshot and what follows it a learner is without entries that may be committed."""
+    original = Leader._start_syncing
+
+    def start(self: Leader) -> None:
+        with patch.context() as kept:
+            kept.setattr(self._peer, "release", lambda: None)
+            original(self)
+
+    patch.setattr(Leader, "_start_syncing", start)
+    patch.setattr(synchronize, "invariant", lambda holds, message: None)
+    before(patch, ZabPeer, "serve", lambda self, epoch: self.release())
+
+
+@planted(1)
+def entry_missing_in_a_diff(patch: Patch) -> None:
+    original = History.behind
+
+    def part(self: History, zxid: int) -> list[Any]:
+        found = original(self, zxid)
+        return found[1:] if len(found) > 1 else found
+
+    patch.setattr(History, "behind", part)
+    patch.setattr(learner, "follows", lambda last_zxid, zxid: True)
+    patch.setattr(history, "follows", lambda last_zxid, zxid: True)
+
+
+@planted(35, kinds=("reset",))
+def proposals_only_to_those_in_sync(patch: Patch) -> None:
+    original = Handler.propose
+
+    def propose(self: Handler, packet: bytes) -> None:
+        if self.up_to_date:
+            original(self, packet)
+
+    patch.setattr(Handler, "propose", propose)
+    patch.setattr(learner, "follows", lambda last_zxid, zxid: True)
+    patch.setattr(history, "follows", lambda last_zxid, zxid: True)
+
+
+@planted(1)
+def proposal_twice_while_syncing(patch: Patch) -> None:
+    original = Synchronizer._send_history
+
+    def send(self: Synchronizer, handler: Handler, zxid: int) -> None:
+        for entry in self._peer.history.behind(self._peer.committed_zxid):
+            if self._peer.serving and not handler.observer:
+                handler.send(q.PROPOSAL, entry.zxid, entry.payload)
+        original(self, handler, zxid)
+
+    patch.setattr(Synchronizer, "_send_history", send)
+    patch.setattr(learner, "follows", lambda last_zxid, zxid: True)
+
+
+@planted(5, kinds=("pause", "isolation"))
+def proposals_go_on_after_stepping_down(patch: Patch) -> None:
+    original = Leader.propose
+
+    def propose(self: Leader, entry: Any) -> None:
+        peer = self._peer
+        if peer.leader is None:
+            peer.append(entry)
+        else:
+            original(self, entry)
+
+    patch.setattr(Leader, "propose", propose)
+
+
+def serving_a_snapshot_before_what_it_shows_is_applied(patch: Patch) -> None:
+    """Our own, found by the simulation; a story finds it at once, see test_scenarios.py."""
+
+    def serve(self: Learner) -> None:
+        if self._serves_from is not None:
+            self._serves_from = None
+            self._peer.serve(self._epoch)
+
+    patch.setattr(Learner, "_try_serving", serve)
