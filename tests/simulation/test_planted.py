@@ -29,7 +29,9 @@ def test_there_are_enough_of_them():
 def test_planted_bug_is_found(bug, monkeypatch):
     assert run_bug(bug, bug.seed).problem is None, "without the bug there is nothing to find"
     bug.plant(monkeypatch)
-    assert run_bug(bug, bug.seed).problem is not None
+    problem = run_bug(bug, bug.seed).problem
+    assert problem is not None
+    assert not problem.startswith(("AttributeError", "NameError")), "what was planted has nothing to stand on any more"
 
 
 def hunt(task):

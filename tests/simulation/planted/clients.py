@@ -101,7 +101,7 @@ def multi_is_not_rolled_back(patch: Patch) -> None:
     def multi(self: Preparer, *args: Any) -> Any:
         record = original(self, *args)
         if any(kind == -1 for kind, _ in record):
-            self.digest += 1
+            self.pending.digest += 1
         return record
 
     patch.setattr(Preparer, "_multi", multi)

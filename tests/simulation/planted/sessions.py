@@ -4,6 +4,7 @@ from typing import Any
 
 from recipes.core.jute import quorum as q
 from recipes.core.member.member import Member
+from recipes.core.tree.pending import Pending
 from recipes.core.tree.prepare import Preparer
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import DataTree
@@ -50,20 +51,14 @@ def moved_session_keeps_its_old_connection(patch: Patch) -> None:
     patch.setattr(SessionTracker, "has_moved", lambda self, session_id, link: False)
 
 
-@planted(1)
+@planted(3)
 def closing_overlooks_what_is_under_way(patch: Patch) -> None:
     """Our own, found by the simulation: a znode deleted and made anew as an ephemeral one was left out."""
 
-    def close(self: Preparer, session_id: int, zxid: int) -> Any:
-        self._closing[session_id] = None
-        owned = [path for path in self._tree.ephemerals.get(session_id, ()) if self._exists(path)]
-        for path in owned:
-            node = self._find(path)
-            if node is not None:
-                self._remove(path, node, zxid)
-        return (tuple(owned),)
+    def owned_by(self: Pending, session_id: int) -> list[bytes]:
+        return [path for path in self._tree.ephemerals.get(session_id, ()) if self.find(path) is not None]
 
-    patch.setattr(Preparer, "_close_session", close)
+    patch.setattr(Pending, "owned_by", owned_by)
 
 
 @planted(1)
