@@ -7,14 +7,14 @@ Ready per turn. A Replica never sees the tree: a payload is bytes.
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from recipes.core.errors import invariant
 from recipes.core.jute.records import Ids
 from recipes.core.jute.txns import Txn
 
-HISTORY_ENTRIES = 500  # how many of the last entries a server can send to one that lacks them: commitLogCount
-_COUNTER = 0xFFFFFFFF  # the lower half of a zxid
+HISTORY_ENTRIES: Final = 500  # how many of the last entries a server can send to one that lacks them: commitLogCount
+_COUNTER: Final = 0xFFFFFFFF  # the lower half of a zxid
 
 
 class Entry:
@@ -60,8 +60,8 @@ def follows(before_zxid: int, zxid: int) -> bool:
 # What else is made durable, in one order with the entries. NamedTuples, since each happens once in an epoch.
 
 
-ACCEPTED_EPOCH = "acceptedEpoch"  # the last one promised to a leader
-CURRENT_EPOCH = "currentEpoch"  # the last one whose initial history this server has
+ACCEPTED_EPOCH: Final = "acceptedEpoch"  # the last one promised to a leader
+CURRENT_EPOCH: Final = "currentEpoch"  # the last one whose initial history this server has
 
 
 class EpochWrite(NamedTuple):

@@ -8,25 +8,25 @@ when the bytes end early. Source: org.apache.jute BinaryInputArchive, BinaryOutp
 from collections.abc import Callable, Iterable
 from struct import Struct
 from struct import error as StructError
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from recipes.core.errors import WireError
 
 T = TypeVar("T")
 
-_INT = Struct(">i")
-_LONG = Struct(">q")
-_HEAD = Struct(">iii")
+_INT: Final = Struct(">i")
+_LONG: Final = Struct(">q")
+_HEAD: Final = Struct(">iii")
 
-un_int = _INT.unpack_from
-un_long = _LONG.unpack_from
-un_head = _HEAD.unpack_from  # a frame's length, xid and opcode
-pack_int = _INT.pack
-pack_long = _LONG.pack
+un_int: Final = _INT.unpack_from
+un_long: Final = _LONG.unpack_from
+un_head: Final = _HEAD.unpack_from  # a frame's length, xid and opcode
+pack_int: Final = _INT.pack
+pack_long: Final = _LONG.pack
 
-NULL = b"\xff\xff\xff\xff"
-TRUE = b"\x01"
-FALSE = b"\x00"
+NULL: Final = b"\xff\xff\xff\xff"
+TRUE: Final = b"\x01"
+FALSE: Final = b"\x00"
 
 
 def read_int(data: bytes, at: int) -> tuple[int, int]:

@@ -4,13 +4,14 @@ Source: org.apache.zookeeper.server.util.SerializeUtils, DataTree.serialize, Ref
 """
 
 from collections.abc import Generator
+from typing import Final
 
 from recipes.core.errors import WireError
 from recipes.core.jute.codec import un_int
 
-_SESSION_BYTES = 12  # its id and its timeout
-_NODE_BYTES = 68  # the key of its ACL and its StatPersisted
-_SIGNATURE = b"\x00\x00\x00\x0aBenWasHere"  # what a leader writes behind the tree
+_SESSION_BYTES: Final = 12  # its id and its timeout
+_NODE_BYTES: Final = 68  # the key of its ACL and its StatPersisted
+_SIGNATURE: Final = b"\x00\x00\x00\x0aBenWasHere"  # what a leader writes behind the tree
 
 
 class Dump:

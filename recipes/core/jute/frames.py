@@ -1,9 +1,11 @@
 """Frames: a 32-bit length and that many bytes, in both directions of the client port."""
 
+from typing import Final
+
 from recipes.core.errors import WireError
 from recipes.core.jute.codec import pack_int, un_int
 
-MAX_FRAME_BYTES = 0xFFFFF  # jute.maxbuffer
+MAX_FRAME_BYTES: Final = 0xFFFFF  # jute.maxbuffer
 
 
 class FrameReader:

@@ -6,7 +6,7 @@ Source: zookeeper.jute module quorum, and Leader, LearnerHandler, Learner of org
 
 from collections.abc import Iterable
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from recipes.core.errors import WireError
 from recipes.core.jute.codec import (
@@ -21,35 +21,35 @@ from recipes.core.jute.codec import (
 from recipes.core.jute.dump import Dump, bounded, end_of_pairs
 from recipes.core.jute.records import Ids
 
-REQUEST = 1
-PROPOSAL = 2
-ACK = 3
-COMMIT = 4
-PING = 5
-REVALIDATE = 6
-SYNC = 7
-INFORM = 8
-COMMITANDACTIVATE = 9
-NEWLEADER = 10
-FOLLOWERINFO = 11
-UPTODATE = 12
-DIFF = 13
-TRUNC = 14
-SNAP = 15
-OBSERVERINFO = 16
-LEADERINFO = 17
-ACKEPOCH = 18
-INFORMANDACTIVATE = 19
+REQUEST: Final = 1
+PROPOSAL: Final = 2
+ACK: Final = 3
+COMMIT: Final = 4
+PING: Final = 5
+REVALIDATE: Final = 6
+SYNC: Final = 7
+INFORM: Final = 8
+COMMITANDACTIVATE: Final = 9
+NEWLEADER: Final = 10
+FOLLOWERINFO: Final = 11
+UPTODATE: Final = 12
+DIFF: Final = 13
+TRUNC: Final = 14
+SNAP: Final = 15
+OBSERVERINFO: Final = 16
+LEADERINFO: Final = 17
+ACKEPOCH: Final = 18
+INFORMANDACTIVATE: Final = 19
 
-PROTOCOL_VERSION = 0x10000
-_OURS = b"REC1"  # behind the data of the handshake; Apache's servers do not look that far
+PROTOCOL_VERSION: Final = 0x10000
+_OURS: Final = b"REC1"  # behind the data of the handshake; Apache's servers do not look that far
 
-_HEAD = Struct(">iqi")  # type, zxid, length of the data
-_BARE = Struct(">iqii")  # and the number of ids: the shortest packet
-_REQUEST = Struct(">qii")
-_TIMED = Struct(">qi")  # a session and its timeout
-_VALID = Struct(">q?")
-_LEARNER_INFO = Struct(">qiq")
+_HEAD: Final = Struct(">iqi")  # type, zxid, length of the data
+_BARE: Final = Struct(">iqii")  # and the number of ids: the shortest packet
+_REQUEST: Final = Struct(">qii")
+_TIMED: Final = Struct(">qi")  # a session and its timeout
+_VALID: Final = Struct(">q?")
+_LEARNER_INFO: Final = Struct(">qiq")
 
 
 class Packet(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from struct import Struct
 from struct import error as StructError
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from recipes.core.errors import WireError
 from recipes.core.jute.codec import (
@@ -19,14 +19,14 @@ from recipes.core.jute.codec import (
 )
 from recipes.core.jute.opcodes import ALL
 
-STAT = Struct(">qqqqiiiqiiq")
-_REPLY_HEADER = Struct(">iqi")
-_CONNECT_REQUEST = Struct(">iqiq")
-_CONNECT_RESPONSE = Struct(">iiq")
+STAT: Final = Struct(">qqqqiiiqiiq")
+_REPLY_HEADER: Final = Struct(">iqi")
+_CONNECT_REQUEST: Final = Struct(">iqiq")
+_CONNECT_RESPONSE: Final = Struct(">iiq")
 
 AclEntry = tuple[int, bytes, bytes]  # perms, scheme, id: how the core holds an ACL's entry
 OPEN_ACL: tuple[AclEntry, ...] = ((ALL, b"world", b"anyone"),)  # this very object, wherever an ACL is equal to it
-_OPEN_ACL_BYTES = b"\0\0\0\1" + pack_int(ALL) + write_buffer(b"world") + write_buffer(b"anyone")
+_OPEN_ACL_BYTES: Final = b"\0\0\0\1" + pack_int(ALL) + write_buffer(b"world") + write_buffer(b"anyone")
 
 
 class Stat(NamedTuple):

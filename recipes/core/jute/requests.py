@@ -7,6 +7,7 @@ its replies where it makes its decisions, with one pack each; see member/reads.p
 from collections.abc import Sequence
 from struct import Struct
 from struct import error as StructError
+from typing import Final
 
 from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
@@ -26,8 +27,8 @@ from recipes.core.jute.codec import (
 )
 from recipes.core.jute.records import ACL, AclEntry, Stat, decode_acl, decode_stat, encode_acl, read_acl
 
-_MULTI_HEADER = Struct(">i?i")
-MULTI_END = _MULTI_HEADER.pack(-1, True, -1)
+_MULTI_HEADER: Final = Struct(">i?i")
+MULTI_END: Final = _MULTI_HEADER.pack(-1, True, -1)
 
 CreateRequest = tuple[bytes, bytes | None, "tuple[AclEntry, ...] | None", int, int]
 MultiOp = tuple[int, bytes]  # opcode and body

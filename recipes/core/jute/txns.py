@@ -16,7 +16,7 @@ Versions are the new ones. Source: zookeeper.jute, module txn; SerializeUtils.ja
 from functools import partial
 from struct import Struct
 from struct import error as StructError
-from typing import Any
+from typing import Any, Final
 
 from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
@@ -36,16 +36,17 @@ from recipes.core.jute.codec import (
 )
 from recipes.core.jute.records import read_acl, write_acl
 
-HEADER = Struct(">qiqqi")
-_CREATE_TAIL = Struct(">?i")
-DIGEST = Struct(">iQ")
-DIGEST_VERSION = 2
-encode_digest = partial(DIGEST.pack, DIGEST_VERSION)  # the trailer: the tree's digest after the txn
+_HEADER: Final = Struct(">qiqqi")
+pack_header: Final = _HEADER.pack  # session id, cxid, zxid, time in ms, type
+_pack_create_tail: Final = Struct(">?i").pack
+DIGEST: Final = Struct(">iQ")
+DIGEST_VERSION: Final = 2
+encode_digest: Final = partial(DIGEST.pack, DIGEST_VERSION)  # the trailer: the tree's digest after the txn
 
 Record = tuple[Any, ...]
 Txn = tuple[int, int, int, int, int, Record]
 
-_SUB_TYPES = frozenset(
+_SUB_TYPES: Final = frozenset(
     (op.CREATE, op.DELETE, op.SET_DATA, op.CHECK, op.CREATE_CONTAINER, op.DELETE_CONTAINER, op.CREATE_TTL, op.ERROR)
 )
 
@@ -58,7 +59,7 @@ def payload_zxid(payload: bytes) -> int:
 
 def encode_txn(session_id: int, cxid: int, zxid: int, time_ms: int, kind: int, record: Record) -> bytes:
     """Header and record, without a digest."""
-    return HEADER.pack(session_id, cxid, zxid, time_ms, kind) + encode_record(kind, record)
+    return pack_header(session_id, cxid, zxid, time_ms, kind) + encode_record(kind, record)
 
 
 def encode_record(kind: int, record: Record) -> bytes:
@@ -69,7 +70,7 @@ def encode_record(kind: int, record: Record) -> bytes:
     if kind in (op.CREATE, op.CREATE2):
         path, data, acl, ephemeral, parent_cversion = record
         head = write_buffer(path) + write_buffer(data) + write_acl(acl)
-        return head + _CREATE_TAIL.pack(ephemeral, parent_cversion)
+        return head + _pack_create_tail(ephemeral, parent_cversion)
     if kind == op.CREATE_CONTAINER:
         path, data, acl, parent_cversion = record
         return write_buffer(path) + write_buffer(data) + write_acl(acl) + pack_int(parent_cversion)
@@ -96,7 +97,7 @@ def encode_record(kind: int, record: Record) -> bytes:
 def decode_txn(payload: bytes) -> tuple[Txn, int | None]:
     """A serialised txn, and the digest of its trailer or None. Raises WireError."""
     try:
-        session_id, cxid, zxid, time_ms, kind = HEADER.unpack_from(payload)
+        session_id, cxid, zxid, time_ms, kind = _HEADER.unpack_from(payload)
     except StructError:
         raise WireError(f"txn header needs 32 bytes, got {len(payload)}") from None
     if kind == op.CHECK:

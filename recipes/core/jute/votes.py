@@ -5,28 +5,28 @@ WorkerReceiver.
 """
 
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from recipes.core.errors import WireError
 from recipes.core.jute.codec import text, un_int, un_long
 
-LOOKING = 0
-FOLLOWING = 1
-LEADING = 2
-OBSERVING = 3
+LOOKING: Final = 0
+FOLLOWING: Final = 1
+LEADING: Final = 2
+OBSERVING: Final = 3
 
-MIN_ZXID = -(2**63)  # also the leader and the epoch in the vote of one that has no vote: Long.MIN_VALUE
-MAX_NOTIFICATION_BYTES = 512 * 1024  # of a frame
+MIN_ZXID: Final = -(2**63)  # also the leader and the epoch in the vote of one that has no vote: Long.MIN_VALUE
+MAX_NOTIFICATION_BYTES: Final = 512 * 1024  # of a frame
 
-_MAX_ADDRESS_BYTES = 2048
-_GREETING_V1 = -65536
-_GREETING_V2 = -65535  # several addresses, with "|" between them
-_GREETING = Struct(">qqi")  # version, sid, length of the address
+_MAX_ADDRESS_BYTES: Final = 2048
+_GREETING_V1: Final = -65536
+_GREETING_V2: Final = -65535  # several addresses, with "|" between them
+_GREETING: Final = Struct(">qqi")  # version, sid, length of the address
 
-_NOTIFICATION_VERSION = 2
-_NOTIFICATION = Struct(">iiqqqqii")  # the frame's length, what _FIXED has, length of the config
-_FIXED = Struct(">iqqqqi")
-_SHORT = Struct(">iqqq")  # as before there were epochs and versions
+_NOTIFICATION_VERSION: Final = 2
+_NOTIFICATION: Final = Struct(">iiqqqqii")  # the frame's length, what _FIXED has, length of the config
+_FIXED: Final = Struct(">iqqqqi")
+_SHORT: Final = Struct(">iqqq")  # as before there were epochs and versions
 
 
 class Notification(NamedTuple):

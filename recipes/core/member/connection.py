@@ -6,7 +6,7 @@ session asked for after it is held. Source: NIOServerCnxn.java, ZooKeeperServer.
 
 from collections import deque
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from recipes.core.errors import WireError, invariant
 from recipes.core.jute import opcodes as op
@@ -23,13 +23,13 @@ from recipes.core.tree.znode import pack_stat
 if TYPE_CHECKING:
     from recipes.core.member.member import Member
 
-_REPLY = Struct(">iiqi")
-_DATA_REPLY = Struct(">iiqii")
-_EVENT = Struct(">iiqiiii")
-_STATE_CONNECTED = 3
-_AUTH_FAILED = -115
-_MAX_IDS = 16
-_MAX_HELD = 1000
+_pack_reply: Final = Struct(">iiqi").pack
+_pack_data_reply: Final = Struct(">iiqii").pack
+_pack_event: Final = Struct(">iiqiiii").pack
+_STATE_CONNECTED: Final = 3
+_AUTH_FAILED: Final = -115
+_MAX_IDS: Final = 16
+_MAX_HELD: Final = 1000
 
 HeldRead = tuple[int, int, bytes, Ids]  # xid, opcode, body, identities when it came
 
@@ -109,7 +109,7 @@ class Connection:
     def notify(self, kind: int, path: bytes) -> None:
         """Send a watch event."""
         length = len(path)
-        self.out.append(_EVENT.pack(28 + length, op.NOTIFICATION_XID, -1, 0, kind, _STATE_CONNECTED, length) + path)
+        self.out.append(_pack_event(28 + length, op.NOTIFICATION_XID, -1, 0, kind, _STATE_CONNECTED, length) + path)
         self._member.stats.events_sent += 1
         self._member.touch(self)
 
@@ -245,7 +245,7 @@ class Connection:
                 data = node.data
                 if data is not None:
                     size = len(data)
-                    self.out.append(_DATA_REPLY.pack(88 + size, xid, tree.last_zxid, 0, size) + data + pack_stat(node))
+                    self.out.append(_pack_data_reply(88 + size, xid, tree.last_zxid, 0, size) + data + pack_stat(node))
                     if not self.touched:
                         self._member.touch(self)
                     return
@@ -331,7 +331,7 @@ class Connection:
             self._answer(*held.popleft())  # type: ignore[misc]
 
     def _reply(self, xid: int, zxid: int, err: int, body: bytes = b"") -> None:
-        self.out.append(_REPLY.pack(16 + len(body), xid, zxid, err) + body)
+        self.out.append(_pack_reply(16 + len(body), xid, zxid, err) + body)
         if not self.touched:
             self._member.touch(self)
 

@@ -3,7 +3,7 @@
 Source: PrepRequestProcessor.java, SessionTrackerImpl.java, ContainerManager.java.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from recipes.core.member.member import MemberConfig
 
 # What a client may have a learner send on; DELETE_CONTAINER is the leader's own.
-WRITES = frozenset(
+WRITES: Final = frozenset(
     (op.SET_DATA, op.CREATE, op.CREATE2, op.DELETE, op.MULTI, op.CREATE_CONTAINER, op.CREATE_TTL, op.SET_ACL,
      op.RECONFIG, op.CLOSE_SESSION)
 )  # fmt: skip
-_FORWARDED = WRITES | {op.CREATE_SESSION, op.CHECK}
-_NO_OPERATION = 0
+_FORWARDED: Final = WRITES | {op.CREATE_SESSION, op.CHECK}
+_NO_OPERATION: Final = 0
 
 
 class Leading:

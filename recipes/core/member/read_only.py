@@ -6,7 +6,7 @@ its own: no other server hears of them, no log has them, and they are gone when 
 Source: ReadOnlyZooKeeperServer.java, ReadOnlyRequestProcessor.java, QuorumPeer.java.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.records import ConnectRequest, ConnectResponse, Ids
@@ -19,9 +19,9 @@ from recipes.core.tree.tree import DataTree
 if TYPE_CHECKING:
     from recipes.core.member.member import Member
 
-_NOT_READ_ONLY = -119
-_PATIENCE_MS = 2000  # an election takes less
-_REFUSED = (WRITES - {op.CLOSE_SESSION}) | {op.SYNC, op.CHECK}
+_NOT_READ_ONLY: Final = -119
+_PATIENCE_MS: Final = 2000  # an election takes less
+_REFUSED: Final = (WRITES - {op.CLOSE_SESSION}) | {op.SYNC, op.CHECK}
 
 
 class ReadOnly:

@@ -4,7 +4,7 @@ The watcher of a request is the connection it came on. Source: FinalRequestProce
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
@@ -24,7 +24,7 @@ from recipes.core.tree.prepare import BAD_ARGUMENTS, MARSHALLING_ERROR, NO_AUTH,
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ZNode, pack_stat
 
-NO_WATCHER = -121
+NO_WATCHER: Final = -121
 
 
 class Failed(Exception):

@@ -9,15 +9,16 @@ from base64 import b64encode
 from collections.abc import Iterable
 from hashlib import sha1
 from hmac import compare_digest
+from typing import Final
 
 from recipes.core.jute.codec import text
 from recipes.core.jute.records import OPEN_ACL, Ids
 from recipes.core.tree.znode import Acl
 
-WORLD_ANYONE = (b"world", b"anyone")
+WORLD_ANYONE: Final = (b"world", b"anyone")
 READ_ONLY_ACL: Acl = ((1, *WORLD_ANYONE),)
-_NUMBER = re.compile(rb"[+-]?[0-9]{1,20}")
-_AUTHENTICATED = (b"digest", b"x509")  # schemes whose identities the scheme `auth` stands for
+_NUMBER: Final = re.compile(rb"[+-]?[0-9]{1,20}")
+_AUTHENTICATED: Final = (b"digest", b"x509")  # schemes whose identities the scheme `auth` stands for
 
 
 class AclTable:

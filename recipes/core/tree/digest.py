@@ -5,18 +5,19 @@ A znode's part is the CRC-32 of its path, data and 60 bytes of its Stat in an or
 """
 
 from struct import Struct
+from typing import Final
 from zlib import crc32
 
 from recipes.core.tree.znode import ZNode
 
-_FIELDS = Struct(">qqqqqiiiq")
+_pack_fields: Final = Struct(">qqqqqiiiq").pack
 
 
 def node_digest(path: bytes, node: ZNode) -> int:
     """This znode's part of the tree's digest; the root counts with an empty path."""
     if path.startswith(b"/zookeeper/"):
         return 0
-    fields = _FIELDS.pack(
+    fields = _pack_fields(
         node.czxid,
         node.mzxid,
         node.pzxid,

@@ -1,6 +1,7 @@
 """The tree as it will be once every txn under way is applied."""
 
 from collections import deque
+from typing import Final
 
 from recipes.core.tree.changes import Change
 from recipes.core.tree.digest import known_digest, node_digest
@@ -8,7 +9,7 @@ from recipes.core.tree.quota import UnderWay
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ZNode
 
-_DIGEST_MASK = (1 << 64) - 1
+_DIGEST_MASK: Final = (1 << 64) - 1
 
 
 class Pending:

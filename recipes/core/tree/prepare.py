@@ -5,11 +5,12 @@ one before. A request that fails becomes an error txn, which takes its zxid like
 Source: PrepRequestProcessor.java.
 """
 
-from struct import Struct
+from typing import Final
 
 from recipes.core import paths
 from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
+from recipes.core.jute.codec import pack_int, un_int
 from recipes.core.jute.frames import MAX_FRAME_BYTES
 from recipes.core.jute.records import OPEN_ACL, Ids
 from recipes.core.jute.requests import (
@@ -20,7 +21,7 @@ from recipes.core.jute.requests import (
     read_set_acl,
     read_set_data,
 )
-from recipes.core.jute.txns import HEADER, Record, encode_digest, encode_record
+from recipes.core.jute.txns import Record, encode_digest, encode_record, pack_header
 from recipes.core.replication import Entry, next_zxid
 from recipes.core.tree.acl import fix_up, permits
 from recipes.core.tree.changes import child_count, copy_of, new_change
@@ -29,24 +30,23 @@ from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import RESERVED, DataTree
 from recipes.core.tree.znode import CONTAINER_OWNER, MAX_TTL_MS, Acl, ZNode, is_session, ttl_owner
 
-MARSHALLING_ERROR = -5
-UNIMPLEMENTED = -6
-BAD_ARGUMENTS = -8
-NO_NODE = -101
-NO_AUTH = -102
-BAD_VERSION = -103
-NO_CHILDREN_FOR_EPHEMERALS = -108
-NODE_EXISTS = -110
-NOT_EMPTY = -111
-SESSION_EXPIRED = -112
-SESSION_MOVED = -118
-INVALID_ACL = -114
-RECONFIG_DISABLED = -123
-QUOTA_EXCEEDED = -125
-RUNTIME_INCONSISTENCY = -2
+MARSHALLING_ERROR: Final = -5
+UNIMPLEMENTED: Final = -6
+BAD_ARGUMENTS: Final = -8
+NO_NODE: Final = -101
+NO_AUTH: Final = -102
+BAD_VERSION: Final = -103
+NO_CHILDREN_FOR_EPHEMERALS: Final = -108
+NODE_EXISTS: Final = -110
+NOT_EMPTY: Final = -111
+SESSION_EXPIRED: Final = -112
+SESSION_MOVED: Final = -118
+INVALID_ACL: Final = -114
+RECONFIG_DISABLED: Final = -123
+QUOTA_EXCEEDED: Final = -125
+RUNTIME_INCONSISTENCY: Final = -2
 
-_INT = Struct(">i")
-_CREATES = frozenset((op.CREATE, op.CREATE2, op.CREATE_CONTAINER, op.CREATE_TTL))
+_CREATES: Final = frozenset((op.CREATE, op.CREATE2, op.CREATE_CONTAINER, op.CREATE_TTL))
 
 
 class Refused(Exception):
@@ -133,7 +133,7 @@ class Preparer:
                 self._check_session(request)
                 record = self._multi(request, zxid, time_ms)
             elif kind == op.CREATE_SESSION:
-                record = _INT.unpack(request.body)
+                record = un_int(request.body)
             elif kind == op.CLOSE_SESSION:
                 record = self._close_session(request, zxid)
             elif kind == op.DELETE_CONTAINER:
@@ -148,7 +148,7 @@ class Preparer:
         session_id, cxid = request.session_id, request.cxid
         digest = None if kind == op.ERROR else self.pending.digest
         trailer = b"" if digest is None else encode_digest(digest)
-        head = HEADER.pack(session_id, cxid, zxid, time_ms, kind)
+        head = pack_header(session_id, cxid, zxid, time_ms, kind)
         payload = b"".join((head, splice or encode_record(kind, record), trailer))
         return Entry(zxid, payload, (session_id, cxid, zxid, time_ms, kind, record), digest)
 
@@ -195,7 +195,7 @@ class Preparer:
         after.mtime = time_ms
         self._put(path, node, after, zxid)
         # The txn's record is the request with another number at its end: splice it instead of encoding anew.
-        return (path, data, version), body[: end - 4] + _INT.pack(version)
+        return (path, data, version), body[: end - 4] + pack_int(version)
 
     def _create(self, kind: int, asked: CreateRequest, request: Request, zxid: int, time_ms: int) -> tuple[int, Record]:
         path, data, entries, flags, ttl_ms = asked

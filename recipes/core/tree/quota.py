@@ -6,7 +6,7 @@ server keeps up to date by itself. Source: StatsTrack.java, DataTree.java.
 
 import re
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from recipes.core import paths
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from recipes.core.tree.tree import DataTree
     from recipes.core.tree.znode import ZNode
 
-_PREFIX = b"/zookeeper/quota"
-_LIMITS = b"/zookeeper_limits"
-_STATS = b"/zookeeper_stats"
-_KEYS = (b"count", b"bytes", b"byteHardLimit", b"countHardLimit")
-_NUMBER = re.compile(rb"(-?[0-9]{1,18})=*")  # clients put a stray = where the hard limits begin
+_PREFIX: Final = b"/zookeeper/quota"
+_LIMITS: Final = b"/zookeeper_limits"
+_STATS: Final = b"/zookeeper_stats"
+_KEYS: Final = (b"count", b"bytes", b"byteHardLimit", b"countHardLimit")
+_NUMBER: Final = re.compile(rb"(-?[0-9]{1,18})=*")  # clients put a stray = where the hard limits begin
 
 
 def parse(data: bytes | None) -> dict[bytes, int]:

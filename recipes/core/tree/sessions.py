@@ -6,10 +6,11 @@ Source: SessionTrackerImpl.java, ExpiryQueue.java, ZooKeeperServer.java.
 
 import hmac
 from hashlib import sha256
+from typing import Final
 
-_MASK48 = (1 << 48) - 1
-_MULTIPLIER = 0x5DEECE66D  # of java.util.Random, whose bytes a session's password is
-_SUPER_SECRET = 0xB3415C00
+_MASK48: Final = (1 << 48) - 1
+_MULTIPLIER: Final = 0x5DEECE66D  # of java.util.Random, whose bytes a session's password is
+_SUPER_SECRET: Final = 0xB3415C00
 
 
 class Session:

@@ -5,6 +5,7 @@ fuzzy snapshot, and for one a leader sent; so it never fails: what cannot be don
 """
 
 from collections import deque
+from typing import Final
 
 from recipes.core import paths
 from recipes.core.jute import opcodes as op
@@ -16,14 +17,14 @@ from recipes.core.tree.quota import Quotas
 from recipes.core.tree.watches import WatchTable
 from recipes.core.tree.znode import CONTAINER_OWNER, Acl, ZNode, is_session, pack_stat, ttl_of, ttl_owner
 
-OK = 0
-NO_NODE = -101
-NODE_EXISTS = -110
-RUNTIME_INCONSISTENCY = -2
+OK: Final = 0
+NO_NODE: Final = -101
+NODE_EXISTS: Final = -110
+RUNTIME_INCONSISTENCY: Final = -2
 
-RESERVED = (b"/", b"/zookeeper", b"/zookeeper/quota", b"/zookeeper/config")
-_DIGEST_MASK = (1 << 64) - 1
-_HALF = 1 << 31
+RESERVED: Final = (b"/", b"/zookeeper", b"/zookeeper/quota", b"/zookeeper/config")
+_DIGEST_MASK: Final = (1 << 64) - 1
+_HALF: Final = 1 << 31
 _DIGEST_INTERVAL, _DIGESTS_KEPT = 128, 1024
 
 # One part of a multi: its type, error code, path created and packed Stat, as far as its reply needs them.

@@ -1,11 +1,14 @@
 """One znode, and how its Stat is made from what is stored."""
 
+from typing import Final
+
 from recipes.core.jute.records import STAT, AclEntry
 
-CONTAINER_OWNER = -(1 << 63)
-_TTL_OWNER = -(1 << 56)  # 0xff in the top byte of an unsigned 64-bit number, feature 0 in the next two
-MAX_TTL_MS = (1 << 40) - 1
-_HALF = 1 << 31
+CONTAINER_OWNER: Final = -(1 << 63)
+_TTL_OWNER: Final = -(1 << 56)  # 0xff in the top byte of an unsigned 64-bit number, feature 0 in the next two
+MAX_TTL_MS: Final = (1 << 40) - 1
+_HALF: Final = 1 << 31
+_pack_stat: Final = STAT.pack
 
 Acl = tuple[AclEntry, ...]
 
@@ -58,7 +61,7 @@ def pack_stat(node: ZNode) -> bytes:
     cversion = 2 * node.cversion - count
     if not -_HALF <= cversion < _HALF:  # after a billion children; a 32-bit counter wraps
         cversion = (cversion + _HALF) % (2 * _HALF) - _HALF
-    return STAT.pack(
+    return _pack_stat(
         node.czxid,
         node.mzxid,
         node.ctime,
