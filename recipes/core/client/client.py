@@ -51,9 +51,10 @@ def connect(
     session_timeout: seconds without contact after which the servers end the session; they may settle on another.
     auth: (scheme, credentials) pairs, as ("digest", "user:password").
     tls: for servers with a secure client port.
-    read_only: a server that has lost its quorum will do while there is no other, if it is set up to serve readers. The
-    state is then READ_ONLY, reads show what that server had, and writes and `sync` raise NotReadOnly. A session that
-    began so goes on with a new id as soon as some server takes writes; one that did not is not served meanwhile.
+    read_only: the session may begin at a server that has lost its quorum and is set up to serve readers, should that be
+    the first to answer. The state is then READ_ONLY, reads show what that server had, and writes and `sync` raise
+    NotReadOnly. It goes on with a new id as soon as some server is found that takes writes, in moments where there is
+    one. A session that began with a quorum is not served without it.
     """
     return Client(hosts, session_timeout=session_timeout, auth=auth, tls=tls, read_only=read_only)
 

@@ -59,8 +59,8 @@ class Link:
     """Runs a Session over one connection after the other; the Carrier of each.
 
     hosts: names or addresses, with ports. A name is looked up each time its turn comes, and every address it has
-    is tried. read_only: whether a read-only server will do, until another is found. changed: called at every change
-    of state. Its loop is `run`, for the client's owner task.
+    is tried. read_only: whether a read-only server may make the session. changed: called at every change of state. Its
+    loop is `run`, for the client's owner task.
     """
 
     def __init__(
@@ -185,7 +185,8 @@ class Link:
         self._frames = FrameReader(_MAX_REPLY_BYTES)
         self._welcomed = anyio.Event()
         self._last_received = self._last_sent = self._asked_at = self._clock()
-        self._opening = frame(encode_connect_request(session.greeting(self._read_only)))
+        self._greeting = session.greeting(self._read_only)
+        self._opening = frame(encode_connect_request(self._greeting))
         try:
             with anyio.fail_after(patience):
                 wire = await dial(self, host, address, port, self._tls)
@@ -211,7 +212,7 @@ class Link:
     def _welcome(self, payload: bytes) -> None:
         session = self._session
         response = decode_connect_response(payload)
-        if response.read_only and not (self._read_only and response.timeout_ms > 0):
+        if response.read_only and not (self._greeting.read_only and response.timeout_ms > 0):
             raise WireError("the server is read-only")  # and cannot say of a session of the others that it is over
         if response.timeout_ms <= 0:
             self.end(SessionExpired)

@@ -160,8 +160,8 @@ class Session:
 
     timeout: seconds, as negotiated. lost: the session is over, or may be by the clock of this process; once set it
     stays, and `ending` says why. expires_at: the monotonic time up to which the server cannot have ended it.
-    read_only: so is the server it is connected to. provisional: a read-only server made it. Nothing can hang on such a
-    session, since nothing can be written in it: it is never lost, and the next server makes another in its place.
+    read_only: a read-only server made it. Nothing can hang on such a session, since nothing can be written in it: it is
+    never lost, and the next server makes another in its place.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -169,7 +169,7 @@ class Session:
         self.password = bytes(16)
         self.timeout = timeout
         self.expires_at = float("inf")
-        self.read_only = self.provisional = False
+        self.read_only = False
         self.lost = False
         self.ending: Ending = SessionExpired
         self.lost_event = anyio.Event()
@@ -186,20 +186,18 @@ class Session:
         }
 
     def greeting(self, read_only: bool) -> ConnectRequest:
-        """What a connection begins with. read_only: whether a read-only server will do."""
-        session_id, password = (0, bytes(16)) if self.provisional else (self.id, self.password)
-        return ConnectRequest(self.last_zxid, int(self.timeout * 1000), session_id, password, read_only)
+        """What a connection begins with. read_only: whether a read-only server may make the session."""
+        session_id, password = (0, bytes(16)) if self.read_only else (self.id, self.password)
+        return ConnectRequest(
+            self.last_zxid, int(self.timeout * 1000), session_id, password, read_only and session_id == 0
+        )
 
     def opened(self, response: ConnectResponse, asked_at: float) -> None:
         """A server has answered that, at some moment behind `asked_at`, and has the session alive."""
         self.read_only = response.read_only
-        self.provisional = response.read_only and (self.provisional or self.id == 0)
         self.id, self.password = response.session_id, response.password
         self.timeout = response.timeout_ms / 1000
-        if self.provisional:
-            self.expires_at = float("inf")
-        elif not response.read_only:  # which knows nothing of how long the others keep the session
-            self.expires_at = asked_at + self.timeout
+        self.expires_at = float("inf") if self.read_only else asked_at + self.timeout
 
     def outgoing(self, now: float) -> bytes:
         """The frames of every call not yet sent."""

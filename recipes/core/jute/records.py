@@ -25,7 +25,7 @@ _CONNECT_REQUEST: Final = Struct(">iqiq")
 _CONNECT_RESPONSE: Final = Struct(">iiq")
 
 AclEntry = tuple[int, bytes, bytes]  # perms, scheme, id: how the core holds an ACL's entry
-OPEN_ACL: tuple[AclEntry, ...] = ((ALL, b"world", b"anyone"),)  # this very object, wherever an ACL is equal to it
+OPEN_ACL: tuple[AclEntry, ...] = ((ALL, b"world", b"anyone"),)  # this very object, wherever one that is so comes in
 _OPEN_ACL_BYTES: Final = b"\0\0\0\1" + pack_int(ALL) + write_buffer(b"world") + write_buffer(b"anyone")
 
 

@@ -38,12 +38,12 @@ class Connection:
     """Bytes of one client in, bytes out.
 
     out: what to send, in order; the shell takes it and sends it with one write.
-    wants_close: the shell is to close the socket once `out` is sent.
+    events: how many of them are no replies. wants_close: the shell is to close the socket once `out` is sent.
     """
 
     __slots__ = (
         "_greeted", "_held", "_limit_bytes", "_member", "_missing", "_parts", "_syncing", "_with_read_only", "address",
-        "closed", "established_ms", "ids", "key", "last_op", "last_xid", "last_zxid", "out", "packets_in",
+        "closed", "established_ms", "events", "ids", "key", "last_op", "last_xid", "last_zxid", "out", "packets_in",
         "packets_out", "secure", "session_id", "timeout_ms", "touched", "wants_close",
     )  # fmt: skip
 
@@ -57,7 +57,7 @@ class Connection:
         self.timeout_ms = 0
         self.out: list[bytes] = []
         self.touched = self.wants_close = self.closed = False
-        self.packets_in = self.packets_out = 0
+        self.packets_in = self.packets_out = self.events = 0
         self.last_op = self.last_xid = self.last_zxid = 0
         self.established_ms = member.wall_ms
         self._greeted = False
@@ -110,7 +110,7 @@ class Connection:
         """Send a watch event."""
         length = len(path)
         self.out.append(_pack_event(28 + length, op.NOTIFICATION_XID, -1, 0, kind, _STATE_CONNECTED, length) + path)
-        self._member.stats.events_sent += 1
+        self.events += 1
         self._member.touch(self)
 
     # The handshake.

@@ -161,6 +161,8 @@ class Member:
             count = len(connection.out)
             connection.packets_out += count
             self.stats.packets_sent += count
+            self.stats.events_sent += connection.events
+            connection.events = 0
         return touched
 
     # What connections call.
@@ -364,7 +366,7 @@ class Member:
             self._leading = Leading(self.config, self.tree, leader, self._replica.epoch, self.now_ms)
 
     def _use(self, tree: DataTree) -> None:
-        self.read_only.leave()  # the new tree is a leader's, and may show what is not committed yet
+        self.read_only.leave()  # the new tree may show what is not committed yet
         self.tree = tree
         if self.config.ensemble:
             tree.nodes[b"/zookeeper/config"].data = self.config.ensemble

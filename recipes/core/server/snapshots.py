@@ -69,6 +69,7 @@ class Snapshots:
             self._file = self._snapshots.create(TEMPORARY)
         except OSError as error:
             log.error("snapshot 0x%x was not begun: %s", tree.last_zxid, error)  # noqa: TRY400
+            self._size_bytes = 0  # so that the next attempt need not wait for more than its txns
             return
         self._begun_under = self._replacements.count
         self._zxid, self._chunks, self._size_bytes = tree.last_zxid, write_snapshot(tree), 0
@@ -135,11 +136,13 @@ class Snapshots:
             log.info("wrote snapshot 0x%x, %s bytes", self._zxid, self._size_bytes)
         else:
             log.error("snapshot 0x%x was not written: %s", self._zxid, error)
+            self._size_bytes = 0
 
     def _give_up(self, error: OSError) -> None:
         # Without it the log only grows: everything that was accepted stays where it is.
         log.error("snapshot 0x%x was not written: %s", self._zxid, error)
         self._chunks = None
+        self._size_bytes = 0
         self._file.close()
 
     def _draw(self) -> int:

@@ -193,6 +193,7 @@ class ZabPeer:
         clients do, was so at h - tick/2 - T/3 at the latest. So its session lives until h - tick/2 + 2T/3 at least,
         and a ping answered up to h + T/2 - tick/3 is answered before that, with (T - tick)/6 to spare: for delays, and
         for clients that ping a little late. At a leader it is plainer: another one gives every session its whole T.
+        Where only what a learner sends is lost, its leader's pings go on to come, and it notices when that hangs up.
         Pings come every half tick, so less than two thirds of one would hang up on the healthy: for sessions shorter
         than two ticks, which only a minSessionTimeout set by hand allows, there is no such rule.
         """

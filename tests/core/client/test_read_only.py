@@ -164,7 +164,7 @@ async def test_where_it_moved_to_it_is_as_any_other_client(monkeypatch):
         one.knows.add(2000)
         one.mode = "rw"
         two.becomes("null")
-        await one.until(lambda: (2000, PASSWORD, True) in one.greetings)
+        await one.until(lambda: (2000, PASSWORD, False) in one.greetings)
         await state_of(client, ConnectionState.CONNECTED)
         assert client.session.id == 2000
 
@@ -191,6 +191,7 @@ async def test_a_read_only_session_outlives_any_time_without_a_server():
 async def test_a_session_with_a_leader_is_kept_over_a_read_only_server_that_says_it_is_over():
     async with scripted("rw") as (server, hosts), connect(hosts, read_only=True) as client:
         before = client.session.expires_at
+        server.polite = False
         server.knows.clear()
         server.becomes("ro")
         await server.until(lambda: len(server.greetings) > 3)
@@ -199,23 +200,23 @@ async def test_a_session_with_a_leader_is_kept_over_a_read_only_server_that_says
         server.knows.add(1000)
         server.becomes("rw")
         await state_of(client, ConnectionState.CONNECTED)
-        assert set(server.greetings[1:]) == {(1000, PASSWORD, True)}
+        assert set(server.greetings[1:]) == {(1000, PASSWORD, False)}
         assert client.session.id == 1000
 
 
-async def test_a_session_with_a_leader_that_a_read_only_server_takes_in_lives_no_longer_for_it():
+async def test_a_session_with_a_leader_is_not_served_by_a_read_only_server_and_loses_no_clean_up_there():
     async with scripted("rw", "null") as (one, two, hosts), connect(hosts, read_only=True) as client:
-        before = client.session.expires_at
+        one.polite = False  # it would take the session in
         one.becomes("ro")
-        await state_of(client, ConnectionState.READ_ONLY)
-        with pytest.raises(NotReadOnly):
-            await client.delete("/a")
-        assert client.session.expires_at == before
+        await one.until(lambda: len(one.greetings) > 2)
+        assert client.state is ConnectionState.SUSPENDED
+        client.delete_later("/lock/mine")
         two.knows.add(1000)
         two.mode = "rw"
         await state_of(client, ConnectionState.CONNECTED)
-        assert two.greetings[-1] == (1000, PASSWORD, True)
-        assert client.session.expires_at > before
+        assert (client.session.id, client.session.lost) == (1000, False)
+        await two.until(lambda: op.DELETE in two.opcodes)
+        assert op.DELETE not in one.opcodes
 
 
 async def test_unless_asked_to_it_has_nothing_to_do_with_them():
@@ -276,12 +277,10 @@ def test_pauses_double_up_to_a_minute():
 async def test_only_a_session_that_a_read_only_server_made_is_replaced():
     session = Session(10.0)
     session.opened(ConnectResponse(4000, 5, PASSWORD, True), 1.0)
-    assert (session.provisional, session.expires_at) == (True, float("inf"))
+    assert (session.read_only, session.expires_at) == (True, float("inf"))
     assert session.greeting(True)[2:5] == (0, bytes(16), True)
     session.opened(ConnectResponse(4000, 6, PASSWORD, True), 2.0)
-    assert session.provisional
+    assert session.read_only
     session.opened(ConnectResponse(4000, 7, PASSWORD), 3.0)
-    assert (session.provisional, session.expires_at) == (False, 7.0)
-    assert session.greeting(True)[2:5] == (7, PASSWORD, True)
-    session.opened(ConnectResponse(4000, 7, PASSWORD, True), 5.0)
-    assert (session.provisional, session.read_only, session.expires_at) == (False, True, 7.0)
+    assert (session.read_only, session.expires_at) == (False, 7.0)
+    assert session.greeting(True)[2:5] == (7, PASSWORD, False)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from errno import ENOSPC
 from random import Random
 
 import pytest
@@ -151,3 +152,22 @@ async def test_of_a_large_tree_none_is_due_before_the_log_is_twice_as_large(disk
     size_bytes = len(disk.read("snapshot.4af"))
     assert not snapshots.is_due(10, 1000 + 2 * size_bytes - 1)
     assert snapshots.is_due(0, 1000 + 2 * size_bytes)
+
+
+@pytest.mark.asyncio
+async def test_after_one_that_was_not_written_the_next_waits_for_its_txns_only(
+    disk: HeldDisk, tree: DataTree, monkeypatch
+):
+    snapshots = Snapshots(disk, disk, 10, Replacements())
+    HeldFile.go.set()
+    snapshots.begin(tree, 0)
+    await written(snapshots)
+    await snapshots.close()
+
+    def full(name: str) -> SimFile:
+        raise OSError(ENOSPC, "no space left")
+
+    monkeypatch.setattr(disk, "create", full)
+    snapshots.begin(tree, 1_000_000)
+    assert not snapshots.writing
+    assert snapshots.is_due(10, 1_000_001)
