@@ -155,9 +155,7 @@ async def test_of_a_large_tree_none_is_due_before_the_log_is_twice_as_large(disk
 
 
 @pytest.mark.asyncio
-async def test_after_one_that_was_not_written_the_next_waits_for_its_txns_only(
-    disk: HeldDisk, tree: DataTree, monkeypatch
-):
+async def test_after_one_that_failed_the_next_waits_for_its_txns_only(disk: HeldDisk, tree: DataTree, monkeypatch):
     snapshots = Snapshots(disk, disk, 10, Replacements())
     HeldFile.go.set()
     snapshots.begin(tree, 0)
