@@ -139,7 +139,7 @@ class Network:
 
     listener: asked with (callee, caller, what) when a connection arrives; gives the callee's readiness to take it, a
         function that gets its Side, or None to refuse.
-    slow: how many times longer everything takes for now.
+    slow: how many times longer everything takes for now. slowest_us: the longest that anything has taken.
     """
 
     def __init__(self, timeline: Timeline, chance: Random, typical_delay_us: int, cut_probability: float) -> None:
@@ -147,6 +147,7 @@ class Network:
         self.chance = chance
         self.listener: Callable[[int, int, str], Callable[[Side], None] | None] = _refuse
         self.slow = 1
+        self.slowest_us = 0
         self._typical_delay_us = typical_delay_us
         self._cut_probability = cut_probability
         self._blocked: dict[tuple[int, int], int] = {}
@@ -159,6 +160,7 @@ class Network:
         delay_us = 20 + self.chance.randrange(self._typical_delay_us)
         if self.slow > 1:
             delay_us = delay_us * (1 + self.chance.randrange(self.slow))
+        self.slowest_us = max(self.slowest_us, delay_us)
         return delay_us
 
     def cuts(self) -> bool:
