@@ -18,7 +18,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         import cyclopts
         import rich  # noqa: F401
     except ImportError:
-        print("recipes: this command needs the cli extra: pip install 'zab-recipes[cli]'", file=sys.stderr)
+        print("recipes: this command needs the cli extra: pip install 'zab-recipes[cli]' "
+              "(in a clone: pip install '.[cli]')", file=sys.stderr)  # fmt: skip
         return 1
     from recipes.cli.demo import demo
     from recipes.cli.ensemble import ensemble
@@ -28,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from recipes.cli.status import status
     from recipes.core.errors import RecipesError
 
-    app = cyclopts.App(name="recipes", help="Distributed locks and leader election on a ZooKeeper-compatible core.")
+    about = "Distributed locks and leader election on a ZooKeeper-compatible core."
+    app = cyclopts.App(name="recipes", help=about, version=_version)
     app.command(status)
     app.command(shell)
     app.command(lock)
@@ -44,6 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return code if isinstance(code, int) else 0
+
+
+def _version() -> str:
+    """The version of the distribution that is installed."""
+    from importlib.metadata import PackageNotFoundError, version  # only here: it takes time to import
+
+    try:
+        return version("zab-recipes")
+    except PackageNotFoundError:
+        return "unknown: zab-recipes is not installed"
 
 
 def _serve() -> None:

@@ -1,7 +1,9 @@
 """`recipes ensemble`: the servers of a local ensemble, each a process of its own, to try things out with."""
 
+import errno
 import json as json_text
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
-from recipes.cli.status import ask_mode
+from recipes.cli.status import NoMode, ask_mode
 
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -17,7 +19,7 @@ _HOST = "127.0.0.1"
 
 
 def ensemble(*, size: int = 3, observers: int = 0, port: int = 2181, data_dir: Path = Path("recipes-ensemble"),
-             json: bool = False) -> int:  # fmt: skip
+             read_only: bool = False, json: bool = False) -> int:  # fmt: skip
     """Start servers on this machine, print where clients connect, and run until interrupted.
 
     Args:
@@ -25,24 +27,30 @@ def ensemble(*, size: int = 3, observers: int = 0, port: int = 2181, data_dir: P
         observers: further servers that do not.
         port: of the first server's clients; the others have the next ones, and peers port+1000 and port+2000 on.
         data_dir: a directory per server, kept for the next time.
+        read_only: let a server that has lost its leader serve those that only read.
         json: print one JSON object per event.
     """
     if size < 1 or observers < 0 or not 0 < port < 60000:
         print(f"recipes ensemble: size {size}, observers {observers}, port {port}: expected 1 or more, 0 or more, "
               "1 to 59999", file=sys.stderr)  # fmt: skip
         return 2
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _interrupt)
     sids = range(1, size + observers + 1)
+    if why := _why_not_free([port + base + sid for base in (-1, 999, 1999) for sid in sids]):
+        print(f"recipes ensemble: {why}", file=sys.stderr)
+        return 2
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has it so
+            signal.signal(number, _interrupt)
+    settings = [f"readonlymode.enabled={str(read_only).lower()}", *_server_lines(sids, size, port)]
     hosts = ",".join(f"{_HOST}:{port + sid - 1}" for sid in sids)
     try:
         with ExitStack() as stack:
-            servers = {sid: stack.enter_context(_server(sid, sids, size, port, data_dir)) for sid in sids}
-            _await_leader(servers, port)
+            servers = {sid: stack.enter_context(_server(sid, port, data_dir, settings)) for sid in sids}
+            modes = _await_modes(servers, port, data_dir)
             for sid, server in servers.items():
                 address = f"{_HOST}:{port + sid - 1}"
-                told = {"server": sid, "hosts": address, "mode": ask_mode(_HOST, port + sid - 1), "pid": server.pid}
-                _say(json, f"server {sid}: {address}, pid {server.pid}, {told['mode'] or 'not ready'}", told)
+                told = {"server": sid, "hosts": address, "mode": modes[sid], "pid": server.pid}
+                _say(json, f"server {sid}: {address}, pid {server.pid}, {modes[sid]}", told)
             _say(json, f"export RECIPES_HOSTS={hosts}", {"hosts": hosts})
             _watch(servers, data_dir, json)
     except _Interrupted:
@@ -50,7 +58,7 @@ def ensemble(*, size: int = 3, observers: int = 0, port: int = 2181, data_dir: P
     except (OSError, TimeoutError, ChildProcessError) as error:
         print(f"recipes ensemble: {error}", file=sys.stderr)
         return 1
-    return 0
+    return 1
 
 
 class _Interrupted(BaseException):
@@ -65,38 +73,63 @@ def _say(json: bool, text: str, value: object) -> None:
     print(json_text.dumps(value) if json else text, flush=True)
 
 
+def _why_not_free(ports: list[int]) -> str | None:
+    """The first of these ports that a server could not have, and why; None when there is none."""
+    for port in ports:
+        try:
+            socket.create_server((_HOST, port)).close()
+        except OSError as error:
+            return f"port {port} is in use" if error.errno == errno.EADDRINUSE else f"port {port}: {error.strerror}"
+    return None
+
+
+def _server_lines(sids: range, size: int, port: int) -> list[str]:
+    roles = {sid: "observer" if sid > size else "participant" for sid in sids}
+    return [f"server.{sid}={_HOST}:{port + 999 + sid}:{port + 1999 + sid}:{role}" for sid, role in roles.items()]
+
+
 @contextmanager
-def _server(sid: int, sids: range, size: int, port: int, data_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _server(sid: int, port: int, data_dir: Path, settings: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     directory = (data_dir / str(sid)).absolute()
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "myid").write_text(f"{sid}\n")
     lines = ["tickTime=2000", "initLimit=10", "syncLimit=5", f"dataDir={directory}", f"clientPort={port + sid - 1}",
-             f"clientPortAddress={_HOST}", "admin.enableServer=false"]  # fmt: skip
-    for other in sids:
-        role = "observer" if other > size else "participant"
-        lines.append(f"server.{other}={_HOST}:{port + 999 + other}:{port + 1999 + other}:{role}")
+             f"clientPortAddress={_HOST}", "admin.enableServer=false", "standaloneEnabled=false",
+             *settings]  # fmt: skip
     zoo_cfg = directory / "zoo.cfg"
     zoo_cfg.write_text("\n".join(lines) + "\n")
     with (directory / "server.log").open("ab") as output:
-        server = subprocess.Popen([sys.executable, "-m", "recipes", "serve", zoo_cfg], stdout=output, stderr=output)
+        # The pipe is closed with this process, however it ends, and the server ends with it.
+        command = [sys.executable, "-m", "recipes", "serve", str(zoo_cfg), "--until-eof"]
+        server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output)
     try:
         yield server
     finally:
         server.terminate()
         server.wait()
+        if server.stdin is not None:
+            server.stdin.close()
 
 
-def _await_leader(servers: dict[int, subprocess.Popen[bytes]], port: int) -> None:
-    """Return once a leader serves. Raises ChildProcessError for a server that ends instead, TimeoutError."""
+def _await_modes(servers: dict[int, subprocess.Popen[bytes]], port: int, data_dir: Path) -> dict[int, str]:
+    """Every server's mode, once all serve. Raises ChildProcessError for one that ends instead, TimeoutError."""
     until = monotonic() + _START_SECONDS
-    while monotonic() < until:
+    while True:
+        modes, why = {}, ""
         for sid, server in servers.items():
             if server.poll() is not None:
-                raise ChildProcessError(f"server {sid} ended at once: see server.log in its directory")
-            if ask_mode(_HOST, port + sid - 1) == "leader":
-                return
+                log = data_dir / str(sid) / "server.log"
+                last = log.read_text(errors="replace").strip().rpartition("\n")[2]
+                raise ChildProcessError(f"server {sid} ended at once: {last} ({log})")
+            try:
+                modes[sid] = ask_mode(_HOST, port + sid - 1)
+            except NoMode as error:
+                why = f"server {sid} is not up after {_START_SECONDS:g} s: {error}"
+        if not why:
+            return modes
+        if monotonic() >= until:
+            raise TimeoutError(why)
         sleep(_POLL_SECONDS)
-    raise TimeoutError(f"no leader was elected within {_START_SECONDS:g} s")
 
 
 def _watch(servers: dict[int, subprocess.Popen[bytes]], data_dir: Path, json: bool) -> None:

@@ -7,25 +7,47 @@ import os
 import socket
 import sys
 
+_DEFAULT = "127.0.0.1:2181"
+# What a name that is not known ends in; one that cannot be encoded for DNS is a UnicodeError.
+NAME_ERRORS = (socket.gaierror, UnicodeError)
+
 
 class NothingListens(SystemExit):
-    """Ends the command with exit code 2 after one line on stderr."""
+    """Ends the command with exit code 2 after one line on stderr, which says why."""
 
-    def __init__(self, hosts: str) -> None:
-        print(f"recipes: nothing listens on {hosts}; start a server or name one by RECIPES_HOSTS", file=sys.stderr)
+    def __init__(self, why: str) -> None:
+        print(f"recipes: {why}", file=sys.stderr)
         super().__init__(2)
 
 
 def find_hosts(given: str | None) -> str:
     """`given`, else RECIPES_HOSTS, else 127.0.0.1:2181. Raises NothingListens when none of them can be reached."""
-    hosts = given or os.environ.get("RECIPES_HOSTS") or "127.0.0.1:2181"
-    for address in hosts.partition("/")[0].split(","):
+    stated = given or os.environ.get("RECIPES_HOSTS")
+    hosts = stated or _DEFAULT
+    silent, unknown = [], []
+    for address in split_hosts(hosts):
+        where = split_address(address)
         try:
-            socket.create_connection(split_address(address), timeout=5).close()
+            socket.create_connection(where, timeout=5).close()
+        except NAME_ERRORS:
+            unknown.append(f"{where[0]}: name not known")
         except OSError:
-            continue
-        return hosts
-    raise NothingListens(hosts)
+            silent.append(address)
+        else:
+            return hosts
+    if not stated:
+        raise NothingListens(f"nothing listens on {hosts}; start a server or name one by RECIPES_HOSTS")
+    raise NothingListens("; ".join([f"nothing listens on {','.join(silent)}"] * bool(silent) + unknown))
+
+
+def stated_hosts() -> str:
+    """RECIPES_HOSTS, else 127.0.0.1:2181."""
+    return os.environ.get("RECIPES_HOSTS") or _DEFAULT
+
+
+def split_hosts(hosts: str) -> list[str]:
+    """The addresses in `host:port,host:port/chroot`."""
+    return [address.strip() for address in hosts.partition("/")[0].split(",")]
 
 
 def split_address(address: str) -> tuple[str, int]:

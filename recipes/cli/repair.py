@@ -20,6 +20,9 @@ def repair(data_dir: Path, *, log_dir: Path | None = None, cut: Truncate = False
         log_dir: its dataLogDir, when that is another one.
         cut: cut the log at the damage; what is cut stays beside it under a name that begins with damaged-.
     """
+    if data_dir.name == "version-2" and not (data_dir / "version-2").is_dir():
+        print(f"recipes: {data_dir}: give the dataDir, the directory above", file=sys.stderr)
+        return 1
     directories = [path / "version-2" for path in (data_dir, log_dir) if path is not None]
     for directory in directories:
         if not directory.is_dir():
@@ -30,7 +33,7 @@ def repair(data_dir: Path, *, log_dir: Path | None = None, cut: Truncate = False
         snapshots, logs = disks[0], disks[-1]
         loss = find_loss(snapshots, logs)
         if loss is None:
-            print("the transaction log is not damaged before its end")
+            print("no damage found")
             return 0
         print(f"{directories[-1] / loss.name}: {loss.reason} at offset {loss.offset}, behind zxid 0x{loss.last_zxid:x}")
         print(_what_is_lost(loss.lost))

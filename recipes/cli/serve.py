@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         config = _config(arguments)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(config))
+            runner.run(_serve(config, until_eof=arguments.until_eof))
     except ConfigError as error:
         return _fail(2, str(error))
     except RecipesError as error:
@@ -35,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("zoo_cfg", nargs="?", type=Path, help="zoo.cfg; without it 127.0.0.1:2181 and ./recipes-data")
     parser.add_argument("--admin-port", type=int, help="serve admin HTTP on this port")
     parser.add_argument("--data-dir", type=Path, help="directory of the transaction log and the snapshots")
+    parser.add_argument("--until-eof", action="store_true", help="end when standard input, a pipe, is closed")
     return parser
 
 
@@ -50,6 +52,8 @@ def _config(arguments: argparse.Namespace) -> ServerConfig:
     if arguments.admin_port is not None:
         stated |= {"admin_enabled": True, "admin_port": arguments.admin_port}
     if arguments.data_dir is not None:
+        if arguments.data_dir.exists() and not arguments.data_dir.is_dir():
+            raise ConfigError("--data-dir", arguments.data_dir, "a directory: this is none")
         stated["data_dir"] = arguments.data_dir
     return config.model_copy(update=stated)
 
@@ -59,14 +63,16 @@ def _read(zoo_cfg: Path) -> tuple[ServerConfig, list[str]]:
         text = zoo_cfg.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError("zoo.cfg", zoo_cfg, f"a file that can be read ({why})") from None
+        sys.exit(_fail(2, f"{zoo_cfg}: {why}"))
     return parse_zoo_cfg(text, str(zoo_cfg))
 
 
-async def _serve(config: ServerConfig) -> None:
+async def _serve(config: ServerConfig, *, until_eof: bool) -> None:
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    if until_eof:
+        loop.add_reader(sys.stdin.fileno(), _stop_at_eof, loop, stopping)
     async with Server(config) as server:
         if config.client_port is None:
             where = f"{config.secure_client_address}:{server.secure_client_port}"
@@ -78,6 +84,12 @@ async def _serve(config: ServerConfig) -> None:
         stopped.cancel()
         if server.failed.done():
             server.failed.result()
+
+
+def _stop_at_eof(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
+        loop.remove_reader(sys.stdin.fileno())
+        stopping.set()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

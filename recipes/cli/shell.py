@@ -12,7 +12,7 @@ import anyio
 from anyio import to_thread
 from cyclopts import Parameter
 
-from recipes import ACL, Client, Id, RecipesError, Stat, connect
+from recipes import ACL, Client, Id, NoNode, RecipesError, Stat, connect
 from recipes.cli.hosts import find_hosts
 
 _PERMISSIONS = {"c": 4, "d": 8, "r": 1, "w": 2, "a": 16}
@@ -31,6 +31,7 @@ def shell(
     *words: Annotated[str, Parameter(allow_leading_hyphen=True)],
     hosts: str | None = None,
     auth: str | None = None,
+    read_only: bool = False,
     json: bool = False,
 ) -> int:
     """Run one command, or read commands from standard input: recipes shell [HOST:PORT] [COMMAND...].
@@ -39,6 +40,7 @@ def shell(
         words: HOST:PORT, when it is not given otherwise, and a command; `help` lists the commands.
         hosts: HOST:PORT,...; else RECIPES_HOSTS, else 127.0.0.1:2181.
         auth: SCHEME:CREDENTIALS, as digest:user:password.
+        read_only: also talk to a server that has no leader and serves those that only read.
         json: print each answer as one JSON value.
     """
     if words and hosts is None and words[0] not in _COMMANDS and words[0] not in ("help", "quit"):
@@ -49,12 +51,16 @@ def shell(
     if words[:1] == ("help",):
         print(_help())
         return 0
-    return anyio.run(_run, find_hosts(hosts), words, auth, json)
-
-
-async def _run(hosts: str, words: Sequence[str], auth: str | None, json: bool) -> int:
     scheme, _, credentials = (auth or "").partition(":")
-    async with connect(hosts, auth=[(scheme, credentials)] if auth else []) as client:
+    if auth is not None and not (scheme and credentials):
+        print(f"recipes shell: --auth {auth}: expected SCHEME:CREDENTIALS, as digest:user:password", file=sys.stderr)
+        return 2
+    shown = [(scheme, credentials)] if auth else []
+    return anyio.run(_run, find_hosts(hosts), words, shown, read_only, json)
+
+
+async def _run(hosts: str, words: Sequence[str], auth: Sequence[tuple[str, str]], read_only: bool, json: bool) -> int:
+    async with connect(hosts, auth=auth, read_only=read_only) as client:
         if words:
             return await _execute(client, words, json)
         while True:
@@ -78,10 +84,13 @@ def _read_line(prompt: str) -> str:
 
 async def _execute(client: Client, words: Sequence[str], json: bool) -> int:
     name, *rest = words
+    if name == "help":
+        print(_help())
+        return 0
     found = _COMMANDS.get(name)
     if found is None:
-        print(_help())
-        return 0 if name == "help" else 2
+        print(f"recipes shell: {name}: not a command; try help", file=sys.stderr)
+        return 2
     try:
         pairs, operands = gnu_getopt(rest, found.options)
         options = {option.lstrip("-"): value for option, value in pairs}
@@ -92,9 +101,19 @@ async def _execute(client: Client, words: Sequence[str], json: bool) -> int:
         print(f"recipes shell: {error}; usage: {name} {found.usage}", file=sys.stderr)
         return 2
     except RecipesError as error:
-        print(f"recipes shell: {error}", file=sys.stderr)
+        print(f"recipes shell: {await _explained(client, error)}", file=sys.stderr)
         return 1
     return 0
+
+
+async def _explained(client: Client, error: RecipesError) -> RecipesError:
+    """A NoNode that comes of a missing chroot says so: the root of every client without one exists."""
+    try:
+        if isinstance(error, NoNode) and await client.exists("/") is None:
+            return NoNode("/", "the chroot is missing")
+    except RecipesError:
+        pass  # what went wrong first is what there is to tell
+    return error
 
 
 def format_stat(stat: Stat) -> str:
@@ -169,7 +188,8 @@ async def _stat(client: Client, asked: _Asked) -> None:
 
 async def _set(client: Client, asked: _Asked) -> None:
     stat = await client.set(asked.words[0], asked.words[1].encode(), _version(asked))
-    asked.say(format_stat(stat) if "s" in asked.options else "", stat._asdict())
+    if asked.json or "s" in asked.options:
+        asked.say(format_stat(stat), stat._asdict())
 
 
 async def _create(client: Client, asked: _Asked) -> None:

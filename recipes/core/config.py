@@ -187,14 +187,17 @@ def parse_zoo_cfg(text: str, source: str) -> tuple[ServerConfig, list[str]]:
             warnings.append(f"{source}:{entry.line}: {entry.key} is not a known key and has no effect")
 
     def missing(key: str, expected: str) -> ConfigError:
-        return ConfigError(key, "", expected, source=source)
+        return ConfigError(key, None, expected, source=source)
 
     if "dataDir" not in values:
-        raise missing("dataDir", "a directory: the key is missing")
+        raise missing("dataDir", "a directory")
     # With a file, Apache's defaults hold, save that the admin server stays on loopback: it asks nobody who they are.
     by_file = {"clientPort": None, "clientPortAddress": "0.0.0.0", "secureClientPortAddress": "0.0.0.0"}
     config = _validated(by_file | {"admin.enableServer": True, "source_text": text} | values, places)
 
+    for key, path in (("dataDir", config.data_dir), ("dataLogDir", config.data_log_dir)):
+        if path is not None and path.exists() and not path.is_dir():
+            raise places[key].wrong(f"a directory: {path} is not a directory")
     membership = read_membership(properties)
     place = find_place(membership, config.standalone_enabled, config.data_dir, places.get("myid"), source)
     if "clientPortAddress" in values and "clientPort" not in values:

@@ -40,9 +40,26 @@ def read_membership(properties: Sequence[Property]) -> Membership | None:
             raise entry.wrong(f"each key once: it is in line {entries[entry.key].line} too")
         entries[entry.key] = entry
     try:
-        return parse_membership({key: entry.value for key, entry in entries.items()})
+        membership = parse_membership({key: entry.value for key, entry in entries.items()})
     except ConfigError as error:
         raise entries[error.key].wrong(error.expected) from None
+    if membership is not None:
+        _check_apart(membership, lines)
+    return membership
+
+
+def _check_apart(membership: Membership, lines: Sequence[Property]) -> None:
+    """No two servers can listen on one port of a host."""
+    owners: dict[tuple[str, int], int] = {}
+    for entry in lines:
+        number = entry.key.removeprefix("server.")
+        if number == entry.key:
+            continue
+        server = membership.servers[int(number)]
+        for port in (server.quorum_port, server.election_port):
+            owner = owners.setdefault((server.host.lower(), port), server.sid)
+            if owner != server.sid:
+                raise entry.wrong(f"ports of its own: server.{owner} has port {port} of {server.host} too")
 
 
 def find_place(
@@ -58,7 +75,7 @@ def find_place(
             return Place(None, None, "")
         raise ConfigError("standaloneEnabled", "false", "at least one server.N", source=source)
     if not membership.voters:
-        raise ConfigError("server.N", "", "a participant: all servers are observers", source=source)
+        raise ConfigError("server.N", None, "a participant: all servers are observers", source=source)
     alone = standalone_enabled and len(membership.voters) == 1
     if alone and membership.observers:
         raise ConfigError("standaloneEnabled", "true", "false, for observers of a single participant", source=source)
@@ -83,7 +100,7 @@ def _server_id(
     chosen = stated or found
     if chosen is None:
         if needed:
-            raise ConfigError("myid", "", f"this server's number in the file {path}: it is missing", source=source)
+            raise ConfigError("myid", None, f"this server's number in the file {path}", source=source)
         return None
     if not chosen.value.isascii() or not chosen.value.isdigit() or int(chosen.value) > MAX_SID:
         raise chosen.wrong(f"a number from 0 to {MAX_SID}")

@@ -174,7 +174,7 @@ class DiskError(RecipesError):
 
 
 class ConfigError(RecipesError):
-    """A setting has a value that is not valid.
+    """A setting has a value that is not valid, or is missing: `value` is None then.
 
     source, line: where it stands (a file's path and line number), when it came from a file.
     """
@@ -183,7 +183,8 @@ class ConfigError(RecipesError):
         self, key: str, value: object, expected: str, *, source: str | None = None, line: int | None = None
     ) -> None:
         where = f"{source}:{line}: " if source and line else f"{source}: " if source else ""
-        super().__init__(f"{where}{key}={value}: expected {expected}")
+        what = f"{key} is missing" if value is None else f"{key}={value}"
+        super().__init__(f"{where}{what}: expected {expected}")
         self.key, self.value, self.expected, self.source, self.line = key, value, expected, source, line
 
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +20,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 def start(tmp_path, *arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", "recipes", "ensemble", "--data-dir", tmp_path, "--json", *arguments],
+        [sys.executable, "-m", "recipes", "ensemble", "--data-dir", tmp_path, "--json", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -34,7 +36,7 @@ def test_three_servers_serve_and_outlive_one(tmp_path):
         assert process.stdout is not None
         told = [json.loads(process.stdout.readline()) for _ in range(4)]
         assert [each["server"] for each in told[:3]] == [1, 2, 3]
-        assert sorted(str(each["mode"]) for each in told[:3]).count("leader") == 1
+        assert sorted(each["mode"] for each in told[:3]) == ["follower", "follower", "leader"]
         leader = next(each for each in told[:3] if each["mode"] == "leader")
 
         async def write(path):
@@ -59,3 +61,58 @@ def test_a_wrong_size_is_told(tmp_path):
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 2
     assert "size 0" in errors
+
+
+def free_port() -> int:
+    """One for `--port`, whose ports for the peers are free too as far as can be known."""
+    return next(port for port in free_ports(20) if port < 60000)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 1001, 2002])
+def test_a_port_that_is_taken_is_named_before_anything_is_started(tmp_path, offset):
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port + offset)):
+        process = start(tmp_path / "data", "--port", port)
+        told, errors = process.communicate(timeout=30)
+    assert (process.returncode, told) == (2, "")
+    assert errors == f"recipes ensemble: port {port + offset} is in use\n"
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_server_that_cannot_start_is_told_with_its_own_words(tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "version-2").write_text("in the way")
+    process = start(tmp_path, "--size", 1, "--port", free_port())
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "server 1 ended at once: recipes serve: data directory" in errors
+    assert str(tmp_path / "1" / "server.log") in errors
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+def test_servers_end_with_the_command_however_it_ends(tmp_path, number):
+    process = start(tmp_path, "--size", 1, "--port", free_port(), "--read-only")
+    told = json.loads(process.stdout.readline())
+    assert told["mode"] == "leader"
+    assert "readonlymode.enabled=true" in (tmp_path / "1" / "zoo.cfg").read_text()
+    server = os.pidfd_open(told["pid"])
+    try:
+        process.stdout.readline()
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == (0 if number == signal.SIGHUP else -number), errors
+        assert select.select([server], [], [], 30)[0]
+    finally:
+        os.close(server)
+
+
+@pytest.mark.timeout(90)
+def test_nothing_left_to_run_is_a_failure(tmp_path):
+    process = start(tmp_path, "--size", 1, "--port", free_port())
+    told = json.loads(process.stdout.readline())
+    process.stdout.readline()
+    os.kill(told["pid"], signal.SIGTERM)
+    told, errors = process.communicate(timeout=30)
+    assert json.loads(told) == {"server": 1, "ended": 0}
+    assert process.returncode == 1, errors

@@ -55,7 +55,14 @@ def test_truncate_cuts_and_the_server_starts(run, data_dir):
     disk = RealDisk(data_dir / "version-2")
     assert recover(disk, disk, DataTree()).last_zxid == 1
     disk.close()
-    assert run("repair", str(data_dir)).returncode == 0
+    healthy = run("repair", str(data_dir))
+    assert (healthy.returncode, healthy.stdout) == (0, "no damage found\n")
+
+
+def test_the_directory_of_the_files_is_not_the_data_directory(run, data_dir):
+    done = run("repair", str(data_dir / "version-2"))
+    assert done.returncode == 1
+    assert "give the dataDir, the directory above" in done.stderr
 
 
 def test_a_directory_in_use_or_missing_is_left_alone(run, data_dir, tmp_path):

@@ -82,7 +82,36 @@ def test_wrong_value_names_file_line_key_value_and_what_was_expected(tmp_path: P
 def test_missing_file(run):
     done = run("serve", "no-such.cfg")
     assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr == "recipes serve: no-such.cfg: No such file or directory\n"
+
+
+def test_a_file_is_no_data_directory(run, tmp_path: Path):
+    config = tmp_path / "zoo.cfg"
+    config.write_text(f"clientPort=0\ndataDir={config}\n")
+    said = run("serve", str(config))
+    assert said.returncode == 2
+    assert said.stderr.startswith(f"recipes serve: {config}:2: dataDir={config}: expected a directory")
+    said = run("serve", "--data-dir", str(config))
+    assert said.returncode == 2
+    assert f"--data-dir={config}: expected a directory" in said.stderr
+
+
+def test_it_ends_with_its_standard_input_when_told_so(tmp_path: Path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recipes", "serve", str(write_config(tmp_path)), "--until-eof"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline().startswith(READY)
+        process.stdin.close()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 def test_imports_nothing_a_server_does_not_need():

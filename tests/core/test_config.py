@@ -94,3 +94,19 @@ def test_peers_have_tls_keys_of_their_own():
     assert (config.ssl_quorum_key_store, config.ssl_quorum_trust_store) == (Path("/k.pem"), Path("/t.pem"))
     assert (config.ssl_quorum_client_auth, config.ssl_quorum_hostname_verification) == ("need", False)
     assert (config.ssl_key_store, warnings) == (None, [])
+
+
+def test_a_key_that_is_missing_is_said_to_be(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        parse_zoo_cfg("clientPort=2181\n", "w.cfg")
+    assert str(caught.value) == "w.cfg: dataDir is missing: expected a directory"
+
+
+@pytest.mark.parametrize("key", ["dataDir", "dataLogDir"])
+def test_a_file_is_no_directory(tmp_path, key):
+    file = tmp_path / "file"
+    file.write_text("")
+    text = LEAST if key == "dataLogDir" else "clientPort=2181\n\n"
+    with pytest.raises(ConfigError) as caught:
+        parse_zoo_cfg(f"{text}{key}={file}\n", "w.cfg")
+    assert str(caught.value) == f"w.cfg:3: {key}={file}: expected a directory: {file} is not a directory"

@@ -65,13 +65,13 @@ def test_a_plain_server_needs_no_id(tmp_path):
 @pytest.mark.parametrize(
     ("text", "myid", "message"),
     [
-        ("syncLimit=5\n" + THREE, "1", "zoo.cfg: initLimit=: expected a number of ticks"),
-        ("initLimit=5\n" + THREE, "1", "zoo.cfg: syncLimit=: expected a number of ticks"),
-        (LIMITS + THREE, None, "zoo.cfg: myid=: expected this server's number in the file "),
+        ("syncLimit=5\n" + THREE, "1", "zoo.cfg: initLimit is missing: expected a number of ticks"),
+        ("initLimit=5\n" + THREE, "1", "zoo.cfg: syncLimit is missing: expected a number of ticks"),
+        (LIMITS + THREE, None, "zoo.cfg: myid is missing: expected this server's number in the file "),
         (LIMITS + THREE, "x", "/myid:1: myid=x: expected a number from 0 to 255"),
         (LIMITS + THREE, "", "/myid:1: myid=: expected a number from 0 to 255"),
         (LIMITS + THREE, "9", "/myid:1: myid=9: expected one of the servers 1, 2, 3"),
-        (LIMITS + "server.1=a:1:2:observer\n", "1", "zoo.cfg: server.N=: expected a participant"),
+        (LIMITS + "server.1=a:1:2:observer\n", "1", "zoo.cfg: server.N is missing: expected a participant"),
         (LIMITS + "standaloneEnabled=false\n", "1", "zoo.cfg: standaloneEnabled=false: expected at least one server"),
         (
             LIMITS + THREE + "server.1=d:1:2\n",
@@ -79,6 +79,8 @@ def test_a_plain_server_needs_no_id(tmp_path):
             "zoo.cfg:8: server.1=d:1:2: expected each key once: it is in line 5",
         ),
         (LIMITS + THREE + "server.01=d:1:2\n", "1", "zoo.cfg:8: server.01=d:1:2: expected each number once"),
+        (LIMITS + THREE + "server.4=A:2888:3889\n", "1", "zoo.cfg:8: server.4=A:2888:3889: expected ports of its own"),
+        (LIMITS + THREE + "server.4=a:2887:2888\n", "1", "server.1 has port 2888 of a too"),
         (LIMITS + "server.1=a:1\n", "1", "zoo.cfg:5: server.1=a:1: expected host:quorumPort:electionPort"),
         (LIMITS + THREE + "weight.1=2\n", "1", "zoo.cfg:8: weight.1=2: expected every voter to be in a group"),
         (LIMITS + THREE + "myid=2\n", "1", "zoo.cfg:8: myid=2: expected 1, which is in "),

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from random import SystemRandom
+from socket import gaierror
 
 from recipes.core.errors import WireError
 from recipes.core.jute.frames import FrameReader
@@ -74,6 +75,10 @@ class ElectionPort:
     def send(self, sid: int, note: Notification) -> None:
         """Send a notification as soon as there is a connection, in place of one that still waits for it."""
         self._peers[sid].send(encode_notification(note))
+
+    def out_of_contact(self) -> list[int]:
+        """The other servers to which there is no connection."""
+        return [sid for sid, peer in self._peers.items() if not peer.connected]
 
     async def close(self) -> None:
         """Hang up on everyone, and wait until each socket is closed."""
@@ -169,6 +174,11 @@ class _Peer:
         self._closed = False
         self._chance = SystemRandom()
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection."""
+        return self._link is not None
+
     def send(self, message: bytes) -> None:
         """Send now, or when there is a connection that takes it."""
         self._waiting = self._last = message
@@ -250,6 +260,8 @@ class _Peer:
         except UNREACHABLE as error:
             log.debug("server %s cannot be reached at %s:%s: %s", self.sid, *self.address, error)
             self._dialling = None
+            if isinstance(error, gaierror | UnicodeError) and not self._found_unreachable:
+                log.warning("server %s: %s: name not known yet: it is looked up again", self.sid, self.address[0])
             self._report(True)
             self._dial_later()
             return

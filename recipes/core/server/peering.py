@@ -1,8 +1,10 @@
 """Joins a server's ZabPeer to the network and the clock: votes, links, and when it wants to be woken."""
 
 import asyncio
+import errno
 import logging
 from contextlib import AsyncExitStack
+from socket import gaierror
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -14,12 +16,15 @@ from recipes.core.server.election_port import ElectionPort
 from recipes.core.server.ensemble_facts import EnsembleFacts
 from recipes.core.server.peer_sockets import PeerSockets
 from recipes.core.server.quorum_port import QuorumPort
+from recipes.core.zab.membership import Server as Place
 from recipes.core.zab.peer import Boot, PeerSettings, ZabPeer
 
 if TYPE_CHECKING:
     from recipes.core.server.server import Server
 
 log = logging.getLogger("recipes.server")
+
+_STILL_LOOKING_S = 10.0  # after so long without a leader, and again after as long, an operator hears of it
 
 
 class Peering:
@@ -42,6 +47,8 @@ class Peering:
         self._role = ""
         self._timer: asyncio.TimerHandle | None = None
         self._wanted_ms: int | None = None
+        self._reminder: asyncio.TimerHandle | None = None  # set as long as nothing is served
+        self._has_served = self._said_why_no_reads = False
         self.peer = ZabPeer(settings, boot, monotonic_ns() // 1_000_000)
 
     def facts(self) -> EnsembleFacts:
@@ -49,7 +56,8 @@ class Peering:
         return EnsembleFacts(self._server.config, self.peer)
 
     async def start(self, stack: AsyncExitStack) -> None:
-        """Open the ports, until the stack is left. Raises OSError when the election port cannot be had."""
+        """Open the ports, until the stack is left. Raises OSError, which names the server, when the election port
+        cannot be had."""
         config, settings = self._server.config, self.peer.settings
         servers = settings.membership.servers
         own = servers[settings.sid]
@@ -85,7 +93,11 @@ class Peering:
         stack.push_async_callback(self._links.close)
         stack.push_async_callback(self._votes.close)
         stack.callback(self._stop_timer)
-        await self._votes.start()
+        stack.callback(self._stop_reminder)
+        try:
+            await self._votes.start()
+        except (OSError, UnicodeError) as error:
+            raise OSError(f"server.{settings.sid}: {_why_no_port(own, error)}") from error
 
     def post(self) -> None:
         """Send what the peer has decided, and see when it wants to be woken."""
@@ -103,6 +115,10 @@ class Peering:
         role = self._server.member.role
         if role != self._role:
             self._role = role
+            self._has_served |= peer.serving
+            self._stop_reminder()
+            if not peer.serving:
+                self._remind_later()
             if peer.serving:
                 log.info("%s in epoch %s", role, peer.epoch)
             elif role == "read-only":
@@ -111,6 +127,26 @@ class Peering:
                 log.info("looking for a leader: %s", peer.why_looking)
         if peer.deadline_ms != self._wanted_ms:
             self._set_timer(peer.deadline_ms)
+
+    def _remind_later(self) -> None:
+        self._reminder = asyncio.get_running_loop().call_later(_STILL_LOOKING_S, self._say_still_looking)
+
+    def _say_still_looking(self) -> None:
+        self._remind_later()
+        missing = self._votes.out_of_contact()
+        if missing:
+            many = "s" if len(missing) > 1 else ""
+            log.warning("still no leader: no contact to server%s %s", many, ", ".join(map(str, missing)))
+        else:
+            log.warning("still no leader, in contact with every server: %s", self.peer.why_looking)
+        if self._server.config.read_only_mode and not self._has_served and not self._said_why_no_reads:
+            self._said_why_no_reads = True
+            log.info("not read-only either: that shows what was served last, and nothing was since the start")
+
+    def _stop_reminder(self) -> None:
+        if self._reminder is not None:
+            self._reminder.cancel()
+            self._reminder = None
 
     def _heard(self, sid: int, note: Notification) -> None:
         self._server.schedule()
@@ -136,6 +172,15 @@ class Peering:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _why_no_port(own: Place, error: OSError | UnicodeError) -> str:
+    """What an operator should read when this server cannot listen for votes."""
+    if isinstance(error, gaierror | UnicodeError):
+        return f"{own.host}: name not known"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{own.host} is no address of this machine: is server.{own.sid} this machine? myid says {own.sid}"
+    return str(error)
 
 
 def _is_loopback(host: str) -> bool:

@@ -35,9 +35,9 @@ def server_context(config: ServerConfig) -> ssl.SSLContext:
     """The context of the secure client port. Raises ConfigError for files that do not serve."""
     key_store = config.ssl_key_store
     if key_store is None:
-        raise ConfigError("ssl.keyStore.location", "", "a PEM file, since secureClientPort is set")
+        raise ConfigError("ssl.keyStore.location", None, "a PEM file, since secureClientPort is set")
     if config.ssl_trust_store is None and config.ssl_client_auth != "none":
-        raise ConfigError("ssl.trustStore.location", "", "a PEM file, or ssl.clientAuth=none")
+        raise ConfigError("ssl.trustStore.location", None, "a PEM file, or ssl.clientAuth=none")
     keys = _Keys(
         "ssl.",
         key_store,
@@ -60,7 +60,7 @@ def peer_contexts(config: ServerConfig) -> tuple[ssl.SSLContext, ssl.SSLContext]
     key_store, trust_store = config.ssl_quorum_key_store, config.ssl_quorum_trust_store
     if key_store is None or trust_store is None:
         missing = "trustStore" if key_store is not None else "keyStore"
-        raise ConfigError(f"ssl.quorum.{missing}.location", "", "a PEM file, since sslQuorum is set")
+        raise ConfigError(f"ssl.quorum.{missing}.location", None, "a PEM file, since sslQuorum is set")
     keys = _Keys(
         "ssl.quorum.",
         key_store,

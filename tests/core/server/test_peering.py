@@ -1,11 +1,13 @@
 """A server as one of an ensemble: its peer ports beside its client port."""
 
 import asyncio
+import re
+from contextlib import contextmanager
 
 import pytest
 
 from recipes.core.config import ServerConfig
-from recipes.core.server import admin_http
+from recipes.core.server import admin_http, peering
 from recipes.core.server.server import Server
 from recipes.core.zab.membership import parse_membership
 from tests.ensembles import ReservedPorts
@@ -31,3 +33,68 @@ async def test_a_client_may_come_while_the_ports_are_still_being_opened(tmp_path
         assert not server.failed.done()
     ports.close()
     assert heard[0] == b"This ZooKeeper instance is not currently serving requests\n"
+
+
+@contextmanager
+def settings(tmp_path, **hosts):
+    """Of server 1 of three; hosts: by server, where it is not this machine's loopback."""
+    ports = ReservedPorts()
+    where = {sid: hosts.get(f"server{sid}", "127.0.0.1") for sid in (1, 2, 3)}
+    lines = {f"server.{sid}": f"{host}:{ports.take()}:{ports.take()}" for sid, host in where.items()}
+    try:
+        yield {"data_dir": tmp_path, "membership": parse_membership(lines), "server_id": 1, "client_port": 0}
+    finally:
+        ports.close()
+
+
+async def until(holds):
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.asyncio
+async def test_who_stays_without_a_leader_says_so_and_whom_it_misses(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(peering, "_STILL_LOOKING_S", 0.05)
+    caplog.set_level("INFO", "recipes.server")
+    with settings(tmp_path) as stated:
+        async with Server(ServerConfig(**stated, read_only_mode=True)):
+            await until(lambda: caplog.messages.count("still no leader: no contact to servers 2, 3") >= 3)
+    assert len([said for said in caplog.messages if said.startswith("not read-only either")]) == 1
+
+
+@pytest.mark.asyncio
+async def test_who_has_a_leader_says_no_more_of_it(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(peering, "_STILL_LOOKING_S", 0.05)
+    with settings(tmp_path / "1") as stated:
+        async with Server(ServerConfig(**stated)) as first:
+            await until(lambda: "still no leader: no contact to servers 2, 3" in caplog.messages)
+            second = stated | {"data_dir": tmp_path / "2", "server_id": 2}
+            async with Server(ServerConfig(**second)):
+                await until(lambda: first._peering.peer.serving)
+                await until(lambda: first._peering._reminder is None)
+
+
+@pytest.mark.asyncio
+async def test_a_peer_whose_name_is_not_known_yet_is_named_once_and_stops_nobody(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(peering, "_STILL_LOOKING_S", 0.2)
+    with settings(tmp_path, server2="nosuch.invalid") as stated:
+        async with Server(ServerConfig(**stated)) as server:
+            await until(lambda: sum("still no leader" in said for said in caplog.messages) >= 3)
+            assert not server.failed.done()
+    assert caplog.messages.count("server 2: nosuch.invalid: name not known yet: it is looked up again") == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("nosuch.invalid", "server.1: nosuch.invalid: name not known"),
+        ("192.0.2.7", "server.1: 192.0.2.7 is no address of this machine: is server.1 this machine? myid says 1"),
+    ],
+)
+async def test_an_address_of_its_own_that_it_cannot_have_is_named(tmp_path, host, why):
+    with settings(tmp_path, server1=host) as stated:
+        with pytest.raises(OSError, match=re.escape(why)):
+            async with Server(ServerConfig(**stated)):
+                pass

@@ -1,0 +1,27 @@
+"""`recipes` itself: its version, and what it says without its extra."""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_the_version_is_the_distributions(run):
+    done = run("--version")
+    assert (done.returncode, done.stdout.strip()) == (0, version("zab-recipes"))
+
+
+def test_without_the_extra_it_says_how_to_get_it():
+    program = "import sys; sys.modules['cyclopts'] = None; from recipes.cli import main; sys.exit(main(['--version']))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "pip install 'zab-recipes[cli]' (in a clone: pip install '.[cli]')" in done.stderr
