@@ -79,7 +79,10 @@ class Loss:
     def __init__(self, session: "Session", clock: Callable[[], float]) -> None:
         self._session = session
         self._clock = clock
-        self.deleted = anyio.Event()  # somebody else deleted our znode
+        self.deleted = anyio.Event()  # our znode is gone, and we did not ask for it
+
+    def __repr__(self) -> str:
+        return f"<Loss: {'lost' if self.is_set() else 'not lost'}>"
 
     def is_set(self) -> bool:
         """True from the moment of loss on, which is before the block is cancelled."""
@@ -167,7 +170,7 @@ class Contender:
         return is_owner(self._name, order, self._owner, self._session.id, self._client.clock(), expires_at)
 
     def watch_own(self, scope: "SessionScope") -> None:
-        """Cancel `scope` when somebody else deletes our znode, as an operator does to break a lock.
+        """Cancel `scope` when our znode goes, as when an operator deletes it to break a lock.
 
         This needs neither a task nor a moment to wait: the request goes out with whatever the block sends first.
         """
@@ -284,7 +287,8 @@ async def contend(
     """Stand in line below `path` and run the block as first of it; without `wait`, with None when not first at once.
 
     The block is cancelled when the session is lost or our znode is deleted by somebody else, and `lost` is raised
-    at its edge, from the block's own exception if it has one. However it ends, no znode stays behind.
+    at its edge, from the block's own exception if it has one. However it ends, no znode stays behind. Raises what
+    every call of the client does when it is closed, or its session over, before anything was asked for.
     """
     paths.check(path)
     problem: BaseException | None = None
@@ -311,8 +315,9 @@ async def contend(
             await contender.leave()
     deleted = contender.lost.deleted.is_set()
     if session.lost or deleted or was_lost:
-        why = "its znode was deleted by somebody else" if deleted else "the session is over"
-        raise lost(path, why) from problem
+        # Of an expired session the client may hear only after its znode has gone.
+        gone = "its znode is gone: deleted by somebody else, or the session is over"
+        raise lost(path, gone if deleted and not session.lost else "the session is over") from problem
     if problem is not None:
         raise problem
     if not first:

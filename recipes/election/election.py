@@ -38,6 +38,9 @@ class Term:
         self.lost: Loss = contender.lost
         self._contender = contender
 
+    def __repr__(self) -> str:
+        return f"Term(fence={self.fence}, path={self.path!r}, session_id={self.session_id}, lost={self.lost!r})"
+
     async def resign(self) -> None:
         """Give leadership up, and return once the server has confirmed it. The block does not lead from here on."""
         await self._contender.resign()
@@ -61,7 +64,8 @@ class Election:
         """Wait to be elected and run the block as leader; leaving it resigns.
 
         A short disconnect changes nothing: leadership is kept until the session's local deadline. Raises
-        LeadershipLost, with the block cancelled first, when the session is over or our znode was deleted.
+        LeadershipLost, with the block cancelled first, when the session is over or our znode was deleted; what every
+        call of the client does, as ClientClosed or SessionExpired, when that is so before we stand in line.
         """
         async with contend(self._client, self._path, _MARKER, LeadershipLost, self._data) as contender:
             invariant(contender is not None)
@@ -71,7 +75,7 @@ class Election:
         """Lead again and again, awaiting `func(term)` in each term, until cancelled or until `func` raises.
 
         When our znode was deleted, or `func` returns, it joins the line anew; when the session is over, which
-        ends the client too, it raises LeadershipLost.
+        ends the client too, it raises LeadershipLost, or SessionExpired when that is so between two terms.
         """
         while True:
             try:

@@ -35,8 +35,16 @@ class Lock:
     One Lock may be used by several tasks, which then exclude one another; a task that holds it cannot take it
     again (RuntimeError). A short disconnect changes nothing: the lock is kept until the session's local deadline.
     Raises LockLost when the session is over or our znode was deleted by somebody else: the block is cancelled
-    first, so that no code runs on in the belief that it still holds the lock. For a time limit put
-    `anyio.fail_after` around; a cancelled acquire leaves no znode behind.
+    first, so that no code runs on in the belief that it still holds the lock. Raises what every call of the client
+    does, as ClientClosed or SessionExpired, when that is so before we stand in line.
+
+    `anyio.fail_after` around it limits waiting and block together. To limit the waiting only, lift it inside:
+
+        with anyio.fail_after(5) as limit:
+            async with Lock(client, path) as grant:
+                limit.deadline = math.inf
+
+    A cancelled acquire leaves no znode behind.
     """
 
     def __init__(self, client: "Client", path: str, data: bytes = b"") -> None:

@@ -14,7 +14,7 @@ from anyio import to_thread
 
 from recipes.core.client.client import Client
 from recipes.core.config import ServerConfig
-from recipes.core.errors import BadArguments
+from recipes.core.errors import BadArguments, RecipesError
 from recipes.core.server.server import Server
 from recipes.core.zab.membership import Membership
 from recipes.core.zab.membership import Server as Place
@@ -37,7 +37,7 @@ class Ensemble:
     read_only: a server that has been without a leader for 2 s serves clients that only read, `connect(read_only=True)`.
 
     Each server keeps its files in a temporary directory, so that one that is killed comes back with what it had.
-    The methods may be awaited on asyncio and on trio.
+    The methods may be awaited on asyncio and on trio. Outside the block they raise RecipesError.
     """
 
     def __init__(self, size: int = 3, observers: int = 0, *, tick_time_ms: int = 250, read_only: bool = False) -> None:
@@ -50,6 +50,7 @@ class Ensemble:
         self._configs: dict[int, ServerConfig] = {}
         self._running: dict[int, Server] = {}
         self._proxies: dict[tuple[int, int], list[Proxy]] = {}  # (from, to) -> on the way to both ports
+        self._inside = False
 
     @property
     def hosts(self) -> str:
@@ -58,7 +59,7 @@ class Ensemble:
 
     def host(self, sid: int) -> str:
         """Where clients of one server connect."""
-        return f"{_HOST}:{self._configs[sid].client_port}"
+        return f"{_HOST}:{self._configs[self._known(sid)].client_port}"
 
     # Its life.
 
@@ -70,11 +71,13 @@ class Ensemble:
             stack.callback(lambda: self._thread.call(self._close))
             self._thread.call(lambda: self._open(directory))
             self._cleanup = stack.pop_all()
+        self._inside = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._inside = False
         self._cleanup.close()
 
     async def __aenter__(self) -> Self:
@@ -83,7 +86,7 @@ class Ensemble:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await to_thread.run_sync(self._cleanup.close)
+        await to_thread.run_sync(self.__exit__, kind, error, trace)
 
     # What happens to it.
 
@@ -124,13 +127,13 @@ class Ensemble:
         await self._call(restart)
 
     async def partition(self, *groups: Collection[int]) -> None:
-        """Let only servers of the same group reach one another; one that is in no group reaches nobody.
+        """Let only servers of the same group reach one another; all that are named in no group make one more together.
 
+        So `partition([leader])` cuts the leader off from all others, and `partition([1], [2], [3])` each from each.
         Clients are not cut off. Nothing that is sent is lost: it comes when the partition ends.
         """
-        for group in groups:
-            for sid in group:
-                self._known(sid)
+        named = {self._known(sid) for group in groups for sid in group}
+        groups = (*groups, [sid for sid in self._sids if sid not in named])
 
         async def cut() -> None:
             for (one, other), proxies in self._proxies.items():
@@ -146,14 +149,21 @@ class Ensemble:
 
     async def expire(self, client: Client) -> None:
         """End the session of `client`, as if it had not been heard from for too long."""
+        self._refuse_outside()
         await expire_session(client, ",".join(self.host(sid) for sid in self._running))
 
     # Inside; what follows runs in the thread.
 
     async def _call(self, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        self._refuse_outside()
         return await to_thread.run_sync(self._thread.call, what)
 
+    def _refuse_outside(self) -> None:
+        if not self._inside:
+            raise RecipesError("the ensemble is not running: use it inside `async with Ensemble(3) as ensemble`")
+
     def _known(self, sid: int) -> int:
+        self._refuse_outside()
         if sid not in self._sids:
             raise BadArguments("", f"server {sid}: expected 1 to {len(self._sids)}")
         return sid

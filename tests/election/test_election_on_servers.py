@@ -52,6 +52,8 @@ async def test_a_term_that_somebody_ends_is_lost(hosts, root):
         async with connect(hosts) as client, connect(hosts) as operator:
             with pytest.raises(LeadershipLost, match="deleted by somebody else"):
                 async with Election(client, root).lead() as term:
+                    fields = f"fence={term.fence}, path={term.path!r}, session_id={term.session_id}"
+                    assert repr(term) == f"Term({fields}, lost=<Loss: not lost>)"
                     await operator.delete(term.path)
                     await anyio.sleep_forever()
             assert term.lost.is_set()

@@ -120,6 +120,8 @@ class MemoryClient:
         self.clock = time.monotonic
 
     def session_scope(self):
+        if self.session.lost:
+            raise SessionExpired
         return MemoryScope(self)
 
     def replied(self, call):

@@ -4,7 +4,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from recipes.core.errors import LeadershipLost, LockLost
+from recipes.core.errors import LeadershipLost, LockLost, SessionExpired
 from recipes.election.election import Election
 from recipes.lock.lock import Lock
 
@@ -84,11 +84,15 @@ async def test_the_session_dies_at_every_moment(store, recipe, block):
 
     async def work(client):
         nonlocal live, outcome
+        dead = client.session.lost
         try:
             async with hold(client) as live:
                 await block()
         except loss:
             assert live is None or live.lost.is_set()
+            outcome = "lost"
+        except SessionExpired:
+            assert dead  # before anything was asked for
             outcome = "lost"
         except Mine:
             outcome = "raised"

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from recipes import BadArguments, ConnectionLoss, Lock, LockLost, connect
+from recipes import BadArguments, ConnectionLoss, Election, LeadershipLost, Lock, LockLost, RecipesError, connect
 from recipes.testing import Ensemble
 
 pytestmark = pytest.mark.anyio
@@ -48,7 +48,7 @@ async def test_each_server_shows_what_another_wrote(recipes_ensemble):
 async def test_the_minority_of_a_partition_has_no_leader(recipes_ensemble):
     old = await recipes_ensemble.leader()
     others = [sid for sid in (1, 2, 3) if sid != old]
-    await recipes_ensemble.partition([old], others)
+    await recipes_ensemble.partition([old])  # the others, which are not named, stay together
     with anyio.fail_after(20):
         while await recipes_ensemble.leader() == old:
             await anyio.sleep(0.01)
@@ -70,13 +70,34 @@ async def test_a_lock_is_kept_when_the_leader_dies(recipes_ensemble):
             await client.create("/lock-is-held")
 
 
-async def test_an_expired_session_loses_its_lock(recipes_ensemble):
-    with pytest.raises(LockLost):
+async def test_an_expired_session_loses_its_lock_and_nobody_is_blamed(recipes_ensemble):
+    with pytest.raises(LockLost, match="the session is over"):
         async with connect(recipes_ensemble.hosts) as client, Lock(client, "/lock"):
             await recipes_ensemble.expire(client)
             with anyio.fail_after(20):
                 await anyio.sleep_forever()
     assert client.session.lost
+
+
+async def test_an_expired_session_loses_its_term_and_nobody_is_blamed(recipes_ensemble):
+    with pytest.raises(LeadershipLost, match="the session is over"):
+        async with connect(recipes_ensemble.hosts) as client, Election(client, "/election").lead():
+            await recipes_ensemble.expire(client)
+            with anyio.fail_after(20):
+                await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("left", [False, True])
+async def test_outside_its_block_it_says_how_to_use_it(left):
+    ensemble = Ensemble(1)
+    if left:
+        async with ensemble:
+            assert await ensemble.leader() == 1
+    for use in (ensemble.leader, ensemble.settled, ensemble.heal, lambda: ensemble.kill(1), lambda: ensemble.expire(1)):
+        with pytest.raises(RecipesError, match="use it inside `async with Ensemble"):
+            await use()
+    with pytest.raises(RecipesError, match="use it inside `async with Ensemble"):
+        _ = ensemble.hosts
 
 
 async def test_an_observer_serves_and_does_not_count():

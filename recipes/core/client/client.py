@@ -73,12 +73,15 @@ class Client(Operations):
     ) -> None:
         if not 0 < session_timeout < 1e6:
             raise BadArguments("", f"session_timeout={session_timeout}: expected seconds, more than 0")
+        if not isinstance(hosts, str | None):
+            raise TypeError(f"hosts: expected a string 'host:port,host:port', not {hosts!r}")
         self._hosts = hosts
         self._timeout = session_timeout
-        self._auth = [(scheme.encode(), credentials.encode()) for scheme, credentials in auth]
+        self._auth = [_credentials(pair) for pair in auth]
         self._tls = tls
         self._read_only = read_only
         self._cleanup = ExitStack()
+        self._entered = False
         self._closed = True
         self._state = ConnectionState.CONNECTING
         self._state_changed = anyio.Event()
@@ -88,7 +91,10 @@ class Client(Operations):
         self.session = Session(session_timeout)
 
     async def __aenter__(self) -> Self:
-        hosts = self._hosts or os.environ.get("RECIPES_HOSTS")
+        if self._entered:
+            raise RuntimeError("a Client is one session and is entered once: make another one with connect()")
+        self._entered = True
+        hosts = os.environ.get("RECIPES_HOSTS") if self._hosts is None else self._hosts
         if hosts is None:
             from recipes.embedded import embedded_server
 
@@ -113,7 +119,7 @@ class Client(Operations):
                     await self._state_changed.wait()
         except TimeoutError:
             await self._stop()
-            raise nobody_answers(hosts, self._link.last_error) from self._link.last_error
+            raise nobody_answers(hosts, self._link.failures) from self._link.last_error
         except BaseException:
             await self._stop()
             raise
@@ -142,10 +148,8 @@ class Client(Operations):
 
     def submit(self, call: Call) -> Call:
         """Put a request on its way without waiting; `await call.result()` gives its outcome."""
-        if self._closed:
-            raise _closed(path=call.path)
-        if self.session.lost:
-            raise self.session.ending(path=call.path)
+        if self._closed or self.session.lost:
+            raise self._unusable(call.path)
         self.session.unsent.append(call)
         self._link.wake()
         return call
@@ -166,7 +170,9 @@ class Client(Operations):
                 await self._state_changed.wait()
 
     def session_scope(self) -> SessionScope:
-        """A block that is cancelled when the session is lost."""
+        """A block that is cancelled when the session is lost. Raises what every call does when it is over already."""
+        if self._closed or self.session.lost:
+            raise self._unusable()
         return SessionScope(self.session)
 
     async def add_auth(self, scheme: str, credentials: str) -> None:
@@ -206,6 +212,11 @@ class Client(Operations):
         await self.sync(parent)
         return [paths.join(parent, name) for name in await self.children(parent) if name.startswith(start)]
 
+    def _unusable(self, path: str = "") -> RecipesError:
+        if not self._entered:
+            return ClientClosed("the client is not connected: use it inside `async with connect() as client`")
+        return _closed(path=path) if self._closed else self.session.ending(path=path)
+
     def _set_state(self, state: ConnectionState) -> None:
         if state is not self._state:
             self._state = state
@@ -215,3 +226,9 @@ class Client(Operations):
 
 def _closed(*, path: str) -> ClientClosed:
     return ClientClosed(f"the client is closed{': ' + path if path else ''}")
+
+
+def _credentials(pair: tuple[str, str]) -> tuple[bytes, bytes]:
+    if isinstance(pair, str) or len(pair) != 2:
+        raise TypeError('auth: expected pairs, as [("digest", "user:password")]')
+    return pair[0].encode(), pair[1].encode()

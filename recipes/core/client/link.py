@@ -2,7 +2,7 @@
 
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from ipaddress import ip_address
 from random import Random
@@ -91,6 +91,7 @@ class Link:
         self._asked_at = self._last_sent = self._last_received = 0.0
         self._ping_due = False
         self.credentials: list[tuple[bytes, bytes]] = []
+        self.failures: dict[str, Exception] = {}  # the last one of each host, named as in the string of hosts
         self.last_error: Exception | None = None
 
     def wake(self) -> None:
@@ -175,13 +176,14 @@ class Link:
             with anyio.fail_after(self._patience(1)):
                 found = await anyio.getaddrinfo(host, port, type=SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            self.last_error = TimeoutError(f"no answer who {host} is") if isinstance(error, TimeoutError) else error
+            timed_out = isinstance(error, TimeoutError)
+            self._failed(f"{host}:{port}", TimeoutError(f"no answer who {host} is") if timed_out else error)
             return []
         return list(dict.fromkeys(str(where[0]) for *_, where in found))
 
     async def _connect(self, host: str, address: str, port: int, patience: float) -> bool:
         """Keep one connection until it breaks; False when it never came to one."""
-        session = self._session
+        session, name = self._session, f"{host}:{port}"
         self._frames = FrameReader(_MAX_REPLY_BYTES)
         self._welcomed = anyio.Event()
         self._last_received = self._last_sent = self._asked_at = self._clock()
@@ -191,18 +193,18 @@ class Link:
             with anyio.fail_after(patience):
                 wire = await dial(self, host, address, port, self._tls)
             async with anyio.create_task_group() as group:
-                group.start_soon(self._mind, f"{host}:{port}", patience, group)
+                group.start_soon(self._mind, name, patience, group)
                 try:
                     self._wire = wire
                     wire.wake()
                     await wire.run()
                 except _BROKEN as error:
-                    self.last_error = error
+                    self._failed(name, error)
                 group.cancel_scope.cancel()
         except TimeoutError:  # an OSError too
-            self.last_error = TimeoutError(f"{host}:{port} does not answer")
+            self._failed(name, TimeoutError("it does not answer"))
         except _BROKEN as error:
-            self.last_error = error
+            self._failed(name, error)
         self._wire = None
         if not session.lost and self._welcomed.is_set():
             session.disconnected()
@@ -232,7 +234,7 @@ class Link:
         with anyio.move_on_after(patience):
             await self._welcomed.wait()
         if not self._welcomed.is_set():
-            self.last_error = TimeoutError(f"{name} does not answer")
+            self._failed(name, TimeoutError("it does not answer"))
             scope.cancel()
             return
         if self._session.read_only:
@@ -241,13 +243,16 @@ class Link:
         while True:
             now = self._clock()
             if now - self._last_received > 2 * third:
-                self.last_error = TimeoutError("the server fell silent")
+                self._failed(name, TimeoutError("it fell silent"))
                 scope.cancel()
                 return
             if now - self._last_sent >= third * 0.9:
                 self._ping_due = True
                 self.wake()
             await anyio.sleep(third / 4)
+
+    def _failed(self, name: str, error: Exception) -> None:
+        self.failures[name] = self.last_error = error
 
     async def _look_for_better(self, scope: anyio.CancelScope) -> None:
         """Once there is a server that takes writes, hang up on this one to go there."""
@@ -261,18 +266,32 @@ def _auth_frame(scheme: bytes, credentials: bytes) -> bytes:
     return frame(pack_int(op.AUTH_XID) + pack_int(op.AUTH) + encode_auth(scheme, credentials))
 
 
-def nobody_answers(hosts: str, error: Exception | None) -> ConnectionLoss:
-    """What a newcomer should read when there is no server."""
-    # anyio says only that every attempt failed; what the system said is behind it.
-    reason: BaseException | None = error
-    while isinstance(reason, OSError) and reason.errno is None and reason.__cause__ is not None:
-        reason = reason.__cause__
-        if isinstance(reason, BaseExceptionGroup):
-            reason = reason.exceptions[-1]
-    if isinstance(reason, ssl.SSLCertVerificationError):
-        return ConnectionLoss(f"no trusted server at {hosts}: its certificate: {reason.verify_message}")
-    if isinstance(reason, ConnectionError) and reason.errno:
-        said = os.strerror(reason.errno)
+def nobody_answers(hosts: str, failures: Mapping[str, Exception]) -> ConnectionLoss:
+    """What a newcomer should read when no server takes the client in. failures: the last one of each host."""
+    reasons = {name: _root(error) for name, error in failures.items()}
+    certificates = any(isinstance(reason, ssl.SSLCertVerificationError) for reason in reasons.values())
+    what = "no trusted server at" if certificates else "no ZooKeeper server answers at"
+    if len(reasons) < 2:
+        said = "".join(map(_said, reasons.values())) or "no reply"
     else:
-        said = str(reason or "") or "no reply"
-    return ConnectionLoss(f"no ZooKeeper server answers at {hosts}: {said}")
+        said = "; ".join(f"{name}: {_said(reason)}" for name, reason in sorted(reasons.items()))
+    return ConnectionLoss(f"{what} {hosts}: {said}")
+
+
+def _root(error: BaseException) -> BaseException:
+    # anyio says only that every attempt failed; what the system said is behind it.
+    while isinstance(error, OSError) and error.errno is None and error.__cause__ is not None:
+        error = error.__cause__
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[-1]
+    return error
+
+
+def _said(reason: BaseException) -> str:
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return f"its certificate: {reason.verify_message}"
+    if isinstance(reason, anyio.EndOfStream):
+        return "it hung up, as a server without a leader does"
+    if isinstance(reason, ConnectionError) and reason.errno:
+        return os.strerror(reason.errno)
+    return str(reason) or "no reply"

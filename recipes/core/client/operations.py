@@ -98,6 +98,7 @@ class Operations(ABC):
             raise BadArguments(path, "a container is neither ephemeral, sequential nor with a ttl, nor is an ephemeral")
         # The server validates what it stores; with a number to come the path may end in a slash.
         full = self.full(path + "0")[:-1] if sequential else self.full(path)
+        _check_data(data)
         entries = OPEN_ACL if acl is None else acl
         if container:
             return op.CREATE_CONTAINER, rq.encode_create(full, data, entries, op.CONTAINER)
@@ -136,9 +137,14 @@ class Operations(ABC):
 
     async def set(self, path: str, data: bytes, version: int = -1) -> Stat:
         """Replace the data, if the znode has this `version` (-1: any). Raises NoNode, BadVersion, NoAuth."""
-        call = Call(op.SET_DATA, rq.encode_set_data(self.full(path), data, version), _stat, path=path)
+        call = Call(op.SET_DATA, self.set_body(path, data, version), _stat, path=path)
         stat: Stat = await self.submit(call).result()
         return stat
+
+    def set_body(self, path: str, data: bytes, version: int) -> bytes:
+        """Body of a setData, for those inside the client."""
+        _check_data(data)
+        return rq.encode_set_data(self.full(path), data, version)
 
     async def delete(self, path: str, version: int = -1) -> None:
         """Delete, if the znode has this `version` (-1: any). Raises NoNode, BadVersion, NotEmpty, NoAuth."""
@@ -258,6 +264,11 @@ class Operations(ABC):
         full = self.full(path)
         armed = None if watch is None else (watch[0], full, watch[1])
         return Call(kind, rq.encode_path_watch(full, watch is not None), decode, path=path, reads=True, watch=armed)
+
+
+def _check_data(data: object) -> None:
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"data: expected bytes, not {type(data).__name__}")
 
 
 def _read_result(kind: int, value: Any) -> Read:

@@ -55,7 +55,7 @@ class Transaction:
 
     def set(self, path: str, data: bytes, version: int = -1) -> None:
         """Replace data."""
-        self._add(op.SET_DATA, rq.encode_set_data(self._client.full(path), data, version), path)
+        self._add(op.SET_DATA, self._client.set_body(path, data, version), path)
 
     def delete(self, path: str, version: int = -1) -> None:
         """Delete a znode."""
