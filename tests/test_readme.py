@@ -1,4 +1,4 @@
-"""README's Python blocks run, and its first two commands are the ones promised."""
+"""The Python blocks of README and the guides run, and README's first two commands are the ones promised."""
 
 import os
 import re
@@ -10,7 +10,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+BLOCKS = {
+    f"{page.name}-{number}": block
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE))
+}
 COMMANDS = [
     "python3 -m venv .venv && .venv/bin/pip install '.[cli,speed]' && .venv/bin/recipes demo",
     "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' && .venv/bin/pytest",
@@ -23,17 +27,19 @@ def test_first_two_commands():
 
 
 def test_there_are_blocks():
-    assert BLOCKS
+    assert {name.rpartition("-")[0] for name in BLOCKS} == {"README.md", "client.md", "operations.md"}
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_block_runs(block: str, tmp_path: Path):
+@pytest.mark.parametrize("name", BLOCKS)
+def test_block_runs(name: str, tmp_path: Path):
     environment = {name: value for name, value in os.environ.items() if name != "RECIPES_HOSTS"}
     environment["PYTHONPATH"] = str(ROOT)
-    program = tmp_path / "block.py"
+    block = BLOCKS[name]
+    program = tmp_path / "test_block.py"
     program.write_text(block)
+    command = [sys.executable, "-m", "pytest", "-q"] if "import pytest" in block else [sys.executable]
     done = subprocess.run(
-        [sys.executable, program],
+        [*command, program],
         env=environment,
         cwd=tmp_path,
         capture_output=True,
@@ -41,4 +47,4 @@ def test_block_runs(block: str, tmp_path: Path):
         timeout=60,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
