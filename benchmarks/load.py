@@ -81,7 +81,11 @@ class LoadGenerator:
         return begun, ended
 
     def _answer(self, ensemble: Ensemble, at: str, *words: object) -> dict[str, float]:
-        done = subprocess.run(self._command(ensemble, at, *words), check=True, capture_output=True, text=True)
+        try:
+            done = subprocess.run(self._command(ensemble, at, *words), check=True, capture_output=True, text=True)
+        except subprocess.CalledProcessError as error:
+            error.stderr = f"against {ensemble.kind}: {error.stderr}"
+            raise
         answer: dict[str, float] = json.loads(done.stdout)
         return answer
 
