@@ -4,8 +4,7 @@ import pytest
 
 from recipes.core.jute import quorum as q
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, Notification
-from recipes.core.replication import Entry, EpochWrite, InstallSnapshot, Synced, Truncate
-from recipes.core.zab.peer import Boot
+from recipes.core.replication import Entry, EpochWrite, Synced
 from tests.core.zab.conftest import TICK_MS, boot_of, entry_of
 
 E1, E2, E3 = 1 << 32, 2 << 32, 3 << 32
@@ -75,103 +74,6 @@ def test_an_observer_is_told_what_is_committed_and_never_counts(rig_of):
     assert rig[4].applied == [E1 + 1]
     assert types_sent(rig[3], 4)[-1] == q.INFORM
     assert q.ACK not in types_sent(rig[4], 3)[4:]
-
-
-@pytest.mark.parametrize(
-    ("mine", "expected", "log"),
-    [
-        ((E1 + 1, E1 + 2), [q.DIFF], [E1 + 1, E1 + 2, E1 + 3]),
-        ((E1 + 1, E1 + 2, E1 + 3), [q.DIFF], [E1 + 1, E1 + 2, E1 + 3]),
-        ((E1 + 1, E1 + 2, E1 + 3, E1 + 4), [q.TRUNC], None),
-    ],
-)
-def test_what_a_follower_lacks_is_sent_and_what_it_has_too_much_taken_back(rig_of, mine, expected, log):
-    leader = boot_of(E1 + 1, E1 + 2, E1 + 3, current=2)
-    rig = rig_of(boots={1: boot_of(*mine, current=1), 3: leader})
-    rig.elect(3, 1, 3)
-    rig.run()
-    sync = [kind for kind in types_sent(rig[3], 1) if kind in (q.DIFF, q.TRUNC, q.SNAP)]
-    assert sync == expected
-    assert {q.DIFF: "a DIFF", q.TRUNC: "a TRUNC"}[sync[0]] in rig[3].notes[0]
-    assert rig[1].peer.history.last_zxid == E1 + 3
-    assert rig[1].peer.serving
-    if log is None:
-        assert Truncate(E1 + 3) in rig[1].done
-    else:
-        assert rig[1].log == log
-
-
-def test_a_history_the_leader_does_not_know_is_replaced_whole(rig_of):
-    rig = rig_of(boots={1: boot_of(E1 + 7, current=1), 3: boot_of(E2 + 1, current=2)})
-    rig.elect(3, 1, 3)
-    rig.run()
-    assert [type(done) for done in rig[1].done] == [EpochWrite, InstallSnapshot, EpochWrite]
-    assert rig[1].peer.history.last_zxid == E2 + 1
-    assert rig[1].peer.serving
-
-
-def test_a_snapshot_has_the_history_of_which_nobody_knows_yet_that_it_is_committed(rig_of):
-    boot = boot_of(E2 + 1, current=2)
-    rig = rig_of(boots={1: boot_of(E1 + 7, current=1), 2: boot, 3: boot})
-    rig.elect(3, 2, 3)
-    rig.run()
-    rig.propose(3)
-    while rig[2].log[-1] != E3 + 1:
-        rig.step()
-    rig.kill(3)  # it may have committed that, 2 has not heard of it
-    rig.run()
-    assert rig[2].applied == []
-    rig.elect(2, 1, 2)
-    rig.run()
-    snap = next(done for done in rig[1].done if isinstance(done, InstallSnapshot))
-    assert snap.zxid == E3 + 1
-    assert types_sent(rig[2], 1) == [q.LEADERINFO, q.SNAP, q.NEWLEADER, q.UPTODATE]
-    assert rig[2].applied == [E3 + 1] and rig[2].changes == [True, False, True]
-
-
-def test_a_leader_applies_its_own_history_when_a_quorum_has_accepted_its_epoch(rig_of):
-    rig = rig_of()
-    rig.elect(3)
-    rig.run()
-    rig[1].disk_stuck = True
-    rig.propose(3)
-    while not rig[2].log:
-        rig.step()
-    rig.kill(3)
-    rig.run()
-    rig.elect(2, 2)
-    rig.run()
-    assert rig[2].applied == []  # alone it is nobody's leader yet
-    rig[1].disk_stuck = False
-    rig.run()
-    rig.elect(2, 1)
-    while not rig[2].applied:
-        assert q.NEWLEADER not in types_sent(rig[2], 1)
-        rig.step()
-    assert rig[2].applied == [E1 + 1]
-    assert rig[2].done[-1] == EpochWrite("currentEpoch", 2) and not rig[2].peer.serving
-
-
-def test_the_synced_history_is_on_disk_before_the_epoch_and_the_ack(rig_of):
-    rig = rig_of(boots={3: boot_of(E1 + 1, E1 + 2, current=1)})
-    rig.elect(3, 1, 3)
-    for _ in range(40):
-        rig.step()
-        if rig[1].log:
-            assert rig[1].log[:2] == [E1 + 1, E1 + 2][: len(rig[1].log)]
-        if q.ACK in types_sent(rig[1], 3):
-            assert rig[1].log == [E1 + 1, E1 + 2]
-            assert rig[1].done[-1] == EpochWrite("currentEpoch", 2)
-    assert rig[1].peer.serving
-    assert rig[1].applied == [E1 + 1, E1 + 2]
-
-
-def test_a_follower_with_a_later_history_is_not_led(rig_of):
-    rig = rig_of(boots={1: boot_of(E1 + 9, current=1), 3: boot_of(E1 + 8, current=1)})
-    rig.elect(3, 1, 3)
-    rig.run()
-    assert not rig[3].peer.serving
-    assert rig[1].peer.role == "looking"
 
 
 def test_a_promised_epoch_is_not_promised_twice(rig_of):
@@ -362,19 +264,6 @@ def test_a_leader_that_committed_and_died_before_any_commit_left(rig_of):
     assert rig[2].peer.epoch == 2
 
 
-def test_a_late_follower_gets_what_is_outstanding_and_its_commit_behind_uptodate(rig_of):
-    rig = rig_of()
-    rig.elect(3, 2, 3)
-    rig.run()
-    rig[2].disk_stuck = True
-    rig.propose(3)
-    rig.elect(3, 1)
-    rig.run()
-    sent = types_sent(rig[3], 1)
-    assert sent == [q.LEADERINFO, q.DIFF, q.PROPOSAL, q.NEWLEADER, q.UPTODATE, q.COMMIT]
-    assert rig[1].applied == rig[3].applied == [E1 + 1]
-
-
 def test_a_sync_is_answered_after_a_quorum_still_follows(rig_of):
     rig = rig_of()
     rig.elect(3)
@@ -393,31 +282,6 @@ def test_a_sync_is_answered_after_a_quorum_still_follows(rig_of):
             rig[3].peer.leader.sync_learner(event.link)
     rig.run()
     assert rig[1].applied == [Synced("theirs")]
-
-
-def test_a_server_without_a_usable_history_takes_only_a_snapshot(rig_of):
-    rig = rig_of(boots={1: Boot(1, 1, unsure=True), 3: boot_of(E1 + 1, current=1)})
-    assert rig[1].peer._election.looked == [(1, -1)]
-    rig.elect(3)
-    rig.run()
-    assert [type(done) for done in rig[1].done] == [EpochWrite, InstallSnapshot, EpochWrite]
-    assert rig[1].peer.serving
-
-
-def test_a_truncation_that_fails_leaves_the_server_without_a_vote(rig_of, monkeypatch):
-    rig = rig_of(boots={1: boot_of(E1 + 1, E1 + 2, current=1), 3: boot_of(E1 + 1, current=2)})
-    node = rig[1]
-    written = node.peer.written
-    monkeypatch.setattr(
-        node.peer, "written", lambda done, zxid: written(done, -1 if isinstance(done, Truncate) else zxid)
-    )
-    rig.elect(3, 1, 3)
-    rig.run()
-    assert node.peer._election.looked[-1] == (1, -1)
-    assert node.log == [E1 + 1, E1 + 2]
-    rig.elect(3, 1)
-    rig.run()
-    assert node.peer.serving
 
 
 def test_the_epoch_ends_before_its_zxids_do(rig_of):
