@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from benchmarks.ensemble import Ensemble, running
 from benchmarks.load import Load, LoadGenerator
-from benchmarks.report import Point
+from benchmarks.report import Point, line
 
 T = TypeVar("T")
 
@@ -98,12 +98,15 @@ class Comparison:
     ) -> list[Point]:
         """Values of each side into a row against each peer. Targets are set against Apache."""
         ours, *peers = zip(self.sides if sides is None else sides, values, strict=True)
-        return [
+        points = [
             Point(name, unit, ours[1], theirs, target, less_is_better, side.kind, ceiling)
             if side.kind == "apache"
             else Point(name, unit, ours[1], theirs, None, less_is_better, side.kind)
             for side, theirs in peers
         ]
+        for point in points:
+            note(f"    {line(point)}")  # a run that is cut short leaves what it had
+        return points
 
     @contextmanager
     def all_running(self, size: int = 1) -> Iterator[dict[Side, Ensemble]]:

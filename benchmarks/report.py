@@ -49,6 +49,11 @@ def table(points: Sequence[Point]) -> str:
     return "\n".join("| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows)
 
 
+def line(point: Point) -> str:
+    """A row by itself."""
+    return " ".join(filter(None, _row(point)))
+
+
 def _row(point: Point) -> tuple[str, ...]:
     shown = f"{ratio(point):.2f}"
     if is_equal(point):

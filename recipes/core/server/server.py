@@ -201,7 +201,9 @@ class Server:
         if not self._scheduled:
             self._scheduled = True
             self._begin_turn()
-            self._loop.call_soon(self._turn)
+            # Not behind the sockets of this loop turn but of the next: what has come meanwhile shares the sync and the
+            # writes of what came first.
+            self._loop.call_soon(self._loop.call_soon, self._turn)
 
     def fail(self, error: BaseException) -> None:
         """The server can no longer serve: nothing more leaves it, and who runs it hears of it."""
