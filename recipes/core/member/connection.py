@@ -14,8 +14,8 @@ from recipes.core.jute.codec import pack_int, read_buffer, un_head, un_int, writ
 from recipes.core.jute.records import ConnectResponse, Ids, decode_connect_request, encode_connect_response
 from recipes.core.jute.requests import MULTI_END, pack_multi_header, read_auth
 from recipes.core.member.leading import WRITES
-from recipes.core.member.reads import READS, Failed
-from recipes.core.tree.acl import authenticate, permits
+from recipes.core.member.reads import READS, Failed, plain_get
+from recipes.core.tree.acl import authenticate
 from recipes.core.tree.prepare import MARSHALLING_ERROR, SESSION_MOVED, UNIMPLEMENTED, Request
 from recipes.core.tree.tree import Applied, Part
 from recipes.core.tree.znode import pack_stat
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from recipes.core.member.member import Member
 
 _pack_reply: Final = Struct(">iiqi").pack
-_pack_data_reply: Final = Struct(">iiqii").pack
 _pack_event: Final = Struct(">iiqiiii").pack
 _STATE_CONNECTED: Final = 3
 _AUTH_FAILED: Final = -115
@@ -179,7 +178,8 @@ class Connection:
 
     def _take_requests(self, data: bytes) -> None:
         at, size, limit, count = 0, len(data), self._limit_bytes, 0
-        member = self._member
+        member, held, out = self._member, self._held, self.out
+        tree = member.tree
         member.hear_from(self)
         while size - at >= 12:
             length, xid, kind = un_head(data, at)
@@ -192,6 +192,11 @@ class Connection:
             body = data[at + 12 : end]
             at = end
             count += 1
+            if kind == op.GET_DATA and not held:  # answered here, since a call for each would cost a good part of it
+                reply = plain_get(tree, xid, body, self.ids)
+                if reply is not None:
+                    out.append(reply)
+                    continue
             if kind == op.AUTH:
                 self._authenticate(xid, body)
             else:
@@ -199,6 +204,8 @@ class Connection:
             if self.wants_close:
                 break
         if count:
+            if out and not self.touched:
+                member.touch(self)
             self.packets_in += count
             self.last_op, self.last_xid = kind, xid
             member.stats.packets_received += count
@@ -238,17 +245,12 @@ class Connection:
     def _answer(self, xid: int, kind: int, body: bytes, ids: Ids) -> None:
         """Carry out a read now."""
         tree = self._member.tree
-        length = len(body) - 5  # of the path
-        if kind == op.GET_DATA and length >= 0 and body[-1] == 0:  # without a watch: by far the most frequent request
-            node = tree.nodes.get(body[4:-1])
-            if node is not None and un_int(body)[0] == length and permits(node.acl, op.READ, ids):
-                data = node.data
-                if data is not None:
-                    size = len(data)
-                    self.out.append(_pack_data_reply(88 + size, xid, tree.last_zxid, 0, size) + data + pack_stat(node))
-                    if not self.touched:
-                        self._member.touch(self)
-                    return
+        plain = plain_get(tree, xid, body, ids) if kind == op.GET_DATA else None
+        if plain is not None:
+            self.out.append(plain)
+            if not self.touched:
+                self._member.touch(self)
+            return
         read = READS.get(kind)
         if read is None:
             self._answer_other(xid, kind)

@@ -175,10 +175,11 @@ class Member:
 
     def hear_from(self, connection: Connection) -> None:
         """The connection's session is alive."""
-        if self._leading is not None:
-            self._leading.tracker.touch(connection.session_id, self.now_ms)
-        elif self._replica.learner is not None:
-            self._replica.learner.touch(connection.session_id, connection.timeout_ms)
+        learner = self._replica.learner
+        if learner is not None:
+            learner.touch(connection.session_id, connection.timeout_ms)
+        else:
+            self.tracker.touch(connection.session_id, self.now_ms)
 
     def in_touch(self, timeout_ms: int) -> bool:
         """Whether a session of this timeout that is heard from here lives on."""

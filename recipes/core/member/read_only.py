@@ -97,10 +97,6 @@ class ReadOnly:
         else:
             connection.refused()
 
-    def hear_from(self, session_id: int) -> None:
-        """The session is alive."""
-        self.tracker.touch(session_id, self._member.now_ms)
-
     def end(self, session_id: int) -> None:
         """The session is over."""
         self.tracker.remove(session_id)
@@ -133,11 +129,10 @@ class ReadOnlyConnection(Connection):
 
     def _take(self, xid: int, kind: int, body: bytes, ids: Ids) -> None:
         """Answer a read, refuse everything else."""
-        read_only, zxid = self._member.read_only, self._member.tree.last_zxid
-        read_only.hear_from(self.session_id)
+        zxid = self._member.tree.last_zxid
         if kind == op.CLOSE_SESSION:
             self._reply(xid, zxid, 0)
-            read_only.end(self.session_id)
+            self._member.read_only.end(self.session_id)
         elif kind in _REFUSED:
             self._reply(xid, zxid, _NOT_READ_ONLY)
         else:
