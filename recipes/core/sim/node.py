@@ -28,16 +28,21 @@ _WALL_MS = 1_700_000_000_000
 _FILL_AHEAD_BYTES = 4096
 
 
-class _WatchedPeer(ZabPeer):
-    """A ZabPeer of which every commit is looked at on its way to the Member."""
+class _Watched:
+    """The Replica that a ZabPeer is, of which every commit is looked at on its way to the Member."""
 
-    observe: Callable[[Entry], None]
+    def __init__(self, peer: ZabPeer, observe: Callable[[Entry], None]) -> None:
+        self._peer = peer
+        self._observe = observe
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._peer, name)
 
     def take_ready(self) -> Ready:
-        ready = super().take_ready()
+        ready = self._peer.take_ready()
         for entry in ready.commits:
             if isinstance(entry, Entry):
-                self.observe(entry)
+                self._observe(entry)
         return ready
 
 
@@ -56,7 +61,7 @@ class Node:
         self.life = 0  # how often it was started: what belongs to an earlier life is void
         self.slow_disk = 1
         self.wall_offset_ms = 0
-        self.peer: _WatchedPeer
+        self.peer: ZabPeer
         self.member: Member
         self.why_down = "it was not started yet"
         self._around = around
@@ -110,9 +115,9 @@ class Node:
             self.sid, settings.membership, settings.tick_ms, settings.init_limit, settings.sync_limit
         )
         now_ms = self.now_ms
-        self.peer = _WatchedPeer(peer_settings, boot, now_ms)
-        self.peer.observe = self._observe
-        self.member = Member(settings.member, tree, self.peer, now_ms, _WALL_MS + self.wall_offset_ms + now_ms)
+        self.peer = ZabPeer(peer_settings, boot, now_ms)
+        replica: Any = _Watched(self.peer, self._observe)
+        self.member = Member(settings.member, tree, replica, now_ms, _WALL_MS + self.wall_offset_ms + now_ms)
         self.up, self.paused = True, False
         self._waiting = []
         self._turn_due = False

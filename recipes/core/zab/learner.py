@@ -208,7 +208,7 @@ class Learner:
             raise WireError(f"proposal 0x{zxid:x} carries the txn 0x{txn[2]:x}")
         self._last_zxid = zxid
         entry = Entry(zxid, payload, txn, claimed=digest)
-        if self._expected is _SYNC:
+        if self._expected == _SYNC:
             self._pending.append(entry)
         else:
             self._peer.append(entry)

@@ -10,14 +10,15 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute.quorum import PacketReader
 from recipes.core.jute.txns import encode_txn
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, OBSERVING, Notification
-from recipes.core.replication import DumpWanted, Entry, RoleChanged
+from recipes.core.replication import DumpWanted, Entry, RoleChanged, Truncate
 from recipes.core.zab import peer as peer_module
-from recipes.core.zab.election import Vote
+from recipes.core.zab.election import IDLE, Vote
 from recipes.core.zab.link import Link
 from recipes.core.zab.membership import Membership, Server
 from recipes.core.zab.peer import Boot, PeerSettings, ZabPeer
 
 TICK_MS = 100
+THE_TEST = 0  # in place of a server's number: who decides the elections
 EMPTY_TREE = bytes.fromhex("00000000 00000000 00000001 2f")
 
 
@@ -27,8 +28,7 @@ class ToldElection:
     def __init__(self, sid, membership, observer=False):
         self.sid = sid
         self.observer = observer
-        self.state = None
-        self.vote = None
+        self.state, self.vote = IDLE, None
         self.deadline_ms = None
         self.established_epoch = None
         self.looked = []
@@ -38,17 +38,16 @@ class ToldElection:
         self.looked.append((current_epoch, last_zxid))
 
     def leave(self):
-        self.state = self.vote = None
+        self.state, self.vote = IDLE, None
 
     def tick(self, now_ms):
         pass
 
     def receive(self, sender, said, now_ms):
-        if isinstance(said, Notification):  # what another server says changes nothing here
+        if sender != THE_TEST:  # what another server says changes nothing here
             return
-        leader = said
-        self.vote = Vote(leader, 0, 1, 0)
-        self.state = LEADING if leader == self.sid else OBSERVING if self.observer else FOLLOWING
+        self.vote = Vote(said.leader, 0, 1, 0)
+        self.state = LEADING if said.leader == self.sid else OBSERVING if self.observer else FOLLOWING
 
     def unreachable(self, sid, is_unreachable):
         pass
@@ -70,7 +69,7 @@ class Node:
         self.applied: list[int] = []
         self.events: list[object] = []
         self.waiting: list[object] = []
-        self.disk_stuck = False
+        self.disk_stuck = self.cannot_truncate = False
         self.notes: list[str] = []
         self.sent: list[tuple[int, object]] = []  # (to, packet)
         self.peer = ZabPeer(PeerSettings(sid, membership, TICK_MS, 10, 5), boot, now_ms)
@@ -94,7 +93,8 @@ class Node:
             self.peer.flushed(write.zxid)
         else:
             self.done.append(write)
-            self.peer.written(write, getattr(write, "zxid", 0))
+            fails = self.cannot_truncate and isinstance(write, Truncate)
+            self.peer.written(write, -1 if fails else getattr(write, "zxid", 0))
         return True
 
     @property
@@ -119,7 +119,7 @@ class Rig:
 
     def elect(self, leader: int, *sids: int) -> None:
         for sid in sids or tuple(self.nodes):
-            self.nodes[sid].peer.notified(0, leader)  # type: ignore[arg-type]
+            self.nodes[sid].peer.notified(THE_TEST, Notification(LEADING, leader, 0, 1, 0, b""))
 
     def vote(self, sender: int, to: int, state: int, number: int) -> None:
         """`sender` says to `to` that it is in this state, and in the round of this number."""

@@ -133,13 +133,10 @@ def test_a_server_without_a_usable_history_takes_only_a_snapshot(rig_of):
     assert rig[1].peer.serving
 
 
-def test_a_truncation_that_fails_leaves_the_server_without_a_vote(rig_of, monkeypatch):
+def test_a_truncation_that_fails_leaves_the_server_without_a_vote(rig_of):
     rig = rig_of(boots={1: boot_of(E1 + 1, E1 + 2, current=1), 3: boot_of(E1 + 1, current=2)})
     node = rig[1]
-    written = node.peer.written
-    monkeypatch.setattr(
-        node.peer, "written", lambda done, zxid: written(done, -1 if isinstance(done, Truncate) else zxid)
-    )
+    node.cannot_truncate = True
     rig.elect(3, 1, 3)
     rig.run()
     assert node.peer._election.looked[-1] == (1, -1)
