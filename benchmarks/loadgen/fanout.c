@@ -12,12 +12,12 @@ typedef struct {
 } Watcher;
 
 /* Take messages until every watcher has had one; returns when that was. */
-static double one_each(int poll_fd, int watchers) {
+static double one_each(int poll_fd, int watchers, const char *without) {
     unsigned char out[FRAME_BYTES];
     while (watchers > 0) {
         struct epoll_event ready[READY];
         int number = epoll_wait(poll_fd, ready, READY, PATIENT_MS);
-        if (number == 0) fail("watchers without an answer for ten seconds", watchers);
+        if (number == 0) fail(without, watchers);
         for (int i = 0; i < number; i++) {
             Watcher *one = ready[i].data.ptr;
             ssize_t got = read(one->fd, one->in + one->length, SMALL_IN - one->length);
@@ -57,12 +57,12 @@ void watch_fan_out(int connections, double seconds) {
             size_t length = protocol->encode(frame, FIRST_XID, WATCH, watched);
             for (int i = 0; i < connections; i++)
                 if (write(all[i].fd, frame, length) != (ssize_t)length) fail("write", errno);
-            one_each(poll_fd, connections);
+            one_each(poll_fd, connections, "watchers whose get is not answered for ten seconds");
         }
         size_t length = protocol->encode(frame, xid, SET, watched);
         double begun = now();
         if (write(writer, frame, length) != (ssize_t)length) fail("write", errno);
-        took[rounds] = (one_each(poll_fd, connections) - begun) * 1000;
+        took[rounds] = (one_each(poll_fd, connections, "watchers without an event for ten seconds") - begun) * 1000;
         if (await(writer, xid++) != 0) fail("set with an error", rounds);
     }
     close_sessions(sessions, connections);
