@@ -115,7 +115,8 @@ static size_t decode(const unsigned char *at, size_t length, Reply *reply, unsig
     while (type == HEADERS && block < at + frame && (*block & 0xe0) == 0x20) block++; /* a new size of the header table */
     /* An error comes as one HEADERS frame, beginning with :status; the trailers behind a message do not. */
     if (type == HEADERS && flags & END_STREAM && *block == 0x88) reply->xid = xid, reply->err = -1;
-    if (type == RST_STREAM) reply->xid = xid, reply->err = -1;
+    /* gRPC's server resets with NO_ERROR what it has answered before it has seen that no more is to come. */
+    if (type == RST_STREAM && get_int(at + FRAME_HEADER) != 0) reply->xid = xid, reply->err = -1;
     if (type == GOAWAY) fail("etcd said GOAWAY", get_int(at + FRAME_HEADER + 4));
     if ((type == SETTINGS || type == PING) && !(flags & ACK)) {
         size_t echoed = type == PING ? body : 0;
