@@ -292,7 +292,7 @@ async def contend(
     """
     paths.check(path)
     problem: BaseException | None = None
-    first = was_lost = False
+    first = held = was_lost = False
     scope = client.session_scope()
     with scope as session:
         contender = Contender(client, session, path, marker, data)
@@ -304,6 +304,7 @@ async def contend(
                 first = not (was_lost := contender.lost.is_set())
             if first:
                 contender.watch_own(scope)
+                held = True
                 yield contender
                 was_lost = contender.lost.is_set()
         except anyio.get_cancelled_exc_class():
@@ -317,7 +318,8 @@ async def contend(
     if session.lost or deleted or was_lost:
         # Of an expired session the client may hear only after its znode has gone.
         gone = "its znode is gone: deleted by somebody else, or the session is over"
-        raise lost(path, gone if deleted and not session.lost else "the session is over") from problem
+        why = gone if deleted and not session.lost else "the session is over"
+        raise lost(path, why if held else f"while waiting for it: {why}") from problem
     if problem is not None:
         raise problem
     if not first:

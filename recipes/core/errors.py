@@ -202,11 +202,17 @@ class RecipeError(RecipesError):
 
 
 class LockLost(RecipeError):
-    """The lock was lost while its block was running."""
+    """The lock was lost.
+
+    Its block has been cancelled, unless it had not begun: then the session was lost while it waited for the lock.
+    """
 
 
 class LeadershipLost(RecipeError):
-    """Leadership was lost while its block was running."""
+    """Leadership was lost.
+
+    Its block has been cancelled, unless it had not begun: then the session was lost while it waited for leadership.
+    """
 
 
 class InvariantBroken(RecipesError):
