@@ -30,6 +30,20 @@ def test_members_are_started_killed_paused_and_wiped(start_ensemble, wire):
         assert client.call(4, client.text("/a") + b"\0")[0] == 0
 
 
+def test_a_leader_that_serves_nobody_leaves_its_clients_to_the_others(start_ensemble, wire):
+    with start_ensemble("ours", "ours", "ours", leaderServes="no") as ensemble:
+        leader = ensemble.leader()
+        client = wire(ensemble.port(ensemble.followers()[0]))
+        assert client.create("/a", b"x") == 0
+        with pytest.raises(EOFError):
+            wire(ensemble.port(leader))
+        ensemble.kill(leader)
+        assert ensemble.wait_leader() != leader
+        ensemble.start(leader)
+        ensemble.wait_serving(leader)
+        assert wire(ensemble.port(leader)).create("/b", b"x") == 0
+
+
 @pytest.mark.apache
 def test_a_member_changes_its_kind_on_its_directory(start_ensemble, wire):
     with start_ensemble("ours", "apache", "ours") as ensemble:

@@ -53,6 +53,7 @@ class MemberConfig:
     container_check_ms: int = 60000
     container_max_per_check: int = 10000
     read_only_mode: bool = False  # without a leader it serves clients that only read
+    leader_serves: bool = True  # while it leads an ensemble it has clients of its own
     ensemble: bytes = b""  # what /zookeeper/config shows: the servers of the ensemble
     settings: tuple[tuple[str, str], ...] = ()  # as the 4lw `conf` prints them
     environment: tuple[tuple[str, str], ...] = ()  # as the 4lw `envi` prints it
@@ -94,6 +95,11 @@ class Member:
     def role(self) -> str:
         """standalone, leader, follower, observer, looking or read-only."""
         return "read-only" if self.read_only.serving else self._replica.role
+
+    @property
+    def takes_clients(self) -> bool:
+        """Whether a client that wants to write can open a session here."""
+        return self.serving and (self.config.leader_serves or self.role != "leader")
 
     @property
     def outstanding(self) -> int:
@@ -217,7 +223,7 @@ class Member:
         """Carry out the handshake: a new session, or one that comes back."""
         config, reads_only = self.config, self.read_only.serving
         # A client that has seen more than this server has must not go back in time.
-        if not (self.serving or reads_only) or asked.last_zxid > self.tree.last_zxid:
+        if not (self.takes_clients or reads_only) or asked.last_zxid > self.tree.last_zxid:
             connection.close()
             return
         connection.timeout_ms = min(max(asked.timeout_ms, config.min_session_timeout_ms), config.max_session_timeout_ms)

@@ -75,7 +75,7 @@ class AdminPort:
         if path == "/livez":
             return (503, _PLAIN, "failed\n") if server.failed.done() else (200, _PLAIN, "ok\n")
         if path == "/readyz":
-            reason = "failed" if server.failed.done() else "no space for writes" if server.member.disk_full else ""
+            reason = _why_not_ready(server)
             return (503, _PLAIN, f"{reason}\n") if reason else (200, _PLAIN, "ok\n")
         if path == "/metrics":
             return 200, "text/plain; version=0.0.4; charset=utf-8", metrics(server.member)
@@ -86,6 +86,18 @@ class AdminPort:
             answer = command(server.member, path[len(url) + 1 :], dict(parse_qsl(query)))
             return 200, "application/json", json.dumps(answer, indent=2, separators=(",", " : "))
         return 404, _PLAIN, "there is nothing here\n"
+
+
+def _why_not_ready(server: "Server") -> str:
+    """Why a client had better go to another server; empty when it need not."""
+    member = server.member
+    if server.failed.done():
+        return "failed"
+    if member.disk_full:
+        return "no space for writes"
+    if not member.serving:
+        return "no leader: only reads are served" if member.read_only.serving else "no leader"
+    return "" if member.takes_clients else "leaderServes=no: a leader takes no clients"
 
 
 def metrics(member: Member) -> str:

@@ -26,6 +26,7 @@ def member_config(config: ServerConfig) -> MemberConfig:
         container_check_ms=config.container_check_ms,
         container_max_per_check=config.container_max_per_check,
         read_only_mode=config.read_only_mode,
+        leader_serves=config.leader_serves,
         ensemble=config.membership.config_text() if config.membership is not None else b"",
         settings=(
             ("clientPort", str(-1 if config.client_port is None else config.client_port)),

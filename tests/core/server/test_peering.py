@@ -35,6 +35,21 @@ async def test_a_client_may_come_while_the_ports_are_still_being_opened(tmp_path
     assert heard[0] == b"This ZooKeeper instance is not currently serving requests\n"
 
 
+@pytest.mark.asyncio
+async def test_a_member_without_a_leader_is_not_ready(tmp_path):
+    ports = ReservedPorts()
+    members = parse_membership({f"server.{sid}": f"127.0.0.1:{ports.take()}:{ports.take()}" for sid in (1, 2)})
+    settings = {"membership": members, "server_id": 1, "client_port": 0, "admin_enabled": True, "admin_port": 0}
+    async with Server(ServerConfig(data_dir=tmp_path, **settings)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.admin_port)
+        writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+    ports.close()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert answer.endswith(b"\r\n\r\nno leader\n")
+
+
 @contextmanager
 def settings(tmp_path, **hosts):
     """Of server 1 of three; hosts: by server, where it is not this machine's loopback."""
