@@ -24,6 +24,7 @@ def start(tmp_path, *arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # also where the tests run under nohup
         text=True,
     )
 
@@ -104,6 +105,8 @@ def test_servers_end_with_the_command_however_it_ends(tmp_path, number):
         assert process.returncode == (0 if number == signal.SIGHUP else -number), errors
         assert select.select([server], [], [], 30)[0]
     finally:
+        process.kill()
+        process.communicate()
         os.close(server)
 
 
