@@ -79,12 +79,14 @@ class PacketReader:
     """Cuts a byte stream into packets, however the stream was cut on its way, at a cost linear in its length.
 
     limit_bytes: the longest data of a packet; also all ids of one, and anything within a tree.
+    takes_dumps: the other end may send a SNAP, whose tree is kept until it is whole, however large that is.
     """
 
-    __slots__ = ("_chunks", "_dump", "_held", "_limit_bytes", "_wanted", "_zxid")
+    __slots__ = ("_chunks", "_dump", "_held", "_limit_bytes", "_takes_dumps", "_wanted", "_zxid")
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, takes_dumps: bool = True) -> None:
         self._limit_bytes = limit_bytes
+        self._takes_dumps = takes_dumps
         self._chunks: list[bytes] = []  # received, not yet cut
         self._held = 0  # bytes in them
         self._wanted = _BARE.size  # fewer bytes than this hold nothing whole
@@ -127,6 +129,8 @@ class PacketReader:
                 ids = tuple(read_vector(data, end, _read_id)[0] or ())
             at += wanted
             if kind == SNAP:
+                if not self._takes_dumps:
+                    raise WireError("a SNAP from a server that does not lead")
                 self._dump, self._zxid = Dump(limit), zxid
             else:
                 packets.append(Packet(kind, zxid, data[start:end] if length >= 0 else None, ids))

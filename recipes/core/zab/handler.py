@@ -7,7 +7,7 @@ from recipes.core.replication import Entry
 from recipes.core.zab.link import Link
 from recipes.core.zab.membership import Membership
 
-_LAST_EPOCH = 0x7FFFFFFF
+LAST_EPOCH = 0x7FFFFFFF  # no zxid has room for a later one
 
 
 class Handler:
@@ -50,7 +50,7 @@ class Handler:
         info, epoch = q.decode_learner_info(packet.data), packet.zxid >> 32
         if info.sid not in membership.servers or info.sid == own_sid:
             raise WireError(f"server {info.sid} is not one of the others in this ensemble")
-        if not 0 <= epoch < _LAST_EPOCH:
+        if not 0 <= epoch < LAST_EPOCH:  # the leader's own is a later one
             raise WireError(f"server {info.sid} says it has promised epoch {epoch}")
         self.link.sid = info.sid
         self.ours = info.ours

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from recipes.core.zab.peer import ZabPeer
 
 _LAST_COUNTER = 0xFFFFFFFE  # a txn 0xffffffff is never proposed: the next epoch starts again at 1
+_MOST_STRANGERS = 64  # connections that have not said who they are
 
 
 class Leader:
@@ -66,9 +67,11 @@ class Leader:
         """When `tick` is wanted next."""
         return self._next_ping_ms
 
-    def accept(self) -> Link:
-        """A learner has connected."""
-        link = self._peer.new_link(self._receive, self._gone)
+    def accept(self) -> Link | None:
+        """Somebody has connected; None: hang up, too many have who do not say who they are."""
+        if sum(handler.sid == -1 for handler in self._handlers.values()) >= _MOST_STRANGERS:
+            return None
+        link = self._peer.new_link(self._receive, self._gone, takes_dumps=False)
         self._handlers[link.key] = Handler(link)
         return link
 
@@ -121,11 +124,13 @@ class Leader:
         if peer.flushed_zxid < late_zxid:  # it applies nothing, and its clients would see the past for ever
             peer.look("this server's own disk is too slow to lead")
         for handler in list(self._handlers.values()):
-            acked = handler.acked_zxid
-            # Nobody answers a ping before UPTODATE.
-            limit_ms = sync_ms if handler.up_to_date else sync_ms + settings.tick_ms * settings.init_limit
+            acked, heard_ms, limit_ms = handler.acked_zxid, handler.link.heard_ms, sync_ms
+            if handler.sid == -1:  # whatever it sends, it has had the time to say who it is
+                heard_ms = handler.link.since_ms
+            elif not handler.up_to_date:  # nobody answers a ping before UPTODATE
+                limit_ms += settings.tick_ms * settings.init_limit
             stalled = acked is not None and not handler.observer and acked < late_zxid
-            if stalled or peer.now_ms - handler.link.heard_ms > limit_ms:
+            if stalled or peer.now_ms - heard_ms > limit_ms:
                 handler.link.close()
 
     def quorum_heard_ms(self) -> int:

@@ -23,6 +23,7 @@ from recipes.core.replication import (
     Truncate,
     follows,
 )
+from recipes.core.zab.handler import LAST_EPOCH
 from recipes.core.zab.link import Link
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Learner:
         peer = self._peer
         if sid != self.leader_sid or self._link is not None:
             return None
-        self._link = peer.new_link(self._receive, self._gone)
+        self._link = peer.new_link(self._receive, self._gone, takes_dumps=True)
         self._link.sid = sid
         kind = q.OBSERVERINFO if peer.settings.observer else q.FOLLOWERINFO
         info = q.encode_learner_info(peer.settings.sid)
@@ -173,6 +174,8 @@ class Learner:
         self._leader_is_ours = q.decode_leader_info(packet.data)
         self._epoch = epoch
         self._expected = _FIRST_SYNC
+        if epoch >= LAST_EPOCH:  # promised, it would keep this server out for ever
+            raise WireError(f"epoch {epoch}: expected less than {LAST_EPOCH}")
         if epoch < peer.accepted_epoch:
             peer.look(f"the leader's epoch {epoch} is below {peer.accepted_epoch}, which was promised to another")
         elif epoch == peer.accepted_epoch:

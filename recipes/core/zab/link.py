@@ -22,11 +22,13 @@ class Link:
     out: what to send, in order. An iterator in it is a dump of the tree: its slices go out one after the other, and
         everything behind it waits.
     wants_close: the shell is to close the socket, without sending what is left.
-    sid: of the server at the other end, -1 while it has not said. heard_ms: when something last came from it.
+    sid: of the server at the other end, -1 while it has not said.
+    since_ms, heard_ms: when it was made, and when something last came from the other end.
     """
 
     __slots__ = (
-        "_gone", "_handle", "_owner", "_reader", "closed", "heard_ms", "key", "out", "sid", "touched", "wants_close",
+        "_gone", "_handle", "_owner", "_reader", "closed", "heard_ms", "key", "out", "sid", "since_ms", "touched",
+        "wants_close",
     )  # fmt: skip
 
     def __init__(
@@ -36,14 +38,15 @@ class Link:
         limit_bytes: int,
         handle: Callable[["Link", Packet], None],
         gone: Callable[["Link"], None],
+        takes_dumps: bool,
     ) -> None:
         self._owner = owner
         self.key = key
         self.sid = -1
         self.out: list[bytes | Iterator[bytes]] = []
         self.wants_close = self.closed = self.touched = False
-        self.heard_ms = owner.now_ms
-        self._reader = PacketReader(limit_bytes)
+        self.since_ms = self.heard_ms = owner.now_ms
+        self._reader = PacketReader(limit_bytes, takes_dumps)
         self._handle = handle
         self._gone = gone
 

@@ -244,10 +244,10 @@ class ZabPeer:
 
     # What the phases call.
 
-    def new_link(self, handle: Callable[[Link, Packet], None], gone: Callable[[Link], None]) -> Link:
-        """A link of this peer."""
+    def new_link(self, handle: Callable[[Link, Packet], None], gone: Callable[[Link], None], takes_dumps: bool) -> Link:
+        """A link of this peer. takes_dumps: to its leader."""
         self._next_key += 1
-        return Link(self, self._next_key, self.settings.max_packet_bytes, handle, gone)
+        return Link(self, self._next_key, self.settings.max_packet_bytes, handle, gone, takes_dumps)
 
     def touch_link(self, link: Link) -> None:
         """The link has something for the shell."""

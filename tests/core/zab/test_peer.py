@@ -5,7 +5,7 @@ import pytest
 from recipes.core.jute import quorum as q
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, Notification
 from recipes.core.replication import Entry, EpochWrite, Synced
-from tests.core.zab.conftest import TICK_MS, boot_of, entry_of
+from tests.core.zab.conftest import THE_TEST, TICK_MS, boot_of, entry_of
 
 E1, E2, E3 = 1 << 32, 2 << 32, 3 << 32
 
@@ -307,6 +307,7 @@ def test_strangers_and_nonsense_are_hung_up_on_alone(rig_of):
         q.encode_packet(q.FOLLOWERINFO, 0, b""),
         q.encode_packet(q.FOLLOWERINFO, 0x7FFFFFFF << 32, q.encode_learner_info(1)),
         q.encode_packet(q.FOLLOWERINFO, -1 << 32, q.encode_learner_info(1)),
+        q.encode_packet(q.SNAP, 1),  # a tree of any size would follow
     ):
         link = rig[3].peer.accept()
         link.receive(data)
@@ -316,6 +317,33 @@ def test_strangers_and_nonsense_are_hung_up_on_alone(rig_of):
     assert rig[3].peer.serving
     rig.advance(TICK_MS)
     assert all(rig[sid].peer.serving for sid in (1, 2, 3))
+
+
+def test_strangers_are_few_and_have_to_say_who_they_are_in_time(rig_of):
+    rig = rig_of()
+    rig.elect(3, 1, 3)
+    rig.run()
+    links = [rig[3].peer.accept() for _ in range(64)]
+    assert None not in links
+    assert rig[3].peer.accept() is None
+    rig.pairs |= {(3, link.key): (THE_TEST, link) for link in links}
+    for _ in range(6):
+        for link in links:
+            link.receive(b"\0")  # a part of a packet, without end
+        rig.advance(TICK_MS)
+    assert all(link.wants_close for link in links)
+    rig.elect(3, 2)
+    rig.run()
+    assert all(rig[sid].peer.serving for sid in (1, 2, 3))
+
+
+def test_an_epoch_that_would_keep_a_server_out_for_ever_is_not_promised(rig_of):
+    rig = rig_of()
+    rig.elect(3, 1)
+    link = rig[1].peer.dialled(3)
+    link.receive(q.encode_packet(q.LEADERINFO, 0x7FFFFFFF << 32, q.encode_leader_info()))
+    assert rig[1].peer.role == "looking"
+    assert (rig[1].peer.accepted_epoch, rig[1].done) == (0, [])
 
 
 def test_who_has_joined_waits_for_a_slow_one_as_long_as_that_may_take(rig_of):
