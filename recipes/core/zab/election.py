@@ -18,6 +18,7 @@ RESEND_MS = 200
 # next. A packet per peer every few seconds costs nothing.
 LONGEST_RESEND_MS = 3200
 UNREACHABLE_WAIT_MS = 20
+_LAST_ROUND = 2**63 - 1  # a server that says it is there takes all others along
 
 
 class Vote(NamedTuple):
@@ -91,7 +92,7 @@ class Election:
         self._established = {}
         self._resend_ms = RESEND_MS
         self._resend_at_ms = now_ms + RESEND_MS
-        self._begin_round(self._round + 1, self._initial)
+        self._begin_round(min(self._round + 1, _LAST_ROUND), self._initial)
         self._settle(now_ms)
         for sender, note in early.items():
             self.receive(sender, note, now_ms)

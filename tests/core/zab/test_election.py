@@ -3,7 +3,7 @@
 import pytest
 
 from recipes.core.errors import InvariantBroken
-from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, MIN_ZXID, OBSERVING, Notification
+from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, MIN_ZXID, OBSERVING, Notification, encode_notification
 from recipes.core.zab.election import IDLE, LONGEST_RESEND_MS, Election, Vote
 from recipes.core.zab.membership import Membership, Server
 
@@ -413,3 +413,14 @@ def test_equal_inputs_give_equal_outputs():
         return election.take_votes()
 
     assert run() == run()
+
+
+def test_the_last_round_there_is_does_not_end_a_server():
+    election = looking()
+    election.receive(2, vote(2, number=2**63 - 1), 0)
+    election.leave()
+    election.look(5, 1, 0)
+    assert all(encode_notification(note) for _, note in election.take_votes())
+    election.receive(3, vote(3, number=2**63 - 1), 0)
+    election.receive(2, vote(3, number=2**63 - 1), 0)
+    assert (election.state, election.vote.leader) == (FOLLOWING, 3)
