@@ -16,7 +16,7 @@ def member_config(config: ServerConfig) -> MemberConfig:
         tick_ms=config.tick_time_ms,
         min_session_timeout_ms=low,
         max_session_timeout_ms=high,
-        server_id=config.server_id or 1,
+        server_id=1 if config.server_id is None else config.server_id,
         max_frame_bytes=config.max_frame_bytes,
         extended_types=config.extended_types,
         enforce_quota=config.enforce_quota,

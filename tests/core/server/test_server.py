@@ -7,6 +7,7 @@ from recipes.core.config import ServerConfig
 from recipes.core.errors import DiskError
 from recipes.core.server import flusher
 from recipes.core.server.server import Server
+from recipes.core.server.settings import member_config
 
 HANDSHAKE = bytes.fromhex("0000002d00000000000000000000000000002710000000000000000000000010") + bytes(17)
 
@@ -206,3 +207,9 @@ async def test_the_admin_port_answers_as_zookeeper_does(tmp_path):
 async def test_four_letter_words_are_answered_and_hung_up_on(tmp_path, word, begins):
     async with Server(config(tmp_path)) as server:
         assert (await ask(server.client_port, word)).startswith(begins)
+
+
+def test_server_0_gives_out_other_session_ids_than_server_1(tmp_path):
+    # As the first byte of each id the sid is what keeps the servers of an ensemble from giving out the same one.
+    by_sid = {sid: member_config(ServerConfig(data_dir=tmp_path, myid=sid)).server_id for sid in (0, 1, None)}
+    assert by_sid == {0: 0, 1: 1, None: 1}
