@@ -14,7 +14,7 @@ from recipes.core.jute.codec import pack_int, read_buffer, un_head, un_int, writ
 from recipes.core.jute.records import ConnectResponse, Ids, decode_connect_request, encode_connect_response
 from recipes.core.jute.requests import MULTI_END, pack_multi_header, read_auth
 from recipes.core.member.leading import WRITES
-from recipes.core.member.reads import READS, Failed, plain_get
+from recipes.core.member.reads import LARGE_BYTES, READS, Failed, plain_get
 from recipes.core.tree.acl import authenticate
 from recipes.core.tree.prepare import MARSHALLING_ERROR, SESSION_MOVED, UNIMPLEMENTED, Request
 from recipes.core.tree.tree import Applied, Part
@@ -29,6 +29,7 @@ _STATE_CONNECTED: Final = 3
 _AUTH_FAILED: Final = -115
 _MAX_IDS: Final = 16
 _MAX_HELD: Final = 1000
+_MOST_AHEAD_BYTES: Final = 4 << 20  # of large replies, made before any of them is sent
 
 HeldRead = tuple[int, int, bytes, Ids]  # xid, opcode, body, identities when it came
 
@@ -41,9 +42,9 @@ class Connection:
     """
 
     __slots__ = (
-        "_greeted", "_held", "_limit_bytes", "_member", "_missing", "_parts", "_syncing", "_with_read_only", "address",
-        "closed", "established_ms", "events", "ids", "key", "last_op", "last_xid", "last_zxid", "out", "packets_in",
-        "packets_out", "secure", "session_id", "timeout_ms", "touched", "wants_close",
+        "_ahead_bytes", "_greeted", "_held", "_limit_bytes", "_member", "_missing", "_parts", "_syncing",
+        "_with_read_only", "address", "closed", "established_ms", "events", "ids", "key", "last_op", "last_xid",
+        "last_zxid", "out", "packets_in", "packets_out", "secure", "session_id", "timeout_ms", "touched", "wants_close",
     )  # fmt: skip
 
     def __init__(self, member: "Member", key: int, address: tuple[str, int], ids: Ids, secure: bool) -> None:
@@ -64,6 +65,7 @@ class Connection:
         self._limit_bytes = member.config.max_frame_bytes
         self._parts: list[bytes] = []
         self._missing = 0  # bytes that must come before there is anything to do
+        self._ahead_bytes = 0  # in large replies to the requests being taken
         self._held: deque[Request | HeldRead] = deque()
         self._syncing = False  # a sync is under way, and is the last of those begun
 
@@ -75,7 +77,12 @@ class Connection:
     @property
     def paused(self) -> bool:
         """Whether the shell should read no more from this client for now."""
-        return len(self._held) >= _MAX_HELD
+        return len(self._held) >= _MAX_HELD or self.stopped
+
+    @property
+    def stopped(self) -> bool:
+        """Whether requests wait that have come whole: for their session, or for `go_on`."""
+        return bool(self._parts) and self._missing <= 0
 
     def receive(self, data: bytes) -> None:
         """Take in what came over the socket, cut anywhere."""
@@ -92,6 +99,13 @@ class Connection:
             self._take_requests(data)
         else:
             self._greet(data)
+
+    def go_on(self) -> None:
+        """What `out` held is sent: take the requests up again that were left because it held so much."""
+        if self.session_id and self.stopped and not self.wants_close:
+            data = b"".join(self._parts)
+            self._parts = []
+            self._take_requests(data)
 
     def lost(self) -> None:
         """The socket is closed: by the peer, or by the shell as this connection wanted."""
@@ -119,7 +133,7 @@ class Connection:
             self._keep(data, 4)
             return
         if self._greeted:  # the session is on its way to the disk; its first requests wait for it
-            self._keep(data, len(data) + self._limit_bytes)
+            self._keep(data, 0)
             return
         if data.startswith(b"stmk") and len(data) < 12:  # the one word with an argument
             self._keep(data, 12)
@@ -146,7 +160,7 @@ class Connection:
         self.packets_in += 1
         rest = data[4 + length :]
         if rest:
-            self._keep(rest, len(rest) + self._limit_bytes)
+            self._keep(rest, 0)
         self._member.open_session(self, asked)
 
     def opened(self, session_id: int, timeout_ms: int, password: bytes) -> None:
@@ -170,7 +184,7 @@ class Connection:
         self._member.touch(self)
 
     def _keep(self, data: bytes, wanted: int) -> None:
-        """Put aside what is not whole yet; `wanted` bytes make it so."""
+        """Put aside what is not whole yet; `wanted` bytes make it so. 0: it waits for something else."""
         self._parts = [data]
         self._missing = wanted - len(data)
 
@@ -181,6 +195,7 @@ class Connection:
         member, held, out = self._member, self._held, self.out
         tree = member.tree
         member.hear_from(self)
+        self._ahead_bytes = 0
         while size - at >= 12:
             length, xid, kind = un_head(data, at)
             end = at + 4 + length
@@ -201,7 +216,7 @@ class Connection:
                 self._authenticate(xid, body)
             else:
                 self._take(xid, kind, body, self.ids)
-            if self.wants_close:
+            if self.wants_close or self._ahead_bytes > _MOST_AHEAD_BYTES:
                 break
         if count:
             if out and not self.touched:
@@ -210,6 +225,9 @@ class Connection:
             self.last_op, self.last_xid = kind, xid
             member.stats.packets_received += count
         if at < size and not self.wants_close:
+            if self._ahead_bytes > _MOST_AHEAD_BYTES:
+                self._keep(data[at:], 0)
+                return
             wanted = 4
             if size - at >= 4:
                 length = un_int(data, at)[0]
@@ -333,6 +351,8 @@ class Connection:
             self._answer(*held.popleft())  # type: ignore[misc]
 
     def _reply(self, xid: int, zxid: int, err: int, body: bytes = b"") -> None:
+        if len(body) > LARGE_BYTES:
+            self._ahead_bytes += len(body)
         self.out.append(_pack_reply(16 + len(body), xid, zxid, err) + body)
         if not self.touched:
             self._member.touch(self)

@@ -26,6 +26,8 @@ from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ZNode, pack_stat
 
 NO_WATCHER: Final = -121
+LARGE_BYTES: Final = 4096  # of data or of a reply's body: from here on replies are counted before they are sent
+_MOST_MULTI_READ_BYTES: Final = 64 << 20  # a client that has more to read than that is cut off
 _pack_data_reply: Final = Struct(">iiqii").pack  # the frame's length, the reply's head, the length of the data
 
 
@@ -77,6 +79,8 @@ def plain_get(tree: DataTree, xid: int, body: bytes, ids: Ids) -> bytes | None:
     if data is None:
         return None
     size = len(data)
+    if size > LARGE_BYTES:
+        return None
     return _pack_data_reply(88 + size, xid, tree.last_zxid, 0, size) + data + pack_stat(node)
 
 
@@ -227,7 +231,7 @@ def _restore(
 
 def multi_read(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
     """getData and getChildren together; each fails for itself, none sets a watch."""
-    at = 0
+    at = size = 0
     parts: list[bytes] = []
     while True:
         kind, done, _, at = read_multi_header(body, at)
@@ -248,6 +252,9 @@ def multi_read(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
             parts.append(write_buffer(node.data) + pack_stat(node))
         else:
             parts.append(write_strings(tree.children_names(path or b"/")))
+        size += len(parts[-1])
+        if size > _MOST_MULTI_READ_BYTES:  # it names the same large znode over and over
+            raise Failed(BAD_ARGUMENTS)
 
 
 Read = Callable[[DataTree, Asker, Ids, bytes], bytes]

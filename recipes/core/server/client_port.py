@@ -101,7 +101,12 @@ class ClientProtocol(asyncio.BufferedProtocol):
 
     def _resume_reading(self) -> None:
         transport, connection = self.transport, self.connection
-        if self._reading or self._unwritable or connection is None or connection.paused:
+        if self._reading or self._unwritable or connection is None:
+            return
+        if connection.stopped:
+            self._server.schedule()
+            self._server.guarded(connection.go_on)
+        if connection.paused:
             return
         if transport is not None and not transport.is_closing():
             self._reading = True

@@ -1,0 +1,79 @@
+"""Replies that are large, and many: a client gets them all, and the server never holds more than some of them."""
+
+from recipes.core.jute import opcodes as op
+from recipes.core.jute.codec import pack_int, write_buffer
+from recipes.core.jute.frames import FrameReader, frame
+from recipes.core.jute.records import OPEN_ACL, ConnectRequest, encode_connect_request
+from recipes.core.jute.requests import MULTI_END, pack_multi_header
+from recipes.core.member.member import Member, MemberConfig
+from recipes.core.replication import Standalone
+from recipes.core.tree.prepare import BAD_ARGUMENTS
+from recipes.core.tree.tree import DataTree
+
+LARGE = bytes(1 << 20)
+HELLO = frame(encode_connect_request(ConnectRequest(0, 10_000, 0, bytes(16))))
+
+
+def member_with_a_large_znode() -> Member:
+    tree = DataTree()
+    tree.apply((0, 0, 1, 0, op.CREATE, (b"/large", LARGE, OPEN_ACL, False, 1)))
+    return Member(MemberConfig(), tree, Standalone(1), 0, 0)
+
+
+def get(xid: int) -> bytes:
+    return frame(pack_int(xid) + pack_int(op.GET_DATA) + write_buffer(b"/large") + b"\0")
+
+
+def write(member: Member) -> None:
+    for entry in member.take_writes():
+        member.flushed(entry.zxid)
+
+
+def test_many_gets_of_a_large_znode_are_answered_a_few_at_a_time():
+    member = member_with_a_large_znode()
+    connection = member.connect(("127.0.0.1", 1))
+    connection.receive(HELLO)
+    write(member)
+    reader = FrameReader(None)
+    reader.feed(b"".join(connection.out))
+    connection.out.clear()
+    connection.receive(b"".join(get(xid) for xid in range(1, 101)) + get(101)[:7])
+    xids = []
+    while True:
+        replies = reader.feed(b"".join(connection.out))
+        connection.out.clear()
+        assert len(replies) <= 6
+        xids += [int.from_bytes(reply[:4], "big") for reply in replies]
+        if not connection.stopped:
+            break
+        assert connection.paused
+        connection.go_on()
+    assert xids == list(range(1, 101))
+    connection.receive(get(101)[7:])
+    assert len(connection.out) == 1
+
+
+def test_what_comes_before_there_is_a_session_is_not_read_without_end():
+    member = member_with_a_large_znode()
+    connection = member.connect(("127.0.0.1", 1))
+    connection.receive(HELLO + get(1))
+    assert connection.paused
+    connection.go_on()
+    assert connection.out == []
+    write(member)
+    assert not connection.paused
+    assert len(connection.out) == 2
+
+
+def test_a_multi_read_of_more_than_a_client_can_take_fails():
+    member = member_with_a_large_znode()
+    connection = member.connect(("127.0.0.1", 1))
+    connection.receive(HELLO)
+    write(member)
+    connection.out.clear()
+    part = pack_multi_header(op.GET_DATA, -1) + write_buffer(b"/large") + b"\0"
+    for count, err in ((60, 0), (65, BAD_ARGUMENTS)):
+        connection.receive(frame(pack_int(1) + pack_int(op.MULTI_READ) + part * count + MULTI_END))
+        (reply,) = connection.out
+        connection.out.clear()
+        assert int.from_bytes(reply[16:20], "big", signed=True) == err
