@@ -149,7 +149,9 @@ def _read(data: bytes, tree: DataTree) -> tuple[int, int] | None:
         content, at = read_buffer(data, at)
         key, *fields = _PERSISTED.unpack_from(data, at)
         at += _PERSISTED.size
-        tree.add_node(path or b"/", _znode(content, acls[key], fields))
+        # Apache dumps the ACLs first, while txns go on: one that a znode has got since is not among them. Nobody may
+        # use the znode until that txn is replayed.
+        tree.add_node(path or b"/", _znode(content, acls.get(key, ()), fields))
     at = _check_seal(data, at)
     tree.quotas.load(tree)
     if len(data) - at < _DIGEST.size:

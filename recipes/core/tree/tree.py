@@ -151,7 +151,7 @@ class DataTree:
         parent = self.nodes.get(parent_path)
         if parent is None:
             return NO_NODE, None, None, None
-        exists = path in self.nodes
+        existing = self.nodes.get(path)
         before = known_digest(parent_path, parent) if track else 0
         if parent_cversion == -1:
             parent_cversion = parent.cversion + 1
@@ -160,7 +160,9 @@ class DataTree:
             parent.cversion = parent_cversion
             parent.pzxid = zxid
         self._changed(parent_path, parent, before, track)
-        if exists:  # replayed over a snapshot that has it already
+        if existing is not None:  # replayed over a snapshot that has it already, though perhaps not its ACL
+            if not existing.acl:
+                existing.acl = self.acls.intern(acl or ())
             return NODE_EXISTS, None, None, None
         node = ZNode(data, self.acls.intern(acl or ()), zxid, time_ms, owner)
         self.nodes[path] = node

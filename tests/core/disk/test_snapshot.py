@@ -6,11 +6,12 @@ from random import Random
 import pytest
 
 from recipes.core.disk import snapshot as module
-from recipes.core.disk.snapshot import is_whole, read_snapshot, write_snapshot
+from recipes.core.disk.snapshot import dump_tree, is_whole, read_snapshot, seal_body, write_snapshot
 from recipes.core.errors import DiskError
 from recipes.core.jute import opcodes as op
+from recipes.core.jute.records import write_acl
 from recipes.core.jute.txns import Txn
-from recipes.core.tree.acl import OPEN_ACL
+from recipes.core.tree.acl import OPEN_ACL, permits
 from recipes.core.tree.digest import node_digest
 from recipes.core.tree.tree import DataTree
 
@@ -191,6 +192,20 @@ def test_until_replay_sets_an_acl_nobody_is_let_in(monkeypatch: pytest.MonkeyPat
     found = DataTree()
     read_snapshot("snapshot.1", data + b"".join(chunks), found)
     assert all(perms == 0 for perms, _, _ in found.nodes[b"/a"].acl)
+
+
+def test_an_acl_that_zookeeper_wrote_no_more_comes_with_the_replay():
+    tree = DataTree()
+    tree.apply((0, 0, 1, 0, op.CREATE, (b"/a", b"", SOMEBODY, False, 1)))
+    body, known = b"".join(dump_tree(tree)), write_acl(SOMEBODY)
+    at = body.index(known) - 8  # its key
+    count = int.from_bytes(body[4:8], "big")
+    body = body[:4] + (count - 1).to_bytes(4, "big") + body[8:at] + body[at + 8 + len(known) :]
+    found = DataTree()
+    read_snapshot("snapshot.1", seal_body(body), found)
+    assert not permits(found.nodes[b"/a"].acl, 31, ())
+    found.apply((0, 0, 1, 0, op.CREATE, (b"/a", b"", SOMEBODY, False, 1)))
+    assert found.nodes[b"/a"].acl == SOMEBODY
 
 
 def test_a_child_created_anew_is_not_written_without_its_parent(monkeypatch: pytest.MonkeyPatch):
