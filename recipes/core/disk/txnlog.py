@@ -13,8 +13,8 @@ from zlib import adler32
 
 from recipes.core.disk.disk import Disk, File
 from recipes.core.errors import DiskError
-from recipes.core.jute.txns import payload_zxid
-from recipes.core.replication import Entry, follows
+from recipes.core.jute.txns import blank_txn, payload_zxid
+from recipes.core.replication import Entry, follows, skipped
 
 MAGIC = b"ZKLG"
 HEADER = MAGIC + (2).to_bytes(4, "big") + bytes(8)
@@ -217,6 +217,7 @@ def read_log(disk: Disk, after_zxid: int, torn: list[Damage] | None = None) -> I
     last = 0  # of what was read; below `after_zxid` only what is in the first file, which need not be whole there
     for index, (zxid, name) in enumerate(files[first:], first):
         file = LogFile(name, disk.read(name))
+        is_inside = False
         for payload in file:
             found = file.last_zxid
             if last and found <= last:
@@ -224,9 +225,14 @@ def read_log(disk: Disk, after_zxid: int, torn: list[Damage] | None = None) -> I
             if found > after_zxid:
                 before = max(last, after_zxid)
                 if not follows(before, found):
+                    # Within a file nothing can be lost between two records: there ZooKeeper has never written any.
+                    unused = skipped(before, found) if is_inside else ()
+                    yield from map(blank_txn, unused)
+                    before = unused[-1] if unused else before
+                if not follows(before, found):
                     raise DiskError(f"{name}: txns between 0x{before:x} and 0x{found:x} are missing")
                 yield payload
-            last = found
+            last, is_inside = found, True
         damage = file.damage
         if damage is None:
             continue

@@ -39,6 +39,7 @@ from recipes.core.jute.records import read_acl, write_acl
 _HEADER: Final = Struct(">qiqqi")
 pack_header: Final = _HEADER.pack  # session id, cxid, zxid, time in ms, type
 _pack_create_tail: Final = Struct(">?i").pack
+_MARSHALLING_ERROR: Final = -5
 DIGEST: Final = Struct(">iQ")
 DIGEST_VERSION: Final = 2
 encode_digest: Final = partial(DIGEST.pack, DIGEST_VERSION)  # the trailer: the tree's digest after the txn
@@ -60,6 +61,11 @@ def payload_zxid(payload: bytes) -> int:
 def encode_txn(session_id: int, cxid: int, zxid: int, time_ms: int, kind: int, record: Record) -> bytes:
     """Header and record, without a digest."""
     return pack_header(session_id, cxid, zxid, time_ms, kind) + encode_record(kind, record)
+
+
+def blank_txn(zxid: int) -> bytes:
+    """A txn that changes nothing, for a zxid that has none."""
+    return encode_txn(0, 0, zxid, 0, op.ERROR, (_MARSHALLING_ERROR,))
 
 
 def encode_record(kind: int, record: Record) -> bytes:

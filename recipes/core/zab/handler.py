@@ -7,7 +7,9 @@ from recipes.core.replication import Entry
 from recipes.core.zab.link import Link
 from recipes.core.zab.membership import Membership
 
-LAST_EPOCH = 0x7FFFFFFF  # no zxid has room for a later one
+# What is further from its own than this no server believes: an epoch near the last a zxid has room for, promised on
+# somebody's word, would leave the ensemble none.
+EPOCHS_AHEAD = 1 << 24
 
 
 class Handler:
@@ -43,14 +45,14 @@ class Handler:
         """Of the learner's server; -1 while it has not said."""
         return self.link.sid
 
-    def introduce(self, packet: Packet, membership: Membership, own_sid: int) -> None:
+    def introduce(self, packet: Packet, membership: Membership, own_sid: int, own_epoch: int) -> None:
         """Take its first packet: who it is, and what it has promised. Raises WireError for who cannot be a learner."""
         if packet.type not in (q.FOLLOWERINFO, q.OBSERVERINFO):
             raise WireError(f"packet of type {packet.type}: expected FOLLOWERINFO or OBSERVERINFO")
         info, epoch = q.decode_learner_info(packet.data), packet.zxid >> 32
         if info.sid not in membership.servers or info.sid == own_sid:
             raise WireError(f"server {info.sid} is not one of the others in this ensemble")
-        if not 0 <= epoch < LAST_EPOCH:  # the leader's own is a later one
+        if not 0 <= epoch <= own_epoch + EPOCHS_AHEAD:
             raise WireError(f"server {info.sid} says it has promised epoch {epoch}")
         self.link.sid = info.sid
         self.ours = info.ours

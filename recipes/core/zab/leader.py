@@ -183,7 +183,7 @@ class Leader:
     # Phase 1: the epoch.
 
     def _introduce(self, handler: Handler, packet: Packet) -> None:
-        handler.introduce(packet, self._membership, self._peer.settings.sid)
+        handler.introduce(packet, self._membership, self._peer.settings.sid, self._peer.accepted_epoch)
         older = self._by_sid.get(handler.sid)
         if older is not None:
             older.link.close()

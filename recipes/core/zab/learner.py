@@ -12,7 +12,7 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
 from recipes.core.jute.records import Ids
-from recipes.core.jute.txns import decode_txn
+from recipes.core.jute.txns import blank_txn, decode_txn
 from recipes.core.replication import (
     ACCEPTED_EPOCH,
     CURRENT_EPOCH,
@@ -22,8 +22,9 @@ from recipes.core.replication import (
     Revalidated,
     Truncate,
     follows,
+    skipped,
 )
-from recipes.core.zab.handler import LAST_EPOCH
+from recipes.core.zab.handler import EPOCHS_AHEAD
 from recipes.core.zab.link import Link
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Learner:
         self._last_zxid = peer.history.last_zxid  # of what the leader has sent, or has left in place
         self._acked_zxid: int | None = None  # what is on disk up to here is acknowledged; None before NEWLEADER is
         self._up_to_date = False
+        self._snapshot_zxid = 0  # of the SNAP
         self._serves_from: int | None = None  # what must be applied before clients are served
         self._held: list[Packet] | None = None  # what came while the log was being truncated
         self._syncs: list[object] = []
@@ -161,7 +163,7 @@ class Learner:
         elif kind == q.TRUNC:
             self._truncate(packet.zxid)
         elif kind == q.SNAP:
-            self._last_zxid = packet.zxid
+            self._last_zxid = self._snapshot_zxid = packet.zxid
             self._peer.carry_out(InstallSnapshot(packet.zxid, packet.data or b""))
             self._expected = _SYNC
         elif kind == q.NEWLEADER:
@@ -174,8 +176,8 @@ class Learner:
         self._leader_is_ours = q.decode_leader_info(packet.data)
         self._epoch = epoch
         self._expected = _FIRST_SYNC
-        if epoch >= LAST_EPOCH:  # promised, it would keep this server out for ever
-            raise WireError(f"epoch {epoch}: expected less than {LAST_EPOCH}")
+        if epoch > peer.accepted_epoch + EPOCHS_AHEAD:
+            raise WireError(f"epoch {epoch}: expected {peer.accepted_epoch + EPOCHS_AHEAD} at most")
         if epoch < peer.accepted_epoch:
             peer.look(f"the leader's epoch {epoch} is below {peer.accepted_epoch}, which was promised to another")
         elif epoch == peer.accepted_epoch:
@@ -204,19 +206,28 @@ class Learner:
 
     def _propose(self, packet: Packet) -> None:
         payload, zxid = packet.data or b"", packet.zxid
+        txn, digest = decode_txn(payload)
+        if not self._leader_is_ours:
+            if zxid <= self._snapshot_zxid:
+                return  # ZooKeeper settles what is to follow a SNAP before it dumps the tree, which has some of that
+            for unused in skipped(self._last_zxid, zxid):
+                self._take(Entry(unused, blank_txn(unused)))
         if not follows(self._last_zxid, zxid) or zxid >> 32 > self._epoch:
             raise WireError(f"proposal 0x{zxid:x} behind 0x{self._last_zxid:x} in epoch {self._epoch}")
-        txn, digest = decode_txn(payload)
         if txn[2] != zxid:
             raise WireError(f"proposal 0x{zxid:x} carries the txn 0x{txn[2]:x}")
-        self._last_zxid = zxid
-        entry = Entry(zxid, payload, txn, claimed=digest)
+        self._take(Entry(zxid, payload, txn, claimed=digest))
+
+    def _take(self, entry: Entry) -> None:
+        self._last_zxid = entry.zxid
         if self._expected == _SYNC:
             self._pending.append(entry)
         else:
             self._peer.append(entry)
 
     def _commit(self, zxid: int) -> None:
+        if zxid <= self._snapshot_zxid and not self._leader_is_ours:
+            return
         if not self._committed_zxid < zxid <= self._last_zxid:
             raise WireError(f"commit 0x{zxid:x}: expected 0x{self._committed_zxid + 1:x} to 0x{self._last_zxid:x}")
         self._committed_zxid = zxid

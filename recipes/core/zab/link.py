@@ -23,7 +23,7 @@ class Link:
         everything behind it waits.
     wants_close: the shell is to close the socket, without sending what is left.
     sid: of the server at the other end, -1 while it has not said.
-    since_ms, heard_ms: when it was made, and when something last came from the other end.
+    since_ms, heard_ms: when it was made, and when something last came from the other end, or went there of a dump.
     """
 
     __slots__ = (
@@ -74,8 +74,14 @@ class Link:
 
     def send(self, data: bytes | Iterator[bytes]) -> None:
         """Put a packet, or a dump, behind what is on its way."""
-        self.out.append(data)
+        self.out.append(data if isinstance(data, bytes) else self._taken(data))
         self._owner.touch_link(self)
+
+    def _taken(self, dump: Iterator[bytes]) -> Iterator[bytes]:
+        for part in dump:
+            # To take it is a sign of life, and the only one while a large tree is on its way.
+            self.heard_ms = self._owner.now_ms
+            yield part
 
     def close(self) -> None:
         """Hang up."""

@@ -27,17 +27,23 @@ class Plan(NamedTuple):
     zxid: int
 
 
-def plan_sync(history: History, committed_zxid: int, learner_zxid: int, *, cautious: bool) -> Plan:
+def plan_sync(
+    history: History, committed_zxid: int, learner_zxid: int, *, cautious: bool, keeps_log: bool = False
+) -> Plan:
     """What to send to a learner whose log ends at `learner_zxid`.
 
     committed_zxid: of the leader's history, what is committed. cautious: the learner may keep a snapshot over a TRUNC
-    that has what is to be taken back (Apache, ZOOKEEPER-1549).
+    that has what is to be taken back (Apache, ZOOKEEPER-1549). keeps_log: and its log over a SNAP, from which it takes
+    what is behind the snapshot at its next start.
     """
     if learner_zxid <= committed_zxid and history.holds(learner_zxid):
         return Plan(DIFF, learner_zxid)
-    # Within one epoch entries are a prefix of what its leader proposed: a log that has one of them has all before it.
     target = committed_zxid if learner_zxid > committed_zxid else history.before(learner_zxid)
-    if target is not None and history.holds(target) and not cautious and target >> 32 == learner_zxid >> 32:
+    if target is None or cautious or not history.holds(target):
+        return Plan(SNAP, committed_zxid)
+    # Within one epoch entries are a prefix of what its leader proposed: a log that has one of them has all before it.
+    # And an epoch later than any here, of which nothing was committed, began with just what is committed here.
+    if target >> 32 == learner_zxid >> 32 or (keeps_log and learner_zxid > committed_zxid):
         return Plan(TRUNC, target)
     return Plan(SNAP, committed_zxid)
 
@@ -56,7 +62,9 @@ class Synchronizer:
         """The learner has said where its log ends."""
         peer = self._peer
         cautious = not handler.ours and handler.accepted_epoch != handler.last_zxid >> 32
-        plan = plan_sync(peer.history, peer.committed_zxid, handler.last_zxid, cautious=cautious)
+        plan = plan_sync(
+            peer.history, peer.committed_zxid, handler.last_zxid, cautious=cautious, keeps_log=not handler.ours
+        )
         if plan.packet == SNAP:
             peer.tell(DumpWanted(handler.link.key))
             return

@@ -183,6 +183,11 @@ class Rig:
             if {owner, other} == {a, b} and not link.closed:
                 link.lost()
 
+    def by_hand(self, sid: int, link: Link) -> None:
+        """The test is at the other end of this link, and reads nothing."""
+        self.down.add(THE_TEST)
+        self.pairs[sid, link.key] = (THE_TEST, link)
+
     def _dial(self, sid: int, to: int) -> None:
         theirs = None if to in self.down else self.nodes[to].peer.accept()
         if theirs is None:

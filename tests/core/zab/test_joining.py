@@ -4,8 +4,10 @@ import pytest
 
 from recipes.core.jute import quorum as q
 from recipes.core.replication import EpochWrite, InstallSnapshot, Truncate
+from recipes.core.zab.history import History
 from recipes.core.zab.peer import Boot
-from tests.core.zab.conftest import boot_of
+from recipes.core.zab.synchronize import plan_sync
+from tests.core.zab.conftest import EMPTY_TREE, TICK_MS, boot_of, entry_of
 
 E1, E2, E3 = 1 << 32, 2 << 32, 3 << 32
 
@@ -36,6 +38,84 @@ def test_what_a_follower_lacks_is_sent_and_what_it_has_too_much_taken_back(rig_o
         assert Truncate(E1 + 3) in rig[1].done
     else:
         assert rig[1].log == log
+
+
+@pytest.mark.parametrize(
+    ("learner_zxid", "cautious", "expected"),
+    [
+        (E2 + 1, False, (q.TRUNC, E1 + 2)),  # epoch 2 proposed that, and nothing of it is committed
+        (E2 + 1, True, (q.SNAP, E1 + 2)),
+        (E1 + 3, False, (q.TRUNC, E1 + 2)),
+        (E1 + 1, False, (q.DIFF, E1 + 1)),
+    ],
+)
+def test_a_snapshot_would_not_take_back_what_is_in_apaches_log(learner_zxid, cautious, expected):
+    history = History(E1, [entry_of(E1 + 1), entry_of(E1 + 2)])
+    assert plan_sync(history, E1 + 2, learner_zxid, cautious=cautious, keeps_log=True) == expected
+
+
+def test_what_apache_proposes_that_its_snapshot_has_is_passed_over(rig_of):
+    rig = rig_of()
+    peer = rig[1].peer
+    rig.elect(3, 1)
+    link = peer.dialled(3)
+    rig.by_hand(1, link)
+    for packet in (
+        q.encode_packet(q.LEADERINFO, E2, q.encode_leader_info(ours=False)),
+        q.encode_packet(q.SNAP, E1 + 5) + EMPTY_TREE + b"\0\0\0\nBenWasHere",
+        q.encode_packet(q.PROPOSAL, E1 + 4, entry_of(E1 + 4).payload),
+        q.encode_packet(q.COMMIT, E1 + 4),
+        q.encode_packet(q.PROPOSAL, E1 + 6, entry_of(E1 + 6).payload),
+        q.encode_packet(q.NEWLEADER, E2),
+        q.encode_packet(q.COMMIT, E1 + 5),
+        q.encode_packet(q.UPTODATE, -1),
+    ):
+        link.receive(packet)
+        rig.step()
+    assert not link.wants_close
+    assert (peer.serving, rig[1].log, peer.committed_zxid) == (True, [E1 + 6], E1 + 5)
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_a_zxid_that_an_apache_leader_never_used_keeps_nobody_from_following(rig_of, ours):
+    rig = rig_of()
+    peer = rig[1].peer
+    rig.elect(3, 1)
+    link = peer.dialled(3)
+    rig.by_hand(1, link)
+    for packet in (
+        q.encode_packet(q.LEADERINFO, E1, q.encode_leader_info(ours=ours)),
+        q.encode_packet(q.DIFF, 0),
+        q.encode_packet(q.NEWLEADER, E1),
+        q.encode_packet(q.UPTODATE, -1),
+        q.encode_packet(q.PROPOSAL, E1 + 2, entry_of(E1 + 2).payload),
+        q.encode_packet(q.COMMIT, E1 + 2),
+    ):
+        link.receive(packet)
+        rig.step()
+    assert link.wants_close == ours
+    assert rig[1].applied == ([] if ours else [E1 + 1, E1 + 2])
+
+
+def test_a_tree_that_takes_long_to_send_is_sent_to_its_end(rig_of):
+    rig = rig_of(boots={3: boot_of(E2 + 1, current=2)})
+    rig.elect(3, 2, 3)
+    rig.run()
+    leader = rig[3].peer
+    link = leader.accept()
+    link.receive(q.encode_packet(q.FOLLOWERINFO, 0, q.encode_learner_info(1)))
+    link.receive(q.encode_packet(q.ACKEPOCH, 0, q.encode_epoch(0)))
+    slices = iter([b"slice"] * 40)
+    leader.leader._synchronizer.dumped(leader.leader._handlers[link.key], E2 + 1, slices)
+    dump = next(part for part in link.out if not isinstance(part, bytes))
+    link.out.clear()
+    rig.by_hand(3, link)
+    for _ in dump:
+        rig.advance(TICK_MS)
+        link.out.clear()
+    assert not link.wants_close
+    rig.advance(16 * TICK_MS)
+    assert link.wants_close
 
 
 def test_a_history_the_leader_does_not_know_is_replaced_whole(rig_of):

@@ -5,7 +5,7 @@ import pytest
 from recipes.core.jute import quorum as q
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, Notification
 from recipes.core.replication import Entry, EpochWrite, Synced
-from tests.core.zab.conftest import THE_TEST, TICK_MS, boot_of, entry_of
+from tests.core.zab.conftest import TICK_MS, boot_of, entry_of
 
 E1, E2, E3 = 1 << 32, 2 << 32, 3 << 32
 
@@ -306,6 +306,7 @@ def test_strangers_and_nonsense_are_hung_up_on_alone(rig_of):
         q.encode_packet(q.ACK, E1),
         q.encode_packet(q.FOLLOWERINFO, 0, b""),
         q.encode_packet(q.FOLLOWERINFO, 0x7FFFFFFF << 32, q.encode_learner_info(1)),
+        q.encode_packet(q.FOLLOWERINFO, 1 << 57, q.encode_learner_info(1)),  # an epoch far ahead
         q.encode_packet(q.FOLLOWERINFO, -1 << 32, q.encode_learner_info(1)),
         q.encode_packet(q.SNAP, 1),  # a tree of any size would follow
     ):
@@ -326,7 +327,8 @@ def test_strangers_are_few_and_have_to_say_who_they_are_in_time(rig_of):
     links = [rig[3].peer.accept() for _ in range(64)]
     assert None not in links
     assert rig[3].peer.accept() is None
-    rig.pairs |= {(3, link.key): (THE_TEST, link) for link in links}
+    for link in links:
+        rig.by_hand(3, link)
     for _ in range(6):
         for link in links:
             link.receive(b"\0")  # a part of a packet, without end
