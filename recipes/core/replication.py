@@ -227,7 +227,12 @@ class Leadership(Protocol):
 
 
 class Learnership(Protocol):
-    """Where txns come from a leader."""
+    """Where txns come from a leader.
+
+    leader_is_ours: it is a server of this project, not Apache's.
+    """
+
+    leader_is_ours: bool
 
     def forward(self, session_id: int, cxid: int, kind: int, body: bytes, ids: Ids) -> int:
         """Send a client's write to the leader. It comes back as a commit behind the zxid returned."""

@@ -9,9 +9,11 @@ from collections import deque
 from dataclasses import dataclass
 
 from recipes.core.disk.snapshot import dump_tree
+from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
 from recipes.core.jute.records import ConnectRequest, Ids
+from recipes.core.jute.requests import read_multi
 from recipes.core.jute.txns import decode_txn
 from recipes.core.member.admin import four_letter
 from recipes.core.member.connection import Connection
@@ -193,15 +195,16 @@ class Member:
 
     def submit(self, request: Request) -> bool:
         """Take a write; False when it cannot be taken: there is no room on the disk, or no leader to send it to."""
+        learner = self._replica.learner
         if self.disk_full or not self.serving:
             return False
+        if request.op == op.MULTI and learner is not None and not learner.leader_is_ours and not _is_whole(request):
+            return False  # Apache's leader gives no answer to it, for which this server's other writes would wait
         self._waiting.append(request)
         if self._leading is not None:
             self._leading.propose(request, self.wall_ms)
-        elif self._replica.learner is not None:
-            request.zxid = 1 + self._replica.learner.forward(
-                request.session_id, request.cxid, request.op, request.body, request.ids
-            )
+        elif learner is not None:
+            request.zxid = 1 + learner.forward(request.session_id, request.cxid, request.op, request.body, request.ids)
         return True
 
     def sync(self, request: Request) -> None:
@@ -377,3 +380,11 @@ class Member:
         self.tree = tree
         if self.config.ensemble:
             tree.nodes[b"/zookeeper/config"].data = self.config.ensemble
+
+
+def _is_whole(multi: Request) -> bool:
+    try:
+        read_multi(multi.body)
+    except WireError:
+        return False
+    return True

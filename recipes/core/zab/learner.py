@@ -45,7 +45,7 @@ class Learner:
         self._dial_again_ms: int | None = None
         self._deadline_ms = peer.now_ms + peer.settings.tick_ms * peer.settings.init_limit
         self._epoch = -1
-        self._leader_is_ours = False
+        self.leader_is_ours = False
         self._expected: tuple[int, ...] = (q.LEADERINFO,)
         self._pending: list[Entry] = []  # synced, not yet written to the log
         self._committed_zxid = 0  # as the leader says; applied once it is established
@@ -173,7 +173,7 @@ class Learner:
 
     def _accept_epoch(self, packet: Packet) -> None:
         peer, epoch = self._peer, packet.zxid >> 32
-        self._leader_is_ours = q.decode_leader_info(packet.data)
+        self.leader_is_ours = q.decode_leader_info(packet.data)
         self._epoch = epoch
         self._expected = _FIRST_SYNC
         if epoch > peer.accepted_epoch + EPOCHS_AHEAD:
@@ -207,7 +207,7 @@ class Learner:
     def _propose(self, packet: Packet) -> None:
         payload, zxid = packet.data or b"", packet.zxid
         txn, digest = decode_txn(payload)
-        if not self._leader_is_ours:
+        if not self.leader_is_ours:
             if zxid <= self._snapshot_zxid:
                 return  # ZooKeeper settles what is to follow a SNAP before it dumps the tree, which has some of that
             for unused in skipped(self._last_zxid, zxid):
@@ -226,7 +226,7 @@ class Learner:
             self._peer.append(entry)
 
     def _commit(self, zxid: int) -> None:
-        if zxid <= self._snapshot_zxid and not self._leader_is_ours:
+        if zxid <= self._snapshot_zxid and not self.leader_is_ours:
             return
         if not self._committed_zxid < zxid <= self._last_zxid:
             raise WireError(f"commit 0x{zxid:x}: expected 0x{self._committed_zxid + 1:x} to 0x{self._last_zxid:x}")
@@ -296,7 +296,7 @@ class Learner:
         if acked is None or zxid <= acked:
             return
         if not self._peer.settings.observer:
-            if self._leader_is_ours:
+            if self.leader_is_ours:
                 self._send(q.encode_packet(q.ACK, zxid))
             else:
                 for entry in self._peer.history.behind(acked):

@@ -2,10 +2,13 @@
 
 from types import SimpleNamespace
 
+import pytest
+
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
 from recipes.core.jute.frames import FrameReader, frame
 from recipes.core.jute.records import ConnectRequest, decode_connect_response, encode_connect_request
+from recipes.core.jute.requests import MULTI_END, pack_multi_header
 from recipes.core.jute.txns import encode_digest, encode_txn
 from recipes.core.member.member import Member, MemberConfig
 from recipes.core.replication import Entry, Ready, Revalidated, RoleChanged
@@ -25,7 +28,10 @@ class Follower:
         self.ready = Ready()
         self.asked = []
         self.learner = SimpleNamespace(
-            revalidate=lambda session, _: self.asked.append(session), touch=lambda *_: None, forward=lambda *_: 0
+            leader_is_ours=True,
+            revalidate=lambda session, _: self.asked.append(session),
+            touch=lambda *_: None,
+            forward=lambda *_: 0,
         )
 
     def take_ready(self):
@@ -96,3 +102,14 @@ def test_what_a_snapshot_showed_too_early_is_no_mismatch():
         replica.ready.events.append(RoleChanged(True))
         member.take_writes()
     assert member.stats.digest_mismatches == 1  # the one applied while clients are served
+
+
+@pytest.mark.parametrize("leader_is_ours", [True, False])
+def test_a_multi_that_apaches_leader_would_not_answer_is_not_sent_there(leader_is_ours):
+    member, replica, connection = returning()
+    replica.ready.events.append(Revalidated(SESSION, True))
+    member.take_writes()
+    replica.learner.leader_is_ours = leader_is_ours
+    null_path = pack_multi_header(op.CHECK, -1) + pack_int(-1) + pack_int(0) + MULTI_END
+    connection.receive(frame(pack_int(1) + pack_int(op.MULTI) + null_path))
+    assert (connection.wants_close, len(member._waiting)) == (not leader_is_ours, int(leader_is_ours))
