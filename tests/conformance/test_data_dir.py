@@ -26,6 +26,10 @@ def populate(client) -> None:
         + bytes.fromhex("000000010000001f00000005776f726c6400000006616e796f6e6500000004")
     )
     assert client.call(19, container)[0] == 0
+    # Of this Apache uses up the zxid and logs nothing.
+    null_path = struct.pack(">i?i", 2, False, -1) + client.text(None) + struct.pack(">i", -1)
+    assert client.call(14, null_path + bytes.fromhex("ffffffff01ffffffff"))[0] == -5
+    assert client.create("/behind", b"") == 0
 
 
 def contents(client, path: str = "/") -> dict[str, tuple[bytes, bytes]]:
