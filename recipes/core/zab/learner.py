@@ -163,9 +163,7 @@ class Learner:
         elif kind == q.TRUNC:
             self._truncate(packet.zxid)
         elif kind == q.SNAP:
-            self._last_zxid = self._snapshot_zxid = packet.zxid
-            self._peer.carry_out(InstallSnapshot(packet.zxid, packet.data or b""))
-            self._expected = _SYNC
+            self._install(packet)
         elif kind == q.NEWLEADER:
             self._take_over_history(packet.zxid)
         elif kind == q.UPTODATE:
@@ -199,6 +197,14 @@ class Learner:
         self._held = []  # nothing may be written behind what could not be taken back
         peer.carry_out(Truncate(zxid), self._truncated)
 
+    def _install(self, packet: Packet) -> None:
+        zxid = packet.zxid
+        if not 0 <= zxid >> 32 <= self._epoch:
+            raise WireError(f"SNAP of 0x{zxid:x} in epoch {self._epoch}")
+        self._last_zxid = self._snapshot_zxid = zxid
+        self._peer.carry_out(InstallSnapshot(zxid, packet.data or b""))
+        self._expected = _SYNC
+
     def _truncated(self) -> None:
         held, self._held = self._held or [], None
         if self._link is not None:
@@ -206,16 +212,18 @@ class Learner:
 
     def _propose(self, packet: Packet) -> None:
         payload, zxid = packet.data or b"", packet.zxid
+        if zxid <= self._snapshot_zxid and not self.leader_is_ours:
+            return  # ZooKeeper settles what is to follow a SNAP before it dumps the tree, which has some of that
         txn, digest = decode_txn(payload)
-        if not self.leader_is_ours:
-            if zxid <= self._snapshot_zxid:
-                return  # ZooKeeper settles what is to follow a SNAP before it dumps the tree, which has some of that
-            for unused in skipped(self._last_zxid, zxid):
-                self._take(Entry(unused, blank_txn(unused)))
-        if not follows(self._last_zxid, zxid) or zxid >> 32 > self._epoch:
-            raise WireError(f"proposal 0x{zxid:x} behind 0x{self._last_zxid:x} in epoch {self._epoch}")
         if txn[2] != zxid:
             raise WireError(f"proposal 0x{zxid:x} carries the txn 0x{txn[2]:x}")
+        # Behind NEWLEADER nothing is left of the history: what comes then was made in this epoch.
+        foreign = zxid >> 32 != self._epoch and (zxid >> 32 > self._epoch or self._expected == _STARTING)
+        if not foreign and not self.leader_is_ours:
+            for unused in skipped(self._last_zxid, zxid):
+                self._take(Entry(unused, blank_txn(unused)))
+        if foreign or not follows(self._last_zxid, zxid):
+            raise WireError(f"proposal 0x{zxid:x} behind 0x{self._last_zxid:x} in epoch {self._epoch}")
         self._take(Entry(zxid, payload, txn, claimed=digest))
 
     def _take(self, entry: Entry) -> None:
