@@ -103,12 +103,23 @@ class Node:
 
 
 class Rig:
-    """Servers 1 to `voters`, then `observers` more; boots: what is on each one's disk."""
+    """Servers 1 to `voters`, then `observers` more; boots: what is on each one's disk; groups, weights: as Membership.
 
-    def __init__(self, voters: int = 3, observers: int = 0, boots: dict[int, Boot] | None = None) -> None:
+    It has a leader elected by whom the test says, whether they are a quorum or not.
+    """
+
+    def __init__(
+        self,
+        voters: int = 3,
+        observers: int = 0,
+        boots: dict[int, Boot] | None = None,
+        groups: dict[int, tuple[int, ...]] | None = None,
+        weights: dict[int, int] | None = None,
+    ) -> None:
         sids = range(1, voters + observers + 1)
         self.now_ms = 1000
-        self.membership = Membership([Server(sid, "127.0.0.1", 2000 + sid, 3000 + sid, sid > voters) for sid in sids])
+        servers = [Server(sid, "127.0.0.1", 2000 + sid, 3000 + sid, sid > voters) for sid in sids]
+        self.membership = Membership(servers, groups, weights)
         self.nodes = {sid: Node(sid, self.membership, (boots or {}).get(sid, Boot()), self.now_ms) for sid in sids}
         self.pairs: dict[tuple[int, int], tuple[int, Link]] = {}  # (sid, key) -> the other end
         self.readers: dict[tuple[int, int], PacketReader] = {}
@@ -136,6 +147,14 @@ class Rig:
             node.peer.leader.propose(entry_of(zxid))
             made.append(zxid)
         return made
+
+    def until_sent(self, sender: int, to: int, kind: int) -> None:
+        """Let them talk until `sender` has sent such a packet."""
+        for _ in range(200):
+            if any(other == to and packet.type == kind for other, packet in self[sender].sent):
+                return
+            self.step()
+        raise AssertionError(f"server {sender} never sends a packet of type {kind} to server {to}")
 
     def step(self) -> bool:
         busy = False
