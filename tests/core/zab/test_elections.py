@@ -316,6 +316,31 @@ def test_survivors_decide_without_waiting_when_the_leader_is_gone(name, seed):
     assert world.leaders() == {new}
 
 
+# 1 and any other are a quorum, the four others without it are none.
+HEAVY = ensemble(5, groups={1: (1, 2, 3, 4, 5)}, weights={1: 4})
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_four_of_five_that_one_outweighs_elect_nobody(seed):
+    world = World(HEAVY, seed, faults=False)
+    world.crash(1)
+    world.run(until_ms=10_000)
+    assert world.led == {} and world.epochs == {}
+    world.restart(1)
+    world.run(until_ms=world.now_ms + 10_000)
+    assert world.settled(), world.trace[-10:]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_two_of_five_that_outweigh_the_others_elect_one_of_them(seed):
+    world = World(HEAVY, seed, faults=False)
+    for sid in (3, 4, 5):
+        world.crash(sid)
+    world.run(until_ms=2_000)
+    assert len(world.leaders()) == 1 and world.leaders() <= {1, 2}
+    assert world.nodes[1].established == world.nodes[2].established != 0
+
+
 def test_the_same_seed_tells_the_same_story():
     def story(seed: int) -> list[str]:
         world = World(ENSEMBLES["five"], seed, faults=True)
