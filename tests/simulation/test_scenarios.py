@@ -5,9 +5,11 @@ from random import Random
 import pytest
 
 from recipes.core.errors import InvariantBroken
+from recipes.core.jute import opcodes as op
 from recipes.core.sim.clients import Operation
 from recipes.core.sim.ensemble import Ensemble
 from recipes.core.sim.plan import Plan
+from recipes.core.zab import leader as leader_module
 from tests.simulation.planted.clients import sync_answered_without_asking_a_quorum
 from tests.simulation.planted.history import serving_a_snapshot_before_what_it_shows_is_applied
 
@@ -325,3 +327,18 @@ def test_that_serving_such_a_snapshot_too_early_is_found(story, monkeypatch):
     serving_a_snapshot_before_what_it_shows_is_applied(monkeypatch)
     with pytest.raises(InvariantBroken, match="Z13"):
         test_learner_joins_by_a_snapshot_while_others_write(story)
+
+
+def test_epochs_end_for_want_of_zxids_and_no_answered_write_is_lost(story, monkeypatch):
+    monkeypatch.setattr(leader_module, "_LAST_COUNTER", 8)
+    story.client.act(Operation(0, 0, "create", -1, 0, False))
+    for _ in range(60):
+        story.write()
+        story.until(lambda: story.client.idle and story.client.connected)
+    story.end()
+    answered = [call.zxid for call in story.client.history if call.kind == op.CREATE2 and call.returned_us != -1]
+    committed = story.committed()
+    assert set(answered) <= set(committed)
+    assert len({zxid >> 32 for zxid in committed}) > 5
+    assert max(zxid & 0xFFFFFFFF for zxid in committed) == 8
+    assert len(answered) > 40  # each end of an epoch costs one
