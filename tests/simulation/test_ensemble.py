@@ -1,15 +1,14 @@
 """Whole ensembles under every kind of fault: nothing committed is lost, clients see what they are promised.
 
 One seed: `pytest tests/simulation/test_ensemble.py -k one_seed --seed 4711 [--ensemble 5+1] [--shrink]`.
-A hunt, on both cores, that can be interrupted and goes on where it was: `pytest tests/simulation/test_ensemble.py
--m soak --seeds 1-5000 [--ensemble 5+1]`; it appends a line per seed to soak-ensemble.jsonl.
+A hunt, on all cores, that can be interrupted and goes on where it was: `pytest tests/simulation/test_ensemble.py
+-m soak --seeds 1-5000 [--ensemble 5+1]`; it appends a line per seed to soak-ensemble.jsonl. Seeds that failed, and
+those of another commit or of changed files, are run again.
 """
 
-import json
 import os
 import subprocess
 import sys
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from recipes.core.sim.clients import KINDS
 from recipes.core.sim.plan import FAULTS
 from recipes.core.sim.taps import PACKET_NAMES, STATE_NAMES
 from tests.simulation.conftest import OPERATIONS, plan_of, replay_command, run_seed, shrunk, take_small_slices
+from tests.simulation.soak import add_rows, commit_of, earlier_rows, totals
 
 SOAK_FILE = Path("soak-ensemble.jsonl")
 OBSERVED_ONLY = ("OBSERVERINFO", "INFORM", "OBSERVING", "role observer")  # never without an observer
@@ -106,17 +106,16 @@ def hunt_one(task):
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
-def test_hunt(pytestconfig):
+def test_hunt(pytestconfig, capsys):
     first, _, last = pytestconfig.getoption("--seeds").partition("-")
     ensemble = pytestconfig.getoption("--ensemble")
     servers, observers = map(int, ensemble.split("+"))
-    rows = [json.loads(line) for line in SOAK_FILE.read_text().splitlines()] if SOAK_FILE.exists() else []
-    done = {row["seed"]: row["problem"] for row in rows if row["ensemble"] == ensemble}
-    tasks = [(seed, servers, observers) for seed in range(int(first), int(last) + 1) if seed not in done]
-    with SOAK_FILE.open("a") as file, get_context("spawn").Pool() as pool:
-        for row in pool.imap_unordered(hunt_one, tasks, chunksize=4):
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            done[row["seed"]] = row["problem"]
-    broken = [f"{replay_command(seed, servers, observers)}: {done[seed]}" for seed in sorted(done) if done[seed]]
-    assert broken == []
+    seeds, commit = range(int(first), int(last) + 1), commit_of()
+    earlier = [row for row in earlier_rows(SOAK_FILE, commit) if row["ensemble"] == ensemble and not row["problem"]]
+    done = {row["seed"]: row for row in earlier if row["seed"] in seeds}
+    tasks = [(seed, servers, observers) for seed in seeds if seed not in done]
+    rows = [*done.values(), *add_rows(SOAK_FILE, commit, hunt_one, tasks)]
+    with capsys.disabled():
+        print(f"\n{ensemble}: {totals(commit, rows)}")  # noqa: T201
+    broken = {row["seed"]: row["problem"] for row in rows if row["problem"]}
+    assert [f"{replay_command(seed, servers, observers)}: {broken[seed]}" for seed in sorted(broken)] == []

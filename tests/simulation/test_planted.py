@@ -1,10 +1,9 @@
 """The simulation is sharp: every planted bug is found, in each run of the tests by one known seed.
 
-How many seeds each takes: `pytest tests/simulation/test_planted.py -m soak --seeds 1-2000 -s`.
+How many seeds each takes: `pytest tests/simulation/test_planted.py -m soak --seeds 1-2000`. It appends a line per bug
+to soak-planted.jsonl, and goes on where it was interrupted as the hunt of test_ensemble.py does.
 """
 
-import json
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
@@ -12,6 +11,7 @@ import pytest
 
 from tests.simulation.conftest import run_seed, take_small_slices
 from tests.simulation.planted import PLANTED
+from tests.simulation.soak import add_rows, commit_of, earlier_rows, totals
 
 SOAK_FILE = Path("soak-planted.jsonl")
 FOUND = [bug for bug in PLANTED if bug.seed is not None]
@@ -38,27 +38,29 @@ def hunt(task):
     number, first, last = task
     bug = PLANTED[number]
     take_small_slices()
+    row = {"bug": bug.name, "seed": None, "seeds": 0, "problem": None, "events": 0, "virtual_ms": 0}
     with pytest.MonkeyPatch.context() as patch:
         bug.plant(patch)
         for seed in range(first, last + 1):
-            problem = run_bug(bug, seed).problem
-            if problem is not None:
-                return {"bug": bug.name, "seed": seed, "seeds": seed - first + 1, "problem": problem}
-    return {"bug": bug.name, "seed": None, "seeds": last - first + 1, "problem": None}
+            verdict = run_bug(bug, seed)
+            row["seeds"] += 1
+            row["events"] += verdict.events
+            row["virtual_ms"] += verdict.at_us // 1000
+            if verdict.problem is not None:
+                return row | {"seed": seed, "problem": verdict.problem}
+    return row
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
-def test_how_many_seeds_each_takes(pytestconfig):
+def test_how_many_seeds_each_takes(pytestconfig, capsys):
     first, _, last = pytestconfig.getoption("--seeds").partition("-")
-    rows = [json.loads(line) for line in SOAK_FILE.read_text().splitlines()] if SOAK_FILE.exists() else []
-    done = {row["bug"] for row in rows}
+    commit = commit_of()
+    done = {row["bug"]: row for row in earlier_rows(SOAK_FILE, commit) if row["seed"] is not None}
     tasks = [(number, int(first), int(last)) for number, bug in enumerate(PLANTED) if bug.name not in done]
-    with SOAK_FILE.open("a") as file, get_context("spawn").Pool() as pool:
-        for row in pool.imap_unordered(hunt, tasks):
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            rows.append(row)
+    rows = [*done.values(), *add_rows(SOAK_FILE, commit, hunt, tasks)]
     taken = sorted(row["seeds"] for row in rows)
-    print(f"{len(rows)} planted bugs: median {median(taken)}, worst {taken[-1]} seeds")  # noqa: T201
+    with capsys.disabled():
+        print(f"\n{len(rows)} planted bugs: median {median(taken)}, worst {taken[-1]} seeds")  # noqa: T201
+        print(totals(commit, rows))  # noqa: T201
     assert [row["bug"] for row in rows if row["seed"] is None] == []
