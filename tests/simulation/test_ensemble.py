@@ -25,8 +25,9 @@ EXPECTED = (
     *FAULTS, *dict.fromkeys(KINDS), *PACKET_NAMES.values(), *STATE_NAMES.values(), "role leader", "role follower",
     "role observer", "role looking", "EpochWrite", "Truncate", "InstallSnapshot", "snapshot", "unsure", "no space",
     "end by disk", "session moved", "session expired", "setWatches", "event", "write lost", "write kept", "write cut",
-    "write torn by sectors",
+    "write torn by sectors", "clock drift",
 )  # fmt: skip
+ENOUGH = 200  # seeds for all of it to happen, with three voters or more
 
 
 def run_all(seeds, servers, observers):
@@ -101,7 +102,8 @@ def hunt_one(task):
     take_small_slices()
     verdict = run_seed(seed, servers, observers)
     row = {"ensemble": f"{servers}+{observers}", "seed": seed, "problem": verdict.problem, "events": verdict.events}
-    return row | {"virtual_ms": verdict.at_us // 1000, "recovered_ms": verdict.recovered_us // 1000}
+    row |= {"virtual_ms": verdict.at_us // 1000, "recovered_ms": verdict.recovered_us // 1000}
+    return row | {"never": never_happened(verdict.counts, observers)}
 
 
 @pytest.mark.soak
@@ -119,3 +121,5 @@ def test_hunt(pytestconfig, capsys):
         print(f"\n{ensemble}: {totals(commit, rows)}")  # noqa: T201
     broken = {row["seed"]: row["problem"] for row in rows if row["problem"]}
     assert [f"{replay_command(seed, servers, observers)}: {broken[seed]}" for seed in sorted(broken)] == []
+    if len(rows) >= ENOUGH and servers >= 3:
+        assert [what for what in EXPECTED if all(what in row["never"] for row in rows)] == []

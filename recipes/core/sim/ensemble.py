@@ -72,6 +72,9 @@ class Ensemble:
             )
             for sid in sids
         }
+        for rate_pm in plan.rates_pm:
+            if rate_pm != 1000:
+                self.count("clock drift")
         self.judge = Judge(self.ledger.reference)
         self.clients = [
             SimClient(
