@@ -292,8 +292,8 @@ class Ledger:
     def shows(self, sid: int, epoch: int, leads: bool, digest: int) -> None:
         """It serves clients, who can see everything it has applied."""
         shadow = self.shadows[sid]
-        if leads and self.leaders.setdefault(epoch, sid) != sid:
-            self._fail("Z1", f"servers {self.leaders[epoch]} and {sid} both lead epoch {epoch}")
+        if leads and self.leaders.get(epoch) != sid:
+            self._establish(sid, epoch)
         applied = shadow.applied
         if applied > self.tip:
             self._extend(sid, applied)
@@ -305,6 +305,15 @@ class Ledger:
         expected = self.reference.digests.get(applied)
         if expected is not None and digest != expected:
             self._fail("Z13", f"server {sid} at 0x{applied:x}: digest {digest:x}, expected {expected:x}")
+
+    def _establish(self, sid: int, epoch: int) -> None:
+        """A leader begins to serve: whoever is elected next must know of its epoch, however long a log it has."""
+        if self.leaders.setdefault(epoch, sid) != sid:
+            self._fail("Z1", f"servers {self.leaders[epoch]} and {sid} both lead epoch {epoch}")
+        voters = [shadow for shadow in self.shadows.values() if shadow.voter]
+        entered = [shadow.sid for shadow in voters if shadow.current >= epoch or shadow.damaged]
+        if len(entered) < self._majority:
+            self._fail("Z1", f"server {sid} leads epoch {epoch}, which only {entered} have entered")
 
     def _extend(self, sid: int, zxid: int) -> None:
         """Everything up to `zxid` is committed from now on."""

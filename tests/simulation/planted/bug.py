@@ -9,11 +9,12 @@ Patch = pytest.MonkeyPatch
 
 
 class Planted(NamedTuple):
-    """One bug. plant: patches it in. seed: of a run that finds it, where one is known."""
+    """One bug. plant: patches it in. seed: of a run that finds it, where one is known; breaks: by which property."""
 
     name: str
     plant: Callable[[Patch], None]
     seed: int | None
+    breaks: str
     servers: int = 3
     observers: int = 0
     kinds: tuple[str, ...] = ()
@@ -23,10 +24,10 @@ PLANTED: list[Planted] = []
 
 
 def planted(
-    seed: int | None, servers: int = 3, observers: int = 0, kinds: tuple[str, ...] = ()
+    seed: int | None, breaks: str, servers: int = 3, observers: int = 0, kinds: tuple[str, ...] = ()
 ) -> Callable[[Callable[[Patch], None]], None]:
     def add(plant: Callable[[Patch], None]) -> None:
-        PLANTED.append(Planted(plant.__name__, plant, seed, servers, observers, kinds))
+        PLANTED.append(Planted(plant.__name__, plant, seed, breaks, servers, observers, kinds))
 
     return add
 

@@ -2,20 +2,31 @@
 
 from typing import Any
 
+from recipes.core.jute import opcodes as op
 from recipes.core.jute import quorum as q
 from recipes.core.member import reads
 from recipes.core.member.connection import Connection
 from recipes.core.member.leading import Leading
 from recipes.core.member.member import Member
-from recipes.core.tree.prepare import Preparer
+from recipes.core.tree.prepare import Preparer, Request
 from recipes.core.zab.answers import Answers
-from recipes.core.zab.learner import Learner
 from tests.simulation.planted.bug import Patch, planted
 
 
-@planted(1)
+@planted(10, "C2")
 def sync_answered_by_the_learner(patch: Patch) -> None:
-    patch.setattr(Learner, "sync", lambda self, token, *request: self._peer.synced(token))
+    original = Connection._take
+
+    def take(self: Connection, xid: int, kind: int, body: bytes, ids: Any) -> None:
+        if kind != op.SYNC or self._member._replica.learner is None:
+            original(self, xid, kind, body, ids)
+        elif self._held:
+            self._held.append((xid, kind, body, ids))
+        else:
+            self._answer(xid, kind, body, ids)
+
+    patch.setattr(Connection, "_take", take)
+    patch.setitem(reads.READS, op.SYNC, lambda tree, asker, ids, body: body)
 
 
 def sync_answered_without_asking_a_quorum(patch: Patch) -> None:
@@ -32,7 +43,7 @@ def sync_answered_without_asking_a_quorum(patch: Patch) -> None:
     patch.setattr(Answers, "pinged", answer)
 
 
-@planted(1)
+@planted(1, "C5")
 def read_overtakes_the_own_write(patch: Patch) -> None:
     original = Connection._take
 
@@ -45,18 +56,30 @@ def read_overtakes_the_own_write(patch: Patch) -> None:
     patch.setattr(Connection, "_take", take)
 
 
-@planted(1)
+@planted(1, "C5")
 def write_overtakes_a_sync(patch: Patch) -> None:
-    original = Connection._take
+    """It is sent on at once, and answered when it is committed."""
+    take, complete = Connection._take, Connection.complete
 
-    def take(self: Connection, xid: int, kind: int, body: bytes, ids: Any) -> None:
+    def take_at_once(self: Connection, xid: int, kind: int, body: bytes, ids: Any) -> None:
         self._syncing = False
-        original(self, xid, kind, body, ids)
+        take(self, xid, kind, body, ids)
 
-    patch.setattr(Connection, "_take", take)
+    def complete_at_once(self: Connection, request: Request, applied: Any) -> None:
+        held = self._held
+        if request in held:
+            held.remove(request)
+            held.appendleft(request)
+        first = next((at for at, each in enumerate(held) if at and isinstance(each, Request)), len(held))
+        begun = [held.pop() for _ in range(len(held) - first)]
+        complete(self, request, applied)
+        held.extend(reversed(begun))
+
+    patch.setattr(Connection, "_take", take_at_once)
+    patch.setattr(Connection, "complete", complete_at_once)
 
 
-@planted(1)
+@planted(1, "W1")
 def event_behind_the_reply(patch: Patch) -> None:
     deliver, advance = Member._deliver, Member._advance
 
@@ -68,12 +91,12 @@ def event_behind_the_reply(patch: Patch) -> None:
     patch.setattr(Member, "_advance", advance_then_deliver)
 
 
-@planted(1)
+@planted(1, "W1")
 def watches_are_lost_on_reconnecting(patch: Patch) -> None:
     patch.setitem(reads.READS, 101, lambda tree, asker, ids, body: b"")
 
 
-@planted(1)
+@planted(1, "W2")
 def set_watches_ignores_what_was_missed(patch: Patch) -> None:
     def restore(tree: Any, asker: Any, ids: Any, zxid: int, data: Any, exist: Any, child: Any) -> None:
         for path in (*data, *exist):
@@ -84,7 +107,7 @@ def set_watches_ignores_what_was_missed(patch: Patch) -> None:
     patch.setattr(reads, "_restore", restore)
 
 
-@planted(1, kinds=("slow disk",))
+@planted(1, "C3", kinds=("slow disk",))
 def client_goes_back_in_time(patch: Patch) -> None:
     original = Member.open_session
 
@@ -94,7 +117,7 @@ def client_goes_back_in_time(patch: Patch) -> None:
     patch.setattr(Member, "open_session", open_session)
 
 
-@planted(1)
+@planted(1, "Z13")
 def multi_is_not_rolled_back(patch: Patch) -> None:
     original = Preparer._multi
 
@@ -107,7 +130,7 @@ def multi_is_not_rolled_back(patch: Patch) -> None:
     patch.setattr(Preparer, "_multi", multi)
 
 
-@planted(1)
+@planted(1, "C8")
 def forwarded_write_is_carried_out_twice(patch: Patch) -> None:
     original = Leading._take_request
 

@@ -15,7 +15,7 @@ from recipes.core.zab.peer import ZabPeer
 from tests.simulation.planted.bug import Patch, before, behind, planted
 
 
-@planted(1)
+@planted(1, "Z9")
 def follower_acknowledges_before_the_sync(patch: Patch) -> None:
     def ack(self: Learner, packet: q.Packet) -> None:
         if self._acked_zxid is not None:
@@ -24,17 +24,17 @@ def follower_acknowledges_before_the_sync(patch: Patch) -> None:
     behind(patch, Learner, "_propose", ack)
 
 
-@planted(1)
+@planted(1, "Z11")
 def leader_counts_itself_before_its_sync(patch: Patch) -> None:
     behind(patch, Leader, "propose", lambda self, entry: self._hold(self._peer.settings.sid, entry.zxid))
 
 
-@planted(1)
+@planted(1, "Z9")
 def log_is_never_synced(patch: Patch) -> None:
     patch.setattr(TxnLog, "sync", lambda self: None)
 
 
-@planted(1, kinds=("failing sync", "power cut"))
+@planted(1, "Z14", kinds=("failing sync", "power cut"))
 def failed_sync_counts_as_done(patch: Patch) -> None:
     original = TxnLog.sync
 
@@ -45,7 +45,7 @@ def failed_sync_counts_as_done(patch: Patch) -> None:
     patch.setattr(TxnLog, "sync", sync)
 
 
-@planted(1)
+@planted(1, "Z9")
 def epoch_before_history(patch: Patch) -> None:
     """ZOOKEEPER-4643."""
     original = Learner._take_over_history
@@ -57,7 +57,7 @@ def epoch_before_history(patch: Patch) -> None:
     patch.setattr(Learner, "_take_over_history", take_over)
 
 
-@planted(1)
+@planted(1, "Z9")
 def new_leader_acknowledged_from_memory(patch: Patch) -> None:
     """ZOOKEEPER-3911, 4646, 4785."""
 
@@ -67,7 +67,7 @@ def new_leader_acknowledged_from_memory(patch: Patch) -> None:
     before(patch, Learner, "_take_over_history", ack)
 
 
-@planted(1)
+@planted(1, "Z14")
 def accepted_epoch_stays_in_memory(patch: Patch) -> None:
     original = Store.carry_out
 
@@ -79,7 +79,7 @@ def accepted_epoch_stays_in_memory(patch: Patch) -> None:
     patch.setattr(Store, "carry_out", carry_out)
 
 
-@planted(1)
+@planted(1, "Z14")
 def epoch_file_without_its_sync(patch: Patch) -> None:
     def write(disk: Any, kind: str, epoch: int) -> None:
         file = disk.create(kind + ".tmp")
@@ -90,7 +90,7 @@ def epoch_file_without_its_sync(patch: Patch) -> None:
     patch.setattr(store, "write_epoch", write)
 
 
-@planted(1)
+@planted(1, "Z10")
 def leader_offers_its_epoch_before_it_is_stored(patch: Patch) -> None:
     original = Leader._try_epoch
 
@@ -102,7 +102,7 @@ def leader_offers_its_epoch_before_it_is_stored(patch: Patch) -> None:
     patch.setattr(Leader, "_try_epoch", try_epoch)
 
 
-@planted(1, kinds=("isolation", "slow disk"))
+@planted(1, "Z9", kinds=("isolation", "slow disk"))
 def vote_while_writes_are_under_way(patch: Patch) -> None:
     """ZOOKEEPER-2845, 4712: the vote is cast from memory."""
     original = ZabPeer._look_when_drained
@@ -115,7 +115,7 @@ def vote_while_writes_are_under_way(patch: Patch) -> None:
     patch.setattr(ZabPeer, "_look_when_drained", look)
 
 
-@planted(1)
+@planted(1, "Z9")
 def applied_before_the_own_sync(patch: Patch) -> None:
     """ZOOKEEPER-4882: the tree is ahead of the log."""
     original = ZabPeer.release
@@ -128,17 +128,17 @@ def applied_before_the_own_sync(patch: Patch) -> None:
     patch.setattr(ZabPeer, "release", release)
 
 
-@planted(37, kinds=("isolation", "power cut"))
+@planted(37, "Z13", kinds=("isolation", "power cut"))
 def old_log_stays_under_a_leaders_snapshot(patch: Patch) -> None:
     patch.setattr(replace, "log_files", lambda disk: [])
 
 
-@planted(37, kinds=("isolation", "power cut"))
+@planted(37, "Z13", kinds=("isolation", "power cut"))
 def truncation_keeps_the_tail(patch: Patch) -> None:
     patch.setattr(replace, "cut_file", lambda disk, name, size_bytes: None)
 
 
-@planted(1)
+@planted(1, "Z13")
 def snapshot_forgets_child_versions(patch: Patch) -> None:
     original = snapshot._znode
 
@@ -150,6 +150,6 @@ def snapshot_forgets_child_versions(patch: Patch) -> None:
     patch.setattr(snapshot, "_znode", znode)
 
 
-@planted(7, kinds=("rot",))
+@planted(139, "Z13", kinds=("rot",))
 def records_without_checksums(patch: Patch) -> None:
     patch.setattr(txnlog, "adler32", lambda data: 0)

@@ -8,22 +8,22 @@ from recipes.core.zab.membership import Membership
 from tests.simulation.planted.bug import Patch, planted
 
 
-@planted(1)
+@planted(1, "Z11")
 def committed_without_a_quorum(patch: Patch) -> None:
     patch.setattr(Membership, "committed", lambda self, held: max(held.values()))
 
 
-@planted(8, 5, 1, kinds=("partition",))
+@planted(8, "Z1", 5, 1, kinds=("partition",))
 def observers_are_counted(patch: Patch) -> None:
     patch.setattr(Membership, "is_quorum", lambda self, sids: len(set(sids)) > len(self.voters) // 2)
 
 
-@planted(2)
+@planted(2, "L1")
 def election_by_zxid_without_epoch(patch: Patch) -> None:
     patch.setattr(Election, "_rank", lambda self, vote: (True, 0, vote.zxid & 0xFFFFFFFF, vote.leader))
 
 
-@planted(1)
+@planted(1, "Z9")
 def election_by_accepted_epoch(patch: Patch) -> None:
     original = Election.look
 
@@ -33,12 +33,23 @@ def election_by_accepted_epoch(patch: Patch) -> None:
     patch.setattr(Election, "look", look)
 
 
-@planted(1)
+@planted(1, "Z1")
 def established_without_a_quorum_of_new_leader(patch: Patch) -> None:
     patch.setattr(Leader, "_alive", lambda self: set(self._by_sid) | {self._peer.settings.sid})
 
 
-@planted(1)
+@planted(1, "Z1")
+def entry_of_an_earlier_epoch_is_counted_by_replicas(patch: Patch) -> None:
+    """Figure 8 of Raft: that a quorum has the entries is enough, whatever epoch it may still go back to."""
+
+    def holding(self: Leader) -> set[int]:
+        ready = [handler for handler in self._by_sid.values() if handler.ready]
+        return _alive(self) | {handler.sid for handler in ready if handler.last_zxid == self._initial_zxid}
+
+    patch.setattr(Leader, "_alive", holding)
+
+
+@planted(1, "Z10")
 def epoch_below_the_promised_one_is_followed(patch: Patch) -> None:
     original = Learner._accept_epoch
 
@@ -50,7 +61,7 @@ def epoch_below_the_promised_one_is_followed(patch: Patch) -> None:
     patch.setattr(Learner, "_accept_epoch", accept)
 
 
-@planted(1)
+@planted(1, "L1")
 def leader_stays_without_a_quorum(patch: Patch) -> None:
     patch.setattr(Leader, "_alive", lambda self: set(self._membership.voters) if self._established else _alive(self))
 

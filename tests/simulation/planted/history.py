@@ -13,7 +13,7 @@ from recipes.core.zab.synchronize import Plan, Synchronizer
 from tests.simulation.planted.bug import Patch, before, planted
 
 
-@planted(1, kinds=("isolation", "power cut"))
+@planted(1, "Z11", kinds=("isolation", "power cut"))
 def old_leaders_tail_is_not_truncated(patch: Patch) -> None:
     original = synchronize.plan_sync
 
@@ -25,7 +25,7 @@ def old_leaders_tail_is_not_truncated(patch: Patch) -> None:
     patch.setattr(synchronize, "plan_sync", plan)
 
 
-@planted(89)
+@planted(89, "Z7")
 def snapshot_without_the_history_of_its_epoch(patch: Patch) -> None:
     """Our own: between such a snapshot and what follows it a learner is without entries that may be committed."""
     original = Leader._start_syncing
@@ -40,7 +40,7 @@ def snapshot_without_the_history_of_its_epoch(patch: Patch) -> None:
     before(patch, ZabPeer, "serve", lambda self, epoch: self.release())
 
 
-@planted(1)
+@planted(1, "Z14")
 def entry_missing_in_a_diff(patch: Patch) -> None:
     original = History.behind
 
@@ -53,7 +53,7 @@ def entry_missing_in_a_diff(patch: Patch) -> None:
     patch.setattr(history, "follows", lambda last_zxid, zxid: True)
 
 
-@planted(35, kinds=("reset",))
+@planted(35, "Z14", kinds=("reset",))
 def proposals_only_to_those_in_sync(patch: Patch) -> None:
     original = Handler.propose
 
@@ -66,7 +66,7 @@ def proposals_only_to_those_in_sync(patch: Patch) -> None:
     patch.setattr(history, "follows", lambda last_zxid, zxid: True)
 
 
-@planted(1)
+@planted(1, "Z14")
 def proposal_twice_while_syncing(patch: Patch) -> None:
     original = Synchronizer._send_history
 
@@ -78,9 +78,10 @@ def proposal_twice_while_syncing(patch: Patch) -> None:
 
     patch.setattr(Synchronizer, "_send_history", send)
     patch.setattr(learner, "follows", lambda last_zxid, zxid: True)
+    patch.setattr(history, "follows", lambda last_zxid, zxid: True)
 
 
-@planted(5, kinds=("pause", "isolation"))
+@planted(5, "Z9", kinds=("pause", "isolation"))
 def proposals_go_on_after_stepping_down(patch: Patch) -> None:
     original = Leader.propose
 

@@ -1,29 +1,61 @@
 """Bugs in whose session lives."""
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from recipes.core.jute import opcodes as op
 from recipes.core.jute import quorum as q
+from recipes.core.member.connection import Connection
+from recipes.core.member.leading import Leading
 from recipes.core.member.member import Member
 from recipes.core.tree.pending import Pending
-from recipes.core.tree.prepare import Preparer
+from recipes.core.tree.prepare import Preparer, Request
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import DataTree
 from recipes.core.zab.peer import ZabPeer
-from tests.simulation.planted.bug import Patch, planted
+from tests.simulation.planted.bug import Patch, before, planted
 
 
-@planted(2)
+@planted(1, "E1")
+def session_expired_by_a_follower(patch: Patch) -> None:
+    """It ends whom it does not hear from any more, and the leader, which may know better, takes its word."""
+    tick, take_request = Member.tick, Leading._take_request
+    ends_ms: WeakKeyDictionary[Member, dict[int, int]] = WeakKeyDictionary()
+
+    def hear(self: Member, connection: Connection) -> None:
+        ends_ms.setdefault(self, {})[connection.session_id] = self.now_ms + connection.timeout_ms
+
+    def tick_and_expire(self: Member) -> None:
+        tick(self)
+        learner, ends = self._replica.learner, ends_ms.get(self, {})
+        for session_id in [session_id for session_id, end_ms in ends.items() if end_ms <= self.now_ms]:
+            del ends[session_id]
+            if self.serving and learner is not None:
+                learner.forward(session_id, 0, op.CLOSE_SESSION, b"", ())
+
+    def take(self: Leading, event: Any, now_ms: int, wall_ms: int) -> None:
+        if event.kind == op.CLOSE_SESSION and event.cxid == 0:
+            self.propose(Request(event.session_id, 0, op.CLOSE_SESSION, b"", link=None), wall_ms)
+        else:
+            take_request(self, event, now_ms, wall_ms)
+
+    before(patch, Member, "hear_from", hear)
+    patch.setattr(Member, "tick", tick_and_expire)
+    patch.setattr(Leading, "_take_request", take)
+
+
+@planted(2, "E1")
 def leader_does_not_hear_of_learners_sessions(patch: Patch) -> None:
     patch.setattr(q, "decode_touches", lambda data: [])
 
 
-@planted(26, kinds=("partition", "isolation"))
+@planted(26, "E4", kinds=("partition", "isolation"))
 def learner_answers_pings_whatever_it_hears_of_its_leader(patch: Patch) -> None:
     """As in ZooKeeper, until its syncLimit is over."""
     patch.setattr(ZabPeer, "in_touch", lambda self, timeout_ms: True)
 
 
-@planted(7)
+@planted(7, "E1")
 def sessions_end_by_the_wall_clock(patch: Patch) -> None:
     def begin(self: Member, now_ms: int, wall_ms: int) -> None:
         self.now_ms = self.wall_ms = wall_ms
@@ -31,7 +63,7 @@ def sessions_end_by_the_wall_clock(patch: Patch) -> None:
     patch.setattr(Member, "begin_turn", begin)
 
 
-@planted(1)
+@planted(1, "E3")
 def ephemerals_outlive_their_session(patch: Patch) -> None:
     patch.setattr(Preparer, "_close_session", _close_without_paths)
     patch.setattr(DataTree, "_close_session", lambda self, session_id, *rest: self.sessions.pop(session_id, None))
@@ -41,17 +73,17 @@ def _close_without_paths(self: Preparer, session_id: int, zxid: int) -> Any:
     return ((),)
 
 
-@planted(1)
+@planted(1, "E3")
 def ephemeral_created_for_a_session_that_is_over(patch: Patch) -> None:
     patch.setattr(Preparer, "_check_session", lambda self, request: None)
 
 
-@planted(3, kinds=("delay", "slow disk"))
+@planted(3, "C5", kinds=("delay", "slow disk"))
 def moved_session_keeps_its_old_connection(patch: Patch) -> None:
     patch.setattr(SessionTracker, "has_moved", lambda self, session_id, link: False)
 
 
-@planted(3)
+@planted(3, "Z13")
 def closing_overlooks_what_is_under_way(patch: Patch) -> None:
     """Our own, found by the simulation: a znode deleted and made anew as an ephemeral one was left out."""
 
@@ -61,6 +93,6 @@ def closing_overlooks_what_is_under_way(patch: Patch) -> None:
     patch.setattr(Pending, "owned_by", owned_by)
 
 
-@planted(1)
+@planted(1, "L1")
 def session_never_ends(patch: Patch) -> None:
     patch.setattr(SessionTracker, "expired", lambda self, now_ms: [])
