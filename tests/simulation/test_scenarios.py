@@ -14,20 +14,23 @@ from tests.simulation.planted.clients import sync_answered_without_asking_a_quor
 from tests.simulation.planted.history import serving_a_snapshot_before_what_it_shows_is_applied
 
 SECOND_US = 1_000_000
+TICK_MS = 100
+TIMEOUT_MS = 4000
+DELIVERY_MS = 20  # a proposal, its syncs, the ACK and the COMMIT, where nothing is slow
 
 
 class Story:
-    """An ensemble in which nothing goes wrong but what the test does; one client."""
+    """An ensemble in which nothing goes wrong but what the test does. client: the first of its clients."""
 
-    def __init__(self, servers=3, observers=0, tick_ms=100):
+    def __init__(self, servers=3, observers=0, clients=1):
         plan = Plan(
             voters=servers,
             observers=observers,
-            clients=1,
-            tick_ms=tick_ms,
+            clients=clients,
+            tick_ms=TICK_MS,
             init_limit=10,
             sync_limit=4,
-            timeout_ms=4000,
+            timeout_ms=TIMEOUT_MS,
             delay_us=500,
             cut_probability=0.0,
             flush_us=500,
@@ -64,11 +67,20 @@ class Story:
     def shadow(self, node):
         return self.ledger.shadows[node.sid]
 
-    def attach(self, node):
-        """Let the client be connected to this server."""
-        self.client._servers = [node.sid]
-        self.client.hang_up()
-        self.until(lambda: self.client.connected)
+    def attach(self, node, client=None):
+        """Let a client, the first one unless another is named, be connected to this server."""
+        client = client or self.client
+        client._servers = [node.sid]
+        client.hang_up()
+        self.until(lambda: client.connected)
+
+    def requests(self):
+        """How many requests followers have sent on to their leader."""
+        return self.world.packets.get("REQUEST", 0)
+
+    def act_and_wait(self, kind, client):
+        client.act(Operation(0, 0, kind, 0, 0, False))
+        self.until(lambda: client.idle)
 
     def write(self):
         self.number += 1
@@ -95,7 +107,8 @@ class Story:
         node.life += 1  # what was to restart it is void
 
     def end(self):
-        self.client._servers = list(self.world.nodes)
+        for client in self.world.clients:
+            client._servers = list(self.world.nodes)
         self.world.recover()
 
     def committed(self):
@@ -113,10 +126,12 @@ def test_leader_that_committed_and_died_before_any_commit_left(story):
     story.write_and_wait()
     one, other = story.followers(leader)
     heal = story.cut(leader, other)  # the other follower does not even get the proposal
-    before = story.ledger.tip
+    before, commits = story.ledger.tip, story.world.packets["COMMIT"]
     story.write()
     story.until(lambda: leader.peer.committed_zxid > before)
     zxid = leader.peer.committed_zxid
+    assert story.world.packets["COMMIT"] == commits
+    assert one.peer.committed_zxid == other.peer.committed_zxid == before
     story.down(leader)
     assert story.shadow(other).durable < zxid == story.shadow(one).durable
     heal()
@@ -266,6 +281,56 @@ def test_session_and_its_ephemeral_znode_survive_the_leader(story):
     story.start(leader)
     story.end()
     assert session_id in story.ledger.reference.tree.sessions
+
+
+def test_ephemeral_znode_of_a_silent_client_goes_within_a_bucket_of_its_timeout(story):
+    one, _ = story.followers(story.leader)
+    story.attach(one)
+    requests = story.requests()
+    story.client.act(Operation(0, 0, "create ephemeral", 0, 7, False))
+    story.client.active = False  # it neither pings any more nor comes back
+    story.until(lambda: story.requests() > requests)
+    heard_us = story.world.timeline.now_us
+    nodes = story.world.nodes.values()
+    story.until(lambda: all(b"/k0" in node.member.tree.nodes for node in nodes))
+    gone_us = {}
+
+    def gone():
+        for node in nodes:
+            if b"/k0" not in node.member.tree.nodes:
+                gone_us.setdefault(node.sid, story.world.timeline.now_us)
+        return len(gone_us) == len(nodes)
+
+    story.until(gone)
+    lived_ms = [(each - heard_us) / 1000 for each in gone_us.values()]
+    word_ms = TICK_MS / 2  # a follower tells of its clients in answer to pings, which come so often
+    look_ms = TICK_MS / 2  # a leader looks so often whose time is up
+    assert min(lived_ms) >= TIMEOUT_MS
+    assert max(lived_ms) <= word_ms + TIMEOUT_MS + TICK_MS + look_ms + DELIVERY_MS
+
+
+def test_read_at_a_follower_is_answered_from_its_own_tree():
+    story = Story(clients=2)
+    leader = story.leader
+    one, _ = story.followers(leader)
+    story.attach(one)
+    other = story.world.clients[1]
+    story.attach(leader, other)
+    story.act_and_wait("create", other)
+    story.until(lambda: one.member.tree.last_zxid == story.ledger.tip)
+    heals = [story.cut(leader, one), story.cut(one, leader)]
+    cut_us, requests = story.world.timeline.now_us, story.requests()
+    story.act_and_wait("set", other)  # one sees nothing of it
+    story.until(lambda: story.world.timeline.now_us > cut_us + 2 * TICK_MS * 1000)
+    story.act_and_wait("get", story.client)
+    assert one.member.serving and one.peer.in_touch(TIMEOUT_MS)
+    assert story.requests() == requests
+    answer = story.client.history[-1]
+    assert (answer.error, answer.zxid) == (0, one.member.tree.last_zxid)
+    assert answer.zxid < story.ledger.tip
+    for heal in heals:
+        heal()
+    story.end()
 
 
 def test_all_die_at_once_and_nothing_committed_is_lost(story):
