@@ -17,10 +17,10 @@ from tests.simulation.planted.bug import Patch, before, planted
 def old_leaders_tail_is_not_truncated(patch: Patch) -> None:
     original = synchronize.plan_sync
 
-    def plan(history: History, committed_zxid: int, learner_zxid: int, *, cautious: bool) -> Plan:
+    def plan(history: History, committed_zxid: int, learner_zxid: int, **habits: bool) -> Plan:
         if learner_zxid > committed_zxid:
             return Plan(q.DIFF, learner_zxid)
-        return original(history, committed_zxid, learner_zxid, cautious=cautious)
+        return original(history, committed_zxid, learner_zxid, **habits)
 
     patch.setattr(synchronize, "plan_sync", plan)
 
