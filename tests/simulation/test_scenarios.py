@@ -283,9 +283,12 @@ def test_session_and_its_ephemeral_znode_survive_the_leader(story):
     assert session_id in story.ledger.reference.tree.sessions
 
 
-def test_ephemeral_znode_of_a_silent_client_goes_within_a_bucket_of_its_timeout(story):
+@pytest.mark.parametrize("phase_ms", range(0, TICK_MS, 10))
+def test_ephemeral_znode_of_a_silent_client_goes_within_a_bucket_of_its_timeout(story, phase_ms):
     one, _ = story.followers(story.leader)
     story.attach(one)
+    begin_us = story.world.timeline.now_us + phase_ms * 1000  # wherever in a bucket that is
+    story.until(lambda: story.world.timeline.now_us >= begin_us)
     requests = story.requests()
     story.client.act(Operation(0, 0, "create ephemeral", 0, 7, False))
     story.client.active = False  # it neither pings any more nor comes back
