@@ -6,7 +6,7 @@ from typing import Annotated
 
 import cyclopts
 
-from recipes.core.disk.disk import RealDisk
+from recipes.core.disk.directories import open_directories
 from recipes.core.disk.repair import find_loss, truncate
 
 Truncate = Annotated[bool, cyclopts.Parameter(name="--truncate", negative=())]
@@ -28,14 +28,12 @@ def repair(data_dir: Path, *, log_dir: Path | None = None, cut: Truncate = False
         if not directory.is_dir():
             print(f"recipes: {directory}: no such directory", file=sys.stderr)
             return 1
-    disks = [RealDisk(directory) for directory in directories]
-    try:
-        snapshots, logs = disks[0], disks[-1]
+    with open_directories(data_dir, log_dir) as (snapshots, logs):
         loss = find_loss(snapshots, logs)
         if loss is None:
             print("no damage found")
             return 0
-        print(f"{directories[-1] / loss.name}: {loss.reason} at offset {loss.offset}, behind zxid 0x{loss.last_zxid:x}")
+        print(f"{logs.path / loss.name}: {loss.reason} at offset {loss.offset}, behind zxid 0x{loss.last_zxid:x}")
         print(_what_is_lost(loss.lost))
         for name in (*loss.logs, *loss.snapshots):
             print(f"{name} would be set aside, since it shows what is behind")
@@ -46,9 +44,6 @@ def repair(data_dir: Path, *, log_dir: Path | None = None, cut: Truncate = False
             print(f"kept as {name}")
         print(f"the log now ends with zxid 0x{loss.last_zxid:x}")
         return 0
-    finally:
-        for disk in disks:
-            disk.close()
 
 
 def _what_is_lost(zxids: tuple[int, ...]) -> str:

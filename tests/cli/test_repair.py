@@ -75,3 +75,11 @@ def test_a_directory_in_use_or_missing_is_left_alone(run, data_dir, tmp_path):
     assert done.returncode == 1
     assert "no such directory" in done.stderr
     assert not (tmp_path / "missing").exists()
+
+
+def test_logs_beside_the_snapshots_are_not_passed_over(run, data_dir, tmp_path):
+    (tmp_path / "logs" / "version-2").mkdir(parents=True)
+    done = run("repair", str(data_dir), "--log-dir", str(tmp_path / "logs"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "log.1 in " in done.stderr
+    assert "move the log.* files to " in done.stderr

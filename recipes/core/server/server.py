@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from recipes.core.config import ServerConfig
-from recipes.core.disk.disk import RealDisk
+from recipes.core.disk.directories import open_directories
 from recipes.core.disk.store import Store
 from recipes.core.errors import DiskError
 from recipes.core.jute.records import Ids
@@ -77,12 +77,7 @@ class Server:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         config = self.config
-        snapshots = RealDisk(config.data_dir / "version-2")
-        stack.callback(snapshots.close)
-        logs = snapshots
-        if config.data_log_dir is not None and config.data_log_dir.absolute() != config.data_dir.absolute():
-            logs = RealDisk(config.data_log_dir / "version-2")
-            stack.callback(logs.close)
+        snapshots, logs = stack.enter_context(open_directories(config.data_dir, config.data_log_dir))
         tree = DataTree()
         fill_bytes = min(config.pre_alloc_size_kb << 10, _FILL_AHEAD_BYTES)
         store = Store(snapshots, logs, fill_bytes, member=config.membership is not None)

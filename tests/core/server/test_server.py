@@ -213,3 +213,22 @@ def test_server_0_gives_out_other_session_ids_than_server_1(tmp_path):
     # As the first byte of each id the sid is what keeps the servers of an ensemble from giving out the same one.
     by_sid = {sid: member_config(ServerConfig(data_dir=tmp_path, myid=sid)).server_id for sid in (0, 1, None)}
     assert by_sid == {0: 0, 1: 1, None: 1}
+
+
+@pytest.mark.asyncio
+async def test_a_log_directory_that_is_added_later_does_not_hide_what_was_acknowledged(tmp_path):
+    async with Server(config(tmp_path / "data")) as server:
+        reader, writer = await session(server)
+        writer.write(create(1, b"/a", b"x"))
+        assert header(await frame(reader)) == (1, 0)
+        writer.close()
+    logs = tmp_path / "logs" / "version-2"
+    with pytest.raises(DiskError, match=r"move the log\.\* files to "):
+        async with Server(config(tmp_path / "data", data_log_dir=tmp_path / "logs")):
+            pass
+    assert not logs.exists()
+    logs.mkdir(parents=True)
+    for path in (tmp_path / "data" / "version-2").glob("log.*"):
+        path.rename(logs / path.name)
+    async with Server(config(tmp_path / "data", data_log_dir=tmp_path / "logs")) as server:
+        assert b"/a" in server.member.tree.nodes

@@ -1,0 +1,49 @@
+"""The directories of one server: dataDir for its snapshots and epochs, dataLogDir for its transaction log."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from recipes.core.disk.disk import RealDisk
+from recipes.core.disk.txnlog import file_zxid
+from recipes.core.errors import DiskError
+
+
+@contextmanager
+def open_directories(data_dir: Path, log_dir: Path | None) -> Iterator[tuple[RealDisk, RealDisk]]:
+    """Have the directories of the snapshots and of the log until the block ends; without `log_dir` they are one.
+
+    Raises DiskError when another server has one of them; also, before anything is made or written, when one holds what
+    is read from the other only, as after dataLogDir was added: what that log has would be lost without a word.
+    Source: FileTxnSnapLog.checkLogDir, checkSnapDir (ZOOKEEPER-2967).
+    """
+    beside = data_dir / "version-2"
+    apart = beside if log_dir is None else log_dir / "version-2"
+    is_one = beside.resolve() == apart.resolve()
+    if not is_one:
+        _refuse(beside, "log", "the transaction log is", apart)
+        _refuse(apart, "snapshot", "the snapshots are", beside)
+    with ExitStack() as stack:
+        snapshots = RealDisk(beside)
+        stack.callback(snapshots.close)
+        logs = snapshots
+        if not is_one:
+            logs = RealDisk(apart)
+            stack.callback(logs.close)
+        yield snapshots, logs
+
+
+def _refuse(directory: Path, kind: str, what_is: str, elsewhere: Path) -> None:
+    """Raise where files of a kind lie in a directory that they are not read from."""
+    try:
+        names = os.listdir(directory)
+    except OSError:  # there is none yet, or opening it says what is wrong with it
+        return
+    found = sorted(name for name in names if file_zxid(name, kind) is not None)
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise DiskError(
+            f"{found[0]}{more} in {directory} would not be read, since {what_is} in {elsewhere}: "
+            f"move the {kind}.* files to {elsewhere}"
+        )

@@ -1,0 +1,57 @@
+"""The directories of snapshots and log: one or two, and what lies in the wrong one."""
+
+from pathlib import Path
+
+import pytest
+
+from recipes.core.disk.directories import open_directories
+from recipes.core.errors import DiskError
+
+
+def put(directory: Path, *names: str) -> None:
+    (directory / "version-2").mkdir(parents=True)
+    for name in names:
+        (directory / "version-2" / name).touch()
+
+
+def test_without_a_log_directory_there_is_one(tmp_path: Path):
+    put(tmp_path, "snapshot.0", "log.1")
+    with open_directories(tmp_path, None) as (snapshots, logs):
+        assert snapshots is logs
+
+
+def test_one_that_is_named_in_two_ways_is_one(tmp_path: Path):
+    put(tmp_path / "data", "snapshot.0", "log.1")
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    for name in ("data", "link"):
+        with open_directories(tmp_path / "data", tmp_path / name) as (snapshots, logs):
+            assert snapshots is logs
+
+
+def test_logs_that_would_not_be_read_are_refused_before_anything_is_made(tmp_path: Path):
+    put(tmp_path / "data", "snapshot.0", "log.1", "log.3", "log.a")
+    data, logs = tmp_path / "data" / "version-2", tmp_path / "logs" / "version-2"
+    with pytest.raises(DiskError) as caught, open_directories(tmp_path / "data", tmp_path / "logs"):
+        pass
+    said = f"log.1 and 2 more in {data} would not be read, since the transaction log is in {logs}: "
+    assert str(caught.value) == f"{said}move the log.* files to {logs}"
+    assert not (tmp_path / "logs").exists()
+    assert not (data / ".lock").exists()
+
+
+def test_so_are_snapshots_among_the_logs(tmp_path: Path):
+    put(tmp_path / "logs", "snapshot.5", "log.1")
+    data, logs = tmp_path / "data" / "version-2", tmp_path / "logs" / "version-2"
+    with pytest.raises(DiskError) as caught, open_directories(tmp_path / "data", tmp_path / "logs"):
+        pass
+    said = f"snapshot.5 in {logs} would not be read, since the snapshots are in {data}: "
+    assert str(caught.value) == f"{said}move the snapshot.* files to {data}"
+    assert not (tmp_path / "data").exists()
+
+
+def test_files_in_their_places_are_opened_and_let_go_of(tmp_path: Path):
+    put(tmp_path / "data", "snapshot.0", "superseded-log.1")
+    put(tmp_path / "logs", "log.1")
+    for _ in range(2):
+        with open_directories(tmp_path / "data", tmp_path / "logs") as (snapshots, logs):
+            assert (snapshots.path.parent.name, logs.path.parent.name) == ("data", "logs")
