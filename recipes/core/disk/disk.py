@@ -84,23 +84,29 @@ class RealDisk:
 
     def __init__(self, path: Path, lock: bool = True) -> None:
         self.path = path
+        self._directory = self._lock = -1
         try:
             _make_directory(path)
-            self._lock = os.open(path / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600) if lock else -1
+            # Kept open: a new log file must be made durable also when the process can have no more descriptors.
+            self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if lock:
+                self._lock = os.open(path / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
+            self.close()
             raise DiskError(f"data directory {path}: {error.strerror}") from error
         if lock:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                os.close(self._lock)
+                self.close()
                 raise DiskError(f"data directory {path} is locked by another server") from None
 
     def close(self) -> None:
         """Let other servers have the directory."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        for fd in (self._directory, self._lock):
+            if fd >= 0:
+                os.close(fd)
+        self._directory = self._lock = -1
 
     def names(self) -> list[str]:
         """Its files, sorted."""
@@ -129,7 +135,7 @@ class RealDisk:
 
     def sync(self) -> None:
         """fsync of the directory."""
-        _sync_directory(self.path)
+        os.fsync(self._directory)
 
 
 def _make_directory(path: Path) -> None:

@@ -1,7 +1,10 @@
 """What the shell knows of its files and its system, for those who look after the server."""
 
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 
 from recipes.core.config import ServerConfig
 from recipes.core.disk.txnlog import file_zxid
@@ -22,12 +25,8 @@ class ServerFacts(Facts):
 
     def last_snapshot(self) -> tuple[int, int]:
         """The newest snapshot's zxid, and when it was written."""
-        named = [(file_zxid(path.name, "snapshot"), path) for path in self._snapshots.iterdir()]
-        found = [(zxid, path) for zxid, path in named if zxid is not None]
-        if not found:
-            return 0, 0
-        zxid, path = max(found)
-        return zxid, int(path.stat().st_mtime)
+        named = [(file_zxid(name, "snapshot"), int(at.st_mtime)) for name, at in _files(self._snapshots)]
+        return max([(zxid, written_s) for zxid, written_s in named if zxid is not None], default=(0, 0))
 
     def initial_configuration(self) -> str | None:
         """The configuration file the server started with."""
@@ -44,4 +43,14 @@ class ServerFacts(Facts):
 
 
 def _bytes_in(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.iterdir() if path.is_file())
+    return sum(at.st_size for _, at in _files(directory))
+
+
+def _files(directory: Path) -> list[tuple[str, os.stat_result]]:
+    """The files there, as far as they can be looked at: that someone asked for a figure must not end the server."""
+    found = []
+    with suppress(OSError):  # no descriptor is left
+        for name in os.listdir(directory):
+            with suppress(OSError):  # it was purged meanwhile
+                found.append((name, os.stat(directory / name)))
+    return [(name, at) for name, at in found if S_ISREG(at.st_mode)]

@@ -1,12 +1,16 @@
 """What every Disk does, and what the real one adds."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from recipes.core.disk.disk import Disk, RealDisk
+from recipes.core.disk.txnlog import TxnLog
 from recipes.core.errors import DiskError
+from recipes.core.replication import Entry
+from tests.descriptors import no_more_descriptors
 
 
 def files(disk: Disk) -> list[str]:
@@ -113,3 +117,17 @@ def test_a_new_directory_is_made_durable_with_those_it_is_in(tmp_path: Path, mon
     monkeypatch.setattr(os, "fsync", noting)
     RealDisk(tmp_path / "data" / "version-2").close()
     assert synced == [tmp_path, tmp_path / "data"]
+
+
+def test_a_log_is_rolled_without_a_descriptor_to_spare(tmp_path: Path, entry: Callable[..., Entry]):
+    disk = RealDisk(tmp_path / "data")
+    log = TxnLog(disk)
+    log.append([entry(1)])
+    log.sync()
+    with no_more_descriptors():
+        log.roll()
+        log.append([entry(2)])
+        log.sync()
+    log.close()
+    assert files(disk) == ["log.1", "log.2"]
+    disk.close()

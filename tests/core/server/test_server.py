@@ -8,6 +8,7 @@ from recipes.core.errors import DiskError
 from recipes.core.server import flusher
 from recipes.core.server.server import Server
 from recipes.core.server.settings import member_config
+from tests.descriptors import no_more_descriptors
 
 HANDSHAKE = bytes.fromhex("0000002d00000000000000000000000000002710000000000000000000000010") + bytes(17)
 
@@ -232,3 +233,17 @@ async def test_a_log_directory_that_is_added_later_does_not_hide_what_was_acknow
         path.rename(logs / path.name)
     async with Server(config(tmp_path / "data", data_log_dir=tmp_path / "logs")) as server:
         assert b"/a" in server.member.tree.nodes
+
+
+@pytest.mark.asyncio
+async def test_figures_that_are_asked_for_without_a_descriptor_left_do_not_end_the_server(tmp_path):
+    async with Server(config(tmp_path)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.client_port)
+        async with asyncio.timeout(30):
+            while not server.member.connections:
+                await asyncio.sleep(0)
+        with no_more_descriptors():
+            writer.write(b"dirs")
+            assert await reader.read() == b"datadir_size: 0\nlogdir_size: 0\n"
+        assert not server.failed.done()
+        writer.close()
