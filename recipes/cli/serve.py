@@ -11,6 +11,7 @@ from pathlib import Path
 
 from recipes.core.config import ServerConfig, parse_zoo_cfg
 from recipes.core.errors import ConfigError, RecipesError
+from recipes.core.server.descriptors import raise_limit
 from recipes.core.server.server import Server
 
 
@@ -20,6 +21,7 @@ def main(argv: Sequence[str]) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     try:
         config = _config(arguments)
+        raise_limit()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(config, until_eof=arguments.until_eof))
     except ConfigError as error:

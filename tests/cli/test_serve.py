@@ -1,6 +1,7 @@
 """`recipes serve`: its one line, its exit codes, and what it does not import."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -15,9 +16,10 @@ READY = "recipes serve: accepting clients on 127.0.0.1:"
 
 
 @contextmanager
-def serving(config: Path):
+def serving(config: Path, limit: int | None = None):
+    limited = [] if limit is None else ["sh", "-c", f'ulimit -Sn {limit}; exec "$@"', "sh"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "recipes", "serve", str(config)],
+        [*limited, sys.executable, "-m", "recipes", "serve", str(config)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -126,3 +128,10 @@ def test_imports_nothing_a_server_does_not_need():
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert loaded.isdisjoint({"cyclopts", "rich", "tenacity"})
     assert "recipes.core.client" not in done.stdout
+
+
+def test_it_may_have_as_many_descriptors_as_the_system_allows(tmp_path: Path):
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with serving(write_config(tmp_path), limit=256) as process:
+        assert process.stdout.readline().startswith(READY)
+        assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (hard, hard)

@@ -22,6 +22,7 @@ from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
 from recipes.core.replication import Operation, Replica, Standalone
 from recipes.core.server.client_port import ClientProtocol, read_buffer
+from recipes.core.server.descriptors import most_clients
 from recipes.core.server.facts import ServerFacts
 from recipes.core.server.flusher import Flusher
 from recipes.core.server.settings import member_config
@@ -52,6 +53,8 @@ class Server:
         self.config = config
         self._protocols: dict[int, ClientProtocol] = {}
         self._per_ip: dict[str, int] = {}
+        self._most_clients = most_clients()
+        self._said_too_many = False
         self._buffer = read_buffer()
         self._scheduled = self._in_turn = False
         self.client_port = config.client_port
@@ -166,6 +169,11 @@ class Server:
         if address is None:  # it is gone already
             return None
         host = address[0]
+        if self._most_clients is not None and len(self._protocols) >= self._most_clients:
+            if not self._said_too_many:
+                self._said_too_many = True
+                log.warning("no more than %s clients: the rest of ulimit -n is for files", self._most_clients)
+            return None
         count, most = self._per_ip.get(host, 0), config.max_connections_per_ip
         if (most and count >= most) or (config.max_connections and len(self._protocols) >= config.max_connections):
             log.warning("too many connections from %s: %s", host, count)
