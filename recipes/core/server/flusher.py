@@ -250,9 +250,13 @@ class Flusher:
 
     def _done(self, report: Callable[[], None]) -> None:
         self._busy = False
-        report()
-        if not self._busy:
-            self._next()
+        try:
+            report()
+            if not self._busy:
+                self._next()
+        except Exception as error:
+            # On the loop's own, nobody else would stop the server: its tree may have a hole where this was left.
+            self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         self._broken = True

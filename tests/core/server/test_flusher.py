@@ -272,3 +272,20 @@ async def test_a_replacement_counts_from_when_it_is_asked_for():
     await heard.until(lambda: len(heard.done) == 3)
     heard.flusher.close()
     assert (replacements.count, replacements.pending) == (2, 0)
+
+
+@pytest.mark.asyncio
+async def test_an_error_in_what_hears_of_the_thread_is_a_failure(monkeypatch):
+    monkeypatch.setattr(module, "_INLINE_LIMIT_S", 0.0)
+    log, error, failed = Log(), KeyError("no one expected this"), asyncio.get_running_loop().create_future()
+
+    def breaks(zxid):
+        raise error
+
+    flusher = Flusher(log, flushed=breaks, written=breaks, room=breaks, failed=failed.set_result)
+    flusher.put(entries(1))
+    async with asyncio.timeout(10):
+        assert await failed is error
+    flusher.put(entries(2))
+    flusher.close()
+    assert log.calls == [("append", [1]), "sync"]
