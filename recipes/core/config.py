@@ -153,8 +153,19 @@ _IGNORED = frozenset(
     ("clientPortListenBacklog", "globalOutstandingLimit", "dynamicConfigFile", "electionPortBindRetry", "syncEnabled",
      "connectToLearnerMasterLimit", "digest.enabled", "metricsProvider.className", "metricsProvider.exportJvmInfo",
      "admin.idleTimeout", "serverCnxnFactory", "ssl.trustStore.password", "ssl.quorum.trustStore.password",
-     "sslQuorumReloadCertFiles", "snapSizeLimitInKb", "reconfigEnabled")
+     "snapSizeLimitInKb", "reconfigEnabled")
 )  # fmt: skip
+_NO_SASL = "there is no SASL here"
+_NO_REVOCATION = "it is not asked whether a certificate was revoked"
+# Keys that protect an ensemble of Apache's and have no effect here: who relies on one must know.
+_REFUSED = {
+    "sessionRequireClientSASLAuth": _NO_SASL, "quorum.auth.enableSasl": _NO_SASL,
+    "quorum.auth.learnerRequireSasl": _NO_SASL, "quorum.auth.serverRequireSasl": _NO_SASL,
+    "enforce.auth.enabled": "clients are served that have not said who they are: protect znodes by ACLs",
+    "ssl.crl": _NO_REVOCATION, "ssl.ocsp": _NO_REVOCATION,
+    "ssl.quorum.crl": _NO_REVOCATION, "ssl.quorum.ocsp": _NO_REVOCATION,
+    "sslQuorumReloadCertFiles": "certificates are read at the start: restart one server after the other",
+}  # fmt: skip
 _EXPECTED = {
     "int_parsing": "a whole number",
     "greater_than": "a number greater than {gt}",
@@ -183,6 +194,9 @@ def parse_zoo_cfg(text: str, source: str) -> tuple[ServerConfig, list[str]]:
     for entry in properties:
         if entry.key in keys:
             values[entry.key], places[entry.key] = entry.value, entry
+        elif entry.key in _REFUSED:
+            if entry.value.lower() != "false":
+                raise entry.wrong(f"false: {_REFUSED[entry.key]}")
         elif entry.key not in _IGNORED and not entry.key.startswith(KEYS):
             warnings.append(f"{source}:{entry.line}: {entry.key} is not a known key and has no effect")
 

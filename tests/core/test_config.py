@@ -54,6 +54,16 @@ def test_an_unknown_key_warns_and_names_its_line():
         ("ssl.quorum.keyStore.type=JKS", "ssl.quorum.keyStore.type"),
         ("quorumListenOnAllIPs=maybe", "quorumListenOnAllIPs"),
         ("myid=x", "myid"),
+        ("sessionRequireClientSASLAuth=true", "sessionRequireClientSASLAuth"),
+        ("enforce.auth.enabled=TRUE", "enforce.auth.enabled"),
+        ("quorum.auth.enableSasl=true", "quorum.auth.enableSasl"),
+        ("quorum.auth.learnerRequireSasl=true", "quorum.auth.learnerRequireSasl"),
+        ("quorum.auth.serverRequireSasl=true", "quorum.auth.serverRequireSasl"),
+        ("ssl.crl=true", "ssl.crl"),
+        ("ssl.ocsp=true", "ssl.ocsp"),
+        ("ssl.quorum.crl=true", "ssl.quorum.crl"),
+        ("ssl.quorum.ocsp=true", "ssl.quorum.ocsp"),
+        ("sslQuorumReloadCertFiles=true", "sslQuorumReloadCertFiles"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_place(line, key):
@@ -110,3 +120,8 @@ def test_a_file_is_no_directory(tmp_path, key):
     with pytest.raises(ConfigError) as caught:
         parse_zoo_cfg(f"{text}{key}={file}\n", "w.cfg")
     assert str(caught.value) == f"w.cfg:3: {key}={file}: expected a directory: {file} is not a directory"
+
+
+def test_protection_that_there_is_not_may_be_switched_off():
+    lines = "quorum.auth.enableSasl=false\nssl.crl=False\nsslQuorumReloadCertFiles=false\n"
+    assert parse_zoo_cfg(LEAST + lines, "zoo.cfg")[1] == []
