@@ -8,6 +8,7 @@ import logging
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,7 +33,11 @@ class LoopThread:
 
     def call(self, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine there; block until it is done, and return or raise what it does."""
-        return asyncio.run_coroutine_threadsafe(what(), self._loop).result()
+        return self.begin(what).result()
+
+    def begin(self, what: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Run a coroutine there, without waiting for it. Cancelling the future cancels it."""
+        return asyncio.run_coroutine_threadsafe(what(), self._loop)
 
     def close(self) -> None:
         """End the loop and the thread."""

@@ -10,7 +10,7 @@ from random import SystemRandom
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 
 from recipes.core.client.client import Client
 from recipes.core.config import ServerConfig
@@ -86,7 +86,8 @@ class Ensemble:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await to_thread.run_sync(self.__exit__, kind, error, trace)
+        with CancelScope(shield=True):  # who leaves because of a time limit must not leave servers behind
+            await to_thread.run_sync(self.__exit__, kind, error, trace)
 
     # What happens to it.
 
@@ -101,11 +102,11 @@ class Ensemble:
                             return sid
                     await asyncio.sleep(_POLL_S)
 
-        return await self._call(find)
+        return await self._wait(find)
 
     async def settled(self) -> None:
         """Wait until every server that runs serves clients. Raises TimeoutError after half a minute."""
-        await self._call(self._settle)
+        await self._wait(self._settle)
 
     async def kill(self, sid: int) -> None:
         """End a server at once, as `kill -9` does: its connections break, its files stay."""
@@ -157,6 +158,15 @@ class Ensemble:
     async def _call(self, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
         self._refuse_outside()
         return await to_thread.run_sync(self._thread.call, what)
+
+    async def _wait(self, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """As _call, for what changes nothing: it ends as soon as the caller is cancelled."""
+        self._refuse_outside()
+        future = self._thread.begin(what)
+        try:
+            return await to_thread.run_sync(future.result, abandon_on_cancel=True)
+        finally:
+            future.cancel()  # also lets go of the thread that waits for it
 
     def _refuse_outside(self) -> None:
         if not self._inside:

@@ -119,3 +119,28 @@ def test_numbers_of_servers_are_checked(recipes_ensemble):
 async def test_the_fixture_for_one_server_serves(recipes_server):
     async with connect(recipes_server) as client:
         assert "zookeeper" in await client.children("/")
+
+
+async def test_who_runs_out_of_time_leaves_nothing_behind():
+    with anyio.CancelScope() as scope:
+        async with Ensemble(1) as ensemble:
+            host, port = ensemble.host(1).split(":")
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    assert not ensemble._thread._thread.is_alive()
+    with pytest.raises(RecipesError, match="not running"):
+        await ensemble.leader()
+    with pytest.raises(OSError):
+        await anyio.connect_tcp(host, int(port))
+
+
+@pytest.mark.parametrize("wait", ["leader", "settled"])
+async def test_a_time_limit_around_a_wait_takes_effect_at_once(wait):
+    async with Ensemble(2) as ensemble:
+        await ensemble.kill(await ensemble.leader())
+        began = anyio.current_time()
+        with pytest.raises(TimeoutError), anyio.fail_after(2):
+            while True:
+                await getattr(ensemble, wait)()
+        assert anyio.current_time() - began < 15
