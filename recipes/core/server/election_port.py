@@ -21,6 +21,7 @@ from recipes.core.jute.votes import (
     encode_notification,
     read_greeting,
 )
+from recipes.core.server.listening import Listener
 from recipes.core.server.peer_sockets import UNREACHABLE, PeerSockets
 
 log = logging.getLogger("recipes.server")
@@ -62,7 +63,7 @@ class ElectionPort:
         }
         self._links: set[_Link] = set()  # whose sockets are open
         self._strangers = 0
-        self._listener: asyncio.Server | None = None
+        self._listener: Listener | None = None
         self._closed = False
 
     async def start(self) -> None:

@@ -6,6 +6,8 @@ import ssl
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
+from recipes.core.server.listening import Listener, addresses_of, listen
+
 T = TypeVar("T", bound=asyncio.BaseProtocol)
 
 _CONNECT_TIMEOUT_S = 5.0  # zookeeper.cnxTimeout
@@ -27,13 +29,11 @@ class PeerSockets(NamedTuple):
     accepts: ssl.SSLContext | None = None
     dials: ssl.SSLContext | None = None
 
-    async def listen(self, make: Callable[[], asyncio.BaseProtocol], port: int) -> asyncio.Server:
+    async def listen(self, make: Callable[[], asyncio.BaseProtocol], port: int) -> Listener:
         """Accept connections. Raises OSError when the port cannot be had."""
         limit_s = None if self.accepts is None else _CONNECT_TIMEOUT_S
-        loop = asyncio.get_running_loop()
-        return await loop.create_server(
-            make, self.listen_host, port, ssl=self.accepts, ssl_handshake_timeout=limit_s, reuse_address=True
-        )
+        addresses = await addresses_of(self.listen_host)
+        return await listen(make, addresses, port, ssl=self.accepts, ssl_handshake_timeout=limit_s)
 
     async def dial(self, make: Callable[[], T], host: str, port: int) -> tuple[asyncio.Transport, T]:
         """Connect, with the name looked up anew. Raises one of UNREACHABLE.

@@ -180,7 +180,7 @@ def _why_no_port(own: Place, error: OSError | UnicodeError) -> str:
         return f"{own.host}: name not known"
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{own.host} is no address of this machine: is server.{own.sid} this machine? myid says {own.sid}"
-    return str(error)
+    return error.strerror or str(error)
 
 
 def _is_loopback(host: str) -> bool:

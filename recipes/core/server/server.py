@@ -25,6 +25,7 @@ from recipes.core.server.client_port import ClientProtocol, read_buffer
 from recipes.core.server.descriptors import most_clients
 from recipes.core.server.facts import ServerFacts
 from recipes.core.server.flusher import Flusher
+from recipes.core.server.listening import addresses_of, listen
 from recipes.core.server.settings import member_config
 from recipes.core.server.snapshots import Snapshots
 from recipes.core.tree.tree import DataTree
@@ -124,33 +125,34 @@ class Server:
             stack.callback(lambda: self._purge_timer.cancel())
 
     async def _listen(self, stack: AsyncExitStack) -> None:
-        config, loop = self.config, self._loop
+        config = self.config
         stack.push_async_callback(self._hang_up)
         if config.client_port is not None:
-            listener = await loop.create_server(
-                lambda: ClientProtocol(self, self._buffer), config.client_address, config.client_port, backlog=_BACKLOG
+            addresses = await addresses_of(config.client_address)
+            listener = await listen(
+                lambda: ClientProtocol(self, self._buffer), addresses, config.client_port, backlog=_BACKLOG
             )
             stack.callback(listener.close)
-            self.client_port = listener.sockets[0].getsockname()[1]
+            self.client_port = listener.port
         if config.secure_client_port is not None:
             from recipes.core.server.tls import server_context  # only here: it takes time to import
 
-            secure = await loop.create_server(
+            secure = await listen(
                 lambda: ClientProtocol(self, self._buffer, secure=True),
-                config.secure_client_address,
+                await addresses_of(config.secure_client_address),
                 config.secure_client_port,
                 ssl=server_context(config),
                 backlog=_BACKLOG,
             )
             stack.callback(secure.close)
-            self.secure_client_port = secure.sockets[0].getsockname()[1]
+            self.secure_client_port = secure.port
         if config.admin_enabled or config.metrics_port is not None:
-            from recipes.core.server.admin_http import listen
+            from recipes.core.server import admin_http
 
             if config.admin_enabled:
-                self.admin_port = await listen(stack, self, config.admin_address, config.admin_port)
+                self.admin_port = await admin_http.listen(stack, self, config.admin_address, config.admin_port)
             if config.metrics_port is not None:
-                self.metrics_port = await listen(stack, self, config.metrics_address, config.metrics_port)
+                self.metrics_port = await admin_http.listen(stack, self, config.metrics_address, config.metrics_port)
 
     async def _hang_up(self) -> None:
         """Close every client's socket, and wait until each is closed."""

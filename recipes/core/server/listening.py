@@ -1,0 +1,84 @@
+"""Listening at every address of a host, as Java does."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from errno import EADDRNOTAVAIL, EAFNOSUPPORT
+from typing import Any, NamedTuple
+
+Address = tuple[socket.AddressFamily, tuple[Any, ...]]  # as the socket module has it, with a port that means nothing
+
+
+class Listener(NamedTuple):
+    """A port that is listened on. close(): no more."""
+
+    port: int
+    close: Callable[[], None]
+
+
+async def listen(
+    make: Callable[[], asyncio.BaseProtocol], addresses: Sequence[Address], port: int, **settings: Any
+) -> Listener:
+    """Accept connections at addresses, as `bound` has them. settings: of loop.create_server."""
+    loop = asyncio.get_running_loop()
+    with ExitStack() as stack:
+        sockets = bound(addresses, port)
+        for sock in sockets:
+            stack.callback(sock.close)
+        port = sockets[0].getsockname()[1]
+        for sock in sockets:
+            server = await loop.create_server(make, sock=sock, **settings)
+            stack.callback(server.close)
+        return Listener(port, stack.pop_all().close)
+
+
+async def addresses_of(host: str | None) -> list[Address]:
+    """Where to listen for `host`: None, and 0.0.0.0 as in Java, is everywhere, over IPv4 and IPv6."""
+    name = None if host == "0.0.0.0" else host
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(name, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+
+
+def bound(addresses: Sequence[Address], port: int) -> list[socket.socket]:
+    """A socket for each address, bound to `port`, which does not listen yet.
+
+    An address that this machine does not have, for one because IPv6 is off, is passed over where there is another.
+    Raises OSError when the port cannot be had.
+    """
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    try:
+        for family, (host, _, *more) in addresses:
+            try:
+                sockets.append(_bound(family, (host, port, *more)))
+            except OSError as error:
+                if error.errno not in (EADDRNOTAVAIL, EAFNOSUPPORT):
+                    raise
+                missing = error
+            else:
+                port = sockets[0].getsockname()[1]  # where any will do, it is the same everywhere
+        if missing is not None and not sockets:
+            raise missing
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _bound(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.socket:
+    sock = None
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:  # IPv4 has a socket of its own, and its clients the addresses that ACLs name
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+    except OSError as error:
+        if sock is not None:
+            sock.close()
+        reason = (error.strerror or str(error)).lower()
+        raise OSError(error.errno, f"cannot listen on port {address[1]} of {address[0]}: {reason}") from None
+    return sock
