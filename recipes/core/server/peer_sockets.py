@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from recipes.core.server.listening import Listener, addresses_of, listen
+from recipes.core.server.listening import Listener, addresses_of, bound, listen
 
 T = TypeVar("T", bound=asyncio.BaseProtocol)
 
@@ -34,6 +34,11 @@ class PeerSockets(NamedTuple):
         limit_s = None if self.accepts is None else _CONNECT_TIMEOUT_S
         addresses = await addresses_of(self.listen_host)
         return await listen(make, addresses, port, ssl=self.accepts, ssl_handshake_timeout=limit_s)
+
+    async def check_port(self, port: int) -> None:
+        """Raise OSError when the port cannot be had, without accepting anybody."""
+        for sock in bound(await addresses_of(self.listen_host), port):
+            sock.close()
 
     async def dial(self, make: Callable[[], T], host: str, port: int) -> tuple[asyncio.Transport, T]:
         """Connect, with the name looked up anew. Raises one of UNREACHABLE.

@@ -56,8 +56,11 @@ class Peering:
         return EnsembleFacts(self._server.config, self.peer)
 
     async def start(self, stack: AsyncExitStack) -> None:
-        """Open the ports, until the stack is left. Raises OSError, which names the server, when the election port
-        cannot be had."""
+        """Open the ports, until the stack is left.
+
+        Raises OSError, which names the server, when the election port cannot be had, or on a server that may come to
+        lead the quorum port.
+        """
         config, settings = self._server.config, self.peer.settings
         servers = settings.membership.servers
         own = servers[settings.sid]
@@ -80,6 +83,7 @@ class Peering:
             sockets,
             self.peer,
             buffer=read_buffer(),
+            patience_ms=config.tick_time_ms,
             schedule=self._server.schedule,
             fail=self._server.fail,
         )
@@ -95,6 +99,8 @@ class Peering:
         stack.callback(self._stop_timer)
         stack.callback(self._stop_reminder)
         try:
+            if not own.observer:
+                await self._links.check()
             await self._votes.start()
         except (OSError, UnicodeError) as error:
             raise OSError(f"server.{settings.sid}: {_why_no_port(own, error)}") from error
@@ -175,7 +181,7 @@ class Peering:
 
 
 def _why_no_port(own: Place, error: OSError | UnicodeError) -> str:
-    """What an operator should read when this server cannot listen for votes."""
+    """What an operator should read when this server cannot listen for the others."""
     if isinstance(error, gaierror | UnicodeError):
         return f"{own.host}: name not known"
     if error.errno == errno.EADDRNOTAVAIL:

@@ -54,8 +54,10 @@ class QuorumPort:
     """This server's links to its leader, or to its learners.
 
     sid: this server. addresses: host and quorum port of every server, by sid, this one's included.
+    patience_ms: how long a leader may be without its port.
     schedule(): called before anything is handed to the peer: a turn is to follow.
-    fail(error): called with an error nobody expected, after which the server cannot go on.
+    fail(error): called with an error after which the server cannot go on: one that nobody expected, or that a leader
+        cannot have its port. It would win every election and keep the others from leading.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class QuorumPort:
         peer: Peer,
         *,
         buffer: memoryview,
+        patience_ms: int,
         schedule: Callable[[], None],
         fail: Callable[[BaseException], None],
     ) -> None:
@@ -74,6 +77,7 @@ class QuorumPort:
         self._sockets = sockets
         self._peer = peer
         self._buffer = buffer  # shared by all: it is emptied before the loop turns to the next link
+        self._patience_s = patience_ms / 1000
         self._schedule = schedule
         self._fail = fail
         self._protocols: dict[int, _LinkProtocol] = {}  # by key
@@ -94,6 +98,10 @@ class QuorumPort:
         elif self._listening is not None:
             self._listening.cancel()
             self._listening = None
+
+    async def check(self) -> None:
+        """Raise OSError when the port, which only a leader opens, cannot be had now."""
+        await self._sockets.check_port(self._port)
 
     def dial(self, sid: int) -> None:
         """Connect to a server's quorum port, in place of an attempt under way."""
@@ -122,18 +130,22 @@ class QuorumPort:
 
     async def _listen(self) -> None:
         """Listen until cancelled."""
-        warned = False
+        loop = asyncio.get_running_loop()
+        until, warned = loop.time() + self._patience_s, False
         while True:
             try:
                 listener = await self._sockets.listen(self._accepted, self._port)
             except OSError as error:
+                if loop.time() >= until:
+                    self._fail(OSError(f"a leader that learners cannot reach: {error.strerror or error}"))
+                    return
                 if not warned:
-                    log.error("cannot listen for learners on port %s: %s", self._port, error)  # noqa: TRY400
+                    log.error("cannot listen for learners: %s", error.strerror or error)  # noqa: TRY400
                 warned = True
                 await asyncio.sleep(_LISTEN_AGAIN_S)
                 continue
             try:
-                await asyncio.get_running_loop().create_future()
+                await loop.create_future()
             finally:
                 listener.close()
 

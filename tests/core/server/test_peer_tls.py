@@ -167,6 +167,7 @@ async def test_a_dump_goes_over_a_quorum_link(addresses, certificates):
             certificates.sockets(),
             Peer(),
             buffer=read_buffer(),
+            patience_ms=20_000,
             schedule=lambda: None,
             fail=errors.append,
         )

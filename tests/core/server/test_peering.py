@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 from contextlib import contextmanager
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from recipes.core.config import ServerConfig
 from recipes.core.server import admin_http, peering
 from recipes.core.server.server import Server
-from recipes.core.zab.membership import parse_membership
+from recipes.core.zab.membership import Membership, parse_membership
 from tests.ensembles import ReservedPorts
 
 
@@ -113,3 +114,16 @@ async def test_an_address_of_its_own_that_it_cannot_have_is_named(tmp_path, host
         with pytest.raises(OSError, match=re.escape(why)):
             async with Server(ServerConfig(**stated)):
                 pass
+
+
+@pytest.mark.asyncio
+async def test_a_quorum_port_that_is_taken_is_found_at_the_start_unless_it_is_an_observers(tmp_path):
+    with settings(tmp_path) as stated:
+        members = stated["membership"]
+        with socket.create_server(("127.0.0.1", members.servers[1].quorum_port)):
+            with pytest.raises(OSError, match=r"server\.1: cannot listen on port \d+ of 127\.0\.0\.1: address already"):
+                async with Server(ServerConfig(**stated)):
+                    pass
+            observing = Membership([members.servers[1]._replace(observer=True), *list(members.servers.values())[1:]])
+            async with Server(ServerConfig(**stated | {"membership": observing})) as server:
+                assert not server.failed.done()

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import socket
 from contextlib import asynccontextmanager
 
 import pytest
@@ -39,7 +40,7 @@ class Link:
 class Peer:
     """Stands in for a ZabPeer, with its port."""
 
-    def __init__(self, sid: int, addresses, sockets=PLAIN) -> None:
+    def __init__(self, sid: int, addresses, sockets=PLAIN, patience_ms=20_000) -> None:
         self.changed = asyncio.Event()
         self.links: list[Link] = []
         self.wanted = True
@@ -48,7 +49,14 @@ class Peer:
         self.turns = 0
         self.breaks = False
         self.port = QuorumPort(
-            sid, addresses, sockets, self, buffer=read_buffer(), schedule=self._schedule, fail=self._fail
+            sid,
+            addresses,
+            sockets,
+            self,
+            buffer=read_buffer(),
+            patience_ms=patience_ms,
+            schedule=self._schedule,
+            fail=self._fail,
         )
 
     def _schedule(self) -> None:
@@ -83,8 +91,8 @@ class Peer:
 
 
 @asynccontextmanager
-async def having(sid, addresses, sockets=PLAIN):
-    peer = Peer(sid, addresses, sockets)
+async def having(sid, addresses, sockets=PLAIN, **settings):
+    peer = Peer(sid, addresses, sockets, **settings)
     try:
         yield peer
     finally:
@@ -223,6 +231,29 @@ async def test_a_port_that_is_taken_is_waited_for(addresses):
             while not second.links:
                 learner.port.dial(3)
                 await asyncio.sleep(0.05)
+
+
+@pytest.mark.asyncio
+async def test_but_not_for_ever(addresses, monkeypatch):
+    monkeypatch.setattr(module, "_LISTEN_AGAIN_S", 0.01)
+    with socket.create_server(addresses[3]):
+        async with having(3, addresses, patience_ms=50) as leader:
+            leader.port.listen(True)
+            await leader.until(lambda: leader.errors)
+        with pytest.raises(OSError, match="a leader that learners cannot reach: cannot listen on port"):
+            raise leader.errors[0]
+
+
+@pytest.mark.asyncio
+async def test_a_port_can_be_tried_without_accepting_anybody(addresses):
+    async with having(3, addresses) as first, having(3, addresses) as second, having(1, addresses) as learner:
+        await second.port.check()
+        first.port.listen(True)
+        learner.port.dial(3)
+        await first.until(lambda: first.links)
+        with pytest.raises(OSError, match="in use"):
+            await second.port.check()
+    assert second.links == []
 
 
 @pytest.mark.asyncio
