@@ -4,18 +4,19 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from recipes.core.server.listening import Listener, addresses_of, bound, listen
+from recipes.core.server.listening import Address, Listener, addresses_of, bound, listen
 
 T = TypeVar("T", bound=asyncio.BaseProtocol)
 
 _CONNECT_TIMEOUT_S = 5.0  # zookeeper.cnxTimeout
+_LOOKUP_TIMEOUT_S = 1.0  # after that the address that answered last is dialled, where there is one
 # What a connection attempt may end in; a name that cannot be encoded for DNS is a UnicodeError.
 UNREACHABLE = (OSError, TimeoutError, UnicodeError)
 
 
-class PeerSockets(NamedTuple):
+class PeerSockets:
     """How the servers of an ensemble connect to each other.
 
     listen_host: the address to listen on; None for all.
@@ -24,29 +25,42 @@ class PeerSockets(NamedTuple):
     accepts, dials: TLS at the end that was called and the one that calls; None for plain TCP.
     """
 
-    listen_host: str | None
-    silence_ms: int
-    accepts: ssl.SSLContext | None = None
-    dials: ssl.SSLContext | None = None
+    def __init__(
+        self,
+        listen_host: str | None,
+        silence_ms: int,
+        accepts: ssl.SSLContext | None = None,
+        dials: ssl.SSLContext | None = None,
+    ) -> None:
+        self._listen_host = listen_host
+        self._silence_ms = silence_ms
+        self._accepts = accepts
+        self._dials = dials
+        self._own: list[Address] = []
+        self._lookups: dict[str, asyncio.Task[list[Any]]] = {}  # under way, by name
+        self._reached: dict[tuple[str, int], str] = {}  # by host and port: the address that answered last
 
     async def listen(self, make: Callable[[], asyncio.BaseProtocol], port: int) -> Listener:
         """Accept connections. Raises OSError when the port cannot be had."""
-        limit_s = None if self.accepts is None else _CONNECT_TIMEOUT_S
-        addresses = await addresses_of(self.listen_host)
-        return await listen(make, addresses, port, ssl=self.accepts, ssl_handshake_timeout=limit_s)
+        limit_s = None if self._accepts is None else _CONNECT_TIMEOUT_S
+        return await listen(make, await self._own_addresses(), port, ssl=self._accepts, ssl_handshake_timeout=limit_s)
 
     async def check_port(self, port: int) -> None:
         """Raise OSError when the port cannot be had, without accepting anybody."""
-        for sock in bound(await addresses_of(self.listen_host), port):
+        for sock in bound(await self._own_addresses(), port):
             sock.close()
+
+    async def _own_addresses(self) -> list[Address]:
+        """Looked up once, at the start: without DNS a server must still come to lead."""
+        if not self._own:
+            self._own = await addresses_of(self._listen_host)
+        return self._own
 
     async def dial(self, make: Callable[[], T], host: str, port: int) -> tuple[asyncio.Transport, T]:
         """Connect, with the name looked up anew. Raises one of UNREACHABLE.
 
         An attempt that is cancelled while its connection comes up tells the protocol that it is lost, perhaps twice.
         """
-        loop = asyncio.get_running_loop()
-        name = host if self.dials is not None else None
         made: list[T] = []
 
         def make_one() -> T:
@@ -55,16 +69,51 @@ class PeerSockets(NamedTuple):
 
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                return await loop.create_connection(make_one, host, port, ssl=self.dials, server_hostname=name)
+                return await self._connect(make_one, host, port)
         except BaseException:
             # asyncio does so itself, uvloop closes the socket without a word: whoever keeps count waits for ever.
             for protocol in made:
                 protocol.connection_lost(None)
             raise
 
+    async def _connect(self, make: Callable[[], T], host: str, port: int) -> tuple[asyncio.Transport, T]:
+        """To the first of the host's addresses that answers."""
+        loop = asyncio.get_running_loop()
+        name = host if self._dials is not None else None
+        failed: list[OSError] = []
+        for address in await self._addresses(host, port):
+            try:
+                connected = await loop.create_connection(make, address, port, ssl=self._dials, server_hostname=name)
+            except OSError as error:
+                failed.append(error)
+            else:
+                self._reached[host, port] = address
+                return connected
+        raise failed[0]
+
+    async def _addresses(self, host: str, port: int) -> list[str]:
+        """What DNS says; when it says nothing in time, where the host was reached last: an ensemble outlives its DNS.
+
+        Attempts to reach a server come faster than a resolver gives up, so they share what is being asked.
+        """
+        lookup = self._lookups.get(host)
+        if lookup is None:
+            question = asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            lookup = self._lookups[host] = asyncio.ensure_future(question)
+            lookup.add_done_callback(lambda _: self._lookups.pop(host))
+        last = self._reached.get((host, port))
+        try:
+            async with asyncio.timeout(None if last is None else _LOOKUP_TIMEOUT_S):
+                found = await asyncio.shield(lookup)
+        except (OSError, UnicodeError):
+            if last is None:
+                raise
+            return [last]
+        return [str(address[0]) for *_, address in found]
+
     def limit_silence(self, transport: asyncio.BaseTransport) -> None:
         """Set `silence_ms` where the system knows it."""
         sock = transport.get_extra_info("socket")
         option = getattr(socket, "TCP_USER_TIMEOUT", None)
         if sock is not None and option is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, self.silence_ms)
+            sock.setsockopt(socket.IPPROTO_TCP, option, self._silence_ms)

@@ -101,9 +101,9 @@ async def test_strangers_are_refused(addresses, certificates, stranger):
     if stranger == "no certificate":
         bare = ssl.create_default_context()
         certificates.authority.configure_trust(bare)
-        theirs = theirs._replace(dials=bare)
+        theirs = PeerSockets("127.0.0.1", 4000, dials=bare)
     elif stranger == "no TLS":
-        theirs = theirs._replace(dials=None)
+        theirs = PeerSockets("127.0.0.1", 4000)
     async with AsyncExitStack() as stack, asyncio.timeout(20):
         ours = Voter(1, addresses, certificates.sockets())
         await ours.port.start()
