@@ -96,13 +96,17 @@ class ElectionPort:
     # What the connections call.
 
     def made(self, link: "_Link", transport: asyncio.Transport) -> None:
-        """A connection is up. Nothing waits in its buffer, so that a newer vote can take an unsent one's place."""
+        """A connection is up. Nothing waits in its buffer, so that a newer vote can take an unsent one's place.
+
+        TLS pauses at its limit, plain TCP only above it: with 0 a link that has nothing to send could stay paused, and
+        what is said next unsaid.
+        """
         self._links.add(link)
         if self._closed:  # a dial that was given up can still come through
             transport.abort()
             return
         self._sockets.limit_silence(transport)
-        transport.set_write_buffer_limits(high=0)
+        transport.set_write_buffer_limits(high=1)
 
     def lost(self, link: "_Link") -> None:
         """Its socket is closed."""
