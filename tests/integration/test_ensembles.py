@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import pytest
+
+from tests.conftest import ROOT
+from tests.ensembles import EnsembleProcesses
+
+KINDS = pytest.mark.parametrize("kind", ["ours", pytest.param("apache", marks=pytest.mark.apache)])
+STATES = {"leader": "leading", "follower": "following", "observer": "observing"}
+OF_SOME_ROLES = (
+    "zk_learners", "zk_synced_followers", "zk_synced_non_voting_followers", "zk_synced_observers", "zk_pending_syncs",
+    "zk_observer_master_id",
+)  # fmt: skip
 
 
 def test_members_are_started_killed_paused_and_wiped(start_ensemble, wire):
@@ -57,3 +71,55 @@ def test_a_member_changes_its_kind_on_its_directory(start_ensemble, wire):
         for sid in ensemble.servers:
             client = wire(ensemble.port(sid))
             assert client.call(4, client.text("/a") + b"\0")[0] == 0
+
+
+def printed_modes(ensemble: EnsembleProcesses) -> dict[str, str | None]:
+    """What `recipes status` says of all servers, by address."""
+    done = subprocess.run(
+        [sys.executable, "-m", "recipes", "status", "--json", ensemble.hosts],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == any(each["mode"] is None for each in said), done.stderr
+    return {each["server"]: each["mode"] for each in said}
+
+
+def assert_roles(ensemble: EnsembleProcesses, leader: int) -> None:
+    """Each server that runs tells its role, in `srvr`, in `mntr` and through `recipes status`."""
+    roles = {sid: "follower" if sid in ensemble.voters else "observer" for sid in ensemble.running} | {leader: "leader"}
+    followers = list(roles.values()).count("follower")
+    assert printed_modes(ensemble) == {ensemble.hosts_of(sid): roles.get(sid) for sid in ensemble.servers}
+    for sid, role in roles.items():
+        figures = ensemble.mntr(sid)
+        assert (ensemble.mode(sid), figures["zk_server_state"]) == (role, role)
+        assert figures["zk_peer_state"] == f"{STATES[role]} - broadcast"
+        assert figures["zk_quorum_size"] == str(len(ensemble.voters))
+        assert {key: figures[key] for key in OF_SOME_ROLES if key in figures} == {
+            "leader": {
+                "zk_learners": str(followers + 1),
+                "zk_synced_followers": str(followers),
+                "zk_synced_non_voting_followers": "0",
+                "zk_synced_observers": "1",
+                "zk_pending_syncs": "0",
+            },
+            "follower": {},
+            "observer": {"zk_observer_master_id": str(leader)},
+        }[role]
+        uptime_ms = int(figures.get("zk_leader_uptime", -1))
+        assert 0 <= uptime_ms <= int(figures["zk_uptime"]) if role == "leader" else uptime_ms == -1
+
+
+@KINDS
+def test_every_server_tells_its_role_before_and_after_its_leader_is_lost(start_ensemble, kind):
+    with start_ensemble(kind, kind, kind, observers=kind) as ensemble:
+        first = ensemble.leader()
+        assert_roles(ensemble, first)
+        ensemble.kill(first)
+        second = ensemble.wait_leader()
+        ensemble.wait_serving()
+        assert_roles(ensemble, second)
+        ensemble.start(first)
+        assert_roles(ensemble, second)

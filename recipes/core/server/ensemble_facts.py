@@ -1,5 +1,7 @@
 """What a server knows of its ensemble, for those who look after it. Source: Commands.java, QuorumPeer.java."""
 
+from time import monotonic_ns
+
 from recipes.core.config import ServerConfig
 from recipes.core.member.admin import NOT_SERVING
 from recipes.core.member.facts import Answer
@@ -9,10 +11,11 @@ from recipes.core.zab.peer import ZabPeer
 
 
 class EnsembleFacts(ServerFacts):
-    """Of a server that is one of an ensemble."""
+    """Of a server that is one of an ensemble. leading_since_ms: when it last began to lead, by the monotonic clock."""
 
     def __init__(self, config: ServerConfig, peer: ZabPeer) -> None:
         super().__init__(config)
+        self.leading_since_ms = 0
         self._peer = peer
         self._servers = peer.settings.membership.servers
 
@@ -67,7 +70,10 @@ class EnsembleFacts(ServerFacts):
                 "synced_non_voting_followers": sum(not handler.voter for handler in followers),
                 "synced_observers": len(synced) - len(followers),
                 "pending_syncs": peer.leader.pending_syncs,
+                "leader_uptime": monotonic_ns() // 1_000_000 - self.leading_since_ms,
             }
+        elif peer.learner is not None and self._servers[peer.settings.sid].observer:
+            figures["observer_master_id"] = peer.learner.leader_sid
         return figures
 
     def _zab_state(self) -> str:

@@ -28,7 +28,7 @@ _STILL_LOOKING_S = 10.0  # after so long without a leader, and again after as lo
 
 
 class Peering:
-    """This server's part in its ensemble. found: what its disk holds."""
+    """This server's part in its ensemble. found: what its disk holds. facts: of it, for those who look after it."""
 
     def __init__(self, server: "Server", found: Recovered) -> None:
         config = server.config
@@ -50,10 +50,7 @@ class Peering:
         self._reminder: asyncio.TimerHandle | None = None  # set as long as nothing is served
         self._has_served = self._said_why_no_reads = False
         self.peer = ZabPeer(settings, boot, monotonic_ns() // 1_000_000)
-
-    def facts(self) -> EnsembleFacts:
-        """What those who look after this server may ask of the ensemble."""
-        return EnsembleFacts(self._server.config, self.peer)
+        self.facts = EnsembleFacts(config, self.peer)
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Open the ports, until the stack is left.
@@ -121,6 +118,8 @@ class Peering:
         role = self._server.member.role
         if role != self._role:
             self._role = role
+            if role == "leader":
+                self.facts.leading_since_ms = monotonic_ns() // 1_000_000
             self._has_served |= peer.serving
             self._stop_reminder()
             if not peer.serving:

@@ -101,7 +101,7 @@ class Server:
             self._peering = Peering(self, found)
             replica = self._peering.peer
         self.member = Member(member_config(config), tree, replica, *_clocks())
-        self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts()
+        self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts
         self._flusher = Flusher(
             store,
             flushed=self._flushed,
