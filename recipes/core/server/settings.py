@@ -5,13 +5,16 @@ import sys
 from pathlib import Path
 
 from recipes.core.config import ServerConfig
+from recipes.core.errors import ConfigError
 from recipes.core.member.member import MemberConfig
 
 
 def member_config(config: ServerConfig) -> MemberConfig:
-    """What a member must know, and what it tells of these settings."""
+    """What a member must know, and what it tells of these settings.
+
+    Raises ConfigError for an empty sessionSecretFile, OSError for one that cannot be read.
+    """
     low, high = config.session_timeouts_ms
-    secret = config.session_secret_file.read_bytes().strip() if config.session_secret_file else None
     return MemberConfig(
         tick_ms=config.tick_time_ms,
         min_session_timeout_ms=low,
@@ -21,7 +24,7 @@ def member_config(config: ServerConfig) -> MemberConfig:
         extended_types=config.extended_types,
         enforce_quota=config.enforce_quota,
         super_digest=config.super_digest.encode() if config.super_digest else None,
-        session_secret=secret,
+        session_secret=_session_secret(config.session_secret_file),
         four_letter_whitelist=config.four_letter_whitelist,
         container_check_ms=config.container_check_ms,
         container_max_per_check=config.container_max_per_check,
@@ -43,6 +46,15 @@ def member_config(config: ServerConfig) -> MemberConfig:
         ),
         environment=_environment(),
     )
+
+
+def _session_secret(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    secret = path.read_bytes().strip()
+    if not secret:  # everybody knows that one
+        raise ConfigError("sessionSecretFile", path, "a file with a secret: it is empty")
+    return secret
 
 
 def _ensemble_settings(config: ServerConfig) -> tuple[tuple[str, str], ...]:
