@@ -6,6 +6,7 @@ import os
 import resource
 from pathlib import Path
 
+from recipes.core.disk.replace import REJOIN
 from recipes.core.disk.txnlog import LogFile, file_zxid
 from recipes.core.jute.txns import payload_zxid
 from tests.chaos.proxy import Network
@@ -56,6 +57,12 @@ class CutOffEnsemble(EnsembleProcesses):
 
     def version_dir(self, sid: int) -> Path:
         return self.servers[sid].data_dir / "version-2"
+
+    def wipe(self, sid: int) -> None:
+        """A new disk, with what tells the server that it has lost its history: as an operator is to do it."""
+        super().wipe(sid)
+        self.version_dir(sid).mkdir()
+        (self.version_dir(sid) / REJOIN).touch()
 
     def save_logs(self) -> None:
         """Keep what the log files hold now and later, whatever becomes of their names."""

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from recipes.core.disk.replace import REJOIN
 from tests.conftest import ROOT
 from tests.ensembles import EnsembleProcesses
 
@@ -123,3 +124,27 @@ def test_every_server_tells_its_role_before_and_after_its_leader_is_lost(start_e
         assert_roles(ensemble, second)
         ensemble.start(first)
         assert_roles(ensemble, second)
+
+
+def test_a_voter_on_a_new_disk_has_no_vote_until_it_has_been_sent_everything(start_ensemble, wire):
+    with start_ensemble("ours", "ours", "ours") as ensemble:
+        leader = ensemble.leader()
+        behind, wiped = ensemble.followers()
+        ensemble.kill(behind)
+        assert wire(ensemble.port(leader)).create("/a", b"x") == 0  # on the disks of the leader and `wiped`
+        ensemble.wipe(wiped)
+        marker = ensemble.servers[wiped].data_dir / "version-2" / REJOIN
+        marker.parent.mkdir()
+        marker.touch()
+        ensemble.kill(leader)
+        ensemble.launch(behind, wiped)
+        for sid in (behind, wiped):
+            log = ensemble.servers[sid].log
+            ensemble.wait_for(lambda log=log: "still no leader" in log.read_text(), f"{sid} says that nobody leads")
+        assert {ensemble.mode(sid) for sid in ensemble.running} == {""}
+        assert marker.exists()
+
+        ensemble.start(leader)
+        ensemble.wait_synced()
+        assert not marker.exists()
+        assert "/a" in ensemble.assert_same()
