@@ -1,13 +1,14 @@
 """Real ensembles under load, killed, paused, cut off, wiped and filled: nothing acknowledged is lost.
 
-`pytest -m soak tests/chaos --minutes 60` goes on for long and appends a line per run to soak-chaos.jsonl; a run is
-repeated with `--chaos-seed`, as far as real processes repeat.
+`pytest -m soak tests/chaos --minutes 60` goes on for long, appends a line per run to soak-chaos.jsonl and says what all
+lines of that file come to; a run is repeated with `--chaos-seed`, as far as real processes repeat.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 import time
 from dataclasses import asdict
@@ -17,9 +18,11 @@ from random import SystemRandom
 import pytest
 
 from tests.chaos.episode import Report, run_episode
+from tests.chaos.totals import Totals
 from tests.conftest import ServerProcess
 
-SOAK_FILE = Path(__file__).resolve().parents[2] / "soak-chaos.jsonl"
+ROOT = Path(__file__).resolve().parents[2]
+SOAK_FILE = ROOT / "soak-chaos.jsonl"
 EPISODE_SECONDS = 100.0
 ALWAYS = (
     "kill leader", "kill follower", "pause leader", "isolate leader", "rolling restart", "wipe follower", "full disk",
@@ -30,6 +33,7 @@ def check(report: Report, directory: Path) -> None:
     assert report.violations == [], f"seed {report.seed}, size {report.size}: see {directory}"
     assert report.operations["ok"] > 10 * sum(report.faults.values())
     assert report.operations["granted"] > 0
+    assert report.snapshots_sent == report.faults.get("wipe follower", 0)
 
 
 @pytest.mark.timeout(120)
@@ -46,7 +50,6 @@ def test_nothing_acknowledged_is_lost(tmp_path, size, faults):
     check(report, tmp_path)
     assert report.unjudged == ""
     assert report.faults == dict.fromkeys(faults, 1)
-    assert report.snapshots_sent == faults.count("wipe follower")
 
 
 @pytest.mark.timeout(120)
@@ -62,18 +65,33 @@ def test_a_leader_that_commits_alone_is_found_out(tmp_path, monkeypatch):
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
-def test_soak(tmp_path, pytestconfig):
+def test_soak(tmp_path, pytestconfig, capsys):
     first = pytestconfig.getoption("--chaos-seed")
     seed = SystemRandom().randrange(1 << 32) if first is None else first
     until = time.monotonic() + 60 * pytestconfig.getoption("--minutes")
-    while time.monotonic() < until:
-        directory = tmp_path / str(seed)
-        size = 5 if seed % 3 == 0 else 3
-        report = run_episode(directory, size, seed, seconds=EPISODE_SECONDS)
-        with SOAK_FILE.open("a") as lines:
-            lines.write(json.dumps(asdict(report)) + "\n")
-        check(report, directory)
-        shutil.rmtree(directory)
-        if first is not None:
-            return
-        seed += 1
+    commit = commit_under_test()
+    runs = Totals()
+    try:
+        while time.monotonic() < until:
+            directory = tmp_path / str(seed)
+            size = 5 if seed % 3 == 0 else 3
+            report = run_episode(directory, size, seed, seconds=EPISODE_SECONDS)
+            row = asdict(report) | {"commit": commit}
+            with SOAK_FILE.open("a") as lines:
+                lines.write(json.dumps(row) + "\n")
+            runs.add(row)
+            check(report, directory)
+            if not report.unjudged:
+                shutil.rmtree(directory)
+            if first is not None:
+                break
+            seed += 1
+    finally:
+        with capsys.disabled():
+            sys.stdout.write(f"\n{Totals.of_file(SOAK_FILE)}\n")
+    assert not runs.too_many_unjudged, f"{runs.unjudged}: see {tmp_path}"
+
+
+def commit_under_test() -> str:
+    asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
