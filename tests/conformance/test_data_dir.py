@@ -26,7 +26,10 @@ def populate(client) -> None:
         + bytes.fromhex("000000010000001f00000005776f726c6400000006616e796f6e6500000004")
     )
     assert client.call(19, container)[0] == 0
-    # Of this Apache uses up the zxid and logs nothing.
+
+
+def leave_a_hole(client) -> None:
+    """Of such a request Apache uses up the zxid and logs nothing."""
     null_path = struct.pack(">i?i", 2, False, -1) + client.text(None) + struct.pack(">i", -1)
     assert client.call(14, null_path + bytes.fromhex("ffffffff01ffffffff"))[0] == -5
     assert client.create("/behind", b"") == 0
@@ -52,6 +55,8 @@ def test_the_other_server_opens_the_directory(writer, reader, snap_count, start_
     first = start_server(writer, tmp_path, snapCount=snap_count)
     client = wire(first.port)
     populate(client)
+    if snap_count > 10:  # else Apache may begin a new file just there, and it looks as if one were missing
+        leave_a_hole(client)
     client.close_session()
     client = wire(first.port)
     before = contents(client)
