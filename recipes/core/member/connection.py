@@ -29,6 +29,7 @@ _STATE_CONNECTED: Final = 3
 _AUTH_FAILED: Final = -115
 _MAX_IDS: Final = 16
 _MAX_HELD: Final = 1000
+_MAX_HELD_READS: Final = 100  # each may have a large reply, and all can become due at once
 _MOST_AHEAD_BYTES: Final = 4 << 20  # of large replies, made before any of them is sent
 
 HeldRead = tuple[int, int, bytes, Ids]  # xid, opcode, body, identities when it came
@@ -42,7 +43,7 @@ class Connection:
     """
 
     __slots__ = (
-        "_ahead_bytes", "_greeted", "_held", "_limit_bytes", "_member", "_missing", "_parts", "_syncing",
+        "_ahead_bytes", "_greeted", "_held", "_held_reads", "_limit_bytes", "_member", "_missing", "_parts", "_syncing",
         "_with_read_only", "address", "closed", "established_ms", "events", "ids", "key", "last_op", "last_xid",
         "last_zxid", "out", "packets_in", "packets_out", "secure", "session_id", "timeout_ms", "touched", "wants_close",
     )  # fmt: skip
@@ -67,6 +68,7 @@ class Connection:
         self._missing = 0  # bytes that must come before there is anything to do
         self._ahead_bytes = 0  # in large replies to the requests being taken
         self._held: deque[Request | HeldRead] = deque()
+        self._held_reads = 0  # and whatever waits for a sync
         self._syncing = False  # a sync is under way, and is the last of those begun
 
     @property
@@ -101,8 +103,8 @@ class Connection:
             self._greet(data)
 
     def go_on(self) -> None:
-        """What `out` held is sent: take the requests up again that were left because it held so much."""
-        if self.session_id and self.stopped and not self.wants_close:
+        """What `out` held is sent: take the requests up again that were left because it, or what waits, was so much."""
+        if self.session_id and self.stopped and not self.wants_close and self._held_reads < _MAX_HELD_READS:
             data = b"".join(self._parts)
             self._parts = []
             self._take_requests(data)
@@ -216,7 +218,7 @@ class Connection:
                 self._authenticate(xid, body)
             else:
                 self._take(xid, kind, body, self.ids)
-            if self.wants_close or self._ahead_bytes > _MOST_AHEAD_BYTES:
+            if self.wants_close or self._ahead_bytes > _MOST_AHEAD_BYTES or self._held_reads >= _MAX_HELD_READS:
                 break
         if count:
             if out and not self.touched:
@@ -225,7 +227,7 @@ class Connection:
             self.last_op, self.last_xid = kind, xid
             member.stats.packets_received += count
         if at < size and not self.wants_close:
-            if self._ahead_bytes > _MOST_AHEAD_BYTES:
+            if self._ahead_bytes > _MOST_AHEAD_BYTES or self._held_reads >= _MAX_HELD_READS:
                 self._keep(data[at:], 0)
                 return
             wanted = 4
@@ -242,6 +244,7 @@ class Connection:
         member, held = self._member, self._held
         if self._syncing:  # a write behind a sync could be committed before that is answered
             held.append((xid, kind, body, ids))
+            self._held_reads += 1
         elif kind in WRITES:
             request = Request(self.session_id, xid, kind, body, ids, self, member.now_ms)
             if member.submit(request):
@@ -257,6 +260,7 @@ class Connection:
             self.close()  # the session may have ended elsewhere: the client had better ask there
         elif held:
             held.append((xid, kind, body, ids))
+            self._held_reads += 1
         else:
             self._answer(xid, kind, body, ids)
 
@@ -343,11 +347,13 @@ class Connection:
             self._syncing = False
             waiting = list(held)
             held.clear()
+            self._held_reads = 0
             for xid, other, content, ids in waiting:  # type: ignore[misc]  # nothing was begun behind the sync
                 if not self.wants_close:
                     self._take(xid, other, content, ids)
             return
         while held and type(held[0]) is tuple and not self.wants_close:
+            self._held_reads -= 1
             self._answer(*held.popleft())  # type: ignore[misc]
 
     def _reply(self, xid: int, zxid: int, err: int, body: bytes = b"") -> None:

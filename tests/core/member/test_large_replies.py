@@ -1,5 +1,7 @@
 """Replies that are large, and many: a client gets them all, and the server never holds more than some of them."""
 
+import pytest
+
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int, write_buffer
 from recipes.core.jute.frames import FrameReader, frame
@@ -77,3 +79,31 @@ def test_a_multi_read_of_more_than_a_client_can_take_fails():
         (reply,) = connection.out
         connection.out.clear()
         assert int.from_bytes(reply[16:20], "big", signed=True) == err
+
+
+@pytest.mark.parametrize("first", [op.SYNC, op.DELETE])
+def test_what_waits_for_a_write_or_a_sync_becomes_due_in_parts(first):
+    member = member_with_a_large_znode()
+    connection = member.connect(("127.0.0.1", 1))
+    connection.receive(HELLO)
+    write(member)
+    connection.out.clear()
+    body = write_buffer(b"/none") + (b"" if first == op.SYNC else pack_int(-1))
+    reader = FrameReader(None)
+    other = member.connect(("127.0.0.1", 2))
+    other.receive(HELLO)  # a write ahead of all, so that a sync has something to wait for
+    connection.receive(frame(pack_int(0) + pack_int(first) + body) + b"".join(get(xid) for xid in range(1, 251)))
+    assert connection.paused and connection.out == []
+    connection.go_on()
+    assert connection.out == []
+    write(member)
+    xids = []
+    while True:
+        replies = reader.feed(b"".join(connection.out))
+        connection.out.clear()
+        assert len(replies) <= 101
+        xids += [int.from_bytes(reply[:4], "big") for reply in replies]
+        if not connection.stopped:
+            break
+        connection.go_on()
+    assert xids == list(range(251))
