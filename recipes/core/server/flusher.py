@@ -54,8 +54,9 @@ class Flusher:
         what the server's becomes, None where it stays. Only a member of an ensemble has operations.
     room(found): called on the loop after each look for room ahead, and when the disk has none for a batch. Such a batch
         waits, with all behind it, and is written once room is found: nobody has been told of it, so none of it is lost.
-    failed(error): called on the loop, once, when bytes that were accepted cannot be made durable. Nothing is written
-        after that: a failed fsync may have dropped the pages, so trying again would report as durable what is not.
+    failed(error): called on the loop, once, when bytes that were accepted cannot be made durable, or one of the three
+        above fails. Nothing is written after that: a failed fsync may have dropped the pages, so trying again would
+        report as durable what is not.
     reserve_every_bytes: how much may be written between two looks for room ahead.
     """
 

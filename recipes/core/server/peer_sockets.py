@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from recipes.core.server.listening import Address, Listener, addresses_of, bound, listen
@@ -100,7 +101,7 @@ class PeerSockets:
         if lookup is None:
             question = asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
             lookup = self._lookups[host] = asyncio.ensure_future(question)
-            lookup.add_done_callback(lambda _: self._lookups.pop(host))
+            lookup.add_done_callback(partial(self._looked_up, host))
         last = self._reached.get((host, port))
         try:
             async with asyncio.timeout(None if last is None else _LOOKUP_TIMEOUT_S):
@@ -110,6 +111,11 @@ class PeerSockets:
                 raise
             return [last]
         return [str(address[0]) for *_, address in found]
+
+    def _looked_up(self, host: str, lookup: asyncio.Task[list[Any]]) -> None:
+        self._lookups.pop(host)
+        if not lookup.cancelled():
+            lookup.exception()  # seen, also where nobody waits for it any more
 
     def limit_silence(self, transport: asyncio.BaseTransport) -> None:
         """Set `silence_ms` where the system knows it."""

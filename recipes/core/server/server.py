@@ -142,6 +142,7 @@ class Server:
                 await addresses_of(config.secure_client_address),
                 config.secure_client_port,
                 ssl=server_context(config),
+                ssl_handshake_timeout=config.sessionless_timeout_ms / 1000,
                 backlog=_BACKLOG,
             )
             stack.callback(secure.close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from contextlib import asynccontextmanager
 
@@ -52,6 +53,7 @@ class Names:
         self._real = loop.getaddrinfo
         self.known: list[str] = []
         self.silent = False
+        self.speaks_again = asyncio.Event()
         self.asked = 0
         monkeypatch.setattr(loop, "getaddrinfo", self.getaddrinfo)
 
@@ -60,7 +62,7 @@ class Names:
             return await self._real(host, port, **settings)
         self.asked += 1
         if self.silent:
-            await asyncio.Event().wait()
+            await self.speaks_again.wait()
         if not self.known:
             raise socket.gaierror("not known")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.known]
@@ -105,7 +107,7 @@ async def test_a_server_that_was_reached_is_reached_again_without_dns(monkeypatc
 
 
 @pytest.mark.asyncio
-async def test_dns_that_does_not_answer_is_asked_once_and_not_waited_for(monkeypatch):
+async def test_dns_that_does_not_answer_is_asked_once_and_not_waited_for(monkeypatch, caplog):
     monkeypatch.setattr(module, "_LOOKUP_TIMEOUT_S", 0.01)
     names, sockets = Names(monkeypatch), PeerSockets(None, 1000)
     names.known = ["127.0.0.1"]
@@ -115,6 +117,11 @@ async def test_dns_that_does_not_answer_is_asked_once_and_not_waited_for(monkeyp
         assert await reaches(sockets, port)
         assert await reaches(sockets, port)
     assert names.asked == 1
+    names.known = []
+    names.speaks_again.set()  # to say, when nobody listens any more, that it knows no such name
+    await asyncio.sleep(0.01)
+    gc.collect()
+    assert caplog.records == []
 
 
 @pytest.mark.asyncio
