@@ -15,7 +15,7 @@ from recipes.core.jute.txns import Txn
 
 HISTORY_ENTRIES: Final = 500  # how many of the last entries a server can send to one that lacks them: commitLogCount
 _COUNTER: Final = 0xFFFFFFFF  # the lower half of a zxid
-_MOST_SKIPPED: Final = 10_000
+_MOST_SKIPPED: Final = 16  # more are no failed requests: a leader's snapshot has what stood there
 
 
 class Entry:
@@ -64,7 +64,7 @@ def skipped(before_zxid: int, zxid: int) -> range:
     It takes a zxid before it has understood a multi: one that makes it fail then uses it up, and no txn has it.
     """
     expected = next_zxid(before_zxid) if zxid >> 32 == before_zxid >> 32 else (zxid & ~_COUNTER) + 1
-    return range(expected, zxid if zxid - expected <= _MOST_SKIPPED else expected)
+    return range(expected, zxid) if before_zxid < expected < zxid <= expected + _MOST_SKIPPED else range(0)
 
 
 # What else is made durable, in one order with the entries. NamedTuples, since each happens once in an epoch.

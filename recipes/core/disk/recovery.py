@@ -178,7 +178,7 @@ def _replay_log(
     comparing = digest is not None or replay.snapshot_zxid == 0
     tail = replay.tail
     newer = [zxid for zxid in snapshot_zxids if zxid > replay.snapshot_zxid]
-    for payload in read_log(logs, replay.snapshot_zxid, replay.torn):
+    for payload in read_log(logs, replay.snapshot_zxid, replay.torn, snapshot_zxids):
         zxid = payload_zxid(payload)
         if until is not None and zxid > until:
             break

@@ -5,7 +5,7 @@ ahead of need. A file is never appended to once its writer is gone: what a crash
 starts a new file. Source: FileTxnLog.java.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from errno import EDQUOT, EFBIG, ENOSPC
 from struct import Struct
 from typing import NamedTuple
@@ -206,10 +206,13 @@ class LogFile:
         self.damage = Damage(self.name, self.end, self.last_zxid, reason, torn)
 
 
-def read_log(disk: Disk, after_zxid: int, torn: list[Damage] | None = None) -> Iterator[bytes]:
+def read_log(
+    disk: Disk, after_zxid: int, torn: list[Damage] | None = None, snapshot_zxids: Iterable[int] = ()
+) -> Iterator[bytes]:
     """Payloads of the txns behind `after_zxid`, in order, up to a torn end; one file at a time is held in memory.
 
-    torn: gets the place of each torn end that was passed. Raises DiskError for damage with valid txns behind it, since
+    torn: gets the place of each torn end that was passed. snapshot_zxids: of every snapshot there is.
+    Raises DiskError for damage with valid txns behind it, since
     cutting there would drop what was acknowledged, and for txns that are missing.
     """
     files = log_files(disk)
@@ -225,8 +228,10 @@ def read_log(disk: Disk, after_zxid: int, torn: list[Damage] | None = None) -> I
             if found > after_zxid:
                 before = max(last, after_zxid)
                 if not follows(before, found):
-                    # Within a file nothing can be lost between two records: there ZooKeeper has never written any.
-                    unused = skipped(before, found) if is_inside else ()
+                    # Within a file nothing is lost between two records: ZooKeeper has logged none there. Either it used
+                    # zxids up without a txn, or its leader's snapshot had them, and that is beside the log then.
+                    replaced = not is_inside or any(before < named < found for named in snapshot_zxids)
+                    unused = () if replaced else skipped(before, found)
                     yield from map(blank_txn, unused)
                     before = unused[-1] if unused else before
                 if not follows(before, found):

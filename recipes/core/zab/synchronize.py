@@ -42,8 +42,10 @@ def plan_sync(
     if target is None or cautious or not history.holds(target):
         return Plan(SNAP, committed_zxid)
     # Within one epoch entries are a prefix of what its leader proposed: a log that has one of them has all before it.
-    # And an epoch later than any here, of which nothing was committed, began with just what is committed here.
-    if target >> 32 == learner_zxid >> 32 or (keeps_log and learner_zxid > committed_zxid):
+    # And an epoch later than any here, of which nothing was committed, began with just what is committed here. Its zero
+    # is the name of a snapshot: there is nothing of it in a log, and Apache ends where it is to cut what is not there.
+    is_logged = learner_zxid & 0xFFFFFFFF != 0
+    if target >> 32 == learner_zxid >> 32 or (keeps_log and is_logged and learner_zxid > committed_zxid):
         return Plan(TRUNC, target)
     return Plan(SNAP, committed_zxid)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from recipes.core.jute import quorum as q
-from recipes.core.replication import EpochWrite, InstallSnapshot, Truncate
+from recipes.core.replication import EpochWrite, InstallSnapshot, Truncate, skipped
 from recipes.core.zab.history import History
 from recipes.core.zab.peer import Boot
 from recipes.core.zab.synchronize import plan_sync
@@ -45,6 +45,7 @@ def test_what_a_follower_lacks_is_sent_and_what_it_has_too_much_taken_back(rig_o
     [
         (E2 + 1, False, (q.TRUNC, E1 + 2)),  # epoch 2 proposed that, and nothing of it is committed
         (E2 + 1, True, (q.SNAP, E1 + 2)),
+        (E2, False, (q.SNAP, E1 + 2)),  # no log has that
         (E1 + 3, False, (q.TRUNC, E1 + 2)),
         (E1 + 1, False, (q.DIFF, E1 + 1)),
     ],
@@ -95,6 +96,13 @@ def test_a_zxid_that_an_apache_leader_never_used_keeps_nobody_from_following(rig
         rig.step()
     assert link.wants_close == ours
     assert rig[1].applied == ([] if ours else [E1 + 1, E1 + 2])
+
+
+def test_only_a_few_zxids_ahead_can_have_been_skipped():
+    assert list(skipped(E1 + 1, E1 + 4)) == [E1 + 2, E1 + 3]
+    assert list(skipped(E1 + 9, E2 + 2)) == [E2 + 1]
+    for before, zxid in ((E1 + 1, E1 + 2), (E1 + 1, E1 + 19), (E2 + 3, E1 + 5), (E1 + 5, E1 + 3), (E1 + 1, E2)):
+        assert not skipped(before, zxid)
 
 
 def test_a_tree_that_takes_long_to_send_is_sent_to_its_end(rig_of):
