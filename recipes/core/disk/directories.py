@@ -9,14 +9,16 @@ from recipes.core.disk.disk import RealDisk
 from recipes.core.disk.txnlog import file_zxid
 from recipes.core.errors import DiskError
 
+_NOTE = "log-directory"  # beside the snapshots: where the log is, if it is not there
+
 
 @contextmanager
 def open_directories(data_dir: Path, log_dir: Path | None) -> Iterator[tuple[RealDisk, RealDisk]]:
     """Have the directories of the snapshots and of the log until the block ends; without `log_dir` they are one.
 
     Raises DiskError when another server has one of them; also, before anything is made or written, when one holds what
-    is read from the other only, as after dataLogDir was added: what that log has would be lost without a word.
-    Source: FileTxnSnapLog.checkLogDir, checkSnapDir (ZOOKEEPER-2967).
+    is read from the other only, as after dataLogDir was added, changed or left out: what that log has would be lost
+    without a word. Source: FileTxnSnapLog.checkLogDir, checkSnapDir (ZOOKEEPER-2967).
     """
     beside = data_dir / "version-2"
     apart = beside if log_dir is None else log_dir / "version-2"
@@ -24,6 +26,10 @@ def open_directories(data_dir: Path, log_dir: Path | None) -> Iterator[tuple[Rea
     if not is_one:
         _refuse(beside, "log", "the transaction log is", apart)
         _refuse(apart, "snapshot", "the snapshots are", beside)
+    note = beside / _NOTE
+    last = Path(note.read_text().strip()) if note.exists() else apart
+    if last.resolve() != apart.resolve():
+        _refuse(last, "log", "the transaction log is", apart, f", or have dataLogDir say {last.parent}")
     with ExitStack() as stack:
         snapshots = RealDisk(beside)
         stack.callback(snapshots.close)
@@ -31,10 +37,13 @@ def open_directories(data_dir: Path, log_dir: Path | None) -> Iterator[tuple[Rea
         if not is_one:
             logs = RealDisk(apart)
             stack.callback(logs.close)
+            note.write_text(f"{apart.absolute()}\n")
+        else:
+            note.unlink(missing_ok=True)
         yield snapshots, logs
 
 
-def _refuse(directory: Path, kind: str, what_is: str, elsewhere: Path) -> None:
+def _refuse(directory: Path, kind: str, what_is: str, elsewhere: Path, otherwise: str = "") -> None:
     """Raise where files of a kind lie in a directory that they are not read from."""
     try:
         names = os.listdir(directory)
@@ -45,5 +54,5 @@ def _refuse(directory: Path, kind: str, what_is: str, elsewhere: Path) -> None:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise DiskError(
             f"{found[0]}{more} in {directory} would not be read, since {what_is} in {elsewhere}: "
-            f"move the {kind}.* files to {elsewhere}"
+            f"move the {kind}.* files to {elsewhere}{otherwise}"
         )

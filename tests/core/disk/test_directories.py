@@ -55,3 +55,20 @@ def test_files_in_their_places_are_opened_and_let_go_of(tmp_path: Path):
     for _ in range(2):
         with open_directories(tmp_path / "data", tmp_path / "logs") as (snapshots, logs):
             assert (snapshots.path.parent.name, logs.path.parent.name) == ("data", "logs")
+
+
+def test_logs_are_not_forgotten_when_their_directory_is(tmp_path: Path):
+    put(tmp_path / "data", "snapshot.0")
+    put(tmp_path / "logs", "log.1")
+    with open_directories(tmp_path / "data", tmp_path / "logs"):
+        pass
+    for log_dir in (None, tmp_path / "others"):
+        with pytest.raises(DiskError, match=rf"move the log.*, or have dataLogDir say {tmp_path / 'logs'}"):
+            with open_directories(tmp_path / "data", log_dir):
+                pass
+    assert not (tmp_path / "others").exists()
+    (tmp_path / "logs/version-2/log.1").rename(tmp_path / "data/version-2/log.1")
+    with open_directories(tmp_path / "data", None) as (snapshots, logs):
+        assert snapshots is logs
+    with open_directories(tmp_path / "data", None) as (snapshots, logs):
+        assert "log-directory" not in snapshots.names()
