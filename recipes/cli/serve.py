@@ -37,15 +37,23 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="recipes serve", description="Run a server in the foreground.")
     parser.add_argument("zoo_cfg", nargs="?", type=Path, help="zoo.cfg; without it 127.0.0.1:2181 and ./recipes-data")
     parser.add_argument("--admin-port", type=int, help="serve admin HTTP on this port")
-    parser.add_argument("--data-dir", type=Path, help="directory of the transaction log and the snapshots")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        help="directory of the snapshots, of the log unless dataLogDir says otherwise, and of myid",
+    )
     parser.add_argument("--until-eof", action="store_true", help="end when standard input, a pipe, is closed")
     return parser
 
 
 def _config(arguments: argparse.Namespace) -> ServerConfig:
-    config, warnings = (
-        _read(arguments.zoo_cfg) if arguments.zoo_cfg else (ServerConfig(data_dir=Path("recipes-data")), [])
-    )
+    data_dir: Path | None = arguments.data_dir
+    if data_dir is not None and data_dir.exists() and not data_dir.is_dir():
+        raise ConfigError("--data-dir", data_dir, "a directory: this is none")
+    if arguments.zoo_cfg:
+        config, warnings = _read(arguments.zoo_cfg, data_dir)
+    else:
+        config, warnings = ServerConfig(data_dir=data_dir or Path("recipes-data")), []
     for warning in warnings:
         logging.getLogger("recipes.server").warning("%s", warning)
     if arguments.admin_port is not None and not 0 <= arguments.admin_port <= 65535:
@@ -53,20 +61,16 @@ def _config(arguments: argparse.Namespace) -> ServerConfig:
     stated: dict[str, object] = {}
     if arguments.admin_port is not None:
         stated |= {"admin_enabled": True, "admin_port": arguments.admin_port}
-    if arguments.data_dir is not None:
-        if arguments.data_dir.exists() and not arguments.data_dir.is_dir():
-            raise ConfigError("--data-dir", arguments.data_dir, "a directory: this is none")
-        stated["data_dir"] = arguments.data_dir
     return config.model_copy(update=stated)
 
 
-def _read(zoo_cfg: Path) -> tuple[ServerConfig, list[str]]:
+def _read(zoo_cfg: Path, data_dir: Path | None) -> tuple[ServerConfig, list[str]]:
     try:
         text = zoo_cfg.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         sys.exit(_fail(2, f"{zoo_cfg}: {why}"))
-    return parse_zoo_cfg(text, str(zoo_cfg))
+    return parse_zoo_cfg(text, str(zoo_cfg), data_dir)
 
 
 async def _serve(config: ServerConfig, *, until_eof: bool) -> None:

@@ -180,11 +180,12 @@ _REASONS = {
 }  # fmt: skip
 
 
-def parse_zoo_cfg(text: str, source: str) -> tuple[ServerConfig, list[str]]:
+def parse_zoo_cfg(text: str, source: str, data_dir: Path | None = None) -> tuple[ServerConfig, list[str]]:
     """The settings in a zoo.cfg, and a warning for each that has no effect.
 
-    source: the file's name, for messages. For an ensemble the file named by dynamicConfigFile and `myid` in the data
-    directory are read too. Raises ConfigError with file, line, key, value and what was expected.
+    source: the file's name, for messages. data_dir: in place of the file's dataDir. For an ensemble the file named by
+    dynamicConfigFile and `myid` in the data directory are read too. Raises ConfigError with file, line, key, value and
+    what was expected.
     """
     keys = {str(field.validation_alias) for field in ServerConfig.model_fields.values() if field.validation_alias}
     properties = read_properties(text, source)
@@ -199,6 +200,10 @@ def parse_zoo_cfg(text: str, source: str) -> tuple[ServerConfig, list[str]]:
                 raise entry.wrong(f"false: {_REFUSED[entry.key]}")
         elif entry.key not in _IGNORED and not entry.key.startswith(KEYS):
             warnings.append(f"{source}:{entry.line}: {entry.key} is not a known key and has no effect")
+
+    if data_dir is not None:
+        values["dataDir"] = str(data_dir)
+        places["dataDir"] = Property("--data-dir", 1, "dataDir", str(data_dir))
 
     def missing(key: str, expected: str) -> ConfigError:
         return ConfigError(key, None, expected, source=source)

@@ -125,3 +125,15 @@ def test_a_file_is_no_directory(tmp_path, key):
 def test_protection_that_there_is_not_may_be_switched_off():
     lines = "quorum.auth.enableSasl=false\nssl.crl=False\nsslQuorumReloadCertFiles=false\n"
     assert parse_zoo_cfg(LEAST + lines, "zoo.cfg")[1] == []
+
+
+def test_another_data_directory_has_the_number_of_its_own_server(tmp_path):
+    for name, number in (("of the file", "1"), ("stated", "2")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "myid").write_text(number)
+    servers = "".join(f"server.{n}=127.0.0.1:{2000 + n}:{3000 + n}\n" for n in (1, 2, 3))
+    text = f"dataDir={tmp_path}/of the file\nclientPort=2181\ninitLimit=10\nsyncLimit=5\n{servers}"
+    config, _ = parse_zoo_cfg(text, "zoo.cfg", tmp_path / "stated")
+    assert (config.server_id, config.data_dir) == (2, tmp_path / "stated")
+    with pytest.raises(ConfigError, match=f"myid is missing.*{tmp_path}/none/myid"):
+        parse_zoo_cfg(text, "zoo.cfg", tmp_path / "none")
