@@ -12,6 +12,8 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from recipes.cli.status import NoMode, ask_mode
+from recipes.core.disk.disk import RealDisk
+from recipes.core.errors import DiskError
 
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -44,6 +46,8 @@ def ensemble(*, size: int = 3, observers: int = 0, port: int = 2181, data_dir: P
     settings = [f"readonlymode.enabled={str(read_only).lower()}", *_server_lines(sids, size, port)]
     hosts = ",".join(f"{_HOST}:{port + sid - 1}" for sid in sids)
     try:
+        for sid in sids:
+            _check_unused(data_dir / str(sid) / "version-2")  # before the settings of one that runs are replaced
         with ExitStack() as stack:
             servers = {sid: stack.enter_context(_server(sid, port, data_dir, settings)) for sid in sids}
             modes = _await_modes(servers, port, data_dir)
@@ -55,7 +59,7 @@ def ensemble(*, size: int = 3, observers: int = 0, port: int = 2181, data_dir: P
             _watch(servers, data_dir, json)
     except _Interrupted:
         return 0
-    except (OSError, TimeoutError, ChildProcessError) as error:
+    except (OSError, TimeoutError, ChildProcessError, DiskError) as error:
         print(f"recipes ensemble: {error}", file=sys.stderr)
         return 1
     return 1
@@ -86,6 +90,12 @@ def _why_not_free(ports: list[int]) -> str | None:
 def _server_lines(sids: range, size: int, port: int) -> list[str]:
     roles = {sid: "observer" if sid > size else "participant" for sid in sids}
     return [f"server.{sid}={_HOST}:{port + 999 + sid}:{port + 1999 + sid}:{role}" for sid, role in roles.items()]
+
+
+def _check_unused(directory: Path) -> None:
+    """Raise DiskError where a server has the directory."""
+    if directory.is_dir():
+        RealDisk(directory).close()
 
 
 @contextmanager

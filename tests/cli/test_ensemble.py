@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from recipes import connect
+from recipes.core.disk.disk import RealDisk
 from recipes.testing.ensemble import free_ports
 
 ROOT = Path(__file__).parent.parent.parent
@@ -55,6 +56,21 @@ def test_three_servers_serve_and_outlive_one(tmp_path):
     for each in told[:3]:
         with pytest.raises(ProcessLookupError):
             os.kill(each["pid"], 0)
+
+
+def test_settings_of_an_ensemble_that_runs_are_left_alone(tmp_path):
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "zoo.cfg").write_text("its own")
+    running = RealDisk(tmp_path / "2" / "version-2")
+    try:
+        process = start(tmp_path, "--port", free_ports(1)[0])
+        _, errors = process.communicate(timeout=30)
+    finally:
+        running.close()
+    assert process.returncode == 1
+    assert "is locked by another server" in errors
+    assert (tmp_path / "2" / "zoo.cfg").read_text() == "its own"
+    assert not (tmp_path / "1").exists()
 
 
 def test_a_wrong_size_is_told(tmp_path):
