@@ -63,6 +63,7 @@ class ElectionPort:
         }
         self._links: set[_Link] = set()  # whose sockets are open
         self._strangers = 0
+        self._refused: set[int] = set()  # sids that were
         self._listener: Listener | None = None
         self._closed = False
 
@@ -125,7 +126,13 @@ class ElectionPort:
         """Somebody has said who it is; None: hang up."""
         peer = self._peers.get(greeting.sid)
         if peer is None:
-            log.warning("refused an election connection of server %s, which is not of this ensemble", greeting.sid)
+            if greeting.sid not in self._refused and len(self._refused) < _MOST_STRANGERS:
+                self._refused.add(greeting.sid)
+                log.warning(
+                    "refused an election connection of server %s: it is not another one in this server's list; "
+                    "do all have the same server.N lines?",
+                    greeting.sid,
+                )
             return None
         if peer.dials:
             # It has no connection, whatever it looks like from here.

@@ -20,7 +20,7 @@ from recipes.core.errors import DiskError
 from recipes.core.jute.records import Ids
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
-from recipes.core.replication import Operation, Replica, Standalone
+from recipes.core.replication import CURRENT_EPOCH, Operation, Replica, Standalone
 from recipes.core.server.client_port import ClientProtocol, read_buffer
 from recipes.core.server.descriptors import most_clients
 from recipes.core.server.facts import ServerFacts
@@ -87,6 +87,11 @@ class Server:
         store = Store(snapshots, logs, fill_bytes, member=config.membership is not None)
         found = store.recover(tree)
         log.info("recovered zxid 0x%x: snapshot 0x%x and %s txns", found.last_zxid, found.snapshot_zxid, found.txns)
+        if config.membership is None and CURRENT_EPOCH in snapshots.names():
+            log.warning(
+                "this data is of a member of an ensemble, and served alone now: the others would take what is written "
+                "here for their own; do not take it back to them"
+            )
         if found.mismatches:
             log.error("the tree's digest differs from the log's at zxid 0x%x", found.mismatches[0])
         if found.unsure:

@@ -247,3 +247,12 @@ async def test_figures_that_are_asked_for_without_a_descriptor_left_do_not_end_t
             assert await reader.read() == b"datadir_size: 0\nlogdir_size: 0\n"
         assert not server.failed.done()
         writer.close()
+
+
+@pytest.mark.asyncio
+async def test_a_member_that_is_served_alone_is_told_what_may_not_follow(tmp_path, caplog):
+    async with Server(config(tmp_path)):
+        assert caplog.text == ""
+    (tmp_path / "version-2" / "currentEpoch").write_text("1")
+    async with Server(config(tmp_path)):
+        assert "do not take it back to them" in caplog.text
