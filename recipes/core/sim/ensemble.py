@@ -161,7 +161,10 @@ class Ensemble:
         self.timeline.run_until(self.timeline.now_us + limit_us)
         if session_id in self.ledger.reference.tree.sessions:
             raise InvariantBroken(f"E2 session 0x{session_id:x} has not ended {limit_us // 1000} ms after its client")
-        if sum(client.expired for client in self.clients) != expired:
+        # Where messages take longer than `ZabPeer.in_touch` leaves room for, a server may hang up on a client that
+        # pings, and the session end before that one is connected again.
+        in_time = plan.delay_us <= (plan.timeout_ms - plan.tick_ms) * 1000 // 6
+        if in_time and sum(client.expired for client in self.clients) != expired:
             raise InvariantBroken("E1 a session that was kept alive has ended")
 
     def missing(self) -> str | None:
