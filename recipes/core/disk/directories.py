@@ -37,7 +37,8 @@ def open_directories(data_dir: Path, log_dir: Path | None) -> Iterator[tuple[Rea
         if not is_one:
             logs = RealDisk(apart)
             stack.callback(logs.close)
-            note.write_text(f"{apart.absolute()}\n")
+            if last != apart.absolute() or not note.exists():
+                note.write_text(f"{apart.absolute()}\n")
         else:
             note.unlink(missing_ok=True)
         yield snapshots, logs
@@ -47,8 +48,10 @@ def _refuse(directory: Path, kind: str, what_is: str, elsewhere: Path, otherwise
     """Raise where files of a kind lie in a directory that they are not read from."""
     try:
         names = os.listdir(directory)
-    except OSError:  # there is none yet, or opening it says what is wrong with it
+    except (FileNotFoundError, NotADirectoryError):  # nothing lies there
         return
+    except OSError as error:
+        raise DiskError(f"data directory {directory}: {error.strerror}") from error
     found = sorted(name for name in names if file_zxid(name, kind) is not None)
     if found:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""

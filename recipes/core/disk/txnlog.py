@@ -211,9 +211,9 @@ def read_log(
 ) -> Iterator[bytes]:
     """Payloads of the txns behind `after_zxid`, in order, up to a torn end; one file at a time is held in memory.
 
-    torn: gets the place of each torn end that was passed. snapshot_zxids: of every snapshot there is.
-    Raises DiskError for damage with valid txns behind it, since
-    cutting there would drop what was acknowledged, and for txns that are missing.
+    torn: gets the place of each torn end that was passed. snapshot_zxids: of every snapshot there is. Raises DiskError
+    for damage with valid txns behind it, since cutting there would drop what was acknowledged, and for txns that are
+    missing.
     """
     files = log_files(disk)
     first = max((index for index, (zxid, _) in enumerate(files) if zxid <= after_zxid + 1), default=0)
@@ -232,10 +232,9 @@ def read_log(
                     # zxids up without a txn, or its leader's snapshot had them, and that is beside the log then.
                     replaced = not is_inside or any(before < named < found for named in snapshot_zxids)
                     unused = () if replaced else skipped(before, found)
+                    if not unused:
+                        raise DiskError(f"{name}: txns between 0x{before:x} and 0x{found:x} are missing")
                     yield from map(blank_txn, unused)
-                    before = unused[-1] if unused else before
-                if not follows(before, found):
-                    raise DiskError(f"{name}: txns between 0x{before:x} and 0x{found:x} are missing")
                 yield payload
             last, is_inside = found, True
         damage = file.damage

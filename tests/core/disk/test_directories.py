@@ -1,5 +1,7 @@
 """The directories of snapshots and log: one or two, and what lies in the wrong one."""
 
+import os
+from errno import EACCES
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,17 @@ def test_logs_are_not_forgotten_when_their_directory_is(tmp_path: Path):
         assert snapshots is logs
     with open_directories(tmp_path / "data", None) as (snapshots, logs):
         assert "log-directory" not in snapshots.names()
+
+
+def test_a_directory_that_cannot_be_looked_into_is_not_taken_for_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    put(tmp_path / "data", "snapshot.0")
+    with open_directories(tmp_path / "data", tmp_path / "logs"):
+        pass
+
+    def refuse(path: Path) -> list[str]:
+        raise PermissionError(EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(DiskError, match=rf"{tmp_path}/logs/version-2: Permission denied"):
+        with open_directories(tmp_path / "data", None):
+            pass
