@@ -1,5 +1,6 @@
 """What the shell knows of its files and its system, for those who look after the server."""
 
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -9,6 +10,8 @@ from stat import S_ISREG
 from recipes.core.config import ServerConfig
 from recipes.core.disk.txnlog import file_zxid
 from recipes.core.member.facts import Facts
+
+log = logging.getLogger("recipes.server")
 
 
 class ServerFacts(Facts):
@@ -49,8 +52,12 @@ def _bytes_in(directory: Path) -> int:
 def _files(directory: Path) -> list[tuple[str, os.stat_result]]:
     """The files there, as far as they can be looked at: that someone asked for a figure must not end the server."""
     found = []
-    with suppress(OSError):  # no descriptor is left
-        for name in os.listdir(directory):
-            with suppress(OSError):  # it was purged meanwhile
-                found.append((name, os.stat(directory / name)))
+    try:
+        names = os.listdir(directory)
+    except OSError as error:  # for one when no descriptor is left
+        log.warning("%s cannot be looked into, and is shown as empty: %s", directory, error.strerror)
+        return []
+    for name in names:
+        with suppress(FileNotFoundError):  # it was purged meanwhile
+            found.append((name, os.stat(directory / name)))
     return [(name, at) for name, at in found if S_ISREG(at.st_mode)]

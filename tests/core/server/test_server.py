@@ -236,7 +236,7 @@ async def test_a_log_directory_that_is_added_later_does_not_hide_what_was_acknow
 
 
 @pytest.mark.asyncio
-async def test_figures_that_are_asked_for_without_a_descriptor_left_do_not_end_the_server(tmp_path):
+async def test_figures_that_are_asked_for_without_a_descriptor_left_do_not_end_the_server(tmp_path, caplog):
     async with Server(config(tmp_path)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.client_port)
         async with asyncio.timeout(30):
@@ -246,6 +246,7 @@ async def test_figures_that_are_asked_for_without_a_descriptor_left_do_not_end_t
             writer.write(b"dirs")
             assert await reader.read() == b"datadir_size: 0\nlogdir_size: 0\n"
         assert not server.failed.done()
+        assert "cannot be looked into, and is shown as empty: Too many open files" in caplog.text
         writer.close()
 
 
