@@ -21,7 +21,7 @@ def say(port: int, data: bytes) -> None:
             sock.shutdown(socket.SHUT_WR)
             while sock.recv(65536):
                 pass
-        except ConnectionError:
+        except ConnectionError:  # a reset is hanging up too
             pass
 
 

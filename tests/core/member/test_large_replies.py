@@ -31,26 +31,33 @@ def write(member: Member) -> None:
         member.flushed(entry.zxid)
 
 
-def test_many_gets_of_a_large_znode_are_answered_a_few_at_a_time():
+def session():
     member = member_with_a_large_znode()
     connection = member.connect(("127.0.0.1", 1))
     connection.receive(HELLO)
     write(member)
-    reader = FrameReader(None)
-    reader.feed(b"".join(connection.out))
     connection.out.clear()
-    connection.receive(b"".join(get(xid) for xid in range(1, 101)) + get(101)[:7])
-    xids = []
+    return member, connection
+
+
+def in_parts(connection, most: int) -> list[int]:
+    """The xids of all replies, of which the connection never holds more than `most`."""
+    reader, xids = FrameReader(None), []
     while True:
         replies = reader.feed(b"".join(connection.out))
         connection.out.clear()
-        assert len(replies) <= 6
+        assert len(replies) <= most
         xids += [int.from_bytes(reply[:4], "big") for reply in replies]
         if not connection.stopped:
-            break
+            return xids
         assert connection.paused
         connection.go_on()
-    assert xids == list(range(1, 101))
+
+
+def test_many_gets_of_a_large_znode_are_answered_a_few_at_a_time():
+    _, connection = session()
+    connection.receive(b"".join(get(xid) for xid in range(1, 101)) + get(101)[:7])
+    assert in_parts(connection, 6) == list(range(1, 101))
     connection.receive(get(101)[7:])
     assert len(connection.out) == 1
 
@@ -68,11 +75,7 @@ def test_what_comes_before_there_is_a_session_is_not_read_without_end():
 
 
 def test_a_multi_read_of_more_than_a_client_can_take_fails():
-    member = member_with_a_large_znode()
-    connection = member.connect(("127.0.0.1", 1))
-    connection.receive(HELLO)
-    write(member)
-    connection.out.clear()
+    _, connection = session()
     part = pack_multi_header(op.GET_DATA, -1) + write_buffer(b"/large") + b"\0"
     for count, err in ((60, 0), (65, BAD_ARGUMENTS)):
         connection.receive(frame(pack_int(1) + pack_int(op.MULTI_READ) + part * count + MULTI_END))
@@ -83,13 +86,8 @@ def test_a_multi_read_of_more_than_a_client_can_take_fails():
 
 @pytest.mark.parametrize("first", [op.SYNC, op.DELETE])
 def test_what_waits_for_a_write_or_a_sync_becomes_due_in_parts(first):
-    member = member_with_a_large_znode()
-    connection = member.connect(("127.0.0.1", 1))
-    connection.receive(HELLO)
-    write(member)
-    connection.out.clear()
+    member, connection = session()
     body = write_buffer(b"/none") + (b"" if first == op.SYNC else pack_int(-1))
-    reader = FrameReader(None)
     other = member.connect(("127.0.0.1", 2))
     other.receive(HELLO)  # a write ahead of all, so that a sync has something to wait for
     connection.receive(frame(pack_int(0) + pack_int(first) + body) + b"".join(get(xid) for xid in range(1, 251)))
@@ -97,13 +95,4 @@ def test_what_waits_for_a_write_or_a_sync_becomes_due_in_parts(first):
     connection.go_on()
     assert connection.out == []
     write(member)
-    xids = []
-    while True:
-        replies = reader.feed(b"".join(connection.out))
-        connection.out.clear()
-        assert len(replies) <= 101
-        xids += [int.from_bytes(reply[:4], "big") for reply in replies]
-        if not connection.stopped:
-            break
-        connection.go_on()
-    assert xids == list(range(251))
+    assert in_parts(connection, 101) == list(range(251))

@@ -16,6 +16,17 @@ def types_sent(node, to):
     return [packet.type for other, packet in node.sent if other == to]
 
 
+def hears(rig, *packets):
+    """Server 1 follows server 3, which says what the test says; return its link."""
+    rig.elect(3, 1)
+    link = rig[1].peer.dialled(3)
+    rig.by_hand(1, link)
+    for packet in packets:
+        link.receive(packet)
+        rig.step()
+    return link
+
+
 @pytest.mark.parametrize(
     ("mine", "expected", "log"),
     [
@@ -57,11 +68,8 @@ def test_a_snapshot_would_not_take_back_what_is_in_apaches_log(learner_zxid, cau
 
 def test_what_apache_proposes_that_its_snapshot_has_is_passed_over(rig_of):
     rig = rig_of()
-    peer = rig[1].peer
-    rig.elect(3, 1)
-    link = peer.dialled(3)
-    rig.by_hand(1, link)
-    for packet in (
+    link = hears(
+        rig,
         q.encode_packet(q.LEADERINFO, E2, q.encode_leader_info(ours=False)),
         q.encode_packet(q.SNAP, E1 + 5) + EMPTY_TREE + b"\0\0\0\nBenWasHere",
         q.encode_packet(q.PROPOSAL, E1 + 4, entry_of(E1 + 4).payload),
@@ -70,9 +78,8 @@ def test_what_apache_proposes_that_its_snapshot_has_is_passed_over(rig_of):
         q.encode_packet(q.NEWLEADER, E2),
         q.encode_packet(q.COMMIT, E1 + 5),
         q.encode_packet(q.UPTODATE, -1),
-    ):
-        link.receive(packet)
-        rig.step()
+    )
+    peer = rig[1].peer
     assert not link.wants_close
     assert (peer.serving, rig[1].log, peer.committed_zxid) == (True, [E1 + 6], E1 + 5)
 
@@ -80,20 +87,15 @@ def test_what_apache_proposes_that_its_snapshot_has_is_passed_over(rig_of):
 @pytest.mark.parametrize("ours", [False, True])
 def test_a_zxid_that_an_apache_leader_never_used_keeps_nobody_from_following(rig_of, ours):
     rig = rig_of()
-    peer = rig[1].peer
-    rig.elect(3, 1)
-    link = peer.dialled(3)
-    rig.by_hand(1, link)
-    for packet in (
+    link = hears(
+        rig,
         q.encode_packet(q.LEADERINFO, E1, q.encode_leader_info(ours=ours)),
         q.encode_packet(q.DIFF, 0),
         q.encode_packet(q.NEWLEADER, E1),
         q.encode_packet(q.UPTODATE, -1),
         q.encode_packet(q.PROPOSAL, E1 + 2, entry_of(E1 + 2).payload),
         q.encode_packet(q.COMMIT, E1 + 2),
-    ):
-        link.receive(packet)
-        rig.step()
+    )
     assert link.wants_close == ours
     assert rig[1].applied == ([] if ours else [E1 + 1, E1 + 2])
 
