@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from recipes.core.client.session import ConnectionState
     from recipes.core.config import ServerConfig
     from recipes.core.errors import (
+        AckLost,
         AuthFailed,
         BadArguments,
         BadVersion,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         NoNode,
         NotEmpty,
         NotReadOnly,
+        QueueFull,
         QuotaExceeded,
         RecipeError,
         RecipesError,
@@ -38,9 +40,12 @@ if TYPE_CHECKING:
     from recipes.core.jute.records import ACL, Id, Stat
     from recipes.election.election import Election, Term
     from recipes.lock.lock import Grant, Lock
+    from recipes.queue.message import Message
+    from recipes.queue.queue import Queue
 
 __all__ = [
     "ACL",
+    "AckLost",
     "AuthFailed",
     "BadArguments",
     "BadVersion",
@@ -57,12 +62,15 @@ __all__ = [
     "LeadershipLost",
     "Lock",
     "LockLost",
+    "Message",
     "NoAuth",
     "NoChildrenForEphemerals",
     "NoNode",
     "NodeExists",
     "NotEmpty",
     "NotReadOnly",
+    "Queue",
+    "QueueFull",
     "QuotaExceeded",
     "RecipeError",
     "RecipesError",
@@ -84,6 +92,8 @@ _MODULES = {
     "Grant": "recipes.lock.lock",
     "Id": "recipes.core.jute.records",
     "Lock": "recipes.lock.lock",
+    "Message": "recipes.queue.message",
+    "Queue": "recipes.queue.queue",
     "ServerConfig": "recipes.core.config",
     "Stat": "recipes.core.jute.records",
     "Term": "recipes.election.election",

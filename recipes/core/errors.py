@@ -215,6 +215,17 @@ class LeadershipLost(RecipeError):
     """
 
 
+class QueueFull(RecipeError):
+    """The queue is full."""
+
+
+class AckLost(RecipeError):
+    """The claim on an item was lost, so that it could not be acknowledged.
+
+    It is handed out again, unless somebody else has it already. Its block has been cancelled, if that was still running.
+    """
+
+
 class InvariantBroken(RecipesError):
     """Something that cannot happen has happened. The server that finds it stops: a dead member is safe."""
 

@@ -225,14 +225,23 @@ class Operations(ABC):
         Gives, in the same order, what `get` and `children` would; a read that fails gives its error in its place and
         leaves the others alone.
         """
+        found: list[Read] = await self.start_multi_read(reads).result()
+        return found
+
+    def start_multi_read(self, reads: Iterable[tuple[Literal["get", "children"], str]]) -> Call:
+        """`multi_read`, of which the result is the same."""
         kinds = {"get": op.GET_DATA, "children": op.GET_CHILDREN}
         asked = [(kinds[kind], path) for kind, path in reads]
+
+        def decode(reply: bytes, at: int) -> list[Read]:
+            found = rq.decode_multi(reply, at)
+            return [
+                store_error(err, path) if err else _read_result(kind, value)
+                for (kind, err, value), (_, path) in zip(found, asked, strict=True)
+            ]
+
         body = rq.encode_multi([(kind, rq.encode_path_watch(self.full(path), False)) for kind, path in asked])
-        found = await self.submit(Call(op.MULTI_READ, body, rq.decode_multi, reads=True)).result()
-        return [
-            store_error(err, path) if err else _read_result(kind, value)
-            for (kind, err, value), (_, path) in zip(found, asked, strict=True)
-        ]
+        return self.submit(Call(op.MULTI_READ, body, decode, reads=True))
 
     async def sync(self, path: str = "/") -> None:
         """Wait until this server has what its leader had committed when it was asked."""
