@@ -222,7 +222,7 @@ class QueueFull(RecipeError):
 class AckLost(RecipeError):
     """The claim on an item was lost, so that it could not be acknowledged.
 
-    It is handed out again, unless somebody else has it already. Its block has been cancelled, if that was still running.
+    The item is handed out again, unless somebody else has it already. Its block has been cancelled, if it still ran.
     """
 
 

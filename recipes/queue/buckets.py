@@ -1,8 +1,8 @@
 """Where items are: in buckets, of which each holds about a thousand, so that no child list ever gets long.
 
-A bucket is `<priority>-<number>`. New items go into the last one of their priority. Its version 0 says that it is open, and
-every put checks that, while closing it and making the next one is one multi: so no item comes into a bucket behind
-one that is in the next, and the order of the buckets and of the numbers in them is the order of commit.
+A bucket is `<priority>-<number>`. New items go into the last one of their priority. Its version 0 says that it is open,
+and every put checks that, while closing it and making the next one is one multi: so no item comes into a bucket
+behind one that is in the next, and the order of the buckets and of the numbers in them is the order of commit.
 """
 
 from bisect import bisect_left

@@ -9,7 +9,7 @@ put wakes one of them, however many there are. One that stalls at the head of th
 those behind it look by themselves now and then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import anyio
@@ -20,7 +20,8 @@ from recipes.lock.lock import Lock
 from recipes.queue import claims
 from recipes.queue.buckets import delete, is_last
 from recipes.queue.claims import Candidate, Choice
-from recipes.queue.records import Record, Unreadable, decode
+from recipes.queue.dead_letters import bury
+from recipes.queue.records import Record, decode
 from recipes.queue.writer import MOST_BYTES, Write
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ Found = tuple[str, Candidate]  # and the bucket it is in
 class Delivery:
     """An item that this client has claimed. handed_out: whether its delivery is counted."""
 
-    __slots__ = ("bucket", "fence", "handed_out", "item", "record", "since_ms", "stored_at")
+    __slots__ = ("bucket", "fence", "handed_out", "item", "record", "since_ms", "stored_at", "value", "why_dead")
 
     def __init__(self, bucket: str, item: Candidate, handed_out: bool) -> None:
         self.bucket = bucket
@@ -49,18 +50,34 @@ class Delivery:
         self.handed_out = handed_out
         self.fence = 0  # czxid of the claim
         self.since_ms = 0  # when it was claimed, by the servers' clock
-        self.record: Record | Unreadable | None = None
+        self.record = Record(b"")
+        self.value: object = None  # what the block is given
+        self.why_dead = ""
         self.stored_at: Stat | None = None  # the Stat of the item
 
 
 class Finder:
-    """Finds and claims items of one queue for one client. lease: seconds after which others may take a claim away."""
+    """Finds and claims items of one queue for one client.
 
-    def __init__(self, native: "Native", max_deliveries: float, lease: float | None) -> None:
+    read: makes of an item's bytes what a block is given; raises ValueError for those it cannot read. dead: where items
+    go that cannot be read or were handed out `max_deliveries` times; None is nowhere. lease: seconds after which a
+    claim may be taken away.
+    """
+
+    def __init__(
+        self,
+        native: "Native",
+        read: Callable[[bytes], object],
+        dead: "Native | None",
+        max_deliveries: float,
+        lease: float | None,
+    ) -> None:
         self.next_due_ms = 0  # when the first item that is in its delay is due, as last seen; 0 when there is none
         self._native = native
         self._client = native.client
         self._buckets = native.buckets
+        self._read_data = read
+        self._dead = dead
         self._max_deliveries = max_deliveries
         self._lease = lease
         self._heads: list[str] = []  # buckets that had items at the last look
@@ -71,8 +88,8 @@ class Finder:
     async def claim(self, want: int, *, hand_out: bool) -> list[Delivery]:
         """Up to `want` items that are waiting, claimed; none when there is nothing to do now.
 
-        hand_out: count the deliveries in the same multi. Cancelled, it leaves no claim behind. What has been handed out
-        too often comes, too, not handed out once more: it is for the caller to bury.
+        hand_out: count the deliveries in the same multi. Cancelled, it leaves no claim behind. What cannot be read, or
+        was handed out too often, goes to the dead letters.
         """
         await self._native.prepare()
         want = min(want, _MOST_CLAIMS)
@@ -87,9 +104,11 @@ class Finder:
             if not found:
                 return []
             deliveries = await self._take(found, hand_out)
-            if deliveries:
+            if deliveries is None:
+                refused += 1
+                continue
+            if deliveries := await self._bury_some(deliveries):
                 return deliveries
-            refused += 1
 
     async def wait(self, want: int, *, hand_out: bool) -> list[Delivery]:
         """Up to `want` items, at least one of them, once there is one."""
@@ -109,6 +128,28 @@ class Finder:
                 raise
             if found:
                 return found
+
+    async def is_ours(self, delivery: Delivery) -> bool:
+        """Whether the claim that stands is ours."""
+        stat = await self._client.exists(self.claim_path(delivery))
+        return stat is not None and stat.czxid == delivery.fence
+
+    async def _bury_some(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """Move those that are not to be handed out to the dead letters; return the others."""
+        alive = []
+        for delivery in deliveries:
+            if delivery.item.deliveries >= self._max_deliveries and not delivery.why_dead:
+                delivery.why_dead = f"handed out {delivery.item.deliveries} times and not acknowledged"
+            if not delivery.why_dead or self._dead is None:
+                alive.append(delivery)
+        try:
+            for delivery in deliveries:
+                if delivery not in alive and self._dead is not None:
+                    await bury(self._native, self._dead, delivery, delivery.why_dead)
+        except BaseException:
+            self.give_back(deliveries)  # of those that were moved already it is refused
+            raise
+        return alive
 
     def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Put claimed items back to their places, uncounted, soon and without waiting for it."""
@@ -246,12 +287,14 @@ class Finder:
             self._largest = max(self._largest, len(data))
             try:
                 delivery.record = decode(data)
-            except Unreadable as error:
-                delivery.record = error
+                delivery.value = self._read_data(delivery.record.data)
+            except ValueError as error:
+                delivery.why_dead = f"it cannot be read: {error}"
+                delivery.record = delivery.record if delivery.record.data else Record(data)
             if write.stat is not None:
                 delivery.fence, delivery.since_ms = write.stat.mzxid, write.stat.mtime
             elif not await self._learn_claim(delivery):
-                continue
+                continue  # it has gone meanwhile
             here.append(delivery)
         for operation in gone:
             self._native.writer.submit(Write([operation]))

@@ -59,7 +59,7 @@ class Room:
         return [] if self.capacity is None else [replace(self._acks, b"")]
 
     async def wait(self, count: int) -> None:
-        """Return once there may be room. Those that wait stand in line, so that an item that leaves wakes one of them."""
+        """Return once there may be room. Those that wait stand in line: an item that leaves wakes one of them."""
         while True:
             with anyio.move_on_after(_LOOK_SECONDS) as limit:
                 async with Lock(self._client, f"{self._path}/room"):

@@ -1,9 +1,9 @@
 """Writes that are made exactly once within a session, whatever happens to their replies.
 
-A client of a queue has a znode of its own, ephemeral, below `clients`. Each of its multis also sets that znode, with the
-version it expects. After a lost connection the same multi is sent again: where the version has moved on, it had been
-applied the first time, and where it has not, it is applied now, and the earlier one never can be. So nobody needs to
-guess from what is found in the queue, which others change meanwhile.
+A client of a queue has a znode of its own, ephemeral, below `clients`. Each of its multis also sets that znode, with
+the version it expects. After a lost connection the same multi is sent again: where the version has moved on, it had
+been applied the first time, and where it has not, it is applied now, and the earlier one never can be. So nobody needs
+to guess from what is found in the queue, which others change meanwhile.
 
 One multi is under way at a time, and what is asked for meanwhile goes into the next one: the more tasks write, the more
 each multi carries. The Stat that the server gives for the client's znode is also its clock and the multi's zxid.
@@ -82,7 +82,7 @@ class Write:
 
 
 class Writer:
-    """Makes the writes of one session to one queue, in order. folder: where the clients of the queue have their znodes."""
+    """Makes the writes of one session to one queue, in order. folder: where the queue's clients have their znodes."""
 
     def __init__(self, client: "Client", folder: str, data: bytes) -> None:
         self.server_clock = ServerClock(client.clock)
@@ -132,8 +132,12 @@ class Writer:
             raise write.error
         return write
 
+    def send(self) -> None:
+        """What was submitted without being sent goes now."""
+        self._send()
+
     def submit(self, write: Write, *, send: bool = True) -> None:
-        """Apply operations soon; `heard` tells the outcome. Only after `prepare`. send: no other write follows at once."""
+        """Apply operations soon; `heard` tells the outcome. Only after `prepare`. send: no other write follows now."""
         self._waiting.append(write)
         if send:
             self._send()
