@@ -26,7 +26,7 @@ async def bury(native: "Native", dead: "Native", delivery: "Delivery", reason: s
     stored = delivery.stored_at
     buried = record._replace(
         reason=reason[:_LONGEST_REASON],
-        attempts=item.deliveries + delivery.handed_out,
+        attempts=item.deliveries + (delivery.handed_out and not delivery.why_dead),
         priority=priority,
         put_ms=record.put_ms or (stored.ctime if stored else 0),
     )

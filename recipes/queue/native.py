@@ -32,7 +32,7 @@ from recipes.queue import claims
 from recipes.queue.buckets import Buckets, create, delete
 from recipes.queue.records import Record, encode, key_name
 from recipes.queue.room import Room
-from recipes.queue.writer import MOST_BYTES, Write, Writer
+from recipes.queue.writer import MOST_BYTES, Write, Writer, make_path
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -67,7 +67,7 @@ class Native:
         settings: dict[str, object] = {"format": _FORMAT} | (
             {"capacity": self._capacity} if self._capacity is not None else {}
         )
-        await self.client.ensure_path(f"{self.path}/items")
+        await make_path(self.client, f"{self.path}/items")
         try:
             data, stat = await self.client.get(self.path)
             if not data:
@@ -154,7 +154,7 @@ class Native:
             if write.failed_at < placing:
                 self.buckets.forget(priority)
                 if isinstance(write.error, NoNode):
-                    await self.client.ensure_path(self.buckets.folder)
+                    await make_path(self.client, self.buckets.folder)
             elif key and write.failed_at == placing:
                 if isinstance(write.error, NodeExists):
                     return False
@@ -175,7 +175,7 @@ class Native:
     async def _make_key_folder(self, key: str, error: RecipesError) -> None:
         if not isinstance(error, NoNode):
             raise error
-        await self.client.ensure_path(self._key_path(key).rpartition("/")[0])
+        await make_path(self.client, self._key_path(key).rpartition("/")[0])
 
 
 def _how_to_split(encoded: Sequence[bytes], size: int) -> str:

@@ -12,6 +12,7 @@ import anyio
 from recipes.core.errors import NoNode, QueueFull
 from recipes.lock.lock import Lock
 from recipes.queue.buckets import replace
+from recipes.queue.writer import make_path
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -33,8 +34,8 @@ class Room:
     async def make(self) -> None:
         """Make the counters, where there is a capacity."""
         if self.capacity is not None:
-            await self._client.ensure_path(self._puts)
-            await self._client.ensure_path(self._acks)
+            await make_path(self._client, self._puts)
+            await make_path(self._client, self._acks)
 
     async def reserve(self, count: int) -> "list[Operation]":
         """What goes into the multi of a put of `count` items. Raises QueueFull when there is no room now."""

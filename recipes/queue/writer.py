@@ -159,7 +159,7 @@ class Writer:
                 except NodeExists:  # its name is ours alone, so that it was made and the reply lost
                     break
                 except NoNode:
-                    await self._client.ensure_path(self._folder)
+                    await make_path(self._client, self._folder)
             self._own, self._version = own, 0
 
     async def touch(self) -> None:
@@ -289,6 +289,17 @@ class Writer:
         self._losses, self._doubtful = 0, False
         for write in writes:
             write.finish(error)
+
+
+async def make_path(client: "Client", path: str) -> None:
+    """Make a znode and what is above it, also when a reply is lost."""
+    for _ in range(_MOST_LOSSES):
+        try:
+            await client.ensure_path(path)
+        except ConnectionLoss:
+            continue
+        return
+    await client.ensure_path(path)
 
 
 class ServerClock:
