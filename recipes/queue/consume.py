@@ -16,7 +16,7 @@ import anyio
 from recipes.core.errors import StoreError
 from recipes.queue import claims
 from recipes.queue.finder import Delivery, Finder
-from recipes.queue.message import Custody, Message, give_back
+from recipes.queue.message import Custody, Message, Rules, give_back
 from recipes.queue.writer import Write
 
 if TYPE_CHECKING:
@@ -38,13 +38,15 @@ class Messages(Generic[T]):
         self,
         native: "Native",
         finder: Finder,
-        show: Callable[[Delivery, Callable[[Custody], None]], Message[T]],
+        show: Callable[[Custody], Message[T]],
+        rules: Rules,
         concurrency: int,
         prefetch: int,
     ) -> None:
         self._native = native
         self._finder = finder
         self._show = show
+        self._rules = rules
         self._concurrency = concurrency
         self._prefetch = prefetch
         self._claimed: deque[Delivery] = deque()
@@ -86,9 +88,9 @@ class Messages(Generic[T]):
             self._top_up()
             if self._ready:
                 delivery = self._ready.popleft()
-                message = self._show(delivery, self._leave)
-                self._in_hand[delivery] = message.custody
-                return message
+                custody = Custody(self._native, self._finder, delivery, self._rules, self._leave)
+                self._in_hand[delivery] = custody
+                return self._show(custody)
             if self._error is not None:
                 raise self._error
             if self._draining:

@@ -17,6 +17,7 @@ from recipes.queue.writer import Write
 if TYPE_CHECKING:
     from recipes.core.client.transaction import Transaction
     from recipes.queue.finder import Delivery, Finder
+    from recipes.queue.layouts import ForeignCustody
     from recipes.queue.native import Native
     from recipes.queue.writer import Operation
 
@@ -192,17 +193,24 @@ class Message(Hold, Generic[T]):
 
     __slots__ = ("attempt", "data", "key", "priority", "reason")
 
-    _tenure: Custody
+    _tenure: "Custody | ForeignCustody"
 
-    def __init__(self, custody: Custody, data: T) -> None:
+    def __init__(
+        self,
+        custody: "Custody | ForeignCustody",
+        data: T,
+        *,
+        attempt: int = 1,
+        key: str = "",
+        priority: int = 100,
+        reason: str = "",
+    ) -> None:
         super().__init__(custody)
-        delivery = custody.delivery
-        record = delivery.record
         self.data = data
-        self.attempt = delivery.item.deliveries + 1
-        self.key = record.key
-        self.reason = record.reason
-        self.priority = record.priority if record.reason else int(delivery.bucket[:3])
+        self.attempt = attempt
+        self.key = key
+        self.priority = priority
+        self.reason = reason
 
     async def __aenter__(self) -> Self:
         if not await self._tenure.enter():
@@ -213,11 +221,6 @@ class Message(Hold, Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         return await self._tenure.exit(error)
-
-    @property
-    def custody(self) -> Custody:
-        """What is behind it, for those inside this room."""
-        return self._tenure
 
     async def release(self) -> None:
         """Give the item back to its old place, uncounted, and return once it is there. The block may go on without it.

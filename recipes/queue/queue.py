@@ -1,7 +1,7 @@
 """A queue between processes that never loses an item (docs/queue.md)."""
 
 import math
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, Literal, cast
 
@@ -15,6 +15,7 @@ from recipes.queue.buckets import check_priority
 from recipes.queue.consume import Messages
 from recipes.queue.dead_letters import redrive
 from recipes.queue.finder import Delivery, Finder
+from recipes.queue.layouts import Foreign, ForeignCustody
 from recipes.queue.message import Custody, Message, Rules
 from recipes.queue.native import Native
 from recipes.queue.records import Record, decode
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from recipes.core.client.client import Client
 
 T = TypeVar("T", default=bytes)
+Layout = Literal["native", "kazoo", "kazoo-locking", "curator", "curator-locking"]
 
 _AT_ONCE = 100  # items that are read, moved or dropped with one request
 
@@ -40,6 +42,7 @@ class Queue(Generic[T]):
     lease: seconds by the servers' clock after which other consumers with a lease may take a claim away although its
         session lives; `message.extend()` begins it anew. Without it only the end of the session ends a claim.
     retry_delay: seconds an item waits after its first failed delivery, doubling up to the second number.
+    layout, lock_path: the znodes of another library's queue; see layouts.py for what each can keep.
 
     An item is claimed by a session, as an ephemeral znode, and lives as long as it. Calls raise what every call of the
     client does. ValueError and TypeError name the argument that is wrong.
@@ -55,9 +58,17 @@ class Queue(Generic[T]):
         capacity: int | None = None,
         lease: float | None = None,
         retry_delay: float | tuple[float, float] = (0.1, 60.0),
+        layout: Layout = "native",
+        lock_path: str | None = None,
     ) -> None:
         delays = retry_delay if isinstance(retry_delay, tuple) else (retry_delay, max(retry_delay, 60.0))
-        _check_rules(path, max_deliveries, capacity, lease, delays)
+        _check_rules(max_deliveries, capacity, lease, delays)
+        self._foreign: Foreign | None = None
+        if layout != "native":
+            self._foreign = Foreign(client, path, layout, lock_path)
+            self._foreign.refuse(capacity=capacity, lease=lease)
+        elif lock_path is not None:
+            raise ValueError(f"lock_path={lock_path!r}: it is for layout='curator-locking'")
         self._client = client
         self._path = path
         self._model = model
@@ -70,6 +81,7 @@ class Queue(Generic[T]):
     @property
     def dead_letters(self) -> "DeadLetters":
         """The queue of the items that were handed out too often, or could not be read."""
+        self._only_native("dead_letters")
         return DeadLetters(self._native, self._dead)
 
     async def put(
@@ -88,6 +100,10 @@ class Queue(Generic[T]):
             raise TypeError(f"key: expected a string of at least one character, not {key!r}")
         _check_put(self._path, delay, priority)
         record = Record(self._write(data), key=key or "")
+        if self._foreign is not None:
+            self._foreign.refuse(key=key, delay=delay, within=within)
+            await self._foreign.put([record.data], priority)
+            return True
         return await self._native.put([record], delay=delay, priority=priority, within=within)
 
     async def put_many(
@@ -99,7 +115,10 @@ class Queue(Generic[T]):
         """
         _check_put(self._path, delay, priority)
         records = [Record(self._write(item)) for item in items]
-        if records:
+        if self._foreign is not None:
+            self._foreign.refuse(delay=delay, within=within)
+            await self._foreign.put([record.data for record in records], priority)
+        elif records:
             await self._native.put(records, delay=delay, priority=priority, within=within)
 
     def receive(self) -> AbstractAsyncContextManager[Message[T]]:
@@ -122,13 +141,16 @@ class Queue(Generic[T]):
         for name, value, least in (("concurrency", concurrency, 1), ("prefetch", prefetch, 0)):
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"{name}={value!r}: expected a whole number from {least} on")
-        return Messages(self._native, self._finder, self._show, concurrency, prefetch)
+        self._only_native("consume()")
+        return Messages(self._native, self._finder, self._show, self._rules, concurrency, prefetch)
 
     async def take(self) -> T:
         """Wait for an item, remove it, and return what was put: at most once, since nobody acknowledges it.
 
         When this is cancelled, an item may be gone.
         """
+        if self._foreign is not None:
+            return cast("T", self._read(await self._foreign.take()))
         while True:
             (delivery,) = await self._finder.wait(1, hand_out=False)
             changes = claims.remove(delivery.item, claimed=True)
@@ -139,10 +161,13 @@ class Queue(Generic[T]):
 
     async def size(self) -> int:
         """How many items are in the queue: those in their delay and those in hand count, dead letters do not."""
+        if self._foreign is not None:
+            return await self._foreign.size()
         return sum(await self.counts())
 
     async def counts(self) -> tuple[int, int, int]:
         """How many items are waiting, in their delay, and claimed."""
+        self._only_native("counts()")
         await self._native.prepare()
         await self._native.fresh_clock()
         now_ms = self._native.writer.server_clock.not_before_ms()
@@ -154,10 +179,13 @@ class Queue(Generic[T]):
 
     async def peek(self, count: int = 1) -> list[T]:
         """What the first `count` items are that nobody has claimed, those in their delay left out. They stay."""
+        if self._foreign is not None:
+            return [cast("T", self._read(data)) for data in await self._foreign.peek(count)]
         return [cast("T", self._read(record.data)) for record, _ in await self._first(count)]
 
     async def age(self) -> float:
         """Seconds, by the servers' clock, since the oldest item that waits was put; 0.0 when none waits."""
+        self._only_native("age()")
         await self._native.prepare()
         await self._native.writer.touch()
         clock = self._native.writer.server_clock
@@ -173,6 +201,8 @@ class Queue(Generic[T]):
 
     async def purge(self) -> int:
         """Drop every item that nobody has claimed, those in their delay too; returns how many."""
+        if self._foreign is not None:
+            return sum([await self._foreign.remove(name) for name in await self._foreign.waiting()])
         await self._native.prepare()
         dropped = 0
         for bucket, listing in await self._listings():
@@ -186,6 +216,10 @@ class Queue(Generic[T]):
                 write = await self._native.writer.write([*operations, *self._native.leaving(decode(data))])
                 dropped += write.error is None
         return dropped
+
+    def _only_native(self, what: str) -> None:
+        if self._foreign is not None:
+            raise ValueError(f"{what}: layout {self._foreign.layout.name!r} has no place for it")
 
     async def _first(self, count: int) -> list[tuple[Record, str]]:
         await self._native.prepare()
@@ -216,13 +250,31 @@ class Queue(Generic[T]):
 
     @asynccontextmanager
     async def _receive(self) -> AsyncGenerator[Message[T]]:
+        if self._foreign is not None:
+            while (custody := await self._foreign.claim()) is None:
+                await self._foreign.wait_changed()
+            async with self._show_foreign(custody) as message:
+                yield message
+            return
         (delivery,) = await self._finder.wait(1, hand_out=True)
-        async with self._show(delivery) as message:
+        async with self._in_hand(delivery) as message:
             yield message
 
     @asynccontextmanager
     async def _try_receive(self, within: float) -> AsyncGenerator[Message[T] | None]:
         found: list[Delivery] = []
+        if self._foreign is not None:
+            custody = await self._foreign.claim()
+            with anyio.move_on_after(within):
+                while custody is None and within > 0:
+                    await self._foreign.wait_changed()
+                    custody = await self._foreign.claim()
+            if custody is None:
+                yield None
+                return
+            async with self._show_foreign(custody) as message:
+                yield message
+            return
         if within > 0:
             with anyio.move_on_after(within):
                 found = await self._finder.wait(1, hand_out=True)
@@ -231,11 +283,26 @@ class Queue(Generic[T]):
         if not found:
             yield None
             return
-        async with self._show(found[0]) as message:
+        async with self._in_hand(found[0]) as message:
             yield message
 
-    def _show(self, delivery: Delivery, leaving: Callable[[Custody], None] | None = None) -> Message[T]:
-        return Message(Custody(self._native, self._finder, delivery, self._rules, leaving), cast("T", delivery.value))
+    def _in_hand(self, delivery: Delivery) -> Message[T]:
+        return self._show(Custody(self._native, self._finder, delivery, self._rules))
+
+    def _show(self, custody: Custody) -> Message[T]:
+        delivery = custody.delivery
+        record = delivery.record
+        return Message(
+            custody,
+            cast("T", delivery.value),
+            attempt=delivery.item.deliveries + 1,
+            key=record.key,
+            priority=record.priority if record.reason else int(delivery.bucket[:3]),
+            reason=record.reason,
+        )
+
+    def _show_foreign(self, custody: ForeignCustody) -> Message[T]:
+        return Message(custody, cast("T", self._read(custody.data)))
 
     def _adapter(self) -> Any:
         if self._codec is None:
@@ -275,6 +342,7 @@ class DeadLetters(Queue[bytes]):
         self._path = dead.path
         self._model = None
         self._codec = _BYTES
+        self._foreign = None
         self._source = source
         self._native = dead
         self._rules = Rules(None, math.inf, (0.1, 60.0))
@@ -310,15 +378,11 @@ class DeadLetters(Queue[bytes]):
         return [(record.data, record.reason, record.attempts) for record, _ in await self._first(count)]
 
 
-Layout = Literal["native", "kazoo", "kazoo-locking", "curator", "curator-locking"]
-
 _BYTES = object()
 _NEVER_MS = 1 << 62
 
 
-def _check_rules(
-    path: str, max_deliveries: int, capacity: int | None, lease: float | None, delays: tuple[float, float]
-) -> None:
+def _check_rules(max_deliveries: int, capacity: int | None, lease: float | None, delays: tuple[float, float]) -> None:
     if not isinstance(max_deliveries, int) or max_deliveries < 1:
         raise ValueError(f"max_deliveries={max_deliveries!r}: expected a whole number from 1 on")
     if capacity is not None and (not isinstance(capacity, int) or capacity < 1):

@@ -154,7 +154,8 @@ async def test_a_queue_is_never_larger_than_its_capacity(client, root, hosts):
         assert max(sizes) <= 3
         assert len(set(found)) == 20
         for name in range(4):  # the order of each producer
-            assert [data for data in found if data.startswith(b"%d-" % name)] == [b"%d-%d" % (name, n) for n in range(5)]
+            mine = [data for data in found if data.startswith(b"%d-" % name)]
+            assert mine == [b"%d-%d" % (name, number) for number in range(5)]
         await queue.put_many([b"1", b"2", b"3"])
         with pytest.raises(QueueFull, match="capacity=3"):
             await queue.put(b"4", within=0)
