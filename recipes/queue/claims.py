@@ -60,7 +60,7 @@ def choose(names: Sequence[str], now_ms: int, want: int) -> Choice:
     late = bool(waits) or _has_delayed(names)  # then an item behind those wanted may tell when to look again
     for name in items:
         number = name[-DIGITS:]
-        if number in claimed:
+        if number in claimed or not _is_item(name):
             continue
         due = waits.get(number, 0)
         failed = due > 0
@@ -80,7 +80,8 @@ def survey(names: Sequence[str], now_ms: int) -> tuple[int, int, int]:
     choice = choose(names, now_ms, len(names))
     items, claimed, _, _ = _read(names)
     taken = sum(name[-DIGITS:] in claimed for name in items)
-    return len(choice.candidates), len(items) - taken - len(choice.candidates), taken
+    there = sum(map(_is_item, items))
+    return len(choice.candidates), there - taken - len(choice.candidates), taken
 
 
 def item_name(due_ms: int) -> str:
@@ -156,9 +157,9 @@ def _read(names: Sequence[str]) -> tuple[list[str], set[str], dict[str, int], di
     waits, end = bisect_left(names, "w"), bisect_left(names, "x")
     claimed = {name[1:] for name in names[claims:delayed]}
     counts = dict(_pairs(names[history:others]))
-    items = [name for name in names[others:waits] if name[:2] == "i-" and _numbered(name)]
+    items = list(names[others:waits])  # in order already
     if history > delayed:
-        items += [name for name in names[delayed:history] if name[1 : -DIGITS - 1].isdecimal() and _numbered(name)]
+        items += names[delayed:history]
         items.sort(key=lambda name: name[-DIGITS:])
     return items, claimed, counts, dict(_pairs(names[waits:end]))
 
@@ -169,8 +170,11 @@ def _pairs(names: Sequence[str]) -> list[tuple[str, int]]:
     ]
 
 
-def _numbered(name: str) -> bool:
-    return len(name) > DIGITS and name[-DIGITS:].isdecimal() and name[-DIGITS - 1] == "-"
+def _is_item(name: str) -> bool:
+    head, number = name[: -DIGITS - 1], name[-DIGITS:]
+    if name[-DIGITS - 1 : -DIGITS] != "-" or not number.isdecimal():
+        return False
+    return head == "i" or (head[:1] == "d" and head[1:].isdecimal())
 
 
 def _has_delayed(names: Sequence[str]) -> bool:

@@ -27,6 +27,7 @@ async def work(hosts: str, path: str, log: str) -> None:
                         for _ in range(4):
                             tasks.start_soon(handle)
             except* (ConnectionLoss, SessionError, AckLost):
+                lines.write("lost\n")  # its session, and with it what it had in hand
                 await anyio.sleep(0.1)
 
 
