@@ -1,7 +1,8 @@
 """Putting and consuming items, by our Queue or kazoo's LockingQueue, each worker in a process of its own.
 
 `python -m benchmarks.queues ours|receive|kazoo PORT PATH put|consume ITEMS SECONDS`: connects, prints a line, and on a
-line from standard input puts ITEMS items, or consumes as many unless SECONDS are over first. Prints JSON.
+line from standard input puts ITEMS items, or consumes until there was none for IDLE seconds, or SECONDS are over.
+Prints how many, and when the last one was done, as JSON.
 """
 
 import importlib.util
@@ -12,6 +13,7 @@ from time import perf_counter
 
 ITEM = b"x" * 100
 CONCURRENCY, PREFETCH = 16, 64
+IDLE = 2.0
 
 
 def rates(kind: str, port: int, path: str, workers: int, items: int, seconds: float) -> tuple[float, float]:
@@ -56,44 +58,48 @@ def run_ours(kind: str, port: int, path: str, work: str, items: int, seconds: fl
 
     from recipes import Queue, connect
 
-    async def put(queue: Queue[bytes]) -> int:
+    count, last = 0, 0.0
+
+    def done() -> None:
+        nonlocal count, last
+        count, last = count + 1, perf_counter()
+
+    async def put(queue: Queue[bytes]) -> None:
         async def some(count: int) -> None:
             for _ in range(count):
                 await queue.put(ITEM)
+                done()
 
         async with anyio.create_task_group() as group:
             for _ in range(CONCURRENCY):
                 group.start_soon(some, items // CONCURRENCY)
             group.start_soon(some, items % CONCURRENCY)
-        return items
 
-    async def receive(queue: Queue[bytes]) -> int:
-        count = 0
-        with anyio.move_on_after(seconds):
-            while count < items:
-                async with queue.receive():
-                    pass
-                count += 1
-        return count
+    async def receive(queue: Queue[bytes]) -> None:
+        until = perf_counter() + seconds
+        while perf_counter() < until:
+            async with queue.try_receive(within=IDLE) as message:
+                if message is None:
+                    return
+            done()
 
-    async def consume(queue: Queue[bytes]) -> int:
-        count = 0
-
+    async def consume(queue: Queue[bytes]) -> None:
         async def handle() -> None:
-            nonlocal count
             async for message in messages:
                 async with message:
                     pass
-                count += 1
-                if count >= items:
-                    group.cancel_scope.cancel()
+                done()
 
-        with anyio.move_on_after(seconds):
-            async with queue.consume(concurrency=CONCURRENCY, prefetch=PREFETCH) as messages:
-                async with anyio.create_task_group() as group:
-                    for _ in range(CONCURRENCY):
-                        group.start_soon(handle)
-        return count
+        until = perf_counter() + seconds
+        async with queue.consume(concurrency=CONCURRENCY, prefetch=PREFETCH) as messages:
+            async with anyio.create_task_group() as group:
+                for _ in range(CONCURRENCY):
+                    group.start_soon(handle)
+                before = -1
+                while before < count and perf_counter() < until:
+                    before = count
+                    await anyio.sleep(IDLE)
+                group.cancel_scope.cancel()
 
     async def main() -> dict[str, float]:
         async with connect(f"127.0.0.1:{port}") as client:
@@ -101,8 +107,8 @@ def run_ours(kind: str, port: int, path: str, work: str, items: int, seconds: fl
             await queue.size()
             _await_go()
             begun = perf_counter()
-            count = await (put if work == "put" else receive if kind == "receive" else consume)(queue)
-            return {"items": count, "seconds": perf_counter() - begun}
+            await (put if work == "put" else receive if kind == "receive" else consume)(queue)
+            return {"items": count, "seconds": last - begun}
 
     use_uvloop = importlib.util.find_spec("uvloop") is not None
     return anyio.run(main, backend_options={"use_uvloop": use_uvloop})
@@ -118,15 +124,16 @@ def run_kazoo(port: int, path: str, work: str, items: int, seconds: float) -> di
     _ = len(queue)
     _await_go()
     begun = perf_counter()
-    count = 0
-    while count < items and perf_counter() < begun + seconds:
+    count, last = 0, begun
+    while perf_counter() < begun + seconds and not (work == "put" and count == items):
         if work == "put":
             queue.put(ITEM)
+        elif queue.get(timeout=IDLE) is None:
+            break
         else:
-            queue.get(timeout=5)
             queue.consume()
-        count += 1
-    took = perf_counter() - begun
+        count, last = count + 1, perf_counter()
+    took = last - begun
     client.stop()
     client.close()
     return {"items": count, "seconds": took}

@@ -58,6 +58,7 @@ class Messages(Generic[T]):
         self._wanted = anyio.Event()  # there is room for more
         self._left = anyio.Event()  # a block has ended
         self._draining = False
+        self._fetching = anyio.CancelScope()
         self._going_back: list[Write] = []
         self._error: Exception | None = None
 
@@ -72,7 +73,6 @@ class Messages(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop()
-        self._tasks.cancel_scope.cancel()
         try:
             await self._tasks.__aexit__(None, None, None)
         finally:
@@ -130,7 +130,7 @@ class Messages(Generic[T]):
         if self._draining:
             return
         self._draining = True
-        self._tasks.cancel_scope.cancel()
+        self._fetching.cancel()  # not the task group's scope, which the block of the caller is in
         self._going_back += self._back([*self._claimed, *self._ready])
         self._claimed.clear()
         self._ready.clear()
@@ -161,17 +161,18 @@ class Messages(Generic[T]):
     async def _fetch(self) -> None:
         """The one task of this stream: claim more while there is room for more."""
         try:
-            while True:
-                await self._clear_doubts()
-                want = self._room()
-                # Wait until it is worth a multi.
-                if want <= 0 or (self._claimed and want * 2 < self._prefetch):
-                    self._wanted = anyio.Event()
-                    await self._wanted.wait()
-                    continue
-                found = await self._finder.wait(want, hand_out=False)
-                self._claimed.extend(found)
-                self._top_up()
+            with self._fetching:
+                while True:
+                    await self._clear_doubts()
+                    want = self._room()
+                    # Wait until it is worth a multi.
+                    if want <= 0 or (self._claimed and want * 2 < self._prefetch):
+                        self._wanted = anyio.Event()
+                        await self._wanted.wait()
+                        continue
+                    found = await self._finder.wait(want, hand_out=False)
+                    self._claimed.extend(found)
+                    self._top_up()
         except Exception as error:  # the session is over, for one: those that iterate are told
             self._error = error
             while self._waiting:

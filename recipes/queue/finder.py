@@ -1,8 +1,9 @@
 """How a consumer comes to items: it looks, claims what nobody has, and waits in line when there is nothing.
 
 Looking is level-triggered: each look reads the buckets anew, and what it shows is all there is to know, whoever died or
-came back meanwhile. A look reads the list of the buckets and the first bucket, in one round trip; further buckets only
-while items are wanted. A bucket in which nothing can happen before a certain time is not read before it.
+came back meanwhile. It reads the list of the buckets and the first bucket, in one round trip; further buckets only
+while items are wanted. A bucket in which nothing can happen before a certain time is not read before it. Consumers that
+claim at the same time begin at places chosen at random among the first items, so that they meet less often.
 
 Of the consumers that find nothing one waits for changes, with one watch, and the others stand in line behind it: so a
 put wakes one of them, however many there are. One that stalls at the head of the line holds nobody up for long, since
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 1.0  # between two looks of the one that waits for changes, in case one went unseen
 _BEHIND_SECONDS = 3.0  # and of those that stand in line behind it
 _MOST_CLAIMS = 200  # in one multi
+_MOST_RIVALS = 3  # for which some of the first items are left, when they claim at the same time
 _READ_BYTES = 4 << 20  # that one request may ask for
 _LARGEST = MOST_BYTES
 
@@ -83,6 +85,7 @@ class Finder:
         self._heads: list[str] = []  # buckets that had items at the last look
         self._asleep: dict[str, int] = {}  # closed buckets in which nothing happens before this time of the servers
         self._seen: dict[str, float] = {}  # claims, and when we first saw them
+        self._rivals = 0.0  # how many others were met of late that claimed at the same time
         self._largest = 0  # bytes of the largest item so far
 
     async def claim(self, want: int, *, hand_out: bool) -> list[Delivery]:
@@ -93,21 +96,12 @@ class Finder:
         """
         await self._native.prepare()
         want = min(want, _MOST_CLAIMS)
-        refused = 0
         while True:
-            # When others are faster again and again, leave some of the first items to them.
-            spare = want * min(refused, 4) if refused > 1 else 0
-            found = await self._look(want + spare)
-            if spare:
-                begin = self._client.random.randint(0, max(0, min(spare, len(found) - want)))
-                found = found[begin : begin + want]
+            found = await self._look(want * (1 + _MOST_RIVALS))
             if not found:
                 return []
-            deliveries = await self._take(found, hand_out)
-            if deliveries is None:
-                refused += 1
-                continue
-            if deliveries := await self._bury_some(deliveries):
+            deliveries = await self._take_some(found, want, hand_out)
+            if deliveries and (deliveries := await self._bury_some(deliveries)):
                 return deliveries
 
     async def wait(self, want: int, *, hand_out: bool) -> list[Delivery]:
@@ -237,6 +231,20 @@ class Finder:
             if stat is not None and self._native.writer.server_clock.not_before_ms() - stat.mtime >= lease * 1000:
                 await self._native.writer.write([delete(path, stat.version)])
             self._seen[path] = now
+
+    async def _take_some(self, found: list[Found], want: int, hand_out: bool) -> list[Delivery] | None:
+        """Claim `want` of these: the first ones, unless others claim at the same time, who want them as well."""
+        while found:
+            begin = want * self._client.random.randint(0, round(self._rivals))
+            begin = max(0, min(begin, len(found) - want))
+            deliveries = await self._take(found[begin : begin + want], hand_out)
+            if deliveries is not None:
+                self._rivals *= 0.8
+                return deliveries
+            # Whoever was faster has as many, as a rule: go on behind them, without another look.
+            self._rivals = min(_MOST_RIVALS, self._rivals + 1)
+            del found[begin : begin + want]
+        return None
 
     async def _take(self, found: Sequence[Found], hand_out: bool) -> list[Delivery] | None:
         """Claim all of these, and read them; None when somebody was faster with one of them."""
