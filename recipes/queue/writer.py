@@ -49,7 +49,7 @@ class Write:
     heard: called once the outcome is known, in no task.
     """
 
-    __slots__ = ("_waiting", "done", "error", "failed_at", "heard", "operations", "results", "size", "stat")
+    __slots__ = ("_waiting", "carried", "done", "error", "failed_at", "heard", "operations", "results", "size", "stat")
 
     def __init__(
         self, operations: Sequence[Operation], size: int = 0, heard: "Callable[[Write], None] | None" = None
@@ -57,6 +57,7 @@ class Write:
         self.operations = operations
         self.size = size + _OPERATION_BYTES * len(operations)
         self.heard = heard
+        self.carried = False  # whether `Writer.write` waits for it, which sends what is asked for meanwhile
         self.done = False
         self.error: RecipesError | None = None
         self.failed_at = -1  # which operation was refused
@@ -72,13 +73,13 @@ class Write:
             await self._waiting.wait()
 
     def finish(self, error: RecipesError | None = None) -> bool:
-        """Called by the Writer. Whether a task is awake now that was waiting."""
+        """Called by the Writer. Whether a task is awake now that sends what is asked for meanwhile."""
         self.done, self.error = True, error
         if self._waiting is not None:
             self._waiting.set()
         if self.heard is not None:
             self.heard(self)
-        return self._waiting is not None
+        return self.carried and self._waiting is not None
 
 
 class Writer:
@@ -114,6 +115,7 @@ class Writer:
         """
         await self.prepare()
         write = Write(operations, size)
+        write.carried = True
         self._waiting.append(write)
         try:
             await self._gather()
