@@ -220,7 +220,7 @@ def check_within(path: str, within: float) -> float:
 def _refuse_twice(client: "Client", parent: str, marker: str) -> object:
     """What this task's place in that line is known by. Raises RuntimeError when it has one."""
     scopes = client.session.scopes
-    key = (client.home.current_task(), client.full(parent), marker)
+    key = (client.home.current_task(), parent, marker)  # a client has one chroot
     if key in scopes:
         client.home.check()  # a forked child has its parent's tasks
         what = "the lock" if marker == "lock-" else "the election"

@@ -7,7 +7,6 @@ Ends of a whole process are in test_processes_that_end.py.
 """
 
 from collections import Counter
-from functools import partial
 
 import anyio
 import pytest

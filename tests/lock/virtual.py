@@ -140,7 +140,7 @@ class VirtualClient(MemoryClient):
         super().__init__(store)
         self.clock = store.clock
         self.silent = self.gone = False
-        self.calls = []
+        self.calls, self.unsent = [], []
         self._entered, self._closed = False, True
 
     async def __aenter__(self):
@@ -166,6 +166,12 @@ class VirtualClient(MemoryClient):
         for call in self.calls:
             if call.write:
                 call.settle(None, ConnectionLoss(path=call.path, maybe_applied=True))
+
+    def mend(self):
+        self.silent = False
+        self._set_state(ConnectionState.CONNECTED)
+        for arrive in self.unsent:
+            self.store.later(self.store.delay, arrive)
 
     def submit(self, call: Call):
         assert call.op == op.CLOSE_SESSION
@@ -210,7 +216,10 @@ class VirtualClient(MemoryClient):
                 call.settle(value, error)
                 heard()
 
-        self.store.later(delay, arrive)
+        if self._state is ConnectionState.SUSPENDED:
+            self.unsent.append(arrive)
+        else:
+            self.store.later(delay, arrive)
         return call
 
     def _expire(self):
