@@ -62,9 +62,9 @@ anyio.run(main, backend=BACKEND)
 """
 
 
-def test_w5_a_forked_child_holds_nothing_and_touches_nothing_of_its_parent(hosts, root, anyio_backend):
+def test_w5_a_forked_child_holds_nothing_and_touches_nothing_of_its_parent(our_server, root, anyio_backend):
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORK, hosts, root, anyio_backend],
+        [sys.executable, "-W", "ignore", "-c", FORK, our_server.hosts, root, anyio_backend],
         capture_output=True,
         timeout=SECONDS,
     )
@@ -96,9 +96,11 @@ async def main():
     client = connect(HOSTS, session_timeout=1.5)
     if HOW == "abandoned":
         grants.append(await Lock(await client.__aenter__(), ROOT).acquire())
+        sys.stdin.readline()
         return
     async with client, Lock(client, ROOT) as grant:
         grants.append(grant)
+        sys.stdin.readline()
         sys.exit(3)
 
 threading.Thread(target=work).start()
@@ -108,12 +110,12 @@ anyio.run(main, backend=BACKEND)
 
 @pytest.mark.parametrize("how", ["abandoned", "unwound"])
 async def test_an_interpreter_that_ends_tells_its_threads_before_the_store_lets_the_next_one_in(
-    hosts, root, anyio_backend, how
+    our_server, root, anyio_backend, how
 ):
-    async with connect(hosts) as witness:
+    async with connect(our_server.hosts) as witness:
         await witness.ensure_path(root)
-        command = [sys.executable, "-c", END, hosts, root, anyio_backend, how]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        command = [sys.executable, "-c", END, our_server.hosts, root, anyio_backend, how]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             seen = 0
             with anyio.fail_after(SECONDS):
                 while True:
@@ -121,7 +123,10 @@ async def test_an_interpreter_that_ends_tells_its_threads_before_the_store_lets_
                     if seen and not names:
                         gone = time.monotonic()
                         break
-                    seen = max(seen, len(names))
+                    if names and not seen:
+                        seen = len(names)
+                        process.stdin.write(b"\n")
+                        process.stdin.flush()
                     await watch.wait()
             out, _ = await anyio.to_thread.run_sync(process.communicate)
     word, at, why = out.decode().strip().split(" ", 2)
