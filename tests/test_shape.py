@@ -74,7 +74,9 @@ def test_imports_follow_the_arrows(path: Path):
             allowed |= {"recipes.embedded"}
         wrong = [name for name in ours if name not in allowed and room_of(name) not in allowed]
         assert wrong == [], f"{module_name(path)} must not import {wrong}"
-    elif module_name(path).startswith(("recipes.contender", "recipes.lock", "recipes.election")):
+    elif module_name(path).startswith(
+        ("recipes.contender", "recipes.hold", "recipes.line", "recipes.lock", "recipes.election")
+    ):
         wrong = [name for name in ours if name.startswith(("recipes.core.server", "recipes.core.member"))]
         assert wrong == []
 
