@@ -101,6 +101,7 @@ class Contender(Tenure):
     async def _wait_first(self, order: list[str]) -> None:
         """Return once we are first, waking only when the one before us goes or the connection changes."""
         backoff = Backoff(self.client.random)
+        missing = ""
         while not self._is_first(order):
             if self._name not in order:
                 self._gone()
@@ -115,8 +116,9 @@ class Contender(Tenure):
             try:
                 if stat is not None:
                     await watch.wait()
-                else:
-                    await backoff.pause()  # a server that lags behind the one before could show it for long
+                elif before == missing:
+                    await backoff.pause()  # a server that lists what it does not have would be asked again and again
+                missing = before
             finally:
                 watch.cancel()
             order = await self._line()
