@@ -12,7 +12,7 @@ import anyio
 import anyio.abc
 
 from recipes.core import paths
-from recipes.core.errors import AuthFailed, ConnectionLoss, NoNode, RecipeError, SessionError, StoreError, invariant
+from recipes.core.errors import AuthFailed, ConnectionLoss, HoldLost, NoNode, SessionError, StoreError, invariant
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -282,7 +282,7 @@ class Contender:
 
 @asynccontextmanager
 async def contend(
-    client: "Client", path: str, marker: str, lost: type[RecipeError], data: bytes = b"", *, wait: bool = True
+    client: "Client", path: str, marker: str, lost: type[HoldLost], data: bytes = b"", *, wait: bool = True
 ) -> AsyncGenerator[Contender | None]:
     """Stand in line below `path` and run the block as first of it; without `wait`, with None when not first at once.
 
