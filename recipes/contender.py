@@ -18,7 +18,7 @@ from recipes.core.errors import (
     ConnectionLoss,
     NodeExists,
     NoNode,
-    RecipeError,
+    HoldLost,
     RecipesError,
     StoreError,
     invariant,
@@ -53,7 +53,7 @@ class Contender(Tenure):
         client: "Client",
         parent: str,
         marker: str,
-        lost: type[RecipeError],
+        lost: type[HoldLost],
         data: bytes = b"",
         acl: "Sequence[ACL] | None" = None,
     ) -> None:

@@ -4,7 +4,7 @@ Source: QuorumPeerConfig.java; the file is a Java properties file.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -70,10 +70,14 @@ Positive = Annotated[int, Field(gt=0)]
 class ServerConfig(BaseModel):
     """How one server runs. Names as in the code; each field's alias is its key in zoo.cfg. Times in ms.
 
-    membership: the ensemble this server is one of, as `server_id`; None for a server alone.
+    membership: the ensemble this server is one of, as `server_id`; None for a server alone. `parse_zoo_cfg` makes it.
+
+    Raises pydantic's ValidationError, a ValueError, for a value that is not valid and for a field that does not exist.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, arbitrary_types_allowed=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, arbitrary_types_allowed=True
+    )
 
     data_dir: Path = Field(validation_alias="dataDir")
     data_log_dir: Path | None = Field(None, validation_alias="dataLogDir")
