@@ -81,6 +81,7 @@ class Client(Operations):
         self._tls = tls
         self._read_only = read_only
         self._cleanup = ExitStack()
+        self._embedded = False
         self._entered = False
         self._closed = True
         self._state = ConnectionState.CONNECTING
@@ -98,6 +99,7 @@ class Client(Operations):
         if hosts is None:
             from recipes.embedded import embedded_server
 
+            self._embedded = True
             hosts = await anyio.to_thread.run_sync(self._cleanup.enter_context, embedded_server())
         addresses, self._chroot = parse_hosts(hosts)
         self._link = Link(
@@ -144,7 +146,8 @@ class Client(Operations):
             await self._owner.stop()
             self.session.end(_closed)
             self._set_state(ConnectionState.CLOSED)
-            await anyio.to_thread.run_sync(self._cleanup.close)
+            if self._embedded:  # a thread for nothing would cost more than the rest of closing
+                await anyio.to_thread.run_sync(self._cleanup.close)
 
     def submit(self, call: Call) -> Call:
         """Put a request on its way without waiting; `await call.result()` gives its outcome."""

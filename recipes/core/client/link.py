@@ -11,7 +11,7 @@ from socket import SOCK_STREAM
 import anyio
 import anyio.abc
 from tenacity import RetryCallState
-from tenacity.wait import wait_random_exponential
+from tenacity.wait import wait_exponential
 
 from recipes.core import paths
 from recipes.core.client.probe import find_read_write, pauses
@@ -29,7 +29,7 @@ _BROKEN = (OSError, anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedRe
 _MAX_REPLY_BYTES = 64 << 20
 # Between two rounds of all servers. Most waits are for an ensemble that elects, which takes some 0.1 s: so they begin
 # short, and grow slowly, up to a second for one that is down for longer.
-_BACKOFF = wait_random_exponential(multiplier=0.04, exp_base=1.5, max=1.0)
+_LONGEST_BACKOFF = wait_exponential(multiplier=0.04, exp_base=1.5, max=1.0)
 _LONGEST_BACKOFF_ROUND = 9
 
 
@@ -110,7 +110,8 @@ class Link:
             failures = 1 if connected else failures + 1
             retry = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
             retry.attempt_number = min(failures, _LONGEST_BACKOFF_ROUND)
-            await anyio.sleep(_BACKOFF(retry))
+            # Drawn from the client's own source of chance, not tenacity's, so that a simulated run repeats.
+            await anyio.sleep(self._random.uniform(0, _LONGEST_BACKOFF(retry)))
 
     async def _try_all(self) -> bool:
         """Keep connections to one server after the other, until each had its turn; whether there came any."""
