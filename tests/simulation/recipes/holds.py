@@ -66,16 +66,17 @@ class Guarded:
 class Holds:
     """Everybody who holds something below `root`, one at a time per path.
 
-    marker: what stands before the number in the names of those in line. property: the name of what is broken when two
-    hold at once; counted: whether a release may wake one waiter only.
+    marker: what stands before the number in the names of those in line. exclusion: the name of what is broken when two
+    hold at once. observed: a key where a release may wake more than one, since others than waiters look.
     """
 
-    def __init__(self, world, root, marker, exclusion="R3", counted=True):
+    def __init__(self, world, root, marker, exclusion="R3", observed=None):
         self.world = world
         self.root = root
         self.marker = marker
+        self.seen = []
         self.exclusion = exclusion
-        self.counted = counted
+        self.observed = None if observed is None else f"{self.path_of(observed)}/"
         self.held = {}  # path -> everybody who holds there and may not have been told of the end
         self.all = []
         self.guarded = {}
@@ -139,10 +140,10 @@ class Holds:
 
     def event(self, process, kind, path):
         """A watch event has come in."""
-        if kind != op.EVENT_DELETED or not self.counted:
-            return
         text = path.decode()
-        if not text.startswith(f"{self.root}/") or self.marker not in text:
+        if kind != op.EVENT_DELETED or not text.startswith(f"{self.root}/") or self.marker not in text:
+            return
+        if self.observed is not None and text.startswith(self.observed):
             return
         client = self.world.clients.get(process)
         if client is not None and self.owners.get(text) != client.session.id:
@@ -151,6 +152,12 @@ class Holds:
             if self.woken[text] > 1:
                 self.world.fail("R5", f"the end of {text} wakes {self.woken[text]} waiters")
             self.world.count("woken")
+
+    def saw(self, process, step, path, fence, since_zxid):
+        """A program has read that `path` holds; its session had seen `since_zxid` before it asked."""
+        self.world.count("seen")
+        process.note(f"{step.number} sees 0x{fence:x}")
+        self.seen.append((self.path_of(step.key), path, fence, since_zxid, self.world.timeline.now_us))
 
     # In the end.
 
@@ -171,6 +178,9 @@ class Holds:
             for holding in self.all:
                 if holding.path == line.parent:
                     self.check(holding, by_path, fences)
+            for parent, path, fence, since_zxid, at_us in self.seen:
+                if parent == line.parent:
+                    self.check_seen(path, fence, since_zxid, at_us, line, firsts)
         for path, guarded in self.guarded.items():
             if guarded.value != guarded.accepted:
                 self.world.fail("R1", f"{guarded.accepted} additions were taken at {path}, it shows {guarded.value}")
@@ -187,6 +197,17 @@ class Holds:
         if hold.fence in fences:
             fail("R1", f"{holding} has the fence of {fences[hold.fence]}")
         fences[hold.fence] = holding
+
+    def check_seen(self, path, fence, since_zxid, at_us, line, firsts):
+        """Whoever was read to hold must have held at some time between what the reader knew and its answer."""
+        for number, first in enumerate(firsts):
+            if first.path == path and first.fence == fence and first.at_us <= at_us:
+                ended = firsts[number + 1].zxid if number + 1 < len(firsts) else 1 << 62
+                found = self.world.reference.changes(path.encode(), first.zxid, 1 << 62)
+                ended = min([ended, *(state.zxid for state in found if state.stat is None)])
+                if ended > since_zxid:
+                    return
+        self.world.fail("R8", f"{path} with 0x{fence:x} is said to hold, and did not behind 0x{since_zxid:x}")
 
     def lines(self):
         return [Line(self.world.reference, self.path_of(key), self.marker) for key in range(3)]

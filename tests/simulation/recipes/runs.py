@@ -4,11 +4,12 @@ from random import Random
 from typing import NamedTuple
 
 from recipes.core.errors import InvariantBroken
+from tests.simulation.recipes.elections import Elections
 from tests.simulation.recipes.locks import Locks
 from tests.simulation.recipes.plan import draw_recipe_plan
 from tests.simulation.recipes.world import World
 
-WORKLOADS = {"lock": Locks}
+WORKLOADS = {"lock": Locks, "election": Elections}
 
 
 class Verdict(NamedTuple):
