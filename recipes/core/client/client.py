@@ -118,6 +118,7 @@ class Client(Operations):
         self._tls: ssl.SSLContext | None = tls
         self._read_only: bool = read_only
         self._cleanup: ExitStack = ExitStack()
+        self._embedded: bool = False
         self._entered: bool = False
         self._closed: bool = True
         self._closing: bool = False
@@ -154,6 +155,7 @@ class Client(Operations):
         if hosts is None:
             from recipes.embedded import embedded_server
 
+            self._embedded = True
             hosts = await anyio.to_thread.run_sync(self._cleanup.enter_context, embedded_server())
         try:
             addresses, self._namespace.chroot = parse_hosts(hosts)
@@ -233,7 +235,8 @@ class Client(Operations):
             await self._owner.stop()
             self.session.end(_closed)
             self._set_state(ConnectionState.CLOSED)
-            await anyio.to_thread.run_sync(self._cleanup.close)
+            if self._embedded:  # a thread for nothing would cost more than the rest of closing
+                await anyio.to_thread.run_sync(self._cleanup.close)
 
     def _submit(self, call: Call) -> Call:
         """Put a request on its way without waiting; `await call.result()` gives its outcome."""
