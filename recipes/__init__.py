@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     # The one list of public names. Type checkers read it here, `_places` below from this module's compiled code.
-    from recipes.contender import Loss as Loss, Participant as Participant
     from recipes.core.client.client import Client as Client, connect as connect
+    from recipes.core.client.multi import Multi as Multi
     from recipes.core.client.session import (
         ConnectionState as ConnectionState,
         EventType as EventType,
         WatchEvent as WatchEvent,
     )
-    from recipes.core.client.transaction import Transaction as Transaction
     from recipes.core.client.watch import Watch as Watch, WatchStream as WatchStream
     from recipes.core.config import ServerConfig as ServerConfig, parse_zoo_cfg as parse_zoo_cfg
     from recipes.core.errors import (
@@ -65,6 +64,8 @@ if TYPE_CHECKING:
     from recipes.core.server.server import serve as serve
     from recipes.election.election import Election as Election, Leader as Leader, Term as Term
     from recipes.embedded import embedded_server as embedded_server
+    from recipes.hold import Ended as Ended, Hold as Hold
+    from recipes.line import Participant as Participant
     from recipes.lock.lock import Grant as Grant, Lock as Lock
 else:
     import sys
