@@ -122,12 +122,12 @@ class Link:
     async def run(self) -> None:
         """Stay connected until the session is over."""
         while not self._session.lost:
-            answered = self._session.answered
+            useful = self._session.answered + self._session.pongs
             connected = await self._try_all()
             if self._moving or self._session.lost:
                 self._moving = False
                 continue
-            if self._session.answered != answered:
+            if self._session.answered + self._session.pongs != useful:
                 self._rounds = _reconnect_pauses(self._random)
             elif not connected and not self._said_unreachable:
                 self._said_unreachable = True
