@@ -14,6 +14,7 @@ from typing import NoReturn, Self
 import anyio
 
 from recipes.core import paths
+from recipes.core.client.backoff import Backoff
 from recipes.core.client.link import Link, parse_hosts
 from recipes.core.client.namespace import Namespace
 from recipes.core.client.operations import Operations
@@ -29,6 +30,7 @@ from recipes.core.errors import (
     RecipesError,
     SessionError,
     StoreError,
+    ThrottledOp,
 )
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.frames import MAX_FRAME_BYTES
@@ -264,12 +266,14 @@ class Client(Operations):
         """
 
         async def delete() -> None:
+            backoff = Backoff(self.random)
             while not self.session.lost:
                 try:
                     for each in await self._beginning(path) if prefix else [path]:
                         with suppress(NoNode):
                             await self.delete(each)
-                except ConnectionLoss:
+                except (ConnectionLoss, ThrottledOp):
+                    await backoff.pause()
                     continue
                 except (NoNode, SessionError):
                     pass

@@ -14,7 +14,7 @@ import anyio.abc
 from recipes.core import paths
 from recipes.core.client.backoff import pauses
 from recipes.core.client.probe import find_read_write
-from recipes.core.client.reasons import reason_of, speaks_tls
+from recipes.core.client.reasons import reason_of, shown_host, speaks_tls
 from recipes.core.client.session import ConnectionState, Ending, Session
 from recipes.core.client.wire import Wire, dial
 from recipes.core.errors import BadArguments, SessionExpired, WireError
@@ -293,7 +293,10 @@ class Link:
             await anyio.sleep(third / 4)
 
     def _failed(self, name: str, error: Exception) -> None:
-        self.failures[name] = reason_of(error, tls=self._tls is not None, welcomed=self._welcomed.is_set())
+        reason = reason_of(
+            error, tls=self._tls is not None, up=self._wire is not None, welcomed=self._welcomed.is_set()
+        )
+        self.failures[name] = reason
         self.last_failure, self.last_error = f"{name}: {self.failures[name]}", error
 
     async def _look_for_better(self, scope: anyio.CancelScope) -> None:
@@ -309,5 +312,5 @@ def _auth_frame(scheme: bytes, credentials: bytes) -> bytes:
 
 
 def _named(host: str, port: int, address: str = "") -> str:
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    where = shown_host(host, port)
     return where if address in ("", host) else f"{where} ({address})"

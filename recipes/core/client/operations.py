@@ -117,9 +117,9 @@ class Operations(ABC):
         kind, body = requests.create(self._namespace, path, data, ephemeral=ephemeral, sequential=sequential, acl=acl)
         return self._submit(Call(kind, body, self._path_stat, path=path))
 
-    def start_place(self, path: str, data: bytes) -> Call:
+    def start_place(self, path: str, data: bytes, acl: Sequence[ACL] | None = None) -> Call:
         """The former name of `start_create` for an ephemeral sequential znode."""
-        return self.start_create(path, data, ephemeral=True, sequential=True)
+        return self.start_create(path, data, ephemeral=True, sequential=True, acl=acl)
 
     async def ensure_path(self, path: str, *, container: bool = False) -> None:
         """Create the znode and everything above it, as far as it is missing; `container` says of which kind.
