@@ -6,24 +6,23 @@ from random import Random
 import anyio
 import anyio.lowlevel
 
-_SHORTEST_S = 0.02
-_LONGEST_S = 2.0
 
-
-def pauses(random: Random, *, shortest: float, longest: float, factor: float) -> Iterator[float]:
+def pauses(
+    random: Random, *, shortest: float, longest: float, factor: float = 2.0, least: float = 0.0
+) -> Iterator[float]:
     """Seconds to wait before each next attempt: a random part of a limit that grows from `shortest` to `longest`.
 
-    random: the client's own, so that a run with a seed repeats. The random part keeps clients from coming back all at
-    once (Exponential Backoff And Jitter, AWS Architecture Blog, 2015: full jitter).
+    random: the client's own, so that a run with a seed repeats. The random part, which is from `least` on of the whole,
+    keeps clients from coming back all at once (Exponential Backoff And Jitter, AWS Architecture Blog, 2015).
     """
     limit = shortest
     while True:
-        yield random.uniform(0, limit)
+        yield random.uniform(least * limit, limit)
         limit = min(limit * factor, longest)
 
 
 class Backoff:
-    """For requests that are tried again: the second try comes at once, each later one after a pause of up to 2 seconds.
+    """The second try comes at once, each later one after a pause: from 0.02 s doubling to 2 s, shortened at random.
 
     failures: how many tries have failed.
     """
@@ -31,7 +30,7 @@ class Backoff:
     __slots__ = ("_pauses", "failures")
 
     def __init__(self, random: Random) -> None:
-        self._pauses: Iterator[float] = pauses(random, shortest=_SHORTEST_S, longest=_LONGEST_S, factor=2.0)
+        self._pauses: Iterator[float] = pauses(random, shortest=0.02, longest=2.0, least=0.5)
         self.failures: int = 0
 
     async def pause(self) -> None:

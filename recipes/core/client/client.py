@@ -31,6 +31,7 @@ from recipes.core.errors import (
     RecipesError,
     SessionError,
     StoreError,
+    ThrottledOp,
 )
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.frames import MAX_FRAME_BYTES
@@ -316,7 +317,7 @@ class Client(Operations):
                     for each in await self._beginning(path) if prefix else [path]:
                         with suppress(NoNode):
                             await self.delete(each)
-                except ConnectionLoss:
+                except (ConnectionLoss, ThrottledOp):
                     await backoff.pause()
                     continue
                 except (NoNode, SessionError):

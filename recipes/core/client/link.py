@@ -14,7 +14,7 @@ import anyio.abc
 from recipes.core import paths
 from recipes.core.client.backoff import pauses
 from recipes.core.client.probe import find_read_write
-from recipes.core.client.reasons import reason_of, speaks_tls
+from recipes.core.client.reasons import reason_of, shown_host, speaks_tls
 from recipes.core.client.session import ConnectionState, Ending, Session
 from recipes.core.client.wire import Wire, dial
 from recipes.core.errors import BadArguments, SessionExpired, WireError
@@ -122,12 +122,12 @@ class Link:
     async def run(self) -> None:
         """Stay connected until the session is over."""
         while not self._session.lost:
-            answered = self._session.answered
+            useful = self._session.answered + self._session.pongs
             connected = await self._try_all()
             if self._moving or self._session.lost:
                 self._moving = False
                 continue
-            if self._session.answered != answered:
+            if self._session.answered + self._session.pongs != useful:
                 self._rounds = _reconnect_pauses(self._random)
             elif not connected and not self._said_unreachable:
                 self._said_unreachable = True
@@ -293,7 +293,10 @@ class Link:
             await anyio.sleep(third / 4)
 
     def _failed(self, name: str, error: Exception) -> None:
-        self.failures[name] = reason_of(error, tls=self._tls is not None, welcomed=self._welcomed.is_set())
+        reason = reason_of(
+            error, tls=self._tls is not None, up=self._wire is not None, welcomed=self._welcomed.is_set()
+        )
+        self.failures[name] = reason
         self.last_failure, self.last_error = f"{name}: {self.failures[name]}", error
 
     async def _look_for_better(self, scope: anyio.CancelScope) -> None:
@@ -309,5 +312,5 @@ def _auth_frame(scheme: bytes, credentials: bytes) -> bytes:
 
 
 def _named(host: str, port: int, address: str = "") -> str:
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    where = shown_host(host, port)
     return where if address in ("", host) else f"{where} ({address})"

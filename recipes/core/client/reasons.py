@@ -16,7 +16,7 @@ _HUNG_UP = (
 
 def nobody_answers(addresses: Sequence[tuple[str, int]], chroot: str, failures: Mapping[str, str]) -> ConnectionLoss:
     """What a newcomer should read when no server takes the client in. failures: the last one of each server."""
-    where = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses) + chroot
+    where = ",".join(shown_host(*address) for address in addresses) + chroot
     certificates = any(why.startswith("its certificate") for why in failures.values())
     what = "no trusted server at" if certificates else "no ZooKeeper server answers at"
     reasons = set(failures.values())
@@ -27,10 +27,16 @@ def nobody_answers(addresses: Sequence[tuple[str, int]], chroot: str, failures: 
     return ConnectionLoss(f"{what} {where}: {said}")
 
 
-def reason_of(error: BaseException, *, tls: bool, welcomed: bool) -> str:
+def shown_host(host: str, port: int) -> str:
+    """A host and port as in the string of hosts."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reason_of(error: BaseException, *, tls: bool, up: bool, welcomed: bool) -> str:
     """One phrase for what ended a connection, or an attempt at one.
 
-    tls: whether the client speaks it. welcomed: whether the server had taken the client in.
+    tls: whether the client speaks it. up: whether there was a connection, its TLS handshake included. welcomed: whether
+    the server had taken the client in.
     """
     reason = _root(error)
     if isinstance(reason, ssl.SSLCertVerificationError):
@@ -40,8 +46,10 @@ def reason_of(error: BaseException, *, tls: bool, welcomed: bool) -> str:
     if isinstance(reason, (anyio.EndOfStream, ssl.SSLEOFError, ConnectionResetError, BrokenPipeError)):
         if welcomed:
             return "it hung up"
+        if tls and not up:
+            return "it hung up in the TLS handshake: it may speak no TLS at this port"
         if tls:
-            return "it hung up: it may speak no TLS at this port, want a certificate of this client, or have no leader"
+            return f"{_HUNG_UP}, or one that wants another certificate of this client (or one at all)"
         return f"{_HUNG_UP}, or one that expects TLS at this port"
     if isinstance(reason, ConnectionError) and reason.errno:
         return os.strerror(reason.errno)
@@ -55,10 +63,8 @@ def speaks_tls(data: bytes) -> bool:
 
 def _tls_reason(error: ssl.SSLError) -> str:
     said = (error.reason or str(error)).replace("_", " ").lower()
-    if "certificate required" in said or "handshake failure" in said:
-        return f"it wants a certificate of this client (TLS: {said})"
-    if "alert" in said and ("unknown ca" in said or "certificate" in said):
-        return f"it does not trust this client's certificate (TLS: {said})"
+    if "alert" in said and ("unknown ca" in said or "certificate" in said or "handshake failure" in said):
+        return f"it wants another certificate of this client, or one at all (TLS: {said})"
     if "wrong version number" in said or "record layer failure" in said:
         return f"it speaks no TLS at this port (TLS: {said})"
     return f"TLS: {said}"

@@ -180,7 +180,8 @@ class Session:
     timeout: seconds, as negotiated. lost: the session is over, or may be by the clock of this process; once set it
     stays, and `ending` says why. expires_at: the monotonic time up to which the server cannot have ended it.
     read_only: a read-only server made it. Nothing can hang on such a session, since nothing can be written in it: it is
-    never lost, and the next server makes another in its place. answered: how many replies to requests and pings came.
+    never lost, and the next server makes another in its place. answered, pongs: how many replies
+    came, to requests and to pings.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -194,6 +195,7 @@ class Session:
         self.lost_event: anyio.Event = anyio.Event()
         self.last_zxid: int = 0
         self.answered: int = 0
+        self.pongs: int = 0
         self.scopes: dict[object, Dependent] = {}
         self.unsent: deque[Call] = deque()
         self._asked_timeout: float = timeout
@@ -264,7 +266,7 @@ class Session:
             self.last_zxid = header.zxid
         if header.xid == op.PING_XID:
             if self._pings:
-                self.answered += 1
+                self.pongs += 1
                 self._acknowledged(self._pings.popleft())
             return
         if header.xid == op.AUTH_XID:

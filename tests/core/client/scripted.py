@@ -83,7 +83,7 @@ class Scripted:
                 if any(path.encode() in request for path in self.breaks_at):
                     return
                 if self.answers or (self.pongs and kind == op.PING):
-                    replies += struct.pack(">iiqi", 16, xid, 1, self.errors.get(kind, 0))
+                    replies += struct.pack(">iiqi80x", 96, xid, 1, self.errors.get(kind, 0))
             if replies:
                 await stream.send(replies)
             while not self.reads:

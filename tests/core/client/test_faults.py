@@ -38,7 +38,7 @@ async def test_a_server_that_stops_reading_costs_the_connection_not_the_session(
                 lost.append(error)
 
         async with anyio.create_task_group() as tasks:
-            for _ in range(40):
+            for _ in range(16):
                 tasks.start_soon(write)
             await server.until(lambda: server.connections == 2 or client.session.lost)
             assert not client.session.lost
