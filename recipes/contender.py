@@ -224,6 +224,7 @@ def _refuse_twice(client: "Client", parent: str, marker: str) -> object:
     scopes = client.session.scopes
     key = (client.home.current_task(), parent, marker)
     if key in scopes:
+        client.home.check()  # a forked child has its parent's tasks
         what = "the lock" if marker == "lock-" else "the election"
         name = anyio.get_current_task().name
         raise RuntimeError(

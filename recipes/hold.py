@@ -126,10 +126,8 @@ class Tenure(ABC):
 
         Any task may do it. Raises the error of a loss, if it was lost.
         """
-        if self._scope.home.why_not_here():
-            if error is None:
-                self._scope.home.check()
-            return False  # nothing can be given up from here, least of all what a parent process holds
+        if self._scope.home.keeps_out(error):
+            return False
         return await self._finish(error, RELEASED)
 
     async def release(self, why: str) -> None:
@@ -147,6 +145,8 @@ class Tenure(ABC):
                     await self._delete()
                 except ConnectionLoss:  # the client waits for the next connection; our znode's name is never used again
                     await backoff.pause()
+                except (SessionError, AuthFailed):
+                    break  # the session is over, and our znode with it
         finally:
             if self._watch is not None:
                 self._watch.cancel()

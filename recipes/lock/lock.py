@@ -71,6 +71,8 @@ class Lock:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
+        if self._client.home.keeps_out(error):
+            return False
         task = self._client.home.current_task()
         if task not in self._inside:
             task = self._entered_elsewhere()

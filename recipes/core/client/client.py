@@ -193,10 +193,8 @@ class Client(Operations):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.home.why_not_here():
-            if error is None:
-                self.home.check()
-            return  # nothing here is ours to close: let the error go its way
+        if self.home.keeps_out(error):
+            return
         self._closing = True
         scopes = list(self.session.scopes.values())
         for scope in scopes:
