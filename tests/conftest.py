@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests.ports import free_port
@@ -50,6 +51,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Timing(), "timing")
+    # No deadline: how long an example takes depends on who else uses the machine.
+    hypothesis.settings.register_profile("everything", deadline=None)
+    hypothesis.settings.register_profile("quick", deadline=None, max_examples=30)
+    hypothesis.settings.load_profile("everything" if config.getoption("--everything") else "quick")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

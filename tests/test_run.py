@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests import timing
 from tests.conftest import need
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,3 +58,24 @@ def test_a_missing_tool_is_a_skip_and_a_failure_where_everything_is_to_run(every
     need(config, "a tool that is here", True)
     with pytest.raises(outcome, match="needs a tool that is not"):
         need(config, "a tool that is not", False)
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_run_that_takes_too_much_processor_time_fails_where_everything_is_to_run(monkeypatch, everything):
+    config = SimpleNamespace(getoption=lambda option: option == "--everything" and everything)
+    session = SimpleNamespace(config=config, exitstatus=pytest.ExitCode.OK)
+    plugin = timing.Timing()
+    plugin.pytest_sessionfinish(session)
+    assert session.exitstatus == pytest.ExitCode.OK
+    monkeypatch.setattr(timing, "LIMIT_SECONDS", 0.0)
+    plugin.pytest_sessionfinish(session)
+    assert session.exitstatus == (pytest.ExitCode.TESTS_FAILED if everything else pytest.ExitCode.OK)
+
+
+def test_the_limit_is_for_what_is_not_thorough():
+    plugin = timing.Timing()
+    for keywords in ({}, {"thorough": 1}):
+        report = SimpleNamespace(nodeid="a test", duration=1.0, keywords=keywords, cpu_seconds=1e6)
+        plugin.pytest_runtest_logreport(report)
+    plugin.pytest_sessionfinish(SimpleNamespace(config=SimpleNamespace(getoption=lambda _: True), exitstatus=0))
+    assert plugin._default_cpu < 0

@@ -69,6 +69,7 @@ async def test_votes_go_both_ways_with_a_larger_and_a_smaller_sid(ensemble):
     assert states == {1: FOLLOWING, 3: LEADING}
 
 
+@pytest.mark.thorough  # tests/integration/test_ensembles.py does it once each way, in an ensemble
 def test_a_directory_goes_from_apaches_member_to_ours_and_back(ensemble, wire, start_server):
     servers, _ = ensemble
     client = wire(servers[1].port)

@@ -22,7 +22,8 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException, NodeExistsError
 from kazoo.protocol.states import KazooState
 
-pytestmark = [pytest.mark.apache, pytest.mark.needs("java")]
+# It starts a JVM nine times; tests/integration/test_ensembles.py changes the kind of one member.
+pytestmark = [pytest.mark.apache, pytest.mark.needs("java"), pytest.mark.thorough]
 
 SECONDS = 20
 
