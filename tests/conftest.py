@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +37,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seeds", default="1-5000", metavar="A-B", help="the seeds of a soak by simulation")
     parser.addoption("--ensemble", default="3+0", metavar="V+O", help="voters and observers of simulated ensembles")
     parser.addoption("--shrink", action="store_true", help="look for a shorter run that fails as --seed does")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Nobody's own store is touched: each worker has one, which what it starts inherits."""
+    directory = Path(tempfile.mkdtemp(prefix="recipes-store-"))
+    config.add_cleanup(lambda: end_store(directory))
+    os.environ["RECIPES_STORE"] = str(directory)
+    os.environ["RECIPES_STORE_IDLE"] = "60"  # should the run be killed
+    os.environ.pop("RECIPES_HOSTS", None)
+
+
+def end_store(directory: Path) -> None:
+    """End the process of a store, if there is one, and remove the store."""
+    from recipes.store.moving import stop
+    from recipes.store.place import Place
+
+    stop(Place(directory))
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

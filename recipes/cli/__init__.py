@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from recipes.cli.demo import demo
     from recipes.cli.ensemble import ensemble
     from recipes.cli.lock import lock
+    from recipes.cli.move import move_store
     from recipes.cli.repair import repair
     from recipes.cli.shell import shell
     from recipes.cli.status import status
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     app.command(demo)
     app.command(ensemble)
     app.command(repair)
+    app.command(move_store, name="move")
     app.command(_serve, name="serve")
     try:
         code = app(arguments, result_action="return_value")

@@ -30,7 +30,7 @@ def lock(
     Args:
         path: the lock's znode.
         command: the program and its arguments, after --.
-        hosts: HOST:PORT,...; else RECIPES_HOSTS, else 127.0.0.1:2181.
+        hosts: HOST:PORT,...; else RECIPES_HOSTS, else the store of this user on this machine.
         session_timeout: seconds.
     """
     if not command:

@@ -38,7 +38,7 @@ def shell(
 
     Args:
         words: HOST:PORT, when it is not given otherwise, and a command; `help` lists the commands.
-        hosts: HOST:PORT,...; else RECIPES_HOSTS, else 127.0.0.1:2181.
+        hosts: HOST:PORT,...; else RECIPES_HOSTS, else the store of this user on this machine.
         auth: SCHEME:CREDENTIALS, as digest:user:password.
         read_only: also talk to a server that has no leader and serves those that only read.
         json: print each answer as one JSON value.

@@ -4,8 +4,10 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Self
@@ -21,6 +23,7 @@ from recipes.core.client.session import Call, ConnectionState, Session
 from recipes.core.errors import (
     BadArguments,
     ClientClosed,
+    ConfigError,
     ConnectionLoss,
     NoNode,
     RecipesError,
@@ -32,6 +35,8 @@ from recipes.core.jute.requests import encode_auth
 
 log = logging.getLogger("recipes.client")
 
+Find = Callable[[], Awaitable[str]]
+
 _CLOSING_SECONDS = 2.0
 _CONNECTED = (ConnectionState.CONNECTED, ConnectionState.READ_ONLY)
 
@@ -39,6 +44,8 @@ _CONNECTED = (ConnectionState.CONNECTED, ConnectionState.READ_ONLY)
 def connect(
     hosts: str | None = None,
     *,
+    data_dir: str | Path | None = None,
+    private: bool = False,
     session_timeout: float = 15.0,
     auth: Sequence[tuple[str, str]] = (),
     tls: ssl.SSLContext | None = None,
@@ -47,7 +54,11 @@ def connect(
     """`async with connect("host:port,host:port/chroot") as client:`
 
     hosts: servers to try, port 2181 unless given, and a path that every path of this client is below. Without it
-    RECIPES_HOSTS counts; without that a server is started inside this process, with a warning.
+    RECIPES_HOSTS counts; without that the store in the directory RECIPES_STORE or ~/.local/state/recipes, which all
+    processes of this user on this machine share. It is a process of its own, started when there is none, on a Unix
+    socket that only this user can reach; what is in it is kept.
+    data_dir: the store in this directory instead, made where it is missing.
+    private: a server inside this process instead, which excludes nobody else and keeps nothing: for tests and demos.
     session_timeout: seconds without contact after which the servers end the session; they may settle on another.
     auth: (scheme, credentials) pairs, as ("digest", "user:password").
     tls: for servers with a secure client port.
@@ -55,8 +66,19 @@ def connect(
     the first to answer. The state is then READ_ONLY, reads show what that server had, and writes and `sync` raise
     NotReadOnly. It goes on with a new id as soon as some server is found that takes writes, in moments where there is
     one. A session that began with a quorum is not served without it.
+
+    Entering it raises ConnectionLoss when no server takes the client in before the session timeout is over, DiskError
+    for the directory of a store that cannot be used, ConfigError for a wrong value in the environment.
     """
-    return Client(hosts, session_timeout=session_timeout, auth=auth, tls=tls, read_only=read_only)
+    return Client(
+        hosts,
+        data_dir=data_dir,
+        private=private,
+        session_timeout=session_timeout,
+        auth=auth,
+        tls=tls,
+        read_only=read_only,
+    )
 
 
 class Client(Operations):
@@ -66,6 +88,8 @@ class Client(Operations):
         self,
         hosts: str | None,
         *,
+        data_dir: str | Path | None = None,
+        private: bool = False,
         session_timeout: float,
         auth: Sequence[tuple[str, str]] = (),
         tls: ssl.SSLContext | None = None,
@@ -75,7 +99,12 @@ class Client(Operations):
             raise BadArguments("", f"session_timeout={session_timeout}: expected seconds, more than 0")
         if not isinstance(hosts, str | None):
             raise TypeError(f"hosts: expected a string 'host:port,host:port', not {hosts!r}")
+        if (hosts is not None) + (data_dir is not None) + bool(private) > 1:
+            raise BadArguments("", "hosts, data_dir and private: expected one of them")
+        if data_dir is not None:
+            hosts = f"store:{os.fspath(data_dir)}"
         self._hosts = hosts
+        self._private = private
         self._timeout = session_timeout
         self._auth = [_credentials(pair) for pair in auth]
         self._tls = tls
@@ -94,11 +123,7 @@ class Client(Operations):
         if self._entered:
             raise RuntimeError("a Client is one session and is entered once: make another one with connect()")
         self._entered = True
-        hosts = os.environ.get("RECIPES_HOSTS") if self._hosts is None else self._hosts
-        if hosts is None:
-            from recipes.embedded import embedded_server
-
-            hosts = await anyio.to_thread.run_sync(self._cleanup.enter_context, embedded_server())
+        hosts, find = await self._find_servers()
         addresses, self._chroot = parse_hosts(hosts)
         self._link = Link(
             self.session,
@@ -108,6 +133,7 @@ class Client(Operations):
             tls=self._tls,
             read_only=self._read_only,
             changed=self._set_state,
+            find=find,
         )
         self._link.credentials = self._auth
         self._owner = Owner(self.session, self._link, self._set_state)
@@ -117,6 +143,8 @@ class Client(Operations):
             with anyio.fail_after(self._timeout):
                 while self._state not in _CONNECTED and not self.session.lost:
                     await self._state_changed.wait()
+            if self.session.lost:
+                raise self.session.ending(path="")
         except TimeoutError:
             await self._stop()
             raise nobody_answers(hosts, self._link.failures) from self._link.last_error
@@ -124,6 +152,28 @@ class Client(Operations):
             await self._stop()
             raise
         return self
+
+    async def _find_servers(self) -> tuple[str, Find | None]:
+        """Where the servers are, and how to find them again, where they may come and go. See `connect`."""
+        hosts = self._hosts
+        if hosts is None and not self._private:
+            hosts = os.environ.get("RECIPES_HOSTS")
+            if hosts == "":  # to go on with another store than was meant would exclude nobody
+                raise ConfigError("RECIPES_HOSTS", "''", "HOST:PORT,... or no such variable")
+        if hosts is not None and not hosts.startswith("store:"):
+            return hosts, None
+        if self._tls is not None:
+            raise BadArguments("", "tls: expected hosts with it, since a server on this machine alone has none")
+        if self._private:
+            from recipes.embedded import embedded_server, find_again
+
+            hosts = await anyio.to_thread.run_sync(self._cleanup.enter_context, embedded_server())
+            return hosts, partial(find_again, hosts)
+        from recipes.store.place import named_store
+        from recipes.store.start import find
+
+        find_store = partial(find, named_store(hosts))
+        return await find_store(), find_store
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -2,7 +2,7 @@
 
 import os
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from ipaddress import ip_address
 from random import Random
@@ -16,8 +16,8 @@ from tenacity.wait import wait_random_exponential
 from recipes.core import paths
 from recipes.core.client.probe import find_read_write, pauses
 from recipes.core.client.session import ConnectionState, Ending, Session
-from recipes.core.client.wire import Wire, dial
-from recipes.core.errors import BadArguments, ConnectionLoss, SessionExpired, WireError
+from recipes.core.client.wire import Wire, dial, socket_path
+from recipes.core.errors import BadArguments, ConnectionLoss, RecipesError, SessionExpired, WireError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
 from recipes.core.jute.frames import FrameReader, frame
@@ -34,20 +34,20 @@ _LONGEST_BACKOFF_ROUND = 9
 
 
 def parse_hosts(hosts: str) -> tuple[list[tuple[str, int]], str]:
-    """Hosts and chroot of `host:port,host:port/chroot`. Raises BadArguments, which names what is wrong."""
-    text, slash, rest = hosts.partition("/")
-    chroot = slash + rest if rest else ""
-    found = []
-    for part in text.split(","):
-        host, port = part.strip(), "2181"
-        if host.startswith("["):
-            host, _, behind = host[1:].partition("]")
-            port = behind[1:] or port
-        elif ":" in host:
-            host, _, port = host.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise BadArguments("", f"{part!r} in {hosts!r}: expected HOST or HOST:PORT")
-        found.append((host, int(port)))
+    """Hosts and chroot of `host:port,host:port/chroot` or `unix:PATH:/chroot`; a socket is a host with port 0.
+
+    Raises BadArguments, which names what is wrong.
+    """
+    path = socket_path(hosts)
+    if path is not None:
+        path, _, rest = path.partition(":/")
+        if not path.startswith("/"):
+            raise BadArguments("", f"{hosts!r}: expected unix:/PATH, and :/CHROOT behind it where there is one")
+        found = [(f"unix:{path}", 0)]
+    else:
+        text, _, rest = hosts.partition("/")
+        found = [_host_and_port(part, hosts) for part in text.split(",")]
+    chroot = f"/{rest}" if rest else ""
     if not chroot:
         return found, ""
     if wrong := paths.why_invalid(chroot):
@@ -55,12 +55,25 @@ def parse_hosts(hosts: str) -> tuple[list[tuple[str, int]], str]:
     return found, chroot
 
 
+def _host_and_port(part: str, hosts: str) -> tuple[str, int]:
+    host, port = part.strip(), "2181"
+    if host.startswith("["):
+        host, _, behind = host[1:].partition("]")
+        port = behind[1:] or port
+    elif ":" in host:
+        host, _, port = host.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise BadArguments("", f"{part!r} in {hosts!r}: expected HOST or HOST:PORT")
+    return host, int(port)
+
+
 class Link:
     """Runs a Session over one connection after the other; the Carrier of each.
 
     hosts: names or addresses, with ports. A name is looked up each time its turn comes, and every address it has
-    is tried. read_only: whether a read-only server may make the session. changed: called at every change of state. Its
-    loop is `run`, for the client's owner task.
+    is tried. read_only: whether a read-only server may make the session. changed: called at every change of state.
+    find: asked where the servers are before each further round; it may start one, and SessionExpired from it says that
+    none will ever come back. Its loop is `run`, for the client's owner task.
     """
 
     def __init__(
@@ -73,8 +86,10 @@ class Link:
         tls: ssl.SSLContext | None,
         read_only: bool,
         changed: Callable[[ConnectionState], None],
+        find: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._session = session
+        self._find = find
         self._hosts = list(hosts)
         random.shuffle(self._hosts)
         self._clock = clock
@@ -111,6 +126,16 @@ class Link:
             retry = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
             retry.attempt_number = min(failures, _LONGEST_BACKOFF_ROUND)
             await anyio.sleep(_BACKOFF(retry))
+            if self._find is not None:
+                await self._find_again(self._find)
+
+    async def _find_again(self, find: Callable[[], Awaitable[str]]) -> None:
+        try:
+            self._hosts = parse_hosts(await find())[0]
+        except SessionExpired as error:
+            self.end(partial(SessionExpired, str(error)))
+        except (OSError, RecipesError) as error:
+            self._failed(_name(*self._hosts[0]), error)
 
     async def _try_all(self) -> bool:
         """Keep connections to one server after the other, until each had its turn; whether there came any."""
@@ -128,7 +153,8 @@ class Link:
         while not session.lost:
             left = session.expires_at - self._clock()
             if left <= 0:
-                self.end(partial(SessionExpired, "session expired: no server was heard from in time"))
+                why = f" ({_said(_root(self.last_error))})" if self.last_error is not None else ""
+                self.end(partial(SessionExpired, f"session expired: no server was heard from in time{why}"))
                 return
             with anyio.move_on_after(min(left, session.timeout / 4)):
                 await session.lost_event.wait()
@@ -168,6 +194,8 @@ class Link:
         return max(0.2, self._session.timeout / (2 * len(self._hosts) * addresses))
 
     async def _look_up(self, host: str, port: int) -> list[str]:
+        if socket_path(host) is not None:
+            return [host]
         try:
             return [str(ip_address(host))]
         except ValueError:
@@ -183,7 +211,7 @@ class Link:
 
     async def _connect(self, host: str, address: str, port: int, patience: float) -> bool:
         """Keep one connection until it breaks; False when it never came to one."""
-        session, name = self._session, f"{host}:{port}"
+        session, name = self._session, _name(host, port)
         self._frames = FrameReader(_MAX_REPLY_BYTES)
         self._welcomed = anyio.Event()
         self._last_received = self._last_sent = self._asked_at = self._clock()
@@ -260,6 +288,11 @@ class Link:
         self._hosts = [found, *(other for other in self._hosts if other != found)]
         self._moving = True
         scope.cancel()
+
+
+def _name(host: str, port: int) -> str:
+    """As in the string of hosts."""
+    return f"{host}:{port}" if port else host
 
 
 def _auth_frame(scheme: bytes, credentials: bytes) -> bytes:
