@@ -25,6 +25,7 @@ _WATCH_SECONDS = 1.0
 _LOG_BYTES = 1 << 20
 _LEAST_FREE_BYTES = 2 << 20
 _MOST_LOGS = 8
+_KEPT_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)  # by the interpreter: what meets them raises OSError instead
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
         os._exit(0)
     for number in range(1, signal.NSIG):
         try:
-            if signal.getsignal(number) is signal.SIG_IGN and number != signal.SIGPIPE:
+            if signal.getsignal(number) is signal.SIG_IGN and number not in _KEPT_IGNORED:
                 signal.signal(number, signal.SIG_DFL)
         except (OSError, ValueError):
             continue  # not one that there is, or that can be changed

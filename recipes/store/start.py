@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from anyio import from_thread, to_thread
@@ -245,5 +245,6 @@ def _flocked(place: Place, name: str, pause: Pause) -> Iterator[None]:
             pause(_POLL_SECONDS)
         yield
     finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)  # also where a fork has the descriptor too
+        with suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_UN)  # also where a fork has the descriptor too
         os.close(fd)

@@ -21,6 +21,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     place = Place(tmp_path / "store")
     monkeypatch.setenv("RECIPES_STORE", str(place.directory))
     yield place
+    monkeypatch.undo()
     if place.directory.is_dir() and os.stat(place.directory).st_uid == os.geteuid():
         stop(place)
 

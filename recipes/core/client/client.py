@@ -123,7 +123,7 @@ class Client(Operations):
         if self._entered:
             raise RuntimeError("a Client is one session and is entered once: make another one with connect()")
         self._entered = True
-        hosts, find = await self._find_servers()
+        hosts, where, find = await self._find_servers()
         addresses, self._chroot = parse_hosts(hosts)
         self._link = Link(
             self.session,
@@ -147,33 +147,34 @@ class Client(Operations):
                 raise self.session.ending(path="")
         except TimeoutError:
             await self._stop()
-            raise nobody_answers(hosts, self._link.failures) from self._link.last_error
+            raise nobody_answers(where, self._link.failures) from self._link.last_error
         except BaseException:
             await self._stop()
             raise
         return self
 
-    async def _find_servers(self) -> tuple[str, Find | None]:
-        """Where the servers are, and how to find them again, where they may come and go. See `connect`."""
+    async def _find_servers(self) -> tuple[str, str, Find | None]:
+        """Where the servers are, what to call them, and how to find them again where they come and go."""
         hosts = self._hosts
         if hosts is None and not self._private:
             hosts = os.environ.get("RECIPES_HOSTS")
             if hosts == "":  # to go on with another store than was meant would exclude nobody
                 raise ConfigError("RECIPES_HOSTS", "''", "HOST:PORT,... or no such variable")
         if hosts is not None and not hosts.startswith("store:"):
-            return hosts, None
+            return hosts, hosts, None
         if self._tls is not None:
             raise BadArguments("", "tls: expected hosts with it, since a server on this machine alone has none")
         if self._private:
             from recipes.embedded import embedded_server, find_again
 
             hosts = await anyio.to_thread.run_sync(self._cleanup.enter_context, embedded_server())
-            return hosts, partial(find_again, hosts)
+            return hosts, hosts, partial(find_again, hosts)
         from recipes.store.place import named_store
         from recipes.store.start import find
 
-        find_store = partial(find, named_store(hosts))
-        return await find_store(), find_store
+        place = named_store(hosts)
+        find_store = partial(find, place)
+        return await find_store(), f"the store {place.directory}, whose log is {place.log}", find_store
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

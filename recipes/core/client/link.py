@@ -324,7 +324,7 @@ def _said(reason: BaseException) -> str:
     if isinstance(reason, ssl.SSLCertVerificationError):
         return f"its certificate: {reason.verify_message}"
     if isinstance(reason, anyio.EndOfStream):
-        return "it hung up, as a server without a leader does"
+        return "it hung up, as a server does that has no leader or no room on its disk"
     if isinstance(reason, ConnectionError) and reason.errno:
         return os.strerror(reason.errno)
     return str(reason) or "no reply"
