@@ -8,7 +8,7 @@ import cyclopts
 
 from recipes.cli.hosts import NothingListens
 from recipes.core.errors import RecipesError
-from recipes.store.moving import count_clients, move, stop
+from recipes.store.moving import count_clients, move
 from recipes.store.place import Place, named_store
 
 Now = Annotated[bool, cyclopts.Parameter(name="--now", negative=())]
@@ -45,7 +45,6 @@ def move_store(
             print(f"recipes move: the store {place.directory} has {clients} clients: end them first, or say --now",
                   file=sys.stderr)  # fmt: skip
             return 1
-        stop(place)
         zoo_cfg = move(place, target, host, port, names)
     except RecipesError as error:
         print(f"recipes move: {error}", file=sys.stderr)

@@ -11,7 +11,7 @@ from shutil import copytree, rmtree
 
 from recipes.core.errors import ConnectionLoss, DiskError
 from recipes.store.place import Place
-from recipes.store.start import address_of, is_served
+from recipes.store.start import is_served
 
 _END_SECONDS = 30.0
 _POLL_SECONDS = 0.01
@@ -31,13 +31,13 @@ admin.enableServer=false
 def count_clients(place: Place) -> int:
     """How many clients the store has now; 0 where it is not served. Raises ConnectionLoss when it does not answer."""
     answer = b""
-    address = address_of(place)
-    if address is None:
+    running = place.running()
+    if running is None or not is_served(place):
         return 0
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(5)
-            connection.connect(address.removeprefix("unix:"))
+            connection.connect(running.socket)
             connection.sendall(b"srvr")
             while piece := connection.recv(65536):
                 answer += piece
@@ -68,10 +68,11 @@ def stop(place: Place) -> None:
 
 
 def move(place: Place, target: Path, host: str, port: int, servers: list[str]) -> Path:
-    """Take the data of a store that nobody serves to `target`, beside a zoo.cfg, whose path is returned.
+    """End a store and take its data to `target`, beside a zoo.cfg, whose path is returned.
 
-    servers: hosts of an ensemble, of which this becomes server 1; none for a server alone. The store is marked: those
-    that look for it are told where it is now. Raises DiskError where `target` has data, or the store none.
+    servers: hosts of an ensemble, of which this becomes server 1; none for a server alone. The store is marked first,
+    so that nobody starts it again: who looks for it is told where it is now. Raises DiskError where `target` has data,
+    or the store none, and ConnectionLoss when its process does not end; the store is then as it was.
     """
     target = target.absolute()
     data = place.directory / _DATA
@@ -83,17 +84,21 @@ def move(place: Place, target: Path, host: str, port: int, servers: list[str]) -
         raise DiskError(f"{target} has data of its own: give a directory without {_DATA}")
     zoo_cfg = target / "zoo.cfg"
     hosts = ",".join(f"{name}:{port}" for name in servers) or f"{host}:{port}"
+    text = ZOO_CFG.format(directory=target, host=host, port=port)
+    text += "".join(f"server.{sid}={name}:2888:3888\n" for sid, name in enumerate(servers, 1))
+    where = f"set RECIPES_HOSTS={hosts}, for `recipes serve {zoo_cfg}`"
     try:
-        target.mkdir(mode=0o700, parents=True, exist_ok=True)
-        text = ZOO_CFG.format(directory=target, host=host, port=port)
-        text += "".join(f"server.{sid}={name}:2888:3888\n" for sid, name in enumerate(servers, 1))
-        if servers:
-            (target / "myid").write_text("1\n")
-        zoo_cfg.write_text(text)
-        _take(data, target / _DATA)
-        place.write_moved(
-            f"set RECIPES_HOSTS={hosts}, for `recipes serve {zoo_cfg}`; or delete {place.directory} to begin anew"
-        )
+        place.write_moved(f"{where}; or delete {place.directory} to begin anew")
+        try:
+            stop(place)
+            target.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if servers:
+                (target / "myid").write_text("1\n")
+            zoo_cfg.write_text(text)
+            _take(data, target / _DATA)
+        except BaseException:
+            place.forget_moved()
+            raise
     except OSError as error:
         raise DiskError(f"{error.filename or target}: {error.strerror}") from error
     return zoo_cfg

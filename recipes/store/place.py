@@ -132,6 +132,10 @@ class Place:
         """Leave word for those that still look here."""
         self.write(_MOVED, where + "\n")
 
+    def forget_moved(self) -> None:
+        """The data is here after all."""
+        (self.directory / _MOVED).unlink(missing_ok=True)
+
     def write(self, name: str, text: str) -> None:
         """Give a file new content, all at once and durable. Raises OSError."""
         new = self.directory / f".{name}.new"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import anyio
 import pytest
@@ -43,7 +44,7 @@ class Load:
 @pytest.mark.anyio
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.soak)])
-async def test_no_two_holders_and_nothing_lost_when_its_process_is_killed(store, kills, record_property):
+async def test_no_two_holders_and_nothing_lost_when_its_process_is_killed(store, kills):
     load, killed = Load(), 0
     with anyio.fail_after(30 * kills):
         async with anyio.create_task_group() as tasks:
@@ -66,5 +67,4 @@ async def test_no_two_holders_and_nothing_lost_when_its_process_is_killed(store,
     async with connect() as client:
         there = {f"/written/{name}" for name in await client.children("/written")}
     assert set(load.acknowledged) <= there
-    record_property("holders", len(load.fences))
-    record_property("acknowledged", len(load.acknowledged))
+    sys.stdout.write(f"{kills} kills, {len(load.fences)} holders, {len(load.acknowledged)} writes acknowledged\n")

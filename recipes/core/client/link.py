@@ -117,8 +117,10 @@ class Link:
     async def run(self) -> None:
         """Stay connected until the session is over."""
         failures = 0  # rounds over all hosts without a connection
+        again = False
         while not self._session.lost:
-            connected = await self._try_all()
+            connected = (not again or await self._find_again()) and await self._try_all()
+            again = True
             if self._moving or self._session.lost:
                 self._moving = False
                 continue
@@ -126,16 +128,20 @@ class Link:
             retry = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
             retry.attempt_number = min(failures, _LONGEST_BACKOFF_ROUND)
             await anyio.sleep(_BACKOFF(retry))
-            if self._find is not None:
-                await self._find_again(self._find)
 
-    async def _find_again(self, find: Callable[[], Awaitable[str]]) -> None:
+    async def _find_again(self) -> bool:
+        """Ask where the servers are by now, if they come and go; whether there are any to try."""
+        if self._find is None:
+            return True
         try:
-            self._hosts = parse_hosts(await find())[0]
+            self._hosts = parse_hosts(await self._find())[0]
         except SessionExpired as error:
             self.end(partial(SessionExpired, str(error)))
         except (OSError, RecipesError) as error:
             self._failed(_name(*self._hosts[0]), error)
+        else:
+            return True
+        return False
 
     async def _try_all(self) -> bool:
         """Keep connections to one server after the other, until each had its turn; whether there came any."""
