@@ -134,9 +134,7 @@ class Contender(Tenure):
 
         Returns the line, and the error of the create if it has one.
         """
-        create = self.client.start_create(
-            self._prefix, self._data, ephemeral=True, sequential=True, acl=self._acl
-        )
+        create = self.client.start_create(self._prefix, self._data, ephemeral=True, sequential=True, acl=self._acl)
         self.asked = True
         listing = self.client.start_children(self._parent)
         order: list[str] = []

@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 import zlib
@@ -55,6 +56,11 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("everything", deadline=None)
     hypothesis.settings.register_profile("quick", deadline=None, max_examples=30)
     hypothesis.settings.load_profile("everything" if config.getoption("--everything") else "quick")
+    directory = Path(tempfile.mkdtemp(prefix="recipes-store-"))
+    config.add_cleanup(lambda: end_store(directory))
+    os.environ["RECIPES_STORE"] = str(directory)
+    os.environ["RECIPES_STORE_IDLE"] = "60"  # should the run be killed
+    os.environ.pop("RECIPES_HOSTS", None)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -64,6 +70,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
         return 0
     # Many tests wait more than they compute.
     return min(2 * len(os.sched_getaffinity(0)), MOST_WORKERS)
+
+
+def end_store(directory: Path) -> None:
+    """End the process of a store, if there is one, and remove the store."""
+    from recipes.store.moving import stop
+    from recipes.store.place import Place
+
+    stop(Place(directory))
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -14,6 +14,7 @@ _COMMANDS = {
     "lock": "Run a program while holding a lock.",
     "demo": "Workers contend for a lock and elect a leader; the second of each is killed.",
     "ensemble": "Start servers on this machine, and run until interrupted.",
+    "move": "Make the store of this user on this machine a server's data directory.",
     "repair": "Tell what is damaged in the data directory of a stopped server.",
 }
 

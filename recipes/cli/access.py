@@ -64,7 +64,7 @@ class Access(Tls):
     """Servers, and who we are.
 
     Attributes:
-        hosts: HOST:PORT,...; else RECIPES_HOSTS, else 127.0.0.1:2181.
+        hosts: HOST:PORT,...; else RECIPES_HOSTS, else the store of this user on this machine.
         auth_file: a file with SCHEME:CREDENTIALS, such as digest:user:password, on each line; else RECIPES_AUTH, one.
         auth: SCHEME:CREDENTIALS. Everybody on this machine can read it in the list of processes: prefer --auth-file.
     """

@@ -104,6 +104,6 @@ async def _holder(lock: Lock) -> str:
     """Who has the lock, as a part of a sentence; empty when nobody has it any more."""
     for holder in await lock.holders():
         name = escaped(holder.data.decode("utf-8", "replace")) or f"session 0x{holder.session_id & (1 << 64) - 1:x}"
-        since = datetime.fromtimestamp(holder.since_ms / 1000).astimezone()
+        since = datetime.fromtimestamp(holder.since).astimezone()
         return f", held by {name}, in line since {since:%Y-%m-%d %H:%M:%S}"
     return ""

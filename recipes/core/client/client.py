@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
+from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import NoReturn, Self
@@ -20,12 +21,13 @@ from recipes.core.client.link import Link, parse_hosts
 from recipes.core.client.namespace import Namespace
 from recipes.core.client.operations import Operations
 from recipes.core.client.owner import Owner
-from recipes.core.client.reasons import nobody_answers
+from recipes.core.client.reasons import nobody_answers, shown_host
 from recipes.core.client.scope import CLOSED, SessionScope
 from recipes.core.client.session import Call, ConnectionState, Session
 from recipes.core.errors import (
     BadArguments,
     ClientClosed,
+    ConfigError,
     ConnectionLoss,
     NoNode,
     RecipesError,
@@ -39,6 +41,8 @@ from recipes.core.jute.requests import encode_auth
 
 log = logging.getLogger("recipes.client")
 
+Find = Callable[[], Awaitable[str]]
+
 # Closing waits so long for blocks to end, and for the server to confirm: the first, unless it is cancelled, and the
 # second even then, so that a worker that a time limit ends is followed at once.
 _CLOSING_SECONDS = 2.0
@@ -50,6 +54,8 @@ _CONNECTED = (ConnectionState.CONNECTED, ConnectionState.READ_ONLY)
 def connect(
     hosts: str | None = None,
     *,
+    data_dir: str | Path | None = None,
+    private: bool = False,
     session_timeout: float = 15.0,
     auth: Sequence[tuple[str, str]] = (),
     tls: ssl.SSLContext | None = None,
@@ -59,7 +65,11 @@ def connect(
     """`async with connect("host:port,host:port/chroot") as client:`
 
     hosts: servers to try, port 2181 unless given, and a path that every path of this client is below. Without it
-    RECIPES_HOSTS counts; without that a server is started inside this process, with a warning.
+    RECIPES_HOSTS counts; without that the store in the directory RECIPES_STORE or ~/.local/state/recipes, which all
+    processes of this user on this machine share. It is a process of its own, started when there is none, on a Unix
+    socket that only this user can reach; what is in it is kept.
+    data_dir: the store in this directory instead, made where it is missing.
+    private: a server inside this process instead, which excludes nobody else and keeps nothing: for tests and demos.
     session_timeout: seconds without contact after which the servers end the session, more than 0. They settle on what
     is nearest between two and twenty of their ticks, unless set up otherwise: `client.session_timeout` says what it is.
     auth: (scheme, credentials) pairs, such as ("digest", "user:password").
@@ -72,10 +82,13 @@ def connect(
     not sent: it raises BadArguments.
 
     Raises TypeError and BadArguments for arguments that are not valid. Entering the block raises ConnectionLoss when no
-    server takes the client in within `session_timeout`, with the reason of each; BadArguments for hosts that are none.
+    server takes the client in within `session_timeout`, with the reason of each; BadArguments for hosts that are none,
+    DiskError for the directory of a store that cannot be used, ConfigError for a wrong value in the environment.
     """
     return Client(
         hosts,
+        data_dir=data_dir,
+        private=private,
         session_timeout=session_timeout,
         auth=auth,
         tls=tls,
@@ -95,6 +108,8 @@ class Client(Operations):
         self,
         hosts: str | None,
         *,
+        data_dir: str | Path | None = None,
+        private: bool = False,
         session_timeout: float,
         auth: Sequence[tuple[str, str]] = (),
         tls: ssl.SSLContext | None = None,
@@ -109,11 +124,16 @@ class Client(Operations):
             )
         if not isinstance(hosts, str | None):
             raise TypeError(f"hosts: expected a string 'host:port,host:port', not {hosts!r}")
+        if (hosts is not None) + (data_dir is not None) + bool(private) > 1:
+            raise BadArguments("", "hosts, data_dir and private: expected one of them")
+        if data_dir is not None:
+            hosts = f"store:{os.fspath(data_dir)}"
         if not isinstance(tls, ssl.SSLContext | None):
             raise TypeError(f"tls: expected an ssl.SSLContext, not {tls!r}")
         if not isinstance(max_request_bytes, int) or not 4096 <= max_request_bytes <= 0x7FFFFFFF:
             raise BadArguments("", f"max_request_bytes={max_request_bytes!r}: expected bytes, 4096 to {0x7FFFFFFF}")
         self._hosts: str | None = hosts
+        self._private: bool = private
         self._timeout: float = session_timeout
         self._auth: list[tuple[bytes, bytes]] = [_credentials(pair, max_request_bytes) for pair in auth]
         self._tls: ssl.SSLContext | None = tls
@@ -151,19 +171,9 @@ class Client(Operations):
             raise RuntimeError("a Client is one session and is entered once: make another one with connect()")
         self._entered = True
         self.home = Home()
-        stated = os.environ.get("RECIPES_HOSTS") if self._hosts is None else None
-        hosts = self._hosts if stated is None else stated
-        if hosts is None:
-            from recipes.embedded import embedded_server
-
-            self._embedded = True
-            hosts = await anyio.to_thread.run_sync(self._cleanup.enter_context, embedded_server())
-        try:
-            addresses, self._namespace.chroot = parse_hosts(hosts)
-        except BadArguments as error:
-            if stated is None:
-                raise
-            raise BadArguments(error.path, f"RECIPES_HOSTS={stated!r}: {error.message}") from None
+        hosts, where, find = await self._find_servers()
+        addresses, self._namespace.chroot = self._parse(hosts)
+        where = where or ",".join(shown_host(*address) for address in addresses) + self._namespace.chroot
         self._link = Link(
             self.session,
             addresses,
@@ -172,6 +182,7 @@ class Client(Operations):
             tls=self._tls,
             read_only=self._read_only,
             changed=self._set_state,
+            find=find,
         )
         self._link.credentials = self._auth
         self._owner = Owner(self.session, self._link, self._set_state)
@@ -181,14 +192,47 @@ class Client(Operations):
             with anyio.fail_after(self._timeout):
                 while self._state not in _CONNECTED and not self.session.lost:
                     await self._state_changed.wait()
+            if self.session.lost:
+                raise self.session.ending(path="")
         except TimeoutError:
             await self._stop()
-            where = nobody_answers(addresses, self._namespace.chroot, self._link.failures)
-            raise where from self._link.last_error
+            raise nobody_answers(where, self._link.failures) from self._link.last_error
         except BaseException:
             await self._stop()
             raise
         return self
+
+    def _parse(self, hosts: str) -> tuple[list[tuple[str, int]], str]:
+        try:
+            return parse_hosts(hosts)
+        except BadArguments as error:
+            if self._hosts is not None:
+                raise
+            raise BadArguments(error.path, f"RECIPES_HOSTS={hosts!r}: {error.message}") from None
+
+    async def _find_servers(self) -> tuple[str, str, Find | None]:
+        """Where the servers are, what to call them if not that, and how to find them again where they come and go."""
+        hosts = self._hosts
+        if hosts is None and not self._private:
+            hosts = os.environ.get("RECIPES_HOSTS")
+            if hosts == "":  # to go on with another store than was meant would exclude nobody
+                raise ConfigError("RECIPES_HOSTS", "''", "HOST:PORT,... or no such variable")
+        if hosts is not None and not hosts.startswith("store:"):
+            return hosts, "", None
+        if self._tls is not None:
+            raise BadArguments("", "tls: expected hosts with it, since a server on this machine alone has none")
+        if self._private:
+            from recipes.embedded import embedded_server, find_again
+
+            self._embedded = True
+            hosts = await anyio.to_thread.run_sync(self._cleanup.enter_context, embedded_server())
+            return hosts, "", partial(find_again, hosts)
+        from recipes.store.place import named_store
+        from recipes.store.start import find
+
+        place = named_store(hosts)
+        find_store = partial(find, place)
+        return await find_store(), f"the store {place.directory}, whose log is {place.log}", find_store
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -2,7 +2,7 @@
 
 import logging
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from ipaddress import ip_address
 from random import Random
@@ -16,8 +16,8 @@ from recipes.core.client.backoff import pauses
 from recipes.core.client.probe import find_read_write
 from recipes.core.client.reasons import reason_of, shown_host, speaks_tls
 from recipes.core.client.session import ConnectionState, Ending, Session
-from recipes.core.client.wire import Wire, dial
-from recipes.core.errors import BadArguments, SessionExpired, WireError
+from recipes.core.client.wire import Wire, dial, socket_path
+from recipes.core.errors import BadArguments, RecipesError, SessionExpired, WireError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
 from recipes.core.jute.frames import FrameReader, frame
@@ -46,20 +46,20 @@ def _probe_pauses(random: Random) -> Iterator[float]:
 
 
 def parse_hosts(hosts: str) -> tuple[list[tuple[str, int]], str]:
-    """Hosts and chroot of `host:port,host:port/chroot`. Raises BadArguments, which names what is wrong."""
-    text, slash, rest = hosts.partition("/")
-    chroot = slash + rest if rest else ""
-    found = []
-    for part in text.split(","):
-        host, port = part.strip(), "2181"
-        if host.startswith("["):
-            host, _, behind = host[1:].partition("]")
-            port = behind[1:] or port
-        elif ":" in host:
-            host, _, port = host.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise BadArguments("", f"{part!r} in {hosts!r}: expected HOST or HOST:PORT")
-        found.append((host, int(port)))
+    """Hosts and chroot of `host:port,host:port/chroot` or `unix:PATH:/chroot`; a socket is a host with port 0.
+
+    Raises BadArguments, which names what is wrong.
+    """
+    path = socket_path(hosts)
+    if path is not None:
+        path, _, rest = path.partition(":/")
+        if not path.startswith("/"):
+            raise BadArguments("", f"{hosts!r}: expected unix:/PATH, and :/CHROOT behind it where there is one")
+        found = [(f"unix:{path}", 0)]
+    else:
+        text, _, rest = hosts.partition("/")
+        found = [_host_and_port(part, hosts) for part in text.split(",")]
+    chroot = f"/{rest}" if rest else ""
     if not chroot:
         return found, ""
     if wrong := paths.why_invalid(chroot):
@@ -67,12 +67,25 @@ def parse_hosts(hosts: str) -> tuple[list[tuple[str, int]], str]:
     return found, chroot
 
 
+def _host_and_port(part: str, hosts: str) -> tuple[str, int]:
+    host, port = part.strip(), "2181"
+    if host.startswith("["):
+        host, _, behind = host[1:].partition("]")
+        port = behind[1:] or port
+    elif ":" in host:
+        host, _, port = host.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise BadArguments("", f"{part!r} in {hosts!r}: expected HOST or HOST:PORT")
+    return host, int(port)
+
+
 class Link:
     """Runs a Session over one connection after the other; the Carrier of each.
 
     hosts: names or addresses, with ports. A name is looked up each time its turn comes, and every address it has
-    is tried. read_only: whether a read-only server may make the session. changed: called at every change of state. Its
-    loop is `run`, for the client's owner task.
+    is tried. read_only: whether a read-only server may make the session. changed: called at every change of state.
+    find: asked where the servers are before each further round; it may start one, and SessionExpired from it says that
+    none will ever come back. Its loop is `run`, for the client's owner task.
     """
 
     def __init__(
@@ -85,8 +98,10 @@ class Link:
         tls: ssl.SSLContext | None,
         read_only: bool,
         changed: Callable[[ConnectionState], None],
+        find: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._session: Session = session
+        self._find: Callable[[], Awaitable[str]] | None = find
         self._hosts: list[tuple[str, int]] = list(hosts)
         random.shuffle(self._hosts)
         self._clock: Callable[[], float] = clock
@@ -121,9 +136,11 @@ class Link:
 
     async def run(self) -> None:
         """Stay connected until the session is over."""
+        again = False
         while not self._session.lost:
             useful = self._session.answered + self._session.pongs
-            connected = await self._try_all()
+            connected = (not again or await self._find_again()) and await self._try_all()
+            again = True
             if self._moving or self._session.lost:
                 self._moving = False
                 continue
@@ -137,6 +154,20 @@ class Link:
     def why_not(self) -> str:
         """Why there is no connection: each server with its reason."""
         return "; ".join(f"{name}: {why}" for name, why in sorted(self.failures.items())) or "none has answered yet"
+
+    async def _find_again(self) -> bool:
+        """Ask where the servers are by now, if they come and go; whether there are any to try."""
+        if self._find is None:
+            return True
+        try:
+            self._hosts = parse_hosts(await self._find())[0]
+        except SessionExpired as error:
+            self.end(partial(SessionExpired, str(error)))
+        except (OSError, RecipesError) as error:
+            self._failed(_named(*self._hosts[0]), error)
+        else:
+            return True
+        return False
 
     async def _try_all(self) -> bool:
         """Keep connections to one server after the other, until each had its turn; whether there came any."""
@@ -154,8 +185,8 @@ class Link:
         while not session.lost:
             left = session.expires_at - self._clock()
             if left <= 0:
-                why = f"session expired: no server was heard from in time ({session.timeout:g} s)"
-                self.end(partial(SessionExpired, why))
+                why = f" ({self.last_failure})" if self.last_failure else ""
+                self.end(partial(SessionExpired, f"session expired: no server was heard from in time{why}"))
                 return
             with anyio.move_on_after(min(left, session.timeout / 4)):
                 await session.lost_event.wait()
@@ -199,6 +230,8 @@ class Link:
         return max(0.2, self._session.timeout / (2 * len(self._hosts) * addresses))
 
     async def _look_up(self, host: str, port: int) -> list[str]:
+        if socket_path(host) is not None:
+            return [host]
         try:
             return [str(ip_address(host))]
         except ValueError:

@@ -2,7 +2,7 @@
 
 import os
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import anyio
 
@@ -14,9 +14,8 @@ _HUNG_UP = (
 )
 
 
-def nobody_answers(addresses: Sequence[tuple[str, int]], chroot: str, failures: Mapping[str, str]) -> ConnectionLoss:
+def nobody_answers(where: str, failures: Mapping[str, str]) -> ConnectionLoss:
     """What a newcomer should read when no server takes the client in. failures: the last one of each server."""
-    where = ",".join(shown_host(*address) for address in addresses) + chroot
     certificates = any(why.startswith("its certificate") for why in failures.values())
     what = "no trusted server at" if certificates else "no ZooKeeper server answers at"
     reasons = set(failures.values())
@@ -28,7 +27,9 @@ def nobody_answers(addresses: Sequence[tuple[str, int]], chroot: str, failures: 
 
 
 def shown_host(host: str, port: int) -> str:
-    """A host and port as in the string of hosts."""
+    """A host and port as in the string of hosts; the path of a Unix socket has no port."""
+    if host.startswith("unix:"):
+        return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -34,6 +34,22 @@ class Wire(Protocol):
         """Carry bytes until the connection breaks, and raise what broke it; it is closed however this ends."""
 
 
+def socket_path(host: str) -> str | None:
+    """The path of the Unix socket that a host names as `unix:PATH`; None for a name or an address."""
+    return host.removeprefix("unix:") if host.startswith("unix:") else None
+
+
+async def open_stream(host: str, address: str, port: int, tls: ssl.SSLContext | None) -> anyio.abc.ByteStream:
+    """A stream to `address`, one of those of `host`. Raises as `dial` does."""
+    if (path := socket_path(host)) is not None:
+        return await anyio.connect_unix(path)
+    if tls is None:
+        return await anyio.connect_tcp(address, port)
+    return await anyio.connect_tcp(
+        address, port, tls=True, ssl_context=tls, tls_hostname=host, tls_standard_compatible=False
+    )
+
+
 async def dial(carrier: Carrier, host: str, address: str, port: int, tls: ssl.SSLContext | None) -> Wire:
     """Connect to `address`, one of those of `host`, which is the name that a certificate is checked against.
 
@@ -42,12 +58,10 @@ async def dial(carrier: Carrier, host: str, address: str, port: int, tls: ssl.SS
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        if tls is None:
-            return StreamWire(carrier, await anyio.connect_tcp(address, port))
-        stream = await anyio.connect_tcp(
-            address, port, tls=True, ssl_context=tls, tls_hostname=host, tls_standard_compatible=False
-        )
-        return StreamWire(carrier, stream)
+        return StreamWire(carrier, await open_stream(host, address, port, tls))
+    if (path := socket_path(host)) is not None:
+        _, local = await loop.create_unix_connection(lambda: ProtocolWire(carrier, loop), path)
+        return local
     _, wire = await loop.create_connection(
         lambda: ProtocolWire(carrier, loop), address, port, ssl=tls, server_hostname=host if tls else None
     )

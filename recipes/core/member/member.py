@@ -121,9 +121,12 @@ class Member:
         self.wall_ms = wall_ms
 
     def connect(self, address: tuple[str, int], ids: Ids = (), secure: bool = False) -> Connection:
-        """A client has connected from `address` (host, port); `ids` it has shown already, by its certificate."""
+        """A client has connected from `address` (host, port); `ids` it has shown already, by its certificate.
+
+        One on a Unix socket has no host: no ACL that names addresses is about it.
+        """
         self._next_key += 1
-        ip = ((b"ip", address[0].encode()),)
+        ip = ((b"ip", address[0].encode()),) if address[0] else ()
         kind = ReadOnlyConnection if self.read_only.serving else Connection
         connection = kind(self, self._next_key, address, ip + ids, secure)
         self.connections[connection.key] = connection

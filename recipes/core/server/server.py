@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from time import monotonic_ns, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -26,7 +27,7 @@ from recipes.core.server.client_port import ClientProtocol, read_buffer
 from recipes.core.server.descriptors import most_clients
 from recipes.core.server.facts import ServerFacts
 from recipes.core.server.flusher import Flusher
-from recipes.core.server.listening import addresses_of, listen
+from recipes.core.server.listening import Listener, addresses_of, listen, listen_on_socket
 from recipes.core.server.settings import member_config
 from recipes.core.server.snapshots import Snapshots
 from recipes.core.tree.tree import DataTree
@@ -184,6 +185,10 @@ class Server:
             if config.metrics_port is not None:
                 self.metrics_port = await admin_http.listen(stack, self, config.metrics_address, config.metrics_port)
 
+    async def listen_on_socket(self, path: Path) -> Listener:
+        """Also take clients on a Unix socket, until the listener that is returned is closed. Raises OSError."""
+        return await listen_on_socket(lambda: ClientProtocol(self, self._buffer, local=True), path, backlog=_BACKLOG)
+
     async def _hang_up(self) -> None:
         """Close every client's socket, and wait until each is closed."""
         for protocol in list(self._protocols.values()):
@@ -194,10 +199,12 @@ class Server:
 
     # What protocols call.
 
-    def admit(self, protocol: ClientProtocol, transport: asyncio.BaseTransport, secure: bool) -> Connection | None:
-        """A connection for a new client; None when there are too many."""
+    def admit(
+        self, protocol: ClientProtocol, transport: asyncio.BaseTransport, secure: bool, local: bool
+    ) -> Connection | None:
+        """A connection for a new client; None when there are too many. local: it came over a Unix socket."""
         config = self.config
-        address = transport.get_extra_info("peername")
+        address = ("", 0) if local else transport.get_extra_info("peername")
         if address is None:  # it is gone already
             return None
         host = address[0]
@@ -206,9 +213,9 @@ class Server:
                 self._said_too_many = True
                 log.warning("no more than %s clients: the rest of ulimit -n is for files", self._most_clients)
             return None
-        count, most = self._per_ip.get(host, 0), config.max_connections_per_ip
+        count, most = self._per_ip.get(host, 0), 0 if local else config.max_connections_per_ip
         if (most and count >= most) or (config.max_connections and len(self._protocols) >= config.max_connections):
-            log.warning("too many connections from %s: %s", host, count)
+            log.warning("too many connections from %s: %s", host or "the socket", count)
             return None
         self._per_ip[host] = count + 1
         ids: Ids = ()
@@ -240,6 +247,11 @@ class Server:
             # writes of what came first.
             self._loop.call_soon(self._loop.call_soon, self._turn)
 
+    def tidy(self) -> None:
+        """Begin a snapshot now, and remove what the snapshots that there are leave no use for."""
+        self._begin_snapshot()
+        self._snapshots.purge(self.config.snap_retain_count).add_done_callback(_report_purged)
+
     def fail(self, error: BaseException) -> None:
         """The server can no longer serve: nothing more leaves it, and who runs it hears of it."""
         if not self.failed.done():
@@ -264,11 +276,14 @@ class Server:
             self._flusher.put(writes)
             self._in_turn = False
             if self._snapshots.is_due(len(writes), self._flusher.logged_bytes) and not self.member.disk_full:
-                self._flusher.roll()
-                self._snapshots.begin(self.member.tree, self._flusher.logged_bytes)
-                self._timer.cancel()
-                self._timer = self._loop.call_later(_SNAPSHOT_TICK_S, self._tick)
+                self._begin_snapshot()
         self._send()
+
+    def _begin_snapshot(self) -> None:
+        self._flusher.roll()
+        self._snapshots.begin(self.member.tree, self._flusher.logged_bytes)
+        self._timer.cancel()
+        self._timer = self._loop.call_later(_SNAPSHOT_TICK_S, self._tick)
 
     def _flushed(self, zxid: int) -> None:
         self.member.flushed(zxid)

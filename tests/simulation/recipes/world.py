@@ -173,9 +173,7 @@ class World:
 
     def cut_off(self, process, fault):
         sids = list(self.ensemble.nodes)
-        return self.block(
-            [(process.site, sid) for sid in sids] + [(sid, process.site) for sid in sids], process, fault
-        )
+        return self.block([(process.site, sid) for sid in sids] + [(sid, process.site) for sid in sids], process, fault)
 
     def mute(self, process, fault):
         return self.block([(process.site, sid) for sid in self.ensemble.nodes], process, fault)
