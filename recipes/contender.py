@@ -16,9 +16,9 @@ from recipes.core.client.backoff import Backoff
 from recipes.core.errors import (
     BadArguments,
     ConnectionLoss,
+    HoldLost,
     NodeExists,
     NoNode,
-    RecipeError,
     RecipesError,
     StoreError,
     invariant,
@@ -53,7 +53,7 @@ class Contender(Tenure):
         client: "Client",
         parent: str,
         marker: str,
-        lost: type[RecipeError],
+        lost: type[HoldLost],
         data: bytes = b"",
         acl: "Sequence[ACL] | None" = None,
     ) -> None:
@@ -136,7 +136,7 @@ class Contender(Tenure):
 
         Returns the line, and the error of the create if it has one.
         """
-        create = self.client.start_place(self._prefix, self._data, self._acl)
+        create = self.client.start_create(self._prefix, self._data, ephemeral=True, sequential=True, acl=self._acl)
         self.asked = True
         listing = self.client.start_children(self._parent)
         order: list[str] = []

@@ -11,7 +11,7 @@ import anyio
 from recipes.core.client.backoff import Backoff
 from recipes.core.client.scope import CLOSED, Ended
 from recipes.core.client.session import OVER, ConnectionState
-from recipes.core.errors import AuthFailed, ConnectionLoss, NoNode, RecipeError, SessionError
+from recipes.core.errors import AuthFailed, ConnectionLoss, HoldLost, NoNode, SessionError
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -72,7 +72,7 @@ class Tenure(ABC):
     a loss raises, about the path `about`. key: a second one in this client with the same key is refused.
     """
 
-    def __init__(self, client: "Client", prefix: str, about: str, lost: type[RecipeError], key: object = None) -> None:
+    def __init__(self, client: "Client", prefix: str, about: str, lost: type[HoldLost], key: object = None) -> None:
         self.client = client
         self.path = ""
         self.fence = 0
@@ -83,7 +83,7 @@ class Tenure(ABC):
         self._scope = client.session_scope(key)
         self.ended = self._scope.ended
         self._watch: DeletionWatch | None = None
-        self.loss: RecipeError | None = None  # once it was raised
+        self.loss: HoldLost | None = None  # once it was raised
         self._got = False
         self._deleting = False  # whether we ever asked for our znode's deletion
 
@@ -215,7 +215,7 @@ class Tenure(ABC):
                 self.ended.set(DELETED, lost=True)
         self.asked = False
 
-    def _loss(self) -> RecipeError:
+    def _loss(self) -> HoldLost:
         why = self.ended.why
         if why == DELETED and self.client.session.lost:
             why = OVER
@@ -248,7 +248,7 @@ class Block(AbstractAsyncContextManager[H | None], Generic[T, H]):
         return self._show(self._tenure) if self._got else None
 
     @property
-    def loss(self) -> RecipeError | None:
+    def loss(self) -> HoldLost | None:
         """The error that this very block raised, since it was lost."""
         return None if self._tenure is None else self._tenure.loss
 

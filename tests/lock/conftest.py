@@ -167,8 +167,8 @@ class MemoryClient(Client):
         self.store.changed(path, parent)
         return path, stat
 
-    def start_place(self, path, data, acl=None):
-        return self._start("create2", path, lambda: self._create(path, data, True, True), write=True)
+    def start_create(self, path, data=b"", *, ephemeral=False, sequential=False, acl=None):
+        return self._start("create2", path, lambda: self._create(path, data, ephemeral, sequential), write=True)
 
     def start_children(self, path):
         return self._start("children", path, lambda: (self._get(path), self.store.names(path))[1])

@@ -259,14 +259,14 @@ async def test_w6_a_request_that_breaks_connection_after_connection_surfaces(sto
     client = store.client()
     async with Lock(client, "/a"):
         pass
-    made = client.start_place
+    made = client.start_create
     store.requests.clear()
 
-    def break_it(*how):
+    def break_it(*what, **how):
         store.lose_reply, store.lose_request = len(store.requests) + 1, True
-        return made(*how)
+        return made(*what, **how)
 
-    client.start_place = break_it
+    client.start_create = break_it
     for use in (take, try_to_take, lead):
         store.requests.clear()
         with anyio.fail_after(20), pytest.raises(ConnectionLoss) as caught:
