@@ -212,15 +212,17 @@ class Link:
     def received(self, data: bytes) -> None:
         """Called by the wire: a server's bytes. Raises WireError."""
         self._last_received = self._clock()
-        if not self._welcomed.is_set() and speaks_tls(data):
+        welcomed = self._welcomed.is_set()
+        if not welcomed and speaks_tls(data):
             raise WireError("it speaks TLS, and this client was given none: connect(tls=...)")
         for payload in self._frames.feed(data):
             if self._session.lost:
                 return
-            if self._welcomed.is_set():
+            if welcomed:
                 self._session.receive(payload)
             else:
                 self._welcome(payload)
+                welcomed = True
         if self._session.unsent:  # held back until there were replies
             self.wake()
 

@@ -16,6 +16,8 @@ from recipes.core.jute import requests as rq
 from recipes.core.jute.codec import text, un_int
 from recipes.core.jute.records import ACL, Id, Stat, decode_stat
 
+_MOST_BEGUN_AGAIN = 10  # a container is reaped seldom; a server that only says so is not believed for ever
+
 Read = tuple[bytes, Stat] | list[str] | RecipesError
 
 
@@ -123,7 +125,7 @@ class Operations(ABC):
         Raises NoAuth, QuotaExceeded, and NoNode when this client's chroot is missing: no client creates that.
         """
         names = [name for name in paths.check(path).split("/") if name]
-        depth = 0
+        depth = begun_again = 0
         while depth < len(names):
             above = "/" + "/".join(names[: depth + 1])
             try:
@@ -136,7 +138,9 @@ class Operations(ABC):
             except NoNode:
                 if depth == 0:
                     raise NoNode(above, "the chroot is missing") from None
-                depth = 0  # an empty container above was reaped in between: begin again
+                if begun_again == _MOST_BEGUN_AGAIN:
+                    raise NoNode(above, "what is above it goes again and again") from None
+                depth, begun_again = 0, begun_again + 1  # an empty container above was reaped in between: begin again
                 continue
             depth += 1
 

@@ -272,8 +272,10 @@ class Session:
         if header.xid == op.AUTH_XID:
             if header.err:
                 self.end(partial(AuthFailed, message="the session's credentials"))
-            elif self._auths and (shown := self._auths.popleft()) is not None:
-                shown.succeed(None)
+            elif self._auths:
+                self.answered += 1
+                if (shown := self._auths.popleft()) is not None:
+                    shown.succeed(None)
             return
         if header.xid == op.SET_WATCHES_XID:
             if header.err:
@@ -300,7 +302,15 @@ class Session:
             if self._breaks >= _MOST_BREAKS and len(self._sent) == 1:
                 self._sent[0][1].breaks += 1
             self._breaks += 1
-        again = [call for call in self._auths if call is not None]
+        again = []
+        for call in filter(None, self._auths):
+            call.breaks += 1
+            if call.breaks >= 2 * _MOST_BREAKS:
+                call.fail(
+                    ConnectionLoss(f"the connection broke each of {call.breaks} times that credentials were sent")
+                )
+            else:
+                again.append(call)
         self._auths.clear()
         while self._sent:
             _, call = self._sent.popleft()
@@ -363,7 +373,7 @@ class Session:
 
     def is_waiting(self) -> bool:
         """Whether a request is under way."""
-        return bool(self._sent)
+        return bool(self._sent or self._auths)
 
     def is_watched(self, path: bytes) -> bool:
         """Whether anything here waits for events at exactly this path, or is about to."""

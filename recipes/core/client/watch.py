@@ -10,7 +10,7 @@ import anyio
 
 from recipes.core.client.namespace import Namespace
 from recipes.core.client.session import Call, EventType, Watcher, WatchEvent
-from recipes.core.errors import NoNode, SessionError
+from recipes.core.errors import ConnectionLoss, NoNode, SessionError, ThrottledOp
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.requests import encode_path_watch, encode_watch_kind
 
@@ -91,6 +91,9 @@ class DeletionWatch(Watcher):
     def _hear(self, call: Call) -> None:
         if isinstance(call.error, NoNode):
             self._tell()
+        elif isinstance(call.error, ConnectionLoss | ThrottledOp) and self._gone is not None:
+            with suppress(SessionError):
+                self._ask()  # nobody waits for this request, so nobody else would send it again
 
     def _tell(self) -> None:
         gone = self._gone

@@ -10,9 +10,11 @@ from itertools import pairwise
 import anyio
 import pytest
 
-from recipes import ConnectionLoss, SessionExpired, connect
+from recipes import ConnectionLoss, NodeExists, NoNode, SessionExpired, connect
 from recipes.core.client.backoff import pauses
 from recipes.core.client.link import _reconnect_pauses
+from recipes.core.client.namespace import Namespace
+from recipes.core.client.operations import Operations
 from recipes.core.client.session import Call, ConnectionState, Session
 from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
@@ -218,3 +220,49 @@ def test_w_weak_the_local_deadline_goes_on_while_the_machine_sleeps():
         return
     assert isinstance(clock, partial)
     assert (clock.func, clock.args) == (time.clock_gettime, (time.CLOCK_BOOTTIME,))
+
+
+async def test_a_watch_on_a_deletion_is_asked_for_again_when_its_request_was_given_up():
+    errors = {op.EXISTS: -101}
+    async with (
+        scripted(timeout_ms=10_000, breaks_at=["/mine"], errors=errors) as server,
+        connect(server.hosts) as client,
+    ):
+        gone = anyio.Event()
+        client.watch_deletion("/mine", gone.set)
+        await server.until(lambda: server.connections > 5)
+        assert not gone.is_set()
+        server.breaks_at = []
+        with anyio.fail_after(SECONDS):
+            await gone.wait()
+
+
+async def test_credentials_that_break_every_connection_are_given_up():
+    async with scripted(timeout_ms=10_000, breaks_at=["poison"]) as server, connect(server.hosts) as client:
+        with anyio.fail_after(SECONDS), pytest.raises(ConnectionLoss, match="credentials were sent"):
+            await client.add_auth("digest", "u:poison")
+        await client.get("/a")
+
+
+async def test_credentials_that_are_never_answered_cost_the_connection():
+    async with scripted(timeout_ms=300, pongs=True) as server, connect(server.hosts, session_timeout=0.3) as client:
+        server.answers = False
+        with anyio.fail_after(SECONDS), pytest.raises(ConnectionLoss):
+            await client.add_auth("digest", "u:p")
+
+
+async def test_parents_that_a_server_denies_again_and_again_are_an_error():
+    class Denies(Operations):
+        def __init__(self):
+            self._namespace = Namespace(Session(1.0), self._submit, 4096)
+            self.asked = 0
+
+        def _submit(self, call):
+            self.asked += 1
+            call.fail(NodeExists(call.path) if call.path.count("/") == 1 else NoNode(call.path))
+            return call
+
+    client = Denies()
+    with pytest.raises(NoNode, match="goes again and again"):
+        await client.ensure_path("/a/b/c")
+    assert client.asked < 30
