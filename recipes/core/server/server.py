@@ -14,7 +14,6 @@ from time import monotonic_ns, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from recipes.core.config import ServerConfig
 from recipes.core.disk.directories import open_directories
 from recipes.core.disk.store import Store
 from recipes.core.errors import DiskError
@@ -32,6 +31,7 @@ from recipes.core.server.snapshots import Snapshots
 from recipes.core.tree.tree import DataTree
 
 if TYPE_CHECKING:
+    from recipes.core.config import ServerConfig
     from recipes.core.server.peering import Peering
 
 log = logging.getLogger("recipes.server")
@@ -51,7 +51,7 @@ class Server:
     when a client port cannot be had. `failed` is done, with the error, when the server can no longer serve.
     """
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: "ServerConfig") -> None:
         self.config = config
         self._protocols: dict[int, ClientProtocol] = {}
         self._per_ip: dict[str, int] = {}
