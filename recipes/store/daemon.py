@@ -78,6 +78,7 @@ async def _serve(place: "Place", report: int, idle: float) -> None:
 
     from recipes.core.server.descriptors import raise_limit
     from recipes.core.server.server import Server
+    from recipes.store.settings import store_settings
 
     log = logging.getLogger("recipes.store")
     stopping = asyncio.Event()
@@ -89,7 +90,7 @@ async def _serve(place: "Place", report: int, idle: float) -> None:
         stack.callback(os.close, lock)
         _check(place)
         raise_limit()
-        async with Server(_settings(place)) as server:
+        async with Server(store_settings(place.directory)) as server:
             _tidy(server, place)
             stack.callback(_forget, place, lock)
             socket = _Socket(place, server)
@@ -240,20 +241,6 @@ def _check(place: "Place") -> None:
     room = os.statvfs(place.directory)
     if room.f_bavail * room.f_frsize < _LEAST_FREE_BYTES:
         raise DiskError(f"the store {place.directory} cannot be used: no space left on its disk")
-
-
-def _settings(place: "Place"):  # type: ignore[no-untyped-def]
-    from recipes.core.config import ServerConfig
-
-    return ServerConfig(
-        data_dir=place.directory,
-        client_port=None,
-        tick_time_ms=500,
-        max_session_timeout_ms=60_000,
-        pre_alloc_size_kb=1024,
-        session_secret_file=place.directory / "secret",
-        purge_interval_hours=1,
-    )
 
 
 def _tidy(server: "Server", place: "Place") -> None:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,8 @@ LOG = "store.log"
 LOCK = "lock"
 _RUNNING = "running"
 _MOVED = "moved"
-_LONGEST_SOCKET_PATH = 107  # bytes; sun_path of sockaddr_un has one more, for the zero at its end
+# Bytes; sun_path of sockaddr_un has one more, for the zero at its end.
+_LONGEST_SOCKET_PATH = 107 if sys.platform == "linux" else 103
 _SCHEME = "store:"
 
 
@@ -107,15 +109,13 @@ class Place:
             return None
         except OSError as error:
             raise unusable(self.directory, error) from None
-        except (ValueError, KeyError):
-            raise DiskError(
-                f"{self.directory / _RUNNING} is damaged: delete it when no process uses the store"
-            ) from None
+        except (ValueError, KeyError):  # as a power cut may leave it: then nobody serves the store
+            return None
 
     def write_running(self, running: Running) -> None:
         """Tell others where the store is served."""
         values = {"socket": running.socket, "pid": running.pid, **running.machine._asdict()}
-        self.write(_RUNNING, "".join(f"{key}={value}\n" for key, value in values.items()))
+        self.write(_RUNNING, "".join(f"{key}={value}\n" for key, value in values.items()), durable=False)
 
     def forget_running(self) -> None:
         """The store is not served any more."""
@@ -136,13 +136,14 @@ class Place:
         """The data is here after all."""
         (self.directory / _MOVED).unlink(missing_ok=True)
 
-    def write(self, name: str, text: str) -> None:
-        """Give a file new content, all at once and durable. Raises OSError."""
+    def write(self, name: str, text: str, durable: bool = True) -> None:
+        """Give a file new content, all at once. Raises OSError."""
         new = self.directory / f".{name}.new"
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.write(fd, text.encode())
-            os.fsync(fd)
+            if durable:
+                os.fsync(fd)
         finally:
             os.close(fd)
         new.replace(self.directory / name)

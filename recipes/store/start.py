@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from anyio import from_thread, to_thread
+from anyio import CapacityLimiter, from_thread, to_thread
 
 from recipes.core.errors import ConfigError, ConnectionLoss, DiskError
 from recipes.store.place import LOCK, Place, unusable
@@ -41,7 +41,8 @@ async def find(place: Place) -> str:
         time.sleep(seconds)
         from_thread.check_cancelled()
 
-    return await to_thread.run_sync(find_running, place, pause)
+    # A limiter of its own: who keeps all threads of the program busy must not keep its sessions from going on.
+    return await to_thread.run_sync(find_running, place, pause, limiter=CapacityLimiter(1))
 
 
 def find_running(place: Place, pause: Pause = time.sleep) -> str:

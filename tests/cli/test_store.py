@@ -1,7 +1,6 @@
 """Commands that are told of no hosts use the store of this user, start it, and say so."""
 
 import json
-import os
 
 import pytest
 
@@ -36,21 +35,24 @@ def test_commands_share_it_and_name_it(run, home):
     assert named in fence.stderr
     status = run("status", "--json")
     assert json.loads(status.stdout) == {"server": f"store:{home.directory}", "mode": "standalone"}
-    assert run("shell", "--hosts", f"store:{home.directory}", "get", "/a").stdout == "b\n"
-    assert "using the store" not in run("shell", "ls", "/", RECIPES_STORE=str(home.directory)).stderr
+    told = run("shell", "get", "/a", RECIPES_STORE=str(home.directory))
+    assert (told.stdout, told.stderr) == ("b\n", "")
 
 
-def test_move_takes_it_to_a_server(run, home, tmp_path):
-    run("shell", "create", "/a", "b")
+def test_move_takes_it_to_a_server(run, home, tmp_path, capsys):
+    from recipes.cli.hosts import find_hosts
+
+    find_hosts(None)
     moved = run("move", str(tmp_path / "server"), "--port", "21810")
     assert moved.returncode == 0, moved.stderr
     assert f"recipes serve {tmp_path}/server/zoo.cfg" in moved.stdout
     assert "RECIPES_HOSTS=127.0.0.1:21810" in moved.stdout
-    refused = run("shell", "ls", "/")
-    assert refused.returncode == 2
-    assert "was moved: set RECIPES_HOSTS=127.0.0.1:21810" in refused.stderr
-    assert len([line for line in refused.stderr.splitlines() if "moved" in line]) == 1
-    assert run("move", str(tmp_path / "again")).returncode == 1
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as refused:
+        find_hosts(None)
+    assert refused.value.code == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].startswith(f"recipes: the store {home.directory} was moved: set RECIPES_HOSTS=127.0.0.1:21810")
 
 
 def test_a_server_at_the_former_default_is_not_passed_over_in_silence(capsys, home, monkeypatch):
@@ -63,16 +65,24 @@ def test_a_server_at_the_former_default_is_not_passed_over_in_silence(capsys, ho
     assert "set RECIPES_HOSTS=127.0.0.1:2181" in said
 
 
-def test_what_cannot_be_used_is_one_line(run, home):
-    home.directory.parent.mkdir(parents=True)
-    home.directory.mkdir(0o755)
-    os.chmod(home.directory, 0o755)
-    for words in (("shell", "ls", "/"), ("lock", "/a", "--", "true")):
-        done = run(*words)
-        assert done.returncode == 2
-        assert done.stderr.splitlines()[-1].startswith(f"recipes: the store {home.directory} is open to other users")
-    empty = run("shell", "ls", "/", RECIPES_HOSTS="")
-    assert (empty.returncode, empty.stderr) == (
-        2,
-        "recipes: RECIPES_HOSTS='': expected HOST:PORT,... or no such variable\n",
+def test_what_cannot_be_used_is_one_line(capsys, home):
+    from recipes.cli.hosts import find_hosts
+
+    home.directory.mkdir(parents=True)
+    home.directory.chmod(0o755)
+    with pytest.raises(SystemExit) as caught:
+        find_hosts(None)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"recipes: the store {home.directory} is open to other users (mode 755): chmod 700 {home.directory}"
     )
+
+
+def test_hosts_that_are_empty_are_refused(capsys, monkeypatch):
+    from recipes.cli.hosts import find_hosts
+
+    monkeypatch.setenv("RECIPES_HOSTS", "")
+    with pytest.raises(SystemExit) as caught:
+        find_hosts(None)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "recipes: RECIPES_HOSTS='': expected HOST:PORT,... or no such variable\n"

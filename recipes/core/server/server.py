@@ -15,7 +15,6 @@ from time import monotonic_ns, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from recipes.core.config import ServerConfig
 from recipes.core.disk.directories import open_directories
 from recipes.core.disk.store import Store
 from recipes.core.errors import DiskError
@@ -35,6 +34,7 @@ from recipes.core.tree.tree import DataTree
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
+    from recipes.core.config import ServerConfig
     from recipes.core.server.peering import Peering
 
 log: logging.Logger = logging.getLogger("recipes.server")
@@ -72,7 +72,7 @@ class Server:
     when a client port cannot be had. `failed` is done, with the error, when the server can no longer serve.
     """
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: "ServerConfig") -> None:
         self.config = config
         self._protocols: dict[int, ClientProtocol] = {}
         self._per_ip: dict[str, int] = {}
