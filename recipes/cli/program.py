@@ -59,7 +59,7 @@ async def run_program(name: str, command: Sequence[str], hold: AbstractAsyncCont
     name: of our command, for messages. hold: may wait. It is left before this returns, after the program's whole
     process group has ended. Signals end the waiting, leave what was entered and give 128 plus their number; once the
     program runs they go to it, and their effect is its own. The code is LOST when the hold was not sure to last any
-    longer and the program was ended for that. Raises what `hold` does.
+    longer and the program was ended for that. Raises what `hold` does, where no signal came first.
     """
     problem: RecipesError | None = None
     code = 0
@@ -89,9 +89,11 @@ async def run_program(name: str, command: Sequence[str], hold: AbstractAsyncCont
             except RecipesError as error:  # not as a group of one
                 problem = error
             tasks.cancel_scope.cancel()
+    if interrupts:
+        return 128 + interrupts[0]
     if problem is not None:
         raise problem
-    return code if not interrupts else 128 + interrupts[0]
+    return code
 
 
 async def _run(name: str, guarded: "Guarded", held: Held) -> int:

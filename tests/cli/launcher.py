@@ -4,6 +4,7 @@ A line of JSON on standard input, [arguments, file for its output], starts one, 
 `PID STATUS` follows when it has ended.
 """
 
+import faulthandler
 import json
 import os
 import select
@@ -32,6 +33,7 @@ def start(arguments: list[str], output: str) -> int:
         file = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         for descriptor, to in ((os.open(os.devnull, os.O_RDONLY), 0), (file, 1), (file, 2)):
             os.dup2(descriptor, to)
+        faulthandler.enable()
         code = main(arguments)
     except SystemExit as end:
         code = end.code

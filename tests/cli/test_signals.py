@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import socket
+import subprocess
 import sys
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -39,9 +40,9 @@ class Launcher:
         while line := await self._process.stdout.readline():
             pid, *status = map(int, line.split())
             end = self.ends.setdefault(pid, asyncio.get_running_loop().create_future())
-            if status:
+            if status and not end.done():
                 end.set_result(os.waitstatus_to_exitcode(status[0]))
-            else:
+            elif not status:
                 self._pids.put_nowait(pid)
 
     async def start(self, arguments: list[str], output: Path) -> int:
@@ -96,6 +97,7 @@ class Trial:
 
     def __init__(self, launcher, client, hosts: str, silent: str, directory: Path, path: str, seed: str) -> None:
         self.launcher, self.client, self.hosts, self.silent = launcher, client, hosts, silent
+        self.pid = 0
         self.path, self.random = path, random.Random(seed)
         self.pid_file, self.output = directory / f"{path.strip('/')}.pid", directory / f"{path.strip('/')}.out"
 
@@ -122,7 +124,7 @@ class Trial:
             number = signal.Signals[f"SIG{name}"]
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
-            await self._conclude(pid, number, others)
+            await self._conclude(pid, number, state, others)
             await until(lambda: not exists(self._group()), "the program's end")
         finally:
             watching.cancel()
@@ -159,7 +161,7 @@ class Trial:
         if end.done() and end.result() == 75 and not self.pid_file.exists():
             raise TooSlow
 
-    async def _conclude(self, pid: int, number: int, others: int) -> None:
+    async def _conclude(self, pid: int, number: int, state: str, others: int) -> None:
         """Until the command has ended: by itself, or after what the signal leaves to others to do."""
         end = self.launcher.ends[pid]
         if number in (signal.SIGTSTP, signal.SIGSTOP):
@@ -177,11 +179,22 @@ class Trial:
             await asyncio.sleep(self.random.uniform(0, 0.2))
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-        async with asyncio.timeout(PATIENCE_S):
-            code = await end
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                code = await asyncio.shield(end)
+        except TimeoutError:
+            told = ["ps", "-e", "-o", "pid,ppid,pgid,stat,pending,blocked,ignored,caught,wchan,args"]
+            seen = subprocess.run(told, capture_output=True, text=True, check=True).stdout.splitlines()
+            os.kill(pid, signal.SIGABRT)  # faulthandler tells where it hangs
+            async with asyncio.timeout(PATIENCE_S):
+                await asyncio.shield(end)
+            about = [line for line in seen if line.split()[0] == str(pid) or self.path in line]
+            raise AssertionError("it does not end:\n" + "\n".join(about)) from None
         said = self.output.read_text()
         assert "Traceback" not in said, said
         fine = {-number, 128 + number, -signal.SIGTERM, 128 + signal.SIGTERM, 75, 0}
+        if state == "connecting":
+            fine.add(1)  # it had given up just before: nobody answers
         assert code in fine, (code, said)
 
     async def _watch_line(self, others: int) -> None:
@@ -234,8 +247,8 @@ async def run_trials(hosts: str, directory: Path, times: int, seed: int) -> None
                                 return
                         raise AssertionError("too slow, ten times")
                     except BaseException as error:
-                        ends = [str(end) for end in [launcher.ends.get(trial.pid)]]
-                        error.add_note(f"SIG{name} while {state}, seed {seed}: {ends} {trial.output.read_text()}")
+                        said = trial.output.read_text() if trial.output.exists() else "nothing"
+                        error.add_note(f"SIG{name} while {state}, seed {seed}, said: {said}")
                         raise
 
             async with asyncio.TaskGroup() as trials:

@@ -45,7 +45,7 @@ _FILL_AHEAD_BYTES = 4 << 20
 _BACKLOG = 512
 
 
-async def serve(config: ServerConfig, *, task_status: "TaskStatus[str] | None" = None) -> None:
+async def serve(config: "ServerConfig", *, task_status: "TaskStatus[str] | None" = None) -> None:
     """Run one server on asyncio until cancelled.
 
     task_status: given by `await task_group.start(serve, config)`, which returns the `host:port` for clients once it
