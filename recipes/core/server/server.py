@@ -9,6 +9,7 @@ import gc
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from time import monotonic_ns, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -160,14 +161,17 @@ class Server:
             stack.callback(listener.close)
             self.client_port = listener.port
         if config.secure_client_port is not None:
-            from recipes.core.server.tls import server_context  # only here: it takes time to import
+            from recipes.core.server.refusals import Refusals  # only here: they take time to import
+            from recipes.core.server.secure_listening import listen_securely
+            from recipes.core.server.tls import server_context
 
-            secure = await listen(
+            secure = listen_securely(
                 lambda: ClientProtocol(self, self._buffer, secure=True),
                 await addresses_of(config.secure_client_address),
                 config.secure_client_port,
-                ssl=server_context(config),
-                ssl_handshake_timeout=config.sessionless_timeout_ms / 1000,
+                server_context(config),
+                handshake_s=config.sessionless_timeout_ms / 1000,
+                refused=partial(Refusals(self._loop.time).handshake, "secure client port"),
                 backlog=_BACKLOG,
             )
             stack.callback(secure.close)
