@@ -185,8 +185,8 @@ class UnknownStoreError(StoreError):
     def __init__(self, code: int, path: str = "") -> None:
         RecipesError.__init__(self, code, path)  # what repr shows
         self.code = code
-        self.path = path
-        self.message = f"code {code}"
+        self.path: str = path
+        self.message: str = f"code {code}"
 
 
 def store_error(code: int, path: str = "") -> RecipesError:
