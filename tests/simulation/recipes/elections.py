@@ -6,7 +6,7 @@ import anyio
 
 from recipes import Election
 from recipes.core.errors import LeadershipLost, SessionError
-from tests.simulation.recipes.holds import Holds, is_ended
+from tests.simulation.recipes.holds import Holds
 from tests.simulation.recipes.plan import Step
 
 _OBSERVED = 2  # the key that observers look at
@@ -66,13 +66,13 @@ class Elections:
         try:
             await self.holds.use(holding)
             if step.kind == "resign":
-                if not is_ended(term):
-                    self.holds.left(holding, process)
                 await term.resign()
+                self.world.count("resigned")
+                if not term.ended.is_set():
+                    self.world.fail("R8", f"{holding} has resigned, and is not told so")
                 await anyio.sleep(step.for_us / 1e6)
         finally:
-            if not holding.over:
-                self.holds.left(holding, process)
+            self.holds.left(holding, process)
 
     def saw(self, process, step, leader, since_zxid):
         if leader is None:
