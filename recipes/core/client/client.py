@@ -4,7 +4,7 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from random import Random
 from types import TracebackType
@@ -13,10 +13,12 @@ from typing import Self
 import anyio
 
 from recipes.core import paths
+from recipes.core.client.backoff import Backoff
+from recipes.core.client.home import Home
 from recipes.core.client.link import Link, nobody_answers, parse_hosts
 from recipes.core.client.operations import Operations
 from recipes.core.client.owner import Owner
-from recipes.core.client.scope import SessionScope
+from recipes.core.client.scope import CLOSED, SessionScope
 from recipes.core.client.session import Call, ConnectionState, Session
 from recipes.core.errors import (
     BadArguments,
@@ -32,7 +34,10 @@ from recipes.core.jute.requests import encode_auth
 
 log = logging.getLogger("recipes.client")
 
+# Closing waits so long for blocks to end, and for the server to confirm: the first, unless it is cancelled, and the
+# second even then, so that a worker that a time limit ends is followed at once.
 _CLOSING_SECONDS = 2.0
+_HURRIED_SECONDS = 0.04
 _CONNECTED = (ConnectionState.CONNECTED, ConnectionState.READ_ONLY)
 
 
@@ -84,6 +89,8 @@ class Client(Operations):
         self._embedded = False
         self._entered = False
         self._closed = True
+        self._closing = False
+        self.home = Home()
         self._state = ConnectionState.CONNECTING
         self._state_changed = anyio.Event()
         self.random = Random()
@@ -95,6 +102,7 @@ class Client(Operations):
         if self._entered:
             raise RuntimeError("a Client is one session and is entered once: make another one with connect()")
         self._entered = True
+        self.home = Home()
         hosts = os.environ.get("RECIPES_HOSTS") if self._hosts is None else self._hosts
         if hosts is None:
             from recipes.embedded import embedded_server
@@ -130,15 +138,42 @@ class Client(Operations):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with anyio.CancelScope(shield=True):
-            if not self.session.lost:
-                with anyio.move_on_after(_CLOSING_SECONDS):
-                    await self._owner.wait_jobs()
-                    try:
-                        await self.submit(Call(op.CLOSE_SESSION, b"")).result()
-                    except RecipesError:
-                        pass
-            await self._stop()
+        if self.home.why_not_here():
+            if error is None:
+                self.home.check()
+            return  # nothing here is ours to close: let the error go its way
+        self._closing = True
+        scopes = list(self.session.scopes.values())
+        for scope in scopes:
+            scope.end(CLOSED)  # before the store can let the next one in
+
+        async def settle() -> None:
+            for scope in scopes:
+                await scope.wait_left()
+            await self._owner.wait_jobs()
+
+        until = anyio.current_time() + _CLOSING_SECONDS
+        try:
+            await self._await_hurried(settle, until)
+        finally:
+            try:
+                await self._close_session(until)
+            finally:
+                await self._stop()
+
+    async def _close_session(self, until: float) -> None:
+        answered = anyio.Event()
+        with suppress(RecipesError):  # the session is over, so there is nothing to close
+            self.submit(Call(op.CLOSE_SESSION, b"", heard=lambda call: answered.set()))
+            await self._await_hurried(answered.wait, until)
+
+    async def _await_hurried(self, wait: Callable[[], Awaitable[object]], until: float) -> None:
+        """Await `wait()`, which may be begun twice, up to `until`; once this is cancelled for a moment only."""
+        with anyio.move_on_after(_HURRIED_SECONDS, shield=True) as moment:
+            await wait()
+        if moment.cancelled_caught:
+            with anyio.move_on_after(until - anyio.current_time()):
+                await wait()
 
     async def _stop(self) -> None:
         with anyio.CancelScope(shield=True):
@@ -153,6 +188,7 @@ class Client(Operations):
         """Put a request on its way without waiting; `await call.result()` gives its outcome."""
         if self._closed or self.session.lost:
             raise self._unusable(call.path)
+        self.home.check()
         self.session.unsent.append(call)
         self._link.wake()
         return call
@@ -164,6 +200,8 @@ class Client(Operations):
 
     async def states(self) -> AsyncIterator[ConnectionState]:
         """The state now and each one after it, until LOST or CLOSED; of quick changes only the last is seen."""
+        if self._entered:
+            self.home.check()
         while True:
             state = self._state
             yield state
@@ -172,11 +210,16 @@ class Client(Operations):
             while self._state is state:
                 await self._state_changed.wait()
 
-    def session_scope(self) -> SessionScope:
-        """A block that is cancelled when the session is lost. Raises what every call does when it is over already."""
-        if self._closed or self.session.lost:
+    def session_scope(self, key: object = None) -> SessionScope:
+        """A block that is cancelled when the session is lost or this client closes.
+
+        key: what `session.scopes` knows it by; nothing else may have the same. Raises what every call does when the
+        session is over or the client closed already, RuntimeError in another thread, event loop or process.
+        """
+        if self._closed or self._closing or self.session.lost:
             raise self._unusable()
-        return SessionScope(self.session)
+        self.home.check()
+        return SessionScope(self.session, self.home, self.clock, key)
 
     async def add_auth(self, scheme: str, credentials: str) -> None:
         """Show who this client is, on this connection and on those to come. Raises AuthFailed."""
@@ -191,12 +234,14 @@ class Client(Operations):
         """
 
         async def delete() -> None:
+            backoff = Backoff(self.random)
             while not self.session.lost:
                 try:
                     for each in await self._beginning(path) if prefix else [path]:
                         with suppress(NoNode):
                             await self.delete(each)
                 except ConnectionLoss:
+                    await backoff.pause()
                     continue
                 except (NoNode, SessionError):
                     pass
@@ -206,6 +251,7 @@ class Client(Operations):
                 return
 
         if not self.session.lost and not self._closed:
+            self.home.check()
             self._owner.hand_over(delete)
 
     async def _beginning(self, prefix: str) -> list[str]:
@@ -218,7 +264,8 @@ class Client(Operations):
     def _unusable(self, path: str = "") -> RecipesError:
         if not self._entered:
             return ClientClosed("the client is not connected: use it inside `async with connect() as client`")
-        return _closed(path=path) if self._closed else self.session.ending(path=path)
+        closed = self._closed or (self._closing and not self.session.lost)
+        return _closed(path=path) if closed else self.session.ending(path=path)
 
     def _set_state(self, state: ConnectionState) -> None:
         if state is not self._state:

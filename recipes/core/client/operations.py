@@ -78,9 +78,9 @@ class Operations(ABC):
             created = await self.submit(Call(kind, body, self._path_stat, path=path)).result()
         return created
 
-    def start_place(self, path: str, data: bytes) -> Call:
+    def start_place(self, path: str, data: bytes, acl: Sequence[ACL] | None = None) -> Call:
         """A create2 of an ephemeral sequential znode, of which the result is its path and Stat."""
-        kind, body = self.create_body(path, data, True, True, False, None, None)
+        kind, body = self.create_body(path, data, True, True, False, None, acl)
         return self.submit(Call(kind, body, self._path_stat, path=path))
 
     def create_body(

@@ -19,6 +19,7 @@ from recipes.core.jute.codec import pack_int
 from recipes.core.jute.records import ConnectRequest, ConnectResponse, decode_reply_header, decode_watcher_event
 from recipes.core.jute.requests import encode_set_watches
 
+OVER = "the session is over"
 _MAX_XID = 0x7FFFFFFF
 _SET_WATCHES_BYTES = 128 * 1024
 _EVENT_TABLES = {
@@ -62,6 +63,16 @@ class Watcher(Protocol):
 
     def fire(self, kind: int, path: bytes) -> None:
         """An event of type `kind` at the server's `path`."""
+
+
+class Dependent(Protocol):
+    """What ends with the session, as a block that holds a lock."""
+
+    def end(self, why: str) -> None:
+        """The session is over, or about to be."""
+
+    async def wait_left(self) -> None:
+        """Return once what this ended has come to its end, as far as it can."""
 
 
 class Ending(Protocol):
@@ -174,7 +185,7 @@ class Session:
         self.ending: Ending = SessionExpired
         self.lost_event = anyio.Event()
         self.last_zxid = 0
-        self.scopes: dict[anyio.CancelScope, None] = {}
+        self.scopes: dict[object, Dependent] = {}
         self.unsent: deque[Call] = deque()
         self._sent: deque[tuple[int, Call]] = deque()
         self._pings: deque[float] = deque()
@@ -275,8 +286,8 @@ class Session:
         self.lost = True
         self.ending = ending
         self.lost_event.set()
-        for scope in self.scopes:
-            scope.cancel()
+        for scope in list(self.scopes.values()):
+            scope.end(OVER)
         pending = (*(call for _, call in self._sent), *self._auths, *self.unsent)
         self._auths.clear()
         self._sent.clear()
