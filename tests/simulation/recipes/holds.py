@@ -9,7 +9,7 @@ import anyio
 from recipes.core.client.watch import DeletionWatch
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.records import decode_stat
-from tests.simulation.recipes.line import Line
+from tests.simulation.recipes.line import Line, number_of
 
 
 class Holding:
@@ -81,6 +81,9 @@ class Holds:
         self.held = {}  # path -> everybody who holds there and may not have been told of the end
         self.all = []
         self.guarded = {}
+        self.broken = {}  # path of a znode that somebody else deleted -> when
+        # At the latest when the session of whoever does not hear of it has ended.
+        self.hears_within_us = world.plan.servers.timeout_ms * 1500 + 1_000_000
         self.woken = {}  # path of a znode that went -> the watches that saw it
 
     # While it runs.
@@ -97,9 +100,12 @@ class Holds:
         others = self.held.setdefault(path, [])
         others[:] = [other for other in others if not other.told]
         for other in others:
-            if world.plan.bounded:
+            if other.hold.path in self.broken:
+                world.count("two hold, one was broken just now")
+            elif world.plan.bounded:
                 world.fail(self.exclusion, f"{holding} acquires {path}, and {other} was not told that it lost it")
-            world.count("two hold, by clocks too far apart")
+            else:
+                world.count("two hold, by clocks too far apart")
         others.append(holding)
         self.all.append(holding)
         return holding
@@ -113,10 +119,25 @@ class Holds:
             await anyio.sleep(step.for_us / 2e6)
             if value is None or not guarded.write(hold.fence, value + 1):
                 world.count("fence refused")
-                if not hold.ended.is_set() and world.plan.bounded:
+                if not hold.ended.is_set() and world.plan.bounded and hold.path not in self.broken:
                     world.fail(self.exclusion, f"{holding} is refused, and was not told that it lost {holding.path}")
-                return
+            if hold.lost:
+                await anyio.sleep(0.001)
+                world.fail("R14", f"{holding} has lost {holding.path}, and its block goes on")
         world.count("body whole")
+        told_by_us = self.broken.get(hold.path, world.timeline.now_us) + self.hears_within_us
+        if world.timeline.now_us > told_by_us and not hold.ended.is_set() and not holding.process.pauses:
+            world.fail(self.exclusion, f"{holding} is not told that its znode was deleted")
+
+    async def break_open(self, process, client, step):
+        """Do what an operator does: delete the znode of who holds."""
+        line = [name for name in await client.children(self.path_of(step.key)) if self.marker in name]
+        if line:
+            path = f"{self.path_of(step.key)}/{min(line, key=lambda name: number_of(name.encode()))}"
+            self.broken.setdefault(path, self.world.timeline.now_us)
+            process.note(f"{step.number} breaks {path}")
+            await client.delete(path)
+            self.world.count("broken")
 
     def left(self, holding, process):
         """The program leaves the block, for whatever reason; the recipe has to see to the rest."""
@@ -124,11 +145,11 @@ class Holds:
         process.note(f"{holding.step.number} leaves {holding.path}")
         holding.left = True
 
-    def holder(self):
-        """A process that holds something now."""
+    def holder(self, process=None):
+        """A process that is inside a block now, this one if it is; None when there is none."""
         for others in self.held.values():
             for holding in others:
-                if not holding.left and not holding.dead:
+                if not holding.left and not holding.dead and process in (None, holding.process):
                     return holding.process
         return None
 

@@ -88,11 +88,14 @@ def _draw_steps(chance, processes, kinds, count, length_us):
         # Many limits fall into the first moments, where requests are under way.
         limit_us = chance.randrange(5_000 if chance.randrange(2) else 400_000) if how else -1
         for_us = chance.randrange(20_000) << (2 * chance.randrange(3) if chance.randrange(4) == 0 else 0)
-        if chance.randrange(40) == 0:  # long enough for a session to end meanwhile
+        if chance.randrange(25) == 0:  # long enough for a session to end meanwhile
             for_us = 300_000 + chance.randrange(3_000_000)
+        kind = chance.choice(kinds)
+        if chance.randrange(60) == 0:
+            kind = "close"
         found.append(
             Step(
-                at_us, chance.randrange(processes), chance.choice(kinds), chance.randrange(keys), number, for_us,
+                at_us, chance.randrange(processes), kind, chance.randrange(keys), number, for_us,
                 limit_us, how,
             )
         )  # fmt: skip

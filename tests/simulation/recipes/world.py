@@ -10,6 +10,7 @@ from collections import deque
 
 import anyio
 
+from recipes.core.client.session import ConnectionState
 from recipes.core.errors import InvariantBroken, RecipesError
 from recipes.core.sim.chance import between
 from recipes.core.sim.ensemble import Ensemble
@@ -127,11 +128,11 @@ class World:
             client = self.clients.get(process)
             if not process.up:
                 return f"{process} is down"
-            if client is None or client.state.name != "CONNECTED":
+            if client is None or client.state is not ConnectionState.CONNECTED:
                 return f"{process} is not connected"
         for (process, _), step in self.running.items():
             return f"{step} of {process} goes on"
-        live = {client.session.id for client in self.clients.values()}
+        live = [client.session.id for client in self.clients.values()]
         for session_id in self.reference.tree.sessions:
             if session_id not in live:
                 return f"session 0x{session_id:x} has not ended"
@@ -235,40 +236,42 @@ class World:
         self.workload.life_ended(process)
 
     async def program(self, process):
-        """What each process runs: one session after the other."""
+        """What each process runs: one session after the other. Steps outlive the block of their client."""
         inbox = self.inboxes[process]
-        while not inbox.over:
-            try:
-                async with process.connect() as client:
-                    self.clients[process] = client
-                    self.count("session")
-                    await self.carry_out(process, client, inbox)
-            except RecipesError as error:
-                self.count(type(error).__name__)
-            finally:
-                self.clients.pop(process, None)
-            await anyio.sleep(0.01 + process.chance.random() * 0.1)
-
-    async def carry_out(self, process, client, inbox):
-        objects = self.workload.open(process, client)
+        inbox.more = anyio.Event()
         async with anyio.create_task_group() as tasks:
+            while not inbox.over:
+                try:
+                    async with process.connect() as client:
+                        self.clients[process] = client
+                        self.count("session")
+                        await self.carry_out(process, client, inbox, tasks)
+                except RecipesError as error:
+                    self.count(type(error).__name__)
+                await anyio.sleep(0.01 + process.chance.random() * 0.1)
 
-            async def wake_when_lost():
-                await client.session.lost_event.wait()
-                inbox.more.set()
+    async def carry_out(self, process, client, inbox, tasks):
+        """Begin with steps as they come, until the session is over or a step says to close it."""
+        objects = self.workload.open(process, client)
 
+        async def wake_when_lost():
+            await client.session.lost_event.wait()
+            inbox.more.set()
+
+        tasks.start_soon(wake_when_lost)
+        while not client.session.lost:
+            while inbox.steps:
+                step = inbox.steps.popleft()
+                if step is None:
+                    inbox.over = True
+                    return
+                if step.kind == "close":
+                    self.count("close inside" if self.workload.holder(process) else "close")
+                    process.note("closes its client")
+                    return
+                tasks.start_soon(self.run_step, process, objects, step)
             inbox.more = anyio.Event()
-            tasks.start_soon(wake_when_lost)
-            while not client.session.lost:
-                while inbox.steps:
-                    step = inbox.steps.popleft()
-                    if step is None:
-                        inbox.over = True
-                        tasks.cancel_scope.cancel()
-                        return
-                    tasks.start_soon(self.run_step, process, objects, step)
-                inbox.more = anyio.Event()
-                await inbox.more.wait()
+            await inbox.more.wait()
         self.count("session lost")
         process.note("its session is lost")
 
