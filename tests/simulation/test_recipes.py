@@ -1,8 +1,8 @@
 """Recipes on simulated ensembles, with processes that die, stand still and are cut off: what each promises holds.
 
-One seed: `pytest tests/simulation/test_recipes.py -k one_seed --seed 4711 --recipe lock`. A hunt, on all cores, that can be
-interrupted and goes on where it was: `pytest tests/simulation/test_recipes.py -m soak --seeds 1-5000`; it appends a
-line per seed to soak-recipes.jsonl, and how many seeds each planted bug takes to soak-planted-recipes.jsonl.
+One seed: `pytest tests/simulation/test_recipes.py -k one_seed --seed 4711 --recipe lock`. A hunt, on all cores, that
+can be interrupted and goes on where it was: `pytest tests/simulation/test_recipes.py -m soak --seeds 1-5000`; it
+appends a line per seed to soak-recipes.jsonl, and how many seeds each planted bug takes to soak-planted-recipes.jsonl.
 """
 
 import os
@@ -15,7 +15,7 @@ from statistics import median
 
 import pytest
 
-from tests.simulation.recipes.plan import CLIENT_FAULTS
+from recipes.core.sim.process_faults import PROCESS_FAULTS
 from tests.simulation.recipes.planted import PLANTED
 from tests.simulation.recipes.runs import WORKLOADS, plan_of, replay_command, run_seed
 from tests.simulation.soak import add_rows, commit_of, earlier_rows, totals
@@ -41,7 +41,7 @@ def run_all(recipe, seeds):
 
 
 def never_happened(counts, recipe):
-    expected = (*CLIENT_FAULTS, *WORKLOADS[recipe].expected, "session", "session lost", "step dropped")
+    expected = (*PROCESS_FAULTS, *WORKLOADS[recipe].expected, "session", "session lost", "step dropped")
     return [what for what in expected if not counts.get(what)]
 
 

@@ -4,6 +4,8 @@ While a run goes on, at the moment of each acquisition: everybody else who holds
 over the committed txns: who acquired was first in line by then (R2), fences rise (R1), nobody is left in line (R4).
 """
 
+from itertools import pairwise
+
 import anyio
 
 from recipes.core.client.watch import DeletionWatch
@@ -204,7 +206,7 @@ class Holds:
     def finish(self):
         for line in self.lines():
             firsts = line.firsts()
-            for before, first in zip(firsts, firsts[1:], strict=False):
+            for before, first in pairwise(firsts):
                 if first.fence <= before.fence:
                     self.world.fail("R1", f"{first.path} has fence 0x{first.fence:x} behind 0x{before.fence:x}")
             by_path = {first.path: first for first in firsts}

@@ -78,5 +78,3 @@ class Locks:
     def probes(self):
         """Steps that must succeed at once when nothing goes wrong."""
         return [Step(0, 0, "lock", key, 1_000_000 + key, 0, -1, "") for key in range(3)]
-
-

@@ -1,13 +1,11 @@
-"""What a run of recipes is to go through: its servers and their faults, the steps of its processes, and their faults."""
+"""What a run of recipes is to go through: servers and their faults, the steps of processes, and their faults."""
 
 from typing import NamedTuple
 
 from recipes.core.sim.chance import between, happens
 from recipes.core.sim.plan import Fault, Plan, draw_plan
+from recipes.core.sim.process_faults import PROCESS_FAULTS
 
-CLIENT_FAULTS = (
-    "crash", "machine crash", "short pause", "long pause", "cut off", "mute", "deaf", "break", "lost reply",
-)  # fmt: skip
 SERVER_FAULTS = (
     "kill", "power cut", "power cut of all", "slow disk", "pause", "partition", "one-way partition", "isolation",
     "clog", "delay", "reset", "failing sync", "full disk",
@@ -104,8 +102,8 @@ def _draw_steps(chance, processes, kinds, count, length_us):
 
 def _draw_faults(chance, processes, length_us, kinds):
     if kinds is None:
-        kinds = [kind for kind in CLIENT_FAULTS if happens(chance, 0.4)]
-    kinds = [kind for kind in kinds if kind in CLIENT_FAULTS]
+        kinds = [kind for kind in PROCESS_FAULTS if happens(chance, 0.4)]
+    kinds = [kind for kind in kinds if kind in PROCESS_FAULTS]
     found = []
     if not kinds:
         return found

@@ -16,11 +16,12 @@ from recipes.core.sim.chance import between
 from recipes.core.sim.ensemble import Ensemble
 from recipes.core.sim.loop import scopes_in_order
 from recipes.core.sim.process import Process
+from recipes.core.sim.process_faults import ProcessNemesis
 from tests.simulation.recipes.plan import HOLDER, Step
 
 SITES = 200  # of processes are numbered from here
 STEP_US = 20_000
-RECOVERY_US = 60_000_000
+RECOVERY_US = 40_000_000
 QUIET_US = 2_000_000
 PROBE_US = 5_000_000
 CANCELLED_WITHIN = 2.5  # seconds, by the process's clock, a cancelled step may take for its clean-up
@@ -41,8 +42,7 @@ class World:
         self.broken = None
         self.running = {}  # (process, number) of a step -> the Step
         self.clients = {}  # the client of each process that is connected
-        self.blocked = []
-        self.calmed = False
+        self.nemesis = ProcessNemesis(self.ensemble, plan.servers.timeout_ms)
         self.inboxes = {}
         self.chance = sources("processes")
         timeout = plan.servers.timeout_ms / 1000
@@ -99,7 +99,9 @@ class World:
             raise InvariantBroken(self.broken)
 
     def recover(self):
-        self.calm()
+        self.ensemble.nemesis.calm()
+        self.nemesis.calm(self.processes)
+        self.ensemble.note(0, "calm")
         self.wait("L3", self.unfinished, RECOVERY_US)
         self.run_until(self.timeline.now_us + QUIET_US)
         self.workload.quiet()
@@ -138,80 +140,9 @@ class World:
                 return f"session 0x{session_id:x} has not ended"
         return self.ensemble.missing()
 
-    # What goes wrong.
-
     def strike(self, fault):
         process = self.workload.holder() if fault.target == HOLDER else self.processes[fault.target]
-        if process is None:
-            process = self.processes[fault.amount % len(self.processes)]
-        if not self.calmed and _STRIKES[fault.kind](self, process, fault):
-            self.count(fault.kind)
-            self.ensemble.note(process.site, f"{fault.kind} for {fault.for_us}")
-
-    def calm(self):
-        self.calmed = True
-        self.ensemble.nemesis.calm()
-        self.ensemble.note(0, "calm")
-        blocked, self.blocked = self.blocked, []
-        for directions in blocked:
-            self.ensemble.network.unblock(directions)
-        for process in self.processes:
-            process.wake()
-            process.tap.lose.clear()
-
-    def crash(self, process, fault):
-        return process.crash(fault.for_us)
-
-    def crash_machine(self, process, fault):
-        return process.crash(fault.for_us, silently=True)
-
-    def pause(self, process, fault):
-        return process.pause(fault.for_us // 4)
-
-    def pause_for_long(self, process, fault):
-        """Longer than its session."""
-        return process.pause(int(self.plan.servers.timeout_ms * (1050 + fault.amount % 1000)))
-
-    def cut_off(self, process, fault):
-        sids = list(self.ensemble.nodes)
-        return self.block(
-            [(process.site, sid) for sid in sids] + [(sid, process.site) for sid in sids], process, fault
-        )
-
-    def mute(self, process, fault):
-        return self.block([(process.site, sid) for sid in self.ensemble.nodes], process, fault)
-
-    def deafen(self, process, fault):
-        return self.block([(sid, process.site) for sid in self.ensemble.nodes], process, fault)
-
-    def block(self, directions, process, fault):
-        network = self.ensemble.network
-        network.block(directions)
-        self.blocked.append(directions)
-        if fault.amount & 1:
-            self.break_connections(process, fault)
-        for_us = fault.for_us
-        if fault.amount & 6 == 0:
-            for_us += int(self.plan.servers.timeout_ms * 1100)
-
-        def over():
-            if directions in self.blocked:
-                self.blocked.remove(directions)
-                network.unblock(directions)
-
-        self.timeline.after(for_us, over)
-        return True
-
-    def break_connections(self, process, fault):
-        network = self.ensemble.network
-        sides = [side for side in network.sides_of(process.site) if side.peer.peer is side and not side.peer.closed]
-        for side in sides:
-            network.reset(side)
-        return bool(sides)
-
-    def lose_reply(self, process, fault):
-        process.tap.lose.add(len(process.tap.kinds) + 1 + fault.amount % 4)
-        return process.up
+        self.nemesis.strike(process or self.processes[fault.amount % len(self.processes)], fault)
 
     # Processes.
 
@@ -340,16 +271,3 @@ class Inbox:
         self.steps = deque()
         self.more = None
         self.over = False
-
-
-_STRIKES = {
-    "crash": World.crash,
-    "machine crash": World.crash_machine,
-    "short pause": World.pause,
-    "long pause": World.pause_for_long,
-    "cut off": World.cut_off,
-    "mute": World.mute,
-    "deaf": World.deafen,
-    "break": World.break_connections,
-    "lost reply": World.lose_reply,
-}
