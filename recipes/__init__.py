@@ -16,7 +16,6 @@ if TYPE_CHECKING:
         EventType as EventType,
         WatchEvent as WatchEvent,
     )
-    from recipes.core.client.multi import Multi as Multi
     from recipes.core.client.watch import Watch as Watch, WatchStream as WatchStream
     from recipes.core.config import ServerConfig as ServerConfig, parse_zoo_cfg as parse_zoo_cfg
     from recipes.core.errors import (

@@ -48,6 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seeds", default="1-5000", metavar="A-B", help="the seeds of a soak by simulation")
     parser.addoption("--ensemble", default="3+0", metavar="V+O", help="voters and observers of simulated ensembles")
     parser.addoption("--shrink", action="store_true", help="look for a shorter run that fails as --seed does")
+    parser.addoption("--recipe", default="lock", metavar="NAME", help="whose steps a simulated run of recipes has")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -183,18 +183,29 @@ class Operations(ABC):
             stat: Stat = await self._submit(self._read(op.EXISTS, path, _stat, ("data", watch))).result()
         except NoNode:
             return None, watch
+        except BaseException:
+            watch.cancel()  # the reply may have come, and set it, just before this was cancelled
+            raise
         return stat, watch
 
     async def get_watch(self, path: str) -> tuple[bytes, Stat, Watch]:
         """`get`, and a watch on the next deletion or change of data. Raises NoNode, NoAuth."""
         watch = Watch(self._namespace, path)
-        data, stat = await self._submit(self._read(op.GET_DATA, path, _data_stat, ("data", watch))).result()
+        try:
+            data, stat = await self._submit(self._read(op.GET_DATA, path, _data_stat, ("data", watch))).result()
+        except BaseException:
+            watch.cancel()
+            raise
         return data, stat, watch
 
     async def children_watch(self, path: str) -> tuple[list[str], Watch]:
         """`children`, and a watch on the next change of the list, or the znode's deletion. Raises NoNode, NoAuth."""
         watch = Watch(self._namespace, path)
-        names = await self._submit(self._read(op.GET_CHILDREN, path, _names, ("child", watch))).result()
+        try:
+            names = await self._submit(self._read(op.GET_CHILDREN, path, _names, ("child", watch))).result()
+        except BaseException:
+            watch.cancel()
+            raise
         return names, watch
 
     def watch_deletion(self, path: str, gone: Callable[[], None]) -> DeletionWatch:

@@ -20,6 +20,9 @@ from recipes.core.jute.records import ConnectRequest, ConnectResponse, decode_re
 from recipes.core.jute.requests import encode_set_watches
 
 OVER = "the session is over"
+# Of a session's timeout, so much is sure to pass here before it has passed at the servers: clocks may differ in rate by
+# 5 %, and at the deadline whoever holds something must know of the end before the servers let the next one in.
+SURE = 0.95
 _MAX_XID = 0x7FFFFFFF
 _SET_WATCHES_BYTES = 128 * 1024
 _LONGEST_TIMEOUT = 60.0  # that a server may grant to a client that asked for less
@@ -223,7 +226,7 @@ class Session:
         self.id, self.password = response.session_id, response.password
         # Every silence is judged by it, so no server may set it as long as it likes. Shorter than the server's is safe.
         self.timeout = min(response.timeout_ms / 1000, max(self._asked_timeout, _LONGEST_TIMEOUT))
-        self.expires_at = float("inf") if self.read_only else asked_at + self.timeout
+        self.expires_at = float("inf") if self.read_only else asked_at + self.timeout * SURE
 
     def outgoing(self, now: float) -> bytes:
         """The frames of every call not yet sent; of one alone, as long as connections break before they answer any."""
@@ -401,7 +404,7 @@ class Session:
     def _acknowledged(self, sent_at: float) -> None:
         """The server had the session alive at some moment behind `sent_at`."""
         if not self.read_only:
-            self.expires_at = max(self.expires_at, sent_at + self.timeout)  # a pong can overtake a reply
+            self.expires_at = max(self.expires_at, sent_at + self.timeout * SURE)  # a pong can overtake a reply
 
     def _settle(self, call: Call, err: int, payload: bytes, at: int) -> None:
         if call.watch is not None and not call.abandoned and (err == 0 or (err == -101 and call.op == op.EXISTS)):

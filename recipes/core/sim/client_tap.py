@@ -58,7 +58,8 @@ class ConnectionTap:
 
     def received(self, data: bytes) -> tuple[bytes, bool]:
         """What of `data` gets through, as whole frames, and whether the connection breaks behind that."""
-        tap, passed = self._tap, []
+        tap = self._tap
+        passed: list[bytes] = []
         for payload in self._replies.feed(data):
             if not self._greeted:
                 self._greeted = True

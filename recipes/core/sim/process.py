@@ -18,7 +18,8 @@ class Process:
 
     site: its number in the network. main: the coroutine that each life runs. rate_pm: how fast its clock goes, in
     thousandths; session_timeout: of the clients it makes, in seconds.
-    life: how often it was started; pauses: how often it stood still; up: it runs; done: `main` has returned, so that it is not started again.
+    life: how often it was started; pauses: how often it stood still; up: it runs.
+    done: `main` has returned, so that it is not started again.
     chance: for the program's own choices.
     """
 
@@ -89,7 +90,7 @@ class Process:
         self.life += 1
         self.up = True
         hosts = {_address(sid): sid for sid in ensemble.nodes}
-        self.loop = SimLoop(
+        self.loop = SimLoop(  # type: ignore[abstract]  # what it has not, nobody here asks for
             ensemble.timeline, ensemble.network, self._loop_chance, self.site, hosts, self._rate_pm, self.tap
         )
         self.note(f"starts life {self.life}")

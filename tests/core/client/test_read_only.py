@@ -284,5 +284,5 @@ async def test_only_a_session_that_a_read_only_server_made_is_replaced():
     session.opened(ConnectResponse(4000, 6, PASSWORD, True), 2.0)
     assert session.read_only
     session.opened(ConnectResponse(4000, 7, PASSWORD), 3.0)
-    assert (session.read_only, session.expires_at) == (False, 7.0)
+    assert (session.read_only, session.expires_at) == (False, 6.8)
     assert session.greeting(True)[2:5] == (7, PASSWORD, False)

@@ -5,8 +5,8 @@ from contextlib import aclosing
 import anyio
 
 from recipes import Election
-from recipes.core.errors import LeadershipLost, SessionError
-from tests.simulation.recipes.holds import Holds, is_ended
+from recipes.core.errors import LeadershipLost, NoNode, SessionError
+from tests.simulation.recipes.holds import Holds
 from tests.simulation.recipes.plan import Step
 
 _OBSERVED = 2  # the key that observers look at
@@ -19,9 +19,13 @@ class Enough(Exception):
 class Elections:
     """The Workload of a world; see World."""
 
-    kinds = ("lead", "lead", "lead", "resign", "run", "leader", "observe")
-    errors = (LeadershipLost, SessionError)
-    expected = ("lead: free", "lead: waited", "resign: free", "run: free", "seen", "nobody leads", "observed", "woken")
+    kinds = (*["lead"] * 6, *["resign"] * 2, *["run"] * 2, *["leader"] * 2, *["observe"] * 2, "break")
+    errors = (LeadershipLost, SessionError, NoNode)
+    expected = (
+        "lead: free", "lead: waited", "lead: LeadershipLost", "resign: free", "resigned", "run: free", "seen",
+        "nobody leads", "observed", "woken", "broken", "body whole", "left when lost", "died inside", "fence refused",
+        "cancelled", "close inside",
+    )  # fmt: skip
 
     def __init__(self, world):
         self.world = world
@@ -43,13 +47,15 @@ class Elections:
             self.saw(process, step, await election.leader(), since_zxid)
         elif step.kind == "observe":
             await self.observe(process, elections[_OBSERVED], step._replace(key=_OBSERVED))
+        elif step.kind == "break":
+            await self.holds.break_open(process, client, step)
         elif step.kind == "run":
             terms = []
 
             async def lead(term):
                 terms.append(term)
                 await self.inside(process, step, term, waited=False)
-                if len(terms) == 2:
+                if len(terms) >= 2:
                     raise Enough
 
             try:
@@ -66,13 +72,13 @@ class Elections:
         try:
             await self.holds.use(holding)
             if step.kind == "resign":
-                if not is_ended(term):
-                    self.holds.left(holding, process)
                 await term.resign()
+                self.world.count("resigned")
+                if not term.ended.is_set():
+                    self.world.fail("R8", f"{holding} has resigned, and is not told so")
                 await anyio.sleep(step.for_us / 1e6)
         finally:
-            if not holding.over:
-                self.holds.left(holding, process)
+            self.holds.left(holding, process)
 
     def saw(self, process, step, leader, since_zxid):
         if leader is None:

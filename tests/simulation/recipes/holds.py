@@ -4,40 +4,43 @@ While a run goes on, at the moment of each acquisition: everybody else who holds
 over the committed txns: who acquired was first in line by then (R2), fences rise (R1), nobody is left in line (R4).
 """
 
-from collections import Counter
+from itertools import pairwise
 
 import anyio
 
+from recipes.core.client.watch import DeletionWatch
 from recipes.core.jute import opcodes as op
-from tests.simulation.recipes.line import Line
+from recipes.core.jute.records import decode_stat
+from tests.simulation.recipes.line import Line, number_of
 
 
 class Holding:
     """One who has acquired.
 
-    hold: the Grant or Term it has. over: the program has left the block, or died.
+    hold: the Grant or Term it has. dead: its process is.
     """
 
-    def __init__(self, process, step, path, hold, at_us):
+    def __init__(self, process, session, step, path, hold, at_us):
         self.process = process
+        self.session = session
         self.life = process.life
         self.step = step
         self.path = path
         self.hold = hold
         self.at_us = at_us
-        self.over = False
+        self.left = self.dead = False
 
     def __repr__(self):
         return f"{self.process} with fence 0x{self.hold.fence:x}"
 
     @property
     def told(self):
-        """Whether its program knows, or would at its next look, that it does not hold."""
-        return self.over or is_ended(self.hold)
+        """Whether its program knows, or would at its next look, that it does not hold.
 
-
-def is_ended(hold):
-    return hold.lost.is_set()
+        As `hold.ended.is_set()` says, which may wake tasks, and so is for the process itself to call.
+        """
+        late = self.process.loop.time() >= self.session.expires_at
+        return self.dead or self.session.lost or late or bool(self.hold.ended._why)
 
 
 class Guarded:
@@ -80,8 +83,10 @@ class Holds:
         self.held = {}  # path -> everybody who holds there and may not have been told of the end
         self.all = []
         self.guarded = {}
-        self.woken = Counter()
-        self.owners = {}  # path of a znode that holds -> its session, which watches it too
+        self.broken = {}  # path of a znode that somebody else deleted -> when
+        # At the latest when the session of whoever does not hear of it has ended.
+        self.hears_within_us = world.plan.servers.timeout_ms * 1500 + 1_000_000
+        self.woken = {}  # path of a znode that went -> the watches that saw it
 
     # While it runs.
 
@@ -91,17 +96,19 @@ class Holds:
     def acquired(self, process, step, hold, waited):
         """A program has what it asked for."""
         world, path = self.world, self.path_of(step.key)
-        holding = Holding(process, step, path, hold, world.timeline.now_us)
+        holding = Holding(process, world.clients[process].session, step, path, hold, world.timeline.now_us)
         world.count(f"{step.kind}: {'waited' if waited else 'free'}")
         process.note(f"{step.number} {step.kind} has {path} with 0x{hold.fence:x}")
         others = self.held.setdefault(path, [])
         others[:] = [other for other in others if not other.told]
         for other in others:
-            if world.plan.bounded:
+            if other.hold.path in self.broken:
+                world.count("two hold, one was broken just now")
+            elif world.plan.bounded:
                 world.fail(self.exclusion, f"{holding} acquires {path}, and {other} was not told that it lost it")
-            world.count("two hold, by clocks too far apart")
+            else:
+                world.count("two hold, by clocks too far apart")
         others.append(holding)
-        self.owners[hold.path] = hold.session_id
         self.all.append(holding)
         return holding
 
@@ -114,29 +121,47 @@ class Holds:
             await anyio.sleep(step.for_us / 2e6)
             if value is None or not guarded.write(hold.fence, value + 1):
                 world.count("fence refused")
-                if not is_ended(hold) and world.plan.bounded:
+                if not hold.ended.is_set() and world.plan.bounded and hold.path not in self.broken:
                     world.fail(self.exclusion, f"{holding} is refused, and was not told that it lost {holding.path}")
-                return
+            if hold.lost:
+                await anyio.sleep(0.001)
+                world.fail("R14", f"{holding} has lost {holding.path}, and its block goes on")
         world.count("body whole")
+        told_by_us = self.broken.get(hold.path, world.timeline.now_us) + self.hears_within_us
+        if world.timeline.now_us > told_by_us and not hold.ended.is_set() and not holding.process.pauses:
+            world.fail(self.exclusion, f"{holding} is not told that its znode was deleted")
+
+    async def break_open(self, process, client, step):
+        """Do what an operator does: delete the znode of who holds."""
+        line = [name for name in await client.children(self.path_of(step.key)) if self.marker in name]
+        if line:
+            path = f"{self.path_of(step.key)}/{min(line, key=lambda name: number_of(name.encode()))}"
+            self.broken.setdefault(path, self.world.timeline.now_us)
+            process.note(f"{step.number} breaks {path}")
+            await client.delete(path)
+            self.world.count("broken")
 
     def left(self, holding, process):
-        """The program leaves the block, for whatever reason."""
-        self.world.count("left when lost" if is_ended(holding.hold) else "left")
+        """The program leaves the block, for whatever reason; the recipe has to see to the rest."""
+        self.world.count("left when lost" if holding.hold.ended.is_set() else "left")
         process.note(f"{holding.step.number} leaves {holding.path}")
-        holding.over = True
+        holding.left = True
 
-    def holder(self):
-        """A process that holds something now."""
-        inside = [holding.process for others in self.held.values() for holding in others if not holding.over]
-        return inside[-1] if inside else None
+    def holder(self, process=None):
+        """A process that is inside a block now, this one if it is; None when there is none."""
+        for others in self.held.values():
+            for holding in others:
+                if not holding.left and not holding.dead and process in (None, holding.process):
+                    return holding.process
+        return None
 
     def life_ended(self, process):
         """It has died, or its program is done."""
         for others in self.held.values():
             for holding in others:
-                if holding.process is process and not holding.over:
-                    self.world.count("died inside")
-                    holding.over = True
+                if holding.process is process and not holding.dead:
+                    self.world.count("died outside" if holding.left else "died inside")
+                    holding.dead = True
 
     def event(self, process, kind, path):
         """A watch event has come in."""
@@ -146,12 +171,23 @@ class Holds:
         if self.observed is not None and text.startswith(self.observed):
             return
         client = self.world.clients.get(process)
-        if client is not None and self.owners.get(text) != client.session.id:
-            waiters = client.session.watches["data"].get(path, ())
-            self.woken[text] += len(waiters)
-            if self.woken[text] > 1:
-                self.world.fail("R5", f"the end of {text} wakes {self.woken[text]} waiters")
+        if client is None:
+            return
+        watchers = client.session.watches["data"].get(path, ())
+        if self.owner_of(path) == client.session.id:  # it watches its own znode, too
+            watchers = [watcher for watcher in watchers if not isinstance(watcher, DeletionWatch)]
+        # By identity: an event can come as the client hangs up, unheard, and again over its next connection.
+        woken = self.woken.setdefault(text, {})
+        woken.update((id(watcher), watcher) for watcher in watchers)
+        if len(woken) > 1:
+            self.world.fail("R5", f"the end of {text} wakes {len(woken)} waiters")
+        if watchers:
             self.world.count("woken")
+
+    def owner_of(self, path):
+        """The session that made a znode."""
+        states = self.world.reference.changes(path, 0, 1 << 62)
+        return next((decode_stat(state.stat, 0)[0].ephemeral_owner for state in states if state.stat), 0)
 
     def saw(self, process, step, path, fence, since_zxid):
         """A program has read that `path` holds; its session had seen `since_zxid` before it asked."""
@@ -170,7 +206,7 @@ class Holds:
     def finish(self):
         for line in self.lines():
             firsts = line.firsts()
-            for before, first in zip(firsts, firsts[1:], strict=False):
+            for before, first in pairwise(firsts):
                 if first.fence <= before.fence:
                     self.world.fail("R1", f"{first.path} has fence 0x{first.fence:x} behind 0x{before.fence:x}")
             by_path = {first.path: first for first in firsts}

@@ -1,13 +1,11 @@
-"""What a run of recipes is to go through: its servers and their faults, the steps of its processes, and their faults."""
+"""What a run of recipes is to go through: servers and their faults, the steps of processes, and their faults."""
 
 from typing import NamedTuple
 
 from recipes.core.sim.chance import between, happens
 from recipes.core.sim.plan import Fault, Plan, draw_plan
+from recipes.core.sim.process_faults import PROCESS_FAULTS
 
-CLIENT_FAULTS = (
-    "crash", "machine crash", "short pause", "long pause", "cut off", "mute", "deaf", "break", "lost reply",
-)  # fmt: skip
 SERVER_FAULTS = (
     "kill", "power cut", "power cut of all", "slow disk", "pause", "partition", "one-way partition", "isolation",
     "clog", "delay", "reset", "failing sync", "full disk",
@@ -88,11 +86,14 @@ def _draw_steps(chance, processes, kinds, count, length_us):
         # Many limits fall into the first moments, where requests are under way.
         limit_us = chance.randrange(5_000 if chance.randrange(2) else 400_000) if how else -1
         for_us = chance.randrange(20_000) << (2 * chance.randrange(3) if chance.randrange(4) == 0 else 0)
-        if chance.randrange(40) == 0:  # long enough for a session to end meanwhile
+        if chance.randrange(25) == 0:  # long enough for a session to end meanwhile
             for_us = 300_000 + chance.randrange(3_000_000)
+        kind = chance.choice(kinds)
+        if chance.randrange(60) == 0:
+            kind = "close"
         found.append(
             Step(
-                at_us, chance.randrange(processes), chance.choice(kinds), chance.randrange(keys), number, for_us,
+                at_us, chance.randrange(processes), kind, chance.randrange(keys), number, for_us,
                 limit_us, how,
             )
         )  # fmt: skip
@@ -101,8 +102,8 @@ def _draw_steps(chance, processes, kinds, count, length_us):
 
 def _draw_faults(chance, processes, length_us, kinds):
     if kinds is None:
-        kinds = [kind for kind in CLIENT_FAULTS if happens(chance, 0.4)]
-    kinds = [kind for kind in kinds if kind in CLIENT_FAULTS]
+        kinds = [kind for kind in PROCESS_FAULTS if happens(chance, 0.4)]
+    kinds = [kind for kind in kinds if kind in PROCESS_FAULTS]
     found = []
     if not kinds:
         return found

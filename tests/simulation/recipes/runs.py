@@ -50,3 +50,7 @@ def try_plan(plan, seed, recipe):
     return Verdict(
         problem, ensemble.all_counts(), ensemble.events, ensemble.timeline.now_us, ensemble.trace, list(ensemble.notes)
     )
+
+
+def replay_command(seed, recipe):
+    return f"pytest tests/simulation/test_recipes.py -k one_seed --seed {seed} --recipe {recipe}"

@@ -10,16 +10,18 @@ from collections import deque
 
 import anyio
 
+from recipes.core.client.session import ConnectionState
 from recipes.core.errors import InvariantBroken, RecipesError
 from recipes.core.sim.chance import between
 from recipes.core.sim.ensemble import Ensemble
 from recipes.core.sim.loop import scopes_in_order
 from recipes.core.sim.process import Process
+from recipes.core.sim.process_faults import ProcessNemesis
 from tests.simulation.recipes.plan import HOLDER, Step
 
 SITES = 200  # of processes are numbered from here
 STEP_US = 20_000
-RECOVERY_US = 60_000_000
+RECOVERY_US = 40_000_000
 QUIET_US = 2_000_000
 PROBE_US = 5_000_000
 CANCELLED_WITHIN = 2.5  # seconds, by the process's clock, a cancelled step may take for its clean-up
@@ -40,8 +42,7 @@ class World:
         self.broken = None
         self.running = {}  # (process, number) of a step -> the Step
         self.clients = {}  # the client of each process that is connected
-        self.blocked = []
-        self.calmed = False
+        self.nemesis = ProcessNemesis(self.ensemble, plan.servers.timeout_ms)
         self.inboxes = {}
         self.chance = sources("processes")
         timeout = plan.servers.timeout_ms / 1000
@@ -98,7 +99,9 @@ class World:
             raise InvariantBroken(self.broken)
 
     def recover(self):
-        self.calm()
+        self.ensemble.nemesis.calm()
+        self.nemesis.calm(self.processes)
+        self.ensemble.note(0, "calm")
         self.wait("L3", self.unfinished, RECOVERY_US)
         self.run_until(self.timeline.now_us + QUIET_US)
         self.workload.quiet()
@@ -127,88 +130,19 @@ class World:
             client = self.clients.get(process)
             if not process.up:
                 return f"{process} is down"
-            if client is None or client.state.name != "CONNECTED":
+            if client is None or client.state is not ConnectionState.CONNECTED:
                 return f"{process} is not connected"
         for (process, _), step in self.running.items():
             return f"{step} of {process} goes on"
-        live = {client.session.id for client in self.clients.values()}
+        live = [client.session.id for client in self.clients.values()]
         for session_id in self.reference.tree.sessions:
             if session_id not in live:
                 return f"session 0x{session_id:x} has not ended"
         return self.ensemble.missing()
 
-    # What goes wrong.
-
     def strike(self, fault):
         process = self.workload.holder() if fault.target == HOLDER else self.processes[fault.target]
-        if process is None:
-            process = self.processes[fault.amount % len(self.processes)]
-        if not self.calmed and _STRIKES[fault.kind](self, process, fault):
-            self.count(fault.kind)
-            self.ensemble.note(process.site, f"{fault.kind} for {fault.for_us}")
-
-    def calm(self):
-        self.calmed = True
-        self.ensemble.nemesis.calm()
-        self.ensemble.note(0, "calm")
-        blocked, self.blocked = self.blocked, []
-        for directions in blocked:
-            self.ensemble.network.unblock(directions)
-        for process in self.processes:
-            process.wake()
-            process.tap.lose.clear()
-
-    def crash(self, process, fault):
-        return process.crash(fault.for_us)
-
-    def crash_machine(self, process, fault):
-        return process.crash(fault.for_us, silently=True)
-
-    def pause(self, process, fault):
-        return process.pause(fault.for_us // 4)
-
-    def pause_for_long(self, process, fault):
-        """Longer than its session."""
-        return process.pause(int(self.plan.servers.timeout_ms * (1050 + fault.amount % 1000)))
-
-    def cut_off(self, process, fault):
-        sids = list(self.ensemble.nodes)
-        return self.block([(process.site, sid) for sid in sids] + [(sid, process.site) for sid in sids], process, fault)
-
-    def mute(self, process, fault):
-        return self.block([(process.site, sid) for sid in self.ensemble.nodes], process, fault)
-
-    def deafen(self, process, fault):
-        return self.block([(sid, process.site) for sid in self.ensemble.nodes], process, fault)
-
-    def block(self, directions, process, fault):
-        network = self.ensemble.network
-        network.block(directions)
-        self.blocked.append(directions)
-        if fault.amount & 1:
-            self.break_connections(process, fault)
-        for_us = fault.for_us
-        if fault.amount & 6 == 0:
-            for_us += int(self.plan.servers.timeout_ms * 1100)
-
-        def over():
-            if directions in self.blocked:
-                self.blocked.remove(directions)
-                network.unblock(directions)
-
-        self.timeline.after(for_us, over)
-        return True
-
-    def break_connections(self, process, fault):
-        network = self.ensemble.network
-        sides = [side for side in network.sides_of(process.site) if side.peer.peer is side and not side.peer.closed]
-        for side in sides:
-            network.reset(side)
-        return bool(sides)
-
-    def lose_reply(self, process, fault):
-        process.tap.lose.add(len(process.tap.kinds) + 1 + fault.amount % 4)
-        return process.up
+        self.nemesis.strike(process or self.processes[fault.amount % len(self.processes)], fault)
 
     # Processes.
 
@@ -233,40 +167,42 @@ class World:
         self.workload.life_ended(process)
 
     async def program(self, process):
-        """What each process runs: one session after the other."""
+        """What each process runs: one session after the other. Steps outlive the block of their client."""
         inbox = self.inboxes[process]
-        while not inbox.over:
-            try:
-                async with process.connect() as client:
-                    self.clients[process] = client
-                    self.count("session")
-                    await self.carry_out(process, client, inbox)
-            except RecipesError as error:
-                self.count(type(error).__name__)
-            finally:
-                self.clients.pop(process, None)
-            await anyio.sleep(0.01 + process.chance.random() * 0.1)
-
-    async def carry_out(self, process, client, inbox):
-        objects = self.workload.open(process, client)
+        inbox.more = anyio.Event()
         async with anyio.create_task_group() as tasks:
+            while not inbox.over:
+                try:
+                    async with process.connect() as client:
+                        self.clients[process] = client
+                        self.count("session")
+                        await self.carry_out(process, client, inbox, tasks)
+                except RecipesError as error:
+                    self.count(type(error).__name__)
+                await anyio.sleep(0.01 + process.chance.random() * 0.1)
 
-            async def wake_when_lost():
-                await client.session.lost_event.wait()
-                inbox.more.set()
+    async def carry_out(self, process, client, inbox, tasks):
+        """Begin with steps as they come, until the session is over or a step says to close it."""
+        objects = self.workload.open(process, client)
 
+        async def wake_when_lost():
+            await client.session.lost_event.wait()
+            inbox.more.set()
+
+        tasks.start_soon(wake_when_lost)
+        while not client.session.lost:
+            while inbox.steps:
+                step = inbox.steps.popleft()
+                if step is None:
+                    inbox.over = True
+                    return
+                if step.kind == "close":
+                    self.count("close inside" if self.workload.holder(process) else "close")
+                    process.note("closes its client")
+                    return
+                tasks.start_soon(self.run_step, process, objects, step)
             inbox.more = anyio.Event()
-            tasks.start_soon(wake_when_lost)
-            while not client.session.lost:
-                while inbox.steps:
-                    step = inbox.steps.popleft()
-                    if step is None:
-                        inbox.over = True
-                        tasks.cancel_scope.cancel()
-                        return
-                    tasks.start_soon(self.run_step, process, objects, step)
-                inbox.more = anyio.Event()
-                await inbox.more.wait()
+            await inbox.more.wait()
         self.count("session lost")
         process.note("its session is lost")
 
@@ -335,16 +271,3 @@ class Inbox:
         self.steps = deque()
         self.more = None
         self.over = False
-
-
-_STRIKES = {
-    "crash": World.crash,
-    "machine crash": World.crash_machine,
-    "short pause": World.pause,
-    "long pause": World.pause_for_long,
-    "cut off": World.cut_off,
-    "mute": World.mute,
-    "deaf": World.deafen,
-    "break": World.break_connections,
-    "lost reply": World.lose_reply,
-}
