@@ -215,6 +215,26 @@ class LeadershipLost(RecipeError):
     """
 
 
+class SettingsDiffer(RecipeError):
+    """The users of this path do not agree on its settings."""
+
+
+class BrokenBarrier(RecipeError):
+    """The round of the barrier was broken.
+
+    round: its number. who: the party that broke it, as it named itself; "" when nobody knows.
+    """
+
+    def __init__(self, path: str, message: str = "", *, round: int = 0, who: str = "") -> None:
+        super().__init__(path, message)
+        self.round = round
+        self.who = who
+
+
+class BarrierFull(RecipeError):
+    """All places of the barrier are taken, and its parties are all inside."""
+
+
 class InvariantBroken(RecipesError):
     """Something that cannot happen has happened. The server that finds it stops: a dead member is safe."""
 

@@ -78,6 +78,11 @@ class Operations(ABC):
             created = await self.submit(Call(kind, body, self._path_stat, path=path)).result()
         return created
 
+    def start_create(self, path: str, data: bytes = b"") -> Call:
+        """A create2 of a persistent znode, of which the result is its path and Stat."""
+        kind, body = self.create_body(path, data, False, False, False, None, None)
+        return self.submit(Call(kind, body, self._path_stat, path=path))
+
     def start_place(self, path: str, data: bytes) -> Call:
         """A create2 of an ephemeral sequential znode, of which the result is its path and Stat."""
         kind, body = self.create_body(path, data, True, True, False, None, None)
