@@ -19,8 +19,8 @@ Settings = Mapping[str, int | str | None]
 async def agree(client: "Client", path: str, settings: Settings) -> "Stat":
     """Make the znode `path` with `settings`, or check that it has them; return its Stat.
 
-    A znode that exists without data, as one made by `ensure_path`, takes them on. Raises SettingsDiffer, which names both
-    sides, ConnectionLoss when the connection broke several times in a row, and what every call of the client raises.
+    A znode that exists without data, such as one made by `ensure_path`, takes them on. Raises SettingsDiffer, which
+    names both sides, ConnectionLoss when the connection broke several times in a row, and what every call raises.
     """
     written = json.dumps(dict(settings), separators=(",", ":")).encode()
     losses = 0

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipes.contender import id_of, in_order, is_owner
+from recipes.line import id_of, in_order, is_owner
 
 START = st.integers(-(2**31), 2**31 - 1)
 

@@ -17,6 +17,7 @@ ALLOWED = {
     "recipes.core.ensemble": ["errors", "properties", "zab"],
     "recipes.core.config": ["errors", "properties", "ensemble", "zab"],
     "recipes.core.replication": ["errors", "jute"],
+    "recipes.core.permissions": ["errors", "jute"],
     "recipes.core.jute": ["errors", "paths", "jute"],
     "recipes.core.zab": ["errors", "paths", "jute", "replication", "zab"],
     # The preparer makes Entries, the unit the seam carries.

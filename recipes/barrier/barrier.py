@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING
 
 from recipes.core import paths
-from recipes.core.client.view import Node, NodeView
 from recipes.core.errors import ConnectionLoss, NodeExists, NoNode
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from recipes.core.client.client import Client
+    from recipes.core.client.view import Node
     from recipes.core.jute.records import ACL
 
 _TRIES = 3  # how often a connection may break under one request before the caller hears of it
@@ -30,14 +30,14 @@ class Barrier:
     async def create(self) -> bool:
         """Close the gate. True when this call did it, False when it was closed already.
 
-        After a lost reply the answer may be False although this call did it. Raises NoAuth, ConnectionLoss, SessionExpired.
+        After a lost reply it may say False although this call did it. Raises NoAuth, ConnectionLoss, SessionExpired.
         """
         return await self._settle(self._create)
 
     async def remove(self) -> bool:
         """Open the gate for all. True when this call did it, False when it was open already.
 
-        After a lost reply the answer may be False although this call did it. Raises NoAuth, ConnectionLoss, SessionExpired.
+        After a lost reply it may say False although this call did it. Raises NoAuth, ConnectionLoss, SessionExpired.
         """
         return await self._settle(self._delete)
 
@@ -46,7 +46,7 @@ class Barrier:
 
         Raises SessionExpired, ClientClosed, NoAuth.
         """
-        with NodeView(self._client, self._path) as gate:
+        with self._client.node_view(self._path) as gate:
             await gate.wait_until(_is_open)
 
     async def _settle(self, act: "Callable[[], Awaitable[bool]]") -> bool:
@@ -73,5 +73,5 @@ class Barrier:
         return True
 
 
-def _is_open(gate: Node | None) -> bool | None:
+def _is_open(gate: "Node | None") -> bool | None:
     return True if gate is None else None

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, get_args
 
 import anyio
 
-from recipes.barrier.party import Party, Round, RoundSettings
+from recipes.barrier.book import RoundSettings
+from recipes.barrier.party import Party, Round
 from recipes.barrier.rounds import OnDeath
 from recipes.core import paths
 from recipes.core.errors import BadArguments
@@ -22,8 +23,10 @@ _LONGEST_NAME = 64
 
 
 class DoubleBarrier:
-    """`async with DoubleBarrier(client, path, parties) as round:` the block begins when all parties have come, and is over when
-    all have left or died. The same object, and the same path, serve round after round without a reset.
+    """`async with DoubleBarrier(client, path, parties) as round:` all begin the block together, and leave it together.
+
+    The block begins when all parties have come, and is over when all have left or died. The same object, and the same
+    path, serve round after round without a reset.
 
     client: a connected Client; a place in a round lives and dies with its session.
     path: the barrier's znode, persistent; it holds the number of the round, and the round's znodes are below it.
@@ -35,7 +38,7 @@ class DoubleBarrier:
     cancelled or runs out of time. What it means for a round:
 
     - "break": a death before all are in ends the round for all that are in it, with BrokenBarrier, which says who died.
-      A death inside sets `round.broken`, and ends the leaving of all others with BrokenBarrier. A block is not cancelled.
+      A death inside sets `round.broken`, and ends the leaving of all others with BrokenBarrier. No block is cancelled.
     - "shrink": the round goes on without it.
     - "wait": its place stays free until another party takes it, before all are in and inside alike.
 

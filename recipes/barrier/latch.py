@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from recipes.agreement import agree
 from recipes.core import paths
-from recipes.core.client.view import ChildrenView
 from recipes.core.errors import BadArguments, ConnectionLoss, NodeExists, NoNode
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class CountDownLatch:
         Raises SettingsDiffer, SessionExpired, ClientClosed, NoAuth.
         """
         await self._agree()
-        with ChildrenView(self._client, self._path) as children:
+        with self._client.children_view(self._path) as children:
             await children.wait_until(lambda names: True if self._left(names) == 0 else None)
 
     async def remaining(self) -> int:

@@ -1,52 +1,24 @@
 """One party's way through one round of a double barrier."""
 
-import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import anyio
 
-from recipes.agreement import agree, compare
 from recipes.barrier import rounds
+from recipes.barrier.book import Book, RoundSettings
 from recipes.barrier.rounds import Outcome
 from recipes.contender import Contender
-from recipes.core.client.view import ChildrenView, NodeView
-from recipes.core.errors import (
-    BadVersion,
-    BarrierFull,
-    BrokenBarrier,
-    ConnectionLoss,
-    NodeExists,
-    NoNode,
-    NotEmpty,
-    RecipesError,
-    invariant,
-)
+from recipes.core.errors import BarrierFull, BrokenBarrier, ConnectionLoss, HoldLost, NodeExists, NoNode, RecipesError
 from recipes.line import in_order
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
+    from recipes.core.client.view import ChildrenView, NodeView
     from recipes.core.client.watch import DeletionWatch
-    from recipes.core.jute.records import ACL
 
-_LOSSES = 5  # connections that may break in a row under one step before the caller hears of it
 _CONFIRM_SECONDS = 0.08  # how long going away may hold its caller up; the client's own task goes on with it
-
-
-class RoundSettings(NamedTuple):
-    """What a DoubleBarrier was made with."""
-
-    path: str
-    parties: int
-    on_death: rounds.OnDeath
-    name: str
-    acl: "Sequence[ACL] | None"
-
-    @property
-    def agreed(self) -> dict[str, int | str | None]:
-        """What all users of the path have to say alike."""
-        return {"parties": self.parties, "on_death": self.on_death}
 
 
 class Round:
@@ -75,10 +47,9 @@ class Party:
     """
 
     def __init__(self, client: "Client", settings: RoundSettings, number: int) -> None:
-        self.number = number
         self._client = client
         self._settings = settings
-        self._dir = self._path_of(number)
+        self._book = Book(client, settings, number)
         self._view: NodeView | None = None  # of the round's znode
         self._place: Contender | None = None
         self._node = ""  # path of our ephemeral znode while we are inside
@@ -88,18 +59,23 @@ class Party:
         self._watched = ""
         self._watch: DeletionWatch | None = None
         self._changed = anyio.Event()
-        self._losses = 0
         self._leaving = self._looking = False
+
+    @property
+    def number(self) -> int:
+        """Of the round it is in."""
+        return self._book.number
 
     async def enter(self) -> Round:
         """Wait for the others. Raises what DoubleBarrier says."""
         try:
-            if not self.number:
-                await self._find_round()
+            if not self._book.number:
+                await self._book.find_round()
             while self._round is None:
                 await self._try_round()
         except BaseException as error:
-            await self._finish(lambda: self._withdraw(_reason(error)))
+            why = _reason(error)
+            await self._finish(lambda: self._withdraw(why))
             raise
         return self._round
 
@@ -118,45 +94,21 @@ class Party:
         if ended is not None and ended.broken:
             raise self._broken(ended)
 
-    # The round
-
-    async def _find_round(self) -> None:
-        """Go to the round that is open, behind the one that we know of. Opens one if there is none."""
-        settings = self._settings
-        while True:
-            try:
-                data, stat = await self._client.get(settings.path)
-                compare(settings.path, data, settings.agreed)
-            except NoNode:
-                await agree(self._client, settings.path, settings.agreed)
-                continue
-            number = json.loads(data).get("round", 0)
-            if number > self.number:
-                self._go_to(number)
-                return
-            with suppress(BadVersion, NodeExists), self._bearing_losses():
-                async with self._client.transaction() as tx:
-                    tx.set(settings.path, self._numbered(number + 1), stat.version)
-                    tx.create(self._path_of(number + 1))
-
-    def _go_to(self, number: int) -> None:
-        self.number = number
-        self._dir = self._path_of(number)
+    # Coming in
 
     async def _try_round(self) -> None:
         """Stand in line in our round until the entering has ended; sets `_round` when we are in."""
         self._close()
-        view = self._view = NodeView(self._client, self._dir, self._signal)
+        view = self._view = self._client.node_view(self._book.dir, self._signal)
         settings = self._settings
-        label = f"@{settings.name}"
         place = self._place = Contender(
-            self._client, self._client.session, self._dir, rounds.MARKER, b"", label=label, acl=settings.acl
+            self._client, self._book.dir, rounds.MARKER, HoldLost, acl=settings.acl, label=f"@{settings.name}"
         )
         try:
             await place.join(make_parent=False)
         except NoNode:  # the round was over, and cleared away
             self._place = None
-            await self._find_round()
+            await self._book.find_round()
             return
         gate, came_before = await self._wait_gate(view, place)
         me = place.path.rpartition("/")[2]
@@ -167,7 +119,7 @@ class Party:
         else:
             await self._enter_otherwise(place, gate)
 
-    async def _wait_gate(self, view: NodeView, place: Contender) -> tuple[Outcome, bool]:
+    async def _wait_gate(self, view: "NodeView", place: Contender) -> tuple[Outcome, bool]:
         """How the entering ended, and whether we had come before that."""
         settings, me, names = self._settings, place.path.rpartition("/")[2], place.names
         seen: set[str] = set()
@@ -176,15 +128,15 @@ class Party:
             while True:
                 gate = await self._outcome(view)
                 if gate is not None:
-                    return gate, view.value is None or view.value.stat.mzxid > place.czxid
+                    return gate, view.value is None or view.value.stat.mzxid > place.fence
                 step = rounds.entering(names, me, seen, settings.parties, settings.on_death)
                 order = in_order(names, rounds.MARKER)
                 seen.update(order)
                 if isinstance(step, rounds.Decide):
-                    if await self._decide(step.outcome, 0):
+                    if await self._book.decide(step.outcome, 0):
                         return step.outcome, True
                 elif isinstance(step, rounds.Forget):
-                    await self._forget(step.gone)
+                    await self._book.forget(step.gone)
                 elif me not in order:
                     raise self._broken(Outcome(who=settings.name, why="its znode was deleted by somebody else"))
                 else:
@@ -192,13 +144,13 @@ class Party:
                     if order[0] != me:
                         self._look_at(order[order.index(me) - 1])
                     elif newcomers is None:
-                        newcomers = ChildrenView(self._client, self._dir, self._signal)
+                        newcomers = self._client.children_view(self._book.dir, self._signal)
                     await self._changed.wait()
                 self._changed = anyio.Event()
                 if newcomers is not None and newcomers.current:
                     names = newcomers.value or []
                 elif view.current and (view.value is None or not view.value.data):
-                    names = await self._client.children(self._dir)
+                    names = await self._client.children(self._book.dir)
         finally:
             if newcomers is not None:
                 newcomers.close()
@@ -207,21 +159,21 @@ class Party:
         """The entering ended without us: take the place of a dead member, or go to the next round, or give up."""
         while True:
             try:
-                names = await self._client.children(self._dir)
+                names = await self._client.children(self._book.dir)
             except NoNode:
                 names = []
             where = rounds.admitted(names, gate, self._settings.on_death)
             if not isinstance(where, rounds.TakePlace):
                 break
-            taken = f"{self._dir}/{rounds.PLACE}{where.of}"
-            if await self._replace(place.path, taken, ephemeral=True):
+            taken = f"{self._book.dir}/{where.of}{rounds.PLACE}"
+            if await self._book.replace(place.path, taken, ephemeral=True):
                 self._be_inside(where.of, taken, gate)
                 return
-        await place.leave()
+        place.drop()
         self._place = None
         if isinstance(where, rounds.Full):
             raise BarrierFull(self._settings.path, f"{len(gate.members)} parties are inside")
-        await self._find_round()
+        await self._book.find_round()
 
     def _be_inside(self, me: str, node: str, gate: Outcome) -> None:
         self._me, self._node, self._members = me, node, gate.members
@@ -230,16 +182,14 @@ class Party:
 
     async def _wait_end(self) -> Outcome:
         """Say that we leave, and wait for how the leaving ends; look after those that are inside."""
-        view = self._view
-        invariant(view is not None)
-        listing = await self._mark_left()
+        listing = await self._book.mark_left(self._me)
         while True:
-            outcome = await self._outcome(view)  # type: ignore[arg-type]
+            outcome = await self._outcome(self._view)
             if outcome is not None and outcome.ended:
                 return outcome
             self._changed = anyio.Event()
             try:
-                names = listing if listing is not None else await self._client.children(self._dir)
+                names = listing if listing is not None else await self._client.children(self._book.dir)
             except NoNode:
                 continue  # the view will say so, too
             listing = None
@@ -247,77 +197,13 @@ class Party:
                 self._look_at(rounds.neighbour(names, self._me, self._members))
                 await self._changed.wait()
 
-    async def _mark_left(self) -> list[str] | None:
-        """Create the znode that says so, and list the round behind it."""
-        while True:
-            with suppress(NodeExists, NoNode), self._bearing_losses():
-                create = self._client.start_create(f"{self._dir}/{rounds.LEFT}{self._me}")
-                listing = self._client.start_children(self._dir)
-                try:
-                    await create.result()
-                    names: list[str] = await listing.result()
-                    return names
-                finally:
-                    listing.abandoned = not listing.done
-            return None
-
-    # What is written about the round
-
-    async def _outcome(self, view: NodeView) -> Outcome | None:
+    async def _outcome(self, view: "NodeView | None") -> Outcome | None:
         """What the round's znode says; None while nothing is decided. Raises what ended the view."""
-        await view.wait_current()
-        if view.value is None:
+        if view is not None:
+            await view.wait_current()
+        if view is None or view.value is None:
             return Outcome((), True, why="the round was cleared away before this party learned how it ended")
         return rounds.decode(view.value.data)
-
-    async def _decide(self, outcome: Outcome, version: int) -> bool:
-        """Write an outcome; whether it was written now."""
-        with suppress(BadVersion, NoNode), self._bearing_losses():
-            await self._client.set(self._dir, rounds.encode(outcome), version)
-            return True
-        return False
-
-    async def _end(self, outcome: Outcome, names: Iterable[str]) -> None:
-        """Write that all have left, with all that this leaves to do: delete what they had, and open the next round."""
-        nodes = rounds.nodes_of(list(names), self._members)
-        following = self.number + 1
-        for tidy in (True, False):
-            with suppress(BadVersion, NodeExists, NoNode, NotEmpty), self._bearing_losses():
-                async with self._client.transaction() as tx:
-                    tx.set(self._dir, rounds.encode(outcome), 1)
-                    for name in nodes:
-                        tx.delete(f"{self._dir}/{name}")
-                    if tidy:
-                        tx.set(self._settings.path, self._numbered(following))
-                        tx.create(self._path_of(following))
-                        if self.number > 1:
-                            tx.delete(self._path_of(self.number - 1))
-                return
-            if not tidy:
-                return
-            self._client.look_after(self._clear_older)
-
-    async def _forget(self, gone: Iterable[str]) -> None:
-        for name in gone:
-            with suppress(NodeExists, NoNode), self._bearing_losses():
-                await self._client.create(f"{self._dir}/{rounds.GONE}{name}")
-
-    async def _replace(self, node: str, path: str, *, ephemeral: bool = False) -> bool:
-        """Delete `node`, which is ours, and create `path` in one step; False when one was not to be had."""
-        with suppress(NodeExists, NoNode), self._bearing_losses():
-            async with self._client.transaction() as tx:
-                tx.delete(node)
-                tx.create(path, ephemeral=ephemeral, acl=self._settings.acl if ephemeral else None)
-            return True
-        if not self._losses:
-            return False
-        # A reply was lost: what we did may be done.
-        await self._client.sync(path)
-        stat = await self._client.exists(path)
-        return stat is not None and (not ephemeral or stat.ephemeral_owner == self._client.session.id)
-
-    def _numbered(self, number: int) -> bytes:
-        return json.dumps({**self._settings.agreed, "round": number}, separators=(",", ":")).encode()
 
     # Looking after the others
 
@@ -326,12 +212,12 @@ class Party:
         step = rounds.leaving(names, self._members, self._settings.on_death)
         if isinstance(step, rounds.Decide):
             if step.outcome.broken:
-                await self._decide(step.outcome, 1)
+                await self._book.decide(step.outcome, 1)
             else:
-                await self._end(step.outcome, names)
+                await self._book.end(step.outcome, names)
             return True
         if isinstance(step, rounds.Forget):
-            await self._forget(step.gone)
+            await self._book.forget(step.gone)
             return True
         return False
 
@@ -339,7 +225,7 @@ class Party:
         """While the block runs: a job of the client's own task, begun when the neighbour's znode went."""
         with suppress(RecipesError):
             while self._round is not None and not (self._leaving or self._round.broken.is_set()):
-                names = await self._client.children(self._dir)
+                names = await self._client.children(self._book.dir)
                 if not self._leaving and not await self._look_after(names):
                     self._look_at(rounds.neighbour(names, self._me, self._members))
                     break
@@ -352,7 +238,7 @@ class Party:
         self._unwatch()
         if node is not None:
             with suppress(RecipesError):  # the session is over, which the view of the round says too
-                self._watch = self._client.watch_deletion(f"{self._dir}/{node}", self._neighbour_gone)
+                self._watch = self._client.watch_deletion(f"{self._book.dir}/{node}", self._neighbour_gone)
                 self._watched = node
 
     def _unwatch(self) -> None:
@@ -386,31 +272,24 @@ class Party:
             return
         me = place.path.rpartition("/")[2]
         if me and on_death == "shrink":
-            await self._replace(place.path, f"{self._dir}/{rounds.GONE}{me}")
-        elif me and on_death == "break" and not await self._decide_and_go(Outcome(who=rounds.said(me), why=why), 0):
-            # It was decided while we went away: if we are a member, we die inside.
-            data, _ = await self._client.get(self._dir)
-            gate = rounds.decode(data)
-            if gate is not None and me in gate.members:
-                await self._decide(Outcome(gate.members, True, rounds.said(me), why), 1)
-        await place.leave()
-
-    async def _decide_and_go(self, outcome: Outcome, version: int) -> bool:
-        invariant(self._place is not None)
-        with suppress(BadVersion, NoNode):
-            async with self._client.transaction() as tx:
-                tx.set(self._dir, rounds.encode(outcome), version)
-                tx.delete(self._place.path)  # type: ignore[union-attr]
-            return True
-        return False
+            await self._book.replace(place.path, f"{self._book.dir}/{me}{rounds.GONE}")
+        elif me and on_death == "break":
+            died = Outcome(who=rounds.said(me), why=why)
+            if not await self._book.decide(died, 0, leaving=place.path):
+                # It was decided while we went away: if we are a member, we die inside.
+                data, _ = await self._client.get(self._book.dir)
+                gate = rounds.decode(data)
+                if gate is not None and me in gate.members:
+                    await self._book.decide(died._replace(members=gate.members, ended=True), 1)
+        place.drop()
 
     async def _fail(self, why: str) -> None:
         """Our block failed, or another member's did: nobody is to wait for us."""
         if why and self._settings.on_death == "break":
-            await self._decide(Outcome(self._members, True, self._settings.name, why), 1)
+            await self._book.decide(Outcome(self._members, True, self._settings.name, why), 1)
         elif why and self._settings.on_death == "shrink":
             with suppress(NodeExists, NoNode):
-                await self._client.create(f"{self._dir}/{rounds.LEFT}{self._me}")
+                await self._client.create(f"{self._book.dir}/{self._me}{rounds.LEFT}")
         if why or self._settings.on_death != "wait":
             with suppress(NoNode):
                 await self._client.delete(self._node)
@@ -418,7 +297,7 @@ class Party:
     async def _finish(self, clean_up: Callable[[], Awaitable[None]]) -> None:
         """Carry `clean_up` out whatever happens: in the client's own task, awaited here for a moment only."""
         self._unwatch()
-        self._losses = 0
+        self._book.losses = 0
         done = anyio.Event()
 
         async def work() -> None:
@@ -427,7 +306,7 @@ class Party:
                     try:
                         return await clean_up()
                     except ConnectionLoss:
-                        self._losses = 1
+                        self._book.losses = 1
             except RecipesError:
                 pass  # the session is over, and our znode goes with it; or it is refused, which nobody can mend
             finally:
@@ -438,59 +317,15 @@ class Party:
             with anyio.move_on_after(_CONFIRM_SECONDS, shield=True):
                 await done.wait()
 
-    async def _clear_older(self) -> None:
-        """Delete what rounds before the last one left behind, broken ones for example."""
-        last = self._path_of(self.number).rpartition("/")[2]
-        with suppress(RecipesError):
-            for name in await self._client.children(self._settings.path):
-                if name.startswith("round-") and name < last:
-                    await self._clear(f"{self._settings.path}/{name}")
-
-    async def _clear(self, path: str) -> None:
-        with suppress(NoNode, NotEmpty):
-            for name in await self._client.children(path):
-                with suppress(NoNode):
-                    await self._client.delete(f"{path}/{name}")
-            await self._client.delete(path)
-
     def _close(self) -> None:
         self._unwatch()
         if self._view is not None:
             self._view.close()
             self._view = None
 
-    # Errors
-
-    def _bearing_losses(self) -> "_Bearing":
-        return _Bearing(self)
-
-    def lost_connection(self) -> None:
-        """One more connection broke under a step of ours. Raises ConnectionLoss when it was one too many."""
-        self._losses += 1
-        if self._losses == _LOSSES:
-            raise ConnectionLoss("the connection broke several times", path=self._dir, maybe_applied=True)
-
     def _broken(self, outcome: Outcome) -> BrokenBarrier:
         said = f"round {self.number}: {outcome.who + ': ' if outcome.who else ''}{outcome.why}"
         return BrokenBarrier(self._settings.path, said, round=self.number, who=outcome.who)
-
-    def _path_of(self, number: int) -> str:
-        return f"{self._settings.path}/round-{number:010d}"
-
-
-class _Bearing:
-    """`with`: a lost connection is no error, since what came of the request is read afterwards; too many in a row are."""
-
-    def __init__(self, party: Party) -> None:
-        self._party = party
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, ConnectionLoss):
-            self._party.lost_connection()
-            return True
-        return False
 
 
 def _reason(error: BaseException) -> str:

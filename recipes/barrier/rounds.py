@@ -9,9 +9,9 @@ The data of the round's znode says how far it is; its version makes sure that ea
 Its children:
 
     _r_<id>@<name>-party-<sequence>  ephemeral: this party is in; all of a round's go with the end of the leaving
-    left-<member>                    this member has left by the end of its block
-    gone-<member>                    this member died and does not count any more (on_death="shrink")
-    place-<member>                   ephemeral: a party that took the place of this member, which died (on_death="wait")
+    <member>.left                    this member has left by the end of its block
+    <member>.gone                    this member died and does not count any more (on_death="shrink")
+    <member>.place                   ephemeral: a party that took the place of this member, which died (on_death="wait")
 
 So all parties of a round see the same outcome, whatever each of them saw before. A member is named by the znode it
 entered with. Source: ZooKeeper Recipes and Solutions, Double Barriers.
@@ -19,14 +19,14 @@ entered with. Source: ZooKeeper Recipes and Solutions, Double Barriers.
 
 import json
 from collections.abc import Collection, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from recipes.line import in_order
 
 MARKER = "party-"
-LEFT = "left-"
-GONE = "gone-"
-PLACE = "place-"
+LEFT = ".left"
+GONE = ".gone"
+PLACE = ".place"
 
 OnDeath = Literal["break", "shrink", "wait"]
 
@@ -87,7 +87,7 @@ def entering(names: Collection[str], me: str, seen: Collection[str], parties: in
     after all others, does it when parties have died, since then the one that completed the round need not know that.
     """
     order = in_order(list(names), MARKER)
-    gone = [name.removeprefix(GONE) for name in names if name.startswith(GONE)]
+    gone = [name.removesuffix(GONE) for name in names if name.endswith(GONE)]
     if on_death != "wait":
         died = sorted(set(seen) - set(order) - set(gone))
         if died and on_death == "break":
@@ -107,7 +107,7 @@ def admitted(names: Collection[str], gate: Outcome, on_death: OnDeath) -> TakePl
         return NextRound()
     if on_death == "wait" and (dead := _dead(names, gate.members)):
         return TakePlace(dead[0])
-    return NextRound() if any(name.startswith((LEFT, GONE)) for name in names) else Full()
+    return NextRound() if any(name.endswith((LEFT, GONE)) for name in names) else Full()
 
 
 def leaving(names: Collection[str], members: Sequence[str], on_death: OnDeath) -> Step:
@@ -129,7 +129,7 @@ def neighbour(names: Collection[str], me: str, members: Sequence[str]) -> str | 
     """
     at = members.index(me)
     for member in (*reversed(members[:at]), *reversed(members[at + 1 :])):
-        for node in (member, PLACE + member):
+        for node in (member, member + PLACE):
             if node in names:
                 return node
     return None
@@ -137,7 +137,7 @@ def neighbour(names: Collection[str], me: str, members: Sequence[str]) -> str | 
 
 def nodes_of(names: Collection[str], members: Sequence[str]) -> list[str]:
     """What the members have among `names`: to be deleted once all have left."""
-    every = {prefix + member for member in members for prefix in ("", LEFT, GONE, PLACE)}
+    every = {member + suffix for member in members for suffix in ("", LEFT, GONE, PLACE)}
     return [name for name in names if name in every]
 
 
@@ -149,12 +149,12 @@ def said(member: str) -> str:
 
 def encode(outcome: Outcome) -> bytes:
     """The data of a round."""
-    fields: dict[str, Any] = {"members": outcome.members, "ended": outcome.ended, "who": outcome.who, "why": outcome.why}
-    return json.dumps({key: value for key, value in fields.items() if value}, separators=(",", ":")).encode()
+    fields = {key: value for key, value in outcome._asdict().items() if value}
+    return json.dumps(fields, separators=(",", ":")).encode()
 
 
 def decode(data: bytes) -> Outcome | None:
-    """How far a round is; None before all are in. Data that another program wrote, and make no sense, count as broken."""
+    """How far a round is; None before all are in. Data of another program, which make no sense, count as broken."""
     if not data:
         return None
     try:
@@ -167,11 +167,9 @@ def decode(data: bytes) -> Outcome | None:
 
 def _dead(names: Collection[str], members: Sequence[str]) -> list[str]:
     return [
-        member
-        for member in members
-        if not (member in names or PLACE + member in names or _has_left(names, member))
+        member for member in members if not (member in names or member + PLACE in names or _has_left(names, member))
     ]
 
 
 def _has_left(names: Collection[str], member: str) -> bool:
-    return LEFT + member in names or GONE + member in names
+    return member + LEFT in names or member + GONE in names

@@ -59,6 +59,8 @@ def ensemble(*, size: int = 3, observers: int = 0, port: int = 2181, data_dir: P
             _watch(servers, data_dir, json)
     except _Interrupted:
         return 0
+    except BrokenPipeError:  # nobody reads what is printed
+        raise
     except (OSError, TimeoutError, ChildProcessError, DiskError) as error:
         print(f"recipes ensemble: {error}", file=sys.stderr)
         return 1

@@ -5,7 +5,8 @@ A command never starts an embedded server: a lock taken there would exclude nobo
 
 import os
 import socket
-import sys
+
+from recipes.cli.terminal import complain
 
 _DEFAULT = "127.0.0.1:2181"
 # What a name that is not known ends in; one that cannot be encoded for DNS is a UnicodeError.
@@ -16,7 +17,7 @@ class NothingListens(SystemExit):
     """Ends the command with exit code 2 after one line on stderr, which says why."""
 
     def __init__(self, why: str) -> None:
-        print(f"recipes: {why}", file=sys.stderr)
+        complain("recipes", why)
         super().__init__(2)
 
 
@@ -32,11 +33,11 @@ def find_hosts(given: str | None) -> str:
         except NAME_ERRORS:
             unknown.append(f"{where[0]}: name not known")
         except OSError:
-            silent.append(address)
+            silent.append(with_port(*where))
         else:
             return hosts
     if not stated:
-        raise NothingListens(f"nothing listens on {hosts}; start a server or name one by RECIPES_HOSTS")
+        raise NothingListens(f"nothing listens on {','.join(silent)}; start a server or name one by RECIPES_HOSTS")
     raise NothingListens("; ".join([f"nothing listens on {','.join(silent)}"] * bool(silent) + unknown))
 
 
@@ -50,12 +51,17 @@ def split_hosts(hosts: str) -> list[str]:
     return [address.strip() for address in hosts.partition("/")[0].split(",")]
 
 
+def with_port(host: str, port: int) -> str:
+    """`host:port`, or `[host]:port` for an address of IPv6."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def split_address(address: str) -> tuple[str, int]:
     """Host and port of `host:port` or `[host]:port`; the port is 2181 when it is left out."""
     host, colon, port = address.strip().rpartition(":")
     if not colon or address.strip().endswith("]"):
         return address.strip().strip("[]"), 2181
     if not port.isdigit() or int(port) > 65535:
-        print(f"recipes: {address}: expected HOST:PORT", file=sys.stderr)
+        complain("recipes", f"{address}: expected HOST:PORT")
         raise SystemExit(2)
     return host.strip("[]"), int(port)

@@ -2,9 +2,15 @@
 
 import json as json_text
 import socket
-import sys
+import ssl
+from contextlib import ExitStack
+from typing import Annotated
 
+from cyclopts import Parameter
+
+from recipes.cli.access import Tls
 from recipes.cli.hosts import NAME_ERRORS, split_address, split_hosts, stated_hosts
+from recipes.cli.terminal import complain, escaped
 
 _PATIENCE_S = 5.0
 _MOST_BYTES = 65536  # of an answer; who says more is no ZooKeeper server
@@ -14,7 +20,11 @@ class NoMode(Exception):
     """A server has not told its mode: why, as one would tell an operator."""
 
 
-def status(*addresses: str, json: bool = False) -> int:
+def status(
+    *addresses: str,
+    json: bool = False,
+    tls: Annotated[Tls, Parameter(name="*")] = Tls(),  # noqa: B008 (it is frozen)
+) -> int:
     """Print the mode of each server; exit 1 when one of them does not tell it.
 
     Args:
@@ -22,29 +32,33 @@ def status(*addresses: str, json: bool = False) -> int:
         json: print one JSON object per server.
     """
     asked = [address for hosts in addresses or (stated_hosts(),) for address in split_hosts(hosts)]
+    context = tls.context()
     without = 0
     for address in asked:
         host, port = split_address(address)
         if len(asked) > 1 and not json:
             print(address, flush=True)
         try:
-            mode = ask_mode(host, port)
+            mode = ask_mode(host, port, context)
         except NoMode as error:
             without += 1
             if json:
                 print(json_text.dumps({"server": address, "mode": None, "error": str(error)}))
             else:
-                print(f"recipes: {address}: {error}", file=sys.stderr)
+                complain("recipes", f"{address}: {error}")
         else:
             print(json_text.dumps({"server": address, "mode": mode}) if json else f"Mode: {mode}")
     return 1 if without else 0
 
 
-def ask_mode(host: str, port: int) -> str:
+def ask_mode(host: str, port: int, tls: ssl.SSLContext | None = None) -> str:
     """The server's mode as srvr tells it. Raises NoMode."""
     answer = b""
     try:
-        with socket.create_connection((host, port), timeout=_PATIENCE_S) as connection:
+        with ExitStack() as stack:
+            connection = stack.enter_context(socket.create_connection((host, port), timeout=_PATIENCE_S))
+            if tls is not None:
+                connection = stack.enter_context(tls.wrap_socket(connection, server_hostname=host))
             connection.sendall(b"srvr")
             while len(answer) < _MOST_BYTES and (piece := connection.recv(65536)):
                 answer += piece
@@ -53,6 +67,10 @@ def ask_mode(host: str, port: int) -> str:
     except TimeoutError:
         if not answer:
             raise NoMode(f"error contacting service: no answer within {_PATIENCE_S:g} s") from None
+    except ssl.SSLError as error:
+        if not answer:
+            why = getattr(error, "verify_message", "") or (error.reason or str(error)).replace("_", " ").lower()
+            raise NoMode(f"no TLS with it: {why}") from None
     except OSError:
         if not answer:
             raise NoMode("error contacting service, it is probably not running") from None
@@ -62,7 +80,7 @@ def ask_mode(host: str, port: int) -> str:
 def _mode(answer: str) -> str:
     for line in answer.splitlines():
         if line.startswith("Mode: "):
-            return line.removeprefix("Mode: ").strip()
+            return escaped(line.removeprefix("Mode: ").strip())
     if answer.startswith("This ZooKeeper instance is not currently serving requests"):
         raise NoMode("running, but not serving: it has no leader")
     if "not in the whitelist" in answer:

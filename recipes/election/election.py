@@ -1,18 +1,23 @@
 """One leader among many candidates (ZooKeeper Recipes and Solutions, Leader Election)."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, NamedTuple
 
-from recipes.contender import Contender, Loss, contend, id_of, in_order
+from recipes.contender import Contender, check_within, read_line
 from recipes.core import paths
+from recipes.core.client.backoff import Backoff
 from recipes.core.errors import LeadershipLost, NoNode, invariant
+from recipes.hold import Block, Hold
+from recipes.line import Participant, id_of, in_order
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.core.client.watch import Watch
+    from recipes.core.jute.records import ACL
 
 _MARKER = "lead-"
+_SHORT_TERM_SECONDS = 1.0  # a term that is over sooner did no work to speak of
 
 
 class Leader(NamedTuple):
@@ -24,26 +29,18 @@ class Leader(NamedTuple):
     path: str
 
 
-class Term:
-    """One candidate's time as leader, good inside its block only.
+class Term(Hold):
+    """One candidate's time as leader; see Hold."""
 
-    fence: czxid of our znode; a later leader's is higher, so storage can refuse older ones.
-    lost: is_set() and wait(), for code that is shielded from cancellation.
-    """
-
-    def __init__(self, contender: Contender) -> None:
-        self.fence = contender.czxid
-        self.path = contender.path
-        self.session_id = contender.session_id
-        self.lost: Loss = contender.lost
-        self._contender = contender
-
-    def __repr__(self) -> str:
-        return f"Term(fence={self.fence}, path={self.path!r}, session_id={self.session_id}, lost={self.lost!r})"
+    __slots__ = ()
 
     async def resign(self) -> None:
-        """Give leadership up, and return once the server has confirmed it. The block does not lead from here on."""
-        await self._contender.resign()
+        """Give leadership up, and return once the server has confirmed it. `ended` is set before the request goes out.
+
+        Any task may do it, more than once. The block goes on, and leads no more. Raises RuntimeError in another thread,
+        event loop or process, NoAuth without the right.
+        """
+        await self._tenure.release("resigned")
 
 
 class Election:
@@ -51,42 +48,66 @@ class Election:
 
     client: a connected Client; a term lives and dies with its session.
     path: the parent znode; made as a container, with its ancestors, when missing.
-    data: what `leader` and `observe` show of us while we lead.
+    data: what `leader`, `observe` and `candidates` show of us.
+    acl: who may do what with our znode, and with `path` where that is made here; everybody everything without it. To
+        end another's term takes the right to delete at `path`.
     """
 
-    def __init__(self, client: "Client", path: str, data: bytes = b"") -> None:
+    def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
         self._client = client
         self._path = path
         self._data = data
+        self._acl = acl
 
-    @asynccontextmanager
-    async def lead(self) -> AsyncGenerator[Term]:
-        """Wait to be elected and run the block as leader; leaving it resigns.
+    def lead(self) -> AbstractAsyncContextManager[Term]:
+        """`async with election.lead() as term`: wait to be elected and run the block as leader; leaving it resigns.
 
         A short disconnect changes nothing: leadership is kept until the session's local deadline. Raises
-        LeadershipLost, with the block cancelled first, when the session is over or our znode was deleted; what every
-        call of the client does, as ClientClosed or SessionExpired, when that is so before we stand in line.
+        LeadershipLost, with the block cancelled first, when the session is over, the client was closed or our znode
+        was deleted; RuntimeError when this task leads or waits here already, with whatever object; before we stand in
+        line what every call of the client does: see Lock.
         """
-        async with contend(self._client, self._path, _MARKER, LeadershipLost, self._data) as contender:
-            invariant(contender is not None)
-            yield Term(contender)  # type: ignore[arg-type]
+        return Block(self._contend, Term, None)  # type: ignore[return-value]  # without a limit it is never None
+
+    def try_lead(self, *, within: float = 0.0) -> AbstractAsyncContextManager[Term | None]:
+        """`async with election.try_lead(within=5.0) as term`: as `lead`, with None when not elected in time.
+
+        within: seconds to wait at most, which do not limit the block. With 0 it is asked for once, and waited for the
+        answer only. Raises BadArguments for another number, and what `lead` does.
+        """
+        return Block(self._contend, Term, check_within(self._path, within))
 
     async def run(self, func: Callable[[Term], Awaitable[object]]) -> None:
         """Lead again and again, awaiting `func(term)` in each term, until cancelled or until `func` raises.
 
-        When our znode was deleted, or `func` returns, it joins the line anew; when the session is over, which
-        ends the client too, it raises LeadershipLost, or SessionExpired when that is so between two terms.
+        When our znode was deleted, or `func` returns, it joins the line anew; after a term of less than a second with
+        a pause, which grows to 2 s when that happens again and again. When the session is over, which ends the client
+        too, it raises LeadershipLost, or SessionExpired when that is so between two terms. What `func` raises comes
+        out, a LeadershipLost of another election, too.
         """
+        backoff = Backoff(self._client.random)
         while True:
+            block = Block(self._contend, Term, None)
+            began = self._client.clock()
             try:
-                async with self.lead() as term:
-                    await func(term)
-            except LeadershipLost:
-                if self._client.session.lost:
+                async with block as term:
+                    invariant(term is not None)
+                    began = self._client.clock()
+                    await func(term)  # type: ignore[arg-type]
+            except LeadershipLost as error:
+                if error is not block.loss or self._client.session.lost:
                     raise  # a client has one session: connect anew and run again
+            if self._client.clock() - began < _SHORT_TERM_SECONDS:
+                await backoff.pause()
+            else:
+                backoff = Backoff(self._client.random)
+
+    async def candidates(self) -> list[Participant]:
+        """Who stands in line, the leader first. Raises NoAuth, SessionExpired, ClientClosed."""
+        return await read_line(self._client, self._path, _MARKER)
 
     async def leader(self) -> Leader | None:
-        """Who leads now, None when nobody does."""
+        """Who leads now, None when nobody does. Raises NoAuth, SessionExpired, ClientClosed."""
         while True:
             first = await self._first()
             if first is None:
@@ -97,7 +118,10 @@ class Election:
                 continue
 
     async def observe(self) -> AsyncIterator[Leader | None]:
-        """Yield who leads now and then each change, with None for a vacancy; quick changes may be left out."""
+        """Yield who leads now and then each change, with None for a vacancy; quick changes may be left out.
+
+        Raises NoAuth, SessionExpired, ClientClosed.
+        """
         unseen = True
         last: Leader | None = None
         while True:
@@ -131,6 +155,9 @@ class Election:
                 watch.cancel()
                 raise
             watch.cancel()
+
+    def _contend(self) -> Contender:
+        return Contender(self._client, self._path, _MARKER, LeadershipLost, self._data, self._acl)
 
     async def _first(self) -> str | None:
         try:

@@ -1,28 +1,34 @@
 """Mutual exclusion between processes (ZooKeeper Recipes and Solutions, Locks)."""
 
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import anyio
-
-from recipes.contender import Contender, Loss, Participant, contend, read_line
+from recipes.contender import Contender, check_within, read_line
 from recipes.core.errors import LockLost, invariant
+from recipes.hold import RELEASED, Block, Hold
+from recipes.line import Participant
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
+    from recipes.core.jute.records import ACL
 
 _MARKER = "lock-"
 
 
-class Grant(NamedTuple):
-    """What a holder has in hand, good inside its block only."""
+class Grant(Hold):
+    """What a holder of a Lock has in hand; see Hold."""
 
-    fence: int  # czxid of our znode: a later holder's is higher, so storage can refuse older ones
-    path: str  # our znode
-    session_id: int
-    lost: Loss  # is_set() and wait(), for code that is shielded from cancellation
+    __slots__ = ()
+
+    async def release(self) -> None:
+        """Give the lock up, and return once the server has confirmed it. `ended` is set before the request goes out.
+
+        Any task may do it, more than once. Inside a block that one goes on without the lock. Without a block, raises
+        LockLost if it was lost. RuntimeError in another thread, event loop or process, NoAuth without the right.
+        """
+        await self._tenure.release(RELEASED)
 
 
 class Lock:
@@ -31,74 +37,75 @@ class Lock:
     client: a connected Client; the lock lives and dies with its session.
     path: the parent znode; made as a container, with its ancestors, when missing.
     data: kept in our znode, for `holders` and `waiters` to show.
+    acl: who may do what with our znode, and with `path` where that is made here; everybody everything without it. To
+        break a lock takes the right to delete at `path`.
 
     One Lock may be used by several tasks, which then exclude one another; a task that holds it cannot take it
-    again (RuntimeError). A short disconnect changes nothing: the lock is kept until the session's local deadline.
-    Raises LockLost when the session is over or our znode was deleted by somebody else: the block is cancelled
-    first, so that no code runs on in the belief that it still holds the lock. Raises what every call of the client
-    does, as ClientClosed or SessionExpired, when that is so before we stand in line.
+    again, with this object or another one of the same client and path (RuntimeError). A short disconnect changes
+    nothing: the lock is kept until the session's local deadline.
 
-    `anyio.fail_after` around it limits waiting and block together. To limit the waiting only, lift it inside:
+    Raises LockLost at the edge of the block when the session is over, the client was closed or our znode was deleted
+    by somebody else: the block is cancelled first, so that no code runs on in the belief that it still holds the lock.
+    Before we stand in line it raises what every call of the client does: ClientClosed, SessionExpired, BadArguments,
+    NoAuth, InvalidACL, NotReadOnly, QuotaExceeded; NoNode when the client's chroot is missing; ConnectionLoss when one
+    connection after the other broke; RuntimeError in another thread, event loop or process than the client's.
 
-        with anyio.fail_after(5) as limit:
-            async with Lock(client, path) as grant:
-                limit.deadline = math.inf
-
-    A cancelled acquire leaves no znode behind.
+    Any task may leave the block, as a fixture does; only the task that entered it is cancelled. Where that goes on, as
+    after a `start()`, use `acquire`. A cancelled acquire leaves no znode behind. Leaving waits up to 0.08 s for the
+    server to confirm it; then the client sees to it.
     """
 
-    def __init__(self, client: "Client", path: str, data: bytes = b"") -> None:
+    def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
         self._client = client
         self._path = path
         self._data = data
-        self._tasks: dict[int, AbstractAsyncContextManager[Contender | None]] = {}  # by id of the task inside
+        self._acl = acl
+        self._inside: dict[object, Contender] = {}  # by task
 
     async def __aenter__(self) -> Grant:
-        task = self._refuse_reentry()
-        self._tasks[task] = block = contend(self._client, self._path, _MARKER, LockLost, self._data)
-        try:
-            contender = await block.__aenter__()
-        except BaseException:
-            del self._tasks[task]
-            raise
-        invariant(contender is not None)
-        return _grant(contender)  # type: ignore[arg-type]
+        contender = self._contend()
+        invariant(await contender.enter())
+        self._inside[self._client.home.current_task()] = contender
+        return Grant(contender)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        return await self._tasks.pop(anyio.get_current_task().id).__aexit__(kind, error, trace)
+        task = self._client.home.current_task()
+        if task not in self._inside:
+            task = self._entered_elsewhere()
+        return await self._inside.pop(task).exit(error)
 
-    @asynccontextmanager
-    async def try_acquire(self) -> AsyncGenerator[Grant | None]:
-        """Take the lock if that needs no waiting: `async with lock.try_acquire() as grant`, None when it is taken."""
-        task = self._refuse_reentry()
-        self._tasks[task] = block = contend(self._client, self._path, _MARKER, LockLost, self._data, wait=False)
-        try:
-            async with block as contender:
-                if contender is None:
-                    self._tasks.pop(task)  # nothing is held: the block may go on to wait for it
-                    yield None
-                else:
-                    yield _grant(contender)
-        finally:
-            if self._tasks.get(task) is block:
-                del self._tasks[task]
+    async def acquire(self) -> Grant:
+        """Take the lock for more than a block: `grant = await lock.acquire()`, later `await grant.release()`.
+
+        Any task may release it. Nobody is cancelled when it is lost: look at `grant.ended`. Raises what the block does.
+        """
+        contender = self._contend()
+        invariant(await contender.enter(as_block=False))
+        return Grant(contender)
+
+    def try_acquire(self, *, within: float = 0.0) -> AbstractAsyncContextManager[Grant | None]:
+        """Take the lock if that is possible in time: `async with lock.try_acquire(within=5.0) as grant`, else None.
+
+        within: seconds to wait for it at most, which do not limit the block. With 0 it is asked for once, and waited
+        for the answer only. Raises BadArguments for another number, and what the lock's own block does.
+        """
+        return Block(self._contend, Grant, check_within(self._path, within))
 
     async def holders(self) -> list[Participant]:
-        """Who holds the lock: one, or none."""
+        """Who holds the lock: one, or none. Raises NoAuth, SessionExpired, ClientClosed."""
         return (await read_line(self._client, self._path, _MARKER))[:1]
 
     async def waiters(self) -> list[Participant]:
-        """Who waits for it, next in line first."""
+        """Who waits for it, next in line first. Raises NoAuth, SessionExpired, ClientClosed."""
         return (await read_line(self._client, self._path, _MARKER))[1:]
 
-    def _refuse_reentry(self) -> int:
-        task = anyio.get_current_task()
-        if task.id in self._tasks:
-            raise RuntimeError(f"task {task.name!r} is inside the lock {self._path} already; a Lock is not reentrant")
-        return task.id
+    def _contend(self) -> Contender:
+        return Contender(self._client, self._path, _MARKER, LockLost, self._data, self._acl)
 
-
-def _grant(contender: Contender) -> Grant:
-    return Grant(contender.czxid, contender.path, contender.session_id, contender.lost)
+    def _entered_elsewhere(self) -> object:
+        """The task that is to be left for: one that holds the lock goes before one that has lost it."""
+        if not self._inside:
+            raise RuntimeError(f"nobody is inside the lock {self._path}")
+        return min(self._inside, key=lambda task: self._inside[task].ended.is_set())

@@ -52,10 +52,10 @@ class Parties:
             names = await self.client.children(f"{self.root}/round-{number:010d}")
         except NoNode:
             return False
-        return sum(name.startswith("_r_") for name in names) == count
+        return sum(name.startswith("_r_") and name[-1].isdigit() for name in names) == count
 
-    async def some(self, prefix, number=1):
-        return any(name.startswith(prefix) for name in await self.client.children(f"{self.root}/round-{number:010d}"))
+    async def some(self, suffix, number=1):
+        return any(name.endswith(suffix) for name in await self.client.children(f"{self.root}/round-{number:010d}"))
 
     async def have_entered(self, *names):
         await until(lambda: set(names) <= set(self.entered))
@@ -87,7 +87,7 @@ async def parties_at(hosts, root, parties, on_death="break"):
         # Nobody is in line any more, and nothing but the last two rounds is left.
         for name in await client.children(root):
             left = await client.children(f"{root}/{name}")
-            assert not [each for each in left if each.startswith(("_r_", "place-"))], left
+            assert not [each for each in left if each[-1].isdigit() or each.endswith(".place")], left
 
 
 @pytest.fixture
@@ -119,7 +119,6 @@ async def test_all_enter_and_leave_together_round_after_round(hosts, root):
             assert max(entries) < min(exits)
         comings = [index for index, (what, _) in enumerate(log) if what == "come"]
         assert comings[3] < log.index(("in", 1))
-
 
         async def is_cleared():  # what rounds before the last two left, by a task of a client's own
             return await one.children(root) == ["round-0000000003", "round-0000000004"]
@@ -243,7 +242,7 @@ async def test_one_too_many_is_refused_while_all_are_inside_and_goes_to_the_next
         await parties.have_ended("c")
         assert isinstance(parties.ended["c"], BarrierFull) and "2 parties are inside" in str(parties.ended["c"])
         parties.leave("a")
-        await until(lambda: parties.some("left-"))
+        await until(lambda: parties.some(".left"))
         parties.come("d")
         await parties.are_in_line(1, number=2)
         parties.leave("b")

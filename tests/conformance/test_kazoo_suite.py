@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("kazoo")
-
 ROOT = Path(__file__).resolve().parents[2]
 # Ours have no reconfiguration at run time.
 WITHOUT = {

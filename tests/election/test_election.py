@@ -23,7 +23,7 @@ async def test_resign_is_confirmed_and_no_loss(store):
     async with Election(client, "/e").lead() as term:
         await term.resign()
         assert store.names("/e") == []
-        assert not term.lost.is_set()
+        assert (term.ended.is_set(), term.lost, term.why) == (True, False, "resigned")
         await anyio.lowlevel.checkpoint()
     assert store.watches == []
 

@@ -1,13 +1,14 @@
 """A store in memory with the client's interface, in which every request is a place to cancel or to lose a reply."""
 
 import random
-import time
 from types import SimpleNamespace
 
 import anyio
 import anyio.lowlevel
 import pytest
 
+from recipes.core.client.client import Client
+from recipes.core.client.session import ConnectionState
 from recipes.core.errors import ConnectionLoss, NodeExists, NoNode, SessionExpired
 
 
@@ -88,41 +89,20 @@ class MemoryCall:
         return self.value
 
 
-class MemoryScope:
-    def __init__(self, client):
-        self.client, self.scope = client, anyio.CancelScope()
+class MemoryClient(Client):
+    """A client whose requests reach the store at once, and whose replies take two turns of the loop."""
 
-    def __enter__(self):
-        self.scope.__enter__()
-        self.client.scopes.append(self.scope)
-        return self.client.session
-
-    def __exit__(self, *failure):
-        self.client.scopes.remove(self.scope)
-        return self.scope.__exit__(*failure)
-
-    def cancel(self):
-        self.scope.cancel()
-
-
-class MemoryClient:
     sessions = 0
 
     def __init__(self, store):
+        super().__init__(None, session_timeout=15)
         MemoryClient.sessions += 1
         self.store = store
         self.random = random.Random(MemoryClient.sessions)
-        self.session = SimpleNamespace(
-            id=MemoryClient.sessions, lost=False, lost_event=anyio.Event(), expires_at=float("inf")
-        )
-        self.scopes = []
+        self.session.id = MemoryClient.sessions
         self.pending = []
-        self.clock = time.monotonic
-
-    def session_scope(self):
-        if self.session.lost:
-            raise SessionExpired
-        return MemoryScope(self)
+        self._entered, self._closed = True, False
+        self._state = ConnectionState.CONNECTED
 
     def replied(self, call):
         """Replies come in the order of the requests; without a session there are none."""
@@ -131,15 +111,12 @@ class MemoryClient:
             earlier.done = True
 
     def lose_session(self):
-        self.session.lost = True
+        self.session.end(SessionExpired)
         for call in self.pending:
             call.value, call.error, call.done = None, SessionExpired(path=call.path), True
         self.pending.clear()
-        self.session.lost_event.set()
         for path in [path for path, (_, stat) in self.store.nodes.items() if stat.ephemeral_owner == self.session.id]:
             self.store.remove(path)
-        for scope in self.scopes:
-            scope.cancel()
 
     def _start(self, name, path, act, *, write=False):
         if self.session.lost:
@@ -177,13 +154,13 @@ class MemoryClient:
         self.store.changed(path, parent)
         return path, stat
 
-    def start_place(self, path, data):
-        return self._start("create2", path, lambda: self._create(path, data, True, True), write=True)
+    def start_create(self, path, data=b"", *, ephemeral=False, sequential=False, acl=None):
+        return self._start("create2", path, lambda: self._create(path, data, ephemeral, sequential), write=True)
 
     def start_children(self, path):
         return self._start("children", path, lambda: (self._get(path), self.store.names(path))[1])
 
-    async def create(self, path, *, container=False):
+    async def create(self, path, *, container=False, acl=None):
         return await self._request("create", path, lambda: self._create(path, b"", False, False)[0], write=True)
 
     async def ensure_path(self, path, *, container=False):

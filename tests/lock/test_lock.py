@@ -22,7 +22,7 @@ async def test_grant_carries_the_fence_and_the_znode_goes_with_the_block(store):
     async with Lock(client, "/a/b") as grant:
         assert [f"/a/b/{name}" for name in store.names("/a/b")] == [grant.path]
         assert grant.fence == store.nodes[grant.path][1].czxid
-        assert not grant.lost.is_set()
+        assert not grant.ended.is_set()
     assert store.names("/a/b") == []
     assert store.watches == []
 
@@ -51,9 +51,10 @@ async def test_waiters_follow_in_order_of_arrival_and_watch_only_the_one_before(
         async with Lock(store.client(), "/a"):
             for number in range(4):
                 tasks.start_soon(work, number)
-                # A watch per waiter, and the holder's on its own znode.
-                await until(lambda count=number + 2: len(store.watches) == count)
-            assert len({watch.path for watch in store.watches}) == 4
+                # Each watches its own znode, and each waiter the one before.
+                await until(lambda count=2 * number + 3: len(store.watches) == count)
+            before = [watch.path for watch in store.watches if not hasattr(watch, "gone")]
+            assert len(before) == len(set(before)) == 4
     assert order == [0, 1, 2, 3]
     assert fences == sorted(fences)
 
@@ -73,7 +74,7 @@ async def test_order_holds_over_the_wrap_of_the_sequence_number(store):
             for number in range(4):
                 tasks.start_soon(work, number)
                 await until(lambda count=number + 2: len(store.names("/a")) == count)
-                await until(lambda count=number + 2: len(store.watches) == count)
+                await until(lambda count=2 * number + 3: len(store.watches) == count)
     assert order == [0, 1, 2, 3]
 
 
@@ -103,7 +104,7 @@ async def test_losing_the_session_cancels_the_block_and_raises(store):
     with pytest.raises(LockLost):
         async with Lock(client, "/a") as grant:
             client.lose_session()
-            assert grant.lost.is_set()
+            assert grant.ended.is_set()
             await anyio.sleep_forever()
             reached = True
     assert not reached
@@ -168,7 +169,7 @@ async def test_session_lost_while_waiting_is_a_lost_lock(store):
     async with Lock(store.client(), "/a"):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wait_in_vain)
-            await until(lambda: len(store.watches) == 2)
+            await until(lambda: len(store.watches) == 3)
             client.lose_session()
     assert list(map(str, raised)) == ["The lock was lost: /a (while waiting for it: the session is over)"]
 
@@ -227,19 +228,19 @@ async def test_cancelled_at_every_checkpoint_nothing_stays_behind(store, contend
 
 
 async def test_a_clean_up_that_meets_a_dead_connection_is_handed_to_the_client(store, monkeypatch):
-    monkeypatch.setattr("recipes.contender._CLEAN_UP_SECONDS", 0)
+    monkeypatch.setattr("recipes.hold._CONFIRM_SECONDS", 0)
     client = store.client()
     async with Lock(client, "/a"):
         pass
     assert store.names("/a") == []  # the delete itself ran out of time
     scope = anyio.CancelScope()
 
-    def create_then_cancelled(path, data):
-        client._create(path, data, True, True)
+    def create_then_cancelled(path, data, *, ephemeral, sequential, acl):
+        client._create(path, data, ephemeral, sequential)
         scope.cancel()
         return SimpleNamespace(done=False, error=None)
 
-    client.start_place = create_then_cancelled
+    client.start_create = create_then_cancelled
     with scope:
         async with Lock(client, "/a"):
             pytest.fail("held without a reply")
@@ -288,6 +289,6 @@ async def test_an_acquire_past_the_local_deadline_asks_once_more(store):
         async with anyio.create_task_group() as tasks:
             async with holder:
                 tasks.start_soon(wait)
-                await until(lambda: len(store.watches) == 2)
+                await until(lambda: len(store.watches) == 3)
                 client.session.expires_at = 0  # as after a loop that was blocked for long
     assert order == ["asked", "held"]

@@ -89,7 +89,7 @@ async def test_the_session_dies_at_every_moment(store, recipe, block):
             async with hold(client) as live:
                 await block()
         except loss:
-            assert live is None or live.lost.is_set()
+            assert live is None or live.ended.is_set()
             outcome = "lost"
         except SessionExpired:
             assert dead  # before anything was asked for
@@ -103,7 +103,7 @@ async def test_the_session_dies_at_every_moment(store, recipe, block):
         await anyio.lowlevel.checkpoint()  # trio starts tasks in any order: let the other ask first
         async with hold(store.client()):
             # Either the first has left its block, or it has been told.
-            assert outcome is not None or live is None or live.lost.is_set(), "held by two"
+            assert outcome is not None or live is None or live.ended.is_set(), "held by two"
 
     async with hold(store.client()):
         pass  # so that the parent exists

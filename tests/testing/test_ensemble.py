@@ -66,7 +66,7 @@ async def test_a_lock_is_kept_when_the_leader_dies(recipes_ensemble):
         async with Lock(client, "/lock") as grant:
             await recipes_ensemble.kill(await recipes_ensemble.leader())
             await client.sync("/")
-            assert not grant.lost.is_set()
+            assert not grant.ended.is_set()
             await client.create("/lock-is-held")
 
 

@@ -6,17 +6,22 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from random import Random
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 import anyio
 
 from recipes.core import paths
-from recipes.core.client.link import Link, nobody_answers, parse_hosts
+from recipes.core.client.backoff import Backoff
+from recipes.core.client.home import Home
+from recipes.core.client.link import Link, parse_hosts
+from recipes.core.client.namespace import Namespace
 from recipes.core.client.operations import Operations
 from recipes.core.client.owner import Owner
-from recipes.core.client.scope import SessionScope
+from recipes.core.client.reasons import nobody_answers
+from recipes.core.client.scope import CLOSED, SessionScope
 from recipes.core.client.session import Call, ConnectionState, Session
 from recipes.core.errors import (
     BadArguments,
@@ -28,11 +33,16 @@ from recipes.core.errors import (
     StoreError,
 )
 from recipes.core.jute import opcodes as op
+from recipes.core.jute.frames import MAX_FRAME_BYTES
 from recipes.core.jute.requests import encode_auth
 
 log = logging.getLogger("recipes.client")
 
+# Closing waits so long for blocks to end, and for the server to confirm: the first, unless it is cancelled, and the
+# second even then, so that a worker that a time limit ends is followed at once.
 _CLOSING_SECONDS = 2.0
+_SMALL_BYTES = 1024  # below the limit by so much, a request need not be measured
+_HURRIED_SECONDS = 0.04
 _CONNECTED = (ConnectionState.CONNECTED, ConnectionState.READ_ONLY)
 
 
@@ -43,24 +53,42 @@ def connect(
     auth: Sequence[tuple[str, str]] = (),
     tls: ssl.SSLContext | None = None,
     read_only: bool = False,
+    max_request_bytes: int = MAX_FRAME_BYTES,
 ) -> "Client":
     """`async with connect("host:port,host:port/chroot") as client:`
 
     hosts: servers to try, port 2181 unless given, and a path that every path of this client is below. Without it
     RECIPES_HOSTS counts; without that a server is started inside this process, with a warning.
-    session_timeout: seconds without contact after which the servers end the session; they may settle on another.
-    auth: (scheme, credentials) pairs, as ("digest", "user:password").
+    session_timeout: seconds without contact after which the servers end the session, more than 0. They settle on what
+    is nearest between two and twenty of their ticks, unless set up otherwise: `client.session_timeout` says what it is.
+    auth: (scheme, credentials) pairs, such as ("digest", "user:password").
     tls: for servers with a secure client port.
     read_only: the session may begin at a server that has lost its quorum and is set up to serve readers, should that be
     the first to answer. The state is then READ_ONLY, reads show what that server had, and writes and `sync` raise
     NotReadOnly. It goes on with a new id as soon as some server is found that takes writes, in moments where there is
     one. A session that began with a quorum is not served without it.
+    max_request_bytes: the longest request that the servers take, their jute.maxbuffer, from 4096 on. A longer one is
+    not sent: it raises BadArguments.
+
+    Raises TypeError and BadArguments for arguments that are not valid. Entering the block raises ConnectionLoss when no
+    server takes the client in within `session_timeout`, with the reason of each; BadArguments for hosts that are none.
     """
-    return Client(hosts, session_timeout=session_timeout, auth=auth, tls=tls, read_only=read_only)
+    return Client(
+        hosts,
+        session_timeout=session_timeout,
+        auth=auth,
+        tls=tls,
+        read_only=read_only,
+        max_request_bytes=max_request_bytes,
+    )
 
 
 class Client(Operations):
-    """One session. Made by `connect`; see there. After the session is lost every call raises why, as SessionExpired."""
+    """One session. Made by `connect`; see there. After the session is lost every call raises why: SessionExpired.
+
+    It says on the logger `recipes.client`, at INFO and once each, when it connects, is suspended, loses its session and
+    closes.
+    """
 
     def __init__(
         self,
@@ -70,36 +98,71 @@ class Client(Operations):
         auth: Sequence[tuple[str, str]] = (),
         tls: ssl.SSLContext | None = None,
         read_only: bool = False,
+        max_request_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
+        if not isinstance(session_timeout, int | float):
+            raise TypeError(f"session_timeout: expected seconds, not {session_timeout!r}")
         if not 0 < session_timeout < 1e6:
-            raise BadArguments("", f"session_timeout={session_timeout}: expected seconds, more than 0")
+            raise BadArguments(
+                "", f"session_timeout={session_timeout}: expected seconds, more than 0 and below 1000000"
+            )
         if not isinstance(hosts, str | None):
             raise TypeError(f"hosts: expected a string 'host:port,host:port', not {hosts!r}")
-        self._hosts = hosts
-        self._timeout = session_timeout
-        self._auth = [_credentials(pair) for pair in auth]
-        self._tls = tls
-        self._read_only = read_only
-        self._cleanup = ExitStack()
-        self._entered = False
-        self._closed = True
-        self._state = ConnectionState.CONNECTING
-        self._state_changed = anyio.Event()
-        self.random = Random()
-        # Not anyio's, which cannot be asked in a callback of the loop, where no task is running.
-        self.clock: Callable[[], float] = time.monotonic
-        self.session = Session(session_timeout)
+        if not isinstance(tls, ssl.SSLContext | None):
+            raise TypeError(f"tls: expected an ssl.SSLContext, not {tls!r}")
+        if not isinstance(max_request_bytes, int) or not 4096 <= max_request_bytes <= 0x7FFFFFFF:
+            raise BadArguments("", f"max_request_bytes={max_request_bytes!r}: expected bytes, 4096 to {0x7FFFFFFF}")
+        self._hosts: str | None = hosts
+        self._timeout: float = session_timeout
+        self._auth: list[tuple[bytes, bytes]] = [_credentials(pair, max_request_bytes) for pair in auth]
+        self._tls: ssl.SSLContext | None = tls
+        self._read_only: bool = read_only
+        self._cleanup: ExitStack = ExitStack()
+        self._embedded: bool = False
+        self._entered: bool = False
+        self._closed: bool = True
+        self._closing: bool = False
+        self.home: Home = Home()
+        self._state: ConnectionState = ConnectionState.CONNECTING
+        self._state_changed: anyio.Event = anyio.Event()
+        self._link: Link
+        self._owner: Owner
+        self.random: Random = Random()
+        self.clock: Callable[[], float] = _clock()
+        self.session: Session = Session(session_timeout)
+        self._namespace: Namespace = Namespace(self.session, self._submit, max_request_bytes)
+        self._unmeasured_bytes: int = max_request_bytes - _SMALL_BYTES
+
+    def __repr__(self) -> str:
+        if not self._entered:
+            return f"<Client not connected: hosts={self._hosts!r}>"
+        where = f" to {self.server}" if self.server else ""
+        of = f", session 0x{self.session.id:x}, timeout {self.session.timeout:g} s" if self.session.id else ""
+        return f"<Client {self._state.value}{where}{of}>"
+
+    def __enter__(self) -> NoReturn:
+        raise TypeError("use `async with connect(...) as client:`, in a coroutine; `with` alone cannot wait")
+
+    def __exit__(self, *_: object) -> None: ...
 
     async def __aenter__(self) -> Self:
         if self._entered:
             raise RuntimeError("a Client is one session and is entered once: make another one with connect()")
         self._entered = True
-        hosts = os.environ.get("RECIPES_HOSTS") if self._hosts is None else self._hosts
+        self.home = Home()
+        stated = os.environ.get("RECIPES_HOSTS") if self._hosts is None else None
+        hosts = self._hosts if stated is None else stated
         if hosts is None:
             from recipes.embedded import embedded_server
 
+            self._embedded = True
             hosts = await anyio.to_thread.run_sync(self._cleanup.enter_context, embedded_server())
-        addresses, self._chroot = parse_hosts(hosts)
+        try:
+            addresses, self._namespace.chroot = parse_hosts(hosts)
+        except BadArguments as error:
+            if stated is None:
+                raise
+            raise BadArguments(error.path, f"RECIPES_HOSTS={stated!r}: {error.message}") from None
         self._link = Link(
             self.session,
             addresses,
@@ -119,7 +182,8 @@ class Client(Operations):
                     await self._state_changed.wait()
         except TimeoutError:
             await self._stop()
-            raise nobody_answers(hosts, self._link.failures) from self._link.last_error
+            where = nobody_answers(addresses, self._namespace.chroot, self._link.failures)
+            raise where from self._link.last_error
         except BaseException:
             await self._stop()
             raise
@@ -128,15 +192,42 @@ class Client(Operations):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with anyio.CancelScope(shield=True):
-            if not self.session.lost:
-                with anyio.move_on_after(_CLOSING_SECONDS):
-                    await self._owner.wait_jobs()
-                    try:
-                        await self.submit(Call(op.CLOSE_SESSION, b"")).result()
-                    except RecipesError:
-                        pass
-            await self._stop()
+        if self.home.why_not_here():
+            if error is None:
+                self.home.check()
+            return  # nothing here is ours to close: let the error go its way
+        self._closing = True
+        scopes = list(self.session.scopes.values())
+        for scope in scopes:
+            scope.end(CLOSED)  # before the store can let the next one in
+
+        async def settle() -> None:
+            for scope in scopes:
+                await scope.wait_left()
+            await self._owner.wait_jobs()
+
+        until = anyio.current_time() + _CLOSING_SECONDS
+        try:
+            await self._await_hurried(settle, until)
+        finally:
+            try:
+                await self._close_session(until)
+            finally:
+                await self._stop()
+
+    async def _close_session(self, until: float) -> None:
+        answered = anyio.Event()
+        with suppress(RecipesError):  # the session is over, so there is nothing to close
+            self.submit(Call(op.CLOSE_SESSION, b"", heard=lambda call: answered.set()))
+            await self._await_hurried(answered.wait, until)
+
+    async def _await_hurried(self, wait: Callable[[], Awaitable[object]], until: float) -> None:
+        """Await `wait()`, which may be begun twice, up to `until`; once this is cancelled for a moment only."""
+        with anyio.move_on_after(_HURRIED_SECONDS, shield=True) as moment:
+            await wait()
+        if moment.cancelled_caught:
+            with anyio.move_on_after(until - anyio.current_time()):
+                await wait()
 
     async def _stop(self) -> None:
         with anyio.CancelScope(shield=True):
@@ -144,23 +235,46 @@ class Client(Operations):
             await self._owner.stop()
             self.session.end(_closed)
             self._set_state(ConnectionState.CLOSED)
-            await anyio.to_thread.run_sync(self._cleanup.close)
+            if self._embedded:  # a thread for nothing would cost more than the rest of closing
+                await anyio.to_thread.run_sync(self._cleanup.close)
 
-    def submit(self, call: Call) -> Call:
+    def _submit(self, call: Call) -> Call:
         """Put a request on its way without waiting; `await call.result()` gives its outcome."""
         if self._closed or self.session.lost:
             raise self._unusable(call.path)
+        if len(call.body) > self._unmeasured_bytes:
+            self._namespace.check_size(call)
+        self.home.check()
         self.session.unsent.append(call)
         self._link.wake()
         return call
+
+    submit = _submit  # the former name
 
     @property
     def state(self) -> ConnectionState:
         """Where the client stands now."""
         return self._state
 
+    @property
+    def server(self) -> str | None:
+        """The server that the client is connected to, as "host:port", with its address when that differs."""
+        return self._link.server if self._entered and not self._closed else None
+
+    @property
+    def session_id(self) -> int:
+        """The session's id, as servers log it in hexadecimal; 0 before there is one."""
+        return self.session.id
+
+    @property
+    def session_timeout(self) -> float:
+        """Seconds without contact after which the session ends: as asked for, then as the servers settled on."""
+        return self.session.timeout
+
     async def states(self) -> AsyncIterator[ConnectionState]:
         """The state now and each one after it, until LOST or CLOSED; of quick changes only the last is seen."""
+        if self._entered:
+            self.home.check()
         while True:
             state = self._state
             yield state
@@ -169,16 +283,24 @@ class Client(Operations):
             while self._state is state:
                 await self._state_changed.wait()
 
-    def session_scope(self) -> SessionScope:
-        """A block that is cancelled when the session is lost. Raises what every call does when it is over already."""
-        if self._closed or self.session.lost:
+    def session_scope(self, key: object = None) -> SessionScope:
+        """A block that is cancelled when the session is lost or this client closes.
+
+        key: what `session.scopes` knows it by; nothing else may have the same. Raises what every call does when the
+        session is over or the client closed already, RuntimeError in another thread, event loop or process.
+        """
+        if self._closed or self._closing or self.session.lost:
             raise self._unusable()
-        return SessionScope(self.session)
+        self.home.check()
+        return SessionScope(self.session, self.home, self.clock, key)
 
     async def add_auth(self, scheme: str, credentials: str) -> None:
-        """Show who this client is, on this connection and on those to come. Raises AuthFailed."""
-        pair = scheme.encode(), credentials.encode()
-        await self.submit(Call(op.AUTH, encode_auth(*pair))).result()
+        """Show who this client is, on this connection and on those to come.
+
+        Raises AuthFailed when the server refuses: the session is over then, as ZooKeeper's servers have it.
+        """
+        pair = _credentials((scheme, credentials), self._namespace.limit_bytes)
+        await self._submit(Call(op.AUTH, encode_auth(*pair))).result()
         self._link.credentials.append(pair)
 
     def delete_later(self, path: str, *, prefix: bool = False) -> None:
@@ -188,12 +310,14 @@ class Client(Operations):
         """
 
         async def delete() -> None:
+            backoff = Backoff(self.random)
             while not self.session.lost:
                 try:
                     for each in await self._beginning(path) if prefix else [path]:
                         with suppress(NoNode):
                             await self.delete(each)
                 except ConnectionLoss:
+                    await backoff.pause()
                     continue
                 except (NoNode, SessionError):
                     pass
@@ -203,6 +327,7 @@ class Client(Operations):
                 return
 
         if not self.session.lost and not self._closed:
+            self.home.check()
             self._owner.hand_over(delete)
 
     def look_after(self, job: Callable[[], Awaitable[None]]) -> None:
@@ -223,20 +348,49 @@ class Client(Operations):
     def _unusable(self, path: str = "") -> RecipesError:
         if not self._entered:
             return ClientClosed("the client is not connected: use it inside `async with connect() as client`")
-        return _closed(path=path) if self._closed else self.session.ending(path=path)
+        closed = self._closed or (self._closing and not self.session.lost)
+        return _closed(path=path) if closed else self.session.ending(path=path)
 
     def _set_state(self, state: ConnectionState) -> None:
         if state is not self._state:
             self._state = state
             changed, self._state_changed = self._state_changed, anyio.Event()
             changed.set()
+            self._log_state()
+
+    def _log_state(self) -> None:
+        session, link = self.session, self._link
+        if self._state in _CONNECTED:
+            only = " (read-only)" if session.read_only else ""
+            timeout = f"{session.timeout:g} s" + (
+                "" if session.timeout == self._timeout else f", asked for {self._timeout:g} s"
+            )
+            log.info("connected to %s%s: session 0x%x, timeout %s", link.server, only, session.id, timeout)
+        elif self._state is ConnectionState.SUSPENDED:
+            log.info("suspended, the connection of session 0x%x broke: %s", session.id, link.last_failure)
+        elif self._state is ConnectionState.LOST:
+            log.info("session 0x%x is lost: %s", session.id, session.ending(path=""))
+        elif session.id:
+            log.info("session 0x%x is closed", session.id)
+
+
+def _clock() -> Callable[[], float]:
+    """Seconds that pass also while the machine sleeps: the servers go on counting then.
+
+    Not anyio's, which cannot be asked in a callback of the loop, where no task is running.
+    """
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)  # Linux
+    return time.monotonic if boottime is None else partial(time.clock_gettime, boottime)
 
 
 def _closed(*, path: str) -> ClientClosed:
     return ClientClosed(f"the client is closed{': ' + path if path else ''}")
 
 
-def _credentials(pair: tuple[str, str]) -> tuple[bytes, bytes]:
-    if isinstance(pair, str) or len(pair) != 2:
-        raise TypeError('auth: expected pairs, as [("digest", "user:password")]')
-    return pair[0].encode(), pair[1].encode()
+def _credentials(pair: tuple[str, str], limit_bytes: int) -> tuple[bytes, bytes]:
+    if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+        raise TypeError('auth: expected pairs, such as [("digest", "user:password")]')
+    scheme, credentials = pair[0].encode(), pair[1].encode()
+    if len(scheme) + len(credentials) + _SMALL_BYTES > limit_bytes:
+        raise BadArguments("", f"credentials of {len(credentials)} bytes: servers take less than {limit_bytes}")
+    return scheme, credentials

@@ -5,21 +5,9 @@ Source: ClientCnxn.java, pingRwServer.
 
 import ssl
 from collections.abc import Iterator, Sequence
-from random import Random
 
 import anyio
 import anyio.abc
-
-_SHORTEST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 60.0
-
-
-def pauses(random: Random) -> Iterator[float]:
-    """Seconds between two rounds: from 0.1 doubling to a minute, and each shortened at random."""
-    longest = _SHORTEST_PAUSE_S
-    while True:
-        yield random.uniform(0, longest)
-        longest = min(2 * longest, _LONGEST_PAUSE_S)
 
 
 async def find_read_write(

@@ -1,36 +1,163 @@
-"""A block that ends with the session."""
+"""A block that ends with the session, and the event that says so to everybody else."""
 
+import asyncio
+from collections.abc import Callable
 from types import TracebackType
 
 import anyio
 
-from recipes.core.client.session import Session
+from recipes.core.client.home import Home
+from recipes.core.client.session import OVER, Session
+
+CLOSED = "the client was closed"
+_FORKED = "this is a forked process: what its parent held is the parent's"
+
+
+class Ended:
+    """An event: what this belongs to is over. Set after any end, before anybody else can have it, and for ever.
+
+    `is_set()` may be asked in any thread, `await wait()` in any task of the client's event loop. It is set, too, when
+    by this process's clock the servers may have ended the session, although nobody has said so yet.
+    """
+
+    __slots__ = ("_clock", "_event", "_home", "_lost", "_session", "_tell", "_why")
+
+    def __init__(self, session: Session, home: Home, clock: Callable[[], float], tell: Callable[[], None]) -> None:
+        self._session = session
+        self._home = home
+        self._clock = clock
+        self._tell = tell  # called in the loop, when it was lost
+        self._event: anyio.Event | None = None
+        self._why = ""
+        self._lost = False
+
+    def __repr__(self) -> str:
+        return f"<Ended: {self.why or 'not yet'}>"
+
+    def is_set(self) -> bool:
+        """Whether it is over."""
+        if self._why:
+            return True
+        if self._home.in_child():
+            self._why, self._lost = _FORKED, True
+            return True
+        if self._session.lost or self._clock() >= self._session.expires_at:
+            # Said once, it stays: a reply that comes late and moves the deadline on does not undo it.
+            self.set(OVER, lost=True)
+            return True
+        return False
+
+    async def wait(self) -> None:
+        """Return once it is over. Raises RuntimeError in another thread, event loop or process."""
+        self._home.check()
+        event = self._event
+        if event is None:
+            event = self._event = anyio.Event()
+        if self.is_set():
+            event.set()
+        await event.wait()
+
+    @property
+    def why(self) -> str:
+        """Why it is over, in one phrase; "" while it is not."""
+        return self._why if self.is_set() else ""
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is over against our will."""
+        return self.is_set() and self._lost
+
+    def set(self, why: str, *, lost: bool = False) -> None:
+        """It is over. The first reason stays, but for one that was against our will."""
+        if self._why and (self._lost or not lost):
+            return
+        self._lost = lost
+        self._why = why
+        self._home.run_soon(self._woken)
+
+    def _woken(self) -> None:
+        if self._event is not None:
+            self._event.set()
+        if self._lost:
+            self._tell()
 
 
 class SessionScope:
-    """`with client.session_scope() as session:` a block that is cancelled when the session is lost.
+    """`with client.session_scope() as session:` a block that ends when the session is lost or the client closes.
 
-    The cancellation ends at the edge of the block: look at `session.lost` behind it. It must be left in the task
-    that entered it.
+    It is cancelled then, and the cancellation ends at the edge of the block: look at `ended` behind it. A task that
+    enters and goes on must leave it itself. Where it is left in another task, as at the end of a fixture, the first one
+    is cancelled no more.
+
+    key: what it is known by to `Session.scopes`.
     """
 
-    def __init__(self, session: Session) -> None:
+    __slots__ = ("_key", "_left", "_scope", "_session", "_task", "ended", "home")
+
+    def __init__(self, session: Session, home: Home, clock: Callable[[], float], key: object = None) -> None:
+        self.home = home
+        self.ended = Ended(session, home, clock, self._cancel)
         self._session = session
-        self._scope = anyio.CancelScope()
+        self._key = self if key is None else key
+        self._scope: anyio.CancelScope | None = None
+        self._task: object = None
+        self._left: anyio.Event | None = None
 
     def __enter__(self) -> Session:
-        self._scope.__enter__()
-        self._session.scopes[self._scope] = None
-        if self._session.lost:
-            self._scope.cancel()
+        self.open()
         return self._session
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        self._session.scopes.pop(self._scope, None)
-        return self._scope.__exit__(kind, error, trace)
+    ) -> bool:
+        try:
+            return self.close(error)
+        finally:
+            self.forget()
 
-    def cancel(self) -> None:
-        """Cancel the block for a reason of the caller's own."""
-        self._scope.cancel()
+    def open(self) -> None:
+        """Begin the block in this task."""
+        self._task = self.home.current_task()
+        self._scope = anyio.CancelScope()
+        self._scope.__enter__()
+        self._session.scopes[self._key] = self
+        if self._session.lost:
+            self.end(OVER)
+
+    def end(self, why: str) -> None:
+        """Called when the session is over, or about to be: whoever relies on it is told, and the block is cancelled."""
+        self.ended.set(why, lost=True)
+
+    def close(self, error: BaseException | None) -> bool:
+        """End the block that was left with `error`; True when that goes no further. It stays known to the session."""
+        scope, self._scope = self._scope, None
+        if self._left is not None:
+            self._left.set()
+        if scope is None or self.home.current_task() is not self._task:
+            return False  # a cancel scope is closed by the task that opened it, or by none
+        return bool(scope.__exit__(None if error is None else type(error), error, None))
+
+    def forget(self) -> None:
+        """The session has nothing to tell any more."""
+        if self._session.scopes.get(self._key) is self:
+            del self._session.scopes[self._key]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is a block, and that goes on."""
+        return self._scope is not None
+
+    async def wait_left(self) -> None:
+        """Return once the block has ended, if it can while this waits."""
+        if self._scope is not None and self._task is not self.home.current_task() and not _is_done(self._task):
+            self._left = self._left or anyio.Event()
+            await self._left.wait()
+
+    def _cancel(self) -> None:
+        # anyio before 4.13 would try to cancel a task that has ended again and again.
+        if self._scope is not None and not _is_done(self._task):
+            self._scope.cancel()
+
+
+def _is_done(task: object) -> bool:
+    return isinstance(task, asyncio.Task) and task.done()

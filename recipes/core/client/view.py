@@ -1,25 +1,23 @@
 """A znode, or its list of children, kept current: what recipes decide from.
 
-A view needs no task. It reads, watches what it read, and reads again when the watch fires; the requests ride with whatever
+A view needs no task. It reads, watches what it read, and reads again when the watch fires; the requests ride with what
 the client sends next. It shows the newest state, not every change: a slow reader misses steps, never the outcome.
 Source: ZooKeeper Programmer's Guide, "ZooKeeper Watches" (a watch is a hint to read again).
 """
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import anyio
 
+from recipes.core.client.namespace import Namespace
 from recipes.core.client.session import Call, Watcher
 from recipes.core.errors import NoNode, RecipesError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute import requests as rq
 from recipes.core.jute.codec import text
 from recipes.core.jute.records import Stat
-
-if TYPE_CHECKING:
-    from recipes.core.client.operations import Operations
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,7 +31,7 @@ class Node(NamedTuple):
 
 
 class View(Watcher, Generic[T]):
-    """What is at `path`, from the first reply until `close`. Made by `NodeView` and `ChildrenView`.
+    """What is at `path`, from the first reply until `close`. Made by `Client.node_view` and `Client.children_view`.
 
     value: the state as last read, None when there is no such znode. current: whether no change is known that was not
     read yet; False before the first reading, too.
@@ -44,13 +42,13 @@ class View(Watcher, Generic[T]):
     _kind: int
     _table: str
 
-    def __init__(self, client: "Operations", path: str, changed: Callable[[], None] | None = None) -> None:
+    def __init__(self, namespace: Namespace, path: str, changed: Callable[[], None] | None = None) -> None:
         self.value: T | None = None
         self.current = False
         self.error: RecipesError | None = None
-        self._client = client
+        self._namespace: Namespace = namespace
         self._path = path
-        self._full = client.full(path)
+        self._full = namespace.full(path)
         self._heard_change = changed
         self._next: anyio.Event | None = None
         self._closed = False
@@ -99,7 +97,7 @@ class View(Watcher, Generic[T]):
     def fire(self, kind: int, path: bytes) -> None:
         """Called by the session: the watch fired, so read again."""
         if kind == op.EVENT_NONE:
-            self._fail(self._client.session.ending(path=self._path))
+            self._fail(self._namespace.session.ending(path=self._path))
         elif not self._closed:
             self.current = False
             self._read()
@@ -114,11 +112,9 @@ class View(Watcher, Generic[T]):
     def _ask(
         self, kind: int, body: bytes, decode: Callable[[bytes, int], Any], table: str, heard: Callable[[Call], None]
     ) -> None:
-        call = Call(
-            kind, body, decode, path=self._path, reads=True, watch=(table, self._full, self), heard=heard
-        )
+        call = Call(kind, body, decode, path=self._path, reads=True, watch=(table, self._full, self), heard=heard)
         try:
-            self._call = self._client.submit(call)
+            self._call = self._namespace.submit(call)
         except RecipesError as error:  # the session ended, or the client was closed, in the meantime
             self._fail(error)
 
@@ -139,7 +135,7 @@ class View(Watcher, Generic[T]):
         if self._closed:
             self._forget()
         elif call.error is None:  # created in between
-            self._client.session.remove_watch("data", self._full, self)
+            self._namespace.session.remove_watch("data", self._full, self)
             self._read()
         elif isinstance(call.error, NoNode):
             self._show(None)
@@ -166,7 +162,7 @@ class View(Watcher, Generic[T]):
         if self._call is not None:
             self._call.abandoned = True
         for table in ("data", "exist", "child"):
-            self._client.session.remove_watch(table, self._full, self)
+            self._namespace.session.remove_watch(table, self._full, self)
 
 
 class NodeView(View[Node]):

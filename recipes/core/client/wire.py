@@ -58,12 +58,12 @@ class ProtocolWire(asyncio.Protocol):
     """A connection on asyncio."""
 
     def __init__(self, carrier: Carrier, loop: asyncio.AbstractEventLoop) -> None:
-        self._carrier = carrier
-        self._loop = loop
+        self._carrier: Carrier = carrier
+        self._loop: asyncio.AbstractEventLoop = loop
         self._broken: asyncio.Future[None] = loop.create_future()
         self._closed: asyncio.Future[None] = loop.create_future()
-        self._writable = True
-        self._woken = False
+        self._writable: bool = True
+        self._woken: bool = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
@@ -75,7 +75,7 @@ class ProtocolWire(asyncio.Protocol):
             try:
                 self._carrier.received(data)
             except Exception as error:
-                self._broken.set_exception(error)
+                self._break(error)
 
     def pause_writing(self) -> None:
         """Called by the loop: the other side does not keep up."""
@@ -89,7 +89,7 @@ class ProtocolWire(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Called by the loop, once."""
         if not self._broken.done():
-            self._broken.set_exception(error or anyio.EndOfStream())
+            self._break(error or anyio.EndOfStream())
         self._closed.set_result(None)
 
     def wake(self) -> None:
@@ -108,6 +108,10 @@ class ProtocolWire(asyncio.Protocol):
             with anyio.CancelScope(shield=True):
                 await self._closed
 
+    def _break(self, error: Exception) -> None:
+        self._broken.set_exception(error)
+        self._broken.exception()  # seen, also where nobody comes to wait for it
+
     def _write(self) -> None:
         self._woken = False
         if self._writable and not self._broken.done():
@@ -120,9 +124,9 @@ class StreamWire:
     """A connection on trio."""
 
     def __init__(self, carrier: Carrier, stream: anyio.abc.ByteStream) -> None:
-        self._carrier = carrier
-        self._stream = stream
-        self._more = anyio.Event()
+        self._carrier: Carrier = carrier
+        self._stream: anyio.abc.ByteStream = stream
+        self._more: anyio.Event = anyio.Event()
 
     def wake(self) -> None:
         """See Wire."""

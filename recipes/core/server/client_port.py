@@ -12,7 +12,7 @@ from recipes.core.member.connection import Connection
 if TYPE_CHECKING:
     from recipes.core.server.server import Server
 
-log = logging.getLogger("recipes.server")
+log: logging.Logger = logging.getLogger("recipes.server")
 
 _READ_BYTES = 256 * 1024
 _MOST_UNSENT_BYTES = 64 << 20  # a client that lets events pile up higher than this is cut off

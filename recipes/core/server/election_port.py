@@ -24,7 +24,7 @@ from recipes.core.jute.votes import (
 from recipes.core.server.listening import Listener
 from recipes.core.server.peer_sockets import UNREACHABLE, PeerSockets
 
-log = logging.getLogger("recipes.server")
+log: logging.Logger = logging.getLogger("recipes.server")
 
 _FIRST_DELAY_S = 0.05
 _LONGEST_DELAY_S = 2.0
@@ -303,7 +303,7 @@ class _Link(asyncio.Protocol):
 
     def __init__(self, port: ElectionPort) -> None:
         self.peer: _Peer | None = None
-        self.busy = False
+        self.busy: bool = False
         self._port = port
         self._transport: asyncio.Transport | None = None
         self._reader = FrameReader(MAX_NOTIFICATION_BYTES)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from recipes.core.server.peer_sockets import UNREACHABLE, PeerSockets
 
-log = logging.getLogger("recipes.server")
+log: logging.Logger = logging.getLogger("recipes.server")
 
 # A learner may have decided before its leader has, which waits up to 200 ms for better votes and then listens.
 _DIAL_DELAYS_S = (0.01, 0.02, 0.04, 0.08, 0.1, 0.1, 0.1)

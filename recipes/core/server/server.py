@@ -31,14 +31,34 @@ from recipes.core.server.snapshots import Snapshots
 from recipes.core.tree.tree import DataTree
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
+
     from recipes.core.server.peering import Peering
 
-log = logging.getLogger("recipes.server")
+log: logging.Logger = logging.getLogger("recipes.server")
 
 _SNAPSHOT_TICK_S = 0.01
 _LONGEST_TICK_S = 1.0
 _FILL_AHEAD_BYTES = 4 << 20
 _BACKLOG = 512
+
+
+async def serve(config: ServerConfig, *, task_status: "TaskStatus[str] | None" = None) -> None:
+    """Run one server on asyncio until cancelled.
+
+    task_status: given by `await task_group.start(serve, config)`, which returns the `host:port` for clients once it
+    serves, also when `config.client_port` is 0 and the system chose one.
+
+    Raises DiskError when the directory is damaged, is another server's or can no longer be written, ConfigError for
+    TLS files that do not serve, OSError when a client port cannot be had.
+    """
+    async with Server(config) as server:
+        if task_status is not None:
+            plain = config.client_port is not None
+            host = config.client_address if plain else config.secure_client_address
+            port = server.client_port if plain else server.secure_client_port
+            task_status.started(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        await server.failed
 
 
 class Server:
@@ -105,7 +125,7 @@ class Server:
 
             self._peering = Peering(self, found)
             replica = self._peering.peer
-        self.member = Member(member_config(config), tree, replica, *_clocks())
+        self.member: Member = Member(member_config(config), tree, replica, *_clocks())
         self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts
         self._flusher = Flusher(
             store,

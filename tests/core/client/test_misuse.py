@@ -87,7 +87,7 @@ def test_arguments_of_the_wrong_kind_are_named():
 
 async def test_data_that_is_no_bytes_is_named(recipes_server):
     async with connect(recipes_server) as client:
-        tx = client.transaction()
+        tx = client.multi()
         for write in (client.create, client.set):
             with pytest.raises(TypeError, match="data: expected bytes, not str"):
                 await write("/a", "text")

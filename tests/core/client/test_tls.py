@@ -66,7 +66,7 @@ async def test_a_client_with_a_certificate_takes_a_lock(secure, authority, root)
 
 
 async def test_a_server_of_another_authority_is_one_clear_line(secure, authority):
-    wrong = re.escape(f"no trusted server at {secure}: its certificate: ")
+    wrong = re.escape(f"no trusted server at {secure}: its certificate is not trusted: ")
     with pytest.raises(ConnectionLoss, match=wrong) as caught:
         async with connect(secure, tls=context(trustme.CA(), authority), session_timeout=1):
             pass

@@ -1,0 +1,90 @@
+"""Where a client lives: one event loop, in one thread, of one process.
+
+Used from anywhere else it would wait for ever, or talk over a socket that its parent talks over, too.
+"""
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+_process = object()  # of this process: a forked child has another one
+
+
+def _forked() -> None:
+    global _process
+    _process = object()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+class Home:
+    """The event loop that is running when this is made. `what` lives there: it is the subject of the sentences."""
+
+    __slots__ = ("_loop", "_process", "_thread", "_token", "_what")
+
+    def __init__(self, what: str = "this client") -> None:
+        self._what = what
+        self._process = _process
+        self._thread = threading.get_ident()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._token: Any = None  # trio's
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._token = _trio_token()
+
+    def in_child(self) -> bool:
+        """Whether this process was forked from the one it was made in."""
+        return self._process is not _process
+
+    def why_not_here(self) -> str:
+        """What is wrong with using it here; "" when nothing is."""
+        if self._process is not _process:
+            return f"{self._what} was made before this process was forked: a child makes its own"
+        if threading.get_ident() != self._thread:
+            return f"{self._what} belongs to another thread: call it there, for example with anyio.from_thread.run"
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = self._token is not None and _trio_token() is self._token
+        return "" if here else f"{self._what} belongs to another event loop: make one in each loop"
+
+    def check(self) -> None:
+        """Raise RuntimeError when it is used elsewhere."""
+        if why := self.why_not_here():
+            raise RuntimeError(why)
+
+    def current_task(self) -> object:
+        """The task that runs now, as the same object each time; None where no loop is running."""
+        if self._loop is not None:
+            return asyncio.current_task(self._loop)
+        if self._token is not None:
+            return sys.modules["trio"].lowlevel.current_task()
+        return None
+
+    def run_soon(self, callback: Callable[[], object]) -> None:
+        """Call `callback` in the loop: at once when this is its thread, else soon, unless the loop is closed."""
+        if threading.get_ident() == self._thread:
+            callback()
+            return
+        with suppress(RuntimeError):  # closed; trio's RunFinishedError is one, too
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(callback)
+            elif self._token is not None:
+                self._token.run_sync_soon(callback)
+
+
+def _trio_token() -> Any:
+    trio = sys.modules.get("trio")  # importing it takes long, and only whoever has done so runs it
+    if trio is None:
+        return None
+    try:
+        return trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        return None

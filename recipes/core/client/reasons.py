@@ -1,0 +1,75 @@
+"""Why there is no connection, in words that name the cause and what to look at."""
+
+import os
+import ssl
+from collections.abc import Mapping, Sequence
+
+import anyio
+
+from recipes.core.errors import ConnectionLoss
+
+_TLS_RECORDS = (0x14, 0x15, 0x16)  # RFC 8446, 5.1: what a TLS server may begin with
+_HUNG_UP = (
+    "it hung up, as a server without a leader does, or one with too many clients of this address (maxClientCnxns)"
+)
+
+
+def nobody_answers(addresses: Sequence[tuple[str, int]], chroot: str, failures: Mapping[str, str]) -> ConnectionLoss:
+    """What a newcomer should read when no server takes the client in. failures: the last one of each server."""
+    where = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses) + chroot
+    certificates = any(why.startswith("its certificate") for why in failures.values())
+    what = "no trusted server at" if certificates else "no ZooKeeper server answers at"
+    reasons = set(failures.values())
+    if len(reasons) < 2:
+        said = "".join(reasons) or "no reply"
+    else:
+        said = "; ".join(f"{name}: {why}" for name, why in sorted(failures.items()))
+    return ConnectionLoss(f"{what} {where}: {said}")
+
+
+def reason_of(error: BaseException, *, tls: bool, welcomed: bool) -> str:
+    """One phrase for what ended a connection, or an attempt at one.
+
+    tls: whether the client speaks it. welcomed: whether the server had taken the client in.
+    """
+    reason = _root(error)
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {reason.verify_message}"
+    if isinstance(reason, ssl.SSLError) and not isinstance(reason, ssl.SSLEOFError):
+        return _tls_reason(reason)
+    if isinstance(reason, (anyio.EndOfStream, ssl.SSLEOFError, ConnectionResetError, BrokenPipeError)):
+        if welcomed:
+            return "it hung up"
+        if tls:
+            return "it hung up: it may speak no TLS at this port, want a certificate of this client, or have no leader"
+        return f"{_HUNG_UP}, or one that expects TLS at this port"
+    if isinstance(reason, ConnectionError) and reason.errno:
+        return os.strerror(reason.errno)
+    return str(reason) or "no reply"
+
+
+def speaks_tls(data: bytes) -> bool:
+    """Whether a server's first bytes are a record of TLS rather than a frame: its length would be over 300 MB."""
+    return len(data) > 1 and data[0] in _TLS_RECORDS and data[1] == 3
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    said = (error.reason or str(error)).replace("_", " ").lower()
+    if "certificate required" in said or "handshake failure" in said:
+        return f"it wants a certificate of this client (TLS: {said})"
+    if "alert" in said and ("unknown ca" in said or "certificate" in said):
+        return f"it does not trust this client's certificate (TLS: {said})"
+    if "wrong version number" in said or "record layer failure" in said:
+        return f"it speaks no TLS at this port (TLS: {said})"
+    return f"TLS: {said}"
+
+
+def _root(error: BaseException) -> BaseException:
+    # anyio says only that every attempt failed, or that a stream broke; what the system said is behind it.
+    while error.__cause__ is not None and (
+        isinstance(error, anyio.BrokenResourceError) or (isinstance(error, OSError) and error.errno is None)
+    ):
+        error = error.__cause__
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[-1]
+    return error
