@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     # The one list of public names. Type checkers read it here, `_places` below from this module's compiled code.
+    from recipes.barrier.barrier import Barrier as Barrier
+    from recipes.barrier.double import DoubleBarrier as DoubleBarrier
+    from recipes.barrier.latch import CountDownLatch as CountDownLatch
+    from recipes.barrier.party import Round as Round
     from recipes.core.client.client import Client as Client, connect as connect
     from recipes.core.client.multi import Multi as Multi
     from recipes.core.client.session import (
@@ -16,12 +20,15 @@ if TYPE_CHECKING:
         EventType as EventType,
         WatchEvent as WatchEvent,
     )
+    from recipes.core.client.view import ChildrenView as ChildrenView, Node as Node, NodeView as NodeView
     from recipes.core.client.watch import Watch as Watch, WatchStream as WatchStream
     from recipes.core.config import ServerConfig as ServerConfig, parse_zoo_cfg as parse_zoo_cfg
     from recipes.core.errors import (
         AuthFailed as AuthFailed,
         BadArguments as BadArguments,
         BadVersion as BadVersion,
+        BarrierFull as BarrierFull,
+        BrokenBarrier as BrokenBarrier,
         ClientClosed as ClientClosed,
         ConfigError as ConfigError,
         ConnectionLoss as ConnectionLoss,
@@ -47,6 +54,7 @@ if TYPE_CHECKING:
         SessionClosedRequireAuth as SessionClosedRequireAuth,
         SessionError as SessionError,
         SessionExpired as SessionExpired,
+        SettingsDiffer as SettingsDiffer,
         StoreError as StoreError,
         ThrottledOp as ThrottledOp,
         Unimplemented as Unimplemented,

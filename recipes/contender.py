@@ -42,7 +42,8 @@ class Contender(Tenure):
 
     marker: what the line is for, "lock-" or "lead-". The znode is `_r_<id>-<marker><sequence>`; the id lets us
     recognise our own when the reply to its creation is lost.
-    data, acl: of our znode. The acl also is that of `parent`, where it is made here.
+    data, acl: of our znode. The acl also is that of `parent`, where it is made here. label: follows the id.
+    names: all children of `parent`, as they were listed last.
 
     Raises what every call of the client does when it is closed, or its session over; RuntimeError when this task
     stands in this line of this client already, whatever object it used, since it would wait for itself.
@@ -56,33 +57,36 @@ class Contender(Tenure):
         lost: type[HoldLost],
         data: bytes = b"",
         acl: "Sequence[ACL] | None" = None,
+        *,
+        label: str = "",
     ) -> None:
         paths.check(parent)
-        prefix = paths.join(parent, f"_r_{client.random.getrandbits(64):016x}-{marker}")
+        prefix = paths.join(parent, f"_r_{client.random.getrandbits(64):016x}{label}-{marker}")
         super().__init__(client, prefix, parent, lost, key=_refuse_twice(client, parent, marker))
         self._parent = parent
         self._marker = marker
         self._data = data
         self._acl = acl
         self._owner = 0
+        self.names: list[str] = []
 
     async def obtain(self, wait: bool) -> bool:
         """Join the line; whether we are first in it, with `wait` once we are."""
-        order = await self._join()
+        order = await self.join()
         if not wait or self._is_first(order):
             return self._is_first(order)
         self.watch_own()  # somebody may delete it while we wait
         await self._wait_first(order)
         return not self.ended.is_set()
 
-    async def _join(self) -> list[str]:
-        """Make our znode and return the line as it was right after that."""
+    async def join(self, *, make_parent: bool = True) -> list[str]:
+        """Make our znode and return the line as it was right after that. Raises NoNode without `make_parent`."""
         backoff = Backoff(self.client.random)
         while True:
             order, error = await self._create_and_list()
             if error is None:
                 return order
-            if isinstance(error, NoNode):
+            if isinstance(error, NoNode) and make_parent:
                 with suppress(ConnectionLoss):  # then it is as far as it got, and the create fails once more
                     await self._make_parent()
             elif isinstance(error, ConnectionLoss):
@@ -97,6 +101,10 @@ class Contender(Tenure):
             if backoff.failures + 1 >= _TRIES:
                 raise error
             await backoff.pause()
+
+    def drop(self) -> None:
+        """Have our znode deleted by the client's own task, if there may be one. Returns at once."""
+        self._hand_over()
 
     async def _wait_first(self, order: list[str]) -> None:
         """Return once we are first, waking only when the one before us goes or the connection changes."""
@@ -189,6 +197,7 @@ class Contender(Tenure):
             return []
 
     def _order(self, names: list[str]) -> list[str]:
+        self.names = names
         order = in_order(names, self._marker)
         if len(order) != len(names) and (others := strangers(names)):
             _warn(self.client, self._parent, self._marker, others[0])

@@ -263,13 +263,10 @@ class ConfigError(RecipesError):
         self.line: int | None = line
 
 
-class HoldLost(RecipesError):
-    """What was held was lost, against the will of its holder: a lock, leadership.
+class _OfRecipe(RecipesError):
+    """What a recipe raises. path: the path it is about. message: more about the reason."""
 
-    path: the path the recipe is about. message: why it was lost.
-    """
-
-    meaning: ClassVar[str] = "What was held was lost"
+    meaning: ClassVar[str] = ""
     path: str = ""
     message: str = ""
 
@@ -280,6 +277,15 @@ class HoldLost(RecipesError):
 
     def __str__(self) -> str:
         return _text(self.meaning, self.path, self.message)
+
+
+class HoldLost(_OfRecipe):
+    """What was held was lost, against the will of its holder: a lock, leadership.
+
+    path: the path the recipe is about. message: why it was lost.
+    """
+
+    meaning = "What was held was lost"
 
 
 class LockLost(HoldLost):
@@ -298,6 +304,34 @@ class LeadershipLost(HoldLost):
     """
 
     meaning = "Leadership was lost"
+
+
+class SettingsDiffer(_OfRecipe):
+    """The users of one path do not agree on the settings of its recipe. message: the settings of both sides."""
+
+    meaning = "The users of this path do not agree on its settings"
+
+
+class BrokenBarrier(_OfRecipe):
+    """The round of a barrier was broken.
+
+    round: its number. who: the party that broke it, as it named itself; "" when nobody knows.
+    """
+
+    meaning = "The round of the barrier was broken"
+    round: int = 0
+    who: str = ""
+
+    def __init__(self, path: str, message: str = "", *, round: int = 0, who: str = "") -> None:
+        super().__init__(path, message)
+        self.round = round
+        self.who = who
+
+
+class BarrierFull(_OfRecipe):
+    """All places of the barrier are taken, and its parties are all inside."""
+
+    meaning = "All places of the barrier are taken"
 
 
 class InvariantBroken(RecipesError):

@@ -376,6 +376,14 @@ class Client(Operations):
             self.home.check()
             self._owner.hand_over(delete)
 
+    def look_after(self, job: Callable[[], Awaitable[None]]) -> None:
+        """Run `job` in the client's own task, until it ends or the client does. Returns at once.
+
+        It must not raise: for clean-up that no block waits for any more, and for watching over what a block holds.
+        """
+        if not self.session.lost and not self._closed:
+            self._owner.hand_over(job)
+
     async def _beginning(self, prefix: str) -> list[str]:
         parent, _, start = prefix.rpartition("/")
         parent = parent or "/"

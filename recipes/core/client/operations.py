@@ -9,6 +9,7 @@ from recipes.core.client import requests
 from recipes.core.client.multi import Multi
 from recipes.core.client.namespace import Namespace
 from recipes.core.client.session import Call, Watcher
+from recipes.core.client.view import ChildrenView, NodeView
 from recipes.core.client.watch import DeletionWatch, Watch, WatchStream
 from recipes.core.errors import BadArguments, NoAuth, NodeExists, NoNode, RecipesError, store_error
 from recipes.core.jute import opcodes as op
@@ -215,6 +216,14 @@ class Operations(ABC):
         not raise.
         """
         return DeletionWatch(self._namespace, path, gone)
+
+    def node_view(self, path: str, changed: Callable[[], None] | None = None) -> NodeView:
+        """Data and Stat of a znode, kept current until the view is closed; see `View`."""
+        return NodeView(self._namespace, path, changed)
+
+    def children_view(self, path: str, changed: Callable[[], None] | None = None) -> ChildrenView:
+        """Names of a znode's children, kept current until the view is closed; see `View`."""
+        return ChildrenView(self._namespace, path, changed)
 
     def watch(self, path: str, *, recursive: bool = False) -> WatchStream:
         """`async with client.watch(path) as events:` every change at `path`, or also below it, as a stream.
