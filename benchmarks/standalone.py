@@ -10,7 +10,8 @@ from benchmarks import whole
 from benchmarks.comparison import Comparison, Part, note
 from benchmarks.ensemble import Ensemble
 from benchmarks.load import COLD, HOT, Load
-from benchmarks.report import Point
+from benchmarks.queues import rates
+from benchmarks.report import Point, line
 
 LOADS = (
     Load("get", 8, 64, target=4.0),
@@ -44,6 +45,29 @@ LOCKS = (
     LockPair(16, "apache", "kazoo", target=2.0),
     LockPair(1, "ours", "ours"),
     LockPair(16, "ours", "ours"),
+)
+
+
+class QueueRow(NamedTuple):
+    """Our Queue against kazoo's LockingQueue on one Apache: `workers` processes put `items`, then as many take them."""
+
+    kind: str  # of ours: "ours" consumes as a stream, "receive" one by one
+    workers: int
+    items: int
+    target: float
+
+    @property
+    def name(self) -> str:
+        how = "consume" if self.kind == "ours" else "receive"
+        return f"Queue {how} {self.workers}x{self.workers}, {self.items:,} items, ours on apache"
+
+
+QUEUES = (
+    QueueRow("ours", 1, 1_000, 15.0),
+    QueueRow("ours", 1, 10_000, 15.0),
+    QueueRow("ours", 4, 1_000, 30.0),
+    QueueRow("ours", 4, 10_000, 30.0),
+    QueueRow("receive", 1, 1_000, 1.0),
 )
 
 
@@ -87,9 +111,35 @@ def _lock_rate(kind: str, ensemble: Ensemble, workers: int, seconds: float) -> f
     return rate
 
 
+def _queues(comparison: Comparison) -> list[Point]:
+    rows = [row for row in QUEUES if comparison.wanted(row.name)]
+    if not rows:
+        return []
+    with comparison.all_running() as ensembles:
+        comparison.warm(ensembles, HOT)
+        apache = list(ensembles.values())[1]
+        points = []
+        for number, row in enumerate(rows):
+            note(f"  {row.name}")
+            values: dict[str, list[list[float]]] = {"put": [[], []], "consumed": [[], []]}
+            for turn in range(comparison.effort.rounds):
+                sides = [(0, row.kind), (1, "kazoo")]
+                for side, kind in sides if turn % 2 == 0 else reversed(sides):
+                    path = f"/queues/{number}-{turn}-{kind}"
+                    found = rates(kind, apache.ports[0], path, row.workers, row.items, comparison.effort.seconds * 4)
+                    for what, rate in zip(values, found, strict=True):
+                        values[what][side].append(rate)
+            for what, (ours, theirs) in values.items():
+                target = row.target if what == "consumed" else None
+                points.append(Point(f"{row.name}: {what}", "items/s", ours, theirs, target, peer="kazoo on apache"))
+                note(f"    {line(points[-1])}")
+        return points
+
+
 PARTS: dict[str, Part] = {
     "wire": _wire,
     "locks": _locks,
+    "queues": _queues,
     "start": partial(whole.start, size=1, target=0.8),
     "memory": partial(whole.memory, size=1, empty_target=0.7, full_target=0.5),
     "pause": whole.pause,

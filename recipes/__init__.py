@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from recipes.core.client.watch import Watch as Watch, WatchStream as WatchStream
     from recipes.core.config import ServerConfig as ServerConfig, parse_zoo_cfg as parse_zoo_cfg
     from recipes.core.errors import (
+        AckLost as AckLost,
         AuthFailed as AuthFailed,
         BadArguments as BadArguments,
         BadVersion as BadVersion,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         NotEmpty as NotEmpty,
         NotReadOnly as NotReadOnly,
         NoWatcher as NoWatcher,
+        QueueFull as QueueFull,
         QuotaExceeded as QuotaExceeded,
         RecipesError as RecipesError,
         ReconfigDisabled as ReconfigDisabled,
@@ -75,6 +77,8 @@ if TYPE_CHECKING:
     from recipes.hold import Ended as Ended, Hold as Hold
     from recipes.line import Participant as Participant
     from recipes.lock.lock import Grant as Grant, Lock as Lock
+    from recipes.queue.message import Message as Message
+    from recipes.queue.queue import Queue as Queue
 else:
     import sys
     from functools import cache

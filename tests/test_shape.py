@@ -28,6 +28,7 @@ ALLOWED = {
     "recipes.core.sim": [*STORE, "config", "member", "client", "sim"],
     "recipes.core.client": ["errors", "paths", "jute", "client"],
 }
+RECIPES = ["agreement", "barrier", "contender", "election", "hold", "line", "lock", "queue"]
 PURE = ["jute", "tree", "zab", "member", "sim", "replication", "paths", "errors", "client/session"]
 IMPURE_MODULES = {"time", "random", "os", "asyncio", "socket", "threading", "uuid", "secrets"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "manager"}
@@ -77,9 +78,7 @@ def test_imports_follow_the_arrows(path: Path):
             allowed |= {"recipes.embedded", "recipes.store.place", "recipes.store.start"}
         wrong = [name for name in ours if name not in allowed and room_of(name) not in allowed]
         assert wrong == [], f"{module_name(path)} must not import {wrong}"
-    elif module_name(path).startswith(
-        ("recipes.contender", "recipes.hold", "recipes.line", "recipes.lock", "recipes.election")
-    ):
+    elif module_name(path).startswith(tuple(f"recipes.{name}" for name in RECIPES)):
         wrong = [name for name in ours if name.startswith(("recipes.core.server", "recipes.core.member"))]
         assert wrong == []
     elif module_name(path).startswith("recipes.store") and path.stem not in ("daemon", "settings"):

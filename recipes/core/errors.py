@@ -334,6 +334,21 @@ class BarrierFull(_OfRecipe):
     meaning = "All places of the barrier are taken"
 
 
+class QueueFull(_OfRecipe):
+    """The queue holds as many items as it may."""
+
+    meaning = "The queue is full"
+
+
+class AckLost(HoldLost):
+    """The claim on an item was lost, so that it could not be acknowledged.
+
+    The item is handed out again, unless somebody else has it already. Its block has been cancelled, if it still ran.
+    """
+
+    meaning = "The claim on the item was lost"
+
+
 class InvariantBroken(RecipesError):
     """Something that cannot happen has happened. The server that finds it stops: a dead member is safe."""
 

@@ -34,6 +34,10 @@ def why_invalid(path: str) -> str | None:
 
 def check(path: str) -> str:
     """Return `path` when it is a legal full path; raise BadArguments, which says what is wrong, when not."""
+    # Nearly every path is printable ASCII, where only the slashes and dots are left to look at.
+    if path.isascii() and path.isprintable() and path[:1] == "/" and "//" not in path and "/." not in path:
+        if path[-1] != "/":
+            return path
     wrong = why_invalid(path)
     if wrong:
         raise BadArguments(path, f"not a znode path: {wrong}")

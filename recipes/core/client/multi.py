@@ -1,18 +1,26 @@
 """Several writes that happen together or not at all: ZooKeeper's multi."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from recipes.core.client import requests
 from recipes.core.client.namespace import Namespace
 from recipes.core.client.session import Call
-from recipes.core.errors import RuntimeInconsistency, store_error
+from recipes.core.errors import RecipesError, RuntimeInconsistency, store_error
 from recipes.core.jute import opcodes as op
 from recipes.core.jute import requests as rq
 from recipes.core.jute.records import ACL, Stat
 
 Result = str | Stat | None
+
+
+class Outcome(NamedTuple):
+    """What came of a multi that was answered."""
+
+    results: list[Result]  # as `Multi.results`; empty when it was refused
+    failed_at: int  # which operation was refused, counted from 0; -1 when none was
+    error: RecipesError | None  # why
 
 
 class Multi:
@@ -73,15 +81,25 @@ class Multi:
         self._add(op.CHECK, requests.path_version(self._namespace, path, version), path)
 
     async def _commit(self) -> None:
+        self.results, _, error = await self.start().result()
+        if error is not None:
+            raise error
+
+    def start(self, heard: Callable[[Call], None] | None = None) -> Call:
+        """Put it on its way without waiting: its result is an Outcome. heard: called once there is one, or an error."""
         self._refuse_sent()
         self._sent = True
-        call = Call(op.MULTI, rq.encode_multi(self._operations), rq.decode_multi)
-        found = await self._namespace.submit(call).result()
-        failures = [store_error(err, path) for (_, err, _), path in zip(found, self._paths, strict=True) if err]
-        if failures:
-            first = [error for error in failures if not isinstance(error, RuntimeInconsistency)]
-            raise (first or failures)[0]
-        self.results = [self._result(value) for _, _, value in found]
+        call = Call(op.MULTI, rq.encode_multi(self._operations), self._decode, heard=heard)
+        return self._namespace.submit(call)
+
+    def _decode(self, reply: bytes, at: int) -> Outcome:
+        found = rq.decode_multi(reply, at)
+        failures = [place for place, (_, err, _) in enumerate(found) if err]
+        if not failures:
+            return Outcome([self._result(value) for _, _, value in found], -1, None)
+        of_others = RuntimeInconsistency.code
+        place = next((place for place in failures if found[place][1] != of_others), failures[0])
+        return Outcome([], place, store_error(found[place][1], self._paths[place]))
 
     def _add(self, kind: int, body: bytes, path: str) -> None:
         self._refuse_sent()

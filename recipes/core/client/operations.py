@@ -261,15 +261,23 @@ class Operations(ABC):
         Gives, in the same order, what `get` and `children` would; a read that fails gives its error in its place and
         leaves the others alone. Raises BadArguments for another word than these two.
         """
+        found: list[Read] = await self.start_multi_read(reads).result()
+        return found
+
+    def start_multi_read(self, reads: Iterable[tuple[Literal["get", "children"], str]]) -> Call:
+        """`multi_read` without waiting: its result is the list."""
         asked = [(_read_kind(kind, path), path) for kind, path in reads]
-        body = rq.encode_multi(
-            [(kind, rq.encode_path_watch(self._namespace.full(path), False)) for kind, path in asked]
-        )
-        found = await self._submit(Call(op.MULTI_READ, body, rq.decode_multi, reads=True)).result()
-        return [
-            store_error(err, path) if err else _read_result(kind, value)
-            for (kind, err, value), (_, path) in zip(found, asked, strict=True)
-        ]
+
+        def decode(reply: bytes, at: int) -> list[Read]:
+            found = rq.decode_multi(reply, at)
+            return [
+                store_error(err, path) if err else _read_result(kind, value)
+                for (kind, err, value), (_, path) in zip(found, asked, strict=True)
+            ]
+
+        full = self._namespace.full
+        body = rq.encode_multi([(kind, rq.encode_path_watch(full(path), False)) for kind, path in asked])
+        return self._submit(Call(op.MULTI_READ, body, decode, reads=True))
 
     async def sync(self, path: str = "/") -> None:
         """Wait until this server has what its leader had committed when it was asked. Raises NotReadOnly."""

@@ -96,7 +96,7 @@ class SessionScope:
 
     def __init__(self, session: Session, home: Home, clock: Callable[[], float], key: object = None) -> None:
         self.home = home
-        self.ended = Ended(session, home, clock, self._cancel)
+        self.ended = Ended(session, home, clock, self.cancel)
         self._session = session
         self._key = self if key is None else key
         self._scope: anyio.CancelScope | None = None
@@ -153,7 +153,8 @@ class SessionScope:
             self._left = self._left or anyio.Event()
             await self._left.wait()
 
-    def _cancel(self) -> None:
+    def cancel(self) -> None:
+        """Cancel the block, for a reason of the caller's own."""
         # anyio before 4.13 would try to cancel a task that has ended again and again.
         if self._scope is not None and not _is_done(self._task):
             self._scope.cancel()

@@ -1,6 +1,7 @@
 """Records that many messages share (zookeeper.jute, modules data and proto), and the two of the handshake."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from struct import Struct
 from struct import error as StructError
 from typing import Final, NamedTuple
@@ -146,6 +147,11 @@ def write_acl(acl: Iterable[AclEntry] | None) -> bytes:
 
 def encode_acl(acl: Iterable[ACL]) -> bytes:
     """An ACL from the public form."""
+    return _encoded_acl(tuple(acl))
+
+
+@lru_cache(maxsize=256)  # a program has few, and every create carries one
+def _encoded_acl(acl: tuple[ACL, ...]) -> bytes:
     return write_acl((perms, who.scheme.encode(), who.id.encode()) for perms, who in acl)
 
 

@@ -1,0 +1,154 @@
+"""Putting and consuming items, by our Queue or kazoo's LockingQueue, each worker in a process of its own.
+
+`python -m benchmarks.queues ours|receive|kazoo PORT PATH put|consume ITEMS SECONDS`: connects, prints a line, and on a
+line from standard input puts ITEMS items, or consumes until there was none for IDLE seconds, or SECONDS are over.
+Prints how many, and when the last one was done, as JSON.
+"""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from time import perf_counter
+
+ITEM = b"x" * 100
+CONCURRENCY, PREFETCH = 16, 64
+IDLE = 2.0
+
+
+def rates(kind: str, port: int, path: str, workers: int, items: int, seconds: float) -> tuple[float, float]:
+    """Items per second put by as many processes as consume afterwards, and consumed."""
+    return tuple(_together(kind, port, path, work, workers, items, seconds) for work in ("put", "consume"))  # type: ignore[return-value]
+
+
+def _together(kind: str, port: int, path: str, work: str, workers: int, items: int, seconds: float) -> float:
+    words = [
+        sys.executable,
+        "-m",
+        "benchmarks.queues",
+        kind,
+        str(port),
+        path,
+        work,
+        str(items // workers),
+        str(seconds),
+    ]
+    running = [
+        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(workers)
+    ]
+    try:
+        for process in running:
+            assert process.stdout is not None
+            process.stdout.readline()
+        for process in running:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        done = [json.loads(process.communicate(timeout=seconds + 120)[0]) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+    rate: float = sum(each["items"] for each in done) / max(each["seconds"] for each in done)
+    return rate
+
+
+def run_ours(kind: str, port: int, path: str, work: str, items: int, seconds: float) -> dict[str, float]:
+    import anyio
+
+    from recipes import Queue, connect
+
+    count, last = 0, 0.0
+
+    def done() -> None:
+        nonlocal count, last
+        count, last = count + 1, perf_counter()
+
+    async def put(queue: Queue[bytes]) -> None:
+        async def some(count: int) -> None:
+            for _ in range(count):
+                await queue.put(ITEM)
+                done()
+
+        async with anyio.create_task_group() as group:
+            for _ in range(CONCURRENCY):
+                group.start_soon(some, items // CONCURRENCY)
+            group.start_soon(some, items % CONCURRENCY)
+
+    async def receive(queue: Queue[bytes]) -> None:
+        until = perf_counter() + seconds
+        while perf_counter() < until:
+            async with queue.try_receive(within=IDLE) as message:
+                if message is None:
+                    return
+            done()
+
+    async def consume(queue: Queue[bytes]) -> None:
+        async def handle() -> None:
+            async for message in messages:
+                async with message:
+                    pass
+                done()
+
+        until = perf_counter() + seconds
+        async with queue.consume(concurrency=CONCURRENCY, prefetch=PREFETCH) as messages:
+            async with anyio.create_task_group() as group:
+                for _ in range(CONCURRENCY):
+                    group.start_soon(handle)
+                before = -1
+                while before < count and perf_counter() < until:
+                    before = count
+                    await anyio.sleep(IDLE)
+                group.cancel_scope.cancel()
+
+    async def main() -> dict[str, float]:
+        async with connect(f"127.0.0.1:{port}") as client:
+            queue = Queue(client, path)
+            await queue.size()
+            _await_go()
+            begun = perf_counter()
+            await (put if work == "put" else receive if kind == "receive" else consume)(queue)
+            return {"items": count, "seconds": last - begun}
+
+    use_uvloop = importlib.util.find_spec("uvloop") is not None
+    return anyio.run(main, backend_options={"use_uvloop": use_uvloop})
+
+
+def run_kazoo(port: int, path: str, work: str, items: int, seconds: float) -> dict[str, float]:
+    from kazoo.client import KazooClient  # type: ignore[import-untyped]
+    from kazoo.recipe.queue import LockingQueue  # type: ignore[import-untyped]
+
+    client = KazooClient(f"127.0.0.1:{port}")
+    client.start()
+    queue = LockingQueue(client, path)
+    _ = len(queue)
+    _await_go()
+    begun = perf_counter()
+    count, last = 0, begun
+    while perf_counter() < begun + seconds and not (work == "put" and count == items):
+        if work == "put":
+            queue.put(ITEM)
+        elif queue.get(timeout=IDLE) is None:
+            break
+        else:
+            queue.consume()
+        count, last = count + 1, perf_counter()
+    took = last - begun
+    client.stop()
+    client.close()
+    return {"items": count, "seconds": took}
+
+
+def _await_go() -> None:
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+
+
+if __name__ == "__main__":
+    kind, port, path, work, items, seconds = sys.argv[1:]
+    if kind == "kazoo":
+        result = run_kazoo(int(port), path, work, int(items), float(seconds))
+    else:
+        result = run_ours(kind, int(port), path, work, int(items), float(seconds))
+    sys.stdout.write(json.dumps(result) + "\n")

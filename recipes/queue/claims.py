@@ -1,0 +1,181 @@
+"""Which items of a bucket may be claimed, and what each step of an item changes: all of it in names, all of it pure.
+
+A bucket's child list is the whole state of its items, so that one read shows everything there is to decide on:
+
+    i-<number>         an item; the number is the server's, so that it is the order of commit
+    d<due>-<number>    an item that was put with a delay: not before the server's clock shows `due` milliseconds
+    c<number>          a claim on the item: ephemeral, so that it goes with its consumer's session
+    h<number>.<count>  the item has been handed out `count` times
+    w<number>.<due>    it failed then, and waits: not before `due`
+
+Each step below is a list of changes that are made together or not at all. An item's own znode never changes, so that
+its data can be read at any time. docs/queue.md has the table of states; tests/queue/test_claims.py executes it.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import NamedTuple
+
+Change = tuple[str, str]  # "check" | "create" | "claim" | "delete", and a name within the bucket
+
+DIGITS = 10  # of the number that a server puts behind the name of a sequential znode
+
+
+class Candidate(NamedTuple):
+    """An item as a listing showed it."""
+
+    name: str
+    deliveries: int = 0  # how often it has been handed out
+    due_ms: int = 0  # 0: at once
+    failed: bool = False  # whether `due_ms` is because a delivery failed
+
+    @property
+    def number(self) -> str:
+        """The server's number, which the names of the item's other znodes share."""
+        return self.name[-DIGITS:]
+
+    @property
+    def claim(self) -> str:
+        """The name of a claim on it."""
+        return "c" + self.name[-DIGITS:]
+
+
+class Choice(NamedTuple):
+    """What a listing comes to."""
+
+    candidates: list[Candidate]  # that nobody claims and whose time has come, in the order of their commits
+    next_due_ms: int  # when the first one that is in its delay will be due; 0 when there is none
+    claims: list[str]  # the claims that stand
+    items: int  # how many there are, claimed and in their delay included
+
+
+def choose(names: Sequence[str], now_ms: int, want: int) -> Choice:
+    """The first `want` items that may be claimed now. names: the bucket's children, sorted; now_ms: the server's clock.
+
+    An item that is claimed or in its delay is passed over, so that it blocks nobody. Names made by others are left out.
+    """
+    items, claimed, counts, waits = _read(names)
+    found: list[Candidate] = []
+    next_due = 0
+    late = bool(waits) or _has_delayed(names)  # then an item behind those wanted may tell when to look again
+    for name in items:
+        number = name[-DIGITS:]
+        if number in claimed or not _is_item(name):
+            continue
+        due = waits.get(number, 0)
+        failed = due > 0
+        if not due and name[0] == "d":
+            due = int(name[1 : -DIGITS - 1])
+        if due > now_ms:
+            next_due = min(next_due, due) if next_due else due
+        elif len(found) < want:
+            found.append(Candidate(name, counts.get(number, 0), due, failed))
+        elif not late:
+            break
+    return Choice(found, next_due, [f"c{number}" for number in claimed], len(items))
+
+
+def survey(names: Sequence[str], now_ms: int) -> tuple[int, int, int]:
+    """How many items of a bucket are waiting, in their delay, and claimed."""
+    choice = choose(names, now_ms, len(names))
+    items, claimed, _, _ = _read(names)
+    taken = sum(name[-DIGITS:] in claimed for name in items)
+    there = sum(map(_is_item, items))
+    return len(choice.candidates), there - taken - len(choice.candidates), taken
+
+
+def item_name(due_ms: int) -> str:
+    """The beginning of a new item's name; the server adds the number."""
+    return f"d{due_ms}-" if due_ms else "i-"
+
+
+def claim(item: Candidate) -> list[Change]:
+    """Take an item for one session; refused when it is gone, claimed, or has another history by now."""
+    return [("check", _told(item) if item.deliveries else item.name), ("claim", item.claim)]
+
+
+def hand_out(item: Candidate) -> list[Change]:
+    """Count one delivery more, together with the claim or behind it; refused when somebody else got it in hand."""
+    changes: list[Change] = []
+    if item.failed:
+        changes.append(("delete", f"w{item.number}.{item.due_ms}"))
+    if item.deliveries:
+        changes.append(("delete", _told(item)))
+    return [*changes, ("create", _told(item, 1))]
+
+
+def acknowledge(item: Candidate) -> list[Change]:
+    """It is done: refused unless a claim stands and nobody got it in hand since. item: as before the hand-out."""
+    return [("delete", item.claim), ("delete", _told(item, 1)), ("delete", item.name)]
+
+
+def release(item: Candidate) -> list[Change]:
+    """Back to its old place as if it had not been handed out. item: as before the hand-out."""
+    changes: list[Change] = [("delete", item.claim), ("delete", _told(item, 1))]
+    return [*changes, ("create", _told(item))] if item.deliveries else changes
+
+
+def unclaim(item: Candidate) -> list[Change]:
+    """Back to its old place, having been claimed and not handed out."""
+    return [("delete", item.claim)]
+
+
+def retry(item: Candidate, due_ms: int) -> list[Change]:
+    """Back to its old place, the delivery counted, and not to be claimed before `due_ms`. item: as before it."""
+    stands: list[Change] = [("delete", item.claim), ("check", _told(item, 1))]
+    return [*stands, ("create", f"w{item.number}.{due_ms}")] if due_ms else stands
+
+
+def remove(item: Candidate, *, claimed: bool) -> list[Change]:
+    """Take an item that is not in anybody's hand out of the queue, for good. claimed: it is, by us; else by nobody."""
+    changes: list[Change] = [] if claimed else [("claim", item.claim)]
+    changes.append(("delete", item.claim))
+    if item.failed:
+        changes.append(("delete", f"w{item.number}.{item.due_ms}"))
+    if item.deliveries:
+        changes.append(("delete", _told(item)))
+    return [*changes, ("delete", item.name)]
+
+
+def may_bring_work(name: str, deleted: bool) -> bool:
+    """Whether a change at `name` within a bucket can make an item claimable, now or at its time."""
+    return name[:1] == "c" if deleted else name[:1] in ("i", "d", "w")
+
+
+def retry_delay_ms(deliveries: int, shortest: float, longest: float) -> int:
+    """How long an item waits after its delivery number `deliveries` failed: doubling, in milliseconds."""
+    return int(min(longest, shortest * 2.0 ** min(deliveries - 1, 60)) * 1000)
+
+
+def _told(item: Candidate, more: int = 0) -> str:
+    return f"h{item.name[-DIGITS:]}.{item.deliveries + more}"
+
+
+def _read(names: Sequence[str]) -> tuple[list[str], set[str], dict[str, int], dict[str, int]]:
+    """Items in order, numbers of those claimed, and by number how often handed out and until when to wait."""
+    claims, delayed, history, others = (bisect_left(names, kind) for kind in "cdhi")
+    waits, end = bisect_left(names, "w"), bisect_left(names, "x")
+    claimed = {name[1:] for name in names[claims:delayed]}
+    counts = dict(_pairs(names[history:others]))
+    items = list(names[others:waits])  # in order already
+    if history > delayed:
+        items += names[delayed:history]
+        items.sort(key=lambda name: name[-DIGITS:])
+    return items, claimed, counts, dict(_pairs(names[waits:end]))
+
+
+def _pairs(names: Sequence[str]) -> list[tuple[str, int]]:
+    return [
+        (number, int(value)) for name in names for number, _, value in [name[1:].partition(".")] if value.isdecimal()
+    ]
+
+
+def _is_item(name: str) -> bool:
+    head, number = name[: -DIGITS - 1], name[-DIGITS:]
+    if name[-DIGITS - 1 : -DIGITS] != "-" or not number.isdecimal():
+        return False
+    return head == "i" or (head[:1] == "d" and head[1:].isdecimal())
+
+
+def _has_delayed(names: Sequence[str]) -> bool:
+    return bisect_left(names, "d") < bisect_left(names, "e")

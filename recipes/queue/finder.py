@@ -1,0 +1,344 @@
+"""How a consumer comes to items: it looks, claims what nobody has, and waits in line when there is nothing.
+
+Looking is level-triggered: each look reads the buckets anew, and what it shows is all there is to know, whoever died or
+came back meanwhile. It reads the list of the buckets and the first bucket, in one round trip; further buckets only
+while items are wanted. A bucket in which nothing can happen before a certain time is not read before it. Consumers that
+claim at the same time begin at places chosen at random among the first items, so that they meet less often.
+
+Of the consumers that find nothing one waits for changes, with one watch, and the others stand in line behind it: so a
+put wakes one of them, however many there are. One that stalls at the head of the line holds nobody up for long, since
+those behind it look by themselves now and then.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import anyio
+
+from recipes.core.client.session import EventType
+from recipes.core.errors import LockLost, NoNode, StoreError
+from recipes.lock.lock import Lock
+from recipes.queue import claims
+from recipes.queue.buckets import delete, is_last
+from recipes.queue.claims import Candidate, Choice
+from recipes.queue.dead_letters import bury
+from recipes.queue.records import Record, decode
+from recipes.queue.writer import MOST_BYTES, Write
+
+if TYPE_CHECKING:
+    from recipes.core.client.session import Call, WatchEvent
+    from recipes.core.jute.records import Stat
+    from recipes.queue.native import Native
+    from recipes.queue.writer import Operation
+
+_LOOK_SECONDS = 1.0  # between two looks of the one that waits for changes, in case one went unseen
+_BEHIND_SECONDS = 3.0  # and of those that stand in line behind it
+_MOST_CLAIMS = 200  # in one multi
+_MOST_RIVALS = 3  # for which some of the first items are left, when they claim at the same time
+_READ_BYTES = 4 << 20  # that one request may ask for
+_LARGEST = MOST_BYTES
+
+Found = tuple[str, Candidate]  # and the bucket it is in
+
+
+class Delivery:
+    """An item that this client has claimed. handed_out: whether its delivery is counted."""
+
+    __slots__ = ("bucket", "fence", "handed_out", "item", "record", "since_ms", "stored_at", "value", "why_dead")
+
+    def __init__(self, bucket: str, item: Candidate, handed_out: bool) -> None:
+        self.bucket = bucket
+        self.item = item
+        self.handed_out = handed_out
+        self.fence = 0  # czxid of the claim
+        self.since_ms = 0  # when it was claimed, by the servers' clock
+        self.record = Record(b"")
+        self.value: object = None  # what the block is given
+        self.why_dead = ""
+        self.stored_at: Stat | None = None  # the Stat of the item
+
+
+class Finder:
+    """Finds and claims items of one queue for one client.
+
+    read: makes of an item's bytes what a block is given; raises ValueError for those it cannot read. dead: where items
+    go that cannot be read or were handed out `max_deliveries` times; None is nowhere. lease: seconds after which a
+    claim may be taken away.
+    """
+
+    def __init__(
+        self,
+        native: "Native",
+        read: Callable[[bytes], object],
+        dead: "Native | None",
+        max_deliveries: float,
+        lease: float | None,
+    ) -> None:
+        self.next_due_ms = 0  # when the first item that is in its delay is due, as last seen; 0 when there is none
+        self._native = native
+        self._client = native.client
+        self._buckets = native.buckets
+        self._read_data = read
+        self._dead = dead
+        self._max_deliveries = max_deliveries
+        self._lease = lease
+        self._heads: list[str] = []  # buckets that had items at the last look
+        self._asleep: dict[str, int] = {}  # closed buckets in which nothing happens before this time of the servers
+        self._seen: dict[str, float] = {}  # claims, and when we first saw them
+        self._rivals = 0.0  # how many others were met of late that claimed at the same time
+        self._largest = 0  # bytes of the largest item so far
+
+    async def claim(self, want: int, *, hand_out: bool) -> list[Delivery]:
+        """Up to `want` items that are waiting, claimed; none when there is nothing to do now.
+
+        hand_out: count the deliveries in the same multi. Cancelled, it leaves no claim behind. What cannot be read, or
+        was handed out too often, goes to the dead letters.
+        """
+        await self._native.prepare()
+        want = min(want, _MOST_CLAIMS)
+        while True:
+            found = await self._look(want * (1 + _MOST_RIVALS))
+            if not found:
+                return []
+            deliveries = await self._take_some(found, want, hand_out)
+            if deliveries and (deliveries := await self._bury_some(deliveries)):
+                return deliveries
+
+    async def wait(self, want: int, *, hand_out: bool) -> list[Delivery]:
+        """Up to `want` items, at least one of them, once there is one."""
+        while True:
+            found = await self.claim(want, hand_out=hand_out)
+            if found:
+                return found
+            try:
+                with anyio.move_on_after(_BEHIND_SECONDS * self._client.random.uniform(0.7, 1.3)) as limit:
+                    async with Lock(self._client, f"{self._native.path}/waiting"):
+                        limit.deadline = float("inf")
+                        found = await self._wait_first(want, hand_out)
+            except LockLost:  # somebody broke the line, or the session is over, which the next look tells
+                pass
+            except BaseException:
+                self.give_back(found)
+                raise
+            if found:
+                return found
+
+    async def is_ours(self, delivery: Delivery) -> bool:
+        """Whether the claim that stands is ours."""
+        stat = await self._client.exists(self.claim_path(delivery))
+        return stat is not None and stat.czxid == delivery.fence
+
+    async def _bury_some(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """Move those that are not to be handed out to the dead letters; return the others."""
+        alive = []
+        for delivery in deliveries:
+            if delivery.item.deliveries >= self._max_deliveries and not delivery.why_dead:
+                delivery.why_dead = f"handed out {delivery.item.deliveries} times and not acknowledged"
+            if not delivery.why_dead or self._dead is None:
+                alive.append(delivery)
+        try:
+            for delivery in deliveries:
+                if delivery not in alive and self._dead is not None:
+                    await bury(self._native, self._dead, delivery, delivery.why_dead)
+        except BaseException:
+            self.give_back(deliveries)  # of those that were moved already it is refused
+            raise
+        return alive
+
+    def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Put claimed items back to their places, uncounted, soon and without waiting for it."""
+        if self._client.session.lost:
+            return
+        for delivery in deliveries:
+            self._native.writer.submit(Write(self.back(delivery)))
+
+    def back(self, delivery: Delivery) -> "list[Operation]":
+        """The operations with which a claimed item goes back to its place, uncounted."""
+        step = claims.release if delivery.handed_out else claims.unclaim
+        return self._buckets.operations(delivery.bucket, step(delivery.item))
+
+    def claim_path(self, delivery: Delivery) -> str:
+        """The znode of our claim."""
+        return self._buckets.path(delivery.bucket, delivery.item.claim)
+
+    async def _look(self, want: int) -> list[Found]:
+        """The first `want` items that may be claimed now."""
+        clock = self._native.writer.server_clock
+        guesses = {bucket: self._client.start_children(self._buckets.path(bucket)) for bucket in self._heads[:2]}
+        try:
+            names = await self._buckets.names()
+            found, next_due = await self._choose(names, guesses, want)
+        finally:
+            for call in guesses.values():
+                call.abandoned = not call.done
+        if next_due and not found and clock.age > 60:
+            await self._native.fresh_clock()
+            found, next_due = await self._choose(names, {}, want)
+        self.next_due_ms = next_due
+        return found
+
+    async def _choose(self, names: Sequence[str], guesses: "dict[str, Call]", want: int) -> tuple[list[Found], int]:
+        found: list[Found] = []
+        next_due = 0
+        heads: list[str] = []
+        now_ms = self._native.writer.server_clock.not_before_ms()
+        for at, bucket in enumerate(names):
+            asleep = self._asleep.get(bucket, 0)
+            if asleep > now_ms:
+                next_due = min(next_due or asleep, asleep)
+                continue
+            call = guesses.get(bucket) or self._client.start_children(self._buckets.path(bucket))
+            try:
+                listing: list[str] = await call.result()
+            except NoNode:
+                continue
+            choice = claims.choose(listing, now_ms, want - len(found))
+            found += [(bucket, item) for item in choice.candidates]
+            if choice.next_due_ms:
+                next_due = min(next_due or choice.next_due_ms, choice.next_due_ms)
+            if choice.items and len(heads) < 2:
+                heads.append(bucket)
+            await self._mind(bucket, choice, listing, is_last(names, at))
+            if len(found) >= want:
+                break
+        self._heads = heads
+        return found, next_due
+
+    async def _mind(self, bucket: str, choice: Choice, listing: Sequence[str], is_open: bool) -> None:
+        """What a look shows beside items to claim."""
+        self._asleep.pop(bucket, None)
+        if not is_open and not choice.candidates and not choice.claims:
+            if choice.next_due_ms:
+                self._asleep[bucket] = choice.next_due_ms
+            elif not listing:
+                # Nothing can come into a closed bucket any more.
+                self._client.delete_later(self._buckets.path(bucket))
+        if self._lease is not None:
+            await self._break_late_claims(bucket, choice.claims, self._lease)
+
+    async def _break_late_claims(self, bucket: str, found: Sequence[str], lease: float) -> None:
+        """Take away claims that are older than the lease by the servers' clock; who extends one meanwhile keeps it."""
+        now = self._client.clock()
+        start = self._buckets.path(bucket) + "/"
+        stands = {start + name for name in found}
+        for path in [path for path in self._seen if path.startswith(start) and path not in stands]:
+            del self._seen[path]
+        for path in stands:
+            if now - self._seen.setdefault(path, now) < lease:
+                continue
+            stat = await self._client.exists(path)
+            await self._native.writer.touch()
+            if stat is not None and self._native.writer.server_clock.not_before_ms() - stat.mtime >= lease * 1000:
+                await self._native.writer.write([delete(path, stat.version)])
+            self._seen[path] = now
+
+    async def _take_some(self, found: list[Found], want: int, hand_out: bool) -> list[Delivery] | None:
+        """Claim `want` of these: the first ones, unless others claim at the same time, who want them as well."""
+        while found:
+            begin = want * self._client.random.randint(0, round(self._rivals))
+            begin = max(0, min(begin, len(found) - want))
+            deliveries = await self._take(found[begin : begin + want], hand_out)
+            if deliveries is not None:
+                self._rivals *= 0.8
+                return deliveries
+            # Whoever was faster has as many, as a rule: go on behind them, without another look.
+            self._rivals = min(_MOST_RIVALS, self._rivals + 1)
+            del found[begin : begin + want]
+        return None
+
+    async def _take(self, found: Sequence[Found], hand_out: bool) -> list[Delivery] | None:
+        """Claim all of these, and read them; None when somebody was faster with one of them."""
+        deliveries = []
+        operations: list[Operation] = []
+        undo: list[list[Operation]] = []
+        who = self._native.who
+        for bucket, item in found:
+            handed_out = hand_out and item.deliveries < self._max_deliveries
+            delivery = Delivery(bucket, item, handed_out)
+            changes = claims.claim(item)
+            if handed_out:
+                changes += claims.hand_out(item)
+            operations += self._buckets.operations(bucket, changes, who)
+            undo.append(self.back(delivery))
+            deliveries.append(delivery)
+        reads = self._start_reading(deliveries)
+        try:
+            write = await self._native.writer.write(operations, undo=undo)
+        except BaseException:
+            _abandon(reads)
+            raise
+        if write.error is not None:
+            _abandon(reads)
+            return None
+        try:
+            return await self._read(deliveries, reads, write)
+        except BaseException:
+            self.give_back(deliveries)
+            raise
+
+    def _start_reading(self, deliveries: Sequence[Delivery]) -> "list[Call]":
+        """An item's znode never changes, so that it may be read before it is claimed."""
+        at_once = max(1, _READ_BYTES // (self._largest or _LARGEST))
+        paths = [self._buckets.path(each.bucket, each.item.name) for each in deliveries]
+        parts = [paths[at : at + at_once] for at in range(0, len(paths), at_once)]
+        return [self._client.start_multi_read([("get", path) for path in part]) for part in parts]
+
+    async def _read(self, deliveries: list[Delivery], reads: "Sequence[Call]", write: Write) -> list[Delivery]:
+        answers = [answer for call in reads for answer in await call.result()]
+        here = []
+        gone: list[Operation] = []
+        for delivery, answer in zip(deliveries, answers, strict=True):
+            if isinstance(answer, StoreError):  # somebody deleted it by hand
+                gone.append(delete(self.claim_path(delivery)))
+                continue
+            data, delivery.stored_at = answer
+            self._largest = max(self._largest, len(data))
+            try:
+                delivery.record = decode(data)
+                delivery.value = self._read_data(delivery.record.data)
+            except ValueError as error:
+                delivery.why_dead = f"it cannot be read: {error}"
+                delivery.record = delivery.record if delivery.record.data else Record(data)
+            if write.stat is not None:
+                delivery.fence, delivery.since_ms = write.stat.mzxid, write.stat.mtime
+            elif not await self._learn_claim(delivery):
+                continue  # it has gone meanwhile
+            here.append(delivery)
+        for operation in gone:
+            self._native.writer.submit(Write([operation]))
+        return here
+
+    async def _learn_claim(self, delivery: Delivery) -> bool:
+        """The multi's reply was lost, and with it what it said of the claim."""
+        stat = await self._client.exists(self.claim_path(delivery))
+        if stat is None or stat.ephemeral_owner != self._client.session.id:
+            return False
+        delivery.fence, delivery.since_ms = stat.czxid, stat.ctime
+        return True
+
+    async def _wait_first(self, want: int, hand_out: bool) -> list[Delivery]:
+        """As first in line: look whenever something changes that may bring work."""
+        async with self._client.watch(self._buckets.folder, recursive=True) as events:
+            while True:
+                found = await self.claim(want, hand_out=hand_out)
+                if found:
+                    return found
+                patience = _LOOK_SECONDS
+                if self.next_due_ms:
+                    now_ms = self._native.writer.server_clock.not_before_ms()
+                    patience = min(patience, max(0.001, (self.next_due_ms - now_ms) / 1000))
+                with anyio.move_on_after(patience):
+                    async for event in events:  # it ends with the session, of which the next look tells
+                        if _may_bring_work(event):
+                            break
+
+
+def _may_bring_work(event: "WatchEvent") -> bool:
+    if event.type not in (EventType.CREATED, EventType.DELETED):
+        return True
+    return claims.may_bring_work(event.path.rpartition("/")[2], event.type is EventType.DELETED)
+
+
+def _abandon(calls: "Sequence[Call]") -> None:
+    for call in calls:
+        call.abandoned = not call.done

@@ -1,0 +1,249 @@
+"""An item in somebody's hand: a claim of its consumer's session, and the block that ends with an acknowledgement."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
+
+import anyio
+
+from recipes.core.client.session import OVER
+from recipes.core.errors import AckLost, NoNode, SessionError, StoreError
+from recipes.hold import Hold, Tenure
+from recipes.queue import claims
+from recipes.queue.dead_letters import bury
+from recipes.queue.records import Record
+from recipes.queue.writer import Write
+
+if TYPE_CHECKING:
+    from recipes.core.client.multi import Multi
+    from recipes.queue.finder import Delivery, Finder
+    from recipes.queue.layouts import ForeignCustody
+    from recipes.queue.native import Native
+    from recipes.queue.writer import Operation
+
+T = TypeVar("T")
+
+ACKNOWLEDGED = "acknowledged"
+RELEASED = "released"
+FAILED = "its block failed"
+CANCELLED = "cancelled"
+PUT_BACK = "put back by drain()"
+
+_CONFIRM_SECONDS = 0.08  # that a cancelled block waits until the item is back
+
+
+class Rules:
+    """What a queue does with deliveries that fail. delays: shortest and longest, in seconds."""
+
+    __slots__ = ("dead", "delays", "max_deliveries")
+
+    def __init__(self, dead: "Native | None", max_deliveries: float, delays: tuple[float, float]) -> None:
+        self.dead = dead
+        self.max_deliveries = max_deliveries
+        self.delays = delays
+
+
+class Custody(Tenure):
+    """The claim behind a Message. leaving: called once the block has ended, before anything is written."""
+
+    def __init__(
+        self,
+        native: "Native",
+        finder: "Finder",
+        delivery: "Delivery",
+        rules: Rules,
+        leaving: Callable[["Custody"], None] | None = None,
+    ) -> None:
+        path = finder.claim_path(delivery)
+        super().__init__(native.client, path, native.buckets.path(delivery.bucket, delivery.item.name), AckLost)
+        self.path, self.fence = path, delivery.fence
+        self.delivery = delivery
+        self._native = native
+        self._finder = finder
+        self._rules = rules
+        self._leaving = leaving
+        self.begun = False
+        self._error: BaseException | None = None
+        self._settled = False  # the item has been given back already
+
+    async def obtain(self, wait: bool) -> bool:
+        """The item was claimed before this was made."""
+        self.begun = True
+        return True
+
+    async def exit(self, error: BaseException | None) -> bool | None:
+        """End the block: acknowledge, or give back."""
+        if self._scope.home.why_not_here():
+            return await super().exit(error)
+        self._error = error
+        if not self.ended.is_set():
+            if error is None:
+                self.ended.set(ACKNOWLEDGED)
+            elif isinstance(error, Exception):
+                self.ended.set(FAILED)
+            else:
+                self.ended.set(CANCELLED)
+        return await super().exit(error)
+
+    def put_back(self) -> None:
+        """Cancel the block, so that the item goes back, uncounted."""
+        if not self.ended.is_set():
+            self.ended.set(PUT_BACK)
+            self._scope.cancel()
+
+    async def release(self, why: str) -> None:
+        """Give the item back, uncounted, and return once that is so. The block goes on without it."""
+        self._scope.home.check()
+        if not self.ended.is_set():
+            self.ended.set(why)
+        if not self._settled and not self.ended.lost:
+            self._settled = True
+            self._stop_watching()
+            await self._write(self._finder.back(self.delivery))
+
+    async def extend(self) -> None:
+        """Begin the lease anew."""
+        self._scope.home.check()
+        try:
+            if not self.ended.is_set():
+                await self.client.set(self.path, self._native.who)
+                return
+        except NoNode:
+            self._gone()
+        raise AckLost(self._about, self.ended.why)
+
+    def check(self, multi: "Multi") -> None:
+        """Let a multi of the caller's fail unless the item is in our hand."""
+        told = claims.acknowledge(self.delivery.item)[1][1]
+        multi.check(self.path)
+        multi.check(self._native.buckets.path(self.delivery.bucket, told))
+
+    async def _leave(self, *, at_once: bool) -> None:
+        self._stop_watching()
+        self._scope.forget()
+        if self._leaving is not None:
+            self._leaving(self)
+        if self._settled or self.ended.lost or self.client.session.lost:
+            self._native.writer.send()
+            return
+        self._settled = True
+        error = self._error
+        if error is None:
+            leaving = self._native.leaving(self._record) if self._record.key else self._native.room.freed()
+            steps = self._native.buckets.operations(self.delivery.bucket, claims.acknowledge(self.delivery.item))
+            await self._write([*steps, *leaving])
+        elif isinstance(error, Exception):
+            await self._fail(error)
+        else:
+            with anyio.move_on_after(_CONFIRM_SECONDS, shield=True):
+                await self._write(self._finder.back(self.delivery))
+
+    async def _fail(self, error: Exception) -> None:
+        item, rules = self.delivery.item, self._rules
+        attempts = item.deliveries + 1
+        if rules.dead is not None and attempts >= rules.max_deliveries:
+            try:
+                if not await bury(self._native, rules.dead, self.delivery, f"{type(error).__name__}: {error}"):
+                    self._gone()
+            except SessionError as failure:
+                self.ended.set(str(failure), lost=True)
+            except BaseException:  # cancelled: whatever has not been moved yet goes back
+                self._native.writer.submit(Write(self._finder.back(self.delivery)))
+                raise
+            return
+        delay_ms = claims.retry_delay_ms(attempts, *rules.delays)
+        due_ms = self._native.writer.server_clock.not_after_ms() + delay_ms if delay_ms else 0
+        await self._write(self._native.buckets.operations(self.delivery.bucket, claims.retry(item, due_ms)))
+
+    async def _write(self, operations: "list[Operation]") -> None:
+        """A refusal, or the end of the session, is a loss of the claim."""
+        try:
+            write = await self._native.writer.write(operations, keep=True)
+        except SessionError as error:
+            self.ended.set(OVER if self.client.session.lost else str(error), lost=True)
+            return
+        if isinstance(write.error, StoreError):
+            self._gone()
+
+    def _stop_watching(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+
+    @property
+    def _record(self) -> Record:
+        return self.delivery.record
+
+
+class Message(Hold, Generic[T]):
+    """An item in hand, good inside its block: `async with message:`.
+
+    The block's end acknowledges it, and the item is gone for good. When the block raises, the exception goes on as it
+    is, and the item back to its old place, to be handed out again after `retry_delay`, or to the dead letters. When the
+    block is cancelled from outside, the item is back at once and the delivery is not counted. When its process dies,
+    the item is back once the servers have ended the session.
+
+    data: what was put. attempt: 1 at the first delivery. key: what it was put with, or "". priority: as it was put.
+    reason: why it is a dead letter, "" where it is none.
+    fence: czxid of the claim; a later consumer's is higher, so that storage can refuse an older one.
+    `ended`, `lost`, `why`: see Hold.
+
+    Raises AckLost at the edge of the block when the claim was lost: the session is over, or somebody else deleted the
+    claim, as consumers do when a lease is over. The block is cancelled first.
+    """
+
+    __slots__ = ("attempt", "data", "key", "priority", "reason")
+
+    _tenure: "Custody | ForeignCustody"
+
+    def __init__(
+        self,
+        custody: "Custody | ForeignCustody",
+        data: T,
+        *,
+        attempt: int = 1,
+        key: str = "",
+        priority: int = 100,
+        reason: str = "",
+    ) -> None:
+        super().__init__(custody)
+        self.data = data
+        self.attempt = attempt
+        self.key = key
+        self.priority = priority
+        self.reason = reason
+
+    async def __aenter__(self) -> Self:
+        if not await self._tenure.enter():
+            raise AckLost(self.path, self.why)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._tenure.exit(error)
+
+    async def release(self) -> None:
+        """Give the item back to its old place, uncounted, and return once it is there. The block may go on without it.
+
+        Raises what every call of the client does.
+        """
+        await self._tenure.release(RELEASED)
+
+    async def extend(self) -> None:
+        """Begin the lease anew, by the servers' clock. Raises AckLost when it was taken away already."""
+        await self._tenure.extend()
+
+    def check(self, multi: "Multi") -> None:
+        """Let `multi`, a `client.multi()`, be refused unless this item still is in hand here."""
+        self._tenure.check(multi)
+
+
+def give_back(native: "Native", finder: "Finder", deliveries: "list[Delivery]") -> list[Write]:
+    """Put items that nobody was given back to their places; the writes can be waited for."""
+    writes = [Write(finder.back(delivery)) for delivery in deliveries]
+    if not native.client.session.lost:
+        for write in writes:
+            native.writer.submit(write, send=False)
+        if writes:
+            native.writer.submit(Write(()))
+    return writes

@@ -1,0 +1,189 @@
+"""The znodes of a queue of ours, and everything that makes, takes and moves items in them.
+
+/q             settings: what the queue was made with
+/q/items       buckets, see buckets.py; in them items, claims and what they were handed out, see claims.py
+/q/clients     a znode for each client that writes, see writer.py
+/q/keys        256 folders, a znode for each key
+/q/puts, acks  counters of a queue with a capacity, see room.py
+/q/waiting     the line of those that wait for items
+/q/dead        the queue of the dead letters
+"""
+
+import json
+import os
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import anyio
+
+from recipes.core import paths
+from recipes.core.errors import (
+    BadArguments,
+    BadVersion,
+    ConnectionLoss,
+    NodeExists,
+    NoNode,
+    QueueFull,
+    RecipesError,
+    invariant,
+)
+from recipes.queue import claims
+from recipes.queue.buckets import Buckets, create, delete
+from recipes.queue.records import Record, encode, key_name
+from recipes.queue.room import Room
+from recipes.queue.writer import MOST_BYTES, Write, Writer, make_path
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+    from recipes.queue.writer import Operation
+
+_CLOCK_SECONDS = 60.0  # after which the servers' clock is looked at once more
+_FORMAT = "recipes queue 1"
+_MOST_TRIES = 100  # of a put that others got in the way of
+
+
+class Native:
+    """A queue's znodes below `path`, for one client. capacity: what the caller says it is, None when he does not."""
+
+    def __init__(
+        self, client: "Client", path: str, capacity: int | None = None, parent: "Native | None" = None
+    ) -> None:
+        self.client = client
+        self.path = paths.check(path)
+        self.buckets = Buckets(client, f"{path}/items")
+        self.who = f"{socket.gethostname()}:{os.getpid()}".encode()
+        # Dead letters move in one multi with the queue they come from, so that both have one writer.
+        self.writer: Writer = Writer(client, f"{path}/clients", self.who) if parent is None else parent.writer
+        self.room = Room(client, path, None)
+        self._capacity = capacity
+        self._prepared = False
+        self._one_put = anyio.Lock()
+
+    async def prepare(self) -> None:
+        """Make what is missing. Raises BadArguments when the queue was made with another capacity."""
+        if self._prepared:
+            return
+        settings: dict[str, object] = {"format": _FORMAT} | (
+            {"capacity": self._capacity} if self._capacity is not None else {}
+        )
+        await make_path(self.client, f"{self.path}/items")
+        try:
+            data, stat = await self.client.get(self.path)
+            if not data:
+                try:
+                    await self.client.set(self.path, json.dumps(settings).encode(), stat.version)
+                except (BadVersion, ConnectionLoss):
+                    data, _ = await self.client.get(self.path)
+            stored: object = json.loads(data) if data else settings
+        except ValueError as error:
+            raise BadArguments(self.path, "its data is not that of a queue") from error
+        if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
+            raise BadArguments(self.path, f"expected {_FORMAT!r}, its data says {stored!r}")
+        capacity: int | None = stored.get("capacity")
+        if self._capacity is not None and capacity != self._capacity:
+            raise BadArguments(self.path, f"capacity={self._capacity}: the queue was made with capacity={capacity}")
+        self.room = Room(self.client, self.path, capacity)
+        await self.room.make()
+        await self.writer.prepare()
+        self._prepared = True
+
+    async def put(self, records: Sequence[Record], *, delay: float, priority: int, within: float | None) -> bool:
+        """Put items, all of them or none; False when the key of the only one is in the queue already.
+
+        within: seconds to wait for room at most. Raises QueueFull, BadArguments when they are too large together.
+        """
+        await self.prepare()
+        due_ms = 0
+        if delay > 0:
+            await self.fresh_clock()
+            due_ms = self.writer.server_clock.not_after_ms() + int(delay * 1000)
+        encoded = [encode(record) for record in records]
+        size = sum(map(len, encoded))
+        if size + 200 * len(encoded) > MOST_BYTES:
+            raise BadArguments(self.path, _how_to_split(encoded, size))
+        if self.room.capacity is None:
+            return await self._place(records, encoded, size, due_ms, priority)
+        until = None if within is None else anyio.current_time() + within
+        while True:
+            try:
+                async with self._one_put:
+                    return await self._place(records, encoded, size, due_ms, priority)
+            except QueueFull as full:
+                left = None if until is None else until - anyio.current_time()
+                if len(records) > self.room.capacity or (left is not None and left <= 0):
+                    raise
+                with anyio.move_on_after(left) as limit:
+                    await self.room.wait(len(records))
+                if limit.cancelled_caught:
+                    raise full from None
+
+    async def fresh_clock(self) -> None:
+        """See to it that the servers' clock is known well enough."""
+        if self.writer.server_clock.age > _CLOCK_SECONDS:
+            await self.writer.touch()
+
+    async def moving_here(self, record: Record, priority: int) -> "tuple[list[Operation], int]":
+        """Operations that put one item in here as part of another multi, and how many of them check the bucket."""
+        bucket, operations = await self.buckets.place(priority)
+        made = create(f"{self.buckets.path(bucket)}/{claims.item_name(0)}", encode(record), sequential=True)
+        return [*operations, made], len(operations)
+
+    def leaving(self, record: Record) -> "list[Operation]":
+        """What goes into the multi with which an item leaves for good: its key is free, and so is its room."""
+        freed = self.room.freed()
+        return [delete(self._key_path(record.key)), *freed] if record.key else freed
+
+    async def _place(
+        self, records: Sequence[Record], encoded: Sequence[bytes], size: int, due_ms: int, priority: int
+    ) -> bool:
+        key = records[0].key if records else ""
+        for _ in range(_MOST_TRIES):
+            room = await self.room.reserve(len(records))
+            bucket, operations = await self.buckets.place(priority)
+            start = f"{self.buckets.path(bucket)}/{claims.item_name(due_ms)}"
+            placing = len(operations)
+            if key:
+                operations.append(create(self._key_path(key), key.encode()))
+            operations += room
+            operations += [create(start, data, sequential=True) for data in encoded]
+            write = await self.writer.write(operations, size)
+            if write.error is None:
+                self._noted(write)
+                return True
+            if write.failed_at < placing:
+                self.buckets.forget(priority)
+                if isinstance(write.error, NoNode):
+                    await make_path(self.client, self.buckets.folder)
+            elif key and write.failed_at == placing:
+                if isinstance(write.error, NodeExists):
+                    return False
+                await self._make_key_folder(key, write.error)
+            elif not isinstance(write.error, BadVersion):
+                raise write.error
+        raise QueueFull(self.path, f"others got in the way {_MOST_TRIES} times")
+
+    def _noted(self, write: Write) -> None:
+        last = write.results[-1] if write.results else None
+        if isinstance(last, str):
+            self.buckets.put(last)
+
+    def _key_path(self, key: str) -> str:
+        folder, name = key_name(key)
+        return f"{self.path}/keys/{folder}/{name}"
+
+    async def _make_key_folder(self, key: str, error: RecipesError) -> None:
+        if not isinstance(error, NoNode):
+            raise error
+        await make_path(self.client, self._key_path(key).rpartition("/")[0])
+
+
+def _how_to_split(encoded: Sequence[bytes], size: int) -> str:
+    invariant(encoded)
+    calls = -(-(size + 200 * len(encoded)) // MOST_BYTES)
+    at_most = f"servers take {MOST_BYTES:,} bytes in one request"
+    largest = max(map(len, encoded))
+    if largest + 200 > MOST_BYTES:
+        return f"an item of {largest:,} bytes: {at_most}; store it elsewhere and put its address"
+    each = max(1, len(encoded) // (calls + 1))
+    return f"{len(encoded):,} items of {size:,} bytes together: {at_most}; put them in calls of {each:,} items"

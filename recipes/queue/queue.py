@@ -1,0 +1,399 @@
+"""A queue between processes that never loses an item (docs/queue.md)."""
+
+import math
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Generic, Literal, cast
+
+import anyio
+from typing_extensions import TypeVar
+
+from recipes.contender import check_within
+from recipes.core.errors import BadArguments, NoNode
+from recipes.queue import claims
+from recipes.queue.buckets import check_priority
+from recipes.queue.consume import Messages
+from recipes.queue.dead_letters import redrive
+from recipes.queue.finder import Delivery, Finder
+from recipes.queue.layouts import Foreign, ForeignCustody
+from recipes.queue.message import Custody, Message, Rules
+from recipes.queue.native import Native
+from recipes.queue.records import Record, decode
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+
+T = TypeVar("T", default=bytes)
+Layout = Literal["native", "kazoo", "kazoo-locking", "curator", "curator-locking"]
+
+_AT_ONCE = 100  # items that are read, moved or dropped with one request
+
+
+class Queue(Generic[T]):
+    """A queue at `path`: at least once, in the order of commit, lowest priority number first.
+
+    client: a connected Client. path: made when it is missing.
+    model: what the items are. Without it they are bytes; with a pydantic model, or any type that pydantic knows, they
+        are stored as JSON. `Queue[Job](client, path)` says the same.
+    max_deliveries: how often an item is handed out before it goes to `dead_letters`. What counts is that a block was
+        given it; one that is cancelled from outside, or released, does not.
+    capacity: how many items there may be, dead letters left out. It is kept with the queue: who gives another one is
+        refused, who gives none takes the queue's.
+    lease: seconds by the servers' clock after which other consumers with a lease may take a claim away although its
+        session lives; `message.extend()` begins it anew. Without it only the end of the session ends a claim.
+    retry_delay: seconds an item waits after its first failed delivery, doubling up to the second number.
+    layout, lock_path: the znodes of another library's queue; see layouts.py for what each can keep.
+
+    An item is claimed by a session, as an ephemeral znode, and lives as long as it. Calls raise what every call of the
+    client does. ValueError and TypeError name the argument that is wrong.
+    """
+
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        *,
+        model: type[T] | None = None,
+        max_deliveries: int = 20,
+        capacity: int | None = None,
+        lease: float | None = None,
+        retry_delay: float | tuple[float, float] = (0.1, 60.0),
+        layout: Layout = "native",
+        lock_path: str | None = None,
+    ) -> None:
+        delays = retry_delay if isinstance(retry_delay, tuple) else (retry_delay, max(retry_delay, 60.0))
+        _check_rules(max_deliveries, capacity, lease, delays)
+        self._foreign: Foreign | None = None
+        if layout != "native":
+            self._foreign = Foreign(client, path, layout, lock_path)
+            self._foreign.refuse(capacity=capacity, lease=lease)
+        elif lock_path is not None:
+            raise ValueError(f"lock_path={lock_path!r}: it is for layout='curator-locking'")
+        self._client = client
+        self._path = path
+        self._model = model
+        self._codec: Any = None
+        self._native = Native(client, path, capacity)
+        self._dead = Native(client, f"{path}/dead", parent=self._native)
+        self._rules = Rules(self._dead, max_deliveries, delays)
+        self._finder = Finder(self._native, self._read, self._dead, max_deliveries, lease)
+
+    @property
+    def dead_letters(self) -> "DeadLetters":
+        """The queue of the items that were handed out too often, or could not be read."""
+        self._only_native("dead_letters")
+        return DeadLetters(self._native, self._dead)
+
+    async def put(
+        self, data: T, *, key: str | None = None, delay: float = 0, priority: int = 100, within: float | None = None
+    ) -> bool:
+        """Put one item. True when it is in the queue now; False when an item with the same `key` is there already.
+
+        key: until the item is acknowledged, a put with the same key adds nothing, whoever does it. delay: seconds, by
+        the servers' clock, before it is handed out. priority: 0 to 999, lowest first.
+        within: seconds to wait for room in a queue with a capacity, for ever without it; then it raises QueueFull.
+
+        A lost reply neither loses the item nor doubles it. When this is cancelled, or raises ConnectionLoss or
+        SessionExpired, the item may be in the queue or not: with a `key` it can be put once more.
+        """
+        if key is not None and (not isinstance(key, str) or not key):
+            raise TypeError(f"key: expected a string of at least one character, not {key!r}")
+        _check_put(self._path, delay, priority)
+        record = Record(self._write(data), key=key or "")
+        if self._foreign is not None:
+            self._foreign.refuse(key=key, delay=delay, within=within)
+            await self._foreign.put([record.data], priority)
+            return True
+        return await self._native.put([record], delay=delay, priority=priority, within=within)
+
+    async def put_many(
+        self, items: Iterable[T], *, delay: float = 0, priority: int = 100, within: float | None = None
+    ) -> None:
+        """Put all of these, next to one another, or none. See `put`.
+
+        Raises BadArguments when they are larger together than servers take in one request; it says how to split them.
+        """
+        _check_put(self._path, delay, priority)
+        records = [Record(self._write(item)) for item in items]
+        if self._foreign is not None:
+            self._foreign.refuse(delay=delay, within=within)
+            await self._foreign.put([record.data for record in records], priority)
+        elif records:
+            await self._native.put(records, delay=delay, priority=priority, within=within)
+
+    def receive(self) -> AbstractAsyncContextManager[Message[T]]:
+        """`async with queue.receive() as message:` wait for an item; the block's end acknowledges it. See Message."""
+        return self._receive()
+
+    def try_receive(self, *, within: float = 0.0) -> AbstractAsyncContextManager[Message[T] | None]:
+        """`receive` if that is possible in time: `async with queue.try_receive(within=5.0) as message`, else None.
+
+        within: seconds to wait for an item at most, which do not limit the block. With 0 it is looked for once.
+        """
+        return self._try_receive(check_within(self._path, within))
+
+    def consume(self, *, concurrency: int = 1, prefetch: int = 0) -> Messages[T]:
+        """A stream of messages; see Messages.
+
+        concurrency: how many may be in hand at once, over all tasks that iterate. prefetch: how many more are claimed
+        ahead. They are not handed out, and so not counted, but nobody else can have them meanwhile.
+        """
+        for name, value, least in (("concurrency", concurrency, 1), ("prefetch", prefetch, 0)):
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name}={value!r}: expected a whole number from {least} on")
+        self._only_native("consume()")
+        return Messages(self._native, self._finder, self._show, self._rules, concurrency, prefetch)
+
+    async def take(self) -> T:
+        """Wait for an item, remove it, and return what was put: at most once, since nobody acknowledges it.
+
+        When this is cancelled, an item may be gone.
+        """
+        if self._foreign is not None:
+            return cast("T", self._read(await self._foreign.take()))
+        while True:
+            (delivery,) = await self._finder.wait(1, hand_out=False)
+            changes = claims.remove(delivery.item, claimed=True)
+            operations = self._native.buckets.operations(delivery.bucket, changes)
+            write = await self._native.writer.write([*operations, *self._native.leaving(delivery.record)], keep=True)
+            if write.error is None:
+                return cast("T", delivery.value)
+
+    async def size(self) -> int:
+        """How many items are in the queue: those in their delay and those in hand count, dead letters do not."""
+        if self._foreign is not None:
+            return await self._foreign.size()
+        return sum(await self.counts())
+
+    async def counts(self) -> tuple[int, int, int]:
+        """How many items are waiting, in their delay, and claimed."""
+        self._only_native("counts()")
+        await self._native.prepare()
+        await self._native.fresh_clock()
+        now_ms = self._native.writer.server_clock.not_before_ms()
+        totals = [0, 0, 0]
+        for _, listing in await self._listings():
+            for place, count in enumerate(claims.survey(listing, now_ms)):
+                totals[place] += count
+        return totals[0], totals[1], totals[2]
+
+    async def peek(self, count: int = 1) -> list[T]:
+        """What the first `count` items are that nobody has claimed, those in their delay left out. They stay."""
+        if self._foreign is not None:
+            return [cast("T", self._read(data)) for data in await self._foreign.peek(count)]
+        return [cast("T", self._read(record.data)) for record, _ in await self._first(count)]
+
+    async def age(self) -> float:
+        """Seconds, by the servers' clock, since the oldest item that waits was put; 0.0 when none waits."""
+        self._only_native("age()")
+        await self._native.prepare()
+        await self._native.writer.touch()
+        clock = self._native.writer.server_clock
+        oldest = clock.not_before_ms()
+        priorities: set[str] = set()
+        for bucket, listing in await self._listings():
+            waiting = claims.choose(listing, oldest, 1).candidates if bucket[:3] not in priorities else []
+            if waiting:
+                priorities.add(bucket[:3])
+                stat = await self._client.exists(self._native.buckets.path(bucket, waiting[0].name))
+                oldest = min(oldest, stat.ctime if stat else oldest)
+        return max(0.0, (clock.not_before_ms() - oldest) / 1000)
+
+    async def purge(self) -> int:
+        """Drop every item that nobody has claimed, those in their delay too; returns how many."""
+        if self._foreign is not None:
+            return sum([await self._foreign.remove(name) for name in await self._foreign.waiting()])
+        await self._native.prepare()
+        dropped = 0
+        for bucket, listing in await self._listings():
+            for item in claims.choose(listing, _NEVER_MS, len(listing)).candidates:
+                try:
+                    data, _ = await self._client.get(self._native.buckets.path(bucket, item.name))
+                except NoNode:
+                    continue
+                changes = claims.remove(item, claimed=False)
+                operations = self._native.buckets.operations(bucket, changes, self._native.who)
+                write = await self._native.writer.write([*operations, *self._native.leaving(decode(data))])
+                dropped += write.error is None
+        return dropped
+
+    def _only_native(self, what: str) -> None:
+        if self._foreign is not None:
+            raise ValueError(f"{what}: layout {self._foreign.layout.name!r} has no place for it")
+
+    async def _first(self, count: int) -> list[tuple[Record, str]]:
+        await self._native.prepare()
+        await self._native.fresh_clock()
+        now_ms = self._native.writer.server_clock.not_before_ms()
+        found: list[tuple[Record, str]] = []
+        for bucket, listing in await self._listings():
+            for item in claims.choose(listing, now_ms, count - len(found)).candidates:
+                path = self._native.buckets.path(bucket, item.name)
+                try:
+                    found.append((decode((await self._client.get(path))[0]), path))
+                except NoNode:
+                    continue
+            if len(found) >= count:
+                break
+        return found
+
+    async def _listings(self) -> list[tuple[str, list[str]]]:
+        names = await self._native.buckets.names()
+        calls = [(name, self._client.start_children(self._native.buckets.path(name))) for name in names]
+        found: list[tuple[str, list[str]]] = []
+        for name, call in calls:
+            try:
+                found.append((name, await call.result()))
+            except NoNode:
+                continue
+        return found
+
+    @asynccontextmanager
+    async def _receive(self) -> AsyncGenerator[Message[T]]:
+        if self._foreign is not None:
+            while (custody := await self._foreign.claim()) is None:
+                await self._foreign.wait_changed()
+            async with self._show_foreign(custody) as message:
+                yield message
+            return
+        (delivery,) = await self._finder.wait(1, hand_out=True)
+        async with self._in_hand(delivery) as message:
+            yield message
+
+    @asynccontextmanager
+    async def _try_receive(self, within: float) -> AsyncGenerator[Message[T] | None]:
+        found: list[Delivery] = []
+        if self._foreign is not None:
+            custody = await self._foreign.claim()
+            with anyio.move_on_after(within):
+                while custody is None and within > 0:
+                    await self._foreign.wait_changed()
+                    custody = await self._foreign.claim()
+            if custody is None:
+                yield None
+                return
+            async with self._show_foreign(custody) as message:
+                yield message
+            return
+        if within > 0:
+            with anyio.move_on_after(within):
+                found = await self._finder.wait(1, hand_out=True)
+        else:
+            found = await self._finder.claim(1, hand_out=True)
+        if not found:
+            yield None
+            return
+        async with self._in_hand(found[0]) as message:
+            yield message
+
+    def _in_hand(self, delivery: Delivery) -> Message[T]:
+        return self._show(Custody(self._native, self._finder, delivery, self._rules))
+
+    def _show(self, custody: Custody) -> Message[T]:
+        delivery = custody.delivery
+        record = delivery.record
+        return Message(
+            custody,
+            cast("T", delivery.value),
+            attempt=delivery.item.deliveries + 1,
+            key=record.key,
+            priority=record.priority if record.reason else int(delivery.bucket[:3]),
+            reason=record.reason,
+        )
+
+    def _show_foreign(self, custody: ForeignCustody) -> Message[T]:
+        return Message(custody, cast("T", self._read(custody.data)))
+
+    def _adapter(self) -> Any:
+        if self._codec is None:
+            model = self._model
+            if model is None and (alias := getattr(self, "__orig_class__", None)) is not None:
+                model = alias.__args__[0]
+            if model is None or model is bytes:
+                self._codec = _BYTES
+            else:
+                from pydantic import TypeAdapter
+
+                self._codec = TypeAdapter(model)
+        return self._codec
+
+    def _read(self, data: bytes) -> object:
+        codec = self._adapter()
+        return data if codec is _BYTES else codec.validate_json(data)
+
+    def _write(self, item: T) -> bytes:
+        codec = self._adapter()
+        if codec is not _BYTES:
+            written: bytes = codec.dump_json(codec.validate_python(item))
+            return written
+        if not isinstance(item, bytes | bytearray | memoryview):
+            raise TypeError(f"data: expected bytes, not {type(item).__name__}; for other items say model=TYPE")
+        return bytes(item)
+
+
+class DeadLetters(Queue[bytes]):
+    """A queue of dead letters. `message.reason` says why each is one, `message.priority` where it came from.
+
+    They are bytes, since not being readable is one of the reasons. Acknowledging one ends it for good.
+    """
+
+    def __init__(self, source: Native, dead: Native) -> None:
+        self._client = source.client
+        self._path = dead.path
+        self._model = None
+        self._codec = _BYTES
+        self._foreign = None
+        self._source = source
+        self._native = dead
+        self._rules = Rules(None, math.inf, (0.1, 60.0))
+        self._finder = Finder(dead, self._read, None, math.inf, None)
+
+    @property
+    def dead_letters(self) -> "DeadLetters":
+        """Nothing goes there: a dead letter is handed out as often as it takes."""
+        raise AttributeError("dead letters have no dead letters")
+
+    async def redrive(self, count: int | None = None) -> int:
+        """Move the first `count` dead letters, all without it, back to the queue, as if they were put now.
+
+        Returns how many. Each is moved in one multi. Raises QueueFull when the queue has no room.
+        """
+        moved = 0
+        while count is None or moved < count:
+            found = await self._finder.claim(
+                _AT_ONCE if count is None else min(_AT_ONCE, count - moved), hand_out=False
+            )
+            if not found:
+                break
+            try:
+                while found:
+                    moved += await redrive(self._native, self._source, found[0])
+                    found.pop(0)
+            finally:
+                self._finder.give_back(found)
+        return moved
+
+    async def reasons(self, count: int = 100) -> list[tuple[bytes, str, int]]:
+        """Data, reason and number of deliveries of the first `count` of them, which stay."""
+        return [(record.data, record.reason, record.attempts) for record, _ in await self._first(count)]
+
+
+_BYTES = object()
+_NEVER_MS = 1 << 62
+
+
+def _check_rules(max_deliveries: int, capacity: int | None, lease: float | None, delays: tuple[float, float]) -> None:
+    if not isinstance(max_deliveries, int) or max_deliveries < 1:
+        raise ValueError(f"max_deliveries={max_deliveries!r}: expected a whole number from 1 on")
+    if capacity is not None and (not isinstance(capacity, int) or capacity < 1):
+        raise ValueError(f"capacity={capacity!r}: expected a whole number from 1 on, or None for no bound")
+    if lease is not None and not lease > 0:
+        raise ValueError(f"lease={lease!r}: expected seconds, more than 0, or None")
+    if len(delays) != 2 or not 0 <= delays[0] <= delays[1]:
+        raise ValueError(f"retry_delay={delays!r}: expected seconds, or (shortest, longest)")
+
+
+def _check_put(path: str, delay: float, priority: int) -> None:
+    check_priority(path, priority)
+    if not 0 <= delay < 1e9:
+        raise BadArguments(path, f"delay={delay}: expected seconds, 0 or more")
