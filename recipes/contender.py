@@ -16,9 +16,9 @@ from recipes.core.client.backoff import Backoff
 from recipes.core.errors import (
     BadArguments,
     ConnectionLoss,
+    HoldLost,
     NodeExists,
     NoNode,
-    RecipeError,
     RecipesError,
     StoreError,
     invariant,
@@ -42,7 +42,8 @@ class Contender(Tenure):
 
     marker: what the line is for, "lock-" or "lead-". The znode is `_r_<id>-<marker><sequence>`; the id lets us
     recognise our own when the reply to its creation is lost.
-    data, acl: of our znode. The acl also is that of `parent`, where it is made here.
+    data, acl: of our znode. The acl also is that of `parent`, where it is made here. label: follows the id.
+    names: all children of `parent`, as they were listed last.
 
     Raises what every call of the client does when it is closed, or its session over; RuntimeError when this task
     stands in this line of this client already, whatever object it used, since it would wait for itself.
@@ -53,36 +54,39 @@ class Contender(Tenure):
         client: "Client",
         parent: str,
         marker: str,
-        lost: type[RecipeError],
+        lost: type[HoldLost],
         data: bytes = b"",
         acl: "Sequence[ACL] | None" = None,
+        *,
+        label: str = "",
     ) -> None:
         paths.check(parent)
-        prefix = paths.join(parent, f"_r_{client.random.getrandbits(64):016x}-{marker}")
+        prefix = paths.join(parent, f"_r_{client.random.getrandbits(64):016x}{label}-{marker}")
         super().__init__(client, prefix, parent, lost, key=_refuse_twice(client, parent, marker))
         self._parent = parent
         self._marker = marker
         self._data = data
         self._acl = acl
         self._owner = 0
+        self.names: list[str] = []
 
     async def obtain(self, wait: bool) -> bool:
         """Join the line; whether we are first in it, with `wait` once we are."""
-        order = await self._join()
+        order = await self.join()
         if not wait or self._is_first(order):
             return self._is_first(order)
         self.watch_own()  # somebody may delete it while we wait
         await self._wait_first(order)
         return not self.ended.is_set()
 
-    async def _join(self) -> list[str]:
-        """Make our znode and return the line as it was right after that."""
+    async def join(self, *, make_parent: bool = True) -> list[str]:
+        """Make our znode and return the line as it was right after that. Raises NoNode without `make_parent`."""
         backoff = Backoff(self.client.random)
         while True:
             order, error = await self._create_and_list()
             if error is None:
                 return order
-            if isinstance(error, NoNode):
+            if isinstance(error, NoNode) and make_parent:
                 with suppress(ConnectionLoss):  # then it is as far as it got, and the create fails once more
                     await self._make_parent()
             elif isinstance(error, ConnectionLoss):
@@ -98,9 +102,14 @@ class Contender(Tenure):
                 raise error
             await backoff.pause()
 
+    def drop(self) -> None:
+        """Have our znode deleted by the client's own task, if there may be one. Returns at once."""
+        self._hand_over()
+
     async def _wait_first(self, order: list[str]) -> None:
         """Return once we are first, waking only when the one before us goes or the connection changes."""
         backoff = Backoff(self.client.random)
+        missing = ""
         while not self._is_first(order):
             if self._name not in order:
                 self._gone()
@@ -115,8 +124,9 @@ class Contender(Tenure):
             try:
                 if stat is not None:
                     await watch.wait()
-                else:
-                    await backoff.pause()  # a server that lags behind the one before could show it for long
+                elif before == missing:
+                    await backoff.pause()  # a server that lists what it does not have would be asked again and again
+                missing = before
             finally:
                 watch.cancel()
             order = await self._line()
@@ -134,7 +144,7 @@ class Contender(Tenure):
 
         Returns the line, and the error of the create if it has one.
         """
-        create = self.client.start_place(self._prefix, self._data, self._acl)
+        create = self.client.start_create(self._prefix, self._data, ephemeral=True, sequential=True, acl=self._acl)
         self.asked = True
         listing = self.client.start_children(self._parent)
         order: list[str] = []
@@ -187,6 +197,7 @@ class Contender(Tenure):
             return []
 
     def _order(self, names: list[str]) -> list[str]:
+        self.names = names
         order = in_order(names, self._marker)
         if len(order) != len(names) and (others := strangers(names)):
             _warn(self.client, self._parent, self._marker, others[0])
@@ -220,8 +231,9 @@ def check_within(path: str, within: float) -> float:
 def _refuse_twice(client: "Client", parent: str, marker: str) -> object:
     """What this task's place in that line is known by. Raises RuntimeError when it has one."""
     scopes = client.session.scopes
-    key = (client.home.current_task(), client.full(parent), marker)
+    key = (client.home.current_task(), parent, marker)  # a client has one chroot
     if key in scopes:
+        client.home.check()  # a forked child has its parent's tasks
         what = "the lock" if marker == "lock-" else "the election"
         name = anyio.get_current_task().name
         raise RuntimeError(

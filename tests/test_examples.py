@@ -1,4 +1,4 @@
-"""Every example runs as it is, on the embedded default."""
+"""Every example runs as it is, on the store that it finds where no hosts are named."""
 
 import os
 import subprocess

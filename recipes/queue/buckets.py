@@ -15,7 +15,7 @@ from recipes.queue.claims import DIGITS, Change
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
-    from recipes.core.client.transaction import Transaction
+    from recipes.core.client.multi import Multi
     from recipes.queue.writer import Operation
 
 LOWEST, HIGHEST = 0, 999  # priorities; the lowest is first
@@ -106,7 +106,7 @@ def check(path: str, version: int = -1) -> "Operation":
 def create(path: str, data: bytes = b"", *, sequential: bool = False, ephemeral: bool = False) -> "Operation":
     """Make a znode."""
 
-    def operation(multi: "Transaction") -> None:
+    def operation(multi: "Multi") -> None:
         multi.create(path, data, sequential=sequential, ephemeral=ephemeral)
 
     return operation

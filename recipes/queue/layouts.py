@@ -28,7 +28,7 @@ from recipes.queue.writer import make_path
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
-    from recipes.core.client.transaction import Transaction
+    from recipes.core.client.multi import Multi
     from recipes.core.client.watch import Watch
 
 _HEAD, _ITEM = Struct(">i"), Struct(">bi")
@@ -117,7 +117,7 @@ class Foreign:
             self.refuse(priority=priority)
         await self.prepare()
         prefix = f"{self.items}/{self.layout.prefix}" + (f"{priority:03d}-" if self.layout.has_priority else "")
-        async with self.client.transaction() as multi:
+        async with self.client.multi() as multi:
             for item in items:
                 multi.create(prefix, serialize([item]) if self.layout.is_curator else item, sequential=True)
 
@@ -161,7 +161,7 @@ class Foreign:
         if len(found) == 1:
             return found[0]
         with suppress(NoNode, NodeExists):
-            async with self.client.transaction() as multi:
+            async with self.client.multi() as multi:
                 if self.claims:
                     multi.create(f"{self.claims}/{name}", self.id, ephemeral=True)
                     multi.delete(f"{self.claims}/{name}")
@@ -182,7 +182,7 @@ class Foreign:
     async def remove(self, name: str) -> bool:
         """Remove an item that nobody has claimed; False when somebody was faster."""
         try:
-            async with self.client.transaction() as multi:
+            async with self.client.multi() as multi:
                 if self.claims:
                     multi.create(f"{self.claims}/{name}", self.id, ephemeral=True)
                     multi.delete(f"{self.claims}/{name}")
@@ -280,7 +280,7 @@ class ForeignCustody(Tenure):
         """There is no lease."""
         self._foreign.refuse(lease="extend()")
 
-    def check(self, multi: "Transaction") -> None:
+    def check(self, multi: "Multi") -> None:
         """Let a multi of the caller's fail unless a claim on the item stands."""
         multi.check(self._claim)
         multi.check(self._item)
@@ -295,7 +295,7 @@ class ForeignCustody(Tenure):
             stat = await self.client.exists(self._claim)
             if stat is None or stat.czxid != self.fence:
                 raise NoNode(self._claim)
-            async with self.client.transaction() as multi:
+            async with self.client.multi() as multi:
                 multi.delete(self._claim)
                 multi.delete(self._item)
         except NoNode:

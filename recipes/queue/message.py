@@ -15,7 +15,7 @@ from recipes.queue.records import Record
 from recipes.queue.writer import Write
 
 if TYPE_CHECKING:
-    from recipes.core.client.transaction import Transaction
+    from recipes.core.client.multi import Multi
     from recipes.queue.finder import Delivery, Finder
     from recipes.queue.layouts import ForeignCustody
     from recipes.queue.native import Native
@@ -112,7 +112,7 @@ class Custody(Tenure):
             self._gone()
         raise AckLost(self._about, self.ended.why)
 
-    def check(self, multi: "Transaction") -> None:
+    def check(self, multi: "Multi") -> None:
         """Let a multi of the caller's fail unless the item is in our hand."""
         told = claims.acknowledge(self.delivery.item)[1][1]
         multi.check(self.path)
@@ -233,8 +233,8 @@ class Message(Hold, Generic[T]):
         """Begin the lease anew, by the servers' clock. Raises AckLost when it was taken away already."""
         await self._tenure.extend()
 
-    def check(self, multi: "Transaction") -> None:
-        """Let `multi`, a `client.transaction()`, be refused unless this item still is in hand here."""
+    def check(self, multi: "Multi") -> None:
+        """Let `multi`, a `client.multi()`, be refused unless this item still is in hand here."""
         self._tenure.check(multi)
 
 

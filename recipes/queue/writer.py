@@ -30,10 +30,10 @@ from recipes.core.jute.records import Stat
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
+    from recipes.core.client.multi import Multi, Outcome, Result
     from recipes.core.client.session import Call
-    from recipes.core.client.transaction import Outcome, Result, Transaction
 
-Operation = Callable[["Transaction"], None]
+Operation = Callable[["Multi"], None]
 
 MOST_BYTES = 1_000_000  # of one request: Apache's servers refuse more than 1,048,575
 _BATCH_BYTES = 400_000
@@ -210,7 +210,7 @@ class Writer:
         if not self._own:  # it was deleted by somebody else, and the next writer makes another
             self._fail_all(ConnectionLoss("the znode of this client is gone", path=self._folder))
             return
-        multi = self._client.transaction()
+        multi = self._client.multi()
         try:
             multi.set(self._own, self._data, self._version)
             for write in self._under_way:
@@ -263,11 +263,11 @@ class Writer:
         woken = False
         stat = outcome.results[0]
         invariant(isinstance(stat, Stat))
-        self.server_clock.observe(stat.mtime, sent_at)  # type: ignore[union-attr]
+        self.server_clock.observe(stat.mtime, sent_at)
         at = 1
         for write in batch:
             write.results = outcome.results[at : at + len(write.operations)]
-            write.stat = stat  # type: ignore[assignment]
+            write.stat = stat
             at += len(write.operations)
             woken = write.finish() or woken
         return woken

@@ -74,6 +74,7 @@ class _End(asyncio.Protocol):
         self._accepted = accepted
         self._other: _End | None = None
         self._transport: asyncio.Transport | None = None
+        self._early = b""  # what came before there was another: uvloop reads on when paused in connection_made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is up."""
@@ -83,6 +84,10 @@ class _End(asyncio.Protocol):
     def join(self, other: "_End") -> None:
         """What comes in here goes out there, and the other way round."""
         self._other, other._other = other, self
+        for end in (self, other):
+            early, end._early = end._early, b""
+            if early:
+                end.data_received(early)
         if self._transport is None or self._transport.is_closing():
             other.abort()
 
@@ -90,6 +95,8 @@ class _End(asyncio.Protocol):
         """Pass it on."""
         if self._other is not None and self._other._transport is not None:
             self._other._transport.write(data)
+        else:
+            self._early += data
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is down, and with it the other."""

@@ -1,8 +1,13 @@
 """A real server for the commands to talk to, and a way to run them."""
 
+import fcntl
 import os
+import select
+import signal
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,3 +41,65 @@ def run(tmp_path: Path) -> Run:
         )
 
     return run
+
+
+class Terminal:
+    """A command on a terminal of its own, typed at and read from as a person does."""
+
+    def __init__(self, *command: str, cwd: Path, **environment: str) -> None:
+        self._ours, theirs = os.openpty()
+
+        def take_terminal() -> None:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
+
+        base = {name: value for name, value in os.environ.items() if name != "RECIPES_HOSTS"}
+        self.process = subprocess.Popen(
+            command,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=cwd,
+            env={**base, "PYTHONPATH": str(ROOT), "TERM": "dumb", "PS1": "$ ", **environment},
+            start_new_session=True,
+            preexec_fn=take_terminal,
+        )
+        os.close(theirs)
+        self.seen = ""
+
+    def type(self, keys: str) -> None:
+        os.write(self._ours, keys.encode())
+
+    def expect(self, text: str, seconds: float = 60.0) -> str:
+        """What came up to and with `text`, since the last call."""
+        limit = time.monotonic() + seconds
+        while text not in self.seen:
+            ready, _, _ = select.select([self._ours], [], [], max(0.0, limit - time.monotonic()))
+            try:
+                piece = os.read(self._ours, 4096) if ready else b""
+            except OSError:  # everybody at the other end is gone
+                piece = b""
+            assert piece, f"{text!r} did not come, but {self.seen!r}"
+            self.seen += piece.decode("utf-8", "replace")
+        head, _, self.seen = self.seen.partition(text)
+        return head + text
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self._ours)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
+    """terminal(*command): ended with the test."""
+    opened: list[Terminal] = []
+
+    def open_one(*command: str, **environment: str) -> Terminal:
+        opened.append(Terminal(*command, cwd=tmp_path, **environment))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.close()

@@ -279,13 +279,13 @@ async def test_u21_a_multi_of_the_callers_can_be_tied_to_the_item(client, root):
         await queue.put(b"x")
         with pytest.raises(AckLost):
             async with queue.receive() as message:
-                async with client.transaction() as multi:
+                async with client.multi() as multi:
                     message.check(multi)
                     multi.create(f"{root}-result", b"done")
                 await client.delete(message.path)
                 await anyio.sleep_forever()
         with pytest.raises(Exception, match="no such znode"):
-            async with client.transaction() as multi:
+            async with client.multi() as multi:
                 message.check(multi)
                 multi.set(f"{root}-result", b"done twice")
         assert (await client.get(f"{root}-result"))[0] == b"done"

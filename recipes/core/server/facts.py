@@ -6,18 +6,21 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
+from typing import TYPE_CHECKING
 
-from recipes.core.config import ServerConfig
 from recipes.core.disk.txnlog import file_zxid
 from recipes.core.member.facts import Facts
 
-log = logging.getLogger("recipes.server")
+if TYPE_CHECKING:
+    from recipes.core.config import ServerConfig
+
+log: logging.Logger = logging.getLogger("recipes.server")
 
 
 class ServerFacts(Facts):
     """Of the server with this configuration."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: "ServerConfig") -> None:
         self.config = config
         self._snapshots = config.data_dir / "version-2"
         self._logs = (config.data_log_dir or config.data_dir) / "version-2"

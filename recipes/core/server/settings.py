@@ -3,13 +3,16 @@
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from recipes.core.config import ServerConfig
 from recipes.core.errors import ConfigError
 from recipes.core.member.member import MemberConfig
 
+if TYPE_CHECKING:
+    from recipes.core.config import ServerConfig
 
-def member_config(config: ServerConfig) -> MemberConfig:
+
+def member_config(config: "ServerConfig") -> MemberConfig:
     """What a member must know, and what it tells of these settings.
 
     Raises ConfigError for an empty sessionSecretFile, OSError for one that cannot be read.
@@ -57,7 +60,7 @@ def _session_secret(path: Path | None) -> bytes | None:
     return secret
 
 
-def _ensemble_settings(config: ServerConfig) -> tuple[tuple[str, str], ...]:
+def _ensemble_settings(config: "ServerConfig") -> tuple[tuple[str, str], ...]:
     membership, sid = config.membership, config.server_id
     if membership is None or sid is None:
         return ()

@@ -87,9 +87,9 @@ async def test_the_deadline_runs_from_the_sending_of_what_was_answered():
     session.outgoing(100.0)
     session.ping(101.0)
     session.receive(reply(op.PING_XID))  # a pong can overtake
-    assert session.expires_at == 111.0
+    assert session.expires_at == 110.5  # 95 % of the timeout: clocks may differ in rate by 5 %
     session.receive(reply(1))
-    assert session.expires_at == 111.0
+    assert session.expires_at == 110.5
 
 
 async def test_a_cancelled_call_that_was_not_sent_is_never_sent():

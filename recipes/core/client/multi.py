@@ -2,50 +2,55 @@
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 
+from recipes.core.client import requests
+from recipes.core.client.namespace import Namespace
 from recipes.core.client.session import Call
 from recipes.core.errors import RecipesError, RuntimeInconsistency, store_error
 from recipes.core.jute import opcodes as op
 from recipes.core.jute import requests as rq
 from recipes.core.jute.records import ACL, Stat
 
-if TYPE_CHECKING:
-    from recipes.core.client.operations import Operations
-
 Result = str | Stat | None
 
 
 class Outcome(NamedTuple):
-    """What came of a transaction that was answered."""
+    """What came of a multi that was answered."""
 
-    results: list[Result]  # as `Transaction.results`; empty when it was refused
+    results: list[Result]  # as `Multi.results`; empty when it was refused
     failed_at: int  # which operation was refused, counted from 0; -1 when none was
     error: RecipesError | None  # why
 
 
-class Transaction:
-    """`async with client.transaction() as tx: tx.create(...); tx.set(...)`: committed when the block ends well.
+class Multi:
+    """`async with client.multi() as multi: multi.create(...); multi.set(...)`: sent once, when the block ends well.
 
-    Nothing is sent before. `results` then holds, in order, the path of each create, the Stat of each set, and None for
-    deletes and checks. A refused transaction raises the StoreError of the operation that failed, with its path;
-    nothing is applied then. Raises ConnectionLoss when nobody knows.
+    Nothing is sent before, and nothing at all when the block raises. `results` then holds, in order, the path of each
+    create, the Stat of each set, and None for deletes and checks.
+
+    The end of the block raises the StoreError of the operation that failed, with its path: nothing is applied then.
+    It raises BadArguments when all of it together is larger than servers take, ConnectionLoss when nobody knows
+    whether it was applied, SessionExpired or ClientClosed when the session is over. The methods raise BadArguments and
+    TypeError for arguments that are not valid, and RuntimeError when the multi has been sent.
     """
 
-    def __init__(self, client: "Operations") -> None:
-        self._client = client
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace: Namespace = namespace
         self._operations: list[rq.MultiOp] = []
         self._paths: list[str] = []
+        self._sent: bool = False
         self.results: list[Result] = []
 
     async def __aenter__(self) -> Self:
+        self._refuse_sent()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            await self.commit()
+            await self._commit()
 
     def create(
         self,
@@ -57,32 +62,35 @@ class Transaction:
         container: bool = False,
         acl: Sequence[ACL] | None = None,
     ) -> None:
-        """Create a znode; see `Client.create2`."""
-        kind, body = self._client.create_body(path, data, ephemeral, sequential, container, None, acl)
+        """Create a znode; see `Client.create2` for the arguments."""
+        kind, body = requests.create(
+            self._namespace, path, data, ephemeral=ephemeral, sequential=sequential, container=container, acl=acl
+        )
         self._add(kind if kind == op.CREATE_CONTAINER else op.CREATE, body, path)
 
     def set(self, path: str, data: bytes, version: int = -1) -> None:
-        """Replace data."""
-        self._add(op.SET_DATA, self._client.set_body(path, data, version), path)
+        """Replace the data, if the znode has this `version` (-1: any)."""
+        self._add(op.SET_DATA, requests.set_data(self._namespace, path, data, version), path)
 
     def delete(self, path: str, version: int = -1) -> None:
-        """Delete a znode."""
-        self._add(op.DELETE, rq.encode_path_version(self._client.full(path), version), path)
+        """Delete a znode, if it has this `version` (-1: any)."""
+        self._add(op.DELETE, requests.path_version(self._namespace, path, version), path)
 
     def check(self, path: str, version: int = -1) -> None:
-        """Let everything fail unless the znode exists and has this version."""
-        self._add(op.CHECK, rq.encode_path_version(self._client.full(path), version), path)
+        """Let everything fail unless the znode exists and has this `version` (-1: any)."""
+        self._add(op.CHECK, requests.path_version(self._namespace, path, version), path)
 
-    async def commit(self) -> list[Result]:
-        """Send it; what the end of the block does."""
+    async def _commit(self) -> None:
         self.results, _, error = await self.start().result()
         if error is not None:
             raise error
-        return self.results
 
     def start(self, heard: Callable[[Call], None] | None = None) -> Call:
         """Put it on its way without waiting: its result is an Outcome. heard: called once there is one, or an error."""
-        return self._client.submit(Call(op.MULTI, rq.encode_multi(self._operations), self._decode, heard=heard))
+        self._refuse_sent()
+        self._sent = True
+        call = Call(op.MULTI, rq.encode_multi(self._operations), self._decode, heard=heard)
+        return self._namespace.submit(call)
 
     def _decode(self, reply: bytes, at: int) -> Outcome:
         found = rq.decode_multi(reply, at)
@@ -94,14 +102,19 @@ class Transaction:
         return Outcome([], place, store_error(found[place][1], self._paths[place]))
 
     def _add(self, kind: int, body: bytes, path: str) -> None:
+        self._refuse_sent()
         self._operations.append((kind, body))
         self._paths.append(path)
+
+    def _refuse_sent(self) -> None:
+        if self._sent:
+            raise RuntimeError("this multi has been sent: begin another one with client.multi()")
 
     def _result(self, value: rq.MultiResult) -> Result:
         if isinstance(value, Stat):
             return value
         if isinstance(value, bytes):
-            return self._client.shown(value)
+            return self._namespace.shown(value)
         if isinstance(value, tuple) and isinstance(value[0], bytes):
-            return self._client.shown(value[0])
+            return self._namespace.shown(value[0])
         return None

@@ -1,0 +1,68 @@
+"""What all users of one path have to agree on: the parties of a barrier, the limit of a semaphore.
+
+The first one writes it into the znode of the recipe, as JSON; all others compare.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from recipes.core.errors import BadVersion, ConnectionLoss, NodeExists, NoNode, SettingsDiffer
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+    from recipes.core.jute.records import Stat
+
+Settings = Mapping[str, int | str | None]
+
+
+async def agree(client: "Client", path: str, settings: Settings) -> "Stat":
+    """Make the znode `path` with `settings`, or check that it has them; return its Stat.
+
+    A znode that exists without data, such as one made by `ensure_path`, takes them on. Raises SettingsDiffer, which
+    names both sides, ConnectionLoss when the connection broke several times in a row, and what every call raises.
+    """
+    written = json.dumps(dict(settings), separators=(",", ":")).encode()
+    losses = 0
+    while True:
+        try:
+            data, stat = await client.get(path)
+            if data:
+                compare(path, data, settings)
+                return stat
+            return await client.set(path, written, stat.version)
+        except NoNode:
+            try:
+                _, stat = await client.create2(path, written, make_parents=True)
+            except NodeExists:
+                continue
+            except ConnectionLoss:
+                losses += 1
+                if losses == 3:
+                    raise
+                continue
+            return stat
+        except BadVersion:
+            continue  # somebody else was quicker
+        except ConnectionLoss:  # of the set: what came of it is read
+            losses += 1
+            if losses == 3:
+                raise
+
+
+def compare(path: str, data: bytes, settings: Settings) -> None:
+    """Raise SettingsDiffer unless `data`, as stored at `path`, holds these settings."""
+    try:
+        stored = json.loads(data)
+    except ValueError:
+        stored = None
+    if not isinstance(stored, dict):
+        raise SettingsDiffer(path, f"expected {_said(settings)}, and the znode holds other data: {data[:60]!r}")
+    differing = {key: stored.get(key) for key in settings if stored.get(key) != settings[key]}
+    if differing:
+        ours = {key: settings[key] for key in differing}
+        raise SettingsDiffer(path, f"it was set up with {_said(differing)}, and here with {_said(ours)}")
+
+
+def _said(settings: Settings) -> str:
+    return ", ".join(f"{key}={value}" for key, value in settings.items())

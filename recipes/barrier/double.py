@@ -1,0 +1,99 @@
+"""Rounds that all parties enter together and leave together (ZooKeeper Recipes and Solutions, Double Barriers)."""
+
+import os
+import re
+import socket
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, get_args
+
+import anyio
+
+from recipes.barrier.book import RoundSettings
+from recipes.barrier.party import Party, Round
+from recipes.barrier.rounds import OnDeath
+from recipes.core import paths
+from recipes.core.errors import BadArguments
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+    from recipes.core.jute.records import ACL
+
+_LONGEST_NAME = 64
+
+
+class DoubleBarrier:
+    """`async with DoubleBarrier(client, path, parties) as round:` all begin the block together, and leave it together.
+
+    The block begins when all parties have come, and is over when all have left or died. The same object, and the same
+    path, serve round after round without a reset.
+
+    client: a connected Client; a place in a round lives and dies with its session.
+    path: the barrier's znode, persistent; it holds the number of the round, and the round's znodes are below it.
+    parties: how many make a round, from 1 on. on_death: what the death of a party means. All users of one path say the
+    same of both, else SettingsDiffer. name: what others read of this party when it breaks a round; host and process id
+    without it. acl: for the znodes of the parties; everybody may do everything without it.
+
+    A party dies when its session ends or when its block ends by an exception, and, before all are in, when it is
+    cancelled or runs out of time. What it means for a round:
+
+    - "break": a death before all are in ends the round for all that are in it, with BrokenBarrier, which says who died.
+      A death inside sets `round.broken`, and ends the leaving of all others with BrokenBarrier. No block is cancelled.
+    - "shrink": the round goes on without it.
+    - "wait": its place stays free until another party takes it, before all are in and inside alike.
+
+    All parties of one round learn of the same outcome: it is a znode that is written once. A party too many raises
+    BarrierFull while all are inside; once the leaving has begun it enters the next round.
+
+    An exception of the block goes on at once, without a wait for the others. Raises BrokenBarrier, BarrierFull,
+    SettingsDiffer, SessionExpired and what else every call of the client raises.
+    """
+
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        parties: int,
+        *,
+        on_death: OnDeath = "break",
+        name: str | None = None,
+        acl: "Sequence[ACL] | None" = None,
+    ) -> None:
+        if isinstance(parties, bool) or not isinstance(parties, int) or parties < 1:
+            raise BadArguments(path, f"parties={parties!r}: expected a whole number from 1 on")
+        if on_death not in get_args(OnDeath):
+            raise BadArguments(path, f"on_death={on_death!r}: expected one of {', '.join(get_args(OnDeath))}")
+        self._client = client
+        label = f"{socket.gethostname()}.{os.getpid()}" if name is None else name
+        self._settings = RoundSettings(
+            paths.check(path), parties, on_death, re.sub(r"[^A-Za-z0-9._:+-]", "_", label)[:_LONGEST_NAME], acl
+        )
+        self._inside: dict[int, Party] = {}  # by id of the task that entered
+        self._next_round = 0  # where we expect to go next, 0 when we do not know
+
+    async def __aenter__(self) -> Round:
+        task = anyio.get_current_task()
+        if task.id in self._inside:
+            raise RuntimeError(f"task {task.name!r} is inside the barrier {self._settings.path} already")
+        party = Party(self._client, self._settings, self._next_round)
+        self._inside[task.id] = party
+        try:
+            return await party.enter()
+        except BaseException:
+            del self._inside[task.id]
+            self._next_round = 0
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task = anyio.get_current_task().id
+        if task not in self._inside and len(self._inside) == 1:
+            task = next(iter(self._inside))  # left by another task than the one that entered
+        party = self._inside.pop(task, None)
+        if party is None:
+            raise RuntimeError(f"this task is not inside the barrier {self._settings.path}")
+        self._next_round = 0
+        await party.leave(error)
+        if error is None:
+            self._next_round = party.number + 1

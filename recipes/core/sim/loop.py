@@ -1,0 +1,363 @@
+"""An asyncio event loop under virtual time, one per simulated process: the real client and the real recipes run on it.
+
+Each turn of a loop is an event of the world's timeline, so that processes and servers take turns in one thread. What
+an asyncio loop does in a turn is done here in the same order: what came in, then timers that are due, then each
+callback that was ready when the turn began. Tasks have a serial number as their hash, and anyio's scopes keep theirs
+in order of arrival, so that no address in memory decides who comes first: a seed repeats.
+"""
+
+import asyncio
+import contextvars
+import sys
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from heapq import heappop, heappush
+from typing import Any
+
+from anyio._backends import _asyncio as anyio_asyncio
+
+from recipes.core.sim.chance import Random
+from recipes.core.sim.client_tap import ClientTap
+from recipes.core.sim.network import Network, Side
+from recipes.core.sim.timeline import Timeline
+
+_CLOCK_STARTS_S = 1000.0
+_LONGEST_TURN_US = 60
+_NEXT = 1  # µs until a loop is asked again that woke a moment too early, by rounding
+
+
+class SimTask(asyncio.Task[Any]):
+    """A task whose hash says when it was made: a set of tasks then has one order."""
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: "SimLoop", **how: Any) -> None:
+        self._number = loop.next_number()  # before the task shows itself to anybody
+        super().__init__(coro, loop=loop, **how)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class SimLoop(asyncio.AbstractEventLoop):
+    """The loop of one process.
+
+    site: the process's number in the network. hosts: site of the server at each address, as {"10.0.0.1": 1}.
+    rate_pm: how fast its clock goes, in thousandths. tap: sees what goes over its connections.
+    problems: what nobody in the process handled; paused: it stands still, and what comes in waits; dead: it is gone.
+    """
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        network: Network,
+        chance: Random,
+        site: int,
+        hosts: dict[str, int],
+        rate_pm: int = 1000,
+        tap: ClientTap | None = None,
+    ) -> None:
+        self.site = site
+        self.paused = self.dead = False
+        self.problems: list[str] = []
+        self._timeline = timeline
+        self._network = network
+        self._chance = chance
+        self._hosts = hosts
+        self._rate_pm = rate_pm
+        self._tap = tap or ClientTap()
+        self._ahead_s = 0.0  # how much later it is for a dead process that is being buried
+        self._ready: deque[asyncio.Handle] = deque()
+        self._incoming: deque[asyncio.Handle] = deque()
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._numbers = 0
+        self._wake_us = -1  # the time of the turn that is set, and its number
+        self._wake_number = 0
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._running = False
+
+    # Time and turns.
+
+    def time(self) -> float:
+        """The process's monotonic clock, in seconds."""
+        return _CLOCK_STARTS_S + self._ahead_s + self._timeline.now_us * self._rate_pm / 1e9
+
+    def next_number(self) -> int:
+        """1, 2, 3 ..."""
+        self._numbers += 1
+        return self._numbers
+
+    def _when_us(self, time_s: float) -> int:
+        return -int((_CLOCK_STARTS_S - time_s) * 1e9 // self._rate_pm)
+
+    def _set_turn(self) -> None:
+        """Have the next turn come when there is something to do."""
+        if self.paused or self.dead or self._running:
+            return
+        if self._ready or self._incoming:
+            when_us = self._timeline.now_us + 1 + self._chance.randrange(_LONGEST_TURN_US)
+        elif self._timers:
+            when_us = max(self._when_us(self._timers[0][0]), self._timeline.now_us + _NEXT)
+        else:
+            return
+        if self._wake_us < 0 or when_us < self._wake_us:
+            self._wake_us = when_us
+            self._wake_number += 1
+            self._timeline.at(when_us, self._wake, self._wake_number)
+
+    def _wake(self, number: int) -> None:
+        if number == self._wake_number:
+            self._wake_us = -1
+            if not self.paused and not self.dead:
+                self._turn()
+                self._set_turn()
+
+    def _turn(self) -> None:
+        ready, timers = self._ready, self._timers
+        ready.extend(self._incoming)
+        self._incoming.clear()
+        now = self.time()
+        while timers and (timers[0][0] <= now or timers[0][2].cancelled()):
+            ready.append(heappop(timers)[2])
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(finalizer=self._close_generator)
+        asyncio._set_running_loop(self)
+        self._running = True
+        try:
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if not handle.cancelled():
+                    handle._run()
+        finally:
+            self._running = False
+            asyncio._set_running_loop(None)
+            sys.set_asyncgen_hooks(*hooks)
+
+    def pause(self) -> None:
+        """Stand still."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Go on, with everything that came meanwhile."""
+        self.paused = False
+        self._wake_us = -1
+        self._set_turn()
+
+    def arrived(self, callback: Callable[..., object], *args: Any) -> None:
+        """Something has come in from outside: `callback(*args)` in the next turn."""
+        if not self.dead:
+            self._incoming.append(asyncio.Handle(callback, args, self, contextvars.Context()))
+            self._set_turn()
+
+    def kill(self) -> None:
+        """The process is gone: nothing of it runs any more."""
+        self.dead = True
+
+    def bury(self, turns: int = 100_000) -> None:
+        """End a dead process's tasks, so that nothing of them is left for the garbage collector to run at some time.
+
+        Each is cancelled and runs to its end; nothing of that gets out. Raises RuntimeError when one does not end.
+        """
+        self.dead = True
+        for _ in range(turns):
+            for task in self._tasks:
+                if not task.cancelling():
+                    task.cancel()
+            if not self._ready and not self._incoming:
+                if not self._tasks or not self._timers:
+                    break
+                self._ahead_s += max(0.0, self._timers[0][0] - self.time()) + 1e-6
+            self._turn()
+        if self._tasks:
+            raise RuntimeError(f"tasks do not end: {[task.get_coro() for task in self._tasks]}")
+
+    # What asyncio and anyio ask of a loop.
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.Handle:
+        """See asyncio."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        self._set_turn()
+        return handle
+
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.Handle:
+        """See asyncio; there is one thread."""
+        return self.call_soon(callback, *args, context=context)
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        """See asyncio."""
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        """See asyncio."""
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        heappush(self._timers, (when, self.next_number(), handle))
+        self._set_turn()
+        return handle
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Called by a handle; it is left out when its time comes."""
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """See asyncio."""
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coro: Any, **how: Any) -> asyncio.Task[Any]:
+        """See asyncio."""
+        task = SimTask(coro, loop=self, **how)
+        self._tasks[task] = None
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.pop(task, None)
+
+    def get_task_factory(self) -> None:
+        """Tasks are made here."""
+
+    def _close_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
+        if not self.dead:
+            self.create_task(generator.aclose())
+
+    async def create_connection(  # type: ignore[override]
+        self, protocol_factory: Callable[[], asyncio.Protocol], host: str, port: int, **how: Any
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        """A connection to a simulated server; see asyncio. Raises OSError."""
+        connected: asyncio.Future[Side | None] = self.create_future()
+
+        def settle(side: Side | None) -> None:
+            if not connected.done():
+                connected.set_result(side)
+            elif side is not None:
+                side.close()
+
+        def take(side: Side) -> None:
+            if self.dead:
+                side.close()
+            else:
+                self.arrived(settle, side)
+
+        if self.dead or host not in self._hosts:
+            raise OSError(f"no host at {host}")
+        self._network.dial(self.site, self._hosts[host], "client", take, lambda: self.arrived(settle, None))
+        side = await connected
+        if side is None:
+            raise ConnectionRefusedError(f"{host}:{port} refuses connections")
+        protocol = protocol_factory()
+        transport = SimTransport(self, side, protocol, self._tap)
+        protocol.connection_made(transport)
+        return transport, protocol
+
+    def get_debug(self) -> bool:
+        """No: it costs time."""
+        return False
+
+    def is_running(self) -> bool:
+        """Whether this is the loop that runs now."""
+        return self._running
+
+    def is_closed(self) -> bool:
+        """Whether its process is gone."""
+        return self.dead
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Nobody handled this; see `problems`."""
+        if not self.dead:
+            error = context.get("exception")
+            self.problems.append(f"{context['message']}: {error!r}")
+
+
+class SimTransport(asyncio.Transport):
+    """A process's end of a connection."""
+
+    def __init__(self, loop: SimLoop, side: Side, protocol: asyncio.Protocol, tap: ClientTap) -> None:
+        super().__init__()
+        self._loop = loop
+        self._side = side
+        self._protocol = protocol
+        self._tap = tap.connection()
+        self._ended = False
+        side.receive = lambda data: loop.arrived(self._receive, data)
+        side.lost = lambda: loop.arrived(self._end)
+        if side.closed:  # it broke while it was being made
+            loop.arrived(self._end)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """See asyncio."""
+        if not self._ended and not self._loop.dead:
+            self._tap.sent(bytes(data))
+            self._side.send(bytes(data))
+
+    def close(self) -> None:
+        """See asyncio."""
+        self._end()
+
+    def abort(self) -> None:
+        """See asyncio."""
+        self._end()
+
+    def is_closing(self) -> bool:
+        """See asyncio."""
+        return self._ended
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Nothing is known of it."""
+        return default
+
+    def _receive(self, data: bytes) -> None:
+        if self._ended:
+            return
+        passed, breaks = self._tap.received(data)
+        if passed:
+            self._protocol.data_received(passed)
+        if breaks:
+            self._end()
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._side.close()
+            self._loop.call_soon(self._protocol.connection_lost, None)
+
+
+class _InOrder(dict[Any, None]):
+    """A set that is gone through in the order of arrival."""
+
+    def add(self, item: Any) -> None:
+        self[item] = None
+
+    def remove(self, item: Any) -> None:
+        del self[item]
+
+    def discard(self, item: Any) -> None:
+        self.pop(item, None)
+
+
+@contextmanager
+def scopes_in_order() -> Iterator[None]:
+    """Meanwhile anyio's cancel scopes reach their tasks and inner scopes in order of arrival.
+
+    anyio keeps them in sets, of which the order follows from addresses in memory. Raises RuntimeError when it keeps
+    them elsewhere: then a run could not be repeated.
+    """
+    scope_class = anyio_asyncio.CancelScope
+    original = scope_class.__init__
+    if not {"_tasks", "_child_scopes"} <= {*scope_class.__slots__}:
+        raise RuntimeError("this version of anyio keeps tasks and scopes in an unknown way: runs would not repeat")
+
+    def init(self: Any, *args: Any, **how: Any) -> None:
+        original(self, *args, **how)
+        self._tasks, self._child_scopes = _InOrder(), _InOrder()
+
+    scope_class.__init__ = init  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        scope_class.__init__ = original  # type: ignore[method-assign]

@@ -1,0 +1,51 @@
+"""The settings of a store's server, written out: what checks a zoo.cfg takes as long to load as all the rest."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from recipes.core.config import ServerConfig
+
+
+def store_settings(directory: Path) -> "ServerConfig":
+    """What `ServerConfig` would have, field by field; a test compares them."""
+    chosen = SimpleNamespace(
+        data_dir=directory,
+        client_port=None,  # a Unix socket only
+        tick_time_ms=500,
+        max_session_timeout_ms=60_000,
+        pre_alloc_size_kb=1024,
+        session_secret_file=directory / "secret",
+        purge_interval_hours=1,
+    )
+    return cast("ServerConfig", SimpleNamespace(**_DEFAULTS | vars(chosen) | {"session_timeouts_ms": (1000, 60_000)}))
+
+
+_DEFAULTS: dict[str, object] = {
+    "data_log_dir": None,
+    "client_address": "127.0.0.1",
+    "secure_client_port": None,
+    "secure_client_address": "127.0.0.1",
+    "sessionless_timeout_ms": 10000,
+    "min_session_timeout_ms": -1,
+    "max_connections_per_ip": 60,
+    "max_connections": 0,
+    "snap_count": 100000,
+    "force_sync": True,
+    "snap_retain_count": 3,
+    "four_letter_whitelist": ("srvr",),
+    "extended_types": False,
+    "enforce_quota": False,
+    "super_digest": None,
+    "max_frame_bytes": 0xFFFFF,
+    "container_check_ms": 60000,
+    "container_max_per_check": 10000,
+    "membership": None,
+    "server_id": None,
+    "read_only_mode": False,
+    "leader_serves": True,
+    "admin_enabled": False,
+    "metrics_port": None,
+    "source_text": None,
+}

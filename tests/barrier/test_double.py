@@ -1,0 +1,280 @@
+"""Rounds of a double barrier, on our server and on Apache's, on asyncio and on trio."""
+
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from recipes.barrier.double import DoubleBarrier
+from recipes.core.client.client import connect
+from recipes.core.errors import BadArguments, BarrierFull, BrokenBarrier, NoNode, SettingsDiffer
+from recipes.testing.expire import expire_session
+
+pytestmark = pytest.mark.anyio
+
+
+class Parties:
+    """Named parties in tasks of their own, and what became of each."""
+
+    def __init__(self, tasks, client, root, parties, on_death):
+        self.tasks, self.client, self.root = tasks, client, root
+        self.parties, self.on_death = parties, on_death
+        self.entered, self.ended, self.go, self.fail, self.scopes = {}, {}, {}, {}, {}
+
+    def come(self, name, client=None):
+        for events in (self.go, self.fail):
+            events[name] = anyio.Event()
+        self.scopes[name] = anyio.CancelScope()
+        self.tasks.start_soon(self._run, name, client or self.client)
+
+    async def _run(self, name, client):
+        barrier = DoubleBarrier(client, self.root, self.parties, on_death=self.on_death, name=name)
+        with self.scopes[name]:
+            try:
+                async with barrier as entered:
+                    self.entered[name] = entered
+                    await self.go[name].wait()
+                    if self.fail[name].is_set():
+                        raise ValueError(name)
+            except (BrokenBarrier, BarrierFull, ValueError) as error:
+                self.ended[name] = error
+            except Exception as error:
+                self.ended[name] = error
+            else:
+                self.ended[name] = "left"
+        self.ended.setdefault(name, "cancelled")
+
+    async def are_in_line(self, count, number=1):
+        await until(lambda: self._in_line(count, number))
+
+    async def _in_line(self, count, number):
+        try:
+            names = await self.client.children(f"{self.root}/round-{number:010d}")
+        except NoNode:
+            return False
+        return sum(name.startswith("_r_") and name[-1].isdigit() for name in names) == count
+
+    async def some(self, suffix, number=1):
+        return any(name.endswith(suffix) for name in await self.client.children(f"{self.root}/round-{number:010d}"))
+
+    async def have_entered(self, *names):
+        await until(lambda: set(names) <= set(self.entered))
+
+    async def have_ended(self, *names):
+        await until(lambda: set(names) <= set(self.ended))
+
+    def leave(self, *names):
+        for name in names:
+            self.go[name].set()
+
+
+async def until(condition):
+    with anyio.fail_after(20):
+        while True:
+            answer = condition()
+            if not isinstance(answer, bool):
+                answer = await answer
+            if answer:
+                return
+            await anyio.sleep(0.01)
+
+
+@asynccontextmanager
+async def parties_at(hosts, root, parties, on_death="break"):
+    async with connect(hosts) as client:
+        async with anyio.create_task_group() as tasks:
+            yield Parties(tasks, client, root, parties, on_death)
+        # Nobody is in line any more, and nothing but the last two rounds is left.
+        for name in await client.children(root):
+            left = await client.children(f"{root}/{name}")
+            assert not [each for each in left if each[-1].isdigit() or each.endswith(".place")], left
+
+
+@pytest.fixture
+def at(hosts, root):
+    return lambda parties, on_death="break": parties_at(hosts, root, parties, on_death)
+
+
+async def test_all_enter_and_leave_together_round_after_round(hosts, root):
+    log = []
+    async with connect(hosts) as one, connect(hosts) as two:
+
+        async def party(client, name):
+            barrier = DoubleBarrier(client, root, 4, name=name)
+            for _ in range(3):
+                log.append(("come", name))
+                async with barrier as entered:
+                    assert sorted(entered.members) == ["p0", "p1", "p2", "p3"]
+                    log.append(("in", entered.number))
+                    await client.exists("/")
+                log.append(("out", entered.number))
+
+        async with anyio.create_task_group() as tasks:
+            for index, client in enumerate([one, two, one, two]):
+                tasks.start_soon(party, client, f"p{index}")
+        for number in (1, 2, 3):
+            entries = [index for index, what in enumerate(log) if what == ("in", number)]
+            exits = [index for index, what in enumerate(log) if what == ("out", number)]
+            assert len(entries) == len(exits) == 4
+            assert max(entries) < min(exits)
+        comings = [index for index, (what, _) in enumerate(log) if what == "come"]
+        assert comings[3] < log.index(("in", 1))
+
+        async def is_cleared():  # what rounds before the last two left, by a task of a client's own
+            return await one.children(root) == ["round-0000000003", "round-0000000004"]
+
+        await until(is_cleared)
+        assert await one.children(f"{root}/round-0000000003") == []
+
+
+@pytest.mark.parametrize("hasty", ["first", "last"])
+async def test_one_that_is_cancelled_breaks_the_round_for_all_that_came(at, hasty):
+    async with at(4) as parties:
+        names = ["hasty", "a", "b"] if hasty == "first" else ["a", "b", "hasty"]
+        for count, name in enumerate(names, 1):
+            parties.come(name)
+            await parties.are_in_line(count)
+        parties.scopes["hasty"].cancel()
+        await parties.have_ended("a", "b", "hasty")
+        for name in ("a", "b"):
+            assert isinstance(parties.ended[name], BrokenBarrier)
+            assert (parties.ended[name].who, parties.ended[name].round) == ("hasty", 1)
+            assert "hasty: it was cancelled" in str(parties.ended[name])
+        for name in "cdef":  # the next round needs no reset
+            parties.come(name)
+        await parties.have_entered(*"cdef")
+        assert {parties.entered[name].number for name in "cdef"} == {2}
+        parties.leave(*"cdef")
+
+
+@pytest.mark.parametrize("dies", ["first", "last"])
+async def test_one_that_dies_before_all_are_in_breaks_the_round(at, hosts, dies):
+    async with at(4) as parties, connect(hosts) as other:
+        names = ["dies", "a", "b"] if dies == "first" else ["a", "b", "dies"]
+        for count, name in enumerate(names, 1):
+            parties.come(name, other if name == "dies" else None)
+            await parties.are_in_line(count)
+        await expire_session(other, hosts)
+        await parties.have_ended("a", "b", "dies")
+        assert [parties.ended[name].who for name in "ab"] == ["dies", "dies"]
+
+
+async def test_one_that_dies_inside_breaks_the_leaving_and_cancels_nobody(at, hosts):
+    async with at(3) as parties, connect(hosts) as other:
+        for name in "abx":
+            parties.come(name, other if name == "x" else None)
+        await parties.have_entered(*"abx")
+        parties.leave("a")
+        await expire_session(other, hosts)
+        await until(lambda: all(parties.entered[name].broken.is_set() for name in "bx"))
+        await parties.have_ended("a")
+        assert parties.ended["a"].who == "x" and "b" not in parties.ended
+        parties.leave("b", "x")
+        await parties.have_ended("b", "x")
+        assert parties.ended["b"].who == "x"
+        assert isinstance(parties.ended["x"], Exception)
+
+
+async def test_a_block_that_fails_breaks_the_leaving_and_keeps_its_own_exception(at):
+    async with at(3) as parties:
+        for name in "abc":
+            parties.come(name)
+        await parties.have_entered(*"abc")
+        parties.leave("a")
+        parties.fail["b"].set()
+        parties.leave("b")
+        await parties.have_ended("a", "b")
+        assert isinstance(parties.ended["b"], ValueError)
+        assert parties.ended["a"].who == "b" and "ValueError" in str(parties.ended["a"])
+        await until(lambda: parties.entered["c"].broken.is_set())
+        parties.leave("c")
+        await parties.have_ended("c")
+        assert parties.ended["c"].who == "b"
+
+
+async def test_with_shrink_the_dead_do_not_count(at, hosts):
+    async with at(4, "shrink") as parties, connect(hosts) as one, connect(hosts) as two:
+        for count, (name, client) in enumerate([("a", None), ("x", one), ("b", None)], 1):
+            parties.come(name, client)
+            await parties.are_in_line(count)
+        await expire_session(one, hosts)  # before all are in
+        await parties.are_in_line(2)
+        parties.come("y", two)
+        await parties.have_entered("a", "b", "y")
+        assert parties.entered["a"].members == ("a", "b", "y")
+        parties.leave("a")
+        await expire_session(two, hosts)  # inside
+        parties.leave("b")
+        await parties.have_ended("a", "b")
+        assert parties.ended["a"] == parties.ended["b"] == "left"
+        parties.leave("y")
+
+
+async def test_with_wait_the_place_of_the_dead_is_taken_by_another(at, hosts):
+    async with at(3, "wait") as parties, connect(hosts) as one, connect(hosts) as two:
+        for count, (name, client) in enumerate([("x", one), ("a", None)], 1):
+            parties.come(name, client)
+            await parties.are_in_line(count)
+        await expire_session(one, hosts)  # before all are in
+        await parties.are_in_line(1)
+        parties.come("b")
+        parties.come("y", two)
+        await parties.have_entered("a", "b", "y")
+        await expire_session(two, hosts)  # inside
+        parties.leave("a")
+        parties.come("z")
+        await parties.have_entered("z")
+        assert parties.entered["z"].number == 1
+        parties.leave("b")
+        await parties.client.sync("/")
+        assert "a" not in parties.ended and "b" not in parties.ended
+        parties.leave("z", "y")
+        await parties.have_ended("a", "b", "z", "y")
+        assert {parties.ended[name] for name in "abz"} == {"left"}
+
+
+async def test_one_too_many_is_refused_while_all_are_inside_and_goes_to_the_next_round_afterwards(at):
+    async with at(2) as parties:
+        parties.come("a")
+        parties.come("b")
+        await parties.have_entered("a", "b")
+        parties.come("c")
+        await parties.have_ended("c")
+        assert isinstance(parties.ended["c"], BarrierFull) and "2 parties are inside" in str(parties.ended["c"])
+        parties.leave("a")
+        await until(lambda: parties.some(".left"))
+        parties.come("d")
+        await parties.are_in_line(1, number=2)
+        parties.leave("b")
+        await parties.have_ended("a", "b")
+        parties.come("e")
+        await parties.have_entered("d", "e")
+        assert parties.entered["d"].number == 2
+        parties.leave("d", "e")
+
+
+async def test_users_of_one_path_that_disagree_are_told_so(hosts, root):
+    async with connect(hosts) as client:
+        async with DoubleBarrier(client, root, 1):
+            pass
+        with pytest.raises(SettingsDiffer, match=r"parties=1.*parties=2"):
+            async with DoubleBarrier(client, root, 2):
+                pass
+        with pytest.raises(SettingsDiffer, match=r"on_death=break.*on_death=wait"):
+            async with DoubleBarrier(client, root, 1, on_death="wait"):
+                pass
+
+
+@pytest.mark.parametrize(("parties", "on_death", "named"), [(0, "break", "parties=0"), (2, "die", "on_death='die'")])
+def test_settings_that_make_no_sense_are_refused(parties, on_death, named):
+    with pytest.raises(BadArguments, match=named):
+        DoubleBarrier(None, "/barrier", parties, on_death=on_death)
+
+
+async def test_a_block_may_be_left_by_another_task(hosts, root):
+    async with connect(hosts) as client:
+        barrier = DoubleBarrier(client, root, 1)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(barrier.__aenter__)
+        await barrier.__aexit__(None, None, None)
+        assert await client.children(f"{root}/round-0000000001") == []

@@ -1,0 +1,193 @@
+"""The rules of a round: by example, and over random schedules of parties that act on what they read some time ago."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recipes.barrier import rounds
+from recipes.barrier.rounds import Decide, Forget, Full, NextRound, Outcome, TakePlace, Wait
+
+A, B, C = (f"_r_{index:016x}@{name}-party-{index:010d}" for index, name in enumerate("abc", 1))
+
+
+def test_the_party_that_completes_a_round_opens_its_gate():
+    assert rounds.entering([A, B], B, [], 3, "break") == Wait()
+    assert rounds.entering([C, A, B], C, [], 3, "break") == Decide(Outcome((A, B, C)))
+    assert rounds.entering([C, A, B], A, [], 3, "break") == rounds.entering([C, A, B], B, [], 3, "break") == Wait()
+    assert rounds.entering([A, B, C], C, [], 2, "break") == Decide(Outcome((A, B)))  # one too many, that sees it first
+
+
+def test_a_party_that_was_seen_and_is_gone_has_died():
+    died = Outcome(who="b", why="it died before all were in")
+    assert rounds.entering([A], A, [A, B], 3, "break") == Decide(died)
+    assert rounds.entering([A], A, [A, B], 3, "shrink") == Forget((B,))
+    assert rounds.entering([A, B + ".gone"], A, [A, B], 3, "shrink") == Wait()
+    for me in (A, C):  # the first one, too: the one that completed the round need not know that it did
+        assert rounds.entering([A, C, B + ".gone"], me, [A, B], 3, "shrink") == Decide(Outcome((A, C)))
+    assert rounds.entering([A], A, [A, B], 3, "wait") == Wait()
+
+
+def test_the_leaving_ends_when_all_have_left_or_one_died():
+    members = (A, B, C)
+    assert rounds.leaving([B, C, A, A + ".left"], members, "break") == Wait()
+    assert rounds.leaving([C, A, A + ".left"], members, "break") == Decide(
+        Outcome(members, True, "b", "it died inside")
+    )
+    assert rounds.leaving([C, A + ".left"], members, "shrink") == Forget((B,))
+    assert rounds.leaving([C, A + ".left"], members, "wait") == Wait()
+    assert rounds.leaving([C, A + ".left", B + ".place"], members, "wait") == Wait()
+    assert rounds.leaving([A + ".left", B + ".gone", C + ".left"], members, "shrink") == Decide(Outcome(members, True))
+
+
+def test_one_too_many_goes_where_there_is_room():
+    gate = Outcome((A, B))
+    assert rounds.admitted([A, B, C], gate, "break") == Full()
+    assert rounds.admitted([A, C, B, B + ".left"], gate, "break") == NextRound()
+    assert rounds.admitted([C], Outcome((A, B), True), "break") == NextRound()
+    assert rounds.admitted([C], Outcome(who="b", why="it died"), "break") == NextRound()
+    assert rounds.admitted([A, C], gate, "wait") == TakePlace(B)
+    assert rounds.admitted([A, C, B + ".place"], gate, "wait") == Full()
+
+
+def test_members_look_after_one_another_in_a_ring():
+    members = (A, B, C)
+    assert rounds.neighbour(members, B, members) == A
+    assert rounds.neighbour(members, A, members) == C
+    assert rounds.neighbour([A, B], A, members) == B
+    assert rounds.neighbour([C + ".place"], A, members) == C + ".place"
+    assert rounds.neighbour([A], A, members) is None
+
+
+def test_what_the_members_have_is_told_from_what_others_have():
+    names = [A, A + ".left", B + ".place", B + ".gone", C]
+    assert rounds.nodes_of(names, (A, B)) == names[:4]
+
+
+def test_outcomes_are_read_as_they_were_written():
+    for outcome in (Outcome((A, B)), Outcome((A, B), True), Outcome(who="b", why="it died")):
+        assert rounds.decode(rounds.encode(outcome)) == outcome
+    assert rounds.decode(b"") is None
+    for nonsense in (b"[]", b"{", b'{"members": 3}'):
+        assert rounds.decode(nonsense).broken
+
+
+class Model:
+    """One round at the store, and parties that act on what they last read."""
+
+    def __init__(self, parties, on_death):
+        self.parties, self.on_death = parties, on_death
+        self.names, self.record, self.arrivals = set(), [None], []
+        self.state = {}  # party -> "waiting" | "inside" | "leaving" | "done" | "dead"
+        self.read, self.seen, self.told = {}, {}, {}
+
+    def arrive(self):
+        index = len(self.arrivals) + 1
+        me = f"_r_{index:016x}@p{index}-party-{index:010d}"
+        if self.record[-1] is not None:
+            return
+        self.arrivals.append(me)
+        self.names.add(me)
+        self.state[me], self.seen[me] = "waiting", set()
+        self.look(me)
+
+    def look(self, me):
+        self.read[me] = sorted(self.names), self.record[-1]
+
+    def die(self, me):
+        if self.state[me] in ("waiting", "inside", "leaving"):
+            self.state[me] = "dead"
+            self.names.discard(me)
+
+    def write(self, outcome, version):
+        if len(self.record) - 1 != version:
+            return
+        self.record.append(outcome)
+        if version == 0 and not outcome.broken:
+            gone = sum(each.endswith(rounds.GONE) for each in self.names)
+            assert len(outcome.members) == self.parties - gone
+            assert set(outcome.members) <= set(self.arrivals)
+        if version == 1 and not outcome.broken:
+            for member in outcome.members:
+                assert member + rounds.LEFT in self.names or member + rounds.GONE in self.names
+
+    def act(self, me):
+        """One step on what was read before, which may be old by now."""
+        names, known = self.read[me]
+        step = None
+        if self.state[me] == "waiting":
+            if known is not None:
+                self.told[me] = known._replace(ended=False) if known.members else known
+                self.state[me] = "inside" if me in known.members else "done"
+                if self.state[me] == "done":
+                    self.names.discard(me)
+                return
+            step = rounds.entering(names, me, self.seen[me], self.parties, self.on_death)
+            self.seen[me] |= {name for name in names if name[-1].isdigit()}
+            if isinstance(step, Decide):
+                self.write(step.outcome, 0)
+        elif self.state[me] in ("inside", "leaving"):
+            if known is not None and known.ended:
+                if self.state[me] == "leaving":
+                    self.state[me] = "done"
+                return
+            step = rounds.leaving(names, self.record[1].members, self.on_death)
+            if isinstance(step, Decide):
+                self.write(step.outcome, 1)
+        if isinstance(step, Forget):
+            self.names |= {name + rounds.GONE for name in step.gone}
+
+    def leave(self, me):
+        if self.state[me] == "inside":
+            self.state[me] = "leaving"
+            self.names.add(me + rounds.LEFT)
+
+    def settle(self):
+        """Everybody reads and acts until nothing changes."""
+        before = None
+        while before != (before := (sorted(self.names), sorted(self.state.items()), len(self.record))):
+            for me in self.arrivals:
+                self.look(me)
+                self.act(me)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(1, 4),
+    st.sampled_from(["break", "shrink"]),
+    st.lists(
+        st.tuples(st.sampled_from(["arrive", "look", "act", "act", "die", "leave"]), st.integers(0, 5)), max_size=60
+    ),
+)
+def test_all_parties_of_a_round_agree_and_none_waits_for_ever(parties, on_death, schedule):
+    model = Model(parties, on_death)
+    for what, index in schedule:
+        if what == "arrive":
+            if len(model.arrivals) < 6:
+                model.arrive()
+        elif index < len(model.arrivals):
+            getattr(model, what)(model.arrivals[index])
+    model.settle()
+    gate = model.record[1] if len(model.record) > 1 else None
+    for outcome in model.told.values():
+        assert outcome == gate or (outcome.members == gate.members and not gate.broken)
+    waiting = [me for me in model.arrivals if model.state[me] == "waiting"]
+    if waiting:  # then there was no reason to go on
+        gone = sum(name.endswith(rounds.GONE) for name in model.names)
+        assert gate is None and len(waiting) + gone < parties
+    if gate is not None and not gate.broken:
+        for me in list(model.arrivals):
+            model.leave(me)
+        model.settle()
+        assert "leaving" not in model.state.values()
+        dead = [me for me in gate.members if model.state[me] == "dead" and me + rounds.LEFT not in model.names]
+        if any(model.state[me] == "done" for me in gate.members):
+            assert len(model.record) == 3 and model.record[2].broken == (bool(dead) and on_death == "break")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 6), st.data())
+def test_every_member_inside_is_looked_after_by_one_that_lives(count, data):
+    members = tuple(f"_r_{index:016x}@p-party-{index:010d}" for index in range(count))
+    living = data.draw(st.sets(st.sampled_from(members), min_size=1))
+    names = sorted(living)  # also of those that have left: their znodes stay until all have
+    watched = {rounds.neighbour(names, me, members) for me in living}
+    assert len(living) == 1 or living <= watched

@@ -1,0 +1,207 @@
+"""Bugs to be planted in locks and elections: what Curator, kazoo and others have had, what we had, and what we feared.
+
+`seed` finds it in the steps of `recipe`, by the property that it `breaks`; see tests/simulation/planted for those in
+the servers. A bug of a recipe to come is a function more.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from recipes.contender import Contender
+from recipes.core.client.client import Client
+from recipes.core.client.scope import SessionScope
+from recipes.core.client.session import Session
+from recipes.core.errors import ConnectionLoss
+from recipes.hold import Tenure
+
+Patch = pytest.MonkeyPatch
+
+
+class PlantedBug(NamedTuple):
+    """One bug. plant: patches it in. faults: the only kinds there are in its runs, where the bug needs them often."""
+
+    name: str
+    plant: Callable[[Patch], None]
+    recipe: str
+    seed: int | None
+    breaks: str
+    faults: tuple[str, ...] | None
+
+
+PLANTED: list[PlantedBug] = []
+
+
+def planted(recipe: str, seed: int | None, breaks: str, faults: tuple[str, ...] | None = None) -> Any:
+    def add(plant: Callable[[Patch], None]) -> None:
+        PLANTED.append(PlantedBug(plant.__name__, plant, recipe, seed, breaks, faults))
+
+    return add
+
+
+@planted("lock", 1, "R1")
+def fence_is_the_sequence_number(patch: Patch) -> None:
+    original = Contender._learn
+
+    def learn(self: Contender, create: Any) -> None:
+        original(self, create)
+        if self.path:
+            self.fence = int(self.path[-10:])
+
+    patch.setattr(Contender, "_learn", learn)
+
+
+@planted("lock", 1, "R5")
+def every_waiter_watches_the_first(patch: Patch) -> None:
+    async def wait_first(self: Contender, order: list[str]) -> None:
+        while not self._is_first(order):
+            stat, watch = await self.client.exists_watch(f"{self._parent}/{order[0]}")
+            try:
+                if stat is not None:
+                    await watch.wait()
+            finally:
+                watch.cancel()
+            order = await self._line()
+
+    patch.setattr(Contender, "_wait_first", wait_first)
+
+
+@planted("lock", 1, "L5")
+def a_waiter_watches_itself(patch: Patch) -> None:
+    """It waits for ever, unless its connection changes: the wrong znode is watched."""
+
+    async def wait_first(self: Contender, order: list[str]) -> None:
+        while not self._is_first(order):
+            _, watch = await self.client.exists_watch(self.path)
+            try:
+                await watch.wait()
+            finally:
+                watch.cancel()
+            order = await self._line()
+
+    patch.setattr(Contender, "_wait_first", wait_first)
+
+
+@planted("lock", 1, "R3")
+def a_woken_waiter_does_not_look_again(patch: Patch) -> None:
+    """The one before us may have given up, and others hold."""
+
+    async def wait_first(self: Contender, order: list[str]) -> None:
+        before = order[order.index(self._name) - 1]
+        stat, watch = await self.client.exists_watch(f"{self._parent}/{before}")
+        try:
+            if stat is not None:
+                await watch.wait()
+        finally:
+            watch.cancel()
+
+    patch.setattr(Contender, "_wait_first", wait_first)
+
+
+@planted("lock", 2, "R3")
+def the_line_is_sorted_by_name(patch: Patch) -> None:
+    """Which begins with a random id: kazoo and Curator have had it with the names of one another."""
+    original = Contender._order
+    patch.setattr(Contender, "_order", lambda self, names: sorted(original(self, names)))
+
+
+@planted("lock", 20, "L3", ("lost reply", "break"))
+def a_lost_reply_makes_another_znode(patch: Patch) -> None:
+    """And then it waits for its own first one."""
+
+    async def adopt(self: Contender, order: list[str]) -> None:
+        """Nothing is recognised."""
+
+    patch.setattr(Contender, "_adopt", adopt)
+
+
+@planted("lock", 2, "L3")
+def leaving_gives_up_on_a_lost_connection(patch: Patch) -> None:
+    patch.setattr(Tenure, "_hand_over", lambda self: None)
+
+
+@planted("lock", 2, "L3")
+def a_cancelled_acquire_forgets_what_it_asked_for(patch: Patch) -> None:
+    original = Tenure._hand_over
+
+    def hand_over(self: Tenure) -> None:
+        if self.path:
+            original(self)
+
+    patch.setattr(Tenure, "_hand_over", hand_over)
+
+
+@planted("lock", 3, "R14")
+def the_block_is_not_cancelled_on_loss(patch: Patch) -> None:
+    patch.setattr(SessionScope, "_cancel", lambda self: None)
+
+
+@planted("lock", 2, "R3")
+def the_hold_ends_behind_its_deletion(patch: Patch) -> None:
+    original = Tenure._finish
+
+    async def finish(self: Tenure, error: BaseException | None, why: str) -> Any:
+        await self._leave(at_once=False)
+        return await original(self, error, why)
+
+    patch.setattr(Tenure, "_finish", finish)
+
+
+@planted("lock", 1, "R3", ("long pause", "cut off", "deaf", "mute"))
+def the_deadline_counts_from_the_reply(patch: Patch) -> None:
+    """Instead of from the request: the server had counted from then on."""
+    original = Session.receive
+
+    def receive(self: Session, payload: bytes) -> None:
+        before = self.expires_at
+        original(self, payload)
+        if self.expires_at != before and not self.read_only:
+            self.expires_at += 10 * self.timeout
+
+    patch.setattr(Session, "receive", receive)
+
+
+@planted("lock", 39, "R3")
+def a_client_that_closes_tells_nobody(patch: Patch) -> None:
+    original = Client.__aexit__
+
+    async def close(self: Client, *args: Any) -> None:
+        scopes, self.session.scopes = self.session.scopes, {}
+        try:
+            await original(self, *args)
+        finally:
+            for scope in scopes.values():
+                scope.end("the client was closed")
+
+    patch.setattr(Client, "__aexit__", close)
+
+
+@planted("lock", 24, "R3")
+def its_own_znode_is_not_watched(patch: Patch) -> None:
+    patch.setattr(Tenure, "watch_own", lambda self: None)
+
+
+@planted("lock", 3, "R2", ("lost reply", "break", "kill"))
+def a_try_takes_what_it_gets(patch: Patch) -> None:
+    original = Contender.obtain
+
+    async def obtain(self: Contender, wait: bool) -> bool:
+        return await original(self, wait) or not wait
+
+    patch.setattr(Contender, "obtain", obtain)
+
+
+@planted("election", 1, "R8")
+def a_leader_resigns_before_it_knows(patch: Patch) -> None:
+    async def release(self: Tenure, why: str) -> None:
+        while self.asked and not self.client.session.lost:
+            try:
+                await self._delete()
+            except ConnectionLoss:
+                continue
+        self.ended.set(why)
+        if self._watch is not None:
+            self._watch.cancel()
+
+    patch.setattr(Tenure, "release", release)

@@ -1,0 +1,93 @@
+"""Each recipe with each of its replies lost, and cancelled at each of its awaits: see recipes/matrix.py.
+
+For a recipe to come: a Scene more.
+"""
+
+import anyio
+import pytest
+
+from recipes import Election, Lock
+from tests.simulation.recipes.matrix import Scene, cancel_each_await, lose_each_reply, run_scene
+
+
+async def lock(client):
+    async with Lock(client, "/m/lock") as grant:
+        await anyio.sleep(0.01)
+        return grant.fence > 0
+
+
+async def lock_with_a_limit(client):
+    async with Lock(client, "/m/lock").try_acquire(within=5.0) as grant:
+        return grant is not None and grant.fence > 0
+
+
+async def try_lock(client):
+    async with Lock(client, "/m/lock").try_acquire() as grant:
+        return grant is not None and grant.fence > 0
+
+
+async def acquire_and_release(client):
+    grant = await Lock(client, "/m/lock").acquire()
+    try:
+        return grant.fence > 0
+    finally:
+        with anyio.CancelScope(shield=True):
+            await grant.release()
+
+
+async def hold_for_a_while(client):
+    async with Lock(client, "/m/lock"):
+        await anyio.sleep(0.06)
+
+
+async def lead(client):
+    async with Election(client, "/m/lead").lead() as term:
+        await anyio.sleep(0.01)
+        return term.fence > 0
+
+
+async def lead_and_resign(client):
+    async with Election(client, "/m/lead").lead() as term:
+        await term.resign()
+        return term.ended.is_set()
+
+
+async def lead_for_a_while(client):
+    async with Election(client, "/m/lead").lead():
+        await anyio.sleep(0.06)
+
+
+SCENES = [
+    Scene("lock", lock),
+    Scene("lock, waiting", lock, hold_for_a_while),
+    Scene("lock with a limit, waiting", lock_with_a_limit, hold_for_a_while),
+    Scene("try", try_lock),
+    Scene("acquire and release", acquire_and_release),
+    Scene("lead", lead),
+    Scene("lead, waiting", lead, lead_for_a_while),
+    Scene("resign", lead_and_resign),
+]
+in_each_scene = pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+
+
+@in_each_scene
+def test_undisturbed(scene):
+    outcome = run_scene(scene)
+    assert (outcome.result, outcome.error, outcome.again, outcome.left) == (True, None, True, [])
+    assert outcome.requests >= 3 and outcome.awaits >= 2
+
+
+@in_each_scene
+def test_each_reply_lost(scene):
+    for number, outcome in lose_each_reply(scene):
+        assert (outcome.result, outcome.error) == (True, None), (number, outcome)
+        assert (outcome.again, outcome.left) == (True, []), (number, outcome)
+
+
+@in_each_scene
+def test_cancelled_at_each_await(scene):
+    for how, number, outcome in cancel_each_await(scene):
+        assert outcome.cancelled or outcome.result is True, (how, number, outcome)  # it may have been done already
+        assert outcome.error is None, (how, number, outcome)
+        assert (outcome.again, outcome.left) == (True, []), (how, number, outcome)
+        assert outcome.took < 0.4, (how, number, outcome)

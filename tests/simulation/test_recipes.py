@@ -1,0 +1,184 @@
+"""Recipes on simulated ensembles, with processes that die, stand still and are cut off: what each promises holds.
+
+One seed: `pytest tests/simulation/test_recipes.py -k one_seed --seed 4711 --recipe lock`. A hunt, on all cores, that
+can be interrupted and goes on where it was: `pytest tests/simulation/test_recipes.py -m soak --seeds 1-5000`; it
+appends a line per seed to soak-recipes.jsonl, and how many seeds each planted bug takes to soak-planted-recipes.jsonl.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from recipes.core.sim.process_faults import PROCESS_FAULTS
+from tests.simulation.recipes.planted import PLANTED
+from tests.simulation.recipes.runs import WORKLOADS, plan_of, replay_command, run_seed
+from tests.simulation.soak import add_rows, commit_of, earlier_rows, totals
+
+SOAK_FILE = Path("soak-recipes.jsonl")
+PLANTED_FILE = Path("soak-planted-recipes.jsonl")
+PROPERTY = re.compile(r"[CELRWZ]\d+")
+SEEDS = range(1, 25)  # of each recipe, in each run of the tests
+ENOUGH = 24  # seeds for everything that a recipe expects to happen
+BUG = next(bug for bug in PLANTED if bug.name == "leaving_gives_up_on_a_lost_connection")
+
+
+def run_all(recipe, seeds):
+    counts = {}
+    for seed in seeds:
+        verdict = run_seed(seed, recipe)
+        if verdict.problem is not None:
+            notes = "\n".join(verdict.notes[-40:])
+            pytest.fail(f"{verdict.problem}\n{notes}\nreplay with: {replay_command(seed, recipe)}")
+        for what, count in verdict.counts.items():
+            counts[what] = counts.get(what, 0) + count
+    return counts
+
+
+def never_happened(counts, recipe):
+    expected = (*PROCESS_FAULTS, *WORKLOADS[recipe].expected, "session", "session lost", "step dropped")
+    return [what for what in expected if not counts.get(what)]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("recipe", WORKLOADS)
+def test_recipe(recipe):
+    assert never_happened(run_all(recipe, SEEDS), recipe) == []
+
+
+def test_five_servers():
+    assert run_seed(1, "lock", voters=5).problem is None
+
+
+@pytest.mark.parametrize("recipe", WORKLOADS)
+def test_each_seed_has_its_share_of_steps(recipe):
+    assert all(len(plan_of(seed, recipe).steps) >= 200 for seed in SEEDS)
+
+
+def test_the_same_seed_gives_the_same_trace_under_another_hash_seed():
+    program = (
+        "from tests.simulation.recipes.runs import run_seed\n"
+        f"print(*[run_seed(seed, recipe).trace for recipe in {list(WORKLOADS)} for seed in (1, 2)])"
+    )
+    traces = {
+        subprocess.run(
+            [sys.executable, *flags, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed, flags in (("1", ()), ("2", ("-O",)))
+    }
+    assert len(traces) == 1
+
+
+@pytest.mark.replay
+def test_one_seed(pytestconfig):
+    seed, recipe = pytestconfig.getoption("--seed"), pytestconfig.getoption("--recipe")
+    verdict = run_seed(seed, recipe)
+    if verdict.problem is not None:
+        report = "\n".join([*verdict.notes, verdict.problem])
+        pytest.fail(f"{report}\nreplay with: {replay_command(seed, recipe)}", pytrace=False)
+
+
+WITH_THE_BUG = """
+import sys
+import pytest
+class Planting:
+    def pytest_collection_finish(self):
+        from tests.simulation.test_recipes import BUG
+        BUG.plant(pytest.MonkeyPatch())
+sys.exit(pytest.main(sys.argv[1:], plugins=[Planting()]))
+"""
+
+
+def test_the_command_a_failing_seed_prints_replays_it(monkeypatch):
+    BUG.plant(monkeypatch)
+    with pytest.raises(pytest.fail.Exception) as failure:
+        run_all(BUG.recipe, [BUG.seed])
+    problem, *_, last = str(failure.value).splitlines()
+    pytest_, *arguments = shlex.split(last.removeprefix("replay with: "))
+    assert pytest_ == "pytest"
+    replay = subprocess.run([sys.executable, "-c", WITH_THE_BUG, *arguments], capture_output=True, text=True)
+    assert replay.returncode == 1
+    assert problem in replay.stdout.splitlines()
+
+
+# Planted bugs.
+
+
+def test_there_are_enough_planted_bugs():
+    assert len({bug.name for bug in PLANTED if bug.seed is not None}) >= 12
+
+
+@pytest.mark.parametrize("bug", [bug for bug in PLANTED if bug.seed is not None], ids=lambda bug: bug.name)
+def test_planted_bug_is_found_by_the_property_it_breaks(bug, monkeypatch):
+    assert run_seed(bug.seed, bug.recipe, faults=bug.faults).problem is None, "without the bug there is nothing to find"
+    bug.plant(monkeypatch)
+    verdict = run_seed(bug.seed, bug.recipe, faults=bug.faults)
+    assert verdict.broken == bug.breaks, verdict.problem
+
+
+# The hunts.
+
+
+def hunt_one(task):
+    recipe, seed = task
+    verdict = run_seed(seed, recipe)
+    row = {"recipe": recipe, "seed": seed, "problem": verdict.problem, "events": verdict.events}
+    return row | {"virtual_ms": verdict.at_us // 1000, "never": never_happened(verdict.counts, recipe)}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("recipe", WORKLOADS)
+def test_hunt(recipe, pytestconfig, capsys):
+    first, _, last = pytestconfig.getoption("--seeds").partition("-")
+    seeds, commit = range(int(first), int(last) + 1), commit_of()
+    earlier = [row for row in earlier_rows(SOAK_FILE, commit) if row["recipe"] == recipe and not row["problem"]]
+    done = {row["seed"]: row for row in earlier if row["seed"] in seeds}
+    tasks = [(recipe, seed) for seed in seeds if seed not in done]
+    rows = [*done.values(), *add_rows(SOAK_FILE, commit, hunt_one, tasks)]
+    with capsys.disabled():
+        print(f"\n{recipe}: {totals(commit, rows)}")  # noqa: T201
+    broken = {row["seed"]: row["problem"] for row in rows if row["problem"]}
+    assert [f"{replay_command(seed, recipe)}: {broken[seed]}" for seed in sorted(broken)] == []
+    if len(rows) >= ENOUGH:
+        assert [what for what in rows[0]["never"] if all(what in row["never"] for row in rows)] == []
+
+
+def hunt_bug(task):
+    number, first, last = task
+    bug = PLANTED[number]
+    row = {"bug": bug.name, "seed": None, "seeds": 0, "problem": None, "events": 0, "virtual_ms": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        bug.plant(patch)
+        for seed in range(first, last + 1):
+            verdict = run_seed(seed, bug.recipe, faults=bug.faults)
+            row["seeds"] += 1
+            row["events"] += verdict.events
+            row["virtual_ms"] += verdict.at_us // 1000
+            if PROPERTY.fullmatch(verdict.broken):
+                return row | {"seed": seed, "problem": verdict.problem}
+    return row
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_how_many_seeds_each_planted_bug_takes(pytestconfig, capsys):
+    first, _, last = pytestconfig.getoption("--seeds").partition("-")
+    commit = commit_of()
+    done = {row["bug"]: row for row in earlier_rows(PLANTED_FILE, commit) if row["seed"] is not None}
+    tasks = [(number, int(first), int(last)) for number, bug in enumerate(PLANTED) if bug.name not in done]
+    rows = [*done.values(), *add_rows(PLANTED_FILE, commit, hunt_bug, tasks)]
+    taken = sorted(row["seeds"] for row in rows)
+    with capsys.disabled():
+        print(f"\n{len(rows)} planted bugs: median {median(taken)}, worst {taken[-1]} seeds")  # noqa: T201
+        print(totals(commit, rows))  # noqa: T201
+    assert [row["bug"] for row in rows if row["seed"] is None] == []
