@@ -5,7 +5,7 @@ A bucket's child list is the whole state of its items, so that one read shows ev
     i-<number>         an item; the number is the server's, so that it is the order of commit
     d<due>-<number>    an item that was put with a delay: not before the server's clock shows `due` milliseconds
     c<number>          a claim on the item: ephemeral, so that it goes with its consumer's session
-    h<number>.<count>  the item has been handed out `count` times
+    h<number>.<count>  the item has been handed out `count` times; one znode for each time
     w<number>.<due>    it failed then, and waits: not before `due`
 
 Each step below is a list of changes that are made together or not at all. An item's own znode never changes, so that
@@ -100,19 +100,24 @@ def hand_out(item: Candidate) -> list[Change]:
     if item.failed:
         changes.append(("delete", f"w{item.number}.{item.due_ms}"))
     if item.deliveries:
-        changes.append(("delete", _told(item)))
+        changes.append(("check", _told(item)))
+    # Those of earlier deliveries stay, so that whoever saw the item at any time before this is refused.
     return [*changes, ("create", _told(item, 1))]
+
+
+def handed_out(item: Candidate) -> str:
+    """The name of what `hand_out` makes."""
+    return _told(item, 1)
 
 
 def acknowledge(item: Candidate) -> list[Change]:
     """It is done: refused unless a claim stands and nobody got it in hand since. item: as before the hand-out."""
-    return [("delete", item.claim), ("delete", _told(item, 1)), ("delete", item.name)]
+    return [("delete", item.claim), *_forget(item, item.deliveries + 1), ("delete", item.name)]
 
 
 def release(item: Candidate) -> list[Change]:
     """Back to its old place as if it had not been handed out. item: as before the hand-out."""
-    changes: list[Change] = [("delete", item.claim), ("delete", _told(item, 1))]
-    return [*changes, ("create", _told(item))] if item.deliveries else changes
+    return [("delete", item.claim), ("delete", _told(item, 1))]
 
 
 def unclaim(item: Candidate) -> list[Change]:
@@ -132,9 +137,9 @@ def remove(item: Candidate, *, claimed: bool) -> list[Change]:
     changes.append(("delete", item.claim))
     if item.failed:
         changes.append(("delete", f"w{item.number}.{item.due_ms}"))
-    if item.deliveries:
-        changes.append(("delete", _told(item)))
-    return [*changes, ("delete", item.name)]
+    # Refused when it was handed out since it was seen.
+    unseen: list[Change] = [("create", _told(item, 1)), ("delete", _told(item, 1))]
+    return [*changes, *unseen, *_forget(item, item.deliveries), ("delete", item.name)]
 
 
 def may_bring_work(name: str, deleted: bool) -> bool:
@@ -147,6 +152,11 @@ def retry_delay_ms(deliveries: int, shortest: float, longest: float) -> int:
     return int(min(longest, shortest * 2.0 ** min(deliveries - 1, 60)) * 1000)
 
 
+def _forget(item: Candidate, deliveries: int) -> list[Change]:
+    # The last one first: it is the one that is missing when somebody else had it meanwhile.
+    return [("delete", f"h{item.number}.{count}") for count in range(deliveries, 0, -1)]
+
+
 def _told(item: Candidate, more: int = 0) -> str:
     return f"h{item.name[-DIGITS:]}.{item.deliveries + more}"
 
@@ -156,7 +166,9 @@ def _read(names: Sequence[str]) -> tuple[list[str], set[str], dict[str, int], di
     claims, delayed, history, others = (bisect_left(names, kind) for kind in "cdhi")
     waits, end = bisect_left(names, "w"), bisect_left(names, "x")
     claimed = {name[1:] for name in names[claims:delayed]}
-    counts = dict(_pairs(names[history:others]))
+    counts: dict[str, int] = {}
+    for number, count in _pairs(names[history:others]):
+        counts[number] = max(count, counts.get(number, 0))
     items = list(names[others:waits])  # in order already
     if history > delayed:
         items += names[delayed:history]

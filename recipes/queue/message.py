@@ -114,7 +114,7 @@ class Custody(Tenure):
 
     def check(self, multi: "Multi") -> None:
         """Let a multi of the caller's fail unless the item is in our hand."""
-        told = claims.acknowledge(self.delivery.item)[1][1]
+        told = claims.handed_out(self.delivery.item)
         multi.check(self.path)
         multi.check(self._native.buckets.path(self.delivery.bucket, told))
 

@@ -188,16 +188,15 @@ class Queue(Generic[T]):
         self._only_native("age()")
         await self._native.prepare()
         await self._native.writer.touch()
-        clock = self._native.writer.server_clock
-        oldest = clock.not_before_ms()
+        now_ms = oldest = self._native.writer.server_clock.not_before_ms()
         priorities: set[str] = set()
         for bucket, listing in await self._listings():
-            waiting = claims.choose(listing, oldest, 1).candidates if bucket[:3] not in priorities else []
+            waiting = claims.choose(listing, now_ms, 1).candidates if bucket[:3] not in priorities else []
             if waiting:
                 priorities.add(bucket[:3])
                 stat = await self._client.exists(self._native.buckets.path(bucket, waiting[0].name))
                 oldest = min(oldest, stat.ctime if stat else oldest)
-        return max(0.0, (clock.not_before_ms() - oldest) / 1000)
+        return (now_ms - oldest) / 1000
 
     async def purge(self) -> int:
         """Drop every item that nobody has claimed, those in their delay too; returns how many."""

@@ -20,11 +20,11 @@ from recipes.core import paths
 from recipes.core.errors import (
     BadVersion,
     ConnectionLoss,
+    InvariantBroken,
     NodeExists,
     NoNode,
     RecipesError,
     StoreError,
-    invariant,
 )
 from recipes.core.jute.records import Stat
 
@@ -262,7 +262,8 @@ class Writer:
     def _share_out(self, batch: list[Write], outcome: "Outcome", sent_at: float) -> bool:
         woken = False
         stat = outcome.results[0]
-        invariant(isinstance(stat, Stat))
+        if not isinstance(stat, Stat):
+            raise InvariantBroken("a set was answered without a Stat")
         self.server_clock.observe(stat.mtime, sent_at)
         at = 1
         for write in batch:

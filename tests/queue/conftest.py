@@ -20,7 +20,8 @@ class Saboteur:
         self.replies = 0
         self.lose_reply = 0  # the number of the reply that is lost, with the connection
         self.at_request = {}  # what to do when this many have been submitted
-        self._submit, client.submit = client.submit, self.submit
+        self._submit = client._submit
+        client._submit = client._namespace.submit = self.submit
         session = client.session
         self._receive, session.receive = session.receive, self.receive
         self.lost = False

@@ -197,7 +197,7 @@ class Items(RuleBasedStateMachine):
             assert name[1:11] in there or name[-10:] in there, name
 
 
-Items.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Items.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestItems = Items.TestCase
 
 
@@ -291,3 +291,33 @@ def test_the_table_is_whole():
     whole = {(state, event) for state in ("waiting", "claimed", "in hand") for event in events}
     # What is in hand was seen.
     assert whole - {("in hand", "put back unseen")} <= {(row[0], row[1]) for row in rows()}
+
+
+def handed_out_and_crashed(times):
+    """A bucket with one item, how it looked before, and its hand-outs since, each to a session that ended."""
+    bucket = Bucket()
+    bucket.put()
+    (before,) = bucket.choose(0).candidates
+    for _ in range(times):
+        (item,) = bucket.choose(0).candidates
+        bucket.apply(claims.claim(item) + claims.hand_out(item), 1)
+        bucket.end_session(1)
+    return bucket, before
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_who_saw_an_item_long_ago_is_not_given_it(times):
+    bucket, before = handed_out_and_crashed(times)
+    with pytest.raises(Refused):
+        bucket.apply(claims.claim(before) + claims.hand_out(before), 2)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_who_saw_an_item_long_ago_does_not_remove_it_and_leave_its_history(times):
+    bucket, before = handed_out_and_crashed(times)
+    with pytest.raises(Refused):
+        bucket.apply(claims.remove(before, claimed=False), 2)
+    (item,) = bucket.choose(0).candidates
+    assert item.deliveries == times
+    bucket.apply(claims.remove(item, claimed=False), 2)
+    assert bucket.names == set()

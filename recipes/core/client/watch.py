@@ -130,7 +130,11 @@ class WatchStream(Watcher):
         mode = op.ADD_WATCH_PERSISTENT_RECURSIVE if self._table == "recursive" else op.ADD_WATCH_PERSISTENT
         body = encode_watch_kind(self._full, mode)
         call = Call(op.ADD_WATCH, body, path=self._path, reads=True, watch=(self._table, self._full, self))
-        await self._namespace.submit(call).result()
+        try:
+            await self._namespace.submit(call).result()
+        except BaseException:
+            await self.__aexit__(None, None, None)  # cancelled in the turn in which the reply came, it was set
+            raise
         self._open = True
         return self
 
