@@ -3,7 +3,8 @@
 Looking is level-triggered: each look reads the buckets anew, and what it shows is all there is to know, whoever died or
 came back meanwhile. It reads the list of the buckets and the first bucket, in one round trip; further buckets only
 while items are wanted. A bucket in which nothing can happen before a certain time is not read before it. Consumers that
-claim at the same time begin at places chosen at random among the first items, so that they meet less often.
+claim many items at the same time take turns; where that is not quick, or not worth it, they begin at places chosen at
+random among the first items.
 
 Of the consumers that find nothing one waits for changes, with one watch, and the others stand in line behind it: so a
 put wakes one of them, however many there are. One that stalls at the head of the line holds nobody up for long, since
@@ -35,6 +36,8 @@ _LOOK_SECONDS = 1.0  # between two looks of the one that waits for changes, in c
 _BEHIND_SECONDS = 3.0  # and of those that stand in line behind it
 _MOST_CLAIMS = 200  # in one multi
 _MOST_RIVALS = 3  # for which some of the first items are left, when they claim at the same time
+# Claims of many items get in each other's way as a whole, so that consumers with rivals take turns, if that is quick.
+_WORTH_A_TURN, _FEW_RIVALS, _TURN_SECONDS = 8, 0.5, 0.25
 _READ_BYTES = 4 << 20  # that one request may ask for
 _LARGEST = MOST_BYTES
 
@@ -97,10 +100,22 @@ class Finder:
         await self._native.prepare()
         want = min(want, _MOST_CLAIMS)
         while True:
-            found = await self._look(want * (1 + _MOST_RIVALS))
-            if not found:
+            deliveries: list[Delivery] | None = []
+            if want < _WORTH_A_TURN or self._rivals < _FEW_RIVALS:
+                deliveries = await self._try(want, hand_out, begin_anywhere=True)
+            else:
+                try:
+                    async with Lock(self._client, f"{self._native.path}/turn").try_acquire(
+                        within=_TURN_SECONDS
+                    ) as turn:
+                        deliveries = await self._try(want, hand_out, begin_anywhere=turn is None)
+                except LockLost:  # somebody broke it, or the session is over, which the next request tells
+                    pass
+                except BaseException:
+                    self.give_back(deliveries or [])
+                    raise
+            if deliveries is None:
                 return []
-            deliveries = await self._take_some(found, want, hand_out)
             if deliveries and (deliveries := await self._bury_some(deliveries)):
                 return deliveries
 
@@ -232,19 +247,25 @@ class Finder:
                 await self._native.writer.write([delete(path, stat.version)])
             self._seen[path] = now
 
-    async def _take_some(self, found: list[Found], want: int, hand_out: bool) -> list[Delivery] | None:
-        """Claim `want` of these: the first ones, unless others claim at the same time, who want them as well."""
+    async def _try(self, want: int, hand_out: bool, *, begin_anywhere: bool) -> list[Delivery] | None:
+        """Claim `want` of the first items that wait; None when none does, nothing when others were faster.
+
+        begin_anywhere: leave some of the first ones to others, when of late they claimed at the same time.
+        """
+        rivals = round(self._rivals) if begin_anywhere else 0
+        found = await self._look(want * (1 + rivals))
+        if not found:
+            return None
         while found:
-            begin = want * self._client.random.randint(0, round(self._rivals))
-            begin = max(0, min(begin, len(found) - want))
+            begin = max(0, min(want * self._client.random.randint(0, rivals), len(found) - want))
             deliveries = await self._take(found[begin : begin + want], hand_out)
             if deliveries is not None:
-                self._rivals *= 0.8
+                self._rivals *= 0.95
                 return deliveries
             # Whoever was faster has as many, as a rule: go on behind them, without another look.
             self._rivals = min(_MOST_RIVALS, self._rivals + 1)
             del found[begin : begin + want]
-        return None
+        return []
 
     async def _take(self, found: Sequence[Found], hand_out: bool) -> list[Delivery] | None:
         """Claim all of these, and read them; None when somebody was faster with one of them."""
