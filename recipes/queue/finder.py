@@ -85,7 +85,7 @@ class Finder:
         self._dead = dead
         self._max_deliveries = max_deliveries
         self._lease = lease
-        self._heads: list[str] = []  # buckets that had items at the last look
+        self._head = ""  # the first bucket that had items at the last look
         self._asleep: dict[str, int] = {}  # closed buckets in which nothing happens before this time of the servers
         self._seen: dict[str, float] = {}  # claims, and when we first saw them
         self._rivals = 0.0  # how many others were met of late that claimed at the same time
@@ -179,7 +179,9 @@ class Finder:
     async def _look(self, want: int) -> list[Found]:
         """The first `want` items that may be claimed now."""
         clock = self._native.writer.server_clock
-        guesses = {bucket: self._client.start_children(self._buckets.path(bucket)) for bucket in self._heads[:2]}
+        guesses = {
+            bucket: self._client.start_children(self._buckets.path(bucket)) for bucket in (self._head,) if bucket
+        }
         try:
             names = await self._buckets.names()
             found, next_due = await self._choose(names, guesses, want)
@@ -195,7 +197,7 @@ class Finder:
     async def _choose(self, names: Sequence[str], guesses: "dict[str, Call]", want: int) -> tuple[list[Found], int]:
         found: list[Found] = []
         next_due = 0
-        heads: list[str] = []
+        head = ""
         now_ms = self._native.writer.server_clock.not_before_ms()
         for at, bucket in enumerate(names):
             asleep = self._asleep.get(bucket, 0)
@@ -211,12 +213,11 @@ class Finder:
             found += [(bucket, item) for item in choice.candidates]
             if choice.next_due_ms:
                 next_due = min(next_due or choice.next_due_ms, choice.next_due_ms)
-            if choice.items and len(heads) < 2:
-                heads.append(bucket)
+            head = head or (bucket if choice.items else "")
             await self._mind(bucket, choice, listing, is_last(names, at))
             if len(found) >= want:
                 break
-        self._heads = heads
+        self._head = head
         return found, next_due
 
     async def _mind(self, bucket: str, choice: Choice, listing: Sequence[str], is_open: bool) -> None:
