@@ -1,14 +1,15 @@
 """Acquire and release in a loop, by our Lock or kazoo's, in a process of its own.
 
 `python -m benchmarks.locks ours|kazoo PORT WORKERS SECONDS`: WORKERS tasks (kazoo: threads) share one client and one
-session, each with a path to itself. Prints JSON.
+session, each with a path to itself. Prints JSON, with this process's CPU time for each, which depends little on what
+else the machine does.
 """
 
 import importlib.util
 import json
 import sys
 import threading
-from time import perf_counter
+from time import perf_counter, process_time
 
 WARM_UP = 0.5
 
@@ -68,4 +69,6 @@ def measure_kazoo(port: int, workers: int, seconds: float) -> float:
 if __name__ == "__main__":
     kind, port, workers, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     measure = {"ours": measure_ours, "kazoo": measure_kazoo}[kind]
-    sys.stdout.write(json.dumps({"ops_per_s": measure(port, workers, seconds)}) + "\n")
+    rate = measure(port, workers, seconds)
+    cpu_us = process_time() / (rate * (seconds + WARM_UP)) * 1e6
+    sys.stdout.write(json.dumps({"ops_per_s": rate, "cpu_us_per_op": round(cpu_us, 1)}) + "\n")

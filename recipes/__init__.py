@@ -3,101 +3,97 @@
 Names are loaded when first used, so that a server starts without the client and the other way round.
 """
 
-from importlib import import_module
+# ruff: noqa: I001 - `as` tells type checkers that a name is public; sorted by ruff, each would have a line of its own
+
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from recipes.core.client.client import Client, connect
-    from recipes.core.client.session import ConnectionState
-    from recipes.core.config import ServerConfig
-    from recipes.core.errors import (
-        AuthFailed,
-        BadArguments,
-        BadVersion,
-        ClientClosed,
-        ConfigError,
-        ConnectionLoss,
-        DiskError,
-        InvalidACL,
-        LeadershipLost,
-        LockLost,
-        NoAuth,
-        NoChildrenForEphemerals,
-        NodeExists,
-        NoNode,
-        NotEmpty,
-        NotReadOnly,
-        QuotaExceeded,
-        RecipeError,
-        RecipesError,
-        SessionError,
-        SessionExpired,
-        StoreError,
-        WireError,
+    # The one list of public names. Type checkers read it here, `_places` below from this module's compiled code.
+    from recipes.core.client.client import Client as Client, connect as connect
+    from recipes.core.client.multi import Multi as Multi
+    from recipes.core.client.session import (
+        ConnectionState as ConnectionState,
+        EventType as EventType,
+        WatchEvent as WatchEvent,
     )
-    from recipes.core.jute.records import ACL, Id, Stat
-    from recipes.election.election import Election, Term
-    from recipes.lock.lock import Grant, Lock
+    from recipes.core.client.watch import Watch as Watch, WatchStream as WatchStream
+    from recipes.core.config import ServerConfig as ServerConfig, parse_zoo_cfg as parse_zoo_cfg
+    from recipes.core.errors import (
+        AuthFailed as AuthFailed,
+        BadArguments as BadArguments,
+        BadVersion as BadVersion,
+        ClientClosed as ClientClosed,
+        ConfigError as ConfigError,
+        ConnectionLoss as ConnectionLoss,
+        DiskError as DiskError,
+        EphemeralOnLocalSession as EphemeralOnLocalSession,
+        HoldLost as HoldLost,
+        InvalidACL as InvalidACL,
+        InvariantBroken as InvariantBroken,
+        LeadershipLost as LeadershipLost,
+        LockLost as LockLost,
+        MarshallingError as MarshallingError,
+        NoAuth as NoAuth,
+        NoChildrenForEphemerals as NoChildrenForEphemerals,
+        NodeExists as NodeExists,
+        NoNode as NoNode,
+        NotEmpty as NotEmpty,
+        NotReadOnly as NotReadOnly,
+        NoWatcher as NoWatcher,
+        QuotaExceeded as QuotaExceeded,
+        RecipesError as RecipesError,
+        ReconfigDisabled as ReconfigDisabled,
+        RuntimeInconsistency as RuntimeInconsistency,
+        SessionClosedRequireAuth as SessionClosedRequireAuth,
+        SessionError as SessionError,
+        SessionExpired as SessionExpired,
+        StoreError as StoreError,
+        ThrottledOp as ThrottledOp,
+        Unimplemented as Unimplemented,
+        UnknownStoreError as UnknownStoreError,
+        WireError as WireError,
+    )
+    from recipes.core.jute.records import ACL as ACL, Id as Id, Stat as Stat
+    from recipes.core.permissions import (
+        CREATOR_ALL_ACL as CREATOR_ALL_ACL,
+        OPEN_ACL_UNSAFE as OPEN_ACL_UNSAFE,
+        READ_ACL_UNSAFE as READ_ACL_UNSAFE,
+        Perms as Perms,
+        digest_acl as digest_acl,
+    )
+    from recipes.core.server.server import serve as serve
+    from recipes.election.election import Election as Election, Leader as Leader, Term as Term
+    from recipes.embedded import embedded_server as embedded_server
+    from recipes.hold import Ended as Ended, Hold as Hold
+    from recipes.line import Participant as Participant
+    from recipes.lock.lock import Grant as Grant, Lock as Lock
+else:
+    import sys
+    from functools import cache
+    from importlib import import_module
 
-__all__ = [
-    "ACL",
-    "AuthFailed",
-    "BadArguments",
-    "BadVersion",
-    "Client",
-    "ClientClosed",
-    "ConfigError",
-    "ConnectionLoss",
-    "ConnectionState",
-    "DiskError",
-    "Election",
-    "Grant",
-    "Id",
-    "InvalidACL",
-    "LeadershipLost",
-    "Lock",
-    "LockLost",
-    "NoAuth",
-    "NoChildrenForEphemerals",
-    "NoNode",
-    "NodeExists",
-    "NotEmpty",
-    "NotReadOnly",
-    "QuotaExceeded",
-    "RecipeError",
-    "RecipesError",
-    "ServerConfig",
-    "SessionError",
-    "SessionExpired",
-    "Stat",
-    "StoreError",
-    "Term",
-    "WireError",
-    "connect",
-]
+    _compiled = sys._getframe().f_code
 
-_MODULES = {
-    "ACL": "recipes.core.jute.records",
-    "Client": "recipes.core.client.client",
-    "ConnectionState": "recipes.core.client.session",
-    "Election": "recipes.election.election",
-    "Grant": "recipes.lock.lock",
-    "Id": "recipes.core.jute.records",
-    "Lock": "recipes.lock.lock",
-    "ServerConfig": "recipes.core.config",
-    "Stat": "recipes.core.jute.records",
-    "Term": "recipes.election.election",
-    "connect": "recipes.core.client.client",
-}
+    @cache
+    def _places():
+        """The module of each public name."""
+        import dis  # only here: most of those that import this package need no name of it
 
+        places, module = {}, ""
+        for step in dis.get_instructions(_compiled):
+            if step.opname == "IMPORT_NAME":
+                module = step.argval
+            elif step.opname == "IMPORT_FROM" and module.startswith("recipes."):
+                places[step.argval] = module
+        return places
 
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module 'recipes' has no attribute {name!r}")
-    found: object = getattr(import_module(_MODULES.get(name, "recipes.core.errors")), name)
-    globals()[name] = found
-    return found
+    def __getattr__(name):
+        if name == "__all__":
+            return sorted(_places())
+        if name.startswith("__") or name not in _places():
+            raise AttributeError(f"module 'recipes' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+        found = globals()[name] = getattr(import_module(_places()[name]), name)
+        return found
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __dir__():
+        return sorted(_places())

@@ -16,9 +16,9 @@ from recipes.core.client.backoff import Backoff
 from recipes.core.errors import (
     BadArguments,
     ConnectionLoss,
+    HoldLost,
     NodeExists,
     NoNode,
-    RecipeError,
     RecipesError,
     StoreError,
     invariant,
@@ -53,7 +53,7 @@ class Contender(Tenure):
         client: "Client",
         parent: str,
         marker: str,
-        lost: type[RecipeError],
+        lost: type[HoldLost],
         data: bytes = b"",
         acl: "Sequence[ACL] | None" = None,
     ) -> None:
@@ -101,6 +101,7 @@ class Contender(Tenure):
     async def _wait_first(self, order: list[str]) -> None:
         """Return once we are first, waking only when the one before us goes or the connection changes."""
         backoff = Backoff(self.client.random)
+        missing = ""
         while not self._is_first(order):
             if self._name not in order:
                 self._gone()
@@ -115,8 +116,9 @@ class Contender(Tenure):
             try:
                 if stat is not None:
                     await watch.wait()
-                else:
-                    await backoff.pause()  # a server that lags behind the one before could show it for long
+                elif before == missing:
+                    await backoff.pause()  # a server that lists what it does not have would be asked again and again
+                missing = before
             finally:
                 watch.cancel()
             order = await self._line()
@@ -134,7 +136,7 @@ class Contender(Tenure):
 
         Returns the line, and the error of the create if it has one.
         """
-        create = self.client.start_place(self._prefix, self._data, self._acl)
+        create = self.client.start_create(self._prefix, self._data, ephemeral=True, sequential=True, acl=self._acl)
         self.asked = True
         listing = self.client.start_children(self._parent)
         order: list[str] = []
@@ -220,8 +222,9 @@ def check_within(path: str, within: float) -> float:
 def _refuse_twice(client: "Client", parent: str, marker: str) -> object:
     """What this task's place in that line is known by. Raises RuntimeError when it has one."""
     scopes = client.session.scopes
-    key = (client.home.current_task(), client.full(parent), marker)
+    key = (client.home.current_task(), parent, marker)  # a client has one chroot
     if key in scopes:
+        client.home.check()  # a forked child has its parent's tasks
         what = "the lock" if marker == "lock-" else "the election"
         name = anyio.get_current_task().name
         raise RuntimeError(

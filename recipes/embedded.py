@@ -1,35 +1,50 @@
-"""A server inside this process: what `connect()` uses when it is told of no other.
+"""A server inside this process, private to it: what `connect(private=True)` uses, and the ensembles of tests run on.
 
-It has a thread and an event loop of its own, so that callers may be on asyncio or on trio.
+It has a thread and an event loop of its own, so that callers may be on asyncio or on trio. A fork has neither: what it
+inherits of them it leaves alone, so that nothing of its parent is touched.
 """
 
 import asyncio
 import logging
+import os
+import shutil
+import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from recipes.core.config import ServerConfig
+from recipes.core.errors import SessionExpired
 from recipes.core.server.server import Server
 
 T = TypeVar("T")
 
 _log = logging.getLogger("recipes.embedded")
 
-_WARNING = "embedded server: private to this process, it excludes nobody else; set RECIPES_HOSTS to use a shared server"
+_LAST_SECONDS = 5.0
 
 
 class LoopThread:
-    """An asyncio event loop in a thread of its own: its callers may be on asyncio, on trio or on neither."""
+    """An asyncio event loop in a thread of its own: its callers may be on asyncio, on trio or on neither.
+
+    It is the process's that made it. In a fork there is no such thread: calls raise RuntimeError, `close` does nothing.
+    """
 
     def __init__(self, name: str) -> None:
+        self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
         self._thread.start()
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether it runs: this is not a fork of its process, and the interpreter is not at its end."""
+        return os.getpid() == self._pid and not sys.is_finalizing()
 
     def call(self, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine there; block until it is done, and return or raise what it does."""
@@ -37,48 +52,121 @@ class LoopThread:
 
     def begin(self, what: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
         """Run a coroutine there, without waiting for it. Cancelling the future cancels it."""
+        if not self.runs_here:
+            raise RuntimeError("this server runs in the process that was forked: start one in this process")
         return asyncio.run_coroutine_threadsafe(what(), self._loop)
 
     def close(self) -> None:
         """End the loop and the thread."""
+        if not self.runs_here:
+            return
+        self.call(_wait_for_others)
         self.call(self._loop.shutdown_default_executor)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
 
+async def _wait_for_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        await asyncio.wait(others, timeout=_LAST_SECONDS)
+
+
+class OwnDirectory:
+    """A temporary directory that goes with its user, and at the latest with this process; a fork leaves it alone."""
+
+    def __init__(self, prefix: str) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=prefix))
+        self._finalizer = weakref.finalize(self, _remove, self.path, os.getpid())
+
+    def close(self) -> None:
+        """Remove it with all that is in it."""
+        self._finalizer()
+
+
+def _remove(path: Path, pid: int) -> None:
+    if os.getpid() == pid:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+async def start_server(config: ServerConfig, failed: Callable[[BaseException, asyncio.Task[None]], None]) -> Server:
+    """Start a server on this loop that ends once it can no longer serve, with an ERROR that says why.
+
+    failed: called with the reason and the task that ends it. Without an end its clients would hear nothing at all.
+    """
+    server = await Server(config).__aenter__()
+    loop = asyncio.get_running_loop()
+
+    async def end() -> None:
+        with suppress(Exception):  # what failed may not close either, and the reason is told already
+            await server.__aexit__(None, None, None)
+
+    def look(future: asyncio.Future[None]) -> None:
+        if not future.cancelled() and (error := future.exception()) is not None:
+            _log.error("the server in %s failed: %s", config.data_dir, error)
+            failed(error, loop.create_task(end()))
+
+    server.failed.add_done_callback(look)
+    return server
+
+
 class _Running:
-    """One server with its thread, and how many use it."""
+    """One server with its thread, how many use it, and what it has failed with."""
 
     def __init__(self, data_dir: Path | None) -> None:
         self.users = 0
+        self.error: BaseException | None = None
         with ExitStack() as stack:
             kept = data_dir is not None
             if data_dir is None:
-                data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recipes-")))
+                directory = OwnDirectory("recipes-")
+                stack.callback(directory.close)
+                data_dir = directory.path
             # Short ticks let tests see a session end soon; a directory that goes with the process needs no fsync.
             config = ServerConfig(
                 client_port=0,
                 data_dir=data_dir,
                 tick_time_ms=500,
                 max_session_timeout_ms=60_000,
+                max_connections_per_ip=0,
                 pre_alloc_size_kb=1024,
                 force_sync=kept,
             )
-            thread = LoopThread("recipes-embedded")
-            stack.callback(thread.close)
-            server = thread.call(Server(config).__aenter__)
-            stack.callback(lambda: thread.call(lambda: server.__aexit__(None, None, None)))
-            self.hosts = f"127.0.0.1:{server.client_port}"
+            self._thread = LoopThread("recipes-embedded")
+            stack.callback(self._thread.close)
+            self._server = self._thread.call(lambda: start_server(config, self._failed))
+            stack.callback(self._end)
+            self.hosts = f"127.0.0.1:{self._server.client_port}"
             self._cleanup = stack.pop_all()
 
     def close(self) -> None:
-        self._cleanup.close()
+        """End the server, unless it is another process's."""
+        if self._thread.runs_here:
+            self._cleanup.close()
+
+    def _end(self) -> None:
+        if self.error is None:
+            self._thread.call(lambda: self._server.__aexit__(None, None, None))
+
+    def _failed(self, error: BaseException, ending: asyncio.Task[None]) -> None:
+        self.error, self._ending = error, ending
 
 
 _guard = threading.Lock()
 _running: dict[Path | None, _Running] = {}
-_warned = False
+_inherited: list[_Running] = []  # by a fork; kept, since collecting their loops would reach into the parent's
+
+
+def _forget_the_parents() -> None:
+    global _guard
+    _guard = threading.Lock()  # another thread of the parent may have held it
+    _inherited.extend(_running.values())
+    _running.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_the_parents)
 
 
 @contextmanager
@@ -86,16 +174,15 @@ def embedded_server(data_dir: str | Path | None = None) -> Iterator[str]:
     """Yield the `host:port` of a server in this process, which ends with its last user.
 
     data_dir: where its files are kept; None is a temporary directory. All users of one directory in this process,
-        and all that name none, share one server.
+        and all that name none, share one server, unless it has failed.
 
-    Blocks while the server starts and ends. Logs one WARNING per process. Raises DiskError when another process
-    has the directory.
+    Blocks while the server starts and ends. It is private: it excludes nobody else. Raises DiskError when another
+    process has the directory.
     """
     key = None if data_dir is None else Path(data_dir).resolve()
     with _guard:
-        _warn_once()
         running = _running.get(key)
-        if running is None:
+        if running is None or running.error is not None:
             running = _running[key] = _Running(key)
         running.users += 1
     try:
@@ -104,12 +191,14 @@ def embedded_server(data_dir: str | Path | None = None) -> Iterator[str]:
         with _guard:
             running.users -= 1
             if not running.users:
-                del _running[key]
+                if _running.get(key) is running:
+                    del _running[key]
                 running.close()
 
 
-def _warn_once() -> None:
-    global _warned
-    if not _warned:
-        _warned = True
-        _log.warning(_WARNING)
+async def find_again(hosts: str) -> str:
+    """`hosts` while its embedded server serves. Raises SessionExpired, with the reason, when it has failed."""
+    for running in list(_running.values()):
+        if running.hosts == hosts and running.error is not None:
+            raise SessionExpired(f"session expired: the embedded server failed: {running.error}")
+    return hosts

@@ -11,7 +11,7 @@ import anyio
 from recipes.core.client.backoff import Backoff
 from recipes.core.client.scope import CLOSED, Ended
 from recipes.core.client.session import OVER, ConnectionState
-from recipes.core.errors import AuthFailed, ConnectionLoss, NoNode, RecipeError, SessionError
+from recipes.core.errors import AuthFailed, ConnectionLoss, HoldLost, NoNode, SessionError
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -72,7 +72,7 @@ class Tenure(ABC):
     a loss raises, about the path `about`. key: a second one in this client with the same key is refused.
     """
 
-    def __init__(self, client: "Client", prefix: str, about: str, lost: type[RecipeError], key: object = None) -> None:
+    def __init__(self, client: "Client", prefix: str, about: str, lost: type[HoldLost], key: object = None) -> None:
         self.client = client
         self.path = ""
         self.fence = 0
@@ -83,7 +83,7 @@ class Tenure(ABC):
         self._scope = client.session_scope(key)
         self.ended = self._scope.ended
         self._watch: DeletionWatch | None = None
-        self.loss: RecipeError | None = None  # once it was raised
+        self.loss: HoldLost | None = None  # once it was raised
         self._got = False
         self._deleting = False  # whether we ever asked for our znode's deletion
 
@@ -126,10 +126,8 @@ class Tenure(ABC):
 
         Any task may do it. Raises the error of a loss, if it was lost.
         """
-        if self._scope.home.why_not_here():
-            if error is None:
-                self._scope.home.check()
-            return False  # nothing can be given up from here, least of all what a parent process holds
+        if self._scope.home.keeps_out(error):
+            return False
         return await self._finish(error, RELEASED)
 
     async def release(self, why: str) -> None:
@@ -147,6 +145,8 @@ class Tenure(ABC):
                     await self._delete()
                 except ConnectionLoss:  # the client waits for the next connection; our znode's name is never used again
                     await backoff.pause()
+                except (SessionError, AuthFailed):
+                    break  # the session is over, and our znode with it
         finally:
             if self._watch is not None:
                 self._watch.cancel()
@@ -215,7 +215,7 @@ class Tenure(ABC):
                 self.ended.set(DELETED, lost=True)
         self.asked = False
 
-    def _loss(self) -> RecipeError:
+    def _loss(self) -> HoldLost:
         why = self.ended.why
         if why == DELETED and self.client.session.lost:
             why = OVER
@@ -248,7 +248,7 @@ class Block(AbstractAsyncContextManager[H | None], Generic[T, H]):
         return self._show(self._tenure) if self._got else None
 
     @property
-    def loss(self) -> RecipeError | None:
+    def loss(self) -> HoldLost | None:
         """The error that this very block raised, since it was lost."""
         return None if self._tenure is None else self._tenure.loss
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import select
@@ -11,24 +12,35 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
+import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
+
+from tests.ports import free_port
+from tests.timing import Timing
 
 if TYPE_CHECKING:
     from tests.ensembles import EnsembleProcesses
 
 START_SECONDS = 30.0
+MOST_WORKERS = 4
 APACHE_JARS = Path("/usr/share/java/zookeeper.jar")
 ROOT = Path(__file__).resolve().parent.parent
+failed = pytest.StashKey[bool]()
 OPEN_ACL = bytes.fromhex("000000010000001f00000005776f726c6400000006616e796f6e65")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--everything", action="store_true", help="a missing tool is a failure, not a skip")
+    parser.addoption(
+        "--everything", action="store_true", help="the thorough tests too; a missing tool is a failure, not a skip"
+    )
     parser.addoption("--zookeeper", metavar="HOST:PORT", help="compare with this running ZooKeeper")
     parser.addoption("--minutes", type=float, default=10.0, help="how long a soak of tests/chaos goes on")
     parser.addoption("--chaos-seed", type=int, help="a soak of tests/chaos is one run, with this seed")
@@ -39,19 +51,80 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--recipe", default="lock", metavar="NAME", help="whose steps a simulated run of recipes has")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Timing(), "timing")
+    # No deadline: how long an example takes depends on who else uses the machine.
+    hypothesis.settings.register_profile("everything", deadline=None)
+    hypothesis.settings.register_profile("quick", deadline=None, max_examples=30)
+    hypothesis.settings.load_profile("everything" if config.getoption("--everything") else "quick")
+    directory = Path(tempfile.mkdtemp(prefix="recipes-store-"))
+    config.add_cleanup(lambda: end_store(directory))
+    os.environ["RECIPES_STORE"] = str(directory)
+    os.environ["RECIPES_STORE_IDLE"] = "60"  # should the run be killed
+    os.environ.pop("RECIPES_HOSTS", None)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Workers for a run of a whole folder; none where files or tests are named, or for what goes on for long."""
+    named = all(Path(argument.partition("::")[0]).is_file() for argument in config.args)
+    if named or config.option.markexpr or config.getoption("--seed") is not None:
+        return 0
+    # Many tests wait more than they compute.
+    return min(2 * len(os.sched_getaffinity(0)), MOST_WORKERS)
+
+
+def end_store(directory: Path) -> None:
+    """End the process of a store, if there is one, and remove the store."""
+    from recipes.store.moving import stop
+    from recipes.store.place import Place
+
+    stop(Place(directory))
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "soak" in (config.getoption("markexpr") or ""):
-        return
-    soaks = [item for item in items if item.get_closest_marker("soak")]
-    if soaks:
-        config.hook.pytest_deselected(items=soaks)
-        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+    """Leave out what is not quick, unless it is asked for."""
+    asked_for = config.option.markexpr or ""
+    if config.getoption("--everything") or any("::" in argument for argument in config.args):
+        asked_for += " thorough"
+    left_out = [
+        item
+        for item in items
+        if any(item.get_closest_marker(marker) and marker not in asked_for for marker in ("soak", "thorough"))
+    ]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        quick = set(items).difference(left_out)
+        items[:] = [item for item in items if item in quick]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[object]:
+    report = yield
+    item.stash[failed] = item.stash.get(failed, False) or report.failed
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
+    """What a failed test left open is collected behind it: found later, it would fail whichever test runs then."""
+    done = yield
+    if item.stash.get(failed, False):
+        sys.last_exc = sys.last_value = sys.last_traceback = None  # they keep its frames
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+    return done
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What a test needs by its markers is asked for before any of its fixtures is made."""
+    for marker in item.iter_markers("needs"):
+        for tool in marker.args:
+            need(item.config, tool, shutil.which(tool) is not None)
+    if item.get_closest_marker("apache") and not item.config.getoption("--zookeeper"):
+        need_apache(item.config)
 
 
 def four_letter(port: int, word: str, host: str = "127.0.0.1") -> str:
@@ -286,7 +359,8 @@ def hosts(server: ServerProcess | RunningServer) -> str:
 @pytest.fixture
 def root(request: pytest.FixtureRequest) -> str:
     """A path of this test's own, so that tests share a server without meeting."""
-    return "/" + re.sub(r"[^A-Za-z0-9]+", "-", request.node.nodeid)[-80:].strip("-")
+    nodeid = request.node.nodeid
+    return f"/{re.sub(r'[^A-Za-z0-9]+', '-', nodeid)[-70:].strip('-')}-{zlib.crc32(nodeid.encode()):08x}"
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -9,7 +9,6 @@ import os
 import select
 import shutil
 import signal
-import socket
 import struct
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -19,32 +18,11 @@ from types import TracebackType
 import pytest
 
 from tests.conftest import ServerProcess, Wire, four_letter
+from tests.ports import ReservedPorts
 
 WAIT_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 SERVING = ("leader", "follower", "observer")
-
-
-class ReservedPorts:
-    """Ports that nobody else is given while this lives, though the servers under test may listen on them.
-
-    Each is bound here and not listened on. Linux lets a further socket bind it if both have SO_REUSEADDR, as every
-    ZooKeeper server's has, and gives it neither to a bind of port 0 nor to an outgoing connection.
-    """
-
-    def __init__(self) -> None:
-        self._sockets: list[socket.socket] = []
-
-    def take(self) -> int:
-        sock = socket.socket()
-        self._sockets.append(sock)
-        sock.bind(("127.0.0.1", 0))  # alone: a port that another test has reserved is refused
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        return int(sock.getsockname()[1])
-
-    def close(self) -> None:
-        for sock in self._sockets:
-            sock.close()
 
 
 class EnsembleProcesses:

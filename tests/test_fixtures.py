@@ -11,7 +11,7 @@ from recipes import Lock, connect
 @pytest_asyncio.fixture
 async def client():
     before = asyncio.all_tasks()
-    async with connect() as client:
+    async with connect(private=True) as client:
         yield client
     assert asyncio.all_tasks() - before <= {asyncio.current_task()}
 
@@ -24,7 +24,7 @@ async def test_a_client_from_a_fixture_takes_a_lock(client):
 
 @pytest.fixture
 async def anyio_client(anyio_backend):
-    async with connect() as client:
+    async with connect(private=True) as client:
         yield client
 
 

@@ -17,6 +17,7 @@ ALLOWED = {
     "recipes.core.ensemble": ["errors", "properties", "zab"],
     "recipes.core.config": ["errors", "properties", "ensemble", "zab"],
     "recipes.core.replication": ["errors", "jute"],
+    "recipes.core.permissions": ["errors", "jute"],
     "recipes.core.jute": ["errors", "paths", "jute"],
     "recipes.core.zab": ["errors", "paths", "jute", "replication", "zab"],
     # The preparer makes Entries, the unit the seam carries.
@@ -72,13 +73,18 @@ def test_imports_follow_the_arrows(path: Path):
     if room is not None:
         allowed = {f"recipes.core.{name}" for name in ALLOWED[room]}
         if room == "recipes.core.client":
-            # The one door to an embedded server, opened only when no hosts are given.
-            allowed |= {"recipes.embedded"}
+            # The doors to a server of this machine, opened only when no hosts are given.
+            allowed |= {"recipes.embedded", "recipes.store.place", "recipes.store.start"}
         wrong = [name for name in ours if name not in allowed and room_of(name) not in allowed]
         assert wrong == [], f"{module_name(path)} must not import {wrong}"
-    elif module_name(path).startswith(("recipes.contender", "recipes.lock", "recipes.election")):
+    elif module_name(path).startswith(
+        ("recipes.contender", "recipes.hold", "recipes.line", "recipes.lock", "recipes.election")
+    ):
         wrong = [name for name in ours if name.startswith(("recipes.core.server", "recipes.core.member"))]
         assert wrong == []
+    elif module_name(path).startswith("recipes.store") and path.stem != "daemon":
+        # A client's part of the store: it sees the server's process, never the server.
+        assert [name for name in ours if not name.startswith(("recipes.store", "recipes.core.errors"))] == []
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if is_pure(path)], ids=module_name)

@@ -1,51 +1,75 @@
 """The `recipes` command: which part of it runs.
 
-`serve` is told apart before anything else is imported: the time to start a server counts.
+Nothing is imported before it is needed: the time that a command takes to start counts.
 """
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
+
+_COMMANDS = {
+    "status": "Print the mode of each server; exit 1 when one of them does not tell it.",
+    "shell": "Run one command on the tree, or read commands from standard input.",
+    "lock": "Run a program while holding a lock.",
+    "demo": "Workers contend for a lock and elect a leader; the second of each is killed.",
+    "ensemble": "Start servers on this machine, and run until interrupted.",
+    "move": "Make the store of this user on this machine a server's data directory.",
+    "repair": "Tell what is damaged in the data directory of a stopped server.",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a traceback out of an import helps nobody
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["serve"]:
         from recipes.cli.serve import main as serve
 
         return serve(arguments[1:])
     try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return _closed_pipe()
+    except BaseExceptionGroup as group:
+        if group.subgroup(BrokenPipeError) is None:
+            raise
+        return _closed_pipe()
+
+
+def _run(arguments: list[str]) -> int:
+    try:
         import cyclopts
-        import rich  # noqa: F401
     except ImportError:
         print("recipes: this command needs the cli extra: pip install 'zab-recipes[cli]' "
               "(in a clone: pip install '.[cli]')", file=sys.stderr)  # fmt: skip
         return 1
-    from recipes.cli.demo import demo
-    from recipes.cli.ensemble import ensemble
-    from recipes.cli.lock import lock
-    from recipes.cli.repair import repair
-    from recipes.cli.shell import shell
-    from recipes.cli.status import status
+    from recipes.cli.terminal import complain, complain_in_json
     from recipes.core.errors import RecipesError
 
+    if "--json" in arguments[: arguments.index("--") if "--" in arguments else None]:
+        complain_in_json()
     about = "Distributed locks and leader election on a ZooKeeper-compatible core."
     app = cyclopts.App(name="recipes", help=about, version=_version)
-    app.command(status)
-    app.command(shell)
-    app.command(lock)
-    app.command(demo)
-    app.command(ensemble)
-    app.command(repair)
+    for name, said in _COMMANDS.items():
+        app.command(f"recipes.cli.{name}:{name}", name=name, help=None if arguments[:1] == [name] else said)
     app.command(_serve, name="serve")
     try:
         code = app(arguments, result_action="return_value")
+        sys.stdout.flush()
     except RecipesError as error:
-        print(f"recipes: {error}", file=sys.stderr)
+        complain("recipes", error, kind=type(error).__name__)
         return 1
-    except KeyboardInterrupt:
-        return 130
     return code if isinstance(code, int) else 0
+
+
+def _closed_pipe() -> int:
+    """Whoever read what we print has enough. What is left to print would fail again at exit: give it nowhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
 
 
 def _version() -> str:

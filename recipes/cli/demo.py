@@ -1,18 +1,21 @@
 """`recipes demo`: the main job on a server of its own, told as it happens."""
 
 import json as json_text
+import logging
+import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from time import monotonic
 
 import anyio
-from rich.console import Console
 
 from recipes import Client, Election, LeadershipLost, Lock, LockLost, connect
 from recipes.embedded import embedded_server
 from recipes.testing import expire_session
 
 Tell = Callable[[str, str, int | None], None]
+
+_RED, _GREEN, _BOLD, _NORMAL = "\x1b[31m", "\x1b[32m", "\x1b[1m", "\x1b[0m"
 
 
 def demo(*, json: bool = False) -> int:
@@ -21,16 +24,21 @@ def demo(*, json: bool = False) -> int:
     Args:
         json: print one JSON object per event.
     """
-    console, begun = Console(highlight=False), monotonic()
+    begun = monotonic()
+    # That this server is private is what the demo wants.
+    logging.getLogger("recipes.embedded").setLevel(logging.ERROR)
 
     def tell(who: str, what: str, fence: int | None = None) -> None:
         seconds = monotonic() - begun
         if json:
             print(json_text.dumps({"at": round(seconds, 3), "who": who, "what": what, "fence": fence}), flush=True)
             return
-        told = f" (fence {fence:#x})" if fence is not None else ""
-        colour = "red" if "LOST" in what else "green" if fence is not None else "default"
-        console.print(f"{seconds:6.2f} s  [bold]{who:<8}[/bold] [{colour}]{what}{told}[/{colour}]", soft_wrap=True)
+        told = f"{what} (fence {fence:#x})" if fence is not None else what
+        name = f"{who:<8}"
+        if sys.stdout.isatty():
+            colour = _RED if "LOST" in what else _GREEN if fence is not None else ""
+            name, told = f"{_BOLD}{name}{_NORMAL}", f"{colour}{told}{_NORMAL}"
+        print(f"{seconds:6.2f} s  {name} {told}", flush=True)
 
     with embedded_server() as hosts:
         anyio.run(_play, hosts, tell)
@@ -56,9 +64,9 @@ async def _work_under_lock(hosts: str, who: str, turns: Iterator[int], tell: Tel
                 tell(who, "lock taken", grant.fence)
                 await anyio.sleep(0.7)
                 if next(turns) == 2:
-                    await _kill_session(hosts, client, who, tell)
+                    await _kill_session(hosts, client, who, "taken the lock", grant.fence, tell)
                     await anyio.sleep_forever()
-            tell(who, "lock handed over", None)
+            tell(who, "lock released", None)
     except LockLost as error:
         tell(who, f"LOST: {error}; its block was cancelled", None)
 
@@ -71,14 +79,16 @@ async def _work_as_leader(hosts: str, who: str, turns: Iterator[int], tell: Tell
                 tell(who, "leads", term.fence)
                 await anyio.sleep(0.7)
                 if next(turns) == 2:
-                    await _kill_session(hosts, client, who, tell)
+                    await _kill_session(hosts, client, who, "begun to lead", term.fence, tell)
                     await anyio.sleep_forever()
             tell(who, "resigned", None)
     except LeadershipLost as error:
         tell(who, f"LOST: {error}; its block was cancelled", None)
 
 
-async def _kill_session(hosts: str, client: Client, who: str, tell: Tell) -> None:
+async def _kill_session(hosts: str, client: Client, who: str, done: str, fence: int, tell: Tell) -> None:
     """End the client's session behind its back, as a server does that has not heard of it for too long."""
-    tell(who, "is killed: its session ends", None)
+    tell(who, "is killed: its session ends at the server, which lets the next one in", None)
+    tell("demo", f"until {who} hears of it, the next one may have {done} already: see the times below", None)
+    tell("demo", f"that is what fences are for: storage that has seen a higher one refuses {fence:#x}", None)
     await expire_session(client, hosts)

@@ -59,6 +59,8 @@ def ensemble(*, size: int = 3, observers: int = 0, port: int = 2181, data_dir: P
             _watch(servers, data_dir, json)
     except _Interrupted:
         return 0
+    except BrokenPipeError:  # nobody reads what is printed
+        raise
     except (OSError, TimeoutError, ChildProcessError, DiskError) as error:
         print(f"recipes ensemble: {error}", file=sys.stderr)
         return 1
@@ -132,7 +134,7 @@ def _await_modes(servers: dict[int, subprocess.Popen[bytes]], port: int, data_di
                 last = log.read_text(errors="replace").strip().rpartition("\n")[2]
                 raise ChildProcessError(f"server {sid} ended at once: {last} ({log})")
             try:
-                modes[sid] = ask_mode(_HOST, port + sid - 1)
+                modes[sid] = ask_mode(f"{_HOST}:{port + sid - 1}")
             except NoMode as error:
                 why = f"server {sid} is not up after {_START_SECONDS:g} s: {error}"
         if not why:

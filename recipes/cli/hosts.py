@@ -1,13 +1,16 @@
-"""Which servers a command talks to, and whether one of them listens.
-
-A command never starts an embedded server: a lock taken there would exclude nobody.
-"""
+"""Which servers a command talks to: those it is told of, else RECIPES_HOSTS, else this user's store."""
 
 import os
 import socket
 import sys
 
-_DEFAULT = "127.0.0.1:2181"
+from recipes.cli.terminal import complain, escaped
+from recipes.core.errors import ConfigError, RecipesError
+from recipes.store.place import named_store
+from recipes.store.start import find_running
+
+# Where commands looked before there was a store. For one version they say so when somebody still listens there.
+_FORMER_DEFAULT = ("127.0.0.1", 2181)
 # What a name that is not known ends in; one that cannot be encoded for DNS is a UnicodeError.
 NAME_ERRORS = (socket.gaierror, UnicodeError)
 
@@ -16,38 +19,92 @@ class NothingListens(SystemExit):
     """Ends the command with exit code 2 after one line on stderr, which says why."""
 
     def __init__(self, why: str) -> None:
-        print(f"recipes: {why}", file=sys.stderr)
+        complain("recipes", why)
         super().__init__(2)
 
 
 def find_hosts(given: str | None) -> str:
-    """`given`, else RECIPES_HOSTS, else 127.0.0.1:2181. Raises NothingListens when none of them can be reached."""
-    stated = given or os.environ.get("RECIPES_HOSTS")
-    hosts = stated or _DEFAULT
+    """`given`, else RECIPES_HOSTS, else the store of this user, as `connect(hosts)` takes them.
+
+    The store is started where it does not run. Raises NothingListens when what is named cannot be reached.
+    """
+    hosts = stated_hosts(given)
+    if is_store(hosts):
+        try:
+            find_running(named_store(hosts))
+        except RecipesError as error:
+            raise NothingListens(str(error)) from None
+        return hosts
     silent, unknown = [], []
     for address in split_hosts(hosts):
-        where = split_address(address)
         try:
-            socket.create_connection(where, timeout=5).close()
+            open_connection(address).close()
         except NAME_ERRORS:
-            unknown.append(f"{where[0]}: name not known")
+            unknown.append(f"{split_address(address)[0]}: name not known")
         except OSError:
-            silent.append(address)
+            silent.append(address if address.startswith("unix:") else with_port(*split_address(address)))
         else:
             return hosts
-    if not stated:
-        raise NothingListens(f"nothing listens on {hosts}; start a server or name one by RECIPES_HOSTS")
     raise NothingListens("; ".join([f"nothing listens on {','.join(silent)}"] * bool(silent) + unknown))
 
 
-def stated_hosts() -> str:
-    """RECIPES_HOSTS, else 127.0.0.1:2181."""
-    return os.environ.get("RECIPES_HOSTS") or _DEFAULT
+def stated_hosts(given: str | None = None) -> str:
+    """`given`, else RECIPES_HOSTS, else the store of this user as `store:DIRECTORY`.
+
+    One line on stderr names the store, unless RECIPES_STORE has named it.
+    """
+    named = os.environ.get("RECIPES_HOSTS")
+    if given:
+        return given
+    if named == "":
+        raise NothingListens(str(ConfigError("RECIPES_HOSTS", "''", "HOST:PORT,... or no such variable")))
+    if named is not None:
+        return named
+    try:
+        place = named_store(None)
+    except ConfigError as error:
+        raise NothingListens(str(error)) from None
+    if "RECIPES_STORE" not in os.environ:
+        print(f"recipes: using the store {escaped(str(place.directory))}, since no hosts are named", file=sys.stderr)
+    if _somebody_listens():
+        host, port = _FORMER_DEFAULT
+        print(
+            f"recipes: a server listens on {host}:{port} and is not used: without hosts this version uses the store "
+            f"{place.directory}; to use the server set RECIPES_HOSTS={host}:{port}",
+            file=sys.stderr,
+        )
+    return place.hosts
+
+
+def is_store(hosts: str) -> bool:
+    """Whether these are a store of this machine, and no servers."""
+    return hosts.startswith("store:")
+
+
+def open_connection(address: str) -> socket.socket:
+    """A socket to `HOST:PORT` or `unix:PATH`. Raises OSError, and NAME_ERRORS."""
+    if not address.startswith("unix:"):
+        return socket.create_connection(split_address(address), timeout=5)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(5)
+    try:
+        connection.connect(address.removeprefix("unix:"))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def split_hosts(hosts: str) -> list[str]:
-    """The addresses in `host:port,host:port/chroot`."""
+    """The addresses in `host:port,host:port/chroot` or `unix:PATH:/chroot`."""
+    if hosts.startswith("unix:"):
+        return ["unix:" + hosts.removeprefix("unix:").partition(":/")[0]]
     return [address.strip() for address in hosts.partition("/")[0].split(",")]
+
+
+def with_port(host: str, port: int) -> str:
+    """`host:port`, or `[host]:port` for an address of IPv6."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -56,6 +113,14 @@ def split_address(address: str) -> tuple[str, int]:
     if not colon or address.strip().endswith("]"):
         return address.strip().strip("[]"), 2181
     if not port.isdigit() or int(port) > 65535:
-        print(f"recipes: {address}: expected HOST:PORT", file=sys.stderr)
+        complain("recipes", f"{address}: expected HOST:PORT")
         raise SystemExit(2)
     return host.strip("[]"), int(port)
+
+
+def _somebody_listens() -> bool:
+    try:
+        socket.create_connection(_FORMER_DEFAULT, timeout=0.5).close()
+    except OSError:
+        return False
+    return True

@@ -2,85 +2,108 @@
 
 import os
 import signal
+import socket
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Annotated
 
 import anyio
 from cyclopts import Parameter
 
-from recipes import Lock, LockLost, connect
-from recipes.cli.hosts import find_hosts
+from recipes import Client, Lock, LockLost, RecipesError
+from recipes.cli.access import Access, Switch
+from recipes.cli.program import LOST, Held, run_program
+from recipes.cli.terminal import complain, escaped
 
-_LOST = 75  # EX_TEMPFAIL of sysexits.h: try again later
-_GRACE_S = 5.0
+TAKEN = 69  # EX_UNAVAILABLE of sysexits.h
 
 
 def lock(
     path: str,
     /,
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
-    hosts: str | None = None,
+    try_: Annotated[Switch, Parameter(name="--try")] = False,
+    wait: Annotated[float | None, Parameter(name=["--wait", "--timeout"])] = None,
     session_timeout: float = 15.0,
+    access: Annotated[Access, Parameter(name="*")] = Access(),  # noqa: B008 (it is frozen)
 ) -> int:
     """Run COMMAND while holding the lock PATH: recipes lock PATH -- COMMAND...
 
-    The program finds its fencing token in RECIPES_FENCE. When the lock is lost the program and its children get
-    SIGTERM, 5 seconds later SIGKILL, and the exit code is 75; otherwise it is the program's own.
+    The program finds its fencing token in RECIPES_FENCE. It and what it starts are one process group, and the lock is
+    given up when all of that has ended: what is left of the group when the program ends gets SIGTERM, then SIGKILL. So
+    does the whole group when the lock is lost, when `recipes lock` is killed, and before the session can have ended
+    unnoticed; SIGKILL comes 5 seconds after SIGTERM at most, in the last case before anybody else can have the lock.
+    Signals to `recipes lock` go to the program; while it waits they end it, and its place in line is given up.
+
+    Exit codes: the program's own, or 128 and the number of the signal that ended it; 69 when the lock was not to be had
+    (--try, --wait), 75 when it was lost, 126 and 127 when the program cannot be run or found, 2 for a wrong argument, 1
+    when no server answers.
 
     Args:
         path: the lock's znode.
         command: the program and its arguments, after --.
-        hosts: HOST:PORT,...; else RECIPES_HOSTS, else 127.0.0.1:2181.
-        session_timeout: seconds.
+        try_: do not wait: give up when somebody has the lock.
+        wait: seconds after which to give up waiting for the lock.
+        session_timeout: seconds after which the lock of a machine that was cut off is free again.
     """
     if not command:
-        print("recipes lock: no command given: recipes lock PATH -- COMMAND...", file=sys.stderr)
+        complain("recipes lock", "no command given: recipes lock PATH -- COMMAND...")
         return 2
-    return anyio.run(_run, find_hosts(hosts), path, command, session_timeout)
-
-
-async def _run(hosts: str, path: str, command: tuple[str, ...], session_timeout: float) -> int:
+    if wait is not None and not 0 <= wait < float("inf"):
+        complain("recipes lock", f"--wait {wait:g}: expected seconds, 0 or more")
+        return 2
+    _, client = access.connect(session_timeout)
     try:
-        async with connect(hosts, session_timeout=session_timeout) as client, Lock(client, path) as grant:
-            return await _run_child(command, grant.fence)
+        code = anyio.run(run_program, "lock", command, _holding(client, path, 0.0 if try_ else wait))
     except LockLost as error:
-        print(f"recipes lock: {error}", file=sys.stderr)
-        return _LOST
+        complain("recipes lock", error)
+        return LOST
+    except _Taken as taken:
+        complain("recipes lock", taken)
+        return TAKEN
+    if code == 128 + signal.SIGINT and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        # So that a shell ends the loop it runs us in, as Ctrl-C is meant.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    return code
 
 
-async def _run_child(command: tuple[str, ...], fence: int) -> int:
-    environment = {**os.environ, "RECIPES_FENCE": str(fence)}
-    try:
-        # A session of its own makes the program and all it starts one group, which can be stopped as a whole.
-        process = await anyio.open_process(
-            command, stdin=None, stdout=None, stderr=None, env=environment, start_new_session=True
-        )
-    except OSError as error:
-        print(f"recipes lock: {command[0]}: {error.strerror}", file=sys.stderr)
-        return 127
+class _Taken(RecipesError):
+    pass
 
-    def send(number: int) -> None:
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return
 
-    async def pass_signals() -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for number in signals:
-                send(number)
+@asynccontextmanager
+async def _holding(client: Client, path: str, wait: float | None) -> AsyncGenerator[Held]:
+    """The lock, once it is ours. Raises _Taken when that is not so after `wait` seconds."""
+    lock = Lock(client, path, f"{socket.gethostname()} pid {os.getpid()}".encode())
+    async with client:
+        async with lock.try_acquire() as grant:
+            if grant is not None:
+                yield _held(client, grant.fence)
+                return
+        holder = await _holder(lock)
+        if wait != 0 and sys.stderr.isatty():
+            print(f"recipes lock: waiting for {escaped(path)}{holder}", file=sys.stderr)
+        with anyio.CancelScope() as limit:
+            limit.deadline = anyio.current_time() + (float("inf") if wait is None else wait)
+            async with lock as grant:
+                limit.deadline = float("inf")  # it is for the waiting
+                yield _held(client, grant.fence)
+        if limit.cancelled_caught:
+            raise _Taken(f"{path} is taken{await _holder(lock)}")
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(pass_signals)
-        try:
-            code = await process.wait()
-        finally:
-            if process.returncode is None:
-                with anyio.CancelScope(shield=True):
-                    send(signal.SIGTERM)
-                    with anyio.move_on_after(_GRACE_S):
-                        await process.wait()
-                    send(signal.SIGKILL)
-                    await process.wait()
-        tasks.cancel_scope.cancel()
-    return code if code >= 0 else 128 - code
+
+def _held(client: Client, fence: int) -> Held:
+    session = client.session
+    return Held(("RECIPES_FENCE", str(fence)), session.timeout, lambda: session.expires_at)
+
+
+async def _holder(lock: Lock) -> str:
+    """Who has the lock, as a part of a sentence; empty when nobody has it any more."""
+    for holder in await lock.holders():
+        name = escaped(holder.data.decode("utf-8", "replace")) or f"session 0x{holder.session_id & (1 << 64) - 1:x}"
+        since = datetime.fromtimestamp(holder.since).astimezone()
+        return f", held by {name}, in line since {since:%Y-%m-%d %H:%M:%S}"
+    return ""

@@ -49,4 +49,6 @@ def repair(data_dir: Path, *, log_dir: Path | None = None, cut: Truncate = False
 def _what_is_lost(zxids: tuple[int, ...]) -> str:
     if not zxids:
         return "behind it no txn can be read that the snapshot does not have"
-    return f"lost would be what is damaged and {len(zxids)} txns behind it, zxids 0x{zxids[0]:x} to 0x{zxids[-1]:x}"
+    first, last = f"0x{zxids[0]:x}", f"0x{zxids[-1]:x}"
+    txns, which = ("1 txn", f"zxid {first}") if len(zxids) == 1 else (f"{len(zxids)} txns", f"zxids {first} to {last}")
+    return f"lost would be what is damaged and {txns} behind it, {which}"

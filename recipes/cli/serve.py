@@ -36,6 +36,10 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="recipes serve", description="Run a server in the foreground.")
     parser.add_argument("zoo_cfg", nargs="?", type=Path, help="zoo.cfg; without it 127.0.0.1:2181 and ./recipes-data")
+    parser.add_argument("--port", type=int, help="of clients, in place of zoo.cfg's clientPort; 0 takes a free one")
+    parser.add_argument(
+        "--host", help="listen for clients on this address only, in place of zoo.cfg's clientPortAddress"
+    )
     parser.add_argument("--admin-port", type=int, help="serve admin HTTP on this port")
     parser.add_argument(
         "--data-dir",
@@ -56,12 +60,35 @@ def _config(arguments: argparse.Namespace) -> ServerConfig:
         config, warnings = ServerConfig(data_dir=data_dir or Path("recipes-data")), []
     for warning in warnings:
         logging.getLogger("recipes.server").warning("%s", warning)
-    if arguments.admin_port is not None and not 0 <= arguments.admin_port <= 65535:
-        raise ConfigError("--admin-port", arguments.admin_port, "a port number between 0 and 65535")
+    for option, port in (("--port", arguments.port), ("--admin-port", arguments.admin_port)):
+        if port is not None and not 0 <= port <= 65535:
+            raise ConfigError(option, port, "a port number between 0 and 65535")
+    if arguments.host == "":
+        raise ConfigError("--host", "", "an address or a name")
     stated: dict[str, object] = {}
+    if arguments.port is not None:
+        stated["client_port"] = arguments.port
+    if arguments.host is not None:
+        stated["client_address"] = arguments.host
     if arguments.admin_port is not None:
         stated |= {"admin_enabled": True, "admin_port": arguments.admin_port}
-    return config.model_copy(update=stated)
+    return _with_pem_files(config.model_copy(update=stated))
+
+
+def _with_pem_files(config: ServerConfig) -> ServerConfig:
+    """The same settings. Raises ConfigError for a file of TLS that cannot be read, before anything is started."""
+    used = [
+        ("ssl", config.secure_client_port is not None, config.ssl_key_store, config.ssl_trust_store),
+        ("ssl.quorum", config.ssl_quorum, config.ssl_quorum_key_store, config.ssl_quorum_trust_store),
+    ]
+    for prefix, on, *files in used:
+        for name, file in zip(("keyStore", "trustStore"), files, strict=True):
+            if on and file is not None:
+                try:
+                    file.open("rb").close()
+                except OSError as error:
+                    raise ConfigError(f"{prefix}.{name}.location", file, f"a PEM file: {error.strerror}") from None
+    return config
 
 
 def _read(zoo_cfg: Path, data_dir: Path | None) -> tuple[ServerConfig, list[str]]:

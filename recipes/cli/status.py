@@ -1,10 +1,18 @@
 """`recipes status`: what role each server has, asked with the four-letter word srvr."""
 
 import json as json_text
-import socket
-import sys
+import ssl
+from contextlib import ExitStack
+from typing import Annotated
 
-from recipes.cli.hosts import NAME_ERRORS, split_address, split_hosts, stated_hosts
+from cyclopts import Parameter
+
+from recipes.cli.access import Tls
+from recipes.cli.hosts import NAME_ERRORS, is_store, open_connection, split_address, split_hosts, stated_hosts
+from recipes.cli.terminal import complain, escaped
+from recipes.core.errors import RecipesError
+from recipes.store.place import named_store
+from recipes.store.start import address_of
 
 _PATIENCE_S = 5.0
 _MOST_BYTES = 65536  # of an answer; who says more is no ZooKeeper server
@@ -14,37 +22,57 @@ class NoMode(Exception):
     """A server has not told its mode: why, as one would tell an operator."""
 
 
-def status(*addresses: str, json: bool = False) -> int:
+def status(
+    *addresses: str,
+    json: bool = False,
+    tls: Annotated[Tls, Parameter(name="*")] = Tls(),  # noqa: B008 (it is frozen)
+) -> int:
     """Print the mode of each server; exit 1 when one of them does not tell it.
 
     Args:
-        addresses: HOST:PORT,... of the servers; RECIPES_HOSTS or 127.0.0.1:2181 when none is given.
+        addresses: HOST:PORT,... of the servers; else RECIPES_HOSTS, else the store of this user.
         json: print one JSON object per server.
     """
-    asked = [address for hosts in addresses or (stated_hosts(),) for address in split_hosts(hosts)]
+    asked = [address for hosts in addresses or (stated_hosts(),) for address in _servers(hosts)]
+    context = tls.context()
     without = 0
     for address in asked:
-        host, port = split_address(address)
         if len(asked) > 1 and not json:
             print(address, flush=True)
         try:
-            mode = ask_mode(host, port)
+            mode = ask_mode(address, context)
         except NoMode as error:
             without += 1
             if json:
                 print(json_text.dumps({"server": address, "mode": None, "error": str(error)}))
             else:
-                print(f"recipes: {address}: {error}", file=sys.stderr)
+                complain("recipes", f"{address}: {error}")
         else:
             print(json_text.dumps({"server": address, "mode": mode}) if json else f"Mode: {mode}")
     return 1 if without else 0
 
 
-def ask_mode(host: str, port: int) -> str:
-    """The server's mode as srvr tells it. Raises NoMode."""
+def _servers(hosts: str) -> list[str]:
+    return [hosts] if is_store(hosts) else split_hosts(hosts)
+
+
+def ask_mode(address: str, tls: ssl.SSLContext | None = None) -> str:
+    """The mode of a server, `HOST:PORT` or `unix:PATH`, or of a store, as srvr tells it. Raises NoMode."""
     answer = b""
+    if is_store(address):
+        try:
+            served = address_of(named_store(address))
+        except RecipesError as error:
+            raise NoMode(str(error)) from None
+        if served is None:
+            raise NoMode("it does not run now; it is started when it is used")
+        address = served
     try:
-        with socket.create_connection((host, port), timeout=_PATIENCE_S) as connection:
+        with ExitStack() as stack:
+            connection = stack.enter_context(open_connection(address))
+            if tls is not None:
+                host = split_address(address)[0]
+                connection = stack.enter_context(tls.wrap_socket(connection, server_hostname=host))
             connection.sendall(b"srvr")
             while len(answer) < _MOST_BYTES and (piece := connection.recv(65536)):
                 answer += piece
@@ -53,6 +81,10 @@ def ask_mode(host: str, port: int) -> str:
     except TimeoutError:
         if not answer:
             raise NoMode(f"error contacting service: no answer within {_PATIENCE_S:g} s") from None
+    except ssl.SSLError as error:
+        if not answer:
+            why = getattr(error, "verify_message", "") or (error.reason or str(error)).replace("_", " ").lower()
+            raise NoMode(f"no TLS with it: {why}") from None
     except OSError:
         if not answer:
             raise NoMode("error contacting service, it is probably not running") from None
@@ -62,7 +94,7 @@ def ask_mode(host: str, port: int) -> str:
 def _mode(answer: str) -> str:
     for line in answer.splitlines():
         if line.startswith("Mode: "):
-            return line.removeprefix("Mode: ").strip()
+            return escaped(line.removeprefix("Mode: ").strip())
     if answer.startswith("This ZooKeeper instance is not currently serving requests"):
         raise NoMode("running, but not serving: it has no leader")
     if "not in the whitelist" in answer:

@@ -4,7 +4,7 @@ Source: QuorumPeerConfig.java; the file is a Java properties file.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -70,10 +70,14 @@ Positive = Annotated[int, Field(gt=0)]
 class ServerConfig(BaseModel):
     """How one server runs. Names as in the code; each field's alias is its key in zoo.cfg. Times in ms.
 
-    membership: the ensemble this server is one of, as `server_id`; None for a server alone.
+    membership: the ensemble this server is one of, as `server_id`; None for a server alone. `parse_zoo_cfg` makes it.
+
+    Raises pydantic's ValidationError, a ValueError, for a value that is not valid and for a field that does not exist.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, arbitrary_types_allowed=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, arbitrary_types_allowed=True
+    )
 
     data_dir: Path = Field(validation_alias="dataDir")
     data_log_dir: Path | None = Field(None, validation_alias="dataLogDir")
@@ -189,17 +193,43 @@ def parse_zoo_cfg(text: str, source: str, data_dir: Path | None = None) -> tuple
     """
     keys = {str(field.validation_alias) for field in ServerConfig.model_fields.values() if field.validation_alias}
     properties = read_properties(text, source)
+    unknown = [entry for entry in properties if not _is_known(entry.key, keys)]
+    try:
+        config, warnings = _parse(properties, keys, text, source, data_dir)
+    except ConfigError as error:
+        if not unknown:
+            raise
+        # A key with a slip is often what is missing.
+        slips = [f"line {entry.line}: {_not_known(entry.key, keys)}" for entry in unknown]
+        expected = "; ".join([error.expected, *slips])
+        raise ConfigError(error.key, error.value, expected, source=error.source, line=error.line) from None
+    useless = [f"{source}:{entry.line}: {_not_known(entry.key, keys)}; it has no effect" for entry in unknown]
+    return config, useless + warnings
+
+
+def _is_known(key: str, keys: set[str]) -> bool:
+    return key in keys or key in _REFUSED or key in _IGNORED or key.startswith(KEYS)
+
+
+def _not_known(key: str, keys: set[str]) -> str:
+    from difflib import get_close_matches  # only here: it takes time to import
+
+    similar = get_close_matches(key, sorted({*keys, *_REFUSED, *_IGNORED}), 1, 0.8)
+    return f"{key} is not a known key{f', did you mean {similar[0]}?' if similar else ''}"
+
+
+def _parse(
+    properties: list[Property], keys: set[str], text: str, source: str, data_dir: Path | None
+) -> tuple[ServerConfig, list[str]]:
     values: dict[str, Any] = {}
     places: dict[str, Property] = {}
-    warnings = []
+    warnings: list[str] = []
     for entry in properties:
         if entry.key in keys:
             values[entry.key], places[entry.key] = entry.value, entry
         elif entry.key in _REFUSED:
             if entry.value.lower() != "false":
                 raise entry.wrong(f"false: {_REFUSED[entry.key]}")
-        elif entry.key not in _IGNORED and not entry.key.startswith(KEYS):
-            warnings.append(f"{source}:{entry.line}: {entry.key} is not a known key and has no effect")
 
     if data_dir is not None:
         values["dataDir"] = str(data_dir)
@@ -215,8 +245,9 @@ def parse_zoo_cfg(text: str, source: str, data_dir: Path | None = None) -> tuple
     config = _validated(by_file | {"admin.enableServer": True, "source_text": text} | values, places)
 
     for key, path in (("dataDir", config.data_dir), ("dataLogDir", config.data_log_dir)):
-        if path is not None and path.exists() and not path.is_dir():
-            raise places[key].wrong(f"a directory: {path} is not a directory")
+        file = path and next((each for each in (path, *path.parents) if each.exists() and not each.is_dir()), None)
+        if file:
+            raise places[key].wrong(f"a directory: {file} is not a directory")
     membership = read_membership(properties)
     place = find_place(membership, config.standalone_enabled, config.data_dir, places.get("myid"), source)
     if "clientPortAddress" in values and "clientPort" not in values:

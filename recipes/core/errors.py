@@ -1,24 +1,44 @@
 """Every exception of the library, and the check that stops a server whose invariant broke.
 
-The store's errors carry ZooKeeper's code (KeeperException.Code) and the path they are about.
+The store's errors carry ZooKeeper's code (KeeperException.Code) and the path they are about. What an error says to a
+reader is its class's `meaning`: docstrings are for `help`, and -OO takes them away.
 """
 
 from typing import ClassVar, NoReturn
 
 
 class RecipesError(Exception):
-    """Root of everything this library raises on purpose."""
+    """Root of everything this library raises on purpose.
+
+    Copies and pickles have the same class, text and attributes, those of subclasses with an `__init__` of their own
+    too. As with every exception, the traceback and the cause stay behind.
+    """
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # `__init__` is not called again: it need not take what `args` holds.
+        return _restored, (type(self), self.args), self.__dict__.copy()
+
+
+def _restored(cls: type[RecipesError], args: tuple[object, ...]) -> RecipesError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    return error
 
 
 class StoreError(RecipesError):
     """A server answered "no".
 
     path: the znode the request was about, "" where it was about none.
+    message: more about the reason, "" where there is nothing more to say.
     code: ZooKeeper's error code, fixed by the class.
+    meaning: what the code says, fixed by the class; a subclass has its parent's unless it sets its own.
     """
 
-    code: ClassVar[int] = -1
+    code: int = -1
+    meaning: ClassVar[str] = "The server refused the request"
     by_code: ClassVar[dict[int, type["StoreError"]]] = {}
+    path: str = ""
+    message: str = ""
 
     def __init__(self, path: str = "", message: str = "") -> None:
         super().__init__(path, message)
@@ -31,94 +51,142 @@ class StoreError(RecipesError):
             StoreError.by_code[code] = cls
 
     def __str__(self) -> str:
-        said = (type(self).__doc__ or type(self).__name__).splitlines()[0].rstrip(".")
-        where = f": {self.path}" if self.path else ""
-        why = f" ({self.message})" if self.message else ""
-        return f"{said}{where}{why}"
+        return _text(self.meaning, self.path, self.message)
 
 
 class RuntimeInconsistency(StoreError, code=-2):
-    """Not attempted, because an earlier operation of the same multi failed."""
+    """An operation of a multi was not attempted, because an earlier one of the same multi failed."""
+
+    meaning = "Not attempted, because an earlier operation of the same multi failed"
 
 
 class MarshallingError(StoreError, code=-5):
     """The server could not decode the request."""
 
+    meaning = "The server could not decode the request"
+
 
 class Unimplemented(StoreError, code=-6):
     """The server does not know this operation, or has it switched off."""
 
+    meaning = "The server does not know this operation, or has it switched off"
 
-class BadArguments(StoreError, code=-8):
-    """An argument is not valid."""
+
+class BadArguments(StoreError, ValueError, code=-8):
+    """An argument is not valid.
+
+    The client checks before it sends: its `message` names the argument, the value and what was expected. What only a
+    server can check it refuses with the same class and no message. Also a ValueError, which is what Python calls this.
+    """
+
+    meaning = "An argument is not valid"
+
+    def __str__(self) -> str:
+        if not self.message:
+            return super().__str__()
+        return f"{self.path!r}: {self.message}" if self.path else self.message
 
 
 class NoNode(StoreError, code=-101):
-    """There is no such znode."""
+    """The znode that a request names is not there; of a create, its parent."""
+
+    meaning = "There is no such znode"
 
 
 class NoAuth(StoreError, code=-102):
-    """The ACL does not permit this."""
+    """None of the identities of this client has the permission that the request needs."""
+
+    meaning = "The ACL does not permit this"
 
 
 class BadVersion(StoreError, code=-103):
-    """The znode has another version than the one expected."""
+    """`version=` of a write is not the version of the znode: somebody else has written since it was read."""
+
+    meaning = "The znode has another version than the one expected"
 
 
 class NoChildrenForEphemerals(StoreError, code=-108):
-    """An ephemeral znode cannot have children."""
+    """A create below an ephemeral znode: it cannot have children."""
+
+    meaning = "An ephemeral znode cannot have children"
 
 
 class NodeExists(StoreError, code=-110):
-    """There is such a znode already."""
+    """A create of a znode that is there."""
+
+    meaning = "There is such a znode already"
 
 
 class NotEmpty(StoreError, code=-111):
-    """The znode has children."""
+    """A delete of a znode that has children."""
+
+    meaning = "The znode has children"
 
 
 class InvalidACL(StoreError, code=-114):
-    """The ACL is empty, or names a scheme or id that is not valid."""
+    """The ACL of a create or `set_acl` is empty, or names a scheme or an id that is not valid."""
+
+    meaning = "The ACL is empty, or names a scheme or id that is not valid"
 
 
 class AuthFailed(StoreError, code=-115):
-    """The server refused the credentials."""
+    """The server refused the credentials of `auth=` or `add_auth`."""
+
+    meaning = "The server refused the credentials"
 
 
 class NotReadOnly(StoreError, code=-119):
-    """The server is read-only at the moment."""
+    """A write or `sync` at a server that is read-only at the moment, since it has no leader."""
+
+    meaning = "The server is read-only at the moment"
 
 
 class EphemeralOnLocalSession(StoreError, code=-120):
     """A local session cannot own ephemeral znodes."""
 
+    meaning = "A local session cannot own ephemeral znodes"
+
 
 class NoWatcher(StoreError, code=-121):
     """There is no such watch."""
+
+    meaning = "There is no such watch"
 
 
 class ReconfigDisabled(StoreError, code=-123):
     """Reconfiguration is switched off."""
 
+    meaning = "Reconfiguration is switched off"
+
 
 class SessionClosedRequireAuth(StoreError, code=-124):
     """The server insists on authentication first."""
 
+    meaning = "The server insists on authentication first"
+
 
 class QuotaExceeded(StoreError, code=-125):
-    """The quota of this subtree is used up."""
+    """A create or `set` that would pass a hard limit of a quota above the znode."""
+
+    meaning = "The quota of this subtree is used up"
 
 
 class ThrottledOp(StoreError, code=-127):
     """The server was too busy to carry the request out."""
 
+    meaning = "The server was too busy to carry the request out"
+
 
 class UnknownStoreError(StoreError):
-    """The server answered with a code this client does not know."""
+    """The server answered with a code this client does not know: `code`."""
+
+    meaning = "The server answered with a code this client does not know"
 
     def __init__(self, code: int, path: str = "") -> None:
-        super().__init__(path, f"code {code}")
-        self.code = code  # type: ignore[misc]
+        RecipesError.__init__(self, code, path)  # what repr shows
+        self.code = code
+        self.path = path
+        self.message = f"code {code}"
 
 
 def store_error(code: int, path: str = "") -> RecipesError:
@@ -142,7 +210,9 @@ class ConnectionLoss(SessionError):
     do so. The client never sends such a write again by itself.
     """
 
-    code = -4
+    code: ClassVar[int] = -4
+    path: str = ""
+    maybe_applied: bool = False
 
     def __init__(self, message: str = "connection lost", *, path: str = "", maybe_applied: bool = False) -> None:
         doubt = "; it may have been applied" if maybe_applied else ""
@@ -154,7 +224,8 @@ class ConnectionLoss(SessionError):
 class SessionExpired(SessionError):
     """The session is over: its ephemeral znodes are gone, or soon will be."""
 
-    code = -112
+    code: ClassVar[int] = -112
+    path: str = ""
 
     def __init__(self, message: str = "session expired", *, path: str = "") -> None:
         super().__init__(f"{message}{': ' + path if path else ''}")
@@ -185,11 +256,22 @@ class ConfigError(RecipesError):
         where = f"{source}:{line}: " if source and line else f"{source}: " if source else ""
         what = f"{key} is missing" if value is None else f"{key}={value}"
         super().__init__(f"{where}{what}: expected {expected}")
-        self.key, self.value, self.expected, self.source, self.line = key, value, expected, source, line
+        self.key: str = key
+        self.value: object = value
+        self.expected: str = expected
+        self.source: str | None = source
+        self.line: int | None = line
 
 
-class RecipeError(RecipesError):
-    """A recipe could not keep its promise."""
+class HoldLost(RecipesError):
+    """What was held was lost, against the will of its holder: a lock, leadership.
+
+    path: the path the recipe is about. message: why it was lost.
+    """
+
+    meaning: ClassVar[str] = "What was held was lost"
+    path: str = ""
+    message: str = ""
 
     def __init__(self, path: str, message: str = "") -> None:
         super().__init__(path, message)
@@ -197,26 +279,33 @@ class RecipeError(RecipesError):
         self.message = message
 
     def __str__(self) -> str:
-        said = (type(self).__doc__ or "").splitlines()[0].rstrip(".")
-        return f"{said}: {self.path}{f' ({self.message})' if self.message else ''}"
+        return _text(self.meaning, self.path, self.message)
 
 
-class LockLost(RecipeError):
+class LockLost(HoldLost):
     """The lock was lost.
 
     Its block has been cancelled, unless it had not begun: then the session was lost while it waited for the lock.
     """
 
+    meaning = "The lock was lost"
 
-class LeadershipLost(RecipeError):
+
+class LeadershipLost(HoldLost):
     """Leadership was lost.
 
     Its block has been cancelled, unless it had not begun: then the session was lost while it waited for leadership.
     """
 
+    meaning = "Leadership was lost"
+
 
 class InvariantBroken(RecipesError):
     """Something that cannot happen has happened. The server that finds it stops: a dead member is safe."""
+
+
+def _text(meaning: str, path: str, message: str) -> str:
+    return f"{meaning}{f': {path}' if path else ''}{f' ({message})' if message else ''}"
 
 
 def invariant(holds: object, message: str = "invariant broken") -> None:

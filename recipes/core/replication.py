@@ -37,11 +37,11 @@ class Entry:
         digest: int | None = None,
         claimed: int | None = None,
     ) -> None:
-        self.zxid = zxid
-        self.payload = payload
-        self.txn = txn
-        self.digest = digest
-        self.claimed = claimed
+        self.zxid: int = zxid
+        self.payload: bytes = payload
+        self.txn: Txn | None = txn
+        self.digest: int | None = digest
+        self.claimed: int | None = claimed
 
     def __repr__(self) -> str:
         return f"Entry(0x{self.zxid:x}, {len(self.payload)} bytes)"
@@ -250,9 +250,9 @@ class Standalone:
     __slots__ = ("_last_zxid", "_outstanding", "_ready", "epoch", "role", "serving")
 
     def __init__(self, last_zxid: int) -> None:
-        self.role = "standalone"
-        self.serving = True
-        self.epoch = last_zxid >> 32
+        self.role: str = "standalone"
+        self.serving: bool = True
+        self.epoch: int = last_zxid >> 32
         self._last_zxid = last_zxid
         self._outstanding: deque[Entry | Synced] = deque()
         self._ready = Ready()

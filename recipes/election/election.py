@@ -108,6 +108,7 @@ class Election:
 
     async def leader(self) -> Leader | None:
         """Who leads now, None when nobody does. Raises NoAuth, SessionExpired, ClientClosed."""
+        backoff = Backoff(self._client.random)
         while True:
             first = await self._first()
             if first is None:
@@ -115,7 +116,7 @@ class Election:
             try:
                 return await self._read(first)
             except NoNode:
-                continue
+                await backoff.pause()
 
     async def observe(self) -> AsyncIterator[Leader | None]:
         """Yield who leads now and then each change, with None for a vacancy; quick changes may be left out.
@@ -135,6 +136,7 @@ class Election:
                 watch.cancel()
 
     async def _leader_and_watch(self) -> tuple[Leader | None, "Watch"]:
+        backoff = Backoff(self._client.random)
         while True:
             first = await self._first()
             # Only the first is watched, so that newcomers at the end of the line wake no observer.
@@ -155,6 +157,7 @@ class Election:
                 watch.cancel()
                 raise
             watch.cancel()
+            await backoff.pause()
 
     def _contend(self) -> Contender:
         return Contender(self._client, self._path, _MARKER, LeadershipLost, self._data, self._acl)

@@ -1,0 +1,5 @@
+"""Locks."""
+
+from recipes.lock.lock import Grant, Lock
+
+__all__ = ["Grant", "Lock"]

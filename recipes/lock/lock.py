@@ -60,21 +60,20 @@ class Lock:
         self._path = path
         self._data = data
         self._acl = acl
-        self._inside: dict[object, Contender] = {}  # by task
+        self._inside: list[tuple[object, Contender]] = []  # the tasks that entered, and with what
 
     async def __aenter__(self) -> Grant:
         contender = self._contend()
         invariant(await contender.enter())
-        self._inside[self._client.home.current_task()] = contender
+        self._inside.append((self._client.home.current_task(), contender))
         return Grant(contender)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        task = self._client.home.current_task()
-        if task not in self._inside:
-            task = self._entered_elsewhere()
-        return await self._inside.pop(task).exit(error)
+        if self._client.home.keeps_out(error):
+            return False
+        return await self._take_entered().exit(error)
 
     async def acquire(self) -> Grant:
         """Take the lock for more than a block: `grant = await lock.acquire()`, later `await grant.release()`.
@@ -104,8 +103,12 @@ class Lock:
     def _contend(self) -> Contender:
         return Contender(self._client, self._path, _MARKER, LockLost, self._data, self._acl)
 
-    def _entered_elsewhere(self) -> object:
-        """The task that is to be left for: one that holds the lock goes before one that has lost it."""
+    def _take_entered(self) -> Contender:
+        """What is left now: what this task entered last; else what another did, held before lost."""
         if not self._inside:
             raise RuntimeError(f"nobody is inside the lock {self._path}")
-        return min(self._inside, key=lambda task: self._inside[task].ended.is_set())
+        here = self._client.home.current_task()
+        ours = [entry for entry in self._inside if entry[0] is here]
+        found = ours[-1] if ours else min(self._inside, key=lambda entry: entry[1].ended.is_set())
+        self._inside.remove(found)
+        return found[1]

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import tempfile
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +17,7 @@ from recipes.core.errors import BadArguments, RecipesError
 from recipes.core.server.server import Server
 from recipes.core.zab.membership import Membership
 from recipes.core.zab.membership import Server as Place
-from recipes.embedded import LoopThread
+from recipes.embedded import LoopThread, OwnDirectory, start_server
 from recipes.testing.expire import expire_session
 from recipes.testing.proxy import Proxy
 
@@ -36,7 +35,8 @@ class Ensemble:
     tick_time_ms: sessions may be as short as two of these.
     read_only: a server that has been without a leader for 2 s serves clients that only read, `connect(read_only=True)`.
 
-    Each server keeps its files in a temporary directory, so that one that is killed comes back with what it had.
+    Each server keeps its files in a temporary directory, so that one that is killed comes back with what it had. One
+    that fails, for instance because the disk is full, logs an ERROR and is down from then on, as if it had been killed.
     The methods may be awaited on asyncio and on trio. Outside the block they raise RecipesError.
     """
 
@@ -49,6 +49,7 @@ class Ensemble:
         self._read_only = read_only
         self._configs: dict[int, ServerConfig] = {}
         self._running: dict[int, Server] = {}
+        self._ending: dict[int, asyncio.Task[None]] = {}  # of those that have failed
         self._proxies: dict[tuple[int, int], list[Proxy]] = {}  # (from, to) -> on the way to both ports
         self._inside = False
 
@@ -65,11 +66,12 @@ class Ensemble:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recipes-ensemble-")))
+            directory = OwnDirectory("recipes-ensemble-")
+            stack.callback(directory.close)
             self._thread = LoopThread("recipes-ensemble")
             stack.callback(self._thread.close)
             stack.callback(lambda: self._thread.call(self._close))
-            self._thread.call(lambda: self._open(directory))
+            self._thread.call(lambda: self._open(directory.path))
             self._cleanup = stack.pop_all()
         self._inside = True
         return self
@@ -78,7 +80,8 @@ class Ensemble:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._inside = False
-        self._cleanup.close()
+        if self._thread.runs_here:
+            self._cleanup.close()
 
     async def __aenter__(self) -> Self:
         return await to_thread.run_sync(self.__enter__)
@@ -208,7 +211,14 @@ class Ensemble:
         return Place(other, _HOST, quorum, election, other > self._voters)
 
     async def _start(self, sid: int) -> None:
-        self._running[sid] = await Server(self._configs[sid]).__aenter__()
+        if (ending := self._ending.pop(sid, None)) is not None:
+            await ending
+
+        def failed(_: BaseException, ending: asyncio.Task[None]) -> None:
+            self._running.pop(sid, None)
+            self._ending[sid] = ending
+
+        self._running[sid] = await start_server(self._configs[sid], failed)
 
     async def _settle(self) -> None:
         async with asyncio.timeout(_DEADLINE_S):

@@ -6,6 +6,7 @@ import anyio
 
 from recipes.core.client.client import Client
 from recipes.core.client.link import parse_hosts
+from recipes.core.client.wire import open_stream
 from recipes.core.jute.frames import frame
 from recipes.core.jute.opcodes import CLOSE_SESSION
 from recipes.core.jute.records import ConnectRequest, encode_connect_request
@@ -23,7 +24,7 @@ async def expire_session(client: Client, hosts: str) -> None:
     refused: OSError = ConnectionRefusedError(f"none of {hosts} answers")
     for host, port in parse_hosts(hosts)[0]:
         try:
-            async with await anyio.connect_tcp(host, port) as stream:
+            async with await open_stream(host, host, port, None) as stream:
                 await stream.send(hello)
                 await stream.receive()
                 await stream.send(frame(_REQUEST_HEADER.pack(1, CLOSE_SESSION)))

@@ -1,10 +1,14 @@
 """pytest fixtures, found by pytest itself once the package is installed.
 
-`recipes_server`: the `host:port` of one server, shared by all tests of a run; keep to a path of your own.
+`recipes_server`: hosts for one test: a server that all tests of a run share, below a path of this test's own, so that
+it finds nothing that earlier ones left. `recipes_shared_server`: the same server without such a path, for fixtures of
+a wider scope. `recipes_store`: what `connect()` joins in one test, in place of the user's own store; nothing is there.
 `recipes_ensemble`: an Ensemble of three for one test, to break as it likes.
 """
 
 from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,14 +18,50 @@ if TYPE_CHECKING:
 
 # Imports are made when a fixture is used: every run of pytest loads this module, also those that never use it.
 
+_numbers = count(1)
+
 
 @pytest.fixture(scope="session")
-def recipes_server() -> Iterator[str]:
+def recipes_shared_server() -> Iterator[str]:
     """Where a server listens that ends with the run."""
     from recipes.testing.ensemble import Ensemble
 
     with Ensemble(1) as ensemble:
         yield ensemble.hosts
+
+
+@pytest.fixture
+def recipes_server(recipes_shared_server: str) -> str:
+    """Hosts of the run's server, with a chroot that no other test has."""
+    from recipes.core.client.client import connect
+    from recipes.embedded import LoopThread
+
+    chroot = f"/test-{next(_numbers)}"
+
+    async def make_chroot() -> None:
+        async with connect(recipes_shared_server) as client:
+            await client.create(chroot)
+
+    thread = LoopThread("recipes-fixture")  # a loop may be running in this one
+    try:
+        thread.call(make_chroot)
+    finally:
+        thread.close()
+    return recipes_shared_server + chroot
+
+
+@pytest.fixture
+def recipes_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The directory of an empty store, which RECIPES_STORE names until the test ends; so does its process."""
+    from recipes.store.moving import stop
+    from recipes.store.place import Place
+
+    place = Place(tmp_path / "recipes-store")
+    monkeypatch.setenv("RECIPES_STORE", str(place.directory))
+    monkeypatch.delenv("RECIPES_HOSTS", raising=False)
+    yield place.directory
+    if place.directory.is_dir():
+        stop(place)
 
 
 @pytest.fixture

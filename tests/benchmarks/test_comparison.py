@@ -1,15 +1,12 @@
-import shutil
-
 import pytest
 
 from benchmarks.comparison import Comparison, Effort, Side
 
-pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the load generator needs gcc")
 EFFORT = Effort(rounds=3, seconds=1, warm_seconds=1, idle_seconds=1, kills=1)
 
 
 @pytest.fixture
-def comparison(tmp_path):
+def comparison(no_generator, tmp_path):
     return Comparison(["ours", "apache", "etcd"], tmp_path, EFFORT)
 
 

@@ -1,16 +1,16 @@
 """The load generator against our own server: that it counts what it says, and notices what is wrong."""
 
-import shutil
 import socket
 import subprocess
 
 import pytest
+from kazoo.client import KazooClient
 
 from benchmarks.ensemble import running
 from benchmarks.failover import ZooKeeperWriter
 from benchmarks.load import Load, LoadGenerator
 
-pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the load generator needs gcc")
+pytestmark = pytest.mark.needs("gcc")  # which builds the load generator
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,7 @@ def ensemble(tmp_path_factory, generator):
 @pytest.fixture
 def znodes(ensemble):
     """How many children a znode has, by a client that is not ours."""
-    kazoo = pytest.importorskip("kazoo.client")
-    client = kazoo.KazooClient(f"127.0.0.1:{ensemble.ports[0]}")
+    client = KazooClient(f"127.0.0.1:{ensemble.ports[0]}")
     client.start()
     yield client.get_children
     client.stop()

@@ -10,6 +10,8 @@ import urllib.request
 
 import pytest
 
+from tests.ports import free_port
+
 OPEN_ACL = bytes.fromhex("000000010000001f00000005776f726c6400000006616e796f6e65")
 # Keys of the same meaning only: what a JVM, or a monitoring registry of 550 figures, has to say differs.
 COMMANDS = [
@@ -25,13 +27,7 @@ COMMANDS = [
 def pair(start_server):
     """Two servers with an admin port, and the same said to both."""
     return [start_server(kind, **{"admin.enableServer": "true", "admin.serverAddress": "127.0.0.1",
-                                  "admin.serverPort": port()}) for kind in ("ours", "apache")]  # fmt: skip
-
-
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+                                  "admin.serverPort": free_port()}) for kind in ("ours", "apache")]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,8 @@ import queue
 import threading
 
 import pytest
-
-kazoo = pytest.importorskip("kazoo.client")
-from kazoo.exceptions import (  # noqa: E402
+from kazoo.client import KazooClient
+from kazoo.exceptions import (
     BadVersionError,
     NoAuthError,
     NodeExistsError,
@@ -16,8 +15,8 @@ from kazoo.exceptions import (  # noqa: E402
     NotEmptyError,
     RolledBackError,
 )
-from kazoo.protocol.states import KazooState  # noqa: E402
-from kazoo.security import make_digest_acl  # noqa: E402
+from kazoo.protocol.states import KazooState
+from kazoo.security import make_digest_acl
 
 SECONDS = 20
 
@@ -27,7 +26,7 @@ def open_kazoo(server):
     opened = []
 
     def open_one(suffix: str = "", **options):
-        client = kazoo.KazooClient(hosts=server.hosts + suffix, timeout=10, **options)
+        client = KazooClient(hosts=server.hosts + suffix, timeout=10, **options)
         client.start(SECONDS)
         opened.append(client)
         return client
@@ -168,7 +167,7 @@ def test_chroot(open_kazoo, zk, root):
 
 def test_reconnect_keeps_the_session(start_server, root):
     server = start_server("ours")
-    client = kazoo.KazooClient(hosts=server.hosts, timeout=10)
+    client = KazooClient(hosts=server.hosts, timeout=10)
     client.start(SECONDS)
     suspended, connected = threading.Event(), threading.Event()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,24 +16,15 @@ from recipes.core.replication import EpochWrite, InstallSnapshot, Truncate
 from recipes.core.server.election_port import ElectionPort
 from recipes.core.server.peer_sockets import PeerSockets
 from recipes.core.tree.tree import DataTree
+from tests.ports import free_port
 
 pytestmark = pytest.mark.apache
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 @pytest.fixture(scope="module")
 def ensemble(start_server):
     """Apache servers 1 and 3 of three, serving, and the election ports of all."""
-    quorum, election = free_ports(3), free_ports(3)
+    quorum, election = ([free_port() for _ in range(3)] for _ in range(2))
     lines = {f"server.{sid}": f"127.0.0.1:{quorum[sid - 1]}:{election[sid - 1]}" for sid in (1, 2, 3)}
     servers = {}
     for sid in (1, 3):
@@ -79,6 +69,7 @@ async def test_votes_go_both_ways_with_a_larger_and_a_smaller_sid(ensemble):
     assert states == {1: FOLLOWING, 3: LEADING}
 
 
+@pytest.mark.thorough  # tests/integration/test_ensembles.py does it once each way, in an ensemble
 def test_a_directory_goes_from_apaches_member_to_ours_and_back(ensemble, wire, start_server):
     servers, _ = ensemble
     client = wire(servers[1].port)

@@ -36,7 +36,12 @@ class Cast(NamedTuple):
         return f"{'-'.join(self.kinds)}{seen} led by {self.leader}"
 
 
+# Each kind leads, follows and observes the other in the first two; the rest are for who has the time to start them.
 CASTS = [
+    Cast(("ours", "apache", "ours"), "ours", ("apache",)),
+    Cast(("apache", "ours", "apache"), "apache", ("ours",)),
+]
+MORE_CASTS = [
     Cast(("ours", "apache", "ours"), "ours"),
     Cast(("ours", "apache", "ours"), "apache"),
     Cast(("apache", "ours", "apache"), "ours"),
@@ -46,7 +51,9 @@ CASTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=CASTS, ids=str)
+@pytest.fixture(
+    scope="module", params=[*CASTS, *(pytest.param(cast, marks=pytest.mark.thorough) for cast in MORE_CASTS)], ids=str
+)
 def ensemble(request, start_ensemble):
     cast: Cast = request.param
     with start_ensemble(*cast.kinds, observers=cast.observers, **REAPING) as started:

@@ -18,21 +18,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import pytest
+from kazoo.client import KazooClient
+from kazoo.exceptions import KazooException, NodeExistsError
+from kazoo.protocol.states import KazooState
 
-kazoo = pytest.importorskip("kazoo.client")
-from kazoo.exceptions import KazooException, NodeExistsError  # noqa: E402
-from kazoo.protocol.states import KazooState  # noqa: E402
-
-pytestmark = pytest.mark.apache
+# It starts a JVM nine times; tests/integration/test_ensembles.py changes the kind of one member.
+pytestmark = [pytest.mark.apache, pytest.mark.needs("java"), pytest.mark.thorough]
 
 SECONDS = 20
+
+
+@contextmanager
+def kazoo_client(hosts: str) -> Iterator[KazooClient]:
+    """Not started; closed however the block ends, for a socket left open fails whichever test runs when it is found."""
+    client = KazooClient(hosts=hosts, timeout=10)
+    try:
+        yield client
+    finally:
+        client.stop()
+        client.close()
 
 
 class Load:
     """Creates one znode behind the other, and remembers what was acknowledged."""
 
-    def __init__(self, hosts: str) -> None:
-        self._client = kazoo.KazooClient(hosts=hosts, timeout=10)
+    def __init__(self, client: KazooClient) -> None:
+        self._client = client
         self._ended = threading.Event()
         self._writing = threading.Lock()
         self.acknowledged: list[str] = []
@@ -48,8 +59,6 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._client.stop()
-        self._client.close()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -77,14 +86,13 @@ class Load:
 
 
 def test_every_member_is_replaced_by_one_of_the_other_kind_and_back(start_ensemble):
-    with start_ensemble("ours", "ours", "ours") as ensemble:
-        idle = kazoo.KazooClient(hosts=ensemble.hosts, timeout=10)
+    with start_ensemble("ours", "ours", "ours") as ensemble, kazoo_client(ensemble.hosts) as idle:
         lost = threading.Event()
         idle.add_listener(lambda state: lost.set() if state == KazooState.LOST else None)
         idle.start(SECONDS)
         idle.create("/idle", ephemeral=True)
         session_id = idle.client_id[0]
-        with Load(ensemble.hosts) as load:
+        with kazoo_client(ensemble.hosts) as client, Load(client) as load:
             changed_under_load = 0
             for kind in ("apache", "ours"):
                 for sid in (ensemble.leader(), *ensemble.followers()):
@@ -109,6 +117,5 @@ def test_every_member_is_replaced_by_one_of_the_other_kind_and_back(start_ensemb
         assert idle.client_id[0] == session_id and not lost.is_set()
         assert idle.exists("/idle").ephemeralOwner == session_id
         idle.stop()
-        idle.close()
         ensemble.wait_synced()
         assert "/idle" not in ensemble.assert_same()

@@ -35,7 +35,8 @@ SAID = {
 }
 
 
-@pytest.fixture(scope="module", params=["ours", "apache"])
+# Each test starts servers of Apache's anew. How ours bring one up to date, test_mixed.py shows too, where it joins.
+@pytest.fixture(scope="module", params=["ours", pytest.param("apache", marks=pytest.mark.thorough)])
 def ensemble(request, start_ensemble):
     """Server 1 is of the kind named, the two that will lead it are of the other."""
     other = "apache" if request.param == "ours" else "ours"
@@ -95,6 +96,7 @@ def test_a_member_that_lacks_a_little_gets_a_diff(ensemble):
     come_back(ensemble, "DIFF")
 
 
+@pytest.mark.thorough
 def test_a_member_that_lacks_more_than_is_kept_in_memory_gets_it_from_the_disk(ensemble):
     """Apache sends it out of its log, as long as that is one file, ours out of its tree."""
     ensemble.kill(LEARNER)
@@ -113,7 +115,13 @@ def test_a_member_without_a_disk_gets_a_snapshot(ensemble):
     assert "/mortal" not in ensemble.assert_same()
 
 
-@pytest.mark.parametrize("written_since", [False, True], ids=["at once", "after a txn of the next epoch"])
+@pytest.mark.parametrize(
+    "written_since",
+    [
+        pytest.param(False, id="at once"),
+        pytest.param(True, id="after a txn of the next epoch", marks=pytest.mark.thorough),
+    ],
+)
 def test_what_only_one_disk_has_is_taken_back(ensemble, written_since):
     """Server 1 leads and logs a proposal that reaches nobody; the others go on without it."""
     ensemble.make_leader(LEARNER)

@@ -8,12 +8,16 @@ from contextlib import aclosing
 
 import anyio
 import pytest
+from kazoo.client import KazooClient
+from kazoo.exceptions import NotReadOnlyCallError
+from kazoo.protocol.states import KeeperState
 
 from recipes import ConnectionState, NotReadOnly, connect
 from recipes.core.tree.sessions import session_password
 from tests.conftest import OPEN_ACL, Wire, four_letter
 
-OURS, APACHE = "ours", pytest.param("apache", marks=pytest.mark.apache)
+# What Apache says does not change from run to run, and each of its tests starts two servers anew.
+OURS, APACHE = "ours", pytest.param("apache", marks=[pytest.mark.apache, pytest.mark.thorough])
 NOT_READ_ONLY = -119
 SECONDS = 30
 
@@ -160,17 +164,13 @@ async def test_our_client_reads_there_and_goes_on_with_those_that_have_a_leader(
 
 @pytest.mark.timeout(180)
 def test_kazoo_reads_there_and_goes_on_with_those_that_have_a_leader(trio_of):
-    kazoo = pytest.importorskip("kazoo")
-    from kazoo.client import KazooClient
-    from kazoo.protocol.states import KeeperState
-
     trio_of.alone()
     client = KazooClient(trio_of.ensemble.hosts, read_only=True, timeout=3.0)
     client.start(timeout=SECONDS)
     try:
         assert client.client_state == KeeperState.CONNECTED_RO
         assert client.get("/a")[0] == b"x"
-        with pytest.raises(kazoo.exceptions.NotReadOnlyCallError):
+        with pytest.raises(NotReadOnlyCallError):
             client.set("/a", b"y")
         trio_of.ensemble.start(2)
         trio_of.ensemble.wait_for(lambda: client.client_state == KeeperState.CONNECTED, "kazoo has a leader again")

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 pytestmark = pytest.mark.apache
-EXAMPLES, OPERATIONS, SESSIONS = 30, 200, 3
+OPERATIONS, SESSIONS = 200, 3
 RUNS = itertools.count()
 # The first five bytes of the wall clock in ms hold for 4 hours: no zxid or data of these runs looks so.
 TIME = re.compile(re.escape(struct.pack(">q", int(time.time() * 1000))[:5]) + rb"[\x00-\xff]{3}")
@@ -372,7 +372,7 @@ def pair(request, start_server):
 
 
 @settings(
-    max_examples=EXAMPLES,
+    max_examples=settings.default.max_examples // 3,
     deadline=None,
     derandomize=True,
     phases=[Phase.generate],

@@ -12,7 +12,10 @@ from recipes.core.disk.replace import REJOIN
 from tests.conftest import ROOT
 from tests.ensembles import EnsembleProcesses
 
-KINDS = pytest.mark.parametrize("kind", ["ours", pytest.param("apache", marks=pytest.mark.apache)])
+# Apache's are asked so that our words are seen to be theirs; they do not change from run to run.
+KINDS = pytest.mark.parametrize(
+    "kind", ["ours", pytest.param("apache", marks=[pytest.mark.apache, pytest.mark.thorough])]
+)
 STATES = {"leader": "leading", "follower": "following", "observer": "observing"}
 OF_SOME_ROLES = (
     "zk_learners", "zk_synced_followers", "zk_synced_non_voting_followers", "zk_synced_observers", "zk_pending_syncs",

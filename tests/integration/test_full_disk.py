@@ -6,13 +6,14 @@ The limit on the size of a file stands in for the disk: the kernel then refuses 
 from __future__ import annotations
 
 import resource
-import socket
 import struct
 import time
 import urllib.error
 import urllib.request
 
 import pytest
+
+from tests.ports import free_port
 
 OPEN_ACL = bytes.fromhex("000000010000001f00000005776f726c6400000006616e796f6e65")
 DEADLINE_SECONDS = 30.0
@@ -21,12 +22,6 @@ LIMIT_BYTES = 64 << 10
 
 def limit_files(pid: int, size: int) -> None:
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def ends(client) -> bool:

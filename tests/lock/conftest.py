@@ -44,15 +44,15 @@ class MemoryStore:
 
 
 class MemoryWatch:
-    def __init__(self, store, path):
-        self.store, self.path, self.fired = store, path, anyio.Event()
-        store.watches.append(self)
+    def __init__(self, client, path):
+        self.client, self.store, self.path, self.fired = client, client.store, path, anyio.Event()
+        self.store.watches.append(self)
 
     async def wait(self):
         await self.fired.wait()
 
     def fire(self):
-        self.fired.set()
+        self.client.deliver(self.fired.set)
 
     def cancel(self):
         if self in self.store.watches:
@@ -60,15 +60,24 @@ class MemoryWatch:
 
 
 class MemoryDeletionWatch(MemoryWatch):
-    def __init__(self, store, path, gone):
-        super().__init__(store, path)
+    def __init__(self, client, path, gone):
+        super().__init__(client, path)
         self.gone = gone
 
     def fire(self):
         if self.path in self.store.nodes:
             self.store.watches.append(self)
         else:
-            self.gone()
+            self.client.deliver(self.tell)
+
+    def tell(self):
+        gone, self.gone = self.gone, None
+        if gone is not None:
+            gone()
+
+    def cancel(self):
+        super().cancel()
+        self.gone = None
 
 
 class MemoryCall:
@@ -103,6 +112,10 @@ class MemoryClient(Client):
         self.pending = []
         self._entered, self._closed = True, False
         self._state = ConnectionState.CONNECTED
+
+    def deliver(self, event):
+        """A watch's event is under way."""
+        event()
 
     def replied(self, call):
         """Replies come in the order of the requests; without a session there are none."""
@@ -154,8 +167,8 @@ class MemoryClient(Client):
         self.store.changed(path, parent)
         return path, stat
 
-    def start_place(self, path, data, acl=None):
-        return self._start("create2", path, lambda: self._create(path, data, True, True), write=True)
+    def start_create(self, path, data=b"", *, ephemeral=False, sequential=False, acl=None):
+        return self._start("create2", path, lambda: self._create(path, data, ephemeral, sequential), write=True)
 
     def start_children(self, path):
         return self._start("children", path, lambda: (self._get(path), self.store.names(path))[1])
@@ -193,7 +206,7 @@ class MemoryClient(Client):
 
     def watch_deletion(self, path, gone):
         self._start("watch_deletion", path, lambda: None)
-        watch = MemoryDeletionWatch(self.store, path, gone)
+        watch = MemoryDeletionWatch(self, path, gone)
         if path not in self.store.nodes:
             watch.cancel()
             gone()
@@ -205,7 +218,7 @@ class MemoryClient(Client):
         def read():
             nonlocal watch
             answer = act()
-            watch = MemoryWatch(self.store, path)
+            watch = MemoryWatch(self, path)
             return answer
 
         try:

@@ -235,12 +235,12 @@ async def test_a_clean_up_that_meets_a_dead_connection_is_handed_to_the_client(s
     assert store.names("/a") == []  # the delete itself ran out of time
     scope = anyio.CancelScope()
 
-    def create_then_cancelled(path, data, acl):
-        client._create(path, data, True, True)
+    def create_then_cancelled(path, data, *, ephemeral, sequential, acl):
+        client._create(path, data, ephemeral, sequential)
         scope.cancel()
         return SimpleNamespace(done=False, error=None)
 
-    client.start_place = create_then_cancelled
+    client.start_create = create_then_cancelled
     with scope:
         async with Lock(client, "/a"):
             pytest.fail("held without a reply")

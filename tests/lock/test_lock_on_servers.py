@@ -4,8 +4,9 @@ import anyio
 import pytest
 
 from recipes.core.client.client import connect
-from recipes.core.errors import LockLost, NoNode
+from recipes.core.errors import InvalidACL, LockLost, NoAuth, NoNode
 from recipes.core.jute.records import ACL, Id
+from recipes.election.election import Election
 from recipes.lock.lock import Lock
 
 pytestmark = pytest.mark.anyio
@@ -110,3 +111,30 @@ async def test_a_cancelled_waiter_leaves_no_znode(hosts, root):
                 await until_children(client, root, 2)
                 tasks.cancel_scope.cancel()
             assert await until_children(client, root, 1) == [grant.path.rpartition("/")[2]]
+
+
+@pytest.mark.parametrize("recipe", ["lock", "election"])
+async def test_weak_12_an_acl_is_that_of_our_znode_and_of_the_line_we_made(hosts, root, recipe):
+    acl = [ACL(31, Id("world", "anyone")), ACL(1, Id("ip", "127.0.0.1"))]
+    path = f"{root}/above/line"
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as client:
+            lock, election = Lock(client, path, acl=acl), Election(client, path, acl=acl)
+            async with lock if recipe == "lock" else election.lead() as hold:
+                assert (await client.get_acl(hold.path))[0] == acl
+                assert (await client.get_acl(path))[0] == acl
+                assert len((await client.get_acl(f"{root}/above"))[0]) == 1
+
+
+async def test_weak_12_what_an_acl_does_not_permit_is_said_and_leaves_nothing(hosts, root):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as client:
+            await client.ensure_path(root)
+            await client.set_acl(root, [ACL(1, Id("world", "anyone"))])
+            with pytest.raises(NoAuth):
+                async with Lock(client, root):
+                    pytest.fail("held")
+            with pytest.raises(InvalidACL):
+                async with Lock(client, f"{root}-other", acl=[]):
+                    pytest.fail("held")
+            assert client.session.scopes == {}

@@ -36,6 +36,7 @@ def test_the_command_a_failing_seed_prints_replays_it(monkeypatch):
     assert last in replay.stdout.splitlines()
 
 
+@pytest.mark.thorough  # it runs the seed a hundred times; nothing quick needs it
 def test_a_shrunk_schedule_is_shorter_and_fails_in_the_same_way_each_time(monkeypatch):
     BUG.plant(monkeypatch)
     whole = plan_of(BUG.seed, 3, 0)

@@ -10,6 +10,7 @@ import pytest
 from recipes.core.disk.txnlog import TxnLog
 from recipes.core.errors import InvariantBroken
 from recipes.core.sim.world import World
+from tests.seeds import seeds
 
 STEPS = 400
 
@@ -18,7 +19,7 @@ def world_of(seed):
     return World(lambda purpose: Random(f"{seed}/{purpose}"))
 
 
-@pytest.mark.parametrize("batch", range(10))
+@pytest.mark.parametrize("batch", seeds(10, quick=3))
 def test_nothing_acknowledged_is_lost(batch):
     counts: dict[str, int] = {}
     for seed in range(batch * 10, batch * 10 + 10):

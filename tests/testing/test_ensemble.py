@@ -116,9 +116,24 @@ def test_numbers_of_servers_are_checked(recipes_ensemble):
         anyio.run(recipes_ensemble.kill, 9)
 
 
-async def test_the_fixture_for_one_server_serves(recipes_server):
-    async with connect(recipes_server) as client:
+async def test_the_fixture_for_one_server_serves(recipes_shared_server):
+    async with connect(recipes_shared_server) as client:
         assert "zookeeper" in await client.children("/")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_newcomer_23_each_test_finds_its_server_empty(recipes_server, number):
+    async with connect(recipes_server) as client:
+        assert await client.children("/") == []
+        await client.create("/locks/left-behind", make_parents=True)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_a_test_has_a_store_of_its_own(recipes_store, number):
+    async with connect() as client:
+        assert await client.children("/") == ["zookeeper"]
+        await client.create("/left-behind")
+    assert (recipes_store / "version-2").is_dir()
 
 
 async def test_who_runs_out_of_time_leaves_nothing_behind():

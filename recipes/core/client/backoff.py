@@ -1,12 +1,24 @@
-"""Pauses between tries that fail."""
+"""How long to wait between attempts."""
 
+from collections.abc import Iterator
 from random import Random
 
 import anyio
 import anyio.lowlevel
 
-_SHORTEST_S = 0.02
-_LONGEST_S = 2.0
+
+def pauses(
+    random: Random, *, shortest: float, longest: float, factor: float = 2.0, least: float = 0.0
+) -> Iterator[float]:
+    """Seconds to wait before each next attempt: a random part of a limit that grows from `shortest` to `longest`.
+
+    random: the client's own, so that a run with a seed repeats. The random part, which is from `least` on of the whole,
+    keeps clients from coming back all at once (Exponential Backoff And Jitter, AWS Architecture Blog, 2015).
+    """
+    limit = shortest
+    while True:
+        yield random.uniform(least * limit, limit)
+        limit = min(limit * factor, longest)
 
 
 class Backoff:
@@ -15,17 +27,16 @@ class Backoff:
     failures: how many tries have failed.
     """
 
-    __slots__ = ("_random", "failures")
+    __slots__ = ("_pauses", "failures")
 
     def __init__(self, random: Random) -> None:
-        self._random = random
-        self.failures = 0
+        self._pauses: Iterator[float] = pauses(random, shortest=0.02, longest=2.0, least=0.5)
+        self.failures: int = 0
 
     async def pause(self) -> None:
         """A try has failed: return when it is time for the next."""
         self.failures += 1
         if self.failures == 1:
             await anyio.lowlevel.checkpoint()
-            return
-        longest = min(_SHORTEST_S * 2.0 ** min(self.failures - 2, 10), _LONGEST_S)
-        await anyio.sleep(self._random.uniform(longest / 2, longest))
+        else:
+            await anyio.sleep(next(self._pauses))

@@ -6,37 +6,47 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 import anyio
 
 from recipes.core import paths
 from recipes.core.client.backoff import Backoff
 from recipes.core.client.home import Home
-from recipes.core.client.link import Link, nobody_answers, parse_hosts
+from recipes.core.client.link import Link, parse_hosts
+from recipes.core.client.namespace import Namespace
 from recipes.core.client.operations import Operations
 from recipes.core.client.owner import Owner
+from recipes.core.client.reasons import nobody_answers, shown_host
 from recipes.core.client.scope import CLOSED, SessionScope
 from recipes.core.client.session import Call, ConnectionState, Session
 from recipes.core.errors import (
     BadArguments,
     ClientClosed,
+    ConfigError,
     ConnectionLoss,
     NoNode,
     RecipesError,
     SessionError,
     StoreError,
+    ThrottledOp,
 )
 from recipes.core.jute import opcodes as op
+from recipes.core.jute.frames import MAX_FRAME_BYTES
 from recipes.core.jute.requests import encode_auth
 
 log = logging.getLogger("recipes.client")
 
+Find = Callable[[], Awaitable[str]]
+
 # Closing waits so long for blocks to end, and for the server to confirm: the first, unless it is cancelled, and the
 # second even then, so that a worker that a time limit ends is followed at once.
 _CLOSING_SECONDS = 2.0
+_SMALL_BYTES = 1024  # below the limit by so much, a request need not be measured
 _HURRIED_SECONDS = 0.04
 _CONNECTED = (ConnectionState.CONNECTED, ConnectionState.READ_ONLY)
 
@@ -44,72 +54,126 @@ _CONNECTED = (ConnectionState.CONNECTED, ConnectionState.READ_ONLY)
 def connect(
     hosts: str | None = None,
     *,
+    data_dir: str | Path | None = None,
+    private: bool = False,
     session_timeout: float = 15.0,
     auth: Sequence[tuple[str, str]] = (),
     tls: ssl.SSLContext | None = None,
     read_only: bool = False,
+    max_request_bytes: int = MAX_FRAME_BYTES,
 ) -> "Client":
     """`async with connect("host:port,host:port/chroot") as client:`
 
     hosts: servers to try, port 2181 unless given, and a path that every path of this client is below. Without it
-    RECIPES_HOSTS counts; without that a server is started inside this process, with a warning.
-    session_timeout: seconds without contact after which the servers end the session; they may settle on another.
-    auth: (scheme, credentials) pairs, as ("digest", "user:password").
+    RECIPES_HOSTS counts; without that the store in the directory RECIPES_STORE or ~/.local/state/recipes, which all
+    processes of this user on this machine share. It is a process of its own, started when there is none, on a Unix
+    socket that only this user can reach; what is in it is kept.
+    data_dir: the store in this directory instead, made where it is missing.
+    private: a server inside this process instead, which excludes nobody else and keeps nothing: for tests and demos.
+    session_timeout: seconds without contact after which the servers end the session, more than 0. They settle on what
+    is nearest between two and twenty of their ticks, unless set up otherwise: `client.session_timeout` says what it is.
+    auth: (scheme, credentials) pairs, such as ("digest", "user:password").
     tls: for servers with a secure client port.
     read_only: the session may begin at a server that has lost its quorum and is set up to serve readers, should that be
     the first to answer. The state is then READ_ONLY, reads show what that server had, and writes and `sync` raise
     NotReadOnly. It goes on with a new id as soon as some server is found that takes writes, in moments where there is
     one. A session that began with a quorum is not served without it.
+    max_request_bytes: the longest request that the servers take, their jute.maxbuffer, from 4096 on. A longer one is
+    not sent: it raises BadArguments.
+
+    Raises TypeError and BadArguments for arguments that are not valid. Entering the block raises ConnectionLoss when no
+    server takes the client in within `session_timeout`, with the reason of each; BadArguments for hosts that are none,
+    DiskError for the directory of a store that cannot be used, ConfigError for a wrong value in the environment.
     """
-    return Client(hosts, session_timeout=session_timeout, auth=auth, tls=tls, read_only=read_only)
+    return Client(
+        hosts,
+        data_dir=data_dir,
+        private=private,
+        session_timeout=session_timeout,
+        auth=auth,
+        tls=tls,
+        read_only=read_only,
+        max_request_bytes=max_request_bytes,
+    )
 
 
 class Client(Operations):
-    """One session. Made by `connect`; see there. After the session is lost every call raises why, as SessionExpired."""
+    """One session. Made by `connect`; see there. After the session is lost every call raises why: SessionExpired.
+
+    It says on the logger `recipes.client`, at INFO and once each, when it connects, is suspended, loses its session and
+    closes.
+    """
 
     def __init__(
         self,
         hosts: str | None,
         *,
+        data_dir: str | Path | None = None,
+        private: bool = False,
         session_timeout: float,
         auth: Sequence[tuple[str, str]] = (),
         tls: ssl.SSLContext | None = None,
         read_only: bool = False,
+        max_request_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
+        if not isinstance(session_timeout, int | float):
+            raise TypeError(f"session_timeout: expected seconds, not {session_timeout!r}")
         if not 0 < session_timeout < 1e6:
-            raise BadArguments("", f"session_timeout={session_timeout}: expected seconds, more than 0")
+            raise BadArguments(
+                "", f"session_timeout={session_timeout}: expected seconds, more than 0 and below 1000000"
+            )
         if not isinstance(hosts, str | None):
             raise TypeError(f"hosts: expected a string 'host:port,host:port', not {hosts!r}")
-        self._hosts = hosts
-        self._timeout = session_timeout
-        self._auth = [_credentials(pair) for pair in auth]
-        self._tls = tls
-        self._read_only = read_only
-        self._cleanup = ExitStack()
-        self._embedded = False
-        self._entered = False
-        self._closed = True
-        self._closing = False
-        self.home = Home()
-        self._state = ConnectionState.CONNECTING
-        self._state_changed = anyio.Event()
-        self.random = Random()
-        # Not anyio's, which cannot be asked in a callback of the loop, where no task is running.
-        self.clock: Callable[[], float] = time.monotonic
-        self.session = Session(session_timeout)
+        if (hosts is not None) + (data_dir is not None) + bool(private) > 1:
+            raise BadArguments("", "hosts, data_dir and private: expected one of them")
+        if data_dir is not None:
+            hosts = f"store:{os.fspath(data_dir)}"
+        if not isinstance(tls, ssl.SSLContext | None):
+            raise TypeError(f"tls: expected an ssl.SSLContext, not {tls!r}")
+        if not isinstance(max_request_bytes, int) or not 4096 <= max_request_bytes <= 0x7FFFFFFF:
+            raise BadArguments("", f"max_request_bytes={max_request_bytes!r}: expected bytes, 4096 to {0x7FFFFFFF}")
+        self._hosts: str | None = hosts
+        self._private: bool = private
+        self._timeout: float = session_timeout
+        self._auth: list[tuple[bytes, bytes]] = [_credentials(pair, max_request_bytes) for pair in auth]
+        self._tls: ssl.SSLContext | None = tls
+        self._read_only: bool = read_only
+        self._cleanup: ExitStack = ExitStack()
+        self._embedded: bool = False
+        self._entered: bool = False
+        self._closed: bool = True
+        self._closing: bool = False
+        self.home: Home = Home()
+        self._state: ConnectionState = ConnectionState.CONNECTING
+        self._state_changed: anyio.Event = anyio.Event()
+        self._link: Link
+        self._owner: Owner
+        self.random: Random = Random()
+        self.clock: Callable[[], float] = _clock()
+        self.session: Session = Session(session_timeout)
+        self._namespace: Namespace = Namespace(self.session, self._submit, max_request_bytes)
+        self._unmeasured_bytes: int = max_request_bytes - _SMALL_BYTES
+
+    def __repr__(self) -> str:
+        if not self._entered:
+            return f"<Client not connected: hosts={self._hosts!r}>"
+        where = f" to {self.server}" if self.server else ""
+        of = f", session 0x{self.session.id:x}, timeout {self.session.timeout:g} s" if self.session.id else ""
+        return f"<Client {self._state.value}{where}{of}>"
+
+    def __enter__(self) -> NoReturn:
+        raise TypeError("use `async with connect(...) as client:`, in a coroutine; `with` alone cannot wait")
+
+    def __exit__(self, *_: object) -> None: ...
 
     async def __aenter__(self) -> Self:
         if self._entered:
             raise RuntimeError("a Client is one session and is entered once: make another one with connect()")
         self._entered = True
         self.home = Home()
-        hosts = os.environ.get("RECIPES_HOSTS") if self._hosts is None else self._hosts
-        if hosts is None:
-            from recipes.embedded import embedded_server
-
-            self._embedded = True
-            hosts = await anyio.to_thread.run_sync(self._cleanup.enter_context, embedded_server())
-        addresses, self._chroot = parse_hosts(hosts)
+        hosts, where, find = await self._find_servers()
+        addresses, self._namespace.chroot = self._parse(hosts)
+        where = where or ",".join(shown_host(*address) for address in addresses) + self._namespace.chroot
         self._link = Link(
             self.session,
             addresses,
@@ -118,6 +182,7 @@ class Client(Operations):
             tls=self._tls,
             read_only=self._read_only,
             changed=self._set_state,
+            find=find,
         )
         self._link.credentials = self._auth
         self._owner = Owner(self.session, self._link, self._set_state)
@@ -127,21 +192,56 @@ class Client(Operations):
             with anyio.fail_after(self._timeout):
                 while self._state not in _CONNECTED and not self.session.lost:
                     await self._state_changed.wait()
+            if self.session.lost:
+                raise self.session.ending(path="")
         except TimeoutError:
             await self._stop()
-            raise nobody_answers(hosts, self._link.failures) from self._link.last_error
+            raise nobody_answers(where, self._link.failures) from self._link.last_error
         except BaseException:
             await self._stop()
             raise
         return self
 
+    def _parse(self, hosts: str) -> tuple[list[tuple[str, int]], str]:
+        try:
+            return parse_hosts(hosts)
+        except BadArguments as error:
+            if self._hosts is not None:
+                raise
+            raise BadArguments(error.path, f"RECIPES_HOSTS={hosts!r}: {error.message}") from None
+
+    async def _find_servers(self) -> tuple[str, str, Find | None]:
+        """Where the servers are, what to call them if not that, and how to find them again where they come and go."""
+        hosts = self._hosts
+        if hosts is None and not self._private:
+            hosts = os.environ.get("RECIPES_HOSTS")
+            if hosts == "":  # to go on with another store than was meant would exclude nobody
+                raise ConfigError("RECIPES_HOSTS", "''", "HOST:PORT,... or no such variable")
+        if hosts is not None and not hosts.startswith("store:"):
+            return hosts, "", None
+        if self._tls is not None:
+            raise BadArguments("", "tls: expected hosts with it, since a server on this machine alone has none")
+        if self._private:
+            from recipes.embedded import embedded_server, find_again
+
+            self._embedded = True
+            hosts = await anyio.to_thread.run_sync(self._cleanup.enter_context, embedded_server())
+            return hosts, "", partial(find_again, hosts)
+        from recipes.store.place import named_store
+        from recipes.store.start import find
+
+        place = named_store(hosts)
+        find_store = partial(find, place)
+        return await find_store(), f"the store {place.directory}, whose log is {place.log}", find_store
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.home.why_not_here():
-            if error is None:
-                self.home.check()
-            return  # nothing here is ours to close: let the error go its way
+        if self.home.keeps_out(error):
+            return
+        if self.session.lost:  # nothing to give up, nobody to tell
+            await self._stop()
+            return
         self._closing = True
         scopes = list(self.session.scopes.values())
         for scope in scopes:
@@ -184,19 +284,38 @@ class Client(Operations):
             if self._embedded:  # a thread for nothing would cost more than the rest of closing
                 await anyio.to_thread.run_sync(self._cleanup.close)
 
-    def submit(self, call: Call) -> Call:
+    def _submit(self, call: Call) -> Call:
         """Put a request on its way without waiting; `await call.result()` gives its outcome."""
         if self._closed or self.session.lost:
             raise self._unusable(call.path)
+        if len(call.body) > self._unmeasured_bytes:
+            self._namespace.check_size(call)
         self.home.check()
         self.session.unsent.append(call)
         self._link.wake()
         return call
 
+    submit = _submit  # the former name
+
     @property
     def state(self) -> ConnectionState:
         """Where the client stands now."""
         return self._state
+
+    @property
+    def server(self) -> str | None:
+        """The server that the client is connected to, as "host:port", with its address when that differs."""
+        return self._link.server if self._entered and not self._closed else None
+
+    @property
+    def session_id(self) -> int:
+        """The session's id, as servers log it in hexadecimal; 0 before there is one."""
+        return self.session.id
+
+    @property
+    def session_timeout(self) -> float:
+        """Seconds without contact after which the session ends: as asked for, then as the servers settled on."""
+        return self.session.timeout
 
     async def states(self) -> AsyncIterator[ConnectionState]:
         """The state now and each one after it, until LOST or CLOSED; of quick changes only the last is seen."""
@@ -222,9 +341,12 @@ class Client(Operations):
         return SessionScope(self.session, self.home, self.clock, key)
 
     async def add_auth(self, scheme: str, credentials: str) -> None:
-        """Show who this client is, on this connection and on those to come. Raises AuthFailed."""
-        pair = scheme.encode(), credentials.encode()
-        await self.submit(Call(op.AUTH, encode_auth(*pair))).result()
+        """Show who this client is, on this connection and on those to come.
+
+        Raises AuthFailed when the server refuses: the session is over then, as ZooKeeper's servers have it.
+        """
+        pair = _credentials((scheme, credentials), self._namespace.limit_bytes)
+        await self._submit(Call(op.AUTH, encode_auth(*pair))).result()
         self._link.credentials.append(pair)
 
     def delete_later(self, path: str, *, prefix: bool = False) -> None:
@@ -240,7 +362,7 @@ class Client(Operations):
                     for each in await self._beginning(path) if prefix else [path]:
                         with suppress(NoNode):
                             await self.delete(each)
-                except ConnectionLoss:
+                except (ConnectionLoss, ThrottledOp):
                     await backoff.pause()
                     continue
                 except (NoNode, SessionError):
@@ -272,13 +394,41 @@ class Client(Operations):
             self._state = state
             changed, self._state_changed = self._state_changed, anyio.Event()
             changed.set()
+            self._log_state()
+
+    def _log_state(self) -> None:
+        session, link = self.session, self._link
+        if self._state in _CONNECTED:
+            only = " (read-only)" if session.read_only else ""
+            timeout = f"{session.timeout:g} s" + (
+                "" if session.timeout == self._timeout else f", asked for {self._timeout:g} s"
+            )
+            log.info("connected to %s%s: session 0x%x, timeout %s", link.server, only, session.id, timeout)
+        elif self._state is ConnectionState.SUSPENDED:
+            log.info("suspended, the connection of session 0x%x broke: %s", session.id, link.last_failure)
+        elif self._state is ConnectionState.LOST:
+            log.info("session 0x%x is lost: %s", session.id, session.ending(path=""))
+        elif session.id:
+            log.info("session 0x%x is closed", session.id)
+
+
+def _clock() -> Callable[[], float]:
+    """Seconds that pass also while the machine sleeps: the servers go on counting then.
+
+    Not anyio's, which cannot be asked in a callback of the loop, where no task is running.
+    """
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)  # Linux
+    return time.monotonic if boottime is None else partial(time.clock_gettime, boottime)
 
 
 def _closed(*, path: str) -> ClientClosed:
     return ClientClosed(f"the client is closed{': ' + path if path else ''}")
 
 
-def _credentials(pair: tuple[str, str]) -> tuple[bytes, bytes]:
-    if isinstance(pair, str) or len(pair) != 2:
-        raise TypeError('auth: expected pairs, as [("digest", "user:password")]')
-    return pair[0].encode(), pair[1].encode()
+def _credentials(pair: tuple[str, str], limit_bytes: int) -> tuple[bytes, bytes]:
+    if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+        raise TypeError('auth: expected pairs, such as [("digest", "user:password")]')
+    scheme, credentials = pair[0].encode(), pair[1].encode()
+    if len(scheme) + len(credentials) + _SMALL_BYTES > limit_bytes:
+        raise BadArguments("", f"credentials of {len(credentials)} bytes: servers take less than {limit_bytes}")
+    return scheme, credentials

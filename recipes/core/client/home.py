@@ -60,6 +60,16 @@ class Home:
         if why := self.why_not_here():
             raise RuntimeError(why)
 
+    def keeps_out(self, error: BaseException | None) -> bool:
+        """Whether this is not the place to leave a block that lives there, with `error` or without.
+
+        Raises RuntimeError unless there is an error to let go its way.
+        """
+        why = self.why_not_here()
+        if why and error is None:
+            raise RuntimeError(why)
+        return bool(why)
+
     def current_task(self) -> object:
         """The task that runs now, as the same object each time; None where no loop is running."""
         if self._loop is not None:

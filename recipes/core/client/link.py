@@ -1,8 +1,8 @@
 """What keeps a client connected: it dials, sends, receives, pings, and ends the session when its time is up."""
 
-import os
+import logging
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from ipaddress import ip_address
 from random import Random
@@ -10,44 +10,56 @@ from socket import SOCK_STREAM
 
 import anyio
 import anyio.abc
-from tenacity import RetryCallState
-from tenacity.wait import wait_exponential
 
 from recipes.core import paths
-from recipes.core.client.probe import find_read_write, pauses
+from recipes.core.client.backoff import pauses
+from recipes.core.client.probe import find_read_write
+from recipes.core.client.reasons import reason_of, shown_host, speaks_tls
 from recipes.core.client.session import ConnectionState, Ending, Session
-from recipes.core.client.wire import Wire, dial
-from recipes.core.errors import BadArguments, ConnectionLoss, SessionExpired, WireError
+from recipes.core.client.wire import Wire, dial, socket_path
+from recipes.core.errors import BadArguments, RecipesError, SessionExpired, WireError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
 from recipes.core.jute.frames import FrameReader, frame
-from recipes.core.jute.records import decode_connect_response, encode_connect_request
+from recipes.core.jute.records import ConnectRequest, decode_connect_response, encode_connect_request
 from recipes.core.jute.requests import encode_auth
 
 # How a connection ends when it breaks, or when what comes over it makes no sense.
 _BROKEN = (OSError, anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, WireError)
 _MAX_REPLY_BYTES = 64 << 20
-# Between two rounds of all servers. Most waits are for an ensemble that elects, which takes some 0.1 s: so they begin
-# short, and grow slowly, up to a second for one that is down for longer.
-_LONGEST_BACKOFF = wait_exponential(multiplier=0.04, exp_base=1.5, max=1.0)
-_LONGEST_BACKOFF_ROUND = 9
+
+log = logging.getLogger("recipes.client")
+
+
+def _reconnect_pauses(random: Random) -> Iterator[float]:
+    """Between two rounds of all servers.
+
+    Most waits are for an ensemble that elects, which takes some 0.1 s: so they begin short, and grow slowly, up to a
+    second for one that is down for longer, or that takes us in and hangs up again.
+    """
+    return pauses(random, shortest=0.04, longest=1.0, factor=1.5)
+
+
+def _probe_pauses(random: Random) -> Iterator[float]:
+    """Between two questions to all servers whether one takes writes. Source: ClientCnxn.java, pingRwServer."""
+    return pauses(random, shortest=0.1, longest=60.0, factor=2.0)
 
 
 def parse_hosts(hosts: str) -> tuple[list[tuple[str, int]], str]:
-    """Hosts and chroot of `host:port,host:port/chroot`. Raises BadArguments, which names what is wrong."""
-    text, slash, rest = hosts.partition("/")
-    chroot = slash + rest if rest else ""
-    found = []
-    for part in text.split(","):
-        host, port = part.strip(), "2181"
-        if host.startswith("["):
-            host, _, behind = host[1:].partition("]")
-            port = behind[1:] or port
-        elif ":" in host:
-            host, _, port = host.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise BadArguments("", f"{part!r} in {hosts!r}: expected HOST or HOST:PORT")
-        found.append((host, int(port)))
+    """Hosts and chroot of `host:port,host:port/chroot` or `unix:PATH:/chroot`; a socket is a host with port 0.
+
+    Raises BadArguments, which names what is wrong.
+    """
+    path = socket_path(hosts)
+    if path is not None:
+        path, _, rest = path.partition(":/")
+        if not path.startswith("/"):
+            raise BadArguments("", f"{hosts!r}: expected unix:/PATH, and :/CHROOT behind it where there is one")
+        found = [(f"unix:{path}", 0)]
+    else:
+        text, _, rest = hosts.partition("/")
+        found = [_host_and_port(part, hosts) for part in text.split(",")]
+    chroot = f"/{rest}" if rest else ""
     if not chroot:
         return found, ""
     if wrong := paths.why_invalid(chroot):
@@ -55,12 +67,25 @@ def parse_hosts(hosts: str) -> tuple[list[tuple[str, int]], str]:
     return found, chroot
 
 
+def _host_and_port(part: str, hosts: str) -> tuple[str, int]:
+    host, port = part.strip(), "2181"
+    if host.startswith("["):
+        host, _, behind = host[1:].partition("]")
+        port = behind[1:] or port
+    elif ":" in host:
+        host, _, port = host.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise BadArguments("", f"{part!r} in {hosts!r}: expected HOST or HOST:PORT")
+    return host, int(port)
+
+
 class Link:
     """Runs a Session over one connection after the other; the Carrier of each.
 
     hosts: names or addresses, with ports. A name is looked up each time its turn comes, and every address it has
-    is tried. read_only: whether a read-only server may make the session. changed: called at every change of state. Its
-    loop is `run`, for the client's owner task.
+    is tried. read_only: whether a read-only server may make the session. changed: called at every change of state.
+    find: asked where the servers are before each further round; it may start one, and SessionExpired from it says that
+    none will ever come back. Its loop is `run`, for the client's owner task.
     """
 
     def __init__(
@@ -73,26 +98,36 @@ class Link:
         tls: ssl.SSLContext | None,
         read_only: bool,
         changed: Callable[[ConnectionState], None],
+        find: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
-        self._session = session
-        self._hosts = list(hosts)
+        self._session: Session = session
+        self._find: Callable[[], Awaitable[str]] | None = find
+        self._hosts: list[tuple[str, int]] = list(hosts)
         random.shuffle(self._hosts)
-        self._clock = clock
-        self._tls = tls
-        self._read_only = read_only
-        self._pauses = pauses(random)  # they go on doubling until a server that takes writes has taken us in
-        self._random = random
-        self._moving = False  # to the first of the hosts, which takes writes
-        self._changed = changed
+        self._clock: Callable[[], float] = clock
+        self._tls: ssl.SSLContext | None = tls
+        self._read_only: bool = read_only
+        self._random: Random = random
+        self._rounds: Iterator[float] = _reconnect_pauses(random)  # they grow until a server answers a request or ping
+        self._pauses: Iterator[float] = _probe_pauses(random)  # until a server that takes writes has taken us in
+        self._moving: bool = False  # to the first of the hosts, which takes writes
+        self._changed: Callable[[ConnectionState], None] = changed
         self._wire: Wire | None = None
-        self._frames = FrameReader(_MAX_REPLY_BYTES)
-        self._opening = b""  # what goes out before the session's requests
-        self._welcomed = anyio.Event()
-        self._asked_at = self._last_sent = self._last_received = 0.0
-        self._ping_due = False
+        self._frames: FrameReader = FrameReader(_MAX_REPLY_BYTES)
+        self._opening: bytes = b""  # what goes out before the session's requests
+        self._greeting: ConnectRequest = session.greeting(read_only)
+        self._welcomed: anyio.Event = anyio.Event()
+        self._asked_at: float = 0.0
+        self._last_sent: float = 0.0
+        self._last_received: float = 0.0
+        self._ping_due: bool = False
+        self._peer: str = ""  # the server being talked to
+        self.server: str | None = None  # that has taken us in: host:port, and the address if that differs
         self.credentials: list[tuple[bytes, bytes]] = []
-        self.failures: dict[str, Exception] = {}  # the last one of each host, named as in the string of hosts
+        self.failures: dict[str, str] = {}  # why there is no connection, by server, since there was one last
+        self.last_failure: str = ""  # the last of them, with its server
         self.last_error: Exception | None = None
+        self._said_unreachable: bool = False  # once for each time without a connection
 
     def wake(self) -> None:
         """There is something to send."""
@@ -101,17 +136,38 @@ class Link:
 
     async def run(self) -> None:
         """Stay connected until the session is over."""
-        failures = 0  # rounds over all hosts without a connection
+        again = False
         while not self._session.lost:
-            connected = await self._try_all()
+            useful = self._session.answered + self._session.pongs
+            connected = (not again or await self._find_again()) and await self._try_all()
+            again = True
             if self._moving or self._session.lost:
                 self._moving = False
                 continue
-            failures = 1 if connected else failures + 1
-            retry = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
-            retry.attempt_number = min(failures, _LONGEST_BACKOFF_ROUND)
-            # Drawn from the client's own source of chance, not tenacity's, so that a simulated run repeats.
-            await anyio.sleep(self._random.uniform(0, _LONGEST_BACKOFF(retry)))
+            if self._session.answered + self._session.pongs != useful:
+                self._rounds = _reconnect_pauses(self._random)
+            elif not connected and not self._said_unreachable:
+                self._said_unreachable = True
+                log.info("no server to be had, trying again and again: %s", self.why_not())
+            await anyio.sleep(next(self._rounds))
+
+    def why_not(self) -> str:
+        """Why there is no connection: each server with its reason."""
+        return "; ".join(f"{name}: {why}" for name, why in sorted(self.failures.items())) or "none has answered yet"
+
+    async def _find_again(self) -> bool:
+        """Ask where the servers are by now, if they come and go; whether there are any to try."""
+        if self._find is None:
+            return True
+        try:
+            self._hosts = parse_hosts(await self._find())[0]
+        except SessionExpired as error:
+            self.end(partial(SessionExpired, str(error)))
+        except (OSError, RecipesError) as error:
+            self._failed(_named(*self._hosts[0]), error)
+        else:
+            return True
+        return False
 
     async def _try_all(self) -> bool:
         """Keep connections to one server after the other, until each had its turn; whether there came any."""
@@ -129,7 +185,8 @@ class Link:
         while not session.lost:
             left = session.expires_at - self._clock()
             if left <= 0:
-                self.end(partial(SessionExpired, "session expired: no server was heard from in time"))
+                why = f" ({self.last_failure})" if self.last_failure else ""
+                self.end(partial(SessionExpired, f"session expired: no server was heard from in time{why}"))
                 return
             with anyio.move_on_after(min(left, session.timeout / 4)):
                 await session.lost_event.wait()
@@ -155,6 +212,8 @@ class Link:
     def received(self, data: bytes) -> None:
         """Called by the wire: a server's bytes. Raises WireError."""
         self._last_received = self._clock()
+        if not self._welcomed.is_set() and speaks_tls(data):
+            raise WireError("it speaks TLS, and this client was given none: connect(tls=...)")
         for payload in self._frames.feed(data):
             if self._session.lost:
                 return
@@ -162,6 +221,8 @@ class Link:
                 self._session.receive(payload)
             else:
                 self._welcome(payload)
+        if self._session.unsent:  # held back until there were replies
+            self.wake()
 
     def _patience(self, addresses: int) -> float:
         """Seconds a server may take to accept, and again to shake hands: so that one that is silent leaves the
@@ -169,6 +230,8 @@ class Link:
         return max(0.2, self._session.timeout / (2 * len(self._hosts) * addresses))
 
     async def _look_up(self, host: str, port: int) -> list[str]:
+        if socket_path(host) is not None:
+            return [host]
         try:
             return [str(ip_address(host))]
         except ValueError:
@@ -178,13 +241,14 @@ class Link:
                 found = await anyio.getaddrinfo(host, port, type=SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             timed_out = isinstance(error, TimeoutError)
-            self._failed(f"{host}:{port}", TimeoutError(f"no answer who {host} is") if timed_out else error)
+            self._failed(_named(host, port), TimeoutError(f"no answer who {host} is") if timed_out else error)
             return []
         return list(dict.fromkeys(str(where[0]) for *_, where in found))
 
     async def _connect(self, host: str, address: str, port: int, patience: float) -> bool:
         """Keep one connection until it breaks; False when it never came to one."""
-        session, name = self._session, f"{host}:{port}"
+        session = self._session
+        self._peer = name = _named(host, port, address)
         self._frames = FrameReader(_MAX_REPLY_BYTES)
         self._welcomed = anyio.Event()
         self._last_received = self._last_sent = self._asked_at = self._clock()
@@ -206,7 +270,7 @@ class Link:
             self._failed(name, TimeoutError("it does not answer"))
         except _BROKEN as error:
             self._failed(name, error)
-        self._wire = None
+        self._wire = self.server = None
         if not session.lost and self._welcomed.is_set():
             session.disconnected()
             self._changed(ConnectionState.SUSPENDED)
@@ -218,7 +282,9 @@ class Link:
         if response.read_only and not (self._greeting.read_only and response.timeout_ms > 0):
             raise WireError("the server is read-only")  # and cannot say of a session of the others that it is over
         if response.timeout_ms <= 0:
-            self.end(SessionExpired)
+            if self._greeting.session_id == 0:
+                raise WireError("it refused a new session")
+            self.end(partial(SessionExpired, f"session expired, as {self._peer} says"))
             return
         session.opened(response, self._asked_at)
         self._opening = b"".join([_auth_frame(*pair) for pair in self.credentials] + session.restore())
@@ -226,7 +292,10 @@ class Link:
         self._welcomed.set()
         self.wake()
         if not response.read_only:
-            self._pauses = pauses(self._random)
+            self._pauses = _probe_pauses(self._random)
+        self.server = self._peer
+        self.failures.clear()
+        self._said_unreachable = False
         self._changed(ConnectionState.READ_ONLY if response.read_only else ConnectionState.CONNECTED)
 
     async def _mind(self, name: str, patience: float, group: anyio.abc.TaskGroup) -> None:
@@ -241,10 +310,14 @@ class Link:
         if self._session.read_only:
             group.start_soon(self._look_for_better, scope)
         third = self._session.timeout / 3
+        answered, since = self._session.answered, self._clock()
         while True:
             now = self._clock()
-            if now - self._last_received > 2 * third:
-                self._failed(name, TimeoutError("it fell silent"))
+            if self._session.answered != answered or not self._session.is_waiting():
+                answered, since = self._session.answered, now
+            fell_silent = now - self._last_received > 2 * third
+            if fell_silent or now - since > 3 * third:
+                self._failed(name, TimeoutError("it fell silent" if fell_silent else "it answers no request"))
                 scope.cancel()
                 return
             if now - self._last_sent >= third * 0.9:
@@ -253,7 +326,11 @@ class Link:
             await anyio.sleep(third / 4)
 
     def _failed(self, name: str, error: Exception) -> None:
-        self.failures[name] = self.last_error = error
+        reason = reason_of(
+            error, tls=self._tls is not None, up=self._wire is not None, welcomed=self._welcomed.is_set()
+        )
+        self.failures[name] = reason
+        self.last_failure, self.last_error = f"{name}: {self.failures[name]}", error
 
     async def _look_for_better(self, scope: anyio.CancelScope) -> None:
         """Once there is a server that takes writes, hang up on this one to go there."""
@@ -267,32 +344,6 @@ def _auth_frame(scheme: bytes, credentials: bytes) -> bytes:
     return frame(pack_int(op.AUTH_XID) + pack_int(op.AUTH) + encode_auth(scheme, credentials))
 
 
-def nobody_answers(hosts: str, failures: Mapping[str, Exception]) -> ConnectionLoss:
-    """What a newcomer should read when no server takes the client in. failures: the last one of each host."""
-    reasons = {name: _root(error) for name, error in failures.items()}
-    certificates = any(isinstance(reason, ssl.SSLCertVerificationError) for reason in reasons.values())
-    what = "no trusted server at" if certificates else "no ZooKeeper server answers at"
-    if len(reasons) < 2:
-        said = "".join(map(_said, reasons.values())) or "no reply"
-    else:
-        said = "; ".join(f"{name}: {_said(reason)}" for name, reason in sorted(reasons.items()))
-    return ConnectionLoss(f"{what} {hosts}: {said}")
-
-
-def _root(error: BaseException) -> BaseException:
-    # anyio says only that every attempt failed; what the system said is behind it.
-    while isinstance(error, OSError) and error.errno is None and error.__cause__ is not None:
-        error = error.__cause__
-        if isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[-1]
-    return error
-
-
-def _said(reason: BaseException) -> str:
-    if isinstance(reason, ssl.SSLCertVerificationError):
-        return f"its certificate: {reason.verify_message}"
-    if isinstance(reason, anyio.EndOfStream):
-        return "it hung up, as a server without a leader does"
-    if isinstance(reason, ConnectionError) and reason.errno:
-        return os.strerror(reason.errno)
-    return str(reason) or "no reply"
+def _named(host: str, port: int, address: str = "") -> str:
+    where = shown_host(host, port)
+    return where if address in ("", host) else f"{where} ({address})"

@@ -28,15 +28,16 @@ class Owner:
     """
 
     def __init__(self, session: Session, link: Link, changed: Callable[[ConnectionState], None]) -> None:
-        self.ended = anyio.Event()
-        self._session = session
-        self._link = link
-        self._changed = changed
-        self._scope = anyio.CancelScope()
+        self.ended: anyio.Event = anyio.Event()
+        self._session: Session = session
+        self._link: Link = link
+        self._changed: Callable[[ConnectionState], None] = changed
+        self._scope: anyio.CancelScope = anyio.CancelScope()
         self._jobs: list[Job] = []
-        self._job_added = anyio.Event()
-        self._unfinished = 0
-        self._finished = anyio.Event()
+        self._job_added: anyio.Event = anyio.Event()
+        self._unfinished: int = 0
+        self._finished: anyio.Event = anyio.Event()
+        self._task: asyncio.Task[None] | None = None  # on asyncio, which keeps no hold of it
 
     def start(self) -> None:
         """Start the task, an asyncio task or a trio system task."""

@@ -5,21 +5,10 @@ Source: ClientCnxn.java, pingRwServer.
 
 import ssl
 from collections.abc import Iterator, Sequence
-from random import Random
 
 import anyio
-import anyio.abc
 
-_SHORTEST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 60.0
-
-
-def pauses(random: Random) -> Iterator[float]:
-    """Seconds between two rounds: from 0.1 doubling to a minute, and each shortened at random."""
-    longest = _SHORTEST_PAUSE_S
-    while True:
-        yield random.uniform(0, longest)
-        longest = min(2 * longest, _LONGEST_PAUSE_S)
+from recipes.core.client.wire import open_stream
 
 
 async def find_read_write(
@@ -40,16 +29,10 @@ async def _is_read_write(host: str, port: int, tls: ssl.SSLContext | None, patie
     answer = b""
     try:
         with anyio.fail_after(patience):
-            async with await _connect(host, port, tls) as stream:
+            async with await open_stream(host, host, port, tls) as stream:
                 await stream.send(b"isro")
                 while len(answer) < 2:  # rw, ro or null
                     answer += await stream.receive()
     except (OSError, UnicodeError, anyio.BrokenResourceError, anyio.EndOfStream):
         return False
     return answer == b"rw"
-
-
-async def _connect(host: str, port: int, tls: ssl.SSLContext | None) -> anyio.abc.ByteStream:
-    if tls is None:
-        return await anyio.connect_tcp(host, port)
-    return await anyio.connect_tcp(host, port, tls=True, ssl_context=tls, tls_standard_compatible=False)

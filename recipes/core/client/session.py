@@ -25,6 +25,12 @@ OVER = "the session is over"
 SURE = 0.95
 _MAX_XID = 0x7FFFFFFF
 _SET_WATCHES_BYTES = 128 * 1024
+_LONGEST_TIMEOUT = 60.0  # that a server may grant to a client that asked for less
+# A request that was under way on this many connections in a row is sent alone from then on; when it was alone on as
+# many, it is what breaks them.
+_MOST_BREAKS = 2
+_MOST_REFUSALS = 3  # of the watches of this session, on one connection after the other
+_RESYNC = -2  # not on the wire
 _EVENT_TABLES = {
     op.EVENT_CREATED: ("data", "exist"),
     op.EVENT_DATA: ("data", "exist"),
@@ -47,11 +53,11 @@ class ConnectionState(Enum):
 class EventType(Enum):
     """What a watch saw."""
 
-    NONE = op.EVENT_NONE  # the session ended: nothing more will be seen
     CREATED = op.EVENT_CREATED
     DELETED = op.EVENT_DELETED
     DATA_CHANGED = op.EVENT_DATA
     CHILDREN_CHANGED = op.EVENT_CHILDREN
+    RESYNC = _RESYNC  # the connection was lost and is back; changes before this may have been missed: read again
 
 
 class WatchEvent(NamedTuple):
@@ -65,7 +71,7 @@ class Watcher(Protocol):
     """What a watch wakes. `fire` is called by the session, once for a one-shot watch."""
 
     def fire(self, kind: int, path: bytes) -> None:
-        """An event of type `kind` at the server's `path`."""
+        """An event at the server's `path`. kind: of opcodes.EVENT_*, NONE at the end of the session, or RESYNC's."""
 
 
 class Dependent(Protocol):
@@ -97,6 +103,7 @@ class Call:
         "_waiting",
         "abandoned",
         "body",
+        "breaks",
         "decode",
         "done",
         "error",
@@ -120,18 +127,19 @@ class Call:
         watch: tuple[str, bytes, Watcher] | None = None,
         heard: "Callable[[Call], None] | None" = None,
     ) -> None:
-        self.op = kind
-        self.body = body
-        self.decode = decode
-        self.path = path
-        self.reads = reads
-        self.watch = watch
-        self.heard = heard
+        self.op: int = kind
+        self.body: bytes = body
+        self.decode: Callable[[bytes, int], Any] | None = decode
+        self.path: str = path
+        self.reads: bool = reads
+        self.watch: tuple[str, bytes, Watcher] | None = watch
+        self.heard: Callable[[Call], None] | None = heard
         self.value: Any = None
         self.error: RecipesError | None = None
-        self.sent_at = 0.0
-        self.abandoned = False  # nobody waits any more
-        self.done = False
+        self.sent_at: float = 0.0
+        self.breaks: int = 0  # connections that broke while this was the one request under way
+        self.abandoned: bool = False  # nobody waits any more
+        self.done: bool = False
         self._waiting: anyio.Event | None = None  # made only when there is need to wait: an Event is dear
 
     async def result(self) -> Any:
@@ -175,26 +183,32 @@ class Session:
     timeout: seconds, as negotiated. lost: the session is over, or may be by the clock of this process; once set it
     stays, and `ending` says why. expires_at: the monotonic time up to which the server cannot have ended it.
     read_only: a read-only server made it. Nothing can hang on such a session, since nothing can be written in it: it is
-    never lost, and the next server makes another in its place.
+    never lost, and the next server makes another in its place. answered, pongs: how many replies
+    came, to requests and to pings.
     """
 
     def __init__(self, timeout: float) -> None:
-        self.id = 0
-        self.password = bytes(16)
-        self.timeout = timeout
-        self.expires_at = float("inf")
-        self.read_only = False
-        self.lost = False
+        self.id: int = 0
+        self.password: bytes = bytes(16)
+        self.timeout: float = timeout
+        self.expires_at: float = float("inf")
+        self.read_only: bool = False
+        self.lost: bool = False
         self.ending: Ending = SessionExpired
-        self.lost_event = anyio.Event()
-        self.last_zxid = 0
+        self.lost_event: anyio.Event = anyio.Event()
+        self.last_zxid: int = 0
+        self.answered: int = 0
+        self.pongs: int = 0
         self.scopes: dict[object, Dependent] = {}
         self.unsent: deque[Call] = deque()
+        self._asked_timeout: float = timeout
         self._sent: deque[tuple[int, Call]] = deque()
         self._pings: deque[float] = deque()
         # Answered out of turn, so they are not among `_sent`; None for credentials shown again by a new connection.
         self._auths: deque[Call | None] = deque()
-        self._next_xid = 1
+        self._next_xid: int = 1
+        self._breaks: int = 0  # connections in a row that broke with requests under way, none of them answered
+        self._refusals: int = 0
         self.watches: dict[str, dict[bytes, list[Watcher]]] = {
             table: {} for table in ("data", "exist", "child", "persistent", "recursive")
         }
@@ -210,13 +224,17 @@ class Session:
         """A server has answered that, at some moment behind `asked_at`, and has the session alive."""
         self.read_only = response.read_only
         self.id, self.password = response.session_id, response.password
-        self.timeout = response.timeout_ms / 1000
+        # Every silence is judged by it, so no server may set it as long as it likes. Shorter than the server's is safe.
+        self.timeout = min(response.timeout_ms / 1000, max(self._asked_timeout, _LONGEST_TIMEOUT))
         self.expires_at = float("inf") if self.read_only else asked_at + self.timeout * SURE
 
     def outgoing(self, now: float) -> bytes:
-        """The frames of every call not yet sent."""
+        """The frames of every call not yet sent; of one alone, as long as connections break before they answer any."""
         parts = []
+        alone = self._breaks >= _MOST_BREAKS
         while self.unsent:
+            if alone and self._sent:
+                break
             call = self.unsent.popleft()
             if call.abandoned:
                 continue
@@ -251,6 +269,7 @@ class Session:
             self.last_zxid = header.zxid
         if header.xid == op.PING_XID:
             if self._pings:
+                self.pongs += 1
                 self._acknowledged(self._pings.popleft())
             return
         if header.xid == op.AUTH_XID:
@@ -261,22 +280,37 @@ class Session:
             return
         if header.xid == op.SET_WATCHES_XID:
             if header.err:
-                raise WireError(f"watches were not restored: error {header.err}")
+                self._refuse_watches(header.err)
+            self._refusals = 0
             return
         if not self._sent or self._sent[0][0] != header.xid:
             raise WireError(f"reply to request {header.xid}, which is not the next one")
         _, call = self._sent.popleft()
+        self._breaks = 0
+        self.answered += 1
         self._acknowledged(call.sent_at)
         self._settle(call, header.err, payload, at)
 
     def disconnected(self) -> None:
-        """The connection is gone: reads will be sent again, of writes already sent nobody knows the outcome."""
+        """The connection is gone: reads will be sent again, of writes already sent nobody knows the outcome.
+
+        A server in trouble breaks connections, and so does a request that it cannot bear. To tell them apart, a request
+        is sent alone once two connections in a row broke without a reply. When it breaks two more on its own, it fails,
+        so that it neither goes on for ever nor keeps the others from being answered.
+        """
         self._pings.clear()
+        if self._sent:
+            if self._breaks >= _MOST_BREAKS and len(self._sent) == 1:
+                self._sent[0][1].breaks += 1
+            self._breaks += 1
         again = [call for call in self._auths if call is not None]
         self._auths.clear()
         while self._sent:
             _, call = self._sent.popleft()
-            if call.reads:
+            if call.breaks >= _MOST_BREAKS:
+                why = f"the connection broke each of {self._breaks} times that this request was sent"
+                call.fail(ConnectionLoss(why, path=call.path))
+            elif call.reads:
                 again.append(call)
             else:
                 call.fail(ConnectionLoss(path=call.path, maybe_applied=True))
@@ -305,14 +339,14 @@ class Session:
             table.clear()
 
     def restore(self) -> list[bytes]:
-        """Frames that set every watch again on a new connection."""
+        """Frames that set every watch again on a new connection; streams, which may have missed events, are told."""
         rows = [(index, path) for index, table in enumerate(self.watches.values()) for path in table]
         kind = op.SET_WATCHES2 if any(index >= 3 for index, _ in rows) else op.SET_WATCHES
         frames, at = [], 0
         while at < len(rows):
             lists: list[list[bytes]] = [[], [], [], [], []]
             size = 0
-            while at < len(rows) and size < _SET_WATCHES_BYTES:
+            while at < len(rows) and (size == 0 or size + len(rows[at][1]) + 4 <= _SET_WATCHES_BYTES):
                 index, path = rows[at]
                 lists[index].append(path)
                 size += len(path) + 4
@@ -324,14 +358,22 @@ class Session:
                 else encode_set_watches(self.last_zxid, data, exist, child)
             )
             frames.append(_frame(op.SET_WATCHES_XID, kind, body))
+        for table in ("persistent", "recursive"):
+            for path, watchers in self.watches[table].items():
+                for watcher in watchers:
+                    watcher.fire(_RESYNC, path)
         return frames
+
+    def is_waiting(self) -> bool:
+        """Whether a request is under way."""
+        return bool(self._sent)
 
     def is_watched(self, path: bytes) -> bool:
         """Whether anything here waits for events at exactly this path, or is about to."""
         if any(path in table for table in self.watches.values()):
             return True
         calls = (*(call for _, call in self._sent), *self.unsent)
-        return any(call.watch is not None and call.watch[1] == path for call in calls)
+        return any(call.watch is not None and call.watch[1] == path and not call.abandoned for call in calls)
 
     def remove_watch(self, table: str, path: bytes, watcher: Watcher) -> bool:
         """Forget a watcher; True when it was the last one at this path in this table."""
@@ -341,6 +383,13 @@ class Session:
         if not watchers:
             self.watches[table].pop(path, None)
         return not watchers
+
+    def _refuse_watches(self, code: int) -> None:
+        """A server does not set the watches again: try others, though not for ever, since nobody would hear of it."""
+        self._refusals += 1
+        if self._refusals >= _MOST_REFUSALS:
+            self.end(partial(SessionExpired, f"the watches could not be set again: {store_error(code)}"))
+        raise WireError(f"watches were not restored: {store_error(code)}")
 
     def _acknowledged(self, sent_at: float) -> None:
         """The server had the session alive at some moment behind `sent_at`."""

@@ -4,44 +4,47 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import anyio
 
+from recipes.core.client.namespace import Namespace
 from recipes.core.client.session import Call, EventType, Watcher, WatchEvent
-from recipes.core.errors import NoNode, RecipesError, SessionError
+from recipes.core.errors import NoNode, SessionError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.requests import encode_path_watch, encode_watch_kind
-
-if TYPE_CHECKING:
-    from recipes.core.client.operations import Operations
 
 
 class Watch(Watcher):
     """A watch that fires once: set by the read it came with."""
 
-    def __init__(self, client: "Operations", path: str) -> None:
-        self._client = client
-        self._path = path
-        self._event = anyio.Event()
+    def __init__(self, namespace: Namespace, path: str) -> None:
+        self._namespace: Namespace = namespace
+        self._path: str = path
+        self._event: anyio.Event = anyio.Event()
         self._seen: WatchEvent | None = None
 
     def fire(self, kind: int, path: bytes) -> None:
         """Called by the session."""
-        self._seen = WatchEvent(EventType(kind), self._client.shown(path))
+        if kind != op.EVENT_NONE:
+            self._seen = WatchEvent(EventType(kind), self._namespace.shown(path))
         self._event.set()
 
     async def wait(self) -> WatchEvent:
-        """The event; of type NONE when the session ended first."""
+        """Wait for the event and return it; at once, when it has been seen before.
+
+        A change made while the connection was lost is seen after it. Raises what ended the session when that came
+        first, as every call does: SessionExpired, AuthFailed or ClientClosed.
+        """
         await self._event.wait()
         if self._seen is None:
-            raise RecipesError("a watch woke without an event")
+            raise self._namespace.session.ending(path=self._path)
         return self._seen
 
     def cancel(self) -> None:
         """Nobody waits any more. The server may still send the event, which is then ignored."""
         for table in ("data", "exist", "child"):
-            self._client.session.remove_watch(table, self._client.full(self._path), self)
+            self._namespace.session.remove_watch(table, self._namespace.full(self._path), self)
 
 
 class DeletionWatch(Watcher):
@@ -50,11 +53,12 @@ class DeletionWatch(Watcher):
     Its request rides with what is sent next, and is never sent when the watch is cancelled before that.
     """
 
-    def __init__(self, client: "Operations", path: str, gone: Callable[[], None]) -> None:
-        self._client = client
-        self._full = client.full(path)
-        self._path = path
+    def __init__(self, namespace: Namespace, path: str, gone: Callable[[], None]) -> None:
+        self._namespace: Namespace = namespace
+        self._full: bytes = namespace.full(path)
+        self._path: str = path
         self._gone: Callable[[], None] | None = gone
+        self._call: Call
         self._ask()
 
     def fire(self, kind: int, path: bytes) -> None:
@@ -69,11 +73,11 @@ class DeletionWatch(Watcher):
         """Call nothing any more."""
         self._gone = None
         self._call.abandoned = True
-        self._client.session.remove_watch("data", self._full, self)
-        self._client.session.remove_watch("exist", self._full, self)
+        self._namespace.session.remove_watch("data", self._full, self)
+        self._namespace.session.remove_watch("exist", self._full, self)
 
     def _ask(self) -> None:
-        self._call = self._client.submit(
+        self._call = self._namespace.submit(
             Call(
                 op.EXISTS,
                 encode_path_watch(self._full, True),
@@ -98,62 +102,77 @@ class DeletionWatch(Watcher):
 class WatchStream(Watcher):
     """`async with client.watch(path) as events:` and `async for event in events`.
 
-    A persistent watch: it sees every change at `path` (recursive: and below it) until the block ends, in order. While
-    the connection is lost changes can go unseen; after one, read what you rely on again. Events wait here until they
-    are taken. The stream ends with the session.
+    A persistent watch: it sees every change at `path` (recursive: and below it) until the block ends, in order. Events
+    wait here until they are taken.
+
+    Servers do not tell which changes were made while the connection was lost. So after each reconnect the stream gives
+    an event of type RESYNC, with the path that is watched: what was read before may be out of date, and what is read
+    from then on is followed by every later change. Several reconnects in a row give one RESYNC.
+
+    When the session is over the stream gives the events that it still has and then raises what ended the session, as
+    every call does: SessionExpired, AuthFailed or ClientClosed. Outside its block it raises RuntimeError.
     """
 
-    def __init__(self, client: "Operations", path: str, recursive: bool) -> None:
-        self._client = client
-        self._path = path
-        self._recursive = recursive
+    def __init__(self, namespace: Namespace, path: str, recursive: bool) -> None:
+        self._namespace: Namespace = namespace
+        self._full: bytes = namespace.full(path)
+        self._path: str = path
+        self._table: str = "recursive" if recursive else "persistent"
         self._events: deque[WatchEvent] = deque()
-        self._more = anyio.Event()
-        self._ended = False
+        self._more: anyio.Event = anyio.Event()
+        self._open: bool = False
+        self._over: bool = False  # the session is
 
     async def __aenter__(self) -> Self:
-        mode = op.ADD_WATCH_PERSISTENT_RECURSIVE if self._recursive else op.ADD_WATCH_PERSISTENT
-        full = self._client.full(self._path)
-        call = Call(
-            op.ADD_WATCH, encode_watch_kind(full, mode), path=self._path, reads=True, watch=(self._table, full, self)
-        )
-        await self._client.submit(call).result()
+        mode = op.ADD_WATCH_PERSISTENT_RECURSIVE if self._table == "recursive" else op.ADD_WATCH_PERSISTENT
+        body = encode_watch_kind(self._full, mode)
+        call = Call(op.ADD_WATCH, body, path=self._path, reads=True, watch=(self._table, self._full, self))
+        try:
+            await self._namespace.submit(call).result()
+        except anyio.get_cancelled_exc_class():
+            self._forget()  # the server may have set it, and the reply may have come just before
+            raise
+        self._open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        full = self._client.full(self._path)
-        session = self._client.session
-        if session.remove_watch(self._table, full, self) and not session.lost:
+        self._open = False
+        self._more.set()
+        self._forget()
+
+    def _forget(self) -> None:
+        session = self._namespace.session
+        if session.remove_watch(self._table, self._full, self) and not session.lost:
             # ZooKeeper 3.8 removes persistent watches only together with all others at the path. While one of those
             # is ours it has to stay, and events of this one, should they come, are ignored.
-            if not session.is_watched(full):
-                self._client.submit(
-                    Call(op.REMOVE_WATCHES, encode_watch_kind(full, op.WATCH_ANY), path=self._path, reads=True)
-                )
+            if not session.is_watched(self._full):
+                body = encode_watch_kind(self._full, op.WATCH_ANY)
+                with suppress(SessionError):  # over, or closed meanwhile: the watch went with it
+                    self._namespace.submit(Call(op.REMOVE_WATCHES, body, path=self._path, reads=True))
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> WatchEvent:
-        while not self._events:
-            if self._ended:
-                raise StopAsyncIteration
+        while True:
+            if not self._open:
+                raise RuntimeError("events are taken inside `async with client.watch(path) as events`")
+            if self._events:
+                return self._events.popleft()
+            if self._over:
+                raise self._namespace.session.ending(path=self._path)
+            if self._more.is_set():  # else another task waits for it as well
+                self._more = anyio.Event()
             await self._more.wait()
-        event = self._events.popleft()
-        if not self._events and not self._ended:
-            self._more = anyio.Event()
-        return event
 
     def fire(self, kind: int, path: bytes) -> None:
         """Called by the session."""
         if kind == op.EVENT_NONE:
-            self._ended = True
+            self._over = True
         else:
-            self._events.append(WatchEvent(EventType(kind), self._client.shown(path)))
+            event = WatchEvent(EventType(kind), self._namespace.shown(path))
+            if event.type is not EventType.RESYNC or not self._events or self._events[-1] != event:
+                self._events.append(event)
         self._more.set()
-
-    @property
-    def _table(self) -> str:
-        return "recursive" if self._recursive else "persistent"

@@ -34,6 +34,22 @@ class Wire(Protocol):
         """Carry bytes until the connection breaks, and raise what broke it; it is closed however this ends."""
 
 
+def socket_path(host: str) -> str | None:
+    """The path of the Unix socket that a host names as `unix:PATH`; None for a name or an address."""
+    return host.removeprefix("unix:") if host.startswith("unix:") else None
+
+
+async def open_stream(host: str, address: str, port: int, tls: ssl.SSLContext | None) -> anyio.abc.ByteStream:
+    """A stream to `address`, one of those of `host`. Raises as `dial` does."""
+    if (path := socket_path(host)) is not None:
+        return await anyio.connect_unix(path)
+    if tls is None:
+        return await anyio.connect_tcp(address, port)
+    return await anyio.connect_tcp(
+        address, port, tls=True, ssl_context=tls, tls_hostname=host, tls_standard_compatible=False
+    )
+
+
 async def dial(carrier: Carrier, host: str, address: str, port: int, tls: ssl.SSLContext | None) -> Wire:
     """Connect to `address`, one of those of `host`, which is the name that a certificate is checked against.
 
@@ -42,12 +58,10 @@ async def dial(carrier: Carrier, host: str, address: str, port: int, tls: ssl.SS
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        if tls is None:
-            return StreamWire(carrier, await anyio.connect_tcp(address, port))
-        stream = await anyio.connect_tcp(
-            address, port, tls=True, ssl_context=tls, tls_hostname=host, tls_standard_compatible=False
-        )
-        return StreamWire(carrier, stream)
+        return StreamWire(carrier, await open_stream(host, address, port, tls))
+    if (path := socket_path(host)) is not None:
+        _, local = await loop.create_unix_connection(lambda: ProtocolWire(carrier, loop), path)
+        return local
     _, wire = await loop.create_connection(
         lambda: ProtocolWire(carrier, loop), address, port, ssl=tls, server_hostname=host if tls else None
     )
@@ -58,12 +72,12 @@ class ProtocolWire(asyncio.Protocol):
     """A connection on asyncio."""
 
     def __init__(self, carrier: Carrier, loop: asyncio.AbstractEventLoop) -> None:
-        self._carrier = carrier
-        self._loop = loop
+        self._carrier: Carrier = carrier
+        self._loop: asyncio.AbstractEventLoop = loop
         self._broken: asyncio.Future[None] = loop.create_future()
         self._closed: asyncio.Future[None] = loop.create_future()
-        self._writable = True
-        self._woken = False
+        self._writable: bool = True
+        self._woken: bool = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
@@ -75,7 +89,7 @@ class ProtocolWire(asyncio.Protocol):
             try:
                 self._carrier.received(data)
             except Exception as error:
-                self._broken.set_exception(error)
+                self._break(error)
 
     def pause_writing(self) -> None:
         """Called by the loop: the other side does not keep up."""
@@ -89,7 +103,7 @@ class ProtocolWire(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Called by the loop, once."""
         if not self._broken.done():
-            self._broken.set_exception(error or anyio.EndOfStream())
+            self._break(error or anyio.EndOfStream())
         self._closed.set_result(None)
 
     def wake(self) -> None:
@@ -108,6 +122,10 @@ class ProtocolWire(asyncio.Protocol):
             with anyio.CancelScope(shield=True):
                 await self._closed
 
+    def _break(self, error: Exception) -> None:
+        self._broken.set_exception(error)
+        self._broken.exception()  # seen, also where nobody comes to wait for it
+
     def _write(self) -> None:
         self._woken = False
         if self._writable and not self._broken.done():
@@ -120,9 +138,9 @@ class StreamWire:
     """A connection on trio."""
 
     def __init__(self, carrier: Carrier, stream: anyio.abc.ByteStream) -> None:
-        self._carrier = carrier
-        self._stream = stream
-        self._more = anyio.Event()
+        self._carrier: Carrier = carrier
+        self._stream: anyio.abc.ByteStream = stream
+        self._more: anyio.Event = anyio.Event()
 
     def wake(self) -> None:
         """See Wire."""

@@ -76,7 +76,7 @@ class TxnLog:
         self._file: File | None = None
         self._is_new = False  # its name is not durable yet
         self._position = self._filled = 0
-        self.records = 0  # in the current file
+        self.records: int = 0  # in the current file
 
     def append(self, entries: list[Entry]) -> None:
         """Write a batch behind the last one, with one write. Not durable before `sync`.
@@ -150,10 +150,10 @@ class LogFile:
     __slots__ = ("_data", "damage", "end", "last_zxid", "name")
 
     def __init__(self, name: str, data: bytes) -> None:
-        self.name = name
+        self.name: str = name
         self._data = data
-        self.end = len(HEADER)
-        self.last_zxid = 0
+        self.end: int = len(HEADER)
+        self.last_zxid: int = 0
         self.damage: Damage | None = None
 
     def __iter__(self) -> Iterator[bytes]:

@@ -50,17 +50,23 @@ class Connection:
 
     def __init__(self, member: "Member", key: int, address: tuple[str, int], ids: Ids, secure: bool) -> None:
         self._member = member
-        self.key = key
-        self.address = address
-        self.ids = ids
-        self.secure = secure
-        self.session_id = 0
-        self.timeout_ms = 0
+        self.key: int = key
+        self.address: tuple[str, int] = address
+        self.ids: Ids = ids
+        self.secure: bool = secure
+        self.session_id: int = 0
+        self.timeout_ms: int = 0
         self.out: list[bytes] = []
-        self.touched = self.wants_close = self.closed = False
-        self.packets_in = self.packets_out = self.events = 0
-        self.last_op = self.last_xid = self.last_zxid = 0
-        self.established_ms = member.wall_ms
+        self.touched: bool = False
+        self.wants_close: bool = False
+        self.closed: bool = False
+        self.packets_in: int = 0
+        self.packets_out: int = 0
+        self.events: int = 0
+        self.last_op: int = 0
+        self.last_xid: int = 0
+        self.last_zxid: int = 0
+        self.established_ms: int = member.wall_ms
         self._greeted = False
         self._with_read_only = True
         self._limit_bytes = member.config.max_frame_bytes

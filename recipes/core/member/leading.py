@@ -36,14 +36,14 @@ class Leading:
         self._config = config
         self._tree = tree
         self._leadership = leadership
-        self.tracker = SessionTracker(config.tick_ms)
+        self.tracker: SessionTracker = SessionTracker(config.tick_ms)
         for session_id, timeout_ms in tree.sessions.items():
             self.tracker.add(session_id, timeout_ms, now_ms)
         # An ephemeral znode without its session can only be of a session that ended: let it end once more.
         for session_id in tree.ephemerals:
             if session_id not in tree.sessions:
                 self.tracker.add(session_id, config.min_session_timeout_ms, now_ms)
-        self.preparer = Preparer(
+        self.preparer: Preparer = Preparer(
             tree,
             self.tracker,
             extended_types=config.extended_types,

@@ -70,15 +70,15 @@ class Member:
 
     def __init__(self, config: MemberConfig, tree: DataTree, replica: Replica, now_ms: int, wall_ms: int) -> None:
         self.config = config
-        self.stats = Stats()
-        self.now_ms = now_ms
-        self.wall_ms = wall_ms
+        self.stats: Stats = Stats()
+        self.now_ms: int = now_ms
+        self.wall_ms: int = wall_ms
         self.started_ms = now_ms
         self.connections: dict[int, Connection] = {}
         self.by_session: dict[int, Connection] = {}
-        self.disk_full = False
-        self.serving = False
-        self.facts = Facts()  # the shell replaces it by what knows more
+        self.disk_full: bool = False
+        self.serving: bool = False
+        self.facts: Facts = Facts()  # the shell replaces it by what knows more
         self.trace_mask = 306  # kept for those who set it; nothing is traced
         self._replica = replica
         self._leading: Leading | None = None
@@ -88,7 +88,7 @@ class Member:
         self._writes: list[Write] = []
         self._touched: list[Connection] = []
         self._next_key = 0
-        self.read_only = ReadOnly(self, replica, self._session_ids)
+        self.read_only: ReadOnly = ReadOnly(self, replica, self._session_ids)
         self._use(tree)
         if replica.serving:
             self._change_role(True)
@@ -121,9 +121,12 @@ class Member:
         self.wall_ms = wall_ms
 
     def connect(self, address: tuple[str, int], ids: Ids = (), secure: bool = False) -> Connection:
-        """A client has connected from `address` (host, port); `ids` it has shown already, by its certificate."""
+        """A client has connected from `address` (host, port); `ids` it has shown already, by its certificate.
+
+        One on a Unix socket has no host: no ACL that names addresses is about it.
+        """
         self._next_key += 1
-        ip = ((b"ip", address[0].encode()),)
+        ip = ((b"ip", address[0].encode()),) if address[0] else ()
         kind = ReadOnlyConnection if self.read_only.serving else Connection
         connection = kind(self, self._next_key, address, ip + ids, secure)
         self.connections[connection.key] = connection

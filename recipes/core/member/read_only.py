@@ -32,9 +32,9 @@ class ReadOnly:
 
     def __init__(self, member: "Member", replica: Replica, ids: SessionIds) -> None:
         config = member.config
-        self.enabled = config.read_only_mode
-        self.serving = False
-        self.tracker = SessionTracker(config.tick_ms)
+        self.enabled: bool = config.read_only_mode
+        self.serving: bool = False
+        self.tracker: SessionTracker = SessionTracker(config.tick_ms)
         self._member = member
         self._replica = replica
         self._ids = ids

@@ -10,13 +10,19 @@ class Stats:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.auth_failed = self.sessions_expired = self.digest_mismatches = 0
+        self.auth_failed: int = 0
+        self.sessions_expired: int = 0
+        self.digest_mismatches: int = 0
         self.reset()
 
     def reset(self) -> None:
         """Start the counts of packets and latency anew."""
-        self.packets_received = self.packets_sent = self.events_sent = 0
-        self.latency_max_ms = self.latency_min_ms = self.latency_total_ms = 0
+        self.packets_received: int = 0
+        self.packets_sent: int = 0
+        self.events_sent: int = 0
+        self.latency_max_ms: int = 0
+        self.latency_min_ms: int = 0
+        self.latency_total_ms: int = 0
 
     def waited(self, latency_ms: int) -> None:
         """A reply leaves so many ms after its request came. One that leaves at once need not be told of."""

@@ -17,7 +17,7 @@ from recipes.core.member.member import Member
 if TYPE_CHECKING:
     from recipes.core.server.server import Server
 
-log = logging.getLogger("recipes.server")
+log: logging.Logger = logging.getLogger("recipes.server")
 
 _HEAD_LIMIT_BYTES = 8192
 _TIMEOUT_S = 10

@@ -12,7 +12,7 @@ from recipes.core.member.connection import Connection
 if TYPE_CHECKING:
     from recipes.core.server.server import Server
 
-log = logging.getLogger("recipes.server")
+log: logging.Logger = logging.getLogger("recipes.server")
 
 _READ_BYTES = 256 * 1024
 _MOST_UNSENT_BYTES = 64 << 20  # a client that lets events pile up higher than this is cut off
@@ -21,10 +21,11 @@ _MOST_UNSENT_BYTES = 64 << 20  # a client that lets events pile up higher than t
 class ClientProtocol(asyncio.BufferedProtocol):
     """The shell's side of one client connection."""
 
-    def __init__(self, server: "Server", buffer: memoryview, secure: bool = False) -> None:
+    def __init__(self, server: "Server", buffer: memoryview, secure: bool = False, local: bool = False) -> None:
         self._server = server
         self._buffer = buffer  # shared by all: it is emptied before the loop turns to the next connection
         self._secure = secure
+        self._local = local  # on a Unix socket: it has no address
         self._reading = True
         self._unwritable = False
         self.transport: asyncio.Transport | None = None
@@ -33,7 +34,7 @@ class ClientProtocol(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected; one too many is hung up on."""
         self.transport = transport  # type: ignore[assignment]
-        self.connection = self._server.admit(self, transport, self._secure)
+        self.connection = self._server.admit(self, transport, self._secure, self._local)
         if self.connection is None:
             transport.abort()  # type: ignore[attr-defined]
 
@@ -85,7 +86,9 @@ class ClientProtocol(asyncio.BufferedProtocol):
             transport.write(b"".join(connection.out))
             connection.out.clear()
             if self._unwritable and transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
-                log.warning("client %s does not read what it is sent: cut off", connection.address[0])
+                log.warning(
+                    "client %s does not read what it is sent: cut off", connection.address[0] or "on the socket"
+                )
                 transport.abort()
                 return
         if connection.wants_close:

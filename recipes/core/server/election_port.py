@@ -24,7 +24,7 @@ from recipes.core.jute.votes import (
 from recipes.core.server.listening import Listener
 from recipes.core.server.peer_sockets import UNREACHABLE, PeerSockets
 
-log = logging.getLogger("recipes.server")
+log: logging.Logger = logging.getLogger("recipes.server")
 
 _FIRST_DELAY_S = 0.05
 _LONGEST_DELAY_S = 2.0
@@ -53,7 +53,7 @@ class ElectionPort:
     ) -> None:
         host, port = addresses[sid]
         self._port = port
-        self._sockets = sockets
+        self.sockets = sockets
         self._heard = heard
         self._greeting = encode_greeting(sid, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         self._peers = {
@@ -69,7 +69,7 @@ class ElectionPort:
 
     async def start(self) -> None:
         """Listen, and connect to the servers with smaller sids, for as long as the port is open."""
-        self._listener = await self._sockets.listen(lambda: _Accepted(self), self._port)
+        self._listener = await self.sockets.listen(lambda: _Accepted(self), self._port, "election port")
         for peer in self._peers.values():
             if peer.dials:
                 peer.dial_now()
@@ -106,7 +106,7 @@ class ElectionPort:
         if self._closed:  # a dial that was given up can still come through
             transport.abort()
             return
-        self._sockets.limit_silence(transport)
+        self.sockets.limit_silence(transport)
         transport.set_write_buffer_limits(high=1)
 
     def lost(self, link: "_Link") -> None:
@@ -152,7 +152,7 @@ class ElectionPort:
         """Dial a server and say who is calling."""
         link = _Link(self)
         try:
-            transport, _ = await self._sockets.dial(lambda: link, *peer.address)
+            transport, _ = await self.sockets.dial(lambda: link, *peer.address)
         except BaseException:
             self.lost(link)  # uvloop, when cancelled just behind connection_made, calls no connection_lost
             raise
@@ -227,6 +227,8 @@ class _Peer:
         """A connection is closed, and what was sent last perhaps lost with it."""
         if self._link is link:
             self._link = None
+            if link.is_dialled and not link.was_heard and not self._closed:
+                self._port.sockets.say_cut_off(f"server {self.sid}, election port", *self.address)
             if self._waiting is None:
                 self._waiting = self._last
             self._dial_later()
@@ -270,7 +272,8 @@ class _Peer:
         try:
             link = await self._port.connect(self)
         except UNREACHABLE as error:
-            log.debug("server %s cannot be reached at %s:%s: %s", self.sid, *self.address, error)
+            if not self._port.sockets.say_refused(f"server {self.sid}, election port", *self.address, error):
+                log.debug("server %s cannot be reached at %s:%s: %s", self.sid, *self.address, error)
             self._dialling = None
             if isinstance(error, gaierror | UnicodeError) and not self._found_unreachable:
                 log.warning("server %s: %s: name not known yet: it is looked up again", self.sid, self.address[0])
@@ -279,6 +282,7 @@ class _Peer:
             return
         self._dialling = None
         if self.dials:
+            link.is_dialled = True
             self.adopt(link)
         else:
             link.finish()
@@ -303,7 +307,9 @@ class _Link(asyncio.Protocol):
 
     def __init__(self, port: ElectionPort) -> None:
         self.peer: _Peer | None = None
-        self.busy = False
+        self.is_dialled: bool = False
+        self.was_heard: bool = False
+        self.busy: bool = False
         self._port = port
         self._transport: asyncio.Transport | None = None
         self._reader = FrameReader(MAX_NOTIFICATION_BYTES)
@@ -315,6 +321,7 @@ class _Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in frames. Bytes that are none end the connection."""
+        self.was_heard = True
         try:
             for payload in self._reader.feed(data):
                 if self.peer is None:

@@ -11,7 +11,7 @@ from recipes.core.config import ServerConfig
 from recipes.core.disk.txnlog import file_zxid
 from recipes.core.member.facts import Facts
 
-log = logging.getLogger("recipes.server")
+log: logging.Logger = logging.getLogger("recipes.server")
 
 
 class ServerFacts(Facts):

@@ -88,8 +88,10 @@ class Flusher:
         self._cost_s = 0.0
         self._thread: threading.Thread | None = None
         self._jobs: SimpleQueue[Callable[[], Callable[[], None]] | None] = SimpleQueue()
-        self.batches = self.batches_in_thread = self.logged_bytes = 0
-        self.replacements = Replacements()
+        self.batches: int = 0
+        self.batches_in_thread: int = 0
+        self.logged_bytes: int = 0
+        self.replacements: Replacements = Replacements()
 
     def put(self, writes: Sequence[Write]) -> None:
         """Put writes on disk, behind all that came before."""

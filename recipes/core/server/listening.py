@@ -1,17 +1,19 @@
-"""Listening at every address of a host, as Java does."""
+"""Listening: at every address of a host, as Java does, or on a Unix socket."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from errno import EADDRNOTAVAIL, EAFNOSUPPORT
+from pathlib import Path
 from typing import Any, NamedTuple
 
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]  # as the socket module has it, with a port that means nothing
 
 
 class Listener(NamedTuple):
-    """A port that is listened on. close(): no more."""
+    """A port that is listened on, 0 where it is a Unix socket. close(): no more."""
 
     port: int
     close: Callable[[], None]
@@ -31,6 +33,25 @@ async def listen(
             server = await loop.create_server(make, sock=sock, **settings)
             stack.callback(server.close)
         return Listener(port, stack.pop_all().close)
+
+
+async def listen_on_socket(make: Callable[[], asyncio.BaseProtocol], path: Path, **settings: Any) -> Listener:
+    """Accept this user's connections on a Unix socket. What was at `path` is removed; its directory must be ours alone.
+
+    settings: of loop.create_unix_server. Raises OSError.
+    """
+    with ExitStack() as stack:
+        sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        _bind_for_owner(sock, path)
+        server = await asyncio.get_running_loop().create_unix_server(make, sock=sock, **settings)
+        stack.pop_all()
+        return Listener(0, server.close)
+
+
+def _bind_for_owner(sock: socket.socket, path: Path) -> None:
+    path.unlink(missing_ok=True)
+    sock.bind(os.fspath(path))
+    path.chmod(0o600)  # nobody connects before it listens
 
 
 async def addresses_of(host: str | None) -> list[Address]:

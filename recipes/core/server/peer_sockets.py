@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from recipes.core.server.listening import Address, Listener, addresses_of, bound, listen
+from recipes.core.server.refusals import Refusals, handshake_reason, is_of_tls, shown
+from recipes.core.server.secure_listening import listen_securely
 
 T = TypeVar("T", bound=asyncio.BaseProtocol)
 
@@ -37,14 +39,40 @@ class PeerSockets:
         self._silence_ms = silence_ms
         self._accepts = accepts
         self._dials = dials
+        self._refusals: Refusals | None = None
         self._own: list[Address] = []
         self._lookups: dict[str, asyncio.Task[list[Any]]] = {}  # under way, by name
         self._reached: dict[tuple[str, int], str] = {}  # by host and port: the address that answered last
 
-    async def listen(self, make: Callable[[], asyncio.BaseProtocol], port: int) -> Listener:
-        """Accept connections. Raises OSError when the port cannot be had."""
-        limit_s = None if self._accepts is None else _CONNECT_TIMEOUT_S
-        return await listen(make, await self._own_addresses(), port, ssl=self._accepts, ssl_handshake_timeout=limit_s)
+    async def listen(self, make: Callable[[], asyncio.BaseProtocol], port: int, what: str = "port") -> Listener:
+        """Accept connections. what: the port's name, for the log. Raises OSError when the port cannot be had."""
+        addresses = await self._own_addresses()
+        if self._accepts is None:
+            return await listen(make, addresses, port)
+        refused = partial(self._found_refusals().handshake, what)
+        return listen_securely(make, addresses, port, self._accepts, handshake_s=_CONNECT_TIMEOUT_S, refused=refused)
+
+    def say_refused(self, server: str, host: str, port: int, error: BaseException) -> bool:
+        """Log that a server that was dialled does not do TLS with this one; False when something else is the matter.
+
+        server: what it is, such as "server 3, election port".
+        """
+        if self._dials is None or not is_of_tls(error):
+            return False
+        where = f"{server} at {shown((host, port))}"
+        self._found_refusals().say(f"{where}: {handshake_reason(error)}", about=f"{where} {type(error)}")
+        return True
+
+    def say_cut_off(self, server: str, host: str, port: int) -> None:
+        """Log that a server that was dialled hung up before it said anything, as one does after a TLS handshake."""
+        if self._dials is not None:
+            where = f"{server} at {shown((host, port))}"
+            self._found_refusals().say(f"{where}: it hung up at once: does it trust this server's certificate?", where)
+
+    def _found_refusals(self) -> Refusals:
+        if self._refusals is None:
+            self._refusals = Refusals(asyncio.get_running_loop().time)
+        return self._refusals
 
     async def check_port(self, port: int) -> None:
         """Raise OSError when the port cannot be had, without accepting anybody."""

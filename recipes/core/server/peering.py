@@ -22,7 +22,7 @@ from recipes.core.zab.peer import Boot, PeerSettings, ZabPeer
 if TYPE_CHECKING:
     from recipes.core.server.server import Server
 
-log = logging.getLogger("recipes.server")
+log: logging.Logger = logging.getLogger("recipes.server")
 
 _STILL_LOOKING_S = 10.0  # after so long without a leader, and again after as long, an operator hears of it
 
@@ -49,8 +49,8 @@ class Peering:
         self._wanted_ms: int | None = None
         self._reminder: asyncio.TimerHandle | None = None  # set as long as nothing is served
         self._has_served = self._said_why_no_reads = False
-        self.peer = ZabPeer(settings, boot, monotonic_ns() // 1_000_000)
-        self.facts = EnsembleFacts(config, self.peer)
+        self.peer: ZabPeer = ZabPeer(settings, boot, monotonic_ns() // 1_000_000)
+        self.facts: EnsembleFacts = EnsembleFacts(config, self.peer)
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Open the ports, until the stack is left.

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from recipes.core.server.peer_sockets import UNREACHABLE, PeerSockets
 
-log = logging.getLogger("recipes.server")
+log: logging.Logger = logging.getLogger("recipes.server")
 
 # A learner may have decided before its leader has, which waits up to 200 ms for better votes and then listens.
 _DIAL_DELAYS_S = (0.01, 0.02, 0.04, 0.08, 0.1, 0.1, 0.1)
@@ -134,7 +134,7 @@ class QuorumPort:
         until, warned = loop.time() + self._patience_s, False
         while True:
             try:
-                listener = await self._sockets.listen(self._accepted, self._port)
+                listener = await self._sockets.listen(self._accepted, self._port, "quorum port")
             except OSError as error:
                 if loop.time() >= until:
                     self._fail(OSError(f"a leader that learners cannot reach: {error.strerror or error}"))
@@ -159,7 +159,8 @@ class QuorumPort:
                 if delay_s is not None and not isinstance(error, TimeoutError):
                     await asyncio.sleep(delay_s)
                     continue
-                log.info("leader %s cannot be reached at %s:%s: %s", sid, host, port, error)
+                if not self._sockets.say_refused(f"server {sid}, quorum port", host, port, error):
+                    log.info("leader %s cannot be reached at %s:%s: %s", sid, host, port, error)
                 self._schedule()
                 self._peer.dial_failed(sid)
             return

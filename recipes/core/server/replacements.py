@@ -16,5 +16,6 @@ class Replacements:
     __slots__ = ("count", "lock", "pending")
 
     def __init__(self) -> None:
-        self.count = self.pending = 0
-        self.lock = threading.Lock()
+        self.count: int = 0
+        self.pending: int = 0
+        self.lock: threading.Lock = threading.Lock()

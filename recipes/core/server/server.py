@@ -9,6 +9,8 @@ import gc
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
 from time import monotonic_ns, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -25,20 +27,40 @@ from recipes.core.server.client_port import ClientProtocol, read_buffer
 from recipes.core.server.descriptors import most_clients
 from recipes.core.server.facts import ServerFacts
 from recipes.core.server.flusher import Flusher
-from recipes.core.server.listening import addresses_of, listen
+from recipes.core.server.listening import Listener, addresses_of, listen, listen_on_socket
 from recipes.core.server.settings import member_config
 from recipes.core.server.snapshots import Snapshots
 from recipes.core.tree.tree import DataTree
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
+
     from recipes.core.server.peering import Peering
 
-log = logging.getLogger("recipes.server")
+log: logging.Logger = logging.getLogger("recipes.server")
 
 _SNAPSHOT_TICK_S = 0.01
 _LONGEST_TICK_S = 1.0
 _FILL_AHEAD_BYTES = 4 << 20
 _BACKLOG = 512
+
+
+async def serve(config: ServerConfig, *, task_status: "TaskStatus[str] | None" = None) -> None:
+    """Run one server on asyncio until cancelled.
+
+    task_status: given by `await task_group.start(serve, config)`, which returns the `host:port` for clients once it
+    serves, also when `config.client_port` is 0 and the system chose one.
+
+    Raises DiskError when the directory is damaged, is another server's or can no longer be written, ConfigError for
+    TLS files that do not serve, OSError when a client port cannot be had.
+    """
+    async with Server(config) as server:
+        if task_status is not None:
+            plain = config.client_port is not None
+            host = config.client_address if plain else config.secure_client_address
+            port = server.client_port if plain else server.secure_client_port
+            task_status.started(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        await server.failed
 
 
 class Server:
@@ -105,7 +127,7 @@ class Server:
 
             self._peering = Peering(self, found)
             replica = self._peering.peer
-        self.member = Member(member_config(config), tree, replica, *_clocks())
+        self.member: Member = Member(member_config(config), tree, replica, *_clocks())
         self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts
         self._flusher = Flusher(
             store,
@@ -140,14 +162,17 @@ class Server:
             stack.callback(listener.close)
             self.client_port = listener.port
         if config.secure_client_port is not None:
-            from recipes.core.server.tls import server_context  # only here: it takes time to import
+            from recipes.core.server.refusals import Refusals  # only here: they take time to import
+            from recipes.core.server.secure_listening import listen_securely
+            from recipes.core.server.tls import server_context
 
-            secure = await listen(
+            secure = listen_securely(
                 lambda: ClientProtocol(self, self._buffer, secure=True),
                 await addresses_of(config.secure_client_address),
                 config.secure_client_port,
-                ssl=server_context(config),
-                ssl_handshake_timeout=config.sessionless_timeout_ms / 1000,
+                server_context(config),
+                handshake_s=config.sessionless_timeout_ms / 1000,
+                refused=partial(Refusals(self._loop.time).handshake, "secure client port"),
                 backlog=_BACKLOG,
             )
             stack.callback(secure.close)
@@ -160,6 +185,10 @@ class Server:
             if config.metrics_port is not None:
                 self.metrics_port = await admin_http.listen(stack, self, config.metrics_address, config.metrics_port)
 
+    async def listen_on_socket(self, path: Path) -> Listener:
+        """Also take clients on a Unix socket, until the listener that is returned is closed. Raises OSError."""
+        return await listen_on_socket(lambda: ClientProtocol(self, self._buffer, local=True), path, backlog=_BACKLOG)
+
     async def _hang_up(self) -> None:
         """Close every client's socket, and wait until each is closed."""
         for protocol in list(self._protocols.values()):
@@ -170,10 +199,12 @@ class Server:
 
     # What protocols call.
 
-    def admit(self, protocol: ClientProtocol, transport: asyncio.BaseTransport, secure: bool) -> Connection | None:
-        """A connection for a new client; None when there are too many."""
+    def admit(
+        self, protocol: ClientProtocol, transport: asyncio.BaseTransport, secure: bool, local: bool
+    ) -> Connection | None:
+        """A connection for a new client; None when there are too many. local: it came over a Unix socket."""
         config = self.config
-        address = transport.get_extra_info("peername")
+        address = ("", 0) if local else transport.get_extra_info("peername")
         if address is None:  # it is gone already
             return None
         host = address[0]
@@ -182,9 +213,9 @@ class Server:
                 self._said_too_many = True
                 log.warning("no more than %s clients: the rest of ulimit -n is for files", self._most_clients)
             return None
-        count, most = self._per_ip.get(host, 0), config.max_connections_per_ip
+        count, most = self._per_ip.get(host, 0), 0 if local else config.max_connections_per_ip
         if (most and count >= most) or (config.max_connections and len(self._protocols) >= config.max_connections):
-            log.warning("too many connections from %s: %s", host, count)
+            log.warning("too many connections from %s: %s", host or "the socket", count)
             return None
         self._per_ip[host] = count + 1
         ids: Ids = ()
@@ -216,6 +247,11 @@ class Server:
             # writes of what came first.
             self._loop.call_soon(self._loop.call_soon, self._turn)
 
+    def tidy(self) -> None:
+        """Begin a snapshot now, and remove what the snapshots that there are leave no use for."""
+        self._begin_snapshot()
+        self._snapshots.purge(self.config.snap_retain_count).add_done_callback(_report_purged)
+
     def fail(self, error: BaseException) -> None:
         """The server can no longer serve: nothing more leaves it, and who runs it hears of it."""
         if not self.failed.done():
@@ -240,11 +276,14 @@ class Server:
             self._flusher.put(writes)
             self._in_turn = False
             if self._snapshots.is_due(len(writes), self._flusher.logged_bytes) and not self.member.disk_full:
-                self._flusher.roll()
-                self._snapshots.begin(self.member.tree, self._flusher.logged_bytes)
-                self._timer.cancel()
-                self._timer = self._loop.call_later(_SNAPSHOT_TICK_S, self._tick)
+                self._begin_snapshot()
         self._send()
+
+    def _begin_snapshot(self) -> None:
+        self._flusher.roll()
+        self._snapshots.begin(self.member.tree, self._flusher.logged_bytes)
+        self._timer.cancel()
+        self._timer = self._loop.call_later(_SNAPSHOT_TICK_S, self._tick)
 
     def _flushed(self, zxid: int) -> None:
         self.member.flushed(zxid)

@@ -14,7 +14,7 @@ from recipes.core.errors import invariant
 from recipes.core.server.replacements import Replacements
 from recipes.core.tree.tree import DataTree
 
-log = logging.getLogger("recipes.server")
+log: logging.Logger = logging.getLogger("recipes.server")
 
 _SLICE_LIMIT_S = 0.005
 _LOG_TO_SNAPSHOT = 2  # so much larger is the log behind a snapshot to become, before the next one is worth its time

@@ -32,12 +32,19 @@ class Shadow:
     )  # fmt: skip
 
     def __init__(self, sid: int, voter: bool) -> None:
-        self.sid = sid
-        self.voter = voter
-        self.logged = self.durable = self.applied = self.exposed = self.former = 0
-        self.accepted = self.current = 0
+        self.sid: int = sid
+        self.voter: bool = voter
+        self.logged: int = 0
+        self.durable: int = 0
+        self.applied: int = 0
+        self.exposed: int = 0
+        self.former: int = 0
+        self.accepted: int = 0
+        self.current: int = 0
         self.begun: Operation | None = None
-        self.damaged = self.rotten = self.unsure = False
+        self.damaged: bool = False
+        self.rotten: bool = False
+        self.unsure: bool = False
 
 
 class Ledger:
@@ -48,9 +55,9 @@ class Ledger:
     """
 
     def __init__(self, sids: dict[int, bool]) -> None:
-        self.shadows = {sid: Shadow(sid, voter) for sid, voter in sids.items()}
-        self.reference = Reference()
-        self.tip = 0
+        self.shadows: dict[int, Shadow] = {sid: Shadow(sid, voter) for sid, voter in sids.items()}
+        self.reference: Reference = Reference()
+        self.tip: int = 0
         self.now_us = 0
         self.leaders: dict[int, int] = {}  # established: epoch -> server
         self._majority = sum(sids.values()) // 2 + 1

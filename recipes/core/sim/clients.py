@@ -70,9 +70,11 @@ class SimClient:
     ) -> None:
         self.site = site
         self.history: list[Call] = []
-        self.unknown = self.events = self.expired = 0
+        self.unknown: int = 0
+        self.events: int = 0
+        self.expired: int = 0
         self.abandoned: dict[int, int] = {}
-        self.session_id = 0
+        self.session_id: int = 0
         self.active = True
         self._timeline = timeline
         self._network = network

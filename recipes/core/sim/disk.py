@@ -26,8 +26,8 @@ class _Inode:
     __slots__ = ("content", "durable", "unsynced")
 
     def __init__(self) -> None:
-        self.content = bytearray()
-        self.durable = b""
+        self.content: bytearray = bytearray()
+        self.durable: bytes = b""
         self.unsynced: list[tuple[int, bytes | None]] = []  # writes in order; None cuts the file at the offset
 
 
@@ -91,8 +91,8 @@ class SimDisk:
         self.cut_before = cut_before
         self.space_bytes = space_bytes
         self.fail_syncs = False
-        self.effects = 0
-        self.fates = dict.fromkeys(_FATES, 0)
+        self.effects: int = 0
+        self.fates: dict[str, int] = dict.fromkeys(_FATES, 0)
         self._chance = chance
         self._in_order = in_order
         self._off = False

@@ -45,25 +45,25 @@ class Ensemble:
         self.packets: dict[str, int] = {}
         self.states: dict[str, int] = {}
         self.notes: deque[str] = deque(maxlen=_KEPT_NOTES)
-        self.recovered_us = -1
+        self.recovered_us: int = -1
         self._trace = sha256()
         self._restarts = sources("restarts")
-        self.timeline = Timeline(sources("schedule"))
-        self.network = Network(self.timeline, sources("network"), plan.delay_us, plan.cut_probability)
+        self.timeline: Timeline = Timeline(sources("schedule"))
+        self.network: Network = Network(self.timeline, sources("network"), plan.delay_us, plan.cut_probability)
         self.network.listener = self._listen
-        self.election_links = ElectionLinks(self.timeline, self.network, sources("votes"), self._notify)
+        self.election_links: ElectionLinks = ElectionLinks(self.timeline, self.network, sources("votes"), self._notify)
         sids = range(1, plan.voters + plan.observers + 1)
         servers = [
             Server(sid=sid, host=f"s{sid}", quorum_port=2888, election_port=3888, observer=sid > plan.voters, client="")
             for sid in sids
         ]
         membership = Membership(servers)
-        self.ledger = Ledger({sid: sid <= plan.voters for sid in sids})
+        self.ledger: Ledger = Ledger({sid: sid <= plan.voters for sid in sids})
         around = Surroundings(
             self.timeline, self.network, self.election_links, self.ledger, self.count, self.note, self.packets,
             self.states, self._ended,
         )  # fmt: skip
-        self.nodes = {
+        self.nodes: dict[int, Node] = {
             sid: Node(
                 self._settings(sid, membership),
                 around,
@@ -75,17 +75,17 @@ class Ensemble:
         for rate_pm in plan.rates_pm:
             if rate_pm != 1000:
                 self.count("clock drift")
-        self.judge = Judge(self.ledger.reference)
-        self.clients = [
+        self.judge: Judge = Judge(self.ledger.reference)
+        self.clients: list[SimClient] = [
             SimClient(
                 _CLIENTS + number, self.timeline, self.network, sources(f"client {number}"), self.ledger, self.judge,
                 list(sids), plan.timeout_ms, self.count, self._leader_sid,
             )
             for number in range(plan.clients)
         ]  # fmt: skip
-        self.sites = [*sids, *(client.site for client in self.clients)]
+        self.sites: list[int] = [*sids, *(client.site for client in self.clients)]
         self._orphans: dict[int, list[Side]] = {}
-        self.nemesis = Nemesis(self)
+        self.nemesis: Nemesis = Nemesis(self)
         self._sources = sources
         for node in self.nodes.values():
             self.timeline.after(between(self._restarts, 0, 200_000), self._start, node, node.life)

@@ -32,7 +32,7 @@ class Flusher:
         after: Callable[..., None],
         turn: Callable[[], None],
     ) -> None:
-        self.full = False
+        self.full: bool = False
         self._node = node
         self._store = store
         self._around = around

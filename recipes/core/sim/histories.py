@@ -33,15 +33,16 @@ class Call:
     )  # fmt: skip
 
     def __init__(self, session_id: int, xid: int, kind: int, path: bytes, watch: bool, now_us: int, floor: int) -> None:
-        self.session_id = session_id
-        self.xid = xid
-        self.kind = kind
-        self.path = path
-        self.watch = watch
-        self.invoked_us = now_us
-        self.returned_us = -1
-        self.floor = floor
-        self.error = self.zxid = 0
+        self.session_id: int = session_id
+        self.xid: int = xid
+        self.kind: int = kind
+        self.path: bytes = path
+        self.watch: bool = watch
+        self.invoked_us: int = now_us
+        self.returned_us: int = -1
+        self.floor: int = floor
+        self.error: int = 0
+        self.zxid: int = 0
 
 
 class Watches:
@@ -118,7 +119,7 @@ class Judge:
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
-        self.newest_seen = 0
+        self.newest_seen: int = 0
 
     def judge(self, call: Call, path: bytes, stat: bytes | None, data: bytes | None, names: list[bytes]) -> None:
         """A reply has come, with what is in it."""

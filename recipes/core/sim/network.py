@@ -29,14 +29,14 @@ class Side:
 
     def __init__(self, network: "Network", number: int, site: int, what: str) -> None:
         self._network = network
-        self.number = number
-        self.site = site
-        self.what = what
+        self.number: int = number
+        self.site: int = site
+        self.what: str = what
         self.peer: Side
-        self.from_peer = (0, 0)  # the direction in which bytes come
+        self.from_peer: tuple[int, int] = (0, 0)  # the direction in which bytes come
         self.receive: Callable[[bytes], Any] = _ignore
         self.lost: Callable[[], Any] = _nothing
-        self.closed = False
+        self.closed: bool = False
         self._inbox: deque[bytes | None] = deque()  # on the way here; None is the end
         self._arrives_us = 0
         self._held = 0
@@ -147,7 +147,7 @@ class Network:
         self.chance = chance
         self.listener: Callable[[int, int, str], Callable[[Side], None] | None] = _refuse
         self.slow = 1
-        self.slowest_us = 0
+        self.slowest_us: int = 0
         self._typical_delay_us = typical_delay_us
         self._cut_probability = cut_probability
         self._blocked: dict[tuple[int, int], int] = {}

@@ -55,15 +55,16 @@ class Node:
 
     def __init__(self, settings: NodeSettings, around: Surroundings, chance: Random, disk: SimDisk) -> None:
         self.settings = settings
-        self.sid = settings.sid
+        self.sid: int = settings.sid
         self.disk = disk
-        self.up = self.paused = False
-        self.life = 0  # how often it was started: what belongs to an earlier life is void
+        self.up: bool = False
+        self.paused: bool = False
+        self.life: int = 0  # how often it was started: what belongs to an earlier life is void
         self.slow_disk = 1
         self.wall_offset_ms = 0
         self.peer: ZabPeer
         self.member: Member
-        self.why_down = "it was not started yet"
+        self.why_down: str = "it was not started yet"
         self._around = around
         self._chance = chance
         self._waiting: list[tuple[Callable[..., None], tuple[Any, ...]]] = []

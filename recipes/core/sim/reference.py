@@ -49,7 +49,7 @@ class Reference:
         self.heard: dict[int, tuple[int, int]] = {}
         self.ended: dict[int, int] = {}
         self._last_cxids: dict[int, int] = {}
-        self.tree = DataTree()
+        self.tree: DataTree = DataTree()
         self.order: list[Committed] = []
         self.digests: dict[int, int] = {0: self.tree.digest}
         self.by_request: dict[tuple[int, int], Committed] = {}

@@ -22,7 +22,7 @@ class Snapshots:
     def __init__(
         self, disk: SimDisk, snap_count: int, after: Callable[..., None], happened: Callable[[str], None]
     ) -> None:
-        self.roll_due = False
+        self.roll_due: bool = False
         self._disk = disk
         self._snap_count = snap_count
         self._after = after

@@ -19,8 +19,8 @@ class Timeline:
     __slots__ = ("_chance", "_count", "_heap", "events", "now_us")
 
     def __init__(self, chance: Random) -> None:
-        self.now_us = 0
-        self.events = 0
+        self.now_us: int = 0
+        self.events: int = 0
         self._count = 0
         self._chance = chance
         self._heap: list[tuple[int, float, int, Action, tuple[Any, ...]]] = []

@@ -43,8 +43,10 @@ class SimClient:
         self._reader = FrameReader()
         self._greeted = False
         self._xid = 0
-        self.session_id, self.password, self.last_zxid = 0, bytes(16), 0
-        self.acknowledged = 0  # the highest zxid of a write answered without an error
+        self.session_id: int = 0
+        self.password: bytes = bytes(16)
+        self.last_zxid: int = 0
+        self.acknowledged: int = 0  # the highest zxid of a write answered without an error
 
     def connect(self, member: Member) -> None:
         """Open a connection, for the session it had if it still lives."""

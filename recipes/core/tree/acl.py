@@ -83,10 +83,10 @@ def fix_up(entries: Acl | None, ids: Ids) -> Acl | None:
 def authenticate(scheme: bytes, credentials: bytes | None, address: bytes, super_digest: bytes | None) -> Ids | None:
     """The identities that credentials give, or None when they are refused.
 
-    super_digest: `super:<hash>` of who may do everything, if anybody may.
+    super_digest: `super:<hash>` of who may do everything, if anybody may. address: empty on a Unix socket.
     """
     if scheme == b"ip":
-        return ((b"ip", address),)
+        return ((b"ip", address),) if address else ()
     if scheme != b"digest" or credentials is None:
         return None
     ident = digest_id(credentials)

@@ -28,7 +28,7 @@ class Pending:
         self._changes: dict[bytes, Change] = {}
         self._under_way: deque[Change] = deque()  # all of them, in the order of their txns
         self._undo: list[tuple[bytes, Change | None]] | None = None  # while a multi is being made
-        self.digest = tree.digest
+        self.digest: int = tree.digest
 
     def find(self, path: bytes) -> ZNode | None:
         """The znode at `path` as it will be, None when it will not be there. Not to be modified: `copy_of` it."""

@@ -5,6 +5,7 @@ one before. A request that fails becomes an error txn, which takes its zxid like
 Source: PrepRequestProcessor.java.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from recipes.core import paths
@@ -78,15 +79,15 @@ class Request:
         arrived_ms: int = 0,
         link: int | None = 0,
     ) -> None:
-        self.link = link
-        self.session_id = session_id
-        self.cxid = cxid
-        self.op = kind
-        self.body = body
-        self.ids = ids
-        self.origin = origin
-        self.arrived_ms = arrived_ms
-        self.zxid = 0
+        self.link: int | None = link
+        self.session_id: int = session_id
+        self.cxid: int = cxid
+        self.op: int = kind
+        self.body: bytes = body
+        self.ids: Ids = ids
+        self.origin: object = origin
+        self.arrived_ms: int = arrived_ms
+        self.zxid: int = 0
 
 
 class Preparer:
@@ -108,11 +109,13 @@ class Preparer:
         self._tracker = tracker
         self._extended_types = extended_types
         self._enforce_quota = enforce_quota
-        self.pending = pending = Pending(tree, enforce_quota)
-        self._find, self._put, self.applied = pending.find, pending.put, pending.applied  # asked for every request
+        self.pending: Pending = Pending(tree, enforce_quota)
+        # Asked for every request.
+        self._find, self._put = self.pending.find, self.pending.put
+        self.applied: Callable[[int], None] = self.pending.applied
         self._max_txn_bytes = max_txn_bytes
         self._acl_bytes = 0  # of the ACLs in the multi being made
-        self.last_zxid = tree.last_zxid
+        self.last_zxid: int = tree.last_zxid
 
     def prepare(self, request: Request, time_ms: int) -> Entry:
         """The entry for `request`, with the next zxid. Never fails: a refused request makes an error txn."""

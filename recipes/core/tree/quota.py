@@ -46,7 +46,7 @@ class Quotas:
     __slots__ = ("_limits", "active")
 
     def __init__(self) -> None:
-        self.active = False
+        self.active: bool = False
         self._limits: dict[bytes, None] = {}
 
     def root_of(self, path: bytes) -> bytes | None:

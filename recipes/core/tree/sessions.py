@@ -19,9 +19,10 @@ class Session:
     __slots__ = ("closing", "expires_ms", "link", "timeout_ms")
 
     def __init__(self) -> None:
-        self.timeout_ms = self.expires_ms = 0
+        self.timeout_ms: int = 0
+        self.expires_ms: int = 0
         self.link: int | None = None
-        self.closing = False
+        self.closing: bool = False
 
 
 class SessionTracker:

@@ -44,23 +44,23 @@ class DataTree:
     """
 
     def __init__(self) -> None:
-        self.acls = AclTable()
-        self.watches = WatchTable()
+        self.acls: AclTable = AclTable()
+        self.watches: WatchTable = WatchTable()
         self.fired: list[Fired] = []
         self.clear()
 
     def clear(self) -> None:
         """Become the empty database: reserved znodes only, zxid 0."""
         self.nodes: dict[bytes, ZNode] = {}
-        self.quotas = Quotas()
+        self.quotas: Quotas = Quotas()
         self.sessions: dict[int, int] = {}  # id -> timeout in ms
         self.ephemerals: dict[int, dict[bytes, None]] = {}
         self.containers: dict[bytes, None] = {}
         self.ttls: dict[bytes, None] = {}
-        self.last_zxid = 0
-        self.digest = 0
+        self.last_zxid: int = 0
+        self.digest: int = 0
         self.digests: deque[tuple[int, int]] = deque(maxlen=_DIGESTS_KEPT)
-        self.data_bytes = 0
+        self.data_bytes: int = 0
         for path in RESERVED:
             node = ZNode(b"", OPEN_ACL, 0, 0)
             if path == b"/zookeeper/config":

@@ -44,14 +44,19 @@ class ZNode:
     )  # fmt: skip
 
     def __init__(self, data: bytes | None, acl: Acl, zxid: int, time_ms: int, owner: int = 0) -> None:
-        self.data = data
-        self.acl = acl
-        self.czxid = self.mzxid = self.pzxid = zxid
-        self.ctime = self.mtime = time_ms
-        self.version = self.cversion = self.aversion = 0
-        self.owner = owner
+        self.data: bytes | None = data
+        self.acl: Acl = acl
+        self.czxid: int = zxid
+        self.mzxid: int = zxid
+        self.pzxid: int = zxid
+        self.ctime: int = time_ms
+        self.mtime: int = time_ms
+        self.version: int = 0
+        self.cversion: int = 0
+        self.aversion: int = 0
+        self.owner: int = owner
         self.children: dict[bytes, None] | None = None
-        self.digest = -1
+        self.digest: int = -1
 
 
 def pack_stat(node: ZNode) -> bytes:

@@ -20,7 +20,8 @@ class Broadcast:
         self._membership = membership
         self._held: dict[int, int] = {}  # server id -> last zxid on its disk, of synced voters only
         self._outstanding: deque[Entry] = deque()
-        self.last_zxid = self.committed_zxid = epoch << 32
+        self.last_zxid: int = epoch << 32
+        self.committed_zxid: int = self.last_zxid
 
     @property
     def outstanding(self) -> deque[Entry]:

@@ -46,7 +46,7 @@ class Election:
     def __init__(
         self, sid: int, membership: Membership, observer: bool = False, finalize_wait_ms: int = RESEND_MS
     ) -> None:
-        self.state = IDLE  # or LOOKING, FOLLOWING, LEADING, OBSERVING
+        self.state: int = IDLE  # or LOOKING, FOLLOWING, LEADING, OBSERVING
         self.vote: Vote | None = None  # the one decided on, unless LOOKING
         self._sid = sid
         self._membership = membership

@@ -28,15 +28,20 @@ class Handler:
     )  # fmt: skip
 
     def __init__(self, link: Link) -> None:
-        self.link = link
-        self.voter = self.observer = self.ours = False
-        self.accepted_epoch = -1
-        self.last_zxid = -1  # of its log, as it said when it joined
-        self.ready = False  # it has said so, and waits to be synced
-        self.synced_zxid = 0  # what was sent as committed before NEWLEADER
-        self.forwarding = self.new_leader_sent = self.up_to_date = False
+        self.link: Link = link
+        self.voter: bool = False
+        self.observer: bool = False
+        self.ours: bool = False
+        self.accepted_epoch: int = -1
+        self.last_zxid: int = -1  # of its log, as it said when it joined
+        self.ready: bool = False  # it has said so, and waits to be synced
+        self.synced_zxid: int = 0  # what was sent as committed before NEWLEADER
+        self.forwarding: bool = False
+        self.new_leader_sent: bool = False
+        self.up_to_date: bool = False
         self.acked_zxid: int | None = None
-        self.pings_sent = self.pings_answered = 0  # since UPTODATE: an earlier ping is not answered
+        self.pings_sent: int = 0  # since UPTODATE: an earlier ping is not answered
+        self.pings_answered: int = 0
         self._early_zxid = 0
         self._held: list[bytes] = []
 
@@ -114,7 +119,7 @@ class CommitPackets:
         self._entries = entries
         self._each: list[bytes] | None = None
         self._informs: list[bytes] | None = None
-        self.last = [q.encode_packet(q.COMMIT, entries[-1].zxid)]
+        self.last: list[bytes] = [q.encode_packet(q.COMMIT, entries[-1].zxid)]
 
     @property
     def each(self) -> list[bytes]:

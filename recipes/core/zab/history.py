@@ -19,7 +19,8 @@ class History:
     __slots__ = ("_entries", "base_zxid", "last_zxid")
 
     def __init__(self, base_zxid: int, entries: Iterable[Entry] = ()) -> None:
-        self.base_zxid = self.last_zxid = base_zxid
+        self.base_zxid: int = base_zxid
+        self.last_zxid: int = base_zxid
         self._entries: list[Entry] = []
         for entry in entries:
             self.append(entry)

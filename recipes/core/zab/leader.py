@@ -44,7 +44,7 @@ class Leader:
         self._initial_zxid = peer.history.last_zxid  # all of it is proposed anew, committed or not
         self._handlers: dict[int, Handler] = {}  # by key of the link
         self._by_sid: dict[int, Handler] = {}  # those that have said who they are
-        self.epoch = peer.accepted_epoch + 1
+        self.epoch: int = peer.accepted_epoch + 1
         self._promised = {settings.sid}  # voters that are connected
         self._acked_epoch = {settings.sid}
         self._epoch_asked = self._epoch_fixed = self._history_asked = self._established = False

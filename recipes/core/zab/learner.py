@@ -45,7 +45,7 @@ class Learner:
         self._dial_again_ms: int | None = None
         self._deadline_ms = peer.now_ms + peer.settings.tick_ms * peer.settings.init_limit
         self._epoch = -1
-        self.leader_is_ours = False
+        self.leader_is_ours: bool = False
         self._expected: tuple[int, ...] = (q.LEADERINFO,)
         self._pending: list[Entry] = []  # synced, not yet written to the log
         self._committed_zxid = 0  # as the leader says; applied once it is established

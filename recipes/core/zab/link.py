@@ -41,11 +41,14 @@ class Link:
         takes_dumps: bool,
     ) -> None:
         self._owner = owner
-        self.key = key
-        self.sid = -1
+        self.key: int = key
+        self.sid: int = -1
         self.out: list[bytes | Iterator[bytes]] = []
-        self.wants_close = self.closed = self.touched = False
-        self.since_ms = self.heard_ms = owner.now_ms
+        self.wants_close: bool = False
+        self.closed: bool = False
+        self.touched: bool = False
+        self.since_ms: int = owner.now_ms
+        self.heard_ms: int = owner.now_ms
         self._reader = PacketReader(limit_bytes, takes_dumps)
         self._handle = handle
         self._gone = gone

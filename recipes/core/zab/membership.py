@@ -53,9 +53,9 @@ class Membership:
         groups: Mapping[int, Collection[int]] | None = None,
         weights: Mapping[int, int] | None = None,
     ) -> None:
-        self.servers = {server.sid: server for server in sorted(servers)}
-        self.voters = tuple(sid for sid, server in self.servers.items() if not server.observer)
-        self.observers = tuple(sid for sid, server in self.servers.items() if server.observer)
+        self.servers: dict[int, Server] = {server.sid: server for server in sorted(servers)}
+        self.voters: tuple[int, ...] = tuple(sid for sid, server in self.servers.items() if not server.observer)
+        self.observers: tuple[int, ...] = tuple(sid for sid, server in self.servers.items() if server.observer)
         self._all = frozenset(self.voters)
         self._groups = {number: tuple(sorted(sids)) for number, sids in sorted((groups or {}).items())}
         self._weights = dict(sorted({**dict.fromkeys(self.voters, 1), **(weights or {})}.items()))

@@ -88,16 +88,18 @@ class ZabPeer:
 
     def __init__(self, settings: PeerSettings, boot: Boot, now_ms: int) -> None:
         self.settings = settings
-        self.now_ms = now_ms
-        self.turn = 0
-        self.accepted_epoch = boot.accepted_epoch
-        self.current_epoch = boot.current_epoch
-        self.history = History(-1) if boot.unsure else History(boot.base_zxid, boot.history)
-        self.flushed_zxid = self.committed_zxid = self.applied_zxid = self.history.last_zxid
-        self.role = "looking"
-        self.serving = False
-        self.epoch = boot.current_epoch
-        self.why_looking = "it has just started"
+        self.now_ms: int = now_ms
+        self.turn: int = 0
+        self.accepted_epoch: int = boot.accepted_epoch
+        self.current_epoch: int = boot.current_epoch
+        self.history: History = History(-1) if boot.unsure else History(boot.base_zxid, boot.history)
+        self.flushed_zxid: int = self.history.last_zxid
+        self.committed_zxid: int = self.history.last_zxid
+        self.applied_zxid: int = self.history.last_zxid
+        self.role: str = "looking"
+        self.serving: bool = False
+        self.epoch: int = boot.current_epoch
+        self.why_looking: str = "it has just started"
         self.leader: Leader | None = None
         self.learner: Learner | None = None
         self._full = False

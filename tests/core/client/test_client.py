@@ -68,14 +68,14 @@ async def test_sequential_ephemeral_and_container_znodes(client_of, root):
 
 async def test_a_transaction_is_all_or_nothing(client_of, root):
     async with client_of() as client:
-        async with client.transaction() as tx:
+        async with client.multi() as tx:
             tx.create(root, b"1")
             tx.set(root, b"2")
             tx.check(root, 1)
         assert tx.results[0] == root
         assert tx.results[1].version == 1
         with pytest.raises(NoNode) as caught:
-            async with client.transaction() as tx:
+            async with client.multi() as tx:
                 tx.set(root, b"3")
                 tx.delete(f"{root}/missing")
         assert caught.value.path == f"{root}/missing"

@@ -1,8 +1,6 @@
 """The client when the server, or the network, does not do what it should."""
 
 import socket
-import struct
-from contextlib import asynccontextmanager
 
 import anyio
 import pytest
@@ -11,81 +9,11 @@ from recipes.core.client.client import connect
 from recipes.core.client.session import ConnectionState, EventType
 from recipes.core.errors import ConnectionLoss, NoAuth, SessionError
 from recipes.core.jute.records import ACL, Id
+from tests.core.client.scripted import scripted
 
 pytestmark = pytest.mark.anyio
 
 SECONDS = 15
-
-
-class Scripted:
-    """A server that shakes hands, and answers only while `answers` is set."""
-
-    def __init__(self, *, timeout_ms=1000):
-        self.timeout_ms = timeout_ms
-        self.answers = True
-        self.reads = True
-        self.connections = 0
-        self.open = 0
-        self.opcodes = []
-        self.hosts = ""
-        self.changed = anyio.Event()
-
-    def note(self):
-        changed, self.changed = self.changed, anyio.Event()
-        changed.set()
-
-    def hang_up(self):
-        self.scope.cancel()
-
-    async def until(self, condition):
-        with anyio.fail_after(SECONDS):
-            while not condition():
-                await self.changed.wait()
-
-    async def handle(self, stream):
-        self.connections += 1
-        self.open += 1
-        self.note()
-        try:
-            with anyio.CancelScope() as self.scope:
-                async with stream:
-                    await self._talk(stream)
-        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass
-        finally:
-            self.open -= 1
-            self.note()
-
-    async def _talk(self, stream):
-        data = await stream.receive()
-        while len(data) < 49:
-            data += await stream.receive()
-        body = struct.pack(">iiqi16s?", 0, self.timeout_ms, 7, 16, bytes(16), False)
-        await stream.send(struct.pack(">i", len(body)) + body)
-        data = data[49:]
-        while True:
-            while len(data) >= 4 and len(data) - 4 >= (size := struct.unpack_from(">i", data)[0]):
-                xid, kind = struct.unpack_from(">ii", data, 4)
-                data = data[4 + size :]
-                self.opcodes.append(kind)
-                self.note()
-                if self.answers:
-                    await stream.send(struct.pack(">iiqi", 16, xid, 1, 0))
-            while not self.reads:
-                await self.changed.wait()
-            data += await stream.receive()
-
-
-@asynccontextmanager
-async def scripted(*, address="127.0.0.1", port=0, **options):
-    server = Scripted(**options)
-    async with await anyio.create_tcp_listener(local_host=address, local_port=port) as listener:
-        server.port = listener.extra(anyio.abc.SocketAttribute.local_port)
-        server.hosts = f"{address}:{server.port}"
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(listener.serve, server.handle)
-            yield server
-            tasks.cancel_scope.cancel()
 
 
 async def test_a_session_lost_by_the_local_clock_is_not_kept_alive_on_the_server():
@@ -105,12 +33,12 @@ async def test_a_server_that_stops_reading_costs_the_connection_not_the_session(
 
         async def write():
             try:
-                await client.set("/a", bytes(1 << 20))
+                await client.set("/a", bytes(1_000_000))
             except SessionError as error:
                 lost.append(error)
 
         async with anyio.create_task_group() as tasks:
-            for _ in range(40):
+            for _ in range(16):
                 tasks.start_soon(write)
             await server.until(lambda: server.connections == 2 or client.session.lost)
             assert not client.session.lost

@@ -87,7 +87,7 @@ def test_arguments_of_the_wrong_kind_are_named():
 
 async def test_data_that_is_no_bytes_is_named(recipes_server):
     async with connect(recipes_server) as client:
-        tx = client.transaction()
+        tx = client.multi()
         for write in (client.create, client.set):
             with pytest.raises(TypeError, match="data: expected bytes, not str"):
                 await write("/a", "text")
@@ -110,4 +110,4 @@ async def test_each_host_that_takes_nobody_in_is_named_with_the_reason():
         assert said.startswith(f"no ZooKeeper server answers at {ensemble.hosts}: ")
         for sid in (1, 2):
             assert f"{ensemble.host(sid)}: Connection refused" in said
-        assert f"{ensemble.host(3)}: it hung up, as a server without a leader does" in said
+        assert f"{ensemble.host(3)}: it hung up, as a server does that has no leader" in said

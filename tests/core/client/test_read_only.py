@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from recipes.core.client.client import connect
-from recipes.core.client.probe import pauses
+from recipes.core.client.link import _probe_pauses
 from recipes.core.client.session import ConnectionState, Session
 from recipes.core.errors import ConnectionLoss, NotReadOnly
 from recipes.core.jute import opcodes as op
@@ -157,7 +157,9 @@ async def test_it_moves_to_a_server_that_takes_writes_with_a_new_session():
 
 async def test_where_it_moved_to_it_is_as_any_other_client(monkeypatch):
     begun = []
-    monkeypatch.setattr("recipes.core.client.link.pauses", lambda random: begun.append(1) or pauses(random))
+    monkeypatch.setattr(
+        "recipes.core.client.link._probe_pauses", lambda random: begun.append(1) or _probe_pauses(random)
+    )
     async with scripted("ro", "rw") as (one, two, hosts), connect(hosts, read_only=True) as client:
         await state_of(client, ConnectionState.CONNECTED)
         assert len(begun) == 2  # the next search does not go on from long pauses
@@ -268,7 +270,7 @@ def test_pauses_double_up_to_a_minute():
             assert a == 0
             return b
 
-    found = list(islice(pauses(Longest()), 14))
+    found = list(islice(_probe_pauses(Longest()), 14))
     assert found[0] == 0.1
     assert found[-1] == 60.0
     assert all(later == min(60.0, 2 * earlier) for earlier, later in pairwise(found))

@@ -15,6 +15,7 @@ from recipes.core.jute.txns import decode_txn, encode_digest, encode_txn
 from recipes.core.replication import Entry
 from recipes.core.sim.disk import PowerCut, SimDisk
 from recipes.core.tree.tree import DataTree
+from tests.seeds import seeds
 
 MakeEntry = Callable[..., Entry]
 Put = Callable[[Disk, str, bytes], None]
@@ -199,7 +200,7 @@ def live(disk: SimDisk, tree: DataTree, chance: Random, entry: MakeEntry) -> int
     return synced
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(6, quick=2))
 def test_power_cut_at_every_effect_of_a_server_loses_nothing_synced(seed: int, entry: MakeEntry):
     whole = SimDisk(Random(seed))
     recover(whole, whole, tree := DataTree())

@@ -14,6 +14,7 @@ from recipes.core.jute.txns import Txn
 from recipes.core.tree.acl import OPEN_ACL, permits
 from recipes.core.tree.digest import node_digest
 from recipes.core.tree.tree import DataTree
+from tests.seeds import seeds
 
 READ_ONLY = ((1, b"world", b"anyone"),)
 SOMEBODY = ((31, b"digest", b"bob:secret"),)
@@ -150,7 +151,7 @@ class History:
         return 1, op.MULTI, inner
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", seeds(60, quick=20))
 def test_written_while_the_tree_changes_and_replayed_it_is_the_tree(seed: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "_SLICE_NODES", 3)
     history = History(Random(seed))

@@ -16,6 +16,7 @@ from recipes.core.replication import Entry, EpochWrite, InstallSnapshot, Operati
 from recipes.core.sim.disk import PowerCut, SimDisk
 from recipes.core.tree.tree import DataTree
 from tests.core.disk.directory import E1, E2, E3, Directory, MakeEntry, Put, build, fuzzy, leaders_body, names, run
+from tests.seeds import seeds
 
 # What a crash leaves.
 
@@ -123,7 +124,7 @@ def test_a_full_disk_changes_nothing_or_everything(name: str, entry: MakeEntry):
     assert "new" in states
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", seeds(30, quick=8))
 def test_a_torn_tail_is_cut_before_life_goes_on(seed: int, entry: MakeEntry):
     directory = Directory(entry, seed)
     build(directory)
@@ -236,7 +237,7 @@ def outcomes(
     return [(zxid, held | names(*run(first, zxid))) for zxid in zxids], zxids
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", seeds(100, quick=20))
 def test_any_order_of_operations_and_power_cuts_leaves_what_was_decided(seed: int, entry: MakeEntry):
     chance = Random(seed)
     directory = Directory(entry, seed, apart=seed % 2 == 0)

@@ -13,6 +13,7 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute.txns import decode_txn, payload_zxid
 from recipes.core.replication import Entry
 from recipes.core.sim.disk import PowerCut, SimDisk
+from tests.seeds import seeds
 
 MakeEntry = Callable[..., Entry]
 Put = Callable[[Disk, str, bytes], None]
@@ -304,7 +305,7 @@ def run(disk: SimDisk, chance: Random, entry: MakeEntry, first: int, synced: int
 
 
 @pytest.mark.parametrize("in_order", [True, False])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(6, quick=2))
 def test_power_cut_at_every_effect_loses_nothing_synced(seed: int, in_order: bool, entry: MakeEntry):
     whole = SimDisk(Random(seed))
     run(whole, Random(seed), entry, 1, 0)

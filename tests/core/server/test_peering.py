@@ -11,7 +11,7 @@ from recipes.core.config import ServerConfig
 from recipes.core.server import admin_http, peering
 from recipes.core.server.server import Server
 from recipes.core.zab.membership import Membership, parse_membership
-from tests.ensembles import ReservedPorts
+from tests.ports import ReservedPorts
 
 
 @pytest.mark.asyncio

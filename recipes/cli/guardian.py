@@ -1,0 +1,209 @@
+"""Runs one program and ends all of its process group when the process that asked for it ends, stops or falls silent.
+
+`program.py` runs this file with an interpreter of its own: a process that was killed or stopped cannot look after a
+program. Nothing of recipes is imported here, so that it is ready within milliseconds.
+
+Every signal but SIGCHLD is blocked from the start, and our process group is neither the caller's nor the program's:
+what a terminal or `kill` sends to either does not reach us. The session is the caller's, so that the program may use
+its terminal.
+
+Orders come one a line: `until TERM_AT KILL_AT` (monotonic seconds: the program runs no longer), `start NAME=VALUE`
+(started with this in its environment), `signal N` (to its group), `message N` (to the program alone), `end`.
+Reports go one a line: `started PID`, `failed ERRNO`, `stopped N CONTINUED` (by which signal, and how many SIGCONT we
+had been told to send by then), `late` (its time is up), `ended STATUS` (of waitpid).
+"""
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+GRACE_S = 5.0  # between SIGTERM and SIGKILL, where no time limit says less
+_POLL_S = 0.02  # while the group ends: nothing tells of the end of processes that are not our children
+_DEAD_S = 1.0  # what SIGKILL has not ended by then waits inside the kernel, and runs no more of its own code
+_ASKS_FOR_TERMINAL = (signal.SIGTTIN, signal.SIGTTOU)
+
+
+class Guardian:
+    """orders, reports: descriptors. callers: the process group of the caller. mask: the program's blocked signals."""
+
+    def __init__(self, orders: int, reports: int, callers: int, mask: Sequence[int], command: tuple[str, ...]) -> None:
+        self._orders = orders
+        self._reports = reports
+        self._callers = callers
+        self._mask = mask
+        self._command = command
+        self._unread = b""
+        self._pid = 0  # of the program, and of its group
+        self._status: int | None = None
+        self._term_at = self._kill_at = 0.0  # before the first `until` there is nothing to hold
+        self._ending = False
+        self._continued = 0
+        try:
+            self._terminal = os.open("/dev/tty", os.O_RDWR)
+        except OSError:  # there is none
+            self._terminal = -1
+
+    def run(self) -> None:
+        """Until the group has ended; without a program until the orders end."""
+        read, write = os.pipe()
+        for descriptor in (read, write):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(write)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # its byte in the pipe is what wakes us
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+        poll = select.poll()
+        poll.register(self._orders, select.POLLIN)
+        poll.register(read, select.POLLIN)
+        while not self._is_over():
+            for descriptor, _ in poll.poll(max(0.0, self._pause_s() * 1000)):
+                if descriptor == read:
+                    os.read(read, 4096)
+                elif data := os.read(self._orders, 4096):
+                    *lines, self._unread = (self._unread + data).split(b"\n")
+                    for line in lines:
+                        self._obey(*line.decode("utf-8", "surrogateescape").split(" ", 1))
+                else:
+                    poll.unregister(self._orders)
+                    if not self._pid:
+                        return
+                    self._end(time.monotonic() + GRACE_S)
+            self._look_after_program()
+        self._take_terminal_back()
+        self._report(f"ended {self._status}")
+
+    def _pause_s(self) -> float:
+        if self._ending:
+            return _POLL_S
+        return self._term_at - time.monotonic() if self._pid else 3600.0
+
+    def _obey(self, order: str, rest: str = "") -> None:
+        if order == "until":
+            if not self._ending:
+                self._term_at, self._kill_at = map(float, rest.split())
+        elif order == "start":
+            self._start(*rest.split("=", 1))
+        elif order == "signal":
+            self._continued += int(rest) == signal.SIGCONT
+            self._signal(int(rest))
+        elif order == "message" and self._pid and self._status is None:
+            os.kill(self._pid, int(rest))  # not waited for yet: its number is still its own
+        elif order == "end":
+            self._end(time.monotonic() + GRACE_S)
+
+    def _start(self, name: str, value: str) -> None:
+        if time.monotonic() >= self._term_at:
+            self._report("late")
+            sys.exit()
+        environment = {**os.environ, name: value}
+        ignored_by_python = (signal.SIGPIPE, signal.SIGXFSZ)
+        try:
+            # A group of its own makes the program and all it starts one thing that can be ended as a whole.
+            self._pid = os.posix_spawnp(
+                self._command[0],
+                self._command,
+                environment,
+                setpgroup=0,
+                setsigmask=self._mask,
+                setsigdef=ignored_by_python,
+            )
+        except OSError as error:
+            self._report(f"failed {error.errno}")
+            sys.exit()
+        self._report(f"started {self._pid}")
+        with open(
+            os.devnull, "r+b"
+        ) as nothing:  # whoever reads what the program prints waits for its end, not for ours
+            for descriptor in (0, 1, 2):
+                os.dup2(nothing.fileno(), descriptor)
+
+    def _look_after_program(self) -> None:
+        if not self._pid:
+            return
+        if self._status is None:
+            pid, status = os.waitpid(self._pid, os.WNOHANG | os.WUNTRACED)
+            if pid and os.WIFSTOPPED(status):
+                self._stopped(os.WSTOPSIG(status))
+            elif pid:
+                self._status = status
+                self._end(time.monotonic() + GRACE_S)  # what it leaves behind in its group
+        now = time.monotonic()
+        if not self._ending and now >= self._term_at:
+            self._report("late")
+            self._end(self._kill_at)
+        if self._ending and now >= self._kill_at:
+            self._signal(signal.SIGKILL)
+
+    def _stopped(self, number: int) -> None:
+        """It gets the terminal when it asks for it while the caller has it; else the caller is to stop as well."""
+        if self._ending:
+            return
+        if number in _ASKS_FOR_TERMINAL and self._give_terminal(self._callers, self._pid):
+            self._signal(signal.SIGCONT)
+        else:
+            self._take_terminal_back()
+            self._report(f"stopped {number} {self._continued}")
+
+    def _end(self, kill_at: float) -> None:
+        if not self._ending:
+            self._ending, self._kill_at = True, min(kill_at, self._kill_at)
+            self._signal(signal.SIGTERM)
+            self._signal(signal.SIGCONT)  # what is stopped hears of SIGTERM only when it goes on
+
+    def _is_over(self) -> bool:
+        """Whether the program has ended and its group is empty, or as good as that."""
+        if self._status is None:
+            return False
+        return not _runs(self._pid) or time.monotonic() >= self._kill_at + _DEAD_S
+
+    def _signal(self, number: int) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            if self._pid:
+                os.killpg(self._pid, number)
+
+    def _give_terminal(self, giver: int, taker: int) -> bool:
+        """Make `taker` the group in the terminal's foreground if `giver` is that now."""
+        with suppress(OSError):
+            if self._terminal >= 0 and os.tcgetpgrp(self._terminal) == giver:
+                os.tcsetpgrp(self._terminal, taker)
+                return True
+        return False
+
+    def _take_terminal_back(self) -> None:
+        self._give_terminal(self._pid, self._callers)
+
+    def _report(self, line: str) -> None:
+        with suppress(BrokenPipeError):  # nobody is left to be told
+            os.write(self._reports, f"{line}\n".encode())
+
+
+def _runs(group: int) -> bool:
+    """Whether a process of the group has not ended yet. A zombie has, but is in its group still."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # a program of another user's is among them
+        return True
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with suppress(OSError), open(f"/proc/{name}/stat", "rb") as stat:
+                state, _, its_group, *_ = stat.read().rpartition(b")")[2].split()
+                if int(its_group) == group and state not in (b"Z", b"X"):
+                    return True
+    return False
+
+
+def main(orders: str, reports: str, callers: str, mask: str, *command: str) -> None:
+    """Run `command` as the orders say. mask: numbers of signals, with commas."""
+    for descriptor in (orders, reports):
+        os.set_inheritable(int(descriptor), False)  # the program must not keep the pipe open
+    blocked = [int(number) for number in mask.split(",") if number]
+    Guardian(int(orders), int(reports), int(callers), blocked, command).run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,231 @@
+"""A program that runs as long as something is held, and no longer, whatever signal comes when.
+
+The guardian (guardian.py), a process of its own, is the program's parent. It ends the program when we end in any way,
+and when the hold's time is up and we, stopped or silent, have not told it of more.
+"""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import anyio
+import anyio.abc
+
+from recipes import RecipesError
+from recipes.cli.guardian import GRACE_S
+
+LOST = 75  # EX_TEMPFAIL of sysexits.h: try again later
+_NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # as a shell says it
+_STOPS = signal.SIGTSTP
+_MESSAGES = (signal.SIGUSR1, signal.SIGUSR2)
+_PASSED_ON = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    *_MESSAGES,
+    _STOPS,
+    signal.SIGCONT,
+)
+
+
+class Held(NamedTuple):
+    """What a program runs under.
+
+    variable: name and value of what the program finds in its environment. timeout: seconds, of the session.
+    deadline: the monotonic time, as known now, up to which nobody else can hold it.
+    """
+
+    variable: tuple[str, str]
+    timeout: float
+    deadline: Callable[[], float]
+
+    def limits(self) -> tuple[float, float]:
+        """When the program is told to end, and when it is killed, unless the deadline moves on before."""
+        deadline = self.deadline()
+        return deadline - min(GRACE_S, self.timeout / 5), deadline
+
+
+async def run_program(name: str, command: Sequence[str], hold: AbstractAsyncContextManager[Held]) -> int:
+    """Enter `hold`, run `command` inside of it, and return the exit code for a shell.
+
+    name: of our command, for messages. hold: may wait. It is left before this returns, after the program's whole
+    process group has ended. Signals end the waiting, leave what was entered and give 128 plus their number; once the
+    program runs they go to it, and their effect is its own. The code is LOST when the hold was not sure to last any
+    longer and the program was ended for that. Raises what `hold` does.
+    """
+    problem: RecipesError | None = None
+    code = 0
+    # One that is ignored, as SIGHUP is under nohup, stays so, for the program as well.
+    numbers = [number for number in _PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
+    with anyio.open_signal_receiver(*numbers) as signals, Guarded(command) as guarded:
+        async with anyio.create_task_group() as tasks:
+            waiting = anyio.CancelScope()
+            interrupts: list[int] = []
+
+            async def pass_on() -> None:
+                async for number in signals:
+                    if guarded.was_started:
+                        guarded.signal(number)
+                    elif number == _STOPS:
+                        os.kill(os.getpid(), signal.SIGSTOP)
+                    elif number != signal.SIGCONT:
+                        interrupts.append(number)
+                        waiting.cancel()
+
+            tasks.start_soon(pass_on)
+            try:
+                with waiting:
+                    async with hold as held:
+                        if not interrupts:
+                            code = await _run(name, guarded, held)
+            except RecipesError as error:  # not as a group of one
+                problem = error
+            tasks.cancel_scope.cancel()
+    if problem is not None:
+        raise problem
+    return code if not interrupts else 128 + interrupts[0]
+
+
+async def _run(name: str, guarded: "Guarded", held: Held) -> int:
+    guarded.start(held)
+    try:
+        while not guarded.ended:
+            guarded.extend(held)
+            with anyio.move_on_after(min(1.0, held.timeout / 20)):
+                await guarded.wait_report()
+    finally:
+        if not guarded.ended:  # the hold is lost
+            await guarded.end()
+    if guarded.problem:
+        print(f"recipes {name}: {guarded.problem}", file=sys.stderr)
+    return guarded.code
+
+
+class Guarded:
+    """A program and its guardian, seen from here. Start it once, and await `wait_report` until `ended`."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.was_started = False
+        self.ended = False
+        self.code = LOST
+        self.problem = ""
+        self._command = command
+        self._pid = 0
+        self._unread = b""
+        self._late = False
+        self._continued = 0
+
+    def __enter__(self) -> Self:
+        """Start the guardian, which takes longer than to tell it to start the program."""
+        order_end, self._orders = os.pipe()
+        self._reports, report_end = os.pipe()
+        # Blocked here, they are blocked in the guardian before its first instruction.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            numbers = ",".join(str(int(number)) for number in mask)
+            arguments = [str(order_end), str(report_end), str(os.getpgrp()), numbers, *self._command]
+            self._guardian = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(Path(__file__).with_name("guardian.py")), *arguments],
+                pass_fds=(order_end, report_end),
+                process_group=0,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            os.close(order_end)
+            os.close(report_end)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._orders)  # without orders to come it ends
+        os.close(self._reports)
+        try:
+            self._guardian.wait(GRACE_S)
+        except subprocess.TimeoutExpired:  # somebody has stopped it
+            self._guardian.kill()
+            self._guardian.wait()
+
+    def start(self, held: Held) -> None:
+        """Run the program; what becomes of it is reported."""
+        self.was_started = True
+        self.extend(held)
+        self._order(f"start {'='.join(held.variable)}")
+
+    def extend(self, held: Held) -> None:
+        """Tell the guardian how long the hold is sure to last."""
+        self._order("until {!r} {!r}".format(*held.limits()))
+
+    def signal(self, number: int) -> None:
+        """Pass a signal on: a message to the program, any other to all of its group."""
+        if number == _STOPS and self.ended:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        self._continued += number == signal.SIGCONT
+        self._order(f"{'message' if number in _MESSAGES else 'signal'} {int(number)}")
+
+    async def wait_report(self) -> None:
+        """Wait for the guardian's next reports and take them in."""
+        await anyio.wait_readable(self._reports)
+        data = os.read(self._reports, 4096)
+        if not data:
+            self._guardian_ended()
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            self._take(*line.decode().split())
+
+    async def end(self) -> None:
+        """End the program and its group; returns when that is done."""
+        self._order("end")
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(GRACE_S + 3):
+                while not self.ended:
+                    await self.wait_report()
+            if not self.ended:
+                self._guardian.kill()
+                self._guardian_ended()
+
+    def _take(self, report: str, *values: str) -> None:
+        if report == "started":
+            self._pid = int(values[0])
+        elif report == "failed":
+            number = int(values[0])
+            self.problem = f"{self._command[0]}: {os.strerror(number)}"
+            self._finish(_NOT_FOUND if number in (errno.ENOENT, errno.ENOTDIR) else _NOT_EXECUTABLE)
+        elif report == "stopped":
+            number, continued = map(int, values)
+            # As a shell expects of a job. The hold lasts until its deadline, at which the guardian ends the program.
+            # SIGSTOP is meant for the program alone; and one that we had continued since runs again.
+            if number != signal.SIGSTOP and continued == self._continued:
+                os.kill(os.getpid(), signal.SIGSTOP)
+        elif report == "late":
+            self.problem = "no server has confirmed the session for too long, so the program was ended"
+            self._late = True
+            if not self._pid:
+                self._finish(LOST)
+        elif report == "ended":
+            code = os.waitstatus_to_exitcode(int(values[0]))
+            self._finish(LOST if self._late else code if code >= 0 else 128 - code)
+
+    def _finish(self, code: int) -> None:
+        self.ended, self.code = True, code
+
+    def _guardian_ended(self) -> None:
+        """It was killed: nobody looks after the program any more but us."""
+        if not self.ended:
+            with suppress(ProcessLookupError):
+                if self._pid:
+                    os.killpg(self._pid, signal.SIGKILL)
+            self.problem = "the program's guardian was killed, and the program with it"
+            self._finish(LOST)
+
+    def _order(self, line: str) -> None:
+        with suppress(BrokenPipeError):  # the guardian has ended; the report of that is on its way
+            os.write(self._orders, f"{line}\n".encode())

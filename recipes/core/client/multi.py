@@ -1,0 +1,102 @@
+"""Several writes that happen together or not at all: ZooKeeper's multi."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from recipes.core.client import requests
+from recipes.core.client.namespace import Namespace
+from recipes.core.client.session import Call
+from recipes.core.errors import RuntimeInconsistency, store_error
+from recipes.core.jute import opcodes as op
+from recipes.core.jute import requests as rq
+from recipes.core.jute.records import ACL, Stat
+
+Result = str | Stat | None
+
+
+class Multi:
+    """`async with client.multi() as multi: multi.create(...); multi.set(...)`: sent once, when the block ends well.
+
+    Nothing is sent before, and nothing at all when the block raises. `results` then holds, in order, the path of each
+    create, the Stat of each set, and None for deletes and checks.
+
+    The end of the block raises the StoreError of the operation that failed, with its path: nothing is applied then.
+    It raises BadArguments when all of it together is larger than servers take, ConnectionLoss when nobody knows
+    whether it was applied, SessionExpired or ClientClosed when the session is over. The methods raise BadArguments and
+    TypeError for arguments that are not valid, and RuntimeError when the multi has been sent.
+    """
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace: Namespace = namespace
+        self._operations: list[rq.MultiOp] = []
+        self._paths: list[str] = []
+        self._sent: bool = False
+        self.results: list[Result] = []
+
+    async def __aenter__(self) -> Self:
+        self._refuse_sent()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self._commit()
+
+    def create(
+        self,
+        path: str,
+        data: bytes = b"",
+        *,
+        ephemeral: bool = False,
+        sequential: bool = False,
+        container: bool = False,
+        acl: Sequence[ACL] | None = None,
+    ) -> None:
+        """Create a znode; see `Client.create2` for the arguments."""
+        kind, body = requests.create(
+            self._namespace, path, data, ephemeral=ephemeral, sequential=sequential, container=container, acl=acl
+        )
+        self._add(kind if kind == op.CREATE_CONTAINER else op.CREATE, body, path)
+
+    def set(self, path: str, data: bytes, version: int = -1) -> None:
+        """Replace the data, if the znode has this `version` (-1: any)."""
+        self._add(op.SET_DATA, requests.set_data(self._namespace, path, data, version), path)
+
+    def delete(self, path: str, version: int = -1) -> None:
+        """Delete a znode, if it has this `version` (-1: any)."""
+        self._add(op.DELETE, requests.path_version(self._namespace, path, version), path)
+
+    def check(self, path: str, version: int = -1) -> None:
+        """Let everything fail unless the znode exists and has this `version` (-1: any)."""
+        self._add(op.CHECK, requests.path_version(self._namespace, path, version), path)
+
+    async def _commit(self) -> None:
+        self._refuse_sent()
+        self._sent = True
+        call = Call(op.MULTI, rq.encode_multi(self._operations), rq.decode_multi)
+        found = await self._namespace.submit(call).result()
+        failures = [store_error(err, path) for (_, err, _), path in zip(found, self._paths, strict=True) if err]
+        if failures:
+            first = [error for error in failures if not isinstance(error, RuntimeInconsistency)]
+            raise (first or failures)[0]
+        self.results = [self._result(value) for _, _, value in found]
+
+    def _add(self, kind: int, body: bytes, path: str) -> None:
+        self._refuse_sent()
+        self._operations.append((kind, body))
+        self._paths.append(path)
+
+    def _refuse_sent(self) -> None:
+        if self._sent:
+            raise RuntimeError("this multi has been sent: begin another one with client.multi()")
+
+    def _result(self, value: rq.MultiResult) -> Result:
+        if isinstance(value, Stat):
+            return value
+        if isinstance(value, bytes):
+            return self._namespace.shown(value)
+        if isinstance(value, tuple) and isinstance(value[0], bytes):
+            return self._namespace.shown(value[0])
+        return None

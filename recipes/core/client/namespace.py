@@ -1,0 +1,55 @@
+"""A client's view of the store: the paths below its chroot, the way its requests go, and how large one may be."""
+
+from collections.abc import Callable
+
+from recipes.core import paths
+from recipes.core.client.session import Call, Session
+from recipes.core.errors import BadArguments
+from recipes.core.jute.codec import text
+
+_HEADER_BYTES = 8  # xid and opcode, before every body
+# What setWatches2 carries beside one path: it must be possible to set every watch again on a new connection.
+_RESTORED_WATCH_BYTES = 40
+
+
+class Namespace:
+    """What operations, multis and watches need of their client.
+
+    session: the client's. submit: puts a request on its way; raises what makes that impossible.
+    limit_bytes: the longest request, its header included, that the servers take (their jute.maxbuffer).
+    """
+
+    def __init__(self, session: Session, submit: Callable[[Call], Call], limit_bytes: int) -> None:
+        self.session: Session = session
+        self.submit: Callable[[Call], Call] = submit
+        self.limit_bytes: int = limit_bytes
+        self.chroot: str = ""
+
+    def full(self, path: str) -> bytes:
+        """The server's path of this client's `path`. Raises BadArguments when it is none, TypeError."""
+        if not isinstance(path, str):
+            raise TypeError(f"path: expected a str, not {type(path).__name__}")
+        paths.check(path)
+        if not self.chroot:
+            return path.encode()
+        return (self.chroot if path == "/" else self.chroot + path).encode()
+
+    def shown(self, full: bytes) -> str:
+        """This client's path of a server's."""
+        path = text(full)
+        if self.chroot and path.startswith(self.chroot):
+            return path[len(self.chroot) :] or "/"
+        return path
+
+    def check_size(self, call: Call) -> None:
+        """Raise BadArguments for a request that no server takes: it would break one connection after the other."""
+        size = len(call.body) + _HEADER_BYTES
+        if call.watch is not None:
+            size = max(size, len(call.watch[1]) + _RESTORED_WATCH_BYTES)
+        if size > self.limit_bytes:
+            path = call.path if len(call.path) <= 100 else f"{call.path[:100]}..."
+            raise BadArguments(
+                path,
+                f"the request has {size} bytes and was not sent: servers take up to {self.limit_bytes} "
+                "(jute.maxbuffer; max_request_bytes of connect)",
+            )

@@ -1,0 +1,82 @@
+"""Why there is no connection, in words that name the cause and what to look at."""
+
+import os
+import ssl
+from collections.abc import Mapping
+
+import anyio
+
+from recipes.core.errors import ConnectionLoss
+
+_TLS_RECORDS = (0x14, 0x15, 0x16)  # RFC 8446, 5.1: what a TLS server may begin with
+_HUNG_UP = (
+    "it hung up, as a server without a leader does, or one with too many clients of this address (maxClientCnxns)"
+)
+
+
+def nobody_answers(where: str, failures: Mapping[str, str]) -> ConnectionLoss:
+    """What a newcomer should read when no server takes the client in. failures: the last one of each server."""
+    certificates = any(why.startswith("its certificate") for why in failures.values())
+    what = "no trusted server at" if certificates else "no ZooKeeper server answers at"
+    reasons = set(failures.values())
+    if len(reasons) < 2:
+        said = "".join(reasons) or "no reply"
+    else:
+        said = "; ".join(f"{name}: {why}" for name, why in sorted(failures.items()))
+    return ConnectionLoss(f"{what} {where}: {said}")
+
+
+def shown_host(host: str, port: int) -> str:
+    """A host and port as in the string of hosts; the path of a Unix socket has no port."""
+    if host.startswith("unix:"):
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reason_of(error: BaseException, *, tls: bool, up: bool, welcomed: bool) -> str:
+    """One phrase for what ended a connection, or an attempt at one.
+
+    tls: whether the client speaks it. up: whether there was a connection, its TLS handshake included. welcomed: whether
+    the server had taken the client in.
+    """
+    reason = _root(error)
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {reason.verify_message}"
+    if isinstance(reason, ssl.SSLError) and not isinstance(reason, ssl.SSLEOFError):
+        return _tls_reason(reason)
+    if isinstance(reason, (anyio.EndOfStream, ssl.SSLEOFError, ConnectionResetError, BrokenPipeError)):
+        if welcomed:
+            return "it hung up"
+        if tls and not up:
+            return "it hung up in the TLS handshake: it may speak no TLS at this port"
+        if tls:
+            return f"{_HUNG_UP}, or one that wants another certificate of this client (or one at all)"
+        return f"{_HUNG_UP}, or one that expects TLS at this port"
+    if isinstance(reason, ConnectionError) and reason.errno:
+        return os.strerror(reason.errno)
+    return str(reason) or "no reply"
+
+
+def speaks_tls(data: bytes) -> bool:
+    """Whether a server's first bytes are a record of TLS rather than a frame: its length would be over 300 MB."""
+    return len(data) > 1 and data[0] in _TLS_RECORDS and data[1] == 3
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    said = (error.reason or str(error)).replace("_", " ").lower()
+    if "alert" in said and ("unknown ca" in said or "certificate" in said or "handshake failure" in said):
+        return f"it wants another certificate of this client, or one at all (TLS: {said})"
+    if "wrong version number" in said or "record layer failure" in said:
+        return f"it speaks no TLS at this port (TLS: {said})"
+    return f"TLS: {said}"
+
+
+def _root(error: BaseException) -> BaseException:
+    # anyio says only that every attempt failed, or that a stream broke; what the system said is behind it.
+    while error.__cause__ is not None and (
+        isinstance(error, anyio.BrokenResourceError) or (isinstance(error, OSError) and error.errno is None)
+    ):
+        error = error.__cause__
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[-1]
+    return error

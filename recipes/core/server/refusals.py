@@ -1,0 +1,88 @@
+"""What is said of connections that came to nothing: who, where and why, and not more often than can be read."""
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import Callable
+
+log = logging.getLogger("recipes.server")
+
+_MOST_LINES = 10
+_WITHIN_S = 1.0
+_REPEATED_S = 60.0
+_MOST_REMEMBERED = 64
+
+
+class Refusals:
+    """Writes a WARNING for each refusal: at most ten a second, and one a minute about the same.
+
+    clock: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock: Callable[[], float] = clock
+        self._lines: deque[float] = deque(maxlen=_MOST_LINES)  # when the last ones were written
+        self._said: dict[str, float] = {}  # when something was last said about this
+        self._left_out: int = 0
+
+    def say(self, text: str, about: str) -> None:
+        """Write this line, unless there were too many, or one about the same."""
+        now = self._clock()
+        if now - self._said.get(about, -_REPEATED_S) < _REPEATED_S or (
+            len(self._lines) == _MOST_LINES and now - self._lines[0] < _WITHIN_S
+        ):
+            self._left_out += 1
+            return
+        self._lines.append(now)
+        self._said[about] = now
+        if len(self._said) > _MOST_REMEMBERED:
+            del self._said[next(iter(self._said))]
+        more = f" ({self._left_out} like it or the ones before were left out)" if self._left_out else ""
+        self._left_out = 0
+        log.warning("%s%s", text, more)
+
+    def handshake(self, what: str, address: object, error: BaseException) -> None:
+        """A TLS handshake at one of our ports failed. what: names the port."""
+        reason = handshake_reason(error)
+        host = address[0] if isinstance(address, tuple) else address
+        self.say(f"{what}: refused {shown(address)}: {reason}", about=f"{what} {host} {reason}")
+
+
+def shown(address: object) -> str:
+    """A socket's address for people."""
+    if isinstance(address, tuple) and len(address) >= 2:
+        host, port = str(address[0]), address[1]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return str(address) if address else "a connection that is gone"
+
+
+def is_of_tls(error: BaseException) -> bool:
+    """Whether this is what a TLS handshake ends in, rather than a connection that was never made."""
+    return isinstance(error, ssl.SSLError | ConnectionResetError | ConnectionAbortedError)
+
+
+def handshake_reason(error: BaseException) -> str:
+    """Why TLS came to nothing, by what OpenSSL says."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+        return _tls_reason(error)
+    if isinstance(error, TimeoutError | ConnectionAbortedError | asyncio.CancelledError):
+        return "no TLS handshake in time"
+    return "it hung up in the TLS handshake"
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    said = (error.reason or str(error)).replace("_", " ").lower()
+    if "did not return a certificate" in said:
+        return "it showed no certificate"
+    if "verify failed" in said:
+        return f"its certificate is not trusted ({said})"
+    if "http request" in said or "wrong version number" in said or "unknown protocol" in said:
+        return f"it speaks no TLS ({said})"
+    if "alert" in said:
+        return (
+            f"it refused our certificate ({said})" if "ca" in said or "certificate" in said else f"it refused ({said})"
+        )
+    return said

@@ -1,0 +1,311 @@
+"""The process that serves a store: `python -m recipes.store.daemon DIRECTORY REPORT_FD IDLE_SECONDS`.
+
+Started by `start.py` and by nobody else. It leaves its parent at once, says on the pipe REPORT_FD when it takes clients
+or why it does not, and ends when nobody has used it for a while.
+"""
+
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the first thing is to leave the parent: what takes time to import comes after that
+    import asyncio
+    from pathlib import Path
+
+    from recipes.core.server.listening import Listener
+    from recipes.core.server.server import Server
+    from recipes.store.place import Place
+
+_FORMAT = 1
+_LOCK_SECONDS = 10.0  # the one before may still be writing when its clients have gone
+_POLL_SECONDS = 0.01
+_WATCH_SECONDS = 1.0
+_LOG_BYTES = 1 << 20
+_LEAST_FREE_BYTES = 2 << 20
+_MOST_LOGS = 8
+_KEPT_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)  # by the interpreter: what meets them raises OSError instead
+
+
+def main() -> None:
+    """Serve in a process of its own. Returns when the store has ended."""
+    directory, report, idle = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    if os.fork():
+        os._exit(0)
+    for number in range(1, signal.NSIG):
+        try:
+            if signal.getsignal(number) is signal.SIG_IGN and number not in _KEPT_IGNORED:
+                signal.signal(number, signal.SIG_DFL)
+        except (OSError, ValueError):
+            continue  # not one that there is, or that can be changed
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.umask(0o077)
+    sys.exit(_run(directory, report, idle))
+
+
+def _run(directory: str, report: int, idle: float) -> int:
+    import asyncio
+    import logging
+
+    from recipes.core.errors import RecipesError
+    from recipes.store.place import Place, unusable
+
+    place = Place(directory)
+    handler = _BoundedLog(place.log, _LOG_BYTES)
+    logging.basicConfig(
+        format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s", level=logging.INFO, stream=handler
+    )
+    log = logging.getLogger("recipes.store")
+    try:
+        asyncio.run(_serve(place, report, idle))
+    except (RecipesError, OSError) as error:
+        why = unusable(place.directory, error) if isinstance(error, OSError) else error
+        log.error("%s", why)  # noqa: TRY400 - one sentence says it
+        _tell(report, f"refused {why}")
+        return 1
+    except Exception:
+        log.exception("the store's process failed")
+        return 1
+    return 0
+
+
+async def _serve(place: "Place", report: int, idle: float) -> None:
+    import asyncio
+    import logging
+    from contextlib import ExitStack
+
+    from recipes.core.server.descriptors import raise_limit
+    from recipes.core.server.server import Server
+
+    log = logging.getLogger("recipes.store")
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    with ExitStack() as stack:
+        lock = _lock(place)
+        stack.callback(os.close, lock)
+        _check(place)
+        raise_limit()
+        async with Server(_settings(place)) as server:
+            _tidy(server, place)
+            stack.callback(_forget, place, lock)
+            socket = _Socket(place, server)
+            stack.callback(socket.close)
+            path = await socket.listen()
+            log.info("the store in %s is served on %s", place.directory, path)
+            _tell(report, f"ready unix:{path}")
+            await _watch(server, socket, lock, stopping, idle)
+            socket.close()  # in the same turn that found it unused: nobody comes in between
+
+
+async def _watch(server: "Server", socket: "_Socket", lock: int, stopping: "asyncio.Event", idle: float) -> None:
+    """Return when nobody has used the store for `idle` seconds, or it is told to end. Raises what it failed with."""
+    import asyncio
+    import logging
+
+    from recipes.core.errors import DiskError
+
+    log = logging.getLogger("recipes.store")
+    stopped = asyncio.ensure_future(stopping.wait())
+    used = time.monotonic()
+    try:
+        while True:
+            done, _ = await asyncio.wait(
+                (stopped, server.failed), timeout=min(_WATCH_SECONDS, idle / 4), return_when=asyncio.FIRST_COMPLETED
+            )
+            if server.failed in done:
+                server.failed.result()
+            if stopped in done:
+                log.info("told to end")
+                return
+            if not socket.place.has_lock(lock):  # whoever comes now would start another one beside this
+                raise DiskError(f"the store {socket.place.directory} was removed while it was served")
+            if server.member.connections or len(server.member.tracker):
+                used = time.monotonic()
+            elif time.monotonic() - used >= idle:
+                log.info("ends: nobody has used it for %g s", idle)
+                return
+            if not socket.is_there() or socket.place.running() is None:
+                log.warning("the socket was removed: now on %s", await socket.listen())
+    finally:
+        stopped.cancel()
+
+
+class _Socket:
+    """The socket that clients find the store by."""
+
+    def __init__(self, place: "Place", server: "Server") -> None:
+        self.place = place
+        self._server = server
+        self._listener: Listener | None = None
+        self._path: Path | None = None
+        self._inode = 0
+
+    async def listen(self) -> "Path":
+        """Listen at the best place there is, at none that there was before, and write down where."""
+        from recipes.core.errors import DiskError
+        from recipes.store.machine import this_machine
+        from recipes.store.place import Running, unusable
+
+        self.close()
+        why = DiskError(f"the store {self.place.directory} cannot be used: there is no place for its socket")
+        for path in self.place.socket_paths():
+            try:
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+                found = path.parent.stat()
+                if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+                    why = DiskError(f"{path.parent}, for the store's socket, is another user's or open to others")
+                    continue
+                self._listener = await self._server.listen_on_socket(path)
+                self._inode = path.stat().st_ino
+            except OSError as error:
+                why = unusable(path, error)
+                continue
+            self._path = path
+            self.place.write_running(Running(str(path), os.getpid(), this_machine()))
+            return path
+        raise why
+
+    def is_there(self) -> bool:
+        """Whether clients can find it."""
+        try:
+            return self._path is not None and self._path.stat().st_ino == self._inode
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Take no more clients."""
+        if self._listener is not None:
+            if self.is_there() and self._path is not None:
+                self._path.unlink(missing_ok=True)
+            self._listener.close()
+            self._listener = None
+
+
+def _lock(place: "Place") -> int:
+    """Be the only process of the store, for as long as the descriptor is open."""
+    import fcntl
+
+    from recipes.core.errors import DiskError
+    from recipes.store.place import LOCK
+
+    fd = os.open(place.directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    until = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                os.close(fd)
+                raise DiskError(f"another process has locked the store {place.directory}") from None
+            time.sleep(_POLL_SECONDS)
+        else:
+            return fd
+
+
+def _forget(place: "Place", lock: int) -> None:
+    """Take back what others find the store by, unless it is another process's already."""
+    if place.has_lock(lock):
+        place.forget_running()
+
+
+def _check(place: "Place") -> None:
+    """Raise DiskError where the directory cannot be served from by this version, here, or now."""
+    from recipes.core.errors import DiskError
+
+    place.check()
+    if where := place.moved_to():
+        raise DiskError(f"the store {place.directory} was moved: {where}")
+    last = place.running()
+    if last is not None and last.machine.is_elsewhere():
+        raise DiskError(
+            f"the store {place.directory} is served on another machine, {last.machine.host}, or was when that one "
+            f"stopped: name a directory of this machine by RECIPES_STORE, or use `recipes serve` and RECIPES_HOSTS (if "
+            f"{last.machine.host} is gone for good, delete {place.directory / 'running'})"
+        )
+    kept = place.directory / "format"
+    if not kept.exists():
+        place.write("format", f"{_FORMAT}\n")
+    text = kept.read_text().strip()
+    if text != str(_FORMAT):
+        raise DiskError(
+            f"the store {place.directory} has format {text!r}, and this version of recipes reads format {_FORMAT} "
+            "only: use the version that made it, or a newer one"
+        )
+    if not (place.directory / "secret").exists():
+        place.write("secret", os.urandom(32).hex() + "\n")
+    room = os.statvfs(place.directory)
+    if room.f_bavail * room.f_frsize < _LEAST_FREE_BYTES:
+        raise DiskError(f"the store {place.directory} cannot be used: no space left on its disk")
+
+
+def _settings(place: "Place"):  # type: ignore[no-untyped-def]
+    from recipes.core.config import ServerConfig
+
+    return ServerConfig(
+        data_dir=place.directory,
+        client_port=None,
+        tick_time_ms=500,
+        max_session_timeout_ms=60_000,
+        pre_alloc_size_kb=1024,
+        session_secret_file=place.directory / "secret",
+        purge_interval_hours=1,
+    )
+
+
+def _tidy(server: "Server", place: "Place") -> None:
+    """Each start begins a file of the log: let them not pile up where starts are many and writes few."""
+    from recipes.core.disk.txnlog import file_zxid
+
+    logs = [name for name in os.listdir(place.directory / "version-2") if file_zxid(name, "log") is not None]
+    if len(logs) > _MOST_LOGS:
+        server.tidy()
+
+
+def _tell(report: int, text: str) -> None:
+    """Let who has started this process know; it may have gone. The pipe is closed: nothing of it stays open here."""
+    try:
+        os.write(report, (" ".join(text.split()) + "\n").encode())
+        os.close(report)
+    except OSError:
+        return
+
+
+class _BoundedLog:
+    """The log: descriptors 1 and 2, so that nothing said in any way is lost; the file before it is kept."""
+
+    def __init__(self, path: "Path", limit_bytes: int) -> None:
+        self._path = path
+        self._limit_bytes = limit_bytes
+        self._size_bytes = os.fstat(2).st_size
+
+    def write(self, text: str) -> None:
+        """As a stream's."""
+        data = text.encode(errors="replace")
+        if self._size_bytes + len(data) > self._limit_bytes:
+            self._begin_anew()
+        try:
+            self._size_bytes += os.write(2, data)
+        except OSError:
+            return  # a full disk must not end what can still be read
+
+    def flush(self) -> None:
+        """As a stream's."""
+
+    def _begin_anew(self) -> None:
+        try:
+            self._path.replace(self._path.with_name(self._path.name + ".1"))
+            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return
+        for old in (1, 2):
+            os.dup2(fd, old)
+        os.close(fd)
+        self._size_bytes = 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Ending a store, and taking its data to where a server for several machines serves it."""
+
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from pathlib import Path
+from shutil import copytree, rmtree
+
+from recipes.core.errors import ConnectionLoss, DiskError
+from recipes.store.place import Place
+from recipes.store.start import is_served
+
+_END_SECONDS = 30.0
+_POLL_SECONDS = 0.01
+_DATA = "version-2"
+
+ZOO_CFG = """\
+tickTime=2000
+initLimit=10
+syncLimit=5
+dataDir={directory}
+clientPort={port}
+clientPortAddress={host}
+admin.enableServer=false
+"""
+
+
+def count_clients(place: Place) -> int:
+    """How many clients the store has now; 0 where it is not served. Raises ConnectionLoss when it does not answer."""
+    answer = b""
+    running = place.running()
+    if running is None or not is_served(place):
+        return 0
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(5)
+            connection.connect(running.socket)
+            connection.sendall(b"srvr")
+            while piece := connection.recv(65536):
+                answer += piece
+    except OSError as error:
+        raise ConnectionLoss(f"the store {place.directory} does not answer: {error.strerror or error}") from None
+    for line in answer.decode(errors="replace").splitlines():
+        name, _, value = line.partition(": ")
+        if name == "Connections":
+            return int(value) - 1  # without this one
+    raise ConnectionLoss(f"the store {place.directory} does not say how many clients it has")
+
+
+def stop(place: Place) -> None:
+    """End the store's process, as SIGTERM does: what it has acknowledged is on disk. Returns once it has ended.
+
+    Raises ConnectionLoss when it does not end.
+    """
+    until = time.monotonic() + _END_SECONDS
+    while is_served(place):
+        pid = _pid(place)
+        if pid is not None:
+            os.kill(pid, signal.SIGTERM)
+        if time.monotonic() >= until:
+            raise ConnectionLoss(
+                f"the store {place.directory} is still served after {_END_SECONDS:g} s; its log is {place.log}"
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def move(place: Place, target: Path, host: str, port: int, servers: list[str]) -> Path:
+    """End a store and take its data to `target`, beside a zoo.cfg, whose path is returned.
+
+    servers: hosts of an ensemble, of which this becomes server 1; none for a server alone. The store is marked first,
+    so that nobody starts it again: who looks for it is told where it is now. Raises DiskError where `target` has data,
+    or the store none, and ConnectionLoss when its process does not end; the store is then as it was.
+    """
+    target = target.absolute()
+    data = place.directory / _DATA
+    if where := place.moved_to():
+        raise DiskError(f"the store {place.directory} was moved before: {where}")
+    if not data.is_dir():
+        raise DiskError(f"there is no store in {place.directory}")
+    if (target / _DATA).exists() or target.resolve() == place.directory:
+        raise DiskError(f"{target} has data of its own: give a directory without {_DATA}")
+    zoo_cfg = target / "zoo.cfg"
+    hosts = ",".join(f"{name}:{port}" for name in servers) or f"{host}:{port}"
+    text = ZOO_CFG.format(directory=target, host=host, port=port)
+    text += "".join(f"server.{sid}={name}:2888:3888\n" for sid, name in enumerate(servers, 1))
+    where = f"set RECIPES_HOSTS={hosts}, for `recipes serve {zoo_cfg}`"
+    try:
+        place.write_moved(f"{where}; or delete {place.directory} to begin anew")
+        try:
+            stop(place)
+            target.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if servers:
+                (target / "myid").write_text("1\n")
+            zoo_cfg.write_text(text)
+            _take(data, target / _DATA)
+        except BaseException:
+            place.forget_moved()
+            raise
+    except OSError as error:
+        raise DiskError(f"{error.filename or target}: {error.strerror}") from error
+    return zoo_cfg
+
+
+def _take(data: Path, target: Path) -> None:
+    """Rename, or copy to another disk and remove once all of it is there."""
+    try:
+        data.rename(target)
+    except OSError as error:
+        import errno
+
+        if error.errno != errno.EXDEV:
+            raise
+        half = target.with_name(f"{target.name}.half")
+        rmtree(half, ignore_errors=True)
+        copytree(data, half)
+        os.sync()
+        half.rename(target)
+        rmtree(data)
+
+
+def _pid(place: Place) -> int | None:
+    """The process that listens on the store's socket, as the system says; else what it has written down."""
+    running = place.running()
+    if running is None or running.machine.is_elsewhere():
+        return None
+    if sys.platform == "linux":
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(1)
+            try:
+                connection.connect(running.socket)
+                credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            except OSError:
+                return None
+            return int(struct.unpack("3i", credentials)[0])
+    return running.pid

@@ -1,0 +1,250 @@
+"""Finding the process that serves a store, and starting it when there is none.
+
+The process holds `lock` in the store's directory for as long as it lives; who starts it holds `starting` meanwhile, so
+that of many that come at once only one does so. Both are flocks, which end with their process, however that ends.
+"""
+
+import errno
+import logging
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from anyio import from_thread, to_thread
+
+from recipes.core.errors import ConfigError, ConnectionLoss, DiskError
+from recipes.store.place import LOCK, Place, unusable
+
+log = logging.getLogger("recipes.store")
+
+IDLE_SECONDS = 600.0
+_START_SECONDS = 30.0
+_POLL_SECONDS = 0.01
+# What the process needs of the environment; the rest may hold secrets, and it outlives who starts it.
+_KEPT = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TZ", "VIRTUAL_ENV", "XDG_RUNTIME_DIR")
+_KEPT_BEGINNINGS = ("LC_", "PYTHON", "DYLD_")
+_told: set[Path] = set()
+
+Pause = Callable[[float], None]
+
+
+async def find(place: Place) -> str:
+    """As `find_running`, for a task: it may be cancelled."""
+
+    def pause(seconds: float) -> None:
+        time.sleep(seconds)
+        from_thread.check_cancelled()
+
+    return await to_thread.run_sync(find_running, place, pause)
+
+
+def find_running(place: Place, pause: Pause = time.sleep) -> str:
+    """The address, `unix:PATH`, of the process that serves the store; it is started where there is none.
+
+    pause: sleeps, and may raise to give up. Raises DiskError for a directory that cannot be used, ConfigError for
+    settings in the environment, ConnectionLoss when the process cannot be started or does not answer.
+    """
+    if sys.platform == "win32" or not hasattr(socket, "AF_UNIX"):
+        raise ConnectionLoss(
+            "there are no Unix sockets on this system, which a store without hosts needs: run `recipes serve` and set "
+            "RECIPES_HOSTS, or say connect(private=True)"
+        )
+    found = _address(place)
+    if found is None:
+        _refuse_moved(place)
+        place.make()
+        with _flocked(place, "starting", pause):
+            found = _start(place, pause)
+    if place.directory not in _told:
+        _told.add(place.directory)
+        log.info(
+            "using the store in %s, which all processes of this user on this machine share; `recipes move` makes it a "
+            "server for several machines",
+            place.directory,
+        )
+    return found
+
+
+def is_served(place: Place) -> bool:
+    """Whether a process holds the store's lock, be it that it starts, serves or ends. Raises DiskError."""
+    import fcntl
+
+    try:
+        fd = os.open(place.directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise unusable(place.directory, error) from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:  # a network disk may have none
+        raise unusable(place.directory, error) from None
+    finally:
+        os.close(fd)
+    return False
+
+
+def address_of(place: Place) -> str | None:
+    """Where the store's process takes clients now; None when it does not."""
+    return _address(place)
+
+
+def _address(place: Place) -> str | None:
+    try:
+        place.directory.lstat()
+    except OSError:
+        return None
+    place.check()  # before anything in it is believed
+    running = place.running()
+    if running is None:
+        return None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(running.socket)
+        except BlockingIOError:
+            pass  # many others wait to be let in: it is there
+        except OSError:
+            return None
+    return f"unix:{running.socket}"
+
+
+def _refuse_moved(place: Place) -> None:
+    if where := place.moved_to():
+        raise DiskError(f"the store {place.directory} was moved: {where}")
+
+
+def _start(place: Place, pause: Pause) -> str:
+    """Nobody else starts it now: do so unless somebody has, or wait until the one that runs takes clients."""
+    until = time.monotonic() + _START_SECONDS
+    while True:
+        found = _address(place)
+        if found is not None:
+            return found
+        if not is_served(place):
+            return _spawn(place, pause, until)
+        if time.monotonic() >= until:
+            running = place.running()
+            who = f"process {running.pid}" if running else "a process"
+            raise ConnectionLoss(
+                f"{who} has locked the store {place.directory} and takes no clients; its log is {place.log}"
+            )
+        pause(_POLL_SECONDS)
+
+
+def _spawn(place: Place, pause: Pause, until: float) -> str:
+    """Start the process, and return its address once it takes clients."""
+    if not sys.executable or getattr(sys, "frozen", False):
+        raise ConnectionLoss("there is no Python interpreter to start the store with: run `recipes serve` and set "
+                             "RECIPES_HOSTS")  # fmt: skip
+    idle = _idle_seconds()
+    told, tell = os.pipe()
+    try:
+        try:
+            output = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                # It forks at once, and what is waited for here is its short-lived parent: whoever reaps the children
+                # of this process never meets it, and it never meets a signal for this process's group.
+                subprocess.Popen(
+                    [sys.executable, "-P", "-m", "recipes.store.daemon", str(place.directory), str(tell), str(idle)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    cwd="/",
+                    env=_environment(),
+                    pass_fds=(tell,),
+                    start_new_session=True,
+                ).wait()
+            finally:
+                os.close(output)
+        except OSError as error:
+            raise unusable(place.directory, error) from None
+        finally:
+            os.close(tell)
+        said = _listen(told, pause, until)
+    finally:
+        os.close(told)
+    kind, _, text = said.strip().partition(" ")
+    if kind == "ready":
+        return text
+    if kind == "refused":
+        raise DiskError(text)
+    raise ConnectionLoss(
+        f"the process of the store {place.directory} {_why_silent(said, until)}; its log is {place.log}"
+    )
+
+
+def _listen(fd: int, pause: Pause, until: float) -> str:
+    """What the process says once it is ready or gives up; nothing when it dies or takes too long."""
+    said = b""
+    while time.monotonic() < until:
+        if select.select([fd], [], [], _POLL_SECONDS)[0]:
+            piece = os.read(fd, 4096)
+            if not piece:
+                break
+            said += piece
+        pause(0)
+    return said.decode(errors="replace")
+
+
+def _why_silent(said: str, until: float) -> str:
+    return "does not get ready" if time.monotonic() >= until else "ended while it started"
+
+
+def _idle_seconds() -> float:
+    text = os.environ.get("RECIPES_STORE_IDLE")
+    if text is None:
+        return IDLE_SECONDS
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < 1e9:
+        raise ConfigError("RECIPES_STORE_IDLE", text or "''", "seconds, more than 0")
+    return seconds
+
+
+def _environment() -> dict[str, str]:
+    """The environment of the process: modules are found where they are found here."""
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_BEGINNINGS)}
+    kept["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path if isinstance(entry, str))
+    kept.pop("PYTHONWARNINGS", None)
+    return kept
+
+
+@contextmanager
+def _flocked(place: Place, name: str, pause: Pause) -> Iterator[None]:
+    """Hold the lock of a file in the directory. Waits for it, as long as others make progress."""
+    import fcntl  # not on every system
+
+    try:
+        fd = os.open(place.directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise unusable(place.directory, error) from None
+    try:
+        until = time.monotonic() + 2 * _START_SECONDS
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EINTR):
+                    raise unusable(place.directory, error) from None
+            if _address(place) is not None:  # no need to wait in line behind the one that has started it
+                break
+            if time.monotonic() >= until:
+                raise ConnectionLoss(f"another process keeps {place.directory / name} locked")
+            pause(_POLL_SECONDS)
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_UN)  # also where a fork has the descriptor too
+        os.close(fd)

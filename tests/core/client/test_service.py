@@ -1,0 +1,79 @@
+"""The service of docs/client.md, as it stands there, against a server that is away longer than the session lives."""
+
+import re
+from pathlib import Path
+
+import anyio
+import pytest
+
+from recipes import SessionExpired
+
+pytestmark = pytest.mark.anyio
+
+PAGE = Path(__file__).parents[3] / "docs" / "client.md"
+SECONDS = 60
+
+
+def service(printed):
+    """Names of the block: its `main` runs on until cancelled, with sessions of a second."""
+    text = PAGE.read_text().partition("## A service that elects its leader")[2]
+    block = re.search(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[1]
+    for old, new in (
+        ("connect()", "connect(session_timeout=1.0)"),
+        ("anyio.move_on_after(2)", "anyio.CancelScope()"),
+        ("anyio.run(main)\n", ""),
+    ):
+        assert block.count(old) == 1
+        block = block.replace(old, new)
+    names = {"print": lambda *words: printed.append(" ".join(map(str, words)))}
+    exec(compile(block, str(PAGE), "exec"), names)
+    return names
+
+
+async def until(condition):
+    with anyio.fail_after(SECONDS):
+        while not condition():
+            await anyio.sleep(0.01)
+
+
+async def test_newcomer_1_the_service_of_the_docs_outlives_an_outage(start_server, monkeypatch):
+    server = start_server("ours")
+    monkeypatch.setenv("RECIPES_HOSTS", server.hosts)
+    printed = []
+
+    def count(text):
+        return sum(text in line for line in printed)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(service(printed)["main"])
+        await until(lambda: count("leading; fence"))
+        server.kill9()
+        await until(lambda: count("no ZooKeeper server answers") >= 2)  # its session is over, and no other to be had
+        led = count("leading; fence")
+        await anyio.to_thread.run_sync(server.start)
+        await until(lambda: count("leading; fence") > led)
+        tasks.cancel_scope.cancel()
+    assert count("begin again:") >= 3
+
+
+async def test_newcomer_16_the_service_of_the_docs_survives_a_group_of_errors(start_server, monkeypatch):
+    server = start_server("ours")
+    monkeypatch.setenv("RECIPES_HOSTS", server.hosts)
+    printed = []
+    names = service(printed)
+    rounds = 0
+
+    async def work(term):
+        nonlocal rounds
+        rounds += 1
+        if rounds == 2:
+            tasks.cancel_scope.cancel()
+            await anyio.sleep_forever()
+        async with anyio.create_task_group():
+            raise SessionExpired
+
+    names["work"] = work
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(names["main"])
+        await until(lambda: rounds == 2)
+    assert rounds == 2

@@ -1,0 +1,37 @@
+"""Ports on 127.0.0.1 for servers under test, which no other test is given, in this process or in one beside it."""
+
+from __future__ import annotations
+
+import atexit
+import socket
+
+
+class ReservedPorts:
+    """Ports that nobody else is given while this lives, though the servers under test may listen on them.
+
+    Each is bound here and not listened on. Linux lets a further socket bind it if both have SO_REUSEADDR, as every
+    ZooKeeper server's has, and gives it neither to a bind of port 0 nor to an outgoing connection.
+    """
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+
+    def take(self) -> int:
+        sock = socket.socket()
+        self._sockets.append(sock)
+        sock.bind(("127.0.0.1", 0))  # alone: a port that another test has reserved is refused
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return int(sock.getsockname()[1])
+
+    def close(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+
+
+_of_this_process = ReservedPorts()
+atexit.register(_of_this_process.close)
+
+
+def free_port() -> int:
+    """A port that is free for whoever asked until this process ends."""
+    return _of_this_process.take()

@@ -1,0 +1,12 @@
+"""Seeds of tests that draw what they do: some for every run, all for a thorough one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def seeds(count: int, *, quick: int) -> list[Any]:
+    """For `parametrize`: 0 to `count` - 1, of which the first `quick` are in every run."""
+    return [*range(quick), *(pytest.param(seed, marks=pytest.mark.thorough) for seed in range(quick, count))]
