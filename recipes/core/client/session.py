@@ -383,7 +383,7 @@ class Session:
         if any(path in table for table in self.watches.values()):
             return True
         calls = (*(call for _, call in self._sent), *self.unsent)
-        return any(call.watch is not None and call.watch[1] == path for call in calls)
+        return any(call.watch is not None and call.watch[1] == path and not call.abandoned for call in calls)
 
     def remove_watch(self, table: str, path: bytes, watcher: Watcher) -> bool:
         """Forget a watcher; True when it was the last one at this path in this table."""

@@ -143,6 +143,9 @@ class WatchStream(Watcher):
     ) -> None:
         self._open = False
         self._more.set()
+        self._forget()
+
+    def _forget(self) -> None:
         session = self._namespace.session
         if session.remove_watch(self._table, self._full, self) and not session.lost:
             # ZooKeeper 3.8 removes persistent watches only together with all others at the path. While one of those

@@ -18,13 +18,15 @@ class ClientTap:
     """What goes over the connections of one process, one after the other.
 
     kinds: the opcode of each request so far, in order; pings and what restores a connection are not counted.
-    lose: numbers of requests, from 1, of which the reply is lost. lost: how many were.
+    lose: numbers of requests, from 1, of which the reply is lost; lose_create: so is that of the next create.
+    lost: how many were.
     event: called with each watch event that comes in: (type, path).
     """
 
     def __init__(self) -> None:
         self.kinds: list[int] = []
         self.lose: set[int] = set()
+        self.lose_create = False
         self.lost = 0
         self.event: Callable[[int, bytes], None] = _nothing
 
@@ -55,6 +57,9 @@ class ConnectionTap:
             if xid > 0:
                 tap.kinds.append(kind)
                 self._pending.append(len(tap.kinds))
+                if tap.lose_create and kind == op.CREATE2:
+                    tap.lose_create = False
+                    tap.lose.add(len(tap.kinds))
 
     def received(self, data: bytes) -> tuple[bytes, bool]:
         """What of `data` gets through, as whole frames, and whether the connection breaks behind that."""

@@ -39,6 +39,7 @@ class ProcessNemesis:
         for process in processes:
             process.wake()
             process.tap.lose.clear()
+            process.tap.lose_create = False
 
     def _crash(self, process: Process, fault: Fault) -> bool:
         return process.crash(fault.for_us)
@@ -93,7 +94,10 @@ class ProcessNemesis:
         return bool(sides)
 
     def _lose_reply(self, process: Process, fault: Fault) -> bool:
-        process.tap.lose.add(len(process.tap.kinds) + 1 + fault.amount % 4)
+        if fault.amount & 1:  # the one that leaves most in doubt
+            process.tap.lose_create = True
+        else:
+            process.tap.lose.add(len(process.tap.kinds) + 1 + fault.amount // 2 % 4)
         return process.up
 
 

@@ -89,7 +89,7 @@ def _draw_steps(chance, processes, kinds, count, length_us):
         if chance.randrange(25) == 0:  # long enough for a session to end meanwhile
             for_us = 300_000 + chance.randrange(3_000_000)
         kind = chance.choice(kinds)
-        if chance.randrange(60) == 0:
+        if chance.randrange(40) == 0:
             kind = "close"
         found.append(
             Step(

@@ -99,14 +99,14 @@ def a_woken_waiter_does_not_look_again(patch: Patch) -> None:
     patch.setattr(Contender, "_wait_first", wait_first)
 
 
-@planted("lock", 2, "R3")
+@planted("lock", 1, "R3")
 def the_line_is_sorted_by_name(patch: Patch) -> None:
     """Which begins with a random id: kazoo and Curator have had it with the names of one another."""
     original = Contender._order
     patch.setattr(Contender, "_order", lambda self, names: sorted(original(self, names)))
 
 
-@planted("lock", 20, "L3", ("lost reply", "break"))
+@planted("lock", 18, "L3", ("lost reply", "break"))
 def a_lost_reply_makes_another_znode(patch: Patch) -> None:
     """And then it waits for its own first one."""
 
@@ -162,7 +162,7 @@ def the_deadline_counts_from_the_reply(patch: Patch) -> None:
     patch.setattr(Session, "receive", receive)
 
 
-@planted("lock", 39, "R3")
+@planted("lock", 21, "R3")
 def a_client_that_closes_tells_nobody(patch: Patch) -> None:
     original = Client.__aexit__
 
@@ -182,7 +182,7 @@ def its_own_znode_is_not_watched(patch: Patch) -> None:
     patch.setattr(Tenure, "watch_own", lambda self: None)
 
 
-@planted("lock", 3, "R2", ("lost reply", "break", "kill"))
+@planted("lock", 1, "R3", ("lost reply", "break", "kill"))
 def a_try_takes_what_it_gets(patch: Patch) -> None:
     original = Contender.obtain
 
@@ -192,7 +192,7 @@ def a_try_takes_what_it_gets(patch: Patch) -> None:
     patch.setattr(Contender, "obtain", obtain)
 
 
-@planted("election", 1, "R8")
+@planted("election", 12, "R8")
 def a_leader_resigns_before_it_knows(patch: Patch) -> None:
     async def release(self: Tenure, why: str) -> None:
         while self.asked and not self.client.session.lost:
