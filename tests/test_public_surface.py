@@ -89,7 +89,7 @@ def run(code: str, *flags: str) -> str:
     return done.stdout
 
 
-@pytest.mark.xfail(strict=True, reason="the client and the recipes are being rewritten")
+@pytest.mark.xfail(strict=True, reason="Call, SessionScope and what a Message is made from are not public yet")
 def test_newcomer_21_every_type_a_public_call_takes_or_gives_has_a_public_name():
     missing = {(where, each.__name__) for where, each in used() if each not in OFFERED and where not in MADE_FOR_USERS}
     assert missing == set()
@@ -104,6 +104,7 @@ def test_newcomer_21_the_types_to_annotate_with_are_there():
 
 def test_every_error_is_public():
     ours = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    ours = {name for name in ours if not name.startswith("_")}
     assert ours <= set(PUBLIC)
 
 
@@ -170,7 +171,7 @@ def tool(need_tool: Callable[[str, bool], None]) -> Callable[..., subprocess.Com
     return run_tool
 
 
-@pytest.mark.xfail(strict=True, reason="the client and the recipes are being rewritten")
+@pytest.mark.xfail(strict=True, reason="147 symbols of the client, barriers and queues have inferred types")
 def test_review_18_every_public_symbol_has_a_known_type(
     tool: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ):

@@ -27,7 +27,6 @@ from recipes.core.client.session import Call, ConnectionState, Session
 from recipes.core.errors import (
     BadArguments,
     ClientClosed,
-    ConfigError,
     ConnectionLoss,
     NoNode,
     RecipesError,
@@ -215,8 +214,6 @@ class Client(Operations):
         hosts = self._hosts
         if hosts is None and not self._private:
             hosts = os.environ.get("RECIPES_HOSTS")
-            if hosts == "":  # to go on with another store than was meant would exclude nobody
-                raise ConfigError("RECIPES_HOSTS", "''", "HOST:PORT,... or no such variable")
         if hosts is not None and not hosts.startswith("store:"):
             return hosts, "", None
         if self._tls is not None:

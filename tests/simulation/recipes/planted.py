@@ -134,7 +134,7 @@ def a_cancelled_acquire_forgets_what_it_asked_for(patch: Patch) -> None:
 
 @planted("lock", 3, "R14")
 def the_block_is_not_cancelled_on_loss(patch: Patch) -> None:
-    patch.setattr(SessionScope, "_cancel", lambda self: None)
+    patch.setattr(SessionScope, "cancel", lambda self: None)
 
 
 @planted("lock", 2, "R3")
