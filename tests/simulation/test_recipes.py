@@ -45,6 +45,12 @@ def never_happened(counts, recipe):
     return [what for what in expected if not counts.get(what)]
 
 
+@pytest.mark.parametrize("recipe", WORKLOADS)
+def test_some_seeds(recipe):
+    assert run_all(recipe, range(101, 105))
+
+
+@pytest.mark.thorough  # the same with more seeds, enough for everything to happen
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("recipe", WORKLOADS)
 def test_recipe(recipe):

@@ -59,6 +59,10 @@ public class QueueNeighbour {
                 queue.flushPuts(20, java.util.concurrent.TimeUnit.SECONDS);
             }
             left.await();
+            // An item is deleted behind its consumer's return: one that is closed before that gives it to another.
+            while (takes && !client.getChildren().forPath(args[2]).isEmpty()) {
+                Thread.sleep(10);
+            }
         }
         client.close();
     }
