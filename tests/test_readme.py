@@ -27,7 +27,13 @@ def test_first_two_commands():
 
 
 def test_there_are_blocks():
-    assert {name.rpartition("-")[0] for name in BLOCKS} == {"README.md", "client.md", "operations.md", "queue.md"}
+    assert {name.rpartition("-")[0] for name in BLOCKS} == {
+        "README.md",
+        "barriers.md",
+        "client.md",
+        "operations.md",
+        "queue.md",
+    }
 
 
 @pytest.mark.parametrize("name", BLOCKS)

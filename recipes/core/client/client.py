@@ -15,7 +15,7 @@ from typing import NoReturn, Self
 import anyio
 
 from recipes.core import paths
-from recipes.core.client.backoff import Backoff
+from recipes.core.client.backoff import pauses
 from recipes.core.client.home import Home
 from recipes.core.client.link import Link, parse_hosts
 from recipes.core.client.namespace import Namespace
@@ -352,22 +352,19 @@ class Client(Operations):
         prefix: `path` is only how the names begin: every child of its parent that begins so goes.
         """
 
+        async def delete_once() -> None:
+            for each in await self._beginning(path) if prefix else [path]:
+                with suppress(NoNode):
+                    await self.delete(each)
+
         async def delete() -> None:
-            backoff = Backoff(self.random)
-            while not self.session.lost:
-                try:
-                    for each in await self._beginning(path) if prefix else [path]:
-                        with suppress(NoNode):
-                            await self.delete(each)
-                except (ConnectionLoss, ThrottledOp):
-                    await backoff.pause()
-                    continue
-                except (NoNode, SessionError):
-                    pass
-                except StoreError as error:
-                    if not self.session.lost:
-                        log.warning("a znode stays behind: %s", error)
-                return
+            try:
+                await self._until_done(delete_once)
+            except (NoNode, SessionError):
+                pass
+            except StoreError as error:
+                if not self.session.lost:
+                    log.warning("a znode stays behind: %s", error)
 
         if not self.session.lost and not self._closed:
             self.home.check()
@@ -380,6 +377,19 @@ class Client(Operations):
         """
         if not self.session.lost and not self._closed:
             self._owner.hand_over(job)
+
+    async def _until_done(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Await `act()` again and again while connections break under it or the server is too busy."""
+        # Loaded here, since most clients leave nothing undone.
+        from tenacity import AsyncRetrying, retry_if_exception_type
+
+        rounds = pauses(self.random, shortest=0.02, longest=2.0, least=0.5)
+        again = AsyncRetrying(
+            sleep=anyio.sleep,
+            wait=lambda state: next(rounds),
+            retry=retry_if_exception_type((ConnectionLoss, ThrottledOp)),
+        )
+        await again(act)
 
     async def _beginning(self, prefix: str) -> list[str]:
         parent, _, start = prefix.rpartition("/")
