@@ -243,8 +243,7 @@ async def test_p21_one_put_wakes_one_of_those_that_wait(hosts, root):
                 return len(line) == 4
 
             await until(all_wait)
-            watching = [own for own in clients if own.session.watches["recursive"]]
-            assert len(watching) == 1
+            await until(lambda: _is(lambda: sum(bool(own.session.watches["recursive"]) for own in clients) == 1))
             await put_numbers(queue, 4)
             await until(lambda: _is(lambda: len(got) == 4))
             for each in clients:
