@@ -178,7 +178,8 @@ def test_w3_a_program_has_the_terminal_and_is_a_job_of_the_shell(terminal, run, 
     """Reading, Ctrl-Z, fg and Ctrl-C, as without the lock; what is stopped keeps its lock for a while."""
     at = terminal("sh", "-i", RECIPES_HOSTS=hosts)
     at.expect("$ ")
-    at.type(f"{sys.executable} -m recipes lock /locks/a -- sh -c 'echo in; cat; echo rest; exec sleep 100'; echo code $?\n")
+    program = "echo in; cat; echo rest; exec sleep 100"
+    at.type(f"{sys.executable} -m recipes lock /locks/a -- sh -c '{program}'; echo code $?\n")
     at.expect("in\r\n")
     at.type("typed\n")
     at.expect("typed\r\ntyped\r\n")
