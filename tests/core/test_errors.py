@@ -30,7 +30,14 @@ from recipes.core.errors import (
     store_error,
 )
 
-SAMPLES: dict[str, object] = {"path": "/a/path", "message": "a message", "code": -77, "line": 12, "maybe_applied": True}
+SAMPLES: dict[str, object] = {
+    "path": "/a/path",
+    "message": "a message",
+    "code": -77,
+    "line": 12,
+    "maybe_applied": True,
+    "body": b"a body",
+}
 WAYS: list[Callable[[BaseException], BaseException]] = [
     copy.copy,
     copy.deepcopy,
@@ -57,7 +64,7 @@ def below(cls: type[BaseException]) -> Iterator[type[BaseException]]:
 def sample(cls: type[BaseException]) -> BaseException:
     """One with every argument given, each with a value of its own."""
     arguments, keywords = [], {}
-    if "__init__" not in vars(cls) and cls.__init__ in (Exception.__init__, ValueError.__init__):
+    if any(cls.__init__ is builtin.__init__ for builtin in (BaseException, Exception, ValueError)):
         return cls("a text")
     for name, parameter in inspect.signature(cls).parameters.items():
         if parameter.kind is parameter.KEYWORD_ONLY:
