@@ -13,7 +13,7 @@ import pytest
 
 SLOWEST = 10
 # Two cores have 480 seconds in the four minutes that a plain `pytest` may take, and do not always have work. It takes
-# about 400. This is judged under --everything, where the same tests take 1.4 times that: hypothesis tries more examples.
+# about 400. This is judged under --everything, where the same tests take 1.4 times that: hypothesis tries more.
 LIMIT_SECONDS = 610.0
 
 
