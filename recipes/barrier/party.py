@@ -87,9 +87,13 @@ class Party:
             if error is None:
                 ended = await self._wait_end()
         finally:
-            if ended is None or ended.broken:
-                why = "" if error is None else _reason(error)
+            if error is not None:
+                why = _reason(error)
                 await self._finish(lambda: self._fail(why))
+            elif ended is None:
+                await self._finish(self._depart)
+            elif ended.broken:
+                await self._finish(self._drop)
             self._close()
         if ended is not None and ended.broken:
             raise self._broken(ended)
@@ -284,15 +288,23 @@ class Party:
         place.drop()
 
     async def _fail(self, why: str) -> None:
-        """Our block failed, or another member's did: nobody is to wait for us."""
-        if why and self._settings.on_death == "break":
+        """Our block failed: for the others we died inside."""
+        if self._settings.on_death == "shrink":
+            await self._depart()
+            return
+        if self._settings.on_death == "break":
             await self._book.decide(Outcome(self._members, True, self._settings.name, why), 1)
-        elif why and self._settings.on_death == "shrink":
-            with suppress(NodeExists, NoNode):
-                await self._client.create(f"{self._book.dir}/{self._me}{rounds.LEFT}")
-        if why or self._settings.on_death != "wait":
-            with suppress(NoNode):
-                await self._client.delete(self._node)
+        await self._drop()
+
+    async def _depart(self) -> None:
+        """Leave without a wait for the others. The mark comes first: without it we would have died inside."""
+        with suppress(NodeExists, NoNode):
+            await self._client.create(f"{self._book.dir}/{self._me}{rounds.LEFT}")
+        await self._drop()
+
+    async def _drop(self) -> None:
+        with suppress(NoNode):
+            await self._client.delete(self._node)
 
     async def _finish(self, clean_up: Callable[[], Awaitable[None]]) -> None:
         """Carry `clean_up` out whatever happens: in the client's own task, awaited here for a moment only."""

@@ -253,6 +253,21 @@ async def test_one_too_many_is_refused_while_all_are_inside_and_goes_to_the_next
         parties.leave("d", "e")
 
 
+@pytest.mark.parametrize("on_death", ["break", "shrink", "wait"])
+async def test_one_that_is_cancelled_as_it_begins_to_leave_has_left(at, on_death):
+    async with at(2, on_death) as parties:
+        parties.come("a")
+        hasty = DoubleBarrier(parties.client, parties.root, 2, on_death=on_death, name="hasty")
+        await hasty.__aenter__()
+        with anyio.CancelScope() as scope:
+            scope.cancel()  # so that its request to leave is never sent
+            await hasty.__aexit__(None, None, None)
+        await parties.have_entered("a")
+        parties.leave("a")
+        await parties.have_ended("a")
+        assert parties.ended["a"] == "left"
+
+
 async def test_users_of_one_path_that_disagree_are_told_so(hosts, root):
     async with connect(hosts) as client:
         async with DoubleBarrier(client, root, 1):
