@@ -5,6 +5,7 @@ the client sends next. It shows the newest state, not every change: a slow reade
 Source: ZooKeeper Programmer's Guide, "ZooKeeper Watches" (a watch is a hint to read again).
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, Self, TypeVar
@@ -102,8 +103,9 @@ class View(Watcher, Generic[T]):
             self.current = False
             self._read()
 
+    @abstractmethod
     def _decode(self, reply: bytes, at: int) -> T:
-        raise NotImplementedError
+        """The value in a reply."""
 
     def _read(self) -> None:
         body = rq.encode_path_watch(self._full, True)

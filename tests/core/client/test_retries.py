@@ -49,7 +49,8 @@ async def test_f4_a_read_that_breaks_every_connection_fails_and_the_others_are_a
         assert [error.path for error in failed] == ["/poison"]
         assert not failed[0].maybe_applied
         assert set(done) - set(failed) == {"/before", "/behind", "/last"}
-        assert server.connections < 20
+        # Each of three answers lets two more connections carry the bad read in company; then it breaks three alone.
+        assert server.connections <= 2 + 3 * 2 + 3 + 1
 
 
 async def test_f4_each_of_several_bad_reads_is_found():
@@ -155,7 +156,8 @@ async def test_f15_a_granted_timeout_is_not_longer_than_asked_for_or_a_minute():
     for asked in (2.0, 90.0):
         async with scripted(timeout_ms=0x7FFFFFFF) as server, connect(server.hosts, session_timeout=asked) as client:
             granted[asked] = client.session_timeout
-            assert client.session.expires_at <= client.clock() + granted[asked] * SURE
+            left = client.session.expires_at - client.clock()
+            assert granted[asked] / 2 < left <= granted[asked] * SURE
     assert granted == {2.0: 60.0, 90.0: 90.0}
 
 
