@@ -98,27 +98,40 @@ class Guardian:
         if time.monotonic() >= self._term_at:
             self._report("late")
             sys.exit()
-        environment = {**os.environ, name: value}
-        ignored_by_python = (signal.SIGPIPE, signal.SIGXFSZ)
-        try:
-            # A group of its own makes the program and all it starts one thing that can be ended as a whole.
-            self._pid = os.posix_spawnp(
-                self._command[0],
-                self._command,
-                environment,
-                setpgroup=0,
-                setsigmask=self._mask,
-                setsigdef=ignored_by_python,
-            )
-        except OSError as error:
-            self._report(f"failed {error.errno}")
-            sys.exit()
+        go_read, go = os.pipe()  # a byte, once we have reported it: nobody is to run of whom only we know
+        problem, problem_write = os.pipe()
+        self._pid = os.fork()
+        if not self._pid:
+            os.close(go)
+            self._become(go_read, problem_write, {**os.environ, name: value})
+        os.setpgid(self._pid, self._pid)
         self._report(f"started {self._pid}")
-        with open(
-            os.devnull, "r+b"
-        ) as nothing:  # whoever reads what the program prints waits for its end, not for ours
+        os.write(go, b"g")
+        for descriptor in (go_read, go, problem_write):
+            os.close(descriptor)
+        if number := os.read(problem, 16):  # nothing once it is another program
+            self._report(f"failed {number.decode()}")
+            sys.exit()
+        os.close(problem)
+        # Whoever reads what the program prints waits for its end, not for ours.
+        with open(os.devnull, "r+b") as nothing:
             for descriptor in (0, 1, 2):
                 os.dup2(nothing.fileno(), descriptor)
+
+    def _become(self, go: int, problem: int, environment: dict[str, str]) -> None:
+        """In the child: the program, or nothing. Its group makes it and all it starts one thing to be ended."""
+        os.setpgid(0, 0)
+        if os.read(go, 1):
+            for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
+                signal.signal(number, signal.SIG_DFL)
+            if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # Python's handler is for its own programs
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            try:
+                os.execvpe(self._command[0], self._command, environment)
+            except OSError as error:
+                os.write(problem, str(error.errno).encode())
+        os._exit(1)
 
     def _look_after_program(self) -> None:
         if not self._pid:

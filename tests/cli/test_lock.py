@@ -5,6 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -217,3 +219,41 @@ def test_the_guardian_imports_next_to_nothing():
     done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert loaded.isdisjoint({"recipes", "asyncio", "subprocess", "typing", "re", "json", "socket", "threading"})
+
+
+def test_w3_no_program_runs_of_which_only_the_guardian_knows(tmp_path):
+    """It is killed before it has said `started`, for which there is no room in the pipe."""
+    order_end, orders = os.pipe()
+    reports, report_end = os.pipe()
+    os.set_blocking(report_end, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(report_end, b"x")
+    os.set_blocking(report_end, True)
+    arguments = [str(order_end), str(report_end), str(os.getpgrp()), "", "touch", str(tmp_path / "ran")]
+    guardian = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(ROOT / "recipes" / "cli" / "guardian.py"), *arguments],
+        pass_fds=(order_end, report_end),
+        process_group=0,
+    )
+    try:
+        far = time.monotonic() + 600
+        os.write(orders, f"until {far} {far}\nstart A=B\n".encode())
+        children = Path(f"/proc/{guardian.pid}/task/{guardian.pid}/children")
+        until(lambda: children.read_text() != "")
+        child = Path(f"/proc/{int(children.read_text())}/stat")
+        guardian.kill()
+        guardian.wait()
+        until(lambda: not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z")
+        assert not (tmp_path / "ran").exists()
+    finally:
+        guardian.kill()
+        for descriptor in (order_end, orders, reports, report_end):
+            os.close(descriptor)
+
+
+def until(condition):
+    give_up_at = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.01)
