@@ -29,7 +29,7 @@ from recipes.line import Participant, id_of, in_order, is_owner, strangers
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.core.client.session import Call
-    from recipes.core.jute.records import ACL
+    from recipes.core.jute.records import ACL, Stat
 
 # A request that breaks as many fresh connections, with nothing to show for it, is what breaks them.
 _TRIES = 5
@@ -145,7 +145,7 @@ class Contender(Tenure):
         Returns the line, and the error of the create if it has one.
         """
         create = self.client.start_create(self._prefix, self._data, ephemeral=True, sequential=True, acl=self._acl)
-        self.asked = True
+        self.asked: bool = True
         listing = self.client.start_children(self._parent)
         order: list[str] = []
         try:
@@ -164,10 +164,15 @@ class Contender(Tenure):
         """Take in what came of our create, as far as that is known; if nobody knows, nobody waits any more."""
         create.abandoned = not create.done
         if create.done and create.error is None:
-            self.path, stat = create.value
-            self.fence, self._owner = stat.czxid, stat.ephemeral_owner
+            path, stat = create.value
+            self._take(path, stat)
         elif isinstance(create.error, StoreError):
             self.asked = False  # a create that was refused made nothing
+
+    def _take(self, path: str, stat: "Stat") -> None:
+        self.path: str = path
+        self.fence: int = stat.czxid
+        self._owner = stat.ephemeral_owner
 
     async def _make_parent(self) -> None:
         if self._acl is None:
@@ -186,7 +191,7 @@ class Contender(Tenure):
             if stat is None:
                 continue
             if self.path in ("", path) and stat.ephemeral_owner == self.client.session.id:
-                self.path, self.fence, self._owner = path, stat.czxid, stat.ephemeral_owner
+                self._take(path, stat)
             else:
                 self.client.delete_later(path)
 

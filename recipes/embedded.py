@@ -77,7 +77,7 @@ class OwnDirectory:
     """A temporary directory that goes with its user, and at the latest with this process; a fork leaves it alone."""
 
     def __init__(self, prefix: str) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=prefix))
+        self.path: Path = Path(tempfile.mkdtemp(prefix=prefix))
         self._finalizer = weakref.finalize(self, _remove, self.path, os.getpid())
 
     def close(self) -> None:

@@ -172,7 +172,6 @@ def tool(need_tool: Callable[[str, bool], None]) -> Callable[..., subprocess.Com
 
 
 @pytest.mark.thorough  # pyright takes ten seconds of a processor
-@pytest.mark.xfail(strict=True, reason="147 symbols of the client, barriers and queues have inferred types")
 def test_review_18_every_public_symbol_has_a_known_type(
     tool: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ):

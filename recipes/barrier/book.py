@@ -47,7 +47,7 @@ class Book:
     def go_to(self, number: int) -> None:
         """Write about another round from here on."""
         self.number = number
-        self.dir = self._path_of(number)
+        self.dir: str = self._path_of(number)
 
     async def find_round(self) -> None:
         """Go to the round that is open, behind the one that we know of. Opens one if there is none."""

@@ -32,9 +32,9 @@ class Round:
     __slots__ = ("broken", "members", "number")
 
     def __init__(self, number: int, members: tuple[str, ...]) -> None:
-        self.number = number
-        self.members = members
-        self.broken = anyio.Event()
+        self.number: int = number
+        self.members: tuple[str, ...] = members
+        self.broken: anyio.Event = anyio.Event()
 
     def __repr__(self) -> str:
         return f"<Round {self.number} of {len(self.members)}{', broken' if self.broken.is_set() else ''}>"

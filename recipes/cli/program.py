@@ -115,10 +115,10 @@ class Guarded:
     """A program and its guardian, seen from here. Start it once, and await `wait_report` until `ended`."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        self.was_started = False
-        self.ended = False
-        self.code = LOST
-        self.problem = ""
+        self.was_started: bool = False
+        self.ended: bool = False
+        self.code: int = LOST
+        self.problem: str = ""
         self._command = command
         self._pid = 0
         self._unread = b""

@@ -50,14 +50,14 @@ class Delivery:
     __slots__ = ("bucket", "fence", "handed_out", "item", "record", "since_ms", "stored_at", "value", "why_dead")
 
     def __init__(self, bucket: str, item: Candidate, handed_out: bool) -> None:
-        self.bucket = bucket
-        self.item = item
-        self.handed_out = handed_out
-        self.fence = 0  # czxid of the claim
-        self.since_ms = 0  # when it was claimed, by the servers' clock
-        self.record = Record(b"")
+        self.bucket: str = bucket
+        self.item: Candidate = item
+        self.handed_out: bool = handed_out
+        self.fence: int = 0  # czxid of the claim
+        self.since_ms: int = 0  # when it was claimed, by the servers' clock
+        self.record: Record = Record(b"")
         self.value: object = None  # what the block is given
-        self.why_dead = ""
+        self.why_dead: str = ""
         self.stored_at: Stat | None = None  # the Stat of the item
 
 
@@ -77,7 +77,7 @@ class Finder:
         max_deliveries: float,
         lease: float | None,
     ) -> None:
-        self.next_due_ms = 0  # when the first item that is in its delay is due, as last seen; 0 when there is none
+        self.next_due_ms: int = 0  # when the first item that is in its delay is due, as last seen; 0 when there is none
         self._native = native
         self._client = native.client
         self._buckets = native.buckets

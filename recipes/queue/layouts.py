@@ -88,9 +88,9 @@ class Foreign:
     def __init__(self, client: "Client", path: str, layout: str, lock_path: str | None) -> None:
         if layout not in LAYOUTS:
             raise ValueError(f"layout={layout!r}: expected one of native, {', '.join(LAYOUTS)}")
-        self.layout = LAYOUTS[layout]
+        self.layout: Layout = LAYOUTS[layout]
         self.client = client
-        self.items = paths.check(path) + self.layout.items
+        self.items: str = paths.check(path) + self.layout.items
         self.claims: str | None = None
         if self.layout.claims is not None:
             self.claims = path + self.layout.claims
@@ -102,7 +102,7 @@ class Foreign:
             self.claims = paths.check(lock_path)
         elif lock_path is not None:
             raise ValueError(f"lock_path={lock_path!r}: layout {layout!r} has no place for it")
-        self.id = f"{client.random.getrandbits(128):032x}".encode()
+        self.id: bytes = f"{client.random.getrandbits(128):032x}".encode()
         self._made = False
 
     def refuse(self, **given: object) -> None:
@@ -233,8 +233,8 @@ class ForeignCustody(Tenure):
 
     def __init__(self, foreign: Foreign, name: str) -> None:
         super().__init__(foreign.client, f"{foreign.claims}/{name}", f"{foreign.items}/{name}", AckLost)
-        self.data = b""
-        self.begun = False
+        self.data: bytes = b""
+        self.begun: bool = False
         self._foreign = foreign
         self._claim = f"{foreign.claims}/{name}"
         self._item = f"{foreign.items}/{name}"
@@ -246,7 +246,7 @@ class ForeignCustody(Tenure):
         if self.path:
             self.begun = True
             return True
-        self.asked = True
+        self.asked: bool = True
         try:
             try:
                 _, stat = await self.client.create2(self._claim, self._foreign.id, ephemeral=True)
@@ -258,7 +258,7 @@ class ForeignCustody(Tenure):
                 if held != self._foreign.id or stat.ephemeral_owner != self.client.session.id:
                     self.asked = False
                     return False
-            self.fence = stat.czxid
+            self.fence: int = stat.czxid
             data = await self._foreign.read(self._name)
         except BaseException:
             if self.asked:
@@ -268,7 +268,8 @@ class ForeignCustody(Tenure):
             self.asked = False
             self.client.delete_later(self._claim)
             return False
-        self.path, self.data = self._claim, data
+        self.path: str = self._claim
+        self.data = data
         return True
 
     async def exit(self, error: BaseException | None) -> bool | None:

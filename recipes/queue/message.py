@@ -38,9 +38,9 @@ class Rules:
     __slots__ = ("dead", "delays", "max_deliveries")
 
     def __init__(self, dead: "Native | None", max_deliveries: float, delays: tuple[float, float]) -> None:
-        self.dead = dead
-        self.max_deliveries = max_deliveries
-        self.delays = delays
+        self.dead: Native | None = dead
+        self.max_deliveries: float = max_deliveries
+        self.delays: tuple[float, float] = delays
 
 
 class Custody(Tenure):
@@ -56,13 +56,14 @@ class Custody(Tenure):
     ) -> None:
         path = finder.claim_path(delivery)
         super().__init__(native.client, path, native.buckets.path(delivery.bucket, delivery.item.name), AckLost)
-        self.path, self.fence = path, delivery.fence
+        self.path: str = path
+        self.fence: int = delivery.fence
         self.delivery = delivery
         self._native = native
         self._finder = finder
         self._rules = rules
         self._leaving = leaving
-        self.begun = False
+        self.begun: bool = False
         self._error: BaseException | None = None
         self._settled = False  # the item has been given back already
 
@@ -206,11 +207,11 @@ class Message(Hold, Generic[T]):
         reason: str = "",
     ) -> None:
         super().__init__(custody)
-        self.data = data
-        self.attempt = attempt
-        self.key = key
-        self.priority = priority
-        self.reason = reason
+        self.data: T = data
+        self.attempt: int = attempt
+        self.key: str = key
+        self.priority: int = priority
+        self.reason: str = reason
 
     async def __aenter__(self) -> Self:
         if not await self._tenure.enter():

@@ -50,12 +50,12 @@ class Native:
         self, client: "Client", path: str, capacity: int | None = None, parent: "Native | None" = None
     ) -> None:
         self.client = client
-        self.path = paths.check(path)
-        self.buckets = Buckets(client, f"{path}/items")
-        self.who = f"{socket.gethostname()}:{os.getpid()}".encode()
+        self.path: str = paths.check(path)
+        self.buckets: Buckets = Buckets(client, f"{path}/items")
+        self.who: bytes = f"{socket.gethostname()}:{os.getpid()}".encode()
         # Dead letters move in one multi with the queue they come from, so that both have one writer.
         self.writer: Writer = Writer(client, f"{path}/clients", self.who) if parent is None else parent.writer
-        self.room = Room(client, path, None)
+        self.room: Room = Room(client, path, None)
         self._capacity = capacity
         self._prepared = False
         self._one_put = anyio.Lock()

@@ -54,13 +54,13 @@ class Write:
     def __init__(
         self, operations: Sequence[Operation], size: int = 0, heard: "Callable[[Write], None] | None" = None
     ) -> None:
-        self.operations = operations
-        self.size = size + _OPERATION_BYTES * len(operations)
-        self.heard = heard
-        self.carried = False  # whether `Writer.write` waits for it, which sends what is asked for meanwhile
-        self.done = False
+        self.operations: Sequence[Operation] = operations
+        self.size: int = size + _OPERATION_BYTES * len(operations)
+        self.heard: Callable[[Write], None] | None = heard
+        self.carried: bool = False  # whether `Writer.write` waits for it, which sends what is asked for meanwhile
+        self.done: bool = False
         self.error: RecipesError | None = None
-        self.failed_at = -1  # which operation was refused
+        self.failed_at: int = -1  # which operation was refused
         self.results: list[Result] | None = None  # of each operation; None when they were applied and the reply lost
         self.stat: Stat | None = None  # of the client's znode, right after them: mzxid and mtime are the multi's own
         self._waiting: anyio.Event | None = None
@@ -86,7 +86,7 @@ class Writer:
     """Makes the writes of one session to one queue, in order. folder: where the queue's clients have their znodes."""
 
     def __init__(self, client: "Client", folder: str, data: bytes) -> None:
-        self.server_clock = ServerClock(client.clock)
+        self.server_clock: ServerClock = ServerClock(client.clock)
         self._client = client
         self._folder = folder
         self._data = data

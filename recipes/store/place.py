@@ -49,7 +49,7 @@ class Place:
     """One store's directory. Two that resolve to the same path are the same store."""
 
     def __init__(self, directory: str | Path) -> None:
-        self.directory = Path(os.path.realpath(directory))
+        self.directory: Path = Path(os.path.realpath(directory))
 
     @property
     def hosts(self) -> str:

@@ -21,7 +21,7 @@ from anyio import CapacityLimiter, from_thread, to_thread
 from recipes.core.errors import ConfigError, ConnectionLoss, DiskError
 from recipes.store.place import LOCK, Place, unusable
 
-log = logging.getLogger("recipes.store")
+log: logging.Logger = logging.getLogger("recipes.store")
 
 IDLE_SECONDS = 600.0
 _START_SECONDS = 30.0

@@ -16,7 +16,7 @@ BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
 
 async def until(condition):
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while not condition():
             await anyio.lowlevel.checkpoint()
 
@@ -148,7 +148,7 @@ async def test_w2_a_thread_sees_every_end(store):
     assert all(thread.ask(hold.ended.is_set) for hold in (grant, term, cancelled))
     assert [hold.why for hold in (grant, term, cancelled)] == ["released", "resigned", "cancelled"]
     assert not any(hold.lost for hold in (grant, term, cancelled))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await grant.ended.wait()
     thread.close()
 
@@ -184,7 +184,7 @@ async def test_w4_what_was_entered_in_one_task_is_released_in_another(store, how
         entered.set()
 
     task = spawn(start)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await entered.wait()
     assert len(store.names("/a")) == 1
     if how == "acquire":
@@ -298,7 +298,7 @@ async def test_run_takes_no_other_elections_loss_for_its_own(store):
         async with Election(other, "/other").lead():
             other.lose_session()
 
-    with anyio.fail_after(5), pytest.raises(LeadershipLost, match="/other"):
+    with anyio.fail_after(30), pytest.raises(LeadershipLost, match="/other"):
         await Election(mine, "/mine").run(work)
     assert len(terms) == 1
 

@@ -38,7 +38,7 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute.frames import MAX_FRAME_BYTES
 from recipes.core.jute.requests import encode_auth
 
-log = logging.getLogger("recipes.client")
+log: logging.Logger = logging.getLogger("recipes.client")
 
 Find = Callable[[], Awaitable[str]]
 

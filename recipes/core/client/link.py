@@ -28,7 +28,7 @@ from recipes.core.jute.requests import encode_auth
 _BROKEN = (OSError, anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, WireError)
 _MAX_REPLY_BYTES = 64 << 20
 
-log = logging.getLogger("recipes.client")
+log: logging.Logger = logging.getLogger("recipes.client")
 
 
 def _reconnect_pauses(random: Random) -> Iterator[float]:

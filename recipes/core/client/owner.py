@@ -16,7 +16,7 @@ from recipes.core.client.link import Link
 from recipes.core.client.session import ConnectionState, Session
 from recipes.core.errors import SessionExpired
 
-log = logging.getLogger("recipes.client")
+log: logging.Logger = logging.getLogger("recipes.client")
 
 Job = Callable[[], Awaitable[None]]
 

@@ -95,8 +95,8 @@ class SessionScope:
     __slots__ = ("_key", "_left", "_scope", "_session", "_task", "ended", "home")
 
     def __init__(self, session: Session, home: Home, clock: Callable[[], float], key: object = None) -> None:
-        self.home = home
-        self.ended = Ended(session, home, clock, self.cancel)
+        self.home: Home = home
+        self.ended: Ended = Ended(session, home, clock, self.cancel)
         self._session = session
         self._key = self if key is None else key
         self._scope: anyio.CancelScope | None = None

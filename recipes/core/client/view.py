@@ -45,7 +45,7 @@ class View(Watcher, Generic[T]):
 
     def __init__(self, namespace: Namespace, path: str, changed: Callable[[], None] | None = None) -> None:
         self.value: T | None = None
-        self.current = False
+        self.current: bool = False
         self.error: RecipesError | None = None
         self._namespace: Namespace = namespace
         self._path = path

@@ -6,7 +6,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 
-log = logging.getLogger("recipes.server")
+log: logging.Logger = logging.getLogger("recipes.server")
 
 _MOST_LINES = 10
 _WITHIN_S = 1.0

@@ -57,7 +57,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         tap: ClientTap | None = None,
     ) -> None:
         self.site = site
-        self.paused = self.dead = False
+        self.paused: bool = False
+        self.dead: bool = False
         self.problems: list[str] = []
         self._timeline = timeline
         self._network = network

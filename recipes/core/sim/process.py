@@ -36,10 +36,12 @@ class Process:
         self.site = site
         self.main = main
         self.session_timeout = session_timeout
-        self.tap = ClientTap()
+        self.tap: ClientTap = ClientTap()
         self.chance: Random = sources(f"program {site}")
-        self.life = self.pauses = 0
-        self.up = self.done = False
+        self.life: int = 0
+        self.pauses: int = 0
+        self.up: bool = False
+        self.done: bool = False
         self.ended: list[Callable[[], None]] = []  # called when a life ends, however it does
         self._ensemble = ensemble
         self._rate_pm = rate_pm
