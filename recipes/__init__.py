@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from recipes.barrier.party import Round as Round
     from recipes.core.client.client import Client as Client, connect as connect
     from recipes.core.client.multi import Multi as Multi
+    from recipes.core.client.scope import SessionScope as SessionScope
     from recipes.core.client.session import (
+        Call as Call,
         ConnectionState as ConnectionState,
         EventType as EventType,
         WatchEvent as WatchEvent,
     )
     from recipes.core.client.view import ChildrenView as ChildrenView, Node as Node, NodeView as NodeView
-    from recipes.core.client.watch import Watch as Watch, WatchStream as WatchStream
+    from recipes.core.client.watch import DeletionWatch as DeletionWatch, Watch as Watch, WatchStream as WatchStream
     from recipes.core.config import ServerConfig as ServerConfig, parse_zoo_cfg as parse_zoo_cfg
     from recipes.core.errors import (
         AckLost as AckLost,
@@ -77,8 +79,9 @@ if TYPE_CHECKING:
     from recipes.hold import Ended as Ended, Hold as Hold
     from recipes.line import Participant as Participant
     from recipes.lock.lock import Grant as Grant, Lock as Lock
+    from recipes.queue.consume import Messages as Messages
     from recipes.queue.message import Message as Message
-    from recipes.queue.queue import Queue as Queue
+    from recipes.queue.queue import DeadLetters as DeadLetters, Queue as Queue
 else:
     import sys
     from functools import cache

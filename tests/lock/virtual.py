@@ -173,7 +173,7 @@ class VirtualClient(MemoryClient):
         for arrive in self.unsent:
             self.store.later(self.store.delay, arrive)
 
-    def submit(self, call: Call):
+    def _submit(self, call: Call):
         assert call.op == op.CLOSE_SESSION
         if self._closed or self.session.lost:
             raise self._unusable()

@@ -261,7 +261,7 @@ class Client(Operations):
     async def _close_session(self, until: float) -> None:
         answered = anyio.Event()
         with suppress(RecipesError):  # the session is over, so there is nothing to close
-            self.submit(Call(op.CLOSE_SESSION, b"", heard=lambda call: answered.set()))
+            self._submit(Call(op.CLOSE_SESSION, b"", heard=lambda call: answered.set()))
             await self._await_hurried(answered.wait, until)
 
     async def _await_hurried(self, wait: Callable[[], Awaitable[object]], until: float) -> None:
@@ -291,8 +291,6 @@ class Client(Operations):
         self.session.unsent.append(call)
         self._link.wake()
         return call
-
-    submit = _submit  # the former name
 
     @property
     def state(self) -> ConnectionState:

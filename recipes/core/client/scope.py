@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
 import anyio
 
@@ -83,11 +84,11 @@ class Ended:
 
 
 class SessionScope:
-    """`with client.session_scope() as session:` a block that ends when the session is lost or the client closes.
+    """`with client.session_scope() as scope:` a block that ends when the session is lost or the client closes.
 
-    It is cancelled then, and the cancellation ends at the edge of the block: look at `ended` behind it. A task that
-    enters and goes on must leave it itself. Where it is left in another task, as at the end of a fixture, the first one
-    is cancelled no more.
+    It is cancelled then, and the cancellation ends at the edge of the block: look at `scope.ended` behind it. A task
+    that enters and goes on must leave it itself. Where it is left in another task, as at the end of a fixture, the
+    first one is cancelled no more.
 
     key: what it is known by to `Session.scopes`.
     """
@@ -103,9 +104,9 @@ class SessionScope:
         self._task: object = None
         self._left: anyio.Event | None = None
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         self.open()
-        return self._session
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
