@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         InvariantBroken as InvariantBroken,
         LeadershipLost as LeadershipLost,
         LockLost as LockLost,
+        MalformedValue as MalformedValue,
         MarshallingError as MarshallingError,
         NoAuth as NoAuth,
         NoChildrenForEphemerals as NoChildrenForEphemerals,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
         ThrottledOp as ThrottledOp,
         Unimplemented as Unimplemented,
         UnknownStoreError as UnknownStoreError,
+        UpdateConflict as UpdateConflict,
         WireError as WireError,
     )
     from recipes.core.jute.records import ACL as ACL, Id as Id, Stat as Stat
@@ -73,6 +75,7 @@ if TYPE_CHECKING:
         Perms as Perms,
         digest_acl as digest_acl,
     )
+    from recipes.counter.counter import Added as Added, Counter as Counter
     from recipes.core.server.server import serve as serve
     from recipes.election.election import Election as Election, Leader as Leader, Term as Term
     from recipes.embedded import embedded_server as embedded_server
