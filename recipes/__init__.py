@@ -76,6 +76,9 @@ if TYPE_CHECKING:
         digest_acl as digest_acl,
     )
     from recipes.counter.counter import Added as Added, Counter as Counter
+    from recipes.counter.ids import IdGenerator as IdGenerator
+    from recipes.counter.shared import SharedValue as SharedValue, ValueVersion as ValueVersion
+    from recipes.counter.value import AtomicValue as AtomicValue, Changed as Changed
     from recipes.core.server.server import serve as serve
     from recipes.election.election import Election as Election, Leader as Leader, Term as Term
     from recipes.embedded import embedded_server as embedded_server

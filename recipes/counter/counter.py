@@ -1,6 +1,7 @@
 """A whole number that many processes add to (docs/counters.md)."""
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from recipes.core.errors import MalformedValue
@@ -49,12 +50,7 @@ class Counter:
         data that are no number; TypeError; ConnectionLoss and SessionExpired as said above; NoAuth.
         """
         _check("n", n)
-
-        def change(data: bytes) -> tuple[bytes, Added]:
-            before = self._decode(data)
-            return _encode(before + n), Added(before, before + n)
-
-        return await self._register.update(change)
+        return await self.update(lambda before: before + n)
 
     async def get(self) -> int:
         """The number, as the server that the client is connected to has it; `start` where nothing is stored.
@@ -70,7 +66,7 @@ class Counter:
         Raises as `add` does. Data that are no number stay: `client.set(path, b"0")` puts them right.
         """
         _check("value", value)
-        return await self._register.update(lambda data: (_encode(value), self._decode(data)))
+        return (await self.update(lambda before: value)).before
 
     async def compare_and_set(self, expected: int, new: int) -> bool:
         """Store `new` if the number is `expected`; whether it was. Raises as `add` does."""
@@ -79,6 +75,20 @@ class Counter:
         def change(data: bytes) -> tuple[bytes, bool]:
             equal = self._decode(data) == expected
             return _encode(new) if equal else data, equal
+
+        return await self._register.update(change)
+
+    async def update(self, fn: Callable[[int], int]) -> Added:
+        """Store what `fn` makes of the number, and return (before, after): `await counter.update(lambda n: max(n, 5))`.
+
+        fn: a plain function without effects of its own, since it is called again when somebody else was quicker. What
+        it raises is raised here, and nothing is changed. Raises as `add` does.
+        """
+
+        def change(data: bytes) -> tuple[bytes, Added]:
+            before = self._decode(data)
+            after = _check("fn: its result", fn(before))
+            return _encode(after), Added(before, after)
 
         return await self._register.update(change)
 
