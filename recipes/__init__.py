@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from recipes.barrier.double import DoubleBarrier as DoubleBarrier
     from recipes.barrier.latch import CountDownLatch as CountDownLatch
     from recipes.barrier.party import Round as Round
+    from recipes.core.client.atomic import Transaction as Transaction
     from recipes.core.client.client import Client as Client, connect as connect
     from recipes.core.client.multi import Multi as Multi
     from recipes.core.client.scope import SessionScope as SessionScope
