@@ -12,6 +12,7 @@ _COMMANDS = {
     "status": "Print the mode of each server; exit 1 when one of them does not tell it.",
     "shell": "Run one command on the tree, or read commands from standard input.",
     "lock": "Run a program while holding a lock.",
+    "counter": "Print a counter, or add to it; a lost connection never adds twice.",
     "demo": "Workers contend for a lock and elect a leader; the second of each is killed.",
     "ensemble": "Start servers on this machine, and run until interrupted.",
     "move": "Make the store of this user on this machine a server's data directory.",

@@ -150,7 +150,7 @@ class Transaction:
         self._writes.delete(path)
         self._wrote(path, None)
 
-    async def commit(self) -> bool:
+    async def _commit(self) -> bool:
         """Called at the end: whether all that was read held at one moment, at which the writes were made."""
         self._over = True
         if self._stale:
@@ -163,7 +163,7 @@ class Transaction:
         multi.extend(self._writes)
         return await self._send(multi, {*range(guards), *(guards + index for index in may_conflict)}, self._count > 0)
 
-    async def holds(self) -> bool:
+    async def _holds(self) -> bool:
         """Called when `fn` raised: whether what it read held at one moment. Nothing is written."""
         self._over = True
         if self._stale or len(self._versions) + len(self._absent) + len(self._listed) <= 1:
@@ -262,10 +262,10 @@ async def run_atomically(
         except SessionError:
             raise
         except Exception:
-            if await transaction.holds():
+            if await transaction._holds():
                 raise
             continue  # it came of what never was so
-        if await transaction.commit():
+        if await transaction._commit():
             return result
     raise UpdateConflict("", f"{attempts} attempts")
 
