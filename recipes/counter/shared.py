@@ -9,6 +9,7 @@ from typing_extensions import TypeVar
 
 from recipes.core import paths
 from recipes.core.client.session import ConnectionState
+from recipes.core.errors import ClientClosed
 from recipes.counter.value import decode
 from recipes.encoding import Encoding
 
@@ -44,6 +45,7 @@ class SharedValue(Generic[T]):
         self._path = paths.check(path)
         self._encoding: Encoding[T] = Encoding(self, model)
         self._view: NodeView | None = None
+        self._left = False
 
     def __repr__(self) -> str:
         state = "not entered" if self._view is None else f"{self.version}" + ("" if self.current else ", not current")
@@ -64,6 +66,7 @@ class SharedValue(Generic[T]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._left = True
         if self._view is not None:
             self._view.close()
 
@@ -90,10 +93,10 @@ class SharedValue(Generic[T]):
     def __aiter__(self) -> AsyncIterator[T | None]:
         """The value now, and then each newer one; of quick changes only the last.
 
-        Nothing is kept for a slow reader. It raises SessionExpired or ClientClosed when the session is over, and
-        MalformedValue for data that are no value of this type. Every `async for` begins anew.
+        Nothing is kept for a slow reader. It ends when the block is left. It raises SessionExpired or ClientClosed when
+        the session is over, and MalformedValue for data that are no value of this type. Every `async for` begins anew.
         """
-        return _Changes(self._entered(), self._decode)
+        return _Changes(self._entered(), self._decode, lambda: self._left)
 
     def _entered(self) -> "NodeView":
         if self._view is None:
@@ -105,16 +108,22 @@ class SharedValue(Generic[T]):
 
 
 class _Changes(AsyncIterator[T | None]):
-    """One reader's way through the states of a view. decode: the value of a state."""
+    """One reader's way through the states of a view. decode: the value of a state. left: whether the block is."""
 
-    def __init__(self, view: "NodeView", decode: "Callable[[Node | None], T | None]") -> None:
+    def __init__(self, view: "NodeView", decode: "Callable[[Node | None], T | None]", left: Callable[[], bool]) -> None:
         self._view = view
         self._decode = decode
+        self._left = left
         self._seen: tuple[ValueVersion | None] | None = None  # None before the first
 
     async def __anext__(self) -> T | None:
         await anyio.lowlevel.checkpoint()
-        (node,) = await self._view.wait_until(self._unseen)
+        try:
+            (node,) = await self._view.wait_until(self._unseen)
+        except ClientClosed:
+            if self._left():
+                raise StopAsyncIteration from None
+            raise
         self._seen = (_version(node),)
         return self._decode(node)
 

@@ -231,3 +231,21 @@ async def test_outside_of_its_block_it_says_how(client, root):
     with pytest.raises(RuntimeError, match="make another"):
         async with shared:
             pass
+
+
+async def test_iterating_ends_with_the_block(client, root):
+    """Also in a task that waits for the next change."""
+    ended = anyio.Event()
+    first = anyio.Event()
+
+    async def follow(shared):
+        async for _ in shared:
+            first.set()
+        ended.set()
+
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as tasks:
+            async with SharedValue(client, root) as shared:
+                tasks.start_soon(follow, shared)
+                await first.wait()
+            await ended.wait()
