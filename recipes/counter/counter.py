@@ -28,7 +28,7 @@ class Counter:
     users of one path give the same.
 
     **An addition is made once or not at all**, whatever happens to requests and replies, for as long as the session
-    lives. Calls return when the outcome is known, also when the connection broke meanwhile. When it broke five times in
+    lives. Calls return when the outcome is known, also when the connection broke meanwhile. When it broke six times in
     a row they raise ConnectionLoss with `maybe_applied`; SessionExpired, too, leaves open whether the last addition was
     made. All additions to one path, by whatever client, follow one another: each one's `before` is the `after` of
     the one before it. Additions that tasks of one client ask for at the same time are combined in one write.

@@ -298,3 +298,30 @@ async def test_each_lost_reply_in_turn_is_told_or_harmless(our_server, root):
                 if not saboteur.lost:
                     break
     assert number == 6 and doubtful == 1
+
+
+async def test_cancelled_at_each_request_it_writes_all_or_nothing(our_server, root):
+    number = 0
+    with anyio.fail_after(SECONDS):
+        async with connect(our_server.hosts) as witness:
+            while True:
+                number += 1
+                path = f"{root}-{number}"
+                await witness.create(path, b"0")
+                async with sabotaged(our_server.hosts) as (client, saboteur):
+                    await client.sync(path)
+
+                    async def fn(txn, path=path):
+                        assert await txn.children(path) == []
+                        txn.set(path, await txn.get(path) + b"1")
+                        txn.create(f"{path}/x")
+
+                    with anyio.CancelScope() as scope:
+                        saboteur.at_request[saboteur.requests + number] = scope.cancel
+                        await client.atomically(fn)
+                await witness.sync(path)
+                found = (await witness.get(path))[0], await witness.children(path)
+                assert found in ((b"0", []), (b"01", ["x"]))
+                if not scope.cancelled_caught:
+                    break
+    assert number == 4
