@@ -181,6 +181,8 @@ async def test_a_znode_made_anew_is_a_change_although_its_version_is_the_same(cl
             assert shared.version.czxid > before.czxid
 
 
+# Each starts a server of its own, and what it shows is the same on both.
+@pytest.mark.parametrize("anyio_backend", ["asyncio", pytest.param("trio", marks=pytest.mark.thorough)])
 async def test_it_says_when_it_is_not_current(start_server, root):
     server = start_server("ours")
     with anyio.fail_after(SECONDS):

@@ -16,7 +16,6 @@ from recipes.core.client.scope import SessionScope
 from recipes.core.client.session import Session
 from recipes.core.errors import BadVersion, ConnectionLoss
 from recipes.hold import Tenure
-from recipes.update import Outcome, apply_in_order
 from recipes.writer import Writer
 
 Patch = pytest.MonkeyPatch
@@ -232,15 +231,6 @@ def a_number_is_written_over_that_of_others(patch: Patch) -> None:
         original(self, path, data, version if "/writer-" in path else -1)
 
     patch.setattr(Multi, "set", set_any)
-
-
-@planted("counter", 1, "R13")
-def additions_that_are_combined_start_from_the_same_number(patch: Patch) -> None:
-    def apply_each(data: bytes, changes: Any) -> Any:
-        found = [Outcome(change(data)[1], None) for change in changes]
-        return apply_in_order(data, changes)[0], found
-
-    patch.setattr("recipes.update.apply_in_order", apply_each)
 
 
 @planted("counter", 1, "R13", ("kill", "break", "lost reply"))
