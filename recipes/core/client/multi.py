@@ -80,6 +80,17 @@ class Multi:
         """Let everything fail unless the znode exists and has this `version` (-1: any)."""
         self._add(op.CHECK, requests.path_version(self._namespace, path, version), path)
 
+    @property
+    def count(self) -> int:
+        """How many operations it has."""
+        return len(self._operations)
+
+    def extend(self, other: "Multi") -> None:
+        """Add what `other` has to do."""
+        self._refuse_sent()
+        self._operations += other._operations
+        self._paths += other._paths
+
     async def _commit(self) -> None:
         self.results, _, error = await self.start().result()
         if error is not None:

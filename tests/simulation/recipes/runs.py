@@ -4,13 +4,14 @@ from random import Random
 from typing import NamedTuple
 
 from recipes.core.errors import InvariantBroken
+from tests.simulation.recipes.counters import Counters
 from tests.simulation.recipes.elections import Elections
 from tests.simulation.recipes.locks import Locks
 from tests.simulation.recipes.plan import draw_recipe_plan
 from tests.simulation.recipes.queues import Queues
 from tests.simulation.recipes.world import World
 
-WORKLOADS = {"lock": Locks, "election": Elections, "queue": Queues}
+WORKLOADS = {"lock": Locks, "election": Elections, "queue": Queues, "counter": Counters}
 
 
 class Verdict(NamedTuple):
