@@ -54,8 +54,8 @@ def fence_is_the_sequence_number(patch: Patch) -> None:
 
 @planted("lock", 1, "R5")
 def every_waiter_watches_the_first(patch: Patch) -> None:
-    async def wait_first(self: Contender, order: list[str]) -> None:
-        while not self._is_first(order):
+    async def wait_turn(self: Contender, order: list[str]) -> None:
+        while not self._holds(order):
             stat, watch = await self.client.exists_watch(f"{self._parent}/{order[0]}")
             try:
                 if stat is not None:
@@ -64,15 +64,15 @@ def every_waiter_watches_the_first(patch: Patch) -> None:
                 watch.cancel()
             order = await self._line()
 
-    patch.setattr(Contender, "_wait_first", wait_first)
+    patch.setattr(Contender, "_wait_turn", wait_turn)
 
 
 @planted("lock", 1, "L5")
 def a_waiter_watches_itself(patch: Patch) -> None:
     """It waits for ever, unless its connection changes: the wrong znode is watched."""
 
-    async def wait_first(self: Contender, order: list[str]) -> None:
-        while not self._is_first(order):
+    async def wait_turn(self: Contender, order: list[str]) -> None:
+        while not self._holds(order):
             _, watch = await self.client.exists_watch(self.path)
             try:
                 await watch.wait()
@@ -80,14 +80,14 @@ def a_waiter_watches_itself(patch: Patch) -> None:
                 watch.cancel()
             order = await self._line()
 
-    patch.setattr(Contender, "_wait_first", wait_first)
+    patch.setattr(Contender, "_wait_turn", wait_turn)
 
 
 @planted("lock", 1, "R3")
 def a_woken_waiter_does_not_look_again(patch: Patch) -> None:
     """The one before us may have given up, and others hold."""
 
-    async def wait_first(self: Contender, order: list[str]) -> None:
+    async def wait_turn(self: Contender, order: list[str]) -> None:
         before = order[order.index(self._name) - 1]
         stat, watch = await self.client.exists_watch(f"{self._parent}/{before}")
         try:
@@ -96,7 +96,7 @@ def a_woken_waiter_does_not_look_again(patch: Patch) -> None:
         finally:
             watch.cancel()
 
-    patch.setattr(Contender, "_wait_first", wait_first)
+    patch.setattr(Contender, "_wait_turn", wait_turn)
 
 
 @planted("lock", 1, "R3")
