@@ -138,10 +138,10 @@ class Claimant(Contender):
             if (self.limit, self.most) != before:
                 return True
             if name:
-                stat, _ = await self.client.exists_watch(paths.join(self._parent, name), watch=watch)
+                stat, watch = await self.client.exists_watch(paths.join(self._parent, name), watch=watch)
                 found = stat is not None
             else:
-                names, _ = await self.client.children_watch(self._parent, watch=watch)
+                names, watch = await self.client.children_watch(self._parent, watch=watch)
                 found = names == self.names
             if found:
                 await watch.wait()

@@ -68,8 +68,6 @@ class MemoryCouple:
 
     def __init__(self, *watches):
         self.watches = watches
-        for watch in watches[1:]:
-            watch.fired = watches[0].fired
 
     async def wait(self):
         await self.watches[0].wait()
@@ -331,6 +329,8 @@ class MemoryClient(Client):
             nonlocal watch
             answer = act()
             watch = MemoryWatch(self, path, name == "children_watch")
+            if other is not None:
+                watch.fired = other.fired
             return answer
 
         try:
