@@ -116,7 +116,7 @@ class WriteGrant(Grant):
         """Go on as a reader, in the same place in line: readers may come in, and no writer gets in between.
 
         Fence and block stay; `path` changes. Return once the server has confirmed it; a lost reply is looked into. A
-        caller that is cancelled meanwhile goes on holding, as a writer or already as a reader. The second time it does
+        caller that is cancelled meanwhile goes on holding, and has to take itself for a reader. The second time it does
         nothing.
 
         Raises LockLost once this has ended, NoAuth without the right to create and delete, QuotaExceeded, ThrottledOp.

@@ -7,9 +7,11 @@ from recipes.core.errors import InvariantBroken
 from tests.simulation.recipes.elections import Elections
 from tests.simulation.recipes.locks import Locks
 from tests.simulation.recipes.plan import draw_recipe_plan
+from tests.simulation.recipes.rwlocks import ReadWriteLocks
+from tests.simulation.recipes.semaphores import Semaphores
 from tests.simulation.recipes.world import World
 
-WORKLOADS = {"lock": Locks, "election": Elections}
+WORKLOADS = {"lock": Locks, "election": Elections, "rwlock": ReadWriteLocks, "semaphore": Semaphores}
 
 
 class Verdict(NamedTuple):
