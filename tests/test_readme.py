@@ -31,6 +31,7 @@ def test_there_are_blocks():
         "README.md",
         "barriers.md",
         "client.md",
+        "locks.md",
         "operations.md",
         "queue.md",
     }

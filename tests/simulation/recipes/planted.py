@@ -1,4 +1,4 @@
-"""Bugs to be planted in locks of all kinds and elections: what Curator, kazoo and others have had, what we had, and what we feared.
+"""Bugs to be planted in locks and elections: what Curator, kazoo and others have had, what we had, and what we feared.
 
 `seed` finds it in the steps of `recipe`, by the property that it `breaks`; see tests/simulation/planted for those in
 the servers. A bug of a recipe to come is a function more.
@@ -210,7 +210,7 @@ def a_leader_resigns_before_it_knows(patch: Patch) -> None:
     patch.setattr(Tenure, "release", release)
 
 
-@planted("rwlock", 1, "R3")
+@planted("rwlock", 1, "R2")
 def a_reader_looks_only_at_the_one_before_it(patch: Patch) -> None:
     """Which may be a reader that waits itself."""
     original = Contender._holds
@@ -224,7 +224,7 @@ def a_reader_looks_only_at_the_one_before_it(patch: Patch) -> None:
     patch.setattr(Contender, "_holds", holds)
 
 
-@planted("rwlock", 1, "L3")
+@planted("rwlock", 1, "L5")
 def a_reader_waits_for_writers_behind_it(patch: Patch) -> None:
     """As kazoo's did: U10."""
     original = Contender._holds
@@ -254,7 +254,7 @@ def a_downgrade_gives_up_before_it_asks_anew(patch: Patch) -> None:
     patch.setattr(Writer, "_replace_surely", replace_surely)
 
 
-@planted("semaphore", 1, "R3")
+@planted("semaphore", 2, "R3")
 def a_claim_counts_only_those_that_hold(patch: Patch) -> None:
     """And so small claims overtake large ones, which then count on the same permits."""
 
@@ -268,7 +268,7 @@ def a_claim_counts_only_those_that_hold(patch: Patch) -> None:
     patch.setattr(Claimant, "_holds", holds)
 
 
-@planted("semaphore", 1, "L3")
+@planted("semaphore", None, "L5")
 def nobody_passes_its_turn_on(patch: Patch) -> None:
     async def pass_on(self: Claimant) -> None:
         """The one behind has to see for itself, and sleeps."""
@@ -276,7 +276,7 @@ def nobody_passes_its_turn_on(patch: Patch) -> None:
     patch.setattr(Claimant, "_pass_on", pass_on)
 
 
-@planted("semaphore", 1, "L3")
+@planted("semaphore", None, "L5")
 def a_lower_limit_makes_holders_look_as_if_they_waited(patch: Patch) -> None:
     def stands(self: Contender, order: list[str]) -> Standing:
         return standing(self._name, order, self.limit, self.limit)
@@ -284,7 +284,7 @@ def a_lower_limit_makes_holders_look_as_if_they_waited(patch: Patch) -> None:
     patch.setattr(Claimant, "_standing", stands)
 
 
-@planted("semaphore", 1, "L3")
+@planted("semaphore", None, "L5")
 def waiters_do_not_hear_of_another_limit(patch: Patch) -> None:
     original = Claimant._wait_behind
 
