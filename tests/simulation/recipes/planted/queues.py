@@ -9,7 +9,7 @@ from recipes.writer import Write, Writer
 from tests.simulation.recipes.planted.bug import Patch, planted
 
 
-@planted("queue", 1, "R9")
+@planted("queue", 11, "R9")
 def a_failed_block_ends_its_item(patch: Patch) -> None:
     async def fail(self: Custody, error: Exception) -> None:
         self._error = None
@@ -19,7 +19,7 @@ def a_failed_block_ends_its_item(patch: Patch) -> None:
     patch.setattr(Custody, "_fail", fail)
 
 
-@planted("queue", 1, "R9", ("lost reply", "break"))
+@planted("queue", 7, "R9", ("lost reply", "break"))
 def a_put_whose_reply_was_lost_is_made_again(patch: Patch) -> None:
     original = Writer._request
 
@@ -30,7 +30,7 @@ def a_put_whose_reply_was_lost_is_made_again(patch: Patch) -> None:
     patch.setattr(Writer, "_request", request)
 
 
-@planted("queue", 1, "L5")
+@planted("queue", 2, "L5")
 def what_was_claimed_ahead_is_forgotten(patch: Patch) -> None:
     def back(self: Messages[Any], deliveries: list[Any]) -> list[Write]:
         for delivery in deliveries:
