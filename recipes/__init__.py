@@ -85,7 +85,13 @@ if TYPE_CHECKING:
     from recipes.embedded import embedded_server as embedded_server
     from recipes.hold import Ended as Ended, Hold as Hold
     from recipes.line import Participant as Participant
-    from recipes.lock.lock import Grant as Grant, Lock as Lock
+    from recipes.lock.grant import Grant as Grant
+    from recipes.lock.lock import Lock as Lock
+    from recipes.lock.lockable import Lockable as Lockable
+    from recipes.lock.multilock import MultiGrant as MultiGrant, MultiLock as MultiLock
+    from recipes.lock.reentrant import ReentrantLock as ReentrantLock
+    from recipes.lock.rwlock import ReadWriteLock as ReadWriteLock, WriteGrant as WriteGrant
+    from recipes.lock.semaphore import Semaphore as Semaphore, SemaphoreGrant as SemaphoreGrant
     from recipes.queue.consume import Messages as Messages
     from recipes.queue.message import Message as Message
     from recipes.queue.queue import DeadLetters as DeadLetters, Queue as Queue

@@ -32,6 +32,7 @@ def test_there_are_blocks():
         "barriers.md",
         "client.md",
         "counters.md",
+        "locks.md",
         "operations.md",
         "queue.md",
     }
