@@ -268,7 +268,7 @@ def a_claim_counts_only_those_that_hold(patch: Patch) -> None:
     patch.setattr(Claimant, "_holds", holds)
 
 
-@planted("semaphore", None, "L5")
+@planted("semaphore", 1, "L5")
 def nobody_passes_its_turn_on(patch: Patch) -> None:
     async def pass_on(self: Claimant) -> None:
         """The one behind has to see for itself, and sleeps."""
@@ -276,7 +276,7 @@ def nobody_passes_its_turn_on(patch: Patch) -> None:
     patch.setattr(Claimant, "_pass_on", pass_on)
 
 
-@planted("semaphore", None, "L5")
+@planted("semaphore", 6, "L5")
 def a_lower_limit_makes_holders_look_as_if_they_waited(patch: Patch) -> None:
     def stands(self: Contender, order: list[str]) -> Standing:
         return standing(self._name, order, self.limit, self.limit)
@@ -284,7 +284,7 @@ def a_lower_limit_makes_holders_look_as_if_they_waited(patch: Patch) -> None:
     patch.setattr(Claimant, "_standing", stands)
 
 
-@planted("semaphore", None, "L5")
+@planted("semaphore", 1, "L5")
 def waiters_do_not_hear_of_another_limit(patch: Patch) -> None:
     original = Claimant._wait_behind
 
