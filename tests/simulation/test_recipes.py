@@ -131,7 +131,7 @@ def seeded_bugs():
             yield pytest.param(bug, id=bug.name, marks=() if bug.recipe in OLDEST else pytest.mark.thorough)
 
 
-@pytest.mark.parametrize("bug", seeded_bugs())
+@pytest.mark.parametrize("bug", list(seeded_bugs()))
 def test_planted_bug_is_found_by_the_property_it_breaks(bug, monkeypatch):
     assert run_seed(bug.seed, bug.recipe, faults=bug.faults).problem is None, "without the bug there is nothing to find"
     bug.plant(monkeypatch)
