@@ -39,8 +39,8 @@ class Lock(Lockable[Grant]):
 
     def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
         super().__init__(client, path)
-        self._data = data
-        self._acl = acl
+        self._data: bytes = data
+        self._acl: Sequence[ACL] | None = acl
 
     def _contend(self) -> Contender:
         return Contender(self._client, self.path, "lock-", LockLost, self._data, self._acl)

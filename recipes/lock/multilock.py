@@ -30,7 +30,7 @@ class MultiGrant:
     def __init__(self, contenders: Sequence[Contender], grants: dict[str, Grant]) -> None:
         self.grants: dict[str, Grant] = grants
         self.ended: Ended = contenders[0].ended
-        self._contenders = contenders
+        self._contenders: Sequence[Contender] = contenders
 
     def __repr__(self) -> str:
         return f"MultiGrant({', '.join(self.grants)}, {f'ended: {self.why}' if self.ended.is_set() else 'held'})"
@@ -66,9 +66,9 @@ class _Taking(AbstractAsyncContextManager[MultiGrant | None]):
     """One block of a MultiLock. within: seconds for all of them together."""
 
     def __init__(self, locks: Sequence[Lockable[Any]], within: float | None) -> None:
-        self._locks = locks
-        self._within = within
-        self._stack = AsyncExitStack()
+        self._locks: Sequence[Lockable[Any]] = locks
+        self._within: float | None = within
+        self._stack: AsyncExitStack = AsyncExitStack()
         self._contenders: list[Contender] = []
 
     @property
@@ -123,7 +123,7 @@ class MultiLock:
     """
 
     def __init__(self, locks: Iterable[Lockable[Any]]) -> None:
-        self._locks = sorted(locks, key=lambda lock: lock.path)
+        self._locks: list[Lockable[Any]] = sorted(locks, key=lambda lock: lock.path)
         if not self._locks:
             raise BadArguments("", "locks: expected one or more")
         for before, lock in pairwise(self._locks):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from recipes.contender import Contender, check_within
+from recipes.core.client.home import Home
 from recipes.core.client.scope import Ended
 from recipes.core.errors import invariant
 from recipes.line import Participant
@@ -24,10 +25,10 @@ class Ownership:
     """What one owner has: a place in line, and how many blocks are inside."""
 
     def __init__(self, contender: Contender) -> None:
-        self.contender = contender
-        self.count = 0
-        self.decided = anyio.Event()  # whether we got it
-        self.got = False
+        self.contender: Contender = contender
+        self.count: int = 0
+        self.decided: anyio.Event = anyio.Event()  # whether we got it
+        self.got: bool = False
 
 
 class _Entry(AbstractAsyncContextManager[Grant | None]):
@@ -39,13 +40,13 @@ class _Entry(AbstractAsyncContextManager[Grant | None]):
     def __init__(
         self, owners: dict[Hashable, Ownership], lock: Lock, owner: Hashable, within: float | None = None
     ) -> None:
-        self._owners = owners
-        self._lock = lock
-        self._home = lock.client.home
-        self._owner = owner
-        self._within = within
+        self._owners: dict[Hashable, Ownership] = owners
+        self._lock: Lock = lock
+        self._home: Home = lock.client.home
+        self._owner: Hashable = owner
+        self._within: float | None = within
         self._ours: Ownership | None = None
-        self._scope = anyio.CancelScope()
+        self._scope: anyio.CancelScope = anyio.CancelScope()
         self._task: object = None
 
     @property
@@ -142,7 +143,7 @@ class ReentrantLock:
     """
 
     def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
-        self._lock = Lock(client, path, data, acl=acl)
+        self._lock: Lock = Lock(client, path, data, acl=acl)
         self._owners: dict[Hashable, Ownership] = {}
         self._inside: Inside[_Entry] = Inside()
 

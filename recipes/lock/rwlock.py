@@ -129,8 +129,8 @@ class ReadSide(Lockable[Grant]):
 
     def __init__(self, client: "Client", path: str, data: bytes, acl: "Sequence[ACL] | None") -> None:
         super().__init__(client, path)
-        self._data = data
-        self._acl = acl
+        self._data: bytes = data
+        self._acl: Sequence[ACL] | None = acl
 
     def _contend(self) -> Contender:
         return Contender(self._client, self.path, "read-", LockLost, self._data, self._acl)
@@ -144,8 +144,8 @@ class WriteSide(Lockable[WriteGrant]):
 
     def __init__(self, client: "Client", path: str, data: bytes, acl: "Sequence[ACL] | None") -> None:
         super().__init__(client, path)
-        self._data = data
-        self._acl = acl
+        self._data: bytes = data
+        self._acl: Sequence[ACL] | None = acl
 
     def _contend(self) -> Contender:
         return Writer(self._client, self.path, "write-", LockLost, self._data, self._acl)
@@ -171,9 +171,9 @@ class ReadWriteLock:
 
     def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
         self.path: str = paths.check(path)
-        self._client = client
-        self._read = ReadSide(client, path, data, acl)
-        self._write = WriteSide(client, path, data, acl)
+        self._client: Client = client
+        self._read: ReadSide = ReadSide(client, path, data, acl)
+        self._write: WriteSide = WriteSide(client, path, data, acl)
 
     def read(self) -> Lockable[Grant]:
         """`async with rw.read() as grant`: hold it together with other readers."""

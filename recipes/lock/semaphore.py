@@ -37,9 +37,9 @@ class Limit:
     """
 
     def __init__(self, path: str, given: int) -> None:
-        self.path = path
-        self.given = given
-        self.agreed = False
+        self.path: str = path
+        self.given: int = given
+        self.agreed: bool = False
 
     def read(self, data: bytes) -> tuple[int, int]:
         """The limit and the highest that there ever was. Raises SettingsDiffer."""
@@ -65,10 +65,10 @@ class Claimant(Contender):
 
     def __init__(self, client: "Client", limit: Limit, permits: int, data: bytes, acl: "Sequence[ACL] | None") -> None:
         super().__init__(client, limit.path, f"permits-{permits}-", LockLost, data, acl)
-        self.permits = permits
-        self._agreement = limit
-        self._unset = False  # whether the parent has no limit yet
-        self._followed = False  # whether anybody was behind us at the last look
+        self.permits: int = permits
+        self._agreement: Limit = limit
+        self._unset: bool = False  # whether the parent has no limit yet
+        self._followed: bool = False  # whether anybody was behind us at the last look
 
     async def join(self, *, make_parent: bool = True) -> list[str]:
         """Make our znode and return the line as it was right after that."""
@@ -118,7 +118,9 @@ class Claimant(Contender):
         self._unset = not data and not self._agreement.agreed  # it was made by `ensure_path`, say
         if self._unset:
             return
-        self.limit, self.most = self._agreement.read(data)
+        limit, most = self._agreement.read(data)
+        self.limit: int = limit
+        self.most: int = most
         if self.permits > self.limit:
             raise too_many(self._parent, self.permits, self.limit)
 
@@ -180,9 +182,9 @@ class Semaphore(Lockable[SemaphoreGrant]):
         self, client: "Client", path: str, limit: int, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None
     ) -> None:
         super().__init__(client, path)
-        self._agreement = Limit(self.path, _checked(path, "limit", limit))
-        self._data = data
-        self._acl = acl
+        self._agreement: Limit = Limit(self.path, _checked(path, "limit", limit))
+        self._data: bytes = data
+        self._acl: Sequence[ACL] | None = acl
 
     async def acquire(self, permits: int = 1) -> SemaphoreGrant:
         """Take permits for more than a block: `grant = await semaphore.acquire(2)`, later `await grant.release()`.

@@ -17,7 +17,7 @@ async def settled(store):
     """Return once nothing goes on any more, as far as turns of the loop can tell."""
     before = None
     while before != (before := (len(store.requests), len(store.watches))):
-        for _ in range(60):
+        for _ in range(30):
             await anyio.lowlevel.checkpoint()
 
 

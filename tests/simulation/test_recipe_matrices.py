@@ -6,7 +6,8 @@ For a recipe to come: a Scene more.
 import anyio
 import pytest
 
-from recipes import Election, Lock
+from recipes import Election, Lock, MultiLock, ReadWriteLock, Semaphore
+from recipes.core.errors import ConnectionLoss
 from tests.simulation.recipes.matrix import Scene, cancel_each_await, lose_each_reply, run_scene
 
 
@@ -57,6 +58,59 @@ async def lead_for_a_while(client):
         await anyio.sleep(0.06)
 
 
+async def read(client):
+    async with ReadWriteLock(client, "/m/rw").read() as grant:
+        await anyio.sleep(0.01)
+        return grant.fence > 0
+
+
+async def write_and_go_on_reading(client):
+    async with ReadWriteLock(client, "/m/rw").write() as grant:
+        await grant.downgrade()
+        return grant.reading and not grant.ended.is_set()
+
+
+async def write_for_a_while(client):
+    async with ReadWriteLock(client, "/m/rw").write():
+        await anyio.sleep(0.06)
+
+
+async def read_for_a_while(client):
+    async with ReadWriteLock(client, "/m/rw").read():
+        await anyio.sleep(0.06)
+
+
+async def take_a_permit(client):
+    async with Semaphore(client, "/m/semaphore", 2) as grant:
+        await anyio.sleep(0.01)
+        return grant.fence > 0
+
+
+async def take_both_permits(client):
+    async with Semaphore(client, "/m/semaphore", 2).try_acquire(2, within=5.0) as grant:
+        return grant is not None and grant.permits == 2
+
+
+async def one_permit_for_a_while(client):
+    async with Semaphore(client, "/m/semaphore", 2):
+        await anyio.sleep(0.06)
+
+
+async def two_at_once(client):
+    async with MultiLock([Lock(client, "/m/b"), Lock(client, "/m/lock")]) as grant:
+        return len(grant.fences) == 2
+
+
+async def take_it_guarded(client):
+    async with Lock(client, "/m/lock") as grant:
+        try:
+            async with grant.guarded() as multi:
+                multi.check("/m")
+        except ConnectionLoss as error:  # of what was written nobody knows whether it was
+            return error.maybe_applied
+        return multi.results == [None]
+
+
 SCENES = [
     Scene("lock", lock),
     Scene("lock, waiting", lock, hold_for_a_while),
@@ -67,7 +121,22 @@ SCENES = [
     Scene("lead, waiting", lead, lead_for_a_while),
     Scene("resign", lead_and_resign),
 ]
-in_each_scene = pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+# As many seconds again: in the default run tests/lock goes through the same in memory.
+MORE = [
+    Scene("read, waiting", read, write_for_a_while),
+    Scene("write, waiting, and go on reading", write_and_go_on_reading, read_for_a_while),
+    Scene("permit", take_a_permit),
+    Scene("permits, waiting", take_both_permits, one_permit_for_a_while),
+    Scene("two locks, waiting", two_at_once, hold_for_a_while),
+    Scene("guarded", take_it_guarded),
+]
+in_each_scene = pytest.mark.parametrize(
+    "scene",
+    [
+        *(pytest.param(scene, id=scene.name) for scene in SCENES),
+        *(pytest.param(scene, id=scene.name, marks=pytest.mark.thorough) for scene in MORE),
+    ],
+)
 
 
 @in_each_scene

@@ -24,6 +24,7 @@ SOAK_FILE = Path("soak-recipes.jsonl")
 PLANTED_FILE = Path("soak-planted-recipes.jsonl")
 PROPERTY = re.compile(r"[CELRWZ]\d+")
 SEEDS = range(1, 25)  # of each recipe, in each run of the tests
+OLDEST = ("lock", "election")  # of which each run of the tests goes through more
 ENOUGH = 24  # seeds for everything that a recipe expects to happen
 BUG = next(bug for bug in PLANTED if bug.name == "leaving_gives_up_on_a_lost_connection")
 
@@ -47,7 +48,7 @@ def never_happened(counts, recipe):
 
 @pytest.mark.parametrize("recipe", WORKLOADS)
 def test_some_seeds(recipe):
-    assert run_all(recipe, range(101, 105))
+    assert run_all(recipe, range(101, 105 if recipe in OLDEST else 102))
 
 
 @pytest.mark.thorough  # the same with more seeds, enough for everything to happen
@@ -69,7 +70,7 @@ def test_each_seed_has_its_share_of_steps(recipe):
 def test_the_same_seed_gives_the_same_trace_under_another_hash_seed():
     program = (
         "from tests.simulation.recipes.runs import run_seed\n"
-        f"print(*[run_seed(seed, recipe).trace for recipe in {list(WORKLOADS)} for seed in (1, 2)])"
+        f"print(*[run_seed(seed, recipe).trace for recipe in {list(WORKLOADS)} for seed in (1,)])"
     )
     traces = {
         subprocess.run(
@@ -123,7 +124,14 @@ def test_there_are_enough_planted_bugs():
     assert len({bug.name for bug in PLANTED if bug.seed is not None}) >= 12
 
 
-@pytest.mark.parametrize("bug", [bug for bug in PLANTED if bug.seed is not None], ids=lambda bug: bug.name)
+def seeded_bugs():
+    for bug in PLANTED:
+        if bug.seed is not None:
+            # The others are as many seconds again.
+            yield pytest.param(bug, id=bug.name, marks=() if bug.recipe in OLDEST else pytest.mark.thorough)
+
+
+@pytest.mark.parametrize("bug", list(seeded_bugs()))
 def test_planted_bug_is_found_by_the_property_it_breaks(bug, monkeypatch):
     assert run_seed(bug.seed, bug.recipe, faults=bug.faults).problem is None, "without the bug there is nothing to find"
     bug.plant(monkeypatch)

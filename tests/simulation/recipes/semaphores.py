@@ -7,7 +7,7 @@ import anyio
 from recipes import Semaphore
 from recipes.core.errors import BadArguments, LockLost, NoNode, SessionError, SettingsDiffer
 from tests.simulation.recipes.plan import Step
-from tests.simulation.recipes.shares import FIRST_LIMIT, Shares
+from tests.simulation.recipes.shares import FIRST_LIMIT, PROBES, Shares
 
 
 class Semaphores:
@@ -38,6 +38,10 @@ class Semaphores:
         if step.kind == "break":
             await self.holds.break_open(process, client, step)
             return
+        if step.kind.startswith("late"):
+            await anyio.sleep(step.for_us / 1e6)
+            held_us = 100_000 * process.chance.randrange(6)
+            step = step._replace(kind=step.kind.partition(" ")[2] or "take", for_us=held_us)
         semaphore = await self.semaphore(client, step)
         permits = 2 if step.number % 4 == 0 else 1
         if step.kind == "look":
@@ -85,4 +89,13 @@ class Semaphores:
 
     def probes(self):
         """Steps that must succeed at once when nothing goes wrong."""
-        return [Step(0, 0, "take", key, 1_000_001 + 4 * key, 0, -1, "") for key in range(3)]
+        # At two paths one after the other is resized, while some hold, some wait, and each for another time.
+        return [
+            *(Step(0, 0, "take", key, PROBES + 1 + 4 * key, 0, -1, "") for key in range(3)),
+            Step(0, 0, "resize", 0, PROBES + 15, 0, -1, ""),  # to four
+            Step(0, 0, "resize", 1, PROBES + 16, 0, -1, ""),  # to one
+            *(Step(0, 0, "late", key, PROBES + 21 + key, 50_000, -1, "") for key in (0, 1)),
+            Step(0, 0, "late resize", 0, PROBES + 29, 100_000, -1, ""),  # to two
+            Step(0, 0, "late resize", 1, PROBES + 31, 100_000, -1, ""),  # to four
+            *(Step(0, 0, "late", key, PROBES + 41 + key, 150_000, -1, "") for key in (0, 1)),
+        ]

@@ -15,6 +15,8 @@ from tests.simulation.recipes.holds import Guarded, Holds
 from tests.simulation.recipes.line import Line, number_of
 
 FIRST_LIMIT = 3  # of a semaphore, as its users give it
+PROBES = 1_000_000  # steps are numbered from here that run when nothing goes wrong
+_PROMPT_US = 100_000  # so soon one that waits hears then that it is its turn
 
 
 class Right(NamedTuple):
@@ -177,6 +179,8 @@ class Shares(Holds):
                         continue
                     if right.session_id != holding.hold.session_id:
                         fail("R2", f"{holding} acquires with a znode of session 0x{right.session_id:x}")
+                    if holding.step.number >= PROBES and holding.at_us - right.at_us > _PROMPT_US:
+                        fail("L5", f"{holding} has a right to {holding.znode} for long before it acquires")
                     if right.fence != holding.hold.fence:
                         fail("R1", f"{holding}: its znode was made by 0x{right.fence:x}")
                     order.append((right.zxid, holding))
