@@ -13,6 +13,7 @@ import anyio
 
 from recipes.core import paths
 from recipes.core.client.backoff import Backoff
+from recipes.core.client.home import calling_thread
 from recipes.core.errors import (
     BadArguments,
     ConnectionLoss,
@@ -234,16 +235,15 @@ def check_within(path: str, within: float) -> float:
 
 
 def _refuse_twice(client: "Client", parent: str, marker: str) -> object:
-    """What this task's place in that line is known by. Raises RuntimeError when it has one."""
+    """What this task's or thread's place in that line is known by. Raises RuntimeError when it has one."""
     scopes = client.session.scopes
-    key = (client.home.current_task(), parent, marker)  # a client has one chroot
+    key = (client.home.asker(), parent, marker)  # a client has one chroot
     if key in scopes:
         client.home.check()  # a forked child has its parent's tasks
         what = "the lock" if marker == "lock-" else "the election"
-        name = anyio.get_current_task().name
-        raise RuntimeError(
-            f"task {name!r} is inside {what} {parent} already, and would wait for itself: it is not reentrant"
-        )
+        thread = calling_thread.get()
+        who = f"thread {thread.name!r}" if thread else f"task {anyio.get_current_task().name!r}"
+        raise RuntimeError(f"{who} is inside {what} {parent} already, and would wait for itself: it is not reentrant")
     return key
 
 
