@@ -8,10 +8,10 @@ from recipes.barrier import barrier, double, latch, party
 from recipes.barrier.rounds import OnDeath
 from recipes.blocking.block import Block, Blocks
 from recipes.blocking.hold import Event, documented_by
+from recipes.blocking.portal import Portal, portal_of
 
 if TYPE_CHECKING:
     from recipes.blocking.client import Client
-    from recipes.blocking.portal import Portal
     from recipes.core.jute.records import ACL
 
 
@@ -20,7 +20,7 @@ class Barrier:
     """A gate: closed while the znode `path` exists. `wait` returns once it is gone. See recipes.Barrier."""
 
     def __init__(self, client: "Client", path: str, *, acl: "Sequence[ACL] | None" = None) -> None:
-        self._portal = client.portal
+        self._portal = portal_of(client)
         self._barrier = barrier.Barrier(client.of_tasks, path, acl=acl)
 
     def create(self) -> bool:
@@ -45,7 +45,7 @@ class CountDownLatch:
     """
 
     def __init__(self, client: "Client", path: str, count: int) -> None:
-        self._portal = client.portal
+        self._portal = portal_of(client)
         self._latch = latch.CountDownLatch(client.of_tasks, path, count)
 
     def count_down(self, token: str | None = None) -> bool:
@@ -75,7 +75,7 @@ class Round:
 
     __slots__ = ("broken", "members", "number")
 
-    def __init__(self, portal: "Portal", entered: party.Round) -> None:
+    def __init__(self, portal: Portal, entered: party.Round) -> None:
         self.number: int = entered.number
         self.members: tuple[str, ...] = entered.members
         self.broken: Event = Event(portal, entered.broken)
@@ -104,7 +104,7 @@ class DoubleBarrier:
         acl: "Sequence[ACL] | None" = None,
         within: float | None = None,
     ) -> None:
-        self._portal = client.portal
+        self._portal = portal_of(client)
         self._barrier = double.DoubleBarrier(client.of_tasks, path, parties, on_death=on_death, name=name, acl=acl)
         self._within = within
         self._blocks: Blocks[party.Round, Round] = Blocks()

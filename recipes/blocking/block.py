@@ -50,8 +50,8 @@ class Block(AbstractContextManager[T], Generic[A, T]):
         self._begun = True
         self._errand = errand = Errand(self._portal, self._run, self._within)
         errand.future.add_done_callback(self._heard_end)
+        errand.start()
         try:
-            errand.start()
             self._entered.result()
         except BaseException as interruption:
             if not errand.future.done():
@@ -106,8 +106,12 @@ class Block(AbstractContextManager[T], Generic[A, T]):
         value = await block.__aenter__()
         self._errand.limit(None)
         self._portal.blocks.add(self)  # type: ignore[arg-type]
+        late = self._errand.is_cancelled()  # although it was entered
+        if late or self._portal.closing:
+            self.let_go()
         try:
-            self._entered.set_result(value)
+            if not late:
+                self._entered.set_result(value)
             cancellation = await self._wait_left()
         finally:
             self._portal.blocks.discard(self)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from recipes.blocking.block import Block
 from recipes.blocking.hold import Term, documented_by
+from recipes.blocking.portal import portal_of
 from recipes.core.client.backoff import Backoff
 from recipes.core.errors import LeadershipLost
 from recipes.election import election as of_tasks
@@ -26,8 +27,8 @@ class Election:
     """
 
     def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
+        self._portal = portal_of(client)
         self._client = client.of_tasks
-        self._portal = client.portal
         self._election = of_tasks.Election(client.of_tasks, path, data, acl=acl)
 
     def lead(self) -> AbstractContextManager[Term]:

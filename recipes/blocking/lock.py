@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from recipes.blocking.block import Block, Blocks
 from recipes.blocking.hold import Grant, documented_by
+from recipes.blocking.portal import portal_of
 from recipes.line import Participant
 from recipes.lock import lock as of_tasks
 
@@ -25,7 +26,7 @@ class Lock:
     """
 
     def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
-        self._portal = client.portal
+        self._portal = portal_of(client)
         self._lock = of_tasks.Lock(client.of_tasks, path, data, acl=acl)
         self._blocks: Blocks[of_tasks.Grant, Grant] = Blocks()
 

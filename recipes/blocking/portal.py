@@ -17,6 +17,7 @@ from recipes.core.errors import ClientClosed
 
 if TYPE_CHECKING:
     from recipes.blocking.block import Block
+    from recipes.blocking.client import Client
 
 T = TypeVar("T")
 
@@ -29,11 +30,12 @@ class Portal:
     It belongs to the process that made it: in a forked child there is no such thread, so that nothing is asked of it.
     That is why anyio's `start_blocking_portal` is not used, which would wait for it when the child's objects go.
 
-    blocks: those that are entered. Only the loop's thread looks at them.
+    blocks: those that are entered; closing: whether it is about to end. Both are for the loop's thread only.
     """
 
     def __init__(self) -> None:
         self.blocks: set[Block[object, object]] = set()
+        self.closing: bool = False
         self._home = Home()
         self._portal: BlockingPortal | None = None
         self._thread: threading.Thread | None = None
@@ -64,6 +66,7 @@ class Portal:
         self._thread.join()
 
     async def _stop(self, portal: BlockingPortal) -> None:
+        self.closing = True
         for block in list(self.blocks):
             block.let_go()
         await portal.stop(cancel_remaining=True)
@@ -157,6 +160,10 @@ class Errand(Generic[T]):
         if self._scope is not None:
             self._scope.deadline = math.inf if within is None else anyio.current_time() + within
 
+    def is_cancelled(self) -> bool:
+        """Whether it was abandoned, or its time is up. For the task itself."""
+        return self._scope is not None and self._scope.cancel_called
+
     async def _run(self) -> None:
         try:
             self.future.set_result(await self._limited())
@@ -183,3 +190,11 @@ class Errand(Generic[T]):
         self._abandoned = True
         if self._scope is not None:
             self._scope.cancel()
+
+
+def portal_of(client: "Client") -> Portal:
+    """The thread that a client lives in. Raises TypeError for another client than one of this package."""
+    portal = getattr(client, "portal", None)
+    if not isinstance(portal, Portal):
+        raise TypeError(f"client: expected one of recipes.blocking.connect(), not {client!r}")
+    return portal

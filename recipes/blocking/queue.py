@@ -9,13 +9,13 @@ from typing_extensions import TypeVar
 
 from recipes.blocking.block import Block
 from recipes.blocking.hold import Message, documented_by
+from recipes.blocking.portal import Portal, portal_of
 from recipes.queue import consume
 from recipes.queue import queue as of_tasks
 from recipes.queue.queue import Layout
 
 if TYPE_CHECKING:
     from recipes.blocking.client import Client
-    from recipes.blocking.portal import Portal
 
 T = TypeVar("T", default=bytes)
 
@@ -40,7 +40,7 @@ class Queue(Generic[T]):
         layout: Layout = "native",
         lock_path: str | None = None,
     ) -> None:
-        self._portal = client.portal
+        self._portal = portal_of(client)
         self._queue: of_tasks.Queue[T] = of_tasks.Queue(
             client.of_tasks,
             path,
@@ -127,7 +127,7 @@ class DeadLetters(Queue[bytes]):
 
     _queue: of_tasks.DeadLetters
 
-    def __init__(self, portal: "Portal", letters: of_tasks.DeadLetters) -> None:
+    def __init__(self, portal: Portal, letters: of_tasks.DeadLetters) -> None:
         self._portal = portal
         self._queue = letters
 
@@ -145,7 +145,7 @@ class Messages(Iterator[Message[T]], Generic[T]):
     when no message came `within` the seconds given to `consume`; then it can be begun again.
     """
 
-    def __init__(self, portal: "Portal", messages: consume.Messages[T], within: float | None) -> None:
+    def __init__(self, portal: Portal, messages: consume.Messages[T], within: float | None) -> None:
         self._portal = portal
         self._messages = messages
         self._within = within

@@ -1,18 +1,19 @@
 """What a thread gives or takes piece by piece: a multi, a watch that fires once, a stream of events, a view."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from recipes.blocking.block import Block
 from recipes.blocking.hold import documented_by
 from recipes.core.client import multi, view, watch
+from recipes.core.errors import ClientClosed, RecipesError
 
 if TYPE_CHECKING:
     from recipes.blocking.portal import Portal
     from recipes.core.client.multi import Result
     from recipes.core.client.session import WatchEvent
-    from recipes.core.errors import RecipesError
     from recipes.core.jute.records import ACL
 
 T = TypeVar("T")
@@ -84,7 +85,8 @@ class Watch:
         return self._portal.call(self._watch.wait, within)
 
     def cancel(self) -> None:
-        self._portal.run(self._watch.cancel)
+        with suppress(ClientClosed):  # then nobody waits any more
+            self._portal.run(self._watch.cancel)
 
 
 class WatchStream(Iterator["WatchEvent"]):
@@ -140,7 +142,8 @@ class View(Generic[T]):
         self.close()
 
     def close(self) -> None:
-        self._portal.run(self._entered.close)
+        with suppress(ClientClosed):  # and this with it
+            self._portal.run(self._entered.close)
 
     @property
     def value(self) -> T | None:
@@ -153,7 +156,7 @@ class View(Generic[T]):
         return self._entered.current
 
     @property
-    def error(self) -> "RecipesError | None":
+    def error(self) -> RecipesError | None:
         """Why it is no longer kept current: the session is over, or the server refused the read (NoAuth)."""
         return self._entered.error
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from recipes.core.jute.records import ACL
 
 _MARKER = "lead-"
-SHORT_TERM_SECONDS = 1.0  # a term that is over sooner did no work to speak of
+SHORT_TERM_SECONDS: float = 1.0  # a term that is over sooner did no work to speak of
 
 
 class Leader(NamedTuple):
