@@ -1,5 +1,6 @@
 """`with`: an async block that one task enters and leaves, while the thread that asked for it runs the body."""
 
+import concurrent.futures
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -48,20 +49,16 @@ class Block(AbstractContextManager[T], Generic[A, T]):
         if self._begun:
             raise RuntimeError("this block was entered already: make another one")
         self._begun = True
-        self._errand = errand = Errand(self._portal, self._run, self._within)
-        errand.future.add_done_callback(self._heard_end)
-        errand.start()
+        self._errand = Errand(self._portal, self._run, self._within)
         try:
-            self._entered.result()
-        except BaseException as interruption:
-            if not errand.future.done():
-                self._error = interruption
-                self._leave()
-                errand.abandon()
-            elif self._entered.done() and errand.future.cancelled():
-                raise ClientClosed("the client was closed") from None
+            self._errand.future.add_done_callback(self._heard_end)
+            self._errand.start()
+            return self._show(self._entered.result())
+        except concurrent.futures.CancelledError:
+            raise ClientClosed("the client was closed") from None
+        except BaseException as error:
+            self.interrupt(error)
             raise
-        return self._show(self._entered.result())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -72,17 +69,25 @@ class Block(AbstractContextManager[T], Generic[A, T]):
             if error is None:
                 self._portal.check()
             return False
-        self._error = error
-        self._leave()
         try:
+            self._error = error
+            self._leave()
             return self._errand.wait()
         except BaseException as problem:
+            self.interrupt(problem)
             if problem is error:
                 return False
             if problem.__cause__ is None:
                 problem.__cause__ = error
             self.raised = problem
             raise
+
+    def interrupt(self, error: BaseException) -> None:
+        """End the block, unless it has ended, since `error` struck while it was entered or left, as Ctrl-C does."""
+        if self._begun and not self._errand.future.done():
+            self._error = error
+            self._leave()
+            self._errand.abandon()
 
     def let_go(self) -> None:
         """End the block, although its body has not. Called in the loop."""
@@ -148,9 +153,16 @@ class Blocks(Generic[A, T]):
 
     def enter(self, block: Block[A, T]) -> T:
         """Enter it in this thread."""
-        value = block.__enter__()
-        self._inside.append((threading.current_thread(), block))
-        return value
+        entry = threading.current_thread(), block
+        try:
+            value = block.__enter__()
+            self._inside.append(entry)
+            return value  # noqa: TRY300 - an interruption may strike up to here
+        except BaseException as error:
+            block.interrupt(error)
+            if entry in self._inside:
+                self._inside.remove(entry)
+            raise
 
     def leave(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -161,5 +173,9 @@ class Blocks(Generic[A, T]):
         here = threading.current_thread()
         ours = [entry for entry in self._inside if entry[0] is here]
         found = (ours or self._inside)[-1]
-        self._inside.remove(found)
-        return found[1].__exit__(kind, error, trace)
+        try:
+            self._inside.remove(found)
+            return found[1].__exit__(kind, error, trace)
+        except BaseException as problem:
+            found[1].interrupt(problem)
+            raise

@@ -135,7 +135,10 @@ class Errand(Generic[T]):
 
     def start(self) -> "Errand[T]":
         """Begin it."""
-        self._portal.begin(self._run)
+        try:
+            self._portal.begin(self._run)
+        except ClientClosed as error:
+            self.future.set_exception(error)
         return self
 
     def wait(self) -> T:

@@ -231,3 +231,58 @@ def test_an_interpreter_that_ends_with_an_open_client_closes_it(hosts, client, r
         assert end(process) == ("", 0)
         with Lock(client, root).try_acquire() as grant:
             assert grant is not None  # at once: its session is over
+
+
+AT_ANY_MOMENT = """
+import random
+moments, armed, over, interrupted, acts = random.Random(1), False, False, 0, 0
+
+def strike(*_):
+    global armed
+    if armed:
+        armed = False
+        raise KeyboardInterrupt
+
+def shoot():
+    while not over:
+        time.sleep(moments.random() * 0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+def act():
+    if acts % 4 == 0:
+        with lock: pass
+    elif acts % 4 == 1:
+        with lock.try_acquire(within=1): pass
+    elif acts % 4 == 2:
+        with election.lead(): pass
+    else:
+        queue.put(b"x")
+        with queue.try_receive(within=1): pass
+
+lock, election, queue = Lock(client, root), Election(client, root), Queue(client, root + "-queue")
+signal.signal(signal.SIGINT, strike)
+shooter = threading.Thread(target=shoot)
+shooter.start()
+while interrupted < 200:
+    acts += 1
+    try:
+        armed = True
+        act()
+        armed = False
+    except KeyboardInterrupt:
+        interrupted += 1
+over = True
+shooter.join()
+deadline = time.monotonic() + 20
+while (left := (lock.holders(), election.candidates(), queue.counts()[2])) != ([], [], 0):
+    assert time.monotonic() < deadline, left
+    time.sleep(0.01)
+with lock, election.lead():
+    print("nothing is left")
+"""
+
+
+@pytest.mark.thorough  # four seconds, and the test above shows each wait
+def test_ctrl_c_at_any_moment_leaves_nothing(our_server, root):
+    with program(AT_ANY_MOMENT, our_server.hosts, root) as process:
+        assert end(process) == ("nothing is left\n", 0)
