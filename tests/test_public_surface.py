@@ -17,15 +17,26 @@ from pathlib import Path
 import pytest
 
 import recipes
+import recipes.blocking
 import recipes.testing
 from recipes.core import errors
 
 ROOT = Path(__file__).resolve().parent.parent
 ENTERED = {"__init__", "__enter__", "__aenter__", "__iter__", "__aiter__", "__next__", "__anext__", "__await__"}
 # parse_zoo_cfg makes the first; the others are for our own recipes, not for programs.
-NOT_FOR_USERS = {"ServerConfig.membership", "Client.home", "Client.session", "SessionScope.home", "Call.watch"}
+NOT_FOR_USERS = {
+    "ServerConfig.membership",
+    "Client.home",
+    "Client.session",
+    "Client.portal",
+    "SessionScope.home",
+    "Call.watch",
+}
 PUBLIC = {name: getattr(recipes, name) for name in recipes.__all__}
-OFFERED = [*PUBLIC.values(), *(getattr(recipes.testing, name) for name in recipes.testing.__all__)]
+OFFERED = [
+    *PUBLIC.values(),
+    *(getattr(module, name) for module in (recipes.testing, recipes.blocking) for name in module.__all__),
+]
 
 
 @cache
