@@ -369,9 +369,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 class Wire:
-    """A client of raw frames, independent of our own client and codec, so that both are judged by the bytes."""
+    """A client of raw frames, independent of our own client and codec, so that both are judged by the bytes.
 
-    def __init__(self, port: int, *, timeout_ms: int = 10_000, session: tuple[int, bytes] = (0, bytes(16))) -> None:
+    It sends no pings, so it asks for a session that lasts as long as a test does on a busy machine. A single server
+    grants 20 ticks, 10 s, an ensemble of EnsembleProcesses all of it.
+    """
+
+    def __init__(self, port: int, *, timeout_ms: int = 40_000, session: tuple[int, bytes] = (0, bytes(16))) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port), timeout=20)
         self.xid = 0
         self.events: list[tuple[int, bytes]] = []

@@ -39,7 +39,7 @@ class EnsembleProcesses:
         self.voters = list(range(1, len(kinds) + 1))
         self.quorum_ports = {sid: self._ports.take() for sid in self.kinds}
         self.election_ports = {sid: self._ports.take() for sid in self.kinds}
-        lines: dict[str, object] = {"initLimit": 20, "syncLimit": 10}
+        lines: dict[str, object] = {"initLimit": 20, "syncLimit": 10, "maxSessionTimeout": 60_000}
         for sid in self.kinds:
             role = "participant" if sid in self.voters else "observer"
             lines[f"server.{sid}"] = f"127.0.0.1:{self.quorum_ports[sid]}:{self.election_ports[sid]}:{role}"

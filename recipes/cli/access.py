@@ -75,9 +75,13 @@ class Access(Tls):
 
     def connect(self, session_timeout: float = 15.0, *, read_only: bool = False) -> tuple[str, Client]:
         """The hosts, one of which listens, and a client of theirs. Raises WrongOption, NothingListens."""
-        auth, tls = self.credentials(), self.context()
+        auth, tls = self.credentials(), self.context()  # what is wrong there is told first
         hosts = find_hosts(self.hosts)
         return hosts, connect(hosts, session_timeout=session_timeout, auth=auth, tls=tls, read_only=read_only)
+
+    def client(self, hosts: str, session_timeout: float) -> Client:
+        """One more client, of hosts that `connect` has found. Raises WrongOption."""
+        return connect(hosts, session_timeout=session_timeout, auth=self.credentials(), tls=self.context())
 
     def credentials(self) -> list[tuple[str, str]]:
         """Pairs of scheme and credentials. Raises WrongOption, which never shows them."""

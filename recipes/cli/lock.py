@@ -1,7 +1,6 @@
 """`recipes lock`: run a program while holding a lock."""
 
 import os
-import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator
@@ -12,9 +11,9 @@ from typing import Annotated
 import anyio
 from cyclopts import Parameter
 
-from recipes import Client, Lock, LockLost, RecipesError
+from recipes import Client, Lock, RecipesError
 from recipes.cli.access import Access, Switch
-from recipes.cli.program import LOST, Held, run_program
+from recipes.cli.program import Held, as_exit_code, held_by, run_program
 from recipes.cli.terminal import complain, escaped
 
 TAKEN = 69  # EX_UNAVAILABLE of sysexits.h
@@ -56,18 +55,13 @@ def lock(
         return 2
     _, client = access.connect(session_timeout)
     try:
-        code = anyio.run(run_program, "lock", command, _holding(client, path, 0.0 if try_ else wait))
-    except LockLost as error:
-        complain("recipes lock", error)
-        return LOST
+        ending = anyio.run(run_program, "lock", command, _holding(client, path, 0.0 if try_ else wait))
     except _Taken as taken:
         complain("recipes lock", taken)
         return TAKEN
-    if code == 128 + signal.SIGINT and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        # So that a shell ends the loop it runs us in, as Ctrl-C is meant.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
-    return code
+    if ending.lost:
+        complain("recipes lock", ending.lost)
+    return as_exit_code(ending.code)
 
 
 class _Taken(RecipesError):
@@ -81,7 +75,7 @@ async def _holding(client: Client, path: str, wait: float | None) -> AsyncGenera
     async with client:
         async with lock.try_acquire() as grant:
             if grant is not None:
-                yield _held(client, grant.fence)
+                yield held_by(client, grant.fence)
                 return
         holder = await _holder(lock)
         if wait != 0 and sys.stderr.isatty():
@@ -90,14 +84,9 @@ async def _holding(client: Client, path: str, wait: float | None) -> AsyncGenera
             limit.deadline = anyio.current_time() + (float("inf") if wait is None else wait)
             async with lock as grant:
                 limit.deadline = float("inf")  # it is for the waiting
-                yield _held(client, grant.fence)
+                yield held_by(client, grant.fence)
         if limit.cancelled_caught:
             raise _Taken(f"{path} is taken{await _holder(lock)}")
-
-
-def _held(client: Client, fence: int) -> Held:
-    session = client.session
-    return Held(("RECIPES_FENCE", str(fence)), session.timeout, lambda: session.expires_at)
 
 
 async def _holder(lock: Lock) -> str:

@@ -18,11 +18,12 @@ from typing import NamedTuple, Self
 import anyio
 import anyio.abc
 
-from recipes import RecipesError
+from recipes import Client, HoldLost, RecipesError
 from recipes.cli.guardian import GRACE_S
+from recipes.cli.terminal import complain
 
 LOST = 75  # EX_TEMPFAIL of sysexits.h: try again later
-_NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # as a shell says it
+CANNOT_RUN = _NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # as a shell says it
 _STOPS = signal.SIGTSTP
 _MESSAGES = (signal.SIGUSR1, signal.SIGUSR2)
 _PASSED_ON = (
@@ -53,16 +54,41 @@ class Held(NamedTuple):
         return deadline - min(GRACE_S, self.timeout / 5), deadline
 
 
-async def run_program(name: str, command: Sequence[str], hold: AbstractAsyncContextManager[Held]) -> int:
-    """Enter `hold`, run `command` inside of it, and return the exit code for a shell.
+class Ending(NamedTuple):
+    """How it ended. code: for a shell. signal: what ended the waiting, or was passed on to end the program; or 0.
+
+    lost: why the hold was over before the program, which was ended then; the code is LOST. Else "".
+    """
+
+    code: int
+    signal: int = 0
+    lost: str = ""
+
+
+def held_by(client: Client, fence: int) -> Held:
+    """What a program runs under that has RECIPES_FENCE and lasts no longer than the session of `client`."""
+    session = client.session
+    return Held(("RECIPES_FENCE", str(fence)), session.timeout, lambda: session.expires_at)
+
+
+def as_exit_code(code: int) -> int:
+    """`code`, to end with; what Ctrl-C ended is ended by it, so that a shell ends the loop it runs us in."""
+    if code == 128 + signal.SIGINT and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    return code
+
+
+async def run_program(name: str, command: Sequence[str], hold: AbstractAsyncContextManager[Held]) -> Ending:
+    """Enter `hold`, run `command` inside of it, and return how that ended.
 
     name: of our command, for messages. hold: may wait. It is left before this returns, after the program's whole
     process group has ended. Signals end the waiting, leave what was entered and give 128 plus their number; once the
-    program runs they go to it, and their effect is its own. The code is LOST when the hold was not sure to last any
-    longer and the program was ended for that. Raises what `hold` does, where no signal came first.
+    program runs they go to it, and their effect is its own. Raises what `hold` does, but for a HoldLost, where no
+    signal came first.
     """
     problem: RecipesError | None = None
-    code = 0
+    ending = Ending(0)
     # One that is ignored, as SIGHUP is under nohup, stays so, for the program as well.
     numbers = [number for number in _PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
     with anyio.open_signal_receiver(*numbers) as signals, Guarded(command) as guarded:
@@ -85,18 +111,20 @@ async def run_program(name: str, command: Sequence[str], hold: AbstractAsyncCont
                 with waiting:
                     async with hold as held:
                         if not interrupts:
-                            code = await _run(name, guarded, held)
+                            ending = await _run(name, guarded, held)
             except RecipesError as error:  # not as a group of one
                 problem = error
             tasks.cancel_scope.cancel()
     if interrupts:
-        return 128 + interrupts[0]
+        return Ending(128 + interrupts[0], interrupts[0])
+    if isinstance(problem, HoldLost):
+        return Ending(LOST, guarded.told_to_end, str(problem))
     if problem is not None:
         raise problem
-    return code
+    return ending
 
 
-async def _run(name: str, guarded: "Guarded", held: Held) -> int:
+async def _run(name: str, guarded: "Guarded", held: Held) -> Ending:
     guarded.start(held)
     try:
         while not guarded.ended:
@@ -106,23 +134,28 @@ async def _run(name: str, guarded: "Guarded", held: Held) -> int:
     finally:
         if not guarded.ended:  # the hold is lost
             await guarded.end()
-    if guarded.problem:
-        print(f"recipes {name}: {guarded.problem}", file=sys.stderr)
-    return guarded.code
+    if guarded.problem and not guarded.lost:
+        complain(f"recipes {name}", guarded.problem)
+    return Ending(guarded.code, guarded.told_to_end, guarded.problem if guarded.lost else "")
 
 
 class Guarded:
-    """A program and its guardian, seen from here. Start it once, and await `wait_report` until `ended`."""
+    """A program and its guardian, seen from here. Start it once, and await `wait_report` until `ended`.
+
+    told_to_end: the first signal that was passed on and is meant to end a program; 0 before. lost: whether the program
+    was ended because nobody was sure of the hold any more, or of the guardian.
+    """
 
     def __init__(self, command: Sequence[str]) -> None:
         self.was_started: bool = False
         self.ended: bool = False
         self.code: int = LOST
         self.problem: str = ""
+        self.told_to_end: int = 0
+        self.lost: bool = False
         self._command = command
         self._pid = 0
         self._unread = b""
-        self._late = False
         self._continued = 0
 
     def __enter__(self) -> Self:
@@ -171,6 +204,8 @@ class Guarded:
         if number == _STOPS and self.ended:
             os.kill(os.getpid(), signal.SIGSTOP)
         self._continued += number == signal.SIGCONT
+        if number not in (*_MESSAGES, _STOPS, signal.SIGCONT):
+            self.told_to_end = self.told_to_end or number
         self._order(f"{'message' if number in _MESSAGES else 'signal'} {int(number)}")
 
     async def wait_report(self) -> None:
@@ -209,12 +244,12 @@ class Guarded:
                 os.kill(os.getpid(), signal.SIGSTOP)
         elif report == "late":
             self.problem = "no server has confirmed the session for too long, so the program was ended"
-            self._late = True
+            self.lost = True
             if not self._pid:
                 self._finish(LOST)
         elif report == "ended":
             code = os.waitstatus_to_exitcode(int(values[0]))
-            self._finish(LOST if self._late else code if code >= 0 else 128 - code)
+            self._finish(LOST if self.lost else code if code >= 0 else 128 - code)
 
     def _finish(self, code: int) -> None:
         self.ended, self.code = True, code
@@ -226,6 +261,7 @@ class Guarded:
                 if self._pid:
                     os.killpg(self._pid, signal.SIGKILL)
             self.problem = "the program's guardian was killed, and the program with it"
+            self.lost = True
             self._finish(LOST)
 
     def _order(self, line: str) -> None:

@@ -18,6 +18,11 @@ def shown(text: str) -> str:
     return escaped(text, _PLAIN) if sys.stdout.isatty() else text
 
 
+def say(json: bool, text: str, facts: object) -> None:
+    """Print an answer: in words, or as one JSON value."""
+    print(json_text.dumps(facts) if json else shown(text), flush=True)
+
+
 def complain_in_json() -> None:
     """From now on `complain` prints JSON, as the command's answers are."""
     global _json

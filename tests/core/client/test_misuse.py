@@ -1,5 +1,7 @@
 """A client that is used outside its block, or with arguments of the wrong kind, says so."""
 
+import asyncio
+
 import anyio
 import pytest
 
@@ -46,6 +48,25 @@ async def test_a_closed_client_says_so_and_not_that_something_was_lost(use, reci
         pass
     with pytest.raises(ClientClosed, match="the client is closed"):
         await use(client)
+
+
+@pytest.mark.parametrize("use", [take_lock, try_lock, lead, read], ids=lambda use: use.__name__)
+def test_w5_a_second_loop_in_the_same_thread_is_refused_and_the_first_one_goes_on(use):
+    """As a web framework or a notebook makes one for each request."""
+
+    async def held():
+        async with Lock(client, "/locks/a") as grant:
+            return not grant.ended.is_set()
+
+    with asyncio.Runner() as first:
+        client = connect(private=True)
+        first.run(client.__aenter__())
+        try:
+            with asyncio.Runner() as second, pytest.raises(RuntimeError, match="belongs to another event loop"):
+                second.run(use(client))
+            assert first.run(held())
+        finally:
+            first.run(client.__aexit__(None, None, None))
 
 
 @USES

@@ -1,0 +1,87 @@
+"""`recipes elect`: run a program on the one host that leads, of many that could."""
+
+import os
+import random
+import socket
+import sys
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import anyio
+from cyclopts import Parameter
+
+from recipes import Client, Election, SessionError
+from recipes.cli.access import Access, Switch
+from recipes.cli.program import CANNOT_RUN, LOST, Ending, Held, as_exit_code, held_by, run_program
+from recipes.cli.terminal import complain, escaped
+from recipes.core.client.backoff import pauses
+
+_SHORT_S = 1.0  # what runs no longer is begun again after a pause
+
+
+def elect(
+    path: str,
+    /,
+    *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    restart: Switch = False,
+    session_timeout: float = 15.0,
+    access: Annotated[Access, Parameter(name="*")] = Access(),  # noqa: B008 (it is frozen)
+) -> int:
+    """Run COMMAND while this host leads: recipes elect PATH -- COMMAND...
+
+    Hosts that run this with one PATH are candidates, and one of them leads. COMMAND is started when leadership is won;
+    its fencing token is in RECIPES_FENCE. It is ended, as under `recipes lock`, when leadership is lost, and started
+    again when it is won again. Servers that are away for a while are waited for, once they have been there.
+
+    SIGTERM and the other signals go to the program; when it has ended, the next host leads at once. A program that ends
+    by itself ends the leadership, and this command with its exit code.
+
+    Exit codes: the program's own, or 128 and the number of the signal that ended it; 126 and 127 when it cannot be run
+    or found, 2 for a wrong argument, 1 when no server answers.
+
+    Args:
+        path: the election's znode.
+        command: the program and its arguments, after --.
+        restart: stand for election again when the program ends by itself.
+        session_timeout: seconds after which another host leads when this one was cut off.
+    """
+    if not command:
+        complain("recipes elect", "no command given: recipes elect PATH -- COMMAND...")
+        return 2
+    hosts, client = access.connect(session_timeout)
+    waits = _pauses()
+    was_connected = False
+    while True:
+        began = time.monotonic()
+        try:
+            ending = anyio.run(run_program, "elect", command, _leading(client, path))
+        except SessionError as error:  # servers that are away, or were for too long
+            if not was_connected and client.session_id == 0:
+                raise
+            ending = Ending(LOST, lost=str(error))
+        was_connected = True
+        if ending.lost:
+            complain("recipes elect", ending.lost)
+        if ending.signal or ending.code in CANNOT_RUN or not (ending.lost or restart):
+            return as_exit_code(ending.code)
+        if time.monotonic() - began > _SHORT_S:
+            waits = _pauses()
+        time.sleep(next(waits))
+        client = access.client(hosts, session_timeout)
+
+
+def _pauses() -> Iterator[float]:
+    return pauses(random.Random(), shortest=0.1, longest=10.0)
+
+
+@asynccontextmanager
+async def _leading(client: Client, path: str) -> AsyncGenerator[Held]:
+    election = Election(client, path, f"{socket.gethostname()} pid {os.getpid()}".encode())
+    async with client:
+        if sys.stderr.isatty() and (leader := await election.leader()) is not None:
+            name = escaped(leader.data.decode("utf-8", "replace"))
+            print(f"recipes elect: waiting for {escaped(path)}, led by {name}", file=sys.stderr)
+        async with election.lead() as term:
+            yield held_by(client, term.fence)

@@ -1,0 +1,87 @@
+"""`recipes elect`: one of many runs its program, and the next one takes over."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@contextmanager
+def candidate(hosts, program, *options):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recipes", "elect", "--hosts", hosts, *options, "/e", "--", "sh", "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(60)
+            finally:
+                process.kill()
+
+
+def places(run, hosts):
+    return run("shell", hosts, "ls", "/e").stdout.strip("[]\n")
+
+
+def test_a_program_that_ends_ends_the_leadership_and_gives_its_exit_code(run, hosts):
+    done = run("elect", "--hosts", hosts, "/e", "--", "sh", "-c", "echo $RECIPES_FENCE; exit 7")
+    assert done.returncode == 7 and int(done.stdout) > 0
+    assert places(run, hosts) == ""
+
+
+def test_sigterm_hands_over_at_once_and_in_order(run, hosts):
+    program = "trap 'echo bye; exit 0' TERM; echo $RECIPES_FENCE; while :; do sleep 0.01; done"
+    with candidate(hosts, program) as first:
+        fence = int(first.stdout.readline())
+        with candidate(hosts, program) as second:
+            first.terminate()
+            assert first.communicate(timeout=60)[0] == "bye\n"
+            assert first.returncode == 0
+            assert int(second.stdout.readline()) > fence
+
+
+def test_a_program_is_ended_when_leadership_is_lost_and_started_when_it_is_won_again(run, hosts):
+    with candidate(hosts, "echo $RECIPES_FENCE; exec sleep 100") as process:
+        fence = int(process.stdout.readline())
+        assert run("shell", hosts, "delete", f"/e/{places(run, hosts)}").returncode == 0
+        assert int(process.stdout.readline()) > fence
+        assert "leadership was lost" in process.stderr.readline().lower()
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+
+
+def test_it_goes_on_with_a_new_session_when_its_servers_were_away(start_server):
+    server = start_server("ours")
+    with candidate(server.hosts, "echo $RECIPES_FENCE; exec sleep 100", "--session-timeout", "1") as process:
+        fence = int(process.stdout.readline())
+        server.kill9()
+        assert "the program was ended" in process.stderr.readline()
+        server.start()
+        assert int(process.stdout.readline()) > fence
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+
+
+def test_restart_goes_on_until_a_signal_comes(hosts):
+    with candidate(hosts, "echo in; read line", "--restart") as process:
+        assert [process.stdout.readline() for _ in range(3)] == ["in\n"] * 3
+        process.terminate()
+        assert process.wait(60) != 0
+
+
+def test_no_program_no_server_no_such_program(run, hosts):
+    done = run("elect", "/e", "--hosts", hosts)
+    assert (done.returncode, done.stderr) == (2, "recipes elect: no command given: recipes elect PATH -- COMMAND...\n")
+    done = run("elect", "--hosts", hosts, "--restart", "/e", "--", "no-such-program")
+    assert (done.returncode, len(done.stderr.splitlines())) == (127, 1)
