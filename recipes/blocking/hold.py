@@ -12,9 +12,9 @@ from recipes.core.errors import ClientClosed
 if TYPE_CHECKING:
     import anyio
 
+    from recipes import lock
     from recipes.blocking.watching import Multi
     from recipes.election import election
-    from recipes.lock import lock
     from recipes.queue import message
 
 T = TypeVar("T")

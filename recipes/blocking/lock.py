@@ -5,11 +5,11 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from recipes import lock as of_tasks
 from recipes.blocking.block import Block, Blocks
 from recipes.blocking.hold import Grant, documented_by
 from recipes.blocking.portal import portal_of
 from recipes.line import Participant
-from recipes.lock import lock as of_tasks
 
 if TYPE_CHECKING:
     from recipes.blocking.client import Client

@@ -28,6 +28,7 @@ OTHER_ARGUMENTS = {
     "Client.children_view": "as node_view",
     "Ended.wait": "`timeout`, as threading.Event has it",
 }
+NOT_YET: dict[str, str] = {}  # classes and "Class.member" that have no blocking form so far, and why
 RECIPES = {"Barrier", "CountDownLatch", "DoubleBarrier", "Election", "Lock", "Queue"}
 
 
@@ -59,14 +60,14 @@ def test_every_class_that_waits_has_a_counterpart():
     }
     views = {"ChildrenView", "NodeView"}  # one class, View, for both
     without = {"Call", "SessionScope"}  # what `start_*` and `session_scope` give; see NOT_THERE
-    assert waiting - views - without <= set(COUNTERPARTS)
+    assert waiting - views - without - NOT_YET.keys() <= set(COUNTERPARTS)
     assert set(COUNTERPARTS) | {"Event", "View", "connect"} == set(blocking.__all__)
 
 
 @pytest.mark.parametrize("name", COUNTERPARTS)
 def test_nothing_is_missing_but_what_has_a_reason(name: str):
     theirs, ours = public(of_tasks(name)), public(getattr(blocking, name))
-    assert {f"{name}.{each}" for each in theirs.keys() - ours.keys()} == {
+    assert {f"{name}.{each}" for each in theirs.keys() - ours.keys()} - NOT_YET.keys() == {
         each for each in NOT_THERE if each.partition(".")[0] == name
     }
 
