@@ -72,11 +72,12 @@ class Client:
         self.portal.start()
         try:
             self._block.__enter__()
-        except BaseException:
+            atexit.register(self._close_at_exit, os.getpid())
+            return self  # noqa: TRY300 - an interruption may strike up to here
+        except BaseException as error:
+            self._block.interrupt(error)
             self.portal.close()
             raise
-        atexit.register(self._close_at_exit, os.getpid())
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

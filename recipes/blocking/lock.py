@@ -1,14 +1,15 @@
 """Mutual exclusion for threads and processes."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from recipes import lock as of_tasks
 from recipes.blocking.block import Block, Blocks
 from recipes.blocking.hold import Grant, documented_by
-from recipes.blocking.portal import portal_of
+from recipes.blocking.portal import Errand, portal_of
+from recipes.core.errors import RecipesError
 from recipes.line import Participant
 
 if TYPE_CHECKING:
@@ -44,7 +45,15 @@ class Lock:
         within: seconds to wait for it at most, for ever without; then TimeoutError. Nobody is told when it is lost:
         look at `grant.ended`. Raises what the block does.
         """
-        return self._show(self._portal.call(self._lock.acquire, within))
+        self._portal.check()
+        errand = Errand(self._portal, self._lock.acquire, within)
+        try:
+            return self._show(errand.start().wait())
+        except BaseException:
+            if (grant := errand.result()) is not None:  # interrupted when it was had already, which nobody hears of
+                with suppress(RecipesError):
+                    self._show(grant).release()
+            raise
 
     def try_acquire(self, *, within: float = 0.0) -> AbstractContextManager[Grant | None]:
         """Take the lock if that is possible in time: `with lock.try_acquire(within=5.0) as grant`, else None.

@@ -152,6 +152,11 @@ class Errand(Generic[T]):
                 self.abandon()
             raise
 
+    def result(self) -> T | None:
+        """What it has returned; None before, and when it raised."""
+        future = self.future
+        return future.result() if future.done() and not future.cancelled() and future.exception() is None else None
+
     def abandon(self) -> None:
         """Cancel it, and give it a moment to clean up."""
         with suppress(ClientClosed):

@@ -233,6 +233,23 @@ def test_an_interpreter_that_ends_with_an_open_client_closes_it(hosts, client, r
             assert grant is not None  # at once: its session is over
 
 
+@pytest.mark.parametrize("take", [Lock.acquire, Lock.__enter__, lambda lock: lock.try_acquire(within=1).__enter__()])
+def test_an_interruption_after_the_lock_was_had_gives_it_back(client, root, monkeypatch, take):
+    lock, show, interruptions = Lock(client, root), Lock._show, [KeyboardInterrupt]
+
+    def interrupted(lock: Lock, grant: object) -> object:
+        if interruptions:
+            raise interruptions.pop()
+        return show(lock, grant)
+
+    monkeypatch.setattr(Lock, "_show", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        take(lock)
+    until(lambda: not lock.holders())
+    with lock:  # by this very thread
+        pass
+
+
 AT_ANY_MOMENT = """
 import random
 moments, armed, over, interrupted, acts = random.Random(1), False, False, 0, 0
