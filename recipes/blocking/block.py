@@ -24,6 +24,9 @@ class Block(AbstractContextManager[T], Generic[A, T]):
     take, and leaving too, for ever without; then it is cancelled, and TimeoutError raised.
 
     When what it holds is lost the body goes on, since nothing can stop it, and the error is raised at its end.
+
+    A signal's exception, as of Ctrl-C, may strike between any two steps here, and ends the block. Only one that strikes
+    in the call of `__exit__` itself, before its first step, is beyond reach: then it ends with the client.
     """
 
     def __init__(
