@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from recipes.barrier.double import DoubleBarrier as DoubleBarrier
     from recipes.barrier.latch import CountDownLatch as CountDownLatch
     from recipes.barrier.party import Round as Round
+    from recipes.core.client.atomic import Transaction as Transaction
     from recipes.core.client.client import Client as Client, connect as connect
     from recipes.core.client.multi import Multi as Multi
     from recipes.core.client.scope import SessionScope as SessionScope
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         InvariantBroken as InvariantBroken,
         LeadershipLost as LeadershipLost,
         LockLost as LockLost,
+        MalformedValue as MalformedValue,
         MarshallingError as MarshallingError,
         NoAuth as NoAuth,
         NoChildrenForEphemerals as NoChildrenForEphemerals,
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
         ThrottledOp as ThrottledOp,
         Unimplemented as Unimplemented,
         UnknownStoreError as UnknownStoreError,
+        UpdateConflict as UpdateConflict,
         WireError as WireError,
     )
     from recipes.core.jute.records import ACL as ACL, Id as Id, Stat as Stat
@@ -73,12 +76,22 @@ if TYPE_CHECKING:
         Perms as Perms,
         digest_acl as digest_acl,
     )
+    from recipes.counter.counter import Added as Added, Counter as Counter
+    from recipes.counter.ids import IdGenerator as IdGenerator
+    from recipes.counter.shared import SharedValue as SharedValue, ValueVersion as ValueVersion
+    from recipes.counter.value import AtomicValue as AtomicValue, Changed as Changed
     from recipes.core.server.server import serve as serve
     from recipes.election.election import Election as Election, Leader as Leader, Term as Term
     from recipes.embedded import embedded_server as embedded_server
     from recipes.hold import Ended as Ended, Hold as Hold
     from recipes.line import Participant as Participant
-    from recipes.lock.lock import Grant as Grant, Lock as Lock
+    from recipes.lock.grant import Grant as Grant
+    from recipes.lock.lock import Lock as Lock
+    from recipes.lock.lockable import Lockable as Lockable
+    from recipes.lock.multilock import MultiGrant as MultiGrant, MultiLock as MultiLock
+    from recipes.lock.reentrant import ReentrantLock as ReentrantLock
+    from recipes.lock.rwlock import ReadWriteLock as ReadWriteLock, WriteGrant as WriteGrant
+    from recipes.lock.semaphore import Semaphore as Semaphore, SemaphoreGrant as SemaphoreGrant
     from recipes.queue.consume import Messages as Messages
     from recipes.queue.message import Message as Message
     from recipes.queue.queue import DeadLetters as DeadLetters, Queue as Queue

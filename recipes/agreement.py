@@ -4,23 +4,24 @@ The first one writes it into the znode of the recipe, as JSON; all others compar
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from recipes.core.errors import BadVersion, ConnectionLoss, NodeExists, NoNode, SettingsDiffer
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
-    from recipes.core.jute.records import Stat
+    from recipes.core.jute.records import ACL, Stat
 
 Settings = Mapping[str, int | str | None]
 
 
-async def agree(client: "Client", path: str, settings: Settings) -> "Stat":
+async def agree(client: "Client", path: str, settings: Settings, acl: "Sequence[ACL] | None" = None) -> "Stat":
     """Make the znode `path` with `settings`, or check that it has them; return its Stat.
 
-    A znode that exists without data, such as one made by `ensure_path`, takes them on. Raises SettingsDiffer, which
-    names both sides, ConnectionLoss when the connection broke several times in a row, and what every call raises.
+    A znode that exists without data, such as one made by `ensure_path`, takes them on. acl: of the znode, where it is
+    made. Raises SettingsDiffer, which names both sides, ConnectionLoss when the connection broke several times in a
+    row, and what every call raises.
     """
     written = json.dumps(dict(settings), separators=(",", ":")).encode()
     losses = 0
@@ -33,7 +34,7 @@ async def agree(client: "Client", path: str, settings: Settings) -> "Stat":
             return await client.set(path, written, stat.version)
         except NoNode:
             try:
-                _, stat = await client.create2(path, written, make_parents=True)
+                _, stat = await client.create2(path, written, acl=acl, make_parents=True)
             except NodeExists:
                 continue
             except ConnectionLoss:

@@ -6,7 +6,7 @@ Sources: ZooKeeper Recipes and Solutions, Locks and Leader Election.
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -25,7 +25,22 @@ from recipes.core.errors import (
     invariant,
 )
 from recipes.hold import Tenure
-from recipes.line import Participant, id_of, in_order, is_owner, strangers
+from recipes.line import (
+    ALL,
+    Participant,
+    Standing,
+    fence_of,
+    holding,
+    id_of,
+    in_order,
+    is_asked,
+    is_owner,
+    kind_of,
+    line_of,
+    permits_of,
+    standing,
+    strangers,
+)
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -39,12 +54,12 @@ _warned: "WeakKeyDictionary[Client, set[str]]" = WeakKeyDictionary()
 
 
 class Contender(Tenure):
-    """One znode in the line below `parent`, from its creation to its deletion. First in line is what it is for.
+    """One znode in the line below `parent`, from its creation to its deletion. `line.standing` says when it holds.
 
-    marker: what the line is for, "lock-" or "lead-". The znode is `_r_<id>-<marker><sequence>`; the id lets us
+    marker: what it asks for, such as "lock-" or "lead-". The znode is `_r_<id>-<marker><sequence>`; the id lets us
     recognise our own when the reply to its creation is lost.
     data, acl: of our znode. The acl also is that of `parent`, where it is made here. label: follows the id.
-    names: all children of `parent`, as they were listed last.
+    names: all children of `parent`, as they were listed last. limit, most: see `line.standing`.
 
     Raises what every call of the client does when it is closed, or its session over; RuntimeError when this task
     stands in this line of this client already, whatever object it used, since it would wait for itself.
@@ -69,16 +84,29 @@ class Contender(Tenure):
         self._data = data
         self._acl = acl
         self._owner = 0
+        self._asked_to_leave: anyio.Event | None = None
+        self.revoke_seen: bool = False
         self.names: list[str] = []
+        self.limit: int = ALL
+        self.most: int = ALL
 
     async def obtain(self, wait: bool) -> bool:
-        """Join the line; whether we are first in it, with `wait` once we are."""
+        """Join the line; whether we hold what we ask for, with `wait` once we do."""
         order = await self.join()
-        if not wait or self._is_first(order):
-            return self._is_first(order)
+        if not wait or self._holds(order):
+            return self._holds(order)
         self.watch_own()  # somebody may delete it while we wait
-        await self._wait_first(order)
+        await self._wait_turn(order)
         return not self.ended.is_set()
+
+    @property
+    def revoke_requested(self) -> anyio.Event:
+        """Set once somebody asked us to give it up."""
+        if self._asked_to_leave is None:
+            self._asked_to_leave = anyio.Event()
+            if self.revoke_seen:
+                self._asked_to_leave.set()
+        return self._asked_to_leave
 
     async def join(self, *, make_parent: bool = True) -> list[str]:
         """Make our znode and return the line as it was right after that. Raises NoNode without `make_parent`."""
@@ -107,34 +135,48 @@ class Contender(Tenure):
         """Have our znode deleted by the client's own task, if there may be one. Returns at once."""
         self._hand_over()
 
-    async def _wait_first(self, order: list[str]) -> None:
-        """Return once we are first, waking only when the one before us goes or the connection changes."""
+    async def _wait_turn(self, order: list[str]) -> None:
+        """Return once it is our turn, waking only when the one we wait for goes or the connection changes."""
         backoff = Backoff(self.client.random)
         missing = ""
-        while not self._is_first(order):
+        while not self._holds(order):
             if self._name not in order:
                 self._gone()
                 return
-            if order[0] == self._name:
-                # First, yet past the local deadline: an answer moves that on, unless the client gives the session up.
+            turn = self._standing(order)
+            if turn.holds:
+                # Our turn, yet past the local deadline: an answer moves that on, unless the session is given up.
                 await self.client.sync(self._parent)
                 await backoff.pause()
                 continue
-            before = order[order.index(self._name) - 1]
-            stat, watch = await self.client.exists_watch(paths.join(self._parent, before))
-            try:
-                if stat is not None:
-                    await watch.wait()
-                elif before == missing:
-                    await backoff.pause()  # a server that lists what it does not have would be asked again and again
-                missing = before
-            finally:
-                watch.cancel()
+            if not await self._wait_behind(turn.behind, order) and turn.behind == missing:
+                await backoff.pause()  # a server that lists what it does not have would be asked again and again
+            missing = turn.behind
             order = await self._line()
 
-    def _is_first(self, order: list[str]) -> bool:
-        session = self.client.session
-        return is_owner(self._name, order, self._owner, session.id, self.client.clock(), session.expires_at)
+    async def _wait_behind(self, name: str, order: list[str]) -> bool:
+        """Wait for a sign of `name`, who is in front of us, in `order`; False when there is no such znode."""
+        stat, watch = await self.client.exists_watch(paths.join(self._parent, name))
+        try:
+            if stat is not None:
+                await watch.wait()
+        finally:
+            watch.cancel()
+        return stat is not None
+
+    def _standing(self, order: list[str]) -> Standing:
+        return standing(self._name, order, self.limit, self.most)
+
+    def _holds(self, order: list[str]) -> bool:
+        session, now = self.client.session, self.client.clock()
+        return is_owner(self._name, order, self._owner, session.id, now, session.expires_at, self.limit)
+
+    def _seen(self, stat: "Stat") -> None:
+        # Who asks us to leave makes the data longer. Its length is told to us without a right to read it.
+        if stat.data_length != len(self._data) and not self.revoke_seen:
+            self.revoke_seen = True
+            if self._asked_to_leave is not None:
+                self._asked_to_leave.set()
 
     @property
     def _name(self) -> str:
@@ -147,11 +189,11 @@ class Contender(Tenure):
         """
         create = self.client.start_create(self._prefix, self._data, ephemeral=True, sequential=True, acl=self._acl)
         self.asked: bool = True
-        listing = self.client.start_children(self._parent)
+        listing = self._start_listing()
         order: list[str] = []
         try:
             # The create's reply comes before this one, so waking up once serves both.
-            order = self._order(await listing.result())
+            order = self._order(self._listed(await listing.result()))
         except NoNode:
             pass  # as the create says, too, unless the parent went after it
         finally:
@@ -196,15 +238,23 @@ class Contender(Tenure):
             else:
                 self.client.delete_later(path)
 
+    def _start_listing(self) -> "Call":
+        return self.client.start_children(self._parent)
+
+    def _listed(self, result: Any) -> list[str]:
+        """The names in a listing's result."""
+        names: list[str] = result
+        return names
+
     async def _line(self) -> list[str]:
         try:
-            return self._order(await self.client.children(self._parent))
+            return self._order(self._listed(await self._start_listing().result()))
         except NoNode:
             return []
 
     def _order(self, names: list[str]) -> list[str]:
         self.names = names
-        order = in_order(names, self._marker)
+        order = in_order(names, line_of(self._marker))
         if len(order) != len(names) and (others := strangers(names)):
             _warn(self.client, self._parent, self._marker, others[0])
         return order
@@ -217,14 +267,21 @@ async def read_line(client: "Client", path: str, marker: str) -> list[Participan
         names = await client.children(path)
     except NoNode:
         return []
-    for name in in_order(names, marker):
+    for name in in_order(names, line_of(marker)):
         where = paths.join(path, name)
         try:
-            data, stat = await client.get(where)
+            stored, stat = await client.get(where)
         except NoNode:
             continue
-        line.append(Participant(id_of(name, marker), data, stat.czxid, stat.ephemeral_owner, stat.ctime / 1000, where))
+        line.append(_participant(name, where, stored, stat))
     return line
+
+
+async def read_holders(client: "Client", path: str, marker: str, limit: int = ALL) -> list[list[Participant]]:
+    """Everyone in line below `path`: those that hold, and those that wait."""
+    line = await read_line(client, path, marker)
+    count = holding([each.path.rpartition("/")[2] for each in line], limit)
+    return [line[:count], line[count:]]
 
 
 def check_within(path: str, within: float) -> float:
@@ -234,16 +291,39 @@ def check_within(path: str, within: float) -> float:
     return within
 
 
+def _participant(name: str, path: str, stored: bytes, stat: "Stat") -> Participant:
+    data, asked = is_asked(stored)
+    kind = kind_of(name)
+    return Participant(
+        id=id_of(name, f"{kind}-").partition(".")[0],
+        data=data,
+        fence=fence_of(name) or stat.czxid,
+        session_id=stat.ephemeral_owner,
+        since=stat.ctime / 1000,
+        path=path,
+        kind=kind,
+        permits=permits_of(name) if kind == "permits" else 1,
+        revoke_requested=asked,
+    )
+
+
 def _refuse_twice(client: "Client", parent: str, marker: str) -> object:
     """What this task's or thread's place in that line is known by. Raises RuntimeError when it has one."""
     scopes = client.session.scopes
-    key = (client.home.asker(), parent, marker)  # a client has one chroot
+    key = (client.home.asker(), parent, line_of(marker))  # a client has one chroot
     if key in scopes:
         client.home.check()  # a forked child has its parent's tasks
-        what = "the lock" if marker == "lock-" else "the election"
+        what = {"lead-": "the election", "read-": "the read/write lock", "write-": "the read/write lock"}.get(
+            marker, "the semaphore" if marker.startswith("permits-") else "the lock"
+        )
         thread = calling_thread.get()
         who = f"thread {thread.name!r}" if thread else f"task {anyio.get_current_task().name!r}"
-        raise RuntimeError(f"{who} is inside {what} {parent} already, and would wait for itself: it is not reentrant")
+        why = f"{who} is inside {what} {parent} already, and would wait for itself: it is not reentrant"
+        if marker == "write-":
+            why += "; nobody upgrades from read to write, since two that did would wait for each other: leave it first"
+        elif marker == "read-":
+            why += "; who writes and wants to go on reading calls downgrade() on its grant"
+        raise RuntimeError(why)
     return key
 
 
@@ -252,7 +332,7 @@ def _warn(client: "Client", path: str, marker: str, name: str) -> None:
     told = _warned.setdefault(client, set())
     if path not in told:
         told.add(path)
-        logging.getLogger("recipes.lock" if marker == "lock-" else "recipes.election").warning(
+        logging.getLogger("recipes.election" if marker == "lead-" else "recipes.lock").warning(
             "%s is in line at %s by another library's rules: it and this library do not exclude one another;"
             " give each library a path of its own",
             name,

@@ -15,7 +15,9 @@ from recipes.core.errors import AuthFailed, ConnectionLoss, HoldLost, NoNode, Se
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
+    from recipes.core.client.multi import Multi
     from recipes.core.client.watch import DeletionWatch
+    from recipes.core.jute.records import Stat
 
 __all__ = ["Block", "Ended", "Hold", "Tenure"]
 
@@ -33,24 +35,28 @@ class Hold:
     """What a holder has in hand, good until `ended` is set.
 
     fence: czxid of our znode; a later holder's is higher, so storage can refuse older ones.
-    path: our znode. session_id: of the session that it goes with.
+    session_id: of the session that it goes with.
     ended: an event, set once it is over, whatever ended it, and before the store lets the next one in. `ended.is_set()`
         may be asked in any thread, `await ended.wait()` in any task. It says so, too, when the session may be over by
         this process's clock.
     """
 
-    __slots__ = ("_tenure", "ended", "fence", "path", "session_id")
+    __slots__ = ("_tenure", "ended", "fence", "session_id")
 
     def __init__(self, tenure: "Tenure") -> None:
         self.ended: Ended = tenure.ended
         self.fence: int = tenure.fence
-        self.path: str = tenure.path
         self.session_id: int = tenure.client.session.id
         self._tenure = tenure
 
     def __repr__(self) -> str:
         state = f"ended: {self.why}" if self.ended.is_set() else "held"
         return f"{type(self).__name__}(fence={self.fence}, path={self.path!r}, session_id={self.session_id}, {state})"
+
+    @property
+    def path(self) -> str:
+        """The path of our znode."""
+        return self._tenure.path
 
     @property
     def lost(self) -> bool:
@@ -85,6 +91,7 @@ class Tenure(ABC):
         self._watch: DeletionWatch | None = None
         self.loss: HoldLost | None = None  # once it was raised
         self._got = False
+        self._sure = True  # whether our znode, if there is one, is at `path`; else its path only begins with `_prefix`
         self._deleting = False  # whether we ever asked for our znode's deletion
 
     @abstractmethod
@@ -140,6 +147,7 @@ class Tenure(ABC):
             self.ended.set(why)
         backoff = Backoff(self.client.random)
         try:
+            await self.settle()
             while self.asked and not self.client.session.lost:
                 try:
                     await self._delete()
@@ -162,7 +170,13 @@ class Tenure(ABC):
         """
         if self._watch is None:
             with suppress(SessionError, AuthFailed):  # the session is over, which ends the block as well
-                self._watch = self.client.watch_deletion(self.path, self._gone)
+                self._watch = self.client.watch_deletion(self.path, self._gone, self._seen)
+
+    async def settle(self) -> None:  # noqa: B027 - most have nothing to wait for
+        """Return once it is certain at which path our znode is."""
+
+    def _seen(self, stat: "Stat") -> None:  # noqa: B027 - most do not care
+        """Our znode is there, or its data have changed."""
 
     def _gone(self) -> None:
         self.asked = False
@@ -192,7 +206,8 @@ class Tenure(ABC):
         if self._watch is not None:
             self._watch.cancel()
         try:
-            if self.path and self.asked and not at_once and self.client.state is ConnectionState.CONNECTED:
+            known = self.path and self._sure
+            if known and self.asked and not at_once and self.client.state is ConnectionState.CONNECTED:
                 with anyio.move_on_after(_CONFIRM_SECONDS), suppress(SessionError, AuthFailed):
                     await self._delete()
         finally:  # also when it is cancelled
@@ -201,7 +216,8 @@ class Tenure(ABC):
     def _hand_over(self) -> None:
         # What a client that closes has in the store goes with its session.
         if self.asked and not self.client.session.lost and self.ended.why != CLOSED:
-            self.client.delete_later(self.path or self._prefix, prefix=not self.path)
+            known = bool(self.path) and self._sure
+            self.client.delete_later(self.path if known else self._prefix, prefix=not known)
         self.asked = False
 
     async def _delete(self) -> None:
@@ -214,6 +230,10 @@ class Tenure(ABC):
             if first_try:  # we never asked, so somebody else did
                 self.ended.set(DELETED, lost=True)
         self.asked = False
+
+    def refusal(self) -> HoldLost:
+        """The error of somebody who relies on what has ended."""
+        return self._lost(self._about, self.ended.why)
 
     def _loss(self) -> HoldLost:
         why = self.ended.why
@@ -256,3 +276,37 @@ class Block(AbstractAsyncContextManager[H | None], Generic[T, H]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         return await self._tenure.exit(error) if self._got and self._tenure is not None else None
+
+
+class Guarded(AbstractAsyncContextManager["Multi"]):
+    """`async with`: a multi that is applied only while all of these tenures stand."""
+
+    def __init__(self, *tenures: Tenure) -> None:
+        self._tenures = tenures
+        self._multi: Multi = tenures[0].client.multi()
+
+    async def __aenter__(self) -> "Multi":
+        self._check()
+        return await self._multi.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            return
+        for tenure in self._tenures:
+            await tenure.settle()
+        self._check()
+        guards = [tenure.path for tenure in self._tenures]
+        outcome = await self._multi.start(guards=guards).result()
+        if isinstance(outcome.error, NoNode) and outcome.failed_at < len(guards):
+            self._tenures[outcome.failed_at]._gone()
+            self._check()
+        if outcome.error is not None:
+            raise outcome.error
+        self._multi.results = outcome.results[len(guards) :]
+
+    def _check(self) -> None:
+        for tenure in self._tenures:
+            if tenure.ended.is_set():
+                raise tenure.refusal()

@@ -1,36 +1,150 @@
-"""Who stands in a line below one parent, and in which order: names and numbers, nothing else.
+"""Who stands in a line below one parent, in which order, and who of them holds: names and numbers, nothing else.
 
-Sources: ZooKeeper Recipes and Solutions, Locks and Leader Election; RFC 1982 for the order of numbers that wrap.
+A line is for permits, of which so many are to be had together. A lock and a writer take all there are, a reader takes
+one of very many, and whoever asks a semaphore takes as many as it says. So one rule serves them all: first come, first
+served, as long as what those in front take leaves enough.
+
+Sources: ZooKeeper Recipes and Solutions, Locks, Shared Locks and Leader Election; RFC 1982 for the order of numbers
+that wrap.
 """
 
+import re
 from collections.abc import Sequence
-from functools import cmp_to_key
+from functools import cache, cmp_to_key
 from typing import NamedTuple
 
 _DIGITS = 10  # of the number that a server puts behind the name of a sequential znode
+_KIND = re.compile(r".*-(lock|lead|read|write|permits)-(?:([0-9]+)-)?-?[0-9]+", re.DOTALL)
+_ASKED = b"\0asked to give it up"  # behind the data of a znode whose owner has been asked to
+
+ALL = 1 << 31  # permits: what a lock and a writer take, and more than a semaphore can have
+# Locks of each kind at one path stand in one line, so that none of them overlooks another.
+LOCKS = ("lock-", "read-", "write-", "permits-")
 
 
 class Participant(NamedTuple):
-    """Someone in line, as read from the store: true at the moment of reading, no longer than that."""
+    """Someone in line, as read from the store: true at the moment of reading, no longer than that.
+
+    kind: "lock", "lead", "read", "write" or "permits". permits: how many of a semaphore, 1 for others.
+    revoke_requested: whether somebody asked it to give up what it has.
+    """
 
     id: str  # chosen anew for each acquire
     data: bytes
-    fence: int  # czxid of the znode
+    fence: int  # what its grant shows: czxid of the znode, or of the one that a downgrade replaced by it
     session_id: int
     since: float  # seconds since the epoch, by the server's wall clock, when the znode was made
     path: str
+    kind: str = "lock"
+    permits: int = 1
+    revoke_requested: bool = False
 
 
-def in_order(names: Sequence[str], marker: str) -> list[str]:
-    """Those of `names` that stand in the line of `marker`, first come first.
+class Standing(NamedTuple):
+    """What a line means for one who stands in it.
+
+    holds: whether what it asks for is its own. behind: the one in front to watch, which must leave, or get what it
+    waits for, before it can be our turn; "" when it may be the end of any that is in front, or when none is.
+    """
+
+    holds: bool
+    behind: str = ""
+
+
+def standing(name: str, order: Sequence[str], limit: int = ALL, most: int = ALL) -> Standing:
+    """Whether `name` holds, given the line as it was at one moment; this is the only rule there is.
+
+    It holds when it fits within the limit together with all that are in front of it, those that wait included, so that
+    nobody overtakes. Nobody behind it counts.
+
+    order: everybody in line, first come first. limit: the permits to be had together. most: the highest limit that
+    there ever was, which tells who in front may hold since before it went down.
+    """
+    own = permits_of(name)
+    if name not in order:
+        return Standing(False)
+    place = order.index(name)
+    if own >= limit:  # with anybody in front it does not fit
+        return Standing(place == 0 and own <= limit, order[place - 1] if place else "")
+    taken = 0
+    excluding = ""
+    for each in order[:place]:
+        theirs = permits_of(each)
+        taken += theirs
+        if theirs + own > limit:
+            excluding = each
+    if taken + own <= limit:
+        return Standing(True)
+    if excluding:
+        return Standing(False, excluding)
+    # Several in front hold together, and any of them may leave first. One that certainly waits itself is told of that,
+    # and passes it on when it gets its turn.
+    return Standing(False, order[place - 1] if taken > most else "")
+
+
+def holding(order: Sequence[str], limit: int = ALL) -> int:
+    """How many at the head of the line hold."""
+    taken = 0
+    for count, name in enumerate(order):
+        taken += permits_of(name)
+        if taken > limit:
+            return count
+    return len(order)
+
+
+def is_owner(
+    name: str, order: Sequence[str], owner: int, session_id: int, now: float, expires_at: float, limit: int = ALL
+) -> bool:
+    """Whether `name` holds what the line is for: its znode exists, is the live session's, stands so, and is in time.
+
+    order: the line as last read. owner: ephemeralOwner of `name`. now, expires_at: the client's monotonic clock
+    and the moment, on that clock, until which the session is sure to live. limit: see `standing`.
+    """
+    return owner == session_id and now < expires_at and standing(name, order, limit).holds
+
+
+def in_order(names: Sequence[str], marker: str | tuple[str, ...]) -> list[str]:
+    """Those of `names` that stand in the line of `marker`, or of one of several, first come first.
 
     Sequence numbers are a signed 32-bit counter, so they are compared as serial numbers (RFC 1982): after the
     wrap a newcomer still is last. Names made by others, which do not have our form, are left out.
     """
-    numbered = [(int(tail), name) for name in names for tail in [_sequence_text(name, marker)] if tail]
+    match = _form((marker,) if isinstance(marker, str) else marker).fullmatch
+    numbered = [(int(found[1]), name) for name in names if (found := match(name))]
     if len(numbered) > 1:
         numbered.sort(key=cmp_to_key(_compare))
     return [name for _, name in numbered]
+
+
+def line_of(marker: str) -> str | tuple[str, ...]:
+    """The markers of all that stand in one line with those of `marker`."""
+    return LOCKS if marker.startswith(LOCKS) else marker
+
+
+def kind_of(name: str) -> str:
+    """What the owner of the znode `name` asks for: "lock", "lead", "read", "write" or "permits"."""
+    found = _KIND.fullmatch(name)
+    return found[1] if found else ""
+
+
+def permits_of(name: str) -> int:
+    """How many permits the owner of the znode `name` asks for."""
+    found = _KIND.fullmatch(name)
+    if found is None or found[1] not in ("read", "permits"):
+        return ALL
+    return int(found[2] or 1)
+
+
+def place_behind(name: str, kind: str, fence: int) -> str:
+    """The name of a znode that takes the place of `name` in line, for another kind; `fence` is its owner's."""
+    head, _, number = name.rpartition(f"-{kind_of(name)}-")
+    return f"{head}.{fence:x}-{kind}-{number}"
+
+
+def fence_of(name: str) -> int:
+    """The fence that the znode `name` inherited from the one whose place it took; 0 when it has its own."""
+    label = id_of(name, f"{kind_of(name)}-").rpartition(".")
+    return int(label[2], 16) if label[1] else 0
 
 
 def strangers(names: Sequence[str]) -> list[str]:
@@ -42,23 +156,25 @@ def strangers(names: Sequence[str]) -> list[str]:
     return [name for name in names if not name.startswith("_r_") and _is_number(name[-_DIGITS:])]
 
 
-def is_owner(name: str, order: Sequence[str], owner: int, session_id: int, now: float, expires_at: float) -> bool:
-    """Whether `name` holds what the line is for: its znode exists, is the live session's, is first, and is in time.
-
-    order: the line as last read. owner: ephemeralOwner of `name`. now, expires_at: the client's monotonic clock
-    and the moment, on that clock, until which the session is sure to live.
-    """
-    return bool(order) and order[0] == name and owner == session_id and now < expires_at
-
-
 def id_of(name: str, marker: str) -> str:
     """The id that the owner of the znode `name` chose."""
     return name.removeprefix("_r_").rpartition(f"-{marker}")[0]
 
 
-def _sequence_text(name: str, marker: str) -> str:
-    head, found, tail = name.rpartition(f"-{marker}")
-    return tail if found and head.startswith("_r_") and tail.removeprefix("-").isdecimal() else ""
+def ask_to_leave(data: bytes) -> bytes:
+    """The data of a znode whose owner is asked to give up what it has."""
+    return data.removesuffix(_ASKED) + _ASKED
+
+
+def is_asked(data: bytes) -> tuple[bytes, bool]:
+    """What the owner wrote itself, and whether it is asked to give up what it has."""
+    return data.removesuffix(_ASKED), data.endswith(_ASKED)
+
+
+@cache
+def _form(markers: tuple[str, ...]) -> re.Pattern[str]:
+    kinds = "|".join(re.escape(marker) for marker in markers)
+    return re.compile(rf"_r_.*-(?:{kinds})(?:[0-9]+-)?(-?[0-9]+)", re.DOTALL)
 
 
 def _is_number(tail: str) -> bool:

@@ -23,15 +23,11 @@ from recipes.core import errors
 
 ROOT = Path(__file__).resolve().parent.parent
 ENTERED = {"__init__", "__enter__", "__aenter__", "__iter__", "__aiter__", "__next__", "__anext__", "__await__"}
-# parse_zoo_cfg makes the first; the others are for our own recipes, not for programs.
+# parse_zoo_cfg makes the first and `Client.atomically` the last; the others are for our own recipes.
 NOT_FOR_USERS = {
-    "ServerConfig.membership",
-    "Client.home",
-    "Client.session",
-    "Client.portal",
-    "SessionScope.home",
-    "Call.watch",
-}
+    "ServerConfig.membership", "Client.home", "Client.session", "Client.portal", "SessionScope.home", "Call.watch",
+    "Transaction.__init__",
+}  # fmt: skip
 PUBLIC = {name: getattr(recipes, name) for name in recipes.__all__}
 OFFERED = [
     *PUBLIC.values(),

@@ -32,6 +32,8 @@ def test_there_are_blocks():
         "barriers.md",
         "blocking.md",
         "client.md",
+        "counters.md",
+        "locks.md",
         "operations.md",
         "queue.md",
     }

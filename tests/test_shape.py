@@ -28,7 +28,10 @@ ALLOWED = {
     "recipes.core.sim": [*STORE, "config", "member", "client", "sim"],
     "recipes.core.client": ["errors", "paths", "jute", "client"],
 }
-RECIPES = ["agreement", "barrier", "blocking", "contender", "election", "hold", "line", "lock", "queue"]
+RECIPES = [
+    "agreement", "barrier", "blocking", "contender", "counter", "election", "encoding", "hold", "line", "lock", "queue",
+    "update", "writer",
+]  # fmt: skip
 PURE = ["jute", "tree", "zab", "member", "sim", "replication", "paths", "errors", "client/session"]
 IMPURE_MODULES = {"time", "random", "os", "asyncio", "socket", "threading", "uuid", "secrets"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "manager"}

@@ -15,6 +15,7 @@ _COMMANDS = {
     "elect": "Run a program while this host leads.",
     "queue": "Put items in a queue, take them out, look at it.",
     "barrier": "Hold programs up at a gate, and let them all go at once.",
+    "counter": "Print a counter, or add to it; a lost connection never adds twice.",
     "demo": "Workers contend for a lock and elect a leader; the second of each is killed.",
     "ensemble": "Start servers on this machine, and run until interrupted.",
     "move": "Make the store of this user on this machine a server's data directory.",

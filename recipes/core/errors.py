@@ -312,6 +312,18 @@ class SettingsDiffer(_OfRecipe):
     meaning = "The users of this path do not agree on its settings"
 
 
+class MalformedValue(_OfRecipe):
+    """A znode holds other data than this recipe stores. message: what it holds, and what was expected."""
+
+    meaning = "The znode does not hold a value of this recipe"
+
+
+class UpdateConflict(_OfRecipe):
+    """Others changed what an update had read, each time that it was tried. Nothing was written."""
+
+    meaning = "Others changed what was read, each time"
+
+
 class BrokenBarrier(_OfRecipe):
     """The round of a barrier was broken.
 

@@ -8,11 +8,12 @@ from recipes.contender import Contender, check_within, read_line
 from recipes.core import paths
 from recipes.core.client.backoff import Backoff
 from recipes.core.errors import LeadershipLost, NoNode, invariant
-from recipes.hold import Block, Hold
+from recipes.hold import Block, Guarded, Hold
 from recipes.line import Participant, id_of, in_order
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
+    from recipes.core.client.multi import Multi
     from recipes.core.client.watch import Watch
     from recipes.core.jute.records import ACL
 
@@ -41,6 +42,15 @@ class Term(Hold):
         event loop or process, NoAuth without the right.
         """
         await self._tenure.release("resigned")
+
+    def guarded(self) -> "AbstractAsyncContextManager[Multi]":
+        """`async with term.guarded() as multi: multi.set(...)`: writes that are applied only while this is held.
+
+        As `client.multi()`, sent when the block ends well, with a check of our znode in it: the store applies all of it
+        or nothing. Once this has ended it raises the error of a loss, LeadershipLost, and nothing was applied; beside
+        that what `client.multi()` raises, a ConnectionLoss too, after which nobody knows whether it was applied.
+        """
+        return Guarded(self._tenure)
 
 
 class Election:

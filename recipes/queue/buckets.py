@@ -16,7 +16,7 @@ from recipes.queue.claims import DIGITS, Change
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.core.client.multi import Multi
-    from recipes.queue.writer import Operation
+    from recipes.writer import Operation
 
 LOWEST, HIGHEST = 0, 999  # priorities; the lowest is first
 BUCKET_SIZE = 1_000  # creates, of items, claims and what else there is, after which the next one is made

@@ -17,7 +17,7 @@ from recipes.core.errors import StoreError
 from recipes.queue import claims
 from recipes.queue.finder import Delivery, Finder
 from recipes.queue.message import Custody, Message, Rules, give_back
-from recipes.queue.writer import Write
+from recipes.writer import Write
 
 if TYPE_CHECKING:
     from recipes.queue.native import Native

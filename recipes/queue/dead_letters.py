@@ -9,7 +9,7 @@ from recipes.queue.records import Record
 if TYPE_CHECKING:
     from recipes.queue.finder import Delivery
     from recipes.queue.native import Native
-    from recipes.queue.writer import Operation
+    from recipes.writer import Operation
 
 _MOST_TRIES = 20
 _LONGEST_REASON = 500  # characters, so that no reason makes an item too large

@@ -24,13 +24,13 @@ from recipes.queue.buckets import delete, is_last
 from recipes.queue.claims import Candidate, Choice
 from recipes.queue.dead_letters import bury
 from recipes.queue.records import Record, decode
-from recipes.queue.writer import MOST_BYTES, Write
+from recipes.writer import MOST_BYTES, Write
 
 if TYPE_CHECKING:
     from recipes.core.client.session import Call, WatchEvent
     from recipes.core.jute.records import Stat
     from recipes.queue.native import Native
-    from recipes.queue.writer import Operation
+    from recipes.writer import Operation
 
 _LOOK_SECONDS = 1.0  # between two looks of the one that waits for changes, in case one went unseen
 _BEHIND_SECONDS = 3.0  # and of those that stand in line behind it

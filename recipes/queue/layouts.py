@@ -24,7 +24,7 @@ from recipes.core import paths
 from recipes.core.client.session import OVER
 from recipes.core.errors import AckLost, ConnectionLoss, NodeExists, NoNode, SessionError
 from recipes.hold import Tenure
-from recipes.queue.writer import make_path
+from recipes.writer import make_path
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client

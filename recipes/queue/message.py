@@ -12,14 +12,14 @@ from recipes.hold import Hold, Tenure
 from recipes.queue import claims
 from recipes.queue.dead_letters import bury
 from recipes.queue.records import Record
-from recipes.queue.writer import Write
+from recipes.writer import Write
 
 if TYPE_CHECKING:
     from recipes.core.client.multi import Multi
     from recipes.queue.finder import Delivery, Finder
     from recipes.queue.layouts import ForeignCustody
     from recipes.queue.native import Native
-    from recipes.queue.writer import Operation
+    from recipes.writer import Operation
 
 T = TypeVar("T")
 

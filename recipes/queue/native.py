@@ -2,7 +2,7 @@
 
 /q             settings: what the queue was made with
 /q/items       buckets, see buckets.py; in them items, claims and what they were handed out, see claims.py
-/q/clients     a znode for each client that writes, see writer.py
+/q/clients     a znode for each client that writes, see recipes/writer.py
 /q/keys        256 folders, a znode for each key
 /q/puts, acks  counters of a queue with a capacity, see room.py
 /q/waiting     the line of those that wait for items
@@ -32,11 +32,11 @@ from recipes.queue import claims
 from recipes.queue.buckets import Buckets, create, delete
 from recipes.queue.records import Record, encode, key_name
 from recipes.queue.room import Room
-from recipes.queue.writer import MOST_BYTES, Write, Writer, make_path
+from recipes.writer import MOST_BYTES, Write, Writer, make_path
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
-    from recipes.queue.writer import Operation
+    from recipes.writer import Operation
 
 _CLOCK_SECONDS = 60.0  # after which the servers' clock is looked at once more
 _FORMAT = "recipes queue 1"

@@ -3,13 +3,14 @@
 import math
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Generic, Literal, cast
+from typing import TYPE_CHECKING, Generic, Literal, cast
 
 import anyio
 from typing_extensions import TypeVar
 
 from recipes.contender import check_within
 from recipes.core.errors import BadArguments, NoNode
+from recipes.encoding import Encoding
 from recipes.queue import claims
 from recipes.queue.buckets import check_priority
 from recipes.queue.consume import Messages
@@ -71,12 +72,11 @@ class Queue(Generic[T]):
             raise ValueError(f"lock_path={lock_path!r}: it is for layout='curator-locking'")
         self._client = client
         self._path = path
-        self._model = model
-        self._codec: Any = None
+        self._encoding: Encoding[T] = Encoding(self, model)
         self._native = Native(client, path, capacity)
         self._dead = Native(client, f"{path}/dead", parent=self._native)
         self._rules = Rules(self._dead, max_deliveries, delays)
-        self._finder = Finder(self._native, self._read, self._dead, max_deliveries, lease)
+        self._finder = Finder(self._native, self._encoding.read, self._dead, max_deliveries, lease)
 
     @property
     def dead_letters(self) -> "DeadLetters":
@@ -99,7 +99,7 @@ class Queue(Generic[T]):
         if key is not None and (not isinstance(key, str) or not key):
             raise TypeError(f"key: expected a string of at least one character, not {key!r}")
         _check_put(self._path, delay, priority)
-        record = Record(self._write(data), key=key or "")
+        record = Record(self._encoding.write(data), key=key or "")
         if self._foreign is not None:
             self._foreign.refuse(key=key, delay=delay, within=within)
             await self._foreign.put([record.data], priority)
@@ -114,7 +114,7 @@ class Queue(Generic[T]):
         Raises BadArguments when they are larger together than servers take in one request; it says how to split them.
         """
         _check_put(self._path, delay, priority)
-        records = [Record(self._write(item)) for item in items]
+        records = [Record(self._encoding.write(item)) for item in items]
         if self._foreign is not None:
             self._foreign.refuse(delay=delay, within=within)
             await self._foreign.put([record.data for record in records], priority)
@@ -150,7 +150,7 @@ class Queue(Generic[T]):
         When this is cancelled, an item may be gone.
         """
         if self._foreign is not None:
-            return cast("T", self._read(await self._foreign.take()))
+            return self._encoding.read(await self._foreign.take())
         while True:
             (delivery,) = await self._finder.wait(1, hand_out=False)
             changes = claims.remove(delivery.item, claimed=True)
@@ -180,8 +180,8 @@ class Queue(Generic[T]):
     async def peek(self, count: int = 1) -> list[T]:
         """What the first `count` items are that nobody has claimed, those in their delay left out. They stay."""
         if self._foreign is not None:
-            return [cast("T", self._read(data)) for data in await self._foreign.peek(count)]
-        return [cast("T", self._read(record.data)) for record, _ in await self._first(count)]
+            return [self._encoding.read(data) for data in await self._foreign.peek(count)]
+        return [self._encoding.read(record.data) for record, _ in await self._first(count)]
 
     async def age(self) -> float:
         """Seconds, by the servers' clock, since the oldest item that waits was put; 0.0 when none waits."""
@@ -301,33 +301,7 @@ class Queue(Generic[T]):
         )
 
     def _show_foreign(self, custody: ForeignCustody) -> Message[T]:
-        return Message(custody, cast("T", self._read(custody.data)))
-
-    def _adapter(self) -> Any:
-        if self._codec is None:
-            model = self._model
-            if model is None and (alias := getattr(self, "__orig_class__", None)) is not None:
-                model = alias.__args__[0]
-            if model is None or model is bytes:
-                self._codec = _BYTES
-            else:
-                from pydantic import TypeAdapter
-
-                self._codec = TypeAdapter(model)
-        return self._codec
-
-    def _read(self, data: bytes) -> object:
-        codec = self._adapter()
-        return data if codec is _BYTES else codec.validate_json(data)
-
-    def _write(self, item: T) -> bytes:
-        codec = self._adapter()
-        if codec is not _BYTES:
-            written: bytes = codec.dump_json(codec.validate_python(item))
-            return written
-        if not isinstance(item, bytes | bytearray | memoryview):
-            raise TypeError(f"data: expected bytes, not {type(item).__name__}; for other items say model=TYPE")
-        return bytes(item)
+        return Message(custody, self._encoding.read(custody.data))
 
 
 class DeadLetters(Queue[bytes]):
@@ -339,13 +313,12 @@ class DeadLetters(Queue[bytes]):
     def __init__(self, source: Native, dead: Native) -> None:
         self._client = source.client
         self._path = dead.path
-        self._model = None
-        self._codec = _BYTES
+        self._encoding = Encoding(self, bytes)
         self._foreign = None
         self._source = source
         self._native = dead
         self._rules = Rules(None, math.inf, (0.1, 60.0))
-        self._finder = Finder(dead, self._read, None, math.inf, None)
+        self._finder = Finder(dead, self._encoding.read, None, math.inf, None)
 
     @property
     def dead_letters(self) -> "DeadLetters":
@@ -377,7 +350,6 @@ class DeadLetters(Queue[bytes]):
         return [(record.data, record.reason, record.attempts) for record, _ in await self._first(count)]
 
 
-_BYTES = object()
 _NEVER_MS = 1 << 62
 
 

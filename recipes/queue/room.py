@@ -12,11 +12,11 @@ import anyio
 from recipes.core.errors import NoNode, QueueFull
 from recipes.lock.lock import Lock
 from recipes.queue.buckets import replace
-from recipes.queue.writer import make_path
+from recipes.writer import make_path
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
-    from recipes.queue.writer import Operation
+    from recipes.writer import Operation
 
 _LOOK_SECONDS = 2.0  # between looks of those that wait behind another one for room
 _WRAP = 1 << 32  # versions are 32 bits

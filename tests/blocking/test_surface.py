@@ -16,19 +16,35 @@ NOT_THERE = {
     "Client.start_children": "as start_create",
     "Client.start_multi_read": "as start_create",
     "Multi.start": "as start_create",
+    "Multi.count": "for recipes",
+    "Multi.extend": "for recipes",
     "Client.watch_deletion": "calls back in the event loop; a thread waits for `exists_watch`",
     "Client.session_scope": "cancels a task; a thread looks at `ended`",
     "Client.look_after": "runs a coroutine; for recipes",
     "Ended.set": "for recipes",
+    "Ended.listen": "for recipes",
+    "Ended.ignore": "for recipes",
+    "Lock.client": "for recipes",
+    "Watch.join": "for recipes",
     "Watch.fire": "called by the session",
     "WatchStream.fire": "called by the session",
 }
 OTHER_ARGUMENTS = {
     "Client.node_view": "`changed` would be called in the event loop",
     "Client.children_view": "as node_view",
+    "Client.exists_watch": "`watch` is for recipes",
+    "Client.get_watch": "`watch` is for recipes",
+    "Client.children_watch": "`watch` is for recipes",
     "Ended.wait": "`timeout`, as threading.Event has it",
 }
-NOT_YET: dict[str, str] = {}  # classes and "Class.member" that have no blocking form so far, and why
+NOT_YET: dict[str, str] = dict.fromkeys(
+    [
+        *("Lockable", "MultiGrant", "MultiLock", "ReadWriteLock", "ReentrantLock", "Semaphore", "SemaphoreGrant"),
+        *("AtomicValue", "Counter", "IdGenerator", "SharedValue", "Transaction", "Client.atomically"),
+        *("WriteGrant", "Grant.guarded", "Grant.revoke_requested", "Lock.revoke", "Term.guarded"),
+    ],
+    "to be added",
+)  # classes and "Class.member" that have no blocking form so far, and why
 RECIPES = {"Barrier", "CountDownLatch", "DoubleBarrier", "Election", "Lock", "Queue"}
 
 

@@ -1,5 +1,6 @@
 """A store in memory with the client's interface, in which every request is a place to cancel or to lose a reply."""
 
+import asyncio
 import random
 from types import SimpleNamespace
 
@@ -8,8 +9,9 @@ import anyio.lowlevel
 import pytest
 
 from recipes.core.client.client import Client
+from recipes.core.client.multi import Outcome
 from recipes.core.client.session import ConnectionState
-from recipes.core.errors import ConnectionLoss, NodeExists, NoNode, SessionExpired
+from recipes.core.errors import BadVersion, ConnectionLoss, NodeExists, NoNode, SessionExpired
 
 
 class MemoryStore:
@@ -30,8 +32,9 @@ class MemoryStore:
     def names(self, path):
         return sorted(name[len(path) + 1 :] for name in self.nodes if name.rpartition("/")[0] == path)
 
-    def changed(self, *paths):
-        for watch in [watch for watch in self.watches if watch.path in paths]:
+    def changed(self, path, parent=None):
+        """A znode has changed, and with it, where that is named, its parent's children."""
+        for watch in [each for each in self.watches if each.path == path or (each.children and each.path == parent)]:
             self.watches.remove(watch)
             watch.fire()
 
@@ -44,8 +47,9 @@ class MemoryStore:
 
 
 class MemoryWatch:
-    def __init__(self, client, path):
+    def __init__(self, client, path, children=False):
         self.client, self.store, self.path, self.fired = client, client.store, path, anyio.Event()
+        self.children = children
         self.store.watches.append(self)
 
     async def wait(self):
@@ -59,14 +63,82 @@ class MemoryWatch:
             self.store.watches.remove(self)
 
 
+class MemoryCouple:
+    """Two watches of which the first one counts."""
+
+    def __init__(self, *watches):
+        self.watches = watches
+
+    async def wait(self):
+        await self.watches[0].wait()
+
+    def cancel(self):
+        for watch in self.watches:
+            watch.cancel()
+
+
+class MemoryMulti:
+    """Several changes together, or none."""
+
+    def __init__(self, client):
+        self.client, self.changes, self.results = client, [], []
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, kind, error, trace):
+        if kind is None:
+            outcome = await self.start().result()
+            self.results = outcome.results
+            if outcome.error is not None:
+                raise outcome.error
+
+    def create(self, path, data=b"", *, ephemeral=False, sequential=False, container=False, acl=None):
+        self.changes.append((path, lambda: self.client._create(path, data, ephemeral, sequential)[0]))
+
+    def set(self, path, data, version=-1):
+        self.changes.append((path, lambda: self.client._set(path, data, version)))
+
+    def delete(self, path, version=-1):
+        self.changes.append((path, lambda: self.client.store.remove(path)))
+
+    def check(self, path, version=-1):
+        self.changes.append((path, lambda: self.client._get(path) and None))
+
+    def start(self, heard=None, *, guards=()):
+        for path in reversed(guards):
+            self.changes.insert(0, (path, lambda path=path: self.client._get(path) and None))
+        return self.client._start("multi", self.changes[0][0], self.apply, write=True)
+
+    def apply(self):
+        store, results, quiet = self.client.store, [], []
+        before, changed = dict(store.nodes), store.changed
+        store.changed = lambda *paths: quiet.append(paths)
+        try:
+            for number, (_, change) in enumerate(self.changes):
+                try:
+                    results.append(change())
+                except (NoNode, NodeExists, BadVersion) as error:
+                    store.nodes = before
+                    quiet.clear()
+                    return Outcome([], number, error)
+        finally:
+            store.changed = changed
+        for paths in quiet:
+            store.changed(*paths)
+        return Outcome(results, -1, None)
+
+
 class MemoryDeletionWatch(MemoryWatch):
-    def __init__(self, client, path, gone):
+    def __init__(self, client, path, gone, seen):
         super().__init__(client, path)
-        self.gone = gone
+        self.gone, self.seen = gone, seen
 
     def fire(self):
         if self.path in self.store.nodes:
             self.store.watches.append(self)
+            if self.seen is not None:
+                self.client.deliver(lambda: self.gone and self.seen(self.store.nodes[self.path][1]))
         else:
             self.client.deliver(self.tell)
 
@@ -140,7 +212,7 @@ class MemoryClient(Client):
         if not (lost and self.store.lose_request):
             try:
                 answer = act()
-            except (NoNode, NodeExists) as failure:
+            except (NoNode, NodeExists, BadVersion) as failure:
                 error = failure
         if lost:
             error = ConnectionLoss(path=path, maybe_applied=True)
@@ -161,7 +233,11 @@ class MemoryClient(Client):
             raise NodeExists(path)
         self.store.zxid += 1
         stat = SimpleNamespace(
-            czxid=self.store.zxid, ephemeral_owner=self.session.id if ephemeral else 0, ctime=self.store.zxid
+            czxid=self.store.zxid,
+            ephemeral_owner=self.session.id if ephemeral else 0,
+            ctime=self.store.zxid,
+            version=0,
+            data_length=len(data),
         )
         self.store.nodes[path] = (data, stat)
         self.store.changed(path, parent)
@@ -173,8 +249,42 @@ class MemoryClient(Client):
     def start_children(self, path):
         return self._start("children", path, lambda: (self._get(path), self.store.names(path))[1])
 
+    def start_multi_read(self, reads):
+        def read(kind, path):
+            try:
+                return self._get(path) if kind == "get" else (self._get(path), self.store.names(path))[1]
+            except NoNode as error:
+                return error
+
+        reads = list(reads)
+        return self._start("multi_read", reads[0][1], lambda: [read(kind, path) for kind, path in reads])
+
+    def multi(self):
+        return MemoryMulti(self)
+
     async def create(self, path, *, container=False, acl=None):
         return await self._request("create", path, lambda: self._create(path, b"", False, False)[0], write=True)
+
+    async def create2(self, path, data=b"", *, acl=None, make_parents=False):
+        if make_parents and path.rpartition("/")[0]:
+            await self.ensure_path(path.rpartition("/")[0])
+        return await self._request("create2", path, lambda: self._create(path, data, False, False), write=True)
+
+    def _set(self, path, data, version):
+        _, stat = self._get(path)
+        if version not in (-1, stat.version):
+            raise BadVersion(path)
+        self.store.zxid += 1
+        stat = SimpleNamespace(**{**vars(stat), "version": stat.version + 1, "data_length": len(data)})
+        self.store.nodes[path] = (data, stat)
+        self.store.changed(path)
+        return stat
+
+    async def set(self, path, data, version=-1):
+        return await self._request("set", path, lambda: self._set(path, data, version), write=True)
+
+    def look_after(self, job):
+        spawn(job)
 
     async def ensure_path(self, path, *, container=False):
         parts = path.split("/")
@@ -204,39 +314,63 @@ class MemoryClient(Client):
     async def children(self, path):
         return await self.start_children(path).result()
 
-    def watch_deletion(self, path, gone):
+    def watch_deletion(self, path, gone, seen=None):
         self._start("watch_deletion", path, lambda: None)
-        watch = MemoryDeletionWatch(self, path, gone)
+        watch = MemoryDeletionWatch(self, path, gone, seen)
         if path not in self.store.nodes:
             watch.cancel()
             gone()
         return watch
 
-    async def _watched(self, name, path, act):
+    async def _watched(self, name, path, act, other=None):
         watch = None
 
         def read():
             nonlocal watch
             answer = act()
-            watch = MemoryWatch(self, path)
+            watch = MemoryWatch(self, path, name == "children_watch")
+            if other is not None:
+                watch.fired = other.fired
             return answer
 
         try:
-            return await self._request(name, path, read), watch
+            answer = await self._request(name, path, read)
         except BaseException:
-            if watch is not None:
-                watch.cancel()
+            for each in (watch, other):
+                if each is not None:
+                    each.cancel()
             raise
+        return answer, watch if other is None else MemoryCouple(other, watch)
 
-    async def exists_watch(self, path):
-        return await self._watched("exists_watch", path, lambda: self.store.nodes.get(path, (None, None))[1])
+    async def exists_watch(self, path, *, watch=None):
+        return await self._watched("exists_watch", path, lambda: self.store.nodes.get(path, (None, None))[1], watch)
 
-    async def children_watch(self, path):
-        return await self._watched("children_watch", path, lambda: (self._get(path), self.store.names(path))[1])
+    async def children_watch(self, path, *, watch=None):
+        return await self._watched("children_watch", path, lambda: (self._get(path), self.store.names(path))[1], watch)
+
+    async def get_watch(self, path):
+        (data, stat), watch = await self._watched("get_watch", path, lambda: self._get(path))
+        return data, stat, watch
 
     def delete_later(self, path, czxid=None, *, prefix=False):
         for found in [name for name in self.store.nodes if name == path or (prefix and name.startswith(path))]:
             self.store.remove(found)
+
+
+def spawn(work):
+    """A task without a group, as those of fixtures, frameworks and the client are."""
+    try:
+        task = asyncio.get_running_loop().create_task(work())
+    except RuntimeError:
+        import trio
+
+        return trio.lowlevel.spawn_system_task(work)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return task
+
+
+_tasks = set()
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import anyio.lowlevel
 import pytest
 
 from recipes import BadArguments, ConnectionLoss, Election, LeadershipLost, Lock, LockLost
-from tests.lock.virtual import Thread, VirtualClient, VirtualStore, run, spawn
+from tests.lock.conftest import spawn
+from tests.lock.virtual import Thread, VirtualClient, VirtualStore, run
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 

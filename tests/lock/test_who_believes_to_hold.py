@@ -15,7 +15,8 @@ from recipes import Election, LeadershipLost, Lock, LockLost
 from recipes.core.client.scope import CLOSED
 from recipes.core.client.session import OVER
 from recipes.hold import CANCELLED, DELETED, RELEASED
-from tests.lock.virtual import TIMEOUT, Thread, VirtualClient, VirtualStore, run, spawn
+from tests.lock.conftest import spawn
+from tests.lock.virtual import TIMEOUT, Thread, VirtualClient, VirtualStore, run
 
 DELAYS = {"quick": 0.001, "slow": 0.3, "silent": 0.01, "cut": 0.01}
 STUBBORN = 3.0  # seconds that a block goes on after it was cancelled: longer than a closing client waits

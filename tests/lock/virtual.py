@@ -18,7 +18,7 @@ from recipes.core.client.home import Home
 from recipes.core.client.link import Link
 from recipes.core.client.owner import Owner
 from recipes.core.client.session import Call, ConnectionState
-from recipes.core.errors import ConnectionLoss, NodeExists, NoNode, SessionExpired
+from recipes.core.errors import BadVersion, ConnectionLoss, NodeExists, NoNode, SessionExpired
 from recipes.core.jute import opcodes as op
 from tests.lock.conftest import MemoryClient, MemoryStore
 
@@ -63,16 +63,6 @@ def run(backend, main):
 
     clock = trio.testing.MockClock(autojump_threshold=0)
     return anyio.run(lambda: main(clock.current_time), backend="trio", backend_options={"clock": clock})
-
-
-def spawn(work):
-    """A task without a group, as those of fixtures and frameworks are."""
-    try:
-        return asyncio.get_running_loop().create_task(work())
-    except RuntimeError:
-        import trio
-
-        return trio.lowlevel.spawn_system_task(work)
 
 
 class VirtualStore(MemoryStore):
@@ -184,6 +174,9 @@ class VirtualClient(MemoryClient):
     def deliver(self, event):
         self.store.later(self.store.delay, lambda: None if self.silent else event())
 
+    def look_after(self, job):
+        super(MemoryClient, self).look_after(job)
+
     def delete_later(self, path, *, prefix=False):
         super(MemoryClient, self).delete_later(path, prefix=prefix)
 
@@ -206,7 +199,7 @@ class VirtualClient(MemoryClient):
             value = error = None
             try:
                 value = act()
-            except (NoNode, NodeExists) as failure:
+            except (NoNode, NodeExists, BadVersion) as failure:
                 error = failure
             self.store.later(delay, partial(reply, value, error))
 

@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import NoReturn, Self, TypeVar
 
 import anyio
 
 from recipes.core import paths
+from recipes.core.client.atomic import Transaction, run_atomically
 from recipes.core.client.backoff import pauses
 from recipes.core.client.home import Home
 from recipes.core.client.link import Link, parse_hosts
@@ -40,6 +41,7 @@ from recipes.core.jute.requests import encode_auth
 
 log: logging.Logger = logging.getLogger("recipes.client")
 
+R = TypeVar("R")
 Find = Callable[[], Awaitable[str]]
 
 # Closing waits so long for blocks to end, and for the server to confirm: the first, unless it is cancelled, and the
@@ -343,6 +345,24 @@ class Client(Operations):
         pair = _credentials((scheme, credentials), self._namespace.limit_bytes)
         await self._submit(Call(op.AUTH, encode_auth(*pair))).result()
         self._link.credentials.append(pair)
+
+    async def atomically(self, fn: Callable[[Transaction], Awaitable[R]], *, attempts: int = 30) -> R:
+        """Run `await fn(transaction)`, make its writes as if at one moment, and return what it returned.
+
+        fn: reads and writes through the Transaction that it is given. It is run again when others changed meanwhile
+        what it had read, so it must have no effects of its own. What it raises is raised here and nothing is written.
+        attempts: how often it is run at most, with pauses that grow to half a second.
+
+        All that `fn` read held at the moment of its writes: its znodes had the same version, what was missing was
+        missing, and the lists of children were the same. Also an exception, or a result without writes, comes of what
+        was so at one moment. A znode that was deleted and made again with the same version is not noticed.
+
+        Raises UpdateConflict when all attempts failed: nothing is written. ConnectionLoss with `maybe_applied` and
+        SessionExpired leave open whether the writes were made, all or none; to be able to tell, let `fn` create a znode
+        with a name of its own. Raises what a server refuses the writes with, such as NodeExists, and NotReadOnly.
+        """
+        begin = partial(Transaction, self._namespace, self.random)
+        return await run_atomically(begin, fn, self.sync, self.random, attempts)
 
     def delete_later(self, path: str, *, prefix: bool = False) -> None:
         """Delete a znode whatever happens: until it is gone or the session is over. Returns at once.

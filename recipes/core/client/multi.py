@@ -80,14 +80,31 @@ class Multi:
         """Let everything fail unless the znode exists and has this `version` (-1: any)."""
         self._add(op.CHECK, requests.path_version(self._namespace, path, version), path)
 
+    @property
+    def count(self) -> int:
+        """How many operations it has."""
+        return len(self._operations)
+
+    def extend(self, other: "Multi") -> None:
+        """Add what `other` has to do."""
+        self._refuse_sent()
+        self._operations += other._operations
+        self._paths += other._paths
+
     async def _commit(self) -> None:
         self.results, _, error = await self.start().result()
         if error is not None:
             raise error
 
-    def start(self, heard: Callable[[Call], None] | None = None) -> Call:
-        """Put it on its way without waiting: its result is an Outcome. heard: called once there is one, or an error."""
+    def start(self, heard: Callable[[Call], None] | None = None, *, guards: Sequence[str] = ()) -> Call:
+        """Put it on its way without waiting: its result is an Outcome. heard: called once there is one, or an error.
+
+        guards: paths of znodes without which nothing is applied; the checks of them are the first operations.
+        """
         self._refuse_sent()
+        if guards:
+            checks = [(op.CHECK, requests.path_version(self._namespace, path, -1)) for path in guards]
+            self._operations, self._paths = [*checks, *self._operations], [*guards, *self._paths]
         self._sent = True
         call = Call(op.MULTI, rq.encode_multi(self._operations), self._decode, heard=heard)
         return self._namespace.submit(call)

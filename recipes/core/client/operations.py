@@ -177,9 +177,12 @@ class Operations(ABC):
         """`children` without waiting: its result is the list."""
         return self._submit(self._read(op.GET_CHILDREN, path, _names))
 
-    async def exists_watch(self, path: str) -> tuple[Stat | None, Watch]:
-        """`exists`, and a watch on the next creation, deletion or change of data. Raises as `exists` does."""
-        watch = Watch(self._namespace, path)
+    async def exists_watch(self, path: str, *, watch: Watch | None = None) -> tuple[Stat | None, Watch]:
+        """`exists`, and a watch on the next creation, deletion or change of data. Raises as `exists` does.
+
+        watch: one that waits for something else already, which is to wait for the first of both.
+        """
+        watch = Watch(self._namespace, path) if watch is None else watch.join(path)
         try:
             stat: Stat = await self._submit(self._read(op.EXISTS, path, _stat, ("data", watch))).result()
         except NoNode:
@@ -199,9 +202,12 @@ class Operations(ABC):
             raise
         return data, stat, watch
 
-    async def children_watch(self, path: str) -> tuple[list[str], Watch]:
-        """`children`, and a watch on the next change of the list, or the znode's deletion. Raises NoNode, NoAuth."""
-        watch = Watch(self._namespace, path)
+    async def children_watch(self, path: str, *, watch: Watch | None = None) -> tuple[list[str], Watch]:
+        """`children`, and a watch on the next change of the list, or the znode's deletion. Raises NoNode, NoAuth.
+
+        watch: one that waits for something else already, which is to wait for the first of both.
+        """
+        watch = Watch(self._namespace, path) if watch is None else watch.join(path)
         try:
             names = await self._submit(self._read(op.GET_CHILDREN, path, _names, ("child", watch))).result()
         except BaseException:
@@ -209,13 +215,15 @@ class Operations(ABC):
             raise
         return names, watch
 
-    def watch_deletion(self, path: str, gone: Callable[[], None]) -> DeletionWatch:
+    def watch_deletion(
+        self, path: str, gone: Callable[[], None], seen: Callable[[Stat], None] | None = None
+    ) -> DeletionWatch:
         """Call `gone` once the znode is not there, until the watch is cancelled or the session is over.
 
-        For a task of the client's event loop. `gone` is called by the client's own task, so it must not block, and must
-        not raise.
+        For a task of the client's event loop. Both are called by the client's own task, so they must not block or
+        raise. seen: called with the Stat, once the watch is set and after each change of the data.
         """
-        return DeletionWatch(self._namespace, path, gone)
+        return DeletionWatch(self._namespace, path, gone, seen)
 
     def node_view(self, path: str, changed: Callable[[], None] | None = None) -> NodeView:
         """Data and Stat of a znode, kept current until the view is closed; see `View`."""

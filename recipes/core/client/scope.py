@@ -21,7 +21,7 @@ class Ended:
     by this process's clock the servers may have ended the session, although nobody has said so yet.
     """
 
-    __slots__ = ("_clock", "_event", "_home", "_lost", "_session", "_tell", "_why")
+    __slots__ = ("_clock", "_event", "_home", "_listeners", "_lost", "_session", "_tell", "_why")
 
     def __init__(self, session: Session, home: Home, clock: Callable[[], float], tell: Callable[[], None]) -> None:
         self._session = session
@@ -29,6 +29,7 @@ class Ended:
         self._clock = clock
         self._tell = tell  # called in the loop, when it was lost
         self._event: anyio.Event | None = None
+        self._listeners: list[Callable[[], None]] | None = None
         self._why = ""
         self._lost = False
 
@@ -81,6 +82,18 @@ class Ended:
             self._event.set()
         if self._lost:
             self._tell()
+            for told in list(self._listeners or ()):
+                told()
+
+    def listen(self, told: Callable[[], None]) -> None:
+        """Call `told`, which must not block or raise, in the client's event loop, once it is over against our will."""
+        self._listeners = [*(self._listeners or ()), told]
+        if self.lost:
+            told()
+
+    def ignore(self, told: Callable[[], None]) -> None:
+        """Call `told` no more."""
+        self._listeners = [each for each in self._listeners or () if each != told]
 
 
 class SessionScope:

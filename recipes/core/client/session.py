@@ -184,7 +184,7 @@ class Session:
     stays, and `ending` says why. expires_at: the monotonic time up to which the server cannot have ended it.
     read_only: a read-only server made it. Nothing can hang on such a session, since nothing can be written in it: it is
     never lost, and the next server makes another in its place. answered, pongs: how many replies
-    came, to requests and to pings.
+    came, to requests and to pings. shared: what the recipes of one client have in common, by keys of their own.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -200,6 +200,7 @@ class Session:
         self.answered: int = 0
         self.pongs: int = 0
         self.scopes: dict[object, Dependent] = {}
+        self.shared: dict[object, object] = {}
         self.unsent: deque[Call] = deque()
         self._asked_timeout: float = timeout
         self._sent: deque[tuple[int, Call]] = deque()

@@ -14,7 +14,7 @@ import anyio
 
 from recipes.core.client.namespace import Namespace
 from recipes.core.client.session import Call, Watcher
-from recipes.core.errors import NoNode, RecipesError
+from recipes.core.errors import ClientClosed, NoNode, RecipesError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute import requests as rq
 from recipes.core.jute.codec import text
@@ -36,7 +36,8 @@ class View(Watcher, Generic[T]):
 
     value: the state as last read, None when there is no such znode. current: whether no change is known that was not
     read yet; False before the first reading, too.
-    error: why the view is no longer kept current: the session is over, or the server refused the read (NoAuth).
+    error: why the view is no longer kept current: it is closed, the session is over, or the server refused the read
+    (NoAuth).
     changed: called, without arguments, after every reading; it runs inside the client and must not wait.
     """
 
@@ -65,9 +66,10 @@ class View(Watcher, Generic[T]):
         self.close()
 
     def close(self) -> None:
-        """Stop watching. The server may still send one event, which is then ignored."""
+        """Stop watching, and wake those who wait: they get ClientClosed. An event that still comes is ignored."""
         self._closed = True
         self._forget()
+        self._fail(ClientClosed(f"{self._path}: the view is closed"))
 
     async def wait_until(self, accept: Callable[[T | None], R | None]) -> R:
         """Return the first answer of `accept(value)` that is not None, asking again after every reading.

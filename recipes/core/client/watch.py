@@ -12,6 +12,7 @@ from recipes.core.client.namespace import Namespace
 from recipes.core.client.session import Call, EventType, Watcher, WatchEvent
 from recipes.core.errors import ConnectionLoss, NoNode, SessionError, ThrottledOp
 from recipes.core.jute import opcodes as op
+from recipes.core.jute.records import Stat, decode_stat
 from recipes.core.jute.requests import encode_path_watch, encode_watch_kind
 
 
@@ -21,6 +22,7 @@ class Watch(Watcher):
     def __init__(self, namespace: Namespace, path: str) -> None:
         self._namespace: Namespace = namespace
         self._path: str = path
+        self._also: str | None = None
         self._event: anyio.Event = anyio.Event()
         self._seen: WatchEvent | None = None
 
@@ -43,21 +45,32 @@ class Watch(Watcher):
 
     def cancel(self) -> None:
         """Nobody waits any more. The server may still send the event, which is then ignored."""
-        for table in ("data", "exist", "child"):
-            self._namespace.session.remove_watch(table, self._namespace.full(self._path), self)
+        for path in (self._path, self._also):
+            if path is not None:
+                for table in ("data", "exist", "child"):
+                    self._namespace.session.remove_watch(table, self._namespace.full(path), self)
+
+    def join(self, path: str) -> "Watch":
+        """Wait for a sign of `path`, too, whichever is first. It gives itself, for the read that sets it there."""
+        self._also = path
+        return self
 
 
 class DeletionWatch(Watcher):
     """A watch that needs no task: it calls `gone` when the znode is deleted, or found to be so already.
 
     Its request rides with what is sent next, and is never sent when the watch is cancelled before that.
+    seen: called with the znode's Stat, when the watch has been set and after each change of the data.
     """
 
-    def __init__(self, namespace: Namespace, path: str, gone: Callable[[], None]) -> None:
+    def __init__(
+        self, namespace: Namespace, path: str, gone: Callable[[], None], seen: Callable[[Stat], None] | None = None
+    ) -> None:
         self._namespace: Namespace = namespace
         self._full: bytes = namespace.full(path)
         self._path: str = path
         self._gone: Callable[[], None] | None = gone
+        self._seen: Callable[[Stat], None] | None = seen
         self._call: Call
         self._ask()
 
@@ -81,6 +94,7 @@ class DeletionWatch(Watcher):
             Call(
                 op.EXISTS,
                 encode_path_watch(self._full, True),
+                None if self._seen is None else _stat,
                 path=self._path,
                 reads=True,
                 watch=("data", self._full, self),
@@ -94,12 +108,18 @@ class DeletionWatch(Watcher):
         elif isinstance(call.error, ConnectionLoss | ThrottledOp) and self._gone is not None:
             with suppress(SessionError):
                 self._ask()  # nobody waits for this request, so nobody else would send it again
+        elif call.error is None and self._seen is not None and self._gone is not None:
+            self._seen(call.value)
 
     def _tell(self) -> None:
         gone = self._gone
         self.cancel()
         if gone is not None:
             gone()
+
+
+def _stat(reply: bytes, at: int) -> Stat:
+    return decode_stat(reply, at)[0]
 
 
 class WatchStream(Watcher):

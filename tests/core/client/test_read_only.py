@@ -180,7 +180,7 @@ async def test_when_its_server_finds_a_leader_the_session_is_a_new_one_there_too
 
 
 async def test_a_read_only_session_outlives_any_time_without_a_server():
-    async with scripted("ro") as (server, hosts), connect(hosts, read_only=True, session_timeout=0.3) as client:
+    async with scripted("ro") as (server, hosts), connect(hosts, read_only=True, session_timeout=0.8) as client:
         server.becomes("null")
         await server.until(lambda: len(server.greetings) > 8)  # takes longer than the session's timeout
         assert client.session.expires_at == float("inf")

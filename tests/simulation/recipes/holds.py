@@ -29,6 +29,7 @@ class Holding:
         self.hold = hold
         self.at_us = at_us
         self.left = self.dead = False
+        self.downgrades = False
 
     def __repr__(self):
         return f"{self.process} with fence 0x{self.hold.fence:x}"
@@ -101,7 +102,7 @@ class Holds:
         process.note(f"{step.number} {step.kind} has {path} with 0x{hold.fence:x}")
         others = self.held.setdefault(path, [])
         others[:] = [other for other in others if not other.told]
-        for other in others:
+        for other in [other for other in others if self.excludes(holding, other)]:
             if other.hold.path in self.broken:
                 world.count("two hold, one was broken just now")
             elif world.plan.bounded:
@@ -111,6 +112,10 @@ class Holds:
         others.append(holding)
         self.all.append(holding)
         return holding
+
+    def excludes(self, one, other):
+        """Whether the two may not hold at the same time."""
+        return True
 
     async def use(self, holding):
         """Be inside: read and write what is guarded, for as long as the step says."""

@@ -4,12 +4,23 @@ from random import Random
 from typing import NamedTuple
 
 from recipes.core.errors import InvariantBroken
+from tests.simulation.recipes.counters import Counters
 from tests.simulation.recipes.elections import Elections
 from tests.simulation.recipes.locks import Locks
 from tests.simulation.recipes.plan import draw_recipe_plan
+from tests.simulation.recipes.queues import Queues
+from tests.simulation.recipes.rwlocks import ReadWriteLocks
+from tests.simulation.recipes.semaphores import Semaphores
 from tests.simulation.recipes.world import World
 
-WORKLOADS = {"lock": Locks, "election": Elections}
+WORKLOADS = {
+    "lock": Locks,
+    "rwlock": ReadWriteLocks,
+    "semaphore": Semaphores,
+    "election": Elections,
+    "queue": Queues,
+    "counter": Counters,
+}
 
 
 class Verdict(NamedTuple):

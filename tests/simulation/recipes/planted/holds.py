@@ -1,13 +1,6 @@
-"""Bugs to be planted in locks and elections: what Curator, kazoo and others have had, what we had, and what we feared.
+"""In locks and elections."""
 
-`seed` finds it in the steps of `recipe`, by the property that it `breaks`; see tests/simulation/planted for those in
-the servers. A bug of a recipe to come is a function more.
-"""
-
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import pytest
+from typing import Any
 
 from recipes.contender import Contender
 from recipes.core.client.client import Client
@@ -15,29 +8,7 @@ from recipes.core.client.scope import SessionScope
 from recipes.core.client.session import Session
 from recipes.core.errors import ConnectionLoss
 from recipes.hold import Tenure
-
-Patch = pytest.MonkeyPatch
-
-
-class PlantedBug(NamedTuple):
-    """One bug. plant: patches it in. faults: the only kinds there are in its runs, where the bug needs them often."""
-
-    name: str
-    plant: Callable[[Patch], None]
-    recipe: str
-    seed: int | None
-    breaks: str
-    faults: tuple[str, ...] | None
-
-
-PLANTED: list[PlantedBug] = []
-
-
-def planted(recipe: str, seed: int | None, breaks: str, faults: tuple[str, ...] | None = None) -> Any:
-    def add(plant: Callable[[Patch], None]) -> None:
-        PLANTED.append(PlantedBug(plant.__name__, plant, recipe, seed, breaks, faults))
-
-    return add
+from tests.simulation.recipes.planted.bug import Patch, planted
 
 
 @planted("lock", 1, "R1")
@@ -54,8 +25,8 @@ def fence_is_the_sequence_number(patch: Patch) -> None:
 
 @planted("lock", 1, "R5")
 def every_waiter_watches_the_first(patch: Patch) -> None:
-    async def wait_first(self: Contender, order: list[str]) -> None:
-        while not self._is_first(order):
+    async def wait_turn(self: Contender, order: list[str]) -> None:
+        while not self._holds(order):
             stat, watch = await self.client.exists_watch(f"{self._parent}/{order[0]}")
             try:
                 if stat is not None:
@@ -64,15 +35,15 @@ def every_waiter_watches_the_first(patch: Patch) -> None:
                 watch.cancel()
             order = await self._line()
 
-    patch.setattr(Contender, "_wait_first", wait_first)
+    patch.setattr(Contender, "_wait_turn", wait_turn)
 
 
 @planted("lock", 1, "L5")
 def a_waiter_watches_itself(patch: Patch) -> None:
     """It waits for ever, unless its connection changes: the wrong znode is watched."""
 
-    async def wait_first(self: Contender, order: list[str]) -> None:
-        while not self._is_first(order):
+    async def wait_turn(self: Contender, order: list[str]) -> None:
+        while not self._holds(order):
             _, watch = await self.client.exists_watch(self.path)
             try:
                 await watch.wait()
@@ -80,14 +51,14 @@ def a_waiter_watches_itself(patch: Patch) -> None:
                 watch.cancel()
             order = await self._line()
 
-    patch.setattr(Contender, "_wait_first", wait_first)
+    patch.setattr(Contender, "_wait_turn", wait_turn)
 
 
 @planted("lock", 1, "R3")
 def a_woken_waiter_does_not_look_again(patch: Patch) -> None:
     """The one before us may have given up, and others hold."""
 
-    async def wait_first(self: Contender, order: list[str]) -> None:
+    async def wait_turn(self: Contender, order: list[str]) -> None:
         before = order[order.index(self._name) - 1]
         stat, watch = await self.client.exists_watch(f"{self._parent}/{before}")
         try:
@@ -96,7 +67,7 @@ def a_woken_waiter_does_not_look_again(patch: Patch) -> None:
         finally:
             watch.cancel()
 
-    patch.setattr(Contender, "_wait_first", wait_first)
+    patch.setattr(Contender, "_wait_turn", wait_turn)
 
 
 @planted("lock", 1, "R3")

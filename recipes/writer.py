@@ -1,9 +1,9 @@
 """Writes that are made exactly once within a session, whatever happens to their replies.
 
-A client of a queue has a znode of its own, ephemeral, below `clients`. Each of its multis also sets that znode, with
-the version it expects. After a lost connection the same multi is sent again: where the version has moved on, it had
-been applied the first time, and where it has not, it is applied now, and the earlier one never can be. So nobody needs
-to guess from what is found in the queue, which others change meanwhile.
+A client of a queue or of a counter has a znode of its own there, ephemeral. Each of its multis also sets that znode,
+with the version it expects. After a lost connection the same multi is sent again: where the version has moved on, it
+had been applied the first time, and where it has not, it is applied now, and the earlier one never can be. So nobody
+needs to guess from what is found there, which others change meanwhile.
 
 One multi is under way at a time, and what is asked for meanwhile goes into the next one: the more tasks write, the more
 each multi carries. The Stat that the server gives for the client's znode is also its clock and the multi's zxid.
@@ -83,13 +83,17 @@ class Write:
 
 
 class Writer:
-    """Makes the writes of one session to one queue, in order. folder: where the queue's clients have their znodes."""
+    """Makes the writes of one session to one queue or value, in order.
 
-    def __init__(self, client: "Client", folder: str, data: bytes) -> None:
+    folder: where the clients have their znodes, made when it is missing. data: of these znodes. prefix: of their names.
+    """
+
+    def __init__(self, client: "Client", folder: str, data: bytes, prefix: str = "") -> None:
         self.server_clock: ServerClock = ServerClock(client.clock)
         self._client = client
         self._folder = folder
         self._data = data
+        self._prefix = prefix
         self._own = ""  # our znode
         self._version = 0
         self._making = anyio.Lock()
@@ -151,7 +155,7 @@ class Writer:
         async with self._making:
             if self._own:
                 return
-            own = paths.join(self._folder, f"{self._client.random.getrandbits(64):016x}")
+            own = paths.join(self._folder, f"{self._prefix}{self._client.random.getrandbits(64):016x}")
             while True:
                 try:
                     await self._client.create(own, self._data, ephemeral=True)

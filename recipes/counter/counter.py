@@ -1,0 +1,110 @@
+"""A whole number that many processes add to (docs/counters.md)."""
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from recipes.core.errors import MalformedValue
+from recipes.update import register_of
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+
+_NUMBER = re.compile(rb"\s*[+-]?[0-9]{1,4000}\s*")  # Python itself reads no more than 4,300 digits
+
+
+class Added(NamedTuple):
+    """What an addition found, and what it made of it."""
+
+    before: int
+    after: int
+
+
+class Counter:
+    """A whole number at `path`, without bounds, stored as decimal text as kazoo's Counter stores it.
+
+    client: a connected Client. path: made by the first write when it is missing.
+    start: what a path counts from that is missing or without data. It is not stored before the first write, so all
+    users of one path give the same.
+
+    **An addition is made once or not at all**, whatever happens to requests and replies, for as long as the session
+    lives. Calls return when the outcome is known, also when the connection broke meanwhile. When it broke five times in
+    a row they raise ConnectionLoss with `maybe_applied`; SessionExpired, too, leaves open whether the last addition was
+    made. All additions to one path, by whatever client, follow one another: each one's `before` is the `after` of
+    the one before it. Additions that tasks of one client ask for at the same time are combined in one write.
+
+    The session keeps an ephemeral znode below `path`, by which it tells what became of a write.
+    """
+
+    def __init__(self, client: "Client", path: str, *, start: int = 0) -> None:
+        self._start = _check("start", start)
+        self._register = register_of(client, path)
+
+    def __repr__(self) -> str:
+        return f"Counter({self._register.path!r})"
+
+    async def add(self, n: int = 1) -> Added:
+        """Add `n`, which may be negative, and return (before, after).
+
+        When this is cancelled, `n` was added once or not at all. Raises MalformedValue, which names path and data, for
+        data that are no number; TypeError; ConnectionLoss and SessionExpired as said above; NoAuth.
+        """
+        _check("n", n)
+        return await self.update(lambda before: before + n)
+
+    async def get(self) -> int:
+        """The number, as the server that the client is connected to has it; `start` where nothing is stored.
+
+        What this client has written is in it. What others wrote just now may not be: `await client.sync()` before
+        it makes sure. Raises MalformedValue, and what every read raises.
+        """
+        return self._decode(await self._register.read())
+
+    async def set(self, value: int) -> int:
+        """Store `value`, whatever is stored now; return the number before.
+
+        Raises as `add` does. Data that are no number stay: `client.set(path, b"0")` puts them right.
+        """
+        _check("value", value)
+        return (await self.update(lambda before: value)).before
+
+    async def compare_and_set(self, expected: int, new: int) -> bool:
+        """Store `new` if the number is `expected`; whether it was. Raises as `add` does."""
+        _check("expected", expected), _check("new", new)
+
+        def change(data: bytes) -> tuple[bytes, bool]:
+            equal = self._decode(data) == expected
+            return _encode(new) if equal else data, equal
+
+        return await self._register.update(change)
+
+    async def update(self, fn: Callable[[int], int]) -> Added:
+        """Store what `fn` makes of the number, and return (before, after): `await counter.update(lambda n: max(n, 5))`.
+
+        fn: a plain function without effects of its own, since it is called again when somebody else was quicker. What
+        it raises is raised here, and nothing is changed. Raises as `add` does.
+        """
+
+        def change(data: bytes) -> tuple[bytes, Added]:
+            before = self._decode(data)
+            after = _check("fn: its result", fn(before))
+            return _encode(after), Added(before, after)
+
+        return await self._register.update(change)
+
+    def _decode(self, data: bytes) -> int:
+        if not data:
+            return self._start
+        if not _NUMBER.fullmatch(data):
+            raise MalformedValue(self._register.path, f"expected a whole number as decimal text, found {data[:60]!r}")
+        return int(data)
+
+
+def _encode(value: int) -> bytes:
+    return b"%d" % value
+
+
+def _check(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: expected a whole number, not {value!r}")
+    return value

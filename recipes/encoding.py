@@ -1,0 +1,56 @@
+"""How values of a type are stored: bytes as they are, those of a type that pydantic knows as JSON."""
+
+from typing import Any, Generic, cast
+
+from typing_extensions import TypeVar
+
+T = TypeVar("T", default=bytes)
+
+
+class Encoding(Generic[T]):
+    """Between values and data. model: the type; without it the one that `owner` was made with, as Queue[Job](...)."""
+
+    def __init__(self, owner: object, model: type[T] | None) -> None:
+        self._owner = owner
+        self._model = model
+        self._adapter: Any = None  # made when it is first needed: only then is it known what `owner` was made with
+
+    @property
+    def name(self) -> str:
+        """Of the type."""
+        model = self._type()
+        return getattr(model, "__name__", str(model))
+
+    def read(self, data: bytes) -> T:
+        """The value. Raises ValueError for data that are none."""
+        adapter = self._found()
+        return cast("T", data if adapter is _BYTES else adapter.validate_json(data))
+
+    def write(self, value: T) -> bytes:
+        """The data. Raises TypeError and ValueError for what is no such value."""
+        adapter = self._found()
+        if adapter is not _BYTES:
+            written: bytes = adapter.dump_json(adapter.validate_python(value))
+            return written
+        if not isinstance(value, bytes | bytearray | memoryview):
+            raise TypeError(f"data: expected bytes, not {type(value).__name__}; for other items say model=TYPE")
+        return bytes(value)
+
+    def _type(self) -> Any:
+        if self._model is None and (alias := getattr(self._owner, "__orig_class__", None)) is not None:
+            self._model = alias.__args__[0]
+        return bytes if self._model is None else self._model
+
+    def _found(self) -> Any:
+        if self._adapter is None:
+            model = self._type()
+            if model is bytes:
+                self._adapter = _BYTES
+            else:
+                from pydantic import TypeAdapter  # only here: it takes time to import
+
+                self._adapter = TypeAdapter(model)
+        return self._adapter
+
+
+_BYTES = object()

@@ -1,0 +1,212 @@
+"""Readers together or one writer alone (ZooKeeper Recipes and Solutions, Shared Locks)."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+import anyio
+
+from recipes.contender import Contender, read_holders
+from recipes.core import paths
+from recipes.core.client.backoff import Backoff
+from recipes.core.errors import ConnectionLoss, LockLost, NoNode, RecipesError, ThrottledOp
+from recipes.line import Participant, place_behind
+from recipes.lock.grant import Grant
+from recipes.lock.lockable import Lockable
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+    from recipes.core.jute.records import ACL
+
+
+class Writer(Contender):
+    """The place of a writer, which can become that of a reader."""
+
+    reading: bool = False
+    _replaced: anyio.Event | None = None  # set once the try to become a reader has ended
+    _failure: RecipesError | None = None
+
+    async def downgrade(self) -> None:
+        """Become a reader in the same place. Raises LockLost when it has ended, and what the store refuses."""
+        self._scope.home.check()
+        if self._replaced is None and not self.ended.is_set() and not self.reading:
+            if self._watch is not None:
+                self._watch.cancel()
+            self._sure = False
+            self._prefix = self.path.rpartition("-write-")[0]  # the names of both begin so
+            self._failure, self._replaced = None, anyio.Event()
+            # In the client's own task: a caller that is cancelled meanwhile leaves nothing half done.
+            self.client.look_after(self._replace)
+        await self.settle()
+        if self.ended.is_set():
+            raise self.refusal()
+        if self._failure is not None:
+            raise self._failure
+
+    async def settle(self) -> None:
+        """Return once it is certain at which path our znode is."""
+        if self._replaced is not None:
+            await self._replaced.wait()
+
+    async def _replace(self) -> None:
+        old = self.path
+        parent, _, name = old.rpartition("/")
+        new = f"{parent}/{place_behind(name, 'read', self.fence)}"
+        try:
+            await self._replace_surely(old, new)
+        except RecipesError as error:
+            self._failure = error
+        finally:
+            replaced, self._replaced = self._replaced, None
+            if replaced is not None:
+                replaced.set()
+        self._watch = None
+        if not self.ended.is_set():
+            self.watch_own()
+
+    async def _replace_surely(self, old: str, new: str) -> None:
+        """Make `new` and delete `old` in one step, so that somebody of ours stands there at each moment."""
+        backoff = Backoff(self.client.random)
+        while True:
+            try:
+                if backoff.failures:  # what came of the try before is not known
+                    await self.client.sync(self._parent)
+                    made = await self.client.exists(new)
+                    if made is not None and made.ephemeral_owner == self.client.session.id:
+                        self._become_reader(new)
+                        return
+                    self._sure = True
+                if self.ended.is_set():
+                    return
+                self._sure = False
+                multi = self.client.multi()
+                multi.create(new, self._data, ephemeral=True, acl=self._acl)
+                multi.delete(old)
+                outcome = await multi.start().result()
+            except (ConnectionLoss, ThrottledOp):
+                await backoff.pause()
+                continue
+            self._sure = True
+            if outcome.error is None:
+                self._become_reader(new)
+            elif isinstance(outcome.error, NoNode):
+                self._gone()
+            else:
+                self._failure = outcome.error
+            return
+
+    def _become_reader(self, path: str) -> None:
+        self.path = path
+        self.reading = self._sure = True
+
+
+class WriteGrant(Grant):
+    """What a writer has in hand; see Hold."""
+
+    __slots__ = ()
+
+    _tenure: Writer
+
+    @property
+    def reading(self) -> bool:
+        """Whether it was downgraded: it holds as a reader."""
+        return self._tenure.reading
+
+    async def downgrade(self) -> None:
+        """Go on as a reader, in the same place in line: readers may come in, and no writer gets in between.
+
+        Fence and block stay; `path` changes. Return once the server has confirmed it; a lost reply is looked into. A
+        caller that is cancelled meanwhile goes on holding, and has to take itself for a reader. The second time it does
+        nothing.
+
+        Raises LockLost once this has ended, NoAuth without the right to create and delete, QuotaExceeded, ThrottledOp.
+        """
+        await self._tenure.downgrade()
+
+
+class ReadSide(Lockable[Grant]):
+    """The readers of a ReadWriteLock."""
+
+    def __init__(self, client: "Client", path: str, data: bytes, acl: "Sequence[ACL] | None") -> None:
+        super().__init__(client, path)
+        self._data = data
+        self._acl = acl
+
+    def _contend(self) -> Contender:
+        return Contender(self._client, self.path, "read-", LockLost, self._data, self._acl)
+
+    def _show(self, contender: Contender) -> Grant:
+        return Grant(contender)
+
+
+class WriteSide(Lockable[WriteGrant]):
+    """The writers of a ReadWriteLock."""
+
+    def __init__(self, client: "Client", path: str, data: bytes, acl: "Sequence[ACL] | None") -> None:
+        super().__init__(client, path)
+        self._data = data
+        self._acl = acl
+
+    def _contend(self) -> Contender:
+        return Writer(self._client, self.path, "write-", LockLost, self._data, self._acl)
+
+    def _show(self, contender: Contender) -> WriteGrant:
+        return WriteGrant(contender)
+
+
+class ReadWriteLock:
+    """Any number of readers, or one writer, over `path`; granted in order of arrival, so that no writer is starved.
+
+    client, path, data, acl: see Lock. A Lock at the same path counts as a writer.
+
+    A reader waits for the writers in front of it, a writer for everybody in front of it; nobody waits for who came
+    later. Each that waits watches one znode in front of it, so that the end of a reader wakes one writer at most, and
+    the end of a writer those readers that it stood in the way of.
+
+    A task that reads or writes cannot ask again (RuntimeError). So nobody upgrades from reading to writing: two that
+    did so would wait for each other for ever. A writer becomes a reader by `await grant.downgrade()`.
+
+    Raises what Lock does, and where Lock does.
+    """
+
+    def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
+        self.path: str = paths.check(path)
+        self._client = client
+        self._read = ReadSide(client, path, data, acl)
+        self._write = WriteSide(client, path, data, acl)
+
+    def read(self) -> Lockable[Grant]:
+        """`async with rw.read() as grant`: hold it together with other readers."""
+        return self._read
+
+    def write(self) -> Lockable[WriteGrant]:
+        """`async with rw.write() as grant`: hold it alone."""
+        return self._write
+
+    def try_read(self, *, within: float = 0.0) -> AbstractAsyncContextManager[Grant | None]:
+        """`async with rw.try_read(within=5.0) as grant`, None when it was not to be had; see `Lock.try_acquire`."""
+        return self._read.try_acquire(within=within)
+
+    def try_write(self, *, within: float = 0.0) -> AbstractAsyncContextManager[WriteGrant | None]:
+        """`async with rw.try_write(within=5.0) as grant`, None when it was not to be had; see `Lock.try_acquire`."""
+        return self._write.try_acquire(within=within)
+
+    async def acquire_read(self) -> Grant:
+        """Read for more than a block; see `Lock.acquire`."""
+        return await self._read.acquire()
+
+    async def acquire_write(self) -> WriteGrant:
+        """Write for more than a block; see `Lock.acquire`."""
+        return await self._write.acquire()
+
+    async def holders(self) -> list[Participant]:
+        """Who holds it: readers, or one writer; `kind` says which. Raises NoAuth, SessionExpired, ClientClosed."""
+        return (await read_holders(self._client, self.path, "read-"))[0]
+
+    async def waiters(self) -> list[Participant]:
+        """Who waits, next in line first. Raises NoAuth, SessionExpired, ClientClosed."""
+        return (await read_holders(self._client, self.path, "read-"))[1]
+
+    async def revoke(self) -> list[Participant]:
+        """Ask everybody who holds it now to give it up, and return whom; see `Lock.revoke`."""
+        return await self._read.revoke()

@@ -1,0 +1,268 @@
+"""So many at a time and no more (ZooKeeper Recipes and Solutions, Shared Locks, with a limit)."""
+
+import json
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import TYPE_CHECKING, Any
+
+from recipes.agreement import agree, compare
+from recipes.contender import Contender, check_within
+from recipes.core import paths
+from recipes.core.client.backoff import Backoff
+from recipes.core.errors import (
+    BadArguments,
+    BadVersion,
+    ConnectionLoss,
+    LockLost,
+    NoNode,
+    RecipesError,
+    SettingsDiffer,
+    ThrottledOp,
+)
+from recipes.hold import Block
+from recipes.line import ALL
+from recipes.lock.grant import Grant
+from recipes.lock.lockable import Lockable
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+    from recipes.core.client.session import Call
+    from recipes.core.jute.records import ACL
+
+
+class Limit:
+    """What the users of one Semaphore object know of its limit.
+
+    given: what it was made with, until that was found to be what is stored; from then on what is stored counts.
+    """
+
+    def __init__(self, path: str, given: int) -> None:
+        self.path = path
+        self.given = given
+        self.agreed = False
+
+    def read(self, data: bytes) -> tuple[int, int]:
+        """The limit and the highest that there ever was. Raises SettingsDiffer."""
+        if not self.agreed:
+            compare(self.path, data, {"limit": self.given})
+            self.agreed = True
+        self.given, most = stored_limit(self.path, data)
+        return self.given, most
+
+
+def stored_limit(path: str, data: bytes) -> tuple[int, int]:
+    """The limit and the highest that there ever was, as they are stored. Raises SettingsDiffer for anything else."""
+    try:
+        stored = json.loads(data)
+        limit = int(stored["limit"])
+        return limit, max(limit, int(stored.get("most", 0)))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise SettingsDiffer(path, f"expected a limit, and the znode holds other data: {data[:60]!r}") from None
+
+
+class Claimant(Contender):
+    """A place in line for some permits of a semaphore."""
+
+    def __init__(self, client: "Client", limit: Limit, permits: int, data: bytes, acl: "Sequence[ACL] | None") -> None:
+        super().__init__(client, limit.path, f"permits-{permits}-", LockLost, data, acl)
+        self.permits = permits
+        self._agreement = limit
+        self._unset = False  # whether the parent has no limit yet
+        self._followed = False  # whether anybody was behind us at the last look
+
+    async def join(self, *, make_parent: bool = True) -> list[str]:
+        """Make our znode and return the line as it was right after that."""
+        order = await super().join(make_parent=make_parent)
+        if self._unset:
+            await self._make_parent()
+            order = await self._line()
+        return order
+
+    async def obtain(self, wait: bool) -> bool:
+        """Join the line; whether we hold what we ask for, with `wait` once we do."""
+        got = await super().obtain(wait)
+        if got and self._followed:
+            self.client.look_after(self._pass_on)
+        return got
+
+    async def _pass_on(self) -> None:
+        """Give a sign to the one behind us, which waits for one until it is its turn to watch those that hold."""
+        backoff = Backoff(self.client.random)
+        while self.asked and not self.client.session.lost:
+            try:
+                await self.client.set(self.path, self._data, 0)
+            except (ConnectionLoss, ThrottledOp):
+                await backoff.pause()
+            except RecipesError:
+                return  # gone, or somebody else's change of the data was the sign
+            else:
+                return
+
+    def _order(self, names: list[str]) -> list[str]:
+        order = super()._order(names)
+        self._followed = self._name in order and order[-1] != self._name
+        return order
+
+    def _start_listing(self) -> "Call":
+        return self.client.start_multi_read([("get", self._parent), ("children", self._parent)])
+
+    def _listed(self, result: Any) -> list[str]:
+        for each in result:
+            if isinstance(each, RecipesError):
+                raise each
+        names: list[str] = result[1]
+        self._take_limit(result[0][0])
+        return names
+
+    def _take_limit(self, data: bytes) -> None:
+        self._unset = not data and not self._agreement.agreed  # it was made by `ensure_path`, say
+        if self._unset:
+            return
+        self.limit, self.most = self._agreement.read(data)
+        if self.permits > self.limit:
+            raise too_many(self._parent, self.permits, self.limit)
+
+    async def _make_parent(self) -> None:
+        limit = self._agreement.given
+        await agree(self.client, self._parent, {"limit": limit}, self._acl)
+
+    async def _wait_behind(self, name: str, order: list[str]) -> bool:
+        """Wait for a sign of `name`, or when it is "" of anybody in line, or for another limit."""
+        before = self.limit, self.most
+        try:
+            data, _, watch = await self.client.get_watch(self._parent)
+        except NoNode:
+            return False
+        try:
+            self._take_limit(data)
+            if (self.limit, self.most) != before:
+                return True
+            if name:
+                stat, watch = await self.client.exists_watch(paths.join(self._parent, name), watch=watch)
+                found = stat is not None
+            else:
+                names, watch = await self.client.children_watch(self._parent, watch=watch)
+                found = names == self.names
+            if found:
+                await watch.wait()
+        except NoNode:
+            return False
+        else:
+            return True
+        finally:
+            watch.cancel()
+
+
+class SemaphoreGrant(Grant):
+    """What a holder of a Semaphore has in hand; see Hold. permits: how many."""
+
+    __slots__ = ("permits",)
+
+    def __init__(self, claimant: Claimant) -> None:
+        super().__init__(claimant)
+        self.permits: int = claimant.permits
+
+
+class Semaphore(Lockable[SemaphoreGrant]):
+    """At most `limit` permits over `path` at a time, granted in order of arrival.
+
+    client, data, acl: see Lock. path: the parent znode, persistent, which holds the limit; made when missing.
+    limit: permits, from 1 on. The first user stores it; where another one is stored, taking a permit raises
+    SettingsDiffer, which names both. `resize` changes it, and whoever had agreed before goes along.
+
+    A permit is a live znode, and nothing beside it: with its session it is free again. Nobody overtakes, so whoever
+    asks for many permits is not starved by others that ask for few. One that ends wakes one waiter.
+
+    Raises what Lock does, where Lock does: LockLost, and RuntimeError in a task that has permits and asks for more.
+    """
+
+    def __init__(
+        self, client: "Client", path: str, limit: int, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None
+    ) -> None:
+        super().__init__(client, path)
+        self._agreement = Limit(self.path, _checked(path, "limit", limit))
+        self._data = data
+        self._acl = acl
+
+    async def acquire(self, permits: int = 1) -> SemaphoreGrant:
+        """Take permits for more than a block: `grant = await semaphore.acquire(2)`, later `await grant.release()`.
+
+        All of them or none. Any task may release them. Nobody is cancelled when they are lost: look at `grant.ended`.
+        Raises BadArguments for more than the limit, also when the limit goes below that while this waits, and what the
+        block does.
+        """
+        return await self._acquire(self._claim(permits))
+
+    def try_acquire(
+        self, permits: int = 1, *, within: float = 0.0
+    ) -> AbstractAsyncContextManager[SemaphoreGrant | None]:
+        """`async with semaphore.try_acquire(2, within=5.0) as grant`: a block with permits, None when not had in time.
+
+        within: seconds to wait at most, which do not limit the block. Raises BadArguments as `acquire` does, and for
+        another number; and what the block does.
+        """
+        self._check(permits)
+        return Block(lambda: self._claim(permits), self._show, check_within(self.path, within))
+
+    async def resize(self, limit: int) -> None:
+        """Store another limit. Waiters follow it at once; holders keep what they have when it goes down.
+
+        Raises BadArguments, SettingsDiffer when the path holds something else, NoAuth, SessionExpired, ClientClosed,
+        and ConnectionLoss, after which it can be called again.
+        """
+        _checked(self.path, "limit", limit)
+        while not await self._store(limit):
+            pass  # somebody else was quicker
+        self._agreement.given, self._agreement.agreed = limit, True
+
+    async def _store(self, limit: int) -> bool:
+        try:
+            data, stat = await self._client.get(self.path)
+        except NoNode:
+            data = b""
+        if not data:
+            with suppress(SettingsDiffer):
+                await agree(self._client, self.path, {"limit": limit}, self._acl)
+                return True
+            return False
+        now, most = stored_limit(self.path, data)
+        if now != limit:
+            text = json.dumps({"limit": limit, "most": max(most, limit)}, separators=(",", ":"))
+            try:
+                await self._client.set(self.path, text.encode(), stat.version)
+            except BadVersion:
+                return False
+        return True
+
+    def _contend(self) -> Contender:
+        return self._claim(1)
+
+    def _show(self, contender: Contender) -> SemaphoreGrant:
+        return SemaphoreGrant(contender)  # type: ignore[arg-type]  # made by `_claim`
+
+    def _claim(self, permits: int) -> Claimant:
+        self._check(permits)
+        return Claimant(self._client, self._agreement, permits, self._data, self._acl)
+
+    def _check(self, permits: int) -> None:
+        # Once it was agreed on, somebody may have resized it: then the store knows better.
+        if _checked(self.path, "permits", permits) > self._agreement.given and not self._agreement.agreed:
+            raise too_many(self.path, permits, self._agreement.given)
+
+    async def _limit(self) -> int:
+        try:
+            data, _ = await self._client.get(self.path)
+        except NoNode:
+            return self._agreement.given
+        return self._agreement.read(data)[0] if data or self._agreement.agreed else self._agreement.given
+
+
+def too_many(path: str, permits: int, limit: int) -> BadArguments:
+    """The error of somebody who asks for more than there ever will be."""
+    return BadArguments(path, f"permits={permits}: expected no more than the limit of this semaphore, {limit}")
+
+
+def _checked(path: str, name: str, number: int) -> int:
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number < ALL:
+        raise BadArguments(path, f"{name}={number!r}: expected a whole number from 1 to {ALL - 1}")
+    return number

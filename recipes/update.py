@@ -1,0 +1,209 @@
+"""Read, change, write: updates of one znode's data, each made once while the session lives, whatever is lost.
+
+An update is a function of the data. What tasks of one client ask for meanwhile is applied in order and written at
+once. Each write is a multi that also sets a znode of the client's own, below the one that is changed (writer.py). It
+tells whether a write whose reply was lost was applied. It also keeps everybody from deleting the znode that is changed
+and making it again unnoticed, which versions alone do not: what is below it would have to go first.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import anyio
+import anyio.lowlevel
+
+from recipes.core import paths
+from recipes.core.client.backoff import pauses
+from recipes.core.client.view import Node
+from recipes.core.errors import BadVersion, ConnectionLoss, NoNode, RecipesError, StoreError
+from recipes.core.jute.records import Stat
+from recipes.writer import Write, Writer
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+    from recipes.core.client.multi import Multi
+
+R = TypeVar("R")
+Change = Callable[[bytes], tuple[bytes, R]]  # of the old data: the new data, and what the caller is told
+
+_SHORTEST_PAUSE = 0.002  # seconds, after the second conflict in a row; it doubles
+_LONGEST_PAUSE = 0.5
+_MARK = "writer-"
+
+
+class Outcome(NamedTuple):
+    """What came of one change: what it told, or what it raised, in which case it changed nothing."""
+
+    told: Any
+    error: Exception | None
+
+
+def apply_in_order(data: bytes, changes: Sequence[Change[Any]]) -> tuple[bytes, list[Outcome]]:
+    """The data behind all changes, each of which sees what the one before it made, and the outcome of each. Pure."""
+    outcomes = []
+    for change in changes:
+        try:
+            data, told = change(data)
+            outcomes.append(Outcome(told, None))
+        except Exception as error:  # it is its caller's
+            outcomes.append(Outcome(None, error))
+    return data, outcomes
+
+
+class _Update:
+    """One that was asked for, until its outcome is known."""
+
+    __slots__ = ("abandoned", "change", "outcome")
+
+    def __init__(self, change: Change[Any]) -> None:
+        self.change = change
+        self.abandoned = False  # nobody waits any more
+        self.outcome: Outcome | None = None
+
+
+class Register:
+    """The data of the znode at `path`, as this client updates it. All recipes of a client at one path share it."""
+
+    def __init__(self, client: "Client", path: str) -> None:
+        self.client: Client = client
+        self.path: str = paths.check(path)
+        self._writer = Writer(client, path, b"", _MARK)
+        self._turn = anyio.Lock(fast_acquire=True)  # of the task that carries out what all have asked for
+        self._asked: list[_Update] = []
+        self._known: Node | None = None  # what the next write relies on
+        self._refused: tuple[int, int] | None = None  # czxid and version that turned out to be old
+        self._under_way: Write | None = None
+        self._conflicts = 0
+        self._pauses = pauses(client.random, shortest=_SHORTEST_PAUSE, longest=_LONGEST_PAUSE)
+        self._singly = 0  # so many updates go alone, since one of several was refused
+
+    async def read(self) -> bytes:
+        """The data, empty when there is no such znode. Raises what every read does."""
+        try:
+            return (await self.client.get(self.path))[0]
+        except NoNode:
+            return b""
+
+    async def update(self, change: Change[R]) -> R:
+        """Make the change, once, and return what it told. The znode is made when it is missing.
+
+        The change may be called several times, on what others have written meanwhile; what it raises in the end is
+        raised here, and it has changed nothing. A change that leaves the data as they are writes nothing to the znode,
+        but what it saw was current. Conflicts with others are tried again, with pauses that grow to half a second.
+
+        When this is cancelled, or raises ConnectionLoss with `maybe_applied` or SessionExpired, the change was made
+        once or not at all.
+        """
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        update = _Update(change)
+        self._asked.append(update)
+        try:
+            async with self._turn:
+                while update.outcome is None:
+                    await self._carry_on()
+        except BaseException:
+            update.abandoned = True
+            if update in self._asked:
+                self._asked.remove(update)
+            raise
+        told, error = update.outcome
+        if error is not None:
+            raise error
+        result: R = told
+        return result
+
+    async def _carry_on(self) -> None:
+        """Write what was asked for, or wait for a write that is under way."""
+        if self._under_way is not None:  # the task that sent it was cancelled
+            await self._under_way.wait()
+            return
+        if self._conflicts > 1:
+            await anyio.sleep(next(self._pauses))
+        await self._writer.prepare()  # before the reading, so that nobody makes the znode anew between it and the write
+        known = self._known or await self._read()
+        if known is None:
+            self._conflict()
+            return
+        self._known = known
+        taken = 1 if self._singly else len(self._asked)
+        batch, self._asked = self._asked[:taken], self._asked[taken:]
+        self._singly = max(0, self._singly - 1)
+        self._write(known, batch)
+        if self._under_way is not None:
+            await self._under_way.wait()
+
+    def _write(self, known: Node, batch: list[_Update]) -> None:
+        data, outcomes = apply_in_order(known.data, [update.change for update in batch])
+        version = known.stat.version
+
+        def operation(multi: "Multi") -> None:
+            if data != known.data:
+                multi.set(self.path, data, version)
+            else:
+                multi.check(self.path, version)
+
+        def heard(write: Write) -> None:
+            self._under_way = None
+            if write.error is not None:
+                self._failed(write, known, batch)
+                return
+            stat = write.results[0] if write.results else None
+            if data == known.data:
+                stat = known.stat
+            # Where others write too, the next write would be refused as well, unless it reads first.
+            self._known = Node(data, stat) if isinstance(stat, Stat) and not self._conflicts else None
+            if self._conflicts:
+                self._conflicts = 0
+                self._pauses = pauses(self.client.random, shortest=_SHORTEST_PAUSE, longest=_LONGEST_PAUSE)
+            for update, outcome in zip(batch, outcomes, strict=True):
+                update.outcome = outcome
+
+        self._under_way = Write([operation], len(self.path) + len(data), heard)
+        self._writer.submit(self._under_way)
+
+    def _failed(self, write: Write, known: Node, batch: list[_Update]) -> None:
+        error = write.error
+        again = [update for update in batch if not update.abandoned]
+        if isinstance(error, BadVersion | NoNode):
+            self._refused = known.stat.czxid, known.stat.version
+        elif isinstance(error, ConnectionLoss) and not error.maybe_applied:
+            pass  # somebody deleted our own znode, and the writer makes another
+        elif isinstance(error, StoreError) and len(batch) > 1:
+            self._singly = len(again)  # one of them is too large, say: the others shall not suffer for it
+        else:
+            self._known = None
+            for update in batch:
+                update.outcome = Outcome(None, _own(error))
+            return
+        self._conflict()
+        self._asked[:0] = again
+
+    def _conflict(self) -> None:
+        self._known = None
+        self._conflicts += 1
+
+    async def _read(self) -> Node | None:
+        """What there is now; None when there is no such znode."""
+        try:
+            data, stat = await self.client.get(self.path)
+            if self._refused == (stat.czxid, stat.version):  # our server has not heard yet of what refused our write
+                await self.client.sync(self.path)
+                data, stat = await self.client.get(self.path)
+        except NoNode:
+            return None
+        return Node(data, stat)
+
+
+def register_of(client: "Client", path: str) -> Register:
+    """The Register of this client at this path."""
+    paths.check(path)
+    found = client.session.shared.get((Register, path))
+    if not isinstance(found, Register):
+        found = client.session.shared[Register, path] = Register(client, path)
+    return found
+
+
+def _own(error: RecipesError | None) -> Exception:
+    """An exception for one caller alone: each adds its own traceback."""
+    return copy.copy(error) if error is not None else RuntimeError("an update failed without an error")

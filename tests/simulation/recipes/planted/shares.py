@@ -1,0 +1,91 @@
+"""In read/write locks and semaphores."""
+
+from recipes.contender import Contender
+from recipes.line import Standing, holding, kind_of, permits_of, standing
+from recipes.lock.rwlock import Writer
+from recipes.lock.semaphore import Claimant
+from tests.simulation.recipes.planted.bug import Patch, planted
+
+
+@planted("rwlock", 1, "R2")
+def a_reader_looks_only_at_the_one_before_it(patch: Patch) -> None:
+    """Which may be a reader that waits itself."""
+    original = Contender._holds
+
+    def holds(self: Contender, order: list[str]) -> bool:
+        place = order.index(self._name) if self._name in order else 0
+        if kind_of(self._name) == "read" and place and kind_of(order[place - 1]) == "read":
+            return True
+        return original(self, order)
+
+    patch.setattr(Contender, "_holds", holds)
+
+
+@planted("rwlock", 1, "L5")
+def a_reader_waits_for_writers_behind_it(patch: Patch) -> None:
+    """As kazoo's did: U10."""
+    original = Contender._holds
+
+    def holds(self: Contender, order: list[str]) -> bool:
+        if kind_of(self._name) == "read" and any(kind_of(name) == "write" for name in order):
+            return False
+        return original(self, order)
+
+    def stands(self: Contender, order: list[str]) -> Standing:
+        found = standing(self._name, order)
+        writers = [name for name in order if kind_of(name) == "write"]
+        return Standing(False, writers[-1]) if found.holds and writers else found
+
+    patch.setattr(Contender, "_holds", holds)
+    patch.setattr(Contender, "_standing", stands)
+
+
+@planted("rwlock", 1, "R2")
+def a_downgrade_gives_up_before_it_asks_anew(patch: Patch) -> None:
+    async def replace_surely(self: Writer, old: str, new: str) -> None:
+        self._sure = True
+        await self.client.delete(old)
+        path, _ = await self.client.create2(new[:-10], ephemeral=True, sequential=True)
+        self._become_reader(path)
+
+    patch.setattr(Writer, "_replace_surely", replace_surely)
+
+
+@planted("semaphore", 2, "R3")
+def a_claim_counts_only_those_that_hold(patch: Patch) -> None:
+    """And so small claims overtake large ones, which then count on the same permits."""
+
+    def holds(self: Contender, order: list[str]) -> bool:
+        if self._name not in order:
+            return False
+        front = order[: order.index(self._name)]
+        held = sum(permits_of(name) for name in front[: holding(front, self.limit)])
+        return held + permits_of(self._name) <= self.limit
+
+    patch.setattr(Claimant, "_holds", holds)
+
+
+@planted("semaphore", 1, "L5")
+def nobody_passes_its_turn_on(patch: Patch) -> None:
+    async def pass_on(self: Claimant) -> None:
+        """The one behind has to see for itself, and sleeps."""
+
+    patch.setattr(Claimant, "_pass_on", pass_on)
+
+
+@planted("semaphore", 6, "L5")
+def a_lower_limit_makes_holders_look_as_if_they_waited(patch: Patch) -> None:
+    def stands(self: Contender, order: list[str]) -> Standing:
+        return standing(self._name, order, self.limit, self.limit)
+
+    patch.setattr(Claimant, "_standing", stands)
+
+
+@planted("semaphore", 1, "L5")
+def waiters_do_not_hear_of_another_limit(patch: Patch) -> None:
+    original = Claimant._wait_behind
+
+    async def wait_behind(self: Claimant, name: str, order: list[str]) -> bool:
+        return await (Contender._wait_behind if name else original)(self, name, order)
+
+    patch.setattr(Claimant, "_wait_behind", wait_behind)
