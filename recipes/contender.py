@@ -13,6 +13,7 @@ import anyio
 
 from recipes.core import paths
 from recipes.core.client.backoff import Backoff
+from recipes.core.client.home import calling_thread
 from recipes.core.errors import (
     BadArguments,
     ConnectionLoss,
@@ -307,16 +308,17 @@ def _participant(name: str, path: str, stored: bytes, stat: "Stat") -> Participa
 
 
 def _refuse_twice(client: "Client", parent: str, marker: str) -> object:
-    """What this task's place in that line is known by. Raises RuntimeError when it has one."""
+    """What this task's or thread's place in that line is known by. Raises RuntimeError when it has one."""
     scopes = client.session.scopes
-    key = (client.home.current_task(), parent, line_of(marker))  # a client has one chroot
+    key = (client.home.asker(), parent, line_of(marker))  # a client has one chroot
     if key in scopes:
         client.home.check()  # a forked child has its parent's tasks
         what = {"lead-": "the election", "read-": "the read/write lock", "write-": "the read/write lock"}.get(
             marker, "the semaphore" if marker.startswith("permits-") else "the lock"
         )
-        name = anyio.get_current_task().name
-        why = f"task {name!r} is inside {what} {parent} already, and would wait for itself: it is not reentrant"
+        thread = calling_thread.get()
+        who = f"thread {thread.name!r}" if thread else f"task {anyio.get_current_task().name!r}"
+        why = f"{who} is inside {what} {parent} already, and would wait for itself: it is not reentrant"
         if marker == "write-":
             why += "; nobody upgrades from read to write, since two that did would wait for each other: leave it first"
         elif marker == "read-":

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import recipes
+import recipes.blocking
 import recipes.testing
 from recipes.core import errors
 
@@ -24,11 +25,14 @@ ROOT = Path(__file__).resolve().parent.parent
 ENTERED = {"__init__", "__enter__", "__aenter__", "__iter__", "__aiter__", "__next__", "__anext__", "__await__"}
 # parse_zoo_cfg makes the first and `Client.atomically` the last; the others are for our own recipes.
 NOT_FOR_USERS = {
-    "ServerConfig.membership", "Client.home", "Client.session", "SessionScope.home", "Call.watch",
+    "ServerConfig.membership", "Client.home", "Client.session", "Client.portal", "SessionScope.home", "Call.watch",
     "Transaction.__init__",
 }  # fmt: skip
 PUBLIC = {name: getattr(recipes, name) for name in recipes.__all__}
-OFFERED = [*PUBLIC.values(), *(getattr(recipes.testing, name) for name in recipes.testing.__all__)]
+OFFERED = [
+    *PUBLIC.values(),
+    *(getattr(module, name) for module in (recipes.testing, recipes.blocking) for name in module.__all__),
+]
 
 
 @cache

@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import threading
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, get_args
@@ -13,6 +14,7 @@ from recipes.barrier.book import RoundSettings
 from recipes.barrier.party import Party, Round
 from recipes.barrier.rounds import OnDeath
 from recipes.core import paths
+from recipes.core.client.home import calling_thread
 from recipes.core.errors import BadArguments
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from recipes.core.jute.records import ACL
 
 _LONGEST_NAME = 64
+_Asker = threading.Thread | anyio.TaskInfo
 
 
 class DoubleBarrier:
@@ -68,32 +71,40 @@ class DoubleBarrier:
         self._settings = RoundSettings(
             paths.check(path), parties, on_death, re.sub(r"[^A-Za-z0-9._:+-]", "_", label)[:_LONGEST_NAME], acl
         )
-        self._inside: dict[int, Party] = {}  # by id of the task that entered
+        self._inside: dict[_Asker, Party] = {}  # by the task or thread that entered
         self._next_round = 0  # where we expect to go next, 0 when we do not know
 
     async def __aenter__(self) -> Round:
-        task = anyio.get_current_task()
-        if task.id in self._inside:
-            raise RuntimeError(f"task {task.name!r} is inside the barrier {self._settings.path} already")
+        asker = _asker()
+        if asker in self._inside:
+            raise RuntimeError(f"{_name(asker)} is inside the barrier {self._settings.path} already")
         party = Party(self._client, self._settings, self._next_round)
-        self._inside[task.id] = party
+        self._inside[asker] = party
         try:
             return await party.enter()
         except BaseException:
-            del self._inside[task.id]
+            del self._inside[asker]
             self._next_round = 0
             raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        task = anyio.get_current_task().id
-        if task not in self._inside and len(self._inside) == 1:
-            task = next(iter(self._inside))  # left by another task than the one that entered
-        party = self._inside.pop(task, None)
+        asker = _asker()
+        if asker not in self._inside and len(self._inside) == 1:
+            asker = next(iter(self._inside))  # left by another task than the one that entered
+        party = self._inside.pop(asker, None)
         if party is None:
             raise RuntimeError(f"this task is not inside the barrier {self._settings.path}")
         self._next_round = 0
         await party.leave(error)
         if error is None:
             self._next_round = party.number + 1
+
+
+def _asker() -> _Asker:
+    return calling_thread.get() or anyio.get_current_task()
+
+
+def _name(asker: _Asker) -> str:
+    return f"{'thread' if isinstance(asker, threading.Thread) else 'task'} {asker.name!r}"

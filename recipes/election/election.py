@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from recipes.core.jute.records import ACL
 
 _MARKER = "lead-"
-_SHORT_TERM_SECONDS = 1.0  # a term that is over sooner did no work to speak of
+SHORT_TERM_SECONDS: float = 1.0  # a term that is over sooner did no work to speak of
 
 
 class Leader(NamedTuple):
@@ -107,7 +107,7 @@ class Election:
             except LeadershipLost as error:
                 if error is not block.loss or self._client.session.lost:
                     raise  # a client has one session: connect anew and run again
-            if self._client.clock() - began < _SHORT_TERM_SECONDS:
+            if self._client.clock() - began < SHORT_TERM_SECONDS:
                 await backoff.pause()
             else:
                 backoff = Backoff(self._client.random)

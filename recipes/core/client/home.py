@@ -9,7 +9,11 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any
+
+# The thread that a blocking call was made in, where a task does its work: what it holds is that thread's.
+calling_thread: ContextVar[threading.Thread | None] = ContextVar("calling_thread", default=None)
 
 _process = object()  # of this process: a forked child has another one
 
@@ -78,6 +82,10 @@ class Home:
             return sys.modules["trio"].lowlevel.current_task()
         return None
 
+    def asker(self) -> object:
+        """Whose a place in line is: the thread's that a blocking call was made in, else the task's that runs now."""
+        return calling_thread.get() or self.current_task()
+
     def run_soon(self, callback: Callable[[], object]) -> None:
         """Call `callback` in the loop: at once when this is its thread, else soon, unless the loop is closed."""
         if threading.get_ident() == self._thread:
@@ -88,6 +96,15 @@ class Home:
                 self._loop.call_soon_threadsafe(callback)
             elif self._token is not None:
                 self._token.run_sync_soon(callback)
+
+
+def in_event_loop() -> bool:
+    """Whether an event loop runs in this thread, which nothing may block."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _trio_token() is not None
+    return True
 
 
 def _trio_token() -> Any:

@@ -1,0 +1,89 @@
+"""One leader among many candidates, for threads and processes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from recipes.blocking.block import Block
+from recipes.blocking.hold import Term, documented_by
+from recipes.blocking.portal import portal_of
+from recipes.core.client.backoff import Backoff
+from recipes.core.errors import LeadershipLost
+from recipes.election import election as of_tasks
+from recipes.election.election import Leader
+from recipes.line import Participant
+
+if TYPE_CHECKING:
+    from recipes.blocking.client import Client
+    from recipes.core.jute.records import ACL
+
+
+@documented_by(of_tasks.Election)
+class Election:
+    """Leadership over `path`, in order of arrival; see recipes.Election.
+
+    Raises LeadershipLost at the end of a block when leadership was lost; `term.ended` was set then, before anybody else
+    could lead. A thread that leads or waits here cannot do so once more: RuntimeError.
+    """
+
+    def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
+        self._portal = portal_of(client)
+        self._client = client.of_tasks
+        self._election = of_tasks.Election(client.of_tasks, path, data, acl=acl)
+
+    def lead(self) -> AbstractContextManager[Term]:
+        """`with election.lead() as term`: wait to be elected and run the block as leader; leaving it resigns."""
+        return self._lead()
+
+    def try_lead(self, *, within: float = 0.0) -> AbstractContextManager[Term | None]:
+        """`with election.try_lead(within=5.0) as term`: as `lead`, with None when not elected in time.
+
+        within: seconds to wait at most, which do not limit the block. With 0 it is asked for once, and waited for the
+        answer only. Raises BadArguments for another number, and what `lead` does.
+        """
+        block = self._election.try_lead(within=within)
+        return Block(self._portal, lambda: block, lambda term: None if term is None else self._show(term))
+
+    def run(self, func: Callable[[Term], object]) -> None:
+        """Lead again and again, calling `func(term)` in this thread in each term, until `func` raises.
+
+        `func` has to return soon after `term.ended` is set. When our znode was deleted, or `func` returns, it joins the
+        line anew; after a term of less than a second with a pause, which grows to 2 s when that happens again and
+        again. When the session is over, which ends the client too, it raises LeadershipLost, or SessionExpired when
+        that is so between two terms. To end it from outside, run it in a thread, and let `func` raise.
+        """
+        backoff = Backoff(self._client.random)
+        while True:
+            block = self._lead()
+            began = self._client.clock()
+            try:
+                with block as term:
+                    began = self._client.clock()
+                    func(term)
+            except LeadershipLost as error:
+                if error is not block.raised or self._client.session.lost:
+                    raise  # a client has one session: connect anew and run again
+            if self._client.clock() - began < of_tasks.SHORT_TERM_SECONDS:
+                self._portal.call(backoff.pause)
+            else:
+                backoff = Backoff(self._client.random)
+
+    def candidates(self) -> list[Participant]:
+        return self._portal.call(self._election.candidates)
+
+    def leader(self) -> Leader | None:
+        return self._portal.call(self._election.leader)
+
+    def observe(self, *, within: float | None = None) -> Iterator[Leader | None]:
+        """Yield who leads now and then each change, with None for a vacancy; quick changes may be left out.
+
+        within: seconds to wait for the next change at most; then the iteration ends. Raises NoAuth, SessionExpired,
+        ClientClosed.
+        """
+        return self._portal.iterate(self._election.observe(), within)
+
+    def _lead(self) -> Block[of_tasks.Term, Term]:
+        return Block(self._portal, self._election.lead, self._show)
+
+    def _show(self, term: of_tasks.Term) -> Term:
+        return Term(self._portal, term)
