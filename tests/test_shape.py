@@ -28,7 +28,7 @@ ALLOWED = {
     "recipes.core.sim": [*STORE, "config", "member", "client", "sim"],
     "recipes.core.client": ["errors", "paths", "jute", "client"],
 }
-RECIPES = ["agreement", "barrier", "contender", "election", "hold", "line", "lock", "queue"]
+RECIPES = ["agreement", "barrier", "cache", "contender", "election", "hold", "line", "lock", "membership", "queue"]
 PURE = ["jute", "tree", "zab", "member", "sim", "replication", "paths", "errors", "client/session"]
 IMPURE_MODULES = {"time", "random", "os", "asyncio", "socket", "threading", "uuid", "secrets"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "manager"}
