@@ -9,7 +9,7 @@ from typing import Any, Self
 import anyio
 
 from recipes.core.client.namespace import Namespace
-from recipes.core.client.replies import read_names, read_node, read_stat
+from recipes.core.client.replies import read_names_stat, read_node, read_stat
 from recipes.core.client.session import Call, EventType, Watcher, WatchEvent
 from recipes.core.errors import ConnectionLoss, NoNode, SessionError, ThrottledOp
 from recipes.core.jute import opcodes as op
@@ -147,8 +147,8 @@ class Watching:
         return self._start(op.GET_DATA, path, read_node, "data")
 
     def start_children(self, path: str) -> Call:
-        """Names of the children, and a watch on the next change of the list, or the deletion."""
-        return self._start(op.GET_CHILDREN, path, read_names, "child")
+        """Names of the children and Stat, and a watch on the next change of the list, or the deletion."""
+        return self._start(op.GET_CHILDREN2, path, read_names_stat, "child")
 
     def start_exists(self, path: str) -> Call:
         """Stat, and a watch on the creation, deletion or next change of data."""
