@@ -21,7 +21,7 @@ Told = Callable[[str, Node | None, Node | None], None]
 
 
 class Ask(NamedTuple):
-    """A read to be made. round: in which it was begun."""
+    """A read to be made. round: in which the znode's reading was begun, also where it is the second of two."""
 
     kind: Literal["get", "children"]
     path: str
@@ -45,7 +45,7 @@ class Copy:
         self._each = each
         self._told = told
         self._below: dict[str, set[str]] = {}  # paths of the children that are in the copy
-        self._queue: deque[tuple[Literal["get", "children"], str]] = deque()
+        self._queue: deque[Ask] = deque()
         self._queued: set[str] = set()  # for their "get"
         self._busy: set[str] = set()  # between their "get" and the last reply
         self._again: set[str] = set()  # of these, where more happened
@@ -90,13 +90,14 @@ class Copy:
         """Up to `most` reads to be made now. Each has to come back as `got`, `missing`, `refuse` or `failed`."""
         asks: list[Ask] = []
         while self._queue and len(asks) < most:
-            kind, path = self._queue.popleft()
-            if kind == "get":
-                self._queued.discard(path)
-                self._busy.add(path)
+            ask = self._queue.popleft()
+            if ask.kind == "get":
+                self._queued.discard(ask.path)
+                self._busy.add(ask.path)
+                ask = ask._replace(round=self.round)
             else:
-                self._relist.discard(path)
-            asks.append(Ask(kind, path, self.round))
+                self._relist.discard(ask.path)
+            asks.append(ask)
         return asks
 
     def got(self, ask: Ask, value: Node | Sequence[str], stat: Stat | None = None) -> None:
@@ -106,7 +107,7 @@ class Copy:
             self.refused.pop(path, None)
             self._put(path, value)
             if self._must_list(ask, value):
-                self._queue.append(("children", path))
+                self._queue.append(Ask("children", path, ask.round))
                 return
         else:
             if (node := self.nodes.get(path)) is not None:
@@ -145,7 +146,7 @@ class Copy:
             self._again.add(path)
         elif path not in self._queued:
             self._queued.add(path)
-            self._queue.append(("get", path))
+            self._queue.append(Ask("get", path, self.round))
 
     def _must_list(self, ask: Ask, node: Node) -> bool:
         path = ask.path
