@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from recipes.hold import Ended as Ended, Hold as Hold
     from recipes.line import Participant as Participant
     from recipes.lock.lock import Grant as Grant, Lock as Lock
+    from recipes.membership.ring import HashRing as HashRing
     from recipes.queue.consume import Messages as Messages
     from recipes.queue.message import Message as Message
     from recipes.queue.queue import DeadLetters as DeadLetters, Queue as Queue

@@ -1,0 +1,5 @@
+"""Who belongs to a group, and what belongs to whom."""
+
+from recipes.membership.ring import HashRing
+
+__all__ = ["HashRing"]
