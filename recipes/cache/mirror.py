@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from recipes.core.client.session import Call
 
 _MOST_BATCHES, _MOST_READS = 4, 64  # requests under way at a time, of many reads and of one
-_FIRST_BATCH, _MOST_IN_BATCH = 16, 256  # reads in one request
+_FIRST_BATCH, _MOST_IN_BATCH = 16, 50  # reads in one request: together never more than a reply may be long
 _BATCH_BYTES = 256 * 1024  # that a reply is meant to have
 _TRIED_AGAIN = (ConnectionLoss, ThrottledOp)
 
@@ -206,9 +206,10 @@ class Mirror(Watcher):
                 self.copy.got(ask, value)
             else:
                 self.copy.got(ask, *value)
-        grown = 2 * len(asks) if 2 * size < _BATCH_BYTES else len(asks) * _BATCH_BYTES // size
-        if grown < self._batch or len(asks) == self._batch:  # a small one shows nothing about larger ones
-            self._batch = max(1, min(grown, _MOST_IN_BATCH))
+        if 2 * size > _BATCH_BYTES:
+            self._batch = max(1, min(self._batch, len(asks) * _BATCH_BYTES // size))
+        elif len(asks) == self._batch:  # a small one shows nothing about larger ones
+            self._batch = min(2 * self._batch, _MOST_IN_BATCH)
 
     def _await_creation(self) -> None:
         """Watch the root's creation: of others their parents tell."""
@@ -237,6 +238,7 @@ class Mirror(Watcher):
         for ask in asks:
             self.copy.failed(ask)
         self._lapse()
+        self._batch = max(1, self._batch // 4)  # the reply may have been too long
         if not self._failing:
             self._failing = True
             self._client.look_after(self._pause)

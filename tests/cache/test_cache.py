@@ -1,5 +1,7 @@
 """Caches on our server and on Apache's, on asyncio and on trio."""
 
+import gc
+
 import anyio
 import pytest
 from pydantic import BaseModel
@@ -178,6 +180,8 @@ async def test_no_watch_is_left_on_the_server(server, root, kind):
                 assert client.session.scopes == {}
                 assert root not in four_letter(server.port, "wchp")
 
+            async with kind(client, root):
+                assert root in four_letter(server.port, "wchp")
             for make in (
                 lambda: kind(client, root),
                 lambda: ChildrenCache(client, root),
@@ -308,3 +312,47 @@ async def test_a_server_without_recursive_watches_is_served_alike(hosts, root):
                 await client.create(f"{root}/b/new")
                 await cache.wait_until(lambda c: f"{root}/b/new" in c)
             assert client.state is ConnectionState.CONNECTED
+
+
+async def test_many_znodes_are_read_with_few_requests_and_few_at_a_time(hosts, root):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as client:
+            await client.create(root)
+            for begin in range(0, 1000, 250):
+                async with client.multi() as multi:
+                    for number in range(begin, begin + 250):
+                        multi.create(f"{root}/{number}", b"x" * 100)
+            submit, most, kinds = client._namespace.submit, 0, []
+            cache = TreeCache(client, root)
+
+            def counted(call):
+                nonlocal most
+                kinds.append(call.op)
+                most = max(most, len(cache._mirror._calls) + 1)
+                return submit(call)
+
+            client._submit = client._namespace.submit = counted
+            async with cache:
+                assert len(cache) == 1001
+            assert len(kinds) < 40 and most <= 4, (len(kinds), most)
+
+
+async def test_memory_is_flat_over_many_blocks(our_server, root):
+    with anyio.fail_after(SECONDS):
+        async with connect(our_server.hosts) as client:
+            await filled(client, root)
+
+            async def cycles():
+                for _ in range(50):
+                    for make in (TreeCache, EachWatched, ChildrenCache, NodeCache):
+                        async with make(client, root) as cache:
+                            cache.changes()
+                await client.get(root)
+                del cache
+                gc.collect()
+                return len(gc.get_objects())
+
+            await cycles()
+            before = await cycles()
+            assert await cycles() < before + 100
+            assert root not in four_letter(our_server.port, "wchp")
