@@ -30,6 +30,7 @@ def test_there_are_blocks():
     assert {name.rpartition("-")[0] for name in BLOCKS} == {
         "README.md",
         "barriers.md",
+        "caches.md",
         "client.md",
         "operations.md",
         "queue.md",

@@ -343,7 +343,7 @@ async def test_memory_is_flat_over_many_blocks(our_server, root):
             await filled(client, root)
 
             async def cycles():
-                for _ in range(50):
+                for _ in range(15):
                     for make in (TreeCache, EachWatched, ChildrenCache, NodeCache):
                         async with make(client, root) as cache:
                             cache.changes()

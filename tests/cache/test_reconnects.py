@@ -161,10 +161,10 @@ async def test_a_tree_becomes_what_the_store_is_whatever_the_connection_does(hos
                             replayed[change.path] = change.node.data
 
                 tasks.start_soon(replay)
-                for _ in range(4):
-                    await write_at_random(other, root, random, random.randint(5, 40))
+                for _ in range(3):
+                    await write_at_random(other, root, random, random.randint(5, 25))
                     await cable.pull()
-                    await write_at_random(other, root, random, random.randint(0, 40))
+                    await write_at_random(other, root, random, random.randint(0, 25))
                     await cable.plug()
                     if random.random() < 0.5:  # else the next cut may come while it reads
                         await cache.wait_until(lambda c: True)
