@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         LeadershipLost as LeadershipLost,
         LockLost as LockLost,
         MarshallingError as MarshallingError,
+        MembershipLost as MembershipLost,
         NoAuth as NoAuth,
         NoChildrenForEphemerals as NoChildrenForEphemerals,
         NodeExists as NodeExists,
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from recipes.hold import Ended as Ended, Hold as Hold
     from recipes.line import Participant as Participant
     from recipes.lock.lock import Grant as Grant, Lock as Lock
+    from recipes.membership.group import Group as Group, Member as Member
     from recipes.membership.ring import HashRing as HashRing
     from recipes.queue.consume import Messages as Messages
     from recipes.queue.message import Message as Message

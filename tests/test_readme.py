@@ -32,6 +32,7 @@ def test_there_are_blocks():
         "barriers.md",
         "caches.md",
         "client.md",
+        "membership.md",
         "operations.md",
         "queue.md",
     }

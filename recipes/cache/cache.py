@@ -81,7 +81,7 @@ class Cache:
         """Paths that may not be read, or whose children may not be listed, with the server's answer."""
         return self._mirror.copy.refused
 
-    async def wait_until(self, predicate: Callable[[Self], R]) -> R:
+    async def wait_until(self, predicate: Callable[[Self], R | None]) -> R:
         """Return the first answer of `predicate(cache)` that counts as true, asking after every reading.
 
         It is asked while the cache is current only. Raises what ended the cache, and RuntimeError outside its block.
