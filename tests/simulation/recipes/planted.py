@@ -1,4 +1,4 @@
-"""Bugs to be planted in locks and elections: what Curator, kazoo and others have had, what we had, and what we feared.
+"""Bugs to be planted in locks, elections and caches: what Curator, kazoo and others have had, what we had, and what we feared.
 
 `seed` finds it in the steps of `recipe`, by the property that it `breaks`; see tests/simulation/planted for those in
 the servers. A bug of a recipe to come is a function more.
@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from recipes.cache.copy import Copy
+from recipes.cache.mirror import Mirror
 from recipes.contender import Contender
 from recipes.core.client.client import Client
 from recipes.core.client.scope import SessionScope
-from recipes.core.client.session import Session
+from recipes.core.client.session import ConnectionState, Session
 from recipes.core.errors import ConnectionLoss
 from recipes.hold import Tenure
 
@@ -205,3 +207,47 @@ def a_leader_resigns_before_it_knows(patch: Patch) -> None:
             self._watch.cancel()
 
     patch.setattr(Tenure, "release", release)
+
+
+@planted("cache", 3, "R15")
+def a_cache_that_was_cut_off_reads_nothing_again(patch: Patch) -> None:
+    def heard(self: Mirror, state: ConnectionState) -> None:
+        self.stale_since = None if state is ConnectionState.CONNECTED else self._client.clock()
+        self._wake()
+
+    patch.setattr(Mirror, "_heard_state", heard)
+
+
+@planted("cache", 2, "R15")
+def what_happens_while_a_znode_is_read_is_ignored(patch: Patch) -> None:
+    original = Copy._done
+
+    def done(self: Copy, ask: Any) -> None:
+        self._again.discard(ask.path)
+        original(self, ask)
+
+    patch.setattr(Copy, "_done", done)
+
+
+@planted("cache", 3, "R15")
+def children_that_are_known_are_not_read_again(patch: Patch) -> None:
+    """Curator's CURATOR-391 was of this kind: after a reconnect, a change below goes unseen."""
+
+    def keep_only(self: Copy, path: str, children: set[str]) -> None:
+        for child in self.children(path):
+            if child not in children:
+                self._drop(child)
+        for child in sorted(children - set(self.nodes)):
+            self._owed.add(child)
+            self._read(child)
+
+    patch.setattr(Copy, "_keep_only", keep_only)
+
+
+@planted("cache", 2, "R4")
+def a_cache_leaves_its_watches_behind(patch: Patch) -> None:
+    def close(self: Mirror) -> None:
+        if self._open:
+            self._stop()
+
+    patch.setattr(Mirror, "close", close)

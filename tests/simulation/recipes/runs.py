@@ -4,12 +4,13 @@ from random import Random
 from typing import NamedTuple
 
 from recipes.core.errors import InvariantBroken
+from tests.simulation.recipes.caches import Caches
 from tests.simulation.recipes.elections import Elections
 from tests.simulation.recipes.locks import Locks
 from tests.simulation.recipes.plan import draw_recipe_plan
 from tests.simulation.recipes.world import World
 
-WORKLOADS = {"lock": Locks, "election": Elections}
+WORKLOADS = {"lock": Locks, "election": Elections, "cache": Caches}
 
 
 class Verdict(NamedTuple):
