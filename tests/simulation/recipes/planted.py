@@ -1,4 +1,4 @@
-"""Bugs to be planted in locks, elections and caches: what Curator, kazoo and others have had, what we had, and what we feared.
+"""Bugs to be planted in recipes: what Curator, kazoo and others have had, what we had, and what we feared.
 
 `seed` finds it in the steps of `recipe`, by the property that it `breaks`; see tests/simulation/planted for those in
 the servers. A bug of a recipe to come is a function more.
