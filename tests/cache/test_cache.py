@@ -294,6 +294,25 @@ async def test_u28_a_failed_reading_is_tried_again(hosts, root, kind, error):
                 assert cache.stale_since is None
 
 
+async def test_u28_what_a_read_only_server_shows_is_stale(hosts, root, kind):
+    """It is read, and may be behind the other servers for any time."""
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as client:
+            await filled(client, root)
+            async with kind(client, root) as cache:
+                client._set_state(ConnectionState.SUSPENDED)
+                since = cache.stale_since
+                client._set_state(ConnectionState.READ_ONLY)
+                mirror = cache._mirror
+                while mirror._calls or mirror.copy.has_work:
+                    await mirror.news()
+                assert mirror.copy.is_whole and cache.state == "stale" and cache.stale_since == since
+                client._set_state(ConnectionState.CONNECTED)
+                assert cache.state == "stale"
+                await cache.wait_until(lambda c: True)
+                assert cache.state == "current" and mirror.copy.round == 3
+
+
 async def test_a_server_without_recursive_watches_is_served_alike(hosts, root):
     with anyio.fail_after(SECONDS):
         async with connect(hosts) as client:
