@@ -233,6 +233,7 @@ class Mirror(Watcher):
             self._read()
         elif not isinstance(call.error, NoNode):
             self._fail(call.error)
+        self._wake()
 
     def _try_again(self, asks: list[Ask]) -> None:
         for ask in asks:
