@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from recipes.barrier.latch import CountDownLatch as CountDownLatch
     from recipes.barrier.party import Round as Round
     from recipes.core.client.atomic import Transaction as Transaction
+    from recipes.cache.cache import Cache as Cache
+    from recipes.cache.changes import Change as Change, ChangeKind as ChangeKind, Changes as Changes
+    from recipes.cache.children import ChildrenCache as ChildrenCache
+    from recipes.cache.node import NodeCache as NodeCache
+    from recipes.cache.tree import TreeCache as TreeCache
     from recipes.core.client.client import Client as Client, connect as connect
     from recipes.core.client.multi import Multi as Multi
     from recipes.core.client.scope import SessionScope as SessionScope
@@ -21,10 +26,16 @@ if TYPE_CHECKING:
         Call as Call,
         ConnectionState as ConnectionState,
         EventType as EventType,
+        Watcher as Watcher,
         WatchEvent as WatchEvent,
     )
     from recipes.core.client.view import ChildrenView as ChildrenView, Node as Node, NodeView as NodeView
-    from recipes.core.client.watch import DeletionWatch as DeletionWatch, Watch as Watch, WatchStream as WatchStream
+    from recipes.core.client.watch import (
+        DeletionWatch as DeletionWatch,
+        Watch as Watch,
+        Watching as Watching,
+        WatchStream as WatchStream,
+    )
     from recipes.core.config import ServerConfig as ServerConfig, parse_zoo_cfg as parse_zoo_cfg
     from recipes.core.errors import (
         AckLost as AckLost,
@@ -45,6 +56,7 @@ if TYPE_CHECKING:
         LockLost as LockLost,
         MalformedValue as MalformedValue,
         MarshallingError as MarshallingError,
+        MembershipLost as MembershipLost,
         NoAuth as NoAuth,
         NoChildrenForEphemerals as NoChildrenForEphemerals,
         NodeExists as NodeExists,
@@ -92,6 +104,8 @@ if TYPE_CHECKING:
     from recipes.lock.reentrant import ReentrantLock as ReentrantLock
     from recipes.lock.rwlock import ReadWriteLock as ReadWriteLock, WriteGrant as WriteGrant
     from recipes.lock.semaphore import Semaphore as Semaphore, SemaphoreGrant as SemaphoreGrant
+    from recipes.membership.group import Group as Group, Member as Member
+    from recipes.membership.ring import HashRing as HashRing
     from recipes.queue.consume import Messages as Messages
     from recipes.queue.message import Message as Message
     from recipes.queue.queue import DeadLetters as DeadLetters, Queue as Queue

@@ -58,6 +58,7 @@ class Contender(Tenure):
 
     marker: what it asks for, such as "lock-" or "lead-". The znode is `_r_<id>-<marker><sequence>`; the id lets us
     recognise our own when the reply to its creation is lost.
+    once: whether a task has one such place only, since with a second one it would wait for itself.
     data, acl: of our znode. The acl also is that of `parent`, where it is made here. label: follows the id.
     names: all children of `parent`, as they were listed last. limit, most: see `line.standing`.
 
@@ -75,10 +76,11 @@ class Contender(Tenure):
         acl: "Sequence[ACL] | None" = None,
         *,
         label: str = "",
+        once: bool = True,
     ) -> None:
         paths.check(parent)
         prefix = paths.join(parent, f"_r_{client.random.getrandbits(64):016x}{label}-{marker}")
-        super().__init__(client, prefix, parent, lost, key=_refuse_twice(client, parent, marker))
+        super().__init__(client, prefix, parent, lost, key=_refuse_twice(client, parent, marker) if once else None)
         self._parent = parent
         self._marker = marker
         self._data = data

@@ -31,9 +31,11 @@ def test_there_are_blocks():
         "README.md",
         "barriers.md",
         "blocking.md",
+        "caches.md",
         "client.md",
         "counters.md",
         "locks.md",
+        "membership.md",
         "operations.md",
         "queue.md",
     }

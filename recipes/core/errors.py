@@ -306,6 +306,15 @@ class LeadershipLost(HoldLost):
     meaning = "Leadership was lost"
 
 
+class MembershipLost(HoldLost):
+    """The membership of a group was lost.
+
+    Its block has been cancelled, unless it had not begun: then the session was lost while it joined.
+    """
+
+    meaning = "The membership was lost"
+
+
 class SettingsDiffer(_OfRecipe):
     """The users of one path do not agree on the settings of its recipe. message: the settings of both sides."""
 

@@ -147,6 +147,7 @@ class Client(Operations):
         self.home: Home = Home()
         self._state: ConnectionState = ConnectionState.CONNECTING
         self._state_changed: anyio.Event = anyio.Event()
+        self._hearers: dict[Callable[[ConnectionState], None], None] = {}
         self._link: Link
         self._owner: Owner
         self.random: Random = Random()
@@ -326,6 +327,14 @@ class Client(Operations):
             while self._state is state:
                 await self._state_changed.wait()
 
+    def hear_states(self, hear: Callable[[ConnectionState], None]) -> Callable[[], None]:
+        """Call `hear` with each new state, until what this returns is called.
+
+        It runs inside the client, before any reply of a new connection, and must neither wait nor raise.
+        """
+        self._hearers[hear] = None
+        return lambda: self._hearers.pop(hear, None)
+
     def session_scope(self, key: object = None) -> SessionScope:
         """A block that is cancelled when the session is lost or this client closes.
 
@@ -428,6 +437,8 @@ class Client(Operations):
             changed, self._state_changed = self._state_changed, anyio.Event()
             changed.set()
             self._log_state()
+            for hear in list(self._hearers):
+                hear(state)
 
     def _log_state(self) -> None:
         session, link = self.session, self._link

@@ -8,14 +8,15 @@ from recipes.core import paths
 from recipes.core.client import requests
 from recipes.core.client.multi import Multi
 from recipes.core.client.namespace import Namespace
+from recipes.core.client.replies import read_children, read_names, read_node, read_stat
 from recipes.core.client.session import Call, Watcher
 from recipes.core.client.view import ChildrenView, NodeView
-from recipes.core.client.watch import DeletionWatch, Watch, WatchStream
+from recipes.core.client.watch import DeletionWatch, Watch, Watching, WatchStream
 from recipes.core.errors import BadArguments, NoAuth, NodeExists, NoNode, RecipesError, store_error
 from recipes.core.jute import opcodes as op
 from recipes.core.jute import requests as rq
 from recipes.core.jute.codec import text, un_int
-from recipes.core.jute.records import ACL, Id, Stat, decode_stat
+from recipes.core.jute.records import ACL, Id, Stat
 
 _MOST_BEGUN_AGAIN = 10  # a container is reaped seldom; a server that only says so is not believed for ever
 
@@ -147,12 +148,12 @@ class Operations(ABC):
 
     async def get(self, path: str) -> tuple[bytes, Stat]:
         """Data and Stat. Raises NoNode, NoAuth."""
-        data, stat = await self._submit(self._read(op.GET_DATA, path, _data_stat)).result()
+        data, stat = await self._submit(self._read(op.GET_DATA, path, read_node)).result()
         return data, stat
 
     async def set(self, path: str, data: bytes, version: int = -1) -> Stat:
         """Replace the data, if the znode has this `version` (-1: any). Raises NoNode, BadVersion, NoAuth."""
-        call = Call(op.SET_DATA, requests.set_data(self._namespace, path, data, version), _stat, path=path)
+        call = Call(op.SET_DATA, requests.set_data(self._namespace, path, data, version), read_stat, path=path)
         stat: Stat = await self._submit(call).result()
         return stat
 
@@ -163,7 +164,7 @@ class Operations(ABC):
     async def exists(self, path: str) -> Stat | None:
         """Stat, or None when there is no such znode. Needs no permission."""
         try:
-            stat: Stat = await self._submit(self._read(op.EXISTS, path, _stat)).result()
+            stat: Stat = await self._submit(self._read(op.EXISTS, path, read_stat)).result()
         except NoNode:
             return None
         return stat
@@ -175,7 +176,7 @@ class Operations(ABC):
 
     def start_children(self, path: str) -> Call:
         """`children` without waiting: its result is the list."""
-        return self._submit(self._read(op.GET_CHILDREN, path, _names))
+        return self._submit(self._read(op.GET_CHILDREN, path, read_names))
 
     async def exists_watch(self, path: str, *, watch: Watch | None = None) -> tuple[Stat | None, Watch]:
         """`exists`, and a watch on the next creation, deletion or change of data. Raises as `exists` does.
@@ -184,7 +185,7 @@ class Operations(ABC):
         """
         watch = Watch(self._namespace, path) if watch is None else watch.join(path)
         try:
-            stat: Stat = await self._submit(self._read(op.EXISTS, path, _stat, ("data", watch))).result()
+            stat: Stat = await self._submit(self._read(op.EXISTS, path, read_stat, ("data", watch))).result()
         except NoNode:
             return None, watch
         except BaseException:
@@ -196,7 +197,7 @@ class Operations(ABC):
         """`get`, and a watch on the next deletion or change of data. Raises NoNode, NoAuth."""
         watch = Watch(self._namespace, path)
         try:
-            data, stat = await self._submit(self._read(op.GET_DATA, path, _data_stat, ("data", watch))).result()
+            data, stat = await self._submit(self._read(op.GET_DATA, path, read_node, ("data", watch))).result()
         except BaseException:
             watch.cancel()
             raise
@@ -209,7 +210,7 @@ class Operations(ABC):
         """
         watch = Watch(self._namespace, path) if watch is None else watch.join(path)
         try:
-            names = await self._submit(self._read(op.GET_CHILDREN, path, _names, ("child", watch))).result()
+            names = await self._submit(self._read(op.GET_CHILDREN, path, read_names, ("child", watch))).result()
         except BaseException:
             watch.cancel()
             raise
@@ -233,6 +234,10 @@ class Operations(ABC):
         """Names of a znode's children, kept current until the view is closed; see `View`."""
         return ChildrenView(self._namespace, path, changed)
 
+    def watching(self, watcher: Watcher) -> Watching:
+        """Reads that set watches for `watcher`, with no task; see `Watching`. For what keeps many znodes current."""
+        return Watching(self._namespace, watcher)
+
     def watch(self, path: str, *, recursive: bool = False) -> WatchStream:
         """`async with client.watch(path) as events:` every change at `path`, or also below it, as a stream.
 
@@ -255,7 +260,7 @@ class Operations(ABC):
 
     async def set_acl(self, path: str, acl: Sequence[ACL], version: int = -1) -> Stat:
         """Replace the ACL, if its version is `version` (-1: any). Raises NoNode, BadVersion, NoAuth, InvalidACL."""
-        call = Call(op.SET_ACL, requests.set_acl(self._namespace, path, acl, version), _stat, path=path)
+        call = Call(op.SET_ACL, requests.set_acl(self._namespace, path, acl, version), read_stat, path=path)
         stat: Stat = await self._submit(call).result()
         return stat
 
@@ -296,7 +301,9 @@ class Operations(ABC):
 
         Raises Unimplemented from a server before ZooKeeper 3.6.
         """
-        call = Call(op.GET_EPHEMERALS, rq.encode_path(self._namespace.full(prefix)), _children, path=prefix, reads=True)
+        call = Call(
+            op.GET_EPHEMERALS, rq.encode_path(self._namespace.full(prefix)), read_children, path=prefix, reads=True
+        )
         return sorted(self._namespace.shown(path) for path in await self._submit(call).result())
 
     async def count_descendants(self, path: str) -> int:
@@ -339,20 +346,3 @@ def _read_result(kind: int, value: Any) -> Read:
         return sorted(text(name) for name in value)
     data, stat = value
     return data or b"", stat
-
-
-def _stat(reply: bytes, at: int) -> Stat:
-    return decode_stat(reply, at)[0]
-
-
-def _data_stat(reply: bytes, at: int) -> tuple[bytes, Stat]:
-    data, stat, _ = rq.decode_data_stat(reply, at)
-    return data or b"", stat
-
-
-def _children(reply: bytes, at: int) -> list[bytes]:
-    return rq.decode_children(reply, at)[0]
-
-
-def _names(reply: bytes, at: int) -> list[str]:
-    return sorted(text(name) for name in _children(reply, at))

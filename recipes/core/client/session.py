@@ -379,12 +379,10 @@ class Session:
         """Whether a request is under way."""
         return bool(self._sent or self._auths)
 
-    def is_watched(self, path: bytes) -> bool:
-        """Whether anything here waits for events at exactly this path, or is about to."""
-        if any(path in table for table in self.watches.values()):
-            return True
+    def awaited(self) -> set[bytes]:
+        """The paths at which a request that is under way, or about to be, sets a watch."""
         calls = (*(call for _, call in self._sent), *self.unsent)
-        return any(call.watch is not None and call.watch[1] == path and not call.abandoned for call in calls)
+        return {call.watch[1] for call in calls if call.watch is not None and not call.abandoned}
 
     def remove_watch(self, table: str, path: bytes, watcher: Watcher) -> bool:
         """Forget a watcher; True when it was the last one at this path in this table."""

@@ -1,18 +1,19 @@
 """What a program holds of a watch: one that fires once, or a stream of events."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 
 from recipes.core.client.namespace import Namespace
+from recipes.core.client.replies import read_names_stat, read_node, read_stat
 from recipes.core.client.session import Call, EventType, Watcher, WatchEvent
 from recipes.core.errors import ConnectionLoss, NoNode, SessionError, ThrottledOp
 from recipes.core.jute import opcodes as op
-from recipes.core.jute.records import Stat, decode_stat
+from recipes.core.jute.records import Stat
 from recipes.core.jute.requests import encode_path_watch, encode_watch_kind
 
 
@@ -94,7 +95,7 @@ class DeletionWatch(Watcher):
             Call(
                 op.EXISTS,
                 encode_path_watch(self._full, True),
-                None if self._seen is None else _stat,
+                None if self._seen is None else read_stat,
                 path=self._path,
                 reads=True,
                 watch=("data", self._full, self),
@@ -118,8 +119,82 @@ class DeletionWatch(Watcher):
             gone()
 
 
-def _stat(reply: bytes, at: int) -> Stat:
-    return decode_stat(reply, at)[0]
+def start_persistent(namespace: Namespace, path: str, table: str, watcher: Watcher) -> Call:
+    """Set a persistent watch at `path`. table: "persistent", or "recursive" for what is below it, too."""
+    mode = op.ADD_WATCH_PERSISTENT_RECURSIVE if table == "recursive" else op.ADD_WATCH_PERSISTENT
+    full = namespace.full(path)
+    body = encode_watch_kind(full, mode)
+    return namespace.submit(Call(op.ADD_WATCH, body, path=path, reads=True, watch=(table, full, watcher)))
+
+
+def release(namespace: Namespace, places: Iterable[bytes]) -> None:
+    """Remove the watches at these paths of the server, where nothing here waits for their events. Returns at once.
+
+    ZooKeeper 3.8 removes persistent watches only together with all others at the path. While one of those is ours it
+    has to stay, and events of this one, should they come, are ignored.
+    """
+    session = namespace.session
+    if session.lost:
+        return
+    awaited = session.awaited()
+    for full in places:
+        if full not in awaited and not any(full in table for table in session.watches.values()):
+            body = encode_watch_kind(full, op.WATCH_ANY)
+            with suppress(SessionError):  # over, or closed meanwhile: the watch went with it
+                namespace.submit(Call(op.REMOVE_WATCHES, body, path=namespace.shown(full), reads=True))
+
+
+class Watching:
+    """Reads that set watches, all of them for one watcher, and the end of these watches. Made by `Client.watching`.
+
+    A path is read by one request at a time, so that each watch is known here once.
+    """
+
+    def __init__(self, namespace: Namespace, watcher: Watcher) -> None:
+        self._namespace: Namespace = namespace
+        self._watcher: Watcher = watcher
+
+    def start_recursive(self, path: str) -> Call:
+        """A persistent watch on `path` and all that is below it. Unimplemented from a server before ZooKeeper 3.6."""
+        return start_persistent(self._namespace, path, "recursive", self._watcher)
+
+    def start_get(self, path: str) -> Call:
+        """Data and Stat, and a watch on the next change of them or the deletion."""
+        return self._start(op.GET_DATA, path, read_node, "data")
+
+    def start_children(self, path: str) -> Call:
+        """Names of the children and Stat, and a watch on the next change of the list, or the deletion."""
+        return self._start(op.GET_CHILDREN2, path, read_names_stat, "child")
+
+    def start_exists(self, path: str) -> Call:
+        """Stat, and a watch on the creation, deletion or next change of data."""
+        return self._start(op.EXISTS, path, read_stat, "data")
+
+    def forget(self, path: str) -> None:
+        """Wake the watcher for `path` no more; the server keeps what it has until `release`."""
+        full = self._namespace.full(path)
+        for table in ("data", "exist", "child", "recursive"):
+            self._namespace.session.remove_watch(table, full, self._watcher)
+
+    def release(self, places: Iterable[str]) -> None:
+        """Remove the watches at these paths here and on the server. Returns at once."""
+        places = list(places)
+        for path in places:
+            self.forget(path)
+        release(self._namespace, map(self._namespace.full, places))
+
+    def shown(self, full: bytes) -> str:
+        """The client's path of the one that an event names."""
+        return self._namespace.shown(full)
+
+    def _start(self, kind: int, path: str, decode: Callable[[bytes, int], Any], table: str) -> Call:
+        full = self._namespace.full(path)
+        for each in ("data", "exist") if table == "data" else (table,):
+            self._namespace.session.remove_watch(each, full, self._watcher)
+        body = encode_path_watch(full, True)
+        return self._namespace.submit(
+            Call(kind, body, decode, path=path, reads=True, watch=(table, full, self._watcher))
+        )
 
 
 class WatchStream(Watcher):
@@ -147,11 +222,8 @@ class WatchStream(Watcher):
         self._over: bool = False  # the session is
 
     async def __aenter__(self) -> Self:
-        mode = op.ADD_WATCH_PERSISTENT_RECURSIVE if self._table == "recursive" else op.ADD_WATCH_PERSISTENT
-        body = encode_watch_kind(self._full, mode)
-        call = Call(op.ADD_WATCH, body, path=self._path, reads=True, watch=(self._table, self._full, self))
         try:
-            await self._namespace.submit(call).result()
+            await start_persistent(self._namespace, self._path, self._table, self).result()
         except BaseException:
             await self.__aexit__(None, None, None)  # cancelled in the turn in which the reply came, it was set
             raise
@@ -166,14 +238,8 @@ class WatchStream(Watcher):
         self._forget()
 
     def _forget(self) -> None:
-        session = self._namespace.session
-        if session.remove_watch(self._table, self._full, self) and not session.lost:
-            # ZooKeeper 3.8 removes persistent watches only together with all others at the path. While one of those
-            # is ours it has to stay, and events of this one, should they come, are ignored.
-            if not session.is_watched(self._full):
-                body = encode_watch_kind(self._full, op.WATCH_ANY)
-                with suppress(SessionError):  # over, or closed meanwhile: the watch went with it
-                    self._namespace.submit(Call(op.REMOVE_WATCHES, body, path=self._path, reads=True))
+        if self._namespace.session.remove_watch(self._table, self._full, self):
+            release(self._namespace, [self._full])
 
     def __aiter__(self) -> Self:
         return self

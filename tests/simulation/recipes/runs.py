@@ -4,6 +4,7 @@ from random import Random
 from typing import NamedTuple
 
 from recipes.core.errors import InvariantBroken
+from tests.simulation.recipes.caches import Caches
 from tests.simulation.recipes.counters import Counters
 from tests.simulation.recipes.elections import Elections
 from tests.simulation.recipes.locks import Locks
@@ -20,6 +21,7 @@ WORKLOADS = {
     "election": Elections,
     "queue": Queues,
     "counter": Counters,
+    "cache": Caches,
 }
 
 

@@ -1,0 +1,74 @@
+"""What changed in a cache, as a stream that a slow reader cannot make long."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
+from typing import NamedTuple, Self
+
+from recipes.cache.copy import differs
+from recipes.core.client.view import Node
+
+
+class ChangeKind(Enum):
+    """What happened to a znode."""
+
+    ADDED = "added"
+    UPDATED = "updated"  # it has other data, or is another znode of the same name
+    REMOVED = "removed"
+
+
+class Change(NamedTuple):
+    """A difference between what a reader was told before and what is there now."""
+
+    kind: ChangeKind
+    path: str
+    node: Node  # as it is now; as it was last seen when it was removed
+
+
+class Changes:
+    """`async for change in cache.changes():` each difference since the last one that was told.
+
+    Differences, not events: of a znode that changed many times before it is this one's turn, the outcome is told, and
+    nothing of one that came and went. So at most one change waits for each path, however slow the reader is.
+
+    It raises what ended the cache, `cache.error`, behind the last change, and RuntimeError outside the cache's block.
+    """
+
+    def __init__(self, nodes: Mapping[str, Node], wait: Callable[[], Awaitable[None]], initial: bool, but: str) -> None:
+        self._nodes: Mapping[str, Node] = nodes
+        self._wait: Callable[[], Awaitable[None]] = wait
+        # How the paths that changed were when their reader was told last.
+        self._before: OrderedDict[str, Node | None] = OrderedDict(dict.fromkeys(nodes) if initial else ())
+        self._but: str = but
+        self._before.pop(but, None)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Change:
+        while True:
+            if (change := self._next()) is not None:
+                return change
+            await self._wait()
+
+    def note(self, path: str, old: Node | None, new: Node | None) -> None:
+        """A path changed."""
+        if path == self._but:
+            return
+        if path not in self._before:
+            self._before[path] = old
+        elif not differs(self._before[path], new):
+            del self._before[path]
+
+    def _next(self) -> Change | None:
+        while self._before:
+            path, old = self._before.popitem(last=False)
+            new = self._nodes.get(path)
+            if new is None:
+                if old is not None:
+                    return Change(ChangeKind.REMOVED, path, old)
+            elif old is None:
+                return Change(ChangeKind.ADDED, path, new)
+            elif differs(old, new):
+                return Change(ChangeKind.UPDATED, path, new)
+        return None

@@ -1,0 +1,303 @@
+"""Keeps a Copy like the store: reads what it asks for, hears of changes, begins anew with each connection.
+
+It has no task. Replies and events are heard in the client's own; only a read that failed is waited for, in a job of the
+client's, before it is tried again.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+import anyio
+
+from recipes.cache.changes import Changes
+from recipes.cache.copy import Ask, Copy
+from recipes.core import paths
+from recipes.core.client.backoff import pauses
+from recipes.core.client.scope import CLOSED
+from recipes.core.client.session import ConnectionState, Watcher
+from recipes.core.client.view import Node
+from recipes.core.errors import (
+    ClientClosed,
+    ConnectionLoss,
+    NoAuth,
+    NoNode,
+    RecipesError,
+    ThrottledOp,
+    Unimplemented,
+)
+from recipes.core.jute import opcodes as op
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+    from recipes.core.client.session import Call
+
+_MOST_BATCHES, _MOST_READS = 4, 64  # requests under way at a time, of many reads and of one
+_FIRST_BATCH, _MOST_IN_BATCH = 16, 50  # reads in one request: together never more than a reply may be long
+_BATCH_BYTES = 256 * 1024  # that a reply is meant to have
+_TRIED_AGAIN = (ConnectionLoss, ThrottledOp)
+
+
+class Mirror(Watcher):
+    """See `Cache`, whose parts these are. recursive: one watch for everything, where the server has it."""
+
+    def __init__(self, client: "Client", path: str, max_depth: float, recursive: bool) -> None:
+        self.path: str = paths.check(path)
+        self.error: RecipesError | None = None
+        self.stale_since: float | None = None
+        self.copy: Copy = Copy(self.path, max_depth, not recursive, self._told)
+        self.was_whole: bool = False
+        self._client = client
+        self._max_depth = max_depth
+        self._recursive = recursive
+        self._watching = client.watching(self)
+        self._readers: WeakSet[Changes] = WeakSet()
+        self._calls: dict[Call, list[Ask]] = {}
+        self._batch = _FIRST_BATCH
+        self._failing = False  # a read failed, and a job waits before it is tried again
+        self._pauses: Iterator[float] | None = None
+        self._next: anyio.Event | None = None
+        self._over: anyio.Event | None = None
+        self._open = False
+        self._unhear: Callable[[], object] = lambda: None
+
+    async def open(self) -> None:
+        """Return once everything was read."""
+        if self._over is not None:
+            raise RuntimeError("this cache was entered already: make another one")
+        self._client.session_scope()  # raises what every call does when the client is of no use here, or any more
+        self._over = anyio.Event()
+        self._open = True
+        try:
+            self._client.session.scopes[self] = self
+            if self._recursive:
+                try:
+                    await self._watching.start_recursive(self.path).result()
+                except Unimplemented:
+                    self._recursive = False
+                    self.copy = Copy(self.path, self._max_depth, True, self._told)
+            self._unhear = self._client.hear_states(self._heard_state)
+            self._begin_round()
+            while not self.was_whole:
+                await self.news()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop, and remove the watches on the server. Returns at once."""
+        if self._open:
+            self._stop()
+            self._watching.release(self._forget())
+
+    async def news(self) -> None:
+        """Return after the next reading or change of state. Raises what ended this."""
+        if self.error is not None:
+            raise self.error
+        if not self._open:
+            raise RuntimeError("a cache is kept current inside its `async with` block only")
+        if self._next is None:
+            self._next = anyio.Event()
+        await self._next.wait()
+
+    def changes(self, initial: bool, but: str = "") -> Changes:
+        """A stream of changes from now on, those of the path `but` left out."""
+        if not self._open and self.error is None:
+            raise RuntimeError("changes are told inside the `async with` block of a cache only")
+        reader = Changes(self.copy.nodes, self.news, initial, but)
+        self._readers.add(reader)
+        return reader
+
+    def fire(self, kind: int, path: bytes) -> None:
+        """Called by the session: a watch fired."""
+        # The end of the session, and a new connection, are heard of in other ways.
+        if kind > op.EVENT_NONE and self._open and self.copy.round:
+            self.copy.event(kind, self._watching.shown(path))
+            self._read()
+
+    def end(self, why: str) -> None:
+        """Called by the session: it is over, or about to be."""
+        if self.error is None:
+            session = self._client.session
+            closed = why == CLOSED and not session.lost
+            self.error = (
+                ClientClosed(f"the client is closed: {self.path}") if closed else session.ending(path=self.path)
+            )
+        self._stop()
+        self._forget()  # at the server all of it goes with the session
+
+    async def wait_left(self) -> None:
+        """Nothing is left to do for the session."""
+
+    def _heard_state(self, state: ConnectionState) -> None:
+        if state in (ConnectionState.CONNECTED, ConnectionState.READ_ONLY):
+            self._begin_round()
+        elif state is ConnectionState.SUSPENDED:
+            self._lapse()
+
+    def _begin_round(self) -> None:
+        self._lapse()
+        self.copy.begin_round()
+        self._read()
+
+    def _lapse(self) -> None:
+        """Changes may go unseen from now on."""
+        if self.was_whole and self.stale_since is None:
+            self.stale_since = self._client.clock()
+            self._wake()
+
+    def _read(self) -> None:
+        """Ask for what has to be read, as much as may be under way at a time."""
+        while self._open and not self._failing and self.copy.has_work:
+            if len(self._calls) >= (_MOST_BATCHES if self._recursive else _MOST_READS):
+                return
+            asks = self.copy.take(self._batch if self._recursive else 1)
+            try:
+                call = self._start(asks)
+            except RecipesError as error:  # the session ended in the meantime
+                self._fail(error)
+                return
+            self._calls[call] = asks
+            call.heard = self._heard
+
+    def _start(self, asks: list[Ask]) -> "Call":
+        if self._recursive:
+            return self._client.start_multi_read((ask.kind, ask.path) for ask in asks)
+        start = self._watching.start_get if asks[0].kind == "get" else self._watching.start_children
+        return start(asks[0].path)
+
+    def _heard(self, call: "Call") -> None:
+        asks = self._calls.pop(call, None)
+        if asks is None or not self._open:
+            return
+        error = call.error
+        if isinstance(error, _TRIED_AGAIN):
+            self._try_again(asks)
+        elif error is None:
+            self._pauses = None
+            self._take_in(asks, call.value if self._recursive else [call.value])
+        elif isinstance(error, NoNode | NoAuth) and not self._recursive:
+            self._pauses = None
+            self._take_in(asks, [error])
+        else:
+            self._fail(error)
+        if self._open:
+            self._read()
+            self._settle()
+            self._wake()
+
+    def _take_in(self, asks: list[Ask], found: list[Any]) -> None:
+        size = 0
+        for ask, value in zip(asks, found, strict=True):
+            if isinstance(value, NoNode):
+                self.copy.missing(ask)
+                if ask.path == self.path and not self._recursive:
+                    self._await_creation()
+            elif isinstance(value, NoAuth) and ask.path != self.path:
+                self.copy.refuse(ask, value)
+            elif isinstance(value, RecipesError):
+                self._fail(value)
+                return
+            elif ask.kind == "get":
+                size += len(value[0])
+                self.copy.got(ask, Node(*value))
+            elif self._recursive:
+                size += 16 * len(value)
+                self.copy.got(ask, value)
+            else:
+                self.copy.got(ask, *value)
+        if 2 * size > _BATCH_BYTES:
+            self._batch = max(1, min(self._batch, len(asks) * _BATCH_BYTES // size))
+        elif len(asks) == self._batch:  # a small one shows nothing about larger ones
+            self._batch = min(2 * self._batch, _MOST_IN_BATCH)
+
+    def _await_creation(self) -> None:
+        """Watch the root's creation: of others their parents tell."""
+        if [] in self._calls.values():  # a request to do so is under way
+            return
+        try:
+            call = self._watching.start_exists(self.path)
+        except RecipesError as error:
+            self._fail(error)
+            return
+        self._calls[call] = []
+        call.heard = self._heard_existence
+
+    def _heard_existence(self, call: "Call") -> None:
+        if self._calls.pop(call, None) is None or not self._open:
+            return
+        if call.error is None or isinstance(call.error, _TRIED_AGAIN):
+            self.copy.event(op.EVENT_CREATED, self.path)  # created in between
+            if call.error is not None:
+                self._try_again([])
+            self._read()
+        elif not isinstance(call.error, NoNode):
+            self._fail(call.error)
+        self._wake()
+
+    def _try_again(self, asks: list[Ask]) -> None:
+        for ask in asks:
+            self.copy.failed(ask)
+        self._lapse()
+        self._batch = max(1, self._batch // 4)  # the reply may have been too long
+        if not self._failing:
+            self._failing = True
+            self._client.look_after(self._pause)
+
+    async def _pause(self) -> None:
+        if self._pauses is None:
+            self._pauses = pauses(self._client.random, shortest=0.02, longest=2.0, least=0.5)
+        with anyio.move_on_after(next(self._pauses)):
+            if self._over is not None:
+                await self._over.wait()
+        self._failing = False
+        self._read()
+
+    def _settle(self) -> None:
+        """Note that everything was read in this round."""
+        if not self.copy.is_whole or (self.was_whole and self.stale_since is None):
+            return
+        if self._client.state is ConnectionState.CONNECTED:
+            self.stale_since = None
+        elif self.stale_since is None:  # read-only: the server is behind the others for an unknown time
+            self.stale_since = self._client.clock()
+        self.was_whole = True
+
+    def _told(self, path: str, old: Node | None, new: Node | None) -> None:
+        for reader in self._readers:
+            reader.note(path, old, new)
+        if new is None and not self._recursive:
+            self._watching.forget(path)
+
+    def _fail(self, error: RecipesError) -> None:
+        if self.error is None and self._open:
+            self.error = error
+            self.close()
+
+    def _forget(self) -> list[str]:
+        """Hear of nothing any more; return the paths at which the server may have a watch."""
+        places = {self.path}
+        if not self._recursive:
+            places.update(self.copy.nodes, *([ask.path for ask in asks] for asks in self._calls.values()))
+        for call in self._calls:
+            call.abandoned = True
+        self._calls.clear()
+        for path in places:
+            self._watching.forget(path)
+        return sorted(places)
+
+    def _stop(self) -> None:
+        self._open = False
+        self._lapse()
+        if self._over is not None:
+            self._over.set()
+        self._unhear()
+        scopes = self._client.session.scopes
+        if scopes.get(self) is self:
+            del scopes[self]
+        self._wake()
+
+    def _wake(self) -> None:
+        waiting, self._next = self._next, None
+        if waiting is not None:
+            waiting.set()

@@ -1,0 +1,6 @@
+"""Who belongs to a group, and what belongs to whom."""
+
+from recipes.membership.group import Group, Member
+from recipes.membership.ring import HashRing
+
+__all__ = ["Group", "HashRing", "Member"]

@@ -1,0 +1,107 @@
+"""Who is there: one ephemeral znode for each member, gone with its session (ZooKeeper Recipes, Group Membership)."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from recipes.cache.children import ChildrenCache
+from recipes.contender import Contender, read_line
+from recipes.core.errors import MembershipLost
+from recipes.hold import RELEASED, Block, Hold
+from recipes.line import Participant, id_of, in_order
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+    from recipes.core.jute.records import ACL
+
+_MARKER = "member-"
+
+
+class Member(Hold):
+    """What somebody who joined a group has in hand; see Hold. id: of this membership, chosen at random."""
+
+    __slots__ = ("id",)
+
+    def __init__(self, tenure: "_Membership") -> None:
+        super().__init__(tenure)
+        self.id: str = id_of(self.path.rpartition("/")[2], _MARKER)
+
+    async def update(self, data: bytes) -> None:
+        """Replace what the others see of us. It never makes the znode anew: when it is gone, raises NoNode.
+
+        Raises ConnectionLoss when nobody knows whether it was done; it may then be done once more.
+        """
+        await self._tenure.client.set(self.path, data)
+
+    async def leave(self) -> None:
+        """Leave the group, and return once the server has confirmed it. The block goes on, as no member.
+
+        Any task may do it, more than once. Raises RuntimeError in another thread, event loop or process.
+        """
+        await self._tenure.release(RELEASED)
+
+
+class Group:
+    """The members of a group, at `path`.
+
+    client: a connected Client; a membership lives and dies with its session. path: the parent znode; made as a
+    container, with its ancestors, when missing. acl: who may do what with our znode, and with `path` where that is made
+    here; everybody everything without it.
+
+    Each membership is an ephemeral znode of its own with a random id: members on one host, or of one client, do not
+    take each other's place, and one that comes back after a crash does not meet what it left behind.
+    """
+
+    def __init__(self, client: "Client", path: str, *, acl: "Sequence[ACL] | None" = None) -> None:
+        self._client = client
+        self._path = path
+        self._acl = acl
+
+    def join(self, data: bytes = b"") -> AbstractAsyncContextManager[Member]:
+        """`async with group.join(b"10.0.0.1:80") as member`: be a member as long as the block goes on.
+
+        data: what the others see of us. A short disconnect changes nothing. Raises MembershipLost, with the block
+        cancelled first, when the session is over, the client was closed or our znode was deleted by somebody else;
+        before we have joined what every call of the client does: see Lock.
+        """
+        return Block(lambda: _Membership(self._client, self._path, data, self._acl), Member, None)  # type: ignore[return-value]  # never None
+
+    async def members(self) -> list[Participant]:
+        """Who is there, in the order of joining, as the connected server has it. Raises NoAuth, SessionExpired."""
+        return await read_line(self._client, self._path, _MARKER)
+
+    async def watch(self) -> AsyncIterator[list[Participant]]:
+        """Yield who is there and then each change; of quick changes only the last is seen.
+
+        While the connection is lost nothing is yielded: who was there last may be or not be. An empty list means that
+        nobody is. Raises NoAuth, SessionExpired, ClientClosed.
+        """
+        async with ChildrenCache(self._client, self._path) as cache:
+            last: list[Participant] | None = None
+            while True:
+                (members,) = await cache.wait_until(partial(_others_than, last))
+                last = members
+                yield members
+
+
+class _Membership(Contender):
+    """A place in a line in which everybody has what it is for."""
+
+    def __init__(self, client: "Client", path: str, data: bytes, acl: "Sequence[ACL] | None") -> None:
+        super().__init__(client, path, _MARKER, MembershipLost, data, acl, once=False)
+
+    async def obtain(self, wait: bool) -> bool:
+        """Join; whether our znode is there."""
+        await self.join()
+        return not self.ended.is_set()
+
+
+def _others_than(last: list[Participant] | None, cache: ChildrenCache) -> tuple[list[Participant]] | None:
+    """The members in the cache, unless they are those of `last`."""
+    found = []
+    for name in in_order(cache.names(), _MARKER):
+        data, stat = cache[name]
+        path = f"{cache.path.rstrip('/')}/{name}"
+        found.append(Participant(id_of(name, _MARKER), data, stat.czxid, stat.ephemeral_owner, stat.ctime / 1000, path))
+    return None if found == last else (found,)
