@@ -275,7 +275,7 @@ async def read_line(client: "Client", path: str, marker: str) -> list[Participan
             stored, stat = await client.get(where)
         except NoNode:
             continue
-        line.append(_participant(name, where, stored, stat))
+        line.append(participant_of(name, where, stored, stat))
     return line
 
 
@@ -293,7 +293,8 @@ def check_within(path: str, within: float) -> float:
     return within
 
 
-def _participant(name: str, path: str, stored: bytes, stat: "Stat") -> Participant:
+def participant_of(name: str, path: str, stored: bytes, stat: "Stat") -> Participant:
+    """Who has the znode `name`, which is at `path`."""
     data, asked = is_asked(stored)
     kind = kind_of(name)
     return Participant(

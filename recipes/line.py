@@ -14,7 +14,7 @@ from functools import cache, cmp_to_key
 from typing import NamedTuple
 
 _DIGITS = 10  # of the number that a server puts behind the name of a sequential znode
-_KIND = re.compile(r".*-(lock|lead|read|write|permits)-(?:([0-9]+)-)?-?[0-9]+", re.DOTALL)
+_KIND = re.compile(r".*-(lock|lead|read|write|permits|member)-(?:([0-9]+)-)?-?[0-9]+", re.DOTALL)
 _ASKED = b"\0asked to give it up"  # behind the data of a znode whose owner has been asked to
 
 ALL = 1 << 31  # permits: what a lock and a writer take, and more than a semaphore can have
@@ -25,7 +25,7 @@ LOCKS = ("lock-", "read-", "write-", "permits-")
 class Participant(NamedTuple):
     """Someone in line, as read from the store: true at the moment of reading, no longer than that.
 
-    kind: "lock", "lead", "read", "write" or "permits". permits: how many of a semaphore, 1 for others.
+    kind: "lock", "lead", "read", "write", "permits" or "member". permits: how many of a semaphore, 1 for others.
     revoke_requested: whether somebody asked it to give up what it has.
     """
 
@@ -122,7 +122,7 @@ def line_of(marker: str) -> str | tuple[str, ...]:
 
 
 def kind_of(name: str) -> str:
-    """What the owner of the znode `name` asks for: "lock", "lead", "read", "write" or "permits"."""
+    """What the owner of the znode `name` asks for: "lock", "lead", "read", "write", "permits" or "member"."""
     found = _KIND.fullmatch(name)
     return found[1] if found else ""
 

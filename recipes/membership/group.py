@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from recipes.cache.children import ChildrenCache
-from recipes.contender import Contender, read_line
+from recipes.contender import Contender, participant_of, read_line
 from recipes.core.errors import MembershipLost
 from recipes.hold import RELEASED, Block, Hold
 from recipes.line import Participant, id_of, in_order
@@ -99,9 +99,6 @@ class _Membership(Contender):
 
 def _others_than(last: list[Participant] | None, cache: ChildrenCache) -> tuple[list[Participant]] | None:
     """The members in the cache, unless they are those of `last`."""
-    found = []
-    for name in in_order(cache.names(), _MARKER):
-        data, stat = cache[name]
-        path = f"{cache.path.rstrip('/')}/{name}"
-        found.append(Participant(id_of(name, _MARKER), data, stat.czxid, stat.ephemeral_owner, stat.ctime / 1000, path))
+    names = in_order(cache.names(), _MARKER)
+    found = [participant_of(name, f"{cache.path.rstrip('/')}/{name}", *cache[name]) for name in names]
     return None if found == last else (found,)

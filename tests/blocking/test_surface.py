@@ -18,6 +18,8 @@ NOT_THERE = {
     "Multi.start": "as start_create",
     "Multi.count": "for recipes",
     "Multi.extend": "for recipes",
+    "Client.hear_states": "calls back in the event loop; for recipes",
+    "Client.watching": "for recipes",
     "Client.watch_deletion": "calls back in the event loop; a thread waits for `exists_watch`",
     "Client.session_scope": "cancels a task; a thread looks at `ended`",
     "Client.look_after": "runs a coroutine; for recipes",
@@ -41,6 +43,7 @@ NOT_YET: dict[str, str] = dict.fromkeys(
     [
         *("Lockable", "MultiGrant", "MultiLock", "ReadWriteLock", "ReentrantLock", "Semaphore", "SemaphoreGrant"),
         *("AtomicValue", "Counter", "IdGenerator", "SharedValue", "Transaction", "Client.atomically"),
+        *("Cache", "Changes", "ChildrenCache", "Group", "Member", "NodeCache", "TreeCache"),
         *("WriteGrant", "Grant.guarded", "Grant.revoke_requested", "Lock.revoke", "Term.guarded"),
     ],
     "to be added",
