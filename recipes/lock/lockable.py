@@ -33,6 +33,9 @@ class Inside(Generic[T]):
     def __init__(self) -> None:
         self._entries: list[tuple[object, T]] = []
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def add(self, task: object, entered: T) -> None:
         """`task` has entered a block."""
         self._entries.append((task, entered))
