@@ -26,7 +26,8 @@ def documented_by(source: type) -> Callable[[C], C]:
 
     def document(cls: C) -> C:
         for name, member in vars(cls).items():
-            if not name.startswith("_") and member.__doc__ is None:
+            # Under -OO nothing has one, properties of our own included.
+            if not name.startswith("_") and member.__doc__ is None and hasattr(source, name):
                 member.__doc__ = getattr(source, name).__doc__
         return cls
 
