@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from recipes.core.errors import NoNode, QueueFull
+from recipes.core.errors import LockLost, NoNode, QueueFull
 from recipes.lock.lock import Lock
 from recipes.queue.buckets import replace
 from recipes.writer import make_path
@@ -62,19 +62,24 @@ class Room:
     async def wait(self, count: int) -> None:
         """Return once there may be room. Those that wait stand in line: an item that leaves wakes one of them."""
         while True:
-            with anyio.move_on_after(_LOOK_SECONDS) as limit:
-                async with Lock(self._client, f"{self._path}/room"):
-                    limit.deadline = float("inf")
-                    while True:
-                        _, watch = await self._client.exists_watch(self._acks)
-                        try:
-                            await self.reserve(count)
-                        except QueueFull:
-                            await watch.wait()
-                        else:
-                            return
-                        finally:
-                            watch.cancel()
+            reserved = False
+            try:
+                with anyio.move_on_after(_LOOK_SECONDS) as limit:
+                    async with Lock(self._client, f"{self._path}/room"):
+                        limit.deadline = float("inf")
+                        while not reserved:
+                            _, watch = await self._client.exists_watch(self._acks)
+                            try:
+                                await self.reserve(count)
+                                reserved = True
+                            except QueueFull:
+                                await watch.wait()
+                            finally:
+                                watch.cancel()
+            except LockLost:  # somebody broke the line, or the session is over, which the next request tells
+                pass
+            if reserved:
+                return
             try:
                 await self.reserve(count)
             except QueueFull:

@@ -18,6 +18,10 @@ class Failure(Exception):
     """What a block raises that fails on purpose."""
 
 
+def first_of(error):
+    return first_of(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
+
+
 class Item:
     """What is known of one put. acknowledged: a block's end has said so."""
 
@@ -130,10 +134,11 @@ class Queues:
                     await anyio.sleep(0.05 + step.for_us / 1e6)
                     await messages.drain(within=step.for_us / 1e6)
             except ExceptionGroup as group:
-                others = group.split(self.errors)[1]
+                ours, others = group.split(self.errors)
                 if others is not None:
                     raise
                 self.world.count("consume: interrupted")
+                raise first_of(ours) from None
 
     async def iterate(self, process, messages, step):
         try:
