@@ -84,6 +84,11 @@ def end_store(directory: Path) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is not quick, unless it is asked for."""
+    for item in items:
+        # Each kind of server and each event loop has its turn; both others together only add time.
+        given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if "apache" in given and "trio" in given:
+            item.add_marker(pytest.mark.thorough)
     asked_for = config.option.markexpr or ""
     if config.getoption("--everything") or any("::" in argument for argument in config.args):
         asked_for += " thorough"
