@@ -17,13 +17,11 @@ from typing import NamedTuple, Self
 
 import anyio
 import anyio.abc
-import anyio.lowlevel
 
 from recipes import Client, HoldLost, RecipesError
 from recipes.cli.guardian import GRACE_S
 from recipes.cli.terminal import complain
 
-_TURNS = 5  # of the event loop, in which a signal that has come gets through to us
 LOST = 75  # EX_TEMPFAIL of sysexits.h: try again later
 CANNOT_RUN = _NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # as a shell says it
 _STOPS = signal.SIGTSTP
@@ -116,13 +114,7 @@ async def run_program(name: str, command: Sequence[str], hold: AbstractAsyncCont
                             ending = await _run(name, guarded, held)
             except RecipesError as error:  # not as a group of one
                 problem = error
-            # Those that come from here on wait for their old effect; those that have come are still taken in.
-            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-            with anyio.CancelScope(shield=True):
-                for _ in range(_TURNS):
-                    await anyio.lowlevel.checkpoint()
             tasks.cancel_scope.cancel()
-    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     if interrupts:
         return Ending(128 + interrupts[0], interrupts[0])
     if isinstance(problem, HoldLost):
