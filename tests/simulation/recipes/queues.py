@@ -58,7 +58,7 @@ class Queues:
 
     def open(self, process, client):
         """What steps of one session share."""
-        rules = {"max_deliveries": 4, "retry_delay": (0.01, 0.1)}
+        rules = {"max_deliveries": 2, "retry_delay": (0.01, 0.1)}
         return [Queue(client, self.path_of(key), capacity=ROOM if key == 2 else None, **rules) for key in range(3)]
 
     async def act(self, process, queues, step):
