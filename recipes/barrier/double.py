@@ -1,8 +1,6 @@
 """Rounds that all parties enter together and leave together (ZooKeeper Recipes and Solutions, Double Barriers)."""
 
-import os
 import re
-import socket
 import threading
 from collections.abc import Sequence
 from types import TracebackType
@@ -67,7 +65,7 @@ class DoubleBarrier:
         if on_death not in get_args(OnDeath):
             raise BadArguments(path, f"on_death={on_death!r}: expected one of {', '.join(get_args(OnDeath))}")
         self._client = client
-        label = f"{socket.gethostname()}.{os.getpid()}" if name is None else name
+        label = client.process_name if name is None else name
         self._settings = RoundSettings(
             paths.check(path), parties, on_death, re.sub(r"[^A-Za-z0-9._:+-]", "_", label)[:_LONGEST_NAME], acl
         )

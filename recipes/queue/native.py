@@ -10,8 +10,6 @@
 """
 
 import json
-import os
-import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -52,7 +50,7 @@ class Native:
         self.client = client
         self.path: str = paths.check(path)
         self.buckets: Buckets = Buckets(client, f"{path}/items")
-        self.who: bytes = f"{socket.gethostname()}:{os.getpid()}".encode()
+        self.who: bytes = client.process_name.encode()
         # Dead letters move in one multi with the queue they come from, so that both have one writer.
         self.writer: Writer = Writer(client, f"{path}/clients", self.who) if parent is None else parent.writer
         self.room: Room = Room(client, path, None)

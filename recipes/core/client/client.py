@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -151,6 +152,7 @@ class Client(Operations):
         self._link: Link
         self._owner: Owner
         self.random: Random = Random()
+        self.process_name: str = f"{socket.gethostname()}:{os.getpid()}"  # what others are shown of us
         self.clock: Callable[[], float] = _clock()
         self.session: Session = Session(session_timeout)
         self._namespace: Namespace = Namespace(self.session, self._submit, max_request_bytes)

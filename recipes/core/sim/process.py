@@ -72,6 +72,7 @@ class Process:
         client = Client(self.hosts + chroot, session_timeout=timeout)
         client.clock = self.loop.time
         client.random = self._ids
+        client.process_name = f"simulated:{self.site}"  # a real one would be part of what is stored, and of the trace
         return client
 
     def note(self, what: str) -> None:

@@ -30,8 +30,7 @@ def a_put_whose_reply_was_lost_is_made_again(patch: Patch) -> None:
     patch.setattr(Writer, "_request", request)
 
 
-# Seed 2 finds it in some processes and not in others; until the reason is known it is for the hunts.
-@planted("queue", None, "L5")
+@planted("queue", 4, "L5")
 def what_was_claimed_ahead_is_forgotten(patch: Patch) -> None:
     def back(self: Messages[Any], deliveries: list[Any]) -> list[Write]:
         for delivery in deliveries:
