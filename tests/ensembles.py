@@ -17,8 +17,9 @@ from types import TracebackType
 
 import pytest
 
-from tests.conftest import ServerProcess, Wire, four_letter
 from tests.ports import ReservedPorts
+from tests.servers import ServerProcess, four_letter
+from tests.wire import Wire
 
 WAIT_SECONDS = 30.0
 _POLL_SECONDS = 0.02

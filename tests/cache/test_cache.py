@@ -22,7 +22,7 @@ from recipes.core.jute import opcodes as op
 from recipes.core.permissions import digest_acl
 from recipes.testing.expire import expire_session
 from tests.cache.conftest import SECONDS, EachWatched, tree_of
-from tests.conftest import four_letter
+from tests.servers import four_letter
 
 pytestmark = pytest.mark.anyio
 

@@ -19,7 +19,7 @@ import pytest
 
 from tests.chaos.episode import Report, run_episode
 from tests.chaos.totals import Totals
-from tests.conftest import ServerProcess
+from tests.servers import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 SOAK_FILE = ROOT / "soak-chaos.jsonl"

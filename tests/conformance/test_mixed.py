@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import OPEN_ACL, Wire
+from tests.wire import OPEN_ACL, Wire
 
 pytestmark = pytest.mark.apache
 

@@ -16,8 +16,8 @@ import struct
 
 import pytest
 
-from tests.conftest import OPEN_ACL, Wire
 from tests.ensembles import EnsembleProcesses
+from tests.wire import OPEN_ACL, Wire
 
 pytestmark = pytest.mark.apache
 

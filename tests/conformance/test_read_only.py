@@ -14,7 +14,8 @@ from kazoo.protocol.states import KeeperState
 
 from recipes import ConnectionState, NotReadOnly, connect
 from recipes.core.tree.sessions import session_password
-from tests.conftest import OPEN_ACL, Wire, four_letter
+from tests.servers import four_letter
+from tests.wire import OPEN_ACL, Wire
 
 # What Apache says does not change from run to run, and each of its tests starts two servers anew.
 OURS, APACHE = "ours", pytest.param("apache", marks=[pytest.mark.apache, pytest.mark.thorough])

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from recipes.core.disk.replace import REJOIN
-from tests.conftest import ROOT
 from tests.ensembles import EnsembleProcesses
+from tests.servers import ROOT
 
 # Apache's are asked so that our words are seen to be theirs; they do not change from run to run.
 KINDS = pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from tests.chaos.cluster import CutOffEnsemble
 from tests.chaos.proxy import Network
-from tests.conftest import OPEN_ACL, Wire
+from tests.wire import OPEN_ACL, Wire
 
 
 @asynccontextmanager
