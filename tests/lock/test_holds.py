@@ -9,108 +9,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from recipes import BadArguments, ConnectionLoss, Election, LeadershipLost, Lock, LockLost
+from recipes import ConnectionLoss, Election, LeadershipLost, Lock, LockLost
 from tests.lock.conftest import spawn
-from tests.lock.virtual import Thread, VirtualClient, VirtualStore, run
-
-BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
-
-
-async def until(condition):
-    with anyio.fail_after(30):
-        while not condition():
-            await anyio.lowlevel.checkpoint()
-
-
-def on_virtual_time(backend, delay, scene):
-    """Run `scene(store, client, clock)` with one connected client."""
-
-    async def main(clock):
-        store = VirtualStore(clock, delay)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(store.carry)
-            async with VirtualClient(store) as client:
-                await scene(store, client, clock)
-            tasks.cancel_scope.cancel()
-
-    run(backend, main)
-
-
-async def take(client):
-    async with Lock(client, "/a"):
-        await anyio.sleep_forever()
-
-
-async def try_to_take(client):
-    async with Lock(client, "/a").try_acquire():
-        await anyio.sleep_forever()
-
-
-async def try_to_take_for_long(client):
-    async with Lock(client, "/a").try_acquire(within=3):
-        await anyio.sleep_forever()
-
-
-async def acquire(client):
-    await Lock(client, "/a").acquire()
-    await anyio.sleep_forever()
-
-
-async def lead(client):
-    async with Election(client, "/a").lead():
-        await anyio.sleep_forever()
-
-
-async def close(client):
-    await client.__aexit__(None, None, None)
-
-
-@BACKENDS
-@pytest.mark.parametrize("server", ["fall_silent", "cut"])
-@pytest.mark.parametrize("held", [False, True], ids=["asking", "holding"])
-@pytest.mark.parametrize(
-    "use", [take, try_to_take, try_to_take_for_long, acquire, lead, close], ids=lambda u: u.__name__
-)
-def test_newcomer_9_a_time_limit_is_kept_while_the_server_is_away(use, held, server, backend):
-    async def scene(store, client, clock):
-        if not held:
-            getattr(client, server)()
-        began = clock()
-        with anyio.move_on_after(1):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(use, client)
-                if held:
-                    await anyio.sleep(0.5)
-                    getattr(client, server)()
-        assert clock() - began <= 1.1
-
-    on_virtual_time(backend, 0.01, scene)
-
-
-@BACKENDS
-@pytest.mark.parametrize("server", ["fall_silent", "cut"])
-def test_newcomer_9_leaving_is_not_held_up_either(server, backend):
-    async def scene(store, client, clock):
-        async with Lock(client, "/a"):
-            getattr(client, server)()
-            began = clock()
-        assert clock() - began <= 0.1
-
-    on_virtual_time(backend, 0.01, scene)
-
-
-@BACKENDS
-def test_newcomer_9_what_was_left_behind_is_cleaned_up_once_the_server_is_back(backend):
-    async def scene(store, client, clock):
-        async with Lock(client, "/a"):
-            client.cut()
-        assert len(store.names("/a")) == 1
-        client.mend()
-        await anyio.sleep(3)
-        assert store.names("/a") == []
-        assert not client.session.lost
-
-    on_virtual_time(backend, 0.01, scene)
+from tests.lock.turns import until
+from tests.lock.uses import lead, take, try_to_take
+from tests.lock.virtual import BACKENDS, Thread, on_virtual_time
 
 
 @BACKENDS
@@ -404,55 +307,6 @@ async def test_weak_10_a_waiter_whose_znode_was_deleted_notices_at_once(store):
     (said,) = raised
     assert said.startswith("The lock was lost: /a (while waiting for it: its znode is gone: deleted by somebody else")
     assert store.watches == []
-
-
-@BACKENDS
-@pytest.mark.parametrize("recipe", ["lock", "election"])
-def test_review_19_within_bounds_the_waiting_and_never_the_body(recipe, backend):
-    async def scene(store, client, clock):
-        async with VirtualClient(store) as holder:
-            attempt = {
-                "lock": partial(Lock(client, "/a").try_acquire, within=2),
-                "election": partial(Election(client, "/a").try_lead, within=2),
-            }[recipe]
-            other = Lock(holder, "/a") if recipe == "lock" else Election(holder, "/a").lead()
-            async with attempt() as hold:
-                await anyio.sleep(10)
-                assert not hold.ended.is_set()
-            async with other:
-                began = clock()
-                async with attempt() as hold:
-                    assert hold is None
-                    assert 2 <= clock() - began <= 2.1
-                    assert len(store.names("/a")) == 1
-
-                async def wait():
-                    async with attempt() as hold:
-                        assert hold is not None
-                        await anyio.sleep(10)
-
-                waiting = anyio.Event()
-                spawned = spawn(lambda: wait_and_tell(wait, waiting))
-                await anyio.sleep(1)
-            with anyio.fail_after(60):
-                await waiting.wait()
-            assert spawned is not None
-
-    on_virtual_time(backend, 0.01, scene)
-
-
-async def wait_and_tell(wait, event):
-    await wait()
-    event.set()
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("within", [-1, float("nan")])
-async def test_a_wait_that_is_no_time_is_named(store, within):
-    with pytest.raises(BadArguments, match=f"within={within}: expected seconds, 0 or more"):
-        Lock(store.client(), "/a").try_acquire(within=within)
-    with pytest.raises(BadArguments, match=f"within={within}: expected seconds, 0 or more"):
-        Election(store.client(), "/a").try_lead(within=within)
 
 
 @pytest.mark.anyio

@@ -7,14 +7,9 @@ import pytest
 
 from recipes.core.errors import LockLost
 from recipes.lock.lock import Lock
+from tests.lock.turns import until
 
 pytestmark = pytest.mark.anyio
-
-
-async def until(condition):
-    with anyio.fail_after(30):
-        while not condition():
-            await anyio.lowlevel.checkpoint()
 
 
 async def test_grant_carries_the_fence_and_the_znode_goes_with_the_block(store):

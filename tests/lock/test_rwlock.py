@@ -6,61 +6,10 @@ import pytest
 
 from recipes.core.errors import LockLost
 from recipes.lock import Lock, ReadWriteLock
+from tests.lock.turns import cancel_at_each_turn, until
+from tests.lock.visitors import PATH, visit
 
 pytestmark = pytest.mark.anyio
-PATH = "/rw"
-
-
-async def until(condition):
-    with anyio.fail_after(30):
-        while not condition():
-            await anyio.lowlevel.checkpoint()
-
-
-async def settled(store):
-    """Return once nothing goes on any more, as far as turns of the loop can tell."""
-    before = None
-    while before != (before := (len(store.requests), len(store.watches))):
-        for _ in range(30):
-            await anyio.lowlevel.checkpoint()
-
-
-class Visitors:
-    """Tasks, each with a client of its own, that take a side and stay until they are let go."""
-
-    def __init__(self, store, tasks):
-        self.store, self.tasks = store, tasks
-        self.inside, self.let_go, self.grants = [], {}, {}
-
-    async def come(self, name, side=None):
-        """`name` begins with r or w, as what it wants."""
-        self.let_go[name] = anyio.Event()
-        self.tasks.start_soon(self._stay, name, side)
-        await settled(self.store)
-
-    async def _stay(self, name, side):
-        rw = ReadWriteLock(self.store.client(), PATH)
-        async with side or (rw.read() if name[0] == "r" else rw.write()) as grant:
-            self.inside.append(name)
-            self.grants[name] = grant
-            await self.let_go[name].wait()
-            self.inside.remove(name)
-
-    async def leave(self, *names):
-        for name in names:
-            self.let_go[name].set()
-            await settled(self.store)
-
-
-async def visit(store, scene):
-    with anyio.fail_after(30):
-        async with anyio.create_task_group() as tasks:
-            visitors = Visitors(store, tasks)
-            await scene(visitors)
-            tasks.cancel_scope.cancel()
-    await settled(store)
-    assert store.names(PATH) == []
-    assert store.watches == []
 
 
 async def test_readers_share_and_a_writer_is_alone(store):
@@ -213,182 +162,6 @@ async def test_a_task_inside_cannot_ask_again_and_is_told_why(store, first, then
     assert store.names(PATH) == []
 
 
-# Downgrade.
-
-
-async def test_a_downgraded_writer_lets_readers_in_and_no_writer(store):
-    async def scene(all):
-        for name in ("w1", "r1", "w2", "r2"):
-            await all.come(name)
-        grant = all.grants["w1"]
-        fence, path = grant.fence, grant.path
-        await grant.downgrade()
-        await settled(store)
-        assert sorted(all.inside) == ["r1", "w1"]
-        assert grant.reading and grant.fence == fence and grant.path != path and not grant.ended.is_set()
-        rw = ReadWriteLock(store.client(), PATH)
-        assert [(each.kind, each.fence) for each in await rw.holders()] == [
-            ("read", fence),
-            ("read", all.grants["r1"].fence),
-        ]
-        await grant.downgrade()  # the second time it does nothing
-        await all.leave("w1", "r1")
-        assert sorted(all.inside) == ["w2"]
-        assert all.grants["w2"].fence > fence  # although its znode is older than the reader's
-        await all.leave("w2")
-        assert sorted(all.inside) == ["r2"]
-
-    await visit(store, scene)
-
-
-async def test_at_each_moment_of_a_downgrade_somebody_of_ours_is_in_front_of_the_waiting_writer(store):
-    fronts = []
-    changed = store.changed
-
-    def look(path, parent=None):
-        fronts.append(min(store.names(PATH), key=lambda name: name[-10:], default=""))
-        changed(path, parent)
-
-    async def scene(all):
-        await all.come("w1")
-        await all.come("w2")
-        ours = all.grants["w1"].path.split("/")[-1].split("-")[0]
-        store.changed = look
-        await all.grants["w1"].downgrade()
-        await settled(store)
-        assert fronts and all_begin(fronts, ours)
-        store.changed = changed
-
-    def all_begin(names, start):
-        return all(name.startswith(start) for name in names)
-
-    await visit(store, scene)
-
-
-@pytest.mark.parametrize("lose_request", [False, True])
-@pytest.mark.parametrize("number", range(1, 5))
-async def test_a_downgrade_whose_reply_is_lost_is_made_once(store, number, lose_request):
-    rw = ReadWriteLock(store.client(), PATH)
-    async with rw.write() as grant:
-        store.requests.clear()
-        store.lose_reply, store.lose_request = number, lose_request
-        await grant.downgrade()
-        assert [f"{PATH}/{name}" for name in store.names(PATH)] == [grant.path]
-        assert grant.reading and "-read-" in grant.path and not grant.ended.is_set()
-    assert store.names(PATH) == []
-    assert store.watches == []
-
-
-@pytest.mark.parametrize("lose", [0, 1])
-async def test_a_downgrade_cancelled_at_each_moment_leaves_one_hold_and_then_nothing(store, lose):
-    whole = 0
-    for turns in range(30):
-        rw = ReadWriteLock(store.client(), PATH)
-        async with rw.write() as grant, anyio.create_task_group() as tasks:
-            store.requests.clear()
-            store.lose_reply = lose
-            scope = anyio.CancelScope()
-
-            async def downgrade(scope=scope, grant=grant):
-                with scope:
-                    await grant.downgrade()
-
-            tasks.start_soon(downgrade)
-            for _ in range(turns):
-                await anyio.lowlevel.checkpoint()
-            scope.cancel()
-            await settled(store)
-            assert not grant.ended.is_set()
-            assert [f"{PATH}/{name}" for name in store.names(PATH)] == [grant.path]
-            whole += grant.reading
-        await settled(store)
-        assert store.names(PATH) == []
-        assert store.watches == []
-    assert whole
-
-
-@pytest.mark.parametrize("lose", [0, 1])
-async def test_a_block_left_in_the_middle_of_a_downgrade_leaves_nothing(store, lose):
-    for turns in range(30):
-        rw = ReadWriteLock(store.client(), PATH)
-        async with anyio.create_task_group() as tasks:
-            async with rw.write() as grant:
-                store.requests.clear()
-                store.lose_reply = lose
-
-                async def downgrade(grant=grant):
-                    try:
-                        await grant.downgrade()
-                    except LockLost:
-                        pass
-
-                tasks.start_soon(downgrade)
-                for _ in range(turns):
-                    await anyio.lowlevel.checkpoint()
-        await settled(store)
-        assert store.names(PATH) == []
-        assert store.watches == []
-
-
-@pytest.mark.parametrize("lose", [0, 1])
-async def test_a_release_in_the_middle_of_a_downgrade_is_confirmed(store, lose):
-    for turns in range(30):
-        rw = ReadWriteLock(store.client(), PATH)
-        async with anyio.create_task_group() as tasks:
-            grant = await rw.acquire_write()
-            store.requests.clear()
-            store.lose_reply = lose
-
-            async def downgrade(grant=grant):
-                try:
-                    await grant.downgrade()
-                except LockLost:
-                    pass
-
-            tasks.start_soon(downgrade)
-            for _ in range(turns):
-                await anyio.lowlevel.checkpoint()
-            await grant.release()
-            assert store.names(PATH) == []
-            assert not grant.lost
-        await settled(store)
-        assert store.watches == []
-
-
-async def test_a_downgrade_of_what_is_lost_is_refused(store):
-    client = store.client()
-    rw = ReadWriteLock(client, PATH)
-    with pytest.raises(LockLost):
-        async with rw.write() as grant:
-            store.remove(grant.path)
-            await grant.downgrade()
-    grant = await rw.acquire_write()
-    await grant.release()
-    with pytest.raises(LockLost, match="released"):
-        await grant.downgrade()
-
-
-async def test_a_downgraded_hold_whose_znode_is_deleted_is_lost(store):
-    with pytest.raises(LockLost):
-        async with ReadWriteLock(store.client(), PATH).write() as grant:
-            await grant.downgrade()
-            store.remove(grant.path)
-            await anyio.sleep_forever()
-
-
-async def test_a_session_lost_in_a_downgrade_ends_the_hold(store):
-    for turns in range(8):
-        client = store.client()
-        with pytest.raises(LockLost):
-            async with ReadWriteLock(client, PATH).write() as grant, anyio.create_task_group() as tasks:
-                tasks.start_soon(grant.downgrade)
-                for _ in range(turns):
-                    await anyio.lowlevel.checkpoint()
-                client.lose_session()
-        await settled(store)
-        assert store.names(PATH) == []
-
-
 # Faults, as for Lock.
 
 
@@ -406,31 +179,14 @@ async def test_any_lost_reply_leaves_one_holder_and_then_nothing(store, side, nu
 @pytest.mark.parametrize("side", ["read", "write"])
 @pytest.mark.parametrize("contended", [False, True])
 async def test_cancelled_at_each_await_nothing_stays_behind(store, side, contended):
-    finished = 0
     holder = ReadWriteLock(store.client(), PATH)
     async with holder.write():
         pass
 
-    async def work(scope):
-        nonlocal finished
-        with scope:
-            async with getattr(ReadWriteLock(store.client(), PATH), side)():
-                await anyio.lowlevel.checkpoint()
-            finished += 1
+    def take():
+        return getattr(ReadWriteLock(store.client(), PATH), side)()
 
-    for turns in range(40):
-        async with AsyncExitStack() as stack:
-            if contended:
-                await stack.enter_async_context(holder.write())
-            scope = anyio.CancelScope()
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(work, scope)
-                for _ in range(turns):
-                    await anyio.lowlevel.checkpoint()
-                scope.cancel()
-            assert len(store.names(PATH)) == contended
-        assert store.names(PATH) == []
-        assert store.watches == []
+    finished = await cancel_at_each_turn(store, PATH, take, holder.write if contended else None, 40)
     assert (finished > 0) is not contended
 
 

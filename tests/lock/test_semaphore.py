@@ -7,17 +7,10 @@ import pytest
 
 from recipes.core.errors import BadArguments, ConnectionLoss, LockLost, SettingsDiffer
 from recipes.lock import Semaphore
+from tests.lock.turns import cancel_at_each_turn, settled
 
 pytestmark = pytest.mark.anyio
 PATH = "/s"
-
-
-async def settled(store):
-    """Return once nothing goes on any more, as far as turns of the loop can tell."""
-    before = None
-    while before != (before := (len(store.requests), len(store.watches))):
-        for _ in range(30):
-            await anyio.lowlevel.checkpoint()
 
 
 class Visitors:
@@ -331,31 +324,15 @@ async def test_any_lost_reply_while_others_wait_strands_nobody(store, number, lo
 
 @pytest.mark.parametrize("contended", [False, True])
 async def test_cancelled_at_each_await_nothing_stays_behind(store, contended):
-    finished = 0
     holder = Semaphore(store.client(), PATH, 2)
     async with holder:
         pass
 
-    async def work(scope):
-        nonlocal finished
-        with scope:
-            async with Semaphore(store.client(), PATH, 2):
-                await anyio.lowlevel.checkpoint()
-            finished += 1
+    def take():
+        return Semaphore(store.client(), PATH, 2)
 
-    for turns in range(60):
-        async with AsyncExitStack() as stack:
-            if contended:
-                await stack.enter_async_context(holder.try_acquire(2))
-            scope = anyio.CancelScope()
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(work, scope)
-                for _ in range(turns):
-                    await anyio.lowlevel.checkpoint()
-                scope.cancel()
-            assert len(store.names(PATH)) == contended
-        assert store.names(PATH) == []
-        assert store.watches == []
+    hold = (lambda: holder.try_acquire(2)) if contended else None
+    finished = await cancel_at_each_turn(store, PATH, take, hold, 60)
     assert (finished > 0) is not contended
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from queue import SimpleQueue
 
 import anyio
+import pytest
 
 from recipes.core.client.home import Home
 from recipes.core.client.link import Link
@@ -22,6 +23,7 @@ from recipes.core.errors import BadVersion, ConnectionLoss, NodeExists, NoNode, 
 from recipes.core.jute import opcodes as op
 from tests.lock.conftest import MemoryClient, MemoryStore
 
+BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 TIMEOUT = 6.0  # of a session, in virtual seconds
 
 
@@ -263,3 +265,17 @@ class Thread:
             with suppress(Exception):
                 answer = question()
             self._answers.put(answer)
+
+
+def on_virtual_time(backend, delay, scene):
+    """Run `scene(store, client, clock)` with one connected client."""
+
+    async def main(clock):
+        store = VirtualStore(clock, delay)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.carry)
+            async with VirtualClient(store) as client:
+                await scene(store, client, clock)
+            tasks.cancel_scope.cancel()
+
+    run(backend, main)
