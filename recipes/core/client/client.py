@@ -15,26 +15,21 @@ from typing import NoReturn, Self, TypeVar
 
 import anyio
 
-from recipes.core import paths
 from recipes.core.client.atomic import Transaction, run_atomically
-from recipes.core.client.backoff import pauses
 from recipes.core.client.home import Home
-from recipes.core.client.link import Link, parse_hosts
+from recipes.core.client.leftovers import delete_surely
+from recipes.core.client.link import Link
 from recipes.core.client.namespace import Namespace
 from recipes.core.client.operations import Operations
 from recipes.core.client.owner import Owner
-from recipes.core.client.reasons import nobody_answers, shown_host
+from recipes.core.client.reasons import nobody_answers
 from recipes.core.client.scope import CLOSED, SessionScope
+from recipes.core.client.servers import find_servers
 from recipes.core.client.session import Call, ConnectionState, Session
 from recipes.core.errors import (
     BadArguments,
     ClientClosed,
-    ConnectionLoss,
-    NoNode,
     RecipesError,
-    SessionError,
-    StoreError,
-    ThrottledOp,
 )
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.frames import MAX_FRAME_BYTES
@@ -43,8 +38,6 @@ from recipes.core.jute.requests import encode_auth
 log: logging.Logger = logging.getLogger("recipes.client")
 
 R = TypeVar("R")
-Find = Callable[[], Awaitable[str]]
-
 # Closing waits so long for blocks to end, and for the server to confirm: the first, unless it is cancelled, and the
 # second even then, so that a worker that a time limit ends is followed at once.
 _CLOSING_SECONDS = 2.0
@@ -141,7 +134,6 @@ class Client(Operations):
         self._tls: ssl.SSLContext | None = tls
         self._read_only: bool = read_only
         self._cleanup: ExitStack = ExitStack()
-        self._embedded: bool = False
         self._entered: bool = False
         self._closed: bool = True
         self._closing: bool = False
@@ -175,18 +167,17 @@ class Client(Operations):
             raise RuntimeError("a Client is one session and is entered once: make another one with connect()")
         self._entered = True
         self.home = Home()
-        hosts, where, find = await self._find_servers()
-        addresses, self._namespace.chroot = self._parse(hosts)
-        where = where or ",".join(shown_host(*address) for address in addresses) + self._namespace.chroot
+        servers = await find_servers(self._hosts, private=self._private, tls=self._tls, cleanup=self._cleanup)
+        self._namespace.chroot = servers.chroot
         self._link = Link(
             self.session,
-            addresses,
+            servers.addresses,
             random=self.random,
             clock=self.clock,
             tls=self._tls,
             read_only=self._read_only,
             changed=self._set_state,
-            find=find,
+            find=servers.find,
         )
         self._link.credentials = self._auth
         self._owner = Owner(self.session, self._link, self._set_state)
@@ -200,41 +191,11 @@ class Client(Operations):
                 raise self.session.ending(path="")
         except TimeoutError:
             await self._stop()
-            raise nobody_answers(where, self._link.failures) from self._link.last_error
+            raise nobody_answers(servers.where, self._link.failures) from self._link.last_error
         except BaseException:
             await self._stop()
             raise
         return self
-
-    def _parse(self, hosts: str) -> tuple[list[tuple[str, int]], str]:
-        try:
-            return parse_hosts(hosts)
-        except BadArguments as error:
-            if self._hosts is not None:
-                raise
-            raise BadArguments(error.path, f"RECIPES_HOSTS={hosts!r}: {error.message}") from None
-
-    async def _find_servers(self) -> tuple[str, str, Find | None]:
-        """Where the servers are, what to call them if not that, and how to find them again where they come and go."""
-        hosts = self._hosts
-        if hosts is None and not self._private:
-            hosts = os.environ.get("RECIPES_HOSTS")
-        if hosts is not None and not hosts.startswith("store:"):
-            return hosts, "", None
-        if self._tls is not None:
-            raise BadArguments("", "tls: expected hosts with it, since a server on this machine alone has none")
-        if self._private:
-            from recipes.embedded import embedded_server, find_again
-
-            self._embedded = True
-            hosts = await anyio.to_thread.run_sync(self._cleanup.enter_context, embedded_server())
-            return hosts, "", partial(find_again, hosts)
-        from recipes.store.place import named_store
-        from recipes.store.start import find
-
-        place = named_store(hosts)
-        find_store = partial(find, place)
-        return await find_store(), f"the store {place.directory}, whose log is {place.log}", find_store
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -283,7 +244,7 @@ class Client(Operations):
             await self._owner.stop()
             self.session.end(_closed)
             self._set_state(ConnectionState.CLOSED)
-            if self._embedded:  # a thread for nothing would cost more than the rest of closing
+            if self._private:  # a thread for nothing would cost more than the rest of closing
                 await anyio.to_thread.run_sync(self._cleanup.close)
 
     def _submit(self, call: Call) -> Call:
@@ -381,23 +342,9 @@ class Client(Operations):
         prefix: `path` is only how the names begin: every child of its parent that begins so goes.
         """
 
-        async def delete_once() -> None:
-            for each in await self._beginning(path) if prefix else [path]:
-                with suppress(NoNode):
-                    await self.delete(each)
-
-        async def delete() -> None:
-            try:
-                await self._until_done(delete_once)
-            except (NoNode, SessionError):
-                pass
-            except StoreError as error:
-                if not self.session.lost:
-                    log.warning("a znode stays behind: %s", error)
-
         if not self.session.lost and not self._closed:
             self.home.check()
-            self._owner.hand_over(delete)
+            self._owner.hand_over(partial(delete_surely, self, path, prefix=prefix))
 
     def look_after(self, job: Callable[[], Awaitable[None]]) -> None:
         """Run `job` in the client's own task, until it ends or the client does. Returns at once.
@@ -406,26 +353,6 @@ class Client(Operations):
         """
         if not self.session.lost and not self._closed:
             self._owner.hand_over(job)
-
-    async def _until_done(self, act: Callable[[], Awaitable[None]]) -> None:
-        """Await `act()` again and again while connections break under it or the server is too busy."""
-        # Loaded here, since most clients leave nothing undone.
-        from tenacity import AsyncRetrying, retry_if_exception_type
-
-        rounds = pauses(self.random, shortest=0.02, longest=2.0, least=0.5)
-        again = AsyncRetrying(
-            sleep=anyio.sleep,
-            wait=lambda state: next(rounds),
-            retry=retry_if_exception_type((ConnectionLoss, ThrottledOp)),
-        )
-        await again(act)
-
-    async def _beginning(self, prefix: str) -> list[str]:
-        parent, _, start = prefix.rpartition("/")
-        parent = parent or "/"
-        # The server we are on now may not have seen yet what the one before carried out.
-        await self.sync(parent)
-        return [paths.join(parent, name) for name in await self.children(parent) if name.startswith(start)]
 
     def _unusable(self, path: str = "") -> RecipesError:
         if not self._entered:
