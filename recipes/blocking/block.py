@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import anyio
 
@@ -14,6 +14,7 @@ from recipes.blocking.portal import Errand, Portal
 from recipes.core.errors import ClientClosed
 
 A = TypeVar("A")
+C = TypeVar("C", bound=AbstractAsyncContextManager[Any])
 T = TypeVar("T")
 
 
@@ -182,3 +183,21 @@ class Blocks(Generic[A, T]):
         except BaseException as problem:
             found[1].interrupt(problem)
             raise
+
+
+class Entered(Generic[C]):
+    """What is used inside the block of the async object behind it. portal: of its client. of_tasks: that object."""
+
+    def __init__(self, portal: Portal, of_tasks: C) -> None:
+        self._portal = portal
+        self.of_tasks: C = of_tasks
+        self._block: Block[Any, None] = Block(portal, lambda: of_tasks, lambda _: None)
+
+    def __enter__(self) -> Self:
+        self._block.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._block.__exit__(kind, error, trace)

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import TypeVar
 
-from recipes.blocking.block import Block
+from recipes.blocking.block import Block, Entered
 from recipes.blocking.hold import Message, documented_by
 from recipes.blocking.portal import Portal, portal_of
 from recipes.queue import consume
@@ -138,7 +137,7 @@ class DeadLetters(Queue[bytes]):
         return self._portal.call(lambda: self._queue.reasons(count))
 
 
-class Messages(Iterator[Message[T]], Generic[T]):
+class Messages(Entered[consume.Messages[T]], Iterator[Message[T]], Generic[T]):
     """`with queue.consume(...) as messages: for message in messages: with message: ...`
 
     Any number of threads may iterate at once; each message goes to one of them. The iteration ends after `drain`, and
@@ -146,23 +145,12 @@ class Messages(Iterator[Message[T]], Generic[T]):
     """
 
     def __init__(self, portal: Portal, messages: consume.Messages[T], within: float | None) -> None:
-        self._portal = portal
-        self._messages = messages
+        super().__init__(portal, messages)
         self._within = within
-        self._block: Block[Any, None] = Block(portal, lambda: messages, lambda _: None)
-
-    def __enter__(self) -> Self:
-        self._block.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return self._block.__exit__(kind, error, trace)
 
     def __next__(self) -> Message[T]:
         try:
-            return Message(self._portal, self._portal.call(self._messages.__anext__, self._within))
+            return Message(self._portal, self._portal.call(self.of_tasks.__anext__, self._within))
         except (StopAsyncIteration, TimeoutError):
             raise StopIteration from None
 
@@ -172,4 +160,4 @@ class Messages(Iterator[Message[T]], Generic[T]):
         within: seconds that blocks have to end. Then `message.ended` is set in those that go on, and their items go
         back, uncounted, when they have ended: nobody else is given what is in hand.
         """
-        self._portal.call(lambda: self._messages.drain(within=within))
+        self._portal.call(lambda: self.of_tasks.drain(within=within))

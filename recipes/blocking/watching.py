@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from recipes.blocking.block import Block
+from recipes.blocking.block import Entered
 from recipes.blocking.hold import documented_by
 from recipes.core.client import multi, view, watch
 from recipes.core.errors import ClientClosed, RecipesError
@@ -21,25 +21,11 @@ R = TypeVar("R")
 
 
 @documented_by(multi.Multi)
-class Multi:
+class Multi(Entered[multi.Multi]):
     """`with client.multi() as multi: multi.create(...); multi.set(...)`: sent once, when the block ends well.
 
-    See recipes.Multi for `results` and the errors. of_tasks: the async one behind it.
+    See recipes.Multi for `results` and the errors.
     """
-
-    def __init__(self, portal: "Portal", of_tasks: multi.Multi) -> None:
-        self._portal = portal
-        self.of_tasks: multi.Multi = of_tasks
-        self._block: Block[Any, None] = Block(portal, lambda: of_tasks, lambda _: None)
-
-    def __enter__(self) -> Self:
-        self._block.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return self._block.__exit__(kind, error, trace)
 
     @property
     def results(self) -> "list[Result]":
@@ -89,7 +75,7 @@ class Watch:
             self._portal.run(self._watch.cancel)
 
 
-class WatchStream(Iterator["WatchEvent"]):
+class WatchStream(Entered[watch.WatchStream], Iterator["WatchEvent"]):
     """`with client.watch(path) as events: for event in events`; see recipes.WatchStream for which events come.
 
     The iteration ends when no event came `within` the seconds given to `client.watch`; then it can be begun again.
@@ -97,23 +83,12 @@ class WatchStream(Iterator["WatchEvent"]):
     """
 
     def __init__(self, portal: "Portal", of_tasks: watch.WatchStream, within: float | None) -> None:
-        self._portal = portal
-        self._stream = of_tasks
+        super().__init__(portal, of_tasks)
         self._within = within
-        self._block: Block[Any, None] = Block(portal, lambda: of_tasks, lambda _: None)
-
-    def __enter__(self) -> Self:
-        self._block.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return self._block.__exit__(kind, error, trace)
 
     def __next__(self) -> "WatchEvent":
         try:
-            return self._portal.call(self._stream.__anext__, self._within)
+            return self._portal.call(self.of_tasks.__anext__, self._within)
         except TimeoutError:
             raise StopIteration from None
 
