@@ -2,16 +2,19 @@
 
 import os
 import ssl
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
+import anyio
 from cyclopts import Parameter
 
 from recipes.cli.hosts import find_hosts
 from recipes.cli.terminal import complain
 from recipes.core.client.client import Client, connect
 
+R = TypeVar("R")
 Switch = Annotated[bool, Parameter(negative=())]
 
 
@@ -82,6 +85,16 @@ class Access(Tls):
     def client(self, hosts: str, session_timeout: float) -> Client:
         """One more client, of hosts that `connect` has found. Raises WrongOption."""
         return connect(hosts, session_timeout=session_timeout, auth=self.credentials(), tls=self.context())
+
+    def run(self, act: Callable[[Client], Coroutine[Any, Any, R]]) -> R:
+        """Connect, and return what `await act(client)` gives. Raises as `connect` does, and what `act` does."""
+        _, client = self.connect()
+
+        async def inside() -> R:
+            async with client:
+                return await act(client)
+
+        return anyio.run(inside)
 
     def credentials(self) -> list[tuple[str, str]]:
         """Pairs of scheme and credentials. Raises WrongOption, which never shows them."""

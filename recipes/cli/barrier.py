@@ -1,7 +1,7 @@
 """`recipes barrier`: hold programs up at a gate, and let them all go at once."""
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
 import anyio
 from cyclopts import App, Parameter
@@ -76,11 +76,5 @@ def wait(path: str, /, *, within: float | None = None, json: Switch = False, acc
     return _on(access, path, act)
 
 
-def _on(access: Access, path: str, act: Callable[[Barrier], Awaitable[int]]) -> int:
-    _, client = access.connect()
-
-    async def run() -> int:
-        async with client:
-            return await act(Barrier(client, path))
-
-    return anyio.run(run)
+def _on(access: Access, path: str, act: Callable[[Barrier], Coroutine[Any, Any, int]]) -> int:
+    return access.run(lambda client: act(Barrier(client, path)))

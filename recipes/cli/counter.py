@@ -3,7 +3,6 @@
 import json as json_text
 from typing import Annotated
 
-import anyio
 from cyclopts import Parameter
 
 from recipes import Added, Client, Counter
@@ -28,8 +27,7 @@ def counter(
         add: what to add; it may be negative.
         json: print {"value": N}; with --add {"before": N, "after": N}.
     """
-    _, client = access.connect()
-    found = anyio.run(_run, client, path, add)
+    found = access.run(lambda client: _run(client, path, add))
     if isinstance(found, int):
         print(json_text.dumps({"value": found}) if json else found)
     else:
@@ -38,9 +36,8 @@ def counter(
 
 
 async def _run(client: Client, path: str, n: int | None) -> int | Added:
-    async with client:
-        shared = Counter(client, path)
-        if n is not None:
-            return await shared.add(n)
-        await client.sync()
-        return await shared.get()
+    shared = Counter(client, path)
+    if n is not None:
+        return await shared.add(n)
+    await client.sync()
+    return await shared.get()

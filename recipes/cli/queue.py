@@ -4,7 +4,7 @@ import base64
 import json as json_text
 import os
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -196,15 +196,9 @@ def purge(path: str, /, *, json: Switch = False, access: Where = _ANYWHERE) -> i
     return _on(access, path, act)
 
 
-def _on(access: Access, path: str, act: Callable[[Queue[bytes]], Awaitable[int]]) -> int:
-    _, client = access.connect()
-
-    async def run() -> int:
-        async with client:
-            return await act(Queue(client, path))
-
+def _on(access: Access, path: str, act: Callable[[Queue[bytes]], Coroutine[Any, Any, int]]) -> int:
     try:
-        return anyio.run(run)
+        return access.run(lambda client: act(Queue(client, path)))
     except ValueError as error:  # BadArguments is one, too
         complain("recipes queue", error)
         return 2
