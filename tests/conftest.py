@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests.ports import free_port
 from tests.servers import APACHE_JARS, RunningServer, ServerProcess
 from tests.timing import Timing
 from tests.wire import Wire
@@ -208,6 +209,12 @@ def root(request: pytest.FixtureRequest) -> str:
     """A path of this test's own, so that tests share a server without meeting."""
     nodeid = request.node.nodeid
     return f"/{re.sub(r'[^A-Za-z0-9]+', '-', nodeid)[-70:].strip('-')}-{zlib.crc32(nodeid.encode()):08x}"
+
+
+@pytest.fixture
+def silent_port() -> int:
+    """A port on 127.0.0.1 at which nobody listens, nor comes to while this process lives."""
+    return free_port()
 
 
 @pytest.fixture(params=["asyncio", "trio"])

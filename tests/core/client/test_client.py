@@ -214,7 +214,7 @@ async def test_bad_paths_never_reach_a_server(client_of):
                 await client.get(path)
 
 
-async def test_nobody_listening_is_one_clear_error(unused_tcp_port):
-    with pytest.raises(ConnectionLoss, match=f"no ZooKeeper server answers at 127.0.0.1:{unused_tcp_port}"):
-        async with connect(f"127.0.0.1:{unused_tcp_port}", session_timeout=0.5):
+async def test_nobody_listening_is_one_clear_error(silent_port):
+    with pytest.raises(ConnectionLoss, match=f"no ZooKeeper server answers at 127.0.0.1:{silent_port}"):
+        async with connect(f"127.0.0.1:{silent_port}", session_timeout=0.5):
             pass

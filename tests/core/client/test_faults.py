@@ -122,8 +122,8 @@ async def test_parents_that_exist_need_no_permission(hosts, root):
         assert await client.exists(f"{root}/a/b/c") is not None
 
 
-async def test_nobody_listening_names_the_reason(unused_tcp_port):
+async def test_nobody_listening_names_the_reason(silent_port):
     with pytest.raises(ConnectionLoss, match="Connection refused") as caught:
-        async with connect(f"127.0.0.1:{unused_tcp_port}", session_timeout=0.5):
+        async with connect(f"127.0.0.1:{silent_port}", session_timeout=0.5):
             pass
     assert "\n" not in str(caught.value)

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from recipes.core.client.client import connect
 from recipes.core.errors import ConnectionLoss
 from recipes.lock.lock import Lock
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +22,7 @@ def authority():
 
 
 @pytest.fixture(scope="module", params=["ours", pytest.param("apache", marks=pytest.mark.apache)])
-def secure(request, start_server, unused_tcp_port_factory, authority, tmp_path_factory):
+def secure(request, start_server, authority, tmp_path_factory):
     """`host:port` of a server that wants its clients to show a certificate."""
     directory = tmp_path_factory.mktemp("tls")
     server = authority.issue_cert("127.0.0.1")
@@ -30,7 +31,7 @@ def secure(request, start_server, unused_tcp_port_factory, authority, tmp_path_f
     pkcs8 = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (directory / "key.pem").write_bytes(pkcs8 + server.cert_chain_pems[0].bytes())
     authority.cert_pem.write_to_path(directory / "trust.pem")
-    port = unused_tcp_port_factory()
+    port = free_port()
     settings = {
         "secureClientPort": port,
         "secureClientPortAddress": "127.0.0.1",

@@ -183,14 +183,12 @@ def said(caplog):
     return [record.getMessage() for record in caplog.records if record.name == "recipes.client"]
 
 
-async def test_newcomer_12_no_server_is_logged_once_while_it_lasts(unused_tcp_port, caplog):
+async def test_newcomer_12_no_server_is_logged_once_while_it_lasts(silent_port, caplog):
     caplog.set_level(logging.INFO, "recipes.client")
     with pytest.raises(ConnectionLoss):
-        async with connect(f"127.0.0.1:{unused_tcp_port}", session_timeout=0.5):
+        async with connect(f"127.0.0.1:{silent_port}", session_timeout=0.5):
             pass
-    assert said(caplog) == [
-        f"no server to be had, trying again and again: 127.0.0.1:{unused_tcp_port}: Connection refused"
-    ]
+    assert said(caplog) == [f"no server to be had, trying again and again: 127.0.0.1:{silent_port}: Connection refused"]
 
 
 async def test_newcomer_14_a_client_says_where_it_stands():
