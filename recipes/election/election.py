@@ -132,7 +132,7 @@ class Election:
         was deleted; RuntimeError when this task leads or waits here already, with whatever object; before we stand in
         line what every call of the client does: see Lock.
         """
-        return Block(self.contend, Term, None)  # type: ignore[return-value]  # without a limit it is never None
+        return Block(self._contend, Term, None)  # type: ignore[return-value]  # without a limit it is never None
 
     def try_lead(self, *, within: float = 0.0) -> AbstractAsyncContextManager[Term | None]:
         """`async with election.try_lead(within=5.0) as term`: as `lead`, with None when not elected in time.
@@ -140,7 +140,7 @@ class Election:
         within: seconds to wait at most, which do not limit the block. With 0 it is asked for once, and waited for the
         answer only. Raises BadArguments for another number, and what `lead` does.
         """
-        return Block(self.contend, Term, check_within(self._path, within))
+        return Block(self._contend, Term, check_within(self._path, within))
 
     async def run(self, func: Callable[[Term], Awaitable[object]]) -> None:
         """Lead again and again, awaiting `func(term)` in each term, until cancelled or until `func` raises.
@@ -150,9 +150,9 @@ class Election:
         which ends the client too, it raises LeadershipLost, or SessionExpired when that is so between two terms. What
         `func` raises comes out, a LeadershipLost of another election, too.
         """
-        damping = self.damping()
+        damping = self._damping()
         while True:
-            block = Block(self.contend, Term, None)
+            block = Block(self._contend, Term, None)
             term: Term | None = None
             damping.begin()
             try:
@@ -230,12 +230,12 @@ class Election:
             watch.cancel()
             await backoff.pause()
 
-    def contend(self, *, once: bool = True) -> Candidate:
-        """A place in line, which is still to be taken; for recipes. once: see Contender."""
+    def _contend(self, *, once: bool = True) -> Candidate:
+        """A place in line, which is still to be taken. once: see Contender."""
         return Candidate(self._client, self._path, self._data, self._acl, self._weight, self._min_hold, once=once)
 
-    def damping(self) -> Damping:
-        """The rests between terms; for recipes."""
+    def _damping(self) -> Damping:
+        """The rests between terms."""
         return Damping(self._client, self._rejoin_after)
 
     async def _first(self) -> str | None:

@@ -167,9 +167,9 @@ class LeaderLatch:
             self._end()
 
     async def _lead_again_and_again(self) -> None:
-        damping = self._election.damping()
+        damping = self._election._damping()
         while not self._stopping:
-            candidate = self._election.contend(once=False)
+            candidate = self._election._contend(once=False)
             damping.begin()
             term: Term | None = None
             try:
