@@ -71,6 +71,12 @@ class Candidate(Contender):
 
     # While it waits.
 
+    async def join(self, *, make_parent: bool = True) -> list[str]:
+        """Make our znode and return the line as it was right after that."""
+        order = await super().join(make_parent=make_parent)
+        # It may be our turn already, when it took long to learn what came of the request.
+        return await self._line() if self._is_outweighed(order) else order
+
     async def _wait_turn(self, order: list[str]) -> None:
         if self._name in order and weight_of(order[0]) < self._weight:
             await self._leave_mark(order[0], ask)
@@ -83,7 +89,7 @@ class Candidate(Contender):
 
     async def _line(self) -> list[str]:
         order = await super()._line()
-        while self._unread or (order[:1] == [self._name] and outweighed(self._name, order)):
+        while self._unread or self._is_outweighed(order):
             self._unread = False
             try:
                 stored, _ = await self.client.get(self.path)
@@ -93,6 +99,9 @@ class Candidate(Contender):
                 break
             order = await self._requeue()
         return order
+
+    def _is_outweighed(self, order: list[str]) -> bool:
+        return order[:1] == [self._name] and outweighed(self._name, order)
 
     async def _requeue(self) -> list[str]:
         """Go to the end of the line, with a new znode, and return the line as it was right after that."""

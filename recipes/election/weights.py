@@ -37,7 +37,7 @@ def gives_way(name: str, order: Sequence[str], stored: bytes) -> bool:
         return False
     if order[0] != name:
         return stored.endswith(_ASKED)
-    return outweighed(name, order) and not stored.endswith(_APPOINTED)
+    return outweighed(name, order) and not stored.removesuffix(_ASKED).endswith(_APPOINTED)
 
 
 def in_between(name: str, order: Sequence[str]) -> list[str]:
@@ -46,8 +46,11 @@ def in_between(name: str, order: Sequence[str]) -> list[str]:
 
 
 def ask(data: bytes) -> bytes:
-    """The data of a candidate that is asked to give way: one that waits at once, one that leads by its `min_hold`."""
-    return unmarked(data) + _ASKED
+    """The data of a candidate that is asked to give way: one that waits at once, one that leads by its `min_hold`.
+
+    That it was appointed stays: somebody that weighs more may ask just as its turn comes.
+    """
+    return data.removesuffix(_ASKED) + _ASKED
 
 
 def appoint(data: bytes) -> bytes:

@@ -26,11 +26,13 @@ def test_who_is_outweighed_gives_way_when_it_is_its_turn_and_not_before():
 
 def test_who_was_appointed_gives_way_to_nobody_and_who_was_asked_as_long_as_somebody_asks():
     assert not gives_way(LIGHT, LINE, appoint(b"x"))
+    assert not gives_way(LIGHT, LINE, ask(appoint(b"x"))), "somebody that weighs more has asked as its turn came"
+    assert gives_way(HEAVY, LINE, ask(appoint(b"x"))), "for another one, which was appointed later"
     assert gives_way(HEAVY, LINE, ask(b"x"))
     assert not gives_way(HEAVY, LINE[1:], ask(b"x")), "who had asked is gone"
 
 
-def test_marks_are_seen_once_and_replace_one_another():
+def test_marks_are_seen_once_and_taken_off_together():
     assert [unmarked(data) for data in (ask(b"x"), appoint(b"x"), ask(appoint(b"x")), appoint(ask(b"x")))] == [b"x"] * 4
     assert is_asked(ask(appoint(b"x"))) and not is_asked(appoint(ask(b"x")))
     assert ask(ask(b"x")) == ask(b"x")
