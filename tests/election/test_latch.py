@@ -108,7 +108,7 @@ async def test_its_term_can_be_announced_and_handed_over(store):
                 assert not one.is_leader
 
 
-async def test_a_lost_session_is_told_and_not_hidden(store, caplog):
+async def test_p16_a_latch_whose_session_is_lost_says_so(store, caplog):
     client = store.client()
     with anyio.fail_after(SECONDS), pytest.raises(SessionExpired):
         async with LeaderLatch(client, "/e") as latch:
