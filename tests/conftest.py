@@ -71,6 +71,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(2 * len(os.sched_getaffinity(0)), MOST_WORKERS)
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    from tests.schedule import ByFileAndServer
+
+    return ByFileAndServer(config, log)
+
+
 def end_store(directory: Path) -> None:
     """End the process of a store, if there is one, and remove the store."""
     from recipes.store.moving import stop
