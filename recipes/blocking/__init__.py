@@ -20,7 +20,7 @@ running, and nothing that one of them does holds up another.
 
 from recipes.blocking.barrier import Barrier, CountDownLatch, DoubleBarrier, Round
 from recipes.blocking.client import Client, connect
-from recipes.blocking.election import Election
+from recipes.blocking.election import Election, LeaderLatch
 from recipes.blocking.hold import Ended, Event, Grant, Hold, Message, Term
 from recipes.blocking.lock import Lock
 from recipes.blocking.queue import DeadLetters, Messages, Queue
@@ -37,6 +37,7 @@ __all__ = [
     "Event",
     "Grant",
     "Hold",
+    "LeaderLatch",
     "Lock",
     "Message",
     "Messages",

@@ -8,7 +8,8 @@ import recipes
 from recipes import blocking
 
 COUNTERPARTS = [
-    "Barrier", "Client", "CountDownLatch", "DeadLetters", "DoubleBarrier", "Election", "Ended", "Grant", "Hold", "Lock",
+    "Barrier", "Client", "CountDownLatch", "DeadLetters", "DoubleBarrier", "Election", "Ended", "Grant", "Hold",
+    "LeaderLatch", "Lock",
     "Message", "Messages", "Multi", "Queue", "Round", "Term", "Watch", "WatchStream",
 ]  # fmt: skip
 NOT_THERE = {
@@ -48,7 +49,7 @@ NOT_YET: dict[str, str] = dict.fromkeys(
     ],
     "to be added",
 )  # classes and "Class.member" that have no blocking form so far, and why
-RECIPES = {"Barrier", "CountDownLatch", "DoubleBarrier", "Election", "Lock", "Queue"}
+RECIPES = {"Barrier", "CountDownLatch", "DoubleBarrier", "Election", "LeaderLatch", "Lock", "Queue"}
 
 
 def public(cls: type) -> dict[str, object]:
