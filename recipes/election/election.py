@@ -10,6 +10,7 @@ from recipes.core.client.backoff import Backoff
 from recipes.core.errors import LeadershipLost, NoNode, invariant
 from recipes.hold import Block, Guarded, Hold
 from recipes.line import Participant, id_of, in_order
+from recipes.naming import ElectionNaming, line_of, marker_of
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from recipes.core.client.watch import Watch
     from recipes.core.jute.records import ACL
 
-_MARKER = "lead-"
 SHORT_TERM_SECONDS: float = 1.0  # a term that is over sooner did no work to speak of
 
 
@@ -61,9 +61,20 @@ class Election:
     data: what `leader`, `observe` and `candidates` show of us.
     acl: who may do what with our znode, and with `path` where that is made here; everybody everything without it. To
         end another's term takes the right to delete at `path`.
+    naming: "kazoo", "curator" or "curator-latch" to stand in the line of kazoo's Election, of Curator's LeaderSelector
+        or of its LeaderLatch, so that these and ours exclude one another. All users of a path name the same one.
     """
 
-    def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        data: bytes = b"",
+        *,
+        acl: "Sequence[ACL] | None" = None,
+        naming: ElectionNaming = "native",
+    ) -> None:
+        self._marker = marker_of(path, naming, "lead", data)
         self._client = client
         self._path = path
         self._data = data
@@ -114,7 +125,7 @@ class Election:
 
     async def candidates(self) -> list[Participant]:
         """Who stands in line, the leader first. Raises NoAuth, SessionExpired, ClientClosed."""
-        return await read_line(self._client, self._path, _MARKER)
+        return await read_line(self._client, self._path, self._marker)
 
     async def leader(self) -> Leader | None:
         """Who leads now, None when nobody does. Raises NoAuth, SessionExpired, ClientClosed."""
@@ -159,7 +170,7 @@ class Election:
                 watch.cancel()
                 if first is None:
                     names, watch = await self._client.children_watch(self._path)
-                    if not in_order(names, _MARKER):
+                    if not in_order(names, line_of(self._marker)):
                         return None, watch
             except NoNode:
                 pass
@@ -170,15 +181,15 @@ class Election:
             await backoff.pause()
 
     def _contend(self) -> Contender:
-        return Contender(self._client, self._path, _MARKER, LeadershipLost, self._data, self._acl)
+        return Contender(self._client, self._path, self._marker, LeadershipLost, self._data, self._acl)
 
     async def _first(self) -> str | None:
         try:
-            order = in_order(await self._client.children(self._path), _MARKER)
+            order = in_order(await self._client.children(self._path), line_of(self._marker))
         except NoNode:
             return None
         return paths.join(self._path, order[0]) if order else None
 
     async def _read(self, path: str) -> Leader:
         data, stat = await self._client.get(path)
-        return Leader(id_of(path.rpartition("/")[2], _MARKER), data, stat.czxid, path)
+        return Leader(id_of(path.rpartition("/")[2], self._marker), data, stat.czxid, path)

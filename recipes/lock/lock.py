@@ -7,6 +7,7 @@ from recipes.contender import Contender
 from recipes.core.errors import LockLost
 from recipes.lock.grant import Grant
 from recipes.lock.lockable import Lockable
+from recipes.naming import Naming, marker_of
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -21,6 +22,8 @@ class Lock(Lockable[Grant]):
     data: kept in our znode, for `holders` and `waiters` to show.
     acl: who may do what with our znode, and with `path` where that is made here; everybody everything without it. To
         break a lock takes the right to delete at `path`.
+    naming: "kazoo" or "curator" to stand in the line of kazoo's Lock or of Curator's InterProcessMutex, so that these
+        and ours exclude one another. All users of a path name the same one. BadArguments for what it has no place for.
 
     One Lock may be used by several tasks, which then exclude one another; a task that holds it cannot take it
     again, with this object or another one of the same client and path (RuntimeError). A short disconnect changes
@@ -37,13 +40,21 @@ class Lock(Lockable[Grant]):
     server to confirm it; then the client sees to it.
     """
 
-    def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
-        super().__init__(client, path)
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        data: bytes = b"",
+        *,
+        acl: "Sequence[ACL] | None" = None,
+        naming: Naming = "native",
+    ) -> None:
+        super().__init__(client, path, marker_of(path, naming, "lock", data))
         self._data: bytes = data
         self._acl: Sequence[ACL] | None = acl
 
     def _contend(self) -> Contender:
-        return Contender(self._client, self.path, "lock-", LockLost, self._data, self._acl)
+        return Contender(self._client, self.path, self._marker, LockLost, self._data, self._acl)
 
     def _show(self, contender: Contender) -> Grant:
         return Grant(contender)

@@ -15,6 +15,7 @@ from recipes.line import Participant
 from recipes.lock.grant import Grant
 from recipes.lock.lock import Lock
 from recipes.lock.lockable import Inside
+from recipes.naming import Naming
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -136,14 +137,22 @@ class _Entry(AbstractAsyncContextManager[Grant | None]):
 class ReentrantLock:
     """A Lock that its owner can take again while it holds it; it is given up when the outermost block ends.
 
-    client, path, data, acl: see Lock, which it is to everybody else.
+    client, path, data, acl, naming: see Lock, which it is to everybody else.
 
     An owner is a task, or the token that `by` names. It is counted in this object: another ReentrantLock at the same
     path is another owner. When it is lost, all blocks of the owner are cancelled, and each raises LockLost.
     """
 
-    def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
-        self._lock: Lock = Lock(client, path, data, acl=acl)
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        data: bytes = b"",
+        *,
+        acl: "Sequence[ACL] | None" = None,
+        naming: Naming = "native",
+    ) -> None:
+        self._lock: Lock = Lock(client, path, data, acl=acl, naming=naming)
         self._owners: dict[Hashable, Ownership] = {}
         self._inside: Inside[_Entry] = Inside()
 
