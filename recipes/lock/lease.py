@@ -70,7 +70,7 @@ class Lease(Contender):
                 if backoff.failures + 1 >= _TRIES:
                     raise
                 await self.client.sync(self._parent)
-                await self._adopt(await self.client.children(self._parent))
+                await self._adopt(await self._line())
                 if self.path:
                     return True
                 await backoff.pause()
@@ -80,6 +80,9 @@ class Lease(Contender):
         """Whether one more may be made: each child is a permit, whatever its name."""
         ours = f"_r_-permits-1-{len(names):010d}"
         return standing(ours, [*(f"_r_-permits-1-{at:010d}" for at in range(len(names))), ours], self.limit).holds
+
+    def _order(self, names: list[str]) -> list[str]:
+        return names
 
     async def _list(self) -> tuple[list[str], "Watch"]:
         while True:

@@ -58,8 +58,8 @@ OURS = {
     "semaphore": lambda client, path, naming: Semaphore(client, path, 1, b"ours", naming=naming).try_acquire,
     "lead": lambda client, path, naming: Election(client, path, b"ours", naming=naming).try_lead,
 }
-# Each library and each kind has its turn in a plain run, on asyncio; all of them together are thorough.
-QUICK = {("kazoo", "lock", "lock"), ("kazoo", "semaphore", "semaphore"), ("curator", "write", "read")}
+# In a plain run kazoo has its turn, on asyncio. Starting Curator takes as long as some hundred tests.
+QUICK = {("kazoo", "lock", "lock"), ("kazoo", "semaphore", "semaphore")}
 PAIRS = [
     ("kazoo", "lock", "lock"),
     ("kazoo", "reentrant", "lock"),
@@ -78,6 +78,7 @@ PAIRS = [
     ("curator", "lead", "selector"),
     ("curator-latch", "lead", "latch"),
 ]
+each_library = pytest.mark.parametrize("naming", ["kazoo", pytest.param("curator", marks=pytest.mark.thorough)])
 each_pair = pytest.mark.parametrize(
     ("naming", "ours", "theirs"),
     [pytest.param(*pair, id="-".join(pair), marks=[] if pair in QUICK else [pytest.mark.thorough]) for pair in PAIRS],
@@ -113,7 +114,9 @@ async def test_theirs_keeps_ours_out_and_ours_theirs(client, hosts, root, neighb
         await thread(second.release)
 
 
-@pytest.mark.parametrize(("naming", "theirs"), [("kazoo", "lock"), ("curator", "mutex")])
+@pytest.mark.parametrize(
+    ("naming", "theirs"), [("kazoo", "lock"), pytest.param("curator", "mutex", marks=pytest.mark.thorough)]
+)
 async def test_first_come_first_served_whosever_it_is(client, hosts, root, neighbour, naming, theirs):
     entered = []
 
@@ -143,7 +146,7 @@ async def until_children(client, path, count):
         await anyio.sleep(0.01)
 
 
-@pytest.mark.parametrize("naming", ["kazoo", "curator"])
+@each_library
 async def test_readers_of_both_are_inside_together_and_a_downgrade_keeps_their_writers_out(
     client, hosts, root, neighbour, naming
 ):
@@ -167,7 +170,7 @@ async def test_readers_of_both_are_inside_together_and_a_downgrade_keeps_their_w
         assert await client.children(root) == []
 
 
-@pytest.mark.parametrize("naming", ["kazoo", "curator"])
+@each_library
 async def test_permits_are_counted_together(client, hosts, root, neighbour, naming):
     with anyio.fail_after(SECONDS):
         semaphore = Semaphore(client, root, 3, b"ours", naming=naming)
@@ -215,6 +218,7 @@ async def test_a_limit_that_differs_from_kazoos_is_an_error_on_both_sides(client
             await Semaphore(client, f"{root}-other", 2, naming="kazoo").acquire()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_curators_revoker_asks_ours_and_ours_asks_curators(client, hosts, root, curator):
     with anyio.fail_after(SECONDS):
@@ -232,6 +236,7 @@ async def test_curators_revoker_asks_ours_and_ours_asks_curators(client, hosts, 
 
 
 @pytest.mark.parametrize(("naming", "kind"), [("curator", "selector"), ("curator-latch", "latch")])
+@pytest.mark.thorough
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_curator_and_ours_name_each_others_leader(client, hosts, root, curator, naming, kind):
     with anyio.fail_after(SECONDS):

@@ -60,9 +60,16 @@ class ShareLine(Line):
             yield state.zxid, self.names(state.children), limit
 
 
+_KINDS = {
+    b"-read-": b"read", b"__rlock__": b"read", b"-__READ__": b"read",
+    b"-write-": b"write", b"__lock__": b"write", b"-__WRIT__": b"write",
+    b"-permits-": b"permits",
+}  # fmt: skip
+
+
 def kind_of(name):
     """What a znode in line is there for; None for those of others."""
-    return next((kind for kind in (b"read", b"write", b"permits") if b"-%s-" % kind in name), None)
+    return next((kind for marker, kind in _KINDS.items() if marker in name), None)
 
 
 def permits_of(name):
@@ -153,8 +160,8 @@ class Shares(Holds):
 
     def event(self, process, kind_of_event, path):
         """A watch event has come in. The end of a reader wakes one that waits at most; that of a writer wakes many."""
-        if kind_of_event == op.EVENT_DELETED and b"-read-" in path:
-            self.marker = "-read-"
+        if kind_of_event == op.EVENT_DELETED and kind_of(path) == b"read":
+            self.marker = next(marker.decode() for marker in _KINDS if marker in path)
             super().event(process, kind_of_event, path)
         elif kind_of_event == op.EVENT_DELETED and path.startswith(self.root.encode()) and kind_of(path):
             self.world.count("woken")
@@ -224,4 +231,4 @@ def kind(holding):
         return "permits"
     if holding.downgrades:  # from the moment it asks: it hears of it after those that this lets in
         return "read"
-    return "write" if "-write-" in holding.hold.path else "read"
+    return kind_of(holding.hold.path.encode()).decode()
