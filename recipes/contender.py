@@ -273,12 +273,17 @@ class Contender(Tenure):
 
 async def read_line(client: "Client", path: str, marker: str) -> list[Participant]:
     """Everyone in line below `path`, first come first; those that leave meanwhile are left out."""
-    line = []
     try:
         names = await client.children(path)
     except NoNode:
         return []
-    for name in in_order(names, line_of(marker)):
+    return await read_places(client, path, in_order(names, line_of(marker)))
+
+
+async def read_places(client: "Client", path: str, names: Sequence[str]) -> list[Participant]:
+    """Who has the znodes `names` below `path`, in their order; those that have gone are left out."""
+    line = []
+    for name in names:
         where = paths.join(path, name)
         try:
             stored, stat = await client.get(where)

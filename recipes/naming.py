@@ -7,7 +7,7 @@ LeaderSelector and LeaderLatch.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import Literal, NamedTuple, get_args
 from uuid import UUID
@@ -116,6 +116,25 @@ def is_kazoos(marker: str) -> bool:
 def line_of(marker: str) -> str | tuple[str, ...]:
     """The markers of all that stand in one line with those of `marker`."""
     return next((line for line in LINES if marker.startswith(line)), marker)
+
+
+def lines_among(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Which lines, of locks and elections, have somebody among `names`: naming and marker of each."""
+    ours = [name for name in names if name.startswith("_r_")]
+    others = [place.marker for name in names if (place := theirs(name)) is not None]
+    found = []
+    for naming, marker in (("native", "lock-"), ("native", "lead-")):
+        line = line_of(marker)
+        match = form_of((line,) if isinstance(line, str) else line).fullmatch
+        if any(map(match, ours)):
+            found.append((naming, marker))
+    lines = {"__lock__": "kazoo", "-lock-": "curator", "-latch-": "curator-latch"}
+    for marker, naming in lines.items():
+        line = line_of(marker)
+        kinds = [each.lstrip("-") for each in ((line,) if isinstance(line, str) else line)]
+        if any(other in kinds for other in others):
+            found.append((naming, marker))
+    return found
 
 
 def beginning(marker: str, label: str, random_bits: Callable[[int], int]) -> str:

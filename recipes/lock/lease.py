@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from recipes.agreement import agree
-from recipes.contender import Contender, participant_of, read_line
-from recipes.core import paths
+from recipes.contender import Contender, read_line, read_places
 from recipes.core.client.backoff import Backoff
 from recipes.core.errors import ConnectionLoss, LockLost, NoNode
 from recipes.line import Participant, standing
@@ -119,16 +118,10 @@ class Lease(Contender):
 
 async def read_leases(client: "Client", leases: Leases) -> list[list[Participant]]:
     """Who has permits, in the order in which they were made, and who stands in line for the lock beside them."""
-    holders = []
     try:
-        names = await client.children(leases.path)
+        places = await read_places(client, leases.path, await client.children(leases.path))
     except NoNode:
-        names = []
-    for name in names:
-        where = paths.join(leases.path, name)
-        try:
-            holders.append(participant_of(name, where, *await client.get(where))._replace(kind="permits", permits=1))
-        except NoNode:
-            continue
+        places = []
+    holders = [place._replace(kind="permits", permits=1) for place in places]
     holders.sort(key=lambda each: each.fence)
     return [holders, await read_line(client, leases.lock_path, leases.lock_marker)]
