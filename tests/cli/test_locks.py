@@ -4,6 +4,8 @@ import json
 import re
 
 import anyio
+import anyio.to_thread
+
 from recipes import Election, Lock, ReadWriteLock, Semaphore, connect
 
 
