@@ -12,6 +12,7 @@ from recipes.core.errors import LeadershipLost
 from recipes.election import election as of_tasks
 from recipes.election.election import Leader
 from recipes.line import Participant
+from recipes.naming import ElectionNaming
 
 if TYPE_CHECKING:
     from recipes.blocking.client import Client
@@ -26,10 +27,18 @@ class Election:
     could lead. A thread that leads or waits here cannot do so once more: RuntimeError.
     """
 
-    def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        data: bytes = b"",
+        *,
+        acl: "Sequence[ACL] | None" = None,
+        naming: ElectionNaming = "native",
+    ) -> None:
         self._portal = portal_of(client)
         self._client = client.of_tasks
-        self._election = of_tasks.Election(client.of_tasks, path, data, acl=acl)
+        self._election = of_tasks.Election(client.of_tasks, path, data, acl=acl, naming=naming)
 
     def lead(self) -> AbstractContextManager[Term]:
         """`with election.lead() as term`: wait to be elected and run the block as leader; leaving it resigns."""

@@ -47,7 +47,7 @@ class _Entry(AbstractAsyncContextManager[Grant | None]):
         self._owner: Hashable = owner
         self._within: float | None = within
         self._ours: Ownership | None = None
-        self._scope: anyio.CancelScope = anyio.CancelScope()
+        self._scope: anyio.CancelScope  # made inside: a thread has no loop yet when it makes the block
         self._task: object = None
 
     @property
@@ -60,8 +60,9 @@ class _Entry(AbstractAsyncContextManager[Grant | None]):
             raise RuntimeError("this block was entered already: make another one")
         self._home.check()
         self._task = self._home.current_task()
+        self._scope = anyio.CancelScope()
         if self._owner is None:
-            self._owner = self._task
+            self._owner = self._home.asker()
         ours = await self._take()
         if ours is None:
             return None
