@@ -28,7 +28,7 @@ class Lease(Contender):
     is made in one step with a check that we still have the lock.
     """
 
-    permits = 1
+    permits: int = 1
 
     def __init__(self, client: "Client", leases: Leases, limit: int, data: bytes, acl: "Sequence[ACL] | None") -> None:
         super().__init__(client, leases.path, leases.marker, LockLost, data, acl)
@@ -93,7 +93,7 @@ class Lease(Contender):
     async def _make(self, lock: Contender) -> bool:
         multi = self.client.multi()
         multi.create(self._prefix, self._data, ephemeral=True, sequential=True, acl=self._acl)
-        self.asked = True
+        self.asked: bool = True
         outcome = await multi.start(guards=[lock.path]).result()
         if outcome.error is not None:
             self.asked = False
@@ -101,7 +101,7 @@ class Lease(Contender):
                 lock._gone()
                 raise lock.refusal()
             raise outcome.error
-        self.path = str(outcome.results[-1])
+        self.path: str = str(outcome.results[-1])
         stat = await self.client.exists(self.path)
         if stat is None:
             self._gone()
