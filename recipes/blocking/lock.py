@@ -32,8 +32,11 @@ class Lock(Lockable[Grant]):
         *,
         acl: "Sequence[ACL] | None" = None,
         naming: Naming = "native",
+        confirm: bool = True,
     ) -> None:
-        super().__init__(portal_of(client), of_tasks.Lock(client.of_tasks, path, data, acl=acl, naming=naming), Grant)
+        portal = portal_of(client)
+        lock = of_tasks.Lock(client.of_tasks, path, data, acl=acl, naming=naming, confirm=confirm)
+        super().__init__(portal, lock, Grant)
 
 
 @documented_by(of_tasks.ReadWriteLock)

@@ -17,6 +17,7 @@ COUNTERPARTS = [
 NOT_THERE = {
     "Client.start_create": "a thread that does not wait gives the call to another thread",
     "Client.start_children": "as start_create",
+    "Client.start_delete": "as start_create",
     "Client.start_multi_read": "as start_create",
     "Multi.start": "as start_create",
     "Multi.count": "for recipes",
