@@ -17,7 +17,7 @@ async def client():
 
 
 @pytest.mark.asyncio
-async def test_a_client_from_a_fixture_takes_a_lock(client):
+async def test_p30_u44_a_client_from_a_fixture_takes_a_lock(client):
     async with Lock(client, "/locks/fixture") as grant:
         assert grant.fence > 0
 
@@ -29,6 +29,6 @@ async def anyio_client(anyio_backend):
 
 
 @pytest.mark.anyio
-async def test_the_same_under_anyios_plugin(anyio_client):
+async def test_p30_u44_the_same_under_anyios_plugin(anyio_client):
     async with Lock(anyio_client, "/locks/fixture") as grant:
         assert grant.fence > 0

@@ -42,7 +42,7 @@ def test_there_are_blocks():
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_block_runs(name: str, tmp_path: Path):
+def test_s9_block_runs(name: str, tmp_path: Path):
     environment = {name: value for name, value in os.environ.items() if name != "RECIPES_HOSTS"}
     environment["PYTHONPATH"] = str(ROOT)
     block = BLOCKS[name]

@@ -61,7 +61,7 @@ def fence_of(line: str) -> int:
     return int(found[1])
 
 
-def test_newcomer_5_three_processes_with_nothing_configured_have_one_leader(store, program):
+def test_newcomer_5_p5_three_processes_with_nothing_configured_have_one_leader(store, program):
     workers = [program(ELECTION) for _ in range(3)]
     by_fd = {worker.stdout.fileno(): worker for worker in workers}
     fences = []
