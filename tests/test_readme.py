@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,12 @@ COMMANDS = [
 def test_first_two_commands():
     shell = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     assert "".join(shell).splitlines()[:2] == COMMANDS
+
+
+def test_newcomer_28_the_name_for_a_requirements_file_is_said_and_is_the_one_of_the_distribution():
+    name = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"]
+    assert f"The distribution is called `{name}`" in README
+    assert "(`recipes` on PyPI is something else); programs `import recipes`" in README
 
 
 def test_there_are_blocks():
