@@ -9,7 +9,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from recipes import Election, connect
+from recipes import Election, Lock, connect
+from recipes.testing import Ensemble
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -57,3 +58,35 @@ def test_newcomer_25_the_service_of_the_docs_hands_over_when_it_is_ended(our_ser
             return await Election(client, root).leader()
 
     assert anyio.run(leader) is None
+
+
+@pytest.mark.anyio
+async def test_newcomer_4_the_web_application_of_the_docs_comes_back_after_an_outage(monkeypatch):
+    block = block_of("client.md", "A web application")
+    for old, new in (("connect()", "connect(session_timeout=1.0)"), ("anyio.run(main)\n", "")):
+        assert block.count(old) == 1
+        block = block.replace(old, new)
+    names: dict = {}
+    exec(block, names)
+    handle = names["handle"]
+
+    async def until(status: int) -> None:
+        while (await handle("7"))[0] != status:
+            await anyio.sleep(0.01)
+
+    with anyio.fail_after(60):
+        async with Ensemble(1) as ensemble:
+            monkeypatch.setenv("RECIPES_HOSTS", ensemble.hosts)
+            async with names["lifespan"](None):
+                await until(200)
+                before = names["store"].client
+                async with connect(ensemble.hosts) as other, Lock(other, "/accounts/8"):
+                    assert (await handle("8"))[0] == 409
+                await ensemble.kill(1)
+                await until(503)
+                while names["store"].client is before:  # its session is over
+                    await anyio.sleep(0.01)
+                assert (await handle("7"))[0] == 503
+                await ensemble.restart(1)
+                await until(200)
+                assert names["store"].client is not before
