@@ -286,10 +286,14 @@ def test_settings_that_make_no_sense_are_refused(parties, on_death, named):
         DoubleBarrier(None, "/barrier", parties, on_death=on_death)
 
 
-async def test_a_block_may_be_left_by_another_task(hosts, root):
+@pytest.mark.parametrize("parties", [1, 2])
+async def test_w4_a_block_may_be_left_by_another_task(hosts, root, parties):
     async with connect(hosts) as client:
-        barrier = DoubleBarrier(client, root, 1)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(barrier.__aenter__)
-        await barrier.__aexit__(None, None, None)
+        barrier = DoubleBarrier(client, root, parties)
+        for step in (barrier.__aenter__, lambda: barrier.__aexit__(None, None, None)):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(parties):
+                    tasks.start_soon(step)
         assert await client.children(f"{root}/round-0000000001") == []
+        with pytest.raises(RuntimeError, match="is not inside the barrier"):
+            await barrier.__aexit__(None, None, None)
