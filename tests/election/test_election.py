@@ -2,7 +2,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from recipes.core.errors import LeadershipLost
+from recipes.core.errors import LeadershipLost, SessionExpired
 from recipes.election.election import Election
 
 pytestmark = pytest.mark.anyio
@@ -41,9 +41,11 @@ async def test_p18_resign_survives_a_lost_reply(store, lose_request):
 async def test_s3_losing_the_session_cancels_the_term(store):
     client = store.client()
     with pytest.raises(LeadershipLost):
-        async with Election(client, "/e").lead():
+        async with Election(client, "/e").lead() as term:
+            assert not term.ended.is_set()
             client.lose_session()
             await anyio.sleep_forever()
+    assert (term.ended.is_set(), term.lost, term.why) == (True, True, "the session is over")
 
 
 async def test_p18_u46_observe_yields_each_leader_and_the_vacancy(store):
@@ -104,3 +106,7 @@ async def test_s4_run_ends_with_the_session(store):
 
     with anyio.fail_after(30), pytest.raises(LeadershipLost):
         await Election(client, "/e").run(work)
+    with pytest.raises(SessionExpired):  # nor does it say later that it leads
+        await Election(client, "/e").run(work)
+    async with Election(store.client(), "/e").lead() as term:
+        assert not term.ended.is_set()

@@ -175,6 +175,7 @@ async def test_u14_holders_and_waiters(store):
     async with lock as grant:
         (holder,) = await lock.holders()
         assert (holder.data, holder.fence, holder.path) == (b"me", grant.fence, grant.path)
+        assert (holder.since, holder.session_id) == (store.nodes[grant.path][1].ctime / 1000, grant.session_id)
         assert await lock.waiters() == []
 
 
