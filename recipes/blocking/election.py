@@ -14,6 +14,7 @@ from recipes.election import election as of_tasks
 from recipes.election import latch
 from recipes.election.election import Leader
 from recipes.line import Participant
+from recipes.naming import ElectionNaming
 
 if TYPE_CHECKING:
     from recipes.blocking.client import Client
@@ -38,12 +39,14 @@ class Election:
         weight: int = 0,
         min_hold: float | None = None,
         rejoin_after: float = 0.0,
+        naming: ElectionNaming = "native",
     ) -> None:
         self._portal = portal_of(client)
         self._client = client.of_tasks
         self._election = of_tasks.Election(
-            client.of_tasks, path, data, acl=acl, weight=weight, min_hold=min_hold, rejoin_after=rejoin_after
-        )
+            client.of_tasks, path, data, acl=acl, weight=weight, min_hold=min_hold, rejoin_after=rejoin_after,
+            naming=naming,
+        )  # fmt: skip
 
     def lead(self) -> AbstractContextManager[Term]:
         """`with election.lead() as term`: wait to be elected and run the block as leader; leaving it resigns."""

@@ -12,6 +12,7 @@ _COMMANDS = {
     "status": "Print the mode of each server; exit 1 when one of them does not tell it.",
     "shell": "Run one command on the tree, or read commands from standard input.",
     "lock": "Run a program while holding a lock.",
+    "locks": "Print who holds a lock and who waits for it, since when.",
     "elect": "Run a program while this host leads.",
     "queue": "Put items in a queue, take them out, look at it.",
     "barrier": "Hold programs up at a gate, and let them all go at once.",

@@ -20,6 +20,7 @@ from recipes.core.errors import (
 )
 from recipes.election.weights import MARKER, appoint, ask, gives_way, in_between, is_asked, outweighed, weight_of
 from recipes.line import id_of
+from recipes.naming import is_native
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -33,7 +34,7 @@ class Candidate(Contender):
     """One candidate, from joining the line to the end of its term.
 
     weight: from 0 on, in the name of its znode unless it is 0. min_hold: seconds after which a term ends when somebody
-    that weighs more waits; None: it does not. once: see Contender.
+    that weighs more waits; None: it does not. once, marker: see Contender.
     """
 
     def __init__(
@@ -46,8 +47,9 @@ class Candidate(Contender):
         min_hold: float | None = None,
         *,
         once: bool = True,
+        marker: str = MARKER,
     ) -> None:
-        super().__init__(client, parent, MARKER, LeadershipLost, data, acl, once=once)
+        super().__init__(client, parent, marker, LeadershipLost, data, acl, once=once)
         if weight:
             self._prefix += f"{weight}-"
         self._weight = weight
@@ -241,6 +243,8 @@ class Candidate(Contender):
         not.
         """
         self._scope.home.check()
+        if not is_native(self._marker):
+            raise BadArguments(self._parent, f"to={to!r}: candidates by another library's names take no hand-over")
         order = await super()._line()
         named = [name for name in order if id_of(name, MARKER) == to and name != self._name]
         if self.ended.is_set():

@@ -10,9 +10,10 @@ from recipes.core.client.backoff import Backoff
 from recipes.core.errors import BadArguments, LeadershipLost, NoNode, invariant
 from recipes.election.candidate import OUTWEIGHED, RESIGNED, Candidate
 from recipes.election.damping import Damping
-from recipes.election.weights import MARKER, MOST, is_asked, unmarked, weight_of
+from recipes.election.weights import MOST, is_asked, unmarked, weight_of
 from recipes.hold import Block, Guarded, Hold
 from recipes.line import Participant, id_of, in_order
+from recipes.naming import ElectionNaming, line_of, marker_of
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -96,6 +97,9 @@ class Election:
         and LeadershipLost raised. Without it a term is never cut short for a weight.
     rejoin_after: seconds that `run` stays out of the line after a term that was lost, so that somebody else can lead
         where we lose it again and again.
+    naming: "kazoo", "curator" or "curator-latch" to stand in the line of kazoo's Election, of Curator's LeaderSelector
+        or of its LeaderLatch, so that these and ours exclude one another. All users of a path name the same one.
+        Weights and hand-overs have no place in theirs.
 
     Raises BadArguments for other numbers.
     """
@@ -110,12 +114,16 @@ class Election:
         weight: int = 0,
         min_hold: float | None = None,
         rejoin_after: float = 0.0,
+        naming: ElectionNaming = "native",
     ) -> None:
         if isinstance(weight, bool) or not isinstance(weight, int) or not 0 <= weight <= MOST:
             raise BadArguments(path, f"weight={weight!r}: expected a whole number from 0 to {MOST}")
         for name, seconds in (("min_hold", min_hold), ("rejoin_after", rejoin_after)):
             if seconds is not None and not seconds >= 0:
                 raise BadArguments(path, f"{name}={seconds!r}: expected seconds, 0 or more")
+        self._marker = marker_of(path, naming, "lead", data)
+        if naming != "native" and weight:
+            raise BadArguments(path, f"weight={weight}: naming={naming!r} has no place for it")
         self._client = client
         self._path = path
         self._data = data
@@ -167,12 +175,12 @@ class Election:
 
     async def candidates(self) -> list[Participant]:
         """Who stands in line, the leader first. Raises NoAuth, SessionExpired, ClientClosed."""
-        line = await read_line(self._client, self._path, MARKER)
+        line = await read_line(self._client, self._path, self._marker)
         return [
             each._replace(
                 data=unmarked(each.data),
                 weight=weight_of(each.path.rpartition("/")[2]),
-                revoke_requested=is_asked(each.data),
+                revoke_requested=each.revoke_requested or is_asked(each.data),
             )
             for each in line
         ]
@@ -220,7 +228,7 @@ class Election:
                 watch.cancel()
                 if first is None:
                     names, watch = await self._client.children_watch(self._path)
-                    if not in_order(names, MARKER):
+                    if not in_order(names, line_of(self._marker)):
                         return None, watch
             except NoNode:
                 pass
@@ -232,7 +240,10 @@ class Election:
 
     def _contend(self, *, once: bool = True) -> Candidate:
         """A place in line, which is still to be taken. once: see Contender."""
-        return Candidate(self._client, self._path, self._data, self._acl, self._weight, self._min_hold, once=once)
+        return Candidate(
+            self._client, self._path, self._data, self._acl, self._weight, self._min_hold, once=once,
+            marker=self._marker,
+        )  # fmt: skip
 
     def _damping(self) -> Damping:
         """The rests between terms."""
@@ -240,14 +251,14 @@ class Election:
 
     async def _first(self) -> str | None:
         try:
-            order = in_order(await self._client.children(self._path), MARKER)
+            order = in_order(await self._client.children(self._path), line_of(self._marker))
         except NoNode:
             return None
         return paths.join(self._path, order[0]) if order else None
 
     async def _read(self, path: str) -> Leader:
         data, stat = await self._client.get(path)
-        return Leader(id_of(path.rpartition("/")[2], MARKER), unmarked(data), stat.czxid, path)
+        return Leader(id_of(path.rpartition("/")[2], self._marker), unmarked(data), stat.czxid, path)
 
 
 def was_lost(term: Term | None) -> bool:

@@ -165,6 +165,38 @@ async def take_it_guarded(client):
         return multi.results == [None]
 
 
+def by_names_of(naming):
+    """Scenes of a lock, a downgrade and a permit by the names of another library, each with somebody in front."""
+
+    async def lock_it(client):
+        async with Lock(client, "/m/lock", naming=naming) as grant:
+            return grant.fence > 0
+
+    async def lock_for_a_while(client):
+        async with Lock(client, "/m/lock", naming=naming):
+            await anyio.sleep(0.06)
+
+    async def write_it(client):
+        async with ReadWriteLock(client, "/m/lock", naming=naming).write() as grant:
+            await grant.downgrade()
+            return grant.reading and not grant.ended.is_set()
+
+    async def permit(client):
+        async with Semaphore(client, "/m/semaphore", 1, naming=naming) as grant:
+            return grant.fence > 0
+
+    async def permit_for_a_while(client):
+        async with Semaphore(client, "/m/semaphore", 1, naming=naming):
+            await anyio.sleep(0.06)
+
+    return [
+        Scene(f"{naming} lock, waiting", lock_it, lock_for_a_while),
+        Scene(f"{naming} write, waiting, and go on reading", write_it, lock_for_a_while),
+        Scene(f"{naming} permit", permit),
+        Scene(f"{naming} permit, waiting", permit, permit_for_a_while),
+    ]
+
+
 SCENES = [
     Scene("lock", lock),
     Scene("lock, waiting", lock, hold_for_a_while),
@@ -189,6 +221,8 @@ MORE = [
     Scene("stand down", lead_until_outweighed, outweigh_soon),
     Scene("latch", latch),
     Scene("latch, waiting", latch, lead_for_a_while),
+    *by_names_of("kazoo"),
+    *by_names_of("curator"),
 ]
 in_each_scene = pytest.mark.parametrize(
     "scene",

@@ -10,7 +10,7 @@ from tests.simulation.recipes.elections import Elections
 from tests.simulation.recipes.locks import Locks
 from tests.simulation.recipes.plan import draw_recipe_plan
 from tests.simulation.recipes.queues import Queues
-from tests.simulation.recipes.rwlocks import ReadWriteLocks
+from tests.simulation.recipes.rwlocks import NamedReadWriteLocks, ReadWriteLocks
 from tests.simulation.recipes.semaphores import Semaphores
 from tests.simulation.recipes.successions import Successions
 from tests.simulation.recipes.world import World
@@ -24,6 +24,7 @@ WORKLOADS = {
     "queue": Queues,
     "counter": Counters,
     "cache": Caches,
+    "naming": NamedReadWriteLocks,
 }
 
 
