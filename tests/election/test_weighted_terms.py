@@ -28,11 +28,14 @@ class Candidates:
 
     async def join(self, name, **options):
         """Return once it stands in line."""
-        before = self.store.counters.get("/e", 0)
+        client = self.store.client()
         self.done[name] = anyio.Event()
-        self.tasks.start_soon(self.lead, name, Election(self.store.client(), "/e", name.encode(), **options))
-        await until(lambda: self.store.counters.get("/e", 0) > before)
+        self.tasks.start_soon(self.lead, name, Election(client, "/e", name.encode(), **options))
+        await until(lambda: name in self.terms or client.session.id in self.owners())
         await anyio.sleep(0.01)
+
+    def owners(self):
+        return {stat.ephemeral_owner for _, stat in self.store.nodes.values()}
 
     async def lead(self, name, election):
         try:
