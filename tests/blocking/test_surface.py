@@ -20,6 +20,7 @@ NOT_THERE = {
     "Multi.extend": "for recipes",
     "Client.hear_states": "calls back in the event loop; for recipes",
     "Client.watching": "for recipes",
+    "Client.bound": "for recipes",
     "Client.watch_deletion": "calls back in the event loop; a thread waits for `exists_watch`",
     "Client.session_scope": "cancels a task; a thread looks at `ended`",
     "Client.look_after": "runs a coroutine; for recipes",
