@@ -105,6 +105,7 @@ if TYPE_CHECKING:
     from recipes.lock.rwlock import ReadWriteLock as ReadWriteLock, WriteGrant as WriteGrant
     from recipes.lock.semaphore import Semaphore as Semaphore, SemaphoreGrant as SemaphoreGrant
     from recipes.membership.group import Group as Group, Member as Member
+    from recipes.membership.presence import EphemeralNode as EphemeralNode, Presence as Presence
     from recipes.membership.ring import HashRing as HashRing
     from recipes.queue.consume import Messages as Messages
     from recipes.queue.message import Message as Message

@@ -30,7 +30,7 @@ ALLOWED = {
 }
 RECIPES = [
     "agreement", "barrier", "blocking", "cache", "contender", "counter", "election", "encoding", "hold", "line", "lock",
-    "membership", "queue", "update", "writer",
+    "membership", "queue", "renewal", "update", "writer",
 ]  # fmt: skip
 PURE = ["jute", "tree", "zab", "member", "sim", "replication", "paths", "errors", "client/session"]
 IMPURE_MODULES = {"time", "random", "os", "asyncio", "socket", "threading", "uuid", "secrets"}

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from recipes.blocking.block import Block
 from recipes.blocking.hold import Term, documented_by
 from recipes.blocking.portal import portal_of
 from recipes.core.client.backoff import Backoff
-from recipes.core.errors import LeadershipLost
+from recipes.core.errors import LeadershipLost, SessionError
 from recipes.election import election as of_tasks
 from recipes.election.election import Leader
 from recipes.line import Participant
+from recipes.renewal import Renewal
 
 if TYPE_CHECKING:
     from recipes.blocking.client import Client
@@ -29,6 +31,8 @@ class Election:
     def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
         self._portal = portal_of(client)
         self._client = client.of_tasks
+        self._path = path
+        self.losses: int = 0
         self._election = of_tasks.Election(client.of_tasks, path, data, acl=acl)
 
     def lead(self) -> AbstractContextManager[Term]:
@@ -49,20 +53,25 @@ class Election:
 
         `func` has to return soon after `term.ended` is set. When our znode was deleted, or `func` returns, it joins the
         line anew; after a term of less than a second with a pause, which grows to 2 s when that happens again and
-        again. When the session is over, which ends the client too, it raises LeadershipLost, or SessionExpired when
-        that is so between two terms. To end it from outside, run it in a thread, and let `func` raise.
+        again. When the session is over it goes on with the next one of a client that was made with `renew`; `losses`
+        counts that. Without it raises LeadershipLost, or SessionExpired when that is so between two terms. To end it
+        from outside, run it in a thread, and let `func` raise.
         """
+        renewal = Renewal(self._client, f"the election {self._path}", of_tasks.log)
         backoff = Backoff(self._client.random)
         while True:
             block = self._lead()
-            began = self._client.clock()
+            began, elected = self._client.clock(), False
             try:
                 with block as term:
-                    began = self._client.clock()
+                    began, elected = self._client.clock(), True
                     func(term)
-            except LeadershipLost as error:
-                if error is not block.raised or self._client.session.lost:
-                    raise  # a client has one session: connect anew and run again
+            except (LeadershipLost, SessionError) as error:
+                if error is not block.raised and (elected or isinstance(error, LeadershipLost)):
+                    raise
+                if renewal.over or error is not block.raised:
+                    self._portal.call(partial(renewal.after, error))
+                    self.losses += 1
             if self._client.clock() - began < of_tasks.SHORT_TERM_SECONDS:
                 self._portal.call(backoff.pause)
             else:

@@ -1,5 +1,6 @@
 """One leader among many candidates (ZooKeeper Recipes and Solutions, Leader Election)."""
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, NamedTuple
@@ -7,15 +8,18 @@ from typing import TYPE_CHECKING, NamedTuple
 from recipes.contender import Contender, check_within, read_line
 from recipes.core import paths
 from recipes.core.client.backoff import Backoff
-from recipes.core.errors import LeadershipLost, NoNode, invariant
+from recipes.core.errors import LeadershipLost, NoNode, SessionError, invariant
 from recipes.hold import Block, Guarded, Hold
 from recipes.line import Participant, id_of, in_order
+from recipes.renewal import Renewal
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.core.client.multi import Multi
     from recipes.core.client.watch import Watch
     from recipes.core.jute.records import ACL
+
+log: logging.Logger = logging.getLogger("recipes.election")
 
 _MARKER = "lead-"
 SHORT_TERM_SECONDS: float = 1.0  # a term that is over sooner did no work to speak of
@@ -61,6 +65,7 @@ class Election:
     data: what `leader`, `observe` and `candidates` show of us.
     acl: who may do what with our znode, and with `path` where that is made here; everybody everything without it. To
         end another's term takes the right to delete at `path`.
+    losses: how many sessions `run` has outlived.
     """
 
     def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
@@ -68,6 +73,7 @@ class Election:
         self._path = path
         self._data = data
         self._acl = acl
+        self.losses: int = 0
 
     def lead(self) -> AbstractAsyncContextManager[Term]:
         """`async with election.lead() as term`: wait to be elected and run the block as leader; leaving it resigns.
@@ -91,22 +97,27 @@ class Election:
         """Lead again and again, awaiting `func(term)` in each term, until cancelled or until `func` raises.
 
         When our znode was deleted, or `func` returns, it joins the line anew; after a term of less than a second with
-        a pause, which grows to 2 s when that happens again and again. When the session is over, which ends the client
-        too, it raises LeadershipLost, or SessionExpired when that is so between two terms. What `func` raises comes
-        out, a LeadershipLost of another election, too.
+        a pause, which grows to 2 s when that happens again and again. When the session is over it goes on with the next
+        one of a client that was made with `renew`; `losses` counts that. Without it raises LeadershipLost, or
+        SessionExpired when that is so between two terms. What `func` raises comes out, a LeadershipLost of another
+        election, too.
         """
+        renewal = Renewal(self._client, f"the election {self._path}", log)
         backoff = Backoff(self._client.random)
         while True:
             block = Block(self._contend, Term, None)
-            began = self._client.clock()
+            began, elected = self._client.clock(), False
             try:
                 async with block as term:
                     invariant(term is not None)
-                    began = self._client.clock()
+                    began, elected = self._client.clock(), True
                     await func(term)  # type: ignore[arg-type]
-            except LeadershipLost as error:
-                if error is not block.loss or self._client.session.lost:
-                    raise  # a client has one session: connect anew and run again
+            except (LeadershipLost, SessionError) as error:
+                if error is not block.loss and (elected or isinstance(error, LeadershipLost)):
+                    raise
+                if renewal.over or error is not block.loss:
+                    await renewal.after(error)
+                    self.losses += 1
             if self._client.clock() - began < SHORT_TERM_SECONDS:
                 await backoff.pause()
             else:

@@ -10,6 +10,7 @@ from recipes.contender import Contender, participant_of, read_line
 from recipes.core.errors import MembershipLost
 from recipes.hold import RELEASED, Block, Hold
 from recipes.line import Participant, id_of, in_order
+from recipes.membership.presence import Presence
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -67,6 +68,17 @@ class Group:
         """
         return Block(lambda: _Membership(self._client, self._path, data, self._acl), Member, None)  # type: ignore[return-value]  # never None
 
+    def stay(self, data: bytes = b"") -> Presence:
+        """`async with group.stay(b"10.0.0.1:80") as presence`: be a member whatever happens, for as long as the block.
+
+        As `join`, for what has nothing to lose with its membership: nobody is cancelled. When our znode was deleted,
+        and, with a client that was made with `renew`, when the session is over, we join again, with the same id and the
+        newest data. See Presence.
+        """
+        name = f"{self._client.random.getrandbits(64):016x}"
+        client, path, acl = self._client, self._path, self._acl
+        return Presence(client, lambda newest: _Membership(client, path, newest, acl, name), data)
+
     async def members(self) -> list[Participant]:
         """Who is there, in the order of joining, as the connected server has it. Raises NoAuth, SessionExpired."""
         return await read_line(self._client, self._path, _MARKER)
@@ -88,8 +100,10 @@ class Group:
 class _Membership(Contender):
     """A place in a line in which everybody has what it is for."""
 
-    def __init__(self, client: "Client", path: str, data: bytes, acl: "Sequence[ACL] | None") -> None:
-        super().__init__(client, path, _MARKER, MembershipLost, data, acl, once=False)
+    def __init__(
+        self, client: "Client", path: str, data: bytes, acl: "Sequence[ACL] | None", name: str | None = None
+    ) -> None:
+        super().__init__(client, path, _MARKER, MembershipLost, data, acl, once=False, name=name)
 
     async def obtain(self, wait: bool) -> bool:
         """Join; whether our znode is there."""

@@ -355,7 +355,7 @@ class Client(Operations):
         For what hangs on one session, as everything held does. Once that is over it raises what ended it, also while
         this client goes on with another. Without `renew` it is this client itself.
         """
-        if not self._renew:
+        if not (self._renew and self._entered):
             return self
         found = self.session.shared.get(Client)
         if not isinstance(found, Client):

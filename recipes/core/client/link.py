@@ -100,7 +100,7 @@ class Link:
         tls: ssl.SSLContext | None,
         read_only: bool,
         changed: Callable[[ConnectionState], None],
-        where: str,
+        where: str = "",
         find: Callable[[], Awaitable[str]] | None = None,
         pause: float | None = None,
     ) -> None:
