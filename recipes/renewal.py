@@ -3,7 +3,8 @@
 import logging
 from typing import TYPE_CHECKING
 
-from recipes.core.errors import HoldLost, SessionError
+from recipes.core.client.backoff import Backoff
+from recipes.core.errors import ConnectionLoss, HoldLost, SessionError
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -13,7 +14,7 @@ class Renewal:
     """One recipe's way from session to session of a client that renews.
 
     about: the recipe and its path, for the log. log: where it says that it goes on, at INFO.
-    losses: how many times it went on.
+    losses: how many sessions it has outlived.
     """
 
     def __init__(self, client: "Client", about: str, log: logging.Logger) -> None:
@@ -22,6 +23,7 @@ class Renewal:
         self._about = about
         self._log = log
         self._session_id = client.session_id
+        self._backoff = Backoff(client.random)
 
     @property
     def over(self) -> bool:
@@ -32,11 +34,18 @@ class Renewal:
     async def after(self, error: Exception) -> None:
         """Return once the client has another session, when the end of the one before it explains `error`.
 
-        Raises `error` otherwise, and when no other session follows.
+        After a ConnectionLoss in a session that lives it returns as well, behind a pause that grows to 2 s. Raises
+        `error` otherwise, and what ended the client when no other session follows.
         """
         client = self._client
-        if not (isinstance(error, HoldLost | SessionError) and client.renews and (self.over or not client.session.id)):
+        if not (isinstance(error, HoldLost | SessionError) and client.renews):
             raise error
+        if not self.over and client.session.id:
+            if not isinstance(error, ConnectionLoss):
+                raise error
+            await self._backoff.pause()
+            return
+        self._backoff = Backoff(client.random)
         self._session_id = await client.outlive(self._session_id)
         self.losses += 1
         self._log.info("%s goes on in session 0x%x: %s", self._about, self._session_id, error)

@@ -38,6 +38,7 @@ def test_there_are_blocks():
         "membership.md",
         "operations.md",
         "queue.md",
+        "services.md",
     }
 
 

@@ -71,7 +71,7 @@ class Election:
                     raise
                 if renewal.over or error is not block.raised:
                     self._portal.call(partial(renewal.after, error))
-                    self.losses += 1
+                    self.losses = renewal.losses
             if self._client.clock() - began < of_tasks.SHORT_TERM_SECONDS:
                 self._portal.call(backoff.pause)
             else:

@@ -117,7 +117,7 @@ class Election:
                     raise
                 if renewal.over or error is not block.loss:
                     await renewal.after(error)
-                    self.losses += 1
+                    self.losses = renewal.losses
             if self._client.clock() - began < SHORT_TERM_SECONDS:
                 await backoff.pause()
             else:

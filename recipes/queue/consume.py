@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeVar
 import anyio
 
 from recipes.core.client.session import ConnectionState
-from recipes.core.errors import SessionError, StoreError
+from recipes.core.errors import ConnectionLoss, SessionError, StoreError
 from recipes.queue import claims
 from recipes.queue.finder import Delivery, Finder
 from recipes.queue.message import Custody, Message, Rules, give_back
@@ -219,9 +219,11 @@ class Messages(Generic[T]):
 
     async def _go_on(self, error: Exception) -> None:
         try:
+            if isinstance(error, ConnectionLoss) and error.maybe_applied:
+                raise error  # of claims that nobody knows of: they go when the client closes
             await self._renewal.after(error)
             self._native, _, self._finder, self._rules = self._parts()
-            self.losses += 1
+            self.losses = self._renewal.losses
         except Exception as final:  # those that iterate are told
             self._error = final
             while self._waiting:
