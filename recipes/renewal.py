@@ -1,13 +1,20 @@
 """Going on after the loss of a session: what all recipes do that run for longer than one."""
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from recipes.core.client.backoff import Backoff
-from recipes.core.errors import ConnectionLoss, HoldLost, SessionError
+from recipes.core.errors import ConnectionLoss, HoldLost, SessionError, invariant
+from recipes.hold import Block, Hold, Tenure
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
+
+T = TypeVar("T", bound=Tenure)
+H = TypeVar("H", bound=Hold)
+
+SHORT_SECONDS: float = 1.0  # what is over sooner did no work to speak of
 
 
 class Renewal:
@@ -49,3 +56,38 @@ class Renewal:
         self._session_id = await client.outlive(self._session_id)
         self.losses += 1
         self._log.info("%s goes on in session 0x%x: %s", self._about, self._session_id, error)
+
+
+async def hold_again(
+    client: "Client",
+    renewal: Renewal,
+    begin: Callable[[], T],
+    show: Callable[[T], H],
+    func: Callable[[H], Awaitable[object]],
+    count: Callable[[], object] = lambda: None,
+) -> None:
+    """Hold something again and again, awaiting `func(hold)` each time, until cancelled or until `func` raises.
+
+    begin, show: see Block. count: called after each loss that was outlived. After what lasted less than a second there
+    is a pause, which grows to 2 s when that happens again and again. A loss, when it is not the end of the client, is
+    followed by another try.
+    """
+    backoff = Backoff(client.random)
+    while True:
+        block = Block(begin, show, None)
+        began, held = client.clock(), False
+        try:
+            async with block as hold:
+                invariant(hold is not None)
+                began, held = client.clock(), True
+                await func(hold)  # type: ignore[arg-type]
+        except (HoldLost, SessionError) as error:
+            if error is not block.loss and (held or isinstance(error, HoldLost)):
+                raise  # what `func` raised
+            if renewal.over or error is not block.loss:
+                await renewal.after(error)
+                count()
+        if client.clock() - began < SHORT_SECONDS:
+            await backoff.pause()
+        else:
+            backoff = Backoff(client.random)

@@ -25,6 +25,7 @@ from recipes.core.errors import (
     NoAuth,
     NoNode,
     RecipesError,
+    SessionError,
     ThrottledOp,
     Unimplemented,
 )
@@ -54,6 +55,7 @@ class Mirror(Watcher):
         self.losses: int = 0
         self._client = client  # for what goes on with the next session
         self._bound = client  # for requests, watches and the end of the session
+        self._started = False
         self._resting = False
         self._watched = True  # False while the one watch of another session is not set yet
         self._max_depth = max_depth
@@ -77,6 +79,7 @@ class Mirror(Watcher):
         self._over = anyio.Event()
         self._open = True
         try:
+            self._unhear = self._client.hear_states(self._heard_state)
             self._begin_session()
             if self._recursive:
                 try:
@@ -84,8 +87,12 @@ class Mirror(Watcher):
                 except Unimplemented:
                     self._recursive = False
                     self.copy = Copy(self.path, self._max_depth, True, self._told)
-            self._unhear = self._client.hear_states(self._heard_state)
-            self._begin_round()
+                except SessionError:
+                    if not self._resting:
+                        raise
+            self._started = True
+            if not self._resting:
+                self._begin_round()
             while not self.was_whole:
                 await self.news()
         except BaseException:
@@ -130,7 +137,7 @@ class Mirror(Watcher):
 
     def end(self, why: str) -> None:
         """Called by the session: it is over, or about to be."""
-        if why == OVER and self._open and self.was_whole and self._client.renews:
+        if why == OVER and self._open and self._client.renews:
             self._rest()
             return
         if self.error is None:
@@ -193,6 +200,8 @@ class Mirror(Watcher):
             elif state is ConnectionState.CLOSED or not self._client.renews:
                 self.error = self._why_over(state is ConnectionState.CLOSED)
                 self._stop()
+        elif not self._started:
+            return
         elif state in (ConnectionState.CONNECTED, ConnectionState.READ_ONLY):
             self._begin_round()
         elif state is ConnectionState.SUSPENDED:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from recipes.contender import Contender, check_within, read_line
 from recipes.core import paths
 from recipes.core.client.backoff import Backoff
-from recipes.core.errors import LeadershipLost, NoNode, SessionError, invariant
+from recipes.core.errors import LeadershipLost, NoNode
 from recipes.hold import Block, Guarded, Hold
 from recipes.line import Participant, id_of, in_order
-from recipes.renewal import Renewal
+from recipes.renewal import SHORT_SECONDS, Renewal, hold_again
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log: logging.Logger = logging.getLogger("recipes.election")
 
 _MARKER = "lead-"
-SHORT_TERM_SECONDS: float = 1.0  # a term that is over sooner did no work to speak of
+SHORT_TERM_SECONDS: float = SHORT_SECONDS
 
 
 class Leader(NamedTuple):
@@ -103,25 +103,11 @@ class Election:
         election, too.
         """
         renewal = Renewal(self._client, f"the election {self._path}", log)
-        backoff = Backoff(self._client.random)
-        while True:
-            block = Block(self._contend, Term, None)
-            began, elected = self._client.clock(), False
-            try:
-                async with block as term:
-                    invariant(term is not None)
-                    began, elected = self._client.clock(), True
-                    await func(term)  # type: ignore[arg-type]
-            except (LeadershipLost, SessionError) as error:
-                if error is not block.loss and (elected or isinstance(error, LeadershipLost)):
-                    raise
-                if renewal.over or error is not block.loss:
-                    await renewal.after(error)
-                    self.losses = renewal.losses
-            if self._client.clock() - began < SHORT_TERM_SECONDS:
-                await backoff.pause()
-            else:
-                backoff = Backoff(self._client.random)
+
+        def count() -> None:
+            self.losses = renewal.losses
+
+        await hold_again(self._client, renewal, self._contend, Term, func, count)
 
     async def candidates(self) -> list[Participant]:
         """Who stands in line, the leader first. Raises NoAuth, SessionExpired, ClientClosed."""

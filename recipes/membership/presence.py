@@ -241,8 +241,8 @@ class EphemeralNode(Presence):
     """`async with EphemeralNode(client, "/services/a", b"10.0.0.1:80") as node:` a znode that is kept present.
 
     client: a connected Client; made with `renew`, the znode outlives the loss of a session. path: of the znode; what is
-    missing above it is made. data: of the znode; `node.update(data)` replaces them. acl: who may do what with it;
-    everybody everything without it.
+    missing above it is made, as containers. data: of the znode; `node.update(data)` replaces them. acl: who may do
+    what with it; everybody everything without it.
 
     One of several that want the same path has it; the others wait until it is gone, and so does this one for what its
     own lost session, or a process before this one, left there: at most for as long as that session lives. It never
@@ -271,7 +271,10 @@ class _Place(Tenure):
         while True:
             self.asked, self._sure = True, False
             try:
-                _, stat = await client.create2(self._at, self._data, ephemeral=True, acl=self._acl, make_parents=True)
+                _, stat = await client.create2(self._at, self._data, ephemeral=True, acl=self._acl)
+            except NoNode:
+                self.asked = False
+                await client.ensure_path(self._at.rpartition("/")[0], container=True)
             except NodeExists:
                 if await self._is_ours():
                     return True
