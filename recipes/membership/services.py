@@ -230,7 +230,7 @@ class ServiceRegistry:
         payload that is no JSON value.
         """
         given = f"{self._client.random.getrandbits(64):016x}" if id is None else id
-        instance = ServiceInstance(service, given, address, port, ssl_port, payload, time.time())
+        instance = ServiceInstance(service, given, address, port, ssl_port, payload, round(time.time(), 3))
         return Registration(self._client, f"{self._folder(service)}/{_name('id', given)}", instance, self._acl)
 
     def provider(
