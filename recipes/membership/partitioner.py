@@ -16,7 +16,7 @@ from recipes.cache.children import ChildrenCache
 from recipes.contender import Contender
 from recipes.core import paths
 from recipes.core.errors import BadArguments, LockLost
-from recipes.hold import Hold
+from recipes.hold import Hold, Tenure
 from recipes.line import id_of, in_order
 from recipes.membership.group import MARKER, Group
 from recipes.membership.ring import HashRing
@@ -39,7 +39,7 @@ def divide(items: Iterable[str], members: Iterable[str]) -> dict[str, list[str]]
     todo = sorted(set(items))
     if not shares:
         return shares
-    ring = HashRing(shares)
+    ring = HashRing(list(shares))
     small, larger = divmod(len(todo), len(shares))
     for item in todo:
         for member in ring.owners(item, len(shares)):
@@ -60,7 +60,7 @@ class Partition(Hold):
 
     __slots__ = ("item", "wanted_elsewhere")
 
-    def __init__(self, tenure: Contender, item: str, wanted_elsewhere: anyio.Event) -> None:
+    def __init__(self, tenure: Tenure, item: str, wanted_elsewhere: anyio.Event) -> None:
         super().__init__(tenure)
         self.item: str = item
         self.wanted_elsewhere: anyio.Event = wanted_elsewhere

@@ -45,7 +45,7 @@ NOT_YET: dict[str, str] = dict.fromkeys(
         *("Lockable", "MultiGrant", "MultiLock", "ReadWriteLock", "ReentrantLock", "Semaphore", "SemaphoreGrant"),
         *("AtomicValue", "Counter", "IdGenerator", "SharedValue", "Transaction", "Client.atomically"),
         *("Cache", "Changes", "ChildrenCache", "EphemeralNode", "Group", "Member", "NodeCache"),
-        *("Presence", "TreeCache"),
+        *("Partitioner", "Presence", "Provider", "Registration", "ServiceRegistry", "Stay", "TreeCache"),
         *("WriteGrant", "Grant.guarded", "Grant.revoke_requested", "Lock.revoke", "Term.guarded"),
     ],
     "to be added",
