@@ -47,9 +47,9 @@ class Party:
     """
 
     def __init__(self, client: "Client", settings: RoundSettings, number: int) -> None:
-        self._client = client
+        self._client: Client = client.bound
         self._settings = settings
-        self._book = Book(client, settings, number)
+        self._book = Book(self._client, settings, number)
         self._view: NodeView | None = None  # of the round's znode
         self._place: Contender | None = None
         self._node = ""  # path of our ephemeral znode while we are inside

@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 import anyio
 
 from recipes.core.client.namespace import Namespace
-from recipes.core.client.session import Call, Watcher
+from recipes.core.client.session import Call, Session, Watcher
 from recipes.core.errors import ClientClosed, NoNode, RecipesError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute import requests as rq
@@ -49,6 +49,7 @@ class View(Watcher, Generic[T]):
         self.current: bool = False
         self.error: RecipesError | None = None
         self._namespace: Namespace = namespace
+        self._session: Session = namespace.session
         self._path = path
         self._full = namespace.full(path)
         self._heard_change = changed
@@ -100,7 +101,7 @@ class View(Watcher, Generic[T]):
     def fire(self, kind: int, path: bytes) -> None:
         """Called by the session: the watch fired, so read again."""
         if kind == op.EVENT_NONE:
-            self._fail(self._namespace.session.ending(path=self._path))
+            self._fail(self._session.ending(path=self._path))
         elif not self._closed:
             self.current = False
             self._read()
@@ -139,7 +140,7 @@ class View(Watcher, Generic[T]):
         if self._closed:
             self._forget()
         elif call.error is None:  # created in between
-            self._namespace.session.remove_watch("data", self._full, self)
+            self._session.remove_watch("data", self._full, self)
             self._read()
         elif isinstance(call.error, NoNode):
             self._show(None)
@@ -166,7 +167,7 @@ class View(Watcher, Generic[T]):
         if self._call is not None:
             self._call.abandoned = True
         for table in ("data", "exist", "child"):
-            self._namespace.session.remove_watch(table, self._full, self)
+            self._session.remove_watch(table, self._full, self)
 
 
 class NodeView(View[Node]):
