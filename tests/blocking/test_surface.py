@@ -46,7 +46,17 @@ OTHER_ARGUMENTS = {
     "Ended.wait": "`timeout`, as threading.Event has it",
 }
 NOT_YET: dict[str, str] = dict.fromkeys(
-    ["EphemeralNode", "Partitioner", "Presence", "Provider", "Registration", "ServiceRegistry", "Stay", "Term.guarded"],
+    [
+        "EphemeralNode",
+        "Group.stay",
+        "Partitioner",
+        "Presence",
+        "Provider",
+        "Registration",
+        "ServiceRegistry",
+        "Stay",
+        "Term.guarded",
+    ],
     "to be added",
 )  # classes and "Class.member" that have no blocking form so far, and why
 RECIPES = {
