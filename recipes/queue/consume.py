@@ -31,7 +31,10 @@ class Messages(Generic[T]):
     """`async with queue.consume(...) as messages: async for message in messages: async with message: ...`
 
     Any number of tasks may iterate at once; each message goes to one of them. The iteration waits for items, and ends
-    after `drain`.
+    after `drain`. Any task may leave the block.
+
+    Entering raises what every call of the client does; so does the iteration once the session is over. RuntimeError in
+    another thread, event loop or process.
     """
 
     def __init__(
