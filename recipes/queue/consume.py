@@ -50,9 +50,12 @@ class Messages(Generic[T]):
 
     Any number of tasks may iterate at once; each message goes to one of them. The iteration waits for items, and ends
     after `drain`. With a client that was made with `renew` it goes on when the session is over: messages in hand raise
-    AckLost at the edges of their blocks, others follow once there is another session.
+    AckLost at the edges of their blocks, others follow once there is another session. Any task may leave the block.
 
     losses: how many sessions it has outlived.
+
+    Entering raises what every call of the client does; so does the iteration once the session is over and no other
+    follows. RuntimeError in another thread, event loop or process.
     """
 
     def __init__(
