@@ -25,7 +25,7 @@ class Participant(NamedTuple):
     """Someone in line, as read from the store: true at the moment of reading, no longer than that.
 
     kind: "lock", "lead", "read", "write", "permits" or "member". permits: how many of a semaphore, 1 for others.
-    revoke_requested: whether somebody asked it to give up what it has.
+    revoke_requested: whether somebody asked it to give up what it has. weight: of a candidate, 0 for others.
     """
 
     id: str  # chosen anew for each acquire
@@ -37,6 +37,7 @@ class Participant(NamedTuple):
     kind: str = "lock"
     permits: int = 1
     revoke_requested: bool = False
+    weight: int = 0
 
 
 class Standing(NamedTuple):

@@ -34,6 +34,7 @@ def test_there_are_blocks():
         "caches.md",
         "client.md",
         "counters.md",
+        "elections.md",
         "locks.md",
         "membership.md",
         "operations.md",

@@ -23,7 +23,7 @@ from recipes.blocking.barrier import Barrier, CountDownLatch, DoubleBarrier, Rou
 from recipes.blocking.cache import Cache, Changes, ChildrenCache, NodeCache, TreeCache
 from recipes.blocking.client import Client, connect
 from recipes.blocking.counter import AtomicValue, Counter, IdGenerator, SharedValue
-from recipes.blocking.election import Election
+from recipes.blocking.election import Election, LeaderLatch
 from recipes.blocking.hold import Ended, Event, Grant, Hold, Message, SemaphoreGrant, Term, WriteGrant
 from recipes.blocking.lock import Lock, ReadWriteLock, Semaphore
 from recipes.blocking.lockable import Lockable
@@ -50,6 +50,7 @@ __all__ = [
     "Group",
     "Hold",
     "IdGenerator",
+    "LeaderLatch",
     "Lock",
     "Lockable",
     "Member",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from recipes.blocking.watching import Multi
     from recipes.core.client import multi as of_multi
     from recipes.election import election
+    from recipes.line import Participant
     from recipes.queue import message
 
 T = TypeVar("T")
@@ -209,6 +210,27 @@ class Term(Hold):
         Any thread may do it, more than once. The block goes on, and leads no more. Raises NoAuth without the right.
         """
         self._portal.call(self._hold.resign)
+
+    def guarded(self) -> "AbstractContextManager[Multi]":
+        """`with term.guarded() as multi: multi.set(...)`: writes that are applied only while this is held.
+
+        See `Grant.guarded`. Once this has ended it raises LeadershipLost, and nothing was applied.
+        """
+        return guarded_by(self._portal, self._hold.guarded)
+
+    def announce(self, data: bytes) -> None:
+        """Replace what others see of us: `leader`, `observe` and `candidates` show `data` once this has returned.
+
+        Any thread may do it. Raises LeadershipLost once this has ended, NoAuth without the right.
+        """
+        self._portal.call(lambda: self._hold.announce(data))
+
+    def transfer(self, to: "Participant | str", *, within: float = 5.0) -> bool:
+        """Hand leadership to the candidate `to`: one of `candidates()`, or its id; see recipes.Term.transfer.
+
+        Any thread may do it. The block goes on, and leads no more.
+        """
+        return self._portal.call(lambda: self._hold.transfer(to, within=within))
 
 
 class Message(Hold, Generic[T]):

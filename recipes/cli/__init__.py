@@ -53,7 +53,7 @@ def _run(arguments: list[str]) -> int:
               "(in a clone: pip install '.[cli]')", file=sys.stderr)  # fmt: skip
         return 1
     from recipes.cli.terminal import complain, complain_in_json
-    from recipes.core.errors import RecipesError
+    from recipes.core.errors import BadArguments, RecipesError
 
     if "--json" in arguments[: arguments.index("--") if "--" in arguments else None]:
         complain_in_json()
@@ -67,7 +67,7 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.flush()
     except RecipesError as error:
         complain("recipes", error, kind=type(error).__name__)
-        return 1
+        return 2 if isinstance(error, BadArguments) else 1
     return code if isinstance(code, int) else 0
 
 

@@ -9,7 +9,8 @@ from recipes import blocking
 
 COUNTERPARTS = [
     "AtomicValue", "Barrier", "Cache", "Changes", "ChildrenCache", "Client", "CountDownLatch", "Counter", "DeadLetters",
-    "DoubleBarrier", "Election", "Ended", "Grant", "Group", "Hold", "IdGenerator", "Lock", "Lockable", "Member",
+    "DoubleBarrier", "Election", "Ended", "Grant", "Group", "Hold", "IdGenerator", "LeaderLatch", "Lock", "Lockable",
+    "Member",
     "Message", "Messages", "Multi", "MultiGrant", "MultiLock", "NodeCache", "Queue", "ReadWriteLock", "ReentrantLock",
     "Round", "Semaphore", "SemaphoreGrant", "SharedValue", "Term", "Transaction", "TreeCache", "Watch", "WatchStream",
     "WriteGrant",
@@ -44,14 +45,11 @@ OTHER_ARGUMENTS = {
     "Client.children_watch": "`watch` is for recipes",
     "Ended.wait": "`timeout`, as threading.Event has it",
 }
-NOT_YET: dict[str, str] = dict.fromkeys(
-    ["Term.guarded"],
-    "to be added",
-)  # classes and "Class.member" that have no blocking form so far, and why
+NOT_YET: dict[str, str] = {}  # classes and "Class.member" that have no blocking form so far, and why
 RECIPES = {
     "AtomicValue", "Barrier", "ChildrenCache", "CountDownLatch", "Counter", "DoubleBarrier", "Election", "Group",
-    "IdGenerator", "Lock", "MultiLock", "NodeCache", "Queue", "ReadWriteLock", "ReentrantLock", "Semaphore",
-    "SharedValue", "TreeCache",
+    "IdGenerator", "LeaderLatch", "Lock", "MultiLock", "NodeCache", "Queue", "ReadWriteLock", "ReentrantLock",
+    "Semaphore", "SharedValue", "TreeCache",
 }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ async def test_resign_is_confirmed_and_no_loss(store):
 
 
 @pytest.mark.parametrize("lose_request", [False, True])
-async def test_resign_survives_a_lost_reply(store, lose_request):
+async def test_p18_resign_survives_a_lost_reply(store, lose_request):
     async with Election(store.client(), "/e").lead() as term:
         store.lose_reply, store.lose_request = len(store.requests) + 1, lose_request
         with anyio.fail_after(30):
@@ -46,7 +46,7 @@ async def test_losing_the_session_cancels_the_term(store):
             await anyio.sleep_forever()
 
 
-async def test_observe_yields_each_leader_and_the_vacancy(store):
+async def test_p18_observe_yields_each_leader_and_the_vacancy(store):
     seen = Election(store.client(), "/e").observe()
     with anyio.fail_after(30):
         assert await anext(seen) is None

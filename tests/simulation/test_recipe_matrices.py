@@ -6,8 +6,8 @@ For a recipe to come: a Scene more.
 import anyio
 import pytest
 
-from recipes import Election, Lock, MultiLock, ReadWriteLock, Semaphore
-from recipes.core.errors import ConnectionLoss
+from recipes import Election, LeaderLatch, Lock, MultiLock, ReadWriteLock, Semaphore
+from recipes.core.errors import ConnectionLoss, LeadershipLost
 from tests.simulation.recipes.matrix import Scene, cancel_each_await, lose_each_reply, run_scene
 
 
@@ -56,6 +56,60 @@ async def lead_and_resign(client):
 async def lead_for_a_while(client):
     async with Election(client, "/m/lead").lead():
         await anyio.sleep(0.06)
+
+
+async def announce(client):
+    election = Election(client, "/m/lead", b"starting")
+    async with election.lead() as term:
+        await term.announce(b"ready")
+        return (await election.leader()).data == b"ready"
+
+
+async def hand_over(client):
+    election = Election(client, "/m/lead")
+    async with election.lead() as term:
+        while len(line := await election.candidates()) < 2:
+            await anyio.sleep(0.005)
+        return await term.transfer(line[1]) and term.ended.is_set()
+
+
+async def lead_by_turns(client):
+    with anyio.move_on_after(3):
+        while True:
+            async with Election(client, "/m/lead").lead():
+                await anyio.sleep(0.04)
+
+
+async def lead_and_outweigh(client):
+    async def outweigh():
+        await anyio.sleep(0.04)
+        async with Election(client, "/m/lead", weight=1).lead():
+            await anyio.sleep(0.02)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(outweigh)
+        await lead_for_a_while(client)
+
+
+async def lead_until_outweighed(client):
+    try:
+        async with Election(client, "/m/lead", min_hold=0.01).lead():
+            await anyio.sleep(0.3)
+    except LeadershipLost:
+        pass
+    return True
+
+
+async def outweigh_soon(client):
+    await anyio.sleep(0.05)
+    async with Election(client, "/m/lead", weight=1).lead():
+        await anyio.sleep(0.02)
+
+
+async def latch(client):
+    async with LeaderLatch(client, "/m/lead") as latch:
+        term = await latch.wait_leader()
+        return latch.is_leader and term.fence > 0
 
 
 async def read(client):
@@ -161,6 +215,12 @@ MORE = [
     Scene("permits, waiting", take_both_permits, one_permit_for_a_while),
     Scene("two locks, waiting", two_at_once, hold_for_a_while),
     Scene("guarded", take_it_guarded),
+    Scene("announce", announce),
+    Scene("hand over", hand_over, lead_by_turns),
+    Scene("give way", lead, lead_and_outweigh),
+    Scene("stand down", lead_until_outweighed, outweigh_soon),
+    Scene("latch", latch),
+    Scene("latch, waiting", latch, lead_for_a_while),
     *by_names_of("kazoo"),
     *by_names_of("curator"),
 ]

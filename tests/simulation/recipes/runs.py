@@ -12,6 +12,7 @@ from tests.simulation.recipes.plan import draw_recipe_plan
 from tests.simulation.recipes.queues import Queues
 from tests.simulation.recipes.rwlocks import NamedReadWriteLocks, ReadWriteLocks
 from tests.simulation.recipes.semaphores import Semaphores
+from tests.simulation.recipes.successions import Successions
 from tests.simulation.recipes.world import World
 
 WORKLOADS = {
@@ -19,6 +20,7 @@ WORKLOADS = {
     "rwlock": ReadWriteLocks,
     "semaphore": Semaphores,
     "election": Elections,
+    "succession": Successions,
     "queue": Queues,
     "counter": Counters,
     "cache": Caches,
