@@ -10,7 +10,7 @@ from recipes.core.client.backoff import Backoff
 from recipes.core.errors import BadArguments, LeadershipLost, NoNode, invariant
 from recipes.election.candidate import OUTWEIGHED, RESIGNED, Candidate
 from recipes.election.damping import Damping
-from recipes.election.weights import MOST, is_asked, unmarked, weight_of
+from recipes.election.weights import MOST, as_candidate, unmarked
 from recipes.hold import Block, Guarded, Hold
 from recipes.line import Participant, id_of, in_order
 from recipes.naming import ElectionNaming, line_of, marker_of
@@ -175,15 +175,7 @@ class Election:
 
     async def candidates(self) -> list[Participant]:
         """Who stands in line, the leader first. Raises NoAuth, SessionExpired, ClientClosed."""
-        line = await read_line(self._client, self._path, self._marker)
-        return [
-            each._replace(
-                data=unmarked(each.data),
-                weight=weight_of(each.path.rpartition("/")[2]),
-                revoke_requested=each.revoke_requested or is_asked(each.data),
-            )
-            for each in line
-        ]
+        return [as_candidate(each) for each in await read_line(self._client, self._path, self._marker)]
 
     async def leader(self) -> Leader | None:
         """Who leads now, None when nobody does. Raises NoAuth, SessionExpired, ClientClosed."""
