@@ -20,6 +20,7 @@ from recipes.core.errors import (
 )
 from recipes.election.weights import MARKER, appoint, ask, gives_way, in_between, is_asked, outweighed, weight_of
 from recipes.line import id_of
+from recipes.naming import is_native
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -243,7 +244,7 @@ class Candidate(Contender):
         not.
         """
         self._scope.home.check()
-        if self._marker != MARKER:
+        if not is_native(self._marker):
             raise BadArguments(self._parent, f"to={to!r}: candidates by another library's names do not give way")
         order = await super()._line()
         named = [name for name in order if id_of(name, MARKER) == to and name != self._name]

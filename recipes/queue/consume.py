@@ -59,26 +59,38 @@ class Messages(Generic[T]):
         self._left = anyio.Event()  # a block has ended
         self._draining = False
         self._fetching = anyio.CancelScope()
+        self._begun = anyio.Event()  # the fetching
+        self._fetched = anyio.Event()  # and it has ended
         self._going_back: list[Write] = []
         self._error: Exception | None = None
 
     async def __aenter__(self) -> Self:
         await self._native.prepare()
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        self._tasks.start_soon(self._fetch)
+        client = self._native.client
+        try:
+            with client.session_scope():
+                # Not a task of the caller's: whoever leaves the block need not be the task that entered it.
+                client.look_after(self._fetch)
+                await self._begun.wait()
+        except BaseException:
+            self._stop()
+            raise
+        if not self._begun.is_set():
+            client.session_scope()  # it raises why
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._native.client.home.keeps_out(error):
+            return
         self._stop()
-        try:
-            await self._tasks.__aexit__(None, None, None)
-        finally:
-            with anyio.move_on_after(_CONFIRM_SECONDS, shield=True):
-                for write in [*self._going_back, *self._back_unbegun()]:
-                    await write.wait()
+        with anyio.move_on_after(_CONFIRM_SECONDS, shield=True):
+            await self._fetched.wait()
+        going_back = [*self._going_back, *self._back_unbegun()]
+        with anyio.move_on_after(_CONFIRM_SECONDS, shield=True):
+            for write in going_back:
+                await write.wait()
 
     def __aiter__(self) -> Self:
         return self
@@ -130,7 +142,7 @@ class Messages(Generic[T]):
         if self._draining:
             return
         self._draining = True
-        self._fetching.cancel()  # not the task group's scope, which the block of the caller is in
+        self._fetching.cancel()
         self._going_back += self._back([*self._claimed, *self._ready])
         self._claimed.clear()
         self._ready.clear()
@@ -159,24 +171,35 @@ class Messages(Generic[T]):
             self._waiting.popleft().set()
 
     async def _fetch(self) -> None:
-        """The one task of this stream: claim more while there is room for more."""
+        """The one job of this stream, in the client's own task: claim more while there is room for more."""
+        client = self._native.client
         try:
-            with self._fetching:
-                while True:
-                    await self._clear_doubts()
-                    want = self._room()
-                    # Wait until it is worth a multi.
-                    if want <= 0 or (self._claimed and want * 2 < self._prefetch):
-                        self._wanted = anyio.Event()
-                        await self._wanted.wait()
-                        continue
-                    found = await self._finder.wait(want, hand_out=False)
-                    self._claimed.extend(found)
-                    self._top_up()
+            with client.session_scope(), self._fetching:
+                self._begun.set()
+                await self._fetch_on()
+            if not self._draining:
+                client.session_scope()  # it raises why this has ended
         except Exception as error:  # the session is over, for one: those that iterate are told
             self._error = error
+        finally:
+            if self._error is None and not self._draining:  # cancelled with the client's task
+                self._error = client.session.ending(path=self._native.path)
             while self._waiting:
                 self._waiting.popleft().set()
+            self._fetched.set()
+
+    async def _fetch_on(self) -> None:
+        while True:
+            await self._clear_doubts()
+            want = self._room()
+            # Wait until it is worth a multi.
+            if want <= 0 or (self._claimed and want * 2 < self._prefetch):
+                self._wanted = anyio.Event()
+                await self._wanted.wait()
+                continue
+            found = await self._finder.wait(want, hand_out=False)
+            self._claimed.extend(found)
+            self._top_up()
 
     def _room(self) -> int:
         counted = len(self._counting) + len(self._ready) + len(self._in_hand)

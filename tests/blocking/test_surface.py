@@ -10,10 +10,9 @@ from recipes import blocking
 COUNTERPARTS = [
     "AtomicValue", "Barrier", "Cache", "Changes", "ChildrenCache", "Client", "CountDownLatch", "Counter", "DeadLetters",
     "DoubleBarrier", "Election", "Ended", "Grant", "Group", "Hold", "IdGenerator", "LeaderLatch", "Lock", "Lockable",
-    "Member",
-    "Message", "Messages", "Multi", "MultiGrant", "MultiLock", "NodeCache", "Queue", "ReadWriteLock", "ReentrantLock",
-    "Round", "Semaphore", "SemaphoreGrant", "SharedValue", "Term", "Transaction", "TreeCache", "Watch", "WatchStream",
-    "WriteGrant",
+    "Member", "Message", "Messages", "Multi", "MultiGrant", "MultiLock", "NodeCache", "Queue", "ReadWriteLock",
+    "ReentrantLock", "Round", "Semaphore", "SemaphoreGrant", "SharedValue", "Term", "Transaction", "TreeCache", "Watch",
+    "WatchStream", "WriteGrant",
 ]  # fmt: skip
 NOT_THERE = {
     "Client.start_create": "a thread that does not wait gives the call to another thread",

@@ -27,10 +27,10 @@ class Candidates:
 
     async def join(self, name, **options):
         """Return once it stands in line."""
-        before = len(self.store.names("/e"))
+        before = set(self.store.names("/e"))
         self.done[name] = anyio.Event()
         self.tasks.start_soon(self.lead, name, Election(self.store.client(), "/e", name.encode(), **options))
-        await until(lambda: len(self.store.names("/e")) > before)
+        await until(lambda: set(self.store.names("/e")) - before)
         await anyio.sleep(0.01)
 
     async def lead(self, name, election):

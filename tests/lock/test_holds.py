@@ -193,7 +193,7 @@ async def test_w6_a_parent_that_is_never_there_surfaces(store):
 
 
 @pytest.mark.anyio
-async def test_run_takes_no_other_elections_loss_for_its_own(store):
+async def test_w7_run_takes_no_other_elections_loss_for_its_own(store):
     mine, other = store.client(), store.client()
     terms = []
 

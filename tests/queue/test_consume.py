@@ -83,7 +83,7 @@ async def test_a_stream_waits_for_items_and_its_blocks_fail_one_by_one(client, r
 
 async def test_an_exception_leaves_the_stream_as_it_is(client, root):
     with anyio.fail_after(SECONDS):
-        queue = Queue(client, root)
+        queue = Queue(client, root, retry_delay=60)
         await put_numbers(queue, 5)
         with pytest.raises(Mine):
             async with queue.consume(concurrency=2, prefetch=2) as messages:
@@ -159,7 +159,7 @@ async def test_a_message_that_nobody_begins_goes_back(client, root):
             assert (message.data, message.attempt) == (b"0", 1)
 
 
-async def test_u17_the_end_of_the_session_gives_back_what_it_had_and_is_told(hosts, root, server, wire):
+async def test_u17_u18_the_end_of_the_session_gives_back_what_it_had_and_is_told(hosts, root, server, wire):
     with anyio.fail_after(SECONDS):
         async with connect(hosts) as witness:
             queue = Queue(witness, root)
