@@ -36,16 +36,3 @@ def a_loss_while_waiting_ends_the_run(patch: Patch) -> None:
         await original(self, error)
 
     patch.setattr(Renewal, "after", after)
-
-
-@planted("renewed-election", 12, "R16")
-def what_goes_on_waits_for_the_session_that_it_lost(patch: Patch) -> None:
-    """The id is noted when the loss is seen, and not before: by then it is the next one's."""
-    original = Renewal.after
-
-    async def after(self: Renewal, error: Exception) -> None:
-        if self.over:
-            self._session_id = self._client.session_id
-        await original(self, error)
-
-    patch.setattr(Renewal, "after", after)
