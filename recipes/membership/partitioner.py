@@ -16,7 +16,7 @@ from recipes.cache.children import ChildrenCache
 from recipes.contender import Contender
 from recipes.core import paths
 from recipes.core.errors import BadArguments, LockLost
-from recipes.hold import Hold, Tenure
+from recipes.hold import Hold
 from recipes.line import id_of, in_order
 from recipes.membership.group import MARKER, Group
 from recipes.membership.ring import HashRing
@@ -60,10 +60,14 @@ class Partition(Hold):
 
     __slots__ = ("item", "wanted_elsewhere")
 
-    def __init__(self, tenure: Tenure, item: str, wanted_elsewhere: anyio.Event) -> None:
+    def __init__(self, tenure: "_Claim", item: str, wanted_elsewhere: anyio.Event) -> None:
         super().__init__(tenure)
         self.item: str = item
         self.wanted_elsewhere: anyio.Event = wanted_elsewhere
+
+
+class _Claim(Contender):
+    """A place in line for one item."""
 
 
 class _Work:
@@ -162,8 +166,8 @@ class Partitioner:
             if own.wanted_elsewhere.is_set():
                 own.scope.cancel()  # it has ended in time, and shall not begin again
 
-        def begin() -> Contender:
-            return Contender(self._client, f"{self._path}/items/{item}", "lock-", LockLost, acl=self._acl)
+        def begin() -> _Claim:
+            return _Claim(self._client, f"{self._path}/items/{item}", "lock-", LockLost, acl=self._acl)
 
         renewal = Renewal(self._client, f"item {item} of {self._path}", log)
         with own.scope:

@@ -24,7 +24,7 @@ SOAK_FILE = Path("soak-recipes.jsonl")
 PLANTED_FILE = Path("soak-planted-recipes.jsonl")
 PROPERTY = re.compile(r"[CELRWZ]\d+")
 SEEDS = range(1, 25)  # of each recipe, in each run of the tests
-VARIANTS = ("naming",)  # of others, which a quick run goes through
+VARIANTS = ("naming", "renewed-queue", "renewed-cache")  # of others, which a quick run goes through
 OLDEST = ("lock", "election")  # of which each run of the tests goes through more
 ENOUGH = 24  # seeds for everything that a recipe expects to happen
 BUG = next(bug for bug in PLANTED if bug.name == "leaving_gives_up_on_a_lost_connection")

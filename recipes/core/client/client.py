@@ -239,6 +239,7 @@ class Client(Operations):
         if self.losses == 1 or lost.answered + lost.pongs > 0:
             self._pauses = pauses(self.random, shortest=0.04, longest=10.0, least=0.25)
         self.session = self._namespace.session = Session(self._timeout)
+        self.session.last_zxid = lost.last_zxid  # no server that is behind it, so that nothing goes backwards
         self._begin_session(next(self._pauses))
 
     async def __aexit__(

@@ -76,6 +76,7 @@ class Holds:
 
     def __init__(self, world, root, marker, exclusion="R3", observed=None):
         self.world = world
+        self.session_of = world.session_of
         self.root = root
         self.marker = marker
         self.seen = []
@@ -97,7 +98,7 @@ class Holds:
     def acquired(self, process, step, hold, waited):
         """A program has what it asked for."""
         world, path = self.world, self.path_of(step.key)
-        holding = Holding(process, world.clients[process].session, step, path, hold, world.timeline.now_us)
+        holding = Holding(process, self.session_of(process, hold), step, path, hold, world.timeline.now_us)
         world.count(f"{step.kind}: {'waited' if waited else 'free'}")
         process.note(f"{step.number} {step.kind} has {path} with 0x{hold.fence:x}")
         others = self.held.setdefault(path, [])
