@@ -13,6 +13,7 @@ from recipes.core.errors import BadVersion, ConnectionLoss, NodeExists, NoNode, 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.core.client.multi import Multi
+    from recipes.core.client.session import Call
     from recipes.core.jute.records import ACL
 
 _AT_ONCE = 2000  # znodes that one request deletes
@@ -169,6 +170,18 @@ class Book:
             return (await self._client.get(path))[0] == mine
         except NoNode:
             return False
+
+    def delete_soon(self, path: str) -> None:
+        """Have a znode of ours deleted, with what is sent next. Nobody waits for it."""
+
+        def heard(call: "Call") -> None:
+            if isinstance(call.error, ConnectionLoss):
+                self._client.delete_later(path)
+
+        multi = self._client.multi()
+        multi.delete(path)
+        with suppress(RecipesError):  # the session is over, and our znode goes with it
+            multi.start(heard)
 
     def _open(self, multi: "Multi", number: int, version: int = -1) -> None:
         multi.set(self._settings.path, self._numbered(number), version)

@@ -8,9 +8,9 @@ import anyio
 
 from recipes.barrier import rounds
 from recipes.barrier.book import Book, RoundSettings
-from recipes.barrier.place import Place, delete_soon
 from recipes.barrier.rounds import Outcome
-from recipes.core.errors import BarrierFull, BrokenBarrier, ConnectionLoss, NoNode, RecipesError
+from recipes.contender import Contender
+from recipes.core.errors import BarrierFull, BrokenBarrier, ConnectionLoss, HoldLost, NoNode, RecipesError
 from recipes.line import in_order
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from recipes.core.client.view import ChildrenView, NodeView
     from recipes.core.client.watch import DeletionWatch
 
-_SOON = 0.05  # seconds that a party waits for the others before it looks whether they live
+_SOON = 0.05  # seconds that a party waits for the others before it looks after one of them
 _CONFIRM_SECONDS = 0.08  # how long going away may hold its caller up; the client's own task goes on with it
 
 
@@ -52,7 +52,7 @@ class Party:
         self._settings = settings
         self._book = Book(client, settings, number)
         self._view: NodeView | None = None  # of how the entering, or then the leaving, ended
-        self._place: Place | None = None
+        self._place: Contender | None = None
         self._node = ""  # path of our ephemeral znode while we are inside
         self._me = ""  # the member whose place is ours
         self._members: tuple[str, ...] = ()
@@ -85,22 +85,26 @@ class Party:
 
     async def leave(self, error: BaseException | None) -> None:
         """Leave, and wait for the others to leave unless the block ended by `error`."""
-        self._leaving = True
-        ended: Outcome | None = None
         try:
-            if error is None:
-                ended = await self._wait_end()
+            ended = await self._leave(error)
         finally:
-            if error is not None:
-                why = _reason(error)
-                await self._finish(lambda: self._fail(why))
-            elif ended is None:
-                await self._finish(self._depart)
-            else:
-                delete_soon(self._client, self._node)
             self._close()
         if ended is not None and ended.broken:
             raise self._broken(ended)
+
+    async def _leave(self, error: BaseException | None) -> Outcome | None:
+        self._leaving = True
+        if error is not None:
+            why = _reason(error)
+            await self._finish(lambda: self._fail(why))
+            return None
+        try:
+            ended = await self._wait_end()
+        except BaseException:
+            await self._finish(self._depart)
+            raise
+        self._book.delete_soon(self._node)
+        return ended
 
     # Coming in
 
@@ -116,7 +120,10 @@ class Party:
         """Stand in line in our round until the entering has ended; sets `_round` when we are in."""
         self._close()
         view = self._view = self._client.node_view(self._book.dir, self._signal)
-        place = self._place = Place(self._client, self._book.dir, self._settings)
+        settings = self._settings
+        place = self._place = Contender(
+            self._client, self._book.dir, rounds.MARKER, HoldLost, acl=settings.acl, label=f"@{settings.name}"
+        )
         try:
             await place.join(make_parent=False)
         except NoNode:  # the round was over, and cleared away
@@ -124,40 +131,33 @@ class Party:
             await self._find_round()
             return
         gate, came_before = await self._wait_gate(view, place)
-        if place.name in gate.members:
-            self._be_inside(place.name, place.path, gate)
+        me = _name_of(place)
+        if me in gate.members:
+            self._be_inside(me, place.path, gate)
             return
         if gate.broken and came_before:
             raise self._broken(gate)
         self._place = None
-        delete_soon(self._client, place.path)
+        self._book.delete_soon(place.path)
         await self._enter_otherwise()
 
-    async def _wait_gate(self, view: "NodeView", place: Place) -> tuple[Outcome, bool]:
+    async def _wait_gate(self, view: "NodeView", place: Contender) -> tuple[Outcome, bool]:
         """How the entering ended, and whether we had come before that."""
-        settings, me = self._settings, place.name
+        settings, me = self._settings, _name_of(place)
         seen: set[str] = set()
         newcomers: ChildrenView | None = None
-        looks = rounds.may_complete(me, settings.parties)
+        names: list[str] | None = place.names
         try:
             while True:
                 self._changed = anyio.Event()
                 gate = await self._outcome(view)
                 if gate is not None:
                     return gate, view.value is None or view.value.stat.mzxid > place.fence
-                if not looks:
-                    # Most rounds begin soon, and nobody has to look who dies meanwhile.
-                    with anyio.move_on_after(_SOON):
-                        await self._changed.wait()
-                    looks = settings.on_death != "wait"  # where it is no matter who has died
-                    continue
-                if newcomers is None:
-                    names = await self._names()
-                else:
-                    await newcomers.wait_current()
-                    names = newcomers.value or []
+                if names is None:
+                    names = (newcomers.value or []) if newcomers and newcomers.current else await self._names()
                 step = rounds.entering(names, me, seen, settings.parties, settings.on_death)
                 order = in_order(names, rounds.MARKER)
+                names = None
                 seen.update(order)
                 if isinstance(step, rounds.Decide):
                     if await self._book.decide(step.outcome):
@@ -170,17 +170,22 @@ class Party:
                         raise self._broken(Outcome(who=settings.name, why="its znode was deleted by somebody else"))
                 else:
                     # The first one looks after the newcomers, each other one after the one before it.
-                    if settings.on_death == "wait":
-                        pass
-                    elif order[0] != me:
-                        self._look_at(order[order.index(me) - 1])
-                    elif newcomers is None:
+                    if order[0] == me and newcomers is None and self._settings.on_death != "wait":
                         newcomers = self._client.children_view(self._book.dir, self._signal)
-                        continue
-                    await self._changed.wait()
+                    await self._wait_for_others(order[order.index(me) - 1] if order[0] != me else "")
         finally:
             if newcomers is not None:
                 newcomers.close()
+
+    async def _wait_for_others(self, before: str) -> None:
+        """Return when something has changed. before: the party that we look after."""
+        if before and before != self._watched and self._settings.on_death != "wait":
+            # Most rounds begin soon: then a watch would be for nothing.
+            with anyio.move_on_after(_SOON):
+                await self._changed.wait()
+                return
+            self._look_at(before)
+        await self._changed.wait()
 
     async def _enter_otherwise(self) -> None:
         """The entering of this round has ended without us: take the place of a dead member, or go on to the next one.
@@ -189,7 +194,7 @@ class Party:
         """
         while True:
             out = await self._client.exists(f"{self._book.dir}/{rounds.OUT}")
-            if out is None or out.num_children:  # it is over, or they leave
+            if out is None or (out.num_children and self._settings.on_death != "wait"):  # it is over, or they leave
                 break
             try:
                 data, _ = await self._client.get(self._book.dir)
@@ -199,6 +204,8 @@ class Party:
             if gate is None:  # this server does not know yet
                 await self._client.sync(self._book.dir)
                 continue
+            if out.num_children >= len(gate.members):
+                break
             where = rounds.admitted(await self._names(), gate, self._settings.on_death)
             if isinstance(where, rounds.Full):
                 raise BarrierFull(self._settings.path, f"{len(gate.members)} parties are inside")
@@ -316,7 +323,7 @@ class Party:
         await self._book.leave_place()
         if place is None:
             return
-        me, node = place.name, place.path
+        me, node = _name_of(place), place.path
         if me and on_death != "wait":
             died = Outcome(who=rounds.said(me), why=why)
             if on_death == "shrink":
@@ -384,6 +391,10 @@ class Party:
     def _broken(self, outcome: Outcome) -> BrokenBarrier:
         said = f"round {self.number}: {outcome.who + ': ' if outcome.who else ''}{outcome.why}"
         return BrokenBarrier(self._settings.path, said, round=self.number, who=outcome.who)
+
+
+def _name_of(place: Contender) -> str:
+    return place.path.rpartition("/")[2]
 
 
 def _reason(error: BaseException) -> str:

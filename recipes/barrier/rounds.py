@@ -100,11 +100,6 @@ def entering(names: Collection[str], me: str, seen: Collection[str], parties: in
     return Wait()
 
 
-def may_complete(me: str, parties: int) -> bool:
-    """Whether enough came before `me` that it may be the one that completes its round: its number counts them."""
-    return int(me[-10:]) >= parties - 1
-
-
 def admitted(names: Collection[str], gate: Outcome, on_death: OnDeath) -> TakePlace | NextRound | Full:
     """Where a party goes that is not a member of a round of which the entering has ended."""
     if gate.broken or not gate.members:

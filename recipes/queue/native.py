@@ -49,6 +49,7 @@ class Native:
     ) -> None:
         self.client = client
         self.path: str = paths.check(path)
+        self._keys = f"{path if parent is None else parent.path}/keys"  # a dead letter's stays where it was
         self.buckets: Buckets = Buckets(client, f"{path}/items")
         self.who: bytes = client.process_name.encode()
         # Dead letters move in one multi with the queue they come from, so that both have one writer.
@@ -168,7 +169,7 @@ class Native:
 
     def _key_path(self, key: str) -> str:
         folder, name = key_name(key)
-        return f"{self.path}/keys/{folder}/{name}"
+        return f"{self._keys}/{folder}/{name}"
 
     async def _make_key_folder(self, key: str, error: RecipesError) -> None:
         if not isinstance(error, NoNode):

@@ -116,6 +116,19 @@ async def test_what_fails_too_often_goes_to_the_dead_letters_and_back(client, ro
         assert await queue.put(b"poison", key="k")
 
 
+async def test_a_dead_letter_that_is_acknowledged_frees_its_key(client, root):
+    with anyio.fail_after(SECONDS):
+        queue = Queue(client, root, max_deliveries=1, retry_delay=0)
+        await queue.put(b"poison", key="k")
+        with pytest.raises(Mine):
+            async with queue.receive():
+                raise Mine("no good")
+        async with queue.dead_letters.receive() as letter:
+            assert letter.key == "k"
+        assert await queue.dead_letters.size() == 0
+        assert await queue.put(b"poison", key="k")
+
+
 async def test_a_key_is_one_entry_until_it_is_acknowledged(client, root):
     with anyio.fail_after(SECONDS):
         queue = Queue(client, root)

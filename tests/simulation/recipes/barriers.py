@@ -152,7 +152,8 @@ class Barriers:
             tree = self.world.reference.tree
             here = [each for each in self.visits.values() if each.round == visit.round and each.name not in members]
             alive = [each.name for each in here if each.left or not each.is_dead(tree)]
-            free = [name for name in members if not self.visits[name].left and self.visits[name].is_dead(tree)]
+            # One that began to leave has died inside for others, too, when its session ended before it could say so.
+            free = [name for name in members if self.visits[name].is_dead(tree)]
             if on_death != "wait" or len(alive) > len(free):
                 fail("R10", f"{alive} are in {where} beside {members}, of whom {free} have died")
 
@@ -256,7 +257,8 @@ class Barriers:
 
     def holder(self, process=None):
         """A process that is inside a round now, this one if it is; None when there is none."""
-        return next((each.process for each in self.visits.values() if each.inside and process in (None, each.process)), None)
+        here = (visit.process for visit in self.visits.values() if visit.inside)
+        return next((each for each in here if process in (None, each)), None)
 
     def life_ended(self, process):
         """It has died, or its program is done."""

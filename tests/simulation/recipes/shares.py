@@ -11,7 +11,7 @@ import anyio
 
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.records import decode_stat
-from tests.simulation.recipes.holds import Guarded, Holds
+from tests.simulation.recipes.holds import Guarded, Holds, owner_id
 from tests.simulation.recipes.line import Line, number_of
 
 FIRST_LIMIT = 3  # of a semaphore, as its users give it
@@ -116,7 +116,7 @@ class Shares(Holds):
         holding.znode, holding.began_as = hold.path, kind(holding)
         total = sum(getattr(other.hold, "permits", 0) for other in self.held[holding.path])
         most = max((limit or 0 for _, _, limit in self.line_of(holding.path).states()), default=0)
-        broken = any(other.hold.path in self.broken for other in self.held[holding.path])
+        broken = any(owner_id(other.hold.path) in self.broken for other in self.held[holding.path])
         if total > max(most, 1) and self.world.plan.bounded and not broken:
             self.world.fail("R3", f"{holding} acquires {holding.path}, where {total} permits are held of {most}")
         if len(self.held[holding.path]) > 1:
@@ -133,7 +133,7 @@ class Shares(Holds):
             taken = value is not None and (kind(holding) != "write" or guarded.write(hold.fence, value + 1))
             if not taken and kind(holding) != "permits":
                 world.count("fence refused")
-                if not hold.ended.is_set() and world.plan.bounded and hold.path not in self.broken:
+                if not hold.ended.is_set() and world.plan.bounded and owner_id(hold.path) not in self.broken:
                     world.fail("R3", f"{holding} is refused, and was not told that it lost {holding.path}")
             if hold.lost:
                 await anyio.sleep(0.001)
@@ -146,7 +146,7 @@ class Shares(Holds):
         line = sorted((name for name in names if kind_of(name)), key=number_of)
         if line:
             path = f"{self.path_of(step.key)}/{line[0].decode()}"
-            self.broken.setdefault(path, self.world.timeline.now_us)
+            self.broken.setdefault(owner_id(path), self.world.timeline.now_us)
             process.note(f"{step.number} breaks {path}")
             await client.delete(path)
             self.world.count("broken")
