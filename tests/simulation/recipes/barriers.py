@@ -151,7 +151,7 @@ class Barriers:
             self.world.count(f"{on_death}: in the place of another")
             tree = self.world.reference.tree
             here = [each for each in self.visits.values() if each.round == visit.round and each.name not in members]
-            alive = [each.name for each in here if each.left or not each.is_dead(tree)]
+            alive = [each.name for each in here if not each.is_dead(tree)]
             # One that began to leave has died inside for others, too, when its session ended before it could say so.
             free = [name for name in members if self.visits[name].is_dead(tree)]
             if on_death != "wait" or len(alive) > len(free):

@@ -5,6 +5,7 @@ right to what is told from the line and the limit as they were at each zxid.
 """
 
 import json
+from itertools import pairwise
 from typing import NamedTuple
 
 import anyio
@@ -58,6 +59,11 @@ class ShareLine(Line):
             if state.data:
                 limit = json.loads(state.data)["limit"]
             yield state.zxid, self.names(state.children), limit
+
+    def lowered(self):
+        """When the limit went down."""
+        limits = [(zxid, limit) for zxid, _, limit in self.states() if limit is not None]
+        return [self.at_us(zxid) for (_, before), (zxid, limit) in pairwise(limits) if limit < before]
 
 
 def kind_of(name):
@@ -170,7 +176,7 @@ class Shares(Holds):
             rights, wrong = line.rights()
             for what in wrong:
                 fail("R2", what)
-            order = []
+            order, lowered = [], line.lowered()
             for holding in self.all:
                 if holding.path == line.parent:
                     right = rights.get(holding.znode)
@@ -179,7 +185,10 @@ class Shares(Holds):
                         continue
                     if right.session_id != holding.hold.session_id:
                         fail("R2", f"{holding} acquires with a znode of session 0x{right.session_id:x}")
-                    if holding.step.number >= PROBES and holding.at_us - right.at_us > _PROMPT_US:
+                    prompt = holding.at_us - right.at_us <= _PROMPT_US
+                    # Where the limit goes down at once, one that has not heard of its right has none any more.
+                    missed = any(0 <= at_us - right.at_us <= _PROMPT_US for at_us in lowered)
+                    if holding.step.number >= PROBES and not (prompt or missed):
                         fail("L5", f"{holding} has a right to {holding.znode} for long before it acquires")
                     if right.fence != holding.hold.fence:
                         fail("R1", f"{holding}: its znode was made by 0x{right.fence:x}")
