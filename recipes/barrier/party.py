@@ -125,12 +125,12 @@ class Party:
             self._client, self._book.dir, rounds.MARKER, HoldLost, acl=settings.acl, label=f"@{settings.name}"
         )
         try:
-            await place.join(make_parent=False)
+            order = await place.join(make_parent=False)
         except NoNode:  # the round was over, and cleared away
             self._place = None
             await self._find_round()
             return
-        gate, came_before = await self._wait_gate(view, place)
+        gate, came_before = await self._wait_gate(view, place, order)
         me = _name_of(place)
         if me in gate.members:
             self._be_inside(me, place.path, gate)
@@ -141,8 +141,8 @@ class Party:
         self._book.delete_soon(place.path)
         await self._enter_otherwise()
 
-    async def _wait_gate(self, view: "NodeView", place: Contender) -> tuple[Outcome, bool]:
-        """How the entering ended, and whether we had come before that."""
+    async def _wait_gate(self, view: "NodeView", place: Contender, order: list[str]) -> tuple[Outcome, bool]:
+        """How the entering ended, and whether we had come before that. order: the parties, as they were last read."""
         settings, me = self._settings, _name_of(place)
         seen: set[str] = set()
         newcomers: ChildrenView | None = None
@@ -155,8 +155,8 @@ class Party:
                     return gate, view.value is None or view.value.stat.mzxid > place.fence
                 if names is None:
                     names = (newcomers.value or []) if newcomers and newcomers.current else await self._names()
-                step = rounds.entering(names, me, seen, settings.parties, settings.on_death)
-                order = in_order(names, rounds.MARKER)
+                    order = in_order(names, rounds.MARKER)
+                step = rounds.entering(names, me, seen, settings.parties, settings.on_death, order)
                 names = None
                 seen.update(order)
                 if isinstance(step, rounds.Decide):

@@ -77,15 +77,24 @@ class Full(NamedTuple):
 Step = Wait | Decide | Forget
 
 
-def entering(names: Collection[str], me: str, seen: Collection[str], parties: int, on_death: OnDeath) -> Step:
+def entering(
+    names: Collection[str],
+    me: str,
+    seen: Collection[str],
+    parties: int,
+    on_death: OnDeath,
+    order: Sequence[str] | None = None,
+) -> Step:
     """What the party `me` does while nothing is decided.
 
-    names: children of the round's znode, as just read. seen: parties it saw in an earlier reading.
+    names: children of the round's znode, as just read. seen: parties it saw in an earlier reading. order: the parties
+    among the names, first come first, for whoever knows them.
 
     One party opens the gate, so that not all of them try: the one that completes the round. The first one, which looks
     after all others, does it when parties have died, since then the one that completed the round need not know that.
     """
-    order = in_order(list(names), MARKER)
+    if order is None:
+        order = in_order(list(names), MARKER)
     gone = {name.removesuffix(DIED) for name in names if name.endswith(DIED)}
     if on_death != "wait":
         died = sorted(set(seen).difference(order, gone))
