@@ -1,15 +1,14 @@
 """One server of ours against one of Apache's."""
 
-import json
-import subprocess
-import sys
 from functools import partial
 from typing import NamedTuple
 
 from benchmarks import whole
+from benchmarks.barriers import rate as barrier_rate
 from benchmarks.comparison import Comparison, Part, note
-from benchmarks.ensemble import Ensemble
 from benchmarks.load import COLD, HOT, Load
+from benchmarks.locks import rate as lock_rate
+from benchmarks.products import products
 from benchmarks.queues import rates
 from benchmarks.report import Point, line
 
@@ -71,6 +70,22 @@ QUEUES = (
 )
 
 
+class BarrierRow(NamedTuple):
+    """Our DoubleBarrier against kazoo's on one Apache: ten parties, each with a client of its own."""
+
+    processes: int
+    rounds: int
+    target: float
+
+    @property
+    def name(self) -> str:
+        return f"Barrier {PARTIES} parties in {self.processes} process(es), ours on apache"
+
+
+PARTIES = 10
+BARRIERS = (BarrierRow(1, 100, 4.0), BarrierRow(10, 100, 4.0))
+
+
 def _wire(comparison: Comparison) -> list[Point]:
     if not any(comparison.wanted(load.name) for load in LOADS):
         return []
@@ -88,7 +103,7 @@ def _locks(comparison: Comparison) -> list[Point]:
         ours, apache = list(ensembles.values())[:2]
         for kind in ("ours", "kazoo"):  # a JVM has yet to compile the way of a lock
             for ensemble in (ours, apache):
-                _lock_rate(kind, ensemble, 16, comparison.effort.warm_seconds / 2)
+                lock_rate(kind, ensemble.ports[0], 16, comparison.effort.warm_seconds / 2)
         points = []
         for pair in pairs:
             note(f"  {pair.name}")
@@ -97,18 +112,10 @@ def _locks(comparison: Comparison) -> list[Point]:
             turns = [(values[0], "ours", on), (values[1], pair.their_kind, apache)]
             for number in range(comparison.effort.rounds):
                 for rates, kind, ensemble in turns if number % 2 == 0 else reversed(turns):
-                    rates.append(_lock_rate(kind, ensemble, pair.workers, comparison.effort.seconds))
+                    rates.append(lock_rate(kind, ensemble.ports[0], pair.workers, comparison.effort.seconds))
             peer = f"{pair.their_kind} on apache"
             points.append(Point(pair.name, "acquire+release/s", values[0], values[1], pair.target, peer=peer))
         return points
-
-
-def _lock_rate(kind: str, ensemble: Ensemble, workers: int, seconds: float) -> float:
-    """Acquire + release per second by `kind` ("ours" or "kazoo")."""
-    words = [sys.executable, "-m", "benchmarks.locks", kind, *map(str, (ensemble.ports[0], workers, seconds))]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
-    rate: float = json.loads(done.stdout)["ops_per_s"]
-    return rate
 
 
 def _queues(comparison: Comparison) -> list[Point]:
@@ -136,10 +143,33 @@ def _queues(comparison: Comparison) -> list[Point]:
         return points
 
 
+def _barriers(comparison: Comparison) -> list[Point]:
+    rows = [row for row in BARRIERS if comparison.wanted(row.name)]
+    if not rows:
+        return []
+    with comparison.all_running() as ensembles:
+        comparison.warm(ensembles, HOT)
+        apache = list(ensembles.values())[1].ports[0]
+        points = []
+        for row in rows:
+            note(f"  {row.name}")
+            values: dict[str, list[float]] = {"ours": [], "kazoo": []}
+            for turn in range(comparison.effort.rounds):
+                for kind, found in values.items() if turn % 2 == 0 else reversed(values.items()):
+                    path = f"/barriers/{row.processes}-{turn}-{kind}"
+                    found.append(barrier_rate(kind, apache, path, PARTIES, row.processes, row.rounds))
+            target = row.target
+            points.append(Point(row.name, "rounds/s", values["ours"], values["kazoo"], target, peer="kazoo on apache"))
+            note(f"    {line(points[-1])}")
+        return points
+
+
 PARTS: dict[str, Part] = {
     "wire": _wire,
     "locks": _locks,
     "queues": _queues,
+    "barriers": _barriers,
+    "products": partial(products, size=1),
     "start": partial(whole.start, size=1, target=0.8),
     "memory": partial(whole.memory, size=1, empty_target=0.7, full_target=0.5),
     "pause": whole.pause,
