@@ -1,7 +1,8 @@
 """redis-py's lock and list on Debian's redis-server, for the comparison of whole products.
 
 `python -m benchmarks.redis_py lock PORT WORKERS SECONDS` and `... put|consume PORT ITEMS SECONDS`, as
-`benchmarks.locks` and `benchmarks.queues` do it. The server syncs its log before it answers (appendfsync always), as ours and Apache's do.
+`benchmarks.locks` and `benchmarks.queues` do it. The server syncs its log before it answers (appendfsync always), as
+ours and Apache's do.
 Items are moved to a list of those in hand, and removed from there when they are done, so that none is lost.
 """
 

@@ -23,7 +23,7 @@ from tests.simulation.soak import add_rows, commit_of, earlier_rows, totals
 SOAK_FILE = Path("soak-recipes.jsonl")
 PLANTED_FILE = Path("soak-planted-recipes.jsonl")
 PROPERTY = re.compile(r"[CELRWZ]\d+")
-SEEDS = range(1, 25)  # of each recipe, in each run of the tests
+SEEDS = range(1, 51)  # of each recipe, in each thorough run of the tests: 400 in all
 OLDEST = ("lock", "election")  # of which each run of the tests goes through more
 ENOUGH = 24  # seeds for everything that a recipe expects to happen
 BUG = next(bug for bug in PLANTED if bug.name == "leaving_gives_up_on_a_lost_connection")

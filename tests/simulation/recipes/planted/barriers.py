@@ -27,8 +27,8 @@ def a_round_is_cleared_away_with_its_parties(patch: Patch) -> None:
 def the_gate_opens_one_party_early(patch: Patch) -> None:
     original = rounds.entering
 
-    def entering(names: Any, me: str, seen: Any, parties: int, on_death: Any) -> rounds.Step:
-        return original(names, me, seen, parties - 1, on_death)
+    def entering(names: Any, me: str, seen: Any, parties: int, *rest: Any) -> rounds.Step:
+        return original(names, me, seen, parties - 1, *rest)
 
     patch.setattr(rounds, "entering", entering)
 
