@@ -43,7 +43,7 @@ def _run_once(kind: str, port: int, path: str, parties: int, processes: int, rou
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        took = [json.loads(process.communicate(timeout=20 + rounds / 2)[0])["seconds"] for process in running]
+        took = [json.loads(process.communicate(timeout=15 + rounds / 4)[0])["seconds"] for process in running]
     finally:
         for process in running:
             process.kill()

@@ -7,7 +7,7 @@ from benchmarks.queues import rates as queue_rates
 from benchmarks.report import Point, line
 
 LOCK, QUEUE, BARRIER = "Lock, 1 worker, whole products", "Queue 4x4, whole products", "Barrier, whole products"
-ITEMS, PARTIES, ROUNDS = 2_000, 10, 100
+ITEMS, PARTIES, ROUNDS = 2_000, 10, 40
 
 
 def products(comparison: Comparison, size: int) -> list[Point]:

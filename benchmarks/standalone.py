@@ -83,7 +83,7 @@ class BarrierRow(NamedTuple):
 
 
 PARTIES = 10
-BARRIERS = (BarrierRow(1, 100, 4.0), BarrierRow(10, 100, 4.0))
+BARRIERS = (BarrierRow(1, 40, 4.0), BarrierRow(10, 40, 4.0))
 
 
 def _wire(comparison: Comparison) -> list[Point]:
