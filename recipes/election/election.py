@@ -1,5 +1,6 @@
 """One leader among many candidates (ZooKeeper Recipes and Solutions, Leader Election)."""
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, NamedTuple
@@ -7,19 +8,22 @@ from typing import TYPE_CHECKING, NamedTuple
 from recipes.contender import check_within, read_line
 from recipes.core import paths
 from recipes.core.client.backoff import Backoff
-from recipes.core.errors import BadArguments, LeadershipLost, NoNode, invariant
+from recipes.core.errors import BadArguments, NoNode
+from recipes.damping import Damping
 from recipes.election.candidate import OUTWEIGHED, RESIGNED, Candidate
-from recipes.election.damping import Damping
-from recipes.election.weights import MOST, is_asked, unmarked, weight_of
+from recipes.election.weights import MOST, as_candidate, unmarked
 from recipes.hold import Block, Guarded, Hold
 from recipes.line import Participant, id_of, in_order
 from recipes.naming import ElectionNaming, line_of, marker_of
+from recipes.renewal import Renewal, hold_again
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.core.client.multi import Multi
     from recipes.core.client.watch import Watch
     from recipes.core.jute.records import ACL
+
+log: logging.Logger = logging.getLogger("recipes.election")
 
 
 class Leader(NamedTuple):
@@ -99,9 +103,10 @@ class Election:
         where we lose it again and again.
     naming: "kazoo", "curator" or "curator-latch" to stand in the line of kazoo's Election, of Curator's LeaderSelector
         or of its LeaderLatch, so that these and ours exclude one another. All users of a path name the same one.
-        Weights and hand-overs have no place in theirs.
+        Weights, `min_hold` and hand-overs have no place in theirs.
+    losses: how many sessions `run` has outlived.
 
-    Raises BadArguments for other numbers.
+    Raises BadArguments for other numbers, and for what another library's naming has no place for.
     """
 
     def __init__(
@@ -122,8 +127,9 @@ class Election:
             if seconds is not None and not seconds >= 0:
                 raise BadArguments(path, f"{name}={seconds!r}: expected seconds, 0 or more")
         self._marker = marker_of(path, naming, "lead", data)
-        if naming != "native" and weight:
-            raise BadArguments(path, f"weight={weight}: naming={naming!r} has no place for it")
+        if naming != "native" and (weight or min_hold is not None):
+            given = f"weight={weight}" if weight else f"min_hold={min_hold}"
+            raise BadArguments(path, f"{given}: naming={naming!r} has no place for weights")
         self._client = client
         self._path = path
         self._data = data
@@ -131,6 +137,7 @@ class Election:
         self._weight = weight
         self._min_hold = min_hold
         self._rejoin_after = rejoin_after
+        self.losses: int = 0
 
     def lead(self) -> AbstractAsyncContextManager[Term]:
         """`async with election.lead() as term`: wait to be elected and run the block as leader; leaving it resigns.
@@ -154,36 +161,21 @@ class Election:
         """Lead again and again, awaiting `func(term)` in each term, until cancelled or until `func` raises.
 
         When our znode was deleted, or we stood down, or `func` returns, it joins the line anew; after a term of less
-        than a second with a pause, which grows to 2 s when that happens again and again. When the session is over,
-        which ends the client too, it raises LeadershipLost, or SessionExpired when that is so between two terms. What
-        `func` raises comes out, a LeadershipLost of another election, too.
+        than a second with a pause, which grows to 2 s when that happens again and again. When the session is over it
+        goes on with the next one of a client that was made with `renew`; `losses` counts that. Without it raises
+        LeadershipLost, or SessionExpired when that is so between two terms. What `func` raises comes out, a
+        LeadershipLost of another election, too.
         """
-        damping = self._damping()
-        while True:
-            block = Block(self._contend, Term, None)
-            term: Term | None = None
-            damping.begin()
-            try:
-                async with block as term:
-                    invariant(term is not None)
-                    damping.begin()
-                    await func(term)  # type: ignore[arg-type]
-            except LeadershipLost as error:
-                if error is not block.loss or self._client.session.lost:
-                    raise  # a client has one session: connect anew and run again
-            await damping.rest(lost=was_lost(term))
+        renewal = Renewal(self._client, f"the election {self._path}", log)
+
+        def count() -> None:
+            self.losses = renewal.losses
+
+        await hold_again(self._client, renewal, self._contend, Term, func, count, self._damping(), was_lost)
 
     async def candidates(self) -> list[Participant]:
         """Who stands in line, the leader first. Raises NoAuth, SessionExpired, ClientClosed."""
-        line = await read_line(self._client, self._path, self._marker)
-        return [
-            each._replace(
-                data=unmarked(each.data),
-                weight=weight_of(each.path.rpartition("/")[2]),
-                revoke_requested=each.revoke_requested or is_asked(each.data),
-            )
-            for each in line
-        ]
+        return [as_candidate(each) for each in await read_line(self._client, self._path, self._marker)]
 
     async def leader(self) -> Leader | None:
         """Who leads now, None when nobody does. Raises NoAuth, SessionExpired, ClientClosed."""
@@ -240,10 +232,8 @@ class Election:
 
     def _contend(self, *, once: bool = True) -> Candidate:
         """A place in line, which is still to be taken. once: see Contender."""
-        return Candidate(
-            self._client, self._path, self._data, self._acl, self._weight, self._min_hold, once=once,
-            marker=self._marker,
-        )  # fmt: skip
+        where = self._client, self._path, self._marker
+        return Candidate(*where, self._data, self._acl, self._weight, self._min_hold, once=once)
 
     def _damping(self) -> Damping:
         """The rests between terms."""

@@ -24,6 +24,7 @@ NOT_THERE = {
     "Multi.extend": "for recipes",
     "Client.hear_states": "calls back in the event loop; for recipes",
     "Client.watching": "for recipes",
+    "Client.bound": "for recipes",
     "Client.watch_deletion": "calls back in the event loop; a thread waits for `exists_watch`",
     "Client.session_scope": "cancels a task; a thread looks at `ended`",
     "Client.look_after": "runs a coroutine; for recipes",
@@ -45,7 +46,7 @@ OTHER_ARGUMENTS = {
     "Ended.wait": "`timeout`, as threading.Event has it",
 }
 NOT_YET: dict[str, str] = dict.fromkeys(
-    ["Term.guarded"],
+    ["EphemeralNode", "Group.stay", "Partitioner", "Presence", "Provider", "Registration", "ServiceRegistry", "Stay"],
     "to be added",
 )  # classes and "Class.member" that have no blocking form so far, and why
 RECIPES = {
