@@ -60,6 +60,7 @@ class Contender(Tenure):
     `_r_<id>-<marker><sequence>`; the id lets us recognise our own when the reply to its creation is lost.
     once: whether a task has one such place only, since with a second one it would wait for itself.
     data, acl: of our znode. The acl also is that of `parent`, where it is made here. label: follows the id.
+    name: the id, for one that follows another place of ours; chosen at random without it.
     names: all children of `parent`, as they were listed last. limit, most: see `line.standing`.
 
     Raises what every call of the client does when it is closed, or its session over; RuntimeError when this task
@@ -77,9 +78,10 @@ class Contender(Tenure):
         *,
         label: str = "",
         once: bool = True,
+        name: str | None = None,
     ) -> None:
         paths.check(parent)
-        prefix = paths.join(parent, beginning(marker, label, client.random.getrandbits))
+        prefix = paths.join(parent, beginning(marker, label, client.random.getrandbits, name))
         key = _refuse_twice(client, parent, marker, lost) if once else None
         super().__init__(client, prefix, parent, lost, key=key)
         self._parent = parent

@@ -80,14 +80,14 @@ class Tenure(ABC):
     """
 
     def __init__(self, client: "Client", prefix: str, about: str, lost: type[HoldLost], key: object = None) -> None:
-        self.client = client
+        self.client: Client = client.bound
         self.path: str = ""
         self.fence: int = 0
         self.asked: bool = False  # whether a create was handed to the client, and what it made is not gone for sure
         self._prefix = prefix
         self._about = about
         self._lost = lost
-        self._scope = client.session_scope(key)
+        self._scope = self.client.session_scope(key)
         self.ended: Ended = self._scope.ended
         self._watch: DeletionWatch | None = None
         self.loss: HoldLost | None = None  # once it was raised

@@ -137,10 +137,13 @@ def lines_among(names: Sequence[str]) -> list[tuple[str, str]]:
     return found
 
 
-def beginning(marker: str, label: str, random_bits: Callable[[int], int]) -> str:
-    """What the name of a znode of ours begins with, whose number the server puts behind: nobody else's begins so."""
+def beginning(marker: str, label: str, random_bits: Callable[[int], int], name: str | None = None) -> str:
+    """What the name of a znode of ours begins with, whose number the server puts behind: nobody else's begins so.
+
+    name: the id, for one that follows another place of ours; chosen at random without it.
+    """
     if is_native(marker):
-        return f"_r_{random_bits(64):016x}{label}-{marker}"
+        return f"_r_{f'{random_bits(64):016x}' if name is None else name}{label}-{marker}"
     if is_kazoos(marker):
         return f"{random_bits(128):032x}{marker}"
     return f"_c_{UUID(int=random_bits(128), version=4)}{marker}"

@@ -36,7 +36,7 @@ def test_newcomer_17_a_storage_that_compares_fences_refuses_who_is_late():
     assert rows == [("a", "second", 9), ("b", "another", 3)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.thorough)])  # alike
 def test_newcomer_25_the_service_of_the_docs_hands_over_when_it_is_ended(our_server, root, number):
     block = block_of("client.md", "SIGTERM")
     for old, new in (

@@ -46,6 +46,7 @@ def test_there_are_blocks():
         "membership.md",
         "operations.md",
         "queue.md",
+        "services.md",
     }
 
 

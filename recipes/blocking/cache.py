@@ -55,6 +55,10 @@ class Cache(Entered[C], Generic[C]):
         return self.of_tasks.state
 
     @property
+    def losses(self) -> int:
+        return self.of_tasks.losses
+
+    @property
     def stale_since(self) -> float | None:
         return self.of_tasks.stale_since
 

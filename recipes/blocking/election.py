@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Self
 from recipes.blocking.block import Block
 from recipes.blocking.hold import Term, documented_by
 from recipes.blocking.portal import portal_of
-from recipes.core.errors import ClientClosed, LeadershipLost
+from recipes.core.errors import ClientClosed, LeadershipLost, SessionError
 from recipes.election import election as of_tasks
 from recipes.election import latch
 from recipes.election.election import Leader
 from recipes.line import Participant
 from recipes.naming import ElectionNaming
+from recipes.renewal import Renewal
 
 if TYPE_CHECKING:
     from recipes.blocking.client import Client
@@ -43,6 +44,8 @@ class Election:
     ) -> None:
         self._portal = portal_of(client)
         self._client = client.of_tasks
+        self._path = path
+        self.losses: int = 0
         self._election = of_tasks.Election(
             client.of_tasks,
             path,
@@ -72,10 +75,11 @@ class Election:
 
         `func` has to return soon after `term.ended` is set. When our znode was deleted, or we stood down, or `func`
         returns, it joins the line anew; after a term of less than a second with a pause, which grows to 2 s when that
-        happens again and again. When the session is over, which ends the client too, it raises LeadershipLost, or
-        SessionExpired when that is so between two terms. To end it from outside, run it in a thread, and let `func`
-        raise.
+        happens again and again. When the session is over it goes on with the next one of a client that was made with
+        `renew`; `losses` counts that. Without it raises LeadershipLost, or SessionExpired when that is so between two
+        terms. To end it from outside, run it in a thread, and let `func` raise.
         """
+        renewal = Renewal(self._client, f"the election {self._path}", of_tasks.log)
         damping = self._election._damping()
         while True:
             block = self._lead()
@@ -85,9 +89,12 @@ class Election:
                 with block as term:
                     damping.begin()
                     func(term)
-            except LeadershipLost as error:
-                if error is not block.raised or self._client.session.lost:
-                    raise  # a client has one session: connect anew and run again
+            except (LeadershipLost, SessionError) as error:
+                if error is not block.raised and (term is not None or isinstance(error, LeadershipLost)):
+                    raise
+                if renewal.over or error is not block.raised:
+                    self._portal.call(partial(renewal.after, error))
+                    self.losses = renewal.losses
             lost = term is not None and of_tasks.was_lost(term._hold)
             self._portal.call(partial(damping.rest, lost=lost))
 

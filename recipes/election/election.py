@@ -1,5 +1,6 @@
 """One leader among many candidates (ZooKeeper Recipes and Solutions, Leader Election)."""
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, NamedTuple
@@ -7,19 +8,22 @@ from typing import TYPE_CHECKING, NamedTuple
 from recipes.contender import check_within, read_line
 from recipes.core import paths
 from recipes.core.client.backoff import Backoff
-from recipes.core.errors import BadArguments, LeadershipLost, NoNode, invariant
+from recipes.core.errors import BadArguments, NoNode
+from recipes.damping import Damping
 from recipes.election.candidate import OUTWEIGHED, RESIGNED, Candidate
-from recipes.election.damping import Damping
 from recipes.election.weights import MOST, as_candidate, unmarked
 from recipes.hold import Block, Guarded, Hold
 from recipes.line import Participant, id_of, in_order
 from recipes.naming import ElectionNaming, line_of, marker_of
+from recipes.renewal import Renewal, hold_again
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.core.client.multi import Multi
     from recipes.core.client.watch import Watch
     from recipes.core.jute.records import ACL
+
+log: logging.Logger = logging.getLogger("recipes.election")
 
 
 class Leader(NamedTuple):
@@ -99,6 +103,8 @@ class Election:
         where we lose it again and again.
     naming: "kazoo", "curator" or "curator-latch" to stand in the line of kazoo's Election, of Curator's LeaderSelector
         or of its LeaderLatch, so that these and ours exclude one another. All users of a path name the same one.
+        Weights, `min_hold` and hand-overs have no place in theirs.
+    losses: how many sessions `run` has outlived.
 
     Raises BadArguments for other numbers, and for what another library's naming has no place for.
     """
@@ -131,6 +137,7 @@ class Election:
         self._weight = weight
         self._min_hold = min_hold
         self._rejoin_after = rejoin_after
+        self.losses: int = 0
 
     def lead(self) -> AbstractAsyncContextManager[Term]:
         """`async with election.lead() as term`: wait to be elected and run the block as leader; leaving it resigns.
@@ -154,24 +161,17 @@ class Election:
         """Lead again and again, awaiting `func(term)` in each term, until cancelled or until `func` raises.
 
         When our znode was deleted, or we stood down, or `func` returns, it joins the line anew; after a term of less
-        than a second with a pause, which grows to 2 s when that happens again and again. When the session is over,
-        which ends the client too, it raises LeadershipLost, or SessionExpired when that is so between two terms. What
-        `func` raises comes out, a LeadershipLost of another election, too.
+        than a second with a pause, which grows to 2 s when that happens again and again. When the session is over it
+        goes on with the next one of a client that was made with `renew`; `losses` counts that. Without it raises
+        LeadershipLost, or SessionExpired when that is so between two terms. What `func` raises comes out, a
+        LeadershipLost of another election, too.
         """
-        damping = self._damping()
-        while True:
-            block = Block(self._contend, Term, None)
-            term: Term | None = None
-            damping.begin()
-            try:
-                async with block as term:
-                    invariant(term is not None)
-                    damping.begin()
-                    await func(term)  # type: ignore[arg-type]
-            except LeadershipLost as error:
-                if error is not block.loss or self._client.session.lost:
-                    raise  # a client has one session: connect anew and run again
-            await damping.rest(lost=was_lost(term))
+        renewal = Renewal(self._client, f"the election {self._path}", log)
+
+        def count() -> None:
+            self.losses = renewal.losses
+
+        await hold_again(self._client, renewal, self._contend, Term, func, count, self._damping(), was_lost)
 
     async def candidates(self) -> list[Participant]:
         """Who stands in line, the leader first. Raises NoAuth, SessionExpired, ClientClosed."""

@@ -24,6 +24,7 @@ NOT_THERE = {
     "Multi.extend": "for recipes",
     "Client.hear_states": "calls back in the event loop; for recipes",
     "Client.watching": "for recipes",
+    "Client.bound": "for recipes",
     "Client.watch_deletion": "calls back in the event loop; a thread waits for `exists_watch`",
     "Client.session_scope": "cancels a task; a thread looks at `ended`",
     "Client.look_after": "runs a coroutine; for recipes",
@@ -44,7 +45,10 @@ OTHER_ARGUMENTS = {
     "Client.children_watch": "`watch` is for recipes",
     "Ended.wait": "`timeout`, as threading.Event has it",
 }
-NOT_YET: dict[str, str] = {}  # classes and "Class.member" that have no blocking form so far, and why
+NOT_YET: dict[str, str] = dict.fromkeys(
+    ["EphemeralNode", "Group.stay", "Partitioner", "Presence", "Provider", "Registration", "ServiceRegistry", "Stay"],
+    "to be added",
+)  # classes and "Class.member" that have no blocking form so far, and why
 RECIPES = {
     "AtomicValue", "Barrier", "ChildrenCache", "CountDownLatch", "Counter", "DoubleBarrier", "Election", "Group",
     "IdGenerator", "LeaderLatch", "Lock", "MultiLock", "NodeCache", "Queue", "ReadWriteLock", "ReentrantLock",

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from recipes.core.client.client import connect
-from recipes.core.errors import LeadershipLost, SessionExpired
+from recipes.core.errors import ClientClosed, LeadershipLost, SessionExpired
 from recipes.election.election import Election
 from recipes.election.latch import LeaderLatch
 from recipes.testing import expire_session
@@ -87,6 +87,25 @@ async def test_a_latch_joins_again_after_its_znode_was_deleted_and_says_when_its
                 with pytest.raises(SessionExpired):
                     await latch.wait_leader()
             await latch.stop()
+
+
+async def test_a_latch_is_told_first_when_its_client_closes_which_it_does_not_hold_up(our_server, root):
+    with anyio.fail_after(SECONDS):
+        async with connect(our_server.hosts) as other:
+            async with connect(our_server.hosts) as client:
+                leads, waits = LeaderLatch(client, root), LeaderLatch(client, root)
+                leads.start()
+                term = await leads.wait_leader()
+                waits.start()
+                await in_line(other, root, 2)
+                began = anyio.current_time()
+            assert anyio.current_time() - began < 1.5, "the client waits 2 s for what does not end"
+            assert (leads.is_leader, term.ended.is_set(), term.why) == (False, True, "the client was closed")
+            for latch in (leads, waits):
+                with pytest.raises(ClientClosed):
+                    await latch.wait_leader()
+                await latch.stop()
+            assert await Election(other, root).candidates() == []
 
 
 @pytest.mark.thorough  # two thousand znodes: seconds of processor time

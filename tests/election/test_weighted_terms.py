@@ -5,6 +5,7 @@ import anyio.lowlevel
 import pytest
 
 from recipes.core.errors import BadArguments, LeadershipLost
+from recipes.election.candidate import Candidate
 from recipes.election.election import Election
 
 pytestmark = pytest.mark.anyio
@@ -27,10 +28,10 @@ class Candidates:
 
     async def join(self, name, **options):
         """Return once it stands in line."""
-        before = set(self.store.names("/e"))
+        before = self.store.counters.get("/e", 0)
         self.done[name] = anyio.Event()
         self.tasks.start_soon(self.lead, name, Election(self.store.client(), "/e", name.encode(), **options))
-        await until(lambda: set(self.store.names("/e")) - before)
+        await until(lambda: self.store.counters.get("/e", 0) > before)
         await anyio.sleep(0.01)
 
     async def lead(self, name, election):
@@ -267,13 +268,22 @@ async def test_a_leader_stands_down_once_it_has_led_long_enough(store, candidate
     assert (store.names("/e"), store.watches) == ([], [])
 
 
-async def test_a_leader_goes_on_when_who_outweighed_it_is_gone(store, candidates):
+async def test_a_leader_goes_on_when_who_outweighed_it_is_gone(store, candidates, monkeypatch):
+    waits, is_over = [], anyio.Event()
+
+    async def wait(self):
+        waits.append(self)
+        await is_over.wait()
+
+    monkeypatch.setattr(Candidate, "_wait_min_hold", wait)
     async with anyio.create_task_group() as tasks:
         all_ = candidates(tasks)
-        await all_.join("a", min_hold=0.2)
+        await all_.join("a", min_hold=1000.0)
         await all_.join("b", weight=1)
+        await until(lambda: waits)
         store.remove((await id_of(store, "b")).path)
-        await anyio.sleep(0.3)
+        is_over.set()
+        await until(lambda: not waits[0]._considering)
         assert not all_.terms["a"].ended.is_set()
         await all_.join("c", weight=2)  # and asks once more
         await all_.leads("c")

@@ -38,7 +38,7 @@ def test_w1_closing_a_client_tells_its_holders_first(backend):
 
 
 @pytest.mark.anyio
-async def test_w2_a_thread_sees_every_end(store):
+async def test_w2_review_3_a_thread_sees_every_end(store):
     thread = Thread()
     async with Lock(store.client(), "/a") as grant:
         assert not thread.ask(grant.ended.is_set)

@@ -277,9 +277,9 @@ async def test_p21_memory_stays_flat_over_many_items(our_server, root):
                         tasks.start_soon(handle)
 
             def held():
-                session, writer = client.session, queue._native.writer
+                session, writer = client.session, queue._parts().native.writer
                 watches = sum(len(paths) for paths in session.watches.values())
-                return watches, len(session.scopes), len(writer._waiting), len(queue._finder._asleep)
+                return watches, len(session.scopes), len(writer._waiting), len(queue._parts().finder._asleep)
 
             for _ in range(4):
                 await pass_through(500)

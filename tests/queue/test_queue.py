@@ -116,6 +116,24 @@ async def test_what_fails_too_often_goes_to_the_dead_letters_and_back(client, ro
         assert await queue.put(b"poison", key="k")
 
 
+async def test_a_dead_letter_with_a_key_is_acknowledged_and_frees_it(client, root):
+    with anyio.fail_after(SECONDS):
+        queue = Queue(client, root, max_deliveries=1)
+        for end in ("receive", "purge"):
+            assert await queue.put(b"poison", key="k")
+            with pytest.raises(Mine):
+                async with queue.receive():
+                    raise Mine("no good")
+            assert not await queue.put(b"poison", key="k")
+            if end == "purge":
+                assert await queue.dead_letters.purge() == 1
+            else:
+                async with queue.dead_letters.receive():
+                    pass
+            assert await queue.dead_letters.size() == 0
+        assert await queue.put(b"poison", key="k")
+
+
 async def test_u7_a_key_is_one_entry_until_it_is_acknowledged(client, root):
     with anyio.fail_after(SECONDS):
         queue = Queue(client, root)

@@ -114,7 +114,7 @@ async def test_f4_u16_a_server_that_greets_and_then_breaks_is_not_dialled_withou
         assert all(wait > 0.9 * limit for wait, limit in zip(waits, expected, strict=True))
 
 
-def test_pauses_repeat_with_the_random_and_grow_to_their_limit():
+def test_review_6_pauses_repeat_with_the_random_and_grow_to_their_limit():
     class Longest:
         def uniform(self, low, high):
             assert low == 0

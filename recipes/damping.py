@@ -1,4 +1,4 @@
-"""How long a candidate stays out of the line after a term, so that leadership does not flap."""
+"""How long somebody that holds again and again waits in between, so that nothing flaps: a leader, or a member."""
 
 from typing import TYPE_CHECKING
 
@@ -9,29 +9,29 @@ from recipes.core.client.backoff import Backoff
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
 
-_SHORT_SECONDS = 1.0  # a term that is over sooner did no work to speak of
+_SHORT_SECONDS = 1.0  # what is over sooner did no work to speak of
 
 
 class Damping:
-    """The rests between the terms of one candidate.
+    """The rests between one hold and the next.
 
-    rejoin_after: seconds to stay out of the line after a term that was lost.
+    rejoin_after: seconds to stay out of the line after one that was lost.
     """
 
-    def __init__(self, client: "Client", rejoin_after: float) -> None:
+    def __init__(self, client: "Client", rejoin_after: float = 0.0) -> None:
         self._client = client
         self._rejoin_after = rejoin_after
         self._backoff = Backoff(client.random)
         self._since = client.clock()
 
     def begin(self) -> None:
-        """A term begins."""
+        """It is held from now on."""
         self._since = self._client.clock()
 
     async def rest(self, *, lost: bool) -> None:
-        """A term is over, against its leader's will or not: return when it is time to stand in line again.
+        """It is held no more, against its holder's will or not: return when it is time to stand in line again.
 
-        After a term of less than a second there is a pause, which grows to 2 s when that happens again and again.
+        After what lasted less than a second there is a pause, which grows to 2 s when that happens again and again.
         """
         if lost and self._rejoin_after:
             await anyio.sleep(self._rejoin_after)
