@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     from recipes.counter.value import AtomicValue as AtomicValue, Changed as Changed
     from recipes.core.server.server import serve as serve
     from recipes.election.election import Election as Election, Leader as Leader, Term as Term
+    from recipes.election.latch import LeaderLatch as LeaderLatch
     from recipes.embedded import embedded_server as embedded_server
     from recipes.hold import Ended as Ended, Hold as Hold
     from recipes.line import Participant as Participant

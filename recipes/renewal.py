@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from recipes.core.client.backoff import Backoff
 from recipes.core.errors import ConnectionLoss, HoldLost, SessionError, invariant
+from recipes.damping import Damping
 from recipes.hold import Block, Hold, Tenure
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=Tenure)
 H = TypeVar("H", bound=Hold)
-
-SHORT_SECONDS: float = 1.0  # what is over sooner did no work to speak of
 
 
 class Renewal:
@@ -65,29 +64,29 @@ async def hold_again(
     show: Callable[[T], H],
     func: Callable[[H], Awaitable[object]],
     count: Callable[[], object] = lambda: None,
+    damping: Damping | None = None,
+    was_lost: Callable[[H | None], bool] = lambda hold: hold is not None and hold.lost,
 ) -> None:
     """Hold something again and again, awaiting `func(hold)` each time, until cancelled or until `func` raises.
 
-    begin, show: see Block. count: called after each loss that was outlived. After what lasted less than a second there
-    is a pause, which grows to 2 s when that happens again and again. A loss, when it is not the end of the client, is
-    followed by another try.
+    begin, show: see Block. count: called after each loss that was outlived. damping: the rests in between; without it,
+    a pause after what lasted less than a second. was_lost: whether a hold, if there was one, was taken from its holder.
+    A loss, when it is not the end of the client, is followed by another try.
     """
-    backoff = Backoff(client.random)
+    damping = damping or Damping(client)
     while True:
         block = Block(begin, show, None)
-        began, held = client.clock(), False
+        hold: H | None = None
+        damping.begin()
         try:
             async with block as hold:
                 invariant(hold is not None)
-                began, held = client.clock(), True
+                damping.begin()
                 await func(hold)  # type: ignore[arg-type]
         except (HoldLost, SessionError) as error:
-            if error is not block.loss and (held or isinstance(error, HoldLost)):
+            if error is not block.loss and (hold is not None or isinstance(error, HoldLost)):
                 raise  # what `func` raised
             if renewal.over or error is not block.loss:
                 await renewal.after(error)
                 count()
-        if client.clock() - began < SHORT_SECONDS:
-            await backoff.pause()
-        else:
-            backoff = Backoff(client.random)
+        await damping.rest(lost=was_lost(hold))

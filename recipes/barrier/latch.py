@@ -69,14 +69,17 @@ class CountDownLatch:
             await children.wait_until(lambda names: True if self._left(names) == 0 else None)
 
     async def remaining(self) -> int:
-        """How often `count_down` still has to be called; 0 once the latch is open."""
+        """How often `count_down` still has to be called; 0 once the latch is open. Raises NoAuth, SessionExpired."""
         try:
             return self._left(await self._client.children(self._path))
         except NoNode:
             return self._count
 
     async def remove(self) -> None:
-        """Delete the latch with its counts; those that wait go on waiting for a new one to be counted down."""
+        """Delete the latch with its counts; those that wait go on waiting for a new one to be counted down.
+
+        Raises NoAuth, SessionExpired, and ConnectionLoss, after which it can be called again.
+        """
         self._agreed = False
         try:
             for name in await self._client.children(self._path):

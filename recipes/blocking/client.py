@@ -3,12 +3,13 @@
 import atexit
 import os
 import ssl
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
+from recipes.blocking.atomic import Transaction, run_atomically
 from recipes.blocking.block import Block
 from recipes.blocking.hold import documented_by
 from recipes.blocking.portal import Portal
@@ -19,6 +20,8 @@ from recipes.core.client.session import ConnectionState
 from recipes.core.client.view import Node
 from recipes.core.jute.frames import MAX_FRAME_BYTES
 from recipes.core.jute.records import ACL, Id, Stat
+
+R = TypeVar("R")
 
 
 def connect(
@@ -250,6 +253,15 @@ class Client:
     def multi(self) -> Multi:
         """Several writes that happen together or not at all; see `Multi`."""
         return Multi(self.portal, self.of_tasks.multi())
+
+    def atomically(self, fn: Callable[[Transaction], R], *, attempts: int = 30) -> R:
+        """Call `fn(transaction)` in this thread, make its writes as if at one moment, and return what it returned.
+
+        fn: reads and writes through the Transaction that it is given, and has no effects of its own: it is called again
+        when others changed meanwhile what it had read. What it raises is raised here, and nothing is written. attempts:
+        how often it is called at most. Raises UpdateConflict when all failed; see recipes.Client.atomically.
+        """
+        return run_atomically(self.portal, self.of_tasks, fn, attempts)
 
     def multi_read(self, reads: Iterable[tuple[Literal["get", "children"], str]]) -> list[Read]:
         """Several reads in one request: `client.multi_read([("get", "/a"), ("children", "/b")])`.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeVar
 import anyio
 
 from recipes.core.client.session import ConnectionState
-from recipes.core.errors import ConnectionLoss, SessionError, StoreError
+from recipes.core.errors import ConnectionLoss, RecipesError, SessionError, SessionExpired, StoreError
 from recipes.queue import claims
 from recipes.queue.finder import Delivery, Finder
 from recipes.queue.message import Custody, Message, Rules, give_back
@@ -50,9 +50,12 @@ class Messages(Generic[T]):
 
     Any number of tasks may iterate at once; each message goes to one of them. The iteration waits for items, and ends
     after `drain`. With a client that was made with `renew` it goes on when the session is over: messages in hand raise
-    AckLost at the edges of their blocks, others follow once there is another session.
+    AckLost at the edges of their blocks, others follow once there is another session. Any task may leave the block.
 
     losses: how many sessions it has outlived.
+
+    Entering raises what every call of the client does; so does the iteration once the session is over and no other
+    follows. RuntimeError in another thread, event loop or process.
     """
 
     def __init__(
@@ -81,38 +84,49 @@ class Messages(Generic[T]):
         self._wanted = anyio.Event()  # there is room for more
         self._left = anyio.Event()  # a block has ended
         self._draining = False
-        self._fetching = anyio.CancelScope()
+        self._fetching = anyio.CancelScope()  # of the job that does it
+        self._begun = anyio.Event()  # the first such job
+        self._fetched = anyio.Event()  # the last one has ended
         self._going_back: list[Write] = []
         self._error: Exception | None = None
         self._unhear: Callable[[], object] = lambda: None
 
     async def __aenter__(self) -> Self:
-        self._renewal = Renewal(self._client, f"a consumer of the queue {self._path}", log)
+        client = self._client
+        self._renewal = Renewal(client, f"a consumer of the queue {self._path}", log)
         while True:
-            self._native, _, self._finder, self._rules = self._parts()
             try:
                 await self._native.prepare()
                 break
             except SessionError as error:
                 await self._renewal.after(error)
-        if self._client.renews:
-            self._unhear = self._client.hear_states(self._heard_state)
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        self._tasks.start_soon(self._fetch)
+                self._native, _, self._finder, self._rules = self._parts()
+        self._unhear = client.hear_states(self._heard_state)
+        try:
+            with client.session_scope():
+                self._fetch_soon()
+                await self._begun.wait()
+            if not self._begun.is_set() and not client.renews:
+                client.session_scope()  # it raises why
+        except BaseException:
+            self._stop()
+            self._unhear()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
+        if self._client.home.keeps_out(error):
+            return
         self._unhear()
-        try:
-            await self._tasks.__aexit__(None, None, None)
-        finally:
-            with anyio.move_on_after(_CONFIRM_SECONDS, shield=True):
-                for write in [*self._going_back, *self._back_unbegun()]:
-                    await write.wait()
+        self._stop()
+        with anyio.move_on_after(_CONFIRM_SECONDS, shield=True):
+            await self._fetched.wait()
+        going_back = [*self._going_back, *self._back_unbegun()]
+        with anyio.move_on_after(_CONFIRM_SECONDS, shield=True):
+            for write in going_back:
+                await write.wait()
 
     def __aiter__(self) -> Self:
         return self
@@ -164,7 +178,7 @@ class Messages(Generic[T]):
         if self._draining:
             return
         self._draining = True
-        self._fetching.cancel()  # not the task group's scope, which the block of the caller is in
+        self._fetching.cancel()
         self._going_back += self._back([*self._claimed, *self._ready])
         self._claimed.clear()
         self._ready.clear()
@@ -192,14 +206,29 @@ class Messages(Generic[T]):
         if self._waiting:
             self._waiting.popleft().set()
 
+    def _fetch_soon(self) -> None:
+        # Not in a task of the caller's: whoever leaves the block need not be the task that entered it.
+        self._fetched = anyio.Event()
+        self._client.look_after(self._fetch)
+
     async def _fetch(self) -> None:
-        """The one task of this stream: claim more while there is room for more, in one session after the other."""
-        with self._fetching:
-            while self._error is None:
-                try:
-                    await self._claim_more()
-                except Exception as error:  # the session is over, for one
-                    await self._go_on(error)
+        """A job in the client's own task, one for each session: claim more while there is room for more."""
+        fetched = self._fetched
+        try:
+            with self._client.session_scope(), anyio.CancelScope() as self._fetching:
+                self._begun.set()
+                while self._error is None and not self._draining:
+                    try:
+                        if self._renewal.over:
+                            raise self._native.client.session.ending(path=self._path)
+                        await self._claim_more()
+                    except Exception as error:
+                        await self._go_on(error)
+        except RecipesError as error:
+            self._end_with(error)
+        finally:
+            self._check_over()
+            fetched.set()
 
     async def _claim_more(self) -> None:
         while True:
@@ -224,16 +253,37 @@ class Messages(Generic[T]):
             await self._renewal.after(error)
             self._native, _, self._finder, self._rules = self._parts()
             self.losses = self._renewal.losses
-        except Exception as final:  # those that iterate are told
-            self._error = final
+        except Exception as final:
+            self._end_with(final)
+
+    def _end_with(self, error: Exception) -> None:
+        """Those that iterate are told, unless another session is to come."""
+        if not self._is_renewed(error):
+            self._error = self._error or error
             while self._waiting:
                 self._waiting.popleft().set()
 
+    def _check_over(self) -> None:
+        """Whether this has ended with the session, or the client."""
+        if not self._draining and self._error is None:
+            try:
+                self._client.session_scope()
+            except RecipesError as error:
+                self._end_with(error)
+
+    def _is_renewed(self, error: Exception) -> bool:
+        return self._client.renews and self._client.session.lost and isinstance(error, SessionExpired)
+
     def _heard_state(self, state: ConnectionState) -> None:
-        """Called by the client: nobody may be given any more what was claimed."""
-        if state is ConnectionState.LOST:
+        """Called by the client."""
+        if state is ConnectionState.LOST:  # nobody may be given any more what was claimed
             self._forget()
             self._wanted.set()
+            self._check_over()
+        elif state is ConnectionState.CLOSED:
+            self._check_over()
+        elif state is ConnectionState.CONNECTED and self._fetched.is_set() and not self._draining and not self._error:
+            self._fetch_soon()
 
     def _forget(self) -> None:
         """The session is over, and all claims with it."""

@@ -157,7 +157,7 @@ class Model:
         st.tuples(st.sampled_from(["arrive", "look", "act", "act", "die", "leave"]), st.integers(0, 5)), max_size=60
     ),
 )
-def test_all_parties_of_a_round_agree_and_none_waits_for_ever(parties, on_death, schedule):
+def test_s11_all_parties_of_a_round_agree_and_none_waits_for_ever(parties, on_death, schedule):
     model = Model(parties, on_death)
     for what, index in schedule:
         if what == "arrive":

@@ -8,12 +8,16 @@ import recipes
 from recipes import blocking
 
 COUNTERPARTS = [
-    "Barrier", "Client", "CountDownLatch", "DeadLetters", "DoubleBarrier", "Election", "Ended", "Grant", "Hold", "Lock",
-    "Message", "Messages", "Multi", "Queue", "Round", "Term", "Watch", "WatchStream",
+    "AtomicValue", "Barrier", "Cache", "Changes", "ChildrenCache", "Client", "CountDownLatch", "Counter", "DeadLetters",
+    "DoubleBarrier", "Election", "Ended", "Grant", "Group", "Hold", "IdGenerator", "LeaderLatch", "Lock", "Lockable",
+    "Member", "Message", "Messages", "Multi", "MultiGrant", "MultiLock", "NodeCache", "Queue", "ReadWriteLock",
+    "ReentrantLock", "Round", "Semaphore", "SemaphoreGrant", "SharedValue", "Term", "Transaction", "TreeCache", "Watch",
+    "WatchStream", "WriteGrant",
 ]  # fmt: skip
 NOT_THERE = {
     "Client.start_create": "a thread that does not wait gives the call to another thread",
     "Client.start_children": "as start_create",
+    "Client.start_delete": "as start_create",
     "Client.start_multi_read": "as start_create",
     "Multi.start": "as start_create",
     "Multi.count": "for recipes",
@@ -27,7 +31,8 @@ NOT_THERE = {
     "Ended.set": "for recipes",
     "Ended.listen": "for recipes",
     "Ended.ignore": "for recipes",
-    "Lock.client": "for recipes",
+    **dict.fromkeys(("Lock.client", "Lockable.client", "Semaphore.client"), "for recipes"),
+    "Changes.note": "called by the cache",
     "Watch.join": "for recipes",
     "Watch.fire": "called by the session",
     "WatchStream.fire": "called by the session",
@@ -42,15 +47,23 @@ OTHER_ARGUMENTS = {
 }
 NOT_YET: dict[str, str] = dict.fromkeys(
     [
-        *("Lockable", "MultiGrant", "MultiLock", "ReadWriteLock", "ReentrantLock", "Semaphore", "SemaphoreGrant"),
-        *("AtomicValue", "Counter", "IdGenerator", "SharedValue", "Transaction", "Client.atomically"),
-        *("Cache", "Changes", "ChildrenCache", "EphemeralNode", "Group", "Member", "NodeCache"),
-        *("Partitioner", "Presence", "Provider", "Registration", "ServiceRegistry", "Stay", "TreeCache"),
-        *("WriteGrant", "Grant.guarded", "Grant.revoke_requested", "Lock.revoke", "Term.guarded"),
+        "EphemeralNode",
+        "Group.stay",
+        "Partitioner",
+        "Presence",
+        "Provider",
+        "Registration",
+        "ServiceRegistry",
+        "Stay",
+        "Term.guarded",
     ],
     "to be added",
 )  # classes and "Class.member" that have no blocking form so far, and why
-RECIPES = {"Barrier", "CountDownLatch", "DoubleBarrier", "Election", "Lock", "Queue"}
+RECIPES = {
+    "AtomicValue", "Barrier", "ChildrenCache", "CountDownLatch", "Counter", "DoubleBarrier", "Election", "Group",
+    "IdGenerator", "LeaderLatch", "Lock", "MultiLock", "NodeCache", "Queue", "ReadWriteLock", "ReentrantLock",
+    "Semaphore", "SharedValue", "TreeCache",
+}  # fmt: skip
 
 
 def public(cls: type) -> dict[str, object]:

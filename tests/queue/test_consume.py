@@ -159,7 +159,7 @@ async def test_a_message_that_nobody_begins_goes_back(client, root):
             assert (message.data, message.attempt) == (b"0", 1)
 
 
-async def test_u17_the_end_of_the_session_gives_back_what_it_had_and_is_told(hosts, root, server, wire):
+async def test_u17_u18_the_end_of_the_session_gives_back_what_it_had_and_is_told(hosts, root, server, wire):
     with anyio.fail_after(SECONDS):
         async with connect(hosts) as witness:
             queue = Queue(witness, root)

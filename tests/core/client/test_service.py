@@ -36,7 +36,7 @@ async def until(condition):
             await anyio.sleep(0.01)
 
 
-async def test_newcomer_1_the_service_of_the_docs_outlives_an_outage(start_server, monkeypatch):
+async def test_newcomer_1_u15_the_service_of_the_docs_outlives_an_outage(start_server, monkeypatch):
     server = start_server("ours")
     monkeypatch.setenv("RECIPES_HOSTS", server.hosts)
     printed, clients = [], []

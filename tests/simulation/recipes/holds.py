@@ -104,7 +104,7 @@ class Holds:
         others = self.held.setdefault(path, [])
         others[:] = [other for other in others if not other.told]
         for other in [other for other in others if self.excludes(holding, other)]:
-            if other.hold.path in self.broken:
+            if self.is_broken(other.hold.path):
                 world.count("two hold, one was broken just now")
             elif world.plan.bounded:
                 world.fail(self.exclusion, f"{holding} acquires {path}, and {other} was not told that it lost it")
@@ -113,6 +113,10 @@ class Holds:
         others.append(holding)
         self.all.append(holding)
         return holding
+
+    def is_broken(self, path):
+        """Whether somebody else deleted the znode that a holder takes for its own."""
+        return path in self.broken
 
     def excludes(self, one, other):
         """Whether the two may not hold at the same time."""
@@ -127,7 +131,7 @@ class Holds:
             await anyio.sleep(step.for_us / 2e6)
             if value is None or not guarded.write(hold.fence, value + 1):
                 world.count("fence refused")
-                if not hold.ended.is_set() and world.plan.bounded and hold.path not in self.broken:
+                if not hold.ended.is_set() and world.plan.bounded and not self.is_broken(hold.path):
                     world.fail(self.exclusion, f"{holding} is refused, and was not told that it lost {holding.path}")
             if hold.lost:
                 await anyio.sleep(0.001)

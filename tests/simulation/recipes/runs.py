@@ -11,8 +11,9 @@ from tests.simulation.recipes.locks import Locks
 from tests.simulation.recipes.plan import draw_recipe_plan
 from tests.simulation.recipes.queues import Queues
 from tests.simulation.recipes.renewals import RenewedCaches, RenewedElections, RenewedQueues
-from tests.simulation.recipes.rwlocks import ReadWriteLocks
+from tests.simulation.recipes.rwlocks import NamedReadWriteLocks, ReadWriteLocks
 from tests.simulation.recipes.semaphores import Semaphores
+from tests.simulation.recipes.successions import Successions
 from tests.simulation.recipes.world import World
 
 WORKLOADS = {
@@ -20,12 +21,14 @@ WORKLOADS = {
     "rwlock": ReadWriteLocks,
     "semaphore": Semaphores,
     "election": Elections,
+    "succession": Successions,
     "queue": Queues,
     "counter": Counters,
     "cache": Caches,
     "renewed-election": RenewedElections,
     "renewed-queue": RenewedQueues,
     "renewed-cache": RenewedCaches,
+    "naming": NamedReadWriteLocks,
 }
 
 
