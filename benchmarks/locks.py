@@ -12,6 +12,7 @@ All with this process's CPU time for each, the warm-up left out, which depends l
 
 import importlib.util
 import json
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -22,6 +23,19 @@ WARM_UP = 0.5
 
 
 Measured = tuple[list[float], float]
+
+
+def rate(kind: str, port: int, workers: int, seconds: float) -> float:
+    """Acquire + release per second by `kind`, "ours", "unconfirmed" or "kazoo", in a process of its own."""
+    return in_process(kind, "rate", port, workers, seconds)["ops_per_s"]
+
+
+def in_process(kind: str, what: str, port: int, workers: int, seconds: float) -> dict[str, float]:
+    """One measurement, in a process of its own; see `main`."""
+    words = [sys.executable, "-m", "benchmarks.locks", kind, what, *map(str, (port, workers, seconds))]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
 
 def ours(what: str, hosts: str, workers: int, seconds: float, confirm: bool = True) -> Measured:
@@ -177,11 +191,5 @@ def main(kind: str, what: str, port: int, workers: int, seconds: float) -> dict[
 
 
 if __name__ == "__main__":
-    kind, what, port, workers, seconds = (
-        sys.argv[1],
-        sys.argv[2],
-        int(sys.argv[3]),
-        int(sys.argv[4]),
-        float(sys.argv[5]),
-    )
-    sys.stdout.write(json.dumps(main(kind, what, port, workers, seconds)) + "\n")
+    numbers = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
+    sys.stdout.write(json.dumps(main(sys.argv[1], sys.argv[2], *numbers)) + "\n")

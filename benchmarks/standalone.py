@@ -1,15 +1,14 @@
 """One server of ours against one of Apache's."""
 
-import json
-import subprocess
-import sys
 from functools import partial
 from typing import NamedTuple
 
 from benchmarks import whole
+from benchmarks.barriers import rate as barrier_rate
 from benchmarks.comparison import Comparison, Part, note
-from benchmarks.ensemble import Ensemble
 from benchmarks.load import COLD, HOT, Load
+from benchmarks.locks import in_process
+from benchmarks.products import products
 from benchmarks.queues import rates
 from benchmarks.report import Point, line
 
@@ -80,6 +79,22 @@ QUEUES = (
 )
 
 
+class BarrierRow(NamedTuple):
+    """Our DoubleBarrier against kazoo's on one Apache: ten parties, each with a client of its own."""
+
+    processes: int
+    rounds: int
+    target: float
+
+    @property
+    def name(self) -> str:
+        return f"Barrier {PARTIES} parties in {self.processes} process(es), ours on apache"
+
+
+PARTIES = 10
+BARRIERS = (BarrierRow(1, 40, 4.0), BarrierRow(10, 40, 4.0))
+
+
 def _wire(comparison: Comparison) -> list[Point]:
     if not any(comparison.wanted(load.name) for load in LOADS):
         return []
@@ -97,7 +112,7 @@ def _locks(comparison: Comparison) -> list[Point]:
         ours, apache = list(ensembles.values())[:2]
         for kind in ("ours", "kazoo"):  # a JVM has yet to compile the way of a lock
             for ensemble in (ours, apache):
-                _lock("rate", kind, ensemble, 16, comparison.effort.warm_seconds / 2)
+                in_process(kind, "rate", ensemble.ports[0], 16, comparison.effort.warm_seconds / 2)
         points = []
         for pair in pairs:
             note(f"  {pair.name}")
@@ -106,7 +121,9 @@ def _locks(comparison: Comparison) -> list[Point]:
             turns = [(values[0], pair.our_kind, on), (values[1], pair.their_kind, apache)]
             for number in range(comparison.effort.rounds):
                 for found, kind, ensemble in turns if number % 2 == 0 else reversed(turns):
-                    found.append(_lock(pair.what, kind, ensemble, pair.workers, comparison.effort.seconds))
+                    found.append(
+                        in_process(kind, pair.what, ensemble.ports[0], pair.workers, comparison.effort.seconds)
+                    )
             points += _points(pair, *values)
         return points
 
@@ -124,14 +141,6 @@ def _points(pair: LockPair, ours: list[dict[str, float]], theirs: list[dict[str,
         name = f"{pair.name}: CPU of the client"
         rows.append(Point(name, "us each", *both("cpu_us_per_op"), pair.cpu_target, less_is_better=True, peer=peer))
     return rows
-
-
-def _lock(what: str, kind: str, ensemble: Ensemble, workers: int, seconds: float) -> dict[str, float]:
-    """One measurement by `kind` ("ours", "unconfirmed" or "kazoo") in a process of its own."""
-    words = [sys.executable, "-m", "benchmarks.locks", kind, what, *map(str, (ensemble.ports[0], workers, seconds))]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
 
 
 def _queues(comparison: Comparison) -> list[Point]:
@@ -159,10 +168,33 @@ def _queues(comparison: Comparison) -> list[Point]:
         return points
 
 
+def _barriers(comparison: Comparison) -> list[Point]:
+    rows = [row for row in BARRIERS if comparison.wanted(row.name)]
+    if not rows:
+        return []
+    with comparison.all_running() as ensembles:
+        comparison.warm(ensembles, HOT)
+        apache = list(ensembles.values())[1].ports[0]
+        points = []
+        for row in rows:
+            note(f"  {row.name}")
+            values: dict[str, list[float]] = {"ours": [], "kazoo": []}
+            for turn in range(comparison.effort.rounds):
+                for kind, found in values.items() if turn % 2 == 0 else reversed(values.items()):
+                    path = f"/barriers/{row.processes}-{turn}-{kind}"
+                    found.append(barrier_rate(kind, apache, path, PARTIES, row.processes, row.rounds))
+            target = row.target
+            points.append(Point(row.name, "rounds/s", values["ours"], values["kazoo"], target, peer="kazoo on apache"))
+            note(f"    {line(points[-1])}")
+        return points
+
+
 PARTS: dict[str, Part] = {
     "wire": _wire,
     "locks": _locks,
     "queues": _queues,
+    "barriers": _barriers,
+    "products": partial(products, size=1),
     "start": partial(whole.start, size=1, target=0.8),
     "memory": partial(whole.memory, size=1, empty_target=0.7, full_target=0.5),
     "pause": whole.pause,

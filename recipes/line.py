@@ -11,6 +11,7 @@ that wrap.
 import re
 from collections.abc import Sequence
 from functools import cmp_to_key
+from operator import itemgetter
 from typing import NamedTuple
 
 from recipes.naming import MARKERS, form_of, is_native, theirs
@@ -112,7 +113,9 @@ def in_order(names: Sequence[str], marker: str | tuple[str, ...]) -> list[str]:
     match = form_of((marker,) if isinstance(marker, str) else marker).fullmatch
     numbered = [(int(found[1]), name) for name in names if (found := match(name))]
     if len(numbered) > 1:
-        numbered.sort(key=cmp_to_key(_compare))
+        numbers = [number for number, _ in numbered]
+        near = max(numbers) - min(numbers) < 0x80000000  # unless they wrap, their own order is meant
+        numbered.sort(key=itemgetter(0) if near else cmp_to_key(_compare))
     return [name for _, name in numbered]
 
 

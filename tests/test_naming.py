@@ -135,6 +135,18 @@ def test_what_a_naming_has_no_place_for_is_refused_by_name(store):  # noqa: F811
     assert marker_of("/a", "native", "lock", b"\xff") == "lock-"
 
 
+@pytest.mark.parametrize("naming", ["kazoo", "curator", "curator-latch"])
+async def test_weights_and_hand_overs_are_refused_where_candidates_do_not_know_of_them(store, naming):  # noqa: F811
+    for more in ({"weight": 3}, {"min_hold": 1.0}):
+        with pytest.raises(BadArguments, match=f"{next(iter(more))}=.*: naming='{naming}' has no place for weights"):
+            Election(store.client(), "/a", naming=naming, **more)
+    async with Election(store.client(), "/a", b"one", naming=naming).lead() as term:
+        with pytest.raises(BadArguments, match="to='x': candidates by another library's names do not give way"):
+            await term.transfer("x")
+        await term.announce(b"two")
+        assert [each.data for each in await Election(store.client(), "/a", naming=naming).candidates()] == [b"two"]
+
+
 @pytest.mark.parametrize("naming", ["kazoo", "curator"])
 async def test_resizing_is_refused_where_the_limit_is_not_ours(store, naming):  # noqa: F811
     with pytest.raises(BadArguments, match=rf"resize\(4\): naming='{naming}' has no place for it"):

@@ -1,5 +1,6 @@
 """A gate that opens after a number of things have happened."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from recipes.agreement import agree
@@ -89,10 +90,13 @@ class CountDownLatch:
         await self._delete(self._path)
 
     async def _delete(self, path: str) -> None:
-        try:
+        with suppress(NoNode):
+            for _ in range(_TRIES - 1):
+                try:
+                    return await self._client.delete(path)
+                except ConnectionLoss:  # a second try finds what the first one did
+                    continue
             await self._client.delete(path)
-        except NoNode:
-            pass
 
     async def _agree(self) -> None:
         if not self._agreed:

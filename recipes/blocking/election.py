@@ -47,9 +47,15 @@ class Election:
         self._path = path
         self.losses: int = 0
         self._election = of_tasks.Election(
-            client.of_tasks, path, data, acl=acl, weight=weight, min_hold=min_hold, rejoin_after=rejoin_after,
+            client.of_tasks,
+            path,
+            data,
+            acl=acl,
+            weight=weight,
+            min_hold=min_hold,
+            rejoin_after=rejoin_after,
             naming=naming,
-        )  # fmt: skip
+        )
 
     def lead(self) -> AbstractContextManager[Term]:
         """`with election.lead() as term`: wait to be elected and run the block as leader; leaving it resigns."""
@@ -130,10 +136,18 @@ class LeaderLatch:
         weight: int = 0,
         min_hold: float | None = None,
         rejoin_after: float = 0.0,
+        naming: ElectionNaming = "native",
     ) -> None:
         self._portal = portal_of(client)
         self._latch = latch.LeaderLatch(
-            client.of_tasks, path, data, acl=acl, weight=weight, min_hold=min_hold, rejoin_after=rejoin_after
+            client.of_tasks,
+            path,
+            data,
+            acl=acl,
+            weight=weight,
+            min_hold=min_hold,
+            rejoin_after=rejoin_after,
+            naming=naming,
         )
 
     def __repr__(self) -> str:

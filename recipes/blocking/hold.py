@@ -211,6 +211,13 @@ class Term(Hold):
         """
         self._portal.call(self._hold.resign)
 
+    def guarded(self) -> "AbstractContextManager[Multi]":
+        """`with term.guarded() as multi: multi.set(...)`: writes that are applied only while this is held.
+
+        See `Grant.guarded`. Once this has ended it raises LeadershipLost, and nothing was applied.
+        """
+        return guarded_by(self._portal, self._hold.guarded)
+
     def announce(self, data: bytes) -> None:
         """Replace what others see of us: `leader`, `observe` and `candidates` show `data` once this has returned.
 

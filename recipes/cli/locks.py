@@ -85,6 +85,7 @@ def _facts(seen: Seen, now: float) -> dict[str, Any]:
         return {
             "kind": who.kind,
             "permits": who.permits,
+            "weight": who.weight,
             "data": who.data.decode("utf-8", "backslashreplace"),
             "since": datetime.fromtimestamp(who.since, UTC).isoformat(timespec="milliseconds"),
             "age": round(max(0.0, now - who.since), 3),

@@ -34,20 +34,21 @@ class Candidate(Contender):
     """One candidate, from joining the line to the end of its term.
 
     weight: from 0 on, in the name of its znode unless it is 0. min_hold: seconds after which a term ends when somebody
-    that weighs more waits; None: it does not. once, marker: see Contender.
+    that weighs more waits; None: it does not. marker, once: see Contender; by another library's names nobody weighs
+    anything.
     """
 
     def __init__(
         self,
         client: "Client",
         parent: str,
+        marker: str,
         data: bytes,
         acl: "Sequence[ACL] | None",
         weight: int = 0,
         min_hold: float | None = None,
         *,
         once: bool = True,
-        marker: str = MARKER,
     ) -> None:
         super().__init__(client, parent, marker, LeadershipLost, data, acl, once=once)
         if weight:
@@ -244,7 +245,7 @@ class Candidate(Contender):
         """
         self._scope.home.check()
         if not is_native(self._marker):
-            raise BadArguments(self._parent, f"to={to!r}: candidates by another library's names take no hand-over")
+            raise BadArguments(self._parent, f"to={to!r}: candidates by another library's names do not give way")
         order = await super()._line()
         named = [name for name in order if id_of(name, MARKER) == to and name != self._name]
         if self.ended.is_set():

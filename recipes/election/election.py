@@ -11,7 +11,7 @@ from recipes.core.client.backoff import Backoff
 from recipes.core.errors import BadArguments, NoNode
 from recipes.damping import Damping
 from recipes.election.candidate import OUTWEIGHED, RESIGNED, Candidate
-from recipes.election.weights import MOST, is_asked, unmarked, weight_of
+from recipes.election.weights import MOST, as_candidate, unmarked
 from recipes.hold import Block, Guarded, Hold
 from recipes.line import Participant, id_of, in_order
 from recipes.naming import ElectionNaming, line_of, marker_of
@@ -103,10 +103,10 @@ class Election:
         where we lose it again and again.
     naming: "kazoo", "curator" or "curator-latch" to stand in the line of kazoo's Election, of Curator's LeaderSelector
         or of its LeaderLatch, so that these and ours exclude one another. All users of a path name the same one.
-        Weights and hand-overs have no place in theirs.
+        Weights, `min_hold` and hand-overs have no place in theirs.
     losses: how many sessions `run` has outlived.
 
-    Raises BadArguments for other numbers.
+    Raises BadArguments for other numbers, and for what another library's naming has no place for.
     """
 
     def __init__(
@@ -127,8 +127,9 @@ class Election:
             if seconds is not None and not seconds >= 0:
                 raise BadArguments(path, f"{name}={seconds!r}: expected seconds, 0 or more")
         self._marker = marker_of(path, naming, "lead", data)
-        if naming != "native" and weight:
-            raise BadArguments(path, f"weight={weight}: naming={naming!r} has no place for it")
+        if naming != "native" and (weight or min_hold is not None):
+            given = f"weight={weight}" if weight else f"min_hold={min_hold}"
+            raise BadArguments(path, f"{given}: naming={naming!r} has no place for weights")
         self._client = client
         self._path = path
         self._data = data
@@ -174,15 +175,7 @@ class Election:
 
     async def candidates(self) -> list[Participant]:
         """Who stands in line, the leader first. Raises NoAuth, SessionExpired, ClientClosed."""
-        line = await read_line(self._client, self._path, self._marker)
-        return [
-            each._replace(
-                data=unmarked(each.data),
-                weight=weight_of(each.path.rpartition("/")[2]),
-                revoke_requested=each.revoke_requested or is_asked(each.data),
-            )
-            for each in line
-        ]
+        return [as_candidate(each) for each in await read_line(self._client, self._path, self._marker)]
 
     async def leader(self) -> Leader | None:
         """Who leads now, None when nobody does. Raises NoAuth, SessionExpired, ClientClosed."""
@@ -239,10 +232,8 @@ class Election:
 
     def _contend(self, *, once: bool = True) -> Candidate:
         """A place in line, which is still to be taken. once: see Contender."""
-        return Candidate(
-            self._client, self._path, self._data, self._acl, self._weight, self._min_hold, once=once,
-            marker=self._marker,
-        )  # fmt: skip
+        where = self._client, self._path, self._marker
+        return Candidate(*where, self._data, self._acl, self._weight, self._min_hold, once=once)
 
     def _damping(self) -> Damping:
         """The rests between terms."""

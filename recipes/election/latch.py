@@ -13,6 +13,7 @@ from recipes.core.client.session import ConnectionState
 from recipes.core.errors import ClientClosed, LeadershipLost, RecipesError
 from recipes.election.candidate import RESIGNED, Candidate
 from recipes.election.election import Election, Term, was_lost
+from recipes.naming import ElectionNaming
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -28,8 +29,8 @@ class LeaderLatch:
     again by itself after each term, with pauses as in `Election.run`. Nobody is cancelled when leadership is lost: ask
     `is_leader` before each thing that only a leader may do, or show `term.fence` with it.
 
-    client, path, data, acl, weight, min_hold, rejoin_after: see Election, with which it shares its line. What it does
-    in the background is done by the client's own task.
+    client, path, data, acl, weight, min_hold, rejoin_after, naming: see Election, with which it shares its line. What
+    it does in the background is done by the client's own task.
 
     When the session is over, or a server refuses, it leads no more and stands no more: that is logged, `wait_leader`
     and `changes` raise why, and so does the end of a block that had no error of its own.
@@ -45,11 +46,19 @@ class LeaderLatch:
         weight: int = 0,
         min_hold: float | None = None,
         rejoin_after: float = 0.0,
+        naming: ElectionNaming = "native",
     ) -> None:
         self._client = client
         self._path = path
         self._election = Election(
-            client, path, data, acl=acl, weight=weight, min_hold=min_hold, rejoin_after=rejoin_after
+            client,
+            path,
+            data,
+            acl=acl,
+            weight=weight,
+            min_hold=min_hold,
+            rejoin_after=rejoin_after,
+            naming=naming,
         )
         self._scope: SessionScope | None = None  # of what goes on in the background
         self._term: Term | None = None

@@ -8,6 +8,8 @@ those that do, and along the line fences grow.
 import re
 from collections.abc import Sequence
 
+from recipes.line import Participant
+
 MARKER = "lead-"  # in the names of candidates; behind it the weight, where there is one, and the number
 MOST = 1_000_000_000  # the highest weight
 
@@ -66,3 +68,12 @@ def is_asked(data: bytes) -> bool:
 def unmarked(data: bytes) -> bytes:
     """What the candidate wrote itself."""
     return data.removesuffix(_ASKED).removesuffix(_APPOINTED)
+
+
+def as_candidate(who: Participant) -> Participant:
+    """What the znode of a candidate says: its data without marks, its weight, whether it is asked to give way."""
+    return who._replace(
+        data=unmarked(who.data),
+        weight=weight_of(who.path.rpartition("/")[2]),
+        revoke_requested=who.revoke_requested or is_asked(who.data),
+    )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from recipes.contender import read_holders
 from recipes.core import paths
 from recipes.core.errors import NoAuth, NoNode, SettingsDiffer, invariant
+from recipes.election.weights import MARKER, as_candidate
 from recipes.line import ALL, Participant
 from recipes.lock.lease import read_leases
 from recipes.lock.semaphore import stored_limit
@@ -79,6 +80,8 @@ async def _lines_at(client: "Client", path: str, names: list[str]) -> list[Seen]
             except SettingsDiffer:
                 pass  # of a lock, whose data are anybody's
         holders, waiters = await read_holders(client, path, marker, limit)
+        if marker == MARKER:
+            holders, waiters = [[as_candidate(each) for each in line] for line in (holders, waiters)]
         if holders or waiters:
             lines.append(Seen(path, naming, stored, holders, waiters))
     if data.isdigit() and path != "/" and await client.exists(f"{path}-__lock__") is not None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from recipes import BadArguments, LockLost, NodeExists
-from recipes.blocking import Lock, MultiLock, ReadWriteLock, ReentrantLock, Semaphore, connect
+from recipes import BadArguments, LeadershipLost, LockLost, NodeExists
+from recipes.blocking import Election, Lock, MultiLock, ReadWriteLock, ReentrantLock, Semaphore, connect
 from tests.blocking.conftest import SECONDS, Worker, until
 
 
@@ -69,6 +69,16 @@ def test_writes_that_are_applied_only_while_it_is_held(client, root, our_server)
         with pytest.raises(LockLost), grant.guarded() as multi:
             multi.create(f"{root}-b")
         assert client.exists(f"{root}-b") is None
+
+
+def test_writes_that_are_applied_only_while_a_term_goes_on(client, root):
+    with Election(client, root).lead() as term:
+        with term.guarded() as multi:
+            multi.create(f"{root}-a")
+        term.resign()
+        with pytest.raises(LeadershipLost), term.guarded() as multi:
+            multi.create(f"{root}-b")
+    assert (client.exists(f"{root}-a") is None, client.exists(f"{root}-b") is None) == (False, True)
 
 
 def test_one_that_is_asked_to_give_it_up_sees_it_in_any_thread(client, root):

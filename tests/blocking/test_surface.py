@@ -46,17 +46,7 @@ OTHER_ARGUMENTS = {
     "Ended.wait": "`timeout`, as threading.Event has it",
 }
 NOT_YET: dict[str, str] = dict.fromkeys(
-    [
-        "EphemeralNode",
-        "Group.stay",
-        "Partitioner",
-        "Presence",
-        "Provider",
-        "Registration",
-        "ServiceRegistry",
-        "Stay",
-        "Term.guarded",
-    ],
+    ["EphemeralNode", "Group.stay", "Partitioner", "Presence", "Provider", "Registration", "ServiceRegistry", "Stay"],
     "to be added",
 )  # classes and "Class.member" that have no blocking form so far, and why
 RECIPES = {

@@ -26,6 +26,9 @@ async def everybody(hosts, run):
             while len(await client.children("/all/a lock")) + len(await client.children("/all/n")) < 4:
                 await anyio.sleep(0.01)
             await Lock(client, "/all/a lock").revoke()
+            tasks.start_soon(Election(client, "/all/f", b"heavy", weight=7).run, lambda term: anyio.sleep_forever())
+            while not await Election(other, "/all/f").leader():
+                await anyio.sleep(0.01)
             said = [
                 await anyio.to_thread.run_sync(lambda rest=rest: run("locks", *rest, "--hosts", hosts))
                 for rest in (["--tree", "/all"], ["--tree", "--json", "/all"], ["/all/n"])
@@ -48,6 +51,8 @@ def test_it_shows_who_holds_and_who_waits_by_whatever_names(run, hosts):
         "  holds write    -",
         "/all/e (named as by curator-latch)",
         "  holds lead     leader",
+        "/all/f",
+        "  holds lead     heavy",
         "/all/k/lock (named as by kazoo)",
         "  holds lock     me",
         "/all/k/permits (named as by kazoo, limit 2)",
@@ -59,7 +64,7 @@ def test_it_shows_who_holds_and_who_waits_by_whatever_names(run, hosts):
         "  waits 2 permits -",
     ]
     lines = {line["path"]: line for line in json.loads(facts.stdout)}
-    assert len(lines) == 8
+    assert len(lines) == 9 and lines["/all/f"]["holders"][0]["weight"] == 7
     assert (lines["/all/n"]["limit"], lines["/all/n"]["naming"]) == (3, "native")
     (holder,) = lines["/all/a lock"]["holders"]
     assert (holder["data"], holder["revoke_requested"], holder["kind"]) == ("web-1 pid 4711", True, "lock")

@@ -7,8 +7,15 @@ import anyio
 import pytest
 
 from recipes import Election, LeaderLatch, Lock, MultiLock, ReadWriteLock, Semaphore
-from recipes.core.errors import ConnectionLoss, LeadershipLost
-from tests.simulation.recipes.matrix import Scene, cancel_each_await, lose_each_reply, run_scene
+from recipes.core.errors import ConnectionLoss, HoldLost, LeadershipLost, SessionError
+from tests.simulation.recipes.matrix import (
+    Scene,
+    cancel_each_await,
+    lose_each_reply,
+    lose_the_session_at_each_await,
+    run_scene,
+)
+from tests.simulation.recipes.operations import BEYOND_LOCKS
 
 
 async def lock(client):
@@ -228,7 +235,7 @@ in_each_scene = pytest.mark.parametrize(
     "scene",
     [
         *(pytest.param(scene, id=scene.name) for scene in SCENES),
-        *(pytest.param(scene, id=scene.name, marks=pytest.mark.thorough) for scene in MORE),
+        *(pytest.param(scene, id=scene.name, marks=pytest.mark.thorough) for scene in (*MORE, *BEYOND_LOCKS)),
     ],
 )
 
@@ -237,7 +244,7 @@ in_each_scene = pytest.mark.parametrize(
 def test_undisturbed(scene):
     outcome = run_scene(scene)
     assert (outcome.result, outcome.error, outcome.again, outcome.left) == (True, None, True, [])
-    assert outcome.requests >= 3 and outcome.awaits >= 2
+    assert outcome.requests >= 2 and outcome.awaits >= 1
 
 
 @in_each_scene
@@ -254,3 +261,13 @@ def test_cancelled_at_each_await(scene):
         assert outcome.error is None, (how, number, outcome)
         assert (outcome.again, outcome.left) == (True, []), (how, number, outcome)
         assert outcome.took < 0.4, (how, number, outcome)
+
+
+@pytest.mark.thorough  # each run waits, in its time, until a session has ended
+@in_each_scene
+def test_session_lost_at_each_await(scene):
+    """While it waits, while it holds, and while it gives up what it holds."""
+    for number, outcome in lose_the_session_at_each_await(scene):
+        done = outcome.error is None and outcome.result is True  # it may have been done already
+        assert done or isinstance(outcome.error, SessionError | HoldLost), (number, outcome)
+        assert outcome.left == [] and not outcome.cancelled, (number, outcome)

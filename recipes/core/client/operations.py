@@ -231,9 +231,9 @@ class Operations(ABC):
         """
         return DeletionWatch(self._namespace, path, gone, seen)
 
-    def node_view(self, path: str, changed: Callable[[], None] | None = None) -> NodeView:
+    def node_view(self, path: str, changed: Callable[[], None] | None = None, *, missing: bool = False) -> NodeView:
         """Data and Stat of a znode, kept current until the view is closed; see `View`."""
-        return NodeView(self._namespace, path, changed)
+        return NodeView(self._namespace, path, changed, missing)
 
     def children_view(self, path: str, changed: Callable[[], None] | None = None) -> ChildrenView:
         """Names of a znode's children, kept current until the view is closed; see `View`."""

@@ -39,12 +39,15 @@ class View(Watcher, Generic[T]):
     error: why the view is no longer kept current: it is closed, the session is over, or the server refused the read
     (NoAuth).
     changed: called, without arguments, after every reading; it runs inside the client and must not wait.
+    missing: whether most likely there is no such znode yet, so that one request is enough to wait for it.
     """
 
     _kind: int
     _table: str
 
-    def __init__(self, namespace: Namespace, path: str, changed: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, namespace: Namespace, path: str, changed: Callable[[], None] | None = None, missing: bool = False
+    ) -> None:
         self.value: T | None = None
         self.current: bool = False
         self.error: RecipesError | None = None
@@ -56,7 +59,10 @@ class View(Watcher, Generic[T]):
         self._next: anyio.Event | None = None
         self._closed = False
         self._call: Call | None = None
-        self._read()
+        if missing:
+            self._wait_for_creation()
+        else:
+            self._read()
 
     def __enter__(self) -> Self:
         return self
@@ -129,12 +135,15 @@ class View(Watcher, Generic[T]):
         elif call.error is None:
             self._show(call.value)
         elif isinstance(call.error, NoNode):
-            # Nothing to watch by this read: exists watches the creation.
-            self._ask(
-                op.EXISTS, rq.encode_path_watch(self._full, True), lambda reply, at: True, "data", self._heard_existence
-            )
+            self._wait_for_creation()
         else:
             self._fail(call.error)
+
+    def _wait_for_creation(self) -> None:
+        """There is nothing to watch by a read: exists watches the creation."""
+        self._ask(
+            op.EXISTS, rq.encode_path_watch(self._full, True), lambda reply, at: True, "data", self._heard_existence
+        )
 
     def _heard_existence(self, call: Call) -> None:
         if self._closed:

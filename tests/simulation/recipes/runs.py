@@ -4,6 +4,7 @@ from random import Random
 from typing import NamedTuple
 
 from recipes.core.errors import InvariantBroken
+from tests.simulation.recipes.barriers import Barriers
 from tests.simulation.recipes.caches import Caches
 from tests.simulation.recipes.counters import Counters
 from tests.simulation.recipes.elections import Elections
@@ -25,10 +26,11 @@ WORKLOADS = {
     "queue": Queues,
     "counter": Counters,
     "cache": Caches,
+    "naming": NamedReadWriteLocks,
     "renewed-election": RenewedElections,
     "renewed-queue": RenewedQueues,
     "renewed-cache": RenewedCaches,
-    "naming": NamedReadWriteLocks,
+    "barrier": Barriers,
 }
 
 

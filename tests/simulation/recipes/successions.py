@@ -123,7 +123,7 @@ class Successions:
                 value = guarded.read(term.fence)
                 if value is None or not guarded.write(term.fence, value + 1):
                     self.world.count("fence refused")
-                    if latch.is_leader and self.world.plan.bounded and term.path not in self.holds.broken:
+                    if latch.is_leader and self.world.plan.bounded and not self.holds.is_broken(term.path):
                         self.world.fail("R8", f"{holding} is refused, and says that it leads")
                 await anyio.sleep(0.02)
         finally:
