@@ -151,14 +151,39 @@ class Finder:
                 delivery.why_dead = f"handed out {delivery.item.deliveries} times and not acknowledged"
             if not delivery.why_dead or self._dead is None:
                 alive.append(delivery)
-        try:
-            for delivery in deliveries:
-                if delivery not in alive and self._dead is not None:
-                    await bury(self._native, self._dead, delivery, delivery.why_dead)
-        except BaseException:
-            self.give_back(deliveries)  # of those that were moved already it is refused
-            raise
+        if len(alive) < len(deliveries):
+            try:
+                await self._bury([delivery for delivery in deliveries if delivery not in alive])
+            except BaseException:
+                self.give_back(alive)
+                raise
         return alive
+
+    async def _bury(self, found: Sequence[Delivery]) -> None:
+        """Move these to the dead letters: in the client's own task, since it is done also for whoever does not wait.
+
+        A short time limit on each look for work would otherwise keep it from ever being done, and all that is behind
+        from being found.
+        """
+        errors: list[Exception] = []
+        done = anyio.Event()
+
+        async def move() -> None:
+            try:
+                for delivery in found:
+                    if self._dead is not None:
+                        await bury(self._native, self._dead, delivery, delivery.why_dead)
+            except Exception as error:
+                errors.append(error)
+                self.give_back(found)  # of those that were moved already it is refused
+            finally:
+                done.set()
+
+        with self._client.session_scope():
+            self._client.look_after(move)
+            await done.wait()
+        if errors:
+            raise errors[0]
 
     def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Put claimed items back to their places, uncounted, soon and without waiting for it."""
