@@ -16,6 +16,7 @@ from recipes.core.errors import (
     MalformedValue,
     NodeExists,
     NoNode,
+    RecipesError,
     SettingsDiffer,
     TransactionAborted,
     TransactionInDoubt,
@@ -80,7 +81,7 @@ class Coordinator:
             raise RuntimeError("a Coordinator is entered once: make another one")
         self._fleet = await self._agree()
         for each in ("records", "coordinators"):
-            await self._client.ensure_path(paths.join(self._home, each))
+            await self._make(paths.join(self._home, each))
         number = self._client.random.getrandbits(64)
         where = paths.join(self._home, f"coordinators/c-{number:016x}")
         stat = await self._announce(where)
@@ -141,10 +142,22 @@ class Coordinator:
         """What the global ids of this path and name have in common."""
         return self._fleet
 
-    def start(self, driver: Driver) -> None:
-        """Carry out a transaction in the client's own task."""
+    async def carry_out(self, driver: Driver) -> None:
+        """Have the client's own task end a transaction, and wait: for the decision, and then for its proof until the
+        deadline; or until the session is over."""
+        try:
+            scope = self._client.session_scope()
+        except RecipesError as error:  # nothing was recorded, so nobody prepared: the branches are undone here
+            driver.lost(str(error))
+            with anyio.move_on_after(_LEAVING_SECONDS, shield=True):
+                await driver.run()
+            return
         self._drivers.add(driver)
         self._client.look_after(lambda: self._run(driver))
+        with scope:
+            await driver.wait_decided()
+            with anyio.move_on_after(driver.left_seconds()):
+                await driver.wait_settled()
 
     async def _run(self, driver: Driver) -> None:
         try:
@@ -157,6 +170,16 @@ class Coordinator:
             self._drivers.discard(driver)
             driver.finish()
             self._idle.set()
+
+    async def _make(self, path: str) -> None:
+        while True:
+            try:
+                await self._client.create(path, acl=self._acl)
+            except NodeExists:
+                return
+            except ConnectionLoss:
+                continue  # the client waits for the next connection
+            return
 
     async def _announce(self, where: str) -> int:
         """Make our own znode; return its czxid."""
@@ -261,18 +284,15 @@ class Transaction:
         scope.__exit__(kind, error, trace)
         timed_out = scope.cancelled_caught
         if timed_out:
-            driver.begin(Event.TIME_UP, "time is up")
+            driver.end_block(Event.TIME_UP, "time is up")
         elif error is not None:
-            driver.begin(Event.FAILED, f"the block raised {type(error).__name__}")
+            driver.end_block(Event.FAILED, f"the block raised {type(error).__name__}")
         elif not driver.record.branches:
             return False  # nobody takes part
         else:
-            driver.begin(Event.ENDED)
-        self._coordinator.start(driver)
+            driver.end_block(Event.ENDED)
         try:
-            await driver.wait_decided()
-            with anyio.move_on_after(driver.left_seconds()):
-                await driver.wait_settled()
+            await self._coordinator.carry_out(driver)
         finally:
             driver.give_up.set()
         if error is None or timed_out:

@@ -66,9 +66,14 @@ class Driver:
             return None
         return self.record.decision or Decision.ABORT
 
-    def begin(self, event: Event, why: str = "") -> None:
+    def end_block(self, event: Event, why: str = "") -> None:
         """The block has come to its end, well or not."""
         self._note(event, why)
+
+    def lost(self, why: str) -> None:
+        """The session is over before anything was recorded."""
+        if self.stage is not Stage.ABORTING:
+            self._note(Event.UNSENT if self.stage is Stage.RECORDING else Event.LOST, why)
 
     async def wait_decided(self) -> None:
         """Return once the outcome is known, or will not be known here."""
@@ -117,16 +122,12 @@ class Driver:
         self.why = self.why or why
         self.stage = following(self.record.protocol, self.stage, event)
         if self.stage in (Stage.COMMITTING, Stage.ABORTING):
-            self.unsettled = {name: "not asked yet" for name in self._involved()}
+            self.unsettled = {name: "not asked yet" for name in self.record.branches if name not in self._read_only}
         self._tell_moved()
 
     def _tell_moved(self) -> None:
         moved, self.moved = self.moved, anyio.Event()
         moved.set()
-
-    def _involved(self) -> list[str]:
-        """The participants that have to be told the outcome."""
-        return [name for name in self.record.branches if name not in self._read_only]
 
     def _branch(self, name: str) -> BranchId:
         return BranchId(self._fleet, self.record.id, name)
@@ -178,7 +179,8 @@ class Driver:
     async def _decide(self, decision: Decision) -> Event:
         if decision is Decision.COMMIT and (stop := self._stopped()) is not None:
             return stop
-        self.record = await self._records.decide(self.record, decision, self.record.owner, self.why)
+        done = self._read_only if decision is Decision.COMMIT else ()
+        self.record = await self._records.decide(self.record, decision, self.record.owner, self.why, done)
         if self.record.decision is None:
             return Event.JOINED
         self.why = self.why or self.record.why

@@ -5,7 +5,7 @@ that registers late and a decision compete by the version. Whoever wants to know
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -126,13 +126,17 @@ class Records:
             except NoNode as error:
                 raise SessionExpired(path=error.path) from error
 
-    async def decide(self, record: Record, decision: Decision, guard: str, why: str = "") -> Record:
+    async def decide(
+        self, record: Record, decision: Decision, guard: str, why: str = "", done: Collection[str] = ()
+    ) -> Record:
         """Write the decision unless there is one, and return the record as it stands then.
 
+        done: branches that need not be told, since they changed nothing: they leave the record.
         A record that another branch has joined meanwhile is returned as it is: undecided. Raises SessionExpired, too,
         when `guard` is gone.
         """
-        decided = record._replace(decision=decision, why=why)
+        branches = tuple(name for name in record.branches if name not in done)
+        decided = record._replace(branches=branches, decision=decision, why=why)
         while True:
             try:
                 async with self.client.multi() as multi:

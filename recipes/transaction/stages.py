@@ -48,6 +48,7 @@ class Event(Enum):
     FOUND_COMMIT = "somebody else decided to commit"
     FOUND_ABORT = "somebody else decided to abort"
     PROVED = "every participant has proved the outcome"
+    UNSENT = "the session was over before the record was sent"
     LOST = "the session is over"
 
 
@@ -67,6 +68,7 @@ _SHARED = {
     (_RECORDING, Event.TIME_UP): _TO_ABORT,
     (_RECORDING, Event.FAILED): _TO_ABORT,
     (_RECORDING, Event.FOUND_ABORT): _ABORTING,
+    (_RECORDING, Event.UNSENT): _ABORTING,
     (_RECORDING, Event.LOST): _IN_DOUBT,
     (_PREPARING, Event.AGREED): _TO_COMMIT,
     (_PREPARING, Event.REFUSED): _TO_ABORT,

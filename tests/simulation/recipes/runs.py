@@ -12,6 +12,7 @@ from tests.simulation.recipes.plan import draw_recipe_plan
 from tests.simulation.recipes.queues import Queues
 from tests.simulation.recipes.rwlocks import ReadWriteLocks
 from tests.simulation.recipes.semaphores import Semaphores
+from tests.simulation.recipes.transactions import Transactions
 from tests.simulation.recipes.world import World
 
 WORKLOADS = {
@@ -22,6 +23,7 @@ WORKLOADS = {
     "queue": Queues,
     "counter": Counters,
     "cache": Caches,
+    "transaction": Transactions,
 }
 
 
