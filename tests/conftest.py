@@ -6,6 +6,7 @@ import gc
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import warnings
@@ -45,6 +46,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Timing(), "timing")
+    # A shell without job control starts what it puts into the background with these ignored, and programs that are
+    # started from here would inherit that.
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
     # No deadline: how long an example takes depends on who else uses the machine.
     hypothesis.settings.register_profile("everything", deadline=None)
     hypothesis.settings.register_profile("quick", deadline=None, max_examples=30)
@@ -63,6 +69,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
         return 0
     # Many tests wait more than they compute.
     return min(2 * len(os.sched_getaffinity(0)), MOST_WORKERS)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    from tests.schedule import ByFileAndServer
+
+    return ByFileAndServer(config, log)
 
 
 def end_store(directory: Path) -> None:

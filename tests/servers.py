@@ -73,6 +73,7 @@ class ServerProcess:
         flags = [
             "-Xmx256m",
             "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",  # a server that lives for seconds never earns back a better compiler's work
             "-Dzookeeper.extendedTypesEnabled=true",
             "-Dzookeeper.4lw.commands.whitelist=*",
             *self.properties,

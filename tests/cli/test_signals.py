@@ -256,6 +256,7 @@ async def run_trials(hosts: str, directory: Path, times: int, seed: int) -> None
                     trials.create_task(one(*cell))
 
 
+@pytest.mark.thorough  # a hundred processes; test_lock.py shows the signals that people send
 @pytest.mark.timeout(400)  # longer than its own patience, which says what did not happen
 @pytest.mark.asyncio
 async def test_w3_u1_u2_u3_newcomer_8_no_signal_leaves_a_program_or_a_place_behind(hosts, tmp_path):

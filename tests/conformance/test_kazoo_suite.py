@@ -49,8 +49,9 @@ def failures(outcomes: dict[str, str]) -> set[str]:
     return {name for name, outcome in outcomes.items() if outcome in ("error", "failure")}
 
 
+@pytest.mark.thorough  # test_kazoo.py shows each kind of request
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("modules", "least"), [(QUICK, 35), pytest.param(SLOWER, 125, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(("modules", "least"), [(QUICK, 35), (SLOWER, 125)])
 def test_the_quick_ones(tmp_path, modules, least):
     skip = "not TestReadOnlyMode and not TestReconfig and not remove_session_watcher and not update_host_list"
     outcomes = run("ours", tmp_path, *[f".test_{module}" for module in modules], skip=skip)

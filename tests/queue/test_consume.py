@@ -83,7 +83,7 @@ async def test_a_stream_waits_for_items_and_its_blocks_fail_one_by_one(client, r
 
 async def test_an_exception_leaves_the_stream_as_it_is(client, root):
     with anyio.fail_after(SECONDS):
-        queue = Queue(client, root)
+        queue = Queue(client, root, retry_delay=60)
         await put_numbers(queue, 5)
         with pytest.raises(Mine):
             async with queue.consume(concurrency=2, prefetch=2) as messages:

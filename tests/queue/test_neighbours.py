@@ -132,12 +132,18 @@ def curator(tmp_path_factory, need_tool):
     need_tool("java and javac", shutil.which("javac") is not None)
     need_tool("Curator (Debian package libcurator-recipes-java)", (JARS / "curator-recipes.jar").exists())
     classes = tmp_path_factory.mktemp("curator")
-    subprocess.run(["javac", "-cp", f"{JARS}/*", "-d", classes, JAVA], check=True, capture_output=True)
+    subprocess.run(
+        ["javac", "-J-XX:TieredStopAtLevel=1", "-cp", f"{JARS}/*", "-d", classes, JAVA], check=True, capture_output=True
+    )
 
     def run(*arguments):
         path = f"{classes}:{JARS}/slf4j-nop.jar:{JARS}/*"
         done = subprocess.run(
-            ["java", "-cp", path, "QueueNeighbour", *arguments], capture_output=True, text=True, timeout=60, check=False
+            ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", path, "QueueNeighbour", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout.split()
@@ -145,7 +151,9 @@ def curator(tmp_path_factory, need_tool):
     return run
 
 
-@pytest.mark.parametrize("locking", [False, True], ids=["plain", "locking"])
+@pytest.mark.parametrize(
+    "locking", [pytest.param(False, marks=pytest.mark.thorough, id="plain"), pytest.param(True, id="locking")]
+)
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_curators_queue(client, root, hosts, curator, locking):
     with anyio.fail_after(SECONDS * 2):

@@ -291,6 +291,7 @@ async def test_u21_a_multi_of_the_callers_can_be_tied_to_the_item(client, root):
         assert (await client.get(f"{root}-result"))[0] == b"done"
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio", pytest.param("trio", marks=pytest.mark.thorough)])
 async def test_many_items_are_in_buckets_and_buckets_go(client, root):
     with anyio.fail_after(SECONDS):
         queue = Queue(client, root)

@@ -67,6 +67,7 @@ def test_each_seed_has_its_share_of_steps(recipe):
     assert all(len(plan_of(seed, recipe).steps) >= 200 for seed in SEEDS)
 
 
+@pytest.mark.thorough  # test_ensemble.py shows it of the ground that all stand on
 def test_the_same_seed_gives_the_same_trace_under_another_hash_seed():
     program = (
         "from tests.simulation.recipes.runs import run_seed\n"
@@ -105,6 +106,7 @@ sys.exit(pytest.main(sys.argv[1:], plugins=[Planting()]))
 """
 
 
+@pytest.mark.thorough  # as in test_replay.py
 def test_the_command_a_failing_seed_prints_replays_it(monkeypatch):
     BUG.plant(monkeypatch)
     with pytest.raises(pytest.fail.Exception) as failure:
