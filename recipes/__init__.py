@@ -75,6 +75,8 @@ if TYPE_CHECKING:
         SettingsDiffer as SettingsDiffer,
         StoreError as StoreError,
         ThrottledOp as ThrottledOp,
+        TransactionAborted as TransactionAborted,
+        TransactionInDoubt as TransactionInDoubt,
         Unimplemented as Unimplemented,
         UnknownStoreError as UnknownStoreError,
         UpdateConflict as UpdateConflict,
