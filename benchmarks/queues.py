@@ -33,6 +33,11 @@ def _together(kind: str, port: int, path: str, work: str, workers: int, items: i
         str(items // workers),
         str(seconds),
     ]
+    return work_together(words, workers, seconds)
+
+
+def work_together(words: list[str], workers: int, seconds: float) -> float:
+    """Items per second of so many processes that begin together."""
     running = [
         subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(workers)
     ]
@@ -105,7 +110,7 @@ def run_ours(kind: str, port: int, path: str, work: str, items: int, seconds: fl
         async with connect(f"127.0.0.1:{port}") as client:
             queue = Queue(client, path)
             await queue.size()
-            _await_go()
+            await_go()
             begun = perf_counter()
             await (put if work == "put" else receive if kind == "receive" else consume)(queue)
             return {"items": count, "seconds": last - begun}
@@ -122,7 +127,7 @@ def run_kazoo(port: int, path: str, work: str, items: int, seconds: float) -> di
     client.start()
     queue = LockingQueue(client, path)
     _ = len(queue)
-    _await_go()
+    await_go()
     begun = perf_counter()
     count, last = 0, begun
     while perf_counter() < begun + seconds and not (work == "put" and count == items):
@@ -139,7 +144,8 @@ def run_kazoo(port: int, path: str, work: str, items: int, seconds: float) -> di
     return {"items": count, "seconds": took}
 
 
-def _await_go() -> None:
+def await_go() -> None:
+    """Say that this process is ready, and wait for the word."""
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()

@@ -10,6 +10,7 @@ from benchmarks.comparison import Comparison, Part, Side, note
 from benchmarks.ensemble import Ensemble
 from benchmarks.failover import failover_ms
 from benchmarks.load import HOT, Load
+from benchmarks.products import products
 from benchmarks.report import Point
 
 SIZE = 3
@@ -105,4 +106,5 @@ PARTS: dict[str, Part] = {
     "start": partial(whole.start, size=SIZE, target=0.5),
     "memory": partial(whole.memory, size=SIZE, empty_target=0.5, full_target=0.5),
     "failover": _failover,
+    "products": partial(products, size=SIZE),
 }

@@ -1,15 +1,14 @@
 """One server of ours against one of Apache's."""
 
-import json
-import subprocess
-import sys
 from functools import partial
 from typing import NamedTuple
 
 from benchmarks import whole
+from benchmarks.barriers import rate as barrier_rate
 from benchmarks.comparison import Comparison, Part, note
-from benchmarks.ensemble import Ensemble
 from benchmarks.load import COLD, HOT, Load
+from benchmarks.locks import in_process
+from benchmarks.products import products
 from benchmarks.queues import rates
 from benchmarks.report import Point, line
 
@@ -28,23 +27,32 @@ LOADS = (
 
 
 class LockPair(NamedTuple):
-    """Our Lock on `ours_on` against `their_kind` on Apache, `workers` tasks or threads, each with its own path."""
+    """Our Lock on `ours_on` against `their_kind` on Apache; see `benchmarks.locks` for what is measured."""
 
+    what: str
     workers: int
     ours_on: str
+    our_kind: str
     their_kind: str
     target: float | None = None
+    cpu_target: float | None = None
 
     @property
     def name(self) -> str:
-        return f"Lock {self.workers} worker(s), {self.workers} path(s), ours on {self.ours_on}"
+        who = {"rate": "worker(s), as many paths", "handover": "waiters at one path", "leaving": "sessions, one leaves"}
+        how = ", confirm=False" if self.our_kind == "unconfirmed" else ""
+        return f"Lock {self.workers} {who[self.what]}, ours on {self.ours_on}{how}"
 
 
 LOCKS = (
-    LockPair(1, "apache", "kazoo", target=2.0),
-    LockPair(16, "apache", "kazoo", target=2.0),
-    LockPair(1, "ours", "ours"),
-    LockPair(16, "ours", "ours"),
+    LockPair("rate", 1, "apache", "ours", "kazoo", target=2.5),
+    LockPair("rate", 1, "apache", "unconfirmed", "kazoo", target=2.5),
+    LockPair("rate", 16, "apache", "ours", "kazoo", target=5.0),
+    LockPair("rate", 16, "apache", "unconfirmed", "kazoo", target=5.0),
+    LockPair("handover", 10, "apache", "ours", "kazoo", target=1.0, cpu_target=0.5),
+    LockPair("leaving", 2, "apache", "ours", "kazoo", target=0.5),
+    LockPair("rate", 1, "ours", "ours", "ours"),
+    LockPair("rate", 16, "ours", "ours", "ours"),
 )
 
 
@@ -71,6 +79,22 @@ QUEUES = (
 )
 
 
+class BarrierRow(NamedTuple):
+    """Our DoubleBarrier against kazoo's on one Apache: ten parties, each with a client of its own."""
+
+    processes: int
+    rounds: int
+    target: float
+
+    @property
+    def name(self) -> str:
+        return f"Barrier {PARTIES} parties in {self.processes} process(es), ours on apache"
+
+
+PARTIES = 10
+BARRIERS = (BarrierRow(1, 40, 4.0), BarrierRow(10, 40, 4.0))
+
+
 def _wire(comparison: Comparison) -> list[Point]:
     if not any(comparison.wanted(load.name) for load in LOADS):
         return []
@@ -88,27 +112,35 @@ def _locks(comparison: Comparison) -> list[Point]:
         ours, apache = list(ensembles.values())[:2]
         for kind in ("ours", "kazoo"):  # a JVM has yet to compile the way of a lock
             for ensemble in (ours, apache):
-                _lock_rate(kind, ensemble, 16, comparison.effort.warm_seconds / 2)
+                in_process(kind, "rate", ensemble.ports[0], 16, comparison.effort.warm_seconds / 2)
         points = []
         for pair in pairs:
             note(f"  {pair.name}")
             on = apache if pair.ours_on == "apache" else ours
-            values: list[list[float]] = [[], []]
-            turns = [(values[0], "ours", on), (values[1], pair.their_kind, apache)]
+            values: list[list[dict[str, float]]] = [[], []]
+            turns = [(values[0], pair.our_kind, on), (values[1], pair.their_kind, apache)]
             for number in range(comparison.effort.rounds):
-                for rates, kind, ensemble in turns if number % 2 == 0 else reversed(turns):
-                    rates.append(_lock_rate(kind, ensemble, pair.workers, comparison.effort.seconds))
-            peer = f"{pair.their_kind} on apache"
-            points.append(Point(pair.name, "acquire+release/s", values[0], values[1], pair.target, peer=peer))
+                for found, kind, ensemble in turns if number % 2 == 0 else reversed(turns):
+                    found.append(
+                        in_process(kind, pair.what, ensemble.ports[0], pair.workers, comparison.effort.seconds)
+                    )
+            points += _points(pair, *values)
         return points
 
 
-def _lock_rate(kind: str, ensemble: Ensemble, workers: int, seconds: float) -> float:
-    """Acquire + release per second by `kind` ("ours" or "kazoo")."""
-    words = [sys.executable, "-m", "benchmarks.locks", kind, *map(str, (ensemble.ports[0], workers, seconds))]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
-    rate: float = json.loads(done.stdout)["ops_per_s"]
-    return rate
+def _points(pair: LockPair, ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> list[Point]:
+    """The row of a pair, and where there is a target for it that of the CPU time."""
+    peer = f"{pair.their_kind} on apache"
+
+    def both(key: str) -> tuple[list[float], list[float]]:
+        return [each[key] for each in ours], [each[key] for each in theirs]
+
+    unit, key = ("ms", "ms") if pair.what == "leaving" else ("acquire+release/s", "ops_per_s")
+    rows = [Point(pair.name, unit, *both(key), pair.target, less_is_better=key == "ms", peer=peer)]
+    if pair.cpu_target is not None:
+        name = f"{pair.name}: CPU of the client"
+        rows.append(Point(name, "us each", *both("cpu_us_per_op"), pair.cpu_target, less_is_better=True, peer=peer))
+    return rows
 
 
 def _queues(comparison: Comparison) -> list[Point]:
@@ -136,10 +168,33 @@ def _queues(comparison: Comparison) -> list[Point]:
         return points
 
 
+def _barriers(comparison: Comparison) -> list[Point]:
+    rows = [row for row in BARRIERS if comparison.wanted(row.name)]
+    if not rows:
+        return []
+    with comparison.all_running() as ensembles:
+        comparison.warm(ensembles, HOT)
+        apache = list(ensembles.values())[1].ports[0]
+        points = []
+        for row in rows:
+            note(f"  {row.name}")
+            values: dict[str, list[float]] = {"ours": [], "kazoo": []}
+            for turn in range(comparison.effort.rounds):
+                for kind, found in values.items() if turn % 2 == 0 else reversed(values.items()):
+                    path = f"/barriers/{row.processes}-{turn}-{kind}"
+                    found.append(barrier_rate(kind, apache, path, PARTIES, row.processes, row.rounds))
+            target = row.target
+            points.append(Point(row.name, "rounds/s", values["ours"], values["kazoo"], target, peer="kazoo on apache"))
+            note(f"    {line(points[-1])}")
+        return points
+
+
 PARTS: dict[str, Part] = {
     "wire": _wire,
     "locks": _locks,
     "queues": _queues,
+    "barriers": _barriers,
+    "products": partial(products, size=1),
     "start": partial(whole.start, size=1, target=0.8),
     "memory": partial(whole.memory, size=1, empty_target=0.7, full_target=0.5),
     "pause": whole.pause,

@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from recipes.counter.value import AtomicValue as AtomicValue, Changed as Changed
     from recipes.core.server.server import serve as serve
     from recipes.election.election import Election as Election, Leader as Leader, Term as Term
+    from recipes.election.latch import LeaderLatch as LeaderLatch
     from recipes.embedded import embedded_server as embedded_server
     from recipes.hold import Ended as Ended, Hold as Hold
     from recipes.line import Participant as Participant
@@ -106,8 +107,16 @@ if TYPE_CHECKING:
     from recipes.lock.reentrant import ReentrantLock as ReentrantLock
     from recipes.lock.rwlock import ReadWriteLock as ReadWriteLock, WriteGrant as WriteGrant
     from recipes.lock.semaphore import Semaphore as Semaphore, SemaphoreGrant as SemaphoreGrant
-    from recipes.membership.group import Group as Group, Member as Member
+    from recipes.membership.group import Group as Group, Member as Member, Stay as Stay
+    from recipes.membership.partitioner import Partition as Partition, Partitioner as Partitioner
+    from recipes.membership.presence import EphemeralNode as EphemeralNode, Presence as Presence
     from recipes.membership.ring import HashRing as HashRing
+    from recipes.membership.services import (
+        Provider as Provider,
+        Registration as Registration,
+        ServiceInstance as ServiceInstance,
+        ServiceRegistry as ServiceRegistry,
+    )
     from recipes.queue.consume import Messages as Messages
     from recipes.queue.message import Message as Message
     from recipes.queue.queue import DeadLetters as DeadLetters, Queue as Queue

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.core.jute.records import ACL, Stat
 
-Settings = Mapping[str, int | str | None]
+Settings = Mapping[str, int | str | None] | int  # a number where another library stores nothing else
 
 
 async def agree(client: "Client", path: str, settings: Settings, acl: "Sequence[ACL] | None" = None) -> "Stat":
@@ -23,7 +23,7 @@ async def agree(client: "Client", path: str, settings: Settings, acl: "Sequence[
     made. Raises SettingsDiffer, which names both sides, ConnectionLoss when the connection broke several times in a
     row, and what every call raises.
     """
-    written = json.dumps(dict(settings), separators=(",", ":")).encode()
+    written = json.dumps(settings if isinstance(settings, int) else dict(settings), separators=(",", ":")).encode()
     losses = 0
     while True:
         try:
@@ -57,7 +57,9 @@ def compare(path: str, data: bytes, settings: Settings) -> None:
         stored = json.loads(data)
     except ValueError:
         stored = None
-    if not isinstance(stored, dict):
+    if isinstance(settings, int) and isinstance(stored, int):
+        stored, settings = {"limit": stored}, {"limit": settings}
+    if not isinstance(stored, dict) or isinstance(settings, int):
         raise SettingsDiffer(path, f"expected {_said(settings)}, and the znode holds other data: {data[:60]!r}")
     differing = {key: stored.get(key) for key in settings if stored.get(key) != settings[key]}
     if differing:
@@ -66,4 +68,6 @@ def compare(path: str, data: bytes, settings: Settings) -> None:
 
 
 def _said(settings: Settings) -> str:
+    if isinstance(settings, int):
+        return f"a number, {settings}"
     return ", ".join(f"{key}={value}" for key, value in settings.items())

@@ -18,6 +18,7 @@ from recipes.core.errors import (
     BadArguments,
     ConnectionLoss,
     HoldLost,
+    LeadershipLost,
     NodeExists,
     NoNode,
     RecipesError,
@@ -33,14 +34,13 @@ from recipes.line import (
     holding,
     id_of,
     in_order,
-    is_asked,
     is_owner,
     kind_of,
-    line_of,
     permits_of,
     standing,
     strangers,
 )
+from recipes.naming import beginning, has_wrapped, is_asked, is_kazoos, is_native, line_of
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -56,10 +56,11 @@ _warned: "WeakKeyDictionary[Client, set[str]]" = WeakKeyDictionary()
 class Contender(Tenure):
     """One znode in the line below `parent`, from its creation to its deletion. `line.standing` says when it holds.
 
-    marker: what it asks for, such as "lock-" or "lead-". The znode is `_r_<id>-<marker><sequence>`; the id lets us
-    recognise our own when the reply to its creation is lost.
+    marker: what it asks for, such as "lock-" or "lead-", and by whose names; see recipes/naming.py. Ours are
+    `_r_<id>-<marker><sequence>`; the id lets us recognise our own when the reply to its creation is lost.
     once: whether a task has one such place only, since with a second one it would wait for itself.
     data, acl: of our znode. The acl also is that of `parent`, where it is made here. label: follows the id.
+    name: the id, for one that follows another place of ours; chosen at random without it.
     names: all children of `parent`, as they were listed last. limit, most: see `line.standing`.
 
     Raises what every call of the client does when it is closed, or its session over; RuntimeError when this task
@@ -77,10 +78,12 @@ class Contender(Tenure):
         *,
         label: str = "",
         once: bool = True,
+        name: str | None = None,
     ) -> None:
         paths.check(parent)
-        prefix = paths.join(parent, f"_r_{client.random.getrandbits(64):016x}{label}-{marker}")
-        super().__init__(client, prefix, parent, lost, key=_refuse_twice(client, parent, marker) if once else None)
+        prefix = paths.join(parent, beginning(marker, label, client.random.getrandbits, name))
+        key = _refuse_twice(client, parent, marker, lost) if once else None
+        super().__init__(client, prefix, parent, lost, key=key)
         self._parent = parent
         self._marker = marker
         self._data = data
@@ -95,6 +98,10 @@ class Contender(Tenure):
     async def obtain(self, wait: bool) -> bool:
         """Join the line; whether we hold what we ask for, with `wait` once we do."""
         order = await self.join()
+        if not is_native(self._marker) and has_wrapped(self._name):
+            naming = "kazoo" if is_kazoos(self._marker) else "curator"
+            why = "the numbers of the znodes made here have wrapped, and its rule does not put such numbers in order"
+            raise BadArguments(self._parent, f"naming={naming!r}: {why}; delete the path once nobody uses it")
         if not wait or self._holds(order):
             return self._holds(order)
         self.watch_own()  # somebody may delete it while we wait
@@ -175,7 +182,9 @@ class Contender(Tenure):
 
     def _seen(self, stat: "Stat") -> None:
         # Who asks us to leave makes the data longer. Its length is told to us without a right to read it.
-        if stat.data_length != len(self._data) and not self.revoke_seen:
+        # Curator writes other data instead, and nobody else does.
+        asked = stat.data_length != len(self._data) or (stat.version and not is_native(self._marker))
+        if asked and not self.revoke_seen:
             self.revoke_seen = True
             if self._asked_to_leave is not None:
                 self._asked_to_leave.set()
@@ -220,13 +229,15 @@ class Contender(Tenure):
         self._owner = stat.ephemeral_owner
 
     async def _make_parent(self) -> None:
+        # kazoo makes its paths once for each of its objects: one that goes when it is empty breaks them.
+        container = not is_kazoos(self._marker)
         if self._acl is None:
-            await self.client.ensure_path(self._parent, container=True)
+            await self.client.ensure_path(self._parent, container=container)
             return
         if above := self._parent.rpartition("/")[0]:
-            await self.client.ensure_path(above, container=True)
+            await self.client.ensure_path(above, container=container)
         with suppress(NodeExists):
-            await self.client.create(self._parent, container=True, acl=self._acl)
+            await self.client.create(self._parent, container=container, acl=self._acl)
 
     async def _adopt(self, order: list[str]) -> None:
         """After a lost reply: take the first znode of our id that this session owns, delete the others."""
@@ -257,19 +268,24 @@ class Contender(Tenure):
     def _order(self, names: list[str]) -> list[str]:
         self.names = names
         order = in_order(names, line_of(self._marker))
-        if len(order) != len(names) and (others := strangers(names)):
+        if len(order) != len(names) and (others := strangers(names, self._marker)):
             _warn(self.client, self._parent, self._marker, others[0])
         return order
 
 
 async def read_line(client: "Client", path: str, marker: str) -> list[Participant]:
     """Everyone in line below `path`, first come first; those that leave meanwhile are left out."""
-    line = []
     try:
         names = await client.children(path)
     except NoNode:
         return []
-    for name in in_order(names, line_of(marker)):
+    return await read_places(client, path, in_order(names, line_of(marker)))
+
+
+async def read_places(client: "Client", path: str, names: Sequence[str]) -> list[Participant]:
+    """Who has the znodes `names` below `path`, in their order; those that have gone are left out."""
+    line = []
+    for name in names:
         where = paths.join(path, name)
         try:
             stored, stat = await client.get(where)
@@ -295,7 +311,7 @@ def check_within(path: str, within: float) -> float:
 
 def participant_of(name: str, path: str, stored: bytes, stat: "Stat") -> Participant:
     """Who has the znode `name`, which is at `path`."""
-    data, asked = is_asked(stored)
+    data, asked = is_asked(stored, name)
     kind = kind_of(name)
     return Participant(
         id=id_of(name, f"{kind}-").partition(".")[0],
@@ -310,21 +326,22 @@ def participant_of(name: str, path: str, stored: bytes, stat: "Stat") -> Partici
     )
 
 
-def _refuse_twice(client: "Client", parent: str, marker: str) -> object:
+def _refuse_twice(client: "Client", parent: str, marker: str, lost: type[HoldLost]) -> object:
     """What this task's or thread's place in that line is known by. Raises RuntimeError when it has one."""
     scopes = client.session.scopes
     key = (client.home.asker(), parent, line_of(marker))  # a client has one chroot
     if key in scopes:
         client.home.check()  # a forked child has its parent's tasks
-        what = {"lead-": "the election", "read-": "the read/write lock", "write-": "the read/write lock"}.get(
-            marker, "the semaphore" if marker.startswith("permits-") else "the lock"
-        )
+        kind = kind_of(f"_r_-{marker}0000000000" if is_native(marker) else f"{marker}0000000000")
+        what = {"read": "the read/write lock", "write": "the read/write lock", "permits": "the semaphore"}.get(kind)
+        if what is None:
+            what = "the election" if issubclass(lost, LeadershipLost) else "the lock"
         thread = calling_thread.get()
         who = f"thread {thread.name!r}" if thread else f"task {anyio.get_current_task().name!r}"
         why = f"{who} is inside {what} {parent} already, and would wait for itself: it is not reentrant"
-        if marker == "write-":
+        if kind == "write":
             why += "; nobody upgrades from read to write, since two that did would wait for each other: leave it first"
-        elif marker == "read-":
+        elif kind == "read":
             why += "; who writes and wants to go on reading calls downgrade() on its grant"
         raise RuntimeError(why)
     return key
@@ -337,7 +354,7 @@ def _warn(client: "Client", path: str, marker: str, name: str) -> None:
         told.add(path)
         logging.getLogger("recipes.election" if marker == "lead-" else "recipes.lock").warning(
             "%s is in line at %s by another library's rules: it and this library do not exclude one another;"
-            " give each library a path of its own",
+            " give each library a path of its own, or take naming= of that library",
             name,
             path,
         )

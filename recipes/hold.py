@@ -16,6 +16,7 @@ from recipes.core.errors import AuthFailed, ConnectionLoss, HoldLost, NoNode, Se
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.core.client.multi import Multi
+    from recipes.core.client.session import Call
     from recipes.core.client.watch import DeletionWatch
     from recipes.core.jute.records import Stat
 
@@ -79,20 +80,21 @@ class Tenure(ABC):
     """
 
     def __init__(self, client: "Client", prefix: str, about: str, lost: type[HoldLost], key: object = None) -> None:
-        self.client = client
+        self.client: Client = client.bound
         self.path: str = ""
         self.fence: int = 0
         self.asked: bool = False  # whether a create was handed to the client, and what it made is not gone for sure
         self._prefix = prefix
         self._about = about
         self._lost = lost
-        self._scope = client.session_scope(key)
+        self._scope = self.client.session_scope(key)
         self.ended: Ended = self._scope.ended
         self._watch: DeletionWatch | None = None
         self.loss: HoldLost | None = None  # once it was raised
         self._got = False
         self._sure = True  # whether our znode, if there is one, is at `path`; else its path only begins with `_prefix`
         self._deleting = False  # whether we ever asked for our znode's deletion
+        self.confirm: bool = True  # whether leaving waits for the server to confirm that our znode is gone
 
     @abstractmethod
     async def obtain(self, wait: bool) -> bool:
@@ -209,7 +211,7 @@ class Tenure(ABC):
             known = self.path and self._sure
             if known and self.asked and not at_once and self.client.state is ConnectionState.CONNECTED:
                 with anyio.move_on_after(_CONFIRM_SECONDS), suppress(SessionError, AuthFailed):
-                    await self._delete()
+                    await (self._delete() if self.confirm else self._send_deletion())
         finally:  # also when it is cancelled
             self._hand_over()
 
@@ -229,6 +231,17 @@ class Tenure(ABC):
         except NoNode:
             if first_try:  # we never asked, so somebody else did
                 self.ended.set(DELETED, lost=True)
+        self.asked = False
+
+    async def _send_deletion(self) -> None:
+        """Let the deletion leave with whatever is sent next."""
+        path = self.path
+
+        def heard(call: "Call") -> None:
+            if call.error is not None and not isinstance(call.error, NoNode):
+                self.client.delete_later(path)  # it tries again, and says what a server refuses
+
+        self.client.start_delete(path, heard)
         self.asked = False
 
     def refusal(self) -> HoldLost:

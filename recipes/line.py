@@ -10,23 +10,23 @@ that wrap.
 
 import re
 from collections.abc import Sequence
-from functools import cache, cmp_to_key
+from functools import cmp_to_key
+from operator import itemgetter
 from typing import NamedTuple
+
+from recipes.naming import MARKERS, form_of, is_native, theirs
 
 _DIGITS = 10  # of the number that a server puts behind the name of a sequential znode
 _KIND = re.compile(r".*-(lock|lead|read|write|permits|member)-(?:([0-9]+)-)?-?[0-9]+", re.DOTALL)
-_ASKED = b"\0asked to give it up"  # behind the data of a znode whose owner has been asked to
 
 ALL = 1 << 31  # permits: what a lock and a writer take, and more than a semaphore can have
-# Locks of each kind at one path stand in one line, so that none of them overlooks another.
-LOCKS = ("lock-", "read-", "write-", "permits-")
 
 
 class Participant(NamedTuple):
     """Someone in line, as read from the store: true at the moment of reading, no longer than that.
 
     kind: "lock", "lead", "read", "write", "permits" or "member". permits: how many of a semaphore, 1 for others.
-    revoke_requested: whether somebody asked it to give up what it has.
+    revoke_requested: whether somebody asked it to give up what it has. weight: of a candidate, 0 for others.
     """
 
     id: str  # chosen anew for each acquire
@@ -38,6 +38,7 @@ class Participant(NamedTuple):
     kind: str = "lock"
     permits: int = 1
     revoke_requested: bool = False
+    weight: int = 0
 
 
 class Standing(NamedTuple):
@@ -109,72 +110,71 @@ def in_order(names: Sequence[str], marker: str | tuple[str, ...]) -> list[str]:
     Sequence numbers are a signed 32-bit counter, so they are compared as serial numbers (RFC 1982): after the
     wrap a newcomer still is last. Names made by others, which do not have our form, are left out.
     """
-    match = _form((marker,) if isinstance(marker, str) else marker).fullmatch
+    match = form_of((marker,) if isinstance(marker, str) else marker).fullmatch
     numbered = [(int(found[1]), name) for name in names if (found := match(name))]
     if len(numbered) > 1:
-        numbered.sort(key=cmp_to_key(_compare))
+        numbers = [number for number, _ in numbered]
+        near = max(numbers) - min(numbers) < 0x80000000  # unless they wrap, their own order is meant
+        numbered.sort(key=itemgetter(0) if near else cmp_to_key(_compare))
     return [name for _, name in numbered]
-
-
-def line_of(marker: str) -> str | tuple[str, ...]:
-    """The markers of all that stand in one line with those of `marker`."""
-    return LOCKS if marker.startswith(LOCKS) else marker
 
 
 def kind_of(name: str) -> str:
     """What the owner of the znode `name` asks for: "lock", "lead", "read", "write", "permits" or "member"."""
     found = _KIND.fullmatch(name)
-    return found[1] if found else ""
+    if found:
+        return found[1]
+    place = theirs(name)
+    return place.kind if place else ""
 
 
 def permits_of(name: str) -> int:
     """How many permits the owner of the znode `name` asks for."""
     found = _KIND.fullmatch(name)
-    if found is None or found[1] not in ("read", "permits"):
+    if found is None:
+        return 1 if kind_of(name) in ("read", "permits") else ALL  # by another library's names
+    if found[1] not in ("read", "permits"):
         return ALL
     return int(found[2] or 1)
 
 
 def place_behind(name: str, kind: str, fence: int) -> str:
-    """The name of a znode that takes the place of `name` in line, for another kind; `fence` is its owner's."""
+    """The name of a znode that takes the place of `name` in line, for another kind; `fence` is its owner's.
+
+    The names of other libraries have no room for the fence.
+    """
+    place = theirs(name)
+    if place is not None:
+        naming = "kazoo" if place.is_kazoos else "curator"
+        head = name.removesuffix(place.number).removesuffix(place.marker).removesuffix("-")
+        return f"{head}{MARKERS[naming][kind]}{place.number}"
     head, _, number = name.rpartition(f"-{kind_of(name)}-")
     return f"{head}.{fence:x}-{kind}-{number}"
 
 
 def fence_of(name: str) -> int:
     """The fence that the znode `name` inherited from the one whose place it took; 0 when it has its own."""
+    if not name.startswith("_r_"):
+        return 0
     label = id_of(name, f"{kind_of(name)}-").rpartition(".")
     return int(label[2], 16) if label[1] else 0
 
 
-def strangers(names: Sequence[str]) -> list[str]:
-    """Those of `names` that are places in the line of another library.
+def strangers(names: Sequence[str], marker: str) -> list[str]:
+    """Those of `names` that are places in another line than that of `marker`, by another library's rules.
 
-    kazoo's are `<id>__lock__<number>`, Curator's `_c_<id>-lock-<number>`, those of older recipes `lock-<number>`: they
-    have the number of a sequential znode at their end, and not our beginning.
+    They have the number of a sequential znode at their end, and not the beginning or the marker of those in line.
     """
-    return [name for name in names if not name.startswith("_r_") and _is_number(name[-_DIGITS:])]
+    if is_native(marker):
+        return [name for name in names if not name.startswith("_r_") and _is_number(name[-_DIGITS:])]
+    match = form_of((marker,)).fullmatch
+    return [name for name in names if _is_number(name[-_DIGITS:]) and not theirs(name) and not match(name)]
 
 
 def id_of(name: str, marker: str) -> str:
     """The id that the owner of the znode `name` chose."""
-    return name.removeprefix("_r_").rpartition(f"-{marker}")[0]
-
-
-def ask_to_leave(data: bytes) -> bytes:
-    """The data of a znode whose owner is asked to give up what it has."""
-    return data.removesuffix(_ASKED) + _ASKED
-
-
-def is_asked(data: bytes) -> tuple[bytes, bool]:
-    """What the owner wrote itself, and whether it is asked to give up what it has."""
-    return data.removesuffix(_ASKED), data.endswith(_ASKED)
-
-
-@cache
-def _form(markers: tuple[str, ...]) -> re.Pattern[str]:
-    kinds = "|".join(re.escape(marker) for marker in markers)
-    return re.compile(rf"_r_.*-(?:{kinds})(?:[0-9]+-)?(-?[0-9]+)", re.DOTALL)
+    place = theirs(name)
+    return place.id if place else name.removeprefix("_r_").rpartition(f"-{marker}")[0]
 
 
 def _is_number(tail: str) -> bool:

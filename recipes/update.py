@@ -63,12 +63,12 @@ class _Update:
 
 
 class Register:
-    """The data of the znode at `path`, as this client updates it. All recipes of a client at one path share it."""
+    """The data of the znode at `path`, as this client updates it. All recipes of a session at one path share it."""
 
     def __init__(self, client: "Client", path: str) -> None:
-        self.client: Client = client
+        self.client: Client = client.bound
         self.path: str = paths.check(path)
-        self._writer = Writer(client, path, b"", _MARK)
+        self._writer = Writer(self.client, path, b"", _MARK)
         self._turn = anyio.Lock(fast_acquire=True)  # of the task that carries out what all have asked for
         self._asked: list[_Update] = []
         self._known: Node | None = None  # what the next write relies on
@@ -196,8 +196,7 @@ class Register:
 
 
 def register_of(client: "Client", path: str) -> Register:
-    """The Register of this client at this path."""
-    paths.check(path)
+    """The Register of this client's session at this path. `path` was checked by its recipe."""
     found = client.session.shared.get((Register, path))
     if not isinstance(found, Register):
         found = client.session.shared[Register, path] = Register(client, path)

@@ -129,6 +129,7 @@ class Writer:
         except BaseException:
             if not keep:
                 self._abandon(write, undo)
+            self._send()  # it may have been cancelled before it was sent, and then nobody else would
             with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
                 await write.wait()
             raise

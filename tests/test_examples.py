@@ -16,7 +16,7 @@ def test_there_are_examples():
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example_runs(path: Path):
+def test_s5_example_runs(path: Path):
     environment = {name: value for name, value in os.environ.items() if name != "RECIPES_HOSTS"}
     environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(

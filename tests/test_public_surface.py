@@ -197,6 +197,23 @@ def tool(need_tool: Callable[[str, bool], None]) -> Callable[..., subprocess.Com
     return run_tool
 
 
+@pytest.mark.skipif(sys.flags.optimize > 1, reason="docstrings are gone under -OO")
+def test_review_20_every_call_that_waits_says_what_it_raises_or_where_that_is_said():
+    silent = [
+        function.__qualname__
+        for each in PUBLIC.values()
+        if isinstance(each, type) and not issubclass(each, Exception)
+        for function in functions_of(each)
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        if not any("aise" in text or "; see " in text for text in (function.__doc__ or "", *docs_of(each)))
+    ]
+    assert silent == []
+
+
+def docs_of(each: type) -> list[str]:
+    return [base.__doc__ or "" for base in each.__mro__ if base.__module__.startswith("recipes")]
+
+
 @pytest.mark.thorough  # pyright takes ten seconds of a processor
 def test_review_18_every_public_symbol_has_a_known_type(
     tool: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,12 @@ def test_first_two_commands():
     assert "".join(shell).splitlines()[:2] == COMMANDS
 
 
+def test_newcomer_28_the_name_for_a_requirements_file_is_said_and_is_the_one_of_the_distribution():
+    name = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"]
+    assert f"The distribution is called `{name}`" in README
+    assert "(`recipes` on PyPI is something else); programs `import recipes`" in README
+
+
 def test_there_are_blocks():
     assert {name.rpartition("-")[0] for name in BLOCKS} == {
         "README.md",
@@ -34,15 +41,17 @@ def test_there_are_blocks():
         "caches.md",
         "client.md",
         "counters.md",
+        "elections.md",
         "locks.md",
         "membership.md",
         "operations.md",
         "queue.md",
+        "services.md",
     }
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_block_runs(name: str, tmp_path: Path):
+def test_s9_block_runs(name: str, tmp_path: Path):
     environment = {name: value for name, value in os.environ.items() if name != "RECIPES_HOSTS"}
     environment["PYTHONPATH"] = str(ROOT)
     block = BLOCKS[name]

@@ -29,8 +29,8 @@ ALLOWED = {
     "recipes.core.client": ["errors", "paths", "jute", "client"],
 }
 RECIPES = [
-    "agreement", "barrier", "blocking", "cache", "contender", "counter", "election", "encoding", "hold", "line", "lock",
-    "membership", "queue", "update", "writer",
+    "agreement", "barrier", "blocking", "cache", "contender", "counter", "damping", "election", "encoding", "hold",
+    "line", "lock", "membership", "naming", "queue", "renewal", "update", "writer",
 ]  # fmt: skip
 PURE = ["jute", "tree", "zab", "member", "sim", "replication", "paths", "errors", "client/session"]
 IMPURE_MODULES = {"time", "random", "os", "asyncio", "socket", "threading", "uuid", "secrets"}

@@ -12,8 +12,11 @@ from recipes.core.errors import BadVersion, ConnectionLoss, NodeExists, NoNode, 
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
+    from recipes.core.client.multi import Multi
+    from recipes.core.client.session import Call
     from recipes.core.jute.records import ACL
 
+_AT_ONCE = 2000  # znodes that one request deletes
 _LOSSES = 5  # connections that may break in a row under one step before the caller hears of it
 
 
@@ -42,15 +45,16 @@ class Book:
         self.losses = 0
         self._client = client
         self._settings = settings
+        self._taking: tuple[str, bytes] | None = None
         self.go_to(number)
 
     def go_to(self, number: int) -> None:
         """Write about another round from here on."""
         self.number = number
-        self.dir: str = self._path_of(number)
+        self.dir: str = self.dir_of(number)
 
     async def find_round(self) -> None:
-        """Go to the round that is open, behind the one that we know of. Opens one if there is none."""
+        """Go to the newest round, behind the one that we know of. Opens one if there is none."""
         settings = self._settings
         while True:
             try:
@@ -65,85 +69,133 @@ class Book:
                 return
             with suppress(BadVersion, NodeExists), self._bearing_losses():
                 async with self._client.multi() as multi:
-                    multi.set(settings.path, self._numbered(number + 1), stat.version)
-                    multi.create(self._path_of(number + 1))
+                    self._open(multi, self.number + 1, stat.version)
 
-    async def decide(self, outcome: Outcome, version: int, *, leaving: str | None = None) -> bool:
-        """Write an outcome, if the round's znode has this version; whether it was written now.
+    async def decide(self, outcome: Outcome, *, leaving: str | None = None) -> bool:
+        """Write how the entering ended, if nobody has, and open the next round; whether it was written now.
 
         leaving: path of a znode that goes with it, in one step.
         """
-        with suppress(BadVersion, NoNode), self._bearing_losses():
-            async with self._client.multi() as multi:
-                multi.set(self.dir, rounds.encode(outcome), version)
-                if leaving is not None:
-                    multi.delete(leaving)
-            return True
+        for opens in (True, False):
+            with self._bearing_losses():
+                try:
+                    async with self._client.multi() as multi:
+                        multi.set(self.dir, rounds.encode(outcome), 0)
+                        if leaving is not None:
+                            multi.delete(leaving)
+                        if opens:
+                            self._open(multi, self.number + 1)
+                except NodeExists:
+                    continue  # the next round was opened already
+                except (BadVersion, NoNode):
+                    return False
+                if self.number > 1:
+                    self._client.look_after(self._clear_older)
+                return True
+            return False
         return False
 
-    async def end(self, outcome: Outcome, names: Sequence[str]) -> None:
-        """Write that all have left, with all that this leaves to do: delete what they had, and open the next round."""
-        nodes = rounds.nodes_of(names, outcome.members)
-        for tidy in (True, False):
-            with suppress(BadVersion, NodeExists, NoNode, NotEmpty), self._bearing_losses():
+    async def forget(self, died: Iterable[str]) -> None:
+        """Write down that these died before all were in, unless the entering has ended."""
+        for name in died:
+            with suppress(BadVersion, NodeExists, NoNode), self._bearing_losses():
                 async with self._client.multi() as multi:
-                    multi.set(self.dir, rounds.encode(outcome), 1)
-                    for name in nodes:
-                        multi.delete(f"{self.dir}/{name}")
-                    if tidy:
-                        multi.set(self._settings.path, self._numbered(self.number + 1))
-                        multi.create(self._path_of(self.number + 1))
-                        if self.number > 1:
-                            multi.delete(self._path_of(self.number - 1))
-                return
-            if tidy:  # somebody opened the next round already, or a broken one left something behind
-                self._client.look_after(self._clear_older)
+                    multi.check(self.dir, 0)
+                    multi.create(f"{self.dir}/{name}{rounds.DIED}")
 
-    async def forget(self, gone: Iterable[str]) -> None:
-        """Write down that these members died and do not count any more."""
-        for name in gone:
-            with suppress(NodeExists, NoNode), self._bearing_losses():
-                await self._client.create(f"{self.dir}/{name}{rounds.GONE}")
-
-    async def mark_left(self, member: str) -> list[str] | None:
-        """Write down that `member` leaves; return the round's children right after that, None if unknown."""
-        while True:
-            create = self._client.start_create(f"{self.dir}/{member}{rounds.LEFT}")
-            listing = self._client.start_children(self.dir)
-            try:
-                with self._bearing_losses():
-                    await create.result()
-                    names: list[str] = await listing.result()
-                    return names
-            except (NodeExists, NoNode):  # written before a reply was lost; or the round is cleared away
-                return None
-            finally:
-                listing.abandoned = not listing.done
-
-    async def replace(self, node: str, path: str, *, ephemeral: bool = False) -> bool:
-        """Delete `node`, which is ours, and create `path`, in one step; False when one was not to be had."""
-        acl = self._settings.acl if ephemeral else None
+    async def withdraw(self, node: str) -> bool:
+        """Delete `node`, which is ours, as `forget` does it; False when the entering has ended."""
         while True:
             with self._bearing_losses():
                 try:
                     async with self._client.multi() as multi:
+                        multi.check(self.dir, 0)
                         multi.delete(node)
-                        multi.create(path, ephemeral=ephemeral, acl=acl)
-                except (NodeExists, NoNode):
-                    if not self.losses:
-                        return False
-                else:
+                        multi.create(f"{node}{rounds.DIED}")
+                except BadVersion:
+                    return False
+                except (NodeExists, NoNode):  # done before a reply was lost; or our znode is gone
                     return True
-                # A reply was lost: what we did may be done.
-                await self._client.sync(path)
-                stat = await self._client.exists(path)
-                return stat is not None and (not ephemeral or stat.ephemeral_owner == self._client.session.id)
+                return True
+
+    async def mark_left(self, member: str) -> str:
+        """Write down, once, that `member` has left, or does not count any more; return what this made of `out`.
+
+        "" when it was written before, or the leaving has ended.
+        """
+        while True:
+            with self._bearing_losses():
+                try:
+                    async with self._client.multi() as multi:
+                        multi.create(f"{self.dir}/{member}{rounds.LEFT}")
+                        multi.create(f"{self.dir}/{rounds.OUT}/n", sequential=True)
+                except (NodeExists, NoNode):
+                    return ""
+                return str(multi.results[1]).removeprefix(f"{self.dir}/")
+
+    async def break_leaving(self, members: Sequence[str], outcome: Outcome) -> None:
+        """Write how the leaving ended, if it has not."""
+        while True:
+            with self._bearing_losses():
+                with suppress(NodeExists, NoNode):
+                    await self._client.create(f"{self.dir}/{rounds.last_out(members)}", rounds.encode(outcome))
+                return
+
+    async def take_place(self, path: str) -> bool:
+        """Make `path`, which is that of a place; False when another party did."""
+        mine = f"{self._client.random.getrandbits(64):016x}".encode()
+        self._taking = path, mine
+        while True:
+            with self._bearing_losses():
+                try:
+                    await self._client.create(path, mine, ephemeral=True, acl=self._settings.acl)
+                except (NodeExists, NoNode):
+                    if not await self._is_ours():  # made before a reply was lost
+                        self._taking = None
+                        return False
+                return True
+
+    async def leave_place(self) -> None:
+        """Delete what `take_place` made, or may have made."""
+        if self._taking is not None and await self._is_ours():
+            with suppress(NoNode):
+                await self._client.delete(self._taking[0])
+
+    async def _is_ours(self) -> bool:
+        if self._taking is None:
+            return False
+        path, mine = self._taking
+        await self._client.sync(path)  # the server we are on now may not have seen yet what the one before carried out
+        try:
+            return (await self._client.get(path))[0] == mine
+        except NoNode:
+            return False
+
+    def delete_soon(self, path: str) -> None:
+        """Have a znode of ours deleted, with what is sent next. Nobody waits for it."""
+
+        def heard(call: "Call") -> None:
+            if isinstance(call.error, ConnectionLoss):
+                self._client.delete_later(path)
+
+        multi = self._client.multi()
+        multi.delete(path)
+        with suppress(RecipesError):  # the session is over, and our znode goes with it
+            multi.start(heard)
+
+    def _open(self, multi: "Multi", number: int, version: int = -1) -> None:
+        multi.set(self._settings.path, self._numbered(number), version)
+        multi.create(self.dir_of(number))
+        multi.create(f"{self.dir_of(number)}/{rounds.OUT}")
 
     def _numbered(self, number: int) -> bytes:
         return json.dumps({**self._settings.agreed, "round": number}, separators=(",", ":")).encode()
 
     async def _clear_older(self) -> None:
-        """Delete what rounds before this one left behind, broken ones for example. A job of the client's own task."""
+        """Delete what rounds before this one left behind. A job of the client's own task.
+
+        Not while a party is there, which may be slow to learn how its round ended.
+        """
         last = self.dir.rpartition("/")[2]
         with suppress(RecipesError):
             for name in await self._client.children(self._settings.path):
@@ -152,15 +204,22 @@ class Book:
 
     async def _clear(self, path: str) -> None:
         with suppress(NoNode, NotEmpty):
-            for name in await self._client.children(path):
-                with suppress(NoNode):
-                    await self._client.delete(f"{path}/{name}")
-            await self._client.delete(path)
+            names = await self._client.children(path)
+            if not rounds.is_empty(names):
+                return
+            out = f"{path}/{rounds.OUT}"
+            inside = [f"{out}/{name}" for name in await self._client.children(out)] if rounds.OUT in names else []
+            nodes = [*inside, *(f"{path}/{name}" for name in names), path]
+            for at in range(0, len(nodes), _AT_ONCE):
+                async with self._client.multi() as multi:
+                    for node in nodes[at : at + _AT_ONCE]:
+                        multi.delete(node)
 
     def _bearing_losses(self) -> "_Bearing":
         return _Bearing(self)
 
-    def _path_of(self, number: int) -> str:
+    def dir_of(self, number: int) -> str:
+        """The path of a round's znode."""
         return f"{self._settings.path}/round-{number:010d}"
 
 

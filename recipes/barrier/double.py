@@ -89,8 +89,8 @@ class DoubleBarrier:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         asker = _asker()
-        if asker not in self._inside and len(self._inside) == 1:
-            asker = next(iter(self._inside))  # left by another task than the one that entered
+        if asker not in self._inside and self._inside:
+            asker = next(iter(self._inside))  # left by another task than the one that entered: parties are alike
         party = self._inside.pop(asker, None)
         if party is None:
             raise RuntimeError(f"this task is not inside the barrier {self._settings.path}")

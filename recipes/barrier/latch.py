@@ -1,5 +1,6 @@
 """A gate that opens after a number of things have happened."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from recipes.agreement import agree
@@ -69,14 +70,17 @@ class CountDownLatch:
             await children.wait_until(lambda names: True if self._left(names) == 0 else None)
 
     async def remaining(self) -> int:
-        """How often `count_down` still has to be called; 0 once the latch is open."""
+        """How often `count_down` still has to be called; 0 once the latch is open. Raises NoAuth, SessionExpired."""
         try:
             return self._left(await self._client.children(self._path))
         except NoNode:
             return self._count
 
     async def remove(self) -> None:
-        """Delete the latch with its counts; those that wait go on waiting for a new one to be counted down."""
+        """Delete the latch with its counts; those that wait go on waiting for a new one to be counted down.
+
+        Raises NoAuth, SessionExpired, and ConnectionLoss, after which it can be called again.
+        """
         self._agreed = False
         try:
             for name in await self._client.children(self._path):
@@ -86,10 +90,13 @@ class CountDownLatch:
         await self._delete(self._path)
 
     async def _delete(self, path: str) -> None:
-        try:
+        with suppress(NoNode):
+            for _ in range(_TRIES - 1):
+                try:
+                    return await self._client.delete(path)
+                except ConnectionLoss:  # a second try finds what the first one did
+                    continue
             await self._client.delete(path)
-        except NoNode:
-            pass
 
     async def _agree(self) -> None:
         if not self._agreed:

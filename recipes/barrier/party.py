@@ -1,6 +1,6 @@
 """One party's way through one round of a double barrier."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from recipes.barrier import rounds
 from recipes.barrier.book import Book, RoundSettings
 from recipes.barrier.rounds import Outcome
 from recipes.contender import Contender
-from recipes.core.errors import BarrierFull, BrokenBarrier, ConnectionLoss, HoldLost, NodeExists, NoNode, RecipesError
+from recipes.core.errors import BarrierFull, BrokenBarrier, ConnectionLoss, HoldLost, NoNode, RecipesError
 from recipes.line import in_order
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from recipes.core.client.view import ChildrenView, NodeView
     from recipes.core.client.watch import DeletionWatch
 
+_SOON = 0.05  # seconds that a party waits for the others before it looks after one of them
 _CONFIRM_SECONDS = 0.08  # how long going away may hold its caller up; the client's own task goes on with it
 
 
@@ -43,14 +44,14 @@ class Round:
 class Party:
     """From the first step into a round to the last one out of it. Used once.
 
-    number: the round it expects to find, 0 when it does not know. It may go to a later one.
+    number: the round that it goes to since it has left the one before, 0 when it does not know where to go.
     """
 
     def __init__(self, client: "Client", settings: RoundSettings, number: int) -> None:
-        self._client = client
+        self._client: Client = client.bound
         self._settings = settings
-        self._book = Book(client, settings, number)
-        self._view: NodeView | None = None  # of the round's znode
+        self._book = Book(self._client, settings, number)
+        self._view: NodeView | None = None  # of how the entering, or then the leaving, ended
         self._place: Contender | None = None
         self._node = ""  # path of our ephemeral znode while we are inside
         self._me = ""  # the member whose place is ours
@@ -59,7 +60,7 @@ class Party:
         self._watched = ""
         self._watch: DeletionWatch | None = None
         self._changed = anyio.Event()
-        self._leaving = self._looking = False
+        self._leaving = self._looking = self._guards = False
 
     @property
     def number(self) -> int:
@@ -70,35 +71,50 @@ class Party:
         """Wait for the others. Raises what DoubleBarrier says."""
         try:
             if not self._book.number:
-                await self._book.find_round()
+                await self._find_round()
             while self._round is None:
                 await self._try_round()
         except BaseException as error:
             why = _reason(error)
-            await self._finish(lambda: self._withdraw(why))
+            try:
+                await self._finish(lambda: self._withdraw(why))
+            finally:
+                self._close()
             raise
         return self._round
 
     async def leave(self, error: BaseException | None) -> None:
         """Leave, and wait for the others to leave unless the block ended by `error`."""
-        self._leaving = True
-        ended: Outcome | None = None
         try:
-            if error is None:
-                ended = await self._wait_end()
+            ended = await self._leave(error)
         finally:
-            if error is not None:
-                why = _reason(error)
-                await self._finish(lambda: self._fail(why))
-            elif ended is None:
-                await self._finish(self._depart)
-            elif ended.broken:
-                await self._finish(self._drop)
             self._close()
         if ended is not None and ended.broken:
             raise self._broken(ended)
 
+    async def _leave(self, error: BaseException | None) -> Outcome | None:
+        self._leaving = True
+        if error is not None:
+            why = _reason(error)
+            await self._finish(lambda: self._fail(why))
+            return None
+        try:
+            ended = await self._wait_end()
+        except BaseException:
+            await self._finish(self._depart)
+            raise
+        self._book.delete_soon(self._node)
+        return ended
+
     # Coming in
+
+    async def _find_round(self) -> None:
+        """Go to the newest round, unless the one before it has a place for us, or is full."""
+        await self._book.find_round()
+        newest = self.number
+        if newest > 1:
+            self._book.go_to(newest - 1)
+            await self._enter_otherwise()
 
     async def _try_round(self) -> None:
         """Stand in line in our round until the entering has ended; sets `_round` when we are in."""
@@ -109,130 +125,158 @@ class Party:
             self._client, self._book.dir, rounds.MARKER, HoldLost, acl=settings.acl, label=f"@{settings.name}"
         )
         try:
-            await place.join(make_parent=False)
+            order = await place.join(make_parent=False)
         except NoNode:  # the round was over, and cleared away
             self._place = None
-            await self._book.find_round()
+            await self._find_round()
             return
-        gate, came_before = await self._wait_gate(view, place)
-        me = place.path.rpartition("/")[2]
+        gate, came_before = await self._wait_gate(view, place, order)
+        me = _name_of(place)
         if me in gate.members:
             self._be_inside(me, place.path, gate)
-        elif gate.broken and came_before:
+            return
+        if gate.broken and came_before:
             raise self._broken(gate)
-        else:
-            await self._enter_otherwise(place, gate)
+        self._place = None
+        self._book.delete_soon(place.path)
+        await self._enter_otherwise()
 
-    async def _wait_gate(self, view: "NodeView", place: Contender) -> tuple[Outcome, bool]:
-        """How the entering ended, and whether we had come before that."""
-        settings, me, names = self._settings, place.path.rpartition("/")[2], place.names
+    async def _wait_gate(self, view: "NodeView", place: Contender, order: list[str]) -> tuple[Outcome, bool]:
+        """How the entering ended, and whether we had come before that. order: the parties, as they were last read."""
+        settings, me = self._settings, _name_of(place)
         seen: set[str] = set()
         newcomers: ChildrenView | None = None
+        names: list[str] | None = place.names
         try:
             while True:
+                self._changed = anyio.Event()
                 gate = await self._outcome(view)
                 if gate is not None:
                     return gate, view.value is None or view.value.stat.mzxid > place.fence
-                step = rounds.entering(names, me, seen, settings.parties, settings.on_death)
-                order = in_order(names, rounds.MARKER)
+                if names is None:
+                    names = (newcomers.value or []) if newcomers and newcomers.current else await self._names()
+                    order = in_order(names, rounds.MARKER)
+                step = rounds.entering(names, me, seen, settings.parties, settings.on_death, order)
+                names = None
                 seen.update(order)
                 if isinstance(step, rounds.Decide):
-                    if await self._book.decide(step.outcome, 0):
+                    if await self._book.decide(step.outcome):
                         return step.outcome, True
                 elif isinstance(step, rounds.Forget):
                     await self._book.forget(step.gone)
                 elif me not in order:
-                    raise self._broken(Outcome(who=settings.name, why="its znode was deleted by somebody else"))
+                    await self._client.sync(self._book.dir)  # it raises when the session is over
+                    if await self._outcome(view) is None:
+                        raise self._broken(Outcome(who=settings.name, why="its znode was deleted by somebody else"))
                 else:
                     # The first one looks after the newcomers, each other one after the one before it.
-                    if order[0] != me:
-                        self._look_at(order[order.index(me) - 1])
-                    elif newcomers is None:
+                    if order[0] == me and newcomers is None and self._settings.on_death != "wait":
                         newcomers = self._client.children_view(self._book.dir, self._signal)
-                    await self._changed.wait()
-                self._changed = anyio.Event()
-                if newcomers is not None and newcomers.current:
-                    names = newcomers.value or []
-                elif view.current and (view.value is None or not view.value.data):
-                    names = await self._client.children(self._book.dir)
+                    await self._wait_for_others(order[order.index(me) - 1] if order[0] != me else "")
         finally:
             if newcomers is not None:
                 newcomers.close()
 
-    async def _enter_otherwise(self, place: Contender, gate: Outcome) -> None:
-        """The entering ended without us: take the place of a dead member, or go to the next round, or give up."""
+    async def _wait_for_others(self, before: str) -> None:
+        """Return when something has changed. before: the party that we look after."""
+        if before and before != self._watched and self._settings.on_death != "wait":
+            # Most rounds begin soon: then a watch would be for nothing.
+            with anyio.move_on_after(_SOON):
+                await self._changed.wait()
+                return
+            self._look_at(before)
+        await self._changed.wait()
+
+    async def _enter_otherwise(self) -> None:
+        """The entering of this round has ended without us: take the place of a dead member, or go on to the next one.
+
+        Raises BarrierFull when it has no place, and nobody leaves.
+        """
         while True:
+            out = await self._client.exists(f"{self._book.dir}/{rounds.OUT}")
+            if out is None or (out.num_children and self._settings.on_death != "wait"):  # it is over, or they leave
+                break
             try:
-                names = await self._client.children(self._book.dir)
+                data, _ = await self._client.get(self._book.dir)
             except NoNode:
-                names = []
-            where = rounds.admitted(names, gate, self._settings.on_death)
+                break
+            gate = rounds.decode(data)
+            if gate is None:  # this server does not know yet
+                await self._client.sync(self._book.dir)
+                continue
+            if out.num_children >= len(gate.members):
+                break
+            where = rounds.admitted(await self._names(), gate, self._settings.on_death)
+            if isinstance(where, rounds.Full):
+                raise BarrierFull(self._settings.path, f"{len(gate.members)} parties are inside")
             if not isinstance(where, rounds.TakePlace):
                 break
-            taken = f"{self._book.dir}/{where.of}{rounds.PLACE}"
-            if await self._book.replace(place.path, taken, ephemeral=True):
-                self._be_inside(where.of, taken, gate)
+            place = f"{self._book.dir}/{where.of}{rounds.PLACE}"
+            if await self._book.take_place(place):
+                self._close()
+                self._be_inside(where.of, place, gate)
                 return
-        place.drop()
-        self._place = None
-        if isinstance(where, rounds.Full):
-            raise BarrierFull(self._settings.path, f"{len(gate.members)} parties are inside")
-        await self._book.find_round()
+        self._book.go_to(self.number + 1)
 
     def _be_inside(self, me: str, node: str, gate: Outcome) -> None:
         self._me, self._node, self._members = me, node, gate.members
+        self._close()
+        end = f"{self._book.dir}/{rounds.last_out(gate.members)}"
         self._round = Round(self.number, tuple(map(rounds.said, gate.members)))
-        self._look_at(rounds.neighbour(gate.members, me, gate.members))
+        self._view = self._client.node_view(end, self._signal, missing=True)
+        # With "wait", those that come look for the places of the dead.
+        self._guards = self._settings.on_death != "wait" and len(gate.members) > 1
+        if self._guards:
+            self._look_at(rounds.neighbour(gate.members, me, gate.members))
 
     async def _wait_end(self) -> Outcome:
-        """Say that we leave, and wait for how the leaving ends; look after those that are inside."""
-        listing = await self._book.mark_left(self._me)
+        """Say that we leave, and wait for how the leaving ends; look after the others meanwhile."""
+        if await self._book.mark_left(self._me) == rounds.last_out(self._members):
+            return Outcome()
+        view = self._view
         while True:
-            outcome = await self._outcome(self._view)
-            if outcome is not None and outcome.ended:
-                return outcome
             self._changed = anyio.Event()
-            try:
-                names = listing if listing is not None else await self._client.children(self._book.dir)
-            except NoNode:
-                continue  # the view will say so, too
-            listing = None
-            if not await self._look_after(names):
-                self._look_at(rounds.neighbour(names, self._me, self._members))
+            if view is not None:
+                await view.wait_current()
+                if view.value is not None:
+                    return rounds.decode_end(view.value.data)
+            if not await self._look_after():
                 await self._changed.wait()
 
-    async def _outcome(self, view: "NodeView | None") -> Outcome | None:
-        """What the round's znode says; None while nothing is decided. Raises what ended the view."""
-        if view is not None:
-            await view.wait_current()
-        if view is None or view.value is None:
-            return Outcome((), True, why="the round was cleared away before this party learned how it ended")
+    async def _outcome(self, view: "NodeView") -> Outcome | None:
+        """How the entering ended; None while nothing is decided. Raises what ended the view."""
+        await view.wait_current()
+        if view.value is None:
+            return Outcome(why="the round's znode was deleted by somebody else")
         return rounds.decode(view.value.data)
+
+    async def _names(self) -> list[str]:
+        try:
+            return await self._client.children(self._book.dir)
+        except NoNode:
+            return []
 
     # Looking after the others
 
-    async def _look_after(self, names: Sequence[str]) -> bool:
-        """Write down what is to be said of the others; whether there was anything."""
+    async def _look_after(self) -> bool:
+        """When the znode we look at is gone, say what is to be said of the dead; whether there was anything."""
+        if self._watch is not None or not self._guards:
+            return False
+        names = await self._names()
         step = rounds.leaving(names, self._members, self._settings.on_death)
         if isinstance(step, rounds.Decide):
-            if step.outcome.broken:
-                await self._book.decide(step.outcome, 1)
-            else:
-                await self._book.end(step.outcome, names)
-            return True
-        if isinstance(step, rounds.Forget):
-            await self._book.forget(step.gone)
-            return True
-        return False
+            await self._book.break_leaving(self._members, step.outcome)
+        elif isinstance(step, rounds.Forget):
+            for member in step.gone:
+                await self._book.mark_left(member)
+        self._look_at(rounds.neighbour(names, self._me, self._members))
+        return not isinstance(step, rounds.Wait)
 
     async def _look_after_once(self) -> None:
         """While the block runs: a job of the client's own task, begun when the neighbour's znode went."""
         with suppress(RecipesError):
-            while self._round is not None and not (self._leaving or self._round.broken.is_set()):
-                names = await self._client.children(self._book.dir)
-                if not self._leaving and not await self._look_after(names):
-                    self._look_at(rounds.neighbour(names, self._me, self._members))
-                    break
+            while not (self._leaving or self._is_over() or self._watch is not None) and await self._look_after():
+                pass
         self._looking = False
 
     def _look_at(self, node: str | None) -> None:
@@ -258,48 +302,57 @@ class Party:
         """What is watched has changed. Called by the client; must not wait."""
         self._changed.set()
         view = self._view
-        if self._round is None or self._leaving or view is None or not view.current:
+        if self._round is None or self._leaving or view is None:
             return
-        outcome = rounds.decode(view.value.data) if view.value is not None else None
-        if view.error is not None or outcome is None or outcome.ended:
+        if self._is_over():
             self._round.broken.set()
-        elif self._watch is None and not self._looking:
+        elif self._guards and self._watch is None and not self._looking:
             self._looking = True
             self._client.look_after(self._look_after_once)
+
+    def _is_over(self) -> bool:
+        """While we are inside: whether the round cannot end well any more."""
+        view = self._view
+        return view is None or view.error is not None or view.value is not None
 
     # Going away
 
     async def _withdraw(self, why: str) -> None:
         """Go away before all were in, or before we know that they are."""
         place, on_death = self._place, self._settings.on_death
+        await self._book.leave_place()
         if place is None:
             return
-        me = place.path.rpartition("/")[2]
-        if me and on_death == "shrink":
-            await self._book.replace(place.path, f"{self._book.dir}/{me}{rounds.GONE}")
-        elif me and on_death == "break":
+        me, node = _name_of(place), place.path
+        if me and on_death != "wait":
             died = Outcome(who=rounds.said(me), why=why)
-            if not await self._book.decide(died, 0, leaving=place.path):
+            if on_death == "shrink":
+                before = await self._book.withdraw(node)
+            else:
+                before = await self._book.decide(died, leaving=node)
+            if not before:
                 # It was decided while we went away: if we are a member, we die inside.
                 data, _ = await self._client.get(self._book.dir)
                 gate = rounds.decode(data)
                 if gate is not None and me in gate.members:
-                    await self._book.decide(died._replace(members=gate.members, ended=True), 1)
+                    self._me, self._members, self._node = me, gate.members, node
+                    await self._die_inside(died)
         place.drop()
 
     async def _fail(self, why: str) -> None:
         """Our block failed: for the others we died inside."""
-        if self._settings.on_death == "shrink":
-            await self._depart()
-            return
-        if self._settings.on_death == "break":
-            await self._book.decide(Outcome(self._members, True, self._settings.name, why), 1)
+        await self._die_inside(Outcome(who=self._settings.name, why=why))
         await self._drop()
+
+    async def _die_inside(self, died: Outcome) -> None:
+        if self._settings.on_death == "shrink":
+            await self._book.mark_left(self._me)
+        elif self._settings.on_death == "break":
+            await self._book.break_leaving(self._members, died)
 
     async def _depart(self) -> None:
         """Leave without a wait for the others. The mark comes first: without it we would have died inside."""
-        with suppress(NodeExists, NoNode):
-            await self._client.create(f"{self._book.dir}/{self._me}{rounds.LEFT}")
+        await self._book.mark_left(self._me)
         await self._drop()
 
     async def _drop(self) -> None:
@@ -338,6 +391,10 @@ class Party:
     def _broken(self, outcome: Outcome) -> BrokenBarrier:
         said = f"round {self.number}: {outcome.who + ': ' if outcome.who else ''}{outcome.why}"
         return BrokenBarrier(self._settings.path, said, round=self.number, who=outcome.who)
+
+
+def _name_of(place: Contender) -> str:
+    return place.path.rpartition("/")[2]
 
 
 def _reason(error: BaseException) -> str:

@@ -1,17 +1,16 @@
 """What the znodes of one round of a double barrier mean, and what a party does next: pure.
 
-The data of the round's znode says how far it is; its version makes sure that each outcome is written once:
+The data of the round's znode are empty while the parties come. Then they say once how that ended: {"members": [...]},
+or {"who": ..., "why": ...} when a party broke the round. Its children:
 
-    version 0   the parties come
-    version 1   how the entering ended: {"members": [...]}, or {"who": ..., "why": ...} when a party broke it
-    version 2   how the leaving ended: {"members": [...], "ended": true}, with who and why when a party broke it
-
-Its children:
-
-    _r_<id>@<name>-party-<sequence>  ephemeral: this party is in; all of a round's go with the end of the leaving
-    <member>.left                    this member has left by the end of its block
-    <member>.gone                    this member died and does not count any more (on_death="shrink")
+    _r_<id>@<name>-party-<sequence>  ephemeral: this party is here, until it knows how the round ended
+    <member>.died                    died before all were in, and does not count any more (on_death="shrink")
+    <member>.left                    has left by the end of its block, or died inside and does not count any more
     <member>.place                   ephemeral: a party that took the place of this member, which died (on_death="wait")
+    out/n<sequence>                  made together with each `.left`
+
+The last of `out`, whose number is known from the members, ends the round by coming to be: no party has to count, and
+nobody writes that all have left. A party that breaks the leaving takes that name, with data that say so.
 
 So all parties of a round see the same outcome, whatever each of them saw before. A member is named by the znode it
 entered with. Source: ZooKeeper Recipes and Solutions, Double Barriers.
@@ -25,17 +24,17 @@ from recipes.line import in_order
 
 MARKER = "party-"
 LEFT = ".left"
-GONE = ".gone"
+DIED = ".died"
 PLACE = ".place"
+OUT = "out"
 
 OnDeath = Literal["break", "shrink", "wait"]
 
 
 class Outcome(NamedTuple):
-    """How far a round is. who, why: the party that broke it, "" when none did."""
+    """How the entering or the leaving of a round ended. who, why: the party that broke it, "" when none did."""
 
     members: tuple[str, ...] = ()
-    ended: bool = False
     who: str = ""
     why: str = ""
 
@@ -78,67 +77,79 @@ class Full(NamedTuple):
 Step = Wait | Decide | Forget
 
 
-def entering(names: Collection[str], me: str, seen: Collection[str], parties: int, on_death: OnDeath) -> Step:
+def entering(
+    names: Collection[str],
+    me: str,
+    seen: Collection[str],
+    parties: int,
+    on_death: OnDeath,
+    order: Sequence[str] | None = None,
+) -> Step:
     """What the party `me` does while nothing is decided.
 
-    names: children of the round's znode, as just read. seen: parties it saw in an earlier reading.
+    names: children of the round's znode, as just read. seen: parties it saw in an earlier reading. order: the parties
+    among the names, first come first, for whoever knows them.
 
     One party opens the gate, so that not all of them try: the one that completes the round. The first one, which looks
     after all others, does it when parties have died, since then the one that completed the round need not know that.
     """
-    order = in_order(list(names), MARKER)
-    gone = [name.removesuffix(GONE) for name in names if name.endswith(GONE)]
+    if order is None:
+        order = in_order(list(names), MARKER)
+    gone = {name.removesuffix(DIED) for name in names if name.endswith(DIED)}
     if on_death != "wait":
-        died = sorted(set(seen) - set(order) - set(gone))
+        died = sorted(set(seen).difference(order, gone))
         if died and on_death == "break":
             return Decide(Outcome(who=said(died[0]), why="it died before all were in"))
         if died:
             return Forget(tuple(died))
     members = order[: max(0, parties - len(gone))]
     complete = len(members) + len(gone) >= parties
-    if complete and (me == members[-1] or me not in members or (gone and me == members[0])):
+    if complete and (me not in members or me == members[-1] or (gone and me == members[0])):
         return Decide(Outcome(tuple(members)))
     return Wait()
 
 
 def admitted(names: Collection[str], gate: Outcome, on_death: OnDeath) -> TakePlace | NextRound | Full:
     """Where a party goes that is not a member of a round of which the entering has ended."""
-    if gate.broken or gate.ended:
+    if gate.broken or not gate.members:
         return NextRound()
-    if on_death == "wait" and (dead := _dead(names, gate.members)):
+    dead = _dead(names, gate.members)
+    if dead and on_death == "wait":
         return TakePlace(dead[0])
-    return NextRound() if any(name.endswith((LEFT, GONE)) for name in names) else Full()
+    return NextRound() if dead or any(name.endswith(LEFT) for name in names) else Full()
 
 
 def leaving(names: Collection[str], members: Sequence[str], on_death: OnDeath) -> Step:
-    """What a member does while it waits for the others to leave, or is still inside and looks after the others."""
+    """What a member does that finds another one's znode gone, until the leaving has ended."""
     dead = _dead(names, members)
     if dead and on_death == "break":
-        return Decide(Outcome(tuple(members), True, said(dead[0]), "it died inside"))
+        return Decide(Outcome(who=said(dead[0]), why="it died inside"))
     if dead and on_death == "shrink":
         return Forget(tuple(dead))
-    if all(_has_left(names, member) for member in members):
-        return Decide(Outcome(tuple(members), True))
     return Wait()
 
 
 def neighbour(names: Collection[str], me: str, members: Sequence[str]) -> str | None:
-    """The znode that `me` looks after: the nearest member before it, around the ring, that has not left.
+    """The znode that `me` looks after: the nearest member before it, around the ring, that is still here.
 
-    So each member inside is looked after by at least one other.
+    So each member is looked after by at least one other.
     """
+    here = set(names)
     at = members.index(me)
     for member in (*reversed(members[:at]), *reversed(members[at + 1 :])):
-        for node in (member, member + PLACE):
-            if node in names:
-                return node
+        if member in here:
+            return member
     return None
 
 
-def nodes_of(names: Collection[str], members: Sequence[str]) -> list[str]:
-    """What the members have among `names`: to be deleted once all have left."""
-    every = {member + suffix for member in members for suffix in ("", LEFT, GONE, PLACE)}
-    return [name for name in names if name in every]
+def last_out(members: Sequence[str]) -> str:
+    """The znode below that of the round that ends it."""
+    return f"{OUT}/n{len(members) - 1:010d}"
+
+
+def is_empty(names: Collection[str]) -> bool:
+    """Whether nobody is in a round any more, so that what it left behind may go."""
+    return not any(name.endswith(PLACE) for name in names) and not in_order(list(names), MARKER)
 
 
 def said(member: str) -> str:
@@ -148,28 +159,28 @@ def said(member: str) -> str:
 
 
 def encode(outcome: Outcome) -> bytes:
-    """The data of a round."""
+    """What is stored of an outcome."""
     fields = {key: value for key, value in outcome._asdict().items() if value}
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
 def decode(data: bytes) -> Outcome | None:
-    """How far a round is; None before all are in. Data of another program, which make no sense, count as broken."""
+    """An outcome, as stored; None before there is one. Data that make no sense count as broken."""
     if not data:
         return None
     try:
         fields = json.loads(data)
         members = tuple(map(str, fields.get("members", ())))
-        return Outcome(members, bool(fields.get("ended")), str(fields.get("who", "")), str(fields.get("why", "")))
+        return Outcome(members, str(fields.get("who", "")), str(fields.get("why", "")))
     except (ValueError, AttributeError, TypeError):
         return Outcome(why=f"its record makes no sense: {data[:60]!r}")
 
 
+def decode_end(data: bytes) -> Outcome:
+    """How the leaving ended, by the data of the last of `out`: they are empty when all have left."""
+    return decode(data) or Outcome()
+
+
 def _dead(names: Collection[str], members: Sequence[str]) -> list[str]:
-    return [
-        member for member in members if not (member in names or member + PLACE in names or _has_left(names, member))
-    ]
-
-
-def _has_left(names: Collection[str], member: str) -> bool:
-    return member + LEFT in names or member + GONE in names
+    here = set(names)
+    return [member for member in members if not (member in here or member + PLACE in here or member + LEFT in here)]

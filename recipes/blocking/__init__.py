@@ -18,34 +18,61 @@ Each client has an event loop in a thread of its own, and not all clients one: a
 running, and nothing that one of them does holds up another.
 """
 
+from recipes.blocking.atomic import Transaction
 from recipes.blocking.barrier import Barrier, CountDownLatch, DoubleBarrier, Round
+from recipes.blocking.cache import Cache, Changes, ChildrenCache, NodeCache, TreeCache
 from recipes.blocking.client import Client, connect
-from recipes.blocking.election import Election
-from recipes.blocking.hold import Ended, Event, Grant, Hold, Message, Term
-from recipes.blocking.lock import Lock
+from recipes.blocking.counter import AtomicValue, Counter, IdGenerator, SharedValue
+from recipes.blocking.election import Election, LeaderLatch
+from recipes.blocking.hold import Ended, Event, Grant, Hold, Message, SemaphoreGrant, Term, WriteGrant
+from recipes.blocking.lock import Lock, ReadWriteLock, Semaphore
+from recipes.blocking.lockable import Lockable
+from recipes.blocking.membership import Group, Member
+from recipes.blocking.multilock import MultiGrant, MultiLock, ReentrantLock
 from recipes.blocking.queue import DeadLetters, Messages, Queue
 from recipes.blocking.watching import Multi, View, Watch, WatchStream
 
 __all__ = [
+    "AtomicValue",
     "Barrier",
+    "Cache",
+    "Changes",
+    "ChildrenCache",
     "Client",
     "CountDownLatch",
+    "Counter",
     "DeadLetters",
     "DoubleBarrier",
     "Election",
     "Ended",
     "Event",
     "Grant",
+    "Group",
     "Hold",
+    "IdGenerator",
+    "LeaderLatch",
     "Lock",
+    "Lockable",
+    "Member",
     "Message",
     "Messages",
     "Multi",
+    "MultiGrant",
+    "MultiLock",
+    "NodeCache",
     "Queue",
+    "ReadWriteLock",
+    "ReentrantLock",
     "Round",
+    "Semaphore",
+    "SemaphoreGrant",
+    "SharedValue",
     "Term",
+    "Transaction",
+    "TreeCache",
     "View",
     "Watch",
     "WatchStream",
+    "WriteGrant",
     "connect",
 ]

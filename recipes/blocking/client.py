@@ -1,14 +1,15 @@
-"""The client for threads: one session, whose event loop is in a thread of its own."""
+"""The client for threads, whose event loop is in a thread of its own."""
 
 import atexit
 import os
 import ssl
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
+from recipes.blocking.atomic import Transaction, run_atomically
 from recipes.blocking.block import Block
 from recipes.blocking.hold import documented_by
 from recipes.blocking.portal import Portal
@@ -20,6 +21,8 @@ from recipes.core.client.view import Node
 from recipes.core.jute.frames import MAX_FRAME_BYTES
 from recipes.core.jute.records import ACL, Id, Stat
 
+R = TypeVar("R")
+
 
 def connect(
     hosts: str | None = None,
@@ -30,6 +33,7 @@ def connect(
     auth: Sequence[tuple[str, str]] = (),
     tls: ssl.SSLContext | None = None,
     read_only: bool = False,
+    renew: bool = False,
     max_request_bytes: int = MAX_FRAME_BYTES,
 ) -> "Client":
     """`with connect("host:port,host:port/chroot") as client:`; see recipes.connect for the arguments and errors.
@@ -45,6 +49,7 @@ def connect(
         auth=auth,
         tls=tls,
         read_only=read_only,
+        renew=renew,
         max_request_bytes=max_request_bytes,
     )
     return Client(client)
@@ -52,9 +57,10 @@ def connect(
 
 @documented_by(of_tasks.Client)
 class Client:
-    """One session, which any number of threads may use. Made by `connect`; see there.
+    """One session, or one after the other, which any number of threads may use. Made by `connect`; see there.
 
-    No call waits for longer than the session can be lost: then it raises why. Those that wait for others take `within`.
+    No call waits for longer than the session can be lost, or than it may take to begin: then it raises why. Those that
+    wait for others take `within`.
     In a forked child every call raises RuntimeError, and touches nothing of the parent's; the child makes its own.
 
     of_tasks: the async client behind it, portal: the thread it lives in; both are for the recipes.
@@ -111,9 +117,27 @@ class Client:
     def session_timeout(self) -> float:
         return self.of_tasks.session_timeout
 
-    def states(self, *, within: float | None = None) -> Iterator[ConnectionState]:
-        """The state now and each one after it, until LOST or CLOSED; of quick changes only the last is seen.
+    @property
+    def losses(self) -> int:
+        """How many sessions it has outlived."""
+        return self.of_tasks.losses
 
+    @property
+    def renews(self) -> bool:
+        return self.of_tasks.renews
+
+    def outlive(self, session_id: int, *, within: float | None = None) -> int:
+        """Wait until this client is connected with another session than `session_id`, and return the id of that one.
+
+        within: seconds to wait at most, after which it raises TimeoutError. Raises what ended the session when no other
+        follows: SessionExpired from a client that does not renew, AuthFailed, ClientClosed.
+        """
+        return self.portal.call(lambda: self.of_tasks.outlive(session_id), within)
+
+    def states(self, *, within: float | None = None) -> Iterator[ConnectionState]:
+        """The state now and each one after it, until CLOSED, or LOST when no other session follows.
+
+        Of quick changes only the last is seen.
         within: seconds to wait for the next one at most; then the iteration ends.
         """
         return self.portal.iterate(self.of_tasks.states(), within)
@@ -229,6 +253,15 @@ class Client:
     def multi(self) -> Multi:
         """Several writes that happen together or not at all; see `Multi`."""
         return Multi(self.portal, self.of_tasks.multi())
+
+    def atomically(self, fn: Callable[[Transaction], R], *, attempts: int = 30) -> R:
+        """Call `fn(transaction)` in this thread, make its writes as if at one moment, and return what it returned.
+
+        fn: reads and writes through the Transaction that it is given, and has no effects of its own: it is called again
+        when others changed meanwhile what it had read. What it raises is raised here, and nothing is written. attempts:
+        how often it is called at most. Raises UpdateConflict when all failed; see recipes.Client.atomically.
+        """
+        return run_atomically(self.portal, self.of_tasks, fn, attempts)
 
     def multi_read(self, reads: Iterable[tuple[Literal["get", "children"], str]]) -> list[Read]:
         """Several reads in one request: `client.multi_read([("get", "/a"), ("children", "/b")])`.

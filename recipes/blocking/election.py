@@ -1,17 +1,21 @@
 """One leader among many candidates, for threads and processes."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, suppress
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from recipes.blocking.block import Block
 from recipes.blocking.hold import Term, documented_by
 from recipes.blocking.portal import portal_of
-from recipes.core.client.backoff import Backoff
-from recipes.core.errors import LeadershipLost
+from recipes.core.errors import ClientClosed, LeadershipLost, SessionError
 from recipes.election import election as of_tasks
+from recipes.election import latch
 from recipes.election.election import Leader
 from recipes.line import Participant
+from recipes.naming import ElectionNaming
+from recipes.renewal import Renewal
 
 if TYPE_CHECKING:
     from recipes.blocking.client import Client
@@ -26,10 +30,32 @@ class Election:
     could lead. A thread that leads or waits here cannot do so once more: RuntimeError.
     """
 
-    def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        data: bytes = b"",
+        *,
+        acl: "Sequence[ACL] | None" = None,
+        weight: int = 0,
+        min_hold: float | None = None,
+        rejoin_after: float = 0.0,
+        naming: ElectionNaming = "native",
+    ) -> None:
         self._portal = portal_of(client)
         self._client = client.of_tasks
-        self._election = of_tasks.Election(client.of_tasks, path, data, acl=acl)
+        self._path = path
+        self.losses: int = 0
+        self._election = of_tasks.Election(
+            client.of_tasks,
+            path,
+            data,
+            acl=acl,
+            weight=weight,
+            min_hold=min_hold,
+            rejoin_after=rejoin_after,
+            naming=naming,
+        )
 
     def lead(self) -> AbstractContextManager[Term]:
         """`with election.lead() as term`: wait to be elected and run the block as leader; leaving it resigns."""
@@ -47,26 +73,30 @@ class Election:
     def run(self, func: Callable[[Term], object]) -> None:
         """Lead again and again, calling `func(term)` in this thread in each term, until `func` raises.
 
-        `func` has to return soon after `term.ended` is set. When our znode was deleted, or `func` returns, it joins the
-        line anew; after a term of less than a second with a pause, which grows to 2 s when that happens again and
-        again. When the session is over, which ends the client too, it raises LeadershipLost, or SessionExpired when
-        that is so between two terms. To end it from outside, run it in a thread, and let `func` raise.
+        `func` has to return soon after `term.ended` is set. When our znode was deleted, or we stood down, or `func`
+        returns, it joins the line anew; after a term of less than a second with a pause, which grows to 2 s when that
+        happens again and again. When the session is over it goes on with the next one of a client that was made with
+        `renew`; `losses` counts that. Without it raises LeadershipLost, or SessionExpired when that is so between two
+        terms. To end it from outside, run it in a thread, and let `func` raise.
         """
-        backoff = Backoff(self._client.random)
+        renewal = Renewal(self._client, f"the election {self._path}", of_tasks.log)
+        damping = self._election._damping()
         while True:
             block = self._lead()
-            began = self._client.clock()
+            term: Term | None = None
+            damping.begin()
             try:
                 with block as term:
-                    began = self._client.clock()
+                    damping.begin()
                     func(term)
-            except LeadershipLost as error:
-                if error is not block.raised or self._client.session.lost:
-                    raise  # a client has one session: connect anew and run again
-            if self._client.clock() - began < of_tasks.SHORT_TERM_SECONDS:
-                self._portal.call(backoff.pause)
-            else:
-                backoff = Backoff(self._client.random)
+            except (LeadershipLost, SessionError) as error:
+                if error is not block.raised and (term is not None or isinstance(error, LeadershipLost)):
+                    raise
+                if renewal.over or error is not block.raised:
+                    self._portal.call(partial(renewal.after, error))
+                    self.losses = renewal.losses
+            lost = term is not None and of_tasks.was_lost(term._hold)
+            self._portal.call(partial(damping.rest, lost=lost))
 
     def candidates(self) -> list[Participant]:
         return self._portal.call(self._election.candidates)
@@ -87,3 +117,87 @@ class Election:
 
     def _show(self, term: of_tasks.Term) -> Term:
         return Term(self._portal, term)
+
+
+@documented_by(latch.LeaderLatch)
+class LeaderLatch:
+    """A candidate in the background: `with LeaderLatch(client, path) as latch`, and `latch.is_leader` inside.
+
+    See recipes.LeaderLatch. Any number of threads may use one.
+    """
+
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        data: bytes = b"",
+        *,
+        acl: "Sequence[ACL] | None" = None,
+        weight: int = 0,
+        min_hold: float | None = None,
+        rejoin_after: float = 0.0,
+        naming: ElectionNaming = "native",
+    ) -> None:
+        self._portal = portal_of(client)
+        self._latch = latch.LeaderLatch(
+            client.of_tasks,
+            path,
+            data,
+            acl=acl,
+            weight=weight,
+            min_hold=min_hold,
+            rejoin_after=rejoin_after,
+            naming=naming,
+        )
+
+    def __repr__(self) -> str:
+        return repr(self._latch)
+
+    @property
+    def is_leader(self) -> bool:
+        return self._latch.is_leader
+
+    @property
+    def term(self) -> Term | None:
+        term = self._latch.term
+        return None if term is None else Term(self._portal, term)
+
+    def start(self) -> None:
+        self._portal.run(self._latch.start)
+
+    def stop(self) -> None:
+        self._portal.call(self._latch.stop)
+
+    def wait_leader(self, *, within: float | None = None) -> Term:
+        """Return our term once we lead, at once when that is so.
+
+        within: seconds to wait at most, for ever without; then TimeoutError. Raises what ended the latch:
+        SessionExpired, ClientClosed, NoAuth; RuntimeError when it is not started or was stopped.
+        """
+        return Term(self._portal, self._portal.call(self._latch.wait_leader, within))
+
+    def changes(self, *, within: float | None = None) -> Iterator[bool]:
+        """Yield whether we lead, and then each change; of quick changes only the last is seen. It ends after `stop`.
+
+        within: seconds to wait for the next change at most; then the iteration ends. Raises what ended the latch:
+        SessionExpired, ClientClosed, NoAuth.
+        """
+        return self._portal.iterate(self._latch.changes(), within)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except RuntimeError:
+            raise  # it stands already, or not here
+        except BaseException:
+            with suppress(ClientClosed):
+                self.stop()  # interrupted, it may have begun all the same
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._portal.in_child() and error is not None:
+            return
+        self._portal.call(lambda: self._latch.__aexit__(kind, error, trace))

@@ -10,11 +10,15 @@ from recipes.blocking.portal import Portal
 from recipes.core.errors import ClientClosed
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+
     import anyio
 
     from recipes import lock
     from recipes.blocking.watching import Multi
+    from recipes.core.client import multi as of_multi
     from recipes.election import election
+    from recipes.line import Participant
     from recipes.queue import message
 
 T = TypeVar("T")
@@ -27,11 +31,21 @@ def documented_by(source: type) -> Callable[[C], C]:
     def document(cls: C) -> C:
         for name, member in vars(cls).items():
             # Under -OO nothing has one, properties of our own included.
-            if not name.startswith("_") and member.__doc__ is None and hasattr(source, name):
+            documents = callable(member) or isinstance(member, property)  # a slot cannot be documented
+            if documents and not name.startswith("_") and member.__doc__ is None and hasattr(source, name):
                 member.__doc__ = getattr(source, name).__doc__
         return cls
 
     return document
+
+
+def guarded_by(
+    portal: Portal, begin: "Callable[[], AbstractAsyncContextManager[of_multi.Multi]]"
+) -> "AbstractContextManager[Multi]":
+    """The block of writes that are applied only while something is held."""
+    from recipes.blocking.watching import Multi
+
+    return Block(portal, begin, lambda multi: Multi(portal, multi))
 
 
 class Event:
@@ -117,11 +131,30 @@ class Hold:
 
 
 class Grant(Hold):
-    """What a holder of a Lock has in hand; see Hold."""
+    """What a holder of a lock has in hand; see Hold."""
 
-    __slots__ = ()
+    __slots__ = ("_revoke",)
 
     _hold: "lock.Grant"
+    _revoke: Event
+
+    def guarded(self) -> "AbstractContextManager[Multi]":
+        """`with grant.guarded() as multi: multi.set(...)`: writes that are applied only while this is held.
+
+        As `client.multi()`, with a check of our znode in it: the store applies all of it or nothing. Once this has
+        ended it raises the error of a loss, such as LockLost, and nothing was applied. See recipes.Grant.guarded.
+        """
+        return guarded_by(self._portal, self._hold.guarded)
+
+    @property
+    def revoke_requested(self) -> Event:
+        """Set once somebody asked for this to be given up, with `revoke()`: do so as soon as it suits you.
+
+        Nothing else happens by itself; a holder that does not look keeps what it has. Any thread may ask.
+        """
+        if not hasattr(self, "_revoke"):
+            self._revoke = Event(self._portal, self._portal.run(lambda: self._hold.revoke_requested))
+        return self._revoke
 
     def release(self) -> None:
         """Give the lock up, and return once the server has confirmed it. `ended` is set before the request goes out.
@@ -130,6 +163,38 @@ class Grant(Hold):
         LockLost if it was lost. NoAuth without the right.
         """
         self._portal.call(self._hold.release)
+
+
+class SemaphoreGrant(Grant):
+    """What a holder of a Semaphore has in hand; see Hold. permits: how many."""
+
+    __slots__ = ("permits",)
+
+    def __init__(self, portal: Portal, hold: "lock.SemaphoreGrant") -> None:
+        super().__init__(portal, hold)
+        self.permits: int = hold.permits
+
+
+class WriteGrant(Grant):
+    """What a writer has in hand; see Hold. path: as it was at first; another one after `downgrade`."""
+
+    __slots__ = ()
+
+    _hold: "lock.WriteGrant"
+
+    @property
+    def reading(self) -> bool:
+        """Whether it was downgraded: it holds as a reader."""
+        return self._hold.reading
+
+    def downgrade(self) -> None:
+        """Go on as a reader, in the same place in line: readers may come in, and no writer gets in between.
+
+        Return once the server has confirmed it. The second time it does nothing. Raises LockLost once this has ended,
+        and what recipes.WriteGrant.downgrade does.
+        """
+        self._portal.call(self._hold.downgrade)
+        self.path: str = self._hold.path
 
 
 class Term(Hold):
@@ -145,6 +210,27 @@ class Term(Hold):
         Any thread may do it, more than once. The block goes on, and leads no more. Raises NoAuth without the right.
         """
         self._portal.call(self._hold.resign)
+
+    def guarded(self) -> "AbstractContextManager[Multi]":
+        """`with term.guarded() as multi: multi.set(...)`: writes that are applied only while this is held.
+
+        See `Grant.guarded`. Once this has ended it raises LeadershipLost, and nothing was applied.
+        """
+        return guarded_by(self._portal, self._hold.guarded)
+
+    def announce(self, data: bytes) -> None:
+        """Replace what others see of us: `leader`, `observe` and `candidates` show `data` once this has returned.
+
+        Any thread may do it. Raises LeadershipLost once this has ended, NoAuth without the right.
+        """
+        self._portal.call(lambda: self._hold.announce(data))
+
+    def transfer(self, to: "Participant | str", *, within: float = 5.0) -> bool:
+        """Hand leadership to the candidate `to`: one of `candidates()`, or its id; see recipes.Term.transfer.
+
+        Any thread may do it. The block goes on, and leads no more.
+        """
+        return self._portal.call(lambda: self._hold.transfer(to, within=within))
 
 
 class Message(Hold, Generic[T]):

@@ -1,24 +1,22 @@
-"""Mutual exclusion for threads and processes."""
+"""Locks for threads and processes: alone, readers together, so many at a time."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from recipes import lock as of_tasks
-from recipes.blocking.block import Block, Blocks
-from recipes.blocking.hold import Grant, documented_by
-from recipes.blocking.portal import Errand, portal_of
-from recipes.core.errors import RecipesError
+from recipes.blocking.hold import Grant, SemaphoreGrant, WriteGrant, documented_by
+from recipes.blocking.lockable import Lockable, acquired, tried
+from recipes.blocking.portal import portal_of
 from recipes.line import Participant
+from recipes.naming import Naming
 
 if TYPE_CHECKING:
     from recipes.blocking.client import Client
     from recipes.core.jute.records import ACL
 
 
-@documented_by(of_tasks.Lock)
-class Lock:
+class Lock(Lockable[Grant]):
     """`with Lock(client, path) as grant:` mutual exclusion over `path`, granted in order of arrival; see recipes.Lock.
 
     Threads of one client exclude one another, with one Lock or with several. A thread that holds it cannot take it
@@ -26,49 +24,114 @@ class Lock:
     before anybody else could have it.
     """
 
-    def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
-        self._portal = portal_of(client)
-        self._lock = of_tasks.Lock(client.of_tasks, path, data, acl=acl)
-        self._blocks: Blocks[of_tasks.Grant, Grant] = Blocks()
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        data: bytes = b"",
+        *,
+        acl: "Sequence[ACL] | None" = None,
+        naming: Naming = "native",
+        confirm: bool = True,
+    ) -> None:
+        portal = portal_of(client)
+        lock = of_tasks.Lock(client.of_tasks, path, data, acl=acl, naming=naming, confirm=confirm)
+        super().__init__(portal, lock, Grant)
 
-    def __enter__(self) -> Grant:
-        return self._blocks.enter(Block(self._portal, lambda: self._lock, self._show))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return self._blocks.leave(kind, error, trace)
+@documented_by(of_tasks.ReadWriteLock)
+class ReadWriteLock:
+    """Any number of readers, or one writer, over `path`; granted in order of arrival; see recipes.ReadWriteLock.
 
-    def acquire(self, *, within: float | None = None) -> Grant:
-        """Take the lock for more than a block: `grant = lock.acquire()`, later `grant.release()`, in any thread.
+    A thread that reads or writes cannot ask again: RuntimeError. A writer becomes a reader by `grant.downgrade()`.
+    """
 
-        within: seconds to wait for it at most, for ever without; then TimeoutError. Nobody is told when it is lost:
-        look at `grant.ended`. Raises what the block does.
-        """
-        self._portal.check()
-        errand = Errand(self._portal, self._lock.acquire, within)
-        try:
-            return self._show(errand.start().wait())
-        except BaseException:
-            if (grant := errand.result()) is not None:  # interrupted when it was had already, which nobody hears of
-                with suppress(RecipesError):
-                    self._show(grant).release()
-            raise
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        data: bytes = b"",
+        *,
+        acl: "Sequence[ACL] | None" = None,
+        naming: Naming = "native",
+    ) -> None:
+        portal = portal_of(client)
+        both = of_tasks.ReadWriteLock(client.of_tasks, path, data, acl=acl, naming=naming)
+        self.path: str = both.path
+        self._read: Lockable[Grant] = Lockable(portal, both.read(), Grant)
+        self._write: Lockable[WriteGrant] = Lockable(portal, both.write(), WriteGrant)
 
-    def try_acquire(self, *, within: float = 0.0) -> AbstractContextManager[Grant | None]:
-        """Take the lock if that is possible in time: `with lock.try_acquire(within=5.0) as grant`, else None.
+    def read(self) -> Lockable[Grant]:
+        """`with rw.read() as grant`: hold it together with other readers."""
+        return self._read
 
-        within: seconds to wait for it at most, which do not limit the block. With 0 it is asked for once, and waited
-        for the answer only. Raises BadArguments for another number, and what the lock's own block does.
-        """
-        block = self._lock.try_acquire(within=within)
-        return Block(self._portal, lambda: block, lambda grant: None if grant is None else self._show(grant))
+    def write(self) -> Lockable[WriteGrant]:
+        """`with rw.write() as grant`: hold it alone."""
+        return self._write
+
+    def try_read(self, *, within: float = 0.0) -> AbstractContextManager[Grant | None]:
+        """`with rw.try_read(within=5.0) as grant`, None when it was not to be had; see `Lock.try_acquire`."""
+        return self._read.try_acquire(within=within)
+
+    def try_write(self, *, within: float = 0.0) -> AbstractContextManager[WriteGrant | None]:
+        """`with rw.try_write(within=5.0) as grant`, None when it was not to be had; see `Lock.try_acquire`."""
+        return self._write.try_acquire(within=within)
+
+    def acquire_read(self, *, within: float | None = None) -> Grant:
+        return self._read.acquire(within=within)
+
+    def acquire_write(self, *, within: float | None = None) -> WriteGrant:
+        return self._write.acquire(within=within)
 
     def holders(self) -> list[Participant]:
-        return self._portal.call(self._lock.holders)
+        return self._read.holders()
 
     def waiters(self) -> list[Participant]:
-        return self._portal.call(self._lock.waiters)
+        return self._read.waiters()
 
-    def _show(self, grant: of_tasks.Grant) -> Grant:
-        return Grant(self._portal, grant)
+    def revoke(self) -> list[Participant]:
+        return self._read.revoke()
+
+
+@documented_by(of_tasks.Semaphore)
+class Semaphore(Lockable[SemaphoreGrant]):
+    """At most `limit` permits over `path` at a time, granted in order of arrival; see recipes.Semaphore.
+
+    A thread that has permits cannot ask for more: RuntimeError.
+    """
+
+    of_tasks: of_tasks.Semaphore
+
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        limit: int,
+        data: bytes = b"",
+        *,
+        acl: "Sequence[ACL] | None" = None,
+        naming: Naming = "native",
+    ) -> None:
+        portal = portal_of(client)
+        semaphore = of_tasks.Semaphore(client.of_tasks, path, limit, data, acl=acl, naming=naming)
+        super().__init__(portal, semaphore, SemaphoreGrant)
+
+    def acquire(self, permits: int = 1, *, within: float | None = None) -> SemaphoreGrant:
+        """Take permits for more than a block: `grant = semaphore.acquire(2)`, later `grant.release()`, in any thread.
+
+        All of them or none. within: seconds to wait for them at most, for ever without; then TimeoutError. Nobody is
+        told when they are lost: look at `grant.ended`. Raises BadArguments for more than the limit, and what the block
+        does.
+        """
+        return acquired(self._portal, lambda: self.of_tasks.acquire(permits), self._show, within)
+
+    def try_acquire(self, permits: int = 1, *, within: float = 0.0) -> AbstractContextManager[SemaphoreGrant | None]:
+        """`with semaphore.try_acquire(2, within=5.0) as grant`: a block with permits, None when not had in time.
+
+        within: seconds to wait at most, which do not limit the block. Raises BadArguments as `acquire` does, and for
+        another number; and what the block does.
+        """
+        return tried(self._portal, self.of_tasks.try_acquire(permits, within=within), self._show)
+
+    def resize(self, limit: int) -> None:
+        self._portal.call(lambda: self.of_tasks.resize(limit))

@@ -44,7 +44,7 @@ class Portal:
         """Start the thread. Raises RuntimeError the second time, and where nothing may block."""
         self.check()
         if self._thread is not None:
-            raise RuntimeError("a Client is one session and is entered once: make another one with connect()")
+            raise RuntimeError("a Client is entered once: make another one with connect()")
         ready: Future[BlockingPortal] = Future()
         # A daemon, so that an interpreter with an open client ends.
         self._thread = threading.Thread(target=anyio.run, args=(self._serve, ready), name="recipes-client", daemon=True)

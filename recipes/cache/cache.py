@@ -23,8 +23,9 @@ class Cache:
     `client.sync` and `client.get`.
 
     When the session is lost or the client closes, nothing is cancelled: `error` is set, `state` is "stale" for ever,
-    and those that wait are told. What was read last stays readable, also behind the block. Leaving the block removes
-    the watches on the server.
+    and those that wait are told. With a client that was made with `renew` the loss of a session is no end: the cache is
+    stale until the next one has read everything anew, and `losses` counts it. What was read last stays readable, also
+    behind the block. Leaving the block removes the watches on the server.
 
     Entering raises NoAuth when the path may not be read; SessionExpired or ClientClosed when the session is over;
     RuntimeError for a second time. BadArguments for a path that is none. A failed read is tried again, after a pause
@@ -75,6 +76,11 @@ class Cache:
     def error(self) -> RecipesError | None:
         """What ended the cache: SessionExpired, ClientClosed, AuthFailed, or NoAuth; None while it goes on."""
         return self._mirror.error
+
+    @property
+    def losses(self) -> int:
+        """How many sessions it has outlived."""
+        return self._mirror.losses
 
     @property
     def refused(self) -> Mapping[str, RecipesError]:

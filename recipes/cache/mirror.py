@@ -1,9 +1,11 @@
 """Keeps a Copy like the store: reads what it asks for, hears of changes, begins anew with each connection.
 
 It has no task. Replies and events are heard in the client's own; only a read that failed is waited for, in a job of the
-client's, before it is tried again.
+client's, before it is tried again. Between two sessions of a client that renews it rests: what was read stays, and the
+next session begins with a reading of everything.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -15,7 +17,7 @@ from recipes.cache.copy import Ask, Copy
 from recipes.core import paths
 from recipes.core.client.backoff import pauses
 from recipes.core.client.scope import CLOSED
-from recipes.core.client.session import ConnectionState, Watcher
+from recipes.core.client.session import OVER, ConnectionState, Watcher
 from recipes.core.client.view import Node
 from recipes.core.errors import (
     ClientClosed,
@@ -23,6 +25,7 @@ from recipes.core.errors import (
     NoAuth,
     NoNode,
     RecipesError,
+    SessionError,
     ThrottledOp,
     Unimplemented,
 )
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 _MOST_BATCHES, _MOST_READS = 4, 64  # requests under way at a time, of many reads and of one
 _FIRST_BATCH, _MOST_IN_BATCH = 16, 50  # reads in one request: together never more than a reply may be long
 _BATCH_BYTES = 256 * 1024  # that a reply is meant to have
+log: logging.Logger = logging.getLogger("recipes.cache")
+
 _TRIED_AGAIN = (ConnectionLoss, ThrottledOp)
 
 
@@ -47,7 +52,12 @@ class Mirror(Watcher):
         self.stale_since: float | None = None
         self.copy: Copy = Copy(self.path, max_depth, not recursive, self._told)
         self.was_whole: bool = False
-        self._client = client
+        self.losses: int = 0
+        self._client = client  # for what goes on with the next session
+        self._bound = client  # for requests, watches and the end of the session
+        self._started = False
+        self._resting = False
+        self._watched = True  # False while the one watch of another session is not set yet
         self._max_depth = max_depth
         self._recursive = recursive
         self._watching = client.watching(self)
@@ -69,20 +79,30 @@ class Mirror(Watcher):
         self._over = anyio.Event()
         self._open = True
         try:
-            self._client.session.scopes[self] = self
+            self._unhear = self._client.hear_states(self._heard_state)
+            self._begin_session()
             if self._recursive:
                 try:
                     await self._watching.start_recursive(self.path).result()
                 except Unimplemented:
                     self._recursive = False
                     self.copy = Copy(self.path, self._max_depth, True, self._told)
-            self._unhear = self._client.hear_states(self._heard_state)
-            self._begin_round()
+                except SessionError:
+                    if not self._resting:
+                        raise
+            self._started = True
+            if not self._resting:
+                self._begin_round()
             while not self.was_whole:
                 await self.news()
         except BaseException:
             self.close()
             raise
+
+    def _begin_session(self) -> None:
+        self._bound = self._client.bound
+        self._watching = self._bound.watching(self)
+        self._bound.session.scopes[self] = self
 
     def close(self) -> None:
         """Stop, and remove the watches on the server. Returns at once."""
@@ -117,20 +137,72 @@ class Mirror(Watcher):
 
     def end(self, why: str) -> None:
         """Called by the session: it is over, or about to be."""
+        if why == OVER and self._open and self._client.renews:
+            self._rest()
+            return
         if self.error is None:
-            session = self._client.session
-            closed = why == CLOSED and not session.lost
-            self.error = (
-                ClientClosed(f"the client is closed: {self.path}") if closed else session.ending(path=self.path)
-            )
+            self.error = self._why_over(why == CLOSED and not self._bound.session.lost)
         self._stop()
         self._forget()  # at the server all of it goes with the session
+
+    def _why_over(self, closed: bool) -> RecipesError:
+        if closed:
+            return ClientClosed(f"the client is closed: {self.path}")
+        return self._client.session.ending(path=self.path)
+
+    def _rest(self) -> None:
+        """Until the client has another session."""
+        self._resting, self._failing = True, False
+        self.losses += 1
+        self._lapse()
+        unanswered = [ask for asks in self._calls.values() for ask in asks]
+        self._forget()
+        for ask in unanswered:
+            self.copy.failed(ask)
+        self._wake()
+
+    def _resume(self) -> None:
+        self._resting, self._watched = False, not self._recursive
+        self._begin_session()
+        if self._recursive:
+            self._watch_anew()
+        else:
+            self._begin_round()
+
+    def _watch_anew(self) -> None:
+        try:
+            call = self._watching.start_recursive(self.path)
+        except RecipesError as error:
+            self._fail(error)
+            return
+        self._calls[call] = []
+        call.heard = self._heard_watch
+
+    def _heard_watch(self, call: "Call") -> None:
+        if self._calls.pop(call, None) is None or not self._open:
+            return
+        if call.error is None:
+            self._watched = True
+            log.info("the cache of %s reads everything anew, in another session", self.path)
+            self._begin_round()
+        elif isinstance(call.error, _TRIED_AGAIN):
+            self._try_again([])
+        else:
+            self._fail(call.error)
 
     async def wait_left(self) -> None:
         """Nothing is left to do for the session."""
 
     def _heard_state(self, state: ConnectionState) -> None:
-        if state in (ConnectionState.CONNECTED, ConnectionState.READ_ONLY):
+        if self._resting:
+            if state in (ConnectionState.CONNECTED, ConnectionState.READ_ONLY):
+                self._resume()
+            elif state is ConnectionState.CLOSED or not self._client.renews:
+                self.error = self._why_over(state is ConnectionState.CLOSED)
+                self._stop()
+        elif not self._started:
+            return
+        elif state in (ConnectionState.CONNECTED, ConnectionState.READ_ONLY):
             self._begin_round()
         elif state is ConnectionState.SUSPENDED:
             self._lapse()
@@ -148,7 +220,7 @@ class Mirror(Watcher):
 
     def _read(self) -> None:
         """Ask for what has to be read, as much as may be under way at a time."""
-        while self._open and not self._failing and self.copy.has_work:
+        while self._open and not (self._failing or self._resting) and self.copy.has_work:
             if len(self._calls) >= (_MOST_BATCHES if self._recursive else _MOST_READS):
                 return
             asks = self.copy.take(self._batch if self._recursive else 1)
@@ -162,7 +234,7 @@ class Mirror(Watcher):
 
     def _start(self, asks: list[Ask]) -> "Call":
         if self._recursive:
-            return self._client.start_multi_read((ask.kind, ask.path) for ask in asks)
+            return self._bound.start_multi_read((ask.kind, ask.path) for ask in asks)
         start = self._watching.start_get if asks[0].kind == "get" else self._watching.start_children
         return start(asks[0].path)
 
@@ -242,7 +314,7 @@ class Mirror(Watcher):
         self._batch = max(1, self._batch // 4)  # the reply may have been too long
         if not self._failing:
             self._failing = True
-            self._client.look_after(self._pause)
+            self._bound.look_after(self._pause)
 
     async def _pause(self) -> None:
         if self._pauses is None:
@@ -251,7 +323,10 @@ class Mirror(Watcher):
             if self._over is not None:
                 await self._over.wait()
         self._failing = False
-        self._read()
+        if self._open and not self._watched:
+            self._watch_anew()
+        else:
+            self._read()
 
     def _settle(self) -> None:
         """Note that everything was read in this round."""
@@ -292,7 +367,7 @@ class Mirror(Watcher):
         if self._over is not None:
             self._over.set()
         self._unhear()
-        scopes = self._client.session.scopes
+        scopes = self._bound.session.scopes
         if scopes.get(self) is self:
             del scopes[self]
         self._wake()

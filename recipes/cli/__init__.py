@@ -12,6 +12,7 @@ _COMMANDS = {
     "status": "Print the mode of each server; exit 1 when one of them does not tell it.",
     "shell": "Run one command on the tree, or read commands from standard input.",
     "lock": "Run a program while holding a lock.",
+    "locks": "Print who holds a lock and who waits for it, since when.",
     "elect": "Run a program while this host leads.",
     "queue": "Put items in a queue, take them out, look at it.",
     "barrier": "Hold programs up at a gate, and let them all go at once.",
@@ -52,7 +53,7 @@ def _run(arguments: list[str]) -> int:
               "(in a clone: pip install '.[cli]')", file=sys.stderr)  # fmt: skip
         return 1
     from recipes.cli.terminal import complain, complain_in_json
-    from recipes.core.errors import RecipesError
+    from recipes.core.errors import BadArguments, RecipesError
 
     if "--json" in arguments[: arguments.index("--") if "--" in arguments else None]:
         complain_in_json()
@@ -66,7 +67,7 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.flush()
     except RecipesError as error:
         complain("recipes", error, kind=type(error).__name__)
-        return 1
+        return 2 if isinstance(error, BadArguments) else 1
     return code if isinstance(code, int) else 0
 
 

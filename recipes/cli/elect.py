@@ -5,7 +5,7 @@ import random
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated
 
@@ -14,7 +14,17 @@ from cyclopts import Parameter
 
 from recipes import Client, Election, SessionError
 from recipes.cli.access import Access, Switch
-from recipes.cli.program import CANNOT_RUN, LOST, Ending, Held, as_exit_code, held_by, run_program
+from recipes.cli.program import (
+    CANNOT_RUN,
+    LOST,
+    Ending,
+    Held,
+    as_exit_code,
+    held_by,
+    rest,
+    run_program,
+    taking_signals,
+)
 from recipes.cli.terminal import complain, escaped
 from recipes.core.client.backoff import pauses
 
@@ -51,25 +61,34 @@ def elect(
         complain("recipes elect", "no command given: recipes elect PATH -- COMMAND...")
         return 2
     hosts, client = access.connect(session_timeout)
+    return as_exit_code(anyio.run(_run_again_and_again, command, path, restart, session_timeout, access, hosts, client))
+
+
+async def _run_again_and_again(
+    command: Sequence[str], path: str, restart: bool, session_timeout: float, access: Access, hosts: str, client: Client
+) -> int:
     waits = _pauses()
     was_connected = False
-    while True:
-        began = time.monotonic()
-        try:
-            ending = anyio.run(run_program, "elect", command, _leading(client, path))
-        except SessionError as error:  # servers that are away, or were for too long
-            if not was_connected and client.session_id == 0:
-                raise
-            ending = Ending(LOST, lost=str(error))
-        was_connected = True
-        if ending.lost:
-            complain("recipes elect", ending.lost)
-        if ending.signal or ending.code in CANNOT_RUN or not (ending.lost or restart):
-            return as_exit_code(ending.code)
-        if time.monotonic() - began > _SHORT_S:
-            waits = _pauses()
-        time.sleep(next(waits))
-        client = access.client(hosts, session_timeout)
+    with taking_signals() as signals:  # from the first run to the last, so that none comes between two of them
+        while True:
+            began = time.monotonic()
+            try:
+                ending = await run_program("elect", command, _leading(client, path), signals)
+            except SessionError as error:  # servers that are away, or were for too long
+                if not was_connected and client.session_id == 0:
+                    raise
+                ending = Ending(LOST, lost=str(error))
+            was_connected = True
+            if ending.lost:
+                complain("recipes elect", ending.lost)
+            if ending.signal or ending.code in CANNOT_RUN or not (ending.lost or restart):
+                return ending.code
+            if time.monotonic() - began > _SHORT_S:
+                waits = _pauses()
+            interrupted = await rest(signals, next(waits))
+            if interrupted is not None:
+                return interrupted.code
+            client = access.client(hosts, session_timeout)
 
 
 def _pauses() -> Iterator[float]:

@@ -9,8 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -79,34 +79,56 @@ def as_exit_code(code: int) -> int:
     return code
 
 
-async def run_program(name: str, command: Sequence[str], hold: AbstractAsyncContextManager[Held]) -> Ending:
+@contextmanager
+def taking_signals() -> Iterator[AsyncIterator[signal.Signals]]:
+    """From here to the end of the block signals end nothing by themselves: they wait for whoever iterates."""
+    # One that is ignored, as SIGHUP is under nohup, stays so, for the program as well.
+    numbers = [number for number in _PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
+    with anyio.open_signal_receiver(*numbers) as signals:
+        yield signals
+
+
+async def rest(signals: AsyncIterator[signal.Signals], seconds: float) -> Ending | None:
+    """Wait between two runs; how it ends when a signal came first, which ends the waiting as it does in a run."""
+    with anyio.move_on_after(seconds):
+        async for number in signals:
+            if _is_interrupt(number):
+                return Ending(128 + number, number)
+    return None
+
+
+async def run_program(
+    name: str,
+    command: Sequence[str],
+    hold: AbstractAsyncContextManager[Held],
+    signals: AsyncIterator[signal.Signals] | None = None,
+) -> Ending:
     """Enter `hold`, run `command` inside of it, and return how that ended.
 
     name: of our command, for messages. hold: may wait. It is left before this returns, after the program's whole
-    process group has ended. Signals end the waiting, leave what was entered and give 128 plus their number; once the
-    program runs they go to it, and their effect is its own. Raises what `hold` does, but for a HoldLost, where no
-    signal came first.
+    process group has ended. signals: those that come, from `taking_signals`, where several runs share them. They end
+    the waiting, leave what was entered and give 128 plus their number; once the program runs they go to it, and their
+    effect is its own. Raises what `hold` does, but for a HoldLost, where no signal came first.
     """
+    if signals is None:
+        with taking_signals() as signals:
+            return await run_program(name, command, hold, signals)
     problem: RecipesError | None = None
     ending = Ending(0)
-    # One that is ignored, as SIGHUP is under nohup, stays so, for the program as well.
-    numbers = [number for number in _PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
-    with anyio.open_signal_receiver(*numbers) as signals, Guarded(command) as guarded:
+    with Guarded(command) as guarded:
         async with anyio.create_task_group() as tasks:
             waiting = anyio.CancelScope()
             interrupts: list[int] = []
 
-            async def pass_on() -> None:
+            async def pass_on(signals: AsyncIterator[signal.Signals]) -> None:
                 async for number in signals:
                     if guarded.was_started:
                         guarded.signal(number)
-                    elif number == _STOPS:
-                        os.kill(os.getpid(), signal.SIGSTOP)
-                    elif number != signal.SIGCONT:
+                    elif _is_interrupt(number):
                         interrupts.append(number)
                         waiting.cancel()
 
-            tasks.start_soon(pass_on)
+            tasks.start_soon(pass_on, signals)
             try:
                 with waiting:
                     async with hold as held:
@@ -122,6 +144,13 @@ async def run_program(name: str, command: Sequence[str], hold: AbstractAsyncCont
     if problem is not None:
         raise problem
     return ending._replace(signal=guarded.told_to_end)
+
+
+def _is_interrupt(number: int) -> bool:
+    """Whether a signal ends the waiting; one that stops us does so here."""
+    if number == _STOPS:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return number not in (_STOPS, signal.SIGCONT)
 
 
 async def _run(name: str, guarded: "Guarded", held: Held) -> Ending:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from recipes.core import paths
 from recipes.core.errors import MalformedValue
 from recipes.update import register_of
 
@@ -38,10 +39,11 @@ class Counter:
 
     def __init__(self, client: "Client", path: str, *, start: int = 0) -> None:
         self._start = _check("start", start)
-        self._register = register_of(client, path)
+        self._client = client
+        self._path = paths.check(path)
 
     def __repr__(self) -> str:
-        return f"Counter({self._register.path!r})"
+        return f"Counter({self._path!r})"
 
     async def add(self, n: int = 1) -> Added:
         """Add `n`, which may be negative, and return (before, after).
@@ -58,7 +60,7 @@ class Counter:
         What this client has written is in it. What others wrote just now may not be: `await client.sync()` before
         it makes sure. Raises MalformedValue, and what every read raises.
         """
-        return self._decode(await self._register.read())
+        return self._decode(await register_of(self._client, self._path).read())
 
     async def set(self, value: int) -> int:
         """Store `value`, whatever is stored now; return the number before.
@@ -76,7 +78,7 @@ class Counter:
             equal = self._decode(data) == expected
             return _encode(new) if equal else data, equal
 
-        return await self._register.update(change)
+        return await register_of(self._client, self._path).update(change)
 
     async def update(self, fn: Callable[[int], int]) -> Added:
         """Store what `fn` makes of the number, and return (before, after): `await counter.update(lambda n: max(n, 5))`.
@@ -90,13 +92,13 @@ class Counter:
             after = _check("fn: its result", fn(before))
             return _encode(after), Added(before, after)
 
-        return await self._register.update(change)
+        return await register_of(self._client, self._path).update(change)
 
     def _decode(self, data: bytes) -> int:
         if not data:
             return self._start
         if not _NUMBER.fullmatch(data):
-            raise MalformedValue(self._register.path, f"expected a whole number as decimal text, found {data[:60]!r}")
+            raise MalformedValue(self._path, f"expected a whole number as decimal text, found {data[:60]!r}")
         return int(data)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple
 
 from typing_extensions import TypeVar
 
+from recipes.core import paths
 from recipes.core.errors import MalformedValue
 from recipes.encoding import Encoding
 from recipes.update import register_of
@@ -39,20 +40,21 @@ class AtomicValue(Generic[T]):
     """
 
     def __init__(self, client: "Client", path: str, *, model: type[T] | None = None) -> None:
-        self._register = register_of(client, path)
+        self._client = client
+        self._path = paths.check(path)
         self._encoding: Encoding[T] = Encoding(self, model)
 
     def __repr__(self) -> str:
-        return f"AtomicValue({self._register.path!r})"
+        return f"AtomicValue({self._path!r})"
 
     async def get(self) -> T | None:
         """The value as the server that the client is connected to has it; see `Counter.get`."""
-        return decode(self._encoding, self._register.path, await self._register.read())
+        return decode(self._encoding, self._path, await register_of(self._client, self._path).read())
 
     async def set(self, value: T | None) -> None:
         """Store `value`, whatever is stored now. None takes the data away. Raises TypeError and ValueError for it."""
         written = self._encode(value)
-        await self._register.update(lambda data: (written, None))
+        await register_of(self._client, self._path).update(lambda data: (written, None))
 
     async def compare_and_set(self, expected: T | None, new: T | None) -> bool:
         """Store `new` if the value is `expected`; whether it was."""
@@ -62,7 +64,7 @@ class AtomicValue(Generic[T]):
             equal = self._decode(data) == wanted
             return written if equal else data, equal
 
-        return await self._register.update(change)
+        return await register_of(self._client, self._path).update(change)
 
     async def update(self, fn: Callable[[T | None], T | None]) -> Changed[T]:
         """Store what `fn` makes of the value, and return (before, after).
@@ -78,13 +80,13 @@ class AtomicValue(Generic[T]):
             # Decoded anew: `fn` may have changed the object that it was given.
             return written, Changed(self._decode(data), self._decode(written))
 
-        return await self._register.update(change)
+        return await register_of(self._client, self._path).update(change)
 
     def _encode(self, value: T | None) -> bytes:
         return b"" if value is None else self._encoding.write(value)
 
     def _decode(self, data: bytes) -> T | None:
-        return decode(self._encoding, self._register.path, data)
+        return decode(self._encoding, self._path, data)
 
 
 def decode(encoding: Encoding[T], path: str, data: bytes) -> T | None:

@@ -7,6 +7,7 @@ from recipes.contender import Contender
 from recipes.core.errors import LockLost
 from recipes.lock.grant import Grant
 from recipes.lock.lockable import Lockable
+from recipes.naming import Naming, marker_of
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -21,6 +22,12 @@ class Lock(Lockable[Grant]):
     data: kept in our znode, for `holders` and `waiters` to show.
     acl: who may do what with our znode, and with `path` where that is made here; everybody everything without it. To
         break a lock takes the right to delete at `path`.
+    naming: "kazoo" or "curator" to stand in the line of kazoo's Lock or of Curator's InterProcessMutex, so that these
+        and ours exclude one another. All users of a path name the same one. BadArguments for what it has no place for.
+    confirm: False to leave a block without waiting for the servers, which saves a round trip: the deletion of our znode
+        goes out with the next request. Nobody gets in earlier than else, and what this client asks for afterwards comes
+        after it. But others may see the lock held for a moment longer, and a lock that somebody broke in a block that
+        asked the servers for nothing is not said: LockLost is raised only for a loss that was heard of inside.
 
     One Lock may be used by several tasks, which then exclude one another; a task that holds it cannot take it
     again, with this object or another one of the same client and path (RuntimeError). A short disconnect changes
@@ -37,13 +44,25 @@ class Lock(Lockable[Grant]):
     server to confirm it; then the client sees to it.
     """
 
-    def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
-        super().__init__(client, path)
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        data: bytes = b"",
+        *,
+        acl: "Sequence[ACL] | None" = None,
+        naming: Naming = "native",
+        confirm: bool = True,
+    ) -> None:
+        super().__init__(client, path, marker_of(path, naming, "lock", data))
         self._data: bytes = data
         self._acl: Sequence[ACL] | None = acl
+        self._confirm: bool = confirm
 
     def _contend(self) -> Contender:
-        return Contender(self._client, self.path, "lock-", LockLost, self._data, self._acl)
+        contender = Contender(self._client, self.path, self._marker, LockLost, self._data, self._acl)
+        contender.confirm = self._confirm
+        return contender
 
     def _show(self, contender: Contender) -> Grant:
         return Grant(contender)

@@ -10,8 +10,9 @@ from recipes.core import paths
 from recipes.core.client.scope import Ended
 from recipes.core.errors import BadVersion, NoNode, invariant
 from recipes.hold import Block
-from recipes.line import ALL, Participant, ask_to_leave
+from recipes.line import ALL, Participant
 from recipes.lock.grant import Grant
+from recipes.naming import ask_to_leave
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -57,9 +58,10 @@ class Lockable(ABC, Generic[G]):
     one object at the same time; see Lock.
     """
 
-    def __init__(self, client: "Client", path: str) -> None:
+    def __init__(self, client: "Client", path: str, marker: str) -> None:
         self.path: str = paths.check(path)
         self._client: Client = client
+        self._marker: str = marker
         self._inside: Inside[Contender] = Inside()
 
     @property
@@ -115,7 +117,9 @@ class Lockable(ABC, Generic[G]):
                 try:
                     stored, stat = await self._client.get(holder.path)
                     if not holder.revoke_requested:
-                        await self._client.set(holder.path, ask_to_leave(stored), stat.version)
+                        await self._client.set(
+                            holder.path, ask_to_leave(stored, holder.path.rpartition("/")[2]), stat.version
+                        )
                     asked.append(holder._replace(revoke_requested=True))
                 except BadVersion:
                     continue  # its owner, or somebody else that asks
@@ -140,4 +144,4 @@ class Lockable(ABC, Generic[G]):
         return ALL
 
     async def _participants(self) -> list[list[Participant]]:
-        return await read_holders(self._client, self.path, "lock-", await self._limit())
+        return await read_holders(self._client, self.path, self._marker, await self._limit())

@@ -15,6 +15,7 @@ from recipes.line import Participant
 from recipes.lock.grant import Grant
 from recipes.lock.lock import Lock
 from recipes.lock.lockable import Inside
+from recipes.naming import Naming
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -46,7 +47,7 @@ class _Entry(AbstractAsyncContextManager[Grant | None]):
         self._owner: Hashable = owner
         self._within: float | None = within
         self._ours: Ownership | None = None
-        self._scope: anyio.CancelScope = anyio.CancelScope()
+        self._scope: anyio.CancelScope  # made inside: a thread has no loop yet when it makes the block
         self._task: object = None
 
     @property
@@ -59,8 +60,9 @@ class _Entry(AbstractAsyncContextManager[Grant | None]):
             raise RuntimeError("this block was entered already: make another one")
         self._home.check()
         self._task = self._home.current_task()
+        self._scope = anyio.CancelScope()
         if self._owner is None:
-            self._owner = self._task
+            self._owner = self._home.asker()
         ours = await self._take()
         if ours is None:
             return None
@@ -136,14 +138,22 @@ class _Entry(AbstractAsyncContextManager[Grant | None]):
 class ReentrantLock:
     """A Lock that its owner can take again while it holds it; it is given up when the outermost block ends.
 
-    client, path, data, acl: see Lock, which it is to everybody else.
+    client, path, data, acl, naming: see Lock, which it is to everybody else.
 
     An owner is a task, or the token that `by` names. It is counted in this object: another ReentrantLock at the same
     path is another owner. When it is lost, all blocks of the owner are cancelled, and each raises LockLost.
     """
 
-    def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
-        self._lock: Lock = Lock(client, path, data, acl=acl)
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        data: bytes = b"",
+        *,
+        acl: "Sequence[ACL] | None" = None,
+        naming: Naming = "native",
+    ) -> None:
+        self._lock: Lock = Lock(client, path, data, acl=acl, naming=naming)
         self._owners: dict[Hashable, Ownership] = {}
         self._inside: Inside[_Entry] = Inside()
 

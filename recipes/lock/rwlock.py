@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from posixpath import commonprefix
 from typing import TYPE_CHECKING
 
 import anyio
 
-from recipes.contender import Contender, read_holders
+from recipes.contender import Contender
 from recipes.core import paths
 from recipes.core.client.backoff import Backoff
 from recipes.core.errors import ConnectionLoss, LockLost, NoNode, RecipesError, ThrottledOp
 from recipes.line import Participant, place_behind
 from recipes.lock.grant import Grant
 from recipes.lock.lockable import Lockable
+from recipes.naming import Naming, marker_of
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -33,7 +35,7 @@ class Writer(Contender):
             if self._watch is not None:
                 self._watch.cancel()
             self._sure = False
-            self._prefix = self.path.rpartition("-write-")[0]  # the names of both begin so
+            self._prefix = commonprefix([self.path, self._place_as_reader()])
             self._failure, self._replaced = None, anyio.Event()
             # In the client's own task: a caller that is cancelled meanwhile leaves nothing half done.
             self.client.look_after(self._replace)
@@ -49,11 +51,8 @@ class Writer(Contender):
             await self._replaced.wait()
 
     async def _replace(self) -> None:
-        old = self.path
-        parent, _, name = old.rpartition("/")
-        new = f"{parent}/{place_behind(name, 'read', self.fence)}"
         try:
-            await self._replace_surely(old, new)
+            await self._replace_surely(self.path, self._place_as_reader())
         except RecipesError as error:
             self._failure = error
         finally:
@@ -63,6 +62,10 @@ class Writer(Contender):
         self._watch = None
         if not self.ended.is_set():
             self.watch_own()
+
+    def _place_as_reader(self) -> str:
+        parent, _, name = self.path.rpartition("/")
+        return f"{parent}/{place_behind(name, 'read', self.fence)}"
 
     async def _replace_surely(self, old: str, new: str) -> None:
         """Make `new` and delete `old` in one step, so that somebody of ours stands there at each moment."""
@@ -127,13 +130,15 @@ class WriteGrant(Grant):
 class ReadSide(Lockable[Grant]):
     """The readers of a ReadWriteLock."""
 
-    def __init__(self, client: "Client", path: str, data: bytes, acl: "Sequence[ACL] | None") -> None:
-        super().__init__(client, path)
+    def __init__(
+        self, client: "Client", path: str, data: bytes, acl: "Sequence[ACL] | None", naming: Naming = "native"
+    ) -> None:
+        super().__init__(client, path, marker_of(path, naming, "read", data))
         self._data: bytes = data
         self._acl: Sequence[ACL] | None = acl
 
     def _contend(self) -> Contender:
-        return Contender(self._client, self.path, "read-", LockLost, self._data, self._acl)
+        return Contender(self._client, self.path, self._marker, LockLost, self._data, self._acl)
 
     def _show(self, contender: Contender) -> Grant:
         return Grant(contender)
@@ -142,13 +147,15 @@ class ReadSide(Lockable[Grant]):
 class WriteSide(Lockable[WriteGrant]):
     """The writers of a ReadWriteLock."""
 
-    def __init__(self, client: "Client", path: str, data: bytes, acl: "Sequence[ACL] | None") -> None:
-        super().__init__(client, path)
+    def __init__(
+        self, client: "Client", path: str, data: bytes, acl: "Sequence[ACL] | None", naming: Naming = "native"
+    ) -> None:
+        super().__init__(client, path, marker_of(path, naming, "write", data))
         self._data: bytes = data
         self._acl: Sequence[ACL] | None = acl
 
     def _contend(self) -> Contender:
-        return Writer(self._client, self.path, "write-", LockLost, self._data, self._acl)
+        return Writer(self._client, self.path, self._marker, LockLost, self._data, self._acl)
 
     def _show(self, contender: Contender) -> WriteGrant:
         return WriteGrant(contender)
@@ -158,6 +165,8 @@ class ReadWriteLock:
     """Any number of readers, or one writer, over `path`; granted in order of arrival, so that no writer is starved.
 
     client, path, data, acl: see Lock. A Lock at the same path counts as a writer.
+    naming: "kazoo" or "curator" to stand in the line of kazoo's ReadLock and WriteLock, or of Curator's
+        InterProcessReadWriteLock; see Lock.
 
     A reader waits for the writers in front of it, a writer for everybody in front of it; nobody waits for who came
     later. Each that waits watches one znode in front of it, so that the end of a reader wakes one writer at most, and
@@ -169,11 +178,19 @@ class ReadWriteLock:
     Raises what Lock does, and where Lock does.
     """
 
-    def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        data: bytes = b"",
+        *,
+        acl: "Sequence[ACL] | None" = None,
+        naming: Naming = "native",
+    ) -> None:
         self.path: str = paths.check(path)
         self._client: Client = client
-        self._read: ReadSide = ReadSide(client, path, data, acl)
-        self._write: WriteSide = WriteSide(client, path, data, acl)
+        self._read: ReadSide = ReadSide(client, path, data, acl, naming)
+        self._write: WriteSide = WriteSide(client, path, data, acl, naming)
 
     def read(self) -> Lockable[Grant]:
         """`async with rw.read() as grant`: hold it together with other readers."""
@@ -201,11 +218,11 @@ class ReadWriteLock:
 
     async def holders(self) -> list[Participant]:
         """Who holds it: readers, or one writer; `kind` says which. Raises NoAuth, SessionExpired, ClientClosed."""
-        return (await read_holders(self._client, self.path, "read-"))[0]
+        return await self._read.holders()
 
     async def waiters(self) -> list[Participant]:
         """Who waits, next in line first. Raises NoAuth, SessionExpired, ClientClosed."""
-        return (await read_holders(self._client, self.path, "read-"))[1]
+        return await self._read.waiters()
 
     async def revoke(self) -> list[Participant]:
         """Ask everybody who holds it now to give it up, and return whom; see `Lock.revoke`."""

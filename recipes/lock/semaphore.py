@@ -20,9 +20,11 @@ from recipes.core.errors import (
     ThrottledOp,
 )
 from recipes.hold import Block
-from recipes.line import ALL
+from recipes.line import ALL, Participant
 from recipes.lock.grant import Grant
+from recipes.lock.lease import Lease, read_leases
 from recipes.lock.lockable import Lockable
+from recipes.naming import Leases, Naming, leases_of
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -160,7 +162,7 @@ class SemaphoreGrant(Grant):
 
     __slots__ = ("permits",)
 
-    def __init__(self, claimant: Claimant) -> None:
+    def __init__(self, claimant: Claimant | Lease) -> None:
         super().__init__(claimant)
         self.permits: int = claimant.permits
 
@@ -172,6 +174,10 @@ class Semaphore(Lockable[SemaphoreGrant]):
     limit: permits, from 1 on. The first user stores it; where another one is stored, taking a permit raises
     SettingsDiffer, which names both. `resize` changes it, and whoever had agreed before goes along.
 
+    naming: "kazoo" or "curator" to share permits with kazoo's Semaphore, or with Curator's InterProcessSemaphoreV2; see
+        Lock. There a grant is one permit, and there is no `resize`: BadArguments. Curator stores no limit, so that all
+        have to name the same one.
+
     A permit is a live znode, and nothing beside it: with its session it is free again. Nobody overtakes, so whoever
     asks for many permits is not starved by others that ask for few. One that ends wakes one waiter.
 
@@ -179,9 +185,18 @@ class Semaphore(Lockable[SemaphoreGrant]):
     """
 
     def __init__(
-        self, client: "Client", path: str, limit: int, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None
+        self,
+        client: "Client",
+        path: str,
+        limit: int,
+        data: bytes = b"",
+        *,
+        acl: "Sequence[ACL] | None" = None,
+        naming: Naming = "native",
     ) -> None:
-        super().__init__(client, path)
+        super().__init__(client, path, "permits-")
+        self._naming: str = naming
+        self._leases: Leases | None = leases_of(path, naming, data)
         self._agreement: Limit = Limit(self.path, _checked(path, "limit", limit))
         self._data: bytes = data
         self._acl: Sequence[ACL] | None = acl
@@ -209,10 +224,12 @@ class Semaphore(Lockable[SemaphoreGrant]):
     async def resize(self, limit: int) -> None:
         """Store another limit. Waiters follow it at once; holders keep what they have when it goes down.
 
-        Raises BadArguments, SettingsDiffer when the path holds something else, NoAuth, SessionExpired, ClientClosed,
-        and ConnectionLoss, after which it can be called again.
+        Raises BadArguments, also where another library's naming has no place for it, SettingsDiffer when the path holds
+        something else, NoAuth, SessionExpired, ClientClosed, and ConnectionLoss, after which it can be called again.
         """
         _checked(self.path, "limit", limit)
+        if self._leases is not None:
+            raise BadArguments(self.path, f"resize({limit}): naming={self._naming!r} has no place for it")
         while not await self._store(limit):
             pass  # somebody else was quicker
         self._agreement.given, self._agreement.agreed = limit, True
@@ -242,14 +259,23 @@ class Semaphore(Lockable[SemaphoreGrant]):
     def _show(self, contender: Contender) -> SemaphoreGrant:
         return SemaphoreGrant(contender)  # type: ignore[arg-type]  # made by `_claim`
 
-    def _claim(self, permits: int) -> Claimant:
+    def _claim(self, permits: int) -> "Claimant | Lease":
         self._check(permits)
-        return Claimant(self._client, self._agreement, permits, self._data, self._acl)
+        if self._leases is None:
+            return Claimant(self._client, self._agreement, permits, self._data, self._acl)
+        return Lease(self._client, self._leases, self._agreement.given, self._data, self._acl)
 
     def _check(self, permits: int) -> None:
+        if _checked(self.path, "permits", permits) > 1 and self._leases is not None:
+            raise BadArguments(self.path, f"permits={permits}: naming={self._naming!r} has a place for one at a time")
         # Once it was agreed on, somebody may have resized it: then the store knows better.
-        if _checked(self.path, "permits", permits) > self._agreement.given and not self._agreement.agreed:
+        if permits > self._agreement.given and not self._agreement.agreed:
             raise too_many(self.path, permits, self._agreement.given)
+
+    async def _participants(self) -> list[list[Participant]]:
+        if self._leases is None:
+            return await super()._participants()
+        return await read_leases(self._client, self._leases)
 
     async def _limit(self) -> int:
         try:

@@ -1,6 +1,22 @@
 """Who belongs to a group, and what belongs to whom."""
 
-from recipes.membership.group import Group, Member
+from recipes.membership.group import Group, Member, Stay
+from recipes.membership.partitioner import Partition, Partitioner
+from recipes.membership.presence import EphemeralNode, Presence
 from recipes.membership.ring import HashRing
+from recipes.membership.services import Provider, Registration, ServiceInstance, ServiceRegistry
 
-__all__ = ["Group", "HashRing", "Member"]
+__all__ = [
+    "EphemeralNode",
+    "Group",
+    "HashRing",
+    "Member",
+    "Partition",
+    "Partitioner",
+    "Presence",
+    "Provider",
+    "Registration",
+    "ServiceInstance",
+    "ServiceRegistry",
+    "Stay",
+]

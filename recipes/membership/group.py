@@ -1,6 +1,6 @@
 """Who is there: one ephemeral znode for each member, gone with its session (ZooKeeper Recipes, Group Membership)."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from recipes.cache.children import ChildrenCache
 from recipes.contender import Contender, participant_of, read_line
 from recipes.core.errors import MembershipLost
-from recipes.hold import RELEASED, Block, Hold
+from recipes.hold import RELEASED, Block, Hold, Tenure
 from recipes.line import Participant, id_of, in_order
+from recipes.membership.presence import Presence
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.core.jute.records import ACL
 
-_MARKER = "member-"
+MARKER: str = "member-"
 
 
 class Member(Hold):
@@ -25,7 +26,7 @@ class Member(Hold):
 
     def __init__(self, tenure: "_Membership") -> None:
         super().__init__(tenure)
-        self.id: str = id_of(self.path.rpartition("/")[2], _MARKER)
+        self.id: str = id_of(self.path.rpartition("/")[2], MARKER)
 
     async def update(self, data: bytes) -> None:
         """Replace what the others see of us. It never makes the znode anew: when it is gone, raises NoNode.
@@ -67,9 +68,20 @@ class Group:
         """
         return Block(lambda: _Membership(self._client, self._path, data, self._acl), Member, None)  # type: ignore[return-value]  # never None
 
+    def stay(self, data: bytes = b"") -> "Stay":
+        """`async with group.stay(b"10.0.0.1:80") as presence`: be a member whatever happens, for as long as the block.
+
+        As `join`, for what has nothing to lose with its membership: nobody is cancelled. When our znode was deleted,
+        and, with a client that was made with `renew`, when the session is over, we join again, with the same id and the
+        newest data. See Presence; `name` is our id.
+        """
+        name = f"{self._client.random.getrandbits(64):016x}"
+        client, path, acl = self._client, self._path, self._acl
+        return Stay(client, lambda newest: _Membership(client, path, newest, acl, name), data, name)
+
     async def members(self) -> list[Participant]:
         """Who is there, in the order of joining, as the connected server has it. Raises NoAuth, SessionExpired."""
-        return await read_line(self._client, self._path, _MARKER)
+        return await read_line(self._client, self._path, MARKER)
 
     async def watch(self) -> AsyncIterator[list[Participant]]:
         """Yield who is there and then each change; of quick changes only the last is seen.
@@ -85,11 +97,21 @@ class Group:
                 yield members
 
 
+class Stay(Presence):
+    """A membership that goes on; see Presence. name: the id that the others see, in each session."""
+
+    def __init__(self, client: "Client", begin: Callable[[bytes], Tenure], data: bytes, name: str) -> None:
+        super().__init__(client, begin, data)
+        self.name: str = name
+
+
 class _Membership(Contender):
     """A place in a line in which everybody has what it is for."""
 
-    def __init__(self, client: "Client", path: str, data: bytes, acl: "Sequence[ACL] | None") -> None:
-        super().__init__(client, path, _MARKER, MembershipLost, data, acl, once=False)
+    def __init__(
+        self, client: "Client", path: str, data: bytes, acl: "Sequence[ACL] | None", name: str | None = None
+    ) -> None:
+        super().__init__(client, path, MARKER, MembershipLost, data, acl, once=False, name=name)
 
     async def obtain(self, wait: bool) -> bool:
         """Join; whether our znode is there."""
@@ -99,6 +121,6 @@ class _Membership(Contender):
 
 def _others_than(last: list[Participant] | None, cache: ChildrenCache) -> tuple[list[Participant]] | None:
     """The members in the cache, unless they are those of `last`."""
-    names = in_order(cache.names(), _MARKER)
+    names = in_order(cache.names(), MARKER)
     found = [participant_of(name, f"{cache.path.rstrip('/')}/{name}", *cache[name]) for name in names]
     return None if found == last else (found,)

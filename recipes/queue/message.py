@@ -241,10 +241,11 @@ class Message(Hold, Generic[T]):
 
 def give_back(native: "Native", finder: "Finder", deliveries: "list[Delivery]") -> list[Write]:
     """Put items that nobody was given back to their places; the writes can be waited for."""
+    if native.client.session.lost:  # and the claims with it
+        return []
     writes = [Write(finder.back(delivery)) for delivery in deliveries]
-    if not native.client.session.lost:
-        for write in writes:
-            native.writer.submit(write, send=False)
-        if writes:
-            native.writer.submit(Write(()))
+    for write in writes:
+        native.writer.submit(write, send=False)
+    if writes:
+        native.writer.submit(Write(()))
     return writes

@@ -54,6 +54,7 @@ class Native:
         # Dead letters move in one multi with the queue they come from, so that both have one writer.
         self.writer: Writer = Writer(client, f"{path}/clients", self.who) if parent is None else parent.writer
         self.room: Room = Room(client, path, None)
+        self._keys: str = f"{path if parent is None else parent.path}/keys"  # a dead letter's key stays the queue's
         self._capacity = capacity
         self._prepared = False
         self._one_put = anyio.Lock()
@@ -168,7 +169,7 @@ class Native:
 
     def _key_path(self, key: str) -> str:
         folder, name = key_name(key)
-        return f"{self.path}/keys/{folder}/{name}"
+        return f"{self._keys}/{folder}/{name}"
 
     async def _make_key_folder(self, key: str, error: RecipesError) -> None:
         if not isinstance(error, NoNode):

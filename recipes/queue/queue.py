@@ -1,7 +1,7 @@
 """A queue between processes that never loses an item (docs/queue.md)."""
 
 import math
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Generic, Literal, cast
 
@@ -13,7 +13,7 @@ from recipes.core.errors import BadArguments, NoNode
 from recipes.encoding import Encoding
 from recipes.queue import claims
 from recipes.queue.buckets import check_priority
-from recipes.queue.consume import Messages
+from recipes.queue.consume import Messages, Parts
 from recipes.queue.dead_letters import redrive
 from recipes.queue.finder import Delivery, Finder
 from recipes.queue.layouts import Foreign, ForeignCustody
@@ -73,16 +73,29 @@ class Queue(Generic[T]):
         self._client = client
         self._path = path
         self._encoding: Encoding[T] = Encoding(self, model)
-        self._native = Native(client, path, capacity)
-        self._dead = Native(client, f"{path}/dead", parent=self._native)
-        self._rules = Rules(self._dead, max_deliveries, delays)
-        self._finder = Finder(self._native, self._encoding.read, self._dead, max_deliveries, lease)
+        self._made: Parts | None = None
+
+        def make(client: "Client") -> Parts:
+            native = Native(client, path, capacity)
+            dead = Native(client, f"{path}/dead", parent=native)
+            finder = Finder(native, self._encoding.read, dead, max_deliveries, lease)
+            return Parts(native, dead, finder, Rules(dead, max_deliveries, delays))
+
+        self._make: Callable[[Client], Parts] = make
+        self._parts()  # so that a path that is none is refused at once
 
     @property
     def dead_letters(self) -> "DeadLetters":
         """The queue of the items that were handed out too often, or could not be read."""
         self._only_native("dead_letters")
-        return DeadLetters(self._native, self._dead)
+        return DeadLetters(self._client, f"{self._path}/dead", self._parts)
+
+    def _parts(self) -> Parts:
+        """What stands behind this queue in the client's session: what was claimed in another one is not touched."""
+        client = self._client.bound
+        if self._made is None or self._made.native.client is not client:
+            self._made = self._make(client)
+        return self._made
 
     async def put(
         self, data: T, *, key: str | None = None, delay: float = 0, priority: int = 100, within: float | None = None
@@ -104,7 +117,7 @@ class Queue(Generic[T]):
             self._foreign.refuse(key=key, delay=delay, within=within)
             await self._foreign.put([record.data], priority)
             return True
-        return await self._native.put([record], delay=delay, priority=priority, within=within)
+        return await self._parts().native.put([record], delay=delay, priority=priority, within=within)
 
     async def put_many(
         self, items: Iterable[T], *, delay: float = 0, priority: int = 100, within: float | None = None
@@ -119,7 +132,7 @@ class Queue(Generic[T]):
             self._foreign.refuse(delay=delay, within=within)
             await self._foreign.put([record.data for record in records], priority)
         elif records:
-            await self._native.put(records, delay=delay, priority=priority, within=within)
+            await self._parts().native.put(records, delay=delay, priority=priority, within=within)
 
     def receive(self) -> AbstractAsyncContextManager[Message[T]]:
         """`async with queue.receive() as message:` wait for an item; the block's end acknowledges it. See Message."""
@@ -142,7 +155,7 @@ class Queue(Generic[T]):
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"{name}={value!r}: expected a whole number from {least} on")
         self._only_native("consume()")
-        return Messages(self._native, self._finder, self._show, self._rules, concurrency, prefetch)
+        return Messages(self._client, self._path, self._parts, self._show, concurrency, prefetch)
 
     async def take(self) -> T:
         """Wait for an item, remove it, and return what was put: at most once, since nobody acknowledges it.
@@ -151,11 +164,12 @@ class Queue(Generic[T]):
         """
         if self._foreign is not None:
             return self._encoding.read(await self._foreign.take())
+        native, _, finder, _ = self._parts()
         while True:
-            (delivery,) = await self._finder.wait(1, hand_out=False)
+            (delivery,) = await finder.wait(1, hand_out=False)
             changes = claims.remove(delivery.item, claimed=True)
-            operations = self._native.buckets.operations(delivery.bucket, changes)
-            write = await self._native.writer.write([*operations, *self._native.leaving(delivery.record)], keep=True)
+            operations = native.buckets.operations(delivery.bucket, changes)
+            write = await native.writer.write([*operations, *native.leaving(delivery.record)], keep=True)
             if write.error is None:
                 return cast("T", delivery.value)
 
@@ -168,11 +182,12 @@ class Queue(Generic[T]):
     async def counts(self) -> tuple[int, int, int]:
         """How many items are waiting, in their delay, and claimed."""
         self._only_native("counts()")
-        await self._native.prepare()
-        await self._native.fresh_clock()
-        now_ms = self._native.writer.server_clock.not_before_ms()
+        native = self._parts().native
+        await native.prepare()
+        await native.fresh_clock()
+        now_ms = native.writer.server_clock.not_before_ms()
         totals = [0, 0, 0]
-        for _, listing in await self._listings():
+        for _, listing in await _listings(native):
             for place, count in enumerate(claims.survey(listing, now_ms)):
                 totals[place] += count
         return totals[0], totals[1], totals[2]
@@ -186,15 +201,16 @@ class Queue(Generic[T]):
     async def age(self) -> float:
         """Seconds, by the servers' clock, since the oldest item that waits was put; 0.0 when none waits."""
         self._only_native("age()")
-        await self._native.prepare()
-        await self._native.writer.touch()
-        now_ms = oldest = self._native.writer.server_clock.not_before_ms()
+        native = self._parts().native
+        await native.prepare()
+        await native.writer.touch()
+        now_ms = oldest = native.writer.server_clock.not_before_ms()
         priorities: set[str] = set()
-        for bucket, listing in await self._listings():
+        for bucket, listing in await _listings(native):
             waiting = claims.choose(listing, now_ms, 1).candidates if bucket[:3] not in priorities else []
             if waiting:
                 priorities.add(bucket[:3])
-                stat = await self._client.exists(self._native.buckets.path(bucket, waiting[0].name))
+                stat = await native.client.exists(native.buckets.path(bucket, waiting[0].name))
                 oldest = min(oldest, stat.ctime if stat else oldest)
         return (now_ms - oldest) / 1000
 
@@ -202,17 +218,18 @@ class Queue(Generic[T]):
         """Drop every item that nobody has claimed, those in their delay too; returns how many."""
         if self._foreign is not None:
             return sum([await self._foreign.remove(name) for name in await self._foreign.waiting()])
-        await self._native.prepare()
+        native = self._parts().native
+        await native.prepare()
         dropped = 0
-        for bucket, listing in await self._listings():
+        for bucket, listing in await _listings(native):
             for item in claims.choose(listing, _NEVER_MS, len(listing)).candidates:
                 try:
-                    data, _ = await self._client.get(self._native.buckets.path(bucket, item.name))
+                    data, _ = await native.client.get(native.buckets.path(bucket, item.name))
                 except NoNode:
                     continue
                 changes = claims.remove(item, claimed=False)
-                operations = self._native.buckets.operations(bucket, changes, self._native.who)
-                write = await self._native.writer.write([*operations, *self._native.leaving(decode(data))])
+                operations = native.buckets.operations(bucket, changes, native.who)
+                write = await native.writer.write([*operations, *native.leaving(decode(data))])
                 dropped += write.error is None
         return dropped
 
@@ -221,30 +238,20 @@ class Queue(Generic[T]):
             raise ValueError(f"{what}: layout {self._foreign.layout.name!r} has no place for it")
 
     async def _first(self, count: int) -> list[tuple[Record, str]]:
-        await self._native.prepare()
-        await self._native.fresh_clock()
-        now_ms = self._native.writer.server_clock.not_before_ms()
+        native = self._parts().native
+        await native.prepare()
+        await native.fresh_clock()
+        now_ms = native.writer.server_clock.not_before_ms()
         found: list[tuple[Record, str]] = []
-        for bucket, listing in await self._listings():
+        for bucket, listing in await _listings(native):
             for item in claims.choose(listing, now_ms, count - len(found)).candidates:
-                path = self._native.buckets.path(bucket, item.name)
+                path = native.buckets.path(bucket, item.name)
                 try:
-                    found.append((decode((await self._client.get(path))[0]), path))
+                    found.append((decode((await native.client.get(path))[0]), path))
                 except NoNode:
                     continue
             if len(found) >= count:
                 break
-        return found
-
-    async def _listings(self) -> list[tuple[str, list[str]]]:
-        names = await self._native.buckets.names()
-        calls = [(name, self._client.start_children(self._native.buckets.path(name))) for name in names]
-        found: list[tuple[str, list[str]]] = []
-        for name, call in calls:
-            try:
-                found.append((name, await call.result()))
-            except NoNode:
-                continue
         return found
 
     @asynccontextmanager
@@ -255,8 +262,9 @@ class Queue(Generic[T]):
             async with self._show_foreign(custody) as message:
                 yield message
             return
-        (delivery,) = await self._finder.wait(1, hand_out=True)
-        async with self._in_hand(delivery) as message:
+        parts = self._parts()
+        (delivery,) = await parts.finder.wait(1, hand_out=True)
+        async with self._in_hand(parts, delivery) as message:
             yield message
 
     @asynccontextmanager
@@ -274,19 +282,20 @@ class Queue(Generic[T]):
             async with self._show_foreign(custody) as message:
                 yield message
             return
+        parts = self._parts()
         if within > 0:
             with anyio.move_on_after(within):
-                found = await self._finder.wait(1, hand_out=True)
+                found = await parts.finder.wait(1, hand_out=True)
         else:
-            found = await self._finder.claim(1, hand_out=True)
+            found = await parts.finder.claim(1, hand_out=True)
         if not found:
             yield None
             return
-        async with self._in_hand(found[0]) as message:
+        async with self._in_hand(parts, found[0]) as message:
             yield message
 
-    def _in_hand(self, delivery: Delivery) -> Message[T]:
-        return self._show(Custody(self._native, self._finder, delivery, self._rules))
+    def _in_hand(self, parts: Parts, delivery: Delivery) -> Message[T]:
+        return self._show(Custody(parts.native, parts.finder, delivery, parts.rules))
 
     def _show(self, custody: Custody) -> Message[T]:
         delivery = custody.delivery
@@ -310,15 +319,20 @@ class DeadLetters(Queue[bytes]):
     They are bytes, since not being readable is one of the reasons. Acknowledging one ends it for good.
     """
 
-    def __init__(self, source: Native, dead: Native) -> None:
-        self._client = source.client
-        self._path = dead.path
+    def __init__(self, client: "Client", path: str, source: Callable[[], Parts]) -> None:
+        self._client = client
+        self._path = path
         self._encoding = Encoding(self, bytes)
         self._foreign = None
         self._source = source
-        self._native = dead
-        self._rules = Rules(None, math.inf, (0.1, 60.0))
-        self._finder = Finder(dead, self._encoding.read, None, math.inf, None)
+        self._made: Parts | None = None
+
+        def make(client: "Client") -> Parts:
+            dead = source().dead
+            finder = Finder(dead, self._encoding.read, None, math.inf, None)
+            return Parts(dead, dead, finder, Rules(None, math.inf, (0.1, 60.0)))
+
+        self._make: Callable[[Client], Parts] = make
 
     @property
     def dead_letters(self) -> "DeadLetters":
@@ -331,18 +345,17 @@ class DeadLetters(Queue[bytes]):
         Returns how many. Each is moved in one multi. Raises QueueFull when the queue has no room.
         """
         moved = 0
+        source, (dead, _, finder, _) = self._source().native, self._parts()
         while count is None or moved < count:
-            found = await self._finder.claim(
-                _AT_ONCE if count is None else min(_AT_ONCE, count - moved), hand_out=False
-            )
+            found = await finder.claim(_AT_ONCE if count is None else min(_AT_ONCE, count - moved), hand_out=False)
             if not found:
                 break
             try:
                 while found:
-                    moved += await redrive(self._native, self._source, found[0])
+                    moved += await redrive(dead, source, found[0])
                     found.pop(0)
             finally:
-                self._finder.give_back(found)
+                finder.give_back(found)
         return moved
 
     async def reasons(self, count: int = 100) -> list[tuple[bytes, str, int]]:
@@ -351,6 +364,18 @@ class DeadLetters(Queue[bytes]):
 
 
 _NEVER_MS = 1 << 62
+
+
+async def _listings(native: Native) -> list[tuple[str, list[str]]]:
+    names = await native.buckets.names()
+    calls = [(name, native.client.start_children(native.buckets.path(name))) for name in names]
+    found: list[tuple[str, list[str]]] = []
+    for name, call in calls:
+        try:
+            found.append((name, await call.result()))
+        except NoNode:
+            continue
+    return found
 
 
 def _check_rules(max_deliveries: int, capacity: int | None, lease: float | None, delays: tuple[float, float]) -> None:

@@ -152,7 +152,9 @@ class Driver:
             return Event.REFUSED
 
         async def poll() -> None:
-            found = await asking.ask_all(self._participants, [self._branch(name) for name in names], request, left, _YES)
+            found = await asking.ask_all(
+                self._participants, [self._branch(name) for name in names], request, left, _YES
+            )
             replies.update(found)
             group.cancel_scope.cancel()
 

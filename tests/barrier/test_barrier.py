@@ -43,7 +43,7 @@ async def test_a_gate_that_is_closed_again_holds_newcomers_only(hosts, root):
         assert limit.cancelled_caught
 
 
-async def test_a_latch_opens_after_its_count(hosts, root):
+async def test_u23_a_latch_opens_after_its_count(hosts, root):
     async with connect(hosts) as one, connect(hosts) as two:
         latch = CountDownLatch(one, root, 3)
         opened = anyio.Event()

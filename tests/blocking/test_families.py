@@ -7,8 +7,8 @@ import pytest
 from pydantic import BaseModel
 
 import recipes
-from recipes import BadArguments, EventType, LockLost, NodeExists, NoNode
-from recipes.blocking import Barrier, CountDownLatch, DoubleBarrier, Election, Lock, Queue, connect
+from recipes import BadArguments, EventType, LeadershipLost, LockLost, NodeExists, NoNode
+from recipes.blocking import Barrier, CountDownLatch, DoubleBarrier, Election, LeaderLatch, Lock, Queue, connect
 from tests.blocking.conftest import SECONDS, Worker, until
 
 
@@ -158,6 +158,37 @@ def test_an_election(client, root, our_server):
     assert terms[0].lost
 
 
+def test_a_latch_that_leads_announces_and_hands_over(client, root, our_server):
+    with connect(our_server.hosts) as other:
+        with LeaderLatch(client, root, b"one") as one:
+            term = one.wait_leader(within=SECONDS)
+            assert one.is_leader and one.term is not None and one.term.fence == term.fence
+            with LeaderLatch(other, root, b"two", weight=3) as two:
+                with pytest.raises(TimeoutError):
+                    two.wait_leader(within=0.05)
+                assert list(two.changes(within=0.01)) == [False]
+                term.announce(b"going")
+                line = Election(client, root).candidates()
+                assert [(each.data, each.weight) for each in line] == [(b"going", 0), (b"two", 3)]
+                assert term.transfer(line[1]) is True
+                assert two.wait_leader(within=SECONDS).fence > term.fence
+                until(lambda: len(Election(client, root).candidates()) == 2)  # it stands again, behind
+            one.wait_leader(within=SECONDS)
+            one.stop()
+            assert list(one.changes()) == [False] and not one.is_leader
+        with pytest.raises(RuntimeError, match="was started already"):
+            one.start()
+    with pytest.raises(LeadershipLost, match="stood down"), Election(client, root, min_hold=0.0).lead() as led:
+        worker = Worker(lambda: client_leads(our_server.hosts, root))
+        assert led.ended.wait(SECONDS)
+    worker.finish()
+
+
+def client_leads(hosts: str, root: str) -> None:
+    with connect(hosts) as client, Election(client, root, weight=1).lead():
+        pass
+
+
 def test_a_gate_and_a_latch(client, root):
     gate = Barrier(client, f"{root}/gate")
     client.create(root)
@@ -242,7 +273,7 @@ def test_a_queue(client, root):
 
 
 def test_a_client_of_the_wrong_kind_is_named(root, client):
-    for recipe in (Lock, Election, Barrier, Queue):
+    for recipe in (Lock, Election, LeaderLatch, Barrier, Queue):
         with pytest.raises(TypeError, match=r"expected one of recipes\.blocking\.connect\(\), not <Client not conn"):
             recipe(recipes.connect(), root)
     for recipe in (DoubleBarrier, CountDownLatch):

@@ -8,25 +8,31 @@ import recipes
 from recipes import blocking
 
 COUNTERPARTS = [
-    "Barrier", "Client", "CountDownLatch", "DeadLetters", "DoubleBarrier", "Election", "Ended", "Grant", "Hold", "Lock",
-    "Message", "Messages", "Multi", "Queue", "Round", "Term", "Watch", "WatchStream",
+    "AtomicValue", "Barrier", "Cache", "Changes", "ChildrenCache", "Client", "CountDownLatch", "Counter", "DeadLetters",
+    "DoubleBarrier", "Election", "Ended", "Grant", "Group", "Hold", "IdGenerator", "LeaderLatch", "Lock", "Lockable",
+    "Member", "Message", "Messages", "Multi", "MultiGrant", "MultiLock", "NodeCache", "Queue", "ReadWriteLock",
+    "ReentrantLock", "Round", "Semaphore", "SemaphoreGrant", "SharedValue", "Term", "Transaction", "TreeCache", "Watch",
+    "WatchStream", "WriteGrant",
 ]  # fmt: skip
 NOT_THERE = {
     "Client.start_create": "a thread that does not wait gives the call to another thread",
     "Client.start_children": "as start_create",
+    "Client.start_delete": "as start_create",
     "Client.start_multi_read": "as start_create",
     "Multi.start": "as start_create",
     "Multi.count": "for recipes",
     "Multi.extend": "for recipes",
     "Client.hear_states": "calls back in the event loop; for recipes",
     "Client.watching": "for recipes",
+    "Client.bound": "for recipes",
     "Client.watch_deletion": "calls back in the event loop; a thread waits for `exists_watch`",
     "Client.session_scope": "cancels a task; a thread looks at `ended`",
     "Client.look_after": "runs a coroutine; for recipes",
     "Ended.set": "for recipes",
     "Ended.listen": "for recipes",
     "Ended.ignore": "for recipes",
-    "Lock.client": "for recipes",
+    **dict.fromkeys(("Lock.client", "Lockable.client", "Semaphore.client"), "for recipes"),
+    "Changes.note": "called by the cache",
     "Watch.join": "for recipes",
     "Watch.fire": "called by the session",
     "WatchStream.fire": "called by the session",
@@ -40,15 +46,14 @@ OTHER_ARGUMENTS = {
     "Ended.wait": "`timeout`, as threading.Event has it",
 }
 NOT_YET: dict[str, str] = dict.fromkeys(
-    [
-        *("Lockable", "MultiGrant", "MultiLock", "ReadWriteLock", "ReentrantLock", "Semaphore", "SemaphoreGrant"),
-        *("AtomicValue", "Counter", "IdGenerator", "SharedValue", "Transaction", "Client.atomically"),
-        *("Cache", "Changes", "ChildrenCache", "Group", "Member", "NodeCache", "TreeCache"),
-        *("WriteGrant", "Grant.guarded", "Grant.revoke_requested", "Lock.revoke", "Term.guarded"),
-    ],
+    ["EphemeralNode", "Group.stay", "Partitioner", "Presence", "Provider", "Registration", "ServiceRegistry", "Stay"],
     "to be added",
 )  # classes and "Class.member" that have no blocking form so far, and why
-RECIPES = {"Barrier", "CountDownLatch", "DoubleBarrier", "Election", "Lock", "Queue"}
+RECIPES = {
+    "AtomicValue", "Barrier", "ChildrenCache", "CountDownLatch", "Counter", "DoubleBarrier", "Election", "Group",
+    "IdGenerator", "LeaderLatch", "Lock", "MultiLock", "NodeCache", "Queue", "ReadWriteLock", "ReentrantLock",
+    "Semaphore", "SharedValue", "TreeCache",
+}  # fmt: skip
 
 
 def public(cls: type) -> dict[str, object]:

@@ -1,6 +1,5 @@
 """Caches whose connection breaks, on our server and on Apache's, on asyncio and on trio."""
 
-from contextlib import asynccontextmanager
 from random import Random
 
 import anyio
@@ -9,56 +8,10 @@ import pytest
 from recipes.cache import ChangeKind, ChildrenCache, NodeCache
 from recipes.core.client.client import connect
 from recipes.core.errors import RecipesError
-from recipes.embedded import LoopThread
-from recipes.testing.proxy import Proxy
+from tests.cable import cabled
 from tests.cache.conftest import SECONDS, tree_of
 
 pytestmark = pytest.mark.anyio
-
-
-class Cable:
-    """A way to a server that a test pulls out."""
-
-    def __init__(self, thread, proxy):
-        self._thread, self._proxy = thread, proxy
-
-    async def _call(self, act):
-        async def call():
-            act()
-
-        await anyio.to_thread.run_sync(self._thread.call, call)
-
-    async def pull(self):
-        """Break what is connected, and let nothing through."""
-
-        def act():
-            self._proxy.cut(True)
-            for end in list(self._proxy._ends):
-                end.abort()
-
-        await self._call(act)
-
-    async def plug(self):
-        await self._call(lambda: self._proxy.cut(False))
-
-
-@asynccontextmanager
-async def cabled(hosts):
-    """A client, and the cable that it is connected by."""
-    thread = LoopThread("cable")
-    try:
-        proxy = Proxy(int(hosts.rpartition(":")[2]))
-        port = thread.call(proxy.open)
-        async with connect(f"127.0.0.1:{port}") as client:
-            cable = Cable(thread, proxy)
-            try:
-                yield client, cable
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await cable.plug()
-        thread.call(proxy.close)
-    finally:
-        thread.close()
 
 
 async def until(condition):

@@ -22,4 +22,4 @@ def test_what_is_wrong_is_said_in_one_line(run, hosts):
     said = json.loads(done.stderr)
     assert (said["kind"], "/text" in said["error"], "words" in said["error"]) == ("MalformedValue", True, True)
     done = run("counter", "text", "--hosts", hosts)
-    assert (done.returncode, "it does not start with /" in done.stderr) == (1, True)
+    assert (done.returncode, "it does not start with /" in done.stderr) == (2, True)

@@ -4,8 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import pytest
+
+from recipes.cli import main
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -85,3 +89,26 @@ def test_no_program_no_server_no_such_program(run, hosts):
     assert (done.returncode, done.stderr) == (2, "recipes elect: no command given: recipes elect PATH -- COMMAND...\n")
     done = run("elect", "--hosts", hosts, "--restart", "/e", "--", "no-such-program")
     assert (done.returncode, len(done.stderr.splitlines())) == (127, 1)
+
+
+def test_a_signal_between_two_runs_ends_it_in_order(hosts):
+    """One that comes as the program runs goes to that, so it is sent again, until one comes between."""
+    with candidate(hosts, "echo in", "--restart") as process:
+        for _ in range(40):
+            process.stdout.readline()
+            process.send_signal(signal.SIGUSR1)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+                break
+        assert process.returncode == 128 + signal.SIGUSR1, "not by its default action"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["elect e -- true", "lock e -- true", "barrier wait e", "barrier create e", "counter e", "queue size e"],
+)
+def test_a_path_that_is_none_is_a_wrong_argument(hosts, capsys, monkeypatch, command):
+    monkeypatch.setenv("RECIPES_HOSTS", hosts)
+    monkeypatch.setattr("recipes.cli.signal.signal", lambda *_: None)  # it is this process's
+    assert main(command.split()) == 2
+    assert "it does not start with /" in capsys.readouterr().err

@@ -83,7 +83,7 @@ def end(process: subprocess.Popen[str]) -> tuple[str, str]:
         process.communicate()
 
 
-def test_newcomer_15_it_can_give_up_and_names_the_holder(run, hosts):
+def test_newcomer_15_u7_it_can_give_up_and_names_the_holder(run, hosts):
     holder = held(hosts, "/locks/a")
     try:
         for given in (("--try",), ("--wait", "0"), ("--wait", "0.3"), ("--timeout", "0.3")):

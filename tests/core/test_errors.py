@@ -116,7 +116,7 @@ def test_w10_every_error_is_the_same_after_a_copy_or_a_pickle(cls: type[BaseExce
         assert shown(again) == shown(error)
 
 
-def test_w10_every_error_says_the_same_without_docstrings():
+def test_w10_review_2_every_error_says_the_same_without_docstrings():
     code = [sys.executable, "-W", "error", "-OO", __file__]
     done = subprocess.run(code, capture_output=True, text=True, timeout=60)
     assert done.stderr == ""

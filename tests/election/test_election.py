@@ -2,7 +2,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from recipes.core.errors import LeadershipLost
+from recipes.core.errors import LeadershipLost, SessionExpired
 from recipes.election.election import Election
 
 pytestmark = pytest.mark.anyio
@@ -18,7 +18,7 @@ async def test_leader_shows_id_data_and_fence(store):
     assert await election.leader() is None
 
 
-async def test_resign_is_confirmed_and_no_loss(store):
+async def test_u9_resign_is_confirmed_and_no_loss(store):
     client = store.client()
     async with Election(client, "/e").lead() as term:
         await term.resign()
@@ -29,7 +29,7 @@ async def test_resign_is_confirmed_and_no_loss(store):
 
 
 @pytest.mark.parametrize("lose_request", [False, True])
-async def test_resign_survives_a_lost_reply(store, lose_request):
+async def test_p18_resign_survives_a_lost_reply(store, lose_request):
     async with Election(store.client(), "/e").lead() as term:
         store.lose_reply, store.lose_request = len(store.requests) + 1, lose_request
         with anyio.fail_after(30):
@@ -38,15 +38,17 @@ async def test_resign_survives_a_lost_reply(store, lose_request):
         assert store.names("/e") == []
 
 
-async def test_losing_the_session_cancels_the_term(store):
+async def test_s3_losing_the_session_cancels_the_term(store):
     client = store.client()
     with pytest.raises(LeadershipLost):
-        async with Election(client, "/e").lead():
+        async with Election(client, "/e").lead() as term:
+            assert not term.ended.is_set()
             client.lose_session()
             await anyio.sleep_forever()
+    assert (term.ended.is_set(), term.lost, term.why) == (True, True, "the session is over")
 
 
-async def test_observe_yields_each_leader_and_the_vacancy(store):
+async def test_p18_u46_observe_yields_each_leader_and_the_vacancy(store):
     seen = Election(store.client(), "/e").observe()
     with anyio.fail_after(30):
         assert await anext(seen) is None
@@ -80,7 +82,7 @@ async def test_observe_sees_the_next_in_line_take_over(store):
     await seen.aclose()
 
 
-async def test_run_joins_again_after_a_loss(store):
+async def test_p16_run_joins_again_after_a_loss(store):
     client, fences = store.client(), []
 
     async def work(term):
@@ -96,7 +98,7 @@ async def test_run_joins_again_after_a_loss(store):
     assert store.names("/e") == []
 
 
-async def test_run_ends_with_the_session(store):
+async def test_s4_run_ends_with_the_session(store):
     client = store.client()
 
     async def work(term):
@@ -104,3 +106,7 @@ async def test_run_ends_with_the_session(store):
 
     with anyio.fail_after(30), pytest.raises(LeadershipLost):
         await Election(client, "/e").run(work)
+    with pytest.raises(SessionExpired):  # nor does it say later that it leads
+        await Election(client, "/e").run(work)
+    async with Election(store.client(), "/e").lead() as term:
+        assert not term.ended.is_set()

@@ -60,7 +60,7 @@ async def test_a_term_that_somebody_ends_is_lost(hosts, root):
             assert await operator.children(root) == []
 
 
-async def test_a_term_ends_with_the_session_and_the_next_in_line_leads(hosts, root, server, wire):
+async def test_u15_a_term_ends_with_the_session_and_the_next_in_line_leads(hosts, root, server, wire):
     led = anyio.Event()
 
     async def lead(client):

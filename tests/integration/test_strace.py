@@ -32,7 +32,7 @@ def completed(trace: str) -> list[tuple[str, str, str]]:
     return found
 
 
-def test_no_reply_before_its_sync(start_server, wire, need_tool, tmp_path):
+def test_p28_no_reply_before_its_sync(start_server, wire, need_tool, tmp_path):
     need_tool("strace", shutil.which("strace") is not None)
     trace = tmp_path / "trace"
     server = start_server("ours", start=False)

@@ -297,6 +297,11 @@ class MemoryClient(Client):
     async def delete(self, path):
         await self._request("delete", path, lambda: self.store.remove(path), write=True)
 
+    def start_delete(self, path, heard):
+        call = self._start("delete", path, lambda: self.store.remove(path), write=True)
+        heard(call)
+        return call
+
     def _get(self, path):
         if path not in self.store.nodes:
             raise NoNode(path)

@@ -37,7 +37,7 @@ async def test_a_downgraded_writer_lets_readers_in_and_no_writer(store):
     await visit(store, scene)
 
 
-async def test_at_each_moment_of_a_downgrade_somebody_of_ours_is_in_front_of_the_waiting_writer(store):
+async def test_p20_at_each_moment_of_a_downgrade_somebody_of_ours_is_in_front_of_the_waiting_writer(store):
     fronts = []
     changed = store.changed
 

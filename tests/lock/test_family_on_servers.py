@@ -138,7 +138,7 @@ async def test_several_at_once_again_and_again_and_asked_to_give_up(hosts, root)
                 assert outer.fence == inner.fence
 
 
-async def test_an_old_holder_writes_nothing_although_nobody_told_it(hosts, root):
+async def test_s14_an_old_holder_writes_nothing_although_nobody_told_it(hosts, root):
     with anyio.fail_after(SECONDS):
         async with connect(hosts) as one, connect(hosts) as two:
             await one.create(f"{root}/data", b"before", make_parents=True)

@@ -38,7 +38,7 @@ def test_w1_closing_a_client_tells_its_holders_first(backend):
 
 
 @pytest.mark.anyio
-async def test_w2_a_thread_sees_every_end(store):
+async def test_w2_review_3_a_thread_sees_every_end(store):
     thread = Thread()
     async with Lock(store.client(), "/a") as grant:
         assert not thread.ask(grant.ended.is_set)
@@ -193,7 +193,7 @@ async def test_w6_a_parent_that_is_never_there_surfaces(store):
 
 
 @pytest.mark.anyio
-async def test_run_takes_no_other_elections_loss_for_its_own(store):
+async def test_w7_run_takes_no_other_elections_loss_for_its_own(store):
     mine, other = store.client(), store.client()
     terms = []
 

@@ -54,7 +54,7 @@ async def test_waiters_follow_in_order_of_arrival_and_watch_only_the_one_before(
     assert fences == sorted(fences)
 
 
-async def test_order_holds_over_the_wrap_of_the_sequence_number(store):
+async def test_p9_order_holds_over_the_wrap_of_the_sequence_number(store):
     order = []
 
     async def work(number):
@@ -94,7 +94,7 @@ async def test_a_task_cannot_take_the_lock_twice(store):
     assert store.names("/a") == []
 
 
-async def test_losing_the_session_cancels_the_block_and_raises(store):
+async def test_p1_losing_the_session_cancels_the_block_and_raises(store):
     client, reached = store.client(), False
     with pytest.raises(LockLost):
         async with Lock(client, "/a") as grant:
@@ -112,7 +112,7 @@ async def test_loss_surfaces_without_a_further_await(store):
             client.lose_session()
 
 
-async def test_loss_surfaces_over_the_blocks_own_exception(store):
+async def test_u13_loss_surfaces_over_the_blocks_own_exception(store):
     client = store.client()
     with pytest.raises(LockLost) as caught:
         async with Lock(client, "/a"):
@@ -121,7 +121,7 @@ async def test_loss_surfaces_over_the_blocks_own_exception(store):
     assert isinstance(caught.value.__cause__, ValueError)
 
 
-async def test_a_block_past_the_local_deadline_has_lost(store):
+async def test_p4_u8_a_block_past_the_local_deadline_has_lost(store):
     client = store.client()
     with pytest.raises(LockLost):
         async with Lock(client, "/a"):
@@ -151,7 +151,7 @@ async def test_the_blocks_own_exception_comes_out_as_it_is(store):
     assert store.names("/a") == []
 
 
-async def test_session_lost_while_waiting_is_a_lost_lock(store):
+async def test_p2_session_lost_while_waiting_is_a_lost_lock(store):
     client, raised = store.client(), []
 
     async def wait_in_vain():
@@ -169,18 +169,19 @@ async def test_session_lost_while_waiting_is_a_lost_lock(store):
     assert list(map(str, raised)) == ["The lock was lost: /a (while waiting for it: the session is over)"]
 
 
-async def test_holders_and_waiters(store):
+async def test_u14_holders_and_waiters(store):
     lock = Lock(store.client(), "/a", b"me")
     assert await lock.holders() == []
     async with lock as grant:
         (holder,) = await lock.holders()
         assert (holder.data, holder.fence, holder.path) == (b"me", grant.fence, grant.path)
+        assert (holder.since, holder.session_id) == (store.nodes[grant.path][1].ctime / 1000, grant.session_id)
         assert await lock.waiters() == []
 
 
 @pytest.mark.parametrize("lose_request", [False, True])
 @pytest.mark.parametrize("number", range(1, 13))
-async def test_any_lost_reply_leaves_one_holder_and_then_nothing(store, number, lose_request):
+async def test_s7_any_lost_reply_leaves_one_holder_and_then_nothing(store, number, lose_request):
     store.lose_reply, store.lose_request = number, lose_request
     async with Lock(store.client(), "/a/b") as grant:
         assert [f"/a/b/{name}" for name in store.names("/a/b")] == [grant.path]
@@ -189,7 +190,7 @@ async def test_any_lost_reply_leaves_one_holder_and_then_nothing(store, number, 
 
 
 @pytest.mark.parametrize("contended", [False, True])
-async def test_cancelled_at_every_checkpoint_nothing_stays_behind(store, contended):
+async def test_p12_cancelled_at_every_checkpoint_nothing_stays_behind(store, contended):
     finished = 0
     holder = store.client()
     async with Lock(holder, "/a"):

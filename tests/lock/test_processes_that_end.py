@@ -62,7 +62,7 @@ anyio.run(main, backend=BACKEND)
 """
 
 
-def test_w5_a_forked_child_holds_nothing_and_touches_nothing_of_its_parent(our_server, root, anyio_backend):
+def test_w5_u4_a_forked_child_holds_nothing_and_touches_nothing_of_its_parent(our_server, root, anyio_backend):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORK, our_server.hosts, root, anyio_backend],
         capture_output=True,

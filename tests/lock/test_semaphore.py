@@ -56,7 +56,7 @@ async def visit(store, limit, scene):
     assert store.watches == []
 
 
-async def test_as_many_as_the_limit_and_then_first_come_first_served(store):
+async def test_p20_as_many_as_the_limit_and_then_first_come_first_served(store):
     async def scene(all):
         await all.come(*"abcdef")
         assert sorted(all.inside) == ["a", "b"]
@@ -113,7 +113,7 @@ async def test_each_waiter_watches_one_place_and_only_the_first_watches_the_line
     await visit(store, 2, scene)
 
 
-async def test_u11_permits_of_a_lost_session_are_free(store):
+async def test_u9_u11_permits_of_a_lost_session_are_free(store):
     client = store.client()
     semaphore = Semaphore(client, PATH, 2)
     lost = await semaphore.acquire(2)

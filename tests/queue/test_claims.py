@@ -257,7 +257,7 @@ def state(bucket, item, now_ms):
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row[0]}-{row[1]}")
-def test_the_table_of_states_is_what_happens(row):
+def test_u22_the_table_of_states_is_what_happens(row):
     before, event, after, counted = row
     bucket = Bucket()
     name = bucket.put(1_500 if before == "delayed" else 0)

@@ -159,7 +159,7 @@ async def test_a_message_that_nobody_begins_goes_back(client, root):
             assert (message.data, message.attempt) == (b"0", 1)
 
 
-async def test_u17_the_end_of_the_session_gives_back_what_it_had_and_is_told(hosts, root, server, wire):
+async def test_u17_u18_the_end_of_the_session_gives_back_what_it_had_and_is_told(hosts, root, server, wire):
     with anyio.fail_after(SECONDS):
         async with connect(hosts) as witness:
             queue = Queue(witness, root)
@@ -277,9 +277,9 @@ async def test_p21_memory_stays_flat_over_many_items(our_server, root):
                         tasks.start_soon(handle)
 
             def held():
-                session, writer = client.session, queue._native.writer
+                session, writer = client.session, queue._parts().native.writer
                 watches = sum(len(paths) for paths in session.watches.values())
-                return watches, len(session.scopes), len(writer._waiting), len(queue._finder._asleep)
+                return watches, len(session.scopes), len(writer._waiting), len(queue._parts().finder._asleep)
 
             for _ in range(4):
                 await pass_through(500)

@@ -35,7 +35,7 @@ async def test_first_in_first_out_and_lowest_priority_first(client, root):
         assert await queue.size() == 0
 
 
-async def test_a_block_acknowledges_gives_back_or_releases(client, root):
+async def test_u21_a_block_acknowledges_gives_back_or_releases(client, root):
     with anyio.fail_after(SECONDS):
         queue = Queue(client, root, retry_delay=0)
         await queue.put_many([b"first", b"second"])
@@ -75,7 +75,7 @@ async def test_an_item_in_its_delay_blocks_nobody(client, root):
             assert (message.data, message.attempt) == (b"poison", 2)
 
 
-async def test_a_delay_is_by_the_servers_time(client, root):
+async def test_s6_a_delay_is_by_the_servers_time(client, root):
     with anyio.fail_after(SECONDS):
         queue = Queue(client, root)
         await queue.put(b"later", delay=0.4)
@@ -116,7 +116,25 @@ async def test_what_fails_too_often_goes_to_the_dead_letters_and_back(client, ro
         assert await queue.put(b"poison", key="k")
 
 
-async def test_a_key_is_one_entry_until_it_is_acknowledged(client, root):
+async def test_a_dead_letter_with_a_key_is_acknowledged_and_frees_it(client, root):
+    with anyio.fail_after(SECONDS):
+        queue = Queue(client, root, max_deliveries=1)
+        for end in ("receive", "purge"):
+            assert await queue.put(b"poison", key="k")
+            with pytest.raises(Mine):
+                async with queue.receive():
+                    raise Mine("no good")
+            assert not await queue.put(b"poison", key="k")
+            if end == "purge":
+                assert await queue.dead_letters.purge() == 1
+            else:
+                async with queue.dead_letters.receive():
+                    pass
+            assert await queue.dead_letters.size() == 0
+        assert await queue.put(b"poison", key="k")
+
+
+async def test_u7_a_key_is_one_entry_until_it_is_acknowledged(client, root):
     with anyio.fail_after(SECONDS):
         queue = Queue(client, root)
         assert await queue.put(b"one", key="job 7")
@@ -133,7 +151,7 @@ async def test_a_key_is_one_entry_until_it_is_acknowledged(client, root):
         assert [await client.children(f"{root}/keys/{folder}") for folder in keys] != []
 
 
-async def test_a_queue_is_never_larger_than_its_capacity(client, root, hosts):
+async def test_p22_a_queue_is_never_larger_than_its_capacity(client, root, hosts):
     with anyio.fail_after(SECONDS):
         queue = Queue(client, root, capacity=3)
         sizes = [await queue.size()]
@@ -228,7 +246,7 @@ async def test_u19_a_claim_lives_as_long_as_its_session_and_is_not_taken_away(cl
             assert not message.lost
 
 
-async def test_a_lease_bounds_a_claim_beside_the_session(client, root, hosts):
+async def test_u14_a_lease_bounds_a_claim_beside_the_session(client, root, hosts):
     with anyio.fail_after(SECONDS):
         await Queue(client, root).put(b"hung")
         async with connect(hosts) as other, anyio.create_task_group() as tasks:
@@ -292,7 +310,7 @@ async def test_u21_a_multi_of_the_callers_can_be_tied_to_the_item(client, root):
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio", pytest.param("trio", marks=pytest.mark.thorough)])
-async def test_many_items_are_in_buckets_and_buckets_go(client, root):
+async def test_p22_many_items_are_in_buckets_and_buckets_go(client, root):
     with anyio.fail_after(SECONDS):
         queue = Queue(client, root)
         for _ in range(12):

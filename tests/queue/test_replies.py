@@ -76,7 +76,7 @@ async def left_over(client, path):
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-async def test_each_lost_reply_in_turn_neither_loses_nor_doubles(our_server, root, scenario, anyio_backend):
+async def test_s12_each_lost_reply_in_turn_neither_loses_nor_doubles(our_server, root, scenario, anyio_backend):
     """The connection breaks when the reply comes, so that its request has been carried out."""
     hosts = our_server.hosts
     step = 1 if anyio_backend == "asyncio" else 4

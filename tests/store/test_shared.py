@@ -61,7 +61,7 @@ def fence_of(line: str) -> int:
     return int(found[1])
 
 
-def test_newcomer_5_three_processes_with_nothing_configured_have_one_leader(store, program):
+def test_newcomer_5_p5_three_processes_with_nothing_configured_have_one_leader(store, program):
     workers = [program(ELECTION) for _ in range(3)]
     by_fd = {worker.stdout.fileno(): worker for worker in workers}
     fences = []
@@ -145,7 +145,7 @@ async def test_data_and_sessions_survive_a_kill_of_its_process(store):
 
 
 @pytest.mark.anyio
-async def test_its_clients_are_told_when_their_lock_is_still_theirs(store):
+async def test_newcomer_18_its_clients_are_told_when_their_lock_is_still_theirs(store):
     async with connect(session_timeout=20) as client, Lock(client, "/locks/kept") as grant:
         os.kill(pid_of(store), signal.SIGKILL)
         await client.sync("/")

@@ -37,9 +37,7 @@ class Postgres:
         if self.user is not None:
             os.chown(self.directory, pwd.getpwnam(self.user).pw_uid, -1)
         self.data = self.directory / "data"
-        self._run(
-            "initdb", "-D", self.data, "-U", "test", "--auth=trust", "--no-sync", "--locale=C", "--encoding=UTF8"
-        )
+        self._run("initdb", "-D", self.data, "-U", "test", "--auth=trust", "--no-sync", "--locale=C", "--encoding=UTF8")
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -105,4 +103,9 @@ def start_postgres(need_tool):
 
 @pytest.fixture(scope="session")
 def postgres(start_postgres):
+    return start_postgres()
+
+
+@pytest.fixture(scope="session")
+def second_postgres(start_postgres):
     return start_postgres()

@@ -1,11 +1,11 @@
-"""The client: one session with an ensemble, on asyncio and on trio."""
+"""The client: a session with an ensemble, or one after the other, on asyncio and on trio."""
 
 import logging
 import os
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import NoReturn, Self, TypeVar
 import anyio
 
 from recipes.core.client.atomic import Transaction, run_atomically
+from recipes.core.client.backoff import pauses
 from recipes.core.client.home import Home
 from recipes.core.client.leftovers import delete_surely
 from recipes.core.client.link import Link
@@ -24,7 +25,7 @@ from recipes.core.client.operations import Operations
 from recipes.core.client.owner import Owner
 from recipes.core.client.reasons import nobody_answers
 from recipes.core.client.scope import CLOSED, SessionScope
-from recipes.core.client.servers import find_servers
+from recipes.core.client.servers import Servers, find_servers
 from recipes.core.client.session import Call, ConnectionState, Session
 from recipes.core.errors import (
     BadArguments,
@@ -55,6 +56,7 @@ def connect(
     auth: Sequence[tuple[str, str]] = (),
     tls: ssl.SSLContext | None = None,
     read_only: bool = False,
+    renew: bool = False,
     max_request_bytes: int = MAX_FRAME_BYTES,
 ) -> "Client":
     """`async with connect("host:port,host:port/chroot") as client:`
@@ -73,6 +75,10 @@ def connect(
     the first to answer. The state is then READ_ONLY, reads show what that server had, and writes and `sync` raise
     NotReadOnly. It goes on with a new id as soon as some server is found that takes writes, in moments where there is
     one. A session that began with a quorum is not served without it.
+    renew: the client outlives the loss of its session: it goes on with a new one. All that hung on the old one ends as
+    it does without: calls under way raise SessionExpired, holds are lost, watches and streams are told. Later calls
+    wait for the new session, for `session_timeout` at most; then they raise ConnectionLoss with the reason of each
+    server, and the client tries on. `client.outlive` waits for that; `client.losses` counts.
     max_request_bytes: the longest request that the servers take, their jute.maxbuffer, from 4096 on. A longer one is
     not sent: it raises BadArguments.
 
@@ -88,12 +94,17 @@ def connect(
         auth=auth,
         tls=tls,
         read_only=read_only,
+        renew=renew,
         max_request_bytes=max_request_bytes,
     )
 
 
 class Client(Operations):
-    """One session. Made by `connect`; see there. After the session is lost every call raises why: SessionExpired.
+    """One session, or one after the other. Made by `connect`; see there.
+
+    After the session is lost every call raises why, SessionExpired, unless the client was made with `renew`.
+
+    losses: how many sessions it has outlived. session: the one it has now.
 
     It says on the logger `recipes.client`, at INFO and once each, when it connects, is suspended, loses its session and
     closes.
@@ -109,6 +120,7 @@ class Client(Operations):
         auth: Sequence[tuple[str, str]] = (),
         tls: ssl.SSLContext | None = None,
         read_only: bool = False,
+        renew: bool = False,
         max_request_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
         if not isinstance(session_timeout, int | float):
@@ -133,6 +145,8 @@ class Client(Operations):
         self._auth: list[tuple[bytes, bytes]] = [_credentials(pair, max_request_bytes) for pair in auth]
         self._tls: ssl.SSLContext | None = tls
         self._read_only: bool = read_only
+        self._renew: bool = renew
+        self.losses: int = 0
         self._cleanup: ExitStack = ExitStack()
         self._entered: bool = False
         self._closed: bool = True
@@ -143,6 +157,9 @@ class Client(Operations):
         self._hearers: dict[Callable[[ConnectionState], None], None] = {}
         self._link: Link
         self._owner: Owner
+        self._owners: list[Owner] = []  # those of sessions that are lost may have something to end yet
+        self._servers: Servers
+        self._pauses: Iterator[float]  # before each next session, until one of them was of use
         self.random: Random = Random()
         self.process_name: str = f"{socket.gethostname()}:{os.getpid()}"  # what others are shown of us
         self.clock: Callable[[], float] = _clock()
@@ -164,25 +181,15 @@ class Client(Operations):
 
     async def __aenter__(self) -> Self:
         if self._entered:
-            raise RuntimeError("a Client is one session and is entered once: make another one with connect()")
+            raise RuntimeError("a Client is entered once: make another one with connect()")
         self._entered = True
         self.home = Home()
-        servers = await find_servers(self._hosts, private=self._private, tls=self._tls, cleanup=self._cleanup)
-        self._namespace.chroot = servers.chroot
-        self._link = Link(
-            self.session,
-            servers.addresses,
-            random=self.random,
-            clock=self.clock,
-            tls=self._tls,
-            read_only=self._read_only,
-            changed=self._set_state,
-            find=servers.find,
+        self._servers = servers = await find_servers(
+            self._hosts, private=self._private, tls=self._tls, cleanup=self._cleanup
         )
-        self._link.credentials = self._auth
-        self._owner = Owner(self.session, self._link, self._set_state)
+        self._namespace.chroot = servers.chroot
         self._closed = False
-        self._owner.start()
+        self._begin_session(None)
         try:
             with anyio.fail_after(self._timeout):
                 while self._state not in _CONNECTED and not self.session.lost:
@@ -196,6 +203,44 @@ class Client(Operations):
             await self._stop()
             raise
         return self
+
+    def _begin_session(self, pause: float | None) -> None:
+        session, servers = self.session, self._servers
+
+        def changed(state: ConnectionState) -> None:
+            if self.session is session:
+                self._set_state(state)
+
+        self._link = Link(
+            session,
+            servers.addresses,
+            random=self.random,
+            clock=self.clock,
+            tls=self._tls,
+            read_only=self._read_only,
+            changed=changed,
+            where=servers.where,
+            find=servers.find,
+            pause=pause,
+        )
+        self._link.credentials = self._auth
+        session.renew = self._next_session if self._renew else None
+        self._owner = Owner(session, self._link, changed)
+        self._owners = [*(each for each in self._owners if not each.ended.is_set()), self._owner]
+        self._owner.start()
+
+    def _next_session(self) -> None:
+        """Called at the end of a session, in the task that found out: begin another, and return at once."""
+        lost = self.session
+        if self._closing or self._closed:
+            return
+        self.losses += 1
+        self._set_state(ConnectionState.LOST)
+        if self.losses == 1 or lost.answered + lost.pongs > 0:
+            self._pauses = pauses(self.random, shortest=0.04, longest=10.0, least=0.25)
+        self.session = self._namespace.session = Session(self._timeout)
+        self.session.last_zxid = lost.last_zxid  # no server that is behind it, so that nothing goes backwards
+        self._begin_session(next(self._pauses))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -220,7 +265,8 @@ class Client(Operations):
             await self._await_hurried(settle, until)
         finally:
             try:
-                await self._close_session(until)
+                if self.session.id:
+                    await self._close_session(until)
             finally:
                 await self._stop()
 
@@ -241,8 +287,9 @@ class Client(Operations):
     async def _stop(self) -> None:
         with anyio.CancelScope(shield=True):
             self._closed = True
-            await self._owner.stop()
-            self.session.end(_closed)
+            for owner in self._owners:
+                await owner.stop()
+            self.session.end(_closed, final=True)
             self._set_state(ConnectionState.CLOSED)
             if self._private:  # a thread for nothing would cost more than the rest of closing
                 await anyio.to_thread.run_sync(self._cleanup.close)
@@ -254,7 +301,10 @@ class Client(Operations):
         if len(call.body) > self._unmeasured_bytes:
             self._namespace.check_size(call)
         self.home.check()
-        self.session.unsent.append(call)
+        session = self.session
+        if not session.id:
+            call.sent_at = self.clock()  # since when it waits for a session
+        session.unsent.append(call)
         self._link.wake()
         return call
 
@@ -278,14 +328,54 @@ class Client(Operations):
         """Seconds without contact after which the session ends: as asked for, then as the servers settled on."""
         return self.session.timeout
 
+    @property
+    def renews(self) -> bool:
+        """Whether another session follows when this one is lost, or does already: made so, and not about to end."""
+        return self._renew and not (self._closing or self._closed or self.session.final)
+
+    async def outlive(self, session_id: int) -> int:
+        """Wait until this client is connected with another session than `session_id`, and return the id of that one.
+
+        For what goes on after a loss: give it `client.session_id` at first, and what it returned each time after that.
+        With 0 any session will do. It waits as long as servers are away, and for one that takes writes. Raises what
+        ended the session when no other follows: SessionExpired from a client that does not renew, AuthFailed,
+        ClientClosed.
+        """
+        if self._entered:
+            self.home.check()
+        while self.session.id == session_id or self._state is not ConnectionState.CONNECTED:
+            if self._closed or (self.session.lost and not self.renews):
+                raise self._unusable()
+            await self._state_changed.wait()
+        return self.session.id
+
+    @property
+    def bound(self) -> "Client":
+        """This client for as long as its session lives: what it is asked for is done in that session, or not at all.
+
+        For what hangs on one session, as everything held does. Once that is over it raises what ended it, also while
+        this client goes on with another. Without `renew` it is this client itself.
+        """
+        if not (self._renew and self._entered):
+            return self
+        found = self.session.shared.get(Client)
+        if not isinstance(found, Client):
+            from recipes.core.client.bound import BoundClient  # of use to few
+
+            found = self.session.shared[Client] = BoundClient(self)
+        return found
+
     async def states(self) -> AsyncIterator[ConnectionState]:
-        """The state now and each one after it, until LOST or CLOSED; of quick changes only the last is seen."""
+        """The state now and each one after it, until CLOSED, or LOST when no other session follows.
+
+        Of quick changes only the last is seen.
+        """
         if self._entered:
             self.home.check()
         while True:
             state = self._state
             yield state
-            if state in (ConnectionState.LOST, ConnectionState.CLOSED):
+            if state is ConnectionState.CLOSED or (state is ConnectionState.LOST and not self.renews):
                 return
             while self._state is state:
                 await self._state_changed.wait()
@@ -381,6 +471,8 @@ class Client(Operations):
             log.info("suspended, the connection of session 0x%x broke: %s", session.id, link.last_failure)
         elif self._state is ConnectionState.LOST:
             log.info("session 0x%x is lost: %s", session.id, session.ending(path=""))
+        elif self._state is ConnectionState.CONNECTING:
+            log.info("looking for a server that begins another session")
         elif session.id:
             log.info("session 0x%x is closed", session.id)
 

@@ -14,7 +14,7 @@ import anyio.abc
 from recipes.core import paths
 from recipes.core.client.backoff import pauses
 from recipes.core.client.probe import find_read_write
-from recipes.core.client.reasons import reason_of, shown_host, speaks_tls
+from recipes.core.client.reasons import nobody_answers, reason_of, shown_host, speaks_tls
 from recipes.core.client.session import ConnectionState, Ending, Session
 from recipes.core.client.wire import Wire, dial, socket_path
 from recipes.core.errors import BadArguments, RecipesError, SessionExpired, WireError
@@ -84,8 +84,10 @@ class Link:
 
     hosts: names or addresses, with ports. A name is looked up each time its turn comes, and every address it has
     is tried. read_only: whether a read-only server may make the session. changed: called at every change of state.
+    where: what to call the servers.
     find: asked where the servers are before each further round; it may start one, and SessionExpired from it says that
-    none will ever come back. Its loop is `run`, for the client's owner task.
+    none will ever come back. pause: seconds to wait before the first round, when this follows a session that was lost.
+    Its loop is `run`, for the client's owner task.
     """
 
     def __init__(
@@ -98,9 +100,13 @@ class Link:
         tls: ssl.SSLContext | None,
         read_only: bool,
         changed: Callable[[ConnectionState], None],
+        where: str = "",
         find: Callable[[], Awaitable[str]] | None = None,
+        pause: float | None = None,
     ) -> None:
         self._session: Session = session
+        self._where: str = where
+        self._pause: float | None = pause
         self._find: Callable[[], Awaitable[str]] | None = find
         self._hosts: list[tuple[str, int]] = list(hosts)
         random.shuffle(self._hosts)
@@ -136,7 +142,10 @@ class Link:
 
     async def run(self) -> None:
         """Stay connected until the session is over."""
-        again = False
+        again = self._pause is not None
+        if self._pause is not None:
+            await anyio.sleep(self._pause)
+            self._changed(ConnectionState.CONNECTING)
         while not self._session.lost:
             useful = self._session.answered + self._session.pongs
             connected = (not again or await self._find_again()) and await self._try_all()
@@ -162,7 +171,7 @@ class Link:
         try:
             self._hosts = parse_hosts(await self._find())[0]
         except SessionExpired as error:
-            self.end(partial(SessionExpired, str(error)))
+            self.end(partial(SessionExpired, str(error)), final=True)
         except (OSError, RecipesError) as error:
             self._failed(_named(*self._hosts[0]), error)
         else:
@@ -188,12 +197,22 @@ class Link:
                 why = f" ({self.last_failure})" if self.last_failure else ""
                 self.end(partial(SessionExpired, f"session expired: no server was heard from in time{why}"))
                 return
-            with anyio.move_on_after(min(left, session.timeout / 4)):
+            left = min(left, session.timeout / 4)
+            if not session.id:
+                left = min(left, self._limit_waiting())
+            with anyio.move_on_after(left):
                 await session.lost_event.wait()
 
-    def end(self, ending: Ending) -> None:
+    def _limit_waiting(self) -> float:
+        """Fail what waits in vain for a session to begin; return the seconds until this may have more to do."""
+        session, now = self._session, self._clock()
+        why = str(nobody_answers(self._where, self.failures))
+        since = session.give_up(now - session.timeout, why)
+        return session.timeout if since is None else max(0.0, since + session.timeout - now)
+
+    def end(self, ending: Ending, *, final: bool = False) -> None:
         """The session is over."""
-        self._session.end(ending)
+        self._session.end(ending, final=final)
         self._changed(ConnectionState.LOST)
 
     def outgoing(self) -> bytes:

@@ -15,7 +15,7 @@ _RESTORED_WATCH_BYTES = 40
 class Namespace:
     """What operations, multis and watches need of their client.
 
-    session: the client's. submit: puts a request on its way; raises what makes that impossible.
+    session: the client's at the moment. submit: puts a request on its way; raises what makes that impossible.
     limit_bytes: the longest request, its header included, that the servers take (their jute.maxbuffer).
     """
 

@@ -161,6 +161,11 @@ class Operations(ABC):
         """Delete, if the znode has this `version` (-1: any). Raises NoNode, BadVersion, NotEmpty, NoAuth."""
         await self._submit(Call(op.DELETE, requests.path_version(self._namespace, path, version), path=path)).result()
 
+    def start_delete(self, path: str, heard: Callable[[Call], None] | None = None) -> Call:
+        """`delete`, whatever the version, without waiting. heard: called once the outcome is known."""
+        body = requests.path_version(self._namespace, path, -1)
+        return self._submit(Call(op.DELETE, body, path=path, heard=heard))
+
     async def exists(self, path: str) -> Stat | None:
         """Stat, or None when there is no such znode. Needs no permission."""
         try:
@@ -226,9 +231,9 @@ class Operations(ABC):
         """
         return DeletionWatch(self._namespace, path, gone, seen)
 
-    def node_view(self, path: str, changed: Callable[[], None] | None = None) -> NodeView:
+    def node_view(self, path: str, changed: Callable[[], None] | None = None, *, missing: bool = False) -> NodeView:
         """Data and Stat of a znode, kept current until the view is closed; see `View`."""
-        return NodeView(self._namespace, path, changed)
+        return NodeView(self._namespace, path, changed, missing)
 
     def children_view(self, path: str, changed: Callable[[], None] | None = None) -> ChildrenView:
         """Names of a znode's children, kept current until the view is closed; see `View`."""

@@ -162,7 +162,7 @@ class SessionScope:
         return self._scope is not None
 
     async def wait_left(self) -> None:
-        """Return once the block has ended, if it can while this waits."""
+        """Return once the block has ended, if it can while this waits. It raises nothing."""
         if self._scope is not None and self._task is not self.home.current_task() and not _is_done(self._task):
             self._left = self._left or anyio.Event()
             await self._left.wait()

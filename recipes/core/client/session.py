@@ -182,6 +182,7 @@ class Session:
 
     timeout: seconds, as negotiated. lost: the session is over, or may be by the clock of this process; once set it
     stays, and `ending` says why. expires_at: the monotonic time up to which the server cannot have ended it.
+    final: no session follows it, whoever the client is. renew: called last at its end, when another one may follow.
     read_only: a read-only server made it. Nothing can hang on such a session, since nothing can be written in it: it is
     never lost, and the next server makes another in its place. answered, pongs: how many replies
     came, to requests and to pings. shared: what the recipes of one client have in common, by keys of their own.
@@ -194,6 +195,8 @@ class Session:
         self.expires_at: float = float("inf")
         self.read_only: bool = False
         self.lost: bool = False
+        self.final: bool = False
+        self.renew: Callable[[], None] | None = None
         self.ending: Ending = SessionExpired
         self.lost_event: anyio.Event = anyio.Event()
         self.last_zxid: int = 0
@@ -275,7 +278,7 @@ class Session:
             return
         if header.xid == op.AUTH_XID:
             if header.err:
-                self.end(partial(AuthFailed, message="the session's credentials"))
+                self.end(partial(AuthFailed, message="the session's credentials"), final=True)
             elif self._auths:
                 self.answered += 1
                 if (shown := self._auths.popleft()) is not None:
@@ -327,11 +330,22 @@ class Session:
                 call.fail(ConnectionLoss(path=call.path, maybe_applied=True))
         self.unsent.extendleft(reversed(again))
 
-    def end(self, ending: Ending) -> None:
+    def give_up(self, asked_until: float, why: str) -> float | None:
+        """Fail what waits for a connection since `asked_until` or longer; return since when the next one waits."""
+        late = []
+        while self.unsent and self.unsent[0].sent_at <= asked_until:
+            late.append(self.unsent.popleft())
+        since = self.unsent[0].sent_at if self.unsent else None
+        for call in late:
+            call.fail(ConnectionLoss(why, path=call.path))
+        return since
+
+    def end(self, ending: Ending, *, final: bool = False) -> None:
         """The session is over: fail what is pending, wake every watcher, cancel what depended on it."""
         if self.lost:
             return
         self.lost = True
+        self.final = final
         self.ending = ending
         self.lost_event.set()
         for scope in list(self.scopes.values()):
@@ -348,6 +362,8 @@ class Session:
                 for watcher in watchers:
                     watcher.fire(op.EVENT_NONE, path)
             table.clear()
+        if self.renew is not None and not final:
+            self.renew()
 
     def restore(self) -> list[bytes]:
         """Frames that set every watch again on a new connection; streams, which may have missed events, are told."""

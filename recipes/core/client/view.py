@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 import anyio
 
 from recipes.core.client.namespace import Namespace
-from recipes.core.client.session import Call, Watcher
+from recipes.core.client.session import Call, Session, Watcher
 from recipes.core.errors import ClientClosed, NoNode, RecipesError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute import requests as rq
@@ -39,23 +39,30 @@ class View(Watcher, Generic[T]):
     error: why the view is no longer kept current: it is closed, the session is over, or the server refused the read
     (NoAuth).
     changed: called, without arguments, after every reading; it runs inside the client and must not wait.
+    missing: whether most likely there is no such znode yet, so that one request is enough to wait for it.
     """
 
     _kind: int
     _table: str
 
-    def __init__(self, namespace: Namespace, path: str, changed: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, namespace: Namespace, path: str, changed: Callable[[], None] | None = None, missing: bool = False
+    ) -> None:
         self.value: T | None = None
         self.current: bool = False
         self.error: RecipesError | None = None
         self._namespace: Namespace = namespace
+        self._session: Session = namespace.session
         self._path = path
         self._full = namespace.full(path)
         self._heard_change = changed
         self._next: anyio.Event | None = None
         self._closed = False
         self._call: Call | None = None
-        self._read()
+        if missing:
+            self._wait_for_creation()
+        else:
+            self._read()
 
     def __enter__(self) -> Self:
         return self
@@ -100,7 +107,7 @@ class View(Watcher, Generic[T]):
     def fire(self, kind: int, path: bytes) -> None:
         """Called by the session: the watch fired, so read again."""
         if kind == op.EVENT_NONE:
-            self._fail(self._namespace.session.ending(path=self._path))
+            self._fail(self._session.ending(path=self._path))
         elif not self._closed:
             self.current = False
             self._read()
@@ -128,18 +135,21 @@ class View(Watcher, Generic[T]):
         elif call.error is None:
             self._show(call.value)
         elif isinstance(call.error, NoNode):
-            # Nothing to watch by this read: exists watches the creation.
-            self._ask(
-                op.EXISTS, rq.encode_path_watch(self._full, True), lambda reply, at: True, "data", self._heard_existence
-            )
+            self._wait_for_creation()
         else:
             self._fail(call.error)
+
+    def _wait_for_creation(self) -> None:
+        """There is nothing to watch by a read: exists watches the creation."""
+        self._ask(
+            op.EXISTS, rq.encode_path_watch(self._full, True), lambda reply, at: True, "data", self._heard_existence
+        )
 
     def _heard_existence(self, call: Call) -> None:
         if self._closed:
             self._forget()
         elif call.error is None:  # created in between
-            self._namespace.session.remove_watch("data", self._full, self)
+            self._session.remove_watch("data", self._full, self)
             self._read()
         elif isinstance(call.error, NoNode):
             self._show(None)
@@ -166,7 +176,7 @@ class View(Watcher, Generic[T]):
         if self._call is not None:
             self._call.abandoned = True
         for table in ("data", "exist", "child"):
-            self._namespace.session.remove_watch(table, self._full, self)
+            self._session.remove_watch(table, self._full, self)
 
 
 class NodeView(View[Node]):

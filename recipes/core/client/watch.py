@@ -10,7 +10,7 @@ import anyio
 
 from recipes.core.client.namespace import Namespace
 from recipes.core.client.replies import read_names_stat, read_node, read_stat
-from recipes.core.client.session import Call, EventType, Watcher, WatchEvent
+from recipes.core.client.session import Call, EventType, Session, Watcher, WatchEvent
 from recipes.core.errors import ConnectionLoss, NoNode, SessionError, ThrottledOp
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.records import Stat
@@ -22,6 +22,7 @@ class Watch(Watcher):
 
     def __init__(self, namespace: Namespace, path: str) -> None:
         self._namespace: Namespace = namespace
+        self._session: Session = namespace.session
         self._path: str = path
         self._also: str | None = None
         self._event: anyio.Event = anyio.Event()
@@ -41,7 +42,7 @@ class Watch(Watcher):
         """
         await self._event.wait()
         if self._seen is None:
-            raise self._namespace.session.ending(path=self._path)
+            raise self._session.ending(path=self._path)
         return self._seen
 
     def cancel(self) -> None:
@@ -49,10 +50,15 @@ class Watch(Watcher):
         for path in (self._path, self._also):
             if path is not None:
                 for table in ("data", "exist", "child"):
-                    self._namespace.session.remove_watch(table, self._namespace.full(path), self)
+                    self._session.remove_watch(table, self._namespace.full(path), self)
 
     def join(self, path: str) -> "Watch":
-        """Wait for a sign of `path`, too, whichever is first. It gives itself, for the read that sets it there."""
+        """Wait for a sign of `path`, too, whichever is first. It gives itself, for the read that sets it there.
+
+        Raises what ended its session, when that is over.
+        """
+        if self._session.lost:
+            raise self._session.ending(path=path)
         self._also = path
         return self
 
@@ -68,6 +74,7 @@ class DeletionWatch(Watcher):
         self, namespace: Namespace, path: str, gone: Callable[[], None], seen: Callable[[Stat], None] | None = None
     ) -> None:
         self._namespace: Namespace = namespace
+        self._session: Session = namespace.session
         self._full: bytes = namespace.full(path)
         self._path: str = path
         self._gone: Callable[[], None] | None = gone
@@ -87,8 +94,8 @@ class DeletionWatch(Watcher):
         """Call nothing any more."""
         self._gone = None
         self._call.abandoned = True
-        self._namespace.session.remove_watch("data", self._full, self)
-        self._namespace.session.remove_watch("exist", self._full, self)
+        self._session.remove_watch("data", self._full, self)
+        self._session.remove_watch("exist", self._full, self)
 
     def _ask(self) -> None:
         self._call = self._namespace.submit(
@@ -127,13 +134,12 @@ def start_persistent(namespace: Namespace, path: str, table: str, watcher: Watch
     return namespace.submit(Call(op.ADD_WATCH, body, path=path, reads=True, watch=(table, full, watcher)))
 
 
-def release(namespace: Namespace, places: Iterable[bytes]) -> None:
-    """Remove the watches at these paths of the server, where nothing here waits for their events. Returns at once.
+def release(namespace: Namespace, session: Session, places: Iterable[bytes]) -> None:
+    """Remove the watches of `session` at these paths of the server, where nothing here waits for their events.
 
     ZooKeeper 3.8 removes persistent watches only together with all others at the path. While one of those is ours it
-    has to stay, and events of this one, should they come, are ignored.
+    has to stay, and events of this one, should they come, are ignored. Returns at once.
     """
-    session = namespace.session
     if session.lost:
         return
     awaited = session.awaited()
@@ -152,6 +158,7 @@ class Watching:
 
     def __init__(self, namespace: Namespace, watcher: Watcher) -> None:
         self._namespace: Namespace = namespace
+        self._session: Session = namespace.session
         self._watcher: Watcher = watcher
 
     def start_recursive(self, path: str) -> Call:
@@ -174,14 +181,14 @@ class Watching:
         """Wake the watcher for `path` no more; the server keeps what it has until `release`."""
         full = self._namespace.full(path)
         for table in ("data", "exist", "child", "recursive"):
-            self._namespace.session.remove_watch(table, full, self._watcher)
+            self._session.remove_watch(table, full, self._watcher)
 
     def release(self, places: Iterable[str]) -> None:
         """Remove the watches at these paths here and on the server. Returns at once."""
         places = list(places)
         for path in places:
             self.forget(path)
-        release(self._namespace, map(self._namespace.full, places))
+        release(self._namespace, self._session, map(self._namespace.full, places))
 
     def shown(self, full: bytes) -> str:
         """The client's path of the one that an event names."""
@@ -190,7 +197,7 @@ class Watching:
     def _start(self, kind: int, path: str, decode: Callable[[bytes, int], Any], table: str) -> Call:
         full = self._namespace.full(path)
         for each in ("data", "exist") if table == "data" else (table,):
-            self._namespace.session.remove_watch(each, full, self._watcher)
+            self._session.remove_watch(each, full, self._watcher)
         body = encode_path_watch(full, True)
         return self._namespace.submit(
             Call(kind, body, decode, path=path, reads=True, watch=(table, full, self._watcher))
@@ -213,6 +220,7 @@ class WatchStream(Watcher):
 
     def __init__(self, namespace: Namespace, path: str, recursive: bool) -> None:
         self._namespace: Namespace = namespace
+        self._session: Session = namespace.session
         self._full: bytes = namespace.full(path)
         self._path: str = path
         self._table: str = "recursive" if recursive else "persistent"
@@ -222,6 +230,7 @@ class WatchStream(Watcher):
         self._over: bool = False  # the session is
 
     async def __aenter__(self) -> Self:
+        self._session = self._namespace.session
         try:
             await start_persistent(self._namespace, self._path, self._table, self).result()
         except BaseException:
@@ -238,8 +247,8 @@ class WatchStream(Watcher):
         self._forget()
 
     def _forget(self) -> None:
-        if self._namespace.session.remove_watch(self._table, self._full, self):
-            release(self._namespace, [self._full])
+        if self._session.remove_watch(self._table, self._full, self):
+            release(self._namespace, self._session, [self._full])
 
     def __aiter__(self) -> Self:
         return self
@@ -251,7 +260,7 @@ class WatchStream(Watcher):
             if self._events:
                 return self._events.popleft()
             if self._over:
-                raise self._namespace.session.ending(path=self._path)
+                raise self._session.ending(path=self._path)
             if self._more.is_set():  # else another task waits for it as well
                 self._more = anyio.Event()
             await self._more.wait()

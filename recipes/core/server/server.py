@@ -108,7 +108,8 @@ class Server:
         fill_bytes = min(config.pre_alloc_size_kb << 10, _FILL_AHEAD_BYTES)
         store = Store(snapshots, logs, fill_bytes, member=config.membership is not None)
         found = store.recover(tree)
-        log.info("recovered zxid 0x%x: snapshot 0x%x and %s txns", found.last_zxid, found.snapshot_zxid, found.txns)
+        txns = "1 txn" if found.txns == 1 else f"{found.txns} txns"
+        log.info("recovered zxid 0x%x: snapshot 0x%x and %s", found.last_zxid, found.snapshot_zxid, txns)
         if config.membership is None and CURRENT_EPOCH in snapshots.names():
             log.warning(
                 "this data is of a member of an ensemble, and served alone now: the others would take what is written "

@@ -66,10 +66,10 @@ class Process:
         """The world's time; the process's own is `loop.time()`."""
         return self._ensemble.timeline.now_us
 
-    def connect(self, session_timeout: float | None = None, chroot: str = "") -> Client:
+    def connect(self, session_timeout: float | None = None, chroot: str = "", *, renew: bool = False) -> Client:
         """A client as `recipes.connect` makes one, with this process's clock and with ids that repeat."""
         timeout = self.session_timeout if session_timeout is None else session_timeout
-        client = Client(self.hosts + chroot, session_timeout=timeout)
+        client = Client(self.hosts + chroot, session_timeout=timeout, renew=renew)
         client.clock = self.loop.time
         client.random = self._ids
         client.process_name = f"simulated:{self.site}"  # a real one would be part of what is stored, and of the trace

@@ -88,7 +88,7 @@ async def test_a_name_is_looked_up_again_when_the_connection_is_lost(monkeypatch
                 await client.sync()
 
 
-async def test_leaving_a_stream_of_events_leaves_other_watches_alone(hosts, root):
+async def test_p24_leaving_a_stream_of_events_leaves_other_watches_alone(hosts, root):
     async with connect(hosts, session_timeout=5) as client:
         await client.create(root)
         _, _, watch = await client.get_watch(root)

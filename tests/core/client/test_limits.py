@@ -131,7 +131,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("use", "said"), WRONG.values(), ids=WRONG.keys())
-async def test_w12_arguments_of_another_type_are_named(use, said):
+async def test_weak_12_arguments_of_another_type_are_named(use, said):
     async with scripted(timeout_ms=10_000) as server, connect(server.hosts) as client:
         with pytest.raises(TypeError, match=said):
             await use(client)

@@ -36,14 +36,14 @@ USES = pytest.mark.parametrize("use", [take_lock, try_lock, lead, read], ids=lam
 
 
 @USES
-async def test_a_client_that_was_never_entered_says_how_to(use):
+async def test_p15_a_client_that_was_never_entered_says_how_to(use):
     with pytest.raises(ClientClosed) as caught:
         await use(connect("127.0.0.1:1"))
     assert str(caught.value) == "the client is not connected: use it inside `async with connect() as client`"
 
 
 @USES
-async def test_a_closed_client_says_so_and_not_that_something_was_lost(use, recipes_server):
+async def test_p15_a_closed_client_says_so_and_not_that_something_was_lost(use, recipes_server):
     async with connect(recipes_server) as client:
         pass
     with pytest.raises(ClientClosed, match="the client is closed"):

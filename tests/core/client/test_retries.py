@@ -103,7 +103,7 @@ def test_outages_without_a_request_under_way_count_for_nothing():
     assert len(session.outgoing(1.0)) == 2 * 12
 
 
-async def test_f4_a_server_that_greets_and_then_breaks_is_not_dialled_without_end():
+async def test_f4_u16_a_server_that_greets_and_then_breaks_is_not_dialled_without_end():
     async with scripted(timeout_ms=10_000, breaks_at=["/"]) as server, connect(server.hosts) as client:
         client.random.uniform = lambda low, high: high
         with anyio.fail_after(SECONDS), pytest.raises(ConnectionLoss):
@@ -114,7 +114,7 @@ async def test_f4_a_server_that_greets_and_then_breaks_is_not_dialled_without_en
         assert all(wait > 0.9 * limit for wait, limit in zip(waits, expected, strict=True))
 
 
-def test_pauses_repeat_with_the_random_and_grow_to_their_limit():
+def test_review_6_pauses_repeat_with_the_random_and_grow_to_their_limit():
     class Longest:
         def uniform(self, low, high):
             assert low == 0
@@ -216,7 +216,7 @@ async def test_f15_a_wire_that_broke_and_was_never_run_says_nothing(anyio_backen
     assert caplog.records == []
 
 
-def test_w_weak_the_local_deadline_goes_on_while_the_machine_sleeps():
+def test_weak_25_s13_the_local_deadline_goes_on_while_the_machine_sleeps():
     clock = connect("127.0.0.1:1").clock
     if not hasattr(time, "CLOCK_BOOTTIME"):
         assert clock is time.monotonic

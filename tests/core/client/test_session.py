@@ -53,7 +53,7 @@ def ended(call):
     return call.done
 
 
-async def test_a_lost_connection_repeats_reads_sends_unsent_writes_and_doubts_sent_ones():
+async def test_p27_a_lost_connection_repeats_reads_sends_unsent_writes_and_doubts_sent_ones():
     session = Session(10.0)
     read, write = submit(session, Call(op.GET_DATA, b"", reads=True), Call(op.SET_DATA, b"", path="/w"))
     assert xids(session.outgoing(1.0)) == [(1, op.GET_DATA), (2, op.SET_DATA)]
@@ -80,7 +80,7 @@ async def test_the_end_of_the_session_fails_everything_pending():
             await call.result()
 
 
-async def test_the_deadline_runs_from_the_sending_of_what_was_answered():
+async def test_p4_the_deadline_runs_from_the_sending_of_what_was_answered():
     session = Session(10.0)
     session.expires_at = 0.0  # as a handshake long ago left it
     submit(session, Call(op.GET_DATA, b"", reads=True))

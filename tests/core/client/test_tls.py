@@ -2,6 +2,8 @@
 
 import re
 import ssl
+import subprocess
+from pathlib import Path
 
 import anyio
 import pytest
@@ -9,7 +11,10 @@ import trustme
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from recipes.core.client.client import connect
+from recipes.core.config import parse_zoo_cfg
 from recipes.core.errors import ConnectionLoss
+from recipes.core.server.server import Server
+from recipes.embedded import LoopThread
 from recipes.lock.lock import Lock
 from tests.ports import free_port
 
@@ -95,3 +100,46 @@ async def test_newcomer_7_a_client_with_tls_hears_that_a_port_has_none(our_serve
     with pytest.raises(ConnectionLoss, match=said):
         async with connect(our_server.hosts, tls=context(authority), session_timeout=1):
             pass
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "operations.md"
+
+
+@pytest.mark.needs("openssl", "bash")
+def test_newcomer_22_the_certificates_the_server_and_the_client_of_the_docs_fit_together(tmp_path, monkeypatch):
+    text = PAGE.read_text().partition("**The client's half.**")[2]
+    client_half, commands, zoo_cfg = re.findall(r"^```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[:3]
+    commands = commands.replace("rsa:3072", "rsa:2048")  # quicker
+    one_more = "".join(line + "\n" for line in commands.splitlines() if "our authority" not in line)
+    for script in (commands, one_more.replace("zk1.example.org", "client").replace("zk1", "client")):
+        done = subprocess.run(["bash", "-ec", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    for old, new in (("/etc/zookeeper", str(tmp_path)), ("secureClientPort=2281", "secureClientPort=0")):
+        assert old in zoo_cfg
+        zoo_cfg = zoo_cfg.replace(old, new)
+    cfg = f"{zoo_cfg}dataDir={tmp_path}/data\nsecureClientPortAddress=127.0.0.1\nadmin.enableServer=false\n"
+    config, warnings = parse_zoo_cfg(cfg, "zoo.cfg")
+    assert warnings == []
+
+    async def look_up(host, port, **kind):
+        assert host == "zk1.example.org"
+        return [(None, None, None, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr("recipes.core.client.link.anyio.getaddrinfo", look_up)
+    monkeypatch.chdir(tmp_path)
+    *making, connecting = client_half.strip().splitlines()
+    names = {"ssl": ssl}
+    exec("\n".join(making), names)
+    assert connecting == 'async with connect("zk1.example.org:2281", tls=context) as client: ...'
+
+    async def use(port):
+        async with connect(f"zk1.example.org:{port}", tls=names["context"]) as client:
+            return await client.children("/")
+
+    thread, server = LoopThread("tls-server"), Server(config)
+    thread.call(server.__aenter__)
+    try:
+        assert anyio.run(use, server.secure_client_port) == ["zookeeper"]
+    finally:
+        thread.call(lambda: server.__aexit__(None, None, None))
+        thread.close()

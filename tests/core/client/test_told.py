@@ -115,7 +115,7 @@ async def test_newcomer_3_after_a_reconnect_a_stream_says_that_it_may_have_misse
                 assert (await anext(there)).type is EventType.CHILDREN_CHANGED
 
 
-async def test_newcomer_3_what_a_watch_that_fires_once_missed_is_given(one):
+async def test_newcomer_3_p24_what_a_watch_that_fires_once_missed_is_given(one):
     async with connect(one.hosts, session_timeout=20) as client:
         await client.create("/a")
         _, _, watch = await client.get_watch("/a")
@@ -211,7 +211,7 @@ async def test_newcomer_13_with_alone_says_async_with():
 
 
 @pytest.mark.parametrize("stated", ["", "a:x", "a,,b"])
-async def test_w_weak_hosts_of_the_environment_that_are_none_name_the_variable(stated, monkeypatch):
+async def test_weak_27_hosts_of_the_environment_that_are_none_name_the_variable(stated, monkeypatch):
     monkeypatch.setenv("RECIPES_HOSTS", stated)
     with pytest.raises(BadArguments, match=f"RECIPES_HOSTS={stated!r}: .*expected HOST or HOST:PORT"):
         async with connect():
@@ -228,7 +228,7 @@ async def test_newcomer_30_a_host_that_refuses_is_named_with_its_port(monkeypatc
             pytest.fail("connected")
 
 
-async def test_w_weak_one_client_too_many_hears_of_the_limit(start_server):
+async def test_weak_28_one_client_too_many_hears_of_the_limit(start_server):
     server = start_server("ours", maxClientCnxns=1)
     async with connect(server.hosts, session_timeout=5):
         with pytest.raises(ConnectionLoss, match="too many clients of this address"):

@@ -71,6 +71,16 @@ async def test_what_was_acknowledged_is_there_after_a_restart(tmp_path):
 
 
 @pytest.mark.asyncio
+async def test_newcomer_30_one_txn_is_recovered_and_not_1_txns(tmp_path, caplog):
+    caplog.set_level("INFO", "recipes.server")
+    for said in ("0 txns", "1 txn", "2 txns"):
+        async with Server(config(tmp_path)) as server:
+            assert caplog.messages[-1].endswith(f"snapshot 0x0 and {said}")
+            _, writer = await session(server)  # its creation is a txn
+            writer.close()
+
+
+@pytest.mark.asyncio
 async def test_a_slow_disk_is_served_by_the_thread_with_the_same_result(tmp_path, monkeypatch):
     monkeypatch.setattr(flusher, "_INLINE_LIMIT_S", 0.0)
     async with Server(config(tmp_path)) as server:

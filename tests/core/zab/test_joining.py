@@ -179,7 +179,7 @@ def test_a_leader_applies_its_own_history_when_a_quorum_has_accepted_its_epoch(r
     assert rig[2].done[-1] == EpochWrite("currentEpoch", 2) and not rig[2].peer.serving
 
 
-def test_the_synced_history_is_on_disk_before_the_epoch_and_the_ack(rig_of):
+def test_p28_the_synced_history_is_on_disk_before_the_epoch_and_the_ack(rig_of):
     rig = rig_of(boots={3: boot_of(E1 + 1, E1 + 2, current=1)})
     rig.elect(3, 1, 3)
     for _ in range(40):

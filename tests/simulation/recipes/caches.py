@@ -71,14 +71,17 @@ class Caches:
                 states.add(cache.state)
                 if cache.state == "stale":
                     self.world.count("was stale")
-            await client.sync(path)
-            since_zxid, mirror = client.session.last_zxid, cache._mirror
+            since_zxid, mirror = await self.synced(client, path), cache._mirror
             while cache.error is not None or cache.state != "current" or mirror.copy.has_work or mirror._calls:
                 await mirror.news()
             self.check(process, step, cache, since_zxid)
             self.take(changes, told)
             if told.keys() != set(cache) or any(differs(node, cache[each]) for each, node in told.items()):
                 self.world.fail("R15", f"the changes of {path} add up to {sorted(told)}, shown is {cache.paths()}")
+
+    async def synced(self, client, path):
+        await client.sync(path)
+        return client.session.last_zxid
 
     def take(self, changes, told):
         while (change := changes._next()) is not None:

@@ -44,6 +44,11 @@ class Holding:
         return self.dead or self.session.lost or late or bool(self.hold.ended._why)
 
 
+def owner_id(path):
+    """What a place in line is known by; a downgrade keeps it, and its owner may not have heard of the new name."""
+    return path.rpartition("/")[2][:19]
+
+
 class Guarded:
     """Something outside of the store, which refuses whoever shows a fence lower than one it has seen."""
 
@@ -76,6 +81,7 @@ class Holds:
 
     def __init__(self, world, root, marker, exclusion="R3", observed=None):
         self.world = world
+        self.session_of = world.session_of
         self.root = root
         self.marker = marker
         self.seen = []
@@ -84,7 +90,7 @@ class Holds:
         self.held = {}  # path -> everybody who holds there and may not have been told of the end
         self.all = []
         self.guarded = {}
-        self.broken = {}  # path of a znode that somebody else deleted -> when
+        self.broken = {}  # id of the owner of a znode that somebody else deleted -> when
         # At the latest when the session of whoever does not hear of it has ended.
         self.hears_within_us = world.plan.servers.timeout_ms * 1500 + 1_000_000
         self.woken = {}  # path of a znode that went -> the watches that saw it
@@ -97,13 +103,13 @@ class Holds:
     def acquired(self, process, step, hold, waited):
         """A program has what it asked for."""
         world, path = self.world, self.path_of(step.key)
-        holding = Holding(process, world.clients[process].session, step, path, hold, world.timeline.now_us)
+        holding = Holding(process, self.session_of(process, hold), step, path, hold, world.timeline.now_us)
         world.count(f"{step.kind}: {'waited' if waited else 'free'}")
         process.note(f"{step.number} {step.kind} has {path} with 0x{hold.fence:x}")
         others = self.held.setdefault(path, [])
         others[:] = [other for other in others if not other.told]
         for other in [other for other in others if self.excludes(holding, other)]:
-            if other.hold.path in self.broken:
+            if self.is_broken(other.hold.path):
                 world.count("two hold, one was broken just now")
             elif world.plan.bounded:
                 world.fail(self.exclusion, f"{holding} acquires {path}, and {other} was not told that it lost it")
@@ -112,6 +118,10 @@ class Holds:
         others.append(holding)
         self.all.append(holding)
         return holding
+
+    def is_broken(self, path):
+        """Whether somebody else deleted the znode that a holder takes for its own."""
+        return owner_id(path) in self.broken
 
     def excludes(self, one, other):
         """Whether the two may not hold at the same time."""
@@ -126,13 +136,13 @@ class Holds:
             await anyio.sleep(step.for_us / 2e6)
             if value is None or not guarded.write(hold.fence, value + 1):
                 world.count("fence refused")
-                if not hold.ended.is_set() and world.plan.bounded and hold.path not in self.broken:
+                if not hold.ended.is_set() and world.plan.bounded and not self.is_broken(hold.path):
                     world.fail(self.exclusion, f"{holding} is refused, and was not told that it lost {holding.path}")
             if hold.lost:
                 await anyio.sleep(0.001)
                 world.fail("R14", f"{holding} has lost {holding.path}, and its block goes on")
         world.count("body whole")
-        told_by_us = self.broken.get(hold.path, world.timeline.now_us) + self.hears_within_us
+        told_by_us = self.broken.get(owner_id(hold.path), world.timeline.now_us) + self.hears_within_us
         if world.timeline.now_us > told_by_us and not hold.ended.is_set() and not holding.process.pauses:
             world.fail(self.exclusion, f"{holding} is not told that its znode was deleted")
 
@@ -141,7 +151,7 @@ class Holds:
         line = [name for name in await client.children(self.path_of(step.key)) if self.marker in name]
         if line:
             path = f"{self.path_of(step.key)}/{min(line, key=lambda name: number_of(name.encode()))}"
-            self.broken.setdefault(path, self.world.timeline.now_us)
+            self.broken.setdefault(owner_id(path), self.world.timeline.now_us)
             process.note(f"{step.number} breaks {path}")
             await client.delete(path)
             self.world.count("broken")

@@ -1,5 +1,6 @@
 """Who stood first in a line, and when: read from the committed txns, and judged by rules of our own."""
 
+import re
 from bisect import bisect_right
 from typing import NamedTuple
 
@@ -61,4 +62,4 @@ class Line:
 
 def number_of(name):
     """The sequence number that a name ends with."""
-    return int(name.rpartition(b"-")[2])
+    return int(re.search(rb"[0-9]+\Z", name)[0])

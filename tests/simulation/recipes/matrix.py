@@ -22,12 +22,14 @@ class Scene(NamedTuple):
     """What a matrix goes through.
 
     act(client): the operation. It gets a connected client, and must work a second time on it.
-    rival(client): meanwhile, on a client of another process; it has begun, up to its first sleep, before `act` does.
+    rival(client): meanwhile, on a client of another process; it has begun, up to its first sleep, before `act` does,
+    and is cancelled once all is over. keeps: where znodes may stay until the end of the session.
     """
 
     name: str
     act: Callable[[Any], Awaitable[object]]
     rival: Callable[[Any], Awaitable[object]] | None = None
+    keeps: str = ""
 
 
 class Outcome(NamedTuple):
@@ -62,8 +64,18 @@ def cancel_each_await(scene: Scene) -> Generator[tuple[str, int, Outcome], None,
             yield how, number, run_scene(scene, cancel=number, how=how)
 
 
+def lose_the_session_at_each_await(scene: Scene) -> Generator[tuple[int, Outcome], None, None]:
+    """A run for each await of the operation, at which its process is cut off until its session has ended."""
+    for number in range(1, run_scene(scene).awaits + 1):
+        yield number, run_scene(scene, cancel=number, how="loss")
+
+
 def run_scene(scene: Scene, lose: int | None = None, cancel: int | None = None, how: str = "task") -> Outcome:
-    """One run. lose: number of the request of which the reply is lost; cancel: number of the await, from 1 each."""
+    """One run. lose: number of the request of which the reply is lost, from 1 on.
+
+    cancel: number of the await, from 1 on, at which it is interrupted; how: by its "task", by a "scope" around it, or
+    by the "loss" of its session.
+    """
 
     def sources(purpose: str) -> Random:
         return Random(f"{scene.name}/{purpose}")
@@ -83,6 +95,7 @@ def run_scene(scene: Scene, lose: int | None = None, cancel: int | None = None, 
                 ready.rival = True
                 while not found:
                     await anyio.sleep(0.05)
+                tasks.cancel_scope.cancel()
 
         async def main(process: Process) -> None:
             async with process.connect(4.0) as client:
@@ -132,9 +145,9 @@ async def _act(
         async def go() -> object:
             return await steps.count(scene.act(client).__await__())
 
-        if how == "task":
+        if how != "scope":
             task = loop.create_task(go())
-            steps.stop = task.cancel
+            steps.stop = task.cancel if how == "task" else lambda: _cut_off(process, ensemble)
             while not task.done():
                 await anyio.sleep(0.001)
         else:
@@ -152,11 +165,22 @@ async def _act(
     requests = len(process.tap.kinds) - before
     process.tap.lose.clear()
     await anyio.sleep(1.0)  # clean-up may go on elsewhere
-    left = _left(client, ensemble)
+    if how == "loss" and cancel is not None:
+        while client.session.id in ensemble.ledger.reference.tree.sessions:
+            await anyio.sleep(0.1)
+    left = [what for what in _left(client, ensemble) if not (scene.keeps and what.startswith(scene.keeps))]
     # A task of its own, which nobody cancels: the operation works again on the same client.
     again = None if client.session.lost else await loop.create_task(_again(scene, client))
     await anyio.sleep(0.5)
     return Outcome(result, error, cancelled, requests, steps.number, again, left, took)
+
+
+def _cut_off(process: Process, ensemble: Ensemble) -> None:
+    """Nothing goes to any server or comes from one, for longer than a session lasts."""
+    network = ensemble.network
+    directions = [each for sid in ensemble.nodes for each in ((sid, process.site), (process.site, sid))]
+    network.block(directions)
+    ensemble.timeline.after(6_000_000, network.unblock, directions)
 
 
 async def _again(scene: Scene, client: Any) -> object:

@@ -160,7 +160,8 @@ class Queues:
             world.fail("R9", f"{message.data} is handed out again, and it was acknowledged")
         elif message.fence <= item.fence:
             world.fail("R1", f"{message.data} is handed out with 0x{message.fence:x} behind 0x{item.fence:x}")
-        holding = Holding(process, world.clients[process].session, step, message.data, message, world.timeline.now_us)
+        session = world.session_of(process, message)
+        holding = Holding(process, session, step, message.data, message, world.timeline.now_us)
         if item.fence:
             world.count("again")
         if item.holding is not None and not item.holding.left and not item.holding.told:

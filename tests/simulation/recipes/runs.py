@@ -4,15 +4,18 @@ from random import Random
 from typing import NamedTuple
 
 from recipes.core.errors import InvariantBroken
+from tests.simulation.recipes.barriers import Barriers
 from tests.simulation.recipes.caches import Caches
 from tests.simulation.recipes.counters import Counters
 from tests.simulation.recipes.elections import Elections
 from tests.simulation.recipes.locks import Locks
 from tests.simulation.recipes.plan import draw_recipe_plan
 from tests.simulation.recipes.queues import Queues
-from tests.simulation.recipes.rwlocks import ReadWriteLocks
+from tests.simulation.recipes.renewals import RenewedCaches, RenewedElections, RenewedQueues
+from tests.simulation.recipes.rwlocks import NamedReadWriteLocks, ReadWriteLocks
 from tests.simulation.recipes.semaphores import Semaphores
 from tests.simulation.recipes.transactions import Transactions
+from tests.simulation.recipes.successions import Successions
 from tests.simulation.recipes.world import World
 
 WORKLOADS = {
@@ -20,10 +23,16 @@ WORKLOADS = {
     "rwlock": ReadWriteLocks,
     "semaphore": Semaphores,
     "election": Elections,
+    "succession": Successions,
     "queue": Queues,
     "counter": Counters,
     "cache": Caches,
     "transaction": Transactions,
+    "naming": NamedReadWriteLocks,
+    "renewed-election": RenewedElections,
+    "renewed-queue": RenewedQueues,
+    "renewed-cache": RenewedCaches,
+    "barrier": Barriers,
 }
 
 

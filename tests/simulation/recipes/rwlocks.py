@@ -23,6 +23,8 @@ class ReadWriteLocks:
         "close inside", "write: LockLost",
     )  # fmt: skip
 
+    namings = ("native", "native", "native")  # of each of the three locks
+
     def __init__(self, world):
         self.world = world
         self.holds = Shares(world, "/rwlocks", ("read", "write"))
@@ -32,7 +34,8 @@ class ReadWriteLocks:
 
     def open(self, process, client):
         """What steps of one session share."""
-        return [ReadWriteLock(client, self.holds.path_of(key)) for key in range(3)], client
+        paths = [self.holds.path_of(key) for key in range(3)]
+        return [ReadWriteLock(client, path, naming=self.namings[key]) for key, path in enumerate(paths)], client
 
     async def act(self, process, opened, step):
         """Carry out a step."""
@@ -94,3 +97,9 @@ class ReadWriteLocks:
             for key in range(3)
             for number, kind in ((1_000_000, "read"), (2_000_000, "write"))
         ]
+
+
+class NamedReadWriteLocks(ReadWriteLocks):
+    """The same, by the names of other libraries."""
+
+    namings = ("kazoo", "curator", "kazoo")

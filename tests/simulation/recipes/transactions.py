@@ -124,7 +124,8 @@ class Transactions:
             found.add(self.told[transaction])
         if len(found) > 1:
             self.world.fail(
-                "R11", f"{transaction}: {self.ends.get(transaction)}, and its block was told {self.told.get(transaction)}"
+                "R11",
+                f"{transaction}: {self.ends.get(transaction)}, and its block was told {self.told.get(transaction)}",
             )
 
     def probes(self):

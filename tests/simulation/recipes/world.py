@@ -68,6 +68,11 @@ class World:
             self.broken = f"{name} {message}"
             self.ensemble.note(0, self.broken)
 
+    def session_of(self, process, hold):
+        """The session that a hold hangs on: of a client that renews it may be an earlier one."""
+        client = self.clients[process]
+        return hold._tenure.client.session if client._renew else client.session
+
     # Running.
 
     def run(self):
@@ -173,7 +178,7 @@ class World:
         async with anyio.create_task_group() as tasks:
             while not inbox.over:
                 try:
-                    async with process.connect() as client:
+                    async with process.connect(renew=getattr(self.workload, "renew", False)) as client:
                         self.clients[process] = client
                         self.count("session")
                         await self.carry_out(process, client, inbox, tasks)
@@ -184,6 +189,8 @@ class World:
     async def carry_out(self, process, client, inbox, tasks):
         """Begin with steps as they come, until the session is over or a step says to close it."""
         objects = self.workload.open(process, client)
+        if client.renews:
+            client.hear_states(lambda state: self.count("session lost") if state is ConnectionState.LOST else None)
 
         async def wake_when_lost():
             await client.session.lost_event.wait()

@@ -1,9 +1,12 @@
 """In read/write locks and semaphores."""
 
+from collections.abc import Sequence
+
 from recipes.contender import Contender
-from recipes.line import Standing, holding, kind_of, permits_of, standing
+from recipes.line import Standing, holding, in_order, kind_of, permits_of, standing
 from recipes.lock.rwlock import Writer
 from recipes.lock.semaphore import Claimant
+from recipes.naming import line_of
 from tests.simulation.recipes.planted.bug import Patch, planted
 
 
@@ -49,6 +52,28 @@ def a_downgrade_gives_up_before_it_asks_anew(patch: Patch) -> None:
         self._become_reader(path)
 
     patch.setattr(Writer, "_replace_surely", replace_surely)
+
+
+@planted("naming", 1, "R3")
+def a_line_of_other_names_leaves_readers_out(patch: Patch) -> None:
+    """As kazoo's Lock does, which is not its WriteLock: a writer goes in beside them."""
+    patch.setattr("recipes.contender.line_of", lambda marker: marker if marker == "__lock__" else line_of(marker))
+
+
+@planted("naming", 1, "R3")
+def a_reader_with_another_name_is_taken_for_one_with_ours(patch: Patch) -> None:
+    """What is not ours was taken for a permit."""
+    patch.setattr("recipes.line.permits_of", lambda name: permits_of(name) if name.startswith("_r_") else 1)
+
+
+@planted("naming", 1, "R3")
+def order_is_that_of_whole_names(patch: Patch) -> None:
+    """With a random id in front: whoever drew a low one goes first."""
+
+    def order(names: Sequence[str], marker: str | tuple[str, ...]) -> list[str]:
+        return sorted(in_order(names, marker))
+
+    patch.setattr("recipes.contender.in_order", order)
 
 
 @planted("semaphore", 2, "R3")

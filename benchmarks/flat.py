@@ -1,0 +1,66 @@
+"""Memory of one client over many acquires and many items: it should not grow with their number.
+
+`python -m benchmarks.flat PORT [COUNT]`: COUNT (100,000) acquires of a lock, then as many items put and consumed.
+Prints JSON: resident MB after a tenth of each, and at the end.
+"""
+
+import gc
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import anyio
+
+from recipes import Client, Lock, Queue, connect
+
+TASKS = 16
+BATCH = 100  # items in one put
+
+
+def resident_mb() -> float:
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return round(pages * 4096 / 1e6, 1)
+
+
+async def acquire(client: Client, count: int) -> None:
+    async def some(index: int) -> None:
+        for _ in range(count // TASKS):
+            async with Lock(client, f"/flat/locks/{index}"):
+                pass
+
+    async with anyio.create_task_group() as group:
+        for index in range(TASKS):
+            group.start_soon(some, index)
+
+
+async def put_and_consume(client: Client, count: int) -> None:
+    queue = Queue(client, "/flat/queue")
+    for _ in range(count // BATCH):
+        await queue.put_many([b"x" * 100] * BATCH)
+        left = BATCH
+        async with queue.consume(concurrency=TASKS, prefetch=64) as messages:
+            async for message in messages:
+                async with message:
+                    left -= 1
+                if not left:
+                    break
+
+
+async def main(port: int, count: int) -> dict[str, float]:
+    found = {}
+    async with connect(f"127.0.0.1:{port}") as client:
+        for what, work in (("acquires", acquire), ("items", put_and_consume)):
+            await work(client, count // 10)
+            found[f"after {count // 10:,} {what}"] = resident_mb()
+            await work(client, count - count // 10)
+            found[f"after {count:,} {what}"] = resident_mb()
+    return found
+
+
+if __name__ == "__main__":
+    use_uvloop = importlib.util.find_spec("uvloop") is not None
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 100_000
+    done = anyio.run(main, int(sys.argv[1]), count, backend_options={"use_uvloop": use_uvloop})
+    sys.stdout.write(json.dumps(done) + "\n")

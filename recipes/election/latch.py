@@ -1,0 +1,238 @@
+"""Leadership as a fact to be asked for, in place of a block: for a program that runs either way."""
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import anyio
+
+from recipes.core.client.scope import CLOSED, SessionScope
+from recipes.core.client.session import ConnectionState
+from recipes.core.errors import ClientClosed, LeadershipLost, RecipesError
+from recipes.election.candidate import RESIGNED, Candidate
+from recipes.election.election import Election, Term, was_lost
+from recipes.naming import ElectionNaming
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+    from recipes.core.jute.records import ACL
+
+log: logging.Logger = logging.getLogger("recipes.election")
+
+
+class LeaderLatch:
+    """A candidate in the background: `async with LeaderLatch(client, path) as latch`, and `latch.is_leader` inside.
+
+    It stands for election from `start`, or the beginning of the block, to `stop`, or the end of it, and joins the line
+    again by itself after each term, with pauses as in `Election.run`. Nobody is cancelled when leadership is lost: ask
+    `is_leader` before each thing that only a leader may do, or show `term.fence` with it.
+
+    client, path, data, acl, weight, min_hold, rejoin_after, naming: see Election, with which it shares its line. What
+    it does in the background is done by the client's own task.
+
+    When the session is over, or a server refuses, it leads no more and stands no more: that is logged, `wait_leader`
+    and `changes` raise why, and so does the end of a block that had no error of its own.
+    """
+
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        data: bytes = b"",
+        *,
+        acl: "Sequence[ACL] | None" = None,
+        weight: int = 0,
+        min_hold: float | None = None,
+        rejoin_after: float = 0.0,
+        naming: ElectionNaming = "native",
+    ) -> None:
+        self._client = client
+        self._path = path
+        self._election = Election(
+            client,
+            path,
+            data,
+            acl=acl,
+            weight=weight,
+            min_hold=min_hold,
+            rejoin_after=rejoin_after,
+            naming=naming,
+        )
+        self._scope: SessionScope | None = None  # of what goes on in the background
+        self._term: Term | None = None
+        self._changed: anyio.Event | None = None
+        self._hears_no_more: Callable[[], object] | None = None
+        self._over = False
+        self._stopping = False
+        self._error: RecipesError | None = None
+
+    def __repr__(self) -> str:
+        return f"<LeaderLatch {self._path!r}: {'leads' if self.is_leader else 'does not lead'}>"
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether we lead. Any thread may ask. False from the moment on at which others may lead, by our clock."""
+        return self.term is not None
+
+    @property
+    def term(self) -> Term | None:
+        """Our term while we lead, else None, for `fence`, `guarded`, `announce`, `transfer`. Any thread may ask."""
+        term = self._term
+        return term if term is not None and not term.ended.is_set() else None
+
+    def start(self) -> None:
+        """Stand for election, and return at once. The second time it raises RuntimeError.
+
+        Raises SessionExpired, ClientClosed, RuntimeError in another thread, event loop or process.
+        """
+        if self._scope is not None:
+            raise RuntimeError(f"the latch of {self._path} was started already: make another one")
+        self._scope = self._client.session_scope()
+        # The client's task may end before it has begun with what it is handed over.
+        self._hears_no_more = self._client.hear_states(self._hear)
+        self._client.look_after(self._stand)
+
+    async def stop(self) -> None:
+        """Stand no more. A term ends as by `Term.resign`: this returns once the server has confirmed that.
+
+        The second time, and before `start`, it does nothing. Raises RuntimeError in another thread, event loop or
+        process, NoAuth without the right to delete our znode.
+        """
+        self._client.home.check()
+        if self._scope is None or self._over:
+            return
+        self._stopping = True
+        try:
+            if self._term is not None:
+                await self._term.resign()
+        finally:
+            self._scope.cancel()
+        while not self._over:
+            await self._wait_change()
+
+    async def wait_leader(self) -> Term:
+        """Return our term once we lead, at once when that is so. A limit of time is `anyio.fail_after` around it.
+
+        Raises what ended the latch: SessionExpired, ClientClosed, NoAuth; RuntimeError when it is not started or was
+        stopped.
+        """
+        while True:
+            if (term := self.term) is not None:
+                return term
+            self._check()
+            if self._over or self._scope is None:
+                raise RuntimeError(f"the latch of {self._path} {'was stopped' if self._scope else 'is not started'}")
+            await self._wait_change()
+
+    async def changes(self) -> AsyncIterator[bool]:
+        """Yield whether we lead, and then each change; of quick changes only the last is seen. It ends after `stop`.
+
+        Raises what ended the latch: SessionExpired, ClientClosed, NoAuth.
+        """
+        last: bool | None = None
+        while True:
+            leads = self.is_leader
+            if leads is not last:
+                last = leads
+                yield leads
+                continue
+            self._check()
+            if self._over:
+                return
+            await self._wait_change()
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._client.home.keeps_out(error):
+            return
+        await self.stop()
+        if error is None:
+            self._check()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    # In the client's own task.
+
+    async def _stand(self) -> None:
+        scope = self._scope
+        try:
+            if scope is not None and not self._stopping:
+                with scope:
+                    await self._lead_again_and_again()
+        except RecipesError as error:
+            self._fail(error)
+        finally:
+            if scope is not None and scope.ended.lost:
+                self._fail(self._ending(scope))
+            self._end()
+
+    async def _lead_again_and_again(self) -> None:
+        damping = self._election._damping()
+        while not self._stopping:
+            candidate = self._election._contend(once=False)
+            damping.begin()
+            term: Term | None = None
+            try:
+                await candidate.enter(as_block=False)
+                damping.begin()
+                term = Term(candidate)
+                await self._hold(candidate, term)
+            except LeadershipLost:  # while it waited: its znode was deleted, or the session is over, as `scope` knows
+                pass
+            if not self._stopping:
+                await damping.rest(lost=was_lost(term))
+
+    async def _hold(self, candidate: Candidate, term: Term) -> None:
+        self._term = term
+        self._tell()
+        try:
+            if self._stopping:
+                candidate.ended.set(RESIGNED)
+            await candidate.ended.wait()
+        finally:
+            self._term = None
+            self._tell()
+            with suppress(LeadershipLost):
+                await candidate.release(RESIGNED)
+
+    async def _wait_change(self) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, None
+        if changed is not None:
+            changed.set()
+
+    def _hear(self, state: ConnectionState) -> None:
+        if state in (ConnectionState.LOST, ConnectionState.CLOSED):
+            self._fail(self._client.session.ending(path=self._path))
+            self._end()
+
+    def _end(self) -> None:
+        """It stands no more."""
+        self._over = True
+        if self._hears_no_more is not None:
+            self._hears_no_more()
+        self._tell()
+
+    def _ending(self, scope: SessionScope) -> RecipesError:
+        if scope.ended.why == CLOSED:
+            return ClientClosed(f"{CLOSED}: {self._path}")
+        return self._client.session.ending(path=self._path)
+
+    def _fail(self, error: RecipesError) -> None:
+        if self._error is None and not self._stopping:
+            self._error = error
+            if not isinstance(error, ClientClosed):
+                log.warning("the latch of %s does not stand for election any more: %s", self._path, error)

@@ -1,0 +1,127 @@
+"""A permit of a semaphore as kazoo and Curator keep it: a znode that is made while the lock beside it is held.
+
+Sources: kazoo 2.11, recipe/lock.py, Semaphore; Curator 5.4, InterProcessSemaphoreV2.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from recipes.agreement import agree
+from recipes.contender import Contender, read_line, read_places
+from recipes.core.client.backoff import Backoff
+from recipes.core.errors import ConnectionLoss, LockLost, NoNode
+from recipes.line import Participant, standing
+from recipes.naming import Leases, is_kazoos
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+    from recipes.core.client.watch import Watch
+    from recipes.core.jute.records import ACL
+
+_TRIES = 5
+
+
+class Lease(Contender):
+    """One permit among the children of `leases.path`, of which there are to be `limit` at most.
+
+    Whoever wants one takes the lock first, and keeps it until a permit is free: the line is that of the lock. Its znode
+    is made in one step with a check that we still have the lock.
+    """
+
+    permits: int = 1
+
+    def __init__(self, client: "Client", leases: Leases, limit: int, data: bytes, acl: "Sequence[ACL] | None") -> None:
+        super().__init__(client, leases.path, leases.marker, LockLost, data, acl)
+        self.limit: int = limit
+        self._leases: Leases = leases
+
+    async def obtain(self, wait: bool) -> bool:
+        """Take a permit; whether we have one, with `wait` once we do."""
+        if is_kazoos(self._marker):  # the limit is looked at once more each time: it costs less than a wrong one
+            await self._make_parent()
+        where = self._leases
+        lock = Contender(self.client, where.lock_path, where.lock_marker, LockLost, self._data, self._acl, once=False)
+        if not await lock.enter(None if wait else 0, as_block=False):
+            return False
+        try:
+            got = await self._take_one(lock, wait)
+        except BaseException as error:
+            await lock.exit(error)
+            raise
+        await lock.exit(None)
+        return got
+
+    async def _take_one(self, lock: Contender, wait: bool) -> bool:
+        backoff = Backoff(self.client.random)
+        while not lock.ended.is_set():
+            try:
+                names, watch = await self._list()
+                try:
+                    if self._fits(names):
+                        return await self._make(lock)
+                    if not wait:
+                        return False
+                    _, watch = await self.client.exists_watch(lock.path, watch=watch)
+                    await watch.wait()
+                finally:
+                    watch.cancel()
+            except ConnectionLoss:
+                if backoff.failures + 1 >= _TRIES:
+                    raise
+                await self.client.sync(self._parent)
+                await self._adopt(await self._line())
+                if self.path:
+                    return True
+                await backoff.pause()
+        raise lock.refusal()
+
+    def _fits(self, names: Sequence[str]) -> bool:
+        """Whether one more may be made: each child is a permit, whatever its name."""
+        ours = f"_r_-permits-1-{len(names):010d}"
+        return standing(ours, [*(f"_r_-permits-1-{at:010d}" for at in range(len(names))), ours], self.limit).holds
+
+    def _order(self, names: list[str]) -> list[str]:
+        return names
+
+    async def _list(self) -> tuple[list[str], "Watch"]:
+        while True:
+            try:
+                return await self.client.children_watch(self._parent)
+            except NoNode:
+                await self._make_parent()
+
+    async def _make(self, lock: Contender) -> bool:
+        multi = self.client.multi()
+        multi.create(self._prefix, self._data, ephemeral=True, sequential=True, acl=self._acl)
+        self.asked: bool = True
+        outcome = await multi.start(guards=[lock.path]).result()
+        if outcome.error is not None:
+            self.asked = False
+            if isinstance(outcome.error, NoNode) and outcome.failed_at == 0:
+                lock._gone()
+                raise lock.refusal()
+            raise outcome.error
+        self.path: str = str(outcome.results[-1])
+        stat = await self.client.exists(self.path)
+        if stat is None:
+            self._gone()
+            return False
+        self._take(self.path, stat)
+        return True
+
+    async def _make_parent(self) -> None:
+        if is_kazoos(self._marker):
+            await agree(self.client, self._parent, self.limit, self._acl)
+        else:
+            await super()._make_parent()
+
+
+async def read_leases(client: "Client", leases: Leases) -> list[list[Participant]]:
+    """Who has permits, in the order in which they were made, and who stands in line for the lock beside them."""
+    try:
+        places = await read_places(client, leases.path, await client.children(leases.path))
+    except NoNode:
+        places = []
+    holders = [place._replace(kind="permits", permits=1) for place in places]
+    holders.sort(key=lambda each: each.fence)
+    return [holders, await read_line(client, leases.lock_path, leases.lock_marker)]

@@ -1,0 +1,54 @@
+"""A connection of a client's that a test breaks, on asyncio and on trio."""
+
+from contextlib import asynccontextmanager
+
+import anyio
+
+from recipes.core.client.client import connect
+from recipes.embedded import LoopThread
+from recipes.testing.proxy import Proxy
+
+
+class Cable:
+    """A way to a server that a test pulls out."""
+
+    def __init__(self, thread, proxy):
+        self._thread, self._proxy = thread, proxy
+
+    async def _call(self, act):
+        async def call():
+            act()
+
+        await anyio.to_thread.run_sync(self._thread.call, call)
+
+    async def pull(self):
+        """Break what is connected, and let nothing through."""
+
+        def act():
+            self._proxy.cut(True)
+            for end in list(self._proxy._ends):
+                end.abort()
+
+        await self._call(act)
+
+    async def plug(self):
+        await self._call(lambda: self._proxy.cut(False))
+
+
+@asynccontextmanager
+async def cabled(hosts):
+    """A client, and the cable that it is connected by."""
+    thread = LoopThread("cable")
+    try:
+        proxy = Proxy(int(hosts.rpartition(":")[2]))
+        port = thread.call(proxy.open)
+        async with connect(f"127.0.0.1:{port}") as client:
+            cable = Cable(thread, proxy)
+            try:
+                yield client, cable
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await cable.plug()
+        thread.call(proxy.close)
+    finally:
+        thread.close()
