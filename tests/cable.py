@@ -36,13 +36,13 @@ class Cable:
 
 
 @asynccontextmanager
-async def cabled(hosts):
-    """A client, and the cable that it is connected by."""
+async def cabled(hosts, **options):
+    """A client, made with `options`, and the cable that it is connected by."""
     thread = LoopThread("cable")
     try:
         proxy = Proxy(int(hosts.rpartition(":")[2]))
         port = thread.call(proxy.open)
-        async with connect(f"127.0.0.1:{port}") as client:
+        async with connect(f"127.0.0.1:{port}", **options) as client:
             cable = Cable(thread, proxy)
             try:
                 yield client, cable

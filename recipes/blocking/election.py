@@ -162,6 +162,11 @@ class LeaderLatch:
         term = self._latch.term
         return None if term is None else Term(self._portal, term)
 
+    @property
+    def losses(self) -> int:
+        """How many sessions it has outlived."""
+        return self._latch.losses
+
     def start(self) -> None:
         self._portal.run(self._latch.start)
 

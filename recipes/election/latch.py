@@ -3,14 +3,16 @@
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import anyio
 
 from recipes.core.client.scope import CLOSED, SessionScope
-from recipes.core.client.session import ConnectionState
+from recipes.core.client.session import ConnectionState, Session
 from recipes.core.errors import ClientClosed, LeadershipLost, RecipesError
+from recipes.damping import Damping
 from recipes.election.candidate import RESIGNED, Candidate
 from recipes.election.election import Election, Term, was_lost
 from recipes.naming import ElectionNaming
@@ -32,8 +34,11 @@ class LeaderLatch:
     client, path, data, acl, weight, min_hold, rejoin_after, naming: see Election, with which it shares its line. What
     it does in the background is done by the client's own task.
 
-    When the session is over, or a server refuses, it leads no more and stands no more: that is logged, `wait_leader`
-    and `changes` raise why, and so does the end of a block that had no error of its own.
+    When the session is over it goes on with the next one of a client that was made with `renew`; `losses` counts that.
+    Without it, or when a server refuses, it leads no more and stands no more: that is logged, `wait_leader` and
+    `changes` raise why, and so does the end of a block that had no error of its own.
+
+    losses: how many sessions it has outlived.
     """
 
     def __init__(
@@ -60,7 +65,12 @@ class LeaderLatch:
             rejoin_after=rejoin_after,
             naming=naming,
         )
+        self.losses: int = 0
         self._scope: SessionScope | None = None  # of what goes on in the background
+        self._session: Session | None = None  # in which that is
+        self._between = False  # whether it waits for the next session
+        self._damping: Damping | None = None
+        self._lost = False  # whether the last term was
         self._term: Term | None = None
         self._changed: anyio.Event | None = None
         self._hears_no_more: Callable[[], object] | None = None
@@ -89,10 +99,9 @@ class LeaderLatch:
         """
         if self._scope is not None:
             raise RuntimeError(f"the latch of {self._path} was started already: make another one")
-        self._scope = self._client.session_scope()
+        self._begin()
         # The client's task may end before it has begun with what it is handed over.
         self._hears_no_more = self._client.hear_states(self._hear)
-        self._client.look_after(self._stand)
 
     async def stop(self) -> None:
         """Stand no more. A term ends as by `Term.resign`: this returns once the server has confirmed that.
@@ -109,6 +118,8 @@ class LeaderLatch:
                 await self._term.resign()
         finally:
             self._scope.cancel()
+            if self._between:
+                self._end()
         while not self._over:
             await self._wait_change()
 
@@ -162,21 +173,37 @@ class LeaderLatch:
 
     # In the client's own task.
 
-    async def _stand(self) -> None:
-        scope = self._scope
+    def _begin(self) -> None:
+        """Stand in the client's present session."""
+        self._between = False
+        self._session = self._client.session
+        self._scope = self._client.session_scope()
+        self._client.look_after(partial(self._stand, self._scope))
+
+    async def _stand(self, scope: SessionScope) -> None:
+        failure: RecipesError | None = None
         try:
-            if scope is not None and not self._stopping:
+            if not self._stopping:
                 with scope:
                     await self._lead_again_and_again()
         except RecipesError as error:
-            self._fail(error)
+            failure = error
         finally:
-            if scope is not None and scope.ended.lost:
-                self._fail(self._ending(scope))
-            self._end()
+            lost = scope.ended.lost
+            if lost and self._client.renews and not self._stopping:
+                self._between = True
+                self._hear(self._client.state)  # it may be connected again already
+            else:
+                if lost or failure is not None:
+                    self._fail(self._ending(scope) if lost or failure is None else failure)
+                self._end()
 
     async def _lead_again_and_again(self) -> None:
-        damping = self._election._damping()
+        if self._damping is None:
+            self._damping = self._election._damping()
+        else:
+            await self._damping.rest(lost=self._lost)
+        damping = self._damping
         while not self._stopping:
             candidate = self._election._contend(once=False)
             damping.begin()
@@ -200,6 +227,7 @@ class LeaderLatch:
             await candidate.ended.wait()
         finally:
             self._term = None
+            self._lost = was_lost(term)
             self._tell()
             with suppress(LeadershipLost):
                 await candidate.release(RESIGNED)
@@ -215,9 +243,13 @@ class LeaderLatch:
             changed.set()
 
     def _hear(self, state: ConnectionState) -> None:
-        if state in (ConnectionState.LOST, ConnectionState.CLOSED):
+        if state is ConnectionState.CLOSED or (state is ConnectionState.LOST and not self._client.renews):
             self._fail(self._client.session.ending(path=self._path))
             self._end()
+        elif self._between and state is ConnectionState.CONNECTED and self._client.session is not self._session:
+            self.losses += 1
+            log.info("the latch of %s goes on in session 0x%x", self._path, self._client.session_id)
+            self._begin()
 
     def _end(self) -> None:
         """It stands no more."""

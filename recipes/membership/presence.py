@@ -41,7 +41,7 @@ class Presence:
 
     It is made once more whenever it is gone: when somebody deleted it, and, with a client that was made with `renew`,
     in the next session. The block is not cancelled meanwhile: `present` says how it stands. Entering waits until it is
-    there for the first time, leaving deletes it.
+    there for the first time, leaving deletes it; entering and waiting raise what ended it for good.
 
     losses: how many sessions it has outlived. error: what ended it for good, None while it goes on: SessionExpired
     without `renew`, AuthFailed, ClientClosed, or what a server refuses it with, such as NoAuth.

@@ -129,7 +129,7 @@ class Provider:
 
     An instance that was marked with `note_error` `max_errors` times within `quarantine` seconds is not chosen for that
     long. When all are down, the strategy chooses among all, as if none were: a mark is a hint, and none at all helps
-    nobody.
+    nobody. Entering and waiting raise what a cache does: see Cache.
     """
 
     def __init__(self, client: "Client", path: str, strategy: Strategy, max_errors: int, quarantine: float) -> None:
@@ -205,7 +205,8 @@ class ServiceRegistry:
 
     client: a connected Client; made with `renew`, registrations and providers outlive the loss of a session. acl: who
     may do what with the znodes of instances. The znodes are those of Curator's service discovery, so that its programs
-    and ours see each other's instances; a payload is any JSON value, where Curator's says its Java class.
+    and ours see each other's instances; a payload is any JSON value, where Curator's says its Java class. Calls raise
+    what every call of the client does.
     """
 
     def __init__(self, client: "Client", path: str = "/services", *, acl: "Sequence[ACL] | None" = None) -> None:

@@ -6,7 +6,17 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from recipes import BadArguments, Election, Lock, ReadWriteLock, ReentrantLock, Semaphore, SettingsDiffer, connect
+from recipes import (
+    BadArguments,
+    Election,
+    LeaderLatch,
+    Lock,
+    ReadWriteLock,
+    ReentrantLock,
+    Semaphore,
+    SettingsDiffer,
+    connect,
+)
 from tests.lock.neighbours import Curator, Kazoo, curator_is_here
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +51,14 @@ def neighbour(request, naming):
 
 
 @pytest.fixture
-async def client(hosts):
+def ready(request):
+    """Neighbours that are to be started are, before there is a session that would not survive it."""
+    if "neighbour" in request.fixturenames:
+        request.getfixturevalue("neighbour")
+
+
+@pytest.fixture
+async def client(hosts, ready):
     async with connect(hosts) as client:
         yield client
 
@@ -250,6 +267,23 @@ async def test_curator_and_ours_name_each_others_leader(client, hosts, root, cur
         assert await thread(theirs.acquire)
         assert (await election.leader()).data == theirs.name.encode()
         await thread(theirs.release)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_our_latch_and_curators_take_turns(client, hosts, root, curator):
+    with anyio.fail_after(SECONDS):
+        theirs = await thread(curator.open, hosts, "latch", root)
+        async with LeaderLatch(client, root, b"ours", naming="curator-latch") as latch:
+            await latch.wait_leader()
+            assert not await thread(theirs.acquire, A_MOMENT)
+            assert await thread(theirs.leader) == "ours"
+        assert await thread(theirs.acquire)
+        async with LeaderLatch(client, root, naming="curator-latch") as latch:
+            await anyio.sleep(A_MOMENT)
+            assert not latch.is_leader
+            await thread(theirs.release)
+            await latch.wait_leader()
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
