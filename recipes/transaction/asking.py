@@ -7,11 +7,11 @@ from typing import NamedTuple
 import anyio
 
 from recipes.transaction.branch import Answer
-from recipes.transaction.participant import BranchId, Participant
+from recipes.transaction.participant import BranchId, TransactionParticipant
 
 log: logging.Logger = logging.getLogger("recipes.transaction")
 
-Ask = Callable[[Participant, BranchId], Awaitable[Answer]]
+Ask = Callable[[TransactionParticipant, BranchId], Awaitable[Answer]]
 
 
 class Reply(NamedTuple):
@@ -21,7 +21,7 @@ class Reply(NamedTuple):
     why: str = ""
 
 
-async def ask(participant: Participant, branch: BranchId, request: Ask, within: float) -> Reply:
+async def ask(participant: TransactionParticipant, branch: BranchId, request: Ask, within: float) -> Reply:
     """Ask one participant, and wait `within` seconds for its answer at most. What it raises counts as UNKNOWN."""
     try:
         with anyio.move_on_after(within):
@@ -36,7 +36,7 @@ async def ask(participant: Participant, branch: BranchId, request: Ask, within: 
 
 
 async def ask_all(
-    participants: Mapping[str, Participant],
+    participants: Mapping[str, TransactionParticipant],
     branches: Sequence[BranchId],
     request: Ask,
     within: float,
@@ -57,32 +57,32 @@ async def ask_all(
     return replies
 
 
-async def can_commit(participant: Participant, branch: BranchId) -> Answer:
+async def can_commit(participant: TransactionParticipant, branch: BranchId) -> Answer:
     """3PC's first question. A participant without it could not take part."""
     return await participant.can_commit(branch)  # type: ignore[attr-defined,no-any-return]  # checked when it enlisted
 
 
-async def pre_commit(participant: Participant, branch: BranchId) -> Answer:
+async def pre_commit(participant: TransactionParticipant, branch: BranchId) -> Answer:
     """3PC's second."""
     return await participant.pre_commit(branch)  # type: ignore[attr-defined,no-any-return]
 
 
-async def prepare(participant: Participant, branch: BranchId) -> Answer:
+async def prepare(participant: TransactionParticipant, branch: BranchId) -> Answer:
     """2PC's first."""
     return await participant.prepare(branch)
 
 
-async def commit(participant: Participant, branch: BranchId) -> Answer:
+async def commit(participant: TransactionParticipant, branch: BranchId) -> Answer:
     """The outcome."""
     return await participant.commit(branch)
 
 
-async def abort(participant: Participant, branch: BranchId) -> Answer:
+async def abort(participant: TransactionParticipant, branch: BranchId) -> Answer:
     """The outcome."""
     return await participant.abort(branch)
 
 
-async def forget(participant: Participant, branch: BranchId) -> Answer:
+async def forget(participant: TransactionParticipant, branch: BranchId) -> Answer:
     """Drop the mark of a branch that has ended."""
     await participant.forget(branch)  # type: ignore[attr-defined]  # looked for by its caller
     return Answer.UNKNOWN

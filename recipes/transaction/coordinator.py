@@ -22,7 +22,7 @@ from recipes.core.errors import (
     TransactionInDoubt,
 )
 from recipes.transaction.driver import Driver
-from recipes.transaction.participant import BranchId, Participant, ThreePhaseParticipant, check_name
+from recipes.transaction.participant import BranchId, ThreePhaseParticipant, TransactionParticipant, check_name
 from recipes.transaction.record import Decision, Record, Records
 from recipes.transaction.recovery import Recovery
 from recipes.transaction.stages import DECIDED, Event, Protocol, Stage
@@ -55,7 +55,7 @@ class Coordinator:
         client: "Client",
         path: str,
         *,
-        participants: Mapping[str, Participant],
+        participants: Mapping[str, TransactionParticipant],
         name: str | None = None,
         serve: bool = True,
         acl: "Sequence[ACL] | None" = None,
@@ -109,7 +109,7 @@ class Coordinator:
         # What we leave unsettled is the others' from the moment our znode is gone.
         self._client.delete_later(self._own)
 
-    def begin(self, *, protocol: str = "2pc", deadline: float = 10.0) -> "Transaction":
+    def begin(self, *, protocol: str = "2pc", deadline: float = 10.0) -> "GlobalTransaction":
         """`async with coordinator.begin() as tx:` the block's end commits, an exception aborts.
 
         protocol: "2pc" or "3pc". deadline: seconds from here, for the block and for all participants to agree; once the
@@ -130,10 +130,10 @@ class Coordinator:
         record = Record(f"{self._prefix}{number:016x}", chosen, (), self._own, float(deadline))
         ends_at = self._client.clock() + deadline
         driver = Driver(record, self._records, self._participants, self._fleet, ends_at=ends_at)
-        return Transaction(self, driver, deadline)
+        return GlobalTransaction(self, driver, deadline)
 
     @property
-    def participants(self) -> Mapping[str, Participant]:
+    def participants(self) -> Mapping[str, TransactionParticipant]:
         """Who may take part."""
         return MappingProxyType(self._participants)
 
@@ -142,7 +142,7 @@ class Coordinator:
         """What the global ids of this path and name have in common."""
         return self._fleet
 
-    async def carry_out(self, driver: Driver) -> None:
+    async def _carry_out(self, driver: Driver) -> None:
         """Have the client's own task end a transaction, and wait: for the decision, and then for its proof until the
         deadline; or until the session is over."""
         try:
@@ -217,7 +217,7 @@ class Coordinator:
         return json.dumps({"fleet": fleet, "participants": names}, separators=(",", ":")).encode()
 
 
-class Transaction:
+class GlobalTransaction:
     """One transaction, in its block; see `Coordinator.begin`."""
 
     def __init__(self, coordinator: Coordinator, driver: Driver, deadline: float) -> None:
@@ -228,7 +228,7 @@ class Transaction:
         self._left = False
 
     def __repr__(self) -> str:
-        return f"<Transaction {self.id}: {self._driver.stage.name.lower()}>"
+        return f"<GlobalTransaction {self.id}: {self._driver.stage.name.lower()}>"
 
     @property
     def id(self) -> str:
@@ -292,7 +292,7 @@ class Transaction:
         else:
             driver.end_block(Event.ENDED)
         try:
-            await self._coordinator.carry_out(driver)
+            await self._coordinator._carry_out(driver)
         finally:
             driver.give_up.set()
         if error is None or timed_out:

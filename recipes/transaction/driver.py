@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import anyio
 
 from recipes.core.client.backoff import pauses
-from recipes.core.errors import AuthFailed, SessionError, invariant
+from recipes.core.errors import AuthFailed, SessionError
 from recipes.transaction import asking
 from recipes.transaction.branch import Answer
-from recipes.transaction.participant import BranchId, Participant
+from recipes.transaction.participant import BranchId, TransactionParticipant
 from recipes.transaction.record import Decision, Record, Records
 from recipes.transaction.stages import DECIDED, Event, Protocol, Stage, following
 
@@ -36,7 +36,7 @@ class Driver:
         self,
         record: Record,
         records: Records,
-        participants: Mapping[str, Participant],
+        participants: Mapping[str, TransactionParticipant],
         fleet: str,
         *,
         ends_at: float,
@@ -202,8 +202,7 @@ class Driver:
 
     async def _tell(self) -> Event:
         """Tell everybody the outcome until each has proved it."""
-        decision = self.decision
-        invariant(decision is not None, "an outcome is told before it is decided")
+        decision = Decision.COMMIT if self.stage is Stage.COMMITTING else Decision.ABORT
         tries = None if self.record.decision is not None else _UNDO_TRIES
         async with anyio.create_task_group() as group:
             for name in list(self.unsettled):
@@ -213,11 +212,12 @@ class Driver:
     async def _settle(self, name: str, decision: Decision, tries: int | None) -> None:
         request = asking.commit if decision is Decision.COMMIT else asking.abort
         rounds = pauses(self._random, shortest=0.02, longest=5.0)
+        participant = self._participants.get(name)
+        if participant is None:  # it joined by itself: a coordinator that has it, ends it
+            self.unsettled[name] = "this coordinator has no such participant"
+            await anyio.sleep_forever()
+            return
         while tries is None or tries > 0:
-            participant = self._participants.get(name)
-            if participant is None:
-                self.unsettled[name] = "this coordinator has no such participant"
-                await anyio.sleep_forever()
             reply = await asking.ask(participant, self._branch(name), request, _ASK_SECONDS)
             if reply.answer is _PROOF[decision]:
                 break

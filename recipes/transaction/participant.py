@@ -38,7 +38,7 @@ class BranchId(NamedTuple):
         return cls(*parts[1:]) if len(parts) == 4 and parts[0] == _PREFIX else None
 
 
-class Participant(Protocol):
+class TransactionParticipant(Protocol):
     """What a coordinator asks of a database or service.
 
     Each call may come again, from any process, after any crash, and has the same outcome then. What it raises counts as
@@ -62,7 +62,7 @@ class Participant(Protocol):
 
 
 @runtime_checkable
-class ThreePhaseParticipant(Participant, Protocol):
+class ThreePhaseParticipant(TransactionParticipant, Protocol):
     """A participant that can serve three-phase commit."""
 
     async def can_commit(self, branch: BranchId) -> Answer:

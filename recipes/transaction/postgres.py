@@ -40,7 +40,7 @@ class SqlBranch:
 
         def run() -> list[tuple[Any, ...]]:
             # The driver's own type wants a literal: statements come from the user's code here.
-            cursor = self._connection.execute(sql, params)  # type: ignore[call-overload]
+            cursor = self._connection.execute(sql, params)
             return cursor.fetchall() if cursor.description else []
 
         return await anyio.to_thread.run_sync(run, abandon_on_cancel=True)

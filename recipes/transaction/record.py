@@ -116,7 +116,6 @@ class Records:
                 async with self.client.multi() as multi:
                     multi.check(guard)
                     multi.create(self.path(record.id), record.encode(), acl=self._acl)
-                return record
             except NodeExists:  # by an earlier try whose reply was lost
                 found = await self._read_anew(record.id)
                 if found is not None:
@@ -125,6 +124,8 @@ class Records:
                 continue  # the client waits for the next connection
             except NoNode as error:
                 raise SessionExpired(path=error.path) from error
+            else:
+                return record
 
     async def decide(
         self, record: Record, decision: Decision, guard: str, why: str = "", done: Collection[str] = ()

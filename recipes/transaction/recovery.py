@@ -26,7 +26,7 @@ from recipes.core.errors import (
 from recipes.election.election import Election
 from recipes.transaction import asking
 from recipes.transaction.branch import Answer
-from recipes.transaction.participant import BranchId, Participant
+from recipes.transaction.participant import BranchId, TransactionParticipant
 from recipes.transaction.record import Decision, Record, Records
 
 if TYPE_CHECKING:
@@ -48,7 +48,12 @@ class Recovery:
     """
 
     def __init__(
-        self, client: "Client", home: str, records: Records, participants: Mapping[str, Participant], fleet: str
+        self,
+        client: "Client",
+        home: str,
+        records: Records,
+        participants: Mapping[str, TransactionParticipant],
+        fleet: str,
     ) -> None:
         self._client = client
         self._home = home
@@ -98,7 +103,7 @@ class Recovery:
             except MalformedValue as error:
                 if name not in self._known_bad:
                     self._known_bad.add(name)
-                    log.error("%s; it is left as it is", error)
+                    log.warning("%s; it is left as it is", error)
                 continue
             if record is not None and record.owner.rpartition("/")[2] not in living:
                 left.append(record)

@@ -1,6 +1,7 @@
 """The state machines of coordinator and participant: every pair of a state and an input."""
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +71,23 @@ def test_a_prepare_behind_an_abort_is_refused_however_the_abort_came():
     for state in (BranchState.ABSENT, BranchState.PREPARED):
         after = STEPS[state, Request.ABORT].state
         assert STEPS[after, Request.PREPARE].answer is Answer.REFUSED
+
+
+def drawn():
+    """The tables of the page docs/transactions.md."""
+    lines = ["| stage | what is done in it | event | next stage |", "|---|---|---|---|"]
+    for stage in Stage:
+        for event in Event:
+            found = {protocol: TABLES[protocol].get((stage, event)) for protocol in Protocol}
+            for after in dict.fromkeys(each for each in found.values() if each is not None):
+                which = [protocol.value for protocol, each in found.items() if each is after]
+                only = "" if len(which) == 2 else f" ({which[0]})"
+                lines.append(f"| {stage.name} | {stage.value} | {event.value}{only} | {after.name} |")
+    return "\n".join(lines)
+
+
+def test_the_page_shows_the_tables():
+    """Copy what this prints into the page when a table has changed."""
+    page = (Path(__file__).parents[2] / "docs" / "transactions.md").read_text()
+    shown = page.partition("<!-- states -->\n")[2].partition("\n<!-- end of states -->")[0]
+    assert shown == drawn(), drawn()

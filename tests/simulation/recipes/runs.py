@@ -14,8 +14,8 @@ from tests.simulation.recipes.queues import Queues
 from tests.simulation.recipes.renewals import RenewedCaches, RenewedElections, RenewedQueues
 from tests.simulation.recipes.rwlocks import NamedReadWriteLocks, ReadWriteLocks
 from tests.simulation.recipes.semaphores import Semaphores
-from tests.simulation.recipes.transactions import Transactions
 from tests.simulation.recipes.successions import Successions
+from tests.simulation.recipes.transactions import Transactions
 from tests.simulation.recipes.world import World
 
 WORKLOADS = {
