@@ -34,11 +34,14 @@ class Visit:
     def is_dead(self, tree):
         """Whether, for the others, it does not come back: it failed, or gave up, or its session has ended."""
         gone = self.died or self.session.id not in tree.sessions
-        return gone or (self.round is None and not self.has_znode(tree))
+        return gone or (self.round is None and not self.is_in_line(tree))
 
-    def has_znode(self, tree):
-        """Whether it stands in line still: it goes before its program knows that it has given up."""
-        return any(f"@{self.name}-".encode() in path for path in tree.ephemerals.get(self.session.id, ()))
+    def is_in_line(self, tree):
+        """Whether others take it to be there: it gives up some time before its program knows that it has."""
+        mine = f"@{self.name}-".encode()
+        if any(mine in path and path.endswith(b".left") for path in tree.nodes):
+            return False
+        return any(mine in path for path in tree.ephemerals.get(self.session.id, ()))
 
 
 class Barriers:
