@@ -46,8 +46,8 @@ class Coordinator:
     serve: whether this process ends what others left, when its turn comes.
     acl: of all znodes made here; everybody everything without it.
 
-    Entering raises SettingsDiffer when the fleet was set up with other participants, BadArguments for names that are
-    none, and what every call of the client does.
+    Entering awaits `open()` of each participant that has it, and raises what that raises; SettingsDiffer when the fleet
+    was set up with other participants, BadArguments for names that are none, and what every call of the client does.
     """
 
     def __init__(
@@ -79,6 +79,9 @@ class Coordinator:
     async def __aenter__(self) -> Self:
         if self._own:
             raise RuntimeError("a Coordinator is entered once: make another one")
+        for participant in self._participants.values():
+            if (opening := getattr(participant, "open", None)) is not None:
+                await opening()
         self._fleet = await self._agree()
         for each in ("records", "coordinators"):
             await self._make(paths.join(self._home, each))
@@ -102,6 +105,8 @@ class Coordinator:
             while any(driver.stage is not Stage.IN_DOUBT for driver in self._drivers):
                 self._idle = anyio.Event()
                 await self._idle.wait()
+            if self._recovery is not None and not self._client.session.lost:
+                await self._recovery.flush()
         for driver in self._drivers:
             driver.stop()
         if self._recovery is not None:

@@ -44,8 +44,8 @@ class TransactionParticipant(Protocol):
     Each call may come again, from any process, after any crash, and has the same outcome then. What it raises counts as
     Answer.UNKNOWN; so does a call that takes too long, which is cancelled.
 
-    A participant may also have `async begin(branch)`, whose result `tx.enlist` returns, and `async forget(branch)`:
-    everybody knows the outcome, nobody will ask again.
+    A participant may also have `async open()`, which a coordinator awaits at its beginning; `async begin(branch)`,
+    whose result `tx.enlist` returns; and `async forget(branch)`: everybody knows the outcome, nobody will ask again.
     """
 
     async def prepare(self, branch: BranchId) -> Answer:

@@ -62,6 +62,7 @@ class PostgresParticipant:
         self._working: dict[BranchId, psycopg.Connection[Any]] = {}
         self._idle: deque[psycopg.Connection[Any]] = deque()
         self._lock = threading.Lock()
+        self._closed = False
 
     async def open(self) -> None:
         """Check that the server can prepare transactions, and make the guard's table.
@@ -87,6 +88,7 @@ class PostgresParticipant:
 
         def close() -> None:
             with self._lock:
+                self._closed = True
                 connections = [*self._idle, *self._working.values()]
                 self._idle.clear()
                 self._working.clear()
@@ -151,15 +153,7 @@ class PostgresParticipant:
             except psycopg.errors.UniqueViolation:  # it was aborted before
                 connection.close()
                 return Answer.REFUSED
-            except psycopg.OperationalError as error:
-                connection.close()
-                if error.sqlstate is None:  # the connection broke: nobody knows
-                    raise
-                return Answer.REFUSED
-            except psycopg.Error:
-                connection.close()
-                return Answer.REFUSED
-            except BaseException:
+            except BaseException:  # it counts as UNKNOWN, with the server's words
                 connection.close()
                 raise
             self._give_back(connection)
@@ -275,7 +269,7 @@ class PostgresParticipant:
 
     def _give_back(self, connection: "psycopg.Connection[Any]") -> None:
         with self._lock:
-            if len(self._idle) < _IDLE and not connection.closed:
+            if len(self._idle) < _IDLE and not connection.closed and not self._closed:
                 self._idle.append(connection)
                 return
         connection.close()

@@ -63,6 +63,8 @@ class Recovery:
         self._scope = anyio.CancelScope()
         self._settled: list[Record] = []
         self._removing = False
+        self._hurry = anyio.Event()  # nobody shall wait for more to be removed at once
+        self._removed = anyio.Event()
         self._known_bad: set[str] = set()
 
     async def run(self) -> None:
@@ -74,6 +76,12 @@ class Recovery:
                 pass  # the session is over: others go on
             except StoreError:
                 log.exception("nobody here ends what other coordinators of %s leave behind", self._home)
+
+    async def flush(self) -> None:
+        """Return once all that is settled is removed."""
+        self._hurry.set()
+        if self._removing:
+            await self._removed.wait()
 
     def stop(self) -> None:
         """Work no more."""
@@ -147,13 +155,14 @@ class Recovery:
         """Remove the record of what everybody has proved; soon, with others. Returns at once."""
         self._settled.append(record)
         if not self._removing:
-            self._removing = True
+            self._removing, self._removed = True, anyio.Event()
             self._client.look_after(self._remove_all)
 
     async def _remove_all(self) -> None:
         try:
             while self._settled:
-                await anyio.sleep(_GATHER_SECONDS)
+                with anyio.move_on_after(_GATHER_SECONDS):
+                    await self._hurry.wait()
                 batch, self._settled = self._settled[:_REMOVED_AT_ONCE], self._settled[_REMOVED_AT_ONCE:]
                 await self._delete(batch)
                 # Not before: of a record that is there everybody may be asked again. Marks of aborts stay for longer,
@@ -163,6 +172,7 @@ class Recovery:
             pass  # who comes next finds them settled, and removes them
         finally:
             self._removing = False
+            self._removed.set()
 
     async def _forget(self, batch: Iterable[Record]) -> None:
         """Participants may drop what they keep of them."""

@@ -64,11 +64,12 @@ class Database:
             return answer
         if state is not self.states.get(branch, BranchState.ABSENT):
             self.states[branch] = state
-            # A request that is repeated behind FORGET leaves a mark, and changes nothing.
             if branch not in self.read_only and self.kept.setdefault(branch, state) in (state, BranchState.PREPARED):
                 self.kept[branch] = state
                 self.told(branch, state)
-        if answer is Answer.CONTRADICTION:
+        # A request that is repeated behind FORGET meets a mark, or nothing, and changes nothing.
+        wanted = BranchState.COMMITTED if request is Request.COMMIT else BranchState.ABORTED
+        if answer is Answer.CONTRADICTION and self.kept.get(branch) is not wanted:
             self.world.fail("R11", f"{branch} is told to {request.name}, and was {state.name}")
         return answer
 
