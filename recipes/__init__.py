@@ -75,6 +75,8 @@ if TYPE_CHECKING:
         SettingsDiffer as SettingsDiffer,
         StoreError as StoreError,
         ThrottledOp as ThrottledOp,
+        TransactionAborted as TransactionAborted,
+        TransactionInDoubt as TransactionInDoubt,
         Unimplemented as Unimplemented,
         UnknownStoreError as UnknownStoreError,
         UpdateConflict as UpdateConflict,
@@ -118,6 +120,16 @@ if TYPE_CHECKING:
     from recipes.queue.consume import Messages as Messages
     from recipes.queue.message import Message as Message
     from recipes.queue.queue import DeadLetters as DeadLetters, Queue as Queue
+    from recipes.transaction.branch import Answer as Answer, BranchState as BranchState, Request as Request
+    from recipes.transaction.coordinator import Coordinator as Coordinator, GlobalTransaction as GlobalTransaction
+    from recipes.transaction.guard import GuardRow as GuardRow, ParticipantGuard as ParticipantGuard
+    from recipes.transaction.memory import MemoryParticipant as MemoryParticipant
+    from recipes.transaction.participant import (
+        BranchId as BranchId,
+        ThreePhaseParticipant as ThreePhaseParticipant,
+        TransactionParticipant as TransactionParticipant,
+    )
+    from recipes.transaction.postgres import PostgresParticipant as PostgresParticipant, SqlBranch as SqlBranch
 else:
     import sys
     from functools import cache

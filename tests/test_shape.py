@@ -30,7 +30,7 @@ ALLOWED = {
 }
 RECIPES = [
     "agreement", "barrier", "blocking", "cache", "contender", "counter", "damping", "election", "encoding", "hold",
-    "line", "lock", "membership", "naming", "queue", "renewal", "update", "writer",
+    "line", "lock", "membership", "naming", "queue", "renewal", "transaction", "update", "writer",
 ]  # fmt: skip
 PURE = ["jute", "tree", "zab", "member", "sim", "replication", "paths", "errors", "client/session"]
 IMPURE_MODULES = {"time", "random", "os", "asyncio", "socket", "threading", "uuid", "secrets"}

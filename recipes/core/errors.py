@@ -315,6 +315,21 @@ class MembershipLost(HoldLost):
     meaning = "The membership was lost"
 
 
+class TransactionAborted(_OfRecipe):
+    """The transaction did not commit, and no branch of it will. path: its id. message: who refused, and why."""
+
+    meaning = "The transaction was aborted"
+
+
+class TransactionInDoubt(_OfRecipe):
+    """The outcome of the transaction could not be learned: another coordinator decides it, and all branches follow.
+
+    path: its id. message: why.
+    """
+
+    meaning = "The outcome of the transaction is not known here"
+
+
 class SettingsDiffer(_OfRecipe):
     """The users of one path do not agree on the settings of its recipe. message: the settings of both sides."""
 

@@ -8,6 +8,7 @@ in order of arrival, so that no address in memory decides who comes first: a see
 
 import asyncio
 import contextvars
+import inspect
 import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
@@ -36,6 +37,16 @@ class SimTask(asyncio.Task[Any]):
 
     def __hash__(self) -> int:
         return self._number
+
+
+def _close_what_it_waits_to_run(task: asyncio.Task[Any]) -> None:
+    """Close the coroutine that a task of anyio's was given, if it has not begun: cancelled now, it never would."""
+    coro = task.get_coro()
+    if inspect.iscoroutine(coro) and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED and coro.cr_frame:
+        for each in list(coro.cr_frame.f_locals.values()):
+            given = getattr(each, "_coro", each)  # in a handle of anyio's, or as it is
+            if inspect.iscoroutine(given):
+                given.close()
 
 
 class SimLoop(asyncio.AbstractEventLoop):
@@ -162,6 +173,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         for _ in range(turns):
             for task in self._tasks:
                 if not task.cancelling():
+                    _close_what_it_waits_to_run(task)
                     task.cancel()
             if not self._ready and not self._incoming:
                 if not self._tasks or not self._timers:

@@ -15,6 +15,7 @@ from tests.simulation.recipes.renewals import RenewedCaches, RenewedElections, R
 from tests.simulation.recipes.rwlocks import NamedReadWriteLocks, ReadWriteLocks
 from tests.simulation.recipes.semaphores import Semaphores
 from tests.simulation.recipes.successions import Successions
+from tests.simulation.recipes.transactions import Transactions
 from tests.simulation.recipes.world import World
 
 WORKLOADS = {
@@ -26,6 +27,7 @@ WORKLOADS = {
     "queue": Queues,
     "counter": Counters,
     "cache": Caches,
+    "transaction": Transactions,
     "naming": NamedReadWriteLocks,
     "renewed-election": RenewedElections,
     "renewed-queue": RenewedQueues,

@@ -1,0 +1,1 @@
+"""Atomic commit across databases and services."""

@@ -1,0 +1,325 @@
+"""Atomic commit: all branches of a transaction commit or none does, whoever dies, in two phases or three."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio
+
+from recipes.core import paths
+from recipes.core.errors import (
+    BadArguments,
+    BadVersion,
+    ConnectionLoss,
+    MalformedValue,
+    NodeExists,
+    NoNode,
+    RecipesError,
+    SettingsDiffer,
+    TransactionAborted,
+    TransactionInDoubt,
+)
+from recipes.transaction.driver import Driver
+from recipes.transaction.participant import BranchId, ThreePhaseParticipant, TransactionParticipant, check_name
+from recipes.transaction.record import Decision, Record, Records
+from recipes.transaction.recovery import Recovery
+from recipes.transaction.stages import DECIDED, Event, Protocol, Stage
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+    from recipes.core.jute.records import ACL
+
+log: logging.Logger = logging.getLogger("recipes.transaction")
+
+_LEAVING_SECONDS = 2.0  # that the end of the coordinator's block waits for transactions to be settled
+
+
+class Coordinator:
+    """`async with Coordinator(client, "/transactions", participants={"orders": ..., "stock": ...}) as coordinator:`
+
+    client: a connected Client. path: where the records are; made when missing.
+    participants: who may take part, by name. Records hold these names only, never how a database is reached.
+    name: of the fleet, "default" without it. Processes of one path and name relieve each other: what one leaves
+        undecided or unsettled when it dies, another one ends. All have participants of the same names.
+    serve: whether this process ends what others left, when its turn comes.
+    acl: of all znodes made here; everybody everything without it.
+
+    Entering awaits `open()` of each participant that has it, and raises what that raises; SettingsDiffer when the fleet
+    was set up with other participants, BadArguments for names that are none, and what every call of the client does.
+    """
+
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        *,
+        participants: Mapping[str, TransactionParticipant],
+        name: str | None = None,
+        serve: bool = True,
+        acl: "Sequence[ACL] | None" = None,
+    ) -> None:
+        if not participants:
+            raise BadArguments(path, "participants={}: expected at least one")
+        self._client = client
+        self._participants = {check_name(each): participant for each, participant in participants.items()}
+        self._home = paths.join(paths.check(path), check_name("default" if name is None else name))
+        self._acl = acl
+        self._records = Records(client, paths.join(self._home, "records"), acl)
+        self._serve = serve
+        self._fleet = ""
+        self._own = ""
+        self._prefix = ""
+        self._open = False
+        self._drivers: set[Driver] = set()
+        self._idle = anyio.Event()
+        self._recovery: Recovery | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._own:
+            raise RuntimeError("a Coordinator is entered once: make another one")
+        for participant in self._participants.values():
+            if (opening := getattr(participant, "open", None)) is not None:
+                await opening()
+        self._fleet = await self._agree()
+        for each in ("records", "coordinators"):
+            await self._make(paths.join(self._home, each))
+        number = self._client.random.getrandbits(64)
+        where = paths.join(self._home, f"coordinators/c-{number:016x}")
+        stat = await self._announce(where)
+        self._own = where
+        # The number is random, the epoch the store's: nobody configures them, and no restart repeats them.
+        self._prefix = f"{stat >> 32:x}-"
+        self._recovery = Recovery(self._client, self._home, self._records, self._participants, self._fleet)
+        if self._serve:
+            self._client.look_after(self._recovery.run)
+        self._open = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open = False
+        with anyio.move_on_after(_LEAVING_SECONDS):
+            while any(driver.stage is not Stage.IN_DOUBT for driver in self._drivers):
+                self._idle = anyio.Event()
+                await self._idle.wait()
+            if self._recovery is not None and not self._client.session.lost:
+                await self._recovery.flush()
+        for driver in self._drivers:
+            driver.stop()
+        if self._recovery is not None:
+            self._recovery.stop()
+        # What we leave unsettled is the others' from the moment our znode is gone.
+        self._client.delete_later(self._own)
+
+    def begin(self, *, protocol: str = "2pc", deadline: float = 10.0) -> "GlobalTransaction":
+        """`async with coordinator.begin() as tx:` the block's end commits, an exception aborts.
+
+        protocol: "2pc" or "3pc". deadline: seconds from here, for the block and for all participants to agree; once the
+        decision is durable the end of the block waits until then for them to prove it.
+
+        The end of the block raises TransactionAborted when it did not commit, with who refused and why, and
+        TransactionInDoubt when the outcome could not be learned. What the block raises comes out as it is.
+        """
+        if not self._open:
+            raise RuntimeError("transactions begin inside `async with Coordinator(...) as coordinator`")
+        if not isinstance(deadline, int | float) or not 0 < deadline < 1e6:
+            raise BadArguments(self._home, f"deadline={deadline!r}: expected seconds, more than 0 and below 1000000")
+        try:
+            chosen = Protocol(protocol)
+        except ValueError:
+            raise BadArguments(self._home, f'protocol={protocol!r}: expected "2pc" or "3pc"') from None
+        number = self._client.random.getrandbits(64)
+        record = Record(f"{self._prefix}{number:016x}", chosen, (), self._own, float(deadline))
+        ends_at = self._client.clock() + deadline
+        driver = Driver(record, self._records, self._participants, self._fleet, ends_at=ends_at)
+        return GlobalTransaction(self, driver, deadline)
+
+    @property
+    def participants(self) -> Mapping[str, TransactionParticipant]:
+        """Who may take part."""
+        return MappingProxyType(self._participants)
+
+    @property
+    def fleet(self) -> str:
+        """What the global ids of this path and name have in common."""
+        return self._fleet
+
+    async def _carry_out(self, driver: Driver) -> None:
+        """Have the client's own task end a transaction, and wait: for the decision, and then for its proof until the
+        deadline; or until the session is over."""
+        try:
+            scope = self._client.session_scope()
+        except RecipesError as error:  # nothing was recorded, so nobody prepared: the branches are undone here
+            driver.lost(str(error))
+            with anyio.move_on_after(_LEAVING_SECONDS, shield=True):
+                await driver.run()
+            return
+        self._drivers.add(driver)
+        self._client.look_after(lambda: self._run(driver))
+        with scope:
+            await driver.wait_decided()
+            with anyio.move_on_after(driver.left_seconds()):
+                await driver.wait_settled()
+
+    async def _run(self, driver: Driver) -> None:
+        try:
+            await driver.run()
+            if driver.stage is Stage.SETTLED and self._recovery is not None and driver.record.decision is not None:
+                self._recovery.remove(driver.record)
+        except Exception:
+            log.exception("transaction %s", driver.record.id)
+        finally:
+            self._drivers.discard(driver)
+            driver.finish()
+            self._idle.set()
+
+    async def _make(self, path: str) -> None:
+        while True:
+            try:
+                await self._client.create(path, acl=self._acl)
+            except NodeExists:
+                return
+            except ConnectionLoss:
+                continue  # the client waits for the next connection
+            return
+
+    async def _announce(self, where: str) -> int:
+        """Make our own znode; return its czxid."""
+        while True:
+            try:
+                _, stat = await self._client.create2(where, ephemeral=True, acl=self._acl)
+            except NodeExists:
+                found = await self._client.exists(where)
+                if found is not None:
+                    return found.czxid
+            except ConnectionLoss:
+                continue
+            else:
+                return stat.czxid
+
+    async def _agree(self) -> str:
+        """The fleet's id, which the first coordinator makes, with the names of its participants."""
+        ours = sorted(self._participants)
+        while True:
+            try:
+                data, stat = await self._client.get(self._home)
+                if data:
+                    return _compare(self._home, data, ours)
+                await self._client.set(self._home, self._settings(ours), stat.version)
+            except NoNode:
+                try:
+                    await self._client.create(self._home, self._settings(ours), acl=self._acl, make_parents=True)
+                except (NodeExists, ConnectionLoss):
+                    continue
+            except (BadVersion, ConnectionLoss):
+                continue
+
+    def _settings(self, names: list[str]) -> bytes:
+        fleet = f"{self._client.random.getrandbits(32):08x}"
+        return json.dumps({"fleet": fleet, "participants": names}, separators=(",", ":")).encode()
+
+
+class GlobalTransaction:
+    """One transaction, in its block; see `Coordinator.begin`."""
+
+    def __init__(self, coordinator: Coordinator, driver: Driver, deadline: float) -> None:
+        self._coordinator = coordinator
+        self._driver = driver
+        self._deadline = deadline
+        self._scope: anyio.CancelScope | None = None
+        self._left = False
+
+    def __repr__(self) -> str:
+        return f"<GlobalTransaction {self.id}: {self._driver.stage.name.lower()}>"
+
+    @property
+    def id(self) -> str:
+        """Unique for ever among those of this store."""
+        return self._driver.record.id
+
+    @property
+    def outcome(self) -> str | None:
+        """ "commit" or "abort" once it is decided, None before, and when it could not be learned."""
+        decision = self._driver.decision
+        return None if decision is None else decision.value
+
+    @property
+    def unsettled(self) -> Mapping[str, str]:
+        """Who has not proved the outcome yet, and what it says."""
+        return MappingProxyType(self._driver.unsettled)
+
+    async def enlist(self, name: str) -> Any:
+        """Let the participant `name` take part. What it returns is the participant's own: what the block works with.
+
+        Raises BadArguments for a name that the coordinator does not have, or a participant that cannot serve the
+        protocol; RuntimeError outside the block; what the participant raises.
+        """
+        if self._scope is None or self._left:
+            raise RuntimeError("participants enlist inside `async with coordinator.begin() as tx`")
+        driver = self._driver
+        participant = self._coordinator.participants.get(name)
+        if participant is None:
+            known = ", ".join(sorted(self._coordinator.participants))
+            raise BadArguments("", f"{name!r} is no participant of this coordinator: expected one of {known}")
+        if driver.record.protocol is Protocol.THREE_PHASE and not isinstance(participant, ThreePhaseParticipant):
+            raise BadArguments("", f"{name!r} has no can_commit and pre_commit: 3pc needs both")
+        branch = BranchId(self._coordinator.fleet, self.id, name)
+        if name not in driver.record.branches:
+            driver.record = driver.record._replace(branches=(*driver.record.branches, name))
+        begin = getattr(participant, "begin", None)
+        return branch if begin is None else await begin(branch)
+
+    async def __aenter__(self) -> Self:
+        if self._scope is not None:
+            raise RuntimeError("a transaction is entered once: begin another one")
+        self._scope = anyio.CancelScope(deadline=anyio.current_time() + self._deadline)
+        self._scope.__enter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        scope, driver = self._scope, self._driver
+        if scope is None:
+            raise RuntimeError("the transaction was not entered")
+        self._left = True
+        scope.__exit__(kind, error, trace)
+        timed_out = scope.cancelled_caught
+        if timed_out:
+            driver.end_block(Event.TIME_UP, "time is up")
+        elif error is not None:
+            driver.end_block(Event.FAILED, f"the block raised {type(error).__name__}")
+        elif not driver.record.branches:
+            return False  # nobody takes part
+        else:
+            driver.end_block(Event.ENDED)
+        try:
+            await self._coordinator._carry_out(driver)
+        finally:
+            driver.give_up.set()
+        if error is None or timed_out:
+            self._raise()
+        return False
+
+    def _raise(self) -> None:
+        driver = self._driver
+        if driver.stage not in DECIDED:
+            raise TransactionInDoubt(self.id, driver.why)
+        if driver.decision is Decision.ABORT:
+            raise TransactionAborted(self.id, driver.why)
+
+
+def _compare(path: str, data: bytes, ours: list[str]) -> str:
+    try:
+        stored = json.loads(data)
+        fleet, theirs = str(stored["fleet"]), sorted(map(str, stored["participants"]))
+    except (ValueError, KeyError, TypeError):
+        raise MalformedValue(path, f"expected the settings of a coordinator, found {data[:60]!r}") from None
+    if theirs != ours:
+        raise SettingsDiffer(
+            path, f"it was set up with the participants {', '.join(theirs)}, and here with {', '.join(ours)}"
+        )
+    return fleet

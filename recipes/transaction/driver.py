@@ -1,0 +1,232 @@
+"""One transaction at its coordinator: carries out what its stage asks for, until the outcome is proved.
+
+It runs in the coordinator's own task and not in that of the block, so that a block that is cancelled leaves nothing
+undone. `stages.py` decides; this obeys.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+import anyio
+
+from recipes.core.client.backoff import pauses
+from recipes.core.errors import AuthFailed, SessionError
+from recipes.transaction import asking
+from recipes.transaction.branch import Answer
+from recipes.transaction.participant import BranchId, TransactionParticipant
+from recipes.transaction.record import Decision, Record, Records
+from recipes.transaction.stages import DECIDED, Event, Protocol, Stage, following
+
+if TYPE_CHECKING:
+    from random import Random
+
+_YES = frozenset({Answer.PREPARED, Answer.READ_ONLY})
+_PROOF = {Decision.COMMIT: Answer.COMMITTED, Decision.ABORT: Answer.ABORTED}
+_ASK_SECONDS = 5.0  # for the answer to a request whose outcome is decided, before it is repeated
+_UNDO_TRIES = 3  # of an abort that no record tells of: nothing was prepared
+
+
+class Driver:
+    """See the module. Made by `Coordinator.begin`; `run` is its life.
+
+    ends_at: by the client's clock: until then participants may agree. guard: see Records.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        records: Records,
+        participants: Mapping[str, TransactionParticipant],
+        fleet: str,
+        *,
+        ends_at: float,
+        stage: Stage = Stage.WORKING,
+    ) -> None:
+        self.record: Record = record
+        self.stage: Stage = stage
+        self.why: str = ""
+        self.unsettled: dict[str, str] = {}  # who has not proved the outcome, and what it says
+        self.moved: anyio.Event = anyio.Event()  # replaced at each change of `stage` or `unsettled`
+        self.give_up: anyio.Event = anyio.Event()  # set when the block wants no commit any more
+        self._records = records
+        self._participants = participants
+        self._fleet = fleet
+        self._ends_at = ends_at
+        self._over = False
+        self._scope = anyio.CancelScope()
+        self._read_only: set[str] = set()
+        self._prepared: set[str] = set()  # that voted yes
+        self._random: Random = records.client.random
+        self._clock: Callable[[], float] = records.client.clock
+
+    @property
+    def decision(self) -> Decision | None:
+        """The outcome, None while there is none or it is not known here."""
+        if self.stage not in DECIDED:
+            return None
+        return self.record.decision or Decision.ABORT
+
+    def end_block(self, event: Event, why: str = "") -> None:
+        """The block has come to its end, well or not."""
+        self._note(event, why)
+
+    def lost(self, why: str) -> None:
+        """The session is over before anything was recorded."""
+        if self.stage is not Stage.ABORTING:
+            self._note(Event.UNSENT if self.stage is Stage.RECORDING else Event.LOST, why)
+
+    async def wait_decided(self) -> None:
+        """Return once the outcome is known, or will not be known here."""
+        while self.stage not in DECIDED and not self._over:
+            await self.moved.wait()
+
+    async def wait_settled(self) -> None:
+        """Return once everybody has proved the outcome, or this has ended without."""
+        while self.stage is not Stage.SETTLED and not self._over:
+            await self.moved.wait()
+
+    def left_seconds(self) -> float:
+        """How long until the deadline."""
+        return max(0.0, self._ends_at - self._clock())
+
+    def stop(self) -> None:
+        """Go on no more: others will."""
+        self._scope.cancel()
+
+    def finish(self) -> None:
+        """`run` has ended, and with it what this can do."""
+        self._over = True
+        self._tell_moved()
+
+    async def run(self) -> None:
+        """Go on until the outcome is proved by everybody, or nobody here can learn it. Raises nothing but bugs."""
+        work: dict[Stage, Callable[[], Awaitable[Event]]] = {
+            Stage.ASKING: self._ask,
+            Stage.RECORDING: self._write_record,
+            Stage.PREPARING: self._prepare,
+            Stage.DECIDING_COMMIT: lambda: self._decide(Decision.COMMIT),
+            Stage.DECIDING_ABORT: lambda: self._decide(Decision.ABORT),
+            Stage.COMMITTING: self._tell,
+            Stage.ABORTING: self._tell,
+        }
+        with self._scope:
+            while self.stage in work:
+                try:
+                    event = await work[self.stage]()
+                except (SessionError, AuthFailed) as error:
+                    self.why = self.why or str(error)
+                    event = Event.LOST
+                self._note(event)
+
+    def _note(self, event: Event, why: str = "") -> None:
+        self.why = self.why or why
+        self.stage = following(self.record.protocol, self.stage, event)
+        if self.stage in (Stage.COMMITTING, Stage.ABORTING):
+            self.unsettled = {name: "not asked yet" for name in self.record.branches if name not in self._read_only}
+        self._tell_moved()
+
+    def _tell_moved(self) -> None:
+        moved, self.moved = self.moved, anyio.Event()
+        moved.set()
+
+    def _branch(self, name: str) -> BranchId:
+        return BranchId(self._fleet, self.record.id, name)
+
+    async def _ask(self) -> Event:
+        return await self._poll(asking.can_commit, list(self.record.branches))
+
+    async def _prepare(self) -> Event:
+        """Ask whoever has not voted yet: all, or a branch that has joined."""
+        request = asking.pre_commit if self.record.protocol is Protocol.THREE_PHASE else asking.prepare
+        missing = [name for name in self.record.branches if name not in self._prepared | self._read_only]
+        return await self._poll(request, missing)
+
+    async def _poll(self, request: asking.Ask, names: list[str]) -> Event:
+        if (stop := self._stopped()) is not None:
+            return stop
+        left = self._ends_at - self._clock()
+        replies: dict[BranchId, asking.Reply] = {}
+        unknown = [name for name in names if name not in self._participants]
+        if unknown:
+            self.why = f"{unknown[0]}: this coordinator has no such participant"
+            return Event.REFUSED
+
+        async def poll() -> None:
+            found = await asking.ask_all(
+                self._participants, [self._branch(name) for name in names], request, left, _YES
+            )
+            replies.update(found)
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(poll)
+            await self.give_up.wait()
+            group.cancel_scope.cancel()
+        for branch, reply in replies.items():
+            if reply.answer not in _YES:
+                self.why = self.why or f"{branch.participant}: {reply.why or reply.answer.value}"
+                return Event.TIME_UP if self._clock() >= self._ends_at else Event.REFUSED
+            if request is not asking.can_commit:
+                (self._read_only if reply.answer is Answer.READ_ONLY else self._prepared).add(branch.participant)
+        if len(replies) < len(names):
+            return self._stopped() or Event.FAILED
+        return Event.AGREED
+
+    async def _write_record(self) -> Event:
+        if (stop := self._stopped()) is not None:
+            return stop
+        self.record = await self._records.write(self.record, self.record.owner)
+        return Event.FOUND_ABORT if self.record.decision is not None else Event.WRITTEN
+
+    async def _decide(self, decision: Decision) -> Event:
+        if decision is Decision.COMMIT and (stop := self._stopped()) is not None:
+            return stop
+        done = self._read_only if decision is Decision.COMMIT else ()
+        self.record = await self._records.decide(self.record, decision, self.record.owner, self.why, done)
+        if self.record.decision is None:
+            return Event.JOINED
+        self.why = self.why or self.record.why
+        if self.record.decision is decision:
+            return Event.WRITTEN
+        return Event.FOUND_COMMIT if self.record.decision is Decision.COMMIT else Event.FOUND_ABORT
+
+    def _stopped(self) -> Event | None:
+        """Why nobody shall commit any more, None while somebody may."""
+        if self.give_up.is_set():
+            self.why = self.why or "the block was cancelled"
+            return Event.FAILED
+        if self._clock() >= self._ends_at:
+            self.why = self.why or "time is up"
+            return Event.TIME_UP
+        return None
+
+    async def _tell(self) -> Event:
+        """Tell everybody the outcome until each has proved it."""
+        decision = Decision.COMMIT if self.stage is Stage.COMMITTING else Decision.ABORT
+        tries = None if self.record.decision is not None else _UNDO_TRIES
+        async with anyio.create_task_group() as group:
+            for name in list(self.unsettled):
+                group.start_soon(self._settle, name, decision, tries)
+        return Event.PROVED
+
+    async def _settle(self, name: str, decision: Decision, tries: int | None) -> None:
+        request = asking.commit if decision is Decision.COMMIT else asking.abort
+        rounds = pauses(self._random, shortest=0.02, longest=5.0)
+        participant = self._participants.get(name)
+        if participant is None:  # it joined by itself: a coordinator that has it, ends it
+            self.unsettled[name] = "this coordinator has no such participant"
+            await anyio.sleep_forever()
+            return
+        while tries is None or tries > 0:
+            reply = await asking.ask(participant, self._branch(name), request, _ASK_SECONDS)
+            if reply.answer is _PROOF[decision]:
+                break
+            self.unsettled[name] = reply.why or reply.answer.value
+            self._tell_moved()
+            if reply.answer is Answer.CONTRADICTION:
+                asking.log.error("%s: %s", self._branch(name), reply.answer.value)
+            if tries is not None:
+                tries -= 1
+            await anyio.sleep(next(rounds))
+        self.unsettled.pop(name, None)
+        self._tell_moved()

@@ -1,0 +1,79 @@
+"""Who takes part in a transaction: databases, services, files. A small interface, which any of them can fill."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, Self, runtime_checkable
+
+from recipes.core.errors import BadArguments
+from recipes.transaction.branch import Answer
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+_PREFIX = "recipes"
+
+
+class BranchId(NamedTuple):
+    """The global id of one branch: what a participant knows it by, on every connection and in every process.
+
+    fleet: of the coordinators of one path and name, 8 hexadecimal digits, made with the path. transaction: random bits
+    and the store's epoch, unique for ever. participant: its name in the coordinator's configuration.
+    """
+
+    fleet: str
+    transaction: str
+    participant: str
+
+    def __str__(self) -> str:
+        """At most 90 characters: PostgreSQL takes 200 bytes, XA 64 each for both halves."""
+        return f"{self.gtrid}:{self.participant}"
+
+    @property
+    def gtrid(self) -> str:
+        """The part that all branches of one transaction share, at most 48 characters."""
+        return f"{_PREFIX}:{self.fleet}:{self.transaction}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """The id in `text`, None where that is somebody else's."""
+        parts = text.split(":")
+        return cls(*parts[1:]) if len(parts) == 4 and parts[0] == _PREFIX else None
+
+
+class TransactionParticipant(Protocol):
+    """What a coordinator asks of a database or service.
+
+    Each call may come again, from any process, after any crash, and has the same outcome then. What it raises counts as
+    Answer.UNKNOWN; so does a call that takes too long, which is cancelled.
+
+    A participant may also have `async open()`, which a coordinator awaits at its beginning; `async begin(branch)`,
+    whose result `tx.enlist` returns; and `async forget(branch)`: everybody knows the outcome, nobody will ask again.
+    """
+
+    async def prepare(self, branch: BranchId) -> Answer:
+        """Make the branch's work durable and vote: PREPARED, READ_ONLY, REFUSED or UNKNOWN. A vote needs proof."""
+
+    async def commit(self, branch: BranchId) -> Answer:
+        """Make the work last. COMMITTED is proof that it does."""
+
+    async def abort(self, branch: BranchId) -> Answer:
+        """Undo the work, and see to it that a prepare that comes late is refused. ABORTED is proof of both."""
+
+    async def recover(self) -> Sequence[BranchId]:
+        """The branches that are prepared and await their outcome, those of other fleets too."""
+
+
+@runtime_checkable
+class ThreePhaseParticipant(TransactionParticipant, Protocol):
+    """A participant that can serve three-phase commit."""
+
+    async def can_commit(self, branch: BranchId) -> Answer:
+        """Whether it could commit: check connection, limits and constraints, and hold nothing."""
+
+    async def pre_commit(self, branch: BranchId) -> Answer:
+        """As `prepare`; all others could commit."""
+
+
+def check_name(name: str) -> str:
+    """A participant's or fleet's name that fits into a global id. Raises BadArguments."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise BadArguments("", f"the name {name!r}: expected 1 to 40 letters, digits, '_', '.' or '-'")
+    return name

@@ -1,0 +1,187 @@
+"""The decision record of a transaction: one znode, whose version lets one decision in and no second one.
+
+It is written once with all branches before the first participant prepares, and once more with the decision. A branch
+that registers late and a decision compete by the version. Whoever wants to know the outcome reads it here.
+"""
+
+import json
+from collections.abc import Collection, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from recipes.core import paths
+from recipes.core.errors import (
+    BadVersion,
+    ConnectionLoss,
+    MalformedValue,
+    NodeExists,
+    NoNode,
+    SessionExpired,
+)
+from recipes.transaction.stages import Protocol
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+    from recipes.core.jute.records import ACL, Stat
+
+
+class Decision(Enum):
+    """The outcome of a transaction, for ever."""
+
+    COMMIT = "commit"
+    ABORT = "abort"
+
+
+class Record(NamedTuple):
+    """A decision record as it was read.
+
+    owner: name of the znode of the coordinator that runs it. deadline: seconds from its beginning. begun: seconds since
+    1970 by the servers' clock. decision: None while nobody has decided. why: who refused and why, in an abort.
+    """
+
+    id: str
+    protocol: Protocol
+    branches: tuple[str, ...]
+    owner: str
+    deadline: float
+    decision: Decision | None = None
+    why: str = ""
+    version: int = 0
+    begun: float = 0.0
+
+    def encode(self) -> bytes:
+        """As it is stored."""
+        stored: dict[str, object] = {
+            "protocol": self.protocol.value,
+            "branches": list(self.branches),
+            "owner": self.owner,
+            "deadline": self.deadline,
+        }
+        if self.decision is not None:
+            stored |= {"decision": self.decision.value, "why": self.why}
+        return json.dumps(stored, separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, path: str, data: bytes, stat: "Stat") -> Self:
+        """The record in a znode. Raises MalformedValue."""
+        try:
+            stored = json.loads(data)
+            decision = stored.get("decision")
+            return cls(
+                path.rpartition("/")[2],
+                Protocol(stored["protocol"]),
+                tuple(map(str, stored["branches"])),
+                str(stored["owner"]),
+                float(stored["deadline"]),
+                None if decision is None else Decision(decision),
+                str(stored.get("why", "")),
+                stat.version,
+                stat.ctime / 1000,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise MalformedValue(path, f"expected the record of a transaction, found {data[:60]!r}") from error
+
+
+class Records:
+    """The records of one fleet.
+
+    folder: their parent. acl: of each record. Writes take a `guard`: the path of a znode without which nothing is
+    written, of the coordinator's own, which goes with its session, or of its term as the leader of recovery.
+    """
+
+    def __init__(self, client: "Client", folder: str, acl: "Sequence[ACL] | None" = None) -> None:
+        self.client: Client = client
+        self.folder: str = folder
+        self._acl = acl
+
+    def path(self, transaction: str) -> str:
+        """Where the record of a transaction is."""
+        return paths.join(self.folder, transaction)
+
+    async def read(self, transaction: str) -> Record | None:
+        """The record, None where there is none (any more)."""
+        path = self.path(transaction)
+        try:
+            return Record.decode(path, *await self.client.get(path))
+        except NoNode:
+            return None
+
+    async def write(self, record: Record, guard: str) -> Record:
+        """Write a new record, or find it written already; return how it stands now. One multi.
+
+        Raises SessionExpired, too, when `guard` is gone, which goes with our session.
+        """
+        while True:
+            try:
+                async with self.client.multi() as multi:
+                    multi.check(guard)
+                    multi.create(self.path(record.id), record.encode(), acl=self._acl)
+            except NodeExists:  # by an earlier try whose reply was lost
+                found = await self._read_anew(record.id)
+                if found is not None:
+                    return found
+            except ConnectionLoss:
+                continue  # the client waits for the next connection
+            except NoNode as error:
+                raise SessionExpired(path=error.path) from error
+            else:
+                return record
+
+    async def decide(
+        self, record: Record, decision: Decision, guard: str, why: str = "", done: Collection[str] = ()
+    ) -> Record:
+        """Write the decision unless there is one, and return the record as it stands then.
+
+        done: branches that need not be told, since they changed nothing: they leave the record.
+        A record that another branch has joined meanwhile is returned as it is: undecided. Raises SessionExpired, too,
+        when `guard` is gone.
+        """
+        branches = tuple(name for name in record.branches if name not in done)
+        decided = record._replace(branches=branches, decision=decision, why=why)
+        while True:
+            try:
+                async with self.client.multi() as multi:
+                    multi.check(guard)
+                    multi.set(self.path(record.id), decided.encode(), record.version)
+                return decided._replace(version=record.version + 1)
+            except BadVersion:
+                found = await self._read_anew(record.id)
+                if found is not None:
+                    return found
+            except ConnectionLoss:
+                continue  # tried again with the same version: it is applied once
+            except NoNode as error:
+                if error.path == guard:
+                    raise SessionExpired(path=guard) from error
+                if decision is Decision.COMMIT:
+                    # Only its owner, which we are, commits: it was aborted, proved, and removed.
+                    return record._replace(decision=Decision.ABORT, why="its record is gone")
+                # An abort takes the record's place, so that a create of it that is still under way comes too late.
+                found = await self.write(decided, guard)
+                if found.decision is not None or found.version != record.version:
+                    return found
+
+    async def join(self, transaction: str, participant: str) -> Record:
+        """Add a branch to a transaction that is not decided yet; return the record. Competes with the decision.
+
+        Where it is decided, or there is none, the record tells so: nothing was added.
+        """
+        while True:
+            record = await self.read(transaction)
+            if record is None:
+                raise NoNode(self.path(transaction))
+            if record.decision is not None or participant in record.branches:
+                return record
+            joined = record._replace(branches=(*record.branches, participant))
+            try:
+                stat = await self.client.set(self.path(transaction), joined.encode(), record.version)
+            except BadVersion:
+                continue
+            except ConnectionLoss:
+                continue
+            return joined._replace(version=stat.version)
+
+    async def _read_anew(self, transaction: str) -> Record | None:
+        # The server we are on now may not have seen yet what the one before carried out.
+        await self.client.sync(self.folder)
+        return await self.read(transaction)

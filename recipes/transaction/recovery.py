@@ -1,0 +1,201 @@
+"""What a coordinator left behind when it died: an elected one ends it. It aborts what nobody decided, tells everybody
+what was decided until each has proved it, and removes the records of what is settled.
+
+It looks again and again at what is there, rather than at what has changed, so that nothing is missed.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import anyio
+
+from recipes.core import paths
+from recipes.core.client.backoff import pauses
+from recipes.core.errors import (
+    AuthFailed,
+    ConnectionLoss,
+    HoldLost,
+    MalformedValue,
+    NoNode,
+    RecipesError,
+    SessionError,
+    SessionExpired,
+    StoreError,
+)
+from recipes.election.election import Election
+from recipes.transaction import asking
+from recipes.transaction.branch import Answer
+from recipes.transaction.participant import BranchId, TransactionParticipant
+from recipes.transaction.record import Decision, Record, Records
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+    from recipes.election.election import Term
+
+log: logging.Logger = logging.getLogger("recipes.transaction")
+
+_LOOK_SECONDS = 1.0  # between two looks at what is left
+_REMOVED_AT_ONCE = 100
+_GATHER_SECONDS = 0.25  # settled records are removed together
+_ASK_SECONDS = 5.0
+
+
+class Recovery:
+    """Of one coordinator process. `run` takes part in the election and works while it leads.
+
+    home: the znode of the fleet.
+    """
+
+    def __init__(
+        self,
+        client: "Client",
+        home: str,
+        records: Records,
+        participants: Mapping[str, TransactionParticipant],
+        fleet: str,
+    ) -> None:
+        self._client = client
+        self._home = home
+        self._records = records
+        self._participants = participants
+        self._fleet = fleet
+        self._scope = anyio.CancelScope()
+        self._settled: list[Record] = []
+        self._removing = False
+        self._hurry = anyio.Event()  # nobody shall wait for more to be removed at once
+        self._removed = anyio.Event()
+        self._known_bad: set[str] = set()
+
+    async def run(self) -> None:
+        """Until `stop`, or the end of the session."""
+        with self._scope:
+            try:
+                await Election(self._client, paths.join(self._home, "serving")).run(self._work)
+            except (SessionError, HoldLost, AuthFailed):
+                pass  # the session is over: others go on
+            except StoreError:
+                log.exception("nobody here ends what other coordinators of %s leave behind", self._home)
+
+    async def flush(self) -> None:
+        """Return once all that is settled is removed."""
+        self._hurry.set()
+        if self._removing:
+            await self._removed.wait()
+
+    def stop(self) -> None:
+        """Work no more."""
+        self._scope.cancel()
+
+    async def _work(self, term: "Term") -> None:
+        rounds = pauses(self._client.random, shortest=_LOOK_SECONDS, longest=_LOOK_SECONDS, least=0.5)
+        while True:
+            try:
+                await self.look(term.path)
+            except (ConnectionLoss, MalformedValue) as error:
+                log.warning("%s", error)
+            await anyio.sleep(next(rounds))
+
+    async def look(self, guard: str) -> None:
+        """End what is left of transactions whose coordinator is gone, as far as participants answer."""
+        await self._client.sync(self._home)
+        try:
+            names = await self._client.children(self._records.folder)
+            living = set(await self._client.children(paths.join(self._home, "coordinators")))
+        except NoNode:
+            return
+        left = []
+        for name in names:
+            try:
+                record = await self._records.read(name)
+            except MalformedValue as error:
+                if name not in self._known_bad:
+                    self._known_bad.add(name)
+                    log.warning("%s; it is left as it is", error)
+                continue
+            if record is not None and record.owner.rpartition("/")[2] not in living:
+                left.append(record)
+        limiter = anyio.CapacityLimiter(16)
+        async with anyio.create_task_group() as group:
+            for record in left:
+                group.start_soon(self._end, record, guard, limiter)
+
+    async def _end(self, record: Record, guard: str, limiter: anyio.CapacityLimiter) -> None:
+        """One transaction. What goes wrong with it is no trouble of the others."""
+        async with limiter:
+            try:
+                while record.decision is None:
+                    # Only its own coordinator knew the votes: presumed abort.
+                    record = await self._records.decide(record, Decision.ABORT, guard, "its coordinator is gone")
+                if await self.settle(record):
+                    self.remove(record)
+            except SessionExpired:
+                raise  # our term is over
+            except RecipesError as error:
+                log.warning("transaction %s: %s", record.id, error)
+
+    async def settle(self, record: Record) -> bool:
+        """Tell all participants the outcome once; whether each has proved it."""
+        commits = record.decision is Decision.COMMIT
+        request, proof = (asking.commit, Answer.COMMITTED) if commits else (asking.abort, Answer.ABORTED)
+        proved = []
+
+        async def tell(name: str) -> None:
+            participant = self._participants.get(name)
+            if participant is not None:
+                reply = await asking.ask(participant, BranchId(self._fleet, record.id, name), request, _ASK_SECONDS)
+                proved.append(reply.answer is proof)
+
+        async with anyio.create_task_group() as group:
+            for name in record.branches:
+                group.start_soon(tell, name)
+        return len(proved) == len(record.branches) and all(proved)
+
+    def remove(self, record: Record) -> None:
+        """Remove the record of what everybody has proved; soon, with others. Returns at once."""
+        self._settled.append(record)
+        if not self._removing:
+            self._removing, self._removed = True, anyio.Event()
+            self._client.look_after(self._remove_all)
+
+    async def _remove_all(self) -> None:
+        try:
+            while self._settled:
+                with anyio.move_on_after(_GATHER_SECONDS):
+                    await self._hurry.wait()
+                batch, self._settled = self._settled[:_REMOVED_AT_ONCE], self._settled[_REMOVED_AT_ONCE:]
+                await self._delete(batch)
+                # Not before: of a record that is there everybody may be asked again. Marks of aborts stay for longer,
+                # since a prepare may still be on its way.
+                await self._forget([record for record in batch if record.decision is Decision.COMMIT])
+        except (SessionError, AuthFailed):
+            pass  # who comes next finds them settled, and removes them
+        finally:
+            self._removing = False
+            self._removed.set()
+
+    async def _forget(self, batch: Iterable[Record]) -> None:
+        """Participants may drop what they keep of them."""
+        async with anyio.create_task_group() as group:
+            for record in batch:
+                for name in record.branches:
+                    participant = self._participants.get(name)
+                    if participant is not None and hasattr(participant, "forget"):
+                        branch = BranchId(self._fleet, record.id, name)
+                        group.start_soon(asking.ask, participant, branch, asking.forget, _ASK_SECONDS)
+
+    async def _delete(self, batch: list[Record]) -> None:
+        while batch:
+            multi = self._client.multi()
+            for record in batch:
+                multi.delete(self._records.path(record.id))
+            try:
+                outcome = await multi.start().result()
+            except ConnectionLoss:
+                continue
+            if outcome.error is None:
+                return
+            if not isinstance(outcome.error, NoNode):
+                log.warning("records of settled transactions stay behind: %s", outcome.error)
+                return
+            batch = [record for place, record in enumerate(batch) if place != outcome.failed_at]

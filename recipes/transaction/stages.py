@@ -1,0 +1,119 @@
+"""The coordinator's side of one transaction, as a table: two-phase and three-phase commit with a decision record.
+
+The table is pure. What is done in a stage depends on the stage alone, and comes back as one Event; `following` says
+which stage comes next. `coordinator.py` carries it out, and the simulator runs the same code.
+
+Sources: Gray, Notes on Data Base Operating Systems (1978), two-phase commit; Skeen, Nonblocking Commit Protocols
+(1981), three-phase commit; Gray and Lamport, Consensus on Transaction Commit (2006), for a replicated decision.
+"""
+
+from enum import Enum
+from types import MappingProxyType
+
+from recipes.core.errors import InvariantBroken
+
+
+class Protocol(Enum):
+    """How participants are asked."""
+
+    TWO_PHASE = "2pc"
+    THREE_PHASE = "3pc"
+
+
+class Stage(Enum):
+    """Where a transaction stands at its coordinator."""
+
+    WORKING = "the block runs; the store knows nothing of the transaction"
+    ASKING = "3PC: each participant is asked whether it could commit; none holds anything yet"
+    RECORDING = "the record with all branches is written, before any participant prepares"
+    PREPARING = "each participant makes its branch durable and votes (3PC: PreCommit)"
+    DECIDING_COMMIT = "all voted yes; the decision to commit is written, unless somebody else decided"
+    DECIDING_ABORT = "somebody refused, or time is up; the decision to abort is written, unless somebody else decided"
+    COMMITTING = "commit is decided; each participant is told until it proves that it has committed"
+    ABORTING = "abort is decided; each participant is told until it proves that it has undone its branch"
+    SETTLED = "every participant has proved the outcome"
+    IN_DOUBT = "the session is over before the outcome was learned; another coordinator decides"
+
+
+class Event(Enum):
+    """What came of the work of a stage."""
+
+    ENDED = "the block ended well"
+    FAILED = "the block raised, or was cancelled"
+    AGREED = "every participant said yes"
+    REFUSED = "a participant said no, or nobody knows what it would say"
+    TIME_UP = "the deadline has passed"
+    WRITTEN = "the store has what was to be written"
+    JOINED = "a branch was added to the record meanwhile"
+    FOUND_COMMIT = "somebody else decided to commit"
+    FOUND_ABORT = "somebody else decided to abort"
+    PROVED = "every participant has proved the outcome"
+    UNSENT = "the session was over before the record was sent"
+    LOST = "the session is over"
+
+
+Table = MappingProxyType[tuple[Stage, Event], Stage]
+
+_WORKING, _ASKING, _RECORDING, _PREPARING = Stage.WORKING, Stage.ASKING, Stage.RECORDING, Stage.PREPARING
+_TO_COMMIT, _TO_ABORT = Stage.DECIDING_COMMIT, Stage.DECIDING_ABORT
+_COMMITTING, _ABORTING, _SETTLED, _IN_DOUBT = Stage.COMMITTING, Stage.ABORTING, Stage.SETTLED, Stage.IN_DOUBT
+
+_SHARED = {
+    # Nothing was recorded and nobody prepared: the branches are undone without a word to the store.
+    (_WORKING, Event.FAILED): _ABORTING,
+    (_WORKING, Event.TIME_UP): _ABORTING,
+    (_WORKING, Event.LOST): _ABORTING,
+    (_RECORDING, Event.WRITTEN): _PREPARING,
+    # Of a record nobody knows whether it was written: an abort that is written settles it either way.
+    (_RECORDING, Event.TIME_UP): _TO_ABORT,
+    (_RECORDING, Event.FAILED): _TO_ABORT,
+    (_RECORDING, Event.FOUND_ABORT): _ABORTING,
+    (_RECORDING, Event.UNSENT): _ABORTING,
+    (_RECORDING, Event.LOST): _IN_DOUBT,
+    (_PREPARING, Event.AGREED): _TO_COMMIT,
+    (_PREPARING, Event.REFUSED): _TO_ABORT,
+    (_PREPARING, Event.TIME_UP): _TO_ABORT,
+    (_PREPARING, Event.FAILED): _TO_ABORT,
+    (_PREPARING, Event.LOST): _IN_DOUBT,
+    (_TO_COMMIT, Event.WRITTEN): _COMMITTING,
+    (_TO_COMMIT, Event.JOINED): _PREPARING,
+    (_TO_COMMIT, Event.FOUND_COMMIT): _COMMITTING,
+    (_TO_COMMIT, Event.FOUND_ABORT): _ABORTING,
+    (_TO_COMMIT, Event.FAILED): _TO_ABORT,
+    (_TO_COMMIT, Event.TIME_UP): _TO_ABORT,
+    (_TO_COMMIT, Event.LOST): _IN_DOUBT,
+    (_TO_ABORT, Event.WRITTEN): _ABORTING,
+    (_TO_ABORT, Event.JOINED): _TO_ABORT,
+    (_TO_ABORT, Event.FOUND_COMMIT): _COMMITTING,
+    (_TO_ABORT, Event.FOUND_ABORT): _ABORTING,
+    (_TO_ABORT, Event.LOST): _IN_DOUBT,
+    (_COMMITTING, Event.PROVED): _SETTLED,
+    (_ABORTING, Event.PROVED): _SETTLED,
+}
+
+TABLES: MappingProxyType[Protocol, Table] = MappingProxyType(
+    {
+        Protocol.TWO_PHASE: MappingProxyType(_SHARED | {(_WORKING, Event.ENDED): _RECORDING}),
+        Protocol.THREE_PHASE: MappingProxyType(
+            _SHARED
+            | {
+                (_WORKING, Event.ENDED): _ASKING,
+                (_ASKING, Event.AGREED): _RECORDING,
+                (_ASKING, Event.REFUSED): _ABORTING,
+                (_ASKING, Event.TIME_UP): _ABORTING,
+                (_ASKING, Event.FAILED): _ABORTING,
+                (_ASKING, Event.LOST): _ABORTING,
+            }
+        ),
+    }
+)
+
+DECIDED: frozenset[Stage] = frozenset({Stage.COMMITTING, Stage.ABORTING, Stage.SETTLED})
+
+
+def following(protocol: Protocol, stage: Stage, event: Event) -> Stage:
+    """The stage after `event` in `stage`. Raises InvariantBroken where that cannot happen."""
+    try:
+        return TABLES[protocol][stage, event]
+    except KeyError:
+        raise InvariantBroken(f"{protocol.value}: {event.name} cannot happen in {stage.name}") from None

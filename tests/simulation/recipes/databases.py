@@ -1,0 +1,140 @@
+"""Simulated databases that take part in transactions: requests and answers are lost, late and repeated; what a database
+has made durable it keeps. A branch's work is a connection's, and dies with the process that opened it.
+"""
+
+import anyio
+
+from recipes.core.sim.chance import between, happens
+from recipes.transaction.branch import STEPS, Answer, BranchState, Deed, Request
+
+LOST_FOR_US = 3_000_000  # nobody waits longer for an answer than it takes for a lost one to be told
+
+
+class Database:
+    """One of them. told: called with each branch that ends there, and its state."""
+
+    def __init__(self, name, world, chance, told):
+        self.name = name
+        self.world = world
+        self.chance = chance
+        self.told = told
+        self.states = {}
+        self.working = {}  # branch -> (process, life) that its connection is of
+        self.read_only = set()  # branches that changed nothing: they have no outcome
+        self.kept = {}  # branch -> its state when it last did something
+        self.up = True
+        self.lossy = False
+
+    def __repr__(self):
+        return self.name
+
+    def crash(self, for_us):
+        """Connections are gone, and with them what was not prepared."""
+        if self.up:
+            self.up = False
+            self.working.clear()
+            self.world.count("database down")
+            self.world.timeline.after(for_us, self.restart)
+
+    def restart(self):
+        self.up = True
+
+    def arrives(self, request, branch, life):
+        """A request is carried out; the answer, None when there is none."""
+        if not self.up:
+            return None
+        state = self.states.get(branch, BranchState.ABSENT)
+        step = STEPS[state, request]
+        state, answer = step.state, step.answer
+        if step.deed in (Deed.CHECK, Deed.WRITE):
+            lost = self.working.get(branch) != life
+            if lost or happens(self.chance, 0.05):
+                state, answer = BranchState.ABORTED, Answer.REFUSED
+            elif step.deed is Deed.WRITE and happens(self.chance, 0.1):
+                state, answer = BranchState.ABSENT, Answer.READ_ONLY
+                self.read_only.add(branch)
+            if step.deed is Deed.WRITE:
+                self.working.pop(branch, None)
+        elif step.deed in (Deed.UNDO, Deed.MARK):
+            self.working.pop(branch, None)
+        if request is Request.FORGET:
+            self.world.count("forgotten")
+            if state is BranchState.ABSENT:
+                self.states.pop(branch, None)
+            return answer
+        if state is not self.states.get(branch, BranchState.ABSENT):
+            self.states[branch] = state
+            if branch not in self.read_only and self.kept.setdefault(branch, state) in (state, BranchState.PREPARED):
+                self.kept[branch] = state
+                self.told(branch, state)
+        # A request that is repeated behind FORGET meets a mark, or nothing, and changes nothing.
+        wanted = BranchState.COMMITTED if request is Request.COMMIT else BranchState.ABORTED
+        if answer is Answer.CONTRADICTION and self.kept.get(branch) is not wanted:
+            self.world.fail("R11", f"{branch} is told to {request.name}, and was {state.name}")
+        return answer
+
+    def prepared(self):
+        return [branch for branch, state in self.states.items() if state is BranchState.PREPARED]
+
+
+class Participant:
+    """A database as one process reaches it."""
+
+    def __init__(self, database, process):
+        self.database = database
+        self.process = process
+        self.life = (process, process.life)
+
+    async def begin(self, branch):
+        self.database.working[branch] = self.life
+
+    async def can_commit(self, branch):
+        return await self.ask(Request.CAN_COMMIT, branch)
+
+    async def prepare(self, branch):
+        return await self.ask(Request.PREPARE, branch)
+
+    async def pre_commit(self, branch):
+        return await self.ask(Request.PREPARE, branch)
+
+    async def commit(self, branch):
+        return await self.ask(Request.COMMIT, branch)
+
+    async def abort(self, branch):
+        return await self.ask(Request.ABORT, branch)
+
+    async def forget(self, branch):
+        return await self.ask(Request.FORGET, branch)
+
+    async def recover(self):
+        return self.database.prepared()
+
+    async def ask(self, request, branch):
+        """Whether it is cancelled or not, what was sent arrives, or is lost."""
+        database, timeline, loop = self.database, self.process._ensemble.timeline, self.process.loop
+        chance = database.chance
+        answered, answers = anyio.Event(), []
+        loses = database.lossy and happens(chance, 0.3)
+        late_us = between(chance, 200, 400_000 if database.lossy and happens(chance, 0.2) else 2_000)
+
+        def carried_out():
+            answer = database.arrives(request, branch, self.life)
+            if happens(chance, 0.5) and loses:
+                database.world.count("answer lost")
+            elif answer is not None:
+                timeline.after(between(chance, 200, 2_000), told, answer)
+
+        def told(answer):
+            if not loop.dead:
+                answers.append(answer)
+                loop.arrived(answered.set)
+
+        if loses and happens(chance, 0.5):
+            database.world.count("request lost")
+        else:
+            timeline.after(late_us, carried_out)
+            if database.lossy and happens(chance, 0.1):
+                database.world.count("request repeated")
+                timeline.after(between(chance, 200, 800_000), carried_out)
+        await answered.wait()
+        return answers[0]

@@ -1,0 +1,302 @@
+"""Coordinators on real servers, with participants in memory that do as they are told."""
+
+import anyio
+import pytest
+
+from recipes import BadArguments, SettingsDiffer, TransactionAborted, TransactionInDoubt, connect
+from recipes.testing.expire import expire_session
+from recipes.transaction.branch import Answer, BranchState, Request
+from recipes.transaction.coordinator import Coordinator
+from recipes.transaction.memory import MemoryParticipant
+from recipes.transaction.record import Decision
+
+pytestmark = pytest.mark.anyio
+
+SECONDS = 30
+
+
+class Mine(Exception):
+    pass
+
+
+def two():
+    return {"a": MemoryParticipant(), "b": MemoryParticipant()}
+
+
+async def until(condition):
+    with anyio.fail_after(SECONDS):
+        while not await condition():
+            await anyio.sleep(0.01)
+
+
+async def records(client, root):
+    return await client.children(f"{root}/default/records")
+
+
+def doing(wanted, deed):
+    async def fault(request, branch):
+        if request is wanted:
+            return await deed()
+        return None
+
+    return fault
+
+
+@pytest.mark.parametrize("protocol", ["2pc", "3pc"])
+async def test_all_commit_and_nothing_stays_behind(client, root, protocol):
+    parties = two()
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        async with coordinator.begin(protocol=protocol) as tx:
+            (await tx.enlist("a"))["x"] = 1
+            (await tx.enlist("b"))["x"] = 2
+            assert tx.outcome is None
+        assert (tx.outcome, dict(tx.unsettled)) == ("commit", {})
+        assert (parties["a"].values, parties["b"].values) == ({"x": 1}, {"x": 2})
+
+        async def clean():
+            return not await records(client, root) and not parties["a"].states
+
+        await until(clean)
+    asked = [request for request, _ in parties["a"].requests]
+    first = [Request.PREPARE] if protocol == "2pc" else [Request.CAN_COMMIT, Request.PREPARE]
+    assert asked == [*first, Request.COMMIT, Request.FORGET]
+
+
+async def test_an_exception_aborts_and_comes_out_and_writes_nothing(client, root):
+    parties = two()
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        stat = await client.exists(f"{root}/default/records")
+        with pytest.raises(Mine):
+            async with coordinator.begin() as tx:
+                (await tx.enlist("a"))["x"] = 1
+                raise Mine
+        assert tx.outcome == "abort"
+        assert parties["a"].values == {}
+        assert [request for request, _ in parties["a"].requests] == [Request.ABORT]
+        assert (await client.exists(f"{root}/default/records")).cversion == stat.cversion
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (Answer.REFUSED, "b: it will not commit"),
+        (Answer.UNKNOWN, "b: nobody knows"),
+        ("yes", "b: it answered 'yes', which is none of"),
+        (Answer.COMMITTED, "b: proof that its work lasts"),
+    ],
+)
+async def test_a_vote_that_is_no_clear_yes_aborts_all(client, root, answer, why):
+    parties = two()
+
+    async def say():
+        return answer
+
+    parties["b"].before = doing(Request.PREPARE, say)
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        with pytest.raises(TransactionAborted, match=why):
+            async with coordinator.begin() as tx:
+                (await tx.enlist("a"))["x"] = 1
+                (await tx.enlist("b"))["x"] = 2
+    assert tx.outcome == "abort"
+    assert parties["a"].values == parties["b"].values == {}
+    assert set(parties["a"].states.values()) == {BranchState.ABORTED}
+
+
+async def test_a_participant_that_raises_or_hangs_aborts_and_is_named(client, root):
+    parties = two()
+
+    async def fail():
+        raise OSError("no route to host")
+
+    parties["b"].before = doing(Request.PREPARE, fail)
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        with pytest.raises(TransactionAborted, match="b: OSError: no route to host"):
+            async with coordinator.begin() as tx:
+                (await tx.enlist("a"))["x"] = 1
+                (await tx.enlist("b"))["x"] = 2
+        parties["b"].before = doing(Request.PREPARE, anyio.sleep_forever)
+        with pytest.raises(TransactionAborted, match=r"b: no answer within 0\.\d+ s"):
+            async with coordinator.begin(deadline=0.3) as tx:
+                (await tx.enlist("a"))["x"] = 1
+                (await tx.enlist("b"))["x"] = 2
+    assert parties["a"].values == {}
+
+
+async def test_a_block_that_takes_too_long_is_cancelled(client, root):
+    parties = two()
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        with pytest.raises(TransactionAborted, match="time is up"):
+            async with coordinator.begin(deadline=0.1) as tx:
+                (await tx.enlist("a"))["x"] = 1
+                await anyio.sleep_forever()
+    assert parties["a"].values == {}
+
+
+async def test_a_commit_that_is_not_proved_in_time_stands_and_is_named(client, root):
+    parties = two()
+
+    async def fail():
+        raise OSError("away")
+
+    parties["b"].before = doing(Request.COMMIT, fail)
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        async with coordinator.begin(deadline=1.0) as tx:
+            (await tx.enlist("a"))["x"] = 1
+            (await tx.enlist("b"))["x"] = 2
+        assert tx.outcome == "commit"
+        assert dict(tx.unsettled) == {"b": "OSError: away"}
+        assert (parties["a"].values, parties["b"].values) == ({"x": 1}, {})
+        parties["b"].before = None
+
+        async def settled():
+            return parties["b"].values == {"x": 2} and not await records(client, root)
+
+        await until(settled)
+        assert not tx.unsettled
+
+
+async def test_a_block_that_is_cancelled_aborts(client, root):
+    parties = two()
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        with anyio.move_on_after(0.1) as scope:
+            async with coordinator.begin() as tx:
+                (await tx.enlist("a"))["x"] = 1
+                await anyio.sleep_forever()
+        assert scope.cancelled_caught
+
+        async def aborted():
+            return set(parties["a"].states.values()) == {BranchState.ABORTED}
+
+        await until(aborted)
+        assert tx.outcome == "abort"
+
+
+async def test_what_a_dead_coordinator_left_undecided_is_aborted_by_another(hosts, client, root):
+    """One weakness of two-phase commit as it is taught: participants that wait for a coordinator that never returns."""
+    parties = two()
+    prepared = anyio.Event()
+
+    async def hang():
+        prepared.set()
+        await anyio.sleep_forever()
+
+    parties["b"].before = doing(Request.PREPARE, hang)
+    async with connect(hosts) as dying:
+        async with anyio.create_task_group() as group:
+
+            async def transact():
+                coordinator = Coordinator(dying, root, participants=parties, serve=False)
+                await coordinator.__aenter__()
+                with pytest.raises(TransactionInDoubt):
+                    async with coordinator.begin(deadline=60) as tx:
+                        (await tx.enlist("a"))["x"] = 1
+                        (await tx.enlist("b"))["x"] = 2
+
+            group.start_soon(transact)
+            with anyio.fail_after(SECONDS):
+                await prepared.wait()
+            await expire_session(dying, hosts)
+    assert BranchState.PREPARED in parties["a"].states.values()
+    parties["b"].before = None
+    async with Coordinator(client, root, participants=parties):
+
+        async def settled():
+            return not await records(client, root)
+
+        await until(settled)
+    assert set(parties["a"].states.values()) == {BranchState.ABORTED}
+
+
+async def test_a_decision_of_a_dead_coordinator_is_carried_out_by_another(hosts, client, root):
+    """Another one: a coordinator that dies in the second phase, when some have heard of its decision and some not."""
+    parties = two()
+
+    async def fail():
+        raise OSError("away")
+
+    parties["b"].before = doing(Request.COMMIT, fail)
+    async with connect(hosts) as dying:
+        coordinator = Coordinator(dying, root, participants=parties, serve=False)
+        await coordinator.__aenter__()
+        async with coordinator.begin(deadline=0.5) as tx:
+            (await tx.enlist("a"))["x"] = 1
+            (await tx.enlist("b"))["x"] = 2
+        assert dict(tx.unsettled) == {"b": "OSError: away"}
+    parties["b"].before = None
+    async with Coordinator(client, root, participants=parties):
+
+        async def settled():
+            return not await records(client, root)
+
+        await until(settled)
+    assert parties["b"].values == {"x": 2}
+
+
+async def test_a_deposed_coordinator_cannot_decide(hosts, client, root):
+    parties = two()
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        asked = anyio.Event()
+
+        async def remove_ours():
+            # As at the end of its session, which it has not heard of yet.
+            (own,) = await client.children(f"{root}/default/coordinators")
+            await client.delete(f"{root}/default/coordinators/{own}")
+            asked.set()
+
+        parties["b"].before = doing(Request.PREPARE, remove_ours)
+        with pytest.raises(TransactionInDoubt):
+            async with coordinator.begin() as tx:
+                (await tx.enlist("a"))["x"] = 1
+                (await tx.enlist("b"))["x"] = 2
+        assert asked.is_set()
+        assert tx.outcome is None
+
+        async def settled():
+            return not await records(client, root)
+
+        await until(settled)
+    assert parties["a"].values == parties["b"].values == {}
+
+
+async def test_a_branch_that_joins_late_competes_with_the_decision(client, root):
+    parties = two() | {"c": MemoryParticipant()}
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        joined = []
+
+        async def join():
+            if not joined:
+                branch = next(branch for request, branch in parties["b"].requests)
+                await parties["c"].begin(branch._replace(participant="c"))
+                parties["c"]._working[branch._replace(participant="c")]["x"] = 3
+                joined.append(await coordinator._records.join(branch.transaction, "c"))
+
+        parties["b"].after = doing(Request.PREPARE, join)
+        async with coordinator.begin() as tx:
+            (await tx.enlist("a"))["x"] = 1
+            (await tx.enlist("b"))["x"] = 2
+        assert joined[0].branches == ("a", "b", "c")
+        assert parties["c"].values == {"x": 3}
+        late = await coordinator._records.join(tx.id, "a") if await coordinator._records.read(tx.id) else None
+        assert late is None or late.decision is Decision.COMMIT
+
+
+async def test_bad_input_is_named(client, root):
+    with pytest.raises(BadArguments, match=r"participants=\{\}"):
+        Coordinator(client, root, participants={})
+    with pytest.raises(BadArguments, match="the name 'a b'"):
+        Coordinator(client, root, participants={"a b": MemoryParticipant()})
+    async with Coordinator(client, root, participants=two()) as coordinator:
+        with pytest.raises(BadArguments, match="protocol='4pc'"):
+            coordinator.begin(protocol="4pc")
+        with pytest.raises(BadArguments, match="deadline=0"):
+            coordinator.begin(deadline=0)
+        with pytest.raises(BadArguments, match=r"'c' is no participant.*a, b"):
+            async with coordinator.begin() as tx:
+                await tx.enlist("c")
+        with pytest.raises(SettingsDiffer, match=r"a, b.*a, c"):
+            async with Coordinator(client, root, participants={"a": MemoryParticipant(), "c": MemoryParticipant()}):
+                pass
+        async with Coordinator(client, root, participants=two(), name="another") as other:
+            assert other.fleet != coordinator.fleet
+    with pytest.raises(RuntimeError, match="inside"):
+        coordinator.begin()

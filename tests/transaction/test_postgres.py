@@ -1,0 +1,168 @@
+"""PostgreSQL as a participant: what docs/transactions.md says of it, on a real server."""
+
+import anyio
+import pytest
+
+from recipes import ConfigError, TransactionAborted
+from recipes.transaction.branch import Answer
+from recipes.transaction.coordinator import Coordinator
+from recipes.transaction.participant import BranchId
+
+psycopg = pytest.importorskip("psycopg", reason="needs psycopg")
+from recipes.transaction.postgres import PostgresParticipant  # noqa: E402 - it needs psycopg
+
+pytestmark = pytest.mark.anyio
+
+SECONDS = 60
+
+
+@pytest.fixture
+async def participant(postgres):
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS accounts")
+        connection.execute("CREATE TABLE accounts (name text PRIMARY KEY, balance int CHECK (balance >= 0))")
+        connection.execute("INSERT INTO accounts VALUES ('a', 100), ('b', 100)")
+    participant = PostgresParticipant(postgres.dsn)
+    await participant.open()
+    yield participant
+    await participant.aclose()
+
+
+@pytest.fixture
+def branch(request):
+    return BranchId("0000abcd", f"1-{abs(hash(request.node.nodeid)):x}", "bank")
+
+
+def look(postgres, sql="SELECT balance FROM accounts WHERE name = 'a'"):
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        return connection.execute(sql).fetchone()[0]
+
+
+async def take_ten(participant, branch):
+    sql = await participant.begin(branch)
+    await sql.execute("UPDATE accounts SET balance = balance - 10 WHERE name = 'a'")
+
+
+async def test_a_branch_is_prepared_and_committed_and_each_may_be_repeated(postgres, participant, branch):
+    await take_ten(participant, branch)
+    for _ in range(2):
+        assert await participant.prepare(branch) is Answer.PREPARED
+    assert await participant.recover() == [branch]
+    assert look(postgres) == 100
+    for _ in range(2):
+        assert await participant.commit(branch) is Answer.COMMITTED
+    assert (look(postgres), await participant.recover()) == (90, [])
+    assert await participant.abort(branch) is Answer.CONTRADICTION
+    await participant.forget(branch)
+    assert await participant.commit(branch) is Answer.UNKNOWN
+
+
+async def test_an_abort_undoes_and_refuses_what_comes_late(postgres, participant, branch):
+    await take_ten(participant, branch)
+    assert await participant.prepare(branch) is Answer.PREPARED
+    for _ in range(2):
+        assert await participant.abort(branch) is Answer.ABORTED
+    assert (look(postgres), await participant.recover()) == (100, [])
+    await take_ten(participant, branch)
+    assert await participant.prepare(branch) is Answer.REFUSED
+    assert look(postgres) == 100
+
+
+async def test_an_abort_that_comes_first_is_remembered(postgres, participant, branch):
+    other = PostgresParticipant(postgres.dsn)  # as recovery in another process reaches it
+    await take_ten(participant, branch)
+    assert await other.abort(branch) is Answer.ABORTED
+    assert await participant.prepare(branch) is Answer.REFUSED
+    assert (look(postgres), await participant.recover()) == (100, [])
+    await other.aclose()
+
+
+async def test_u35_a_failed_transaction_is_not_voted_for_though_its_prepare_raises_nothing(
+    postgres, participant, branch
+):
+    sql = await participant.begin(branch)
+    await sql.execute("UPDATE accounts SET balance = 0 WHERE name = 'a'")
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        await sql.execute("SELECT * FROM no_such_table")
+    assert await participant.prepare(branch) is Answer.REFUSED
+    assert (look(postgres), await participant.recover()) == (100, [])
+    # The server's own way with it: no error, and another tag.
+    with psycopg.connect(postgres.dsn) as connection:
+        with pytest.raises(psycopg.Error):
+            connection.execute("SELECT * FROM no_such_table")
+        assert connection.execute("PREPARE TRANSACTION 'nothing'").statusmessage == "ROLLBACK"
+
+
+async def test_a_branch_that_changed_nothing_needs_no_second_phase(postgres, participant, branch):
+    sql = await participant.begin(branch)
+    assert await sql.execute("SELECT balance FROM accounts ORDER BY name") == [(100,), (100,)]
+    assert await participant.prepare(branch) is Answer.READ_ONLY
+    assert await participant.recover() == []
+
+
+async def test_a_constraint_that_waits_for_the_end_is_looked_at_before_anything_is_held(postgres, participant, branch):
+    sql = await participant.begin(branch)
+    await sql.execute("CREATE TABLE IF NOT EXISTS later (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    await sql.execute("INSERT INTO later VALUES (1), (1)")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        await participant.can_commit(branch)
+    assert await participant.abort(branch) is Answer.ABORTED
+
+
+async def test_what_is_prepared_outlives_a_kill_of_the_server(second_postgres, branch):
+    postgres = second_postgres
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS accounts")
+        connection.execute("CREATE TABLE accounts (name text PRIMARY KEY, balance int)")
+        connection.execute("INSERT INTO accounts VALUES ('a', 100)")
+    participant = PostgresParticipant(postgres.dsn)
+    await participant.open()
+    await take_ten(participant, branch)
+    assert await participant.prepare(branch) is Answer.PREPARED
+    await anyio.to_thread.run_sync(postgres.kill9)
+    await anyio.to_thread.run_sync(postgres.start)
+    other = PostgresParticipant(postgres.dsn)
+    assert await other.recover() == [branch]
+    assert await other.commit(branch) is Answer.COMMITTED
+    assert look(postgres) == 90
+    await participant.aclose()
+    await other.aclose()
+
+
+async def test_a_server_that_prepares_nothing_is_named(start_postgres):
+    postgres = start_postgres(max_prepared_transactions=0)
+    with pytest.raises(ConfigError, match="max_prepared_transactions=0: expected more than"):
+        await PostgresParticipant(postgres.dsn).open()
+
+
+async def test_money_moves_between_two_databases_or_not_at_all(postgres, second_postgres, client, root):
+    other = second_postgres
+    parties = {"one": PostgresParticipant(postgres.dsn), "two": PostgresParticipant(other.dsn)}
+    for server in (postgres, other):
+        with psycopg.connect(server.dsn, autocommit=True) as connection:
+            connection.execute("DROP TABLE IF EXISTS purses")
+            connection.execute("CREATE TABLE purses (name text PRIMARY KEY, balance int CHECK (balance >= 0))")
+            connection.execute("INSERT INTO purses VALUES ('a', 100)")
+    balance = "SELECT balance FROM purses"
+    async with Coordinator(client, root, participants=parties) as coordinator:
+
+        async def move(amount, protocol):
+            async with coordinator.begin(protocol=protocol) as tx:
+                one, two = await tx.enlist("one"), await tx.enlist("two")
+                await two.execute("UPDATE purses SET balance = balance + %s", [amount])
+                await one.execute("UPDATE purses SET balance = balance - %s", [amount])
+
+        with anyio.fail_after(SECONDS):
+            for protocol in ("2pc", "3pc"):
+                await move(30, protocol)
+            assert (look(postgres, balance), look(other, balance)) == (40, 160)
+            with pytest.raises(psycopg.errors.CheckViolation):
+                await move(50, "2pc")
+            with pytest.raises(TransactionAborted, match="time is up"):
+                async with coordinator.begin(deadline=0.2) as tx:
+                    await (await tx.enlist("one")).execute("UPDATE purses SET balance = 0")
+                    await anyio.sleep_forever()
+    assert (look(postgres, balance), look(other, balance)) == (40, 160)
+    for party in parties.values():
+        assert await party.recover() == []
+        await party.aclose()
