@@ -40,7 +40,7 @@ def what_was_claimed_ahead_is_forgotten(patch: Patch) -> None:
     patch.setattr(Messages, "_back", back)
 
 
-@planted("queue", 1, "R9", ("crash",))
+@planted("queue", 2, "R9", ("crash",))
 def an_item_is_acknowledged_as_it_is_handed_out(patch: Patch) -> None:
     """At most once: what its consumer had in hand when it died is gone."""
     original = Custody.enter
