@@ -70,7 +70,7 @@ async def test_it_is_made_anew_when_somebody_deletes_it(hosts, root):
             assert (await other.get(root))[0] == b"1"
 
 
-async def test_it_waits_for_what_a_process_before_it_left_and_deletes_it_never(hosts, root):
+async def test_u30_it_waits_for_what_a_process_before_it_left_and_deletes_it_never(hosts, root):
     async with connect(hosts) as client, connect(hosts) as before:
         await before.create(root, b"before", ephemeral=True)
         entered = []
