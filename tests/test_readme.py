@@ -47,6 +47,7 @@ def test_there_are_blocks():
         "operations.md",
         "queue.md",
         "services.md",
+        "transactions.md",
     }
 
 
