@@ -39,7 +39,8 @@ _LEAVING_SECONDS = 2.0  # that the end of the coordinator's block waits for tran
 class Coordinator:
     """`async with Coordinator(client, "/transactions", participants={"orders": ..., "stock": ...}) as coordinator:`
 
-    client: a connected Client. path: where the records are; made when missing.
+    client: a connected Client; a coordinator lives and dies with its session, and others end what it leaves.
+    path: where the records are; made when missing.
     participants: who may take part, by name. Records hold these names only, never how a database is reached.
     name: of the fleet, "default" without it. Processes of one path and name relieve each other: what one leaves
         undecided or unsettled when it dies, another one ends. All have participants of the same names.
@@ -79,6 +80,9 @@ class Coordinator:
     async def __aenter__(self) -> Self:
         if self._own:
             raise RuntimeError("a Coordinator is entered once: make another one")
+        # A client that renews goes on with another session, and this does not: its znode went with the first one.
+        self._client = self._client.bound
+        self._records = Records(self._client, paths.join(self._home, "records"), self._acl)
         for participant in self._participants.values():
             if (opening := getattr(participant, "open", None)) is not None:
                 await opening()

@@ -258,6 +258,23 @@ async def test_a_deposed_coordinator_cannot_decide(hosts, client, root):
     assert parties["a"].values == parties["b"].values == {}
 
 
+async def test_a_coordinator_goes_with_its_session_also_where_the_client_goes_on(hosts, root):
+    parties = two()
+    async with connect(hosts, renew=True) as client, Coordinator(client, root, participants=parties) as coordinator:
+        number = client.session_id
+        await expire_session(client, hosts)
+        with anyio.fail_after(SECONDS):
+            await client.outlive(number)
+            with pytest.raises(TransactionAborted, match="session expired"):
+                async with coordinator.begin() as tx:
+                    (await tx.enlist("a"))["x"] = 1
+        assert parties["a"].values == {}
+        async with Coordinator(client, root, participants=parties) as another:
+            async with another.begin() as tx:
+                (await tx.enlist("a"))["x"] = 2
+        assert parties["a"].values == {"x": 2}
+
+
 async def test_a_branch_that_joins_late_competes_with_the_decision(client, root):
     parties = two() | {"c": MemoryParticipant()}
     async with Coordinator(client, root, participants=parties) as coordinator:
