@@ -235,7 +235,8 @@ async def test_p21_one_put_wakes_one_of_those_that_wait(hosts, root):
 
             async def take(own):
                 async with Queue(own, root).receive() as message:
-                    got.append(message.data)
+                    data = message.data
+                got.append(data)  # behind the acknowledgement, which a client that closes would cut short
 
             for own in clients:
                 tasks.start_soon(take, own)
