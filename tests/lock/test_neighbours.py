@@ -25,7 +25,7 @@ SECONDS = 60
 A_MOMENT = 0.3  # so long somebody is asked whether it gets in; too short a wait hides a fault, and never makes one
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its threads draw random numbers, which hypothesis takes for a strategy's doing
 def kazoo():
     neighbour = Kazoo()
     yield neighbour
