@@ -22,11 +22,10 @@ if TYPE_CHECKING:
     from recipes.core.client.client import Client as Client, connect as connect
     from recipes.core.client.multi import Multi as Multi
     from recipes.core.client.scope import SessionScope as SessionScope
+    from recipes.core.client.call import Call as Call, Watcher as Watcher
     from recipes.core.client.session import (
-        Call as Call,
         ConnectionState as ConnectionState,
         EventType as EventType,
-        Watcher as Watcher,
         WatchEvent as WatchEvent,
     )
     from recipes.core.client.view import ChildrenView as ChildrenView, Node as Node, NodeView as NodeView

@@ -43,8 +43,8 @@ from recipes.line import (
 from recipes.naming import beginning, has_wrapped, is_asked, is_kazoos, is_native, line_of
 
 if TYPE_CHECKING:
+    from recipes.core.client.call import Call
     from recipes.core.client.client import Client
-    from recipes.core.client.session import Call
     from recipes.core.jute.records import ACL, Stat
 
 # A request that breaks as many fresh connections, with nothing to show for it, is what breaks them.

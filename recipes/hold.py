@@ -14,9 +14,9 @@ from recipes.core.client.session import OVER, ConnectionState
 from recipes.core.errors import AuthFailed, ConnectionLoss, HoldLost, NoNode, SessionError
 
 if TYPE_CHECKING:
+    from recipes.core.client.call import Call
     from recipes.core.client.client import Client
     from recipes.core.client.multi import Multi
-    from recipes.core.client.session import Call
     from recipes.core.client.watch import DeletionWatch
     from recipes.core.jute.records import Stat
 

@@ -29,9 +29,9 @@ from recipes.core.errors import (
 from recipes.core.jute.records import Stat
 
 if TYPE_CHECKING:
+    from recipes.core.client.call import Call
     from recipes.core.client.client import Client
     from recipes.core.client.multi import Multi, Outcome, Result
-    from recipes.core.client.session import Call
 
 Operation = Callable[["Multi"], None]
 

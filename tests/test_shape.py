@@ -32,7 +32,7 @@ RECIPES = [
     "agreement", "barrier", "blocking", "cache", "contender", "counter", "damping", "election", "encoding", "hold",
     "line", "lock", "membership", "naming", "queue", "renewal", "transaction", "update", "writer",
 ]  # fmt: skip
-PURE = ["jute", "tree", "zab", "member", "sim", "replication", "paths", "errors", "client/session"]
+PURE = ["jute", "tree", "zab", "member", "sim", "replication", "paths", "errors", "client/call", "client/session"]
 IMPURE_MODULES = {"time", "random", "os", "asyncio", "socket", "threading", "uuid", "secrets"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "manager"}
 

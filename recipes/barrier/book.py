@@ -11,9 +11,9 @@ from recipes.barrier.rounds import Outcome
 from recipes.core.errors import BadVersion, ConnectionLoss, NodeExists, NoNode, NotEmpty, RecipesError
 
 if TYPE_CHECKING:
+    from recipes.core.client.call import Call
     from recipes.core.client.client import Client
     from recipes.core.client.multi import Multi
-    from recipes.core.client.session import Call
     from recipes.core.jute.records import ACL
 
 _AT_ONCE = 2000  # znodes that one request deletes

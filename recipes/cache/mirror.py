@@ -16,8 +16,9 @@ from recipes.cache.changes import Changes
 from recipes.cache.copy import Ask, Copy
 from recipes.core import paths
 from recipes.core.client.backoff import pauses
+from recipes.core.client.call import Watcher
 from recipes.core.client.scope import CLOSED
-from recipes.core.client.session import OVER, ConnectionState, Watcher
+from recipes.core.client.session import OVER, ConnectionState
 from recipes.core.client.view import Node
 from recipes.core.errors import (
     ClientClosed,
@@ -32,8 +33,8 @@ from recipes.core.errors import (
 from recipes.core.jute import opcodes as op
 
 if TYPE_CHECKING:
+    from recipes.core.client.call import Call
     from recipes.core.client.client import Client
-    from recipes.core.client.session import Call
 
 _MOST_BATCHES, _MOST_READS = 4, 64  # requests under way at a time, of many reads and of one
 _FIRST_BATCH, _MOST_IN_BATCH = 16, 50  # reads in one request: together never more than a reply may be long

@@ -27,8 +27,8 @@ from recipes.lock.lockable import Lockable
 from recipes.naming import Leases, Naming, leases_of
 
 if TYPE_CHECKING:
+    from recipes.core.client.call import Call
     from recipes.core.client.client import Client
-    from recipes.core.client.session import Call
     from recipes.core.jute.records import ACL
 
 

@@ -27,7 +27,8 @@ from recipes.queue.records import Record, decode
 from recipes.writer import MOST_BYTES, Write
 
 if TYPE_CHECKING:
-    from recipes.core.client.session import Call, WatchEvent
+    from recipes.core.client.call import Call
+    from recipes.core.client.session import WatchEvent
     from recipes.core.jute.records import Stat
     from recipes.queue.native import Native
     from recipes.writer import Operation

@@ -15,10 +15,11 @@ from queue import SimpleQueue
 import anyio
 import pytest
 
+from recipes.core.client.call import Call
 from recipes.core.client.home import Home
 from recipes.core.client.link import Link
 from recipes.core.client.owner import Owner
-from recipes.core.client.session import Call, ConnectionState
+from recipes.core.client.session import ConnectionState
 from recipes.core.errors import BadVersion, ConnectionLoss, NodeExists, NoNode, SessionExpired
 from recipes.core.jute import opcodes as op
 from tests.lock.conftest import MemoryClient, MemoryStore

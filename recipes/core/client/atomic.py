@@ -18,9 +18,9 @@ import anyio.lowlevel
 
 from recipes.core import paths
 from recipes.core.client.backoff import pauses
+from recipes.core.client.call import Call
 from recipes.core.client.multi import Multi, Outcome
 from recipes.core.client.namespace import Namespace
-from recipes.core.client.session import Call
 from recipes.core.errors import (
     BadArguments,
     BadVersion,

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from recipes.core.client.call import Call
 from recipes.core.client.client import Client
 from recipes.core.client.namespace import Namespace
-from recipes.core.client.session import Call, ConnectionState, Session
+from recipes.core.client.session import ConnectionState, Session
 
 if TYPE_CHECKING:
     from recipes.core.client.home import Home

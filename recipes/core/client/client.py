@@ -17,6 +17,7 @@ import anyio
 
 from recipes.core.client.atomic import Transaction, run_atomically
 from recipes.core.client.backoff import pauses
+from recipes.core.client.call import Call
 from recipes.core.client.home import Home
 from recipes.core.client.leftovers import delete_surely
 from recipes.core.client.link import Link
@@ -26,7 +27,7 @@ from recipes.core.client.owner import Owner
 from recipes.core.client.reasons import nobody_answers
 from recipes.core.client.scope import CLOSED, SessionScope
 from recipes.core.client.servers import Servers, find_servers
-from recipes.core.client.session import Call, ConnectionState, Session
+from recipes.core.client.session import ConnectionState, Session
 from recipes.core.errors import (
     BadArguments,
     ClientClosed,

@@ -5,8 +5,8 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from recipes.core.client import requests
+from recipes.core.client.call import Call
 from recipes.core.client.namespace import Namespace
-from recipes.core.client.session import Call
 from recipes.core.errors import RecipesError, RuntimeInconsistency, store_error
 from recipes.core.jute import opcodes as op
 from recipes.core.jute import requests as rq

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from recipes.core import paths
-from recipes.core.client.session import Call, Session
+from recipes.core.client.call import Call
+from recipes.core.client.session import Session
 from recipes.core.errors import BadArguments
 from recipes.core.jute.codec import text
 

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from recipes.core import paths
 from recipes.core.client import requests
+from recipes.core.client.call import Call, Watcher
 from recipes.core.client.multi import Multi
 from recipes.core.client.namespace import Namespace
 from recipes.core.client.replies import read_children, read_names, read_node, read_stat
-from recipes.core.client.session import Call, Watcher
 from recipes.core.client.view import ChildrenView, NodeView
 from recipes.core.client.watch import DeletionWatch, Watch, Watching, WatchStream
 from recipes.core.errors import BadArguments, NoAuth, NodeExists, NoNode, RecipesError, store_error

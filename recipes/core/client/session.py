@@ -9,10 +9,11 @@ from collections.abc import Callable
 from enum import Enum
 from functools import partial
 from struct import error as StructError
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import anyio
 
+from recipes.core.client.call import Call, Watcher
 from recipes.core.errors import AuthFailed, ConnectionLoss, RecipesError, SessionExpired, WireError, store_error
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
@@ -67,13 +68,6 @@ class WatchEvent(NamedTuple):
     path: str
 
 
-class Watcher(Protocol):
-    """What a watch wakes. `fire` is called by the session, once for a one-shot watch."""
-
-    def fire(self, kind: int, path: bytes) -> None:
-        """An event at the server's `path`. kind: of opcodes.EVENT_*, NONE at the end of the session, or RESYNC's."""
-
-
 class Dependent(Protocol):
     """What ends with the session, as a block that holds a lock."""
 
@@ -89,92 +83,6 @@ class Ending(Protocol):
 
     def __call__(self, *, path: str) -> RecipesError:
         """What the caller of a request about `path` is told."""
-
-
-class Call:
-    """One request and, later, its reply.
-
-    reads: whether it may be sent again after a lost connection. watch: table and watcher to register on success;
-    an exists on a missing znode registers in the table "exist" instead. heard: called once the outcome is known, for
-    those that do not await it.
-    """
-
-    __slots__ = (
-        "_waiting",
-        "abandoned",
-        "body",
-        "breaks",
-        "decode",
-        "done",
-        "error",
-        "heard",
-        "op",
-        "path",
-        "reads",
-        "sent_at",
-        "value",
-        "watch",
-    )
-
-    def __init__(
-        self,
-        kind: int,
-        body: bytes,
-        decode: Callable[[bytes, int], Any] | None = None,
-        *,
-        path: str = "",
-        reads: bool = False,
-        watch: tuple[str, bytes, Watcher] | None = None,
-        heard: "Callable[[Call], None] | None" = None,
-    ) -> None:
-        self.op: int = kind
-        self.body: bytes = body
-        self.decode: Callable[[bytes, int], Any] | None = decode
-        self.path: str = path
-        self.reads: bool = reads
-        self.watch: tuple[str, bytes, Watcher] | None = watch
-        self.heard: Callable[[Call], None] | None = heard
-        self.value: Any = None
-        self.error: RecipesError | None = None
-        self.sent_at: float = 0.0
-        self.breaks: int = 0  # connections that broke while this was the one request under way
-        self.abandoned: bool = False  # nobody waits any more
-        self.done: bool = False
-        self._waiting: anyio.Event | None = None  # made only when there is need to wait: an Event is dear
-
-    async def result(self) -> Any:
-        """Wait for the reply and return it decoded, or raise what the server said.
-
-        When this is cancelled, a request not yet sent never is, and one that was sets no watch here.
-        """
-        if not self.done:
-            if self._waiting is None:
-                self._waiting = anyio.Event()
-            try:
-                await self._waiting.wait()
-            except BaseException:
-                self.abandoned = True
-                raise
-        if self.error is not None:
-            raise self.error
-        return self.value
-
-    def succeed(self, value: Any) -> None:
-        """The reply has come."""
-        self.value = value
-        self._finish()
-
-    def fail(self, error: RecipesError) -> None:
-        """There will be no reply, or one that is an error or makes no sense."""
-        self.error = error
-        self._finish()
-
-    def _finish(self) -> None:
-        self.done = True
-        if self._waiting is not None:
-            self._waiting.set()
-        if self.heard is not None:
-            self.heard(self)
 
 
 class Session:

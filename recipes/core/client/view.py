@@ -12,8 +12,9 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import anyio
 
+from recipes.core.client.call import Call, Watcher
 from recipes.core.client.namespace import Namespace
-from recipes.core.client.session import Call, Session, Watcher
+from recipes.core.client.session import Session
 from recipes.core.errors import ClientClosed, NoNode, RecipesError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute import requests as rq

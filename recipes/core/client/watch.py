@@ -8,9 +8,10 @@ from typing import Any, Self
 
 import anyio
 
+from recipes.core.client.call import Call, Watcher
 from recipes.core.client.namespace import Namespace
 from recipes.core.client.replies import read_names_stat, read_node, read_stat
-from recipes.core.client.session import Call, EventType, Session, Watcher, WatchEvent
+from recipes.core.client.session import EventType, Session, WatchEvent
 from recipes.core.errors import ConnectionLoss, NoNode, SessionError, ThrottledOp
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.records import Stat

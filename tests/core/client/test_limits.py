@@ -6,7 +6,8 @@ import anyio
 import pytest
 
 from recipes import BadArguments, Election, Lock, connect
-from recipes.core.client.session import Call, Session, Watcher
+from recipes.core.client.call import Call, Watcher
+from recipes.core.client.session import Session
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.frames import MAX_FRAME_BYTES
 from tests.core.client.scripted import SECONDS, scripted

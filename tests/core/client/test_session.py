@@ -5,7 +5,8 @@ from struct import pack
 import anyio
 import pytest
 
-from recipes.core.client.session import Call, Session, Watcher
+from recipes.core.client.call import Call, Watcher
+from recipes.core.client.session import Session
 from recipes.core.errors import AuthFailed, ConnectionLoss, SessionExpired, WireError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import write_buffer
