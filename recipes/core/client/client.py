@@ -1,6 +1,5 @@
 """The client: a session with an ensemble, or one after the other, on asyncio and on trio."""
 
-import logging
 import os
 import socket
 import ssl
@@ -15,6 +14,7 @@ from typing import NoReturn, Self, TypeVar
 
 import anyio
 
+from recipes.core.client.arguments import SMALL_BYTES, check_arguments, check_credentials
 from recipes.core.client.atomic import Transaction, run_atomically
 from recipes.core.client.backoff import pauses
 from recipes.core.client.call import Call
@@ -27,9 +27,9 @@ from recipes.core.client.owner import Owner
 from recipes.core.client.reasons import nobody_answers
 from recipes.core.client.scope import CLOSED, SessionScope
 from recipes.core.client.servers import Servers, find_servers
-from recipes.core.client.session import ConnectionState, Session
+from recipes.core.client.session import CONNECTED, ConnectionState, Session
+from recipes.core.client.told import log_state
 from recipes.core.errors import (
-    BadArguments,
     ClientClosed,
     RecipesError,
 )
@@ -37,15 +37,11 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute.frames import MAX_FRAME_BYTES
 from recipes.core.jute.requests import encode_auth
 
-log: logging.Logger = logging.getLogger("recipes.client")
-
 R = TypeVar("R")
 # Closing waits so long for blocks to end, and for the server to confirm: the first, unless it is cancelled, and the
 # second even then, so that a worker that a time limit ends is followed at once.
 _CLOSING_SECONDS = 2.0
-_SMALL_BYTES = 1024  # below the limit by so much, a request need not be measured
 _HURRIED_SECONDS = 0.04
-_CONNECTED = (ConnectionState.CONNECTED, ConnectionState.READ_ONLY)
 
 
 def connect(
@@ -124,26 +120,11 @@ class Client(Operations):
         renew: bool = False,
         max_request_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
-        if not isinstance(session_timeout, int | float):
-            raise TypeError(f"session_timeout: expected seconds, not {session_timeout!r}")
-        if not 0 < session_timeout < 1e6:
-            raise BadArguments(
-                "", f"session_timeout={session_timeout}: expected seconds, more than 0 and below 1000000"
-            )
-        if not isinstance(hosts, str | None):
-            raise TypeError(f"hosts: expected a string 'host:port,host:port', not {hosts!r}")
-        if (hosts is not None) + (data_dir is not None) + bool(private) > 1:
-            raise BadArguments("", "hosts, data_dir and private: expected one of them")
-        if data_dir is not None:
-            hosts = f"store:{os.fspath(data_dir)}"
-        if not isinstance(tls, ssl.SSLContext | None):
-            raise TypeError(f"tls: expected an ssl.SSLContext, not {tls!r}")
-        if not isinstance(max_request_bytes, int) or not 4096 <= max_request_bytes <= 0x7FFFFFFF:
-            raise BadArguments("", f"max_request_bytes={max_request_bytes!r}: expected bytes, 4096 to {0x7FFFFFFF}")
+        hosts = check_arguments(hosts, data_dir, private, session_timeout, tls, max_request_bytes)
         self._hosts: str | None = hosts
         self._private: bool = private
         self._timeout: float = session_timeout
-        self._auth: list[tuple[bytes, bytes]] = [_credentials(pair, max_request_bytes) for pair in auth]
+        self._auth: list[tuple[bytes, bytes]] = [check_credentials(pair, max_request_bytes) for pair in auth]
         self._tls: ssl.SSLContext | None = tls
         self._read_only: bool = read_only
         self._renew: bool = renew
@@ -166,7 +147,7 @@ class Client(Operations):
         self.clock: Callable[[], float] = _clock()
         self.session: Session = Session(session_timeout)
         self._namespace: Namespace = Namespace(self.session, self._submit, max_request_bytes)
-        self._unmeasured_bytes: int = max_request_bytes - _SMALL_BYTES
+        self._unmeasured_bytes: int = max_request_bytes - SMALL_BYTES
 
     def __repr__(self) -> str:
         if not self._entered:
@@ -193,7 +174,7 @@ class Client(Operations):
         self._begin_session(None)
         try:
             with anyio.fail_after(self._timeout):
-                while self._state not in _CONNECTED and not self.session.lost:
+                while self._state not in CONNECTED and not self.session.lost:
                     await self._state_changed.wait()
             if self.session.lost:
                 raise self.session.ending(path="")
@@ -405,7 +386,7 @@ class Client(Operations):
 
         Raises AuthFailed when the server refuses: the session is over then, as ZooKeeper's servers have it.
         """
-        pair = _credentials((scheme, credentials), self._namespace.limit_bytes)
+        pair = check_credentials((scheme, credentials), self._namespace.limit_bytes)
         await self._submit(Call(op.AUTH, encode_auth(*pair))).result()
         self._link.credentials.append(pair)
 
@@ -456,26 +437,9 @@ class Client(Operations):
             self._state = state
             changed, self._state_changed = self._state_changed, anyio.Event()
             changed.set()
-            self._log_state()
+            log_state(state, self.session, self._link, self._timeout)
             for hear in list(self._hearers):
                 hear(state)
-
-    def _log_state(self) -> None:
-        session, link = self.session, self._link
-        if self._state in _CONNECTED:
-            only = " (read-only)" if session.read_only else ""
-            timeout = f"{session.timeout:g} s" + (
-                "" if session.timeout == self._timeout else f", asked for {self._timeout:g} s"
-            )
-            log.info("connected to %s%s: session 0x%x, timeout %s", link.server, only, session.id, timeout)
-        elif self._state is ConnectionState.SUSPENDED:
-            log.info("suspended, the connection of session 0x%x broke: %s", session.id, link.last_failure)
-        elif self._state is ConnectionState.LOST:
-            log.info("session 0x%x is lost: %s", session.id, session.ending(path=""))
-        elif self._state is ConnectionState.CONNECTING:
-            log.info("looking for a server that begins another session")
-        elif session.id:
-            log.info("session 0x%x is closed", session.id)
 
 
 def _clock() -> Callable[[], float]:
@@ -489,12 +453,3 @@ def _clock() -> Callable[[], float]:
 
 def _closed(*, path: str) -> ClientClosed:
     return ClientClosed(f"the client is closed{': ' + path if path else ''}")
-
-
-def _credentials(pair: tuple[str, str], limit_bytes: int) -> tuple[bytes, bytes]:
-    if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
-        raise TypeError('auth: expected pairs, such as [("digest", "user:password")]')
-    scheme, credentials = pair[0].encode(), pair[1].encode()
-    if len(scheme) + len(credentials) + _SMALL_BYTES > limit_bytes:
-        raise BadArguments("", f"credentials of {len(credentials)} bytes: servers take less than {limit_bytes}")
-    return scheme, credentials

@@ -51,6 +51,9 @@ class ConnectionState(Enum):
     CLOSED = "closed"
 
 
+CONNECTED = (ConnectionState.CONNECTED, ConnectionState.READ_ONLY)
+
+
 class EventType(Enum):
     """What a watch saw."""
 

@@ -1,0 +1,30 @@
+"""What a client says of itself on its logger: each change of its state, once."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from recipes.core.client.session import CONNECTED, ConnectionState
+
+if TYPE_CHECKING:
+    from recipes.core.client.link import Link
+    from recipes.core.client.session import Session
+
+log: logging.Logger = logging.getLogger("recipes.client")
+
+
+def log_state(state: ConnectionState, session: "Session", link: "Link", asked_timeout: float) -> None:
+    """The client is in this state now. asked_timeout: seconds, as its maker asked for them."""
+    if state in CONNECTED:
+        only = " (read-only)" if session.read_only else ""
+        asked = "" if session.timeout == asked_timeout else f", asked for {asked_timeout:g} s"
+        log.info(
+            "connected to %s%s: session 0x%x, timeout %g s%s", link.server, only, session.id, session.timeout, asked
+        )
+    elif state is ConnectionState.SUSPENDED:
+        log.info("suspended, the connection of session 0x%x broke: %s", session.id, link.last_failure)
+    elif state is ConnectionState.LOST:
+        log.info("session 0x%x is lost: %s", session.id, session.ending(path=""))
+    elif state is ConnectionState.CONNECTING:
+        log.info("looking for a server that begins another session")
+    elif session.id:
+        log.info("session 0x%x is closed", session.id)
