@@ -5,6 +5,7 @@ The first one writes it into the znode of the recipe, as JSON; all others compar
 
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from recipes.core.errors import BadVersion, ConnectionLoss, NodeExists, NoNode, SettingsDiffer
@@ -16,14 +17,22 @@ if TYPE_CHECKING:
 Settings = Mapping[str, int | str | None] | int  # a number where another library stores nothing else
 
 
-async def agree(client: "Client", path: str, settings: Settings, acl: "Sequence[ACL] | None" = None) -> "Stat":
+async def agree(
+    client: "Client",
+    path: str,
+    settings: Settings,
+    acl: "Sequence[ACL] | None" = None,
+    *,
+    first: Mapping[str, str] = MappingProxyType({}),
+) -> "Stat":
     """Make the znode `path` with `settings`, or check that it has them; return its Stat.
 
     A znode that exists without data, such as one made by `ensure_path`, takes them on. acl: of the znode, where it is
-    made. Raises SettingsDiffer, which names both sides, ConnectionLoss when the connection broke several times in a
-    row, and what every call raises.
+    made. first: what the first one stores with them, which nobody compares. Raises SettingsDiffer, which names both
+    sides, ConnectionLoss when the connection broke several times in a row, and what every call raises.
     """
-    written = json.dumps(settings if isinstance(settings, int) else dict(settings), separators=(",", ":")).encode()
+    stored = settings if isinstance(settings, int) else {**settings, **first}
+    written = json.dumps(stored, separators=(",", ":")).encode()
     losses = 0
     while True:
         try:

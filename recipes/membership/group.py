@@ -24,7 +24,7 @@ class Member(Hold):
 
     __slots__ = ("id",)
 
-    def __init__(self, tenure: "_Membership") -> None:
+    def __init__(self, tenure: "Membership") -> None:
         super().__init__(tenure)
         self.id: str = id_of(self.path.rpartition("/")[2], MARKER)
 
@@ -66,7 +66,7 @@ class Group:
         cancelled first, when the session is over, the client was closed or our znode was deleted by somebody else;
         before we have joined what every call of the client does: see Lock.
         """
-        return Block(lambda: _Membership(self._client, self._path, data, self._acl), Member, None)  # type: ignore[return-value]  # never None
+        return Block(lambda: Membership(self._client, self._path, data, self._acl), Member, None)  # type: ignore[return-value]  # never None
 
     def stay(self, data: bytes = b"") -> "Stay":
         """`async with group.stay(b"10.0.0.1:80") as presence`: be a member whatever happens, for as long as the block.
@@ -77,7 +77,7 @@ class Group:
         """
         name = f"{self._client.random.getrandbits(64):016x}"
         client, path, acl = self._client, self._path, self._acl
-        return Stay(client, lambda newest: _Membership(client, path, newest, acl, name), data, name)
+        return Stay(client, lambda newest: Membership(client, path, newest, acl, name), data, name)
 
     async def members(self) -> list[Participant]:
         """Who is there, in the order of joining, as the connected server has it. Raises NoAuth, SessionExpired."""
@@ -105,7 +105,7 @@ class Stay(Presence):
         self.name: str = name
 
 
-class _Membership(Contender):
+class Membership(Contender):
     """A place in a line in which everybody has what it is for."""
 
     def __init__(

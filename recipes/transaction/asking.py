@@ -1,17 +1,24 @@
 """Requests to participants: in parallel, each with its limit, and an answer whatever happens."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import anyio
 
 from recipes.transaction.branch import Answer
 from recipes.transaction.participant import BranchId, TransactionParticipant
+from recipes.transaction.record import Decision
 
 log: logging.Logger = logging.getLogger("recipes.transaction")
 
-Ask = Callable[[TransactionParticipant, BranchId], Awaitable[Answer]]
+Method = Literal["can_commit", "pre_commit", "prepare", "commit", "abort", "forget"]
+
+ASK_SECONDS = 5.0  # for an answer, where no deadline says otherwise
+_OUTCOMES: dict[Decision, tuple[Method, Answer]] = {
+    Decision.COMMIT: ("commit", Answer.COMMITTED),
+    Decision.ABORT: ("abort", Answer.ABORTED),
+}
 
 
 class Reply(NamedTuple):
@@ -20,12 +27,17 @@ class Reply(NamedTuple):
     answer: Answer
     why: str = ""
 
+    def __str__(self) -> str:
+        return self.why or self.answer.value
 
-async def ask(participant: TransactionParticipant, branch: BranchId, request: Ask, within: float) -> Reply:
-    """Ask one participant, and wait `within` seconds for its answer at most. What it raises counts as UNKNOWN."""
+
+async def ask(
+    participant: TransactionParticipant, branch: BranchId, method: Method, within: float = ASK_SECONDS
+) -> Reply:
+    """Call one method of a participant, for `within` seconds at most. What it raises counts as UNKNOWN."""
     try:
         with anyio.move_on_after(within):
-            answer = await request(participant, branch)
+            answer = await getattr(participant, method)(branch)
             if isinstance(answer, Answer):
                 return Reply(answer)
             return Reply(Answer.UNKNOWN, f"it answered {answer!r}, which is none of recipes.transaction.Answer")
@@ -35,10 +47,22 @@ async def ask(participant: TransactionParticipant, branch: BranchId, request: As
         return Reply(Answer.UNKNOWN, f"{type(error).__name__}: {error}")
 
 
+async def tell(participants: Mapping[str, TransactionParticipant], branch: BranchId, decision: Decision) -> str:
+    """Tell a participant the outcome, once: "" when it has proved it, else what it says."""
+    participant = participants.get(branch.participant)
+    if participant is None:  # it joined by itself
+        return "this coordinator has no such participant"
+    method, proof = _OUTCOMES[decision]
+    reply = await ask(participant, branch, method)
+    if reply.answer is Answer.CONTRADICTION:
+        log.error("%s was to %s: %s", branch, method, reply)
+    return "" if reply.answer is proof else str(reply)
+
+
 async def ask_all(
     participants: Mapping[str, TransactionParticipant],
     branches: Sequence[BranchId],
-    request: Ask,
+    method: Method,
     within: float,
     good: frozenset[Answer],
 ) -> dict[BranchId, Reply]:
@@ -46,7 +70,7 @@ async def ask_all(
     replies: dict[BranchId, Reply] = {}
 
     async def ask_one(branch: BranchId) -> None:
-        reply = await ask(participants[branch.participant], branch, request, within)
+        reply = await ask(participants[branch.participant], branch, method, within)
         replies[branch] = reply
         if reply.answer not in good:
             group.cancel_scope.cancel()
@@ -55,34 +79,3 @@ async def ask_all(
         for branch in branches:
             group.start_soon(ask_one, branch)
     return replies
-
-
-async def can_commit(participant: TransactionParticipant, branch: BranchId) -> Answer:
-    """3PC's first question. A participant without it could not take part."""
-    return await participant.can_commit(branch)  # type: ignore[attr-defined,no-any-return]  # checked when it enlisted
-
-
-async def pre_commit(participant: TransactionParticipant, branch: BranchId) -> Answer:
-    """3PC's second."""
-    return await participant.pre_commit(branch)  # type: ignore[attr-defined,no-any-return]
-
-
-async def prepare(participant: TransactionParticipant, branch: BranchId) -> Answer:
-    """2PC's first."""
-    return await participant.prepare(branch)
-
-
-async def commit(participant: TransactionParticipant, branch: BranchId) -> Answer:
-    """The outcome."""
-    return await participant.commit(branch)
-
-
-async def abort(participant: TransactionParticipant, branch: BranchId) -> Answer:
-    """The outcome."""
-    return await participant.abort(branch)
-
-
-async def forget(participant: TransactionParticipant, branch: BranchId) -> Answer:
-    """Drop the mark of a branch that has ended."""
-    await participant.forget(branch)  # type: ignore[attr-defined]  # looked for by its caller
-    return Answer.UNKNOWN

@@ -3,24 +3,22 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
+from recipes.agreement import agree
 from recipes.core import paths
 from recipes.core.errors import (
     BadArguments,
-    BadVersion,
-    ConnectionLoss,
-    MalformedValue,
-    NodeExists,
-    NoNode,
     RecipesError,
-    SettingsDiffer,
     TransactionAborted,
     TransactionInDoubt,
 )
+from recipes.hold import RELEASED
+from recipes.membership.group import Membership
 from recipes.transaction.driver import Driver
 from recipes.transaction.participant import BranchId, ThreePhaseParticipant, TransactionParticipant, check_name
 from recipes.transaction.record import Decision, Record, Records
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
 
 log: logging.Logger = logging.getLogger("recipes.transaction")
 
+_FORMAT = "recipes transactions 1"
 _LEAVING_SECONDS = 2.0  # that the end of the coordinator's block waits for transactions to be settled
 
 
@@ -71,7 +70,7 @@ class Coordinator:
         self._serve = serve
         self._fleet = ""
         self._own = ""
-        self._prefix = ""
+        self._place: Membership | None = None
         self._open = False
         self._drivers: set[Driver] = set()
         self._idle = anyio.Event()
@@ -86,15 +85,14 @@ class Coordinator:
         for participant in self._participants.values():
             if (opening := getattr(participant, "open", None)) is not None:
                 await opening()
-        self._fleet = await self._agree()
-        for each in ("records", "coordinators"):
-            await self._make(paths.join(self._home, each))
-        number = self._client.random.getrandbits(64)
-        where = paths.join(self._home, f"coordinators/c-{number:016x}")
-        stat = await self._announce(where)
-        self._own = where
-        # The number is random, the epoch the store's: nobody configures them, and no restart repeats them.
-        self._prefix = f"{stat >> 32:x}-"
+        names = ",".join(sorted(self._participants))
+        made = {"fleet": f"{self._client.random.getrandbits(32):08x}"}
+        await agree(self._client, self._home, {"participants": names}, self._acl, first=made)
+        self._fleet = json.loads((await self._client.get(self._home))[0])["fleet"]
+        await agree(self._client, self._records.folder, {"format": _FORMAT}, self._acl)
+        self._place = Membership(self._client, paths.join(self._home, "coordinators"), b"", self._acl)
+        await self._place.enter(as_block=False)
+        self._own = self._place.path
         self._recovery = Recovery(self._client, self._home, self._records, self._participants, self._fleet)
         if self._serve:
             self._client.look_after(self._recovery.run)
@@ -116,7 +114,9 @@ class Coordinator:
         if self._recovery is not None:
             self._recovery.stop()
         # What we leave unsettled is the others' from the moment our znode is gone.
-        self._client.delete_later(self._own)
+        if self._place is not None:
+            with suppress(RecipesError):  # the session is over, and our znode with it
+                await self._place.release(RELEASED)
 
     def begin(self, *, protocol: str = "2pc", deadline: float = 10.0) -> "GlobalTransaction":
         """`async with coordinator.begin() as tx:` the block's end commits, an exception aborts.
@@ -136,7 +136,9 @@ class Coordinator:
         except ValueError:
             raise BadArguments(self._home, f'protocol={protocol!r}: expected "2pc" or "3pc"') from None
         number = self._client.random.getrandbits(64)
-        record = Record(f"{self._prefix}{number:016x}", chosen, (), self._own, float(deadline))
+        # Random bits and the store's epoch: nobody configures them, and no restart repeats them.
+        epoch = 0 if self._place is None else self._place.fence >> 32
+        record = Record(f"{epoch:x}-{number:016x}", chosen, (), self._own, float(deadline))
         ends_at = self._client.clock() + deadline
         driver = Driver(record, self._records, self._participants, self._fleet, ends_at=ends_at)
         return GlobalTransaction(self, driver, deadline)
@@ -179,51 +181,6 @@ class Coordinator:
             self._drivers.discard(driver)
             driver.finish()
             self._idle.set()
-
-    async def _make(self, path: str) -> None:
-        while True:
-            try:
-                await self._client.create(path, acl=self._acl)
-            except NodeExists:
-                return
-            except ConnectionLoss:
-                continue  # the client waits for the next connection
-            return
-
-    async def _announce(self, where: str) -> int:
-        """Make our own znode; return its czxid."""
-        while True:
-            try:
-                _, stat = await self._client.create2(where, ephemeral=True, acl=self._acl)
-            except NodeExists:
-                found = await self._client.exists(where)
-                if found is not None:
-                    return found.czxid
-            except ConnectionLoss:
-                continue
-            else:
-                return stat.czxid
-
-    async def _agree(self) -> str:
-        """The fleet's id, which the first coordinator makes, with the names of its participants."""
-        ours = sorted(self._participants)
-        while True:
-            try:
-                data, stat = await self._client.get(self._home)
-                if data:
-                    return _compare(self._home, data, ours)
-                await self._client.set(self._home, self._settings(ours), stat.version)
-            except NoNode:
-                try:
-                    await self._client.create(self._home, self._settings(ours), acl=self._acl, make_parents=True)
-                except (NodeExists, ConnectionLoss):
-                    continue
-            except (BadVersion, ConnectionLoss):
-                continue
-
-    def _settings(self, names: list[str]) -> bytes:
-        fleet = f"{self._client.random.getrandbits(32):08x}"
-        return json.dumps({"fleet": fleet, "participants": names}, separators=(",", ":")).encode()
 
 
 class GlobalTransaction:
@@ -314,16 +271,3 @@ class GlobalTransaction:
             raise TransactionInDoubt(self.id, driver.why)
         if driver.decision is Decision.ABORT:
             raise TransactionAborted(self.id, driver.why)
-
-
-def _compare(path: str, data: bytes, ours: list[str]) -> str:
-    try:
-        stored = json.loads(data)
-        fleet, theirs = str(stored["fleet"]), sorted(map(str, stored["participants"]))
-    except (ValueError, KeyError, TypeError):
-        raise MalformedValue(path, f"expected the settings of a coordinator, found {data[:60]!r}") from None
-    if theirs != ours:
-        raise SettingsDiffer(
-            path, f"it was set up with the participants {', '.join(theirs)}, and here with {', '.join(ours)}"
-        )
-    return fleet

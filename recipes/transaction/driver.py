@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from random import Random
 
 _YES = frozenset({Answer.PREPARED, Answer.READ_ONLY})
-_PROOF = {Decision.COMMIT: Answer.COMMITTED, Decision.ABORT: Answer.ABORTED}
-_ASK_SECONDS = 5.0  # for the answer to a request whose outcome is decided, before it is repeated
 _UNDO_TRIES = 3  # of an abort that no record tells of: nothing was prepared
 
 
@@ -133,15 +131,15 @@ class Driver:
         return BranchId(self._fleet, self.record.id, name)
 
     async def _ask(self) -> Event:
-        return await self._poll(asking.can_commit, list(self.record.branches))
+        return await self._poll("can_commit", list(self.record.branches))
 
     async def _prepare(self) -> Event:
         """Ask whoever has not voted yet: all, or a branch that has joined."""
-        request = asking.pre_commit if self.record.protocol is Protocol.THREE_PHASE else asking.prepare
+        method: asking.Method = "pre_commit" if self.record.protocol is Protocol.THREE_PHASE else "prepare"
         missing = [name for name in self.record.branches if name not in self._prepared | self._read_only]
-        return await self._poll(request, missing)
+        return await self._poll(method, missing)
 
-    async def _poll(self, request: asking.Ask, names: list[str]) -> Event:
+    async def _poll(self, method: asking.Method, names: list[str]) -> Event:
         if (stop := self._stopped()) is not None:
             return stop
         left = self._ends_at - self._clock()
@@ -152,9 +150,7 @@ class Driver:
             return Event.REFUSED
 
         async def poll() -> None:
-            found = await asking.ask_all(
-                self._participants, [self._branch(name) for name in names], request, left, _YES
-            )
+            found = await asking.ask_all(self._participants, [self._branch(name) for name in names], method, left, _YES)
             replies.update(found)
             group.cancel_scope.cancel()
 
@@ -164,9 +160,9 @@ class Driver:
             group.cancel_scope.cancel()
         for branch, reply in replies.items():
             if reply.answer not in _YES:
-                self.why = self.why or f"{branch.participant}: {reply.why or reply.answer.value}"
+                self.why = self.why or f"{branch.participant}: {reply}"
                 return Event.TIME_UP if self._clock() >= self._ends_at else Event.REFUSED
-            if request is not asking.can_commit:
+            if method != "can_commit":
                 (self._read_only if reply.answer is Answer.READ_ONLY else self._prepared).add(branch.participant)
         if len(replies) < len(names):
             return self._stopped() or Event.FAILED
@@ -210,23 +206,14 @@ class Driver:
         return Event.PROVED
 
     async def _settle(self, name: str, decision: Decision, tries: int | None) -> None:
-        request = asking.commit if decision is Decision.COMMIT else asking.abort
         rounds = pauses(self._random, shortest=0.02, longest=5.0)
-        participant = self._participants.get(name)
-        if participant is None:  # it joined by itself: a coordinator that has it, ends it
-            self.unsettled[name] = "this coordinator has no such participant"
-            await anyio.sleep_forever()
-            return
-        while tries is None or tries > 0:
-            reply = await asking.ask(participant, self._branch(name), request, _ASK_SECONDS)
-            if reply.answer is _PROOF[decision]:
-                break
-            self.unsettled[name] = reply.why or reply.answer.value
+        while what_it_says := await asking.tell(self._participants, self._branch(name), decision):
+            self.unsettled[name] = what_it_says
             self._tell_moved()
-            if reply.answer is Answer.CONTRADICTION:
-                asking.log.error("%s: %s", self._branch(name), reply.answer.value)
             if tries is not None:
                 tries -= 1
+                if not tries:
+                    break
             await anyio.sleep(next(rounds))
         self.unsettled.pop(name, None)
         self._tell_moved()

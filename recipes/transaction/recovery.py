@@ -25,7 +25,6 @@ from recipes.core.errors import (
 )
 from recipes.election.election import Election
 from recipes.transaction import asking
-from recipes.transaction.branch import Answer
 from recipes.transaction.participant import BranchId, TransactionParticipant
 from recipes.transaction.record import Decision, Record, Records
 
@@ -38,7 +37,6 @@ log: logging.Logger = logging.getLogger("recipes.transaction")
 _LOOK_SECONDS = 1.0  # between two looks at what is left
 _REMOVED_AT_ONCE = 100
 _GATHER_SECONDS = 0.25  # settled records are removed together
-_ASK_SECONDS = 5.0
 
 
 class Recovery:
@@ -127,29 +125,26 @@ class Recovery:
                 while record.decision is None:
                     # Only its own coordinator knew the votes: presumed abort.
                     record = await self._records.decide(record, Decision.ABORT, guard, "its coordinator is gone")
-                if await self.settle(record):
+                if await self.settle(record, record.decision):
                     self.remove(record)
             except SessionExpired:
                 raise  # our term is over
             except RecipesError as error:
                 log.warning("transaction %s: %s", record.id, error)
 
-    async def settle(self, record: Record) -> bool:
+    async def settle(self, record: Record, decision: Decision) -> bool:
         """Tell all participants the outcome once; whether each has proved it."""
-        commits = record.decision is Decision.COMMIT
-        request, proof = (asking.commit, Answer.COMMITTED) if commits else (asking.abort, Answer.ABORTED)
-        proved = []
+        unproved = []
 
         async def tell(name: str) -> None:
-            participant = self._participants.get(name)
-            if participant is not None:
-                reply = await asking.ask(participant, BranchId(self._fleet, record.id, name), request, _ASK_SECONDS)
-                proved.append(reply.answer is proof)
+            branch = BranchId(self._fleet, record.id, name)
+            if what_it_says := await asking.tell(self._participants, branch, decision):
+                unproved.append(what_it_says)
 
         async with anyio.create_task_group() as group:
             for name in record.branches:
                 group.start_soon(tell, name)
-        return len(proved) == len(record.branches) and all(proved)
+        return not unproved
 
     def remove(self, record: Record) -> None:
         """Remove the record of what everybody has proved; soon, with others. Returns at once."""
@@ -182,7 +177,7 @@ class Recovery:
                     participant = self._participants.get(name)
                     if participant is not None and hasattr(participant, "forget"):
                         branch = BranchId(self._fleet, record.id, name)
-                        group.start_soon(asking.ask, participant, branch, asking.forget, _ASK_SECONDS)
+                        group.start_soon(asking.ask, participant, branch, "forget")
 
     async def _delete(self, batch: list[Record]) -> None:
         while batch:

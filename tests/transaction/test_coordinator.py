@@ -9,10 +9,9 @@ from recipes.transaction.branch import Answer, BranchState, Request
 from recipes.transaction.coordinator import Coordinator
 from recipes.transaction.memory import MemoryParticipant
 from recipes.transaction.record import Decision
+from tests.queue.conftest import SECONDS, until
 
 pytestmark = pytest.mark.anyio
-
-SECONDS = 30
 
 
 class Mine(Exception):
@@ -21,12 +20,6 @@ class Mine(Exception):
 
 def two():
     return {"a": MemoryParticipant(), "b": MemoryParticipant()}
-
-
-async def until(condition):
-    with anyio.fail_after(SECONDS):
-        while not await condition():
-            await anyio.sleep(0.01)
 
 
 async def records(client, root):
@@ -293,8 +286,23 @@ async def test_a_branch_that_joins_late_competes_with_the_decision(client, root)
             (await tx.enlist("b"))["x"] = 2
         assert joined[0].branches == ("a", "b", "c")
         assert parties["c"].values == {"x": 3}
-        late = await coordinator._records.join(tx.id, "a") if await coordinator._records.read(tx.id) else None
-        assert late is None or late.decision is Decision.COMMIT
+
+
+async def test_a_decided_transaction_takes_no_branch(client, root):
+    parties = two() | {"c": MemoryParticipant()}
+
+    async def fail():
+        raise OSError("away")
+
+    parties["b"].before = doing(Request.COMMIT, fail)  # so that the record stays
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        async with coordinator.begin(deadline=0.5) as tx:
+            (await tx.enlist("a"))["x"] = 1
+            (await tx.enlist("b"))["x"] = 2
+        late = await coordinator._records.join(tx.id, "c")
+        assert (late.decision, late.branches) == (Decision.COMMIT, ("a", "b"))
+        assert (await coordinator._records.read(tx.id)).branches == ("a", "b")
+        parties["b"].before = None
 
 
 async def test_bad_input_is_named(client, root):
@@ -310,7 +318,7 @@ async def test_bad_input_is_named(client, root):
         with pytest.raises(BadArguments, match=r"'c' is no participant.*a, b"):
             async with coordinator.begin() as tx:
                 await tx.enlist("c")
-        with pytest.raises(SettingsDiffer, match=r"a, b.*a, c"):
+        with pytest.raises(SettingsDiffer, match=r"participants=a,b.*participants=a,c"):
             async with Coordinator(client, root, participants={"a": MemoryParticipant(), "c": MemoryParticipant()}):
                 pass
         async with Coordinator(client, root, participants=two(), name="another") as other:
