@@ -63,7 +63,7 @@ def test_newcomer_25_the_service_of_the_docs_hands_over_when_it_is_ended(our_ser
 @pytest.mark.anyio
 async def test_newcomer_4_the_web_application_of_the_docs_comes_back_after_an_outage(monkeypatch):
     block = block_of("client.md", "A web application")
-    for old, new in (("connect()", "connect(session_timeout=1.0)"), ("anyio.run(main)\n", "")):
+    for old, new in (("connect(renew=True)", "connect(renew=True, session_timeout=1.0)"), ("anyio.run(main)\n", "")):
         assert block.count(old) == 1
         block = block.replace(old, new)
     names: dict = {}
@@ -79,14 +79,14 @@ async def test_newcomer_4_the_web_application_of_the_docs_comes_back_after_an_ou
             monkeypatch.setenv("RECIPES_HOSTS", ensemble.hosts)
             async with names["lifespan"](None):
                 await until(200)
-                before = names["store"].client
+                client, before = names["store"].client, names["store"].client.session_id
                 async with connect(ensemble.hosts) as other, Lock(other, "/accounts/8"):
                     assert (await handle("8"))[0] == 409
                 await ensemble.kill(1)
                 await until(503)
-                while names["store"].client is before:  # its session is over
+                while client.losses == 0:
                     await anyio.sleep(0.01)
                 assert (await handle("7"))[0] == 503
                 await ensemble.restart(1)
                 await until(200)
-                assert names["store"].client is not before
+                assert client.session_id != before
