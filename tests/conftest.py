@@ -19,6 +19,7 @@ import hypothesis
 import pytest
 
 from tests.ports import free_port
+from tests.remaining import Remaining
 from tests.servers import APACHE_JARS, RunningServer, ServerProcess
 from tests.timing import Timing
 from tests.wire import Wire
@@ -34,6 +35,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--everything", action="store_true", help="the thorough tests too; a missing tool is a failure, not a skip"
     )
+    parser.addoption("--remaining", action="store_true", help="without what the last run passed, of the same files")
+    parser.addoption(
+        "--within-limit", action="store_true", help="fail where a plain run takes more processor time than it may"
+    )
     parser.addoption("--zookeeper", metavar="HOST:PORT", help="compare with this running ZooKeeper")
     parser.addoption("--minutes", type=float, default=10.0, help="how long a soak of tests/chaos goes on")
     parser.addoption("--chaos-seed", type=int, help="a soak of tests/chaos is one run, with this seed")
@@ -46,6 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Timing(), "timing")
+    config.pluginmanager.register(Remaining(), "remaining")
     # A shell without job control starts what it puts into the background with these ignored, and programs that are
     # started from here would inherit that.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):

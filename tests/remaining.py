@@ -1,0 +1,41 @@
+"""What the last run passed, so that the next one of the same files can leave it out (--remaining)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import is_hypothesis_test
+
+_KEY = "recipes/passed"
+
+
+class Remaining:
+    """A plugin: notes in pytest's cache what passed, and leaves that out where --remaining is given.
+
+    Tests by hypothesis are run again: they try more under --everything.
+    """
+
+    def __init__(self) -> None:
+        self._passed: set[str] = set()
+        self._not_passed: set[str] = set()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if not report.passed:
+            self._not_passed.add(report.nodeid)
+        elif report.when == "call":
+            self._passed.add(report.nodeid)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        if not config.getoption("--remaining"):
+            return
+        passed = set(config.cache.get(_KEY, [])) if config.cache else set()
+        left_out = {
+            item for item in items if item.nodeid in passed and not is_hypothesis_test(getattr(item, "obj", None))
+        }
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        config = session.config
+        if config.cache and not hasattr(config, "workerinput") and not config.getoption("--remaining"):
+            config.cache.set(_KEY, sorted(self._passed - self._not_passed))
