@@ -36,10 +36,11 @@ class ParticipantGuard:
             raise BadArguments("", f"table={table!r}: expected a plain SQL name, with a schema before it if need be")
         self.table: str = table
 
-    def create(self, cursor: Any) -> None:
-        """Make the table where it is missing."""
+    def create(self, cursor: Any, key_type: str = "varchar(120)") -> None:
+        """Make the table where it is missing. key_type: of the ids, which differ in case: the comparison must not be
+        blind to it."""
         cursor.execute(
-            f"CREATE TABLE IF NOT EXISTS {self.table} (branch varchar(120) NOT NULL PRIMARY KEY,"
+            f"CREATE TABLE IF NOT EXISTS {self.table} (branch {key_type} NOT NULL PRIMARY KEY,"
             " outcome varchar(6) NOT NULL, ended timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP)"
         )
 
