@@ -70,7 +70,7 @@ class Database:
 
     def prepared(self, connection: Any, guard: ParticipantGuard) -> list[Prepared]:
         """All that is prepared."""
-        raise NotImplementedError(f"{type(self).__name__} does not tell what others have prepared")
+        raise NotImplementedError
 
     def limit_waiting(self, connection: Any) -> None:
         """From here on a statement waits LOCK_SECONDS for a lock, and then raises what `is_locked` knows."""

@@ -23,6 +23,7 @@ _LOCKED = 1205
 # Of the connection of a branch while it prepares. The server closes it where the client's machine is gone without a
 # word, and lets others reach the branch: by default that takes 8 hours.
 _SILENT_SECONDS = 5
+_PLAIN = re.compile(rb"[A-Za-z0-9_.:-]*")
 _CLOSING_SECONDS = 0.5  # of the connection that has prepared: until then its branch is there, and yet unknown
 
 
@@ -114,10 +115,10 @@ class MariaDb(TpcDatabase):
         cursor.execute(f"SELECT branch, timestampdiff(SECOND, ended, current_timestamp) FROM {guard.table}")
         ages = {branch: float(max(0, age)) for branch, age in cursor.fetchall()}
         connection.commit()
-        ours = [_branch(*row) for row in connection.tpc_recover()]
-        cursor.execute("XA RECOVER FORMAT='SQL'")
-        ids = [row[3] for row in cursor.fetchall()]
-        listed = [Prepared(id_, branch, ages.get(str(branch)), ()) for id_, branch in zip(ids, ours, strict=True)]
+        listed = []
+        for row in connection.tpc_recover():
+            branch = _branch(*row)
+            listed.append(Prepared(_in_sql(*row), branch, ages.get(str(branch)), ()))
         return sorted(listed, key=lambda each: -(each.age or 0.0))
 
     def limit_waiting(self, connection: Any) -> None:
@@ -142,9 +143,16 @@ def _number(error: Exception) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def _branch(format_id: int, gtrid_bytes: int, _: int, data: bytes | str) -> BranchId | None:
+def _branch(format_id: int, gtrid_bytes: int, _: int, data: bytes) -> BranchId | None:
     """The branch in a row of XA RECOVER, None for somebody else's."""
     if format_id != FORMAT_ID:
         return None
-    text = data if isinstance(data, str) else data.decode("latin-1")
+    text = data.decode("latin-1")
     return BranchId.parse(f"{text[:gtrid_bytes]}:{text[gtrid_bytes:]}")
+
+
+def _in_sql(format_id: int, gtrid_bytes: int, _: int, data: bytes) -> str:
+    """A row of XA RECOVER as an operator writes the id behind XA COMMIT."""
+    parts = (data[:gtrid_bytes], data[gtrid_bytes:])
+    literals = [f"'{part.decode()}'" if _PLAIN.fullmatch(part) else f"X'{part.hex()}'" for part in parts]
+    return ",".join([*literals, str(format_id)])

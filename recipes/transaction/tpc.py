@@ -14,7 +14,7 @@ from typing import Any
 from recipes.core.errors import ConfigError
 from recipes.transaction.database import Database
 from recipes.transaction.guard import ParticipantGuard
-from recipes.transaction.participant import BranchId
+from recipes.transaction.participant import BranchId, Prepared
 from recipes.transaction.sql import SqlParticipant
 
 FORMAT_ID = 0x52435053  # of ours; below 2^31, above which drivers and servers refuse it
@@ -62,15 +62,19 @@ class TpcDatabase(Database):
         return True
 
     def recover(self, connection: Any) -> list[BranchId]:
-        """tpc_recover: its ids can be read by position."""
-        found = []
-        for xid in connection.tpc_recover():
-            if xid[0] == FORMAT_ID:
-                branch = BranchId.parse(f"{xid[1]}:{xid[2]}")
-                if branch is not None:
-                    found.append(branch)
+        """tpc_recover."""
+        return [each.ours for each in self._listed(connection) if each.ours is not None]
+
+    def prepared(self, connection: Any, guard: ParticipantGuard) -> list[Prepared]:
+        """tpc_recover, which tells neither age nor locks."""
+        return self._listed(connection)
+
+    def _listed(self, connection: Any) -> list[Prepared]:
+        xids = connection.tpc_recover()
         connection.rollback()
-        return found
+        # PEP 249 lets the parts of an id be read by their position.
+        ours = [BranchId.parse(f"{xid[1]}:{xid[2]}") if xid[0] == FORMAT_ID else None for xid in xids]
+        return [Prepared(str(xid), branch, None, ()) for xid, branch in zip(xids, ours, strict=True)]
 
 
 class TpcParticipant(SqlParticipant):
