@@ -23,8 +23,8 @@ _LOCKED = 1205
 # Of the connection of a branch while it prepares. The server closes it where the client's machine is gone without a
 # word, and lets others reach the branch: by default that takes 8 hours.
 _SILENT_SECONDS = 5
-_PLAIN = re.compile(rb"[A-Za-z0-9_.:-]*")
 _CLOSING_SECONDS = 0.5  # of the connection that has prepared: until then its branch is there, and yet unknown
+_PLAIN = re.compile(rb"[A-Za-z0-9_.:-]*")
 
 
 class MariaDb(TpcDatabase):
@@ -119,7 +119,7 @@ class MariaDb(TpcDatabase):
         for row in connection.tpc_recover():
             branch = _branch(*row)
             listed.append(Prepared(_in_sql(*row), branch, ages.get(str(branch)), ()))
-        return sorted(listed, key=lambda each: -(each.age or 0.0))
+        return sorted(listed, key=lambda each: (each.age is None, -(each.age or 0.0)))
 
     def limit_waiting(self, connection: Any) -> None:
         """For row locks."""
