@@ -42,6 +42,11 @@ class Postgres:
         self.start()
 
     @property
+    def address(self) -> dict[str, str]:
+        """As a process of its own is told it."""
+        return {"kind": "postgres", "dsn": self.dsn}
+
+    @property
     def dsn(self) -> str:
         return f"host=127.0.0.1 port={self.port} user=test dbname=postgres"
 
