@@ -18,7 +18,7 @@ from recipes.transaction.branch import Answer
 from tests.transaction.bank import ACCOUNTS, DRIVER_ERRORS, participant_of
 
 DEADLINE = 8.0
-SESSION_SECONDS = 3.0
+SESSION_SECONDS = 2.0
 
 
 class ChangeOfMind(Exception):
