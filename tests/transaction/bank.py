@@ -12,8 +12,12 @@ BALANCE = 100
 DRIVER_ERRORS = (psycopg.Error,)
 
 
+def address_of(server):
+    """How a database is reached, as it travels to worker processes: {"kind": ..., ...}."""
+    return {"kind": server.name, "dsn": server.dsn}
+
+
 def participant_of(database):
-    """database: {"kind": ..., "dsn": ...}, as it travels to worker processes."""
     return PostgresParticipant(database["dsn"])
 
 

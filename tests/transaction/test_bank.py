@@ -131,7 +131,7 @@ class Trouble:
 async def kill_at_random(ensemble, servers, directory, path, *, transfers, kills, seed, minutes=0.0):
     """Until there were so many transfers and kills, and so many minutes are over. Returns what was counted."""
     chance = random.Random(seed)
-    databases = {name: server.address for name, server in servers.items()}
+    databases = {name: bank.address_of(server) for name, server in servers.items()}
     for each in databases.values():
         bank.fill(each)
     tellers = Tellers(directory, 3, hosts=ensemble.hosts, path=path, databases=databases, seed=seed, at_a_time=4)
