@@ -83,7 +83,7 @@ class PostgresParticipant:
                     "more than the branches that are prepared at a time; set it in postgresql.conf and restart",
                     source=connection.info.host,
                 )  # fmt: skip
-            await connection.execute(self._guard.create_sql)
+            await connection.run(self._guard.create_sql)
 
     async def aclose(self) -> None:
         """Close the connections that are kept, and those of branches that are at work."""
@@ -98,7 +98,7 @@ class PostgresParticipant:
         while branch not in self._working:
             connection, is_old = await self._connections.take()
             try:
-                await connection.execute("BEGIN")
+                await connection.run("BEGIN")
             except psycopg.Error:
                 self._connections.give_up(connection)
                 if not is_old:
@@ -112,7 +112,7 @@ class PostgresParticipant:
         working = self._working.get(branch)
         if working is None or not _is_sound(working._connection):
             return Answer.REFUSED
-        await working._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        await working._connection.run("SET CONSTRAINTS ALL IMMEDIATE")
         return Answer.PREPARED
 
     async def pre_commit(self, branch: BranchId) -> Answer:
@@ -144,16 +144,14 @@ class PostgresParticipant:
 
     async def _prepare(self, connection: "PostgresConnection", branch: BranchId, changed: bool) -> Answer:
         if not changed:
-            found = await (await connection.execute("SELECT pg_current_xact_id_if_assigned()")).fetchone()
-            if found is None or found[0] is None:
-                await connection.execute("COMMIT")
+            (found,) = await connection.run("SELECT pg_current_xact_id_if_assigned()")
+            if found.get_value(0, 0) is None:
+                await connection.run("COMMIT")
                 return Answer.READ_ONLY
         # One message: when the row is there already, the server does not come to the second statement.
         row = self._guard.insert_sql % (f"'{branch}'", f"'{COMMIT}'")
-        cursor = await connection.execute(f"{row}; PREPARE TRANSACTION '{branch}'")
-        while cursor.nextset():
-            pass
-        return Answer.PREPARED if cursor.statusmessage == "PREPARE TRANSACTION" else Answer.REFUSED
+        *_, last = await connection.run(f"{row}; PREPARE TRANSACTION '{branch}'")
+        return Answer.PREPARED if last.command_status == b"PREPARE TRANSACTION" else Answer.REFUSED
 
     async def commit(self, branch: BranchId) -> Answer:
         """COMMIT PREPARED, or proof by the guard's row that it was done."""
@@ -161,7 +159,7 @@ class PostgresParticipant:
 
         async with self._connection() as connection:
             try:
-                await connection.execute(f"COMMIT PREPARED '{branch}'")
+                await connection.run(f"COMMIT PREPARED '{branch}'")
             except psycopg.errors.UndefinedObject:
                 row = await self._read(connection, branch)
                 if row is None:
@@ -178,13 +176,13 @@ class PostgresParticipant:
             working._connection.drop()
         async with self._connection() as connection:
             try:
-                await connection.execute(f"ROLLBACK PREPARED '{branch}'")
+                await connection.run(f"ROLLBACK PREPARED '{branch}'")
             except psycopg.errors.UndefinedObject:
                 pass
             mark = self._guard.insert_sql % (f"'{branch}'", f"'{ABORT}'")
             try:
                 # Two statements of one message are one transaction, for which the limit is set.
-                await connection.execute(f"SET LOCAL lock_timeout = {_LOCK_MS}; {mark}")
+                await connection.run(f"SET LOCAL lock_timeout = {_LOCK_MS}; {mark}")
             except psycopg.errors.UniqueViolation:
                 row = await self._read(connection, branch)
                 if row is None:
