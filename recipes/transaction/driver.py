@@ -44,7 +44,7 @@ class Driver:
         self.stage: Stage = stage
         self.why: str = ""
         self.unsettled: dict[str, str] = {}  # who has not proved the outcome, and what it says
-        self.moved: anyio.Event = anyio.Event()  # replaced at each change of `stage` or `unsettled`
+        self._moved: anyio.Event | None = None  # set at each change of `stage` or `unsettled`; made for whoever waits
         self._records = records
         self._participants = participants
         self._fleet = fleet
@@ -77,12 +77,12 @@ class Driver:
     async def wait_decided(self) -> None:
         """Return once the outcome is known, or will not be known here."""
         while self.stage not in DECIDED and not self._over:
-            await self.moved.wait()
+            await self._wait_moved()
 
     async def wait_settled(self) -> None:
         """Return once everybody has proved the outcome, or this has ended without."""
         while self.stage is not Stage.SETTLED and not self._over:
-            await self.moved.wait()
+            await self._wait_moved()
 
     def left_seconds(self) -> float:
         """How long until the deadline."""
@@ -131,8 +131,14 @@ class Driver:
         self._tell_moved()
 
     def _tell_moved(self) -> None:
-        moved, self.moved = self.moved, anyio.Event()
-        moved.set()
+        if self._moved is not None:
+            self._moved.set()
+            self._moved = None
+
+    async def _wait_moved(self) -> None:
+        if self._moved is None:
+            self._moved = anyio.Event()
+        await self._moved.wait()
 
     def _branch(self, name: str) -> BranchId:
         return BranchId(self._fleet, self.record.id, name)
