@@ -83,7 +83,21 @@ class PostgresParticipant:
                     "more than the branches that are prepared at a time; set it in postgresql.conf and restart",
                     source=connection.info.host,
                 )  # fmt: skip
-            await connection.run(self._guard.create_sql)
+        await self._make_table()
+
+    async def _make_table(self) -> None:
+        import psycopg
+
+        for last_try in (False, False, True):
+            try:
+                async with self._connection() as connection:
+                    await connection.run(self._guard.create_sql)
+            except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable):
+                # IF NOT EXISTS notwithstanding: another process makes it at this moment.
+                if last_try:
+                    raise
+            else:
+                return
 
     async def aclose(self) -> None:
         """Close the connections that are kept, and those of branches that are at work."""

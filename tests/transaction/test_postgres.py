@@ -193,6 +193,18 @@ async def test_a_statement_that_is_cancelled_is_broken_off_and_its_locks_are_fre
     assert look(postgres) == 90
 
 
+async def test_several_that_open_at_a_time_make_the_table_once(postgres, participant):
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE recipes_branches")
+    others = [PostgresParticipant(postgres.dsn) for _ in range(8)]
+    async with anyio.create_task_group() as tasks:
+        for each in others:
+            tasks.start_soon(each.open)
+    assert look(postgres, "SELECT count(*) FROM recipes_branches") == 0
+    for each in others:
+        await each.aclose()
+
+
 async def test_what_is_forgotten_at_a_time_is_deleted_at_once(postgres, participant, branch):
     branches = [branch._replace(participant=f"p{number}") for number in range(100)]
     rows = "SELECT count(*) FROM recipes_branches WHERE branch LIKE '%:p%'"
