@@ -129,7 +129,12 @@ if TYPE_CHECKING:
         ThreePhaseParticipant as ThreePhaseParticipant,
         TransactionParticipant as TransactionParticipant,
     )
-    from recipes.transaction.postgres import PostgresParticipant as PostgresParticipant, SqlBranch as SqlBranch
+    from recipes.transaction.postgres import (
+        PostgresBranch as PostgresBranch,
+        PostgresParticipant as PostgresParticipant,
+    )
+    from recipes.transaction.sql import SqlBranch as SqlBranch
+    from recipes.transaction.tpc import TpcParticipant as TpcParticipant
 else:
     import sys
     from functools import cache

@@ -193,6 +193,23 @@ async def test_a_statement_that_is_cancelled_is_broken_off_and_its_locks_are_fre
     assert look(postgres) == 90
 
 
+async def test_u38_a_prepare_that_was_cancelled_is_broken_off_and_found_by_its_id(postgres, participant, branch):
+    other = PostgresParticipant(postgres.dsn)  # as recovery in another process reaches it
+    await take_ten(participant, branch)
+    with psycopg.connect(postgres.dsn) as connection:
+        connection.execute("INSERT INTO recipes_branches VALUES (%s, 'abort')", [str(branch)])
+        with anyio.move_on_after(0.2) as scope:
+            await participant.prepare(branch)  # waits to learn what becomes of that row
+        connection.rollback()
+    assert scope.cancelled_caught
+    with anyio.fail_after(SECONDS):
+        while await other.abort(branch) is not Answer.ABORTED:
+            await anyio.sleep(0.01)
+    assert await participant.prepare(branch) is Answer.REFUSED
+    assert (look(postgres), await other.recover()) == (100, [])
+    await other.aclose()
+
+
 async def test_several_that_open_at_a_time_make_the_table_once(postgres, participant):
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute("DROP TABLE recipes_branches")
