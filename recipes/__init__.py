@@ -129,7 +129,10 @@ if TYPE_CHECKING:
         ThreePhaseParticipant as ThreePhaseParticipant,
         TransactionParticipant as TransactionParticipant,
     )
-    from recipes.transaction.postgres import PostgresParticipant as PostgresParticipant
+    from recipes.transaction.postgres import (
+        PostgresBranch as PostgresBranch,
+        PostgresParticipant as PostgresParticipant,
+    )
     from recipes.transaction.sql import SqlBranch as SqlBranch
     from recipes.transaction.tpc import TpcParticipant as TpcParticipant
 else:

@@ -35,14 +35,21 @@ class ParticipantGuard:
         if not _TABLE.fullmatch(table):
             raise BadArguments("", f"table={table!r}: expected a plain SQL name, with a schema before it if need be")
         self.table: str = table
+        # For drivers without cursors of the DB API; parameters: (branch, outcome) and (branch,).
+        self.insert_sql: str = f"INSERT INTO {table} (branch, outcome) VALUES (%s, %s)"
+        self.read_sql: str = f"SELECT branch, outcome FROM {table} WHERE branch = %s"
 
-    def create(self, cursor: Any, key_type: str = "varchar(120)") -> None:
-        """Make the table where it is missing. key_type: of the ids, which differ in case: the comparison must not be
-        blind to it."""
-        cursor.execute(
+    def create_sql(self, key_type: str = "varchar(120)") -> str:
+        """What makes the table where it is missing. key_type: of the ids, which differ in case: the comparison must not
+        be blind to it."""
+        return (
             f"CREATE TABLE IF NOT EXISTS {self.table} (branch {key_type} NOT NULL PRIMARY KEY,"
             " outcome varchar(6) NOT NULL, ended timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP)"
         )
+
+    def create(self, cursor: Any, key_type: str = "varchar(120)") -> None:
+        """Make the table where it is missing; see `create_sql`."""
+        cursor.execute(self.create_sql(key_type))
 
     def begin(self, cursor: Any, branch: str) -> None:
         """In the branch's transaction: from its commit on the row says so. Raises the driver's IntegrityError when the
@@ -56,7 +63,7 @@ class ParticipantGuard:
 
     def read(self, cursor: Any, branch: str) -> GuardRow | None:
         """How the branch ended, None when it has not."""
-        cursor.execute(f"SELECT branch, outcome FROM {self.table} WHERE branch = %s", (branch,))
+        cursor.execute(self.read_sql, (branch,))
         row = cursor.fetchone()
         return None if row is None else GuardRow(*row)
 
@@ -65,4 +72,4 @@ class ParticipantGuard:
         cursor.execute(f"DELETE FROM {self.table} WHERE branch = %s", (branch,))
 
     def _insert(self, cursor: Any, branch: str, outcome: str) -> None:
-        cursor.execute(f"INSERT INTO {self.table} (branch, outcome) VALUES (%s, %s)", (branch, outcome))
+        cursor.execute(self.insert_sql, (branch, outcome))

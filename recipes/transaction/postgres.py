@@ -1,22 +1,27 @@
 """PostgreSQL as a participant: PREPARE TRANSACTION, and COMMIT PREPARED from any connection (psycopg 3).
 
-Source: PostgreSQL's documentation of PREPARE TRANSACTION, of pg_prepared_xacts and of pg_locks; what it leaves unsaid
-is in docs/transactions.md, each row shown by a test.
+Source: PostgreSQL's documentation of PREPARE TRANSACTION and of pg_prepared_xacts; what it leaves unsaid is in
+docs/transactions.md, each row shown by a test.
 """
 
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import anyio
+import anyio.lowlevel
+
 from recipes.core.errors import ConfigError
-from recipes.transaction.database import LOCK_SECONDS, Database
-from recipes.transaction.guard import ParticipantGuard
+from recipes.transaction.branch import Answer
+from recipes.transaction.database import LOCK_SECONDS, check_id
+from recipes.transaction.guard import ABORT, COMMIT, GuardRow, ParticipantGuard
 from recipes.transaction.participant import BranchId, Prepared
-from recipes.transaction.sql import SqlParticipant
 
 if TYPE_CHECKING:
-    import psycopg
+    from recipes.transaction.postgres_connection import PostgresConnection, PostgresConnections
 
-    Connection = psycopg.Connection[Any]
+_IDLE = 32  # connections kept open
+_CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 
 # Locks of a prepared transaction have no process. Those that belong together have one virtual transaction, of whoever
 # prepared it, and after a restart -1/<xid>; the lock on its own transaction id tells which it is.
@@ -32,92 +37,253 @@ FROM pg_prepared_xacts x WHERE x.database = current_database() ORDER BY x.prepar
 """
 
 
-class PostgresParticipant(SqlParticipant):
+class PostgresBranch:
+    """What `tx.enlist` returns: the branch's own connection, in a transaction. Its statements run one at a time."""
+
+    def __init__(self, connection: "PostgresConnection") -> None:
+        self._connection = connection
+        self._changed = False  # rows, as the server said; what else may have changed is asked for
+        self._over = False  # the connection is closed, or somebody else's
+
+    async def execute(self, sql: str, params: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+        """Run a statement, with parameters as %s; its rows, empty where it gives none.
+
+        Raises psycopg.Error, and RuntimeError when the branch has ended. After an error, or a statement that was
+        cancelled, the branch cannot commit.
+        """
+        if self._over:
+            raise RuntimeError("the branch has ended: its statements run inside the transaction's block")
+        # The driver's own type wants a literal: statements come from the user's code here.
+        cursor = await self._connection.execute(sql, params)
+        verb, *counts = (cursor.statusmessage or "").split()
+        self._changed = self._changed or (verb in _CHANGES and counts[-1:] != ["0"])
+        return await cursor.fetchall() if cursor.description else []
+
+
+class PostgresParticipant:
     """A PostgreSQL database, version 13 or later.
 
-    dsn: as psycopg takes it, "host=... dbname=..."; every process of a fleet reaches the database by its own.
-    guard: the table that remembers how branches ended, made where it is missing.
+    dsn: as psycopg takes it, "host=... dbname=..."; every process of a fleet reaches the database by its own. Up to 32
+    connections are kept open. guard: the table that remembers how branches ended, made where it is missing.
 
     The server needs max_prepared_transactions above the number of branches that are prepared at a time; by default it
     is 0, and `open` raises ConfigError. Needs the extra `postgres`.
     """
 
     def __init__(self, dsn: str, *, guard: ParticipantGuard | None = None) -> None:
-        def connect() -> "Connection":
-            import psycopg
+        self._dsn = dsn
+        self._guard = guard or ParticipantGuard()
+        self._working: dict[BranchId, PostgresBranch] = {}
+        self._kept: PostgresConnections | None = None
+        self._forgotten: list[str] = []
 
-            # Statements that are prepared on a connection would outlive what they were made for.
-            return psycopg.connect(dsn, connect_timeout=5, prepare_threshold=None)
+    async def open(self) -> None:
+        """Check that the server can prepare transactions, and make the guard's table.
 
-        super().__init__(connect, _Postgres(), guard)
+        Raises ConfigError, and psycopg.Error when the server cannot be reached.
+        """
+        async with self._connection() as connection:
+            found = await (await connection.execute("SHOW max_prepared_transactions")).fetchone()
+            if found is None or int(found[0]) == 0:
+                raise ConfigError(
+                    "max_prepared_transactions", 0 if found is None else found[0],
+                    "more than the branches that are prepared at a time; set it in postgresql.conf and restart",
+                    source=connection.info.host,
+                )  # fmt: skip
+        await self._make_table()
 
-
-class _Postgres(Database):
-    def check(self, connection: "Connection", guard: ParticipantGuard) -> None:
-        found = connection.execute("SHOW max_prepared_transactions").fetchone()
-        if found is None or int(found[0]) == 0:
-            raise ConfigError(
-                "max_prepared_transactions", 0 if found is None else found[0],
-                "more than the branches that are prepared at a time; set it in postgresql.conf and restart",
-                source=connection.info.host,
-            )  # fmt: skip
-
-    def for_statements(self, connection: "Connection") -> None:
-        connection.autocommit = True
-
-    def begin(self, connection: "Connection", branch: BranchId) -> None:
-        connection.autocommit = False
-
-    def is_sound(self, connection: "Connection") -> bool:
-        from psycopg.pq import TransactionStatus
-
-        return connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.IDLE)
-
-    def check_constraints(self, connection: "Connection") -> None:
-        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-
-    def has_changed(self, connection: "Connection") -> bool:
-        found = connection.execute("SELECT pg_current_xact_id_if_assigned()").fetchone()
-        return found is not None and found[0] is not None
-
-    def prepare(self, connection: "Connection", branch: BranchId) -> bool:
-        # Of a transaction that has failed the server makes a ROLLBACK, and says so in its answer's tag alone.
-        return connection.execute(f"PREPARE TRANSACTION '{branch}'").statusmessage == "PREPARE TRANSACTION"
-
-    def commit(self, connection: "Connection", branch: BranchId) -> bool:
-        return self._finish(connection, f"COMMIT PREPARED '{branch}'")
-
-    def rollback(self, connection: "Connection", branch: BranchId) -> bool:
-        return self._finish(connection, f"ROLLBACK PREPARED '{branch}'")
-
-    def _finish(self, connection: "Connection", statement: Any) -> bool:
+    async def _make_table(self) -> None:
         import psycopg
 
-        with suppress(psycopg.errors.UndefinedObject):
-            connection.execute(statement)
-            return True
-        return False
+        for last_try in (False, False, True):
+            async with self._connection() as connection:
+                try:  # to make what is there already may take rights that nobody needs
+                    await self._read(connection, "")
+                except psycopg.errors.UndefinedTable:
+                    try:
+                        await connection.run(self._guard.create_sql())
+                    except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable):
+                        # IF NOT EXISTS notwithstanding: another process makes it at this moment.
+                        if last_try:
+                            raise
+                        continue
+                return
 
-    def recover(self, connection: "Connection") -> list[BranchId]:
-        rows = connection.execute(
-            "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE 'recipes:%'"
-        ).fetchall()
+    async def aclose(self) -> None:
+        """Close the connections that are kept, and those of branches that are at work."""
+        self._connections.close()
+        for branch in list(self._working):
+            working = self._end_work(branch)
+            if working is not None:
+                working._connection.drop()
+
+    async def begin(self, branch: BranchId) -> PostgresBranch:
+        """A transaction of its own. Raises psycopg.Error when the server cannot be reached."""
+        import psycopg
+
+        check_id(branch)
+        while branch not in self._working:
+            connection, is_old = await self._connections.take()
+            try:
+                await connection.run("BEGIN")
+            except psycopg.Error:
+                self._connections.give_up(connection)
+                if not is_old:
+                    raise
+                continue  # the server has closed it meanwhile, or was started again
+            self._working[branch] = PostgresBranch(connection)
+        return self._working[branch]
+
+    async def can_commit(self, branch: BranchId) -> Answer:
+        """Whether the branch's transaction is sound: constraints that wait for the end are checked now."""
+        working = self._working.get(check_id(branch))
+        if working is None or not _is_sound(working._connection):
+            return Answer.REFUSED
+        await working._connection.run("SET CONSTRAINTS ALL IMMEDIATE")
+        ended = await self._read(working._connection, str(branch))
+        return Answer.PREPARED if ended is None else Answer.REFUSED
+
+    async def pre_commit(self, branch: BranchId) -> Answer:
+        """As `prepare`."""
+        return await self.prepare(branch)
+
+    async def prepare(self, branch: BranchId) -> Answer:
+        """PREPARE TRANSACTION. A vote needs proof: of a transaction that has failed the server makes a ROLLBACK of it,
+        and says so in its answer's tag alone."""
+        import psycopg
+
+        working = self._end_work(check_id(branch))
+        if working is None:
+            return await self._prepared_before(branch)
+        connection, answer = working._connection, Answer.REFUSED
+        try:
+            if _is_sound(connection):
+                answer = await self._prepare(connection, branch, working._changed)
+        except psycopg.errors.UniqueViolation:  # it was aborted before
+            pass
+        except BaseException:  # it counts as UNKNOWN, with the server's words
+            self._connections.give_up(connection)
+            raise
+        if answer is Answer.REFUSED:
+            connection.drop()
+        else:
+            self._connections.give_back(connection)
+        return answer
+
+    async def _prepare(self, connection: "PostgresConnection", branch: BranchId, changed: bool) -> Answer:
+        if not changed:
+            (found,) = await connection.run("SELECT pg_current_xact_id_if_assigned()")
+            if found.get_value(0, 0) is None:
+                await connection.run("COMMIT")
+                return Answer.READ_ONLY
+        # One message: when the row is there already, the server does not come to the second statement.
+        row = self._guard.insert_sql % (f"'{branch}'", f"'{COMMIT}'")
+        *_, last = await connection.run(f"{row}; PREPARE TRANSACTION '{branch}'")
+        return Answer.PREPARED if last.command_status == b"PREPARE TRANSACTION" else Answer.REFUSED
+
+    async def commit(self, branch: BranchId) -> Answer:
+        """COMMIT PREPARED, or proof by the guard's row that it was done."""
+        import psycopg
+
+        async with self._connection() as connection:
+            try:
+                await connection.run(f"COMMIT PREPARED '{check_id(branch)}'")
+            except psycopg.errors.UndefinedObject:
+                row = await self._read(connection, str(branch))
+                if row is None:
+                    return Answer.UNKNOWN
+                return Answer.COMMITTED if row.outcome == COMMIT else Answer.CONTRADICTION
+            return Answer.COMMITTED
+
+    async def abort(self, branch: BranchId) -> Answer:
+        """ROLLBACK PREPARED, or the end of the open transaction; and a row that refuses a prepare that comes late."""
+        import psycopg
+
+        working = self._end_work(check_id(branch))
+        if working is not None:
+            working._connection.drop()
+        async with self._connection() as connection:
+            try:
+                await connection.run(f"ROLLBACK PREPARED '{branch}'")
+            except psycopg.errors.UndefinedObject:
+                pass
+            mark = self._guard.insert_sql % (f"'{branch}'", f"'{ABORT}'")
+            try:
+                # Two statements of one message are one transaction, for which the limit is set.
+                await connection.run(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; {mark}")
+            except psycopg.errors.UniqueViolation:
+                row = await self._read(connection, str(branch))
+                if row is None:
+                    return Answer.UNKNOWN
+                return Answer.CONTRADICTION if row.outcome == COMMIT else Answer.ABORTED
+            except psycopg.errors.LockNotAvailable:  # it is being prepared just now
+                return Answer.UNKNOWN
+            return Answer.ABORTED
+
+    async def recover(self) -> Sequence[BranchId]:
+        """The branches that are prepared in this database; other prepared transactions are not ours to name."""
+        sql = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE 'recipes:%'"
+        async with self._connection() as connection:
+            rows = await (await connection.execute(sql)).fetchall()
         return [found for (gid,) in rows if (found := BranchId.parse(gid)) is not None]
 
-    def prepared(self, connection: "Connection", guard: ParticipantGuard) -> list[Prepared]:
-        rows = connection.execute(_PREPARED).fetchall()
+    async def prepared(self) -> Sequence[Prepared]:
+        """Every prepared transaction of this database, oldest first."""
+        async with self._connection() as connection:
+            rows = await (await connection.execute(_PREPARED)).fetchall()
         return [Prepared(gid, BranchId.parse(gid), max(0.0, age), tuple(locks)) for gid, age, locks in rows]
 
-    def limit_waiting(self, connection: "Connection") -> None:
-        connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+    async def forget(self, branch: BranchId) -> None:
+        """Delete the guard's row, together with those of all branches that are to be forgotten at this time."""
+        self._forgotten.append(str(check_id(branch)))
+        await anyio.lowlevel.checkpoint()
+        batch, self._forgotten = self._forgotten, []
+        if batch:
+            async with self._connection() as connection:
+                await connection.execute(f"DELETE FROM {self._guard.table} WHERE branch = ANY(%s)", [batch])
 
-    def wait_as_usual(self, connection: "Connection") -> None:
-        connection.execute("RESET lock_timeout")
+    def _end_work(self, branch: BranchId) -> PostgresBranch | None:
+        """No statement of the branch runs from here on. Its connection is the caller's."""
+        working = self._working.pop(branch, None)
+        if working is not None:
+            working._over = True
+        return working
 
-    def is_locked(self, error: Exception) -> bool:
-        import psycopg
+    async def _prepared_before(self, branch: BranchId) -> Answer:
+        """The answer to a prepare that is repeated, or comes where the branch's work is not."""
+        async with self._connection() as connection:
+            found = await connection.execute("SELECT 1 FROM pg_prepared_xacts WHERE gid = %s", [str(branch)])
+            if await found.fetchone() is not None:
+                return Answer.PREPARED
+            ended = await self._read(connection, str(branch))
+            return Answer.COMMITTED if ended is not None and ended.outcome == COMMIT else Answer.REFUSED
 
-        return isinstance(error, psycopg.errors.LockNotAvailable)
+    async def _read(self, connection: "PostgresConnection", branch: str) -> GuardRow | None:
+        row = await (await connection.execute(self._guard.read_sql, [branch])).fetchone()
+        return None if row is None else GuardRow(*row)
 
-    def interrupt(self, connection: "Connection", other: "Connection") -> None:
-        connection.cancel_safe(timeout=LOCK_SECONDS)
+    @property
+    def _connections(self) -> "PostgresConnections":
+        if self._kept is None:
+            from recipes.transaction.postgres_connection import PostgresConnections  # needs psycopg
+
+            self._kept = PostgresConnections(self._dsn, _IDLE)
+        return self._kept
+
+    @asynccontextmanager
+    async def _connection(self) -> "AsyncGenerator[PostgresConnection]":
+        """One that commits each statement, given back unless what is done with it raises."""
+        connection, _ = await self._connections.take()
+        try:
+            yield connection
+        except BaseException:
+            self._connections.give_up(connection)
+            raise
+        self._connections.give_back(connection)
+
+
+def _is_sound(connection: "PostgresConnection") -> bool:
+    """Whether its transaction can still commit: PREPARE of one that has failed raises nothing."""
+    from psycopg.pq import TransactionStatus
+
+    return connection.info.transaction_status is TransactionStatus.INTRANS

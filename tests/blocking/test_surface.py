@@ -57,7 +57,7 @@ NOT_YET: dict[str, str] = dict.fromkeys(
             "ServiceRegistry",
             "Stay",
         ),
-        *("Coordinator", "GlobalTransaction", "SqlBranch"),
+        *("Coordinator", "GlobalTransaction", "PostgresBranch", "SqlBranch"),
     ],
     "to be added",
 )  # classes and "Class.member" that have no blocking form so far, and why

@@ -231,6 +231,7 @@ async def test_a_statement_that_was_cancelled_ends_and_its_branch_cannot_commit(
         await sql.execute("SELECT 1")
 
 
+@pytest.mark.parametrize("bank", ["tpc", "mariadb"], indirect=True)  # PostgreSQL's own waits in no thread
 async def test_u38_a_prepare_that_was_cancelled_is_found_by_its_id(bank, participant, other, branch, monkeypatch):
     """Nobody knows the vote: the connection is not used again, and whoever asks by the id learns what came of it."""
     prepare, asked, go_on = participant._database.prepare, anyio.Event(), threading.Event()
@@ -262,6 +263,7 @@ async def test_u38_a_prepare_that_was_cancelled_is_found_by_its_id(bank, partici
     assert bank.balance() == 90
 
 
+@pytest.mark.parametrize("bank", ["tpc", "mariadb"], indirect=True)  # as above
 async def test_a_begin_that_was_cancelled_leaves_no_connection_behind(bank, participant, branch, monkeypatch):
     begin, asked, go_on, done = participant._database.begin, anyio.Event(), threading.Event(), threading.Event()
     connections = []
