@@ -11,10 +11,9 @@ import time
 from typing import Any
 
 from recipes.core.errors import ConfigError
-from recipes.transaction.database import LOCK_SECONDS
+from recipes.transaction.database import FORMAT_ID, LOCK_SECONDS, Database
 from recipes.transaction.guard import ParticipantGuard
 from recipes.transaction.participant import BranchId, Prepared
-from recipes.transaction.tpc import FORMAT_ID, TpcDatabase
 
 _OLDEST = (10, 5)  # before, a branch that was prepared went with its connection
 _UNKNOWN_XID = 1397
@@ -27,7 +26,7 @@ _CLOSING_SECONDS = 0.5  # of the connection that has prepared: until then its br
 _PLAIN = re.compile(rb"[A-Za-z0-9_.:-]*")
 
 
-class MariaDb(TpcDatabase):
+class MariaDb(Database):
     """XA statements for what is prepared. Databases of one server have their prepared branches in common."""
 
     key_type = "varchar(120) CHARACTER SET ascii COLLATE ascii_bin"

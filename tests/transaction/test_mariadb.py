@@ -10,8 +10,9 @@ import pytest
 
 from recipes import ConfigError, ParticipantGuard
 from recipes.transaction.branch import Answer
+from recipes.transaction.database import FORMAT_ID
 from recipes.transaction.participant import BranchId
-from recipes.transaction.tpc import FORMAT_ID, TpcParticipant
+from recipes.transaction.tpc import TpcParticipant
 from tests.queue.conftest import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.thorough]  # it starts a server
