@@ -2,11 +2,13 @@
 
 import importlib.util
 
+import anyio
 import pytest
 
 from recipes import connect
 from tests.transaction.servers import MARIADB, POSTGRES, MariaDb, Postgres
 
+SECONDS = 60
 CONNECTOR = importlib.util.find_spec("mariadb") is not None
 
 
@@ -56,3 +58,10 @@ def second_postgres(start_postgres):
 @pytest.fixture(scope="session")
 def mariadb(start_mariadb):
     return start_mariadb()
+
+
+async def eventually(condition):
+    """Poll until `condition()` is true."""
+    with anyio.fail_after(SECONDS):
+        while not await condition():
+            await anyio.sleep(0.01)

@@ -13,7 +13,7 @@ from recipes.transaction.branch import Answer
 from recipes.transaction.database import FORMAT_ID
 from recipes.transaction.participant import BranchId
 from recipes.transaction.tpc import TpcParticipant
-from tests.queue.conftest import until
+from tests.transaction.conftest import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.thorough]  # it starts a server
 SECONDS = 60
@@ -228,8 +228,7 @@ async def test_a_branch_whose_preparer_is_silent_is_reached_in_a_while(
     async def committed():
         return await other.commit(branch) is Answer.COMMITTED
 
-    with anyio.fail_after(SECONDS):
-        await until(committed)
+    await eventually(committed)
     await other.aclose()
     with pytest.raises(work.connection.Error):
         run(work.connection, "SELECT 1")
