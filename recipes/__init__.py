@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         ThrottledOp as ThrottledOp,
         TransactionAborted as TransactionAborted,
         TransactionInDoubt as TransactionInDoubt,
+        UnknownTransaction as UnknownTransaction,
         Unimplemented as Unimplemented,
         UnknownStoreError as UnknownStoreError,
         UpdateConflict as UpdateConflict,
@@ -121,6 +122,7 @@ if TYPE_CHECKING:
     from recipes.queue.queue import DeadLetters as DeadLetters, Queue as Queue
     from recipes.transaction.branch import Answer as Answer, BranchState as BranchState, Request as Request
     from recipes.transaction.coordinator import Coordinator as Coordinator, GlobalTransaction as GlobalTransaction
+    from recipes.transaction.stats import CoordinatorStats as CoordinatorStats
     from recipes.transaction.guard import GuardRow as GuardRow, ParticipantGuard as ParticipantGuard
     from recipes.transaction.memory import MemoryParticipant as MemoryParticipant
     from recipes.transaction.participant import (

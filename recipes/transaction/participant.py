@@ -38,6 +38,19 @@ class BranchId(NamedTuple):
         return cls(*parts[1:]) if len(parts) == 4 and parts[0] == _PREFIX else None
 
 
+class Prepared(NamedTuple):
+    """A transaction that is prepared at a participant, by whomever.
+
+    id: as the participant shows it. ours: the branch, of any fleet; None where it was not prepared through here. age:
+    seconds, None where the participant does not tell. locks: what it holds, in the participant's words.
+    """
+
+    id: str
+    ours: BranchId | None
+    age: float | None
+    locks: tuple[str, ...]
+
+
 class TransactionParticipant(Protocol):
     """What a coordinator asks of a database or service.
 
@@ -45,7 +58,8 @@ class TransactionParticipant(Protocol):
     Answer.UNKNOWN; so does a call that takes too long, which is cancelled.
 
     A participant may also have `async open()`, which a coordinator awaits at its beginning; `async begin(branch)`,
-    whose result `tx.enlist` returns; and `async forget(branch)`: everybody knows the outcome, nobody will ask again.
+    whose result `tx.enlist` returns; `async forget(branch)`: everybody knows the outcome, nobody will ask again; and
+    `async prepared()`, which gives a Prepared for all that is prepared there, by whomever.
     """
 
     async def prepare(self, branch: BranchId) -> Answer:
