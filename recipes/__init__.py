@@ -127,6 +127,7 @@ if TYPE_CHECKING:
     from recipes.transaction.memory import MemoryParticipant as MemoryParticipant
     from recipes.transaction.participant import (
         BranchId as BranchId,
+        Prepared as Prepared,
         ThreePhaseParticipant as ThreePhaseParticipant,
         TransactionParticipant as TransactionParticipant,
     )

@@ -39,10 +39,11 @@ class BranchId(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A transaction that is prepared at a participant, by whomever.
+    """A prepared transaction as its database lists it, whoever made it.
 
-    id: as the participant shows it. ours: the branch, of any fleet; None where it was not prepared through here. age:
-    seconds, None where the participant does not tell. locks: what it holds, in the participant's words.
+    id: the database's own, ready to be put into its statements. ours: the branch that it is, of whatever fleet; None for
+    what other software has prepared. age: seconds since it was prepared, None where the database does not tell. locks:
+    what it holds, in words, as far as the database tells.
     """
 
     id: str
@@ -59,7 +60,7 @@ class TransactionParticipant(Protocol):
 
     A participant may also have `async open()`, which a coordinator awaits at its beginning; `async begin(branch)`,
     whose result `tx.enlist` returns; `async forget(branch)`: everybody knows the outcome, nobody will ask again; and
-    `async prepared()`, which gives a Prepared for all that is prepared there, by whomever.
+    `async prepared()`, for operators: every prepared transaction there is, as `Prepared`, those of others too.
     """
 
     async def prepare(self, branch: BranchId) -> Answer:

@@ -16,7 +16,7 @@ import anyio.to_thread
 from recipes.core.errors import ConfigError
 from recipes.transaction.branch import Answer
 from recipes.transaction.guard import COMMIT, ParticipantGuard
-from recipes.transaction.participant import BranchId
+from recipes.transaction.participant import BranchId, Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +27,19 @@ R = TypeVar("R")
 
 _LOCK_MS = 2_000  # for a lock that a branch of its own id may hold
 _IDLE = 8  # connections kept open
+
+# Locks of a prepared transaction have no process. Those that belong together have one virtual transaction, of whoever
+# prepared it, and after a restart -1/<xid>; the lock on its own transaction id tells which it is.
+_PREPARED = """
+SELECT x.gid, extract(epoch FROM clock_timestamp() - x.prepared)::float8,
+    array(
+        SELECT DISTINCT l.mode || ' on ' || coalesce(l.relation::regclass::text, l.locktype)
+        FROM pg_locks own JOIN pg_locks l ON l.virtualtransaction = own.virtualtransaction AND l.pid IS NULL
+        WHERE own.locktype = 'transactionid' AND own.transactionid = x.transaction AND own.pid IS NULL
+            AND l.locktype <> 'transactionid'
+        ORDER BY 1)
+FROM pg_prepared_xacts x WHERE x.database = current_database() ORDER BY x.prepared
+"""
 
 
 class SqlBranch:
@@ -218,6 +231,16 @@ class PostgresParticipant:
                     "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE 'recipes:%'"
                 ).fetchall()
             return [found for (gid,) in rows if (found := BranchId.parse(gid)) is not None]
+
+        return await self._in_thread(look)
+
+    async def prepared(self) -> Sequence[Prepared]:
+        """Every prepared transaction of this database, oldest first."""
+
+        def look() -> list[Prepared]:
+            with self._connection() as connection:
+                rows = connection.execute(_PREPARED).fetchall()
+            return [Prepared(gid, BranchId.parse(gid), max(0.0, age), tuple(locks)) for gid, age, locks in rows]
 
         return await self._in_thread(look)
 
