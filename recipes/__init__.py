@@ -119,7 +119,12 @@ if TYPE_CHECKING:
     from recipes.queue.consume import Messages as Messages
     from recipes.queue.message import Message as Message
     from recipes.queue.queue import DeadLetters as DeadLetters, Queue as Queue
-    from recipes.transaction.branch import Answer as Answer, BranchState as BranchState, Request as Request
+    from recipes.transaction.branch import (
+        Answer as Answer,
+        BranchState as BranchState,
+        Reply as Reply,
+        Request as Request,
+    )
     from recipes.transaction.coordinator import Coordinator as Coordinator, GlobalTransaction as GlobalTransaction
     from recipes.transaction.guard import GuardRow as GuardRow, ParticipantGuard as ParticipantGuard
     from recipes.transaction.memory import MemoryParticipant as MemoryParticipant
@@ -127,8 +132,10 @@ if TYPE_CHECKING:
         BranchId as BranchId,
         ThreePhaseParticipant as ThreePhaseParticipant,
         TransactionParticipant as TransactionParticipant,
+        Waiting as Waiting,
     )
     from recipes.transaction.postgres import PostgresParticipant as PostgresParticipant, SqlBranch as SqlBranch
+    from recipes.transaction.stages import Protocol as Protocol
 else:
     import sys
     from functools import cache
