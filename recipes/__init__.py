@@ -126,6 +126,7 @@ if TYPE_CHECKING:
         Request as Request,
     )
     from recipes.transaction.coordinator import Coordinator as Coordinator, GlobalTransaction as GlobalTransaction
+    from recipes.transaction.files import FileBranch as FileBranch, FileParticipant as FileParticipant
     from recipes.transaction.guard import GuardRow as GuardRow, ParticipantGuard as ParticipantGuard
     from recipes.transaction.memory import MemoryParticipant as MemoryParticipant
     from recipes.transaction.participant import (

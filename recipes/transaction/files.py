@@ -143,7 +143,7 @@ class FileParticipant:
         return await self._ask(Request.PREPARE, branch, self._working.pop(branch, None))
 
     async def pre_commit(self, branch: BranchId) -> Reply:
-        """As `prepare`, of a branch that three-phase commit has asked before."""
+        """As `prepare`, of a branch that could commit; see there."""
         return await self._ask(Request.PREPARE, branch, self._working.pop(branch, None), Protocol.THREE_PHASE)
 
     async def commit(self, branch: BranchId) -> Reply:

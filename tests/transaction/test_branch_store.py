@@ -320,3 +320,20 @@ def test_one_sync_serves_those_that_come_together(tmp_path):
     assert len(syncs) == 1
     store.close()
     disk.close()
+
+
+def test_a_request_sees_what_came_before_it_in_its_batch(store):
+    asked(store, Request.PREPARE, B[0], {"x": b"1"})
+    store.serve([Asked(Request.ABORT, B[0], None, Protocol.TWO_PHASE)])
+    batch = [
+        Asked(Request.PREPARE, B[1], Work({}, {"x": b"2"}), Protocol.TWO_PHASE),
+        Asked(Request.COMMIT, B[1], None, Protocol.TWO_PHASE),
+        Asked(Request.PREPARE, B[2], Work({"x": None}, {"x": b"3"}), Protocol.TWO_PHASE),
+        Asked(Request.PREPARE, B[3], Work({"x": b"2"}, {"x": b"3"}), Protocol.TWO_PHASE),
+        Asked(Request.ABORT, B[3], None, Protocol.TWO_PHASE),
+    ]
+    store.serve(batch)
+    prepared, committed, refused, again, aborted = (each.reply.answer for each in batch)
+    assert (prepared, committed, refused) == (Answer.PREPARED, Answer.COMMITTED, Answer.REFUSED)
+    assert (again, aborted) == (Answer.PREPARED, Answer.ABORTED)
+    assert store.read("x") == b"2"
