@@ -12,7 +12,7 @@ import anyio
 from recipes.core.client.backoff import pauses
 from recipes.core.errors import AuthFailed, SessionError
 from recipes.transaction import asking
-from recipes.transaction.branch import Answer
+from recipes.transaction.branch import Answer, Reply
 from recipes.transaction.participant import BranchId, TransactionParticipant
 from recipes.transaction.record import Decision, Record, Records
 from recipes.transaction.stages import DECIDED, Event, Protocol, Stage, following
@@ -144,7 +144,7 @@ class Driver:
         if (stop := self._stopped()) is not None:
             return stop
         left = self._ends_at - self._clock()
-        replies: dict[BranchId, asking.Reply] = {}
+        replies: dict[BranchId, Reply] = {}
         unknown = [name for name in names if name not in self._participants]
         if unknown:
             self.why = f"{unknown[0]}: this coordinator has no such participant"
