@@ -127,8 +127,10 @@ if TYPE_CHECKING:
         BranchId as BranchId,
         ThreePhaseParticipant as ThreePhaseParticipant,
         TransactionParticipant as TransactionParticipant,
+        Waiting as Waiting,
     )
     from recipes.transaction.postgres import PostgresParticipant as PostgresParticipant, SqlBranch as SqlBranch
+    from recipes.transaction.termination import Termination as Termination
 else:
     import sys
     from functools import cache

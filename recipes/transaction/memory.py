@@ -2,8 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import anyio
+
 from recipes.transaction.branch import STEPS, Answer, BranchState, Deed, Request
-from recipes.transaction.participant import BranchId
+from recipes.transaction.participant import BranchId, Waiting
+from recipes.transaction.stages import Protocol
 
 Fault = Callable[[Request, BranchId], Awaitable[Answer | None]]
 
@@ -26,6 +29,8 @@ class MemoryParticipant:
         self.requests: list[tuple[Request, BranchId]] = []
         self._working: dict[BranchId, dict[str, object]] = {}
         self._redo: dict[BranchId, dict[str, object]] = {}
+        self._prepared_at: dict[BranchId, float] = {}
+        self._pre_committed: set[BranchId] = set()
 
     async def begin(self, branch: BranchId) -> dict[str, object]:
         """What the branch is going to write."""
@@ -41,6 +46,7 @@ class MemoryParticipant:
 
     async def pre_commit(self, branch: BranchId) -> Answer:
         """As prepare."""
+        self._pre_committed.add(branch)
         return await self._serve(Request.PREPARE, branch)
 
     async def commit(self, branch: BranchId) -> Answer:
@@ -58,6 +64,14 @@ class MemoryParticipant:
     async def recover(self) -> Sequence[BranchId]:
         """The branches that are prepared."""
         return [branch for branch, state in self.states.items() if state is BranchState.PREPARED]
+
+    async def waiting(self) -> Sequence[Waiting]:
+        """The same, each with its protocol and for how long it has been so."""
+        now, three = anyio.current_time(), self._pre_committed
+        return [
+            Waiting(branch, Protocol.THREE_PHASE if branch in three else Protocol.TWO_PHASE, now - since)
+            for branch, since in self._prepared_at.items()
+        ]
 
     async def _serve(self, request: Request, branch: BranchId) -> Answer:
         self.requests.append((request, branch))
@@ -84,6 +98,10 @@ class MemoryParticipant:
             case Deed.UNDO | Deed.MARK:
                 self._redo.pop(branch, None)
                 self._working.pop(branch, None)
+        if state is BranchState.PREPARED:
+            self._prepared_at.setdefault(branch, anyio.current_time())
+        elif self._prepared_at.pop(branch, None) is not None:
+            self._pre_committed.discard(branch)
         if state is BranchState.ABSENT:
             self.states.pop(branch, None)
         else:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 from recipes.core.errors import BadArguments
+from recipes.transaction import stages
 from recipes.transaction.branch import Answer
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
@@ -38,6 +39,17 @@ class BranchId(NamedTuple):
         return cls(*parts[1:]) if len(parts) == 4 and parts[0] == _PREFIX else None
 
 
+class Waiting(NamedTuple):
+    """A branch that is prepared and awaits its outcome.
+
+    protocol: under which it was prepared: by `prepare` or by `pre_commit`. seconds: since when.
+    """
+
+    branch: BranchId
+    protocol: stages.Protocol
+    seconds: float
+
+
 class TransactionParticipant(Protocol):
     """What a coordinator asks of a database or service.
 
@@ -45,7 +57,8 @@ class TransactionParticipant(Protocol):
     Answer.UNKNOWN; so does a call that takes too long, which is cancelled.
 
     A participant may also have `async open()`, which a coordinator awaits at its beginning; `async begin(branch)`,
-    whose result `tx.enlist` returns; and `async forget(branch)`: everybody knows the outcome, nobody will ask again.
+    whose result `tx.enlist` returns; `async forget(branch)`: everybody knows the outcome, nobody will ask again; and
+    `async waiting()`, which gives a Waiting for each of `recover()`: what Termination looks at.
     """
 
     async def prepare(self, branch: BranchId) -> Answer:

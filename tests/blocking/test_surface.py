@@ -58,6 +58,7 @@ NOT_YET: dict[str, str] = dict.fromkeys(
             "Stay",
         ),
         *("Coordinator", "GlobalTransaction", "SqlBranch"),
+        "Termination",
     ],
     "to be added",
 )  # classes and "Class.member" that have no blocking form so far, and why
