@@ -140,6 +140,7 @@ if TYPE_CHECKING:
     )
     from recipes.transaction.postgres import PostgresParticipant as PostgresParticipant, SqlBranch as SqlBranch
     from recipes.transaction.stages import Protocol as Protocol
+    from recipes.transaction.termination import Termination as Termination
 else:
     import sys
     from functools import cache
