@@ -197,7 +197,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.transactions", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0, help="of one measurement")
-    parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to be measured")
+    parser.add_argument(
+        "--directory", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to be measured"
+    )
     asked = parser.parse_args()
     missing = postgres.why_missing()
     if missing:
