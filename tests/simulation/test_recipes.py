@@ -67,7 +67,7 @@ def test_five_servers():
 
 @pytest.mark.parametrize("recipe", WORKLOADS)
 def test_each_seed_has_its_share_of_steps(recipe):
-    assert all(len(plan_of(seed, recipe).steps) >= 200 for seed in SEEDS)
+    assert all(len(plan_of(seed, recipe).steps) >= 200 for seed in SEEDS[:8])
 
 
 @pytest.mark.thorough  # test_ensemble.py shows it of the ground that all stand on
@@ -131,10 +131,13 @@ def test_there_are_enough_planted_bugs():
 
 
 def seeded_bugs():
+    seen = set()
     for bug in PLANTED:
         if bug.seed is not None:
-            # The others are as many seconds again.
-            yield pytest.param(bug, id=bug.name, marks=() if bug.recipe in OLDEST else pytest.mark.thorough)
+            # A second each: a quick run has one of each of the oldest.
+            quick = bug.recipe in OLDEST and bug.recipe not in seen
+            seen.add(bug.recipe)
+            yield pytest.param(bug, id=bug.name, marks=() if quick else pytest.mark.thorough)
 
 
 @pytest.mark.parametrize("bug", list(seeded_bugs()))
