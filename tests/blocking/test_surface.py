@@ -97,8 +97,7 @@ def test_every_class_that_waits_has_a_counterpart():
     }
     views = {"ChildrenView", "NodeView"}  # one class, View, for both
     without = {"Call", "SessionScope"}  # what `start_*` and `session_scope` give; see NOT_THERE
-    # Whom a coordinator calls.
-    without |= {"MemoryParticipant", "PostgresParticipant", "ThreePhaseParticipant", "TransactionParticipant"}
+    without |= {name for name in recipes.__all__ if name.endswith("Participant")}  # whom a coordinator calls
     assert waiting - views - without - NOT_YET.keys() <= set(COUNTERPARTS)
     assert set(COUNTERPARTS) | {"Event", "View", "connect"} == set(blocking.__all__)
 

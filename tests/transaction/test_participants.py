@@ -1,7 +1,8 @@
 """What every participant of ours that keeps its own branches does: the table, over each way to reach one."""
 
 import os
-from contextlib import asynccontextmanager
+import sys
+from contextlib import asynccontextmanager, suppress
 from itertools import product
 
 import anyio
@@ -198,3 +199,61 @@ async def test_what_is_cancelled_or_comes_at_the_same_time_is_carried_out_once(t
                 outcome = Request.COMMIT if said is Answer.PREPARED else Request.ABORT
                 assert await ask(party, outcome, branch) is wanted
                 assert await party.value(branch.transaction) == (b"1" if said is Answer.PREPARED else None)
+
+
+KILLED = """
+import anyio, sys
+from recipes import Answer, BranchId, FileParticipant
+
+async def main():
+    files = FileParticipant(sys.argv[1], compact_bytes=2000)
+    await files.open()
+    for number in range(int(sys.argv[2]), 100_000):
+        branch = BranchId("0000abcd", f"1-{number:x}", "svc")
+        work = await files.begin(branch)
+        work.write("one", b"%d" % number)
+        work.write("two", b"%d" % number)
+        assert (await files.prepare(branch)).answer is Answer.PREPARED
+        print("prepared", number, flush=True)
+        assert (await files.commit(branch)).answer is Answer.COMMITTED
+        print("committed", number, flush=True)
+        await files.forget(branch)
+
+anyio.run(main)
+"""
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the process that is killed runs on one of them anyway
+async def test_a_process_that_is_killed_keeps_its_word(tmp_path):
+    number = 0
+    for lines in (1, 12, 41):
+        process = await anyio.open_process([sys.executable, "-c", KILLED, str(tmp_path), str(number)], stderr=None)
+        said = b""
+        with anyio.fail_after(60):
+            while said.count(b"\n") < lines:
+                said += await process.stdout.receive()
+            process.kill()
+            with suppress(anyio.EndOfStream):
+                while True:
+                    said += await process.stdout.receive()
+            await process.wait()
+        await process.aclose()
+        number = int(said.split()[-1])
+        files = FileParticipant(tmp_path)
+        await files.open()
+        one, two = await files.read("one"), await files.read("two")
+        assert one == two
+        waiting = await files.recover()
+        done = -1 if one is None else int(one)
+        if waiting:
+            # Of the last one that it told, or of the next, whose vote nobody heard.
+            (branch,) = waiting
+            at = int(branch.transaction[2:], 16)
+            assert (done, at) in ((number - 1, number), (number, number + 1))
+            assert await files.commit(branch) == (Answer.COMMITTED, "")
+            assert await files.read("one") == await files.read("two") == b"%d" % at
+            number = at
+        else:
+            assert done == number
+        await files.aclose()
+        number += 1
