@@ -6,6 +6,7 @@ when the log is shortened; until then the log makes them again, so that a crash 
 Source: Mohan et al., ARIES (1992): write ahead, repeat history, undo what shall not be.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from urllib.parse import quote, unquote
@@ -41,13 +42,17 @@ class BranchStore:
     """See the module. One thread uses it at a time; after any error it reads itself anew from the disk.
 
     clock: seconds since 1970. compact_bytes: the log is shortened when it is longer, and twice what it must be.
+    keep_seconds: how old marks of aborts that stay in it may be.
     """
 
-    def __init__(self, disk: Disk, clock: Callable[[], float], compact_bytes: int) -> None:
+    def __init__(
+        self, disk: Disk, clock: Callable[[], float], compact_bytes: int, keep_seconds: float = math.inf
+    ) -> None:
         self.branches: Branches[bytes] = Branches()
         self._disk = disk
         self._clock = clock
         self._compact_bytes = compact_bytes
+        self._keep_seconds = keep_seconds
         self._log: File | None = None
         self._end = self._compact_at = 0
         self._unwritten: dict[str, bytes | None] = {}  # values that are not in their files yet
@@ -166,6 +171,7 @@ class BranchStore:
                 file.close()
         self._disk.sync()
         self._dirty.clear()
+        self.branches.drop_aborted(self._clock() - self._keep_seconds)
         left = self.branches.all()
         data = HEADER + (encode(left) if left else b"")
         log = self._disk.create(_NEW_LOG)

@@ -25,6 +25,7 @@ from recipes.transaction.stages import Protocol
 
 R = TypeVar("R")
 
+_NONE: tuple[None, float] = (None, 0.0)
 _KEY_BYTES = 240  # of its file's name, which systems limit to 255
 
 
@@ -61,6 +62,8 @@ class FileParticipant:
 
     directory: made when it is missing. One process at a time has it: the others are told the pid of that one.
     compact_bytes: the log is shortened when it is longer than this, and than twice what must stay in it.
+    keep_seconds: work of branches that do not vote, and marks of those that were aborted, are kept for so long, since
+        their coordinator may be gone. A branch whose work is gone votes no.
     clock: seconds since 1970.
 
     Guarantee: a vote is durable, with what makes the work and what undoes it; a crash at any point, of the process or
@@ -74,14 +77,16 @@ class FileParticipant:
         directory: str | os.PathLike[str],
         *,
         compact_bytes: int = 1 << 20,
+        keep_seconds: float = 86_400.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = Path(directory)
         self._compact_bytes = compact_bytes
+        self._keep_seconds = keep_seconds
         self._clock = clock
         self._disk: RealDisk | None = None
         self._store: BranchStore | None = None
-        self._working: dict[BranchId, Work[bytes]] = {}
+        self._working: dict[BranchId, tuple[Work[bytes], float]] = {}  # and since when, oldest first
         self._asked: deque[Asked] = deque()  # by requests that have not been carried out
         self._lock = threading.Lock()
 
@@ -97,7 +102,7 @@ class FileParticipant:
                 if self._store is not None:
                     return
                 disk = RealDisk(self._directory, what="participant")
-                store = BranchStore(disk, self._clock, self._compact_bytes)
+                store = BranchStore(disk, self._clock, self._compact_bytes, self._keep_seconds)
                 try:
                     store.load()
                 except BaseException:
@@ -132,19 +137,22 @@ class FileParticipant:
 
     async def begin(self, branch: BranchId) -> FileBranch:
         """The branch's own reads and writes. Raises nothing."""
-        return FileBranch(self, self._working.setdefault(branch, Work({}, {})))
+        now = self._clock()
+        while self._working and next(iter(self._working.values()))[1] < now - self._keep_seconds:
+            del self._working[next(iter(self._working))]
+        return FileBranch(self, self._working.setdefault(branch, (Work({}, {}), now))[0])
 
     async def can_commit(self, branch: BranchId) -> Reply:
         """Whether it would vote yes now. Raises as `prepare`."""
-        return await self._ask(Request.CAN_COMMIT, branch, self._working.get(branch))
+        return await self._ask(Request.CAN_COMMIT, branch, self._working.get(branch, _NONE)[0])
 
     async def prepare(self, branch: BranchId) -> Reply:
         """Write redo and undo records, then the values, and vote. Raises DiskError, OSError, which vote for nobody."""
-        return await self._ask(Request.PREPARE, branch, self._working.pop(branch, None))
+        return await self._ask(Request.PREPARE, branch, self._working.pop(branch, _NONE)[0])
 
     async def pre_commit(self, branch: BranchId) -> Reply:
         """As `prepare`, of a branch that could commit; see there."""
-        return await self._ask(Request.PREPARE, branch, self._working.pop(branch, None), Protocol.THREE_PHASE)
+        return await self._ask(Request.PREPARE, branch, self._working.pop(branch, _NONE)[0], Protocol.THREE_PHASE)
 
     async def commit(self, branch: BranchId) -> Reply:
         """Let the values stand, and release the keys. Raises as `prepare`."""

@@ -201,6 +201,28 @@ async def test_what_is_cancelled_or_comes_at_the_same_time_is_carried_out_once(t
                 assert await party.value(branch.transaction) == (b"1" if said is Answer.PREPARED else None)
 
 
+async def test_what_nobody_will_ask_for_is_not_kept_for_ever(tmp_path):
+    now = 1000.0
+    files = FileParticipant(tmp_path, compact_bytes=1, keep_seconds=60, clock=lambda: now)
+    await files.open()
+    later = [BRANCH._replace(transaction=f"2-{number}") for number in range(4)]
+    for branch in (BRANCH, OTHER, *later):
+        (await files.begin(branch)).write(branch.transaction, b"1")
+    assert (await files.prepare(BRANCH)).answer is Answer.PREPARED
+    assert (await files.commit(BRANCH)).answer is Answer.COMMITTED
+    assert (await files.abort(OTHER)).answer is Answer.ABORTED
+    now += 61
+    (await files.begin(later[3]._replace(participant="new"))).write("x", b"1")
+    assert str(await files.prepare(later[0])).startswith("nothing is known here of the work")
+    for _ in range(20):
+        await files.abort(later[1])
+        await files.forget(later[1])
+    text = (tmp_path / "log").read_text()
+    assert f"{OTHER}" not in text
+    assert f"{BRANCH}" in text  # the only proof that it committed
+    await files.aclose()
+
+
 KILLED = """
 import anyio, sys
 from recipes import Answer, BranchId, FileParticipant

@@ -7,6 +7,7 @@ import threading
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from recipes import (
@@ -23,10 +24,11 @@ from recipes import (
     branch_of,
     participant_app,
 )
-from recipes.transaction.branch import BranchState, Reply, Request
+from recipes.transaction.branch import STEPS, BranchState, Reply, Request
 from recipes.transaction.service import WHY_CHARACTERS
 from tests.ports import free_port
 from tests.queue.conftest import SECONDS, until
+from tests.transaction.test_participants import BEFORE, METHODS
 
 pytest.importorskip("httpx", reason="needs httpx")
 uvicorn = pytest.importorskip("uvicorn", reason="needs uvicorn")
@@ -167,6 +169,38 @@ async def test_branches_are_prepared_there_and_who_waits_is_told_here(service, t
         assert (await participant.abort(BRANCH)).answer is Answer.CONTRADICTION
     assert await files.read("x") == b"1"
     await files.aclose()
+
+
+@pytest.mark.parametrize("state", BranchState)
+async def test_each_state_and_request_is_answered_over_http_as_without(service, state):
+    memory = MemoryParticipant()
+    service.app = participant_app(memory)
+    async with reached(service.url) as participant:
+        for number, request in enumerate(METHODS):
+            branch = BRANCH._replace(transaction=f"1-{number:x}")
+            (await memory.begin(branch))[f"key {number}"] = 1
+            for before in BEFORE[state]:
+                await memory._serve(before, branch)
+            expected = STEPS[state, request]
+            assert (await getattr(participant, METHODS[request])(branch)).answer is expected.answer
+            assert (branch in await participant.recover()) is (expected.state is BranchState.PREPARED)
+
+
+async def test_requests_that_are_cancelled_at_any_point_are_in_nobodys_way(service):
+    async def wait(request, branch):
+        await anyio.sleep(0.001)
+
+    service.app = participant_app(MemoryParticipant(before=wait))
+    async with reached(service.url, timeout=SECONDS) as participant:
+        for steps in range(0, 60, 4):
+            async with anyio.create_task_group() as group:
+                for _ in range(3):
+                    group.start_soon(participant.commit, BRANCH)
+                for _ in range(steps):
+                    await anyio.lowlevel.checkpoint()
+                group.cancel_scope.cancel()
+        for _ in range(3):
+            assert await participant.commit(BRANCH) == Reply(Answer.UNKNOWN)
 
 
 @pytest.mark.parametrize(
