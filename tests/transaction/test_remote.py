@@ -433,6 +433,7 @@ async def hangs(branch):
     await anyio.sleep_forever()
 
 
+@pytest.mark.thorough  # a second of a processor; without HTTP test_coordinator.py has them
 @pytest.mark.parametrize("deed", [raises, hangs])
 @pytest.mark.parametrize("protocol", ["2pc", "3pc"])
 async def test_a_bad_participant_in_the_first_phase_aborts_all(our_server, root, service, protocol, deed):
@@ -454,7 +455,9 @@ async def test_a_bad_participant_in_the_first_phase_aborts_all(our_server, root,
     assert (memory.values, local.values) == ({}, {})
 
 
-@pytest.mark.parametrize("protocol", ["2pc", "3pc"])
+@pytest.mark.parametrize(
+    "protocol", ["2pc", pytest.param("3pc", marks=pytest.mark.thorough)]
+)  # the same but for a name
 async def test_a_service_that_repeats_loses_and_mixes_up_answers_commits_once_and_only_on_proof(
     our_server, root, service, protocol
 ):
@@ -507,7 +510,14 @@ async def test_a_service_that_repeats_loses_and_mixes_up_answers_commits_once_an
 
 
 @pytest.mark.parametrize(
-    ("protocol", "phase"), [("2pc", "prepare"), ("3pc", "can_commit"), ("3pc", "pre_commit"), ("2pc", "commit")]
+    ("protocol", "phase"),
+    [
+        ("2pc", "prepare"),
+        ("2pc", "commit"),
+        # The same steps of the participant by other names.
+        pytest.param("3pc", "can_commit", marks=pytest.mark.thorough),
+        pytest.param("3pc", "pre_commit", marks=pytest.mark.thorough),
+    ],
 )
 async def test_a_service_whose_process_ends_in_a_phase_keeps_its_word(
     our_server, root, service, tmp_path, protocol, phase
