@@ -30,10 +30,10 @@ class Asked:
     __slots__ = ("branch", "error", "protocol", "reply", "request", "work")
 
     def __init__(self, request: Request, branch: BranchId, work: Work[bytes] | None, protocol: Protocol) -> None:
-        self.request = request
-        self.branch = branch
-        self.work = work
-        self.protocol = protocol
+        self.request: Request = request
+        self.branch: BranchId = branch
+        self.work: Work[bytes] | None = work
+        self.protocol: Protocol = protocol
         self.reply: Reply | None = None
         self.error: Exception | None = None
 

@@ -136,7 +136,9 @@ class FileParticipant:
         return await self._with_store(lambda store: store.keys())
 
     async def begin(self, branch: BranchId) -> FileBranch:
-        """The branch's own reads and writes. Raises nothing."""
+        """The branch's own reads and writes. Raises RuntimeError where it has voted or ended: nothing joins it then."""
+        if self._store is not None and (state := self._store.branches.states.get(branch)) is not None:
+            raise RuntimeError(f"the branch {branch} is {state.name}: its work is over")
         now = self._clock()
         while self._working and next(iter(self._working.values()))[1] < now - self._keep_seconds:
             del self._working[next(iter(self._working))]

@@ -160,6 +160,8 @@ async def test_a_file_branch_reads_what_it_writes_and_loses_no_update(tmp_path):
         one.remove("y")
         await ask(party, Request.PREPARE)
         await ask(party, Request.COMMIT)
+        with pytest.raises(RuntimeError, match=f"the branch {BRANCH} is COMMITTED: its work is over"):
+            await party.participant.begin(BRANCH)
         refused = await party.participant.prepare(OTHER)
         assert str(refused) == "'x' has changed since the branch read it"
         assert await party.participant.keys() == ["x"]
