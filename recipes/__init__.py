@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         ThrottledOp as ThrottledOp,
         TransactionAborted as TransactionAborted,
         TransactionInDoubt as TransactionInDoubt,
+        UnknownTransaction as UnknownTransaction,
         Unimplemented as Unimplemented,
         UnknownStoreError as UnknownStoreError,
         UpdateConflict as UpdateConflict,
@@ -127,11 +128,13 @@ if TYPE_CHECKING:
         Request as Request,
     )
     from recipes.transaction.coordinator import Coordinator as Coordinator, GlobalTransaction as GlobalTransaction
+    from recipes.transaction.stats import CoordinatorStats as CoordinatorStats
     from recipes.transaction.files import FileBranch as FileBranch, FileParticipant as FileParticipant
     from recipes.transaction.guard import GuardRow as GuardRow, ParticipantGuard as ParticipantGuard
     from recipes.transaction.memory import MemoryParticipant as MemoryParticipant
     from recipes.transaction.participant import (
         BranchId as BranchId,
+        Prepared as Prepared,
         ThreePhaseParticipant as ThreePhaseParticipant,
         TransactionParticipant as TransactionParticipant,
         Waiting as Waiting,
@@ -140,6 +143,7 @@ if TYPE_CHECKING:
     from recipes.transaction.remote import RemoteBranch as RemoteBranch, RemoteParticipant as RemoteParticipant
     from recipes.transaction.service import branch_of as branch_of, participant_app as participant_app
     from recipes.transaction.stages import Protocol as Protocol
+    from recipes.transaction.termination import Termination as Termination
 else:
     import sys
     from functools import cache

@@ -340,6 +340,12 @@ class ParticipantError(_OfRecipe):
     status: int | None = None
 
 
+class UnknownTransaction(_OfRecipe):
+    """There is no such transaction: it was never recorded, or it is over. path: the id. message: where was looked."""
+
+    meaning = "There is no such transaction"
+
+
 class SettingsDiffer(_OfRecipe):
     """The users of one path do not agree on the settings of its recipe. message: the settings of both sides."""
 

@@ -56,6 +56,7 @@ class Driver:
         self._prepared: set[str] = set()  # that voted yes
         self._random: Random = records.client.random
         self._clock: Callable[[], float] = records.client.clock
+        self.began_at: float = self._clock()
 
     @property
     def decision(self) -> Decision | None:

@@ -35,13 +35,17 @@ class ParticipantGuard:
         if not _TABLE.fullmatch(table):
             raise BadArguments("", f"table={table!r}: expected a plain SQL name, with a schema before it if need be")
         self.table: str = table
+        # For drivers without cursors of the DB API; parameters: none, (branch, outcome), (branch,).
+        self.create_sql: str = (
+            f"CREATE TABLE IF NOT EXISTS {table} (branch varchar(120) NOT NULL PRIMARY KEY,"
+            " outcome varchar(6) NOT NULL, ended timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP)"
+        )
+        self.insert_sql: str = f"INSERT INTO {table} (branch, outcome) VALUES (%s, %s)"
+        self.read_sql: str = f"SELECT branch, outcome FROM {table} WHERE branch = %s"
 
     def create(self, cursor: Any) -> None:
         """Make the table where it is missing."""
-        cursor.execute(
-            f"CREATE TABLE IF NOT EXISTS {self.table} (branch varchar(120) NOT NULL PRIMARY KEY,"
-            " outcome varchar(6) NOT NULL, ended timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP)"
-        )
+        cursor.execute(self.create_sql)
 
     def begin(self, cursor: Any, branch: str) -> None:
         """In the branch's transaction: from its commit on the row says so. Raises the driver's IntegrityError when the
@@ -55,7 +59,7 @@ class ParticipantGuard:
 
     def read(self, cursor: Any, branch: str) -> GuardRow | None:
         """How the branch ended, None when it has not."""
-        cursor.execute(f"SELECT branch, outcome FROM {self.table} WHERE branch = %s", (branch,))
+        cursor.execute(self.read_sql, (branch,))
         row = cursor.fetchone()
         return None if row is None else GuardRow(*row)
 
@@ -64,4 +68,4 @@ class ParticipantGuard:
         cursor.execute(f"DELETE FROM {self.table} WHERE branch = %s", (branch,))
 
     def _insert(self, cursor: Any, branch: str, outcome: str) -> None:
-        cursor.execute(f"INSERT INTO {self.table} (branch, outcome) VALUES (%s, %s)", (branch, outcome))
+        cursor.execute(self.insert_sql, (branch, outcome))

@@ -1,7 +1,8 @@
 """A participant in memory: a double for tests, with faults on demand. It keeps nothing when the process ends."""
 
-import time
 from collections.abc import Awaitable, Callable, Sequence
+
+import anyio
 
 from recipes.transaction.branch import Answer, BranchState, Request
 from recipes.transaction.branches import Branches, Work
@@ -17,14 +18,18 @@ class MemoryParticipant:
     before, after: called with each request before it is carried out, and before its answer is given. They may wait,
     raise, or return an Answer, which is given instead: a refusal, a lost request, a lost answer.
 
-    clock: seconds since 1970.
+    clock: in seconds, for `waiting`; without it that of the event loop.
 
     `tx.enlist` returns a dict: what the block puts into it is what the branch writes. A key that another branch has
     prepared is locked: prepare refuses.
     """
 
     def __init__(
-        self, *, before: Fault | None = None, after: Fault | None = None, clock: Callable[[], float] = time.time
+        self,
+        *,
+        before: Fault | None = None,
+        after: Fault | None = None,
+        clock: Callable[[], float] = anyio.current_time,
     ) -> None:
         self.values: dict[str, object] = {}
         self._branches = Branches[object]()

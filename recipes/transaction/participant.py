@@ -40,6 +40,20 @@ class BranchId(NamedTuple):
         return cls(*found.groups()) if found else None
 
 
+class Prepared(NamedTuple):
+    """A prepared transaction as its database lists it, whoever made it.
+
+    id: the database's own, ready to be put into its statements. ours: the branch that it is, of whatever fleet; None
+    for what other software has prepared. age: seconds since it was prepared, None where the database does not tell.
+    locks: what it holds, in words, as far as the database tells.
+    """
+
+    id: str
+    ours: BranchId | None
+    age: float | None
+    locks: tuple[str, ...]
+
+
 class Waiting(NamedTuple):
     """A branch that is prepared and awaits its outcome.
 
@@ -58,7 +72,8 @@ class TransactionParticipant(Protocol):
     Answer.UNKNOWN; so does a call that takes too long, which is cancelled.
 
     A participant may also have `async open()`, which a coordinator awaits at its beginning; `async begin(branch)`,
-    whose result `tx.enlist` returns; `async forget(branch)`: everybody knows the outcome, nobody will ask again; and
+    whose result `tx.enlist` returns; `async forget(branch)`: everybody knows the outcome, nobody will ask again;
+    `async prepared()`, for operators: every prepared transaction there is, as `Prepared`, those of others too; and
     `async waiting()`: a Waiting for each branch that `recover` names.
     """
 

@@ -1,56 +1,63 @@
 """PostgreSQL as a participant: PREPARE TRANSACTION, and COMMIT PREPARED from any connection (psycopg 3).
 
-The driver waits in threads, so that it serves on asyncio and on trio. Source: PostgreSQL's documentation of PREPARE
-TRANSACTION and of pg_prepared_xacts; what it leaves unsaid is in docs/transactions.md, each row shown by a test.
+Source: PostgreSQL's documentation of PREPARE TRANSACTION and of pg_prepared_xacts; what it leaves unsaid is in
+docs/transactions.md, each row shown by a test.
 """
 
-import threading
-from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import anyio
-import anyio.to_thread
+import anyio.lowlevel
 
 from recipes.core.errors import ConfigError
 from recipes.transaction.branch import Answer
-from recipes.transaction.guard import COMMIT, ParticipantGuard
-from recipes.transaction.participant import BranchId
+from recipes.transaction.guard import ABORT, COMMIT, GuardRow, ParticipantGuard
+from recipes.transaction.participant import BranchId, Prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import psycopg
-
-R = TypeVar("R")
+    from recipes.transaction.postgres_connection import PostgresConnection, PostgresConnections
 
 _LOCK_MS = 2_000  # for a lock that a branch of its own id may hold
-_IDLE = 8  # connections kept open
+_IDLE = 32  # connections kept open
+_CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
+
+# Locks of a prepared transaction have no process. Those that belong together have one virtual transaction, of whoever
+# prepared it, and after a restart -1/<xid>; the lock on its own transaction id tells which it is.
+_PREPARED = """
+SELECT x.gid, extract(epoch FROM clock_timestamp() - x.prepared)::float8,
+    array(
+        SELECT DISTINCT l.mode || ' on ' || coalesce(l.relation::regclass::text, l.locktype)
+        FROM pg_locks own JOIN pg_locks l ON l.virtualtransaction = own.virtualtransaction AND l.pid IS NULL
+        WHERE own.locktype = 'transactionid' AND own.transactionid = x.transaction AND own.pid IS NULL
+            AND l.locktype <> 'transactionid'
+        ORDER BY 1)
+FROM pg_prepared_xacts x WHERE x.database = current_database() ORDER BY x.prepared
+"""
 
 
 class SqlBranch:
-    """What `tx.enlist` returns: the branch's own connection, in a transaction. One task uses it at a time."""
+    """What `tx.enlist` returns: the branch's own connection, in a transaction. Its statements run one at a time."""
 
-    def __init__(self, connection: "psycopg.Connection[Any]") -> None:
+    def __init__(self, connection: "PostgresConnection") -> None:
         self._connection = connection
+        self._changed = False  # rows, as the server said; what else may have changed is asked for
 
     async def execute(self, sql: str, params: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
         """Run a statement; its rows, empty where it gives none. Raises psycopg.Error; the branch cannot commit then."""
-
-        def run() -> list[tuple[Any, ...]]:
-            # The driver's own type wants a literal: statements come from the user's code here.
-            cursor = self._connection.execute(sql, params)
-            return cursor.fetchall() if cursor.description else []
-
-        return await anyio.to_thread.run_sync(run, abandon_on_cancel=True)
+        # The driver's own type wants a literal: statements come from the user's code here.
+        cursor = await self._connection.execute(sql, params)
+        verb, *counts = (cursor.statusmessage or "").split()
+        self._changed = self._changed or (verb in _CHANGES and counts[-1:] != ["0"])
+        return await cursor.fetchall() if cursor.description else []
 
 
 class PostgresParticipant:
     """A PostgreSQL database, version 12 or later.
 
-    dsn: as psycopg takes it, "host=... dbname=..."; every process of a fleet reaches the database by its own.
-    guard: the table that remembers how branches ended, made where it is missing.
+    dsn: as psycopg takes it, "host=... dbname=..."; every process of a fleet reaches the database by its own. Up to 32
+    connections are kept open. guard: the table that remembers how branches ended, made where it is missing.
 
     The server needs max_prepared_transactions above the number of branches that are prepared at a time; by default it
     is 0, and `open` raises ConfigError. Needs the extra `postgres`.
@@ -59,67 +66,54 @@ class PostgresParticipant:
     def __init__(self, dsn: str, *, guard: ParticipantGuard | None = None) -> None:
         self._dsn = dsn
         self._guard = guard or ParticipantGuard()
-        self._working: dict[BranchId, psycopg.Connection[Any]] = {}
-        self._idle: deque[psycopg.Connection[Any]] = deque()
-        self._lock = threading.Lock()
-        self._closed = False
+        self._working: dict[BranchId, SqlBranch] = {}
+        self._kept: PostgresConnections | None = None
+        self._forgotten: list[str] = []
 
     async def open(self) -> None:
         """Check that the server can prepare transactions, and make the guard's table.
 
         Raises ConfigError, and psycopg.Error when the server cannot be reached.
         """
-
-        def check() -> None:
-            with self._connection() as connection:
-                found = connection.execute("SHOW max_prepared_transactions").fetchone()
-                if found is None or int(found[0]) == 0:
-                    raise ConfigError(
-                        "max_prepared_transactions", 0 if found is None else found[0],
-                        "more than the branches that are prepared at a time; set it in postgresql.conf and restart",
-                        source=connection.info.host,
-                    )  # fmt: skip
-                self._guard.create(connection.cursor())
-
-        await self._in_thread(check)
+        async with self._connection() as connection:
+            found = await (await connection.execute("SHOW max_prepared_transactions")).fetchone()
+            if found is None or int(found[0]) == 0:
+                raise ConfigError(
+                    "max_prepared_transactions", 0 if found is None else found[0],
+                    "more than the branches that are prepared at a time; set it in postgresql.conf and restart",
+                    source=connection.info.host,
+                )  # fmt: skip
+            await connection.execute(self._guard.create_sql)
 
     async def aclose(self) -> None:
         """Close the connections that are kept, and those of branches that are at work."""
-
-        def close() -> None:
-            with self._lock:
-                self._closed = True
-                connections = [*self._idle, *self._working.values()]
-                self._idle.clear()
-                self._working.clear()
-            for connection in connections:
-                connection.close()
-
-        await anyio.to_thread.run_sync(close)
+        self._connections.close()
+        while self._working:
+            self._working.popitem()[1]._connection.drop()
 
     async def begin(self, branch: BranchId) -> SqlBranch:
-        """A transaction of its own."""
+        """A transaction of its own. Raises psycopg.Error when the server cannot be reached."""
+        import psycopg
 
-        def start() -> "psycopg.Connection[Any]":
-            connection = self._take()
-            connection.autocommit = False
-            return connection
-
-        if branch not in self._working:
-            self._working[branch] = await self._in_thread(start)
-        return SqlBranch(self._working[branch])
+        while branch not in self._working:
+            connection, is_old = await self._connections.take()
+            try:
+                await connection.execute("BEGIN")
+            except psycopg.Error:
+                self._connections.give_up(connection)
+                if not is_old:
+                    raise
+                continue  # the server has closed it meanwhile, or was started again
+            self._working[branch] = SqlBranch(connection)
+        return self._working[branch]
 
     async def can_commit(self, branch: BranchId) -> Answer:
         """Whether the branch's transaction is sound: constraints that wait for the end are checked now."""
-
-        def check() -> Answer:
-            connection = self._working.get(branch)
-            if connection is None or not _is_sound(connection):
-                return Answer.REFUSED
-            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-            return Answer.PREPARED
-
-        return await self._in_thread(check)
+        working = self._working.get(branch)
+        if working is None or not _is_sound(working._connection):
+            return Answer.REFUSED
+        await working._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        return Answer.PREPARED
 
     async def pre_commit(self, branch: BranchId) -> Answer:
         """As `prepare`."""
@@ -128,155 +122,135 @@ class PostgresParticipant:
     async def prepare(self, branch: BranchId) -> Answer:
         """PREPARE TRANSACTION. A vote needs proof: of a transaction that has failed the server makes a ROLLBACK of it,
         and says so in its answer's tag alone."""
+        import psycopg
 
-        def prepare() -> Answer:
-            import psycopg
+        working = self._working.pop(branch, None)
+        if working is None:
+            return await self._prepared_before(branch)
+        connection, answer = working._connection, Answer.REFUSED
+        try:
+            if _is_sound(connection):
+                answer = await self._prepare(connection, branch, working._changed)
+        except psycopg.errors.UniqueViolation:  # it was aborted before
+            pass
+        except BaseException:  # it counts as UNKNOWN, with the server's words
+            self._connections.give_up(connection)
+            raise
+        if answer is Answer.REFUSED:
+            connection.drop()
+        else:
+            self._connections.give_back(connection)
+        return answer
 
-            connection = self._working.pop(branch, None)
-            if connection is None:
-                return self._prepared_before(branch)
-            if not _is_sound(connection):
-                connection.close()
-                return Answer.REFUSED
-            try:
-                cursor = connection.cursor()
-                changed = cursor.execute("SELECT pg_current_xact_id_if_assigned()").fetchone()
-                if changed is None or changed[0] is None:
-                    connection.commit()
-                    self._give_back(connection)
-                    return Answer.READ_ONLY
-                self._guard.begin(cursor, str(branch))
-                cursor.execute(f"PREPARE TRANSACTION '{branch}'")
-                if cursor.statusmessage != "PREPARE TRANSACTION":
-                    connection.close()
-                    return Answer.REFUSED
-            except psycopg.errors.UniqueViolation:  # it was aborted before
-                connection.close()
-                return Answer.REFUSED
-            except BaseException:  # it counts as UNKNOWN, with the server's words
-                connection.close()
-                raise
-            self._give_back(connection)
-            return Answer.PREPARED
-
-        return await self._in_thread(prepare)
+    async def _prepare(self, connection: "PostgresConnection", branch: BranchId, changed: bool) -> Answer:
+        if not changed:
+            found = await (await connection.execute("SELECT pg_current_xact_id_if_assigned()")).fetchone()
+            if found is None or found[0] is None:
+                await connection.execute("COMMIT")
+                return Answer.READ_ONLY
+        # One message: when the row is there already, the server does not come to the second statement.
+        row = self._guard.insert_sql % (f"'{branch}'", f"'{COMMIT}'")
+        cursor = await connection.execute(f"{row}; PREPARE TRANSACTION '{branch}'")
+        while cursor.nextset():
+            pass
+        return Answer.PREPARED if cursor.statusmessage == "PREPARE TRANSACTION" else Answer.REFUSED
 
     async def commit(self, branch: BranchId) -> Answer:
         """COMMIT PREPARED, or proof by the guard's row that it was done."""
+        import psycopg
 
-        def commit() -> Answer:
-            import psycopg
-
-            with self._connection() as connection:
-                try:
-                    connection.execute(f"COMMIT PREPARED '{branch}'")
-                except psycopg.errors.UndefinedObject:
-                    row = self._guard.read(connection.cursor(), str(branch))
-                    if row is None:
-                        return Answer.UNKNOWN
-                    return Answer.COMMITTED if row.outcome == COMMIT else Answer.CONTRADICTION
-                return Answer.COMMITTED
-
-        return await self._in_thread(commit)
+        async with self._connection() as connection:
+            try:
+                await connection.execute(f"COMMIT PREPARED '{branch}'")
+            except psycopg.errors.UndefinedObject:
+                row = await self._read(connection, branch)
+                if row is None:
+                    return Answer.UNKNOWN
+                return Answer.COMMITTED if row.outcome == COMMIT else Answer.CONTRADICTION
+            return Answer.COMMITTED
 
     async def abort(self, branch: BranchId) -> Answer:
         """ROLLBACK PREPARED, or the end of the open transaction; and a row that refuses a prepare that comes late."""
+        import psycopg
 
-        def abort() -> Answer:
-            import psycopg
-
-            working = self._working.pop(branch, None)
-            if working is not None:
-                working.close()
-            with self._connection() as connection:
-                with suppress(psycopg.errors.UndefinedObject):
-                    connection.execute(f"ROLLBACK PREPARED '{branch}'")
-                cursor = connection.cursor()
-                try:
-                    cursor.execute(f"SET lock_timeout = {_LOCK_MS}")
-                    self._guard.abort(cursor, str(branch))
-                except psycopg.errors.UniqueViolation:
-                    row = self._guard.read(cursor, str(branch))
-                    if row is None:
-                        return Answer.UNKNOWN
-                    return Answer.CONTRADICTION if row.outcome == COMMIT else Answer.ABORTED
-                except psycopg.errors.LockNotAvailable:  # it is being prepared just now
+        working = self._working.pop(branch, None)
+        if working is not None:
+            working._connection.drop()
+        async with self._connection() as connection:
+            try:
+                await connection.execute(f"ROLLBACK PREPARED '{branch}'")
+            except psycopg.errors.UndefinedObject:
+                pass
+            mark = self._guard.insert_sql % (f"'{branch}'", f"'{ABORT}'")
+            try:
+                # Two statements of one message are one transaction, for which the limit is set.
+                await connection.execute(f"SET LOCAL lock_timeout = {_LOCK_MS}; {mark}")
+            except psycopg.errors.UniqueViolation:
+                row = await self._read(connection, branch)
+                if row is None:
                     return Answer.UNKNOWN
-                finally:
-                    with suppress(psycopg.Error):
-                        cursor.execute("RESET lock_timeout")
-                return Answer.ABORTED
-
-        return await self._in_thread(abort)
+                return Answer.CONTRADICTION if row.outcome == COMMIT else Answer.ABORTED
+            except psycopg.errors.LockNotAvailable:  # it is being prepared just now
+                return Answer.UNKNOWN
+            return Answer.ABORTED
 
     async def recover(self) -> Sequence[BranchId]:
         """The branches that are prepared in this database; other prepared transactions are not ours to name."""
+        sql = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE 'recipes:%'"
+        async with self._connection() as connection:
+            rows = await (await connection.execute(sql)).fetchall()
+        return [found for (gid,) in rows if (found := BranchId.parse(gid)) is not None]
 
-        def look() -> list[BranchId]:
-            with self._connection() as connection:
-                rows = connection.execute(
-                    "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE 'recipes:%'"
-                ).fetchall()
-            return [found for (gid,) in rows if (found := BranchId.parse(gid)) is not None]
-
-        return await self._in_thread(look)
+    async def prepared(self) -> Sequence[Prepared]:
+        """Every prepared transaction of this database, oldest first."""
+        async with self._connection() as connection:
+            rows = await (await connection.execute(_PREPARED)).fetchall()
+        return [Prepared(gid, BranchId.parse(gid), max(0.0, age), tuple(locks)) for gid, age, locks in rows]
 
     async def forget(self, branch: BranchId) -> None:
-        """Delete the guard's row."""
+        """Delete the guard's row, together with those of all branches that are to be forgotten at this time."""
+        self._forgotten.append(str(branch))
+        await anyio.lowlevel.checkpoint()
+        batch, self._forgotten = self._forgotten, []
+        if batch:
+            async with self._connection() as connection:
+                await connection.execute(f"DELETE FROM {self._guard.table} WHERE branch = ANY(%s)", [batch])
 
-        def forget() -> None:
-            with self._connection() as connection:
-                self._guard.forget(connection.cursor(), str(branch))
-
-        await self._in_thread(forget)
-
-    async def _in_thread(self, work: Callable[[], R]) -> R:
-        # A cancelled call goes on in its thread: it ends with a vote that nobody hears, which recovery settles.
-        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
-
-    def _prepared_before(self, branch: BranchId) -> Answer:
+    async def _prepared_before(self, branch: BranchId) -> Answer:
         """The answer to a prepare that is repeated, or comes where the branch's work is not."""
-        with self._connection() as connection:
-            row = connection.execute("SELECT 1 FROM pg_prepared_xacts WHERE gid = %s", (str(branch),)).fetchone()
-            if row is not None:
+        async with self._connection() as connection:
+            found = await connection.execute("SELECT 1 FROM pg_prepared_xacts WHERE gid = %s", [str(branch)])
+            if await found.fetchone() is not None:
                 return Answer.PREPARED
-            ended = self._guard.read(connection.cursor(), str(branch))
+            ended = await self._read(connection, branch)
             return Answer.COMMITTED if ended is not None and ended.outcome == COMMIT else Answer.REFUSED
 
-    @contextmanager
-    def _connection(self) -> "Iterator[psycopg.Connection[Any]]":
+    async def _read(self, connection: "PostgresConnection", branch: BranchId) -> GuardRow | None:
+        row = await (await connection.execute(self._guard.read_sql, [str(branch)])).fetchone()
+        return None if row is None else GuardRow(*row)
+
+    @property
+    def _connections(self) -> "PostgresConnections":
+        if self._kept is None:
+            from recipes.transaction.postgres_connection import PostgresConnections  # needs psycopg
+
+            self._kept = PostgresConnections(self._dsn, _IDLE)
+        return self._kept
+
+    @asynccontextmanager
+    async def _connection(self) -> "AsyncGenerator[PostgresConnection]":
         """One that commits each statement, given back unless what is done with it raises."""
-        connection = self._take()
+        connection, _ = await self._connections.take()
         try:
-            connection.autocommit = True
             yield connection
         except BaseException:
-            connection.close()
+            self._connections.give_up(connection)
             raise
-        self._give_back(connection)
-
-    def _take(self) -> "psycopg.Connection[Any]":
-        import psycopg
-
-        while True:
-            with self._lock:
-                connection = self._idle.popleft() if self._idle else None
-            if connection is None:
-                # Statements that are prepared on a connection would outlive what they were made for.
-                return psycopg.connect(self._dsn, connect_timeout=5, prepare_threshold=None)
-            if not connection.closed and not connection.broken:
-                return connection
-
-    def _give_back(self, connection: "psycopg.Connection[Any]") -> None:
-        with self._lock:
-            if len(self._idle) < _IDLE and not connection.closed and not self._closed:
-                self._idle.append(connection)
-                return
-        connection.close()
+        self._connections.give_back(connection)
 
 
-def _is_sound(connection: "psycopg.Connection[Any]") -> bool:
+def _is_sound(connection: "PostgresConnection") -> bool:
     """Whether its transaction can still commit: PREPARE of one that has failed raises nothing."""
     from psycopg.pq import TransactionStatus
 
-    return connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.IDLE)
+    return connection.info.transaction_status is TransactionStatus.INTRANS

@@ -129,6 +129,50 @@ async def test_what_is_prepared_outlives_a_kill_of_the_server(second_postgres, b
     await other.aclose()
 
 
+@pytest.mark.thorough  # it restarts a server
+async def test_all_that_is_prepared_is_listed_with_its_age_and_its_locks(second_postgres, branch):
+    postgres = second_postgres
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS accounts")
+        connection.execute("CREATE TABLE accounts (name text PRIMARY KEY, balance int)")
+        connection.execute("INSERT INTO accounts VALUES ('a', 100)")
+    participant = PostgresParticipant(postgres.dsn)
+    await participant.open()
+    await take_ten(participant, branch)
+    assert await participant.prepare(branch) is Answer.PREPARED
+    with psycopg.connect(postgres.dsn) as connection:
+        connection.execute("LOCK accounts IN ACCESS SHARE MODE")
+        connection.execute("PREPARE TRANSACTION 'it''s somebody else''s'")
+    with psycopg.connect(postgres.dsn) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(7)")
+        connection.execute("PREPARE TRANSACTION 'advisory'")
+
+    async def look_at_all():
+        ours, theirs, advisory = await participant.prepared()
+        assert (ours.id, ours.ours) == (str(branch), branch)
+        assert 0 <= ours.age < 600
+        assert {"RowExclusiveLock on accounts", "RowExclusiveLock on recipes_branches"} <= set(ours.locks)
+        assert theirs[:2] == ("it's somebody else's", None)
+        assert theirs.locks == ("AccessShareLock on accounts",)
+        assert advisory.locks == ("ExclusiveLock on advisory",)
+
+    await look_at_all()
+    advisory = "SELECT virtualtransaction, pid FROM pg_locks WHERE locktype = 'advisory'"
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        before = connection.execute(advisory).fetchone()
+        await anyio.to_thread.run_sync(postgres.restart)
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        after = connection.execute(advisory).fetchone()
+        assert (before[1], after[1], after[0].partition("/")[0]) == (None, None, "-1")
+        assert not before[0].startswith("-1")
+        await participant.aclose()
+        participant = PostgresParticipant(postgres.dsn)
+        await look_at_all()
+        for each in await participant.prepared():
+            connection.execute("ROLLBACK PREPARED '{}'".format(each.id.replace("'", "''")))
+    await participant.aclose()
+
+
 async def test_a_server_that_prepares_nothing_is_named(start_postgres):
     postgres = start_postgres(max_prepared_transactions=0)
     with pytest.raises(ConfigError, match="max_prepared_transactions=0: expected more than"):

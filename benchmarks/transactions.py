@@ -1,0 +1,258 @@
+"""Transfers between two PostgreSQL servers: ours, atomic, against two commits one after the other, which are not.
+
+`python -m benchmarks.transactions [--rounds 5] [--seconds 5] [--directory DIRECTORY]`: a table, as `python -m
+benchmarks` has it, and behind it the time of ours split by stage. The coordinator is one process on three of our
+servers; the plain side is one process too, a thread and two connections for each transfer at a time. Databases sync.
+"""
+
+import argparse
+import importlib.util
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from random import Random
+from statistics import median, quantiles
+from time import perf_counter, sleep
+from typing import Any, NamedTuple
+
+from benchmarks import postgres
+from benchmarks.comparison import note
+from benchmarks.ensemble import Ensemble, running
+from benchmarks.report import Point, line, table
+from benchmarks.server import Server
+
+ACCOUNTS = 1_000
+AT_A_TIME = (1, 16)
+PEER = "plain commits"
+CHANGE = "UPDATE accounts SET balance = balance + %s WHERE id = %s"
+
+
+class Measured(NamedTuple):
+    """What one process did. seconds: of each transfer. stages: seconds of all transfers together, ours only."""
+
+    rate: float
+    seconds: list[float]
+    stages: dict[str, float]
+
+
+def run_plain(dsns: Sequence[str], at_a_time: int, seconds: float) -> dict[str, Any]:
+    """BEGIN to COMMIT on one database, then on the other: a crash between them leaves half a transfer."""
+    import psycopg
+
+    took: list[float] = []
+
+    def transfer(number: int) -> None:
+        chance = Random(number)
+        connections = [psycopg.connect(dsn, prepare_threshold=None) for dsn in dsns]
+        ready.wait()
+        until = perf_counter() + seconds
+        while (begun := perf_counter()) < until:
+            for connection, change in zip(connections, (-1, 1), strict=True):
+                connection.execute(CHANGE, [change, chance.randrange(ACCOUNTS)])
+                connection.commit()
+            took.append(perf_counter() - begun)
+        for connection in connections:
+            connection.close()
+
+    ready = threading.Barrier(at_a_time + 1)
+    threads = [threading.Thread(target=transfer, args=(number,)) for number in range(at_a_time)]
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    begun = perf_counter()
+    for thread in threads:
+        thread.join()
+    return {"rate": len(took) / (perf_counter() - begun), "seconds": took, "stages": {}}
+
+
+def run_ours(dsns: Sequence[str], at_a_time: int, seconds: float, hosts: str) -> dict[str, Any]:
+    import anyio
+
+    from recipes import Coordinator, PostgresParticipant, connect
+    from recipes.transaction.driver import Driver
+
+    took: list[float] = []
+    stages: dict[str, float] = defaultdict(float)
+    since: dict[Driver, float] = {}
+    told = Driver._note
+
+    def note_stage(driver: Driver, event: Any, why: str = "") -> None:
+        stage, now = driver.stage.name.lower(), perf_counter()
+        stages[stage] += now - since.pop(driver, now)
+        told(driver, event, why)
+        if driver.stage.name != "SETTLED":
+            since[driver] = now
+
+    Driver._note = note_stage  # type: ignore[method-assign]
+
+    async def transfer(coordinator: Coordinator, number: int) -> None:
+        chance = Random(number)
+        while (begun := perf_counter()) < until:
+            tx = coordinator.begin()
+            since[tx._driver] = begun
+            async with tx:
+                for name, change in (("one", -1), ("two", 1)):
+                    sql = await tx.enlist(name)
+                    await sql.execute(CHANGE, [change, chance.randrange(ACCOUNTS)])
+            took.append(perf_counter() - begun)
+
+    until = 0.0
+
+    async def main() -> float:
+        nonlocal until
+        parties = {name: PostgresParticipant(dsn) for name, dsn in zip(("one", "two"), dsns, strict=True)}
+        async with connect(hosts) as client, Coordinator(client, "/bench", participants=parties) as coordinator:
+            until = perf_counter() + 1.0  # connections are opened, and not counted
+            async with anyio.create_task_group() as group:
+                for number in range(at_a_time):
+                    group.start_soon(transfer, coordinator, number)
+            took.clear()
+            stages.clear()
+            begun = perf_counter()
+            until = begun + seconds
+            async with anyio.create_task_group() as group:
+                for number in range(at_a_time):
+                    group.start_soon(transfer, coordinator, number)
+            passed = perf_counter() - begun
+        for party in parties.values():
+            await party.aclose()
+        return passed
+
+    use_uvloop = importlib.util.find_spec("uvloop") is not None
+    passed = anyio.run(main, backend_options={"use_uvloop": use_uvloop})
+    return {"rate": len(took) / passed, "seconds": took, "stages": stages}
+
+
+def measure(kind: str, dsns: Sequence[str], at_a_time: int, seconds: float, hosts: str = "") -> Measured:
+    """One side, in a process of its own."""
+    words = [sys.executable, "-m", "benchmarks.transactions", "--run", kind, *dsns, str(at_a_time), str(seconds)]
+    done = subprocess.run([*words, hosts], check=True, capture_output=True, text=True)
+    return Measured(**json.loads(done.stdout))
+
+
+def _percentile(values: Sequence[float], percent: int) -> float:
+    """In milliseconds."""
+    return 1000 * (quantiles(values, n=100)[percent - 1] if len(values) > 1 else values[0])
+
+
+def _points(at_a_time: int, ours: list[Measured], plain: list[Measured]) -> list[Point]:
+    name = f"transfers, {at_a_time} at a time"
+    target = 0.5 if at_a_time == max(AT_A_TIME) else None
+    points = [Point(name, "tx/s", [each.rate for each in ours], [each.rate for each in plain], target, peer=PEER)]
+    for percent in (50, 99):
+        values = [[_percentile(each.seconds, percent) for each in side] for side in (ours, plain)]
+        points.append(Point(f"{name}, p{percent}", "ms", values[0], values[1], less_is_better=True, peer=PEER))
+    return points
+
+
+def _zxid(server: Server) -> int:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(b"srvr")
+        answer = connection.makefile("rb").read().decode()
+    found = re.search(r"Zxid: (\w+)", answer)
+    return int(found[1], 16) if found else 0
+
+
+def _store_cost(ensemble: Ensemble, dsns: Sequence[str], seconds: float) -> str:
+    """Writes of the store and syncs of one follower for each transaction, with most at a time."""
+    follower = ensemble.follower()
+    before = _zxid(follower)
+    with tempfile.NamedTemporaryFile("r") as trace:
+        calls = "trace=fsync,fdatasync"
+        words = ["strace", "-f", "-q", "-e", calls, "-o", trace.name, "-p", str(follower._running.pid)]
+        tracer = subprocess.Popen(words) if shutil.which("strace") else None
+        try:
+            done = measure("ours", dsns, max(AT_A_TIME), seconds, _hosts(ensemble))
+        finally:
+            if tracer is not None:
+                tracer.terminate()
+                tracer.wait()
+        syncs = sum("fdatasync(" in row or "fsync(" in row for row in trace)
+    count = (done.rate * seconds) * (1 + 1 / seconds)  # the first second is not in the rate
+    fsyncs = f"{syncs / count:.2f} fsyncs of one follower" if tracer else "strace is not installed"
+    return f"a transaction: {(_zxid(follower) - before) / count:.2f} writes of the store, {fsyncs}"
+
+
+def _hosts(ensemble: Ensemble) -> str:
+    return ",".join(f"127.0.0.1:{port}" for port in ensemble.ports)
+
+
+def _stages(ours: Sequence[Measured]) -> str:
+    """Milliseconds of one transaction in each stage."""
+    names = [name for name in ours[0].stages if ours[0].stages[name]]
+    parts = [f"{name} {1000 * median(each.stages[name] / len(each.seconds) for each in ours):.2f}" for name in names]
+    return f"ms in each stage: {', '.join(parts)}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.transactions", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of one measurement")
+    parser.add_argument(
+        "--directory", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to be measured"
+    )
+    asked = parser.parse_args()
+    missing = postgres.why_missing()
+    if missing:
+        parser.error(missing)
+    points: list[Point] = []
+    with ExitStack() as stack:
+        dsns = [stack.enter_context(postgres.running(asked.directory)) for _ in range(2)]
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=asked.directory)))
+        ensemble = stack.enter_context(running("ours", home, 3))
+        _fill(dsns)
+        _await_leader(ensemble)
+        said = []
+        for at_a_time in AT_A_TIME:
+            ours: list[Measured] = []
+            plain: list[Measured] = []
+            for turn in range(asked.rounds):
+                sides = [("ours", ours), ("plain", plain)]
+                for kind, found in sides if turn % 2 == 0 else reversed(sides):
+                    found.append(measure(kind, dsns, at_a_time, asked.seconds, _hosts(ensemble)))
+            points += _points(at_a_time, ours, plain)
+            for point in points[-3:]:
+                note(line(point))
+            said.append(f"{at_a_time} at a time, {_stages(ours)}")
+            note(said[-1])
+        said.append(_store_cost(ensemble, dsns, asked.seconds))
+    sys.stdout.write("\n".join([table(points), *said]) + "\n")
+    return 0
+
+
+def _await_leader(ensemble: Ensemble) -> None:
+    """Raises RuntimeError when there is none for too long."""
+    for _ in range(100):
+        with suppress(OSError):
+            ensemble.leader()
+            return
+        sleep(0.1)
+
+
+def _fill(dsns: Sequence[str]) -> None:
+    import psycopg
+
+    for dsn in dsns:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("CREATE TABLE accounts (id int PRIMARY KEY, balance int NOT NULL)")
+            connection.execute("INSERT INTO accounts SELECT n, 1000 FROM generate_series(0, %s) n", [ACCOUNTS - 1])
+            connection.execute("CHECKPOINT")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--run"]:
+        kind, one, two, at_a_time, seconds, hosts = sys.argv[2:]
+        numbers = int(at_a_time), float(seconds)
+        done = run_plain((one, two), *numbers) if kind == "plain" else run_ours((one, two), *numbers, hosts)
+        sys.stdout.write(json.dumps(done) + "\n")
+    else:
+        sys.exit(main())

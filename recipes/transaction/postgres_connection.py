@@ -1,0 +1,155 @@
+"""Connections to PostgreSQL (psycopg 3) that wait in anyio's event loop, so that they serve on asyncio and on trio.
+
+psycopg's own asynchronous connections wait on asyncio only; here a thread is needed to connect and for nothing else. A
+wait that is cancelled closes the connection, since nobody knows what the server makes of the statement; so that the
+statement does not hold its locks until it ends by itself, the server is asked to break it off.
+"""
+
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+import anyio.to_thread
+import psycopg
+from psycopg.waiting import Ready, Wait
+
+if TYPE_CHECKING:
+    from psycopg.abc import PQGen
+
+R = TypeVar("R")
+
+_CONNECT_SECONDS = 5
+_BREAK_OFF_SECONDS = 1.0
+
+
+class PostgresConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
+    """One that commits each statement by itself, unless BEGIN was one. Made by `connect`."""
+
+    _opened: psycopg.Connection[tuple[Any, ...]]
+
+    @classmethod
+    async def open(cls, dsn: str) -> "PostgresConnection":
+        """Raises psycopg.Error."""
+
+        made: list[psycopg.Connection[tuple[Any, ...]]] = []
+        unwanted = False
+
+        def connect() -> None:
+            # Statements that are prepared on a connection would outlive what they were made for.
+            made.append(psycopg.connect(dsn, autocommit=True, connect_timeout=_CONNECT_SECONDS, prepare_threshold=None))
+            if unwanted:
+                close()
+
+        def close() -> None:
+            with suppress(IndexError):  # the other thread does it
+                made.pop().close()
+
+        try:
+            await anyio.to_thread.run_sync(connect, abandon_on_cancel=True)
+        except anyio.get_cancelled_exc_class():
+            unwanted = True
+            close()
+            raise
+        opened = made.pop()
+        connection = cls(opened.pgconn)
+        connection._opened = opened  # it would warn if it went before what it has opened is closed
+        connection._autocommit = True
+        connection.prepare_threshold = None
+        # psycopg's own is asyncio's.
+        connection.lock = anyio.Lock(fast_acquire=True)  # type: ignore[assignment]
+        return connection
+
+    async def wait(self, gen: "PQGen[R]", *_limits: object, **_named: object) -> R:
+        """Drive a step of psycopg's protocol, which tells what it waits for. Limits are for whoever calls."""
+        try:
+            wanted = next(gen)
+            while True:
+                wanted = gen.send(await self._ready(wanted))
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        except anyio.ClosedResourceError as error:
+            raise psycopg.OperationalError("the connection was closed meanwhile") from error
+        except anyio.get_cancelled_exc_class():
+            await self._break_off()
+            raise
+
+    async def _ready(self, wanted: Wait) -> Ready:
+        file = self.pgconn.socket
+        if wanted == Wait.R:
+            await anyio.wait_readable(file)
+            return Ready.R
+        if wanted == Wait.W:
+            await anyio.wait_writable(file)
+            return Ready.W
+        ready = Ready.NONE
+
+        async def until(state: Ready) -> None:
+            nonlocal ready
+            await (anyio.wait_readable(file) if state == Ready.R else anyio.wait_writable(file))
+            ready = Ready(ready | state)
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(until, Ready.R)
+            group.start_soon(until, Ready.W)
+        return ready
+
+    async def _break_off(self) -> None:
+        if self.closed:
+            return
+        cancel = self.pgconn.get_cancel()
+        self.drop()
+        with anyio.move_on_after(_BREAK_OFF_SECONDS, shield=True):
+            with suppress(psycopg.Error):  # the server is gone, and the statement with it
+                await anyio.to_thread.run_sync(cancel.cancel, abandon_on_cancel=True)
+
+    def drop(self) -> None:
+        """Close it at once. Whoever waits for an answer on it gets an error."""
+        if not self.closed:
+            anyio.notify_closing(self.pgconn.socket)
+            self._closed = True
+            self.pgconn.finish()
+
+
+class PostgresConnections:
+    """Connections of one database, kept open between uses.
+
+    most_idle: of those that nobody uses.
+    """
+
+    def __init__(self, dsn: str, most_idle: int) -> None:
+        self._dsn = dsn
+        self._most_idle = most_idle
+        self._idle: deque[PostgresConnection] = deque()
+        self._closed = False
+
+    async def take(self) -> tuple[PostgresConnection, bool]:
+        """A connection, and whether it was used before: then the server may have hung up meanwhile."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closed:
+                return connection, True
+        return await PostgresConnection.open(self._dsn), False
+
+    def give_back(self, connection: PostgresConnection) -> None:
+        """Outside a transaction."""
+        if len(self._idle) < self._most_idle and not self._closed and not connection.closed:
+            self._idle.append(connection)
+        else:
+            connection.drop()
+
+    def give_up(self, connection: PostgresConnection) -> None:
+        """Close one with which something went wrong. When the server hung up, it did on those that are kept, too."""
+        if connection.broken:
+            self._drop_idle()
+        connection.drop()
+
+    def close(self) -> None:
+        """Close those that are kept, and each that is given back."""
+        self._closed = True
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().drop()
