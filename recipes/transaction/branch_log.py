@@ -14,7 +14,7 @@ from zlib import crc32
 
 from recipes.core.errors import DiskError
 from recipes.transaction.branch import BranchState
-from recipes.transaction.branches import Change, Prepared
+from recipes.transaction.branches import Change, PrepareRecord
 from recipes.transaction.participant import BranchId
 from recipes.transaction.stages import Protocol
 
@@ -76,7 +76,7 @@ def _decode(stored: Any) -> Change[bytes]:
     prepared = None
     if state is BranchState.PREPARED:
         reads = frozenset(map(unquote, stored["reads"]))
-        prepared = Prepared(_values(stored["redo"]), _values(stored["undo"]), reads, Protocol(stored["protocol"]))
+        prepared = PrepareRecord(_values(stored["redo"]), _values(stored["undo"]), reads, Protocol(stored["protocol"]))
     return Change(branch, state, float(stored["since"]), prepared)
 
 

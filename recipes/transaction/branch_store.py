@@ -15,8 +15,8 @@ from recipes.core.disk.disk import Disk, File
 from recipes.core.errors import DiskError
 from recipes.transaction.branch import BranchState, Reply, Request
 from recipes.transaction.branch_log import HEADER, decode, encode
-from recipes.transaction.branches import Branches, Change, Prepared, Work
-from recipes.transaction.participant import BranchId, Waiting
+from recipes.transaction.branches import Branches, Change, PrepareRecord, Work
+from recipes.transaction.participant import BranchId, Prepared, Waiting
 from recipes.transaction.stages import Protocol
 
 LOG = "log"
@@ -74,6 +74,11 @@ class BranchStore:
         """The branches that are prepared."""
         self.load()
         return self.branches.waiting(self._clock())
+
+    def listed(self) -> list[Prepared]:
+        """The same, with the keys that they hold."""
+        self.load()
+        return self.branches.listed(self._clock())
 
     def load(self) -> None:
         """Unless it was done: read the log, repair what a crash left half done, and shorten the log.
@@ -192,7 +197,7 @@ def _file_name(key: str) -> str:
     return _VALUE + quote(key, "")
 
 
-def _written(change: Change[bytes], before: Prepared[bytes] | None) -> Mapping[str, bytes | None]:
+def _written(change: Change[bytes], before: PrepareRecord[bytes] | None) -> Mapping[str, bytes | None]:
     """What a change writes into the files."""
     if change.prepared is not None:
         return change.prepared.redo

@@ -8,11 +8,11 @@ before is looked at once more when it votes, so that no update is lost (Kung and
 Concurrency Control, 1981).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 from recipes.transaction.branch import STEPS, Answer, BranchState, Deed, Reply, Request
-from recipes.transaction.participant import BranchId, Waiting
+from recipes.transaction.participant import BranchId, Prepared, Waiting
 from recipes.transaction.stages import Protocol
 
 V = TypeVar("V")
@@ -25,7 +25,7 @@ class Work(NamedTuple, Generic[V]):
     writes: dict[str, V | None]
 
 
-class Prepared(NamedTuple, Generic[V]):
+class PrepareRecord(NamedTuple, Generic[V]):
     """What is kept of a branch that awaits its outcome.
 
     redo, undo: by key, what it writes, and what was there before; None where a key has no value. reads: keys that it
@@ -47,7 +47,7 @@ class Change(NamedTuple, Generic[V]):
     branch: BranchId
     state: BranchState
     since: float
-    prepared: Prepared[V] | None = None
+    prepared: PrepareRecord[V] | None = None
 
 
 class Branches(Generic[V]):
@@ -56,7 +56,7 @@ class Branches(Generic[V]):
     def __init__(self) -> None:
         self.states: dict[BranchId, BranchState] = {}
         self.since: dict[BranchId, float] = {}
-        self.prepared: dict[BranchId, Prepared[V]] = {}
+        self.prepared: dict[BranchId, PrepareRecord[V]] = {}
 
     def decide(
         self,
@@ -83,11 +83,11 @@ class Branches(Generic[V]):
                 if not work.writes:
                     return Reply(Answer.READ_ONLY), None
                 undo = {key: read(key) for key in work.writes}
-                prepared = Prepared(dict(work.writes), undo, frozenset(work.reads), protocol)
+                prepared = PrepareRecord(dict(work.writes), undo, frozenset(work.reads), protocol)
         change = None if step.state is state else Change(branch, step.state, now, prepared)
         return Reply(step.answer), change
 
-    def apply(self, change: Change[V]) -> Prepared[V] | None:
+    def apply(self, change: Change[V]) -> PrepareRecord[V] | None:
         """Make the change; what was kept of the branch until now."""
         before = self.prepared.pop(change.branch, None)
         if change.state is BranchState.ABSENT:
@@ -118,6 +118,17 @@ class Branches(Generic[V]):
         return [
             Waiting(branch, each.protocol, max(0.0, now - self.since[branch])) for branch, each in self.prepared.items()
         ]
+
+    def listed(self, now: float) -> list[Prepared]:
+        """The same for operators: with age, and the keys that each holds. now: seconds since 1970."""
+        return [
+            Prepared(str(branch), branch, age, tuple(self._locks(self.prepared[branch])))
+            for branch, _, age in self.waiting(now)
+        ]
+
+    def _locks(self, record: PrepareRecord[V]) -> Iterator[str]:
+        yield from (f"writes {key!r}" for key in sorted(record.redo))
+        yield from (f"read {key!r}" for key in sorted(record.reads - record.redo.keys()))
 
     def _conflict(self, work: Work[V], read: Callable[[str], V | None]) -> str:
         """What keeps the branch from its work, "" when nothing does."""

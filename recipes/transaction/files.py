@@ -20,7 +20,7 @@ from recipes.core.errors import BadArguments
 from recipes.transaction.branch import Answer, Reply, Request
 from recipes.transaction.branch_store import Asked, BranchStore
 from recipes.transaction.branches import Work
-from recipes.transaction.participant import BranchId, Waiting
+from recipes.transaction.participant import BranchId, Prepared, Waiting
 from recipes.transaction.stages import Protocol
 
 R = TypeVar("R")
@@ -176,6 +176,10 @@ class FileParticipant:
     async def waiting(self) -> Sequence[Waiting]:
         """The same, with protocol and age. Raises DiskError, OSError."""
         return await self._with_store(lambda store: store.waiting())
+
+    async def prepared(self) -> Sequence[Prepared]:
+        """The same, with age and the keys that each holds. Raises DiskError, OSError."""
+        return await self._with_store(lambda store: store.listed())
 
     async def _ask(
         self,

@@ -17,7 +17,7 @@ import anyio
 from recipes.core.errors import BadArguments, ParticipantError
 from recipes.transaction.asking import ASK_SECONDS, Method
 from recipes.transaction.branch import Answer, Reply
-from recipes.transaction.participant import BranchId, Waiting
+from recipes.transaction.participant import BranchId, Prepared, Waiting
 from recipes.transaction.service import BRANCH_HEADER, shortened
 from recipes.transaction.stages import Protocol
 
@@ -145,6 +145,25 @@ class RemoteParticipant:
         except (ValueError, TypeError, KeyError, AttributeError):
             raise self._strange(200, found) from None
         return [Waiting(branch, how, age) for branch, how, age in listed if branch is not None]
+
+    async def prepared(self) -> Sequence[Prepared]:
+        """What is prepared there, with age and locks; without them where the service does not tell.
+
+        Raises ParticipantError.
+        """
+        try:
+            found = await self._exchange("GET", "/prepared")
+        except ParticipantError as error:
+            if error.status != 501:
+                raise
+            return [Prepared(str(branch), branch, None, ()) for branch in await self.recover()]
+        try:
+            return [
+                Prepared(str(id), ours and BranchId.parse(ours), age and float(age), tuple(map(str, locks)))
+                for id, ours, age, locks in found["prepared"]
+            ]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise self._strange(200, found) from None
 
     async def _ask(self, request: Method, branch: BranchId) -> Reply:
         try:

@@ -1,7 +1,7 @@
 """The server side of a remote participant: an ASGI application that any ASGI server runs and any framework mounts.
 
     GET  /name                           who this is, and whether it serves 3PC
-    GET  /branches, /waiting             the branches that await their outcome; /waiting with protocol and age
+    GET  /branches, /waiting, /prepared  what is prepared; /waiting with protocol and age, /prepared with age and locks
     POST /branches/{branch id}/{request} one of can_commit, prepare, pre_commit, commit, abort, forget
 
 An answer names its branch, so that nobody takes it for another one's. What the participant raises is the answer
@@ -116,7 +116,7 @@ class _App:
         root = scope.get("root_path", "")
         path = scope["path"].removeprefix(root) if root else scope["path"]
         match path.strip("/").split("/"):
-            case ["name" | "branches" | "waiting" as what]:
+            case ["name" | "branches" | "waiting" | "prepared" as what]:
                 method, answer = "GET", self._look(what)
             case ["branches", branch, request] if request in REQUESTS:
                 method, answer = "POST", self._ask(branch, REQUESTS[request])
@@ -147,15 +147,20 @@ class _App:
         three_phase = isinstance(self._participant, ThreePhaseParticipant)
         if what == "name":
             return _Response(200, {"name": self._name, "three_phase": three_phase})
+        method = getattr(self._participant, "recover" if what == "branches" else what, None)
+        if method is None:
+            return _Response(501, _error(f"{type(self._participant).__name__} has no {what}"))
         try:
+            found = await method()
             if what == "branches":
-                return _Response(200, {"branches": [str(each) for each in await self._participant.recover()]})
-            if not hasattr(self._participant, "waiting"):
-                return _Response(501, _error(f"{type(self._participant).__name__} has no waiting"))
-            waiting = [(str(branch), how.value, age) for branch, how, age in await self._participant.waiting()]
+                found = [str(branch) for branch in found]
+            elif what == "waiting":
+                found = [(str(branch), protocol.value, seconds) for branch, protocol, seconds in found]
+            else:
+                found = [(each.id, each.ours and str(each.ours), each.age, each.locks) for each in found]
         except Exception as error:
             return _Response(500, _error(f"{type(error).__name__}: {error}"))
-        return _Response(200, {"waiting": waiting})
+        return _Response(200, {what: found})
 
 
 async def _is_small(headers: Mapping[bytes, bytes], receive: Receive) -> bool:

@@ -165,6 +165,9 @@ async def test_branches_are_prepared_there_and_who_waits_is_told_here(service, t
         (waiting,) = await participant.waiting()
         assert (waiting.branch, waiting.protocol) == (BRANCH, Protocol.TWO_PHASE)
         assert 0 <= waiting.seconds < 120
+        (listed,) = await participant.prepared()
+        assert listed == (str(BRANCH), BRANCH, listed.age, ("writes 'x'",))
+        assert 0 <= listed.age < 120
         assert await participant.commit(BRANCH) == (Answer.COMMITTED, "")
         assert (await participant.abort(BRANCH)).answer is Answer.CONTRADICTION
     assert await files.read("x") == b"1"
@@ -331,6 +334,18 @@ async def test_a_participant_that_cannot_do_what_it_is_asked_says_so():
     said = (await raw(app, "POST", f"/branches/{BRANCH}/can_commit"))[2]
     assert (said["answer"], said["why"]) == ("UNKNOWN", "Plain has no can_commit")
     assert (await raw(app, "GET", "/waiting"))[0] == 501
+
+
+async def test_a_service_that_does_not_tell_of_locks_tells_what_is_prepared(service):
+    class Bare(Plain):
+        async def recover(self):
+            return [BRANCH]
+
+    service.app = participant_app(Bare())
+    async with reached(service.url) as participant:
+        assert await participant.prepared() == [(str(BRANCH), BRANCH, None, ())]
+        with pytest.raises(ParticipantError, match="501: Bare has no waiting"):
+            await participant.waiting()
 
 
 async def test_the_application_opens_and_closes_what_it_serves(tmp_path):
