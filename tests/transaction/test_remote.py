@@ -20,6 +20,7 @@ from recipes import (
     ParticipantError,
     Protocol,
     RemoteParticipant,
+    Termination,
     TransactionAborted,
     branch_of,
     participant_app,
@@ -572,3 +573,52 @@ async def test_a_service_whose_process_ends_in_a_phase_keeps_its_word(
                 assert set(local.states.values()) <= {BranchState.ABORTED}
     await files.aclose()
     assert ended == [phase]
+
+
+@pytest.mark.thorough  # tests of Termination have it with participants in memory
+@pytest.mark.parametrize("protocol", ["2pc", "3pc"])
+async def test_a_service_whose_coordinator_is_gone_asks_the_record_by_itself(
+    our_server, root, service, tmp_path, protocol
+):
+    from recipes import TransactionInDoubt, connect
+    from recipes.testing.expire import expire_session
+
+    files, prepared = FileParticipant(tmp_path), anyio.Event()
+    await files.open()
+    service.app = participant_app(files, name="svc")
+
+    async def hang(branch):
+        prepared.set()
+        await anyio.sleep_forever()
+
+    parties = {"local": MemoryParticipant(before=at(Request.PREPARE, hang))}
+    async with connect(our_server.hosts) as dying, reached(service.url, timeout=SECONDS) as remote:
+        async with anyio.create_task_group() as group:
+
+            async def transact():
+                coordinator = Coordinator(dying, root, participants=parties | {"svc": remote}, serve=False)
+                await coordinator.__aenter__()
+                with pytest.raises(TransactionInDoubt):
+                    async with coordinator.begin(protocol=protocol, deadline=SECONDS) as tx:
+                        branch = branch_of((await tx.enlist("svc")).headers)
+                        (await files.begin(branch)).write("x", b"1")
+                        (await tx.enlist("local"))["x"] = 1
+
+            async def voted():
+                return bool(await files.recover())
+
+            group.start_soon(transact)
+            with anyio.fail_after(SECONDS):
+                await prepared.wait()
+                await until(voted)
+            await expire_session(dying, our_server.hosts)
+
+    async def ended():
+        return not await files.recover()
+
+    async with connect(our_server.hosts) as client, Termination(client, root, {"svc": files}, after=0.1):
+        with anyio.fail_after(SECONDS):
+            await until(ended)
+    assert await files.read("x") is None
+    assert await files.keys() == []
+    await files.aclose()
