@@ -80,6 +80,9 @@ class FileParticipant:
         keep_seconds: float = 86_400.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if compact_bytes < 1 or not keep_seconds > 0:
+            given = f"compact_bytes={compact_bytes!r}, keep_seconds={keep_seconds!r}"
+            raise BadArguments("", f"{given}: expected numbers above 0")
         self._directory = Path(directory)
         self._compact_bytes = compact_bytes
         self._keep_seconds = keep_seconds
@@ -88,32 +91,20 @@ class FileParticipant:
         self._store: BranchStore | None = None
         self._working: dict[BranchId, tuple[Work[bytes], float]] = {}  # and since when, oldest first
         self._asked: deque[Asked] = deque()  # by requests that have not been carried out
+        self._closed = False
         self._lock = threading.Lock()
 
     async def open(self) -> None:
-        """Take the directory, and repair what a crash left. Once open, it does nothing.
+        """Take the directory, and repair what a crash left; the first call of another method does it too.
 
         Raises DiskError when another process has the directory, or its log is damaged: nothing is changed then; OSError
         when the disk fails.
         """
-
-        def open_() -> None:
-            with self._lock:
-                if self._store is not None:
-                    return
-                disk = RealDisk(self._directory, what="participant")
-                store = BranchStore(disk, self._clock, self._compact_bytes, self._keep_seconds)
-                try:
-                    store.load()
-                except BaseException:
-                    disk.close()
-                    raise
-                self._disk, self._store = disk, store
-
-        await anyio.to_thread.run_sync(open_)
+        self._closed = False
+        await self._with_store(lambda store: None)
 
     async def aclose(self) -> None:
-        """Let others have the directory. Raises nothing."""
+        """Let others have the directory, until `open`. Raises nothing."""
 
         def close() -> None:
             with self._lock:
@@ -123,7 +114,9 @@ class FileParticipant:
                     self._disk.close()
                 self._store = self._disk = None
                 self._working.clear()
+                self._asked.clear()
 
+        self._closed = True
         await anyio.to_thread.run_sync(close)
 
     async def read(self, key: str) -> bytes | None:
@@ -197,7 +190,7 @@ class FileParticipant:
                 store.serve([self._asked.popleft() for _ in range(len(self._asked))])
             if asked.error is not None:
                 raise asked.error
-            return asked.reply or Reply(Answer.UNKNOWN)
+            return asked.reply or Reply(Answer.UNKNOWN, "the participant was closed meanwhile")
 
         return await self._with_store(serve)
 
@@ -205,11 +198,27 @@ class FileParticipant:
         def run() -> R:
             with self._lock:
                 if self._store is None:
-                    raise RuntimeError(f"{self._directory}: await open() comes before this, and aclose() after it")
+                    try:
+                        self._store = self._open()
+                    except BaseException:
+                        self._asked.clear()  # each of them is told so, and nothing is done later
+                        raise
                 return work(self._store)
 
         # A cancelled call goes on in its thread: it ends with a vote that nobody hears, which recovery settles.
         return await anyio.to_thread.run_sync(run, abandon_on_cancel=True)
+
+    def _open(self) -> BranchStore:
+        if self._closed:
+            raise RuntimeError(f"{self._directory}: its participant is closed")
+        self._disk = RealDisk(self._directory, what="participant")
+        store = BranchStore(self._disk, self._clock, self._compact_bytes, self._keep_seconds)
+        try:
+            store.load()
+        except BaseException:
+            self._disk.close()
+            raise
+        return store
 
 
 def _check_key(key: str) -> str:

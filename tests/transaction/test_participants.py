@@ -135,11 +135,13 @@ async def test_a_directory_has_one_owner_who_is_named(tmp_path):
     await one.open()
     with pytest.raises(DiskError, match=f"{tmp_path} is locked by another participant, pid {os.getpid()}"):
         await two.open()
-    with pytest.raises(RuntimeError, match=r"await open\(\) comes before"):
-        await two.read("x")
     await one.aclose()
-    await two.open()
+    await one.aclose()
+    assert await two.read("x") is None
     await two.aclose()
+    with pytest.raises(RuntimeError, match=f"{tmp_path}: its participant is closed"):
+        await two.read("x")
+    await two.open()
     await two.aclose()
 
 
@@ -172,6 +174,9 @@ async def test_a_file_branch_reads_what_it_writes_and_loses_no_update(tmp_path):
 
 
 async def test_keys_and_values_that_are_none_are_named(tmp_path):
+    for settings in ({"compact_bytes": 0}, {"keep_seconds": 0}, {"keep_seconds": float("nan")}):
+        with pytest.raises(BadArguments, match=f"{next(iter(settings))}=.*: expected numbers above 0"):
+            FileParticipant(tmp_path, **settings)
     async with files(tmp_path) as party:
         branch = await party.participant.begin(BRANCH)
         for key in ("", "k" * 241, "/" * 100, None, "\udc80"):

@@ -144,7 +144,9 @@ async def test_every_error_and_reason_goes_over_unharmed(service, tmp_path):
         service.app = participant_app(MemoryParticipant(before=fail_at_length))
         assert len((await participant.prepare(BRANCH)).why) < WHY_CHARACTERS + 10
 
-        service.app = participant_app(FileParticipant(tmp_path))
+        closed = FileParticipant(tmp_path)
+        await closed.aclose()
+        service.app = participant_app(closed)
         why = (await participant.prepare(BRANCH)).why
         assert why.startswith("RuntimeError: ")
         with pytest.raises(ParticipantError, match=r"500.*RuntimeError"):
