@@ -127,8 +127,8 @@ class Branches(Generic[V]):
         ]
 
     def _locks(self, record: PrepareRecord[V]) -> Iterator[str]:
-        yield from (f"writes {key!r}" for key in sorted(record.redo))
-        yield from (f"read {key!r}" for key in sorted(record.reads - record.redo.keys()))
+        yield from (f"the key {key!r}" for key in sorted(record.redo))
+        yield from (f"the key {key!r}, against writes" for key in sorted(record.reads - record.redo.keys()))
 
     def _conflict(self, work: Work[V], read: Callable[[str], V | None]) -> str:
         """What keeps the branch from its work, "" when nothing does."""

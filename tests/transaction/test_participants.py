@@ -126,7 +126,7 @@ async def test_who_waits_is_told_with_its_protocol(kind, tmp_path):
         assert all(0 <= each.seconds < 120 for each in found.values())
         listed = {each.ours: each for each in await party.participant.prepared()}
         assert listed.keys() == found.keys()
-        assert listed[BRANCH].locks == (f"writes {str(BRANCH)!r}",)
+        assert listed[BRANCH].locks == (f"the key {str(BRANCH)!r}",)
 
 
 async def test_a_directory_has_one_owner_who_is_named(tmp_path):

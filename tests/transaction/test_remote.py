@@ -169,7 +169,7 @@ async def test_branches_are_prepared_there_and_who_waits_is_told_here(service, t
         assert (waiting.branch, waiting.protocol) == (BRANCH, Protocol.TWO_PHASE)
         assert 0 <= waiting.seconds < 120
         (listed,) = await participant.prepared()
-        assert listed == (str(BRANCH), BRANCH, listed.age, ("writes 'x'",))
+        assert listed == (str(BRANCH), BRANCH, listed.age, ("the key 'x'",))
         assert 0 <= listed.age < 120
         assert await participant.commit(BRANCH) == (Answer.COMMITTED, "")
         assert (await participant.abort(BRANCH)).answer is Answer.CONTRADICTION
