@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         NotEmpty as NotEmpty,
         NotReadOnly as NotReadOnly,
         NoWatcher as NoWatcher,
+        ParticipantError as ParticipantError,
         QueueFull as QueueFull,
         QuotaExceeded as QuotaExceeded,
         RecipesError as RecipesError,
@@ -139,6 +140,8 @@ if TYPE_CHECKING:
         Waiting as Waiting,
     )
     from recipes.transaction.postgres import PostgresParticipant as PostgresParticipant, SqlBranch as SqlBranch
+    from recipes.transaction.remote import RemoteBranch as RemoteBranch, RemoteParticipant as RemoteParticipant
+    from recipes.transaction.service import branch_of as branch_of, participant_app as participant_app
     from recipes.transaction.stages import Protocol as Protocol
     from recipes.transaction.termination import Termination as Termination
 else:

@@ -14,7 +14,7 @@ from zlib import crc32
 
 from recipes.core.errors import DiskError
 from recipes.transaction.branch import BranchState
-from recipes.transaction.branches import Change, Prepared
+from recipes.transaction.branches import Change, PrepareRecord
 from recipes.transaction.participant import BranchId
 from recipes.transaction.stages import Protocol
 
@@ -61,11 +61,11 @@ def _is_torn(line: bytes, is_ended: bool) -> bool:
 
 
 def _encode(change: Change[bytes]) -> dict[str, object]:
-    stored: dict[str, object] = {"branch": str(change.branch), "state": change.state.name}
+    stored: dict[str, object] = {"branch": str(change.branch), "state": change.state.name, "since": change.since}
     if (prepared := change.prepared) is not None:
         stored |= {"redo": _text(prepared.redo), "undo": _text(prepared.undo)}
         stored |= {"reads": [quote(key, "") for key in sorted(prepared.reads)]}
-        stored |= {"protocol": prepared.protocol.value, "since": prepared.since}
+        stored |= {"protocol": prepared.protocol.value}
     return stored
 
 
@@ -73,11 +73,11 @@ def _decode(stored: Any) -> Change[bytes]:
     branch, state = BranchId.parse(stored["branch"]), BranchState[stored["state"]]
     if branch is None:
         raise ValueError(f"the id {stored['branch']!r}")
-    if state is not BranchState.PREPARED:
-        return Change(branch, state)
-    reads = frozenset(map(unquote, stored["reads"]))
-    protocol, since = Protocol(stored["protocol"]), float(stored["since"])
-    return Change(branch, state, Prepared(_values(stored["redo"]), _values(stored["undo"]), reads, protocol, since))
+    prepared = None
+    if state is BranchState.PREPARED:
+        reads = frozenset(map(unquote, stored["reads"]))
+        prepared = PrepareRecord(_values(stored["redo"]), _values(stored["undo"]), reads, Protocol(stored["protocol"]))
+    return Change(branch, state, float(stored["since"]), prepared)
 
 
 # Neither in keys nor in values is a byte left that one wrong bit makes a zero of, the mark of a torn line.

@@ -6,6 +6,7 @@ when the log is shortened; until then the log makes them again, so that a crash 
 Source: Mohan et al., ARIES (1992): write ahead, repeat history, undo what shall not be.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from urllib.parse import quote, unquote
@@ -14,8 +15,8 @@ from recipes.core.disk.disk import Disk, File
 from recipes.core.errors import DiskError
 from recipes.transaction.branch import BranchState, Reply, Request
 from recipes.transaction.branch_log import HEADER, decode, encode
-from recipes.transaction.branches import Branches, Change, Prepared, Work
-from recipes.transaction.participant import BranchId, Waiting
+from recipes.transaction.branches import Branches, Change, PrepareRecord, Work
+from recipes.transaction.participant import BranchId, Prepared, Waiting
 from recipes.transaction.stages import Protocol
 
 LOG = "log"
@@ -29,10 +30,10 @@ class Asked:
     __slots__ = ("branch", "error", "protocol", "reply", "request", "work")
 
     def __init__(self, request: Request, branch: BranchId, work: Work[bytes] | None, protocol: Protocol) -> None:
-        self.request = request
-        self.branch = branch
-        self.work = work
-        self.protocol = protocol
+        self.request: Request = request
+        self.branch: BranchId = branch
+        self.work: Work[bytes] | None = work
+        self.protocol: Protocol = protocol
         self.reply: Reply | None = None
         self.error: Exception | None = None
 
@@ -41,13 +42,17 @@ class BranchStore:
     """See the module. One thread uses it at a time; after any error it reads itself anew from the disk.
 
     clock: seconds since 1970. compact_bytes: the log is shortened when it is longer, and twice what it must be.
+    keep_seconds: how old marks of aborts that stay in it may be.
     """
 
-    def __init__(self, disk: Disk, clock: Callable[[], float], compact_bytes: int) -> None:
+    def __init__(
+        self, disk: Disk, clock: Callable[[], float], compact_bytes: int, keep_seconds: float = math.inf
+    ) -> None:
         self.branches: Branches[bytes] = Branches()
         self._disk = disk
         self._clock = clock
         self._compact_bytes = compact_bytes
+        self._keep_seconds = keep_seconds
         self._log: File | None = None
         self._end = self._compact_at = 0
         self._unwritten: dict[str, bytes | None] = {}  # values that are not in their files yet
@@ -69,6 +74,11 @@ class BranchStore:
         """The branches that are prepared."""
         self.load()
         return self.branches.waiting(self._clock())
+
+    def listed(self) -> list[Prepared]:
+        """The same, with the keys that they hold."""
+        self.load()
+        return self.branches.listed(self._clock())
 
     def load(self) -> None:
         """Unless it was done: read the log, repair what a crash left half done, and shorten the log.
@@ -166,6 +176,7 @@ class BranchStore:
                 file.close()
         self._disk.sync()
         self._dirty.clear()
+        self.branches.drop_aborted(self._clock() - self._keep_seconds)
         left = self.branches.all()
         data = HEADER + (encode(left) if left else b"")
         log = self._disk.create(_NEW_LOG)
@@ -186,7 +197,7 @@ def _file_name(key: str) -> str:
     return _VALUE + quote(key, "")
 
 
-def _written(change: Change[bytes], before: Prepared[bytes] | None) -> Mapping[str, bytes | None]:
+def _written(change: Change[bytes], before: PrepareRecord[bytes] | None) -> Mapping[str, bytes | None]:
     """What a change writes into the files."""
     if change.prepared is not None:
         return change.prepared.redo

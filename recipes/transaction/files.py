@@ -20,11 +20,12 @@ from recipes.core.errors import BadArguments
 from recipes.transaction.branch import Answer, Reply, Request
 from recipes.transaction.branch_store import Asked, BranchStore
 from recipes.transaction.branches import Work
-from recipes.transaction.participant import BranchId, Waiting
+from recipes.transaction.participant import BranchId, Prepared, Waiting
 from recipes.transaction.stages import Protocol
 
 R = TypeVar("R")
 
+_NONE: tuple[None, float] = (None, 0.0)
 _KEY_BYTES = 240  # of its file's name, which systems limit to 255
 
 
@@ -61,6 +62,8 @@ class FileParticipant:
 
     directory: made when it is missing. One process at a time has it: the others are told the pid of that one.
     compact_bytes: the log is shortened when it is longer than this, and than twice what must stay in it.
+    keep_seconds: work of branches that do not vote, and marks of those that were aborted, are kept for so long, since
+        their coordinator may be gone. A branch whose work is gone votes no.
     clock: seconds since 1970.
 
     Guarantee: a vote is durable, with what makes the work and what undoes it; a crash at any point, of the process or
@@ -74,41 +77,34 @@ class FileParticipant:
         directory: str | os.PathLike[str],
         *,
         compact_bytes: int = 1 << 20,
+        keep_seconds: float = 86_400.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if compact_bytes < 1 or not keep_seconds > 0:
+            given = f"compact_bytes={compact_bytes!r}, keep_seconds={keep_seconds!r}"
+            raise BadArguments("", f"{given}: expected numbers above 0")
         self._directory = Path(directory)
         self._compact_bytes = compact_bytes
+        self._keep_seconds = keep_seconds
         self._clock = clock
         self._disk: RealDisk | None = None
         self._store: BranchStore | None = None
-        self._working: dict[BranchId, Work[bytes]] = {}
+        self._working: dict[BranchId, tuple[Work[bytes], float]] = {}  # and since when, oldest first
         self._asked: deque[Asked] = deque()  # by requests that have not been carried out
+        self._closed = False
         self._lock = threading.Lock()
 
     async def open(self) -> None:
-        """Take the directory, and repair what a crash left. Once open, it does nothing.
+        """Take the directory, and repair what a crash left; the first call of another method does it too.
 
         Raises DiskError when another process has the directory, or its log is damaged: nothing is changed then; OSError
         when the disk fails.
         """
-
-        def open_() -> None:
-            with self._lock:
-                if self._store is not None:
-                    return
-                disk = RealDisk(self._directory, what="participant")
-                store = BranchStore(disk, self._clock, self._compact_bytes)
-                try:
-                    store.load()
-                except BaseException:
-                    disk.close()
-                    raise
-                self._disk, self._store = disk, store
-
-        await anyio.to_thread.run_sync(open_)
+        self._closed = False
+        await self._with_store(lambda store: None)
 
     async def aclose(self) -> None:
-        """Let others have the directory. Raises nothing."""
+        """Let others have the directory, until `open`. Raises nothing."""
 
         def close() -> None:
             with self._lock:
@@ -118,7 +114,9 @@ class FileParticipant:
                     self._disk.close()
                 self._store = self._disk = None
                 self._working.clear()
+                self._asked.clear()
 
+        self._closed = True
         await anyio.to_thread.run_sync(close)
 
     async def read(self, key: str) -> bytes | None:
@@ -131,20 +129,25 @@ class FileParticipant:
         return await self._with_store(lambda store: store.keys())
 
     async def begin(self, branch: BranchId) -> FileBranch:
-        """The branch's own reads and writes. Raises nothing."""
-        return FileBranch(self, self._working.setdefault(branch, Work({}, {})))
+        """The branch's own reads and writes. Raises RuntimeError where it has voted or ended: nothing joins it then."""
+        if self._store is not None and (state := self._store.branches.states.get(branch)) is not None:
+            raise RuntimeError(f"the branch {branch} is {state.name}: its work is over")
+        now = self._clock()
+        while self._working and next(iter(self._working.values()))[1] < now - self._keep_seconds:
+            del self._working[next(iter(self._working))]
+        return FileBranch(self, self._working.setdefault(branch, (Work({}, {}), now))[0])
 
     async def can_commit(self, branch: BranchId) -> Reply:
         """Whether it would vote yes now. Raises as `prepare`."""
-        return await self._ask(Request.CAN_COMMIT, branch, self._working.get(branch))
+        return await self._ask(Request.CAN_COMMIT, branch, self._working.get(branch, _NONE)[0])
 
     async def prepare(self, branch: BranchId) -> Reply:
         """Write redo and undo records, then the values, and vote. Raises DiskError, OSError, which vote for nobody."""
-        return await self._ask(Request.PREPARE, branch, self._working.pop(branch, None))
+        return await self._ask(Request.PREPARE, branch, self._working.pop(branch, _NONE)[0])
 
     async def pre_commit(self, branch: BranchId) -> Reply:
         """As `prepare`, of a branch that could commit; see there."""
-        return await self._ask(Request.PREPARE, branch, self._working.pop(branch, None), Protocol.THREE_PHASE)
+        return await self._ask(Request.PREPARE, branch, self._working.pop(branch, _NONE)[0], Protocol.THREE_PHASE)
 
     async def commit(self, branch: BranchId) -> Reply:
         """Let the values stand, and release the keys. Raises as `prepare`."""
@@ -167,6 +170,10 @@ class FileParticipant:
         """The same, with protocol and age. Raises DiskError, OSError."""
         return await self._with_store(lambda store: store.waiting())
 
+    async def prepared(self) -> Sequence[Prepared]:
+        """The same, with age and the keys that each holds. Raises DiskError, OSError."""
+        return await self._with_store(lambda store: store.listed())
+
     async def _ask(
         self,
         request: Request,
@@ -183,7 +190,7 @@ class FileParticipant:
                 store.serve([self._asked.popleft() for _ in range(len(self._asked))])
             if asked.error is not None:
                 raise asked.error
-            return asked.reply or Reply(Answer.UNKNOWN)
+            return asked.reply or Reply(Answer.UNKNOWN, "the participant was closed meanwhile")
 
         return await self._with_store(serve)
 
@@ -191,11 +198,27 @@ class FileParticipant:
         def run() -> R:
             with self._lock:
                 if self._store is None:
-                    raise RuntimeError(f"{self._directory}: await open() comes before this, and aclose() after it")
+                    try:
+                        self._store = self._open()
+                    except BaseException:
+                        self._asked.clear()  # each of them is told so, and nothing is done later
+                        raise
                 return work(self._store)
 
         # A cancelled call goes on in its thread: it ends with a vote that nobody hears, which recovery settles.
         return await anyio.to_thread.run_sync(run, abandon_on_cancel=True)
+
+    def _open(self) -> BranchStore:
+        if self._closed:
+            raise RuntimeError(f"{self._directory}: its participant is closed")
+        self._disk = RealDisk(self._directory, what="participant")
+        store = BranchStore(self._disk, self._clock, self._compact_bytes, self._keep_seconds)
+        try:
+            store.load()
+        except BaseException:
+            self._disk.close()
+            raise
+        return store
 
 
 def _check_key(key: str) -> str:

@@ -6,7 +6,7 @@ import anyio
 
 from recipes.transaction.branch import Answer, BranchState, Request
 from recipes.transaction.branches import Branches, Work
-from recipes.transaction.participant import BranchId, Waiting
+from recipes.transaction.participant import BranchId, Prepared, Waiting
 from recipes.transaction.stages import Protocol
 
 Fault = Callable[[Request, BranchId], Awaitable[Answer | None]]
@@ -75,6 +75,10 @@ class MemoryParticipant:
     async def waiting(self) -> Sequence[Waiting]:
         """The branches that are prepared, with protocol and age."""
         return self._branches.waiting(self._clock())
+
+    async def prepared(self) -> Sequence[Prepared]:
+        """The same, with age and the keys that each holds."""
+        return self._branches.listed(self._clock())
 
     async def _serve(self, request: Request, branch: BranchId, protocol: Protocol = Protocol.TWO_PHASE) -> Answer:
         self.requests.append((request, branch))

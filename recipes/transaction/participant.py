@@ -10,6 +10,7 @@ from recipes.transaction.branch import Answer, Reply
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _PREFIX = "recipes"
+_ID = re.compile(rf"{_PREFIX}:([A-Za-z0-9]{{1,16}}):([A-Za-z0-9-]{{1,40}}):({_NAME.pattern})")
 
 
 class BranchId(NamedTuple):
@@ -35,8 +36,8 @@ class BranchId(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """The id in `text`, None where that is somebody else's."""
-        parts = text.split(":")
-        return cls(*parts[1:]) if len(parts) == 4 and parts[0] == _PREFIX else None
+        found = _ID.fullmatch(text)
+        return cls(*found.groups()) if found else None
 
 
 class Prepared(NamedTuple):

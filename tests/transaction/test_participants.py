@@ -1,7 +1,8 @@
 """What every participant of ours that keeps its own branches does: the table, over each way to reach one."""
 
 import os
-from contextlib import asynccontextmanager
+import sys
+from contextlib import asynccontextmanager, suppress
 from itertools import product
 
 import anyio
@@ -123,6 +124,9 @@ async def test_who_waits_is_told_with_its_protocol(kind, tmp_path):
         assert found[BRANCH].protocol is Protocol.TWO_PHASE
         assert found[OTHER].protocol is Protocol.THREE_PHASE
         assert all(0 <= each.seconds < 120 for each in found.values())
+        listed = {each.ours: each for each in await party.participant.prepared()}
+        assert listed.keys() == found.keys()
+        assert listed[BRANCH].locks == (f"the key {str(BRANCH)!r}",)
 
 
 async def test_a_directory_has_one_owner_who_is_named(tmp_path):
@@ -131,11 +135,13 @@ async def test_a_directory_has_one_owner_who_is_named(tmp_path):
     await one.open()
     with pytest.raises(DiskError, match=f"{tmp_path} is locked by another participant, pid {os.getpid()}"):
         await two.open()
-    with pytest.raises(RuntimeError, match=r"await open\(\) comes before"):
-        await two.read("x")
     await one.aclose()
-    await two.open()
+    await one.aclose()
+    assert await two.read("x") is None
     await two.aclose()
+    with pytest.raises(RuntimeError, match=f"{tmp_path}: its participant is closed"):
+        await two.read("x")
+    await two.open()
     await two.aclose()
 
 
@@ -159,6 +165,8 @@ async def test_a_file_branch_reads_what_it_writes_and_loses_no_update(tmp_path):
         one.remove("y")
         await ask(party, Request.PREPARE)
         await ask(party, Request.COMMIT)
+        with pytest.raises(RuntimeError, match=f"the branch {BRANCH} is COMMITTED: its work is over"):
+            await party.participant.begin(BRANCH)
         refused = await party.participant.prepare(OTHER)
         assert str(refused) == "'x' has changed since the branch read it"
         assert await party.participant.keys() == ["x"]
@@ -166,6 +174,9 @@ async def test_a_file_branch_reads_what_it_writes_and_loses_no_update(tmp_path):
 
 
 async def test_keys_and_values_that_are_none_are_named(tmp_path):
+    for settings in ({"compact_bytes": 0}, {"keep_seconds": 0}, {"keep_seconds": float("nan")}):
+        with pytest.raises(BadArguments, match=f"{next(iter(settings))}=.*: expected numbers above 0"):
+            FileParticipant(tmp_path, **settings)
     async with files(tmp_path) as party:
         branch = await party.participant.begin(BRANCH)
         for key in ("", "k" * 241, "/" * 100, None, "\udc80"):
@@ -198,3 +209,83 @@ async def test_what_is_cancelled_or_comes_at_the_same_time_is_carried_out_once(t
                 outcome = Request.COMMIT if said is Answer.PREPARED else Request.ABORT
                 assert await ask(party, outcome, branch) is wanted
                 assert await party.value(branch.transaction) == (b"1" if said is Answer.PREPARED else None)
+
+
+async def test_what_nobody_will_ask_for_is_not_kept_for_ever(tmp_path):
+    now = 1000.0
+    files = FileParticipant(tmp_path, compact_bytes=1, keep_seconds=60, clock=lambda: now)
+    await files.open()
+    later = [BRANCH._replace(transaction=f"2-{number}") for number in range(4)]
+    for branch in (BRANCH, OTHER, *later):
+        (await files.begin(branch)).write(branch.transaction, b"1")
+    assert (await files.prepare(BRANCH)).answer is Answer.PREPARED
+    assert (await files.commit(BRANCH)).answer is Answer.COMMITTED
+    assert (await files.abort(OTHER)).answer is Answer.ABORTED
+    now += 61
+    (await files.begin(later[3]._replace(participant="new"))).write("x", b"1")
+    assert str(await files.prepare(later[0])).startswith("nothing is known here of the work")
+    for _ in range(20):
+        await files.abort(later[1])
+        await files.forget(later[1])
+    text = (tmp_path / "log").read_text()
+    assert f"{OTHER}" not in text
+    assert f"{BRANCH}" in text  # the only proof that it committed
+    await files.aclose()
+
+
+KILLED = """
+import anyio, sys
+from recipes import Answer, BranchId, FileParticipant
+
+async def main():
+    files = FileParticipant(sys.argv[1], compact_bytes=2000)
+    await files.open()
+    for number in range(int(sys.argv[2]), 100_000):
+        branch = BranchId("0000abcd", f"1-{number:x}", "svc")
+        work = await files.begin(branch)
+        work.write("one", b"%d" % number)
+        work.write("two", b"%d" % number)
+        assert (await files.prepare(branch)).answer is Answer.PREPARED
+        print("prepared", number, flush=True)
+        assert (await files.commit(branch)).answer is Answer.COMMITTED
+        print("committed", number, flush=True)
+        await files.forget(branch)
+
+anyio.run(main)
+"""
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the process that is killed runs on one of them anyway
+async def test_a_process_that_is_killed_keeps_its_word(tmp_path):
+    number = 0
+    for lines in (2, 31):
+        process = await anyio.open_process([sys.executable, "-c", KILLED, str(tmp_path), str(number)], stderr=None)
+        said = b""
+        with anyio.fail_after(60):
+            while said.count(b"\n") < lines:
+                said += await process.stdout.receive()
+            process.kill()
+            with suppress(anyio.EndOfStream):
+                while True:
+                    said += await process.stdout.receive()
+            await process.wait()
+        await process.aclose()
+        number = int(said.split()[-1])
+        files = FileParticipant(tmp_path)
+        await files.open()
+        one, two = await files.read("one"), await files.read("two")
+        assert one == two
+        waiting = await files.recover()
+        done = -1 if one is None else int(one)
+        if waiting:
+            # Of the last one that it told, or of the next, whose vote nobody heard.
+            (branch,) = waiting
+            at = int(branch.transaction[2:], 16)
+            assert (done, at) in ((number - 1, number), (number, number + 1))
+            assert await files.commit(branch) == (Answer.COMMITTED, "")
+            assert await files.read("one") == await files.read("two") == b"%d" % at
+            number = at
+        else:
+            assert done == number
+        await files.aclose()
+        number += 1
