@@ -330,6 +330,12 @@ class TransactionInDoubt(_OfRecipe):
     meaning = "The outcome of the transaction is not known here"
 
 
+class UnknownTransaction(_OfRecipe):
+    """There is no such transaction: it was never recorded, or it is over. path: the id. message: where was looked."""
+
+    meaning = "There is no such transaction"
+
+
 class SettingsDiffer(_OfRecipe):
     """The users of one path do not agree on the settings of its recipe. message: the settings of both sides."""
 

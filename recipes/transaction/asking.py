@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import anyio
 
-from recipes.transaction.branch import Answer
+from recipes.transaction.branch import Answer, Reply
 from recipes.transaction.participant import BranchId, TransactionParticipant
 from recipes.transaction.record import Decision
 
@@ -21,16 +21,6 @@ _OUTCOMES: dict[Decision, tuple[Method, Answer]] = {
 }
 
 
-class Reply(NamedTuple):
-    """What came of one request. why: in words, for a refusal or when nobody knows."""
-
-    answer: Answer
-    why: str = ""
-
-    def __str__(self) -> str:
-        return self.why or self.answer.value
-
-
 async def ask(
     participant: TransactionParticipant, branch: BranchId, method: Method, within: float = ASK_SECONDS
 ) -> Reply:
@@ -38,6 +28,8 @@ async def ask(
     try:
         with anyio.move_on_after(within):
             answer = await getattr(participant, method)(branch)
+            if isinstance(answer, Reply) and isinstance(answer.answer, Answer):
+                return answer
             if isinstance(answer, Answer):
                 return Reply(answer)
             return Reply(Answer.UNKNOWN, f"it answered {answer!r}, which is none of recipes.transaction.Answer")

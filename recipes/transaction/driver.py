@@ -12,7 +12,7 @@ import anyio
 from recipes.core.client.backoff import pauses
 from recipes.core.errors import AuthFailed, SessionError
 from recipes.transaction import asking
-from recipes.transaction.branch import Answer
+from recipes.transaction.branch import Answer, Reply
 from recipes.transaction.participant import BranchId, TransactionParticipant
 from recipes.transaction.record import Decision, Record, Records
 from recipes.transaction.stages import DECIDED, Event, Protocol, Stage, following
@@ -57,6 +57,7 @@ class Driver:
         self._prepared: set[str] = set()  # that voted yes
         self._random: Random = records.client.random
         self._clock: Callable[[], float] = records.client.clock
+        self.began_at: float = self._clock()
 
     @property
     def decision(self) -> Decision | None:
@@ -81,7 +82,7 @@ class Driver:
 
     async def wait_settled(self) -> None:
         """Return once everybody has proved the outcome, or this has ended without."""
-        while self.stage is not Stage.SETTLED and not self._over:
+        while not self._over:
             await self._wait_moved()
 
     def left_seconds(self) -> float:
@@ -156,7 +157,7 @@ class Driver:
         if (stop := self._stopped()) is not None:
             return stop
         left = self._ends_at - self._clock()
-        replies: dict[BranchId, asking.Reply] = {}
+        replies: dict[BranchId, Reply] = {}
         unknown = [name for name in names if name not in self._participants]
         if unknown:
             self.why = f"{unknown[0]}: this coordinator has no such participant"

@@ -25,6 +25,7 @@ from recipes.core.errors import (
 )
 from recipes.election.election import Election
 from recipes.transaction import asking
+from recipes.transaction.home import COORDINATORS, SERVING
 from recipes.transaction.participant import BranchId, TransactionParticipant
 from recipes.transaction.record import Decision, Record, Records
 
@@ -58,6 +59,9 @@ class Recovery:
         self._records = records
         self._participants = participants
         self._fleet = fleet
+        self.serving: bool = False  # whether it is our turn
+        self.left: int = 0  # transactions of dead coordinators that were there at the last look, and are not settled
+        self.recovered: int = 0
         self._scope = anyio.CancelScope()
         self._settled: list[Record] = []
         self._removing = False
@@ -69,7 +73,7 @@ class Recovery:
         """Until `stop`, or the end of the session."""
         with self._scope:
             try:
-                await Election(self._client, paths.join(self._home, "serving")).run(self._work)
+                await Election(self._client, paths.join(self._home, SERVING)).run(self._work)
             except (SessionError, HoldLost, AuthFailed):
                 pass  # the session is over: others go on
             except StoreError:
@@ -87,19 +91,23 @@ class Recovery:
 
     async def _work(self, term: "Term") -> None:
         rounds = pauses(self._client.random, shortest=_LOOK_SECONDS, longest=_LOOK_SECONDS, least=0.5)
-        while True:
-            try:
-                await self.look(term.path)
-            except (ConnectionLoss, MalformedValue) as error:
-                log.warning("%s", error)
-            await anyio.sleep(next(rounds))
+        self.serving = True
+        try:
+            while True:
+                try:
+                    await self.look(term.path)
+                except (ConnectionLoss, MalformedValue) as error:
+                    log.warning("%s", error)
+                await anyio.sleep(next(rounds))
+        finally:
+            self.serving, self.left = False, 0
 
     async def look(self, guard: str) -> None:
         """End what is left of transactions whose coordinator is gone, as far as participants answer."""
         await self._client.sync(self._home)
         try:
             names = await self._client.children(self._records.folder)
-            living = set(await self._client.children(paths.join(self._home, "coordinators")))
+            living = set(await self._client.children(paths.join(self._home, COORDINATORS)))
         except NoNode:
             return
         left = []
@@ -113,6 +121,7 @@ class Recovery:
                 continue
             if record is not None and record.owner.rpartition("/")[2] not in living:
                 left.append(record)
+        self.left = len(left)
         limiter = anyio.CapacityLimiter(16)
         async with anyio.create_task_group() as group:
             for record in left:
@@ -126,6 +135,9 @@ class Recovery:
                     # Only its own coordinator knew the votes: presumed abort.
                     record = await self._records.decide(record, Decision.ABORT, guard, "its coordinator is gone")
                 if await self.settle(record, record.decision):
+                    log.info("transaction %s, left by another coordinator: %s", record.id, record.decision.value)
+                    self.left -= 1
+                    self.recovered += 1
                     self.remove(record)
             except SessionExpired:
                 raise  # our term is over
