@@ -11,10 +11,9 @@ import time
 from typing import Any
 
 from recipes.core.errors import ConfigError
-from recipes.transaction.database import LOCK_SECONDS
+from recipes.transaction.database import FORMAT_ID, LOCK_SECONDS, Database
 from recipes.transaction.guard import ParticipantGuard
 from recipes.transaction.participant import BranchId, Prepared
-from recipes.transaction.tpc import FORMAT_ID, TpcDatabase
 
 _OLDEST = (10, 5)  # before, a branch that was prepared went with its connection
 _UNKNOWN_XID = 1397
@@ -24,9 +23,10 @@ _LOCKED = 1205
 # word, and lets others reach the branch: by default that takes 8 hours.
 _SILENT_SECONDS = 5
 _CLOSING_SECONDS = 0.5  # of the connection that has prepared: until then its branch is there, and yet unknown
+_PLAIN = re.compile(rb"[A-Za-z0-9_.:-]*")
 
 
-class MariaDb(TpcDatabase):
+class MariaDb(Database):
     """XA statements for what is prepared. Databases of one server have their prepared branches in common."""
 
     key_type = "varchar(120) CHARACTER SET ascii COLLATE ascii_bin"
@@ -114,11 +114,11 @@ class MariaDb(TpcDatabase):
         cursor.execute(f"SELECT branch, timestampdiff(SECOND, ended, current_timestamp) FROM {guard.table}")
         ages = {branch: float(max(0, age)) for branch, age in cursor.fetchall()}
         connection.commit()
-        ours = [_branch(*row) for row in connection.tpc_recover()]
-        cursor.execute("XA RECOVER FORMAT='SQL'")
-        ids = [row[3] for row in cursor.fetchall()]
-        listed = [Prepared(id_, branch, ages.get(str(branch)), ()) for id_, branch in zip(ids, ours, strict=True)]
-        return sorted(listed, key=lambda each: -(each.age or 0.0))
+        listed = []
+        for row in connection.tpc_recover():
+            branch = _branch(*row)
+            listed.append(Prepared(_in_sql(*row), branch, ages.get(str(branch)), ()))
+        return sorted(listed, key=lambda each: (each.age is None, -(each.age or 0.0)))
 
     def limit_waiting(self, connection: Any) -> None:
         """For row locks."""
@@ -142,9 +142,16 @@ def _number(error: Exception) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def _branch(format_id: int, gtrid_bytes: int, _: int, data: bytes | str) -> BranchId | None:
+def _branch(format_id: int, gtrid_bytes: int, _: int, data: bytes) -> BranchId | None:
     """The branch in a row of XA RECOVER, None for somebody else's."""
     if format_id != FORMAT_ID:
         return None
-    text = data if isinstance(data, str) else data.decode("latin-1")
+    text = data.decode("latin-1")
     return BranchId.parse(f"{text[:gtrid_bytes]}:{text[gtrid_bytes:]}")
+
+
+def _in_sql(format_id: int, gtrid_bytes: int, _: int, data: bytes) -> str:
+    """A row of XA RECOVER as an operator writes the id behind XA COMMIT."""
+    parts = (data[:gtrid_bytes], data[gtrid_bytes:])
+    literals = [f"'{part.decode()}'" if _PLAIN.fullmatch(part) else f"X'{part.hex()}'" for part in parts]
+    return ",".join([*literals, str(format_id)])
