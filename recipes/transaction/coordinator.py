@@ -314,7 +314,7 @@ class GlobalTransaction:
         try:
             await self._coordinator._carry_out(driver)
         finally:
-            driver.give_up.set()
+            driver.give_up()
         if error is None or timed_out:
             self._raise()
         return False

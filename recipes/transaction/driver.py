@@ -44,13 +44,14 @@ class Driver:
         self.stage: Stage = stage
         self.why: str = ""
         self.unsettled: dict[str, str] = {}  # who has not proved the outcome, and what it says
-        self.moved: anyio.Event = anyio.Event()  # replaced at each change of `stage` or `unsettled`
-        self.give_up: anyio.Event = anyio.Event()  # set when the block wants no commit any more
+        self._moved: anyio.Event | None = None  # set at each change of `stage` or `unsettled`; made for whoever waits
         self._records = records
         self._participants = participants
         self._fleet = fleet
         self._ends_at = ends_at
         self._over = False
+        self._given_up = False
+        self._polling: anyio.CancelScope | None = None
         self._scope = anyio.CancelScope()
         self._read_only: set[str] = set()
         self._prepared: set[str] = set()  # that voted yes
@@ -77,16 +78,22 @@ class Driver:
     async def wait_decided(self) -> None:
         """Return once the outcome is known, or will not be known here."""
         while self.stage not in DECIDED and not self._over:
-            await self.moved.wait()
+            await self._wait_moved()
 
     async def wait_settled(self) -> None:
         """Return once everybody has proved the outcome, or this has ended without."""
         while not self._over:
-            await self.moved.wait()
+            await self._wait_moved()
 
     def left_seconds(self) -> float:
         """How long until the deadline."""
         return max(0.0, self._ends_at - self._clock())
+
+    def give_up(self) -> None:
+        """The block wants no commit any more, unless it is decided."""
+        self._given_up = True
+        if self._polling is not None:
+            self._polling.cancel()
 
     def stop(self) -> None:
         """Go on no more: others will."""
@@ -125,8 +132,14 @@ class Driver:
         self._tell_moved()
 
     def _tell_moved(self) -> None:
-        moved, self.moved = self.moved, anyio.Event()
-        moved.set()
+        if self._moved is not None:
+            self._moved.set()
+            self._moved = None
+
+    async def _wait_moved(self) -> None:
+        if self._moved is None:
+            self._moved = anyio.Event()
+        await self._moved.wait()
 
     def _branch(self, name: str) -> BranchId:
         return BranchId(self._fleet, self.record.id, name)
@@ -149,16 +162,10 @@ class Driver:
         if unknown:
             self.why = f"{unknown[0]}: this coordinator has no such participant"
             return Event.REFUSED
-
-        async def poll() -> None:
-            found = await asking.ask_all(self._participants, [self._branch(name) for name in names], method, left, _YES)
-            replies.update(found)
-            group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(poll)
-            await self.give_up.wait()
-            group.cancel_scope.cancel()
+        with anyio.CancelScope() as self._polling:
+            branches = [self._branch(name) for name in names]
+            replies = await asking.ask_all(self._participants, branches, method, left, _YES)
+        self._polling = None
         for branch, reply in replies.items():
             if reply.answer not in _YES:
                 self.why = self.why or f"{branch.participant}: {reply}"
@@ -189,7 +196,7 @@ class Driver:
 
     def _stopped(self) -> Event | None:
         """Why nobody shall commit any more, None while somebody may."""
-        if self.give_up.is_set():
+        if self._given_up:
             self.why = self.why or "the block was cancelled"
             return Event.FAILED
         if self._clock() >= self._ends_at:
@@ -202,8 +209,11 @@ class Driver:
         decision = Decision.COMMIT if self.stage is Stage.COMMITTING else Decision.ABORT
         tries = None if self.record.decision is not None else _UNDO_TRIES
         async with anyio.create_task_group() as group:
-            for name in list(self.unsettled):
+            here, *others = self.unsettled or (None,)
+            for name in others:
                 group.start_soon(self._settle, name, decision, tries)
+            if here is not None:
+                await self._settle(here, decision, tries)  # here: a task less for each transaction
         return Event.PROVED
 
     async def _settle(self, name: str, decision: Decision, tries: int | None) -> None:
