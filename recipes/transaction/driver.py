@@ -206,8 +206,9 @@ class Driver:
         return Event.PROVED
 
     async def _settle(self, name: str, decision: Decision, tries: int | None) -> None:
-        rounds = pauses(self._random, shortest=0.02, longest=5.0)
-        while what_it_says := await asking.tell(self._participants, self._branch(name), decision):
+        patience = asking.patience(self.record.deadline)
+        rounds = pauses(self._random, shortest=0.02, longest=patience)
+        while what_it_says := await asking.tell(self._participants, self._branch(name), decision, patience):
             self.unsettled[name] = what_it_says
             self._tell_moved()
             if tries is not None:

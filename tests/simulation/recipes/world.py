@@ -106,6 +106,8 @@ class World:
     def recover(self):
         self.ensemble.nemesis.calm()
         self.nemesis.calm(self.processes)
+        if (calm := getattr(self.workload, "calm", None)) is not None:
+            calm()
         self.ensemble.note(0, "calm")
         self.wait("L3", self.unfinished, RECOVERY_US)
         self.run_until(self.timeline.now_us + QUIET_US)
