@@ -151,6 +151,9 @@ class Participant:
         None when there is none."""
         database, timeline, loop = self.database, self.process._ensemble.timeline, self.process.loop
         chance = database.chance
+        if not database.up and happens(chance, 0.5):
+            database.world.count("connection refused")
+            raise ConnectionRefusedError(f"{database} is down")
         answered, answers = anyio.Event(), []
         loses = database.lossy and happens(chance, 0.3)
         late_us = between(chance, 200, 400_000 if database.lossy and happens(chance, 0.2) else 2_000)

@@ -10,10 +10,18 @@ comes there.
 
 import json
 from collections import deque
+from contextlib import suppress
 
 import anyio
 
-from recipes.core.errors import NoNode, RecipesError, SessionError, TransactionAborted, TransactionInDoubt
+from recipes.core.errors import (
+    ConnectionLoss,
+    NoNode,
+    RecipesError,
+    SessionError,
+    TransactionAborted,
+    TransactionInDoubt,
+)
 from recipes.core.sim.chance import between
 from recipes.core.sim.plan import LEADER, Fault
 from recipes.transaction.branch import BranchState
@@ -36,7 +44,7 @@ STAGES = (
 )  # fmt: skip
 VICTIMS = (
     "coordinator dies", "coordinator stands still", "coordinator is cut off", "database dies", "database is cut off",
-    "leader dies", "store loses power",
+    "leader dies", "store loses power", "coordinator is deposed",
 )  # fmt: skip
 
 
@@ -51,7 +59,8 @@ class Transactions:
     errors = (SessionError, TransactionAborted, TransactionInDoubt)
     expected = (
         "2pc: commit", "3pc: commit", "2pc: TransactionAborted", "3pc: TransactionAborted", "gave up", "unsettled",
-        "database down", "request lost", "answer lost", "request repeated", "forgotten", "cancelled", "died inside",
+        "database down", "connection refused", "request lost", "answer lost", "request repeated", "forgotten",
+        "cancelled", "died inside",
         "ended by another", "aborted for another", "cut off from a database", "joined late", "joined too late",
         "committed by time-out", "aborted by time-out", "decided by time-out",
         *(f"{victim}: {stage.name}" for victim in VICTIMS for stage in STAGES),
@@ -117,6 +126,8 @@ class Transactions:
     async def act(self, process, opened, step):
         """Carry out a step."""
         client, coordinator, ready = opened
+        if step.kind in ("database", "trap") and self.calmed:
+            return
         if step.kind == "database":
             database = self.databases[NAMES[step.key]]
             if step.number % 3 == 0:
@@ -159,7 +170,9 @@ class Transactions:
         except Mine:
             self.world.count("gave up")
             self.tell(tx, "abort")
-        except TransactionAborted:
+        except TransactionAborted as error:
+            if "its coordinator is gone" in str(error):
+                self.world.fail("R11", f"{tx} was taken from its coordinator, which lives")
             self.tell(tx, "abort")
             raise
         else:
@@ -184,12 +197,12 @@ class Transactions:
         stage, timeline = driver.stage, self.world.timeline
         late_us = between(self.world.chance, 0, 3_000)
         if self.traps.get(stage):
-            timeline.after(late_us, self.spring, process, *self.traps[stage].popleft(), stage)
+            timeline.after(late_us, self.spring, process, coordinator, *self.traps[stage].popleft(), stage)
         if stage in (Stage.PREPARING, Stage.COMMITTING) and len(driver.record.branches) == 2:
             if between(self.world.chance, 0, 9) == 0:
                 coordinator._client.look_after(lambda: self.join(process, coordinator, driver.record.id))
 
-    def spring(self, process, victim, for_us, stage):
+    def spring(self, process, coordinator, victim, for_us, stage):
         """A trap goes off."""
         world = self.world
         if self.calmed or not process.up:
@@ -208,8 +221,17 @@ class Transactions:
             database.cut(process, for_us * 8 + 200_000)
         elif victim == "leader dies":
             world.ensemble.nemesis.strike(Fault(0, "kill", LEADER, for_us + 20_000, 0))
-        else:
+        elif victim == "store loses power":
             world.ensemble.nemesis.strike(Fault(0, "power cut of all", 1, for_us, 0))
+        else:
+            coordinator._client.look_after(lambda: self.depose(process, coordinator))
+
+    async def depose(self, process, coordinator):
+        """Its session goes on, but it is none of the coordinators any more, and stands still so that it learns late."""
+        with suppress(NoNode, ConnectionLoss, SessionError):
+            await coordinator._client.delete(coordinator._own)
+            if not self.calmed:
+                self.world.timeline.after(1, process.pause, self.world.plan.servers.timeout_ms * 700)
 
     async def join(self, process, coordinator, transaction):
         """A third branch comes late, by itself."""
