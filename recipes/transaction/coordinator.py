@@ -23,7 +23,7 @@ from recipes.transaction.driver import Driver
 from recipes.transaction.participant import BranchId, ThreePhaseParticipant, TransactionParticipant, check_name
 from recipes.transaction.record import Decision, Record, Records
 from recipes.transaction.recovery import Recovery
-from recipes.transaction.stages import DECIDED, Event, Protocol, Stage
+from recipes.transaction.stages import DECIDED, NOTHING_PREPARED, Event, Protocol, Stage
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -169,6 +169,9 @@ class Coordinator:
             await driver.wait_decided()
             with anyio.move_on_after(driver.left_seconds()):
                 await driver.wait_settled()
+        if driver.stage in NOTHING_PREPARED:  # the session is over, and the work is being undone
+            with anyio.move_on_after(_LEAVING_SECONDS, shield=True):
+                await driver.wait_decided()
 
     async def _run(self, driver: Driver) -> None:
         try:
@@ -178,6 +181,8 @@ class Coordinator:
         except Exception:
             log.exception("transaction %s", driver.record.id)
         finally:
+            with anyio.move_on_after(_LEAVING_SECONDS, shield=True):
+                await driver.undo()
             self._drivers.discard(driver)
             driver.finish()
             self._idle.set()

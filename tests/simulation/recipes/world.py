@@ -239,6 +239,8 @@ class World:
                 self.fail("R14", f"{step.kind} raises {error!r}")
         finally:
             self.running.pop((process, step.number), None)
+        if loop.dead:
+            return  # with its process, and only now buried
         late = loop.time() - began - step.limit_us / 1e6
         if cancelled and late > CANCELLED_WITHIN and not process.pauses:
             self.fail("R14", f"{step.kind} ends {late:.3f} s behind its cancellation")
