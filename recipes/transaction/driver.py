@@ -15,7 +15,7 @@ from recipes.transaction import asking
 from recipes.transaction.branch import Answer, Reply
 from recipes.transaction.participant import BranchId, TransactionParticipant
 from recipes.transaction.record import Decision, Record, Records
-from recipes.transaction.stages import DECIDED, Event, Protocol, Stage, following
+from recipes.transaction.stages import DECIDED, NOTHING_PREPARED, Event, Protocol, Stage, following
 
 if TYPE_CHECKING:
     from random import Random
@@ -71,9 +71,9 @@ class Driver:
         self._note(event, why)
 
     def lost(self, why: str) -> None:
-        """The session is over before anything was recorded."""
+        """The session is over before anybody was asked to prepare."""
         if self.stage is not Stage.ABORTING:
-            self._note(Event.UNSENT if self.stage is Stage.RECORDING else Event.LOST, why)
+            self._note(Event.LOST, why)
 
     async def wait_decided(self) -> None:
         """Return once the outcome is known, or will not be known here."""
@@ -103,6 +103,14 @@ class Driver:
         """`run` has ended, and with it what this can do."""
         self._over = True
         self._tell_moved()
+
+    async def undo(self) -> None:
+        """Behind `run`, when that was cancelled: have the work undone that nobody else knows of. Once."""
+        if self.stage in NOTHING_PREPARED or (self.stage is Stage.ABORTING and self.record.decision is None):
+            self.lost("the session is over")
+            async with anyio.create_task_group() as group:
+                for name in list(self.unsettled):
+                    group.start_soon(self._settle, name, Decision.ABORT, 1)
 
     async def run(self) -> None:
         """Go on until the outcome is proved by everybody, or nobody here can learn it. Raises nothing but bugs."""
@@ -217,8 +225,9 @@ class Driver:
         return Event.PROVED
 
     async def _settle(self, name: str, decision: Decision, tries: int | None) -> None:
-        rounds = pauses(self._random, shortest=0.02, longest=5.0)
-        while what_it_says := await asking.tell(self._participants, self._branch(name), decision):
+        patience = asking.patience(self.record.deadline)
+        rounds = pauses(self._random, shortest=0.02, longest=patience)
+        while what_it_says := await asking.tell(self._participants, self._branch(name), decision, patience):
             self.unsettled[name] = what_it_says
             self._tell_moved()
             if tries is not None:

@@ -16,6 +16,7 @@ from statistics import median
 import pytest
 
 from recipes.core.sim.process_faults import PROCESS_FAULTS
+from tests.simulation.conftest import take_small_slices
 from tests.simulation.recipes.planted import PLANTED
 from tests.simulation.recipes.runs import WORKLOADS, plan_of, replay_command, run_seed
 from tests.simulation.soak import add_rows, commit_of, earlier_rows, totals
@@ -153,6 +154,7 @@ def test_planted_bug_is_found_by_the_property_it_breaks(bug, monkeypatch):
 
 def hunt_one(task):
     recipe, seed = task
+    take_small_slices()
     verdict = run_seed(seed, recipe)
     row = {"recipe": recipe, "seed": seed, "problem": verdict.problem, "events": verdict.events}
     return row | {"virtual_ms": verdict.at_us // 1000, "never": never_happened(verdict.counts, recipe)}
@@ -179,6 +181,7 @@ def test_hunt(recipe, pytestconfig, capsys):
 def hunt_bug(task):
     number, first, last = task
     bug = PLANTED[number]
+    take_small_slices()
     row = {"bug": bug.name, "seed": None, "seeds": 0, "problem": None, "events": 0, "virtual_ms": 0}
     with pytest.MonkeyPatch.context() as patch:
         bug.plant(patch)
