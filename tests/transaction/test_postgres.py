@@ -131,6 +131,36 @@ async def test_what_is_prepared_outlives_a_kill_of_the_server(second_postgres, b
     await other.aclose()
 
 
+def test_an_id_has_fewer_than_200_bytes_and_ours_always_has(postgres):
+    longest = str(BranchId("0" * 8, f"{'f' * 8}-{'0' * 16}", "p" * 40))
+    assert len(longest) < 100
+    with psycopg.connect(postgres.dsn) as connection:
+        connection.execute("SELECT pg_current_xact_id()")
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="too long"):
+            connection.execute(f"PREPARE TRANSACTION '{'x' * 200}'")
+        connection.rollback()
+        connection.execute("SELECT pg_current_xact_id()")
+        connection.execute(f"PREPARE TRANSACTION '{'x' * 199}'")
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"ROLLBACK PREPARED '{'x' * 199}'")
+
+
+def test_what_is_not_prepared_goes_with_its_connection_and_some_things_are_never_prepared(postgres):
+    with psycopg.connect(postgres.dsn) as connection:
+        connection.execute("CREATE TABLE lost (line int)")
+        connection.close()
+    with psycopg.connect(postgres.dsn) as connection:
+        assert connection.execute("SELECT to_regclass('lost')").fetchone() == (None,)
+        connection.execute("CREATE TEMPORARY TABLE mine (line int)")
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="temporary objects"):
+            connection.execute("PREPARE TRANSACTION 'temporary'")
+        connection.rollback()
+        connection.execute("LISTEN something")
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="LISTEN"):
+            connection.execute("PREPARE TRANSACTION 'listening'")
+        connection.rollback()
+
+
 @pytest.mark.thorough  # it restarts a server
 async def test_all_that_is_prepared_is_listed_with_its_age_and_its_locks(second_postgres, branch):
     postgres = second_postgres
