@@ -81,7 +81,7 @@ class Driver:
 
     async def wait_settled(self) -> None:
         """Return once everybody has proved the outcome, or this has ended without."""
-        while self.stage is not Stage.SETTLED and not self._over:
+        while not self._over:
             await self.moved.wait()
 
     def left_seconds(self) -> float:
