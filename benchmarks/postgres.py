@@ -9,11 +9,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
+from typing import NamedTuple
 
 from benchmarks.ensemble import _free_ports
+from benchmarks.server import TICKS_PER_SECOND
 
 START_SECONDS = 60.0
 SETTINGS = {"max_prepared_transactions": 128, "max_connections": 200, "shared_buffers": "64MB"}
+
+
+class Postgres(NamedTuple):
+    """A server that runs."""
+
+    dsn: str
+    pid: int
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time used so far by all its processes, those that have ended too."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        ticks = 0
+        for pid in (str(self.pid), *children):
+            try:
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            except OSError:  # it has ended meanwhile
+                continue
+            ticks += sum(map(int, fields[11:15] if pid == str(self.pid) else fields[11:13]))
+        return ticks / TICKS_PER_SECOND
 
 
 def _programs() -> Path | None:
@@ -26,8 +48,8 @@ def why_missing() -> str | None:
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[str]:
-    """A server with fsync on; its dsn. It refuses root: then `nobody` runs it."""
+def running(directory: Path) -> Iterator[Postgres]:
+    """A server with fsync on. It refuses root: then `nobody` runs it."""
     programs = _programs()
     if programs is None:
         raise RuntimeError(why_missing())
@@ -49,7 +71,7 @@ def running(directory: Path) -> Iterator[str]:
             if monotonic() > deadline or server.poll() is not None:
                 raise RuntimeError(f"PostgreSQL does not start:\n{(home / 'log').read_text()[-2000:]}")
             sleep(0.05)
-        yield f"host=127.0.0.1 port={port} user=test dbname=postgres"
+        yield Postgres(f"host=127.0.0.1 port={port} user=test dbname=postgres", server.pid)
     finally:
         server.terminate()
         server.wait()

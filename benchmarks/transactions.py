@@ -21,12 +21,13 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import Random
 from statistics import median, quantiles
-from time import perf_counter, sleep
+from time import perf_counter, process_time, sleep
 from typing import Any, NamedTuple
 
 from benchmarks import postgres
 from benchmarks.comparison import note
 from benchmarks.ensemble import Ensemble, running
+from benchmarks.postgres import Postgres
 from benchmarks.report import Point, line, table
 from benchmarks.server import Server
 
@@ -37,11 +38,13 @@ CHANGE = "UPDATE accounts SET balance = balance + %s WHERE id = %s"
 
 
 class Measured(NamedTuple):
-    """What one process did. seconds: of each transfer. stages: seconds of all transfers together, ours only."""
+    """What one process did. seconds: of each transfer. stages: seconds of all transfers together, ours only. cpu:
+    processor seconds of that process, and of others while it ran, by name."""
 
     rate: float
     seconds: list[float]
     stages: dict[str, float]
+    cpu: dict[str, float]
 
 
 def run_plain(dsns: Sequence[str], at_a_time: int, seconds: float) -> dict[str, Any]:
@@ -68,10 +71,11 @@ def run_plain(dsns: Sequence[str], at_a_time: int, seconds: float) -> dict[str, 
     for thread in threads:
         thread.start()
     ready.wait()
-    begun = perf_counter()
+    begun, cpu = perf_counter(), process_time()
     for thread in threads:
         thread.join()
-    return {"rate": len(took) / (perf_counter() - begun), "seconds": took, "stages": {}}
+    rate = len(took) / (perf_counter() - begun)
+    return {"rate": rate, "seconds": took, "stages": {}, "cpu": {"client": process_time() - cpu}}
 
 
 def run_ours(dsns: Sequence[str], at_a_time: int, seconds: float, hosts: str) -> dict[str, Any]:
@@ -107,7 +111,7 @@ def run_ours(dsns: Sequence[str], at_a_time: int, seconds: float, hosts: str) ->
 
     until = 0.0
 
-    async def main() -> float:
+    async def main() -> tuple[float, float]:
         nonlocal until
         parties = {name: PostgresParticipant(dsn) for name, dsn in zip(("one", "two"), dsns, strict=True)}
         async with connect(hosts) as client, Coordinator(client, "/bench", participants=parties) as coordinator:
@@ -117,26 +121,47 @@ def run_ours(dsns: Sequence[str], at_a_time: int, seconds: float, hosts: str) ->
                     group.start_soon(transfer, coordinator, number)
             took.clear()
             stages.clear()
-            begun = perf_counter()
+            begun, cpu = perf_counter(), process_time()
             until = begun + seconds
             async with anyio.create_task_group() as group:
                 for number in range(at_a_time):
                     group.start_soon(transfer, coordinator, number)
-            passed = perf_counter() - begun
+            passed, cpu = perf_counter() - begun, process_time() - cpu
         for party in parties.values():
             await party.aclose()
-        return passed
+        return passed, cpu
 
     use_uvloop = importlib.util.find_spec("uvloop") is not None
-    passed = anyio.run(main, backend_options={"use_uvloop": use_uvloop})
-    return {"rate": len(took) / passed, "seconds": took, "stages": stages}
+    passed, cpu = anyio.run(main, backend_options={"use_uvloop": use_uvloop})
+    return {"rate": len(took) / passed, "seconds": took, "stages": stages, "cpu": {"client": cpu}}
 
 
-def measure(kind: str, dsns: Sequence[str], at_a_time: int, seconds: float, hosts: str = "") -> Measured:
-    """One side, in a process of its own."""
-    words = [sys.executable, "-m", "benchmarks.transactions", "--run", kind, *dsns, str(at_a_time), str(seconds)]
-    done = subprocess.run([*words, hosts], check=True, capture_output=True, text=True)
-    return Measured(**json.loads(done.stdout))
+class Bench(NamedTuple):
+    """What is measured on."""
+
+    databases: Sequence[Postgres]
+    ensemble: Ensemble
+
+    @property
+    def hosts(self) -> str:
+        return ",".join(f"127.0.0.1:{port}" for port in self.ensemble.ports)
+
+    def cpu(self) -> dict[str, float]:
+        return {
+            "databases": sum(each.cpu_seconds for each in self.databases),
+            "store": sum(server.cpu_seconds for server in self.ensemble.servers),
+        }
+
+    def measure(self, kind: str, at_a_time: int, seconds: float) -> Measured:
+        """One side, in a process of its own."""
+        dsns = [each.dsn for each in self.databases]
+        words = [sys.executable, "-m", "benchmarks.transactions", "--run", kind, *dsns, str(at_a_time), str(seconds)]
+        before = self.cpu()
+        done = subprocess.run([*words, self.hosts], check=True, capture_output=True, text=True)
+        measured = Measured(**json.loads(done.stdout))
+        share = 1.0 if kind == "plain" else seconds / (seconds + 1)  # ours ran for a second before
+        measured.cpu.update({name: (after - before[name]) * share for name, after in self.cpu().items()})
+        return measured
 
 
 def _percentile(values: Sequence[float], percent: int) -> float:
@@ -162,28 +187,30 @@ def _zxid(server: Server) -> int:
     return int(found[1], 16) if found else 0
 
 
-def _store_cost(ensemble: Ensemble, dsns: Sequence[str], seconds: float) -> str:
+def _store_cost(bench: Bench, seconds: float) -> str:
     """Writes of the store and syncs of one follower for each transaction, with most at a time."""
-    follower = ensemble.follower()
+    follower = bench.ensemble.follower()
     before = _zxid(follower)
     with tempfile.NamedTemporaryFile("r") as trace:
         calls = "trace=fsync,fdatasync"
         words = ["strace", "-f", "-q", "-e", calls, "-o", trace.name, "-p", str(follower._running.pid)]
         tracer = subprocess.Popen(words) if shutil.which("strace") else None
         try:
-            done = measure("ours", dsns, max(AT_A_TIME), seconds, _hosts(ensemble))
+            done = bench.measure("ours", max(AT_A_TIME), seconds)
         finally:
             if tracer is not None:
                 tracer.terminate()
                 tracer.wait()
         syncs = sum("fdatasync(" in row or "fsync(" in row for row in trace)
-    count = (done.rate * seconds) * (1 + 1 / seconds)  # the first second is not in the rate
+    count = done.rate * (seconds + 1)  # the first second is not in the rate
     fsyncs = f"{syncs / count:.2f} fsyncs of one follower" if tracer else "strace is not installed"
     return f"a transaction: {(_zxid(follower) - before) / count:.2f} writes of the store, {fsyncs}"
 
 
-def _hosts(ensemble: Ensemble) -> str:
-    return ",".join(f"127.0.0.1:{port}" for port in ensemble.ports)
+def _cpu(name: str, side: Sequence[Measured]) -> str:
+    """Milliseconds of processor time for one transaction, which other programs of this machine hardly change."""
+    parts = [f"{part} {1000 * median(each.cpu[part] / len(each.seconds) for each in side):.2f}" for part in side[0].cpu]
+    return f"{name}, ms of processor time: {', '.join(parts)}"
 
 
 def _stages(ours: Sequence[Measured]) -> str:
@@ -197,19 +224,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.transactions", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0, help="of one measurement")
-    parser.add_argument(
-        "--directory", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to be measured"
-    )
+    parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()), help="the disk to be measured")
     asked = parser.parse_args()
     missing = postgres.why_missing()
     if missing:
         parser.error(missing)
     points: list[Point] = []
     with ExitStack() as stack:
-        dsns = [stack.enter_context(postgres.running(asked.directory)) for _ in range(2)]
+        databases = [stack.enter_context(postgres.running(asked.directory)) for _ in range(2)]
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=asked.directory)))
         ensemble = stack.enter_context(running("ours", home, 3))
-        _fill(dsns)
+        bench = Bench(databases, ensemble)
+        _fill([each.dsn for each in databases])
         _await_leader(ensemble)
         said = []
         for at_a_time in AT_A_TIME:
@@ -218,13 +244,14 @@ def main() -> int:
             for turn in range(asked.rounds):
                 sides = [("ours", ours), ("plain", plain)]
                 for kind, found in sides if turn % 2 == 0 else reversed(sides):
-                    found.append(measure(kind, dsns, at_a_time, asked.seconds, _hosts(ensemble)))
+                    found.append(bench.measure(kind, at_a_time, asked.seconds))
             points += _points(at_a_time, ours, plain)
             for point in points[-3:]:
                 note(line(point))
-            said.append(f"{at_a_time} at a time, {_stages(ours)}")
-            note(said[-1])
-        said.append(_store_cost(ensemble, dsns, asked.seconds))
+            name = f"{at_a_time} at a time"
+            said += [f"{name}, {_stages(ours)}", _cpu(f"{name}, ours", ours), _cpu(f"{name}, plain", plain)]
+            note("\n".join(said[-3:]))
+        said.append(_store_cost(bench, asked.seconds))
     sys.stdout.write("\n".join([table(points), *said]) + "\n")
     return 0
 

@@ -139,9 +139,14 @@ if TYPE_CHECKING:
         TransactionParticipant as TransactionParticipant,
         Waiting as Waiting,
     )
-    from recipes.transaction.postgres import PostgresParticipant as PostgresParticipant, SqlBranch as SqlBranch
+    from recipes.transaction.postgres import (
+        PostgresBranch as PostgresBranch,
+        PostgresParticipant as PostgresParticipant,
+    )
     from recipes.transaction.remote import RemoteBranch as RemoteBranch, RemoteParticipant as RemoteParticipant
     from recipes.transaction.service import branch_of as branch_of, participant_app as participant_app
+    from recipes.transaction.sql import SqlBranch as SqlBranch
+    from recipes.transaction.tpc import TpcParticipant as TpcParticipant
     from recipes.transaction.stages import Protocol as Protocol
     from recipes.transaction.termination import Termination as Termination
 else:

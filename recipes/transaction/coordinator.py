@@ -26,7 +26,7 @@ from recipes.transaction.home import COORDINATORS, RECORDS
 from recipes.transaction.participant import BranchId, ThreePhaseParticipant, TransactionParticipant, check_name
 from recipes.transaction.record import Decision, Record, Records
 from recipes.transaction.recovery import Recovery
-from recipes.transaction.stages import DECIDED, Event, Protocol, Stage
+from recipes.transaction.stages import DECIDED, NOTHING_PREPARED, Event, Protocol, Stage
 from recipes.transaction.stats import CoordinatorStats
 
 if TYPE_CHECKING:
@@ -225,6 +225,9 @@ class Coordinator:
             await driver.wait_decided()
             with anyio.move_on_after(driver.left_seconds()):
                 await driver.wait_settled()
+        if driver.stage in NOTHING_PREPARED:  # the session is over, and the work is being undone
+            with anyio.move_on_after(_LEAVING_SECONDS, shield=True):
+                await driver.wait_decided()
 
     async def _run(self, driver: Driver) -> None:
         try:
@@ -234,6 +237,8 @@ class Coordinator:
         except Exception:
             log.exception("transaction %s", driver.record.id)
         finally:
+            with anyio.move_on_after(_LEAVING_SECONDS, shield=True):
+                await driver.undo()
             self._drivers.discard(driver)
             self._ended[driver.decision] += 1
             driver.finish()
@@ -314,7 +319,7 @@ class GlobalTransaction:
         try:
             await self._coordinator._carry_out(driver)
         finally:
-            driver.give_up.set()
+            driver.give_up()
         if error is None or timed_out:
             self._raise()
         return False

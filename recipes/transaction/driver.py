@@ -15,7 +15,7 @@ from recipes.transaction import asking
 from recipes.transaction.branch import Answer, Reply
 from recipes.transaction.participant import BranchId, TransactionParticipant
 from recipes.transaction.record import Decision, Record, Records
-from recipes.transaction.stages import DECIDED, Event, Protocol, Stage, following
+from recipes.transaction.stages import DECIDED, NOTHING_PREPARED, Event, Protocol, Stage, following
 
 if TYPE_CHECKING:
     from random import Random
@@ -44,13 +44,14 @@ class Driver:
         self.stage: Stage = stage
         self.why: str = ""
         self.unsettled: dict[str, str] = {}  # who has not proved the outcome, and what it says
-        self.moved: anyio.Event = anyio.Event()  # replaced at each change of `stage` or `unsettled`
-        self.give_up: anyio.Event = anyio.Event()  # set when the block wants no commit any more
+        self._moved: anyio.Event | None = None  # set at each change of `stage` or `unsettled`; made for whoever waits
         self._records = records
         self._participants = participants
         self._fleet = fleet
         self._ends_at = ends_at
         self._over = False
+        self._given_up = False
+        self._polling: anyio.CancelScope | None = None
         self._scope = anyio.CancelScope()
         self._read_only: set[str] = set()
         self._prepared: set[str] = set()  # that voted yes
@@ -70,23 +71,29 @@ class Driver:
         self._note(event, why)
 
     def lost(self, why: str) -> None:
-        """The session is over before anything was recorded."""
+        """The session is over before anybody was asked to prepare."""
         if self.stage is not Stage.ABORTING:
-            self._note(Event.UNSENT if self.stage is Stage.RECORDING else Event.LOST, why)
+            self._note(Event.LOST, why)
 
     async def wait_decided(self) -> None:
         """Return once the outcome is known, or will not be known here."""
         while self.stage not in DECIDED and not self._over:
-            await self.moved.wait()
+            await self._wait_moved()
 
     async def wait_settled(self) -> None:
         """Return once everybody has proved the outcome, or this has ended without."""
         while not self._over:
-            await self.moved.wait()
+            await self._wait_moved()
 
     def left_seconds(self) -> float:
         """How long until the deadline."""
         return max(0.0, self._ends_at - self._clock())
+
+    def give_up(self) -> None:
+        """The block wants no commit any more, unless it is decided."""
+        self._given_up = True
+        if self._polling is not None:
+            self._polling.cancel()
 
     def stop(self) -> None:
         """Go on no more: others will."""
@@ -96,6 +103,14 @@ class Driver:
         """`run` has ended, and with it what this can do."""
         self._over = True
         self._tell_moved()
+
+    async def undo(self) -> None:
+        """Behind `run`, when that was cancelled: have the work undone that nobody else knows of. Once."""
+        if self.stage in NOTHING_PREPARED or (self.stage is Stage.ABORTING and self.record.decision is None):
+            self.lost("the session is over")
+            async with anyio.create_task_group() as group:
+                for name in list(self.unsettled):
+                    group.start_soon(self._settle, name, Decision.ABORT, 1)
 
     async def run(self) -> None:
         """Go on until the outcome is proved by everybody, or nobody here can learn it. Raises nothing but bugs."""
@@ -125,8 +140,14 @@ class Driver:
         self._tell_moved()
 
     def _tell_moved(self) -> None:
-        moved, self.moved = self.moved, anyio.Event()
-        moved.set()
+        if self._moved is not None:
+            self._moved.set()
+            self._moved = None
+
+    async def _wait_moved(self) -> None:
+        if self._moved is None:
+            self._moved = anyio.Event()
+        await self._moved.wait()
 
     def _branch(self, name: str) -> BranchId:
         return BranchId(self._fleet, self.record.id, name)
@@ -149,16 +170,10 @@ class Driver:
         if unknown:
             self.why = f"{unknown[0]}: this coordinator has no such participant"
             return Event.REFUSED
-
-        async def poll() -> None:
-            found = await asking.ask_all(self._participants, [self._branch(name) for name in names], method, left, _YES)
-            replies.update(found)
-            group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(poll)
-            await self.give_up.wait()
-            group.cancel_scope.cancel()
+        with anyio.CancelScope() as self._polling:
+            branches = [self._branch(name) for name in names]
+            replies = await asking.ask_all(self._participants, branches, method, left, _YES)
+        self._polling = None
         for branch, reply in replies.items():
             if reply.answer not in _YES:
                 self.why = self.why or f"{branch.participant}: {reply}"
@@ -189,7 +204,7 @@ class Driver:
 
     def _stopped(self) -> Event | None:
         """Why nobody shall commit any more, None while somebody may."""
-        if self.give_up.is_set():
+        if self._given_up:
             self.why = self.why or "the block was cancelled"
             return Event.FAILED
         if self._clock() >= self._ends_at:
@@ -202,13 +217,17 @@ class Driver:
         decision = Decision.COMMIT if self.stage is Stage.COMMITTING else Decision.ABORT
         tries = None if self.record.decision is not None else _UNDO_TRIES
         async with anyio.create_task_group() as group:
-            for name in list(self.unsettled):
+            here, *others = self.unsettled or (None,)
+            for name in others:
                 group.start_soon(self._settle, name, decision, tries)
+            if here is not None:
+                await self._settle(here, decision, tries)  # here: a task less for each transaction
         return Event.PROVED
 
     async def _settle(self, name: str, decision: Decision, tries: int | None) -> None:
-        rounds = pauses(self._random, shortest=0.02, longest=5.0)
-        while what_it_says := await asking.tell(self._participants, self._branch(name), decision):
+        patience = asking.patience(self.record.deadline)
+        rounds = pauses(self._random, shortest=0.02, longest=patience)
+        while what_it_says := await asking.tell(self._participants, self._branch(name), decision, patience):
             self.unsettled[name] = what_it_says
             self._tell_moved()
             if tries is not None:

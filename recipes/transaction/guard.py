@@ -35,17 +35,21 @@ class ParticipantGuard:
         if not _TABLE.fullmatch(table):
             raise BadArguments("", f"table={table!r}: expected a plain SQL name, with a schema before it if need be")
         self.table: str = table
-        # For drivers without cursors of the DB API; parameters: none, (branch, outcome), (branch,).
-        self.create_sql: str = (
-            f"CREATE TABLE IF NOT EXISTS {table} (branch varchar(120) NOT NULL PRIMARY KEY,"
-            " outcome varchar(6) NOT NULL, ended timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP)"
-        )
+        # For drivers without cursors of the DB API; parameters: (branch, outcome) and (branch,).
         self.insert_sql: str = f"INSERT INTO {table} (branch, outcome) VALUES (%s, %s)"
         self.read_sql: str = f"SELECT branch, outcome FROM {table} WHERE branch = %s"
 
-    def create(self, cursor: Any) -> None:
-        """Make the table where it is missing."""
-        cursor.execute(self.create_sql)
+    def create_sql(self, key_type: str = "varchar(120)") -> str:
+        """What makes the table where it is missing. key_type: of the ids, which differ in case: the comparison must not
+        be blind to it."""
+        return (
+            f"CREATE TABLE IF NOT EXISTS {self.table} (branch {key_type} NOT NULL PRIMARY KEY,"
+            " outcome varchar(6) NOT NULL, ended timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP)"
+        )
+
+    def create(self, cursor: Any, key_type: str = "varchar(120)") -> None:
+        """Make the table where it is missing; see `create_sql`."""
+        cursor.execute(self.create_sql(key_type))
 
     def begin(self, cursor: Any, branch: str) -> None:
         """In the branch's transaction: from its commit on the row says so. Raises the driver's IntegrityError when the

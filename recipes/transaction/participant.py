@@ -43,9 +43,9 @@ class BranchId(NamedTuple):
 class Prepared(NamedTuple):
     """A prepared transaction as its database lists it, whoever made it.
 
-    id: the database's own, ready to be put into its statements. ours: the branch that it is, of whatever fleet; None
-    for what other software has prepared. age: seconds since it was prepared, None where the database does not tell.
-    locks: what it holds, in words, as far as the database tells.
+    id: the database's own. ours: the branch that it is, of whatever fleet; None for what other software has prepared.
+    age: seconds since it was prepared, None where the database does not tell. locks: what it holds, in words, as far
+    as the database tells.
     """
 
     id: str

@@ -13,13 +13,13 @@ import anyio.lowlevel
 
 from recipes.core.errors import ConfigError
 from recipes.transaction.branch import Answer
+from recipes.transaction.database import LOCK_SECONDS, check_id
 from recipes.transaction.guard import ABORT, COMMIT, GuardRow, ParticipantGuard
 from recipes.transaction.participant import BranchId, Prepared
 
 if TYPE_CHECKING:
     from recipes.transaction.postgres_connection import PostgresConnection, PostgresConnections
 
-_LOCK_MS = 2_000  # for a lock that a branch of its own id may hold
 _IDLE = 32  # connections kept open
 _CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 
@@ -37,15 +37,22 @@ FROM pg_prepared_xacts x WHERE x.database = current_database() ORDER BY x.prepar
 """
 
 
-class SqlBranch:
+class PostgresBranch:
     """What `tx.enlist` returns: the branch's own connection, in a transaction. Its statements run one at a time."""
 
     def __init__(self, connection: "PostgresConnection") -> None:
         self._connection = connection
         self._changed = False  # rows, as the server said; what else may have changed is asked for
+        self._over = False  # the connection is closed, or somebody else's
 
     async def execute(self, sql: str, params: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
-        """Run a statement; its rows, empty where it gives none. Raises psycopg.Error; the branch cannot commit then."""
+        """Run a statement, with parameters as %s; its rows, empty where it gives none.
+
+        Raises psycopg.Error, and RuntimeError when the branch has ended. After an error, or a statement that was
+        cancelled, the branch cannot commit.
+        """
+        if self._over:
+            raise RuntimeError("the branch has ended: its statements run inside the transaction's block")
         # The driver's own type wants a literal: statements come from the user's code here.
         cursor = await self._connection.execute(sql, params)
         verb, *counts = (cursor.statusmessage or "").split()
@@ -54,7 +61,7 @@ class SqlBranch:
 
 
 class PostgresParticipant:
-    """A PostgreSQL database, version 12 or later.
+    """A PostgreSQL database, version 13 or later.
 
     dsn: as psycopg takes it, "host=... dbname=..."; every process of a fleet reaches the database by its own. Up to 32
     connections are kept open. guard: the table that remembers how branches ended, made where it is missing.
@@ -66,7 +73,7 @@ class PostgresParticipant:
     def __init__(self, dsn: str, *, guard: ParticipantGuard | None = None) -> None:
         self._dsn = dsn
         self._guard = guard or ParticipantGuard()
-        self._working: dict[BranchId, SqlBranch] = {}
+        self._working: dict[BranchId, PostgresBranch] = {}
         self._kept: PostgresConnections | None = None
         self._forgotten: list[str] = []
 
@@ -83,37 +90,58 @@ class PostgresParticipant:
                     "more than the branches that are prepared at a time; set it in postgresql.conf and restart",
                     source=connection.info.host,
                 )  # fmt: skip
-            await connection.execute(self._guard.create_sql)
+        await self._make_table()
+
+    async def _make_table(self) -> None:
+        import psycopg
+
+        for last_try in (False, False, True):
+            async with self._connection() as connection:
+                try:  # to make what is there already may take rights that nobody needs
+                    await self._read(connection, "")
+                except psycopg.errors.UndefinedTable:
+                    try:
+                        await connection.run(self._guard.create_sql())
+                    except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable):
+                        # IF NOT EXISTS notwithstanding: another process makes it at this moment.
+                        if last_try:
+                            raise
+                        continue
+                return
 
     async def aclose(self) -> None:
         """Close the connections that are kept, and those of branches that are at work."""
         self._connections.close()
-        while self._working:
-            self._working.popitem()[1]._connection.drop()
+        for branch in list(self._working):
+            working = self._end_work(branch)
+            if working is not None:
+                working._connection.drop()
 
-    async def begin(self, branch: BranchId) -> SqlBranch:
+    async def begin(self, branch: BranchId) -> PostgresBranch:
         """A transaction of its own. Raises psycopg.Error when the server cannot be reached."""
         import psycopg
 
+        check_id(branch)
         while branch not in self._working:
             connection, is_old = await self._connections.take()
             try:
-                await connection.execute("BEGIN")
+                await connection.run("BEGIN")
             except psycopg.Error:
                 self._connections.give_up(connection)
                 if not is_old:
                     raise
                 continue  # the server has closed it meanwhile, or was started again
-            self._working[branch] = SqlBranch(connection)
+            self._working[branch] = PostgresBranch(connection)
         return self._working[branch]
 
     async def can_commit(self, branch: BranchId) -> Answer:
         """Whether the branch's transaction is sound: constraints that wait for the end are checked now."""
-        working = self._working.get(branch)
+        working = self._working.get(check_id(branch))
         if working is None or not _is_sound(working._connection):
             return Answer.REFUSED
-        await working._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        return Answer.PREPARED
+        await working._connection.run("SET CONSTRAINTS ALL IMMEDIATE")
+        ended = await self._read(working._connection, str(branch))
+        return Answer.PREPARED if ended is None else Answer.REFUSED
 
     async def pre_commit(self, branch: BranchId) -> Answer:
         """As `prepare`."""
@@ -124,7 +152,7 @@ class PostgresParticipant:
         and says so in its answer's tag alone."""
         import psycopg
 
-        working = self._working.pop(branch, None)
+        working = self._end_work(check_id(branch))
         if working is None:
             return await self._prepared_before(branch)
         connection, answer = working._connection, Answer.REFUSED
@@ -144,16 +172,14 @@ class PostgresParticipant:
 
     async def _prepare(self, connection: "PostgresConnection", branch: BranchId, changed: bool) -> Answer:
         if not changed:
-            found = await (await connection.execute("SELECT pg_current_xact_id_if_assigned()")).fetchone()
-            if found is None or found[0] is None:
-                await connection.execute("COMMIT")
+            (found,) = await connection.run("SELECT pg_current_xact_id_if_assigned()")
+            if found.get_value(0, 0) is None:
+                await connection.run("COMMIT")
                 return Answer.READ_ONLY
         # One message: when the row is there already, the server does not come to the second statement.
         row = self._guard.insert_sql % (f"'{branch}'", f"'{COMMIT}'")
-        cursor = await connection.execute(f"{row}; PREPARE TRANSACTION '{branch}'")
-        while cursor.nextset():
-            pass
-        return Answer.PREPARED if cursor.statusmessage == "PREPARE TRANSACTION" else Answer.REFUSED
+        *_, last = await connection.run(f"{row}; PREPARE TRANSACTION '{branch}'")
+        return Answer.PREPARED if last.command_status == b"PREPARE TRANSACTION" else Answer.REFUSED
 
     async def commit(self, branch: BranchId) -> Answer:
         """COMMIT PREPARED, or proof by the guard's row that it was done."""
@@ -161,9 +187,9 @@ class PostgresParticipant:
 
         async with self._connection() as connection:
             try:
-                await connection.execute(f"COMMIT PREPARED '{branch}'")
+                await connection.run(f"COMMIT PREPARED '{check_id(branch)}'")
             except psycopg.errors.UndefinedObject:
-                row = await self._read(connection, branch)
+                row = await self._read(connection, str(branch))
                 if row is None:
                     return Answer.UNKNOWN
                 return Answer.COMMITTED if row.outcome == COMMIT else Answer.CONTRADICTION
@@ -173,20 +199,20 @@ class PostgresParticipant:
         """ROLLBACK PREPARED, or the end of the open transaction; and a row that refuses a prepare that comes late."""
         import psycopg
 
-        working = self._working.pop(branch, None)
+        working = self._end_work(check_id(branch))
         if working is not None:
             working._connection.drop()
         async with self._connection() as connection:
             try:
-                await connection.execute(f"ROLLBACK PREPARED '{branch}'")
+                await connection.run(f"ROLLBACK PREPARED '{branch}'")
             except psycopg.errors.UndefinedObject:
                 pass
             mark = self._guard.insert_sql % (f"'{branch}'", f"'{ABORT}'")
             try:
                 # Two statements of one message are one transaction, for which the limit is set.
-                await connection.execute(f"SET LOCAL lock_timeout = {_LOCK_MS}; {mark}")
+                await connection.run(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; {mark}")
             except psycopg.errors.UniqueViolation:
-                row = await self._read(connection, branch)
+                row = await self._read(connection, str(branch))
                 if row is None:
                     return Answer.UNKNOWN
                 return Answer.CONTRADICTION if row.outcome == COMMIT else Answer.ABORTED
@@ -209,12 +235,19 @@ class PostgresParticipant:
 
     async def forget(self, branch: BranchId) -> None:
         """Delete the guard's row, together with those of all branches that are to be forgotten at this time."""
-        self._forgotten.append(str(branch))
+        self._forgotten.append(str(check_id(branch)))
         await anyio.lowlevel.checkpoint()
         batch, self._forgotten = self._forgotten, []
         if batch:
             async with self._connection() as connection:
                 await connection.execute(f"DELETE FROM {self._guard.table} WHERE branch = ANY(%s)", [batch])
+
+    def _end_work(self, branch: BranchId) -> PostgresBranch | None:
+        """No statement of the branch runs from here on. Its connection is the caller's."""
+        working = self._working.pop(branch, None)
+        if working is not None:
+            working._over = True
+        return working
 
     async def _prepared_before(self, branch: BranchId) -> Answer:
         """The answer to a prepare that is repeated, or comes where the branch's work is not."""
@@ -222,11 +255,11 @@ class PostgresParticipant:
             found = await connection.execute("SELECT 1 FROM pg_prepared_xacts WHERE gid = %s", [str(branch)])
             if await found.fetchone() is not None:
                 return Answer.PREPARED
-            ended = await self._read(connection, branch)
+            ended = await self._read(connection, str(branch))
             return Answer.COMMITTED if ended is not None and ended.outcome == COMMIT else Answer.REFUSED
 
-    async def _read(self, connection: "PostgresConnection", branch: BranchId) -> GuardRow | None:
-        row = await (await connection.execute(self._guard.read_sql, [str(branch)])).fetchone()
+    async def _read(self, connection: "PostgresConnection", branch: str) -> GuardRow | None:
+        row = await (await connection.execute(self._guard.read_sql, [branch])).fetchone()
         return None if row is None else GuardRow(*row)
 
     @property

@@ -268,4 +268,4 @@ class Termination:
     def _say_unreachable(self, error: Exception) -> None:
         if not self._unreachable:
             self._unreachable = True
-            log.warning("branches wait, and hold their locks, until the store can be reached: %s", error)
+            log.warning("branches wait, and hold their locks, since the store cannot be asked: %s", error)

@@ -3,27 +3,41 @@
 from collections import Counter
 from contextlib import closing
 
+import mariadb
 import psycopg
 
 from recipes.transaction.postgres import PostgresParticipant
+from recipes.transaction.tpc import TpcParticipant
 
 ACCOUNTS = 40
 BALANCE = 100
-DRIVER_ERRORS = (psycopg.Error,)
+DRIVER_ERRORS = (psycopg.Error, mariadb.Error)
+_MARIADB_CHECK = 4025
 
 
 def address_of(server):
     """How a database is reached, as it travels to worker processes: {"kind": ..., ...}."""
+    if server.name == "MariaDB":
+        return {"kind": server.name, "settings": server.settings_to_connect}
     return {"kind": server.name, "dsn": server.dsn}
 
 
 def participant_of(database):
+    if database["kind"] == "MariaDB":
+        return TpcParticipant(lambda: mariadb.connect(**database["settings"]))
     return PostgresParticipant(database["dsn"])
 
 
 def connection_of(database):
     """A PEP 249 connection that commits each statement."""
+    if database["kind"] == "MariaDB":
+        return mariadb.connect(autocommit=True, **database["settings"])
     return psycopg.connect(database["dsn"], autocommit=True)
+
+
+def is_overdrawn(error):
+    """Whether a database's CHECK refused the change."""
+    return isinstance(error, psycopg.errors.CheckViolation) or getattr(error, "errno", None) == _MARIADB_CHECK
 
 
 def query(database, sql):
@@ -43,7 +57,8 @@ def fill(database):
 
 def prepared(database):
     """The ids of what is prepared, whoever did it."""
-    return [row[0] for row in query(database, "SELECT gid FROM pg_prepared_xacts")]
+    listing = "XA RECOVER" if database["kind"] == "MariaDB" else "SELECT gid FROM pg_prepared_xacts"
+    return query(database, listing)
 
 
 def judge(databases, committed, aborted):

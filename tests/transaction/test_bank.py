@@ -19,8 +19,9 @@ import pytest
 from recipes import Coordinator, connect
 from tests.queue.conftest import until
 
-psycopg = pytest.importorskip("psycopg", reason="needs psycopg")
-from tests.transaction import bank  # noqa: E402 - it needs psycopg
+for driver in ("psycopg", "mariadb"):
+    pytest.importorskip(driver, reason=f"needs {driver}")
+from tests.transaction import bank  # noqa: E402 - it needs both
 from tests.transaction.worker import SESSION_SECONDS  # noqa: E402 - as above
 
 pytestmark = [
@@ -179,13 +180,30 @@ async def kill_at_random(ensemble, servers, directory, path, *, transfers, kills
     return counts
 
 
+@pytest.fixture
+def servers(start_postgres, start_mariadb):
+    return {"one": start_postgres(), "two": start_postgres(), "three": start_mariadb()}
+
+
 @pytest.mark.thorough  # a minute of two cores, for what simulation shows in seconds
 @pytest.mark.timeout(300)
 async def test_coordinators_databases_and_the_store_are_killed_and_no_transfer_is_half_done(
-    start_ensemble, start_postgres, tmp_path, root
+    start_ensemble, servers, tmp_path, root
 ):
-    servers = {name: start_postgres() for name in ("one", "two")}
-    counts = await kill_at_random(
-        start_ensemble("ours", "ours", "ours"), servers, tmp_path, root, transfers=300, kills=6, seed=1
-    )
+    ensemble = start_ensemble("ours", "ours", "ours")
+    counts = await kill_at_random(ensemble, servers, tmp_path, root, transfers=300, kills=6, seed=1)
     sys.stdout.write(f"{dict(counts)}\n")
+    ensemble.close()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+async def test_five_thousand_transfers(start_ensemble, servers, tmp_path, root, pytestconfig, capsys):
+    ensemble = start_ensemble("ours", "ours", "ours")
+    minutes, seed = pytestconfig.getoption("--minutes"), random.SystemRandom().randrange(1 << 20)
+    counts = await kill_at_random(
+        ensemble, servers, tmp_path, root, transfers=5_000, kills=100, seed=seed, minutes=minutes
+    )
+    with capsys.disabled():
+        sys.stdout.write(f"\nseed {seed}: {json.dumps(counts)}\n")
+    ensemble.close()

@@ -1,5 +1,7 @@
 """Coordinators on real servers, with participants in memory that do as they are told."""
 
+import json
+
 import anyio
 import pytest
 
@@ -8,6 +10,9 @@ from recipes.testing.expire import expire_session
 from recipes.transaction.branch import Answer, BranchState, Request
 from recipes.transaction.coordinator import Coordinator
 from recipes.transaction.memory import MemoryParticipant
+from recipes.transaction.participant import BranchId
+from recipes.transaction.record import Decision, Record
+from recipes.transaction.stages import Protocol
 from tests.queue.conftest import SECONDS, until
 from tests.transaction.unproved import commit_unproved
 
@@ -264,6 +269,85 @@ async def test_a_coordinator_goes_with_its_session_also_where_the_client_goes_on
             async with another.begin() as tx:
                 (await tx.enlist("a"))["x"] = 2
         assert parties["a"].values == {"x": 2}
+
+
+@pytest.mark.parametrize("stage", ["asking", "recording"])
+async def test_work_that_nobody_else_knows_of_is_undone_when_the_session_is_lost(hosts, root, stage):
+    """Or a connection would hold its locks for as long as the process lives: no record tells of it."""
+    parties = two()
+    there = anyio.Event()
+
+    async def hang(*_):
+        there.set()
+        await anyio.sleep_forever()
+
+    async with connect(hosts) as client:
+        coordinator = Coordinator(client, root, participants=parties)
+        await coordinator.__aenter__()
+        if stage == "asking":
+            parties["b"].before = doing(Request.CAN_COMMIT, hang)
+        else:
+            coordinator._records.write = hang
+        async with anyio.create_task_group() as group:
+
+            async def transact():
+                with pytest.raises(TransactionAborted):
+                    async with coordinator.begin(protocol="3pc", deadline=60) as tx:
+                        (await tx.enlist("a"))["x"] = 1
+                        (await tx.enlist("b"))["x"] = 2
+
+            group.start_soon(transact)
+            with anyio.fail_after(SECONDS):
+                await there.wait()
+            await expire_session(client, hosts)
+    for party in parties.values():
+        assert [request for request, _ in party.requests][-1:] == [Request.ABORT]
+        assert set(party.states.values()) == {BranchState.ABORTED}
+
+
+async def left_behind(client, root, transaction, participant):
+    """A branch that is prepared, and whose coordinator has gone since it decided to commit."""
+    branch = BranchId(json.loads((await client.get(f"{root}/default"))[0])["fleet"], transaction, participant.name)
+    (await participant.begin(branch))["x"] = transaction
+    await participant.prepare(branch)
+    record = Record(transaction, Protocol.TWO_PHASE, (participant.name,), "/gone", 1e6, Decision.COMMIT)
+    await client.create(f"{root}/default/records/{transaction}", record.encode())
+
+
+async def test_a_participant_that_hangs_keeps_no_other_transaction_waiting(client, root, monkeypatch):
+    monkeypatch.setattr("recipes.transaction.asking.ASK_SECONDS", 1e6)
+    parties = two()
+    for name, party in parties.items():
+        party.name = name
+    hanging = anyio.Event()
+
+    async def hang():
+        hanging.set()
+        await anyio.sleep_forever()
+
+    parties["a"].before = doing(Request.COMMIT, hang)
+    async with Coordinator(client, root, participants=parties):
+        await left_behind(client, root, "1-1", parties["a"])
+        with anyio.fail_after(SECONDS):
+            await hanging.wait()
+        await left_behind(client, root, "1-2", parties["b"])
+
+        async def settled():
+            return parties["b"].values
+
+        await until(settled)
+        assert not parties["a"].values
+
+
+async def test_a_recovery_whose_term_is_over_ends_nothing_and_raises_nothing(client, root):
+    parties = two()
+    async with Coordinator(client, root, participants=parties, serve=False) as coordinator:
+        record = Record("1-1", Protocol.TWO_PHASE, ("a",), "/gone", 60.0)
+        await client.create(f"{root}/default/records/1-1", record.encode())
+        async with anyio.create_task_group() as group:
+            await coordinator._recovery.look(f"{root}/default/serving/gone", group)
+        assert (await coordinator._records.read("1-1")).decision is None
+        assert parties["a"].requests == []
 
 
 async def test_bad_input_is_named(client, root):

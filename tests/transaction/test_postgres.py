@@ -121,6 +121,8 @@ async def test_what_is_prepared_outlives_a_kill_of_the_server(second_postgres, b
     assert await participant.prepare(branch) is Answer.PREPARED
     await anyio.to_thread.run_sync(postgres.kill9)
     await anyio.to_thread.run_sync(postgres.start)
+    # The participant's connections went with the server: it opens others, and says nothing.
+    assert await (await participant.begin(branch._replace(participant="later"))).execute("SELECT 1") == [(1,)]
     other = PostgresParticipant(postgres.dsn)
     assert await other.recover() == [branch]
     assert await other.commit(branch) is Answer.COMMITTED
@@ -171,6 +173,100 @@ async def test_all_that_is_prepared_is_listed_with_its_age_and_its_locks(second_
         for each in await participant.prepared():
             connection.execute("ROLLBACK PREPARED '{}'".format(each.id.replace("'", "''")))
     await participant.aclose()
+
+
+async def test_a_statement_that_is_cancelled_is_broken_off_and_its_locks_are_free(postgres, participant, branch):
+    running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)' AND state = 'active'"
+    await take_ten(participant, branch)
+    with anyio.move_on_after(0.2):
+        await (await participant.begin(branch)).execute("SELECT pg_sleep(3600)")
+    assert await participant.prepare(branch) is Answer.REFUSED
+    with anyio.fail_after(SECONDS):
+        while look(postgres, running):
+            await anyio.sleep(0.01)
+    assert await participant.abort(branch) is Answer.ABORTED
+    other = branch._replace(participant="other")
+    with anyio.fail_after(SECONDS):
+        await take_ten(participant, other)  # waits for a lock that nobody frees otherwise
+    assert await participant.prepare(other) is Answer.PREPARED
+    assert await participant.commit(other) is Answer.COMMITTED
+    assert look(postgres) == 90
+
+
+async def test_u38_a_prepare_that_was_cancelled_is_broken_off_and_found_by_its_id(postgres, participant, branch):
+    other = PostgresParticipant(postgres.dsn)  # as recovery in another process reaches it
+    await take_ten(participant, branch)
+    with psycopg.connect(postgres.dsn) as connection:
+        connection.execute("INSERT INTO recipes_branches VALUES (%s, 'abort')", [str(branch)])
+        with anyio.move_on_after(0.2) as scope:
+            await participant.prepare(branch)  # waits to learn what becomes of that row
+        connection.rollback()
+    assert scope.cancelled_caught
+    with anyio.fail_after(SECONDS):
+        while await other.abort(branch) is not Answer.ABORTED:
+            await anyio.sleep(0.01)
+    assert await participant.prepare(branch) is Answer.REFUSED
+    assert (look(postgres), await other.recover()) == (100, [])
+    await other.aclose()
+
+
+async def test_several_that_open_at_a_time_make_the_table_once(postgres, participant):
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE recipes_branches")
+    others = [PostgresParticipant(postgres.dsn) for _ in range(8)]
+    async with anyio.create_task_group() as tasks:
+        for each in others:
+            tasks.start_soon(each.open)
+    assert look(postgres, "SELECT count(*) FROM recipes_branches") == 0
+    for each in others:
+        await each.aclose()
+
+
+async def test_what_is_forgotten_at_a_time_is_deleted_at_once(postgres, participant, branch):
+    branches = [branch._replace(participant=f"p{number}") for number in range(100)]
+    rows = "SELECT count(*) FROM recipes_branches WHERE branch LIKE '%:p%'"
+    deletions = "SELECT count(*) FROM deletions"
+    for each in branches:
+        assert await participant.abort(each) is Answer.ABORTED
+    assert look(postgres, rows) == 100
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(
+            "DROP TABLE IF EXISTS deletions; CREATE TABLE deletions (n int);"
+            "CREATE OR REPLACE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN INSERT INTO deletions VALUES (1); RETURN NULL; END $$;"
+            "CREATE TRIGGER note AFTER DELETE ON recipes_branches FOR EACH STATEMENT EXECUTE FUNCTION note()"
+        )
+    async with anyio.create_task_group() as tasks:
+        for each in branches:
+            tasks.start_soon(participant.forget, each)
+    assert (look(postgres, rows), look(postgres, deletions)) == (0, 1)
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute("DROP TRIGGER note ON recipes_branches")
+
+
+@pytest.mark.thorough  # 50 connections
+async def test_branches_that_wait_for_a_lock_keep_no_thread_from_the_commit_that_frees_it(
+    postgres, participant, branch
+):
+    await take_ten(participant, branch)
+    assert await participant.prepare(branch) is Answer.PREPARED
+    others = [branch._replace(participant=f"other-{number}") for number in range(45)]
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    done = []
+
+    async def take_and_undo(each):
+        await take_ten(participant, each)
+        done.append(await participant.abort(each))
+
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as tasks:
+            for each in others:
+                tasks.start_soon(take_and_undo, each)
+            while look(postgres, waiting) < len(others):
+                await anyio.sleep(0.05)
+            assert await participant.commit(branch) is Answer.COMMITTED
+    assert done == [Answer.ABORTED] * 45
+    assert look(postgres) == 90
 
 
 async def test_a_server_that_prepares_nothing_is_named(start_postgres):

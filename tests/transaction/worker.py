@@ -15,7 +15,7 @@ import psycopg
 from recipes import Coordinator, TransactionAborted, TransactionInDoubt, connect
 from recipes.core.errors import RecipesError
 from recipes.transaction.branch import Answer
-from tests.transaction.bank import ACCOUNTS, DRIVER_ERRORS, participant_of
+from tests.transaction.bank import ACCOUNTS, DRIVER_ERRORS, is_overdrawn, participant_of
 
 DEADLINE = 8.0
 SESSION_SECONDS = 2.0
@@ -54,7 +54,7 @@ class Teller:
                     except psycopg.errors.CheckViolation:
                         if not is_deaf:
                             raise
-                        # Who does not listen is refused by the prepare.
+                        # Who does not listen is refused by PostgreSQL's prepare; MariaDB would commit the rest.
                 if changes_mind:
                     raise ChangeOfMind
         except ChangeOfMind:
@@ -63,10 +63,8 @@ class Teller:
             said, why = "aborted", "vote" if Answer.REFUSED.value in str(error) else "failure"
         except TransactionInDoubt:
             said, why = "doubt", "-"
-        except psycopg.errors.CheckViolation:
-            said, why = "aborted", "check"
-        except DRIVER_ERRORS:
-            said, why = "aborted", "failure"
+        except DRIVER_ERRORS as error:
+            said, why = "aborted", "check" if is_overdrawn(error) else "failure"
         else:
             said, why = "committed", "-"
         assert tx.outcome == {"committed": "commit", "aborted": "abort", "doubt": None}[said]

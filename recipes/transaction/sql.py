@@ -1,0 +1,56 @@
+"""What a block works with whose branch is at a database: statements, on the branch's own connection, in threads."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+
+class Work:
+    """The connection of a branch that is at work. One thread has it at a time."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection: Any = connection
+        self.lock: threading.Lock = threading.Lock()
+        self.over: bool = False  # the connection is closed, or somebody else's
+        self.spoilt: bool = False  # nobody knows what has become of a statement
+
+
+class SqlBranch:
+    """What `tx.enlist` returns: the branch's own connection, in a transaction. One task uses it at a time."""
+
+    def __init__(self, work: Work, limiter: anyio.CapacityLimiter) -> None:
+        self._work = work
+        self._limiter = limiter
+
+    async def execute(self, sql: str, params: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+        """Run a statement, with parameters in the driver's own style; its rows, empty where it gives none.
+
+        Raises the driver's errors, and RuntimeError when the branch has ended. A statement that is cancelled goes on at
+        the server until the branch is aborted: the branch cannot commit then.
+        """
+        work = self._work
+
+        def run() -> list[tuple[Any, ...]]:
+            with work.lock:
+                if work.over:
+                    raise RuntimeError("the branch has ended: its statements run inside the transaction's block")
+                cursor = work.connection.cursor()
+                try:
+                    if params is None:
+                        cursor.execute(sql)
+                    else:
+                        cursor.execute(sql, params)
+                    return list(cursor.fetchall()) if cursor.description else []
+                finally:
+                    cursor.close()
+
+        try:
+            return await anyio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=self._limiter)
+        except Exception:
+            raise
+        except BaseException:
+            work.spoilt = True
+            raise

@@ -1,0 +1,296 @@
+"""Any database whose driver has the two-phase extension of PEP 249 as a participant.
+
+The driver waits in threads, so that it serves on asyncio and on trio. The two phases go over the guard, whose row in
+the branch's own transaction is the proof of what became of it. What differs from driver to driver is in a `Database`
+(database.py).
+
+Source: PEP 249, Optional Two-Phase Commit Extensions.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from recipes.core.errors import ConfigError
+from recipes.transaction.branch import Answer
+from recipes.transaction.connections import Connections
+from recipes.transaction.database import Database, check_id
+from recipes.transaction.guard import COMMIT, ParticipantGuard
+from recipes.transaction.participant import BranchId, Prepared
+from recipes.transaction.sql import SqlBranch, Work
+
+R = TypeVar("R")
+
+_INTERRUPT_SECONDS = 2.0  # until a statement that was told to end has ended
+_THREADS = 40  # of one participant: a database that hangs takes none of the others'
+_EXTENSION = ("xid", "tpc_begin", "tpc_prepare", "tpc_commit", "tpc_rollback", "tpc_recover", "Error", "IntegrityError")
+
+
+class TpcParticipant:
+    """A database by any driver that has the two-phase extension of PEP 249.
+
+    connect: opens a connection, `lambda: mariadb.connect(host=..., database=...)`; called in threads, a connection is
+        used by one thread at a time. guard: the table that remembers how branches ended, made where it is missing; its
+        statements have parameters as %s.
+
+    Entering the coordinator's block raises ConfigError for a driver that lacks the extension, such as sqlite3.
+    PostgresParticipant serves PostgreSQL faster: without threads, on connections that are used again.
+    """
+
+    def __init__(self, connect: Callable[[], Any], *, guard: ParticipantGuard | None = None) -> None:
+        self._known = False
+
+        def open_one() -> Any:
+            connection = connect()
+            if not self._known:
+                self._database = _kind(connection)
+                self._known = True
+            return connection
+
+        self._database = Database()
+        self._connections = Connections(open_one, lambda: self._database)
+        self._guard = guard or ParticipantGuard()
+        self._working: dict[BranchId, Work] = {}
+        self._lock = threading.Lock()
+        self._limiter = anyio.CapacityLimiter(_THREADS)
+
+    async def open(self) -> None:
+        """Check that the server can prepare transactions, and make the guard's table.
+
+        Raises ConfigError, and the driver's error when the server cannot be reached.
+        """
+
+        def check() -> None:
+            with self._connections.one() as connection:
+                for last_try in (False, False, True):
+                    try:  # to make what is there already may take rights that nobody needs
+                        self._guard.read(connection.cursor(), "")
+                        break
+                    except connection.Error:
+                        connection.rollback()
+                    try:
+                        self._guard.create(connection.cursor(), self._database.key_type)
+                        connection.commit()
+                    except connection.Error:
+                        connection.rollback()
+                        if last_try:  # else somebody may have made it at this moment
+                            raise
+                self._database.check(connection, self._guard)
+
+        await self._in_thread(check)
+
+    async def aclose(self) -> None:
+        """Close the connections that are kept, and those of branches that are at work."""
+
+        def close() -> None:
+            self._connections.close()
+            for branch in list(self._working):
+                self._end_work(branch)
+
+        await self._in_thread(close)
+
+    async def begin(self, branch: BranchId) -> SqlBranch:
+        """A transaction of its own."""
+        check_id(branch)
+        wanted = True
+
+        def start() -> Work:
+            connection = self._connections.take()
+            try:
+                self._database.begin(connection, branch)
+            except BaseException:
+                connection.close()
+                raise
+            work = Work(connection)
+            with self._lock:
+                if wanted and not self._connections.closed:
+                    self._working[branch] = work
+                    return work
+            connection.close()
+            raise RuntimeError(f"the participant of {branch} is closed")
+
+        work = self._working.get(branch)
+        try:
+            if work is None:
+                work = await self._in_thread(start)
+            return SqlBranch(work, self._limiter)
+        except BaseException:
+            with self._lock:
+                wanted = False  # an abort that has been here already would not come again
+            raise
+
+    async def can_commit(self, branch: BranchId) -> Answer:
+        """Whether the branch's transaction answers and nobody has aborted it."""
+
+        def check() -> Answer:
+            work = self._working.get(check_id(branch))
+            if work is None:
+                return Answer.REFUSED
+            with work.lock:
+                if work.over or work.spoilt:
+                    return Answer.REFUSED
+                if self._guard.read(work.connection.cursor(), str(branch)) is not None:
+                    return Answer.REFUSED
+            return Answer.PREPARED
+
+        return await self._in_thread(check)
+
+    async def pre_commit(self, branch: BranchId) -> Answer:
+        """As `prepare`."""
+        return await self.prepare(branch)
+
+    async def prepare(self, branch: BranchId) -> Answer:
+        """Prepare the branch's transaction, with the guard's row in it. The vote is given on proof alone."""
+
+        def prepare() -> Answer:
+            work = self._working.get(check_id(branch))
+            if work is None:
+                return self._prepared_before(branch)
+            with work.lock:
+                if work.over:
+                    return self._prepared_before(branch)
+                try:
+                    answer = self._prepare(work, branch)
+                finally:
+                    # A driver may think of it as in its transaction, and a server may keep what it has prepared from
+                    # all others as long as it is there.
+                    work.over = True
+                    self._working.pop(branch, None)
+                    work.connection.close()
+            return self._prepared_before(branch) if answer is None else answer
+
+        return await self._in_thread(prepare)
+
+    def _prepare(self, work: Work, branch: BranchId) -> Answer | None:
+        """The vote, None when there is no proof of it yet."""
+        connection = work.connection
+        if work.spoilt:
+            return Answer.REFUSED
+        try:
+            self._guard.begin(connection.cursor(), str(branch))
+        except connection.IntegrityError:  # it was aborted before
+            return Answer.REFUSED
+        return Answer.PREPARED if self._database.prepare(connection, branch) else None
+
+    async def commit(self, branch: BranchId) -> Answer:
+        """Commit what is prepared, or prove by the guard's row that it was done."""
+
+        def commit() -> Answer:
+            with self._connections.one() as connection:
+                if self._database.commit(connection, check_id(branch)):
+                    return Answer.COMMITTED
+                row = self._guard.read(connection.cursor(), str(branch))
+                if row is None:
+                    return Answer.UNKNOWN
+                return Answer.COMMITTED if row.outcome == COMMIT else Answer.CONTRADICTION
+
+        return await self._in_thread(commit)
+
+    async def abort(self, branch: BranchId) -> Answer:
+        """Roll back what is prepared or at work, and leave a row that refuses a prepare that comes late."""
+
+        def abort() -> Answer:
+            if not self._end_work(check_id(branch)):
+                return Answer.UNKNOWN  # a statement of it still runs
+            with self._connections.one() as connection:
+                self._database.rollback(connection, branch)
+                self._database.limit_waiting(connection)
+                try:
+                    self._guard.abort(connection.cursor(), str(branch))
+                    connection.commit()
+                except connection.IntegrityError:
+                    connection.rollback()
+                    row = self._guard.read(connection.cursor(), str(branch))
+                    if row is None:
+                        return Answer.UNKNOWN
+                    return Answer.CONTRADICTION if row.outcome == COMMIT else Answer.ABORTED
+                except connection.Error as error:
+                    if not self._database.is_locked(error):
+                        raise
+                    connection.rollback()
+                    return Answer.UNKNOWN  # it is being prepared just now, or is prepared where we do not reach it
+                finally:
+                    with suppress(connection.Error):
+                        self._database.wait_as_usual(connection)
+                return Answer.ABORTED
+
+        return await self._in_thread(abort)
+
+    async def recover(self) -> Sequence[BranchId]:
+        """The branches that are prepared; other prepared transactions are not ours to name."""
+
+        def look() -> list[BranchId]:
+            with self._connections.one() as connection:
+                return self._database.recover(connection)
+
+        return await self._in_thread(look)
+
+    async def prepared(self) -> Sequence[Prepared]:
+        """Every prepared transaction of this database, oldest first where it tells their age."""
+
+        def look() -> list[Prepared]:
+            with self._connections.one() as connection:
+                return self._database.prepared(connection, self._guard)
+
+        return await self._in_thread(look)
+
+    async def forget(self, branch: BranchId) -> None:
+        """Delete the guard's row."""
+
+        def forget() -> None:
+            with self._connections.one() as connection:
+                self._guard.forget(connection.cursor(), str(check_id(branch)))
+
+        await self._in_thread(forget)
+
+    async def _in_thread(self, work: Callable[[], R]) -> R:
+        # A cancelled call goes on in its thread: it ends with a vote that nobody hears, which recovery settles.
+        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
+
+    def _prepared_before(self, branch: BranchId) -> Answer:
+        """The answer to a prepare that is repeated, or comes where the branch's work is not."""
+        with self._connections.one() as connection:
+            if branch in self._database.recover(connection):
+                return Answer.PREPARED
+            ended = self._guard.read(connection.cursor(), str(branch))
+            return Answer.COMMITTED if ended is not None and ended.outcome == COMMIT else Answer.REFUSED
+
+    def _end_work(self, branch: BranchId) -> bool:
+        """Close the connection of a branch that is at work; whether it has none any more."""
+        work = self._working.get(branch)
+        if work is None:
+            return True
+        if not work.lock.acquire(blocking=False):
+            # A statement runs. To close its connection under it would break the driver.
+            with self._connections.one() as other:
+                self._database.interrupt(work.connection, other)
+            if not work.lock.acquire(timeout=_INTERRUPT_SECONDS):
+                return False
+        try:
+            if not work.over:
+                work.over = True
+                work.connection.close()
+            self._working.pop(branch, None)
+        finally:
+            work.lock.release()
+        return True
+
+
+def _kind(connection: Any) -> Database:
+    """The kind of database behind a connection. Closes it and raises ConfigError where its driver does not serve."""
+    driver = type(connection).__module__.partition(".")[0]
+    if missing := [name for name in _EXTENSION if not hasattr(connection, name)]:
+        connection.close()
+        raise ConfigError(
+            "connect", f"{driver}, a driver without {', '.join(missing)}",
+            "one with the two-phase extension of PEP 249, and its exceptions as attributes of a connection",
+        )  # fmt: skip
+    if driver == "mariadb":
+        from recipes.transaction.mariadb import MariaDb
+
+        return MariaDb()
+    return Database()
