@@ -222,7 +222,9 @@ class Coordinator:
         self._drivers.add(driver)
         self._client.look_after(lambda: self._run(driver))
         with scope:
-            await driver.wait_decided()
+            # Beyond its deadline it is still to be aborted: for as long as a store that is away may take to end us.
+            with anyio.move_on_after(driver.left_seconds() + self._client.session.timeout):
+                await driver.wait_decided()
             with anyio.move_on_after(driver.left_seconds()):
                 await driver.wait_settled()
         if driver.stage in NOTHING_PREPARED:  # the session is over, and the work is being undone

@@ -4,13 +4,14 @@ It runs in the coordinator's own task and not in that of the block, so that a bl
 undone. `stages.py` decides; this obeys.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 import anyio
 
 from recipes.core.client.backoff import pauses
-from recipes.core.errors import AuthFailed, SessionError
+from recipes.core.errors import AuthFailed, SessionError, StoreError
 from recipes.transaction import asking
 from recipes.transaction.branch import Answer, Reply
 from recipes.transaction.participant import BranchId, TransactionParticipant
@@ -19,6 +20,8 @@ from recipes.transaction.stages import DECIDED, NOTHING_PREPARED, Event, Protoco
 
 if TYPE_CHECKING:
     from random import Random
+
+log: logging.Logger = logging.getLogger("recipes.transaction")
 
 _YES = frozenset({Answer.PREPARED, Answer.READ_ONLY})
 _UNDO_TRIES = 3  # of an abort that no record tells of: nothing was prepared
@@ -123,6 +126,7 @@ class Driver:
             Stage.COMMITTING: self._tell,
             Stage.ABORTING: self._tell,
         }
+        rests = pauses(self._random, shortest=0.1, longest=5.0)
         with self._scope:
             while self.stage in work:
                 try:
@@ -130,6 +134,13 @@ class Driver:
                 except (SessionError, AuthFailed) as error:
                     self.why = self.why or str(error)
                     event = Event.LOST
+                except StoreError as error:  # no right, no quota left
+                    self.why = self.why or str(error)
+                    event = Event.DENIED
+                    if self.stage is not Stage.RECORDING:  # participants wait: the store may take it later
+                        log.warning("transaction %s: %s", self.record.id, error)
+                        await anyio.sleep(next(rests))
+                        continue
                 self._note(event)
 
     def _note(self, event: Event, why: str = "") -> None:

@@ -18,6 +18,7 @@ from recipes.core.errors import (
     NodeExists,
     NoNode,
     SessionExpired,
+    ThrottledOp,
     UnknownTransaction,
 )
 from recipes.transaction.stages import Protocol
@@ -123,7 +124,7 @@ class Records:
                 found = await self._read_anew(record.id)
                 if found is not None:
                     return found
-            except ConnectionLoss:
+            except (ConnectionLoss, ThrottledOp):
                 await losses.pause()
             except NoNode as error:
                 raise SessionExpired(path=error.path) from error
@@ -152,7 +153,7 @@ class Records:
                 found = await self._read_anew(record.id)
                 if found is not None:
                     return found
-            except ConnectionLoss:
+            except (ConnectionLoss, ThrottledOp):
                 await losses.pause()  # and try again with the same version: it is applied once
             except NoNode as error:
                 if error.path == guard:
@@ -196,7 +197,7 @@ class Records:
                 stat = await self.client.set(self.path(transaction), changed.encode(), record.version)
             except (BadVersion, NoNode):
                 continue
-            except ConnectionLoss:
+            except (ConnectionLoss, ThrottledOp):
                 await losses.pause()
             else:
                 return changed._replace(version=stat.version)

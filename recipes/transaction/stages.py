@@ -44,6 +44,7 @@ class Event(Enum):
     REFUSED = "a participant said no, or nobody knows what it would say"
     TIME_UP = "the deadline has passed"
     WRITTEN = "the store has what was to be written"
+    DENIED = "the store refuses the record"
     JOINED = "a branch was added to the record meanwhile"
     FOUND_COMMIT = "somebody else decided to commit"
     FOUND_ABORT = "somebody else decided to abort"
@@ -67,6 +68,7 @@ _SHARED = {
     (_RECORDING, Event.TIME_UP): _TO_ABORT,
     (_RECORDING, Event.FAILED): _TO_ABORT,
     (_RECORDING, Event.FOUND_ABORT): _ABORTING,
+    (_RECORDING, Event.DENIED): _ABORTING,
     # Whether it was written or not: nobody was asked to prepare, and only we would have decided to commit.
     (_RECORDING, Event.LOST): _ABORTING,
     (_PREPARING, Event.AGREED): _TO_COMMIT,

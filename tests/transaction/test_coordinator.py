@@ -5,7 +5,17 @@ import json
 import anyio
 import pytest
 
-from recipes import BadArguments, SettingsDiffer, TransactionAborted, TransactionInDoubt, connect
+from recipes import (
+    ACL,
+    BadArguments,
+    Id,
+    Perms,
+    QuotaExceeded,
+    SettingsDiffer,
+    TransactionAborted,
+    TransactionInDoubt,
+    connect,
+)
 from recipes.core.errors import ThrottledOp
 from recipes.testing.expire import expire_session
 from recipes.transaction.branch import Answer, BranchState, Request
@@ -395,3 +405,35 @@ async def test_bad_input_is_named(client, root):
             assert other.fleet != coordinator.fleet
     with pytest.raises(RuntimeError, match="inside"):
         coordinator.begin()
+
+
+async def test_a_store_that_refuses_the_record_aborts_and_is_named(client, root):
+    parties = two()
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        everything_but_create = [ACL(Perms.ALL & ~Perms.CREATE, Id("world", "anyone"))]
+        await client.set_acl(f"{root}/default/records", everything_but_create)
+        with pytest.raises(TransactionAborted, match="The ACL does not permit this"):
+            async with coordinator.begin() as tx:
+                (await tx.enlist("a"))["x"] = 1
+                (await tx.enlist("b"))["x"] = 2
+        assert tx.outcome == "abort"
+        assert set(parties["a"].states.values()) == {BranchState.ABORTED}
+
+
+async def test_a_decision_that_the_store_refuses_for_a_while_is_written_later(client, root):
+    parties = two()
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        decide, refusals = coordinator._records.decide, []
+
+        async def refuse_at_first(*arguments):
+            if len(refusals) < 2:
+                refusals.append(arguments)
+                raise QuotaExceeded(f"{root}/default")
+            return await decide(*arguments)
+
+        coordinator._records.decide = refuse_at_first
+        async with coordinator.begin(deadline=SECONDS) as tx:
+            (await tx.enlist("a"))["x"] = 1
+            (await tx.enlist("b"))["x"] = 2
+        assert (tx.outcome, len(refusals)) == ("commit", 2)
+        assert parties["a"].values == {"x": 1}
