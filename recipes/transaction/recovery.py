@@ -22,6 +22,7 @@ from recipes.core.errors import (
     SessionError,
     SessionExpired,
     StoreError,
+    ThrottledOp,
 )
 from recipes.election.election import Election
 from recipes.transaction import asking
@@ -104,7 +105,7 @@ class Recovery:
                     while True:
                         try:
                             await self.look(term.path, group)
-                        except (ConnectionLoss, MalformedValue) as error:
+                        except (ConnectionLoss, MalformedValue, ThrottledOp) as error:
                             log.warning("%s", error)
                         await anyio.sleep(next(rounds))
                 except RecipesError as error:  # out of the group it would come as one of several

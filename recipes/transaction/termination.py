@@ -20,7 +20,7 @@ import anyio
 from recipes.core import paths
 from recipes.core.client.backoff import pauses
 from recipes.core.client.owner import start_task
-from recipes.core.errors import BadArguments, ConnectionLoss, NoNode, RecipesError, SessionError
+from recipes.core.errors import BadArguments, NoNode, RecipesError
 from recipes.transaction import asking
 from recipes.transaction.participant import BranchId, TransactionParticipant, Waiting, check_name
 from recipes.transaction.record import Decision, Record, Records
@@ -212,7 +212,7 @@ class Termination:
             living = set(await self._client.children(paths.join(self._home, "coordinators")))
         except NoNode:
             return  # no coordinator has been there yet: these are not ours
-        except (ConnectionLoss, SessionError) as error:
+        except RecipesError as error:
             self._say_unreachable(error)
             return
         self._unreachable = False

@@ -25,6 +25,7 @@ SOAK_FILE = Path("soak-recipes.jsonl")
 PLANTED_FILE = Path("soak-planted-recipes.jsonl")
 PROPERTY = re.compile(r"[CELRWZ]\d+")
 SEEDS = range(1, 33)  # of each recipe, in each thorough run of the tests: more than 400 in all
+TRANSACTIONS, SLICE = 300, 75  # seeds of transactions there, and in each test
 VARIANTS = ("naming", "renewed-queue", "renewed-cache")  # of others, which a quick run goes through
 OLDEST = ("lock", "election")  # of which each run of the tests goes through more
 ENOUGH = 24  # seeds for everything that a recipe expects to happen
@@ -55,11 +56,20 @@ def test_some_seeds(recipe):
     assert run_all(recipe, range(101, 105 if recipe in OLDEST else 102))
 
 
+def seeds_of_recipes():
+    for recipe in WORKLOADS:
+        if recipe == "transaction":
+            for first in range(1, TRANSACTIONS + 1, SLICE):
+                yield pytest.param(recipe, range(first, first + SLICE), id=f"{recipe}-{first}")
+        else:
+            yield pytest.param(recipe, SEEDS, id=recipe)
+
+
 @pytest.mark.thorough  # the same with more seeds, enough for everything to happen
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("recipe", WORKLOADS)
-def test_recipe(recipe):
-    assert never_happened(run_all(recipe, SEEDS), recipe) == []
+@pytest.mark.parametrize(("recipe", "seeds"), list(seeds_of_recipes()))
+def test_recipe(recipe, seeds):
+    assert never_happened(run_all(recipe, seeds), recipe) == []
 
 
 def test_five_servers():

@@ -6,12 +6,14 @@ import anyio
 import pytest
 
 from recipes import BadArguments, SettingsDiffer, TransactionAborted, TransactionInDoubt, connect
+from recipes.core.errors import ThrottledOp
 from recipes.testing.expire import expire_session
 from recipes.transaction.branch import Answer, BranchState, Request
 from recipes.transaction.coordinator import Coordinator
 from recipes.transaction.memory import MemoryParticipant
 from recipes.transaction.participant import BranchId
 from recipes.transaction.record import Decision, Record
+from recipes.transaction.recovery import Recovery
 from recipes.transaction.stages import Protocol
 from tests.queue.conftest import SECONDS, until
 from tests.transaction.unproved import commit_unproved
@@ -337,6 +339,29 @@ async def test_a_participant_that_hangs_keeps_no_other_transaction_waiting(clien
 
         await until(settled)
         assert not parties["a"].values
+
+
+async def test_recovery_goes_on_when_a_busy_server_throttles_it(client, root, monkeypatch):
+    parties = two()
+    parties["a"].name = "a"
+    throttled = []
+    look = Recovery.look
+
+    async def busy(self, *arguments):
+        if len(throttled) < 2:
+            throttled.append(self)
+            raise ThrottledOp(root)
+        await look(self, *arguments)
+
+    monkeypatch.setattr(Recovery, "look", busy)
+    async with Coordinator(client, root, participants=parties):
+        await left_behind(client, root, "1-1", parties["a"])
+
+        async def settled():
+            return parties["a"].values
+
+        await until(settled)
+    assert len(throttled) == 2
 
 
 async def test_a_recovery_whose_term_is_over_ends_nothing_and_raises_nothing(client, root):

@@ -1,5 +1,8 @@
 """PostgreSQL as a participant: what docs/transactions.md says of it, on a real server."""
 
+import signal
+import threading
+
 import anyio
 import pytest
 
@@ -131,6 +134,36 @@ async def test_what_is_prepared_outlives_a_kill_of_the_server(second_postgres, b
     await other.aclose()
 
 
+def test_an_id_has_fewer_than_200_bytes_and_ours_always_has(postgres):
+    longest = str(BranchId("0" * 8, f"{'f' * 8}-{'0' * 16}", "p" * 40))
+    assert len(longest) < 100
+    with psycopg.connect(postgres.dsn) as connection:
+        connection.execute("SELECT pg_current_xact_id()")
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="too long"):
+            connection.execute(f"PREPARE TRANSACTION '{'x' * 200}'")
+        connection.rollback()
+        connection.execute("SELECT pg_current_xact_id()")
+        connection.execute(f"PREPARE TRANSACTION '{'x' * 199}'")
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"ROLLBACK PREPARED '{'x' * 199}'")
+
+
+def test_what_is_not_prepared_goes_with_its_connection_and_some_things_are_never_prepared(postgres):
+    with psycopg.connect(postgres.dsn) as connection:
+        connection.execute("CREATE TABLE lost (line int)")
+        connection.close()
+    with psycopg.connect(postgres.dsn) as connection:
+        assert connection.execute("SELECT to_regclass('lost')").fetchone() == (None,)
+        connection.execute("CREATE TEMPORARY TABLE mine (line int)")
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="temporary objects"):
+            connection.execute("PREPARE TRANSACTION 'temporary'")
+        connection.rollback()
+        connection.execute("LISTEN something")
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="LISTEN"):
+            connection.execute("PREPARE TRANSACTION 'listening'")
+        connection.rollback()
+
+
 @pytest.mark.thorough  # it restarts a server
 async def test_all_that_is_prepared_is_listed_with_its_age_and_its_locks(second_postgres, branch):
     postgres = second_postgres
@@ -208,6 +241,35 @@ async def test_u38_a_prepare_that_was_cancelled_is_broken_off_and_found_by_its_i
     assert await participant.prepare(branch) is Answer.REFUSED
     assert (look(postgres), await other.recover()) == (100, [])
     await other.aclose()
+
+
+@pytest.mark.thorough  # it stops a server for a second
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_server_that_hangs_takes_few_threads_and_each_cancelled_call_ends(postgres, participant, branch):
+    branches = [branch._replace(participant=f"p{number}") for number in range(20)]
+    statements = [await participant.begin(each) for each in branches]
+    before = threading.active_count()
+    postgres.process.send_signal(signal.SIGSTOP)  # it takes connections, and says nothing on them
+    try:
+        with anyio.fail_after(SECONDS), anyio.move_on_after(0.2):
+            async with anyio.create_task_group() as tasks:
+                for each in statements:
+                    tasks.start_soon(each.execute, "SELECT pg_sleep(3600)")
+        assert threading.active_count() <= before + 8
+    finally:
+        postgres.process.send_signal(signal.SIGCONT)
+    for each in branches:
+        assert await participant.abort(each) is Answer.ABORTED
+        await participant.forget(each)
+
+
+async def test_two_tasks_that_enlist_one_participant_share_its_branch(postgres, participant, branch):
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(take_ten, participant, branch)
+    assert await participant.prepare(branch) is Answer.PREPARED
+    assert await participant.commit(branch) is Answer.COMMITTED
+    assert look(postgres) == 80
 
 
 async def test_several_that_open_at_a_time_make_the_table_once(postgres, participant):

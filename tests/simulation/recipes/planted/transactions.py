@@ -196,12 +196,12 @@ def an_abort_is_not_told_to_who_was_silent(patch: Patch) -> None:
     patch.setattr(Driver, "_note", note)
 
 
-@planted("transaction", 11, "R12")
-def a_commit_is_told_three_times_at_most(patch: Patch) -> None:
+@planted("transaction", 5, "R12")
+def an_outcome_is_told_once(patch: Patch) -> None:
     original = Driver._settle
 
     async def settle(self: Driver, name: str, decision: Decision, tries: int | None) -> None:
-        await original(self, name, decision, 3)
+        await original(self, name, decision, 1)
 
     patch.setattr(Driver, "_settle", settle)
 
@@ -215,7 +215,7 @@ def a_session_that_is_lost_while_commit_is_decided_counts_as_an_abort(patch: Pat
     patch.setattr(stages, "TABLES", MappingProxyType(tables))
 
 
-@planted("transaction", 4, "R11")
+@planted("transaction", 15, "R11")
 def a_time_out_aborts_by_itself(patch: Patch) -> None:
     """The textbook's other guess: of a coordinator that lives and is slow."""
     patch.setattr(termination, "ACTIONS", MappingProxyType(termination.ACTIONS | {Finding.RUNNING: Action.ABORT}))
