@@ -194,7 +194,7 @@ class RemoteParticipant:
         except TimeoutError:
             raise ParticipantError(self._url, f"no answer within {self._timeout:.3g} s") from None
         except (http.HTTPError, http.StreamError) as error:
-            raise ParticipantError(self._url, f"{type(error).__name__}: {error}") from error
+            raise ParticipantError(self._url, f"{type(error).__name__}: {_words(error)}") from error
         if size > _MOST_BYTES:
             raise self._strange(response.status_code, f"more than {_MOST_BYTES} bytes")
         text = bytes(body[: 1 << 16] if response.status_code != 200 else body).decode(errors="replace")
@@ -211,6 +211,13 @@ class RemoteParticipant:
         error = ParticipantError(self._url, f"it answered {status}: {said}" if said else f"it answered {status}")
         error.status = status
         return error
+
+
+def _words(error: BaseException) -> str:
+    """Its own, else those of what it came from: under trio httpx does not repeat them."""
+    while not str(error) and (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return shortened(str(error))
 
 
 def _check_url(url: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import ssl
 import sys
 import threading
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager
 import anyio
 import anyio.lowlevel
 import pytest
+import trustme
 
 from recipes import (
     Answer,
@@ -54,7 +56,7 @@ class Service:
         self.asked.append((scope["method"], scope["path"]))
         await self.app(scope, receive, send)
 
-    def start(self):
+    def start(self, **options):
         config = uvicorn.Config(
             self,
             port=self.port,
@@ -63,6 +65,7 @@ class Service:
             ws="none",
             loop="asyncio",
             timeout_graceful_shutdown=1,
+            **options,
         )
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run)
@@ -406,6 +409,32 @@ async def test_bad_input_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(ImportError, match=r"needs the extra `http`: pip install 'zab-recipes\[http\]'"):
         RemoteParticipant("http://x")
+
+
+@pytest.mark.thorough  # a server of its own, with certificates
+async def test_a_service_with_a_certificate_is_reached_by_who_trusts_it(tmp_path):
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    for blob in certificate.cert_chain_pems:
+        blob.write_to_path(str(chain), append=True)
+    certificate.private_key_pem.write_to_path(str(key))
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    service = Service()
+    service.app = participant_app(MemoryParticipant(), token="s3cret")
+    service.start(ssl_certfile=str(chain), ssl_keyfile=str(key))
+    try:
+        url = f"https://localhost:{service.port}"
+        async with reached(url, token="s3cret", ssl_context=trusting, timeout=SECONDS) as participant:
+            await participant.open()
+            assert await participant.abort(BRANCH) == Reply(Answer.ABORTED)
+        async with reached(url, token="s3cret", timeout=SECONDS) as participant:
+            reply = await participant.abort(BRANCH)
+            assert reply.answer is Answer.UNKNOWN
+            assert "CERTIFICATE_VERIFY_FAILED" in reply.why
+    finally:
+        service.stop()
 
 
 async def test_a_token_without_encryption_is_warned_of_once(caplog):
