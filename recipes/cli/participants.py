@@ -11,15 +11,25 @@ from typing import Any
 from recipes.cli.access import WrongOption
 from recipes.core.errors import RecipesError
 from recipes.transaction.participant import TransactionParticipant, check_name
+from recipes.transaction.tpc import TpcParticipant
 
 _OPTION = "--participants"
 _KINDS = {
     "postgres": "recipes.transaction.postgres:PostgresParticipant",
-    "mariadb": "recipes.transaction.mariadb:MariaDbParticipant",
+    "mariadb": "recipes.cli.participants:mariadb_participant",
     "http": "recipes.transaction.remote:RemoteParticipant",
     "file": "recipes.transaction.files:FileParticipant",
 }
 _METHODS = ("prepare", "commit", "abort", "recover")
+
+
+def mariadb_participant(**settings: Any) -> TransactionParticipant:
+    """A participant at a MariaDB server. settings: what mariadb.connect takes."""
+    try:
+        mariadb: Any = importlib.import_module("mariadb")
+    except ImportError:
+        raise ImportError("needs the mariadb extra: pip install 'zab-recipes[mariadb]'") from None
+    return TpcParticipant(lambda: mariadb.connect(**settings))
 
 
 def find_participants(given: str) -> dict[str, TransactionParticipant]:
