@@ -41,7 +41,7 @@ class Service:
                 try:
                     async with message:
                         await anyio.sleep(0.001)  # the work
-                    self.done.add(message.data)
+                        self.done.add(message.data)  # each at least once, also where its acknowledgement is lost
                 except AckLost:
                     print(f"{self.name} lost its claim on {message.data!r}: it is handed out again")
 

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         NotEmpty as NotEmpty,
         NotReadOnly as NotReadOnly,
         NoWatcher as NoWatcher,
+        ParticipantError as ParticipantError,
         QueueFull as QueueFull,
         QuotaExceeded as QuotaExceeded,
         RecipesError as RecipesError,
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
         ThrottledOp as ThrottledOp,
         TransactionAborted as TransactionAborted,
         TransactionInDoubt as TransactionInDoubt,
+        UnknownTransaction as UnknownTransaction,
         Unimplemented as Unimplemented,
         UnknownStoreError as UnknownStoreError,
         UpdateConflict as UpdateConflict,
@@ -119,8 +121,15 @@ if TYPE_CHECKING:
     from recipes.queue.consume import Messages as Messages
     from recipes.queue.message import Message as Message
     from recipes.queue.queue import DeadLetters as DeadLetters, Queue as Queue
-    from recipes.transaction.branch import Answer as Answer, BranchState as BranchState, Request as Request
+    from recipes.transaction.branch import (
+        Answer as Answer,
+        BranchState as BranchState,
+        Reply as Reply,
+        Request as Request,
+    )
     from recipes.transaction.coordinator import Coordinator as Coordinator, GlobalTransaction as GlobalTransaction
+    from recipes.transaction.stats import CoordinatorStats as CoordinatorStats
+    from recipes.transaction.files import FileBranch as FileBranch, FileParticipant as FileParticipant
     from recipes.transaction.guard import GuardRow as GuardRow, ParticipantGuard as ParticipantGuard
     from recipes.transaction.memory import MemoryParticipant as MemoryParticipant
     from recipes.transaction.participant import (
@@ -128,13 +137,18 @@ if TYPE_CHECKING:
         Prepared as Prepared,
         ThreePhaseParticipant as ThreePhaseParticipant,
         TransactionParticipant as TransactionParticipant,
+        Waiting as Waiting,
     )
     from recipes.transaction.postgres import (
         PostgresBranch as PostgresBranch,
         PostgresParticipant as PostgresParticipant,
     )
+    from recipes.transaction.remote import RemoteBranch as RemoteBranch, RemoteParticipant as RemoteParticipant
+    from recipes.transaction.service import branch_of as branch_of, participant_app as participant_app
     from recipes.transaction.sql import SqlBranch as SqlBranch
     from recipes.transaction.tpc import TpcParticipant as TpcParticipant
+    from recipes.transaction.stages import Protocol as Protocol
+    from recipes.transaction.termination import Termination as Termination
 else:
     import sys
     from functools import cache

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import atexit
 import socket
+from collections.abc import Iterable
+from random import SystemRandom
+
+_chance = SystemRandom()
 
 
 class ReservedPorts:
@@ -23,6 +27,25 @@ class ReservedPorts:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         return int(sock.getsockname()[1])
 
+    def take_block(self, offsets: Iterable[int]) -> int:
+        """A port that is free, as all are that lie so far from it."""
+        offsets = list(offsets)
+        while True:
+            first = _chance.randrange(15_000, 32_000)
+            taken: list[socket.socket] = []
+            try:
+                for offset in offsets:
+                    sock = socket.socket()
+                    taken.append(sock)
+                    sock.bind(("127.0.0.1", first + offset))
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            except OSError:
+                for sock in taken:
+                    sock.close()
+                continue
+            self._sockets += taken
+            return first
+
     def close(self) -> None:
         for sock in self._sockets:
             sock.close()
@@ -35,3 +58,8 @@ atexit.register(_of_this_process.close)
 def free_port() -> int:
     """A port that is free for whoever asked until this process ends."""
     return _of_this_process.take()
+
+
+def free_block(offsets: Iterable[int]) -> int:
+    """A port, for whoever asked until this process ends, with those that lie `offsets` behind it."""
+    return _of_this_process.take_block(offsets)

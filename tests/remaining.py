@@ -28,14 +28,20 @@ class Remaining:
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         if not config.getoption("--remaining"):
             return
-        passed = set(config.cache.get(_KEY, [])) if config.cache else set()
-        left_out = {
-            item for item in items if item.nodeid in passed and not is_hypothesis_test(getattr(item, "obj", None))
-        }
-        config.hook.pytest_deselected(items=list(left_out))
-        items[:] = [item for item in items if item not in left_out]
+        passed = set(cache.get(_KEY, [])) if (cache := _cache_of(config)) else set()
+        left_out, stay = [], []
+        for item in items:
+            again = item.nodeid not in passed or is_hypothesis_test(getattr(item, "obj", None))
+            (stay if again else left_out).append(item)
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = stay
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         config = session.config
-        if config.cache and not hasattr(config, "workerinput") and not config.getoption("--remaining"):
-            config.cache.set(_KEY, sorted(self._passed - self._not_passed))
+        cache = _cache_of(config)
+        if cache and not hasattr(config, "workerinput") and not config.getoption("--remaining"):
+            cache.set(_KEY, sorted(self._passed - self._not_passed))
+
+
+def _cache_of(config: pytest.Config) -> pytest.Cache | None:
+    return getattr(config, "cache", None)  # None under -p no:cacheprovider

@@ -26,7 +26,7 @@ ENTERED = {"__init__", "__enter__", "__aenter__", "__iter__", "__aiter__", "__ne
 # parse_zoo_cfg makes the first and `Client.atomically` the last; the others are for our own recipes.
 NOT_FOR_USERS = {
     "ServerConfig.membership", "Client.home", "Client.session", "Client.portal", "SessionScope.home", "Call.watch",
-    "Transaction.__init__", "Partition.__init__",
+    "Transaction.__init__", "Partition.__init__", "EnlistedBranch.__init__",
 }  # fmt: skip
 PUBLIC = {name: getattr(recipes, name) for name in recipes.__all__}
 OFFERED = [

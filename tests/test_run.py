@@ -8,9 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis.strategies import just
 
 from tests import timing
 from tests.conftest import need
+from tests.remaining import Remaining
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = """
@@ -60,16 +63,16 @@ def test_a_missing_tool_is_a_skip_and_a_failure_where_everything_is_to_run(every
         need(config, "a tool that is not", False)
 
 
-@pytest.mark.parametrize("everything", [False, True])
-def test_a_run_that_takes_too_much_processor_time_fails_where_everything_is_to_run(monkeypatch, everything):
-    config = SimpleNamespace(getoption=lambda option: option == "--everything" and everything)
+@pytest.mark.parametrize("judged", [False, True])
+def test_a_run_that_takes_too_much_processor_time_fails_where_that_is_asked_for(monkeypatch, judged):
+    config = SimpleNamespace(getoption=lambda option: option == "--within-limit" and judged)
     session = SimpleNamespace(config=config, exitstatus=pytest.ExitCode.OK)
     plugin = timing.Timing()
     plugin.pytest_sessionfinish(session)
     assert session.exitstatus == pytest.ExitCode.OK
     monkeypatch.setattr(timing, "LIMIT_SECONDS", 0.0)
     plugin.pytest_sessionfinish(session)
-    assert session.exitstatus == (pytest.ExitCode.TESTS_FAILED if everything else pytest.ExitCode.OK)
+    assert session.exitstatus == (pytest.ExitCode.TESTS_FAILED if judged else pytest.ExitCode.OK)
 
 
 def test_the_limit_is_for_what_is_not_thorough():
@@ -79,3 +82,30 @@ def test_the_limit_is_for_what_is_not_thorough():
         plugin.pytest_runtest_logreport(report)
     plugin.pytest_sessionfinish(SimpleNamespace(config=SimpleNamespace(getoption=lambda _: True), exitstatus=0))
     assert plugin._default_cpu < 0
+
+
+def test_what_passed_is_left_out_of_the_next_run_of_the_same_files():
+    stored = {}
+    cache = SimpleNamespace(get=stored.get, set=stored.__setitem__)
+    options = {"--remaining": False}
+    hook = SimpleNamespace(pytest_deselected=lambda items: None)
+    config = SimpleNamespace(cache=cache, getoption=options.__getitem__, hook=hook)
+    first = Remaining()
+    for nodeid, when, outcome in [
+        ("good", "call", "passed"),
+        ("bad", "call", "failed"),
+        ("skipped", "setup", "skipped"),
+        ("ends badly", "call", "passed"),
+        ("ends badly", "teardown", "failed"),
+        ("tries more", "call", "passed"),
+    ]:
+        first.pytest_runtest_logreport(SimpleNamespace(nodeid=nodeid, when=when, passed=outcome == "passed"))
+    first.pytest_sessionfinish(SimpleNamespace(config=config))
+    options["--remaining"] = True
+    more = given(just(1))(lambda number: None)
+    items = [
+        SimpleNamespace(nodeid=each, obj=more if each == "tries more" else print)
+        for each in ("good", "bad", "skipped", "ends badly", "tries more", "new")
+    ]
+    Remaining().pytest_collection_modifyitems(config, items)
+    assert [item.nodeid for item in items] == ["bad", "skipped", "ends badly", "tries more", "new"]

@@ -29,7 +29,11 @@ from recipes.blocking.lock import Lock, ReadWriteLock, Semaphore
 from recipes.blocking.lockable import Lockable
 from recipes.blocking.membership import Group, Member
 from recipes.blocking.multilock import MultiGrant, MultiLock, ReentrantLock
+from recipes.blocking.partitioner import Partition, Partitioner
+from recipes.blocking.presence import EphemeralNode, Presence, Stay
 from recipes.blocking.queue import DeadLetters, Messages, Queue
+from recipes.blocking.services import Provider, Registration, ServiceRegistry
+from recipes.blocking.transaction import Coordinator, EnlistedBranch, GlobalTransaction
 from recipes.blocking.watching import Multi, View, Watch, WatchStream
 
 __all__ = [
@@ -39,13 +43,17 @@ __all__ = [
     "Changes",
     "ChildrenCache",
     "Client",
+    "Coordinator",
     "CountDownLatch",
     "Counter",
     "DeadLetters",
     "DoubleBarrier",
     "Election",
     "Ended",
+    "EnlistedBranch",
+    "EphemeralNode",
     "Event",
+    "GlobalTransaction",
     "Grant",
     "Group",
     "Hold",
@@ -60,13 +68,20 @@ __all__ = [
     "MultiGrant",
     "MultiLock",
     "NodeCache",
+    "Partition",
+    "Partitioner",
+    "Presence",
+    "Provider",
     "Queue",
     "ReadWriteLock",
     "ReentrantLock",
+    "Registration",
     "Round",
     "Semaphore",
     "SemaphoreGrant",
+    "ServiceRegistry",
     "SharedValue",
+    "Stay",
     "Term",
     "Transaction",
     "TreeCache",

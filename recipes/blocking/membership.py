@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from recipes.blocking.block import Block
 from recipes.blocking.hold import Hold, documented_by
 from recipes.blocking.portal import Portal, portal_of
+from recipes.blocking.presence import Stay
 from recipes.line import Participant
 from recipes.membership import group
 
@@ -49,6 +50,13 @@ class Group:
         `member.ended` was set then.
         """
         return Block(self._portal, lambda: self._group.join(data), lambda member: Member(self._portal, member))
+
+    def stay(self, data: bytes = b"") -> Stay:
+        """`with group.stay(b"10.0.0.1:80") as presence`: be a member whatever happens, for as long as the block.
+
+        See recipes.Group.stay.
+        """
+        return Stay(self._portal, self._group.stay(data))
 
     def members(self) -> list[Participant]:
         return self._portal.call(self._group.members)

@@ -17,6 +17,7 @@ _COMMANDS = {
     "queue": "Put items in a queue, take them out, look at it.",
     "barrier": "Hold programs up at a gate, and let them all go at once.",
     "counter": "Print a counter, or add to it; a lost connection never adds twice.",
+    "tx": "Transactions across databases: list, resolve, end what others left.",
     "demo": "Workers contend for a lock and elect a leader; the second of each is killed.",
     "ensemble": "Start servers on this machine, and run until interrupted.",
     "move": "Make the store of this user on this machine a server's data directory.",

@@ -76,11 +76,14 @@ class Access(Tls):
     auth_file: Path | None = None
     auth: str | None = None
 
-    def connect(self, session_timeout: float = 15.0, *, read_only: bool = False) -> tuple[str, Client]:
+    def connect(
+        self, session_timeout: float = 15.0, *, read_only: bool = False, renew: bool = False
+    ) -> tuple[str, Client]:
         """The hosts, one of which listens, and a client of theirs. Raises WrongOption, NothingListens."""
         auth, tls = self.credentials(), self.context()  # what is wrong there is told first
         hosts = find_hosts(self.hosts)
-        return hosts, connect(hosts, session_timeout=session_timeout, auth=auth, tls=tls, read_only=read_only)
+        client = connect(hosts, session_timeout=session_timeout, auth=auth, tls=tls, read_only=read_only, renew=renew)
+        return hosts, client
 
     def client(self, hosts: str, session_timeout: float) -> Client:
         """One more client, of hosts that `connect` has found. Raises WrongOption."""

@@ -5,8 +5,9 @@ import random
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Annotated
 
 import anyio
@@ -36,6 +37,8 @@ def elect(
     /,
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
     restart: Switch = False,
+    weight: int = 0,
+    min_hold: float | None = None,
     session_timeout: float = 15.0,
     access: Annotated[Access, Parameter(name="*")] = Access(),  # noqa: B008 (it is frozen)
 ) -> int:
@@ -55,17 +58,26 @@ def elect(
         path: the election's znode.
         command: the program and its arguments, after --.
         restart: stand for election again when the program ends by itself.
+        weight: 0 or more: of the candidates that wait, the heaviest leads next.
+        min_hold: seconds that this host leads before a heavier candidate takes over; without it none does.
         session_timeout: seconds after which another host leads when this one was cut off.
     """
     if not command:
         complain("recipes elect", "no command given: recipes elect PATH -- COMMAND...")
         return 2
     hosts, client = access.connect(session_timeout)
-    return as_exit_code(anyio.run(_run_again_and_again, command, path, restart, session_timeout, access, hosts, client))
+    lead = partial(_leading, path=path, weight=weight, min_hold=min_hold)
+    return as_exit_code(anyio.run(_run_again_and_again, command, lead, restart, session_timeout, access, hosts, client))
 
 
 async def _run_again_and_again(
-    command: Sequence[str], path: str, restart: bool, session_timeout: float, access: Access, hosts: str, client: Client
+    command: Sequence[str],
+    lead: Callable[[Client], AbstractAsyncContextManager[Held]],
+    restart: bool,
+    session_timeout: float,
+    access: Access,
+    hosts: str,
+    client: Client,
 ) -> int:
     waits = _pauses()
     was_connected = False
@@ -73,7 +85,7 @@ async def _run_again_and_again(
         while True:
             began = time.monotonic()
             try:
-                ending = await run_program("elect", command, _leading(client, path), signals)
+                ending = await run_program("elect", command, lead(client), signals)
             except SessionError as error:  # servers that are away, or were for too long
                 if not was_connected and client.session_id == 0:
                     raise
@@ -96,8 +108,9 @@ def _pauses() -> Iterator[float]:
 
 
 @asynccontextmanager
-async def _leading(client: Client, path: str) -> AsyncGenerator[Held]:
-    election = Election(client, path, f"{socket.gethostname()} pid {os.getpid()}".encode())
+async def _leading(client: Client, *, path: str, weight: int, min_hold: float | None) -> AsyncGenerator[Held]:
+    about = f"{socket.gethostname()} pid {os.getpid()}".encode()
+    election = Election(client, path, about, weight=weight, min_hold=min_hold)
     async with client:
         if sys.stderr.isatty() and (leader := await election.leader()) is not None:
             name = escaped(leader.data.decode("utf-8", "replace"))

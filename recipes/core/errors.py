@@ -330,6 +330,22 @@ class TransactionInDoubt(_OfRecipe):
     meaning = "The outcome of the transaction is not known here"
 
 
+class ParticipantError(_OfRecipe):
+    """A participant that is reached over a network gave no answer, or none that can be understood.
+
+    path: its address. message: what came instead. status: of its HTTP answer, None where there was none.
+    """
+
+    meaning = "The participant gave no answer that can be understood"
+    status: int | None = None
+
+
+class UnknownTransaction(_OfRecipe):
+    """There is no such transaction: it was never recorded, or it is over. path: the id. message: where was looked."""
+
+    meaning = "There is no such transaction"
+
+
 class SettingsDiffer(_OfRecipe):
     """The users of one path do not agree on the settings of its recipe. message: the settings of both sides."""
 

@@ -77,6 +77,7 @@ class _Work:
         self.scope = anyio.CancelScope()
         self.wanted_elsewhere = anyio.Event()
         self.begun = False
+        self.error: Exception | None = None  # that the work raised
 
     def end(self, grace: float) -> None:
         self.wanted_elsewhere.set()
@@ -160,6 +161,9 @@ class Partitioner:
             own.begun = True
             try:
                 await work(partition)
+            except Exception as error:
+                own.error = error
+                raise
             finally:
                 self.items.discard(item)
                 own.begun = False
@@ -174,6 +178,8 @@ class Partitioner:
             await hold_again(
                 self._client, renewal, begin, lambda tenure: Partition(tenure, item, own.wanted_elsewhere), do
             )
+        if own.error is not None:  # raised when it was cancelled, and lost at the next await of giving the item back
+            raise own.error
 
 
 def _others_than(last: list[str] | None, cache: ChildrenCache) -> tuple[list[str]] | None:

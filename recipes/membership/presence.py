@@ -59,7 +59,7 @@ class Presence:
         self._backoff = Backoff(client.random)
         self._since = 0.0
         self._job_of: Client | None = None  # in whose session a job makes the znode
-        self._job = anyio.CancelScope()
+        self._job: anyio.CancelScope | None = None  # not before an event loop runs
         self._changed = anyio.Event()
         self._entered = self._open = False
         self._unhear: Callable[[], object] = lambda: None
@@ -160,8 +160,9 @@ class Presence:
         """Have the client's own task make our znode."""
         bound = self._client.bound
         if self._open and self.error is None and self._job_of is not bound and not bound.session.lost:
-            self._job_of, self._job = bound, anyio.CancelScope()
-            bound.look_after(partial(self._make, bound, self._job))
+            scope = anyio.CancelScope()
+            self._job_of, self._job = bound, scope
+            bound.look_after(partial(self._make, bound, scope))
 
     async def _make(self, bound: "Client", scope: anyio.CancelScope) -> None:
         try:
@@ -225,7 +226,8 @@ class Presence:
     async def _leave(self) -> None:
         self._open = False
         self._unhear()
-        self._job.cancel()
+        if self._job is not None:
+            self._job.cancel()
         self._wake()
         tenure, self._tenure = self._tenure, None
         if tenure is not None:

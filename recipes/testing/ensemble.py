@@ -240,8 +240,10 @@ def free_ports(count: int) -> list[int]:
     with ExitStack() as held:
         while len(found) < count:
             port = chance.randrange(15_000, 32_000)
+            # Without SO_REUSEADDR, with which one would also get a port that somebody has bound for later.
+            sock = held.enter_context(socket.socket())
             try:
-                held.enter_context(socket.create_server((_HOST, port)))
+                sock.bind((_HOST, port))
             except OSError:
                 continue
             found.append(port)

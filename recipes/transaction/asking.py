@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import anyio
 
-from recipes.transaction.branch import Answer
+from recipes.transaction.branch import Answer, Reply
 from recipes.transaction.participant import BranchId, TransactionParticipant
 from recipes.transaction.record import Decision
 
@@ -21,16 +21,6 @@ _OUTCOMES: dict[Decision, tuple[Method, Answer]] = {
 }
 
 
-class Reply(NamedTuple):
-    """What came of one request. why: in words, for a refusal or when nobody knows."""
-
-    answer: Answer
-    why: str = ""
-
-    def __str__(self) -> str:
-        return self.why or self.answer.value
-
-
 async def ask(
     participant: TransactionParticipant, branch: BranchId, method: Method, within: float = ASK_SECONDS
 ) -> Reply:
@@ -38,6 +28,8 @@ async def ask(
     try:
         with anyio.move_on_after(within):
             answer = await getattr(participant, method)(branch)
+            if isinstance(answer, Reply) and isinstance(answer.answer, Answer):
+                return answer
             if isinstance(answer, Answer):
                 return Reply(answer)
             return Reply(Answer.UNKNOWN, f"it answered {answer!r}, which is none of recipes.transaction.Answer")
@@ -47,13 +39,27 @@ async def ask(
         return Reply(Answer.UNKNOWN, f"{type(error).__name__}: {error}")
 
 
-async def tell(participants: Mapping[str, TransactionParticipant], branch: BranchId, decision: Decision) -> str:
+def patience(deadline: float) -> float:
+    """Seconds to wait for a participant's proof of the outcome, and at most from one try to the next.
+
+    deadline: of the transaction. Where that is short, a participant that was away shall not hold its locks for long
+    when it is back: both together take less than the deadline and two seconds.
+    """
+    return min(ASK_SECONDS, 0.5 + deadline / 2)
+
+
+async def tell(
+    participants: Mapping[str, TransactionParticipant],
+    branch: BranchId,
+    decision: Decision,
+    within: float = ASK_SECONDS,
+) -> str:
     """Tell a participant the outcome, once: "" when it has proved it, else what it says."""
     participant = participants.get(branch.participant)
     if participant is None:  # it joined by itself
         return "this coordinator has no such participant"
     method, proof = _OUTCOMES[decision]
-    reply = await ask(participant, branch, method)
+    reply = await ask(participant, branch, method, within)
     if reply.answer is Answer.CONTRADICTION:
         log.error("%s was to %s: %s", branch, method, reply)
     return "" if reply.answer is proof else str(reply)

@@ -45,6 +45,16 @@ class Answer(Enum):
     CONTRADICTION = "it has done the opposite of what it is asked; an operator has to look"
 
 
+class Reply(NamedTuple):
+    """What came of one request. why: in words, for a refusal or when nobody knows."""
+
+    answer: Answer
+    why: str = ""
+
+    def __str__(self) -> str:
+        return self.why or self.answer.value
+
+
 class Deed(Enum):
     """What a participant does before it answers."""
 

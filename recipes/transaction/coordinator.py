@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType, TracebackType
@@ -19,11 +20,14 @@ from recipes.core.errors import (
 )
 from recipes.hold import RELEASED
 from recipes.membership.group import Membership
+from recipes.transaction import asking
 from recipes.transaction.driver import Driver
+from recipes.transaction.home import COORDINATORS, RECORDS
 from recipes.transaction.participant import BranchId, ThreePhaseParticipant, TransactionParticipant, check_name
 from recipes.transaction.record import Decision, Record, Records
 from recipes.transaction.recovery import Recovery
-from recipes.transaction.stages import DECIDED, Event, Protocol, Stage
+from recipes.transaction.stages import DECIDED, NOTHING_PREPARED, Event, Protocol, Stage
+from recipes.transaction.stats import CoordinatorStats
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -66,13 +70,14 @@ class Coordinator:
         self._participants = {check_name(each): participant for each, participant in participants.items()}
         self._home = paths.join(paths.check(path), check_name("default" if name is None else name))
         self._acl = acl
-        self._records = Records(client, paths.join(self._home, "records"), acl)
+        self._records = Records(client, paths.join(self._home, RECORDS), acl)
         self._serve = serve
         self._fleet = ""
         self._own = ""
         self._place: Membership | None = None
         self._open = False
         self._drivers: set[Driver] = set()
+        self._ended: Counter[Decision | None] = Counter()  # None: in doubt
         self._idle = anyio.Event()
         self._recovery: Recovery | None = None
 
@@ -81,7 +86,7 @@ class Coordinator:
             raise RuntimeError("a Coordinator is entered once: make another one")
         # A client that renews goes on with another session, and this does not: its znode went with the first one.
         self._client = self._client.bound
-        self._records = Records(self._client, paths.join(self._home, "records"), self._acl)
+        self._records = Records(self._client, paths.join(self._home, RECORDS), self._acl)
         for participant in self._participants.values():
             if (opening := getattr(participant, "open", None)) is not None:
                 await opening()
@@ -90,7 +95,7 @@ class Coordinator:
         await agree(self._client, self._home, {"participants": names}, self._acl, first=made)
         self._fleet = json.loads((await self._client.get(self._home))[0])["fleet"]
         await agree(self._client, self._records.folder, {"format": _FORMAT}, self._acl)
-        self._place = Membership(self._client, paths.join(self._home, "coordinators"), b"", self._acl)
+        self._place = Membership(self._client, paths.join(self._home, COORDINATORS), b"", self._acl)
         await self._place.enter(as_block=False)
         self._own = self._place.path
         self._recovery = Recovery(self._client, self._home, self._records, self._participants, self._fleet)
@@ -148,10 +153,60 @@ class Coordinator:
         """Who may take part."""
         return MappingProxyType(self._participants)
 
+    def stats(self) -> CoordinatorStats:
+        """Figures of this process, for monitoring."""
+        now = self._client.clock()
+        under_way = [driver for driver in self._drivers if driver.decision is None]
+        recovery = self._recovery
+        return CoordinatorStats(
+            self._ended[Decision.COMMIT],
+            self._ended[Decision.ABORT],
+            self._ended[None],
+            len(under_way),
+            len(self._drivers) - len(under_way),
+            max((now - driver.began_at for driver in self._drivers), default=0.0),
+            recovery is not None and recovery.serving,
+            0 if recovery is None else recovery.left,
+            0 if recovery is None else recovery.recovered,
+        )
+
     @property
     def fleet(self) -> str:
         """What the global ids of this path and name have in common."""
         return self._fleet
+
+    async def join(self, transaction: str, name: str) -> Any:
+        """Let the participant `name` take part in a transaction whose participants are being asked already; return what
+        its `begin` does.
+
+        For work that one participant causes at another while it prepares, in this process or another one of the fleet.
+        It competes with the decision: a participant that has joined is asked too, before anybody may commit. Raises
+        TransactionAborted when the decision was there first, the participant's work is undone then; UnknownTransaction
+        for one that is not recorded (yet, or any more); BadArguments for a name that this coordinator does not have.
+        """
+        participant = self._participant(name)
+        branch = BranchId(self._fleet, transaction, name)
+        begin = getattr(participant, "begin", None)
+        result = branch if begin is None else await begin(branch)
+        joined = False
+        try:
+            record = await self._records.join(transaction, name)
+            joined = name in record.branches
+        finally:
+            if not joined:  # nobody will ask it
+                with anyio.move_on_after(asking.ASK_SECONDS, shield=True):
+                    await asking.ask(participant, branch, "abort")
+        if not joined:
+            decided = "" if record.decision is None else record.decision.value
+            raise TransactionAborted(transaction, f"{name} came too late: {decided} was decided")
+        return result
+
+    def _participant(self, name: str) -> TransactionParticipant:
+        participant = self._participants.get(name)
+        if participant is None:
+            known = ", ".join(sorted(self._participants))
+            raise BadArguments("", f"{name!r} is no participant of this coordinator: expected one of {known}")
+        return participant
 
     async def _carry_out(self, driver: Driver) -> None:
         """Have the client's own task end a transaction, and wait: for the decision, and then for its proof until the
@@ -160,15 +215,21 @@ class Coordinator:
             scope = self._client.session_scope()
         except RecipesError as error:  # nothing was recorded, so nobody prepared: the branches are undone here
             driver.lost(str(error))
+            self._ended[Decision.ABORT] += 1
             with anyio.move_on_after(_LEAVING_SECONDS, shield=True):
                 await driver.run()
             return
         self._drivers.add(driver)
         self._client.look_after(lambda: self._run(driver))
         with scope:
-            await driver.wait_decided()
+            # Beyond its deadline it is still to be aborted: for as long as a store that is away may take to end us.
+            with anyio.move_on_after(driver.left_seconds() + self._client.session.timeout):
+                await driver.wait_decided()
             with anyio.move_on_after(driver.left_seconds()):
                 await driver.wait_settled()
+        if driver.stage in NOTHING_PREPARED:  # the session is over, and the work is being undone
+            with anyio.move_on_after(_LEAVING_SECONDS, shield=True):
+                await driver.wait_decided()
 
     async def _run(self, driver: Driver) -> None:
         try:
@@ -178,7 +239,10 @@ class Coordinator:
         except Exception:
             log.exception("transaction %s", driver.record.id)
         finally:
+            with anyio.move_on_after(_LEAVING_SECONDS, shield=True):
+                await driver.undo()
             self._drivers.discard(driver)
+            self._ended[driver.decision] += 1
             driver.finish()
             self._idle.set()
 
@@ -216,15 +280,12 @@ class GlobalTransaction:
         """Let the participant `name` take part. What it returns is the participant's own: what the block works with.
 
         Raises BadArguments for a name that the coordinator does not have, or a participant that cannot serve the
-        protocol; RuntimeError outside the block; what the participant raises.
+        protocol; RuntimeError outside the block; what the participant raises. Behind the block see `Coordinator.join`.
         """
         if self._scope is None or self._left:
             raise RuntimeError("participants enlist inside `async with coordinator.begin() as tx`")
         driver = self._driver
-        participant = self._coordinator.participants.get(name)
-        if participant is None:
-            known = ", ".join(sorted(self._coordinator.participants))
-            raise BadArguments("", f"{name!r} is no participant of this coordinator: expected one of {known}")
+        participant = self._coordinator._participant(name)
         if driver.record.protocol is Protocol.THREE_PHASE and not isinstance(participant, ThreePhaseParticipant):
             raise BadArguments("", f"{name!r} has no can_commit and pre_commit: 3pc needs both")
         branch = BranchId(self._coordinator.fleet, self.id, name)

@@ -4,21 +4,24 @@ It runs in the coordinator's own task and not in that of the block, so that a bl
 undone. `stages.py` decides; this obeys.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 import anyio
 
 from recipes.core.client.backoff import pauses
-from recipes.core.errors import AuthFailed, SessionError
+from recipes.core.errors import AuthFailed, SessionError, StoreError
 from recipes.transaction import asking
-from recipes.transaction.branch import Answer
+from recipes.transaction.branch import Answer, Reply
 from recipes.transaction.participant import BranchId, TransactionParticipant
 from recipes.transaction.record import Decision, Record, Records
-from recipes.transaction.stages import DECIDED, Event, Protocol, Stage, following
+from recipes.transaction.stages import DECIDED, NOTHING_PREPARED, Event, Protocol, Stage, following
 
 if TYPE_CHECKING:
     from random import Random
+
+log: logging.Logger = logging.getLogger("recipes.transaction")
 
 _YES = frozenset({Answer.PREPARED, Answer.READ_ONLY})
 _UNDO_TRIES = 3  # of an abort that no record tells of: nothing was prepared
@@ -57,6 +60,7 @@ class Driver:
         self._prepared: set[str] = set()  # that voted yes
         self._random: Random = records.client.random
         self._clock: Callable[[], float] = records.client.clock
+        self.began_at: float = self._clock()
 
     @property
     def decision(self) -> Decision | None:
@@ -70,9 +74,9 @@ class Driver:
         self._note(event, why)
 
     def lost(self, why: str) -> None:
-        """The session is over before anything was recorded."""
+        """The session is over before anybody was asked to prepare."""
         if self.stage is not Stage.ABORTING:
-            self._note(Event.UNSENT if self.stage is Stage.RECORDING else Event.LOST, why)
+            self._note(Event.LOST, why)
 
     async def wait_decided(self) -> None:
         """Return once the outcome is known, or will not be known here."""
@@ -81,7 +85,7 @@ class Driver:
 
     async def wait_settled(self) -> None:
         """Return once everybody has proved the outcome, or this has ended without."""
-        while self.stage is not Stage.SETTLED and not self._over:
+        while not self._over:
             await self._wait_moved()
 
     def left_seconds(self) -> float:
@@ -103,6 +107,14 @@ class Driver:
         self._over = True
         self._tell_moved()
 
+    async def undo(self) -> None:
+        """Behind `run`, when that was cancelled: have the work undone that nobody else knows of. Once."""
+        if self.stage in NOTHING_PREPARED or (self.stage is Stage.ABORTING and self.record.decision is None):
+            self.lost("the session is over")
+            async with anyio.create_task_group() as group:
+                for name in list(self.unsettled):
+                    group.start_soon(self._settle, name, Decision.ABORT, 1)
+
     async def run(self) -> None:
         """Go on until the outcome is proved by everybody, or nobody here can learn it. Raises nothing but bugs."""
         work: dict[Stage, Callable[[], Awaitable[Event]]] = {
@@ -114,6 +126,7 @@ class Driver:
             Stage.COMMITTING: self._tell,
             Stage.ABORTING: self._tell,
         }
+        rests = pauses(self._random, shortest=0.1, longest=5.0)
         with self._scope:
             while self.stage in work:
                 try:
@@ -121,6 +134,13 @@ class Driver:
                 except (SessionError, AuthFailed) as error:
                     self.why = self.why or str(error)
                     event = Event.LOST
+                except StoreError as error:  # no right, no quota left
+                    self.why = self.why or str(error)
+                    event = Event.DENIED
+                    if self.stage is not Stage.RECORDING:  # participants wait: the store may take it later
+                        log.warning("transaction %s: %s", self.record.id, error)
+                        await anyio.sleep(next(rests))
+                        continue
                 self._note(event)
 
     def _note(self, event: Event, why: str = "") -> None:
@@ -156,7 +176,7 @@ class Driver:
         if (stop := self._stopped()) is not None:
             return stop
         left = self._ends_at - self._clock()
-        replies: dict[BranchId, asking.Reply] = {}
+        replies: dict[BranchId, Reply] = {}
         unknown = [name for name in names if name not in self._participants]
         if unknown:
             self.why = f"{unknown[0]}: this coordinator has no such participant"
@@ -216,8 +236,9 @@ class Driver:
         return Event.PROVED
 
     async def _settle(self, name: str, decision: Decision, tries: int | None) -> None:
-        rounds = pauses(self._random, shortest=0.02, longest=5.0)
-        while what_it_says := await asking.tell(self._participants, self._branch(name), decision):
+        patience = asking.patience(self.record.deadline)
+        rounds = pauses(self._random, shortest=0.02, longest=patience)
+        while what_it_says := await asking.tell(self._participants, self._branch(name), decision, patience):
             self.unsettled[name] = what_it_says
             self._tell_moved()
             if tries is not None:

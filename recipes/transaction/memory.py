@@ -2,8 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from recipes.transaction.branch import STEPS, Answer, BranchState, Deed, Request
-from recipes.transaction.participant import BranchId
+import anyio
+
+from recipes.transaction.branch import Answer, BranchState, Request
+from recipes.transaction.branches import Branches, Work
+from recipes.transaction.participant import BranchId, Prepared, Waiting
+from recipes.transaction.stages import Protocol
 
 Fault = Callable[[Request, BranchId], Awaitable[Answer | None]]
 
@@ -14,18 +18,27 @@ class MemoryParticipant:
     before, after: called with each request before it is carried out, and before its answer is given. They may wait,
     raise, or return an Answer, which is given instead: a refusal, a lost request, a lost answer.
 
+    clock: in seconds, for `waiting`; without it that of the event loop.
+
     `tx.enlist` returns a dict: what the block puts into it is what the branch writes. A key that another branch has
     prepared is locked: prepare refuses.
     """
 
-    def __init__(self, *, before: Fault | None = None, after: Fault | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        before: Fault | None = None,
+        after: Fault | None = None,
+        clock: Callable[[], float] = anyio.current_time,
+    ) -> None:
         self.values: dict[str, object] = {}
-        self.states: dict[BranchId, BranchState] = {}
+        self._branches = Branches[object]()
+        self.states: dict[BranchId, BranchState] = self._branches.states
         self.before: Fault | None = before
         self.after: Fault | None = after
         self.requests: list[tuple[Request, BranchId]] = []
+        self._clock = clock
         self._working: dict[BranchId, dict[str, object]] = {}
-        self._redo: dict[BranchId, dict[str, object]] = {}
 
     async def begin(self, branch: BranchId) -> dict[str, object]:
         """What the branch is going to write."""
@@ -41,7 +54,7 @@ class MemoryParticipant:
 
     async def pre_commit(self, branch: BranchId) -> Answer:
         """As prepare."""
-        return await self._serve(Request.PREPARE, branch)
+        return await self._serve(Request.PREPARE, branch, Protocol.THREE_PHASE)
 
     async def commit(self, branch: BranchId) -> Answer:
         """Write the values."""
@@ -57,40 +70,33 @@ class MemoryParticipant:
 
     async def recover(self) -> Sequence[BranchId]:
         """The branches that are prepared."""
-        return [branch for branch, state in self.states.items() if state is BranchState.PREPARED]
+        return list(self._branches.prepared)
 
-    async def _serve(self, request: Request, branch: BranchId) -> Answer:
+    async def waiting(self) -> Sequence[Waiting]:
+        """The branches that are prepared, with protocol and age."""
+        return self._branches.waiting(self._clock())
+
+    async def prepared(self) -> Sequence[Prepared]:
+        """The same, with age and the keys that each holds."""
+        return self._branches.listed(self._clock())
+
+    async def _serve(self, request: Request, branch: BranchId, protocol: Protocol = Protocol.TWO_PHASE) -> Answer:
         self.requests.append((request, branch))
         if self.before is not None and (instead := await self.before(request, branch)) is not None:
             return instead
-        answer = self._carry_out(request, branch)
+        answer = self._carry_out(request, branch, protocol)
         if self.after is not None and (instead := await self.after(request, branch)) is not None:
             return instead
         return answer
 
-    def _carry_out(self, request: Request, branch: BranchId) -> Answer:
-        step = STEPS[self.states.get(branch, BranchState.ABSENT), request]
-        state, answer = step.state, step.answer
-        match step.deed:
-            case Deed.CHECK | Deed.WRITE if self._refuses(branch):
-                state, answer = BranchState.ABORTED, Answer.REFUSED
-            case Deed.WRITE:
-                self._redo[branch] = self._working.pop(branch)
-                if not self._redo[branch]:
-                    del self._redo[branch]
-                    state, answer = BranchState.ABSENT, Answer.READ_ONLY
-            case Deed.KEEP:
-                self.values |= self._redo.pop(branch)
-            case Deed.UNDO | Deed.MARK:
-                self._redo.pop(branch, None)
-                self._working.pop(branch, None)
-        if state is BranchState.ABSENT:
-            self.states.pop(branch, None)
-        else:
-            self.states[branch] = state
-        return answer
-
-    def _refuses(self, branch: BranchId) -> bool:
-        """Its work is gone, or a key is locked by another branch."""
-        work = self._working.get(branch)
-        return work is None or any(not work.keys().isdisjoint(locked) for locked in self._redo.values())
+    def _carry_out(self, request: Request, branch: BranchId, protocol: Protocol) -> Answer:
+        writes = self._working.get(branch)
+        work = None if writes is None else Work({}, writes)
+        reply, change = self._branches.decide(request, branch, work, self.values.get, protocol, self._clock())
+        if change is not None:
+            before = self._branches.apply(change)
+            if before is not None and change.state is BranchState.COMMITTED:
+                self.values |= before.redo
+        if request in (Request.PREPARE, Request.ABORT) or change is not None:
+            self._working.pop(branch, None)
+        return reply.answer

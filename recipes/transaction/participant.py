@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 from recipes.core.errors import BadArguments
-from recipes.transaction.branch import Answer
+from recipes.transaction import stages
+from recipes.transaction.branch import Answer, Reply
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _PREFIX = "recipes"
+_ID = re.compile(rf"{_PREFIX}:([A-Za-z0-9]{{1,16}}):([A-Za-z0-9-]{{1,40}}):({_NAME.pattern})")
 
 
 class BranchId(NamedTuple):
@@ -34,8 +36,8 @@ class BranchId(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """The id in `text`, None where that is somebody else's."""
-        parts = text.split(":")
-        return cls(*parts[1:]) if len(parts) == 4 and parts[0] == _PREFIX else None
+        found = _ID.fullmatch(text)
+        return cls(*found.groups()) if found else None
 
 
 class Prepared(NamedTuple):
@@ -52,24 +54,36 @@ class Prepared(NamedTuple):
     locks: tuple[str, ...]
 
 
+class Waiting(NamedTuple):
+    """A branch that is prepared and awaits its outcome.
+
+    protocol: THREE_PHASE where `pre_commit` prepared it, TWO_PHASE where `prepare` did. seconds: for how long.
+    """
+
+    branch: BranchId
+    protocol: stages.Protocol
+    seconds: float
+
+
 class TransactionParticipant(Protocol):
-    """What a coordinator asks of a database or service.
+    """What a coordinator asks of a database or service. Each answer is an Answer, or a Reply that also says why.
 
     Each call may come again, from any process, after any crash, and has the same outcome then. What it raises counts as
     Answer.UNKNOWN; so does a call that takes too long, which is cancelled.
 
     A participant may also have `async open()`, which a coordinator awaits at its beginning; `async begin(branch)`,
-    whose result `tx.enlist` returns; `async forget(branch)`: everybody knows the outcome, nobody will ask again; and
-    `async prepared()`, for operators: every prepared transaction there is, as `Prepared`, those of others too.
+    whose result `tx.enlist` returns; `async forget(branch)`: everybody knows the outcome, nobody will ask again;
+    `async prepared()`, for operators: every prepared transaction there is, as `Prepared`, those of others too; and
+    `async waiting()`: a Waiting for each branch that `recover` names.
     """
 
-    async def prepare(self, branch: BranchId) -> Answer:
+    async def prepare(self, branch: BranchId) -> Answer | Reply:
         """Make the branch's work durable and vote: PREPARED, READ_ONLY, REFUSED or UNKNOWN. A vote needs proof."""
 
-    async def commit(self, branch: BranchId) -> Answer:
+    async def commit(self, branch: BranchId) -> Answer | Reply:
         """Make the work last. COMMITTED is proof that it does."""
 
-    async def abort(self, branch: BranchId) -> Answer:
+    async def abort(self, branch: BranchId) -> Answer | Reply:
         """Undo the work, and see to it that a prepare that comes late is refused. ABORTED is proof of both."""
 
     async def recover(self) -> Sequence[BranchId]:
@@ -80,10 +94,10 @@ class TransactionParticipant(Protocol):
 class ThreePhaseParticipant(TransactionParticipant, Protocol):
     """A participant that can serve three-phase commit."""
 
-    async def can_commit(self, branch: BranchId) -> Answer:
+    async def can_commit(self, branch: BranchId) -> Answer | Reply:
         """Whether it could commit: check connection, limits and constraints, and hold nothing."""
 
-    async def pre_commit(self, branch: BranchId) -> Answer:
+    async def pre_commit(self, branch: BranchId) -> Answer | Reply:
         """As `prepare`; all others could commit."""
 
 

@@ -131,7 +131,10 @@ class PostgresParticipant:
                 if not is_old:
                     raise
                 continue  # the server has closed it meanwhile, or was started again
-            self._working[branch] = PostgresBranch(connection)
+            if branch in self._working:  # another task was quicker
+                connection.drop()
+            else:
+                self._working[branch] = PostgresBranch(connection)
         return self._working[branch]
 
     async def can_commit(self, branch: BranchId) -> Answer:

@@ -5,6 +5,7 @@ wait that is cancelled closes the connection, since nobody knows what the server
 statement does not hold its locks until it ends by itself, the server is asked to break it off.
 """
 
+import threading
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +27,8 @@ R = TypeVar("R")
 
 _CONNECT_SECONDS = 5
 _BREAK_OFF_SECONDS = 1.0
+# Threads that tell servers to break something off: at one that hangs, each waits until it goes on.
+_breaking_off = threading.Semaphore(8)
 
 
 class PostgresConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
@@ -116,9 +119,18 @@ class PostgresConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
             return
         cancel = self.pgconn.get_cancel()
         self.drop()
+        if not _breaking_off.acquire(blocking=False):
+            return
+
+        def break_off() -> None:
+            try:
+                with suppress(psycopg.Error):  # the server is gone, and the statement with it
+                    cancel.cancel()
+            finally:
+                _breaking_off.release()
+
         with anyio.move_on_after(_BREAK_OFF_SECONDS, shield=True):
-            with suppress(psycopg.Error):  # the server is gone, and the statement with it
-                await anyio.to_thread.run_sync(cancel.cancel, abandon_on_cancel=True)
+            await anyio.to_thread.run_sync(break_off, abandon_on_cancel=True)
 
     def drop(self) -> None:
         """Close it at once. Whoever waits for an answer on it gets an error."""

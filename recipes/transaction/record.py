@@ -5,11 +5,12 @@ that registers late and a decision compete by the version. Whoever wants to know
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from recipes.core import paths
+from recipes.core.client.backoff import Backoff
 from recipes.core.errors import (
     BadVersion,
     ConnectionLoss,
@@ -17,6 +18,8 @@ from recipes.core.errors import (
     NodeExists,
     NoNode,
     SessionExpired,
+    ThrottledOp,
+    UnknownTransaction,
 )
 from recipes.transaction.stages import Protocol
 
@@ -111,6 +114,7 @@ class Records:
 
         Raises SessionExpired, too, when `guard` is gone, which goes with our session.
         """
+        losses = Backoff(self.client.random)
         while True:
             try:
                 async with self.client.multi() as multi:
@@ -120,8 +124,8 @@ class Records:
                 found = await self._read_anew(record.id)
                 if found is not None:
                     return found
-            except ConnectionLoss:
-                continue  # the client waits for the next connection
+            except (ConnectionLoss, ThrottledOp):
+                await losses.pause()
             except NoNode as error:
                 raise SessionExpired(path=error.path) from error
             else:
@@ -138,6 +142,7 @@ class Records:
         """
         branches = tuple(name for name in record.branches if name not in done)
         decided = record._replace(branches=branches, decision=decision, why=why)
+        losses = Backoff(self.client.random)
         while True:
             try:
                 async with self.client.multi() as multi:
@@ -148,8 +153,8 @@ class Records:
                 found = await self._read_anew(record.id)
                 if found is not None:
                     return found
-            except ConnectionLoss:
-                continue  # tried again with the same version: it is applied once
+            except (ConnectionLoss, ThrottledOp):
+                await losses.pause()  # and try again with the same version: it is applied once
             except NoNode as error:
                 if error.path == guard:
                     raise SessionExpired(path=guard) from error
@@ -164,22 +169,38 @@ class Records:
     async def join(self, transaction: str, participant: str) -> Record:
         """Add a branch to a transaction that is not decided yet; return the record. Competes with the decision.
 
-        Where it is decided, or there is none, the record tells so: nothing was added.
+        Where it is decided the record tells so: nothing was added. Raises UnknownTransaction when there is no record:
+        its block has not ended yet, or all is over.
         """
-        while True:
-            record = await self.read(transaction)
-            if record is None:
-                raise NoNode(self.path(transaction))
+
+        def add(record: Record) -> Record | None:
             if record.decision is not None or participant in record.branches:
+                return None
+            return record._replace(branches=(*record.branches, participant))
+
+        return await self.change(transaction, add)
+
+    async def change(self, transaction: str, func: Callable[[Record], Record | None]) -> Record:
+        """Put `func(record)` in the place of the record, unless that is None; return the record as it stands then.
+
+        Raises UnknownTransaction.
+        """
+        losses = Backoff(self.client.random)
+        while True:
+            record = await self._read_anew(transaction)
+            if record is None:
+                raise UnknownTransaction(transaction, f"there is no record of it in {self.folder}")
+            changed = func(record)
+            if changed is None:
                 return record
-            joined = record._replace(branches=(*record.branches, participant))
             try:
-                stat = await self.client.set(self.path(transaction), joined.encode(), record.version)
-            except BadVersion:
+                stat = await self.client.set(self.path(transaction), changed.encode(), record.version)
+            except (BadVersion, NoNode):
                 continue
-            except ConnectionLoss:
-                continue
-            return joined._replace(version=stat.version)
+            except (ConnectionLoss, ThrottledOp):
+                await losses.pause()
+            else:
+                return changed._replace(version=stat.version)
 
     async def _read_anew(self, transaction: str) -> Record | None:
         # The server we are on now may not have seen yet what the one before carried out.

@@ -22,19 +22,24 @@ from recipes.core.errors import (
     SessionError,
     SessionExpired,
     StoreError,
+    ThrottledOp,
 )
 from recipes.election.election import Election
 from recipes.transaction import asking
+from recipes.transaction.home import COORDINATORS, SERVING
 from recipes.transaction.participant import BranchId, TransactionParticipant
 from recipes.transaction.record import Decision, Record, Records
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
     from recipes.core.client.client import Client
     from recipes.election.election import Term
 
 log: logging.Logger = logging.getLogger("recipes.transaction")
 
 _LOOK_SECONDS = 1.0  # between two looks at what is left
+_AT_ONCE = 100  # transactions that are being ended
 _REMOVED_AT_ONCE = 100
 _GATHER_SECONDS = 0.25  # settled records are removed together
 
@@ -58,18 +63,23 @@ class Recovery:
         self._records = records
         self._participants = participants
         self._fleet = fleet
+        self.serving: bool = False  # whether it is our turn
+        self.left: int = 0  # transactions of dead coordinators that were there at the last look, and are not settled
+        self.recovered: int = 0
         self._scope = anyio.CancelScope()
         self._settled: list[Record] = []
         self._removing = False
         self._hurry = anyio.Event()  # nobody shall wait for more to be removed at once
         self._removed = anyio.Event()
         self._known_bad: set[str] = set()
+        self._ending: set[str] = set()
+        self._limiter = anyio.CapacityLimiter(_AT_ONCE)
 
     async def run(self) -> None:
         """Until `stop`, or the end of the session."""
         with self._scope:
             try:
-                await Election(self._client, paths.join(self._home, "serving")).run(self._work)
+                await Election(self._client, paths.join(self._home, SERVING)).run(self._work)
             except (SessionError, HoldLost, AuthFailed):
                 pass  # the session is over: others go on
             except StoreError:
@@ -87,19 +97,34 @@ class Recovery:
 
     async def _work(self, term: "Term") -> None:
         rounds = pauses(self._client.random, shortest=_LOOK_SECONDS, longest=_LOOK_SECONDS, least=0.5)
-        while True:
-            try:
-                await self.look(term.path)
-            except (ConnectionLoss, MalformedValue) as error:
-                log.warning("%s", error)
-            await anyio.sleep(next(rounds))
+        failed: RecipesError | None = None
+        self.serving = True
+        try:
+            async with anyio.create_task_group() as group:
+                try:
+                    while True:
+                        try:
+                            await self.look(term.path, group)
+                        except (ConnectionLoss, MalformedValue, ThrottledOp) as error:
+                            log.warning("%s", error)
+                        await anyio.sleep(next(rounds))
+                except RecipesError as error:  # out of the group it would come as one of several
+                    failed = error
+                    group.cancel_scope.cancel()
+        finally:
+            self.serving, self.left = False, 0
+        if failed is not None:
+            raise failed
 
-    async def look(self, guard: str) -> None:
-        """End what is left of transactions whose coordinator is gone, as far as participants answer."""
+    async def look(self, guard: str, group: "TaskGroup") -> None:
+        """Begin to end what is left of transactions whose coordinator is gone.
+
+        group: where that goes on, so that a participant that does not answer keeps no other transaction waiting.
+        """
         await self._client.sync(self._home)
         try:
             names = await self._client.children(self._records.folder)
-            living = set(await self._client.children(paths.join(self._home, "coordinators")))
+            living = set(await self._client.children(paths.join(self._home, COORDINATORS)))
         except NoNode:
             return
         left = []
@@ -113,32 +138,39 @@ class Recovery:
                 continue
             if record is not None and record.owner.rpartition("/")[2] not in living:
                 left.append(record)
-        limiter = anyio.CapacityLimiter(16)
-        async with anyio.create_task_group() as group:
-            for record in left:
-                group.start_soon(self._end, record, guard, limiter)
+        self.left = len(left)
+        for record in left:
+            if record.id not in self._ending:
+                self._ending.add(record.id)
+                group.start_soon(self._end, record, guard)
 
-    async def _end(self, record: Record, guard: str, limiter: anyio.CapacityLimiter) -> None:
+    async def _end(self, record: Record, guard: str) -> None:
         """One transaction. What goes wrong with it is no trouble of the others."""
-        async with limiter:
-            try:
+        try:
+            async with self._limiter:
                 while record.decision is None:
                     # Only its own coordinator knew the votes: presumed abort.
                     record = await self._records.decide(record, Decision.ABORT, guard, "its coordinator is gone")
                 if await self.settle(record, record.decision):
+                    log.info("transaction %s, left by another coordinator: %s", record.id, record.decision.value)
+                    self.left -= 1
+                    self.recovered += 1
                     self.remove(record)
-            except SessionExpired:
-                raise  # our term is over
-            except RecipesError as error:
-                log.warning("transaction %s: %s", record.id, error)
+        except SessionExpired:
+            pass  # our term is over, or about to be: others go on
+        except RecipesError as error:
+            log.warning("transaction %s: %s", record.id, error)
+        finally:
+            self._ending.discard(record.id)
 
     async def settle(self, record: Record, decision: Decision) -> bool:
         """Tell all participants the outcome once; whether each has proved it."""
         unproved = []
+        patience = asking.patience(record.deadline)
 
         async def tell(name: str) -> None:
             branch = BranchId(self._fleet, record.id, name)
-            if what_it_says := await asking.tell(self._participants, branch, decision):
+            if what_it_says := await asking.tell(self._participants, branch, decision, patience):
                 unproved.append(what_it_says)
 
         async with anyio.create_task_group() as group:

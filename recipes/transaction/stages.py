@@ -44,11 +44,11 @@ class Event(Enum):
     REFUSED = "a participant said no, or nobody knows what it would say"
     TIME_UP = "the deadline has passed"
     WRITTEN = "the store has what was to be written"
+    DENIED = "the store refuses the record"
     JOINED = "a branch was added to the record meanwhile"
     FOUND_COMMIT = "somebody else decided to commit"
     FOUND_ABORT = "somebody else decided to abort"
     PROVED = "every participant has proved the outcome"
-    UNSENT = "the session was over before the record was sent"
     LOST = "the session is over"
 
 
@@ -68,8 +68,9 @@ _SHARED = {
     (_RECORDING, Event.TIME_UP): _TO_ABORT,
     (_RECORDING, Event.FAILED): _TO_ABORT,
     (_RECORDING, Event.FOUND_ABORT): _ABORTING,
-    (_RECORDING, Event.UNSENT): _ABORTING,
-    (_RECORDING, Event.LOST): _IN_DOUBT,
+    (_RECORDING, Event.DENIED): _ABORTING,
+    # Whether it was written or not: nobody was asked to prepare, and only we would have decided to commit.
+    (_RECORDING, Event.LOST): _ABORTING,
     (_PREPARING, Event.AGREED): _TO_COMMIT,
     (_PREPARING, Event.REFUSED): _TO_ABORT,
     (_PREPARING, Event.TIME_UP): _TO_ABORT,
@@ -108,6 +109,7 @@ TABLES: MappingProxyType[Protocol, Table] = MappingProxyType(
     }
 )
 
+NOTHING_PREPARED: frozenset[Stage] = frozenset({Stage.WORKING, Stage.ASKING, Stage.RECORDING})
 DECIDED: frozenset[Stage] = frozenset({Stage.COMMITTING, Stage.ABORTING, Stage.SETTLED})
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from recipes.embedded import embedded_server
+from tests.cli.forkserver import ForkServer
 
 ROOT = Path(__file__).parent.parent.parent
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -25,10 +26,23 @@ def hosts() -> Iterator[str]:
         yield hosts
 
 
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    server = ForkServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, fork_server: ForkServer) -> Run:
+    """run(*arguments, stdin="", **environment): a command, once it has ended."""
+
     def run(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         base = {name: value for name, value in os.environ.items() if name != "RECIPES_HOSTS"}
+        if not any(name.startswith("PYTHON") for name in environment):
+            return fork_server.run(
+                *arguments, stdin=stdin, cwd=tmp_path, environment={**base, **environment}, seconds=60
+            )
         return subprocess.run(
             [sys.executable, "-m", "recipes", *arguments],
             env={**base, "PYTHONPATH": str(ROOT), **environment},

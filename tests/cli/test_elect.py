@@ -55,6 +55,17 @@ def test_sigterm_hands_over_at_once_and_in_order(run, hosts):
             assert int(second.stdout.readline()) > fence
 
 
+def test_a_heavier_host_takes_over(hosts):
+    program = "trap 'echo bye; exit 0' TERM; echo $RECIPES_FENCE; while :; do sleep 0.01; done"
+    with candidate(hosts, program, "--min-hold", "0.1") as light:
+        fence = int(light.stdout.readline())
+        with candidate(hosts, program, "--weight", "9") as heavy:
+            assert int(heavy.stdout.readline()) > fence
+            assert light.stdout.readline() == "bye\n"
+            heavy.terminate()
+            assert int(light.stdout.readline()) > fence  # it waited for its turn
+
+
 def test_a_program_is_ended_when_leadership_is_lost_and_started_when_it_is_won_again(run, hosts):
     with candidate(hosts, "echo $RECIPES_FENCE; exec sleep 100") as process:
         fence = int(process.stdout.readline())

@@ -14,9 +14,21 @@ import pytest
 
 from recipes import connect
 from recipes.core.disk.disk import RealDisk
-from recipes.testing.ensemble import free_ports
+from tests.ports import free_block
 
 ROOT = Path(__file__).parent.parent.parent
+
+
+def free_port() -> int:
+    """One for `--port`, with those of further servers and of peers."""
+    return free_block(base + number for base in (0, 1000, 2000) for number in range(3))
+
+
+def read(process):
+    """The next thing that it tells."""
+    line = process.stdout.readline()
+    assert line, process.communicate(timeout=30)[1]
+    return json.loads(line)
 
 
 def start(tmp_path, *arguments):
@@ -32,11 +44,9 @@ def start(tmp_path, *arguments):
 
 @pytest.mark.timeout(90)
 def test_three_servers_serve_and_outlive_one(tmp_path):
-    port = str(free_ports(1)[0])
-    process = start(tmp_path, "--port", port)
+    process = start(tmp_path, "--port", free_port())
     try:
-        assert process.stdout is not None
-        told = [json.loads(process.stdout.readline()) for _ in range(4)]
+        told = [read(process) for _ in range(4)]
         assert [each["server"] for each in told[:3]] == [1, 2, 3]
         assert sorted(each["mode"] for each in told[:3]) == ["follower", "follower", "leader"]
         leader = next(each for each in told[:3] if each["mode"] == "leader")
@@ -47,7 +57,7 @@ def test_three_servers_serve_and_outlive_one(tmp_path):
 
         anyio.run(write, "/before")
         os.kill(leader["pid"], signal.SIGKILL)
-        assert json.loads(process.stdout.readline()) == {"server": leader["server"], "ended": -9}
+        assert read(process) == {"server": leader["server"], "ended": -9}
         anyio.run(write, "/after")
     finally:
         process.terminate()
@@ -63,7 +73,7 @@ def test_settings_of_an_ensemble_that_runs_are_left_alone(tmp_path):
     (tmp_path / "2" / "zoo.cfg").write_text("its own")
     running = RealDisk(tmp_path / "2" / "version-2")
     try:
-        process = start(tmp_path, "--port", free_ports(1)[0])
+        process = start(tmp_path, "--port", free_port())
         _, errors = process.communicate(timeout=30)
     finally:
         running.close()
@@ -78,11 +88,6 @@ def test_a_wrong_size_is_told(tmp_path):
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 2
     assert "size 0" in errors
-
-
-def free_port() -> int:
-    """One for `--port`, whose ports for the peers are free too as far as can be known."""
-    return next(port for port in free_ports(20) if port < 60000)
 
 
 @pytest.mark.parametrize("offset", [0, 1, 1001, 2002])
@@ -110,7 +115,7 @@ def test_a_server_that_cannot_start_is_told_with_its_own_words(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
 def test_servers_end_with_the_command_however_it_ends(tmp_path, number):
     process = start(tmp_path, "--size", 1, "--port", free_port(), "--read-only")
-    told = json.loads(process.stdout.readline())
+    told = read(process)
     assert told["mode"] == "leader"
     assert "readonlymode.enabled=true" in (tmp_path / "1" / "zoo.cfg").read_text()
     server = os.pidfd_open(told["pid"])
@@ -129,7 +134,7 @@ def test_servers_end_with_the_command_however_it_ends(tmp_path, number):
 @pytest.mark.timeout(90)
 def test_nothing_left_to_run_is_a_failure(tmp_path):
     process = start(tmp_path, "--size", 1, "--port", free_port())
-    told = json.loads(process.stdout.readline())
+    told = read(process)
     process.stdout.readline()
     os.kill(told["pid"], signal.SIGTERM)
     told, errors = process.communicate(timeout=30)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_block
+
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = (sys.executable, "-m", "recipes")
 
@@ -55,9 +57,7 @@ def test_newcomer_26_a_closed_pipe_is_no_traceback(command, hosts, tmp_path, fre
 
 @pytest.fixture
 def free_port():
-    from recipes.testing.ensemble import free_ports
-
-    return next(port for port in free_ports(20) if port < 57000)
+    return free_block(base + number for base in (0, 1000, 2000) for number in range(3))
 
 
 def test_newcomer_29_errors_are_json_where_answers_are(run, hosts):

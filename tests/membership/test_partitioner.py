@@ -131,6 +131,31 @@ async def test_work_may_end_by_itself_before_its_item_moves(our_server, root):
 
 
 @pytest.mark.anyio
+async def test_what_work_raises_when_its_item_moves_comes_out(our_server, root):
+    hosts = our_server.hosts
+
+    async def fails_at_its_end(partition):
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise ValueError(partition.item)
+
+    async with connect(hosts) as client, connect(hosts) as second, anyio.create_task_group() as tasks:
+        first = Partitioner(client, root, ["a", "b"])
+
+        async def join():
+            while len(first.items) < 2:
+                await anyio.sleep(0.01)
+            await Partitioner(second, root, ["a", "b"]).run(lambda partition: anyio.sleep_forever())
+
+        tasks.start_soon(join)
+        with anyio.fail_after(SECONDS), pytest.raises(ExceptionGroup) as caught:
+            await first.run(fails_at_its_end)
+        assert caught.group_contains(ValueError)
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
 async def test_what_work_raises_and_the_end_of_the_session_come_out(our_server, root):
     hosts = our_server.hosts
 

@@ -175,7 +175,8 @@ async def kill_at_random(ensemble, servers, directory, path, *, transfers, kills
     counts = tellers.counts()
     counts.update({f"trouble: {kind}": count for kind, count in trouble.done.items()})
     said = {word: {line[1] for line in tellers.lines() if line[0] == word} for word in ("committed", "aborted")}
-    assert not [each for database in databases.values() for each in bank.prepared(database)]
+    left = [each for database in databases.values() for each in bank.prepared(database)]
+    assert not left, (left, [line for line in tellers.lines() if any(line[-1] in str(each) for each in left)])
     counts["in all databases"] = bank.judge(databases, said["committed"], said["aborted"])
     return counts
 

@@ -1,5 +1,8 @@
 """PostgreSQL as a participant: what docs/transactions.md says of it, on a real server."""
 
+import signal
+import threading
+
 import anyio
 import pytest
 
@@ -238,6 +241,35 @@ async def test_u38_a_prepare_that_was_cancelled_is_broken_off_and_found_by_its_i
     assert await participant.prepare(branch) is Answer.REFUSED
     assert (look(postgres), await other.recover()) == (100, [])
     await other.aclose()
+
+
+@pytest.mark.thorough  # it stops a server for a second
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_server_that_hangs_takes_few_threads_and_each_cancelled_call_ends(postgres, participant, branch):
+    branches = [branch._replace(participant=f"p{number}") for number in range(20)]
+    statements = [await participant.begin(each) for each in branches]
+    before = threading.active_count()
+    postgres.process.send_signal(signal.SIGSTOP)  # it takes connections, and says nothing on them
+    try:
+        with anyio.fail_after(SECONDS), anyio.move_on_after(0.2):
+            async with anyio.create_task_group() as tasks:
+                for each in statements:
+                    tasks.start_soon(each.execute, "SELECT pg_sleep(3600)")
+        assert threading.active_count() <= before + 8
+    finally:
+        postgres.process.send_signal(signal.SIGCONT)
+    for each in branches:
+        assert await participant.abort(each) is Answer.ABORTED
+        await participant.forget(each)
+
+
+async def test_two_tasks_that_enlist_one_participant_share_its_branch(postgres, participant, branch):
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(take_ten, participant, branch)
+    assert await participant.prepare(branch) is Answer.PREPARED
+    assert await participant.commit(branch) is Answer.COMMITTED
+    assert look(postgres) == 80
 
 
 async def test_several_that_open_at_a_time_make_the_table_once(postgres, participant):

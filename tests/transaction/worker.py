@@ -68,7 +68,7 @@ class Teller:
         else:
             said, why = "committed", "-"
         assert tx.outcome == {"committed": "commit", "aborted": "abort", "doubt": None}[said]
-        self.lines.write(f"{said} {identity} {protocol} {why}\n")
+        self.lines.write(f"{said} {identity} {protocol} {why} {tx.id}\n")
         if why == "failure":
             await anyio.sleep(0.1)  # a database that is down refuses thousands a second
 

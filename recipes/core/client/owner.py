@@ -6,8 +6,9 @@ another, as test fixtures do.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -19,6 +20,21 @@ from recipes.core.errors import SessionExpired
 log: logging.Logger = logging.getLogger("recipes.client")
 
 Job = Callable[[], Awaitable[None]]
+
+
+def start_task(run: Callable[[], Coroutine[Any, Any, None]], name: str) -> asyncio.Task[None] | None:
+    """Run `run`, which must not raise, in a task that belongs to no scope of the caller.
+
+    On asyncio it is returned, and somebody has to hold it; on trio it is a system task.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        import trio
+
+        trio.lowlevel.spawn_system_task(run, name=name)
+        return None
+    return loop.create_task(run(), name=name)
 
 
 class Owner:
@@ -40,15 +56,8 @@ class Owner:
         self._task: asyncio.Task[None] | None = None  # on asyncio, which keeps no hold of it
 
     def start(self) -> None:
-        """Start the task, an asyncio task or a trio system task."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            import trio
-
-            trio.lowlevel.spawn_system_task(self._run)
-        else:
-            self._task = loop.create_task(self._run(), name="recipes-client")
+        """Start the task."""
+        self._task = start_task(self._run, "recipes-client")
 
     async def stop(self) -> None:
         """End the task and wait until it has ended."""

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -79,10 +80,11 @@ class RealFile:
 class RealDisk:
     """A directory of the operating system, made when it is missing, for its owner alone.
 
-    lock: refuse the directory while another server uses it. Raises DiskError.
+    lock: refuse the directory while another process uses it; the file `.lock` has its pid. Raises DiskError.
+    what: the name of such a process in the error.
     """
 
-    def __init__(self, path: Path, lock: bool = True) -> None:
+    def __init__(self, path: Path, lock: bool = True, what: str = "server") -> None:
         self.path = path
         self._directory = self._lock = -1
         try:
@@ -98,8 +100,13 @@ class RealDisk:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
+                owner = os.pread(self._lock, 20, 0).decode(errors="replace").strip()
                 self.close()
-                raise DiskError(f"data directory {path} is locked by another server") from None
+                known = f", pid {owner}" if owner.isdigit() else ""
+                raise DiskError(f"data directory {path} is locked by another {what}{known}") from None
+            with suppress(OSError):  # a full disk can still be read
+                os.ftruncate(self._lock, 0)
+                os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     def close(self) -> None:
         """Let other servers have the directory."""

@@ -86,7 +86,7 @@ def test_a_missing_file_is_an_error(disk: Disk):
 
 def test_one_server_at_a_time(tmp_path: Path):
     first = RealDisk(tmp_path / "data")
-    with pytest.raises(DiskError, match="locked by another server"):
+    with pytest.raises(DiskError, match=f"locked by another server, pid {os.getpid()}$"):
         RealDisk(tmp_path / "data")
     first.close()
     RealDisk(tmp_path / "data").close()

@@ -1,17 +1,18 @@
-"""Simulated databases that take part in transactions: requests and answers are lost, late and repeated; what a database
-has made durable it keeps. A branch's work is a connection's, and dies with the process that opened it.
+"""Simulated databases that take part in transactions: requests and answers are lost, late and repeated, and processes
+are cut off from one of them; what a database has made durable it keeps. A branch's work is a connection's, and dies
+with the process that opened it.
 """
 
 import anyio
 
 from recipes.core.sim.chance import between, happens
 from recipes.transaction.branch import STEPS, Answer, BranchState, Deed, Request
-
-LOST_FOR_US = 3_000_000  # nobody waits longer for an answer than it takes for a lost one to be told
+from recipes.transaction.participant import Waiting
+from recipes.transaction.stages import Protocol
 
 
 class Database:
-    """One of them. told: called with each branch that ends there, and its state."""
+    """One of them. told: called with each branch that ends there, its state, and the Participant that asked for it."""
 
     def __init__(self, name, world, chance, told):
         self.name = name
@@ -22,8 +23,11 @@ class Database:
         self.working = {}  # branch -> (process, life) that its connection is of
         self.read_only = set()  # branches that changed nothing: they have no outcome
         self.kept = {}  # branch -> its state when it last did something
+        self.waits = {}  # branch that is prepared -> its protocol, and since when
+        self.yes = set()  # branches that have voted so
         self.up = True
         self.lossy = False
+        self.cut_off = []  # processes that do not reach it
 
     def __repr__(self):
         return self.name
@@ -39,10 +43,26 @@ class Database:
     def restart(self):
         self.up = True
 
-    def arrives(self, request, branch, life):
+    def cut(self, process, for_us):
+        """Nothing goes between it and the process."""
+        self.cut_off.append(process)
+        self.world.count("cut off from a database")
+        self.world.timeline.after(for_us, self.mend, process)
+
+    def mend(self, process):
+        if process in self.cut_off:
+            self.cut_off.remove(process)
+
+    def calm(self):
+        """All is well from here on."""
+        self.up, self.lossy = True, False
+        self.cut_off.clear()
+
+    def arrives(self, request, branch, by, protocol):
         """A request is carried out; the answer, None when there is none."""
-        if not self.up:
+        if not self.up or by.process in self.cut_off:
             return None
+        life = by.life
         state = self.states.get(branch, BranchState.ABSENT)
         step = STEPS[state, request]
         state, answer = step.state, step.answer
@@ -55,6 +75,8 @@ class Database:
                 self.read_only.add(branch)
             if step.deed is Deed.WRITE:
                 self.working.pop(branch, None)
+                if answer is not Answer.REFUSED:
+                    self.yes.add(branch)
         elif step.deed in (Deed.UNDO, Deed.MARK):
             self.working.pop(branch, None)
         if request is Request.FORGET:
@@ -64,9 +86,13 @@ class Database:
             return answer
         if state is not self.states.get(branch, BranchState.ABSENT):
             self.states[branch] = state
+            if state is BranchState.PREPARED:
+                self.waits[branch] = protocol, self.world.timeline.now_us
+            else:
+                self.waits.pop(branch, None)
             if branch not in self.read_only and self.kept.setdefault(branch, state) in (state, BranchState.PREPARED):
                 self.kept[branch] = state
-                self.told(branch, state)
+                self.told(branch, state, by)
         # A request that is repeated behind FORGET meets a mark, or nothing, and changes nothing.
         wanted = BranchState.COMMITTED if request is Request.COMMIT else BranchState.ABORTED
         if answer is Answer.CONTRADICTION and self.kept.get(branch) is not wanted:
@@ -76,14 +102,19 @@ class Database:
     def prepared(self):
         return [branch for branch, state in self.states.items() if state is BranchState.PREPARED]
 
+    def waiting(self):
+        now_us = self.world.timeline.now_us
+        return [Waiting(branch, protocol, (now_us - since) / 1e6) for branch, (protocol, since) in self.waits.items()]
+
 
 class Participant:
-    """A database as one process reaches it."""
+    """A database as one process reaches it. times_out: this is the one that a Termination has."""
 
-    def __init__(self, database, process):
+    def __init__(self, database, process, *, times_out=False):
         self.database = database
         self.process = process
         self.life = (process, process.life)
+        self.times_out = times_out
 
     async def begin(self, branch):
         self.database.working[branch] = self.life
@@ -95,7 +126,7 @@ class Participant:
         return await self.ask(Request.PREPARE, branch)
 
     async def pre_commit(self, branch):
-        return await self.ask(Request.PREPARE, branch)
+        return await self.ask(Request.PREPARE, branch, Protocol.THREE_PHASE)
 
     async def commit(self, branch):
         return await self.ask(Request.COMMIT, branch)
@@ -107,21 +138,31 @@ class Participant:
         return await self.ask(Request.FORGET, branch)
 
     async def recover(self):
-        return self.database.prepared()
+        return [branch for branch, _, _ in await self.waiting()]
 
-    async def ask(self, request, branch):
-        """Whether it is cancelled or not, what was sent arrives, or is lost."""
+    async def waiting(self):
+        return await self.send(lambda: self.database.waiting() if self.database.up else None)
+
+    async def ask(self, request, branch, protocol=Protocol.TWO_PHASE):
+        return await self.send(lambda: self.database.arrives(request, branch, self, protocol))
+
+    async def send(self, request):
+        """Whether it is cancelled or not, what was sent arrives, or is lost. request: carries it out; gives the answer,
+        None when there is none."""
         database, timeline, loop = self.database, self.process._ensemble.timeline, self.process.loop
         chance = database.chance
+        if not database.up and happens(chance, 0.5):
+            database.world.count("connection refused")
+            raise ConnectionRefusedError(f"{database} is down")
         answered, answers = anyio.Event(), []
         loses = database.lossy and happens(chance, 0.3)
         late_us = between(chance, 200, 400_000 if database.lossy and happens(chance, 0.2) else 2_000)
 
         def carried_out():
-            answer = database.arrives(request, branch, self.life)
+            answer = request()
             if happens(chance, 0.5) and loses:
                 database.world.count("answer lost")
-            elif answer is not None:
+            elif answer is not None and self.process not in database.cut_off:
                 timeline.after(between(chance, 200, 2_000), told, answer)
 
         def told(answer):
@@ -129,7 +170,7 @@ class Participant:
                 answers.append(answer)
                 loop.arrived(answered.set)
 
-        if loses and happens(chance, 0.5):
+        if (loses and happens(chance, 0.5)) or self.process in database.cut_off:
             database.world.count("request lost")
         else:
             timeline.after(late_us, carried_out)

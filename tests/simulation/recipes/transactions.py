@@ -1,21 +1,51 @@
 """Transactions in simulated runs: coordinators die, stand still and lose their sessions, databases go and come back.
 
-R11: no two branches of a transaction end differently, and each ends as its coordinator was told. R12: when the faults
-are over, everything is decided and proved, nothing stays prepared, and no record is left.
+R11: no two branches of a transaction end differently, each ends as its coordinator was told, and none commits unless
+all have voted yes. R12: once a quorum, the databases and a coordinator are up, everything is decided, and nothing stays
+prepared, within the bound of issue 12; when all is over, no record is left.
+
+Traps make sure that everything dies in every stage: one is set for a stage, and goes off when the next transaction
+comes there.
 """
+
+import json
+from collections import deque
+from contextlib import suppress
 
 import anyio
 
-from recipes.core.errors import RecipesError, SessionError, TransactionAborted, TransactionInDoubt
+from recipes.core.errors import (
+    ConnectionLoss,
+    NoNode,
+    RecipesError,
+    SessionError,
+    TransactionAborted,
+    TransactionInDoubt,
+)
+from recipes.core.sim.chance import between
+from recipes.core.sim.plan import LEADER, Fault
 from recipes.transaction.branch import BranchState
 from recipes.transaction.coordinator import Coordinator
+from recipes.transaction.participant import BranchId
+from recipes.transaction.stages import Stage
+from recipes.transaction.termination import Termination
 from tests.simulation.recipes.databases import Database, Participant
 from tests.simulation.recipes.plan import Step
 
 NAMES = ("ledger", "orders", "stock")
 DEADLINE = 1.0
 SETTLED_US = 20_000_000
+LOOK_US = 20_000
+RECORDS = "/transactions/default/records"
 _ENDS = {BranchState.COMMITTED: "commit", BranchState.ABORTED: "abort"}
+STAGES = (
+    Stage.ASKING, Stage.RECORDING, Stage.PREPARING, Stage.DECIDING_COMMIT, Stage.DECIDING_ABORT, Stage.COMMITTING,
+    Stage.ABORTING,
+)  # fmt: skip
+VICTIMS = (
+    "coordinator dies", "coordinator stands still", "coordinator is cut off", "database dies", "database is cut off",
+    "leader dies", "store loses power", "coordinator is deposed",
+)  # fmt: skip
 
 
 class Mine(Exception):
@@ -25,12 +55,15 @@ class Mine(Exception):
 class Transactions:
     """The Workload of a world; see World."""
 
-    kinds = (*["2pc"] * 6, *["3pc"] * 4, "give up", "database")
+    kinds = (*["2pc"] * 6, *["3pc"] * 4, "give up", "database", "trap")
     errors = (SessionError, TransactionAborted, TransactionInDoubt)
     expected = (
         "2pc: commit", "3pc: commit", "2pc: TransactionAborted", "3pc: TransactionAborted", "gave up", "unsettled",
-        "database down", "request lost", "answer lost", "request repeated", "forgotten", "cancelled", "died inside",
-        "ended by another", "aborted for another",
+        "database down", "connection refused", "request lost", "answer lost", "request repeated", "forgotten",
+        "cancelled", "died inside",
+        "ended by another", "aborted for another", "cut off from a database", "joined late", "joined too late",
+        "committed by time-out", "aborted by time-out", "decided by time-out",
+        *(f"{victim}: {stage.name}" for victim in VICTIMS for stage in STAGES),
     )  # fmt: skip
 
     def __init__(self, world):
@@ -40,6 +73,18 @@ class Transactions:
         self.ends = {}  # transaction -> {participant: "commit" or "abort"}
         self.told = {}  # transaction -> what its block was told
         self.owners = {}
+        self.calmed = False
+        self.enlisted = {}  # transaction -> its branches, by name
+        self.traps = {stage: deque() for stage in STAGES}  # what happens when transactions come there, and for how long
+        self.whole_since_us = None  # since when, the faults being over, there is a quorum, and a coordinator
+        self.first_us = {}  # (what, whose) -> when it was first seen
+        self.longest_us = {}  # what -> how long it lasted at most, from then or from when all was whole
+        plan = world.plan
+        slowest_pm = min((1000, *plan.rates_pm))
+        # The issue's bound, by the slowest clock; those of servers drift by 2 % at most.
+        self.bound_us = (
+            (DEADLINE * 1000 + plan.servers.timeout_ms + plan.servers.tick_ms + 2000) * 1_030_000 // slowest_pm
+        )
 
     def open(self, process, client):
         """What steps of one session share: a coordinator, which is entered by the client's own task."""
@@ -55,18 +100,47 @@ class Transactions:
                 pass  # the session is over
 
         client.look_after(enter)
+        # Every second process is that of a database, too.
+        number = self.world.processes.index(process)
+        if number % 2 == 0:
+            client.look_after(lambda: self.time_out(process, client, NAMES[number // 2 % 2]))
         return client, coordinator, ready
+
+    async def time_out(self, process, client, name):
+        """End what its branches wait for, as long as the session lives."""
+        own = Participant(self.databases[name], process, times_out=True)
+        try:
+            with client.session_scope():
+                async with Termination(client, "/transactions", {name: own}, after=0.4) as termination:
+                    decide = termination._decide_abort
+
+                    async def counted(record):
+                        self.world.count("decided by time-out")
+                        return await decide(record)
+
+                    termination._decide_abort = counted
+                    await anyio.sleep_forever()
+        except SessionError:
+            pass
 
     async def act(self, process, opened, step):
         """Carry out a step."""
         client, coordinator, ready = opened
+        if step.kind in ("database", "trap") and self.calmed:
+            return
         if step.kind == "database":
             database = self.databases[NAMES[step.key]]
-            if step.number % 2:
+            if step.number % 3 == 0:
                 database.crash(step.for_us * 4 + 1_000)
+            elif step.number % 3 == 1:
+                database.cut(process, step.for_us * 8 + 200_000)
             elif not database.lossy:
                 database.lossy = True
                 self.world.timeline.after(step.for_us * 8 + 200_000, self.mend, database)
+            return
+        if step.kind == "trap":
+            stage = STAGES[step.number % len(STAGES)]
+            self.traps[stage].append((VICTIMS[step.number // len(STAGES) % len(VICTIMS)], step.for_us))
             return
         while not ready.is_set():
             client.session_scope()  # raises once the session is over
@@ -84,9 +158,11 @@ class Transactions:
         protocol = "3pc" if step.kind == "3pc" else "2pc"
         tx = coordinator.begin(protocol=protocol, deadline=DEADLINE)
         self.owners[tx.id] = process, process.life
+        self.follow(process, coordinator, tx._driver)
         try:
             async with tx:
                 for name in NAMES[: 2 + step.number % 2]:
+                    self.enlisted.setdefault(tx.id, {})[name] = BranchId(coordinator.fleet, tx.id, name)
                     await tx.enlist(name)
                 await anyio.sleep(min(step.for_us, 1_500_000) / 1e6)
                 if step.kind == "give up":
@@ -94,7 +170,9 @@ class Transactions:
         except Mine:
             self.world.count("gave up")
             self.tell(tx, "abort")
-        except TransactionAborted:
+        except TransactionAborted as error:
+            if "its coordinator is gone" in str(error):
+                self.world.fail("R11", f"{tx} was taken from its coordinator, which lives")
             self.tell(tx, "abort")
             raise
         else:
@@ -103,15 +181,86 @@ class Transactions:
                 self.world.count("unsettled")
             self.tell(tx, "commit")
 
+    def follow(self, process, coordinator, driver):
+        """Hear of the stages of a transaction."""
+        moved, seen = driver._tell_moved, [driver.stage]
+
+        def told():
+            if driver.stage is not seen[-1]:
+                seen.append(driver.stage)
+                self.reached(process, coordinator, driver)
+            moved()
+
+        driver._tell_moved = told
+
+    def reached(self, process, coordinator, driver):
+        stage, timeline = driver.stage, self.world.timeline
+        late_us = between(self.world.chance, 0, 3_000)
+        if self.traps.get(stage):
+            timeline.after(late_us, self.spring, process, coordinator, *self.traps[stage].popleft(), stage)
+        if stage in (Stage.PREPARING, Stage.COMMITTING) and len(driver.record.branches) == 2:
+            if between(self.world.chance, 0, 9) == 0:
+                coordinator._client.look_after(lambda: self.join(process, coordinator, driver.record.id))
+
+    def spring(self, process, coordinator, victim, for_us, stage):
+        """A trap goes off."""
+        world = self.world
+        if self.calmed or not process.up:
+            return
+        world.count(f"{victim}: {stage.name}")
+        database = self.databases[NAMES[0]]
+        if victim == "coordinator dies":
+            world.nemesis.strike(process, Fault(0, "crash", 0, for_us + 1_000, 0))
+        elif victim == "coordinator stands still":
+            world.nemesis.strike(process, Fault(0, "long pause", 0, 0, for_us))
+        elif victim == "coordinator is cut off":
+            world.nemesis.strike(process, Fault(0, "cut off", 0, for_us, for_us))
+        elif victim == "database dies":
+            database.crash(for_us * 4 + 1_000)
+        elif victim == "database is cut off":
+            database.cut(process, for_us * 8 + 200_000)
+        elif victim == "leader dies":
+            world.ensemble.nemesis.strike(Fault(0, "kill", LEADER, for_us + 20_000, 0))
+        elif victim == "store loses power":
+            world.ensemble.nemesis.strike(Fault(0, "power cut of all", 1, for_us, 0))
+        else:
+            coordinator._client.look_after(lambda: self.depose(process, coordinator))
+
+    async def depose(self, process, coordinator):
+        """Its session goes on, but it is none of the coordinators any more, and stands still so that it learns late."""
+        with suppress(NoNode, ConnectionLoss, SessionError):
+            await coordinator._client.delete(coordinator._own)
+            if not self.calmed:
+                self.world.timeline.after(1, process.pause, self.world.plan.servers.timeout_ms * 700)
+
+    async def join(self, process, coordinator, transaction):
+        """A third branch comes late, by itself."""
+        branch = BranchId(coordinator.fleet, transaction, NAMES[2])
+        await Participant(self.databases[NAMES[2]], process).begin(branch)
+        try:
+            record = await coordinator._records.join(transaction, NAMES[2])
+        except (NoNode, SessionError):
+            self.world.count("joined too late")
+        else:
+            self.world.count("joined late" if record.decision is None else "joined too late")
+            if record.decision is None:
+                self.enlisted.setdefault(transaction, {})[NAMES[2]] = branch
+
     def tell(self, tx, outcome):
         self.told[tx.id] = outcome
         if tx.outcome != outcome:
             self.world.fail("R11", f"{tx} ends with {outcome}, and says {tx.outcome}")
         self.judge(tx.id)
 
-    def ended(self, branch, state):
+    def ended(self, branch, state, by):
         """A branch has come to an end at its database."""
         if state in _ENDS:
+            if by.times_out:
+                self.world.count("committed by time-out" if state is BranchState.COMMITTED else "aborted by time-out")
+            if state is BranchState.COMMITTED:
+                for name, each in self.enlisted[branch.transaction].items():
+                    if each not in self.databases[name].yes:
+                        self.world.fail("R11", f"{branch} commits, and {name} has not voted yes")
             self.ends.setdefault(branch.transaction, {})[branch.participant] = _ENDS[state]
             self.judge(branch.transaction)
             process, life = self.owners[branch.transaction]
@@ -145,19 +294,50 @@ class Transactions:
     def event(self, process, kind, path):
         """A watch event has come in."""
 
-    def quiet(self):
-        """The faults are over: everything is decided, proved and removed within the bound."""
+    def calm(self):
+        """The faults end."""
+        self.calmed = True
         for database in self.databases.values():
-            database.up, database.lossy = True, False
+            database.calm()
+        self.look()
+
+    def look(self):
+        """Whether anything has been undecided, or prepared, for longer than the bound."""
+        world, now_us = self.world, self.world.timeline.now_us
+        nodes = world.ensemble.nodes.values()
+        serving = sum(node.up and node.member.serving for node in nodes)
+        if world.ensemble.leader() is None or 2 * serving <= len(nodes) or not any(each.up for each in world.processes):
+            self.whole_since_us = None
+        elif self.whole_since_us is None:
+            self.whole_since_us = now_us
+        there = {("prepared", str(branch)) for each in self.databases.values() for branch in each.prepared()}
+        there |= {("undecided", name) for name, record in self.records() if "decision" not in record}
+        self.first_us = {each: self.first_us.get(each, now_us) for each in there}
+        if self.whole_since_us is not None:
+            for each, first_us in self.first_us.items():
+                lasts_us = now_us - max(first_us, self.whole_since_us)
+                self.longest_us[each[0]] = max(lasts_us, self.longest_us.get(each[0], 0))
+                if lasts_us > self.bound_us:
+                    world.fail("R12", f"{each[1]} is {each[0]} for more than {self.bound_us / 1e6:.1f} s")
+        world.timeline.after(LOOK_US, self.look)
+
+    def records(self):
+        """Those in the store."""
+        nodes = self.world.reference.tree.nodes
+        folder = nodes.get(RECORDS.encode())
+        for path in (folder.children or ()) if folder is not None else ():
+            yield path.rpartition(b"/")[2].decode(), json.loads(nodes[path].data)
+
+    def quiet(self):
+        """The faults are over: everything is decided, proved and removed."""
         self.world.wait("R12", self.unsettled, SETTLED_US)
 
     def unsettled(self):
         for database in self.databases.values():
             for branch in database.prepared():
                 return f"{branch} is still prepared"
-        records = self.world.reference.tree.nodes.get(b"/transactions/default/records")
-        if records is not None and records.children:
-            return f"{len(records.children)} records are left: {sorted(records.children)[:3]}"
+        if left := [name for name, _ in self.records()]:
+            return f"{len(left)} records are left: {left[:3]}"
         return None
 
     def finish(self):

@@ -106,6 +106,8 @@ class World:
     def recover(self):
         self.ensemble.nemesis.calm()
         self.nemesis.calm(self.processes)
+        if (calm := getattr(self.workload, "calm", None)) is not None:
+            calm()
         self.ensemble.note(0, "calm")
         self.wait("L3", self.unfinished, RECOVERY_US)
         self.run_until(self.timeline.now_us + QUIET_US)
@@ -237,6 +239,8 @@ class World:
                 self.fail("R14", f"{step.kind} raises {error!r}")
         finally:
             self.running.pop((process, step.number), None)
+        if loop.dead:
+            return  # with its process, and only now buried
         late = loop.time() - began - step.limit_us / 1e6
         if cancelled and late > CANCELLED_WITHIN and not process.pauses:
             self.fail("R14", f"{step.kind} ends {late:.3f} s behind its cancellation")

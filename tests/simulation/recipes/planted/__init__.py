@@ -4,7 +4,19 @@
 the servers. A bug of a recipe to come is a function more.
 """
 
-from tests.simulation.recipes.planted import barriers, caches, counters, holds, queues, renewals, shares, successions
+from tests.simulation.recipes.planted import (
+    barriers,
+    caches,
+    counters,
+    holds,
+    queues,
+    renewals,
+    shares,
+    successions,
+    transactions,
+)
 from tests.simulation.recipes.planted.bug import PLANTED
 
-__all__ = ["PLANTED", "barriers", "caches", "counters", "holds", "queues", "renewals", "shares", "successions"]
+__all__ = [
+    "PLANTED", "barriers", "caches", "counters", "holds", "queues", "renewals", "shares", "successions", "transactions",
+]  # fmt: skip

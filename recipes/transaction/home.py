@@ -1,0 +1,41 @@
+"""The znode of a fleet of coordinators: where its records are, and what all of the fleet agree on."""
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from recipes.core import paths
+from recipes.core.errors import NoNode
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+
+RECORDS, COORDINATORS, SERVING = "records", "coordinators", "serving"
+
+
+class Home(NamedTuple):
+    """A fleet, as it was when it was read. id: the first part of its global ids. participants: their names."""
+
+    path: str
+    name: str
+    id: str
+    participants: tuple[str, ...]
+
+    @property
+    def records(self) -> str:
+        """The parent of the decision records."""
+        return paths.join(self.path, RECORDS)
+
+    @property
+    def coordinators(self) -> str:
+        """The parent of a znode for each coordinator that lives."""
+        return paths.join(self.path, COORDINATORS)
+
+
+async def read_home(client: "Client", path: str, name: str) -> Home | None:
+    """The fleet called `name` at `path`, None where there is none, or something else."""
+    where = paths.join(path, name)
+    try:
+        stored = json.loads((await client.get(where))[0])
+        return Home(where, name, str(stored["fleet"]), tuple(str(stored["participants"]).split(",")))
+    except (NoNode, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,161 @@
+"""What transactions there are at a path, in which state; and prepared branches that no record tells of."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+
+from recipes.core.errors import BadArguments, MalformedValue, NoNode, UnknownTransaction
+from recipes.transaction.home import Home, read_home
+from recipes.transaction.participant import Prepared, TransactionParticipant
+from recipes.transaction.record import Decision, Record, Records
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+
+_READS_AT_ONCE = 64
+
+
+class TransactionState(Enum):
+    """Where a recorded transaction stands."""
+
+    UNDER_WAY = "its coordinator lives and asks the participants"
+    IN_DOUBT = "its coordinator is gone; whoever serves aborts it"
+    COMMITTING = "commit is decided; not every participant has proved it"
+    ABORTING = "abort is decided; not every participant has proved it"
+
+
+class TransactionSeen(NamedTuple):
+    """A recorded transaction, as it was when it was read. fleet: the name of its coordinators' fleet."""
+
+    fleet: str
+    record: Record
+    state: TransactionState
+
+
+class FleetSeen(NamedTuple):
+    """The coordinators of one path and name.
+
+    coordinators: how many are there. bad: records that cannot be read, with the reason.
+    """
+
+    home: Home
+    coordinators: int
+    transactions: tuple[TransactionSeen, ...]
+    bad: tuple[MalformedValue, ...]
+
+
+class Orphan(NamedTuple):
+    """A prepared branch, or another prepared transaction, that nobody here is going to end. why: in a sentence."""
+
+    participant: str
+    prepared: Prepared
+    why: str
+
+
+async def read_fleets(client: "Client", path: str, name: str | None = None) -> list[FleetSeen]:
+    """The fleets at `path`, or the one called `name`, with their transactions, oldest first.
+
+    Raises NoNode for a path, and BadArguments for a name, that is not there.
+    """
+    await client.sync(path)
+    names = sorted(await client.children(path))
+    if name is not None and name not in names:
+        raise BadArguments(path, f"no coordinators are called {name!r} there: expected one of {', '.join(names)}")
+    homes = [await read_home(client, path, each) for each in ([name] if name is not None else names)]
+    return [await _read_fleet(client, home) for home in homes if home is not None]
+
+
+async def find_transaction(
+    client: "Client", path: str, transaction: str, name: str | None = None
+) -> tuple[Home, TransactionSeen]:
+    """The transaction of this id, and where it is. Raises UnknownTransaction, and as `read_fleets`."""
+    for fleet in await read_fleets(client, path, name):
+        for seen in fleet.transactions:
+            if seen.record.id == transaction:
+                return fleet.home, seen
+    raise UnknownTransaction(transaction, f"no coordinators at {path} have a record of it")
+
+
+async def find_orphans(
+    client: "Client", path: str, participants: Mapping[str, TransactionParticipant], name: str | None = None
+) -> list[Orphan]:
+    """What is prepared at the participants, and is in no record of the fleet `name` ("default" without it).
+
+    A branch is recorded before it is prepared, and its record stays until it has ended. So one that is prepared, has no
+    record, and is prepared still when it is looked at once more, is in no record for good. What belongs to other
+    fleets, or was not prepared through here, is told apart by its global id. Nothing is changed.
+    """
+    home = await read_home(client, path, "default" if name is None else name)
+    if home is None:
+        raise BadArguments(path, f"no coordinators are called {name or 'default'!r} there")
+    before = {each: await list_prepared(participant) for each, participant in participants.items()}
+    fleets = await read_fleets(client, path)
+    known = {fleet.home.id: {seen.record.id for seen in fleet.transactions} for fleet in fleets}
+    bad = {fleet.home.id: {error.path.rpartition("/")[2] for error in fleet.bad} for fleet in fleets}
+    called = {fleet.home.id: fleet.home.name for fleet in fleets}
+    orphans = []
+    for each, found in before.items():
+        suspects = []
+        for prepared in found:
+            ours = prepared.ours
+            if ours is None:
+                suspects.append((prepared, "not prepared by recipes: its own transaction manager ends it"))
+            elif ours.fleet not in known:
+                suspects.append((prepared, f"of the fleet {ours.fleet}, which has no record at {path}"))
+            elif ours.transaction in bad[ours.fleet]:
+                suspects.append((prepared, "its record cannot be read"))
+            elif ours.transaction not in known[ours.fleet]:
+                of = "" if ours.fleet == home.id else f", of the fleet {called[ours.fleet]}"
+                suspects.append((prepared, f"there is no record of its transaction{of}"))
+        if suspects:
+            still = {prepared.id for prepared in await list_prepared(participants[each])}
+            orphans += [Orphan(each, prepared, why) for prepared, why in suspects if prepared.id in still]
+    return orphans
+
+
+async def list_prepared(participant: TransactionParticipant) -> list[Prepared]:
+    """What is prepared at a participant: all that it tells of, or what it gives for recovery."""
+    if (prepared := getattr(participant, "prepared", None)) is not None:
+        return list(await prepared())
+    return [Prepared(str(branch), branch, None, ()) for branch in await participant.recover()]
+
+
+async def _read_fleet(client: "Client", home: Home) -> FleetSeen:
+    records = Records(client, home.records)
+    seen: list[TransactionSeen] = []
+    bad: list[MalformedValue] = []
+    limiter = anyio.CapacityLimiter(_READS_AT_ONCE)
+    names = await _children(client, home.records)
+    living = await _children(client, home.coordinators)  # after the records, which each made once it was there
+
+    async def read(transaction: str) -> None:
+        async with limiter:
+            try:
+                record = await records.read(transaction)
+            except MalformedValue as error:
+                bad.append(error)
+            else:
+                if record is not None:
+                    alive = record.owner.rpartition("/")[2] in living
+                    seen.append(TransactionSeen(home.name, record, _state(record, alive)))
+
+    async with anyio.create_task_group() as group:
+        for transaction in names:
+            group.start_soon(read, transaction)
+    seen.sort(key=lambda each: (each.record.begun, each.record.id))
+    return FleetSeen(home, len(living), tuple(seen), tuple(sorted(bad, key=lambda error: error.path)))
+
+
+def _state(record: Record, alive: bool) -> TransactionState:
+    if record.decision is not None:
+        return TransactionState.COMMITTING if record.decision is Decision.COMMIT else TransactionState.ABORTING
+    return TransactionState.UNDER_WAY if alive else TransactionState.IN_DOUBT
+
+
+async def _children(client: "Client", path: str) -> set[str]:
+    try:
+        return set(await client.children(path))
+    except NoNode:
+        return set()

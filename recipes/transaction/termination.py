@@ -1,0 +1,271 @@
+"""Three-phase commit's time-outs: a branch that stays prepared for too long asks how its transaction ended.
+
+It runs beside a participant, in the process that has it. A branch holds its locks until it hears of the outcome; here
+it asks for it, so that no coordinator has to come by. A transaction that was left undecided by a coordinator that is
+gone is aborted: anyone may do so, since a coordinator whose znode is gone cannot commit any more.
+
+Source: Skeen, Nonblocking Commit Protocols (1981), the termination protocol; the decision record takes the place of the
+other sites that are asked there.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+import anyio
+
+from recipes.core import paths
+from recipes.core.client.backoff import pauses
+from recipes.core.client.owner import start_task
+from recipes.core.errors import BadArguments, NoNode, RecipesError
+from recipes.transaction import asking
+from recipes.transaction.participant import BranchId, TransactionParticipant, Waiting, check_name
+from recipes.transaction.record import Decision, Record, Records
+from recipes.transaction.stages import Protocol
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+
+log: logging.Logger = logging.getLogger("recipes.transaction")
+
+OnTimeout = Literal["ask", "commit"]
+
+_AT_ONCE = 16  # branches of one participant that are asked about
+
+
+class Finding(Enum):
+    """What the store knows of a branch's transaction."""
+
+    COMMIT = "commit is decided"
+    ABORT = "abort is decided"
+    RUNNING = "nothing is decided, and its coordinator lives"
+    LEFT = "nothing is decided, and its coordinator is gone"
+    NO_RECORD = "there is no record of it, or one without this branch"
+
+
+class Action(Enum):
+    """What is done with the branch."""
+
+    COMMIT = "commit it"
+    ABORT = "abort it"
+    DECIDE_ABORT = "write the decision to abort, and do what is decided then"
+    WAIT = "wait, and hold its locks"
+    LEAVE = "leave it for an operator"
+
+
+ACTIONS: MappingProxyType[Finding, Action] = MappingProxyType(
+    {
+        Finding.COMMIT: Action.COMMIT,
+        Finding.ABORT: Action.ABORT,
+        Finding.RUNNING: Action.WAIT,
+        Finding.LEFT: Action.DECIDE_ABORT,
+        Finding.NO_RECORD: Action.LEAVE,
+    }
+)
+
+
+def find(record: Record | None, participant: str, living: set[str]) -> Finding:
+    """What a record says to one of its branches. living: names of the coordinators that are there.
+
+    `living` has to be read before the record: then an owner that it lacks had gone before, and decides nothing since.
+    """
+    if record is None or participant not in record.branches:
+        return Finding.NO_RECORD
+    if record.decision is not None:
+        return Finding.COMMIT if record.decision is Decision.COMMIT else Finding.ABORT
+    return Finding.RUNNING if record.owner.rpartition("/")[2] in living else Finding.LEFT
+
+
+def commits_by_itself(on_timeout: OnTimeout, protocol: Protocol) -> bool:
+    """Whether a branch commits when its time is up, without asking: the textbook's three-phase commit."""
+    return on_timeout == "commit" and protocol is Protocol.THREE_PHASE
+
+
+class Termination:
+    """`async with Termination(client, "/transactions", {"files": participant}):` end what has waited for too long.
+
+    client: a connected Client; made with `renew`, it goes on after the loss of a session. path, name: of the
+        coordinators, see Coordinator. participants: those of this process, by the names that coordinators know them by.
+    after: seconds that a branch stays prepared before it asks; and again and again from then on.
+    on_timeout: "ask", and wait as long as the store cannot be reached. With "commit", a branch that was prepared under
+        3pc commits by itself when its time is up, as the textbook has it, whether the store can be reached or not. Such
+        outcomes can differ: under a partition the coordinator may have decided to abort. It is for showing that.
+
+    A participant that has no `waiting()` is asked for what is prepared, and the time counts from when that was first
+    seen here; what was prepared under 2pc or under an unknown protocol never commits by itself.
+
+    A branch whose transaction has no record is an orphan: it is named in the log once, and left. Raises BadArguments
+    for what is none of the above.
+    """
+
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        participants: Mapping[str, TransactionParticipant],
+        *,
+        name: str | None = None,
+        after: float = 10.0,
+        on_timeout: OnTimeout = "ask",
+    ) -> None:
+        home = paths.join(paths.check(path), check_name("default" if name is None else name))
+        if not participants:
+            raise BadArguments(home, "participants={}: expected at least one")
+        if not isinstance(after, int | float) or not 0 < after < 1e6:
+            raise BadArguments(home, f"after={after!r}: expected seconds, more than 0 and below 1000000")
+        if on_timeout not in ("ask", "commit"):
+            raise BadArguments(home, f'on_timeout={on_timeout!r}: expected "ask" or "commit"')
+        self._client = client
+        self._home = home
+        self._records = Records(client, paths.join(home, "records"))
+        self._participants = {check_name(each): participant for each, participant in participants.items()}
+        self._after = after
+        self._on_timeout: OnTimeout = on_timeout
+        self._fleet = ""
+        self._seen: dict[BranchId, float] = {}  # when first, of participants that do not say for how long
+        self._missed: dict[BranchId, int] = {}  # how often no record was found
+        self._unreachable = False
+        self._scope = anyio.CancelScope()
+        self._ended = anyio.Event()
+        self._task: object = None  # asyncio keeps no hold of it
+
+    async def __aenter__(self) -> Self:
+        if self._task is not None:
+            raise RuntimeError("a Termination is entered once: make another one")
+        await self._learn_fleet()
+        self._task = start_task(self._run, "recipes-termination") or self
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await self._ended.wait()
+
+    async def _run(self) -> None:
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as group:
+                    for name, participant in self._participants.items():
+                        group.start_soon(self._watch, name, participant)
+        except Exception:
+            log.exception("nobody ends what waits for too long: %s", self._home)
+        finally:
+            self._ended.set()
+
+    async def _watch(self, name: str, participant: TransactionParticipant) -> None:
+        """Of one participant, so that one that hangs keeps nobody else waiting."""
+        pause = min(1.0, self._after / 2)
+        rounds = pauses(self._client.random, shortest=pause, longest=pause, least=0.5)
+        while True:
+            await self._look(name, participant)
+            await anyio.sleep(next(rounds))
+
+    async def _look(self, name: str, participant: TransactionParticipant) -> None:
+        late: list[Waiting] = []
+        try:
+            with anyio.move_on_after(asking.ASK_SECONDS):
+                late = await self._late(name, participant)
+        except Exception as error:  # it is away; nobody knows what a participant raises
+            log.debug("%s: %s", name, error, exc_info=True)
+        asks: list[BranchId] = []
+        for branch, protocol, seconds in late:
+            if self._fleet and commits_by_itself(self._on_timeout, protocol):
+                log.warning("%s commits by itself after %.3g s", branch, seconds)
+                await self._tell(branch, Decision.COMMIT)
+            else:
+                asks.append(branch)
+        self._missed = {
+            branch: times for branch, times in self._missed.items() if branch.participant != name or branch in asks
+        }
+        if asks:
+            # Not for ever: there may be others meanwhile that commit by themselves.
+            with anyio.move_on_after(max(self._after, asking.ASK_SECONDS)):
+                await self._ask(asks)
+
+    async def _late(self, name: str, participant: TransactionParticipant) -> list[Waiting]:
+        """Our branches of this participant that have been prepared for too long."""
+        if (waiting := getattr(participant, "waiting", None)) is not None:
+            found: Sequence[Waiting] = await waiting()
+        else:
+            now, seen = self._client.clock(), self._seen
+            prepared = await participant.recover()
+            self._seen = {branch: seen.get(branch, now) for branch in prepared} | {
+                branch: since for branch, since in seen.items() if branch.participant != name
+            }
+            found = [Waiting(branch, Protocol.TWO_PHASE, now - self._seen[branch]) for branch in prepared]
+        # A database may be known by several names, and to several fleets.
+        ours = [each for each in found if each.branch.participant == name and self._fleet in ("", each.branch.fleet)]
+        return [each for each in ours if each.seconds >= self._after]
+
+    async def _ask(self, branches: list[BranchId]) -> None:
+        """Look up how their transactions ended, and do accordingly."""
+        try:
+            # Before a branch was prepared, its record was written: what is read behind this is not older.
+            await self._client.sync(self._home)
+            if not self._fleet:
+                await self._learn_fleet()
+            living = set(await self._client.children(paths.join(self._home, "coordinators")))
+        except NoNode:
+            return  # no coordinator has been there yet: these are not ours
+        except RecipesError as error:
+            self._say_unreachable(error)
+            return
+        self._unreachable = False
+        limiter = anyio.CapacityLimiter(_AT_ONCE)
+        async with anyio.create_task_group() as group:
+            for branch in branches:
+                if branch.fleet == self._fleet:
+                    group.start_soon(self._end, branch, living, limiter)
+
+    async def _end(self, branch: BranchId, living: set[str], limiter: anyio.CapacityLimiter) -> None:
+        async with limiter:
+            try:
+                record = await self._records.read(branch.transaction)
+                action = ACTIONS[find(record, branch.participant, living)]
+                if action is Action.DECIDE_ABORT and record is not None:
+                    action = await self._decide_abort(record)
+            except RecipesError as error:
+                log.warning("%s waits: %s", branch, error)
+                return
+            if action is Action.LEAVE:
+                self._say_orphan(branch)
+            elif action is not Action.WAIT:
+                await self._tell(branch, Decision.COMMIT if action is Action.COMMIT else Decision.ABORT)
+
+    async def _decide_abort(self, record: Record) -> Action:
+        """What is decided then: somebody else may have been quicker."""
+        while record.decision is None:
+            # No znode of our own is checked: nobody can depose us, and that its owner is gone is so for ever.
+            why = "its coordinator is gone"
+            record = await self._records.decide(record, Decision.ABORT, self._records.folder, why)
+        return Action.COMMIT if record.decision is Decision.COMMIT else Action.ABORT
+
+    async def _tell(self, branch: BranchId, decision: Decision) -> None:
+        if what_it_says := await asking.tell(self._participants, branch, decision):
+            log.info("%s was to %s: %s", branch, decision.value, what_it_says)
+
+    async def _learn_fleet(self) -> None:
+        try:
+            data, _ = await self._client.get(self._home)
+        except NoNode:
+            return  # no coordinator has been there yet
+        try:
+            self._fleet = str(json.loads(data)["fleet"])
+        except (ValueError, KeyError, TypeError):
+            raise BadArguments(self._home, f"expected the path of coordinators, found {data[:60]!r}") from None
+
+    def _say_orphan(self, branch: BranchId) -> None:
+        # Once is no proof: it may have been settled while it was asked about.
+        times = self._missed[branch] = self._missed.get(branch, 0) + 1
+        if times == 2:
+            log.warning("%s is prepared, and there is no record of its transaction: it is left as it is", branch)
+
+    def _say_unreachable(self, error: Exception) -> None:
+        if not self._unreachable:
+            self._unreachable = True
+            log.warning("branches wait, and hold their locks, since the store cannot be asked: %s", error)
