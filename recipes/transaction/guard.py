@@ -67,9 +67,10 @@ class ParticipantGuard:
         row = cursor.fetchone()
         return None if row is None else GuardRow(*row)
 
-    def forget(self, cursor: Any, branch: str) -> None:
-        """Nobody will ask about it again."""
-        cursor.execute(f"DELETE FROM {self.table} WHERE branch = %s", (branch,))
+    def forget(self, cursor: Any, *branches: str) -> None:
+        """Nobody will ask about them again."""
+        places = ", ".join(["%s"] * len(branches))
+        cursor.execute(f"DELETE FROM {self.table} WHERE branch IN ({places})", branches)
 
     def _insert(self, cursor: Any, branch: str, outcome: str) -> None:
         cursor.execute(self.insert_sql, (branch, outcome))

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from recipes.core.errors import ConfigError
@@ -55,6 +56,7 @@ class TpcParticipant:
         self._connections = Connections(open_one, lambda: self._database)
         self._guard = guard or ParticipantGuard()
         self._working: dict[BranchId, Work] = {}
+        self._forgotten: list[str] = []
         self._lock = threading.Lock()
         self._limiter = anyio.CapacityLimiter(_THREADS)
 
@@ -239,13 +241,17 @@ class TpcParticipant:
         return await self._in_thread(look)
 
     async def forget(self, branch: BranchId) -> None:
-        """Delete the guard's row."""
+        """Delete the guard's row, together with those of all branches that are to be forgotten at this time."""
 
         def forget() -> None:
             with self._connections.one() as connection:
-                self._guard.forget(connection.cursor(), str(check_id(branch)))
+                self._guard.forget(connection.cursor(), *batch)
 
-        await self._in_thread(forget)
+        self._forgotten.append(str(check_id(branch)))
+        await anyio.lowlevel.checkpoint()
+        batch, self._forgotten = sorted(self._forgotten), []
+        if batch:
+            await self._in_thread(forget)
 
     async def _in_thread(self, work: Callable[[], R]) -> R:
         # A cancelled call goes on in its thread: it ends with a vote that nobody hears, which recovery settles.

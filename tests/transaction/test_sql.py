@@ -163,6 +163,16 @@ async def test_another_process_ends_what_is_prepared(bank, participant, other, b
     assert await participant.prepare(branch) is Answer.REFUSED
 
 
+async def test_what_is_forgotten_at_a_time_is_forgotten_together(bank, participant, branch):
+    branches = [branch._replace(transaction=f"{branch.transaction}{digit}") for digit in "123"]
+    for each in branches:
+        assert await participant.abort(each) is Answer.ABORTED
+    async with anyio.create_task_group() as group:
+        for each in branches:
+            group.start_soon(participant.forget, each)
+    assert bank.run(f"SELECT * FROM recipes_branches WHERE branch LIKE '%{branch.transaction}%'") == []
+
+
 async def test_a_branch_that_is_at_work_elsewhere_is_unknown(bank, participant, other, branch):
     await take_ten(participant, branch)
     assert await other.commit(branch) is Answer.UNKNOWN
