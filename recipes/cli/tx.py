@@ -191,7 +191,7 @@ def orphans(
             except Exception as error:  # a driver's own
                 silent += 1
                 complain("recipes tx", f"{each}: {type(error).__name__}: {error}", kind=type(error).__name__)
-        text = "\n".join(_orphan_in_words(each) for each in found) or "no orphans"
+        text = "\n".join(_orphan_in_words(each) for each in found) or ("" if silent else "no orphans")
         say(json, text, [_orphan_facts(each) for each in found])
         return 1 if found or silent else 0
 

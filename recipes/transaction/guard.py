@@ -9,6 +9,7 @@ Sagas (1987), on repeated steps.
 
 import re
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from recipes.core.errors import BadArguments
 
@@ -66,6 +67,13 @@ class ParticipantGuard:
         cursor.execute(self.read_sql, (branch,))
         row = cursor.fetchone()
         return None if row is None else GuardRow(*row)
+
+    def confirm(self, cursor: Any) -> None:
+        """See to it that what was read survives a crash, from the commit behind this on. Some databases show what is
+        committed before it is on disk; a later commit is on disk only with all that came before."""
+        mark = f"confirm:{uuid4().hex}"
+        self._insert(cursor, mark, ABORT)
+        self.forget(cursor, mark)
 
     def forget(self, cursor: Any, *branches: str) -> None:
         """Nobody will ask about them again."""

@@ -212,8 +212,9 @@ class PostgresParticipant:
                 pass
             mark = self._guard.insert_sql % (f"'{branch}'", f"'{ABORT}'")
             try:
-                # Two statements of one message are one transaction, for which the limit is set.
-                await connection.run(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; {mark}")
+                # The statements of one message are one transaction, for which both are set.
+                settings = f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SET LOCAL synchronous_commit = on"
+                await connection.run(f"{settings}; {mark}")
             except psycopg.errors.UniqueViolation:
                 row = await self._read(connection, str(branch))
                 if row is None:

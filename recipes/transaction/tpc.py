@@ -20,7 +20,7 @@ from recipes.core.errors import ConfigError
 from recipes.transaction.branch import Answer
 from recipes.transaction.connections import Connections
 from recipes.transaction.database import Database, check_id
-from recipes.transaction.guard import COMMIT, ParticipantGuard
+from recipes.transaction.guard import COMMIT, GuardRow, ParticipantGuard
 from recipes.transaction.participant import BranchId, Prepared
 from recipes.transaction.sql import SqlBranch, Work
 
@@ -185,7 +185,7 @@ class TpcParticipant:
             with self._connections.one() as connection:
                 if self._database.commit(connection, check_id(branch)):
                     return Answer.COMMITTED
-                row = self._guard.read(connection.cursor(), str(branch))
+                row = self._proof(connection, branch)
                 if row is None:
                     return Answer.UNKNOWN
                 return Answer.COMMITTED if row.outcome == COMMIT else Answer.CONTRADICTION
@@ -206,7 +206,7 @@ class TpcParticipant:
                     connection.commit()
                 except connection.IntegrityError:
                     connection.rollback()
-                    row = self._guard.read(connection.cursor(), str(branch))
+                    row = self._proof(connection, branch)
                     if row is None:
                         return Answer.UNKNOWN
                     return Answer.CONTRADICTION if row.outcome == COMMIT else Answer.ABORTED
@@ -256,6 +256,14 @@ class TpcParticipant:
     async def _in_thread(self, work: Callable[[], R]) -> R:
         # A cancelled call goes on in its thread: it ends with a vote that nobody hears, which recovery settles.
         return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
+
+    def _proof(self, connection: Any, branch: BranchId) -> GuardRow | None:
+        """How the branch ended, for good: others may have ended it a moment ago."""
+        row = self._guard.read(connection.cursor(), str(branch))
+        if row is not None:
+            self._guard.confirm(connection.cursor())
+            connection.commit()
+        return row
 
     def _prepared_before(self, branch: BranchId) -> Answer:
         """The answer to a prepare that is repeated, or comes where the branch's work is not."""

@@ -324,3 +324,35 @@ async def test_psycopg_prepares_a_failed_transaction_without_a_word_and_is_not_b
     assert (listed.ours, listed.id.partition("_")[0]) == (branch, str(FORMAT_ID))
     assert await participant.abort(branch) is Answer.ABORTED
     await participant.aclose()
+
+
+@pytest.mark.parametrize("verb", ["COMMIT", "ROLLBACK"])
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_what_another_one_has_just_ended_is_proved_only_once_it_is_on_disk(
+    mariadb, connect, participant, branch, verb
+):
+    """The soak of test_bank.py found it: a row is there to be read before it is durable, and the server is killed."""
+    sql = await participant.begin(branch)
+    await sql.execute("UPDATE accounts SET balance = balance - 10 WHERE name = 'a'")
+    assert await participant.prepare(branch) is Answer.PREPARED
+    admin = connect()
+    # As in the moment before another one's commit is flushed.
+    run(admin, "SET GLOBAL innodb_flush_log_at_trx_commit = 0, innodb_flush_log_at_timeout = 2700")
+
+    async def ended():
+        with suppress(admin.Error):  # its preparer is there yet
+            run(admin, f"XA {verb} '{branch.gtrid}','{branch.participant}',{FORMAT_ID}")
+            return True
+        return False
+
+    await eventually(ended)
+    if verb == "ROLLBACK":
+        run(admin, f"INSERT INTO recipes_branches (branch, outcome) VALUES ('{branch}', 'abort')")
+    run(admin, "SET GLOBAL innodb_flush_log_at_trx_commit = 1")
+    if verb == "COMMIT":
+        assert await participant.commit(branch) is Answer.COMMITTED
+    else:
+        assert await participant.abort(branch) is Answer.ABORTED
+    await anyio.to_thread.run_sync(mariadb.restart)
+    assert run(connect(), "XA RECOVER") == []
+    assert run(connect(), "SELECT balance FROM accounts WHERE name = 'a'") == [(90 if verb == "COMMIT" else 100,)]
