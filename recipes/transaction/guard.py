@@ -68,6 +68,11 @@ class ParticipantGuard:
         row = cursor.fetchone()
         return None if row is None else GuardRow(*row)
 
+    def old_sql(self, seconds: float) -> str:
+        """What selects the branches that ended longer ago."""
+        ago = f"CURRENT_TIMESTAMP - INTERVAL '{int(seconds)}' SECOND"
+        return f"SELECT branch FROM {self.table} WHERE ended < {ago}"
+
     def confirm(self, cursor: Any) -> None:
         """See to it that what was read survives a crash, from the commit behind this on. Some databases show what is
         committed before it is on disk; a later commit is on disk only with all that came before."""

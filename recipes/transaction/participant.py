@@ -73,8 +73,9 @@ class TransactionParticipant(Protocol):
 
     A participant may also have `async open()`, which a coordinator awaits at its beginning; `async begin(branch)`,
     whose result `tx.enlist` returns; `async forget(branch)`: everybody knows the outcome, nobody will ask again;
-    `async prepared()`, for operators: every prepared transaction there is, as `Prepared`, those of others too; and
-    `async waiting()`: a Waiting for each branch that `recover` names.
+    `async prepared()`, for operators: every prepared transaction there is, as `Prepared`, those of others too;
+    `async waiting()`: a Waiting for each branch that `recover` names; and `async marks(older)`, where what it keeps of
+    branches that ended does not go by itself: those that did so more than `older` seconds ago.
     """
 
     async def prepare(self, branch: BranchId) -> Answer | Reply:

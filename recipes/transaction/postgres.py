@@ -237,6 +237,12 @@ class PostgresParticipant:
             rows = await (await connection.execute(_PREPARED)).fetchall()
         return [Prepared(gid, BranchId.parse(gid), max(0.0, age), tuple(locks)) for gid, age, locks in rows]
 
+    async def marks(self, older: float) -> Sequence[BranchId]:
+        """The branches that ended more than `older` seconds ago, and have their row yet."""
+        async with self._connection() as connection:
+            rows = await (await connection.execute(self._guard.old_sql(older))).fetchall()
+        return [found for (text,) in rows if (found := BranchId.parse(text)) is not None]
+
     async def forget(self, branch: BranchId) -> None:
         """Delete the guard's row, together with those of all branches that are to be forgotten at this time."""
         self._forgotten.append(str(check_id(branch)))

@@ -27,6 +27,7 @@ from recipes.core.errors import (
 from recipes.election.election import Election
 from recipes.transaction import asking
 from recipes.transaction.home import COORDINATORS, SERVING
+from recipes.transaction.marks import forget_old
 from recipes.transaction.participant import BranchId, TransactionParticipant
 from recipes.transaction.record import Decision, Record, Records
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 log: logging.Logger = logging.getLogger("recipes.transaction")
 
+_FIRST_MARKS_SECONDS = 60.0  # of a term is for what waits
+_MARKS_SECONDS = 3_600.0  # between two looks for old marks
 _LOOK_SECONDS = 1.0  # between two looks at what is left
 _AT_ONCE = 100  # transactions that are being ended
 _REMOVED_AT_ONCE = 100
@@ -74,6 +77,7 @@ class Recovery:
         self._known_bad: set[str] = set()
         self._ending: set[str] = set()
         self._limiter = anyio.CapacityLimiter(_AT_ONCE)
+        self._next_marks = client.clock() + _FIRST_MARKS_SECONDS
 
     async def run(self) -> None:
         """Until `stop`, or the end of the session."""
@@ -104,6 +108,9 @@ class Recovery:
                 try:
                     while True:
                         try:
+                            if self._client.clock() >= self._next_marks:
+                                self._next_marks = self._client.clock() + _MARKS_SECONDS
+                                await forget_old(self._client, self._records.folder, self._participants, self._fleet)
                             await self.look(term.path, group)
                         except (ConnectionLoss, MalformedValue, ThrottledOp) as error:
                             log.warning("%s", error)

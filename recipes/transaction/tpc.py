@@ -240,6 +240,17 @@ class TpcParticipant:
 
         return await self._in_thread(look)
 
+    async def marks(self, older: float) -> Sequence[BranchId]:
+        """The branches that ended more than `older` seconds ago, and have their row yet."""
+
+        def look() -> list[BranchId]:
+            with self._connections.one() as connection:
+                cursor = connection.cursor()
+                cursor.execute(self._guard.old_sql(older))
+                return [found for (text,) in cursor.fetchall() if (found := BranchId.parse(text)) is not None]
+
+        return await self._in_thread(look)
+
     async def forget(self, branch: BranchId) -> None:
         """Delete the guard's row, together with those of all branches that are to be forgotten at this time."""
 

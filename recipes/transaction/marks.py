@@ -1,0 +1,57 @@
+"""Marks that participants keep of branches that ended, long after: a coordinator that died had no time to drop them."""
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import anyio
+
+from recipes.core.errors import NoNode
+from recipes.transaction import asking
+from recipes.transaction.participant import BranchId, TransactionParticipant
+
+if TYPE_CHECKING:
+    from recipes.core.client.client import Client
+
+log: logging.Logger = logging.getLogger("recipes.transaction")
+
+# No prepare is on its way for so long. Beyond a day, since clocks of databases may have another time zone.
+OLD_SECONDS = 2 * 86_400.0
+_AT_ONCE = 16
+
+
+async def forget_old(
+    client: "Client", records: str, participants: Mapping[str, TransactionParticipant], fleet: str
+) -> None:
+    """Have participants drop the marks of branches that ended long ago, and have no record any more.
+
+    records: the parent of the records. While a record is there, its branches may be told the outcome again, and the
+    marks are what they answer by. Raises what every call of the client does.
+    """
+    old: list[BranchId] = []
+    for name, participant in participants.items():
+        if (marks := getattr(participant, "marks", None)) is None:
+            continue
+        try:
+            with anyio.move_on_after(asking.ASK_SECONDS):
+                found = await marks(OLD_SECONDS)
+                old += [branch for branch in found if (branch.fleet, branch.participant) == (fleet, name)]
+        except Exception:  # it is away; nobody knows what a participant raises
+            log.debug("%s", name, exc_info=True)
+    if not old:
+        return
+    try:
+        await client.sync(records)
+        there = set(await client.children(records))
+    except NoNode:
+        return
+    limiter = anyio.CapacityLimiter(_AT_ONCE)
+
+    async def forget(branch: BranchId) -> None:
+        async with limiter:
+            await asking.ask(participants[branch.participant], branch, "forget")
+
+    async with anyio.create_task_group() as group:
+        for branch in old:
+            if branch.transaction not in there:
+                group.start_soon(forget, branch)
