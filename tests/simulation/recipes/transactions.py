@@ -199,8 +199,8 @@ class Transactions:
         late_us = between(self.world.chance, 0, 3_000)
         if self.traps.get(stage):
             timeline.after(late_us, self.spring, process, coordinator, *self.traps[stage].popleft(), stage)
-        if stage in (Stage.PREPARING, Stage.COMMITTING) and len(driver.record.branches) == 2:
-            if between(self.world.chance, 0, 9) == 0:
+        if stage in (Stage.RECORDING, Stage.COMMITTING) and len(driver.record.branches) == 2:
+            if between(self.world.chance, 0, 4) == 0:
                 coordinator._client.look_after(lambda: self.join(process, coordinator, driver.record.id))
 
     def spring(self, process, coordinator, victim, for_us, stage):
