@@ -185,7 +185,8 @@ class Coordinator:
         It competes with the decision: a participant that has joined is asked too, before anybody may commit. Raises
         TransactionAborted when the decision was there first, the participant's work is undone then; UnknownTransaction
         for one that is not recorded (yet, or any more); BadArguments for a name that this coordinator does not have.
-        When it raises SessionExpired, or is cancelled, nobody here knows whether it has joined: it is left to be asked.
+        When it raises SessionExpired or ConnectionLoss, or is cancelled, nobody here knows whether it has joined: it is
+        left to be asked.
         """
         participant = self._participant(name)
         branch = BranchId(self._fleet, transaction, name)
