@@ -15,8 +15,10 @@ from recipes.core import paths
 from recipes.core.errors import (
     BadArguments,
     RecipesError,
+    StoreError,
     TransactionAborted,
     TransactionInDoubt,
+    UnknownTransaction,
 )
 from recipes.hold import RELEASED
 from recipes.membership.group import Membership
@@ -183,23 +185,29 @@ class Coordinator:
         It competes with the decision: a participant that has joined is asked too, before anybody may commit. Raises
         TransactionAborted when the decision was there first, the participant's work is undone then; UnknownTransaction
         for one that is not recorded (yet, or any more); BadArguments for a name that this coordinator does not have.
+        When it raises SessionExpired or ConnectionLoss, or is cancelled, nobody here knows whether it has joined: it is
+        left to be asked.
         """
         participant = self._participant(name)
         branch = BranchId(self._fleet, transaction, name)
         begin = getattr(participant, "begin", None)
         result = branch if begin is None else await begin(branch)
-        joined = False
         try:
             record = await self._records.join(transaction, name)
-            joined = name in record.branches
-        finally:
-            if not joined:  # nobody will ask it
-                with anyio.move_on_after(asking.ASK_SECONDS, shield=True):
-                    await asking.ask(participant, branch, "abort")
-        if not joined:
+        except (UnknownTransaction, StoreError):
+            await self._undo(participant, branch)
+            raise
+        # Where anything else is raised it may have joined all the same, and have voted: it must not be undone here.
+        if name not in record.branches:
+            await self._undo(participant, branch)
             decided = "" if record.decision is None else record.decision.value
             raise TransactionAborted(transaction, f"{name} came too late: {decided} was decided")
         return result
+
+    async def _undo(self, participant: TransactionParticipant, branch: BranchId) -> None:
+        """Of a branch that nobody else will ask."""
+        with anyio.move_on_after(asking.ASK_SECONDS, shield=True):
+            await asking.ask(participant, branch, "abort")
 
     def _participant(self, name: str) -> TransactionParticipant:
         participant = self._participants.get(name)

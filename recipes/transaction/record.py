@@ -183,11 +183,14 @@ class Records:
     async def change(self, transaction: str, func: Callable[[Record], Record | None]) -> Record:
         """Put `func(record)` in the place of the record, unless that is None; return the record as it stands then.
 
-        Raises UnknownTransaction.
+        Raises UnknownTransaction; ConnectionLoss when it is gone behind a try of which nobody knows what came of it.
         """
         losses = Backoff(self.client.random)
+        lost: ConnectionLoss | None = None
         while True:
             record = await self._read_anew(transaction)
+            if record is None and lost is not None:
+                raise lost
             if record is None:
                 raise UnknownTransaction(transaction, f"there is no record of it in {self.folder}")
             changed = func(record)

@@ -11,9 +11,11 @@ from recipes import (
     Id,
     Perms,
     QuotaExceeded,
+    SessionExpired,
     SettingsDiffer,
     TransactionAborted,
     TransactionInDoubt,
+    UnknownTransaction,
     connect,
 )
 from recipes.core.errors import ThrottledOp
@@ -372,6 +374,28 @@ async def test_recovery_goes_on_when_a_busy_server_throttles_it(client, root, mo
 
         await until(settled)
     assert len(throttled) == 2
+
+
+async def test_a_branch_of_which_nobody_knows_whether_it_has_joined_is_not_undone(client, root):
+    """It may have been asked, and have voted yes, by then."""
+    parties = two()
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        join = coordinator._records.join
+
+        async def lost(*arguments):
+            await join(*arguments)
+            raise SessionExpired(path=root)
+
+        record = Record("1-1", Protocol.TWO_PHASE, ("a",), coordinator._own, 60.0)
+        await client.create(f"{root}/default/records/1-1", record.encode())
+        coordinator._records.join = lost
+        with pytest.raises(SessionExpired):
+            await coordinator.join("1-1", "b")
+        assert parties["b"].requests == []
+        coordinator._records.join = join
+        with pytest.raises(UnknownTransaction):
+            await coordinator.join("1-2", "b")
+        assert [request for request, _ in parties["b"].requests] == [Request.ABORT]
 
 
 async def test_a_recovery_whose_term_is_over_ends_nothing_and_raises_nothing(client, root):

@@ -21,6 +21,7 @@ from recipes.core.errors import (
     SessionError,
     TransactionAborted,
     TransactionInDoubt,
+    UnknownTransaction,
 )
 from recipes.core.sim.chance import between
 from recipes.core.sim.plan import LEADER, Fault
@@ -198,8 +199,8 @@ class Transactions:
         late_us = between(self.world.chance, 0, 3_000)
         if self.traps.get(stage):
             timeline.after(late_us, self.spring, process, coordinator, *self.traps[stage].popleft(), stage)
-        if stage in (Stage.PREPARING, Stage.COMMITTING) and len(driver.record.branches) == 2:
-            if between(self.world.chance, 0, 9) == 0:
+        if stage in (Stage.RECORDING, Stage.COMMITTING) and len(driver.record.branches) == 2:
+            if between(self.world.chance, 0, 4) == 0:
                 coordinator._client.look_after(lambda: self.join(process, coordinator, driver.record.id))
 
     def spring(self, process, coordinator, victim, for_us, stage):
@@ -235,16 +236,16 @@ class Transactions:
 
     async def join(self, process, coordinator, transaction):
         """A third branch comes late, by itself."""
-        branch = BranchId(coordinator.fleet, transaction, NAMES[2])
-        await Participant(self.databases[NAMES[2]], process).begin(branch)
         try:
-            record = await coordinator._records.join(transaction, NAMES[2])
-        except (NoNode, SessionError):
+            await coordinator.join(transaction, NAMES[2])
+        except (UnknownTransaction, TransactionAborted, OSError):
             self.world.count("joined too late")
+        except SessionError:
+            pass  # nobody knows whether it has joined
         else:
-            self.world.count("joined late" if record.decision is None else "joined too late")
-            if record.decision is None:
-                self.enlisted.setdefault(transaction, {})[NAMES[2]] = branch
+            self.world.count("joined late")
+            branch = BranchId(coordinator.fleet, transaction, NAMES[2])
+            self.enlisted.setdefault(transaction, {})[NAMES[2]] = branch
 
     def tell(self, tx, outcome):
         self.told[tx.id] = outcome
@@ -261,11 +262,19 @@ class Transactions:
                 for name, each in self.enlisted[branch.transaction].items():
                     if each not in self.databases[name].yes:
                         self.world.fail("R11", f"{branch} commits, and {name} has not voted yes")
-            self.ends.setdefault(branch.transaction, {})[branch.participant] = _ENDS[state]
-            self.judge(branch.transaction)
+            if self.takes_part(branch):
+                self.ends.setdefault(branch.transaction, {})[branch.participant] = _ENDS[state]
+                self.judge(branch.transaction)
             process, life = self.owners[branch.transaction]
             if (process.life, process.up) != (life, True):
                 self.world.count("ended by another" if state is BranchState.COMMITTED else "aborted for another")
+
+    def takes_part(self, branch):
+        """Not one that came too late. Of one that joined in a session which is lost by now the record tells."""
+        if branch.participant in self.enlisted[branch.transaction]:
+            return True
+        record = self.world.reference.tree.nodes.get(f"{RECORDS}/{branch.transaction}".encode())
+        return record is not None and branch.participant in json.loads(record.data)["branches"]
 
     def judge(self, transaction):
         found = set(self.ends.get(transaction, {}).values())

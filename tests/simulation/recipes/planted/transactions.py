@@ -15,7 +15,7 @@ from tests.simulation.recipes.planted.bug import Patch, planted
 _YES = driver._YES
 
 
-@planted("transaction", 3, "R11")
+@planted("transaction", 1, "R11")
 def commit_leaves_before_its_decision_is_durable(patch: Patch) -> None:
     original = Driver._decide
 
@@ -56,12 +56,12 @@ def a_refusal_counts_as_a_vote(patch: Patch) -> None:
     patch.setattr(driver, "_YES", _YES | {Answer.REFUSED})
 
 
-@planted("transaction", 2, "R11")
+@planted("transaction", 1, "R11")
 def silence_counts_as_yes(patch: Patch) -> None:
     patch.setattr(driver, "_YES", _YES | {Answer.UNKNOWN})
 
 
-@planted("transaction", 4, "R11")
+@planted("transaction", 1, "R11")
 def a_decision_is_written_over_what_has_joined(patch: Patch) -> None:
     """Of whatever version the record is."""
     original = Records.decide
@@ -98,7 +98,7 @@ def recovery_commits_what_nobody_decided(patch: Patch) -> None:
     patch.setattr(Recovery, "_end", end)
 
 
-@planted("transaction", 38, "R11")
+@planted("transaction", 8, "R11")
 def recovery_ignores_whether_a_coordinator_lives(patch: Patch) -> None:
     original = Recovery.__init__
 
@@ -114,7 +114,7 @@ def recovery_ignores_whether_a_coordinator_lives(patch: Patch) -> None:
     patch.setattr(Recovery, "__init__", init)
 
 
-@planted("transaction", 1, "R12")
+@planted("transaction", 8, "R12")
 def a_record_goes_before_all_have_proved(patch: Patch) -> None:
     original = Recovery.settle
 
@@ -152,14 +152,14 @@ def participants_forget_before_the_record_is_gone(patch: Patch) -> None:
     patch.setattr(Recovery, "_delete", delete)
 
 
-@planted("transaction", 12, "R12")
+@planted("transaction", 8, "R12")
 def a_late_prepare_is_accepted(patch: Patch) -> None:
     """An abort that comes first leaves no mark."""
     rows = {(BranchState.ABSENT, Request.ABORT): Step(BranchState.ABSENT, Deed.NOTHING, Answer.ABORTED)}
     patch.setattr("tests.simulation.recipes.databases.STEPS", MappingProxyType(STEPS | rows))
 
 
-@planted("transaction", 4, "R11")
+@planted("transaction", 2, "R11")
 def a_branch_that_joined_is_not_asked(patch: Patch) -> None:
     original = Driver._decide
 
@@ -171,7 +171,7 @@ def a_branch_that_joined_is_not_asked(patch: Patch) -> None:
     patch.setattr(Driver, "_decide", decide)
 
 
-@planted("transaction", 1, "R12")
+@planted("transaction", 2, "R12")
 def who_changed_nothing_is_told_to_commit(patch: Patch) -> None:
     """It has nothing to prove it by."""
     original = Driver._decide
@@ -206,7 +206,7 @@ def an_outcome_is_told_once(patch: Patch) -> None:
     patch.setattr(Driver, "_settle", settle)
 
 
-@planted("transaction", 3, "R11")
+@planted("transaction", 13, "R11")
 def a_session_that_is_lost_while_commit_is_decided_counts_as_an_abort(patch: Patch) -> None:
     tables = {
         protocol: MappingProxyType(table | {(Stage.DECIDING_COMMIT, Event.LOST): Stage.ABORTING})
@@ -215,13 +215,13 @@ def a_session_that_is_lost_while_commit_is_decided_counts_as_an_abort(patch: Pat
     patch.setattr(stages, "TABLES", MappingProxyType(tables))
 
 
-@planted("transaction", 15, "R11")
+@planted("transaction", 2, "R11")
 def a_time_out_aborts_by_itself(patch: Patch) -> None:
     """The textbook's other guess: of a coordinator that lives and is slow."""
     patch.setattr(termination, "ACTIONS", MappingProxyType(termination.ACTIONS | {Finding.RUNNING: Action.ABORT}))
 
 
-@planted("transaction", 1, "R11")
+@planted("transaction", 3, "R11")
 def a_time_out_commits_by_itself(patch: Patch) -> None:
     """Three-phase commit as it is taught."""
     original = Termination.__init__
