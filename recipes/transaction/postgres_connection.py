@@ -5,7 +5,6 @@ wait that is cancelled closes the connection, since nobody knows what the server
 statement does not hold its locks until it ends by itself, the server is asked to break it off.
 """
 
-import threading
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +13,7 @@ import anyio
 import anyio.to_thread
 import psycopg
 from psycopg import generators
-from psycopg.pq import ExecStatus
+from psycopg.pq import ExecStatus, PollingStatus
 from psycopg.waiting import Ready, Wait
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ R = TypeVar("R")
 
 _CONNECT_SECONDS = 5
 _BREAK_OFF_SECONDS = 1.0
-# Threads that tell servers to break something off: at one that hangs, each waits until it goes on.
-_breaking_off = threading.Semaphore(8)
 
 
 class PostgresConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
@@ -117,20 +114,17 @@ class PostgresConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
     async def _break_off(self) -> None:
         if self.closed:
             return
-        cancel = self.pgconn.get_cancel()
-        self.drop()
-        if not _breaking_off.acquire(blocking=False):
+        if not psycopg.capabilities.has_cancel_safe():  # libpq's older way holds up the whole process
+            self.drop()
             return
-
-        def break_off() -> None:
-            try:
-                with suppress(psycopg.Error):  # the server is gone, and the statement with it
-                    cancel.cancel()
-            finally:
-                _breaking_off.release()
-
-        with anyio.move_on_after(_BREAK_OFF_SECONDS, shield=True):
-            await anyio.to_thread.run_sync(break_off, abandon_on_cancel=True)
+        cancel = self.pgconn.cancel_conn()
+        self.drop()
+        with anyio.move_on_after(_BREAK_OFF_SECONDS, shield=True), suppress(psycopg.Error, OSError):
+            cancel.start()
+            while (status := cancel.poll()) in (PollingStatus.READING, PollingStatus.WRITING):
+                wait = anyio.wait_readable if status == PollingStatus.READING else anyio.wait_writable
+                await wait(cancel.socket)
+        cancel.finish()
 
     def drop(self) -> None:
         """Close it at once. Whoever waits for an answer on it gets an error."""

@@ -245,7 +245,7 @@ async def test_u38_a_prepare_that_was_cancelled_is_broken_off_and_found_by_its_i
 
 @pytest.mark.thorough  # it stops a server for a second
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_server_that_hangs_takes_few_threads_and_each_cancelled_call_ends(postgres, participant, branch):
+async def test_a_server_that_hangs_holds_up_nobody_and_each_cancelled_call_ends(postgres, participant, branch):
     branches = [branch._replace(participant=f"p{number}") for number in range(20)]
     statements = [await participant.begin(each) for each in branches]
     before = threading.active_count()
@@ -255,7 +255,7 @@ async def test_a_server_that_hangs_takes_few_threads_and_each_cancelled_call_end
             async with anyio.create_task_group() as tasks:
                 for each in statements:
                     tasks.start_soon(each.execute, "SELECT pg_sleep(3600)")
-        assert threading.active_count() <= before + 8
+        assert threading.active_count() <= before
     finally:
         postgres.process.send_signal(signal.SIGCONT)
     for each in branches:
