@@ -75,6 +75,7 @@ class Transactions:
         self.told = {}  # transaction -> what its block was told
         self.owners = {}
         self.calmed = False
+        self.joins = set()  # transactions that a branch joins late, or tries to
         self.enlisted = {}  # transaction -> its branches, by name
         self.traps = {stage: deque() for stage in STAGES}  # what happens when transactions come there, and for how long
         self.whole_since_us = None  # since when, the faults being over, there is a quorum, and a coordinator
@@ -199,8 +200,11 @@ class Transactions:
         late_us = between(self.world.chance, 0, 3_000)
         if self.traps.get(stage):
             timeline.after(late_us, self.spring, process, coordinator, *self.traps[stage].popleft(), stage)
-        if stage in (Stage.RECORDING, Stage.COMMITTING) and len(driver.record.branches) == 2:
-            if between(self.world.chance, 0, 4) == 0:
+        joins = stage in (Stage.RECORDING, Stage.COMMITTING) and len(driver.record.branches) == 2
+        if joins and NAMES[2] not in self.enlisted.get(driver.record.id, ()):
+            # Once: a second try of one that has joined would undo what nobody asks for any more.
+            if between(self.world.chance, 0, 4) == 0 and driver.record.id not in self.joins:
+                self.joins.add(driver.record.id)
                 coordinator._client.look_after(lambda: self.join(process, coordinator, driver.record.id))
 
     def spring(self, process, coordinator, victim, for_us, stage):
