@@ -258,6 +258,8 @@ async def test_a_server_that_hangs_holds_up_nobody_and_each_cancelled_call_ends(
         assert threading.active_count() <= before
     finally:
         postgres.process.send_signal(signal.SIGCONT)
+        sleeping = "query LIKE 'SELECT pg_sleep(3600)%' AND pid <> pg_backend_pid()"
+        look(postgres, f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {sleeping}")
     for each in branches:
         assert await participant.abort(each) is Answer.ABORTED
         await participant.forget(each)
