@@ -147,7 +147,7 @@ if TYPE_CHECKING:
     from recipes.transaction.service import branch_of as branch_of, participant_app as participant_app
     from recipes.transaction.sql import SqlBranch as SqlBranch
     from recipes.transaction.tpc import TpcParticipant as TpcParticipant
-    from recipes.transaction.stages import Protocol as Protocol
+    from recipes.transaction.stages import CommitProtocol as CommitProtocol
     from recipes.transaction.termination import Termination as Termination
 else:
     import sys

@@ -16,7 +16,7 @@ from recipes.core.errors import DiskError
 from recipes.transaction.branch import BranchState
 from recipes.transaction.branches import Change, PrepareRecord
 from recipes.transaction.participant import BranchId
-from recipes.transaction.stages import Protocol
+from recipes.transaction.stages import CommitProtocol
 
 HEADER = b"recipes branches 1\n"
 _HEAD = len("01234567:01234567:")
@@ -76,7 +76,9 @@ def _decode(stored: Any) -> Change[bytes]:
     prepared = None
     if state is BranchState.PREPARED:
         reads = frozenset(map(unquote, stored["reads"]))
-        prepared = PrepareRecord(_values(stored["redo"]), _values(stored["undo"]), reads, Protocol(stored["protocol"]))
+        prepared = PrepareRecord(
+            _values(stored["redo"]), _values(stored["undo"]), reads, CommitProtocol(stored["protocol"])
+        )
     return Change(branch, state, float(stored["since"]), prepared)
 
 

@@ -17,7 +17,7 @@ from recipes.transaction.branch import BranchState, Reply, Request
 from recipes.transaction.branch_log import HEADER, decode, encode
 from recipes.transaction.branches import Branches, Change, PrepareRecord, Work
 from recipes.transaction.participant import BranchId, Prepared, Waiting
-from recipes.transaction.stages import Protocol
+from recipes.transaction.stages import CommitProtocol
 
 LOG = "log"
 _NEW_LOG, _NEW_VALUE = "log-new", "value-new"  # being written: of no meaning before they are renamed
@@ -29,11 +29,11 @@ class Asked:
 
     __slots__ = ("branch", "error", "protocol", "reply", "request", "work")
 
-    def __init__(self, request: Request, branch: BranchId, work: Work[bytes] | None, protocol: Protocol) -> None:
+    def __init__(self, request: Request, branch: BranchId, work: Work[bytes] | None, protocol: CommitProtocol) -> None:
         self.request: Request = request
         self.branch: BranchId = branch
         self.work: Work[bytes] | None = work
-        self.protocol: Protocol = protocol
+        self.protocol: CommitProtocol = protocol
         self.reply: Reply | None = None
         self.error: Exception | None = None
 

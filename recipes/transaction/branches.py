@@ -13,7 +13,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from recipes.transaction.branch import STEPS, Answer, BranchState, Deed, Reply, Request
 from recipes.transaction.participant import BranchId, Prepared, Waiting
-from recipes.transaction.stages import Protocol
+from recipes.transaction.stages import CommitProtocol
 
 V = TypeVar("V")
 
@@ -35,7 +35,7 @@ class PrepareRecord(NamedTuple, Generic[V]):
     redo: Mapping[str, V | None]
     undo: Mapping[str, V | None]
     reads: frozenset[str]
-    protocol: Protocol
+    protocol: CommitProtocol
 
 
 class Change(NamedTuple, Generic[V]):
@@ -64,7 +64,7 @@ class Branches(Generic[V]):
         branch: BranchId,
         work: Work[V] | None,
         read: Callable[[str], V | None],
-        protocol: Protocol,
+        protocol: CommitProtocol,
         now: float,
     ) -> tuple[Reply, Change[V] | None]:
         """What the request is answered once the Change, if any, is made.

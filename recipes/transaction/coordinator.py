@@ -28,7 +28,7 @@ from recipes.transaction.home import COORDINATORS, RECORDS
 from recipes.transaction.participant import BranchId, ThreePhaseParticipant, TransactionParticipant, check_name
 from recipes.transaction.record import Decision, Record, Records
 from recipes.transaction.recovery import Recovery
-from recipes.transaction.stages import DECIDED, NOTHING_PREPARED, Event, Protocol, Stage
+from recipes.transaction.stages import DECIDED, NOTHING_PREPARED, CommitProtocol, Event, Stage
 from recipes.transaction.stats import CoordinatorStats
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Coordinator:
         if not isinstance(deadline, int | float) or not 0 < deadline < 1e6:
             raise BadArguments(self._home, f"deadline={deadline!r}: expected seconds, more than 0 and below 1000000")
         try:
-            chosen = Protocol(protocol)
+            chosen = CommitProtocol(protocol)
         except ValueError:
             raise BadArguments(self._home, f'protocol={protocol!r}: expected "2pc" or "3pc"') from None
         number = self._client.random.getrandbits(64)
@@ -294,7 +294,7 @@ class GlobalTransaction:
             raise RuntimeError("participants enlist inside `async with coordinator.begin() as tx`")
         driver = self._driver
         participant = self._coordinator._participant(name)
-        if driver.record.protocol is Protocol.THREE_PHASE and not isinstance(participant, ThreePhaseParticipant):
+        if driver.record.protocol is CommitProtocol.THREE_PHASE and not isinstance(participant, ThreePhaseParticipant):
             raise BadArguments("", f"{name!r} has no can_commit and pre_commit: 3pc needs both")
         branch = BranchId(self._coordinator.fleet, self.id, name)
         if name not in driver.record.branches:

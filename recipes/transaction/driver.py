@@ -16,7 +16,7 @@ from recipes.transaction import asking
 from recipes.transaction.branch import Answer, Reply
 from recipes.transaction.participant import BranchId, TransactionParticipant
 from recipes.transaction.record import Decision, Record, Records
-from recipes.transaction.stages import DECIDED, NOTHING_PREPARED, Event, Protocol, Stage, following
+from recipes.transaction.stages import DECIDED, NOTHING_PREPARED, CommitProtocol, Event, Stage, following
 
 if TYPE_CHECKING:
     from random import Random
@@ -168,7 +168,7 @@ class Driver:
 
     async def _prepare(self) -> Event:
         """Ask whoever has not voted yet: all, or a branch that has joined."""
-        method: asking.Method = "pre_commit" if self.record.protocol is Protocol.THREE_PHASE else "prepare"
+        method: asking.Method = "pre_commit" if self.record.protocol is CommitProtocol.THREE_PHASE else "prepare"
         missing = [name for name in self.record.branches if name not in self._prepared | self._read_only]
         return await self._poll(method, missing)
 

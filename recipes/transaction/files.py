@@ -21,7 +21,7 @@ from recipes.transaction.branch import Answer, Reply, Request
 from recipes.transaction.branch_store import Asked, BranchStore
 from recipes.transaction.branches import Work
 from recipes.transaction.participant import BranchId, Prepared, Waiting
-from recipes.transaction.stages import Protocol
+from recipes.transaction.stages import CommitProtocol
 
 R = TypeVar("R")
 
@@ -147,7 +147,7 @@ class FileParticipant:
 
     async def pre_commit(self, branch: BranchId) -> Reply:
         """As `prepare`, of a branch that could commit; see there."""
-        return await self._ask(Request.PREPARE, branch, self._working.pop(branch, _NONE)[0], Protocol.THREE_PHASE)
+        return await self._ask(Request.PREPARE, branch, self._working.pop(branch, _NONE)[0], CommitProtocol.THREE_PHASE)
 
     async def commit(self, branch: BranchId) -> Reply:
         """Let the values stand, and release the keys. Raises as `prepare`."""
@@ -179,7 +179,7 @@ class FileParticipant:
         request: Request,
         branch: BranchId,
         work: Work[bytes] | None = None,
-        protocol: Protocol = Protocol.TWO_PHASE,
+        protocol: CommitProtocol = CommitProtocol.TWO_PHASE,
     ) -> Reply:
         asked = Asked(request, branch, work, protocol)
         self._asked.append(asked)

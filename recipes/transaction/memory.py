@@ -7,7 +7,7 @@ import anyio
 from recipes.transaction.branch import Answer, BranchState, Request
 from recipes.transaction.branches import Branches, Work
 from recipes.transaction.participant import BranchId, Prepared, Waiting
-from recipes.transaction.stages import Protocol
+from recipes.transaction.stages import CommitProtocol
 
 Fault = Callable[[Request, BranchId], Awaitable[Answer | None]]
 
@@ -54,7 +54,7 @@ class MemoryParticipant:
 
     async def pre_commit(self, branch: BranchId) -> Answer:
         """As prepare."""
-        return await self._serve(Request.PREPARE, branch, Protocol.THREE_PHASE)
+        return await self._serve(Request.PREPARE, branch, CommitProtocol.THREE_PHASE)
 
     async def commit(self, branch: BranchId) -> Answer:
         """Write the values."""
@@ -80,7 +80,9 @@ class MemoryParticipant:
         """The same, with age and the keys that each holds."""
         return self._branches.listed(self._clock())
 
-    async def _serve(self, request: Request, branch: BranchId, protocol: Protocol = Protocol.TWO_PHASE) -> Answer:
+    async def _serve(
+        self, request: Request, branch: BranchId, protocol: CommitProtocol = CommitProtocol.TWO_PHASE
+    ) -> Answer:
         self.requests.append((request, branch))
         if self.before is not None and (instead := await self.before(request, branch)) is not None:
             return instead
@@ -89,7 +91,7 @@ class MemoryParticipant:
             return instead
         return answer
 
-    def _carry_out(self, request: Request, branch: BranchId, protocol: Protocol) -> Answer:
+    def _carry_out(self, request: Request, branch: BranchId, protocol: CommitProtocol) -> Answer:
         writes = self._working.get(branch)
         work = None if writes is None else Work({}, writes)
         reply, change = self._branches.decide(request, branch, work, self.values.get, protocol, self._clock())

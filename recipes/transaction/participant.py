@@ -61,7 +61,7 @@ class Waiting(NamedTuple):
     """
 
     branch: BranchId
-    protocol: stages.Protocol
+    protocol: stages.CommitProtocol
     seconds: float
 
 

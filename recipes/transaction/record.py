@@ -21,7 +21,7 @@ from recipes.core.errors import (
     ThrottledOp,
     UnknownTransaction,
 )
-from recipes.transaction.stages import Protocol
+from recipes.transaction.stages import CommitProtocol
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -43,7 +43,7 @@ class Record(NamedTuple):
     """
 
     id: str
-    protocol: Protocol
+    protocol: CommitProtocol
     branches: tuple[str, ...]
     owner: str
     deadline: float
@@ -72,7 +72,7 @@ class Record(NamedTuple):
             decision = stored.get("decision")
             return cls(
                 path.rpartition("/")[2],
-                Protocol(stored["protocol"]),
+                CommitProtocol(stored["protocol"]),
                 tuple(map(str, stored["branches"])),
                 str(stored["owner"]),
                 float(stored["deadline"]),

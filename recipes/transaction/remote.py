@@ -19,7 +19,7 @@ from recipes.transaction.asking import ASK_SECONDS, Method
 from recipes.transaction.branch import Answer, Reply
 from recipes.transaction.participant import BranchId, Prepared, Waiting
 from recipes.transaction.service import BRANCH_HEADER, shortened
-from recipes.transaction.stages import Protocol
+from recipes.transaction.stages import CommitProtocol
 
 if TYPE_CHECKING:
     pass
@@ -141,7 +141,7 @@ class RemoteParticipant:
         """The same, with protocol and age. Raises ParticipantError."""
         found = await self._exchange("GET", "/waiting")
         try:
-            listed = [(BranchId.parse(each), Protocol(how), float(age)) for each, how, age in found["waiting"]]
+            listed = [(BranchId.parse(each), CommitProtocol(how), float(age)) for each, how, age in found["waiting"]]
         except (ValueError, TypeError, KeyError, AttributeError):
             raise self._strange(200, found) from None
         return [Waiting(branch, how, age) for branch, how, age in listed if branch is not None]

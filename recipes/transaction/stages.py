@@ -13,7 +13,7 @@ from types import MappingProxyType
 from recipes.core.errors import InvariantBroken
 
 
-class Protocol(Enum):
+class CommitProtocol(Enum):
     """How participants are asked."""
 
     TWO_PHASE = "2pc"
@@ -92,10 +92,10 @@ _SHARED = {
     (_ABORTING, Event.PROVED): _SETTLED,
 }
 
-TABLES: MappingProxyType[Protocol, Table] = MappingProxyType(
+TABLES: MappingProxyType[CommitProtocol, Table] = MappingProxyType(
     {
-        Protocol.TWO_PHASE: MappingProxyType(_SHARED | {(_WORKING, Event.ENDED): _RECORDING}),
-        Protocol.THREE_PHASE: MappingProxyType(
+        CommitProtocol.TWO_PHASE: MappingProxyType(_SHARED | {(_WORKING, Event.ENDED): _RECORDING}),
+        CommitProtocol.THREE_PHASE: MappingProxyType(
             _SHARED
             | {
                 (_WORKING, Event.ENDED): _ASKING,
@@ -113,7 +113,7 @@ NOTHING_PREPARED: frozenset[Stage] = frozenset({Stage.WORKING, Stage.ASKING, Sta
 DECIDED: frozenset[Stage] = frozenset({Stage.COMMITTING, Stage.ABORTING, Stage.SETTLED})
 
 
-def following(protocol: Protocol, stage: Stage, event: Event) -> Stage:
+def following(protocol: CommitProtocol, stage: Stage, event: Event) -> Stage:
     """The stage after `event` in `stage`. Raises InvariantBroken where that cannot happen."""
     try:
         return TABLES[protocol][stage, event]

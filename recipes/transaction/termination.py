@@ -24,7 +24,7 @@ from recipes.core.errors import BadArguments, NoNode, RecipesError
 from recipes.transaction import asking
 from recipes.transaction.participant import BranchId, TransactionParticipant, Waiting, check_name
 from recipes.transaction.record import Decision, Record, Records
-from recipes.transaction.stages import Protocol
+from recipes.transaction.stages import CommitProtocol
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -79,9 +79,9 @@ def find(record: Record | None, participant: str, living: set[str]) -> Finding:
     return Finding.RUNNING if record.owner.rpartition("/")[2] in living else Finding.LEFT
 
 
-def commits_by_itself(on_timeout: OnTimeout, protocol: Protocol) -> bool:
+def commits_by_itself(on_timeout: OnTimeout, protocol: CommitProtocol) -> bool:
     """Whether a branch commits when its time is up, without asking: the textbook's three-phase commit."""
-    return on_timeout == "commit" and protocol is Protocol.THREE_PHASE
+    return on_timeout == "commit" and protocol is CommitProtocol.THREE_PHASE
 
 
 class Termination:
@@ -197,7 +197,7 @@ class Termination:
             self._seen = {branch: seen.get(branch, now) for branch in prepared} | {
                 branch: since for branch, since in seen.items() if branch.participant != name
             }
-            found = [Waiting(branch, Protocol.TWO_PHASE, now - self._seen[branch]) for branch in prepared]
+            found = [Waiting(branch, CommitProtocol.TWO_PHASE, now - self._seen[branch]) for branch in prepared]
         # A database may be known by several names, and to several fleets.
         ours = [each for each in found if each.branch.participant == name and self._fleet in ("", each.branch.fleet)]
         return [each for each in ours if each.seconds >= self._after]

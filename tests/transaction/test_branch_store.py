@@ -16,7 +16,7 @@ from recipes.transaction.branch import STEPS, Answer, BranchState, Deed, Request
 from recipes.transaction.branch_store import LOG, Asked, BranchStore
 from recipes.transaction.branches import Work
 from recipes.transaction.participant import BranchId
-from recipes.transaction.stages import Protocol
+from recipes.transaction.stages import CommitProtocol
 
 B = [BranchId("0000abcd", f"1-{number}", "files") for number in range(5)]
 KEYS = ["x", "y", "a key/with more"]
@@ -89,7 +89,7 @@ def run(batches, disk, crash):
         after = deepcopy(before)
         answers = [after.serve(*each) for each in batch]
         asked = [
-            Asked(request, branch, None if writes is None else Work({}, writes), Protocol.TWO_PHASE)
+            Asked(request, branch, None if writes is None else Work({}, writes), CommitProtocol.TWO_PHASE)
             for request, branch, writes in batch
         ]
         try:
@@ -165,7 +165,7 @@ def test_it_does_what_the_model_does_whatever_comes_and_wherever_it_crashes(batc
     run(batches, disk, partial(crash_twice, disk, again))
 
 
-def asked(store, request, branch, writes=None, reads=None, protocol=Protocol.TWO_PHASE):
+def asked(store, request, branch, writes=None, reads=None, protocol=CommitProtocol.TWO_PHASE):
     work = None if writes is None else Work(reads or {}, writes)
     one = Asked(request, branch, work, protocol)
     store.serve([one])
@@ -206,9 +206,9 @@ def test_who_waits_is_known_for_good_with_its_protocol_and_age(disk):
     store = BranchStore(disk, lambda: now, COMPACT_BYTES)
     asked(store, Request.PREPARE, B[0], {"x": b"1"})
     now = 103.5
-    asked(store, Request.PREPARE, B[1], {"y": b"1"}, protocol=Protocol.THREE_PHASE)
+    asked(store, Request.PREPARE, B[1], {"y": b"1"}, protocol=CommitProtocol.THREE_PHASE)
     now = 110.0
-    waiting = [(B[0], Protocol.TWO_PHASE, 10.0), (B[1], Protocol.THREE_PHASE, 6.5)]
+    waiting = [(B[0], CommitProtocol.TWO_PHASE, 10.0), (B[1], CommitProtocol.THREE_PHASE, 6.5)]
     assert store.waiting() == waiting
     disk.restart()
     assert BranchStore(disk, lambda: now, COMPACT_BYTES).waiting() == waiting
@@ -317,7 +317,7 @@ def test_one_sync_serves_those_that_come_together(tmp_path):
     store = BranchStore(disk, lambda: 1.0, 1 << 20)
     store.load()
     syncs.clear()
-    batch = [Asked(Request.PREPARE, each, Work({}, {each.transaction: b"1"}), Protocol.TWO_PHASE) for each in B]
+    batch = [Asked(Request.PREPARE, each, Work({}, {each.transaction: b"1"}), CommitProtocol.TWO_PHASE) for each in B]
     store.serve(batch)
     assert {each.reply.answer for each in batch} == {Answer.PREPARED}
     assert len(syncs) == 1
@@ -327,13 +327,13 @@ def test_one_sync_serves_those_that_come_together(tmp_path):
 
 def test_a_request_sees_what_came_before_it_in_its_batch(store):
     asked(store, Request.PREPARE, B[0], {"x": b"1"})
-    store.serve([Asked(Request.ABORT, B[0], None, Protocol.TWO_PHASE)])
+    store.serve([Asked(Request.ABORT, B[0], None, CommitProtocol.TWO_PHASE)])
     batch = [
-        Asked(Request.PREPARE, B[1], Work({}, {"x": b"2"}), Protocol.TWO_PHASE),
-        Asked(Request.COMMIT, B[1], None, Protocol.TWO_PHASE),
-        Asked(Request.PREPARE, B[2], Work({"x": None}, {"x": b"3"}), Protocol.TWO_PHASE),
-        Asked(Request.PREPARE, B[3], Work({"x": b"2"}, {"x": b"3"}), Protocol.TWO_PHASE),
-        Asked(Request.ABORT, B[3], None, Protocol.TWO_PHASE),
+        Asked(Request.PREPARE, B[1], Work({}, {"x": b"2"}), CommitProtocol.TWO_PHASE),
+        Asked(Request.COMMIT, B[1], None, CommitProtocol.TWO_PHASE),
+        Asked(Request.PREPARE, B[2], Work({"x": None}, {"x": b"3"}), CommitProtocol.TWO_PHASE),
+        Asked(Request.PREPARE, B[3], Work({"x": b"2"}, {"x": b"3"}), CommitProtocol.TWO_PHASE),
+        Asked(Request.ABORT, B[3], None, CommitProtocol.TWO_PHASE),
     ]
     store.serve(batch)
     prepared, committed, refused, again, aborted = (each.reply.answer for each in batch)

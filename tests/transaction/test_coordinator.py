@@ -26,7 +26,7 @@ from recipes.transaction.memory import MemoryParticipant
 from recipes.transaction.participant import BranchId
 from recipes.transaction.record import Decision, Record
 from recipes.transaction.recovery import Recovery
-from recipes.transaction.stages import Protocol
+from recipes.transaction.stages import CommitProtocol
 from tests.queue.conftest import SECONDS, until
 from tests.transaction.unproved import commit_unproved
 
@@ -324,7 +324,7 @@ async def left_behind(client, root, transaction, participant):
     branch = BranchId(json.loads((await client.get(f"{root}/default"))[0])["fleet"], transaction, participant.name)
     (await participant.begin(branch))["x"] = transaction
     await participant.prepare(branch)
-    record = Record(transaction, Protocol.TWO_PHASE, (participant.name,), "/gone", 1e6, Decision.COMMIT)
+    record = Record(transaction, CommitProtocol.TWO_PHASE, (participant.name,), "/gone", 1e6, Decision.COMMIT)
     await client.create(f"{root}/default/records/{transaction}", record.encode())
 
 
@@ -386,7 +386,7 @@ async def test_a_branch_of_which_nobody_knows_whether_it_has_joined_is_not_undon
             await join(*arguments)
             raise SessionExpired(path=root)
 
-        record = Record("1-1", Protocol.TWO_PHASE, ("a",), coordinator._own, 60.0)
+        record = Record("1-1", CommitProtocol.TWO_PHASE, ("a",), coordinator._own, 60.0)
         await client.create(f"{root}/default/records/1-1", record.encode())
         coordinator._records.join = lost
         with pytest.raises(SessionExpired):
@@ -401,7 +401,7 @@ async def test_a_branch_of_which_nobody_knows_whether_it_has_joined_is_not_undon
 async def test_a_recovery_whose_term_is_over_ends_nothing_and_raises_nothing(client, root):
     parties = two()
     async with Coordinator(client, root, participants=parties, serve=False) as coordinator:
-        record = Record("1-1", Protocol.TWO_PHASE, ("a",), "/gone", 60.0)
+        record = Record("1-1", CommitProtocol.TWO_PHASE, ("a",), "/gone", 60.0)
         await client.create(f"{root}/default/records/1-1", record.encode())
         async with anyio.create_task_group() as group:
             await coordinator._recovery.look(f"{root}/default/serving/gone", group)

@@ -7,12 +7,12 @@ import pytest
 
 from recipes.core.errors import InvariantBroken
 from recipes.transaction.branch import STEPS, Answer, BranchState, Deed, Request
-from recipes.transaction.stages import DECIDED, TABLES, Event, Protocol, Stage, following
+from recipes.transaction.stages import DECIDED, TABLES, CommitProtocol, Event, Stage, following
 
 LAST = (Stage.SETTLED, Stage.IN_DOUBT)
 
 
-@pytest.mark.parametrize(("protocol", "stage", "event"), list(product(Protocol, Stage, Event)))
+@pytest.mark.parametrize(("protocol", "stage", "event"), list(product(CommitProtocol, Stage, Event)))
 def test_each_stage_and_event(protocol, stage, event):
     table = TABLES[protocol]
     if (stage, event) not in table:
@@ -30,13 +30,13 @@ def test_each_stage_and_event(protocol, stage, event):
         assert (stage, event) == (Stage.PREPARING, Event.AGREED)
 
 
-@pytest.mark.parametrize("protocol", Protocol)
+@pytest.mark.parametrize("protocol", CommitProtocol)
 def test_every_stage_is_reached_and_comes_to_an_end(protocol):
     table = TABLES[protocol]
     reached = {Stage.WORKING}
     while more := {after for (stage, _), after in table.items() if stage in reached} - reached:
         reached |= more
-    assert reached == set(Stage) - ({Stage.ASKING} if protocol is Protocol.TWO_PHASE else set())
+    assert reached == set(Stage) - ({Stage.ASKING} if protocol is CommitProtocol.TWO_PHASE else set())
     ends = set(LAST)
     while more := {stage for (stage, _), after in table.items() if after in ends} - ends:
         ends |= more
@@ -78,7 +78,7 @@ def drawn():
     lines = ["| stage | what is done in it | event | next stage |", "|---|---|---|---|"]
     for stage in Stage:
         for event in Event:
-            found = {protocol: TABLES[protocol].get((stage, event)) for protocol in Protocol}
+            found = {protocol: TABLES[protocol].get((stage, event)) for protocol in CommitProtocol}
             for after in dict.fromkeys(each for each in found.values() if each is not None):
                 which = [protocol.value for protocol, each in found.items() if each is after]
                 only = "" if len(which) == 2 else f" ({which[0]})"

@@ -12,7 +12,7 @@ from recipes.transaction.coordinator import Coordinator
 from recipes.transaction.memory import MemoryParticipant
 from recipes.transaction.participant import BranchId
 from recipes.transaction.record import Decision, Record
-from recipes.transaction.stages import Protocol
+from recipes.transaction.stages import CommitProtocol
 from recipes.transaction.termination import ACTIONS, Action, Finding, Termination, commits_by_itself, find
 from tests.queue.conftest import SECONDS, until
 
@@ -38,7 +38,7 @@ LIVING = {"member-1"}
     ],
 )
 def test_what_is_done_follows_from_the_record(owner, branches, decision, action):
-    record = Record("1-2", Protocol.THREE_PHASE, branches, owner, 1.0, decision)
+    record = Record("1-2", CommitProtocol.THREE_PHASE, branches, owner, 1.0, decision)
     assert ACTIONS[find(record, "a", LIVING)] is action
 
 
@@ -48,8 +48,8 @@ def test_what_has_no_record_is_left():
 
 
 def test_only_what_was_prepared_under_3pc_commits_by_itself_and_only_where_that_was_asked_for():
-    assert [pair for pair in product(("ask", "commit"), Protocol) if commits_by_itself(*pair)] == [
-        ("commit", Protocol.THREE_PHASE)
+    assert [pair for pair in product(("ask", "commit"), CommitProtocol) if commits_by_itself(*pair)] == [
+        ("commit", CommitProtocol.THREE_PHASE)
     ]
 
 
@@ -70,7 +70,7 @@ class Prepared:
             branch = BranchId(fleet, "1-2", name)
             (await party.begin(branch))["x"] = name
             await (party.pre_commit if protocol == "3pc" else party.prepare)(branch)
-        self.record = Record("1-2", Protocol(protocol), ("a", "b"), owner or "/gone", 1.0, decision)
+        self.record = Record("1-2", CommitProtocol(protocol), ("a", "b"), owner or "/gone", 1.0, decision)
         if record:
             await self.client.create(f"{self.root}/default/records/1-2", self.record.encode())
 
@@ -224,8 +224,8 @@ async def test_what_is_waited_for_says_protocol_and_time():
     await party.prepare(branches[0])
     await party.pre_commit(branches[1])
     assert [(each.branch, each.protocol) for each in await party.waiting()] == [
-        (branches[0], Protocol.TWO_PHASE),
-        (branches[1], Protocol.THREE_PHASE),
+        (branches[0], CommitProtocol.TWO_PHASE),
+        (branches[1], CommitProtocol.THREE_PHASE),
     ]
     with anyio.fail_after(SECONDS):
         while not all(each.seconds > 0 for each in await party.waiting()):

@@ -8,7 +8,7 @@ import anyio
 from recipes.core.sim.chance import between, happens
 from recipes.transaction.branch import STEPS, Answer, BranchState, Deed, Request
 from recipes.transaction.participant import Waiting
-from recipes.transaction.stages import Protocol
+from recipes.transaction.stages import CommitProtocol
 
 
 class Database:
@@ -126,7 +126,7 @@ class Participant:
         return await self.ask(Request.PREPARE, branch)
 
     async def pre_commit(self, branch):
-        return await self.ask(Request.PREPARE, branch, Protocol.THREE_PHASE)
+        return await self.ask(Request.PREPARE, branch, CommitProtocol.THREE_PHASE)
 
     async def commit(self, branch):
         return await self.ask(Request.COMMIT, branch)
@@ -143,7 +143,7 @@ class Participant:
     async def waiting(self):
         return await self.send(lambda: self.database.waiting() if self.database.up else None)
 
-    async def ask(self, request, branch, protocol=Protocol.TWO_PHASE):
+    async def ask(self, request, branch, protocol=CommitProtocol.TWO_PHASE):
         return await self.send(lambda: self.database.arrives(request, branch, self, protocol))
 
     async def send(self, request):
