@@ -8,7 +8,7 @@ from itertools import product
 import anyio
 import pytest
 
-from recipes import Answer, BadArguments, BranchId, DiskError, FileParticipant, MemoryParticipant, Protocol
+from recipes import Answer, BadArguments, BranchId, CommitProtocol, DiskError, FileParticipant, MemoryParticipant
 from recipes.transaction.branch import STEPS, BranchState, Reply, Request
 
 pytestmark = pytest.mark.anyio
@@ -121,8 +121,8 @@ async def test_who_waits_is_told_with_its_protocol(kind, tmp_path):
             await party.write(branch, str(branch), b"1")
             await getattr(party.participant, prepare)(branch)
         found = {each.branch: each for each in await party.participant.waiting()}
-        assert found[BRANCH].protocol is Protocol.TWO_PHASE
-        assert found[OTHER].protocol is Protocol.THREE_PHASE
+        assert found[BRANCH].protocol is CommitProtocol.TWO_PHASE
+        assert found[OTHER].protocol is CommitProtocol.THREE_PHASE
         assert all(0 <= each.seconds < 120 for each in found.values())
         listed = {each.ours: each for each in await party.participant.prepared()}
         assert listed.keys() == found.keys()

@@ -16,11 +16,11 @@ from recipes import (
     Answer,
     BadArguments,
     BranchId,
+    CommitProtocol,
     Coordinator,
     FileParticipant,
     MemoryParticipant,
     ParticipantError,
-    Protocol,
     RemoteParticipant,
     Termination,
     TransactionAborted,
@@ -169,7 +169,7 @@ async def test_branches_are_prepared_there_and_who_waits_is_told_here(service, t
         assert await participant.pre_commit(OTHER) == (Answer.REFUSED, f"'x' is locked by the branch {BRANCH}")
         assert await participant.recover() == [BRANCH]
         (waiting,) = await participant.waiting()
-        assert (waiting.branch, waiting.protocol) == (BRANCH, Protocol.TWO_PHASE)
+        assert (waiting.branch, waiting.protocol) == (BRANCH, CommitProtocol.TWO_PHASE)
         assert 0 <= waiting.seconds < 120
         (listed,) = await participant.prepared()
         assert listed == (str(BRANCH), BRANCH, listed.age, ("the key 'x'",))

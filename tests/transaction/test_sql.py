@@ -175,7 +175,7 @@ async def test_what_is_forgotten_at_a_time_is_forgotten_together(bank, participa
 
 async def test_marks_of_branches_that_ended_long_ago_are_named(bank, participant, branch):
     assert await participant.abort(branch) is Answer.ABORTED
-    assert await participant.marks(86_400.0) == []
+    assert branch not in await participant.marks(86_400.0)
     bank.run("UPDATE recipes_branches SET ended = ended - INTERVAL '3' DAY")
     assert branch in await participant.marks(86_400.0)
     await participant.forget(branch)
