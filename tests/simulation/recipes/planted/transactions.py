@@ -114,7 +114,7 @@ def recovery_ignores_whether_a_coordinator_lives(patch: Patch) -> None:
     patch.setattr(Recovery, "__init__", init)
 
 
-@planted("transaction", 8, "R12")
+@planted("transaction", 55, "R12")
 def a_record_goes_before_all_have_proved(patch: Patch) -> None:
     original = Recovery.settle
 
