@@ -94,10 +94,12 @@ def end_store(directory: Path) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is not quick, unless it is asked for."""
+    whole = {Path(argument).absolute() for argument in config.args} == {config.rootpath / "tests"}
     for item in items:
-        # Each kind of server and each event loop has its turn; both others together only add time.
+        # Each kind of server and each event loop has its turn; both others together only add time. Nearly all that runs
+        # on trio runs on asyncio too: in a run of the whole the one is enough.
         given = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        if "apache" in given and "trio" in given:
+        if "trio" in given and ("apache" in given or whole):
             item.add_marker(pytest.mark.thorough)
     asked_for = config.option.markexpr or ""
     if config.getoption("--everything") or any("::" in argument for argument in config.args):

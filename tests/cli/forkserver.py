@@ -40,7 +40,7 @@ class ForkServer:
         assert self._process.stdout.readline() == b"listening\n"
 
     def run(
-        self, *arguments: str, stdin: str, cwd: Path, environment: dict[str, str], seconds: float
+        self, *arguments: str | bytes, stdin: str, cwd: Path, environment: dict[str, str], seconds: float
     ) -> subprocess.CompletedProcess[str]:
         """`python -m recipes ARGUMENTS`, once it has ended. Raises subprocess.TimeoutExpired, having killed it."""
         with (
@@ -51,7 +51,9 @@ class ForkServer:
             Path(paths[0]).write_text(stdin)
             connection.settimeout(seconds)
             connection.connect(self._address)
-            command = {"arguments": arguments, "files": paths, "cwd": str(cwd), "environment": environment}
+            # As they are on a command line, of bytes.
+            words = [os.fsdecode(each) for each in arguments]
+            command = {"arguments": words, "files": paths, "cwd": str(cwd), "environment": environment}
             connection.sendall(json.dumps(command).encode() + b"\n")
             with connection.makefile() as answers:
                 pid = int(answers.readline())
