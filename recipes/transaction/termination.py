@@ -204,12 +204,15 @@ class Termination:
 
     async def _ask(self, branches: list[BranchId]) -> None:
         """Look up how their transactions ended, and do accordingly."""
+        # In one session: the next one may begin at a server that has not seen yet what this one has.
+        client = self._client.bound
+        records = Records(client, self._records.folder)
         try:
             # Before a branch was prepared, its record was written: what is read behind this is not older.
-            await self._client.sync(self._home)
+            await client.sync(self._home)
             if not self._fleet:
                 await self._learn_fleet()
-            living = set(await self._client.children(paths.join(self._home, "coordinators")))
+            living = set(await client.children(paths.join(self._home, "coordinators")))
         except NoNode:
             return  # no coordinator has been there yet: these are not ours
         except RecipesError as error:
@@ -220,12 +223,12 @@ class Termination:
         async with anyio.create_task_group() as group:
             for branch in branches:
                 if branch.fleet == self._fleet:
-                    group.start_soon(self._end, branch, living, limiter)
+                    group.start_soon(self._end, branch, records, living, limiter)
 
-    async def _end(self, branch: BranchId, living: set[str], limiter: anyio.CapacityLimiter) -> None:
+    async def _end(self, branch: BranchId, records: Records, living: set[str], limiter: anyio.CapacityLimiter) -> None:
         async with limiter:
             try:
-                record = await self._records.read(branch.transaction)
+                record = await records.read(branch.transaction)
                 action = ACTIONS[find(record, branch.participant, living)]
                 if action is Action.DECIDE_ABORT and record is not None:
                     action = await self._decide_abort(record)
