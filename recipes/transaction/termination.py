@@ -22,6 +22,7 @@ from recipes.core.client.backoff import pauses
 from recipes.core.client.owner import start_task
 from recipes.core.errors import BadArguments, NoNode, RecipesError
 from recipes.transaction import asking
+from recipes.transaction.home import COORDINATORS, RECORDS
 from recipes.transaction.participant import BranchId, TransactionParticipant, Waiting, check_name
 from recipes.transaction.record import Decision, Record, Records
 from recipes.transaction.stages import CommitProtocol
@@ -120,7 +121,7 @@ class Termination:
             raise BadArguments(home, f'on_timeout={on_timeout!r}: expected "ask" or "commit"')
         self._client = client
         self._home = home
-        self._records = Records(client, paths.join(home, "records"))
+        self._records = Records(client, paths.join(home, RECORDS))
         self._participants = {check_name(each): participant for each, participant in participants.items()}
         self._after = after
         self._on_timeout: OnTimeout = on_timeout
@@ -212,7 +213,7 @@ class Termination:
             await client.sync(self._home)
             if not self._fleet:
                 await self._learn_fleet()
-            living = set(await client.children(paths.join(self._home, "coordinators")))
+            living = set(await client.children(paths.join(self._home, COORDINATORS)))
         except NoNode:
             return  # no coordinator has been there yet: these are not ours
         except RecipesError as error:

@@ -1,7 +1,5 @@
 """Coordinators on real servers, with participants in memory that do as they are told."""
 
-import json
-
 import anyio
 import pytest
 
@@ -18,16 +16,14 @@ from recipes import (
     UnknownTransaction,
     connect,
 )
-from recipes.core.errors import ThrottledOp
 from recipes.testing.expire import expire_session
 from recipes.transaction.branch import Answer, BranchState, Request
 from recipes.transaction.coordinator import Coordinator
 from recipes.transaction.memory import MemoryParticipant
-from recipes.transaction.participant import BranchId
-from recipes.transaction.record import Decision, Record
-from recipes.transaction.recovery import Recovery
+from recipes.transaction.record import Record
 from recipes.transaction.stages import CommitProtocol
 from tests.queue.conftest import SECONDS, until
+from tests.transaction.faults import doing
 from tests.transaction.unproved import commit_unproved
 
 pytestmark = pytest.mark.anyio
@@ -43,15 +39,6 @@ def two():
 
 async def records(client, root):
     return await client.children(f"{root}/default/records")
-
-
-def doing(wanted, deed):
-    async def fault(request, branch):
-        if request is wanted:
-            return await deed()
-        return None
-
-    return fault
 
 
 @pytest.mark.parametrize("protocol", ["2pc", "3pc"])
@@ -319,63 +306,6 @@ async def test_work_that_nobody_else_knows_of_is_undone_when_the_session_is_lost
         assert set(party.states.values()) == {BranchState.ABORTED}
 
 
-async def left_behind(client, root, transaction, participant):
-    """A branch that is prepared, and whose coordinator has gone since it decided to commit."""
-    branch = BranchId(json.loads((await client.get(f"{root}/default"))[0])["fleet"], transaction, participant.name)
-    (await participant.begin(branch))["x"] = transaction
-    await participant.prepare(branch)
-    record = Record(transaction, CommitProtocol.TWO_PHASE, (participant.name,), "/gone", 1e6, Decision.COMMIT)
-    await client.create(f"{root}/default/records/{transaction}", record.encode())
-
-
-async def test_a_participant_that_hangs_keeps_no_other_transaction_waiting(client, root, monkeypatch):
-    monkeypatch.setattr("recipes.transaction.asking.ASK_SECONDS", 1e6)
-    parties = two()
-    for name, party in parties.items():
-        party.name = name
-    hanging = anyio.Event()
-
-    async def hang():
-        hanging.set()
-        await anyio.sleep_forever()
-
-    parties["a"].before = doing(Request.COMMIT, hang)
-    async with Coordinator(client, root, participants=parties):
-        await left_behind(client, root, "1-1", parties["a"])
-        with anyio.fail_after(SECONDS):
-            await hanging.wait()
-        await left_behind(client, root, "1-2", parties["b"])
-
-        async def settled():
-            return parties["b"].values
-
-        await until(settled)
-        assert not parties["a"].values
-
-
-async def test_recovery_goes_on_when_a_busy_server_throttles_it(client, root, monkeypatch):
-    parties = two()
-    parties["a"].name = "a"
-    throttled = []
-    look = Recovery.look
-
-    async def busy(self, *arguments):
-        if len(throttled) < 2:
-            throttled.append(self)
-            raise ThrottledOp(root)
-        await look(self, *arguments)
-
-    monkeypatch.setattr(Recovery, "look", busy)
-    async with Coordinator(client, root, participants=parties):
-        await left_behind(client, root, "1-1", parties["a"])
-
-        async def settled():
-            return parties["a"].values
-
-        await until(settled)
-    assert len(throttled) == 2
-
-
 async def test_a_branch_of_which_nobody_knows_whether_it_has_joined_is_not_undone(client, root):
     """It may have been asked, and have voted yes, by then."""
     parties = two()
@@ -396,17 +326,6 @@ async def test_a_branch_of_which_nobody_knows_whether_it_has_joined_is_not_undon
         with pytest.raises(UnknownTransaction):
             await coordinator.join("1-2", "b")
         assert [request for request, _ in parties["b"].requests] == [Request.ABORT]
-
-
-async def test_a_recovery_whose_term_is_over_ends_nothing_and_raises_nothing(client, root):
-    parties = two()
-    async with Coordinator(client, root, participants=parties, serve=False) as coordinator:
-        record = Record("1-1", CommitProtocol.TWO_PHASE, ("a",), "/gone", 60.0)
-        await client.create(f"{root}/default/records/1-1", record.encode())
-        async with anyio.create_task_group() as group:
-            await coordinator._recovery.look(f"{root}/default/serving/gone", group)
-        assert (await coordinator._records.read("1-1")).decision is None
-        assert parties["a"].requests == []
 
 
 async def test_bad_input_is_named(client, root):

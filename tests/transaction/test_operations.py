@@ -12,6 +12,7 @@ from recipes.transaction.record import Decision
 from recipes.transaction.resolving import end_orphans, release_participant, resolve
 from recipes.transaction.survey import TransactionState, find_orphans, find_transaction, read_fleets
 from tests.queue.conftest import SECONDS, until
+from tests.transaction.faults import doing
 from tests.transaction.unproved import commit_unproved
 
 pytestmark = pytest.mark.anyio
@@ -20,13 +21,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def parties():
     return {"a": MemoryParticipant(), "b": MemoryParticipant()}
-
-
-def doing(wanted, deed):
-    async def fault(request, branch):
-        return await deed() if request is wanted else None
-
-    return fault
 
 
 async def leave_undecided(hosts, root, parties):
