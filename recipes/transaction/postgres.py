@@ -95,19 +95,14 @@ class PostgresParticipant:
     async def _make_table(self) -> None:
         import psycopg
 
-        for last_try in (False, False, True):
-            async with self._connection() as connection:
-                try:  # to make what is there already may take rights that nobody needs
-                    await self._read(connection, "")
-                except psycopg.errors.UndefinedTable:
-                    try:
-                        await connection.run(self._guard.create_sql())
-                    except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable):
-                        # IF NOT EXISTS notwithstanding: another process makes it at this moment.
-                        if last_try:
-                            raise
-                        continue
-                return
+        async with self._connection() as connection:
+            try:  # to make what is there already may take rights that nobody needs
+                await self._read(connection, "")
+            except psycopg.errors.UndefinedTable:
+                # One at a time: IF NOT EXISTS fails, with one of three errors, where another process makes it just now.
+                # The lock ends with the message's transaction.
+                one_at_a_time = f"SELECT pg_advisory_xact_lock(hashtext('{self._guard.table}'))"
+                await connection.run(f"{one_at_a_time}; {self._guard.create_sql()}")
 
     async def aclose(self) -> None:
         """Close the connections that are kept, and those of branches that are at work."""
