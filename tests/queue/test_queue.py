@@ -5,7 +5,7 @@ import pytest
 from pydantic import BaseModel
 
 from recipes import AckLost, BadArguments, Queue, QueueFull, connect
-from tests.queue.conftest import SECONDS, until
+from tests.queue.conftest import SECONDS, each_server_thoroughly, until
 
 pytestmark = pytest.mark.anyio
 
@@ -314,6 +314,7 @@ async def test_u21_a_multi_of_the_callers_can_be_tied_to_the_item(client, root):
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio", pytest.param("trio", marks=pytest.mark.thorough)])
+@each_server_thoroughly
 async def test_p22_many_items_are_in_buckets_and_buckets_go(client, root):
     with anyio.fail_after(SECONDS):
         queue = Queue(client, root)
