@@ -159,9 +159,9 @@ class Recovery:
                     # Only its own coordinator knew the votes: presumed abort.
                     record = await self._records.decide(record, Decision.ABORT, guard, "its coordinator is gone")
                 if await self.settle(record, record.decision):
-                    log.info("transaction %s, left by another coordinator: %s", record.id, record.decision.value)
                     self.left -= 1
-                    self.recovered += 1
+                    self.recovered += 1  # before it is told: who reads that may look at the figures
+                    log.info("transaction %s, left by another coordinator: %s", record.id, record.decision.value)
                     self.remove(record)
         except SessionExpired:
             pass  # our term is over, or about to be: others go on

@@ -82,18 +82,13 @@ class RemoteParticipant:
         return f"<RemoteParticipant {self._url}>"
 
     async def open(self) -> None:
-        """Look whether the service is there. Raises ParticipantError where something else is, or the token is wrong.
+        """Look whether the service is there.
 
-        A service that is away is told in the log alone: it may be back when it is asked.
+        Raises ParticipantError where it is not, or something else is, or the token is wrong.
         """
-        try:
-            found = await self._exchange("GET", "/name")
-            if not isinstance(found, dict) or "three_phase" not in found:
-                raise self._strange(200, found)
-        except ParticipantError as error:
-            if error.status is not None and error.status < 500:
-                raise
-            log.warning("%s", error)
+        found = await self._exchange("GET", "/name")
+        if not isinstance(found, dict) or "three_phase" not in found:
+            raise self._strange(200, found)
 
     async def aclose(self) -> None:
         """Close the connections. Raises nothing."""
