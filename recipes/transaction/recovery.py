@@ -110,7 +110,7 @@ class Recovery:
                         try:
                             if self._client.clock() >= self._next_marks:
                                 self._next_marks = self._client.clock() + _MARKS_SECONDS
-                                await forget_old(self._client, self._records.folder, self._participants, self._fleet)
+                                group.start_soon(self._forget_old)  # beside: a participant may be slow
                             await self.look(term.path, group)
                         except (ConnectionLoss, MalformedValue, ThrottledOp) as error:
                             log.warning("%s", error)
@@ -122,6 +122,12 @@ class Recovery:
             self.serving, self.left = False, 0
         if failed is not None:
             raise failed
+
+    async def _forget_old(self) -> None:
+        try:
+            await forget_old(self._client, self._records.folder, self._participants, self._fleet)
+        except RecipesError as error:  # the next look does it
+            log.debug("old marks stay: %s", error)
 
     async def look(self, guard: str, group: "TaskGroup") -> None:
         """Begin to end what is left of transactions whose coordinator is gone.

@@ -133,11 +133,19 @@ class RemoteParticipant:
 
     async def recover(self) -> Sequence[BranchId]:
         """The service's branches that await their outcome. Raises ParticipantError."""
-        found = await self._exchange("GET", "/branches")
-        match found:
-            case {"branches": list(ids)}:
-                return [branch for each in ids if (branch := BranchId.parse(str(each))) is not None]
-        raise self._strange(200, found)
+        return await self._list("/branches", "branches")
+
+    async def marks(self, older: float) -> Sequence[BranchId]:
+        """The branches that ended more than `older` seconds ago and have left a mark there, at most 10,000 of them.
+
+        None where the service's participant forgets by itself. Raises ParticipantError.
+        """
+        try:
+            return await self._list(f"/marks/{older:.3f}", "marks")
+        except ParticipantError as error:
+            if error.status != 501:
+                raise
+            return []
 
     async def waiting(self) -> Sequence[Waiting]:
         """The same, with protocol and age. Raises ParticipantError."""
@@ -166,6 +174,12 @@ class RemoteParticipant:
             ]
         except (ValueError, TypeError, KeyError, AttributeError):
             raise self._strange(200, found) from None
+
+    async def _list(self, path: str, key: str) -> list[BranchId]:
+        found = await self._exchange("GET", path)
+        if not isinstance(found, dict) or not isinstance(found.get(key), list):
+            raise self._strange(200, found)
+        return [branch for each in found[key] if (branch := BranchId.parse(str(each))) is not None]
 
     async def _ask(self, request: Method, branch: BranchId) -> Reply:
         try:

@@ -1,5 +1,6 @@
 """A web server that a test runs, and what reaches it."""
 
+import json
 import threading
 from contextlib import asynccontextmanager
 
@@ -55,3 +56,20 @@ async def reached(url, **options):
         yield participant
     finally:
         await participant.aclose()
+
+
+async def raw(app, method, path, headers=(), body=b"", root=""):
+    """One request to an application without a server: status, headers, and what the JSON says."""
+    parts = [body[at : at + 600] for at in range(0, len(body), 600)] or [b""]
+    sent = []
+
+    async def receive():
+        part = parts.pop(0)
+        return {"type": "http.request", "body": part, "more_body": bool(parts)}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": path, "headers": list(headers), "root_path": root}
+    await app(scope, receive, send)
+    return sent[0]["status"], dict(sent[0]["headers"]), json.loads(sent[1]["body"] or "null")

@@ -25,7 +25,7 @@ from recipes import (
 from recipes.transaction.branch import STEPS, BranchState, Reply
 from recipes.transaction.service import WHY_CHARACTERS
 from tests.queue.conftest import SECONDS
-from tests.transaction.services import Service, reached
+from tests.transaction.services import Service, raw, reached
 from tests.transaction.test_participants import BEFORE, METHODS
 
 pytest.importorskip("httpx", reason="needs httpx")
@@ -194,23 +194,6 @@ async def test_a_connection_that_breaks_in_an_answer_counts_as_unknown(service):
     service.app = app
     async with reached(service.url) as participant:
         assert (await participant.commit(BRANCH)).answer is Answer.UNKNOWN
-
-
-async def raw(app, method, path, headers=(), body=b"", root=""):
-    """One request to an application without a server: status, headers, and what the JSON says."""
-    parts = [body[at : at + 600] for at in range(0, len(body), 600)] or [b""]
-    sent = []
-
-    async def receive():
-        part = parts.pop(0)
-        return {"type": "http.request", "body": part, "more_body": bool(parts)}
-
-    async def send(message):
-        sent.append(message)
-
-    scope = {"type": "http", "method": method, "path": path, "headers": list(headers), "root_path": root}
-    await app(scope, receive, send)
-    return sent[0]["status"], dict(sent[0]["headers"]), json.loads(sent[1]["body"] or "null")
 
 
 async def test_the_service_checks_what_it_is_asked():
