@@ -10,7 +10,7 @@ from recipes.core import paths
 from recipes.core.client.scope import Ended
 from recipes.core.errors import BadVersion, NoNode, invariant
 from recipes.hold import Block
-from recipes.line import ALL, Participant
+from recipes.line import Participant
 from recipes.lock.grant import Grant
 from recipes.naming import ask_to_leave
 
@@ -140,8 +140,5 @@ class Lockable(ABC, Generic[G]):
         invariant(await contender.enter(as_block=False))
         return self._show(contender)
 
-    async def _limit(self) -> int:
-        return ALL
-
     async def _participants(self) -> list[list[Participant]]:
-        return await read_holders(self._client, self.path, self._marker, await self._limit())
+        return await read_holders(self._client, self.path, self._marker)
