@@ -14,6 +14,7 @@ _COMMANDS = {
     "lock": "Run a program while holding a lock.",
     "locks": "Print who holds a lock and who waits for it, since when.",
     "elect": "Run a program while this host leads.",
+    "leader": "Print who leads; exit 69 when nobody does.",
     "queue": "Put items in a queue, take them out, look at it.",
     "barrier": "Hold programs up at a gate, and let them all go at once.",
     "counter": "Print a counter, or add to it; a lost connection never adds twice.",

@@ -90,7 +90,8 @@ class Openings:
         self._openings = {name: Opening(name, participant) for name, participant in participants.items()}
         self._random = random
         self._said: dict[str, str] = {}
-        self._scope = anyio.CancelScope()
+        self._stopped = False
+        self._scope: anyio.CancelScope | None = None  # a coordinator may be made where no event loop runs
 
     @property
     def away(self) -> list[str]:
@@ -125,14 +126,18 @@ class Openings:
 
     async def run(self) -> None:
         """Try those that are away again, until all are open, or `stop`. Raises nothing."""
-        with self._scope:
+        with anyio.CancelScope() as self._scope:
             async with anyio.create_task_group() as group:
+                if self._stopped:
+                    return
                 for name in self.away:
                     group.start_soon(self._insist, self._openings[name])
 
     def stop(self) -> None:
         """Try no more."""
-        self._scope.cancel()
+        self._stopped = True
+        if self._scope is not None:
+            self._scope.cancel()
 
     async def _insist(self, opening: Opening) -> None:
         rests = pauses(self._random, shortest=_SHORTEST_SECONDS, longest=_LONGEST_SECONDS, least=0.5)
