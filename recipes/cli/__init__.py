@@ -13,6 +13,7 @@ _COMMANDS = {
     "shell": "Run one command on the tree, or read commands from standard input.",
     "lock": "Run a program while holding a lock.",
     "locks": "Print who holds a lock and who waits for it, since when.",
+    "revoke": "Ask who holds a lock to give it up, or take it away.",
     "elect": "Run a program while this host leads.",
     "leader": "Print who leads; exit 69 when nobody does.",
     "queue": "Put items in a queue, take them out, look at it.",
