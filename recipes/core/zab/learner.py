@@ -6,7 +6,7 @@ stages.py has the stages, and what is taken in each.
 Source: Learner.java, Follower.java, Observer.java, with the orders of ZOOKEEPER-3911, 4643 and 4685.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from recipes.core.errors import InvariantBroken, WireError
@@ -226,31 +226,28 @@ class Learner:
 
     def _collect(self, packet: Packet) -> None:
         """A part of the history that the leader starts from, so of this epoch or an earlier one."""
-        self._pending += self._entries_of(packet, packet.zxid >> 32 > self._epoch)
+        self._take_entry(packet, packet.zxid >> 32 > self._epoch, self._pending.append)
 
     def _propose(self, packet: Packet) -> None:
         """Behind NEWLEADER nothing is left of that history: what comes then was made in this epoch."""
-        for entry in self._entries_of(packet, packet.zxid >> 32 != self._epoch):
-            self._peer.append(entry)
+        self._take_entry(packet, packet.zxid >> 32 != self._epoch, self._peer.append)
 
-    def _entries_of(self, packet: Packet, foreign: bool) -> list[Entry]:
-        """The entry of a proposal, behind blank ones for zxids that an Apache leader has left unused."""
+    def _take_entry(self, packet: Packet, foreign: bool, put: Callable[[Entry], None]) -> None:
+        """Put a proposal's entry where it belongs, behind blank ones for zxids that an Apache leader left unused."""
         payload, zxid = packet.data or b"", packet.zxid
         if zxid <= self._snapshot_zxid and not self.leader_is_ours:
-            return []  # ZooKeeper settles what is to follow a SNAP before it dumps the tree, which has some of that
+            return  # ZooKeeper settles what is to follow a SNAP before it dumps the tree, which has some of that
         txn, digest = decode_txn(payload)
         if txn[2] != zxid:
             raise WireError(f"proposal 0x{zxid:x} carries the txn 0x{txn[2]:x}")
-        entries: list[Entry] = []
         if not foreign and not self.leader_is_ours:
             for unused in skipped(self._last_zxid, zxid):
-                entries.append(Entry(unused, blank_txn(unused)))
                 self._last_zxid = unused
+                put(Entry(unused, blank_txn(unused)))
         if foreign or not follows(self._last_zxid, zxid):
             raise WireError(f"proposal 0x{zxid:x} behind 0x{self._last_zxid:x} in epoch {self._epoch}")
         self._last_zxid = zxid
-        entries.append(Entry(zxid, payload, txn, claimed=digest))
-        return entries
+        put(Entry(zxid, payload, txn, claimed=digest))
 
     def _inform(self, packet: Packet) -> None:
         """To an observer: a proposal, and that it is committed."""
@@ -305,13 +302,13 @@ class Learner:
 
     # Phase 3.
 
-    def _catch_up(self, packet: Packet) -> None:
-        self._commit(packet)
-        self._try_serving()
-
     def _commit(self, packet: Packet) -> None:
-        self._note_commit(packet)
-        self._peer.commit(self._committed_zxid)
+        zxid = packet.zxid
+        if self._committed_zxid < zxid <= self._last_zxid:
+            self._committed_zxid = zxid
+            self._peer.commit(zxid)
+        else:
+            self._note_commit(packet)  # refuses it, unless a SNAP had it
 
     def _answer_ping(self, packet: Packet) -> None:
         touches, self._touches = self._touches, {}

@@ -95,12 +95,15 @@ LEARNER_EVENTS: Final[Mapping[LearnerStage, Mapping[Event, Step]]] = {
 }
 
 _PINGED: Final = {q.PING: Step("_pass_over")}
-_ASKED: Final = {
+_JOINING: Final = {q.PROPOSAL: Step("_propose"), q.COMMIT: Step("_note_commit"), q.INFORM: Step("_inform")}
+_FOLLOWING: Final = {
+    q.PROPOSAL: Step("_propose"),
+    q.COMMIT: Step("_commit"),
+    q.INFORM: Step("_inform"),
     q.PING: Step("_answer_ping"),
     q.SYNC: Step("_take_sync"),
     q.REVALIDATE: Step("_take_revalidated"),
 }
-_BROADCAST: Final = {q.PROPOSAL: Step("_propose"), q.COMMIT: Step("_note_commit"), q.INFORM: Step("_inform")}
 
 LEARNER_PACKETS: Final[Mapping[LearnerStage, Mapping[int, Step]]] = {
     _L.DIALLING: {},
@@ -123,21 +126,21 @@ LEARNER_PACKETS: Final[Mapping[LearnerStage, Mapping[int, Step]]] = {
         q.NEWLEADER: Step("_take_over_history", (_L.STORING,)),
         **_PINGED,
     },
-    _L.STORING: {**_BROADCAST, **_PINGED},
-    _L.JOINED: {**_BROADCAST, q.UPTODATE: Step("_start_serving", (_L.CATCHING_UP, _L.SERVING)), **_PINGED},
-    _L.CATCHING_UP: {**_BROADCAST, q.COMMIT: Step("_catch_up", (_L.SERVING,)), **_ASKED},
-    _L.SERVING: {**_BROADCAST, q.COMMIT: Step("_commit"), **_ASKED},
+    _L.STORING: {**_JOINING, **_PINGED},
+    _L.JOINED: {**_JOINING, q.UPTODATE: Step("_start_serving", (_L.CATCHING_UP, _L.SERVING)), **_PINGED},
+    _L.CATCHING_UP: _FOLLOWING,
+    _L.SERVING: _FOLLOWING,
 }
 
 _TOUCHED: Final = {q.PING: Step("_take_touches")}
 
 # The methods are the leader's.
 PROGRESS_PACKETS: Final[Mapping[ProgressStage, Mapping[int, Step]]] = {
-    _P.CONNECTED: dict.fromkeys((q.FOLLOWERINFO, q.OBSERVERINFO), Step("_introduce", (_P.INTRODUCED, _P.OFFERED))),
+    _P.CONNECTED: dict.fromkeys((q.FOLLOWERINFO, q.OBSERVERINFO), Step("_introduce", (_P.INTRODUCED,))),
     _P.INTRODUCED: _TOUCHED,
-    _P.OFFERED: {q.ACKEPOCH: Step("_take_epoch", (_P.READY, _P.SYNCING)), **_TOUCHED},
+    _P.OFFERED: {q.ACKEPOCH: Step("_take_epoch", (_P.READY,)), **_TOUCHED},
     _P.READY: _TOUCHED,
-    _P.SYNCING: {q.ACK: Step("_acknowledge_history", (_P.JOINED, _P.UP_TO_DATE)), **_TOUCHED},
+    _P.SYNCING: {q.ACK: Step("_acknowledge_history", (_P.JOINED,)), **_TOUCHED},
     _P.JOINED: {q.ACK: Step("_acknowledge"), **_TOUCHED},
     _P.UP_TO_DATE: {
         q.ACK: Step("_acknowledge"),
@@ -145,6 +148,13 @@ PROGRESS_PACKETS: Final[Mapping[ProgressStage, Mapping[int, Step]]] = {
         q.REQUEST: Step("_take_request"),
         q.REVALIDATE: Step("_take_revalidate"),
     },
+}
+
+# The other stages come of what the leader sends, when its own stage allows it: at once, or later.
+PROGRESS_SENT: Final[Mapping[ProgressStage, tuple[tuple[int, ...], ProgressStage]]] = {
+    _P.INTRODUCED: ((q.LEADERINFO,), _P.OFFERED),
+    _P.READY: ((q.DIFF, q.TRUNC, q.SNAP, q.NEWLEADER), _P.SYNCING),
+    _P.JOINED: ((q.UPTODATE,), _P.UP_TO_DATE),
 }
 
 LEADER_EVENTS: Final[Mapping[LeaderStage, Mapping[Event, Step]]] = {
