@@ -72,6 +72,10 @@ class Packet(NamedTuple):
     data: bytes | None = None
     ids: Ids | None = None
 
+    def __repr__(self) -> str:
+        size = "no" if self.data is None else str(len(self.data))
+        return f"<{packet_name(self.type)} 0x{self.zxid & 0xFFFFFFFFFFFFFFFF:x}, {size} bytes>"
+
 
 def packet_name(packet_type: int) -> str:
     """How a packet of this type is called in errors and logs."""

@@ -97,7 +97,7 @@ class Link:
             self.wants_close = True
             self.why_closed = why
             if why:
-                other = "a server that has not said who it is" if self.sid == -1 else f"server {self.sid}"
+                other = "an unknown server" if self.sid == -1 else f"server {self.sid}"
                 self._owner.note(f"the connection to {other} is closed: {why}")
             self._owner.touch_link(self)
             self._gone(self)

@@ -83,7 +83,7 @@ def said_by_leader(stage, kind, last_zxid):
 
 
 @pytest.mark.parametrize("stage", WAY, ids=names)
-def test_each_packet_in_each_stage_of_a_learner(rig_of, stage):
+def test_review_13_each_packet_in_each_stage_of_a_learner(rig_of, stage):
     for kind in KINDS:
         learner_takes(kind, stage, rig_of)
 
@@ -109,7 +109,7 @@ def learner_takes(kind, stage, rig_of):
 
 
 @pytest.mark.parametrize("stage", LearnerStage, ids=names)
-def test_each_event_in_each_stage_of_a_learner(rig_of, stage):
+def test_review_13_each_event_in_each_stage_of_a_learner(rig_of, stage):
     for event in Event:
         happens_to_learner(event, stage, rig_of)
 
@@ -236,7 +236,7 @@ def onward(then):
 
 
 @pytest.mark.parametrize("stage", ProgressStage, ids=names)
-def test_each_packet_in_each_stage_of_a_learner_as_its_leader_sees_it(rig_of, stage):
+def test_review_13_each_packet_in_each_stage_of_a_learner_as_its_leader_sees_it(rig_of, stage):
     for kind in KINDS:
         leader_takes(kind, stage, rig_of)
 
@@ -253,7 +253,7 @@ def leader_takes(kind, stage, rig_of):
         assert link.why_closed == "a SNAP from a server that does not lead"
     else:
         assert refused(link, stage, kind), link.why_closed
-    other = "a server that has not said who it is" if stage is ProgressStage.CONNECTED else "server 1"
+    other = "an unknown server" if stage is ProgressStage.CONNECTED else "server 1"
     assert f"the connection to {other} is closed: {link.why_closed}" in it.peer.take_mail().notes
     assert progress not in it.leader.synced()
 
@@ -318,7 +318,7 @@ def leader_in(stage, rig_of):
 
 
 @pytest.mark.parametrize("stage", LeaderStage, ids=names)
-def test_each_event_in_each_stage_of_a_leader(rig_of, stage):
+def test_review_13_each_event_in_each_stage_of_a_leader(rig_of, stage):
     for event in Event:
         happens_to_leader(event, stage, rig_of)
 
