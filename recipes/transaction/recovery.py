@@ -76,6 +76,7 @@ class Recovery:
         self._removed = anyio.Event()
         self._known_bad: set[str] = set()
         self._ending: set[str] = set()
+        self._proved: set[str] = set()  # settled here, and their records may still be there
         self._limiter = anyio.CapacityLimiter(_AT_ONCE)
         self._next_marks = client.clock() + _FIRST_MARKS_SECONDS
 
@@ -141,7 +142,10 @@ class Recovery:
         except NoNode:
             return
         left = []
+        self._proved.intersection_update(names)
         for name in names:
+            if name in self._proved:
+                continue
             try:
                 record = await self._records.read(name)
             except MalformedValue as error:
@@ -151,6 +155,7 @@ class Recovery:
                 continue
             if record is not None and record.owner.rpartition("/")[2] not in living:
                 left.append(record)
+        left = [record for record in left if record.id not in self._proved]  # since it was read
         self.left = len(left)
         for record in left:
             if record.id not in self._ending:
@@ -167,6 +172,7 @@ class Recovery:
                 if await self.settle(record, record.decision):
                     self.left -= 1
                     self.recovered += 1  # before it is told: who reads that may look at the figures
+                    self._proved.add(record.id)
                     log.info("transaction %s, left by another coordinator: %s", record.id, record.decision.value)
                     self.remove(record)
         except SessionExpired:
@@ -237,5 +243,6 @@ class Recovery:
                 return
             if not isinstance(outcome.error, NoNode):
                 log.warning("records of settled transactions stay behind: %s", outcome.error)
+                self._proved.difference_update(record.id for record in batch)
                 return
             batch = [record for place, record in enumerate(batch) if place != outcome.failed_at]

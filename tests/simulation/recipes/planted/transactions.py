@@ -206,7 +206,7 @@ def an_outcome_is_told_once(patch: Patch) -> None:
     patch.setattr(Driver, "_settle", settle)
 
 
-@planted("transaction", 13, "R11")
+@planted("transaction", 27, "R11")
 def a_session_that_is_lost_while_commit_is_decided_counts_as_an_abort(patch: Patch) -> None:
     tables = {
         protocol: MappingProxyType(table | {(Stage.DECIDING_COMMIT, Event.LOST): Stage.ABORTING})
@@ -215,7 +215,7 @@ def a_session_that_is_lost_while_commit_is_decided_counts_as_an_abort(patch: Pat
     patch.setattr(stages, "TABLES", MappingProxyType(tables))
 
 
-@planted("transaction", 2, "R11")
+@planted("transaction", 4, "R11")
 def a_time_out_aborts_by_itself(patch: Patch) -> None:
     """The textbook's other guess: of a coordinator that lives and is slow."""
     patch.setattr(termination, "ACTIONS", MappingProxyType(termination.ACTIONS | {Finding.RUNNING: Action.ABORT}))
