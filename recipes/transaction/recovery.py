@@ -164,10 +164,11 @@ class Recovery:
                     # Only its own coordinator knew the votes: presumed abort.
                     record = await self._records.decide(record, Decision.ABORT, guard, "its coordinator is gone")
                 if await self.settle(record, record.decision):
-                    log.info("transaction %s, left by another coordinator: %s", record.id, record.decision.value)
+                    self._proved.add(record.id)
                     self.left -= 1
                     self.recovered += 1
-                    self._proved.add(record.id)
+                    # Behind the figures, which another thread may read as soon as it hears of this.
+                    log.info("transaction %s, left by another coordinator: %s", record.id, record.decision.value)
                     self.remove(record)
         except SessionExpired:
             pass  # our term is over, or about to be: others go on
