@@ -104,5 +104,5 @@ def test_f14_credentials_in_the_environment_are_not_in_the_list_of_processes(ter
     program = ("sh", "-c", "echo in; sleep 100")
     at = terminal(*RECIPES, "lock", "--hosts", hosts, "/a", "--", *program, RECIPES_AUTH=f"digest:a:{password}")
     at.expect("in\r\n")
-    listed = subprocess.run(["ps", "-A", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "args"], capture_output=True, text=True, check=True).stdout
     assert "/a -- sh -c" in listed and password not in listed
