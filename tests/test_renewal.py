@@ -25,7 +25,7 @@ from recipes import (
 from recipes.testing import expire_session
 
 pytestmark = pytest.mark.anyio
-SECONDS = 30
+SECONDS = 60
 
 
 async def until(condition):

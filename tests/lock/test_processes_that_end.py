@@ -12,7 +12,7 @@ from recipes.core.client.client import connect
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 30
+SECONDS = 60
 
 FORK = """
 import json, os, sys, anyio
@@ -52,7 +52,7 @@ async def main():
                 await child(client, lock, grant, term)
                 os._exit(0)  # to unwind the loop would touch the parent's, with whatever library
             os.waitpid(pid, 0)
-            with anyio.fail_after(30):  # the parent's connection still serves it, and what it held it holds
+            with anyio.fail_after(60):  # the parent's connection still serves it, and what it held it holds
                 await client.sync("/")
                 held = await client.children(ROOT + "/l") + await client.children(ROOT + "/e")
             print(json.dumps([len(held), grant.ended.is_set(), term.ended.is_set()]), flush=True)

@@ -13,7 +13,7 @@ from tests.core.client.scripted import scripted
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 30
+SECONDS = 60
 
 
 async def test_a_session_lost_by_the_local_clock_is_not_kept_alive_on_the_server():

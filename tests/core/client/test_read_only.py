@@ -19,7 +19,7 @@ from recipes.core.jute.records import ConnectResponse
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 30
+SECONDS = 60
 PASSWORD = b"0123456789abcdef"
 PROBE = 0x6973726F  # isro, read as a length
 
