@@ -44,7 +44,7 @@ async def child(client, lock, grant, term):
     print(json.dumps(said), flush=True)
 
 async def main():
-    async with connect(HOSTS, session_timeout=6) as client:
+    async with connect(HOSTS, session_timeout=10) as client:
         lock = Lock(client, ROOT + "/l")
         async with lock as grant, Election(client, ROOT + "/e").lead() as term:
             pid = os.fork()
@@ -93,7 +93,7 @@ def work():
     print("believed", believed, grants[0].why, flush=True)
 
 async def main():
-    client = connect(HOSTS, session_timeout=1.5)
+    client = connect(HOSTS, session_timeout=4)
     if HOW == "abandoned":
         grants.append(await Lock(await client.__aenter__(), ROOT).acquire())
         sys.stdin.readline()
