@@ -111,7 +111,7 @@ class Recovery:
                         try:
                             if self._client.clock() >= self._next_marks:
                                 self._next_marks = self._client.clock() + _MARKS_SECONDS
-                                await forget_old(self._client, self._records.folder, self._participants, self._fleet)
+                                group.start_soon(self._forget_old)  # beside: a participant may be slow
                             await self.look(term.path, group)
                         except (ConnectionLoss, MalformedValue, ThrottledOp) as error:
                             log.warning("%s", error)
@@ -123,6 +123,12 @@ class Recovery:
             self.serving, self.left = False, 0
         if failed is not None:
             raise failed
+
+    async def _forget_old(self) -> None:
+        try:
+            await forget_old(self._client, self._records.folder, self._participants, self._fleet)
+        except RecipesError as error:  # the next look does it
+            log.debug("old marks stay: %s", error)
 
     async def look(self, guard: str, group: "TaskGroup") -> None:
         """Begin to end what is left of transactions whose coordinator is gone.
@@ -164,10 +170,9 @@ class Recovery:
                     # Only its own coordinator knew the votes: presumed abort.
                     record = await self._records.decide(record, Decision.ABORT, guard, "its coordinator is gone")
                 if await self.settle(record, record.decision):
-                    self._proved.add(record.id)
                     self.left -= 1
-                    self.recovered += 1
-                    # Behind the figures, which another thread may read as soon as it hears of this.
+                    self.recovered += 1  # before it is told: who reads that may look at the figures
+                    self._proved.add(record.id)
                     log.info("transaction %s, left by another coordinator: %s", record.id, record.decision.value)
                     self.remove(record)
         except SessionExpired:

@@ -4,7 +4,7 @@ import anyio
 import pytest
 from pydantic import BaseModel
 
-from recipes import AckLost, BadArguments, Queue, QueueFull, connect
+from recipes import AckLost, BadArguments, Put, Queue, QueueFull, connect
 from tests.queue.conftest import SECONDS, each_server_thoroughly, until
 
 pytestmark = pytest.mark.anyio
@@ -141,8 +141,11 @@ async def test_a_dead_letter_with_a_key_is_acknowledged_and_frees_it(client, roo
 async def test_u7_a_key_is_one_entry_until_it_is_acknowledged(client, root):
     with anyio.fail_after(SECONDS):
         queue = Queue(client, root)
-        assert await queue.put(b"one", key="job 7")
-        assert not await queue.put(b"two", key="job 7")
+        first = await queue.put(b"one", key="job 7")
+        assert first == Put(True) and first
+        second = await queue.put(b"two", key="job 7")
+        item = await client.exists(f"{root}/items/100-0000000000/i-0000000000")
+        assert second == Put(False, item.ctime / 1000) and not second
         async with queue.receive() as message:
             assert (message.data, message.key) == (b"one", "job 7")
             assert not await queue.put(b"three", key="job 7")
@@ -153,6 +156,22 @@ async def test_u7_a_key_is_one_entry_until_it_is_acknowledged(client, root):
         assert await queue.put(b"six", key="job 7")
         keys = await client.children(f"{root}/keys")
         assert [await client.children(f"{root}/keys/{folder}") for folder in keys] != []
+
+
+async def test_u7_a_key_that_is_free_again_by_the_time_it_is_looked_at_is_put(client, root):
+    queue = Queue(client, root)
+    exists = client.exists
+
+    async def acknowledge_first(path):
+        client.exists = exists
+        assert await queue.take() == b"one"
+        return await exists(path)
+
+    with anyio.fail_after(SECONDS):
+        await queue.put(b"one", key="job 7")
+        client.exists = acknowledge_first
+        assert await queue.put(b"two", key="job 7")
+        assert await queue.peek(2) == [b"two"]
 
 
 async def test_p22_a_queue_is_never_larger_than_its_capacity(client, root, hosts):

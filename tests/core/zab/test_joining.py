@@ -116,7 +116,7 @@ def test_a_tree_that_takes_long_to_send_is_sent_to_its_end(rig_of):
     link.receive(q.encode_packet(q.FOLLOWERINFO, 0, q.encode_learner_info(1)))
     link.receive(q.encode_packet(q.ACKEPOCH, 0, q.encode_epoch(0)))
     slices = iter([b"slice"] * 40)
-    leader.leader._synchronizer.dumped(leader.leader._handlers[link.key], E2 + 1, slices)
+    leader.leader._synchronizer.dumped(leader.leader._learners[link.key], E2 + 1, slices)
     dump = next(part for part in link.out if not isinstance(part, bytes))
     link.out.clear()
     rig.by_hand(3, link)
