@@ -36,7 +36,7 @@ async def test_it_reads_until_there_is_a_leader_and_then_goes_on():
             with pytest.raises(SessionExpired):
                 await before.get("/a")
         with pytest.raises(ConnectionLoss):
-            async with connect(ensemble.hosts, session_timeout=0.5):
+            async with connect(ensemble.hosts, session_timeout=1.5):
                 pass
         async with connect(ensemble.hosts, read_only=True) as client:
             assert client.state is ConnectionState.READ_ONLY
