@@ -26,7 +26,7 @@ from recipes import (
 )
 from tests.lock.conftest import spawn
 
-SECONDS = 30
+SECONDS = 60
 
 BLOCKS = {
     "Lock": lambda client, path: Lock(client, path),

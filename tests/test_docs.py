@@ -63,7 +63,7 @@ def test_newcomer_25_the_service_of_the_docs_hands_over_when_it_is_ended(our_ser
 @pytest.mark.anyio
 async def test_newcomer_4_the_web_application_of_the_docs_comes_back_after_an_outage(monkeypatch):
     block = block_of("client.md", "A web application")
-    for old, new in (("connect(renew=True)", "connect(renew=True, session_timeout=1.0)"), ("anyio.run(main)\n", "")):
+    for old, new in (("connect(renew=True)", "connect(renew=True, session_timeout=3.0)"), ("anyio.run(main)\n", "")):
         assert block.count(old) == 1
         block = block.replace(old, new)
     names: dict = {}

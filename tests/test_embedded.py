@@ -177,7 +177,7 @@ async def test_w9_a_failed_private_server_says_why(caplog: pytest.LogCaptureFixt
             # The next batch opens a new file, in a directory that is gone.
             running._server._flusher.roll()
             shutil.rmtree(running._server.config.data_dir)
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 while True:
                     try:
                         await client.create("/lost")
@@ -211,7 +211,7 @@ async def test_w9_a_failed_server_of_an_ensemble_is_down_and_says_why(caplog: py
             server.fail(OSError(28, "No space left on device"))
 
         await ensemble._call(fail_there)
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             while answers(ensemble.hosts):
                 await anyio.sleep(0.01)
         assert [record.levelno for record in caplog.records if "No space left" in record.getMessage()] == [

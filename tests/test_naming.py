@@ -185,7 +185,7 @@ async def test_the_permits_of_kazoo_are_children_of_any_name(store):  # noqa: F8
     for name in ("6a7d0f5e", "another"):
         await other._request("create", f"/a/{name}", lambda name=name: other._create(f"/a/{name}", b"", True, False))
         assert await take() == (name == "6a7d0f5e")
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(Semaphore(store.client(), "/a", 2, naming="kazoo").acquire)
             while len(store.watches) < 2:

@@ -25,7 +25,7 @@ from recipes import (
 from recipes.testing import expire_session
 
 pytestmark = pytest.mark.anyio
-SECONDS = 30
+SECONDS = 60
 
 
 async def until(condition):
@@ -213,7 +213,7 @@ async def test_a_cache_stays_readable_and_goes_on(hosts, root, kind):
 
 async def test_a_cache_ends_with_a_client_that_closes_between_two_sessions(start_server, root):
     server = start_server("ours")
-    async with connect(server.hosts, renew=True, session_timeout=1.0) as client:
+    async with connect(server.hosts, renew=True, session_timeout=3.0) as client:
         await client.create(root)
         async with NodeCache(client, root) as cache:
             server.kill9()

@@ -69,7 +69,7 @@ class Parties:
 
 
 async def until(condition):
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while True:
             answer = condition()
             if not isinstance(answer, bool):

@@ -10,7 +10,7 @@ import pytest
 from recipes.blocking import Client, connect
 from recipes.testing import expire_session
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 @pytest.fixture

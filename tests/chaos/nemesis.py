@@ -163,7 +163,7 @@ class Nemesis:
         ensemble.limit_files(sid, ensemble.log_size(sid) + _FILL)
         filler = self._load.client()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while log.read_text().count(_NO_SPACE) == before and not ensemble.has_ended(sid):
                     with suppress(SessionOver):
                         await filler.batch(*[set_data(b"/s", bytes(_FILL))] * 2)

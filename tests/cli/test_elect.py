@@ -78,7 +78,7 @@ def test_a_program_is_ended_when_leadership_is_lost_and_started_when_it_is_won_a
 
 def test_it_goes_on_with_a_new_session_when_its_servers_were_away(start_server):
     server = start_server("ours")
-    with candidate(server.hosts, "echo $RECIPES_FENCE; exec sleep 100", "--session-timeout", "1") as process:
+    with candidate(server.hosts, "echo $RECIPES_FENCE; exec sleep 100", "--session-timeout", "3") as process:
         fence = int(process.stdout.readline())
         server.kill9()
         assert "the program was ended" in process.stderr.readline()

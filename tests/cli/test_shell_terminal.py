@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from secrets import token_hex
 
 import pytest
 
@@ -99,9 +100,9 @@ def test_f14_credentials_come_from_a_file_or_the_environment_and_are_never_shown
 
 
 def test_f14_credentials_in_the_environment_are_not_in_the_list_of_processes(terminal, hosts):
-    at = terminal(
-        *RECIPES, "lock", "--hosts", hosts, "/a", "--", "sh", "-c", "echo in; sleep 100", RECIPES_AUTH="digest:a:hidden"
-    )
+    password = token_hex()  # a word that no other process of this machine has among its arguments
+    program = ("sh", "-c", "echo in; sleep 100")
+    at = terminal(*RECIPES, "lock", "--hosts", hosts, "/a", "--", *program, RECIPES_AUTH=f"digest:a:{password}")
     at.expect("in\r\n")
-    listed = subprocess.run(["ps", "-A", "-o", "args"], capture_output=True, text=True, check=True).stdout
-    assert "hidden" not in listed
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    assert "/a -- sh -c" in listed and password not in listed

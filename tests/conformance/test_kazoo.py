@@ -166,8 +166,9 @@ def test_chroot(open_kazoo, zk, root):
 
 
 def test_reconnect_keeps_the_session(start_server, root):
-    server = start_server("ours")
-    client = KazooClient(hosts=server.hosts, timeout=10)
+    # Longer than a server takes to start again on a busy machine.
+    server = start_server("ours", maxSessionTimeout=60_000)
+    client = KazooClient(hosts=server.hosts, timeout=60)
     client.start(SECONDS)
     suspended, connected = threading.Event(), threading.Event()
 

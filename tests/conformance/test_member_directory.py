@@ -54,7 +54,7 @@ async def test_votes_go_both_ways_with_a_larger_and_a_smaller_sid(ensemble):
         port = ElectionPort(2, addresses, PeerSockets("127.0.0.1", 5000), heard=hear, unreachable=lambda *_: None)
         await port.start()
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while sorted(states) != [1, 3] or set(states.values()) != {LEADING, FOLLOWING}:
                     for sid in (1, 3):
                         port.send(sid, Notification(LOOKING, 2, 0, 1, 0, config))

@@ -20,7 +20,7 @@ from tests.wire import OPEN_ACL, Wire
 # What Apache says does not change from run to run, and each of its tests starts two servers anew.
 OURS, APACHE = "ours", pytest.param("apache", marks=[pytest.mark.apache, pytest.mark.thorough])
 NOT_READ_ONLY = -119
-SECONDS = 30
+SECONDS = 60
 
 
 class Reader(Wire):

@@ -367,7 +367,11 @@ def first_difference(ours: list[list[tuple]], apache: list[list[tuple]]) -> str 
 @pytest.fixture(scope="module", params=["false", "true"], ids=["soft quotas", "hard quotas"])
 def pair(request, start_server):
     """Two servers that nobody else writes to, so that their zxids run alike; no container goes meanwhile."""
-    options = {"enforceQuota": request.param, "znode.container.checkIntervalMs": 3_600_000}
+    options = {
+        "enforceQuota": request.param,
+        "znode.container.checkIntervalMs": 3_600_000,
+        "maxSessionTimeout": 60_000,  # nobody pings while others have their turn
+    }
     return start_server("ours", **options), start_server("apache", **options), request.param == "true"
 
 

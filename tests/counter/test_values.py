@@ -184,9 +184,9 @@ async def test_a_znode_made_anew_is_a_change_although_its_version_is_the_same(cl
 # Each starts a server of its own, and what it shows is the same on both.
 @pytest.mark.parametrize("anyio_backend", ["asyncio", pytest.param("trio", marks=pytest.mark.thorough)])
 async def test_it_says_when_it_is_not_current(start_server, root):
-    server = start_server("ours")
+    server = start_server("ours", maxSessionTimeout=60_000)  # longer than it takes to start again
     with anyio.fail_after(SECONDS):
-        async with connect(server.hosts, session_timeout=20.0) as client, SharedValue(client, root) as shared:
+        async with connect(server.hosts, session_timeout=60.0) as client, SharedValue(client, root) as shared:
             assert shared.current
             server.kill9()
             await reach(client, ConnectionState.SUSPENDED)

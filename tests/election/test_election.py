@@ -32,7 +32,7 @@ async def test_u9_resign_is_confirmed_and_no_loss(store):
 async def test_p18_resign_survives_a_lost_reply(store, lose_request):
     async with Election(store.client(), "/e").lead() as term:
         store.lose_reply, store.lose_request = len(store.requests) + 1, lose_request
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             while ("delete", term.path) not in store.requests:
                 await term.resign()
         assert store.names("/e") == []
@@ -50,7 +50,7 @@ async def test_s3_losing_the_session_cancels_the_term(store):
 
 async def test_p18_u46_observe_yields_each_leader_and_the_vacancy(store):
     seen = Election(store.client(), "/e").observe()
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         assert await anext(seen) is None
         async with Election(store.client(), "/e", b"one").lead():
             assert (await anext(seen)).data == b"one"
@@ -69,7 +69,7 @@ async def test_observe_sees_the_next_in_line_take_over(store):
         async with Election(store.client(), "/e", b"two").lead():
             await done.wait()
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             async with Election(store.client(), "/e", b"one").lead():
                 assert (await anext(seen)).data == b"one"
@@ -104,7 +104,7 @@ async def test_s4_run_ends_with_the_session(store):
     async def work(term):
         client.lose_session()
 
-    with anyio.fail_after(30), pytest.raises(LeadershipLost):
+    with anyio.fail_after(60), pytest.raises(LeadershipLost):
         await Election(client, "/e").run(work)
     with pytest.raises(SessionExpired):  # nor does it say later that it leads
         await Election(client, "/e").run(work)

@@ -9,7 +9,7 @@ from recipes.election.election import Election
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 30
+SECONDS = 60
 
 
 async def test_observe_reports_each_leader_and_the_vacancy(hosts, root):

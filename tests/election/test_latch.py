@@ -12,7 +12,7 @@ from recipes.election.latch import LeaderLatch
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 30
+SECONDS = 60
 
 
 async def until(condition):

@@ -113,7 +113,7 @@ async def test_a_latch_of_a_client_that_renews_goes_on_in_the_next_session(hosts
 
 async def test_a_latch_stops_while_it_waits_for_the_next_session(our_server, root):
     with anyio.fail_after(SECONDS):
-        async with cabled(our_server.hosts, session_timeout=1.0, renew=True) as (client, cable):
+        async with cabled(our_server.hosts, session_timeout=3.0, renew=True) as (client, cable):
             latch = LeaderLatch(client, root)
             latch.start()
             await latch.wait_leader()

@@ -10,7 +10,7 @@ from recipes.election.election import Election
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 30
+SECONDS = 60
 
 
 async def until(condition):

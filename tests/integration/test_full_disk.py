@@ -36,7 +36,7 @@ def ends(client) -> bool:
 def test_reads_go_on_and_an_accepted_write_is_not_lost(new_file, start_server, wire):
     admin_port = free_port()
     options = {"admin.enableServer": "true", "admin.serverAddress": "127.0.0.1", "admin.serverPort": admin_port}
-    server = start_server("ours", snapCount=2 if new_file else 100_000, **options)
+    server = start_server("ours", snapCount=2 if new_file else 100_000, maxSessionTimeout=60_000, **options)
     reader, writer = wire(server.port), wire(server.port)
     assert reader.create("/here", b"x") == 0
     limit_files(server.pid, 16 if new_file else LIMIT_BYTES)

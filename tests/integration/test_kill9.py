@@ -44,8 +44,8 @@ class Writer(threading.Thread):
 
 
 def rounds(kills: int, start_server, wire) -> None:
-    server = start_server("ours")
-    keeper = wire(server.port, timeout_ms=10_000)
+    server = start_server("ours", maxSessionTimeout=60_000)
+    keeper = wire(server.port)
     for path in ("/a", "/b", "/c"):
         assert keeper.create(path) == 0
     assert keeper.create("/kept", flags=1) == 0

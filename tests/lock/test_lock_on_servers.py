@@ -11,7 +11,7 @@ from recipes.lock.lock import Lock
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 30
+SECONDS = 60
 
 
 async def until_children(client, path, count):

@@ -56,7 +56,7 @@ async def test_whichever_reply_is_lost_the_lock_is_held_once_and_nothing_stays(h
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, proxy.serve)
         async with connect(hosts) as witness:
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 async with connect(f"127.0.0.1:{port}") as client:
                     async with Lock(client, parent) as grant:
                         assert await witness.children(parent) == [grant.path.rpartition("/")[2]]

@@ -15,7 +15,7 @@ from tests.lock.virtual import BACKENDS, on_virtual_time
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 30
+SECONDS = 60
 
 
 async def test_p3_what_an_earlier_session_left_is_waited_for_and_not_taken_for_ours(store):

@@ -12,7 +12,7 @@ from recipes.core.client.client import connect
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 30
+SECONDS = 60
 
 FORK = """
 import json, os, sys, anyio
@@ -44,7 +44,7 @@ async def child(client, lock, grant, term):
     print(json.dumps(said), flush=True)
 
 async def main():
-    async with connect(HOSTS, session_timeout=6) as client:
+    async with connect(HOSTS, session_timeout=10) as client:
         lock = Lock(client, ROOT + "/l")
         async with lock as grant, Election(client, ROOT + "/e").lead() as term:
             pid = os.fork()
@@ -52,7 +52,7 @@ async def main():
                 await child(client, lock, grant, term)
                 os._exit(0)  # to unwind the loop would touch the parent's, with whatever library
             os.waitpid(pid, 0)
-            with anyio.fail_after(30):  # the parent's connection still serves it, and what it held it holds
+            with anyio.fail_after(60):  # the parent's connection still serves it, and what it held it holds
                 await client.sync("/")
                 held = await client.children(ROOT + "/l") + await client.children(ROOT + "/e")
             print(json.dumps([len(held), grant.ended.is_set(), term.ended.is_set()]), flush=True)
@@ -93,7 +93,7 @@ def work():
     print("believed", believed, grants[0].why, flush=True)
 
 async def main():
-    client = connect(HOSTS, session_timeout=1.5)
+    client = connect(HOSTS, session_timeout=4)
     if HOW == "abandoned":
         grants.append(await Lock(await client.__aenter__(), ROOT).acquire())
         sys.stdin.readline()

@@ -51,7 +51,7 @@ async def test_two_that_are_named_the_other_way_round_do_not_wait_for_each_other
                 await anyio.lowlevel.checkpoint()
                 done.append(names)
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(work, ["/a", "/b"])
             tasks.start_soon(work, ["/b", "/a"])
@@ -412,7 +412,7 @@ async def test_a_holder_that_is_asked_to_give_it_up_sees_it_and_keeps_it(store):
             assert not grant.revoke_requested.is_set()
             (asked,) = await other.revoke()
             assert asked.fence == grant.fence and asked.revoke_requested
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 await grant.revoke_requested.wait()
             assert not grant.ended.is_set()
             (holder,) = await other.holders()

@@ -8,7 +8,7 @@ import anyio.lowlevel
 
 async def until(condition):
     """Return once `condition()` is true."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while not condition():
             await anyio.lowlevel.checkpoint()
 

@@ -36,7 +36,7 @@ class Visitors:
 
 
 async def visit(store, scene):
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             visitors = Visitors(store, tasks)
             await scene(visitors)

@@ -18,7 +18,7 @@ from recipes.testing import expire_session
 from tests.queue.conftest import sabotaged
 
 pytestmark = pytest.mark.anyio
-SECONDS = 30
+SECONDS = 60
 
 
 async def until(condition):

@@ -10,7 +10,7 @@ from recipes import BadArguments, ServiceInstance, ServiceRegistry, connect
 from recipes.membership.services import at_random, decode, encode, round_robin, sticky
 from recipes.testing import expire_session
 
-SECONDS = 30
+SECONDS = 60
 
 
 def instances(*names):

@@ -335,7 +335,7 @@ async def test_u21_a_multi_of_the_callers_can_be_tied_to_the_item(client, root):
 @pytest.mark.parametrize("anyio_backend", ["asyncio", pytest.param("trio", marks=pytest.mark.thorough)])
 @each_server_thoroughly
 async def test_p22_many_items_are_in_buckets_and_buckets_go(client, root):
-    with anyio.fail_after(SECONDS):
+    with anyio.fail_after(4 * SECONDS):
         queue = Queue(client, root)
         for _ in range(12):
             await queue.put_many([b"x"] * 250)

@@ -133,7 +133,7 @@ async def test_its_process_is_a_daemon(store, monkeypatch):
 
 @pytest.mark.anyio
 async def test_data_and_sessions_survive_a_kill_of_its_process(store):
-    async with connect(session_timeout=20) as client, connect(session_timeout=20) as other:
+    async with connect(session_timeout=60) as client, connect(session_timeout=60) as other:
         await client.create("/kept", b"value")
         await client.create("/mine", ephemeral=True)
         session = client.session.id
@@ -146,7 +146,7 @@ async def test_data_and_sessions_survive_a_kill_of_its_process(store):
 
 @pytest.mark.anyio
 async def test_newcomer_18_its_clients_are_told_when_their_lock_is_still_theirs(store):
-    async with connect(session_timeout=20) as client, Lock(client, "/locks/kept") as grant:
+    async with connect(session_timeout=60) as client, Lock(client, "/locks/kept") as grant:
         os.kill(pid_of(store), signal.SIGKILL)
         await client.sync("/")
         assert [each.fence for each in await Lock(client, "/locks/kept").holders()] == [grant.fence]
@@ -210,11 +210,11 @@ async def test_its_socket_is_below_the_runtime_directory_and_found_without_that(
 
 @pytest.mark.anyio
 async def test_a_removed_socket_comes_back(store, tmp_path, monkeypatch):
-    async with connect(session_timeout=20) as client:
+    async with connect(session_timeout=60) as client:
         await client.create("/before")
         pid = pid_of(store)
         os.unlink(store.running().socket)
-        async with connect(session_timeout=20) as other:
+        async with connect(session_timeout=60) as other:
             assert await other.exists("/before") is not None
         assert pid_of(store) == pid
 
@@ -274,6 +274,6 @@ def test_many_starts_leave_few_files(tmp_path):
 async def test_a_server_is_tidied_by_a_snapshot(tmp_path):
     async with Server(ServerConfig(data_dir=tmp_path, client_port=0)) as server:
         server.tidy()
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             while not list((tmp_path / "version-2").glob("snapshot.*")):
                 await anyio.sleep(0.01)

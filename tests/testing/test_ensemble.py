@@ -41,7 +41,7 @@ async def test_each_server_shows_what_another_wrote(recipes_ensemble):
         assert (await three.get("/a"))[0] == b"1"
         async with three.watch("/a") as events:
             await one.set("/a", b"2")
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 assert (await anext(aiter(events))).path == "/a"
 
 

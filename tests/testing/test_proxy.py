@@ -43,7 +43,7 @@ def test_what_is_sent_before_the_other_end_is_there_comes_through(loop: str, cut
             await asyncio.sleep(0)
         proxy.cut(False)
         writer.write(b"second")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             heard = await reader.readexactly(12)
             writer.close()
             await writer.wait_closed()

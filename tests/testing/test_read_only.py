@@ -10,7 +10,7 @@ from recipes.testing import Ensemble
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 30
+SECONDS = 60
 
 
 async def state_of(client, wanted):
@@ -36,7 +36,7 @@ async def test_it_reads_until_there_is_a_leader_and_then_goes_on():
             with pytest.raises(SessionExpired):
                 await before.get("/a")
         with pytest.raises(ConnectionLoss):
-            async with connect(ensemble.hosts, session_timeout=0.5):
+            async with connect(ensemble.hosts, session_timeout=1.5):
                 pass
         async with connect(ensemble.hosts, read_only=True) as client:
             assert client.state is ConnectionState.READ_ONLY

@@ -31,7 +31,7 @@ pytestmark = [
 
 WORKER = Path(__file__).parent / "worker.py"
 ROOT = Path(__file__).parent.parent.parent
-SETTLE_SECONDS = 90
+SETTLE_SECONDS = 180
 EVERY_OUTCOME = {
     *(f"committed by {protocol}" for protocol in ("2pc", "3pc")),
     *(f"aborted by {why}" for why in ("mind", "check", "vote")),
@@ -187,7 +187,7 @@ def servers(start_postgres, start_mariadb):
 
 
 @pytest.mark.thorough  # a minute of two cores, for what simulation shows in seconds
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_coordinators_databases_and_the_store_are_killed_and_no_transfer_is_half_done(
     start_ensemble, servers, tmp_path, root
 ):

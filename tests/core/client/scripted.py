@@ -8,7 +8,7 @@ import anyio.abc
 
 from recipes.core.jute import opcodes as op
 
-SECONDS = 30
+SECONDS = 60
 
 
 class Scripted:

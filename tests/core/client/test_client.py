@@ -216,5 +216,5 @@ async def test_bad_paths_never_reach_a_server(client_of):
 
 async def test_nobody_listening_is_one_clear_error(silent_port):
     with pytest.raises(ConnectionLoss, match=f"no ZooKeeper server answers at 127.0.0.1:{silent_port}"):
-        async with connect(f"127.0.0.1:{silent_port}", session_timeout=0.5):
+        async with connect(f"127.0.0.1:{silent_port}", session_timeout=1.5):
             pass

@@ -10,7 +10,7 @@ from recipes.testing import Ensemble
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 30
+SECONDS = 60
 
 
 async def take_lock(client):

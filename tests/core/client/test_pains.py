@@ -10,7 +10,7 @@ from tests.cable import cabled
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 30
+SECONDS = 60
 
 
 async def test_p14_who_hears_of_a_new_state_may_call_the_client(hosts, root):

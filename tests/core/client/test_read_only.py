@@ -19,7 +19,7 @@ from recipes.core.jute.records import ConnectResponse
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 30
+SECONDS = 60
 PASSWORD = b"0123456789abcdef"
 PROBE = 0x6973726F  # isro, read as a length
 
@@ -230,7 +230,7 @@ async def test_unless_asked_to_it_has_nothing_to_do_with_them():
         assert one.probes == two.probes == 0
     async with scripted("ro") as (_, hosts):
         with pytest.raises(ConnectionLoss):
-            async with connect(hosts, session_timeout=0.5):
+            async with connect(hosts, session_timeout=1.5):
                 pass
 
 
@@ -257,7 +257,7 @@ async def test_it_can_be_closed_while_a_server_does_not_say_what_it_is():
 
 async def test_one_that_is_silent_does_not_hide_the_others():
     async with scripted("ro", "null", "null") as (_, two, three, hosts):
-        async with connect(hosts, read_only=True, session_timeout=1.0) as client:
+        async with connect(hosts, read_only=True, session_timeout=3.0) as client:
             two.silent = True
             three.mode = "rw"
             await state_of(client, ConnectionState.CONNECTED)

@@ -19,7 +19,7 @@ def service(printed):
     """Names of the first block: its `main` runs on until cancelled, with sessions of a second."""
     block = re.search(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)[1]
     for old, new in (
-        ("connect(renew=True)", "connect(renew=True, session_timeout=1.0)"),
+        ("connect(renew=True)", "connect(renew=True, session_timeout=3.0)"),
         ("anyio.move_on_after(2)", "anyio.CancelScope()"),
         ("anyio.run(main)\n", ""),
     ):

@@ -186,7 +186,7 @@ def said(caplog):
 async def test_newcomer_12_no_server_is_logged_once_while_it_lasts(silent_port, caplog):
     caplog.set_level(logging.INFO, "recipes.client")
     with pytest.raises(ConnectionLoss):
-        async with connect(f"127.0.0.1:{silent_port}", session_timeout=0.5):
+        async with connect(f"127.0.0.1:{silent_port}", session_timeout=1.5):
             pass
     assert said(caplog) == [f"no server to be had, trying again and again: 127.0.0.1:{silent_port}: Connection refused"]
 
@@ -224,7 +224,7 @@ async def test_newcomer_30_a_host_that_refuses_is_named_with_its_port(monkeypatc
 
     monkeypatch.setattr("recipes.core.client.link.anyio.getaddrinfo", look_up)
     with pytest.raises(ConnectionLoss, match=r"^no ZooKeeper server answers at localhost:2181: Connection refused$"):
-        async with connect("localhost", session_timeout=0.3):
+        async with connect("localhost", session_timeout=1.5):
             pytest.fail("connected")
 
 
@@ -232,14 +232,14 @@ async def test_weak_28_one_client_too_many_hears_of_the_limit(start_server):
     server = start_server("ours", maxClientCnxns=1)
     async with connect(server.hosts, session_timeout=5):
         with pytest.raises(ConnectionLoss, match="too many clients of this address"):
-            async with connect(server.hosts, session_timeout=0.5):
+            async with connect(server.hosts, session_timeout=1.5):
                 pytest.fail("connected")
 
 
 async def test_newcomer_7_a_plain_client_hears_that_a_server_speaks_tls():
     async with scripted(first_word=b"\x15\x03\x03\x00\x02\x02\x46") as server:
         with pytest.raises(ConnectionLoss, match="it speaks TLS, and this client was given none"):
-            async with connect(server.hosts, session_timeout=0.5):
+            async with connect(server.hosts, session_timeout=1.5):
                 pytest.fail("connected")
 
 

@@ -10,7 +10,7 @@ from recipes.core.errors import WireError
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 30
+SECONDS = 60
 
 
 class Talk:

@@ -22,7 +22,7 @@ async def test_a_client_too_many_is_hung_up_on_and_one_warning_is_logged(tmp_pat
     monkeypatch.setattr(module, "most_clients", lambda: 1)
     async with Server(ServerConfig(data_dir=tmp_path, client_port=0, four_letter_whitelist=("*",))) as server:
         _, first = await asyncio.open_connection("127.0.0.1", server.client_port)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not server.member.connections:
                 await asyncio.sleep(0)
             for _ in range(2):

@@ -37,7 +37,7 @@ class Server:
         self.changed.set()
 
     async def until(self, holds) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not holds():
                 await self.changed.wait()
                 self.changed.clear()
@@ -60,11 +60,11 @@ class Raw:
         self.reader, self.writer = reader, writer
 
     async def read(self, size: int) -> bytes:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await self.reader.readexactly(size)
 
     async def ended(self) -> bool:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             try:
                 return not await self.reader.read(1)
             except ConnectionError:
@@ -112,7 +112,7 @@ async def listening(address):
 
 
 async def next_of(callers) -> Raw:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return await callers.get()
 
 

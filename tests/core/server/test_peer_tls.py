@@ -71,7 +71,7 @@ async def voters(stack: AsyncExitStack, addresses, sockets) -> list[Voter]:
 
 @pytest.mark.asyncio
 async def test_votes_go_both_ways(addresses, certificates):
-    async with AsyncExitStack() as stack, asyncio.timeout(20):
+    async with AsyncExitStack() as stack, asyncio.timeout(60):
         for voter in await voters(stack, addresses, [certificates.sockets(), certificates.sockets()]):
             await voter.heard.wait()
 
@@ -79,7 +79,7 @@ async def test_votes_go_both_ways(addresses, certificates):
 @pytest.mark.asyncio
 async def test_a_certificate_for_another_host_is_refused_by_who_dials(addresses, certificates):
     sockets = [certificates.sockets("other.example"), certificates.sockets()]
-    async with AsyncExitStack() as stack, asyncio.timeout(20):
+    async with AsyncExitStack() as stack, asyncio.timeout(60):
         one, two = await voters(stack, addresses, sockets)
         await two.unreachable.wait()
         assert not two.heard.is_set()
@@ -89,7 +89,7 @@ async def test_a_certificate_for_another_host_is_refused_by_who_dials(addresses,
 @pytest.mark.asyncio
 async def test_unless_hosts_are_not_checked(addresses, certificates):
     sockets = [certificates.sockets("other.example"), certificates.sockets(ssl_quorum_hostname_verification=False)]
-    async with AsyncExitStack() as stack, asyncio.timeout(20):
+    async with AsyncExitStack() as stack, asyncio.timeout(60):
         for voter in await voters(stack, addresses, sockets):
             await voter.heard.wait()
 
@@ -104,7 +104,7 @@ async def test_strangers_are_refused(addresses, certificates, stranger):
         theirs = PeerSockets("127.0.0.1", 4000, dials=bare)
     elif stranger == "no TLS":
         theirs = PeerSockets("127.0.0.1", 4000)
-    async with AsyncExitStack() as stack, asyncio.timeout(20):
+    async with AsyncExitStack() as stack, asyncio.timeout(60):
         ours = Voter(1, addresses, certificates.sockets())
         await ours.port.start()
         stack.push_async_callback(ours.port.close)
@@ -175,7 +175,7 @@ async def test_a_dump_goes_over_a_quorum_link(addresses, certificates):
     )
     leader.listen(True)
     learner.dial(3)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await done.wait()
     assert learner._protocols[2].link.got == size + 3
     await learner.close()

@@ -65,7 +65,7 @@ def settings(tmp_path, **hosts):
 
 
 async def until(holds):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.01)
 

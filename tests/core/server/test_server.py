@@ -98,7 +98,7 @@ async def test_snapshots_are_written_while_serving_and_start_the_next_server(tmp
         for xid in range(1, 31):
             writer.write(create(xid, b"/n%d" % xid, b"x"))
             assert header(await frame(reader)) == (xid, 0)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not [name for name in (tmp_path / "version-2").glob("snapshot.*") if name.name != "snapshot.0"]:
                 writer.write(get(99, b"/n1"))
                 await frame(reader)
@@ -142,7 +142,7 @@ async def test_one_address_gets_no_more_connections_than_allowed(tmp_path):
 async def test_a_client_that_opens_no_session_is_hung_up_on(tmp_path):
     async with Server(config(tmp_path, sessionless_timeout_ms=50)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.client_port)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 await reader.readexactly(1)
         writer.close()
@@ -249,7 +249,7 @@ async def test_a_log_directory_that_is_added_later_does_not_hide_what_was_acknow
 async def test_figures_that_are_asked_for_without_a_descriptor_left_do_not_end_the_server(tmp_path, caplog):
     async with Server(config(tmp_path)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.client_port)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not server.member.connections:
                 await asyncio.sleep(0)
         with no_more_descriptors():

@@ -50,7 +50,7 @@ def disk() -> HeldDisk:
 
 
 async def written(snapshots: Snapshots) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while snapshots.writing:
             snapshots.step()
             await asyncio.sleep(0)
@@ -111,7 +111,7 @@ async def test_a_name_is_given_and_files_are_purged_only_outside_a_replacement(d
         done, _ = await asyncio.wait([purged], timeout=0.05)
         assert not done
         assert disk.names() == [TEMPORARY]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await purged
     await snapshots.close()
     assert disk.names() == ["snapshot.4af"]

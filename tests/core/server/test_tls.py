@@ -48,7 +48,7 @@ async def test_a_client_with_a_certificate_is_known_by_it(config, authority):
     authority.issue_cert("someone@example.org", common_name="someone").configure_cert(client)
     async with Server(config) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.secure_client_port, ssl=client)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not server.member.connections:
                 await asyncio.sleep(0)
         (connection,) = server.member.connections.values()
