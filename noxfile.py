@@ -38,6 +38,6 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Against Apache ZooKeeper, as benchmarks/README.md says: `nox -s bench -- locks`."""
+    """Against Apache ZooKeeper, as benchmarks/README.md says: `nox -s bench -- --only locks`."""
     session.install("-e", ".[dev]")
     session.run("python", "-m", "benchmarks", *session.posargs)
