@@ -14,9 +14,10 @@ from collections import defaultdict
 import pytest
 
 SLOWEST = 10
-# Two cores have 480 seconds in the four minutes that a plain `pytest` is to take, and do not always have work. With all
-# recipes it takes about 500: too much.
-LIMIT_SECONDS = 700.0  # where `yardstick_seconds` is YARDSTICK_SECONDS
+# Two cores have 480 seconds in the four minutes that a plain `pytest` is to take, and do not always have work: 400 fit.
+# It takes 360 with all tools, some 50 less without Java. A machine with more to do than it can adds to it, which the
+# yardstick does not show, so that the limit lies higher.
+LIMIT_SECONDS = 500.0  # where `yardstick_seconds` is YARDSTICK_SECONDS
 YARDSTICK_SECONDS = 0.036
 
 
