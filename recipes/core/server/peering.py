@@ -105,15 +105,15 @@ class Peering:
     def post(self) -> None:
         """Send what the peer has decided, and see when it wants to be woken."""
         peer = self.peer
-        mail = peer.take_mail()
-        for sid, note in mail.votes:
+        outbox = peer.take_outbox()
+        for sid, note in outbox.votes:
             self._votes.send(sid, note)
         self._links.listen(peer.listening)
-        if mail.touched:
-            self._links.flush(mail.touched)
-        if mail.dial is not None:
-            self._links.dial(mail.dial)
-        for fact in mail.notes:
+        if outbox.touched:
+            self._links.flush(outbox.touched)
+        if outbox.dial is not None:
+            self._links.dial(outbox.dial)
+        for fact in outbox.notes:
             log.info("%s", fact)
         role = self._server.member.role
         if role != self._role:

@@ -21,7 +21,7 @@ from recipes.core.errors import DiskError
 from recipes.core.jute.records import Ids
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
-from recipes.core.replication import CURRENT_EPOCH, Operation, Replica, Standalone
+from recipes.core.replication import CURRENT_EPOCH, Operation, Replica
 from recipes.core.server.client_port import ClientProtocol, read_buffer
 from recipes.core.server.descriptors import most_clients
 from recipes.core.server.facts import ServerFacts
@@ -29,6 +29,7 @@ from recipes.core.server.flusher import Flusher
 from recipes.core.server.listening import Listener, addresses_of, listen, listen_on_socket
 from recipes.core.server.settings import member_config
 from recipes.core.server.snapshots import Snapshots
+from recipes.core.standalone import Standalone
 from recipes.core.tree.tree import DataTree
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """One server of a simulated ensemble: the shell round a Member, with a simulated disk, clock and network.
 
-It does what the real shell does in a turn: inputs as they come, then writes are taken, mail goes out before the sync,
+It does what the real shell does in a turn: inputs as they come, then writes are taken, the outbox is sent before the sync,
 and what a sync brings about goes out behind it.
 """
 
@@ -12,7 +12,7 @@ from recipes.core.errors import DiskError
 from recipes.core.jute.votes import decode_notification, encode_notification
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
-from recipes.core.replication import Entry, Ready
+from recipes.core.replication import Entry, PeerLink, Ready
 from recipes.core.sim.chance import Random
 from recipes.core.sim.disk import PowerCut, SimDisk
 from recipes.core.sim.flusher import Flusher
@@ -123,7 +123,7 @@ class Node:
         self._waiting = []
         self._turn_due = False
         self._sides: dict[int, Side] = {}  # of clients, by the key of the connection
-        self._links: dict[int, tuple[Link, Side, Tap]] = {}
+        self._links: dict[int, tuple[PeerLink, Side, Tap]] = {}
         self._role = ""
         self._shown = (-1, False)
         self._answering = False  # clients may have been answered in this turn
@@ -269,7 +269,7 @@ class Node:
     def _dial_failed(self, sid: int) -> None:
         self.peer.dial_failed(sid)
 
-    def _bind(self, link: Link | None, side: Side) -> None:
+    def _bind(self, link: PeerLink | None, side: Side) -> None:
         if link is None or side.closed:
             side.close()
             if link is not None:
@@ -279,11 +279,11 @@ class Node:
         side.receive = lambda data: self.take(self._from_server, link, data)
         side.lost = lambda: self.take(self._link_lost, link)
 
-    def _from_server(self, link: Link, data: bytes) -> None:
+    def _from_server(self, link: PeerLink, data: bytes) -> None:
         if link.key in self._links:
             link.receive(data)
 
-    def _link_lost(self, link: Link) -> None:
+    def _link_lost(self, link: PeerLink) -> None:
         if self._links.pop(link.key, None) is not None:
             link.lost()
 
@@ -318,14 +318,14 @@ class Node:
 
     def _send(self) -> None:
         around = self._around
-        mail = self.peer.take_mail()
-        if mail.votes:
-            look_at_votes(around.ledger, self.sid, mail.votes, around.states)
-            for sid, note in mail.votes:
+        outbox = self.peer.take_outbox()
+        if outbox.votes:
+            look_at_votes(around.ledger, self.sid, outbox.votes, around.states)
+            for sid, note in outbox.votes:
                 around.election_links.send(self.sid, sid, encode_notification(note))
-        if mail.dial is not None:
-            self._dial(mail.dial)
-        for link in mail.touched:
+        if outbox.dial is not None:
+            self._dial(outbox.dial)
+        for link in outbox.touched:
             self._pump(link)
         for connection in self.member.take_touched():
             side = self._sides.get(connection.key)
@@ -339,7 +339,7 @@ class Node:
                 side.close()
                 connection.lost()
 
-    def _pump(self, link: Link) -> None:
+    def _pump(self, link: PeerLink) -> None:
         """Send what a link holds, up to the next slice of a dump."""
         bound = self._links.get(link.key)
         if bound is None:

@@ -25,9 +25,10 @@ from recipes.core.jute.records import (
 )
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member, MemberConfig
-from recipes.core.replication import Entry, Standalone
+from recipes.core.replication import Entry
 from recipes.core.sim.chance import Random, Sources
 from recipes.core.sim.disk import PowerCut, SimDisk
+from recipes.core.standalone import Standalone
 from recipes.core.tree.tree import DataTree
 
 _OPEN = (ACL(op.ALL, Id("world", "anyone")),)

@@ -162,12 +162,12 @@ class Rig:
             if sid in self.down:
                 continue
             node.take()
-            mail = node.peer.take_mail()
-            node.notes += mail.notes
-            if mail.dial is not None:
+            outbox = node.peer.take_outbox()
+            node.notes += outbox.notes
+            if outbox.dial is not None:
                 busy = True
-                self._dial(sid, mail.dial)
-            for link in mail.touched:
+                self._dial(sid, outbox.dial)
+            for link in outbox.touched:
                 busy |= self._deliver(sid, link)
             while node.write():
                 busy = True
