@@ -25,8 +25,9 @@ ALLOWED = {
     "recipes.core.tree": ["errors", "paths", "jute", "replication", "tree"],
     "recipes.core.disk": ["errors", "paths", "jute", "tree", "replication", "disk"],
     "recipes.core.member": [*STORE, "member"],
-    "recipes.core.server": [*STORE, "config", "member", "server"],
-    "recipes.core.sim": [*STORE, "config", "member", "client", "sim"],
+    "recipes.core.turn": [*STORE, "member"],
+    "recipes.core.server": [*STORE, "config", "member", "turn", "server"],
+    "recipes.core.sim": [*STORE, "config", "member", "turn", "client", "sim"],
     "recipes.core.client": ["errors", "paths", "jute", "client"],
 }
 RECIPES = [

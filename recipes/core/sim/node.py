@@ -1,7 +1,7 @@
 """One server of a simulated ensemble: the shell round a Member, with a simulated disk, clock and network.
 
-It does what the real shell does in a turn: inputs as they come, then writes are taken, the outbox is sent before the sync,
-and what a sync brings about goes out behind it.
+It does what the real shell does in a turn: inputs as they come, then writes are taken, the outbox is sent before the
+sync, and what a sync brings about goes out behind it.
 """
 
 from collections.abc import Callable
