@@ -256,8 +256,8 @@ class Replica(Protocol):
     def unreachable(self, sid: int, is_unreachable: bool) -> None:
         """Whether the election port of another server cannot be reached at all."""
 
-    def take_outbox(self) -> Outbox:
-        """What is for the network since the last call."""
+    def take_outbox(self) -> Outbox | None:
+        """What is for the network since the last call; None from a Replica that is alone."""
 
     # What the Member calls.
 

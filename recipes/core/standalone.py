@@ -2,14 +2,11 @@
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Final
 
 from recipes.core.errors import invariant
 from recipes.core.jute.records import Ids
 from recipes.core.jute.votes import Notification
-from recipes.core.replication import Entry, Leadership, Operation, Outbox, PeerLink, Ready, Synced, next_zxid
-
-_NOTHING: Final = Outbox()
+from recipes.core.replication import Entry, Leadership, Operation, PeerLink, Ready, Synced, next_zxid
 
 
 class Standalone:
@@ -61,9 +58,9 @@ class Standalone:
     def unreachable(self, sid: int, is_unreachable: bool) -> None:
         """There is no other server."""
 
-    def take_outbox(self) -> Outbox:
-        """The empty one."""
-        return _NOTHING
+    def take_outbox(self) -> None:
+        """There never is anything."""
+        return None
 
     # What the Member calls.
 

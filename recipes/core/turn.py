@@ -37,7 +37,7 @@ class Effects(Protocol):
         """
 
     def wake_at(self, now_ms: int) -> None:
-        """Call `begin` and `wake` when the clock shows this, in place of the time given last. Called each turn."""
+        """Call `begin` and `wake` when the clock shows this, in place of the time given last; earlier does no harm."""
 
     def log(self, text: str, is_error: bool) -> None:
         """Let an operator know."""
@@ -51,8 +51,8 @@ class Turn:
     """
 
     __slots__ = (
-        "_effects", "_next_slice_ms", "_next_tick_ms", "_slice_ms", "_stopped", "_tick_ms", "member", "replica",
-        "snapshots", "writes",
+        "_effects", "_next_slice_ms", "_next_tick_ms", "_slice_ms", "_stopped", "_tick_ms", "_wake_ms", "member",
+        "replica", "snapshots", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -73,7 +73,9 @@ class Turn:
         self._effects = effects
         self._tick_ms = tick_ms
         self._slice_ms = slice_ms
-        self._next_tick_ms = self._next_slice_ms = member.now_ms
+        self._next_tick_ms = member.now_ms
+        self._next_slice_ms: int | None = None  # while a snapshot is written
+        self._wake_ms: int | None = None
         self._stopped = False
 
     def begin(self, now_ms: int, wall_ms: int) -> None:
@@ -83,6 +85,7 @@ class Turn:
 
     def wake(self) -> None:
         """Do what is due by now, and carry out what comes of it."""
+        self._wake_ms = None
         member, replica = self.member, self.replica
         now_ms, deadline_ms = member.now_ms, replica.deadline_ms
         if deadline_ms is not None and deadline_ms <= now_ms:
@@ -93,9 +96,9 @@ class Turn:
             if member.disk_full:
                 self.writes.look_for_room()
                 self._write()
-        if self.snapshots.writing and self._next_slice_ms <= now_ms:
-            self._next_slice_ms = now_ms + self._slice_ms
+        if self._next_slice_ms is not None and self._next_slice_ms <= now_ms:
             naming = self.snapshots.step()
+            self._next_slice_ms = now_ms + self._slice_ms if self.snapshots.writing else None
             if naming is not None and self._effects.write(naming):
                 self._report(naming)
         self.carry_out()
@@ -113,9 +116,11 @@ class Turn:
         wake_ms, deadline_ms = self._next_tick_ms, self.replica.deadline_ms
         if deadline_ms is not None and deadline_ms < wake_ms:
             wake_ms = deadline_ms
-        if self._next_slice_ms < wake_ms and self.snapshots.writing:
+        if self._next_slice_ms is not None and self._next_slice_ms < wake_ms:
             wake_ms = self._next_slice_ms
-        self._effects.wake_at(wake_ms)
+        if wake_ms != self._wake_ms:
+            self._wake_ms = wake_ms
+            self._effects.wake_at(wake_ms)
 
     def done(self, job: Job) -> None:
         """A job that was under way is done."""
@@ -127,7 +132,8 @@ class Turn:
         if self.snapshots.is_free:
             self.writes.roll()
             self.snapshots.begin(self.member.tree, self.writes.logged_bytes)
-            self._next_slice_ms = self.member.now_ms + self._slice_ms
+            if self.snapshots.writing:
+                self._next_slice_ms = self.member.now_ms + self._slice_ms
 
     def stop(self) -> None:
         """The server can no longer serve: nothing leaves it and nothing is written from here on.
@@ -138,8 +144,12 @@ class Turn:
 
     def _send(self) -> None:
         if not self._stopped:
-            self._effects.post(self.replica.take_outbox())
-            self._effects.reply(self.member.take_touched())
+            outbox = self.replica.take_outbox()
+            if outbox is not None:
+                self._effects.post(outbox)
+            touched = self.member.take_touched()
+            if touched:
+                self._effects.reply(touched)
 
     def _write(self) -> None:
         """Begin with what there is to write, and go on as long as each job is done at once."""

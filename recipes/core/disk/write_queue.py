@@ -1,7 +1,6 @@
 """What is to be put on disk, in order: what shares a sync, what waits for room, and when room is looked for."""
 
 from collections import deque
-from collections.abc import Sequence
 
 from recipes.core.disk.jobs import Batch, Change, Look
 from recipes.core.disk.replacements import Replacements
@@ -39,14 +38,14 @@ class WriteQueue:
         self._without_room = False  # what is pending does not fit
         self._busy = False
 
-    def put(self, writes: Sequence[Write]) -> None:
-        """Put writes behind all that came before."""
-        if _ENTRIES.issuperset(map(type, writes)):
-            self._add(writes)  # type: ignore[arg-type]
+    def put(self, writes: list[Write]) -> None:
+        """Put writes behind all that came before. The list is this queue's from then on."""
+        if not self._pending and _ENTRIES.issuperset(map(type, writes)):
+            self._pending.append(writes)  # type: ignore[arg-type]
             return
         for write in writes:
             if isinstance(write, Entry):
-                self._add((write,))
+                self._add(write)
             else:
                 if isinstance(write, Truncate | InstallSnapshot):
                     self.replacements.count += 1
@@ -102,9 +101,9 @@ class WriteQueue:
         self._unreserved_bytes = self._reserve_every_bytes
         return None
 
-    def _add(self, entries: Sequence[Entry]) -> None:
+    def _add(self, entry: Entry) -> None:
         pending = self._pending
         if pending and isinstance(last := pending[-1], list):
-            last += entries
-        elif entries:
-            pending.append(list(entries))
+            last.append(entry)
+        else:
+            pending.append([entry])

@@ -42,21 +42,23 @@ class Flusher:
 
     def write(self, job: Job) -> bool:
         """Carry out a job; whether it is done. Else `done` or `failed` is called with what becomes of it."""
-        is_cheap = self._cost_s < _INLINE_LIMIT_S
-        if isinstance(job, Batch):
-            self.batches += 1
-            if is_cheap:
-                return self._write_now(job)
-            self.batches_in_thread += 1
-        elif isinstance(job, Change) and not job.replaces and is_cheap:
-            return self._write_now(job)
-        elif isinstance(job, Naming):
+        is_batch = isinstance(job, Batch)
+        self.batches += is_batch
+        # Zeros, and what replaces the tree, are always written by the thread: they would hold up the loop.
+        if self._cost_s < _INLINE_LIMIT_S and (is_batch or (isinstance(job, Change) and not job.replaces)):
+            try:
+                self._carry_out(job)
+            except OSError as error:
+                self._fail(error)
+                return False
+            return True
+        if isinstance(job, Naming):
             gc.freeze()
             self._naming = self._loop.run_in_executor(None, self._carry_out, job)
             self._naming.add_done_callback(partial(self._named, job))
-            return False
-        # Zeros, and what replaces the tree, are always written by the thread: they would hold up the loop.
-        self._in_thread(job)
+        else:
+            self.batches_in_thread += is_batch
+            self._in_thread(job)
         return False
 
     async def settle(self) -> None:
@@ -73,26 +75,11 @@ class Flusher:
             self._log.close()
 
     def _carry_out(self, job: Job) -> None:
+        begun = perf_counter()
         job.begin(self._log)
         job.finish(self._log)
-
-    def _carry_out_batch(self, batch: Batch) -> None:
-        begun = perf_counter()
-        batch.begin(self._log)
-        batch.finish(self._log)
-        if batch.fits:
+        if isinstance(job, Batch) and job.fits:
             self._cost_s += (perf_counter() - begun - self._cost_s) / 8
-
-    def _write_now(self, job: Batch | Change) -> bool:
-        try:
-            if isinstance(job, Batch):
-                self._carry_out_batch(job)
-            else:
-                self._carry_out(job)
-        except OSError as error:
-            self._fail(error)
-            return False
-        return True
 
     def _in_thread(self, job: Job) -> None:
         if self._thread is None:
@@ -104,10 +91,7 @@ class Flusher:
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             try:
-                if isinstance(job, Batch):
-                    self._carry_out_batch(job)
-                else:
-                    self._carry_out(job)
+                self._carry_out(job)
             except BaseException as error:  # whatever it is, the server has to hear of it
                 self._tell(partial(self._fail, error))
             else:

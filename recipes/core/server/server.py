@@ -88,7 +88,6 @@ class Server:
         self._buffer = read_buffer()
         self._scheduled = self._closing = False
         self._timer: asyncio.TimerHandle | None = None
-        self._wake_ms: int | None = None
         self.client_port = config.client_port
         self.secure_client_port = config.secure_client_port
         self.admin_port: int | None = None
@@ -140,6 +139,7 @@ class Server:
         self.member: Member = Member(member_config(config), tree, replica, *_clocks())
         self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts
         self._flusher = Flusher(store, done=self._job_done, failed=self._disk_failed)
+        self.write: Callable[[Job], bool] = self._flusher.write  # by name, since each batch comes this way
         stack.callback(self._flusher.close)
         replacements = Replacements(threading.Lock())
         self.turn: Turn = Turn(
@@ -287,7 +287,6 @@ class Server:
         self.guarded(self.turn.carry_out)
 
     def _wake(self) -> None:
-        self._wake_ms = None
         self.guarded(self._do_what_is_due)
 
     def _do_what_is_due(self) -> None:
@@ -314,17 +313,12 @@ class Server:
             if protocol is not None:
                 protocol.flush()
 
-    def write(self, job: Job) -> bool:
-        """Carry a job out, now or in a thread."""
-        return self._flusher.write(job)
-
     def wake_at(self, now_ms: int) -> None:
         """Set the timer."""
-        if now_ms == self._wake_ms or self._closing:
+        if self._closing:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._wake_ms = now_ms
         self._timer = self._loop.call_later(max(0, now_ms - _clocks()[0]) / 1000, self._wake)
 
     def log(self, text: str, is_error: bool) -> None:

@@ -13,9 +13,7 @@ def test_an_ack_on_its_way_when_a_sync_is_asked_for_is_no_sign_that_its_sender_s
     rig.elect(3, 1)
     while q.NEWLEADER not in [packet.type for to, packet in rig[3].sent if to == 1]:
         rig.step()
-    rig[1].take()
-    while rig[1].write():
-        rig[1].take()
+    rig[1].flush()
     outbox = rig[1].peer.take_outbox()  # its ACK of NEWLEADER, sent before anybody asks
     rig.down.add(2)
     rig[3].peer.begin_turn(rig.now_ms)

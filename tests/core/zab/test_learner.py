@@ -113,9 +113,7 @@ class Learning:
             self.settle()
 
     def settle(self):
-        self.node.take()
-        while self.node.write():
-            self.node.take()
+        self.node.flush()
 
     def at(self, ms):
         """Time passes, up to `ms` behind the beginning."""

@@ -252,8 +252,7 @@ def test_a_leader_that_committed_and_died_before_any_commit_left(rig_of):
         if rig.pairs[3, link.key][0] == 2:
             rig._deliver(3, link)
     rig.down.add(1)
-    rig[2].take()
-    rig[2].write()
+    rig[2].flush()
     rig.kill(3)
     rig.down.discard(1)
     rig.run()
