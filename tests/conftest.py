@@ -39,6 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--within-limit", action="store_true", help="fail where a plain run takes more processor time than it may"
     )
+    parser.addoption("--rewrite", action="store_true", help="transcripts: write what is expected anew, to be reviewed")
     parser.addoption("--zookeeper", metavar="HOST:PORT", help="compare with this running ZooKeeper")
     parser.addoption("--minutes", type=float, default=10.0, help="how long a soak of tests/chaos goes on")
     parser.addoption("--chaos-seed", type=int, help="a soak of tests/chaos is one run, with this seed")
@@ -66,6 +67,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["RECIPES_STORE"] = str(directory)
     os.environ["RECIPES_STORE_IDLE"] = "60"  # should the run be killed
     os.environ.pop("RECIPES_HOSTS", None)
+    # For the workers, and for hundreds of programs that tests start: without it each compiles everything anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

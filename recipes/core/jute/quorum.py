@@ -41,6 +41,14 @@ LEADERINFO: Final = 17
 ACKEPOCH: Final = 18
 INFORMANDACTIVATE: Final = 19
 
+PACKET_NAMES: Final = {
+    REQUEST: "REQUEST", PROPOSAL: "PROPOSAL", ACK: "ACK", COMMIT: "COMMIT", PING: "PING", REVALIDATE: "REVALIDATE",
+    SYNC: "SYNC", INFORM: "INFORM", COMMITANDACTIVATE: "COMMITANDACTIVATE", NEWLEADER: "NEWLEADER",
+    FOLLOWERINFO: "FOLLOWERINFO", UPTODATE: "UPTODATE", DIFF: "DIFF", TRUNC: "TRUNC", SNAP: "SNAP",
+    OBSERVERINFO: "OBSERVERINFO", LEADERINFO: "LEADERINFO", ACKEPOCH: "ACKEPOCH",
+    INFORMANDACTIVATE: "INFORMANDACTIVATE",
+}  # fmt: skip
+
 PROTOCOL_VERSION: Final = 0x10000
 _OURS: Final = b"REC1"  # behind the data of the handshake; Apache's servers do not look that far
 
@@ -63,6 +71,15 @@ class Packet(NamedTuple):
     zxid: int
     data: bytes | None = None
     ids: Ids | None = None
+
+    def __repr__(self) -> str:
+        size = "no" if self.data is None else str(len(self.data))
+        return f"<{packet_name(self.type)} 0x{self.zxid & 0xFFFFFFFFFFFFFFFF:x}, {size} bytes>"
+
+
+def packet_name(packet_type: int) -> str:
+    """How a packet of this type is called in errors and logs."""
+    return PACKET_NAMES.get(packet_type) or f"a packet of type {packet_type}"
 
 
 def encode_packet(packet_type: int, zxid: int, data: bytes | None = None, ids: Ids | None = None) -> bytes:

@@ -30,7 +30,7 @@ class EnsembleFacts(ServerFacts):
     def observers(self) -> list[Answer]:
         """The observers in sync with this server, if it leads."""
         synced = self._peer.leader.synced() if self._peer.leader is not None else []
-        return [{"sid": handler.sid} for handler in synced if handler.observer]
+        return [{"sid": learner.sid} for learner in synced if learner.observer]
 
     def voting_view(self) -> Answer:
         """Every voter and its addresses."""
@@ -63,11 +63,11 @@ class EnsembleFacts(ServerFacts):
         }
         if peer.leader is not None:
             synced = peer.leader.synced()
-            followers = [handler for handler in synced if not handler.observer]
+            followers = [learner for learner in synced if not learner.observer]
             figures |= {
                 "learners": len(synced),
-                "synced_followers": sum(handler.voter for handler in followers),
-                "synced_non_voting_followers": sum(not handler.voter for handler in followers),
+                "synced_followers": sum(learner.voter for learner in followers),
+                "synced_non_voting_followers": sum(not learner.voter for learner in followers),
                 "synced_observers": len(synced) - len(followers),
                 "pending_syncs": peer.leader.pending_syncs,
                 "leader_uptime": monotonic_ns() // 1_000_000 - self.leading_since_ms,

@@ -11,13 +11,6 @@ _HEAD = Struct(">iqi")
 _INT = Struct(">i")
 _SNAP_END = b"BenWasHere"
 
-PACKET_NAMES = {
-    q.REQUEST: "REQUEST", q.PROPOSAL: "PROPOSAL", q.ACK: "ACK", q.COMMIT: "COMMIT", q.PING: "PING",
-    q.REVALIDATE: "REVALIDATE", q.SYNC: "SYNC", q.INFORM: "INFORM", q.NEWLEADER: "NEWLEADER",
-    q.FOLLOWERINFO: "FOLLOWERINFO", q.UPTODATE: "UPTODATE", q.DIFF: "DIFF", q.TRUNC: "TRUNC", q.SNAP: "SNAP",
-    q.OBSERVERINFO: "OBSERVERINFO", q.LEADERINFO: "LEADERINFO", q.ACKEPOCH: "ACKEPOCH",
-}  # fmt: skip
-
 
 class Tap:
     """What one server sends over one connection of the quorum port.
@@ -53,7 +46,7 @@ class Tap:
                 self._in_dump = True
 
     def _look(self, kind: int, zxid: int, body: bytes) -> None:
-        name = PACKET_NAMES.get(kind, str(kind))
+        name = q.packet_name(kind)
         self._counts[name] = self._counts.get(name, 0) + 1
         ledger, sid = self._ledger, self._sid
         if kind == q.ACK:

@@ -1,13 +1,16 @@
 """What an established leader cannot answer at once: `sync`s, and sessions that come back to an observer."""
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from recipes.core.jute import quorum as q
-from recipes.core.zab.handler import Handler
+from recipes.core.zab.progress import LearnerProgress
+from recipes.core.zab.stages import ProgressStage
 
 if TYPE_CHECKING:
     from recipes.core.zab.peer import ZabPeer
+
+_UP_TO_DATE: Final = ProgressStage.UP_TO_DATE
 
 
 class _Sync(NamedTuple):
@@ -22,15 +25,15 @@ class _Sync(NamedTuple):
 
 
 class Answers:
-    """Keeps each until what it waits for is so. handlers: of the leader's learners, by key of their links."""
+    """Keeps each until what it waits for is so. learners: the leader's, by key of their links."""
 
-    def __init__(self, peer: "ZabPeer", handlers: dict[int, Handler]) -> None:
+    def __init__(self, peer: "ZabPeer", learners: dict[int, LearnerProgress]) -> None:
         self._peer = peer
-        self._handlers = handlers
+        self._learners = learners
         self._committed_zxid = -1
         self._syncs: deque[_Sync] = deque()
         self._round: tuple[int, dict[int, int]] = (-1, {})  # the turn of the last ping round, and what it awaits
-        self._returned: deque[tuple[int, Handler, bytes]] = deque()
+        self._returned: deque[tuple[int, LearnerProgress, bytes]] = deque()
 
     def __len__(self) -> int:
         """How many `sync`s are not answered yet."""
@@ -43,20 +46,20 @@ class Answers:
         answer from the past.
         """
         if self._round[0] != self._peer.turn:
-            voters = [handler for handler in self._handlers.values() if handler.voter and handler.up_to_date]
-            for handler in voters:
-                handler.ping(last_zxid)
-            self._round = self._peer.turn, {handler.link.key: handler.pings_sent for handler in voters}
+            voters = [learner for learner in self._learners.values() if learner.voter and learner.stage is _UP_TO_DATE]
+            for learner in voters:
+                learner.ping(last_zxid)
+            self._round = self._peer.turn, {learner.link.key: learner.pings_sent for learner in voters}
         self._syncs.append(_Sync(last_zxid, self._round[1], link, token))
         self.pinged()
 
-    def revalidated(self, last_zxid: int, handler: Handler, answer: bytes) -> None:
+    def revalidated(self, last_zxid: int, learner: LearnerProgress, answer: bytes) -> None:
         """Answer an observer behind everything proposed by now.
 
         It hears of that only once it is committed, and would take what the session has written over another server
         for what it writes from here on with the same numbers.
         """
-        self._returned.append((last_zxid, handler, answer))
+        self._returned.append((last_zxid, learner, answer))
         self._give_back()
 
     def committed(self, zxid: int) -> None:
@@ -72,19 +75,19 @@ class Answers:
             _, awaited, link, token = syncs[0]
             # Who has joined since must have answered too: what it joined by may have been on its way long before.
             answered = {
-                handler.sid
-                for handler in self._handlers.values()
-                if handler.up_to_date and handler.pings_answered >= awaited.get(handler.link.key, 1)
+                learner.sid
+                for learner in self._learners.values()
+                if learner.stage is _UP_TO_DATE and learner.pings_answered >= awaited.get(learner.link.key, 1)
             }
             if not peer.settings.membership.is_quorum(answered | {peer.settings.sid}):
                 return
             syncs.popleft()
             if link is None:
                 peer.synced(token)
-            elif link in self._handlers:
-                self._handlers[link].send(q.SYNC, 0)
+            elif link in self._learners:
+                self._learners[link].send(q.SYNC, 0)
 
     def _give_back(self) -> None:
         while self._returned and self._returned[0][0] <= self._committed_zxid:
-            _, handler, answer = self._returned.popleft()
-            handler.send(q.REVALIDATE, -1, answer)
+            _, learner, answer = self._returned.popleft()
+            learner.send(q.REVALIDATE, -1, answer)

@@ -3,6 +3,7 @@
 from collections import deque
 
 from recipes.core.errors import invariant
+from recipes.core.jute import quorum as q
 from recipes.core.replication import Entry
 from recipes.core.zab.membership import Membership
 
@@ -54,3 +55,29 @@ class Broadcast:
     def forget(self, sid: int) -> None:
         """The voter's link is gone: what it holds counts again once it has been synced anew."""
         self._held.pop(sid, None)
+
+
+class CommitPackets:
+    """The packets that tell of a batch of commits, each kind made when first asked for."""
+
+    __slots__ = ("_each", "_entries", "_informs", "last")
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self._entries = entries
+        self._each: list[bytes] | None = None
+        self._informs: list[bytes] | None = None
+        self.last: list[bytes] = [q.encode_packet(q.COMMIT, entries[-1].zxid)]
+
+    @property
+    def each(self) -> list[bytes]:
+        """A COMMIT per entry."""
+        if self._each is None:
+            self._each = [q.encode_packet(q.COMMIT, entry.zxid) for entry in self._entries]
+        return self._each
+
+    @property
+    def informs(self) -> list[bytes]:
+        """An INFORM per entry, for observers."""
+        if self._informs is None:
+            self._informs = [q.encode_packet(q.INFORM, entry.zxid, entry.payload) for entry in self._entries]
+        return self._informs

@@ -15,17 +15,21 @@ class Owner(Protocol):
     def touch_link(self, link: "Link") -> None:
         """The link has something for the shell."""
 
+    def note(self, text: str) -> None:
+        """For the shell to log."""
+
 
 class Link:
     """Made by a ZabPeer, driven by a shell: a PeerLink.
 
+    why_closed: what made this end hang up, empty where it needs no reason of its own.
     sid: of the server at the other end, -1 while it has not said.
     since_ms, heard_ms: when it was made, and when something last came from the other end, or went there of a dump.
     """
 
     __slots__ = (
         "_gone", "_handle", "_owner", "_reader", "closed", "heard_ms", "key", "out", "sid", "since_ms", "touched",
-        "wants_close",
+        "wants_close", "why_closed",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +46,7 @@ class Link:
         self.sid: int = -1
         self.out: list[bytes | Iterator[bytes]] = []
         self.wants_close: bool = False
+        self.why_closed: str = ""
         self.closed: bool = False
         self.touched: bool = False
         self.since_ms: int = owner.now_ms
@@ -51,14 +56,14 @@ class Link:
         self._gone = gone
 
     def receive(self, data: bytes) -> None:
-        """Take in what came, cut anywhere. Bytes that break the protocol close the link, whatever they are."""
+        """Take in what came, cut anywhere. Bytes that break the protocol close the link, with the reason."""
         if self.wants_close:
             return
         self.heard_ms = self._owner.now_ms
         try:
             packets = self._reader.feed(data)
-        except WireError:
-            self.close()
+        except WireError as error:
+            self.close(str(error))
         else:
             self.take(packets)
 
@@ -69,8 +74,8 @@ class Link:
                 if self.wants_close:
                     return
                 self._handle(self, packet)
-        except WireError:
-            self.close()
+        except WireError as error:
+            self.close(str(error))
 
     def send(self, data: bytes | Iterator[bytes]) -> None:
         """Put a packet, or a dump, behind what is on its way."""
@@ -83,10 +88,14 @@ class Link:
             self.heard_ms = self._owner.now_ms
             yield part
 
-    def close(self) -> None:
-        """Hang up."""
+    def close(self, why: str = "") -> None:
+        """Hang up. why: for the log, which cannot reach the other end: that has its own."""
         if not self.wants_close:
             self.wants_close = True
+            self.why_closed = why
+            if why:
+                other = "an unknown server" if self.sid == -1 else f"server {self.sid}"
+                self._owner.note(f"the connection to {other} is closed: {why}")
             self._owner.touch_link(self)
             self._gone(self)
 

@@ -33,6 +33,7 @@ from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
 from recipes.core.zab.link import Link
 from recipes.core.zab.membership import Membership
+from recipes.core.zab.stages import Event as StageEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class ZabPeer:
         self.learner: Learner | None = None
         self._full = False
         self._election = Election(settings.sid, settings.membership, settings.observer)
-        self._operations: deque[tuple[Operation, Callable[[], None] | None]] = deque()
+        self._operations: deque[tuple[Operation, Leader | Learner | None, StageEvent | None]] = deque()
         self._unapplied: deque[Entry] = deque()
         self._syncs: deque[tuple[int, object]] = deque()
         self._ready = Ready()
@@ -208,7 +209,7 @@ class ZabPeer:
 
     def written(self, operation: Operation, last_zxid: int) -> None:
         """The operation is on disk. last_zxid: where the log then ends; -1 where it could not be truncated."""
-        first, then = self._operations.popleft()
+        first, phase, event = self._operations.popleft()
         invariant(first is operation, "operations are done out of order")
         if isinstance(operation, EpochWrite):
             if operation.kind == ACCEPTED_EPOCH:
@@ -219,8 +220,8 @@ class ZabPeer:
             self.history.reset(-1)
             self._restart_from(-1)
             self.look("the log does not have what the leader wants kept")
-        if then is not None:
-            then()
+        if event is not None and phase is not None and phase is self._phase:
+            phase.happened(event)
         self._look_when_drained()
 
     def take_ready(self) -> Ready:
@@ -259,15 +260,9 @@ class ZabPeer:
         self._unapplied.append(entry)
         self._ready.writes.append(entry)
 
-    def carry_out(self, operation: Operation, then: Callable[[], None] | None = None) -> None:
-        """Have an operation done, behind all written so far. then: called once it is, if the phase still lasts."""
-        phase = self._phase
-
-        def continued() -> None:
-            if then is not None and self._phase is phase:
-                then()
-
-        self._operations.append((operation, continued))
+    def carry_out(self, operation: Operation, event: StageEvent | None = None) -> None:
+        """Have an operation done, behind all written so far. event: happens to the phase then, if that still lasts."""
+        self._operations.append((operation, self._phase, event))
         self._ready.writes.append(operation)
         if isinstance(operation, Truncate):
             self.history.truncate(operation.zxid)

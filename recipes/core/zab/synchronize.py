@@ -11,8 +11,9 @@ from recipes.core.errors import invariant
 from recipes.core.jute.codec import write_buffer
 from recipes.core.jute.quorum import COMMIT, DIFF, NEWLEADER, PROPOSAL, SNAP, TRUNC
 from recipes.core.replication import DumpWanted
-from recipes.core.zab.handler import Handler
 from recipes.core.zab.history import History
+from recipes.core.zab.progress import LearnerProgress
+from recipes.core.zab.stages import ProgressStage
 
 if TYPE_CHECKING:
     from recipes.core.zab.peer import ZabPeer
@@ -60,45 +61,44 @@ class Synchronizer:
         self._epoch = epoch
         self._initial_zxid = peer.history.last_zxid
 
-    def begin(self, handler: Handler) -> None:
+    def begin(self, learner: LearnerProgress) -> None:
         """The learner has said where its log ends."""
         peer = self._peer
-        cautious = not handler.ours and handler.accepted_epoch != handler.last_zxid >> 32
+        cautious = not learner.ours and learner.accepted_epoch != learner.last_zxid >> 32
         plan = plan_sync(
-            peer.history, peer.committed_zxid, handler.last_zxid, cautious=cautious, keeps_log=not handler.ours
+            peer.history, peer.committed_zxid, learner.last_zxid, cautious=cautious, keeps_log=not learner.ours
         )
         if plan.packet == SNAP:
-            peer.tell(DumpWanted(handler.link.key))
+            peer.tell(DumpWanted(learner.link.key))
             return
         # A DIFF names where the learner will be when it has everything, a TRUNC where it is to start from.
-        handler.send(plan.packet, peer.committed_zxid if plan.packet == DIFF else plan.zxid)
-        self._note(handler, f"a {'DIFF' if plan.packet == DIFF else 'TRUNC'} from 0x{plan.zxid:x}")
-        self._send_history(handler, plan.zxid)
+        learner.send(plan.packet, peer.committed_zxid if plan.packet == DIFF else plan.zxid)
+        self._note(learner, f"a {'DIFF' if plan.packet == DIFF else 'TRUNC'} from 0x{plan.zxid:x}")
+        self._send_history(learner, plan.zxid)
 
-    def dumped(self, handler: Handler, zxid: int, chunks: Iterator[bytes]) -> None:
+    def dumped(self, learner: LearnerProgress, zxid: int, chunks: Iterator[bytes]) -> None:
         """Send the tree as it was at `zxid`, some changes behind it perhaps included."""
         invariant(
             zxid >= self._initial_zxid, f"a SNAP of 0x{zxid:x} without the history up to 0x{self._initial_zxid:x}"
         )
-        self._note(handler, f"a SNAP of 0x{zxid:x}")
-        handler.send(SNAP, zxid)
-        handler.link.send(chunks)
-        handler.link.send(_SNAP_END)
-        self._send_history(handler, zxid)
+        self._note(learner, f"a SNAP of 0x{zxid:x}")
+        learner.send(SNAP, zxid)
+        learner.link.send(chunks)
+        learner.link.send(_SNAP_END)
+        self._send_history(learner, zxid)
 
-    def _note(self, handler: Handler, way: str) -> None:
-        self._peer.note(f"server {handler.sid}, which ends at 0x{handler.last_zxid:x}, gets {way}")
+    def _note(self, learner: LearnerProgress, way: str) -> None:
+        self._peer.note(f"server {learner.sid}, which ends at 0x{learner.last_zxid:x}, gets {way}")
 
-    def _send_history(self, handler: Handler, zxid: int) -> None:
+    def _send_history(self, learner: LearnerProgress, zxid: int) -> None:
         """What the learner lacks behind `zxid`; from here on it gets everything new too."""
         peer = self._peer
         for entry in peer.history.behind(zxid):
             if entry.zxid <= peer.committed_zxid:
-                handler.send(PROPOSAL, entry.zxid, entry.payload)
-                handler.send(COMMIT, entry.zxid)
-            elif not handler.observer:
-                handler.send(PROPOSAL, entry.zxid, entry.payload)
-        handler.synced_zxid = max(zxid, peer.committed_zxid)
-        handler.forwarding = True
-        handler.send(NEWLEADER, self._epoch << 32, peer.settings.membership.config_text())
-        handler.new_leader_sent = True
+                learner.send(PROPOSAL, entry.zxid, entry.payload)
+                learner.send(COMMIT, entry.zxid)
+            elif not learner.observer:
+                learner.send(PROPOSAL, entry.zxid, entry.payload)
+        learner.synced_zxid = max(zxid, peer.committed_zxid)
+        learner.enter(ProgressStage.SYNCING)
+        learner.send(NEWLEADER, self._epoch << 32, peer.settings.membership.config_text())

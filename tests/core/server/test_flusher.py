@@ -101,7 +101,7 @@ class Heard:
         self.changed.set()
 
     async def until(self, holds):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not holds():
                 await self.changed.wait()
                 self.changed.clear()

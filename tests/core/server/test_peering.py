@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from recipes.core.config import ServerConfig
+from recipes.core.jute.quorum import ACK, encode_packet
 from recipes.core.server import admin_http, peering
 from recipes.core.server.server import Server
 from recipes.core.zab.membership import Membership, parse_membership
@@ -89,6 +90,22 @@ async def test_who_has_a_leader_says_no_more_of_it(tmp_path, monkeypatch, caplog
             async with Server(ServerConfig(**second)):
                 await until(lambda: first._peering.peer.serving)
                 await until(lambda: first._peering._reminder is None)
+
+
+@pytest.mark.asyncio
+async def test_review_5_what_breaks_the_protocol_between_servers_is_in_the_log(tmp_path, caplog):
+    caplog.set_level("INFO", "recipes.server")
+    with settings(tmp_path / "1") as stated:
+        second = stated | {"data_dir": tmp_path / "2", "server_id": 2}
+        async with Server(ServerConfig(**stated)) as first, Server(ServerConfig(**second)):
+            await until(lambda: first._peering.peer.serving)
+            leader = 1 if first._peering.peer.leader is not None else 2
+            port = stated["membership"].servers[leader].quorum_port
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(encode_packet(ACK, 1))
+            why = "ACK in the stage CONNECTED: expected FOLLOWERINFO, OBSERVERINFO"
+            await until(lambda: f"the connection to an unknown server is closed: {why}" in caplog.messages)
+            writer.close()
 
 
 @pytest.mark.asyncio

@@ -82,7 +82,7 @@ class Quiet:
 class Node:
     """One server: its peer and its turns. It is itself what a Member, a disk and a shell would be.
 
-    waiting: what was decided and not yet handed to the disk. disk_stuck: no job is done; job: the one under way.
+    waiting: what was decided and not yet handed to the disk. disk_stuck: no job gets done; job: the one under way.
     muted: what it has for the others stays here.
     """
 
@@ -119,18 +119,29 @@ class Node:
     def flush(self) -> None:
         """Let the disk do all there is, and nothing go out."""
         self.muted = True
-        self.step()
+        while self.step():
+            pass
         self.muted = False
 
     def step(self) -> bool:
-        """A turn; whether anything was written or sent."""
+        """A turn, then what the disk has to do; whether anything was sent or written.
+
+        What the disk brings about goes out in the next turn.
+        """
         self.busy = False
-        if self.job is not None and not self.disk_stuck:
-            job, self.job = self.job, None
-            self.write(job)
-            self.turn.done(job)
         self.turn.carry_out()
+        while self.job is not None and not self.disk_stuck:
+            job, self.job = self.job, None
+            self.finish(job)
+            self.turn.done(job)
+            self.take()
         return self.busy
+
+    def finish(self, job: Job) -> None:
+        """The disk does a job."""
+        self.busy = True
+        job.begin(self)
+        job.finish(self)
 
     @property
     def changes(self) -> list[bool]:
@@ -161,13 +172,8 @@ class Node:
     # What a shell does.
 
     def write(self, job: Job) -> bool:
-        if self.disk_stuck:
-            self.job = job
-            return False
-        self.busy = True
-        job.begin(self)
-        job.finish(self)
-        return True
+        self.job = job
+        return False
 
     def post(self, outbox: Outbox) -> None:
         self.notes += outbox.notes

@@ -2,6 +2,7 @@
 
 from recipes.core.jute import quorum as q
 from recipes.core.replication import Revalidate, Revalidated, Synced
+from recipes.core.zab.stages import ProgressStage
 
 E1 = 1 << 32
 
@@ -20,7 +21,7 @@ def test_an_ack_on_its_way_when_a_sync_is_asked_for_is_no_sign_that_its_sender_s
     rig[3].peer.sync("mine", 1, 1, b"", ())
     for link in outbox.touched:
         rig._deliver(1, link)
-    assert all(handler.up_to_date for handler in rig[3].peer.leader.synced())
+    assert all(learner.stage is ProgressStage.UP_TO_DATE for learner in rig[3].peer.leader.synced())
     rig[3].peer.begin_turn(rig.now_ms)
     rig[3].peer.sync("another", 1, 2, b"", ())
     rig[3].take()

@@ -37,8 +37,8 @@ def sync_answered_without_asking_a_quorum(patch: Patch) -> None:
             _, _, link, token = self._syncs.popleft()
             if link is None:
                 self._peer.synced(token)
-            elif link in self._handlers:
-                self._handlers[link].send(q.SYNC, 0)
+            elif link in self._learners:
+                self._learners[link].send(q.SYNC, 0)
 
     patch.setattr(Answers, "pinged", answer)
 

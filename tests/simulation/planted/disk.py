@@ -12,13 +12,14 @@ from recipes.core.tree.tree import DataTree
 from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
 from recipes.core.zab.peer import ZabPeer
+from recipes.core.zab.stages import LeaderStage, LearnerStage
 from tests.simulation.planted.bug import Patch, before, behind, planted
 
 
 @planted(1, "Z9")
 def follower_acknowledges_before_the_sync(patch: Patch) -> None:
     def ack(self: Learner, packet: q.Packet) -> None:
-        if self._acked_zxid is not None:
+        if self.stage is not LearnerStage.STORING:
             self._send(q.encode_packet(q.ACK, packet.zxid))
 
     behind(patch, Learner, "_propose", ack)
@@ -50,9 +51,9 @@ def epoch_before_history(patch: Patch) -> None:
     """ZOOKEEPER-4643."""
     original = Learner._take_over_history
 
-    def take_over(self: Learner, zxid: int) -> None:
+    def take_over(self: Learner, packet: q.Packet) -> None:
         self._peer.carry_out(EpochWrite(CURRENT_EPOCH, self._epoch))
-        original(self, zxid)
+        original(self, packet)
 
     patch.setattr(Learner, "_take_over_history", take_over)
 
@@ -61,8 +62,8 @@ def epoch_before_history(patch: Patch) -> None:
 def new_leader_acknowledged_from_memory(patch: Patch) -> None:
     """ZOOKEEPER-3911, 4646, 4785."""
 
-    def ack(self: Learner, zxid: int) -> None:
-        self._ack_new_leader(self._peer.history.last_zxid)
+    def ack(self: Learner, packet: q.Packet) -> None:
+        self._send(q.encode_packet(q.ACK, self._epoch << 32))
 
     before(patch, Learner, "_take_over_history", ack)
 
@@ -96,7 +97,7 @@ def leader_offers_its_epoch_before_it_is_stored(patch: Patch) -> None:
 
     def try_epoch(self: Leader) -> None:
         original(self)
-        if self._epoch_asked and not self._epoch_fixed:
+        if self.stage is LeaderStage.PROMISING:
             self._fix_epoch()
 
     patch.setattr(Leader, "_try_epoch", try_epoch)

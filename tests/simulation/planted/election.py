@@ -5,6 +5,7 @@ from recipes.core.zab.election import Election
 from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
 from recipes.core.zab.membership import Membership
+from recipes.core.zab.stages import LeaderStage, ProgressStage
 from tests.simulation.planted.bug import Patch, planted
 
 
@@ -42,9 +43,11 @@ def established_without_a_quorum_of_new_leader(patch: Patch) -> None:
 def entry_of_an_earlier_epoch_is_counted_by_replicas(patch: Patch) -> None:
     """Figure 8 of Raft: that a quorum has the entries is enough, whatever epoch it may still go back to."""
 
+    not_ready = (ProgressStage.INTRODUCED, ProgressStage.OFFERED)
+
     def holding(self: Leader) -> set[int]:
-        ready = [handler for handler in self._by_sid.values() if handler.ready]
-        return _alive(self) | {handler.sid for handler in ready if handler.last_zxid == self._initial_zxid}
+        ready = [learner for learner in self._by_sid.values() if learner.stage not in not_ready]
+        return _alive(self) | {learner.sid for learner in ready if learner.last_zxid == self._initial_zxid}
 
     patch.setattr(Leader, "_alive", holding)
 
@@ -63,7 +66,10 @@ def epoch_below_the_promised_one_is_followed(patch: Patch) -> None:
 
 @planted(1, "L1")
 def leader_stays_without_a_quorum(patch: Patch) -> None:
-    patch.setattr(Leader, "_alive", lambda self: set(self._membership.voters) if self._established else _alive(self))
+    def alive(self: Leader) -> set[int]:
+        return set(self._membership.voters) if self.stage is LeaderStage.BROADCASTING else _alive(self)
+
+    patch.setattr(Leader, "_alive", alive)
 
 
 _alive = Leader._alive

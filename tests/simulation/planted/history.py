@@ -4,11 +4,12 @@ from typing import Any
 
 from recipes.core.jute import quorum as q
 from recipes.core.zab import history, learner, synchronize
-from recipes.core.zab.handler import Handler
 from recipes.core.zab.history import History
 from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
 from recipes.core.zab.peer import ZabPeer
+from recipes.core.zab.progress import LearnerProgress
+from recipes.core.zab.stages import Event, LearnerStage, ProgressStage
 from recipes.core.zab.synchronize import Plan, Synchronizer
 from tests.simulation.planted.bug import Patch, before, planted
 
@@ -55,13 +56,13 @@ def entry_missing_in_a_diff(patch: Patch) -> None:
 
 @planted(23, "Z14", kinds=("reset",))
 def proposals_only_to_those_in_sync(patch: Patch) -> None:
-    original = Handler.propose
+    original = LearnerProgress.propose
 
-    def propose(self: Handler, packet: bytes) -> None:
-        if self.up_to_date:
+    def propose(self: LearnerProgress, packet: bytes) -> None:
+        if self.stage is ProgressStage.UP_TO_DATE:
             original(self, packet)
 
-    patch.setattr(Handler, "propose", propose)
+    patch.setattr(LearnerProgress, "propose", propose)
     patch.setattr(learner, "follows", lambda last_zxid, zxid: True)
     patch.setattr(history, "follows", lambda last_zxid, zxid: True)
 
@@ -70,11 +71,11 @@ def proposals_only_to_those_in_sync(patch: Patch) -> None:
 def proposal_twice_while_syncing(patch: Patch) -> None:
     original = Synchronizer._send_history
 
-    def send(self: Synchronizer, handler: Handler, zxid: int) -> None:
+    def send(self: Synchronizer, learner: LearnerProgress, zxid: int) -> None:
         for entry in self._peer.history.behind(self._peer.committed_zxid):
-            if self._peer.serving and not handler.observer:
-                handler.send(q.PROPOSAL, entry.zxid, entry.payload)
-        original(self, handler, zxid)
+            if self._peer.serving and not learner.observer:
+                learner.send(q.PROPOSAL, entry.zxid, entry.payload)
+        original(self, learner, zxid)
 
     patch.setattr(Synchronizer, "_send_history", send)
     patch.setattr(learner, "follows", lambda last_zxid, zxid: True)
@@ -99,8 +100,7 @@ def serving_a_snapshot_before_what_it_shows_is_applied(patch: Patch) -> None:
     """Our own, found by the simulation; a story finds it at once, see test_scenarios.py."""
 
     def serve(self: Learner) -> None:
-        if self._serves_from is not None:
-            self._serves_from = None
-            self._peer.serve(self._epoch)
+        if self.stage is LearnerStage.CATCHING_UP:
+            self.happened(Event.APPLIED)
 
     patch.setattr(Learner, "_try_serving", serve)

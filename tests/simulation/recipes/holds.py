@@ -143,7 +143,12 @@ class Holds:
                 world.fail("R14", f"{holding} has lost {holding.path}, and its block goes on")
         world.count("body whole")
         told_by_us = self.broken.get(owner_id(hold.path), world.timeline.now_us) + self.hears_within_us
-        if world.timeline.now_us > told_by_us and not hold.ended.is_set() and not holding.process.pauses:
+        # A candidate that stands again keeps its id: the znode that went was an earlier one of its own.
+        gone = (
+            world.timeline.now_us > told_by_us
+            and world.reference.changes(hold.path.encode(), 0, 1 << 62)[-1].stat is None
+        )
+        if gone and not hold.ended.is_set() and not holding.process.pauses:
             world.fail(self.exclusion, f"{holding} is not told that its znode was deleted")
 
     async def break_open(self, process, client, step):

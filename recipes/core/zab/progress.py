@@ -1,0 +1,146 @@
+"""What a leader knows of one learner. Source: LearnerHandler.java."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from recipes.core.errors import WireError
+from recipes.core.jute import quorum as q
+from recipes.core.jute.quorum import Packet
+from recipes.core.zab.broadcast import CommitPackets
+from recipes.core.zab.link import Link
+from recipes.core.zab.membership import Membership
+from recipes.core.zab.stages import ProgressStage
+
+# What is further from its own than this no server believes: an epoch near the last a zxid has room for, promised on
+# somebody's word, would leave the ensemble none.
+EPOCHS_AHEAD: Final = 1 << 24
+
+_UP_TO_DATE: Final = ProgressStage.UP_TO_DATE
+_FOLLOWING: Final = (ProgressStage.UP_TO_DATE, ProgressStage.JOINED, ProgressStage.SYNCING)  # sent all that is new
+_COUNTED: Final = (ProgressStage.UP_TO_DATE, ProgressStage.JOINED)
+
+
+class LearnerProgress:
+    """One learner, from its connection on. Stages only rise, in their order; a learner that comes again is a new one.
+
+    stage: what it is sent and what it may send. steps: by type of packet, what the leader does with it in this stage.
+    link: its connection. The rest is valid from a stage on:
+
+    From INTRODUCED on, and fixed, as it said itself:
+    sid: of its server; -1 before.
+    observer: it is sent what is committed, one INFORM each, and nothing else; its acknowledgements are of NEWLEADER.
+    voter: what it acknowledges counts. Never along with `observer`.
+    ours: it understands a COMMIT or an ACK as meaning everything up to it.
+    accepted_epoch: the epoch it had promised when it came.
+
+    From READY on, and fixed:
+    current_epoch: of its log; -1 where it had promised the leader's epoch before, and does not count again.
+    last_zxid: where its log ended; -1 where it cannot be relied on.
+
+    From SYNCING on, and fixed:
+    synced_zxid: what it was sent as committed before NEWLEADER, or had: on its disk when it acknowledges NEWLEADER.
+
+    From JOINED on:
+    acked_zxid: it has everything up to here on disk. Never falls; synced_zxid <= acked_zxid <= what was proposed last.
+
+    From UP_TO_DATE on; a ping that was sent before is not answered:
+    pings_sent, pings_answered: how many; they come in order, so that equal numbers mean that none is on its way.
+    """
+
+    __slots__ = (
+        "_early_zxid", "_held", "_rows", "accepted_epoch", "acked_zxid", "current_epoch", "last_zxid", "link",
+        "observer", "ours", "pings_answered", "pings_sent", "stage", "steps", "synced_zxid", "voter",
+    )  # fmt: skip
+
+    def __init__(self, link: Link, rows: Mapping[ProgressStage, Mapping[int, Any]]) -> None:
+        self._rows = rows
+        self.link: Link = link
+        self.voter: bool = False
+        self.observer: bool = False
+        self.ours: bool = False
+        self.accepted_epoch: int = -1
+        self.current_epoch: int = -1
+        self.last_zxid: int = -1
+        self.synced_zxid: int = 0
+        self.acked_zxid: int = -1
+        self.pings_sent: int = 0
+        self.pings_answered: int = 0
+        self._early_zxid = 0  # in SYNCING: an ACK that came before that of NEWLEADER
+        self._held: list[bytes] = []  # in SYNCING and JOINED: COMMITs that wait behind UPTODATE
+        self.enter(ProgressStage.CONNECTED)
+
+    def enter(self, stage: ProgressStage) -> None:
+        """It has come so far."""
+        self.stage: ProgressStage = stage
+        self.steps: Mapping[int, Any] = self._rows[stage]
+
+    @property
+    def sid(self) -> int:
+        """Of the learner's server; -1 while it has not said."""
+        return self.link.sid
+
+    @property
+    def counted(self) -> bool:
+        """Whether it has taken over the history, so that `acked_zxid` says what it has."""
+        return self.stage in _COUNTED
+
+    def introduce(self, packet: Packet, membership: Membership, own_sid: int, own_epoch: int) -> None:
+        """Take its first packet: who it is, and what it has promised. Raises WireError for who cannot be a learner."""
+        info, epoch = q.decode_learner_info(packet.data), packet.zxid >> 32
+        if info.sid not in membership.servers or info.sid == own_sid:
+            raise WireError(f"server {info.sid} is not one of the others in this ensemble")
+        if not 0 <= epoch <= own_epoch + EPOCHS_AHEAD:
+            raise WireError(f"server {info.sid} says it has promised epoch {epoch}")
+        self.link.sid = info.sid
+        self.ours = info.ours
+        self.observer = packet.type == q.OBSERVERINFO
+        self.voter = not self.observer and info.sid in membership.voters
+        self.accepted_epoch = epoch
+        self.enter(ProgressStage.INTRODUCED)
+
+    def send(self, packet_type: int, zxid: int, data: bytes | None = None) -> None:
+        """Send a packet."""
+        self.link.send(q.encode_packet(packet_type, zxid, data))
+
+    def ack_early(self, zxid: int) -> None:
+        """In SYNCING: an ACK has come for an entry. 3.8.0 may send it before that of NEWLEADER (ZOOKEEPER-4685)."""
+        self._early_zxid = max(self._early_zxid, zxid)
+
+    def join(self) -> None:
+        """From SYNCING: it has taken over the history."""
+        self.acked_zxid = max(self.synced_zxid, self._early_zxid)
+        self.enter(ProgressStage.JOINED)
+
+    def ack(self, zxid: int) -> None:
+        """From JOINED on: an ACK has come for an entry."""
+        if zxid > self.acked_zxid:
+            self.acked_zxid = zxid
+
+    def propose(self, packet: bytes) -> None:
+        """Pass a proposal on, if it is to have one."""
+        if self.stage in _FOLLOWING and not self.observer:
+            self.link.send(packet)
+
+    def commit(self, packets: CommitPackets) -> None:
+        """Tell that these are committed. Behind UPTODATE: 3.8.0 cannot take it earlier (ZOOKEEPER-4394)."""
+        if self.stage not in _FOLLOWING:
+            return
+        for packet in packets.informs if self.observer else packets.last if self.ours else packets.each:
+            if self.stage is _UP_TO_DATE or self.ours:
+                self.link.send(packet)
+            else:
+                self._held.append(packet)
+
+    def bring_up_to_date(self) -> None:
+        """From JOINED: let it serve."""
+        self.send(q.UPTODATE, -1)
+        self.enter(ProgressStage.UP_TO_DATE)
+        for packet in self._held:
+            self.link.send(packet)
+        self._held.clear()
+
+    def ping(self, zxid: int) -> None:
+        """Ask for a sign of life, if it takes pings yet."""
+        if self.stage in _FOLLOWING:
+            self.send(q.PING, zxid)
+            self.pings_sent += self.stage is _UP_TO_DATE

@@ -1,0 +1,87 @@
+"""A link that is closed for what came over it says why: for the log here, since the other end cannot be told."""
+
+import pytest
+
+from recipes.core.jute import quorum as q
+from recipes.core.jute.quorum import Packet
+from tests.core.zab.conftest import TICK_MS, boot_of
+from tests.core.zab.test_learner import learning
+
+E1 = 1 << 32
+
+
+def noted(node):
+    return [*node.notes, *node.peer.take_outbox().notes]
+
+
+def strangers_link(rig_of):
+    rig = rig_of()
+    rig.elect(3, 2, 3)
+    rig.run()
+    rig[3].notes.clear()
+    return rig, rig[3].peer.accept()
+
+
+GARBAGE = {
+    "no packet": (b"\x7f" * 40, "2139062143: expected 0 to 2097150"),
+    "a tree": (q.encode_packet(q.SNAP, E1), "a SNAP from a server that does not lead"),
+    "no introduction": (
+        q.encode_packet(q.ACK, E1),
+        "ACK in the stage CONNECTED: expected FOLLOWERINFO, OBSERVERINFO",
+    ),
+    "a server of another ensemble": (
+        q.encode_packet(q.FOLLOWERINFO, 0, q.encode_learner_info(9)),
+        "server 9 is not one of the others in this ensemble",
+    ),
+    "an epoch too far": (
+        q.encode_packet(q.FOLLOWERINFO, 1 << 60, q.encode_learner_info(1)),
+        "server 1 says it has promised epoch 268435456",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", GARBAGE)
+def test_review_5_what_a_stranger_sends_to_a_leader_is_named_in_its_log(rig_of, what):
+    data, why = GARBAGE[what]
+    rig, link = strangers_link(rig_of)
+    link.receive(data)
+    assert link.wants_close and why in link.why_closed
+    assert noted(rig[3]) == [f"the connection to an unknown server is closed: {link.why_closed}"]
+
+
+def test_review_5_a_later_history_is_named_in_the_log_of_the_leader_that_refuses_it(rig_of):
+    rig = rig_of(boots={1: boot_of(E1 + 9, current=1), 3: boot_of(E1 + 8, current=1)})
+    rig.elect(3, 1, 3)
+    rig.run()
+    why = "its history ends at 0x100000009 in epoch 1, and so is later than that of this leader, 0x100000008 in epoch 1"
+    assert f"the connection to server 1 is closed: {why}" in noted(rig[3])
+
+
+def test_review_5_a_learner_says_why_it_left_its_leader(rig_of):
+    it = learning(rig_of)
+    it.hears(q.encode_packet(q.DIFF, E1))
+    why = "DIFF in the stage GREETING: expected LEADERINFO, PING"
+    assert f"the connection to server 3 is closed: {why}" in noted(it.node)
+    it = learning(rig_of)
+    it.hears(q.encode_packet(q.LEADERINFO, 2 << 32, q.encode_leader_info()), q.encode_packet(q.COMMIT, E1))
+    why = "COMMIT in the stage AGREED: expected DIFF, TRUNC, SNAP, PING"
+    assert it.peer.why_looking == f"the leader 3 broke the protocol: {why}"
+
+
+def test_review_5_a_leader_says_whom_it_dropped_for_silence(rig_of):
+    rig, link = strangers_link(rig_of)
+    rig.by_hand(3, link)
+    rig.advance(7 * TICK_MS)
+    assert noted(rig[3]) == ["the connection to an unknown server is closed: nothing was heard from it for 500 ms"]
+
+
+def test_an_end_that_needs_no_reason_is_not_noted(rig_of):
+    rig, link = strangers_link(rig_of)
+    link.close()
+    assert link.wants_close and noted(rig[3]) == []
+
+
+def test_packets_print_by_name():
+    assert repr(Packet(q.PROPOSAL, E1 + 1, b"txn")) == "<PROPOSAL 0x100000001, 3 bytes>"
+    assert repr(Packet(q.UPTODATE, -1)) == "<UPTODATE 0xffffffffffffffff, no bytes>"
+    assert repr(Packet(99, 0)) == "<a packet of type 99 0x0, no bytes>"
