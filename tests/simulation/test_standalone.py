@@ -35,7 +35,7 @@ def test_some_seeds():
 
 @pytest.mark.thorough  # it takes many seeds for everything to have happened once
 def test_nothing_acknowledged_is_lost():
-    counts = run_all(1, 101)
+    counts = run_all(1, 71)
     assert [what for what in EXPECTED if not counts.get(what)] == []
 
 

@@ -1,6 +1,6 @@
 """Bugs in the order in which a turn lets things go out, and in what waits for the disk."""
 
-from recipes.core.disk.jobs import Batch, Change, Look, Naming
+from recipes.core.disk.jobs import Batch, Change, Look
 from recipes.core.disk.write_queue import WriteQueue
 from recipes.core.turn import Turn
 from tests.simulation.planted.bug import Patch, planted
@@ -43,14 +43,3 @@ def operations_overtake_entries(patch: Patch) -> None:
         return original(self)
 
     patch.setattr(WriteQueue, "next", next_job)
-
-
-@planted(1, "Z13")
-def snapshot_of_a_tree_that_was_replaced_gets_its_name(patch: Patch) -> None:
-    original = Naming.finish
-
-    def finish(self: Naming, log: object) -> None:
-        self._begun_under = self._replacements.count
-        original(self, log)
-
-    patch.setattr(Naming, "finish", finish)
