@@ -240,6 +240,7 @@ class Replica(Protocol):
     @property
     def listening(self) -> bool:
         """Whether other servers may connect to the quorum port."""
+        ...
 
     def accept(self) -> PeerLink | None:
         """A server has connected to the quorum port; None: hang up."""
@@ -274,6 +275,7 @@ class Replica(Protocol):
 
     def in_touch(self, timeout_ms: int) -> bool:
         """Whether a session of this timeout that this server hears from cannot have ended elsewhere."""
+        ...
 
     def no_space(self, full: bool) -> None:
         """This server's disk has no room for more, or has it again."""
@@ -286,6 +288,7 @@ class Replica(Protocol):
 
     def take_ready(self) -> Ready:
         """What has been decided since the last call."""
+        ...
 
 
 class Leadership(Protocol):
@@ -314,6 +317,7 @@ class Learnership(Protocol):
 
     def forward(self, session_id: int, cxid: int, kind: int, body: bytes, ids: Ids) -> int:
         """Send a client's write to the leader. It comes back as a commit behind the zxid returned."""
+        ...
 
     def touch(self, session_id: int, timeout_ms: int) -> None:
         """A session's client has been heard from here; for the leader to know."""

@@ -29,12 +29,13 @@ class Effects(Protocol):
     def reply(self, connections: list[Connection]) -> None:
         """Send what these hold, and close those that want it."""
 
-    def write(self, job: Job) -> bool:
+    def write(self, job: Job, /) -> bool:
         """Carry a job out: its `begin`, then its `finish`. True when that is done.
 
         False: it is under way. Once it is done, the shell calls `begin` of the Turn, hands the job to `done`, and lets
         `carry_out` follow. When it fails the shell calls `stop` instead.
         """
+        ...
 
     def wake_at(self, now_ms: int) -> None:
         """Call `begin` and `wake` when the clock shows this, in place of the time given last; earlier does no harm."""

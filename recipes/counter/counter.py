@@ -72,7 +72,8 @@ class Counter:
 
     async def compare_and_set(self, expected: int, new: int) -> bool:
         """Store `new` if the number is `expected`; whether it was. Raises as `add` does."""
-        _check("expected", expected), _check("new", new)
+        _check("expected", expected)
+        _check("new", new)
 
         def change(data: bytes) -> tuple[bytes, bool]:
             equal = self._decode(data) == expected

@@ -30,15 +30,19 @@ class Disk(Protocol):
 
     def names(self) -> list[str]:
         """Its files, sorted."""
+        ...
 
     def read(self, name: str) -> bytes:
         """A whole file."""
+        ...
 
     def create(self, name: str) -> File:
         """A new, empty file; one of the same name is emptied."""
+        ...
 
     def open(self, name: str) -> File:
         """A file that exists, for writing."""
+        ...
 
     def rename(self, old: str, new: str) -> None:
         """Give a file another name, in place of what had it."""

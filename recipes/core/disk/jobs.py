@@ -26,6 +26,7 @@ class Log(Protocol):
 
     def reserve(self) -> bool:
         """Make room ahead of need; False when the disk has none."""
+        ...
 
     def roll(self) -> None:
         """Let the next batch start a new file."""

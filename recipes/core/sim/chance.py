@@ -11,12 +11,15 @@ class Random(Protocol):
 
     def random(self) -> float:
         """A number from 0 to 1."""
+        ...
 
     def randrange(self, stop: int, /) -> int:
         """A number from 0 to `stop` - 1."""
+        ...
 
     def choice(self, seq: Sequence[T], /) -> T:
         """One of a sequence."""
+        ...
 
 
 # Makes the source for a purpose, as `lambda purpose: random.Random(f"{seed}/{purpose}")`. Each purpose has its own, so

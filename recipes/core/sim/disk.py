@@ -16,6 +16,7 @@ class Chance(Protocol):
 
     def randrange(self, stop: int, /) -> int:
         """A number from 0 to `stop` - 1."""
+        ...
 
 
 class PowerCut(Exception):
