@@ -121,6 +121,7 @@ if TYPE_CHECKING:
     from recipes.queue.consume import Messages as Messages
     from recipes.queue.message import Message as Message
     from recipes.queue.queue import DeadLetters as DeadLetters, Queue as Queue
+    from recipes.queue.records import Put as Put
     from recipes.transaction.branch import (
         Answer as Answer,
         BranchState as BranchState,

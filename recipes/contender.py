@@ -4,7 +4,7 @@ Sources: ZooKeeper Recipes and Solutions, Locks and Leader Election.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -295,10 +295,12 @@ async def read_places(client: "Client", path: str, names: Sequence[str]) -> list
     return line
 
 
-async def read_holders(client: "Client", path: str, marker: str, limit: int = ALL) -> list[list[Participant]]:
-    """Everyone in line below `path`: those that hold, and those that wait."""
+async def read_holders(
+    client: "Client", path: str, marker: str, limit: int = ALL, kept: Collection[str] = ()
+) -> list[list[Participant]]:
+    """Everyone in line below `path`: those that hold, and those that wait. limit, kept: see `holding`."""
     line = await read_line(client, path, marker)
-    count = holding([each.path.rpartition("/")[2] for each in line], limit)
+    count = holding([each.path.rpartition("/")[2] for each in line], limit, kept)
     return [line[:count], line[count:]]
 
 

@@ -9,14 +9,14 @@ that wrap.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cmp_to_key
 from operator import itemgetter
 from typing import NamedTuple
 
 from recipes.naming import MARKERS, form_of, is_native, theirs
 
-_DIGITS = 10  # of the number that a server puts behind the name of a sequential znode
+DIGITS = 10  # of the number that a server puts behind the name of a sequential znode
 _KIND = re.compile(r".*-(lock|lead|read|write|permits|member)-(?:([0-9]+)-)?-?[0-9]+", re.DOTALL)
 
 ALL = 1 << 31  # permits: what a lock and a writer take, and more than a semaphore can have
@@ -83,12 +83,15 @@ def standing(name: str, order: Sequence[str], limit: int = ALL, most: int = ALL)
     return Standing(False, order[place - 1] if taken > most else "")
 
 
-def holding(order: Sequence[str], limit: int = ALL) -> int:
-    """How many at the head of the line hold."""
+def holding(order: Sequence[str], limit: int = ALL, kept: Collection[str] = ()) -> int:
+    """How many at the head of the line hold.
+
+    kept: the numbers, at the end of their names, of those that hold since before the limit went down.
+    """
     taken = 0
     for count, name in enumerate(order):
         taken += permits_of(name)
-        if taken > limit:
+        if taken > limit and name[-DIGITS:] not in kept:
             return count
     return len(order)
 
@@ -166,9 +169,9 @@ def strangers(names: Sequence[str], marker: str) -> list[str]:
     They have the number of a sequential znode at their end, and not the beginning or the marker of those in line.
     """
     if is_native(marker):
-        return [name for name in names if not name.startswith("_r_") and _is_number(name[-_DIGITS:])]
+        return [name for name in names if not name.startswith("_r_") and _is_number(name[-DIGITS:])]
     match = form_of((marker,)).fullmatch
-    return [name for name in names if _is_number(name[-_DIGITS:]) and not theirs(name) and not match(name)]
+    return [name for name in names if _is_number(name[-DIGITS:]) and not theirs(name) and not match(name)]
 
 
 def id_of(name: str, marker: str) -> str:
@@ -178,7 +181,7 @@ def id_of(name: str, marker: str) -> str:
 
 
 def _is_number(tail: str) -> bool:
-    return len(tail) == _DIGITS and tail.removeprefix("-").isdecimal()
+    return len(tail) == DIGITS and tail.removeprefix("-").isdecimal()
 
 
 def _compare(a: tuple[int, str], b: tuple[int, str]) -> int:

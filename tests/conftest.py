@@ -67,6 +67,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["RECIPES_STORE"] = str(directory)
     os.environ["RECIPES_STORE_IDLE"] = "60"  # should the run be killed
     os.environ.pop("RECIPES_HOSTS", None)
+    # For the workers, and for hundreds of programs that tests start: without it each compiles everything anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -21,7 +21,7 @@ from tests.ports import ReservedPorts
 from tests.servers import ServerProcess, four_letter
 from tests.wire import Wire
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0  # three JVMs may start on a busy machine
 _POLL_SECONDS = 0.02
 SERVING = ("leader", "follower", "observer")
 

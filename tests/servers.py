@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def four_letter(port: int, word: str, host: str = "127.0.0.1") -> str:
-    with socket.create_connection((host, port), timeout=10) as sock:
+    with socket.create_connection((host, port), timeout=30) as sock:
         sock.sendall(word.encode())
         answer = b""
         while piece := sock.recv(65536):

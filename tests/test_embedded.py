@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 def answers(hosts: str) -> bool:
     host, port = hosts.split(":")
     try:
-        with socket.create_connection((host, int(port)), timeout=5) as connection:
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
             connection.sendall(b"srvr")
             return b"Mode: " in b"".join(iter(lambda: connection.recv(4096), b""))
     except OSError:

@@ -33,7 +33,7 @@ from recipes.blocking.partitioner import Partition, Partitioner
 from recipes.blocking.presence import EphemeralNode, Presence, Stay
 from recipes.blocking.queue import DeadLetters, Messages, Queue
 from recipes.blocking.services import Provider, Registration, ServiceRegistry
-from recipes.blocking.transaction import Coordinator, EnlistedBranch, GlobalTransaction
+from recipes.blocking.transaction import Coordinator, EnlistedBranch, GlobalTransaction, Termination
 from recipes.blocking.watching import Multi, View, Watch, WatchStream
 
 __all__ = [
@@ -83,6 +83,7 @@ __all__ = [
     "SharedValue",
     "Stay",
     "Term",
+    "Termination",
     "Transaction",
     "TreeCache",
     "View",

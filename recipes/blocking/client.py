@@ -197,8 +197,8 @@ class Client:
     def ensure_path(self, path: str, *, container: bool = False) -> None:
         self.portal.call(lambda: self.of_tasks.ensure_path(path, container=container))
 
-    def get(self, path: str) -> tuple[bytes, Stat]:
-        return self.portal.call(lambda: self.of_tasks.get(path))
+    def get(self, path: str, *, latest: bool = False) -> tuple[bytes, Stat]:
+        return self.portal.call(lambda: self.of_tasks.get(path, latest=latest))
 
     def set(self, path: str, data: bytes, version: int = -1) -> Stat:
         return self.portal.call(lambda: self.of_tasks.set(path, data, version))
@@ -209,11 +209,11 @@ class Client:
     def delete_later(self, path: str, *, prefix: bool = False) -> None:
         self.portal.run(lambda: self.of_tasks.delete_later(path, prefix=prefix))
 
-    def exists(self, path: str) -> Stat | None:
-        return self.portal.call(lambda: self.of_tasks.exists(path))
+    def exists(self, path: str, *, latest: bool = False) -> Stat | None:
+        return self.portal.call(lambda: self.of_tasks.exists(path, latest=latest))
 
-    def children(self, path: str) -> list[str]:
-        return self.portal.call(lambda: self.of_tasks.children(path))
+    def children(self, path: str, *, latest: bool = False) -> list[str]:
+        return self.portal.call(lambda: self.of_tasks.children(path, latest=latest))
 
     def exists_watch(self, path: str) -> tuple[Stat | None, Watch]:
         stat, watch = self.portal.call(lambda: self.of_tasks.exists_watch(path))

@@ -12,6 +12,7 @@ from recipes.blocking.portal import Portal, portal_of
 from recipes.queue import consume
 from recipes.queue import queue as of_tasks
 from recipes.queue.queue import Layout
+from recipes.queue.records import Put
 
 if TYPE_CHECKING:
     from recipes.blocking.client import Client
@@ -62,7 +63,7 @@ class Queue(Generic[T]):
 
     def put(
         self, data: T, *, key: str | None = None, delay: float = 0, priority: int = 100, within: float | None = None
-    ) -> bool:
+    ) -> Put:
         return self._portal.call(lambda: self._queue.put(data, key=key, delay=delay, priority=priority, within=within))
 
     def put_many(

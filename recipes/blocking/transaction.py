@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from recipes.blocking.block import Entered
 from recipes.blocking.hold import documented_by
 from recipes.blocking.portal import Portal, portal_of
-from recipes.transaction import coordinator
+from recipes.transaction import coordinator, termination
 from recipes.transaction.participant import TransactionParticipant
 from recipes.transaction.stats import CoordinatorStats
 
@@ -106,6 +106,29 @@ class Coordinator(Entered[coordinator.Coordinator]):
 
     def stats(self) -> CoordinatorStats:
         return self._portal.run(self.of_tasks.stats)
+
+
+@documented_by(termination.Termination)
+class Termination(Entered[termination.Termination]):
+    """`with Termination(client, "/transactions", {"files": participant}):` end what has waited for too long.
+
+    See recipes.Termination. It works in the client's thread.
+    """
+
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        participants: Mapping[str, TransactionParticipant],
+        *,
+        name: str | None = None,
+        after: float = 10.0,
+        on_timeout: termination.OnTimeout = "ask",
+    ) -> None:
+        made = termination.Termination(
+            client.of_tasks, path, participants, name=name, after=after, on_timeout=on_timeout
+        )
+        super().__init__(portal_of(client), made)
 
 
 def _shown(portal: Portal, found: Any) -> Any:

@@ -66,7 +66,11 @@ def _said(seen: Seen, now: float) -> str:
     if seen.limit is not None:
         what.append(f"limit {seen.limit}")
     lines = [escaped(seen.path) + (f" ({', '.join(what)})" if what else "")]
-    lines += [_line("holds", each, now) for each in seen.holders]
+    taken = 0
+    for each in seen.holders:
+        taken += each.permits
+        beyond = seen.limit is not None and taken > seen.limit
+        lines.append(_line("holds", each, now) + (", beyond the limit: since before that went down" if beyond else ""))
     lines += [_line("waits", each, now) for each in seen.waiters]
     return "\n".join(lines)
 

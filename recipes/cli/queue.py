@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import anyio
 from cyclopts import App, Parameter
 
-from recipes import Message, Queue, QueueFull
+from recipes import Message, Put, Queue, QueueFull
 from recipes.cli.access import Access, Switch
 from recipes.cli.terminal import complain, say, shown
 
@@ -52,18 +53,24 @@ def put(
 
     async def act(queue: Queue[bytes]) -> int:
         done = 0
+        there: Put | None = None
         try:
             async for together in _given(items):
                 if key is None:
                     await queue.put_many(together, delay=delay, priority=priority, within=0)
                     done += len(together)
                 else:
-                    done += await queue.put(together[0], key=key, delay=delay, priority=priority, within=0)
+                    there = await queue.put(together[0], key=key, delay=delay, priority=priority, within=0)
+                    done += there.created
         except QueueFull as error:
             complain("recipes queue", f"{error} ({done} put)", kind="QueueFull", put=done)
             return NOTHING
-        say(json, f"{done} put", {"put": done})
-        return 0 if key is None or done else NOTHING
+        if there is None or there.created:
+            say(json, f"{done} put", {"put": done})
+            return 0
+        since = datetime.fromtimestamp(there.since, UTC).isoformat(timespec="milliseconds")
+        say(json, f"0 put: an item of this key is there since {since}", {"put": 0, "since": since})
+        return NOTHING
 
     return _on(access, path, act)
 

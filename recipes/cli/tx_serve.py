@@ -11,28 +11,34 @@ from typing import Any
 
 import anyio
 
-from recipes import Client, ConfigError, Coordinator, CoordinatorStats
+from recipes import Client, Coordinator, CoordinatorStats, ParticipantError
 from recipes.cli.access import Access, WrongOption
 from recipes.cli.hosts import split_address
 from recipes.cli.terminal import complain
-from recipes.core.client.backoff import pauses
 from recipes.core.errors import SessionError
 from recipes.renewal import Renewal
+from recipes.transaction.opening import in_words
 from recipes.transaction.participant import TransactionParticipant
 
 log: logging.Logger = logging.getLogger("recipes.transaction")
 
 
-class _Opened:
-    """A participant that is opened already, or is away: its requests are repeated until it is back."""
+class _Reopened:
+    """A participant in a later session: what is wrong with it by then is logged, and stops none of the others."""
 
     def __init__(self, participant: TransactionParticipant) -> None:
         self._participant = participant
 
     def __getattr__(self, name: str) -> Any:
-        if name == "open":
-            raise AttributeError(name)
         return getattr(self._participant, name)
+
+    async def open(self) -> None:
+        """Raises ParticipantError, which says that it is away, in place of everything else."""
+        if (opening := getattr(self._participant, "open", None)) is not None:
+            try:
+                await opening()
+            except Exception as error:
+                raise ParticipantError("", in_words(error)) from error
 
 
 class _Serving:
@@ -79,18 +85,14 @@ async def _until_signal(
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with client, anyio.create_task_group() as group:
 
-            async def open_one(each: str, participant: TransactionParticipant) -> None:
+            async def serve() -> None:
                 nonlocal code
-                try:
-                    await _open(client, each, participant)
-                except ConfigError as error:
-                    complain("recipes tx serve", f"{each}: {error}")
+                if wrong := await _serve(client, path, name, participants, serving):
+                    complain("recipes tx serve", wrong)
                     code = 1
                     group.cancel_scope.cancel()
 
-            for each, participant in participants.items():
-                group.start_soon(open_one, each, participant)
-            group.start_soon(_serve, client, path, name, participants, serving)
+            group.start_soon(serve)
             async for _ in signals:
                 group.cancel_scope.cancel()
                 break
@@ -103,38 +105,25 @@ async def _serve(
     name: str | None,
     participants: Mapping[str, TransactionParticipant],
     serving: _Serving,
-) -> None:
-    """From session to session."""
-    opened: dict[str, TransactionParticipant] = {each: _Opened(found) for each, found in participants.items()}
+) -> str:
+    """From session to session. Returns what is wrong with a participant at the beginning."""
     renewal = Renewal(client, f"serving {path}", log)
+    again = {each: _Reopened(participant) for each, participant in participants.items()}
     while True:
         try:
-            async with Coordinator(client, path, participants=opened, name=name) as coordinator:
+            async with Coordinator(client, path, participants=participants, name=name) as coordinator:
+                participants = again
                 serving.coordinator = coordinator
                 print(f"recipes tx serve: ready to end what others leave at {path}", flush=True)
                 await client.outlive(client.session_id)
         except SessionError as error:
             await renewal.after(error)
+        except Exception as error:  # a participant's own
+            if not (whose := getattr(error, "__notes__", None)):
+                raise
+            return f"{', '.join(whose)}: {in_words(error)}"
         finally:
             serving.coordinator = None
-
-
-async def _open(client: Client, name: str, participant: TransactionParticipant) -> None:
-    """Until it has answered. Raises ConfigError where its settings do not do."""
-    opening = getattr(participant, "open", None)
-    said = ""
-    for pause in pauses(client.random, shortest=1.0, longest=30.0, least=0.5):
-        try:
-            if opening is not None:
-                await opening()
-        except ConfigError:
-            raise
-        except Exception as error:  # a driver's own
-            if said != (said := f"{name}: {type(error).__name__}: {error}"):
-                complain("recipes tx serve", said)
-            await anyio.sleep(pause)
-        else:
-            return
 
 
 @contextmanager

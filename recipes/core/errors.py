@@ -331,12 +331,13 @@ class TransactionInDoubt(_OfRecipe):
 
 
 class ParticipantError(_OfRecipe):
-    """A participant that is reached over a network gave no answer, or none that can be understood.
+    """A participant cannot be reached, or gave no answer that can be understood.
 
-    path: its address. message: what came instead. status: of its HTTP answer, None where there was none.
+    path: its name at the coordinator, or its address. message: what came instead. status: of its HTTP answer, None
+    where there was none.
     """
 
-    meaning = "The participant gave no answer that can be understood"
+    meaning = "The participant gave no answer, or none that can be understood"
     status: int | None = None
 
 

@@ -10,7 +10,7 @@ from recipes.core import paths
 from recipes.core.client.scope import Ended
 from recipes.core.errors import BadVersion, NoNode, invariant
 from recipes.hold import Block
-from recipes.line import ALL, Participant
+from recipes.line import Participant
 from recipes.lock.grant import Grant
 from recipes.naming import ask_to_leave
 
@@ -111,22 +111,7 @@ class Lockable(ABC, Generic[G]):
         Nobody loses anything by it: to end what a holder has against its will, delete its znode. Asking twice asks
         once. Raises NoAuth, SessionExpired, ClientClosed, and ConnectionLoss, after which it can be called again.
         """
-        asked = []
-        for holder in await self.holders():
-            while True:
-                try:
-                    stored, stat = await self._client.get(holder.path)
-                    if not holder.revoke_requested:
-                        await self._client.set(
-                            holder.path, ask_to_leave(stored, holder.path.rpartition("/")[2]), stat.version
-                        )
-                    asked.append(holder._replace(revoke_requested=True))
-                except BadVersion:
-                    continue  # its owner, or somebody else that asks
-                except NoNode:
-                    pass  # it has left
-                break
-        return asked
+        return [each for holder in await self.holders() if (each := await ask_holder(self._client, holder)) is not None]
 
     @abstractmethod
     def _contend(self) -> Contender:
@@ -140,8 +125,19 @@ class Lockable(ABC, Generic[G]):
         invariant(await contender.enter(as_block=False))
         return self._show(contender)
 
-    async def _limit(self) -> int:
-        return ALL
-
     async def _participants(self) -> list[list[Participant]]:
-        return await read_holders(self._client, self.path, self._marker, await self._limit())
+        return await read_holders(self._client, self.path, self._marker)
+
+
+async def ask_holder(client: "Client", holder: Participant) -> Participant | None:
+    """Ask one of those that hold to give it up; see Lockable.revoke. None when it has left already."""
+    while True:
+        try:
+            stored, stat = await client.get(holder.path)
+            if not holder.revoke_requested:
+                await client.set(holder.path, ask_to_leave(stored, holder.path.rpartition("/")[2]), stat.version)
+            return holder._replace(revoke_requested=True)
+        except BadVersion:
+            continue  # its owner, or somebody else that asks
+        except NoNode:
+            return None

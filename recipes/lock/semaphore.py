@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
 from recipes.agreement import agree, compare
-from recipes.contender import Contender, check_within
+from recipes.contender import Contender, check_within, read_holders
 from recipes.core import paths
 from recipes.core.client.backoff import Backoff
 from recipes.core.errors import (
@@ -20,7 +20,7 @@ from recipes.core.errors import (
     ThrottledOp,
 )
 from recipes.hold import Block
-from recipes.line import ALL, Participant
+from recipes.line import ALL, DIGITS, Participant, holding, in_order
 from recipes.lock.grant import Grant
 from recipes.lock.lease import Lease, read_leases
 from recipes.lock.lockable import Lockable
@@ -60,6 +60,14 @@ def stored_limit(path: str, data: bytes) -> tuple[int, int]:
         return limit, max(limit, int(stored.get("most", 0)))
     except (ValueError, TypeError, KeyError, AttributeError):
         raise SettingsDiffer(path, f"expected a limit, and the znode holds other data: {data[:60]!r}") from None
+
+
+def kept_permits(data: bytes) -> frozenset[str]:
+    """The numbers, at the end of their names, of those that keep more than a limit that went down lets in."""
+    try:
+        return frozenset(json.loads(data).get("kept", ()))
+    except (ValueError, TypeError, AttributeError):
+        return frozenset()
 
 
 class Claimant(Contender):
@@ -222,7 +230,8 @@ class Semaphore(Lockable[SemaphoreGrant]):
         return Block(lambda: self._claim(permits), self._show, check_within(self.path, within))
 
     async def resize(self, limit: int) -> None:
-        """Store another limit. Waiters follow it at once; holders keep what they have when it goes down.
+        """Store another limit. Waiters follow it at once; holders keep what they have when it goes down, and `holders`
+        goes on to name them.
 
         Raises BadArguments, also where another library's naming has no place for it, SettingsDiffer when the path holds
         something else, NoAuth, SessionExpired, ClientClosed, and ConnectionLoss, after which it can be called again.
@@ -235,6 +244,7 @@ class Semaphore(Lockable[SemaphoreGrant]):
         self._agreement.given, self._agreement.agreed = limit, True
 
     async def _store(self, limit: int) -> bool:
+        """One try; whether the limit is stored."""
         try:
             data, stat = await self._client.get(self.path)
         except NoNode:
@@ -246,10 +256,17 @@ class Semaphore(Lockable[SemaphoreGrant]):
             return False
         now, most = stored_limit(self.path, data)
         if now != limit:
-            text = json.dumps({"limit": limit, "most": max(most, limit)}, separators=(",", ":"))
+            stored: dict[str, int | list[str]] = {"limit": limit, "most": max(most, limit)}
+            line = in_order(await self._client.children(self.path), self._marker)
+            holders = line[: holding(line, now, kept_permits(data))]
+            if beyond := holders[holding(line, limit) :]:
+                stored["kept"] = [name[-DIGITS:] for name in beyond]
             try:
-                await self._client.set(self.path, text.encode(), stat.version)
-            except BadVersion:
+                async with self._client.multi() as multi:
+                    for name in holders if beyond else ():  # where one has left, another one may hold in its place
+                        multi.check(paths.join(self.path, name))
+                    multi.set(self.path, json.dumps(stored, separators=(",", ":")).encode(), stat.version)
+            except (BadVersion, NoNode):
                 return False
         return True
 
@@ -273,16 +290,16 @@ class Semaphore(Lockable[SemaphoreGrant]):
             raise too_many(self.path, permits, self._agreement.given)
 
     async def _participants(self) -> list[list[Participant]]:
-        if self._leases is None:
-            return await super()._participants()
-        return await read_leases(self._client, self._leases)
-
-    async def _limit(self) -> int:
+        if self._leases is not None:
+            return await read_leases(self._client, self._leases)
+        limit, kept = self._agreement.given, frozenset[str]()
         try:
             data, _ = await self._client.get(self.path)
         except NoNode:
-            return self._agreement.given
-        return self._agreement.read(data)[0] if data or self._agreement.agreed else self._agreement.given
+            data = b""
+        if data:
+            limit, kept = self._agreement.read(data)[0], kept_permits(data)
+        return await read_holders(self._client, self.path, self._marker, limit, kept)
 
 
 def too_many(path: str, permits: int, limit: int) -> BadArguments:

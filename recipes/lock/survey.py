@@ -9,7 +9,7 @@ from recipes.core.errors import NoAuth, NoNode, SettingsDiffer, invariant
 from recipes.election.weights import MARKER, as_candidate
 from recipes.line import ALL, Participant
 from recipes.lock.lease import read_leases
-from recipes.lock.semaphore import stored_limit
+from recipes.lock.semaphore import kept_permits, stored_limit
 from recipes.naming import leases_of, lines_among, theirs
 
 if TYPE_CHECKING:
@@ -73,13 +73,14 @@ async def _lines_at(client: "Client", path: str, names: list[str]) -> list[Seen]
         return []
     lines = []
     for naming, marker in lines_among(names):
-        limit, stored = ALL, None
+        limit, stored, kept = ALL, None, frozenset[str]()
         if naming == "native" and data and any("-permits-" in name for name in names):
             try:
                 limit = stored = stored_limit(path, data)[0]
+                kept = kept_permits(data)
             except SettingsDiffer:
                 pass  # of a lock, whose data are anybody's
-        holders, waiters = await read_holders(client, path, marker, limit)
+        holders, waiters = await read_holders(client, path, marker, limit, kept)
         if marker == MARKER:
             holders, waiters = [[as_candidate(each) for each in line] for line in (holders, waiters)]
         if holders or waiters:

@@ -28,7 +28,7 @@ from recipes.core.errors import (
 )
 from recipes.queue import claims
 from recipes.queue.buckets import Buckets, create, delete
-from recipes.queue.records import Record, encode, key_name
+from recipes.queue.records import Put, Record, encode, key_name
 from recipes.queue.room import Room
 from recipes.writer import MOST_BYTES, Write, Writer, make_path
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _CLOCK_SECONDS = 60.0  # after which the servers' clock is looked at once more
 _FORMAT = "recipes queue 1"
+_CREATED = Put(True)
 _MOST_TRIES = 100  # of a put that others got in the way of
 
 
@@ -87,8 +88,8 @@ class Native:
         await self.writer.prepare()
         self._prepared = True
 
-    async def put(self, records: Sequence[Record], *, delay: float, priority: int, within: float | None) -> bool:
-        """Put items, all of them or none; False when the key of the only one is in the queue already.
+    async def put(self, records: Sequence[Record], *, delay: float, priority: int, within: float | None) -> Put:
+        """Put items, all of them or none; not created when the key of the only one is in the queue already.
 
         within: seconds to wait for room at most. Raises QueueFull, BadArguments when they are too large together.
         """
@@ -135,7 +136,7 @@ class Native:
 
     async def _place(
         self, records: Sequence[Record], encoded: Sequence[bytes], size: int, due_ms: int, priority: int
-    ) -> bool:
+    ) -> Put:
         key = records[0].key if records else ""
         for _ in range(_MOST_TRIES):
             room = await self.room.reserve(len(records))
@@ -149,14 +150,16 @@ class Native:
             write = await self.writer.write(operations, size)
             if write.error is None:
                 self._noted(write)
-                return True
+                return _CREATED
             if write.failed_at < placing:
                 self.buckets.forget(priority)
                 if isinstance(write.error, NoNode):
                     await make_path(self.client, self.buckets.folder)
             elif key and write.failed_at == placing:
                 if isinstance(write.error, NodeExists):
-                    return False
+                    if (there := await self.client.exists(self._key_path(key))) is not None:
+                        return Put(False, there.ctime / 1000)
+                    continue  # it was acknowledged at this moment
                 await self._make_key_folder(key, write.error)
             elif not isinstance(write.error, BadVersion):
                 raise write.error

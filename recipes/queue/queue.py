@@ -19,7 +19,7 @@ from recipes.queue.finder import Delivery, Finder
 from recipes.queue.layouts import Foreign, ForeignCustody
 from recipes.queue.message import Custody, Message, Rules
 from recipes.queue.native import Native
-from recipes.queue.records import Record, decode
+from recipes.queue.records import Put, Record, decode
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -99,8 +99,8 @@ class Queue(Generic[T]):
 
     async def put(
         self, data: T, *, key: str | None = None, delay: float = 0, priority: int = 100, within: float | None = None
-    ) -> bool:
-        """Put one item. True when it is in the queue now; False when an item with the same `key` is there already.
+    ) -> Put:
+        """Put one item. What this returns is true when it has done so, and tells since when another one is there.
 
         key: until the item is acknowledged, a put with the same key adds nothing, whoever does it. delay: seconds, by
         the servers' clock, before it is handed out. priority: 0 to 999, lowest first.
@@ -116,7 +116,7 @@ class Queue(Generic[T]):
         if self._foreign is not None:
             self._foreign.refuse(key=key, delay=delay, within=within)
             await self._foreign.put([record.data], priority)
-            return True
+            return Put(True)
         return await self._parts().native.put([record], delay=delay, priority=priority, within=within)
 
     async def put_many(

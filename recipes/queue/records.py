@@ -21,6 +21,21 @@ class Record(NamedTuple):
     put_ms: int = 0  # when it was first put, by the servers' clock; 0 where the znode's own ctime says it
 
 
+class Put(NamedTuple):
+    """What came of a put; true where it has put its item.
+
+    created: whether the item is in the queue by this put. False when one with the same key is there already: waiting,
+    in hand, or a dead letter. since: seconds since 1970, by the servers' clock, when that one was put; 0.0 where
+    `created` is true.
+    """
+
+    created: bool
+    since: float = 0.0
+
+    def __bool__(self) -> bool:
+        return self.created
+
+
 class Unreadable(ValueError):
     """These bytes are not an item of this queue."""
 

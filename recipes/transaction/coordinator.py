@@ -14,6 +14,7 @@ from recipes.agreement import agree
 from recipes.core import paths
 from recipes.core.errors import (
     BadArguments,
+    ParticipantError,
     RecipesError,
     StoreError,
     TransactionAborted,
@@ -25,6 +26,7 @@ from recipes.membership.group import Membership
 from recipes.transaction import asking
 from recipes.transaction.driver import Driver
 from recipes.transaction.home import COORDINATORS, RECORDS
+from recipes.transaction.opening import Openings, in_words, is_away
 from recipes.transaction.participant import BranchId, ThreePhaseParticipant, TransactionParticipant, check_name
 from recipes.transaction.record import Decision, Record, Records
 from recipes.transaction.recovery import Recovery
@@ -52,8 +54,10 @@ class Coordinator:
     serve: whether this process ends what others left, when its turn comes.
     acl: of all znodes made here; everybody everything without it.
 
-    Entering awaits `open()` of each participant that has it, and raises what that raises; SettingsDiffer when the fleet
-    was set up with other participants, BadArguments for names that are none, and what every call of the client does.
+    Entering awaits `open()` of each participant that has it, for 5 s at most. One that is away is logged, and tried
+    again and again, with pauses of up to 30 s; meanwhile the transactions of all others go on. What an `open` raises
+    for another reason comes out, such as ConfigError for a server's settings. Raises SettingsDiffer when the fleet was
+    set up with other participants, BadArguments for names that are none, and what every call of the client does.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class Coordinator:
         self._ended: Counter[Decision | None] = Counter()  # None: in doubt
         self._idle = anyio.Event()
         self._recovery: Recovery | None = None
+        self._openings = Openings(self._participants, client.random)
 
     async def __aenter__(self) -> Self:
         if self._own:
@@ -89,9 +94,7 @@ class Coordinator:
         # A client that renews goes on with another session, and this does not: its znode went with the first one.
         self._client = self._client.bound
         self._records = Records(self._client, paths.join(self._home, RECORDS), self._acl)
-        for participant in self._participants.values():
-            if (opening := getattr(participant, "open", None)) is not None:
-                await opening()
+        await self._openings.begin()
         names = ",".join(sorted(self._participants))
         made = {"fleet": f"{self._client.random.getrandbits(32):08x}"}
         await agree(self._client, self._home, {"participants": names}, self._acl, first=made)
@@ -103,6 +106,8 @@ class Coordinator:
         self._recovery = Recovery(self._client, self._home, self._records, self._participants, self._fleet)
         if self._serve:
             self._client.look_after(self._recovery.run)
+        if self._openings.away:
+            self._client.look_after(self._openings.run)
         self._open = True
         return self
 
@@ -110,6 +115,7 @@ class Coordinator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open = False
+        self._openings.stop()
         with anyio.move_on_after(_LEAVING_SECONDS):
             while any(driver.stage is not Stage.IN_DOUBT for driver in self._drivers):
                 self._idle = anyio.Event()
@@ -170,6 +176,7 @@ class Coordinator:
             recovery is not None and recovery.serving,
             0 if recovery is None else recovery.left,
             0 if recovery is None else recovery.recovered,
+            len(self._openings.away),
         )
 
     @property
@@ -184,14 +191,14 @@ class Coordinator:
         For work that one participant causes at another while it prepares, in this process or another one of the fleet.
         It competes with the decision: a participant that has joined is asked too, before anybody may commit. Raises
         TransactionAborted when the decision was there first, the participant's work is undone then; UnknownTransaction
-        for one that is not recorded (yet, or any more); BadArguments for a name that this coordinator does not have.
+        for one that is not recorded (yet, or any more); ParticipantError and BadArguments as `enlist` does.
         When it raises SessionExpired or ConnectionLoss, or is cancelled, nobody here knows whether it has joined: it is
         left to be asked.
         """
         participant = self._participant(name)
         branch = BranchId(self._fleet, transaction, name)
-        begin = getattr(participant, "begin", None)
-        result = branch if begin is None else await begin(branch)
+        await self._openings.ensure(name)
+        result = await self._begin_branch(branch)
         try:
             record = await self._records.join(transaction, name)
         except (UnknownTransaction, StoreError):
@@ -203,6 +210,15 @@ class Coordinator:
             decided = "" if record.decision is None else record.decision.value
             raise TransactionAborted(transaction, f"{name} came too late: {decided} was decided")
         return result
+
+    async def _begin_branch(self, branch: BranchId) -> Any:
+        begin = getattr(self._participants[branch.participant], "begin", None)
+        try:
+            return branch if begin is None else await begin(branch)
+        except Exception as error:
+            if isinstance(error, ParticipantError) or not is_away(error):
+                raise
+            raise ParticipantError(branch.participant, in_words(error)) from error
 
     async def _undo(self, participant: TransactionParticipant, branch: BranchId) -> None:
         """Of a branch that nobody else will ask."""
@@ -287,8 +303,9 @@ class GlobalTransaction:
     async def enlist(self, name: str) -> Any:
         """Let the participant `name` take part. What it returns is the participant's own: what the block works with.
 
-        Raises BadArguments for a name that the coordinator does not have, or a participant that cannot serve the
-        protocol; RuntimeError outside the block; what the participant raises. Behind the block see `Coordinator.join`.
+        Raises ParticipantError, which names it, when it cannot be reached now, after one try; BadArguments for a name
+        that the coordinator does not have, or a participant that cannot serve the protocol; RuntimeError outside the
+        block; what the participant raises for another reason. Behind the block see `Coordinator.join`.
         """
         if self._scope is None or self._left:
             raise RuntimeError("participants enlist inside `async with coordinator.begin() as tx`")
@@ -297,10 +314,10 @@ class GlobalTransaction:
         if driver.record.protocol is CommitProtocol.THREE_PHASE and not isinstance(participant, ThreePhaseParticipant):
             raise BadArguments("", f"{name!r} has no can_commit and pre_commit: 3pc needs both")
         branch = BranchId(self._coordinator.fleet, self.id, name)
+        await self._coordinator._openings.ensure(name)
         if name not in driver.record.branches:
             driver.record = driver.record._replace(branches=(*driver.record.branches, name))
-        begin = getattr(participant, "begin", None)
-        return branch if begin is None else await begin(branch)
+        return await self._coordinator._begin_branch(branch)
 
     async def __aenter__(self) -> Self:
         if self._scope is not None:

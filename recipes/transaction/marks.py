@@ -18,6 +18,7 @@ log: logging.Logger = logging.getLogger("recipes.transaction")
 # No prepare is on its way for so long. Beyond a day, since clocks of databases may have another time zone.
 OLD_SECONDS = 2 * 86_400.0
 _AT_ONCE = 16
+_FORGET_SECONDS = 60.0  # of one look; the next one goes on
 
 
 async def forget_old(
@@ -51,7 +52,8 @@ async def forget_old(
         async with limiter:
             await asking.ask(participants[branch.participant], branch, "forget")
 
-    async with anyio.create_task_group() as group:
-        for branch in old:
-            if branch.transaction not in there:
-                group.start_soon(forget, branch)
+    with anyio.move_on_after(_FORGET_SECONDS):
+        async with anyio.create_task_group() as group:
+            for branch in old:
+                if branch.transaction not in there:
+                    group.start_soon(forget, branch)

@@ -71,11 +71,12 @@ class TransactionParticipant(Protocol):
     Each call may come again, from any process, after any crash, and has the same outcome then. What it raises counts as
     Answer.UNKNOWN; so does a call that takes too long, which is cancelled.
 
-    A participant may also have `async open()`, which a coordinator awaits at its beginning; `async begin(branch)`,
-    whose result `tx.enlist` returns; `async forget(branch)`: everybody knows the outcome, nobody will ask again;
-    `async prepared()`, for operators: every prepared transaction there is, as `Prepared`, those of others too;
-    `async waiting()`: a Waiting for each branch that `recover` names; and `async marks(older)`, where what it keeps of
-    branches that ended does not go by itself: those that did so more than `older` seconds ago.
+    A participant may also have `async open()`, which a coordinator awaits at its beginning: it raises OSError where it
+    is away, and is called again later, or ConfigError where it will never do; `async begin(branch)`, whose result
+    `tx.enlist` returns; `async forget(branch)`: everybody knows the outcome, nobody will ask again; `async prepared()`,
+    for operators: every prepared transaction there is, as `Prepared`, those of others too; `async waiting()`: a Waiting
+    for each branch that `recover` names; and `async marks(older)`, where what it keeps of branches that ended does not
+    go by itself: those that did so more than `older` seconds ago.
     """
 
     async def prepare(self, branch: BranchId) -> Answer | Reply:

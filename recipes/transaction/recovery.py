@@ -76,6 +76,7 @@ class Recovery:
         self._removed = anyio.Event()
         self._known_bad: set[str] = set()
         self._ending: set[str] = set()
+        self._proved: set[str] = set()  # settled here, and their records may still be there
         self._limiter = anyio.CapacityLimiter(_AT_ONCE)
         self._next_marks = client.clock() + _FIRST_MARKS_SECONDS
 
@@ -110,7 +111,7 @@ class Recovery:
                         try:
                             if self._client.clock() >= self._next_marks:
                                 self._next_marks = self._client.clock() + _MARKS_SECONDS
-                                await forget_old(self._client, self._records.folder, self._participants, self._fleet)
+                                group.start_soon(self._forget_old)  # beside: a participant may be slow
                             await self.look(term.path, group)
                         except (ConnectionLoss, MalformedValue, ThrottledOp) as error:
                             log.warning("%s", error)
@@ -122,6 +123,12 @@ class Recovery:
             self.serving, self.left = False, 0
         if failed is not None:
             raise failed
+
+    async def _forget_old(self) -> None:
+        try:
+            await forget_old(self._client, self._records.folder, self._participants, self._fleet)
+        except RecipesError as error:  # the next look does it
+            log.debug("old marks stay: %s", error)
 
     async def look(self, guard: str, group: "TaskGroup") -> None:
         """Begin to end what is left of transactions whose coordinator is gone.
@@ -135,7 +142,10 @@ class Recovery:
         except NoNode:
             return
         left = []
+        self._proved.intersection_update(names)
         for name in names:
+            if name in self._proved:
+                continue
             try:
                 record = await self._records.read(name)
             except MalformedValue as error:
@@ -145,6 +155,7 @@ class Recovery:
                 continue
             if record is not None and record.owner.rpartition("/")[2] not in living:
                 left.append(record)
+        left = [record for record in left if record.id not in self._proved]  # since it was read
         self.left = len(left)
         for record in left:
             if record.id not in self._ending:
@@ -159,9 +170,10 @@ class Recovery:
                     # Only its own coordinator knew the votes: presumed abort.
                     record = await self._records.decide(record, Decision.ABORT, guard, "its coordinator is gone")
                 if await self.settle(record, record.decision):
-                    log.info("transaction %s, left by another coordinator: %s", record.id, record.decision.value)
                     self.left -= 1
-                    self.recovered += 1
+                    self.recovered += 1  # before it is told: who reads that may look at the figures
+                    self._proved.add(record.id)
+                    log.info("transaction %s, left by another coordinator: %s", record.id, record.decision.value)
                     self.remove(record)
         except SessionExpired:
             pass  # our term is over, or about to be: others go on
@@ -231,5 +243,6 @@ class Recovery:
                 return
             if not isinstance(outcome.error, NoNode):
                 log.warning("records of settled transactions stay behind: %s", outcome.error)
+                self._proved.difference_update(record.id for record in batch)
                 return
             batch = [record for place, record in enumerate(batch) if place != outcome.failed_at]

@@ -9,7 +9,7 @@ import logging
 import ssl
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import anyio
@@ -17,16 +17,21 @@ import anyio
 from recipes.core.errors import BadArguments, ParticipantError
 from recipes.transaction.asking import ASK_SECONDS, Method
 from recipes.transaction.branch import Answer, Reply
+from recipes.transaction.opening import is_away
 from recipes.transaction.participant import BranchId, Prepared, Waiting
 from recipes.transaction.service import BRANCH_HEADER, shortened
 from recipes.transaction.stages import CommitProtocol
 
-if TYPE_CHECKING:
-    pass
-
 log: logging.Logger = logging.getLogger("recipes.transaction")
 
 _MOST_BYTES = 1 << 22  # of an answer: a list of many branches is the longest
+# What an operator can do about a status: asking again will not help.
+_TO_DO = {
+    401: "give RemoteParticipant the token of the service",
+    403: "give RemoteParticipant a token that the service accepts",
+    404: "correct the url: it ends where the service has mounted participant_app",
+    421: "correct the url: it is that of another participant",
+}
 
 
 class RemoteBranch(NamedTuple):
@@ -46,7 +51,8 @@ class RemoteParticipant:
     ssl_context: for https, in place of the default one.
 
     Needs the extra `http`. Proxies of the environment are not used, redirects not followed. Raises BadArguments for a
-    url that is none, ImportError without the extra. An answer that is late or none of ours is UNKNOWN, and says why.
+    url that is none, ImportError without the extra. An answer that is late or none of ours is UNKNOWN, and says why; a
+    refusal, such as 401 for a wrong token, is also an error in the log, once, since asking again does not help.
     """
 
     def __init__(
@@ -75,6 +81,7 @@ class RemoteParticipant:
             if url.startswith("http:") and not _is_local(url):
                 log.warning("the token for %s is sent without encryption: expected https", self._url)
         self._ssl_context = ssl_context
+        self._refused: int | None = None  # the status that is in the log
         self._http = httpx
         self._client: httpx.AsyncClient | None = None
 
@@ -82,18 +89,13 @@ class RemoteParticipant:
         return f"<RemoteParticipant {self._url}>"
 
     async def open(self) -> None:
-        """Look whether the service is there. Raises ParticipantError where something else is, or the token is wrong.
+        """Look whether the service is there.
 
-        A service that is away is told in the log alone: it may be back when it is asked.
+        Raises ParticipantError where it is not, or something else is, or the token is wrong.
         """
-        try:
-            found = await self._exchange("GET", "/name")
-            if not isinstance(found, dict) or "three_phase" not in found:
-                raise self._strange(200, found)
-        except ParticipantError as error:
-            if error.status is not None and error.status < 500:
-                raise
-            log.warning("%s", error)
+        found = await self._exchange("GET", "/name")
+        if not isinstance(found, dict) or "three_phase" not in found:
+            raise self._strange(200, found)
 
     async def aclose(self) -> None:
         """Close the connections. Raises nothing."""
@@ -131,11 +133,19 @@ class RemoteParticipant:
 
     async def recover(self) -> Sequence[BranchId]:
         """The service's branches that await their outcome. Raises ParticipantError."""
-        found = await self._exchange("GET", "/branches")
-        match found:
-            case {"branches": list(ids)}:
-                return [branch for each in ids if (branch := BranchId.parse(str(each))) is not None]
-        raise self._strange(200, found)
+        return await self._list("/branches", "branches")
+
+    async def marks(self, older: float) -> Sequence[BranchId]:
+        """The branches that ended more than `older` seconds ago and have left a mark there, at most 10,000 of them.
+
+        None where the service's participant forgets by itself. Raises ParticipantError.
+        """
+        try:
+            return await self._list(f"/marks/{older:.3f}", "marks")
+        except ParticipantError as error:
+            if error.status != 501:
+                raise
+            return []
 
     async def waiting(self) -> Sequence[Waiting]:
         """The same, with protocol and age. Raises ParticipantError."""
@@ -165,6 +175,12 @@ class RemoteParticipant:
         except (ValueError, TypeError, KeyError, AttributeError):
             raise self._strange(200, found) from None
 
+    async def _list(self, path: str, key: str) -> list[BranchId]:
+        found = await self._exchange("GET", path)
+        if not isinstance(found, dict) or not isinstance(found.get(key), list):
+            raise self._strange(200, found)
+        return [branch for each in found[key] if (branch := BranchId.parse(str(each))) is not None]
+
     async def _ask(self, request: Method, branch: BranchId) -> Reply:
         try:
             found = await self._exchange("POST", f"/branches/{branch}/{request}")
@@ -172,10 +188,20 @@ class RemoteParticipant:
                 case {"branch": str(whose)} if whose != str(branch):
                     raise ParticipantError(self._url, f"it answered for another transaction: {shortened(whose)}")
                 case {"branch": str(), "answer": str(answer), **more} if answer in Answer.__members__:
+                    self._refused = None
                     return Reply(Answer[answer], shortened(str(more.get("why", ""))))
             raise self._strange(200, found)
         except ParticipantError as error:
+            self._tell_refused(branch.participant, error)
             return Reply(Answer.UNKNOWN, f"{error.path}: {error.message}")
+
+    def _tell_refused(self, name: str, error: ParticipantError) -> None:
+        """Once: it is asked again and again, and only an operator can help."""
+        status = error.status
+        if status is None or status < 400 or is_away(error) or status == self._refused:
+            return
+        self._refused = status
+        log.error("%s at %s refuses, its transactions wait: %s", name, self._url, error.message)
 
     async def _exchange(self, method: str, path: str) -> Any:
         """What the JSON of an answer with status 200 says. Raises ParticipantError for everything else."""
@@ -208,7 +234,8 @@ class RemoteParticipant:
 
     def _strange(self, status: int, what: object) -> ParticipantError:
         said = shortened(what if isinstance(what, str) else repr(what))
-        error = ParticipantError(self._url, f"it answered {status}: {said}" if said else f"it answered {status}")
+        words = [f"it answered {status}", said, _TO_DO.get(status, "")]
+        error = ParticipantError(self._url, ": ".join(filter(None, words)))
         error.status = status
         return error
 

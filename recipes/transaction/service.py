@@ -2,6 +2,7 @@
 
     GET  /name                           who this is, and whether it serves 3PC
     GET  /branches, /waiting, /prepared  what is prepared; /waiting with protocol and age, /prepared with age and locks
+    GET  /marks/{seconds}                branches that ended longer ago than that, and left a mark; some of many
     POST /branches/{branch id}/{request} one of can_commit, prepare, pre_commit, commit, abort, forget
 
 An answer names its branch, so that nobody takes it for another one's. What the participant raises is the answer
@@ -10,7 +11,9 @@ UNKNOWN. Source: the ASGI specification 3.0; RFC 9110 for the status codes, RFC 
 
 import hmac
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from random import sample
 from typing import Any, NamedTuple
 
 from recipes.core.errors import BadArguments
@@ -24,6 +27,8 @@ REQUESTS: dict[str, asking.Method] = {
     each: each for each in ("can_commit", "prepare", "pre_commit", "commit", "abort", "forget")
 }
 _BODY_BYTES = 1024  # requests need none
+_SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
+_MOST_MARKS = 10_000  # in one answer: 1 MB
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -118,6 +123,8 @@ class _App:
         match path.strip("/").split("/"):
             case ["name" | "branches" | "waiting" | "prepared" as what]:
                 method, answer = "GET", self._look(what)
+            case ["marks", older] if _SECONDS.fullmatch(older):
+                method, answer = "GET", self._look("marks", float(older))
             case ["branches", branch, request] if request in REQUESTS:
                 method, answer = "POST", self._ask(branch, REQUESTS[request])
             case _:
@@ -143,7 +150,7 @@ class _App:
         why = shortened(reply.why)
         return _Response(200, {"branch": str(branch), "answer": reply.answer.name, "why": why})
 
-    async def _look(self, what: str) -> _Response:
+    async def _look(self, what: str, *arguments: float) -> _Response:
         three_phase = isinstance(self._participant, ThreePhaseParticipant)
         if what == "name":
             return _Response(200, {"name": self._name, "three_phase": three_phase})
@@ -151,8 +158,10 @@ class _App:
         if method is None:
             return _Response(501, _error(f"{type(self._participant).__name__} has no {what}"))
         try:
-            found = await method()
-            if what == "branches":
+            found = await method(*arguments)
+            if what == "marks" and len(found) > _MOST_MARKS:
+                found = sample(found, _MOST_MARKS)  # by chance, so that some which nobody drops hide no others
+            if what in ("branches", "marks"):
                 found = [str(branch) for branch in found]
             elif what == "waiting":
                 found = [(str(branch), protocol.value, seconds) for branch, protocol, seconds in found]

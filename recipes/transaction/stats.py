@@ -11,7 +11,8 @@ class CoordinatorStats(NamedTuple):
     these two kinds began, 0.0 when there is none.
 
     serving: whether this process ends what others left, now. left: how many of those it found at its last look, and
-    has not settled. recovered: how many it has settled.
+    has not settled. recovered: how many it has settled. away: how many participants have not been reached yet, since
+    the coordinator was entered.
     """
 
     committed: int
@@ -23,6 +24,7 @@ class CoordinatorStats(NamedTuple):
     serving: bool
     left: int
     recovered: int
+    away: int = 0
 
     def prometheus(self) -> str:
         """The figures in Prometheus' text format 0.0.4."""
@@ -36,6 +38,7 @@ class CoordinatorStats(NamedTuple):
             ("serving", "gauge", int(self.serving)),
             ("left", "gauge", self.left),
             ("recovered_total", "counter", self.recovered),
+            ("participants_away", "gauge", self.away),
         ):
             full = f"recipes_transactions_{name}"
             lines += [f"# TYPE {full} {kind}", f"{full} {value}"]

@@ -129,7 +129,7 @@ class Termination:
         self._seen: dict[BranchId, float] = {}  # when first, of participants that do not say for how long
         self._missed: dict[BranchId, int] = {}  # how often no record was found
         self._unreachable = False
-        self._scope = anyio.CancelScope()
+        self._scope: anyio.CancelScope | None = None  # made where the event loop is
         self._ended = anyio.Event()
         self._task: object = None  # asyncio keeps no hold of it
 
@@ -137,19 +137,22 @@ class Termination:
         if self._task is not None:
             raise RuntimeError("a Termination is entered once: make another one")
         await self._learn_fleet()
-        self._task = start_task(self._run, "recipes-termination") or self
+        self._scope = scope = anyio.CancelScope()
+        self._task = start_task(lambda: self._run(scope), "recipes-termination") or self
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._scope is None:
+            raise RuntimeError("the Termination was not entered")
         self._scope.cancel()
         with anyio.CancelScope(shield=True):
             await self._ended.wait()
 
-    async def _run(self) -> None:
+    async def _run(self, scope: anyio.CancelScope) -> None:
         try:
-            with self._scope:
+            with scope:
                 async with anyio.create_task_group() as group:
                     for name, participant in self._participants.items():
                         group.start_soon(self._watch, name, participant)

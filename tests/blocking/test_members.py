@@ -3,10 +3,12 @@
 import threading
 import time
 
+import anyio
 import pytest
 
-from recipes import ClientClosed, MembershipLost, MemoryParticipant, TransactionAborted
-from recipes.blocking import Coordinator, EphemeralNode, Group, Partitioner, ServiceRegistry, connect
+from recipes import BranchId, ClientClosed, CommitProtocol, MembershipLost, MemoryParticipant, TransactionAborted
+from recipes.blocking import Coordinator, EphemeralNode, Group, Partitioner, ServiceRegistry, Termination, connect
+from recipes.transaction.record import Decision, Record
 from tests.blocking.conftest import SECONDS, Worker, until
 
 
@@ -112,6 +114,22 @@ def test_a_transaction_commits_or_aborts_with_its_block(client, root, protocol):
         assert parties["a"].values == parties["b"].values == {"x": 1}
         until(lambda: coordinator.stats().aborted == 2)
         assert coordinator.stats().committed == 1
+
+
+def test_a_branch_that_waits_for_too_long_learns_what_was_decided(client, root):
+    async def prepare():
+        (await party.begin(branch))["x"] = 1
+        await party.prepare(branch)
+
+    party = MemoryParticipant(clock=time.monotonic)
+    with Coordinator(client, root, participants={"a": party}) as coordinator:
+        branch = BranchId(coordinator.fleet, "1-1", "a")
+    anyio.run(prepare)
+    owner = f"{root}/default/coordinators/gone"
+    record = Record(branch.transaction, CommitProtocol.TWO_PHASE, ("a",), owner, 1.0, Decision.COMMIT)
+    client.create(f"{root}/default/records/1-1", record.encode())
+    with Termination(client, root, {"a": party}, after=0.01):
+        until(lambda: party.values == {"x": 1})
 
 
 def test_what_a_participant_gives_is_waited_for(client, root):

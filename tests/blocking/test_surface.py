@@ -13,7 +13,7 @@ COUNTERPARTS = [
     "Member", "Message", "Messages", "Multi", "MultiGrant", "MultiLock", "NodeCache", "Queue", "ReadWriteLock",
     "ReentrantLock", "Round", "Semaphore", "SemaphoreGrant", "SharedValue", "Term", "Transaction", "TreeCache", "Watch",
     "WatchStream", "WriteGrant", "Coordinator", "EphemeralNode", "GlobalTransaction", "Partition", "Partitioner",
-    "Presence", "Provider", "Registration", "ServiceRegistry", "Stay",
+    "Presence", "Provider", "Registration", "ServiceRegistry", "Stay", "Termination",
 ]  # fmt: skip
 NOT_THERE = {
     "Client.start_create": "a thread that does not wait gives the call to another thread",
@@ -46,11 +46,11 @@ OTHER_ARGUMENTS = {
     "Client.children_watch": "`watch` is for recipes",
     "Ended.wait": "`timeout`, as threading.Event has it",
 }
-NOT_YET: dict[str, str] = {"Termination": "to be added"}  # "Class" and "Class.member" without a blocking form, and why
 RECIPES = {
     "AtomicValue", "Barrier", "ChildrenCache", "CountDownLatch", "Counter", "DoubleBarrier", "Election", "Group",
     "IdGenerator", "LeaderLatch", "Lock", "MultiLock", "NodeCache", "Queue", "ReadWriteLock", "ReentrantLock",
     "Semaphore", "SharedValue", "TreeCache", "Coordinator", "EphemeralNode", "Partitioner", "ServiceRegistry",
+    "Termination",
 }  # fmt: skip
 
 
@@ -84,14 +84,14 @@ def test_every_class_that_waits_has_a_counterpart():
     without = {"Call", "SessionScope"}  # what `start_*` and `session_scope` give; see NOT_THERE
     without |= {"FileBranch", "PostgresBranch", "RemoteBranch", "SqlBranch"}  # `enlist` gives what has their methods
     without |= {name for name in recipes.__all__ if name.endswith("Participant")}  # whom a coordinator calls
-    assert waiting - views - without - NOT_YET.keys() <= set(COUNTERPARTS)
+    assert waiting - views - without <= set(COUNTERPARTS)
     assert set(COUNTERPARTS) | {"Event", "EnlistedBranch", "View", "connect"} == set(blocking.__all__)
 
 
 @pytest.mark.parametrize("name", COUNTERPARTS)
 def test_nothing_is_missing_but_what_has_a_reason(name: str):
     theirs, ours = public(of_tasks(name)), public(getattr(blocking, name))
-    assert {f"{name}.{each}" for each in theirs.keys() - ours.keys()} - NOT_YET.keys() == {
+    assert {f"{name}.{each}" for each in theirs.keys() - ours.keys()} == {
         each for each in NOT_THERE if each.partition(".")[0] == name
     }
 

@@ -36,7 +36,6 @@ def check(report: Report, directory: Path) -> None:
     assert report.snapshots_sent == report.faults.get("wipe follower", 0)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("size", "faults"),
     [
@@ -54,7 +53,6 @@ def test_nothing_acknowledged_is_lost(tmp_path, size, faults):
 
 
 @pytest.mark.thorough  # it judges the judge
-@pytest.mark.timeout(120)
 def test_a_leader_that_commits_alone_is_found_out(tmp_path, monkeypatch):
     def command(server: ServerProcess) -> list[str]:
         return [sys.executable, str(Path(__file__).with_name("commits_alone.py")), "serve", str(server.config)]

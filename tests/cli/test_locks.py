@@ -19,6 +19,8 @@ async def everybody(hosts, run):
         await ReadWriteLock(client, "/all/c/rw", naming="curator").acquire_write()
         await Semaphore(client, "/all/n", 3, b"two").acquire(2)
         tasks.start_soon(Semaphore(other, "/all/n", 3).acquire, 2)
+        await Semaphore(client, "/all/s", 2, b"two").acquire(2)
+        await Semaphore(client, "/all/s", 2).resize(1)
         await Semaphore(client, "/all/k/permits", 2, naming="kazoo").acquire()
         await Semaphore(client, "/all/c/permits", 2, naming="curator").acquire()
         async with Election(client, "/all/e", b"leader", naming="curator-latch").lead():
@@ -62,9 +64,11 @@ def test_it_shows_who_holds_and_who_waits_by_whatever_names(run, hosts):
         "/all/n (limit 3)",
         "  holds 2 permits two",
         "  waits 2 permits -",
+        "/all/s (limit 1)",
+        "  holds 2 permits two, beyond the limit: since before that went down",
     ]
     lines = {line["path"]: line for line in json.loads(facts.stdout)}
-    assert len(lines) == 9 and lines["/all/f"]["holders"][0]["weight"] == 7
+    assert len(lines) == 10 and lines["/all/f"]["holders"][0]["weight"] == 7
     assert (lines["/all/n"]["limit"], lines["/all/n"]["naming"]) == (3, "native")
     (holder,) = lines["/all/a lock"]["holders"]
     assert (holder["data"], holder["revoke_requested"], holder["kind"]) == ("web-1 pid 4711", True, "lock")

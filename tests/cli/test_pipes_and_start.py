@@ -20,17 +20,22 @@ RECIPES = (sys.executable, "-m", "recipes")
     [
         ("--help",),
         ("--version",),
-        ("lock", "--help"),
-        ("shell", "help"),
         ("shell", "HOSTS", "ls", "/"),
         ("shell", "HOSTS"),
         ("status", "HOSTS"),
-        ("status", "HOSTS", "--json"),
         ("demo",),
-        ("demo", "--json"),
         ("ensemble", "--size", "1", "--port", "PORT"),
         ("repair", "DATA"),
-        ("serve", "--help"),
+        *(
+            pytest.param(command, marks=pytest.mark.thorough)  # each is an interpreter, for what others print with, too
+            for command in (
+                ("lock", "--help"),
+                ("serve", "--help"),
+                ("shell", "help"),
+                ("status", "HOSTS", "--json"),
+                ("demo", "--json"),
+            )
+        ),
     ],
     ids="-".join,
 )

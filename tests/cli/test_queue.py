@@ -1,6 +1,7 @@
 """`recipes queue` and `recipes barrier`."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -35,7 +36,9 @@ def test_items_come_out_in_order_and_are_gone_once_printed(queue):
 def test_a_key_is_put_once_and_a_delay_is_kept(queue):
     assert queue("put", "/jobs", "x", "--key", "k", "--delay", "600").stdout == "1 put\n"
     done = queue("put", "/jobs", "y", "--key", "k")
-    assert (done.returncode, done.stdout) == (69, "0 put\n")
+    assert done.returncode == 69
+    assert re.fullmatch(r"0 put: an item of this key is there since 20\S+T\S+\n", done.stdout)
+    assert json.loads(queue("put", "/jobs", "y", "--key", "k", "--json").stdout).keys() == {"put", "since"}
     assert queue("receive", "/jobs", "--within", "0").returncode == 69
     assert queue("size", "/jobs").stdout == "waiting 0\ndelayed 1\nclaimed 0\ndead 0\nage 0.0 s\n"
     assert answer(queue("purge", "/jobs", "--json")) == {"dropped": 1}

@@ -45,7 +45,7 @@ def test_says_when_it_accepts_and_ends_cleanly(tmp_path: Path):
     with serving(write_config(tmp_path)) as process:
         line = process.stdout.readline()
         assert line.startswith(READY)
-        socket.create_connection(("127.0.0.1", int(line.removeprefix(READY))), timeout=5).close()
+        socket.create_connection(("127.0.0.1", int(line.removeprefix(READY))), timeout=30).close()
         process.send_signal(signal.SIGTERM)
         rest, _ = process.communicate(timeout=30)
         assert (process.returncode, rest) == (0, "")

@@ -43,7 +43,7 @@ def test_newcomer_27_serve_listens_where_the_command_line_says(tmp_path: Path, z
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         line = process.stdout.readline()
         assert line.startswith(READY + "127.0.0.1:")
-        socket.create_connection(("127.0.0.1", int(line.rpartition(":")[2])), timeout=5).close()
+        socket.create_connection(("127.0.0.1", int(line.rpartition(":")[2])), timeout=30).close()
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
 

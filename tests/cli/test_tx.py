@@ -10,12 +10,13 @@ import urllib.request
 import anyio
 import pytest
 
-from recipes import Coordinator, connect
+from recipes import Coordinator, connect, participant_app
 from recipes.transaction.branch import Answer
 from recipes.transaction.memory import MemoryParticipant
 from recipes.transaction.participant import BranchId
 from tests.cli.conftest import ROOT
 from tests.ports import free_port
+from tests.transaction.services import Service
 from tests.transaction.unproved import commit_unproved
 
 # Participants that keep what they hold in a file, so that a command in another process reaches them.
@@ -168,6 +169,22 @@ def test_serve_ends_what_others_left_and_tells_figures(tx, bank, hosts, tmp_path
         assert serving.wait(30) == 0
     assert "recipes_transactions_recovered_total 1\n" in figures
     assert set(bank["a"].held().values()) == set(bank["b"].held().values()) == {"committed"}
+
+
+@pytest.mark.thorough  # a web server
+def test_serve_names_the_participant_whose_token_is_wrong(tx, hosts, tmp_path):
+    pytest.importorskip("httpx", reason="needs httpx")
+    service = Service()
+    service.app = participant_app(MemoryParticipant(), token="s3cret")
+    service.start()
+    try:
+        (tmp_path / "wrong.toml").write_text(f'[svc]\nkind = "http"\nurl = "{service.url}"\ntoken = "0ther"\n')
+        told = tx("serve", "/tx", "--participants", "wrong.toml", code=1)
+    finally:
+        service.stop()
+    assert "the participant 'svc': ParticipantError: The participant gave no answer" in told
+    assert f"{service.url} (it answered 401: expected the token of this service: give RemoteParticipant the" in told
+    assert "0ther" not in told
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from kazoo.exceptions import (
 from kazoo.protocol.states import KazooState
 from kazoo.security import make_digest_acl
 
-SECONDS = 20
+SECONDS = 60
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.wire import OPEN_ACL, Wire
 
 pytestmark = pytest.mark.apache
 
-SECONDS = 20.0
+SECONDS = 60.0
 SHORT_MS = 1000  # the shortest session that servers with tickTime 500 grant
 REAPING = {"znode.container.checkIntervalMs": 300}
 EPHEMERAL = 1

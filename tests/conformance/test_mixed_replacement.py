@@ -25,7 +25,7 @@ from kazoo.protocol.states import KazooState
 # It starts a JVM nine times; tests/integration/test_ensembles.py changes the kind of one member.
 pytestmark = [pytest.mark.apache, pytest.mark.needs("java"), pytest.mark.thorough]
 
-SECONDS = 20
+SECONDS = 60
 
 
 @contextmanager

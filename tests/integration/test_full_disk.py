@@ -73,7 +73,7 @@ def await_ready(port: int, ready: bool) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=30) as answer:
                 status = answer.status
         except urllib.error.HTTPError as error:
             status = error.code

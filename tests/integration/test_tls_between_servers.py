@@ -54,7 +54,9 @@ def test_an_ensemble_serves_and_survives_its_leader(start_ensemble, wire):
     ("why", "stranger"),
     [
         ("another authority", 1),
-        ("no TLS", 3),
+        pytest.param(
+            "no TLS", 3, marks=pytest.mark.thorough
+        ),  # three processes; tests/core/server/test_peer_tls.py has it
         pytest.param("another authority", 3, marks=pytest.mark.thorough),
         pytest.param("no TLS", 1, marks=pytest.mark.thorough),
     ],

@@ -242,6 +242,59 @@ async def test_after_a_lower_limit_holders_keep_theirs_and_newcomers_wait_for_en
     await visit(store, 4, scene)
 
 
+async def test_after_a_lower_limit_all_that_hold_are_named_until_they_leave(store):
+    async def who():
+        semaphore = Semaphore(store.client(), PATH, 3)
+        semaphore._agreement.agreed = True
+        found = await semaphore.holders(), await semaphore.waiters()
+        return tuple("".join(names[each.id] for each in line) for line in found)
+
+    async def scene(all):
+        await all.come(*"abcdw")
+        order = await Semaphore(store.client(), PATH, 4).holders() + await Semaphore(store.client(), PATH, 4).waiters()
+        names.update({each.id: name for each, name in zip(order, "abcdw", strict=True)})
+        await Semaphore(store.client(), PATH, 4).resize(3)
+        assert await who() == ("abcd", "w")
+        await Semaphore(store.client(), PATH, 3).resize(2)  # "c" and "d" are beyond it now
+        assert await who() == ("abcd", "w")
+        await all.leave("b")
+        assert await who() == ("acd", "w")
+        assert sorted(all.inside) == ["a", "c", "d"]
+        await Semaphore(store.client(), PATH, 2).resize(1)
+        assert len(await Semaphore(store.client(), PATH, 1).revoke()) == 3
+        await Semaphore(store.client(), PATH, 1).resize(3)
+        assert json.loads(store.nodes[PATH][0]) == {"limit": 3, "most": 4}
+        assert await who() == ("acd", "w")
+        await all.leave("a", "c", "d")
+        assert (await who(), all.inside) == (("w", ""), ["w"])
+
+    names = {}
+    await visit(store, 4, scene)
+
+
+async def test_one_that_leaves_while_the_limit_goes_down_is_not_written_down(store):
+    """Nor is it overlooked who holds in its place."""
+
+    async def scene(all):
+        await all.come(*"abcw")
+        resizing = Semaphore(store.client(), PATH, 3)
+        children = resizing._client.children
+
+        async def slowly(path):
+            found = await children(path)
+            resizing._client.children = children
+            await all.leave("a")
+            return found
+
+        resizing._client.children = slowly
+        await resizing.resize(1)
+        assert sorted(all.inside) == ["b", "c", "w"]
+        assert [each.permits for each in await resizing.holders()] == [1, 1, 1]
+        assert len(json.loads(store.nodes[PATH][0])["kept"]) == 2
+
+    await visit(store, 3, scene)
+
+
 async def test_a_waiter_for_more_than_a_lower_limit_leaves_with_an_error_and_blocks_nobody(store):
     async def scene(all):
         await all.come("a", permits=2)

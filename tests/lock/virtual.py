@@ -254,11 +254,11 @@ class Thread:
 
     def ask(self, question):
         self._questions.put(question)
-        return self._answers.get(timeout=10)
+        return self._answers.get(timeout=60)
 
     def close(self):
         self._questions.put(None)
-        self._thread.join(10)
+        self._thread.join(60)
 
     def _serve(self):
         while (question := self._questions.get()) is not None:

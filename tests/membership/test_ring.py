@@ -12,7 +12,7 @@ from recipes.core.errors import BadArguments
 from recipes.membership import HashRing
 
 EXPECTED = "aaccbcaccbabaccaaaaaacccccabbaab"
-KEYS = [f"key-{number}" for number in range(300)]
+KEYS = [f"key-{number}" for number in range(100)]
 names = st.text(min_size=1, max_size=8)
 weights = st.dictionaries(names, st.sampled_from([0.5, 1, 2]), min_size=1, max_size=8)
 

@@ -9,6 +9,10 @@ from recipes.core.client.client import connect
 from recipes.core.errors import WireError
 
 SECONDS = 60
+# For what takes long: a quick run has it on our server.
+each_server_thoroughly = pytest.mark.parametrize(
+    "server", ["ours", pytest.param("apache", marks=[pytest.mark.apache, pytest.mark.thorough])], indirect=True
+)
 
 
 class Saboteur:

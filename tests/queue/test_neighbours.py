@@ -13,7 +13,7 @@ from kazoo.recipe.queue import Queue as KazooQueue
 
 from recipes import AckLost, Queue
 from recipes.queue.layouts import deserialize, serialize
-from tests.queue.conftest import SECONDS, until
+from tests.queue.conftest import SECONDS, each_server_thoroughly, until
 
 pytestmark = pytest.mark.anyio
 
@@ -155,6 +155,7 @@ def curator(tmp_path_factory, need_tool):
     "locking", [pytest.param(False, marks=pytest.mark.thorough, id="plain"), pytest.param(True, id="locking")]
 )
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@each_server_thoroughly
 async def test_curators_queue(client, root, hosts, curator, locking):
     with anyio.fail_after(SECONDS * 2):
         locks = f"{root}-locks" if locking else None

@@ -4,8 +4,8 @@ import anyio
 import pytest
 from pydantic import BaseModel
 
-from recipes import AckLost, BadArguments, Queue, QueueFull, connect
-from tests.queue.conftest import SECONDS, until
+from recipes import AckLost, BadArguments, Put, Queue, QueueFull, connect
+from tests.queue.conftest import SECONDS, each_server_thoroughly, until
 
 pytestmark = pytest.mark.anyio
 
@@ -63,32 +63,36 @@ async def test_u21_a_block_acknowledges_gives_back_or_releases(client, root):
 
 async def test_an_item_in_its_delay_blocks_nobody(client, root):
     with anyio.fail_after(SECONDS):
-        queue = Queue(client, root, retry_delay=0.3)
-        await queue.put_many([b"poison", b"good"])
-        with pytest.raises(Mine):
-            async with queue.receive():
-                raise Mine
-        assert await queue.counts() == (1, 1, 0)
-        async with queue.receive() as message:
-            assert message.data == b"good"
+        for retry_delay in (3600, 0.3):
+            queue = Queue(client, f"{root}/{retry_delay}", retry_delay=retry_delay)
+            await queue.put(b"poison")
+            with pytest.raises(Mine):
+                async with queue.receive():
+                    raise Mine
+            if retry_delay == 3600:  # longer than any machine takes to look
+                await queue.put(b"good")
+                assert await queue.counts() == (1, 1, 0)
+                async with queue.receive() as message:
+                    assert message.data == b"good"
         async with queue.receive() as message:  # once its time has come, without a put or anything else that wakes
             assert (message.data, message.attempt) == (b"poison", 2)
 
 
 async def test_s6_a_delay_is_by_the_servers_time(client, root):
     with anyio.fail_after(SECONDS):
+        long = Queue(client, f"{root}/long")
+        await long.put(b"later", delay=3600)  # longer than any machine takes to look
+        await long.put(b"now")
+        assert await long.counts() == (1, 1, 0)
+        async with long.receive() as message:
+            assert message.data == b"now"
         queue = Queue(client, root)
         await queue.put(b"later", delay=0.4)
-        await queue.put(b"now")
-        stat = await client.exists(f"{root}/clients")
-        assert await queue.counts() == (1, 1, 0)
-        async with queue.receive() as message:
-            assert message.data == b"now"
         async with queue.receive() as message:
             assert message.data == b"later"
             claimed = await client.exists(message.path)
         names = await client.children(f"{root}/items")
-        assert names == ["100-0000000000"] and stat is not None
+        assert names == ["100-0000000000"] and await client.exists(f"{root}/clients") is not None
         # Both times are the server's own.
         put = await client.exists(f"{root}/items")
         assert claimed.ctime - put.ctime >= 400
@@ -137,8 +141,11 @@ async def test_a_dead_letter_with_a_key_is_acknowledged_and_frees_it(client, roo
 async def test_u7_a_key_is_one_entry_until_it_is_acknowledged(client, root):
     with anyio.fail_after(SECONDS):
         queue = Queue(client, root)
-        assert await queue.put(b"one", key="job 7")
-        assert not await queue.put(b"two", key="job 7")
+        first = await queue.put(b"one", key="job 7")
+        assert first == Put(True) and first
+        second = await queue.put(b"two", key="job 7")
+        item = await client.exists(f"{root}/items/100-0000000000/i-0000000000")
+        assert second == Put(False, item.ctime / 1000) and not second
         async with queue.receive() as message:
             assert (message.data, message.key) == (b"one", "job 7")
             assert not await queue.put(b"three", key="job 7")
@@ -149,6 +156,22 @@ async def test_u7_a_key_is_one_entry_until_it_is_acknowledged(client, root):
         assert await queue.put(b"six", key="job 7")
         keys = await client.children(f"{root}/keys")
         assert [await client.children(f"{root}/keys/{folder}") for folder in keys] != []
+
+
+async def test_u7_a_key_that_is_free_again_by_the_time_it_is_looked_at_is_put(client, root):
+    queue = Queue(client, root)
+    exists = client.exists
+
+    async def acknowledge_first(path):
+        client.exists = exists
+        assert await queue.take() == b"one"
+        return await exists(path)
+
+    with anyio.fail_after(SECONDS):
+        await queue.put(b"one", key="job 7")
+        client.exists = acknowledge_first
+        assert await queue.put(b"two", key="job 7")
+        assert await queue.peek(2) == [b"two"]
 
 
 async def test_p22_a_queue_is_never_larger_than_its_capacity(client, root, hosts):
@@ -310,6 +333,7 @@ async def test_u21_a_multi_of_the_callers_can_be_tied_to_the_item(client, root):
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio", pytest.param("trio", marks=pytest.mark.thorough)])
+@each_server_thoroughly
 async def test_p22_many_items_are_in_buckets_and_buckets_go(client, root):
     with anyio.fail_after(SECONDS):
         queue = Queue(client, root)

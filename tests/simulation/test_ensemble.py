@@ -50,7 +50,7 @@ def never_happened(counts, observers):
 
 @pytest.mark.parametrize("ensemble", [(3, 0), (5, 1)], ids=str)
 def test_some_seeds(ensemble):
-    counts = run_all(range(1, 21 if ensemble == (3, 0) else 5), *ensemble)
+    counts = run_all(range(1, 11 if ensemble == (3, 0) else 4), *ensemble)
     assert counts["kill"] and counts["role leader"]
 
 

@@ -60,8 +60,8 @@ async def test_clients_are_counted_and_a_stop_is_clean(store):
 
 @pytest.mark.anyio
 async def test_clients_of_a_moved_store_hear_where_it_went(store, tmp_path):
+    await fill()  # starting the store may take longer than a short session has
     async with connect(session_timeout=2) as client:
-        await client.create("/before")
         await anyio.to_thread.run_sync(move, store, tmp_path / "server", "127.0.0.1", 21810, [])
         with pytest.raises(SessionExpired, match=r"RECIPES_HOSTS=127\.0\.0\.1:21810"), anyio.fail_after(30):
             while True:

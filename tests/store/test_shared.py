@@ -24,7 +24,7 @@ import anyio
 from recipes import Election, connect
 
 async def main():
-    async with connect(session_timeout=3) as client, Election(client, "/election").lead() as term:
+    async with connect(session_timeout=30) as client, Election(client, "/election").lead() as term:
         print(f"leading; fence {term.fence}", flush=True)
         await anyio.to_thread.run_sync(sys.stdin.readline)
 

@@ -8,7 +8,7 @@ import pytest
 from recipes import ConnectionLoss, ConnectionState, Lock, NotReadOnly, SessionExpired, connect
 from recipes.testing import Ensemble
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.anyio
 
 SECONDS = 30
 

@@ -7,6 +7,7 @@ import pytest
 
 from recipes import connect
 from tests.transaction.servers import MARIADB, POSTGRES, MariaDb, Postgres
+from tests.transaction.services import Service
 
 SECONDS = 60
 CONNECTOR = importlib.util.find_spec("mariadb") is not None
@@ -16,6 +17,24 @@ CONNECTOR = importlib.util.find_spec("mariadb") is not None
 async def client(hosts):
     async with connect(hosts) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def running():
+    pytest.importorskip("httpx", reason="needs httpx")
+    pytest.importorskip("uvicorn", reason="needs uvicorn")
+    service = Service()
+    service.start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def service(running):
+    """A Service that runs; a test sets its `app`."""
+    running.asked.clear()
+    yield running
+    running.app = None
 
 
 @pytest.fixture(scope="session")

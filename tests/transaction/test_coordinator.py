@@ -157,9 +157,10 @@ async def test_a_commit_that_is_not_proved_in_time_stands_and_is_named(client, r
 async def test_a_block_that_is_cancelled_aborts(client, root):
     parties = two()
     async with Coordinator(client, root, participants=parties) as coordinator:
-        with anyio.move_on_after(0.1) as scope:
+        with anyio.CancelScope() as scope:
             async with coordinator.begin() as tx:
                 (await tx.enlist("a"))["x"] = 1
+                scope.cancel()
                 await anyio.sleep_forever()
         assert scope.cancelled_caught
 

@@ -80,6 +80,30 @@ async def test_recovery_goes_on_when_a_busy_server_throttles_it(client, root, mo
     assert len(throttled) == 2
 
 
+async def test_what_is_settled_and_not_yet_removed_counts_once(client, root, monkeypatch):
+    monkeypatch.setattr("recipes.transaction.recovery._GATHER_SECONDS", 2 * SECONDS)
+    monkeypatch.setattr("recipes.transaction.recovery._LOOK_SECONDS", 0.01)
+    parties, looks, look = two(), [], Recovery.look
+    parties["a"].name = "a"
+
+    async def counted(self, *arguments):
+        await look(self, *arguments)
+        looks.append(self.recovered)
+
+    monkeypatch.setattr(Recovery, "look", counted)
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        await left_behind(client, root, "1-1", parties["a"])
+
+        async def looked_again():
+            return len([recovered for recovered in looks if recovered]) > 4
+
+        with anyio.fail_after(SECONDS):
+            await until(looked_again)
+        stats = coordinator.stats()
+        assert (stats.left, stats.recovered) == (0, 1)
+        assert [request for request, _ in parties["a"].requests] == [Request.PREPARE, Request.COMMIT]
+
+
 async def test_a_recovery_whose_term_is_over_ends_nothing_and_raises_nothing(client, root):
     parties = two()
     async with Coordinator(client, root, participants=parties, serve=False) as coordinator:

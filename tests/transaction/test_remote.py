@@ -1,11 +1,9 @@
-"""A participant over HTTP: what a service answers, whoever asks; and what a coordinator makes of one that is bad."""
+"""A participant over HTTP: what a service answers, whoever asks."""
 
 import json
 import logging
 import ssl
 import sys
-import threading
-from contextlib import asynccontextmanager
 
 import anyio
 import anyio.lowlevel
@@ -17,92 +15,25 @@ from recipes import (
     BadArguments,
     BranchId,
     CommitProtocol,
-    Coordinator,
     FileParticipant,
     MemoryParticipant,
     ParticipantError,
     RemoteParticipant,
-    Termination,
-    TransactionAborted,
     branch_of,
     participant_app,
 )
-from recipes.transaction.branch import STEPS, BranchState, Reply, Request
+from recipes.transaction.branch import STEPS, BranchState, Reply
 from recipes.transaction.service import WHY_CHARACTERS
-from tests.ports import free_port
-from tests.queue.conftest import SECONDS, until
+from tests.queue.conftest import SECONDS
+from tests.transaction.services import Service, raw, reached
 from tests.transaction.test_participants import BEFORE, METHODS
 
 pytest.importorskip("httpx", reason="needs httpx")
-uvicorn = pytest.importorskip("uvicorn", reason="needs uvicorn")
 
 pytestmark = pytest.mark.anyio
 
 BRANCH = BranchId("0000abcd", "1-1", "svc")
 OTHER = BranchId("0000abcd", "1-2", "svc")
-
-
-class Service:
-    """A web server in a thread of its own; `app` is what it runs, and may be replaced at any time."""
-
-    def __init__(self):
-        self.app = None
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.thread = None
-        self.asked = []
-
-    async def __call__(self, scope, receive, send):
-        self.asked.append((scope["method"], scope["path"]))
-        await self.app(scope, receive, send)
-
-    def start(self, **options):
-        config = uvicorn.Config(
-            self,
-            port=self.port,
-            log_config=None,
-            lifespan="off",
-            ws="none",
-            loop="asyncio",
-            timeout_graceful_shutdown=1,
-            **options,
-        )
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run)
-        self.thread.start()
-        while not self.server.started:
-            assert self.thread.is_alive()
-            self.thread.join(0.01)
-
-    def stop(self):
-        if self.thread is not None:
-            self.server.should_exit = True
-            self.thread.join()
-            self.thread = None
-
-
-@pytest.fixture(scope="module")
-def running():
-    service = Service()
-    service.start()
-    yield service
-    service.stop()
-
-
-@pytest.fixture
-def service(running):
-    running.asked.clear()
-    yield running
-    running.app = None
-
-
-@asynccontextmanager
-async def reached(url, **options):
-    participant = RemoteParticipant(url, **options)
-    try:
-        yield participant
-    finally:
-        await participant.aclose()
 
 
 async def answered(service, body, status=200, kind="application/json"):
@@ -263,23 +194,6 @@ async def test_a_connection_that_breaks_in_an_answer_counts_as_unknown(service):
     service.app = app
     async with reached(service.url) as participant:
         assert (await participant.commit(BRANCH)).answer is Answer.UNKNOWN
-
-
-async def raw(app, method, path, headers=(), body=b"", root=""):
-    """One request to an application without a server: status, headers, and what the JSON says."""
-    parts = [body[at : at + 600] for at in range(0, len(body), 600)] or [b""]
-    sent = []
-
-    async def receive():
-        part = parts.pop(0)
-        return {"type": "http.request", "body": part, "more_body": bool(parts)}
-
-    async def send(message):
-        sent.append(message)
-
-    scope = {"type": "http", "method": method, "path": path, "headers": list(headers), "root_path": root}
-    await app(scope, receive, send)
-    return sent[0]["status"], dict(sent[0]["headers"]), json.loads(sent[1]["body"] or "null")
 
 
 async def test_the_service_checks_what_it_is_asked():
@@ -448,9 +362,7 @@ async def test_a_token_without_encryption_is_warned_of_once(caplog):
     assert "s3cret" not in repr(participant) + repr(vars(participant)["_url"])
 
 
-async def test_a_service_that_is_another_is_told_at_the_beginning_and_one_that_is_away_in_the_log(
-    service, silent_port, caplog
-):
+async def test_a_service_that_is_another_or_away_is_told_at_the_beginning(service, silent_port):
     service.app = participant_app(MemoryParticipant(), token="s3cret")
     async with reached(service.url, token="other") as participant:
         with pytest.raises(ParticipantError, match="401: expected the token of this service"):
@@ -461,195 +373,6 @@ async def test_a_service_that_is_another_is_told_at_the_beginning_and_one_that_i
         with pytest.raises(ParticipantError, match="404: there is nothing at '/elsewhere/name'"):
             await participant.open()
     async with reached(f"http://127.0.0.1:{silent_port}") as participant:
-        await participant.open()
-    assert f"http://127.0.0.1:{silent_port}" in caplog.text
-
-
-def at(wanted, deed):
-    async def fault(request, branch):
-        return await deed(branch) if request is wanted else None
-
-    return fault
-
-
-async def raises(branch):
-    raise OSError("away")
-
-
-async def hangs(branch):
-    await anyio.sleep_forever()
-
-
-@pytest.mark.thorough  # a second of a processor; without HTTP test_coordinator.py has them
-@pytest.mark.parametrize("deed", [raises, hangs])
-@pytest.mark.parametrize("protocol", ["2pc", "3pc"])
-async def test_a_bad_participant_in_the_first_phase_aborts_all(our_server, root, service, protocol, deed):
-    from recipes import connect
-
-    request = Request.PREPARE if protocol == "2pc" else Request.CAN_COMMIT
-    memory, local = MemoryParticipant(before=at(request, deed)), MemoryParticipant()
-    service.app = participant_app(memory, name="svc")
-    limit = 0.5 if deed is hangs else SECONDS
-    async with connect(our_server.hosts) as client, reached(service.url, timeout=limit) as remote:
-        parties = {"svc": remote, "local": local}
-        async with Coordinator(client, root, participants=parties) as coordinator:
-            why = "svc: OSError: away" if deed is raises else "svc: .* no answer within 0.5 s"
-            with pytest.raises(TransactionAborted, match=why):
-                async with coordinator.begin(protocol=protocol) as tx:
-                    branch = branch_of((await tx.enlist("svc")).headers)
-                    (await memory.begin(branch))["x"] = 1
-                    (await tx.enlist("local"))["x"] = 1
-    assert (memory.values, local.values) == ({}, {})
-
-
-@pytest.mark.parametrize(
-    "protocol", ["2pc", pytest.param("3pc", marks=pytest.mark.thorough)]
-)  # the same but for a name
-async def test_a_service_that_repeats_loses_and_mixes_up_answers_commits_once_and_only_on_proof(
-    our_server, root, service, protocol
-):
-    """It votes twice, answers for another transaction, and is away in the second phase, one behind the other."""
-    from recipes import connect
-
-    memory, local = MemoryParticipant(), MemoryParticipant()
-    proper = participant_app(memory, name="svc")
-    wrong = iter(["another's", "page", "broken", "lost"])
-
-    async def nothing():
-        return {"type": "http.request"}
-
-    async def app(scope, receive, send):
-        if not scope["path"].endswith("/commit"):
-            if scope["path"].endswith(("/prepare", "/pre_commit")):
-                await proper(scope, nothing, lambda message: anyio.sleep(0))
-            return await proper(scope, receive, send)
-        match next(wrong, None):
-            case "another's":
-                scope = scope | {"path": scope["path"].replace("-", "-0", 1)}
-            case "page":
-                await send({"type": "http.response.start", "status": 200, "headers": []})
-                return await send({"type": "http.response.body", "body": b"<html>Welcome</html>"})
-            case "broken":
-                raise OSError("the service is killed before it commits")
-            case "lost":
-                await proper(scope, receive, lambda message: anyio.sleep(0))
-                raise OSError("the service is killed before it answers")
-        await proper(scope, receive, send)
-
-    service.app = app
-    async with connect(our_server.hosts) as client, reached(service.url) as remote:
-        async with Coordinator(client, root, participants={"svc": remote, "local": local}) as coordinator:
-            async with coordinator.begin(protocol=protocol, deadline=SECONDS) as tx:
-                branch = branch_of((await tx.enlist("svc")).headers)
-                (await memory.begin(branch))["x"] = 1
-                (await tx.enlist("local"))["x"] = 1
-            assert (tx.outcome, dict(tx.unsettled)) == ("commit", {})
-            assert (memory.values, local.values) == ({"x": 1}, {"x": 1})
-
-            async def forgotten():
-                return branch not in memory.states
-
-            with anyio.fail_after(SECONDS):
-                await until(forgotten)
-    asked = [request for request, whose in memory.requests if whose == branch]
-    assert asked.count(Request.COMMIT) == 2  # one answer was lost
-    assert next(wrong, None) is None
-
-
-@pytest.mark.parametrize(
-    ("protocol", "phase"),
-    [
-        ("2pc", "prepare"),
-        ("2pc", "commit"),
-        # The same steps of the participant by other names.
-        pytest.param("3pc", "can_commit", marks=pytest.mark.thorough),
-        pytest.param("3pc", "pre_commit", marks=pytest.mark.thorough),
-    ],
-)
-async def test_a_service_whose_process_ends_in_a_phase_keeps_its_word(
-    our_server, root, service, tmp_path, protocol, phase
-):
-    """A file-backed one: the next process opens it, and knows no work, but all votes."""
-    from recipes import connect
-
-    files, local = FileParticipant(tmp_path), MemoryParticipant()
-    await files.open()
-    proper = participant_app(files, name="svc")
-    ended = []
-
-    async def app(scope, receive, send):
-        if scope["path"].endswith(f"/{phase}") and not ended:
-            ended.append(phase)
-            await files.aclose()
-            await files.open()
-        await proper(scope, receive, send)
-
-    service.app = app
-    async with connect(our_server.hosts) as client, reached(service.url, timeout=SECONDS) as remote:
-        async with Coordinator(client, root, participants={"svc": remote, "local": local}) as coordinator:
-
-            async def transact():
-                async with coordinator.begin(protocol=protocol, deadline=SECONDS) as tx:
-                    branch = branch_of((await tx.enlist("svc")).headers)
-                    (await files.begin(branch)).write("x", b"1")
-                    (await tx.enlist("local"))["x"] = 1
-
-            if phase == "commit":
-                await transact()
-                assert (await files.read("x"), local.values) == (b"1", {"x": 1})
-            else:
-                with pytest.raises(TransactionAborted, match="svc: nothing is known here of the work of the branch"):
-                    await transact()
-                assert (await files.read("x"), local.values) == (None, {})
-                assert set(local.states.values()) <= {BranchState.ABORTED}
-    await files.aclose()
-    assert ended == [phase]
-
-
-@pytest.mark.thorough  # tests of Termination have it with participants in memory
-@pytest.mark.parametrize("protocol", ["2pc", "3pc"])
-async def test_a_service_whose_coordinator_is_gone_asks_the_record_by_itself(
-    our_server, root, service, tmp_path, protocol
-):
-    from recipes import TransactionInDoubt, connect
-    from recipes.testing.expire import expire_session
-
-    files, prepared = FileParticipant(tmp_path), anyio.Event()
-    await files.open()
-    service.app = participant_app(files, name="svc")
-
-    async def hang(branch):
-        prepared.set()
-        await anyio.sleep_forever()
-
-    parties = {"local": MemoryParticipant(before=at(Request.PREPARE, hang))}
-    async with connect(our_server.hosts) as dying, reached(service.url, timeout=SECONDS) as remote:
-        async with anyio.create_task_group() as group:
-
-            async def transact():
-                coordinator = Coordinator(dying, root, participants=parties | {"svc": remote}, serve=False)
-                await coordinator.__aenter__()
-                with pytest.raises(TransactionInDoubt):
-                    async with coordinator.begin(protocol=protocol, deadline=SECONDS) as tx:
-                        branch = branch_of((await tx.enlist("svc")).headers)
-                        (await files.begin(branch)).write("x", b"1")
-                        (await tx.enlist("local"))["x"] = 1
-
-            async def voted():
-                return bool(await files.recover())
-
-            group.start_soon(transact)
-            with anyio.fail_after(SECONDS):
-                await prepared.wait()
-                await until(voted)
-            await expire_session(dying, our_server.hosts)
-
-    async def ended():
-        return not await files.recover()
-
-    async with connect(our_server.hosts) as client, Termination(client, root, {"svc": files}, after=0.1):
-        with anyio.fail_after(SECONDS):
-            await until(ended)
-    assert await files.read("x") is None
-    assert await files.keys() == []
-    await files.aclose()
+        with pytest.raises(ParticipantError, match=f"http://127.0.0.1:{silent_port}") as caught:
+            await participant.open()
+        assert caught.value.status is None

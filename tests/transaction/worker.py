@@ -12,7 +12,7 @@ import uuid
 import anyio
 import psycopg
 
-from recipes import Coordinator, TransactionAborted, TransactionInDoubt, connect
+from recipes import Coordinator, ParticipantError, TransactionAborted, TransactionInDoubt, connect
 from recipes.core.errors import RecipesError
 from recipes.transaction.branch import Answer
 from tests.transaction.bank import ACCOUNTS, DRIVER_ERRORS, is_overdrawn, participant_of
@@ -63,7 +63,7 @@ class Teller:
             said, why = "aborted", "vote" if Answer.REFUSED.value in str(error) else "failure"
         except TransactionInDoubt:
             said, why = "doubt", "-"
-        except DRIVER_ERRORS as error:
+        except (*DRIVER_ERRORS, ParticipantError) as error:
             said, why = "aborted", "check" if is_overdrawn(error) else "failure"
         else:
             said, why = "committed", "-"

@@ -146,9 +146,14 @@ class Operations(ABC):
                 continue
             depth += 1
 
-    async def get(self, path: str) -> tuple[bytes, Stat]:
-        """Data and Stat. Raises NoNode, NoAuth."""
-        data, stat = await self._submit(self._read(op.GET_DATA, path, read_node)).result()
+    async def get(self, path: str, *, latest: bool = False) -> tuple[bytes, Stat]:
+        """Data and Stat. Raises NoNode, NoAuth.
+
+        latest: with everything that was committed before this was called; else what this server has. It takes no second
+        round trip: a `sync` goes ahead of the request. Raises NotReadOnly then, too.
+        """
+        call = self._read(op.GET_DATA, path, read_node)
+        data, stat = await (self._behind_sync(call) if latest else self._submit(call).result())
         return data, stat
 
     async def set(self, path: str, data: bytes, version: int = -1) -> Stat:
@@ -166,17 +171,19 @@ class Operations(ABC):
         body = requests.path_version(self._namespace, path, -1)
         return self._submit(Call(op.DELETE, body, path=path, heard=heard))
 
-    async def exists(self, path: str) -> Stat | None:
-        """Stat, or None when there is no such znode. Needs no permission."""
+    async def exists(self, path: str, *, latest: bool = False) -> Stat | None:
+        """Stat, or None when there is no such znode. Needs no permission. latest: see `get`."""
+        call = self._read(op.EXISTS, path, read_stat)
         try:
-            stat: Stat = await self._submit(self._read(op.EXISTS, path, read_stat)).result()
+            stat: Stat = await (self._behind_sync(call) if latest else self._submit(call).result())
         except NoNode:
             return None
         return stat
 
-    async def children(self, path: str) -> list[str]:
-        """Names of the children, sorted. Raises NoNode, NoAuth."""
-        names: list[str] = await self.start_children(path).result()
+    async def children(self, path: str, *, latest: bool = False) -> list[str]:
+        """Names of the children, sorted. Raises NoNode, NoAuth. latest: see `get`."""
+        call = self._read(op.GET_CHILDREN, path, read_names)
+        names: list[str] = await (self._behind_sync(call) if latest else self._submit(call).result())
         return names
 
     def start_children(self, path: str) -> Call:
@@ -299,7 +306,24 @@ class Operations(ABC):
 
     async def sync(self, path: str = "/") -> None:
         """Wait until this server has what its leader had committed when it was asked. Raises NotReadOnly."""
-        await self._submit(Call(op.SYNC, rq.encode_path(self._namespace.full(path)), path=path, reads=True)).result()
+        await self._start_sync(path).result()
+
+    def _start_sync(self, path: str) -> Call:
+        return self._submit(Call(op.SYNC, rq.encode_path(self._namespace.full(path)), path=path, reads=True))
+
+    async def _behind_sync(self, call: Call) -> Any:
+        """The result of a read, sent right behind a `sync`: a server answers a session's requests in order.
+
+        Should the connection break in between, the next server has seen at least what the last reply showed.
+        """
+        ahead = self._start_sync(call.path)
+        self._submit(call)
+        try:
+            await ahead.result()
+        except BaseException:
+            call.abandoned = True
+            raise
+        return await call.result()
 
     async def ephemerals(self, prefix: str = "/") -> list[str]:
         """Paths of this session's ephemeral znodes that begin with `prefix`, sorted.

@@ -8,7 +8,7 @@ import anyio.abc
 
 from recipes.core.jute import opcodes as op
 
-SECONDS = 15
+SECONDS = 30
 
 
 class Scripted:

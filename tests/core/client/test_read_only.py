@@ -19,7 +19,7 @@ from recipes.core.jute.records import ConnectResponse
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 15
+SECONDS = 30
 PASSWORD = b"0123456789abcdef"
 PROBE = 0x6973726F  # isro, read as a length
 

@@ -191,7 +191,8 @@ async def test_nobody_takes_it_in_so_calls_raise_why_and_it_goes_on_trying(one):
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
-async def test_it_closes_while_no_server_is_to_be_had(one, cancelled):
+async def test_it_closes_while_no_server_is_to_be_had(one, cancelled, monkeypatch):
+    monkeypatch.setattr("recipes.core.client.client._CLOSING_SECONDS", 1000.0)  # it waits for what does not end
     outcomes, before = [], tasks_of_loop()
     async with connect(one.hosts, renew=True, session_timeout=0.8) as client:
         await one.kill(1)
@@ -214,7 +215,7 @@ async def test_it_closes_while_no_server_is_to_be_had(one, cancelled):
             tasks.start_soon(wait, client.outlive(client.session_id))
             tasks.start_soon(hold)
             await anyio.wait_all_tasks_blocked()
-            with anyio.fail_after(1.5), anyio.CancelScope() as scope:
+            with anyio.fail_after(SECONDS), anyio.CancelScope() as scope:
                 if cancelled:
                     scope.cancel()
                 await client.__aexit__(None, None, None)

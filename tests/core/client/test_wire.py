@@ -10,7 +10,7 @@ from recipes.core.errors import WireError
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 15
+SECONDS = 30
 
 
 class Talk:

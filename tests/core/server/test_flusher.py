@@ -65,7 +65,7 @@ class Heard:
         return hear
 
     async def until(self, holds):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not holds():
                 await self.changed.wait()
                 self.changed.clear()
@@ -284,7 +284,7 @@ async def test_an_error_in_what_hears_of_the_thread_is_a_failure(monkeypatch):
 
     flusher = Flusher(log, flushed=breaks, written=breaks, room=breaks, failed=failed.set_result)
     flusher.put(entries(1))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert await failed is error
     flusher.put(entries(2))
     flusher.close()

@@ -17,7 +17,7 @@ from recipes.core.server.refusals import Refusals
 from recipes.core.server.server import Server
 from recipes.core.server.tls import peer_contexts
 
-SECONDS = 20
+SECONDS = 30
 VOTE = Notification(LOOKING, 2, 7, 1, 0, b"")
 
 

@@ -174,7 +174,7 @@ async def test_a_write_that_fails_ends_the_server_without_a_reply(tmp_path, monk
         monkeypatch.setattr(server._flusher._log.__class__, "append", lambda self, entries: broken(entries))
         writer.write(create(1, b"/a", b"x"))
         with pytest.raises(DiskError, match="Input/output error"):
-            await asyncio.wait_for(asyncio.shield(server.failed), 10)
+            await asyncio.wait_for(asyncio.shield(server.failed), 30)
         assert b"/a" not in server.member.tree.nodes
         writer.close()
 

@@ -25,7 +25,7 @@ class HeldFile(SimFile):
 
     def sync(self) -> None:
         HeldFile.begun.set()
-        assert HeldFile.go.wait(10)
+        assert HeldFile.go.wait(30)
         super().sync()
 
 
@@ -50,7 +50,7 @@ def disk() -> HeldDisk:
 
 
 async def written(snapshots: Snapshots) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while snapshots.writing:
             snapshots.step()
             await asyncio.sleep(0)
@@ -61,7 +61,7 @@ async def test_a_snapshot_gets_its_name_once_it_is_durable(disk: HeldDisk, tree:
     snapshots = Snapshots(disk, disk, 100, Replacements())
     snapshots.begin(tree, 0)
     await written(snapshots)
-    assert await asyncio.to_thread(HeldFile.begun.wait, 10)
+    assert await asyncio.to_thread(HeldFile.begun.wait, 30)
     assert disk.names() == [TEMPORARY]
     HeldFile.go.set()
     await snapshots.close()
@@ -91,7 +91,7 @@ async def test_one_that_was_all_written_gets_no_name_after_a_replacement_was_ask
     snapshots = Snapshots(disk, disk, 100, replacements)
     snapshots.begin(tree, 0)
     await written(snapshots)
-    assert await asyncio.to_thread(HeldFile.begun.wait, 10)
+    assert await asyncio.to_thread(HeldFile.begun.wait, 30)
     replacements.count += 1
     HeldFile.go.set()
     await snapshots.close()
@@ -106,12 +106,12 @@ async def test_a_name_is_given_and_files_are_purged_only_outside_a_replacement(d
     with replacements.lock:
         snapshots.begin(tree, 0)
         await written(snapshots)
-        assert await asyncio.to_thread(HeldFile.begun.wait, 10)
+        assert await asyncio.to_thread(HeldFile.begun.wait, 30)
         purged = snapshots.purge(1)
         done, _ = await asyncio.wait([purged], timeout=0.05)
         assert not done
         assert disk.names() == [TEMPORARY]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await purged
     await snapshots.close()
     assert disk.names() == ["snapshot.4af"]

@@ -116,6 +116,9 @@ class Participant:
         self.life = (process, process.life)
         self.times_out = times_out
 
+    async def open(self):
+        await self.send(lambda: True if self.database.up and self.process not in self.database.cut_off else None)
+
     async def begin(self, branch):
         self.database.working[branch] = self.life
 

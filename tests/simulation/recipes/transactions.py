@@ -17,6 +17,7 @@ import anyio
 from recipes.core.errors import (
     ConnectionLoss,
     NoNode,
+    ParticipantError,
     RecipesError,
     SessionError,
     TransactionAborted,
@@ -57,12 +58,13 @@ class Transactions:
     """The Workload of a world; see World."""
 
     kinds = (*["2pc"] * 6, *["3pc"] * 4, "give up", "database", "trap")
-    errors = (SessionError, TransactionAborted, TransactionInDoubt)
+    errors = (SessionError, TransactionAborted, TransactionInDoubt, ParticipantError)
     expected = (
         "2pc: commit", "3pc: commit", "2pc: TransactionAborted", "3pc: TransactionAborted", "gave up", "unsettled",
         "database down", "connection refused", "request lost", "answer lost", "request repeated", "forgotten",
         "cancelled", "died inside",
         "ended by another", "aborted for another", "cut off from a database", "joined late", "joined too late",
+        "begun without a database", "refused, since it is away",
         "committed by time-out", "aborted by time-out", "decided by time-out",
         *(f"{victim}: {stage.name}" for victim in VICTIMS for stage in STAGES),
     )  # fmt: skip
@@ -98,7 +100,11 @@ class Transactions:
         async def enter():
             try:
                 await coordinator.__aenter__()
+                if coordinator.stats().away:
+                    self.world.count("begun without a database")
                 ready.set()
+            except (ParticipantError, OSError) as error:
+                self.world.fail("R12", f"{process} serves nobody, since a database is away: {error!r}")
             except RecipesError:
                 pass  # the session is over
 
@@ -166,7 +172,11 @@ class Transactions:
             async with tx:
                 for name in NAMES[: 2 + step.number % 2]:
                     self.enlisted.setdefault(tx.id, {})[name] = BranchId(coordinator.fleet, tx.id, name)
-                    await tx.enlist(name)
+                    try:
+                        await tx.enlist(name)
+                    except ParticipantError:
+                        self.world.count("refused, since it is away")
+                        raise
                 await anyio.sleep(min(step.for_us, 1_500_000) / 1e6)
                 if step.kind == "give up":
                     raise Mine
