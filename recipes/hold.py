@@ -69,6 +69,15 @@ class Hold:
         """Why it ended, in one phrase, such as "released" or "the session is over"; "" while it is held."""
         return self.ended.why
 
+    def guarded(self) -> "AbstractAsyncContextManager[Multi]":
+        """`async with it.guarded() as multi: multi.set(...)`: writes that are applied only while this is held.
+
+        As `client.multi()`, sent when the block ends well, with a check of our znode in it: the store applies all of it
+        or nothing. Once this has ended it raises the error of a loss, such as LockLost, and nothing was applied; beside
+        that what `client.multi()` raises, a ConnectionLoss too, after which nobody knows whether it was applied.
+        """
+        return Guarded(self._tenure)
+
 
 class Tenure(ABC):
     """Behind a Hold: one ephemeral znode of ours, from the moment we ask for it until it is gone.

@@ -129,11 +129,12 @@ class Register:
         taken = 1 if self._singly else len(self._asked)
         batch, self._asked = self._asked[:taken], self._asked[taken:]
         self._singly = max(0, self._singly - 1)
-        self._write(known, batch)
-        if self._under_way is not None:
-            await self._under_way.wait()
+        under_way = self._write(known, batch)
+        if under_way is not None:
+            await under_way.wait()
 
-    def _write(self, known: Node, batch: list[_Update]) -> None:
+    def _write(self, known: Node, batch: list[_Update]) -> Write | None:
+        """What to wait for; None when it is done already."""
         data, outcomes = apply_in_order(known.data, [update.change for update in batch])
         version = known.stat.version
 
@@ -161,6 +162,7 @@ class Register:
 
         self._under_way = Write([operation], len(self.path) + len(data), heard)
         self._writer.submit(self._under_way)
+        return self._under_way
 
     def _failed(self, write: Write, known: Node, batch: list[_Update]) -> None:
         error = write.error

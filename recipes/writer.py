@@ -280,7 +280,7 @@ class Writer:
 
     def _refuse_one(self, batch: list[Write], outcome: "Outcome") -> bool:
         """Nothing was applied: tell the one that was refused, and send the others once more."""
-        at = 1
+        at, write = 1, batch[0]
         for write in batch:
             if outcome.failed_at < at + len(write.operations):
                 break

@@ -175,7 +175,7 @@ async def test_w9_a_failed_private_server_says_why(caplog: pytest.LogCaptureFixt
             running = next(iter(embedded._running.values()))
             assert running.hosts == f"{hosts[0]}:{hosts[1]}"
             # The next batch opens a new file, in a directory that is gone.
-            running._server._flusher.roll()
+            running._server.turn.writes.roll()
             shutil.rmtree(running._server.config.data_dir)
             with anyio.fail_after(60):
                 while True:

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "recipes").rglob("*.py"))
 
 # What a room may import of ours; everything is ordered by these arrows.
-STORE = ["errors", "paths", "jute", "replication", "tree", "zab", "disk"]
+STORE = ["errors", "paths", "jute", "replication", "standalone", "tree", "zab", "disk"]
 ALLOWED = {
     "recipes.core.errors": [],
     "recipes.core.paths": ["errors"],
@@ -17,6 +17,7 @@ ALLOWED = {
     "recipes.core.ensemble": ["errors", "properties", "zab"],
     "recipes.core.config": ["errors", "properties", "ensemble", "zab"],
     "recipes.core.replication": ["errors", "jute"],
+    "recipes.core.standalone": ["errors", "jute", "replication"],
     "recipes.core.permissions": ["errors", "jute"],
     "recipes.core.jute": ["errors", "paths", "jute"],
     "recipes.core.zab": ["errors", "paths", "jute", "replication", "zab"],
@@ -24,15 +25,28 @@ ALLOWED = {
     "recipes.core.tree": ["errors", "paths", "jute", "replication", "tree"],
     "recipes.core.disk": ["errors", "paths", "jute", "tree", "replication", "disk"],
     "recipes.core.member": [*STORE, "member"],
-    "recipes.core.server": [*STORE, "config", "member", "server"],
-    "recipes.core.sim": [*STORE, "config", "member", "client", "sim"],
+    "recipes.core.turn": [*STORE, "member"],
+    "recipes.core.server": [*STORE, "config", "member", "turn", "server"],
+    "recipes.core.sim": [*STORE, "config", "member", "turn", "client", "sim"],
     "recipes.core.client": ["errors", "paths", "jute", "client"],
 }
 RECIPES = [
     "agreement", "barrier", "blocking", "cache", "contender", "counter", "damping", "election", "encoding", "hold",
     "line", "lock", "membership", "naming", "queue", "renewal", "transaction", "update", "writer",
 ]  # fmt: skip
-PURE = ["jute", "tree", "zab", "member", "sim", "replication", "paths", "errors", "client/call", "client/session"]
+PURE = [
+    "jute",
+    "tree",
+    "zab",
+    "member",
+    "sim",
+    "replication",
+    "standalone",
+    "paths",
+    "errors",
+    "client/call",
+    "client/session",
+]
 IMPURE_MODULES = {"time", "random", "os", "asyncio", "socket", "threading", "uuid", "secrets"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "manager"}
 

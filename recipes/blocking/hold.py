@@ -129,6 +129,14 @@ class Hold:
         """Why it ended, in one phrase, such as "released" or "the session is over"; "" while it is held."""
         return self.ended.why
 
+    def guarded(self) -> "AbstractContextManager[Multi]":
+        """`with it.guarded() as multi: multi.set(...)`: writes that are applied only while this is held.
+
+        As `client.multi()`, with a check of our znode in it: the store applies all of it or nothing. Once this has
+        ended it raises the error of a loss, such as LockLost, and nothing was applied. See recipes.Hold.guarded.
+        """
+        return guarded_by(self._portal, self._hold.guarded)
+
 
 class Grant(Hold):
     """What a holder of a lock has in hand; see Hold."""
@@ -137,14 +145,6 @@ class Grant(Hold):
 
     _hold: "lock.Grant"
     _revoke: Event
-
-    def guarded(self) -> "AbstractContextManager[Multi]":
-        """`with grant.guarded() as multi: multi.set(...)`: writes that are applied only while this is held.
-
-        As `client.multi()`, with a check of our znode in it: the store applies all of it or nothing. Once this has
-        ended it raises the error of a loss, such as LockLost, and nothing was applied. See recipes.Grant.guarded.
-        """
-        return guarded_by(self._portal, self._hold.guarded)
 
     @property
     def revoke_requested(self) -> Event:
@@ -210,13 +210,6 @@ class Term(Hold):
         Any thread may do it, more than once. The block goes on, and leads no more. Raises NoAuth without the right.
         """
         self._portal.call(self._hold.resign)
-
-    def guarded(self) -> "AbstractContextManager[Multi]":
-        """`with term.guarded() as multi: multi.set(...)`: writes that are applied only while this is held.
-
-        See `Grant.guarded`. Once this has ended it raises LeadershipLost, and nothing was applied.
-        """
-        return guarded_by(self._portal, self._hold.guarded)
 
     def announce(self, data: bytes) -> None:
         """Replace what others see of us: `leader`, `observe` and `candidates` show `data` once this has returned.

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -112,7 +112,7 @@ async def _serve(
     while True:
         try:
             async with Coordinator(client, path, participants=participants, name=name) as coordinator:
-                participants = again
+                participants = cast(Mapping[str, TransactionParticipant], again)  # by its __getattr__
                 serving.coordinator = coordinator
                 print(f"recipes tx serve: ready to end what others leave at {path}", flush=True)
                 await client.outlive(client.session_id)

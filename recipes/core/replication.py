@@ -2,16 +2,16 @@
 
 A Member hands each txn it prepared to a Replica and applies what comes back as committed. What the Replica needs
 from outside comes in as method calls (a txn to propose, "this is on disk", a tick); what it decides piles up in one
-Ready per turn. A Replica never sees the tree: a payload is bytes.
+Ready per turn, for the Member, and in one Outbox per turn, for the network. A Replica never sees the tree: a payload is
+bytes. The turn that drives both is in turn.py.
 """
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, Protocol
 
-from recipes.core.errors import invariant
 from recipes.core.jute.records import Ids
 from recipes.core.jute.txns import Txn
+from recipes.core.jute.votes import Notification
 
 HISTORY_ENTRIES: Final = 500  # how many of the last entries a server can send to one that lacks them: commitLogCount
 _COUNTER: Final = 0xFFFFFFFF  # the lower half of a zxid
@@ -172,16 +172,94 @@ class Ready:
         self.events: list[Event] = []
 
 
+class PeerLink(Protocol):
+    """One connection to another server: bytes in, bytes out.
+
+    out: what to send, in order. An iterator in it is a dump of the tree: its slices go out one after the other, and
+        everything behind it waits.
+    wants_close: the shell is to close the socket, without sending what is left. touched: it is in an Outbox already.
+    """
+
+    key: int
+    out: list[bytes | Iterator[bytes]]
+    wants_close: bool
+    touched: bool
+
+    def receive(self, data: bytes) -> None:
+        """Take in what came, cut anywhere. Never raises for what is in it."""
+
+    def lost(self) -> None:
+        """The socket is closed."""
+
+
+class Outbox:
+    """What a turn has for the network.
+
+    All of it may leave before the turn's writes are durable, and does: the other servers then write while this one
+    does. So a Replica puts nothing in here that promises what its disk does not hold yet. A vote, an acknowledgement or
+    a commit that counts this server is made by `flushed` and `written`, never in advance.
+
+    votes: (server, notification) for the election ports. dial: the server whose quorum port to connect to; the shell
+    answers with `dialled` or `dial_failed`. touched: links with something to send, or to be closed. notes: what an
+    operator would want to read in the log.
+    """
+
+    __slots__ = ("dial", "notes", "touched", "votes")
+
+    def __init__(self) -> None:
+        self.votes: list[tuple[int, Notification]] = []
+        self.dial: int | None = None
+        self.touched: list[PeerLink] = []
+        self.notes: list[str] = []
+
+
 class Replica(Protocol):
     """Orders entries and says when they are committed.
 
     role: standalone, leader, follower, observer or looking, as `srvr` prints it. serving: clients are served.
-    epoch: the upper half of the zxids it orders.
+    epoch: the upper half of the zxids it orders. why_looking: why it last began to look for a leader.
     """
 
     role: str
     serving: bool
     epoch: int
+    why_looking: str
+
+    # What the shell calls.
+
+    def begin_turn(self, now_ms: int) -> None:
+        """The time, once per turn, by a clock that never goes back."""
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """When `tick` is wanted next, whatever else happens; None: only when something happens."""
+
+    def tick(self) -> None:
+        """Do what is due."""
+
+    @property
+    def listening(self) -> bool:
+        """Whether other servers may connect to the quorum port."""
+
+    def accept(self) -> PeerLink | None:
+        """A server has connected to the quorum port; None: hang up."""
+
+    def dialled(self, sid: int) -> PeerLink | None:
+        """The connection asked for is up; None: it is not wanted any more, hang up."""
+
+    def dial_failed(self, sid: int) -> None:
+        """The connection asked for cannot be had."""
+
+    def notified(self, sid: int, note: Notification) -> None:
+        """A notification has come over the election port."""
+
+    def unreachable(self, sid: int, is_unreachable: bool) -> None:
+        """Whether the election port of another server cannot be reached at all."""
+
+    def take_outbox(self) -> Outbox | None:
+        """What is for the network since the last call; None from a Replica that is alone."""
+
+    # What the Member calls.
 
     @property
     def leader(self) -> "Leadership | None":
@@ -242,75 +320,3 @@ class Learnership(Protocol):
 
     def revalidate(self, session_id: int, timeout_ms: int) -> None:
         """Ask the leader whether a session lives."""
-
-
-class Standalone:
-    """The Replica of a server alone: what its own disk holds is committed."""
-
-    __slots__ = ("_last_zxid", "_outstanding", "_ready", "epoch", "role", "serving")
-
-    def __init__(self, last_zxid: int) -> None:
-        self.role: str = "standalone"
-        self.serving: bool = True
-        self.epoch: int = last_zxid >> 32
-        self._last_zxid = last_zxid
-        self._outstanding: deque[Entry | Synced] = deque()
-        self._ready = Ready()
-
-    @property
-    def leader(self) -> Leadership:
-        """It prepares its own txns."""
-        return self
-
-    @property
-    def learner(self) -> None:
-        """Nobody else leads."""
-        return None
-
-    def propose(self, entry: Entry) -> None:
-        """Take a new entry, the successor of the last one."""
-        zxid = entry.zxid
-        if zxid != self._last_zxid + 1:
-            invariant(zxid == next_zxid(self._last_zxid), "entries must come in zxid order without a gap")
-        self._last_zxid = zxid
-        self._outstanding.append(entry)
-        self._ready.writes.append(entry)
-
-    def sync(self, token: object, session_id: int, cxid: int, body: bytes, ids: Ids) -> None:
-        """Answered in order: there is nobody else."""
-        (self._outstanding if self._outstanding else self._ready.commits).append(Synced(token))
-
-    def flushed(self, zxid: int) -> None:
-        """Commit everything up to `zxid`."""
-        invariant(zxid <= self._last_zxid, "flushed what was never proposed")
-        outstanding, commits = self._outstanding, self._ready.commits
-        while outstanding:
-            first = outstanding[0]
-            if isinstance(first, Entry) and first.zxid > zxid:
-                return
-            commits.append(outstanding.popleft())
-
-    def answer_revalidate(self, link: int, session_id: int, valid: bool) -> None:
-        """Nobody asks."""
-
-    def dumped(self, link: int, zxid: int, chunks: Iterator[bytes]) -> None:
-        """Nobody wants it."""
-
-    def sync_learner(self, link: int) -> None:
-        """Nobody asks."""
-
-    def in_touch(self, timeout_ms: int) -> bool:
-        """There is nowhere else."""
-        return True
-
-    def no_space(self, full: bool) -> None:
-        """Reads go on; the Member takes no writes meanwhile."""
-
-    def written(self, operation: Operation, last_zxid: int) -> None:
-        """A server alone has no such operations."""
-        invariant(False, f"{operation} on a server alone")
-
-    def take_ready(self) -> Ready:
-        """What has been decided since the last call."""
-        ready, self._ready = self._ready, Ready()
-        return ready

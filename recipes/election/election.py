@@ -12,14 +12,13 @@ from recipes.core.errors import BadArguments, NoNode
 from recipes.damping import Damping
 from recipes.election.candidate import OUTWEIGHED, RESIGNED, Candidate
 from recipes.election.weights import MOST, as_candidate, unmarked
-from recipes.hold import Block, Guarded, Hold
+from recipes.hold import Block, Hold
 from recipes.line import Participant, id_of, in_order
 from recipes.naming import ElectionNaming, line_of, marker_of
 from recipes.renewal import Renewal, hold_again
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
-    from recipes.core.client.multi import Multi
     from recipes.core.client.watch import Watch
     from recipes.core.jute.records import ACL
 
@@ -76,15 +75,6 @@ class Term(Hold):
         """
         check_within(self.path, within)
         return await self._tenure.hand_over(to.id if isinstance(to, Participant) else to, within)
-
-    def guarded(self) -> "AbstractAsyncContextManager[Multi]":
-        """`async with term.guarded() as multi: multi.set(...)`: writes that are applied only while this is held.
-
-        As `client.multi()`, sent when the block ends well, with a check of our znode in it: the store applies all of it
-        or nothing. Once this has ended it raises the error of a loss, LeadershipLost, and nothing was applied; beside
-        that what `client.multi()` raises, a ConnectionLoss too, after which nobody knows whether it was applied.
-        """
-        return Guarded(self._tenure)
 
 
 class Election:

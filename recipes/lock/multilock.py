@@ -58,7 +58,7 @@ class MultiGrant:
                 stack.push_async_callback(contender.release, RELEASED)
 
     def guarded(self) -> "AbstractAsyncContextManager[Multi]":
-        """Writes that are applied only while all of these are held; see `Grant.guarded`."""
+        """Writes that are applied only while all of these are held; see `Hold.guarded`."""
         return Guarded(*self._contenders)
 
 

@@ -11,7 +11,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -64,9 +64,9 @@ class Native:
         """Make what is missing. Raises BadArguments when the queue was made with another capacity."""
         if self._prepared:
             return
-        settings: dict[str, object] = {"format": _FORMAT} | (
-            {"capacity": self._capacity} if self._capacity is not None else {}
-        )
+        settings: dict[str, object] = {"format": _FORMAT}
+        if self._capacity is not None:
+            settings["capacity"] = self._capacity
         await make_path(self.client, f"{self.path}/items")
         try:
             data, stat = await self.client.get(self.path)
@@ -75,7 +75,7 @@ class Native:
                     await self.client.set(self.path, json.dumps(settings).encode(), stat.version)
                 except (BadVersion, ConnectionLoss):
                     data, _ = await self.client.get(self.path)
-            stored: object = json.loads(data) if data else settings
+            stored: Any = json.loads(data) if data else settings
         except ValueError as error:
             raise BadArguments(self.path, "its data is not that of a queue") from error
         if not isinstance(stored, dict) or stored.get("format") != _FORMAT:

@@ -93,7 +93,7 @@ class MemoryParticipant:
 
     def _carry_out(self, request: Request, branch: BranchId, protocol: CommitProtocol) -> Answer:
         writes = self._working.get(branch)
-        work = None if writes is None else Work({}, writes)
+        work: Work[object] | None = None if writes is None else Work({}, {**writes})
         reply, change = self._branches.decide(request, branch, work, self.values.get, protocol, self._clock())
         if change is not None:
             before = self._branches.apply(change)

@@ -81,15 +81,19 @@ class TransactionParticipant(Protocol):
 
     async def prepare(self, branch: BranchId) -> Answer | Reply:
         """Make the branch's work durable and vote: PREPARED, READ_ONLY, REFUSED or UNKNOWN. A vote needs proof."""
+        ...
 
     async def commit(self, branch: BranchId) -> Answer | Reply:
         """Make the work last. COMMITTED is proof that it does."""
+        ...
 
     async def abort(self, branch: BranchId) -> Answer | Reply:
         """Undo the work, and see to it that a prepare that comes late is refused. ABORTED is proof of both."""
+        ...
 
     async def recover(self) -> Sequence[BranchId]:
         """The branches that are prepared and await their outcome, those of other fleets too."""
+        ...
 
 
 @runtime_checkable
@@ -98,9 +102,11 @@ class ThreePhaseParticipant(TransactionParticipant, Protocol):
 
     async def can_commit(self, branch: BranchId) -> Answer | Reply:
         """Whether it could commit: check connection, limits and constraints, and hold nothing."""
+        ...
 
     async def pre_commit(self, branch: BranchId) -> Answer | Reply:
         """As `prepare`; all others could commit."""
+        ...
 
 
 def check_name(name: str) -> str:

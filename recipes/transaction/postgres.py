@@ -53,8 +53,8 @@ class PostgresBranch:
         """
         if self._over:
             raise RuntimeError("the branch has ended: its statements run inside the transaction's block")
-        # The driver's own type wants a literal: statements come from the user's code here.
-        cursor = await self._connection.execute(sql, params)
+        # As bytes, since the driver's type wants literals: statements come from the user's code here.
+        cursor = await self._connection.execute(sql.encode(), params)
         verb, *counts = (cursor.statusmessage or "").split()
         self._changed = self._changed or (verb in _CHANGES and counts[-1:] != ["0"])
         return await cursor.fetchall() if cursor.description else []
@@ -235,7 +235,7 @@ class PostgresParticipant:
     async def marks(self, older: float) -> Sequence[BranchId]:
         """The branches that ended more than `older` seconds ago, and have their row yet."""
         async with self._connection() as connection:
-            rows = await (await connection.execute(self._guard.old_sql(older))).fetchall()
+            rows = await (await connection.execute(self._guard.old_sql(older).encode())).fetchall()
         return [found for (text,) in rows if (found := BranchId.parse(text)) is not None]
 
     async def forget(self, branch: BranchId) -> None:
@@ -245,7 +245,8 @@ class PostgresParticipant:
         batch, self._forgotten = self._forgotten, []
         if batch:
             async with self._connection() as connection:
-                await connection.execute(f"DELETE FROM {self._guard.table} WHERE branch = ANY(%s)", [batch])
+                forgetting = f"DELETE FROM {self._guard.table} WHERE branch = ANY(%s)"
+                await connection.execute(forgetting.encode(), [batch])
 
     def _end_work(self, branch: BranchId) -> PostgresBranch | None:
         """No statement of the branch runs from here on. Its connection is the caller's."""
@@ -264,7 +265,7 @@ class PostgresParticipant:
             return Answer.COMMITTED if ended is not None and ended.outcome == COMMIT else Answer.REFUSED
 
     async def _read(self, connection: "PostgresConnection", branch: str) -> GuardRow | None:
-        row = await (await connection.execute(self._guard.read_sql, [branch])).fetchone()
+        row = await (await connection.execute(self._guard.read_sql.encode(), [branch])).fetchone()
         return None if row is None else GuardRow(*row)
 
     @property

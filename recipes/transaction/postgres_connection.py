@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import anyio.to_thread
 import psycopg
+import psycopg.rows
 from psycopg import generators
 from psycopg.pq import ExecStatus, PollingStatus
 from psycopg.waiting import Ready, Wait
@@ -57,7 +58,7 @@ class PostgresConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
             close()
             raise
         opened = made.pop()
-        connection = cls(opened.pgconn)
+        connection = cls(opened.pgconn, row_factory=psycopg.rows.tuple_row)
         connection._opened = opened  # it would warn if it went before what it has opened is closed
         connection._autocommit = True
         connection.prepare_threshold = None

@@ -206,13 +206,16 @@ class RemoteParticipant:
     async def _exchange(self, method: str, path: str) -> Any:
         """What the JSON of an answer with status 200 says. Raises ParticipantError for everything else."""
         http, url = self._http, self._url + path
-        if self._client is None:
+        client = self._client
+        if client is None:
             verify = (self._ssl_context or True) if url.startswith("https:") else False
-            self._client = http.AsyncClient(headers=self._headers, timeout=None, trust_env=False, verify=verify)
+            client = self._client = http.AsyncClient(
+                headers=self._headers, timeout=None, trust_env=False, verify=verify
+            )
         body, size = bytearray(), 0
         try:
             with anyio.fail_after(self._timeout):
-                async with self._client.stream(method, url) as response:
+                async with client.stream(method, url) as response:
                     async for part in response.aiter_raw():
                         size += len(part)
                         if size <= _MOST_BYTES:  # what comes behind is read and dropped: httpx wants to see the end

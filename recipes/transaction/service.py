@@ -47,7 +47,7 @@ def branch_of(headers: Mapping[str, str] | Iterable[tuple[str | bytes, str | byt
     headers: a mapping as frameworks have it, or pairs as in ASGI. Raises BadArguments where no such header is there,
     more than one, or one with something else in it.
     """
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    pairs: Any = headers.items() if isinstance(headers, Mapping) else headers
     found = [_text(value) for name, value in pairs if _text(name).lower() == BRANCH_HEADER]
     branch = BranchId.parse(found[0]) if len(found) == 1 else None
     if branch is None:

@@ -4,6 +4,7 @@ import json
 import re
 
 import anyio
+import pytest
 
 from recipes import Election, connect
 
@@ -30,6 +31,7 @@ async def asked_by_two(hosts, run):
     return said
 
 
+@pytest.mark.thorough  # six commands
 def test_u46_it_says_who_leads_and_that_nobody_does(run, hosts):
     said = anyio.run(asked_by_two, hosts, run)
     assert said["before"].returncode == 69

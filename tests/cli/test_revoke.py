@@ -17,6 +17,7 @@ def revoke(run, hosts):
     return revoke
 
 
+@pytest.mark.thorough  # eight commands; what they do is tested at locks
 def test_a_holder_is_asked_and_goes_on_and_one_that_is_forced_has_lost(revoke, hosts):
     async def scene():
         async with connect(hosts) as client:
@@ -42,7 +43,7 @@ def test_a_holder_is_asked_and_goes_on_and_one_that_is_forced_has_lost(revoke, h
     anyio.run(scene)
 
 
-@pytest.mark.thorough  # the first test has the way; these are other words
+@pytest.mark.thorough  # as above
 def test_of_several_one_is_named_and_a_leader_is_not_asked(revoke, hosts):
     async def scene():
         async with connect(hosts) as client, connect(hosts) as other:

@@ -9,10 +9,15 @@ import struct
 import sys
 
 from recipes.core.member.member import Member, MemberConfig
-from recipes.core.replication import Entry, Standalone
+from recipes.core.replication import Entry
 from recipes.core.tree.tree import DataTree
 from recipes.core.zab.membership import Membership, Server
 from recipes.core.zab.peer import Boot, PeerSettings, ZabPeer
+
+try:
+    from recipes.core.standalone import Standalone
+except ImportError:  # an earlier commit
+    from recipes.core.replication import Standalone
 
 BATCH = 8  # requests of a turn
 MADE = 400  # znodes that are there before anything but a create
@@ -97,7 +102,7 @@ class Servers:
         peer = server.peer
         if peer is None:
             return False
-        mail = peer.take_mail()
+        mail = peer.take_outbox() if hasattr(peer, "take_outbox") else peer.take_mail()
         for to, note in mail.votes:
             self.servers[to].peer.notified(server.sid, note)
         if mail.dial is not None:

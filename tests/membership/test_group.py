@@ -77,6 +77,19 @@ async def test_u31_a_member_that_is_removed_is_told_and_the_others_stay(hosts, r
                 assert shown(await Group(two, root).members()) == [b"stays"] and not stays.ended.is_set()
 
 
+async def test_a_member_s_writes_are_applied_only_while_it_is_one(hosts, root):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as client:
+            async with Group(client, f"{root}/group").join() as member:
+                async with member.guarded() as multi:
+                    multi.create(root + "/first")
+                await member.leave()
+                with pytest.raises(MembershipLost):
+                    async with member.guarded() as multi:
+                        multi.create(root + "/second")
+            assert await client.children(root) == ["first", "group"]
+
+
 async def test_a_cancelled_join_leaves_nothing(hosts, root):
     with anyio.fail_after(SECONDS):
         async with connect(hosts) as client:

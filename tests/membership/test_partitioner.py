@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from recipes import BadArguments, Partitioner, SessionExpired, connect
+from recipes import BadArguments, LockLost, Partitioner, SessionExpired, connect
 from recipes.membership.partitioner import divide
 from recipes.testing import expire_session
 
@@ -128,6 +128,27 @@ async def test_work_may_end_by_itself_before_its_item_moves(our_server, root):
         with anyio.fail_after(SECONDS):
             await moved.wait()
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+async def test_writes_are_applied_only_while_the_item_is_ours(our_server, root):
+    had = []
+
+    async def work(partition):
+        async with partition.guarded() as multi:
+            multi.create(f"{root}/first")
+        had.append(partition)
+        tasks.cancel_scope.cancel()
+
+    with anyio.fail_after(SECONDS):
+        async with connect(our_server.hosts) as client:
+            await client.ensure_path(root)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(Partitioner(client, f"{root}/shards", ["a"]).run, work)
+            with pytest.raises(LockLost):
+                async with had[0].guarded() as multi:
+                    multi.create(f"{root}/second")
+            assert await client.children(root) == ["first", "shards"]
 
 
 @pytest.mark.anyio

@@ -19,8 +19,16 @@ def plan_of(seed: int, servers: int, observers: int, kinds: tuple[str, ...] = ()
     return draw_plan(sources_of(seed), servers, observers, OPERATIONS, kinds)
 
 
+def plan_alone(seed: int) -> Plan:
+    return draw_plan(sources_of(seed), operations=OPERATIONS, alone=True)
+
+
 def run_seed(seed: int, servers: int = 3, observers: int = 0, kinds: tuple[str, ...] = ()) -> Verdict:
     return try_plan(plan_of(seed, servers, observers, kinds), sources_of(seed))
+
+
+def run_alone(seed: int) -> Verdict:
+    return try_plan(plan_alone(seed), sources_of(seed))
 
 
 def replay_command(seed: int, servers: int, observers: int) -> str:

@@ -230,7 +230,7 @@ async def test_a_decision_of_a_dead_coordinator_is_carried_out_by_another(hosts,
     assert parties["b"].values == {"x": 2}
 
 
-async def test_a_deposed_coordinator_cannot_decide(hosts, client, root):
+async def test_u40_a_deposed_coordinator_cannot_decide(hosts, client, root):
     parties = two()
     async with Coordinator(client, root, participants=parties) as coordinator:
         asked = anyio.Event()

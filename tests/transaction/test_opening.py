@@ -113,10 +113,11 @@ async def test_each_change_is_logged_once(client, root, caplog, quick):
     "error",
     [lambda: ConfigError("max_prepared_transactions", 0, "more"), lambda: TypeError("bug"), lambda: DiskError("taken")],
 )
-async def test_what_is_wrong_for_good_is_an_error_at_once_and_names_the_participant(client, root, error):
+async def test_what_is_wrong_for_good_is_an_error_at_once_and_names_the_participant(client, root, error, monkeypatch):
+    monkeypatch.setattr(asking, "ASK_SECONDS", 10 * SECONDS)
     error = error()
     parties = {"a": Hanging(), "b": Opened(error)}
-    with anyio.fail_after(asking.ASK_SECONDS), pytest.raises(type(error)) as caught:
+    with anyio.fail_after(SECONDS), pytest.raises(type(error)) as caught:
         await Coordinator(client, root, participants=parties).__aenter__()
     assert caught.value.__notes__ == ["the participant 'b'"]
     assert await client.exists(f"{root}/default") is None

@@ -168,7 +168,7 @@ async def test_what_is_not_there_is_named(client, root, parties):
         await read_fleets(client, root, "mine")
 
 
-async def test_a_participant_that_joins_while_others_are_asked_is_asked_too(client, root, parties):
+async def test_u41_a_participant_that_joins_while_others_are_asked_is_asked_too(client, root, parties):
     parties |= {"c": MemoryParticipant()}
     async with Coordinator(client, root, participants=parties) as coordinator:
 

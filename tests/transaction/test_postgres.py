@@ -46,7 +46,9 @@ async def take_ten(participant, branch):
     await sql.execute("UPDATE accounts SET balance = balance - 10 WHERE name = 'a'")
 
 
-async def test_a_branch_is_prepared_and_committed_and_each_may_be_repeated(postgres, participant, branch):
+async def test_u37_a_branch_is_prepared_and_committed_by_statements_and_each_may_be_repeated(
+    postgres, participant, branch
+):
     await take_ten(participant, branch)
     for _ in range(2):
         assert await participant.prepare(branch) is Answer.PREPARED
@@ -71,7 +73,7 @@ async def test_an_abort_undoes_and_refuses_what_comes_late(postgres, participant
     assert look(postgres) == 100
 
 
-async def test_an_abort_that_comes_first_is_remembered(postgres, participant, branch):
+async def test_u39_an_abort_that_comes_before_the_prepare_is_remembered(postgres, participant, branch):
     other = PostgresParticipant(postgres.dsn)  # as recovery in another process reaches it
     await take_ten(participant, branch)
     assert await other.abort(branch) is Answer.ABORTED
@@ -112,7 +114,7 @@ async def test_a_constraint_that_waits_for_the_end_is_looked_at_before_anything_
     assert await participant.abort(branch) is Answer.ABORTED
 
 
-async def test_what_is_prepared_outlives_a_kill_of_the_server(second_postgres, branch):
+async def test_u36_what_is_prepared_outlives_its_connection_and_a_kill_of_the_server(second_postgres, branch):
     postgres = second_postgres
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute("DROP TABLE IF EXISTS accounts")
@@ -333,7 +335,7 @@ async def test_branches_that_wait_for_a_lock_keep_no_thread_from_the_commit_that
     assert look(postgres) == 90
 
 
-async def test_a_server_that_prepares_nothing_is_named(start_postgres):
+async def test_u36_a_server_that_prepares_nothing_is_named(start_postgres):
     postgres = start_postgres(max_prepared_transactions=0)
     with pytest.raises(ConfigError, match="max_prepared_transactions=0: expected more than"):
         await PostgresParticipant(postgres.dsn).open()

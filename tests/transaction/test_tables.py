@@ -67,7 +67,7 @@ def test_a_request_that_is_repeated_is_answered_as_before(request_):
         assert again.deed is Deed.NOTHING
 
 
-def test_a_prepare_behind_an_abort_is_refused_however_the_abort_came():
+def test_p29_a_prepare_behind_an_abort_is_refused_however_the_abort_came():
     for state in (BranchState.ABSENT, BranchState.PREPARED):
         after = STEPS[state, Request.ABORT].state
         assert STEPS[after, Request.PREPARE].answer is Answer.REFUSED

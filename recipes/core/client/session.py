@@ -86,6 +86,7 @@ class Ending(Protocol):
 
     def __call__(self, *, path: str) -> RecipesError:
         """What the caller of a request about `path` is told."""
+        ...
 
 
 class Session:

@@ -19,6 +19,7 @@ class Carrier(Protocol):
 
     def outgoing(self) -> bytes:
         """What is to be sent now; empty when nothing is."""
+        ...
 
     def received(self, data: bytes) -> None:
         """Take in what came. Raises what the connection is to end with."""
@@ -100,10 +101,10 @@ class ProtocolWire(asyncio.Protocol):
         self._writable = True
         self.wake()
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop, once."""
         if not self._broken.done():
-            self._break(error or anyio.EndOfStream())
+            self._break(exc or anyio.EndOfStream())
         self._closed.set_result(None)
 
     def wake(self) -> None:

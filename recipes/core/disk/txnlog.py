@@ -176,13 +176,12 @@ class LogFile:
                 reason = "record cut short"
             elif data[end : end + 1] != END:
                 reason = "record without its end mark"
-            else:
-                payload = data[start:end]
-                if checksum != adler32(payload):
-                    reason = "checksum does not match"
+            elif checksum != adler32(data[start:end]):
+                reason = "checksum does not match"
             if reason is not None:
                 self._stop(reason, not _valid_record_behind(data, at + 1, self.last_zxid))
                 return
+            payload = data[start:end]
             zxid = payload_zxid(payload)
             if zxid <= self.last_zxid:
                 self._stop(f"zxid 0x{zxid:x} goes backwards", False)

@@ -1,4 +1,4 @@
-"""Joins a server's ZabPeer to the network and the clock: votes, links, and when it wants to be woken."""
+"""Joins a server's ZabPeer to the network: votes and links."""
 
 import asyncio
 import errno
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from recipes.core.disk.recovery import Recovered
 from recipes.core.errors import invariant
 from recipes.core.jute.votes import Notification
+from recipes.core.replication import Outbox
 from recipes.core.server.client_port import read_buffer
 from recipes.core.server.election_port import ElectionPort
 from recipes.core.server.ensemble_facts import EnsembleFacts
@@ -45,8 +46,6 @@ class Peering:
         boot = Boot(found.accepted_epoch, found.current_epoch, found.base_zxid, found.history, bool(found.unsure))
         self._server = server
         self._role = ""
-        self._timer: asyncio.TimerHandle | None = None
-        self._wanted_ms: int | None = None
         self._reminder: asyncio.TimerHandle | None = None  # set as long as nothing is served
         self._has_served = self._said_why_no_reads = False
         self.peer: ZabPeer = ZabPeer(settings, boot, monotonic_ns() // 1_000_000)
@@ -93,7 +92,6 @@ class Peering:
         )
         stack.push_async_callback(self._links.close)
         stack.push_async_callback(self._votes.close)
-        stack.callback(self._stop_timer)
         stack.callback(self._stop_reminder)
         try:
             if not own.observer:
@@ -102,18 +100,17 @@ class Peering:
         except (OSError, UnicodeError) as error:
             raise OSError(f"server.{settings.sid}: {_why_no_port(own, error)}") from error
 
-    def post(self) -> None:
-        """Send what the peer has decided, and see when it wants to be woken."""
+    def post(self, outbox: Outbox) -> None:
+        """Send what the peer has decided."""
         peer = self.peer
-        mail = peer.take_mail()
-        for sid, note in mail.votes:
+        for sid, note in outbox.votes:
             self._votes.send(sid, note)
         self._links.listen(peer.listening)
-        if mail.touched:
-            self._links.flush(mail.touched)
-        if mail.dial is not None:
-            self._links.dial(mail.dial)
-        for fact in mail.notes:
+        if outbox.touched:
+            self._links.flush(outbox.touched)
+        if outbox.dial is not None:
+            self._links.dial(outbox.dial)
+        for fact in outbox.notes:
             log.info("%s", fact)
         role = self._server.member.role
         if role != self._role:
@@ -130,8 +127,6 @@ class Peering:
                 log.info("read-only: there is no leader, and clients that only read are served")
             else:
                 log.info("looking for a leader: %s", peer.why_looking)
-        if peer.deadline_ms != self._wanted_ms:
-            self._set_timer(peer.deadline_ms)
 
     def _remind_later(self) -> None:
         self._reminder = asyncio.get_running_loop().call_later(_STILL_LOOKING_S, self._say_still_looking)
@@ -160,23 +155,6 @@ class Peering:
     def _unreachable(self, sid: int, is_unreachable: bool) -> None:
         self._server.schedule()
         self._server.guarded(lambda: self.peer.unreachable(sid, is_unreachable))
-
-    def _set_timer(self, wanted_ms: int | None) -> None:
-        self._stop_timer()
-        self._wanted_ms = wanted_ms
-        if wanted_ms is not None:
-            delay_s = max(0.0, wanted_ms / 1000 - monotonic_ns() / 1e9)
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
-
-    def _wake(self) -> None:
-        self._wanted_ms = None
-        self._server.schedule()
-        self._server.guarded(self.peer.tick)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
 
 def _why_no_port(own: Place, error: OSError | UnicodeError) -> str:

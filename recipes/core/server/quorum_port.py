@@ -7,10 +7,11 @@ out slice by slice, as fast as its reader takes it and in few ms per turn, so th
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
 from typing import Protocol
 
+from recipes.core.replication import PeerLink
 from recipes.core.server.peer_sockets import UNREACHABLE, PeerSockets
 
 log: logging.Logger = logging.getLogger("recipes.server")
@@ -23,27 +24,13 @@ _READY_BYTES = 1 << 20  # of a dump, given to the socket ahead of its reader
 _MOST_UNSENT_BYTES = 256 << 20  # a learner that lets more than this pile up is cut off, and joins anew
 
 
-class Link(Protocol):
-    """One connection as the protocol sees it; zab.link.Link is one."""
-
-    key: int
-    out: list[bytes | Iterator[bytes]]
-    wants_close: bool
-
-    def receive(self, data: bytes) -> None:
-        """Take in what came. Never raises for what is in it."""
-
-    def lost(self) -> None:
-        """The socket is closed."""
-
-
 class Peer(Protocol):
     """Whose links they are; zab.peer.ZabPeer is one."""
 
-    def accept(self) -> Link | None:
+    def accept(self) -> PeerLink | None:
         """Somebody has connected; None: hang up."""
 
-    def dialled(self, sid: int, /) -> Link | None:
+    def dialled(self, sid: int, /) -> PeerLink | None:
         """The connection asked for is up; None: it is not wanted any more."""
 
     def dial_failed(self, sid: int, /) -> None:
@@ -109,7 +96,7 @@ class QuorumPort:
             self._dialling.cancel()
         self._dialling = asyncio.get_running_loop().create_task(self._dial(sid))
 
-    def flush(self, links: Iterable[Link]) -> None:
+    def flush(self, links: Iterable[PeerLink]) -> None:
         """Send what these links hold."""
         for link in links:
             protocol = self._protocols.get(link.key)
@@ -177,7 +164,7 @@ class QuorumPort:
 
     # What the links' sockets call.
 
-    def made(self, protocol: "_LinkProtocol", transport: asyncio.Transport, ask: Callable[[], Link | None]) -> None:
+    def made(self, protocol: "_LinkProtocol", transport: asyncio.Transport, ask: Callable[[], PeerLink | None]) -> None:
         """A connection is up: whether it is wanted."""
         self._open.add(protocol)
         self._sockets.limit_silence(transport)
@@ -200,7 +187,7 @@ class QuorumPort:
         """Where to put what comes in."""
         return self._buffer
 
-    def received(self, link: Link, size: int) -> None:
+    def received(self, link: PeerLink, size: int) -> None:
         """So many bytes have come in."""
         self._schedule()
         try:
@@ -244,13 +231,13 @@ class QuorumPort:
 class _LinkProtocol(asyncio.BufferedProtocol):
     """The shell's side of one link."""
 
-    def __init__(self, port: QuorumPort, ask: Callable[[], Link | None]) -> None:
+    def __init__(self, port: QuorumPort, ask: Callable[[], PeerLink | None]) -> None:
         self._port = port
         self._ask = ask
         self._unwritable = False
         self._transport: asyncio.Transport | None = None
         self._behind = self._behind_bytes = 0  # what waits behind a dump, as far as it has been counted
-        self.link: Link | None = None
+        self.link: PeerLink | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is up."""
@@ -310,7 +297,7 @@ class _LinkProtocol(asyncio.BufferedProtocol):
             log.warning("a learner does not read what it is sent: cut off")
             transport.abort()
 
-    def _flush_to_dump(self, link: Link, transport: asyncio.Transport) -> None:
+    def _flush_to_dump(self, link: PeerLink, transport: asyncio.Transport) -> None:
         out = link.out
         at = next(index for index, item in enumerate(out) if not isinstance(item, bytes))
         if at:

@@ -1,35 +1,43 @@
 """The shell around a Member: sockets, clocks, timers and the disk.
 
 One turn of the event loop takes in whatever has arrived on any socket; then, once, the turn: everything decided is
-put on disk with one sync, and each connection gets all its replies with one write.
+put on disk with one sync, and each connection gets all its replies with one write. In what order that happens is said
+in turn.py; here is how.
 """
 
 import asyncio
 import gc
 import logging
+import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from time import monotonic_ns, time_ns
+from random import SystemRandom
+from time import monotonic_ns, perf_counter, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from recipes.core.disk.directories import open_directories
+from recipes.core.disk.jobs import Job
+from recipes.core.disk.replacements import Replacements
+from recipes.core.disk.snapshot_writer import SnapshotWriter
 from recipes.core.disk.store import Store
+from recipes.core.disk.write_queue import WriteQueue
 from recipes.core.errors import DiskError
 from recipes.core.jute.records import Ids
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
-from recipes.core.replication import CURRENT_EPOCH, Operation, Replica, Standalone
+from recipes.core.replication import CURRENT_EPOCH, Outbox, Replica
 from recipes.core.server.client_port import ClientProtocol, read_buffer
 from recipes.core.server.descriptors import most_clients
 from recipes.core.server.facts import ServerFacts
 from recipes.core.server.flusher import Flusher
 from recipes.core.server.listening import Listener, addresses_of, listen, listen_on_socket
 from recipes.core.server.settings import member_config
-from recipes.core.server.snapshots import Snapshots
+from recipes.core.standalone import Standalone
 from recipes.core.tree.tree import DataTree
+from recipes.core.turn import Turn
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
@@ -39,8 +47,7 @@ if TYPE_CHECKING:
 
 log: logging.Logger = logging.getLogger("recipes.server")
 
-_SNAPSHOT_TICK_S = 0.01
-_LONGEST_TICK_S = 1.0
+_LONGEST_TICK_MS = 1000
 _FILL_AHEAD_BYTES = 4 << 20
 _BACKLOG = 512
 
@@ -79,7 +86,8 @@ class Server:
         self._most_clients = most_clients()
         self._said_too_many = False
         self._buffer = read_buffer()
-        self._scheduled = self._in_turn = False
+        self._scheduled = self._closing = False
+        self._timer: asyncio.TimerHandle | None = None
         self.client_port = config.client_port
         self.secure_client_port = config.secure_client_port
         self.admin_port: int | None = None
@@ -130,24 +138,27 @@ class Server:
             replica = self._peering.peer
         self.member: Member = Member(member_config(config), tree, replica, *_clocks())
         self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts
-        self._flusher = Flusher(
-            store,
-            flushed=self._flushed,
-            written=self._written,
-            room=self._room,
-            failed=self._disk_failed,
-            force_sync=config.force_sync,
-            reserve_every_bytes=fill_bytes // 4,
-        )
+        self._flusher = Flusher(store, done=self._job_done, failed=self._disk_failed)
+        self.write: Callable[[Job], bool] = self._flusher.write  # by name, since each batch comes this way
         stack.callback(self._flusher.close)
-        self._snapshots = Snapshots(snapshots, logs, config.snap_count, self._flusher.replacements)
-        stack.push_async_callback(self._snapshots.close)
+        replacements = Replacements(threading.Lock())
+        self.turn: Turn = Turn(
+            self.member,
+            replica,
+            WriteQueue(replacements, fill_bytes // 4, config.force_sync),
+            SnapshotWriter(
+                snapshots, config.snap_count, replacements, randrange=SystemRandom().randrange, clock=perf_counter,
+                log=self.log,
+            ),
+            self,
+            tick_ms=min(max(1, config.tick_time_ms // 2), _LONGEST_TICK_MS),
+        )  # fmt: skip
+        self._logs = logs
+        stack.push_async_callback(self._end_turns)
         if self._peering is not None:  # before the first client: its turn has votes to send
             await self._peering.start(stack)
-            self.schedule()
+        self.schedule()
         await self._listen(stack)
-        self._timer = self._loop.call_later(self._tick_s(), self._tick)
-        stack.callback(lambda: self._timer.cancel())
         if config.purge_interval_hours:
             self._purge_timer = self._loop.call_later(config.purge_interval_hours * 3600, self._purge)
             stack.callback(lambda: self._purge_timer.cancel())
@@ -243,91 +254,22 @@ class Server:
         """Something has come in: let a turn follow once everything has."""
         if not self._scheduled:
             self._scheduled = True
-            self._begin_turn()
+            self.turn.begin(*_clocks())
             # Not behind the sockets of this loop turn but of the next: what has come meanwhile shares the sync and the
             # writes of what came first.
-            self._loop.call_soon(self._loop.call_soon, self._turn)
+            self._loop.call_soon(self._loop.call_soon, self._carry_out)
 
     def tidy(self) -> None:
         """Begin a snapshot now, and remove what the snapshots that there are leave no use for."""
-        self._begin_snapshot()
-        self._snapshots.purge(self.config.snap_retain_count).add_done_callback(_report_purged)
+        self.schedule()
+        self.turn.begin_snapshot()
+        self._purge_now()
 
     def fail(self, error: BaseException) -> None:
         """The server can no longer serve: nothing more leaves it, and who runs it hears of it."""
         if not self.failed.done():
             self.failed.set_exception(error)
-
-    # The turn.
-
-    def _turn(self) -> None:
-        self._scheduled = False
-        self.guarded(self._carry_out)
-
-    def _begin_turn(self) -> None:
-        now_ms, wall_ms = _clocks()
-        self.member.begin_turn(now_ms, wall_ms)
-        if self._peering is not None:
-            self._peering.peer.begin_turn(now_ms)
-
-    def _carry_out(self) -> None:
-        while writes := self.member.take_writes():
-            self._send()  # other servers write while this one does, and what reads got need not wait for the disk
-            self._in_turn = True
-            self._flusher.put(writes)
-            self._in_turn = False
-            if self._snapshots.is_due(len(writes), self._flusher.logged_bytes) and not self.member.disk_full:
-                self._begin_snapshot()
-        self._send()
-
-    def _begin_snapshot(self) -> None:
-        self._flusher.roll()
-        self._snapshots.begin(self.member.tree, self._flusher.logged_bytes)
-        self._timer.cancel()
-        self._timer = self._loop.call_later(_SNAPSHOT_TICK_S, self._tick)
-
-    def _flushed(self, zxid: int) -> None:
-        self.member.flushed(zxid)
-        if not self._in_turn:  # it was flushed by the thread
-            self.schedule()
-
-    def _written(self, operation: Operation, tree: DataTree | None) -> None:
-        self.member.written(operation, tree)
-        if not self._in_turn:
-            self.schedule()
-
-    def _room(self, found: bool) -> None:
-        if found == self.member.disk_full:
-            if found:
-                log.info("there is space for the transaction log again")
-            else:
-                log.error("no space for the transaction log: writes are refused, reads go on")
-            self._begin_turn()
-            self.member.no_space(not found)
-            self.schedule()
-
-    def _send(self) -> None:
-        if self.failed.done():
-            return
-        if self._peering is not None:
-            self._peering.post()
-        protocols = self._protocols
-        for connection in self.member.take_touched():
-            protocol = protocols.get(connection.key)
-            if protocol is not None:
-                protocol.flush()
-
-    def _tick(self) -> None:
-        self.guarded(self._do_what_is_due)
-        self._timer = self._loop.call_later(_SNAPSHOT_TICK_S if self._snapshots.writing else self._tick_s(), self._tick)
-
-    def _do_what_is_due(self) -> None:
-        self._begin_turn()
-        self.member.tick()
-        self._snapshots.step()
-        if self.member.disk_full:
-            self._flusher.look_for_room()
-        self._carry_out()
+            self.turn.stop()
 
     def guarded(self, step: Callable[[], None]) -> None:
         """Do one step; an error no one expected ends the server, since what it left half done cannot be known."""
@@ -337,6 +279,62 @@ class Server:
             step()
         except Exception as error:
             self.fail(error)
+
+    # When turns happen.
+
+    def _carry_out(self) -> None:
+        self._scheduled = False
+        self.guarded(self.turn.carry_out)
+
+    def _wake(self) -> None:
+        self.guarded(self._do_what_is_due)
+
+    def _do_what_is_due(self) -> None:
+        self.turn.begin(*_clocks())
+        self.turn.wake()
+
+    def _job_done(self, job: Job) -> None:
+        if not self.failed.done():
+            self.schedule()
+            self.turn.done(job)
+
+    # What a turn brings about.
+
+    def post(self, outbox: Outbox) -> None:
+        """Send to the other servers what is in it."""
+        if self._peering is not None:
+            self._peering.post(outbox)
+
+    def reply(self, connections: list[Connection]) -> None:
+        """Send what these hold."""
+        protocols = self._protocols
+        for connection in connections:
+            protocol = protocols.get(connection.key)
+            if protocol is not None:
+                protocol.flush()
+
+    def wake_at(self, now_ms: int) -> None:
+        """Set the timer."""
+        if self._closing:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(max(0, now_ms - _clocks()[0]) / 1000, self._wake)
+
+    def log(self, text: str, is_error: bool) -> None:
+        """Let an operator know."""
+        log.log(logging.ERROR if is_error else logging.INFO, "%s", text)
+
+    # Inside.
+
+    async def _end_turns(self) -> None:
+        """Write nothing more, wait for a snapshot that is nearly there, drop one that is not."""
+        self.turn.stop()
+        self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._flusher.settle()
+        self.turn.snapshots.abandon()
 
     def _disk_failed(self, error: BaseException) -> None:
         broken = DiskError(f"the transaction log cannot be written: {error}") if isinstance(error, OSError) else error
@@ -353,10 +351,11 @@ class Server:
     def _purge(self) -> None:
         config = self.config
         self._purge_timer = self._loop.call_later(config.purge_interval_hours * 3600, self._purge)
-        self._snapshots.purge(config.snap_retain_count).add_done_callback(_report_purged)
+        self._purge_now()
 
-    def _tick_s(self) -> float:
-        return min(self.config.tick_time_ms / 2000, _LONGEST_TICK_S)
+    def _purge_now(self) -> None:
+        purged = self._loop.run_in_executor(None, self.turn.snapshots.purge, self._logs, self.config.snap_retain_count)
+        purged.add_done_callback(_report_purged)
 
 
 def _report_purged(purged: asyncio.Future[list[str]]) -> None:

@@ -72,7 +72,7 @@ def _ensemble_settings(config: "ServerConfig") -> tuple[tuple[str, str], ...]:
         ("electionPort", str(server.election_port)),
         ("quorumPort", str(server.quorum_port)),
         ("peerType", str(int(server.observer))),
-        *(line.partition("=")[::2] for line in membership.config_text().decode().splitlines()),
+        *((line.partition("=")[0], line.partition("=")[2]) for line in membership.config_text().decode().splitlines()),
     )
 
 

@@ -51,15 +51,17 @@ class Ledger:
     """All servers' shadows, and the one order of committed txns.
 
     sids: every server, and whether it votes. A majority of those decides.
+    reuses_zxids: a server alone gives the zxids of txns that were lost before anyone was told of them to others.
     tip: last zxid that a client may have seen.
     """
 
-    def __init__(self, sids: dict[int, bool]) -> None:
+    def __init__(self, sids: dict[int, bool], reuses_zxids: bool = False) -> None:
         self.shadows: dict[int, Shadow] = {sid: Shadow(sid, voter) for sid, voter in sids.items()}
         self.reference: Reference = Reference()
         self.tip: int = 0
         self.now_us = 0
         self.leaders: dict[int, int] = {}  # established: epoch -> server
+        self._reuses_zxids = reuses_zxids
         self._majority = sum(sids.values()) // 2 + 1
         self._payloads: dict[int, bytes] = {}
         self._before: dict[int, int] = {}  # epoch -> zxid before its first entry
@@ -212,6 +214,8 @@ class Ledger:
         shadow.unsure = unsure
         shadow.logged = shadow.durable = shadow.applied = last_zxid
         shadow.accepted, shadow.current = accepted, current
+        if self._reuses_zxids:
+            self._payloads = {zxid: payload for zxid, payload in self._payloads.items() if zxid <= last_zxid}
 
     def differs(self, sid: int, zxid: int) -> None:
         """Its log, read again, makes another tree at `zxid` than the leader said."""

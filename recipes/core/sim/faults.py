@@ -169,6 +169,8 @@ class Nemesis:
     def _bridge(self, node: "Node", fault: Fault) -> bool:
         """Two servers do not reach each other, everybody else reaches both."""
         others = [sid for sid in self._ensemble.nodes if sid != node.sid]
+        if not others:
+            return False
         other = others[fault.amount % len(others)]
         return self._block([(node.sid, other), (other, node.sid)], fault)
 
@@ -180,6 +182,8 @@ class Nemesis:
     def _clog(self, node: "Node", fault: Fault) -> bool:
         sites = self._ensemble.sites if fault.amount & 1 << 13 else list(self._ensemble.nodes)
         others = [site for site in sites if site != node.sid]
+        if not others:
+            return False
         other = others[fault.amount % len(others)]
         return self._block([(node.sid, other) if fault.amount & 1 << 15 else (other, node.sid)], fault)
 

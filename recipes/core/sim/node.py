@@ -1,37 +1,44 @@
 """One server of a simulated ensemble: the shell round a Member, with a simulated disk, clock and network.
 
-It does what the real shell does in a turn: inputs as they come, then writes are taken, mail goes out before the sync,
-and what a sync brings about goes out behind it.
+Its turns are those of a real server (turn.py); what they bring about is simulated, and looked at by the Ledger.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from itertools import count
 from typing import Any
 
+from recipes.core.disk.jobs import Job
+from recipes.core.disk.replacements import Replacements
+from recipes.core.disk.snapshot_writer import SnapshotWriter
 from recipes.core.disk.store import Store
+from recipes.core.disk.write_queue import WriteQueue
 from recipes.core.errors import DiskError
 from recipes.core.jute.votes import decode_notification, encode_notification
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
-from recipes.core.replication import Entry, Ready
+from recipes.core.replication import Entry, Outbox, PeerLink, Ready, Replica
 from recipes.core.sim.chance import Random
 from recipes.core.sim.disk import PowerCut, SimDisk
-from recipes.core.sim.flusher import Flusher
+from recipes.core.sim.flusher import SimFlusher
 from recipes.core.sim.network import Side
-from recipes.core.sim.snapshots import SLICE_US
 from recipes.core.sim.surroundings import NodeSettings, Surroundings
 from recipes.core.sim.taps import Tap, look_at_votes
+from recipes.core.standalone import Standalone
 from recipes.core.tree.tree import DataTree
+from recipes.core.turn import Turn
 from recipes.core.zab.link import Link
 from recipes.core.zab.peer import Boot, PeerSettings, ZabPeer
 
 _WALL_MS = 1_700_000_000_000
 _FILL_AHEAD_BYTES = 4096
+_SLICE_MS = 2  # between two slices of a tree, on disk or on the wire
 
 
 class _Watched:
-    """The Replica that a ZabPeer is, of which every commit is looked at on its way to the Member."""
+    """A Replica of which every commit is looked at on its way to the Member."""
 
-    def __init__(self, peer: ZabPeer, observe: Callable[[Entry], None]) -> None:
+    def __init__(self, peer: Replica, observe: Callable[[Entry], None]) -> None:
         self._peer = peer
         self._observe = observe
 
@@ -62,8 +69,9 @@ class Node:
         self.life: int = 0  # how often it was started: what belongs to an earlier life is void
         self.slow_disk = 1
         self.wall_offset_ms = 0
-        self.peer: ZabPeer
+        self.peer: Replica
         self.member: Member
+        self.turn: Turn
         self.why_down: str = "it was not started yet"
         self._around = around
         self._chance = chance
@@ -82,8 +90,7 @@ class Node:
 
     def _begin(self) -> None:
         now_ms = self.now_ms
-        self.peer.begin_turn(now_ms)
-        self.member.begin_turn(now_ms, _WALL_MS + self.wall_offset_ms + now_ms)
+        self.turn.begin(now_ms, _WALL_MS + self.wall_offset_ms + now_ms)
 
     # Life.
 
@@ -92,7 +99,7 @@ class Node:
         around, settings = self._around, self.settings
         self.life += 1
         tree = DataTree()
-        store = Store(self.disk, self.disk, _FILL_AHEAD_BYTES, member=True)
+        store = Store(self.disk, self.disk, _FILL_AHEAD_BYTES, member=settings.membership is not None)
         try:
             found = store.recover(tree)
         except PowerCut:
@@ -111,25 +118,40 @@ class Node:
             around.ledger.differs(self.sid, found.mismatches[0])
         if unsure:
             around.happened("unsure")
-        boot = Boot(found.accepted_epoch, found.current_epoch, found.base_zxid, found.history, unsure)
-        peer_settings = PeerSettings(
-            self.sid, settings.membership, settings.tick_ms, settings.init_limit, settings.sync_limit
-        )
         now_ms = self.now_ms
-        self.peer = ZabPeer(peer_settings, boot, now_ms)
+        if settings.membership is None:
+            self.peer = Standalone(tree.last_zxid)
+        else:
+            boot = Boot(found.accepted_epoch, found.current_epoch, found.base_zxid, found.history, unsure)
+            peer_settings = PeerSettings(
+                self.sid, settings.membership, settings.tick_ms, settings.init_limit, settings.sync_limit
+            )
+            self.peer = ZabPeer(peer_settings, boot, now_ms)
         replica: Any = _Watched(self.peer, self._observe)
         self.member = Member(settings.member, tree, replica, now_ms, _WALL_MS + self.wall_offset_ms + now_ms)
         self.up, self.paused = True, False
         self._waiting = []
         self._turn_due = False
         self._sides: dict[int, Side] = {}  # of clients, by the key of the connection
-        self._links: dict[int, tuple[Link, Side, Tap]] = {}
+        self._links: dict[int, tuple[PeerLink, Side, Tap]] = {}
         self._role = ""
         self._shown = (-1, False)
         self._answering = False  # clients may have been answered in this turn
         self._timer_us = -1
-        self._next_tick_ms = now_ms
-        self._flusher = Flusher(self, store, around, self._chance, self._after, self._turn)
+        self._flusher = SimFlusher(self, store, around, self._chance, self._after, self._job_done)
+        replacements = Replacements(nullcontext())
+        self.turn = Turn(
+            self.member,
+            self.peer,
+            WriteQueue(replacements, _FILL_AHEAD_BYTES // 4),
+            SnapshotWriter(
+                self.disk, settings.snap_count, replacements, randrange=self._chance.randrange,
+                clock=count().__next__, log=self.log,  # by that clock the first chunk takes all the time there is
+            ),
+            self,
+            tick_ms=settings.tick_ms // 2,
+            slice_ms=_SLICE_MS,
+        )  # fmt: skip
         around.election_links.started(self.sid)
         around.note(self.sid, f"starts at 0x{last_zxid:x}")
         self.take(self._nothing)
@@ -186,7 +208,7 @@ class Node:
             return
         if not self._turn_due:
             self._turn_due = True
-            self._around.timeline.after(1 + self._chance.randrange(60), self._later, self.life, self._turn, ())
+            self._around.timeline.after(1 + self._chance.randrange(60), self._later, self.life, self._carry_out, ())
 
     def _later(self, life: int, action: Callable[..., None], args: tuple[Any, ...]) -> None:
         """What this life had to do later."""
@@ -269,7 +291,7 @@ class Node:
     def _dial_failed(self, sid: int) -> None:
         self.peer.dial_failed(sid)
 
-    def _bind(self, link: Link | None, side: Side) -> None:
+    def _bind(self, link: PeerLink | None, side: Side) -> None:
         if link is None or side.closed:
             side.close()
             if link is not None:
@@ -279,24 +301,34 @@ class Node:
         side.receive = lambda data: self.take(self._from_server, link, data)
         side.lost = lambda: self.take(self._link_lost, link)
 
-    def _from_server(self, link: Link, data: bytes) -> None:
+    def _from_server(self, link: PeerLink, data: bytes) -> None:
         if link.key in self._links:
             link.receive(data)
 
-    def _link_lost(self, link: Link) -> None:
+    def _link_lost(self, link: PeerLink) -> None:
         if self._links.pop(link.key, None) is not None:
             link.lost()
 
     # The turn.
 
-    def _turn(self) -> None:
+    def _carry_out(self) -> None:
         self._turn_due = False
-        writes = self.member.take_writes()
-        self._show()
-        self._send()
-        if writes:
-            self._flusher.put(writes)
-        self._set_timer()
+        self.turn.carry_out()
+
+    def _job_done(self, job: Job) -> None:
+        was_full = self.member.disk_full
+        self.turn.done(job)
+        if self.member.disk_full and not was_full:
+            self._around.happened("no space")
+        self._carry_out()
+
+    def write(self, job: Job) -> bool:
+        """Begin with a job of the disk."""
+        return self._flusher.write(job)
+
+    def log(self, text: str, is_error: bool) -> None:
+        """What an operator would read."""
+        self._around.note(self.sid, text)
 
     def _show(self) -> None:
         """Have what clients can see from here on checked."""
@@ -316,18 +348,23 @@ class Node:
             if serving:
                 around.ledger.shows(self.sid, self.peer.epoch, self.peer.leader is not None, tree.digest)
 
-    def _send(self) -> None:
+    def post(self, outbox: Outbox) -> None:
+        """Send to the other servers what is in it."""
+        self._show()
         around = self._around
-        mail = self.peer.take_mail()
-        if mail.votes:
-            look_at_votes(around.ledger, self.sid, mail.votes, around.states)
-            for sid, note in mail.votes:
+        if outbox.votes:
+            look_at_votes(around.ledger, self.sid, outbox.votes, around.states)
+            for sid, note in outbox.votes:
                 around.election_links.send(self.sid, sid, encode_notification(note))
-        if mail.dial is not None:
-            self._dial(mail.dial)
-        for link in mail.touched:
+        if outbox.dial is not None:
+            self._dial(outbox.dial)
+        for link in outbox.touched:
             self._pump(link)
-        for connection in self.member.take_touched():
+
+    def reply(self, connections: list[Connection]) -> None:
+        """Send to clients what these hold."""
+        self._show()
+        for connection in connections:
             side = self._sides.get(connection.key)
             if side is None:
                 continue
@@ -339,7 +376,7 @@ class Node:
                 side.close()
                 connection.lost()
 
-    def _pump(self, link: Link) -> None:
+    def _pump(self, link: PeerLink) -> None:
         """Send what a link holds, up to the next slice of a dump."""
         bound = self._links.get(link.key)
         if bound is None:
@@ -358,7 +395,7 @@ class Node:
                 if chunk is not None:
                     tap.sent(chunk)
                     parts.append(chunk)
-                    self._after(SLICE_US, self._pump, link)
+                    self._after(_SLICE_MS * 1000, self._pump, link)
                     break
             else:
                 tap.sent(item)
@@ -368,12 +405,9 @@ class Node:
         if parts:
             side.send(b"".join(parts))
 
-    def _set_timer(self) -> None:
-        deadline_ms = self._next_tick_ms
-        wanted = self.peer.deadline_ms
-        if wanted is not None and wanted < deadline_ms:
-            deadline_ms = wanted
-        when_us = max(self._when_us(deadline_ms), self._around.timeline.now_us + 1)
+    def wake_at(self, now_ms: int) -> None:
+        """Set the timer; one for an earlier time stays."""
+        when_us = max(self._when_us(now_ms), self._around.timeline.now_us + 1)
         if self._timer_us <= self._around.timeline.now_us or when_us < self._timer_us:
             self._timer_us = when_us
             self._around.timeline.at(when_us, self._later, self.life, self._timer, (when_us,))
@@ -382,16 +416,8 @@ class Node:
         if when_us != self._timer_us:
             return  # another was set, for an earlier time
         self._timer_us = -1
-        now_ms = self.peer.now_ms
-        wanted = self.peer.deadline_ms
-        if wanted is not None and wanted <= now_ms:
-            self.peer.tick()
-        if self._next_tick_ms <= now_ms:
-            self._next_tick_ms = now_ms + self.settings.tick_ms // 2
-            self.member.tick()
-            if self._flusher.full:
-                self._flusher.look_for_room()
-        self._turn()
+        self._turn_due = False
+        self.turn.wake()
 
     def _observe(self, entry: Entry) -> None:
         self._answering = self._answering or self.member.serving

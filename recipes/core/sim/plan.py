@@ -19,6 +19,10 @@ FAULTS = (
 )  # fmt: skip
 _AT_THE_LEADER = ("pause", "isolation", "slow disk")
 _RARE = ("power cut of all", "rot", "wipe", "failing sync", "full disk")
+FAULTS_ALONE = (  # what a server alone must stand above all is named more than once
+    "power cut", "power cut", "power cut", "kill", "failing sync", "full disk", "full disk", "slow disk", "pause",
+    "isolation", "delay", "reset", "clock jump",
+)  # fmt: skip
 
 
 class Fault(NamedTuple):
@@ -34,6 +38,7 @@ class Fault(NamedTuple):
 class Plan(NamedTuple):
     """A whole run. Times in µs but for tick_ms; rates_pm: how fast each server's clock goes, in thousandths.
 
+    alone: the one voter is a server alone, without a replication protocol.
     in_order: a torn write is cut at one place, not sector by sector.
     end_us: when the faults are over, so that the ensemble must recover.
     """
@@ -54,21 +59,30 @@ class Plan(NamedTuple):
     operations: list[Operation]
     faults: list[Fault]
     end_us: int
+    alone: bool = False
 
 
 def draw_plan(
-    sources: Sources, voters: int = 3, observers: int = 0, operations: int = 250, kinds: Sequence[str] = ()
+    sources: Sources,
+    voters: int = 3,
+    observers: int = 0,
+    operations: int = 250,
+    kinds: Sequence[str] = (),
+    alone: bool = False,
 ) -> Plan:
-    """A plan for so many servers and client operations. kinds: the only faults it may have; none: any of them."""
+    """A plan for so many servers and client operations.
+
+    kinds: the only faults it may have; none: any of them. alone: of one server alone, in place of an ensemble.
+    """
     chance = sources("plan")
     clients = between(chance, 3, 6)
     length_us = between(chance, 8, 20) * _S
     tick_ms = chance.choice((50, 100, 100, 200))
-    servers = voters + observers
+    servers = 1 if alone else voters + observers
     drifts = happens(chance, 0.5)
     return Plan(
-        voters=voters,
-        observers=observers,
+        voters=1 if alone else voters,
+        observers=0 if alone else observers,
         clients=clients,
         tick_ms=tick_ms,
         init_limit=between(chance, 5, 10),
@@ -81,8 +95,9 @@ def draw_plan(
         in_order=happens(chance, 0.5),
         rates_pm=tuple(between(chance, 960, 1040) if drifts else 1000 for _ in range(servers)),
         operations=_draw_operations(sources("operations"), clients, operations, length_us),
-        faults=_draw_faults(sources("faults"), servers, length_us, kinds),
+        faults=_draw_faults(sources("faults"), servers, length_us, kinds, FAULTS_ALONE if alone else FAULTS),
         end_us=length_us,
+        alone=alone,
     )
 
 
@@ -109,8 +124,10 @@ def _draw_operations(chance: Random, clients: int, count: int, length_us: int) -
     return found
 
 
-def _draw_faults(chance: Random, servers: int, length_us: int, kinds: Sequence[str]) -> list[Fault]:
-    kinds = kinds or [kind for kind in FAULTS if happens(chance, 0.25 if kind in _RARE else 0.4)]
+def _draw_faults(
+    chance: Random, servers: int, length_us: int, kinds: Sequence[str], possible: Sequence[str]
+) -> list[Fault]:
+    kinds = kinds or [kind for kind in possible if happens(chance, 0.25 if kind in _RARE else 0.4)]
     if not kinds:
         return []
     found = []

@@ -29,10 +29,14 @@ class Surroundings(NamedTuple):
 
 
 class NodeSettings(NamedTuple):
-    """One server's own. rate_pm: how fast its clocks go, in thousandths; snap_count: txns between snapshots."""
+    """One server's own.
+
+    membership: None of a server alone. rate_pm: how fast its clocks go, in thousandths; snap_count: txns between
+    snapshots, at most.
+    """
 
     sid: int
-    membership: Membership
+    membership: Membership | None
     tick_ms: int
     init_limit: int
     sync_limit: int

@@ -26,7 +26,7 @@ def parse(data: bytes | None) -> dict[bytes, int]:
 
     Never raises: the txn with such data is already in every log.
     """
-    found = dict.fromkeys(_KEYS, -1)
+    found: dict[bytes, int] = dict.fromkeys(_KEYS, -1)
     for part in (data or b"").replace(b";", b",").split(b","):
         key, _, number = part.partition(b"=")
         matched = _NUMBER.fullmatch(number)

@@ -20,11 +20,8 @@ class Owner(Protocol):
 
 
 class Link:
-    """Made by a ZabPeer, driven by a shell.
+    """Made by a ZabPeer, driven by a shell: a PeerLink.
 
-    out: what to send, in order. An iterator in it is a dump of the tree: its slices go out one after the other, and
-        everything behind it waits.
-    wants_close: the shell is to close the socket, without sending what is left.
     why_closed: what made this end hang up, empty where it needs no reason of its own.
     sid: of the server at the other end, -1 while it has not said.
     since_ms, heard_ms: when it was made, and when something last came from the other end, or went there of a dump.

@@ -20,6 +20,7 @@ from recipes.core.replication import (
     Event,
     InstallSnapshot,
     Operation,
+    Outbox,
     Ready,
     RoleChanged,
     Synced,
@@ -67,23 +68,6 @@ class Boot:
     unsure: bool = False
 
 
-class Mail:
-    """What a turn has for the network.
-
-    votes: (server, notification) for the election ports. dial: the server whose quorum port to connect to; the shell
-    answers with `dialled` or `dial_failed`. touched: links with something to send, or to be closed. notes: what an
-    operator would want to read in the log.
-    """
-
-    __slots__ = ("dial", "notes", "touched", "votes")
-
-    def __init__(self) -> None:
-        self.votes: list[tuple[int, Notification]] = []
-        self.dial: int | None = None
-        self.touched: list[Link] = []
-        self.notes: list[str] = []
-
-
 class ZabPeer:
     """See the module. now_ms: a clock that never goes back."""
 
@@ -109,7 +93,7 @@ class ZabPeer:
         self._unapplied: deque[Entry] = deque()
         self._syncs: deque[tuple[int, object]] = deque()
         self._ready = Ready()
-        self._mail = Mail()
+        self._outbox = Outbox()
         self._next_key = 0
         self._look_when_drained()
 
@@ -169,13 +153,13 @@ class ZabPeer:
         self._election.unreachable(sid, is_unreachable)
         self._follow_election()
 
-    def take_mail(self) -> Mail:
+    def take_outbox(self) -> Outbox:
         """What is for the network since the last call."""
-        mail, self._mail = self._mail, Mail()
-        mail.votes = self._election.take_votes()
-        for link in mail.touched:
+        outbox, self._outbox = self._outbox, Outbox()
+        outbox.votes = self._election.take_votes()
+        for link in outbox.touched:
             link.touched = False
-        return mail
+        return outbox
 
     # What the Member calls.
 
@@ -256,15 +240,15 @@ class ZabPeer:
         """The link has something for the shell."""
         if not link.touched and not link.closed:
             link.touched = True
-            self._mail.touched.append(link)
+            self._outbox.touched.append(link)
 
     def dial(self, sid: int) -> None:
         """Ask for a connection."""
-        self._mail.dial = sid
+        self._outbox.dial = sid
 
     def note(self, text: str) -> None:
         """Let an operator know."""
-        self._mail.notes.append(text)
+        self._outbox.notes.append(text)
 
     def tell(self, event: Event) -> None:
         """Let the Member know."""

@@ -11,7 +11,7 @@ from recipes.core.disk.snapshot import read_snapshot, write_snapshot
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.txns import decode_txn
 from recipes.core.member.member import Member, MemberConfig
-from recipes.core.replication import Standalone
+from recipes.core.standalone import Standalone
 from recipes.core.tree.digest import node_digest
 from recipes.core.tree.tree import DataTree
 

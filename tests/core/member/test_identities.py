@@ -5,7 +5,7 @@ from recipes.core.jute.codec import pack_int, write_buffer
 from recipes.core.jute.frames import frame
 from recipes.core.jute.records import ConnectRequest, encode_connect_request
 from recipes.core.member.member import Member, MemberConfig
-from recipes.core.replication import Standalone
+from recipes.core.standalone import Standalone
 from recipes.core.tree.tree import DataTree
 
 

@@ -10,7 +10,7 @@ from recipes.core.jute.frames import FrameReader, frame
 from recipes.core.jute.opcodes import SET_DATA
 from recipes.core.jute.records import ConnectRequest, encode_connect_request
 from recipes.core.member.member import Member, MemberConfig
-from recipes.core.replication import Standalone
+from recipes.core.standalone import Standalone
 from recipes.core.tree.tree import DataTree
 
 CAPTURED_ID = bytes.fromhex("01000012515b0000")

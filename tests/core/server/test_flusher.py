@@ -4,9 +4,14 @@ from errno import ENOSPC
 
 import pytest
 
+from recipes.core.disk.jobs import Look
+from recipes.core.disk.replacements import Replacements
+from recipes.core.disk.write_queue import WriteQueue
 from recipes.core.replication import Entry, EpochWrite, InstallSnapshot, Truncate
 from recipes.core.server import flusher as module
 from recipes.core.server.flusher import Flusher
+from recipes.core.turn import Turn
+from tests.core.told_member import NoSnapshots, ToldMember, ToldReplica
 
 
 class Log:
@@ -44,25 +49,56 @@ class Log:
 
 
 class Heard:
-    def __init__(self, log, **settings):
-        self.flushed, self.rooms, self.errors, self.done = [], [], [], []
+    """Turns over a flusher, of which a test says what they put on disk. looks: how many looks for room are done."""
+
+    def __init__(self, log, syncs=True):
+        self.errors, self.looks = [], 0
         self.changed = asyncio.Event()
-        self.flusher = Flusher(
-            log,
-            flushed=self._on(self.flushed, self.done),
-            written=lambda operation, tree: self._on(self.done)((operation, tree)),
-            room=self._on(self.rooms),
-            failed=self._on(self.errors),
-            **settings,
-        )
+        self.flusher = Flusher(log, done=self._job_done, failed=self._fail)
+        self.write = self.flusher.write
+        self.replacements = Replacements(threading.Lock())
+        self.member = ToldMember()
+        self.queue = WriteQueue(self.replacements, syncs=syncs)
+        self.turn = Turn(self.member, ToldReplica(), self.queue, NoSnapshots(), self, tick_ms=1000)
 
-    def _on(self, *kept):
-        def hear(what):
-            for each in kept:
-                each.append(what)
-            self.changed.set()
+    @property
+    def told(self):
+        return self.member.told
 
-        return hear
+    @property
+    def flushed(self):
+        return [each for each in self.told if isinstance(each, int)]
+
+    def put(self, writes):
+        self.member.decided = list(writes)
+        self.turn.carry_out()
+
+    def look_for_room(self):
+        self.member.now_ms += 1000
+        self.turn.wake()
+        self.told.remove("tick")
+
+    def post(self, outbox):
+        pass
+
+    def reply(self, connections):
+        pass
+
+    def wake_at(self, now_ms):
+        pass
+
+    def log(self, text, is_error):
+        pass
+
+    def _job_done(self, job):
+        self.turn.done(job)
+        self.looks += isinstance(job, Look)
+        self.changed.set()
+
+    def _fail(self, error):
+        self.turn.stop()
+        self.errors.append(error)
+        self.changed.set()
 
     async def until(self, holds):
         async with asyncio.timeout(60):
@@ -79,10 +115,10 @@ def entries(*zxids):
 async def test_a_batch_is_reported_only_after_one_sync_for_all_of_it():
     log = Log()
     heard = Heard(log)
-    heard.flusher.put(entries(1, 2, 3))
+    heard.put(entries(1, 2, 3))
     assert log.calls == [("append", [1, 2, 3]), "sync"]
     assert heard.flushed == [3]
-    await heard.until(lambda: heard.rooms == [True])
+    await heard.until(lambda: heard.looks == 1)
     heard.flusher.close()
 
 
@@ -91,13 +127,13 @@ async def test_dear_flushes_go_to_the_thread_and_what_comes_meanwhile_is_one_bat
     monkeypatch.setattr(module, "_INLINE_LIMIT_S", 0.0)
     log = Log()
     heard = Heard(log)
-    heard.flusher.put(entries(1))
-    heard.flusher.put(entries(2))
-    heard.flusher.put(entries(3))
+    heard.put(entries(1))
+    heard.put(entries(2))
+    heard.put(entries(3))
     assert heard.flushed == []
     await heard.until(lambda: heard.flushed == [1, 3])
     assert log.calls == [("append", [1]), "sync", ("append", [2, 3]), "sync"]
-    await heard.until(lambda: heard.rooms)
+    await heard.until(lambda: heard.looks)
     heard.flusher.close()
     assert log.calls[-1] == "close"
 
@@ -106,8 +142,8 @@ async def test_dear_flushes_go_to_the_thread_and_what_comes_meanwhile_is_one_bat
 async def test_a_roll_comes_before_the_next_batch():
     log = Log()
     heard = Heard(log)
-    heard.flusher.roll()
-    heard.flusher.put(entries(1))
+    heard.queue.roll()
+    heard.put(entries(1))
     assert log.calls[:2] == ["roll", ("append", [1])]
     heard.flusher.close()
 
@@ -119,10 +155,10 @@ async def test_a_failed_write_is_reported_and_never_tried_again(monkeypatch, lim
     log = Log()
     heard = Heard(log)
     log.error = OSError(5, "Input/output error")
-    heard.flusher.put(entries(1))
+    heard.put(entries(1))
     await heard.until(lambda: heard.errors == [log.error])
     error, log.error = log.error, None
-    heard.flusher.put(entries(2))
+    heard.put(entries(2))
     heard.flusher.close()
     assert heard.errors == [error]
     assert heard.flushed == []
@@ -130,16 +166,17 @@ async def test_a_failed_write_is_reported_and_never_tried_again(monkeypatch, lim
 
 
 @pytest.mark.asyncio
-async def test_missing_room_is_reported_and_looked_for_again():
+async def test_missing_room_is_told_and_looked_for_again():
     log = Log()
     log.room = False
     heard = Heard(log)
-    heard.flusher.put(entries(1))
-    await heard.until(lambda: heard.rooms == [False])
+    heard.put(entries(1))
+    await heard.until(lambda: heard.looks == 1)
+    assert heard.told == [1, "no room"]
     log.room = True
-    heard.flusher.look_for_room()
-    await heard.until(lambda: heard.rooms == [False, True])
-    assert heard.flushed == [1]
+    heard.look_for_room()
+    await heard.until(lambda: heard.looks == 2)
+    assert heard.told == [1, "no room", "room"]
     heard.flusher.close()
 
 
@@ -150,24 +187,22 @@ async def test_a_batch_without_room_waits_and_goes_first_once_there_is_some(monk
     log = Log()
     heard = Heard(log)
     log.error = OSError(ENOSPC, "No space left on device")
-    heard.flusher.put(entries(1))
-    await heard.until(lambda: heard.rooms == [False])
-    heard.flusher.put(entries(2))
+    heard.put(entries(1))
+    await heard.until(lambda: heard.told == ["no room"])
+    heard.put(entries(2))
     log.room = False
-    heard.flusher.look_for_room()
-    await heard.until(lambda: heard.rooms == [False, False])
+    heard.look_for_room()
+    await heard.until(lambda: heard.looks == 1)
     log.room = True  # so it seems, but the batch still does not fit
-    heard.flusher.look_for_room()
-    await heard.until(lambda: heard.rooms == [False, False, False])
-    assert log.attempts == 2
+    heard.look_for_room()
+    await heard.until(lambda: heard.looks == 2 and log.attempts == 2)
     for _ in range(20):  # nothing is tried again unless asked for
         await asyncio.sleep(0)
     assert log.attempts == 2
-    assert (heard.flushed, heard.errors, log.calls) == ([], [], [])
+    assert (heard.told, heard.errors, log.calls) == (["no room"], [], [])
     log.error = None
-    heard.flusher.look_for_room()
-    await heard.until(lambda: heard.rooms == [False, False, False, True])
-    assert heard.flushed == [2]
+    heard.look_for_room()
+    await heard.until(lambda: heard.told == ["no room", 2, "room"])
     assert log.calls == [("append", [1, 2]), "sync"]
     heard.flusher.close()
 
@@ -179,7 +214,7 @@ async def test_a_sync_without_room_is_a_failure(monkeypatch, limit_s):
     log = Log()
     log.sync_error = OSError(ENOSPC, "No space left on device")
     heard = Heard(log)
-    heard.flusher.put(entries(1))
+    heard.put(entries(1))
     await heard.until(lambda: heard.errors == [log.sync_error])
     assert heard.flushed == []
     heard.flusher.close()
@@ -188,8 +223,8 @@ async def test_a_sync_without_room_is_a_failure(monkeypatch, limit_s):
 @pytest.mark.asyncio
 async def test_without_force_sync_nothing_is_synced():
     log = Log()
-    heard = Heard(log, force_sync=False)
-    heard.flusher.put(entries(1))
+    heard = Heard(log, syncs=False)
+    heard.put(entries(1))
     assert log.calls == [("append", [1])]
     heard.flusher.close()
 
@@ -222,10 +257,10 @@ async def test_operations_and_entries_are_done_and_reported_in_order(monkeypatch
     heard = Heard(log)
     size = max(1, len(MIXED) // pieces)
     for at in range(0, len(MIXED), size):
-        heard.flusher.put(MIXED[at : at + size])
-    await heard.until(lambda: heard.done == MIXED_DONE)
+        heard.put(MIXED[at : at + size])
+    await heard.until(lambda: heard.told == MIXED_DONE)
     assert log.calls == MIXED_CALLS
-    await heard.until(lambda: heard.rooms)
+    await heard.until(lambda: heard.looks)
     heard.flusher.close()
 
 
@@ -235,9 +270,9 @@ async def test_what_replaces_the_tree_never_runs_on_the_loop():
     heard = Heard(log)
     threads = []
     log.carry_out = lambda operation: threads.append(threading.current_thread())
-    heard.flusher.put([EpochWrite("currentEpoch", 2), Truncate(4)])
+    heard.put([EpochWrite("currentEpoch", 2), Truncate(4)])
     assert threads[0] is threading.main_thread()
-    await heard.until(lambda: len(heard.done) == 2)
+    await heard.until(lambda: len(heard.told) == 2)
     heard.flusher.close()
     assert threads[1] is not threading.main_thread()
 
@@ -248,28 +283,28 @@ async def test_nothing_follows_an_operation_that_failed(operation):
     log = Log()
     heard = Heard(log)
     log.error = OSError(28, "No space left on device")
-    heard.flusher.put([operation, *entries(5)])
+    heard.put([operation, *entries(5)])
     await heard.until(lambda: heard.errors == [log.error])
     log.error = None
-    heard.flusher.put(entries(6))
+    heard.put(entries(6))
     heard.flusher.close()
     assert log.calls == []
-    assert heard.done == []
+    assert heard.told == []
 
 
 @pytest.mark.asyncio
 async def test_a_replacement_counts_from_when_it_is_asked_for():
     log = Log()
     heard = Heard(log)
-    replacements = heard.flusher.replacements
+    replacements = heard.replacements
     with replacements.lock:  # as one who is just giving a snapshot its name
-        heard.flusher.put([EpochWrite("currentEpoch", 2), Truncate(4), InstallSnapshot(5, b"")])
+        heard.put([EpochWrite("currentEpoch", 2), Truncate(4), InstallSnapshot(5, b"")])
         assert (replacements.count, replacements.pending) == (2, 2)
         with pytest.raises(TimeoutError):  # the thread has time to go wrong
             async with asyncio.timeout(0.05):
-                await heard.until(lambda: len(heard.done) > 1)
+                await heard.until(lambda: len(heard.told) > 1)
         assert log.calls == [EpochWrite("currentEpoch", 2)]
-    await heard.until(lambda: len(heard.done) == 3)
+    await heard.until(lambda: len(heard.told) == 3)
     heard.flusher.close()
     assert (replacements.count, replacements.pending) == (2, 0)
 
@@ -277,15 +312,15 @@ async def test_a_replacement_counts_from_when_it_is_asked_for():
 @pytest.mark.asyncio
 async def test_an_error_in_what_hears_of_the_thread_is_a_failure(monkeypatch):
     monkeypatch.setattr(module, "_INLINE_LIMIT_S", 0.0)
-    log, error, failed = Log(), KeyError("no one expected this"), asyncio.get_running_loop().create_future()
+    log, error = Log(), KeyError("no one expected this")
+    heard = Heard(log)
 
     def breaks(zxid):
         raise error
 
-    flusher = Flusher(log, flushed=breaks, written=breaks, room=breaks, failed=failed.set_result)
-    flusher.put(entries(1))
-    async with asyncio.timeout(60):
-        assert await failed is error
-    flusher.put(entries(2))
-    flusher.close()
+    heard.member.flushed = breaks
+    heard.put(entries(1))
+    await heard.until(lambda: heard.errors == [error])
+    heard.put(entries(2))
+    heard.flusher.close()
     assert log.calls == [("append", [1]), "sync"]

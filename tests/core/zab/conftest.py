@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
+from recipes.core.disk.jobs import Job
+from recipes.core.disk.replacements import Replacements
+from recipes.core.disk.write_queue import WriteQueue
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.quorum import PacketReader
 from recipes.core.jute.txns import encode_txn
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, OBSERVING, Notification
-from recipes.core.replication import DumpWanted, Entry, RoleChanged, Truncate
+from recipes.core.replication import DumpWanted, Entry, EpochWrite, Operation, Outbox, RoleChanged, Truncate
+from recipes.core.tree.tree import DataTree
+from recipes.core.turn import Turn
 from recipes.core.zab import peer as peer_module
 from recipes.core.zab.election import IDLE, Vote
 from recipes.core.zab.link import Link
 from recipes.core.zab.membership import Membership, Server
 from recipes.core.zab.peer import Boot, PeerSettings, ZabPeer
+from tests.core.told_member import NoSnapshots
 
 TICK_MS = 100
 THE_TEST = 0  # in place of a server's number: who decides the elections
@@ -59,22 +66,47 @@ class ToldElection:
         return []
 
 
-class Node:
-    """One server: its peer, and what its disk and its tree would have."""
+class Quiet:
+    """The Replica that a peer is, whose outbox stays where it is while its node is muted."""
 
-    def __init__(self, sid: int, membership: Membership, boot: Boot, now_ms: int) -> None:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._node.peer, name)
+
+    def take_outbox(self) -> Outbox | None:
+        return None if self._node.muted else self._node.peer.take_outbox()
+
+
+class Node:
+    """One server: its peer and its turns. It is itself what a Member, a disk and a shell would be.
+
+    waiting: what was decided and not yet handed to the disk. disk_stuck: no job gets done; job: the one under way.
+    muted: what it has for the others stays here.
+    """
+
+    disk_full = False
+
+    def __init__(self, rig: Rig, sid: int, boot: Boot) -> None:
+        self.rig = rig
         self.sid = sid
+        self.now_ms = rig.now_ms
         self.log: list[int] = [entry.zxid for entry in boot.history]
         self.done: list[object] = []
         self.applied: list[int] = []
         self.events: list[object] = []
         self.waiting: list[object] = []
-        self.disk_stuck = self.cannot_truncate = False
+        self.disk_stuck = self.cannot_truncate = self.muted = self.busy = False
+        self.job: Job | None = None
         self.notes: list[str] = []
         self.sent: list[tuple[int, object]] = []  # (to, packet)
-        self.peer = ZabPeer(PeerSettings(sid, membership, TICK_MS, 10, 5), boot, now_ms)
+        self.peer = ZabPeer(PeerSettings(sid, rig.membership, TICK_MS, 10, 5), boot, rig.now_ms)
+        queue = WriteQueue(Replacements(nullcontext()))
+        self.turn = Turn(self, Quiet(self), queue, NoSnapshots(), self, tick_ms=TICK_MS)
 
     def take(self) -> None:
+        """Hear what the peer has decided; what is to be written waits."""
         ready = self.peer.take_ready()
         self.waiting += ready.writes
         for commit in ready.commits:
@@ -84,22 +116,94 @@ class Node:
             if isinstance(event, DumpWanted) and self.peer.leader is not None:
                 self.peer.leader.dumped(event.link, self.peer.applied_zxid, iter([EMPTY_TREE]))
 
-    def write(self) -> bool:
-        if self.disk_stuck or not self.waiting:
-            return False
-        write = self.waiting.pop(0)
-        if isinstance(write, Entry):
-            self.log.append(write.zxid)
-            self.peer.flushed(write.zxid)
-        else:
-            self.done.append(write)
-            fails = self.cannot_truncate and isinstance(write, Truncate)
-            self.peer.written(write, -1 if fails else getattr(write, "zxid", 0))
-        return True
+    def flush(self) -> None:
+        """Let the disk do all there is, and nothing go out."""
+        self.muted = True
+        while self.step():
+            pass
+        self.muted = False
+
+    def step(self) -> bool:
+        """A turn, then what the disk has to do; whether anything was sent or written.
+
+        What the disk brings about goes out in the next turn.
+        """
+        self.busy = False
+        self.turn.carry_out()
+        while self.job is not None and not self.disk_stuck:
+            job, self.job = self.job, None
+            self.finish(job)
+            self.turn.done(job)
+            self.take()
+        return self.busy
+
+    def finish(self, job: Job) -> None:
+        """The disk does a job."""
+        self.busy = True
+        job.begin(self)
+        job.finish(self)
 
     @property
     def changes(self) -> list[bool]:
         return [event.serving for event in self.events if isinstance(event, RoleChanged)]
+
+    # What a Member does.
+
+    def begin_turn(self, now_ms: int, wall_ms: int) -> None:
+        self.now_ms = now_ms
+
+    def tick(self) -> None:
+        pass
+
+    def take_writes(self) -> list[object]:
+        self.take()
+        waiting, self.waiting = self.waiting, []
+        return waiting
+
+    def take_touched(self) -> list[object]:
+        return []
+
+    def flushed(self, zxid: int) -> None:
+        self.peer.flushed(zxid)
+
+    def written(self, operation: Operation, tree: DataTree | None) -> None:
+        self.peer.written(operation, tree.last_zxid if tree is not None else 0)
+
+    # What a shell does.
+
+    def write(self, job: Job) -> bool:
+        self.job = job
+        return False
+
+    def post(self, outbox: Outbox) -> None:
+        self.notes += outbox.notes
+        if outbox.dial is not None:
+            self.busy = True
+            self.rig._dial(self.sid, outbox.dial)
+        for link in outbox.touched:
+            self.busy |= self.rig._deliver(self.sid, link)
+
+    def wake_at(self, now_ms: int) -> None:
+        pass
+
+    # What a disk does.
+
+    def append(self, entries: list[Entry]) -> None:
+        self.log += [entry.zxid for entry in entries]
+
+    def sync(self) -> None:
+        pass
+
+    def reserve(self) -> bool:
+        return True
+
+    def carry_out(self, operation: Operation) -> DataTree | None:
+        self.done.append(operation)
+        if isinstance(operation, EpochWrite):
+            return None
+        tree = DataTree()
+        tree.last_zxid = -1 if self.cannot_truncate and isinstance(operation, Truncate) else operation.zxid
+        return tree
 
 
 class Rig:
@@ -120,7 +224,7 @@ class Rig:
         self.now_ms = 1000
         servers = [Server(sid, "127.0.0.1", 2000 + sid, 3000 + sid, sid > voters) for sid in sids]
         self.membership = Membership(servers, groups, weights)
-        self.nodes = {sid: Node(sid, self.membership, (boots or {}).get(sid, Boot()), self.now_ms) for sid in sids}
+        self.nodes = {sid: Node(self, sid, (boots or {}).get(sid, Boot())) for sid in sids}
         self.pairs: dict[tuple[int, int], tuple[int, Link]] = {}  # (sid, key) -> the other end
         self.readers: dict[tuple[int, int], PacketReader] = {}
         self.down: set[int] = set()
@@ -159,19 +263,8 @@ class Rig:
     def step(self) -> bool:
         busy = False
         for sid, node in self.nodes.items():
-            if sid in self.down:
-                continue
-            node.take()
-            mail = node.peer.take_mail()
-            node.notes += mail.notes
-            if mail.dial is not None:
-                busy = True
-                self._dial(sid, mail.dial)
-            for link in mail.touched:
-                busy |= self._deliver(sid, link)
-            while node.write():
-                busy = True
-                node.take()
+            if sid not in self.down:
+                busy |= node.step()
         return busy
 
     def run(self) -> None:
@@ -186,8 +279,8 @@ class Rig:
             self.now_ms += TICK_MS // 4
             for sid, node in self.nodes.items():
                 if sid not in self.down:
-                    node.peer.begin_turn(self.now_ms)
-                    node.peer.tick()
+                    node.turn.begin(self.now_ms, 0)
+                    node.turn.wake()
             self.run()
 
     def kill(self, sid: int) -> None:

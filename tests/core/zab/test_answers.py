@@ -14,14 +14,12 @@ def test_an_ack_on_its_way_when_a_sync_is_asked_for_is_no_sign_that_its_sender_s
     rig.elect(3, 1)
     while q.NEWLEADER not in [packet.type for to, packet in rig[3].sent if to == 1]:
         rig.step()
-    rig[1].take()
-    while rig[1].write():
-        rig[1].take()
-    mail = rig[1].peer.take_mail()  # its ACK of NEWLEADER, sent before anybody asks
+    rig[1].flush()
+    outbox = rig[1].peer.take_outbox()  # its ACK of NEWLEADER, sent before anybody asks
     rig.down.add(2)
     rig[3].peer.begin_turn(rig.now_ms)
     rig[3].peer.sync("mine", 1, 1, b"", ())
-    for link in mail.touched:
+    for link in outbox.touched:
         rig._deliver(1, link)
     assert all(learner.stage is ProgressStage.UP_TO_DATE for learner in rig[3].peer.leader.synced())
     rig[3].peer.begin_turn(rig.now_ms)

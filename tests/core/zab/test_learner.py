@@ -104,7 +104,7 @@ class Learning:
         self.node = rig[sid]
         self.peer = self.node.peer
         rig.elect(LEADER, sid)
-        assert self.peer.take_mail().dial == LEADER
+        assert self.peer.take_outbox().dial == LEADER
         self.link = self.peer.dialled(LEADER)
 
     def hears(self, *packets):
@@ -113,9 +113,7 @@ class Learning:
             self.settle()
 
     def settle(self):
-        self.node.take()
-        while self.node.write():
-            self.node.take()
+        self.node.flush()
 
     def at(self, ms):
         """Time passes, up to `ms` behind the beginning."""
@@ -251,7 +249,7 @@ def test_an_attempt_to_connect_that_comes_to_nothing_is_given_up(rig_of):
     rig = rig_of()
     rig.elect(LEADER, 1)
     peer = rig[1].peer
-    assert peer.take_mail().dial == LEADER
+    assert peer.take_outbox().dial == LEADER
     assert peer.deadline_ms == rig.now_ms + INIT_MS
     peer.begin_turn(rig.now_ms + INIT_MS)
     peer.tick()

@@ -11,7 +11,7 @@ E1 = 1 << 32
 
 
 def noted(node):
-    return [*node.notes, *node.peer.take_mail().notes]
+    return [*node.notes, *node.peer.take_outbox().notes]
 
 
 def strangers_link(rig_of):

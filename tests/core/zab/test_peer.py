@@ -182,10 +182,10 @@ def test_a_link_that_is_gone_before_a_word_came_is_dialled_again(rig_of):
     rig = rig_of()
     rig.elect(3)
     rig[1].take()
-    assert rig[1].peer.take_mail().dial == 3
+    assert rig[1].peer.take_outbox().dial == 3
     link = rig[1].peer.dialled(3)
     link.lost()
-    assert rig[1].peer.learner is not None and rig[1].peer.take_mail().dial is None
+    assert rig[1].peer.learner is not None and rig[1].peer.take_outbox().dial is None
     rig.advance(TICK_MS)
     assert [node.peer.role for node in rig.nodes.values()] == ["follower", "follower", "leader"]
     rig.cut(1, 3)  # this one had spoken
@@ -248,12 +248,11 @@ def test_a_leader_that_committed_and_died_before_any_commit_left(rig_of):
     rig.run()
     zxid = rig.propose(3)[0]
     rig[3].take()
-    for link in rig[3].peer.take_mail().touched:
+    for link in rig[3].peer.take_outbox().touched:
         if rig.pairs[3, link.key][0] == 2:
             rig._deliver(3, link)
     rig.down.add(1)
-    rig[2].take()
-    rig[2].write()
+    rig[2].flush()
     rig.kill(3)
     rig.down.discard(1)
     rig.run()
@@ -312,7 +311,7 @@ def test_strangers_and_nonsense_are_hung_up_on_alone(rig_of):
     ):
         link = rig[3].peer.accept()
         link.receive(data)
-        assert rig[3].peer.take_mail().touched[-1:] == [link]
+        assert rig[3].peer.take_outbox().touched[-1:] == [link]
         assert link.wants_close
         link.lost()
     assert rig[3].peer.serving

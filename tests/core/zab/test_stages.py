@@ -100,7 +100,7 @@ def learner_takes(kind, stage, rig_of):
         return
     assert refused(it.link, stage, kind), it.link.why_closed
     text = f"the connection to server 3 is closed: {it.link.why_closed}"
-    assert text in it.peer.take_mail().notes
+    assert text in it.peer.take_outbox().notes
     if stage is LearnerStage.GREETING:  # the leader may not be one yet
         assert it.peer.learner is learner and learner.stage is LearnerStage.DIALLING
     else:
@@ -154,9 +154,7 @@ class Leading:
         return self.leader._by_sid[sid] if self.links[sid].sid == sid else self.leader._learners[self.links[sid].key]
 
     def settle(self):
-        self.node.take()
-        while self.node.write():
-            self.node.take()
+        self.node.flush()
 
     def hears(self, sid, *packets, settle=True):
         for data in packets:
@@ -254,7 +252,7 @@ def leader_takes(kind, stage, rig_of):
     else:
         assert refused(link, stage, kind), link.why_closed
     other = "an unknown server" if stage is ProgressStage.CONNECTED else "server 1"
-    assert f"the connection to {other} is closed: {link.why_closed}" in it.peer.take_mail().notes
+    assert f"the connection to {other} is closed: {link.why_closed}" in it.peer.take_outbox().notes
     assert progress not in it.leader.synced()
 
 

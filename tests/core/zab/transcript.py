@@ -23,9 +23,10 @@ from collections.abc import Callable
 from inspect import signature
 from itertools import islice
 
+from recipes.core.disk.jobs import Batch, Change, Job
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
-from recipes.core.replication import Entry, EpochWrite, InstallSnapshot, Truncate
+from recipes.core.replication import EpochWrite, InstallSnapshot, Operation, Truncate
 from recipes.core.zab.peer import Boot
 from tests.core.zab.conftest import TICK_MS, Node, Rig, entry_of
 
@@ -214,26 +215,18 @@ class _ToldNode(Node):
     """A server of the rig that says what it writes, sends, applies and serves."""
 
     def __init__(self, servers: Servers, sid: int, rig: Rig, boot: Boot) -> None:
-        super().__init__(sid, rig.membership, boot, rig.now_ms)
+        super().__init__(rig, sid, boot)
         self._rig = rig
         self._servers = servers
         self._seen = {"sent": 0, "applied": 0, "changes": 0, "notes": 0}
 
-    def write(self) -> bool:
+    def finish(self, job: Job) -> None:
         self.tell_news()  # what it has sent by now went out before this write
-        write = self.waiting[0] if self.waiting else None
-        if not super().write():
-            return False
-        if isinstance(write, Entry):
-            text = f"writes 0x{write.zxid:x}"
-        elif isinstance(write, EpochWrite):
-            text = f"stores {write.kind} {write.epoch}"
-        elif isinstance(write, Truncate):
-            text = f"cuts its log behind 0x{write.zxid:x}"
-        else:
-            text = f"installs the snapshot of 0x{write.zxid:x}"
-        self._servers.told.append(f"{self.sid} {text}")
-        return True
+        super().finish(job)
+        if isinstance(job, Batch):
+            self._servers.told += [f"{self.sid} writes 0x{entry.zxid:x}" for entry in job.entries]
+        elif isinstance(job, Change):
+            self._servers.told.append(f"{self.sid} {_done(job.operation)}")
 
     def tell_news(self) -> None:
         told, sid = self._servers.told, self.sid
@@ -251,6 +244,14 @@ class _ToldNode(Node):
         new = list(islice(found, self._seen[what], None))
         self._seen[what] = len(found)
         return new
+
+
+def _done(operation: Operation) -> str:
+    if isinstance(operation, EpochWrite):
+        return f"stores {operation.kind} {operation.epoch}"
+    if isinstance(operation, Truncate):
+        return f"cuts its log behind 0x{operation.zxid:x}"
+    return f"installs the snapshot of 0x{operation.zxid:x}"
 
 
 def _shown(packet: Packet) -> str:

@@ -5,7 +5,7 @@ these `kinds` only where any are named: some bugs need a rare one often. Without
 has to find it.
 """
 
-from tests.simulation.planted import clients, disk, election, history, sessions
+from tests.simulation.planted import clients, disk, election, history, sessions, turn
 from tests.simulation.planted.bug import PLANTED
 
-__all__ = ["PLANTED", "clients", "disk", "election", "history", "sessions"]
+__all__ = ["PLANTED", "clients", "disk", "election", "history", "sessions", "turn"]

@@ -25,9 +25,10 @@ PLANTED: list[Planted] = []
 
 def planted(
     seed: int | None, breaks: str, servers: int = 3, observers: int = 0, kinds: tuple[str, ...] = ()
-) -> Callable[[Callable[[Patch], None]], None]:
-    def add(plant: Callable[[Patch], None]) -> None:
+) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+    def add(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
         PLANTED.append(Planted(plant.__name__, plant, seed, breaks, servers, observers, kinds))
+        return plant
 
     return add
 

@@ -13,7 +13,7 @@ from recipes.core.zab.answers import Answers
 from tests.simulation.planted.bug import Patch, planted
 
 
-@planted(10, "C2")
+@planted(18, "C2")
 def sync_answered_by_the_learner(patch: Patch) -> None:
     original = Connection._take
 

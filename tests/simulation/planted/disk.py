@@ -35,7 +35,7 @@ def log_is_never_synced(patch: Patch) -> None:
     patch.setattr(TxnLog, "sync", lambda self: None)
 
 
-@planted(1, "Z14", kinds=("failing sync", "power cut"))
+@planted(7, "Z14", kinds=("failing sync", "power cut"))
 def failed_sync_counts_as_done(patch: Patch) -> None:
     original = TxnLog.sync
 
@@ -151,6 +151,6 @@ def snapshot_forgets_child_versions(patch: Patch) -> None:
     patch.setattr(snapshot, "_znode", znode)
 
 
-@planted(139, "Z13", kinds=("rot",))
+@planted(31, "Z13", kinds=("rot",))
 def records_without_checksums(patch: Patch) -> None:
     patch.setattr(txnlog, "adler32", lambda data: 0)

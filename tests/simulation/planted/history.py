@@ -26,7 +26,7 @@ def old_leaders_tail_is_not_truncated(patch: Patch) -> None:
     patch.setattr(synchronize, "plan_sync", plan)
 
 
-@planted(89, "Z7")
+@planted(120, "Z7")
 def snapshot_without_the_history_of_its_epoch(patch: Patch) -> None:
     """Our own: between such a snapshot and what follows it a learner is without entries that may be committed."""
     original = Leader._start_syncing
@@ -54,7 +54,7 @@ def entry_missing_in_a_diff(patch: Patch) -> None:
     patch.setattr(history, "follows", lambda last_zxid, zxid: True)
 
 
-@planted(35, "Z14", kinds=("reset",))
+@planted(23, "Z14", kinds=("reset",))
 def proposals_only_to_those_in_sync(patch: Patch) -> None:
     original = LearnerProgress.propose
 
@@ -67,7 +67,7 @@ def proposals_only_to_those_in_sync(patch: Patch) -> None:
     patch.setattr(history, "follows", lambda last_zxid, zxid: True)
 
 
-@planted(1, "Z14")
+@planted(10, "Z14")
 def proposal_twice_while_syncing(patch: Patch) -> None:
     original = Synchronizer._send_history
 

@@ -16,7 +16,7 @@ from recipes.core.zab.peer import ZabPeer
 from tests.simulation.planted.bug import Patch, before, planted
 
 
-@planted(1, "E1")
+@planted(2, "E1")
 def session_expired_by_a_follower(patch: Patch) -> None:
     """It ends whom it does not hear from any more, and the leader, which may know better, takes its word."""
     tick, take_request = Member.tick, Leading._take_request
@@ -49,7 +49,7 @@ def leader_does_not_hear_of_learners_sessions(patch: Patch) -> None:
     patch.setattr(q, "decode_touches", lambda data: [])
 
 
-@planted(26, "E4", kinds=("partition", "isolation"))
+@planted(6, "E4", kinds=("partition", "isolation"))
 def learner_answers_pings_whatever_it_hears_of_its_leader(patch: Patch) -> None:
     """As in ZooKeeper, until its syncLimit is over."""
     patch.setattr(ZabPeer, "in_touch", lambda self, timeout_ms: True)
@@ -78,7 +78,7 @@ def ephemeral_created_for_a_session_that_is_over(patch: Patch) -> None:
     patch.setattr(Preparer, "_check_session", lambda self, request: None)
 
 
-@planted(3, "C5", kinds=("delay", "slow disk"))
+@planted(22, "C5", kinds=("delay", "slow disk"))
 def moved_session_keeps_its_old_connection(patch: Patch) -> None:
     patch.setattr(SessionTracker, "has_moved", lambda self, session_id, link: False)
 

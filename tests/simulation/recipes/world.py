@@ -141,6 +141,9 @@ class World:
                 return f"{process} is not connected"
         for (process, _), step in self.running.items():
             return f"{step} of {process} goes on"
+        for process, inbox in self.inboxes.items():
+            if inbox.steps:
+                return f"{process} has not begun with {inbox.steps[0]}"
         live = [client.session.id for client in self.clients.values()]
         for session_id in self.reference.tree.sessions:
             if session_id not in live:
@@ -209,6 +212,7 @@ class World:
                     self.count("close inside" if self.workload.holder(process) else "close")
                     process.note("closes its client")
                     return
+                self.running[process, step.number] = step
                 tasks.start_soon(self.run_step, process, objects, step)
             inbox.more = anyio.Event()
             await inbox.more.wait()
@@ -216,7 +220,6 @@ class World:
         process.note("its session is lost")
 
     async def run_step(self, process, objects, step: Step):
-        self.running[process, step.number] = step
         loop = process.loop
         began = loop.time()
         cancelled = False

@@ -1,0 +1,135 @@
+"""Snapshots while the server goes on: a few slices at a time of a tree that changes meanwhile."""
+
+from collections.abc import Callable, Iterator
+
+from recipes.core.disk.disk import Disk, File
+from recipes.core.disk.jobs import Naming
+from recipes.core.disk.recovery import TEMPORARY, purge
+from recipes.core.disk.replacements import Replacements
+from recipes.core.disk.snapshot import write_snapshot
+from recipes.core.errors import invariant
+from recipes.core.tree.tree import DataTree
+
+_SLICE_LIMIT_S = 0.005
+_LOG_TO_SNAPSHOT = 2  # take the next snapshot only when the log behind the last one is so many times larger than that
+
+
+class SnapshotWriter:
+    """Says when a snapshot is due, and writes it.
+
+    snap_count: txns between snapshots, at least; the real number is random between half of it and all, so that the
+        servers of an ensemble do not all write at once. Of a large tree they come less often: no sooner than what a
+        restart replays is twice as large as what it loads, so that writing them takes but a part of the time.
+    replacements: of the tree; a snapshot begun before one of them is never finished after it.
+    randrange: draws a number from 0 up to another. clock: seconds, for how long a slice may take.
+    log: told what an operator would want to read, and whether it is an error.
+    """
+
+    def __init__(
+        self,
+        snapshots: Disk,
+        snap_count: int,
+        replacements: Replacements,
+        *,
+        randrange: Callable[[int], int],
+        clock: Callable[[], float],
+        log: Callable[[str, bool], None],
+    ) -> None:
+        self._snapshots = snapshots
+        self._snap_count = snap_count
+        self._replacements = replacements
+        self._randrange = randrange
+        self._clock = clock
+        self._log = log
+        self._begun_under = 0
+        self._txns = 0
+        self._logged_bytes = 0  # when the last one was begun
+        self._due_after = self._draw()
+        self._zxid = 0
+        self._chunks: Iterator[bytes] | None = None
+        self._file: File
+        self._size_bytes = 0
+        self._naming = False
+
+    @property
+    def writing(self) -> bool:
+        """Whether there are slices to write."""
+        return self._chunks is not None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether one may be begun: none is under way, and the tree is not being replaced."""
+        return self._chunks is None and not self._naming and not self._replacements.pending
+
+    def is_due(self, txns: int, logged_bytes: int) -> bool:
+        """So many more txns were logged: whether it is time for a snapshot, and one may be begun.
+
+        logged_bytes: how much there has been altogether.
+        """
+        self._txns += txns
+        if self._txns < self._due_after:
+            return False
+        return logged_bytes - self._logged_bytes >= _LOG_TO_SNAPSHOT * self._size_bytes and self.is_free
+
+    def begin(self, tree: DataTree, logged_bytes: int) -> None:
+        """Start a snapshot of the tree as it is now. The log must be rolled with it."""
+        invariant(self.is_free, "a snapshot beside another one, or of a tree that is being replaced")
+        self._txns, self._logged_bytes, self._due_after = 0, logged_bytes, self._draw()
+        try:
+            self._file = self._snapshots.create(TEMPORARY)
+        except OSError as error:
+            self._log(f"snapshot 0x{tree.last_zxid:x} was not begun: {error}", True)
+            self._size_bytes = 0  # so that the next attempt need not wait for more than its txns
+            return
+        self._begun_under = self._replacements.count
+        self._zxid, self._chunks, self._size_bytes = tree.last_zxid, write_snapshot(tree), 0
+
+    def abandon(self) -> None:
+        """Drop the snapshot under way: its tree is no longer this server's."""
+        if self._chunks is not None:
+            self._chunks = None
+            self._file.close()
+
+    def step(self) -> Naming | None:
+        """Write slices for at most 5 ms. Once all are written: the job that is left, to be reported to `done`."""
+        if self._begun_under != self._replacements.count:
+            self.abandon()
+        if self._chunks is None:
+            return None
+        until = self._clock() + _SLICE_LIMIT_S
+        try:
+            for chunk in self._chunks:
+                self._file.write(self._size_bytes, chunk)
+                self._size_bytes += len(chunk)
+                if self._clock() >= until:
+                    return None
+        except OSError as error:
+            # Without it the log only grows: everything that was accepted stays where it is.
+            self._log(f"snapshot 0x{self._zxid:x} was not written: {error}", True)
+            self._chunks = None
+            self._size_bytes = 0
+            self._file.close()
+            return None
+        self._chunks = None
+        self._naming = True
+        return Naming(self._snapshots, self._file, self._zxid, self._size_bytes, self._replacements, self._begun_under)
+
+    def done(self, job: Naming) -> None:
+        """The job that `step` gave is done."""
+        self._naming = False
+        if job.error is not None:
+            self._log(f"snapshot 0x{job.zxid:x} was not written: {job.error}", True)
+            self._size_bytes = 0
+        elif job.named:
+            self._log(f"wrote snapshot 0x{job.zxid:x}, {job.size_bytes} bytes", False)
+        else:
+            self._log(f"snapshot 0x{job.zxid:x} was dropped: the tree has been replaced", False)
+
+    def purge(self, logs: Disk, retain: int) -> list[str]:
+        """Remove what the newest `retain` snapshots do not need; what that was. May be called in a thread."""
+        with self._replacements.lock:
+            return purge(self._snapshots, logs, retain)
+
+    def _draw(self) -> int:
+        half = self._snap_count // 2
+        return half + self._randrange(max(1, half))

@@ -1,0 +1,109 @@
+"""What is to be put on disk, in order: what shares a sync, what waits for room, and when room is looked for."""
+
+from collections import deque
+
+from recipes.core.disk.jobs import Batch, Change, Look
+from recipes.core.disk.replacements import Replacements
+from recipes.core.disk.txnlog import RECORD_BYTES
+from recipes.core.replication import Entry, InstallSnapshot, Operation, Truncate, Write
+
+_ENTRIES = frozenset((Entry,))
+
+
+class WriteQueue:
+    """Gives one job at a time: `next` says what to do now, `done` that it is. What comes meanwhile is one batch.
+
+    replacements: of the tree; counted here.
+    reserve_every_bytes: how much may be written between two looks for room ahead.
+    syncs: batches are synced.
+    logged_bytes: how much was written altogether.
+
+    A batch that the disk has no room for waits, with all behind it, and is written once room is found: nobody has been
+    told of it, so none of it is lost.
+    """
+
+    __slots__ = (
+        "_busy", "_pending", "_reserve_every_bytes", "_roll_due", "_syncs", "_unreserved_bytes", "_without_room",
+        "logged_bytes", "replacements",
+    )  # fmt: skip
+
+    def __init__(self, replacements: Replacements, reserve_every_bytes: int = 1 << 20, syncs: bool = True) -> None:
+        self.replacements: Replacements = replacements
+        self.logged_bytes: int = 0
+        self._reserve_every_bytes = reserve_every_bytes
+        self._unreserved_bytes = reserve_every_bytes  # so that the first batch is followed by a look
+        self._syncs = syncs
+        self._pending: deque[list[Entry] | Operation] = deque()
+        self._roll_due = False
+        self._without_room = False  # what is pending does not fit
+        self._busy = False
+
+    def put(self, writes: list[Write]) -> None:
+        """Put writes behind all that came before. The list is this queue's from then on."""
+        if not self._pending and _ENTRIES.issuperset(map(type, writes)):
+            self._pending.append(writes)  # type: ignore[arg-type]
+            return
+        for write in writes:
+            if isinstance(write, Entry):
+                self._add(write)
+            else:
+                if isinstance(write, Truncate | InstallSnapshot):
+                    self.replacements.count += 1
+                    self.replacements.pending += 1
+                self._pending.append(write)
+
+    def roll(self) -> None:
+        """Let the next batch start a new file."""
+        self._roll_due = True
+
+    def look_for_room(self) -> None:
+        """Let room be looked for, behind what is being done and what can be done before."""
+        self._unreserved_bytes = self._reserve_every_bytes
+
+    def next(self) -> Batch | Change | Look | None:
+        """What to do now; None while a job is under way, and when there is none."""
+        if self._busy:
+            return None
+        if self._pending and not self._without_room:
+            first = self._pending.popleft()
+            self._busy = True
+            if not isinstance(first, list):
+                return Change(first, self.replacements)
+            size_bytes = sum([len(entry.payload) for entry in first]) + RECORD_BYTES * len(first)
+            self._unreserved_bytes += size_bytes
+            self.logged_bytes += size_bytes
+            rolls, self._roll_due = self._roll_due, False
+            return Batch(first, rolls, self._syncs)
+        if self._unreserved_bytes < self._reserve_every_bytes:
+            return None
+        # Batches wait behind a look, never beside it, since both write to the end of the same file.
+        self._unreserved_bytes = 0
+        self._busy = True
+        return Look()
+
+    def done(self, job: Batch | Change | Look) -> bool | None:
+        """The job that was under way is done. Whether there is room; None where that is no news."""
+        self._busy = False
+        if isinstance(job, Batch):
+            if job.fits:
+                return None
+            self._pending.appendleft(job.entries)
+            self._without_room = True
+            self._unreserved_bytes = 0  # the next look is for whoever runs the server to ask for, in its own time
+            return False
+        if isinstance(job, Change):
+            self.replacements.pending -= job.replaces
+            return None
+        if not job.found or not self._without_room:
+            return job.found
+        # What waits comes first. It may not fit even so: that there is room is said after one more look.
+        self._without_room = False
+        self._unreserved_bytes = self._reserve_every_bytes
+        return None
+
+    def _add(self, entry: Entry) -> None:
+        pending = self._pending
+        if pending and isinstance(last := pending[-1], list):
+            last.append(entry)
+        else:
+            pending.append([entry])

@@ -1,0 +1,123 @@
+"""The Replica of a server alone."""
+
+from collections import deque
+from collections.abc import Iterator
+
+from recipes.core.errors import invariant
+from recipes.core.jute.records import Ids
+from recipes.core.jute.votes import Notification
+from recipes.core.replication import Entry, Leadership, Operation, PeerLink, Ready, Synced, next_zxid
+
+
+class Standalone:
+    """What its own disk holds is committed."""
+
+    __slots__ = ("_last_zxid", "_outstanding", "_ready", "epoch", "role", "serving", "why_looking")
+
+    def __init__(self, last_zxid: int) -> None:
+        self.role: str = "standalone"
+        self.serving: bool = True
+        self.epoch: int = last_zxid >> 32
+        self.why_looking: str = ""
+        self._last_zxid = last_zxid
+        self._outstanding: deque[Entry | Synced] = deque()
+        self._ready = Ready()
+
+    # There are no other servers: nothing comes from them, goes to them, or falls due.
+
+    def begin_turn(self, now_ms: int) -> None:
+        """It needs no clock."""
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """It never needs a tick."""
+        return None
+
+    def tick(self) -> None:
+        """Nothing is due."""
+
+    @property
+    def listening(self) -> bool:
+        """It has no quorum port."""
+        return False
+
+    def accept(self) -> PeerLink | None:
+        """Nobody connects."""
+        return None
+
+    def dialled(self, sid: int) -> PeerLink | None:
+        """It asks for no connection."""
+        return None
+
+    def dial_failed(self, sid: int) -> None:
+        """It asks for no connection."""
+
+    def notified(self, sid: int, note: Notification) -> None:
+        """Nobody votes."""
+
+    def unreachable(self, sid: int, is_unreachable: bool) -> None:
+        """There is no other server."""
+
+    def take_outbox(self) -> None:
+        """There never is anything."""
+        return None
+
+    # What the Member calls.
+
+    @property
+    def leader(self) -> Leadership:
+        """It prepares its own txns."""
+        return self
+
+    @property
+    def learner(self) -> None:
+        """Nobody else leads."""
+        return None
+
+    def propose(self, entry: Entry) -> None:
+        """Take a new entry, the successor of the last one."""
+        zxid = entry.zxid
+        if zxid != self._last_zxid + 1:
+            invariant(zxid == next_zxid(self._last_zxid), "entries must come in zxid order without a gap")
+        self._last_zxid = zxid
+        self._outstanding.append(entry)
+        self._ready.writes.append(entry)
+
+    def sync(self, token: object, session_id: int, cxid: int, body: bytes, ids: Ids) -> None:
+        """Answered in order: there is nobody else."""
+        (self._outstanding if self._outstanding else self._ready.commits).append(Synced(token))
+
+    def flushed(self, zxid: int) -> None:
+        """Commit everything up to `zxid`."""
+        invariant(zxid <= self._last_zxid, "flushed what was never proposed")
+        outstanding, commits = self._outstanding, self._ready.commits
+        while outstanding:
+            first = outstanding[0]
+            if isinstance(first, Entry) and first.zxid > zxid:
+                return
+            commits.append(outstanding.popleft())
+
+    def answer_revalidate(self, link: int, session_id: int, valid: bool) -> None:
+        """Nobody asks."""
+
+    def dumped(self, link: int, zxid: int, chunks: Iterator[bytes]) -> None:
+        """Nobody wants it."""
+
+    def sync_learner(self, link: int) -> None:
+        """Nobody asks."""
+
+    def in_touch(self, timeout_ms: int) -> bool:
+        """There is nowhere else."""
+        return True
+
+    def no_space(self, full: bool) -> None:
+        """Reads go on; the Member takes no writes meanwhile."""
+
+    def written(self, operation: Operation, last_zxid: int) -> None:
+        """A server alone has no such operations."""
+        invariant(False, f"{operation} on a server alone")
+
+    def take_ready(self) -> Ready:
+        """What has been decided since the last call."""
+        ready, self._ready = self._ready, Ready()
+        return ready

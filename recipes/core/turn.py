@@ -1,0 +1,180 @@
+"""One turn of a server, the same under sockets, in the simulator and in tests: what it has decided goes out, in order.
+
+A shell calls `begin`, hands what has come in to the Member and the Replica, and calls `carry_out`. In what order things
+then leave is decided here and nowhere else:
+
+1. What is for the network leaves first: the other servers write while this one does. An Outbox promises nothing that
+   this server's disk does not hold.
+2. Writes go to the disk in the order they were decided, one job at a time; entries that wait together share a sync.
+3. `flushed` and `written` are called once a job is durable. What they bring about, replies to clients among it, goes
+   out behind that.
+"""
+
+from typing import Protocol
+
+from recipes.core.disk.jobs import Batch, Change, Job, Naming
+from recipes.core.disk.snapshot_writer import SnapshotWriter
+from recipes.core.disk.write_queue import WriteQueue
+from recipes.core.member.connection import Connection
+from recipes.core.member.member import Member
+from recipes.core.replication import Outbox, Replica
+
+
+class Effects(Protocol):
+    """How a shell carries out what a turn decides."""
+
+    def post(self, outbox: Outbox) -> None:
+        """Send to the other servers what is in it, dial where it says so, and log its notes."""
+
+    def reply(self, connections: list[Connection]) -> None:
+        """Send what these hold, and close those that want it."""
+
+    def write(self, job: Job) -> bool:
+        """Carry a job out: its `begin`, then its `finish`. True when that is done.
+
+        False: it is under way. Once it is done, the shell calls `begin` of the Turn, hands the job to `done`, and lets
+        `carry_out` follow. When it fails the shell calls `stop` instead.
+        """
+
+    def wake_at(self, now_ms: int) -> None:
+        """Call `begin` and `wake` when the clock shows this, in place of the time given last; earlier does no harm."""
+
+    def log(self, text: str, is_error: bool) -> None:
+        """Let an operator know."""
+
+
+class Turn:
+    """The turns of one server.
+
+    member, replica: as they are when the server starts. writes, snapshots: of its disk.
+    tick_ms: how often the member's tick is called. slice_ms: how often slices of a snapshot are written.
+    """
+
+    __slots__ = (
+        "_effects", "_next_slice_ms", "_next_tick_ms", "_slice_ms", "_stopped", "_tick_ms", "_wake_ms", "member",
+        "replica", "snapshots", "writes",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        member: Member,
+        replica: Replica,
+        writes: WriteQueue,
+        snapshots: SnapshotWriter,
+        effects: Effects,
+        *,
+        tick_ms: int,
+        slice_ms: int = 10,
+    ) -> None:
+        self.member: Member = member
+        self.replica: Replica = replica
+        self.writes: WriteQueue = writes
+        self.snapshots: SnapshotWriter = snapshots
+        self._effects = effects
+        self._tick_ms = tick_ms
+        self._slice_ms = slice_ms
+        self._next_tick_ms = member.now_ms
+        self._next_slice_ms: int | None = None  # while a snapshot is written
+        self._wake_ms: int | None = None
+        self._stopped = False
+
+    def begin(self, now_ms: int, wall_ms: int) -> None:
+        """The time, before anything is handed over in this turn."""
+        self.member.begin_turn(now_ms, wall_ms)
+        self.replica.begin_turn(now_ms)
+
+    def wake(self) -> None:
+        """Do what is due by now, and carry out what comes of it."""
+        self._wake_ms = None
+        member, replica = self.member, self.replica
+        now_ms, deadline_ms = member.now_ms, replica.deadline_ms
+        if deadline_ms is not None and deadline_ms <= now_ms:
+            replica.tick()
+        if self._next_tick_ms <= now_ms:
+            self._next_tick_ms = now_ms + self._tick_ms
+            member.tick()
+            if member.disk_full:
+                self.writes.look_for_room()
+                self._write()
+        if self._next_slice_ms is not None and self._next_slice_ms <= now_ms:
+            naming = self.snapshots.step()
+            self._next_slice_ms = now_ms + self._slice_ms if self.snapshots.writing else None
+            if naming is not None and self._effects.write(naming):
+                self._report(naming)
+        self.carry_out()
+
+    def carry_out(self) -> None:
+        """Let everything that has been decided go out."""
+        member, writes = self.member, self.writes
+        while decided := member.take_writes():
+            self._send()
+            writes.put(decided)
+            self._write()
+            if self.snapshots.is_due(len(decided), writes.logged_bytes) and not member.disk_full:
+                self.begin_snapshot()
+        self._send()
+        wake_ms, deadline_ms = self._next_tick_ms, self.replica.deadline_ms
+        if deadline_ms is not None and deadline_ms < wake_ms:
+            wake_ms = deadline_ms
+        if self._next_slice_ms is not None and self._next_slice_ms < wake_ms:
+            wake_ms = self._next_slice_ms
+        if wake_ms != self._wake_ms:
+            self._wake_ms = wake_ms
+            self._effects.wake_at(wake_ms)
+
+    def done(self, job: Job) -> None:
+        """A job that was under way is done."""
+        self._report(job)
+        self._write()
+
+    def begin_snapshot(self) -> None:
+        """Start a snapshot, and a new log file with it, unless one is under way or the tree is being replaced."""
+        if self.snapshots.is_free:
+            self.writes.roll()
+            self.snapshots.begin(self.member.tree, self.writes.logged_bytes)
+            if self.snapshots.writing:
+                self._next_slice_ms = self.member.now_ms + self._slice_ms
+
+    def stop(self) -> None:
+        """The server can no longer serve: nothing leaves it and nothing is written from here on.
+
+        A sync that failed may have dropped the pages, so to try again would report as durable what is not.
+        """
+        self._stopped = True
+
+    def _send(self) -> None:
+        if not self._stopped:
+            outbox = self.replica.take_outbox()
+            if outbox is not None:
+                self._effects.post(outbox)
+            touched = self.member.take_touched()
+            if touched:
+                self._effects.reply(touched)
+
+    def _write(self) -> None:
+        """Begin with what there is to write, and go on as long as each job is done at once."""
+        while not self._stopped and (job := self.writes.next()) is not None:
+            if not self._effects.write(job):
+                return
+            self._report(job)
+
+    def _report(self, job: Job) -> None:
+        if isinstance(job, Naming):
+            self.snapshots.done(job)
+            return
+        room = self.writes.done(job)
+        if room is not None:
+            self._say_room(room)
+        elif isinstance(job, Batch):
+            self.member.flushed(job.entries[-1].zxid)
+        elif isinstance(job, Change):
+            self.member.written(job.operation, job.tree)
+
+    def _say_room(self, found: bool) -> None:
+        member = self.member
+        if found == member.disk_full:
+            if found:
+                self._effects.log("there is space for the transaction log again", False)
+            else:
+                self._effects.log("no space for the transaction log: writes are refused, reads go on", True)
+            member.no_space(not found)

@@ -1,0 +1,180 @@
+"""The order in which one turn lets things go out, and that there is one turn only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from recipes.core.disk.jobs import Batch, Look
+from recipes.core.disk.replacements import Replacements
+from recipes.core.disk.write_queue import WriteQueue
+from recipes.core.replication import Entry, EpochWrite, Truncate
+from recipes.core.turn import Turn
+from tests.core.told_member import NoSnapshots, ToldMember, ToldReplica
+
+ROOT = Path(__file__).parent.parent.parent
+SHELLS = ["recipes/core/server/server.py", "recipes/core/sim/node.py", "tests/core/zab/conftest.py"]
+STEPS_OF_A_TURN = {"take_writes", "take_outbox", "take_touched"}
+
+
+class Shell:
+    """Keeps what happens, in order. at_once: whether jobs are done when they are given."""
+
+    def __init__(self, at_once=True):
+        self.told = []
+        self.jobs = []
+        self.at_once = at_once
+        self.fits = self.has_room = True
+        self.wakes = []
+        self.member, self.replica = ToldMember(self.told), ToldReplica(self.told)
+        self.member.touched = ["client"]
+        queue = WriteQueue(Replacements(None), reserve_every_bytes=1 << 20)
+        self.turn = Turn(self.member, self.replica, queue, NoSnapshots(), self, tick_ms=1000)
+
+    def decide(self, *writes):
+        self.member.decided += writes
+        self.turn.carry_out()
+
+    def finish(self):
+        job = self.jobs.pop(0)
+        self.finish_job(job)
+        self.turn.done(job)
+        self.turn.carry_out()
+
+    def finish_job(self, job):
+        if isinstance(job, Batch):
+            job.fits = self.fits
+        elif isinstance(job, Look):
+            job.found = self.has_room
+
+    def write(self, job):
+        what = [entry.zxid for entry in job.entries] if isinstance(job, Batch) else type(job).__name__
+        self.told.append(("write", what))
+        if not self.at_once:
+            self.jobs.append(job)
+            return False
+        self.finish_job(job)
+        return True
+
+    def post(self, outbox):
+        if outbox.votes:
+            self.told.append(("post", outbox.votes))
+
+    def reply(self, connections):
+        self.told.append(("reply", connections))
+
+    def wake_at(self, now_ms):
+        self.wakes.append(now_ms)
+
+    def log(self, text, is_error):
+        self.told.append(text)
+
+
+def entries(*zxids):
+    return [Entry(zxid, b"payload") for zxid in zxids]
+
+
+@pytest.mark.parametrize("path", SHELLS)
+def test_every_shell_drives_the_one_turn(path):
+    imported = [
+        node.module for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.ImportFrom)
+    ]
+    assert "recipes.core.turn" in imported
+
+
+def test_nobody_but_the_turn_takes_what_a_turn_has_decided():
+    texts = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "recipes").rglob("*.py")}
+    callers = {name for name, text in texts.items() if any(f".{step}(" in text for step in STEPS_OF_A_TURN)}
+    assert callers == {"recipes/core/turn.py"}
+
+
+def test_the_outbox_leaves_before_the_writes_and_replies_behind_them():
+    shell = Shell()
+    shell.replica.outbox.votes.append("proposal")
+    shell.member.flushed = lambda zxid: (shell.told.append(zxid), shell.member.touched.append("writer"))
+    shell.decide(*entries(1, 2))
+    assert shell.told == [
+        ("post", ["proposal"]), ("reply", ["client"]), ("write", [1, 2]), 2, ("write", "Look"), ("reply", ["writer"]),
+    ]  # fmt: skip
+
+
+def test_while_a_job_is_under_way_nothing_else_is_begun_and_entries_gather():
+    shell = Shell(at_once=False)
+    shell.decide(*entries(1))
+    shell.decide(*entries(2))
+    shell.decide(Truncate(2), *entries(3), EpochWrite("currentEpoch", 1), *entries(4, 5))
+    for _ in range(6):
+        shell.finish()
+    done = [each[1] if each[0] == "write" else each for each in shell.told if isinstance(each, tuple)]
+    assert done == [
+        ("reply", ["client"]), [1], [2], "Change", (Truncate(2), None), [3], "Change",
+        (EpochWrite("currentEpoch", 1), None), [4, 5], "Look",
+    ]  # fmt: skip
+    assert [each for each in shell.told if isinstance(each, int)] == [1, 2, 3, 5]
+
+
+def test_a_batch_without_room_waits_with_all_behind_it():
+    shell = Shell()
+    shell.fits = False
+    shell.decide(*entries(1))
+    shell.decide(*entries(2))
+    full = "no space for the transaction log: writes are refused, reads go on"
+    assert shell.told == [("reply", ["client"]), ("write", [1]), full, "no room"]
+    shell.has_room = False
+    shell.told.clear()
+    shell.turn.begin(1000, 0)
+    shell.turn.wake()
+    assert shell.told == ["tick", ("write", "Look")]
+    shell.fits = shell.has_room = True
+    shell.told.clear()
+    shell.turn.begin(2000, 0)
+    shell.turn.wake()
+    back = "there is space for the transaction log again"
+    assert shell.told == ["tick", ("write", "Look"), ("write", [1, 2]), 2, ("write", "Look"), back, "room"]
+
+
+def test_nothing_leaves_and_nothing_is_written_once_it_is_stopped():
+    shell = Shell(at_once=False)
+    shell.decide(*entries(1))
+    shell.told.clear()
+    shell.turn.stop()
+    shell.member.touched = ["client"]
+    shell.replica.outbox.votes.append("proposal")
+    shell.decide(*entries(2))
+    shell.turn._write()
+    assert shell.told == []
+
+
+def test_it_is_woken_for_whatever_is_due_first_and_told_so_once():
+    shell = Shell()
+    shell.turn.carry_out()
+    shell.turn.wake()
+    assert shell.told == [("reply", ["client"]), "tick"]
+    assert shell.wakes == [0, 1000]
+    shell.turn.carry_out()
+    assert shell.wakes == [0, 1000]
+    shell.replica.deadline_ms = 300
+    shell.turn.carry_out()
+    assert shell.wakes == [0, 1000, 300]
+    shell.turn.begin(300, 0)
+    shell.turn.wake()
+    assert shell.told[2:] == ["replica's tick"]
+
+
+def test_an_empty_outbox_of_a_server_alone_is_not_posted():
+    shell = Shell()
+    shell.replica.take_outbox = lambda: None
+    shell.post = lambda outbox: pytest.fail("posted")
+    shell.decide(*entries(1))
+    assert 1 in shell.told
+
+
+def test_a_look_for_room_that_finds_none_says_so_once():
+    shell = Shell()
+    shell.has_room = False
+    shell.decide(*entries(1))
+    assert shell.told[-1] == "no room"
+    shell.told.clear()
+    shell.turn.begin(1000, 0)
+    shell.turn.wake()
+    assert shell.told == ["tick", ("write", "Look")]
