@@ -38,8 +38,7 @@ def test_members_are_started_killed_paused_and_wiped(start_ensemble, wire):
         third = ensemble.wait_leader()
         assert third != second and second not in ensemble.running
         ensemble.resume(second)
-        ensemble.wait_serving(second)
-        assert ensemble.mode(second) == "follower"
+        ensemble.wait_for(lambda: ensemble.mode(second) == "follower", f"{second}, which led, follows")
         ensemble.wipe(second)
         assert not (ensemble.servers[second].data_dir / "version-2").exists()
         ensemble.start(second)

@@ -26,7 +26,7 @@ def client_of(hosts):
     """`client_of(**options)`: a client below a path of this test's own."""
 
     def make(below="", **options):
-        return connect(hosts + below, session_timeout=5, **options)
+        return connect(hosts + below, session_timeout=10, **options)
 
     return make
 
@@ -193,9 +193,9 @@ async def test_many_calls_share_one_connection(client_of, root):
             versions.append((await client.set(root, b"%d" % number)).version)
 
         async with anyio.create_task_group() as tasks:
-            for number in range(1000):
+            for number in range(300):
                 tasks.start_soon(write, number)
-        assert sorted(versions) == list(range(1, 1001))  # trio starts tasks in any order
+        assert sorted(versions) == list(range(1, 301))  # trio starts tasks in any order
 
 
 async def test_states_and_calls_after_the_end(client_of, root):
