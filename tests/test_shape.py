@@ -9,21 +9,22 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "recipes").rglob("*.py"))
 
 # What a room may import of ours; everything is ordered by these arrows.
-STORE = ["errors", "paths", "jute", "replication", "standalone", "tree", "zab", "disk"]
+STORE = ["errors", "paths", "zxid", "jute", "replication", "standalone", "tree", "zab", "disk"]
 ALLOWED = {
     "recipes.core.errors": [],
     "recipes.core.paths": ["errors"],
+    "recipes.core.zxid": [],
     "recipes.core.properties": ["errors"],
     "recipes.core.ensemble": ["errors", "properties", "zab"],
     "recipes.core.config": ["errors", "properties", "ensemble", "zab"],
     "recipes.core.replication": ["errors", "jute"],
-    "recipes.core.standalone": ["errors", "jute", "replication"],
+    "recipes.core.standalone": ["errors", "zxid", "jute", "replication"],
     "recipes.core.permissions": ["errors", "jute"],
-    "recipes.core.jute": ["errors", "paths", "jute"],
-    "recipes.core.zab": ["errors", "paths", "jute", "replication", "zab"],
+    "recipes.core.jute": ["errors", "paths", "zxid", "jute"],
+    "recipes.core.zab": ["errors", "paths", "zxid", "jute", "replication", "zab"],
     # The preparer makes Entries, the unit the seam carries.
-    "recipes.core.tree": ["errors", "paths", "jute", "replication", "tree"],
-    "recipes.core.disk": ["errors", "paths", "jute", "tree", "replication", "disk"],
+    "recipes.core.tree": ["errors", "paths", "zxid", "jute", "replication", "tree"],
+    "recipes.core.disk": ["errors", "paths", "zxid", "jute", "tree", "replication", "disk"],
     "recipes.core.member": [*STORE, "member"],
     "recipes.core.turn": [*STORE, "member"],
     "recipes.core.server": [*STORE, "config", "member", "turn", "server"],
@@ -42,6 +43,7 @@ PURE = [
     "sim",
     "replication",
     "standalone",
+    "zxid",
     "paths",
     "errors",
     "client/call",

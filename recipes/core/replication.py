@@ -14,8 +14,6 @@ from recipes.core.jute.txns import Txn
 from recipes.core.jute.votes import Notification
 
 HISTORY_ENTRIES: Final = 500  # how many of the last entries a server can send to one that lacks them: commitLogCount
-_COUNTER: Final = 0xFFFFFFFF  # the lower half of a zxid
-_MOST_SKIPPED: Final = 16  # more are no failed requests: a leader's snapshot has what stood there
 
 
 class Entry:
@@ -45,26 +43,6 @@ class Entry:
 
     def __repr__(self) -> str:
         return f"Entry(0x{self.zxid:x}, {len(self.payload)} bytes)"
-
-
-def next_zxid(zxid: int) -> int:
-    """The zxid of the entry behind `zxid` in the log; where its epoch has no more, the first one of the next."""
-    zxid += 1
-    return zxid if zxid & _COUNTER else zxid + 1  # an epoch's zero is nobody's txn
-
-
-def follows(before_zxid: int, zxid: int) -> bool:
-    """Whether a log may have `zxid` right behind `before_zxid`: the next one, or the first of a later epoch."""
-    return zxid == next_zxid(before_zxid) or (zxid & _COUNTER == 1 and zxid >> 32 > before_zxid >> 32)
-
-
-def skipped(before_zxid: int, zxid: int) -> range:
-    """The zxids that should stand between two entries of a ZooKeeper leader's, none where they are too many.
-
-    It takes a zxid before it has understood a multi: one that makes it fail then uses it up, and no txn has it.
-    """
-    expected = next_zxid(before_zxid) if zxid >> 32 == before_zxid >> 32 else (zxid & ~_COUNTER) + 1
-    return range(expected, zxid) if before_zxid < expected < zxid <= expected + _MOST_SKIPPED else range(0)
 
 
 # What else is made durable, in one order with the entries. NamedTuples, since each happens once in an epoch.

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from recipes.core.errors import invariant
 from recipes.core.jute.records import Ids
 from recipes.core.jute.votes import Notification
-from recipes.core.replication import Entry, Leadership, Operation, PeerLink, Ready, Synced, next_zxid
+from recipes.core.replication import Entry, Leadership, Operation, PeerLink, Ready, Synced
+from recipes.core.zxid import epoch_of, next_zxid
 
 
 class Standalone:
@@ -17,7 +18,7 @@ class Standalone:
     def __init__(self, last_zxid: int) -> None:
         self.role: str = "standalone"
         self.serving: bool = True
-        self.epoch: int = last_zxid >> 32
+        self.epoch: int = epoch_of(last_zxid)
         self.why_looking: str = ""
         self._last_zxid = last_zxid
         self._outstanding: deque[Entry | Synced] = deque()

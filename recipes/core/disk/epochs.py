@@ -6,6 +6,7 @@ Source: QuorumPeer.loadDataBase, AtomicFileOutputStream.
 
 from recipes.core.disk.disk import Disk
 from recipes.core.errors import DiskError
+from recipes.core.zxid import epoch_of
 
 ACCEPTED = "acceptedEpoch"
 CURRENT = "currentEpoch"
@@ -37,7 +38,7 @@ def settle_epochs(disk: Disk, last_zxid: int) -> tuple[int, int]:
 
     last_zxid: of the log; -1 where it is not known. Raises DiskError where the numbers cannot belong together.
     """
-    epoch = max(last_zxid, 0) >> 32
+    epoch = epoch_of(max(last_zxid, 0))
     stored = read_epoch(disk, ACCEPTED), read_epoch(disk, CURRENT)
     accepted, current = stored
     if current is None:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from recipes.core.disk.disk import Disk
 from recipes.core.disk.txnlog import LogFile, log_files
 from recipes.core.jute.txns import payload_zxid
-from recipes.core.replication import HISTORY_ENTRIES, Entry, follows
+from recipes.core.replication import HISTORY_ENTRIES, Entry
+from recipes.core.zxid import follows
 
 
 class LogTail:

@@ -16,6 +16,7 @@ from recipes.core.errors import DiskError
 from recipes.core.jute.txns import decode_txn, payload_zxid
 from recipes.core.replication import Entry
 from recipes.core.tree.tree import DataTree
+from recipes.core.zxid import epoch_of
 
 TEMPORARY = "incoming-snapshot"  # must begin neither with snapshot. nor with log., which are read by their names
 
@@ -65,7 +66,7 @@ def recover(snapshots: Disk, logs: Disk, tree: DataTree) -> Recovered:
     replay = _Replay()
     load(snapshots, logs, tree, replay)
     _make_durable(snapshots, logs)
-    epoch = tree.last_zxid >> 32
+    epoch = epoch_of(tree.last_zxid)
     return Recovered(
         replay.snapshot_zxid, tree.last_zxid, replay.txns, tuple(replay.mismatches), [], tree.last_zxid, epoch, epoch
     )

@@ -12,6 +12,7 @@ from recipes.core.disk.txnlog import Damage, LogFile, file_zxid, log_name, zxids
 from recipes.core.errors import DiskError
 from recipes.core.jute.txns import payload_zxid
 from recipes.core.tree.tree import DataTree
+from recipes.core.zxid import epoch_of
 
 SET_ASIDE = "damaged-"  # must begin neither with snapshot. nor with log., which are read by their names
 
@@ -47,7 +48,7 @@ def find_loss(snapshots: Disk, logs: Disk) -> Loss | None:
     for index, start in enumerate(starts[first:], first):
         name, data = log_name(start), logs.read(log_name(start))
         expected = max(last_zxid, newest) + 1
-        if index > first and start > expected and start >> 32 == expected >> 32:
+        if index > first and start > expected and epoch_of(start) == epoch_of(expected):
             damage = Damage(name, 0, last_zxid, f"txns 0x{expected:x} to 0x{start - 1:x} are missing before it", False)
         else:
             file = LogFile(name, data)

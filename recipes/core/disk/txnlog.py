@@ -14,7 +14,8 @@ from zlib import adler32
 from recipes.core.disk.disk import Disk, File
 from recipes.core.errors import DiskError
 from recipes.core.jute.txns import blank_txn, payload_zxid
-from recipes.core.replication import Entry, follows, skipped
+from recipes.core.replication import Entry
+from recipes.core.zxid import follows, skipped
 
 MAGIC = b"ZKLG"
 HEADER = MAGIC + (2).to_bytes(4, "big") + bytes(8)

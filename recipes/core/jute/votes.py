@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from recipes.core.errors import WireError
 from recipes.core.jute.codec import text, un_int, un_long
+from recipes.core.zxid import epoch_of
 
 LOOKING: Final = 0
 FOLLOWING: Final = 1
@@ -59,7 +60,7 @@ def decode_notification(payload: bytes) -> Notification | None:
     size = len(payload)
     if size == _SHORT.size:
         state, leader, zxid, election_round = _SHORT.unpack(payload)
-        peer_epoch, version = zxid >> 32, 0
+        peer_epoch, version = epoch_of(zxid), 0
     elif size >= _FIXED.size:
         state, leader, zxid, election_round, peer_epoch, version = _FIXED.unpack_from(payload)
     else:

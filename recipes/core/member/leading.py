@@ -13,6 +13,7 @@ from recipes.core.tree.prepare import Preparer, Request
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ttl_of
+from recipes.core.zxid import start_of
 
 if TYPE_CHECKING:
     from recipes.core.member.member import MemberConfig
@@ -50,7 +51,7 @@ class Leading:
             enforce_quota=config.enforce_quota,
             max_txn_bytes=2 * config.max_frame_bytes,
         )
-        self.preparer.last_zxid = max(tree.last_zxid, epoch << 32)
+        self.preparer.last_zxid = max(tree.last_zxid, start_of(epoch))
         self._next_container_check_ms = now_ms + config.container_check_ms
 
     def propose(self, request: Request, wall_ms: int) -> None:

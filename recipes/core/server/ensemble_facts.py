@@ -8,6 +8,7 @@ from recipes.core.member.facts import Answer
 from recipes.core.server.facts import ServerFacts
 from recipes.core.zab.membership import Server
 from recipes.core.zab.peer import ZabPeer
+from recipes.core.zxid import counter_of, epoch_of
 
 
 class EnsembleFacts(ServerFacts):
@@ -48,8 +49,8 @@ class EnsembleFacts(ServerFacts):
             "client_address": self._client_address(),
             "voting": not own.observer,
             "last_zxid": f"0x{zxid:x}",
-            "zab_epoch": zxid >> 32,
-            "zab_counter": zxid & 0xFFFFFFFF,
+            "zab_epoch": epoch_of(zxid),
+            "zab_counter": counter_of(zxid),
             "zabstate": self._zab_state(),
         }
 

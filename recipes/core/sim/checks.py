@@ -10,8 +10,7 @@ from typing import NoReturn
 from recipes.core.errors import InvariantBroken
 from recipes.core.replication import ACCEPTED_EPOCH, Entry, EpochWrite, InstallSnapshot, Operation
 from recipes.core.sim.reference import Reference
-
-_COUNTER = 0xFFFFFFFF
+from recipes.core.zxid import counter_of, epoch_of
 
 
 class Shadow:
@@ -73,17 +72,17 @@ class Ledger:
     def contains(self, tip: int, zxid: int) -> bool:
         """Whether the history that ends at `tip` has `zxid` in it."""
         while tip > 0:
-            if tip >> 32 == zxid >> 32:
+            if epoch_of(tip) == epoch_of(zxid):
                 return zxid <= tip
             if tip < zxid:
                 return False
-            tip = self._before.get(tip >> 32, 0)
+            tip = self._before.get(epoch_of(tip), 0)
         return zxid == tip == 0
 
     def _common(self, tip: int) -> int:
         """The last committed zxid in the history that ends at `tip`."""
         while tip > 0 and tip not in self._known:
-            tip = tip - 1 if tip & _COUNTER > 1 else self._before[tip >> 32]
+            tip = tip - 1 if counter_of(tip) > 1 else self._before[epoch_of(tip)]
         return tip
 
     def holders(self, zxid: int) -> list[int]:
@@ -114,10 +113,10 @@ class Ledger:
             zxid, last = entry.zxid, shadow.logged
             if self._payloads.setdefault(zxid, entry.payload) != entry.payload:
                 self._fail("Z2", f"two txns are called 0x{zxid:x}")
-            if zxid & _COUNTER == 1:
-                if zxid >> 32 <= last >> 32 and last > 0:
+            if counter_of(zxid) == 1:
+                if epoch_of(zxid) <= epoch_of(last) and last > 0:
                     self._fail("Z6", f"server {sid} logs 0x{zxid:x} behind 0x{last:x}")
-                if self._before.setdefault(zxid >> 32, last) != last:
+                if self._before.setdefault(epoch_of(zxid), last) != last:
                     self._fail("Z3", f"server {sid} has 0x{last:x} before 0x{zxid:x}, others another txn")
             elif zxid != last + 1:
                 self._fail("Z14", f"server {sid} logs 0x{zxid:x} behind 0x{last:x}")
@@ -143,7 +142,7 @@ class Ledger:
             return
         common = self._common(shadow.logged)
         if isinstance(operation, InstallSnapshot):
-            if last_zxid not in self._payloads and last_zxid & _COUNTER:
+            if last_zxid not in self._payloads and counter_of(last_zxid):
                 self._fail("Z4", f"server {sid} takes a snapshot of 0x{last_zxid:x}, which nobody made")
             # Who relies on nothing it has takes a snapshot older than that, and the rest behind it, before it counts.
             if shadow.exposed > last_zxid and not shadow.unsure and self.contains(self.tip, shadow.exposed):
@@ -207,7 +206,7 @@ class Ledger:
                 self._fail("Z10", f"server {sid} comes back with epochs {accepted} and {current}")
         if not (unsure or shadow.damaged or self.contains(shadow.logged, last_zxid)):
             self._fail("Z14", f"server {sid} comes back with 0x{last_zxid:x}, its log ended at 0x{shadow.logged:x}")
-        if not accepted >= current or (current < last_zxid >> 32 and not unsure):
+        if not accepted >= current or (current < epoch_of(last_zxid) and not unsure):
             self._fail("Z10", f"server {sid}: accepted {accepted}, current {current}, log 0x{last_zxid:x}")
         if unsure and not shadow.damaged:
             shadow.damaged, shadow.former = True, shadow.durable
@@ -234,8 +233,8 @@ class Ledger:
     def acknowledged(self, sid: int, zxid: int) -> None:
         """It sends an ACK."""
         shadow = self.shadows[sid]
-        epoch = zxid >> 32
-        if zxid & _COUNTER:
+        epoch = epoch_of(zxid)
+        if counter_of(zxid):
             if not self.contains(shadow.durable, zxid):
                 self._fail("Z9", f"server {sid} acknowledges 0x{zxid:x}, its disk holds 0x{shadow.durable:x}")
         elif shadow.current != epoch:
@@ -287,7 +286,7 @@ class Ledger:
         """A txn is in its tree."""
         shadow = self.shadows[sid]
         zxid, last = entry.zxid, shadow.applied
-        if zxid != last + 1 and not (zxid & _COUNTER == 1 and self._before.get(zxid >> 32) == last):
+        if zxid != last + 1 and not (counter_of(zxid) == 1 and self._before.get(epoch_of(zxid)) == last):
             self._fail("Z5", f"server {sid} applies 0x{zxid:x} behind 0x{last:x}")
         if self._payloads.get(zxid) != entry.payload:
             self._fail("Z2", f"server {sid} applies another txn 0x{zxid:x} than was made")
@@ -336,7 +335,7 @@ class Ledger:
         new = []
         while zxid != self.tip:
             new.append(zxid)
-            zxid = zxid - 1 if zxid & _COUNTER > 1 else self._before[zxid >> 32]
+            zxid = zxid - 1 if counter_of(zxid) > 1 else self._before[epoch_of(zxid)]
         for each in reversed(new):
             self._known[each] = None
             self.reference.apply(self._payloads[each], self.now_us)

@@ -6,6 +6,7 @@ from struct import Struct
 from recipes.core.jute import quorum as q
 from recipes.core.jute import votes as v
 from recipes.core.sim.checks import Ledger
+from recipes.core.zxid import epoch_of
 
 _HEAD = Struct(">iqi")
 _INT = Struct(">i")
@@ -52,17 +53,17 @@ class Tap:
         if kind == q.ACK:
             ledger.acknowledged(sid, zxid)
         elif kind in (q.COMMIT, q.INFORM):
-            if zxid >> 32 == self._synced:
+            if epoch_of(zxid) == self._synced:
                 ledger.committed(sid, zxid)
         elif kind == q.ACKEPOCH:
             ledger.acknowledged_epoch(sid, zxid, _INT.unpack(body)[0])
         elif kind == q.LEADERINFO:
-            ledger.offered(sid, zxid >> 32)
+            ledger.offered(sid, epoch_of(zxid))
         elif kind == q.SNAP:
             ledger.dumps(sid, zxid)
         elif kind == q.NEWLEADER:
-            self._synced = zxid >> 32
-            ledger.synchronizes(sid, zxid >> 32)
+            self._synced = epoch_of(zxid)
+            ledger.synchronizes(sid, epoch_of(zxid))
 
 
 def look_at_votes(

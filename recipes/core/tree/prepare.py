@@ -23,13 +23,14 @@ from recipes.core.jute.requests import (
     read_set_data,
 )
 from recipes.core.jute.txns import Record, encode_digest, encode_record, pack_header
-from recipes.core.replication import Entry, next_zxid
+from recipes.core.replication import Entry
 from recipes.core.tree.acl import fix_up, permits
 from recipes.core.tree.changes import child_count, copy_of, new_change
 from recipes.core.tree.pending import Pending
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import RESERVED, DataTree
 from recipes.core.tree.znode import CONTAINER_OWNER, MAX_TTL_MS, Acl, ZNode, is_session, ttl_owner
+from recipes.core.zxid import next_zxid
 
 MARSHALLING_ERROR: Final = -5
 UNIMPLEMENTED: Final = -6

@@ -6,6 +6,7 @@ from recipes.core.errors import invariant
 from recipes.core.jute import quorum as q
 from recipes.core.replication import Entry
 from recipes.core.zab.membership import Membership
+from recipes.core.zxid import start_of
 
 
 class Broadcast:
@@ -21,7 +22,7 @@ class Broadcast:
         self._membership = membership
         self._held: dict[int, int] = {}  # server id -> last zxid on its disk, of synced voters only
         self._outstanding: deque[Entry] = deque()
-        self.last_zxid: int = epoch << 32
+        self.last_zxid: int = start_of(epoch)
         self.committed_zxid: int = self.last_zxid
 
     @property

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from operator import attrgetter
 
 from recipes.core.errors import invariant
-from recipes.core.replication import HISTORY_ENTRIES, Entry, follows
+from recipes.core.replication import HISTORY_ENTRIES, Entry
+from recipes.core.zxid import follows
 
 _zxid = attrgetter("zxid")
 

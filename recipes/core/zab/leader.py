@@ -11,26 +11,18 @@ from typing import TYPE_CHECKING, Final
 from recipes.core.errors import InvariantBroken, WireError, invariant
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
-from recipes.core.replication import (
-    ACCEPTED_EPOCH,
-    CURRENT_EPOCH,
-    Entry,
-    EpochWrite,
-    Forwarded,
-    Heard,
-    Revalidate,
-)
+from recipes.core.replication import ACCEPTED_EPOCH, CURRENT_EPOCH, Entry, EpochWrite, Forwarded, Heard, Revalidate
 from recipes.core.zab.answers import Answers
 from recipes.core.zab.broadcast import Broadcast, CommitPackets
 from recipes.core.zab.link import Link
 from recipes.core.zab.progress import LearnerProgress
 from recipes.core.zab.stages import LEADER_EVENTS, PROGRESS_PACKETS, Event, LeaderStage, ProgressStage, bound, refusal
 from recipes.core.zab.synchronize import Synchronizer
+from recipes.core.zxid import LAST_COUNTER, counter_of, start_of
 
 if TYPE_CHECKING:
     from recipes.core.zab.peer import ZabPeer
 
-_LAST_COUNTER = 0xFFFFFFFE  # a txn 0xffffffff is never proposed: the next epoch starts again at 1
 _MOST_STRANGERS = 64  # connections that have not said who they are
 
 _ESTABLISHED: Final = (LeaderStage.BROADCASTING, LeaderStage.GIVING_WAY)
@@ -132,7 +124,7 @@ class Leader:
         while self._proposed and self._proposed[0][0] <= peer.now_ms - sync_ms:
             late_zxid = self._proposed.popleft()[1]
         last_zxid, noted_zxid = self._last_zxid, self._proposed[-1][1] if self._proposed else 0
-        if last_zxid & 0xFFFFFFFF and last_zxid > noted_zxid and self.stage in _ESTABLISHED:
+        if counter_of(last_zxid) and last_zxid > noted_zxid and self.stage in _ESTABLISHED:
             self._proposed.append((peer.now_ms, last_zxid))
         if peer.flushed_zxid < late_zxid:  # it applies nothing, and its clients would see the past for ever
             peer.look("this server's own disk is too slow to lead")
@@ -209,7 +201,7 @@ class Leader:
 
     def _offer_epoch(self, learner: LearnerProgress) -> None:
         learner.enter(ProgressStage.OFFERED)
-        learner.send(q.LEADERINFO, self.epoch << 32, q.encode_leader_info())
+        learner.send(q.LEADERINFO, start_of(self.epoch), q.encode_leader_info())
 
     def _offer_epoch_late(self, learner: LearnerProgress) -> None:
         """Give way to a learner that may not follow: it has promised a later epoch to a leader that came to nothing.
@@ -311,7 +303,7 @@ class Leader:
         if peer.leader is not self:
             return  # over since this turn began; the vote has been cast, and nothing may come behind it in the log
         invariant(self.stage in _ESTABLISHED, "a proposal before the leader is established")
-        if entry.zxid & 0xFFFFFFFF > _LAST_COUNTER:
+        if counter_of(entry.zxid) > LAST_COUNTER:
             peer.look("the epoch has no zxids left")
             return
         self._broadcast.propose(entry)
@@ -326,16 +318,16 @@ class Leader:
 
     def _acknowledge_history(self, learner: LearnerProgress, packet: Packet) -> None:
         zxid = packet.zxid
-        if zxid & 0xFFFFFFFF:
+        if counter_of(zxid):
             self._check_ack(learner, zxid)
             learner.ack_early(zxid)
-        elif zxid == self.epoch << 32:
+        elif zxid == start_of(self.epoch):
             learner.join()
             self.happened(Event.LEARNER_JOINED, learner)
 
     def _acknowledge(self, learner: LearnerProgress, packet: Packet) -> None:
         zxid = packet.zxid
-        if zxid & 0xFFFFFFFF:  # that of NEWLEADER comes once more behind UPTODATE
+        if counter_of(zxid):  # that of NEWLEADER comes once more behind UPTODATE
             self._check_ack(learner, zxid)
             learner.ack(zxid)
             self._hold_for(learner)

@@ -23,12 +23,11 @@ from recipes.core.replication import (
     InstallSnapshot,
     Revalidated,
     Truncate,
-    follows,
-    skipped,
 )
 from recipes.core.zab.link import Link
 from recipes.core.zab.progress import EPOCHS_AHEAD
 from recipes.core.zab.stages import LEARNER_EVENTS, LEARNER_PACKETS, Event, LearnerStage, bound, refusal
+from recipes.core.zxid import epoch_of, follows, skipped, start_of
 
 if TYPE_CHECKING:
     from recipes.core.zab.peer import ZabPeer
@@ -132,7 +131,7 @@ class Learner:
         self._enter(LearnerStage.GREETING)
         settings = self._peer.settings
         kind = q.OBSERVERINFO if settings.observer else q.FOLLOWERINFO
-        self._send(q.encode_packet(kind, self._peer.accepted_epoch << 32, q.encode_learner_info(settings.sid)))
+        self._send(q.encode_packet(kind, start_of(self._peer.accepted_epoch), q.encode_learner_info(settings.sid)))
 
     def end(self) -> None:
         """It is over."""
@@ -173,7 +172,7 @@ class Learner:
     # Phases 1 and 2.
 
     def _accept_epoch(self, packet: Packet) -> None:
-        peer, epoch = self._peer, packet.zxid >> 32
+        peer, epoch = self._peer, epoch_of(packet.zxid)
         self.leader_is_ours = q.decode_leader_info(packet.data)
         self._epoch = epoch
         self._enter(LearnerStage.PROMISING)
@@ -218,7 +217,7 @@ class Learner:
 
     def _install(self, packet: Packet) -> None:
         zxid = packet.zxid
-        if not 0 <= zxid >> 32 <= self._epoch:
+        if not 0 <= epoch_of(zxid) <= self._epoch:
             raise WireError(f"SNAP of 0x{zxid:x} in epoch {self._epoch}")
         self._last_zxid = self._snapshot_zxid = zxid
         self._peer.carry_out(InstallSnapshot(zxid, packet.data or b""))
@@ -226,11 +225,11 @@ class Learner:
 
     def _collect(self, packet: Packet) -> None:
         """A part of the history that the leader starts from, so of this epoch or an earlier one."""
-        self._take_entry(packet, packet.zxid >> 32 > self._epoch, self._pending.append)
+        self._take_entry(packet, epoch_of(packet.zxid) > self._epoch, self._pending.append)
 
     def _propose(self, packet: Packet) -> None:
         """Behind NEWLEADER nothing is left of that history: what comes then was made in this epoch."""
-        self._take_entry(packet, packet.zxid >> 32 != self._epoch, self._peer.append)
+        self._take_entry(packet, epoch_of(packet.zxid) != self._epoch, self._peer.append)
 
     def _take_entry(self, packet: Packet, foreign: bool, put: Callable[[Entry], None]) -> None:
         """Put a proposal's entry where it belongs, behind blank ones for zxids that an Apache leader left unused."""
@@ -265,7 +264,7 @@ class Learner:
     def _take_over_history(self, packet: Packet) -> None:
         """The leader's history is complete: write it, then the epoch, then tell the leader."""
         peer, zxid = self._peer, packet.zxid
-        if zxid != self._epoch << 32:
+        if zxid != start_of(self._epoch):
             raise WireError(f"NEWLEADER 0x{zxid:x} in epoch {self._epoch}")
         committed = [entry for entry in self._pending if entry.zxid <= self._committed_zxid]
         for entry in committed:
@@ -282,11 +281,11 @@ class Learner:
     def _ack_new_leader(self) -> None:
         self._enter(LearnerStage.JOINED)
         self._acked_zxid = self._initial_zxid
-        self._send(q.encode_packet(q.ACK, self._epoch << 32))
+        self._send(q.encode_packet(q.ACK, start_of(self._epoch)))
 
     def _start_serving(self, packet: Packet) -> None:
         self._enter(_CATCHING_UP)
-        self._send(q.encode_packet(q.ACK, self._epoch << 32))
+        self._send(q.encode_packet(q.ACK, start_of(self._epoch)))
         # A snapshot may show what was committed while it was sent: until that is applied, the tree is of no one zxid.
         self._serves_from = self._committed_zxid
         self._peer.commit(self._committed_zxid)

@@ -10,6 +10,7 @@ from recipes.core.zab.broadcast import CommitPackets
 from recipes.core.zab.link import Link
 from recipes.core.zab.membership import Membership
 from recipes.core.zab.stages import ProgressStage
+from recipes.core.zxid import epoch_of
 
 # What is further from its own than this no server believes: an epoch near the last a zxid has room for, promised on
 # somebody's word, would leave the ensemble none.
@@ -86,7 +87,7 @@ class LearnerProgress:
 
     def introduce(self, packet: Packet, membership: Membership, own_sid: int, own_epoch: int) -> None:
         """Take its first packet: who it is, and what it has promised. Raises WireError for who cannot be a learner."""
-        info, epoch = q.decode_learner_info(packet.data), packet.zxid >> 32
+        info, epoch = q.decode_learner_info(packet.data), epoch_of(packet.zxid)
         if info.sid not in membership.servers or info.sid == own_sid:
             raise WireError(f"server {info.sid} is not one of the others in this ensemble")
         if not 0 <= epoch <= own_epoch + EPOCHS_AHEAD:

@@ -14,6 +14,7 @@ from recipes.core.replication import DumpWanted
 from recipes.core.zab.history import History
 from recipes.core.zab.progress import LearnerProgress
 from recipes.core.zab.stages import ProgressStage
+from recipes.core.zxid import counter_of, epoch_of, start_of
 
 if TYPE_CHECKING:
     from recipes.core.zab.peer import ZabPeer
@@ -45,8 +46,8 @@ def plan_sync(
     # Within one epoch entries are a prefix of what its leader proposed: a log that has one of them has all before it.
     # And an epoch later than any here, of which nothing was committed, began with just what is committed here. Its zero
     # is the name of a snapshot: there is nothing of it in a log, and Apache ends where it is to cut what is not there.
-    is_logged = learner_zxid & 0xFFFFFFFF != 0
-    if target >> 32 == learner_zxid >> 32 or (keeps_log and is_logged and learner_zxid > committed_zxid):
+    is_logged = counter_of(learner_zxid) != 0
+    if epoch_of(target) == epoch_of(learner_zxid) or (keeps_log and is_logged and learner_zxid > committed_zxid):
         return Plan(TRUNC, target)
     return Plan(SNAP, committed_zxid)
 
@@ -64,7 +65,7 @@ class Synchronizer:
     def begin(self, learner: LearnerProgress) -> None:
         """The learner has said where its log ends."""
         peer = self._peer
-        cautious = not learner.ours and learner.accepted_epoch != learner.last_zxid >> 32
+        cautious = not learner.ours and learner.accepted_epoch != epoch_of(learner.last_zxid)
         plan = plan_sync(
             peer.history, peer.committed_zxid, learner.last_zxid, cautious=cautious, keeps_log=not learner.ours
         )
@@ -101,4 +102,4 @@ class Synchronizer:
                 learner.send(PROPOSAL, entry.zxid, entry.payload)
         learner.synced_zxid = max(zxid, peer.committed_zxid)
         learner.enter(ProgressStage.SYNCING)
-        learner.send(NEWLEADER, self._epoch << 32, peer.settings.membership.config_text())
+        learner.send(NEWLEADER, start_of(self._epoch), peer.settings.membership.config_text())

@@ -3,10 +3,11 @@
 import pytest
 
 from recipes.core.jute import quorum as q
-from recipes.core.replication import EpochWrite, InstallSnapshot, Truncate, skipped
+from recipes.core.replication import EpochWrite, InstallSnapshot, Truncate
 from recipes.core.zab.history import History
 from recipes.core.zab.peer import Boot
 from recipes.core.zab.synchronize import plan_sync
+from recipes.core.zxid import skipped
 from tests.core.zab.conftest import EMPTY_TREE, TICK_MS, boot_of, entry_of
 
 E1, E2, E3 = 1 << 32, 2 << 32, 3 << 32
