@@ -9,9 +9,10 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "recipes").rglob("*.py"))
 
 # What a room may import of ours; everything is ordered by these arrows.
-STORE = ["errors", "paths", "zxid", "jute", "replication", "standalone", "tree", "zab", "disk"]
+STORE = ["codes", "errors", "paths", "zxid", "jute", "replication", "standalone", "tree", "zab", "disk"]
 ALLOWED = {
-    "recipes.core.errors": [],
+    "recipes.core.codes": [],
+    "recipes.core.errors": ["codes"],
     "recipes.core.paths": ["errors"],
     "recipes.core.zxid": [],
     "recipes.core.properties": ["errors"],
@@ -20,16 +21,16 @@ ALLOWED = {
     "recipes.core.replication": ["errors", "jute"],
     "recipes.core.standalone": ["errors", "zxid", "jute", "replication"],
     "recipes.core.permissions": ["errors", "jute"],
-    "recipes.core.jute": ["errors", "paths", "zxid", "jute"],
-    "recipes.core.zab": ["errors", "paths", "zxid", "jute", "replication", "zab"],
+    "recipes.core.jute": ["codes", "errors", "paths", "zxid", "jute"],
+    "recipes.core.zab": ["codes", "errors", "paths", "zxid", "jute", "replication", "zab"],
     # The preparer makes Entries, the unit the seam carries.
-    "recipes.core.tree": ["errors", "paths", "zxid", "jute", "replication", "tree"],
-    "recipes.core.disk": ["errors", "paths", "zxid", "jute", "tree", "replication", "disk"],
+    "recipes.core.tree": ["codes", "errors", "paths", "zxid", "jute", "replication", "tree"],
+    "recipes.core.disk": ["codes", "errors", "paths", "zxid", "jute", "tree", "replication", "disk"],
     "recipes.core.member": [*STORE, "member"],
     "recipes.core.turn": [*STORE, "member"],
     "recipes.core.server": [*STORE, "config", "member", "turn", "server"],
     "recipes.core.sim": [*STORE, "config", "member", "turn", "client", "sim"],
-    "recipes.core.client": ["errors", "paths", "jute", "client"],
+    "recipes.core.client": ["codes", "errors", "paths", "jute", "client"],
 }
 RECIPES = [
     "agreement", "barrier", "blocking", "cache", "contender", "counter", "damping", "election", "encoding", "hold",
@@ -43,6 +44,7 @@ PURE = [
     "sim",
     "replication",
     "standalone",
+    "codes",
     "zxid",
     "paths",
     "errors",

@@ -6,6 +6,8 @@ reader is its class's `meaning`: docstrings are for `help`, and -OO takes them a
 
 from typing import ClassVar, NoReturn
 
+from recipes.core import codes
+
 
 class RecipesError(Exception):
     """Root of everything this library raises on purpose.
@@ -54,25 +56,25 @@ class StoreError(RecipesError):
         return _text(self.meaning, self.path, self.message)
 
 
-class RuntimeInconsistency(StoreError, code=-2):
+class RuntimeInconsistency(StoreError, code=codes.RUNTIME_INCONSISTENCY):
     """An operation of a multi was not attempted, because an earlier one of the same multi failed."""
 
     meaning = "Not attempted, because an earlier operation of the same multi failed"
 
 
-class MarshallingError(StoreError, code=-5):
+class MarshallingError(StoreError, code=codes.MARSHALLING_ERROR):
     """The server could not decode the request."""
 
     meaning = "The server could not decode the request"
 
 
-class Unimplemented(StoreError, code=-6):
+class Unimplemented(StoreError, code=codes.UNIMPLEMENTED):
     """The server does not know this operation, or has it switched off."""
 
     meaning = "The server does not know this operation, or has it switched off"
 
 
-class BadArguments(StoreError, ValueError, code=-8):
+class BadArguments(StoreError, ValueError, code=codes.BAD_ARGUMENTS):
     """An argument is not valid.
 
     The client checks before it sends: its `message` names the argument, the value and what was expected. What only a
@@ -87,91 +89,91 @@ class BadArguments(StoreError, ValueError, code=-8):
         return f"{self.path!r}: {self.message}" if self.path else self.message
 
 
-class NoNode(StoreError, code=-101):
+class NoNode(StoreError, code=codes.NO_NODE):
     """The znode that a request names is not there; of a create, its parent."""
 
     meaning = "There is no such znode"
 
 
-class NoAuth(StoreError, code=-102):
+class NoAuth(StoreError, code=codes.NO_AUTH):
     """None of the identities of this client has the permission that the request needs."""
 
     meaning = "The ACL does not permit this"
 
 
-class BadVersion(StoreError, code=-103):
+class BadVersion(StoreError, code=codes.BAD_VERSION):
     """`version=` of a write is not the version of the znode: somebody else has written since it was read."""
 
     meaning = "The znode has another version than the one expected"
 
 
-class NoChildrenForEphemerals(StoreError, code=-108):
+class NoChildrenForEphemerals(StoreError, code=codes.NO_CHILDREN_FOR_EPHEMERALS):
     """A create below an ephemeral znode: it cannot have children."""
 
     meaning = "An ephemeral znode cannot have children"
 
 
-class NodeExists(StoreError, code=-110):
+class NodeExists(StoreError, code=codes.NODE_EXISTS):
     """A create of a znode that is there."""
 
     meaning = "There is such a znode already"
 
 
-class NotEmpty(StoreError, code=-111):
+class NotEmpty(StoreError, code=codes.NOT_EMPTY):
     """A delete of a znode that has children."""
 
     meaning = "The znode has children"
 
 
-class InvalidACL(StoreError, code=-114):
+class InvalidACL(StoreError, code=codes.INVALID_ACL):
     """The ACL of a create or `set_acl` is empty, or names a scheme or an id that is not valid."""
 
     meaning = "The ACL is empty, or names a scheme or id that is not valid"
 
 
-class AuthFailed(StoreError, code=-115):
+class AuthFailed(StoreError, code=codes.AUTH_FAILED):
     """The server refused the credentials of `auth=` or `add_auth`."""
 
     meaning = "The server refused the credentials"
 
 
-class NotReadOnly(StoreError, code=-119):
+class NotReadOnly(StoreError, code=codes.NOT_READ_ONLY):
     """A write or `sync` at a server that is read-only at the moment, since it has no leader."""
 
     meaning = "The server is read-only at the moment"
 
 
-class EphemeralOnLocalSession(StoreError, code=-120):
+class EphemeralOnLocalSession(StoreError, code=codes.EPHEMERAL_ON_LOCAL_SESSION):
     """A local session cannot own ephemeral znodes."""
 
     meaning = "A local session cannot own ephemeral znodes"
 
 
-class NoWatcher(StoreError, code=-121):
+class NoWatcher(StoreError, code=codes.NO_WATCHER):
     """There is no such watch."""
 
     meaning = "There is no such watch"
 
 
-class ReconfigDisabled(StoreError, code=-123):
+class ReconfigDisabled(StoreError, code=codes.RECONFIG_DISABLED):
     """Reconfiguration is switched off."""
 
     meaning = "Reconfiguration is switched off"
 
 
-class SessionClosedRequireAuth(StoreError, code=-124):
+class SessionClosedRequireAuth(StoreError, code=codes.SESSION_CLOSED_REQUIRE_AUTH):
     """The server insists on authentication first."""
 
     meaning = "The server insists on authentication first"
 
 
-class QuotaExceeded(StoreError, code=-125):
+class QuotaExceeded(StoreError, code=codes.QUOTA_EXCEEDED):
     """A create or `set` that would pass a hard limit of a quota above the znode."""
 
     meaning = "The quota of this subtree is used up"
 
 
-class ThrottledOp(StoreError, code=-127):
+class ThrottledOp(StoreError, code=codes.THROTTLED_OP):
     """The server was too busy to carry the request out."""
 
     meaning = "The server was too busy to carry the request out"
@@ -210,7 +212,7 @@ class ConnectionLoss(SessionError):
     do so. The client never sends such a write again by itself.
     """
 
-    code: ClassVar[int] = -4
+    code: ClassVar[int] = codes.CONNECTION_LOSS
     path: str = ""
     maybe_applied: bool = False
 
@@ -224,7 +226,7 @@ class ConnectionLoss(SessionError):
 class SessionExpired(SessionError):
     """The session is over: its ephemeral znodes are gone, or soon will be."""
 
-    code: ClassVar[int] = -112
+    code: ClassVar[int] = codes.SESSION_EXPIRED
     path: str = ""
 
     def __init__(self, message: str = "session expired", *, path: str = "") -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import anyio
 
 from recipes.core.client.call import Call, Watcher
+from recipes.core.codes import NO_NODE
 from recipes.core.errors import AuthFailed, ConnectionLoss, RecipesError, SessionExpired, WireError, store_error
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
@@ -334,7 +335,7 @@ class Session:
             self.expires_at = max(self.expires_at, sent_at + self.timeout * SURE)  # a pong can overtake a reply
 
     def _settle(self, call: Call, err: int, payload: bytes, at: int) -> None:
-        if call.watch is not None and not call.abandoned and (err == 0 or (err == -101 and call.op == op.EXISTS)):
+        if call.watch is not None and not call.abandoned and (err == 0 or (err == NO_NODE and call.op == op.EXISTS)):
             table, path, watcher = call.watch
             self.watches["exist" if err else table].setdefault(path, []).append(watcher)
         if err:

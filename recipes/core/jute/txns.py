@@ -18,6 +18,7 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any, Final
 
+from recipes.core.codes import MARSHALLING_ERROR
 from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import (
@@ -39,7 +40,6 @@ from recipes.core.jute.records import read_acl, write_acl
 _HEADER: Final = Struct(">qiqqi")
 pack_header: Final = _HEADER.pack  # session id, cxid, zxid, time in ms, type
 _pack_create_tail: Final = Struct(">?i").pack
-_MARSHALLING_ERROR: Final = -5
 DIGEST: Final = Struct(">iQ")
 DIGEST_VERSION: Final = 2
 encode_digest: Final = partial(DIGEST.pack, DIGEST_VERSION)  # the trailer: the tree's digest after the txn
@@ -65,7 +65,7 @@ def encode_txn(session_id: int, cxid: int, zxid: int, time_ms: int, kind: int, r
 
 def blank_txn(zxid: int) -> bytes:
     """A txn that changes nothing, for a zxid that has none."""
-    return encode_txn(0, 0, zxid, 0, op.ERROR, (_MARSHALLING_ERROR,))
+    return encode_txn(0, 0, zxid, 0, op.ERROR, (MARSHALLING_ERROR,))
 
 
 def encode_record(kind: int, record: Record) -> bytes:

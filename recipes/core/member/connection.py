@@ -8,6 +8,7 @@ from collections import deque
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
+from recipes.core.codes import AUTH_FAILED, MARSHALLING_ERROR, SESSION_MOVED, UNIMPLEMENTED
 from recipes.core.errors import WireError, invariant
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int, read_buffer, un_head, un_int, write_buffer
@@ -16,7 +17,7 @@ from recipes.core.jute.requests import MULTI_END, pack_multi_header, read_auth
 from recipes.core.member.leading import WRITES
 from recipes.core.member.reads import LARGE_BYTES, READS, Failed, plain_get
 from recipes.core.tree.acl import authenticate
-from recipes.core.tree.prepare import MARSHALLING_ERROR, SESSION_MOVED, UNIMPLEMENTED, Request
+from recipes.core.tree.prepare import Request
 from recipes.core.tree.tree import Applied, Part
 from recipes.core.tree.znode import pack_stat
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 _pack_reply: Final = Struct(">iiqi").pack
 _pack_event: Final = Struct(">iiqiiii").pack
 _STATE_CONNECTED: Final = 3
-_AUTH_FAILED: Final = -115
 _MAX_IDS: Final = 16
 _MAX_HELD: Final = 1000
 _MAX_HELD_READS: Final = 100  # each may have a large reply, and all can become due at once
@@ -309,7 +309,7 @@ class Connection:
             return
         if new is None or not self._has_room_for(new):
             self._member.stats.auth_failed += 1
-            self._reply(xid, 0, _AUTH_FAILED)
+            self._reply(xid, 0, AUTH_FAILED)
             self.close()
             return
         self.ids += tuple(pair for pair in new if pair not in self.ids)

@@ -8,6 +8,7 @@ hands over what came in, takes `take_writes`, puts them on disk, calls `flushed`
 from collections import deque
 from dataclasses import dataclass
 
+from recipes.core.codes import SESSION_MOVED
 from recipes.core.disk.snapshot import dump_tree
 from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
@@ -33,7 +34,7 @@ from recipes.core.replication import (
     Write,
 )
 from recipes.core.tree.acl import permits
-from recipes.core.tree.prepare import SESSION_MOVED, Request
+from recipes.core.tree.prepare import Request
 from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
 from recipes.core.tree.tree import Applied, DataTree
 

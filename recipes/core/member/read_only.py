@@ -8,6 +8,7 @@ Source: ReadOnlyZooKeeperServer.java, ReadOnlyRequestProcessor.java, QuorumPeer.
 
 from typing import TYPE_CHECKING, Final
 
+from recipes.core.codes import NOT_READ_ONLY
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.records import ConnectRequest, ConnectResponse, Ids
 from recipes.core.member.connection import Connection
@@ -19,7 +20,6 @@ from recipes.core.tree.tree import DataTree
 if TYPE_CHECKING:
     from recipes.core.member.member import Member
 
-_NOT_READ_ONLY: Final = -119
 _PATIENCE_MS: Final = 2000  # an election takes less
 _REFUSED: Final = (WRITES - {op.CLOSE_SESSION}) | {op.SYNC, op.CHECK}
 
@@ -134,6 +134,6 @@ class ReadOnlyConnection(Connection):
             self._reply(xid, zxid, 0)
             self._member.read_only.end(self.session_id)
         elif kind in _REFUSED:
-            self._reply(xid, zxid, _NOT_READ_ONLY)
+            self._reply(xid, zxid, NOT_READ_ONLY)
         else:
             self._answer(xid, kind, body, ids)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final, Protocol
 
+from recipes.core.codes import BAD_ARGUMENTS, MARSHALLING_ERROR, NO_AUTH, NO_NODE, NO_WATCHER
 from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int, read_buffer, un_int, write_buffer, write_strings
@@ -21,11 +22,9 @@ from recipes.core.jute.requests import (
     read_set_watches,
 )
 from recipes.core.tree.acl import masked, permits, user_name
-from recipes.core.tree.prepare import BAD_ARGUMENTS, MARSHALLING_ERROR, NO_AUTH, NO_NODE
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ZNode, pack_stat
 
-NO_WATCHER: Final = -121
 LARGE_BYTES: Final = 4096  # of data or of a reply's body: from here on replies are counted before they are sent
 _MOST_MULTI_READ_BYTES: Final = 64 << 20  # a client that has more to read than that is cut off
 _pack_data_reply: Final = Struct(">iiqii").pack  # the frame's length, the reply's head, the length of the data

@@ -7,6 +7,7 @@ of docs/simulation.md.
 
 from typing import NoReturn
 
+from recipes.core.codes import NO_NODE
 from recipes.core.errors import InvariantBroken
 from recipes.core.jute import opcodes as op
 from recipes.core.sim.reference import Found, Reference
@@ -63,7 +64,7 @@ class Watches:
         elif call.error == 0:
             slot = DATA
         else:
-            slot = EXIST if call.kind == op.EXISTS and call.error == -101 else None
+            slot = EXIST if call.kind == op.EXISTS and call.error == NO_NODE else None
         if slot is not None:
             self.armed[slot, call.path] = call.zxid
 

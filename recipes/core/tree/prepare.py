@@ -9,6 +9,23 @@ from collections.abc import Callable
 from typing import Final
 
 from recipes.core import paths
+from recipes.core.codes import (
+    BAD_ARGUMENTS,
+    BAD_VERSION,
+    INVALID_ACL,
+    MARSHALLING_ERROR,
+    NO_AUTH,
+    NO_CHILDREN_FOR_EPHEMERALS,
+    NO_NODE,
+    NODE_EXISTS,
+    NOT_EMPTY,
+    QUOTA_EXCEEDED,
+    RECONFIG_DISABLED,
+    RUNTIME_INCONSISTENCY,
+    SESSION_EXPIRED,
+    SESSION_MOVED,
+    UNIMPLEMENTED,
+)
 from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int, un_int
@@ -31,22 +48,6 @@ from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import RESERVED, DataTree
 from recipes.core.tree.znode import CONTAINER_OWNER, MAX_TTL_MS, Acl, ZNode, is_session, ttl_owner
 from recipes.core.zxid import next_zxid
-
-MARSHALLING_ERROR: Final = -5
-UNIMPLEMENTED: Final = -6
-BAD_ARGUMENTS: Final = -8
-NO_NODE: Final = -101
-NO_AUTH: Final = -102
-BAD_VERSION: Final = -103
-NO_CHILDREN_FOR_EPHEMERALS: Final = -108
-NODE_EXISTS: Final = -110
-NOT_EMPTY: Final = -111
-SESSION_EXPIRED: Final = -112
-SESSION_MOVED: Final = -118
-INVALID_ACL: Final = -114
-RECONFIG_DISABLED: Final = -123
-QUOTA_EXCEEDED: Final = -125
-RUNTIME_INCONSISTENCY: Final = -2
 
 _CREATES: Final = frozenset((op.CREATE, op.CREATE2, op.CREATE_CONTAINER, op.CREATE_TTL))
 

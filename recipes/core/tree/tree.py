@@ -8,6 +8,7 @@ from collections import deque
 from typing import Final
 
 from recipes.core import paths
+from recipes.core.codes import NO_NODE, NODE_EXISTS, OK, RUNTIME_INCONSISTENCY
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.records import OPEN_ACL
 from recipes.core.jute.txns import Record, Txn
@@ -16,11 +17,6 @@ from recipes.core.tree.digest import known_digest, node_digest
 from recipes.core.tree.quota import Quotas
 from recipes.core.tree.watches import WatchTable
 from recipes.core.tree.znode import CONTAINER_OWNER, Acl, ZNode, is_session, pack_stat, ttl_of, ttl_owner
-
-OK: Final = 0
-NO_NODE: Final = -101
-NODE_EXISTS: Final = -110
-RUNTIME_INCONSISTENCY: Final = -2
 
 RESERVED: Final = (b"/", b"/zookeeper", b"/zookeeper/quota", b"/zookeeper/config")
 _DIGEST_MASK: Final = (1 << 64) - 1

@@ -2,6 +2,7 @@
 
 import pytest
 
+from recipes.core.codes import BAD_ARGUMENTS
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int, write_buffer
 from recipes.core.jute.frames import FrameReader, frame
@@ -9,7 +10,6 @@ from recipes.core.jute.records import OPEN_ACL, ConnectRequest, encode_connect_r
 from recipes.core.jute.requests import MULTI_END, pack_multi_header
 from recipes.core.member.member import Member, MemberConfig
 from recipes.core.standalone import Standalone
-from recipes.core.tree.prepare import BAD_ARGUMENTS
 from recipes.core.tree.tree import DataTree
 
 LARGE = bytes(1 << 20)

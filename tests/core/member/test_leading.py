@@ -1,10 +1,10 @@
 """What a leader makes of requests that learners send on, wherever the session's client is by now."""
 
+from recipes.core.codes import SESSION_MOVED
 from recipes.core.jute import opcodes as op
 from recipes.core.member.leading import Leading
 from recipes.core.member.member import MemberConfig
 from recipes.core.replication import Forwarded
-from recipes.core.tree.prepare import SESSION_MOVED
 from recipes.core.tree.tree import DataTree
 
 SESSION = 77
