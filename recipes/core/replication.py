@@ -90,7 +90,7 @@ class Forwarded(NamedTuple):
     ids: Ids
 
 
-class Heard(NamedTuple):
+class SessionsTouched(NamedTuple):
     """Sessions a learner has heard from, with their timeouts in ms."""
 
     sessions: list[tuple[int, int]]
@@ -111,7 +111,7 @@ class Revalidated(NamedTuple):
     valid: bool
 
 
-class DumpWanted(NamedTuple):
+class SnapshotRequested(NamedTuple):
     """A learner needs the whole tree: call `dumped` with it."""
 
     link: int
@@ -129,7 +129,7 @@ class RoleChanged(NamedTuple):
     serving: bool
 
 
-Event = Forwarded | Heard | Revalidate | Revalidated | DumpWanted | RoleChanged
+Event = Forwarded | SessionsTouched | Revalidate | Revalidated | SnapshotRequested | RoleChanged
 
 
 class Ready:
@@ -245,7 +245,7 @@ class Replica(Protocol):
         """What this server does as the one that prepares the txns; None where it is another's."""
 
     @property
-    def learner(self) -> "Learnership | None":
+    def learner(self) -> "LeaderProxy | None":
         """What it does where another leads; None while nobody is known to."""
 
     def sync(self, token: object, session_id: int, cxid: int, body: bytes, ids: Ids) -> None:
@@ -279,13 +279,13 @@ class Leadership(Protocol):
         """Answer a Revalidate."""
 
     def dumped(self, link: int, zxid: int, chunks: Iterator[bytes]) -> None:
-        """Answer a DumpWanted: the tree as it was at `zxid`, some changes behind it perhaps included."""
+        """Answer a SnapshotRequested: the tree as it was at `zxid`, some changes behind it perhaps included."""
 
     def sync_learner(self, link: int) -> None:
         """A learner asks for a `sync`, behind what it has forwarded before."""
 
 
-class Learnership(Protocol):
+class LeaderProxy(Protocol):
     """Where txns come from a leader.
 
     leader_is_ours: it is a server of this project, not Apache's.

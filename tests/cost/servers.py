@@ -12,12 +12,14 @@ from recipes.core.member.member import Member, MemberConfig
 from recipes.core.replication import Entry
 from recipes.core.tree.tree import DataTree
 from recipes.core.zab.membership import Membership, Server
-from recipes.core.zab.peer import Boot, PeerSettings, ZabPeer
+from recipes.core.zab.peer import PeerSettings, ZabPeer
 
 try:
     from recipes.core.standalone import Standalone
+    from recipes.core.zab.peer import RecoveredState
 except ImportError:  # an earlier commit
     from recipes.core.replication import Standalone
+    from recipes.core.zab.peer import Boot as RecoveredState
 
 BATCH = 8  # requests of a turn
 MADE = 400  # znodes that are there before anything but a create
@@ -57,7 +59,7 @@ class Shell:
         self.now_ms = 1000
         self.peer = None
         if membership is not None:
-            self.peer = ZabPeer(PeerSettings(sid, membership, TICK_MS, 10, 5), Boot(), self.now_ms)
+            self.peer = ZabPeer(PeerSettings(sid, membership, TICK_MS, 10, 5), RecoveredState(), self.now_ms)
         config = MemberConfig(tick_ms=TICK_MS, server_id=sid)
         self.member = Member(config, DataTree(), self.peer or Standalone(0), self.now_ms, WALL_MS)
 

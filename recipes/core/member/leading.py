@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import read_int
-from recipes.core.replication import Forwarded, Heard, Leadership, Revalidate
+from recipes.core.replication import Forwarded, Leadership, Revalidate, SessionsTouched
 from recipes.core.tree.prepare import Preparer, Request
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import DataTree
@@ -78,9 +78,9 @@ class Leading:
 
     # What learners send on.
 
-    def take(self, event: Forwarded | Heard | Revalidate, now_ms: int, wall_ms: int) -> None:
+    def take(self, event: Forwarded | SessionsTouched | Revalidate, now_ms: int, wall_ms: int) -> None:
         """Carry out what has come from a learner."""
-        if isinstance(event, Heard):
+        if isinstance(event, SessionsTouched):
             for session_id, _ in event.sessions:
                 self.tracker.touch(session_id, now_ms)
         elif isinstance(event, Revalidate):

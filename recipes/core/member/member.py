@@ -23,13 +23,13 @@ from recipes.core.member.leading import Leading
 from recipes.core.member.read_only import ReadOnly, ReadOnlyConnection
 from recipes.core.member.stats import Stats
 from recipes.core.replication import (
-    DumpWanted,
     Entry,
     Event,
     Operation,
     Replica,
     Revalidated,
     RoleChanged,
+    SnapshotRequested,
     Synced,
     Write,
 )
@@ -359,7 +359,7 @@ class Member:
             connection = self._revalidating.pop(event.session_id, None)
             if connection is not None and not connection.wants_close:
                 self._resume_session(connection, event.session_id, event.valid)
-        elif isinstance(event, DumpWanted):
+        elif isinstance(event, SnapshotRequested):
             if self._replica.leader is not None:  # it leads already, but may not serve yet
                 self._replica.leader.dumped(event.link, self.tree.last_zxid, dump_tree(self.tree))
         elif self._leading is not None:  # else from a learner that followed until just now

@@ -18,7 +18,7 @@ from recipes.core.server.ensemble_facts import EnsembleFacts
 from recipes.core.server.peer_sockets import PeerSockets
 from recipes.core.server.quorum_port import QuorumPort
 from recipes.core.zab.membership import Server as Place
-from recipes.core.zab.peer import Boot, PeerSettings, ZabPeer
+from recipes.core.zab.peer import PeerSettings, RecoveredState, ZabPeer
 
 if TYPE_CHECKING:
     from recipes.core.server.server import Server
@@ -43,12 +43,14 @@ class Peering:
             config.sync_limit,
             2 * config.max_frame_bytes,
         )
-        boot = Boot(found.accepted_epoch, found.current_epoch, found.base_zxid, found.history, bool(found.unsure))
+        recovered = RecoveredState(
+            found.accepted_epoch, found.current_epoch, found.base_zxid, found.history, bool(found.unsure)
+        )
         self._server = server
         self._role = ""
         self._reminder: asyncio.TimerHandle | None = None  # set as long as nothing is served
         self._has_served = self._said_why_no_reads = False
-        self.peer: ZabPeer = ZabPeer(settings, boot, monotonic_ns() // 1_000_000)
+        self.peer: ZabPeer = ZabPeer(settings, recovered, monotonic_ns() // 1_000_000)
         self.facts: EnsembleFacts = EnsembleFacts(config, self.peer)
 
     async def start(self, stack: AsyncExitStack) -> None:

@@ -28,7 +28,7 @@ from recipes.core.standalone import Standalone
 from recipes.core.tree.tree import DataTree
 from recipes.core.turn import Turn
 from recipes.core.zab.link import Link
-from recipes.core.zab.peer import Boot, PeerSettings, ZabPeer
+from recipes.core.zab.peer import PeerSettings, RecoveredState, ZabPeer
 
 _WALL_MS = 1_700_000_000_000
 _FILL_AHEAD_BYTES = 4096
@@ -122,11 +122,13 @@ class Node:
         if settings.membership is None:
             self.peer = Standalone(tree.last_zxid)
         else:
-            boot = Boot(found.accepted_epoch, found.current_epoch, found.base_zxid, found.history, unsure)
+            recovered = RecoveredState(
+                found.accepted_epoch, found.current_epoch, found.base_zxid, found.history, unsure
+            )
             peer_settings = PeerSettings(
                 self.sid, settings.membership, settings.tick_ms, settings.init_limit, settings.sync_limit
             )
-            self.peer = ZabPeer(peer_settings, boot, now_ms)
+            self.peer = ZabPeer(peer_settings, recovered, now_ms)
         replica: Any = _Watched(self.peer, self._observe)
         self.member = Member(settings.member, tree, replica, now_ms, _WALL_MS + self.wall_offset_ms + now_ms)
         self.up, self.paused = True, False

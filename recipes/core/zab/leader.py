@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING, Final
 from recipes.core.errors import InvariantBroken, WireError, invariant
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
-from recipes.core.replication import ACCEPTED_EPOCH, CURRENT_EPOCH, Entry, EpochWrite, Forwarded, Heard, Revalidate
-from recipes.core.zab.answers import Answers
+from recipes.core.replication import (
+    ACCEPTED_EPOCH,
+    CURRENT_EPOCH,
+    Entry,
+    EpochWrite,
+    Forwarded,
+    Revalidate,
+    SessionsTouched,
+)
 from recipes.core.zab.broadcast import Broadcast, CommitPackets
 from recipes.core.zab.link import Link
+from recipes.core.zab.pending_syncs import PendingSyncs
 from recipes.core.zab.progress import LearnerProgress
 from recipes.core.zab.stages import LEADER_EVENTS, PROGRESS_PACKETS, Event, LeaderStage, ProgressStage, bound, refusal
 from recipes.core.zab.synchronize import Synchronizer
@@ -48,7 +56,7 @@ class Leader:
         self._synchronizer: Synchronizer  # from SYNCING on
         self._broadcast: Broadcast  # from BROADCASTING on
         self._why_giving_way = ""
-        self._answers = Answers(peer, self._learners)
+        self._pending_syncs = PendingSyncs(peer, self._learners)
         self._proposed: deque[tuple[int, int]] = deque()  # (time, last zxid then), while it may not be acknowledged
         self._next_ping_ms = peer.now_ms
         self._limit_ms = peer.now_ms + settings.tick_ms * settings.init_limit
@@ -87,7 +95,7 @@ class Leader:
     @property
     def pending_syncs(self) -> int:
         """How many `sync`s are not answered yet."""
-        return len(self._answers)
+        return len(self._pending_syncs)
 
     def tick(self) -> None:
         """Twice a tick: ask all learners for a sign of life, drop the silent, and see whether a quorum is left."""
@@ -263,7 +271,7 @@ class Leader:
         self._synchronizer.begin(learner)
 
     def dumped(self, link: int, zxid: int, chunks: Iterator[bytes]) -> None:
-        """Answer a DumpWanted: the tree as it was at `zxid`, some changes behind it perhaps included."""
+        """Answer a SnapshotRequested: the tree as it was at `zxid`, some changes behind it perhaps included."""
         learner = self._learners.get(link)
         if learner is not None:
             self._synchronizer.dumped(learner, zxid, chunks)
@@ -281,7 +289,7 @@ class Leader:
         for learner in joined:
             if learner.voter:
                 self._broadcast.hold(learner.sid, learner.acked_zxid)
-        self._answers.committed(self._broadcast.committed_zxid)
+        self._pending_syncs.committed(self._broadcast.committed_zxid)
         peer.serve(self.epoch)
         for learner in joined:
             learner.bring_up_to_date()
@@ -352,7 +360,7 @@ class Leader:
         for learner in self._by_sid.values():
             learner.commit(packets)
         self._peer.commit(done[-1].zxid)
-        self._answers.committed(done[-1].zxid)
+        self._pending_syncs.committed(done[-1].zxid)
 
     # What learners ask on behalf of their clients.
 
@@ -360,12 +368,12 @@ class Leader:
         """A ping is answered: which sessions were heard from since the last one."""
         touches = q.decode_touches(packet.data)
         if touches:
-            self._peer.tell(Heard(touches))
+            self._peer.tell(SessionsTouched(touches))
 
     def _take_answer(self, learner: LearnerProgress, packet: Packet) -> None:
         learner.pings_answered += 1
         self._take_touches(learner, packet)
-        self._answers.pinged()
+        self._pending_syncs.pinged()
 
     def _take_request(self, learner: LearnerProgress, packet: Packet) -> None:
         session_id, cxid, kind, body = q.decode_request(packet.data)
@@ -380,7 +388,7 @@ class Leader:
 
     def sync(self, link: int | None, token: object) -> None:
         """Answer once all that is committed by now is here. link: of the learner that asks; None: us, for `token`."""
-        self._answers.sync(self._last_zxid, link, token)
+        self._pending_syncs.sync(self._last_zxid, link, token)
 
     def answer_revalidate(self, link: int, session_id: int, valid: bool) -> None:
         """Answer a Revalidate; its learner may be gone."""
@@ -388,6 +396,6 @@ class Leader:
         if learner is None:
             return
         if learner.observer:
-            self._answers.revalidated(self._last_zxid, learner, answer)
+            self._pending_syncs.revalidated(self._last_zxid, learner, answer)
         else:
             learner.send(q.REVALIDATE, -1, answer)

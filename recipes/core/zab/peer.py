@@ -54,7 +54,7 @@ class PeerSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Boot:
+class RecoveredState:
     """What was found on the disk.
 
     history: the last entries of the log, behind base_zxid. unsure: the log cannot be relied on, so that this server
@@ -71,19 +71,19 @@ class Boot:
 class ZabPeer:
     """See the module. now_ms: a clock that never goes back."""
 
-    def __init__(self, settings: PeerSettings, boot: Boot, now_ms: int) -> None:
+    def __init__(self, settings: PeerSettings, recovered: RecoveredState, now_ms: int) -> None:
         self.settings = settings
         self.now_ms: int = now_ms
         self.turn: int = 0
-        self.accepted_epoch: int = boot.accepted_epoch
-        self.current_epoch: int = boot.current_epoch
-        self.history: History = History(-1) if boot.unsure else History(boot.base_zxid, boot.history)
+        self.accepted_epoch: int = recovered.accepted_epoch
+        self.current_epoch: int = recovered.current_epoch
+        self.history: History = History(-1) if recovered.unsure else History(recovered.base_zxid, recovered.history)
         self.flushed_zxid: int = self.history.last_zxid
         self.committed_zxid: int = self.history.last_zxid
         self.applied_zxid: int = self.history.last_zxid
         self.role: str = "looking"
         self.serving: bool = False
-        self.epoch: int = boot.current_epoch
+        self.epoch: int = recovered.current_epoch
         self.why_looking: str = "it has just started"
         self.leader: Leader | None = None
         self.learner: Learner | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from recipes.core.errors import invariant
 from recipes.core.jute.codec import write_buffer
 from recipes.core.jute.quorum import COMMIT, DIFF, NEWLEADER, PROPOSAL, SNAP, TRUNC
-from recipes.core.replication import DumpWanted
+from recipes.core.replication import SnapshotRequested
 from recipes.core.zab.history import History
 from recipes.core.zab.progress import LearnerProgress
 from recipes.core.zab.stages import ProgressStage
@@ -70,7 +70,7 @@ class Synchronizer:
             peer.history, peer.committed_zxid, learner.last_zxid, cautious=cautious, keeps_log=not learner.ours
         )
         if plan.packet == SNAP:
-            peer.tell(DumpWanted(learner.link.key))
+            peer.tell(SnapshotRequested(learner.link.key))
             return
         # A DIFF names where the learner will be when it has everything, a TRUNC where it is to start from.
         learner.send(plan.packet, peer.committed_zxid if plan.packet == DIFF else plan.zxid)

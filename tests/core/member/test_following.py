@@ -20,7 +20,7 @@ SESSION = 77
 
 
 class Follower:
-    """A Replica that is told what to hand over; it is its own Learnership."""
+    """A Replica that is told what to hand over; it is its own LeaderProxy."""
 
     role, serving, epoch, leader = "follower", True, 1, None
 

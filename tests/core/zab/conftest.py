@@ -14,14 +14,14 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute.quorum import PacketReader
 from recipes.core.jute.txns import encode_txn
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, OBSERVING, Notification
-from recipes.core.replication import DumpWanted, Entry, EpochWrite, Operation, Outbox, RoleChanged, Truncate
+from recipes.core.replication import Entry, EpochWrite, Operation, Outbox, RoleChanged, SnapshotRequested, Truncate
 from recipes.core.tree.tree import DataTree
 from recipes.core.turn import Turn
 from recipes.core.zab import peer as peer_module
 from recipes.core.zab.election import IDLE, Vote
 from recipes.core.zab.link import Link
 from recipes.core.zab.membership import Membership, Server
-from recipes.core.zab.peer import Boot, PeerSettings, ZabPeer
+from recipes.core.zab.peer import PeerSettings, RecoveredState, ZabPeer
 from tests.core.told_member import NoSnapshots
 
 TICK_MS = 100
@@ -88,7 +88,7 @@ class Node:
 
     disk_full = False
 
-    def __init__(self, rig: Rig, sid: int, boot: Boot) -> None:
+    def __init__(self, rig: Rig, sid: int, boot: RecoveredState) -> None:
         self.rig = rig
         self.sid = sid
         self.now_ms = rig.now_ms
@@ -113,7 +113,7 @@ class Node:
             self.applied.append(commit.zxid if isinstance(commit, Entry) else commit)
         for event in ready.events:
             self.events.append(event)
-            if isinstance(event, DumpWanted) and self.peer.leader is not None:
+            if isinstance(event, SnapshotRequested) and self.peer.leader is not None:
                 self.peer.leader.dumped(event.link, self.peer.applied_zxid, iter([EMPTY_TREE]))
 
     def flush(self) -> None:
@@ -216,7 +216,7 @@ class Rig:
         self,
         voters: int = 3,
         observers: int = 0,
-        boots: dict[int, Boot] | None = None,
+        boots: dict[int, RecoveredState] | None = None,
         groups: dict[int, tuple[int, ...]] | None = None,
         weights: dict[int, int] | None = None,
     ) -> None:
@@ -224,7 +224,7 @@ class Rig:
         self.now_ms = 1000
         servers = [Server(sid, "127.0.0.1", 2000 + sid, 3000 + sid, sid > voters) for sid in sids]
         self.membership = Membership(servers, groups, weights)
-        self.nodes = {sid: Node(self, sid, (boots or {}).get(sid, Boot())) for sid in sids}
+        self.nodes = {sid: Node(self, sid, (boots or {}).get(sid, RecoveredState())) for sid in sids}
         self.pairs: dict[tuple[int, int], tuple[int, Link]] = {}  # (sid, key) -> the other end
         self.readers: dict[tuple[int, int], PacketReader] = {}
         self.down: set[int] = set()
@@ -334,10 +334,10 @@ def entry_of(zxid: int) -> Entry:
     return Entry(zxid, payload)
 
 
-def boot_of(*zxids: int, current: int = 0, accepted: int | None = None) -> Boot:
+def boot_of(*zxids: int, current: int = 0, accepted: int | None = None) -> RecoveredState:
     entries = [entry_of(zxid) for zxid in zxids]
     base_zxid = zxids[0] - 1 if zxids and zxids[0] & 0xFFFFFFFF > 1 else 0
-    return Boot(current if accepted is None else accepted, current, base_zxid, entries)
+    return RecoveredState(current if accepted is None else accepted, current, base_zxid, entries)
 
 
 @pytest.fixture

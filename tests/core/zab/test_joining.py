@@ -5,7 +5,7 @@ import pytest
 from recipes.core.jute import quorum as q
 from recipes.core.replication import EpochWrite, InstallSnapshot, Truncate
 from recipes.core.zab.history import History
-from recipes.core.zab.peer import Boot
+from recipes.core.zab.peer import RecoveredState
 from recipes.core.zab.synchronize import plan_sync
 from recipes.core.zxid import skipped
 from tests.core.zab.conftest import EMPTY_TREE, TICK_MS, boot_of, entry_of
@@ -216,7 +216,7 @@ def test_a_late_follower_gets_what_is_outstanding_and_its_commit_behind_uptodate
 
 
 def test_a_server_without_a_usable_history_takes_only_a_snapshot(rig_of):
-    rig = rig_of(boots={1: Boot(1, 1, unsure=True), 3: boot_of(E1 + 1, current=1)})
+    rig = rig_of(boots={1: RecoveredState(1, 1, unsure=True), 3: boot_of(E1 + 1, current=1)})
     assert rig[1].peer._election.looked == [(1, -1)]
     rig.elect(3)
     rig.run()

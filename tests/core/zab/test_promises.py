@@ -3,7 +3,7 @@
 import pytest
 
 from recipes.core.replication import EpochWrite
-from recipes.core.zab.peer import Boot
+from recipes.core.zab.peer import RecoveredState
 from tests.core.zab.conftest import TICK_MS, boot_of
 
 
@@ -13,7 +13,7 @@ def states(rig):
 
 @pytest.mark.parametrize(("voters", "observers", "late"), [(3, 0, 1), (3, 1, 4)])
 def test_a_leader_gives_way_once_to_who_has_promised_a_later_epoch(rig_of, voters, observers, late):
-    rig = rig_of(voters, observers, boots={late: Boot(accepted_epoch=9)})
+    rig = rig_of(voters, observers, boots={late: RecoveredState(accepted_epoch=9)})
     others = [sid for sid in rig.nodes if sid != late]
     rig.elect(3, *others)
     rig.run()
@@ -42,7 +42,7 @@ def test_a_leader_gives_way_once_to_who_has_promised_a_later_epoch(rig_of, voter
 
 
 def test_two_promises_at_once_take_none_back(rig_of):
-    rig = rig_of(5, boots={1: Boot(accepted_epoch=9), 2: Boot(accepted_epoch=6)})
+    rig = rig_of(5, boots={1: RecoveredState(accepted_epoch=9), 2: RecoveredState(accepted_epoch=6)})
     rig.elect(5, 3, 4, 5)
     rig.run()
     rig[5].disk_stuck = True
@@ -61,7 +61,7 @@ def test_two_promises_at_once_take_none_back(rig_of):
 
 
 def test_a_promise_of_the_same_epoch_disturbs_nobody(rig_of):
-    rig = rig_of(boots={1: Boot(accepted_epoch=2), 3: boot_of(current=1)})
+    rig = rig_of(boots={1: RecoveredState(accepted_epoch=2), 3: boot_of(current=1)})
     rig.elect(3, 2, 3)
     rig.run()
     rig.elect(3, 1)

@@ -27,7 +27,7 @@ from recipes.core.disk.jobs import Batch, Change, Job
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
 from recipes.core.replication import EpochWrite, InstallSnapshot, Operation, Truncate
-from recipes.core.zab.peer import Boot
+from recipes.core.zab.peer import RecoveredState
 from tests.core.zab.conftest import TICK_MS, Node, Rig, entry_of
 
 _INDENT = "    "
@@ -85,7 +85,7 @@ class Servers:
 
         rig.step = observed  # type: ignore[method-assign]
         for sid in rig.nodes:
-            self._start(sid, Boot())
+            self._start(sid, RecoveredState())
 
     def do_disk(self, sid: str, *words: str) -> None:
         self._node(_number(sid))
@@ -101,7 +101,9 @@ class Servers:
                 zxids += range(_zxid(first), _zxid(last or first) + 1)
         base_zxid = zxids[0] - 1 if zxids and zxids[0] & 0xFFFFFFFF > 1 else 0
         accepted = max(epochs.values())
-        self._start(_number(sid), Boot(accepted, epochs["current"], base_zxid, [entry_of(zxid) for zxid in zxids]))
+        self._start(
+            _number(sid), RecoveredState(accepted, epochs["current"], base_zxid, [entry_of(zxid) for zxid in zxids])
+        )
 
     def do_elect(self, leader: int, *sids: int) -> None:
         self._node(leader)
@@ -161,7 +163,8 @@ class Servers:
             peer = node.peer
             entries = [entry for entry in peer.history.behind(0) if entry.zxid <= peer.flushed_zxid]
             self._start(
-                node.sid, Boot(peer.accepted_epoch, peer.current_epoch, max(peer.history.base_zxid, 0), entries)
+                node.sid,
+                RecoveredState(peer.accepted_epoch, peer.current_epoch, max(peer.history.base_zxid, 0), entries),
             )
 
     def do_status(self) -> None:
@@ -182,7 +185,7 @@ class Servers:
             raise BadTranscript(f"server {sid} has crashed")
         return self.rig[sid]
 
-    def _start(self, sid: int, boot: Boot) -> None:
+    def _start(self, sid: int, boot: RecoveredState) -> None:
         rig = self.rig
         if self._states.get(sid, "looks") != "looks" and sid not in rig.down:
             raise BadTranscript(f"server {sid} has a leader")
@@ -214,7 +217,7 @@ class Servers:
 class _ToldNode(Node):
     """A server of the rig that says what it writes, sends, applies and serves."""
 
-    def __init__(self, servers: Servers, sid: int, rig: Rig, boot: Boot) -> None:
+    def __init__(self, servers: Servers, sid: int, rig: Rig, boot: RecoveredState) -> None:
         super().__init__(rig, sid, boot)
         self._rig = rig
         self._servers = servers

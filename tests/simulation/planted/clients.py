@@ -9,7 +9,7 @@ from recipes.core.member.connection import Connection
 from recipes.core.member.leading import Leading
 from recipes.core.member.member import Member
 from recipes.core.tree.prepare import Preparer, Request
-from recipes.core.zab.answers import Answers
+from recipes.core.zab.pending_syncs import PendingSyncs
 from tests.simulation.planted.bug import Patch, planted
 
 
@@ -32,7 +32,7 @@ def sync_answered_by_the_learner(patch: Patch) -> None:
 def sync_answered_without_asking_a_quorum(patch: Patch) -> None:
     """As in ZooKeeper, ZOOKEEPER-1675. So rare that a story finds it, not a seed: see test_scenarios.py."""
 
-    def answer(self: Answers) -> None:
+    def answer(self: PendingSyncs) -> None:
         while self._syncs:
             _, _, link, token = self._syncs.popleft()
             if link is None:
@@ -40,7 +40,7 @@ def sync_answered_without_asking_a_quorum(patch: Patch) -> None:
             elif link in self._learners:
                 self._learners[link].send(q.SYNC, 0)
 
-    patch.setattr(Answers, "pinged", answer)
+    patch.setattr(PendingSyncs, "pinged", answer)
 
 
 @planted(1, "C5")

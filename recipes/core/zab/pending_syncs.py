@@ -24,7 +24,7 @@ class _Sync(NamedTuple):
     token: Any
 
 
-class Answers:
+class PendingSyncs:
     """Keeps each until what it waits for is so. learners: the leader's, by key of their links."""
 
     def __init__(self, peer: "ZabPeer", learners: dict[int, LearnerProgress]) -> None:
