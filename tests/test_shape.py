@@ -51,6 +51,19 @@ PURE = [
     "client/call",
     "client/session",
 ]
+# Circles of imports, by type checkers alone: a part and the whole that made it and that it calls back. No others.
+CIRCLES = [
+    {"blocking.atomic", "blocking.block", "blocking.client", "blocking.hold", "blocking.portal", "blocking.watching"},
+    {"core.client.bound", "core.client.client", "core.client.leftovers"},
+    {"core.member.admin", "core.member.connection", "core.member.member", "core.member.read_only"},
+    {"core.server.admin_http", "core.server.client_port", "core.server.peering", "core.server.server"},
+    {"core.sim.ensemble", "core.sim.faults"},
+    {"core.sim.flusher", "core.sim.node", "core.sim.surroundings"},
+    {"core.zab.leader", "core.zab.learner", "core.zab.peer", "core.zab.pending_syncs", "core.zab.synchronize"},
+    {"queue.dead_letters", "queue.finder"},
+]
+SHELLS = ["recipes/core/server/server.py", "recipes/core/sim/node.py", "tests/core/zab/conftest.py"]
+STEPS_OF_A_TURN = {"take_writes", "take_outbox", "take_touched"}
 IMPURE_MODULES = {"time", "random", "os", "asyncio", "socket", "threading", "uuid", "secrets"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "manager"}
 
@@ -119,3 +132,47 @@ def test_files_are_small_and_say_what_they_are(path: Path):
     assert path.stem not in FORBIDDEN_NAMES
     if text.strip():
         assert ast.get_docstring(ast.parse(text))
+
+
+@pytest.mark.parametrize("path", SHELLS)
+def test_every_shell_drives_the_one_turn(path):
+    assert "recipes.core.turn" in imported(ROOT / path)
+
+
+def test_nobody_but_the_turn_takes_what_a_turn_has_decided():
+    callers = [module_name(path) for path in FILES if any(f".{step}(" in path.read_text() for step in STEPS_OF_A_TURN)]
+    assert callers == ["recipes.core.turn"]
+
+
+def test_there_are_no_circles_but_those_of_parts_and_their_whole():
+    modules = {module_name(path): path for path in FILES}
+    arrows = {}
+    for module, path in modules.items():
+        tree = ast.parse(path.read_text())
+        froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        names = {f"{node.module}.{alias.name}" for node in froms for alias in node.names} | set(imported(path))
+        arrows[module] = names & modules.keys() - {module}
+    assert sorted(map(sorted, circles(arrows))) == sorted(
+        sorted(f"recipes.{name}" for name in each) for each in CIRCLES
+    )
+
+
+def circles(arrows: dict[str, set[str]]) -> list[set[str]]:
+    """Groups in which each can be reached from each."""
+
+    def behind(start: str) -> set[str]:
+        found, left = set(), [start]
+        while left:
+            for module in arrows[left.pop()] - found:
+                found.add(module)
+                left.append(module)
+        return found
+
+    reached = {module: behind(module) for module in arrows}
+    inside = [module for module in arrows if module in reached[module]]
+    groups = [frozenset(other for other in reached[module] if module in reached[other]) for module in inside]
+    return [set(group) for group in dict.fromkeys(groups)]
+
+
+def test_a_circle_is_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == [{"b", "c"}]

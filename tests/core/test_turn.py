@@ -1,7 +1,4 @@
-"""The order in which one turn lets things go out, and that there is one turn only."""
-
-import ast
-from pathlib import Path
+"""The order in which one turn lets things go out."""
 
 import pytest
 
@@ -11,10 +8,6 @@ from recipes.core.disk.write_queue import WriteQueue
 from recipes.core.replication import Entry, EpochWrite, Truncate
 from recipes.core.turn import Turn
 from tests.core.told_member import NoSnapshots, ToldMember, ToldReplica
-
-ROOT = Path(__file__).parent.parent.parent
-SHELLS = ["recipes/core/server/server.py", "recipes/core/sim/node.py", "tests/core/zab/conftest.py"]
-STEPS_OF_A_TURN = {"take_writes", "take_outbox", "take_touched"}
 
 
 class Shell:
@@ -72,20 +65,6 @@ class Shell:
 
 def entries(*zxids):
     return [Entry(zxid, b"payload") for zxid in zxids]
-
-
-@pytest.mark.parametrize("path", SHELLS)
-def test_every_shell_drives_the_one_turn(path):
-    imported = [
-        node.module for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.ImportFrom)
-    ]
-    assert "recipes.core.turn" in imported
-
-
-def test_nobody_but_the_turn_takes_what_a_turn_has_decided():
-    texts = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "recipes").rglob("*.py")}
-    callers = {name for name, text in texts.items() if any(f".{step}(" in text for step in STEPS_OF_A_TURN)}
-    assert callers == {"recipes/core/turn.py"}
 
 
 def test_the_outbox_leaves_before_the_writes_and_replies_behind_them():

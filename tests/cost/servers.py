@@ -8,16 +8,18 @@ import gc
 import struct
 import sys
 
-from recipes.core.member.member import Member, MemberConfig
+from recipes.core.member.member import Member
 from recipes.core.replication import Entry
 from recipes.core.tree.tree import DataTree
 from recipes.core.zab.membership import Membership, Server
 from recipes.core.zab.peer import PeerSettings, ZabPeer
 
 try:
+    from recipes.core.member.config import MemberConfig
     from recipes.core.standalone import Standalone
     from recipes.core.zab.peer import RecoveredState
 except ImportError:  # an earlier commit
+    from recipes.core.member.member import MemberConfig
     from recipes.core.replication import Standalone
     from recipes.core.zab.peer import Boot as RecoveredState
 

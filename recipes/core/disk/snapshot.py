@@ -153,7 +153,7 @@ def _read(data: bytes, tree: DataTree) -> tuple[int, int] | None:
         # use the znode until that txn is replayed.
         tree.add_node(path or b"/", _znode(content, acls.get(key, ()), fields))
     at = _check_seal(data, at)
-    tree.quotas.load(tree)
+    tree.quotas.load(tree.nodes)
     if len(data) - at < _DIGEST.size:
         return None
     zxid, version, digest = _DIGEST.unpack_from(data, at)

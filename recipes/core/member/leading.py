@@ -16,7 +16,7 @@ from recipes.core.tree.znode import ttl_of
 from recipes.core.zxid import start_of
 
 if TYPE_CHECKING:
-    from recipes.core.member.member import MemberConfig
+    from recipes.core.member.config import MemberConfig
 
 # What a client may have a learner send on; DELETE_CONTAINER is the leader's own.
 WRITES: Final = frozenset(

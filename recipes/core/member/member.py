@@ -6,7 +6,6 @@ hands over what came in, takes `take_writes`, puts them on disk, calls `flushed`
 """
 
 from collections import deque
-from dataclasses import dataclass
 
 from recipes.core.codes import SESSION_MOVED
 from recipes.core.disk.snapshot import dump_tree
@@ -17,6 +16,7 @@ from recipes.core.jute.records import ConnectRequest, Ids
 from recipes.core.jute.requests import read_multi
 from recipes.core.jute.txns import decode_txn
 from recipes.core.member.admin import four_letter
+from recipes.core.member.config import MemberConfig
 from recipes.core.member.connection import Connection
 from recipes.core.member.facts import Facts
 from recipes.core.member.leading import Leading
@@ -37,29 +37,6 @@ from recipes.core.tree.acl import permits
 from recipes.core.tree.prepare import Request
 from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
 from recipes.core.tree.tree import Applied, DataTree
-
-
-@dataclass(frozen=True, slots=True)
-class MemberConfig:
-    """What a member must know of a server's settings; times in ms, sizes in bytes."""
-
-    tick_ms: int = 3000
-    min_session_timeout_ms: int = 6000
-    max_session_timeout_ms: int = 60000
-    server_id: int = 1
-    max_frame_bytes: int = 0xFFFFF
-    extended_types: bool = False
-    enforce_quota: bool = False
-    super_digest: bytes | None = None
-    session_secret: bytes | None = None
-    four_letter_whitelist: tuple[str, ...] = ("srvr",)
-    container_check_ms: int = 60000
-    container_max_per_check: int = 10000
-    read_only_mode: bool = False  # without a leader it serves clients that only read
-    leader_serves: bool = True  # while it leads an ensemble it has clients of its own
-    ensemble: bytes = b""  # what /zookeeper/config shows: the servers of the ensemble
-    settings: tuple[tuple[str, str], ...] = ()  # as the 4lw `conf` prints them
-    environment: tuple[tuple[str, str], ...] = ()  # as the 4lw `envi` prints it
 
 
 class Member:

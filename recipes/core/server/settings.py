@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipes.core.errors import ConfigError
-from recipes.core.member.member import MemberConfig
+from recipes.core.member.config import MemberConfig
 
 if TYPE_CHECKING:
     from recipes.core.config import ServerConfig

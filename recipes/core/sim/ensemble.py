@@ -9,7 +9,7 @@ from collections import deque
 from hashlib import sha256
 
 from recipes.core.errors import InvariantBroken
-from recipes.core.member.member import MemberConfig
+from recipes.core.member.config import MemberConfig
 from recipes.core.sim.chance import Sources, between
 from recipes.core.sim.checks import Ledger
 from recipes.core.sim.clients import Operation, SimClient

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from recipes.core.member.member import MemberConfig
+from recipes.core.member.config import MemberConfig
 from recipes.core.sim.checks import Ledger
 from recipes.core.sim.election_links import ElectionLinks
 from recipes.core.sim.network import Network

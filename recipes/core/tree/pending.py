@@ -5,7 +5,6 @@ from typing import Final
 
 from recipes.core.tree.changes import Change
 from recipes.core.tree.digest import known_digest, node_digest
-from recipes.core.tree.quota import UnderWay
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ZNode
 
@@ -67,7 +66,7 @@ class Pending:
         """Whether so many more znodes and bytes at `path` break a hard limit."""
         quotas = self._tree.quotas
         root = quotas.root_of(path)
-        return root is not None and quotas.exceeds(self._tree, root, count, size, self._quotas.of(root))
+        return root is not None and quotas.exceeds(self._tree.nodes, root, count, size, self._quotas.of(root))
 
     @property
     def in_multi(self) -> bool:
@@ -114,3 +113,42 @@ class Pending:
             count = after.exists - (before is not None)
             size = len(after.data or b"") * after.exists - len(before.data or b"" if before else b"")
             self._quotas.add(zxid, root, count, size)
+
+
+class UnderWay:
+    """What txns not yet applied will add below each limited path, so that pipelined requests cannot pass together."""
+
+    __slots__ = ("_changes", "_sums")
+
+    def __init__(self) -> None:
+        self._changes: deque[tuple[int, bytes, int, int]] = deque()  # zxid, limited path, znodes, bytes
+        self._sums: dict[bytes, list[int]] = {}
+
+    def of(self, root: bytes) -> tuple[int, int]:
+        """Znodes and bytes to come below a limited path."""
+        count, size = self._sums.get(root, (0, 0))
+        return count, size
+
+    def add(self, zxid: int, root: bytes, count: int, size: int) -> None:
+        """The txn of `zxid` is to add so much."""
+        self._changes.append((zxid, root, count, size))
+        self._sum(root, count, size)
+
+    def applied(self, zxid: int) -> None:
+        """The tree's own stats have what was up to `zxid`."""
+        while self._changes and self._changes[0][0] <= zxid:
+            _, root, count, size = self._changes.popleft()
+            self._sum(root, -count, -size)
+
+    def undo(self, zxid: int) -> None:
+        """The txn of `zxid`, the last one, adds nothing after all."""
+        while self._changes and self._changes[-1][0] == zxid:
+            _, root, count, size = self._changes.pop()
+            self._sum(root, -count, -size)
+
+    def _sum(self, root: bytes, count: int, size: int) -> None:
+        sums = self._sums.setdefault(root, [0, 0])
+        sums[0] += count
+        sums[1] += size
+        if sums == [0, 0]:
+            del self._sums[root]

@@ -5,13 +5,11 @@ server keeps up to date by itself. Source: StatsTrack.java, DataTree.java.
 """
 
 import re
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from recipes.core import paths
 
 if TYPE_CHECKING:
-    from recipes.core.tree.tree import DataTree
     from recipes.core.tree.znode import ZNode
 
 _PREFIX: Final = b"/zookeeper/quota"
@@ -59,12 +57,14 @@ class Quotas:
             path = paths.parent(path)
         return None
 
-    def exceeds(self, tree: "DataTree", root: bytes, count: int, size: int, ahead: tuple[int, int] = (0, 0)) -> bool:
+    def exceeds(
+        self, nodes: "dict[bytes, ZNode]", root: bytes, count: int, size: int, ahead: tuple[int, int] = (0, 0)
+    ) -> bool:
         """Whether so many more znodes and bytes break a hard limit of `root`.
 
         ahead: znodes and bytes that are to come before, by txns under way.
         """
-        limits, stats = tree.nodes.get(_PREFIX + root + _LIMITS), tree.nodes.get(_PREFIX + root + _STATS)
+        limits, stats = nodes.get(_PREFIX + root + _LIMITS), nodes.get(_PREFIX + root + _STATS)
         if limits is None or stats is None:
             return False
         most, used = parse(limits.data), parse(stats.data)
@@ -74,104 +74,65 @@ class Quotas:
             size != 0 and -1 < most_size < used[b"bytes"] + ahead[1] + size
         )
 
-    def load(self, tree: "DataTree") -> None:
+    def load(self, nodes: "dict[bytes, ZNode]") -> None:
         """Find the quotas of a tree just read from disk."""
-        for path in tree.nodes:
+        for path in nodes:
             if path.startswith(_PREFIX + b"/") and path.endswith(_LIMITS):
                 root = path[len(_PREFIX) : -len(_LIMITS)]
                 self._limit(root)
                 # A snapshot may hold a usage written before znodes that it also holds.
-                self._recount(tree, root)
+                self._recount(nodes, root)
 
-    def created(self, tree: "DataTree", path: bytes, node: "ZNode") -> None:
+    def created(self, nodes: "dict[bytes, ZNode]", path: bytes, node: "ZNode") -> None:
         """A znode came into being: it may be a quota, and it may count."""
         if path.startswith(_PREFIX + b"/"):
             if path.endswith(_LIMITS):
                 self._limit(path[len(_PREFIX) : -len(_LIMITS)])
             elif path.endswith(_STATS):
-                self._recount(tree, path[len(_PREFIX) : -len(_STATS)])
+                self._recount(nodes, path[len(_PREFIX) : -len(_STATS)])
             return
-        self._add(tree, path, 1, len(node.data) if node.data else 0)
+        self._add(nodes, path, 1, len(node.data) if node.data else 0)
 
-    def deleted(self, tree: "DataTree", path: bytes, node: "ZNode") -> None:
+    def deleted(self, nodes: "dict[bytes, ZNode]", path: bytes, node: "ZNode") -> None:
         """A znode is gone."""
         if path.startswith(_PREFIX + b"/"):
             if path.endswith(_LIMITS):
                 self._limits.pop(path[len(_PREFIX) : -len(_LIMITS)], None)
                 self.active = bool(self._limits)
             return
-        self._add(tree, path, -1, -(len(node.data) if node.data else 0))
+        self._add(nodes, path, -1, -(len(node.data) if node.data else 0))
 
-    def changed(self, tree: "DataTree", path: bytes, before: bytes | None, after: bytes | None) -> None:
+    def changed(self, nodes: "dict[bytes, ZNode]", path: bytes, before: bytes | None, after: bytes | None) -> None:
         """A znode has other data."""
         if not path.startswith(_PREFIX + b"/"):
-            self._add(tree, path, 0, (len(after) if after else 0) - (len(before) if before else 0))
+            self._add(nodes, path, 0, (len(after) if after else 0) - (len(before) if before else 0))
 
     def _limit(self, root: bytes) -> None:
         if root:  # one on everything is not heeded
             self._limits[root] = None
             self.active = True
 
-    def _recount(self, tree: "DataTree", root: bytes) -> None:
-        stats = tree.nodes.get(_PREFIX + root + _STATS)
+    def _recount(self, nodes: "dict[bytes, ZNode]", root: bytes) -> None:
+        stats = nodes.get(_PREFIX + root + _STATS)
         if stats is None:
             return
         count = size = 0
         left = [root]
         while left:
-            node = tree.nodes.get(left.pop())
+            node = nodes.get(left.pop())
             if node is not None:
                 count += 1
                 size += len(node.data) if node.data else 0
                 left += node.children or ()
         stats.data = _usage(count, size)
 
-    def _add(self, tree: "DataTree", path: bytes, count: int, size: int) -> None:
+    def _add(self, nodes: "dict[bytes, ZNode]", path: bytes, count: int, size: int) -> None:
         root = self.root_of(path)
-        stats = None if root is None else tree.nodes.get(_PREFIX + root + _STATS)
+        stats = None if root is None else nodes.get(_PREFIX + root + _STATS)
         if stats is not None:
             used = parse(stats.data)
             # Without a txn, as every server does it: only the data changes.
             stats.data = _usage(used[b"count"] + count, used[b"bytes"] + size)
-
-
-class UnderWay:
-    """What txns not yet applied will add below each limited path, so that pipelined requests cannot pass together."""
-
-    __slots__ = ("_changes", "_sums")
-
-    def __init__(self) -> None:
-        self._changes: deque[tuple[int, bytes, int, int]] = deque()  # zxid, limited path, znodes, bytes
-        self._sums: dict[bytes, list[int]] = {}
-
-    def of(self, root: bytes) -> tuple[int, int]:
-        """Znodes and bytes to come below a limited path."""
-        count, size = self._sums.get(root, (0, 0))
-        return count, size
-
-    def add(self, zxid: int, root: bytes, count: int, size: int) -> None:
-        """The txn of `zxid` is to add so much."""
-        self._changes.append((zxid, root, count, size))
-        self._sum(root, count, size)
-
-    def applied(self, zxid: int) -> None:
-        """The tree's own stats have what was up to `zxid`."""
-        while self._changes and self._changes[0][0] <= zxid:
-            _, root, count, size = self._changes.popleft()
-            self._sum(root, -count, -size)
-
-    def undo(self, zxid: int) -> None:
-        """The txn of `zxid`, the last one, adds nothing after all."""
-        while self._changes and self._changes[-1][0] == zxid:
-            _, root, count, size = self._changes.pop()
-            self._sum(root, -count, -size)
-
-    def _sum(self, root: bytes, count: int, size: int) -> None:
-        sums = self._sums.setdefault(root, [0, 0])
-        sums[0] += count
-        sums[1] += size
-        if sums == [0, 0]:
-            del self._sums[root]
 
 
 def _usage(count: int, size: int) -> bytes:

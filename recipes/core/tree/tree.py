@@ -171,7 +171,7 @@ class DataTree:
         self._changed(path, node, 0, track)
         self.data_bytes += len(path) + (len(data) if data else 0)
         if self.quotas.active or path.startswith(b"/zookeeper/quota/"):
-            self.quotas.created(self, path, node)
+            self.quotas.created(self.nodes, path, node)
         found = self.watches.created(path)
         if found:
             self._fire(found, node.acl, parent.acl)
@@ -198,7 +198,7 @@ class DataTree:
             self._unindex(path, node.owner)
         self.data_bytes -= len(path) + (len(node.data) if node.data else 0)
         if self.quotas.active:
-            self.quotas.deleted(self, path, node)
+            self.quotas.deleted(self.nodes, path, node)
         found = self.watches.deleted(path)
         if found:
             self._fire(found, node.acl, parent.acl if parent is not None else node.acl)
@@ -220,7 +220,7 @@ class DataTree:
             node.digest = -1
         self.data_bytes += (len(data) if data else 0) - (len(data_before) if data_before else 0)
         if self.quotas.active:
-            self.quotas.changed(self, path, data_before, data)
+            self.quotas.changed(self.nodes, path, data_before, data)
         found = self.watches.data_changed(path)
         if found:
             self._fire(found, node.acl, node.acl)

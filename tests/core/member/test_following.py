@@ -11,7 +11,8 @@ from recipes.core.jute.frames import FrameReader, frame
 from recipes.core.jute.records import ConnectRequest, decode_connect_response, encode_connect_request
 from recipes.core.jute.requests import MULTI_END, pack_multi_header
 from recipes.core.jute.txns import encode_digest, encode_txn
-from recipes.core.member.member import Member, MemberConfig
+from recipes.core.member.config import MemberConfig
+from recipes.core.member.member import Member
 from recipes.core.replication import Entry, Ready, Revalidated, RoleChanged
 from recipes.core.tree.sessions import session_password
 from recipes.core.tree.tree import DataTree

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from recipes.core.disk.snapshot import read_snapshot, write_snapshot
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.txns import decode_txn
-from recipes.core.member.member import Member, MemberConfig
+from recipes.core.member.config import MemberConfig
+from recipes.core.member.member import Member
 from recipes.core.standalone import Standalone
 from recipes.core.tree.digest import node_digest
 from recipes.core.tree.tree import DataTree

@@ -4,7 +4,8 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int, write_buffer
 from recipes.core.jute.frames import frame
 from recipes.core.jute.records import ConnectRequest, encode_connect_request
-from recipes.core.member.member import Member, MemberConfig
+from recipes.core.member.config import MemberConfig
+from recipes.core.member.member import Member
 from recipes.core.standalone import Standalone
 from recipes.core.tree.tree import DataTree
 

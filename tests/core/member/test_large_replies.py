@@ -8,7 +8,8 @@ from recipes.core.jute.codec import pack_int, write_buffer
 from recipes.core.jute.frames import FrameReader, frame
 from recipes.core.jute.records import OPEN_ACL, ConnectRequest, encode_connect_request
 from recipes.core.jute.requests import MULTI_END, pack_multi_header
-from recipes.core.member.member import Member, MemberConfig
+from recipes.core.member.config import MemberConfig
+from recipes.core.member.member import Member
 from recipes.core.standalone import Standalone
 from recipes.core.tree.tree import DataTree
 

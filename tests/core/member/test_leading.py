@@ -2,8 +2,8 @@
 
 from recipes.core.codes import SESSION_MOVED
 from recipes.core.jute import opcodes as op
+from recipes.core.member.config import MemberConfig
 from recipes.core.member.leading import Leading
-from recipes.core.member.member import MemberConfig
 from recipes.core.replication import Forwarded
 from recipes.core.tree.tree import DataTree
 

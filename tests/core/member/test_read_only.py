@@ -14,7 +14,8 @@ from recipes.core.jute.records import ConnectRequest, decode_connect_response, e
 from recipes.core.jute.requests import encode_auth, encode_set_watches
 from recipes.core.jute.txns import encode_txn
 from recipes.core.member.commands import command
-from recipes.core.member.member import Member, MemberConfig
+from recipes.core.member.config import MemberConfig
+from recipes.core.member.member import Member
 from recipes.core.replication import Entry, InstallSnapshot, Ready, RoleChanged
 from recipes.core.standalone import Standalone
 from recipes.core.tree.sessions import session_password

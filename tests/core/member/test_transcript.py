@@ -9,7 +9,8 @@ from recipes.core.jute.codec import pack_int
 from recipes.core.jute.frames import FrameReader, frame
 from recipes.core.jute.opcodes import SET_DATA
 from recipes.core.jute.records import ConnectRequest, encode_connect_request
-from recipes.core.member.member import Member, MemberConfig
+from recipes.core.member.config import MemberConfig
+from recipes.core.member.member import Member
 from recipes.core.standalone import Standalone
 from recipes.core.tree.tree import DataTree
 

@@ -1,0 +1,26 @@
+"""What a member must know of its server's settings."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class MemberConfig:
+    """What a member must know of a server's settings; times in ms, sizes in bytes."""
+
+    tick_ms: int = 3000
+    min_session_timeout_ms: int = 6000
+    max_session_timeout_ms: int = 60000
+    server_id: int = 1
+    max_frame_bytes: int = 0xFFFFF
+    extended_types: bool = False
+    enforce_quota: bool = False
+    super_digest: bytes | None = None
+    session_secret: bytes | None = None
+    four_letter_whitelist: tuple[str, ...] = ("srvr",)
+    container_check_ms: int = 60000
+    container_max_per_check: int = 10000
+    read_only_mode: bool = False  # without a leader it serves clients that only read
+    leader_serves: bool = True  # while it leads an ensemble it has clients of its own
+    ensemble: bytes = b""  # what /zookeeper/config shows: the servers of the ensemble
+    settings: tuple[tuple[str, str], ...] = ()  # as the 4lw `conf` prints them
+    environment: tuple[tuple[str, str], ...] = ()  # as the 4lw `envi` prints it
