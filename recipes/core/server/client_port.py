@@ -58,7 +58,9 @@ class ClientProtocol(asyncio.BufferedProtocol):
             self._stop_reading()
 
     def eof_received(self) -> bool:
-        """The client will send no more: hang up."""
+        """The client will send no more: hang up, behind the answers that are there."""
+        if self.connection is not None and self.connection.out:
+            self._server.guarded(self._server.turn.carry_out)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
