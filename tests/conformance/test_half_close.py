@@ -1,4 +1,4 @@
-"""A client that has sent all that it has to say, and says so, gets its answers; as `printf ruok | nc HOST PORT` does."""
+"""A client that has said all that it has to say, and shuts its half, gets its answers: `printf ruok | nc HOST PORT`."""
 
 import socket
 
