@@ -99,10 +99,15 @@ class PostgresParticipant:
             try:  # to make what is there already may take rights that nobody needs
                 await self._read(connection, "")
             except psycopg.errors.UndefinedTable:
-                # One at a time: IF NOT EXISTS fails, with one of three errors, where another process makes it just now.
-                # The lock ends with the message's transaction.
-                one_at_a_time = f"SELECT pg_advisory_xact_lock(hashtext('{self._guard.table}'))"
-                await connection.run(f"{one_at_a_time}; {self._guard.create_sql()}")
+                try:
+                    await connection.run(self._guard.create_sql())
+                except (
+                    psycopg.errors.UniqueViolation,
+                    psycopg.errors.DuplicateTable,
+                    psycopg.errors.DuplicateObject,
+                ):
+                    # IF NOT EXISTS notwithstanding: another process, or another driver, has made it at this moment.
+                    await self._read(connection, "")
 
     async def aclose(self) -> None:
         """Close the connections that are kept, and those of branches that are at work."""

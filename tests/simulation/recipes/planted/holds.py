@@ -133,7 +133,7 @@ def the_deadline_counts_from_the_reply(patch: Patch) -> None:
     patch.setattr(Session, "receive", receive)
 
 
-@planted("lock", 29, "R3")
+@planted("lock", 59, "R3")
 def a_client_that_closes_tells_nobody(patch: Patch) -> None:
     original = Client.__aexit__
 
