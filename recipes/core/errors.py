@@ -293,7 +293,7 @@ class HoldLost(_OfRecipe):
 class LockLost(HoldLost):
     """The lock was lost.
 
-    Its block has been cancelled, unless it had not begun: then the session was lost while it waited for the lock.
+    The block has been cancelled; if it had not begun, the session was lost during the wait for the lock.
     """
 
     meaning = "The lock was lost"
@@ -302,7 +302,7 @@ class LockLost(HoldLost):
 class LeadershipLost(HoldLost):
     """Leadership was lost.
 
-    Its block has been cancelled, unless it had not begun: then the session was lost while it waited for leadership.
+    The block has been cancelled; if it had not begun, the session was lost during the wait for leadership.
     """
 
     meaning = "Leadership was lost"
@@ -311,7 +311,7 @@ class LeadershipLost(HoldLost):
 class MembershipLost(HoldLost):
     """The membership of a group was lost.
 
-    Its block has been cancelled, unless it had not begun: then the session was lost while it joined.
+    The block has been cancelled; if it had not begun, the session was lost while joining.
     """
 
     meaning = "The membership was lost"
@@ -398,7 +398,7 @@ class QueueFull(_OfRecipe):
 class AckLost(HoldLost):
     """The claim on an item was lost, so that it could not be acknowledged.
 
-    The item is handed out again, unless somebody else has it already. Its block has been cancelled, if it still ran.
+    The item is handed out again, unless somebody else has it already. The block has been cancelled if it still ran.
     """
 
     meaning = "The claim on the item was lost"

@@ -24,7 +24,7 @@ class Effects(Protocol):
     """How a shell carries out what a turn decides."""
 
     def post(self, outbox: Outbox) -> None:
-        """Send its votes and links' packets to the other servers, dial the server it names, and log its notes."""
+        """Send its votes and its links' packets to the other servers, dial the server it names, and log its notes."""
 
     def reply(self, connections: list[Connection]) -> None:
         """Send the `out` of each connection, and close those with `wants_close`."""

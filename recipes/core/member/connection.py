@@ -1,7 +1,8 @@
 """One client connection: the handshake, its requests in order, its replies in order.
 
-A session's requests are carried out one after the other: while a write is on its way to the disk, everything the
-session asked for after it is held. Source: NIOServerCnxn.java, ZooKeeperServer.processConnectRequest.
+A session's requests take effect in order. A write is submitted at once; reads behind it are held until it is applied.
+Everything behind a `sync` is held until the sync is answered. Source: NIOServerCnxn.java,
+ZooKeeperServer.processConnectRequest.
 """
 
 from collections import deque

@@ -4,7 +4,7 @@ Answer = dict[str, object]
 
 
 class Facts:
-    """The answers of a server alone, without files. A shell's subclass overrides those that it knows better."""
+    """The answers of a standalone server without files. A shell's subclass overrides those that it knows better."""
 
     def directories(self) -> tuple[int, int]:
         """Bytes in the directories of the snapshots and of the transaction log."""

@@ -1,8 +1,8 @@
 """One server, as pure code: bytes, ticks and "it is on disk" in; bytes and writes out.
 
-A shell (the real one or the simulator's) owns the sockets, the clock and the disk. Per turn it calls `begin_turn`,
-hands over what came in, takes `take_writes`, puts them on disk, calls `flushed`, and sends what the connections in
-`take_touched` hold. Nothing is answered before its txn is in `flushed`: replies are made when the Replica commits.
+A shell (the real one or the simulator's) owns the sockets, the clock and the disk; turn.py drives both. Per turn it
+calls `begin_turn`, passes inputs in, puts `take_writes` on disk, calls `flushed`, and has the connections in
+`take_touched` sent. No write is answered before it is in `flushed`: the reply is made when the Replica commits it.
 """
 
 from collections import deque
@@ -43,7 +43,7 @@ class Member:
     """One server of any role: connections, sessions, tree, and a Replica that orders the txns.
 
     tree: as recovered from the disk. replica: starts from the same zxid.
-    now_ms, wall_ms: a clock that never goes back, and the one people read.
+    now_ms, wall_ms: a clock that never goes back, and the wall clock.
     """
 
     def __init__(self, config: MemberConfig, tree: DataTree, replica: Replica, now_ms: int, wall_ms: int) -> None:

@@ -126,7 +126,7 @@ def get_acl(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
 
 
 def ping(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
-    """Nothing."""
+    """An empty body."""
     return b""
 
 
@@ -163,7 +163,7 @@ def add_watch(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
 
 
 def check_watches(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
-    """Whether this connection has such a watch."""
+    """Check that this connection has a watch of this kind on a path."""
     path, kind, _ = read_path_version(body, 0)
     if not op.WATCH_CHILDREN <= kind <= op.WATCH_PERSISTENT_RECURSIVE:
         raise Failed(MARSHALLING_ERROR)
@@ -173,7 +173,7 @@ def check_watches(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
 
 
 def remove_watches(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
-    """Take this connection's watches off a path."""
+    """Remove this connection's watches of a kind from a path."""
     path, kind, _ = read_path_version(body, 0)
     if not op.WATCH_CHILDREN <= kind <= op.WATCH_PERSISTENT_RECURSIVE:
         raise Failed(MARSHALLING_ERROR)

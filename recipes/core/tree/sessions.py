@@ -1,6 +1,7 @@
 """Sessions: their ids, passwords and expiry.
 
-Sessions expire in buckets of one tick, rounded up: one that falls silent lives for its timeout to its timeout + 1 tick.
+Sessions expire in buckets of one tick, rounded up: a silent session ends between its timeout and its timeout plus a
+tick.
 Source: SessionTrackerImpl.java, ExpiryQueue.java, ZooKeeperServer.java.
 """
 
