@@ -1,9 +1,9 @@
-"""What a reply's error field says. Source: KeeperException.Code of ZooKeeper 3.8 and 3.9."""
+"""The error codes of replies. Source: KeeperException.Code of ZooKeeper 3.8 and 3.9."""
 
 from typing import Final
 
 OK: Final = 0
-RUNTIME_INCONSISTENCY: Final = -2  # also the part of a multi behind the one that failed
+RUNTIME_INCONSISTENCY: Final = -2  # also of each operation of a multi behind the one that failed
 CONNECTION_LOSS: Final = -4
 MARSHALLING_ERROR: Final = -5
 UNIMPLEMENTED: Final = -6

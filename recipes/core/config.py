@@ -1,4 +1,4 @@
-"""A server's settings: ZooKeeper's zoo.cfg keys, checked where they enter.
+"""A server's settings: ZooKeeper's zoo.cfg keys, checked when they are read.
 
 Source: QuorumPeerConfig.java; the file is a Java properties file.
 """
@@ -68,9 +68,10 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 class ServerConfig(BaseModel):
-    """How one server runs. Names as in the code; each field's alias is its key in zoo.cfg. Times in ms.
+    """The settings of one server. Each field's alias is its key in zoo.cfg. Times in ms unless the name says otherwise.
 
-    membership: the ensemble this server is one of, as `server_id`; None for a server alone. `parse_zoo_cfg` makes it.
+    membership: the ensemble, in which this server is `server_id`; None for a standalone server. `parse_zoo_cfg` sets
+    both.
 
     Raises pydantic's ValidationError, a ValueError, for a value that is not valid and for a field that does not exist.
     """
@@ -152,7 +153,7 @@ class ServerConfig(BaseModel):
         return low, high
 
 
-# Keys of ZooKeeper's that choose what this server always does, or what nothing here depends on.
+# ZooKeeper's keys that choose what this server does anyway, or that nothing here depends on.
 _IGNORED = frozenset(
     ("clientPortListenBacklog", "globalOutstandingLimit", "dynamicConfigFile", "electionPortBindRetry", "syncEnabled",
      "connectToLearnerMasterLimit", "digest.enabled", "metricsProvider.className", "metricsProvider.exportJvmInfo",
@@ -161,7 +162,7 @@ _IGNORED = frozenset(
 )  # fmt: skip
 _NO_SASL = "there is no SASL here"
 _NO_REVOCATION = "it is not asked whether a certificate was revoked"
-# Keys that protect an ensemble of Apache's and have no effect here: who relies on one must know.
+# Keys that protect an ensemble of Apache's and have no effect here: an operator who relies on one must know.
 _REFUSED = {
     "sessionRequireClientSASLAuth": _NO_SASL, "quorum.auth.enableSasl": _NO_SASL,
     "quorum.auth.learnerRequireSasl": _NO_SASL, "quorum.auth.serverRequireSasl": _NO_SASL,
@@ -199,7 +200,7 @@ def parse_zoo_cfg(text: str, source: str, data_dir: Path | None = None) -> tuple
     except ConfigError as error:
         if not unknown:
             raise
-        # A key with a slip is often what is missing.
+        # An unknown key is often the missing one, misspelt.
         slips = [f"line {entry.line}: {_not_known(entry.key, keys)}" for entry in unknown]
         expected = "; ".join([error.expected, *slips])
         raise ConfigError(error.key, error.value, expected, source=error.source, line=error.line) from None
@@ -240,7 +241,7 @@ def _parse(
 
     if "dataDir" not in values:
         raise missing("dataDir", "a directory")
-    # With a file, Apache's defaults hold, save that the admin server stays on loopback: it asks nobody who they are.
+    # With a file, Apache's defaults hold, except that the admin server stays on loopback: it authenticates nobody.
     by_file = {"clientPort": None, "clientPortAddress": "0.0.0.0", "secureClientPortAddress": "0.0.0.0"}
     config = _validated(by_file | {"admin.enableServer": True, "source_text": text} | values, places)
 
@@ -282,7 +283,7 @@ def _parse(
 
 
 def _settled(config: ServerConfig, place: Place, places: dict[str, Property]) -> dict[str, Any]:
-    """What the list of servers says about this one; it must not contradict the other keys."""
+    """The settings that the list of servers has for this one. Raises ConfigError where other keys contradict them."""
     settled: dict[str, Any] = {"membership": place.membership, "server_id": place.server_id}
     if place.membership is not None:
         settled["peer_type"] = "observer" if place.server_id in place.membership.observers else "participant"

@@ -15,8 +15,8 @@ from recipes.core.zab.membership import KEYS, MAX_SID, Membership, parse_members
 class Place(NamedTuple):
     """This server's part in an ensemble.
 
-    membership: None for a server alone, which may have an id all the same.
-    client: "host:port" for clients, from this server's own line; empty where it does not say.
+    membership: None for a standalone server, which may have an id all the same.
+    client: "host:port" for clients, from this server's own line; empty where the line has none.
     """
 
     membership: Membership | None
@@ -49,7 +49,7 @@ def read_membership(properties: Sequence[Property]) -> Membership | None:
 
 
 def _check_apart(membership: Membership, lines: Sequence[Property]) -> None:
-    """No two servers can listen on one port of a host."""
+    """Check that no two servers share a port of a host."""
     owners: dict[tuple[str, int], int] = {}
     for entry in lines:
         number = entry.key.removeprefix("server.")
@@ -67,7 +67,7 @@ def find_place(
 ) -> Place:
     """This server's place. Raises ConfigError.
 
-    standalone_enabled: a single server that votes is one alone, which needs neither an id nor other servers' limits.
+    standalone_enabled: a single voter is a standalone server, which needs no id, no initLimit and no syncLimit.
     stated_id: the key `myid`; without it the id stands in the file of that name in the data directory.
     """
     if membership is None:

@@ -1,7 +1,7 @@
 """Every exception of the library, and the check that stops a server whose invariant broke.
 
-The store's errors carry ZooKeeper's code (KeeperException.Code) and the path they are about. What an error says to a
-reader is its class's `meaning`: docstrings are for `help`, and -OO takes them away.
+The store's errors carry ZooKeeper's code (KeeperException.Code) and the path they are about. The text of an error
+comes from its class's `meaning`, not from a docstring: -OO removes docstrings.
 """
 
 from typing import ClassVar, NoReturn
@@ -12,12 +12,12 @@ from recipes.core import codes
 class RecipesError(Exception):
     """Root of everything this library raises on purpose.
 
-    Copies and pickles have the same class, text and attributes, those of subclasses with an `__init__` of their own
-    too. As with every exception, the traceback and the cause stay behind.
+    Copies and pickles keep the class, the text and the attributes, also for subclasses with an `__init__` of their own.
+    As with every exception, they lose the traceback and the cause.
     """
 
     def __reduce__(self) -> tuple[object, ...]:
-        # `__init__` is not called again: it need not take what `args` holds.
+        # `__init__` is not called again: its parameters need not be those in `args`.
         return _restored, (type(self), self.args), self.__dict__.copy()
 
 
@@ -30,7 +30,7 @@ def _restored(cls: type[RecipesError], args: tuple[object, ...]) -> RecipesError
 class StoreError(RecipesError):
     """A server answered "no".
 
-    path: the znode the request was about, "" where it was about none.
+    path: the znode that the request names, "" where it names none.
     message: more about the reason, "" where there is nothing more to say.
     code: ZooKeeper's error code, fixed by the class.
     meaning: what the code says, fixed by the class; a subclass has its parent's unless it sets its own.
@@ -77,8 +77,8 @@ class Unimplemented(StoreError, code=codes.UNIMPLEMENTED):
 class BadArguments(StoreError, ValueError, code=codes.BAD_ARGUMENTS):
     """An argument is not valid.
 
-    The client checks before it sends: its `message` names the argument, the value and what was expected. What only a
-    server can check it refuses with the same class and no message. Also a ValueError, which is what Python calls this.
+    The client checks arguments before it sends: `message` then names the argument, the value and what was expected. If
+    a server refuses an argument, there is no message. This is also a ValueError, Python's class for such errors.
     """
 
     meaning = "An argument is not valid"
@@ -90,7 +90,7 @@ class BadArguments(StoreError, ValueError, code=codes.BAD_ARGUMENTS):
 
 
 class NoNode(StoreError, code=codes.NO_NODE):
-    """The znode that a request names is not there; of a create, its parent."""
+    """The znode that a request names does not exist; for a create, its parent does not."""
 
     meaning = "There is no such znode"
 
@@ -114,7 +114,7 @@ class NoChildrenForEphemerals(StoreError, code=codes.NO_CHILDREN_FOR_EPHEMERALS)
 
 
 class NodeExists(StoreError, code=codes.NODE_EXISTS):
-    """A create of a znode that is there."""
+    """A create of a znode that exists."""
 
     meaning = "There is such a znode already"
 
@@ -202,7 +202,7 @@ def store_error(code: int, path: str = "") -> RecipesError:
 
 
 class SessionError(RecipesError):
-    """The connection or the session is the trouble, not the request."""
+    """The connection or the session failed, not the request."""
 
 
 class ConnectionLoss(SessionError):
@@ -239,7 +239,7 @@ class ClientClosed(SessionError):
 
 
 class WireError(RecipesError):
-    """Bytes that came over a socket are not what the protocol says."""
+    """Bytes from a socket break the protocol."""
 
 
 class DiskError(RecipesError):
@@ -266,7 +266,7 @@ class ConfigError(RecipesError):
 
 
 class _OfRecipe(RecipesError):
-    """What a recipe raises. path: the path it is about. message: more about the reason."""
+    """An error of a recipe. path: the path it is about. message: more about the reason."""
 
     meaning: ClassVar[str] = ""
     path: str = ""
@@ -282,7 +282,7 @@ class _OfRecipe(RecipesError):
 
 
 class HoldLost(_OfRecipe):
-    """What was held was lost, against the will of its holder: a lock, leadership.
+    """A hold, such as a lock or leadership, was lost against the will of its holder.
 
     path: the path the recipe is about. message: why it was lost.
     """
@@ -293,7 +293,7 @@ class HoldLost(_OfRecipe):
 class LockLost(HoldLost):
     """The lock was lost.
 
-    Its block has been cancelled, unless it had not begun: then the session was lost while it waited for the lock.
+    The block has been cancelled; if it had not begun, the session was lost during the wait for the lock.
     """
 
     meaning = "The lock was lost"
@@ -302,7 +302,7 @@ class LockLost(HoldLost):
 class LeadershipLost(HoldLost):
     """Leadership was lost.
 
-    Its block has been cancelled, unless it had not begun: then the session was lost while it waited for leadership.
+    The block has been cancelled; if it had not begun, the session was lost during the wait for leadership.
     """
 
     meaning = "Leadership was lost"
@@ -311,7 +311,7 @@ class LeadershipLost(HoldLost):
 class MembershipLost(HoldLost):
     """The membership of a group was lost.
 
-    Its block has been cancelled, unless it had not begun: then the session was lost while it joined.
+    The block has been cancelled; if it had not begun, the session was lost while joining.
     """
 
     meaning = "The membership was lost"
@@ -344,7 +344,7 @@ class ParticipantError(_OfRecipe):
 
 
 class UnknownTransaction(_OfRecipe):
-    """There is no such transaction: it was never recorded, or it is over. path: the id. message: where was looked."""
+    """No such transaction: it was never recorded, or it is over. path: its id. message: where it was looked for."""
 
     meaning = "There is no such transaction"
 
@@ -362,7 +362,7 @@ class MalformedValue(_OfRecipe):
 
 
 class UpdateConflict(_OfRecipe):
-    """Others changed what an update had read, each time that it was tried. Nothing was written."""
+    """Others changed the data that an update had read, at each attempt. Nothing was written."""
 
     meaning = "Others changed what was read, each time"
 
@@ -398,7 +398,7 @@ class QueueFull(_OfRecipe):
 class AckLost(HoldLost):
     """The claim on an item was lost, so that it could not be acknowledged.
 
-    The item is handed out again, unless somebody else has it already. Its block has been cancelled, if it still ran.
+    The item is handed out again, unless somebody else has it already. The block has been cancelled if it still ran.
     """
 
     meaning = "The claim on the item was lost"

@@ -33,8 +33,8 @@ def why_invalid(path: str) -> str | None:
 
 
 def check(path: str) -> str:
-    """Return `path` when it is a legal full path; raise BadArguments, which says what is wrong, when not."""
-    # Nearly every path is printable ASCII, where only the slashes and dots are left to look at.
+    """Return `path` if it is a legal full path; else raise BadArguments, which says what is wrong."""
+    # Nearly every path is printable ASCII, in which only slashes and dots must be checked.
     if path.isascii() and path.isprintable() and path[:1] == "/" and "//" not in path and "/." not in path:
         if path[-1] != "/":
             return path
@@ -46,7 +46,7 @@ def check(path: str) -> str:
 
 def is_valid(path: bytes) -> bool:
     """Whether `path`, as it came from the wire, is a legal full path."""
-    # Nearly every path is printable ASCII, where only the slashes and dots are left to look at.
+    # Nearly every path is printable ASCII, in which only slashes and dots must be checked.
     if path.isascii():
         text = path.decode("ascii")
         if text.isprintable() and text[:1] == "/" and "//" not in text and "/." not in text:
@@ -56,7 +56,7 @@ def is_valid(path: bytes) -> bool:
 
 
 def parent(path: bytes) -> bytes:
-    """The parent's path; of a child of the root, and of the root itself, the root."""
+    """The parent's path; the root's parent is the root."""
     return path.rpartition(b"/")[0] or ROOT
 
 

@@ -14,7 +14,7 @@ from recipes.core.jute.records import ACL, Id
 
 
 class Perms(IntFlag):
-    """What an entry of an ACL permits; add them with `|`."""
+    """What an entry of an ACL permits; combine them with `|`."""
 
     READ = 1  # get the data, list the children
     WRITE = 2  # set the data
@@ -26,18 +26,18 @@ class Perms(IntFlag):
 
 _ANYONE: Final = Id("world", "anyone")
 
-# Everybody everything: what a create without `acl` gets.
+# Everybody may do everything: the ACL of a create without `acl`.
 OPEN_ACL_UNSAFE: Final[tuple[ACL, ...]] = (ACL(Perms.ALL, _ANYONE),)
-# Everything to whoever creates the znode: the server puts in what the client has shown by `auth` or `add_auth`.
+# The creator may do everything: the server puts in the identities that the client has shown by `auth` or `add_auth`.
 CREATOR_ALL_ACL: Final[tuple[ACL, ...]] = (ACL(Perms.ALL, Id("auth", "")),)
-# Everybody may read, nobody may change.
+# Everybody may read, nobody may change anything.
 READ_ACL_UNSAFE: Final[tuple[ACL, ...]] = (ACL(Perms.READ, _ANYONE),)
 
 
 def digest_acl(user: str, password: str, perms: Perms = Perms.ALL) -> ACL:
-    """What a client may do that shows `("digest", "user:password")`; the ACL holds a hash of the password.
+    """An ACL entry for a client that shows `("digest", "user:password")`; it holds a hash of the password.
 
-    Raises ValueError for a user with a colon: what is before the first one is the user.
+    Raises ValueError for a user with a colon: the user's name ends at the first colon.
     """
     if ":" in user:
         raise ValueError(f"user={user!r}: expected a name without a colon")

@@ -7,7 +7,7 @@ from recipes.core.errors import ConfigError
 
 
 class Property(NamedTuple):
-    """An entry and where it stands. line: of its beginning, from 1."""
+    """An entry and where it stands. line: in which it begins, counted from 1."""
 
     source: str
     line: int

@@ -1,9 +1,9 @@
-"""The seam between a server and whatever replicates its txns.
+"""The seam between a server and the protocol that replicates its txns.
 
-A Member hands each txn it prepared to a Replica and applies what comes back as committed. What the Replica needs
-from outside comes in as method calls (a txn to propose, "this is on disk", a tick); what it decides piles up in one
-Ready per turn, for the Member, and in one Outbox per turn, for the network. A Replica never sees the tree: a payload is
-bytes. The turn that drives both is in turn.py.
+A Member hands each txn that it has prepared to a Replica, and applies the entries that the Replica commits. The inputs
+of a Replica are method calls (a txn to propose, "this is on disk", a tick). Its decisions collect in one Ready per
+turn, for the Member, and in one Outbox per turn, for the network. A Replica never sees the tree, and decodes a payload
+only to check it. The turn that drives both is in turn.py.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from recipes.core.jute.records import Ids
 from recipes.core.jute.txns import Txn
 from recipes.core.jute.votes import Notification
 
-HISTORY_ENTRIES: Final = 500  # how many of the last entries a server can send to one that lacks them: commitLogCount
+HISTORY_ENTRIES: Final = 500  # of the log's end, kept in memory for learners that lack them: commitLogCount
 
 
 class Entry:
@@ -21,8 +21,8 @@ class Entry:
 
     payload: the serialised txn with its digest; the same bytes go to every log and every peer.
     txn: its decoded form, None where it was not decoded yet.
-    digest: of the tree after it, where it was made on this server and so is worked out already; else None.
-    claimed: the same as the leader says, to be compared; None where it says nothing.
+    digest: of the tree after the txn, where this server prepared the txn; else None.
+    claimed: that digest as the leader states it, for comparison; None where it states none.
     """
 
     __slots__ = ("claimed", "digest", "payload", "txn", "zxid")
@@ -45,7 +45,7 @@ class Entry:
         return f"Entry(0x{self.zxid:x}, {len(self.payload)} bytes)"
 
 
-# What else is made durable, in one order with the entries. NamedTuples, since each happens once in an epoch.
+# Other durable writes, in one order with the entries. NamedTuples are fast enough: each happens once in an epoch.
 
 
 ACCEPTED_EPOCH: Final = "acceptedEpoch"  # the last one promised to a leader
@@ -60,7 +60,7 @@ class EpochWrite(NamedTuple):
 
 
 class Truncate(NamedTuple):
-    """Take back every entry behind `zxid`; the tree becomes what it was then."""
+    """Take back every entry behind `zxid`; the tree becomes what it was at `zxid`."""
 
     zxid: int
 
@@ -76,11 +76,11 @@ Operation = EpochWrite | Truncate | InstallSnapshot
 Write = Entry | Operation
 
 
-# What a Member hears of beside commits.
+# Events for the Member, besides commits.
 
 
 class Forwarded(NamedTuple):
-    """A learner sends on a client's request, for the leader to prepare. link: which learner."""
+    """A learner forwards a client's request, for the leader to prepare. link: of that learner."""
 
     link: int
     session_id: int
@@ -97,7 +97,7 @@ class SessionsTouched(NamedTuple):
 
 
 class Revalidate(NamedTuple):
-    """A learner asks whether a session that has come to it still lives."""
+    """A learner asks whether a session still lives whose client has connected to it."""
 
     link: int
     session_id: int
@@ -105,7 +105,7 @@ class Revalidate(NamedTuple):
 
 
 class Revalidated(NamedTuple):
-    """The leader's answer to that."""
+    """The leader's answer to a Revalidate."""
 
     session_id: int
     valid: bool
@@ -118,13 +118,13 @@ class SnapshotRequested(NamedTuple):
 
 
 class Synced(NamedTuple):
-    """Everything committed before this `sync` was asked for has been handed over. token: as it was given."""
+    """Everything committed before this `sync` was asked for has been handed over. token: the one given to `sync`."""
 
     token: Any
 
 
 class RoleChanged(NamedTuple):
-    """`role` and `serving` are not what they were."""
+    """`role` and `serving` have changed."""
 
     serving: bool
 
@@ -133,13 +133,13 @@ Event = Forwarded | SessionsTouched | Revalidate | Revalidated | SnapshotRequest
 
 
 class Ready:
-    """What a turn has decided.
+    """What a Replica has decided in one turn, for its Member.
 
-    writes: to put on disk, in this order; `flushed` is called with the zxid of the last entry that is there, `written`
-        with every other operation that is.
+    writes: to put on disk, in this order; then call `flushed` with the zxid of the last entry that is on disk, and
+        `written` with each operation that is.
     commits: entries a quorum and this server have on disk, to be applied in this order; a Synced stands behind
         everything that must be applied before it is answered.
-    events: what else there is to do, behind the commits.
+    events: to be handled after the commits.
     """
 
     __slots__ = ("commits", "events", "writes")
@@ -164,22 +164,22 @@ class PeerLink(Protocol):
     touched: bool
 
     def receive(self, data: bytes) -> None:
-        """Take in what came, cut anywhere. Never raises for what is in it."""
+        """Take in bytes, split anywhere. Never raises, whatever the bytes are."""
 
     def lost(self) -> None:
         """The socket is closed."""
 
 
 class Outbox:
-    """What a turn has for the network.
+    """What a Replica has decided in one turn, for the network.
 
-    All of it may leave before the turn's writes are durable, and does: the other servers then write while this one
-    does. So a Replica puts nothing in here that promises what its disk does not hold yet. A vote, an acknowledgement or
-    a commit that counts this server is made by `flushed` and `written`, never in advance.
+    All of it may leave before the turn's writes are durable, and does: so the other servers write while this one does.
+    A Replica must put nothing in here that promises what its disk does not hold yet. `flushed` and `written` make the
+    votes, acknowledgements and commits that count this server; nothing makes them in advance.
 
     votes: (server, notification) for the election ports. dial: the server whose quorum port to connect to; the shell
-    answers with `dialled` or `dial_failed`. touched: links with something to send, or to be closed. notes: what an
-    operator would want to read in the log.
+    answers with `dialled` or `dial_failed`. touched: links with something to send, or to be closed. notes: lines to log
+    for an operator.
     """
 
     __slots__ = ("dial", "notes", "touched", "votes")
@@ -206,11 +206,11 @@ class Replica(Protocol):
     # What the shell calls.
 
     def begin_turn(self, now_ms: int) -> None:
-        """The time, once per turn, by a clock that never goes back."""
+        """Set the time, once per turn, by a clock that never goes back."""
 
     @property
     def deadline_ms(self) -> int | None:
-        """When `tick` is wanted next, whatever else happens; None: only when something happens."""
+        """When to call `tick` next, if no other input comes before; None: not before another input."""
 
     def tick(self) -> None:
         """Do what is due."""
@@ -227,7 +227,7 @@ class Replica(Protocol):
         """The connection asked for is up; None: it is not wanted any more, hang up."""
 
     def dial_failed(self, sid: int) -> None:
-        """The connection asked for cannot be had."""
+        """The connection asked for cannot be made."""
 
     def notified(self, sid: int, note: Notification) -> None:
         """A notification has come over the election port."""
@@ -236,27 +236,27 @@ class Replica(Protocol):
         """Whether the election port of another server cannot be reached at all."""
 
     def take_outbox(self) -> Outbox | None:
-        """What is for the network since the last call; None from a Replica that is alone."""
+        """What has been decided for the network since the last call; None from a standalone Replica."""
 
     # What the Member calls.
 
     @property
     def leader(self) -> "Leadership | None":
-        """What this server does as the one that prepares the txns; None where it is another's."""
+        """What the Member calls on the server that prepares the txns; None on all other servers."""
 
     @property
     def learner(self) -> "LeaderProxy | None":
-        """What it does where another leads; None while nobody is known to."""
+        """What the Member calls on a server that another one leads; None while it has no leader."""
 
     def sync(self, token: object, session_id: int, cxid: int, body: bytes, ids: Ids) -> None:
         """Hand `token` back in a Synced once everything that was committed anywhere by now is in `commits`."""
 
     def in_touch(self, timeout_ms: int) -> bool:
-        """Whether a session of this timeout that this server hears from cannot have ended elsewhere."""
+        """Whether a session of this timeout whose client this server hears from cannot have ended elsewhere."""
         ...
 
     def no_space(self, full: bool) -> None:
-        """This server's disk has no room for more, or has it again."""
+        """This server's disk has no room for more entries, or has room again."""
 
     def flushed(self, zxid: int) -> None:
         """Every entry up to `zxid` is on this server's disk."""
@@ -270,7 +270,7 @@ class Replica(Protocol):
 
 
 class Leadership(Protocol):
-    """Where txns are made."""
+    """The Replica of the server that makes the txns."""
 
     def propose(self, entry: Entry) -> None:
         """Take a new entry, the successor of the last one."""
@@ -279,14 +279,14 @@ class Leadership(Protocol):
         """Answer a Revalidate."""
 
     def dumped(self, link: int, zxid: int, chunks: Iterator[bytes]) -> None:
-        """Answer a SnapshotRequested: the tree as it was at `zxid`, some changes behind it perhaps included."""
+        """Answer a SnapshotRequested: the tree as it was at `zxid`, perhaps with some later changes."""
 
     def sync_learner(self, link: int) -> None:
-        """A learner asks for a `sync`, behind what it has forwarded before."""
+        """A learner asks for a `sync`, after everything that it has forwarded before."""
 
 
 class LeaderProxy(Protocol):
-    """Where txns come from a leader.
+    """The Replica of a server that gets the txns from a leader.
 
     leader_is_ours: it is a server of this project, not Apache's.
     """
@@ -298,7 +298,7 @@ class LeaderProxy(Protocol):
         ...
 
     def touch(self, session_id: int, timeout_ms: int) -> None:
-        """A session's client has been heard from here; for the leader to know."""
+        """Report to the leader that this server has heard from a session's client."""
 
     def revalidate(self, session_id: int, timeout_ms: int) -> None:
         """Ask the leader whether a session lives."""

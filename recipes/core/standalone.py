@@ -1,4 +1,4 @@
-"""The Replica of a server alone."""
+"""The Replica of a standalone server."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from recipes.core.zxid import epoch_of, next_zxid
 
 
 class Standalone:
-    """What its own disk holds is committed."""
+    """Commits an entry once it is on this server's disk."""
 
     __slots__ = ("_last_zxid", "_outstanding", "_ready", "epoch", "role", "serving", "why_looking")
 
@@ -60,7 +60,7 @@ class Standalone:
         """There is no other server."""
 
     def take_outbox(self) -> None:
-        """There never is anything."""
+        """Nothing is for the network."""
         return None
 
     # What the Member calls.
@@ -72,7 +72,7 @@ class Standalone:
 
     @property
     def learner(self) -> None:
-        """Nobody else leads."""
+        """No other server leads."""
         return None
 
     def propose(self, entry: Entry) -> None:
@@ -85,7 +85,7 @@ class Standalone:
         self._ready.writes.append(entry)
 
     def sync(self, token: object, session_id: int, cxid: int, body: bytes, ids: Ids) -> None:
-        """Answered in order: there is nobody else."""
+        """Answer behind all earlier entries: there is no other server to ask."""
         (self._outstanding if self._outstanding else self._ready.commits).append(Synced(token))
 
     def flushed(self, zxid: int) -> None:
@@ -99,23 +99,23 @@ class Standalone:
             commits.append(outstanding.popleft())
 
     def answer_revalidate(self, link: int, session_id: int, valid: bool) -> None:
-        """Nobody asks."""
+        """There are no learners."""
 
     def dumped(self, link: int, zxid: int, chunks: Iterator[bytes]) -> None:
-        """Nobody wants it."""
+        """There are no learners."""
 
     def sync_learner(self, link: int) -> None:
-        """Nobody asks."""
+        """There are no learners."""
 
     def in_touch(self, timeout_ms: int) -> bool:
-        """There is nowhere else."""
+        """Always: no other server could end a session."""
         return True
 
     def no_space(self, full: bool) -> None:
         """Reads go on; the Member takes no writes meanwhile."""
 
     def written(self, operation: Operation, last_zxid: int) -> None:
-        """A server alone has no such operations."""
+        """A standalone server has no such operations."""
         invariant(False, f"{operation} on a server alone")
 
     def take_ready(self) -> Ready:

@@ -1,13 +1,13 @@
-"""One turn of a server, the same under sockets, in the simulator and in tests: what it has decided goes out, in order.
+"""One turn of a server: what it has decided goes out, in order. The real server, the simulator and tests all use it.
 
-A shell calls `begin`, hands what has come in to the Member and the Replica, and calls `carry_out`. In what order things
-then leave is decided here and nowhere else:
+A shell calls `begin`, hands all inputs to the Member and the Replica, and calls `carry_out`. This module alone decides
+in what order things then leave:
 
-1. What is for the network leaves first: the other servers write while this one does. An Outbox promises nothing that
-   this server's disk does not hold.
+1. The Outbox leaves first, so that the other servers write while this one does. It promises nothing that this server's
+   disk does not hold.
 2. Writes go to the disk in the order they were decided, one job at a time; entries that wait together share a sync.
-3. `flushed` and `written` are called once a job is durable. What they bring about, replies to clients among it, goes
-   out behind that.
+3. `flushed` and `written` are called once a job is durable. Their results, such as replies to clients, go out after
+   that.
 """
 
 from typing import Protocol
@@ -24,24 +24,24 @@ class Effects(Protocol):
     """How a shell carries out what a turn decides."""
 
     def post(self, outbox: Outbox) -> None:
-        """Send to the other servers what is in it, dial where it says so, and log its notes."""
+        """Send its votes and its links' packets to the other servers, dial the server it names, and log its notes."""
 
     def reply(self, connections: list[Connection]) -> None:
-        """Send what these hold, and close those that want it."""
+        """Send the `out` of each connection, and close those with `wants_close`."""
 
     def write(self, job: Job, /) -> bool:
-        """Carry a job out: its `begin`, then its `finish`. True when that is done.
+        """Carry a job out: its `begin`, then its `finish`. True: it is done.
 
-        False: it is under way. Once it is done, the shell calls `begin` of the Turn, hands the job to `done`, and lets
-        `carry_out` follow. When it fails the shell calls `stop` instead.
+        False: it is under way. Once it is done, the shell calls `begin`, `done` with the job, and `carry_out` of the
+        Turn. If the job fails, the shell calls `stop` instead.
         """
         ...
 
     def wake_at(self, now_ms: int) -> None:
-        """Call `begin` and `wake` when the clock shows this, in place of the time given last; earlier does no harm."""
+        """Call `begin` and `wake` at `now_ms`, which replaces the time given before; a call too early does no harm."""
 
     def log(self, text: str, is_error: bool) -> None:
-        """Let an operator know."""
+        """Log `text` for an operator."""
 
 
 class Turn:
@@ -80,12 +80,12 @@ class Turn:
         self._stopped = False
 
     def begin(self, now_ms: int, wall_ms: int) -> None:
-        """The time, before anything is handed over in this turn."""
+        """Set the time, before any input of this turn."""
         self.member.begin_turn(now_ms, wall_ms)
         self.replica.begin_turn(now_ms)
 
     def wake(self) -> None:
-        """Do what is due by now, and carry out what comes of it."""
+        """Do what is due by now, and carry out what it decides."""
         self._wake_ms = None
         member, replica = self.member, self.replica
         now_ms, deadline_ms = member.now_ms, replica.deadline_ms
@@ -139,7 +139,7 @@ class Turn:
     def stop(self) -> None:
         """The server can no longer serve: nothing leaves it and nothing is written from here on.
 
-        A sync that failed may have dropped the pages, so to try again would report as durable what is not.
+        A failed sync may have dropped the pages: a second sync could report them as durable although they are not.
         """
         self._stopped = True
 
@@ -153,7 +153,7 @@ class Turn:
                 self._effects.reply(touched)
 
     def _write(self) -> None:
-        """Begin with what there is to write, and go on as long as each job is done at once."""
+        """Start the next job, and go on as long as each job is done at once."""
         while not self._stopped and (job := self.writes.next()) is not None:
             if not self._effects.write(job):
                 return

@@ -1,6 +1,6 @@
 """A zxid numbers a txn: the epoch of the leader that made it in the upper 32 bits, a counter from 1 on in the lower.
 
-Counter 0 is nobody's txn: it stands for the state that an epoch begins with, as in NEWLEADER.
+No txn has counter 0: it stands for the state that an epoch begins with, for example in NEWLEADER.
 Source: ZxidUtils.java; Junqueira, Reed and Serafini, Zab (DSN 2011), section III.
 """
 
@@ -8,7 +8,7 @@ from typing import Final
 
 LAST_COUNTER: Final = 0xFFFFFFFE  # no leader proposes 0xffffffff: the next epoch starts again at 1
 _COUNTER: Final = 0xFFFFFFFF
-_MOST_SKIPPED: Final = 16  # more are no failed requests: a leader's snapshot has what stood there
+_MOST_SKIPPED: Final = 16  # a larger gap is not of failed requests: its txns are in a leader's snapshot
 
 
 def epoch_of(zxid: int) -> int:
@@ -22,12 +22,12 @@ def counter_of(zxid: int) -> int:
 
 
 def start_of(epoch: int) -> int:
-    """What stands before the first txn of an epoch."""
+    """The zxid before the first txn of an epoch."""
     return epoch << 32
 
 
 def next_zxid(zxid: int) -> int:
-    """The zxid of the entry behind `zxid` in the log; where its epoch has no more, the first one of the next."""
+    """The zxid of the entry behind `zxid` in the log; at the end of an epoch, the first one of the next epoch."""
     zxid += 1
     return zxid if zxid & _COUNTER else zxid + 1
 

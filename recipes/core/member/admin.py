@@ -1,4 +1,4 @@
-"""Four-letter words: what a monitor or a person asks a server about itself, in ZooKeeper's formats.
+"""Four-letter words: a monitor or an operator asks a server about itself, in ZooKeeper's formats.
 
 Source: org.apache.zookeeper.server.command, ServerStats.java.
 """
@@ -26,7 +26,7 @@ LAST_OP = {
     op.GET_EPHEMERALS: "GETE", op.GET_ALL_CHILDREN_NUMBER: "GETACN", op.WHO_AM_I: "HOMI", 0: "SESS",
 }  # fmt: skip
 _ALWAYS = ("srvr", "isro")
-_NOT_SERVING = {"ruok": "imok", "isro": "null"}  # and whatever else is asked: that it does not serve
+_NOT_SERVING = {"ruok": "imok", "isro": "null"}  # to all other words: NOT_SERVING
 
 
 def four_letter(member: "Member", data: bytes) -> bytes | None:

@@ -25,7 +25,7 @@ _BUFFER_SIZES = {"last_buffer_size": _NOT_KEPT, "min_buffer_size": _NOT_KEPT, "m
 
 
 def command(member: "Member", asked: str, arguments: Mapping[str, str] | None = None) -> Answer:
-    """The JSON of /commands/<asked>?<arguments>; an unknown command is an answer too."""
+    """The JSON of /commands/<asked>?<arguments>; for an unknown command it has an `error`."""
     name = next((name for name, (aliases, _) in COMMANDS.items() if asked == name or asked in aliases), None)
     if name is None:
         return {"command": asked, "error": f"Unknown command: {asked}"}
@@ -198,7 +198,7 @@ def _after(reset: Callable[["Member"], str]) -> Callable[["Member"], Answer]:
     return answer
 
 
-# Name, then its other names and what answers.
+# By name: its other names, and the function that answers.
 COMMANDS: dict[str, tuple[tuple[str, ...], Callable[["Member"], Answer]]] = {
     "configuration": (("conf", "config"), _configuration),
     "connections": (("cons",), _connections),

@@ -1,11 +1,11 @@
-"""What a member must know of its server's settings."""
+"""The settings of a server that its member needs."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class MemberConfig:
-    """What a member must know of a server's settings; times in ms, sizes in bytes."""
+    """The settings of a server that its member needs; times in ms, sizes in bytes."""
 
     tick_ms: int = 3000
     min_session_timeout_ms: int = 6000
@@ -20,7 +20,7 @@ class MemberConfig:
     container_check_ms: int = 60000
     container_max_per_check: int = 10000
     read_only_mode: bool = False  # without a leader it serves clients that only read
-    leader_serves: bool = True  # while it leads an ensemble it has clients of its own
+    leader_serves: bool = True  # while it leads an ensemble it accepts clients
     ensemble: bytes = b""  # what /zookeeper/config shows: the servers of the ensemble
     settings: tuple[tuple[str, str], ...] = ()  # as the 4lw `conf` prints them
     environment: tuple[tuple[str, str], ...] = ()  # as the 4lw `envi` prints it

@@ -1,7 +1,8 @@
 """One client connection: the handshake, its requests in order, its replies in order.
 
-A session's requests are carried out one after the other: while a write is on its way to the disk, everything the
-session asked for after it is held. Source: NIOServerCnxn.java, ZooKeeperServer.processConnectRequest.
+A session's requests take effect in order. A write is submitted at once; reads behind it are held until it is applied.
+Everything behind a `sync` is held until the sync is answered. Source: NIOServerCnxn.java,
+ZooKeeperServer.processConnectRequest.
 """
 
 from collections import deque
@@ -30,7 +31,7 @@ _STATE_CONNECTED: Final = 3
 _MAX_IDS: Final = 16
 _MAX_HELD: Final = 1000
 _MAX_HELD_READS: Final = 100  # each may have a large reply, and all can become due at once
-_MOST_AHEAD_BYTES: Final = 4 << 20  # of large replies, made before any of them is sent
+_MOST_AHEAD_BYTES: Final = 4 << 20  # limit on large replies that are made and not yet sent
 
 HeldRead = tuple[int, int, bytes, Ids]  # xid, opcode, body, identities when it came
 
@@ -39,7 +40,7 @@ class Connection:
     """Bytes of one client in, bytes out.
 
     out: what to send, in order; the shell takes it and sends it with one write.
-    events: how many of them are no replies. wants_close: the shell is to close the socket once `out` is sent.
+    events: how many items of `out` are watch events. wants_close: the shell is to close the socket once `out` is sent.
     """
 
     __slots__ = (
@@ -71,15 +72,15 @@ class Connection:
         self._with_read_only = True
         self._limit_bytes = member.config.max_frame_bytes
         self._parts: list[bytes] = []
-        self._missing = 0  # bytes that must come before there is anything to do
-        self._ahead_bytes = 0  # in large replies to the requests being taken
+        self._missing = 0  # bytes that must come before `_parts` can be parsed
+        self._ahead_bytes = 0  # of large replies to the requests being parsed
         self._held: deque[Request | HeldRead] = deque()
-        self._held_reads = 0  # and whatever waits for a sync
-        self._syncing = False  # a sync is under way, and is the last of those begun
+        self._held_reads = 0  # in `_held`: reads, and everything behind a sync
+        self._syncing = False  # a sync is under way; nothing behind it has begun
 
     @property
     def queued(self) -> int:
-        """Requests taken in and not yet answered."""
+        """Requests accepted and not yet answered."""
         return len(self._held)
 
     @property
@@ -89,11 +90,11 @@ class Connection:
 
     @property
     def stopped(self) -> bool:
-        """Whether requests wait that have come whole: for their session, or for `go_on`."""
+        """Whether complete requests wait to be parsed: until their session is open, or until `go_on`."""
         return bool(self._parts) and self._missing <= 0
 
     def receive(self, data: bytes) -> None:
-        """Take in what came over the socket, cut anywhere."""
+        """Take in bytes from the socket, split anywhere."""
         if self.wants_close:
             return
         if self._parts:
@@ -109,7 +110,7 @@ class Connection:
             self._greet(data)
 
     def go_on(self) -> None:
-        """What `out` held is sent: take the requests up again that were left because it, or what waits, was so much."""
+        """Resume parsing, which stops when `out` or `_held` is too full. The shell calls it once it has sent `out`."""
         if self.session_id and self.stopped and not self.wants_close and self._held_reads < _MAX_HELD_READS:
             data = b"".join(self._parts)
             self._parts = []
@@ -123,7 +124,7 @@ class Connection:
         self._member.forget(self)
 
     def close(self) -> None:
-        """Send what there is to send, then hang up. The session goes on."""
+        """Hang up once `out` is sent. The session goes on."""
         self.wants_close = True
         self._member.touch(self)
 
@@ -140,7 +141,7 @@ class Connection:
         if len(data) < 4:
             self._keep(data, 4)
             return
-        if self._greeted:  # the session is on its way to the disk; its first requests wait for it
+        if self._greeted:  # the session is not on disk yet: its first requests wait
             self._keep(data, 0)
             return
         if data.startswith(b"stmk") and len(data) < 12:  # the one word with an argument
@@ -172,7 +173,7 @@ class Connection:
         self._member.open_session(self, asked)
 
     def opened(self, session_id: int, timeout_ms: int, password: bytes) -> None:
-        """The session is this connection's: answer the handshake, and take up what came behind it."""
+        """This connection has its session: answer the handshake, and parse the requests that came behind it."""
         self.session_id = session_id
         self.timeout_ms = timeout_ms
         self._send_handshake(ConnectResponse(timeout_ms, session_id, password))
@@ -192,7 +193,7 @@ class Connection:
         self._member.touch(self)
 
     def _keep(self, data: bytes, wanted: int) -> None:
-        """Put aside what is not whole yet; `wanted` bytes make it so. 0: it waits for something else."""
+        """Keep bytes that can be parsed once there are `wanted` of them; 0: that wait for something else."""
         self._parts = [data]
         self._missing = wanted - len(data)
 
@@ -215,7 +216,7 @@ class Connection:
             body = data[at + 12 : end]
             at = end
             count += 1
-            if kind == op.GET_DATA and not held:  # by far the most frequent: nothing else is asked first
+            if kind == op.GET_DATA and not held:  # by far the most frequent request, so it comes first
                 reply = plain_get(tree, xid, body, self.ids)
                 if reply is not None:
                     out.append(reply)
@@ -246,9 +247,9 @@ class Connection:
             self._keep(data[at:], wanted)
 
     def _take(self, xid: int, kind: int, body: bytes, ids: Ids) -> None:
-        """Begin with a request, or hold it until its turn comes."""
+        """Start a request, or hold it until its turn comes."""
         member, held = self._member, self._held
-        if self._syncing:  # a write behind a sync could be committed before that is answered
+        if self._syncing:  # a write behind a sync could be committed before the sync is answered
             held.append((xid, kind, body, ids))
             self._held_reads += 1
         elif kind in WRITES:
@@ -263,7 +264,7 @@ class Connection:
             self._syncing = True
             member.sync(request)
         elif kind == op.PING and not member.in_touch(self.timeout_ms):
-            self.close()  # the session may have ended elsewhere: the client had better ask there
+            self.close()  # the session may have ended elsewhere: the client should try another server
         elif held:
             held.append((xid, kind, body, ids))
             self._held_reads += 1
@@ -300,7 +301,7 @@ class Connection:
         self.close()
 
     def _authenticate(self, xid: int, body: bytes) -> None:
-        """Answered at once, ahead of replies still on their way: it counts for the requests behind it only."""
+        """Authenticate, and reply at once, ahead of earlier requests: it counts only for the requests behind it."""
         try:
             scheme, credentials, _ = read_auth(body, 0)
             new = authenticate(scheme, credentials, self.address[0].encode(), self._member.config.super_digest)
@@ -321,15 +322,15 @@ class Connection:
         return len(ids) <= _MAX_IDS and sum(len(scheme) + len(ident) for scheme, ident in ids) <= self._limit_bytes
 
     def complete(self, request: Request, applied: Applied) -> None:
-        """A write of this connection was applied just now: answer it, and what was held behind it."""
-        if self.wants_close:  # what it had asked for beyond that is of unknown outcome, and out of order by now
+        """A write or sync of this connection is complete: answer it, and the reads held behind it."""
+        if self.wants_close:  # the client takes the outcome for unknown; replies would be out of order by now
             return
         held = self._held
         if not held or held.popleft() is not request:
             invariant(False, "replies out of order")
         err, path, node, parts = applied
         kind, zxid = request.op, request.zxid
-        if err == SESSION_MOVED:  # the client is connected elsewhere: this connection must not go on beside that one
+        if err == SESSION_MOVED:  # the client is connected elsewhere: it must not use two connections
             self.close()
             return
         if kind == op.SYNC:

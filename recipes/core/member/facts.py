@@ -1,10 +1,10 @@
-"""What a member cannot know by itself, for those who look after the server: files, and the ensemble around it."""
+"""What operators ask about a server and its member cannot know: its files, and the ensemble around it."""
 
 Answer = dict[str, object]
 
 
 class Facts:
-    """Of a server alone, without files. A shell or a replica overrides what it knows better."""
+    """The answers of a standalone server without files. A shell's subclass overrides those that it knows better."""
 
     def directories(self) -> tuple[int, int]:
         """Bytes in the directories of the snapshots and of the transaction log."""
@@ -39,5 +39,5 @@ class Facts:
         return {"voting": False, "zabstate": ""}
 
     def figures(self) -> dict[str, str | int]:
-        """Of the ensemble, for `mntr`."""
+        """Figures of the ensemble, for `mntr`."""
         return {}

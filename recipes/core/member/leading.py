@@ -1,4 +1,4 @@
-"""What a member does while it is the one that makes txns: prepare, track sessions, end those that fell silent.
+"""What only the member that makes the txns does: prepare them, track sessions, end silent sessions.
 
 Source: PrepRequestProcessor.java, SessionTrackerImpl.java, ContainerManager.java.
 """
@@ -18,7 +18,7 @@ from recipes.core.zxid import start_of
 if TYPE_CHECKING:
     from recipes.core.member.config import MemberConfig
 
-# What a client may have a learner send on; DELETE_CONTAINER is the leader's own.
+# The writes that a client may send, to a learner too. Only the leader itself makes DELETE_CONTAINER.
 WRITES: Final = frozenset(
     (op.SET_DATA, op.CREATE, op.CREATE2, op.DELETE, op.MULTI, op.CREATE_CONTAINER, op.CREATE_TTL, op.SET_ACL,
      op.RECONFIG, op.CLOSE_SESSION)
@@ -28,9 +28,9 @@ _NO_OPERATION: Final = 0
 
 
 class Leading:
-    """From the moment a leader is established, or a server alone starts, until it leads no more.
+    """Begins when a leader is established, or a standalone server starts, and ends with the leadership.
 
-    epoch: txns are numbered from its first one, or go on behind the tree's last where that is of the same epoch.
+    epoch: of the txns made. Their zxids start at its first one, or behind the tree's last zxid if that is in the epoch.
     """
 
     def __init__(self, config: "MemberConfig", tree: DataTree, leadership: Leadership, epoch: int, now_ms: int) -> None:
@@ -40,7 +40,7 @@ class Leading:
         self.tracker: SessionTracker = SessionTracker(config.tick_ms)
         for session_id, timeout_ms in tree.sessions.items():
             self.tracker.add(session_id, timeout_ms, now_ms)
-        # An ephemeral znode without its session can only be of a session that ended: let it end once more.
+        # An ephemeral znode without its session belongs to a session that ended: let it end once more.
         for session_id in tree.ephemerals:
             if session_id not in tree.sessions:
                 self.tracker.add(session_id, config.min_session_timeout_ms, now_ms)
@@ -67,7 +67,7 @@ class Leading:
         self.tracker.remove(session_id)
 
     def tick(self, now_ms: int, wall_ms: int) -> int:
-        """End the sessions whose time is up, remove containers and znodes past their TTL; how many sessions ended."""
+        """End overdue sessions; remove containers and znodes past their TTL. Return how many sessions ended."""
         expired = self.tracker.expired(now_ms)
         for session_id in expired:
             self.propose(Request(session_id, 0, op.CLOSE_SESSION, b"", link=None), wall_ms)
@@ -76,10 +76,10 @@ class Leading:
             self._check_containers(wall_ms)
         return len(expired)
 
-    # What learners send on.
+    # What learners forward.
 
     def take(self, event: Forwarded | SessionsTouched | Revalidate, now_ms: int, wall_ms: int) -> None:
-        """Carry out what has come from a learner."""
+        """Carry out what a learner has sent."""
         if isinstance(event, SessionsTouched):
             for session_id, _ in event.sessions:
                 self.tracker.touch(session_id, now_ms)
@@ -106,7 +106,7 @@ class Leading:
         self.propose(request, wall_ms)
 
     def revalidate(self, session_id: int, timeout_ms: int, link: int, now_ms: int) -> bool:
-        """Whether a session lives; if so it is the link's from here on (0: this server's)."""
+        """Whether a session lives; if so, its client is connected over `link` from here on (0: to this server)."""
         if session_id not in self.tracker or self.tracker.is_closing(session_id):
             return False
         self.tracker.add(session_id, timeout_ms, now_ms, link)

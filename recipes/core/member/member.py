@@ -1,8 +1,8 @@
-"""One server, still pure: bytes, ticks and "it is on disk" in; bytes and writes out.
+"""One server, as pure code: bytes, ticks and "it is on disk" in; bytes and writes out.
 
-A shell (the real one or the simulator's) owns the sockets, the clock and the disk. Per turn it calls `begin_turn`,
-hands over what came in, takes `take_writes`, puts them on disk, calls `flushed`, and sends what the connections in
-`take_touched` hold. Nothing is answered before its txn is in `flushed`: replies are made when the Replica commits.
+A shell (the real one or the simulator's) owns the sockets, the clock and the disk; turn.py drives both. Per turn it
+calls `begin_turn`, passes inputs in, puts `take_writes` on disk, calls `flushed`, and has the connections in
+`take_touched` sent. No write is answered before it is in `flushed`: the reply is made when the Replica commits it.
 """
 
 from collections import deque
@@ -43,7 +43,7 @@ class Member:
     """One server of any role: connections, sessions, tree, and a Replica that orders the txns.
 
     tree: as recovered from the disk. replica: starts from the same zxid.
-    now_ms, wall_ms: a clock that never goes back, and the one people read.
+    now_ms, wall_ms: a clock that never goes back, and the wall clock.
     """
 
     def __init__(self, config: MemberConfig, tree: DataTree, replica: Replica, now_ms: int, wall_ms: int) -> None:
@@ -56,12 +56,12 @@ class Member:
         self.by_session: dict[int, Connection] = {}
         self.disk_full: bool = False
         self.serving: bool = False
-        self.facts: Facts = Facts()  # the shell replaces it by what knows more
-        self.trace_mask = 306  # kept for those who set it; nothing is traced
+        self.facts: Facts = Facts()  # the shell replaces it with one that knows more
+        self.trace_mask = 306  # kept for operators who set it; nothing is traced
         self._replica = replica
         self._leading: Leading | None = None
         self._session_ids = SessionIds(wall_ms, config.server_id)
-        self._waiting: deque[Request] = deque()  # made here, not yet committed; in the order they will be
+        self._waiting: deque[Request] = deque()  # made here, not yet committed; in the order of their txns
         self._revalidating: dict[int, Connection] = {}
         self._writes: list[Write] = []
         self._touched: list[Connection] = []
@@ -83,25 +83,25 @@ class Member:
 
     @property
     def outstanding(self) -> int:
-        """Requests taken in and not yet answered."""
+        """Requests accepted and not yet answered."""
         return len(self._waiting)
 
     @property
     def tracker(self) -> SessionTracker:
-        """The sessions as far as this server keeps track of them: a leader does, and one that is read-only."""
+        """The sessions that this server tracks: all of them as leader, its own in read-only mode, else none."""
         return self._leading.tracker if self._leading is not None else self.read_only.tracker
 
     # What the shell calls.
 
     def begin_turn(self, now_ms: int, wall_ms: int) -> None:
-        """The time, once per turn."""
+        """Set the time, once per turn."""
         self.now_ms = now_ms
         self.wall_ms = wall_ms
 
     def connect(self, address: tuple[str, int], ids: Ids = (), secure: bool = False) -> Connection:
-        """A client has connected from `address` (host, port); `ids` it has shown already, by its certificate.
+        """A client has connected from `address` (host, port). ids: the identities that its certificate proves.
 
-        One on a Unix socket has no host: no ACL that names addresses is about it.
+        A client on a Unix socket has no host: no ACL entry with an address matches it.
         """
         self._next_key += 1
         ip = ((b"ip", address[0].encode()),) if address[0] else ()
@@ -136,7 +136,7 @@ class Member:
         self._advance()
 
     def written(self, operation: Operation, tree: DataTree | None) -> None:
-        """The operation is on disk. tree: what the store is then, where that is not what it was."""
+        """The operation is on disk. tree: the new tree, where the operation has replaced it."""
         if tree is not None:
             self._use(tree)
         self._replica.written(operation, tree.last_zxid if tree is not None else 0)
@@ -171,7 +171,7 @@ class Member:
             self.tracker.touch(connection.session_id, self.now_ms)
 
     def in_touch(self, timeout_ms: int) -> bool:
-        """Whether a session of this timeout that is heard from here lives on."""
+        """Whether a session of this timeout whose client this server hears from is sure to live on."""
         return self._replica.in_touch(timeout_ms)
 
     def submit(self, request: Request) -> bool:
@@ -180,7 +180,7 @@ class Member:
         if self.disk_full or not self.serving:
             return False
         if request.op == op.MULTI and learner is not None and not learner.leader_is_ours and not _is_whole(request):
-            return False  # Apache's leader gives no answer to it, for which this server's other writes would wait
+            return False  # Apache's leader never answers it, and this server's later writes would wait for the answer
         self._waiting.append(request)
         if self._leading is not None:
             self._leading.propose(request, self.wall_ms)
@@ -204,9 +204,9 @@ class Member:
         return four_letter(self, word)
 
     def open_session(self, connection: Connection, asked: ConnectRequest) -> None:
-        """Carry out the handshake: a new session, or one that comes back."""
+        """Carry out the handshake: open a new session or resume one."""
         config, reads_only = self.config, self.read_only.serving
-        # A client that has seen more than this server has must not go back in time.
+        # A client that has seen a later zxid than this server has must not see older data.
         if not (self.takes_clients or reads_only) or asked.last_zxid > self.tree.last_zxid:
             connection.close()
             return
@@ -258,7 +258,7 @@ class Member:
             self._leading.ended(session_id)
         connection = self.by_session.get(session_id)
         returning = self._revalidating.pop(session_id, None)
-        if returning is not None:  # the leader's answer may be from before the end, and yet be seen behind it
+        if returning is not None:  # the leader may have sent its answer before the session ended
             returning.refused()
         if request is not None and isinstance(request.origin, Connection):
             request.origin.complete(request, applied)
@@ -269,7 +269,7 @@ class Member:
     # What the replica decides.
 
     def _advance(self) -> None:
-        """Keep what is to be written, apply what is committed, do what else there is."""
+        """Collect writes, apply commits and handle events, until the Replica has no more."""
         while True:
             ready = self._replica.take_ready()
             self._writes += ready.writes
@@ -293,13 +293,14 @@ class Member:
             txn, entry.claimed = decode_txn(entry.payload)
         session_id, cxid, zxid, _, kind, _ = txn
         applied = tree.apply(txn, entry.digest)
-        # A leader's snapshot shows some txns too early; its learner applies them all before it serves.
+        # A leader's snapshot may contain later txns; the learner has applied all of these before it serves.
         if entry.claimed is not None and entry.claimed != tree.digest and self.serving:
             self.stats.digest_mismatches += 1
         if tree.fired:
             self._deliver()
-        # The request it came from, if that is this server's, is the next one, since they come back in order. Its client
-        # may have used the cxid before, on another server, and the closing of an expired session has the cxid 0.
+        # If this txn comes from a request of this server, that is the first in `_waiting`: txns come back in order.
+        # Session and cxid alone do not identify the request: its client may have used the cxid before, on another
+        # server, and the txn that closes an expired session has the cxid 0.
         request, waiting = None, self._waiting
         if waiting:
             first = waiting[0]
@@ -323,7 +324,7 @@ class Member:
             self._attach(connection, request.session_id)
 
     def _deliver(self) -> None:
-        """Tell the watchers, as far as they may read what it is about."""
+        """Send the fired events to the watchers, if they may read the znode."""
         fired, self.tree.fired = self.tree.fired, []
         for watcher, kind, path, acl in fired:
             if isinstance(watcher, Connection) and not watcher.wants_close and permits(acl, op.READ, watcher.ids):
@@ -339,11 +340,11 @@ class Member:
         elif isinstance(event, SnapshotRequested):
             if self._replica.leader is not None:  # it leads already, but may not serve yet
                 self._replica.leader.dumped(event.link, self.tree.last_zxid, dump_tree(self.tree))
-        elif self._leading is not None:  # else from a learner that followed until just now
+        elif self._leading is not None:  # else a learner sent it before this leadership ended
             self._leading.take(event, self.now_ms, self.wall_ms)
 
     def _change_role(self, serving: bool) -> None:
-        """Start to serve, or end it: sessions outlive that, their connections and requests do not."""
+        """Start or stop serving. At a stop connections are closed and requests dropped; sessions live on."""
         leader = self._replica.leader
         self.serving = serving
         self.read_only.role_changed(serving)

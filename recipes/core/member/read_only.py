@@ -1,8 +1,8 @@
-"""Read-only mode: what a member without a leader does for clients that asked for no more than reading.
+"""Read-only mode: how a member without a leader serves clients that have connected with `read_only`.
 
-It shows the tree it last served from, in which everything is committed: a log may hold what never was, so a server
-that has not served since it started, or whose tree was replaced or carried on since, does not take part. Sessions are
-its own: no other server hears of them, no log has them, and they are gone when it looks for a leader no more.
+It shows the tree that it last served from, in which everything is committed; the log may hold entries that never were.
+So a server does not take part if it has not served since it started, or if its tree was replaced or has changed since.
+Its read-only sessions are local: no other server and no log knows them, and they end once it has found a leader.
 Source: ReadOnlyZooKeeperServer.java, ReadOnlyRequestProcessor.java, QuorumPeer.java.
 """
 
@@ -25,9 +25,10 @@ _REFUSED: Final = (WRITES - {op.CLOSE_SESSION}) | {op.SYNC, op.CHECK}
 
 
 class ReadOnly:
-    """Whether a member serves readers only, and the sessions it has given them.
+    """Whether a member is in read-only mode, and its read-only sessions.
 
-    enabled: whether it may at all. serving: whether it does. tracker: the sessions. ids: where their ids come from.
+    enabled: whether its settings allow the mode. serving: whether it is in it. tracker: the sessions. ids: makes
+    their ids.
     """
 
     def __init__(self, member: "Member", replica: Replica, ids: SessionIds) -> None:
@@ -44,7 +45,7 @@ class ReadOnly:
         self._looking_since_ms: int | None = None
 
     def role_changed(self, serving: bool) -> None:
-        """The member serves everybody from here on, or does so no more."""
+        """The member begins to serve all clients, or stops."""
         self.leave()
         self._looking_since_ms = None if serving else self._member.now_ms
         if self._serves_all:
@@ -52,7 +53,7 @@ class ReadOnly:
         self._serves_all = serving
 
     def tick(self) -> None:
-        """Begin when it is time; end the sessions that were not heard from."""
+        """Enter the mode when it is time; end the sessions that were not heard from."""
         member = self._member
         if not self.enabled:
             return
@@ -61,19 +62,19 @@ class ReadOnly:
         elif self._looking_since_ms is None:
             self._looking_since_ms = member.now_ms
         elif member.now_ms - self._looking_since_ms >= max(_PATIENCE_MS, member.config.tick_ms):
-            # A leader applies its own history before it is established, and may come to nothing.
+            # The tree may have changed: a leader applies its own history before it is established, which may fail.
             self.serving = self._served is not None and self._served == (member.tree, member.tree.last_zxid)
         for session_id in self.tracker.expired(member.now_ms):
             member.stats.sessions_expired += 1
             self.end(session_id)
 
     def end_turn(self) -> None:
-        """Give way before anything comes of having found a leader."""
+        """Leave the mode once a leader is found, before the election has any other effect."""
         if self.serving and not self._is_looking():
             self.leave()
 
     def leave(self) -> None:
-        """Hang up on the readers, and forget their sessions."""
+        """Leave the mode: hang up on its clients, and forget their sessions."""
         if self.serving:
             self.serving = False
             self.tracker = SessionTracker(self._member.config.tick_ms)
@@ -82,7 +83,7 @@ class ReadOnly:
                 connection.close()
 
     def open_session(self, connection: Connection, asked: ConnectRequest) -> None:
-        """Carry out the handshake. Nobody is told that a session is over which the others may know of."""
+        """Carry out the handshake. Close the connection of a session that other servers may know: it may live on."""
         session_id, secret = asked.session_id, self._member.config.session_secret
         if not isinstance(connection, ReadOnlyConnection) or not asked.read_only:
             connection.close()
@@ -120,7 +121,7 @@ class ReadOnly:
 
 
 class ReadOnlyConnection(Connection):
-    """A connection that was made while the member is read-only, and ends with that."""
+    """A connection made in read-only mode; it ends with the mode."""
 
     __slots__ = ()
 

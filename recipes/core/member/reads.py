@@ -25,13 +25,13 @@ from recipes.core.tree.acl import masked, permits, user_name
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ZNode, pack_stat
 
-LARGE_BYTES: Final = 4096  # of data or of a reply's body: from here on replies are counted before they are sent
-_MOST_MULTI_READ_BYTES: Final = 64 << 20  # a client that has more to read than that is cut off
+LARGE_BYTES: Final = 4096  # replies with a larger body count towards a connection's limit on unsent bytes
+_MOST_MULTI_READ_BYTES: Final = 64 << 20  # a multiRead with a larger reply is refused
 _pack_data_reply: Final = Struct(">iiqii").pack  # the frame's length, the reply's head, the length of the data
 
 
 class Failed(Exception):
-    """A read the client gets an error code for, with a body only where Apache sends one. Never leaves core/member."""
+    """A read that is answered with an error code, and a body only where Apache sends one. Never leaves core/member."""
 
     def __init__(self, code: int, body: bytes = b"") -> None:
         self.code = code
@@ -39,7 +39,7 @@ class Failed(Exception):
 
 
 class Asker(Protocol):
-    """Who asks: its session, and where events of its watches go."""
+    """The connection that sent a request: its session, and where events of its watches go."""
 
     session_id: int
 
@@ -48,7 +48,7 @@ class Asker(Protocol):
 
 
 def find(tree: DataTree, path: bytes, perm: int, ids: Ids) -> ZNode:
-    """The znode at `path`, which `ids` may use as `perm` says. Raises Failed."""
+    """The znode at `path`, if its ACL grants `perm` to `ids`. Raises Failed."""
     node = tree.nodes.get(path or b"/")
     if node is None:
         raise Failed(NO_NODE)
@@ -67,7 +67,7 @@ def get_data(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
 
 
 def plain_get(tree: DataTree, xid: int, body: bytes, ids: Ids) -> bytes | None:
-    """The reply to a get without a watch, by far the most frequent request. None: `get_data` has to look closer."""
+    """The reply to a get without a watch, by far the most frequent request. None: `get_data` has to answer."""
     length = len(body) - 5  # of the path
     if length < 0 or body[-1]:
         return None
@@ -118,7 +118,7 @@ def _children(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> tuple[byte
 
 
 def get_acl(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
-    """ACL and Stat; the digests are masked for who may not administer the znode."""
+    """ACL and Stat; the digests are masked for a client without the ADMIN permission."""
     path, _ = read_buffer(body, 0)
     node = find(tree, path or b"", op.READ | op.ADMIN, ids)
     acl = node.acl if permits(node.acl, op.ADMIN, ids) else masked(node.acl)
@@ -126,7 +126,7 @@ def get_acl(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
 
 
 def ping(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
-    """Nothing."""
+    """An empty body."""
     return b""
 
 
@@ -154,7 +154,7 @@ def who_am_i(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
 
 
 def add_watch(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
-    """A watch that stays, on one path or on everything below it too."""
+    """Add a persistent watch, on one path or on everything below it too."""
     path, mode, _ = read_path_version(body, 0)
     if mode not in (op.ADD_WATCH_PERSISTENT, op.ADD_WATCH_PERSISTENT_RECURSIVE):
         raise Failed(MARSHALLING_ERROR)
@@ -163,7 +163,7 @@ def add_watch(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
 
 
 def check_watches(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
-    """Whether this connection has such a watch."""
+    """Check that this connection has a watch of this kind on a path."""
     path, kind, _ = read_path_version(body, 0)
     if not op.WATCH_CHILDREN <= kind <= op.WATCH_PERSISTENT_RECURSIVE:
         raise Failed(MARSHALLING_ERROR)
@@ -173,7 +173,7 @@ def check_watches(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
 
 
 def remove_watches(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
-    """Take this connection's watches off a path."""
+    """Remove this connection's watches of a kind from a path."""
     path, kind, _ = read_path_version(body, 0)
     if not op.WATCH_CHILDREN <= kind <= op.WATCH_PERSISTENT_RECURSIVE:
         raise Failed(MARSHALLING_ERROR)
@@ -183,7 +183,7 @@ def remove_watches(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes
 
 
 def set_watches(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
-    """Watches of an earlier connection: those that have missed something fire, the others are set again."""
+    """Restore the watches of an earlier connection: those that missed an event fire, the others are set again."""
     zxid, (data, exist, child) = read_set_watches(body, 0, 3)
     _restore(tree, asker, ids, zxid, data, exist, child)
     return b""
@@ -229,7 +229,7 @@ def _restore(
 
 
 def multi_read(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
-    """getData and getChildren together; each fails for itself, none sets a watch."""
+    """getData and getChildren together; each fails by itself, none sets a watch."""
     at = size = 0
     parts: list[bytes] = []
     while True:
@@ -237,7 +237,7 @@ def multi_read(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
         if done:
             return b"".join(parts) + MULTI_END
         if kind not in (op.GET_DATA, op.GET_CHILDREN):
-            if not parts and read_multi(body):  # one of writes alone is whole, and answered like an empty one
+            if not parts and read_multi(body):  # a well-formed multi of writes: the reply has an empty multi's body
                 raise Failed(MARSHALLING_ERROR, MULTI_END)
             raise WireError(f"operation {kind} cannot stand in a multiRead")
         path, _, at = read_path_watch(body, at)
@@ -252,7 +252,7 @@ def multi_read(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
         else:
             parts.append(write_strings(tree.children_names(path or b"/")))
         size += len(parts[-1])
-        if size > _MOST_MULTI_READ_BYTES:  # it names the same large znode over and over
+        if size > _MOST_MULTI_READ_BYTES:  # the request reads the same large znodes many times
             raise Failed(BAD_ARGUMENTS)
 
 

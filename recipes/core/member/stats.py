@@ -1,4 +1,4 @@
-"""Counters for those who look after the server."""
+"""Counters for operators."""
 
 
 class Stats:
@@ -25,7 +25,7 @@ class Stats:
         self.latency_total_ms: int = 0
 
     def waited(self, latency_ms: int) -> None:
-        """A reply leaves so many ms after its request came. One that leaves at once need not be told of."""
+        """Count a reply that leaves `latency_ms` after its request came. A latency of 0 may be left out."""
         self.latency_total_ms += latency_ms
         if latency_ms > self.latency_max_ms:
             self.latency_max_ms = latency_ms

@@ -1,4 +1,4 @@
-"""Who may do what: one function decides, and what it does not know it denies.
+"""Permissions: one function, `permits`, decides, and it denies any scheme that it does not know.
 
 An ACL is a tuple of (perms, scheme, id); the identities of a connection are (scheme, id) pairs. Source:
 ZooKeeperServer.checkACL, PrepRequestProcessor.fixupACL and the providers in org.apache.zookeeper.server.auth.
@@ -18,11 +18,11 @@ from recipes.core.tree.znode import Acl
 WORLD_ANYONE: Final = (b"world", b"anyone")
 READ_ONLY_ACL: Acl = ((1, *WORLD_ANYONE),)
 _NUMBER: Final = re.compile(rb"[+-]?[0-9]{1,20}")
-_AUTHENTICATED: Final = (b"digest", b"x509")  # schemes whose identities the scheme `auth` stands for
+_AUTHENTICATED: Final = (b"digest", b"x509")  # schemes of the identities that replace `auth`
 
 
 class AclTable:
-    """One object for every ACL there is, however many znodes have it."""
+    """Keeps one object per distinct ACL, shared by all znodes that have it."""
 
     __slots__ = ("_shared",)
 
@@ -42,7 +42,7 @@ class AclTable:
 
 
 def permits(acl: Acl, perm: int, ids: Ids) -> bool:
-    """Whether `ids` may do one of what `perm` says. An empty ACL permits nobody but super."""
+    """Whether `ids` have one of the permissions in `perm`. An empty ACL permits only super."""
     if acl is OPEN_ACL:
         return True
     for perms, scheme, ident in acl:
@@ -56,9 +56,9 @@ def permits(acl: Acl, perm: int, ids: Ids) -> bool:
 
 
 def fix_up(entries: Acl | None, ids: Ids) -> Acl | None:
-    """The ACL to store for the one a client sent: checked, without duplicates, `auth` replaced by who it is.
+    """The ACL to store for the one that a client sent: without duplicates, and with the client's identities for `auth`.
 
-    None when it is not valid (InvalidACL).
+    None when the ACL is not valid (InvalidACL).
     """
     if entries == OPEN_ACL:
         return OPEN_ACL
@@ -83,7 +83,7 @@ def fix_up(entries: Acl | None, ids: Ids) -> Acl | None:
 def authenticate(scheme: bytes, credentials: bytes | None, address: bytes, super_digest: bytes | None) -> Ids | None:
     """The identities that credentials give, or None when they are refused.
 
-    super_digest: `super:<hash>` of who may do everything, if anybody may. address: empty on a Unix socket.
+    super_digest: `super:<hash>` of the superuser; None where there is none. address: empty on a Unix socket.
     """
     if scheme == b"ip":
         return ((b"ip", address),) if address else ()
@@ -96,14 +96,14 @@ def authenticate(scheme: bytes, credentials: bytes | None, address: bytes, super
 
 
 def digest_id(credentials: bytes) -> bytes:
-    """`user:password` as the scheme digest stores it: the user, and the hash of the whole, which is text."""
+    """`user:password` as the scheme digest stores it: the user, and a hash of the whole text."""
     credentials = text(credentials).encode()
     user = credentials.partition(b":")[0]
     return user + b":" + b64encode(sha1(credentials).digest())
 
 
 def masked(acl: Acl) -> Acl:
-    """The ACL with the hashes of its digests hidden, for who may not administer the znode."""
+    """The ACL with the hashes of its digests hidden, for a client without the ADMIN permission."""
     return tuple(
         (perms, scheme, ident.partition(b":")[0] + b":x" if scheme == b"digest" else ident)
         for perms, scheme, ident in acl
@@ -149,7 +149,7 @@ def _ipv4(address: bytes) -> int | None:
 
 
 def _number(digits: bytes, most: int) -> int | None:
-    """A number from 0 to `most` as Java reads one: with a sign and leading zeros, if anybody writes them."""
+    """A number from 0 to `most` as Java reads one: a sign and leading zeros are allowed. None if it is none."""
     if not _NUMBER.fullmatch(digits):
         return None
     number = int(digits)

@@ -4,9 +4,9 @@ from recipes.core.tree.znode import Acl, ZNode
 
 
 class Change(ZNode):
-    """A znode as it will be once every txn under way is applied. Its `children` is never set: only their number is.
+    """A znode as it will be once every txn under way is applied. It has `child_count` in place of `children`.
 
-    exists: False when it will be gone. zxid: of the txn that makes it so. digest: 0 when it will be gone.
+    exists: False when it will be gone. zxid: of the txn that makes this change. digest: 0 when it will be gone.
     """
 
     __slots__ = ("child_count", "exists", "path", "zxid")
@@ -17,11 +17,11 @@ class Change(ZNode):
     zxid: int
 
     def __init__(self) -> None:
-        """Without a value in any of its fields; `copy_of` and `new_change` give them one."""
+        """Leaves all fields unset; `copy_of` and `new_change` set them."""
 
 
 def copy_of(node: ZNode) -> Change:
-    """A Change that starts as the znode is; Pending sets its path, zxid and digest."""
+    """A Change with the znode's values; Pending sets its path, zxid and digest."""
     change = Change()
     change.data = node.data
     change.acl = node.acl
@@ -47,7 +47,7 @@ def child_count(node: ZNode) -> int:
 
 
 def new_change(data: bytes | None, acl: Acl, zxid: int, time_ms: int, owner: int) -> Change:
-    """A Change that is a znode to be created."""
+    """A Change that creates a znode."""
     change = Change()
     ZNode.__init__(change, data, acl, zxid, time_ms, owner)
     change.exists = True

@@ -1,7 +1,7 @@
-"""The tree's digest: a sum over all znodes, so that two servers can be compared by one number.
+"""The tree's digest: one number, summed over all znodes, by which two servers can be compared.
 
-A znode's part is the CRC-32 of its path, data and 60 bytes of its Stat in an order of their own. What is below
-/zookeeper is left out, since servers change some of it without a txn. Source: DigestCalculator.java.
+A znode's part is the CRC-32 of its path, its data and 60 bytes of its Stat, in the field order of `node_digest`.
+Znodes below /zookeeper are left out: servers change some of them without a txn. Source: DigestCalculator.java.
 """
 
 from struct import Struct
@@ -34,5 +34,5 @@ def node_digest(path: bytes, node: ZNode) -> int:
 
 
 def known_digest(path: bytes, node: ZNode) -> int:
-    """The same, not worked out again where it is known."""
+    """The same, taken from the znode where it is known."""
     return node.digest if node.digest >= 0 else node_digest(path, node)

@@ -14,8 +14,8 @@ _DIGEST_MASK: Final = (1 << 64) - 1
 class Pending:
     """Keeps, for every path with changes under way, a Change: the znode as it will be.
 
-    counts_quotas: whether to keep count of what the txns will add below limited paths.
-    digest: of the tree once all of it is applied.
+    counts_quotas: whether to count what these txns will add below limited paths.
+    digest: of the tree once all of them are applied.
     """
 
     __slots__ = ("_changes", "_counts_quotas", "_quotas", "_tree", "_under_way", "_undo", "digest")
@@ -53,9 +53,9 @@ class Pending:
             self._count_ahead(path, before, after, zxid)
 
     def owned_by(self, session_id: int) -> list[bytes]:
-        """The ephemeral znodes that will be a session's.
+        """The ephemeral znodes that the session will own.
 
-        Under way, a path may have come to it or gone from it, also to be somebody else's znode.
+        Txns under way may give a path to the session or take it away, also to create another session's znode there.
         """
         changes, held = self._changes, self._tree.ephemerals.get(session_id, {})
         owned = [path for path in held if path not in changes]
@@ -63,7 +63,7 @@ class Pending:
         return owned
 
     def exceeds_quota(self, path: bytes, count: int, size: int) -> bool:
-        """Whether so many more znodes and bytes at `path` break a hard limit."""
+        """Whether `count` more znodes or `size` more bytes at `path` break a hard limit."""
         quotas = self._tree.quotas
         root = quotas.root_of(path)
         return root is not None and quotas.exceeds(self._tree.nodes, root, count, size, self._quotas.of(root))
@@ -74,15 +74,15 @@ class Pending:
         return self._undo is not None
 
     def begin_multi(self) -> None:
-        """Be ready to undo what comes now."""
+        """Record the changes from here on, to be able to undo them."""
         self._undo = []
 
     def end_multi(self) -> None:
-        """What came since stays, unless it was undone."""
+        """Stop recording; changes that were not undone stay."""
         self._undo = None
 
     def undo(self, zxid: int, digest: int) -> None:
-        """Take back all of the multi being made. digest: as it was before."""
+        """Take back all changes of the multi. digest: of before the multi."""
         for path, before in reversed(self._undo or ()):
             if before is None:
                 self._changes.pop(path, None)
@@ -107,7 +107,7 @@ class Pending:
             self._quotas.applied(zxid)
 
     def _count_ahead(self, path: bytes, before: ZNode | None, after: Change, zxid: int) -> None:
-        """Remember what `path` adds to the quota it is under until the tree counts it."""
+        """Remember what the change at `path` adds to its quota, until the tree counts it."""
         root = self._tree.quotas.root_of(path)
         if root is not None:
             count = after.exists - (before is not None)
@@ -116,7 +116,7 @@ class Pending:
 
 
 class UnderWay:
-    """What txns not yet applied will add below each limited path, so that pipelined requests cannot pass together."""
+    """What the txns under way will add below each limited path: pipelined requests must not exceed it together."""
 
     __slots__ = ("_changes", "_sums")
 
@@ -125,23 +125,23 @@ class UnderWay:
         self._sums: dict[bytes, list[int]] = {}
 
     def of(self, root: bytes) -> tuple[int, int]:
-        """Znodes and bytes to come below a limited path."""
+        """How many znodes and bytes will be added below a limited path."""
         count, size = self._sums.get(root, (0, 0))
         return count, size
 
     def add(self, zxid: int, root: bytes, count: int, size: int) -> None:
-        """The txn of `zxid` is to add so much."""
+        """The txn `zxid` will add `count` znodes and `size` bytes below `root`."""
         self._changes.append((zxid, root, count, size))
         self._sum(root, count, size)
 
     def applied(self, zxid: int) -> None:
-        """The tree's own stats have what was up to `zxid`."""
+        """Forget the txns up to `zxid`: the tree's own stats count them now."""
         while self._changes and self._changes[0][0] <= zxid:
             _, root, count, size = self._changes.popleft()
             self._sum(root, -count, -size)
 
     def undo(self, zxid: int) -> None:
-        """The txn of `zxid`, the last one, adds nothing after all."""
+        """Forget the txn `zxid`, the last one: it was undone."""
         while self._changes and self._changes[-1][0] == zxid:
             _, root, count, size = self._changes.pop()
             self._sum(root, -count, -size)

@@ -1,4 +1,4 @@
-"""From a write request to a txn: checked against the tree *and* everything accepted but not yet applied.
+"""Turns a write request into a txn, checked against the tree *and* all txns accepted but not yet applied.
 
 Pipelined requests must see one another: `create /a`, `create /a/b`, `delete /a` behave as if each had waited for the
 one before. A request that fails becomes an error txn, which takes its zxid like any other.
@@ -60,12 +60,12 @@ class Refused(Exception):
 
 
 class Request:
-    """One write request of a session, whoever sent it on.
+    """One write request of a session, from a client here or forwarded by a learner.
 
-    body: the record behind the request header. ids: who the connection has shown itself to be.
-    origin: what is to hear of the outcome; the Preparer never looks at it.
-    link: of the learner that sent it on, 0 where it came to this server, None where this leader asks by itself.
-    zxid: of its txn; before there is one, a zxid that it cannot be below.
+    body: the record behind the request header. ids: the identities of its connection.
+    origin: the object to notify of the outcome; the Preparer ignores it.
+    link: of the learner that forwarded it; 0 where it came to this server, None where the leader made it itself.
+    zxid: of its txn; before there is a txn, a lower bound for its zxid.
     """
 
     __slots__ = ("arrived_ms", "body", "cxid", "ids", "link", "op", "origin", "session_id", "zxid")
@@ -96,7 +96,7 @@ class Preparer:
     """Makes txns, one zxid after the other.
 
     extended_types: whether znodes with a TTL may be created. enforce_quota: whether hard quotas refuse.
-    max_txn_bytes: what other servers take as one txn, twice as much as the largest request.
+    max_txn_bytes: the largest txn that other servers accept: twice the largest request.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Preparer:
         self._extended_types = extended_types
         self._enforce_quota = enforce_quota
         self.pending: Pending = Pending(tree, enforce_quota)
-        # Asked for every request.
+        # Bound once: every request uses them.
         self._find, self._put = self.pending.find, self.pending.put
         self.applied: Callable[[int], None] = self.pending.applied
         self._max_txn_bytes = max_txn_bytes
@@ -199,7 +199,7 @@ class Preparer:
         after.mzxid = zxid
         after.mtime = time_ms
         self._put(path, node, after, zxid)
-        # The txn's record is the request with another number at its end: splice it instead of encoding anew.
+        # The txn's record is the request with another number at its end: splice it instead of encoding it again.
         return (path, data, version), body[: end - 4] + pack_int(version)
 
     def _create(self, kind: int, asked: CreateRequest, request: Request, zxid: int, time_ms: int) -> tuple[int, Record]:
@@ -311,7 +311,8 @@ class Preparer:
         return path, _next_version(node.version, expected)
 
     def _close_session(self, request: Request, zxid: int) -> Record:
-        # ZooKeeper does not ask whether it has moved. But its client may have given this up, and gone on elsewhere.
+        # ZooKeeper does not check whether the session has moved. But its client may have given up this connection and
+        # resumed the session elsewhere.
         self._check_session(request)
         session_id = request.session_id
         self._tracker.mark_closing(session_id)
@@ -320,7 +321,8 @@ class Preparer:
             node = self._find(path)
             if node is not None:
                 self._remove(path, node, zxid)
-        # Whoever applies it deletes what else the session owns too: a txn that others cannot take would end them all.
+        # The list is cut: a txn too large for the other servers would end them all, and each server that applies this
+        # one deletes the session's other znodes as well.
         listed, left = 0, self._max_txn_bytes // 2
         while listed < len(owned) and left > 0:
             left -= len(owned[listed]) + 4
@@ -362,7 +364,7 @@ class Preparer:
         return kind, self._simple(kind, body, request.ids, zxid, time_ms)
 
     def _fixed(self, entries: Acl | None, ids: Ids) -> Acl:
-        """The ACL to store. Identities take the place of `auth`: it may be far larger than what was asked for."""
+        """The ACL to store. Identities take the place of `auth`, so it may be far larger than the one asked for."""
         acl = fix_up(entries, ids)
         if acl is None:
             raise Refused(INVALID_ACL)
@@ -391,5 +393,5 @@ def _next_version(current: int, expected: int) -> int:
 
 
 def _wrap(number: int) -> int:
-    """As a signed 32-bit counter goes on."""
+    """The number as a signed 32-bit counter that wraps."""
     return number if number <= 0x7FFFFFFF else number - (1 << 32)

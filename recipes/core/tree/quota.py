@@ -1,7 +1,7 @@
-"""Quotas: how much may be, and how much is, below a path.
+"""Quotas: limits for the subtree at a path, and its usage.
 
-Limits for /p are the data of /zookeeper/quota/p/zookeeper_limits, usage that of .../zookeeper_stats, which every
-server keeps up to date by itself. Source: StatsTrack.java, DataTree.java.
+The limits for /p are the data of /zookeeper/quota/p/zookeeper_limits; its usage is the data of .../zookeeper_stats,
+which every server keeps up to date by itself. Source: StatsTrack.java, DataTree.java.
 """
 
 import re
@@ -20,7 +20,7 @@ _NUMBER: Final = re.compile(rb"(-?[0-9]{1,18})=*")  # clients put a stray = wher
 
 
 def parse(data: bytes | None) -> dict[bytes, int]:
-    """The numbers in a limits or stats znode; a missing or unreadable one is -1, which is no limit.
+    """The numbers in a limits or stats znode; a missing or unreadable number is -1, which is no limit.
 
     Never raises: the txn with such data is already in every log.
     """
@@ -36,9 +36,10 @@ def parse(data: bytes | None) -> dict[bytes, int]:
 class Quotas:
     """The limited subtrees.
 
-    How much is below a path is what its stats znode says, as at every server: a change adds to that, creating the stats
-    counts anew, and who writes them sets them. Without limits nothing is counted, without stats nothing is refused.
-    active: False while no path has a quota, so that writes need not ask.
+    The usage of a subtree is what its stats znode says, as in ZooKeeper: each change below the path adds to it, a
+    create of the stats znode counts the subtree anew, and a client that writes the stats znode sets the usage. Without
+    a limits znode nothing is counted, without a stats znode nothing is refused.
+    active: False while no path has a quota, so that writes can skip the look-up.
     """
 
     __slots__ = ("_limits", "active")
@@ -60,16 +61,16 @@ class Quotas:
     def exceeds(
         self, nodes: "dict[bytes, ZNode]", root: bytes, count: int, size: int, ahead: tuple[int, int] = (0, 0)
     ) -> bool:
-        """Whether so many more znodes and bytes break a hard limit of `root`.
+        """Whether `count` more znodes or `size` more bytes break a hard limit of `root`.
 
-        ahead: znodes and bytes that are to come before, by txns under way.
+        ahead: the znodes and bytes that txns under way will add first.
         """
         limits, stats = nodes.get(_PREFIX + root + _LIMITS), nodes.get(_PREFIX + root + _STATS)
         if limits is None or stats is None:
             return False
         most, used = parse(limits.data), parse(stats.data)
         most_count, most_size = most[b"countHardLimit"], most[b"byteHardLimit"]
-        # Over a lowered limit data may not even shrink, unless it shrinks enough: so it is in ZooKeeper.
+        # As in ZooKeeper, data above a lowered limit may shrink only if that brings it within the limit.
         return (count != 0 and -1 < most_count < used[b"count"] + ahead[0] + count) or (
             size != 0 and -1 < most_size < used[b"bytes"] + ahead[1] + size
         )
@@ -80,11 +81,11 @@ class Quotas:
             if path.startswith(_PREFIX + b"/") and path.endswith(_LIMITS):
                 root = path[len(_PREFIX) : -len(_LIMITS)]
                 self._limit(root)
-                # A snapshot may hold a usage written before znodes that it also holds.
+                # A fuzzy snapshot may hold a usage that is older than some of its znodes.
                 self._recount(nodes, root)
 
     def created(self, nodes: "dict[bytes, ZNode]", path: bytes, node: "ZNode") -> None:
-        """A znode came into being: it may be a quota, and it may count."""
+        """A znode was created: it may be a quota's own, or count towards one."""
         if path.startswith(_PREFIX + b"/"):
             if path.endswith(_LIMITS):
                 self._limit(path[len(_PREFIX) : -len(_LIMITS)])
@@ -94,7 +95,7 @@ class Quotas:
         self._add(nodes, path, 1, len(node.data) if node.data else 0)
 
     def deleted(self, nodes: "dict[bytes, ZNode]", path: bytes, node: "ZNode") -> None:
-        """A znode is gone."""
+        """A znode was deleted."""
         if path.startswith(_PREFIX + b"/"):
             if path.endswith(_LIMITS):
                 self._limits.pop(path[len(_PREFIX) : -len(_LIMITS)], None)
@@ -103,12 +104,12 @@ class Quotas:
         self._add(nodes, path, -1, -(len(node.data) if node.data else 0))
 
     def changed(self, nodes: "dict[bytes, ZNode]", path: bytes, before: bytes | None, after: bytes | None) -> None:
-        """A znode has other data."""
+        """A znode's data was changed."""
         if not path.startswith(_PREFIX + b"/"):
             self._add(nodes, path, 0, (len(after) if after else 0) - (len(before) if before else 0))
 
     def _limit(self, root: bytes) -> None:
-        if root:  # one on everything is not heeded
+        if root:  # a limit for the whole tree is ignored
             self._limits[root] = None
             self.active = True
 
@@ -131,7 +132,7 @@ class Quotas:
         stats = None if root is None else nodes.get(_PREFIX + root + _STATS)
         if stats is not None:
             used = parse(stats.data)
-            # Without a txn, as every server does it: only the data changes.
+            # Without a txn, as in ZooKeeper: only the data changes, not the Stat.
             stats.data = _usage(used[b"count"] + count, used[b"bytes"] + size)
 
 

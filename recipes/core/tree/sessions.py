@@ -1,6 +1,7 @@
-"""Sessions: their ids and passwords, who was heard from, and whose time is up.
+"""Sessions: their ids, passwords and expiry.
 
-Expiry is in buckets of one tick, rounded up, so that a session lives from its timeout to its timeout plus a tick.
+Sessions expire in buckets of one tick, rounded up: a silent session ends between its timeout and its timeout plus a
+tick.
 Source: SessionTrackerImpl.java, ExpiryQueue.java, ZooKeeperServer.java.
 """
 
@@ -9,12 +10,12 @@ from hashlib import sha256
 from typing import Final
 
 _MASK48: Final = (1 << 48) - 1
-_MULTIPLIER: Final = 0x5DEECE66D  # of java.util.Random, whose bytes a session's password is
+_MULTIPLIER: Final = 0x5DEECE66D  # of java.util.Random, which makes the session passwords
 _SUPER_SECRET: Final = 0xB3415C00
 
 
 class Session:
-    """A live session: how long it lasts, when its time is up, and over which server its client is connected."""
+    """A live session: its timeout, when it expires, and the link over which its client is connected."""
 
     __slots__ = ("closing", "expires_ms", "link", "timeout_ms")
 
@@ -26,7 +27,7 @@ class Session:
 
 
 class SessionTracker:
-    """Every live session and when it ends unless it is heard from.
+    """Every live session, and when it expires unless it is heard from.
 
     tick_ms: the width of a bucket.
     sessions: by their ids.
@@ -46,9 +47,9 @@ class SessionTracker:
         return len(self.sessions)
 
     def add(self, session_id: int, timeout_ms: int, now_ms: int, link: int | None = None) -> None:
-        """Know a session, or give a known one another timeout; either way it has been heard from.
+        """Add a session, or give a known session another timeout; either way it has been heard from.
 
-        link: over which server's its client is connected; 0 is this one, None the first that asks for something.
+        link: of the learner to which its client is connected; 0: to this server; None: the link of its next request.
         """
         session = self.sessions.setdefault(session_id, Session())
         session.timeout_ms = timeout_ms
@@ -68,7 +69,7 @@ class SessionTracker:
             self._buckets.setdefault(expires_ms, {})[session_id] = None
 
     def has_moved(self, session_id: int, link: int | None) -> bool:
-        """Whether the client of a session that lives is now connected elsewhere than over `link` (None: no client)."""
+        """Whether the client of a live session is now connected elsewhere than over `link` (None: no client asks)."""
         if link is None:
             return False
         session = self.sessions[session_id]
@@ -77,14 +78,14 @@ class SessionTracker:
         return session.link != link
 
     def mark_closing(self, session_id: int) -> None:
-        """Its closing is under way: it can do nothing more, and cannot come back."""
+        """The txn that closes the session is under way: it can do nothing more, and cannot be resumed."""
         session = self.sessions.get(session_id)
         if session is not None:
             session.closing = True
             self._unlink(session_id, session)
 
     def is_closing(self, session_id: int) -> bool:
-        """Whether its closing is under way."""
+        """Whether the txn that closes the session is under way."""
         session = self.sessions.get(session_id)
         return session is not None and session.closing
 
@@ -95,7 +96,7 @@ class SessionTracker:
             self._unlink(session_id, session)
 
     def expired(self, now_ms: int) -> list[int]:
-        """Sessions whose time is up, each reported once, in order of their end."""
+        """Sessions whose time is up, each reported once, in order of expiry."""
         due = sorted(end for end in self._buckets if end <= now_ms)
         return [session_id for end in due for session_id in self._buckets.pop(end)]
 
@@ -123,7 +124,7 @@ class SessionTracker:
 class SessionIds:
     """New session ids: the server in the top byte, then 40 bits of the clock, then a count.
 
-    wall_ms: the clock people read, since ids must not repeat after a restart.
+    wall_ms: the wall clock, since ids must not repeat after a restart.
     """
 
     __slots__ = ("_next",)
@@ -133,7 +134,7 @@ class SessionIds:
 
     def next(self) -> int:
         """An id, as a signed 64-bit number."""
-        if self._next == 1 << 63:  # the stored owner of a container
+        if self._next == 1 << 63:  # this id marks the owner of a container
             self._next += 1
         session_id = self._next
         self._next += 1
@@ -143,8 +144,8 @@ class SessionIds:
 def session_password(session_id: int, secret: bytes | None = None) -> bytes:
     """The 16 bytes with which a client proves that a session is its own.
 
-    Without a secret they follow from the id by ZooKeeper's rule, so that a session can move between our servers and
-    Apache's; with one they are a keyed hash.
+    Without a secret they follow from the id by ZooKeeper's rule, so that a session can move between servers of this
+    project and Apache's; with a secret they are a keyed hash.
     """
     if secret is not None:
         return hmac.digest(secret, (session_id & ((1 << 64) - 1)).to_bytes(8, "big"), sha256)[:16]
@@ -157,5 +158,5 @@ def session_password(session_id: int, secret: bytes | None = None) -> bytes:
 
 
 def password_matches(session_id: int, password: bytes, secret: bytes | None = None) -> bool:
-    """Whether it is the session's password. The session 0 has none."""
+    """Whether `password` is the session's. The session 0 has none."""
     return session_id != 0 and hmac.compare_digest(session_password(session_id, secret), password)

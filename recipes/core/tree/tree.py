@@ -1,7 +1,7 @@
-"""The state machine: what the store is at one zxid.
+"""The state machine: the store's contents at one zxid.
 
-`apply` carries out one txn. It is the same for a txn that was just committed, for one read back from the log over a
-fuzzy snapshot, and for one a leader sent; so it never fails: what cannot be done is a result. Source: DataTree.java.
+`apply` carries out one txn: one just committed, one read from the log over a fuzzy snapshot, or one from a leader. So
+it never fails: a txn that cannot be carried out returns an error code. Source: DataTree.java.
 """
 
 from collections import deque
@@ -23,16 +23,16 @@ _DIGEST_MASK: Final = (1 << 64) - 1
 _HALF: Final = 1 << 31
 _DIGEST_INTERVAL, _DIGESTS_KEPT = 128, 1024
 
-# One part of a multi: its type, error code, path created and packed Stat, as far as its reply needs them.
+# One part of a multi: its type, error code, path created and packed Stat; what its reply does not need is None.
 Part = tuple[int, int, bytes | None, bytes | None]
 # Error code, path created, znode created or changed, parts of a multi.
 Applied = tuple[int, bytes | None, ZNode | None, list[Part] | None]
-# Who hears of which event at which path, and the ACL that must let them READ it.
+# Watcher, event type, path, and the ACL that must let the watcher READ.
 Fired = tuple[object, int, bytes, Acl]
 
 
 class DataTree:
-    """Every znode by its path, the sessions, and who watches what.
+    """Every znode by its path, the sessions and the watches.
 
     nodes: root is b"/". In order of creation, so that every parent comes before its children.
     digests: the tree's digest at every 128th zxid, so that servers can be compared later.
@@ -65,7 +65,10 @@ class DataTree:
             self.add_node(path, node)
 
     def add_node(self, path: bytes, node: ZNode) -> None:
-        """Put a znode in place without any of a create's effects: for the loader. A second one replaces the first."""
+        """Put a znode in place, for the loader: no event, no quota, and the parent's cversion and pzxid stay.
+
+        A second znode at the same path replaces the first.
+        """
         before = self.nodes.get(path)
         if before is not None:
             node.children = before.children
@@ -80,7 +83,7 @@ class DataTree:
     def apply(self, txn: Txn, digest: int | None = None) -> Applied:
         """Carry out one txn and return its result.
 
-        digest: the tree's digest after it, when this server has worked it out already while preparing.
+        digest: the tree's digest after the txn, where this server computed it while preparing the txn.
         """
         session_id, _, zxid, time_ms, kind, record = txn
         track = digest is None
@@ -111,7 +114,7 @@ class DataTree:
         cut = 1 if path == paths.ROOT else len(path) + 1
         return [child[cut:] for child in children] if children else []
 
-    # One operation each; `track` says whether the digest is still to be worked out.
+    # One operation each; `track` says whether the digest must be computed.
 
     def _one(self, kind: int, record: Record, session_id: int, zxid: int, time_ms: int, track: bool) -> Applied:
         if kind in (op.CREATE, op.CREATE2):
@@ -152,11 +155,11 @@ class DataTree:
         if parent_cversion == -1:
             parent_cversion = parent.cversion + 1
         ahead = parent_cversion - parent.cversion
-        if ahead > 0 or ahead < -_HALF:  # the second: the 32-bit counter has wrapped
+        if ahead > 0 or ahead < -_HALF:  # second case: the 32-bit counter has wrapped
             parent.cversion = parent_cversion
             parent.pzxid = zxid
         self._changed(parent_path, parent, before, track)
-        if existing is not None:  # replayed over a snapshot that has it already, though perhaps not its ACL
+        if existing is not None:  # replayed over a snapshot that has the znode already, perhaps without its ACL
             if not existing.acl:
                 existing.acl = self.acls.intern(acl or ())
             return NODE_EXISTS, None, None, None
@@ -285,7 +288,10 @@ class DataTree:
             self.ttls.pop(path, None)
 
     def _changed(self, path: bytes, node: ZNode, before: int, track: bool) -> None:
-        """Carry the digest along from what the znode's was; else forget it, and who prepared the txn knows both."""
+        """Update the digests of znode and tree. before: the znode's digest until now.
+
+        Without `track` only mark the znode's digest as unknown: the preparer of the txn has computed both.
+        """
         if track:
             node.digest = node_digest(path, node)
             self.digest = (self.digest + node.digest - before) & _DIGEST_MASK

@@ -1,6 +1,6 @@
-"""Who hears of what. One-shot watches go when they fire; persistent ones stay; a recursive one covers what is below.
+"""Watches. A one-shot watch goes when it fires; a persistent one stays; a recursive one also covers all paths below.
 
-Several modes can stand side by side on one path for one watcher, as since ZooKeeper 3.9. A watcher is any hashable
+One watcher can have watches of several modes on one path, as since ZooKeeper 3.9. A watcher is any hashable
 object. Everything is kept in order of registration, so that events always leave in the same order.
 Source: WatchManager.java, WatcherMode.java.
 """
@@ -24,15 +24,15 @@ class WatchTable:
         self._recursive = 0
 
     def add_data(self, path: bytes, watcher: object) -> None:
-        """Hear once of the creation, deletion or change of `path`."""
+        """Watch once for the creation, deletion or change of `path`."""
         self._add(self._data, path, watcher, _ONCE)
 
     def add_child(self, path: bytes, watcher: object) -> None:
-        """Hear once of its deletion or a change of its list of children."""
+        """Watch once for the deletion of `path` or a change of its list of children."""
         self._add(self._child, path, watcher, _ONCE)
 
     def add_persistent(self, path: bytes, watcher: object, recursive: bool) -> None:
-        """Hear of everything at `path` until removed; `recursive` also below it, without changes of child lists."""
+        """Watch `path` until removed. recursive: also all paths below, but no changes of child lists."""
         if recursive:
             if not self._data.get(path, {}).get(watcher, 0) & _RECURSIVE:
                 self._recursive += 1
@@ -56,7 +56,7 @@ class WatchTable:
         return bool(data | child)
 
     def remove(self, path: bytes, watcher: object, kind: int) -> bool:
-        """Take watches of this kind away; False when there was none."""
+        """Remove watches of this kind; False when there was none."""
         if not self.has(path, watcher, kind):
             return False
         data_modes, child_modes = {
@@ -70,7 +70,7 @@ class WatchTable:
         return True
 
     def forget(self, watcher: object) -> None:
-        """Take away everything of a watcher that is gone."""
+        """Remove all watches of a watcher that is gone."""
         for path in list(self._by_watcher.get(watcher, ())):
             self._drop(self._data, path, watcher, -1)
             self._drop(self._child, path, watcher, -1)
@@ -83,7 +83,7 @@ class WatchTable:
         return found + self._fire(self._child, op.EVENT_CHILDREN, paths.parent(path))
 
     def deleted(self, path: bytes) -> Found:
-        """The events of a deletion: each watcher of the znode hears of it once."""
+        """The events of a deletion: each watcher of the znode gets one."""
         if not self._by_watcher:
             return []
         found = self._fire(self._data, op.EVENT_DELETED, path)
@@ -97,16 +97,16 @@ class WatchTable:
             return []
         return self._fire(self._data, op.EVENT_DATA, path)
 
-    # For those who look after the server.
+    # For operators.
 
     def summary(self) -> tuple[int, int, int]:
-        """Connections, paths and watches, counting data watches as `wchs` does."""
+        """How many connections, paths and watches there are, of data watches only, as in `wchs`."""
         watchers = {watcher: None for table in self._data.values() for watcher in table}
         return len(watchers), len(self._data), sum(len(table) for table in self._data.values())
 
     @property
     def total(self) -> int:
-        """Watches of both kinds."""
+        """How many watches there are of both kinds."""
         return sum(len(table) for tables in (self._data, self._child) for table in tables.values())
 
     def by_path(self) -> dict[bytes, list[object]]:
@@ -114,7 +114,7 @@ class WatchTable:
         return {path: list(table) for path, table in self._data.items()}
 
     def by_watcher(self) -> dict[object, list[bytes]]:
-        """Paths each data watcher watches."""
+        """The paths of each data watcher."""
         found: dict[object, list[bytes]] = {}
         for path, table in self._data.items():
             for watcher in table:

@@ -32,10 +32,10 @@ class ZNode:
     """What the store keeps of a znode. Every field is as Apache stores it, not as a Stat shows it.
 
     acl: shared between all znodes that have the same one.
-    cversion: children ever created; a Stat shows creations plus deletions.
+    cversion: number of children ever created; a Stat shows creations plus deletions.
     owner: session id, or a mark for containers and TTLs; a Stat shows 0 for those.
     children: full paths, in order of creation; None while there are none, which saves an empty dict per leaf.
-    digest: its part of the tree's; -1 where a change since has left it to be worked out.
+    digest: its part of the tree's digest; -1 where a change has made it unknown.
     """
 
     __slots__ = (

@@ -1,16 +1,18 @@
-"""Voters that will not come to a leader they were thought to have elected."""
+"""Voters that will not join the leader they seemed to have elected."""
 
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, Notification
 from recipes.core.zab.membership import Membership
 
 
 class Absentees:
-    """Of a leader `sid` elected in `round_number` at `elected_ms`, until a quorum has joined it.
+    """The absent voters of leader `sid`, elected in `round_number` at `elected_ms`, until a quorum has joined it.
 
-    A voter that follows another has gone there. One that looks for a leader in a later round has left, and one that
-    still looks after a tick has never heard of this one. None of them can come by itself: a vote for a leader that
-    exists counts only along with a quorum that follows it. So where they leave no quorum, all would wait until the
-    time to join, initLimit, is over. ZooKeeper does.
+    A voter is absent if its last notification says that it
+    - leads, or follows another leader;
+    - looks for a leader in a later round; or
+    - still looks for a leader a tick after the election: it never heard of this leader.
+    No absent voter can join by itself: it joins an existing leader only if a quorum says that it follows that leader.
+    So if the other voters are no quorum, all of them would wait for the whole of initLimit. ZooKeeper's do.
     """
 
     __slots__ = ("_absent", "_late_ms", "_membership", "_round", "_sid")
@@ -23,7 +25,7 @@ class Absentees:
         self._absent: set[int] = set()
 
     def leave_quorum(self, sid: int, note: Notification, now_ms: int) -> bool:
-        """Whether, after this notification of a voter's, the others can still be a quorum."""
+        """Whether, after this notification from a voter, the voters that are not absent are still a quorum."""
         if note.state == LOOKING:
             absent = note.round > self._round or now_ms >= self._late_ms
         else:

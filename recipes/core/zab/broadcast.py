@@ -1,4 +1,4 @@
-"""Phase 3 at the leader: what it has proposed and a quorum does not yet hold."""
+"""Phase 3 at the leader: entries that are proposed, but not yet on the disks of a quorum."""
 
 from collections import deque
 
@@ -10,10 +10,10 @@ from recipes.core.zxid import start_of
 
 
 class Broadcast:
-    """Counts who has which entry on disk.
+    """Counts which voters have which entries on disk.
 
-    An entry of this epoch is committed once a quorum has it, and with it everything before: links are first in,
-    first out and logs have no holes, so that holding a zxid means holding all before it.
+    An entry of this epoch is committed once a quorum has it, and so is every entry before it: links are first in,
+    first out and logs have no gaps, so that a server with a zxid has all before it.
     """
 
     __slots__ = ("_held", "_membership", "_outstanding", "committed_zxid", "last_zxid")
@@ -27,7 +27,7 @@ class Broadcast:
 
     @property
     def outstanding(self) -> deque[Entry]:
-        """Proposed and not committed, in order."""
+        """Entries proposed and not committed, in order."""
         return self._outstanding
 
     def propose(self, entry: Entry) -> None:
@@ -37,7 +37,7 @@ class Broadcast:
         self._outstanding.append(entry)
 
     def hold(self, sid: int, zxid: int) -> list[Entry]:
-        """A voter has everything up to `zxid` on its disk; the entries that this commits, in order."""
+        """A voter has everything up to `zxid` on its disk; return the entries that this commits, in order."""
         held = self._held
         if zxid <= held.get(sid, -1):
             return []
@@ -54,12 +54,12 @@ class Broadcast:
         return done
 
     def forget(self, sid: int) -> None:
-        """The voter's link is gone: what it holds counts again once it has been synced anew."""
+        """The voter's link is gone: its entries count again once it has been synced anew."""
         self._held.pop(sid, None)
 
 
 class CommitPackets:
-    """The packets that tell of a batch of commits, each kind made when first asked for."""
+    """The packets that announce a batch of commits, each kind made when first asked for."""
 
     __slots__ = ("_each", "_entries", "_informs", "last")
 

@@ -1,7 +1,7 @@
-"""Phase 0, fast leader election: who is to lead, by votes alone.
+"""Phase 0, fast leader election: votes alone choose the leader.
 
-It finds the server with the longest history among a quorum. Two servers may still both take themselves for the
-leader for a moment; discovery, which needs a quorum of its own, is what lets only one of them go on.
+It finds the server with the longest history among a quorum. For a moment two servers may both take themselves for the
+leader; only one of them gets through discovery, which needs a quorum of its own.
 Source: FastLeaderElection.java, Vote.java.
 """
 
@@ -11,18 +11,18 @@ from recipes.core.errors import InvariantBroken
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, MIN_ZXID, OBSERVING, Notification
 from recipes.core.zab.membership import Membership
 
-IDLE = -1  # neither looking nor decided: says nothing
+IDLE = -1  # neither looking nor decided: sends nothing
 
 RESEND_MS = 200
-# ZooKeeper doubles the time between notifications up to a minute, and whoever missed one then waits that long for the
+# ZooKeeper doubles the time between notifications up to a minute, and a server that missed one waits that long for the
 # next. A packet per peer every few seconds costs nothing.
 LONGEST_RESEND_MS = 3200
 UNREACHABLE_WAIT_MS = 20
-_LAST_ROUND = 2**63 - 1  # a server that says it is there takes all others along
+_LAST_ROUND = 2**63 - 1  # no round follows this one: a server that claims it pulls all others into it
 
 
 class Vote(NamedTuple):
-    """For whom, and why: the fields of a notification that are the vote.
+    """The fields of a notification that make up the vote: the candidate, and why it should lead.
 
     zxid, peer_epoch: last zxid and current epoch of `leader` when the election was held; later its new epoch.
     """
@@ -58,9 +58,9 @@ class Election:
         self._takes_part = False  # its vote counts and it counts others': it has a history, and is no observer
         self._initial = self._proposal = NO_VOTE
         self._votes: dict[int, Notification] = {}  # voter -> what it said last, in this round
-        self._heard: set[int] = set()  # voters that have nothing more to say in this round, or do not take part
+        self._heard: set[int] = set()  # voters whose votes in this round are in, or that do not vote
         self._established: dict[int, Notification] = {}  # voter -> what it said when it was last not LOOKING, any round
-        self._quorum_since_ms: int | None = None  # since when a quorum votes as we do
+        self._quorum_since_ms: int | None = None  # since when a quorum votes as this server does
         self._resend_ms = RESEND_MS
         self._resend_at_ms = 0
         self._out: list[tuple[int, Notification]] = []
@@ -75,15 +75,15 @@ class Election:
         return min(self._resend_at_ms, self._quorum_since_ms + self._wait_ms())
 
     def leave(self) -> None:
-        """No longer follow or lead, and say nothing until `look`: there may be entries on their way to the disk."""
+        """Stop following or leading. Send nothing until `look`: entries may still be on their way to the disk."""
         self.state, self.vote = IDLE, None
         self._votes, self._established = {}, {}
 
     def look(self, last_zxid: int, current_epoch: int, now_ms: int) -> None:
         """Start a round.
 
-        last_zxid: of the last entry in the log, committed or not; -1 for a database that cannot be used: this server
-            then neither votes nor leads, but follows a leader the others have.
+        last_zxid: of the last entry in the log, committed or not; -1 for a database that cannot be used. This server
+            then neither votes nor leads, but follows the leader of the others.
         """
         early = {} if self.state != IDLE else self._votes
         self.state, self.vote = LOOKING, None
@@ -102,7 +102,7 @@ class Election:
         if sender == self._sid or sender not in self._membership.servers:
             return
         if self.state == IDLE:
-            self._votes[sender] = note  # until `look`; else what was said meanwhile had to be said again
+            self._votes[sender] = note  # for `look`, so that nobody has to send it again
         elif self.state != LOOKING or sender not in self._membership.voters:
             if note.state == LOOKING and (self.state != LOOKING or self._takes_part):
                 self._send(sender)
@@ -115,10 +115,10 @@ class Election:
                 self._settle(now_ms)
 
     def unreachable(self, sid: int, is_unreachable: bool) -> None:
-        """There is no connection with `sid` and none to be had, or there is again.
+        """Note whether `sid` can be reached. This server waits only briefly for the vote of a server that cannot.
 
-        Then nobody waits long for its vote. That cannot harm: how long to wait is nowhere part of what makes an
-        election right, a quorum of votes is; a better vote that comes too late loses as it does after any wait.
+        That is safe: an election is right because a quorum voted, however long it waited. A better vote that comes too
+        late loses, as it does after any wait.
         """
         (self._unreachable.add if is_unreachable else self._unreachable.discard)(sid)
 
@@ -133,13 +133,13 @@ class Election:
             self._send(*self._membership.voters)
 
     def established(self, epoch: int) -> None:
-        """The leader decided on serves in this epoch. Late joiners are told so, and must all be told the same."""
+        """The chosen leader serves in this epoch. Servers that join late are told it; all must be told the same one."""
         if self.vote is None:
             raise InvariantBroken("an epoch was established without an election")
         self.vote = self.vote._replace(peer_epoch=epoch)
 
     def take_votes(self) -> list[tuple[int, Notification]]:
-        """What to send, in order, to whom; of several to the same server only the last one matters."""
+        """(server, notification) pairs to send, in order. Of several to one server only the last matters."""
         out, self._out = self._out, []
         return out
 
@@ -169,26 +169,26 @@ class Election:
             elif self._rank(vote) > self._rank(self._proposal):
                 self._propose(vote)
             elif self._rank(vote) < self._rank(self._proposal):
-                self._send(sender)  # it cannot have heard our vote yet, and should it be lost would wait for the next
+                self._send(sender)  # it does not have our vote yet, and if that was lost, would wait for the next
             self._votes[sender] = note
             self._heard.add(sender)
 
     def _decided_elsewhere(self, sender: int, note: Notification) -> None:
         if note.round == self._round:
             self._votes[sender] = note
-            if note[1:5] == self._proposal:  # else it has decided on another, whose vote is perhaps on its way
+            if note[1:5] == self._proposal:  # else it has decided on a leader whose vote may still be on its way
                 self._heard.add(sender)
             agreed = [
                 sid
                 for sid, held in self._votes.items()
-                # One round has one vote for a leader, save that its epoch is replaced by the new one in the end.
+                # In one round all votes for a leader are alike, until the new epoch takes the place of peer_epoch.
                 if (held[1:5] == note[1:5] if held.state == LOOKING else held.leader == note.leader)
             ]
             if self._membership.is_quorum(agreed) and self._leader_agrees(self._votes, note):
                 self._decide(Vote(*note[1:5]))
                 return
         self._established[sender] = note
-        # Those who joined late have other rounds and zxids in their votes, but all agree on leader and epoch.
+        # Servers that joined late have other rounds and zxids in their votes, but the same leader and epoch.
         same = [
             sid
             for sid, held in self._established.items()
@@ -198,14 +198,17 @@ class Election:
             self._decide(Vote(*note[1:5]))
 
     def _leader_agrees(self, votes: dict[int, Notification], note: Notification) -> bool:
-        """Without this a leader that died would be elected again and again by those who have not noticed yet."""
+        """Whether the leader itself agrees.
+
+        Without this check, servers that have not noticed that a leader died would elect it again and again.
+        """
         if note.leader == self._sid:
             return self._takes_part and note.round == self._round
         leader = votes.get(note.leader)
         return leader is not None and leader.state == LEADING
 
     def _settle(self, now_ms: int) -> None:
-        """Decide, once a quorum has voted as we do and it is not worth waiting for more."""
+        """Decide, once a quorum has voted as this server does and the wait for better votes is over."""
         same = [sid for sid, held in self._votes.items() if held[1:5] == self._proposal]
         if not self._takes_part or not self._membership.is_quorum(same):
             self._quorum_since_ms = None
@@ -227,8 +230,8 @@ class Election:
         self.state = LEADING if vote.leader == self._sid else OBSERVING if self._observer else FOLLOWING
         self._votes, self._established = {}, {}
         if not self._observer:
-            # Nobody has asked yet, but who is still waiting for better votes need not wait any longer, observers hear
-            # of it, and a connection made later begins with this instead of a vote that is no longer meant.
+            # Nobody has asked, but this ends the wait of servers that wait for better votes, tells the observers, and
+            # a connection made later begins with it instead of with an outdated vote.
             self._send(*self._membership.servers)
 
     def _rank(self, vote: Vote) -> tuple[bool, int, int, int]:

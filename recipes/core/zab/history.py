@@ -14,7 +14,7 @@ _zxid = attrgetter("zxid")
 class History:
     """Entries as they stand in the log, without a gap.
 
-    base_zxid: of the entry before the first one here. -1: the log cannot be relied on, nothing is known.
+    base_zxid: the zxid of the entry before the first one here; -1: the log cannot be relied on, nothing is known.
     """
 
     __slots__ = ("_entries", "base_zxid", "last_zxid")
@@ -45,7 +45,7 @@ class History:
         self.base_zxid = self.last_zxid = zxid
 
     def forget(self, applied_zxid: int) -> None:
-        """Drop old entries, of those up to `applied_zxid`, when there are far too many."""
+        """Drop the oldest entries, none beyond `applied_zxid`, once twice as many are kept as needed."""
         entries = self._entries
         if len(entries) >= 2 * HISTORY_ENTRIES:
             gone = min(len(entries) - HISTORY_ENTRIES, bisect_right(entries, applied_zxid, key=_zxid))
@@ -58,11 +58,11 @@ class History:
         return self._entries[bisect_right(self._entries, zxid, key=_zxid) :]
 
     def holds(self, zxid: int) -> bool:
-        """Whether the log is known to have `zxid`, and all behind it is here."""
+        """Whether the log is known to have `zxid`, and every entry behind it is kept here."""
         at = bisect_left(self._entries, zxid, key=_zxid)
         return zxid == self.base_zxid or (at < len(self._entries) and self._entries[at].zxid == zxid)
 
     def before(self, zxid: int) -> int | None:
-        """The last entry's zxid that is below `zxid`; None when it is not here."""
+        """The zxid of the last entry below `zxid`; None when that entry is not kept here."""
         at = bisect_left(self._entries, zxid, key=_zxid)
         return self._entries[at - 1].zxid if at else None

@@ -1,7 +1,8 @@
 """Phases 1 to 3 at the leader: agree on an epoch, bring a quorum to this server's history, then broadcast.
 
-Each step waits for a quorum and is on disk before the next is heard of: acceptedEpoch before LEADERINFO, currentEpoch
-before anybody is synced. stages.py has the stages, and what is taken in each. Source: Leader.java, LearnerHandler.java.
+Each step waits for a quorum, and is on disk before the leader sends a packet of the next step: acceptedEpoch before
+LEADERINFO, currentEpoch before it syncs a learner. stages.py has the stages, and the packets that each takes.
+Source: Leader.java, LearnerHandler.java.
 """
 
 from collections import deque
@@ -31,7 +32,7 @@ from recipes.core.zxid import LAST_COUNTER, counter_of, start_of
 if TYPE_CHECKING:
     from recipes.core.zab.peer import ZabPeer
 
-_MOST_STRANGERS = 64  # connections that have not said who they are
+_MOST_STRANGERS = 64  # connections of servers that have not introduced themselves
 
 _ESTABLISHED: Final = (LeaderStage.BROADCASTING, LeaderStage.GIVING_WAY)
 
@@ -49,7 +50,7 @@ class Leader:
         self._own = (peer.current_epoch, peer.history.last_zxid)
         self._initial_zxid = peer.history.last_zxid  # all of it is proposed anew, committed or not
         self._learners: dict[int, LearnerProgress] = {}  # by key of the link
-        self._by_sid: dict[int, LearnerProgress] = {}  # those that have said who they are
+        self._by_sid: dict[int, LearnerProgress] = {}  # those that have introduced themselves
         self.epoch: int = peer.accepted_epoch + 1  # may rise in GATHERING, and is fixed from then on
         self._promised = {settings.sid}  # in GATHERING: voters that are connected
         self._acked_epoch = {settings.sid}  # in OFFERING: those of them that have promised this epoch
@@ -57,16 +58,16 @@ class Leader:
         self._broadcast: Broadcast  # from BROADCASTING on
         self._why_giving_way = ""
         self._pending_syncs = PendingSyncs(peer, self._learners)
-        self._proposed: deque[tuple[int, int]] = deque()  # (time, last zxid then), while it may not be acknowledged
+        self._proposed: deque[tuple[int, int]] = deque()  # (time, last zxid then), for syncLimit ticks
         self._next_ping_ms = peer.now_ms
         self._limit_ms = peer.now_ms + settings.tick_ms * settings.init_limit
 
     def begin(self) -> None:
-        """Go as far as this server's own voice goes."""
+        """Start, and begin to write the epoch at once where this server alone is a quorum."""
         self._try_epoch()
 
     def happened(self, event: Event, *learner: LearnerProgress) -> None:
-        """What a row of the table waits for. learner: whose event it is, if it is one's."""
+        """Handle an event, as the table says for this stage. learner: the one that it is about, if any."""
         step = self._event_rows[self.stage].get(event)
         if step is None:
             raise InvariantBroken(f"{event.name} cannot happen to a leader in the stage {self.stage.name}")
@@ -80,7 +81,7 @@ class Leader:
         return self._next_ping_ms
 
     def accept(self) -> Link | None:
-        """Somebody has connected; None: hang up, too many have who do not say who they are."""
+        """A server has connected. None: hang up, since too many connections have not introduced themselves."""
         strangers = sum(learner.stage is ProgressStage.CONNECTED for learner in self._learners.values())
         if strangers >= _MOST_STRANGERS:
             return None
@@ -113,7 +114,7 @@ class Leader:
         elif not self._membership.is_quorum(self._alive()):
             peer.look("a quorum is not heard from any more")
             return
-        # Who has joined before a quorum has waits for the others no longer than syncLimit, unless it hears from here.
+        # A learner that joins before a quorum has joined gives up after syncLimit, unless it hears from the leader.
         for learner in self._by_sid.values():
             learner.ping(self._last_zxid)
 
@@ -122,23 +123,23 @@ class Leader:
         return self._broadcast.last_zxid if self.stage in _ESTABLISHED else self._initial_zxid
 
     def _alive(self) -> set[int]:
-        """Synced voters, this server included."""
+        """The learners that have joined, and this server. Observers among them count for no quorum."""
         return {self._peer.settings.sid, *(learner.sid for learner in self.synced())}
 
     def _drop_silent(self) -> None:
         peer, settings = self._peer, self._peer.settings
         sync_ms = settings.tick_ms * settings.sync_limit
-        late_zxid = 0  # proposed too long ago not to be acknowledged
+        late_zxid = 0  # proposed so long ago that it must be acknowledged by now
         while self._proposed and self._proposed[0][0] <= peer.now_ms - sync_ms:
             late_zxid = self._proposed.popleft()[1]
         last_zxid, noted_zxid = self._last_zxid, self._proposed[-1][1] if self._proposed else 0
         if counter_of(last_zxid) and last_zxid > noted_zxid and self.stage in _ESTABLISHED:
             self._proposed.append((peer.now_ms, last_zxid))
-        if peer.flushed_zxid < late_zxid:  # it applies nothing, and its clients would see the past for ever
+        if peer.flushed_zxid < late_zxid:  # it applies nothing, and its clients would read old data
             peer.look("this server's own disk is too slow to lead")
         for learner in list(self._learners.values()):
             heard_ms, limit_ms = learner.link.heard_ms, sync_ms
-            if learner.stage is ProgressStage.CONNECTED:  # whatever it sends, it has had the time to say who it is
+            if learner.stage is ProgressStage.CONNECTED:  # only an introduction counts, not just any bytes
                 heard_ms = learner.link.since_ms
             elif learner.stage is not ProgressStage.UP_TO_DATE:  # nobody answers a ping before UPTODATE
                 limit_ms += settings.tick_ms * settings.init_limit
@@ -148,12 +149,12 @@ class Leader:
                 learner.link.close(f"nothing was heard from it for {limit_ms} ms")
 
     def quorum_heard_ms(self) -> int:
-        """The latest time at or after which every server of some quorum was heard from."""
+        """The latest time since which every server of some quorum was heard from."""
         heard = {learner.sid: learner.link.heard_ms for learner in self.synced()}
         return self._membership.committed(heard | {self._peer.settings.sid: self._peer.now_ms})
 
     def end(self) -> None:
-        """It is over: hang up on everybody."""
+        """End this leadership: hang up on all learners."""
         learners = list(self._learners.values())
         self._learners.clear()
         self._by_sid.clear()
@@ -198,7 +199,7 @@ class Leader:
             self._peer.carry_out(EpochWrite(ACCEPTED_EPOCH, self.epoch), Event.STORED)
 
     def _wait(self, learner: LearnerProgress) -> None:
-        """It is offered the epoch with the others."""
+        """Nothing to do: `_fix_epoch` offers the epoch to all learners."""
 
     def _fix_epoch(self) -> None:
         self.stage = LeaderStage.OFFERING
@@ -212,10 +213,12 @@ class Leader:
         learner.send(q.LEADERINFO, start_of(self.epoch), q.encode_leader_info())
 
     def _offer_epoch_late(self, learner: LearnerProgress) -> None:
-        """Give way to a learner that may not follow: it has promised a later epoch to a leader that came to nothing.
+        """Offer the epoch; give up the leadership if the learner has promised a later epoch.
 
-        No epoch this server has a part in will be below that promise again: the same promise ends one leadership, and
-        there is no further one without a quorum that has tried, so that a single server cannot end one after another.
+        Such a learner may not follow: it promised its epoch to a leader that was never established.
+        A promise ends at most one leadership: this server writes the promised epoch as its own acceptedEpoch first, so
+        that it takes part in no epoch below it again. A server promises an epoch only to a leader to which a quorum has
+        connected, so a single server cannot end one leadership after another.
         """
         self._offer_epoch(learner)
         sid, epoch = learner.sid, learner.accepted_epoch
@@ -236,7 +239,7 @@ class Leader:
         self.happened(Event.LEARNER_READY, learner)
 
     def _compare_history(self, learner: LearnerProgress) -> None:
-        # -1: it has promised this epoch before, and does not count again
+        # -1: the learner has promised this epoch before, and does not count again
         if learner.current_epoch != -1 and (learner.current_epoch, learner.last_zxid) > self._own:
             raise WireError(
                 f"its history ends at 0x{learner.last_zxid:x} in epoch {learner.current_epoch}, "
@@ -258,9 +261,9 @@ class Leader:
         self.stage = LeaderStage.SYNCING
         self._synchronizer = Synchronizer(self._peer, self.epoch)
         self._more_time()
-        # All that is in this server's log is committed if this epoch comes to anything; if it does not, a later leader
-        # takes back what is not. So the tree has it from here on, without which a SNAP would take committed entries
-        # from a learner's disk for as long as it writes what follows.
+        # If this epoch is established, all of this server's log is committed; if it is not, a later leader takes back
+        # the rest. So the tree gets the whole log now. Otherwise a SNAP might lack committed entries that the learner
+        # had on its disk: they would be gone from there until it has written the entries behind the SNAP.
         self._peer.commit(self._initial_zxid)
         for learner in list(self._by_sid.values()):
             if learner.stage is ProgressStage.READY:
@@ -271,7 +274,7 @@ class Leader:
         self._synchronizer.begin(learner)
 
     def dumped(self, link: int, zxid: int, chunks: Iterator[bytes]) -> None:
-        """Answer a SnapshotRequested: the tree as it was at `zxid`, some changes behind it perhaps included."""
+        """Answer a SnapshotRequested: the tree as it was at `zxid`, perhaps with some later changes."""
         learner = self._learners.get(link)
         if learner is not None:
             self._synchronizer.dumped(learner, zxid, chunks)
@@ -309,7 +312,7 @@ class Leader:
         """Take a new entry, the successor of the last one."""
         peer = self._peer
         if peer.leader is not self:
-            return  # over since this turn began; the vote has been cast, and nothing may come behind it in the log
+            return  # it ended in this turn: the vote names the end of the log, so nothing may be appended
         invariant(self.stage in _ESTABLISHED, "a proposal before the leader is established")
         if counter_of(entry.zxid) > LAST_COUNTER:
             peer.look("the epoch has no zxids left")
@@ -335,7 +338,7 @@ class Leader:
 
     def _acknowledge(self, learner: LearnerProgress, packet: Packet) -> None:
         zxid = packet.zxid
-        if counter_of(zxid):  # that of NEWLEADER comes once more behind UPTODATE
+        if counter_of(zxid):  # else the ACK of NEWLEADER, which comes once more behind UPTODATE
             self._check_ack(learner, zxid)
             learner.ack(zxid)
             self._hold_for(learner)
@@ -365,7 +368,7 @@ class Leader:
     # What learners ask on behalf of their clients.
 
     def _take_touches(self, learner: LearnerProgress, packet: Packet) -> None:
-        """A ping is answered: which sessions were heard from since the last one."""
+        """The answer to a ping: it names the sessions heard from since the last answer."""
         touches = q.decode_touches(packet.data)
         if touches:
             self._peer.tell(SessionsTouched(touches))
@@ -383,11 +386,11 @@ class Leader:
         self._peer.tell(Revalidate(learner.link.key, *q.decode_revalidate(packet.data)))
 
     def sync_learner(self, link: int) -> None:
-        """A learner asks for a `sync`, behind what it has forwarded before."""
+        """A learner asks for a `sync`, after everything that it has forwarded before."""
         self.sync(link, None)
 
     def sync(self, link: int | None, token: object) -> None:
-        """Answer once all that is committed by now is here. link: of the learner that asks; None: us, for `token`."""
+        """Answer once all that is proposed by now is committed. link: of the learner that asks; None: the Member."""
         self._pending_syncs.sync(self._last_zxid, link, token)
 
     def answer_revalidate(self, link: int, session_id: int, valid: bool) -> None:

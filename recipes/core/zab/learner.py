@@ -1,8 +1,8 @@
 """Phases 1 to 3 at a follower or an observer: join the leader, become what it is, then take what it sends.
 
-Order is everything here: the synced history is on disk before currentEpoch is, and that before the leader hears of
-it; a proposal is on disk before it is acknowledged; nothing is applied before the leader says that it is established.
-stages.py has the stages, and what is taken in each.
+The order matters: the synced history is on disk before currentEpoch, and currentEpoch before the ACK to the leader; a
+proposal is on disk before it is acknowledged; nothing is applied before the leader says that it is established.
+stages.py has the stages, and the packets that each takes.
 Source: Learner.java, Follower.java, Observer.java, with the orders of ZOOKEEPER-3911, 4643 and 4685.
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from recipes.core.zab.peer import ZabPeer
 
 _DIAL_ATTEMPTS = 5
-_DIAL_AGAIN_MS = 50  # the leader may be a moment behind in knowing that it leads
+_DIAL_AGAIN_MS = 50  # the leader may learn a moment later that it leads
 
 _DIALLING: Final = LearnerStage.DIALLING
 _CATCHING_UP: Final = LearnerStage.CATCHING_UP
@@ -41,7 +41,7 @@ _ACKNOWLEDGED: Final = (LearnerStage.SERVING, LearnerStage.CATCHING_UP, LearnerS
 
 
 class Learner:
-    """One attempt to follow the server `leader_sid`, and what comes of it."""
+    """One attempt to follow the server `leader_sid`, until it ends."""
 
     def __init__(self, peer: "ZabPeer", leader_sid: int) -> None:
         self._peer = peer
@@ -53,14 +53,14 @@ class Learner:
         self._attempts = 1
         self._dial_again_ms: int | None = None  # in DIALLING, while no connection is asked for
         self._deadline_ms = peer.now_ms + peer.settings.tick_ms * peer.settings.init_limit
-        self._epoch = -1  # the leader's, from PROMISING on, as is what follows
+        self._epoch = -1  # the leader's, from PROMISING on, like the fields below
         self.leader_is_ours: bool = False
         self._last_zxid = peer.history.last_zxid  # of what the leader has sent, or has left in place
         self._snapshot_zxid = 0  # of the SNAP, where there was one
-        self._held: list[Packet] = []  # in TRUNCATING: what came meanwhile
+        self._held: list[Packet] = []  # in TRUNCATING: packets that came meanwhile
         self._pending: list[Entry] = []  # in COLLECTING: synced, not yet written to the log
-        self._committed_zxid = 0  # as the leader says; applied once it is established
-        self._initial_zxid = 0  # from STORING on: where the history ends that NEWLEADER acknowledges
+        self._committed_zxid = 0  # as the leader says; applied once the leader is established
+        self._initial_zxid = 0  # from STORING on: where the history ends that the ACK of NEWLEADER covers
         self._acked_zxid = 0  # from JOINED on: what is on disk up to here is acknowledged
         self._serves_from = 0  # in CATCHING_UP: what must be applied before clients are served
         self._syncs: list[object] = []
@@ -72,7 +72,7 @@ class Learner:
         self._packets: Mapping[int, Any] = self._packet_rows[stage]
 
     def happened(self, event: Event) -> None:
-        """What a row of the table waits for."""
+        """Handle an event, as the table says for this stage."""
         step = self._event_rows[self.stage].get(event)
         if step is None:
             raise InvariantBroken(f"{event.name} cannot happen to a learner in the stage {self.stage.name}")
@@ -134,7 +134,7 @@ class Learner:
         self._send(q.encode_packet(kind, start_of(self._peer.accepted_epoch), q.encode_learner_info(settings.sid)))
 
     def end(self) -> None:
-        """It is over."""
+        """End this attempt: hang up."""
         link, self._link = self._link, None
         if link is not None:
             link.close()
@@ -167,7 +167,7 @@ class Learner:
         step(packet)
 
     def _pass_over(self, packet: Packet) -> None:
-        """A ping: that it came is all there is to it."""
+        """Ignore a ping: its arrival alone shows that the leader lives."""
 
     # Phases 1 and 2.
 
@@ -181,7 +181,7 @@ class Learner:
         if epoch < peer.accepted_epoch:
             peer.look(f"the leader's epoch {epoch} is below {peer.accepted_epoch}, which was promised to another")
         elif epoch == peer.accepted_epoch:
-            self._agree(-1)  # it is counted already, or it had promised this and then died: not again
+            self._agree(-1)  # it promised this epoch before, perhaps before a restart: it must not count twice
         else:
             peer.carry_out(EpochWrite(ACCEPTED_EPOCH, epoch), Event.STORED)
 
@@ -224,18 +224,18 @@ class Learner:
         self._enter(LearnerStage.COLLECTING)
 
     def _collect(self, packet: Packet) -> None:
-        """A part of the history that the leader starts from, so of this epoch or an earlier one."""
+        """Take an entry of the leader's initial history, which is of this epoch or an earlier one."""
         self._take_entry(packet, epoch_of(packet.zxid) > self._epoch, self._pending.append)
 
     def _propose(self, packet: Packet) -> None:
-        """Behind NEWLEADER nothing is left of that history: what comes then was made in this epoch."""
+        """Write a proposal from behind NEWLEADER: it must be of this epoch."""
         self._take_entry(packet, epoch_of(packet.zxid) != self._epoch, self._peer.append)
 
     def _take_entry(self, packet: Packet, foreign: bool, put: Callable[[Entry], None]) -> None:
-        """Put a proposal's entry where it belongs, behind blank ones for zxids that an Apache leader left unused."""
+        """Pass a proposal's entry to `put`, behind blank entries for zxids that an Apache leader left unused."""
         payload, zxid = packet.data or b"", packet.zxid
         if zxid <= self._snapshot_zxid and not self.leader_is_ours:
-            return  # ZooKeeper settles what is to follow a SNAP before it dumps the tree, which has some of that
+            return  # ZooKeeper chooses what to send behind a SNAP before it dumps the tree: the tree has some of it
         txn, digest = decode_txn(payload)
         if txn[2] != zxid:
             raise WireError(f"proposal 0x{zxid:x} carries the txn 0x{txn[2]:x}")
@@ -249,7 +249,7 @@ class Learner:
         put(Entry(zxid, payload, txn, claimed=digest))
 
     def _inform(self, packet: Packet) -> None:
-        """To an observer: a proposal, and that it is committed."""
+        """An observer's packet: a proposal and its commit in one."""
         self._packets[q.PROPOSAL](packet)
         self._packets[q.COMMIT](packet)
 
@@ -269,11 +269,11 @@ class Learner:
         committed = [entry for entry in self._pending if entry.zxid <= self._committed_zxid]
         for entry in committed:
             peer.append(entry)
-        # All of it is the history the leader starts from: established, the leader is what makes it committed.
+        # All of it is the leader's initial history, which is committed once the leader is established.
         self._initial_zxid = self._committed_zxid = peer.history.last_zxid
         self._enter(LearnerStage.STORING)
         peer.carry_out(EpochWrite(CURRENT_EPOCH, self._epoch), Event.STORED)
-        # What is not committed yet belongs to the epoch, and so is written behind it.
+        # Entries that are not committed yet belong to the new epoch, and so are written behind it.
         for entry in self._pending[len(committed) :]:
             peer.append(entry)
         self._pending.clear()
@@ -286,7 +286,7 @@ class Learner:
     def _start_serving(self, packet: Packet) -> None:
         self._enter(_CATCHING_UP)
         self._send(q.encode_packet(q.ACK, start_of(self._epoch)))
-        # A snapshot may show what was committed while it was sent: until that is applied, the tree is of no one zxid.
+        # A snapshot may contain changes committed while it was sent: until all are applied, the tree matches no zxid.
         self._serves_from = self._committed_zxid
         self._peer.commit(self._committed_zxid)
         self._try_serving()
@@ -307,7 +307,7 @@ class Learner:
             self._committed_zxid = zxid
             self._peer.commit(zxid)
         else:
-            self._note_commit(packet)  # refuses it, unless a SNAP had it
+            self._note_commit(packet)  # refuses it, unless the SNAP contained it
 
     def _answer_ping(self, packet: Packet) -> None:
         touches, self._touches = self._touches, {}
@@ -346,12 +346,12 @@ class Learner:
         return self._last_zxid
 
     def sync(self, token: object, session_id: int, cxid: int, body: bytes, ids: Ids) -> None:
-        """Ask the leader; its answers come in the order of the questions."""
+        """Ask the leader for a `sync`; its answers come in the order of the requests."""
         self._syncs.append(token)
         self.forward(session_id, cxid, op.SYNC, body, ids)
 
     def touch(self, session_id: int, timeout_ms: int) -> None:
-        """For the leader to know with the next ping."""
+        """Report the session to the leader in the answer to its next ping."""
         self._touches[session_id] = timeout_ms
 
     def revalidate(self, session_id: int, timeout_ms: int) -> None:

@@ -1,4 +1,4 @@
-"""One connection of the quorum port, seen from either end: bytes in, packets to whom it belongs, bytes out."""
+"""One connection of the quorum port, at either end: bytes in, packets to the Leader or Learner, bytes out."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
@@ -8,7 +8,7 @@ from recipes.core.jute.quorum import Packet, PacketReader
 
 
 class Owner(Protocol):
-    """Whose link it is."""
+    """The peer that a link belongs to."""
 
     now_ms: int
 
@@ -16,15 +16,16 @@ class Owner(Protocol):
         """The link has something for the shell."""
 
     def note(self, text: str) -> None:
-        """For the shell to log."""
+        """Have the shell log `text`."""
 
 
 class Link:
-    """Made by a ZabPeer, driven by a shell: a PeerLink.
+    """A PeerLink, made by a ZabPeer and driven by a shell.
 
-    why_closed: what made this end hang up, empty where it needs no reason of its own.
-    sid: of the server at the other end, -1 while it has not said.
-    since_ms, heard_ms: when it was made, and when something last came from the other end, or went there of a dump.
+    why_closed: why this end hung up; empty where no reason was given.
+    sid: of the server at the other end; -1 until that server has introduced itself.
+    since_ms: when the link was made. heard_ms: when bytes last came in, or when the other end last took a part of a
+    dump.
     """
 
     __slots__ = (
@@ -56,7 +57,7 @@ class Link:
         self._gone = gone
 
     def receive(self, data: bytes) -> None:
-        """Take in what came, cut anywhere. Bytes that break the protocol close the link, with the reason."""
+        """Take in bytes, split anywhere. Bytes that break the protocol close the link, with the reason."""
         if self.wants_close:
             return
         self.heard_ms = self._owner.now_ms
@@ -68,7 +69,7 @@ class Link:
             self.take(packets)
 
     def take(self, packets: Iterable[Packet]) -> None:
-        """Hand packets to whom they belong, until one breaks the protocol."""
+        """Hand packets to the Leader or Learner, until one breaks the protocol."""
         try:
             for packet in packets:
                 if self.wants_close:
@@ -78,18 +79,18 @@ class Link:
             self.close(str(error))
 
     def send(self, data: bytes | Iterator[bytes]) -> None:
-        """Put a packet, or a dump, behind what is on its way."""
+        """Queue a packet, or a dump, for the other end."""
         self.out.append(data if isinstance(data, bytes) else self._taken(data))
         self._owner.touch_link(self)
 
     def _taken(self, dump: Iterator[bytes]) -> Iterator[bytes]:
         for part in dump:
-            # To take it is a sign of life, and the only one while a large tree is on its way.
+            # The other end takes it: a sign of life, and the only one while a large tree is sent.
             self.heard_ms = self._owner.now_ms
             yield part
 
     def close(self, why: str = "") -> None:
-        """Hang up. why: for the log, which cannot reach the other end: that has its own."""
+        """Hang up. why: for this server's log; the other end is not told."""
         if not self.wants_close:
             self.wants_close = True
             self.why_closed = why

@@ -1,4 +1,4 @@
-"""Who is in the ensemble, and which of its servers are a quorum.
+"""Which servers are in the ensemble, and which of them make a quorum.
 
 Source: QuorumPeer.QuorumServer, flexible.QuorumMaj, flexible.QuorumHierarchical.
 """
@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from recipes.core.errors import ConfigError
 
-MAX_SID = 255  # a sid is the first byte of the ids of sessions
-KEYS = ("server.", "group.", "weight.")  # what a key that speaks of the ensemble begins with
+MAX_SID = 255  # the sid is the first byte of a session id
+KEYS = ("server.", "group.", "weight.")  # prefixes of the keys that describe the ensemble
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _HOST = r"(?P<{0}>\[[^\]|;]+\]|[^:;|\[\]]+)"
@@ -26,7 +26,7 @@ class Server(NamedTuple):
     """One line `server.N`.
 
     host: name or address, without the brackets of an IPv6 one.
-    client: "host:port" where its clients connect; empty when its line does not say.
+    client: "host:port" where its clients connect; empty when the line has none.
     """
 
     sid: int
@@ -42,7 +42,7 @@ class Membership:
 
     groups: by number, the sids of each group; every voter is in one of them. Without groups a majority of voters is
         a quorum; with them, more than half of the weight in each of more than half of the groups.
-    weights: by sid, 1 where there is none. A group that weighs nothing does not count.
+    weights: by sid; 1 where a sid has none. A group whose weights sum to 0 does not count.
     """
 
     __slots__ = ("_all", "_groups", "_half", "_totals", "_weights", "observers", "servers", "voters")
@@ -68,7 +68,7 @@ class Membership:
         return self._weights[sid] if sid in self._all else 0
 
     def is_quorum(self, sids: Collection[int]) -> bool:
-        """Whether `sids` can decide. Who is not a voter does not count."""
+        """Whether `sids` are a quorum. Servers that are not voters do not count."""
         present = self._all.intersection(sids)
         if not self._groups:
             return len(present) > self._half
@@ -78,7 +78,7 @@ class Membership:
         return won > self._half
 
     def committed(self, held: Mapping[int, int]) -> int:
-        """The highest zxid such that the voters with that much in `held` are a quorum; -1 if there is none."""
+        """The highest zxid that a quorum of voters has reached; -1 if there is none. held: each voter's last zxid."""
         if not self._groups:
             zxids = sorted([held.get(sid, -1) for sid in self.voters])
             return zxids[(len(zxids) - 1) // 2]
@@ -88,7 +88,7 @@ class Membership:
         return -1
 
     def config_text(self) -> bytes:
-        """The membership as ZooKeeper's servers write it down and compare it. The version of a static one is 0."""
+        """The membership in the form that ZooKeeper's servers store and compare. A static one has version 0."""
         lines = []
         for server in self.servers.values():
             role = "observer" if server.observer else "participant"
@@ -103,7 +103,7 @@ class Membership:
 def parse_membership(properties: Mapping[str, str]) -> Membership | None:
     """The ensemble that the keys server.N, group.N and weight.N describe; None where there is no server.N.
 
-    Other keys are passed over. Raises ConfigError with the key and value that are wrong.
+    Other keys are ignored. Raises ConfigError with the key and value that are wrong.
     """
     servers: dict[int, Server] = {}
     groups: dict[int, list[int]] = {}

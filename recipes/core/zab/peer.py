@@ -1,8 +1,8 @@
 """A server of an ensemble, as a Replica: looks for a leader, then leads or follows, until that ends.
 
-Here is what outlives a leadership: the epochs, the history, what is on disk and what is handed over as committed.
-Nothing is voted, acknowledged or applied that is not on this server's disk. Source: QuorumPeer.java; Junqueira,
-Reed and Serafini, "Zab: High-performance broadcast for primary-backup systems" (2011).
+ZabPeer keeps what outlives a leadership: the epochs, the history, what is on disk and what has been handed over as
+committed. It votes for, acknowledges and applies only what is on this server's disk. Source: QuorumPeer.java;
+Junqueira, Reed and Serafini, "Zab: High-performance broadcast for primary-backup systems" (2011).
 """
 
 from collections import deque
@@ -55,10 +55,10 @@ class PeerSettings:
 
 @dataclass(frozen=True, slots=True)
 class RecoveredState:
-    """What was found on the disk.
+    """What recovery found on the disk.
 
     history: the last entries of the log, behind base_zxid. unsure: the log cannot be relied on, so that this server
-    must neither lead nor vote until a leader has sent it everything.
+    must neither lead nor vote until a leader has sent it the whole tree.
     """
 
     accepted_epoch: int = 0
@@ -69,7 +69,7 @@ class RecoveredState:
 
 
 class ZabPeer:
-    """See the module. now_ms: a clock that never goes back."""
+    """One server's part in the replication. now_ms: a clock that never goes back."""
 
     def __init__(self, settings: PeerSettings, recovered: RecoveredState, now_ms: int) -> None:
         self.settings = settings
@@ -104,7 +104,7 @@ class ZabPeer:
     # What the shell calls.
 
     def begin_turn(self, now_ms: int) -> None:
-        """The time, once per turn."""
+        """Set the time, once per turn."""
         self.now_ms = now_ms
         self.turn += 1
 
@@ -137,7 +137,7 @@ class ZabPeer:
         return None if self.learner is None else self.learner.dialled(sid)
 
     def dial_failed(self, sid: int) -> None:
-        """The connection asked for cannot be had."""
+        """The connection asked for cannot be made."""
         if self.learner is not None:
             self.learner.dial_failed(sid)
 
@@ -154,7 +154,7 @@ class ZabPeer:
         self._follow_election()
 
     def take_outbox(self) -> Outbox:
-        """What is for the network since the last call."""
+        """What has been decided for the network since the last call."""
         outbox, self._outbox = self._outbox, Outbox()
         outbox.votes = self._election.take_votes()
         for link in outbox.touched:
@@ -164,32 +164,37 @@ class ZabPeer:
     # What the Member calls.
 
     def sync(self, token: object, session_id: int, cxid: int, body: bytes, ids: Ids) -> None:
-        """Hand `token` back once everything committed by now is."""
+        """Hand `token` back once everything committed by now has been handed over."""
         if self.leader is not None:
             self.leader.sync(None, token)
         elif self.learner is not None:
             self.learner.sync(token, session_id, cxid, body, ids)
 
     def in_touch(self, timeout_ms: int) -> bool:
-        """Whether the leader, or a quorum, was heard from so lately that no session of this timeout that is kept alive
-        from here can have ended elsewhere.
+        """Whether the leader, or a quorum, was heard from so recently that a session with this timeout which is kept
+        alive at this server cannot have ended elsewhere.
 
-        A leader ends a session when for its timeout T no learner has told of it, and learners tell twice a tick, in
-        answer to its pings. Cut off at h, when it last heard its leader, a learner knows of no answer after h - tick/2
-        that arrived. That one told of the client if it was heard from by then; one that pings every third of T, as
-        clients do, was so at h - tick/2 - T/3 at the latest. So its session lives until h - tick/2 + 2T/3 at least,
-        and a ping answered up to h + T/2 - tick/3 is answered before that, with (T - tick)/6 to spare: for delays, and
-        for clients that ping a little late. At a leader it is plainer: another one gives every session its whole T.
-        Where only what a learner sends is lost, its leader's pings go on to come, and it notices when that hangs up.
-        Pings come every half tick, so less than two thirds of one would hang up on the healthy: for sessions shorter
-        than two ticks, which only a minSessionTimeout set by hand allows, there is no such rule.
+        A leader ends a session of timeout T when no learner has reported it for T. A learner reports its sessions in
+        its answer to each ping, twice a tick. Say that a learner is cut off, and last heard its leader at t_heard:
+
+        1. Its last answer that surely arrived was sent at t_answer >= t_heard - tick/2.
+        2. Clients ping every T/3, so this answer reports a client heard at t_client >= t_answer - T/3.
+        3. So the session lives until t_client + T >= t_heard - tick/2 + 2T/3.
+        4. The learner answers the client's pings until t_heard + T/2 - tick/3, which is (T - tick)/6 earlier. That
+           margin is for delays, and for clients that ping a little late.
+
+        For a leader the limit is safe too: the next leader gives every session its whole T. If only packets from the
+        learner are lost, the leader's pings still arrive; the learner notices when the leader hangs up.
+
+        Pings come every half tick, so a limit below 2/3 tick would hang up on healthy clients. For sessions shorter
+        than two ticks, which only a minSessionTimeout set by hand allows, the limit is 2/3 tick and guarantees nothing.
         """
         phase, tick_ms = self._phase, self.settings.tick_ms
         limit_ms = max(timeout_ms // 2 - tick_ms // 3, 2 * tick_ms // 3)
         return phase is not None and self.now_ms - phase.quorum_heard_ms() <= limit_ms
 
     def no_space(self, full: bool) -> None:
-        """Take no part while there is no room on the disk: the others can go on without this server."""
+        """Take no part while the disk has no room: the other servers can go on without this one."""
         self._full = full
         if full:
             self.look("there is no space on the disk")
@@ -232,7 +237,7 @@ class ZabPeer:
     # What the phases call.
 
     def new_link(self, handle: Callable[[Link, Packet], None], gone: Callable[[Link], None], takes_dumps: bool) -> Link:
-        """A link of this peer. takes_dumps: to its leader."""
+        """A new link of this peer. takes_dumps: the other end is its leader, which may send dumps."""
         self._next_key += 1
         return Link(self, self._next_key, self.settings.max_packet_bytes, handle, gone, takes_dumps)
 
@@ -247,11 +252,11 @@ class ZabPeer:
         self._outbox.dial = sid
 
     def note(self, text: str) -> None:
-        """Let an operator know."""
+        """Have `text` logged, for an operator."""
         self._outbox.notes.append(text)
 
     def tell(self, event: Event) -> None:
-        """Let the Member know."""
+        """Pass an event to the Member."""
         self._ready.events.append(event)
 
     def append(self, entry: Entry) -> None:
@@ -261,7 +266,7 @@ class ZabPeer:
         self._ready.writes.append(entry)
 
     def carry_out(self, operation: Operation, event: StageEvent | None = None) -> None:
-        """Have an operation done, behind all written so far. event: happens to the phase then, if that still lasts."""
+        """Queue an operation behind all writes so far. event: for the phase once it is done, if that still lasts."""
         self._operations.append((operation, self._phase, event))
         self._ready.writes.append(operation)
         if isinstance(operation, Truncate):
@@ -272,12 +277,12 @@ class ZabPeer:
             self._restart_from(operation.zxid)
 
     def commit(self, zxid: int) -> None:
-        """A quorum has everything up to `zxid`, or it is the history of this server's own epoch."""
+        """Everything up to `zxid` is committed: a quorum has it, or this server's own epoch begins with it."""
         self.committed_zxid = zxid
         self.release()
 
     def synced(self, token: object) -> None:
-        """Hand `token` back behind everything committed so far."""
+        """Hand `token` back once everything committed so far has been handed over."""
         self._syncs.append((self.committed_zxid, token))
         self.release()
 
@@ -303,7 +308,7 @@ class ZabPeer:
         self.tell(RoleChanged(True))
 
     def look(self, why: str) -> None:
-        """Give up what this server was, and look for a leader once everything is on disk."""
+        """Give up leading or following, and look for a leader once everything is on disk."""
         self.why_looking = why
         phase = self._phase
         self.leader = self.learner = None
@@ -341,6 +346,6 @@ class ZabPeer:
             self.learner = Learner(self, election.vote.leader)
 
     def _restart_from(self, zxid: int) -> None:
-        """The tree will be what it is at `zxid`."""
+        """Start again with the tree as it is at `zxid`."""
         self._unapplied.clear()
         self.flushed_zxid = self.committed_zxid = self.applied_zxid = zxid

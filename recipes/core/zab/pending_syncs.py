@@ -1,4 +1,4 @@
-"""What an established leader cannot answer at once: `sync`s, and sessions that come back to an observer."""
+"""Requests that an established leader cannot answer at once: `sync`s, and sessions that move to an observer."""
 
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -14,8 +14,8 @@ _UP_TO_DATE: Final = ProgressStage.UP_TO_DATE
 
 
 class _Sync(NamedTuple):
-    """zxid: proposed before it was asked for. awaited: by key of a voter's link, how many pings it must have answered.
-    link: of the learner that asks; None: this server, for `token`.
+    """zxid: the last one proposed when it was asked for. awaited: by key of a voter's link, how many pings that voter
+    must have answered. link: of the learner that asks; None: this server asks, with `token`.
     """
 
     zxid: int
@@ -25,14 +25,14 @@ class _Sync(NamedTuple):
 
 
 class PendingSyncs:
-    """Keeps each until what it waits for is so. learners: the leader's, by key of their links."""
+    """Keeps each request until it can be answered. learners: the leader's, by key of their links."""
 
     def __init__(self, peer: "ZabPeer", learners: dict[int, LearnerProgress]) -> None:
         self._peer = peer
         self._learners = learners
         self._committed_zxid = -1
         self._syncs: deque[_Sync] = deque()
-        self._round: tuple[int, dict[int, int]] = (-1, {})  # the turn of the last ping round, and what it awaits
+        self._round: tuple[int, dict[int, int]] = (-1, {})  # turn of the last ping round; answers it awaits
         self._returned: deque[tuple[int, LearnerProgress, bytes]] = deque()
 
     def __len__(self) -> int:
@@ -42,8 +42,8 @@ class PendingSyncs:
     def sync(self, last_zxid: int, link: int | None, token: object) -> None:
         """Answer once everything proposed by now is committed and a quorum has shown that it still follows.
 
-        That takes a ping round, and no zxid: without it a leader that has been replaced, and does not know yet, would
-        answer from the past.
+        This costs a ping round, but no zxid. Without the round, a leader that has been replaced and does not know it
+        yet would answer with outdated data.
         """
         if self._round[0] != self._peer.turn:
             voters = [learner for learner in self._learners.values() if learner.voter and learner.stage is _UP_TO_DATE]
@@ -54,10 +54,10 @@ class PendingSyncs:
         self.pinged()
 
     def revalidated(self, last_zxid: int, learner: LearnerProgress, answer: bytes) -> None:
-        """Answer an observer behind everything proposed by now.
+        """Answer an observer once everything proposed by now is committed.
 
-        It hears of that only once it is committed, and would take what the session has written over another server
-        for what it writes from here on with the same numbers.
+        An observer receives an entry only once it is committed. Answered earlier, it could take a txn that the session
+        sent through another server for a new request of the session with the same cxid.
         """
         self._returned.append((last_zxid, learner, answer))
         self._give_back()
@@ -69,11 +69,11 @@ class PendingSyncs:
         self._give_back()
 
     def pinged(self) -> None:
-        """A learner has answered a ping, or more is committed: see which `sync`s can be answered."""
+        """A learner has answered a ping, or more is committed: answer the `sync`s that this completes."""
         syncs, peer = self._syncs, self._peer
         while syncs and syncs[0].zxid <= self._committed_zxid:
             _, awaited, link, token = syncs[0]
-            # Who has joined since must have answered too: what it joined by may have been on its way long before.
+            # A voter that has joined since must have answered a ping too: the packets it joined with may be old.
             answered = {
                 learner.sid
                 for learner in self._learners.values()

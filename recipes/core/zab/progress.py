@@ -12,8 +12,8 @@ from recipes.core.zab.membership import Membership
 from recipes.core.zab.stages import ProgressStage
 from recipes.core.zxid import epoch_of
 
-# What is further from its own than this no server believes: an epoch near the last a zxid has room for, promised on
-# somebody's word, would leave the ensemble none.
+# A server refuses an epoch that is further ahead of its own than this. Otherwise one faulty peer could have it promise
+# an epoch near the largest that fits into a zxid, and the ensemble would run out of epochs.
 EPOCHS_AHEAD: Final = 1 << 24
 
 _UP_TO_DATE: Final = ProgressStage.UP_TO_DATE
@@ -22,30 +22,31 @@ _COUNTED: Final = (ProgressStage.UP_TO_DATE, ProgressStage.JOINED)
 
 
 class LearnerProgress:
-    """One learner, from its connection on. Stages only rise, in their order; a learner that comes again is a new one.
+    """One learner, for the life of its connection. Stages only rise, in order; a learner that reconnects is a new one.
 
-    stage: what it is sent and what it may send. steps: by type of packet, what the leader does with it in this stage.
-    link: its connection. The rest is valid from a stage on:
+    stage: says which packets the learner is sent and which it may send. steps: by type of packet, what the leader does
+    with it in this stage. link: its connection. Each other field is valid from a stage on:
 
-    From INTRODUCED on, and fixed, as it said itself:
+    From INTRODUCED on, fixed, from the learner's first packet:
     sid: of its server; -1 before.
-    observer: it is sent what is committed, one INFORM each, and nothing else; its acknowledgements are of NEWLEADER.
-    voter: what it acknowledges counts. Never along with `observer`.
-    ours: it understands a COMMIT or an ACK as meaning everything up to it.
-    accepted_epoch: the epoch it had promised when it came.
+    observer: it gets one INFORM per committed entry, and no proposals; it acknowledges NEWLEADER only.
+    voter: its acknowledgements count towards a quorum. Never True along with `observer`.
+    ours: it is a server of this project: a COMMIT or an ACK covers every entry up to its zxid.
+    accepted_epoch: the epoch it had promised when it connected.
 
-    From READY on, and fixed:
+    From READY on, fixed:
     current_epoch: of its log; -1 where it had promised the leader's epoch before, and does not count again.
-    last_zxid: where its log ended; -1 where it cannot be relied on.
+    last_zxid: where its log ended; -1 where the log cannot be relied on.
 
-    From SYNCING on, and fixed:
-    synced_zxid: what it was sent as committed before NEWLEADER, or had: on its disk when it acknowledges NEWLEADER.
+    From SYNCING on, fixed:
+    synced_zxid: the last zxid that it had, or was sent as committed before NEWLEADER; everything up to here is on its
+        disk when it acknowledges NEWLEADER.
 
     From JOINED on:
-    acked_zxid: it has everything up to here on disk. Never falls; synced_zxid <= acked_zxid <= what was proposed last.
+    acked_zxid: it has everything up to here on disk. Never falls; synced_zxid <= acked_zxid <= the last zxid proposed.
 
-    From UP_TO_DATE on; a ping that was sent before is not answered:
-    pings_sent, pings_answered: how many; they come in order, so that equal numbers mean that none is on its way.
+    From UP_TO_DATE on (a ping sent earlier is not answered):
+    pings_sent, pings_answered: counts. Answers come in order, so that equal counts mean that no ping is unanswered.
     """
 
     __slots__ = (
@@ -66,27 +67,27 @@ class LearnerProgress:
         self.acked_zxid: int = -1
         self.pings_sent: int = 0
         self.pings_answered: int = 0
-        self._early_zxid = 0  # in SYNCING: an ACK that came before that of NEWLEADER
-        self._held: list[bytes] = []  # in SYNCING and JOINED: COMMITs that wait behind UPTODATE
+        self._early_zxid = 0  # in SYNCING: of an ACK that came before the ACK of NEWLEADER
+        self._held: list[bytes] = []  # in SYNCING and JOINED: packets to send right behind UPTODATE
         self.enter(ProgressStage.CONNECTED)
 
     def enter(self, stage: ProgressStage) -> None:
-        """It has come so far."""
+        """Move to a stage."""
         self.stage: ProgressStage = stage
         self.steps: Mapping[int, Any] = self._rows[stage]
 
     @property
     def sid(self) -> int:
-        """Of the learner's server; -1 while it has not said."""
+        """Of the learner's server; -1 until it has introduced itself."""
         return self.link.sid
 
     @property
     def counted(self) -> bool:
-        """Whether it has taken over the history, so that `acked_zxid` says what it has."""
+        """Whether it has taken over the history, so that `acked_zxid` is valid."""
         return self.stage in _COUNTED
 
     def introduce(self, packet: Packet, membership: Membership, own_sid: int, own_epoch: int) -> None:
-        """Take its first packet: who it is, and what it has promised. Raises WireError for who cannot be a learner."""
+        """Take its first packet: its sid and the epoch it has promised. Raises WireError if it cannot be a learner."""
         info, epoch = q.decode_learner_info(packet.data), epoch_of(packet.zxid)
         if info.sid not in membership.servers or info.sid == own_sid:
             raise WireError(f"server {info.sid} is not one of the others in this ensemble")
@@ -104,7 +105,7 @@ class LearnerProgress:
         self.link.send(q.encode_packet(packet_type, zxid, data))
 
     def ack_early(self, zxid: int) -> None:
-        """In SYNCING: an ACK has come for an entry. 3.8.0 may send it before that of NEWLEADER (ZOOKEEPER-4685)."""
+        """In SYNCING: an ACK of an entry. 3.8.0 may send it before the ACK of NEWLEADER (ZOOKEEPER-4685)."""
         self._early_zxid = max(self._early_zxid, zxid)
 
     def join(self) -> None:
@@ -113,17 +114,17 @@ class LearnerProgress:
         self.enter(ProgressStage.JOINED)
 
     def ack(self, zxid: int) -> None:
-        """From JOINED on: an ACK has come for an entry."""
+        """From JOINED on: an ACK of an entry."""
         if zxid > self.acked_zxid:
             self.acked_zxid = zxid
 
     def propose(self, packet: bytes) -> None:
-        """Pass a proposal on, if it is to have one."""
+        """Send it a proposal, unless it is an observer or has not reached SYNCING."""
         if self.stage in _FOLLOWING and not self.observer:
             self.link.send(packet)
 
     def commit(self, packets: CommitPackets) -> None:
-        """Tell that these are committed. Behind UPTODATE: 3.8.0 cannot take it earlier (ZOOKEEPER-4394)."""
+        """Announce commits. Apache's servers get them behind UPTODATE: 3.8.0 fails before it (ZOOKEEPER-4394)."""
         if self.stage not in _FOLLOWING:
             return
         for packet in packets.informs if self.observer else packets.last if self.ours else packets.each:
@@ -141,7 +142,7 @@ class LearnerProgress:
         self._held.clear()
 
     def ping(self, zxid: int) -> None:
-        """Ask for a sign of life, if it takes pings yet."""
+        """Ask for a sign of life, if it has reached SYNCING."""
         if self.stage in _FOLLOWING:
             self.send(q.PING, zxid)
             self.pings_sent += self.stage is _UP_TO_DATE

@@ -1,6 +1,6 @@
 """The state machines behind an election, as tables: the leader, the learner, and a learner as its leader sees it.
 
-A row says which method of the machine takes a packet, or what else happens, and which stages that may lead to. A packet
+A row says which method of the machine handles a packet or an event, and which stages that may lead to. A packet
 without a row is refused: WireError names it, and the link is closed. An event without a row cannot happen: the server
 stops. From every stage a machine ends when its peer looks for a leader again. docs/zab.md draws the tables.
 """
@@ -54,7 +54,7 @@ class LeaderStage(Enum):
 
 
 class Event(Enum):
-    """What moves a machine, packets aside."""
+    """What moves a machine, besides packets."""
 
     CONNECTED = "the connection to the leader is up"
     UNREACHED = "the leader cannot be reached"
@@ -68,7 +68,7 @@ class Event(Enum):
 
 
 class Step(NamedTuple):
-    """method: of the machine; its name, so that it is looked up once per machine. then: the stages it may lead to."""
+    """method: the name of the machine's method, looked up once per machine. then: the stages it may lead to."""
 
     method: str
     then: tuple[Enum, ...] = ()
@@ -82,7 +82,7 @@ LEARNER_EVENTS: Final[Mapping[LearnerStage, Mapping[Event, Step]]] = {
         Event.CONNECTED: Step("_introduce", (_L.GREETING,)),
         Event.UNREACHED: Step("_dial_again_later"),
     },
-    # Not a word from the leader: behind a relay that is how a server looks that does not listen yet.
+    # The link closed before the leader sent a packet: behind a relay, a server that does not listen yet looks so.
     _L.GREETING: {Event.LOST: Step("_begin_anew", (_L.DIALLING,))},
     _L.PROMISING: {Event.STORED: Step("_ack_epoch", (_L.AGREED,)), **_GONE},
     _L.AGREED: _GONE,
@@ -134,7 +134,7 @@ LEARNER_PACKETS: Final[Mapping[LearnerStage, Mapping[int, Step]]] = {
 
 _TOUCHED: Final = {q.PING: Step("_take_touches")}
 
-# The methods are the leader's.
+# The methods are those of the Leader.
 PROGRESS_PACKETS: Final[Mapping[ProgressStage, Mapping[int, Step]]] = {
     _P.CONNECTED: dict.fromkeys((q.FOLLOWERINFO, q.OBSERVERINFO), Step("_introduce", (_P.INTRODUCED,))),
     _P.INTRODUCED: _TOUCHED,
@@ -150,7 +150,7 @@ PROGRESS_PACKETS: Final[Mapping[ProgressStage, Mapping[int, Step]]] = {
     },
 }
 
-# The other stages come of what the leader sends, when its own stage allows it: at once, or later.
+# A learner enters the other stages when the leader sends it these packets, once the leader's own stage allows it.
 PROGRESS_SENT: Final[Mapping[ProgressStage, tuple[tuple[int, ...], ProgressStage]]] = {
     _P.INTRODUCED: ((q.LEADERINFO,), _P.OFFERED),
     _P.READY: ((q.DIFF, q.TRUNC, q.SNAP, q.NEWLEADER), _P.SYNCING),
@@ -200,6 +200,6 @@ def bound(machine: object, table: Mapping[_Stage, Mapping[_Input, Step]]) -> dic
 
 
 def refusal(stage: Enum, packet_type: int, row: Mapping[int, object]) -> str:
-    """Why a packet is refused that has no row in this stage."""
+    """The error text for a packet that has no row in this stage."""
     expected = ", ".join(map(q.packet_name, row)) or "none"
     return f"{q.packet_name(packet_type)} in the stage {stage.name}: expected {expected}"

@@ -1,7 +1,8 @@
-"""How a learner's history becomes the leader's: by what it lacks, by taking back what nobody committed, or whole.
+"""How a learner's history becomes the leader's.
 
-Source: LearnerHandler.syncFollower. A SNAP is always right; the others are taken where the learner's history is known
-to have the point they start from.
+DIFF sends the entries that the learner lacks, TRUNC takes back entries that are not committed, SNAP sends the whole
+tree. A SNAP is always right; DIFF and TRUNC need a learner whose history is known to contain the point they start from.
+Source: LearnerHandler.syncFollower.
 """
 
 from collections.abc import Iterator
@@ -34,18 +35,18 @@ def plan_sync(
 ) -> Plan:
     """What to send to a learner whose log ends at `learner_zxid`.
 
-    committed_zxid: of the leader's history, what is committed. cautious: the learner may keep a snapshot over a TRUNC
-    that has what is to be taken back (Apache, ZOOKEEPER-1549). keeps_log: and its log over a SNAP, from which it takes
-    what is behind the snapshot at its next start.
+    committed_zxid: how far the leader's history is committed. cautious: after a TRUNC the learner may keep a snapshot
+    that contains what is to be taken back (Apache, ZOOKEEPER-1549). keeps_log: after a SNAP it keeps its log, and at
+    its next start applies the entries there behind the snapshot.
     """
     if learner_zxid <= committed_zxid and history.holds(learner_zxid):
         return Plan(DIFF, learner_zxid)
     target = committed_zxid if learner_zxid > committed_zxid else history.before(learner_zxid)
     if target is None or cautious or not history.holds(target):
         return Plan(SNAP, committed_zxid)
-    # Within one epoch entries are a prefix of what its leader proposed: a log that has one of them has all before it.
-    # And an epoch later than any here, of which nothing was committed, began with just what is committed here. Its zero
-    # is the name of a snapshot: there is nothing of it in a log, and Apache ends where it is to cut what is not there.
+    # A log's entries of one epoch are a prefix of what its leader proposed: a log with one of them has all before it.
+    # A later epoch of which nothing was committed began with exactly what is committed here. A zxid with counter 0
+    # names a snapshot: no log holds it, and an Apache server exits when told to cut what its log does not hold.
     is_logged = counter_of(learner_zxid) != 0
     if epoch_of(target) == epoch_of(learner_zxid) or (keeps_log and is_logged and learner_zxid > committed_zxid):
         return Plan(TRUNC, target)
@@ -53,7 +54,7 @@ def plan_sync(
 
 
 class Synchronizer:
-    """Brings learners to the history of a leader whose epoch is on its disk, and has the leader's proposals follow."""
+    """Brings learners to the leader's history and has its proposals follow. The leader's epoch is on its disk."""
 
     __slots__ = ("_epoch", "_initial_zxid", "_peer")
 
@@ -63,7 +64,7 @@ class Synchronizer:
         self._initial_zxid = peer.history.last_zxid
 
     def begin(self, learner: LearnerProgress) -> None:
-        """The learner has said where its log ends."""
+        """Start to sync a learner that has said where its log ends."""
         peer = self._peer
         cautious = not learner.ours and learner.accepted_epoch != epoch_of(learner.last_zxid)
         plan = plan_sync(
@@ -78,7 +79,7 @@ class Synchronizer:
         self._send_history(learner, plan.zxid)
 
     def dumped(self, learner: LearnerProgress, zxid: int, chunks: Iterator[bytes]) -> None:
-        """Send the tree as it was at `zxid`, some changes behind it perhaps included."""
+        """Send the tree as it was at `zxid`, perhaps with some later changes."""
         invariant(
             zxid >= self._initial_zxid, f"a SNAP of 0x{zxid:x} without the history up to 0x{self._initial_zxid:x}"
         )
@@ -92,7 +93,7 @@ class Synchronizer:
         self._peer.note(f"server {learner.sid}, which ends at 0x{learner.last_zxid:x}, gets {way}")
 
     def _send_history(self, learner: LearnerProgress, zxid: int) -> None:
-        """What the learner lacks behind `zxid`; from here on it gets everything new too."""
+        """Send the entries behind `zxid`, then NEWLEADER; from here on the learner gets all that is new."""
         peer = self._peer
         for entry in peer.history.behind(zxid):
             if entry.zxid <= peer.committed_zxid:
