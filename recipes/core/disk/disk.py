@@ -113,7 +113,7 @@ class RealDisk:
                 os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     def close(self) -> None:
-        """Let other servers have the directory."""
+        """Release the directory and its lock."""
         for fd in (self._directory, self._lock):
             if fd >= 0:
                 os.close(fd)

@@ -27,7 +27,7 @@ class Recovered:
 
     mismatches: zxids at which the tree's digest was not the one in the log.
     history, base_zxid: the last entries logged, oldest first and without a hole, and the zxid before the first entry.
-        A server alone, or without such entries, has an empty history, and base_zxid is the last zxid.
+        On a standalone server, and without such entries, history is empty and base_zxid is the last zxid.
     accepted_epoch, current_epoch: of a member, as stored; else the epoch of the last zxid.
     unsure: why a member's history may lack entries that it once acknowledged; empty if the history is sound. Until a
         leader's snapshot has replaced its data, an unsure member must neither vote nor lead, and last_zxid means

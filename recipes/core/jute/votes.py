@@ -34,7 +34,7 @@ class Notification(NamedTuple):
     """A server's vote, as it sends it to the others.
 
     state: of the sender: LOOKING, FOLLOWING, LEADING, OBSERVING.
-    leader: sid of the proposed leader. zxid, peer_epoch: last zxid and current epoch of the proposed leader.
+    leader: sid of the server voted for. zxid, peer_epoch: last zxid and current epoch of that server.
     round: of the election; each server counts, and a lower count catches up ("electionEpoch", "logicalclock").
     config: the sender's membership, as text; empty if the message has none.
     """

@@ -36,7 +36,7 @@ class AdminPort:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Read one request, answer it, hang up."""
+        """Read one request, answer it, close the connection."""
         task = asyncio.current_task()
         if task is None or len(self._tasks) >= _MOST_CONNECTIONS:
             writer.transport.abort()

@@ -1,7 +1,7 @@
 """The election port: one connection to each other server, which carries votes both ways.
 
-Of two servers the one with the larger sid dials, and keeps the connection up. If the other one has something to send
-and no connection, it knocks: it dials, sends its greeting and closes; the larger sid then dials back.
+Of two servers, the one with the larger sid dials and keeps the connection up. If the one with the smaller sid has
+something to send and no connection, it knocks: it dials, sends its greeting and closes. The other one then dials back.
 Source: QuorumCnxManager.java.
 """
 

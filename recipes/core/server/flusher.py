@@ -20,7 +20,7 @@ _SWITCH_INTERVAL_S = 1e-4  # the finishing thread must get the interpreter from 
 
 
 class Flusher:
-    """All methods are called on the loop.
+    """Runs the jobs of one server. All methods are called on the loop.
 
     done(job): called on the loop once a job is done for which `write` returned False.
     failed(error): called on the loop, once, when accepted bytes cannot be made durable, or when `done` raises. After

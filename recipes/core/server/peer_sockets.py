@@ -101,7 +101,7 @@ class PeerSockets:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 return await self._connect(make_one, host, port)
         except BaseException:
-            # asyncio calls connection_lost itself. With uvloop, code that counts open sockets would wait for ever.
+            # asyncio calls connection_lost itself, uvloop does not: code that counts sockets would wait for ever.
             for protocol in made:
                 protocol.connection_lost(None)
             raise

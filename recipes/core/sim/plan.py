@@ -36,7 +36,7 @@ class Fault(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A whole run.
+    """A whole run. Times are in the unit in their name; init_limit and sync_limit are in ticks.
 
     rates_pm: the speed of each server's clock, in thousandths.
     alone: the one voter is a standalone server, without a replication protocol.
