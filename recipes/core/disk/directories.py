@@ -9,16 +9,17 @@ from recipes.core.disk.disk import RealDisk
 from recipes.core.disk.txnlog import file_zxid
 from recipes.core.errors import DiskError
 
-_NOTE = "log-directory"  # beside the snapshots: where the log is, if it is not there
+_NOTE = "log-directory"  # a file beside the snapshots: the path of the log directory, if the log is elsewhere
 
 
 @contextmanager
 def open_directories(data_dir: Path, log_dir: Path | None) -> Iterator[tuple[RealDisk, RealDisk]]:
-    """Have the directories of the snapshots and of the log until the block ends; without `log_dir` they are one.
+    """Lock the directories of the snapshots and of the log until the block ends; without `log_dir` they are one.
 
-    Raises DiskError when another server has one of them; also, before anything is made or written, when one holds what
-    is read from the other only, as after dataLogDir was added, changed or left out: what that log has would be lost
-    without a word. Source: FileTxnSnapLog.checkLogDir, checkSnapDir (ZOOKEEPER-2967).
+    Raises DiskError when another server uses one of them. Also raises it, before anything is created or written, when
+    log or snapshot files lie in a directory that this server does not read them from, for example after dataLogDir was
+    added, changed or left out. Otherwise the txns of that log would be lost silently.
+    Source: FileTxnSnapLog.checkLogDir, checkSnapDir (ZOOKEEPER-2967).
     """
     beside = data_dir / "version-2"
     apart = beside if log_dir is None else log_dir / "version-2"
@@ -45,7 +46,7 @@ def open_directories(data_dir: Path, log_dir: Path | None) -> Iterator[tuple[Rea
 
 
 def _refuse(directory: Path, kind: str, what_is: str, elsewhere: Path, otherwise: str = "") -> None:
-    """Raise where files of a kind lie in a directory that they are not read from."""
+    """Raise DiskError if files of this kind lie in a directory from which the server does not read them."""
     try:
         names = os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError):  # nothing lies there

@@ -1,4 +1,4 @@
-"""The seam to files: a directory, and writes whose durability is asked for explicitly."""
+"""The seam to files: a directory, and writes that become durable only by an explicit sync."""
 
 import fcntl
 import os
@@ -22,7 +22,7 @@ class File(Protocol):
         """Cut the file."""
 
     def close(self) -> None:
-        """Give the file back, without making anything durable."""
+        """Close the file without making anything durable."""
 
 
 class Disk(Protocol):
@@ -45,7 +45,7 @@ class Disk(Protocol):
         ...
 
     def rename(self, old: str, new: str) -> None:
-        """Give a file another name, in place of what had it."""
+        """Rename a file, replacing any file that has the new name."""
 
     def remove(self, name: str) -> None:
         """Remove a file."""
@@ -63,7 +63,7 @@ class RealFile:
         self._fd = fd
 
     def write(self, offset: int, data: bytes) -> None:
-        """One pwrite; the rest in further ones where the system took only a part."""
+        """One pwrite, and further ones if the system writes only a part."""
         written = os.pwrite(self._fd, data, offset)
         while written < len(data):
             written += os.pwrite(self._fd, data[written:], offset + written)
@@ -82,10 +82,10 @@ class RealFile:
 
 
 class RealDisk:
-    """A directory of the operating system, made when it is missing, for its owner alone.
+    """A directory of the operating system, created if it is missing, accessible to its owner only.
 
-    lock: refuse the directory while another process uses it; the file `.lock` has its pid. Raises DiskError.
-    what: the name of such a process in the error.
+    lock: refuse the directory while another process uses it; the file `.lock` has that process's pid. Raises DiskError.
+    what: the error's word for that other process.
     """
 
     def __init__(self, path: Path, lock: bool = True, what: str = "server") -> None:
@@ -93,7 +93,7 @@ class RealDisk:
         self._directory = self._lock = -1
         try:
             _make_directory(path)
-            # Kept open: a new log file must be made durable also when the process can have no more descriptors.
+            # Kept open: making a new log file durable must work even when the process is out of file descriptors.
             self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             if lock:
                 self._lock = os.open(path / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -108,12 +108,12 @@ class RealDisk:
                 self.close()
                 known = f", pid {owner}" if owner.isdigit() else ""
                 raise DiskError(f"data directory {path} is locked by another {what}{known}") from None
-            with suppress(OSError):  # a full disk can still be read
+            with suppress(OSError):  # a server on a full disk can still serve reads
                 os.ftruncate(self._lock, 0)
                 os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     def close(self) -> None:
-        """Let other servers have the directory."""
+        """Release the directory and its lock."""
         for fd in (self._directory, self._lock):
             if fd >= 0:
                 os.close(fd)
@@ -150,7 +150,7 @@ class RealDisk:
 
 
 def _make_directory(path: Path) -> None:
-    """Make it and what it is in, so that none of them is gone after a power cut."""
+    """Create a directory and its missing ancestors, all durable."""
     if path.is_dir():
         return
     _make_directory(path.parent)

@@ -14,7 +14,7 @@ _UNFINISHED = ".tmp"
 
 
 def write_epoch(disk: Disk, kind: str, epoch: int) -> None:
-    """Store an epoch, so that a crash leaves the old number or the new one."""
+    """Store an epoch atomically: a crash leaves the old number or the new one."""
     file = disk.create(kind + _UNFINISHED)
     file.write(0, b"%d" % epoch)
     file.sync()
@@ -34,9 +34,9 @@ def read_epoch(disk: Disk, kind: str) -> int | None:
 
 
 def settle_epochs(disk: Disk, last_zxid: int) -> tuple[int, int]:
-    """Read both epochs against what the log holds, store what was missing, and return accepted and current.
+    """Read both epochs, reconcile them with the log, store what has changed, and return accepted and current.
 
-    last_zxid: of the log; -1 where it is not known. Raises DiskError where the numbers cannot belong together.
+    last_zxid: of the log; -1 if it is not known. Raises DiskError if the accepted epoch is before the current one.
     """
     epoch = epoch_of(max(last_zxid, 0))
     stored = read_epoch(disk, ACCEPTED), read_epoch(disk, CURRENT)
@@ -44,8 +44,9 @@ def settle_epochs(disk: Disk, last_zxid: int) -> tuple[int, int]:
     if current is None:
         current = epoch
     elif epoch > current:
-        # History is logged before its epoch is stored, and a crash came between. Who holds an entry of an epoch holds
-        # all that this epoch began with. Apache's server refuses to start here, but for a number not yet renamed.
+        # A server logs the history of an epoch before it stores the epoch; a crash came between the two. A server that
+        # holds an entry of an epoch also holds the whole history that the epoch began with. Apache's server refuses to
+        # start here, unless the temporary file holds the missing epoch.
         current = max(epoch, _unfinished(disk))
     if accepted is None:
         accepted = epoch
@@ -59,7 +60,7 @@ def settle_epochs(disk: Disk, last_zxid: int) -> tuple[int, int]:
 
 
 def _unfinished(disk: Disk) -> int:
-    """The current epoch a crash kept from its name (ZOOKEEPER-1653)."""
+    """The current epoch in a temporary file that a crash left before its rename, or 0 (ZOOKEEPER-1653)."""
     try:
         return read_epoch(disk, CURRENT + _UNFINISHED) or 0
     except DiskError:

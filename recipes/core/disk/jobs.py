@@ -1,7 +1,7 @@
-"""What a server's disk has to do, one job at a time: whoever runs a server carries them out as they come.
+"""The jobs of a server's disk. The shell carries them out one at a time, in order.
 
-Each job has two halves, `begin` and `finish`, of which the second makes it durable. A crash between them, or in either,
-leaves what recovery can judge.
+Each job has two halves, `begin` and `finish`; the second makes it durable. Recovery can handle a crash in either half
+or between them.
 """
 
 from typing import Protocol
@@ -16,32 +16,32 @@ from recipes.core.tree.tree import DataTree
 
 
 class Log(Protocol):
-    """What is asked of the disk; Store is one."""
+    """The disk operations that jobs call; Store implements them."""
 
     def append(self, entries: list[Entry]) -> None:
         """Write a batch."""
 
     def sync(self) -> None:
-        """Return once what was appended is durable."""
+        """Return once everything appended is durable."""
 
     def reserve(self) -> bool:
-        """Make room ahead of need; False when the disk has none."""
+        """Reserve space for coming batches; False when the disk has none."""
         ...
 
     def roll(self) -> None:
         """Let the next batch start a new file."""
 
     def carry_out(self, operation: Operation) -> DataTree | None:
-        """Do an operation durably; return the new tree where it replaces the old one."""
+        """Do an operation durably; return the new tree if the operation replaces the old one."""
 
     def close(self) -> None:
-        """Give the file back."""
+        """Make everything durable and close the file."""
 
 
 class Batch:
-    """Entries that share one sync. rolls: they start a new log file. syncs: they are to be durable.
+    """Entries that share one sync.
 
-    fits: the disk had room for them.
+    rolls: start a new log file with them. syncs: make them durable. fits: the disk had room for them.
     """
 
     __slots__ = ("_rolls", "_syncs", "entries", "fits")
@@ -53,7 +53,7 @@ class Batch:
         self._syncs = syncs
 
     def begin(self, log: Log) -> None:
-        """Append them. Raises OSError where that fails for another reason than that there is no room."""
+        """Append the entries. Clears `fits` if the disk has no room; raises OSError for any other failure."""
         if self._rolls:
             log.roll()
         try:
@@ -64,13 +64,16 @@ class Batch:
             self.fits = False
 
     def finish(self, log: Log) -> None:
-        """Sync them. A sync that fails, whatever for, is never taken for a lack of room: it raises OSError."""
+        """Sync the entries. A sync that fails for any reason, even lack of room, raises OSError."""
         if self.fits and self._syncs:
             log.sync()
 
 
 class Change:
-    """An operation that is no entry. replaces: it replaces the whole tree. tree: by what, once it is done."""
+    """An operation that is not an entry.
+
+    replaces: the operation replaces the whole tree. tree: the new tree, once the job is done.
+    """
 
     __slots__ = ("_replacements", "operation", "replaces", "tree")
 
@@ -81,10 +84,10 @@ class Change:
         self._replacements = replacements
 
     def begin(self, log: Log) -> None:
-        """Nothing: it happens as a whole."""
+        """Nothing: `finish` does all of it."""
 
     def finish(self, log: Log) -> None:
-        """Do it. Raises OSError, or DiskError for a snapshot that cannot be read."""
+        """Do the operation durably. Raises OSError, or DiskError for a snapshot that cannot be read."""
         if not self.replaces:
             log.carry_out(self.operation)
             return
@@ -93,7 +96,7 @@ class Change:
 
 
 class Look:
-    """A look for room ahead of need. found: there is some."""
+    """An attempt to reserve space in the log for coming batches. found: the disk has the space."""
 
     __slots__ = ("found",)
 
@@ -104,14 +107,15 @@ class Look:
         """Nothing."""
 
     def finish(self, log: Log) -> None:
-        """Fill with zeros what the next batches will need."""
+        """Fill with zeros the space that the next batches will need."""
         self.found = log.reserve()
 
 
 class Naming:
-    """A snapshot that is all written: it is made durable and gets its name. It may be done beside the other jobs.
+    """Makes a completely written snapshot durable and renames it. May run in parallel with the other jobs.
 
-    named: it has its name. It gets none when the tree was replaced since it was begun. error: why it could not be.
+    named: the snapshot has its name; it gets none if the tree was replaced after the snapshot was begun.
+    error: the failure of the sync or of the rename, if there was one.
     """
 
     __slots__ = ("_begun_under", "_file", "_replacements", "_snapshots", "error", "named", "size_bytes", "zxid")
@@ -132,7 +136,7 @@ class Naming:
         """Nothing."""
 
     def finish(self, log: Log) -> None:
-        """Sync it and give it its name. Without it the log only grows, so an OSError is kept in `error`."""
+        """Sync the snapshot and rename it. Keeps an OSError in `error`: without this snapshot the log only grows."""
         try:
             self._file.sync()
             self._file.close()

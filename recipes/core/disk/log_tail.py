@@ -1,4 +1,4 @@
-"""The last txns of a log, for a leader to send to learners that lack only these."""
+"""The last txns of a log, which a leader sends to learners that lack only these."""
 
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -11,24 +11,24 @@ from recipes.core.zxid import follows
 
 
 class LogTail:
-    """Collects the newest entries while a log is replayed, then those before the snapshot where some are missing.
+    """Collects the newest entries while a log is replayed; if these are too few, adds entries from before the snapshot.
 
-    snapshot_zxid: of the snapshot the replay starts from.
+    snapshot_zxid: of the snapshot from which the replay starts.
     """
 
     def __init__(self, snapshot_zxid: int) -> None:
         self._snapshot_zxid = snapshot_zxid
-        self._replayed: deque[bytes] = deque(maxlen=HISTORY_ENTRIES + 1)  # one more, to know what is before the first
+        self._replayed: deque[bytes] = deque(maxlen=HISTORY_ENTRIES + 1)  # one more, for the zxid before the first
 
     def add(self, payload: bytes) -> None:
-        """One more was replayed."""
+        """Add a replayed txn."""
         self._replayed.append(payload)
 
     def finish(self, logs: Disk, snapshot_zxids: Iterable[int]) -> tuple[list[Entry], int]:
         """The newest entries without a hole, oldest first, and the zxid before the first of them.
 
-        snapshot_zxids: of every snapshot there is. Where one stands between two epochs' entries a leader's snapshot
-        may have replaced what was before it, and the history begins behind it.
+        snapshot_zxids: of every snapshot on disk. If one lies between the entries of two epochs, it may be a leader's
+        snapshot that replaced the entries before it; the history then begins behind it.
         """
         entries = [Entry(payload_zxid(payload), payload) for payload in self._replayed]
         if len(entries) <= HISTORY_ENTRIES:

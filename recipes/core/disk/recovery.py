@@ -1,4 +1,4 @@
-"""From the files of a data directory to a tree: the newest whole snapshot, and the log behind it.
+"""Builds the tree from the files of a data directory: the newest whole snapshot, and the log behind it.
 
 Source: FileTxnSnapLog.restore, QuorumPeer.loadDataBase.
 """
@@ -18,18 +18,20 @@ from recipes.core.replication import Entry
 from recipes.core.tree.tree import DataTree
 from recipes.core.zxid import epoch_of
 
-TEMPORARY = "incoming-snapshot"  # must begin neither with snapshot. nor with log., which are read by their names
+TEMPORARY = "incoming-snapshot"  # must not begin with snapshot. or log.: files are found by these prefixes
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What was found. mismatches: zxids at which the tree's digest was not the one in the log.
+    """The result of recovery.
 
-    history, base_zxid: the last entries logged, oldest first and without a hole, and the zxid before the first; the
-        last zxid where there are none. Only of a member.
+    mismatches: zxids at which the tree's digest was not the one in the log.
+    history, base_zxid: the last entries logged, oldest first and without a hole, and the zxid before the first entry.
+        On a standalone server, and without such entries, history is empty and base_zxid is the last zxid.
     accepted_epoch, current_epoch: of a member, as stored; else the epoch of the last zxid.
-    unsure: why a member's history may lack what it once acknowledged; empty where it is sound. Until a leader's
-        snapshot has replaced it, such a member must neither vote nor lead, and last_zxid counts for nothing.
+    unsure: why a member's history may lack entries that it once acknowledged; empty if the history is sound. Until a
+        leader's snapshot has replaced its data, an unsure member must neither vote nor lead, and last_zxid means
+        nothing.
     """
 
     snapshot_zxid: int
@@ -53,10 +55,10 @@ class _Replay:
 
 
 def recover(snapshots: Disk, logs: Disk, tree: DataTree) -> Recovered:
-    """Fill the tree of a server alone. An empty directory gives an empty tree, and a first snapshot of it.
+    """Fill the tree of a standalone server. An empty directory gives an empty tree, and a first snapshot of it.
 
-    Raises DiskError where no whole snapshot goes with the log, the log is damaged before its end, or the directory is
-    a member's that has given its history up.
+    Raises DiskError if no whole snapshot goes with the log, if the log is damaged before its end, or if the directory
+    belongs to a member that has given up its history.
     """
     finish(snapshots, logs)
     if REJOIN in snapshots.names():
@@ -73,10 +75,10 @@ def recover(snapshots: Disk, logs: Disk, tree: DataTree) -> Recovered:
 
 
 def recover_member(snapshots: Disk, logs: Disk, tree: DataTree) -> Recovered:
-    """Fill the tree of a member of an ensemble, once what a crash interrupted has been carried out.
+    """First finish a change of files that a crash interrupted, then fill the tree of a member of an ensemble.
 
-    Damage for which a server alone refuses to start leaves it unsure, with what is whole before it. Raises DiskError
-    where the stored epochs cannot be right.
+    Damage for which a standalone server refuses to start makes a member unsure; its tree has the whole txns before the
+    damage. Raises DiskError if the stored epochs cannot be right.
     """
     finish(snapshots, logs)
     names = snapshots.names()
@@ -93,8 +95,9 @@ def recover_member(snapshots: Disk, logs: Disk, tree: DataTree) -> Recovered:
         except DiskError as error:
             unsure = str(error)
     if replay.mismatches and not unsure:
-        # A txn that has another effect than its leader said: what came before it is not all there, for one because
-        # 3.8.0 leaves out of its log what it has voted with (ZOOKEEPER-4712). A hole at an epoch's end shows only so.
+        # A txn had another effect here than at its leader, so some earlier txn is missing or wrong. For example, 3.8.0
+        # can leave out of its log entries that its vote had counted (ZOOKEEPER-4712). Only the digest shows a hole at
+        # the end of an epoch.
         unsure = f"the tree is not what txn 0x{replay.mismatches[0]:x} made of it: txns before it are missing or wrong"
     _make_durable(snapshots, logs)
     accepted, current = settle_epochs(snapshots, tree.last_zxid)
@@ -119,7 +122,7 @@ def recover_member(snapshots: Disk, logs: Disk, tree: DataTree) -> Recovered:
 
 
 def load_until(snapshots: Disk, logs: Disk, zxid: int) -> DataTree | None:
-    """The tree as it was at `zxid`; None where snapshots and log do not give it."""
+    """The tree as it was at `zxid`; None if snapshots and log do not give it."""
     tree = DataTree()
     try:
         load(snapshots, logs, tree, _Replay(), until=zxid)
@@ -131,8 +134,9 @@ def load_until(snapshots: Disk, logs: Disk, zxid: int) -> DataTree | None:
 def load(
     snapshots: Disk, logs: Disk, tree: DataTree, replay: _Replay, member: bool = False, until: int | None = None
 ) -> None:
-    """Read the newest usable snapshot and what is logged behind it, up to `until`; at a DiskError the tree has what
-    is before the damage.
+    """Read the newest usable snapshot and the log behind it, up to `until`.
+
+    At a DiskError the tree has the txns before the damage.
     """
     found = snapshot_files(snapshots)
     digest, reasons = None, []
@@ -161,7 +165,7 @@ def load(
         replay.tail = LogTail(replay.snapshot_zxid)
     _replay_log(logs, tree, replay, digest, [zxid for zxid, _ in found], until)
     if until is None and reasons and tree.last_zxid < found[-1][0]:
-        # What a snapshot was taken of was logged before it: the log that would go with the older one is not this one.
+        # Txns are logged before a snapshot shows them. A log that ends before the damaged snapshot has lost some.
         raise DiskError(f"the log ends at 0x{tree.last_zxid:x}, before the damaged snapshot; {'; '.join(reasons)}")
 
 
@@ -173,8 +177,8 @@ def _replay_log(
     snapshot_zxids: list[int],
     until: int | None,
 ) -> None:
-    # Over a fuzzy snapshot the digest means something only once the replay is past what the snapshot may hold. Where
-    # that is not told, one that agrees shows it.
+    # A fuzzy snapshot may hold later txns: digests mean something only once the replay is past those. If the snapshot
+    # does not tell that zxid, comparing begins at the first digest that matches.
     compare_from = digest[0] if digest else replay.snapshot_zxid
     comparing = digest is not None or replay.snapshot_zxid == 0
     tail = replay.tail
@@ -199,7 +203,7 @@ def _replay_log(
 
 
 def _make_durable(snapshots: Disk, logs: Disk) -> None:
-    """What a killed process wrote without syncing it has just been read: it must not vanish with the power later."""
+    """Sync what was just read: a killed process may have left it unsynced, and a power cut must not take it later."""
     files = log_files(logs)
     if files:
         file = logs.open(files[-1][1])
@@ -211,7 +215,7 @@ def _make_durable(snapshots: Disk, logs: Disk) -> None:
 
 
 def _has_epochs(snapshots: Disk) -> bool:
-    """Whether this server has been part of an epoch, so that a directory without data has lost some."""
+    """Whether this server has been part of an epoch: if so, a directory without snapshots and logs has lost them."""
     return any(read_epoch(snapshots, kind) for kind in (ACCEPTED, CURRENT))
 
 
@@ -222,7 +226,7 @@ def _no_snapshot(found: list[tuple[int, str]], reasons: list[str]) -> str:
 
 
 def save_snapshot(disk: Disk, zxid: int, chunks: Iterable[bytes]) -> None:
-    """Write a snapshot so that it is there whole or not at all."""
+    """Write a snapshot durably and atomically: after a crash the whole file exists, or none."""
     file = disk.create(TEMPORARY)
     at = 0
     for chunk in chunks:
@@ -235,7 +239,7 @@ def save_snapshot(disk: Disk, zxid: int, chunks: Iterable[bytes]) -> None:
 
 
 def purge(snapshots: Disk, logs: Disk, retain: int) -> list[str]:
-    """Remove all but the newest `retain` whole snapshots, and the logs that none of those needs; return the names."""
+    """Remove the files that the newest `retain` whole snapshots do not need; return the names."""
     kept: list[int] = []
     for zxid, name in reversed(snapshot_files(snapshots)):
         if len(kept) < retain and is_whole(snapshots.read(name)):

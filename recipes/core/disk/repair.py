@@ -1,7 +1,7 @@
-"""What to do about a transaction log that is damaged before its end: tell what is behind the damage, and cut there.
+"""Repair of a transaction log that is damaged before its end: list the txns behind the damage, and cut there.
 
-A server alone refuses to start on such a log (recovery.py), since cutting drops txns that were acknowledged. Nothing is
-destroyed here: what is cut is kept beside, under names that no server reads.
+A standalone server refuses to start on such a log (recovery.py), since cutting drops txns that were acknowledged. The
+repair destroys nothing: it keeps everything it cuts in the same directory, under names that no server reads.
 """
 
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from recipes.core.jute.txns import payload_zxid
 from recipes.core.tree.tree import DataTree
 from recipes.core.zxid import epoch_of
 
-SET_ASIDE = "damaged-"  # must begin neither with snapshot. nor with log., which are read by their names
+SET_ASIDE = "damaged-"  # must not begin with snapshot. or log.: files are found by these prefixes
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What cutting the log at its first damage takes away.
+    """What is lost by cutting the log at its first damage.
 
-    name, offset: where it is cut. reason: what is wrong there.
-    last_zxid: of what is kept. lost: zxids of the txns behind, as far as they can be read.
-    logs: files behind the damaged one. snapshots: those that show txns behind the cut.
+    name, offset: file and place of the cut. reason: what is wrong there.
+    last_zxid: the last one kept. lost: zxids of the txns behind the cut, as far as they can be read.
+    logs: the log files behind the damaged one. snapshots: those that need txns behind the cut.
     """
 
     name: str
@@ -36,9 +36,9 @@ class Loss:
 
 
 def find_loss(snapshots: Disk, logs: Disk) -> Loss | None:
-    """The first damage in the log with valid txns behind it, as recovery meets it; None when there is none.
+    """The first damage in the log with valid txns behind it, by recovery's rules; None when there is none.
 
-    Raises DiskError where no snapshot goes with what would be kept.
+    Raises DiskError if no snapshot goes with the txns that would be kept.
     """
     starts = sorted(zxid for name in logs.names() if (zxid := file_zxid(name, "log")) is not None)
     found = _snapshots(snapshots)
@@ -70,7 +70,7 @@ def _loss(
     lost = list(zxids_behind(data, damage.offset, last_zxid))
     for name in behind:
         lost += [payload_zxid(payload) for payload in LogFile(name, logs.read(name))]
-    # A snapshot shows txns up to where its writing ended: of those, none may be cut.
+    # A fuzzy snapshot needs the log up to the last txn that it shows. One that needs txns behind the cut is useless.
     useless = [zxid for zxid, end in found.items() if end > max(last_zxid, zxid)]
     kept = [zxid for zxid in found if zxid not in useless]
     if not kept:
@@ -87,7 +87,7 @@ def _loss(
 
 
 def truncate(snapshots: Disk, logs: Disk, loss: Loss) -> list[str]:
-    """Cut the log there; return the names of what was set aside."""
+    """Cut the log at the loss; return the names of the files set aside."""
     made = []
     data = logs.read(loss.name)
     aside = _free_name(logs, loss.name)
@@ -115,7 +115,7 @@ def truncate(snapshots: Disk, logs: Disk, loss: Loss) -> list[str]:
 
 
 def _snapshots(disk: Disk) -> dict[int, int]:
-    """Zxid of every whole snapshot, newest first, and the last zxid it may show something of."""
+    """Each whole snapshot's zxid, newest first, mapped to the last zxid whose effects the snapshot may show."""
     found = {}
     named = ((zxid, name) for name in disk.names() if (zxid := file_zxid(name, "snapshot")) is not None)
     for zxid, name in sorted(named, reverse=True):

@@ -1,8 +1,9 @@
-"""Taking back a part of the log, and replacing everything by a leader's snapshot: changes of many files at once.
+"""Truncating the log, and replacing everything by a leader's snapshot: atomic changes of many files.
 
-Either is decided by one rename or one new file, `truncate.<zxid>` or `install.<zxid>`; what follows from it is carried
-out then or, after a crash, at the next start, and can be repeated. So there is the old state or the new one, and never
-an old log behind a new snapshot. None of the names begins with `snapshot.` or `log.`, by which those are found.
+One new file `truncate.<zxid>`, or one rename to `install.<zxid>`, decides the change. The steps that follow are carried
+out at once or, after a crash, at the next start; repeating them does no harm. So a crash leaves the old state or the
+new one, and never an old log behind a new snapshot. None of these names begins with `snapshot.` or `log.`, the prefixes
+by which snapshots and logs are found.
 """
 
 from recipes.core.disk.disk import Disk
@@ -10,12 +11,12 @@ from recipes.core.disk.snapshot import shown_zxid, snapshot_name
 from recipes.core.disk.txnlog import LogFile, cut_file, file_zxid, log_files
 from recipes.core.jute.txns import payload_zxid
 
-# This server has lost its history and must have a leader's snapshot before it counts for anything.
+# A file of this name: the server has lost its history, and needs a leader's snapshot before it may vote or lead.
 REJOIN = "rejoin"
 _INSTALL = "install"
 _TRUNCATE = "truncate"
 _RECEIVED = "received-snapshot"
-_SUPERSEDED = "superseded-"  # what a leader's snapshot replaced: kept until the next one, for whoever runs the server
+_SUPERSEDED = "superseded-"  # files that a leader's snapshot replaced: kept for the operator until the next one
 
 
 def snapshot_files(disk: Disk) -> list[tuple[int, str]]:
@@ -26,15 +27,15 @@ def snapshot_files(disk: Disk) -> list[tuple[int, str]]:
 def is_clean(snapshot_zxid: int, data: bytes, zxid: int) -> bool:
     """Whether it is certain that a snapshot shows nothing behind `zxid`.
 
-    A fuzzy one may show more than its name says; its digest section tells up to where. A leader's snapshot, in which
-    that is not told, shows committed txns only, which nobody asks to take back (ZOOKEEPER-1549).
+    A fuzzy snapshot may show txns behind the zxid in its name; its digest section tells the last one. A snapshot that
+    came from a leader tells none, but shows only committed txns, which are never taken back (ZOOKEEPER-1549).
     """
     shown = shown_zxid(data)
     return snapshot_zxid <= zxid and shown is not None and shown <= zxid
 
 
 def install(snapshots: Disk, logs: Disk, zxid: int, data: bytes) -> None:
-    """Put a snapshot file in place of everything there is."""
+    """Replace all snapshots and logs by this snapshot file."""
     remove_superseded(snapshots)
     remove_superseded(logs)
     file = snapshots.create(_RECEIVED)
@@ -54,13 +55,13 @@ def truncate(snapshots: Disk, logs: Disk, zxid: int) -> None:
 
 
 def give_up(snapshots: Disk) -> None:
-    """Make it known for good that this server's history is of no use."""
+    """Mark this server's history as unusable, durably."""
     snapshots.create(REJOIN).close()
     snapshots.sync()
 
 
 def finish(snapshots: Disk, logs: Disk) -> None:
-    """Carry out what has been decided, if there is anything."""
+    """Carry out a change that has been decided, if there is one."""
     for name in snapshots.names():
         if (zxid := file_zxid(name, _INSTALL)) is not None:
             _install(snapshots, logs, zxid, name)
@@ -73,7 +74,7 @@ def finish(snapshots: Disk, logs: Disk) -> None:
 
 
 def remove_superseded(disk: Disk) -> list[str]:
-    """Remove what an earlier snapshot of a leader's replaced; return the names."""
+    """Remove the files that an earlier leader's snapshot replaced; return their names."""
     names = [name for name in disk.names() if name.startswith(_SUPERSEDED)]
     for name in names:
         disk.remove(name)

@@ -1,18 +1,20 @@
-"""Keeps snapshots that are being written or removed out of the way of what replaces the whole tree."""
+"""Keeps the writing and purging of snapshots apart from operations that replace the whole tree."""
 
 from contextlib import AbstractContextManager
 
 
 class Replacements:
-    """The replacements of the tree that were asked for and not yet reported, and how many there were in all.
+    """Counts the replacements of the tree.
 
-    lock: a lock where jobs are done in threads, else any context.
+    count: all replacements requested so far. pending: those requested and not yet reported as done.
+    lock: a real lock if jobs run in threads, else any context manager.
 
-    Both are counted by the turn: from before the disk hears of a replacement until the server has the new tree. A
-    snapshot that was begun under an earlier count must not be finished, and none may be begun while a replacement is
-    pending: a snapshot of the old tree may show what is being taken back. Whoever gives a file its name or removes one
-    looks at the count while holding `lock`, and the replacing itself holds it too; so either the name is there when the
-    replacing begins, which then judges it, or it never comes to be.
+    The turn's write queue keeps both numbers. A replacement is pending from before the disk gets the request until the
+    server has the new tree. A snapshot of the old tree may show txns that the replacement takes back. So no snapshot
+    may be begun while a replacement is pending, and one that was begun under an earlier `count` must not be finished.
+
+    The code that names a snapshot holds `lock` while it reads `count`; purging and replacing hold `lock` too. So a
+    snapshot either has its name when a replacement begins, which then removes or keeps it, or it never gets one.
     """
 
     __slots__ = ("count", "lock", "pending")

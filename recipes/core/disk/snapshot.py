@@ -1,7 +1,7 @@
 """Snapshots: files snapshot.<zxid>, written while the tree goes on changing.
 
-Such a snapshot is fuzzy: it may show the effects of txns behind the zxid in its name, and those are in the log and
-applied once more on recovery. Source: FileSnap.java, DataTree.serialize.
+Such a snapshot is fuzzy: it may show the effects of txns behind the zxid in its name. Those txns are in the log, and
+recovery applies them once more. Source: FileSnap.java, DataTree.serialize.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,8 @@ _DIGEST = Struct(">qiQ")
 _SEAL_BYTES = 8 + len(TAIL)
 _LAST_ZXID_BYTES = 8 + _SEAL_BYTES  # a third section, of ZooKeeper 3.9
 _SLICE_NODES = 500
-# Stands in for an ACL that a setACL behind the snapshot's zxid brings: replay sets it again, and until then nobody may.
+# Stands in for an ACL that a setACL sets while the snapshot is written. Replay sets it again; until then nobody has
+# access to the znode.
 _NOBODY: Acl = ((0, b"world", b"anyone"),)
 
 
@@ -34,7 +35,7 @@ def snapshot_name(zxid: int) -> str:
 
 
 def write_snapshot(tree: DataTree) -> Iterator[bytes]:
-    """The bytes of a snapshot of the tree as it is now, a slice at each step; it may change between the steps."""
+    """The bytes of a snapshot of the tree as it is now, in slices; the tree may change between two slices."""
     return _seal(tree, dump_tree(tree))
 
 
@@ -50,10 +51,10 @@ def _seal(tree: DataTree, dump: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def dump_tree(tree: DataTree) -> Iterator[bytes]:
-    """The tree alone, up to the path "/" that ends it: what goes over the network, and what a snapshot seals.
+    """The tree alone, up to the path "/" that ends it: the part of a snapshot that also goes over the network.
 
-    Znodes created behind the call are left out: the log creates them, and a parent created anew could stand behind
-    its child. The others keep their place, parents first.
+    Znodes created after the call are left out: the log creates them, and a parent that is deleted and created again
+    could come after its child. The other znodes keep their order, parents first.
     """
     zxid = tree.last_zxid
     order = list(tree.nodes)
@@ -83,9 +84,9 @@ def _dump_nodes(tree: DataTree, zxid: int, order: list[bytes], keys: dict[Acl, i
 
 
 def seal_body(body: bytes) -> bytes:
-    """The file of a snapshot that came over the network: its tree, "/" at the end included, between header and seals.
+    """The file of a snapshot that came over the network: header, `body` (including the "/" at its end), seals.
 
-    Its digest section tells no zxid: what the tree shows beyond the snapshot's own is not known here.
+    Its digest section tells no zxid, since the last txn that the tree shows is not known here.
     """
     data = HEADER + body
     seal = adler32(data)
@@ -94,9 +95,10 @@ def seal_body(body: bytes) -> bytes:
 
 
 def shown_zxid(data: bytes) -> int | None:
-    """The zxid in the digest section of a snapshot file: its tree shows nothing that is behind it, nor behind the name.
+    """The zxid in the digest section of a snapshot file.
 
-    0 where that zxid was not known to the writer; None where there is no such section, or the file is damaged.
+    The tree shows no txn that is behind both this zxid and the one in the file's name. 0: the writer did not know it.
+    None: the file has no digest section, or is damaged.
     """
     for behind in (0, _LAST_ZXID_BYTES):
         at = len(data) - behind - _DIGEST.size - _SEAL_BYTES  # where the section stands
@@ -112,14 +114,14 @@ def shown_zxid(data: bytes) -> int | None:
 
 
 def is_whole(data: bytes) -> bool:
-    """A quick look at whether a snapshot was written to its end."""
+    """A quick check of whether a snapshot was written to its end."""
     return len(data) >= len(HEADER) + len(TAIL) and data.endswith(TAIL)
 
 
 def read_snapshot(name: str, data: bytes, tree: DataTree) -> tuple[int, int] | None:
-    """Fill the tree from a snapshot; return the zxid and the digest its digest section has, if it has one.
+    """Fill the tree from a snapshot; return the zxid and digest of its digest section, or None without them.
 
-    Raises DiskError for one that is damaged; the tree is to be cleared then.
+    Raises DiskError if the snapshot is damaged; the caller then clears the tree.
     """
     try:
         return _read(data, tree)
@@ -149,8 +151,8 @@ def _read(data: bytes, tree: DataTree) -> tuple[int, int] | None:
         content, at = read_buffer(data, at)
         key, *fields = _PERSISTED.unpack_from(data, at)
         at += _PERSISTED.size
-        # Apache dumps the ACLs first, while txns go on: one that a znode has got since is not among them. Nobody may
-        # use the znode until that txn is replayed.
+        # Apache writes the ACLs first, while txns go on. An ACL that a znode gets after that is not among them: nobody
+        # may use the znode until replay sets the ACL again.
         tree.add_node(path or b"/", _znode(content, acls.get(key, ()), fields))
     at = _check_seal(data, at)
     tree.quotas.load(tree.nodes)

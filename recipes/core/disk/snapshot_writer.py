@@ -1,4 +1,4 @@
-"""Snapshots while the server goes on: a few slices at a time of a tree that changes meanwhile."""
+"""Writes snapshots while the server works: a few slices at a time, of a tree that may change between them."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,18 +11,18 @@ from recipes.core.errors import invariant
 from recipes.core.tree.tree import DataTree
 
 _SLICE_LIMIT_S = 0.005
-_LOG_TO_SNAPSHOT = 2  # take the next snapshot only when the log behind the last one is so many times larger than that
+_LOG_TO_SNAPSHOT = 2  # take the next snapshot only when the log is this many times larger than the last snapshot
 
 
 class SnapshotWriter:
     """Says when a snapshot is due, and writes it.
 
-    snap_count: txns between snapshots, at least; the real number is random between half of it and all, so that the
-        servers of an ensemble do not all write at once. Of a large tree they come less often: no sooner than what a
-        restart replays is twice as large as what it loads, so that writing them takes but a part of the time.
+    snap_count: the least number of txns between two snapshots is drawn at random between half of this and all of it,
+        so that the servers of an ensemble do not all write at once. Snapshots of a large tree come less often: the log
+        behind the last snapshot must also be twice as large as that snapshot, to bound the time spent on writing.
     replacements: of the tree; a snapshot begun before one of them is never finished after it.
-    randrange: draws a number from 0 up to another. clock: seconds, for how long a slice may take.
-    log: told what an operator would want to read, and whether it is an error.
+    randrange: as random.randrange with one argument. clock: seconds, to limit the time spent on slices.
+    log: called with a text for the operator, and whether it is an error.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class SnapshotWriter:
         self._log = log
         self._begun_under = 0
         self._txns = 0
-        self._logged_bytes = 0  # when the last one was begun
+        self._logged_bytes = 0  # when the last snapshot was begun
         self._due_after = self._draw()
         self._zxid = 0
         self._chunks: Iterator[bytes] | None = None
@@ -58,13 +58,13 @@ class SnapshotWriter:
 
     @property
     def is_free(self) -> bool:
-        """Whether one may be begun: none is under way, and the tree is not being replaced."""
+        """Whether a snapshot may be begun: none is under way, and the tree is not being replaced."""
         return self._chunks is None and not self._naming and not self._replacements.pending
 
     def is_due(self, txns: int, logged_bytes: int) -> bool:
-        """So many more txns were logged: whether it is time for a snapshot, and one may be begun.
+        """Whether it is time for a snapshot, and one may be begun.
 
-        logged_bytes: how much there has been altogether.
+        txns: logged since the last call. logged_bytes: written to the log since the start of the server.
         """
         self._txns += txns
         if self._txns < self._due_after:
@@ -79,7 +79,7 @@ class SnapshotWriter:
             self._file = self._snapshots.create(TEMPORARY)
         except OSError as error:
             self._log(f"snapshot 0x{tree.last_zxid:x} was not begun: {error}", True)
-            self._size_bytes = 0  # so that the next attempt need not wait for more than its txns
+            self._size_bytes = 0  # so that only the number of txns delays the next attempt
             return
         self._begun_under = self._replacements.count
         self._zxid, self._chunks, self._size_bytes = tree.last_zxid, write_snapshot(tree), 0
@@ -91,7 +91,7 @@ class SnapshotWriter:
             self._file.close()
 
     def step(self) -> Naming | None:
-        """Write slices for at most 5 ms. Once all are written: the job that is left, to be reported to `done`."""
+        """Write slices for some 5 ms. Once all are written, return the job that is left, to be reported to `done`."""
         if self._begun_under != self._replacements.count:
             self.abandon()
         if self._chunks is None:
@@ -104,7 +104,7 @@ class SnapshotWriter:
                 if self._clock() >= until:
                     return None
         except OSError as error:
-            # Without it the log only grows: everything that was accepted stays where it is.
+            # Without this snapshot the log only grows; nothing accepted is lost.
             self._log(f"snapshot 0x{self._zxid:x} was not written: {error}", True)
             self._chunks = None
             self._size_bytes = 0
@@ -115,7 +115,7 @@ class SnapshotWriter:
         return Naming(self._snapshots, self._file, self._zxid, self._size_bytes, self._replacements, self._begun_under)
 
     def done(self, job: Naming) -> None:
-        """The job that `step` gave is done."""
+        """The job that `step` returned is done."""
         self._naming = False
         if job.error is not None:
             self._log(f"snapshot 0x{job.zxid:x} was not written: {job.error}", True)
@@ -126,7 +126,7 @@ class SnapshotWriter:
             self._log(f"snapshot 0x{job.zxid:x} was dropped: the tree has been replaced", False)
 
     def purge(self, logs: Disk, retain: int) -> list[str]:
-        """Remove what the newest `retain` snapshots do not need; what that was. May be called in a thread."""
+        """Remove files that the newest `retain` snapshots do not need; return the names. Safe to call in a thread."""
         with self._replacements.lock:
             return purge(self._snapshots, logs, retain)
 

@@ -1,7 +1,7 @@
-"""Every durable effect of a server in one place, in the order it is asked for.
+"""All durable effects of a server, in the order of the calls.
 
-Entries are appended; the other operations wait until every entry before them is durable, and are durable themselves
-when they return. Source: FileTxnSnapLog, QuorumPeer.writeLongToFile.
+Entries are appended. The other operations first make every entry before them durable, and are durable themselves when
+they return. Source: FileTxnSnapLog, QuorumPeer.writeLongToFile.
 """
 
 from recipes.core.disk import replace
@@ -18,9 +18,9 @@ from recipes.core.tree.tree import DataTree
 class Store:
     """The data directory of one server.
 
-    snapshots, logs: the directories, which may be one; epochs are beside the snapshots.
+    snapshots, logs: the directories, which may be the same one; epochs are beside the snapshots.
     fill_ahead_bytes: how much of the log is filled with zeros ahead of need.
-    member: of an ensemble; else a server alone, which has no epochs and refuses a damaged log.
+    member: the server is a member of an ensemble; else standalone, without epochs, and it refuses a damaged log.
     """
 
     def __init__(self, snapshots: Disk, logs: Disk, fill_ahead_bytes: int, member: bool = False) -> None:
@@ -30,7 +30,7 @@ class Store:
         self._member = member
 
     def recover(self, tree: DataTree) -> Recovered:
-        """Fill the tree from the files. Raises DiskError where they cannot be served from."""
+        """Fill the tree from the files. Raises DiskError if the server must not start on them."""
         return (recover_member if self._member else recover)(self._snapshots, self._logs, tree)
 
     def append(self, entries: list[Entry]) -> None:
@@ -42,7 +42,7 @@ class Store:
         self._log.sync()
 
     def reserve(self) -> bool:
-        """Make room ahead of need; False when the disk has none."""
+        """Reserve space for coming batches; False when the disk has none."""
         return self._log.reserve()
 
     def roll(self) -> None:
@@ -50,16 +50,16 @@ class Store:
         self._log.roll()
 
     def close(self) -> None:
-        """Make everything durable and give the file back."""
+        """Make everything durable and close the file."""
         self._log.close()
 
     def carry_out(self, operation: Operation) -> DataTree | None:
-        """Do one operation durably; return the new tree where it replaces the old one.
+        """Do one operation durably; return the new tree if the operation replaces the old one.
 
-        After a crash at any moment `recover` finds the state before the operation or the one after it. A Truncate that
-        log and snapshots do not allow gives the whole history up: the tree is empty then, its last zxid -1, and stays
-        so until a snapshot is installed. Raises OSError when the disk fails or is full, DiskError for a snapshot that
-        cannot be read, which then changes nothing.
+        After a crash at any moment `recover` finds the state before the operation or the one after it. If log and
+        snapshots do not allow a Truncate, the server gives up its whole history: the tree is empty, with a last zxid of
+        -1, until a snapshot is installed. Raises OSError when the disk fails or is full, and DiskError, before it
+        changes anything, for a snapshot that cannot be read.
         """
         if isinstance(operation, EpochWrite):
             self._log.sync()

@@ -1,8 +1,8 @@
-"""The transaction log: files log.<zxid of the first txn>, each a header and records one behind the other.
+"""The transaction log: files log.<zxid of the first txn>, each a header followed by records.
 
-A record is a checksum, a length, the serialised txn and the byte 'B'; zeros behind the last one are space filled
-ahead of need. A file is never appended to once its writer is gone: what a crash tore stays torn, and the next txn
-starts a new file. Source: FileTxnLog.java.
+A record is a checksum, a length, the serialised txn and the byte 'B'; zeros behind the last record are space filled
+ahead of need. A restarted server never appends to an old file: the next txn starts a new one. So a record that a crash
+tore stays the last of its file. Source: FileTxnLog.java.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ MAGIC = b"ZKLG"
 HEADER = MAGIC + (2).to_bytes(4, "big") + bytes(8)
 END = b"B"
 _RECORD = Struct(">qi")
-RECORD_BYTES = _RECORD.size + len(END)  # what a record adds to its txn
+RECORD_BYTES = _RECORD.size + len(END)  # overhead of a record
 _MIN_TXN_BYTES = 32
 _FILL_BYTES = 1 << 20
 NO_SPACE = (ENOSPC, EDQUOT, EFBIG)
@@ -30,7 +30,7 @@ NO_SPACE = (ENOSPC, EDQUOT, EFBIG)
 class Damage(NamedTuple):
     """A place in a log file where reading had to stop.
 
-    torn: nothing valid comes behind it, as when a crash cut the last write.
+    torn: nothing valid comes behind it, for example because a crash cut the last write.
     """
 
     name: str
@@ -82,7 +82,7 @@ class TxnLog:
     def append(self, entries: list[Entry]) -> None:
         """Write a batch behind the last one, with one write. Not durable before `sync`.
 
-        Where it fails nothing has been appended, and the same batch may be tried again.
+        If this raises, nothing has been appended, and the same batch may be tried again.
         """
         data = encode_records(entries)
         if self._file is None:
@@ -109,7 +109,7 @@ class TxnLog:
                 self._is_new = False
 
     def reserve(self) -> bool:
-        """Fill with zeros ahead of need; False when the disk has no room, which takes nothing from what is written."""
+        """Fill space with zeros ahead of need; False when the disk has no room. Written records are never affected."""
         if self._file is None or self._filled - self._position >= self._fill_ahead_bytes // 2:
             return True
         try:
@@ -128,7 +128,7 @@ class TxnLog:
         self.close()
 
     def close(self) -> None:
-        """Make everything durable and give the file back."""
+        """Make everything durable and close the file."""
         if self._file is not None:
             self.sync()
             self._file.close()
@@ -142,10 +142,10 @@ def log_files(disk: Disk) -> list[tuple[int, str]]:
 
 
 class LogFile:
-    """The payloads of one log file, in order, up to its end or to where it is damaged.
+    """The payloads of one log file, in order, up to its end or to the first damage.
 
-    end: offset behind the last record read; last_zxid: its zxid, 0 before the first. damage: where reading had to
-    stop, known once the iteration has ended.
+    end: offset behind the last record read. last_zxid: of that record; 0 before the first.
+    damage: where reading had to stop, or None; valid once the iteration has ended.
     """
 
     __slots__ = ("_data", "damage", "end", "last_zxid", "name")
@@ -171,7 +171,7 @@ class LogFile:
                 if data.count(0, at) == size - at:
                     return
                 reason = "record of no length"
-            elif length < _MIN_TXN_BYTES:  # there is no most: jute.maxbuffer may have been larger when it was written
+            elif length < _MIN_TXN_BYTES:  # no upper limit: jute.maxbuffer may have been larger when it was written
                 reason = f"record of {length} bytes"
             elif end + 1 > size:
                 reason = "record cut short"
@@ -211,13 +211,12 @@ def read_log(
 ) -> Iterator[bytes]:
     """Payloads of the txns behind `after_zxid`, in order, up to a torn end; one file at a time is held in memory.
 
-    torn: gets the place of each torn end that was passed. snapshot_zxids: of every snapshot there is. Raises DiskError
-    for damage with valid txns behind it, since cutting there would drop what was acknowledged, and for txns that are
-    missing.
+    torn: the list to which each torn end is added. snapshot_zxids: of every snapshot on disk. Raises DiskError for
+    missing txns, and for damage with valid txns behind it, since cutting there would drop acknowledged txns.
     """
     files = log_files(disk)
     first = max((index for index, (zxid, _) in enumerate(files) if zxid <= after_zxid + 1), default=0)
-    last = 0  # of what was read; below `after_zxid` only what is in the first file, which need not be whole there
+    last = 0  # zxid last read; txns up to `after_zxid` come from the first file only, and may have holes
     for index, (zxid, name) in enumerate(files[first:], first):
         file = LogFile(name, disk.read(name))
         is_inside = False
@@ -228,8 +227,9 @@ def read_log(
             if found > after_zxid:
                 before = max(last, after_zxid)
                 if not follows(before, found):
-                    # Within a file nothing is lost between two records: ZooKeeper has logged none there. Either it used
-                    # zxids up without a txn, or its leader's snapshot had them, and that is beside the log then.
+                    # Inside a file no record can be lost between two others: ZooKeeper logged no txns with these zxids.
+                    # Either it used the zxids up without a txn, or they came with a leader's snapshot, whose file then
+                    # lies beside the log.
                     replaced = not is_inside or any(before < named < found for named in snapshot_zxids)
                     unused = () if replaced else skipped(before, found)
                     if not unused:
@@ -252,16 +252,16 @@ def read_log(
 
 
 def cut_torn(disk: Disk, damage: Damage) -> None:
-    """Take what a crash tore off the end of a file, durably; a file of nothing else is removed.
+    """Cut a torn record off the end of a file, durably; remove the file if nothing else is in it.
 
-    A member does so before it goes on, in a new file and usually a new epoch: a bad record with txns behind it is rot
-    from then on, never taken for a torn one.
+    A member does this before it writes more, to a new file and usually in a new epoch. From then on a bad record with
+    txns behind it is known to be corruption, and is never taken for a torn one.
     """
     cut_file(disk, damage.name, damage.offset if damage.last_zxid else 0)
 
 
 def cut_file(disk: Disk, name: str, size_bytes: int) -> None:
-    """Cut a file durably; remove it where nothing is left."""
+    """Cut a file durably; remove it if nothing is left."""
     if size_bytes == 0:
         disk.remove(name)
         disk.sync()
@@ -273,7 +273,7 @@ def cut_file(disk: Disk, name: str, size_bytes: int) -> None:
 
 
 def zxids_behind(data: bytes, start: int, last_zxid: int) -> Iterator[int]:
-    """Zxids of the whole records, each later than the one before, that stand anywhere behind `start`."""
+    """Zxids of the whole records found anywhere behind `start`, in strictly increasing order."""
     at = data.find(END, start)
     ends = []
     while at != -1:

@@ -1,4 +1,4 @@
-"""What is to be put on disk, in order: what shares a sync, what waits for room, and when room is looked for."""
+"""Orders what goes to disk: which entries share a sync, what waits for room, and when to look for room."""
 
 from collections import deque
 
@@ -11,15 +11,16 @@ _ENTRIES = frozenset((Entry,))
 
 
 class WriteQueue:
-    """Gives one job at a time: `next` says what to do now, `done` that it is. What comes meanwhile is one batch.
+    """Gives out one job at a time. Entries put while a job is under way form one batch.
 
+    `next` returns the job to do now; the caller reports its end with `done`.
     replacements: of the tree; counted here.
-    reserve_every_bytes: how much may be written between two looks for room ahead.
+    reserve_every_bytes: how much may be written between two attempts to reserve space ahead.
     syncs: batches are synced.
-    logged_bytes: how much was written altogether.
+    logged_bytes: bytes given out in batches so far.
 
-    A batch that the disk has no room for waits, with all behind it, and is written once room is found: nobody has been
-    told of it, so none of it is lost.
+    A batch for which the disk has no room waits, with everything behind it, and is written once there is room. None of
+    it has been acknowledged, so nothing acknowledged is lost.
     """
 
     __slots__ = (
@@ -31,15 +32,15 @@ class WriteQueue:
         self.replacements: Replacements = replacements
         self.logged_bytes: int = 0
         self._reserve_every_bytes = reserve_every_bytes
-        self._unreserved_bytes = reserve_every_bytes  # so that the first batch is followed by a look
+        self._unreserved_bytes = reserve_every_bytes  # so that a look for room follows the first batch
         self._syncs = syncs
         self._pending: deque[list[Entry] | Operation] = deque()
         self._roll_due = False
-        self._without_room = False  # what is pending does not fit
+        self._without_room = False  # the first pending batch does not fit
         self._busy = False
 
     def put(self, writes: list[Write]) -> None:
-        """Put writes behind all that came before. The list is this queue's from then on."""
+        """Add writes at the end. The queue owns the list from then on."""
         if not self._pending and _ENTRIES.issuperset(map(type, writes)):
             self._pending.append(writes)  # type: ignore[arg-type]
             return
@@ -57,11 +58,11 @@ class WriteQueue:
         self._roll_due = True
 
     def look_for_room(self) -> None:
-        """Let room be looked for, behind what is being done and what can be done before."""
+        """Make a look for room due; jobs that can be done before it come first."""
         self._unreserved_bytes = self._reserve_every_bytes
 
     def next(self) -> Batch | Change | Look | None:
-        """What to do now; None while a job is under way, and when there is none."""
+        """The job to do now; None while a job is under way, or when there is none."""
         if self._busy:
             return None
         if self._pending and not self._without_room:
@@ -76,27 +77,27 @@ class WriteQueue:
             return Batch(first, rolls, self._syncs)
         if self._unreserved_bytes < self._reserve_every_bytes:
             return None
-        # Batches wait behind a look, never beside it, since both write to the end of the same file.
+        # A batch never runs in parallel with a look for room: both write to the end of the same file.
         self._unreserved_bytes = 0
         self._busy = True
         return Look()
 
     def done(self, job: Batch | Change | Look) -> bool | None:
-        """The job that was under way is done. Whether there is room; None where that is no news."""
+        """The job under way is done. Returns whether the disk has room, or None if the job does not tell."""
         self._busy = False
         if isinstance(job, Batch):
             if job.fits:
                 return None
             self._pending.appendleft(job.entries)
             self._without_room = True
-            self._unreserved_bytes = 0  # the next look is for whoever runs the server to ask for, in its own time
+            self._unreserved_bytes = 0  # the next look waits until `look_for_room` is called
             return False
         if isinstance(job, Change):
             self.replacements.pending -= job.replaces
             return None
         if not job.found or not self._without_room:
             return job.found
-        # What waits comes first. It may not fit even so: that there is room is said after one more look.
+        # The waiting batch comes first. It may still not fit, so room is reported only after one more look.
         self._without_room = False
         self._unreserved_bytes = self._reserve_every_bytes
         return None

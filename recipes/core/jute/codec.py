@@ -1,8 +1,8 @@
 """Jute's primitives: big-endian, untagged, length-prefixed; -1 as a length is null.
 
-The `un_*` names are `Struct.unpack_from` themselves, `(data, at) -> tuple`: on the hot path one call takes all
-the fixed fields in a row. The `read_*` functions return the value and the offset behind it, and raise WireError
-when the bytes end early. Source: org.apache.jute BinaryInputArchive, BinaryOutputArchive.
+The `un_*` names are bound `Struct.unpack_from` methods, `(data, at) -> tuple`: on the hot path one call reads a whole
+run of fixed fields. The `read_*` functions return the value and the offset behind it, and raise WireError when the
+bytes end early. Source: org.apache.jute BinaryInputArchive, BinaryOutputArchive.
 """
 
 from collections.abc import Callable, Iterable
@@ -53,7 +53,7 @@ def read_bool(data: bytes, at: int) -> tuple[bool, int]:
 
 
 def read_buffer(data: bytes, at: int) -> tuple[bytes | None, int]:
-    """A buffer or the UTF-8 bytes of a string; None for null, which is not the empty one."""
+    """A buffer or the UTF-8 bytes of a string; None for null, which differs from empty."""
     try:
         length = un_int(data, at)[0]
     except StructError:
@@ -87,9 +87,9 @@ def read_string(data: bytes, at: int) -> tuple[bytes, int]:
 def read_vector(
     data: bytes, at: int, read_item: Callable[[bytes, int], tuple[T, int]], smallest: int = 1
 ) -> tuple[list[T] | None, int]:
-    """A vector of what `read_item` reads; None for null.
+    """A vector of the items that `read_item` reads; None for null.
 
-    smallest: the least bytes an item takes: a count that cannot fit is refused before anything is allocated.
+    smallest: the fewest bytes an item can take; a count that cannot fit is refused before anything is allocated.
     """
     count, at = read_int(data, at)
     if count < 0:
@@ -132,7 +132,7 @@ def write_strings(items: Iterable[bytes] | None) -> bytes:
 
 
 def text(value: bytes) -> str:
-    """A string's bytes as `str`. Malformed UTF-8 becomes U+FFFD, as at every Java peer."""
+    """A string's bytes as `str`. Malformed UTF-8 becomes U+FFFD, as in Java."""
     return value.decode("utf-8", errors="replace")
 
 

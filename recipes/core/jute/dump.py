@@ -1,4 +1,4 @@
-"""Where the tree that follows a SNAP packet ends: it has no length, so it is walked over as it comes in.
+"""Finds the end of the tree behind a SNAP packet. The tree has no length field, so it is parsed as it arrives.
 
 Source: org.apache.zookeeper.server.util.SerializeUtils, DataTree.serialize, ReferenceCountedACLCache.
 """
@@ -11,13 +11,13 @@ from recipes.core.jute.codec import un_int
 
 _SESSION_BYTES: Final = 12  # its id and its timeout
 _NODE_BYTES: Final = 68  # the key of its ACL and its StatPersisted
-_SIGNATURE: Final = b"\x00\x00\x00\x0aBenWasHere"  # what a leader writes behind the tree
+_SIGNATURE: Final = b"\x00\x00\x00\x0aBenWasHere"  # a leader writes this behind the tree
 
 
 class Dump:
-    """A serialised tree, taken in piece by piece at a cost linear in its size.
+    """A serialised tree, received piece by piece, at a cost linear in its size.
 
-    limit_bytes: the longest path, data, or ACL accepted. The whole has no limit: it is as large as the tree.
+    limit_bytes: the longest path, data, or ACL accepted. The whole tree has no limit.
     """
 
     __slots__ = ("_parts", "_walk")
@@ -28,10 +28,10 @@ class Dump:
         next(self._walk)
 
     def take(self, data: bytes, at: int) -> tuple[int, int]:
-        """Take what is complete in `data` from `at` on.
+        """Take the complete items in `data` from `at` on.
 
-        Return the offset of the rest, and how many bytes it must have at least before the next call: 0 when the
-        dump is whole. Raises WireError.
+        Return the offset of the rest, and the least number of bytes the rest must have before the next call; 0 once
+        the dump is whole. Raises WireError.
         """
         try:
             end, wanted = self._walk.send((data, at))
@@ -47,9 +47,10 @@ class Dump:
 
 
 def _walk(limit: int) -> Generator[tuple[int, int], tuple[bytes, int], int]:
-    """Yield where the first incomplete item begins and how long it is at least; be sent the bytes from there on.
+    """Find the end of the tree, and return the offset of the signature behind it.
 
-    Return the offset of the signature.
+    Yields the offset of the first incomplete item and the least number of bytes the item has. The caller sends the
+    bytes, and the offset of that item in them.
     """
     data, at = yield 0, 4
     while len(data) - at < 4:
@@ -100,9 +101,10 @@ def _walk(limit: int) -> Generator[tuple[int, int], tuple[bytes, int], int]:
 
 
 def end_of_pairs(data: bytes, at: int, count: int, fixed: int, limit: int) -> int:
-    """Where `count` items of `fixed` bytes and two strings each end: behind `data` where it does not hold them all.
+    """The offset behind `count` items, each of `fixed` bytes and two strings.
 
-    limit: bytes all of them may take. Raises WireError beyond it, and does so before they have all come in.
+    If `data` ends before the items do, the result is a lower bound, beyond the end of `data`.
+    limit: bytes that all items together may take. Raises WireError as soon as they are known to take more.
     """
     last = at + limit
     for left in range(count, 0, -1):
@@ -120,7 +122,7 @@ def end_of_pairs(data: bytes, at: int, count: int, fixed: int, limit: int) -> in
 
 
 def bounded(length: int, least: int, limit: int) -> int:
-    """The length, if it is reasonable. Raises WireError."""
+    """The length. Raises WireError if it is not from `least` to `limit`."""
     if least <= length <= limit:
         return length
     raise WireError(f"length {length}: expected {least} to {limit}")

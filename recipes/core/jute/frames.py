@@ -9,7 +9,7 @@ MAX_FRAME_BYTES: Final = 0xFFFFF  # jute.maxbuffer
 
 
 class FrameReader:
-    """Cuts a byte stream into frames, however the stream was cut on its way.
+    """Splits a byte stream into frames; the stream may arrive in pieces of any size.
 
     limit_bytes: the longest frame accepted; None for no limit.
     """
@@ -21,7 +21,7 @@ class FrameReader:
         self._limit_bytes = limit_bytes
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Add bytes; return the payloads now complete. Raises WireError on sight of a length out of range."""
+        """Add bytes; return the payloads now complete. Raises WireError as soon as it reads a length out of range."""
         data = self._data + data if self._data else data
         at, size, limit = 0, len(data), self._limit_bytes
         payloads = []

@@ -1,6 +1,6 @@
 """Packets between a leader and its learners, on the quorum port.
 
-They are records back to back, without a frame around them; see votes.py for the election port.
+They are records back to back, without frames around them. For the election port see votes.py.
 Source: zookeeper.jute module quorum, and Leader, LearnerHandler, Learner of org.apache.zookeeper.server.quorum.
 """
 
@@ -50,10 +50,10 @@ PACKET_NAMES: Final = {
 }  # fmt: skip
 
 PROTOCOL_VERSION: Final = 0x10000
-_OURS: Final = b"REC1"  # behind the data of the handshake; Apache's servers do not look that far
+_OURS: Final = b"REC1"  # at the end of the handshake's data, where Apache's servers ignore it
 
 _HEAD: Final = Struct(">iqi")  # type, zxid, length of the data
-_BARE: Final = Struct(">iqii")  # and the number of ids: the shortest packet
+_BARE: Final = Struct(">iqii")  # the same and the number of ids: the shortest packet
 _REQUEST: Final = Struct(">qii")
 _TIMED: Final = Struct(">qi")  # a session and its timeout
 _VALID: Final = Struct(">q?")
@@ -63,8 +63,8 @@ _LEARNER_INFO: Final = Struct(">qiq")
 class Packet(NamedTuple):
     """One message of the quorum port.
 
-    data: what the type says, None where there is none; behind a SNAP the whole tree.
-    ids: whom a REQUEST comes from; None for one that no client made.
+    data: its meaning depends on the type; None without data. For a SNAP: the whole tree.
+    ids: the identities of the client that made a REQUEST; None for a request that no client made.
     """
 
     type: int
@@ -78,12 +78,12 @@ class Packet(NamedTuple):
 
 
 def packet_name(packet_type: int) -> str:
-    """How a packet of this type is called in errors and logs."""
+    """The name of this packet type in errors and logs."""
     return PACKET_NAMES.get(packet_type) or f"a packet of type {packet_type}"
 
 
 def encode_packet(packet_type: int, zxid: int, data: bytes | None = None, ids: Ids | None = None) -> bytes:
-    """A packet's bytes. Behind a SNAP the sender puts the tree and its signature itself."""
+    """A packet's bytes. For a SNAP, the caller itself sends the tree and its signature after them."""
     if ids is None:
         if data is None:
             return _BARE.pack(packet_type, zxid, -1, -1)
@@ -93,10 +93,10 @@ def encode_packet(packet_type: int, zxid: int, data: bytes | None = None, ids: I
 
 
 class PacketReader:
-    """Cuts a byte stream into packets, however the stream was cut on its way, at a cost linear in its length.
+    """Splits a byte stream into packets at a cost linear in its length; the stream may arrive in pieces of any size.
 
-    limit_bytes: the longest data of a packet; also all ids of one, and anything within a tree.
-    takes_dumps: the other end may send a SNAP, whose tree is kept until it is whole, however large that is.
+    limit_bytes: the longest data of a packet; limits also all ids of a packet together, and each item of a tree.
+    takes_dumps: accept a SNAP; its tree is kept in memory until it is whole, whatever its size.
     """
 
     __slots__ = ("_chunks", "_dump", "_held", "_limit_bytes", "_takes_dumps", "_wanted", "_zxid")
@@ -104,14 +104,14 @@ class PacketReader:
     def __init__(self, limit_bytes: int, takes_dumps: bool = True) -> None:
         self._limit_bytes = limit_bytes
         self._takes_dumps = takes_dumps
-        self._chunks: list[bytes] = []  # received, not yet cut
+        self._chunks: list[bytes] = []  # received, not yet split into packets
         self._held = 0  # bytes in them
-        self._wanted = _BARE.size  # fewer bytes than this hold nothing whole
-        self._dump: Dump | None = None  # the tree that is coming in
+        self._wanted = _BARE.size  # fewer bytes than this hold no complete packet or item
+        self._dump: Dump | None = None  # the tree that is arriving
         self._zxid = 0  # of its SNAP
 
     def feed(self, data: bytes) -> list[Packet]:
-        """Add bytes; return the packets now complete, a SNAP once its tree is. Raises WireError."""
+        """Add bytes; return the packets now complete. A SNAP is complete once its tree is. Raises WireError."""
         self._chunks.append(data)
         self._held += len(data)
         if self._held < self._wanted:
@@ -167,10 +167,10 @@ def _read_id(data: bytes, at: int) -> tuple[tuple[bytes, bytes], int]:
 
 
 class LearnerInfo(NamedTuple):
-    """Who a learner is: the data of its FOLLOWERINFO or OBSERVERINFO.
+    """The identity of a learner: the data of its FOLLOWERINFO or OBSERVERINFO.
 
-    config_version: of the membership it runs with.
-    ours: it is a server of this project, not Apache's.
+    config_version: of the learner's membership.
+    ours: the learner is a server of this project, not Apache's.
     """
 
     sid: int
@@ -185,7 +185,7 @@ def encode_learner_info(sid: int, config_version: int = 0, ours: bool = True) ->
 
 
 def decode_learner_info(data: bytes | None) -> LearnerInfo:
-    """Read it. Raises WireError for a learner that says less than ZooKeeper 3.5's do."""
+    """Read FOLLOWERINFO or OBSERVERINFO. Raises WireError for a learner with a handshake older than ZooKeeper 3.5's."""
     if data is None or len(data) < _LEARNER_INFO.size:
         raise WireError("the learner does not speak the handshake of ZooKeeper 3.5")
     sid, protocol_version, config_version = _LEARNER_INFO.unpack_from(data)
@@ -209,7 +209,7 @@ def decode_leader_info(data: bytes | None) -> bool:
 
 
 def encode_request(session_id: int, cxid: int, kind: int, body: bytes) -> bytes:
-    """The data of REQUEST. body: the client's request as it came, behind its header."""
+    """The data of REQUEST. body: the bytes of the client's request behind its header."""
     return _REQUEST.pack(session_id, cxid, kind) + body
 
 
@@ -221,20 +221,20 @@ def decode_request(data: bytes | None) -> tuple[int, int, int, bytes]:
 
 
 def encode_touches(sessions: Iterable[tuple[int, int]]) -> bytes:
-    """The data of a learner's PING: (session id, timeout in ms) of those heard from since the last one."""
+    """The data of a learner's PING: (session id, timeout in ms) of each session active since the last PING."""
     pack = _TIMED.pack
     return b"".join([pack(session_id, timeout_ms) for session_id, timeout_ms in sessions])
 
 
 def decode_touches(data: bytes | None) -> list[tuple[int, int]]:
-    """Read it. Raises WireError."""
+    """The sessions in a learner's PING. Raises WireError."""
     if data is None or len(data) % _TIMED.size:
         raise WireError(f"a PING with {'no' if data is None else len(data)} bytes of sessions")
     return list(_TIMED.iter_unpack(data))
 
 
 def encode_revalidate(session_id: int, timeout_ms: int) -> bytes:
-    """The data of a learner's REVALIDATE: does this session live?"""
+    """The data of a learner's REVALIDATE, which asks whether a session is alive."""
     return _TIMED.pack(session_id, timeout_ms)
 
 
@@ -245,23 +245,23 @@ def decode_revalidate(data: bytes | None) -> tuple[int, int]:
 
 
 def encode_revalidated(session_id: int, valid: bool) -> bytes:
-    """The data of the leader's REVALIDATE: whether it lives."""
+    """The data of the leader's REVALIDATE: whether the session is alive."""
     return _VALID.pack(session_id, valid)
 
 
 def decode_revalidated(data: bytes | None) -> tuple[int, bool]:
-    """Session id and whether it lives. Raises WireError."""
+    """Session id, and whether the session is alive. Raises WireError."""
     session_id, valid = _VALID.unpack_from(_at_least(data, _VALID.size))
     return session_id, valid
 
 
 def encode_epoch(epoch: int) -> bytes:
-    """The data of ACKEPOCH: the learner's current epoch, or -1 for one that must not be counted."""
+    """The data of ACKEPOCH: the learner's current epoch, or -1 for a learner that the leader must not count."""
     return pack_int(epoch)
 
 
 def decode_epoch(data: bytes | None) -> int:
-    """Read it. Raises WireError."""
+    """The epoch in ACKEPOCH. Raises WireError."""
     epoch: int = un_int(_at_least(data, 4), 0)[0]
     return epoch
 

@@ -1,4 +1,4 @@
-"""Records that many messages share (zookeeper.jute, modules data and proto), and the two of the handshake."""
+"""Records that many messages share (zookeeper.jute, modules data and proto), and the handshake's two records."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -25,13 +25,13 @@ _REPLY_HEADER: Final = Struct(">iqi")
 _CONNECT_REQUEST: Final = Struct(">iqiq")
 _CONNECT_RESPONSE: Final = Struct(">iiq")
 
-AclEntry = tuple[int, bytes, bytes]  # perms, scheme, id: how the core holds an ACL's entry
-OPEN_ACL: tuple[AclEntry, ...] = ((ALL, b"world", b"anyone"),)  # this very object, wherever one that is so comes in
+AclEntry = tuple[int, bytes, bytes]  # perms, scheme, id: the core's form of an ACL entry
+OPEN_ACL: tuple[AclEntry, ...] = ((ALL, b"world", b"anyone"),)  # every open ACL that is read becomes this one object
 _OPEN_ACL_BYTES: Final = b"\0\0\0\1" + pack_int(ALL) + write_buffer(b"world") + write_buffer(b"anyone")
 
 
 class Stat(NamedTuple):
-    """What ZooKeeper keeps about a znode beside its data."""
+    """The metadata of a znode."""
 
     czxid: int  # zxid of its creation
     mzxid: int  # zxid of the last change of its data
@@ -46,25 +46,25 @@ class Stat(NamedTuple):
     pzxid: int  # zxid of the last creation or deletion of a child
 
 
-Ids = tuple[tuple[bytes, bytes], ...]  # (scheme, id) of everybody a connection has shown itself to be
+Ids = tuple[tuple[bytes, bytes], ...]  # (scheme, id) of each identity that a connection has proved
 
 
 class Id(NamedTuple):
-    """Who: an authentication scheme and an id in it."""
+    """An identity: an authentication scheme and an id in that scheme."""
 
     scheme: str
     id: str
 
 
 class ACL(NamedTuple):
-    """What `id` may do: a sum of READ 1, WRITE 2, CREATE 4, DELETE 8, ADMIN 16."""
+    """The permissions of `id`. perms: a sum of READ 1, WRITE 2, CREATE 4, DELETE 8, ADMIN 16."""
 
     perms: int
     id: Id
 
 
 class ReplyHeader(NamedTuple):
-    """Before every reply."""
+    """The header of every reply."""
 
     xid: int  # of the request; -1 watch event, -2 pong
     zxid: int  # last zxid the server had applied
@@ -72,7 +72,7 @@ class ReplyHeader(NamedTuple):
 
 
 class WatcherEvent(NamedTuple):
-    """A watch that fired, as it stands on the wire."""
+    """A watch event in its wire form."""
 
     type: int
     state: int
@@ -87,11 +87,11 @@ class ConnectRequest(NamedTuple):
     session_id: int  # 0 for a new session
     password: bytes
     read_only: bool = False
-    has_read_only: bool = True  # False for a client from before 3.4, which sends no such byte and expects none
+    has_read_only: bool = True  # False for a client older than 3.4, which neither sends nor expects that byte
 
 
 class ConnectResponse(NamedTuple):
-    """The answer; a timeout of 0 says that the session is over."""
+    """The answer to a ConnectRequest; a timeout of 0 means that the session has ended."""
 
     timeout_ms: int
     session_id: int
@@ -120,7 +120,7 @@ def decode_reply_header(data: bytes) -> tuple[ReplyHeader, int]:
 
 
 def read_acl_entry(data: bytes, at: int) -> tuple[AclEntry, int]:
-    """One entry of an ACL. A null scheme or id becomes the empty one, which no ACL may have."""
+    """One entry of an ACL. A null scheme or id becomes an empty one, which is invalid in an ACL."""
     perms, at = read_int(data, at)
     scheme, at = read_buffer(data, at)
     ident, at = read_buffer(data, at)
@@ -128,8 +128,8 @@ def read_acl_entry(data: bytes, at: int) -> tuple[AclEntry, int]:
 
 
 def read_acl(data: bytes, at: int) -> tuple[tuple[AclEntry, ...] | None, int]:
-    """An ACL as the core holds it."""
-    if data.startswith(_OPEN_ACL_BYTES, at):  # nearly every one
+    """An ACL in the core's form; None for null."""
+    if data.startswith(_OPEN_ACL_BYTES, at):  # nearly every ACL
         return OPEN_ACL, at + len(_OPEN_ACL_BYTES)
     entries, at = read_vector(data, at, read_acl_entry, smallest=12)
     return None if entries is None else tuple(entries), at
@@ -150,7 +150,7 @@ def encode_acl(acl: Iterable[ACL]) -> bytes:
     return _encoded_acl(tuple(acl))
 
 
-@lru_cache(maxsize=256)  # a program has few, and every create carries one
+@lru_cache(maxsize=256)  # a program uses few different ACLs, and every create carries one
 def _encoded_acl(acl: tuple[ACL, ...]) -> bytes:
     return write_acl((perms, who.scheme.encode(), who.id.encode()) for perms, who in acl)
 
@@ -162,7 +162,7 @@ def decode_acl(data: bytes, at: int) -> tuple[list[ACL], int]:
 
 
 def decode_watcher_event(data: bytes, at: int) -> tuple[WatcherEvent, int]:
-    """A notification's body."""
+    """The body of a watch notification."""
     kind, at = read_int(data, at)
     state, at = read_int(data, at)
     path, at = read_string(data, at)
@@ -189,7 +189,7 @@ def decode_connect_request(data: bytes) -> ConnectRequest:
 
 
 def encode_connect_response(response: ConnectResponse, with_read_only: bool = True) -> bytes:
-    """The payload of the answer; without the last byte for a client from before 3.4."""
+    """The payload of the answer, without its last byte for a client older than 3.4."""
     head = _CONNECT_RESPONSE.pack(0, response.timeout_ms, response.session_id)
     return head + write_buffer(response.password) + (write_bool(response.read_only) if with_read_only else b"")
 

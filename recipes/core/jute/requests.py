@@ -1,7 +1,7 @@
-"""Request bodies of every operation, and what the client reads from the replies.
+"""Request bodies of every operation, and the reply bodies that the client reads.
 
-`encode_*` make a request's body, `read_*_request` take one apart, `decode_*` read a reply's body. The server makes
-its replies where it makes its decisions, with one pack each; see member/reads.py. Source: zookeeper.jute, proto.
+`encode_*` make a request's body, `read_*` parse one, `decode_*` read a reply's body. The server packs each reply in the
+function that decides it; see member/reads.py. Source: zookeeper.jute, proto.
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def encode_path_version(path: bytes, version: int) -> bytes:
 
 
 def read_path_version(data: bytes, at: int) -> tuple[bytes, int, int]:
-    """path, version and the offset behind; also path and type of checkWatches, removeWatches, addWatch."""
+    """path, version and the offset behind; also for path and type of checkWatches, removeWatches, addWatch."""
     path, at = read_string(data, at)
     version, at = read_int(data, at)
     return path, version, at
@@ -88,7 +88,7 @@ def encode_set_data(path: bytes, data: bytes | None, version: int) -> bytes:
 
 def read_set_data(data: bytes, at: int) -> tuple[bytes, bytes | None, int, int]:
     """path, data, expected version and the offset behind."""
-    try:  # the most frequent write, in as few steps as there can be
+    try:  # a fast path: setData is the most frequent write
         start = at + 4
         end = start + un_int(data, at)[0]
         size = un_int(data, end)[0]
@@ -96,7 +96,7 @@ def read_set_data(data: bytes, at: int) -> tuple[bytes, bytes | None, int, int]:
         if start <= end and size >= 0:
             return data[start:end], data[end + 4 : end + 4 + size], version, end + 8 + size
     except StructError:
-        pass  # what it lacks is said below
+        pass  # the code below finds the error
     path, at = read_string(data, at)
     content, at = read_buffer(data, at)
     version, at = read_int(data, at)
@@ -127,7 +127,7 @@ def encode_auth(scheme: bytes, credentials: bytes) -> bytes:
 
 
 def read_auth(data: bytes, at: int) -> tuple[bytes, bytes | None, int]:
-    """scheme, empty when it is null, credentials and the offset behind."""
+    """scheme (empty for null), credentials and the offset behind."""
     _, at = read_int(data, at)
     scheme, at = read_buffer(data, at)
     credentials, at = read_buffer(data, at)
@@ -150,7 +150,7 @@ def encode_set_watches(
 
 
 def read_set_watches(data: bytes, at: int, lists: int) -> tuple[int, list[list[bytes]]]:
-    """The zxid the client had seen, and 3 (setWatches) or 5 (setWatches2) lists of paths, none of them null."""
+    """The last zxid the client had seen, and 3 (setWatches) or 5 (setWatches2) lists of paths, none of them null."""
     relative_zxid, at = read_long(data, at)
     found = []
     for _ in range(lists):
@@ -176,7 +176,7 @@ def read_multi_header(data: bytes, at: int) -> tuple[int, bool, int, int]:
 
 
 def read_multi(data: bytes) -> list[MultiOp]:
-    """The parts of a multi. Raises WireError where one is no write, or cannot be read."""
+    """The parts of a multi. Raises WireError if a part is malformed or cannot stand in a multi."""
     at = 0
     found: list[MultiOp] = []
     while True:
@@ -196,7 +196,7 @@ def read_multi(data: bytes) -> list[MultiOp]:
 
 
 def pack_multi_header(kind: int, err: int) -> bytes:
-    """Before each result of a multi."""
+    """The header before each result of a multi."""
     return _MULTI_HEADER.pack(kind, False, err)
 
 
@@ -249,8 +249,8 @@ MultiResult = int | bytes | Stat | tuple[bytes, Stat] | list[bytes] | tuple[byte
 def decode_multi(data: bytes, at: int) -> list[tuple[int, int, MultiResult]]:
     """The results of a multi or multiRead: (type, error code, value) each.
 
-    The value follows the type in the reply, never the operation asked for: create gives a path, create2 a path and
-    a Stat, setData a Stat, getData data and Stat, getChildren names; delete, check and errors give None.
+    The type in the reply decides the kind of value, not the operation in the request: create gives a path, create2 a
+    path and a Stat, setData a Stat, getData data and Stat, getChildren names; delete, check and errors give None.
     """
     results: list[tuple[int, int, MultiResult]] = []
     while True:

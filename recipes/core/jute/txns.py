@@ -1,4 +1,4 @@
-"""Transactions: what a log record and a PROPOSAL carry.
+"""Transactions: the payloads of log records and PROPOSALs.
 
 Serialised: a 32-byte header, a record by type, and (when the leader computes digests) a 12-byte trailer. A decoded
 txn is a plain tuple `(session_id, cxid, zxid, time_ms, type, record)`, and a record a plain tuple by type:
@@ -10,7 +10,7 @@ txn is a plain tuple `(session_id, cxid, zxid, time_ms, type, record)`, and a re
     CLOSE_SESSION     (paths,)  paths None in logs from before 3.6      ERROR     (code,)
     MULTI             a tuple of (type, record)
 
-Versions are the new ones. Source: zookeeper.jute, module txn; SerializeUtils.java.
+Versions are those after the txn. Source: zookeeper.jute, module txn; SerializeUtils.java.
 """
 
 from functools import partial
@@ -59,17 +59,17 @@ def payload_zxid(payload: bytes) -> int:
 
 
 def encode_txn(session_id: int, cxid: int, zxid: int, time_ms: int, kind: int, record: Record) -> bytes:
-    """Header and record, without a digest."""
+    """A serialised txn, without a digest."""
     return pack_header(session_id, cxid, zxid, time_ms, kind) + encode_record(kind, record)
 
 
 def blank_txn(zxid: int) -> bytes:
-    """A txn that changes nothing, for a zxid that has none."""
+    """A txn that changes nothing, for a zxid without a txn."""
     return encode_txn(0, 0, zxid, 0, op.ERROR, (MARSHALLING_ERROR,))
 
 
 def encode_record(kind: int, record: Record) -> bytes:
-    """A record alone, as it also stands inside a multi."""
+    """A record without the header; the parts of a multi also have this form."""
     if kind == op.SET_DATA:
         path, data, version = record
         return write_buffer(path) + write_buffer(data) + pack_int(version)
@@ -140,8 +140,7 @@ def _read_record(kind: int, data: bytes, at: int) -> tuple[Record, int]:
         value, at = read_int(data, at)
         return (value,), at
     if kind == op.CLOSE_SESSION:
-        # Before 3.6 nothing followed the header, and a digest alone is twelve bytes that start with its version;
-        # such logs have no digests, so whatever is there is the list.
+        # Before 3.6 the record was empty, and such logs have no digests. So any bytes behind the header are the paths.
         if at == len(data):
             return (None,), at
         paths, at = read_strings(data, at)

@@ -16,7 +16,7 @@ FOLLOWING: Final = 1
 LEADING: Final = 2
 OBSERVING: Final = 3
 
-MIN_ZXID: Final = -(2**63)  # also the leader and the epoch in the vote of one that has no vote: Long.MIN_VALUE
+MIN_ZXID: Final = -(2**63)  # Long.MIN_VALUE; a server without a vote sends it as zxid, leader and epoch
 MAX_NOTIFICATION_BYTES: Final = 512 * 1024  # of a frame
 
 _MAX_ADDRESS_BYTES: Final = 2048
@@ -25,18 +25,18 @@ _GREETING_V2: Final = -65535  # several addresses, with "|" between them
 _GREETING: Final = Struct(">qqi")  # version, sid, length of the address
 
 _NOTIFICATION_VERSION: Final = 2
-_NOTIFICATION: Final = Struct(">iiqqqqii")  # the frame's length, what _FIXED has, length of the config
+_NOTIFICATION: Final = Struct(">iiqqqqii")  # the frame's length, the fields of _FIXED, length of the config
 _FIXED: Final = Struct(">iqqqqi")
-_SHORT: Final = Struct(">iqqq")  # as before there were epochs and versions
+_SHORT: Final = Struct(">iqqq")  # the oldest format, without epoch and version
 
 
 class Notification(NamedTuple):
-    """What a server tells the others of its vote.
+    """A server's vote, as it sends it to the others.
 
-    state: its own: LOOKING, FOLLOWING, LEADING, OBSERVING.
-    leader: sid of whom it votes for. zxid, peer_epoch: last zxid and current epoch of that one.
-    round: of the election, counted by each server and levelled between them ("electionEpoch", "logicalclock").
-    config: the membership it knows, as text; empty where it did not say.
+    state: of the sender: LOOKING, FOLLOWING, LEADING, OBSERVING.
+    leader: sid of the server voted for. zxid, peer_epoch: last zxid and current epoch of that server.
+    round: of the election; each server counts, and a lower count catches up ("electionEpoch", "logicalclock").
+    config: the sender's membership, as text; empty if the message has none.
     """
 
     state: int
@@ -56,7 +56,7 @@ def encode_notification(note: Notification) -> bytes:
 
 
 def decode_notification(payload: bytes) -> Notification | None:
-    """The notification in a frame; None for one to be dropped, as ZooKeeper does. The layout goes by the length."""
+    """The notification in a frame; its length tells its format. None if it must be dropped, as ZooKeeper does."""
     size = len(payload)
     if size == _SHORT.size:
         state, leader, zxid, election_round = _SHORT.unpack(payload)
@@ -78,9 +78,9 @@ def decode_notification(payload: bytes) -> Notification | None:
 
 
 class Greeting(NamedTuple):
-    """The first bytes on a connection, from the one that dialled.
+    """The first bytes on a connection, from the server that dialled.
 
-    addresses: host:port where that one can be dialled back; none from servers before ZooKeeper 3.5.
+    addresses: host:port at which that server can be dialled; empty for servers older than ZooKeeper 3.5.
     """
 
     sid: int
@@ -88,17 +88,17 @@ class Greeting(NamedTuple):
 
 
 def encode_greeting(sid: int, address: str) -> bytes:
-    """A greeting of the first version, which all understand. To be sent in one piece: ZooKeeper reads only once."""
+    """A greeting of version 1, which every server understands. Send it in one write: ZooKeeper reads only once."""
     raw = address.encode()
     return _GREETING.pack(_GREETING_V1, sid, len(raw)) + raw
 
 
 def read_greeting(data: bytes) -> tuple[Greeting, int] | None:
-    """The greeting at the beginning of `data` and where it ends; None while bytes are missing. Raises WireError."""
+    """The greeting at the beginning of `data`, and its end; None while bytes are missing. Raises WireError."""
     if len(data) < 8:
         return None
     version = un_long(data, 0)[0]
-    if version >= 0:  # before 3.5 the sid was all
+    if version >= 0:  # before 3.5 the greeting was only the sid
         return Greeting(version, ()), 8
     if version not in (_GREETING_V1, _GREETING_V2):
         raise WireError(f"greeting of version {version}: expected {_GREETING_V1} or {_GREETING_V2}")

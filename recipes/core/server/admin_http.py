@@ -29,14 +29,14 @@ _COUNTERS = frozenset(("packets_received", "packets_sent", "stale_sessions_expir
 
 
 class AdminPort:
-    """Answers one port."""
+    """Answers the requests on one port."""
 
     def __init__(self, server: "Server") -> None:
         self._server = server
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Read one request, answer it, hang up."""
+        """Read one request, answer it, close the connection."""
         task = asyncio.current_task()
         if task is None or len(self._tasks) >= _MOST_CONNECTIONS:
             writer.transport.abort()
@@ -55,7 +55,7 @@ class AdminPort:
             self._tasks.discard(task)
 
     async def close(self) -> None:
-        """Hang up on everyone."""
+        """Close every connection."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -89,7 +89,7 @@ class AdminPort:
 
 
 def _why_not_ready(server: "Server") -> str:
-    """Why a client had better go to another server; empty when it need not."""
+    """Why clients should use another server; empty if this one is ready."""
     member = server.member
     if server.failed.done():
         return "failed"
@@ -111,7 +111,7 @@ def metrics(member: Member) -> str:
 
 
 async def listen(stack: AsyncExitStack, server: "Server", address: str, port: int) -> int | None:
-    """Open an admin port until the stack ends; return its number. A port that cannot be had is only a warning."""
+    """Open an admin port until the stack ends; return its number. If that fails, log a warning and return None."""
     admin = AdminPort(server)
     try:
         listener = await asyncio.start_server(admin.serve, address, port, limit=_HEAD_LIMIT_BYTES)

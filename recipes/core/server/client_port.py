@@ -1,6 +1,6 @@
-"""One client's socket: what comes in goes to its Connection, what that holds goes out with one write per turn.
+"""One client's socket: received bytes go to its Connection, whose output leaves with one write per turn.
 
-A BufferedProtocol, since streams with a task per connection cost more than everything else together.
+A BufferedProtocol, since streams with a task per connection cost more than the rest of the server.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 log: logging.Logger = logging.getLogger("recipes.server")
 
 _READ_BYTES = 256 * 1024
-_MOST_UNSENT_BYTES = 64 << 20  # a client that lets events pile up higher than this is cut off
+_MOST_UNSENT_BYTES = 64 << 20  # a client that leaves more than this unread is disconnected
 
 
 class ClientProtocol(asyncio.BufferedProtocol):
@@ -23,27 +23,27 @@ class ClientProtocol(asyncio.BufferedProtocol):
 
     def __init__(self, server: "Server", buffer: memoryview, secure: bool = False, local: bool = False) -> None:
         self._server = server
-        self._buffer = buffer  # shared by all: it is emptied before the loop turns to the next connection
+        self._buffer = buffer  # shared by all connections: it is emptied before the loop serves the next one
         self._secure = secure
-        self._local = local  # on a Unix socket: it has no address
+        self._local = local  # on a Unix socket: the client has no address
         self._reading = True
         self._unwritable = False
         self.transport: asyncio.Transport | None = None
         self.connection: Connection | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected; one too many is hung up on."""
+        """A client has connected; close the socket if there are too many clients."""
         self.transport = transport  # type: ignore[assignment]
         self.connection = self._server.admit(self, transport, self._secure, self._local)
         if self.connection is None:
             transport.abort()  # type: ignore[attr-defined]
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where to put what comes in."""
+        """The buffer for received bytes."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand over what came in."""
+        """Give the received bytes to the Connection."""
         connection = self.connection
         if connection is None:
             return
@@ -51,14 +51,14 @@ class ClientProtocol(asyncio.BufferedProtocol):
         try:
             connection.receive(bytes(self._buffer[:nbytes]))
         except Exception as error:
-            # What a request left half done cannot be known: a dead server is safe, a wrong one is not.
+            # The request may have left something half done: a dead server is safe, a wrong one is not.
             self._server.fail(error)
             return
         if connection.paused:
             self._stop_reading()
 
     def eof_received(self) -> bool:
-        """The client will send no more: hang up, behind the answers that are there."""
+        """The client will send no more: send the answers that are there, and close the socket."""
         if self.connection is not None and self.connection.out:
             self._server.guarded(self._server.turn.carry_out)
         return False
@@ -70,17 +70,17 @@ class ClientProtocol(asyncio.BufferedProtocol):
             self._server.release(self)
 
     def pause_writing(self) -> None:
-        """The client does not take what is sent: take no more requests from it."""
+        """The client does not read fast enough: take no more requests from it."""
         self._unwritable = True
         self._stop_reading()
 
     def resume_writing(self) -> None:
-        """The client has taken what was sent."""
+        """The client has read enough of what was sent."""
         self._unwritable = False
         self._resume_reading()
 
     def flush(self) -> None:
-        """Send what the connection holds, and hang up where it wants that."""
+        """Send the connection's output, and close the socket if the connection wants that."""
         connection, transport = self.connection, self.transport
         if connection is None or transport is None or transport.is_closing():
             return
@@ -119,5 +119,5 @@ class ClientProtocol(asyncio.BufferedProtocol):
 
 
 def read_buffer() -> memoryview:
-    """A buffer for all connections of one server."""
+    """A receive buffer for all connections of one server."""
     return memoryview(bytearray(_READ_BYTES))

@@ -1,4 +1,4 @@
-"""How many descriptors this process may have, and how many of them clients may take."""
+"""The limit of this process's file descriptors, and how many of them clients may use."""
 
 import resource
 from contextlib import suppress
@@ -7,13 +7,13 @@ _RESERVED = 96  # for files, for the other servers' links and for the admin port
 
 
 def raise_limit() -> None:
-    """Have as many as the system allows without asking, as a JVM does at its start."""
+    """Raise the soft limit of file descriptors to the hard limit, as a JVM does at its start."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # some systems say there is no limit, and have one
+    with suppress(OSError, ValueError):  # some systems report no limit but have one
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def most_clients() -> int | None:
-    """How many clients leave enough descriptors for everything else; None where there is no limit."""
+    """The most clients that leave enough descriptors for everything else; None without a limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return None if soft == resource.RLIM_INFINITY else max(soft - _RESERVED, soft // 2)

@@ -1,7 +1,8 @@
-"""The election port: one connection to each other server, on which votes go both ways.
+"""The election port: one connection to each other server, which carries votes both ways.
 
-The server with the larger sid dials and keeps the connection. The one with the smaller sid, when it has something to
-say and no connection, knocks: it dials, says who it is, hangs up and is dialled back. Source: QuorumCnxManager.java.
+Of two servers, the one with the larger sid dials and keeps the connection up. If the one with the smaller sid has
+something to send and no connection, it knocks: it dials, sends its greeting and closes. The other one then dials back.
+Source: QuorumCnxManager.java.
 """
 
 import asyncio
@@ -29,17 +30,17 @@ log: logging.Logger = logging.getLogger("recipes.server")
 _FIRST_DELAY_S = 0.05
 _LONGEST_DELAY_S = 2.0
 _GREETING_TIMEOUT_S = 5.0
-_MOST_STRANGERS = 64  # connections that have not said who they are
+_MOST_STRANGERS = 64  # connections without a greeting yet
 
 
 class ElectionPort:
     """This server's connections for votes.
 
     sid: this server. addresses: host and election port of every server, by sid, this one's included.
-    heard(sid, notification): called for each that comes.
-    unreachable(sid, whether): called when another server is found not to accept connections, and when it has one again.
-    Both are called on the loop, outside of any turn.
-    A port that cannot be had raises OSError from `start`.
+    heard(sid, notification): called for each notification received.
+    unreachable(sid, whether): called with True when dialling another server fails, with False once it is connected
+        again.
+    Both are called on the loop, outside of any turn. `start` raises OSError when the port cannot be opened.
     """
 
     def __init__(
@@ -61,21 +62,21 @@ class ElectionPort:
             for other, address in addresses.items()
             if other != sid
         }
-        self._links: set[_Link] = set()  # whose sockets are open
+        self._links: set[_Link] = set()  # with open sockets
         self._strangers = 0
-        self._refused: set[int] = set()  # sids that were
+        self._refused: set[int] = set()  # sids whose refusal was logged
         self._listener: Listener | None = None
         self._closed = False
 
     async def start(self) -> None:
-        """Listen, and connect to the servers with smaller sids, for as long as the port is open."""
+        """Listen, and keep connections to the servers with smaller sids, until `close`."""
         self._listener = await self.sockets.listen(lambda: _Accepted(self), self._port, "election port")
         for peer in self._peers.values():
             if peer.dials:
                 peer.dial_now()
 
     def send(self, sid: int, note: Notification) -> None:
-        """Send a notification as soon as there is a connection, in place of one that still waits for it."""
+        """Send a notification as soon as there is a connection; it replaces one that still waits."""
         self._peers[sid].send(encode_notification(note))
 
     def out_of_contact(self) -> list[int]:
@@ -83,7 +84,7 @@ class ElectionPort:
         return [sid for sid, peer in self._peers.items() if not peer.connected]
 
     async def close(self) -> None:
-        """Hang up on everyone, and wait until each socket is closed."""
+        """Close every connection, and wait until each socket is closed."""
         self._closed = True
         if self._listener is not None:
             self._listener.close()
@@ -97,33 +98,33 @@ class ElectionPort:
     # What the connections call.
 
     def made(self, link: "_Link", transport: asyncio.Transport) -> None:
-        """A connection is up. Nothing waits in its buffer, so that a newer vote can take an unsent one's place.
+        """A connection is up. Keep its write buffer empty, so that a newer vote can replace one that is not sent yet.
 
-        TLS pauses at its limit, plain TCP only above it: with 0 a link that has nothing to send could stay paused, and
-        what is said next unsaid.
+        The limit is 1, not 0, since TLS pauses at the limit, plain TCP only above it. With 0 a TLS link with nothing to
+        send could stay paused, and would never send the next vote.
         """
         self._links.add(link)
-        if self._closed:  # a dial that was given up can still come through
+        if self._closed:  # an abandoned dial can still succeed
             transport.abort()
             return
         self.sockets.limit_silence(transport)
         transport.set_write_buffer_limits(high=1)
 
     def lost(self, link: "_Link") -> None:
-        """Its socket is closed."""
+        """A link's socket is closed."""
         self._links.discard(link)
 
     def meet(self) -> bool:
-        """Somebody has connected who has not said who it is; False for one too many."""
+        """Count a new connection without a greeting; False if there are too many of them."""
         self._strangers += 1
         return self._strangers <= _MOST_STRANGERS and not self._closed
 
     def know(self) -> None:
-        """It has said so, or hung up."""
+        """A connection has sent its greeting, or is closed: it no longer counts."""
         self._strangers -= 1
 
     def greeted(self, link: "_Link", greeting: Greeting) -> "_Peer | None":
-        """Somebody has said who it is; None: hang up."""
+        """A connection has sent its greeting; return the server it is from, or None to close it."""
         peer = self._peers.get(greeting.sid)
         if peer is None:
             if greeting.sid not in self._refused and len(self._refused) < _MOST_STRANGERS:
@@ -135,7 +136,7 @@ class ElectionPort:
                 )
             return None
         if peer.dials:
-            # It has no connection, whatever it looks like from here.
+            # It knocks, so it has no connection, even if this server still believes in one.
             peer.drop()
             peer.dial_now()
             return None
@@ -143,13 +144,13 @@ class ElectionPort:
         return peer
 
     def received(self, sid: int, payload: bytes) -> None:
-        """A frame has come."""
+        """A frame has arrived."""
         note = decode_notification(payload)
         if note is not None:
             self._heard(sid, note)
 
     async def connect(self, peer: "_Peer") -> "_Link":
-        """Dial a server and say who is calling."""
+        """Dial a server and send the greeting."""
         link = _Link(self)
         try:
             transport, _ = await self.sockets.dial(lambda: link, *peer.address)
@@ -161,7 +162,7 @@ class ElectionPort:
 
 
 class _Peer:
-    """Another server: the connection to it, and what is to be sent there."""
+    """Another server: the connection to it, and the notification to send."""
 
     def __init__(
         self,
@@ -173,7 +174,7 @@ class _Peer:
     ) -> None:
         self.sid = sid
         self.address = address
-        self.dials = dials  # it is this server that keeps the connection up
+        self.dials = dials  # this server dials, and keeps the connection up
         self._port = port
         self._unreachable = unreachable
         self._found_unreachable = False
@@ -192,7 +193,7 @@ class _Peer:
         return self._link is not None
 
     def send(self, message: bytes) -> None:
-        """Send now, or when there is a connection that takes it."""
+        """Send now, or once there is a connection that is not busy."""
         self._waiting = self._last = message
         if self._link is not None:
             self.write_waiting()
@@ -200,14 +201,14 @@ class _Peer:
             self.dial_now()
 
     def write_waiting(self) -> None:
-        """Give the connection what waits, unless it is still busy with what it was given."""
+        """Write the waiting message to the connection, unless an earlier one is still in its buffer."""
         link = self._link
         if link is not None and self._waiting is not None and not link.busy:
             message, self._waiting = self._waiting, None
             link.write(message)
 
     def adopt(self, link: "_Link") -> None:
-        """This is the connection from now on. What was sent last may have been lost with the one before."""
+        """Use this connection from now on. Repeat the last message, which the old connection may have lost."""
         self.drop()
         self._stop_dialling()
         self._link = link
@@ -218,13 +219,13 @@ class _Peer:
         self.write_waiting()
 
     def drop(self) -> None:
-        """Close the connection there is."""
+        """Close the current connection, if there is one."""
         link, self._link = self._link, None
         if link is not None:
             link.hang_up()
 
     def lost(self, link: "_Link") -> None:
-        """A connection is closed, and what was sent last perhaps lost with it."""
+        """A connection is closed; the message sent last may be lost with it, and will be sent again."""
         if self._link is link:
             self._link = None
             if link.is_dialled and not link.was_heard and not self._closed:
@@ -234,12 +235,12 @@ class _Peer:
             self._dial_later()
 
     def received(self, payload: bytes) -> None:
-        """A frame has come: this connection is a good one."""
+        """A frame has arrived, so the connection works: reset the delay of dialling."""
         self._delay_s = _FIRST_DELAY_S
         self._port.received(self.sid, payload)
 
     def dial_now(self) -> None:
-        """Try again with short delays, now."""
+        """Dial now; further attempts start again with short delays."""
         self._delay_s = _FIRST_DELAY_S
         if self._timer is not None:
             self._timer.cancel()
@@ -248,7 +249,7 @@ class _Peer:
             self._dialling = asyncio.get_running_loop().create_task(self._dial())
 
     def close(self) -> "asyncio.Task[None] | None":
-        """Hang up for good; what is to be waited for."""
+        """Close for good; return the task to wait for, if there is one."""
         self._closed = True
         task = self._dialling
         self._stop_dialling()
@@ -259,7 +260,7 @@ class _Peer:
         if self._closed or self._timer is not None or self._dialling is not None:
             return
         if self.dials or self._waiting is not None:
-            delay_s = self._delay_s * (0.5 + self._chance.random() / 2)  # not all servers in step
+            delay_s = self._delay_s * (0.5 + self._chance.random() / 2)  # jitter, so that servers do not dial in step
             self._delay_s = min(self._delay_s * 2, _LONGEST_DELAY_S)
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._dial_again)
 
@@ -303,7 +304,7 @@ class _Peer:
 
 
 class _Link(asyncio.Protocol):
-    """One connection; frames once it is known whose it is."""
+    """One connection; it carries frames once the other server is known."""
 
     def __init__(self, port: ElectionPort) -> None:
         self.peer: _Peer | None = None
@@ -315,35 +316,35 @@ class _Link(asyncio.Protocol):
         self._reader = FrameReader(MAX_NOTIFICATION_BYTES)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is up."""
+        """The connection is up."""
         self._transport = transport  # type: ignore[assignment]
         self._port.made(self, transport)  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
-        """Take in frames. Bytes that are none end the connection."""
+        """Take in frames. Bytes that are not frames end the connection."""
         self.was_heard = True
         try:
             for payload in self._reader.feed(data):
                 if self.peer is None:
-                    return  # it was replaced, or its owner has only knocked
+                    return  # the link was replaced, or was only a knock
                 self.peer.received(payload)
         except WireError as error:
             log.warning("closed an election connection: %s", error)
             self.hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is down."""
+        """The connection is closed."""
         self._port.lost(self)
         peer, self.peer = self.peer, None
         if peer is not None:
             peer.lost(self)
 
     def pause_writing(self) -> None:
-        """What was written is not yet taken."""
+        """The write buffer is not empty: write nothing more."""
         self.busy = True
 
     def resume_writing(self) -> None:
-        """It is."""
+        """The write buffer is empty again: write the waiting message."""
         self.busy = False
         if self.peer is not None:
             self.peer.write_waiting()
@@ -354,7 +355,7 @@ class _Link(asyncio.Protocol):
             self._transport.write(message)
 
     def finish(self) -> None:
-        """Close, once all is sent."""
+        """Close, once everything is sent."""
         self.peer = None
         if self._transport is not None:
             self._transport.close()
@@ -369,7 +370,7 @@ class _Link(asyncio.Protocol):
 
 
 class _Accepted(_Link):
-    """A connection somebody else has opened: a greeting, then frames."""
+    """A connection that another server opened: a greeting, then frames."""
 
     def __init__(self, port: ElectionPort) -> None:
         super().__init__(port)
@@ -406,7 +407,7 @@ class _Accepted(_Link):
             super().data_received(rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is down."""
+        """The connection is closed."""
         self._known()
         super().connection_lost(exc)
 

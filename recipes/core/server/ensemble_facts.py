@@ -1,4 +1,4 @@
-"""What a server knows of its ensemble, for those who look after it. Source: Commands.java, QuorumPeer.java."""
+"""A server's figures about its ensemble, for operators. Source: Commands.java, QuorumPeer.java."""
 
 from time import monotonic_ns
 
@@ -12,7 +12,10 @@ from recipes.core.zxid import counter_of, epoch_of
 
 
 class EnsembleFacts(ServerFacts):
-    """Of a server that is one of an ensemble. leading_since_ms: when it last began to lead, by the monotonic clock."""
+    """Facts of a server that is a member of an ensemble.
+
+    leading_since_ms: when the server last began to lead, by the monotonic clock.
+    """
 
     def __init__(self, config: ServerConfig, peer: ZabPeer) -> None:
         super().__init__(config)
@@ -21,7 +24,7 @@ class EnsembleFacts(ServerFacts):
         self._servers = peer.settings.membership.servers
 
     def leader(self) -> Answer | None:
-        """Who leads, as far as this server serves."""
+        """The leader; an error while this server does not serve."""
         peer = self._peer
         if not peer.serving:
             return {"error": NOT_SERVING}
@@ -38,7 +41,7 @@ class EnsembleFacts(ServerFacts):
         return {str(sid): self._view(self._servers[sid]) for sid in self._peer.settings.membership.voters}
 
     def zabstate(self) -> Answer:
-        """Where this server is in the protocol."""
+        """This server's state in the protocol."""
         peer, own = self._peer, self._servers[self._peer.settings.sid]
         zxid = max(peer.history.last_zxid, 0)
         return {
@@ -55,7 +58,7 @@ class EnsembleFacts(ServerFacts):
         }
 
     def figures(self) -> dict[str, str | int]:
-        """What Apache's servers tell of an ensemble."""
+        """The figures that Apache's servers report about an ensemble."""
         peer = self._peer
         role = {"leader": "leading", "follower": "following", "observer": "observing"}.get(peer.role, peer.role)
         figures: dict[str, str | int] = {

@@ -1,4 +1,4 @@
-"""What the shell knows of its files and its system, for those who look after the server."""
+"""The shell's facts about its files and its system, for operators."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ log: logging.Logger = logging.getLogger("recipes.server")
 
 
 class ServerFacts(Facts):
-    """Of the server with this configuration."""
+    """Facts of the server with this configuration."""
 
     def __init__(self, config: "ServerConfig") -> None:
         self.config = config
@@ -30,7 +30,7 @@ class ServerFacts(Facts):
         return _bytes_in(self._snapshots), _bytes_in(self._logs)
 
     def last_snapshot(self) -> tuple[int, int]:
-        """The newest snapshot's zxid, and when it was written."""
+        """The newest snapshot's zxid, and its time in seconds since the epoch; zeros without one."""
         named = [(file_zxid(name, "snapshot"), int(at.st_mtime)) for name, at in _files(self._snapshots)]
         return max([(zxid, written_s) for zxid, written_s in named if zxid is not None], default=(0, 0))
 
@@ -39,7 +39,7 @@ class ServerFacts(Facts):
         return self.config.source_text
 
     def system_properties(self) -> dict[str, str]:
-        """Of the interpreter: names as Java's, as far as they mean something here."""
+        """Properties of the interpreter, under Java's names where these apply."""
         return {
             "python.version": sys.version.partition(" ")[0],
             "python.implementation": sys.implementation.name,
@@ -53,14 +53,14 @@ def _bytes_in(directory: Path) -> int:
 
 
 def _files(directory: Path) -> list[tuple[str, os.stat_result]]:
-    """The files there, as far as they can be looked at: that someone asked for a figure must not end the server."""
+    """The files in a directory; none if it cannot be read, since a request for a figure must not end the server."""
     found = []
     try:
         names = os.listdir(directory)
-    except OSError as error:  # for one when no descriptor is left
+    except OSError as error:  # for example when no descriptor is left
         log.warning("%s cannot be looked into, and is shown as empty: %s", directory, error.strerror)
         return []
     for name in names:
-        with suppress(FileNotFoundError):  # it was purged meanwhile
+        with suppress(FileNotFoundError):  # purged in the meantime
             found.append((name, os.stat(directory / name)))
     return [(name, at) for name, at in found if S_ISREG(at.st_mode)]

@@ -1,7 +1,7 @@
-"""Carries out what a server's disk has to do: on the loop while that is cheap, in one thread of its own when it is not.
+"""Carries out the jobs of a server's disk: on the loop while flushes are cheap, else in one dedicated thread.
 
-Which of the two follows from what the last flushes cost: a thread on a fast disk halves the rate of writes, a slow disk
-on the loop makes every reader wait. In what order jobs come is not decided here but by disk/write_queue.py.
+The measured cost of the last flushes decides: with a fast disk a thread halves the rate of writes; with a slow disk
+flushes on the loop make every reader wait. disk/write_queue.py decides the order of the jobs.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ _SWITCH_INTERVAL_S = 1e-4  # the finishing thread must get the interpreter from 
 
 
 class Flusher:
-    """All methods are called on the loop.
+    """Runs the jobs of one server. All methods are called on the loop.
 
-    done(job): called on the loop once a job is done of which `write` has not said so at once.
-    failed(error): called on the loop, once, when bytes that were accepted cannot be made durable, or `done` fails. No
-        job may be given after that.
+    done(job): called on the loop once a job is done for which `write` returned False.
+    failed(error): called on the loop, once, when accepted bytes cannot be made durable, or when `done` raises. After
+        that `write` must not be called.
     """
 
     def __init__(self, log: Log, *, done: Callable[[Job], None], failed: Callable[[BaseException], None]) -> None:
@@ -41,10 +41,10 @@ class Flusher:
         self.batches_in_thread: int = 0
 
     def write(self, job: Job) -> bool:
-        """Carry out a job; whether it is done. Else `done` or `failed` is called with what becomes of it."""
+        """Carry out a job. True: it is done. False: `done` or `failed` is called, now or later."""
         is_batch = isinstance(job, Batch)
         self.batches += is_batch
-        # Zeros, and what replaces the tree, are always written by the thread: they would hold up the loop.
+        # Zero-filling and replacing the tree always run in the thread: they would block the loop for too long.
         if self._cost_s < _INLINE_LIMIT_S and (is_batch or (isinstance(job, Change) and not job.replaces)):
             try:
                 self._carry_out(job)
@@ -62,12 +62,12 @@ class Flusher:
         return False
 
     async def settle(self) -> None:
-        """Wait for a snapshot that is nearly there."""
+        """Wait for a written snapshot to be synced and named."""
         if self._naming is not None:
             await asyncio.wait([self._naming])
 
     def close(self) -> None:
-        """Wait for the thread to end, then give the file back."""
+        """Wait for the thread to end, then close the log."""
         if self._thread is not None:
             self._jobs.put(None)
             self._thread.join()
@@ -92,7 +92,7 @@ class Flusher:
         while (job := self._jobs.get()) is not None:
             try:
                 self._carry_out(job)
-            except BaseException as error:  # whatever it is, the server has to hear of it
+            except BaseException as error:  # whatever it is, it must stop the server
                 self._tell(partial(self._fail, error))
             else:
                 self._tell(partial(self._report, job))
@@ -100,7 +100,7 @@ class Flusher:
     def _tell(self, what: Callable[[], None]) -> None:
         try:
             self._loop.call_soon_threadsafe(what)
-        except RuntimeError:  # the loop is closed: there is nobody left to hear of it
+        except RuntimeError:  # the loop is closed: nobody is left to tell
             return
 
     def _named(self, job: Naming, naming: asyncio.Future[None]) -> None:
@@ -115,7 +115,7 @@ class Flusher:
         try:
             self._done(job)
         except Exception as error:
-            # On the loop's own, nobody else would stop the server: its tree may have a hole where this was left.
+            # The loop would only log this error, and the server would go on with a tree that may lack txns.
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:

@@ -9,11 +9,11 @@ from errno import EADDRNOTAVAIL, EAFNOSUPPORT
 from pathlib import Path
 from typing import Any, NamedTuple
 
-Address = tuple[socket.AddressFamily, tuple[Any, ...]]  # as the socket module has it, with a port that means nothing
+Address = tuple[socket.AddressFamily, tuple[Any, ...]]  # the socket module's form; its port means nothing
 
 
 class Listener(NamedTuple):
-    """A port that is listened on, 0 where it is a Unix socket. close(): no more."""
+    """An open listening port. port: its number; 0 for a Unix socket. close(): stop listening."""
 
     port: int
     close: Callable[[], None]
@@ -22,7 +22,7 @@ class Listener(NamedTuple):
 async def listen(
     make: Callable[[], asyncio.BaseProtocol], addresses: Sequence[Address], port: int, **settings: Any
 ) -> Listener:
-    """Accept connections at addresses, as `bound` has them. settings: of loop.create_server."""
+    """Accept connections at the addresses that `bound` can bind. settings: of loop.create_server."""
     loop = asyncio.get_running_loop()
     with ExitStack() as stack:
         sockets = bound(addresses, port)
@@ -36,8 +36,9 @@ async def listen(
 
 
 async def listen_on_socket(make: Callable[[], asyncio.BaseProtocol], path: Path, **settings: Any) -> Listener:
-    """Accept this user's connections on a Unix socket. What was at `path` is removed; its directory must be ours alone.
+    """Accept this user's connections on a Unix socket.
 
+    path: a file there is removed first; only this user may have access to its directory.
     settings: of loop.create_unix_server. Raises OSError.
     """
     with ExitStack() as stack:
@@ -51,11 +52,11 @@ async def listen_on_socket(make: Callable[[], asyncio.BaseProtocol], path: Path,
 def _bind_for_owner(sock: socket.socket, path: Path) -> None:
     path.unlink(missing_ok=True)
     sock.bind(os.fspath(path))
-    path.chmod(0o600)  # nobody connects before it listens
+    path.chmod(0o600)  # in time: nobody can connect before the socket listens
 
 
 async def addresses_of(host: str | None) -> list[Address]:
-    """Where to listen for `host`: None, and 0.0.0.0 as in Java, is everywhere, over IPv4 and IPv6."""
+    """The addresses to listen on for `host`. None, and 0.0.0.0 as in Java, mean all, over IPv4 and IPv6."""
     name = None if host == "0.0.0.0" else host
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(name, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -63,10 +64,10 @@ async def addresses_of(host: str | None) -> list[Address]:
 
 
 def bound(addresses: Sequence[Address], port: int) -> list[socket.socket]:
-    """A socket for each address, bound to `port`, which does not listen yet.
+    """A socket for each address, bound to `port` but not listening yet.
 
-    An address that this machine does not have, for one because IPv6 is off, is passed over where there is another.
-    Raises OSError when the port cannot be had.
+    Skips addresses that this machine does not have, for example because IPv6 is off. Raises OSError when no address is
+    left, or the port cannot be opened.
     """
     sockets: list[socket.socket] = []
     missing: OSError | None = None
@@ -79,7 +80,7 @@ def bound(addresses: Sequence[Address], port: int) -> list[socket.socket]:
                     raise
                 missing = error
             else:
-                port = sockets[0].getsockname()[1]  # where any will do, it is the same everywhere
+                port = sockets[0].getsockname()[1]  # port 0: the first socket's number serves for all
         if missing is not None and not sockets:
             raise missing
     except BaseException:
@@ -94,7 +95,7 @@ def _bound(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.soc
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:  # IPv4 has a socket of its own, and its clients the addresses that ACLs name
+        if family == socket.AF_INET6:  # IPv4 has its own socket: ACLs name plain IPv4 addresses
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)
     except OSError as error:

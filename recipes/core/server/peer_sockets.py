@@ -1,4 +1,4 @@
-"""What both ports between servers need of a socket: TLS at either end, and an end to silence."""
+"""Sockets of both ports between servers: dialling, listening, TLS, and a limit on silence."""
 
 import asyncio
 import socket
@@ -14,8 +14,8 @@ from recipes.core.server.secure_listening import listen_securely
 T = TypeVar("T", bound=asyncio.BaseProtocol)
 
 _CONNECT_TIMEOUT_S = 5.0  # zookeeper.cnxTimeout
-_LOOKUP_TIMEOUT_S = 1.0  # after that the address that answered last is dialled, where there is one
-# What a connection attempt may end in; a name that cannot be encoded for DNS is a UnicodeError.
+_LOOKUP_TIMEOUT_S = 1.0  # after that dial the address that answered last, if there is one
+# How a connection attempt may fail; a name that cannot be encoded for DNS raises UnicodeError.
 UNREACHABLE = (OSError, TimeoutError, UnicodeError)
 
 
@@ -23,9 +23,9 @@ class PeerSockets:
     """How the servers of an ensemble connect to each other.
 
     listen_host: the address to listen on; None for all.
-    silence_ms: a connection on which sent bytes are not acknowledged for so long is taken as broken. Without that limit
-        a link that was cut would stay silent for up to two minutes after it is whole again, while TCP waits to repeat.
-    accepts, dials: TLS at the end that was called and the one that calls; None for plain TCP.
+    silence_ms: a connection is broken if sent bytes are not acknowledged for this long. Without that limit a link that
+        works again after a cut would stay silent for up to two minutes, while TCP waits to retransmit.
+    accepts, dials: TLS contexts for accepted connections and for those that this server dials; None for plain TCP.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class PeerSockets:
         self._refusals: Refusals | None = None
         self._own: list[Address] = []
         self._lookups: dict[str, asyncio.Task[list[Any]]] = {}  # under way, by name
-        self._reached: dict[tuple[str, int], str] = {}  # by host and port: the address that answered last
+        self._reached: dict[tuple[str, int], str] = {}  # (host, port) -> the address that answered last
 
     async def listen(self, make: Callable[[], asyncio.BaseProtocol], port: int, what: str = "port") -> Listener:
-        """Accept connections. what: the port's name, for the log. Raises OSError when the port cannot be had."""
+        """Accept connections. what: the port's name, for the log. Raises OSError when the port cannot be opened."""
         addresses = await self._own_addresses()
         if self._accepts is None:
             return await listen(make, addresses, port)
@@ -53,9 +53,9 @@ class PeerSockets:
         return listen_securely(make, addresses, port, self._accepts, handshake_s=_CONNECT_TIMEOUT_S, refused=refused)
 
     def say_refused(self, server: str, host: str, port: int, error: BaseException) -> bool:
-        """Log that a server that was dialled does not do TLS with this one; False when something else is the matter.
+        """Log that the TLS handshake with a dialled server failed; False if the error has another cause.
 
-        server: what it is, such as "server 3, election port".
+        server: its name in the log, such as "server 3, election port".
         """
         if self._dials is None or not is_of_tls(error):
             return False
@@ -64,7 +64,7 @@ class PeerSockets:
         return True
 
     def say_cut_off(self, server: str, host: str, port: int) -> None:
-        """Log that a server that was dialled hung up before it said anything, as one does after a TLS handshake."""
+        """Log that a dialled server closed before it sent anything, as it does when it refuses our certificate."""
         if self._dials is not None:
             where = f"{server} at {shown((host, port))}"
             self._found_refusals().say(f"{where}: it hung up at once: does it trust this server's certificate?", where)
@@ -75,20 +75,21 @@ class PeerSockets:
         return self._refusals
 
     async def check_port(self, port: int) -> None:
-        """Raise OSError when the port cannot be had, without accepting anybody."""
+        """Raise OSError when the port cannot be opened; accept no connection."""
         for sock in bound(await self._own_addresses(), port):
             sock.close()
 
     async def _own_addresses(self) -> list[Address]:
-        """Looked up once, at the start: without DNS a server must still come to lead."""
+        """This server's addresses, looked up once, at the start: a server must be able to lead without DNS."""
         if not self._own:
             self._own = await addresses_of(self._listen_host)
         return self._own
 
     async def dial(self, make: Callable[[], T], host: str, port: int) -> tuple[asyncio.Transport, T]:
-        """Connect, with the name looked up anew. Raises one of UNREACHABLE.
+        """Look the host up anew and connect. Raises one of UNREACHABLE.
 
-        An attempt that is cancelled while its connection comes up tells the protocol that it is lost, perhaps twice.
+        If the attempt is cancelled while the connection is being made, `connection_lost` of the protocol is called,
+        possibly twice.
         """
         made: list[T] = []
 
@@ -100,13 +101,13 @@ class PeerSockets:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 return await self._connect(make_one, host, port)
         except BaseException:
-            # asyncio does so itself, uvloop closes the socket without a word: whoever keeps count waits for ever.
+            # asyncio calls connection_lost itself, uvloop does not: code that counts sockets would wait for ever.
             for protocol in made:
                 protocol.connection_lost(None)
             raise
 
     async def _connect(self, make: Callable[[], T], host: str, port: int) -> tuple[asyncio.Transport, T]:
-        """To the first of the host's addresses that answers."""
+        """Connect to the first of the host's addresses that answers."""
         loop = asyncio.get_running_loop()
         name = host if self._dials is not None else None
         failed: list[OSError] = []
@@ -121,9 +122,9 @@ class PeerSockets:
         raise failed[0]
 
     async def _addresses(self, host: str, port: int) -> list[str]:
-        """What DNS says; when it says nothing in time, where the host was reached last: an ensemble outlives its DNS.
+        """The host's addresses from DNS, or the one reached last if DNS fails or is slow: an ensemble survives its DNS.
 
-        Attempts to reach a server come faster than a resolver gives up, so they share what is being asked.
+        Attempts to dial a server come faster than a resolver gives up, so they share one lookup.
         """
         lookup = self._lookups.get(host)
         if lookup is None:
@@ -143,10 +144,10 @@ class PeerSockets:
     def _looked_up(self, host: str, lookup: asyncio.Task[list[Any]]) -> None:
         self._lookups.pop(host)
         if not lookup.cancelled():
-            lookup.exception()  # seen, also where nobody waits for it any more
+            lookup.exception()  # mark it as retrieved, even if nobody waits for it any more
 
     def limit_silence(self, transport: asyncio.BaseTransport) -> None:
-        """Set `silence_ms` where the system knows it."""
+        """Set `silence_ms` on the socket, on systems that have the option."""
         sock = transport.get_extra_info("socket")
         option = getattr(socket, "TCP_USER_TIMEOUT", None)
         if sock is not None and option is not None:

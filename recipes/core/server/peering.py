@@ -1,4 +1,4 @@
-"""Joins a server's ZabPeer to the network: votes and links."""
+"""Connects a server's ZabPeer to its election port and quorum port."""
 
 import asyncio
 import errno
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 log: logging.Logger = logging.getLogger("recipes.server")
 
-_STILL_LOOKING_S = 10.0  # after so long without a leader, and again after as long, an operator hears of it
+_STILL_LOOKING_S = 10.0  # how often to warn the operator while there is no leader
 
 
 class Peering:
-    """This server's part in its ensemble. found: what its disk holds. facts: of it, for those who look after it."""
+    """This server's part in its ensemble. found: the result of recovery. facts: its figures for operators."""
 
     def __init__(self, server: "Server", found: Recovered) -> None:
         config = server.config
@@ -48,23 +48,23 @@ class Peering:
         )
         self._server = server
         self._role = ""
-        self._reminder: asyncio.TimerHandle | None = None  # set as long as nothing is served
+        self._reminder: asyncio.TimerHandle | None = None  # set while this server does not serve
         self._has_served = self._said_why_no_reads = False
         self.peer: ZabPeer = ZabPeer(settings, recovered, monotonic_ns() // 1_000_000)
         self.facts: EnsembleFacts = EnsembleFacts(config, self.peer)
 
     async def start(self, stack: AsyncExitStack) -> None:
-        """Open the ports, until the stack is left.
+        """Open the ports until the stack ends.
 
-        Raises OSError, which names the server, when the election port cannot be had, or on a server that may come to
-        lead the quorum port.
+        Raises OSError, with this server's id, when the election port cannot be opened, or, on a server that may lead,
+        the quorum port.
         """
         config, settings = self._server.config, self.peer.settings
         servers = settings.membership.servers
         own = servers[settings.sid]
         accepts = dials = None
         if config.ssl_quorum:
-            from recipes.core.server.tls import peer_contexts  # only here: it takes time to import
+            from recipes.core.server.tls import peer_contexts  # imported only if needed: it takes time
 
             accepts, dials = peer_contexts(config)
         elif any(not _is_loopback(server.host) for server in servers.values()):
@@ -103,7 +103,7 @@ class Peering:
             raise OSError(f"server.{settings.sid}: {_why_no_port(own, error)}") from error
 
     def post(self, outbox: Outbox) -> None:
-        """Send what the peer has decided."""
+        """Carry out the network part of a turn, and log a change of role."""
         peer = self.peer
         for sid, note in outbox.votes:
             self._votes.send(sid, note)
@@ -160,7 +160,7 @@ class Peering:
 
 
 def _why_no_port(own: Place, error: OSError | UnicodeError) -> str:
-    """What an operator should read when this server cannot listen for the others."""
+    """The text for the operator when this server cannot listen for the others."""
     if isinstance(error, gaierror | UnicodeError):
         return f"{own.host}: name not known"
     if error.errno == errno.EADDRNOTAVAIL:

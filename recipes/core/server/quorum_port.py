@@ -1,7 +1,7 @@
 """The quorum port: the links between a leader and its learners.
 
-What comes in on a socket goes to its Link, what that holds goes out with one write per turn. A dump of the tree goes
-out slice by slice, as fast as its reader takes it and in few ms per turn, so that everybody else is served meanwhile.
+Bytes received on a socket go to its Link, whose output leaves with one write per turn. A dump of the tree leaves slice
+by slice, as fast as the learner reads it and for a few ms per turn, so that other clients and servers need not wait.
 """
 
 import asyncio
@@ -16,35 +16,35 @@ from recipes.core.server.peer_sockets import UNREACHABLE, PeerSockets
 
 log: logging.Logger = logging.getLogger("recipes.server")
 
-# A learner may have decided before its leader has, which waits up to 200 ms for better votes and then listens.
+# A learner may decide before its leader does: the leader waits up to 200 ms for better votes, and then listens.
 _DIAL_DELAYS_S = (0.01, 0.02, 0.04, 0.08, 0.1, 0.1, 0.1)
 _LISTEN_AGAIN_S = 0.1
 _SLICE_LIMIT_S = 0.005
-_READY_BYTES = 1 << 20  # of a dump, given to the socket ahead of its reader
-_MOST_UNSENT_BYTES = 256 << 20  # a learner that lets more than this pile up is cut off, and joins anew
+_READY_BYTES = 1 << 20  # of a dump, in the socket's buffer ahead of the learner
+_MOST_UNSENT_BYTES = 256 << 20  # a learner that leaves more than this unread is disconnected, and joins anew
 
 
 class Peer(Protocol):
-    """Whose links they are; zab.peer.ZabPeer is one."""
+    """The owner of the links; zab.peer.ZabPeer implements it."""
 
     def accept(self) -> PeerLink | None:
-        """Somebody has connected; None: hang up."""
+        """A server has connected; None: close the connection."""
 
     def dialled(self, sid: int, /) -> PeerLink | None:
-        """The connection asked for is up; None: it is not wanted any more."""
+        """The requested connection is up; None: it is no longer wanted, close it."""
 
     def dial_failed(self, sid: int, /) -> None:
-        """The connection asked for cannot be had."""
+        """The requested connection cannot be made."""
 
 
 class QuorumPort:
     """This server's links to its leader, or to its learners.
 
     sid: this server. addresses: host and quorum port of every server, by sid, this one's included.
-    patience_ms: how long a leader may be without its port.
-    schedule(): called before anything is handed to the peer: a turn is to follow.
-    fail(error): called with an error after which the server cannot go on: one that nobody expected, or that a leader
-        cannot have its port. It would win every election and keep the others from leading.
+    patience_ms: how long a leader tries to open its port.
+    schedule(): called before every call of the peer, to request a turn.
+    fail(error): called with an error after which the server cannot go on: an unexpected one, or the failure to open the
+        port. A leader without its port would win every election, and keep the others from leading.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class QuorumPort:
         self._addresses = addresses
         self._sockets = sockets
         self._peer = peer
-        self._buffer = buffer  # shared by all: it is emptied before the loop turns to the next link
+        self._buffer = buffer  # shared by all links: it is emptied before the loop serves the next one
         self._patience_s = patience_ms / 1000
         self._schedule = schedule
         self._fail = fail
@@ -76,7 +76,7 @@ class QuorumPort:
         self._dialling: asyncio.Task[None] | None = None
 
     def listen(self, wanted: bool) -> None:
-        """Accept learners, as long as this server leads; or do not. May be called each turn."""
+        """Start or stop accepting learners. Called with True while this server leads; may be called each turn."""
         if wanted == self._listens:
             return
         self._listens = wanted
@@ -87,24 +87,24 @@ class QuorumPort:
             self._listening = None
 
     async def check(self) -> None:
-        """Raise OSError when the port, which only a leader opens, cannot be had now."""
+        """Raise OSError when the port, which only a leader opens, could not be opened now."""
         await self._sockets.check_port(self._port)
 
     def dial(self, sid: int) -> None:
-        """Connect to a server's quorum port, in place of an attempt under way."""
+        """Connect to a server's quorum port; cancels an attempt under way."""
         if self._dialling is not None:
             self._dialling.cancel()
         self._dialling = asyncio.get_running_loop().create_task(self._dial(sid))
 
     def flush(self, links: Iterable[PeerLink]) -> None:
-        """Send what these links hold."""
+        """Send the output of these links."""
         for link in links:
             protocol = self._protocols.get(link.key)
             if protocol is not None:
                 protocol.flush()
 
     async def close(self) -> None:
-        """Hang up on everyone, and wait until each socket is closed."""
+        """Close every connection, and wait until each socket is closed."""
         self._closed = True
         tasks = [task for task in (self._listening, self._dialling) if task is not None]
         for task in tasks:
@@ -165,7 +165,7 @@ class QuorumPort:
     # What the links' sockets call.
 
     def made(self, protocol: "_LinkProtocol", transport: asyncio.Transport, ask: Callable[[], PeerLink | None]) -> None:
-        """A connection is up: whether it is wanted."""
+        """A connection is up: keep it if `ask` returns a link for it, else close it."""
         self._open.add(protocol)
         self._sockets.limit_silence(transport)
         transport.set_write_buffer_limits(high=_READY_BYTES)
@@ -184,16 +184,16 @@ class QuorumPort:
             self._protocols[link.key] = protocol
 
     def buffer(self) -> memoryview:
-        """Where to put what comes in."""
+        """The buffer for received bytes."""
         return self._buffer
 
     def received(self, link: PeerLink, size: int) -> None:
-        """So many bytes have come in."""
+        """`size` bytes have arrived in the buffer."""
         self._schedule()
         try:
             link.receive(bytes(self._buffer[:size]))
         except Exception as error:
-            # What a packet left half done cannot be known: a dead server is safe, a wrong one is not.
+            # The packet may have left something half done: a dead server is safe, a wrong one is not.
             self._fail(error)
 
     def lost(self, protocol: "_LinkProtocol") -> None:
@@ -205,7 +205,7 @@ class QuorumPort:
             link.lost()
 
     def dump(self, protocol: "_LinkProtocol") -> None:
-        """A link has a dump to send, and room for a part of it."""
+        """A link has a dump to send, and its socket can take more."""
         if protocol not in self._dumping:
             self._dumping.append(protocol)
         if not self._dumps_scheduled:
@@ -213,7 +213,7 @@ class QuorumPort:
             asyncio.get_running_loop().call_soon(self._dump_some)
 
     def _dump_some(self) -> None:
-        """One link's share of a turn, however many have dumps to send."""
+        """Send slices of one link's dump; other links with dumps follow in later turns of the loop."""
         self._dumps_scheduled = False
         protocol = self._dumping.popleft()
         try:
@@ -236,25 +236,25 @@ class _LinkProtocol(asyncio.BufferedProtocol):
         self._ask = ask
         self._unwritable = False
         self._transport: asyncio.Transport | None = None
-        self._behind = self._behind_bytes = 0  # what waits behind a dump, as far as it has been counted
+        self._behind = self._behind_bytes = 0  # items and bytes that wait behind a dump, counted so far
         self.link: PeerLink | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is up."""
+        """The connection is up."""
         self._transport = transport  # type: ignore[assignment]
         self._port.made(self, transport, self._ask)  # type: ignore[arg-type]
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where to put what comes in."""
+        """The buffer for received bytes."""
         return self._port.buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand over what came in."""
+        """Give the received bytes to the link."""
         if self.link is not None:
             self._port.received(self.link, nbytes)
 
     def eof_received(self) -> bool:
-        """The other side will send no more: hang up."""
+        """The other side will send no more: close the socket."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -262,11 +262,11 @@ class _LinkProtocol(asyncio.BufferedProtocol):
         self._port.lost(self)
 
     def pause_writing(self) -> None:
-        """The other side does not take what is sent as fast as it is."""
+        """The other side reads more slowly than this one sends."""
         self._unwritable = True
 
     def resume_writing(self) -> None:
-        """It has taken it."""
+        """The other side has read enough: go on."""
         self._unwritable = False
         self.flush()
 
@@ -276,7 +276,7 @@ class _LinkProtocol(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def flush(self) -> None:
-        """Send what the link holds up to its first dump, and hang up where it wants that."""
+        """Send the link's output up to its first dump, or close the socket if the link wants that."""
         link, transport = self.link, self._transport
         if link is None or transport is None or transport.is_closing():
             return
@@ -311,7 +311,7 @@ class _LinkProtocol(asyncio.BufferedProtocol):
             self._port.dump(self)
 
     def dump_slices(self) -> bool:
-        """Send slices of the dump for a few ms, or as long as they are taken; whether to go on next turn."""
+        """Send slices of the dump for a few ms, or until the socket is full; return whether to go on next turn."""
         link, transport = self.link, self._transport
         if link is None or transport is None or transport.is_closing() or link.wants_close or not link.out:
             return False

@@ -1,4 +1,4 @@
-"""What is said of connections that came to nothing: who, where and why, and not more often than can be read."""
+"""Logs connections that failed: who, where and why, with a limit on the number of lines."""
 
 import asyncio
 import logging
@@ -15,19 +15,19 @@ _MOST_REMEMBERED = 64
 
 
 class Refusals:
-    """Writes a WARNING for each refusal: at most ten a second, and one a minute about the same.
+    """Logs a WARNING for each refusal: at most ten a second, and one a minute about the same subject.
 
     clock: seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock: Callable[[], float] = clock
-        self._lines: deque[float] = deque(maxlen=_MOST_LINES)  # when the last ones were written
-        self._said: dict[str, float] = {}  # when something was last said about this
+        self._lines: deque[float] = deque(maxlen=_MOST_LINES)  # times of the last lines
+        self._said: dict[str, float] = {}  # subject -> time of the last line about it
         self._left_out: int = 0
 
     def say(self, text: str, about: str) -> None:
-        """Write this line, unless there were too many, or one about the same."""
+        """Log this line, unless there were too many lines, or a recent one with the same `about`."""
         now = self._clock()
         if now - self._said.get(about, -_REPEATED_S) < _REPEATED_S or (
             len(self._lines) == _MOST_LINES and now - self._lines[0] < _WITHIN_S
@@ -50,7 +50,7 @@ class Refusals:
 
 
 def shown(address: object) -> str:
-    """A socket's address for people."""
+    """A socket's address in readable form."""
     if isinstance(address, tuple) and len(address) >= 2:
         host, port = str(address[0]), address[1]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -58,12 +58,12 @@ def shown(address: object) -> str:
 
 
 def is_of_tls(error: BaseException) -> bool:
-    """Whether this is what a TLS handshake ends in, rather than a connection that was never made."""
+    """Whether a TLS handshake failed with this error, rather than the connection before it."""
     return isinstance(error, ssl.SSLError | ConnectionResetError | ConnectionAbortedError)
 
 
 def handshake_reason(error: BaseException) -> str:
-    """Why TLS came to nothing, by what OpenSSL says."""
+    """Why a TLS handshake failed, from OpenSSL's error."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):

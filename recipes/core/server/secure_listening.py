@@ -1,6 +1,6 @@
-"""Accepting connections that begin with a TLS handshake, so that one that fails is heard of.
+"""Accepts connections that begin with a TLS handshake, and reports each handshake that fails.
 
-loop.create_server drops such a connection without a word, and without the address of the other end.
+loop.create_server drops such a connection silently, and does not tell the address of the other end.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from recipes.core.server.listening import Address, Listener, bound
 
 _BACKLOG = 128
 _ACCEPTS_PER_TURN = 16
-_AGAIN_S = 1.0  # after the system had no descriptor or memory for a connection
+_AGAIN_S = 1.0  # pause after the system had no descriptor or memory for a connection
 
 Refused = Callable[[Any, OSError], None]
 
@@ -29,10 +29,11 @@ def listen_securely(
     refused: Refused,
     backlog: int = _BACKLOG,
 ) -> Listener:
-    """Accept connections at addresses, as `bound` has them; `make` is called for one that has done its handshake.
+    """Accept connections at the addresses that `bound` can bind.
 
-    handshake_s: how long a handshake may take. refused: called with the socket address of the other end, and with the
-    error, when a handshake has failed. Raises OSError when the port cannot be had.
+    make: called for each connection to make its protocol. handshake_s: how long a handshake may take.
+    refused: called with the other end's socket address and the error when a handshake fails.
+    Raises OSError when the port cannot be opened.
     """
     with ExitStack() as stack:
         sockets = bound(addresses, port)
@@ -59,18 +60,18 @@ class _Acceptor:
         self._handshakes: set[asyncio.Task[None]] = set()
 
     def begin(self, sock: socket.socket) -> None:
-        """Accept what comes here, unless it was closed meanwhile."""
+        """Accept connections on a socket, unless it has been closed."""
         if sock.fileno() >= 0:
             self._loop.add_reader(sock.fileno(), self._accept, sock)
 
     def close(self, sock: socket.socket) -> None:
-        """Accept nothing more here."""
+        """Close a listening socket."""
         if sock.fileno() >= 0:
             self._loop.remove_reader(sock.fileno())
             sock.close()
 
     def hang_up(self) -> None:
-        """On all that have not done their handshake."""
+        """Close all connections whose handshake is not done."""
         for handshake in self._handshakes:
             handshake.cancel()
 

@@ -1,8 +1,8 @@
 """The shell around a Member: sockets, clocks, timers and the disk.
 
-One turn of the event loop takes in whatever has arrived on any socket; then, once, the turn: everything decided is
-put on disk with one sync, and each connection gets all its replies with one write. In what order that happens is said
-in turn.py; here is how.
+The event loop first takes in everything that has arrived on any socket. Then one turn follows: it puts all writes on
+disk with one sync, and sends each connection all its replies with one write. turn.py decides the order of these steps;
+this file carries them out.
 """
 
 import asyncio
@@ -55,11 +55,11 @@ _BACKLOG = 512
 async def serve(config: "ServerConfig", *, task_status: "TaskStatus[str] | None" = None) -> None:
     """Run one server on asyncio until cancelled.
 
-    task_status: given by `await task_group.start(serve, config)`, which returns the `host:port` for clients once it
-    serves, also when `config.client_port` is 0 and the system chose one.
+    task_status: given by `await task_group.start(serve, config)`, which returns the `host:port` for clients once the
+        server serves, also when `config.client_port` is 0 and the system chose a port.
 
-    Raises DiskError when the directory is damaged, is another server's or can no longer be written, ConfigError for
-    TLS files that do not serve, OSError when a client port cannot be had.
+    Raises DiskError when the directory is damaged, used by another server or no longer writable, ConfigError for
+    unusable TLS files, OSError when a client port cannot be opened.
     """
     async with Server(config) as server:
         if task_status is not None:
@@ -71,12 +71,12 @@ async def serve(config: "ServerConfig", *, task_status: "TaskStatus[str] | None"
 
 
 class Server:
-    """A server alone, on asyncio.
+    """A server on asyncio, standalone or a member of an ensemble.
 
     `async with Server(config) as server:` recovers the data directory and serves until the block ends. client_port,
-    secure_client_port, admin_port and metrics_port are then the ports it listens on, None where it has none. Raises
-    DiskError when the directory is damaged or another server's, ConfigError for TLS files that do not serve, OSError
-    when a client port cannot be had. `failed` is done, with the error, when the server can no longer serve.
+    secure_client_port, admin_port and metrics_port are then the ports it listens on; None for those it does not open.
+    Raises DiskError when the directory is damaged or used by another server, ConfigError for unusable TLS files,
+    OSError when a client port cannot be opened. `failed` is done, with the error, when the server can no longer serve.
     """
 
     def __init__(self, config: "ServerConfig") -> None:
@@ -132,14 +132,14 @@ class Server:
         gc.freeze()
         replica: Replica = Standalone(tree.last_zxid)
         if config.membership is not None:
-            from recipes.core.server.peering import Peering  # a server alone starts sooner without it
+            from recipes.core.server.peering import Peering  # a standalone server starts sooner without it
 
             self._peering = Peering(self, found)
             replica = self._peering.peer
         self.member: Member = Member(member_config(config), tree, replica, *_clocks())
         self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts
         self._flusher = Flusher(store, done=self._job_done, failed=self._disk_failed)
-        self.write: Callable[[Job], bool] = self._flusher.write  # by name, since each batch comes this way
+        self.write: Callable[[Job], bool] = self._flusher.write  # saves a call per batch
         stack.callback(self._flusher.close)
         replacements = Replacements(threading.Lock())
         self.turn: Turn = Turn(
@@ -155,7 +155,7 @@ class Server:
         )  # fmt: skip
         self._logs = logs
         stack.push_async_callback(self._end_turns)
-        if self._peering is not None:  # before the first client: its turn has votes to send
+        if self._peering is not None:  # before any client's turn, which would already send votes
             await self._peering.start(stack)
         self.schedule()
         await self._listen(stack)
@@ -174,7 +174,7 @@ class Server:
             stack.callback(listener.close)
             self.client_port = listener.port
         if config.secure_client_port is not None:
-            from recipes.core.server.refusals import Refusals  # only here: they take time to import
+            from recipes.core.server.refusals import Refusals  # imported only if needed: they take time
             from recipes.core.server.secure_listening import listen_securely
             from recipes.core.server.tls import server_context
 
@@ -198,7 +198,7 @@ class Server:
                 self.metrics_port = await admin_http.listen(stack, self, config.metrics_address, config.metrics_port)
 
     async def listen_on_socket(self, path: Path) -> Listener:
-        """Also take clients on a Unix socket, until the listener that is returned is closed. Raises OSError."""
+        """Also accept clients on a Unix socket, until the returned listener is closed. Raises OSError."""
         return await listen_on_socket(lambda: ClientProtocol(self, self._buffer, local=True), path, backlog=_BACKLOG)
 
     async def _hang_up(self) -> None:
@@ -214,10 +214,10 @@ class Server:
     def admit(
         self, protocol: ClientProtocol, transport: asyncio.BaseTransport, secure: bool, local: bool
     ) -> Connection | None:
-        """A connection for a new client; None when there are too many. local: it came over a Unix socket."""
+        """A Connection for a new client; None if there are too many clients. local: it uses a Unix socket."""
         config = self.config
         address = ("", 0) if local else transport.get_extra_info("peername")
-        if address is None:  # it is gone already
+        if address is None:  # the socket is closed already
             return None
         host = address[0]
         if self._most_clients is not None and len(self._protocols) >= self._most_clients:
@@ -251,28 +251,28 @@ class Server:
                 del self._per_ip[host]
 
     def schedule(self) -> None:
-        """Something has come in: let a turn follow once everything has."""
+        """Call this before handing over input: a turn follows once everything that has arrived is taken in."""
         if not self._scheduled:
             self._scheduled = True
             self.turn.begin(*_clocks())
-            # Not behind the sockets of this loop turn but of the next: what has come meanwhile shares the sync and the
-            # writes of what came first.
+            # The turn runs behind the sockets of the next loop turn, not of this one, so that bytes which arrive in
+            # between share its sync and its writes.
             self._loop.call_soon(self._loop.call_soon, self._carry_out)
 
     def tidy(self) -> None:
-        """Begin a snapshot now, and remove what the snapshots that there are leave no use for."""
+        """Begin a snapshot now, and remove the files that existing snapshots have made superfluous."""
         self.schedule()
         self.turn.begin_snapshot()
         self._purge_now()
 
     def fail(self, error: BaseException) -> None:
-        """The server can no longer serve: nothing more leaves it, and who runs it hears of it."""
+        """Stop serving because of an error: nothing more leaves the server, and `failed` gets the error."""
         if not self.failed.done():
             self.failed.set_exception(error)
             self.turn.stop()
 
     def guarded(self, step: Callable[[], None]) -> None:
-        """Do one step; an error no one expected ends the server, since what it left half done cannot be known."""
+        """Do one step; an unexpected error ends the server, since it may have left something half done."""
         if self.failed.done():
             return
         try:
@@ -298,15 +298,15 @@ class Server:
             self.schedule()
             self.turn.done(job)
 
-    # What a turn brings about.
+    # The effects of a turn: see turn.Effects.
 
     def post(self, outbox: Outbox) -> None:
-        """Send to the other servers what is in it."""
+        """Send the outbox to the other servers."""
         if self._peering is not None:
             self._peering.post(outbox)
 
     def reply(self, connections: list[Connection]) -> None:
-        """Send what these hold."""
+        """Send the output of these connections."""
         protocols = self._protocols
         for connection in connections:
             protocol = protocols.get(connection.key)
@@ -322,13 +322,13 @@ class Server:
         self._timer = self._loop.call_later(max(0, now_ms - _clocks()[0]) / 1000, self._wake)
 
     def log(self, text: str, is_error: bool) -> None:
-        """Let an operator know."""
+        """Log a text for the operator."""
         log.log(logging.ERROR if is_error else logging.INFO, "%s", text)
 
     # Inside.
 
     async def _end_turns(self) -> None:
-        """Write nothing more, wait for a snapshot that is nearly there, drop one that is not."""
+        """Write nothing more. Wait for a snapshot that is being synced and named; drop one still being written."""
         self.turn.stop()
         self._closing = True
         if self._timer is not None:
@@ -341,7 +341,7 @@ class Server:
         self.fail(broken)
 
     def _check_session(self, key: int) -> None:
-        """Hang up on a client that has not opened a session by now."""
+        """Disconnect a client that has not opened a session by now."""
         protocol = self._protocols.get(key)
         if protocol is None or protocol.connection is None or protocol.connection.session_id:
             return

@@ -1,4 +1,4 @@
-"""From a server's settings to what its member must know of them, and to what it tells of them when asked."""
+"""Builds a Member's configuration from the server's, with the settings that `conf` and `envi` report."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def member_config(config: "ServerConfig") -> MemberConfig:
-    """What a member must know, and what it tells of these settings.
+    """The member's configuration, with the settings that it reports to operators.
 
     Raises ConfigError for an empty sessionSecretFile, OSError for one that cannot be read.
     """
@@ -55,7 +55,7 @@ def _session_secret(path: Path | None) -> bytes | None:
     if path is None:
         return None
     secret = path.read_bytes().strip()
-    if not secret:  # everybody knows that one
+    if not secret:  # an empty secret is no secret
         raise ConfigError("sessionSecretFile", path, "a file with a secret: it is empty")
     return secret
 
@@ -77,7 +77,7 @@ def _ensemble_settings(config: "ServerConfig") -> tuple[tuple[str, str], ...]:
 
 
 def _environment() -> tuple[tuple[str, str], ...]:
-    """What the four-letter word `envi` tells, by ZooKeeper's names as far as they mean something here."""
+    """The lines of the four-letter word `envi`, under ZooKeeper's names where these apply."""
     system = os.uname()
     return (
         ("host.name", system.nodename),

@@ -1,4 +1,4 @@
-"""TLS on the ports: contexts from the ssl.* keys, and who a client's certificate says it is."""
+"""TLS on the ports: contexts from the ssl.* keys, and the identity in a client's certificate."""
 
 import ssl
 from pathlib import Path
@@ -10,7 +10,7 @@ from recipes.core.jute.records import Ids
 
 _VERIFY = {"need": ssl.CERT_REQUIRED, "want": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
 _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
-# What RFC 2253 abbreviates; other attributes are written as their number and the encoded value.
+# RFC 2253's abbreviations. It has other attributes written as number and encoded value: here only emailAddress is.
 _SHORT = {
     "commonName": "CN", "countryName": "C", "organizationName": "O", "organizationalUnitName": "OU",
     "localityName": "L", "stateOrProvinceName": "ST", "streetAddress": "STREET", "domainComponent": "DC",
@@ -21,7 +21,7 @@ _SPECIAL = ',+"\\<>;='
 
 
 class _Keys(NamedTuple):
-    """What the ssl.* keys of one kind of port say. prefix: of their names."""
+    """The ssl.* settings of one kind of port. prefix: of the keys' names."""
 
     prefix: str
     key_store: Path
@@ -32,7 +32,7 @@ class _Keys(NamedTuple):
 
 
 def server_context(config: ServerConfig) -> ssl.SSLContext:
-    """The context of the secure client port. Raises ConfigError for files that do not serve."""
+    """The context of the secure client port. Raises ConfigError for unusable files."""
     key_store = config.ssl_key_store
     if key_store is None:
         raise ConfigError("ssl.keyStore.location", None, "a PEM file, since secureClientPort is set")
@@ -52,10 +52,10 @@ def server_context(config: ServerConfig) -> ssl.SSLContext:
 
 
 def peer_contexts(config: ServerConfig) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """The contexts of the ports between servers, for the end that is called and the one that calls.
+    """The contexts of the ports between servers: for accepted connections, and for dialled ones.
 
-    Each end shows a certificate. The one that calls checks that it is for the host it has called, unless
-    ssl.quorum.hostnameVerification=false. Raises ConfigError for files that do not serve.
+    Each end shows a certificate. The server that dials checks that the other end's certificate names the dialled host,
+    unless ssl.quorum.hostnameVerification=false. Raises ConfigError for unusable files.
     """
     key_store, trust_store = config.ssl_quorum_key_store, config.ssl_quorum_trust_store
     if key_store is None or trust_store is None:
@@ -101,14 +101,14 @@ def _context(protocol: int, keys: _Keys) -> ssl.SSLContext:
 
 
 def certificate_ids(certificate: dict[str, Any] | None) -> Ids:
-    """The identity a client has by its certificate: scheme x509, the subject's name as RFC 2253 writes it."""
+    """A client's identity from its certificate: scheme x509, and the subject's name in RFC 2253 form."""
     if not certificate or not certificate.get("subject"):
         return ()
     return ((b"x509", rfc2253(certificate["subject"]).encode()),)
 
 
 def rfc2253(subject: tuple[tuple[tuple[str, str], ...], ...]) -> str:
-    """A subject as the ssl module gives it, last part first."""
+    """The RFC 2253 form of a subject, last part first. subject: as the ssl module gives it."""
     return ",".join("+".join(_attribute(name, value) for name, value in part) for part in reversed(subject))
 
 

@@ -1,4 +1,4 @@
-"""What is asked of a source of chance. The simulation has none of its own: each is an argument, and a seed repeats."""
+"""Random sources. The simulation has none of its own: each is an argument, so that a run with the same seed repeats."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class Random(Protocol):
-    """What is asked of a random.Random."""
+    """The methods of random.Random that the simulation uses."""
 
     def random(self) -> float:
         """A number from 0 to 1."""
@@ -22,8 +22,8 @@ class Random(Protocol):
         ...
 
 
-# Makes the source for a purpose, as `lambda purpose: random.Random(f"{seed}/{purpose}")`. Each purpose has its own, so
-# that one more draw for this does not change what happens there.
+# Makes the source for a purpose, for example `lambda purpose: random.Random(f"{seed}/{purpose}")`. Each purpose has its
+# own source, so that one more draw for one purpose does not change the others.
 Sources = Callable[[str], Random]
 
 
@@ -33,5 +33,5 @@ def between(chance: Random, low: int, high: int) -> int:
 
 
 def happens(chance: Random, probability: float) -> bool:
-    """True so often."""
+    """True with this probability."""
     return chance.random() < probability

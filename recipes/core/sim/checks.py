@@ -1,8 +1,8 @@
-"""The properties of ZAB, checked from outside after every step: what each server promises against what its disk holds.
+"""The properties of ZAB, checked from outside after every step: compares each server's promises with its disk.
 
-A zxid is made by one leader only, so the last zxid of a log says everything that is in it: within an epoch the
-counters are dense, and what stands before the first entry of an epoch is one thing for all. Two logs with the same
-zxid then agree up to it. The names Z1 to Z14 are those of docs/simulation.md.
+Only one leader makes a given zxid, so the last zxid of a log determines the whole log: within an epoch the counters are
+dense, and the entry before the first one of an epoch is the same in every log. Two logs that hold the same zxid
+therefore agree up to that zxid. The names Z1 to Z14 are those of docs/simulation.md.
 """
 
 from typing import NoReturn
@@ -14,15 +14,15 @@ from recipes.core.zxid import counter_of, epoch_of
 
 
 class Shadow:
-    """What is known of one server from outside.
+    """The state of one server, observed from outside.
 
-    logged, durable: last zxid it gave to its disk, and of what that disk holds through a power cut.
+    logged, durable: last zxid that it gave to its disk, and last zxid that its disk keeps through a power cut.
     applied: last zxid in its tree. begun: an operation that is under way.
-    accepted, current: the epochs on its disk. exposed: last zxid its clients may see.
-    damaged: its disk lost something it had held, by rot or by being wiped, and no leader has made that good yet.
-    rotten: bits of files it may still read have changed.
-    unsure: it says itself that it cannot rely on its log.
-    former: durable when that happened.
+    accepted, current: the epochs on its disk. exposed: last zxid that its clients may see.
+    damaged: its disk has lost data, because it rotted or was wiped, and no leader has restored the data yet.
+    rotten: bits have changed in files that the server may still read.
+    unsure: the server itself reports that it cannot rely on its log.
+    former: the value of `durable` when the disk was damaged.
     """
 
     __slots__ = (
@@ -49,8 +49,8 @@ class Shadow:
 class Ledger:
     """All servers' shadows, and the one order of committed txns.
 
-    sids: every server, and whether it votes. A majority of those decides.
-    reuses_zxids: a server alone gives the zxids of txns that were lost before anyone was told of them to others.
+    sids: every server, and whether it votes. A majority of the voters decides.
+    reuses_zxids: a standalone server reuses the zxids of txns that were lost before they were acknowledged.
     tip: last zxid that a client may have seen.
     """
 
@@ -70,7 +70,7 @@ class Ledger:
     # Histories.
 
     def contains(self, tip: int, zxid: int) -> bool:
-        """Whether the history that ends at `tip` has `zxid` in it."""
+        """Whether the history that ends at `tip` contains `zxid`."""
         while tip > 0:
             if epoch_of(tip) == epoch_of(zxid):
                 return zxid <= tip
@@ -95,7 +95,7 @@ class Ledger:
         ]
 
     def intact_without(self, sid: int) -> bool:
-        """Whether everything committed is safe with a quorum of the other voters, none of them damaged."""
+        """Whether a quorum of the other voters holds everything committed, and no other server is damaged or unsure."""
         others = [
             other
             for other, shadow in self.shadows.items()
@@ -123,18 +123,18 @@ class Ledger:
             shadow.logged = zxid
 
     def synced(self, sid: int, unsynced: list[str]) -> None:
-        """It takes everything logged for durable. unsynced: log files of which the disk says otherwise."""
+        """The server considers everything logged durable. unsynced: log files that are not durable."""
         if unsynced:
             self._fail("Z9", f"server {sid} takes {unsynced} for durable")
         shadow = self.shadows[sid]
         shadow.durable = shadow.logged
 
     def begins(self, sid: int, operation: Operation) -> None:
-        """An operation is begun: after a crash it has happened or not."""
+        """An operation begins: after a crash, it has taken effect or not."""
         self.shadows[sid].begun = operation
 
     def carried_out(self, sid: int, operation: Operation, last_zxid: int) -> None:
-        """An operation is durable. last_zxid: where the history ends then; -1 where it was given up."""
+        """An operation is durable. last_zxid: the end of the new history; -1 if the server gave up its history."""
         shadow = self.shadows[sid]
         shadow.begun = None
         if isinstance(operation, EpochWrite):
@@ -144,7 +144,7 @@ class Ledger:
         if isinstance(operation, InstallSnapshot):
             if last_zxid not in self._payloads and counter_of(last_zxid):
                 self._fail("Z4", f"server {sid} takes a snapshot of 0x{last_zxid:x}, which nobody made")
-            # Who relies on nothing it has takes a snapshot older than that, and the rest behind it, before it counts.
+            # An unsure server may install an older snapshot: it gets the txns behind it before any leader counts it.
             if shadow.exposed > last_zxid and not shadow.unsure and self.contains(self.tip, shadow.exposed):
                 self._fail("Z12", f"server {sid} goes back from 0x{shadow.exposed:x} to a snapshot of 0x{last_zxid:x}")
             shadow.unsure = shadow.rotten = False
@@ -152,7 +152,7 @@ class Ledger:
             shadow.unsure = shadow.damaged = True
             shadow.former = max(shadow.former, shadow.durable)
         shadow.logged = shadow.durable = shadow.applied = last_zxid
-        # An entry proposed twice, since its first ACK was lost, may be taken back once others have made it committed.
+        # A server may take back a committed txn as long as a majority of the voters still holds the txn.
         if common > last_zxid and len(self.holders(common)) < self._majority:
             self._fail(
                 "Z12", f"server {sid} goes back to 0x{last_zxid:x}; 0x{common:x} is left on {self.holders(common)}"
@@ -192,14 +192,14 @@ class Ledger:
         shadow.damaged = shadow.rotten = True
 
     def recovered(self, sid: int, last_zxid: int, accepted: int, current: int, unsure: bool) -> None:
-        """A server has read its disk: that is what it starts from."""
+        """A server has recovered from its disk, and starts from this state."""
         shadow = self.shadows[sid]
         begun = shadow.begun
         if begun is not None and not isinstance(begun, EpochWrite) and begun.zxid == last_zxid:
             self.carried_out(sid, begun, last_zxid)
         shadow.begun = None
         if not shadow.damaged:
-            # Writes torn by sectors look like rot: such a server relies on nothing it has, and is checked as damaged.
+            # Writes torn by sectors look like rot: such a server is unsure, and is checked as damaged.
             if not unsure and not self.contains(last_zxid, shadow.durable):
                 self._fail("Z14", f"server {sid} held 0x{shadow.durable:x} and comes back with 0x{last_zxid:x}")
             if accepted < shadow.accepted or current < shadow.current:
@@ -217,21 +217,21 @@ class Ledger:
             self._payloads = {zxid: payload for zxid, payload in self._payloads.items() if zxid <= last_zxid}
 
     def differs(self, sid: int, zxid: int) -> None:
-        """Its log, read again, makes another tree at `zxid` than the leader said."""
+        """A server has replayed its log, and its tree at `zxid` has another digest than the leader's."""
         if not self.shadows[sid].rotten:
             self._fail("Z13", f"server {sid} comes back with another tree at 0x{zxid:x}")
 
-    # What a server says.
+    # What a server sends.
 
     def voted(self, sid: int, zxid: int, epoch: int) -> None:
-        """It proposes itself as the leader."""
+        """A server votes for itself."""
         shadow = self.shadows[sid]
         expected = -1 if shadow.unsure else shadow.durable
         if zxid != expected or epoch != shadow.current:
             self._fail("Z9", f"server {sid} votes with 0x{zxid:x} in {epoch}: has 0x{expected:x} in {shadow.current}")
 
     def acknowledged(self, sid: int, zxid: int) -> None:
-        """It sends an ACK."""
+        """A server sends an ACK."""
         shadow = self.shadows[sid]
         epoch = epoch_of(zxid)
         if counter_of(zxid):
@@ -243,19 +243,19 @@ class Ledger:
             self._fail("Z9", f"server {sid} acknowledges epoch {epoch} without its history")
 
     def acknowledged_epoch(self, sid: int, zxid: int, epoch: int) -> None:
-        """It sends an ACKEPOCH. epoch: -1 when it does not count."""
+        """A server sends an ACKEPOCH. epoch: -1 if the leader must not count it."""
         shadow = self.shadows[sid]
         expected = -1 if shadow.unsure else shadow.durable
         if zxid != expected or epoch not in (-1, shadow.current):
             self._fail("Z9", f"server {sid} claims 0x{zxid:x} in {epoch}: has 0x{expected:x} in {shadow.current}")
 
     def offered(self, sid: int, epoch: int) -> None:
-        """It sends a LEADERINFO."""
+        """A server sends a LEADERINFO."""
         if self.shadows[sid].accepted < epoch:
             self._fail("Z10", f"server {sid} offers epoch {epoch}, and has accepted {self.shadows[sid].accepted}")
 
     def synchronizes(self, sid: int, epoch: int) -> None:
-        """It sends a NEWLEADER."""
+        """A server sends a NEWLEADER."""
         shadow = self.shadows[sid]
         if shadow.current != epoch:
             self._fail("Z9", f"server {sid} leads epoch {epoch}, its disk says {shadow.current}")
@@ -265,14 +265,14 @@ class Ledger:
                 self._fail("Z8", f"server {sid} leads epoch {epoch} without the committed 0x{self.tip:x}")
 
     def dumps(self, sid: int, zxid: int) -> None:
-        """It sends a SNAP of its tree at `zxid`, before the NEWLEADER that goes with it."""
+        """A server sends a SNAP of its tree at `zxid`, before the NEWLEADER."""
         shadow = self.shadows[sid]
         initial = self._initial.get(shadow.current, shadow.durable)
         if not self.contains(zxid, initial):
             self._fail("Z7", f"server {sid} sends a snapshot of 0x{zxid:x}, its history goes up to 0x{initial:x}")
 
     def _superseded(self, epoch: int) -> bool:
-        """Whether a later epoch has been established: this leader is too late, and will find no quorum."""
+        """Whether a later epoch is established: the leader of this one is too late, and will find no quorum."""
         return any(other > epoch for other in self.leaders)
 
     def committed(self, sid: int, zxid: int) -> None:
@@ -283,7 +283,7 @@ class Ledger:
     # What a server applies and shows.
 
     def applied(self, sid: int, entry: Entry) -> None:
-        """A txn is in its tree."""
+        """A server has applied a txn to its tree."""
         shadow = self.shadows[sid]
         zxid, last = entry.zxid, shadow.applied
         if zxid != last + 1 and not (counter_of(zxid) == 1 and self._before.get(epoch_of(zxid)) == last):
@@ -295,12 +295,12 @@ class Ledger:
         shadow.applied = zxid
 
     def has_applied(self, sid: int, zxid: int) -> None:
-        """Its tree says where it is."""
+        """Compare the last zxid of a server's tree with the txns applied."""
         if not self.shadows[sid].unsure and self.shadows[sid].applied != zxid:
             self._fail("Z5", f"server {sid} has applied up to 0x{self.shadows[sid].applied:x}, not 0x{zxid:x}")
 
     def shows(self, sid: int, epoch: int, leads: bool, digest: int) -> None:
-        """It serves clients, who can see everything it has applied."""
+        """A server serves clients, which can see everything that it has applied."""
         shadow = self.shadows[sid]
         if leads and self.leaders.get(epoch) != sid:
             self._establish(sid, epoch)
@@ -317,7 +317,7 @@ class Ledger:
             self._fail("Z13", f"server {sid} at 0x{applied:x}: digest {digest:x}, expected {expected:x}")
 
     def _establish(self, sid: int, epoch: int) -> None:
-        """A leader begins to serve: whoever is elected next must know of its epoch, however long a log it has."""
+        """A leader begins to serve. A majority must have entered its epoch, so that every later leader knows of it."""
         if self.leaders.setdefault(epoch, sid) != sid:
             self._fail("Z1", f"servers {self.leaders[epoch]} and {sid} both lead epoch {epoch}")
         voters = [shadow for shadow in self.shadows.values() if shadow.voter]

@@ -1,6 +1,6 @@
-"""Reads along what the real client sends and gets; loses the replies it is told to lose.
+"""Observes what the real client sends and receives, and loses chosen replies.
 
-A reply is lost as it is in life: the connection breaks just before it comes.
+To lose a reply, the tap breaks the connection just before the reply would arrive.
 """
 
 from collections import deque
@@ -15,12 +15,12 @@ _XID_AND_KIND = Struct(">ii")
 
 
 class ClientTap:
-    """What goes over the connections of one process, one after the other.
+    """Observes the connections of one process, one after the other.
 
-    kinds: the opcode of each request so far, in order; pings and what restores a connection are not counted.
-    lose: numbers of requests, from 1, of which the reply is lost; lose_create: so is that of the next create.
-    lost: how many were.
-    event: called with each watch event that comes in: (type, path).
+    kinds: the opcode of each request so far, in order, without pings, auth and setWatches.
+    lose: numbers of the requests, from 1, whose replies are to be lost. lose_create: lose the next create2's reply too.
+    lost: how many replies were lost.
+    event: called with (type, path) of each watch event that arrives.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class ClientTap:
         self.event: Callable[[int, bytes], None] = _nothing
 
     def connection(self) -> "ConnectionTap":
-        """The tap of one more connection."""
+        """A tap for a new connection."""
         return ConnectionTap(self)
 
 
@@ -47,7 +47,7 @@ class ConnectionTap:
         self._pending: deque[int] = deque()
 
     def sent(self, data: bytes) -> None:
-        """The client sends this."""
+        """Observe bytes that the client sends."""
         tap = self._tap
         for payload in self._out.feed(data):
             if not self._greeting_sent:
@@ -62,7 +62,7 @@ class ConnectionTap:
                     tap.lose.add(len(tap.kinds))
 
     def received(self, data: bytes) -> tuple[bytes, bool]:
-        """What of `data` gets through, as whole frames, and whether the connection breaks behind that."""
+        """The whole frames of `data` that get through, and whether the connection breaks behind them."""
         tap = self._tap
         passed: list[bytes] = []
         for payload in self._replies.feed(data):
@@ -84,4 +84,4 @@ class ConnectionTap:
 
 
 def _nothing(kind: int, path: bytes) -> None:
-    """An event nobody waits for."""
+    """Ignore an event."""

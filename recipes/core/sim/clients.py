@@ -1,4 +1,4 @@
-"""Clients of raw frames: sessions that move between servers, watches set again, and a history of every call."""
+"""Clients that speak raw frames: their sessions move between servers, they set watches again, and record each call."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -29,7 +29,10 @@ _STAT_BYTES = 68
 
 
 class Operation(NamedTuple):
-    """What one client is to do at a time. key: which path; number: makes what it writes unique."""
+    """One planned step of a client.
+
+    key: selects the path. number: makes written values unique. watch: set a watch; selects a variant in other kinds.
+    """
 
     at_us: int
     client: int
@@ -48,11 +51,11 @@ KINDS = (
 class SimClient:
     """One client.
 
-    site: its number in the network. servers: whom it may connect to. timeout_ms: of its sessions.
-    leader: says which server leads now.
-    history: every call, in the order they were sent. unknown: how many were never answered.
-    expired: how often a session of its had ended without its doing.
-    abandoned: sessions it left behind without closing them, with their ends: (session id, when in µs).
+    site: its number in the network. servers: the servers it may connect to. timeout_ms: of its sessions.
+    leader: returns the id of the current leader, 0 without one.
+    history: every call but pings and setWatches, in the order sent. unknown: how many calls were never answered.
+    expired: how often a server told it that its session had ended.
+    abandoned: session id -> the time in µs at which the client left the session, closed it, or found it ended.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class SimClient:
         self._count = count
         self._leader = leader
         self._side: Side | None = None
-        self._attempt = 0  # number of the connection, so that what belongs to an older one is void
+        self._attempt = 0  # number of the current connection: callbacks of older ones are ignored
         self._greeted = False
         self._reader = FrameReader()
         self._password = bytes(16)
@@ -101,13 +104,13 @@ class SimClient:
 
     @property
     def idle(self) -> bool:
-        """Nothing is left to be sent or answered, but for pings of just now."""
+        """Nothing is left to be sent or answered, except recent pings."""
         since_us = self._timeline.now_us - self._timeout_ms * 333
         return not self._wanted and all(call.kind == op.PING and call.invoked_us > since_us for call in self._pending)
 
     @property
     def connected(self) -> bool:
-        """It has a session and a connection."""
+        """Whether it has a connection with a session."""
         return self._greeted
 
     def start(self) -> None:
@@ -139,7 +142,7 @@ class SimClient:
         self._timeline.after(self._timeout_ms * 500, self._give_up, attempt)
 
     def _give_up(self, attempt: int) -> None:
-        """Nobody has answered the handshake."""
+        """The time for the handshake is up."""
         if attempt == self._attempt and not self._greeted:
             self.hang_up()
 
@@ -149,7 +152,7 @@ class SimClient:
             self._disconnected()
 
     def hang_up(self, silently: bool = False, away_us: int = 150_000) -> None:
-        """Leave the connection, and look for another; silently: the server is not told."""
+        """Drop the connection, and make another within `away_us`. silently: the server does not notice."""
         side, self._side = self._side, None
         if side is not None and not silently:
             side.close()
@@ -171,7 +174,7 @@ class SimClient:
         self._watches = Watches(self._ledger.reference)
 
     def leave(self) -> None:
-        """Die and come back as somebody new: the session is left to end by itself."""
+        """Abandon the session without closing it, and come back with a new one."""
         if self.session_id:
             self.abandoned[self.session_id] = self._timeline.now_us
         self._wanted.clear()
@@ -192,13 +195,13 @@ class SimClient:
     # Requests.
 
     def act(self, operation: Operation) -> None:
-        """Do what is to be done, now or once there is a session."""
+        """Carry out an operation, now or once there is a session."""
         if operation.kind == "leave":
             self._count("leave")
             self.leave()
         elif operation.kind == "move":
             self._count("move")
-            if self._greeted:  # with something under way, which may arrive when the session is at home elsewhere
+            if self._greeted:  # with requests under way, which may arrive after the session has moved
                 for number in (operation.number + (1 << 20), operation.number + (1 << 21)):
                     self._send(operation._replace(kind="set", number=number))
             self.hang_up(silently=operation.watch, away_us=20_000)
@@ -290,7 +293,7 @@ class SimClient:
             self._count("session expired")
             if self.session_id:
                 self.expired += 1
-                # It may be closing, or be closed already: at the end it must be over.
+                # It may be closing, or closed already; at the end of the run it must be over.
                 self.abandoned.setdefault(self.session_id, self._timeline.now_us)
             self._forget_session()
             self.hang_up()
@@ -348,7 +351,7 @@ class SimClient:
     def _judge_ping(self, call: Call) -> None:
         ended_us = self._ledger.reference.ended.get(call.session_id, call.invoked_us)
         late_us = call.invoked_us - ended_us
-        # A learner's word of the client takes a while to come to the leader, and news of the end to the learner.
+        # The learner reports the client to the leader with a delay, and learns of the session's end with a delay.
         if late_us > self._timeout_ms * 250 + 2 * self._network.slowest_us:
             raise InvariantBroken(f"E4 session 0x{call.session_id:x} is told {late_us} µs behind its end that it lives")
 

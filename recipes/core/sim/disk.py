@@ -1,7 +1,8 @@
-"""A disk that loses power: what was not synced may be kept, lost or torn, as a seeded source of chance decides.
+"""A disk that can lose power: unsynced writes are then kept, lost or torn, as a seeded random source decides.
 
-A file is what is durable, what a reader sees now, and the writes between the two; a directory likewise. Directory
-changes survive in their order, as on a journalling file system; writes to files survive each for itself.
+A file consists of its durable content, its current content, and the writes between the two; a directory likewise.
+Directory changes survive in order, as on a journalling file system. Each write to a file survives or not independently
+of the others.
 """
 
 from errno import EIO, ENOSPC
@@ -12,7 +13,7 @@ _FATES = ("write lost", "write kept", "write cut", "write torn by sectors")
 
 
 class Chance(Protocol):
-    """What is asked of a random.Random."""
+    """The method of random.Random that the disk uses."""
 
     def randrange(self, stop: int, /) -> int:
         """A number from 0 to `stop` - 1."""
@@ -42,7 +43,7 @@ class SimFile:
         self._inode = inode
 
     def write(self, offset: int, data: bytes) -> None:
-        """Write at `offset`; on a full disk a part of `data`, and then OSError."""
+        """Write at `offset`. On a full disk, write the part of `data` that fits, and raise OSError."""
         self._disk.effect()
         growth = offset + len(data) - len(self._inode.content)
         missing = growth - self._disk.free_bytes() if growth > 0 else 0
@@ -54,11 +55,11 @@ class SimFile:
             raise OSError(ENOSPC, "no space left on the simulated disk")
 
     def sync(self) -> None:
-        """Make the file's content durable; not the name it has."""
+        """Make the file's content durable, but not its name."""
         self._disk.effect()
         inode = self._inode
         if self._disk.fail_syncs:
-            # The pages count as clean from here on: they are read as written, and a later sync does not write them.
+            # From now on the pages count as clean: reads see them, but a later sync does not write them.
             inode.unsynced.clear()
             raise OSError(EIO, "the simulated disk failed to sync")
         inode.unsynced.clear()
@@ -71,7 +72,7 @@ class SimFile:
         self._inode.unsynced.append((size_bytes, None))
 
     def close(self) -> None:
-        """Give the file back, without making anything durable."""
+        """Close the file without making anything durable."""
 
 
 class SimDisk:
@@ -79,10 +80,10 @@ class SimDisk:
 
     chance: decides what survives a power cut.
     cut_before: the number of the effect (a write, sync, or change of the directory, counted from 1) at which the power
-        fails instead; None is never.
-    space_bytes: how much all files together may hold; None is no limit.
-    in_order: a torn write is cut at one place; else its sectors may also survive each for itself.
-    fail_syncs: let every sync of a file fail.
+        fails instead; None: never.
+    space_bytes: how much all files together may hold; None: no limit.
+    in_order: a torn write always keeps a prefix; otherwise it may also keep any subset of its sectors.
+    fail_syncs: every sync of a file fails.
     fates: how often an unsynced write met each fate in a power cut.
     """
 
@@ -98,7 +99,7 @@ class SimDisk:
         self._in_order = in_order
         self._off = False
         self._entries: dict[str, _Inode] = {}
-        self._states: list[dict[str, _Inode]] = [{}]  # the durable directory, then each it has been since
+        self._states: list[dict[str, _Inode]] = [{}]  # the durable directory, then its state after each change since
 
     # The Disk itself.
 
@@ -130,7 +131,7 @@ class SimDisk:
         return SimFile(self, self._inode(name))
 
     def rename(self, old: str, new: str) -> None:
-        """Give a file another name, in place of what had it."""
+        """Rename a file, replacing any file that has the new name."""
         self.effect()
         inode = self._inode(old)
         del self._entries[old]
@@ -149,25 +150,25 @@ class SimDisk:
         self.effect()
         self._states = [dict(self._entries)]
 
-    # What happens to it.
+    # Faults.
 
     def cut_power(self) -> None:
-        """Nothing works from here on."""
+        """Cut the power: nothing works from here on."""
         self._off = True
 
     def revive(self) -> None:
-        """Only the process ended: everything written is there, though not durable yet."""
+        """Only the process ended: everything written is still there, though not durable yet."""
         self._off = False
         self.cut_before = None
 
     def wipe(self) -> None:
-        """Another, empty disk is in its place."""
+        """Replace the disk by an empty one."""
         self.revive()
         self._entries = {}
         self._states = [{}]
 
     def unsynced(self, prefix: str) -> list[str]:
-        """Files whose names begin so and which a power cut would change, or whose names it might."""
+        """The files with this prefix whose content or name a power cut could change."""
         durable = self._states[0]
         return [
             name
@@ -176,7 +177,7 @@ class SimDisk:
         ]
 
     def restart(self) -> None:
-        """Power is back: the disk holds what was durable, and of the rest what chance kept."""
+        """Restore the power: the disk holds everything durable, and a random part of the rest."""
         self._off = False
         self.cut_before = None
         self._entries = self._states[self._chance.randrange(len(self._states))]
@@ -199,7 +200,7 @@ class SimDisk:
         self._check_power()
 
     def free_bytes(self) -> int:
-        """How much longer files may get."""
+        """The free space in bytes."""
         if self.space_bytes is None:
             return 1 << 62
         return self.space_bytes - sum(len(inode.content) for inode in self._entries.values())
@@ -215,7 +216,7 @@ class SimDisk:
             raise FileNotFoundError(name) from None
 
     def _survive(self, inode: _Inode) -> None:
-        """What is left of a file: each unsynced write whole, not at all, cut, or sector by sector."""
+        """Decide a file's content after a power cut: each unsynced write is lost, kept, cut, or torn by sectors."""
         chance = self._chance
         found = bytearray(inode.durable)
         for offset, data in inode.unsynced:
@@ -229,7 +230,7 @@ class SimDisk:
                 _write(found, offset, data)
             elif fate == 2:
                 _write(found, offset, data[: chance.randrange(len(data) + 1)])
-            else:  # the file is as long as it was to be, and some sectors of it were written
+            else:  # the file has its full new length, but only some sectors were written
                 end = offset + len(data)
                 _truncate(found, max(len(found), end))
                 for sector in range(offset // SECTOR_BYTES, end // SECTOR_BYTES + 1):

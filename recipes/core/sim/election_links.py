@@ -1,7 +1,7 @@
-"""The election port's connections: of what waits to be sent only the newest counts.
+"""Simulated connections of the election port: a new message replaces one that still waits to be sent.
 
-A connection that comes up sends the last message of each side again, so that one lost with the old connection is made
-good. Source: QuorumCnxManager.java.
+A new connection sends the last message of each side again, in case the old connection lost it.
+Source: QuorumCnxManager.java.
 """
 
 from collections import deque
@@ -20,7 +20,7 @@ class _Direction:
 
     def __init__(self) -> None:
         self.last: bytes | None = None
-        self.waiting: bytes | None = None  # for the connection
+        self.waiting: bytes | None = None  # until there is a connection
         self.travelling: deque[bytes] = deque()
         self.arrives_us = 0
 
@@ -28,7 +28,7 @@ class _Direction:
 class ElectionLinks:
     """Carries notifications between servers that run.
 
-    deliver(receiver, sender, frame): called with each one that arrives.
+    deliver(receiver, sender, frame): called for each notification that arrives.
     """
 
     def __init__(
@@ -39,8 +39,8 @@ class ElectionLinks:
         self._chance = chance
         self._deliver = deliver
         self._running: dict[int, None] = {}
-        self._up: dict[Pair, int] = {}  # connection of a pair, smaller id first -> its number
-        self._directions: dict[Pair, _Direction] = {}  # sender, receiver
+        self._up: dict[Pair, int] = {}  # pair of ids, the smaller first -> number of the connection
+        self._directions: dict[Pair, _Direction] = {}  # by sender and receiver
         self._count = 0
 
     def started(self, sid: int) -> None:
@@ -50,7 +50,7 @@ class ElectionLinks:
         self._running[sid] = None
 
     def stopped(self, sid: int) -> None:
-        """A server is gone, and with it its connections and what it had to send."""
+        """A server has stopped: its connections and its unsent messages are gone."""
         self._running.pop(sid, None)
         for pair in list(self._up):
             if sid in pair:
@@ -70,7 +70,7 @@ class ElectionLinks:
             self._connect_later(*pair)
 
     def send(self, sender: int, receiver: int, message: bytes) -> None:
-        """Send a notification; one that still waits for the connection is replaced."""
+        """Send a notification; it replaces one that still waits for the connection."""
         direction = self._direction(sender, receiver)
         direction.last = message
         if (min(sender, receiver), max(sender, receiver)) in self._up:
@@ -113,7 +113,7 @@ class ElectionLinks:
         if not direction.travelling:
             return
         if self._network.is_blocked((sender, receiver)):
-            # It is sent again until the way is free; what waits behind it is replaced by the newest.
+            # Try again until the direction is free; keep only the newest message.
             newest = direction.travelling[-1]
             direction.travelling.clear()
             direction.travelling.append(newest)

@@ -1,8 +1,8 @@
 """A whole ensemble and its clients in one thread under virtual time: one plan and one seed, one history.
 
-Members, peers, logs, snapshots and recovery are the ones that serve; only clocks, sockets and disks are simulated.
-Safety is checked after every step; when the faults are over the ensemble must recover, answer a write, end the
-sessions nobody holds, and become one tree everywhere.
+Members, peers, logs, snapshots and recovery are the production code; only clocks, sockets and disks are simulated.
+Safety is checked after every step. When the faults are over, the ensemble must recover, answer a write, end the
+sessions that no client keeps alive, and have the same tree on every server.
 """
 
 from collections import deque
@@ -34,10 +34,12 @@ _KEPT_NOTES = 300
 class Ensemble:
     """One run of a plan.
 
-    sources: chance, by purpose. `run()` goes through the whole plan; it raises InvariantBroken when a promise was not
-    kept. halted: why a server alone rightly refuses its log, with which the run ends. counts: how often each thing
-    happened; packets, states: what servers sent each other. trace: a digest of everything that happened, in order;
-    notes: the last of it, to be read.
+    `run()` carries out the whole plan. It raises InvariantBroken when a property does not hold.
+
+    sources: makes the random source for each purpose.
+    halted: why a standalone server rightly refused its log, which ends the run; None otherwise.
+    counts: how often each thing happened. packets, states: how often servers sent each type of packet, and each state
+        in a notification. trace: a digest of everything that happened, in order. notes: the last events, as text.
     """
 
     def __init__(self, plan: Plan, sources: Sources) -> None:
@@ -112,11 +114,11 @@ class Ensemble:
 
     @property
     def trace(self) -> str:
-        """What happened, as one number."""
+        """A digest of everything that happened, in order."""
         return self._trace.hexdigest()
 
     def all_counts(self) -> dict[str, int]:
-        """How often everything happened, whatever it is."""
+        """All counts: of events, fates of writes, packets and states."""
         found = dict(self.counts)
         for node in self.nodes.values():
             for fate, count in node.disk.fates.items():
@@ -129,13 +131,13 @@ class Ensemble:
         return self.timeline.events
 
     def run(self) -> None:
-        """Go through the plan, then recover."""
+        """Carry out the plan, then recover."""
         self.timeline.run_until(self.plan.end_us)
         if self.halted is None:
             self.recover()
 
     def recover(self) -> None:
-        """End all faults; the ensemble must become whole again. Raises InvariantBroken when it does not in time."""
+        """End all faults, and wait until the ensemble has recovered. Raises InvariantBroken if that takes too long."""
         self.nemesis.calm()
         self.note(0, "calm")
         probe = SimClient(
@@ -155,7 +157,7 @@ class Ensemble:
         self._stay_quiet(probe)
 
     def _stay_quiet(self, gone: SimClient) -> None:
-        """Nothing goes wrong any more: only the session nobody keeps alive ends, and that in time."""
+        """Check that without faults only the session that no client keeps alive ends, and in time."""
         session_id, expired = gone.session_id, sum(client.expired for client in self.clients)
         gone.active = False
         gone.leave()
@@ -164,14 +166,14 @@ class Ensemble:
         self.timeline.run_until(self.timeline.now_us + limit_us)
         if session_id in self.ledger.reference.tree.sessions:
             raise InvariantBroken(f"E2 session 0x{session_id:x} has not ended {limit_us // 1000} ms after its client")
-        # Where messages take longer than `ZabPeer.in_touch` leaves room for, a server may hang up on a client that
-        # pings, and the session end before that one is connected again.
+        # If messages take longer than the margin of `ZabPeer.in_touch`, a server may disconnect a client that pings,
+        # and the session may end before the client is connected again.
         in_time = plan.delay_us <= (plan.timeout_ms - plan.tick_ms) * 1000 // 6
         if in_time and sum(client.expired for client in self.clients) != expired:
             raise InvariantBroken("E1 a session that was kept alive has ended")
 
     def missing(self) -> str | None:
-        """What keeps the ensemble from being whole; None when it is."""
+        """Why the ensemble has not recovered yet; None once it has."""
         for node in self.nodes.values():
             if not node.up:
                 return f"server {node.sid} is down: {node.why_down}"
@@ -194,7 +196,7 @@ class Ensemble:
         return None
 
     def leader(self) -> Node | None:
-        """The server that leads, the newest of them if an older one does not know better."""
+        """The leader; the one with the latest epoch if an older leader has not noticed yet that it was replaced."""
         leading = [node for node in self.nodes.values() if node.up and node.member.serving and node.peer.leader]
         return max(leading, key=_epoch, default=None)
 
@@ -205,11 +207,11 @@ class Ensemble:
     # What happens.
 
     def count(self, what: str) -> None:
-        """Something has happened once more."""
+        """Count one occurrence of `what`."""
         self.counts[what] = self.counts.get(what, 0) + 1
 
     def note(self, site: int, what: str) -> None:
-        """Something worth to be read has happened."""
+        """Add an event to the trace and to `notes`."""
         line = f"{self.timeline.now_us / 1000:.3f} {site}: {what}"
         self._trace.update(line.encode())
         self._trace.update(b" %d\n" % self.timeline.events)
@@ -227,7 +229,7 @@ class Ensemble:
         node.take(node.notified, sender, data)
 
     def kill(self, node: Node, down_us: int) -> bool:
-        """The process ends at once; what it has written is in the system's memory."""
+        """Kill a server's process, and start it again later; everything it has written survives."""
         node.stop("killed")
         for side in self.network.sides_of(node.sid):
             side.close()
@@ -235,7 +237,7 @@ class Ensemble:
         return True
 
     def cut_power(self, node: Node) -> None:
-        """The machine loses power."""
+        """Cut the power of a server's machine."""
         node.disk.cut_power()
         node.stop("power")
         self._ended(node, "power")
@@ -245,8 +247,8 @@ class Ensemble:
         down_us = between(self._restarts, 20_000, 1_000_000)
         if why.startswith("damage"):
             if self.plan.alone and not self.plan.in_order:
-                # A batch torn sector by sector can leave a bad record before a good one: nobody was told of it, yet on
-                # disk it looks like rot, for which a server alone refuses to start.
+                # A batch torn by sectors can leave a bad record before a good one. Neither was acknowledged, but on
+                # disk this looks like rot, and a standalone server refuses to start on it.
                 self.count("halt")
                 self.halted = why
                 return
@@ -274,7 +276,7 @@ class Ensemble:
             self._start(node, life)
 
     def _restart(self, node: Node, life: int) -> None:
-        """The machine comes back; what the failed disk had not made durable is gone too."""
+        """Start the machine again; writes that a failing disk had not made durable are gone too."""
         if node.life == life and not node.up:
             node.disk.fail_syncs = False
             node.disk.restart()

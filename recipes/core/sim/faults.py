@@ -1,4 +1,4 @@
-"""What goes wrong, carried out: on the servers, their disks, their clocks, and the network between them."""
+"""Carries out faults: on the servers, their disks, their clocks, and the network between them."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ Directions = list[tuple[int, int]]
 
 
 class Nemesis:
-    """Does to an ensemble what its plan says, and in the end makes everything good."""
+    """Carries out the faults of an ensemble's plan, and ends them all at `calm`."""
 
     def __init__(self, ensemble: "Ensemble") -> None:
         self._ensemble = ensemble
@@ -22,7 +22,7 @@ class Nemesis:
         self._calmed = False
 
     def strike(self, fault: Fault) -> None:
-        """Let a fault happen."""
+        """Carry out a fault."""
         node = self._target(fault.target)
         if node is None or self._calmed:
             return
@@ -31,7 +31,7 @@ class Nemesis:
             self._ensemble.note(node.sid, f"{fault.kind} for {fault.for_us}")
 
     def calm(self) -> None:
-        """Everything is as it should be again, but for the servers that are down."""
+        """End all faults; servers that are down restart at their time."""
         self._calmed = True
         network = self._ensemble.network
         blocked, self._blocked = self._blocked, []
@@ -62,7 +62,7 @@ class Nemesis:
             return False
         if fault.amount % 4 == 0:
             self._ensemble.cut_power(node)
-        else:  # at one of the next effects on its disk, whichever that is
+        else:  # at one of the next effects on its disk
             node.disk.cut_before = node.disk.effects + 1 + fault.amount % 13
         return True
 
@@ -92,7 +92,7 @@ class Nemesis:
     # Disks.
 
     def _rot(self, node: "Node", fault: Fault) -> bool:
-        """Bits change while the server is down. Never so that a committed txn is left on fewer than a quorum."""
+        """Flip bits of a file while the server is down, unless a committed txn could be left without a quorum."""
         ensemble = self._ensemble
         if not ensemble.ledger.intact_without(node.sid):
             return False
@@ -119,7 +119,7 @@ class Nemesis:
         return True
 
     def replace_disk(self, node: "Node") -> None:
-        """A new disk, with what tells the server that it has lost its history: as an operator is to do it."""
+        """Give a server an empty disk with the marker `rejoin`, as an operator must."""
         node.disk.wipe()
         node.disk.create(REJOIN).close()
         node.disk.sync()
@@ -167,7 +167,7 @@ class Nemesis:
         return self._block([(other, node.sid) for other in others], fault)
 
     def _bridge(self, node: "Node", fault: Fault) -> bool:
-        """Two servers do not reach each other, everybody else reaches both."""
+        """Cut two servers off from each other; all others reach both."""
         others = [sid for sid in self._ensemble.nodes if sid != node.sid]
         if not others:
             return False
@@ -175,7 +175,7 @@ class Nemesis:
         return self._block([(node.sid, other), (other, node.sid)], fault)
 
     def _isolate(self, node: "Node", fault: Fault) -> bool:
-        """Nobody reaches it, clients included."""
+        """Cut a server off from everyone, clients included."""
         others = [site for site in self._ensemble.sites if site != node.sid]
         return self._block([(node.sid, o) for o in others] + [(o, node.sid) for o in others], fault)
 

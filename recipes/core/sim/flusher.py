@@ -1,7 +1,7 @@
-"""Carries out what a simulated server's disk has to do; as server/flusher.py does for a real one.
+"""Carries out the jobs of a simulated server's disk, as server/flusher.py does for a real one.
 
-What each job promises is told to the Ledger as it happens: begun, written, durable. Time passes between the two halves
-of a job, in which its server may end or its machine lose power.
+It tells the Ledger what is begun, written and durable. Virtual time passes between the two halves of a job: in between,
+the server may end, or its machine may lose power.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ _RETAINED = 3  # snapshots
 
 
 class SimFlusher:
-    """Of one life of a server.
+    """The flusher of one life of a server.
 
-    after(delay_us, action, *args): has something done later, as long as that life lasts. done: called with each job.
+    after(delay_us, action, *args): calls the action later, unless that life has ended. done: called with each done job.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class SimFlusher:
         self._chance = chance
         self._after = after
         self._done = done
-        self._told_zxid = -1  # up to here the Ledger knows of a batch that did not fit, and is tried again
+        self._told_zxid = -1  # last zxid of a batch that did not fit: the Ledger knows its entries already
 
     def write(self, job: Job) -> bool:
-        """Begin with a job; it is done later."""
+        """Begin a job, which finishes later; always False."""
         node = self._node
         delay_us = (1 + self._chance.randrange(node.settings.flush_us)) * node.slow_disk
         if isinstance(job, Batch):

@@ -1,8 +1,8 @@
-"""What clients are promised, checked as each reply and event comes: against what was committed, and against time.
+"""Checks the promises to clients on each reply and event.
 
-A reply names the zxid of the server that made it, so that it can be compared with the one order of committed txns;
-and whatever anybody has seen before a request was sent, a linearizable one must see. The names C, W and E are those
-of docs/simulation.md.
+A reply has the last zxid that its server had applied, so it can be compared with the one order of committed txns. A
+linearizable request must see everything that any client had seen before it was sent. The names C and W are those of
+docs/simulation.md.
 """
 
 from typing import NoReturn
@@ -22,11 +22,12 @@ _SLOTS = {
 
 
 class Call:
-    """One request and what became of it.
+    """One request and its result.
 
-    invoked_us, returned_us: when it was sent and answered; returned_us is -1 while that is not known.
-    floor: the newest zxid anybody had seen when it was sent; for a read behind a sync, when that was sent.
-    session_id, xid: whose request. error: the code answered. zxid: of the reply.
+    invoked_us, returned_us: when it was sent and answered; returned_us is -1 without an answer.
+    floor: the newest zxid that any client had seen when the request was sent. For a read behind a sync: when the sync
+        was sent. 0: no such bound.
+    session_id, xid: identify the request. error: the code in the reply. zxid: of the reply.
     """
 
     __slots__ = (
@@ -47,18 +48,18 @@ class Call:
 
 
 class Watches:
-    """What one session has asked to be told, and since when: armed is (slot, path) -> zxid of the answer."""
+    """The watches of one session. armed: (slot, path) -> zxid of the reply that set or restored the watch."""
 
     def __init__(self, reference: Reference) -> None:
         self.armed: dict[tuple[str, bytes], int] = {}
         self._reference = reference
 
     def paths(self, slot: str) -> list[bytes]:
-        """What is watched in this way."""
+        """The paths with a watch in this slot."""
         return [path for each, path in self.armed if each == slot]
 
     def arm(self, call: Call) -> None:
-        """The answer to a read with a watch has come."""
+        """A read with a watch was answered: arm the watch."""
         if call.kind == op.GET_CHILDREN2:
             slot = CHILD if call.error == 0 else None
         elif call.error == 0:
@@ -69,7 +70,7 @@ class Watches:
             self.armed[slot, call.path] = call.zxid
 
     def fired(self, kind: int, path: bytes, tip: int) -> None:
-        """An event has come."""
+        """A watch event has arrived. tip: the last committed zxid."""
         slots = [slot for slot in _SLOTS[kind] if (slot, path) in self.armed]
         if not slots:
             _fail("W3", f"event {kind} at {path!r}, which was not asked for")
@@ -78,7 +79,7 @@ class Watches:
             _fail("W3", f"event {kind} at {path!r}, where nothing has happened since 0x{since:x}")
 
     def answered(self, zxid: int) -> None:
-        """A reply shows the store at `zxid`: every event up to there must have come."""
+        """A reply shows the store at `zxid`: every event up to that zxid must have arrived before."""
         for (slot, path), since in self.armed.items():
             if since >= zxid:
                 continue
@@ -89,7 +90,7 @@ class Watches:
                 before = found
 
     def restored(self, relative_zxid: int, zxid: int) -> None:
-        """setWatches was answered at `zxid`: what had happened behind `relative_zxid` must have been told."""
+        """setWatches was answered at `zxid`: the events of all changes behind `relative_zxid` must have arrived."""
         for (slot, path), since in self.armed.items():
             found = self._reference.at(path, zxid)
             missed = found.stat is None
@@ -113,7 +114,7 @@ def _fires(slot: str, before: Found, found: Found) -> bool:
 
 
 class Judge:
-    """Compares what clients see with what was committed.
+    """Compares the replies to clients with the committed txns.
 
     newest_seen: the highest zxid in any reply so far.
     """
@@ -123,7 +124,7 @@ class Judge:
         self.newest_seen: int = 0
 
     def judge(self, call: Call, path: bytes, stat: bytes | None, data: bytes | None, names: list[bytes]) -> None:
-        """A reply has come, with what is in it."""
+        """Check a reply. path, stat, data, names: its content."""
         kind = call.kind
         if kind in _WRITES:
             self._judge_write(call, path, stat)

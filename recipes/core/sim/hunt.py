@@ -1,4 +1,4 @@
-"""Runs a plan and says what came of it; cuts a plan that fails down to what it takes to fail in the same way."""
+"""Runs a plan and reports the result; shrinks a failing plan to a smaller one that fails in the same way."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
@@ -12,11 +12,11 @@ T = TypeVar("T")
 
 
 class Verdict(NamedTuple):
-    """What a run showed.
+    """The result of a run.
 
-    problem: what was broken, beginning with the property's name; None when all was well.
+    problem: the violation, beginning with the property's name; None without one.
     counts: how often each fault, packet, state and operation happened. at_us: virtual time at the end.
-    recovered_us: how long the ensemble took once the faults were over. notes: the last of what happened.
+    recovered_us: how long recovery took once the faults were over; -1 if it did not end. notes: the last events.
     """
 
     problem: str | None
@@ -29,19 +29,19 @@ class Verdict(NamedTuple):
 
     @property
     def broken(self) -> str:
-        """The name of the property that was broken, or of the error; empty when all was well."""
+        """The name of the property that was broken, or of the error; empty without a violation."""
         return self.problem.split()[0] if self.problem else ""
 
 
 def try_plan(plan: Plan, sources: Sources) -> Verdict:
-    """Run it to its end, or until something is broken."""
+    """Run a plan to its end, or until a property is broken."""
     ensemble = Ensemble(plan, sources)
     problem = None
     try:
         ensemble.run()
     except InvariantBroken as error:
         problem = str(error)
-    except Exception as error:  # whatever the servers' code lets out would have ended a server
+    except Exception as error:  # an exception out of a server's code would have ended the server
         problem = f"{type(error).__name__} {error}"
     return Verdict(
         problem,
@@ -57,8 +57,10 @@ def try_plan(plan: Plan, sources: Sources) -> Verdict:
 def shrink(plan: Plan, sources: Sources, runs: int = 400) -> tuple[Plan, Verdict]:
     """A smaller plan that breaks the same property, and its verdict.
 
-    sources: made anew for each run, as they are used up. runs: how many may be tried. Whole kinds of faults go first,
-    then what comes after the failure, then single faults and operations, then what is out of the ordinary.
+    sources: makes new random sources for each run. runs: the most runs to try.
+
+    Removes first whole kinds of faults, then everything after the failure, then single faults and operations, and at
+    last clock drift, split packets and writes torn by sectors.
     """
     budget = [runs]
     best = try_plan(plan, sources)
@@ -93,7 +95,7 @@ def shrink(plan: Plan, sources: Sources, runs: int = 400) -> tuple[Plan, Verdict
 
 
 def _reduce(items: Sequence[T], fails: Callable[[list[T]], bool]) -> None:
-    """Leave out as many as can be: halves, then quarters, down to single ones."""
+    """Leave out as many items as possible: halves, then quarters, down to single items."""
     kept = list(items)
     size = max(1, len(kept) // 2)
     while kept:

@@ -1,9 +1,9 @@
 """An asyncio event loop under virtual time, one per simulated process: the real client and the real recipes run on it.
 
-Each turn of a loop is an event of the world's timeline, so that processes and servers take turns in one thread. What
-an asyncio loop does in a turn is done here in the same order: what came in, then timers that are due, then each
-callback that was ready when the turn began. Tasks have a serial number as their hash, and anyio's scopes keep theirs
-in order of arrival, so that no address in memory decides who comes first: a seed repeats.
+Each turn of a loop is an event of the world's timeline, so that processes and servers take turns in one thread. The
+order within a turn is asyncio's: input that has arrived joins the ready callbacks, then timers that are due join, and
+then each of these callbacks runs once. Tasks have a serial number as their hash, and anyio's scopes keep their tasks in
+order of arrival. So no memory address decides an order, and a seed repeats.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ from recipes.core.sim.timeline import Timeline
 
 _CLOCK_STARTS_S = 1000.0
 _LONGEST_TURN_US = 60
-_NEXT = 1  # µs until a loop is asked again that woke a moment too early, by rounding
+_NEXT = 1  # µs until the next turn of a loop that rounding woke too early
 
 
 class SimTask(asyncio.Task[Any]):
-    """A task whose hash says when it was made: a set of tasks then has one order."""
+    """A task whose hash is its serial number: a set of tasks then has the same order in every run."""
 
     def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: "SimLoop", **how: Any) -> None:
-        self._number = loop.next_number()  # before the task shows itself to anybody
+        self._number = loop.next_number()  # before anything can hash the task
         super().__init__(coro, loop=loop, **how)
 
     def __hash__(self) -> int:
@@ -40,11 +40,11 @@ class SimTask(asyncio.Task[Any]):
 
 
 def _close_what_it_waits_to_run(task: asyncio.Task[Any]) -> None:
-    """Close the coroutine that a task of anyio's was given, if it has not begun: cancelled now, it never would."""
+    """Close the coroutine in an anyio task that has not begun: once the task is cancelled, nothing else would."""
     coro = task.get_coro()
     if inspect.iscoroutine(coro) and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED and coro.cr_frame:
         for each in list(coro.cr_frame.f_locals.values()):
-            given = getattr(each, "_coro", each)  # in a handle of anyio's, or as it is
+            given = getattr(each, "_coro", each)  # anyio may have wrapped it in a handle
             if inspect.iscoroutine(given):
                 given.close()
 
@@ -52,9 +52,10 @@ def _close_what_it_waits_to_run(task: asyncio.Task[Any]) -> None:
 class SimLoop(asyncio.AbstractEventLoop):
     """The loop of one process.
 
-    site: the process's number in the network. hosts: site of the server at each address, as {"10.0.0.1": 1}.
-    rate_pm: how fast its clock goes, in thousandths. tap: sees what goes over its connections.
-    problems: what nobody in the process handled; paused: it stands still, and what comes in waits; dead: it is gone.
+    site: the process's number in the network. hosts: address -> site of the server there, such as {"10.0.0.1": 1}.
+    rate_pm: the speed of its clock, in thousandths. tap: observes its connections.
+    problems: errors that nothing in the process handled. paused: the process stands still, and input waits.
+    dead: the process has ended.
     """
 
     def __init__(
@@ -77,12 +78,12 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._hosts = hosts
         self._rate_pm = rate_pm
         self._tap = tap or ClientTap()
-        self._ahead_s = 0.0  # how much later it is for a dead process that is being buried
+        self._ahead_s = 0.0  # how far `bury` has advanced the clock of a dead process
         self._ready: deque[asyncio.Handle] = deque()
         self._incoming: deque[asyncio.Handle] = deque()
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._numbers = 0
-        self._wake_us = -1  # the time of the turn that is set, and its number
+        self._wake_us = -1  # time and number of the scheduled turn; -1 without one
         self._wake_number = 0
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._running = False
@@ -94,7 +95,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         return _CLOCK_STARTS_S + self._ahead_s + self._timeline.now_us * self._rate_pm / 1e9
 
     def next_number(self) -> int:
-        """1, 2, 3 ..."""
+        """The next serial number, from 1."""
         self._numbers += 1
         return self._numbers
 
@@ -102,7 +103,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         return -int((_CLOCK_STARTS_S - time_s) * 1e9 // self._rate_pm)
 
     def _set_turn(self) -> None:
-        """Have the next turn come when there is something to do."""
+        """Schedule the next turn for the time at which there is something to do."""
         if self.paused or self.dead or self._running:
             return
         if self._ready or self._incoming:
@@ -149,25 +150,25 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.paused = True
 
     def resume(self) -> None:
-        """Go on, with everything that came meanwhile."""
+        """Go on, with the input that arrived meanwhile."""
         self.paused = False
         self._wake_us = -1
         self._set_turn()
 
     def arrived(self, callback: Callable[..., object], *args: Any) -> None:
-        """Something has come in from outside: `callback(*args)` in the next turn."""
+        """Input has arrived from outside: call `callback(*args)` in the next turn."""
         if not self.dead:
             self._incoming.append(asyncio.Handle(callback, args, self, contextvars.Context()))
             self._set_turn()
 
     def kill(self) -> None:
-        """The process is gone: nothing of it runs any more."""
+        """End the process: nothing of it runs any more."""
         self.dead = True
 
     def bury(self, turns: int = 100_000) -> None:
-        """End a dead process's tasks, so that nothing of them is left for the garbage collector to run at some time.
+        """End a dead process's tasks, so that the garbage collector does not run their clean-up at some later time.
 
-        Each is cancelled and runs to its end; nothing of that gets out. Raises RuntimeError when one does not end.
+        Each task is cancelled and runs to its end, without effect outside. Raises RuntimeError if one does not end.
         """
         self.dead = True
         for _ in range(turns):
@@ -183,7 +184,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         if self._tasks:
             raise RuntimeError(f"tasks do not end: {[task.get_coro() for task in self._tasks]}")
 
-    # What asyncio and anyio ask of a loop.
+    # The methods that asyncio and anyio call.
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Any = None
@@ -216,7 +217,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         return handle
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Called by a handle; it is left out when its time comes."""
+        """Called by a cancelled handle, which `_turn` will skip."""
 
     def create_future(self) -> asyncio.Future[Any]:
         """See asyncio."""
@@ -233,7 +234,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._tasks.pop(task, None)
 
     def get_task_factory(self) -> None:
-        """Tasks are made here."""
+        """None: `create_task` makes all tasks."""
 
     def _close_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
         if not self.dead:
@@ -269,19 +270,19 @@ class SimLoop(asyncio.AbstractEventLoop):
         return transport, protocol
 
     def get_debug(self) -> bool:
-        """No: it costs time."""
+        """False: debug mode costs time."""
         return False
 
     def is_running(self) -> bool:
-        """Whether this is the loop that runs now."""
+        """Whether this loop is in a turn."""
         return self._running
 
     def is_closed(self) -> bool:
-        """Whether its process is gone."""
+        """Whether the process has ended."""
         return self.dead
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Nobody handled this; see `problems`."""
+        """Add an unhandled error to `problems`."""
         if not self.dead:
             error = context.get("exception")
             self.problems.append(f"{context['message']}: {error!r}")
@@ -299,7 +300,7 @@ class SimTransport(asyncio.Transport):
         self._ended = False
         side.receive = lambda data: loop.arrived(self._receive, data)
         side.lost = lambda: loop.arrived(self._end)
-        if side.closed:  # it broke while it was being made
+        if side.closed:  # the connection broke while it was being made
             loop.arrived(self._end)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -321,7 +322,7 @@ class SimTransport(asyncio.Transport):
         return self._ended
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Nothing is known of it."""
+        """Always the default."""
         return default
 
     def _receive(self, data: bytes) -> None:
@@ -341,7 +342,7 @@ class SimTransport(asyncio.Transport):
 
 
 class _InOrder(dict[Any, None]):
-    """A set that is gone through in the order of arrival."""
+    """A set that iterates in order of insertion."""
 
     def add(self, item: Any) -> None:
         self[item] = None
@@ -355,10 +356,10 @@ class _InOrder(dict[Any, None]):
 
 @contextmanager
 def scopes_in_order() -> Iterator[None]:
-    """Meanwhile anyio's cancel scopes reach their tasks and inner scopes in order of arrival.
+    """Until the block ends, anyio's cancel scopes iterate their tasks and inner scopes in order of arrival.
 
-    anyio keeps them in sets, of which the order follows from addresses in memory. Raises RuntimeError when it keeps
-    them elsewhere: then a run could not be repeated.
+    anyio keeps both in sets, whose order depends on memory addresses. Raises RuntimeError if this version of anyio
+    keeps them elsewhere: runs would not repeat.
     """
     scope_class = anyio_asyncio.CancelScope
     original = scope_class.__init__

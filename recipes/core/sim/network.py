@@ -1,7 +1,7 @@
-"""Connections between sites: in each direction bytes arrive in order, once, cut anywhere; after the end, nothing.
+"""Connections between sites. In each direction bytes arrive once, in order and cut anywhere; nothing follows the end.
 
-A site is a number: a server's id or a client's. Between two sites each direction can be held up by itself. What is
-held up arrives later, as TCP sends it again, unless the connection ends before.
+A site is a number: the id of a server or of a client. Each direction between two sites can be blocked by itself.
+Blocked bytes arrive later, as TCP retransmits them, unless the connection ends first.
 """
 
 from collections import deque
@@ -18,8 +18,8 @@ _NOTICED_AFTER_US = 2_000_000
 class Side:
     """One end of a connection. Its owner sets `receive` and `lost`.
 
-    receive: called with bytes that have come. lost: called once when the other end, or the network, ended it.
-    what: which service the connection is for.
+    receive: called with bytes that have arrived. lost: called once when the other end, or the network, has ended the
+        connection. what: the service that the connection is for.
     """
 
     __slots__ = (
@@ -33,11 +33,11 @@ class Side:
         self.site: int = site
         self.what: str = what
         self.peer: Side
-        self.from_peer: tuple[int, int] = (0, 0)  # the direction in which bytes come
+        self.from_peer: tuple[int, int] = (0, 0)  # direction of arriving bytes: (site of the peer, own site)
         self.receive: Callable[[bytes], Any] = _ignore
         self.lost: Callable[[], Any] = _nothing
         self.closed: bool = False
-        self._inbox: deque[bytes | None] = deque()  # on the way here; None is the end
+        self._inbox: deque[bytes | None] = deque()  # bytes on their way here; None is the end
         self._arrives_us = 0
         self._held = 0
 
@@ -47,26 +47,26 @@ class Side:
             self.peer.enqueue(data)
 
     def close(self) -> None:
-        """Close this end; the other one hears of it behind all that was sent. `lost` is not called here."""
+        """Close this end; the other end notices after all bytes sent. Does not call `lost` of this end."""
         if not self.closed:
             self.closed = True
             self.peer.enqueue(None)
             self._network.forget(self)
 
     def vanish(self) -> None:
-        """Be gone without a word to the other end; what was held up on the way there will not be sent again."""
+        """End without notice to the other end; blocked bytes on their way there are lost."""
         self.closed = True
         self.peer.drop_held()
 
     def drop_held(self) -> None:
-        """Nothing of what is held up arrives."""
+        """Drop the bytes on their way here if this direction is blocked."""
         if not self.closed and self._network.is_blocked(self.from_peer):
             self._inbox.clear()
 
     # Called by the network.
 
     def enqueue(self, data: bytes | None) -> None:
-        """Something sets out for this end."""
+        """Send bytes, or the end, on their way here."""
         if not self.closed:
             self._inbox.append(data)
             self._set_out()
@@ -98,13 +98,13 @@ class Side:
             self.receive(data)
 
     def resume(self) -> None:
-        """What was held up goes on."""
+        """Let blocked bytes go on."""
         held, self._held = self._held, 0
         for _ in range(held):
             self._set_out()
 
     def cut(self) -> None:
-        """The connection breaks: of what is on the way here some arrives, then the end, at once or later."""
+        """Break the connection: some of the bytes on their way here arrive, then the end, at once or later."""
         if self.closed:
             return
         chance, inbox = self._network.chance, self._inbox
@@ -118,7 +118,7 @@ class Side:
 
 
 class _Nowhere(Side):
-    """Where bytes go that nobody will get."""
+    """The peer of a broken connection: it drops all bytes."""
 
     def __init__(self) -> None:
         self.closed = True
@@ -128,18 +128,18 @@ class _Nowhere(Side):
         """Nothing arrives here."""
 
     def drop_held(self) -> None:
-        """There is nothing."""
+        """Nothing to drop."""
 
 
 _NOWHERE = _Nowhere()
 
 
 class Network:
-    """All connections and what holds them up.
+    """All connections, and the directions that are blocked.
 
-    listener: asked with (callee, caller, what) when a connection arrives; gives the callee's readiness to take it, a
-        function that gets its Side, or None to refuse.
-    slow: how many times longer everything takes for now. slowest_us: the longest that anything has taken.
+    listener: called with (callee, caller, what) when a connection arrives; returns a function that takes the callee's
+        Side, or None to refuse.
+    slow: delays are multiplied by a random factor from 1 to this. slowest_us: the longest delay so far.
     """
 
     def __init__(self, timeline: Timeline, chance: Random, typical_delay_us: int, cut_probability: float) -> None:
@@ -151,12 +151,12 @@ class Network:
         self._typical_delay_us = typical_delay_us
         self._cut_probability = cut_probability
         self._blocked: dict[tuple[int, int], int] = {}
-        self._sides: dict[tuple[int, int], Side] = {}  # open ones, by number and site, in order of their opening
+        self._sides: dict[tuple[int, int], Side] = {}  # open ends, by number and site, in order of opening
         self._count = 0
         self._freed: list[Callable[[], None]] = []
 
     def delay_us(self, direction: tuple[int, int]) -> int:
-        """How long something takes in this direction, as drawn for it."""
+        """Draw a delay for bytes in this direction."""
         delay_us = 20 + self.chance.randrange(self._typical_delay_us)
         if self.slow > 1:
             delay_us = delay_us * (1 + self.chance.randrange(self.slow))
@@ -164,7 +164,7 @@ class Network:
         return delay_us
 
     def cuts(self) -> bool:
-        """Whether bytes come in two parts this time."""
+        """Whether bytes arrive in two parts this time."""
         return self._cut_probability > 0 and self.chance.random() < self._cut_probability
 
     def is_blocked(self, direction: tuple[int, int]) -> bool:
@@ -172,12 +172,12 @@ class Network:
         return direction in self._blocked
 
     def block(self, directions: Iterable[tuple[int, int]]) -> None:
-        """Let nothing through in these directions until `unblock`; both are counted."""
+        """Block these directions until `unblock` is called as often as `block`."""
         for direction in directions:
             self._blocked[direction] = self._blocked.get(direction, 0) + 1
 
     def unblock(self, directions: Iterable[tuple[int, int]]) -> None:
-        """Take back a `block`; what was held up goes on."""
+        """Take back a `block`; blocked bytes go on."""
         for direction in directions:
             count = self._blocked.get(direction, 0) - 1
             if count > 0:
@@ -197,7 +197,7 @@ class Network:
     def dial(
         self, caller: int, callee: int, what: str, connected: Callable[[Side], None], failed: Callable[[], None]
     ) -> None:
-        """Connect; one of the two functions is called, unless the caller is gone by then."""
+        """Connect; calls one of the two functions later, even if the caller has ended by then."""
         if self.is_blocked((caller, callee)) or self.is_blocked((callee, caller)):
             self.timeline.after(self.chance.randrange(_DIAL_TIMEOUT_US), failed)
             return
@@ -215,13 +215,13 @@ class Network:
         near, far = Side(self, self._count, caller, what), Side(self, self._count, callee, what)
         near.peer, far.peer = far, near
         near.from_peer, far.from_peer = (callee, caller), (caller, callee)
-        near._arrives_us = self.timeline.now_us + back_us  # nothing of the answer comes before the connection is up
+        near._arrives_us = self.timeline.now_us + back_us  # no bytes arrive before the connection is up
         self._sides[self._count, caller], self._sides[self._count, callee] = near, far
         take(far)
         self.timeline.after(back_us, connected, near)
 
     def forget(self, side: Side) -> None:
-        """This end is closed."""
+        """Remove a closed end."""
         self._sides.pop((side.number, side.site), None)
 
     def sides_of(self, site: int) -> list[Side]:
@@ -229,7 +229,7 @@ class Network:
         return [side for (_, where), side in self._sides.items() if where == site]
 
     def streams(self) -> list[tuple[Side, Side]]:
-        """Every connection that is whole."""
+        """Every connection that is open at both ends."""
         return [
             (side, side.peer)
             for side in self._sides.values()
@@ -237,13 +237,13 @@ class Network:
         ]
 
     def reset(self, side: Side) -> None:
-        """The network breaks a connection; both ends hear of it, perhaps at different times."""
+        """Break a connection; its ends may notice at different times."""
         other = side.peer
         side.cut()
         other.cut()
 
     def vanish(self, site: int) -> list[Side]:
-        """A site lost power: its ends are gone, the others, which are returned, hear nothing for now."""
+        """A site has lost power: drop its ends, and return the other ends, which do not notice for now."""
         orphans = []
         for side in self.sides_of(site):
             side.vanish()
@@ -253,19 +253,19 @@ class Network:
         return orphans
 
     def disown(self, orphans: list[Side]) -> None:
-        """The site is back and knows nothing of these connections: their ends hear so."""
+        """The site is back and does not know these connections: end them, each after a random delay."""
         for side in orphans:
             if not side.closed:
                 self.timeline.after(self.chance.randrange(_NOTICED_AFTER_US), side.enqueue, None)
 
 
 def _ignore(data: bytes) -> None:
-    """Bytes nobody waits for."""
+    """Ignore bytes."""
 
 
 def _nothing() -> None:
-    """An end nobody waits for."""
+    """Ignore the end of a connection."""
 
 
 def _refuse(callee: int, caller: int, what: str) -> None:
-    """Nobody listens."""
+    """Refuse every connection."""

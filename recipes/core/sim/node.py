@@ -1,6 +1,6 @@
-"""One server of a simulated ensemble: the shell round a Member, with a simulated disk, clock and network.
+"""One server of a simulated ensemble: the shell around a Member, with a simulated disk, clock and network.
 
-Its turns are those of a real server (turn.py); what they bring about is simulated, and looked at by the Ledger.
+Its turns are those of a real server (turn.py). Their effects are simulated, and the Ledger checks them.
 """
 
 from collections.abc import Callable
@@ -32,11 +32,11 @@ from recipes.core.zab.peer import PeerSettings, RecoveredState, ZabPeer
 
 _WALL_MS = 1_700_000_000_000
 _FILL_AHEAD_BYTES = 4096
-_SLICE_MS = 2  # between two slices of a tree, on disk or on the wire
+_SLICE_MS = 2  # time between two slices of a tree, on disk or on the wire
 
 
 class _Watched:
-    """A Replica of which every commit is looked at on its way to the Member."""
+    """Wraps a Replica, and passes every commit to `observe` on its way to the Member."""
 
     def __init__(self, peer: Replica, observe: Callable[[Entry], None]) -> None:
         self._peer = peer
@@ -56,8 +56,8 @@ class _Watched:
 class Node:
     """One server, through any number of restarts.
 
-    disk: survives them; everything takes `slow_disk` times as long there. up: its process runs. paused: it stands
-        still, and what comes in waits.
+    disk: survives restarts; its jobs take `slow_disk` times as long. up: the process runs. paused: the process stands
+        still, and input waits.
     """
 
     def __init__(self, settings: NodeSettings, around: Surroundings, chance: Random, disk: SimDisk) -> None:
@@ -66,7 +66,7 @@ class Node:
         self.disk = disk
         self.up: bool = False
         self.paused: bool = False
-        self.life: int = 0  # how often it was started: what belongs to an earlier life is void
+        self.life: int = 0  # number of starts; actions scheduled in an earlier life are dropped
         self.slow_disk = 1
         self.wall_offset_ms = 0
         self.peer: Replica
@@ -85,7 +85,7 @@ class Node:
         return 1000 + self._around.timeline.now_us * self.settings.rate_pm // 1_000_000
 
     def _when_us(self, local_ms: int) -> int:
-        """When that clock will show `local_ms`."""
+        """The world's time at which that clock will show `local_ms`."""
         return -((1000 - local_ms) * 1_000_000 // self.settings.rate_pm)
 
     def _begin(self) -> None:
@@ -148,7 +148,7 @@ class Node:
             WriteQueue(replacements, _FILL_AHEAD_BYTES // 4),
             SnapshotWriter(
                 self.disk, settings.snap_count, replacements, randrange=self._chance.randrange,
-                clock=count().__next__, log=self.log,  # by that clock the first chunk takes all the time there is
+                clock=count().__next__, log=self.log,  # by this clock each chunk uses up the time limit
             ),
             self,
             tick_ms=settings.tick_ms // 2,
@@ -159,7 +159,7 @@ class Node:
         self.take(self._nothing)
 
     def stop(self, why: str) -> None:
-        """The process ends; its connections are dealt with by who ends it."""
+        """End the process; the caller deals with its connections."""
         self.up = self.paused = False
         self.why_down = why
         self._around.election_links.stopped(self.sid)
@@ -175,7 +175,7 @@ class Node:
         self.paused = True
 
     def resume(self) -> None:
-        """Go on, with everything that came meanwhile: as an event loop does, the sockets in any order, timers last."""
+        """Go on with the input that arrived meanwhile: as in an event loop, sockets in any order, timers last."""
         self.paused = False
         waiting, self._waiting = self._waiting, []
         order: dict[object, float] = {}
@@ -188,7 +188,7 @@ class Node:
     # Inputs.
 
     def take(self, action: Callable[..., None], *args: Any) -> None:
-        """Something has come in: do it, and let a turn follow."""
+        """Input has arrived: call the action, and let a turn follow."""
         if not self.up:
             return
         if self.paused:
@@ -213,7 +213,7 @@ class Node:
             self._around.timeline.after(1 + self._chance.randrange(60), self._later, self.life, self._carry_out, ())
 
     def _later(self, life: int, action: Callable[..., None], args: tuple[Any, ...]) -> None:
-        """What this life had to do later."""
+        """Run an action scheduled in `life`, if the server still is in that life."""
         if life != self.life or not self.up:
             return
         if self.paused:
@@ -234,7 +234,7 @@ class Node:
         """Only the turn that follows is wanted."""
 
     def notified(self, sender: int, data: bytes) -> None:
-        """A frame has come over the election port."""
+        """A frame has arrived on the election port."""
         note = decode_notification(data[4:])
         if note is not None:
             self.peer.notified(sender, note)
@@ -242,7 +242,7 @@ class Node:
     # Connections.
 
     def listen(self, caller: int, what: str) -> Callable[[Side], None] | None:
-        """Somebody connects; see Network.listener."""
+        """A client or a server connects; see Network.listener."""
         if not self.up:
             return None
         if what == "client":
@@ -325,15 +325,15 @@ class Node:
         self._carry_out()
 
     def write(self, job: Job) -> bool:
-        """Begin with a job of the disk."""
+        """Begin a job of the disk; it finishes later."""
         return self._flusher.write(job)
 
     def log(self, text: str, is_error: bool) -> None:
-        """What an operator would read."""
+        """Note a text for the operator."""
         self._around.note(self.sid, text)
 
     def _show(self) -> None:
-        """Have what clients can see from here on checked."""
+        """Have the Ledger check what clients can see from now on."""
         member, around = self.member, self._around
         tree = member.tree
         serving = member.serving or self._answering
@@ -351,7 +351,7 @@ class Node:
                 around.ledger.shows(self.sid, self.peer.epoch, self.peer.leader is not None, tree.digest)
 
     def post(self, outbox: Outbox) -> None:
-        """Send to the other servers what is in it."""
+        """Send the outbox to the other servers."""
         self._show()
         around = self._around
         if outbox.votes:
@@ -364,7 +364,7 @@ class Node:
             self._pump(link)
 
     def reply(self, connections: list[Connection]) -> None:
-        """Send to clients what these hold."""
+        """Send the output of these connections to the clients."""
         self._show()
         for connection in connections:
             side = self._sides.get(connection.key)
@@ -379,7 +379,7 @@ class Node:
                 connection.lost()
 
     def _pump(self, link: PeerLink) -> None:
-        """Send what a link holds, up to the next slice of a dump."""
+        """Send a link's output, up to and including the next slice of a dump."""
         bound = self._links.get(link.key)
         if bound is None:
             return
@@ -408,7 +408,7 @@ class Node:
             side.send(b"".join(parts))
 
     def wake_at(self, now_ms: int) -> None:
-        """Set the timer; one for an earlier time stays."""
+        """Set the timer, unless it is set for an earlier time."""
         when_us = max(self._when_us(now_ms), self._around.timeline.now_us + 1)
         if self._timer_us <= self._around.timeline.now_us or when_us < self._timer_us:
             self._timer_us = when_us
@@ -427,5 +427,5 @@ class Node:
 
 
 def _source(args: tuple[Any, ...]) -> object:
-    """Which socket something has come from."""
+    """The socket that input came from; None for other actions."""
     return args[0] if args and isinstance(args[0], Link | Connection | Side) else None

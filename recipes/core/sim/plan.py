@@ -1,7 +1,7 @@
-"""What a run is to go through, drawn up front: its servers, what its clients do, what goes wrong, each with its time.
+"""The plan of a run, drawn up front: its servers, its clients' operations and its faults, each with its time.
 
-A plan is plain lists, so that a failing one can be cut down; see hunt.py. Each seed has only some of the faults,
-since under all of them at once little gets done that could go wrong.
+A plan is plain lists, so that a failing one can be shrunk; see hunt.py. Each seed has only some kinds of faults: under
+all of them at once, the ensemble gets so little done that few bugs would show.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from recipes.core.sim.chance import Random, Sources, between, happens
 from recipes.core.sim.clients import KINDS, Operation
 
 _S = 1_000_000  # µs
-LEADER = 0  # as a target: whoever leads at that time
+LEADER = 0  # as a target: the leader at that time
 
 FAULTS = (
     "kill", "power cut", "power cut of all", "rot", "failing sync", "full disk", "slow disk", "pause", "partition",
@@ -19,14 +19,14 @@ FAULTS = (
 )  # fmt: skip
 _AT_THE_LEADER = ("pause", "isolation", "slow disk")
 _RARE = ("power cut of all", "rot", "wipe", "failing sync", "full disk")
-FAULTS_ALONE = (  # what a server alone must stand above all is named more than once
+FAULTS_ALONE = (  # the most important ones are listed more than once
     "power cut", "power cut", "power cut", "kill", "failing sync", "full disk", "full disk", "slow disk", "pause",
     "isolation", "delay", "reset", "clock jump",
 )  # fmt: skip
 
 
 class Fault(NamedTuple):
-    """Something that goes wrong. target: a server's id, or LEADER. for_us: how long; amount: as the kind says."""
+    """A fault. target: a server's id, or LEADER. for_us: its duration. amount: its meaning depends on the kind."""
 
     at_us: int
     kind: str
@@ -36,11 +36,12 @@ class Fault(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A whole run. Times in µs but for tick_ms; rates_pm: how fast each server's clock goes, in thousandths.
+    """A whole run. Times are in the unit in their name; init_limit and sync_limit are in ticks.
 
-    alone: the one voter is a server alone, without a replication protocol.
+    rates_pm: the speed of each server's clock, in thousandths.
+    alone: the one voter is a standalone server, without a replication protocol.
     in_order: a torn write is cut at one place, not sector by sector.
-    end_us: when the faults are over, so that the ensemble must recover.
+    end_us: when the faults end and the ensemble must recover.
     """
 
     voters: int
@@ -70,9 +71,9 @@ def draw_plan(
     kinds: Sequence[str] = (),
     alone: bool = False,
 ) -> Plan:
-    """A plan for so many servers and client operations.
+    """Draw a plan for these numbers of servers and client operations.
 
-    kinds: the only faults it may have; none: any of them. alone: of one server alone, in place of an ensemble.
+    kinds: the kinds of faults; empty: a random selection. alone: one standalone server in place of an ensemble.
     """
     chance = sources("plan")
     clients = between(chance, 3, 6)
@@ -102,7 +103,7 @@ def draw_plan(
 
 
 def _draw_timeout(chance: Random, of_its_own: Random, tick_ms: int) -> int:
-    """Every fourth plan has the shortest sessions there are."""
+    """A session timeout; in a quarter of the plans the shortest one allowed."""
     timeout_ms = max(4 * tick_ms, between(chance, 500, 4000))
     return 2 * tick_ms if happens(of_its_own, 0.25) else timeout_ms
 
@@ -113,7 +114,7 @@ def _draw_operations(chance: Random, clients: int, count: int, length_us: int) -
     at_us = 300_000
     gap_us = max(1, (length_us - at_us) // count)
     for number in range(1, count):
-        # Some come in bursts, so that requests are under way together.
+        # Some come in bursts, so that several requests are under way at once.
         at_us += chance.randrange(2 * gap_us) if chance.randrange(4) else 0
         kind = chance.choice(KINDS)
         if kind in ("leave", "close") and not happens(chance, 0.3):

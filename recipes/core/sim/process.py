@@ -16,11 +16,11 @@ Main = Callable[["Process"], Coroutine[Any, Any, None]]
 class Process:
     """One client process, through any number of lives.
 
-    site: its number in the network. main: the coroutine that each life runs. rate_pm: how fast its clock goes, in
-    thousandths; session_timeout: of the clients it makes, in seconds.
-    life: how often it was started; pauses: how often it stood still; up: it runs.
-    done: `main` has returned, so that it is not started again.
-    chance: for the program's own choices.
+    site: its number in the network. main: makes the coroutine that each life runs. rate_pm: the speed of its clock, in
+    thousandths. session_timeout: of the clients it makes, in seconds.
+    life: how often it was started. pauses: how often it stood still. up: it runs.
+    done: `main` has returned, so the process is not started again.
+    chance: the random source for the program's own choices.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Process:
         self.pauses: int = 0
         self.up: bool = False
         self.done: bool = False
-        self.ended: list[Callable[[], None]] = []  # called when a life ends, however it does
+        self.ended: list[Callable[[], None]] = []  # called at the end of each life, whatever its cause
         self._ensemble = ensemble
         self._rate_pm = rate_pm
         self._loop_chance: Random = sources(f"loop {site}")
@@ -58,7 +58,7 @@ class Process:
 
     @property
     def hosts(self) -> str:
-        """Every server, as `connect` takes them."""
+        """All servers, in the form that `connect` takes."""
         return ",".join(f"{_address(sid)}:2181" for sid in self._ensemble.nodes)
 
     @property
@@ -67,23 +67,23 @@ class Process:
         return self._ensemble.timeline.now_us
 
     def connect(self, session_timeout: float | None = None, chroot: str = "", *, renew: bool = False) -> Client:
-        """A client as `recipes.connect` makes one, with this process's clock and with ids that repeat."""
+        """A client as made by `recipes.connect`, with this process's clock, and with ids from the seed."""
         timeout = self.session_timeout if session_timeout is None else session_timeout
         client = Client(self.hosts + chroot, session_timeout=timeout, renew=renew)
         client.clock = self.loop.time
         client.random = self._ids
-        client.process_name = f"simulated:{self.site}"  # a real one would be part of what is stored, and of the trace
+        client.process_name = f"simulated:{self.site}"  # a real name would get into the stored data and the trace
         return client
 
     def note(self, what: str) -> None:
-        """Something worth to be read, and part of the trace."""
+        """Add an event to the trace and to the ensemble's notes."""
         self._ensemble.note(self.site, what)
 
     def count(self, what: str) -> None:
-        """Something has happened once more."""
+        """Count one occurrence of `what`."""
         self._ensemble.count(what)
 
-    # What happens to it.
+    # Lives and faults.
 
     def start(self) -> None:
         """Begin a life."""
@@ -93,7 +93,7 @@ class Process:
         self.life += 1
         self.up = True
         hosts = {_address(sid): sid for sid in ensemble.nodes}
-        self.loop = SimLoop(  # type: ignore[abstract]  # what it has not, nobody here asks for
+        self.loop = SimLoop(  # type: ignore[abstract]  # nothing here calls the missing methods
             ensemble.timeline, ensemble.network, self._loop_chance, self.site, hosts, self._rate_pm, self.tap
         )
         self.note(f"starts life {self.life}")
@@ -109,7 +109,7 @@ class Process:
         self._end()
 
     def crash(self, down_us: int, silently: bool = False) -> bool:
-        """All its tasks are gone; it is started again later. silently: no server hears that its connections are."""
+        """End the process, and start it again later. silently: no server notices that its connections are gone."""
         if not self.up:
             return False
         network = self._ensemble.network
@@ -153,12 +153,12 @@ class Process:
             self._resume(self.loop)
 
     def problems(self) -> list[str]:
-        """What its lives let go unhandled."""
+        """The errors that its lives did not handle."""
         loops = [*self._buried, self.loop] if self.up else self._buried
         return [problem for loop in loops for problem in loop.problems]
 
     def bury(self) -> None:
-        """End what is left of all its lives. It may not be used any more."""
+        """End the remaining tasks of all its lives. The process must not be used after that."""
         if self.up:
             self._end()
         for loop in self._buried:

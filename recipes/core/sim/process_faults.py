@@ -1,4 +1,4 @@
-"""What goes wrong with the processes of clients: they die, stand still, lose connections and replies."""
+"""Carries out faults on client processes: they die, stand still, lose connections and replies."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,9 +13,9 @@ Directions = list[tuple[int, int]]
 
 
 class ProcessNemesis:
-    """Does to processes what a plan says, and in the end makes everything good.
+    """Carries out a plan's faults on processes, and ends them all at `calm`.
 
-    timeout_ms: of their sessions: a long pause is longer than that.
+    timeout_ms: of their sessions; a long pause is longer.
     """
 
     def __init__(self, ensemble: Ensemble, timeout_ms: int) -> None:
@@ -25,13 +25,13 @@ class ProcessNemesis:
         self._calmed = False
 
     def strike(self, process: Process, fault: Fault) -> None:
-        """Let a fault happen to a process."""
+        """Carry out a fault on a process."""
         if not self._calmed and _STRIKES[fault.kind](self, process, fault):
             self._ensemble.count(fault.kind)
             self._ensemble.note(process.site, f"{fault.kind} for {fault.for_us}")
 
     def calm(self, processes: Sequence[Process]) -> None:
-        """Everything is as it should be again, but for processes that are down."""
+        """End all faults; processes that are down restart at their time."""
         self._calmed = True
         blocked, self._blocked = self._blocked, []
         for directions in blocked:
@@ -75,7 +75,7 @@ class ProcessNemesis:
         if fault.amount & 1:  # the connections break at once, instead of standing still
             self._break(process, fault)
         for_us = fault.for_us
-        if fault.amount & 6 == 0:  # for longer than a session
+        if fault.amount & 6 == 0:  # for longer than a session timeout
             for_us += self._timeout_ms * 1100
 
         def over() -> None:
@@ -94,7 +94,7 @@ class ProcessNemesis:
         return bool(sides)
 
     def _lose_reply(self, process: Process, fault: Fault) -> bool:
-        if fault.amount & 1:  # the one that leaves most in doubt
+        if fault.amount & 1:  # the lost reply that leaves most in doubt
             process.tap.lose_create = True
         else:
             process.tap.lose.add(len(process.tap.kinds) + 1 + fault.amount // 2 % 4)

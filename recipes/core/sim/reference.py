@@ -1,4 +1,4 @@
-"""What the store was at every zxid: the committed txns, folded over a tree of our own."""
+"""The state of the store at every zxid: the committed txns, applied to a separate tree."""
 
 from bisect import bisect_right
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from recipes.core.tree.znode import pack_stat
 
 
 class Found(NamedTuple):
-    """A znode as a read at some zxid shows it. stat: None where there is none; else its 68 bytes."""
+    """A znode as a read at some zxid shows it. stat: its 68 bytes; None if there is no znode."""
 
     zxid: int
     stat: bytes | None
@@ -38,11 +38,11 @@ _NOTHING = Found(0, None, None, (), 0, 0)
 
 
 class Reference:
-    """Committed txns in order, the tree they make, and what each path was at each zxid.
+    """The committed txns in order, the tree they make, and the state of each path at each zxid.
 
-    digests: of the tree behind each txn. by_request: the txn each (session, cxid) became.
-    heard: session -> (when, timeout) in µs: a request of its client that a leader answered was sent then.
-    ended: session -> when it ended, in µs.
+    digests: zxid -> digest of the tree after that txn. by_request: (session, cxid) -> the txn of that request.
+    heard: session -> (time, timeout) in µs. The time is when its client sent a request that the leader answered.
+    ended: session -> the time of its end, in µs.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Reference:
         self._paths: dict[bytes, list[Found]] = {path: [self._look(path, 0)] for path in self.tree.nodes}
 
     def apply(self, payload: bytes, at_us: int) -> None:
-        """The next txn is committed. Raises InvariantBroken when it makes another tree than its leader said."""
+        """Apply the next committed txn. Raises InvariantBroken if it breaks a property that is checked here."""
         txn, claimed = decode_txn(payload)
         session_id, cxid, zxid, _, kind, record = txn
         tree = self.tree
@@ -82,7 +82,7 @@ class Reference:
             self.by_request[session_id, cxid] = committed
 
     def compare(self, sid: int, tree: DataTree) -> None:
-        """A server is at the end of the committed order: everything in its tree must be as here."""
+        """Compare this tree in every field with the tree of a server that has applied all committed txns."""
         ours = self.tree
         for path, node in ours.nodes.items():
             other = tree.nodes.get(path)
@@ -103,7 +103,7 @@ class Reference:
         return versions[index - 1] if index else _NOTHING
 
     def changes(self, path: bytes, after_zxid: int, up_to_zxid: int) -> list[Found]:
-        """Every state of `path` that came within these bounds, preceded by the one it had before."""
+        """The states of `path` behind `after_zxid`, up to `up_to_zxid`, preceded by its state at `after_zxid`."""
         versions = self._paths.get(path, [])
         first = bisect_right(versions, after_zxid, key=_zxid)
         last = bisect_right(versions, up_to_zxid, key=_zxid)

@@ -1,4 +1,4 @@
-"""What a simulated server is given: what all servers of its world share, and its own settings."""
+"""The arguments of a simulated server: objects that all servers of its world share, and its own settings."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Surroundings(NamedTuple):
-    """What all servers of a world share. ended: called with a server whose process has ended, and why."""
+    """Objects that all servers of a world share. ended: called with a server whose process has ended, and why."""
 
     timeline: Timeline
     network: Network
@@ -29,10 +29,10 @@ class Surroundings(NamedTuple):
 
 
 class NodeSettings(NamedTuple):
-    """One server's own.
+    """The settings of one server.
 
-    membership: None of a server alone. rate_pm: how fast its clocks go, in thousandths; snap_count: txns between
-    snapshots, at most.
+    membership: None for a standalone server. rate_pm: the speed of its clocks, in thousandths.
+    snap_count: as in SnapshotWriter.
     """
 
     sid: int

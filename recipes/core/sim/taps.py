@@ -1,4 +1,4 @@
-"""Reads along what servers send each other, and checks it against what their disks hold at that moment."""
+"""Observes what servers send each other, and checks it against the sender's disk at that moment."""
 
 from collections.abc import Iterable
 from struct import Struct
@@ -14,9 +14,9 @@ _SNAP_END = b"BenWasHere"
 
 
 class Tap:
-    """What one server sends over one connection of the quorum port.
+    """Observes what one server sends over one connection of the quorum port.
 
-    counts: how often each type of packet was sent, by its name.
+    counts: name of a packet type -> how often it was sent.
     """
 
     __slots__ = ("_counts", "_in_dump", "_ledger", "_sid", "_synced")
@@ -29,7 +29,7 @@ class Tap:
         self._synced = 0  # the epoch whose NEWLEADER went over this connection
 
     def sent(self, data: bytes) -> None:
-        """Whole packets, or a part of a tree, are on their way."""
+        """Check bytes that the server sends: whole packets, or a part of a tree."""
         if self._in_dump:
             self._in_dump = not data.endswith(_SNAP_END)
             return
@@ -69,7 +69,7 @@ class Tap:
 def look_at_votes(
     ledger: Ledger, sid: int, votes: Iterable[tuple[int, v.Notification]], counts: dict[str, int]
 ) -> None:
-    """What one server says in an election."""
+    """Check and count the votes that one server sends."""
     for _, note in votes:
         name = STATE_NAMES[note.state]
         counts[name] = counts.get(name, 0) + 1

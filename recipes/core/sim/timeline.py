@@ -1,4 +1,4 @@
-"""Virtual time: what is to happen, in order. Nothing waits; the clock jumps to the next event."""
+"""Virtual time: future events in order. Nothing waits; the clock jumps to the next event."""
 
 from collections.abc import Callable
 from heapq import heappop, heappush
@@ -12,7 +12,7 @@ Action = Callable[..., None]
 class Timeline:
     """A heap of events.
 
-    chance: decides the order of what happens at the same time.
+    chance: decides the order of events at the same time.
     now_us: virtual time in µs. events: how many have happened.
     """
 
@@ -26,17 +26,17 @@ class Timeline:
         self._heap: list[tuple[int, float, int, Action, tuple[Any, ...]]] = []
 
     def at(self, when_us: int, action: Action, *args: Any) -> None:
-        """Call `action(*args)` at that time, or now when that is past."""
+        """Call `action(*args)` at that time, or now if that time is past."""
         self._count += 1
-        # Two things at one time come in a drawn order; the count only keeps the heap from comparing actions.
+        # Events at the same time come in random order; the count only keeps the heap from comparing actions.
         heappush(self._heap, (max(when_us, self.now_us), self._chance.random(), self._count, action, args))
 
     def after(self, delay_us: int, action: Action, *args: Any) -> None:
-        """Call `action(*args)` so much later."""
+        """Call `action(*args)` after a delay."""
         self.at(self.now_us + delay_us, action, *args)
 
     def step(self) -> bool:
-        """Let the next event happen; False when there is none."""
+        """Run the next event; False when there is none."""
         if not self._heap:
             return False
         self.now_us, _, _, action, args = heappop(self._heap)
@@ -45,7 +45,7 @@ class Timeline:
         return True
 
     def run_until(self, when_us: int) -> None:
-        """Let everything up to that time happen."""
+        """Run all events up to that time."""
         heap = self._heap
         while heap and heap[0][0] <= when_us:
             self.step()
