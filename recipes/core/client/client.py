@@ -63,7 +63,8 @@ def connect(
     RECIPES_STORE or ~/.local/state/recipes, which all processes of this user on this machine share. That store is a
     process of its own, started on demand, on a Unix socket that only this user can reach. It keeps its data.
     data_dir: use the store in this directory, created if it is missing.
-    private: use a server inside this process, which no other process sees and which keeps nothing: for tests and demos.
+    private: use a server inside this process: its locks exclude no other process, and it keeps nothing. For tests and
+    demos.
     session_timeout: seconds without contact after which the servers end the session, more than 0 and below 1,000,000.
     Servers bring it into their range, by default 2 to 20 of their ticks; `client.session_timeout` is the result.
     auth: (scheme, credentials) pairs, such as ("digest", "user:password").

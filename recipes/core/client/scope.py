@@ -162,7 +162,7 @@ class SessionScope:
         return self._scope is not None
 
     async def wait_left(self) -> None:
-        """Return once the block has ended; at once if this very task, or a task that has ended, entered it."""
+        """Return once the block has ended; at once if this task, or a task that is done, entered it. Raises nothing."""
         if self._scope is not None and self._task is not self.home.current_task() and not _is_done(self._task):
             self._left = self._left or anyio.Event()
             await self._left.wait()
