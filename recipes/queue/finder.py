@@ -39,7 +39,7 @@ _MOST_CLAIMS = 200  # in one multi
 _MOST_RIVALS = 3  # rivals that a random start leaves items for, at most
 # A claim of many items fails as a whole, so consumers with rivals take turns, if a turn comes quickly.
 _WORTH_A_TURN, _FEW_RIVALS, _TURN_SECONDS = 8, 0.5, 0.25
-_READ_BYTES = 4 << 20  # that one read request may ask for
+_READ_BYTES = 4 << 20  # largest reply that one read request may ask for
 _LARGEST = MOST_BYTES
 
 Found = tuple[str, Candidate]  # bucket, item

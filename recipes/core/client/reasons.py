@@ -8,7 +8,7 @@ import anyio
 
 from recipes.core.errors import ConnectionLoss
 
-_TLS_RECORDS = (0x14, 0x15, 0x16)  # RFC 8446, 5.1: what a TLS server may begin with
+_TLS_RECORDS = (0x14, 0x15, 0x16)  # RFC 8446, 5.1: types of the first record of a TLS server
 _HUNG_UP = (
     "it hung up, as a server without a leader does, or one with too many clients of this address (maxClientCnxns)"
 )

@@ -46,7 +46,7 @@ class ConnectionState(Enum):
 
     CONNECTING = "connecting"
     CONNECTED = "connected"
-    READ_ONLY = "read-only"  # to a server without a leader, which answers reads only, and with what it had
+    READ_ONLY = "read-only"  # connected to a server without a leader, which answers only reads, with its last data
     SUSPENDED = "suspended"  # the connection is lost, the session may still live
     LOST = "lost"  # the session is over
     CLOSED = "closed"
@@ -56,7 +56,7 @@ CONNECTED = (ConnectionState.CONNECTED, ConnectionState.READ_ONLY)
 
 
 class EventType(Enum):
-    """What a watch saw."""
+    """The change that a watch saw."""
 
     CREATED = op.EVENT_CREATED
     DELETED = op.EVENT_DELETED
