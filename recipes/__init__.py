@@ -1,14 +1,14 @@
 """Distributed locks and leader election for Python, on a ZooKeeper-compatible core of their own.
 
-Names are loaded when first used, so that a server starts without the client and the other way round.
+Names are loaded when first used, so a server starts without loading the client, and a client without the server.
 """
 
-# ruff: noqa: I001 - `as` tells type checkers that a name is public; sorted by ruff, each would have a line of its own
+# ruff: noqa: I001 - `as` tells type checkers that a name is public; ruff's sorting would put each on its own line
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    # The one list of public names. Type checkers read it here, `_places` below from this module's compiled code.
+    # The one list of public names. Type checkers read it here; `_places` below reads it from this module's bytecode.
     from recipes.barrier.barrier import Barrier as Barrier
     from recipes.barrier.double import DoubleBarrier as DoubleBarrier
     from recipes.barrier.latch import CountDownLatch as CountDownLatch
@@ -160,7 +160,7 @@ else:
     @cache
     def _places():
         """The module of each public name."""
-        import dis  # only here: most of those that import this package need no name of it
+        import dis  # imported here because most users of this package never need it
 
         places, module = {}, ""
         for step in dis.get_instructions(_compiled):

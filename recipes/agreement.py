@@ -1,6 +1,6 @@
-"""What all users of one path have to agree on: the parties of a barrier, the limit of a semaphore.
+"""Settings that all users of one path must agree on: the parties of a barrier, the limit of a semaphore.
 
-The first one writes it into the znode of the recipe, as JSON; all others compare.
+The first user writes them into the recipe's znode, as JSON; all others compare their own.
 """
 
 import json
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.core.jute.records import ACL, Stat
 
-Settings = Mapping[str, int | str | None] | int  # a number where another library stores nothing else
+Settings = Mapping[str, int | str | None] | int  # an int: a number alone, as kazoo's Semaphore stores it
 
 
 async def agree(
@@ -25,11 +25,11 @@ async def agree(
     *,
     first: Mapping[str, str] = MappingProxyType({}),
 ) -> "Stat":
-    """Make the znode `path` with `settings`, or check that it has them; return its Stat.
+    """Create the znode `path` with `settings`, or check that it has them; return its Stat.
 
-    A znode that exists without data, such as one made by `ensure_path`, takes them on. acl: of the znode, where it is
-    made. first: what the first one stores with them, which nobody compares. Raises SettingsDiffer, which names both
-    sides, ConnectionLoss when the connection broke several times in a row, and what every call raises.
+    A znode without data, such as one made by `ensure_path`, gets them. acl: of the znode, if it is created here.
+    first: extra values that the first user stores and nobody compares. Raises SettingsDiffer, which names both
+    settings, ConnectionLoss when the connection broke three times, and the errors of every call.
     """
     stored = settings if isinstance(settings, int) else {**settings, **first}
     written = json.dumps(stored, separators=(",", ":")).encode()
@@ -54,7 +54,7 @@ async def agree(
             return stat
         except BadVersion:
             continue  # somebody else was quicker
-        except ConnectionLoss:  # of the set: what came of it is read
+        except ConnectionLoss:  # read again to see whether the set was applied
             losses += 1
             if losses == 3:
                 raise

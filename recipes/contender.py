@@ -1,4 +1,4 @@
-"""A place in line below one parent: the ground that locks and elections stand on.
+"""A place in line below one parent: the base of locks and elections.
 
 Sources: ZooKeeper Recipes and Solutions, Locks and Leader Election.
 """
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.core.jute.records import ACL, Stat
 
-# A request that breaks as many fresh connections, with nothing to show for it, is what breaks them.
+# A request that breaks this many connections in a row is the cause, so it is not repeated.
 _TRIES = 5
 
 _warned: "WeakKeyDictionary[Client, set[str]]" = WeakKeyDictionary()
@@ -56,15 +56,15 @@ _warned: "WeakKeyDictionary[Client, set[str]]" = WeakKeyDictionary()
 class Contender(Tenure):
     """One znode in the line below `parent`, from its creation to its deletion. `line.standing` says when it holds.
 
-    marker: what it asks for, such as "lock-" or "lead-", and by whose names; see recipes/naming.py. Ours are
-    `_r_<id>-<marker><sequence>`; the id lets us recognise our own when the reply to its creation is lost.
-    once: whether a task has one such place only, since with a second one it would wait for itself.
-    data, acl: of our znode. The acl also is that of `parent`, where it is made here. label: follows the id.
-    name: the id, for one that follows another place of ours; chosen at random without it.
-    names: all children of `parent`, as they were listed last. limit, most: see `line.standing`.
+    marker: what the place asks for, such as "lock-" or "lead-", in the naming of one library; see recipes/naming.py.
+    Our own names are `_r_<id>-<marker><sequence>`; the id lets us recognise our znode when the reply to its creation is
+    lost. once: allow a task only one place in this line, since with a second one it would wait for itself.
+    data, acl: of our znode. `parent` gets the same acl if it is created here. label: follows the id.
+    name: the id, for a place that follows an earlier one of ours; random without it.
+    names: all children of `parent`, as last listed. limit, most: see `line.standing`.
 
-    Raises what every call of the client does when it is closed, or its session over; RuntimeError when this task
-    stands in this line of this client already, whatever object it used, since it would wait for itself.
+    Raises ClientClosed or SessionExpired if the client is unusable; RuntimeError when, with `once`, this task is
+    already in this line with the same client, whichever object it used.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Contender(Tenure):
         self.most: int = ALL
 
     async def obtain(self, wait: bool) -> bool:
-        """Join the line; whether we hold what we ask for, with `wait` once we do."""
+        """Join the line and return whether we hold; with `wait`, return once we do or our znode is gone."""
         order = await self.join()
         if not is_native(self._marker) and has_wrapped(self._name):
             naming = "kazoo" if is_kazoos(self._marker) else "curator"
@@ -110,7 +110,7 @@ class Contender(Tenure):
 
     @property
     def revoke_requested(self) -> anyio.Event:
-        """Set once somebody asked us to give it up."""
+        """Set once somebody has asked us to give up what we hold."""
         if self._asked_to_leave is None:
             self._asked_to_leave = anyio.Event()
             if self.revoke_seen:
@@ -125,10 +125,10 @@ class Contender(Tenure):
             if error is None:
                 return order
             if isinstance(error, NoNode) and make_parent:
-                with suppress(ConnectionLoss):  # then it is as far as it got, and the create fails once more
+                with suppress(ConnectionLoss):  # the parent may be missing still; then the next create fails, too
                     await self._make_parent()
             elif isinstance(error, ConnectionLoss):
-                # sync: the server we are on now may not have seen yet what the one before carried out.
+                # sync: the current server may not have applied yet what the previous server confirmed.
                 await self.client.sync(self._parent)
                 order = await self._line()
                 await self._adopt(order)
@@ -141,11 +141,11 @@ class Contender(Tenure):
             await backoff.pause()
 
     def drop(self) -> None:
-        """Have our znode deleted by the client's own task, if there may be one. Returns at once."""
+        """Let the client's own task delete our znode, if we may have one. Returns at once."""
         self._hand_over()
 
     async def _wait_turn(self, order: list[str]) -> None:
-        """Return once it is our turn, waking only when the one we wait for goes or the connection changes."""
+        """Return once it is our turn, or our znode is gone. Reads the line again only after an event of our watch."""
         backoff = Backoff(self.client.random)
         missing = ""
         while not self._holds(order):
@@ -154,17 +154,17 @@ class Contender(Tenure):
                 return
             turn = self._standing(order)
             if turn.holds:
-                # Our turn, yet past the local deadline: an answer moves that on, unless the session is given up.
+                # It is our turn, but the local deadline has passed: a reply extends it while the session lives.
                 await self.client.sync(self._parent)
                 await backoff.pause()
                 continue
             if not await self._wait_behind(turn.behind, order) and turn.behind == missing:
-                await backoff.pause()  # a server that lists what it does not have would be asked again and again
+                await backoff.pause()  # the server lists a znode that it does not have
             missing = turn.behind
             order = await self._line()
 
     async def _wait_behind(self, name: str, order: list[str]) -> bool:
-        """Wait for a sign of `name`, who is in front of us, in `order`; False when there is no such znode."""
+        """Wait for an event at the znode `name`, which is in front of us in `order`; False if it does not exist."""
         stat, watch = await self.client.exists_watch(paths.join(self._parent, name))
         try:
             if stat is not None:
@@ -181,8 +181,8 @@ class Contender(Tenure):
         return is_owner(self._name, order, self._owner, session.id, now, session.expires_at, self.limit)
 
     def _seen(self, stat: "Stat") -> None:
-        # Who asks us to leave makes the data longer. Its length is told to us without a right to read it.
-        # Curator writes other data instead, and nobody else does.
+        # Whoever asks us to leave appends to the data. The Stat shows its length even without permission to read.
+        # Curator replaces the data instead, so in other libraries' lines a new version is a request, too.
         asked = stat.data_length != len(self._data) or (stat.version and not is_native(self._marker))
         if asked and not self.revoke_seen:
             self.revoke_seen = True
@@ -194,7 +194,7 @@ class Contender(Tenure):
         return self.path.rpartition("/")[2]
 
     async def _create_and_list(self) -> tuple[list[str], RecipesError | None]:
-        """Send create2 and getChildren back to back: uncontended, the two are all an acquire needs.
+        """Send create2 and getChildren back to back: without contention an acquire needs no other request.
 
         Returns the line, and the error of the create if it has one.
         """
@@ -203,19 +203,19 @@ class Contender(Tenure):
         listing = self._start_listing()
         order: list[str] = []
         try:
-            # The create's reply comes before this one, so waking up once serves both.
+            # The create's reply comes before this one, so one wake-up serves both.
             order = self._order(self._listed(await listing.result()))
         except NoNode:
-            pass  # as the create says, too, unless the parent went after it
+            pass  # the create failed in the same way, unless the parent was deleted between the two
         finally:
             self._learn(create)
         invariant(create.done, "a reply came before that to an earlier request")
         if create.error is None and self._name not in order:
-            order = await self._line()  # without our znode in it, the two went over different connections
+            order = await self._line()  # the two requests went over different connections: list again
         return order, create.error
 
     def _learn(self, create: "Call") -> None:
-        """Take in what came of our create, as far as that is known; if nobody knows, nobody waits any more."""
+        """Record the outcome of our create if it is known; abandon the call if it is not."""
         create.abandoned = not create.done
         if create.done and create.error is None:
             path, stat = create.value
@@ -229,7 +229,7 @@ class Contender(Tenure):
         self._owner = stat.ephemeral_owner
 
     async def _make_parent(self) -> None:
-        # kazoo makes its paths once for each of its objects: one that goes when it is empty breaks them.
+        # A kazoo object creates its path only once, so a container, which is deleted when empty, would break it.
         container = not is_kazoos(self._marker)
         if self._acl is None:
             await self.client.ensure_path(self._parent, container=container)
@@ -240,7 +240,7 @@ class Contender(Tenure):
             await self.client.create(self._parent, container=container, acl=self._acl)
 
     async def _adopt(self, order: list[str]) -> None:
-        """After a lost reply: take the first znode of our id that this session owns, delete the others."""
+        """After a lost reply: adopt the first znode with our id that this session owns; delete the others."""
         for name in [name for name in order if paths.join(self._parent, name).startswith(self._prefix)]:
             path = paths.join(self._parent, name)
             stat = await self.client.exists(path)
@@ -274,7 +274,7 @@ class Contender(Tenure):
 
 
 async def read_line(client: "Client", path: str, marker: str) -> list[Participant]:
-    """Everyone in line below `path`, first come first; those that leave meanwhile are left out."""
+    """Everyone in line below `path`, in order of arrival, without those that leave during the read."""
     try:
         names = await client.children(path)
     except NoNode:
@@ -283,7 +283,7 @@ async def read_line(client: "Client", path: str, marker: str) -> list[Participan
 
 
 async def read_places(client: "Client", path: str, names: Sequence[str]) -> list[Participant]:
-    """Who has the znodes `names` below `path`, in their order; those that have gone are left out."""
+    """The participants of the znodes `names` below `path`, in the same order, without znodes that are gone."""
     line = []
     for name in names:
         where = paths.join(path, name)
@@ -298,21 +298,21 @@ async def read_places(client: "Client", path: str, names: Sequence[str]) -> list
 async def read_holders(
     client: "Client", path: str, marker: str, limit: int = ALL, kept: Collection[str] = ()
 ) -> list[list[Participant]]:
-    """Everyone in line below `path`: those that hold, and those that wait. limit, kept: see `holding`."""
+    """Two lists of everyone in line below `path`: holders and waiters. limit, kept: see `holding`."""
     line = await read_line(client, path, marker)
     count = holding([each.path.rpartition("/")[2] for each in line], limit, kept)
     return [line[:count], line[count:]]
 
 
 def check_within(path: str, within: float) -> float:
-    """The seconds that somebody waits at most. Raises BadArguments."""
+    """Return `within`, the longest wait in seconds. Raises BadArguments unless it is 0 or more."""
     if not within >= 0:
         raise BadArguments(path, f"within={within!r}: expected seconds, 0 or more")
     return within
 
 
 def participant_of(name: str, path: str, stored: bytes, stat: "Stat") -> Participant:
-    """Who has the znode `name`, which is at `path`."""
+    """The participant that owns the znode `name` at `path`, from its data and Stat."""
     data, asked = is_asked(stored, name)
     kind = kind_of(name)
     return Participant(
@@ -329,11 +329,11 @@ def participant_of(name: str, path: str, stored: bytes, stat: "Stat") -> Partici
 
 
 def _refuse_twice(client: "Client", parent: str, marker: str, lost: type[HoldLost]) -> object:
-    """What this task's or thread's place in that line is known by. Raises RuntimeError when it has one."""
+    """The key of this task's or thread's place in that line. Raises RuntimeError if it has a place there."""
     scopes = client.session.scopes
     key = (client.home.asker(), parent, line_of(marker))  # a client has one chroot
     if key in scopes:
-        client.home.check()  # a forked child has its parent's tasks
+        client.home.check()  # in a forked child the key may be of a task of the parent
         kind = kind_of(f"_r_-{marker}0000000000" if is_native(marker) else f"{marker}0000000000")
         what = {"read": "the read/write lock", "write": "the read/write lock", "permits": "the semaphore"}.get(kind)
         if what is None:
@@ -350,7 +350,7 @@ def _refuse_twice(client: "Client", parent: str, marker: str, lost: type[HoldLos
 
 
 def _warn(client: "Client", path: str, marker: str, name: str) -> None:
-    """Say it once for each path of a client: those of another library and ours do not wait for one another."""
+    """Warn, once for each path of a client, that another library's znodes and ours do not wait for one another."""
     told = _warned.setdefault(client, set())
     if path not in told:
         told.add(path)

@@ -1,4 +1,4 @@
-"""How long somebody that holds again and again waits in between, so that nothing flaps: a leader, or a member."""
+"""Pauses between two holds of the same leader or member, so that it does not flap."""
 
 from typing import TYPE_CHECKING
 
@@ -9,13 +9,13 @@ from recipes.core.client.backoff import Backoff
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
 
-_SHORT_SECONDS = 1.0  # what is over sooner did no work to speak of
+_SHORT_SECONDS = 1.0  # a hold that ends sooner is followed by a pause
 
 
 class Damping:
-    """The rests between one hold and the next.
+    """The pauses between one hold and the next.
 
-    rejoin_after: seconds to stay out of the line after one that was lost.
+    rejoin_after: seconds to stay out of the line after a hold that was lost.
     """
 
     def __init__(self, client: "Client", rejoin_after: float = 0.0) -> None:
@@ -25,13 +25,13 @@ class Damping:
         self._since = client.clock()
 
     def begin(self) -> None:
-        """It is held from now on."""
+        """The hold begins now."""
         self._since = self._client.clock()
 
     async def rest(self, *, lost: bool) -> None:
-        """It is held no more, against its holder's will or not: return when it is time to stand in line again.
+        """The hold has ended: return when it is time to join the line again. lost: it ended against its holder's will.
 
-        After what lasted less than a second there is a pause, which grows to 2 s when that happens again and again.
+        After a hold of less than a second there is a pause, which grows to 2 s if such holds follow one another.
         """
         if lost and self._rejoin_after:
             await anyio.sleep(self._rejoin_after)

@@ -1,7 +1,7 @@
-"""A server inside this process, private to it: what `connect(private=True)` uses, and the ensembles of tests run on.
+"""A private server inside this process, for `connect(private=True)`, and the thread that ensembles of tests run on.
 
-It has a thread and an event loop of its own, so that callers may be on asyncio or on trio. A fork has neither: what it
-inherits of them it leaves alone, so that nothing of its parent is touched.
+It has its own thread and event loop, so callers may be on asyncio or on trio. A forked child has neither the thread nor
+the loop. It does not touch the objects that it inherits, so that its parent is not disturbed.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _LAST_SECONDS = 5.0
 class LoopThread:
     """An asyncio event loop in a thread of its own: its callers may be on asyncio, on trio or on neither.
 
-    It is the process's that made it. In a fork there is no such thread: calls raise RuntimeError, `close` does nothing.
+    It belongs to the process that made it. In a forked child, calls raise RuntimeError, and `close` does nothing.
     """
 
     def __init__(self, name: str) -> None:
@@ -43,11 +43,11 @@ class LoopThread:
 
     @property
     def runs_here(self) -> bool:
-        """Whether it runs: this is not a fork of its process, and the interpreter is not at its end."""
+        """Whether it runs: this is not a forked child, and the interpreter is not shutting down."""
         return os.getpid() == self._pid and not sys.is_finalizing()
 
     def call(self, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run a coroutine there; block until it is done, and return or raise what it does."""
+        """Run a coroutine there; block until it is done, and return its result or raise its error."""
         return self.begin(what).result()
 
     def begin(self, what: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
@@ -74,14 +74,14 @@ async def _wait_for_others() -> None:
 
 
 class OwnDirectory:
-    """A temporary directory that goes with its user, and at the latest with this process; a fork leaves it alone."""
+    """A temporary directory that is removed with its owner, at the latest with this process, never by a fork."""
 
     def __init__(self, prefix: str) -> None:
         self.path: Path = Path(tempfile.mkdtemp(prefix=prefix))
         self._finalizer = weakref.finalize(self, _remove, self.path, os.getpid())
 
     def close(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove it with its contents."""
         self._finalizer()
 
 
@@ -91,15 +91,15 @@ def _remove(path: Path, pid: int) -> None:
 
 
 async def start_server(config: ServerConfig, failed: Callable[[BaseException, asyncio.Task[None]], None]) -> Server:
-    """Start a server on this loop that ends once it can no longer serve, with an ERROR that says why.
+    """Start a server on this loop. When it fails, it is closed, and an ERROR says why.
 
-    failed: called with the reason and the task that ends it. Without an end its clients would hear nothing at all.
+    failed: called with the error and the task that closes the server. Closing it tells its clients.
     """
     server = await Server(config).__aenter__()
     loop = asyncio.get_running_loop()
 
     async def end() -> None:
-        with suppress(Exception):  # what failed may not close either, and the reason is told already
+        with suppress(Exception):  # a failed server may fail to close, and its error is logged already
             await server.__aexit__(None, None, None)
 
     def look(future: asyncio.Future[None]) -> None:
@@ -112,7 +112,7 @@ async def start_server(config: ServerConfig, failed: Callable[[BaseException, as
 
 
 class _Running:
-    """One server with its thread, how many use it, and what it has failed with."""
+    """One server with its thread, the number of its users, and the error it failed with."""
 
     def __init__(self, data_dir: Path | None) -> None:
         self.users = 0
@@ -123,7 +123,7 @@ class _Running:
                 directory = OwnDirectory("recipes-")
                 stack.callback(directory.close)
                 data_dir = directory.path
-            # Short ticks let tests see a session end soon; a directory that goes with the process needs no fsync.
+            # Short ticks let tests see a session end soon; a temporary directory needs no fsync.
             config = ServerConfig(
                 client_port=0,
                 data_dir=data_dir,
@@ -141,7 +141,7 @@ class _Running:
             self._cleanup = stack.pop_all()
 
     def close(self) -> None:
-        """End the server, unless it is another process's."""
+        """End the server, except in a forked child."""
         if self._thread.runs_here:
             self._cleanup.close()
 
@@ -155,7 +155,7 @@ class _Running:
 
 _guard = threading.Lock()
 _running: dict[Path | None, _Running] = {}
-_inherited: list[_Running] = []  # by a fork; kept, since collecting their loops would reach into the parent's
+_inherited: list[_Running] = []  # from the parent of a fork; kept, since garbage collection would disturb its loops
 
 
 def _forget_the_parents() -> None:
@@ -173,11 +173,11 @@ if hasattr(os, "register_at_fork"):
 def embedded_server(data_dir: str | Path | None = None) -> Iterator[str]:
     """Yield the `host:port` of a server in this process, which ends with its last user.
 
-    data_dir: where its files are kept; None is a temporary directory. All users of one directory in this process,
-        and all that name none, share one server, unless it has failed.
+    data_dir: where its files are kept; None is a temporary directory. All users of one directory in this process
+        share one server, and so do all users without a directory, unless that server has failed.
 
-    Blocks while the server starts and ends. It is private: it excludes nobody else. Raises DiskError when another
-    process has the directory.
+    Blocks while the server starts and ends. The server is private: locks on it exclude no other process. Raises
+    DiskError when another process uses the directory.
     """
     key = None if data_dir is None else Path(data_dir).resolve()
     with _guard:

@@ -1,4 +1,4 @@
-"""How values of a type are stored: bytes as they are, those of a type that pydantic knows as JSON."""
+"""How values are stored: bytes as they are, values of types that pydantic knows as JSON."""
 
 from typing import Any, Generic, cast
 
@@ -8,26 +8,29 @@ T = TypeVar("T", default=bytes)
 
 
 class Encoding(Generic[T]):
-    """Between values and data. model: the type; without it the one that `owner` was made with, as Queue[Job](...)."""
+    """Converts between values and stored bytes.
+
+    model: the type of the values; without it the type argument of `owner`, such as Job in Queue[Job](...), else bytes.
+    """
 
     def __init__(self, owner: object, model: type[T] | None) -> None:
         self._owner = owner
         self._model = model
-        self._adapter: Any = None  # made when it is first needed: only then is it known what `owner` was made with
+        self._adapter: Any = None  # made at first use, since `owner` has its type argument only after its __init__
 
     @property
     def name(self) -> str:
-        """Of the type."""
+        """The name of the type."""
         model = self._type()
         return getattr(model, "__name__", str(model))
 
     def read(self, data: bytes) -> T:
-        """The value. Raises ValueError for data that are none."""
+        """Decode a value. Raises ValueError for invalid data."""
         adapter = self._found()
         return cast("T", data if adapter is _BYTES else adapter.validate_json(data))
 
     def write(self, value: T) -> bytes:
-        """The data. Raises TypeError and ValueError for what is no such value."""
+        """Encode a value. Raises TypeError and ValueError for a value of another type."""
         adapter = self._found()
         if adapter is not _BYTES:
             written: bytes = adapter.dump_json(adapter.validate_python(value))
@@ -47,7 +50,7 @@ class Encoding(Generic[T]):
             if model is bytes:
                 self._adapter = _BYTES
             else:
-                from pydantic import TypeAdapter  # only here: it takes time to import
+                from pydantic import TypeAdapter  # imported here because it is slow to import
 
                 self._adapter = TypeAdapter(model)
         return self._adapter

@@ -1,4 +1,4 @@
-"""Holding something: a znode of ours, the event that says when it is ours no more, and the block that ends with it."""
+"""A hold: our ephemeral znode, the event that is set when the hold ends, and the block that ends with it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -24,22 +24,22 @@ __all__ = ["Block", "Ended", "Hold", "Tenure"]
 
 RELEASED = "released"
 CANCELLED = "cancelled"
-# Of an expired session the client may hear only after its znode has gone.
+# The client may learn of its session's expiry only after the znode is gone.
 DELETED = "its znode is gone: deleted by somebody else, or the session is over"
 
-# So long leaving waits for the server to confirm that our znode is gone. Then the client's owner task takes over, so
-# that nobody's time limit is held up.
+# How long leaving waits for the server to confirm that our znode is gone. Then the client's owner task takes over, so
+# that leaving does not overrun the caller's time limit.
 _CONFIRM_SECONDS = 0.08
 
 
 class Hold:
-    """What a holder has in hand, good until `ended` is set.
+    """What a holder is given, for example a lock's grant; valid until `ended` is set.
 
     fence: czxid of our znode; a later holder's is higher, so storage can refuse older ones.
-    session_id: of the session that it goes with.
-    ended: an event, set once it is over, whatever ended it, and before the store lets the next one in. `ended.is_set()`
-        may be asked in any thread, `await ended.wait()` in any task. It says so, too, when the session may be over by
-        this process's clock.
+    session_id: the session that the hold depends on.
+    ended: an event, set at any end of the hold, before the store lets the next holder in, and also when the session may
+        be over by this process's clock. `ended.is_set()` may be called in any thread, `await ended.wait()` in any task
+        of the client's event loop.
     """
 
     __slots__ = ("_tenure", "ended", "fence", "session_id")
@@ -72,34 +72,34 @@ class Hold:
     def guarded(self) -> "AbstractAsyncContextManager[Multi]":
         """`async with it.guarded() as multi: multi.set(...)`: writes that are applied only while this is held.
 
-        As `client.multi()`, sent when the block ends well, with a check of our znode in it: the store applies all of it
-        or nothing. Once this has ended it raises the error of a loss, such as LockLost, and nothing was applied; beside
-        that what `client.multi()` raises, a ConnectionLoss too, after which nobody knows whether it was applied.
+        It is a `client.multi()` with a check of our znode: the store applies all of it or nothing, when the block ends
+        well. Once the hold has ended, it raises the error of a loss, such as LockLost, and nothing was applied. It
+        raises the errors of `client.multi()`, too; after ConnectionLoss nobody knows whether it was applied.
         """
         return Guarded(self._tenure)
 
 
 class Tenure(ABC):
-    """Behind a Hold: one ephemeral znode of ours, from the moment we ask for it until it is gone.
+    """The ephemeral znode behind a Hold, from the request for it until it is gone.
 
-    A subclass says how to get it. `enter` and `exit` are the edges of the block that ends with it.
+    A subclass implements how to get it. `enter` and `exit` are the edges of the block that ends with it.
 
-    client: a connected client. prefix: what the path of our znode begins with; nobody else's does. lost: the error that
-    a loss raises, about the path `about`. key: a second one in this client with the same key is refused.
+    client: a connected client. prefix: the beginning of our znode's path, which no other znode's path has. lost: the
+    error that a loss raises, about the path `about`. key: of its scope, see `Client.session_scope`.
     """
 
     def __init__(self, client: "Client", prefix: str, about: str, lost: type[HoldLost], key: object = None) -> None:
         self.client: Client = client.bound
         self.path: str = ""
         self.fence: int = 0
-        self.asked: bool = False  # whether a create was handed to the client, and what it made is not gone for sure
+        self.asked: bool = False  # whether a create was submitted, and its znode may still exist
         self._prefix = prefix
         self._about = about
         self._lost = lost
         self._scope = self.client.session_scope(key)
         self.ended: Ended = self._scope.ended
         self._watch: DeletionWatch | None = None
-        self.loss: HoldLost | None = None  # once it was raised
+        self.loss: HoldLost | None = None  # the error of the loss, once raised
         self._got = False
         self._sure = True  # whether our znode, if there is one, is at `path`; else its path only begins with `_prefix`
         self._deleting = False  # whether we ever asked for our znode's deletion
@@ -107,16 +107,17 @@ class Tenure(ABC):
 
     @abstractmethod
     async def obtain(self, wait: bool) -> bool:
-        """Make our znode, and return whether what it stands for is ours; with `wait`, once it is.
+        """Make our znode, and return whether we hold; with `wait`, wait until we do.
 
-        It sets `asked` when the request goes out, `path` and `fence` when it is answered. What it leaves behind when it
-        raises or is cancelled is cleaned up.
+        It sets `asked` when the request goes out, `path` and `fence` when the reply comes. If it raises or is
+        cancelled, `enter` deletes its znode.
         """
 
     async def enter(self, within: float | None = None, *, as_block: bool = True) -> bool:
-        """Begin; whether we got it. within: seconds to wait for it at most, for ever without.
+        """Begin, and return whether we got it. within: seconds to wait for it at most; without it, no limit.
 
-        as_block: the task is cancelled once it is lost, until `exit`, which it has to call itself. Otherwise nobody is.
+        as_block: a loss cancels this task, until `exit`, which the task should call itself. Otherwise nobody is
+        cancelled.
         """
         self._scope.open()
         try:
@@ -140,18 +141,18 @@ class Tenure(ABC):
         return False
 
     async def exit(self, error: BaseException | None) -> bool | None:
-        """Leave the block that ended with `error`: give up what is held. Returns whether `error` goes no further.
+        """Leave the block that ended with `error`: give up the hold. Returns whether to swallow `error`.
 
-        Any task may do it. Raises the error of a loss, if it was lost.
+        Any task may call it. If the hold was lost, it raises the error of the loss.
         """
         if self._scope.home.keeps_out(error):
             return False
         return await self._finish(error, RELEASED)
 
     async def release(self, why: str) -> None:
-        """Give it up, and return once the server has confirmed that our znode is gone. The block goes on without it.
+        """Give up the hold, and return once the server has confirmed that our znode is gone. A block goes on.
 
-        Without a block, raises the error of a loss, if it was lost.
+        Without a block, it raises the error of a loss if the hold was lost.
         """
         self._scope.home.check()
         if not self.ended.is_set():
@@ -162,7 +163,7 @@ class Tenure(ABC):
             while self.asked and not self.client.session.lost:
                 try:
                     await self._delete()
-                except ConnectionLoss:  # the client waits for the next connection; our znode's name is never used again
+                except ConnectionLoss:  # safe to repeat: our znode's name is never used again
                     await backoff.pause()
                 except (SessionError, AuthFailed):
                     break  # the session is over, and our znode with it
@@ -175,19 +176,19 @@ class Tenure(ABC):
             raise self._loss()
 
     def watch_own(self) -> None:
-        """See to it that this ends when our znode goes, as when an operator deletes it to break a lock.
+        """Watch our znode, so that its deletion (for example by an operator who breaks a lock) ends the hold.
 
-        No task is started, and the request goes out with whatever is sent next.
+        No task is started; the watch request goes out with the client's next ones.
         """
         if self._watch is None:
             with suppress(SessionError, AuthFailed):  # the session is over, which ends the block as well
                 self._watch = self.client.watch_deletion(self.path, self._gone, self._seen)
 
-    async def settle(self) -> None:  # noqa: B027 - most have nothing to wait for
+    async def settle(self) -> None:  # noqa: B027 - most subclasses have nothing to wait for
         """Return once it is certain at which path our znode is."""
 
-    def _seen(self, stat: "Stat") -> None:  # noqa: B027 - most do not care
-        """Our znode is there, or its data have changed."""
+    def _seen(self, stat: "Stat") -> None:  # noqa: B027 - most subclasses do not need it
+        """Called with our znode's Stat when the watch is set and after each change of its data."""
 
     def _gone(self) -> None:
         self.asked = False
@@ -195,9 +196,9 @@ class Tenure(ABC):
 
     async def _finish(self, error: BaseException | None, why: str) -> bool:
         cancelled = isinstance(error, anyio.get_cancelled_exc_class())
-        if not self.ended.is_set():  # by the clock, for one
+        if not self.ended.is_set():  # `is_set` also checks the clock
             self.ended.set(CANCELLED if cancelled else why)
-        passing = error if cancelled else None  # other errors do not pass the scope: a loss stands above them
+        passing = error if cancelled else None  # other errors stay outside the scope: a loss takes precedence
         try:
             await self._leave(at_once=cancelled)
         except BaseException as interruption:
@@ -213,7 +214,7 @@ class Tenure(ABC):
         return cancelled
 
     async def _leave(self, *, at_once: bool) -> None:
-        """Delete our znode whatever happens: here if that is quick, else by the client's owner task."""
+        """Delete our znode: here if that is quick, else by the client's owner task."""
         if self._watch is not None:
             self._watch.cancel()
         try:
@@ -225,7 +226,7 @@ class Tenure(ABC):
             self._hand_over()
 
     def _hand_over(self) -> None:
-        # What a client that closes has in the store goes with its session.
+        # A client that closes needs no deletion: its ephemeral znodes go with the session.
         if self.asked and not self.client.session.lost and self.ended.why != CLOSED:
             known = bool(self.path) and self._sure
             self.client.delete_later(self.path if known else self._prefix, prefix=not known)
@@ -238,23 +239,23 @@ class Tenure(ABC):
         try:
             await self.client.delete(self.path)
         except NoNode:
-            if first_try:  # we never asked, so somebody else did
+            if first_try:  # we have not deleted it, so somebody else has
                 self.ended.set(DELETED, lost=True)
         self.asked = False
 
     async def _send_deletion(self) -> None:
-        """Let the deletion leave with whatever is sent next."""
+        """Submit the deletion without waiting; it goes out with the client's next requests."""
         path = self.path
 
         def heard(call: "Call") -> None:
             if call.error is not None and not isinstance(call.error, NoNode):
-                self.client.delete_later(path)  # it tries again, and says what a server refuses
+                self.client.delete_later(path)  # it retries, and logs a refusal
 
         self.client.start_delete(path, heard)
         self.asked = False
 
     def refusal(self) -> HoldLost:
-        """The error of somebody who relies on what has ended."""
+        """The error for a caller that relies on this ended hold."""
         return self._lost(self._about, self.ended.why)
 
     def _loss(self) -> HoldLost:
@@ -270,9 +271,9 @@ H = TypeVar("H", bound=Hold)
 
 
 class Block(AbstractAsyncContextManager[H | None], Generic[T, H]):
-    """`async with`: what a tenure holds, or None when it was not to be had in time.
+    """`async with`: enter a tenure; gives its Hold, or None if it could not be had in time.
 
-    begin: makes the tenure. show: what the block is given of it. within: seconds to wait at most.
+    begin: makes the tenure. show: makes the Hold from it. within: seconds to wait at most; None for no limit.
     """
 
     def __init__(self, begin: Callable[[], T], show: Callable[[T], H], within: float | None) -> None:
@@ -291,7 +292,7 @@ class Block(AbstractAsyncContextManager[H | None], Generic[T, H]):
 
     @property
     def loss(self) -> HoldLost | None:
-        """The error that this very block raised, since it was lost."""
+        """The error that this block raised because of a loss; None without one."""
         return None if self._tenure is None else self._tenure.loss
 
     async def __aexit__(
@@ -301,7 +302,7 @@ class Block(AbstractAsyncContextManager[H | None], Generic[T, H]):
 
 
 class Guarded(AbstractAsyncContextManager["Multi"]):
-    """`async with`: a multi that is applied only while all of these tenures stand."""
+    """`async with`: a multi that is applied only while all of these tenures are held."""
 
     def __init__(self, *tenures: Tenure) -> None:
         self._tenures = tenures

@@ -1,8 +1,8 @@
-"""Who stands in a line below one parent, in which order, and who of them holds: names and numbers, nothing else.
+"""The line below one parent: its order, and which places in it hold. Pure: it knows names and numbers only.
 
-A line is for permits, of which so many are to be had together. A lock and a writer take all there are, a reader takes
-one of very many, and whoever asks a semaphore takes as many as it says. So one rule serves them all: first come, first
-served, as long as what those in front take leaves enough.
+A line gives out a limited number of permits. A lock or a writer takes all of them, a reader takes one of very many, and
+a user of a semaphore takes the number it asks for. So one rule serves all: first come, first served, as long as the
+places in front leave enough permits.
 
 Sources: ZooKeeper Recipes and Solutions, Locks, Shared Locks and Leader Election; RFC 1982 for the order of numbers
 that wrap.
@@ -16,14 +16,14 @@ from typing import NamedTuple
 
 from recipes.naming import MARKERS, form_of, is_native, theirs
 
-DIGITS = 10  # of the number that a server puts behind the name of a sequential znode
+DIGITS = 10  # length of the number that a server appends to the name of a sequential znode
 _KIND = re.compile(r".*-(lock|lead|read|write|permits|member)-(?:([0-9]+)-)?-?[0-9]+", re.DOTALL)
 
-ALL = 1 << 31  # permits: what a lock and a writer take, and more than a semaphore can have
+ALL = 1 << 31  # the permits of a lock or a writer, more than any semaphore has
 
 
 class Participant(NamedTuple):
-    """Someone in line, as read from the store: true at the moment of reading, no longer than that.
+    """A place in line and its owner, as read from the store; it may be outdated as soon as it was read.
 
     kind: "lock", "lead", "read", "write", "permits" or "member". permits: how many of a semaphore, 1 for others.
     revoke_requested: whether somebody asked it to give up what it has. weight: of a candidate, 0 for others.
@@ -31,7 +31,7 @@ class Participant(NamedTuple):
 
     id: str  # chosen anew for each acquire
     data: bytes
-    fence: int  # what its grant shows: czxid of the znode, or of the one that a downgrade replaced by it
+    fence: int  # the fence of its grant: czxid of the znode, or, after a downgrade, of the znode before it
     session_id: int
     since: float  # seconds since the epoch, by the server's wall clock, when the znode was made
     path: str
@@ -42,10 +42,10 @@ class Participant(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What a line means for one who stands in it.
+    """Whether a place in line holds, and if not, what to wait for.
 
-    holds: whether what it asks for is its own. behind: the one in front to watch, which must leave, or get what it
-    waits for, before it can be our turn; "" when it may be the end of any that is in front, or when none is.
+    holds: whether it has what it asks for. behind: the name in front to watch, whose owner must leave, or must get what
+    it waits for, before it can be our turn; "" if the end of any place in front may be enough, or if none is in front.
     """
 
     holds: bool
@@ -53,19 +53,19 @@ class Standing(NamedTuple):
 
 
 def standing(name: str, order: Sequence[str], limit: int = ALL, most: int = ALL) -> Standing:
-    """Whether `name` holds, given the line as it was at one moment; this is the only rule there is.
+    """Whether `name` holds, given the line as it was at one moment. All recipes use this one rule.
 
-    It holds when it fits within the limit together with all that are in front of it, those that wait included, so that
-    nobody overtakes. Nobody behind it counts.
+    A place holds when the permits of all places in front of it plus its own are within the limit. Places in front that
+    wait count as well, so that nobody overtakes. Places behind do not count.
 
-    order: everybody in line, first come first. limit: the permits to be had together. most: the highest limit that
-    there ever was, which tells who in front may hold since before it went down.
+    order: all names in line, in order of arrival. limit: the number of permits. most: the highest limit there ever was:
+    a place in front may hold since before the limit went down.
     """
     own = permits_of(name)
     if name not in order:
         return Standing(False)
     place = order.index(name)
-    if own >= limit:  # with anybody in front it does not fit
+    if own >= limit:  # it cannot hold together with any other place
         return Standing(place == 0 and own <= limit, order[place - 1] if place else "")
     taken = 0
     excluding = ""
@@ -78,15 +78,15 @@ def standing(name: str, order: Sequence[str], limit: int = ALL, most: int = ALL)
         return Standing(True)
     if excluding:
         return Standing(False, excluding)
-    # Several in front hold together, and any of them may leave first. One that certainly waits itself is told of that,
-    # and passes it on when it gets its turn.
+    # Several places in front hold together, and any of them may leave first. If the place just in front certainly waits
+    # as well, watch only that one: it passes a sign on when it gets its turn.
     return Standing(False, order[place - 1] if taken > most else "")
 
 
 def holding(order: Sequence[str], limit: int = ALL, kept: Collection[str] = ()) -> int:
-    """How many at the head of the line hold.
+    """How many places at the head of the line hold.
 
-    kept: the numbers, at the end of their names, of those that hold since before the limit went down.
+    kept: sequence numbers (the end of the names) of places that hold since before the limit went down.
     """
     taken = 0
     for count, name in enumerate(order):
@@ -99,31 +99,31 @@ def holding(order: Sequence[str], limit: int = ALL, kept: Collection[str] = ()) 
 def is_owner(
     name: str, order: Sequence[str], owner: int, session_id: int, now: float, expires_at: float, limit: int = ALL
 ) -> bool:
-    """Whether `name` holds what the line is for: its znode exists, is the live session's, stands so, and is in time.
+    """Whether `name` holds: its znode is in line and far enough in front, and our session owns it and surely lives.
 
-    order: the line as last read. owner: ephemeralOwner of `name`. now, expires_at: the client's monotonic clock
-    and the moment, on that clock, until which the session is sure to live. limit: see `standing`.
+    order: the line as last read. owner: ephemeralOwner of `name`. now: the client's monotonic clock. expires_at: the
+    time on that clock until which the session is sure to live. limit: see `standing`.
     """
     return owner == session_id and now < expires_at and standing(name, order, limit).holds
 
 
 def in_order(names: Sequence[str], marker: str | tuple[str, ...]) -> list[str]:
-    """Those of `names` that stand in the line of `marker`, or of one of several, first come first.
+    """The `names` in the line of `marker` (one or several), in order of arrival; other names are left out.
 
     Sequence numbers are a signed 32-bit counter, so they are compared as serial numbers (RFC 1982): after the
-    wrap a newcomer still is last. Names made by others, which do not have our form, are left out.
+    wrap a newcomer is still last.
     """
     match = form_of((marker,) if isinstance(marker, str) else marker).fullmatch
     numbered = [(int(found[1]), name) for name in names if (found := match(name))]
     if len(numbered) > 1:
         numbers = [number for number, _ in numbered]
-        near = max(numbers) - min(numbers) < 0x80000000  # unless they wrap, their own order is meant
+        near = max(numbers) - min(numbers) < 0x80000000  # otherwise the numbers have wrapped
         numbered.sort(key=itemgetter(0) if near else cmp_to_key(_compare))
     return [name for _, name in numbered]
 
 
 def kind_of(name: str) -> str:
-    """What the owner of the znode `name` asks for: "lock", "lead", "read", "write", "permits" or "member"."""
+    """What the znode `name` asks for: "lock", "lead", "read", "write", "permits" or "member"; "" for other names."""
     found = _KIND.fullmatch(name)
     if found:
         return found[1]
@@ -132,19 +132,19 @@ def kind_of(name: str) -> str:
 
 
 def permits_of(name: str) -> int:
-    """How many permits the owner of the znode `name` asks for."""
+    """How many permits the znode `name` asks for."""
     found = _KIND.fullmatch(name)
     if found is None:
-        return 1 if kind_of(name) in ("read", "permits") else ALL  # by another library's names
+        return 1 if kind_of(name) in ("read", "permits") else ALL  # in another library's naming
     if found[1] not in ("read", "permits"):
         return ALL
     return int(found[2] or 1)
 
 
 def place_behind(name: str, kind: str, fence: int) -> str:
-    """The name of a znode that takes the place of `name` in line, for another kind; `fence` is its owner's.
+    """The name of a znode of another kind that takes the place of `name` in line, and keeps its owner's `fence`.
 
-    The names of other libraries have no room for the fence.
+    Names of other libraries cannot carry the fence.
     """
     place = theirs(name)
     if place is not None:
@@ -156,7 +156,7 @@ def place_behind(name: str, kind: str, fence: int) -> str:
 
 
 def fence_of(name: str) -> int:
-    """The fence that the znode `name` inherited from the one whose place it took; 0 when it has its own."""
+    """The fence that the znode `name` inherited from the znode it replaced; 0 if it has a fence of its own."""
     if not name.startswith("_r_"):
         return 0
     label = id_of(name, f"{kind_of(name)}-").rpartition(".")
@@ -164,9 +164,9 @@ def fence_of(name: str) -> int:
 
 
 def strangers(names: Sequence[str], marker: str) -> list[str]:
-    """Those of `names` that are places in another line than that of `marker`, by another library's rules.
+    """The `names` that look like places of another library, which does not share the line of `marker`.
 
-    They have the number of a sequential znode at their end, and not the beginning or the marker of those in line.
+    They end with the number of a sequential znode, and lack the beginning or the marker of names in this line.
     """
     if is_native(marker):
         return [name for name in names if not name.startswith("_r_") and _is_number(name[-DIGITS:])]

@@ -1,6 +1,6 @@
-"""How the znodes in a line are named: by us, by kazoo, by Curator. The rule of who holds is the same for all.
+"""Names of the znodes in a line: ours, kazoo's and Curator's. All of them have the same rule of who holds.
 
-A marker stands between the id of a znode's name and its number. It says what the owner asks for, and by whose names.
+A marker stands between the id and the number in a znode's name. It says what the znode asks for, and in whose naming.
 
 Sources: kazoo 2.11, recipe/lock.py; Curator 5.4, LockInternals, StandardLockInternalsDriver, InterProcessReadWriteLock,
 LeaderSelector and LeaderLatch.
@@ -19,19 +19,19 @@ ElectionNaming = Literal["native", "kazoo", "curator", "curator-latch"]
 
 MARKERS: dict[str, dict[str, str]] = {
     "native": {"lock": "lock-", "read": "read-", "write": "write-", "lead": "lead-"},
-    # A writer's znode is that of a lock, and an Election of kazoo is its Lock.
+    # In kazoo a writer's znode is named like a lock's, and an Election uses a Lock.
     "kazoo": {"lock": "__lock__", "read": "__rlock__", "write": "__lock__", "lead": "__lock__"},
     "curator": {"lock": "-lock-", "read": "-__READ__", "write": "-__WRIT__", "lead": "-lock-"},  # lead: LeaderSelector
     "curator-latch": {"lead": "-latch-"},
 }
-# Those at one path that stand in one line, so that none of them overlooks another.
+# Markers that share one line at a path, so that locks, readers and writers see one another.
 LINES = (
     ("lock-", "read-", "write-", "permits-"),
     ("__lock__", "__rlock__"),
     ("-lock-", "-__READ__", "-__WRIT__"),
 )
 
-_NUMBER = "(-?[0-9]{9,10})"  # a sign counts among the ten places
+_NUMBER = "(-?[0-9]{9,10})"  # ten characters, a sign included
 _THEIRS = re.compile(
     r"(?:_c_)?(?P<id>.*?)-?(?P<marker>__(?:r?lock|lease|READ|WRIT)__|(?:lock|lease|latch)-)" + _NUMBER, re.DOTALL
 )
@@ -45,21 +45,21 @@ _KINDS = {
     "lease-": "permits",
     "__lease__": "permits",
 }
-_ASKED = b"\0asked to give it up"  # behind the data of a znode whose owner has been asked to
-_CURATOR_ASKED = b"__REVOKE__"  # instead of them, as Curator's Revoker writes it
+_ASKED = b"\0asked to give it up"  # appended to the data of a znode to ask its owner to give up
+_CURATOR_ASKED = b"__REVOKE__"  # replaces the data for the same purpose, as Curator's Revoker does
 
 
 class Leases(NamedTuple):
-    """Where another library keeps the permits of a semaphore: one znode each, made by who has the lock beside them."""
+    """Where another library keeps the permits of a semaphore: one znode each, made by the holder of a separate lock."""
 
     lock_path: str
     lock_marker: str
-    path: str  # each of its children is a permit that somebody has
+    path: str  # each child is a permit that is taken
     marker: str
 
 
 class Place(NamedTuple):
-    """What the name of a znode in another library's line says."""
+    """The parts of a znode's name in another library's line."""
 
     id: str
     kind: str
@@ -68,12 +68,12 @@ class Place(NamedTuple):
 
     @property
     def is_kazoos(self) -> bool:
-        """Whether it is one of kazoo's, else of Curator's."""
+        """Whether the name is in kazoo's form; otherwise it is in Curator's."""
         return self.marker.endswith(("lock__", "lease__"))
 
 
 def marker_of(path: str, naming: str, kind: str, data: bytes = b"") -> str:
-    """The marker by which `naming` says `kind`. Raises BadArguments for what it has no place for."""
+    """The marker of `kind` in `naming`. Raises BadArguments for a kind or data that `naming` cannot express."""
     kinds = MARKERS.get(naming, {})
     if kind not in kinds:
         known = get_args(ElectionNaming if kind == "lead" else Naming)
@@ -90,7 +90,7 @@ def marker_of(path: str, naming: str, kind: str, data: bytes = b"") -> str:
 
 
 def leases_of(path: str, naming: str, data: bytes) -> Leases | None:
-    """Where `naming` keeps the permits of a semaphore at `path`; None for ours, which are a line. Raises BadArguments.
+    """Where `naming` keeps a semaphore's permits at `path`; None for native, which uses a line. Raises BadArguments.
 
     kazoo: Semaphore. Curator: InterProcessSemaphoreV2.
     """
@@ -103,23 +103,23 @@ def leases_of(path: str, naming: str, data: bytes) -> Leases | None:
 
 
 def is_native(marker: str) -> bool:
-    """Whether the znodes of `marker` have names of our own form."""
+    """Whether `marker` belongs to our own naming."""
     return marker[0] not in "_-"
 
 
 def is_kazoos(marker: str) -> bool:
-    """Whether the znodes of `marker` have names as kazoo makes them."""
+    """Whether `marker` belongs to kazoo's naming."""
     return marker.startswith("__")
 
 
 @lru_cache
 def line_of(marker: str) -> str | tuple[str, ...]:
-    """The markers of all that stand in one line with those of `marker`."""
+    """The markers of the line that `marker` belongs to; `marker` itself if it has a line of its own."""
     return next((line for line in LINES if marker.startswith(line)), marker)
 
 
 def lines_among(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Which lines, of locks and elections, have somebody among `names`: naming and marker of each."""
+    """The lines of locks and elections that `names` show somebody in: naming and marker of each."""
     ours = [name for name in names if name.startswith("_r_")]
     others = [place.marker for name in names if (place := theirs(name)) is not None]
     found = []
@@ -138,9 +138,9 @@ def lines_among(names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def beginning(marker: str, label: str, random_bits: Callable[[int], int], name: str | None = None) -> str:
-    """What the name of a znode of ours begins with, whose number the server puts behind: nobody else's begins so.
+    """A unique beginning for the name of a sequential znode of ours; the server appends the number.
 
-    name: the id, for one that follows another place of ours; chosen at random without it.
+    name: the id, for a place that follows an earlier one of ours; random without it. Used in native naming only.
     """
     if is_native(marker):
         return f"_r_{f'{random_bits(64):016x}' if name is None else name}{label}-{marker}"
@@ -151,9 +151,9 @@ def beginning(marker: str, label: str, random_bits: Callable[[int], int], name: 
 
 @cache
 def form_of(markers: tuple[str, ...]) -> re.Pattern[str]:
-    """The names with one of `markers`, which are all of one naming; the group is the number.
+    """A pattern of the names with one of `markers`, which are all of one naming; its group is the number.
 
-    Of other libraries' names only marker and number are looked at, as these do, too.
+    In other libraries' names only marker and number count, as in those libraries themselves.
     """
     kinds = "|".join(re.escape(marker.lstrip("-")) for marker in markers)
     form = rf"_r_.*-(?:{kinds})(?:[0-9]+-)?(-?[0-9]+)" if is_native(markers[0]) else rf".*(?:{kinds}){_NUMBER}"
@@ -161,24 +161,24 @@ def form_of(markers: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def theirs(name: str) -> Place | None:
-    """What `name` says, when it is the name of a place in another library's line."""
+    """The parts of `name` if it is the name of a place in another library's line, else None."""
     found = None if name.startswith("_r_") else _THEIRS.fullmatch(name)
     return None if found is None else Place(found["id"], _KINDS[found["marker"]], found["marker"], found[3])
 
 
 def has_wrapped(name: str) -> bool:
-    """Whether `name` is in another library's line, with a number that its rule does not put in order."""
+    """Whether `name` is in another library's line, with a wrapped number, which that library misorders."""
     place = theirs(name)
     return place is not None and place.number.startswith("-")
 
 
 def ask_to_leave(data: bytes, name: str = "") -> bytes:
-    """The data of the znode `name` once its owner is asked to give up what it has."""
+    """The data to write to the znode `name` to ask its owner to give up what it holds."""
     return _CURATOR_ASKED if _is_curators(name) else data.removesuffix(_ASKED) + _ASKED
 
 
 def is_asked(data: bytes, name: str = "") -> tuple[bytes, bool]:
-    """What the owner of the znode `name` wrote itself, and whether it is asked to give up what it has."""
+    """The owner's own data of the znode `name`, and whether the owner is asked to give up what it holds."""
     if _is_curators(name):
         return (b"", True) if data == _CURATOR_ASKED else (data, False)
     return data.removesuffix(_ASKED), data.endswith(_ASKED)

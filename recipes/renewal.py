@@ -1,4 +1,4 @@
-"""Going on after the loss of a session: what all recipes do that run for longer than one."""
+"""How recipes that outlive their session go on in the next one."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -17,9 +17,9 @@ H = TypeVar("H", bound=Hold)
 
 
 class Renewal:
-    """One recipe's way from session to session of a client that renews.
+    """Carries one recipe from session to session of a client that renews.
 
-    about: the recipe and its path, for the log. log: where it says that it goes on, at INFO.
+    about: the recipe and its path, for the log. log: gets a line at INFO for each new session.
     losses: how many sessions it has outlived.
     """
 
@@ -33,15 +33,15 @@ class Renewal:
 
     @property
     def over(self) -> bool:
-        """Whether the session that it began with, or went on with, is over."""
+        """Whether the session that the recipe uses is over."""
         session = self._client.session
         return session.lost or session.id != self._session_id
 
     async def after(self, error: Exception) -> None:
-        """Return once the client has another session, when the end of the one before it explains `error`.
+        """Return once the recipe can go on after `error`: if its session ended, once the client has another one.
 
-        After a ConnectionLoss in a session that lives it returns as well, behind a pause that grows to 2 s. Raises
-        `error` otherwise, and what ended the client when no other session follows.
+        After a ConnectionLoss in a live session it returns after a pause, which grows to 2 s. It raises any other
+        `error`, and the client's own error if no other session follows.
         """
         client = self._client
         if not (isinstance(error, HoldLost | SessionError) and client.renews):
@@ -69,9 +69,10 @@ async def hold_again(
 ) -> None:
     """Hold something again and again, awaiting `func(hold)` each time, until cancelled or until `func` raises.
 
-    begin, show: see Block. count: called after each loss that was outlived. damping: the rests in between; without it,
-    a pause after what lasted less than a second. was_lost: whether a hold, if there was one, was taken from its holder.
-    A loss, when it is not the end of the client, is followed by another try.
+    After a loss it tries again, unless the client has ended.
+
+    begin, show: see Block. count: called after each loss that was outlived. damping: the pauses between holds; without
+    it, a pause follows a hold of less than a second. was_lost: whether a hold (None: there was none) was lost.
     """
     damping = damping or Damping(client)
     while True:
@@ -85,7 +86,7 @@ async def hold_again(
                 await func(hold)  # type: ignore[arg-type]
         except (HoldLost, SessionError) as error:
             if error is not block.loss and (hold is not None or isinstance(error, HoldLost)):
-                raise  # what `func` raised
+                raise  # the error is `func`'s
             if renewal.over or error is not block.loss:
                 await renewal.after(error)
                 count()

@@ -1,9 +1,11 @@
-"""Read, change, write: updates of one znode's data, each made once while the session lives, whatever is lost.
+"""Read, change, write: updates of one znode's data, each made exactly once while the session lives.
 
-An update is a function of the data. What tasks of one client ask for meanwhile is applied in order and written at
-once. Each write is a multi that also sets a znode of the client's own, below the one that is changed (writer.py). It
-tells whether a write whose reply was lost was applied. It also keeps everybody from deleting the znode that is changed
-and making it again unnoticed, which versions alone do not: what is below it would have to go first.
+An update is a function of the data. Updates that tasks of one client ask for while a write is under way are applied in
+order and written together.
+
+Each write is a multi that also sets a znode of the client's own, below the changed znode (writer.py). That znode shows
+whether a write whose reply was lost was applied. It also makes sure that nobody deletes the changed znode and creates
+it again unnoticed, which a check of the version alone would miss: a znode with a child cannot be deleted.
 """
 
 import copy
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from recipes.core.client.multi import Multi
 
 R = TypeVar("R")
-Change = Callable[[bytes], tuple[bytes, R]]  # of the old data: the new data, and what the caller is told
+Change = Callable[[bytes], tuple[bytes, R]]  # old data -> new data, and the result for the caller
 
 _SHORTEST_PAUSE = 0.002  # seconds, after the second conflict in a row; it doubles
 _LONGEST_PAUSE = 0.5
@@ -33,32 +35,32 @@ _MARK = "writer-"
 
 
 class Outcome(NamedTuple):
-    """What came of one change: what it told, or what it raised, in which case it changed nothing."""
+    """The result of one change, or the error that it raised; then it changed nothing."""
 
     told: Any
     error: Exception | None
 
 
 def apply_in_order(data: bytes, changes: Sequence[Change[Any]]) -> tuple[bytes, list[Outcome]]:
-    """The data behind all changes, each of which sees what the one before it made, and the outcome of each. Pure."""
+    """Apply changes one after the other. Returns the final data and the outcome of each change. Pure."""
     outcomes = []
     for change in changes:
         try:
             data, told = change(data)
             outcomes.append(Outcome(told, None))
-        except Exception as error:  # it is its caller's
+        except Exception as error:  # for the caller of this change
             outcomes.append(Outcome(None, error))
     return data, outcomes
 
 
 class _Update:
-    """One that was asked for, until its outcome is known."""
+    """A requested update, until its outcome is known."""
 
     __slots__ = ("abandoned", "change", "outcome")
 
     def __init__(self, change: Change[Any]) -> None:
         self.change = change
-        self.abandoned = False  # nobody waits any more
+        self.abandoned = False  # its caller no longer waits
         self.outcome: Outcome | None = None
 
 
@@ -69,28 +71,28 @@ class Register:
         self.client: Client = client.bound
         self.path: str = paths.check(path)
         self._writer = Writer(self.client, path, b"", _MARK)
-        self._turn = anyio.Lock(fast_acquire=True)  # of the task that carries out what all have asked for
+        self._turn = anyio.Lock(fast_acquire=True)  # for the task that carries out the updates of all tasks
         self._asked: list[_Update] = []
-        self._known: Node | None = None  # what the next write relies on
-        self._refused: tuple[int, int] | None = None  # czxid and version that turned out to be old
+        self._known: Node | None = None  # the state that the next write expects
+        self._refused: tuple[int, int] | None = None  # czxid and version that a server refused as outdated
         self._under_way: Write | None = None
         self._conflicts = 0
         self._pauses = pauses(client.random, shortest=_SHORTEST_PAUSE, longest=_LONGEST_PAUSE)
-        self._singly = 0  # so many updates go alone, since one of several was refused
+        self._singly = 0  # how many updates to write alone, since a batch was refused
 
     async def read(self) -> bytes:
-        """The data, empty when there is no such znode. Raises what every read does."""
+        """The data, empty when there is no such znode. Raises the errors of every read."""
         try:
             return (await self.client.get(self.path))[0]
         except NoNode:
             return b""
 
     async def update(self, change: Change[R]) -> R:
-        """Make the change, once, and return what it told. The znode is made when it is missing.
+        """Make the change once, and return its result. The znode is created if it is missing.
 
-        The change may be called several times, on what others have written meanwhile; what it raises in the end is
-        raised here, and it has changed nothing. A change that leaves the data as they are writes nothing to the znode,
-        but what it saw was current. Conflicts with others are tried again, with pauses that grow to half a second.
+        After a conflict with other writers, `change` is called again on the new data, with pauses that grow to half a
+        second. If the last call raises, this raises its error, and nothing has changed. If it returns the same data,
+        nothing is written to the znode, but the data that it saw were current.
 
         When this is cancelled, or raises ConnectionLoss with `maybe_applied` or SessionExpired, the change was made
         once or not at all.
@@ -114,13 +116,13 @@ class Register:
         return result
 
     async def _carry_on(self) -> None:
-        """Write what was asked for, or wait for a write that is under way."""
+        """Write requested updates, or wait for a write that is under way."""
         if self._under_way is not None:  # the task that sent it was cancelled
             await self._under_way.wait()
             return
         if self._conflicts > 1:
             await anyio.sleep(next(self._pauses))
-        await self._writer.prepare()  # before the reading, so that nobody makes the znode anew between it and the write
+        await self._writer.prepare()  # before the read: from then on nobody can recreate the znode
         known = self._known or await self._read()
         if known is None:
             self._conflict()
@@ -134,7 +136,7 @@ class Register:
             await under_way.wait()
 
     def _write(self, known: Node, batch: list[_Update]) -> Write | None:
-        """What to wait for; None when it is done already."""
+        """Submit one write of the batch. Returns the write to wait for; None if it is done already."""
         data, outcomes = apply_in_order(known.data, [update.change for update in batch])
         version = known.stat.version
 
@@ -152,7 +154,7 @@ class Register:
             stat = write.results[0] if write.results else None
             if data == known.data:
                 stat = known.stat
-            # Where others write too, the next write would be refused as well, unless it reads first.
+            # After a conflict others write, too: without a new read the next write would probably be refused as well.
             self._known = Node(data, stat) if isinstance(stat, Stat) and not self._conflicts else None
             if self._conflicts:
                 self._conflicts = 0
@@ -170,9 +172,9 @@ class Register:
         if isinstance(error, BadVersion | NoNode):
             self._refused = known.stat.czxid, known.stat.version
         elif isinstance(error, ConnectionLoss) and not error.maybe_applied:
-            pass  # somebody deleted our own znode, and the writer makes another
+            pass  # somebody deleted our own znode; the writer makes another
         elif isinstance(error, StoreError) and len(batch) > 1:
-            self._singly = len(again)  # one of them is too large, say: the others shall not suffer for it
+            self._singly = len(again)  # one update was refused, perhaps as too large: try each alone
         else:
             self._known = None
             for update in batch:
@@ -186,10 +188,10 @@ class Register:
         self._conflicts += 1
 
     async def _read(self) -> Node | None:
-        """What there is now; None when there is no such znode."""
+        """The current data and Stat; None when there is no such znode."""
         try:
             data, stat = await self.client.get(self.path)
-            if self._refused == (stat.czxid, stat.version):  # our server has not heard yet of what refused our write
+            if self._refused == (stat.czxid, stat.version):  # our server still shows the outdated state
                 await self.client.sync(self.path)
                 data, stat = await self.client.get(self.path)
         except NoNode:
@@ -198,7 +200,7 @@ class Register:
 
 
 def register_of(client: "Client", path: str) -> Register:
-    """The Register of this client's session at this path. `path` was checked by its recipe."""
+    """The Register of this client's session at `path`, which the recipe has checked."""
     found = client.session.shared.get((Register, path))
     if not isinstance(found, Register):
         found = client.session.shared[Register, path] = Register(client, path)
@@ -206,5 +208,5 @@ def register_of(client: "Client", path: str) -> Register:
 
 
 def _own(error: RecipesError | None) -> Exception:
-    """An exception for one caller alone: each adds its own traceback."""
+    """A copy of the error for one caller, since each raise adds a traceback."""
     return copy.copy(error) if error is not None else RuntimeError("an update failed without an error")

@@ -1,12 +1,13 @@
-"""Writes that are made exactly once within a session, whatever happens to their replies.
+"""Writes that are made exactly once within a session, even if replies are lost.
 
-A client of a queue or of a counter has a znode of its own there, ephemeral. Each of its multis also sets that znode,
-with the version it expects. After a lost connection the same multi is sent again: where the version has moved on, it
-had been applied the first time, and where it has not, it is applied now, and the earlier one never can be. So nobody
-needs to guess from what is found there, which others change meanwhile.
+A client of a queue or of a counter has an ephemeral znode of its own there. Each of its multis also sets that znode,
+with the version it expects. After a lost connection the same multi is sent again. If the version has moved on, the
+first one was applied. If it has not, the second one is applied, and the first one never can be. So nobody needs to
+guess from the state of the queue, which others may have changed.
 
-One multi is under way at a time, and what is asked for meanwhile goes into the next one: the more tasks write, the more
-each multi carries. The Stat that the server gives for the client's znode is also its clock and the multi's zxid.
+One multi is under way at a time; writes that are submitted meanwhile go into the next one. So the more tasks write, the
+more each multi carries. The Stat that the server returns for the client's znode also shows the server's time and the
+multi's zxid.
 """
 
 from collections import deque
@@ -39,14 +40,14 @@ MOST_BYTES = 1_000_000  # of one request: Apache's servers refuse more than 1,04
 _BATCH_BYTES = 400_000
 _MOST_OPERATIONS = 1_000
 _OPERATION_BYTES = 90  # of one operation beside its path and data: ACL, lengths, versions
-_CLEAN_UP_SECONDS = 2.0  # how long a cancelled caller may be held up until what was sent is known
-_MOST_LOSSES = 5  # of the connection, in a row, with the same multi under way
+_CLEAN_UP_SECONDS = 2.0  # how long a cancelled caller waits at most for the outcome of what was sent
+_MOST_LOSSES = 5  # connection losses in a row with the same multi under way
 
 
 class Write:
-    """Operations that are applied together or not at all, and what came of them.
+    """Operations that are applied together or not at all, and their outcome.
 
-    heard: called once the outcome is known, in no task.
+    size: bytes of paths and data. heard: called once the outcome is known, outside of any task.
     """
 
     __slots__ = ("_waiting", "carried", "done", "error", "failed_at", "heard", "operations", "results", "size", "stat")
@@ -57,12 +58,12 @@ class Write:
         self.operations: Sequence[Operation] = operations
         self.size: int = size + _OPERATION_BYTES * len(operations)
         self.heard: Callable[[Write], None] | None = heard
-        self.carried: bool = False  # whether `Writer.write` waits for it, which sends what is asked for meanwhile
+        self.carried: bool = False  # whether a `Writer.write` call waits for it, and then sends the waiting writes
         self.done: bool = False
         self.error: RecipesError | None = None
-        self.failed_at: int = -1  # which operation was refused
-        self.results: list[Result] | None = None  # of each operation; None when they were applied and the reply lost
-        self.stat: Stat | None = None  # of the client's znode, right after them: mzxid and mtime are the multi's own
+        self.failed_at: int = -1  # index of the operation that was refused
+        self.results: list[Result] | None = None  # one per operation; None if the reply was lost
+        self.stat: Stat | None = None  # of the client's znode: mzxid and mtime are the multi's
         self._waiting: anyio.Event | None = None
 
     async def wait(self) -> None:
@@ -73,7 +74,7 @@ class Write:
             await self._waiting.wait()
 
     def finish(self, error: RecipesError | None = None) -> bool:
-        """Called by the Writer. Whether a task is awake now that sends what is asked for meanwhile."""
+        """Called by the Writer. Returns whether this woke a task that will send the waiting writes."""
         self.done, self.error = True, error
         if self._waiting is not None:
             self._waiting.set()
@@ -85,7 +86,7 @@ class Write:
 class Writer:
     """Makes the writes of one session to one queue or value, in order.
 
-    folder: where the clients have their znodes, made when it is missing. data: of these znodes. prefix: of their names.
+    folder: parent of the clients' znodes, created if missing. data: of these znodes. prefix: of their names.
     """
 
     def __init__(self, client: "Client", folder: str, data: bytes, prefix: str = "") -> None:
@@ -111,11 +112,13 @@ class Writer:
         undo: Sequence[Sequence[Operation]] = (),
         keep: bool = False,
     ) -> Write:
-        """Apply operations and return what came of them; `error` is set when a server refused them.
+        """Apply operations and return the finished Write; its `error` is set when a server refused them.
 
-        Raises what every call of the client does when nobody knows, or the session is over. When this is cancelled
-        before they are under way they never will be, unless `keep` is set. Otherwise their outcome is waited for, for
-        two seconds at most, and whenever it comes, each of `undo` is made if they were applied.
+        Raises ConnectionLoss when nobody knows the outcome, and the session's error when it is over.
+
+        undo: writes to make if this call is cancelled and the operations are applied nevertheless. If it is cancelled
+        before they are sent, they never are, unless `keep` is set. If they were sent, it waits for the outcome for two
+        seconds at most; `undo` happens whenever the outcome comes.
         """
         await self.prepare()
         write = Write(operations, size)
@@ -129,28 +132,28 @@ class Writer:
         except BaseException:
             if not keep:
                 self._abandon(write, undo)
-            self._send()  # it may have been cancelled before it was sent, and then nobody else would
+            self._send()  # the cancellation may have come before the write was sent: nobody else sends the queue
             with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
                 await write.wait()
             raise
         finally:
-            self._send()  # others may rely on it that a task that was woken goes on with what waits
+            self._send()  # `finish` may have relied on this task to send the waiting writes
         if write.error is not None and not isinstance(write.error, StoreError):
             raise write.error
         return write
 
     def send(self) -> None:
-        """What was submitted without being sent goes now."""
+        """Send the writes that were submitted with send=False."""
         self._send()
 
     def submit(self, write: Write, *, send: bool = True) -> None:
-        """Apply operations soon; `heard` tells the outcome. Only after `prepare`. send: no other write follows now."""
+        """Queue a write; its `heard` gets the outcome. Call `prepare` first. send: False if more writes follow now."""
         self._waiting.append(write)
         if send:
             self._send()
 
     async def prepare(self) -> None:
-        """Make our znode, and what is above it. Raises what every call of the client does."""
+        """Create our znode and its ancestors, unless we have it. Raises the errors of every call of the client."""
         if self._own:
             return
         async with self._making:
@@ -163,18 +166,18 @@ class Writer:
                     break
                 except ConnectionLoss:
                     continue
-                except NodeExists:  # its name is ours alone, so that it was made and the reply lost
+                except NodeExists:  # its name is unique, so we created it and the reply was lost
                     break
                 except NoNode:
                     await make_path(self._client, self._folder)
             self._own, self._version = own, 0
 
     async def touch(self) -> None:
-        """Look at the server's clock."""
+        """Read the server's clock, by a write."""
         await self.write(())
 
     async def _gather(self) -> None:
-        """Send what waits, once the tasks that are ready have had their say: one multi carries it all."""
+        """Send the waiting writes after all ready tasks have run, so that one multi carries all their writes."""
         if not self._gathering and not self._under_way:
             self._gathering = True
             try:
@@ -198,7 +201,7 @@ class Writer:
             write.heard = take_back
 
     def _send(self) -> None:
-        """Put the next multi on its way, unless one is."""
+        """Send the next multi, unless one is under way."""
         if self._under_way or self._gathering or not self._waiting:
             return
         size = operations = 0
@@ -212,7 +215,7 @@ class Writer:
         self._request()
 
     def _request(self) -> None:
-        if not self._own:  # it was deleted by somebody else, and the next writer makes another
+        if not self._own:  # somebody else deleted it; the next write makes another
             self._fail_all(ConnectionLoss("the znode of this client is gone", path=self._folder))
             return
         multi = self._client.multi()
@@ -222,17 +225,17 @@ class Writer:
                 for operation in write.operations:
                     operation(multi)
             multi.start(self._heard)
-        except RecipesError as error:  # closed, or the session over
+        except RecipesError as error:  # the client is closed, or the session over
             self._fail_all(error)
 
     def _heard(self, call: "Call") -> None:
-        """The reply has come, or will not."""
+        """The multi's Call is done: with a reply, or without one."""
         if isinstance(call.error, ConnectionLoss) and self._losses < _MOST_LOSSES:
             self._losses += 1
             self._doubtful = True
             self._request()
         elif call.error is not None:
-            self._own = ""  # nobody knows its version
+            self._own = ""  # the version of our znode is unknown
             self._fail_all(call.error)
         else:
             self._take_in(call)
@@ -242,7 +245,7 @@ class Writer:
         batch, self._under_way = self._under_way, []
         outcome: Outcome = call.value
         woken = False
-        self._gathering = True  # what is submitted from here on goes together
+        self._gathering = True  # writes that callbacks submit now go together
         try:
             if outcome.error is None:
                 self._version += 1
@@ -279,7 +282,7 @@ class Writer:
         return woken
 
     def _refuse_one(self, batch: list[Write], outcome: "Outcome") -> bool:
-        """Nothing was applied: tell the one that was refused, and send the others once more."""
+        """Nothing was applied: finish the write that was refused, and queue the others again."""
         at, write = 1, batch[0]
         for write in batch:
             if outcome.failed_at < at + len(write.operations):
@@ -300,7 +303,7 @@ class Writer:
 
 
 async def make_path(client: "Client", path: str) -> None:
-    """Make a znode and what is above it, also when a reply is lost."""
+    """Create a znode and its ancestors; tries again when a reply is lost."""
     for _ in range(_MOST_LOSSES):
         try:
             await client.ensure_path(path)
@@ -311,15 +314,15 @@ async def make_path(client: "Client", path: str) -> None:
 
 
 class ServerClock:
-    """What the servers' clock shows, told from the times that they give to our writes.
+    """An estimate of the servers' clock, from the times that they give to our writes.
 
-    Two clocks of different servers may differ; durations between two writes are what it is good for.
+    Clocks of different servers may differ, so use it only for durations between two writes.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._server_ms = 0
-        self._earliest = self._latest = 0.0  # between which moments of ours the server's clock showed that
+        self._earliest = self._latest = 0.0  # our clock's bounds for the moment of `_server_ms`
 
     def observe(self, server_ms: int, sent_at: float) -> None:
         """A server gave `server_ms` to a write that was sent at `sent_at` and answered now."""
@@ -327,13 +330,13 @@ class ServerClock:
 
     @property
     def age(self) -> float:
-        """Seconds since it was looked at."""
+        """Seconds since the last observation; infinite without one."""
         return self._clock() - self._latest if self._server_ms else float("inf")
 
     def not_before_ms(self) -> int:
-        """The server's clock shows this much at least."""
+        """A lower bound of the server's clock now."""
         return self._server_ms + int((self._clock() - self._latest) * 1000)
 
     def not_after_ms(self) -> int:
-        """The server's clock shows this much at most."""
+        """An upper bound of the server's clock now."""
         return self._server_ms + int((self._clock() - self._earliest) * 1000) + 1

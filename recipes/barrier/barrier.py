@@ -1,4 +1,4 @@
-"""A gate that one opens for all (ZooKeeper Recipes and Solutions, Barriers)."""
+"""A gate that one client opens for all (ZooKeeper Recipes and Solutions, Barriers)."""
 
 from typing import TYPE_CHECKING
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from recipes.core.client.view import Node
     from recipes.core.jute.records import ACL
 
-_TRIES = 3  # how often a connection may break under one request before the caller hears of it
+_TRIES = 3  # tries of a request that breaks its connection, before the caller gets ConnectionLoss
 
 
 class Barrier:
     """A gate: closed while the znode `path` exists. `wait` returns once it is gone.
 
-    client: a connected Client. path: the gate's own znode, persistent: it outlives its maker, as a gate should, and
-    kazoo's Barrier at the same path is the same gate. acl: for the znode; everybody may do everything without it.
+    client: a connected Client. path: the gate's own znode. It is persistent, so the gate outlives its creator. A
+    Barrier of kazoo at the same path is the same gate. acl: for the znode; without it everybody may do everything.
     """
 
     def __init__(self, client: "Client", path: str, *, acl: "Sequence[ACL] | None" = None) -> None:
@@ -28,21 +28,21 @@ class Barrier:
         self._acl = acl
 
     async def create(self) -> bool:
-        """Close the gate. True when this call did it, False when it was closed already.
+        """Close the gate. True when this call closed it, False when it was closed already.
 
-        After a lost reply it may say False although this call did it. Raises NoAuth, ConnectionLoss, SessionExpired.
+        After a lost reply it may return False although this call did it. Raises NoAuth, ConnectionLoss, SessionExpired.
         """
         return await self._settle(self._create)
 
     async def remove(self) -> bool:
-        """Open the gate for all. True when this call did it, False when it was open already.
+        """Open the gate for all. True when this call opened it, False when it was open already.
 
-        After a lost reply it may say False although this call did it. Raises NoAuth, ConnectionLoss, SessionExpired.
+        After a lost reply it may return False although this call did it. Raises NoAuth, ConnectionLoss, SessionExpired.
         """
         return await self._settle(self._delete)
 
     async def wait(self) -> None:
-        """Return once the gate is open, at once when it is. A lost connection changes nothing.
+        """Return once the gate is open, at once if it is. It keeps waiting through lost connections.
 
         Raises SessionExpired, ClientClosed, NoAuth.
         """
@@ -50,7 +50,8 @@ class Barrier:
             await gate.wait_until(_is_open)
 
     async def _settle(self, act: "Callable[[], Awaitable[bool]]") -> bool:
-        """Both changes can be repeated: a second try finds what the first one did."""
+        """Try `act` up to _TRIES times. Creating and deleting are safe to repeat: a second try finds the first's
+        result."""
         for _ in range(_TRIES - 1):
             try:
                 return await act()

@@ -1,4 +1,4 @@
-"""What is written about the rounds of a double barrier: every write is made once, whatever reply is lost."""
+"""The writes about the rounds of a double barrier. Each write is made once, even if its reply is lost."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from recipes.core.jute.records import ACL
 
 _AT_ONCE = 2000  # znodes that one request deletes
-_LOSSES = 5  # connections that may break in a row under one step before the caller hears of it
+_LOSSES = 5  # connection losses of one Book after which the caller gets ConnectionLoss
 
 
 class RoundSettings(NamedTuple):
-    """What a DoubleBarrier was made with."""
+    """The arguments of a DoubleBarrier."""
 
     path: str
     parties: int
@@ -31,14 +31,15 @@ class RoundSettings(NamedTuple):
 
     @property
     def agreed(self) -> dict[str, int | str | None]:
-        """What all users of the path have to say alike."""
+        """The settings that must be the same for all users of the path."""
         return {"parties": self.parties, "on_death": self.on_death}
 
 
 class Book:
-    """The round that a party is in, or goes to, and how it writes about it.
+    """Makes one party's writes about the round that it is in or goes to.
 
-    number: of the round, 0 when it is not known. dir: path of its znode. losses: how many connections broke so far.
+    number: of the round, 0 if it is not known. dir: path of the round's znode. losses: how many connections broke so
+    far.
     """
 
     def __init__(self, client: "Client", settings: RoundSettings, number: int) -> None:
@@ -49,12 +50,12 @@ class Book:
         self.go_to(number)
 
     def go_to(self, number: int) -> None:
-        """Write about another round from here on."""
+        """From now on, write about this round."""
         self.number = number
         self.dir: str = self.dir_of(number)
 
     async def find_round(self) -> None:
-        """Go to the newest round, behind the one that we know of. Opens one if there is none."""
+        """Go to the newest round after the known one. Opens the next round if there is none."""
         settings = self._settings
         while True:
             try:
@@ -72,9 +73,9 @@ class Book:
                     self._open(multi, self.number + 1, stat.version)
 
     async def decide(self, outcome: Outcome, *, leaving: str | None = None) -> bool:
-        """Write how the entering ended, if nobody has, and open the next round; whether it was written now.
+        """Write the outcome of the entering, unless it is written, and open the next round. Returns whether it wrote.
 
-        leaving: path of a znode that goes with it, in one step.
+        leaving: path of a znode to delete in the same multi.
         """
         for opens in (True, False):
             with self._bearing_losses():
@@ -96,7 +97,7 @@ class Book:
         return False
 
     async def forget(self, died: Iterable[str]) -> None:
-        """Write down that these died before all were in, unless the entering has ended."""
+        """Record that these parties died before all were in, unless the entering has ended."""
         for name in died:
             with suppress(BadVersion, NodeExists, NoNode), self._bearing_losses():
                 async with self._client.multi() as multi:
@@ -104,7 +105,7 @@ class Book:
                     multi.create(f"{self.dir}/{name}{rounds.DIED}")
 
     async def withdraw(self, node: str) -> bool:
-        """Delete `node`, which is ours, as `forget` does it; False when the entering has ended."""
+        """Delete `node`, which is ours, and record its death as `forget` does; False if the entering has ended."""
         while True:
             with self._bearing_losses():
                 try:
@@ -114,14 +115,14 @@ class Book:
                         multi.create(f"{node}{rounds.DIED}")
                 except BadVersion:
                     return False
-                except (NodeExists, NoNode):  # done before a reply was lost; or our znode is gone
+                except (NodeExists, NoNode):  # an earlier try did it and its reply was lost, or our znode is gone
                     return True
                 return True
 
     async def mark_left(self, member: str) -> str:
-        """Write down, once, that `member` has left, or does not count any more; return what this made of `out`.
+        """Record once that `member` has left or no longer counts. Returns the path of the new child of `out`.
 
-        "" when it was written before, or the leaving has ended.
+        The path is relative to the round's znode. "" when this was recorded before, or the leaving has ended.
         """
         while True:
             with self._bearing_losses():
@@ -134,7 +135,7 @@ class Book:
                 return str(multi.results[1]).removeprefix(f"{self.dir}/")
 
     async def break_leaving(self, members: Sequence[str], outcome: Outcome) -> None:
-        """Write how the leaving ended, if it has not."""
+        """Write the outcome of the leaving, unless it has ended."""
         while True:
             with self._bearing_losses():
                 with suppress(NodeExists, NoNode):
@@ -142,7 +143,7 @@ class Book:
                 return
 
     async def take_place(self, path: str) -> bool:
-        """Make `path`, which is that of a place; False when another party did."""
+        """Create the place `path`; False if another party has it."""
         mine = f"{self._client.random.getrandbits(64):016x}".encode()
         self._taking = path, mine
         while True:
@@ -150,13 +151,13 @@ class Book:
                 try:
                     await self._client.create(path, mine, ephemeral=True, acl=self._settings.acl)
                 except (NodeExists, NoNode):
-                    if not await self._is_ours():  # made before a reply was lost
+                    if not await self._is_ours():  # ours if an earlier try created it and its reply was lost
                         self._taking = None
                         return False
                 return True
 
     async def leave_place(self) -> None:
-        """Delete what `take_place` made, or may have made."""
+        """Delete the place that `take_place` created or may have created."""
         if self._taking is not None and await self._is_ours():
             with suppress(NoNode):
                 await self._client.delete(self._taking[0])
@@ -165,14 +166,14 @@ class Book:
         if self._taking is None:
             return False
         path, mine = self._taking
-        await self._client.sync(path)  # the server we are on now may not have seen yet what the one before carried out
+        await self._client.sync(path)  # the current server may lag behind the previous one
         try:
             return (await self._client.get(path))[0] == mine
         except NoNode:
             return False
 
     def delete_soon(self, path: str) -> None:
-        """Have a znode of ours deleted, with what is sent next. Nobody waits for it."""
+        """Submit the deletion of a znode of ours, without waiting."""
 
         def heard(call: "Call") -> None:
             if isinstance(call.error, ConnectionLoss):
@@ -192,9 +193,9 @@ class Book:
         return json.dumps({**self._settings.agreed, "round": number}, separators=(",", ":")).encode()
 
     async def _clear_older(self) -> None:
-        """Delete what rounds before this one left behind. A job of the client's own task.
+        """Delete the znodes of rounds before this one. A job of the client's own task.
 
-        Not while a party is there, which may be slow to learn how its round ended.
+        A round in which a party still has a znode is kept: that party may not know the outcome yet.
         """
         last = self.dir.rpartition("/")[2]
         with suppress(RecipesError):
@@ -224,7 +225,7 @@ class Book:
 
 
 class _Bearing:
-    """`with`: a lost connection is no error, since what came of the request is read afterwards; many in a row are."""
+    """`with`: swallows ConnectionLoss up to a limit, since the caller then finds out what became of its request."""
 
     def __init__(self, book: Book) -> None:
         self._book = book

@@ -24,30 +24,30 @@ _Asker = threading.Thread | anyio.TaskInfo
 
 
 class DoubleBarrier:
-    """`async with DoubleBarrier(client, path, parties) as round:` all begin the block together, and leave it together.
+    """`async with DoubleBarrier(client, path, parties) as round:` all parties enter together, and leave together.
 
-    The block begins when all parties have come, and is over when all have left or died. The same object, and the same
-    path, serve round after round without a reset.
+    The block begins when all parties have come, and its end waits until all have left or died. The same object and
+    path serve round after round without a reset.
 
     client: a connected Client; a place in a round lives and dies with its session.
     path: the barrier's znode, persistent; it holds the number of the round, and the round's znodes are below it.
-    parties: how many make a round, from 1 on. on_death: what the death of a party means. All users of one path say the
-    same of both, else SettingsDiffer. name: what others read of this party when it breaks a round; host and process id
-    without it. acl: for the znodes of the parties; everybody may do everything without it.
+    parties: number of parties in a round, 1 or more. on_death: the effect of a party's death. All users of one path
+    must give the same parties and on_death, else SettingsDiffer. name: names this party to others when it breaks a
+    round; by default host and process id. acl: for the znodes of the parties; without it everybody may do everything.
 
-    A party dies when its session ends or when its block ends by an exception, and, before all are in, when it is
-    cancelled or runs out of time. What it means for a round:
+    A party dies when its session ends or when its block ends by an exception. Before all are in, it also dies when it
+    is cancelled or runs out of time. on_death gives the effect on the round:
 
-    - "break": a death before all are in ends the round for all that are in it, with BrokenBarrier, which says who died.
+    - "break": a death before all are in ends the round for all its parties with BrokenBarrier, which says who died.
       A death inside sets `round.broken`, and ends the leaving of all others with BrokenBarrier. No block is cancelled.
-    - "shrink": the round goes on without it.
-    - "wait": its place stays free until another party takes it, before all are in and inside alike.
+    - "shrink": the round goes on without the dead party.
+    - "wait": the dead party's place stays free until another party takes it, before all are in and inside.
 
-    All parties of one round learn of the same outcome: it is a znode that is written once. A party too many raises
+    All parties of one round get the same outcome, because it is a znode that is written once. A surplus party gets
     BarrierFull while all are inside; once the leaving has begun it enters the next round.
 
-    An exception of the block goes on at once, without a wait for the others. Raises BrokenBarrier, BarrierFull,
-    SettingsDiffer, SessionExpired and what else every call of the client raises.
+    If the block raises, its error goes on at once, without waiting for the others. Raises BrokenBarrier, BarrierFull,
+    SettingsDiffer, SessionExpired and the errors of every call of the client.
     """
 
     def __init__(
@@ -69,8 +69,8 @@ class DoubleBarrier:
         self._settings = RoundSettings(
             paths.check(path), parties, on_death, re.sub(r"[^A-Za-z0-9._:+-]", "_", label)[:_LONGEST_NAME], acl
         )
-        self._inside: dict[_Asker, Party] = {}  # by the task or thread that entered
-        self._next_round = 0  # where we expect to go next, 0 when we do not know
+        self._inside: dict[_Asker, Party] = {}  # key: the task or thread that entered
+        self._next_round = 0  # number of the round we expect to enter next, 0 if unknown
 
     async def __aenter__(self) -> Round:
         asker = _asker()
@@ -90,7 +90,7 @@ class DoubleBarrier:
     ) -> None:
         asker = _asker()
         if asker not in self._inside and self._inside:
-            asker = next(iter(self._inside))  # left by another task than the one that entered: parties are alike
+            asker = next(iter(self._inside))  # another task leaves: any party will do
         party = self._inside.pop(asker, None)
         if party is None:
             raise RuntimeError(f"this task is not inside the barrier {self._settings.path}")

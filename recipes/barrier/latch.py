@@ -1,4 +1,4 @@
-"""A gate that opens after a number of things have happened."""
+"""A gate that opens after a number of counts."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from recipes.core.client.client import Client
 
 _MARK = "done-"
-_TRIES = 3  # how often a connection may break under one request before the caller hears of it
+_TRIES = 3  # tries of a request that breaks its connection, before the caller gets ConnectionLoss
 
 
 class CountDownLatch:
-    """`wait` returns once `count_down` was called `count` times, with as many different tokens.
+    """`wait` returns once `count_down` was called with `count` different tokens.
 
-    client: a connected Client. path: the latch's znode, persistent, with one child per count. count: at least 1; all
-    users of one path give the same (SettingsDiffer). A latch is used once: `remove` clears it away.
+    client: a connected Client. path: the latch's znode, persistent, with one child per count. count: 1 or more; all
+    users of one path must give the same, else SettingsDiffer. A latch is used once: `remove` deletes it.
 
-    Counts are names and not a number that is decremented, so that one that is sent again counts once.
+    Each count is a znode with the token's name, not a decremented number, so a count that is sent twice counts once.
     """
 
     def __init__(self, client: "Client", path: str, count: int) -> None:
@@ -34,9 +34,9 @@ class CountDownLatch:
     async def count_down(self, token: str | None = None) -> bool:
         """Count once. False when this token was counted already.
 
-        token: what is counted, such as the name of a finished job: it counts once, whoever says it and however often.
-        Without one, every call counts. After a lost reply the answer may be False although this call counted. Raises
-        BadArguments (a token that is no znode's name), SettingsDiffer, NoAuth, ConnectionLoss, SessionExpired.
+        token: names what is counted, such as a finished job. A token counts once, however often and by whomever it is
+        given. Without a token, every call counts. After a lost reply it may return False although this call counted.
+        Raises BadArguments (an invalid token), SettingsDiffer, NoAuth, ConnectionLoss, SessionExpired.
         """
         if token is None:
             token = f"{self._client.random.getrandbits(64):016x}"
@@ -51,9 +51,9 @@ class CountDownLatch:
             except NodeExists:
                 return False
             except NoNode:
-                self._agreed = False  # it was removed
+                self._agreed = False  # the latch was removed
                 await self._agree()
-            except ConnectionLoss:  # the name is the token's, so that a second try counts nothing twice
+            except ConnectionLoss:  # safe to repeat: the token is the znode's name, so it counts once
                 losses += 1
                 if losses == _TRIES:
                     raise
@@ -61,7 +61,7 @@ class CountDownLatch:
                 return True
 
     async def wait(self) -> None:
-        """Return once the count is reached, at once when it is. A lost connection changes nothing.
+        """Return once the count is reached, at once if it is. It keeps waiting through lost connections.
 
         Raises SettingsDiffer, SessionExpired, ClientClosed, NoAuth.
         """
@@ -70,14 +70,14 @@ class CountDownLatch:
             await children.wait_until(lambda names: True if self._left(names) == 0 else None)
 
     async def remaining(self) -> int:
-        """How often `count_down` still has to be called; 0 once the latch is open. Raises NoAuth, SessionExpired."""
+        """How many counts are missing; 0 once the latch is open. Raises NoAuth, SessionExpired."""
         try:
             return self._left(await self._client.children(self._path))
         except NoNode:
             return self._count
 
     async def remove(self) -> None:
-        """Delete the latch with its counts; those that wait go on waiting for a new one to be counted down.
+        """Delete the latch with its counts. Tasks in `wait` keep waiting, for a new latch at the same path.
 
         Raises NoAuth, SessionExpired, and ConnectionLoss, after which it can be called again.
         """
@@ -94,7 +94,7 @@ class CountDownLatch:
             for _ in range(_TRIES - 1):
                 try:
                     return await self._client.delete(path)
-                except ConnectionLoss:  # a second try finds what the first one did
+                except ConnectionLoss:  # safe to repeat
                     continue
             await self._client.delete(path)
 

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from recipes.core.client.view import ChildrenView, NodeView
     from recipes.core.client.watch import DeletionWatch
 
-_SOON = 0.05  # seconds that a party waits for the others before it looks after one of them
-_CONFIRM_SECONDS = 0.08  # how long going away may hold its caller up; the client's own task goes on with it
+_SOON = 0.05  # seconds that a party waits for the others before it watches one of them
+_CONFIRM_SECONDS = 0.08  # how long the caller waits for clean-up; then the client's own task goes on with it
 
 
 class Round:
     """A round that this party is in, bound by `async with ... as round`.
 
-    number: of this round, from 1 on; a later round of the same path has a higher one. members: the names of all parties
-    in it, in the order of their coming. broken: an event, set when a party died inside, so that the leaving will raise
-    BrokenBarrier, or when this party's own session is over; the block is not cancelled.
+    number: of this round, 1 or more; later rounds of the same path have higher numbers. members: the names of all
+    parties in it, in order of arrival. broken: an event, set when a party has died inside, so that leaving will raise
+    BrokenBarrier, or when this party's own session is over. It does not cancel the block.
     """
 
     __slots__ = ("broken", "members", "number")
@@ -42,19 +42,19 @@ class Round:
 
 
 class Party:
-    """From the first step into a round to the last one out of it. Used once.
+    """One party in one round, from its first step in to its last step out. Used once.
 
-    number: the round that it goes to since it has left the one before, 0 when it does not know where to go.
+    number: of the round to enter, known after the round before it; 0 if unknown.
     """
 
     def __init__(self, client: "Client", settings: RoundSettings, number: int) -> None:
         self._client: Client = client.bound
         self._settings = settings
         self._book = Book(self._client, settings, number)
-        self._view: NodeView | None = None  # of how the entering, or then the leaving, ended
+        self._view: NodeView | None = None  # of the outcome of the entering, then of the leaving
         self._place: Contender | None = None
         self._node = ""  # path of our ephemeral znode while we are inside
-        self._me = ""  # the member whose place is ours
+        self._me = ""  # the member that we are, or whose place we took
         self._members: tuple[str, ...] = ()
         self._round: Round | None = None
         self._watched = ""
@@ -64,11 +64,11 @@ class Party:
 
     @property
     def number(self) -> int:
-        """Of the round it is in."""
+        """The number of the round it is in."""
         return self._book.number
 
     async def enter(self) -> Round:
-        """Wait for the others. Raises what DoubleBarrier says."""
+        """Wait for the others. Raises the errors of DoubleBarrier."""
         try:
             if not self._book.number:
                 await self._find_round()
@@ -109,7 +109,7 @@ class Party:
     # Coming in
 
     async def _find_round(self) -> None:
-        """Go to the newest round, unless the one before it has a place for us, or is full."""
+        """Go to the newest round, or take a free place in the round before it. Raises BarrierFull."""
         await self._book.find_round()
         newest = self.number
         if newest > 1:
@@ -117,7 +117,7 @@ class Party:
             await self._enter_otherwise()
 
     async def _try_round(self) -> None:
-        """Stand in line in our round until the entering has ended; sets `_round` when we are in."""
+        """Join our round and wait until the entering has ended; sets `_round` if we are in."""
         self._close()
         view = self._view = self._client.node_view(self._book.dir, self._signal)
         settings = self._settings
@@ -126,7 +126,7 @@ class Party:
         )
         try:
             order = await place.join(make_parent=False)
-        except NoNode:  # the round was over, and cleared away
+        except NoNode:  # the round is over and its znodes are deleted
             self._place = None
             await self._find_round()
             return
@@ -142,7 +142,7 @@ class Party:
         await self._enter_otherwise()
 
     async def _wait_gate(self, view: "NodeView", place: Contender, order: list[str]) -> tuple[Outcome, bool]:
-        """How the entering ended, and whether we had come before that. order: the parties, as they were last read."""
+        """How the entering ended, and whether we had come before that. order: the parties as last read."""
         settings, me = self._settings, _name_of(place)
         seen: set[str] = set()
         newcomers: ChildrenView | None = None
@@ -169,7 +169,7 @@ class Party:
                     if await self._outcome(view) is None:
                         raise self._broken(Outcome(who=settings.name, why="its znode was deleted by somebody else"))
                 else:
-                    # The first one looks after the newcomers, each other one after the one before it.
+                    # The first party watches all newcomers; every other party watches the one before it.
                     if order[0] == me and newcomers is None and self._settings.on_death != "wait":
                         newcomers = self._client.children_view(self._book.dir, self._signal)
                     await self._wait_for_others(order[order.index(me) - 1] if order[0] != me else "")
@@ -178,9 +178,9 @@ class Party:
                 newcomers.close()
 
     async def _wait_for_others(self, before: str) -> None:
-        """Return when something has changed. before: the party that we look after."""
+        """Return when something has changed. before: the party that we watch."""
         if before and before != self._watched and self._settings.on_death != "wait":
-            # Most rounds begin soon: then a watch would be for nothing.
+            # Most rounds begin soon, so a watch at once would usually be wasted.
             with anyio.move_on_after(_SOON):
                 await self._changed.wait()
                 return
@@ -188,20 +188,20 @@ class Party:
         await self._changed.wait()
 
     async def _enter_otherwise(self) -> None:
-        """The entering of this round has ended without us: take the place of a dead member, or go on to the next one.
+        """The entering of this round has ended without us: take a dead member's place, or go to the next round.
 
-        Raises BarrierFull when it has no place, and nobody leaves.
+        Raises BarrierFull when there is no place, and nobody has begun to leave.
         """
         while True:
             out = await self._client.exists(f"{self._book.dir}/{rounds.OUT}")
-            if out is None or (out.num_children and self._settings.on_death != "wait"):  # it is over, or they leave
+            if out is None or (out.num_children and self._settings.on_death != "wait"):  # over, or leaving
                 break
             try:
                 data, _ = await self._client.get(self._book.dir)
             except NoNode:
                 break
             gate = rounds.decode(data)
-            if gate is None:  # this server does not know yet
+            if gate is None:  # this server lags behind
                 await self._client.sync(self._book.dir)
                 continue
             if out.num_children >= len(gate.members):
@@ -224,13 +224,13 @@ class Party:
         end = f"{self._book.dir}/{rounds.last_out(gate.members)}"
         self._round = Round(self.number, tuple(map(rounds.said, gate.members)))
         self._view = self._client.node_view(end, self._signal, missing=True)
-        # With "wait", those that come look for the places of the dead.
+        # With "wait", newcomers look for places of dead members, so members need not watch one another.
         self._guards = self._settings.on_death != "wait" and len(gate.members) > 1
         if self._guards:
             self._look_at(rounds.neighbour(gate.members, me, gate.members))
 
     async def _wait_end(self) -> Outcome:
-        """Say that we leave, and wait for how the leaving ends; look after the others meanwhile."""
+        """Record that we leave, and wait for the outcome of the leaving; watch the others meanwhile."""
         if await self._book.mark_left(self._me) == rounds.last_out(self._members):
             return Outcome()
         view = self._view
@@ -244,7 +244,7 @@ class Party:
                 await self._changed.wait()
 
     async def _outcome(self, view: "NodeView") -> Outcome | None:
-        """How the entering ended; None while nothing is decided. Raises what ended the view."""
+        """How the entering ended; None while nothing is decided. Raises the error that ended the view."""
         await view.wait_current()
         if view.value is None:
             return Outcome(why="the round's znode was deleted by somebody else")
@@ -259,7 +259,7 @@ class Party:
     # Looking after the others
 
     async def _look_after(self) -> bool:
-        """When the znode we look at is gone, say what is to be said of the dead; whether there was anything."""
+        """If the znode we watched is gone, record dead members and watch the next one. Returns whether any was dead."""
         if self._watch is not None or not self._guards:
             return False
         names = await self._names()
@@ -273,19 +273,19 @@ class Party:
         return not isinstance(step, rounds.Wait)
 
     async def _look_after_once(self) -> None:
-        """While the block runs: a job of the client's own task, begun when the neighbour's znode went."""
+        """`_look_after` while the block runs: a job of the client's own task, begun when the watched znode is gone."""
         with suppress(RecipesError):
             while not (self._leaving or self._is_over() or self._watch is not None) and await self._look_after():
                 pass
         self._looking = False
 
     def _look_at(self, node: str | None) -> None:
-        """Hear when the znode `node` goes; keep the watch when it is set already."""
+        """Watch the deletion of the znode `node`; keep the watch if it is set already."""
         if node == self._watched:
             return
         self._unwatch()
         if node is not None:
-            with suppress(RecipesError):  # the session is over, which the view of the round says too
+            with suppress(RecipesError):  # the session is over, and the view of the round shows it
                 self._watch = self._client.watch_deletion(f"{self._book.dir}/{node}", self._neighbour_gone)
                 self._watched = node
 
@@ -299,7 +299,7 @@ class Party:
         self._signal()
 
     def _signal(self) -> None:
-        """What is watched has changed. Called by the client; must not wait."""
+        """Something that we watch has changed. Called by the client; must not wait."""
         self._changed.set()
         view = self._view
         if self._round is None or self._leaving or view is None:
@@ -311,14 +311,14 @@ class Party:
             self._client.look_after(self._look_after_once)
 
     def _is_over(self) -> bool:
-        """While we are inside: whether the round cannot end well any more."""
+        """While we are inside: whether the round can no longer end well."""
         view = self._view
         return view is None or view.error is not None or view.value is not None
 
     # Going away
 
     async def _withdraw(self, why: str) -> None:
-        """Go away before all were in, or before we know that they are."""
+        """Leave before all are in, or before we know that they are."""
         place, on_death = self._place, self._settings.on_death
         await self._book.leave_place()
         if place is None:
@@ -331,7 +331,7 @@ class Party:
             else:
                 before = await self._book.decide(died, leaving=node)
             if not before:
-                # It was decided while we went away: if we are a member, we die inside.
+                # The outcome was written meanwhile: if we are a member, we die inside.
                 data, _ = await self._client.get(self._book.dir)
                 gate = rounds.decode(data)
                 if gate is not None and me in gate.members:
@@ -340,7 +340,7 @@ class Party:
         place.drop()
 
     async def _fail(self, why: str) -> None:
-        """Our block failed: for the others we died inside."""
+        """Our block raised: to the others, we died inside."""
         await self._die_inside(Outcome(who=self._settings.name, why=why))
         await self._drop()
 
@@ -351,7 +351,7 @@ class Party:
             await self._book.break_leaving(self._members, died)
 
     async def _depart(self) -> None:
-        """Leave without a wait for the others. The mark comes first: without it we would have died inside."""
+        """Leave without waiting for the others. The mark comes first: without it we would count as dead."""
         await self._book.mark_left(self._me)
         await self._drop()
 
@@ -360,7 +360,7 @@ class Party:
             await self._client.delete(self._node)
 
     async def _finish(self, clean_up: Callable[[], Awaitable[None]]) -> None:
-        """Carry `clean_up` out whatever happens: in the client's own task, awaited here for a moment only."""
+        """Run `clean_up` in the client's own task, and wait for it up to _CONFIRM_SECONDS, even if cancelled."""
         self._unwatch()
         self._book.losses = 0
         done = anyio.Event()
@@ -373,7 +373,7 @@ class Party:
                     except ConnectionLoss:
                         self._book.losses = 1
             except RecipesError:
-                pass  # the session is over, and our znode goes with it; or it is refused, which nobody can mend
+                pass  # the session is over, and our znode with it; or the server refuses
             finally:
                 done.set()
 

@@ -1,19 +1,20 @@
-"""What the znodes of one round of a double barrier mean, and what a party does next: pure.
+"""The meaning of the znodes of one round of a double barrier, and a party's next step. Pure.
 
-The data of the round's znode are empty while the parties come. Then they say once how that ended: {"members": [...]},
-or {"who": ..., "why": ...} when a party broke the round. Its children:
+The data of the round's znode are empty while the parties come. Then they are written once, with the outcome:
+{"members": [...]}, or {"who": ..., "why": ...} when a party broke the round. The znode's children:
 
     _r_<id>@<name>-party-<sequence>  ephemeral: this party is here, until it knows how the round ended
-    <member>.died                    died before all were in, and does not count any more (on_death="shrink")
-    <member>.left                    has left by the end of its block, or died inside and does not count any more
-    <member>.place                   ephemeral: a party that took the place of this member, which died (on_death="wait")
-    out/n<sequence>                  made together with each `.left`
+    <member>.died                    the party died before all were in and no longer counts (on_death="shrink")
+    <member>.left                    the member has left its block, or died inside and no longer counts
+    <member>.place                   ephemeral: a party that took the place of this dead member (on_death="wait")
+    out/n<sequence>                  created together with each `.left`
 
-The last of `out`, whose number is known from the members, ends the round by coming to be: no party has to count, and
-nobody writes that all have left. A party that breaks the leaving takes that name, with data that say so.
+The last child of `out` has a number that follows from the number of members. Its creation ends the round, so no party
+has to count, and nobody writes that all have left. A party that breaks the leaving creates that znode itself, with the
+outcome as data.
 
-So all parties of a round see the same outcome, whatever each of them saw before. A member is named by the znode it
-entered with. Source: ZooKeeper Recipes and Solutions, Double Barriers.
+So all parties of a round see the same outcome, whatever each of them saw before. A member is named by the znode with
+which it entered. Source: ZooKeeper Recipes and Solutions, Double Barriers.
 """
 
 import json
@@ -32,7 +33,7 @@ OnDeath = Literal["break", "shrink", "wait"]
 
 
 class Outcome(NamedTuple):
-    """How the entering or the leaving of a round ended. who, why: the party that broke it, "" when none did."""
+    """How the entering or the leaving of a round ended. who: the party that broke it. why: the reason. "" for none."""
 
     members: tuple[str, ...] = ()
     who: str = ""
@@ -40,12 +41,12 @@ class Outcome(NamedTuple):
 
     @property
     def broken(self) -> bool:
-        """Whether a party broke it."""
+        """Whether it was broken."""
         return bool(self.who or self.why)
 
 
 class Wait(NamedTuple):
-    """Nothing to do until something changes."""
+    """Do nothing until something changes."""
 
 
 class Decide(NamedTuple):
@@ -55,19 +56,19 @@ class Decide(NamedTuple):
 
 
 class Forget(NamedTuple):
-    """Write down that these are gone and do not count any more."""
+    """Record that these parties are gone and no longer count."""
 
     gone: tuple[str, ...]
 
 
 class TakePlace(NamedTuple):
-    """Enter in the place of this member, which died."""
+    """Take the place of this dead member."""
 
     of: str
 
 
 class NextRound(NamedTuple):
-    """This round takes nobody any more: go to the next one."""
+    """This round takes no more parties: go to the next one."""
 
 
 class Full(NamedTuple):
@@ -85,13 +86,14 @@ def entering(
     on_death: OnDeath,
     order: Sequence[str] | None = None,
 ) -> Step:
-    """What the party `me` does while nothing is decided.
+    """The next step of the party `me` while nothing is decided.
 
-    names: children of the round's znode, as just read. seen: parties it saw in an earlier reading. order: the parties
-    among the names, first come first, for whoever knows them.
+    names: children of the round's znode, as just read. seen: parties that `me` saw in earlier reads. order: the parties
+    among the names, in order of arrival, if the caller has them.
 
-    One party opens the gate, so that not all of them try: the one that completes the round. The first one, which looks
-    after all others, does it when parties have died, since then the one that completed the round need not know that.
+    Normally only the party that completes the round, or a surplus one, writes the outcome, so that not all of them try.
+    If parties have died, the first party writes it as well, because it watches all others; the last one may not know
+    that the round is complete.
     """
     if order is None:
         order = in_order(list(names), MARKER)
@@ -110,7 +112,7 @@ def entering(
 
 
 def admitted(names: Collection[str], gate: Outcome, on_death: OnDeath) -> TakePlace | NextRound | Full:
-    """Where a party goes that is not a member of a round of which the entering has ended."""
+    """Where a party goes if the entering of a round has ended and it is not a member."""
     if gate.broken or not gate.members:
         return NextRound()
     dead = _dead(names, gate.members)
@@ -120,7 +122,7 @@ def admitted(names: Collection[str], gate: Outcome, on_death: OnDeath) -> TakePl
 
 
 def leaving(names: Collection[str], members: Sequence[str], on_death: OnDeath) -> Step:
-    """What a member does that finds another one's znode gone, until the leaving has ended."""
+    """The next step of a member that finds another member's znode gone, before the leaving has ended."""
     dead = _dead(names, members)
     if dead and on_death == "break":
         return Decide(Outcome(who=said(dead[0]), why="it died inside"))
@@ -130,9 +132,9 @@ def leaving(names: Collection[str], members: Sequence[str], on_death: OnDeath) -
 
 
 def neighbour(names: Collection[str], me: str, members: Sequence[str]) -> str | None:
-    """The znode that `me` looks after: the nearest member before it, around the ring, that is still here.
+    """The znode that `me` watches: the nearest member before it, around the ring, that is still here.
 
-    So each member is looked after by at least one other.
+    So each member is watched by at least one other.
     """
     here = set(names)
     at = members.index(me)
@@ -143,29 +145,29 @@ def neighbour(names: Collection[str], me: str, members: Sequence[str]) -> str | 
 
 
 def last_out(members: Sequence[str]) -> str:
-    """The znode below that of the round that ends it."""
+    """The znode whose creation ends the round, relative to the round's znode."""
     return f"{OUT}/n{len(members) - 1:010d}"
 
 
 def is_empty(names: Collection[str]) -> bool:
-    """Whether nobody is in a round any more, so that what it left behind may go."""
+    """Whether a round has no parties left, so that its znodes may be deleted."""
     return not any(name.endswith(PLACE) for name in names) and not in_order(list(names), MARKER)
 
 
 def said(member: str) -> str:
-    """The name by which a party introduced itself, from the name of its znode; its id when it gave none."""
+    """A party's name, from the name of its znode; its id if it has no name."""
     known, _, label = member.removeprefix("_r_").rpartition(f"-{MARKER}")[0].partition("@")
     return label or known
 
 
 def encode(outcome: Outcome) -> bytes:
-    """What is stored of an outcome."""
+    """An outcome as stored data."""
     fields = {key: value for key, value in outcome._asdict().items() if value}
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
 def decode(data: bytes) -> Outcome | None:
-    """An outcome, as stored; None before there is one. Data that make no sense count as broken."""
+    """The outcome in stored data; None before there is one. Invalid data count as a broken round."""
     if not data:
         return None
     try:
@@ -177,7 +179,7 @@ def decode(data: bytes) -> Outcome | None:
 
 
 def decode_end(data: bytes) -> Outcome:
-    """How the leaving ended, by the data of the last of `out`: they are empty when all have left."""
+    """How the leaving ended, from the data of the last child of `out`: empty data mean that all have left."""
     return decode(data) or Outcome()
 
 

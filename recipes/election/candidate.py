@@ -1,4 +1,4 @@
-"""A place in the line of an election: it gives way where weights or a hand-over ask for it, and hands over itself."""
+"""A candidate's place in line: it gives way to heavier candidates and hand-overs, and can hand over its own term."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -33,9 +33,9 @@ OUTWEIGHED = "it stood down for a candidate that weighs more"
 class Candidate(Contender):
     """One candidate, from joining the line to the end of its term.
 
-    weight: from 0 on, in the name of its znode unless it is 0. min_hold: seconds after which a term ends when somebody
-    that weighs more waits; None: it does not. marker, once: see Contender; by another library's names nobody weighs
-    anything.
+    weight: 0 or more; part of its znode's name unless it is 0. min_hold: seconds after which a term ends if a heavier
+    candidate waits; None: it never ends for that. marker, once: see Contender. Other libraries' namings have no
+    weights.
     """
 
     def __init__(
@@ -55,16 +55,16 @@ class Candidate(Contender):
             self._prefix += f"{weight}-"
         self._weight = weight
         self._min_hold = min_hold
-        self._version = 0  # of our znode, as we wrote it last
+        self._version = 0  # version of our znode after our last write
         self._writing = False
-        self._marks = 0  # how many marks of others we were told of
-        self._unread = False  # whether one of them is still to be read
-        self._began: float | None = None  # when the term did
+        self._marks = 0  # how many marks of other candidates we have noticed
+        self._unread = False  # whether a mark has not been read yet
+        self._began: float | None = None  # when the term began
         self._considering = False
-        self._nap = anyio.CancelScope()  # the waiting for somebody in front
+        self._nap = anyio.CancelScope()  # around the wait for the place in front
 
     async def obtain(self, wait: bool) -> bool:
-        """Join the line; whether we lead, with `wait` once we do."""
+        """Join the line and return whether we lead; with `wait`, return once we do or our znode is gone."""
         got = await super().obtain(wait)
         if got:
             self._began = self.client.clock()
@@ -77,7 +77,7 @@ class Candidate(Contender):
     async def join(self, *, make_parent: bool = True) -> list[str]:
         """Make our znode and return the line as it was right after that."""
         order = await super().join(make_parent=make_parent)
-        # It may be our turn already, when it took long to learn what came of the request.
+        # If the reply was lost, it may be our turn already, with heavier candidates behind us.
         return await self._line() if self._is_outweighed(order) else order
 
     async def _wait_turn(self, order: list[str]) -> None:
@@ -107,7 +107,7 @@ class Candidate(Contender):
         return order[:1] == [self._name] and outweighed(self._name, order)
 
     async def _requeue(self) -> list[str]:
-        """Go to the end of the line, with a new znode, and return the line as it was right after that."""
+        """Move to the end of the line, with a new znode, and return the line as it was right after that."""
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -131,7 +131,7 @@ class Candidate(Contender):
         self._version = 0
 
     def _seen(self, stat: "Stat") -> None:
-        # A mark makes the data longer, by a version that we did not write.
+        # A mark makes the data longer, with a version that we did not write.
         if stat.data_length != len(self._data) and stat.version > self._version + self._writing:
             self._marks += 1
             self._unread = True
@@ -140,9 +140,9 @@ class Candidate(Contender):
                 self._consider()
 
     async def _leave_mark(self, name: str, mark: Callable[[bytes], bytes]) -> bool:
-        """Change the data of another candidate by `mark`; whether there is that candidate, and it could be done.
+        """Change the data of another candidate by `mark`. Returns False if it is gone, or may not be asked.
 
-        Raises NoAuth unless it is to be asked only.
+        Raises NoAuth for any other mark than `ask`.
         """
         path = paths.join(self._parent, name)
         backoff = Backoff(self.client.random)
@@ -152,7 +152,7 @@ class Candidate(Contender):
                 if mark(stored) != stored:
                     await self.client.set(path, mark(stored), stat.version)
             except BadVersion:
-                continue  # its owner, or somebody else that leaves a mark
+                continue  # its owner changed the data, or somebody else left a mark
             except (ConnectionLoss, ThrottledOp):
                 await backoff.pause()
                 continue
@@ -160,14 +160,14 @@ class Candidate(Contender):
                 return False
             except NoAuth:
                 if mark is ask:
-                    return False  # it takes its turn, as one that knows nothing of weights does
+                    return False  # it takes its turn, like a candidate that knows nothing of weights
                 raise
             return True
 
     # While it leads.
 
     async def announce(self, data: bytes) -> None:
-        """Replace our data. Raises LeadershipLost once this has ended, and what the store refuses."""
+        """Replace our data. Raises LeadershipLost once the term has ended, and the store's errors."""
         self._scope.home.check()
         backoff = Backoff(self.client.random)
         while not self.ended.is_set():
@@ -193,7 +193,7 @@ class Candidate(Contender):
             self._writing = False
 
     async def _look(self) -> None:
-        """Learn which version our znode has: somebody has left a mark, or it is not known what came of a write."""
+        """Read our znode's version, after a mark of somebody else or a write whose outcome is unknown."""
         try:
             stored, stat = await self.client.get(self.path)
         except NoNode:
@@ -205,7 +205,7 @@ class Candidate(Contender):
             self._consider()
 
     def _consider(self) -> None:
-        """Somebody has left a mark: see to it, in the client's own task, whether the term is to end for it."""
+        """Somebody has left a mark: check, in the client's own task, whether the term must end for it."""
         if not self._considering and self._min_hold is not None:
             self._considering = True
             self.client.look_after(self._stand_down_if_outweighed)
@@ -221,12 +221,12 @@ class Candidate(Contender):
                     if not self.ended.is_set() and outweighed(self._name, await super()._line()):
                         self.ended.set(OUTWEIGHED, lost=True)
         except RecipesError:
-            pass  # the session is over, or we may not read: whoever weighs more has its turn later
+            pass  # the session is over, or we may not read: heavier candidates wait for the term to end
         finally:
             self._considering = False
 
     async def _clear_mark(self) -> None:
-        """Take the mark away before we look who is there, so that who comes behind that look leaves another one."""
+        """Remove the mark before we read the line, so that a candidate that joins after the read leaves another."""
         stored, stat = await self.client.get(self.path)
         self._version = stat.version
         if is_asked(stored):
@@ -238,10 +238,10 @@ class Candidate(Contender):
                 await self.ended.wait()
 
     async def hand_over(self, to: str, within: float) -> bool:
-        """End the term, and stay in line until the candidate with the id `to` is next, at most so many seconds.
+        """End the term, and stay in line until the candidate with the id `to` is next, for at most `within` seconds.
 
-        Whether it was next then. Raises LeadershipLost once this has ended, BadArguments and NoAuth, after which it has
-        not.
+        Returns whether it was next. Raises LeadershipLost once the term has ended, BadArguments and NoAuth; after these
+        two the term goes on.
         """
         self._scope.home.check()
         if not is_native(self._marker):
@@ -257,7 +257,7 @@ class Candidate(Contender):
         self.ended.set(f"handed over to {to}")
         if self._watch is not None:
             self._watch.cancel()
-        self._deleting = True  # from now on its end is no loss, whoever ends it
+        self._deleting = True  # from now on the deletion of our znode is no loss, whoever deletes it
         is_next = False
         try:
             with anyio.move_on_after(within):
@@ -267,7 +267,7 @@ class Candidate(Contender):
         return is_next
 
     async def _let_by(self, name: str) -> bool:
-        """Have those between us and `name` go to the end of the line; whether it is next."""
+        """Ask the candidates between us and `name` to move to the end of the line; return whether `name` is next."""
         told: set[str] = set()
         while True:
             order = await super()._line()

@@ -26,7 +26,7 @@ log: logging.Logger = logging.getLogger("recipes.election")
 
 
 class Leader(NamedTuple):
-    """Who leads, as read from the store."""
+    """The leader, as read from the store."""
 
     id: str  # chosen anew for each term
     data: bytes
@@ -37,7 +37,7 @@ class Leader(NamedTuple):
 class Term(Hold):
     """One candidate's time as leader; see Hold.
 
-    It is lost, too, when the leader stands down for a candidate that weighs more; see `min_hold` of Election.
+    It is also lost when the leader stands down for a heavier candidate; see `min_hold` of Election.
     """
 
     __slots__ = ()
@@ -45,33 +45,35 @@ class Term(Hold):
     _tenure: Candidate
 
     async def resign(self) -> None:
-        """Give leadership up, and return once the server has confirmed it. `ended` is set before the request goes out.
+        """Give up leadership, and return once the server has confirmed it. `ended` is set before the request goes out.
 
-        Any task may do it, more than once. The block goes on, and leads no more. Raises RuntimeError in another thread,
-        event loop or process, NoAuth without the right.
+        Any task may call it, more than once. The block goes on without leadership. Raises RuntimeError in another
+        thread, event loop or process, and NoAuth without permission to delete.
         """
         await self._tenure.release(RESIGNED)
 
     async def announce(self, data: bytes) -> None:
-        """Replace what others see of us: `leader`, `observe` and `candidates` show `data` once this has returned.
+        """Replace our data: `leader`, `observe` and `candidates` show `data` once this has returned.
 
-        It never makes our znode anew. A lost reply is looked into, and it is written again where that is needed; so
-        after a later leader has begun nothing is changed by it. Raises LeadershipLost once this has ended, RuntimeError
-        in another thread, event loop or process, NoAuth without the right.
+        It never creates our znode again, so it changes nothing after a later leader has begun. After a lost reply it
+        reads the znode, and writes again if that is needed. Raises LeadershipLost once the term has ended, RuntimeError
+        in another thread, event loop or process, and NoAuth without permission to write.
         """
         await self._tenure.announce(data)
 
     async def transfer(self, to: Participant | str, *, within: float = 5.0) -> bool:
         """Hand leadership to the candidate `to`: one of `candidates()`, or its id. Returns once we are out of the line.
 
-        `ended` is set first. We stay first in line, so that nobody leads, while those in front of `to` go to the end of
-        the line; then our znode is deleted, and `to` leads, whatever it and others weigh. True when `to` was next then.
-        False when it has died meanwhile, or when somebody in front of it was not gone `within` so many seconds: whoever
-        was next has its turn, so that leadership is never lost. The same when this is cancelled, or we die.
+        `ended` is set first. We stay first in line, so that nobody leads, while the candidates in front of `to` move to
+        the end of the line. Then our znode is deleted, and `to` leads, whatever the weights.
 
-        The block goes on, and leads no more. Raises BadArguments when there is no such candidate, LeadershipLost once
-        this has ended; NoAuth without the right to change others' znodes, after which the term goes on when it was
-        refused for that of `to`, and is over, as after `resign`, when it was for one in between.
+        within: seconds to wait at most until `to` is next, 0 or more. Returns True when `to` was next. Returns False
+        when `to` has died, or when a candidate in front of it did not move in time; then that candidate leads, so
+        leadership always passes on. The same happens if this call is cancelled, or this process dies.
+
+        The block goes on without leadership. Raises BadArguments when there is no such candidate, LeadershipLost once
+        the term has ended, and NoAuth without permission to change the znode of `to`, after which the term goes on. A
+        candidate in between whose znode we may not change does not move.
         """
         check_within(self.path, within)
         return await self._tenure.hand_over(to.id if isinstance(to, Participant) else to, within)
@@ -81,22 +83,22 @@ class Election:
     """Leadership over `path`, in order of arrival.
 
     client: a connected Client; a term lives and dies with its session.
-    path: the parent znode; made as a container, with its ancestors, when missing.
-    data: what `leader`, `observe` and `candidates` show of us; see `Term.announce`.
-    acl: who may do what with our znode, and with `path` where that is made here; everybody everything without it. To
-        end another's term takes the right to delete at `path`.
-    weight: from 0 on. A candidate whose turn it is goes to the end of the line, with a new znode, while one that weighs
-        more is in line. Weights are advice among candidates that know of them: who leads is the first in line.
-    min_hold: seconds that a term lasts at least. A leader that is outweighed stands down then: its block is cancelled
-        and LeadershipLost raised. Without it a term is never cut short for a weight.
-    rejoin_after: seconds that `run` stays out of the line after a term that was lost, so that somebody else can lead
-        where we lose it again and again.
-    naming: "kazoo", "curator" or "curator-latch" to stand in the line of kazoo's Election, of Curator's LeaderSelector
-        or of its LeaderLatch, so that these and ours exclude one another. All users of a path name the same one.
-        Weights, `min_hold` and hand-overs have no place in theirs.
+    path: the parent znode; created as a container, with its ancestors, if it is missing.
+    data: shown by `leader`, `observe` and `candidates`; see `Term.announce`.
+    acl: who may do what with our znode, and with `path` if it is created here; without it everybody may do everything.
+        Ending another's term needs permission to delete at `path`.
+    weight: 0 or more. A candidate whose turn comes while a heavier one is in line moves to the end of the line, with a
+        new znode. Weights work only among candidates that know of them: the leader is always the first in line.
+    min_hold: seconds that a term lasts at least. After that, a leader stands down for a heavier candidate: its block is
+        cancelled and raises LeadershipLost. Without it, weights never end a term.
+    rejoin_after: seconds that `run` stays out of the line after a term that was lost, so that somebody else can lead if
+        we lose it again and again.
+    naming: "kazoo", "curator" or "curator-latch" to join the line of kazoo's Election, of Curator's LeaderSelector or
+        of its LeaderLatch, so that their candidates and ours exclude one another. All users of a path must use the same
+        naming. Other libraries' namings support no weights, `min_hold` or hand-overs.
     losses: how many sessions `run` has outlived.
 
-    Raises BadArguments for other numbers, and for what another library's naming has no place for.
+    Raises BadArguments for numbers out of range, and for arguments that another library's naming does not support.
     """
 
     def __init__(
@@ -132,29 +134,29 @@ class Election:
     def lead(self) -> AbstractAsyncContextManager[Term]:
         """`async with election.lead() as term`: wait to be elected and run the block as leader; leaving it resigns.
 
-        A short disconnect changes nothing: leadership is kept until the session's local deadline. Raises
-        LeadershipLost, with the block cancelled first, when the session is over, the client was closed or our znode
-        was deleted; RuntimeError when this task leads or waits here already, with whatever object; before we stand in
-        line what every call of the client does: see Lock.
+        A short disconnect does not end the term: leadership is kept until the session's local deadline. If the session
+        is over, the client was closed or our znode was deleted, the block is cancelled, and then LeadershipLost is
+        raised. Raises RuntimeError when this task leads or waits here already, with any Election object. Before our
+        znode is in line it raises the same errors as Lock.
         """
         return Block(self._contend, Term, None)  # type: ignore[return-value]  # without a limit it is never None
 
     def try_lead(self, *, within: float = 0.0) -> AbstractAsyncContextManager[Term | None]:
         """`async with election.try_lead(within=5.0) as term`: as `lead`, with None when not elected in time.
 
-        within: seconds to wait at most, which do not limit the block. With 0 it is asked for once, and waited for the
-        answer only. Raises BadArguments for another number, and what `lead` does.
+        within: seconds to wait at most, 0 or more; the block itself may last longer. With 0 it asks once, and waits
+        only for the reply. Raises BadArguments for another number, and the errors of `lead`.
         """
         return Block(self._contend, Term, check_within(self._path, within))
 
     async def run(self, func: Callable[[Term], Awaitable[object]]) -> None:
         """Lead again and again, awaiting `func(term)` in each term, until cancelled or until `func` raises.
 
-        When our znode was deleted, or we stood down, or `func` returns, it joins the line anew; after a term of less
-        than a second with a pause, which grows to 2 s when that happens again and again. When the session is over it
-        goes on with the next one of a client that was made with `renew`; `losses` counts that. Without it raises
-        LeadershipLost, or SessionExpired when that is so between two terms. What `func` raises comes out, a
-        LeadershipLost of another election, too.
+        It joins the line again when our znode was deleted, when we stood down, and when `func` returns. After a term of
+        less than a second it pauses first; the pause grows to 2 s if such terms follow one another. When the session is
+        over, and the client was made with `renew`, it goes on in the next session; `losses` counts these. Without
+        `renew` it raises LeadershipLost, or SessionExpired between two terms. An error of `func` is raised, even if it
+        is LeadershipLost of another election.
         """
         renewal = Renewal(self._client, f"the election {self._path}", log)
 
@@ -164,11 +166,11 @@ class Election:
         await hold_again(self._client, renewal, self._contend, Term, func, count, self._damping(), was_lost)
 
     async def candidates(self) -> list[Participant]:
-        """Who stands in line, the leader first. Raises NoAuth, SessionExpired, ClientClosed."""
+        """Everyone in line, the leader first. Raises NoAuth, SessionExpired, ClientClosed."""
         return [as_candidate(each) for each in await read_line(self._client, self._path, self._marker)]
 
     async def leader(self) -> Leader | None:
-        """Who leads now, None when nobody does. Raises NoAuth, SessionExpired, ClientClosed."""
+        """The current leader, None when nobody leads. Raises NoAuth, SessionExpired, ClientClosed."""
         backoff = Backoff(self._client.random)
         while True:
             first = await self._first()
@@ -180,7 +182,7 @@ class Election:
                 await backoff.pause()
 
     async def observe(self) -> AsyncIterator[Leader | None]:
-        """Yield who leads now and then each change, with None for a vacancy; quick changes may be left out.
+        """Yield the current leader and then each change, None for a vacancy. A leader of a short time may be skipped.
 
         Raises NoAuth, SessionExpired, ClientClosed.
         """
@@ -200,7 +202,7 @@ class Election:
         backoff = Backoff(self._client.random)
         while True:
             first = await self._first()
-            # Only the first is watched, so that newcomers at the end of the line wake no observer.
+            # Watch only the first in line, so that newcomers at the end wake no observer.
             stat, watch = await self._client.exists_watch(first or self._path)
             try:
                 if first is not None and stat is not None:
@@ -221,12 +223,12 @@ class Election:
             await backoff.pause()
 
     def _contend(self, *, once: bool = True) -> Candidate:
-        """A place in line, which is still to be taken. once: see Contender."""
+        """Make the Candidate for one term; it has not joined the line yet. once: see Contender."""
         where = self._client, self._path, self._marker
         return Candidate(*where, self._data, self._acl, self._weight, self._min_hold, once=once)
 
     def _damping(self) -> Damping:
-        """The rests between terms."""
+        """The pauses between terms."""
         return Damping(self._client, self._rejoin_after)
 
     async def _first(self) -> str | None:
@@ -242,5 +244,5 @@ class Election:
 
 
 def was_lost(term: Term | None) -> bool:
-    """Whether a term was taken from its leader, which did not stand down for somebody else."""
+    """Whether a term was lost in another way than by standing down for a heavier candidate."""
     return term is not None and term.lost and term.why != OUTWEIGHED

@@ -1,4 +1,4 @@
-"""Leadership as a fact to be asked for, in place of a block: for a program that runs either way."""
+"""Leadership as a property to query, in place of a block: for a program that runs with and without it."""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -27,16 +27,16 @@ log: logging.Logger = logging.getLogger("recipes.election")
 class LeaderLatch:
     """A candidate in the background: `async with LeaderLatch(client, path) as latch`, and `latch.is_leader` inside.
 
-    It stands for election from `start`, or the beginning of the block, to `stop`, or the end of it, and joins the line
-    again by itself after each term, with pauses as in `Election.run`. Nobody is cancelled when leadership is lost: ask
-    `is_leader` before each thing that only a leader may do, or show `term.fence` with it.
+    It stands for election from the beginning of the block (or `start`) to its end (or `stop`). After each term it joins
+    the line again by itself, with pauses as in `Election.run`. A loss of leadership cancels nobody: check `is_leader`
+    before each action that only a leader may do, or send `term.fence` with the action.
 
-    client, path, data, acl, weight, min_hold, rejoin_after, naming: see Election, with which it shares its line. What
-    it does in the background is done by the client's own task.
+    client, path, data, acl, weight, min_hold, rejoin_after, naming: see Election, with which it shares its line. Its
+    background work runs in the client's own task.
 
-    When the session is over it goes on with the next one of a client that was made with `renew`; `losses` counts that.
-    Without it, or when a server refuses, it leads no more and stands no more: that is logged, `wait_leader` and
-    `changes` raise why, and so does the end of a block that had no error of its own.
+    When the session is over, and the client was made with `renew`, it goes on in the next session; `losses` counts
+    these. Without `renew`, or after an error of a server, it stops standing for election. It logs the error;
+    `wait_leader`, `changes` and the end of a block without an error of its own raise it.
 
     losses: how many sessions it has outlived.
     """
@@ -66,11 +66,11 @@ class LeaderLatch:
             naming=naming,
         )
         self.losses: int = 0
-        self._scope: SessionScope | None = None  # of what goes on in the background
-        self._session: Session | None = None  # in which that is
+        self._scope: SessionScope | None = None  # of the background work
+        self._session: Session | None = None  # the session of the background work
         self._between = False  # whether it waits for the next session
         self._damping: Damping | None = None
-        self._lost = False  # whether the last term was
+        self._lost = False  # whether the last term was lost
         self._term: Term | None = None
         self._changed: anyio.Event | None = None
         self._hears_no_more: Callable[[], object] | None = None
@@ -83,7 +83,7 @@ class LeaderLatch:
 
     @property
     def is_leader(self) -> bool:
-        """Whether we lead. Any thread may ask. False from the moment on at which others may lead, by our clock."""
+        """Whether we lead. Any thread may ask. By our clock it is False before anybody else may lead."""
         return self.term is not None
 
     @property
@@ -93,21 +93,21 @@ class LeaderLatch:
         return term if term is not None and not term.ended.is_set() else None
 
     def start(self) -> None:
-        """Stand for election, and return at once. The second time it raises RuntimeError.
+        """Stand for election, and return at once.
 
-        Raises SessionExpired, ClientClosed, RuntimeError in another thread, event loop or process.
+        Raises SessionExpired, ClientClosed; RuntimeError the second time, and in another thread, event loop or process.
         """
         if self._scope is not None:
             raise RuntimeError(f"the latch of {self._path} was started already: make another one")
         self._begin()
-        # The client's task may end before it has begun with what it is handed over.
+        # The client's task may end before it has begun the job, so the end of the client must be heard here, too.
         self._hears_no_more = self._client.hear_states(self._hear)
 
     async def stop(self) -> None:
-        """Stand no more. A term ends as by `Term.resign`: this returns once the server has confirmed that.
+        """Stop standing for election. A term ends as by `Term.resign`: this returns once the server has confirmed it.
 
-        The second time, and before `start`, it does nothing. Raises RuntimeError in another thread, event loop or
-        process, NoAuth without the right to delete our znode.
+        A second call, and a call before `start`, does nothing. Raises RuntimeError in another thread, event loop or
+        process, and NoAuth without permission to delete our znode.
         """
         self._client.home.check()
         if self._scope is None or self._over:
@@ -124,10 +124,10 @@ class LeaderLatch:
             await self._wait_change()
 
     async def wait_leader(self) -> Term:
-        """Return our term once we lead, at once when that is so. A limit of time is `anyio.fail_after` around it.
+        """Return our term once we lead, at once if we do. For a time limit put `anyio.fail_after` around it.
 
-        Raises what ended the latch: SessionExpired, ClientClosed, NoAuth; RuntimeError when it is not started or was
-        stopped.
+        Raises the error that ended the latch: SessionExpired, ClientClosed, NoAuth; RuntimeError when it is not started
+        or was stopped.
         """
         while True:
             if (term := self.term) is not None:
@@ -138,9 +138,9 @@ class LeaderLatch:
             await self._wait_change()
 
     async def changes(self) -> AsyncIterator[bool]:
-        """Yield whether we lead, and then each change; of quick changes only the last is seen. It ends after `stop`.
+        """Yield whether we lead, and then each change; quick changes may be skipped. It ends after `stop`.
 
-        Raises what ended the latch: SessionExpired, ClientClosed, NoAuth.
+        Raises the error that ended the latch: SessionExpired, ClientClosed, NoAuth.
         """
         last: bool | None = None
         while True:
@@ -174,7 +174,7 @@ class LeaderLatch:
     # In the client's own task.
 
     def _begin(self) -> None:
-        """Stand in the client's present session."""
+        """Stand for election in the client's current session."""
         self._between = False
         self._session = self._client.session
         self._scope = self._client.session_scope()
@@ -213,7 +213,7 @@ class LeaderLatch:
                 damping.begin()
                 term = Term(candidate)
                 await self._hold(candidate, term)
-            except LeadershipLost:  # while it waited: its znode was deleted, or the session is over, as `scope` knows
+            except LeadershipLost:  # while waiting: our znode was deleted, or the session ended, and `scope` with it
                 pass
             if not self._stopping:
                 await damping.rest(lost=was_lost(term))
@@ -252,7 +252,7 @@ class LeaderLatch:
             self._begin()
 
     def _end(self) -> None:
-        """It stands no more."""
+        """The latch no longer stands for election."""
         self._over = True
         if self._hears_no_more is not None:
             self._hears_no_more()

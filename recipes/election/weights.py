@@ -1,8 +1,8 @@
-"""Who takes no turn, and what candidates tell one another by marks behind the data of a znode: pure.
+"""Weights: which candidate gives up its turn, and the marks with which candidates ask one another. Pure.
 
-Who leads is the first in line, as `line.standing` has it, whatever candidates weigh. Weights and hand-overs only say
-who does not take its turn and goes to the end of the line instead. So candidates that know nothing of them agree with
-those that do, and along the line fences grow.
+The leader is always the first in line, by `line.standing`, whatever the weights. Weights and hand-overs only decide
+which candidate moves to the end of the line instead of taking its turn. So candidates that do not know of weights agree
+with those that do, and fences grow along the line.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from recipes.line import Participant
 
-MARKER = "lead-"  # in the names of candidates; behind it the weight, where there is one, and the number
+MARKER = "lead-"  # in the names of candidates, followed by the weight, if any, and the number
 MOST = 1_000_000_000  # the highest weight
 
 _WEIGHT = re.compile(r".*-lead-([0-9]+)--?[0-9]+", re.DOTALL)
@@ -30,10 +30,12 @@ def outweighed(name: str, order: Sequence[str]) -> bool:
 
 
 def gives_way(name: str, order: Sequence[str], stored: bytes) -> bool:
-    """Whether the candidate `name` goes to the end of the line `order` instead of waiting for its turn, or taking it.
+    """Whether the candidate `name` moves to the end of the line `order` instead of waiting for its turn or taking it.
 
-    stored: the data of its znode, with their mark. It does so when somebody weighs more and it is its turn, unless it
-    was appointed; and when it was asked to, as long as somebody is in front of it, which is to ask.
+    stored: the data of its znode, with marks. A candidate gives way in two cases:
+
+    - It is its turn, somebody behind it weighs more, and it was not appointed.
+    - It was asked to, and is not the first in line: only a candidate in front of it has reason to ask.
     """
     if name not in order:
         return False
@@ -43,20 +45,20 @@ def gives_way(name: str, order: Sequence[str], stored: bytes) -> bool:
 
 
 def in_between(name: str, order: Sequence[str]) -> list[str]:
-    """Who stands behind the first in line and in front of `name`."""
+    """The names between the first in line and `name`."""
     return list(order[1 : order.index(name)]) if name in order else []
 
 
 def ask(data: bytes) -> bytes:
-    """The data of a candidate that is asked to give way: one that waits at once, one that leads by its `min_hold`.
+    """The data that ask a candidate to give way: a waiting one at once, a leader after its `min_hold`.
 
-    That it was appointed stays: somebody that weighs more may ask just as its turn comes.
+    An appointment is kept: a heavier candidate may ask just when the turn of the appointed one comes.
     """
     return data.removesuffix(_ASKED) + _ASKED
 
 
 def appoint(data: bytes) -> bytes:
-    """The data of a candidate that is to lead next, whatever others weigh."""
+    """The data that appoint a candidate to lead next, whatever the weights."""
     return unmarked(data) + _APPOINTED
 
 
@@ -66,12 +68,12 @@ def is_asked(data: bytes) -> bool:
 
 
 def unmarked(data: bytes) -> bytes:
-    """What the candidate wrote itself."""
+    """The candidate's own data, without marks."""
     return data.removesuffix(_ASKED).removesuffix(_APPOINTED)
 
 
 def as_candidate(who: Participant) -> Participant:
-    """What the znode of a candidate says: its data without marks, its weight, whether it is asked to give way."""
+    """The participant as a candidate: its data without marks, its weight, whether it is asked to give way."""
     return who._replace(
         data=unmarked(who.data),
         weight=weight_of(who.path.rpartition("/")[2]),

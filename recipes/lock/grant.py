@@ -1,4 +1,4 @@
-"""What a holder of a lock has in hand."""
+"""The grant of a lock."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Grant(Hold):
-    """What a holder of a Lock, a reader or a writer has in hand; see Hold."""
+    """Given to the holder of a Lock, to a reader and to a writer; see Hold."""
 
     __slots__ = ()
 
@@ -19,15 +19,16 @@ class Grant(Hold):
     async def release(self) -> None:
         """Give the lock up, and return once the server has confirmed it. `ended` is set before the request goes out.
 
-        Any task may do it, more than once. Inside a block that one goes on without the lock. Without a block, raises
-        LockLost if it was lost. RuntimeError in another thread, event loop or process, NoAuth without the right.
+        Any task may call it, more than once. Inside a block, the block goes on without the lock. Without a block, it
+        raises LockLost if the lock was lost. Raises RuntimeError in another thread, event loop or process, and NoAuth
+        without permission to delete.
         """
         await self._tenure.release(RELEASED)
 
     @property
     def revoke_requested(self) -> "anyio.Event":
-        """Set once somebody asked for this to be given up, with `revoke()`: do so as soon as it suits you.
+        """An event, set once somebody has called `revoke()`: release this as soon as it suits you.
 
-        Nothing else happens by itself; a holder that does not look keeps what it has.
+        Nothing else happens: a holder that does not check the event keeps the lock.
         """
         return self._tenure.revoke_requested

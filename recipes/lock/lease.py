@@ -1,4 +1,4 @@
-"""A permit of a semaphore as kazoo and Curator keep it: a znode that is made while the lock beside it is held.
+"""A permit of a semaphore as kazoo and Curator keep it: a znode that is created while a separate lock is held.
 
 Sources: kazoo 2.11, recipe/lock.py, Semaphore; Curator 5.4, InterProcessSemaphoreV2.
 """
@@ -22,10 +22,10 @@ _TRIES = 5
 
 
 class Lease(Contender):
-    """One permit among the children of `leases.path`, of which there are to be `limit` at most.
+    """One permit: a child of `leases.path`, which may have `limit` children.
 
-    Whoever wants one takes the lock first, and keeps it until a permit is free: the line is that of the lock. Its znode
-    is made in one step with a check that we still have the lock.
+    To get one, a client takes the lock first and holds it until a permit is free, so the line is the lock's line. The
+    permit's znode is created in one multi with a check that we still hold the lock.
     """
 
     permits: int = 1
@@ -36,8 +36,8 @@ class Lease(Contender):
         self._leases: Leases = leases
 
     async def obtain(self, wait: bool) -> bool:
-        """Take a permit; whether we have one, with `wait` once we do."""
-        if is_kazoos(self._marker):  # the limit is looked at once more each time: it costs less than a wrong one
+        """Take a permit and return whether we have one; with `wait`, wait until we do."""
+        if is_kazoos(self._marker):  # compares the limit each time: a request is cheaper than a wrong limit
             await self._make_parent()
         where = self._leases
         lock = Contender(self.client, where.lock_path, where.lock_marker, LockLost, self._data, self._acl, once=False)
@@ -76,7 +76,7 @@ class Lease(Contender):
         raise lock.refusal()
 
     def _fits(self, names: Sequence[str]) -> bool:
-        """Whether one more may be made: each child is a permit, whatever its name."""
+        """Whether one more permit is free: every child counts as one, whatever its name."""
         ours = f"_r_-permits-1-{len(names):010d}"
         return standing(ours, [*(f"_r_-permits-1-{at:010d}" for at in range(len(names))), ours], self.limit).holds
 
@@ -117,7 +117,7 @@ class Lease(Contender):
 
 
 async def read_leases(client: "Client", leases: Leases) -> list[list[Participant]]:
-    """Who has permits, in the order in which they were made, and who stands in line for the lock beside them."""
+    """The holders of permits, in the order of creation, and everyone in line for the separate lock."""
     try:
         places = await read_places(client, leases.path, await client.children(leases.path))
     except NoNode:

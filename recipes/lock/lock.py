@@ -18,30 +18,33 @@ class Lock(Lockable[Grant]):
     """Mutual exclusion over `path`, granted in order of arrival; a release wakes exactly one waiter.
 
     client: a connected Client; the lock lives and dies with its session.
-    path: the parent znode; made as a container, with its ancestors, when missing.
+    path: the parent znode; created as a container, with its ancestors, if it is missing.
     data: kept in our znode, for `holders` and `waiters` to show.
-    acl: who may do what with our znode, and with `path` where that is made here; everybody everything without it. To
-        break a lock takes the right to delete at `path`.
-    naming: "kazoo" or "curator" to stand in the line of kazoo's Lock or of Curator's InterProcessMutex, so that these
-        and ours exclude one another. All users of a path name the same one. BadArguments for what it has no place for.
+    acl: who may do what with our znode, and with `path` if it is created here; without it everybody may do everything.
+        Breaking a lock needs permission to delete at `path`.
+    naming: "kazoo" or "curator" to join the line of kazoo's Lock or of Curator's InterProcessMutex, so that their locks
+        and ours exclude one another. All users of a path must use the same naming. It raises BadArguments for data that
+        the other library cannot hold.
     confirm: False to leave a block without waiting for the servers, which saves a round trip: the deletion of our znode
-        goes out with the next request. Nobody gets in earlier than else, and what this client asks for afterwards comes
-        after it. But others may see the lock held for a moment longer, and a lock that somebody broke in a block that
-        asked the servers for nothing is not said: LockLost is raised only for a loss that was heard of inside.
+        goes out with the next request. The lock still excludes others until the deletion, and later requests of this
+        client come after it. But others may see the lock held for a moment longer. And if somebody breaks the lock
+        during a block that sends no request, no LockLost is raised: the client does not learn of it inside the block.
 
-    One Lock may be used by several tasks, which then exclude one another; a task that holds it cannot take it
-    again, with this object or another one of the same client and path (RuntimeError). A short disconnect changes
-    nothing: the lock is kept until the session's local deadline.
+    Several tasks may use one Lock, and then exclude one another. A task that holds it cannot take it again, with this
+    object or another one of the same client and path (RuntimeError). A short disconnect does not end the hold: the lock
+    is kept until the session's local deadline.
 
-    Raises LockLost at the edge of the block when the session is over, the client was closed or our znode was deleted
-    by somebody else: the block is cancelled first, so that no code runs on in the belief that it still holds the lock.
-    Before we stand in line it raises what every call of the client does: ClientClosed, SessionExpired, BadArguments,
-    NoAuth, InvalidACL, NotReadOnly, QuotaExceeded; NoNode when the client's chroot is missing; ConnectionLoss when one
-    connection after the other broke; RuntimeError in another thread, event loop or process than the client's.
+    Raises LockLost at the end of the block if the session is over, the client was closed or somebody else deleted our
+    znode. The block is cancelled first, so that no code runs on in the belief that it still holds the lock.
 
-    Any task may leave the block, as a fixture does; only the task that entered it is cancelled. Where that goes on, as
-    after a `start()`, use `acquire`. A cancelled acquire leaves no znode behind. Leaving waits up to 0.08 s for the
-    server to confirm it; then the client sees to it.
+    Acquiring raises, before our znode is in line: ClientClosed or SessionExpired if the client is unusable;
+    BadArguments, NoAuth, InvalidACL, NotReadOnly, QuotaExceeded; NoNode when the client's chroot is missing;
+    ConnectionLoss when one connection after the other broke; RuntimeError in another thread, event loop or process than
+    the client's.
+
+    Any task may leave the block, as a test fixture does; only the task that entered it is cancelled. If the entering
+    task goes on with other work, as after a `start()`, use `acquire`. A cancelled acquire leaves no znode behind.
+    Leaving waits up to 0.08 s for the server to confirm the deletion; after that the client retries in the background.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What one line of locks offers: take it for a block, for longer, or if it is to be had in time; see who has it."""
+"""The methods that all locks have: take one for a block, for longer, or with a time limit; list its holders."""
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
@@ -29,7 +29,7 @@ T = TypeVar("T", bound=_Ends)
 
 
 class Inside(Generic[T]):
-    """Which tasks are inside the blocks of one object, and with what."""
+    """The tasks that are inside the blocks of one object, with what each entered."""
 
     def __init__(self) -> None:
         self._entries: list[tuple[object, T]] = []
@@ -42,7 +42,7 @@ class Inside(Generic[T]):
         self._entries.append((task, entered))
 
     def take(self, task: object, path: str) -> T:
-        """What `task` leaves now: what it entered last; else what another one did, held before lost."""
+        """Remove and return what `task` leaves now: its last entry, else another task's, rather held than ended."""
         if not self._entries:
             raise RuntimeError(f"nobody is inside the lock {path}")
         ours = [entry for entry in self._entries if entry[0] is task]
@@ -52,10 +52,10 @@ class Inside(Generic[T]):
 
 
 class Lockable(ABC, Generic[G]):
-    """A way to take what is at `path`: a Lock, a Semaphore, a side of a ReadWriteLock.
+    """The interface of a Lock, a Semaphore and each side of a ReadWriteLock.
 
-    `async with it as grant`; `acquire` for more than a block; `try_acquire` for a limited wait. Several tasks may use
-    one object at the same time; see Lock.
+    `async with lock as grant`; `acquire` for longer than a block; `try_acquire` for a limited wait. Several tasks may
+    use one object at the same time; see Lock.
     """
 
     def __init__(self, client: "Client", path: str, marker: str) -> None:
@@ -66,7 +66,7 @@ class Lockable(ABC, Generic[G]):
 
     @property
     def client(self) -> "Client":
-        """The client that this lives and dies with."""
+        """The client whose session the lock depends on."""
         return self._client
 
     async def __aenter__(self) -> G:
@@ -83,17 +83,17 @@ class Lockable(ABC, Generic[G]):
         return await self._inside.take(self._client.home.current_task(), self.path).exit(error)
 
     async def acquire(self) -> G:
-        """Take it for more than a block: `grant = await lock.acquire()`, later `await grant.release()`.
+        """Take it for longer than a block: `grant = await lock.acquire()`, later `await grant.release()`.
 
-        Any task may release it. Nobody is cancelled when it is lost: look at `grant.ended`. Raises what the block does.
+        Any task may release it. A loss cancels nobody: check `grant.ended`. Raises the errors of entering the block.
         """
         return await self._acquire(self._contend())
 
     def try_acquire(self, *, within: float = 0.0) -> AbstractAsyncContextManager[G | None]:
-        """Take it if that is possible in time: `async with lock.try_acquire(within=5.0) as grant`, else None.
+        """Take it with a time limit: `async with lock.try_acquire(within=5.0) as grant`; None if it was not free.
 
-        within: seconds to wait for it at most, which do not limit the block. With 0 it is asked for once, and waited
-        for the answer only. Raises BadArguments for another number, and what the lock's own block does.
+        within: seconds to wait for the lock at most, 0 or more; the block itself may last longer. With 0 it asks once,
+        and waits only for the reply. Raises BadArguments for another number, and the errors of the lock's own block.
         """
         return Block(self._contend, self._show, check_within(self.path, within))
 
@@ -106,20 +106,20 @@ class Lockable(ABC, Generic[G]):
         return (await self._participants())[1]
 
     async def revoke(self) -> list[Participant]:
-        """Ask everybody who holds it now to give it up, and return whom. `grant.revoke_requested` is set there.
+        """Ask the current holders to give it up, and return them. It sets their `grant.revoke_requested`.
 
-        Nobody loses anything by it: to end what a holder has against its will, delete its znode. Asking twice asks
-        once. Raises NoAuth, SessionExpired, ClientClosed, and ConnectionLoss, after which it can be called again.
+        This only asks: to end a hold against its holder's will, delete its znode. A second request has no effect.
+        Raises NoAuth, SessionExpired, ClientClosed, and ConnectionLoss, after which it can be called again.
         """
         return [each for holder in await self.holders() if (each := await ask_holder(self._client, holder)) is not None]
 
     @abstractmethod
     def _contend(self) -> Contender:
-        """A place in line, which is still to be taken."""
+        """Make the Contender for one acquire; it has not joined the line yet."""
 
     @abstractmethod
     def _show(self, contender: Contender) -> G:
-        """What its holder is given."""
+        """Make the grant for the holder."""
 
     async def _acquire(self, contender: Contender) -> G:
         invariant(await contender.enter(as_block=False))
@@ -130,7 +130,7 @@ class Lockable(ABC, Generic[G]):
 
 
 async def ask_holder(client: "Client", holder: Participant) -> Participant | None:
-    """Ask one of those that hold to give it up; see Lockable.revoke. None when it has left already."""
+    """Ask one holder to give it up; see Lockable.revoke. None if it has left already."""
     while True:
         try:
             stored, stat = await client.get(holder.path)
@@ -138,6 +138,6 @@ async def ask_holder(client: "Client", holder: Participant) -> Participant | Non
                 await client.set(holder.path, ask_to_leave(stored, holder.path.rpartition("/")[2]), stat.version)
             return holder._replace(revoke_requested=True)
         except BadVersion:
-            continue  # its owner, or somebody else that asks
+            continue  # its owner changed the data, or somebody else asked at the same time
         except NoNode:
             return None

@@ -22,7 +22,7 @@ Exit = Callable[[type[BaseException] | None, BaseException | None, TracebackType
 
 
 class MultiGrant:
-    """What a holder of a MultiLock has in hand, good until `ended` is set: that is so once any of them is lost.
+    """The grant of a MultiLock, valid until `ended` is set, which happens as soon as any of its locks is lost.
 
     grants: one for each lock, by its path. ended, lost, why: see Hold.
     """
@@ -51,7 +51,7 @@ class MultiGrant:
         return {path: grant.fence for path, grant in self.grants.items()}
 
     async def release(self) -> None:
-        """Give all of them up; see `Grant.release`. The first error of one is raised when all have been given up."""
+        """Give up all of them; see `Grant.release`. Errors are raised after all have been given up."""
         _end(self._contenders, RELEASED)
         async with AsyncExitStack() as stack:
             for contender in self._contenders:
@@ -63,7 +63,7 @@ class MultiGrant:
 
 
 class _Taking(AbstractAsyncContextManager[MultiGrant | None]):
-    """One block of a MultiLock. within: seconds for all of them together."""
+    """One block of a MultiLock. within: seconds to wait at most for all locks together; None for no limit."""
 
     def __init__(self, locks: Sequence[Lockable[Any]], within: float | None) -> None:
         self._locks: Sequence[Lockable[Any]] = locks
@@ -76,7 +76,7 @@ class _Taking(AbstractAsyncContextManager[MultiGrant | None]):
         return self._contenders[0].ended
 
     async def take(self, *, as_block: bool) -> MultiGrant | None:
-        """Enter all, in the order of their paths, or none."""
+        """Take all locks, in the order of their paths, or none."""
         until = None if self._within is None else anyio.current_time() + self._within
         contenders, grants = [], {}
         async with AsyncExitStack() as stack:
@@ -113,13 +113,13 @@ class _Taking(AbstractAsyncContextManager[MultiGrant | None]):
 class MultiLock:
     """Several locks at once: all of them or none.
 
-    locks: Locks, Semaphores (one permit of each) and sides of ReadWriteLocks, of one client, each path once. They are
-    taken in the order of their paths, so that two MultiLocks never wait for each other; a single Lock taken inside of
-    one of them may.
+    locks: Locks, Semaphores (one permit of each) and sides of ReadWriteLocks, all of one client, each path once. They
+    are taken in the order of their paths, so that two MultiLocks never deadlock. A single Lock that is taken inside a
+    MultiLock's block can still cause a deadlock.
 
-    Where one of them cannot be taken, or the wait is cut, those that were taken are released before the error comes
-    out. When one is lost all of them have ended: the block is cancelled, and raises LockLost. Raises BadArguments for
-    an empty list, a path that is in it twice, or several clients; else what the locks raise.
+    If one lock cannot be taken, or the wait is cancelled, the locks already taken are released before the error is
+    raised. The loss of one lock ends all: the block is cancelled and raises LockLost. Raises BadArguments for an empty
+    list, a repeated path, or locks of several clients; otherwise the errors of the locks.
     """
 
     def __init__(self, locks: Iterable[Lockable[Any]]) -> None:
@@ -148,15 +148,15 @@ class MultiLock:
         return await self._inside.take(self._task, self._locks[0].path).__aexit__(kind, error, trace)
 
     async def acquire(self) -> MultiGrant:
-        """Take all for more than a block; see `Lock.acquire`."""
+        """Take all for longer than a block; see `Lock.acquire`."""
         grant = await _Taking(self._locks, None).take(as_block=False)
         invariant(grant is not None)
         return grant  # type: ignore[return-value]  # without a limit it is never None
 
     def try_acquire(self, *, within: float = 0.0) -> AbstractAsyncContextManager[MultiGrant | None]:
-        """`async with multi.try_acquire(within=5.0) as grant`: all of them, or None when not to be had in time.
+        """`async with multi.try_acquire(within=5.0) as grant`: all of them, or None if they were not free in time.
 
-        within: seconds to wait for all together at most, which do not limit the block.
+        within: seconds to wait at most for all together, 0 or more; the block itself may last longer.
         """
         return _Taking(self._locks, check_within(self._locks[0].path, within))
 
@@ -175,7 +175,7 @@ def _exit(contender: Contender) -> Exit:
 
 
 def _loss(contenders: Sequence[Contender], lost: Contender) -> Callable[[], None]:
-    """What ends the others when `lost` is."""
+    """A function that ends the other holds when `lost` is lost."""
 
     def end() -> None:
         for contender in contenders:
@@ -186,7 +186,7 @@ def _loss(contenders: Sequence[Contender], lost: Contender) -> Callable[[], None
 
 
 def _end(contenders: Sequence[Contender], why: str) -> None:
-    """All end together, before the first of them is free for others."""
+    """End all holds, before the first of them is released to others."""
     for contender in contenders:
         if not contender.ended.is_set():
             contender.ended.set(why)

@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 
 class Ownership:
-    """What one owner has: a place in line, and how many blocks are inside."""
+    """One owner's place in line, and the number of its blocks."""
 
     def __init__(self, contender: Contender) -> None:
         self.contender: Contender = contender
         self.count: int = 0
-        self.decided: anyio.Event = anyio.Event()  # whether we got it
+        self.decided: anyio.Event = anyio.Event()  # set once `got` is known
         self.got: bool = False
 
 
 class _Entry(AbstractAsyncContextManager[Grant | None]):
     """One block. It is cancelled when the lock is lost, whichever task of the owner took it.
 
-    within: seconds to wait at most, for ever without.
+    within: seconds to wait at most; without it, no limit.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class _Entry(AbstractAsyncContextManager[Grant | None]):
         self._owner: Hashable = owner
         self._within: float | None = within
         self._ours: Ownership | None = None
-        self._scope: anyio.CancelScope  # made inside: a thread has no loop yet when it makes the block
+        self._scope: anyio.CancelScope  # made on entry: a thread that makes the block has no event loop
         self._task: object = None
 
     @property
@@ -83,7 +83,7 @@ class _Entry(AbstractAsyncContextManager[Grant | None]):
             return False
         ended = self.ended
         ended.ignore(self._scope.cancel)
-        lost = ended.lost  # whether the block's cancellation is of our making
+        lost = ended.lost  # whether we cancelled the block
         passes = error
         if self._home.current_task() is self._task and self._scope.__exit__(kind, error, trace):
             passes = None
@@ -111,7 +111,7 @@ class _Entry(AbstractAsyncContextManager[Grant | None]):
             ours.count -= 1
             if not ours.decided.is_set():
                 return None
-            # The one that asked first gave up. Whoever comes first now asks anew.
+            # The task that asked first gave up. The first of the others to run asks again.
 
     async def _take_first(self, within: float | None) -> Ownership | None:
         ours = self._owners[self._owner] = Ownership(self._lock._contend())
@@ -136,12 +136,12 @@ class _Entry(AbstractAsyncContextManager[Grant | None]):
 
 
 class ReentrantLock:
-    """A Lock that its owner can take again while it holds it; it is given up when the outermost block ends.
+    """A Lock that its owner can take again while it holds it. It is released when the owner's last block ends.
 
-    client, path, data, acl, naming: see Lock, which it is to everybody else.
+    client, path, data, acl, naming: see Lock; other users of the path see a Lock.
 
-    An owner is a task, or the token that `by` names. It is counted in this object: another ReentrantLock at the same
-    path is another owner. When it is lost, all blocks of the owner are cancelled, and each raises LockLost.
+    An owner is a task, or the token that is given to `by`. Owners belong to this object: with another ReentrantLock at
+    the same path, the same task is another owner. A loss cancels all blocks of the owner, and each raises LockLost.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class ReentrantLock:
 
     @property
     def path(self) -> str:
-        """The path it is about."""
+        """The parent path of the lock."""
         return self._lock.path
 
     async def __aenter__(self) -> Grant:
@@ -178,20 +178,20 @@ class ReentrantLock:
         return await self._inside.take(home.current_task(), self.path).__aexit__(kind, error, trace)
 
     def by(self, owner: Hashable) -> AbstractAsyncContextManager[Grant]:
-        """`async with lock.by(request_id) as grant`: tasks that name the same token are one owner, and share it."""
+        """`async with lock.by(request_id) as grant`: tasks that give the same token are one owner, and share it."""
         return _Entry(self._owners, self._lock, owner)  # type: ignore[return-value]  # never None without a limit
 
     def try_acquire(
         self, *, within: float = 0.0, owner: Hashable | None = None
     ) -> AbstractAsyncContextManager[Grant | None]:
-        """`async with lock.try_acquire(within=5.0) as grant`: None when not to be had in time; see `Lock.try_acquire`.
+        """`async with lock.try_acquire(within=5.0) as grant`: None if it was not free in time; see `Lock.try_acquire`.
 
-        owner: the token of the owner, this task without it.
+        owner: the token of the owner; without it the owner is this task.
         """
         return _Entry(self._owners, self._lock, owner, check_within(self.path, within))
 
     async def holders(self) -> list[Participant]:
-        """Who holds it: one, or none. Raises NoAuth, SessionExpired, ClientClosed."""
+        """The holder, in a list, or an empty list. Raises NoAuth, SessionExpired, ClientClosed."""
         return await self._lock.holders()
 
     async def waiters(self) -> list[Participant]:

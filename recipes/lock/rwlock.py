@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 class Writer(Contender):
-    """The place of a writer, which can become that of a reader."""
+    """The place of a writer in line, which can become the place of a reader."""
 
     reading: bool = False
-    _replaced: anyio.Event | None = None  # set once the try to become a reader has ended
+    _replaced: anyio.Event | None = None  # set once the downgrade under way has ended
     _failure: RecipesError | None = None
 
     async def downgrade(self) -> None:
-        """Become a reader in the same place. Raises LockLost when it has ended, and what the store refuses."""
+        """Become a reader in the same place. Raises LockLost if the hold has ended, and the store's errors."""
         self._scope.home.check()
         if self._replaced is None and not self.ended.is_set() and not self.reading:
             if self._watch is not None:
@@ -37,7 +37,7 @@ class Writer(Contender):
             self._sure = False
             self._prefix = commonprefix([self.path, self._place_as_reader()])
             self._failure, self._replaced = None, anyio.Event()
-            # In the client's own task: a caller that is cancelled meanwhile leaves nothing half done.
+            # In the client's own task, so that a cancelled caller leaves nothing half done.
             self.client.look_after(self._replace)
         await self.settle()
         if self.ended.is_set():
@@ -68,11 +68,11 @@ class Writer(Contender):
         return f"{parent}/{place_behind(name, 'read', self.fence)}"
 
     async def _replace_surely(self, old: str, new: str) -> None:
-        """Make `new` and delete `old` in one step, so that somebody of ours stands there at each moment."""
+        """Create `new` and delete `old` in one multi, so that we have a znode in line at each moment."""
         backoff = Backoff(self.client.random)
         while True:
             try:
-                if backoff.failures:  # what came of the try before is not known
+                if backoff.failures:  # the outcome of the try before is unknown
                     await self.client.sync(self._parent)
                     made = await self.client.exists(new)
                     if made is not None and made.ephemeral_owner == self.client.session.id:
@@ -104,7 +104,7 @@ class Writer(Contender):
 
 
 class WriteGrant(Grant):
-    """What a writer has in hand; see Hold."""
+    """Given to a writer; see Hold."""
 
     __slots__ = ()
 
@@ -112,17 +112,17 @@ class WriteGrant(Grant):
 
     @property
     def reading(self) -> bool:
-        """Whether it was downgraded: it holds as a reader."""
+        """Whether it was downgraded, so that it holds as a reader now."""
         return self._tenure.reading
 
     async def downgrade(self) -> None:
-        """Go on as a reader, in the same place in line: readers may come in, and no writer gets in between.
+        """Become a reader in the same place in line: other readers may enter, and no writer gets in between.
 
-        Fence and block stay; `path` changes. Return once the server has confirmed it; a lost reply is looked into. A
-        caller that is cancelled meanwhile goes on holding, and has to take itself for a reader. The second time it does
-        nothing.
+        Fence and block stay; `path` changes. Returns once the server has confirmed it; after a lost reply it finds out
+        whether it was done. A caller that is cancelled meanwhile still holds, and must assume that it is a reader. A
+        second call does nothing.
 
-        Raises LockLost once this has ended, NoAuth without the right to create and delete, QuotaExceeded, ThrottledOp.
+        Raises LockLost if the hold has ended, NoAuth without permission to create and delete, QuotaExceeded.
         """
         await self._tenure.downgrade()
 
@@ -162,20 +162,20 @@ class WriteSide(Lockable[WriteGrant]):
 
 
 class ReadWriteLock:
-    """Any number of readers, or one writer, over `path`; granted in order of arrival, so that no writer is starved.
+    """Any number of readers, or one writer, over `path`; granted in order of arrival, so that no writer starves.
 
     client, path, data, acl: see Lock. A Lock at the same path counts as a writer.
-    naming: "kazoo" or "curator" to stand in the line of kazoo's ReadLock and WriteLock, or of Curator's
+    naming: "kazoo" or "curator" to join the line of kazoo's ReadLock and WriteLock, or of Curator's
         InterProcessReadWriteLock; see Lock.
 
-    A reader waits for the writers in front of it, a writer for everybody in front of it; nobody waits for who came
-    later. Each that waits watches one znode in front of it, so that the end of a reader wakes one writer at most, and
-    the end of a writer those readers that it stood in the way of.
+    A reader waits for the writers in front of it, a writer for everybody in front of it; nobody waits for later
+    arrivals. Each waiter watches one znode in front of it. So the end of a reader wakes one writer at most, and the end
+    of a writer wakes the readers that waited for it.
 
-    A task that reads or writes cannot ask again (RuntimeError). So nobody upgrades from reading to writing: two that
-    did so would wait for each other for ever. A writer becomes a reader by `await grant.downgrade()`.
+    A task that reads or writes cannot ask again (RuntimeError). So there is no upgrade from reading to writing: two
+    readers that tried would wait for each other for ever. A writer becomes a reader by `await grant.downgrade()`.
 
-    Raises what Lock does, and where Lock does.
+    Raises the errors of Lock, at the same points.
     """
 
     def __init__(
@@ -201,19 +201,19 @@ class ReadWriteLock:
         return self._write
 
     def try_read(self, *, within: float = 0.0) -> AbstractAsyncContextManager[Grant | None]:
-        """`async with rw.try_read(within=5.0) as grant`, None when it was not to be had; see `Lock.try_acquire`."""
+        """`async with rw.try_read(within=5.0) as grant`, None if it was not free in time; see `Lock.try_acquire`."""
         return self._read.try_acquire(within=within)
 
     def try_write(self, *, within: float = 0.0) -> AbstractAsyncContextManager[WriteGrant | None]:
-        """`async with rw.try_write(within=5.0) as grant`, None when it was not to be had; see `Lock.try_acquire`."""
+        """`async with rw.try_write(within=5.0) as grant`, None if it was not free in time; see `Lock.try_acquire`."""
         return self._write.try_acquire(within=within)
 
     async def acquire_read(self) -> Grant:
-        """Read for more than a block; see `Lock.acquire`."""
+        """Read for longer than a block; see `Lock.acquire`."""
         return await self._read.acquire()
 
     async def acquire_write(self) -> WriteGrant:
-        """Write for more than a block; see `Lock.acquire`."""
+        """Write for longer than a block; see `Lock.acquire`."""
         return await self._write.acquire()
 
     async def holders(self) -> list[Participant]:
@@ -225,5 +225,5 @@ class ReadWriteLock:
         return await self._read.waiters()
 
     async def revoke(self) -> list[Participant]:
-        """Ask everybody who holds it now to give it up, and return whom; see `Lock.revoke`."""
+        """Ask the current holders to give it up, and return them; see `Lock.revoke`."""
         return await self._read.revoke()

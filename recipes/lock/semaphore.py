@@ -1,4 +1,4 @@
-"""So many at a time and no more (ZooKeeper Recipes and Solutions, Shared Locks, with a limit)."""
+"""A limited number of permits (ZooKeeper Recipes and Solutions, Shared Locks, with a limit)."""
 
 import json
 from collections.abc import Sequence
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 
 
 class Limit:
-    """What the users of one Semaphore object know of its limit.
+    """The limit as one Semaphore object knows it.
 
-    given: what it was made with, until that was found to be what is stored; from then on what is stored counts.
+    given: the limit that the object was made with, and the stored one after the first successful comparison.
+    agreed: whether that comparison was made; from then on the stored limit counts.
     """
 
     def __init__(self, path: str, given: int) -> None:
@@ -44,7 +45,7 @@ class Limit:
         self.agreed: bool = False
 
     def read(self, data: bytes) -> tuple[int, int]:
-        """The limit and the highest that there ever was. Raises SettingsDiffer."""
+        """The stored limit and the highest limit there ever was. Raises SettingsDiffer."""
         if not self.agreed:
             compare(self.path, data, {"limit": self.given})
             self.agreed = True
@@ -53,7 +54,7 @@ class Limit:
 
 
 def stored_limit(path: str, data: bytes) -> tuple[int, int]:
-    """The limit and the highest that there ever was, as they are stored. Raises SettingsDiffer for anything else."""
+    """The limit and the highest limit there ever was, from stored data. Raises SettingsDiffer for other data."""
     try:
         stored = json.loads(data)
         limit = int(stored["limit"])
@@ -63,7 +64,7 @@ def stored_limit(path: str, data: bytes) -> tuple[int, int]:
 
 
 def kept_permits(data: bytes) -> frozenset[str]:
-    """The numbers, at the end of their names, of those that keep more than a limit that went down lets in."""
+    """The sequence numbers of places that keep their permits although the limit went down below them."""
     try:
         return frozenset(json.loads(data).get("kept", ()))
     except (ValueError, TypeError, AttributeError):
@@ -71,17 +72,17 @@ def kept_permits(data: bytes) -> frozenset[str]:
 
 
 class Claimant(Contender):
-    """A place in line for some permits of a semaphore."""
+    """A place in line that asks for permits of a semaphore."""
 
     def __init__(self, client: "Client", limit: Limit, permits: int, data: bytes, acl: "Sequence[ACL] | None") -> None:
         super().__init__(client, limit.path, f"permits-{permits}-", LockLost, data, acl)
         self.permits: int = permits
         self._agreement: Limit = limit
         self._unset: bool = False  # whether the parent has no limit yet
-        self._followed: bool = False  # whether anybody was behind us at the last look
+        self._followed: bool = False  # whether anybody was behind us at the last listing
 
     async def join(self, *, make_parent: bool = True) -> list[str]:
-        """Make our znode and return the line as it was right after that."""
+        """Make our znode, store the limit if it is missing, and return the line as it was after that."""
         order = await super().join(make_parent=make_parent)
         if self._unset:
             await self._make_parent()
@@ -89,14 +90,14 @@ class Claimant(Contender):
         return order
 
     async def obtain(self, wait: bool) -> bool:
-        """Join the line; whether we hold what we ask for, with `wait` once we do."""
+        """Join the line and return whether we hold; with `wait`, return once we do or our znode is gone."""
         got = await super().obtain(wait)
         if got and self._followed:
             self.client.look_after(self._pass_on)
         return got
 
     async def _pass_on(self) -> None:
-        """Give a sign to the one behind us, which waits for one until it is its turn to watch those that hold."""
+        """Set our znode's data, to wake the waiter just behind us: it has to watch the holders from now on."""
         backoff = Backoff(self.client.random)
         while self.asked and not self.client.session.lost:
             try:
@@ -104,7 +105,7 @@ class Claimant(Contender):
             except (ConnectionLoss, ThrottledOp):
                 await backoff.pause()
             except RecipesError:
-                return  # gone, or somebody else's change of the data was the sign
+                return  # our znode is gone, or somebody else changed its data, which woke the waiter
             else:
                 return
 
@@ -125,7 +126,7 @@ class Claimant(Contender):
         return names
 
     def _take_limit(self, data: bytes) -> None:
-        self._unset = not data and not self._agreement.agreed  # it was made by `ensure_path`, say
+        self._unset = not data and not self._agreement.agreed  # a parent made by `ensure_path`, for example
         if self._unset:
             return
         limit, most = self._agreement.read(data)
@@ -139,7 +140,7 @@ class Claimant(Contender):
         await agree(self.client, self._parent, {"limit": limit}, self._acl)
 
     async def _wait_behind(self, name: str, order: list[str]) -> bool:
-        """Wait for a sign of `name`, or when it is "" of anybody in line, or for another limit."""
+        """Wait for an event at `name` (if it is "", a change of the children), or for a change of the limit."""
         before = self.limit, self.most
         try:
             data, _, watch = await self.client.get_watch(self._parent)
@@ -166,7 +167,7 @@ class Claimant(Contender):
 
 
 class SemaphoreGrant(Grant):
-    """What a holder of a Semaphore has in hand; see Hold. permits: how many."""
+    """Given to a holder of permits; see Hold. permits: how many it has."""
 
     __slots__ = ("permits",)
 
@@ -178,18 +179,18 @@ class SemaphoreGrant(Grant):
 class Semaphore(Lockable[SemaphoreGrant]):
     """At most `limit` permits over `path` at a time, granted in order of arrival.
 
-    client, data, acl: see Lock. path: the parent znode, persistent, which holds the limit; made when missing.
-    limit: permits, from 1 on. The first user stores it; where another one is stored, taking a permit raises
-    SettingsDiffer, which names both. `resize` changes it, and whoever had agreed before goes along.
+    client, data, acl: see Lock. path: the parent znode, persistent, which holds the limit; created if missing.
+    limit: number of permits, 1 or more. The first user stores it. If another limit is stored, taking a permit raises
+    SettingsDiffer, which names both. `resize` changes the stored limit; objects that have agreed before follow it.
 
     naming: "kazoo" or "curator" to share permits with kazoo's Semaphore, or with Curator's InterProcessSemaphoreV2; see
-        Lock. There a grant is one permit, and there is no `resize`: BadArguments. Curator stores no limit, so that all
-        have to name the same one.
+        Lock. With these, a grant is one permit, and `resize` raises BadArguments. Curator stores no limit, so all users
+        must give the same one.
 
-    A permit is a live znode, and nothing beside it: with its session it is free again. Nobody overtakes, so whoever
-    asks for many permits is not starved by others that ask for few. One that ends wakes one waiter.
+    A permit is an ephemeral znode and nothing else: when its session ends, it is free again. Nobody overtakes, so a
+    request for many permits is not starved by requests for few. A release wakes one waiter.
 
-    Raises what Lock does, where Lock does: LockLost, and RuntimeError in a task that has permits and asks for more.
+    Raises the errors of Lock, at the same points: LockLost, and RuntimeError in a task that has permits and asks again.
     """
 
     def __init__(
@@ -210,31 +211,32 @@ class Semaphore(Lockable[SemaphoreGrant]):
         self._acl: Sequence[ACL] | None = acl
 
     async def acquire(self, permits: int = 1) -> SemaphoreGrant:
-        """Take permits for more than a block: `grant = await semaphore.acquire(2)`, later `await grant.release()`.
+        """Take permits for longer than a block: `grant = await semaphore.acquire(2)`, later `await grant.release()`.
 
-        All of them or none. Any task may release them. Nobody is cancelled when they are lost: look at `grant.ended`.
-        Raises BadArguments for more than the limit, also when the limit goes below that while this waits, and what the
-        block does.
+        It takes all of them or none. Any task may release them. A loss cancels nobody: check `grant.ended`.
+        Raises BadArguments for more than the limit, even if the limit is lowered while this waits, and the errors of
+        entering the block.
         """
         return await self._acquire(self._claim(permits))
 
     def try_acquire(
         self, permits: int = 1, *, within: float = 0.0
     ) -> AbstractAsyncContextManager[SemaphoreGrant | None]:
-        """`async with semaphore.try_acquire(2, within=5.0) as grant`: a block with permits, None when not had in time.
+        """`async with semaphore.try_acquire(2, within=5.0) as grant`: None if they were not free in time.
 
-        within: seconds to wait at most, which do not limit the block. Raises BadArguments as `acquire` does, and for
-        another number; and what the block does.
+        within: seconds to wait at most, 0 or more; the block itself may last longer. Raises BadArguments for another
+        number and as `acquire` does, and the errors of entering the block.
         """
         self._check(permits)
         return Block(lambda: self._claim(permits), self._show, check_within(self.path, within))
 
     async def resize(self, limit: int) -> None:
-        """Store another limit. Waiters follow it at once; holders keep what they have when it goes down, and `holders`
-        goes on to name them.
+        """Store another limit. Waiters follow it at once.
 
-        Raises BadArguments, also where another library's naming has no place for it, SettingsDiffer when the path holds
-        something else, NoAuth, SessionExpired, ClientClosed, and ConnectionLoss, after which it can be called again.
+        When the limit goes down, holders keep their permits, and `holders` still lists them.
+
+        Raises BadArguments (always with another library's naming), SettingsDiffer when the path holds other data,
+        NoAuth, SessionExpired, ClientClosed, and ConnectionLoss, after which it can be called again.
         """
         _checked(self.path, "limit", limit)
         if self._leases is not None:
@@ -244,7 +246,7 @@ class Semaphore(Lockable[SemaphoreGrant]):
         self._agreement.given, self._agreement.agreed = limit, True
 
     async def _store(self, limit: int) -> bool:
-        """One try; whether the limit is stored."""
+        """Try once to store the limit; return whether it is stored."""
         try:
             data, stat = await self._client.get(self.path)
         except NoNode:
@@ -263,7 +265,7 @@ class Semaphore(Lockable[SemaphoreGrant]):
                 stored["kept"] = [name[-DIGITS:] for name in beyond]
             try:
                 async with self._client.multi() as multi:
-                    for name in holders if beyond else ():  # where one has left, another one may hold in its place
+                    for name in holders if beyond else ():  # if one has left, another may hold instead
                         multi.check(paths.join(self.path, name))
                     multi.set(self.path, json.dumps(stored, separators=(",", ":")).encode(), stat.version)
             except (BadVersion, NoNode):
@@ -285,7 +287,7 @@ class Semaphore(Lockable[SemaphoreGrant]):
     def _check(self, permits: int) -> None:
         if _checked(self.path, "permits", permits) > 1 and self._leases is not None:
             raise BadArguments(self.path, f"permits={permits}: naming={self._naming!r} has a place for one at a time")
-        # Once it was agreed on, somebody may have resized it: then the store knows better.
+        # After the agreement somebody may have resized it, so only the store knows the limit.
         if permits > self._agreement.given and not self._agreement.agreed:
             raise too_many(self.path, permits, self._agreement.given)
 
@@ -303,7 +305,7 @@ class Semaphore(Lockable[SemaphoreGrant]):
 
 
 def too_many(path: str, permits: int, limit: int) -> BadArguments:
-    """The error of somebody who asks for more than there ever will be."""
+    """The error for a request for more permits than the limit."""
     return BadArguments(path, f"permits={permits}: expected no more than the limit of this semaphore, {limit}")
 
 

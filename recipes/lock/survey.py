@@ -1,4 +1,4 @@
-"""Which lines of locks, semaphores and elections there are at a path, by whatever names, and who stands in them."""
+"""Finds the lines of locks, semaphores and elections at a path, in any library's naming, and their participants."""
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,10 +19,9 @@ _OF_THE_SERVERS = "/zookeeper"
 
 
 class Seen(NamedTuple):
-    """A line, as it was when it was read.
+    """A line as it was when read.
 
-    naming: "native", "kazoo", "curator" or "curator-latch". limit: of a semaphore, None for others and where it is not
-    stored.
+    naming: "native", "kazoo", "curator" or "curator-latch". limit: of a semaphore; None for others and if not stored.
     """
 
     path: str
@@ -38,7 +37,7 @@ async def read_lines(client: "Client", path: str) -> list[Seen]:
 
 
 async def walk_lines(client: "Client", path: str) -> AsyncIterator[Seen | NoAuth]:
-    """Each line at `path` and below; for a znode that may not be read, the error. Raises as `read_lines` for `path`."""
+    """Each line at `path` and below; NoAuth in place of an unreadable znode. Raises as `read_lines` for `path`."""
     left = [path]
     below_leases: set[str] = set()
     while left:
@@ -58,7 +57,7 @@ async def walk_lines(client: "Client", path: str) -> AsyncIterator[Seen | NoAuth
             continue
         if _has_curators_leases(names):
             below_leases |= {paths.join(where, "locks"), paths.join(where, "leases")}
-        # Who stands in line has no children.
+        # A znode in line is ephemeral, so it has no children.
         left += [paths.join(where, name) for name in reversed(names) if not name.startswith("_r_") and not theirs(name)]
         left = [each for each in left if each != _OF_THE_SERVERS]
 
@@ -79,7 +78,7 @@ async def _lines_at(client: "Client", path: str, names: list[str]) -> list[Seen]
                 limit = stored = stored_limit(path, data)[0]
                 kept = kept_permits(data)
             except SettingsDiffer:
-                pass  # of a lock, whose data are anybody's
+                pass  # the path of a lock, which may hold any data
         holders, waiters = await read_holders(client, path, marker, limit, kept)
         if marker == MARKER:
             holders, waiters = [[as_candidate(each) for each in line] for line in (holders, waiters)]

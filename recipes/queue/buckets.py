@@ -1,8 +1,8 @@
-"""Where items are: in buckets, of which each holds about a thousand, so that no child list ever gets long.
+"""Items are in buckets of about a thousand each, so that no child list gets long.
 
-A bucket is `<priority>-<number>`. New items go into the last one of their priority. Its version 0 says that it is open,
-and every put checks that, while closing it and making the next one is one multi: so no item comes into a bucket
-behind one that is in the next, and the order of the buckets and of the numbers in them is the order of commit.
+A bucket is named `<priority>-<number>`. New items go into the last bucket of their priority. A bucket is open while its
+znode has version 0, and every put checks that. One multi closes a bucket and creates the next. So no item enters a
+bucket after the next bucket has an item: the order of the buckets, and of the numbers in them, is the order of commit.
 """
 
 from bisect import bisect_left
@@ -18,56 +18,56 @@ if TYPE_CHECKING:
     from recipes.core.client.multi import Multi
     from recipes.writer import Operation
 
-LOWEST, HIGHEST = 0, 999  # priorities; the lowest is first
-BUCKET_SIZE = 1_000  # creates, of items, claims and what else there is, after which the next one is made
+LOWEST, HIGHEST = 0, 999  # priorities; the lowest number goes first
+BUCKET_SIZE = 1_000  # the bucket closes when an item's number, which counts all creates in it, reaches this
 
 _CLOSED = b"closed"
 
 
 def bucket_name(priority: int, number: int) -> str:
-    """A bucket's name; names sort as their items are to be taken."""
+    """A bucket's name; names sort in the order in which their items are taken."""
     return f"{priority:03d}-{number:010d}"
 
 
 def last_number(names: Sequence[str], priority: int) -> int:
-    """Of the last bucket of `priority` among sorted `names`; -1 when there is none."""
-    end = bisect_left(names, f"{priority:03d}.")  # "." is the character behind "-"
+    """The number of the last bucket of `priority` among sorted `names`; -1 if there is none."""
+    end = bisect_left(names, f"{priority:03d}.")  # "." is the character after "-"
     last = names[end - 1] if end else ""
     return int(last[4:]) if last.startswith(f"{priority:03d}-") and last[4:].isdecimal() else -1
 
 
 def is_last(names: Sequence[str], at: int) -> bool:
-    """Whether the bucket at this place of the sorted `names` is the last of its priority, and so the open one."""
+    """Whether the bucket at index `at` of the sorted `names` is the last of its priority, and so the open one."""
     return at + 1 == len(names) or names[at + 1][:4] != names[at][:4]
 
 
 class Buckets:
-    """The buckets below `folder`, and which of them takes new items as far as this client knows."""
+    """The buckets below `folder`, and which of them are open as far as this client knows."""
 
     def __init__(self, client: "Client", folder: str) -> None:
         self.folder = folder
         self._client = client
-        self._open: dict[int, tuple[int, bool]] = {}  # by priority: number of the last one, and whether it is full
+        self._open: dict[int, tuple[int, bool]] = {}  # priority -> number of the last bucket, and whether it is full
 
     def path(self, bucket: str, name: str = "") -> str:
-        """Of a bucket, or of a znode in it."""
+        """The path of a bucket, or of a znode in it."""
         return f"{self.folder}/{bucket}/{name}" if name else f"{self.folder}/{bucket}"
 
     async def names(self) -> list[str]:
-        """The buckets, sorted."""
+        """The names of the buckets, sorted."""
         try:
             return [name for name in await self._client.children(self.folder) if name[3:4] == "-"]
         except NoNode:
             return []
 
     async def place(self, priority: int) -> tuple[str, "list[Operation]"]:
-        """The bucket for a new item, and the operations that have to go before its creation in the same multi.
+        """The bucket for a new item, and the operations that must come before its creation in the same multi.
 
-        When the multi is refused because of one of them, call `forget` and ask again.
+        If one of these operations is refused, call `forget` and ask again.
         """
         if priority not in self._open:
             names = await self.names()
-            # Another task may have learned meanwhile.
+            # Another task may have set it meanwhile.
             self._open.setdefault(priority, (last_number(names, priority), False))
         number, full = self._open[priority]
         path = self.path(bucket_name(priority, max(number, 0)))
@@ -77,11 +77,11 @@ class Buckets:
         operations = [create(self.path(following))]
         if number >= 0:
             operations.insert(0, replace(path, _CLOSED, 0))
-        self._open[priority] = number + 1, False  # what is put next goes the same way and behind
+        self._open[priority] = number + 1, False  # later puts use the new bucket, and are committed later
         return following, operations
 
     def put(self, created: str) -> None:
-        """An item was made at `created`."""
+        """An item was created at the path `created`."""
         bucket, _, name = created.rpartition("/")
         priority, _, number = bucket.rpartition("/")[2].partition("-")
         known = self._open.get(int(priority))
@@ -89,7 +89,7 @@ class Buckets:
             self._open[int(priority)] = int(number), True
 
     def forget(self, priority: int) -> None:
-        """What was known of this priority was wrong."""
+        """Forget the known bucket of this priority: it is out of date."""
         self._open.pop(priority, None)
 
     def operations(self, bucket: str, changes: Sequence[Change], data: bytes = b"") -> "list[Operation]":
@@ -99,12 +99,12 @@ class Buckets:
 
 
 def check(path: str, version: int = -1) -> "Operation":
-    """Refuse everything unless the znode exists, and has this version."""
+    """An operation that fails unless the znode exists and has this version (-1: any)."""
     return lambda multi: multi.check(path, version)
 
 
 def create(path: str, data: bytes = b"", *, sequential: bool = False, ephemeral: bool = False) -> "Operation":
-    """Make a znode."""
+    """An operation that creates a znode."""
 
     def operation(multi: "Multi") -> None:
         multi.create(path, data, sequential=sequential, ephemeral=ephemeral)
@@ -113,17 +113,17 @@ def create(path: str, data: bytes = b"", *, sequential: bool = False, ephemeral:
 
 
 def delete(path: str, version: int = -1) -> "Operation":
-    """Delete a znode."""
+    """An operation that deletes a znode."""
     return lambda multi: multi.delete(path, version)
 
 
 def replace(path: str, data: bytes, version: int = -1) -> "Operation":
-    """Replace a znode's data."""
+    """An operation that replaces a znode's data."""
     return lambda multi: multi.set(path, data, version)
 
 
 def check_priority(path: str, priority: object) -> None:
-    """Raises ValueError or TypeError unless `priority` is one."""
+    """Raise ValueError or TypeError unless `priority` is valid."""
     if not isinstance(priority, int) or isinstance(priority, bool):
         raise TypeError(f"priority: expected a whole number, not {priority!r}")
     if not LOWEST <= priority <= HIGHEST:

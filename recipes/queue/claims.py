@@ -1,15 +1,15 @@
-"""Which items of a bucket may be claimed, and what each step of an item changes: all of it in names, all of it pure.
+"""Which items of a bucket may be claimed, and what each step of an item changes. Pure: it knows znode names only.
 
-A bucket's child list is the whole state of its items, so that one read shows everything there is to decide on:
+The names of a bucket's children are the whole state of its items, so one read shows everything:
 
-    i-<number>         an item; the number is the server's, so that it is the order of commit
+    i-<number>         an item; the server gives the number, so numbers are in the order of commit
     d<due>-<number>    an item that was put with a delay: not before the server's clock shows `due` milliseconds
-    c<number>          a claim on the item: ephemeral, so that it goes with its consumer's session
+    c<number>          a claim on the item: ephemeral, so it goes with its consumer's session
     h<number>.<count>  the item has been handed out `count` times; one znode for each time
-    w<number>.<due>    it failed then, and waits: not before `due`
+    w<number>.<due>    the last delivery failed, and the item waits: not before `due`
 
-Each step below is a list of changes that are made together or not at all. An item's own znode never changes, so that
-its data can be read at any time. docs/queue.md has the table of states; tests/queue/test_claims.py executes it.
+Each step below is a list of changes that are made together or not at all. An item's own znode never changes, so its
+data can be read at any time. docs/queue.md has the table of states; tests/queue/test_claims.py executes it.
 """
 
 from bisect import bisect_left
@@ -18,16 +18,16 @@ from typing import NamedTuple
 
 Change = tuple[str, str]  # "check" | "create" | "claim" | "delete", and a name within the bucket
 
-DIGITS = 10  # of the number that a server puts behind the name of a sequential znode
+DIGITS = 10  # length of the number that a server appends to the name of a sequential znode
 
 
 class Candidate(NamedTuple):
-    """An item as a listing showed it."""
+    """An item as a listing of its bucket showed it."""
 
     name: str
     deliveries: int = 0  # how often it has been handed out
     due_ms: int = 0  # 0: at once
-    failed: bool = False  # whether `due_ms` is because a delivery failed
+    failed: bool = False  # whether `due_ms` comes from a failed delivery
 
     @property
     def number(self) -> str:
@@ -36,28 +36,28 @@ class Candidate(NamedTuple):
 
     @property
     def claim(self) -> str:
-        """The name of a claim on it."""
+        """The name of a claim on the item."""
         return "c" + self.name[-DIGITS:]
 
 
 class Choice(NamedTuple):
-    """What a listing comes to."""
+    """What a listing of a bucket shows."""
 
-    candidates: list[Candidate]  # that nobody claims and whose time has come, in the order of their commits
-    next_due_ms: int  # when the first one that is in its delay will be due; 0 when there is none
-    claims: list[str]  # the claims that stand
-    items: int  # how many there are, claimed and in their delay included
+    candidates: list[Candidate]  # unclaimed items whose time has come, in the order of commit
+    next_due_ms: int  # when the next delayed item is due; 0 if there is none
+    claims: list[str]  # names of the existing claims
+    items: int  # number of items, claimed and delayed ones included
 
 
 def choose(names: Sequence[str], now_ms: int, want: int) -> Choice:
     """The first `want` items that may be claimed now. names: the bucket's children, sorted; now_ms: the server's clock.
 
-    An item that is claimed or in its delay is passed over, so that it blocks nobody. Names made by others are left out.
+    Claimed and delayed items are skipped, so they block nobody. Names in other forms are ignored.
     """
     items, claimed, counts, waits = _read(names)
     found: list[Candidate] = []
     next_due = 0
-    late = bool(waits) or _has_delayed(names)  # then an item behind those wanted may tell when to look again
+    late = bool(waits) or _has_delayed(names)  # then items after the wanted ones can set `next_due_ms`
     for name in items:
         number = name[-DIGITS:]
         if number in claimed or not _is_item(name):
@@ -76,7 +76,7 @@ def choose(names: Sequence[str], now_ms: int, want: int) -> Choice:
 
 
 def survey(names: Sequence[str], now_ms: int) -> tuple[int, int, int]:
-    """How many items of a bucket are waiting, in their delay, and claimed."""
+    """The numbers of waiting, delayed and claimed items of a bucket."""
     choice = choose(names, now_ms, len(names))
     items, claimed, _, _ = _read(names)
     taken = sum(name[-DIGITS:] in claimed for name in items)
@@ -90,70 +90,76 @@ def item_name(due_ms: int) -> str:
 
 
 def claim(item: Candidate) -> list[Change]:
-    """Take an item for one session; refused when it is gone, claimed, or has another history by now."""
+    """Claim an item for one session; refused if it is gone, claimed, or its last counted delivery was taken back."""
     return [("check", _told(item) if item.deliveries else item.name), ("claim", item.claim)]
 
 
 def hand_out(item: Candidate) -> list[Change]:
-    """Count one delivery more, together with the claim or behind it; refused when somebody else got it in hand."""
+    """Count one more delivery, with the claim or after it; refused if somebody else has been given the item."""
     changes: list[Change] = []
     if item.failed:
         changes.append(("delete", f"w{item.number}.{item.due_ms}"))
     if item.deliveries:
         changes.append(("check", _told(item)))
-    # Those of earlier deliveries stay, so that whoever saw the item at any time before this is refused.
+    # The znodes of earlier deliveries stay, so that a client with an older view of the item is refused.
     return [*changes, ("create", _told(item, 1))]
 
 
 def handed_out(item: Candidate) -> str:
-    """The name of what `hand_out` makes."""
+    """The name of the znode that `hand_out` creates."""
     return _told(item, 1)
 
 
 def acknowledge(item: Candidate) -> list[Change]:
-    """It is done: refused unless a claim stands and nobody got it in hand since. item: as before the hand-out."""
+    """Remove a finished item; refused without a claim, or if this delivery was taken back.
+
+    item: as before the hand-out.
+    """
     return [("delete", item.claim), *_forget(item, item.deliveries + 1), ("delete", item.name)]
 
 
 def release(item: Candidate) -> list[Change]:
-    """Back to its old place as if it had not been handed out. item: as before the hand-out."""
+    """Return a handed-out item to its place, with the delivery not counted. item: as before the hand-out."""
     return [("delete", item.claim), ("delete", _told(item, 1))]
 
 
 def unclaim(item: Candidate) -> list[Change]:
-    """Back to its old place, having been claimed and not handed out."""
+    """Return an item that was claimed and not handed out to its place."""
     return [("delete", item.claim)]
 
 
 def retry(item: Candidate, due_ms: int) -> list[Change]:
-    """Back to its old place, the delivery counted, and not to be claimed before `due_ms`. item: as before it."""
+    """Return it to its place, the delivery counted, not to be claimed before `due_ms`. item: as before the hand-out."""
     stands: list[Change] = [("delete", item.claim), ("check", _told(item, 1))]
     return [*stands, ("create", f"w{item.number}.{due_ms}")] if due_ms else stands
 
 
 def remove(item: Candidate, *, claimed: bool) -> list[Change]:
-    """Take an item that is not in anybody's hand out of the queue, for good. claimed: it is, by us; else by nobody."""
+    """Remove an item that is not handed out from the queue. claimed: by us; otherwise nobody has claimed it."""
     changes: list[Change] = [] if claimed else [("claim", item.claim)]
     changes.append(("delete", item.claim))
     if item.failed:
         changes.append(("delete", f"w{item.number}.{item.due_ms}"))
-    # Refused when it was handed out since it was seen.
+    # Refused if the item was handed out after the listing.
     unseen: list[Change] = [("create", _told(item, 1)), ("delete", _told(item, 1))]
     return [*changes, *unseen, *_forget(item, item.deliveries), ("delete", item.name)]
 
 
 def may_bring_work(name: str, deleted: bool) -> bool:
-    """Whether a change at `name` within a bucket can make an item claimable, now or at its time."""
+    """Whether the creation or deletion of `name` in a bucket can make an item claimable, now or when it is due."""
     return name[:1] == "c" if deleted else name[:1] in ("i", "d", "w")
 
 
 def retry_delay_ms(deliveries: int, shortest: float, longest: float) -> int:
-    """How long an item waits after its delivery number `deliveries` failed: doubling, in milliseconds."""
+    """Milliseconds that an item waits after its delivery number `deliveries` failed; doubling from `shortest`.
+
+    shortest, longest: seconds.
+    """
     return int(min(longest, shortest * 2.0 ** min(deliveries - 1, 60)) * 1000)
 
 
 def _forget(item: Candidate, deliveries: int) -> list[Change]:
-    # The last one first: it is the one that is missing when somebody else had it meanwhile.
+    # The last one first: it is missing if that delivery was taken back, and then the multi is refused.
     return [("delete", f"h{item.number}.{count}") for count in range(deliveries, 0, -1)]
 
 
@@ -162,7 +168,7 @@ def _told(item: Candidate, more: int = 0) -> str:
 
 
 def _read(names: Sequence[str]) -> tuple[list[str], set[str], dict[str, int], dict[str, int]]:
-    """Items in order, numbers of those claimed, and by number how often handed out and until when to wait."""
+    """Items in order, numbers of claimed items, and by number the count of deliveries and the end of the wait."""
     claims, delayed, history, others = (bisect_left(names, kind) for kind in "cdhi")
     waits, end = bisect_left(names, "w"), bisect_left(names, "x")
     claimed = {name[1:] for name in names[claims:delayed]}

@@ -1,12 +1,17 @@
-"""A stream of messages: claims are made ahead, one multi for many, and acknowledgements of several tasks go together.
+"""A stream of messages: claims are made ahead, many in one multi, and acknowledgements of several tasks go together.
 
-A message passes three places. `_claimed`: this client has it, its delivery is not counted. `_ready`: counted, in the
-same multi as an acknowledgement where there is one, so that the task that asks for the next message need not wait. In
-hand: a block has it, or is about to. At most `concurrency` are counted at a time, and at most `prefetch` claimed beside
-them.
+A message passes through three stages:
 
-All that is of one session. When that is over, what nobody was given is forgotten, since its claims go with the session,
-and the stream of a client that renews goes on with new parts; what is in hand ends by itself, with AckLost.
+- `_claimed`: this client has claimed it; the delivery is not counted.
+- `_ready`: the delivery is counted, if possible in the same multi as an acknowledgement, so that the task that asks for
+  the next message need not wait.
+- `_in_hand`: a block has it, or is about to have it.
+
+At most `concurrency` messages are counted at a time, and at most `prefetch` more are claimed.
+
+All claims belong to one session. When the session is over, messages that no task was given are forgotten, since their
+claims go with the session. The stream of a client that renews goes on with new parts. Messages in hand end by
+themselves, with AckLost.
 """
 
 import logging
@@ -33,11 +38,11 @@ log: logging.Logger = logging.getLogger("recipes.queue")
 
 T = TypeVar("T")
 
-_CONFIRM_SECONDS = 0.5  # that the end of the block waits, at most, until everything is back
+_CONFIRM_SECONDS = 0.5  # how long the end of the block waits at most until all messages are back
 
 
 class Parts(NamedTuple):
-    """A queue's znodes and those of its dead letters, how it finds items, and its rules, all within one session."""
+    """The parts of a queue within one session: its znodes, those of its dead letters, its finder and its rules."""
 
     native: "Native"
     dead: "Native"
@@ -49,13 +54,14 @@ class Messages(Generic[T]):
     """`async with queue.consume(...) as messages: async for message in messages: async with message: ...`
 
     Any number of tasks may iterate at once; each message goes to one of them. The iteration waits for items, and ends
-    after `drain`. With a client that was made with `renew` it goes on when the session is over: messages in hand raise
-    AckLost at the edges of their blocks, others follow once there is another session. Any task may leave the block.
+    after `drain`. If the client was made with `renew`, the stream survives the end of its session: messages in hand
+    raise AckLost at the end of their blocks, and more messages follow in the next session. Any task may leave the
+    block.
 
     losses: how many sessions it has outlived.
 
-    Entering raises what every call of the client does; so does the iteration once the session is over and no other
-    follows. RuntimeError in another thread, event loop or process.
+    Entering raises the errors of every call of the client. So does the iteration once the session is over and no other
+    follows. Raises RuntimeError in another thread, event loop or process.
     """
 
     def __init__(
@@ -76,17 +82,17 @@ class Messages(Generic[T]):
         self._concurrency = concurrency
         self._prefetch = prefetch
         self._claimed: deque[Delivery] = deque()
-        self._counting: dict[Delivery, None] = {}  # under way from `_claimed` to `_ready`
+        self._counting: dict[Delivery, None] = {}  # on the way from `_claimed` to `_ready`
         self._ready: deque[Delivery] = deque()
         self._in_hand: dict[Delivery, Custody] = {}
-        self._doubtful: list[Delivery] = []  # claims that may not be ours any more
+        self._doubtful: list[Delivery] = []  # claims that may no longer be ours
         self._waiting: deque[anyio.Event] = deque()  # tasks that wait for a message
-        self._wanted = anyio.Event()  # there is room for more
-        self._left = anyio.Event()  # a block has ended
+        self._wanted = anyio.Event()  # set when there is room for more claims
+        self._left = anyio.Event()  # set when no block has a message
         self._draining = False
-        self._fetching = anyio.CancelScope()  # of the job that does it
-        self._begun = anyio.Event()  # the first such job
-        self._fetched = anyio.Event()  # the last one has ended
+        self._fetching = anyio.CancelScope()  # of the job `_fetch`
+        self._begun = anyio.Event()  # set when the first such job begins
+        self._fetched = anyio.Event()  # set when the current job ends
         self._going_back: list[Write] = []
         self._error: Exception | None = None
         self._unhear: Callable[[], object] = lambda: None
@@ -107,7 +113,7 @@ class Messages(Generic[T]):
                 self._fetch_soon()
                 await self._begun.wait()
             if not self._begun.is_set() and not client.renews:
-                client.session_scope()  # it raises why
+                client.session_scope()  # raises the reason
         except BaseException:
             self._stop()
             self._unhear()
@@ -149,16 +155,16 @@ class Messages(Generic[T]):
                 await event.wait()
             except BaseException:
                 if event.is_set():
-                    self._wake_one()  # ours to take, and we do not
+                    self._wake_one()  # pass the wake-up on to another task
                 else:
                     self._waiting.remove(event)
                 raise
 
     async def drain(self, *, within: float | None = None) -> None:
-        """Stop taking, and return once nothing is in hand: what is waiting here goes back to the queue at once.
+        """Stop taking items, and return once nothing is in hand. Prefetched items go back to the queue at once.
 
-        within: seconds that blocks have to end; then they are cancelled, and their items go back, uncounted. Without it
-        they have all the time they need. The session goes on meanwhile, so that nobody else is given what is in hand.
+        within: seconds that blocks have to end; then they are cancelled, and their items go back, uncounted. Without
+        it, no limit. The session goes on meanwhile, so that nobody else is given the items in hand.
         """
         self._stop()
         with anyio.move_on_after(within):
@@ -174,7 +180,7 @@ class Messages(Generic[T]):
             await self._left.wait()
 
     def _stop(self) -> None:
-        """Take nothing more, and put back what nobody was given."""
+        """Stop taking items, and return those that no task was given."""
         if self._draining:
             return
         self._draining = True
@@ -191,11 +197,11 @@ class Messages(Generic[T]):
         return give_back(self._native, self._finder, deliveries)
 
     def _back_unbegun(self) -> list[Write]:
-        """Those that a task was given and that it never began."""
+        """Return messages that a task was given but whose block it never entered."""
         return self._back([delivery for delivery, custody in self._in_hand.items() if not custody.begun])
 
     def _leave(self, custody: Custody) -> None:
-        """A block has ended, and what it writes follows: count the next one's delivery in the same multi."""
+        """A block has ended; its own write follows. Count the next message's delivery in the same multi."""
         self._in_hand.pop(custody.delivery, None)
         if not self._in_hand:
             self._left.set()
@@ -207,12 +213,12 @@ class Messages(Generic[T]):
             self._waiting.popleft().set()
 
     def _fetch_soon(self) -> None:
-        # Not in a task of the caller's: whoever leaves the block need not be the task that entered it.
+        # Not in a task of the caller's, since another task may leave the block.
         self._fetched = anyio.Event()
         self._client.look_after(self._fetch)
 
     async def _fetch(self) -> None:
-        """A job in the client's own task, one for each session: claim more while there is room for more."""
+        """Claim more items while there is room. A job of the client's own task, one for each session."""
         fetched = self._fetched
         try:
             with self._client.session_scope(), anyio.CancelScope() as self._fetching:
@@ -237,7 +243,7 @@ class Messages(Generic[T]):
                 self._forget()
                 raise session.ending(path=self._path)
             want = self._room()
-            # Wait until it is worth a multi.
+            # Wait until there is room for enough items to be worth a multi.
             if want <= 0 or (self._claimed and want * 2 < self._prefetch):
                 self._wanted = anyio.Event()
                 await self._wanted.wait()
@@ -249,7 +255,7 @@ class Messages(Generic[T]):
     async def _go_on(self, error: Exception) -> None:
         try:
             if isinstance(error, ConnectionLoss) and error.maybe_applied:
-                raise error  # of claims that nobody knows of: they go when the client closes
+                raise error  # there may be claims that we do not know: only closing the client ends them
             await self._renewal.after(error)
             self._native, _, self._finder, self._rules = self._parts()
             self.losses = self._renewal.losses
@@ -257,14 +263,14 @@ class Messages(Generic[T]):
             self._end_with(final)
 
     def _end_with(self, error: Exception) -> None:
-        """Those that iterate are told, unless another session is to come."""
+        """End the iteration with `error`, unless another session follows."""
         if not self._is_renewed(error):
             self._error = self._error or error
             while self._waiting:
                 self._waiting.popleft().set()
 
     def _check_over(self) -> None:
-        """Whether this has ended with the session, or the client."""
+        """End the iteration if the session is over or the client is closed."""
         if not self._draining and self._error is None:
             try:
                 self._client.session_scope()
@@ -276,7 +282,7 @@ class Messages(Generic[T]):
 
     def _heard_state(self, state: ConnectionState) -> None:
         """Called by the client."""
-        if state is ConnectionState.LOST:  # nobody may be given any more what was claimed
+        if state is ConnectionState.LOST:  # the claims are gone, so the items must not be handed out
             self._forget()
             self._wanted.set()
             self._check_over()
@@ -300,7 +306,7 @@ class Messages(Generic[T]):
         return self._prefetch + max(0, self._concurrency - counted) - len(self._claimed)
 
     def _top_up(self, *, send: bool = True) -> None:
-        """Count the deliveries of those that are next, as far as `concurrency` goes."""
+        """Count the deliveries of the next messages, up to `concurrency`."""
         free = self._concurrency - len(self._counting) - len(self._ready) - len(self._in_hand)
         while free > 0 and self._claimed:
             free -= 1
@@ -325,7 +331,7 @@ class Messages(Generic[T]):
                     self._ready.append(delivery)
                     self._wake_one()
             elif isinstance(write.error, StoreError) and write.failed_at > 0:
-                self._doubtful.append(delivery)  # somebody else has had it meanwhile
+                self._doubtful.append(delivery)  # the claim or the item's history has changed
             if write.error is not None:
                 self._wanted.set()
 

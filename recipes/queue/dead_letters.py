@@ -1,4 +1,4 @@
-"""Items that were handed out too often, or cannot be read: a queue beside the queue."""
+"""Dead letters: items that were handed out too often, or cannot be read, in a queue of their own."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ _LONGEST_REASON = 500  # characters, so that no reason makes an item too large
 async def bury(native: "Native", dead: "Native", delivery: "Delivery", reason: str) -> bool:
     """Move an item that this client has claimed to the dead letters, in one multi; False when the claim was lost.
 
-    Its key stays taken, its room does not.
+    Its key stays taken; its room in the queue's capacity becomes free.
     """
     await dead.prepare()
     item, record = delivery.item, delivery.record

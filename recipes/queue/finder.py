@@ -1,14 +1,14 @@
-"""How a consumer comes to items: it looks, claims what nobody has, and waits in line when there is nothing.
+"""How a consumer gets items: it looks, claims free items, and waits in line if there are none.
 
-Looking is level-triggered: each look reads the buckets anew, and what it shows is all there is to know, whoever died or
-came back meanwhile. It reads the list of the buckets and the first bucket, in one round trip; further buckets only
-while items are wanted. A bucket in which nothing can happen before a certain time is not read before it. Consumers that
-claim many items at the same time take turns; where that is not quick, or not worth it, they begin at places chosen at
-random among the first items.
+Looking is level-triggered: each look reads the current state of the buckets and needs no history, whoever died or came
+back meanwhile. One round trip reads the list of the buckets and the first bucket. Further buckets are read only if more
+items are wanted. A bucket in which nothing can happen before a known time is not read before that time. Consumers that
+claim many items at the same time take turns. If a turn takes long, or the claim is small, they begin at random
+positions among the first items instead.
 
-Of the consumers that find nothing one waits for changes, with one watch, and the others stand in line behind it: so a
-put wakes one of them, however many there are. One that stalls at the head of the line holds nobody up for long, since
-those behind it look by themselves now and then.
+Of the consumers that find nothing, one waits for changes with a watch, and the others wait in line behind it. So a put
+wakes one of them, however many there are. A consumer that stalls at the head of the line does not delay the others for
+long, since these look by themselves every few seconds.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from recipes.queue.native import Native
     from recipes.writer import Operation
 
-_LOOK_SECONDS = 1.0  # between two looks of the one that waits for changes, in case one went unseen
-_BEHIND_SECONDS = 3.0  # and of those that stand in line behind it
+_LOOK_SECONDS = 1.0  # between two looks of the consumer that waits for changes, in case an event was missed
+_BEHIND_SECONDS = 3.0  # between two looks of the consumers in line behind it
 _MOST_CLAIMS = 200  # in one multi
-_MOST_RIVALS = 3  # for which some of the first items are left, when they claim at the same time
-# Claims of many items get in each other's way as a whole, so that consumers with rivals take turns, if that is quick.
+_MOST_RIVALS = 3  # rivals that a random start leaves items for, at most
+# A claim of many items fails as a whole, so consumers with rivals take turns, if a turn comes quickly.
 _WORTH_A_TURN, _FEW_RIVALS, _TURN_SECONDS = 8, 0.5, 0.25
-_READ_BYTES = 4 << 20  # that one request may ask for
+_READ_BYTES = 4 << 20  # largest reply that one read request may ask for
 _LARGEST = MOST_BYTES
 
-Found = tuple[str, Candidate]  # and the bucket it is in
+Found = tuple[str, Candidate]  # bucket, item
 
 
 class Delivery:
@@ -57,7 +57,7 @@ class Delivery:
         self.fence: int = 0  # czxid of the claim
         self.since_ms: int = 0  # when it was claimed, by the servers' clock
         self.record: Record = Record(b"")
-        self.value: object = None  # what the block is given
+        self.value: object = None  # the decoded item
         self.why_dead: str = ""
         self.stored_at: Stat | None = None  # the Stat of the item
 
@@ -65,9 +65,8 @@ class Delivery:
 class Finder:
     """Finds and claims items of one queue for one client.
 
-    read: makes of an item's bytes what a block is given; raises ValueError for those it cannot read. dead: where items
-    go that cannot be read or were handed out `max_deliveries` times; None is nowhere. lease: seconds after which a
-    claim may be taken away.
+    read: decodes an item's bytes; raises ValueError if it cannot. dead: the queue for items that cannot be read or were
+    handed out `max_deliveries` times; None: they stay. lease: seconds after which a claim may be taken away.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class Finder:
         max_deliveries: float,
         lease: float | None,
     ) -> None:
-        self.next_due_ms: int = 0  # when the first item that is in its delay is due, as last seen; 0 when there is none
+        self.next_due_ms: int = 0  # when the next delayed item is due, as last seen; 0 if there is none
         self._native = native
         self._client = native.client
         self._buckets = native.buckets
@@ -87,16 +86,16 @@ class Finder:
         self._max_deliveries = max_deliveries
         self._lease = lease
         self._head = ""  # the first bucket that had items at the last look
-        self._asleep: dict[str, int] = {}  # closed buckets in which nothing happens before this time of the servers
-        self._seen: dict[str, float] = {}  # claims, and when we first saw them
-        self._rivals = 0.0  # how many others were met of late that claimed at the same time
+        self._asleep: dict[str, int] = {}  # closed bucket -> server time before which nothing happens in it
+        self._seen: dict[str, float] = {}  # path of a claim -> when we first saw it
+        self._rivals = 0.0  # running estimate of consumers that claim at the same time
         self._largest = 0  # bytes of the largest item so far
 
     async def claim(self, want: int, *, hand_out: bool) -> list[Delivery]:
-        """Up to `want` items that are waiting, claimed; none when there is nothing to do now.
+        """Claim up to `want` waiting items; returns an empty list if there are none now.
 
-        hand_out: count the deliveries in the same multi. Cancelled, it leaves no claim behind. What cannot be read, or
-        was handed out too often, goes to the dead letters.
+        hand_out: count the deliveries in the same multi. If this is cancelled, it leaves no claim behind. Items that
+        cannot be read, or were handed out too often, go to the dead letters.
         """
         await self._native.prepare()
         want = min(want, _MOST_CLAIMS)
@@ -110,7 +109,7 @@ class Finder:
                         within=_TURN_SECONDS
                     ) as turn:
                         deliveries = await self._try(want, hand_out, begin_anywhere=turn is None)
-                except LockLost:  # somebody broke it, or the session is over, which the next request tells
+                except LockLost:  # somebody broke it, or the session is over and the next request raises
                     pass
                 except BaseException:
                     self.give_back(deliveries or [])
@@ -121,7 +120,7 @@ class Finder:
                 return deliveries
 
     async def wait(self, want: int, *, hand_out: bool) -> list[Delivery]:
-        """Up to `want` items, at least one of them, once there is one."""
+        """Wait for items and claim them: at least one, at most `want`."""
         while True:
             found = await self.claim(want, hand_out=hand_out)
             if found:
@@ -131,7 +130,7 @@ class Finder:
                     async with Lock(self._client, f"{self._native.path}/waiting"):
                         limit.deadline = float("inf")
                         found = await self._wait_first(want, hand_out)
-            except LockLost:  # somebody broke the line, or the session is over, which the next look tells
+            except LockLost:  # somebody broke the line, or the session is over and the next look raises
                 pass
             except BaseException:
                 self.give_back(found)
@@ -140,12 +139,12 @@ class Finder:
                 return found
 
     async def is_ours(self, delivery: Delivery) -> bool:
-        """Whether the claim that stands is ours."""
+        """Whether the existing claim is ours."""
         stat = await self._client.exists(self.claim_path(delivery))
         return stat is not None and stat.czxid == delivery.fence
 
     async def _bury_some(self, deliveries: list[Delivery]) -> list[Delivery]:
-        """Move those that are not to be handed out to the dead letters; return the others."""
+        """Move the items that must not be handed out to the dead letters; return the others."""
         alive = []
         for delivery in deliveries:
             if delivery.item.deliveries >= self._max_deliveries and not delivery.why_dead:
@@ -161,10 +160,10 @@ class Finder:
         return alive
 
     async def _bury(self, found: Sequence[Delivery]) -> None:
-        """Move these to the dead letters: in the client's own task, since it is done also for whoever does not wait.
+        """Move these to the dead letters, in the client's own task.
 
-        A short time limit on each look for work would otherwise keep it from ever being done, and all that is behind
-        from being found.
+        A caller with a short time limit on each look would otherwise cancel the move again and again, and never reach
+        the items behind.
         """
         errors: list[Exception] = []
         done = anyio.Event()
@@ -176,7 +175,7 @@ class Finder:
                         await bury(self._native, self._dead, delivery, delivery.why_dead)
             except Exception as error:
                 errors.append(error)
-                self.give_back(found)  # of those that were moved already it is refused
+                self.give_back(found)  # refused for the items that were moved already
             finally:
                 done.set()
 
@@ -187,19 +186,19 @@ class Finder:
             raise errors[0]
 
     def give_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Put claimed items back to their places, uncounted, soon and without waiting for it."""
+        """Return claimed items to their places, uncounted, without waiting for it."""
         if self._client.session.lost:
             return
         for delivery in deliveries:
             self._native.writer.submit(Write(self.back(delivery)))
 
     def back(self, delivery: Delivery) -> "list[Operation]":
-        """The operations with which a claimed item goes back to its place, uncounted."""
+        """The operations that return a claimed item to its place, uncounted."""
         step = claims.release if delivery.handed_out else claims.unclaim
         return self._buckets.operations(delivery.bucket, step(delivery.item))
 
     def claim_path(self, delivery: Delivery) -> str:
-        """The znode of our claim."""
+        """The path of our claim's znode."""
         return self._buckets.path(delivery.bucket, delivery.item.claim)
 
     async def _look(self, want: int) -> list[Found]:
@@ -247,19 +246,19 @@ class Finder:
         return found, next_due
 
     async def _mind(self, bucket: str, choice: Choice, listing: Sequence[str], is_open: bool) -> None:
-        """What a look shows beside items to claim."""
+        """Act on what a look shows beside items to claim: idle, empty and closed buckets, and late claims."""
         self._asleep.pop(bucket, None)
         if not is_open and not choice.candidates and not choice.claims:
             if choice.next_due_ms:
                 self._asleep[bucket] = choice.next_due_ms
             elif not listing:
-                # Nothing can come into a closed bucket any more.
+                # No more items come into a closed bucket.
                 self._client.delete_later(self._buckets.path(bucket))
         if self._lease is not None:
             await self._break_late_claims(bucket, choice.claims, self._lease)
 
     async def _break_late_claims(self, bucket: str, found: Sequence[str], lease: float) -> None:
-        """Take away claims that are older than the lease by the servers' clock; who extends one meanwhile keeps it."""
+        """Delete claims that are older than the lease by the servers' clock, unless they are extended meanwhile."""
         now = self._client.clock()
         start = self._buckets.path(bucket) + "/"
         stands = {start + name for name in found}
@@ -275,9 +274,9 @@ class Finder:
             self._seen[path] = now
 
     async def _try(self, want: int, hand_out: bool, *, begin_anywhere: bool) -> list[Delivery] | None:
-        """Claim `want` of the first items that wait; None when none does, nothing when others were faster.
+        """Claim `want` of the first waiting items; None if none waits, an empty list if others were faster.
 
-        begin_anywhere: leave some of the first ones to others, when of late they claimed at the same time.
+        begin_anywhere: start at a random position among the first items if there have been rivals lately.
         """
         rivals = round(self._rivals) if begin_anywhere else 0
         found = await self._look(want * (1 + rivals))
@@ -289,13 +288,13 @@ class Finder:
             if deliveries is not None:
                 self._rivals *= 0.95
                 return deliveries
-            # Whoever was faster has as many, as a rule: go on behind them, without another look.
+            # The faster consumer usually took all of these: go on behind them, without another look.
             self._rivals = min(_MOST_RIVALS, self._rivals + 1)
             del found[begin : begin + want]
         return []
 
     async def _take(self, found: Sequence[Found], hand_out: bool) -> list[Delivery] | None:
-        """Claim all of these, and read them; None when somebody was faster with one of them."""
+        """Claim all of these, and read them; None if somebody was faster with one of them."""
         deliveries = []
         operations: list[Operation] = []
         undo: list[list[Operation]] = []
@@ -325,7 +324,7 @@ class Finder:
             raise
 
     def _start_reading(self, deliveries: Sequence[Delivery]) -> "list[Call]":
-        """An item's znode never changes, so that it may be read before it is claimed."""
+        """Send the reads of the items. An item's znode never changes, so it may be read before it is claimed."""
         at_once = max(1, _READ_BYTES // (self._largest or _LARGEST))
         paths = [self._buckets.path(each.bucket, each.item.name) for each in deliveries]
         parts = [paths[at : at + at_once] for at in range(0, len(paths), at_once)]
@@ -350,14 +349,14 @@ class Finder:
             if write.stat is not None:
                 delivery.fence, delivery.since_ms = write.stat.mzxid, write.stat.mtime
             elif not await self._learn_claim(delivery):
-                continue  # it has gone meanwhile
+                continue  # the claim has gone meanwhile
             here.append(delivery)
         for operation in gone:
             self._native.writer.submit(Write([operation]))
         return here
 
     async def _learn_claim(self, delivery: Delivery) -> bool:
-        """The multi's reply was lost, and with it what it said of the claim."""
+        """Read fence and time of our claim, after the multi's reply was lost. False if the claim is not ours."""
         stat = await self._client.exists(self.claim_path(delivery))
         if stat is None or stat.ephemeral_owner != self._client.session.id:
             return False
@@ -365,7 +364,7 @@ class Finder:
         return True
 
     async def _wait_first(self, want: int, hand_out: bool) -> list[Delivery]:
-        """As first in line: look whenever something changes that may bring work."""
+        """As first in line: look at each event that may bring work, until there is an item."""
         async with self._client.watch(self._buckets.folder, recursive=True) as events:
             while True:
                 found = await self.claim(want, hand_out=hand_out)
@@ -376,7 +375,7 @@ class Finder:
                     now_ms = self._native.writer.server_clock.not_before_ms()
                     patience = min(patience, max(0.001, (self.next_due_ms - now_ms) / 1000))
                 with anyio.move_on_after(patience):
-                    async for event in events:  # it ends with the session, of which the next look tells
+                    async for event in events:  # raises when the session ends
                         if _may_bring_work(event):
                             break
 

@@ -1,4 +1,4 @@
-"""The znodes of other libraries' queues, so that ours and theirs work on one queue while one migrates.
+"""The znodes of other libraries' queues, so that their clients and ours can share a queue during a migration.
 
 | layout | written by | an item | a claim |
 |---|---|---|---|
@@ -7,9 +7,9 @@
 | curator | Curator's DistributedQueue | `queue-<number>`, in its ItemSerializer's form | none |
 | curator-locking | the same with a lockPath | the same | `<lock_path>/<its name>`, ephemeral |
 
-What a layout has no place for is refused by name: a key, a delay, a capacity, a lease, a count of deliveries. Without
-claims an item can only be taken, at most once. Sources: kazoo/recipe/queue.py; Curator's ItemSerializer.java,
-DistributedQueue.java.
+Arguments that a layout does not support raise ValueError, which names them: a key, a delay, a capacity, a lease.
+Deliveries are not counted. In layouts without claims an item can only be taken, at most once. Sources:
+kazoo/recipe/queue.py; Curator's ItemSerializer.java, DistributedQueue.java.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Layout(NamedTuple):
     name: str
     prefix: str  # of an item's name
     items: str  # the folder of the items, "" for the queue's path itself
-    claims: str | None  # the folder of the claims; None when there are none
+    claims: str | None  # the folder of the claims; None if the layout has none
     has_priority: bool
     is_curator: bool
 
@@ -83,7 +83,7 @@ def deserialize(stored: bytes) -> list[bytes]:
 
 
 class Foreign:
-    """A queue of another library at `path`. lock_path: as Curator was given it, for its layout with claims."""
+    """A queue of another library at `path`. lock_path: Curator's lockPath, for the layout "curator-locking"."""
 
     def __init__(self, client: "Client", path: str, layout: str, lock_path: str | None) -> None:
         if layout not in LAYOUTS:
@@ -106,13 +106,13 @@ class Foreign:
         self._made = False
 
     def refuse(self, **given: object) -> None:
-        """Raises ValueError for what is given and the layout has no place for."""
+        """Raise ValueError for the first argument that is true: the layout supports none of them."""
         for name, value in given.items():
             if value:
                 raise ValueError(f"{name}={value!r}: layout {self.layout.name!r} has no place for it")
 
     async def put(self, items: Sequence[bytes], priority: int) -> None:
-        """Put items, all or none. Raises ConnectionLoss when nobody knows: nothing tells our own from others."""
+        """Put items, all or none. ConnectionLoss leaves the outcome open: nothing marks an item as ours."""
         if not self.layout.has_priority and priority != 100:
             self.refuse(priority=priority)
         await self.prepare()
@@ -122,18 +122,18 @@ class Foreign:
                 multi.create(prefix, serialize([item]) if self.layout.is_curator else item, sequential=True)
 
     async def prepare(self) -> None:
-        """Make the folders."""
+        """Create the folders."""
         if not self._made:
             for folder in {self.items, self.claims or self.items}:
                 await make_path(self.client, folder)
             self._made = True
 
     async def size(self) -> int:
-        """How many items there are, claimed ones too."""
+        """The number of items, claimed ones included."""
         return sum(name.startswith(self.layout.prefix) for name in await self._names(self.items))
 
     async def waiting(self) -> list[str]:
-        """The names of the items that nobody has claimed, first come first."""
+        """The names of the items that nobody has claimed, in the order in which they are taken."""
         names = await self._names(self.items)
         claimed = set(await self._names(self.claims)) if self.claims else set()
         return [name for name in names if name.startswith(self.layout.prefix) and name not in claimed]
@@ -150,7 +150,7 @@ class Foreign:
         return found[:count]
 
     async def read(self, name: str) -> bytes | None:
-        """What an item is; None when it is gone. A znode of several items, of Curator, becomes one of each first."""
+        """An item's data; None if it is gone. A znode of Curator with several items is first split, and gives None."""
         try:
             data, stat = await self.client.get(f"{self.items}/{name}")
         except NoNode:
@@ -171,7 +171,7 @@ class Foreign:
         return None
 
     async def take(self) -> bytes:
-        """Wait for an item, remove it, and return it: at most once. Raises ConnectionLoss when nobody knows of one."""
+        """Wait for an item, remove it, and return it: at most once. After ConnectionLoss an item may be lost."""
         while True:
             for name in await self.waiting():
                 data = await self.read(name)
@@ -180,7 +180,7 @@ class Foreign:
             await self.wait_changed()
 
     async def remove(self, name: str) -> bool:
-        """Remove an item that nobody has claimed; False when somebody was faster."""
+        """Remove an item that nobody has claimed; False if somebody was faster."""
         try:
             async with self.client.multi() as multi:
                 if self.claims:
@@ -192,7 +192,7 @@ class Foreign:
         return True
 
     async def claim(self) -> "ForeignCustody | None":
-        """Claim the first item that waits; None when none does."""
+        """Claim the first waiting item; None if none waits."""
         if self.claims is None:
             raise TypeError(f"layout {self.layout.name!r} has no claims: there is take() only")
         await self.prepare()
@@ -203,7 +203,7 @@ class Foreign:
         return None
 
     async def wait_changed(self) -> None:
-        """Return when items or claims may have changed since they were last looked at by the caller."""
+        """Return once there may be a waiting item; at once if there is one already."""
         _, items = await self.client.children_watch(self.items)
         try:
             if self.claims is None:
@@ -214,7 +214,7 @@ class Foreign:
             try:
                 if await self.waiting():
                     return
-                # An item that is given back changes the claims only, a new one the items only.
+                # A returned item changes only the list of claims, a new item only the list of items.
                 await _first_of(items, claims)
             finally:
                 claims.cancel()
@@ -229,7 +229,7 @@ class Foreign:
 
 
 class ForeignCustody(Tenure):
-    """A claim in another library's queue: an ephemeral znode of the item's name. Deliveries are not counted."""
+    """A claim in another library's queue: an ephemeral znode with the item's name. Deliveries are not counted."""
 
     def __init__(self, foreign: Foreign, name: str) -> None:
         super().__init__(foreign.client, f"{foreign.claims}/{name}", f"{foreign.items}/{name}", AckLost)
@@ -242,7 +242,7 @@ class ForeignCustody(Tenure):
         self._error: BaseException | None = None
 
     async def obtain(self, wait: bool) -> bool:
-        """Make the claim, and see whether the item is still there."""
+        """Make the claim, and check that the item is still there."""
         if self.path:
             self.begun = True
             return True
@@ -278,11 +278,11 @@ class ForeignCustody(Tenure):
         return await super().exit(error)
 
     async def extend(self) -> None:
-        """There is no lease."""
+        """Raise ValueError: other libraries' layouts have no lease."""
         self._foreign.refuse(lease="extend()")
 
     def check(self, multi: "Multi") -> None:
-        """Let a multi of the caller's fail unless a claim on the item stands."""
+        """Make the caller's `multi` fail unless the item and a claim on it exist."""
         multi.check(self._claim)
         multi.check(self._item)
 

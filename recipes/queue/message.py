@@ -1,4 +1,4 @@
-"""An item in somebody's hand: a claim of its consumer's session, and the block that ends with an acknowledgement."""
+"""A message: an item that is claimed by its consumer's session, and the block that ends with its acknowledgement."""
 
 from collections.abc import Callable
 from types import TracebackType
@@ -29,11 +29,11 @@ FAILED = "its block failed"
 CANCELLED = "cancelled"
 PUT_BACK = "put back by drain()"
 
-_CONFIRM_SECONDS = 0.08  # that a cancelled block waits until the item is back
+_CONFIRM_SECONDS = 0.08  # how long a cancelled block waits at most until the item is back
 
 
 class Rules:
-    """What a queue does with deliveries that fail. delays: shortest and longest, in seconds."""
+    """What a queue does with failed deliveries. delays: shortest and longest before the next delivery, in seconds."""
 
     __slots__ = ("dead", "delays", "max_deliveries")
 
@@ -68,12 +68,12 @@ class Custody(Tenure):
         self._settled = False  # the item has been given back already
 
     async def obtain(self, wait: bool) -> bool:
-        """The item was claimed before this was made."""
+        """Return True: the item was claimed before this object was made."""
         self.begun = True
         return True
 
     async def exit(self, error: BaseException | None) -> bool | None:
-        """End the block: acknowledge, or give back."""
+        """End the block: acknowledge the item, or return it to the queue."""
         if self._scope.home.why_not_here():
             return await super().exit(error)
         self._error = error
@@ -87,13 +87,13 @@ class Custody(Tenure):
         return await super().exit(error)
 
     def put_back(self) -> None:
-        """Cancel the block, so that the item goes back, uncounted."""
+        """Cancel the block, so that the item returns to the queue, uncounted."""
         if not self.ended.is_set():
             self.ended.set(PUT_BACK)
             self._scope.cancel()
 
     async def release(self, why: str) -> None:
-        """Give the item back, uncounted, and return once that is so. The block goes on without it."""
+        """Return the item to the queue, uncounted, and wait until that is done. The block goes on without it."""
         self._scope.home.check()
         if not self.ended.is_set():
             self.ended.set(why)
@@ -103,7 +103,7 @@ class Custody(Tenure):
             await self._write(self._finder.back(self.delivery))
 
     async def extend(self) -> None:
-        """Begin the lease anew."""
+        """Renew the lease."""
         self._scope.home.check()
         try:
             if not self.ended.is_set():
@@ -114,7 +114,7 @@ class Custody(Tenure):
         raise AckLost(self._about, self.ended.why)
 
     def check(self, multi: "Multi") -> None:
-        """Let a multi of the caller's fail unless the item is in our hand."""
+        """Make the caller's `multi` fail unless we still have the item."""
         told = claims.handed_out(self.delivery.item)
         multi.check(self.path)
         multi.check(self._native.buckets.path(self.delivery.bucket, told))
@@ -148,7 +148,7 @@ class Custody(Tenure):
                     self._gone()
             except SessionError as failure:
                 self.ended.set(str(failure), lost=True)
-            except BaseException:  # cancelled: whatever has not been moved yet goes back
+            except BaseException:  # cancelled: if the item has not been moved, it goes back
                 self._native.writer.submit(Write(self._finder.back(self.delivery)))
                 raise
             return
@@ -157,7 +157,7 @@ class Custody(Tenure):
         await self._write(self._native.buckets.operations(self.delivery.bucket, claims.retry(item, due_ms)))
 
     async def _write(self, operations: "list[Operation]") -> None:
-        """A refusal, or the end of the session, is a loss of the claim."""
+        """Apply operations; a refusal, or the end of the session, is recorded as a loss of the claim."""
         try:
             write = await self._native.writer.write(operations, keep=True)
         except SessionError as error:
@@ -176,20 +176,20 @@ class Custody(Tenure):
 
 
 class Message(Hold, Generic[T]):
-    """An item in hand, good inside its block: `async with message:`.
+    """An item in hand, valid inside its block: `async with message:`.
 
-    The block's end acknowledges it, and the item is gone for good. When the block raises, the exception goes on as it
-    is, and the item back to its old place, to be handed out again after `retry_delay`, or to the dead letters. When the
-    block is cancelled from outside, the item is back at once and the delivery is not counted. When its process dies,
-    the item is back once the servers have ended the session.
+    The end of the block acknowledges the item, which is then gone for good. If the block raises, its exception goes on
+    unchanged, and the item returns to its old place, to be handed out again after `retry_delay`, or goes to the dead
+    letters. If the block is cancelled from outside, the item returns at once, and the delivery is not counted. If the
+    process dies, the item returns once the servers have ended the session.
 
-    data: what was put. attempt: 1 at the first delivery. key: what it was put with, or "". priority: as it was put.
-    reason: why it is a dead letter, "" where it is none.
+    data: the value that was put. attempt: 1 at the first delivery. key, priority: as given to `put`; the key is ""
+    without one. reason: why the item is a dead letter, else "".
     fence: czxid of the claim; a later consumer's is higher, so that storage can refuse an older one.
     `ended`, `lost`, `why`: see Hold.
 
-    Raises AckLost at the edge of the block when the claim was lost: the session is over, or somebody else deleted the
-    claim, as consumers do when a lease is over. The block is cancelled first.
+    Raises AckLost at the end of the block when the claim was lost: the session is over, or somebody else deleted the
+    claim, as consumers do when a lease has run out. The block is cancelled first.
     """
 
     __slots__ = ("attempt", "data", "key", "priority", "reason")
@@ -224,24 +224,24 @@ class Message(Hold, Generic[T]):
         return await self._tenure.exit(error)
 
     async def release(self) -> None:
-        """Give the item back to its old place, uncounted, and return once it is there. The block may go on without it.
+        """Return the item to its old place, uncounted, and wait until it is there. The block may go on without it.
 
-        Raises what every call of the client does.
+        If the claim was lost, the end of the block raises AckLost. Raises the errors of every call of the client.
         """
         await self._tenure.release(RELEASED)
 
     async def extend(self) -> None:
-        """Begin the lease anew, by the servers' clock. Raises AckLost when it was taken away already."""
+        """Renew the lease, by the servers' clock. Raises AckLost if the claim was taken away already."""
         await self._tenure.extend()
 
     def check(self, multi: "Multi") -> None:
-        """Let `multi`, a `client.multi()`, be refused unless this item still is in hand here."""
+        """Make `multi`, a `client.multi()`, fail unless this client still has the item."""
         self._tenure.check(multi)
 
 
 def give_back(native: "Native", finder: "Finder", deliveries: "list[Delivery]") -> list[Write]:
-    """Put items that nobody was given back to their places; the writes can be waited for."""
-    if native.client.session.lost:  # and the claims with it
+    """Return claimed items to their places. Returns the writes, which the caller can wait for."""
+    if native.client.session.lost:  # the claims went with it
         return []
     writes = [Write(finder.back(delivery)) for delivery in deliveries]
     for write in writes:

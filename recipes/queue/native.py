@@ -1,11 +1,11 @@
-"""The znodes of a queue of ours, and everything that makes, takes and moves items in them.
+"""The znodes of a queue in our own layout, and the operations that put and move items.
 
-/q             settings: what the queue was made with
-/q/items       buckets, see buckets.py; in them items, claims and what they were handed out, see claims.py
+/q             the queue's settings
+/q/items       buckets, see buckets.py; in them items, claims and counts of deliveries, see claims.py
 /q/clients     a znode for each client that writes, see recipes/writer.py
-/q/keys        256 folders, a znode for each key
+/q/keys        256 folders, with a znode for each key
 /q/puts, acks  counters of a queue with a capacity, see room.py
-/q/waiting     the line of those that wait for items
+/q/waiting     the line of consumers that wait for items
 /q/dead        the queue of the dead letters
 """
 
@@ -36,14 +36,17 @@ if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.writer import Operation
 
-_CLOCK_SECONDS = 60.0  # after which the servers' clock is looked at once more
+_CLOCK_SECONDS = 60.0  # after which the servers' clock is read again
 _FORMAT = "recipes queue 1"
 _CREATED = Put(True)
-_MOST_TRIES = 100  # of a put that others got in the way of
+_MOST_TRIES = 100  # of a put that conflicts with others
 
 
 class Native:
-    """A queue's znodes below `path`, for one client. capacity: what the caller says it is, None when he does not."""
+    """A queue's znodes below `path`, for one client. capacity: as the caller gave it, None if it was not given.
+
+    parent: the queue of these dead letters; None for a queue.
+    """
 
     def __init__(
         self, client: "Client", path: str, capacity: int | None = None, parent: "Native | None" = None
@@ -52,7 +55,7 @@ class Native:
         self.path: str = paths.check(path)
         self.buckets: Buckets = Buckets(client, f"{path}/items")
         self.who: bytes = client.process_name.encode()
-        # Dead letters move in one multi with the queue they come from, so that both have one writer.
+        # One multi moves an item between the queue and its dead letters, so both share one writer.
         self.writer: Writer = Writer(client, f"{path}/clients", self.who) if parent is None else parent.writer
         self.room: Room = Room(client, path, None)
         self._keys: str = f"{path if parent is None else parent.path}/keys"  # a dead letter's key stays the queue's
@@ -61,7 +64,7 @@ class Native:
         self._one_put = anyio.Lock()
 
     async def prepare(self) -> None:
-        """Make what is missing. Raises BadArguments when the queue was made with another capacity."""
+        """Create missing znodes. Raises BadArguments when the queue was made with another capacity."""
         if self._prepared:
             return
         settings: dict[str, object] = {"format": _FORMAT}
@@ -89,9 +92,10 @@ class Native:
         self._prepared = True
 
     async def put(self, records: Sequence[Record], *, delay: float, priority: int, within: float | None) -> Put:
-        """Put items, all of them or none; not created when the key of the only one is in the queue already.
+        """Put items, all of them or none. A single item with a key that is in the queue already is not put.
 
-        within: seconds to wait for room at most. Raises QueueFull, BadArguments when they are too large together.
+        within: seconds to wait for room at most, None for no limit. Raises QueueFull, and BadArguments when the items
+        are too large together.
         """
         await self.prepare()
         due_ms = 0
@@ -119,18 +123,18 @@ class Native:
                     raise full from None
 
     async def fresh_clock(self) -> None:
-        """See to it that the servers' clock is known well enough."""
+        """Read the servers' clock, unless that was done in the last minute."""
         if self.writer.server_clock.age > _CLOCK_SECONDS:
             await self.writer.touch()
 
     async def moving_here(self, record: Record, priority: int) -> "tuple[list[Operation], int]":
-        """Operations that put one item in here as part of another multi, and how many of them check the bucket."""
+        """The operations that put one item here as part of another multi, and how many of them are for the bucket."""
         bucket, operations = await self.buckets.place(priority)
         made = create(f"{self.buckets.path(bucket)}/{claims.item_name(0)}", encode(record), sequential=True)
         return [*operations, made], len(operations)
 
     def leaving(self, record: Record) -> "list[Operation]":
-        """What goes into the multi with which an item leaves for good: its key is free, and so is its room."""
+        """Operations for the multi in which an item leaves for good: they free its key and its room."""
         freed = self.room.freed()
         return [delete(self._key_path(record.key)), *freed] if record.key else freed
 
@@ -159,7 +163,7 @@ class Native:
                 if isinstance(write.error, NodeExists):
                     if (there := await self.client.exists(self._key_path(key))) is not None:
                         return Put(False, there.ctime / 1000)
-                    continue  # it was acknowledged at this moment
+                    continue  # the other item was acknowledged just now
                 await self._make_key_folder(key, write.error)
             elif not isinstance(write.error, BadVersion):
                 raise write.error

@@ -27,26 +27,27 @@ if TYPE_CHECKING:
 T = TypeVar("T", default=bytes)
 Layout = Literal["native", "kazoo", "kazoo-locking", "curator", "curator-locking"]
 
-_AT_ONCE = 100  # items that are read, moved or dropped with one request
+_AT_ONCE = 100  # dead letters that `redrive` claims at a time
 
 
 class Queue(Generic[T]):
-    """A queue at `path`: at least once, in the order of commit, lowest priority number first.
+    """A queue at `path`: each item is delivered at least once; order of commit, lowest priority number first.
 
-    client: a connected Client. path: made when it is missing.
-    model: what the items are. Without it they are bytes; with a pydantic model, or any type that pydantic knows, they
-        are stored as JSON. `Queue[Job](client, path)` says the same.
-    max_deliveries: how often an item is handed out before it goes to `dead_letters`. What counts is that a block was
-        given it; one that is cancelled from outside, or released, does not.
-    capacity: how many items there may be, dead letters left out. It is kept with the queue: who gives another one is
-        refused, who gives none takes the queue's.
+    client: a connected Client. path: created if it is missing.
+    model: the type of the items. Without it they are bytes; items of a pydantic model, or of any type that pydantic
+        knows, are stored as JSON. `Queue[Job](client, path)` does the same.
+    max_deliveries: how often an item is handed out before it goes to `dead_letters`, 1 or more. Every delivery to a
+        block counts, except one that is cancelled from outside or released.
+    capacity: the largest number of items, dead letters not counted. It is stored with the queue: another capacity
+        raises BadArguments; without one, the stored capacity applies.
     lease: seconds by the servers' clock after which other consumers with a lease may take a claim away although its
-        session lives; `message.extend()` begins it anew. Without it only the end of the session ends a claim.
-    retry_delay: seconds an item waits after its first failed delivery, doubling up to the second number.
-    layout, lock_path: the znodes of another library's queue; see layouts.py for what each can keep.
+        session lives; `message.extend()` renews it. Without it only the end of the session ends a claim.
+    retry_delay: seconds that an item waits after its first failed delivery, doubling with each further one. A pair also
+        gives the longest delay, which otherwise is 60 s, or the first delay if that is longer.
+    layout, lock_path: for the queue of another library; see layouts.py for what each layout supports.
 
-    An item is claimed by a session, as an ephemeral znode, and lives as long as it. Calls raise what every call of the
-    client does. ValueError and TypeError name the argument that is wrong.
+    A claim on an item is an ephemeral znode, so it ends with its consumer's session. Methods raise the errors of every
+    call of the client. ValueError and TypeError name the wrong argument.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Queue(Generic[T]):
             return Parts(native, dead, finder, Rules(dead, max_deliveries, delays))
 
         self._make: Callable[[Client], Parts] = make
-        self._parts()  # so that a path that is none is refused at once
+        self._parts()  # so that an invalid path is refused at once
 
     @property
     def dead_letters(self) -> "DeadLetters":
@@ -91,7 +92,7 @@ class Queue(Generic[T]):
         return DeadLetters(self._client, f"{self._path}/dead", self._parts)
 
     def _parts(self) -> Parts:
-        """What stands behind this queue in the client's session: what was claimed in another one is not touched."""
+        """The parts of this queue for the client's current session; claims of earlier sessions are not touched."""
         client = self._client.bound
         if self._made is None or self._made.native.client is not client:
             self._made = self._make(client)
@@ -100,14 +101,15 @@ class Queue(Generic[T]):
     async def put(
         self, data: T, *, key: str | None = None, delay: float = 0, priority: int = 100, within: float | None = None
     ) -> Put:
-        """Put one item. What this returns is true when it has done so, and tells since when another one is there.
+        """Put one item. The result is true if it was put; it is false if an item with the same key is there already.
 
-        key: until the item is acknowledged, a put with the same key adds nothing, whoever does it. delay: seconds, by
-        the servers' clock, before it is handed out. priority: 0 to 999, lowest first.
-        within: seconds to wait for room in a queue with a capacity, for ever without it; then it raises QueueFull.
+        key: until the item is acknowledged, further puts with the same key, by any client, add nothing. delay: seconds,
+        by the servers' clock, before it is handed out. priority: 0 to 999, lowest first.
+        within: seconds to wait for room in a queue with a capacity, without it no limit; after that it raises
+        QueueFull.
 
-        A lost reply neither loses the item nor doubles it. When this is cancelled, or raises ConnectionLoss or
-        SessionExpired, the item may be in the queue or not: with a `key` it can be put once more.
+        A lost reply neither loses nor duplicates the item. When this is cancelled, or raises ConnectionLoss or
+        SessionExpired, the item may be in the queue or not: with a `key` it is safe to put it again.
         """
         if key is not None and (not isinstance(key, str) or not key):
             raise TypeError(f"key: expected a string of at least one character, not {key!r}")
@@ -124,7 +126,7 @@ class Queue(Generic[T]):
     ) -> None:
         """Put all of these, next to one another, or none. See `put`.
 
-        Raises BadArguments when they are larger together than servers take in one request; it says how to split them.
+        Raises BadArguments, which says how to split them, if together they are too large for one request.
         """
         _check_put(self._path, delay, priority)
         records = [Record(self._encoding.write(item)) for item in items]
@@ -139,17 +141,18 @@ class Queue(Generic[T]):
         return self._receive()
 
     def try_receive(self, *, within: float = 0.0) -> AbstractAsyncContextManager[Message[T] | None]:
-        """`receive` if that is possible in time: `async with queue.try_receive(within=5.0) as message`, else None.
+        """`receive` with a time limit: `async with queue.try_receive(within=5.0) as message`; None if no item came.
 
-        within: seconds to wait for an item at most, which do not limit the block. With 0 it is looked for once.
+        within: seconds to wait for an item at most, 0 or more; the block itself may last longer. With 0 it looks once.
         """
         return self._try_receive(check_within(self._path, within))
 
     def consume(self, *, concurrency: int = 1, prefetch: int = 0) -> Messages[T]:
         """A stream of messages; see Messages.
 
-        concurrency: how many may be in hand at once, over all tasks that iterate. prefetch: how many more are claimed
-        ahead. They are not handed out, and so not counted, but nobody else can have them meanwhile.
+        concurrency: how many messages may be in hand at once, over all tasks that iterate, 1 or more. prefetch: how
+        many more are claimed ahead, 0 or more. Their deliveries are not counted, but other consumers cannot get them
+        meanwhile.
         """
         for name, value, least in (("concurrency", concurrency, 1), ("prefetch", prefetch, 0)):
             if not isinstance(value, int) or value < least:
@@ -158,9 +161,9 @@ class Queue(Generic[T]):
         return Messages(self._client, self._path, self._parts, self._show, concurrency, prefetch)
 
     async def take(self) -> T:
-        """Wait for an item, remove it, and return what was put: at most once, since nobody acknowledges it.
+        """Wait for an item, remove it, and return its value: at most once, since there is no acknowledgement.
 
-        When this is cancelled, an item may be gone.
+        If this is cancelled, an item may be lost.
         """
         if self._foreign is not None:
             return self._encoding.read(await self._foreign.take())
@@ -174,13 +177,13 @@ class Queue(Generic[T]):
                 return cast("T", delivery.value)
 
     async def size(self) -> int:
-        """How many items are in the queue: those in their delay and those in hand count, dead letters do not."""
+        """The number of items in the queue, including delayed items and items in hand, without dead letters."""
         if self._foreign is not None:
             return await self._foreign.size()
         return sum(await self.counts())
 
     async def counts(self) -> tuple[int, int, int]:
-        """How many items are waiting, in their delay, and claimed."""
+        """The numbers of waiting, delayed and claimed items."""
         self._only_native("counts()")
         native = self._parts().native
         await native.prepare()
@@ -193,13 +196,13 @@ class Queue(Generic[T]):
         return totals[0], totals[1], totals[2]
 
     async def peek(self, count: int = 1) -> list[T]:
-        """What the first `count` items are that nobody has claimed, those in their delay left out. They stay."""
+        """The values of the first `count` waiting items, without claimed and delayed ones. The items stay."""
         if self._foreign is not None:
             return [self._encoding.read(data) for data in await self._foreign.peek(count)]
         return [self._encoding.read(record.data) for record, _ in await self._first(count)]
 
     async def age(self) -> float:
-        """Seconds, by the servers' clock, since the oldest item that waits was put; 0.0 when none waits."""
+        """Seconds, by the servers' clock, since the oldest waiting item was put; 0.0 if none waits."""
         self._only_native("age()")
         native = self._parts().native
         await native.prepare()
@@ -215,7 +218,7 @@ class Queue(Generic[T]):
         return (now_ms - oldest) / 1000
 
     async def purge(self) -> int:
-        """Drop every item that nobody has claimed, those in their delay too; returns how many."""
+        """Delete every unclaimed item, delayed ones included. Returns how many."""
         if self._foreign is not None:
             return sum([await self._foreign.remove(name) for name in await self._foreign.waiting()])
         native = self._parts().native
@@ -314,9 +317,9 @@ class Queue(Generic[T]):
 
 
 class DeadLetters(Queue[bytes]):
-    """A queue of dead letters. `message.reason` says why each is one, `message.priority` where it came from.
+    """A queue of dead letters. `message.reason` says why it is one; `message.priority` is its priority in the queue.
 
-    They are bytes, since not being readable is one of the reasons. Acknowledging one ends it for good.
+    Dead letters are bytes, since some of them cannot be decoded. Acknowledging one deletes it for good.
     """
 
     def __init__(self, client: "Client", path: str, source: Callable[[], Parts]) -> None:
@@ -336,11 +339,11 @@ class DeadLetters(Queue[bytes]):
 
     @property
     def dead_letters(self) -> "DeadLetters":
-        """Nothing goes there: a dead letter is handed out as often as it takes."""
+        """Raises AttributeError: a dead letter may be handed out any number of times."""
         raise AttributeError("dead letters have no dead letters")
 
     async def redrive(self, count: int | None = None) -> int:
-        """Move the first `count` dead letters, all without it, back to the queue, as if they were put now.
+        """Move the first `count` dead letters (None: all) back to the queue, as if they were put now.
 
         Returns how many. Each is moved in one multi. Raises QueueFull when the queue has no room.
         """
@@ -359,7 +362,7 @@ class DeadLetters(Queue[bytes]):
         return moved
 
     async def reasons(self, count: int = 100) -> list[tuple[bytes, str, int]]:
-        """Data, reason and number of deliveries of the first `count` of them, which stay."""
+        """Data, reason and number of deliveries of the first `count` dead letters. They stay."""
         return [(record.data, record.reason, record.attempts) for record, _ in await self._first(count)]
 
 

@@ -1,4 +1,4 @@
-"""What is in an item's znode: its data, and before it what the queue has to know of it. Pure."""
+"""The bytes of an item's znode: a header for the queue, and the item's data. Pure."""
 
 import hashlib
 import json
@@ -11,22 +11,21 @@ _LENGTH = Struct(">I")
 
 
 class Record(NamedTuple):
-    """An item as it is stored. It is written once and never changed."""
+    """An item as stored. It is written once and never changed."""
 
     data: bytes
-    key: str = ""  # a repeated put of the same key is the same item, until it is acknowledged
-    priority: int = 100  # where a dead letter came from
+    key: str = ""  # until the item is acknowledged, puts with the same key add nothing
+    priority: int = 100  # of a dead letter: its priority in the queue
     reason: str = ""  # why it is a dead letter
-    attempts: int = 0  # how often it had been handed out when it became one
-    put_ms: int = 0  # when it was first put, by the servers' clock; 0 where the znode's own ctime says it
+    attempts: int = 0  # of a dead letter: how often it had been handed out
+    put_ms: int = 0  # when it was first put, by the servers' clock; 0: see the znode's ctime
 
 
 class Put(NamedTuple):
-    """What came of a put; true where it has put its item.
+    """The result of a put; true if it put its item.
 
-    created: whether the item is in the queue by this put. False when one with the same key is there already: waiting,
-    in hand, or a dead letter. since: seconds since 1970, by the servers' clock, when that one was put; 0.0 where
-    `created` is true.
+    created: whether this put added the item. False if an item with the same key is there already: waiting, in hand, or
+    a dead letter. since: when that item was put, in seconds since 1970 by the servers' clock; 0.0 if `created` is true.
     """
 
     created: bool
@@ -41,7 +40,7 @@ class Unreadable(ValueError):
 
 
 def encode(record: Record) -> bytes:
-    """The znode's data: one byte before the item's own where there is nothing more to say."""
+    """The znode's data: one byte, then the header if it is not empty, then the item's data."""
     header = {
         name: value
         for name, value in record._asdict().items()
@@ -54,7 +53,7 @@ def encode(record: Record) -> bytes:
 
 
 def decode(stored: bytes) -> Record:
-    """The record. Raises Unreadable."""
+    """The record in a znode's data. Raises Unreadable."""
     kind = stored[:1]
     if kind == _PLAIN:
         return Record(stored[1:])
@@ -71,6 +70,6 @@ def decode(stored: bytes) -> Record:
 
 
 def key_name(key: str) -> tuple[str, str]:
-    """Folder and name of the znode that stands for `key`: 256 folders, so that none gets long."""
+    """Folder and name of the znode for `key`. There are 256 folders, so that no child list gets long."""
     digest = hashlib.sha256(key.encode()).hexdigest()
     return digest[:2], digest[:40]

@@ -1,8 +1,8 @@
 """The bound of a queue with a capacity: two counters, of which a put's multi checks one.
 
-`puts` holds how many items were ever put, and a put sets it with the version it read: of two that go at once one is
-refused. `acks` is set once for each item that leaves, so that its version counts them; nobody needs to agree for that.
-An old `acks` only makes the queue look fuller than it is, so that a put never exceeds the capacity.
+The data of `puts` say how many items were ever put. A put sets `puts` with the version it read, so of two simultaneous
+puts one is refused. Each item that leaves sets `acks`, so the version of `acks` counts them; these writes never
+conflict. An outdated `acks` makes the queue look fuller than it is, so a put never exceeds the capacity.
 """
 
 from typing import TYPE_CHECKING
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.writer import Operation
 
-_LOOK_SECONDS = 2.0  # between looks of those that wait behind another one for room
+_LOOK_SECONDS = 2.0  # between two looks of a put that waits behind others for room
 _WRAP = 1 << 32  # versions are 32 bits
 
 
 class Room:
-    """How many items there may be at `path`. capacity: None is no bound."""
+    """The capacity of the queue at `path`. capacity: number of items; None for no bound."""
 
     def __init__(self, client: "Client", path: str, capacity: int | None) -> None:
         self.capacity = capacity
@@ -32,13 +32,13 @@ class Room:
         self._puts, self._acks = f"{path}/puts", f"{path}/acks"
 
     async def make(self) -> None:
-        """Make the counters, where there is a capacity."""
+        """Create the counters if there is a capacity."""
         if self.capacity is not None:
             await make_path(self._client, self._puts)
             await make_path(self._client, self._acks)
 
     async def reserve(self, count: int) -> "list[Operation]":
-        """What goes into the multi of a put of `count` items. Raises QueueFull when there is no room now."""
+        """Operations for the multi of a put of `count` items. Raises QueueFull when there is no room now."""
         if self.capacity is None:
             return []
         if count > self.capacity:
@@ -56,11 +56,11 @@ class Room:
         return [replace(self._puts, str(put + count).encode(), stat.version)]
 
     def freed(self) -> "list[Operation]":
-        """What goes into the multi with which one item leaves."""
+        """Operations for the multi in which one item leaves."""
         return [] if self.capacity is None else [replace(self._acks, b"")]
 
     async def wait(self, count: int) -> None:
-        """Return once there may be room. Those that wait stand in line: an item that leaves wakes one of them."""
+        """Return once there may be room. Puts that wait stand in line: an item that leaves wakes one of them."""
         while True:
             reserved = False
             try:
@@ -76,7 +76,7 @@ class Room:
                                 await watch.wait()
                             finally:
                                 watch.cancel()
-            except LockLost:  # somebody broke the line, or the session is over, which the next request tells
+            except LockLost:  # somebody broke the line, or the session is over and the next request raises
                 pass
             if reserved:
                 return

@@ -1,4 +1,4 @@
-"""What a client is made with, checked before anything is done with it."""
+"""Checks of the arguments that a client is made with."""
 
 import os
 import ssl
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recipes.core.errors import BadArguments
 
-SMALL_BYTES = 1024  # below the limit by so much, a request need not be measured
+SMALL_BYTES = 1024  # a body that is shorter than the limit by this margin needs no exact measuring
 
 
 def check_arguments(
@@ -17,7 +17,7 @@ def check_arguments(
     tls: ssl.SSLContext | None,
     max_request_bytes: int,
 ) -> str | None:
-    """The hosts, with a store's directory among them; see `connect`. Raises TypeError and BadArguments."""
+    """Return the hosts; `data_dir` becomes "store:DIRECTORY". See `connect`. Raises TypeError and BadArguments."""
     if not isinstance(session_timeout, int | float):
         raise TypeError(f"session_timeout: expected seconds, not {session_timeout!r}")
     if not 0 < session_timeout < 1e6:
@@ -34,7 +34,7 @@ def check_arguments(
 
 
 def check_credentials(pair: tuple[str, str], limit_bytes: int) -> tuple[bytes, bytes]:
-    """Scheme and credentials in bytes. Raises TypeError, and BadArguments where both are longer than servers take."""
+    """Scheme and credentials in bytes. Raises TypeError, and BadArguments if they are too long for servers."""
     if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
         raise TypeError('auth: expected pairs, such as [("digest", "user:password")]')
     scheme, credentials = pair[0].encode(), pair[1].encode()

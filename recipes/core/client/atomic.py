@@ -1,9 +1,14 @@
-"""Reads and writes of several znodes as if nobody else had done anything meanwhile: optimistic transactions.
+"""Optimistic transactions: reads and writes of several znodes that take effect as if at one moment.
 
-Reads go to the server as they come, writes are kept back. At the end one multi checks that all that was read still
-holds, and makes the writes. Where it does not hold, nothing is written, and everything is done again. ZooKeeper can
-check a znode's version. That a znode is missing is checked by making and deleting it, and that no child was added by
-making a sequential one: it gets the number that was to come only if none was made since, and is deleted by that name.
+Reads go to the server at once; writes are kept back. At the end one multi checks that everything that was read is
+unchanged, and makes the writes. If something has changed, nothing is written, and the function runs again.
+
+ZooKeeper can check a znode's version only. The other two checks are made of creates and deletes:
+
+- A znode is missing: create it and delete it.
+- No child was added: create a sequential child, and delete it under the name with the next expected number. The delete
+  fails if another child has been created since, because the server then gave another number.
+
 Sources: Shavit and Touitou, Software Transactional Memory, 1995; etcd's client/v3/concurrency/stm.go; the numbers:
 PrepRequestProcessor.java.
 """
@@ -43,14 +48,14 @@ _LONGEST_PAUSE = 0.5
 
 class _Children(NamedTuple):
     names: list[str]
-    made: int  # how many were ever made
+    made: int  # how many children were ever created
 
 
 class Transaction:
     """What `fn` of `client.atomically(fn)` reads and writes through.
 
-    It sees its own writes. A path that is read again gives what it gave the first time, and costs nothing. Reads raise
-    what those of the client do. Writes raise BadArguments and TypeError at once, and what a server refuses at the end.
+    It sees its own writes. A second read of a path returns the first result without a request. Reads raise the same
+    errors as the client's. Writes raise BadArguments and TypeError at once; errors of the server come at the end.
     """
 
     def __init__(self, namespace: Namespace, random: Random) -> None:
@@ -61,12 +66,12 @@ class Transaction:
         self._versions: dict[str, int] = {}  # of each path that was found
         self._data: dict[str, bytes] = {}
         self._missing: set[str] = set()
-        self._absent: dict[str, None] = {}  # what has to be missing in the end: the highest one above each
+        self._absent: dict[str, None] = {}  # paths that must still be missing at the end: the topmost missing ancestors
         self._listed: dict[str, _Children] = {}
         self._writes: Multi = Multi(namespace)
-        self._written: dict[str, bytes | None] = {}  # what the writes make of each path; None where they delete it
+        self._written: dict[str, bytes | None] = {}  # data of each path after the writes; None if they delete it
         self._made: set[str] = set()
-        self._makes: dict[str, int] = {}  # paths that are made before anything else is done to them, by which write
+        self._makes: dict[str, int] = {}  # paths whose first write is a create -> index of that write
         self._count: int = 0
 
     async def get(self, path: str) -> bytes:
@@ -90,7 +95,7 @@ class Transaction:
         return self._data[path]
 
     async def exists(self, path: str) -> bool:
-        """Whether there is such a znode. Checking in the end that there is none takes permission to create it."""
+        """Whether there is such a znode. If there is none, the check at the end needs permission to create it."""
         self._refuse_over()
         if path in self._written:
             return self._written[path] is not None
@@ -106,8 +111,7 @@ class Transaction:
     async def children(self, path: str) -> list[str]:
         """Names of the children, sorted. Raises NoNode, NoAuth.
 
-        Checking in the end that they are all there still, and no others, takes an operation for each, and permission to
-        create a child.
+        The check at the end needs one operation for each child, and permission to create a child.
         """
         self._refuse_over()
         names: set[str] = set()
@@ -130,7 +134,7 @@ class Transaction:
     def create(
         self, path: str, data: bytes = b"", *, ephemeral: bool = False, acl: Sequence[ACL] | None = None
     ) -> None:
-        """Create a znode. In the end NodeExists and NoNode (its parent) are raised, unless `fn` read otherwise."""
+        """Create a znode. The end raises NodeExists and NoNode (its parent), unless `fn` had read otherwise."""
         self._refuse_over()
         self._writes.create(path, data, ephemeral=ephemeral, acl=acl)
         if path not in self._written:
@@ -139,32 +143,32 @@ class Transaction:
         self._wrote(path, bytes(data))
 
     def set(self, path: str, data: bytes) -> None:
-        """Replace the data. In the end NoNode is raised where there is no such znode, unless `fn` read otherwise."""
+        """Replace the data. The end raises NoNode if there is no such znode, unless `fn` had read otherwise."""
         self._refuse_over()
         self._writes.set(path, data)
         self._wrote(path, bytes(data))
 
     def delete(self, path: str) -> None:
-        """Delete a znode. In the end NoNode and NotEmpty are raised, unless `fn` read otherwise."""
+        """Delete a znode. The end raises NoNode and NotEmpty, unless `fn` had read otherwise."""
         self._refuse_over()
         self._writes.delete(path)
         self._wrote(path, None)
 
     async def _commit(self) -> bool:
-        """Called at the end: whether all that was read held at one moment, at which the writes were made."""
+        """Called at the end: make the writes if everything that was read still holds; return whether it does."""
         self._over = True
         if self._stale:
             return False
         facts = len(self._versions) + len(self._absent) + len(self._listed)
         if not self._count and facts <= 1:
-            return True  # a single reading is of one moment anyway
+            return True  # a single read is consistent by itself
         multi, may_conflict = self._guards()
         guards = multi.count
         multi.extend(self._writes)
         return await self._send(multi, {*range(guards), *(guards + index for index in may_conflict)}, self._count > 0)
 
     async def _holds(self) -> bool:
-        """Called when `fn` raised: whether what it read held at one moment. Nothing is written."""
+        """Called when `fn` raised: whether all of its reads held at one moment. Nothing is written."""
         self._over = True
         if self._stale or len(self._versions) + len(self._absent) + len(self._listed) <= 1:
             return not self._stale
@@ -186,7 +190,7 @@ class Transaction:
         raise outcome.error
 
     def _guards(self) -> tuple[Multi, list[int]]:
-        """What checks the readings, and which of the writes do so as well."""
+        """The operations that check the reads, and the indices of the writes that check some as well."""
         multi = Multi(self._namespace)
         may_conflict = []
         for path, version in self._versions.items():
@@ -210,7 +214,7 @@ class Transaction:
             self._stale = True
 
     async def _not_found(self, path: str) -> None:
-        """A znode is missing: find the highest one above it that is, too. As long as that is, so is this one."""
+        """A znode is missing: find its topmost missing ancestor. While that is missing, this one is too."""
         self._stale = self._stale or path in self._versions or path in self._listed
         self._missing.add(path)
         while (above := path.rpartition("/")[0]) and above not in self._versions:
@@ -244,7 +248,7 @@ async def run_atomically(
     random: Random,
     attempts: int,
 ) -> R:
-    """`Client.atomically`. begin: makes a Transaction. sync: lets our server hear what the leader has committed."""
+    """`Client.atomically`. begin: makes a Transaction. sync: waits until our server has what the leader committed."""
     if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
         raise BadArguments("", f"attempts={attempts!r}: expected a whole number from 1 on")
     rounds = pauses(random, shortest=_SHORTEST_PAUSE, longest=_LONGEST_PAUSE)
@@ -252,7 +256,7 @@ async def run_atomically(
         if attempt > 1:
             await anyio.sleep(next(rounds))
         if attempt:
-            await sync()  # or what was refused as old might be read again
+            await sync()  # otherwise the server could show the same outdated state again
         transaction = begin()
         try:
             awaited = fn(transaction)
@@ -264,7 +268,7 @@ async def run_atomically(
         except Exception:
             if await transaction._holds():
                 raise
-            continue  # it came of what never was so
+            continue  # the error came from reads that never held together
         if await transaction._commit():
             return result
     raise UpdateConflict("", f"{attempts} attempts")
@@ -282,5 +286,5 @@ def _stat(reply: bytes, at: int) -> Stat:
 def _children(reply: bytes, at: int) -> _Children:
     names, at = rq.decode_children(reply, at)
     stat, _ = decode_stat(reply, at)
-    # What a Stat shows as cversion is creations and deletions; creations minus deletions is the number of children.
+    # A Stat's cversion counts creations plus deletions; num_children is creations minus deletions.
     return _Children(sorted(text(name) for name in names), (stat.cversion + stat.num_children) // 2)

@@ -12,8 +12,9 @@ def pauses(
 ) -> Iterator[float]:
     """Seconds to wait before each next attempt: a random part of a limit that grows from `shortest` to `longest`.
 
-    random: the client's own, so that a run with a seed repeats. The random part, which is from `least` on of the whole,
-    keeps clients from coming back all at once (Exponential Backoff And Jitter, AWS Architecture Blog, 2015).
+    random: the client's own, so that a run with a seed repeats. The random part keeps clients from coming back all at
+    once (Exponential Backoff And Jitter, AWS Architecture Blog, 2015).
+    factor: by which the limit grows. least: the smallest part of the limit, 0 to 1.
     """
     limit = shortest
     while True:

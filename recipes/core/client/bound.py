@@ -1,4 +1,4 @@
-"""A client for as long as one session: what has begun in a session is not carried on in the next one by accident."""
+"""A client bound to one session: work that began in that session never goes on in the next one by accident."""
 
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class BoundClient(Client):
-    """What `Client.bound` gives of a client that renews. Nobody enters or closes it."""
+    """What `Client.bound` returns for a client that renews. It cannot be entered or closed."""
 
     def __init__(self, client: Client) -> None:
-        # All that is not of one session, such as the state, is looked up in the client each time.
+        # `__getattr__` takes everything that is not of one session from the client.
         self._client = client
         self.session: Session = client.session
         self.home: Home = client.home
@@ -43,14 +43,14 @@ class BoundClient(Client):
 
     @property
     def state(self) -> ConnectionState:
-        """Where it stands: LOST for ever once its session is."""
+        """The client's state while the session lives, then LOST for ever."""
         return ConnectionState.LOST if self.session.lost else self._client.state
 
     async def outlive(self, session_id: int) -> int:
-        """As its client does it; what comes then is not for this one."""
+        """As `Client.outlive`. The new session is the client's; this object stays with the old one."""
         return await self._client.outlive(session_id)
 
     def _submit(self, call: Call) -> Call:
         if self.session.lost:
             raise self._unusable(call.path)
-        return self._client._submit(call)  # whose session is this one, as long as it is not lost
+        return self._client._submit(call)  # until this session is lost, it is the client's session

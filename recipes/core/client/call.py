@@ -1,4 +1,4 @@
-"""A request and its reply, and what a watch that it sets wakes."""
+"""A request with its reply, and the interface of whatever a watch wakes."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ class Watcher(Protocol):
     """What a watch wakes. `fire` is called by the session, once for a one-shot watch."""
 
     def fire(self, kind: int, path: bytes) -> None:
-        """An event at the server's `path`. kind: of opcodes.EVENT_*, NONE at the end of the session, or RESYNC's."""
+        """An event at the server's `path`. kind: one of opcodes.EVENT_* (NONE: the session ended), or -2 for RESYNC."""
 
 
 class Call:
@@ -20,7 +20,7 @@ class Call:
 
     reads: whether it may be sent again after a lost connection. watch: table and watcher to register on success;
     an exists on a missing znode registers in the table "exist" instead. heard: called once the outcome is known, for
-    those that do not await it.
+    callers that do not await it.
     """
 
     __slots__ = (
@@ -64,12 +64,12 @@ class Call:
         self.breaks: int = 0  # connections that broke while this was the one request under way
         self.abandoned: bool = False  # nobody waits any more
         self.done: bool = False
-        self._waiting: anyio.Event | None = None  # made only when there is need to wait: an Event is dear
+        self._waiting: anyio.Event | None = None  # made only when somebody waits: an Event is expensive
 
     async def result(self) -> Any:
-        """Wait for the reply and return it decoded, or raise what the server said.
+        """Wait for the reply and return it decoded, or raise the call's error.
 
-        When this is cancelled, a request not yet sent never is, and one that was sets no watch here.
+        Cancelling this drops a request that is not sent yet; of one that was sent, no watch is registered here.
         """
         if not self.done:
             if self._waiting is None:
@@ -89,7 +89,7 @@ class Call:
         self._finish()
 
     def fail(self, error: RecipesError) -> None:
-        """There will be no reply, or one that is an error or makes no sense."""
+        """The call failed: no reply will come, or the reply is an error or cannot be decoded."""
         self.error = error
         self._finish()
 

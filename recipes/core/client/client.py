@@ -1,4 +1,4 @@
-"""The client: a session with an ensemble, or one after the other, on asyncio and on trio."""
+"""The client: one session with an ensemble, or several in succession, on asyncio and on trio."""
 
 import os
 import socket
@@ -38,8 +38,8 @@ from recipes.core.jute.frames import MAX_FRAME_BYTES
 from recipes.core.jute.requests import encode_auth
 
 R = TypeVar("R")
-# Closing waits so long for blocks to end, and for the server to confirm: the first, unless it is cancelled, and the
-# second even then, so that a worker that a time limit ends is followed at once.
+# How long closing waits for blocks to end and for the server to confirm: the first limit normally, the second when
+# closing is cancelled. The short wait lets the next worker take over at once after a time limit ended this one.
 _CLOSING_SECONDS = 2.0
 _HURRIED_SECONDS = 0.04
 
@@ -58,30 +58,31 @@ def connect(
 ) -> "Client":
     """`async with connect("host:port,host:port/chroot") as client:`
 
-    hosts: servers to try, port 2181 unless given, and a path that every path of this client is below. Without it
-    RECIPES_HOSTS counts; without that the store in the directory RECIPES_STORE or ~/.local/state/recipes, which all
-    processes of this user on this machine share. It is a process of its own, started when there is none, on a Unix
-    socket that only this user can reach; what is in it is kept.
-    data_dir: the store in this directory instead, made where it is missing.
-    private: a server inside this process instead, which excludes nobody else and keeps nothing: for tests and demos.
-    session_timeout: seconds without contact after which the servers end the session, more than 0. They settle on what
-    is nearest between two and twenty of their ticks, unless set up otherwise: `client.session_timeout` says what it is.
+    hosts: servers to try, port 2181 unless given, and a chroot: a path that every path of this client is below. Without
+    hosts, the environment variable RECIPES_HOSTS is used. Without that, the client uses the store in the directory
+    RECIPES_STORE or ~/.local/state/recipes, which all processes of this user on this machine share. That store is a
+    process of its own, started on demand, on a Unix socket that only this user can reach. It keeps its data.
+    data_dir: use the store in this directory, created if it is missing.
+    private: use a server inside this process: its locks exclude no other process, and it keeps nothing. For tests and
+    demos.
+    session_timeout: seconds without contact after which the servers end the session, more than 0 and below 1,000,000.
+    Servers bring it into their range, by default 2 to 20 of their ticks; `client.session_timeout` is the result.
     auth: (scheme, credentials) pairs, such as ("digest", "user:password").
     tls: for servers with a secure client port.
-    read_only: the session may begin at a server that has lost its quorum and is set up to serve readers, should that be
-    the first to answer. The state is then READ_ONLY, reads show what that server had, and writes and `sync` raise
-    NotReadOnly. It goes on with a new id as soon as some server is found that takes writes, in moments where there is
-    one. A session that began with a quorum is not served without it.
-    renew: the client outlives the loss of its session: it goes on with a new one. All that hung on the old one ends as
-    it does without: calls under way raise SessionExpired, holds are lost, watches and streams are told. Later calls
-    wait for the new session, for `session_timeout` at most; then they raise ConnectionLoss with the reason of each
-    server, and the client tries on. `client.outlive` waits for that; `client.losses` counts.
-    max_request_bytes: the longest request that the servers take, their jute.maxbuffer, from 4096 on. A longer one is
-    not sent: it raises BadArguments.
+    read_only: the session may begin at a server that has lost its quorum and is configured to serve readers, if that
+    server answers first. The state is then READ_ONLY: reads show the last data that server had, and writes and `sync`
+    raise NotReadOnly. As soon as the client finds a server that takes writes, it moves there and gets a new session id.
+    A session that began with a quorum is not served without it.
+    renew: when the session is lost, the client begins a new one. Everything that depended on the old session ends, as
+    without `renew`: calls under way raise SessionExpired, holds are lost, watches and streams end. Later calls wait for
+    the new session for at most `session_timeout`; then they raise ConnectionLoss with each server's reason, and the
+    client keeps trying. `client.outlive` waits for the next session; `client.losses` counts the lost ones.
+    max_request_bytes: the longest request that the servers take (their jute.maxbuffer), 4096 to 0x7FFFFFFF. A longer
+    request is not sent: it raises BadArguments.
 
-    Raises TypeError and BadArguments for arguments that are not valid. Entering the block raises ConnectionLoss when no
-    server takes the client in within `session_timeout`, with the reason of each; BadArguments for hosts that are none,
-    DiskError for the directory of a store that cannot be used, ConfigError for a wrong value in the environment.
+    Raises TypeError and BadArguments for invalid arguments. Entering the block raises ConnectionLoss, with each
+    server's reason, if no server accepts the client within `session_timeout`; BadArguments for malformed hosts;
+    DiskError if the directory of a store cannot be used; ConfigError for a wrong value in the environment.
     """
     return Client(
         hosts,
@@ -97,14 +98,13 @@ def connect(
 
 
 class Client(Operations):
-    """One session, or one after the other. Made by `connect`; see there.
+    """One session, or with `renew` several in succession. Made by `connect`; see there.
 
-    After the session is lost every call raises why, SessionExpired, unless the client was made with `renew`.
+    Without `renew`, every call after the loss of the session raises SessionExpired with the reason.
 
-    losses: how many sessions it has outlived. session: the one it has now.
+    losses: how many sessions it has outlived. session: the current one.
 
-    It says on the logger `recipes.client`, at INFO and once each, when it connects, is suspended, loses its session and
-    closes.
+    It logs on `recipes.client` at INFO, once each, when it connects, is suspended, loses its session and closes.
     """
 
     def __init__(
@@ -139,11 +139,11 @@ class Client(Operations):
         self._hearers: dict[Callable[[ConnectionState], None], None] = {}
         self._link: Link
         self._owner: Owner
-        self._owners: list[Owner] = []  # those of sessions that are lost may have something to end yet
+        self._owners: list[Owner] = []  # owners of lost sessions may still have jobs to finish
         self._servers: Servers
-        self._pauses: Iterator[float]  # before each next session, until one of them was of use
+        self._pauses: Iterator[float]  # before each next session; begins anew after a session that got a reply
         self.random: Random = Random()
-        self.process_name: str = f"{socket.gethostname()}:{os.getpid()}"  # what others are shown of us
+        self.process_name: str = f"{socket.gethostname()}:{os.getpid()}"  # how we are shown to others
         self.clock: Callable[[], float] = _clock()
         self.session: Session = Session(session_timeout)
         self._namespace: Namespace = Namespace(self.session, self._submit, max_request_bytes)
@@ -212,7 +212,7 @@ class Client(Operations):
         self._owner.start()
 
     def _next_session(self) -> None:
-        """Called at the end of a session, in the task that found out: begin another, and return at once."""
+        """Called at the end of a session, in the task that noticed it: begin another, and return at once."""
         lost = self.session
         if self._closing or self._closed:
             return
@@ -221,7 +221,7 @@ class Client(Operations):
         if self.losses == 1 or lost.answered + lost.pongs > 0:
             self._pauses = pauses(self.random, shortest=0.04, longest=10.0, least=0.25)
         self.session = self._namespace.session = Session(self._timeout)
-        self.session.last_zxid = lost.last_zxid  # no server that is behind it, so that nothing goes backwards
+        self.session.last_zxid = lost.last_zxid  # so no server with older data accepts us
         self._begin_session(next(self._pauses))
 
     async def __aexit__(
@@ -229,13 +229,13 @@ class Client(Operations):
     ) -> None:
         if self.home.keeps_out(error):
             return
-        if self.session.lost:  # nothing to give up, nobody to tell
+        if self.session.lost:  # there is no session to close
             await self._stop()
             return
         self._closing = True
         scopes = list(self.session.scopes.values())
         for scope in scopes:
-            scope.end(CLOSED)  # before the store can let the next one in
+            scope.end(CLOSED)  # before the store can grant anything to the next holder
 
         async def settle() -> None:
             for scope in scopes:
@@ -259,7 +259,7 @@ class Client(Operations):
             await self._await_hurried(answered.wait, until)
 
     async def _await_hurried(self, wait: Callable[[], Awaitable[object]], until: float) -> None:
-        """Await `wait()`, which may be begun twice, up to `until`; once this is cancelled for a moment only."""
+        """Await `wait()` until `until`, or, if cancelled, for _HURRIED_SECONDS only. `wait` may be called twice."""
         with anyio.move_on_after(_HURRIED_SECONDS, shield=True) as moment:
             await wait()
         if moment.cancelled_caught:
@@ -273,7 +273,7 @@ class Client(Operations):
                 await owner.stop()
             self.session.end(_closed, final=True)
             self._set_state(ConnectionState.CLOSED)
-            if self._private:  # a thread for nothing would cost more than the rest of closing
+            if self._private:  # otherwise there is nothing to clean up, and a thread costs more than closing does
                 await anyio.to_thread.run_sync(self._cleanup.close)
 
     def _submit(self, call: Call) -> Call:
@@ -292,12 +292,12 @@ class Client(Operations):
 
     @property
     def state(self) -> ConnectionState:
-        """Where the client stands now."""
+        """The state of the client now."""
         return self._state
 
     @property
     def server(self) -> str | None:
-        """The server that the client is connected to, as "host:port", with its address when that differs."""
+        """The connected server as "host:port", with its address if that differs; None without a connection."""
         return self._link.server if self._entered and not self._closed else None
 
     @property
@@ -307,20 +307,20 @@ class Client(Operations):
 
     @property
     def session_timeout(self) -> float:
-        """Seconds without contact after which the session ends: as asked for, then as the servers settled on."""
+        """Seconds without contact after which the session ends: as requested, then as negotiated."""
         return self.session.timeout
 
     @property
     def renews(self) -> bool:
-        """Whether another session follows when this one is lost, or does already: made so, and not about to end."""
+        """Whether a new session follows a lost one: made with `renew`, not closing, and the loss is not final."""
         return self._renew and not (self._closing or self._closed or self.session.final)
 
     async def outlive(self, session_id: int) -> int:
-        """Wait until this client is connected with another session than `session_id`, and return the id of that one.
+        """Wait until this client is connected in another session than `session_id`, and return that session's id.
 
-        For what goes on after a loss: give it `client.session_id` at first, and what it returned each time after that.
-        With 0 any session will do. It waits as long as servers are away, and for one that takes writes. Raises what
-        ended the session when no other follows: SessionExpired from a client that does not renew, AuthFailed,
+        For code that goes on after a loss: pass `client.session_id` at first, and then the last result each time.
+        With 0 any session will do. It waits without limit while no server that takes writes can be reached. If no
+        session follows, it raises what ended the last one: SessionExpired (a client that does not renew), AuthFailed,
         ClientClosed.
         """
         if self._entered:
@@ -333,10 +333,10 @@ class Client(Operations):
 
     @property
     def bound(self) -> "Client":
-        """This client for as long as its session lives: what it is asked for is done in that session, or not at all.
+        """This client, bound to its current session: every request is made in that session, or not at all.
 
-        For what hangs on one session, as everything held does. Once that is over it raises what ended it, also while
-        this client goes on with another. Without `renew` it is this client itself.
+        For everything that depends on one session, such as a lock that is held. After the end of that session its calls
+        raise what ended it, even if this client goes on with another one. Without `renew` it is this client itself.
         """
         if not (self._renew and self._entered):
             return self
@@ -348,9 +348,9 @@ class Client(Operations):
         return found
 
     async def states(self) -> AsyncIterator[ConnectionState]:
-        """The state now and each one after it, until CLOSED, or LOST when no other session follows.
+        """The state now and each later one, until CLOSED, or LOST if no other session follows.
 
-        Of quick changes only the last is seen.
+        A state that lasts only for a moment may be skipped.
         """
         if self._entered:
             self.home.check()
@@ -363,9 +363,9 @@ class Client(Operations):
                 await self._state_changed.wait()
 
     def hear_states(self, hear: Callable[[ConnectionState], None]) -> Callable[[], None]:
-        """Call `hear` with each new state, until what this returns is called.
+        """Call `hear` with each new state. Returns a function that stops these calls.
 
-        It runs inside the client, before any reply of a new connection, and must neither wait nor raise.
+        `hear` runs inside the client, before any reply of a new connection, and must neither wait nor raise.
         """
         self._hearers[hear] = None
         return lambda: self._hearers.pop(hear, None)
@@ -373,8 +373,9 @@ class Client(Operations):
     def session_scope(self, key: object = None) -> SessionScope:
         """A block that is cancelled when the session is lost or this client closes.
 
-        key: what `session.scopes` knows it by; nothing else may have the same. Raises what every call does when the
-        session is over or the client closed already, RuntimeError in another thread, event loop or process.
+        key: its key in `session.scopes`, which must be unique; the scope itself without it. Raises SessionExpired,
+        AuthFailed or ClientClosed when the session is over or the client closed, and RuntimeError in another thread,
+        event loop or process.
         """
         if self._closed or self._closing or self.session.lost:
             raise self._unusable()
@@ -382,9 +383,9 @@ class Client(Operations):
         return SessionScope(self.session, self.home, self.clock, key)
 
     async def add_auth(self, scheme: str, credentials: str) -> None:
-        """Show who this client is, on this connection and on those to come.
+        """Authenticate this client, on this connection and on later ones.
 
-        Raises AuthFailed when the server refuses: the session is over then, as ZooKeeper's servers have it.
+        Raises AuthFailed when the server refuses. The session is over then, because ZooKeeper's servers end it.
         """
         pair = check_credentials((scheme, credentials), self._namespace.limit_bytes)
         await self._submit(Call(op.AUTH, encode_auth(*pair))).result()
@@ -393,25 +394,25 @@ class Client(Operations):
     async def atomically(self, fn: Callable[[Transaction], Awaitable[R]], *, attempts: int = 30) -> R:
         """Run `await fn(transaction)`, make its writes as if at one moment, and return what it returned.
 
-        fn: reads and writes through the Transaction that it is given. It is run again when others changed meanwhile
-        what it had read, so it must have no effects of its own. What it raises is raised here and nothing is written.
-        attempts: how often it is run at most, with pauses that grow to half a second.
+        fn: reads and writes through the Transaction that it is given. It runs again if others have changed something
+        that it had read, so it must have no side effects. If it raises, nothing is written, and the error goes on.
+        attempts: how many times `fn` runs at most, 1 or more, with pauses that grow to half a second.
 
-        All that `fn` read held at the moment of its writes: its znodes had the same version, what was missing was
-        missing, and the lists of children were the same. Also an exception, or a result without writes, comes of what
-        was so at one moment. A znode that was deleted and made again with the same version is not noticed.
+        Everything that `fn` read still holds when its writes are made: the same versions of znodes, the same missing
+        znodes, the same lists of children. An exception of `fn`, and a result without writes, also come from reads that
+        held at one moment. One change goes unnoticed: a znode that was deleted and created again with the same version.
 
-        Raises UpdateConflict when all attempts failed: nothing is written. ConnectionLoss with `maybe_applied` and
-        SessionExpired leave open whether the writes were made, all or none; to be able to tell, let `fn` create a znode
-        with a name of its own. Raises what a server refuses the writes with, such as NodeExists, and NotReadOnly.
+        Raises UpdateConflict when all attempts failed: nothing is written. After ConnectionLoss with `maybe_applied`
+        or SessionExpired nobody knows whether the writes were made, all or none; to find out later, let `fn` create a
+        znode with a unique name. Raises the server's errors for the writes, such as NodeExists, and NotReadOnly.
         """
         begin = partial(Transaction, self._namespace, self.random)
         return await run_atomically(begin, fn, self.sync, self.random, attempts)
 
     def delete_later(self, path: str, *, prefix: bool = False) -> None:
-        """Delete a znode whatever happens: until it is gone or the session is over. Returns at once.
+        """Delete a znode in the background, retrying until it is gone or the session is over. Returns at once.
 
-        prefix: `path` is only how the names begin: every child of its parent that begins so goes.
+        prefix: delete all children of the parent whose paths begin with `path`.
         """
 
         if not self.session.lost and not self._closed:
@@ -421,7 +422,7 @@ class Client(Operations):
     def look_after(self, job: Callable[[], Awaitable[None]]) -> None:
         """Run `job` in the client's own task, until it ends or the client does. Returns at once.
 
-        It must not raise: for clean-up that no block waits for any more, and for watching over what a block holds.
+        `job` must not raise. For clean-up that no block waits for any more, and for watching what a block holds.
         """
         if not self.session.lost and not self._closed:
             self._owner.hand_over(job)
@@ -443,9 +444,9 @@ class Client(Operations):
 
 
 def _clock() -> Callable[[], float]:
-    """Seconds that pass also while the machine sleeps: the servers go on counting then.
+    """A clock in seconds that also counts while the machine sleeps, because the servers go on counting then.
 
-    Not anyio's, which cannot be asked in a callback of the loop, where no task is running.
+    anyio's clock will not do: a callback of the event loop, where no task is running, cannot read it.
     """
     boottime = getattr(time, "CLOCK_BOOTTIME", None)  # Linux
     return time.monotonic if boottime is None else partial(time.clock_gettime, boottime)

@@ -1,6 +1,6 @@
 """Where a client lives: one event loop, in one thread, of one process.
 
-Used from anywhere else it would wait for ever, or talk over a socket that its parent talks over, too.
+In another thread or event loop the client would wait for ever; in a forked child it would share its parent's socket.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
-# The thread that a blocking call was made in, where a task does its work: what it holds is that thread's.
+# The thread that made a blocking call, while a task carries the call out. What the task gets is held by that thread.
 calling_thread: ContextVar[threading.Thread | None] = ContextVar("calling_thread", default=None)
 
 _process = object()  # of this process: a forked child has another one
@@ -28,7 +28,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Home:
-    """The event loop that is running when this is made. `what` lives there: it is the subject of the sentences."""
+    """The event loop that is running when this is made. what: the thing that lives there, for error messages."""
 
     __slots__ = ("_loop", "_process", "_thread", "_token", "_what")
 
@@ -44,11 +44,11 @@ class Home:
             self._token = _trio_token()
 
     def in_child(self) -> bool:
-        """Whether this process was forked from the one it was made in."""
+        """Whether this process was forked from the one in which this was made."""
         return self._process is not _process
 
     def why_not_here(self) -> str:
-        """What is wrong with using it here; "" when nothing is."""
+        """Why it cannot be used here; "" if it can."""
         if self._process is not _process:
             return f"{self._what} was made before this process was forked: a child makes its own"
         if threading.get_ident() != self._thread:
@@ -60,14 +60,14 @@ class Home:
         return "" if here else f"{self._what} belongs to another event loop: make one in each loop"
 
     def check(self) -> None:
-        """Raise RuntimeError when it is used elsewhere."""
+        """Raise RuntimeError in another thread, event loop or process."""
         if why := self.why_not_here():
             raise RuntimeError(why)
 
     def keeps_out(self, error: BaseException | None) -> bool:
-        """Whether this is not the place to leave a block that lives there, with `error` or without.
+        """Whether a block that lives there is being left in another thread, event loop or process.
 
-        Raises RuntimeError unless there is an error to let go its way.
+        In that case it raises RuntimeError, unless the block ends with an `error`, which goes on instead.
         """
         why = self.why_not_here()
         if why and error is None:
@@ -75,7 +75,7 @@ class Home:
         return bool(why)
 
     def current_task(self) -> object:
-        """The task that runs now, as the same object each time; None where no loop is running."""
+        """The task that runs now, as the same object each time; None if no loop was running when this was made."""
         if self._loop is not None:
             return asyncio.current_task(self._loop)
         if self._token is not None:
@@ -83,11 +83,11 @@ class Home:
         return None
 
     def asker(self) -> object:
-        """Whose a place in line is: the thread's that a blocking call was made in, else the task's that runs now."""
+        """Who owns a place in line: the thread that made the blocking call, else the task that runs now."""
         return calling_thread.get() or self.current_task()
 
     def run_soon(self, callback: Callable[[], object]) -> None:
-        """Call `callback` in the loop: at once when this is its thread, else soon, unless the loop is closed."""
+        """Call `callback` in the loop: at once in the loop's thread, soon from other threads unless it is closed."""
         if threading.get_ident() == self._thread:
             callback()
             return
@@ -108,7 +108,7 @@ def in_event_loop() -> bool:
 
 
 def _trio_token() -> Any:
-    trio = sys.modules.get("trio")  # importing it takes long, and only whoever has done so runs it
+    trio = sys.modules.get("trio")  # importing trio is slow, and a program that runs it has imported it
     if trio is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The end of znodes that nobody waits for any more: the client's own task sees to it."""
+"""Deletion, by the client's own task, of znodes that nobody waits for any more."""
 
 import logging
 from contextlib import suppress
@@ -17,9 +17,9 @@ log: logging.Logger = logging.getLogger("recipes.client")
 
 
 async def delete_surely(client: "Client", path: str, *, prefix: bool) -> None:
-    """Delete a znode, again and again while connections break or the server is too busy. Raises nothing.
+    """Delete a znode; retry while connections break or the server is too busy. Raises nothing.
 
-    prefix: `path` is only how the names begin: every child of its parent that begins so goes.
+    prefix: delete all children of the parent whose paths begin with `path`.
     """
     # Loaded here, since most clients leave nothing undone.
     from tenacity import AsyncRetrying, retry_if_exception_type
@@ -47,6 +47,6 @@ async def delete_surely(client: "Client", path: str, *, prefix: bool) -> None:
 async def _beginning(client: "Client", prefix: str) -> list[str]:
     parent, _, start = prefix.rpartition("/")
     parent = parent or "/"
-    # The server we are on now may not have seen yet what the one before carried out.
+    # The current server may not have applied yet what the previous server confirmed.
     await client.sync(parent)
     return [paths.join(parent, name) for name in await client.children(parent) if name.startswith(start)]

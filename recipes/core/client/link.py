@@ -1,4 +1,4 @@
-"""What keeps a client connected: it dials, sends, receives, pings, and ends the session when its time is up."""
+"""The link keeps a client connected: it dials, sends, receives, pings, and ends the session when its time is up."""
 
 import logging
 import ssl
@@ -24,7 +24,7 @@ from recipes.core.jute.frames import FrameReader, frame
 from recipes.core.jute.records import ConnectRequest, decode_connect_response, encode_connect_request
 from recipes.core.jute.requests import encode_auth
 
-# How a connection ends when it breaks, or when what comes over it makes no sense.
+# Errors that end a connection: it breaks, or the server sends bytes that cannot be decoded.
 _BROKEN = (OSError, anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, WireError)
 _MAX_REPLY_BYTES = 64 << 20
 
@@ -32,16 +32,16 @@ log: logging.Logger = logging.getLogger("recipes.client")
 
 
 def _reconnect_pauses(random: Random) -> Iterator[float]:
-    """Between two rounds of all servers.
+    """Pauses between two rounds of all servers.
 
-    Most waits are for an ensemble that elects, which takes some 0.1 s: so they begin short, and grow slowly, up to a
-    second for one that is down for longer, or that takes us in and hangs up again.
+    Most waits are for an election, which takes about 0.1 s, so the pauses begin short and grow slowly. The longest, a
+    second, is for an ensemble that is down for longer, or that accepts us and hangs up again and again.
     """
     return pauses(random, shortest=0.04, longest=1.0, factor=1.5)
 
 
 def _probe_pauses(random: Random) -> Iterator[float]:
-    """Between two questions to all servers whether one takes writes. Source: ClientCnxn.java, pingRwServer."""
+    """Pauses between two rounds of `isro` probes to all servers. Source: ClientCnxn.java, pingRwServer."""
     return pauses(random, shortest=0.1, longest=60.0, factor=2.0)
 
 
@@ -80,14 +80,14 @@ def _host_and_port(part: str, hosts: str) -> tuple[str, int]:
 
 
 class Link:
-    """Runs a Session over one connection after the other; the Carrier of each.
+    """Runs a Session over one connection after the other, and is the Carrier of each connection.
 
-    hosts: names or addresses, with ports. A name is looked up each time its turn comes, and every address it has
-    is tried. read_only: whether a read-only server may make the session. changed: called at every change of state.
-    where: what to call the servers.
-    find: asked where the servers are before each further round; it may start one, and SessionExpired from it says that
-    none will ever come back. pause: seconds to wait before the first round, when this follows a session that was lost.
-    Its loop is `run`, for the client's owner task.
+    hosts: names or addresses, with ports. A name is looked up each time its turn comes, and each of its addresses is
+    tried. read_only: whether a read-only server may make the session. changed: called at every change of state.
+    where: how error messages name the servers.
+    find: called before each further round, returns the hosts; it may start a server. SessionExpired from it means that
+    no server will come back. pause: seconds to wait before the first round, for a session that follows a lost one.
+    The client's owner task runs `run`.
     """
 
     def __init__(
@@ -114,26 +114,26 @@ class Link:
         self._tls: ssl.SSLContext | None = tls
         self._read_only: bool = read_only
         self._random: Random = random
-        self._rounds: Iterator[float] = _reconnect_pauses(random)  # they grow until a server answers a request or ping
-        self._pauses: Iterator[float] = _probe_pauses(random)  # until a server that takes writes has taken us in
-        self._moving: bool = False  # to the first of the hosts, which takes writes
+        self._rounds: Iterator[float] = _reconnect_pauses(random)  # begins anew once a server answers a request or ping
+        self._pauses: Iterator[float] = _probe_pauses(random)  # anew after a connection to a server that takes writes
+        self._moving: bool = False  # leaving for hosts[0], a server that takes writes
         self._changed: Callable[[ConnectionState], None] = changed
         self._wire: Wire | None = None
         self._frames: FrameReader = FrameReader(_MAX_REPLY_BYTES)
-        self._opening: bytes = b""  # what goes out before the session's requests
+        self._opening: bytes = b""  # sent before the session's requests
         self._greeting: ConnectRequest = session.greeting(read_only)
         self._welcomed: anyio.Event = anyio.Event()
         self._asked_at: float = 0.0
         self._last_sent: float = 0.0
         self._last_received: float = 0.0
         self._ping_due: bool = False
-        self._peer: str = ""  # the server being talked to
-        self.server: str | None = None  # that has taken us in: host:port, and the address if that differs
+        self._peer: str = ""  # the server that is tried or connected
+        self.server: str | None = None  # the connected one: host:port, and the address if that differs
         self.credentials: list[tuple[bytes, bytes]] = []
-        self.failures: dict[str, str] = {}  # why there is no connection, by server, since there was one last
-        self.last_failure: str = ""  # the last of them, with its server
+        self.failures: dict[str, str] = {}  # server -> why it was not reached, since the last connection
+        self.last_failure: str = ""  # the newest failure, with its server
         self.last_error: Exception | None = None
-        self._said_unreachable: bool = False  # once for each time without a connection
+        self._said_unreachable: bool = False  # logged once per time without a connection
 
     def wake(self) -> None:
         """There is something to send."""
@@ -165,7 +165,7 @@ class Link:
         return "; ".join(f"{name}: {why}" for name, why in sorted(self.failures.items())) or "none has answered yet"
 
     async def _find_again(self) -> bool:
-        """Ask where the servers are by now, if they come and go; whether there are any to try."""
+        """Ask `find`, if there is one, where the servers are now. Return whether there are hosts to try."""
         if self._find is None:
             return True
         try:
@@ -179,7 +179,7 @@ class Link:
         return False
 
     async def _try_all(self) -> bool:
-        """Keep connections to one server after the other, until each had its turn; whether there came any."""
+        """Try each server once, staying on each connection until it breaks. Return whether any was made."""
         connected = False
         for host, port in self._hosts:
             for address in (addresses := await self._look_up(host, port)):
@@ -204,7 +204,7 @@ class Link:
                 await session.lost_event.wait()
 
     def _limit_waiting(self) -> float:
-        """Fail what waits in vain for a session to begin; return the seconds until this may have more to do."""
+        """Fail calls that have waited too long for a session; return the seconds until the next call is due."""
         session, now = self._session, self._clock()
         why = str(nobody_answers(self._where, self.failures))
         since = session.give_up(now - session.timeout, why)
@@ -216,7 +216,7 @@ class Link:
         self._changed(ConnectionState.LOST)
 
     def outgoing(self) -> bytes:
-        """Called by the wire: what is to be sent now."""
+        """Called by the wire: the bytes to send now."""
         frames, self._opening = self._opening, b""
         if self._welcomed.is_set():
             now = self._clock()
@@ -242,12 +242,14 @@ class Link:
             else:
                 self._welcome(payload)
                 welcomed = True
-        if self._session.unsent:  # held back until there were replies
+        if self._session.unsent:  # calls that were held back until there were replies
             self.wake()
 
     def _patience(self, addresses: int) -> float:
-        """Seconds a server may take to accept, and again to shake hands: so that one that is silent leaves the
-        others their turn while the session lives."""
+        """Seconds that a server may take to accept, and again to shake hands.
+
+        A silent server must leave the others their turn while the session lives.
+        """
         return max(0.2, self._session.timeout / (2 * len(self._hosts) * addresses))
 
     async def _look_up(self, host: str, port: int) -> list[str]:
@@ -267,7 +269,7 @@ class Link:
         return list(dict.fromkeys(str(where[0]) for *_, where in found))
 
     async def _connect(self, host: str, address: str, port: int, patience: float) -> bool:
-        """Keep one connection until it breaks; False when it never came to one."""
+        """Connect to one address and stay until the connection breaks. Return whether the server accepted us."""
         session = self._session
         self._peer = name = _named(host, port, address)
         self._frames = FrameReader(_MAX_REPLY_BYTES)
@@ -301,7 +303,7 @@ class Link:
         session = self._session
         response = decode_connect_response(payload)
         if response.read_only and not (self._greeting.read_only and response.timeout_ms > 0):
-            raise WireError("the server is read-only")  # and cannot say of a session of the others that it is over
+            raise WireError("the server is read-only")  # so its refusal of our session proves nothing
         if response.timeout_ms <= 0:
             if self._greeting.session_id == 0:
                 raise WireError("it refused a new session")
@@ -320,7 +322,7 @@ class Link:
         self._changed(ConnectionState.READ_ONLY if response.read_only else ConnectionState.CONNECTED)
 
     async def _mind(self, name: str, patience: float, group: anyio.abc.TaskGroup) -> None:
-        """Hang up when nothing came for too long; ping when idle for a third of the timeout."""
+        """Hang up when the server is silent or answers no request for too long; ping a third of the timeout apart."""
         scope = group.cancel_scope
         with anyio.move_on_after(patience):
             await self._welcomed.wait()
@@ -354,7 +356,7 @@ class Link:
         self.last_failure, self.last_error = f"{name}: {self.failures[name]}", error
 
     async def _look_for_better(self, scope: anyio.CancelScope) -> None:
-        """Once there is a server that takes writes, hang up on this one to go there."""
+        """Look for a server that takes writes; once there is one, hang up on this one to move there."""
         found = await find_read_write(self._hosts, self._tls, self._pauses, self._patience(1))
         self._hosts = [found, *(other for other in self._hosts if other != found)]
         self._moving = True

@@ -16,23 +16,23 @@ Result = str | Stat | None
 
 
 class Outcome(NamedTuple):
-    """What came of a multi that was answered."""
+    """The server's answer to a multi."""
 
     results: list[Result]  # as `Multi.results`; empty when it was refused
-    failed_at: int  # which operation was refused, counted from 0; -1 when none was
-    error: RecipesError | None  # why
+    failed_at: int  # index of the operation that was refused; -1 when none was
+    error: RecipesError | None  # of that operation
 
 
 class Multi:
     """`async with client.multi() as multi: multi.create(...); multi.set(...)`: sent once, when the block ends well.
 
-    Nothing is sent before, and nothing at all when the block raises. `results` then holds, in order, the path of each
+    If the block raises, nothing is sent. Once the multi has been applied, `results` holds, in order, the path of each
     create, the Stat of each set, and None for deletes and checks.
 
     The end of the block raises the StoreError of the operation that failed, with its path: nothing is applied then.
-    It raises BadArguments when all of it together is larger than servers take, ConnectionLoss when nobody knows
-    whether it was applied, SessionExpired or ClientClosed when the session is over. The methods raise BadArguments and
-    TypeError for arguments that are not valid, and RuntimeError when the multi has been sent.
+    It raises BadArguments if the whole multi is larger than servers take, ConnectionLoss when nobody knows whether it
+    was applied, SessionExpired or ClientClosed when the session is over. The methods raise BadArguments and TypeError
+    for invalid arguments, and RuntimeError when the multi has been sent.
     """
 
     def __init__(self, namespace: Namespace) -> None:
@@ -77,16 +77,16 @@ class Multi:
         self._add(op.DELETE, requests.path_version(self._namespace, path, version), path)
 
     def check(self, path: str, version: int = -1) -> None:
-        """Let everything fail unless the znode exists and has this `version` (-1: any)."""
+        """Make the multi fail unless the znode exists and has this `version` (-1: any)."""
         self._add(op.CHECK, requests.path_version(self._namespace, path, version), path)
 
     @property
     def count(self) -> int:
-        """How many operations it has."""
+        """The number of operations."""
         return len(self._operations)
 
     def extend(self, other: "Multi") -> None:
-        """Add what `other` has to do."""
+        """Append the operations of `other`."""
         self._refuse_sent()
         self._operations += other._operations
         self._paths += other._paths
@@ -97,9 +97,9 @@ class Multi:
             raise error
 
     def start(self, heard: Callable[[Call], None] | None = None, *, guards: Sequence[str] = ()) -> Call:
-        """Put it on its way without waiting: its result is an Outcome. heard: called once there is one, or an error.
+        """Send it without waiting: the Call's result is an Outcome. heard: called once the Call is done.
 
-        guards: paths of znodes without which nothing is applied; the checks of them are the first operations.
+        guards: paths of znodes that must exist, or nothing is applied; their checks are the first operations.
         """
         self._refuse_sent()
         if guards:

@@ -1,4 +1,4 @@
-"""A client's view of the store: the paths below its chroot, the way its requests go, and how large one may be."""
+"""A client's view of the store: paths below its chroot, how to submit a request, and how large one may be."""
 
 from collections.abc import Callable
 
@@ -9,14 +9,14 @@ from recipes.core.errors import BadArguments
 from recipes.core.jute.codec import text
 
 _HEADER_BYTES = 8  # xid and opcode, before every body
-# What setWatches2 carries beside one path: it must be possible to set every watch again on a new connection.
+# Bytes of setWatches2 beside one path: a new connection must be able to set every watch again.
 _RESTORED_WATCH_BYTES = 40
 
 
 class Namespace:
-    """What operations, multis and watches need of their client.
+    """The part of a client that operations, multis and watches use.
 
-    session: the client's at the moment. submit: puts a request on its way; raises what makes that impossible.
+    session: the client's current one. submit: queues a request, or raises the error of an unusable client.
     limit_bytes: the longest request, its header included, that the servers take (their jute.maxbuffer).
     """
 
@@ -27,7 +27,7 @@ class Namespace:
         self.chroot: str = ""
 
     def full(self, path: str) -> bytes:
-        """The server's path of this client's `path`. Raises BadArguments when it is none, TypeError."""
+        """The server's path for this client's `path`. Raises BadArguments for an invalid path, TypeError."""
         if type(path) is not str and not isinstance(path, str):  # the first is cheaper
             raise TypeError(f"path: expected a str, not {type(path).__name__}")
         paths.check(path)
@@ -36,14 +36,14 @@ class Namespace:
         return (self.chroot if path == "/" else self.chroot + path).encode()
 
     def shown(self, full: bytes) -> str:
-        """This client's path of a server's."""
+        """This client's path for a server's path."""
         path = text(full)
         if self.chroot and path.startswith(self.chroot):
             return path[len(self.chroot) :] or "/"
         return path
 
     def check_size(self, call: Call) -> None:
-        """Raise BadArguments for a request that no server takes: it would break one connection after the other."""
+        """Raise BadArguments for a request too large for servers: it would break one connection after the other."""
         size = len(call.body) + _HEADER_BYTES
         if call.watch is not None:
             size = max(size, len(call.watch[1]) + _RESTORED_WATCH_BYTES)

@@ -18,7 +18,7 @@ from recipes.core.jute import requests as rq
 from recipes.core.jute.codec import text, un_int
 from recipes.core.jute.records import ACL, Id, Stat
 
-_MOST_BEGUN_AGAIN = 10  # a container is reaped seldom; a server that only says so is not believed for ever
+_MOST_BEGUN_AGAIN = 10  # containers are reaped seldom, so NoNode again and again has another cause
 
 Read = tuple[bytes, Stat] | list[str] | RecipesError
 
@@ -26,17 +26,17 @@ Read = tuple[bytes, Stat] | list[str] | RecipesError
 class Operations(ABC):
     """What a client can ask of the store.
 
-    Every call may raise, beside what it names:
+    Every call may raise these errors beside those in its own description:
 
-    - before anything is sent: BadArguments for a path that is none, a number out of range, or a request larger than
-      servers take; TypeError for an argument of another type;
+    - before anything is sent: BadArguments for an invalid path, a number out of range, or a request larger than
+      servers take; TypeError for an argument of the wrong type;
     - SessionExpired, AuthFailed or ClientClosed when the session is over;
     - ConnectionLoss for a write that was sent when the connection broke (`maybe_applied`), and for a read that broke
       one connection after the other;
     - NoAuth where an ACL does not permit it, NotReadOnly for a write or sync on a server that is read-only, ThrottledOp
-      from a server that is too busy, WireError for a reply that makes no sense.
+      from a server that is too busy, WireError for a reply that cannot be decoded.
 
-    Those that `start_*` put a request on its way and do not wait: `await call.result()` gives the outcome.
+    Methods named `start_*` send the request and return a Call without waiting; `await call.result()` gives the outcome.
     """
 
     _namespace: Namespace
@@ -80,10 +80,10 @@ class Operations(ABC):
     ) -> tuple[str, Stat]:
         """Create a znode and return its path and Stat.
 
-        ephemeral: it goes with the session. sequential: the server puts a number of ten digits behind the path.
-        container: it goes some time after its last child. ttl: seconds, from 0.001 on, without change or children
-        after which it goes. acl: who may do what; everybody everything without it. make_parents: create what is missing
-        above.
+        ephemeral: the server deletes it with the session. sequential: the server appends a number of ten digits to the
+        path. container: the server deletes it some time after its last child. ttl: the server deletes it after this
+        many seconds, from 0.001 on, without a change or children. acl: who may do what; without it everybody may do
+        everything. make_parents: create missing ancestors.
 
         Raises NodeExists, NoNode (the parent), NoAuth, InvalidACL, NoChildrenForEphemerals, QuotaExceeded,
         Unimplemented (a server without containers or ttl).
@@ -122,9 +122,9 @@ class Operations(ABC):
         return self._submit(Call(kind, body, self._path_stat, path=path))
 
     async def ensure_path(self, path: str, *, container: bool = False) -> None:
-        """Create the znode and everything above it, as far as it is missing; `container` says of which kind.
+        """Create the znode and its ancestors where they are missing. container: create containers.
 
-        Raises NoAuth, QuotaExceeded, and NoNode when this client's chroot is missing: no client creates that.
+        Raises NoAuth, QuotaExceeded, and NoNode when this client's chroot is missing, which no client creates.
         """
         names = [name for name in paths.check(path).split("/") if name]
         depth = begun_again = 0
@@ -134,7 +134,7 @@ class Operations(ABC):
                 await self.create(above, container=container)
             except NodeExists:
                 pass
-            except NoAuth:  # said before a server looks whether it exists
+            except NoAuth:  # servers check the ACL before they check whether the znode exists
                 if await self.exists(above) is None:
                     raise
             except NoNode:
@@ -149,8 +149,8 @@ class Operations(ABC):
     async def get(self, path: str, *, latest: bool = False) -> tuple[bytes, Stat]:
         """Data and Stat. Raises NoNode, NoAuth.
 
-        latest: with everything that was committed before this was called; else what this server has. It takes no second
-        round trip: a `sync` goes ahead of the request. Raises NotReadOnly then, too.
+        latest: include everything that was committed before this call; without it the server answers with what it has.
+        It costs no second round trip: a `sync` goes ahead of the request. It may raise NotReadOnly.
         """
         call = self._read(op.GET_DATA, path, read_node)
         data, stat = await (self._behind_sync(call) if latest else self._submit(call).result())
@@ -167,7 +167,7 @@ class Operations(ABC):
         await self._submit(Call(op.DELETE, requests.path_version(self._namespace, path, version), path=path)).result()
 
     def start_delete(self, path: str, heard: Callable[[Call], None] | None = None) -> Call:
-        """`delete`, whatever the version, without waiting. heard: called once the outcome is known."""
+        """`delete`, for any version, without waiting. heard: called once the outcome is known."""
         body = requests.path_version(self._namespace, path, -1)
         return self._submit(Call(op.DELETE, body, path=path, heard=heard))
 
@@ -193,7 +193,7 @@ class Operations(ABC):
     async def exists_watch(self, path: str, *, watch: Watch | None = None) -> tuple[Stat | None, Watch]:
         """`exists`, and a watch on the next creation, deletion or change of data. Raises as `exists` does.
 
-        watch: one that waits for something else already, which is to wait for the first of both.
+        watch: a Watch of another path; it then fires at the first event of either path.
         """
         watch = Watch(self._namespace, path) if watch is None else watch.join(path)
         try:
@@ -218,7 +218,7 @@ class Operations(ABC):
     async def children_watch(self, path: str, *, watch: Watch | None = None) -> tuple[list[str], Watch]:
         """`children`, and a watch on the next change of the list, or the znode's deletion. Raises NoNode, NoAuth.
 
-        watch: one that waits for something else already, which is to wait for the first of both.
+        watch: a Watch of another path; it then fires at the first event of either path.
         """
         watch = Watch(self._namespace, path) if watch is None else watch.join(path)
         try:
@@ -231,9 +231,9 @@ class Operations(ABC):
     def watch_deletion(
         self, path: str, gone: Callable[[], None], seen: Callable[[Stat], None] | None = None
     ) -> DeletionWatch:
-        """Call `gone` once the znode is not there, until the watch is cancelled or the session is over.
+        """Call `gone` once the znode is deleted or found missing, unless the watch is cancelled or the session ends.
 
-        For a task of the client's event loop. Both are called by the client's own task, so they must not block or
+        Call this in the client's event loop. The client's own task calls `gone` and `seen`, so they must not block or
         raise. seen: called with the Stat, once the watch is set and after each change of the data.
         """
         return DeletionWatch(self._namespace, path, gone, seen)
@@ -247,14 +247,14 @@ class Operations(ABC):
         return ChildrenView(self._namespace, path, changed)
 
     def watching(self, watcher: Watcher) -> Watching:
-        """Reads that set watches for `watcher`, with no task; see `Watching`. For what keeps many znodes current."""
+        """Reads that set watches for `watcher`, without a task; see `Watching`. For keeping many znodes current."""
         return Watching(self._namespace, watcher)
 
     def watch(self, path: str, *, recursive: bool = False) -> WatchStream:
-        """`async with client.watch(path) as events:` every change at `path`, or also below it, as a stream.
+        """`async with client.watch(path) as events:` a stream of every change at `path`; recursive: and below it.
 
-        Entering it raises NoAuth, and Unimplemented from a server before ZooKeeper 3.6. `WatchStream` says which events
-        come, and how it ends.
+        Entering the block raises NoAuth, and Unimplemented from a server before ZooKeeper 3.6. `WatchStream` says which
+        events come, and how the stream ends.
         """
         return WatchStream(self._namespace, path, recursive)
 
@@ -283,8 +283,8 @@ class Operations(ABC):
     async def multi_read(self, reads: Iterable[tuple[Literal["get", "children"], str]]) -> list[Read]:
         """Several reads in one request: `await client.multi_read([("get", "/a"), ("children", "/b")])`.
 
-        Gives, in the same order, what `get` and `children` would; a read that fails gives its error in its place and
-        leaves the others alone. Raises BadArguments for another word than these two.
+        Returns the results of `get` and `children` in the same order. A read that fails has its error in its place; the
+        others are not affected. Raises BadArguments for any other word.
         """
         found: list[Read] = await self.start_multi_read(reads).result()
         return found
@@ -305,16 +305,16 @@ class Operations(ABC):
         return self._submit(Call(op.MULTI_READ, body, decode, reads=True))
 
     async def sync(self, path: str = "/") -> None:
-        """Wait until this server has what its leader had committed when it was asked. Raises NotReadOnly."""
+        """Wait until this server has everything that its leader had committed when asked. Raises NotReadOnly."""
         await self._start_sync(path).result()
 
     def _start_sync(self, path: str) -> Call:
         return self._submit(Call(op.SYNC, rq.encode_path(self._namespace.full(path)), path=path, reads=True))
 
     async def _behind_sync(self, call: Call) -> Any:
-        """The result of a read, sent right behind a `sync`: a server answers a session's requests in order.
+        """The result of a read that is sent right behind a `sync`: a server answers a session's requests in order.
 
-        Should the connection break in between, the next server has seen at least what the last reply showed.
+        If the connection breaks in between, the next server has at least what the last reply showed.
         """
         ahead = self._start_sync(call.path)
         self._submit(call)

@@ -1,4 +1,4 @@
-"""The task of a client's own: it keeps the connection, and ends what others had to leave unfinished.
+"""The client's own task: it keeps the connection, and finishes clean-up that callers had to leave.
 
 It belongs to the client and not to the caller's scope, so that a client can be opened in one task and closed in
 another, as test fixtures do.
@@ -25,7 +25,7 @@ Job = Callable[[], Awaitable[None]]
 def start_task(run: Callable[[], Coroutine[Any, Any, None]], name: str) -> asyncio.Task[None] | None:
     """Run `run`, which must not raise, in a task that belongs to no scope of the caller.
 
-    On asyncio it is returned, and somebody has to hold it; on trio it is a system task.
+    On asyncio it returns the task, which the caller must keep a reference to; on trio it starts a system task.
     """
     try:
         loop = asyncio.get_running_loop()
@@ -38,7 +38,7 @@ def start_task(run: Callable[[], Coroutine[Any, Any, None]], name: str) -> async
 
 
 class Owner:
-    """Runs a Link and the jobs that are handed over.
+    """Runs a Link, and the jobs that `hand_over` is given.
 
     changed: called when the session is lost.
     """
@@ -53,7 +53,7 @@ class Owner:
         self._job_added: anyio.Event = anyio.Event()
         self._unfinished: int = 0
         self._finished: anyio.Event = anyio.Event()
-        self._task: asyncio.Task[None] | None = None  # on asyncio, which keeps no hold of it
+        self._task: asyncio.Task[None] | None = None  # on asyncio, which keeps no strong reference to tasks
 
     def start(self) -> None:
         """Start the task."""
@@ -65,7 +65,7 @@ class Owner:
         await self.ended.wait()
 
     def hand_over(self, job: Job) -> None:
-        """Run `job` to its end, or to the client's. Returns at once."""
+        """Run `job` until it ends or the client stops. Returns at once."""
         if not self._unfinished:
             self._finished = anyio.Event()
         self._unfinished += 1
@@ -83,7 +83,7 @@ class Owner:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._link.run)
                     group.start_soon(self._take_jobs, group)
-                    # Hang up as soon as the session is lost here: pings would keep its ephemerals on the server.
+                    # Hang up as soon as the session is lost here: pings would keep its ephemeral znodes alive.
                     await self._link.watch_deadline()
                     group.cancel_scope.cancel()
         except Exception:

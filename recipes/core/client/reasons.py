@@ -1,4 +1,4 @@
-"""Why there is no connection, in words that name the cause and what to look at."""
+"""Error texts that say why there is no connection, and what to check."""
 
 import os
 import ssl
@@ -8,14 +8,14 @@ import anyio
 
 from recipes.core.errors import ConnectionLoss
 
-_TLS_RECORDS = (0x14, 0x15, 0x16)  # RFC 8446, 5.1: what a TLS server may begin with
+_TLS_RECORDS = (0x14, 0x15, 0x16)  # RFC 8446, 5.1: types of the first record of a TLS server
 _HUNG_UP = (
     "it hung up, as a server without a leader does, or one with too many clients of this address (maxClientCnxns)"
 )
 
 
 def nobody_answers(where: str, failures: Mapping[str, str]) -> ConnectionLoss:
-    """What a newcomer should read when no server takes the client in. failures: the last one of each server."""
+    """The error when no server accepts the client, in words for newcomers. failures: the last one of each server."""
     certificates = any(why.startswith("its certificate") for why in failures.values())
     what = "no trusted server at" if certificates else "no ZooKeeper server answers at"
     reasons = set(failures.values())
@@ -34,10 +34,10 @@ def shown_host(host: str, port: int) -> str:
 
 
 def reason_of(error: BaseException, *, tls: bool, up: bool, welcomed: bool) -> str:
-    """One phrase for what ended a connection, or an attempt at one.
+    """One phrase that says what ended a connection or an attempt to connect.
 
-    tls: whether the client speaks it. up: whether there was a connection, its TLS handshake included. welcomed: whether
-    the server had taken the client in.
+    tls: whether the client speaks TLS. up: whether the connection was made, its TLS handshake included. welcomed:
+    whether the server had accepted the session.
     """
     reason = _root(error)
     if isinstance(reason, ssl.SSLCertVerificationError):
@@ -58,7 +58,7 @@ def reason_of(error: BaseException, *, tls: bool, up: bool, welcomed: bool) -> s
 
 
 def speaks_tls(data: bytes) -> bool:
-    """Whether a server's first bytes are a record of TLS rather than a frame: its length would be over 300 MB."""
+    """Whether a server's first bytes are a TLS record; as a frame they would announce more than 300 MB."""
     return len(data) > 1 and data[0] in _TLS_RECORDS and data[1] == 3
 
 
@@ -72,7 +72,7 @@ def _tls_reason(error: ssl.SSLError) -> str:
 
 
 def _root(error: BaseException) -> BaseException:
-    # anyio says only that every attempt failed, or that a stream broke; what the system said is behind it.
+    # anyio's error says only that every attempt failed, or that a stream broke; the system's error is its cause.
     while error.__cause__ is not None and (
         isinstance(error, anyio.BrokenResourceError) or (isinstance(error, OSError) and error.errno is None)
     ):

@@ -1,4 +1,4 @@
-"""What a read gives its caller, out of the bytes of a reply."""
+"""Decoding of replies into the results of reads."""
 
 from recipes.core.jute import requests as rq
 from recipes.core.jute.codec import text
@@ -17,7 +17,7 @@ def read_node(reply: bytes, at: int) -> tuple[bytes, Stat]:
 
 
 def read_children(reply: bytes, at: int) -> list[bytes]:
-    """Names, or paths, as the server has them."""
+    """Names or paths, undecoded and in the server's order."""
     return rq.decode_children(reply, at)[0]
 
 

@@ -10,7 +10,7 @@ from recipes.core.jute.records import ACL, Id
 
 OPEN_ACL = (ACL(op.ALL, Id("world", "anyone")),)
 
-_LONGEST_TTL_MS = 0xFFFFFFFFFF  # ZooKeeper keeps five bytes of it
+_LONGEST_TTL_MS = 0xFFFFFFFFFF  # ZooKeeper stores a ttl in five bytes
 
 
 def create(
@@ -29,7 +29,7 @@ def create(
         raise BadArguments(path, "a container is neither ephemeral, sequential nor with a ttl, nor is an ephemeral")
     if not isinstance(path, str):
         raise TypeError(f"path: expected a str, not {type(path).__name__}")
-    # The server validates what it stores; with a number to come the path may end in a slash.
+    # The server validates the path with its number, so before the number the path may end in a slash.
     full = namespace.full(path + "0")[:-1] if sequential else namespace.full(path)
     _check_data(data)
     entries = OPEN_ACL if acl is None else acl

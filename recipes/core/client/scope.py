@@ -1,4 +1,4 @@
-"""A block that ends with the session, and the event that says so to everybody else."""
+"""A block that ends with the session, and the event that announces its end."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,10 +15,11 @@ _FORKED = "this is a forked process: what its parent held is the parent's"
 
 
 class Ended:
-    """An event: what this belongs to is over. Set after any end, before anybody else can have it, and for ever.
+    """An event that is set when its owner (for example a lock grant) has ended; it stays set.
 
-    `is_set()` may be asked in any thread, `await wait()` in any task of the client's event loop. It is set, too, when
-    by this process's clock the servers may have ended the session, although nobody has said so yet.
+    It is set before the store can grant the same thing to another client. It is also set as soon as, by this process's
+    clock, the servers may have ended the session, even if no server has said so. `is_set()` may be called in any
+    thread, `await wait()` in any task of the client's event loop.
     """
 
     __slots__ = ("_clock", "_event", "_home", "_listeners", "_lost", "_session", "_tell", "_why")
@@ -27,7 +28,7 @@ class Ended:
         self._session = session
         self._home = home
         self._clock = clock
-        self._tell = tell  # called in the loop, when it was lost
+        self._tell = tell  # called in the loop after a loss
         self._event: anyio.Event | None = None
         self._listeners: list[Callable[[], None]] | None = None
         self._why = ""
@@ -44,7 +45,7 @@ class Ended:
             self._why, self._lost = _FORKED, True
             return True
         if self._session.lost or self._clock() >= self._session.expires_at:
-            # Said once, it stays: a reply that comes late and moves the deadline on does not undo it.
+            # Once reported, the end is final: a late reply that extends the deadline does not undo it.
             self.set(OVER, lost=True)
             return True
         return False
@@ -66,11 +67,11 @@ class Ended:
 
     @property
     def lost(self) -> bool:
-        """Whether it is over against our will."""
+        """Whether it ended against our will."""
         return self.is_set() and self._lost
 
     def set(self, why: str, *, lost: bool = False) -> None:
-        """It is over. The first reason stays, but for one that was against our will."""
+        """It is over. The first reason stays, but a loss replaces an end that was no loss."""
         if self._why and (self._lost or not lost):
             return
         self._lost = lost
@@ -86,24 +87,23 @@ class Ended:
                 told()
 
     def listen(self, told: Callable[[], None]) -> None:
-        """Call `told`, which must not block or raise, in the client's event loop, once it is over against our will."""
+        """Call `told` in the client's event loop once this is lost. `told` must not block or raise."""
         self._listeners = [*(self._listeners or ()), told]
         if self.lost:
             told()
 
     def ignore(self, told: Callable[[], None]) -> None:
-        """Call `told` no more."""
+        """Stop calling `told`."""
         self._listeners = [each for each in self._listeners or () if each != told]
 
 
 class SessionScope:
-    """`with client.session_scope() as scope:` a block that ends when the session is lost or the client closes.
+    """`with client.session_scope() as scope:` a block that is cancelled when the session is lost or the client closes.
 
-    It is cancelled then, and the cancellation ends at the edge of the block: look at `scope.ended` behind it. A task
-    that enters and goes on must leave it itself. Where it is left in another task, as at the end of a fixture, the
-    first one is cancelled no more.
+    The cancellation ends at the edge of the block; check `scope.ended` after it. The task that enters the block should
+    also leave it. If another task leaves it, as at the end of a test fixture, the first task is no longer cancelled.
 
-    key: what it is known by to `Session.scopes`.
+    key: its key in `Session.scopes`; the scope itself without it.
     """
 
     __slots__ = ("_key", "_left", "_scope", "_session", "_task", "ended", "home")
@@ -139,11 +139,11 @@ class SessionScope:
             self.end(OVER)
 
     def end(self, why: str) -> None:
-        """Called when the session is over, or about to be: whoever relies on it is told, and the block is cancelled."""
+        """Called when the session is over or about to be: set `ended` and cancel the block."""
         self.ended.set(why, lost=True)
 
     def close(self, error: BaseException | None) -> bool:
-        """End the block that was left with `error`; True when that goes no further. It stays known to the session."""
+        """Close the block that was left with `error`; return whether to swallow it. The session keeps the scope."""
         scope, self._scope = self._scope, None
         if self._left is not None:
             self._left.set()
@@ -152,23 +152,23 @@ class SessionScope:
         return bool(scope.__exit__(None if error is None else type(error), error, None))
 
     def forget(self) -> None:
-        """The session has nothing to tell any more."""
+        """Remove this from the session's scopes."""
         if self._session.scopes.get(self._key) is self:
             del self._session.scopes[self._key]
 
     @property
     def is_open(self) -> bool:
-        """Whether it is a block, and that goes on."""
+        """Whether the block was entered and has not been closed."""
         return self._scope is not None
 
     async def wait_left(self) -> None:
-        """Return once the block has ended, if it can while this waits. It raises nothing."""
+        """Return once the block has ended; at once if this task, or a task that is done, entered it. Raises nothing."""
         if self._scope is not None and self._task is not self.home.current_task() and not _is_done(self._task):
             self._left = self._left or anyio.Event()
             await self._left.wait()
 
     def cancel(self) -> None:
-        """Cancel the block, for a reason of the caller's own."""
+        """Cancel the block."""
         # anyio before 4.13 would try to cancel a task that has ended again and again.
         if self._scope is not None and not _is_done(self._task):
             self._scope.cancel()

@@ -1,4 +1,4 @@
-"""Where a client's servers are: named by the caller, by the environment, or on this machine and started on demand."""
+"""Finds a client's servers: named by the caller or the environment, or on this machine and started on demand."""
 
 import os
 import ssl
@@ -17,9 +17,10 @@ Find = Callable[[], Awaitable[str]]
 
 
 class Servers(NamedTuple):
-    """addresses: host and port of each. chroot: what all paths are below, or "". where: what to call them.
+    """Where a client's servers are.
 
-    find: tells where they are by now, for those that come and go; else None.
+    addresses: host and port of each. chroot: the path that all paths are below, or "". where: the servers' name in
+    error messages. find: returns the current hosts of servers that come and go; None for fixed ones.
     """
 
     addresses: list[tuple[str, int]]
@@ -29,9 +30,9 @@ class Servers(NamedTuple):
 
 
 async def find_servers(hosts: str | None, *, private: bool, tls: ssl.SSLContext | None, cleanup: ExitStack) -> Servers:
-    """What `connect` takes as hosts, private and tls means. cleanup: ends a server that this starts in the process.
+    """Find the servers for `connect`'s hosts, private and tls. cleanup: gets the end of a server inside this process.
 
-    Raises BadArguments, and what the start of a server on this machine does.
+    Raises BadArguments, and the errors of starting a server on this machine.
     """
     named = hosts
     if hosts is None and not private:

@@ -1,7 +1,7 @@
-"""A client's session without sockets: what is pending, what is watched, and until when the session surely lives.
+"""A client's session without sockets: pending calls, watches, and the time until which the session surely lives.
 
-Replies come in the order of the requests, so a queue is all there is to match them. Times are monotonic seconds that
-come in as arguments. Source: ClientCnxn.java; the deadline is ours.
+Replies come in the order of the requests, so a queue is enough to match them. Times are monotonic seconds and come in
+as arguments. Source: ClientCnxn.java; the deadline is ours.
 """
 
 from collections import deque
@@ -22,16 +22,16 @@ from recipes.core.jute.records import ConnectRequest, ConnectResponse, decode_re
 from recipes.core.jute.requests import encode_set_watches
 
 OVER = "the session is over"
-# Of a session's timeout, so much is sure to pass here before it has passed at the servers: clocks may differ in rate by
-# 5 %, and at the deadline whoever holds something must know of the end before the servers let the next one in.
+# The local deadline is this part of the session's timeout. Clocks may differ in rate by 5 %, and a holder must notice
+# the end before the servers let the next one in.
 SURE = 0.95
 _MAX_XID = 0x7FFFFFFF
 _SET_WATCHES_BYTES = 128 * 1024
-_LONGEST_TIMEOUT = 60.0  # that a server may grant to a client that asked for less
-# A request that was under way on this many connections in a row is sent alone from then on; when it was alone on as
-# many, it is what breaks them.
+_LONGEST_TIMEOUT = 60.0  # that a server may impose on a client that asked for less
+# After this many connections in a row broke without a reply, requests are sent one at a time. A request that then
+# breaks this many connections alone is the culprit.
 _MOST_BREAKS = 2
-_MOST_REFUSALS = 3  # of the watches of this session, on one connection after the other
+_MOST_REFUSALS = 3  # connections in a row on which the server refused to set the watches again
 _RESYNC = -2  # not on the wire
 _EVENT_TABLES = {
     op.EVENT_CREATED: ("data", "exist"),
@@ -46,7 +46,7 @@ class ConnectionState(Enum):
 
     CONNECTING = "connecting"
     CONNECTED = "connected"
-    READ_ONLY = "read-only"  # to a server without a leader, which answers reads only, and with what it had
+    READ_ONLY = "read-only"  # connected to a server without a leader, which answers only reads, with its last data
     SUSPENDED = "suspended"  # the connection is lost, the session may still live
     LOST = "lost"  # the session is over
     CLOSED = "closed"
@@ -56,7 +56,7 @@ CONNECTED = (ConnectionState.CONNECTED, ConnectionState.READ_ONLY)
 
 
 class EventType(Enum):
-    """What a watch saw."""
+    """The change that a watch saw."""
 
     CREATED = op.EVENT_CREATED
     DELETED = op.EVENT_DELETED
@@ -73,32 +73,32 @@ class WatchEvent(NamedTuple):
 
 
 class Dependent(Protocol):
-    """What ends with the session, as a block that holds a lock."""
+    """Something that ends with the session, such as a block that holds a lock."""
 
     def end(self, why: str) -> None:
         """The session is over, or about to be."""
 
     async def wait_left(self) -> None:
-        """Return once what this ended has come to its end, as far as it can."""
+        """Return once the block that `end` cancelled has ended, if it can end while this waits."""
 
 
 class Ending(Protocol):
-    """Why a session is over. Everything that was pending gets an exception of its own."""
+    """Makes the error that says why a session is over: a new one for each pending call."""
 
     def __call__(self, *, path: str) -> RecipesError:
-        """What the caller of a request about `path` is told."""
+        """The error for the caller of a request about `path`."""
         ...
 
 
 class Session:
-    """id, password and timeout of a session, and everything that hangs on it.
+    """A session's id, password and timeout, and everything that depends on the session.
 
-    timeout: seconds, as negotiated. lost: the session is over, or may be by the clock of this process; once set it
-    stays, and `ending` says why. expires_at: the monotonic time up to which the server cannot have ended it.
-    final: no session follows it, whoever the client is. renew: called last at its end, when another one may follow.
-    read_only: a read-only server made it. Nothing can hang on such a session, since nothing can be written in it: it is
-    never lost, and the next server makes another in its place. answered, pongs: how many replies
-    came, to requests and to pings. shared: what the recipes of one client have in common, by keys of their own.
+    timeout: seconds, as negotiated. lost: the session is over, or may be by this process's clock; once set it stays,
+    and `ending` says why. expires_at: monotonic time; until then the server cannot have ended it.
+    final: no session follows it, even if the client renews. renew: called last at its end, unless `final`.
+    read_only: a read-only server made it. Nothing depends on such a session, since it cannot write. So it does not
+    expire, and the next server makes another in its place. answered, pongs: number of replies to requests and to
+    pings. scopes: blocks to end with it, by key. shared: objects that the recipes of one client share, by key.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -121,7 +121,8 @@ class Session:
         self._asked_timeout: float = timeout
         self._sent: deque[tuple[int, Call]] = deque()
         self._pings: deque[float] = deque()
-        # Answered out of turn, so they are not among `_sent`; None for credentials shown again by a new connection.
+        # Replies to auth packets come out of order, so these calls are not in `_sent`. None stands for credentials that
+        # a new connection sends again.
         self._auths: deque[Call | None] = deque()
         self._next_xid: int = 1
         self._breaks: int = 0  # connections in a row that broke with requests under way, none of them answered
@@ -131,22 +132,22 @@ class Session:
         }
 
     def greeting(self, read_only: bool) -> ConnectRequest:
-        """What a connection begins with. read_only: whether a read-only server may make the session."""
+        """The first packet of a connection. read_only: whether a read-only server may make the session."""
         session_id, password = (0, bytes(16)) if self.read_only else (self.id, self.password)
         return ConnectRequest(
             self.last_zxid, int(self.timeout * 1000), session_id, password, read_only and session_id == 0
         )
 
     def opened(self, response: ConnectResponse, asked_at: float) -> None:
-        """A server has answered that, at some moment behind `asked_at`, and has the session alive."""
+        """A server accepted the greeting: the session was alive there at some moment after `asked_at`."""
         self.read_only = response.read_only
         self.id, self.password = response.session_id, response.password
-        # Every silence is judged by it, so no server may set it as long as it likes. Shorter than the server's is safe.
+        # The client notices a dead server by this timeout, so it has an upper limit. Shorter than the server's is safe.
         self.timeout = min(response.timeout_ms / 1000, max(self._asked_timeout, _LONGEST_TIMEOUT))
         self.expires_at = float("inf") if self.read_only else asked_at + self.timeout * SURE
 
     def outgoing(self, now: float) -> bytes:
-        """The frames of every call not yet sent; of one alone, as long as connections break before they answer any."""
+        """The frames of all unsent calls; of only one at a time while connections break without a reply."""
         parts = []
         alone = self._breaks >= _MOST_BREAKS
         while self.unsent:
@@ -167,7 +168,7 @@ class Session:
         return b"".join(parts)
 
     def credentials_sent(self, count: int) -> None:
-        """A new connection began with this many credentials: their answers come first."""
+        """A new connection began with this many credentials, whose replies come first."""
         self._auths.extend([None] * count)
 
     def ping(self, now: float) -> bytes:
@@ -211,11 +212,11 @@ class Session:
         self._settle(call, header.err, payload, at)
 
     def disconnected(self) -> None:
-        """The connection is gone: reads will be sent again, of writes already sent nobody knows the outcome.
+        """The connection is gone: send reads again, and fail writes already sent, whose outcome is unknown.
 
-        A server in trouble breaks connections, and so does a request that it cannot bear. To tell them apart, a request
-        is sent alone once two connections in a row broke without a reply. When it breaks two more on its own, it fails,
-        so that it neither goes on for ever nor keeps the others from being answered.
+        Connections break because of a server in trouble, or because of a request that the server cannot handle. To tell
+        these apart, requests are sent one at a time once two connections in a row broke without a reply. A request that
+        breaks two more alone fails, so that it neither repeats for ever nor keeps others from being answered.
         """
         self._pings.clear()
         if self._sent:
@@ -244,7 +245,7 @@ class Session:
         self.unsent.extendleft(reversed(again))
 
     def give_up(self, asked_until: float, why: str) -> float | None:
-        """Fail what waits for a connection since `asked_until` or longer; return since when the next one waits."""
+        """Fail calls that wait since `asked_until` or longer; return since when the next call waits, None if none."""
         late = []
         while self.unsent and self.unsent[0].sent_at <= asked_until:
             late.append(self.unsent.popleft())
@@ -254,7 +255,7 @@ class Session:
         return since
 
     def end(self, ending: Ending, *, final: bool = False) -> None:
-        """The session is over: fail what is pending, wake every watcher, cancel what depended on it."""
+        """The session is over: end its scopes, fail pending calls, wake every watcher."""
         if self.lost:
             return
         self.lost = True
@@ -279,7 +280,7 @@ class Session:
             self.renew()
 
     def restore(self) -> list[bytes]:
-        """Frames that set every watch again on a new connection; streams, which may have missed events, are told."""
+        """Frames that set all watches again on a new connection. Persistent ones get RESYNC: events may be lost."""
         rows = [(index, path) for index, table in enumerate(self.watches.values()) for path in table]
         kind = op.SET_WATCHES2 if any(index >= 3 for index, _ in rows) else op.SET_WATCHES
         frames, at = [], 0
@@ -323,14 +324,14 @@ class Session:
         return not watchers
 
     def _refuse_watches(self, code: int) -> None:
-        """A server does not set the watches again: try others, though not for ever, since nobody would hear of it."""
+        """A server refused to set the watches again: try others, but end the session after _MOST_REFUSALS."""
         self._refusals += 1
         if self._refusals >= _MOST_REFUSALS:
             self.end(partial(SessionExpired, f"the watches could not be set again: {store_error(code)}"))
         raise WireError(f"watches were not restored: {store_error(code)}")
 
     def _acknowledged(self, sent_at: float) -> None:
-        """The server had the session alive at some moment behind `sent_at`."""
+        """The session was alive at the server at some moment after `sent_at`."""
         if not self.read_only:
             self.expires_at = max(self.expires_at, sent_at + self.timeout * SURE)  # a pong can overtake a reply
 
@@ -350,7 +351,7 @@ class Session:
                 value = call.decode(payload, at)
             except (WireError, StructError) as error:
                 broken = WireError(f"reply to operation {call.op}: {error}")
-                call.fail(broken)  # it is out of the queue, so nothing else would wake its caller
+                call.fail(broken)  # the call is out of the queue, so nothing else would wake its caller
                 raise broken from error
             call.succeed(value)
 

@@ -1,4 +1,4 @@
-"""What a client says of itself on its logger: each change of its state, once."""
+"""Log lines for each change of a client's state."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ log: logging.Logger = logging.getLogger("recipes.client")
 
 
 def log_state(state: ConnectionState, session: "Session", link: "Link", asked_timeout: float) -> None:
-    """The client is in this state now. asked_timeout: seconds, as its maker asked for them."""
+    """Log the client's new state. asked_timeout: the session timeout that `connect` was given, in seconds."""
     if state in CONNECTED:
         only = " (read-only)" if session.read_only else ""
         asked = "" if session.timeout == asked_timeout else f", asked for {asked_timeout:g} s"

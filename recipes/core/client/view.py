@@ -1,7 +1,7 @@
-"""A znode, or its list of children, kept current: what recipes decide from.
+"""A znode, or its list of children, kept current: recipes decide from these views.
 
-A view needs no task. It reads, watches what it read, and reads again when the watch fires; the requests ride with what
-the client sends next. It shows the newest state, not every change: a slow reader misses steps, never the outcome.
+A view needs no task. It reads with a watch, and reads again when the watch fires; its requests go out with the client's
+next ones. It shows the newest state, not every change: a slow reader misses steps, never the outcome.
 Source: ZooKeeper Programmer's Guide, "ZooKeeper Watches" (a watch is a hint to read again).
 """
 
@@ -33,14 +33,14 @@ class Node(NamedTuple):
 
 
 class View(Watcher, Generic[T]):
-    """What is at `path`, from the first reply until `close`. Made by `Client.node_view` and `Client.children_view`.
+    """The state at `path`, kept current until `close`. Made by `Client.node_view` and `Client.children_view`.
 
-    value: the state as last read, None when there is no such znode. current: whether no change is known that was not
-    read yet; False before the first reading, too.
+    value: the state as last read, None when there is no such znode. current: False before the first read, and from the
+    event of a change until the next read.
     error: why the view is no longer kept current: it is closed, the session is over, or the server refused the read
     (NoAuth).
-    changed: called, without arguments, after every reading; it runs inside the client and must not wait.
-    missing: whether most likely there is no such znode yet, so that one request is enough to wait for it.
+    changed: called, without arguments, after every read and at the end of the view; it runs inside the client and must
+    not wait. missing: a hint that there is probably no such znode yet; waiting for it then costs one request.
     """
 
     _kind: int
@@ -74,13 +74,13 @@ class View(Watcher, Generic[T]):
         self.close()
 
     def close(self) -> None:
-        """Stop watching, and wake those who wait: they get ClientClosed. An event that still comes is ignored."""
+        """Stop watching. Tasks that wait for the view get ClientClosed. An event that still comes is ignored."""
         self._closed = True
         self._forget()
         self._fail(ClientClosed(f"{self._path}: the view is closed"))
 
     async def wait_until(self, accept: Callable[[T | None], R | None]) -> R:
-        """Return the first answer of `accept(value)` that is not None, asking again after every reading.
+        """Return the first result of `accept(value)` that is not None; `accept` is called again after every read.
 
         Raises what ended the view: SessionExpired, ClientClosed, NoAuth.
         """
@@ -92,7 +92,7 @@ class View(Watcher, Generic[T]):
             await self._next_reading()
 
     async def wait_current(self) -> None:
-        """Return once no change is known that was not read, at once when that is so. Raises what ended the view."""
+        """Return once `current` is true. Raises the error that ended the view."""
         while not self.current:
             if self.error is not None:
                 raise self.error
@@ -141,7 +141,7 @@ class View(Watcher, Generic[T]):
             self._fail(call.error)
 
     def _wait_for_creation(self) -> None:
-        """There is nothing to watch by a read: exists watches the creation."""
+        """There is no znode, so a read cannot set a watch: exists can, on the creation."""
         self._ask(
             op.EXISTS, rq.encode_path_watch(self._full, True), lambda reply, at: True, "data", self._heard_existence
         )

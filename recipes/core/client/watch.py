@@ -1,4 +1,4 @@
-"""What a program holds of a watch: one that fires once, or a stream of events."""
+"""Watches as programs see them: a watch that fires once, or a stream of events."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ from recipes.core.jute.requests import encode_path_watch, encode_watch_kind
 
 
 class Watch(Watcher):
-    """A watch that fires once: set by the read it came with."""
+    """A watch that fires once, set by the read that returned it."""
 
     def __init__(self, namespace: Namespace, path: str) -> None:
         self._namespace: Namespace = namespace
@@ -36,10 +36,10 @@ class Watch(Watcher):
         self._event.set()
 
     async def wait(self) -> WatchEvent:
-        """Wait for the event and return it; at once, when it has been seen before.
+        """Wait for the event and return it, at once if it has come already.
 
-        A change made while the connection was lost is seen after it. Raises what ended the session when that came
-        first, as every call does: SessionExpired, AuthFailed or ClientClosed.
+        The event of a change made while the connection was lost comes after the reconnect. If the session ends first,
+        this raises SessionExpired, AuthFailed or ClientClosed.
         """
         await self._event.wait()
         if self._seen is None:
@@ -47,16 +47,16 @@ class Watch(Watcher):
         return self._seen
 
     def cancel(self) -> None:
-        """Nobody waits any more. The server may still send the event, which is then ignored."""
+        """Stop watching. The server may still send the event, which is then ignored."""
         for path in (self._path, self._also):
             if path is not None:
                 for table in ("data", "exist", "child"):
                     self._session.remove_watch(table, self._namespace.full(path), self)
 
     def join(self, path: str) -> "Watch":
-        """Wait for a sign of `path`, too, whichever is first. It gives itself, for the read that sets it there.
+        """Let this watch fire at an event of `path`, too, whichever comes first. Returns itself, for the next read.
 
-        Raises what ended its session, when that is over.
+        Raises SessionExpired, AuthFailed or ClientClosed if the session is over.
         """
         if self._session.lost:
             raise self._session.ending(path=path)
@@ -65,9 +65,9 @@ class Watch(Watcher):
 
 
 class DeletionWatch(Watcher):
-    """A watch that needs no task: it calls `gone` when the znode is deleted, or found to be so already.
+    """A watch that needs no task: it calls `gone` when the znode is deleted, or found missing.
 
-    Its request rides with what is sent next, and is never sent when the watch is cancelled before that.
+    Its request goes out with the client's next ones; cancelling the watch before that drops the request.
     seen: called with the znode's Stat, when the watch has been set and after each change of the data.
     """
 
@@ -88,11 +88,11 @@ class DeletionWatch(Watcher):
         if kind == op.EVENT_DELETED:
             self._tell()
         elif kind != op.EVENT_NONE and self._gone is not None:
-            with suppress(SessionError):  # over, so that nothing will be seen any more
+            with suppress(SessionError):  # the session is over, so no more events come
                 self._ask()  # a change of data used the watch up
 
     def cancel(self) -> None:
-        """Call nothing any more."""
+        """Stop watching: neither `gone` nor `seen` is called again."""
         self._gone = None
         self._call.abandoned = True
         self._session.remove_watch("data", self._full, self)
@@ -116,7 +116,7 @@ class DeletionWatch(Watcher):
             self._tell()
         elif isinstance(call.error, ConnectionLoss | ThrottledOp) and self._gone is not None:
             with suppress(SessionError):
-                self._ask()  # nobody waits for this request, so nobody else would send it again
+                self._ask()  # no caller awaits this request, so only this code can send it again
         elif call.error is None and self._seen is not None and self._gone is not None:
             self._seen(call.value)
 
@@ -128,7 +128,7 @@ class DeletionWatch(Watcher):
 
 
 def start_persistent(namespace: Namespace, path: str, table: str, watcher: Watcher) -> Call:
-    """Set a persistent watch at `path`. table: "persistent", or "recursive" for what is below it, too."""
+    """Set a persistent watch at `path`. table: "persistent", or "recursive" to include everything below it."""
     mode = op.ADD_WATCH_PERSISTENT_RECURSIVE if table == "recursive" else op.ADD_WATCH_PERSISTENT
     full = namespace.full(path)
     body = encode_watch_kind(full, mode)
@@ -136,10 +136,10 @@ def start_persistent(namespace: Namespace, path: str, table: str, watcher: Watch
 
 
 def release(namespace: Namespace, session: Session, places: Iterable[bytes]) -> None:
-    """Remove the watches of `session` at these paths of the server, where nothing here waits for their events.
+    """Remove the watches of `session` at these server paths, except at paths that this client still watches.
 
-    ZooKeeper 3.8 removes persistent watches only together with all others at the path. While one of those is ours it
-    has to stay, and events of this one, should they come, are ignored. Returns at once.
+    ZooKeeper 3.8 removes a persistent watch only together with all others at its path. So while another of our watches
+    is at the path, all stay, and events nobody here watches for are ignored. Returns at once.
     """
     if session.lost:
         return
@@ -147,14 +147,14 @@ def release(namespace: Namespace, session: Session, places: Iterable[bytes]) -> 
     for full in places:
         if full not in awaited and not any(full in table for table in session.watches.values()):
             body = encode_watch_kind(full, op.WATCH_ANY)
-            with suppress(SessionError):  # over, or closed meanwhile: the watch went with it
+            with suppress(SessionError):  # the session is over, and the watch with it
                 namespace.submit(Call(op.REMOVE_WATCHES, body, path=namespace.shown(full), reads=True))
 
 
 class Watching:
-    """Reads that set watches, all of them for one watcher, and the end of these watches. Made by `Client.watching`.
+    """Sets watches for one watcher, by reads, and removes them. Made by `Client.watching`.
 
-    A path is read by one request at a time, so that each watch is known here once.
+    Read a path with one request at a time, so that each watch is registered once.
     """
 
     def __init__(self, namespace: Namespace, watcher: Watcher) -> None:
@@ -163,11 +163,11 @@ class Watching:
         self._watcher: Watcher = watcher
 
     def start_recursive(self, path: str) -> Call:
-        """A persistent watch on `path` and all that is below it. Unimplemented from a server before ZooKeeper 3.6."""
+        """Set a persistent watch on `path` and everything below. Unimplemented from a server before ZooKeeper 3.6."""
         return start_persistent(self._namespace, path, "recursive", self._watcher)
 
     def start_get(self, path: str) -> Call:
-        """Data and Stat, and a watch on the next change of them or the deletion."""
+        """Data and Stat, and a watch on the next change of the data or the deletion."""
         return self._start(op.GET_DATA, path, read_node, "data")
 
     def start_children(self, path: str) -> Call:
@@ -179,7 +179,7 @@ class Watching:
         return self._start(op.EXISTS, path, read_stat, "data")
 
     def forget(self, path: str) -> None:
-        """Wake the watcher for `path` no more; the server keeps what it has until `release`."""
+        """Stop waking the watcher for `path`; the server keeps its watch until `release`."""
         full = self._namespace.full(path)
         for table in ("data", "exist", "child", "recursive"):
             self._session.remove_watch(table, full, self._watcher)
@@ -192,7 +192,7 @@ class Watching:
         release(self._namespace, self._session, map(self._namespace.full, places))
 
     def shown(self, full: bytes) -> str:
-        """The client's path of the one that an event names."""
+        """The client's path for the server path that an event names."""
         return self._namespace.shown(full)
 
     def _start(self, kind: int, path: str, decode: Callable[[bytes, int], Any], table: str) -> Call:
@@ -209,14 +209,14 @@ class WatchStream(Watcher):
     """`async with client.watch(path) as events:` and `async for event in events`.
 
     A persistent watch: it sees every change at `path` (recursive: and below it) until the block ends, in order. Events
-    wait here until they are taken.
+    are queued until they are taken.
 
-    Servers do not tell which changes were made while the connection was lost. So after each reconnect the stream gives
-    an event of type RESYNC, with the path that is watched: what was read before may be out of date, and what is read
-    from then on is followed by every later change. Several reconnects in a row give one RESYNC.
+    Servers do not report changes that were made while the connection was lost. So after each reconnect the stream gives
+    an event of type RESYNC, with the path that is watched: earlier reads may be out of date, and every change after a
+    new read will be in the stream. Several reconnects in a row give one RESYNC.
 
-    When the session is over the stream gives the events that it still has and then raises what ended the session, as
-    every call does: SessionExpired, AuthFailed or ClientClosed. Outside its block it raises RuntimeError.
+    When the session is over, the stream gives the events that it still has and then raises SessionExpired, AuthFailed
+    or ClientClosed. Outside its block it raises RuntimeError.
     """
 
     def __init__(self, namespace: Namespace, path: str, recursive: bool) -> None:
@@ -228,14 +228,14 @@ class WatchStream(Watcher):
         self._events: deque[WatchEvent] = deque()
         self._more: anyio.Event = anyio.Event()
         self._open: bool = False
-        self._over: bool = False  # the session is
+        self._over: bool = False  # whether the session is over
 
     async def __aenter__(self) -> Self:
         self._session = self._namespace.session
         try:
             await start_persistent(self._namespace, self._path, self._table, self).result()
         except BaseException:
-            await self.__aexit__(None, None, None)  # cancelled in the turn in which the reply came, it was set
+            await self.__aexit__(None, None, None)  # the reply may have set the watch just before the cancellation
             raise
         self._open = True
         return self
@@ -262,7 +262,7 @@ class WatchStream(Watcher):
                 return self._events.popleft()
             if self._over:
                 raise self._session.ending(path=self._path)
-            if self._more.is_set():  # else another task waits for it as well
+            if self._more.is_set():  # otherwise another task waits for this event already: share it
                 self._more = anyio.Event()
             await self._more.wait()
 

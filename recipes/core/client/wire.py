@@ -1,6 +1,6 @@
-"""One connection's bytes: what a Carrier has to say goes out with one write per loop turn, what comes in goes to it.
+"""The bytes of one connection: a Carrier's output leaves with one write per loop turn; bytes that arrive go to it.
 
-On asyncio a Protocol, whose callbacks cost a fraction of what tasks around a stream do; on trio the stream and two
+On asyncio this is a Protocol, whose callbacks cost a fraction of tasks around a stream. On trio it is a stream with two
 tasks.
 """
 
@@ -15,24 +15,24 @@ _READ_BYTES = 1 << 18
 
 
 class Carrier(Protocol):
-    """Who talks over a wire."""
+    """The user of a wire: it supplies bytes to send, and takes received ones."""
 
     def outgoing(self) -> bytes:
-        """What is to be sent now; empty when nothing is."""
+        """The bytes to send now; empty for none."""
         ...
 
     def received(self, data: bytes) -> None:
-        """Take in what came. Raises what the connection is to end with."""
+        """Take received bytes. An exception ends the connection and is raised by `Wire.run`."""
 
 
 class Wire(Protocol):
     """A connection that `dial` has made."""
 
     def wake(self) -> None:
-        """There may be something to send: ask the Carrier, once, when the tasks that can run have run."""
+        """There may be something to send: ask the Carrier, once per loop turn."""
 
     async def run(self) -> None:
-        """Carry bytes until the connection breaks, and raise what broke it; it is closed however this ends."""
+        """Carry bytes until the connection breaks, and raise the cause. The connection is closed in any case."""
 
 
 def socket_path(host: str) -> str | None:
@@ -41,7 +41,7 @@ def socket_path(host: str) -> str | None:
 
 
 async def open_stream(host: str, address: str, port: int, tls: ssl.SSLContext | None) -> anyio.abc.ByteStream:
-    """A stream to `address`, one of those of `host`. Raises as `dial` does."""
+    """A stream to `address`, one of the addresses of `host`. Raises as `dial` does."""
     if (path := socket_path(host)) is not None:
         return await anyio.connect_unix(path)
     if tls is None:
@@ -52,7 +52,7 @@ async def open_stream(host: str, address: str, port: int, tls: ssl.SSLContext | 
 
 
 async def dial(carrier: Carrier, host: str, address: str, port: int, tls: ssl.SSLContext | None) -> Wire:
-    """Connect to `address`, one of those of `host`, which is the name that a certificate is checked against.
+    """Connect to `address`, one of the addresses of `host`. A certificate must be for the name `host`.
 
     Raises OSError (of which ssl.SSLError is one) and anyio's stream errors.
     """
@@ -118,14 +118,14 @@ class ProtocolWire(asyncio.Protocol):
         try:
             await self._broken
         finally:
-            self._broken.cancel()  # nothing is taken in from here on
+            self._broken.cancel()  # from here on, received bytes are dropped
             self._transport.abort()
             with anyio.CancelScope(shield=True):
                 await self._closed
 
     def _break(self, error: Exception) -> None:
         self._broken.set_exception(error)
-        self._broken.exception()  # seen, also where nobody comes to wait for it
+        self._broken.exception()  # or asyncio would log it as never retrieved if nobody awaits it
 
     def _write(self) -> None:
         self._woken = False
@@ -149,7 +149,7 @@ class StreamWire:
 
     async def run(self) -> None:
         """See Wire."""
-        broken: list[Exception] = []  # carried past the task group, which would wrap it into a group
+        broken: list[Exception] = []  # raised after the task group, which would wrap it into an exception group
         async with self._stream, anyio.create_task_group() as tasks:
             tasks.start_soon(self._write, broken, tasks.cancel_scope)
             try:
