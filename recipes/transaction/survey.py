@@ -129,7 +129,7 @@ async def _read_fleet(client: "Client", home: Home) -> FleetSeen:
     bad: list[MalformedValue] = []
     limiter = anyio.CapacityLimiter(_READS_AT_ONCE)
     names = await _children(client, home.records)
-    living = await _children(client, home.coordinators)  # after the records: a coordinator registers before it writes one
+    living = await _children(client, home.coordinators)  # after the records: a coordinator registers before it writes
 
     async def read(transaction: str) -> None:
         async with limiter:
