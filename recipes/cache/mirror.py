@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from recipes.core.client.client import Client
 
 _MOST_BATCHES, _MOST_READS = 4, 64  # requests under way at a time, of many reads and of one
-_FIRST_BATCH, _MOST_IN_BATCH = 16, 50  # reads in one request; `_BATCH_BYTES` bounds the reply
+_FIRST_BATCH, _MOST_IN_BATCH = 16, 50  # reads in one request: together never more than a reply may be long
 _BATCH_BYTES = 256 * 1024  # intended size of a reply
 log: logging.Logger = logging.getLogger("recipes.cache")
 

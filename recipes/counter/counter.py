@@ -83,8 +83,7 @@ class Counter:
         return await register_of(self._client, self._path).update(change)
 
     async def update(self, fn: Callable[[int], int]) -> Added:
-        """Replace the number with `fn(number)`, and return (before, after): `await counter.update(lambda n: max(n,
-        5))`.
+        """Store `fn(number)`, and return (before, after): `await counter.update(lambda n: max(n, 5))`.
 
         fn: a plain function without side effects, since it is called again when another client was quicker. An
         exception of `fn` is raised here, and nothing is changed. Raises as `add` does.

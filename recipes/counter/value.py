@@ -51,8 +51,7 @@ class AtomicValue(Generic[T]):
         return decode(self._encoding, self._path, await register_of(self._client, self._path).read())
 
     async def set(self, value: T | None) -> None:
-        """Store `value`, whatever is stored now. None removes the data. Raises TypeError, ValueError for a wrong
-        value."""
+        """Store `value`, whatever is stored now. None removes the data. Raises TypeError, ValueError."""
         written = self._encode(value)
         await register_of(self._client, self._path).update(lambda data: (written, None))
 

@@ -29,8 +29,7 @@ class Member(Hold):
         self.id: str = id_of(self.path.rpartition("/")[2], MARKER)
 
     async def update(self, data: bytes) -> None:
-        """Replace our znode's data, which the other members see. Never makes the znode anew: raises NoNode when it is
-        gone.
+        """Replace our znode's data, which the others see. Raises NoNode when the znode is gone: it is never made anew.
 
         Raises ConnectionLoss when the outcome is unknown; repeating the update is safe.
         """

@@ -1,5 +1,4 @@
-"""An ephemeral znode that is kept present: after a loss it is made again, with the newest data (Curator's
-PersistentNode)."""
+"""An ephemeral znode that is made again after a loss, with the newest data (Curator's PersistentNode)."""
 
 import logging
 from collections.abc import Callable
@@ -292,8 +291,7 @@ class _Place(Tenure):
                 return True
 
     async def _is_ours(self) -> bool:
-        """Whether the znode is this session's: made by a create whose reply was lost, or not yet deleted. Then take
-        it."""
+        """Whether the znode is this session's: made by a create whose reply was lost, or not yet deleted."""
         stat = await self.client.exists(self._at)
         if stat is None or stat.ephemeral_owner != self.client.session.id:
             self.asked = False

@@ -1,1 +1,2 @@
-"""The store that all processes of a user on one machine share: found by its directory, started when nobody runs it."""
+"""The store that all processes of a user on one machine share: found by its directory, started when no process serves
+it."""

@@ -246,8 +246,7 @@ class Termination:
                 await self._tell(branch, Decision.COMMIT if action is Action.COMMIT else Decision.ABORT)
 
     async def _decide_abort(self, record: Record) -> Action:
-        """Decide to abort; return the action for the decision that stands, since somebody else may have been
-        quicker."""
+        """Decide to abort; return the action for the decision that stands: somebody may have been quicker."""
         while record.decision is None:
             # The guard is no znode of ours: we hold no term that could end, and an owner that is gone stays gone.
             why = "its coordinator is gone"
