@@ -29,8 +29,7 @@ class Changes:
     """`async for change in cache.changes():` each difference from what the reader was told before.
 
     Differences, not events: of a znode that changed several times before its turn only the outcome is told, and
-    a znode that came and went is not told at all. So at most one change waits for each path, even if the reader is
-    slow.
+    a znode that came and went is not told at all. So at most one change waits for each path, even for a slow reader.
 
     After the last change the iteration raises the error that ended the cache, `cache.error`. Outside the cache's block
     it raises RuntimeError.

@@ -1,2 +1,1 @@
-"""The store that all processes of a user on one machine share: found by its directory, started when no process serves
-it."""
+"""The store that all processes of a user on one machine share: found by its directory, started when needed."""
