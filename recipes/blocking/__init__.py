@@ -4,15 +4,13 @@
 guarantees what the same name of `recipes` does. The differences:
 
 - A blocking body cannot be cancelled. When its hold is lost, `ended` of the grant, term or message is set before
-anybody
-  else can have the hold; any thread may call `ended.is_set()` or `ended.wait(seconds)`. The body goes on, and LockLost,
-  LeadershipLost or AckLost is raised at the end of its block.
-- Calls that wait for others take `within`, in seconds, and raise TimeoutError then; a task would use
-`anyio.fail_after`.
-  `try_acquire`, `try_lead` and `try_receive` give None. An iterator ends instead.
+  anybody else can have the hold; any thread may call `ended.is_set()` or `ended.wait(seconds)`. The body goes on, and
+  LockLost, LeadershipLost or AckLost is raised at the end of its block.
+- Calls that wait for others take `within`, in seconds, and raise TimeoutError then, where a task would use
+  `anyio.fail_after`. `try_acquire`, `try_lead` and `try_receive` give None. An iterator ends instead.
 - Ctrl-C, or any other exception of a signal handler in a waiting thread, cancels the call: no znode stays in line.
 - Any number of threads may use one client. A hold belongs to the thread that asked for it: threads exclude one another,
-  and a thread that asks for what it holds already gets RuntimeError.
+  and a thread that asks again for what it holds gets RuntimeError.
 - In a forked child all objects of the parent raise RuntimeError, and touch nothing of the parent's. So do calls in a
   thread in which an event loop runs, since they would block the loop.
 

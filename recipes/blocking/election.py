@@ -73,11 +73,11 @@ class Election:
     def run(self, func: Callable[[Term], object]) -> None:
         """Lead again and again, calling `func(term)` in this thread in each term, until `func` raises.
 
-        `func` must return soon after `term.ended` is set. When `func` returns, our znode was deleted or we stood down,
-        we join the line again. After a term of less than a second there is a pause, which grows to 2 s for a series of
-        short terms. When the session is over, a client that was made with `renew` goes on with the next session, and
-        `losses` counts that. Other clients raise LeadershipLost, or SessionExpired if it happened between two terms.
-        To end this from outside, run it in a thread and let `func` raise.
+        `func` must return soon after `term.ended` is set. We join the line again when `func` returns, when our znode
+        was deleted, and when we stood down. After a term of less than a second there is a pause, which grows to 2 s for
+        a series of short terms. When the session is over, a client that was made with `renew` goes on with the next
+        session, and `losses` counts that. Other clients raise LeadershipLost, or SessionExpired if it happened between
+        two terms. To end this from outside, run it in a thread and let `func` raise.
         """
         renewal = Renewal(self._client, f"the election {self._path}", of_tasks.log)
         damping = self._election._damping()

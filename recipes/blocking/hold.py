@@ -65,8 +65,7 @@ class Event:
         return bool(self._event.is_set())
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block until it has happened, for `timeout` seconds at most. Return whether it has, as threading.Event
-        does."""
+        """Block until it has happened, for `timeout` seconds at most. Return whether it has, as threading.Event."""
         if not self.is_set():
             try:
                 self._portal.call(self._event.wait, timeout)

@@ -9,8 +9,10 @@ program can use its terminal.
 
 Orders are lines: `until TERM_AT KILL_AT` (monotonic seconds: when the program gets SIGTERM and SIGKILL), `start
 NAME=VALUE` (started with this in its environment), `signal N` (to its group), `message N` (to the program alone),
-`end`. Reports are lines: `started PID`, `failed ERRNO`, `stopped N CONTINUED` (the signal, and how many SIGCONT we had
-been ordered to send by then), `late` (its time is up), `ended STATUS` (of waitpid).
+`end`.
+
+Reports are lines: `started PID`, `failed ERRNO`, `stopped N CONTINUED` (the signal, and how many SIGCONT we had been
+ordered to send by then), `late` (its time is up), `ended STATUS` (of waitpid).
 """
 
 import os

@@ -146,7 +146,7 @@ class FileParticipant:
         return await self._ask(Request.PREPARE, branch, self._working.pop(branch, _NONE)[0])
 
     async def pre_commit(self, branch: BranchId) -> Reply:
-        """As `prepare`, in three-phase commit."""
+        """As `prepare`, for three-phase commit; see there."""
         return await self._ask(Request.PREPARE, branch, self._working.pop(branch, _NONE)[0], CommitProtocol.THREE_PHASE)
 
     async def commit(self, branch: BranchId) -> Reply:

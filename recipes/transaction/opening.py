@@ -1,4 +1,4 @@
-"""Opening of participants: a coordinator starts even if one is away, and tries that participant again and again.
+"""Opening of participants: a coordinator starts even if one is away, and goes on trying to open that participant.
 
 A lasting error, such as wrong settings of a server, is raised at once: nobody should have to look for it in a log.
 """
