@@ -59,7 +59,7 @@ def ensemble(*, size: int = 3, observers: int = 0, port: int = 2181, data_dir: P
             _watch(servers, data_dir, json)
     except _Interrupted:
         return 0
-    except BrokenPipeError:  # nobody reads what is printed
+    except BrokenPipeError:  # the reader of our output is gone
         raise
     except (OSError, TimeoutError, ChildProcessError, DiskError) as error:
         print(f"recipes ensemble: {error}", file=sys.stderr)

@@ -87,10 +87,10 @@ class _Work:
 class Partitioner:
     """`await Partitioner(client, "/shards", ["a", "b", "c"]).run(work)`: a fair share of the items is worked on here.
 
-    client: a connected Client; made with `renew`, `run` outlives the loss of a session. path: the same for
-    all members; made as a container when it is missing. items: the same for all members; names that a znode can have.
-    grace: seconds that work has to end by itself once another member wants its item; then it is cancelled. acl: of our
-    znodes.
+    client: a connected Client; made with `renew`, `run` outlives the loss of a session. path: the
+    same for all members; made as a container when it is missing. items: the same for all members; names that a znode
+    can have. grace: seconds that work has to end by itself once another member wants its item; then it is cancelled.
+    acl: of our znodes.
 
     **No two members work on one item at a time**: a member begins when the previous holder's work has ended and its
     lock was given back, or its session is over. A process that was paused beyond its session may still write: give the

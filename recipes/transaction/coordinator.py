@@ -192,7 +192,7 @@ class Coordinator:
         TransactionAborted when the decision came first; the participant's work is then undone. Raises
         UnknownTransaction when the transaction has no record (yet, or any more); ParticipantError and BadArguments as
         `enlist` does. After SessionExpired, ConnectionLoss or a cancellation nobody here knows whether the participant
-        has joined: its work is not undone here, and whoever ends the transaction asks it.
+        has joined: its work is not undone here, and the coordinator that ends the transaction asks it.
         """
         participant = self._participant(name)
         branch = BranchId(self._fleet, transaction, name)
