@@ -1,21 +1,21 @@
-"""The recipes for threads: scripts, Django, Celery, whatever does not run in an event loop (docs/blocking.md).
+"""The recipes for threads: scripts, Django, Celery, all code outside an event loop (docs/blocking.md).
 
-`from recipes.blocking import connect, Lock`, and then `with` where the async names have `async with`, and no `await`.
-What each name does and guarantees is what `recipes` says of it. What differs:
+`from recipes.blocking import connect, Lock`, then `with` in place of `async with`, and no `await`. Each name does and
+guarantees what the same name of `recipes` does. The differences:
 
-- A blocking body cannot be cancelled. When what it holds is lost, `ended` of the grant, term or message is set, before
-  anybody else can have it; any thread may ask `ended.is_set()` or wait in `ended.wait(seconds)`. The body goes on, and
+- A blocking body cannot be cancelled. When its hold is lost, `ended` of the grant, term or message is set before
+  anybody else can have the hold; any thread may call `ended.is_set()` or `ended.wait(seconds)`. The body goes on, and
   LockLost, LeadershipLost or AckLost is raised at the end of its block.
-- What waits for others takes `within`, in seconds, and raises TimeoutError then, where a task would have used
-  `anyio.fail_after`; `try_acquire`, `try_lead` and `try_receive` give None. An iterator ends instead.
-- Ctrl-C, or whatever else a signal raises in a thread that waits, cancels what it waits for: no znode stays in line.
-- A client may be used by any number of threads. What is held is the thread's that asked for it: threads exclude one
-  another, and a thread that asks for what it holds gets RuntimeError.
-- A forked child gets RuntimeError from everything of its parent's, and touches nothing of it. So does a thread in which
-  an event loop runs, since that would be blocked.
+- Calls that wait for others take `within`, in seconds, and raise TimeoutError then, where a task would use
+  `anyio.fail_after`. `try_acquire`, `try_lead` and `try_receive` give None. An iterator ends instead.
+- Ctrl-C, or any other exception of a signal handler in a waiting thread, cancels the call: no znode stays in line.
+- Any number of threads may use one client. A hold belongs to the thread that asked for it: threads exclude one another,
+  and a thread that asks again for what it holds gets RuntimeError.
+- In a forked child all objects of the parent raise RuntimeError, and touch nothing of the parent's. So do calls in a
+  thread in which an event loop runs, since they would block the loop.
 
-Each client has an event loop in a thread of its own, and not all clients one: a client that closes leaves nothing
-running, and nothing that one of them does holds up another.
+Each client has an event loop in a thread of its own. So a client that closes leaves nothing running, and no client
+delays another.
 """
 
 from recipes.blocking.atomic import Transaction

@@ -1,4 +1,4 @@
-"""Reads and writes of several znodes as if nobody else had done anything meanwhile, for threads."""
+"""Atomic reads and writes of several znodes, for threads."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 @documented_by(of_tasks.Transaction)
 class Transaction:
-    """What `fn` of `client.atomically(fn)` reads and writes through; see recipes.Transaction."""
+    """The argument of `fn` in `client.atomically(fn)`: reads and writes; see recipes.Transaction."""
 
     def __init__(self, portal: Portal, transaction: of_tasks.Transaction) -> None:
         self._portal = portal
@@ -48,7 +48,7 @@ class Transaction:
 
 
 class _Turn(Generic[R]):
-    """One run of `fn`, which the loop waits for and the thread that asked for it carries out."""
+    """One run of `fn`: the loop waits for it, and the calling thread carries it out."""
 
     def __init__(self, portal: Portal, transaction: of_tasks.Transaction) -> None:
         self._portal = portal
@@ -58,7 +58,7 @@ class _Turn(Generic[R]):
         self._result: Any = None
 
     def carry_out(self, fn: Callable[[Transaction], R]) -> None:
-        """In the thread. What is no Exception, such as KeyboardInterrupt, goes on here."""
+        """Run `fn`, in the thread. An error that is no Exception, such as KeyboardInterrupt, is raised here."""
         try:
             self._result = fn(Transaction(self._portal, self._transaction))
         except Exception as error:
@@ -66,7 +66,7 @@ class _Turn(Generic[R]):
         self._portal.begin(self._done.set)
 
     async def result(self) -> R:
-        """In the loop: what `fn` returned, or raised."""
+        """Return the result of `fn`, or raise its error. Called in the loop."""
         await self._done.wait()
         if self._error is not None:
             raise self._error

@@ -69,8 +69,8 @@ class CountDownLatch:
 class Round:
     """A round that this party is in, bound by `with ... as round`.
 
-    number: of this round, from 1 on. members: the names of all parties in it, in the order of their coming. broken: set
-    when a party died inside, so that the leaving will raise BrokenBarrier, or when this party's session is over.
+    number: of this round, from 1 on. members: the names of all parties in it, in the order of arrival. broken: set when
+    a party died inside, so that leaving will raise BrokenBarrier, or when this party's session is over.
     """
 
     __slots__ = ("broken", "members", "number")
@@ -88,9 +88,9 @@ class DoubleBarrier:
     """`with DoubleBarrier(client, path, parties) as round:` all begin the block together, and leave it together.
 
     within: seconds to wait for the others at most, when entering and again when leaving, for ever without; then
-    TimeoutError, and to the others this party has died. All else: see recipes.DoubleBarrier.
+    TimeoutError, and the others see this party as dead. All else: see recipes.DoubleBarrier.
 
-    Each thread that enters is a party of its own; one that is inside cannot enter once more (RuntimeError).
+    Each thread that enters is a party of its own. A thread that is inside gets RuntimeError if it enters again.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""`with`: an async block that one task enters and leaves, while the thread that asked for it runs the body."""
+"""`with`: a task enters and leaves an async block, while the thread that asked for it runs the body."""
 
 import concurrent.futures
 import threading
@@ -19,15 +19,16 @@ T = TypeVar("T")
 
 
 class Block(AbstractContextManager[T], Generic[A, T]):
-    """A block of the loop's, as one of this thread's.
+    """An async block of the loop, used as a block of this thread.
 
-    begin: makes the async block, in the loop. show: what the body is given of it. within: seconds that entering may
-    take, and leaving too, for ever without; then it is cancelled, and TimeoutError raised.
+    begin: makes the async block, in the loop. show: makes the value for the body. within: seconds that entering may
+    take, and leaving as well; then it is cancelled, and TimeoutError raised. None: no limit.
 
-    When what it holds is lost the body goes on, since nothing can stop it, and the error is raised at its end.
+    When the hold of the block is lost, the body goes on, since nothing can stop it, and the error is raised at its end.
 
-    A signal's exception, as of Ctrl-C, may strike between any two steps here, and ends the block. Only one that strikes
-    in the call of `__exit__` itself, before its first step, is beyond reach: then it ends with the client.
+    An exception of a signal handler, for example of Ctrl-C, may strike between any two steps here, and ends the block.
+    One case is beyond reach: when it strikes in the call of `__exit__`, before its first step, the async block ends
+    with the client.
     """
 
     def __init__(
@@ -43,10 +44,10 @@ class Block(AbstractContextManager[T], Generic[A, T]):
         self._within = within
         self._errand: Errand[bool]
         self._begun = False
-        self.raised: BaseException | None = None  # by its end, other than what the body ended with
+        self.raised: BaseException | None = None  # by the end of the block, unless it is the body's own
         self._entered: Future[A] = Future()
         self._left = anyio.Event()
-        self._error: BaseException | None = None  # what the body ended with
+        self._error: BaseException | None = None  # the exception of the body
 
     def __enter__(self) -> T:
         self._portal.check()
@@ -69,7 +70,7 @@ class Block(AbstractContextManager[T], Generic[A, T]):
     ) -> bool | None:
         if not self._begun:
             raise RuntimeError("this block was not entered")
-        if self._portal.in_child():  # what the parent holds is the parent's
+        if self._portal.in_child():  # the holds of the parent stay the parent's
             if error is None:
                 self._portal.check()
             return False
@@ -87,18 +88,18 @@ class Block(AbstractContextManager[T], Generic[A, T]):
             raise
 
     def interrupt(self, error: BaseException) -> None:
-        """End the block, unless it has ended, since `error` struck while it was entered or left, as Ctrl-C does."""
+        """End the block, unless it has ended: `error`, for example of Ctrl-C, struck while it was entered or left."""
         if self._begun and not self._errand.future.done():
             self._error = error
             self._leave()
             self._errand.abandon()
 
     def let_go(self) -> None:
-        """End the block, although its body has not. Called in the loop."""
+        """End the block although its body has not ended. Called in the loop."""
         self._left.set()
 
     def _leave(self) -> None:
-        with suppress(ClientClosed):  # then it has ended already
+        with suppress(ClientClosed):  # the block has ended already
             self._portal.begin(self._left.set)
 
     def _heard_end(self, future: Future[bool]) -> None:
@@ -110,12 +111,12 @@ class Block(AbstractContextManager[T], Generic[A, T]):
             self._entered.set_exception(future.exception())
 
     async def _run(self) -> bool:
-        """Enter, wait until the body has ended, leave. Whether the error of the body goes no further."""
+        """Enter, wait until the body has ended, leave. Return whether the error of the body is swallowed."""
         block = self._begin()
         value = await block.__aenter__()
         self._errand.limit(None)
         self._portal.blocks.add(self)  # type: ignore[arg-type]
-        late = self._errand.is_cancelled()  # although it was entered
+        late = self._errand.is_cancelled()  # too late, although the block was entered
         if late or self._portal.closing:
             self.let_go()
         try:
@@ -136,9 +137,9 @@ class Block(AbstractContextManager[T], Generic[A, T]):
         return False
 
     async def _wait_left(self) -> BaseException | None:
-        """Return once the body has ended; with the cancellation, if what the block holds was lost meanwhile.
+        """Return once the body has ended; return the cancellation if the hold of the block was lost meanwhile.
 
-        It is given up only then: until its body has ended nobody else is let in, while that can be prevented.
+        The hold is given up only after the body: until then nobody else gets it, as far as that can be prevented.
         """
         try:
             await self._left.wait()
@@ -150,13 +151,13 @@ class Block(AbstractContextManager[T], Generic[A, T]):
 
 
 class Blocks(Generic[A, T]):
-    """The blocks of one object, which several threads may be inside of at once."""
+    """The blocks of one object. Several threads may be inside at the same time."""
 
     def __init__(self) -> None:
         self._inside: list[tuple[threading.Thread, Block[A, T]]] = []
 
     def enter(self, block: Block[A, T]) -> T:
-        """Enter it in this thread."""
+        """Enter the block in this thread."""
         entry = threading.current_thread(), block
         try:
             value = block.__enter__()
@@ -171,7 +172,7 @@ class Blocks(Generic[A, T]):
     def leave(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Leave the block that this thread entered last, else the one that another did."""
+        """Leave the block that this thread entered last; if it is in none, the one that any thread entered last."""
         if not self._inside:
             raise RuntimeError("nobody is inside")
         here = threading.current_thread()
@@ -186,7 +187,7 @@ class Blocks(Generic[A, T]):
 
 
 class Entered(Generic[C]):
-    """What is used inside the block of the async object behind it. portal: of its client. of_tasks: that object."""
+    """An object that is used inside its block. portal: of its client. of_tasks: the async object behind it."""
 
     def __init__(self, portal: Portal, of_tasks: C) -> None:
         self._portal = portal

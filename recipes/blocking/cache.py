@@ -22,9 +22,9 @@ T = TypeVar("T", default=bytes)
 
 
 class Changes(Iterator[changes.Change]):
-    """`for change in cache.changes():` each difference since the last one that was told; see recipes.Changes.
+    """`for change in cache.changes():` each difference from what the reader was told before; see recipes.Changes.
 
-    The iteration ends when none came `within` the seconds given to `changes`; then it can be begun again.
+    The iteration ends when no change came `within` the seconds given to `changes`; then it can begin again.
     """
 
     def __init__(self, portal: Portal, of_tasks: changes.Changes, within: float | None) -> None:
@@ -43,7 +43,7 @@ class Changes(Iterator[changes.Change]):
 class Cache(Entered[C], Generic[C]):
     """Part of the store, kept in memory. Entering its block returns once all of it was read; see recipes.Cache.
 
-    Any thread may read it. What it says of several znodes at once is of one moment.
+    Any thread may read it. A call that returns several znodes shows them at one moment.
     """
 
     @property
@@ -73,22 +73,22 @@ class Cache(Entered[C], Generic[C]):
     def wait_until(self, predicate: Callable[[C], R | None], *, within: float | None = None) -> R:
         """Return the first answer of `predicate(cache)` that counts as true, asking after every reading.
 
-        predicate: called in the client's thread, which it must not hold up, with the cache of `recipes` that is behind
-        this one. within: seconds to wait at most, for ever without; then TimeoutError. Raises what ended the cache, and
-        RuntimeError outside its block.
+        predicate: called in the client's thread, which it must not block, with the async cache behind this one. within:
+        seconds to wait at most, for ever without; then TimeoutError. Raises what ended the cache, and RuntimeError
+        outside its block.
         """
         return self._portal.call(lambda: self.of_tasks.wait_until(predicate), within)
 
     def changes(self, *, initial: bool = False, within: float | None = None) -> Changes:
-        """A stream of what changes from this call on; initial: what is there already comes first, as added.
+        """A stream of the changes from this call on. initial: existing znodes come first, as added.
 
-        within: seconds that an iteration waits for the next change at most; then it ends, and another one may be begun:
-        nothing is lost in between. Raises RuntimeError outside the block.
+        within: seconds that an iteration waits for the next change at most; then it ends, and another one can begin.
+        Nothing is lost in between. Raises RuntimeError outside the block.
         """
         return Changes(self._portal, self._portal.run(lambda: self.of_tasks.changes(initial=initial)), within)
 
     def _read(self, what: Callable[[], R]) -> R:
-        """What is read of more than one znode is read in the loop, which alone changes it."""
+        """Read more than one znode in the loop: only the loop changes them."""
         try:
             return self._portal.run(what)
         except ClientClosed:
@@ -123,11 +123,11 @@ class _Nodes(Cache[M], Mapping[str, Node], Generic[M]):
     """A cache of several znodes."""
 
     def items(self) -> ItemsView[str, Node]:
-        """As they are at one moment."""
+        """The znodes by name or path, at one moment."""
         return self._now().items()
 
     def values(self) -> ValuesView[Node]:
-        """As they are at one moment."""
+        """The znodes, at one moment."""
         return self._now().values()
 
     def _now(self) -> dict[str, Node]:
@@ -160,7 +160,7 @@ class ChildrenCache(_Nodes[children.ChildrenCache]):
 
 @documented_by(tree.TreeCache)
 class TreeCache(_Nodes[tree.TreeCache]):
-    """`with TreeCache(client, "/config") as cache:` a znode and all that are below it; see recipes.TreeCache."""
+    """`with TreeCache(client, "/config") as cache:` a znode and all znodes below it; see recipes.TreeCache."""
 
     def __init__(self, client: "Client", path: str, *, max_depth: int | None = None) -> None:
         super().__init__(portal_of(client), tree.TreeCache(client.of_tasks, path, max_depth=max_depth))

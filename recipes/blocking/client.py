@@ -1,4 +1,4 @@
-"""The client for threads, whose event loop is in a thread of its own."""
+"""The client for threads. Its event loop runs in a thread of its own."""
 
 import atexit
 import os
@@ -38,7 +38,7 @@ def connect(
 ) -> "Client":
     """`with connect("host:port,host:port/chroot") as client:`; see recipes.connect for the arguments and errors.
 
-    Entering it raises RuntimeError where an event loop runs in this thread. A client that is still open when the
+    Entering it raises RuntimeError if an event loop runs in this thread. A client that is still open when the
     interpreter ends is closed then.
     """
     client = of_tasks.connect(
@@ -57,13 +57,13 @@ def connect(
 
 @documented_by(of_tasks.Client)
 class Client:
-    """One session, or one after the other, which any number of threads may use. Made by `connect`; see there.
+    """One session, or several in turn, which any number of threads may use. Made by `connect`; see there.
 
-    No call waits for longer than the session can be lost, or than it may take to begin: then it raises why. Those that
-    wait for others take `within`.
-    In a forked child every call raises RuntimeError, and touches nothing of the parent's; the child makes its own.
+    No call waits longer than a session takes to be lost, or to begin: then the call raises the reason. Calls that wait
+    for others take `within`. In a forked child every call raises RuntimeError, and touches nothing of the parent's; the
+    child makes a client of its own.
 
-    of_tasks: the async client behind it, portal: the thread it lives in; both are for the recipes.
+    of_tasks: the async client behind it. portal: its thread. Both are for the recipes.
     """
 
     def __init__(self, client: of_tasks.Client) -> None:
@@ -98,7 +98,7 @@ class Client:
 
     def _close_at_exit(self, pid: int) -> None:
         if os.getpid() == pid:
-            with suppress(Exception):  # a thread that it needs cannot be started any more, for one
+            with suppress(Exception):  # for example, a thread that it needs can no longer be started
                 self.__exit__(None, None, None)
 
     @property
@@ -127,9 +127,9 @@ class Client:
         return self.of_tasks.renews
 
     def outlive(self, session_id: int, *, within: float | None = None) -> int:
-        """Wait until this client is connected with another session than `session_id`, and return the id of that one.
+        """Wait until this client is connected with another session than `session_id`; return the id of the new one.
 
-        within: seconds to wait at most, after which it raises TimeoutError. Raises what ended the session when no other
+        within: seconds to wait at most; then TimeoutError. Raises the error that ended the session if no other session
         follows: SessionExpired from a client that does not renew, AuthFailed, ClientClosed.
         """
         return self.portal.call(lambda: self.of_tasks.outlive(session_id), within)
@@ -238,8 +238,8 @@ class Client:
     def watch(self, path: str, *, recursive: bool = False, within: float | None = None) -> WatchStream:
         """`with client.watch(path) as events: for event in events:` every change at `path`, or also below it.
 
-        within: seconds that an iteration waits for the next event at most; then it ends, and another one may be begun:
-        no event is lost in between. Entering it raises NoAuth, and Unimplemented from a server before ZooKeeper 3.6.
+        within: seconds that an iteration waits for the next event at most; then it ends, and another one can begin. No
+        event is lost in between. Entering it raises NoAuth, and Unimplemented from a server before ZooKeeper 3.6.
         `WatchStream` says which events come, and how it ends.
         """
         return WatchStream(self.portal, self.of_tasks.watch(path, recursive=recursive), within)
@@ -255,19 +255,19 @@ class Client:
         return Multi(self.portal, self.of_tasks.multi())
 
     def atomically(self, fn: Callable[[Transaction], R], *, attempts: int = 30) -> R:
-        """Call `fn(transaction)` in this thread, make its writes as if at one moment, and return what it returned.
+        """Call `fn(transaction)` in this thread, make its writes as if at one moment, and return its result.
 
-        fn: reads and writes through the Transaction that it is given, and has no effects of its own: it is called again
-        when others changed meanwhile what it had read. What it raises is raised here, and nothing is written. attempts:
-        how often it is called at most. Raises UpdateConflict when all failed; see recipes.Client.atomically.
+        fn: reads and writes through the Transaction that it gets, and has no other effects: it is called again if
+        others meanwhile changed what it had read. An exception of `fn` is raised here, and nothing is written.
+        attempts: how often it is called at most. Raises UpdateConflict if all failed; see recipes.Client.atomically.
         """
         return run_atomically(self.portal, self.of_tasks, fn, attempts)
 
     def multi_read(self, reads: Iterable[tuple[Literal["get", "children"], str]]) -> list[Read]:
         """Several reads in one request: `client.multi_read([("get", "/a"), ("children", "/b")])`.
 
-        Gives, in the same order, what `get` and `children` would; a read that fails gives its error in its place and
-        leaves the others alone. Raises BadArguments for another word than these two.
+        Returns, in the same order, the results of `get` and `children`. A read that fails gives its error in its place,
+        and does not affect the others. Raises BadArguments for a word that is neither of these two.
         """
         here = list(reads)
         return self.portal.call(lambda: self.of_tasks.multi_read(here))

@@ -41,17 +41,17 @@ class Counter:
         return self._portal.call(lambda: self._counter.compare_and_set(expected, new))
 
     def update(self, fn: Callable[[int], int]) -> counter.Added:
-        """Store what `fn` makes of the number, and return (before, after): `counter.update(lambda n: max(n, 5))`.
+        """Store `fn(number)`, and return (before, after): `counter.update(lambda n: max(n, 5))`.
 
-        fn: called in the client's thread, which it must not hold up; again when somebody else was quicker. What it
-        raises is raised here, and nothing is changed.
+        fn: called in the client's thread, which it must not block; called again when another client was quicker. An
+        exception of `fn` is raised here, and nothing is changed.
         """
         return self._portal.call(lambda: self._counter.update(fn))
 
 
 @documented_by(value.AtomicValue)
 class AtomicValue(Typed, Generic[T]):
-    """A value at `path`, changed by one at a time. A change is made once or not at all; see recipes.AtomicValue."""
+    """A value at `path`, changed by one client at a time, each change once or not at all; see recipes.AtomicValue."""
 
     of_tasks: value.AtomicValue[T]
 
@@ -72,19 +72,19 @@ class AtomicValue(Typed, Generic[T]):
         return self._portal.call(lambda: self.of_tasks.compare_and_set(expected, new))
 
     def update(self, fn: Callable[[T | None], T | None]) -> value.Changed[T]:
-        """Store what `fn` makes of the value, and return (before, after).
+        """Store `fn(value)`, and return (before, after).
 
-        fn: called in the client's thread, which it must not hold up; again when somebody else was quicker. What it
-        raises is raised here, and nothing is changed. For one that waits there is `client.atomically`.
+        fn: called in the client's thread, which it must not block; called again when another client was quicker. An
+        exception of `fn` is raised here, and nothing is changed. For a function that waits use `client.atomically`.
         """
         return self._portal.call(lambda: self.of_tasks.update(fn))
 
 
 @documented_by(shared.SharedValue)
 class SharedValue(Typed, Entered[shared.SharedValue[T]], Generic[T]):
-    """`with SharedValue(client, path) as shared:` the value at `path` as last heard; see recipes.SharedValue.
+    """`with SharedValue(client, path) as shared:` the newest known value at `path`; see recipes.SharedValue.
 
-    within: seconds that an iteration waits for the next value at most; then it ends, and another one may be begun.
+    within: seconds that an iteration waits for the next value at most; then it ends, and another one can begin.
     """
 
     of_tasks: shared.SharedValue[T]
@@ -117,7 +117,7 @@ class SharedValue(Typed, Entered[shared.SharedValue[T]], Generic[T]):
 
 @documented_by(ids.IdGenerator)
 class IdGenerator(Iterator[int]):
-    """Whole numbers that nobody else is given; see recipes.IdGenerator. Any number of threads may ask."""
+    """Ids that are given out once; see recipes.IdGenerator. Any number of threads may use it."""
 
     def __init__(self, client: "Client", path: str, *, block: int = 1000) -> None:
         self._portal = portal_of(client)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Election:
     """Leadership over `path`, in order of arrival; see recipes.Election.
 
-    Raises LeadershipLost at the end of a block when leadership was lost; `term.ended` was set then, before anybody else
-    could lead. A thread that leads or waits here cannot do so once more: RuntimeError.
+    When leadership is lost, `term.ended` is set before anybody else can lead, and LeadershipLost is raised at the end
+    of the block. A thread that leads or waits here gets RuntimeError if it stands again.
     """
 
     def __init__(
@@ -64,8 +64,8 @@ class Election:
     def try_lead(self, *, within: float = 0.0) -> AbstractContextManager[Term | None]:
         """`with election.try_lead(within=5.0) as term`: as `lead`, with None when not elected in time.
 
-        within: seconds to wait at most, which do not limit the block. With 0 it is asked for once, and waited for the
-        answer only. Raises BadArguments for another number, and what `lead` does.
+        within: seconds to wait at most, which do not limit the block. 0: ask once, and wait only for the answer.
+        Raises BadArguments for an invalid number, and what `lead` does.
         """
         block = self._election.try_lead(within=within)
         return Block(self._portal, lambda: block, lambda term: None if term is None else self._show(term))
@@ -73,11 +73,11 @@ class Election:
     def run(self, func: Callable[[Term], object]) -> None:
         """Lead again and again, calling `func(term)` in this thread in each term, until `func` raises.
 
-        `func` has to return soon after `term.ended` is set. When our znode was deleted, or we stood down, or `func`
-        returns, it joins the line anew; after a term of less than a second with a pause, which grows to 2 s when that
-        happens again and again. When the session is over it goes on with the next one of a client that was made with
-        `renew`; `losses` counts that. Without it raises LeadershipLost, or SessionExpired when that is so between two
-        terms. To end it from outside, run it in a thread, and let `func` raise.
+        `func` must return soon after `term.ended` is set. We join the line again when `func` returns, when our znode
+        was deleted, and when we stood down. After a term of less than a second there is a pause, which grows to 2 s for
+        a series of short terms. When the session is over, a client that was made with `renew` goes on with the next
+        session, and `losses` counts that. Other clients raise LeadershipLost, or SessionExpired if it happened between
+        two terms. To end this from outside, run it in a thread and let `func` raise.
         """
         renewal = Renewal(self._client, f"the election {self._path}", of_tasks.log)
         damping = self._election._damping()
@@ -105,7 +105,7 @@ class Election:
         return self._portal.call(self._election.leader)
 
     def observe(self, *, within: float | None = None) -> Iterator[Leader | None]:
-        """Yield who leads now and then each change, with None for a vacancy; quick changes may be left out.
+        """Yield the leader now and after each change, None for a vacancy; quick changes may be left out.
 
         within: seconds to wait for the next change at most; then the iteration ends. Raises NoAuth, SessionExpired,
         ClientClosed.
@@ -174,10 +174,10 @@ class LeaderLatch:
         self._portal.call(self._latch.stop)
 
     def wait_leader(self, *, within: float | None = None) -> Term:
-        """Return our term once we lead, at once when that is so.
+        """Return our term once we lead.
 
         within: seconds to wait at most, for ever without; then TimeoutError. Raises what ended the latch:
-        SessionExpired, ClientClosed, NoAuth; RuntimeError when it is not started or was stopped.
+        SessionExpired, ClientClosed, NoAuth; RuntimeError if it was not started or was stopped.
         """
         return Term(self._portal, self._portal.call(self._latch.wait_leader, within))
 
@@ -193,10 +193,10 @@ class LeaderLatch:
         try:
             self.start()
         except RuntimeError:
-            raise  # it stands already, or not here
+            raise  # it was started already, or this thread may not start it
         except BaseException:
             with suppress(ClientClosed):
-                self.stop()  # interrupted, it may have begun all the same
+                self.stop()  # after an interruption it may have started nevertheless
             raise
         return self
 

@@ -1,4 +1,4 @@
-"""What a thread has in hand, and the event that says when it is its no more."""
+"""Holds of threads, such as grants and terms, and the event that says when a hold has ended."""
 
 from collections.abc import Callable
 from types import TracebackType
@@ -26,11 +26,11 @@ C = TypeVar("C", bound=type)
 
 
 def documented_by(source: type) -> Callable[[C], C]:
-    """Give each public member of a class that has no docstring that of the same name in `source`: it does the same."""
+    """Give public members without a docstring the one of the same name in `source`, which does the same."""
 
     def document(cls: C) -> C:
         for name, member in vars(cls).items():
-            # Under -OO nothing has one, properties of our own included.
+            # Under -OO nothing has a docstring, not even our own properties.
             documents = callable(member) or isinstance(member, property)  # a slot cannot be documented
             if documents and not name.startswith("_") and member.__doc__ is None and hasattr(source, name):
                 member.__doc__ = getattr(source, name).__doc__
@@ -42,14 +42,14 @@ def documented_by(source: type) -> Callable[[C], C]:
 def guarded_by(
     portal: Portal, begin: "Callable[[], AbstractAsyncContextManager[of_multi.Multi]]"
 ) -> "AbstractContextManager[Multi]":
-    """The block of writes that are applied only while something is held."""
+    """The block of `guarded`: writes that are applied only while something is held."""
     from recipes.blocking.watching import Multi
 
     return Block(portal, begin, lambda multi: Multi(portal, multi))
 
 
 class Event:
-    """Something that happens once, in the client's thread. Any thread may ask."""
+    """Something that happens once, in the client's thread. Any thread may use it."""
 
     __slots__ = ("_event", "_portal")
 
@@ -65,7 +65,7 @@ class Event:
         return bool(self._event.is_set())
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block until it has happened, for `timeout` seconds at most; whether it has, as threading.Event says it."""
+        """Block until it has happened, for `timeout` seconds at most. Return whether it has, as threading.Event."""
         if not self.is_set():
             try:
                 self._portal.call(self._event.wait, timeout)
@@ -75,10 +75,10 @@ class Event:
 
 
 class Ended(Event):
-    """What this belongs to is over. Set after any end, before anybody else can have it, and for ever.
+    """The end of a hold. Set after any end, before anybody else can have the hold, and for ever.
 
-    It is set, too, when by this process's clock the servers may have ended the session, although nobody has said so
-    yet; that is seen by `is_set`, and a moment later by `wait`.
+    It is also set when, by this process's clock, the servers may have ended the session, although no server has said so
+    yet. `is_set` sees that at once, and `wait` a moment later.
     """
 
     __slots__ = ()
@@ -88,20 +88,20 @@ class Ended(Event):
 
     @property
     def why(self) -> str:
-        """Why it is over, in one phrase; "" while it is not."""
+        """Why the hold is over, in one phrase; "" while it is not."""
         return str(self._event.why)
 
     @property
     def lost(self) -> bool:
-        """Whether it is over against our will."""
+        """Whether the hold is over against our will."""
         return bool(self._event.lost)
 
 
 class Hold:
-    """What a holder has in hand, good until `ended` is set, which a body that runs for long looks at now and then.
+    """A hold, good until `ended` is set; a body that runs for long should check `ended` now and then.
 
     fence: czxid of our znode; a later holder's is higher, so storage can refuse older ones. path: our znode.
-    session_id: of the session that it goes with. ended: set once it is over. Any thread may ask.
+    session_id: of the session that it goes with. ended: set once the hold is over. Any thread may use it.
     """
 
     __slots__ = ("_hold", "_portal", "ended", "fence", "path", "session_id")
@@ -132,14 +132,14 @@ class Hold:
     def guarded(self) -> "AbstractContextManager[Multi]":
         """`with it.guarded() as multi: multi.set(...)`: writes that are applied only while this is held.
 
-        As `client.multi()`, with a check of our znode in it: the store applies all of it or nothing. Once this has
-        ended it raises the error of a loss, such as LockLost, and nothing was applied. See recipes.Hold.guarded.
+        As `client.multi()`, with a check of our znode: the store applies all of it or nothing. After the end of the
+        hold it raises the error of a loss, such as LockLost, and nothing is applied. See recipes.Hold.guarded.
         """
         return guarded_by(self._portal, self._hold.guarded)
 
 
 class Grant(Hold):
-    """What a holder of a lock has in hand; see Hold."""
+    """The hold of a lock; see Hold."""
 
     __slots__ = ("_revoke",)
 
@@ -148,9 +148,9 @@ class Grant(Hold):
 
     @property
     def revoke_requested(self) -> Event:
-        """Set once somebody asked for this to be given up, with `revoke()`: do so as soon as it suits you.
+        """Set once somebody has called `revoke()` to ask for this lock: release it as soon as it suits you.
 
-        Nothing else happens by itself; a holder that does not look keeps what it has. Any thread may ask.
+        Nothing else happens by itself: a holder that does not look keeps the lock. Any thread may use it.
         """
         if not hasattr(self, "_revoke"):
             self._revoke = Event(self._portal, self._portal.run(lambda: self._hold.revoke_requested))
@@ -159,14 +159,14 @@ class Grant(Hold):
     def release(self) -> None:
         """Give the lock up, and return once the server has confirmed it. `ended` is set before the request goes out.
 
-        Any thread may do it, more than once. Inside a block that one goes on without the lock. Without a block, raises
-        LockLost if it was lost. NoAuth without the right.
+        Any thread may call it, more than once. A block around it goes on without the lock. Without a block, raises
+        LockLost if the lock was lost. Raises NoAuth without the right.
         """
         self._portal.call(self._hold.release)
 
 
 class SemaphoreGrant(Grant):
-    """What a holder of a Semaphore has in hand; see Hold. permits: how many."""
+    """The hold of a Semaphore; see Hold. permits: how many."""
 
     __slots__ = ("permits",)
 
@@ -176,7 +176,7 @@ class SemaphoreGrant(Grant):
 
 
 class WriteGrant(Grant):
-    """What a writer has in hand; see Hold. path: as it was at first; another one after `downgrade`."""
+    """The hold of a writer; see Hold. path: our znode, a different one after `downgrade`."""
 
     __slots__ = ()
 
@@ -184,13 +184,13 @@ class WriteGrant(Grant):
 
     @property
     def reading(self) -> bool:
-        """Whether it was downgraded: it holds as a reader."""
+        """Whether it was downgraded to a reader."""
         return self._hold.reading
 
     def downgrade(self) -> None:
         """Go on as a reader, in the same place in line: readers may come in, and no writer gets in between.
 
-        Return once the server has confirmed it. The second time it does nothing. Raises LockLost once this has ended,
+        Returns once the server has confirmed it. A second call does nothing. Raises LockLost after the end of the hold,
         and what recipes.WriteGrant.downgrade does.
         """
         self._portal.call(self._hold.downgrade)
@@ -207,30 +207,30 @@ class Term(Hold):
     def resign(self) -> None:
         """Give leadership up, and return once the server has confirmed it. `ended` is set before the request goes out.
 
-        Any thread may do it, more than once. The block goes on, and leads no more. Raises NoAuth without the right.
+        Any thread may call it, more than once. The block goes on, and leads no more. Raises NoAuth without the right.
         """
         self._portal.call(self._hold.resign)
 
     def announce(self, data: bytes) -> None:
-        """Replace what others see of us: `leader`, `observe` and `candidates` show `data` once this has returned.
+        """Replace our data: `leader`, `observe` and `candidates` show it once this has returned.
 
-        Any thread may do it. Raises LeadershipLost once this has ended, NoAuth without the right.
+        Any thread may call it. Raises LeadershipLost after the end of the term, NoAuth without the right.
         """
         self._portal.call(lambda: self._hold.announce(data))
 
     def transfer(self, to: "Participant | str", *, within: float = 5.0) -> bool:
         """Hand leadership to the candidate `to`: one of `candidates()`, or its id; see recipes.Term.transfer.
 
-        Any thread may do it. The block goes on, and leads no more.
+        Any thread may call it. The block goes on, and leads no more.
         """
         return self._portal.call(lambda: self._hold.transfer(to, within=within))
 
 
 class Message(Hold, Generic[T]):
-    """An item in hand, good inside its block: `with message:`; see recipes.Message for what its end does.
+    """A claimed item, good inside its block: `with message:`; see recipes.Message for what the block's end does.
 
-    The body cannot be cancelled: `ended` is set when the claim is lost, and AckLost raised at the block's end. An item
-    that `drain(within=)` wants back goes when the body has ended.
+    The body cannot be cancelled: when the claim is lost, `ended` is set, and AckLost is raised at the block's end. If
+    `drain(within=)` wants the item back, it goes back when the body has ended.
     """
 
     __slots__ = ("_block", "attempt", "data", "key", "priority", "reason")
@@ -263,9 +263,9 @@ class Message(Hold, Generic[T]):
         self._portal.call(self._hold.release)
 
     def extend(self) -> None:
-        """Begin the lease anew, by the servers' clock. Raises AckLost when it was taken away already."""
+        """Start the lease again, by the servers' clock. Raises AckLost if the claim was taken away already."""
         self._portal.call(self._hold.extend)
 
     def check(self, multi: "Multi") -> None:
-        """Let `multi`, a `client.multi()`, be refused unless this item still is in hand here."""
+        """Make the server refuse `multi`, a `client.multi()`, unless we still have this claim."""
         self._portal.run(lambda: self._hold.check(multi.of_tasks))

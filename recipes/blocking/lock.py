@@ -1,4 +1,4 @@
-"""Locks for threads and processes: alone, readers together, so many at a time."""
+"""Locks for threads and processes: exclusive, shared by readers, or with a number of permits."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Lock(Lockable[Grant]):
     """`with Lock(client, path) as grant:` mutual exclusion over `path`, granted in order of arrival; see recipes.Lock.
 
-    Threads of one client exclude one another, with one Lock or with several. A thread that holds it cannot take it
-    again: RuntimeError. Raises LockLost at the end of the block when the lock was lost; `grant.ended` was set then,
-    before anybody else could have it.
+    Threads of one client exclude one another, with one Lock or with several. A thread that holds it gets
+    RuntimeError if it takes it again. When the lock is lost, `grant.ended` is set before anybody else can have it, and
+    LockLost is raised at the end of the block.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Lock(Lockable[Grant]):
 class ReadWriteLock:
     """Any number of readers, or one writer, over `path`; granted in order of arrival; see recipes.ReadWriteLock.
 
-    A thread that reads or writes cannot ask again: RuntimeError. A writer becomes a reader by `grant.downgrade()`.
+    A thread that holds it gets RuntimeError if it asks again. `grant.downgrade()` makes a writer a reader.
     """
 
     def __init__(
@@ -62,19 +62,19 @@ class ReadWriteLock:
         self._write: Lockable[WriteGrant] = Lockable(portal, both.write(), WriteGrant)
 
     def read(self) -> Lockable[Grant]:
-        """`with rw.read() as grant`: hold it together with other readers."""
+        """`with rw.read() as grant`: hold the lock together with other readers."""
         return self._read
 
     def write(self) -> Lockable[WriteGrant]:
-        """`with rw.write() as grant`: hold it alone."""
+        """`with rw.write() as grant`: hold the lock alone."""
         return self._write
 
     def try_read(self, *, within: float = 0.0) -> AbstractContextManager[Grant | None]:
-        """`with rw.try_read(within=5.0) as grant`, None when it was not to be had; see `Lock.try_acquire`."""
+        """`with rw.try_read(within=5.0) as grant`, None when not had in time; see `Lock.try_acquire`."""
         return self._read.try_acquire(within=within)
 
     def try_write(self, *, within: float = 0.0) -> AbstractContextManager[WriteGrant | None]:
-        """`with rw.try_write(within=5.0) as grant`, None when it was not to be had; see `Lock.try_acquire`."""
+        """`with rw.try_write(within=5.0) as grant`, None when not had in time; see `Lock.try_acquire`."""
         return self._write.try_acquire(within=within)
 
     def acquire_read(self, *, within: float | None = None) -> Grant:
@@ -97,7 +97,7 @@ class ReadWriteLock:
 class Semaphore(Lockable[SemaphoreGrant]):
     """At most `limit` permits over `path` at a time, granted in order of arrival; see recipes.Semaphore.
 
-    A thread that has permits cannot ask for more: RuntimeError.
+    A thread that has permits gets RuntimeError if it asks for more.
     """
 
     of_tasks: of_tasks.Semaphore
@@ -119,8 +119,8 @@ class Semaphore(Lockable[SemaphoreGrant]):
     def acquire(self, permits: int = 1, *, within: float | None = None) -> SemaphoreGrant:
         """Take permits for more than a block: `grant = semaphore.acquire(2)`, later `grant.release()`, in any thread.
 
-        All of them or none. within: seconds to wait for them at most, for ever without; then TimeoutError. Nobody is
-        told when they are lost: look at `grant.ended`. Raises BadArguments for more than the limit, and what the block
+        All of them or none. within: seconds to wait at most, for ever without; then TimeoutError. A loss raises nothing
+        by itself: look at `grant.ended`. Raises BadArguments for more than the limit, and what the block
         does.
         """
         return acquired(self._portal, lambda: self.of_tasks.acquire(permits), self._show, within)
@@ -129,7 +129,7 @@ class Semaphore(Lockable[SemaphoreGrant]):
         """`with semaphore.try_acquire(2, within=5.0) as grant`: a block with permits, None when not had in time.
 
         within: seconds to wait at most, which do not limit the block. Raises BadArguments as `acquire` does, and for
-        another number; and what the block does.
+        an invalid number of seconds; and what the block does.
         """
         return tried(self._portal, self.of_tasks.try_acquire(permits, within=within), self._show)
 

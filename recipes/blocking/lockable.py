@@ -1,4 +1,4 @@
-"""What every lock for threads offers: a block, a hold for longer, a try, and a look at who has it."""
+"""What every lock for threads offers: a block, a hold beyond a block, a try, and the lists of holders and waiters."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
@@ -21,7 +21,7 @@ class Lockable(Generic[G]):
 
     `with it as grant`; `acquire` for more than a block; `try_acquire` for a limited wait. Threads may share it.
 
-    of_tasks: the async one behind it.
+    of_tasks: the async lock behind it.
     """
 
     def __init__(self, portal: Portal, lock: "of_tasks.Lockable[Any]", show: Callable[[Portal, Any], G]) -> None:
@@ -42,16 +42,16 @@ class Lockable(Generic[G]):
     def acquire(self, *, within: float | None = None) -> G:
         """Take it for more than a block: `grant = lock.acquire()`, later `grant.release()`, in any thread.
 
-        within: seconds to wait for it at most, for ever without; then TimeoutError. Nobody is told when it is lost:
-        look at `grant.ended`. Raises what the block does.
+        within: seconds to wait at most, for ever without; then TimeoutError. A loss raises nothing by itself: look at
+        `grant.ended`. Raises what the block does.
         """
         return acquired(self._portal, self.of_tasks.acquire, self._show, within)
 
     def try_acquire(self, *, within: float = 0.0) -> AbstractContextManager[G | None]:
         """Take it if that is possible in time: `with lock.try_acquire(within=5.0) as grant`, else None.
 
-        within: seconds to wait for it at most, which do not limit the block. With 0 it is asked for once, and waited
-        for the answer only. Raises BadArguments for another number, and what the lock's own block does.
+        within: seconds to wait for the lock at most, which do not limit the block. 0: ask once, and wait only for the
+        answer. Raises BadArguments for an invalid number, and what the lock's own block does.
         """
         return tried(self._portal, self.of_tasks.try_acquire(within=within), self._show)
 
@@ -73,13 +73,13 @@ S = TypeVar("S")
 
 
 def acquired(portal: Portal, acquire: Callable[[], Any], show: Callable[[Any], S], within: float | None) -> S:
-    """What is had for more than a block. What was had when this thread was interrupted is given up."""
+    """Acquire a hold for more than a block. If this thread is interrupted, a hold that was acquired is given up."""
     portal.check()
     errand = Errand(portal, acquire, within)
     try:
         return show(errand.start().wait())
     except BaseException:
-        if (grant := errand.result()) is not None:  # interrupted when it was had already, which nobody hears of
+        if (grant := errand.result()) is not None:  # acquired before the interruption, and known to nobody
             with suppress(RecipesError):
                 portal.call(grant.release)
         raise
@@ -88,5 +88,5 @@ def acquired(portal: Portal, acquire: Callable[[], Any], show: Callable[[Any], S
 def tried(
     portal: Portal, block: AbstractAsyncContextManager[T | None], show: Callable[[T], S]
 ) -> AbstractContextManager[S | None]:
-    """The block of somebody who did not want to wait for long."""
+    """A thread's block around an async try; its value is None if the try was in vain."""
     return Block(portal, lambda: block, lambda grant: None if grant is None else show(grant))

@@ -1,4 +1,4 @@
-"""Who is there, for threads and processes."""
+"""Group membership for threads and processes."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @documented_by(group.Member)
 class Member(Hold):
-    """What somebody who joined a group has in hand; see Hold. id: of this membership, chosen at random."""
+    """A membership, as its holder has it; see Hold. id: of this membership, chosen at random."""
 
     __slots__ = ("id",)
 
@@ -46,13 +46,13 @@ class Group:
     def join(self, data: bytes = b"") -> AbstractContextManager[Member]:
         """`with group.join(b"10.0.0.1:80") as member`: be a member as long as the block goes on.
 
-        data: what the others see of us. MembershipLost is raised at the end of the block when it was lost;
-        `member.ended` was set then.
+        data: shown to the other members. When the membership is lost, `member.ended` is set, and MembershipLost is
+        raised at the end of the block.
         """
         return Block(self._portal, lambda: self._group.join(data), lambda member: Member(self._portal, member))
 
     def stay(self, data: bytes = b"") -> Stay:
-        """`with group.stay(b"10.0.0.1:80") as presence`: be a member whatever happens, for as long as the block.
+        """`with group.stay(b"10.0.0.1:80") as presence`: be a member as long as the block, whatever happens.
 
         See recipes.Group.stay.
         """
@@ -62,7 +62,7 @@ class Group:
         return self._portal.call(self._group.members)
 
     def watch(self, *, within: float | None = None) -> Iterator[list[Participant]]:
-        """Yield who is there and then each change; of quick changes only the last is seen.
+        """Yield the members now and after each change; of quick changes only the last is seen.
 
         within: seconds to wait for the next change at most; then the iteration ends. See recipes.Group.watch.
         """

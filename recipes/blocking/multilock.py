@@ -1,4 +1,4 @@
-"""Several locks as one, and one lock several times, for threads."""
+"""Several locks taken as one, and a lock that its owner can take again, for threads."""
 
 from collections.abc import Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @documented_by(of_tasks.MultiGrant)
 class MultiGrant:
-    """What a holder of a MultiLock has in hand, good until `ended` is set: that is so once any of them is lost.
+    """The hold of a MultiLock, good until `ended` is set, which happens once any of its locks is lost.
 
-    grants: one for each lock, by its path. ended, lost, why: see Hold.
+    grants: of each lock, by path. ended, lost, why: see Hold.
     """
 
     def __init__(self, portal: Portal, grant: of_tasks.MultiGrant, grants: dict[str, Grant]) -> None:
@@ -80,9 +80,9 @@ class MultiLock:
         return acquired(self._portal, self._lock.acquire, self._show, within)
 
     def try_acquire(self, *, within: float = 0.0) -> AbstractContextManager[MultiGrant | None]:
-        """`with multi.try_acquire(within=5.0) as grant`: all of them, or None when not to be had in time.
+        """`with multi.try_acquire(within=5.0) as grant`: all of them, or None when not had in time.
 
-        within: seconds to wait for all together at most, which do not limit the block.
+        within: seconds to wait at most for all together, which do not limit the block.
         """
         return tried(self._portal, self._lock.try_acquire(within=within), self._show)
 
@@ -130,9 +130,9 @@ class ReentrantLock:
     def try_acquire(
         self, *, within: float = 0.0, owner: Hashable | None = None
     ) -> AbstractContextManager[Grant | None]:
-        """`with lock.try_acquire(within=5.0) as grant`: None when not to be had in time; see `Lock.try_acquire`.
+        """`with lock.try_acquire(within=5.0) as grant`: None when not had in time; see `Lock.try_acquire`.
 
-        owner: the token of the owner, this thread without it.
+        owner: the token of the owner; without it, this thread.
         """
         return tried(self._portal, self._lock.try_acquire(within=within, owner=owner), self._show)
 

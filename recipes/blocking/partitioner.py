@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class Partition(Hold):
-    """One item that is ours, good until `ended` is set; see Hold. item: which.
+    """One item that is ours, good until `ended` is set; see Hold. item: its name.
 
-    wanted_elsewhere: set once the work is to end: another member is to have the item, or `run` is over.
+    wanted_elsewhere: set once the work must end: the item is another member's share, or `run` is over.
     """
 
     __slots__ = ("item", "wanted_elsewhere")
@@ -33,8 +33,8 @@ class Partition(Hold):
 class Partitioner:
     """`Partitioner(client, "/shards", ["a", "b", "c"]).run(work)`: a fair share of the items is worked on here.
 
-    See recipes.Partitioner. A thread cannot be cancelled: work has to look at `partition.wanted_elsewhere` and
-    `partition.ended`, and to return soon after either is set. Until it has returned its item is not given up, and no
+    See recipes.Partitioner. A thread cannot be cancelled: work must check `partition.wanted_elsewhere` and
+    `partition.ended`, and return soon after either is set. Until it has returned, its item is not given up, and no
     other member works on it unless our session is over.
     """
 
@@ -58,15 +58,16 @@ class Partitioner:
 
     @property
     def items(self) -> set[str]:
-        """Those that are worked on here now."""
+        """The items that are worked on here now."""
         return set(self._partitioner.items)
 
     def run(self, work: Callable[[Partition], object]) -> None:
         """Join, and call `work(partition)` in a thread of its own for each item of our share, until one of them raises.
 
-        When it returns while the item is ours it is called again, after a pause when it took less than a second. What
-        it raises comes out, in an ExceptionGroup, once all other work has returned; so does what ended the client when
-        no session follows: SessionExpired, ClientClosed. An interruption, as by Ctrl-C, ends it too.
+        When `work` returns while the item is ours, it is called again, after a pause if it took less than a second. An
+        exception of `work` is raised here, in an ExceptionGroup, once all other work has returned. So is the error that
+        ended the client for good: SessionExpired, ClientClosed. An interruption, for example by Ctrl-C, ends `run`,
+        too.
         """
 
         async def run() -> None:
@@ -85,7 +86,7 @@ class Partitioner:
 
 
 async def _tell_cancelled(event: anyio.Event) -> None:
-    """A thread goes on when its task is cancelled: tell it."""
+    """Set `event` when this task is cancelled, to tell the thread, which goes on."""
     try:
         await anyio.sleep_forever()
     finally:

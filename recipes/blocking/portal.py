@@ -1,4 +1,4 @@
-"""A thread with an event loop, where everything asynchronous happens, and how other threads wait for it."""
+"""A thread with an event loop, which runs all asynchronous code, and how other threads wait for results."""
 
 import concurrent.futures
 import math
@@ -21,16 +21,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_LAST_SECONDS = 2.0  # that an interrupted thread waits for what it called to clean up
+_LAST_SECONDS = 2.0  # how long an interrupted thread waits for its call to clean up
 
 
 class Portal:
     """The event loop of one client, in a thread of its own, which ends with the client.
 
-    It belongs to the process that made it: in a forked child there is no such thread, so that nothing is asked of it.
-    That is why anyio's `start_blocking_portal` is not used, which would wait for it when the child's objects go.
+    It belongs to the process that made it: a forked child has no such thread, so it asks nothing of the thread. For
+    that reason this does not use anyio's `start_blocking_portal`, which would wait for the thread when the child
+    deletes its objects.
 
-    blocks: those that are entered; closing: whether it is about to end. Both are for the loop's thread only.
+    blocks: those that are entered. closing: whether the loop is about to end. Only the loop's thread uses both.
     """
 
     def __init__(self) -> None:
@@ -41,12 +42,12 @@ class Portal:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread. Raises RuntimeError the second time, and where nothing may block."""
+        """Start the thread. Raises RuntimeError for a second time, and where blocking is not allowed."""
         self.check()
         if self._thread is not None:
             raise RuntimeError("a Client is entered once: make another one with connect()")
         ready: Future[BlockingPortal] = Future()
-        # A daemon, so that an interpreter with an open client ends.
+        # A daemon, so that the interpreter can end while a client is open.
         self._thread = threading.Thread(target=anyio.run, args=(self._serve, ready), name="recipes-client", daemon=True)
         self._thread.start()
         self._portal = ready.result()
@@ -58,7 +59,7 @@ class Portal:
             await portal.sleep_until_stopped()
 
     def close(self) -> None:
-        """End the thread: what still waits there is cancelled, and blocks that have not been left are ended."""
+        """End the thread: end the blocks that have not been left, and cancel all tasks that still wait."""
         if self._portal is None or self._thread is None:
             return
         with suppress(RuntimeError):  # it has ended
@@ -76,7 +77,7 @@ class Portal:
         return self._home.in_child()
 
     def check(self) -> None:
-        """Raise RuntimeError in a forked child, and where an event loop runs, which a blocking call would stop."""
+        """Raise RuntimeError in a forked child, and in a thread whose event loop a blocking call would stop."""
         if self._home.in_child():
             self._home.check()
         if in_event_loop():
@@ -86,7 +87,7 @@ class Portal:
             )
 
     def begin(self, what: "Callable[[], object]") -> "Future[object]":
-        """Have the loop run something. Raises ClientClosed before the thread has started and after it has ended."""
+        """Run `what` in the loop. Raises ClientClosed before the thread has started and after it has ended."""
         if self._portal is None:
             raise ClientClosed("the client is not connected: use it inside `with connect() as client`")
         try:
@@ -95,16 +96,16 @@ class Portal:
             raise ClientClosed("the client is closed") from None
 
     def call(self, what: Callable[[], Awaitable[T]], within: float | None = None) -> T:
-        """Await `what()` in the loop; block until it is done, and return or raise what it does.
+        """Await `what()` in the loop; block until it is done, and return its result or raise its error.
 
-        within: seconds, after which it is cancelled and TimeoutError raised. When this thread is interrupted, as by
-        Ctrl-C, it is cancelled as well.
+        within: seconds, after which it is cancelled and TimeoutError raised. An interruption of this thread, for
+        example by Ctrl-C, cancels it as well.
         """
         self.check()
         return Errand(self, what, within).start().wait()
 
     def run(self, what: Callable[[], T]) -> T:
-        """Call `what()` in the loop, and return or raise what it does."""
+        """Call `what()` in the loop, and return its result or raise its error."""
 
         async def do() -> T:
             return what()
@@ -112,7 +113,7 @@ class Portal:
         return self.call(do)
 
     def iterate(self, source: AsyncIterator[T], within: float | None) -> Iterator[T]:
-        """What an async iterator yields, until it ends or waits longer than `within` seconds."""
+        """Yield the items of an async iterator, until it ends or the next takes longer than `within` seconds."""
         while True:
             try:
                 item = self.call(partial(anext, source), within)
@@ -122,7 +123,7 @@ class Portal:
 
 
 class Errand(Generic[T]):
-    """A task in the loop, that one thread waits for."""
+    """A task in the loop for which one thread waits."""
 
     def __init__(self, portal: Portal, what: Callable[[], Awaitable[T]], within: float | None) -> None:
         self._portal = portal
@@ -134,7 +135,7 @@ class Errand(Generic[T]):
         self.future: Future[T] = Future()
 
     def start(self) -> "Errand[T]":
-        """Begin it."""
+        """Start the task."""
         try:
             self._portal.begin(self._run)
         except ClientClosed as error:
@@ -142,7 +143,7 @@ class Errand(Generic[T]):
         return self
 
     def wait(self) -> T:
-        """Return or raise what it does. A thread that is interrupted meanwhile cancels it."""
+        """Return the task's result or raise its error. An interruption of this thread cancels the task."""
         try:
             return self.future.result()
         except concurrent.futures.CancelledError:
@@ -153,23 +154,23 @@ class Errand(Generic[T]):
             raise
 
     def result(self) -> T | None:
-        """What it has returned; None before, and when it raised."""
+        """The task's result; None before its end, and if it raised."""
         future = self.future
         return future.result() if future.done() and not future.cancelled() and future.exception() is None else None
 
     def abandon(self) -> None:
-        """Cancel it, and give it a moment to clean up."""
+        """Cancel the task, and give it a moment to clean up."""
         with suppress(ClientClosed):
             self._portal.begin(self._cancel)
         concurrent.futures.wait([self.future], _LAST_SECONDS)
 
     def limit(self, within: float | None) -> None:
-        """Cancel it in so many seconds, never without. For the task itself."""
+        """Cancel the task after `within` seconds from now, never if None. Called by the task itself."""
         if self._scope is not None:
             self._scope.deadline = math.inf if within is None else anyio.current_time() + within
 
     def is_cancelled(self) -> bool:
-        """Whether it was abandoned, or its time is up. For the task itself."""
+        """Whether the task was abandoned, or its time is up. Called by the task itself."""
         return self._scope is not None and self._scope.cancel_called
 
     async def _run(self) -> None:
@@ -178,7 +179,7 @@ class Errand(Generic[T]):
         except BaseException as error:
             if not isinstance(error, anyio.get_cancelled_exc_class()):
                 self.future.set_exception(error)
-                return  # nobody else hears of it: one call that fails does not end the loop
+                return  # only the caller sees it: a call that fails does not end the loop
             self.future.cancel()
             self.future.set_running_or_notify_cancel()
             raise
@@ -201,7 +202,7 @@ class Errand(Generic[T]):
 
 
 def portal_of(client: "Client") -> Portal:
-    """The thread that a client lives in. Raises TypeError for another client than one of this package."""
+    """The portal of a client. Raises TypeError for a client that is not of this package."""
     portal = getattr(client, "portal", None)
     if not isinstance(portal, Portal):
         raise TypeError(f"client: expected one of recipes.blocking.connect(), not {client!r}")

@@ -18,9 +18,9 @@ P = TypeVar("P", bound=presence.Presence)
 
 @documented_by(presence.Presence)
 class Presence(Entered[P]):
-    """`with`: an ephemeral znode of ours that is there as long as the block goes on, as far as that is possible.
+    """`with`: an ephemeral znode of ours that exists as long as the block goes on, as far as that is possible.
 
-    See recipes.Presence. Any thread may ask.
+    See recipes.Presence. Any thread may use it.
     """
 
     def __repr__(self) -> str:
@@ -33,7 +33,7 @@ class Presence(Entered[P]):
 
     @property
     def error(self) -> RecipesError | None:
-        """What ended it for good, None while it goes on."""
+        """The error that ended it for good; None while it goes on."""
         return self.of_tasks.error
 
     @property
@@ -53,17 +53,17 @@ class Presence(Entered[P]):
         return self.of_tasks.data
 
     def wait_present(self, *, within: float | None = None) -> None:
-        """Return once our znode is there, at once when it is.
+        """Return once our znode exists.
 
-        within: seconds to wait at most, for ever without; then TimeoutError. Raises what ended this for good.
+        within: seconds to wait at most, for ever without; then TimeoutError. Raises the error that ended this for good.
         """
         self._portal.call(self.of_tasks.wait_present, within)
 
     def update(self, data: bytes, *, within: float | None = None) -> None:
-        """Replace our znode's data, and return once that is so. When it is not there now, it is made with them.
+        """Replace our znode's data, and return once they are stored. If it does not exist now, it is made with them.
 
         within: seconds to wait at most, for ever without; then TimeoutError, and the data are written at the next
-        occasion. Raises what ended this for good.
+        occasion. Raises the error that ended this for good.
         """
         self._portal.call(lambda: self.of_tasks.update(data), within)
 

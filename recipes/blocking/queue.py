@@ -24,7 +24,7 @@ T = TypeVar("T", default=bytes)
 class Queue(Generic[T]):
     """A queue at `path`: at least once, in the order of commit, lowest priority number first; see recipes.Queue.
 
-    Threads share it. An item goes back when its block ends by an exception, also by Ctrl-C, and when its process dies.
+    Threads can share it. An item goes back when its block ends with an exception, also of Ctrl-C, or its process dies.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Queue(Generic[T]):
         )
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # `Queue[Job](client, path)` says of what type the items are, once the object is there.
+        # For `Queue[Job](client, path)` Python sets __orig_class__ once the object exists.
         object.__setattr__(self._queue if name == "__orig_class__" else self, name, value)
 
     @property
@@ -69,7 +69,7 @@ class Queue(Generic[T]):
     def put_many(
         self, items: Iterable[T], *, delay: float = 0, priority: int = 100, within: float | None = None
     ) -> None:
-        here = list(items)  # what makes them is not for the client's thread
+        here = list(items)  # iterate here: the user's iterator must not run in the client's thread
         self._portal.call(lambda: self._queue.put_many(here, delay=delay, priority=priority, within=within))
 
     def receive(self) -> AbstractContextManager[Message[T]]:
@@ -79,7 +79,7 @@ class Queue(Generic[T]):
     def try_receive(self, *, within: float = 0.0) -> AbstractContextManager[Message[T] | None]:
         """`receive` if that is possible in time: `with queue.try_receive(within=5.0) as message`, else None.
 
-        within: seconds to wait for an item at most, which do not limit the block. With 0 it is looked for once.
+        within: seconds to wait for an item at most, which do not limit the block. 0: look once.
         """
         block = self._queue.try_receive(within=within)
         return Block(
@@ -91,17 +91,17 @@ class Queue(Generic[T]):
     def consume(self, *, concurrency: int = 1, prefetch: int = 0, within: float | None = None) -> "Messages[T]":
         """A stream of messages; see Messages.
 
-        concurrency: how many may be in hand at once, over all threads that iterate. prefetch: how many more are claimed
-        ahead. They are not handed out, and so not counted, but nobody else can have them meanwhile. within: seconds
-        that an iteration waits for the next message at most; then it ends, and another one may be begun.
+        concurrency: how many messages may be in hand at once, over all threads that iterate. prefetch: how many more
+        are claimed ahead. Their deliveries are not counted yet, but nobody else can have them meanwhile. within:
+        seconds that an iteration waits for the next message at most; then it ends, and another one can begin.
         """
         messages = self._portal.run(lambda: self._queue.consume(concurrency=concurrency, prefetch=prefetch))
         return Messages(self._portal, messages, within)
 
     def take(self, *, within: float | None = None) -> T:
-        """Wait for an item, remove it, and return what was put: at most once, since nobody acknowledges it.
+        """Wait for an item, remove it, and return its data: at most once, since nothing is acknowledged.
 
-        within: seconds to wait at most, for ever without; then TimeoutError, and an item may be gone, as after Ctrl-C.
+        within: seconds to wait at most, for ever without; then TimeoutError. An item may be lost then, or by Ctrl-C.
         """
         return self._portal.call(self._queue.take, within)
 
@@ -142,7 +142,7 @@ class Messages(Entered[consume.Messages[T]], Iterator[Message[T]], Generic[T]):
     """`with queue.consume(...) as messages: for message in messages: with message: ...`
 
     Any number of threads may iterate at once; each message goes to one of them. The iteration ends after `drain`, and
-    when no message came `within` the seconds given to `consume`; then it can be begun again.
+    when no message came `within` the seconds given to `consume`; then it can begin again.
     """
 
     def __init__(self, portal: Portal, messages: consume.Messages[T], within: float | None) -> None:
@@ -156,9 +156,9 @@ class Messages(Entered[consume.Messages[T]], Iterator[Message[T]], Generic[T]):
             raise StopIteration from None
 
     def drain(self, *, within: float | None = None) -> None:
-        """Stop taking, and return once nothing is in hand: what is waiting here goes back to the queue at once.
+        """Stop claiming, and return once nothing is in hand. Items that are claimed ahead go back to the queue at once.
 
-        within: seconds that blocks have to end. Then `message.ended` is set in those that go on, and their items go
-        back, uncounted, when they have ended: nobody else is given what is in hand.
+        within: seconds that blocks have to end. After that `message.ended` is set in the blocks that go on. Their items
+        go back, uncounted, only when these blocks have ended.
         """
         self._portal.call(lambda: self.of_tasks.drain(within=within))

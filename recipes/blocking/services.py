@@ -1,4 +1,4 @@
-"""Which instances of a service there are, for threads and processes."""
+"""Service discovery for threads and processes."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,7 +26,7 @@ class Registration(Presence[services.Registration]):
         return self.of_tasks.instance
 
     def update_payload(self, payload: Any, *, within: float | None = None) -> None:
-        """Replace the payload, and return once that is so. Raises what `update` does, TypeError for no JSON value."""
+        """Replace the payload, and return once it is stored. Raises what `update` does, TypeError for no JSON value."""
         self._portal.call(lambda: self.of_tasks.update_payload(payload), within)
 
 
@@ -34,7 +34,7 @@ class Registration(Presence[services.Registration]):
 class Provider(Entered[services.Provider]):
     """`with registry.provider("web") as provider:` instances of a service, kept current; one is chosen at a time.
 
-    See recipes.Provider. Any thread may ask; a strategy of your own is called in the client's thread.
+    See recipes.Provider. Any thread may use it; a strategy of your own is called in the client's thread.
     """
 
     @property

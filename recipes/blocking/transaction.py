@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class EnlistedBranch:
-    """What a participant gave for a branch, such as a SqlBranch: what it has to await, this waits for."""
+    """A participant's object for a branch, such as a SqlBranch. Its async methods block here until they are done."""
 
     def __init__(self, portal: Portal, of_tasks: Any) -> None:
         self._portal = portal
@@ -54,10 +54,10 @@ class GlobalTransaction(Entered[coordinator.GlobalTransaction]):
         return dict(self.of_tasks.unsettled)
 
     def enlist(self, name: str) -> Any:
-        """Let the participant `name` take part. What it returns is the participant's own: what the block works with.
+        """Let the participant `name` take part; return what its `begin` returns, for the block to work with.
 
-        Methods of that which are to be awaited wait: `sql = tx.enlist("orders")`, `sql.execute("UPDATE ...")`. Raises
-        what recipes.GlobalTransaction.enlist does.
+        Async methods of that object block: `sql = tx.enlist("orders")`, `sql.execute("UPDATE ...")`. Raises what
+        recipes.GlobalTransaction.enlist does.
         """
         return _shown(self._portal, self._portal.call(lambda: self.of_tasks.enlist(name)))
 
@@ -66,7 +66,7 @@ class GlobalTransaction(Entered[coordinator.GlobalTransaction]):
 class Coordinator(Entered[coordinator.Coordinator]):
     """`with Coordinator(client, "/transactions", participants={...}) as coordinator:`; see recipes.Coordinator.
 
-    Any number of threads may begin transactions. A body cannot be cancelled: one that passes its deadline goes on, and
+    Any number of threads may begin transactions. A body cannot be cancelled: after its deadline it goes on, and
     TransactionAborted is raised at its end.
     """
 
@@ -110,9 +110,9 @@ class Coordinator(Entered[coordinator.Coordinator]):
 
 @documented_by(termination.Termination)
 class Termination(Entered[termination.Termination]):
-    """`with Termination(client, "/transactions", {"files": participant}):` end what has waited for too long.
+    """`with Termination(client, "/transactions", {"files": participant}):` end branches that waited too long.
 
-    See recipes.Termination. It works in the client's thread.
+    See recipes.Termination. It runs in the client's thread.
     """
 
     def __init__(

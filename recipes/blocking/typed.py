@@ -1,13 +1,13 @@
-"""`Name[Job](client, path)`, which says of what type values are."""
+"""`Name[Job](client, path)`, where Job is the type of the values."""
 
 from typing import Any
 
 
 class Typed:
-    """Tells the async object behind it, which reads and writes the values. of_tasks: that object."""
+    """Passes the type of the values to `of_tasks`, the async object behind it, which reads and writes them."""
 
     of_tasks: Any
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Python says it once the object is there.
+        # Python sets __orig_class__ once the object exists.
         object.__setattr__(self.of_tasks if name == "__orig_class__" else self, name, value)

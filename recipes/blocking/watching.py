@@ -1,4 +1,4 @@
-"""What a thread gives or takes piece by piece: a multi, a watch that fires once, a stream of events, a view."""
+"""A multi, a watch that fires once, a stream of events and a view, for threads."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -29,7 +29,7 @@ class Multi(Entered[multi.Multi]):
 
     @property
     def results(self) -> "list[Result]":
-        """In order, the path of each create, the Stat of each set, and None for deletes and checks; once it is sent."""
+        """Once it is sent, in order: the path of each create, the Stat of each set, None for deletes and checks."""
         return self.of_tasks.results
 
     def create(
@@ -56,30 +56,30 @@ class Multi(Entered[multi.Multi]):
 
 @documented_by(watch.Watch)
 class Watch:
-    """A watch that fires once: set by the read it came with."""
+    """A watch that fires once, set by the read that returned it."""
 
     def __init__(self, portal: "Portal", of_tasks: watch.Watch) -> None:
         self._portal = portal
         self._watch = of_tasks
 
     def wait(self, *, within: float | None = None) -> "WatchEvent":
-        """Wait for the event and return it; at once, when it has been seen before.
+        """Wait for the event and return it; at once, if it has come before.
 
-        within: seconds to wait at most, for ever without; then TimeoutError. A change made while the connection was
-        lost is seen after it. Raises what ended the session when that came first.
+        within: seconds to wait at most, for ever without; then TimeoutError. A change that is made while the connection
+        is lost is seen after the reconnection. Raises the error that ended the session if that came first.
         """
         return self._portal.call(self._watch.wait, within)
 
     def cancel(self) -> None:
-        with suppress(ClientClosed):  # then nobody waits any more
+        with suppress(ClientClosed):  # then no thread waits any more
             self._portal.run(self._watch.cancel)
 
 
 class WatchStream(Entered[watch.WatchStream], Iterator["WatchEvent"]):
     """`with client.watch(path) as events: for event in events`; see recipes.WatchStream for which events come.
 
-    The iteration ends when no event came `within` the seconds given to `client.watch`; then it can be begun again.
-    When the session is over it raises what ended it.
+    The iteration ends when no event came `within` the seconds given to `client.watch`; then it can begin again. When
+    the session is over, the iteration raises the error that ended the session.
     """
 
     def __init__(self, portal: "Portal", of_tasks: watch.WatchStream, within: float | None) -> None:
@@ -95,9 +95,9 @@ class WatchStream(Entered[watch.WatchStream], Iterator["WatchEvent"]):
 
 @documented_by(view.View)
 class View(Generic[T]):
-    """What is at a path, kept current inside `with client.node_view(path) as view` or `children_view`.
+    """The state of a path, kept current inside `with client.node_view(path) as view` or `children_view`.
 
-    The newest state, not every change: a slow reader misses steps, never the outcome.
+    It shows the newest state, not every change: a slow reader misses steps, never the outcome.
     """
 
     def __init__(self, portal: "Portal", begin: Callable[[], view.View[T]]) -> None:
@@ -117,17 +117,17 @@ class View(Generic[T]):
         self.close()
 
     def close(self) -> None:
-        with suppress(ClientClosed):  # and this with it
+        with suppress(ClientClosed):  # the view is closed with it
             self._portal.run(self._entered.close)
 
     @property
     def value(self) -> T | None:
-        """The state as last read, None when there is no such znode."""
+        """The state as last read; None when there is no such znode."""
         return self._entered.value
 
     @property
     def current(self) -> bool:
-        """Whether no change is known that was not read yet; False before the first reading, too."""
+        """Whether every known change was read; False before the first reading."""
         return self._entered.current
 
     @property
@@ -138,13 +138,13 @@ class View(Generic[T]):
     def wait_until(self, accept: Callable[[T | None], R | None], *, within: float | None = None) -> R:
         """Return the first answer of `accept(value)` that is not None, asking again after every reading.
 
-        accept: called in the client's thread, which it must not hold up. within: seconds to wait at most, for ever
+        accept: called in the client's thread, which it must not block. within: seconds to wait at most, for ever
         without; then TimeoutError. Raises what ended the view: SessionExpired, ClientClosed, NoAuth.
         """
         return self._portal.call(lambda: self._entered.wait_until(accept), within)
 
     def wait_current(self, *, within: float | None = None) -> None:
-        """Return once no change is known that was not read, at once when that is so.
+        """Return once every known change was read.
 
         within: seconds to wait at most, for ever without; then TimeoutError. Raises what ended the view.
         """

@@ -1,4 +1,4 @@
-"""What all caches have in common: a block, a state, changes, and waiting until something is so."""
+"""What all caches have in common: a block, a state, changes, and waiting for a condition."""
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -18,21 +18,22 @@ State = Literal["syncing", "current", "stale"]
 class Cache:
     """Part of the store, kept in memory. Entering its block returns once all of it was read.
 
-    What is in it is read without waiting. It is what the connected server had, less what is on its way: a cache lags
-    behind the store, and shows the newest state, not every one. Data that must not be old is read with
-    `client.sync` and `client.get`.
+    Reading a cache never waits. The content is what the connected server had, a moment ago: a cache lags behind the
+    store, and shows the newest state, not every state. Data that must not be old is read with `client.sync` and
+    `client.get`.
 
     When the session is lost or the client closes, nothing is cancelled: `error` is set, `state` is "stale" for ever,
-    and those that wait are told. With a client that was made with `renew` the loss of a session is no end: the cache is
-    stale until the next one has read everything anew, and `losses` counts it. What was read last stays readable, also
-    behind the block. Leaving the block removes the watches on the server.
+    and waiting tasks get the error. With a client that was made with `renew` the cache goes on after the loss of a
+    session: it is stale until everything was read again in the next session, and `losses` counts the loss. What was
+    read last stays readable, also after the block. Leaving the block removes the watches on the server.
 
     Entering raises NoAuth when the path may not be read; SessionExpired or ClientClosed when the session is over;
-    RuntimeError for a second time. BadArguments for a path that is none. A failed read is tried again, after a pause
+    RuntimeError for a second time; BadArguments for an invalid path. A failed read is tried again, after a pause
     that grows to 2 s.
 
-    A znode below the path that may not be read is left out, and is in `refused`. Servers do not tell of its changes,
-    nor of its deletion: until the next full reading it stays there, as one that lost its readers stays in the cache.
+    A znode below the path that may not be read is left out, and is in `refused`. Servers report neither its changes nor
+    its deletion, so it stays in `refused` until the next full reading. Likewise a znode that becomes unreadable later
+    stays in the cache until then.
     """
 
     def __init__(self, client: "Client", path: str, max_depth: float, *, recursive: bool) -> None:
@@ -52,16 +53,16 @@ class Cache:
 
     @property
     def path(self) -> str:
-        """What is kept: this znode, and what the kind of cache says of those below it."""
+        """The znode that is kept; the kind of cache says which znodes below it are kept, too."""
         return self._mirror.path
 
     @property
     def state(self) -> State:
-        """How far what is shown can be relied on.
+        """How far the content can be relied on.
 
-        "syncing": not everything was read yet. "current": everything was read since this connection began, and each
-        change is heard of. "stale": the connection is lost, or is back and not everything was read again, or a read
-        failed and is tried again, or the server is read-only, or the cache has ended.
+        "syncing": not everything was read yet. "current": everything was read since this connection began, and every
+        change is reported. "stale": the connection is lost; or it is back and not everything was read again; or a read
+        failed and is tried again; or the server is read-only; or the cache has ended.
         """
         if not self._mirror.was_whole:
             return "syncing"
@@ -69,7 +70,7 @@ class Cache:
 
     @property
     def stale_since(self) -> float | None:
-        """Since when it is stale, in seconds of `client.clock()`; None while it is current, or syncing."""
+        """Since when the cache is stale, in seconds of `client.clock()`; None while it is current or syncing."""
         return self._mirror.stale_since
 
     @property
@@ -79,7 +80,7 @@ class Cache:
 
     @property
     def losses(self) -> int:
-        """How many sessions it has outlived."""
+        """How many sessions the cache has outlived."""
         return self._mirror.losses
 
     @property
@@ -90,7 +91,8 @@ class Cache:
     async def wait_until(self, predicate: Callable[[Self], R | None]) -> R:
         """Return the first answer of `predicate(cache)` that counts as true, asking after every reading.
 
-        It is asked while the cache is current only. Raises what ended the cache, and RuntimeError outside its block.
+        `predicate` is called only while the cache is current. Raises what ended the cache, and RuntimeError outside its
+        block.
         """
         while True:
             if self.error is None and self.state == "current" and (answer := predicate(self)):
@@ -98,7 +100,7 @@ class Cache:
             await self._mirror.news()
 
     def changes(self, *, initial: bool = False) -> Changes:
-        """A stream of what changes from this call on; initial: what is there already comes first, as added.
+        """A stream of the changes from this call on. initial: existing znodes come first, as added.
 
         See `Changes`. Raises RuntimeError outside the block.
         """

@@ -1,4 +1,4 @@
-"""What changed in a cache, as a stream that a slow reader cannot make long."""
+"""The changes of a cache, as a stream whose backlog is bounded however slow its reader is."""
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,22 +22,23 @@ class Change(NamedTuple):
 
     kind: ChangeKind
     path: str
-    node: Node  # as it is now; as it was last seen when it was removed
+    node: Node  # as it is now; if removed, as it was last seen
 
 
 class Changes:
-    """`async for change in cache.changes():` each difference since the last one that was told.
+    """`async for change in cache.changes():` each difference from what the reader was told before.
 
-    Differences, not events: of a znode that changed many times before it is this one's turn, the outcome is told, and
-    nothing of one that came and went. So at most one change waits for each path, however slow the reader is.
+    Differences, not events: of a znode that changed several times before its turn only the outcome is told, and
+    a znode that came and went is not told at all. So at most one change waits for each path, even for a slow reader.
 
-    It raises what ended the cache, `cache.error`, behind the last change, and RuntimeError outside the cache's block.
+    After the last change the iteration raises the error that ended the cache, `cache.error`. Outside the cache's block
+    it raises RuntimeError.
     """
 
     def __init__(self, nodes: Mapping[str, Node], wait: Callable[[], Awaitable[None]], initial: bool, but: str) -> None:
         self._nodes: Mapping[str, Node] = nodes
         self._wait: Callable[[], Awaitable[None]] = wait
-        # How the paths that changed were when their reader was told last.
+        # The changed paths -> their state when the reader was told last.
         self._before: OrderedDict[str, Node | None] = OrderedDict(dict.fromkeys(nodes) if initial else ())
         self._but: str = but
         self._before.pop(but, None)
@@ -52,7 +53,7 @@ class Changes:
             await self._wait()
 
     def note(self, path: str, old: Node | None, new: Node | None) -> None:
-        """A path changed."""
+        """Note that a path changed."""
         if path == self._but:
             return
         if path not in self._before:

@@ -17,8 +17,8 @@ class ChildrenCache(Cache, Mapping[str, Node]):
 
     client: a connected Client. path: the parent; it need not exist. See `Cache` for the guarantee and the errors.
 
-    It has one watch on the parent and all below it (ZooKeeper 3.6 and later), so it also hears, and forgets at once, of
-    what happens further below.
+    One watch covers the parent and all znodes below it (ZooKeeper 3.6 and later). So events from further below arrive
+    as well; they are ignored.
     """
 
     def __init__(self, client: "Client", path: str) -> None:
@@ -36,7 +36,7 @@ class ChildrenCache(Cache, Mapping[str, Node]):
 
     @property
     def parent(self) -> Node | None:
-        """The parent itself; None when there is no such znode, in which case it has no children either."""
+        """The parent itself; None when there is no such znode, and then there are no children either."""
         return self._mirror.copy.nodes.get(self.path)
 
     def names(self) -> list[str]:

@@ -1,10 +1,10 @@
-"""A copy of a subtree, and what of it has to be read: pure, told of events and replies.
+"""A copy of a subtree, and the reads that are due to keep it current. Pure: the caller passes events and replies in.
 
-The copy is level-triggered: an event says only where to read again. Requests are answered in the order in which they
-were sent, and a watch was set before the first of them, so that whatever is older than a reply is in it and whatever is
-newer comes as an event. A path is read by one request at a time; what happens meanwhile is read once more.
+The copy is level-triggered: an event says only where to read again. Replies come in the order of their requests, and a
+watch is set before the first read. So a reply contains every change before it, and a later change comes as an event.
+Only one request at a time reads a path; if an event comes meanwhile, the path is read once more.
 
-A round is one reading of everything, begun on one connection. `is_whole` says that it is done.
+A round is one reading of everything, begun on one connection. `is_whole` says that the round is complete.
 """
 
 from collections import deque
@@ -21,7 +21,7 @@ Told = Callable[[str, Node | None, Node | None], None]
 
 
 class Ask(NamedTuple):
-    """A read to be made. round: in which the znode's reading was begun, also where it is the second of two."""
+    """A read to be made. round: the round in which the reading of the znode began, with "get"."""
 
     kind: Literal["get", "children"]
     path: str
@@ -29,11 +29,11 @@ class Ask(NamedTuple):
 
 
 class Copy:
-    """What is known of `root` and what is below it, down to `max_depth` levels.
+    """The known state of `root` and of the znodes below it, down to `max_depth` levels.
 
-    each: whether a watch is set by each read, so that every list of children has to be read; else one watch tells of
-    the creation and deletion of every znode. told: called with the path, the Node before and the Node after, None where
-    there is none, whenever a znode came, went, was replaced or has other data.
+    each: whether each read sets a watch of its own; then every list of children has to be read. Otherwise one watch
+    reports the creation and deletion of every znode. told: called with the path, the Node before and the Node after
+    (None: no znode) whenever a znode came, went, was replaced or has other data.
     """
 
     def __init__(self, root: str, max_depth: float, each: bool, told: Told) -> None:
@@ -46,10 +46,10 @@ class Copy:
         self._told = told
         self._below: dict[str, set[str]] = {}  # paths of the children that are in the copy
         self._queue: deque[Ask] = deque()
-        self._queued: set[str] = set()  # for their "get"
-        self._busy: set[str] = set()  # between their "get" and the last reply
-        self._again: set[str] = set()  # of these, where more happened
-        self._owed: set[str] = set()  # what this round has yet to read
+        self._queued: set[str] = set()  # paths whose "get" is in the queue
+        self._busy: set[str] = set()  # paths between their "get" and its last reply
+        self._again: set[str] = set()  # busy paths that must be read again
+        self._owed: set[str] = set()  # paths that this round still has to read
         self._seen: dict[str, int] = {}  # the round in which a path was read last
         self._listed: dict[str, int] = {}  # the round in which its children were listed last
         self._relist: set[str] = set()
@@ -82,12 +82,12 @@ class Copy:
         if kind == op.EVENT_CHILDREN:
             self._relist.add(path)
         self._read(path)
-        # With a watch of its own, a parent is told by another event.
+        # If each read sets a watch, the parent's own watch has another event for this.
         if not self._each and depth and kind in (op.EVENT_CREATED, op.EVENT_DELETED):
             self._read(_parent(path))
 
     def take(self, most: int) -> list[Ask]:
-        """Up to `most` reads to be made now. Each has to come back as `got`, `missing`, `refuse` or `failed`."""
+        """Up to `most` reads to make now. For each call `got`, `missing`, `refuse` or `failed` later."""
         asks: list[Ask] = []
         while self._queue and len(asks) < most:
             ask = self._queue.popleft()
@@ -101,7 +101,7 @@ class Copy:
         return asks
 
     def got(self, ask: Ask, value: Node | Sequence[str], stat: Stat | None = None) -> None:
-        """A read was answered: with a Node for "get", with names, and the Stat at that time, for "children"."""
+        """Take a reply: a Node for "get"; names, and the Stat at that time, for "children"."""
         path = ask.path
         if isinstance(value, Node):
             self.refused.pop(path, None)
@@ -113,18 +113,18 @@ class Copy:
             if (node := self.nodes.get(path)) is not None:
                 self._listed[path] = ask.round
                 if stat is not None and not differs(node, listed := Node(node.data, stat)):
-                    self.nodes[path] = listed  # its watch tells of children from here on, not from the "get" on
+                    self.nodes[path] = listed  # its watch reports children since this reply, not since the "get"
             self._keep_only(path, {paths.join(path, name) for name in value})
         self._done(ask)
 
     def missing(self, ask: Ask) -> None:
-        """There is no such znode."""
+        """Take the reply that there is no such znode."""
         self.refused.pop(ask.path, None)
         self._drop(ask.path)
         self._done(ask)
 
     def refuse(self, ask: Ask, error: RecipesError) -> None:
-        """The read is not permitted. The znode, or what is below it, is left out."""
+        """Take the reply that the read is not permitted. The znode, or what is below it, is left out."""
         if ask.kind == "get":
             self._drop(ask.path)
         else:
@@ -133,7 +133,7 @@ class Copy:
         self._done(ask)
 
     def failed(self, ask: Ask) -> None:
-        """It was not answered: it is due again, and the copy is not whole before that."""
+        """Note that a read was not answered: it is due again, and until then the copy is not whole."""
         self._owed.add(ask.path)
         self._again.discard(ask.path)
         self._busy.discard(ask.path)
@@ -222,7 +222,7 @@ class Copy:
 
 
 def differs(old: Node | None, new: Node | None) -> bool:
-    """Whether these are two states of a znode: by zxid, since one that was made anew begins with version 0 again."""
+    """Whether two states of a znode differ, by zxid: a znode that was made anew begins again with version 0."""
     if old is None or new is None:
         return old is not new
     return (old.stat.czxid, old.stat.mzxid) != (new.stat.czxid, new.stat.mzxid)

@@ -1,8 +1,8 @@
-"""Keeps a Copy like the store: reads what it asks for, hears of changes, begins anew with each connection.
+"""Keeps a Copy equal to the store: makes the reads that it asks for, passes events to it, starts again on reconnect.
 
-It has no task. Replies and events are heard in the client's own; only a read that failed is waited for, in a job of the
-client's, before it is tried again. Between two sessions of a client that renews it rests: what was read stays, and the
-next session begins with a reading of everything.
+A Mirror has no task. Replies and events are handled in the client's own task. Only after a failed read a job of the
+client waits before the read is repeated. Between two sessions of a client that renews, a Mirror rests: what was read
+stays, and the next session begins with reading everything.
 """
 
 import logging
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 
 _MOST_BATCHES, _MOST_READS = 4, 64  # requests under way at a time, of many reads and of one
 _FIRST_BATCH, _MOST_IN_BATCH = 16, 50  # reads in one request: together never more than a reply may be long
-_BATCH_BYTES = 256 * 1024  # that a reply is meant to have
+_BATCH_BYTES = 256 * 1024  # intended size of a reply
 log: logging.Logger = logging.getLogger("recipes.cache")
 
 _TRIED_AGAIN = (ConnectionLoss, ThrottledOp)
 
 
 class Mirror(Watcher):
-    """See `Cache`, whose parts these are. recursive: one watch for everything, where the server has it."""
+    """The machinery of a `Cache`; see there. recursive: use one watch for everything, if the server supports it."""
 
     def __init__(self, client: "Client", path: str, max_depth: float, recursive: bool) -> None:
         self.path: str = paths.check(path)
@@ -54,7 +54,7 @@ class Mirror(Watcher):
         self.copy: Copy = Copy(self.path, max_depth, not recursive, self._told)
         self.was_whole: bool = False
         self.losses: int = 0
-        self._client = client  # for what goes on with the next session
+        self._client = client  # for what outlives a session
         self._bound = client  # for requests, watches and the end of the session
         self._started = False
         self._resting = False
@@ -76,7 +76,7 @@ class Mirror(Watcher):
         """Return once everything was read."""
         if self._over is not None:
             raise RuntimeError("this cache was entered already: make another one")
-        self._client.session_scope()  # raises what every call does when the client is of no use here, or any more
+        self._client.session_scope()  # raises, as every call does, if the client cannot be used here or any more
         self._over = anyio.Event()
         self._open = True
         try:
@@ -112,7 +112,7 @@ class Mirror(Watcher):
             self._watching.release(self._forget())
 
     async def news(self) -> None:
-        """Return after the next reading or change of state. Raises what ended this."""
+        """Return after the next reading or change of state. Raises the error that ended the cache."""
         if self.error is not None:
             raise self.error
         if not self._open:
@@ -122,7 +122,7 @@ class Mirror(Watcher):
         await self._next.wait()
 
     def changes(self, initial: bool, but: str = "") -> Changes:
-        """A stream of changes from now on, those of the path `but` left out."""
+        """A stream of changes from now on, without those of the path `but`."""
         if not self._open and self.error is None:
             raise RuntimeError("changes are told inside the `async with` block of a cache only")
         reader = Changes(self.copy.nodes, self.news, initial, but)
@@ -131,20 +131,20 @@ class Mirror(Watcher):
 
     def fire(self, kind: int, path: bytes) -> None:
         """Called by the session: a watch fired."""
-        # The end of the session, and a new connection, are heard of in other ways.
+        # The end of the session and a new connection are reported in other ways.
         if kind > op.EVENT_NONE and self._open and self.copy.round:
             self.copy.event(kind, self._watching.shown(path))
             self._read()
 
     def end(self, why: str) -> None:
-        """Called by the session: it is over, or about to be."""
+        """Called by the session when it is over, or about to be."""
         if why == OVER and self._open and self._client.renews:
             self._rest()
             return
         if self.error is None:
             self.error = self._why_over(why == CLOSED and not self._bound.session.lost)
         self._stop()
-        self._forget()  # at the server all of it goes with the session
+        self._forget()  # at the server the watches go with the session
 
     def _why_over(self, closed: bool) -> RecipesError:
         if closed:
@@ -152,7 +152,7 @@ class Mirror(Watcher):
         return self._client.session.ending(path=self.path)
 
     def _rest(self) -> None:
-        """Until the client has another session."""
+        """Rest until the client has another session."""
         self._resting, self._failing = True, False
         self.losses += 1
         self._lapse()
@@ -192,7 +192,7 @@ class Mirror(Watcher):
             self._fail(call.error)
 
     async def wait_left(self) -> None:
-        """Nothing is left to do for the session."""
+        """Return at once: the session need not wait for this cache to end."""
 
     def _heard_state(self, state: ConnectionState) -> None:
         if self._resting:
@@ -214,13 +214,13 @@ class Mirror(Watcher):
         self._read()
 
     def _lapse(self) -> None:
-        """Changes may go unseen from now on."""
+        """Note that changes may be missed from now on."""
         if self.was_whole and self.stale_since is None:
             self.stale_since = self._client.clock()
             self._wake()
 
     def _read(self) -> None:
-        """Ask for what has to be read, as much as may be under way at a time."""
+        """Send the reads that are due, up to the limit of requests under way."""
         while self._open and not (self._failing or self._resting) and self.copy.has_work:
             if len(self._calls) >= (_MOST_BATCHES if self._recursive else _MOST_READS):
                 return
@@ -281,12 +281,12 @@ class Mirror(Watcher):
                 self.copy.got(ask, *value)
         if 2 * size > _BATCH_BYTES:
             self._batch = max(1, min(self._batch, len(asks) * _BATCH_BYTES // size))
-        elif len(asks) == self._batch:  # a small one shows nothing about larger ones
+        elif len(asks) == self._batch:  # only a full batch shows that larger ones are safe
             self._batch = min(2 * self._batch, _MOST_IN_BATCH)
 
     def _await_creation(self) -> None:
-        """Watch the root's creation: of others their parents tell."""
-        if [] in self._calls.values():  # a request to do so is under way
+        """Watch the root's creation. The creation of any other znode shows at its parent."""
+        if [] in self._calls.values():  # such a request is under way
             return
         try:
             call = self._watching.start_exists(self.path)
@@ -300,7 +300,7 @@ class Mirror(Watcher):
         if self._calls.pop(call, None) is None or not self._open:
             return
         if call.error is None or isinstance(call.error, _TRIED_AGAIN):
-            self.copy.event(op.EVENT_CREATED, self.path)  # created in between
+            self.copy.event(op.EVENT_CREATED, self.path)  # created in the meantime
             if call.error is not None:
                 self._try_again([])
             self._read()
@@ -330,12 +330,12 @@ class Mirror(Watcher):
             self._read()
 
     def _settle(self) -> None:
-        """Note that everything was read in this round."""
+        """If everything was read in this round, note it."""
         if not self.copy.is_whole or (self.was_whole and self.stale_since is None):
             return
         if self._client.state is ConnectionState.CONNECTED:
             self.stale_since = None
-        elif self.stale_since is None:  # read-only: the server is behind the others for an unknown time
+        elif self.stale_since is None:  # read-only: the server may have been behind for any time
             self.stale_since = self._client.clock()
         self.was_whole = True
 
@@ -351,7 +351,7 @@ class Mirror(Watcher):
             self.close()
 
     def _forget(self) -> list[str]:
-        """Hear of nothing any more; return the paths at which the server may have a watch."""
+        """Ignore all later replies and events; return the paths at which the server may have a watch."""
         places = {self.path}
         if not self._recursive:
             places.update(self.copy.nodes, *([ask.path for ask in asks] for asks in self._calls.values()))

@@ -14,14 +14,14 @@ T = TypeVar("T", default=bytes)
 
 
 class NodeCache(Cache, Generic[T]):
-    """`async with NodeCache(client, "/config") as cache:` one znode.
+    """`async with NodeCache(client, "/config") as cache:` one znode, kept in memory.
 
     client: a connected Client. path: the znode; it need not exist.
-    model: what its data are, read as JSON by pydantic: a model, or any type that pydantic knows. Without it they are
-        bytes. `NodeCache[Settings](client, path)` says the same.
+    model: the type of its data, read as JSON by pydantic: a model, or any type that pydantic knows. Without it the data
+        are bytes. `NodeCache[Settings](client, path)` does the same.
 
-    See `Cache` for the guarantee and the errors. The numbers of its Stat that are about children are those of the last
-    reading: they are not watched.
+    See `Cache` for the guarantee and the errors. Children are not watched: the fields of the Stat about children are as
+    of the last reading.
     """
 
     def __init__(self, client: "Client", path: str, *, model: type[T] | None = None) -> None:
@@ -37,9 +37,9 @@ class NodeCache(Cache, Generic[T]):
 
     @property
     def value(self) -> T | None:
-        """The data, as a `model` where there is one; None when there is no such znode.
+        """The data, decoded if there is a `model`; None when there is no such znode.
 
-        Raises ValueError with the path when the data are none of the model.
+        Raises ValueError, with the path, when the data do not fit the model.
         """
         node = self.node
         if node is None:

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class TreeCache(Cache, Mapping[str, Node]):
-    """`async with TreeCache(client, "/config") as cache:` the znode and all that are below it, by path.
+    """`async with TreeCache(client, "/config") as cache:` the znode and all znodes below it, by path.
 
-    client: a connected Client. path: it need not exist. max_depth: levels below `path` that are kept, all of them
-    without it; 0 is `path` alone. See `Cache` for the guarantee and the errors.
+    client: a connected Client. path: it need not exist. max_depth: levels below `path` that are kept; all by default, 0
+    for `path` alone. See `Cache` for the guarantee and the errors.
 
-    One watch serves the whole of it (ZooKeeper 3.6 and later). An older server has two on each znode; what is shown is
-    the same.
+    One watch serves the whole tree (ZooKeeper 3.6 and later). At an older server each znode has two watches; the
+    content is the same.
     """
 
     _recursive = True
@@ -48,7 +48,7 @@ class TreeCache(Cache, Mapping[str, Node]):
     def children(self, path: str) -> dict[str, Node] | None:
         """The children of a znode by name, sorted; None when there is no such znode, {} when it has none.
 
-        Whether that is so in the store, or is only not known better at the moment, `state` says.
+        `state` says whether this is current or may be out of date.
         """
         copy = self._mirror.copy
         if path not in copy.nodes:

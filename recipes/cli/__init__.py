@@ -1,6 +1,6 @@
-"""The `recipes` command: which part of it runs.
+"""The `recipes` command: dispatches to the module of each subcommand.
 
-Nothing is imported before it is needed: the time that a command takes to start counts.
+Nothing is imported before it is needed, so that commands start quickly.
 """
 
 import os
@@ -30,7 +30,7 @@ _COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a traceback out of an import helps nobody
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback if Ctrl-C strikes during an import
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["serve"]:
         from recipes.cli.serve import main as serve
@@ -75,13 +75,13 @@ def _run(arguments: list[str]) -> int:
 
 
 def _closed_pipe() -> int:
-    """Whoever read what we print has enough. What is left to print would fail again at exit: give it nowhere to go."""
+    """The reader of our output has closed the pipe. Discard the buffered rest, which would fail again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 128 + signal.SIGPIPE
 
 
 def _version() -> str:
-    """The version of the distribution that is installed."""
+    """The version of the installed distribution."""
     from importlib.metadata import PackageNotFoundError, version  # only here: it takes time to import
 
     try:

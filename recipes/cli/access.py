@@ -1,4 +1,4 @@
-"""How a command gets at servers: their addresses, TLS and credentials, by options or from the environment."""
+"""How a command reaches servers: addresses, TLS and credentials, from options or the environment."""
 
 import os
 import ssl
@@ -19,7 +19,7 @@ Switch = Annotated[bool, Parameter(negative=())]
 
 
 class WrongOption(SystemExit):
-    """Ends the command with exit code 2 after one line on standard error, which says why."""
+    """Ends the command with exit code 2, after one line on standard error that says why."""
 
     def __init__(self, option: str, why: str) -> None:
         complain("recipes", f"{option}: {why}")
@@ -43,7 +43,7 @@ class Tls:
     key: Path | None = None
 
     def context(self) -> ssl.SSLContext | None:
-        """None without TLS. Raises WrongOption for a file that does not do."""
+        """The TLS context, or None without TLS. Raises WrongOption for a file that cannot be used."""
         cacert, cert, key = (_stated(name, getattr(self, name)) for name in ("cacert", "cert", "key"))
         if not (self.tls or cacert or cert or key):
             return None
@@ -79,18 +79,18 @@ class Access(Tls):
     def connect(
         self, session_timeout: float = 15.0, *, read_only: bool = False, renew: bool = False
     ) -> tuple[str, Client]:
-        """The hosts, one of which listens, and a client of theirs. Raises WrongOption, NothingListens."""
-        auth, tls = self.credentials(), self.context()  # what is wrong there is told first
+        """The hosts, at least one of which listens, and a client for them. Raises WrongOption, NothingListens."""
+        auth, tls = self.credentials(), self.context()  # first, so that wrong options are reported first
         hosts = find_hosts(self.hosts)
         client = connect(hosts, session_timeout=session_timeout, auth=auth, tls=tls, read_only=read_only, renew=renew)
         return hosts, client
 
     def client(self, hosts: str, session_timeout: float) -> Client:
-        """One more client, of hosts that `connect` has found. Raises WrongOption."""
+        """Another client for hosts that `connect` has found. Raises WrongOption."""
         return connect(hosts, session_timeout=session_timeout, auth=self.credentials(), tls=self.context())
 
     def run(self, act: Callable[[Client], Coroutine[Any, Any, R]]) -> R:
-        """Connect, and return what `await act(client)` gives. Raises as `connect` does, and what `act` does."""
+        """Connect, and return the result of `await act(client)`. Raises what `connect` and `act` raise."""
         _, client = self.connect()
 
         async def inside() -> R:

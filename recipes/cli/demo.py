@@ -1,4 +1,4 @@
-"""`recipes demo`: the main job on a server of its own, told as it happens."""
+"""`recipes demo`: locks and elections on a server of its own, with each event printed as it happens."""
 
 import json as json_text
 import logging
@@ -25,7 +25,7 @@ def demo(*, json: bool = False) -> int:
         json: print one JSON object per event.
     """
     begun = monotonic()
-    # That this server is private is what the demo wants.
+    # The demo wants a private server: no warning that it is private.
     logging.getLogger("recipes.embedded").setLevel(logging.ERROR)
 
     def tell(who: str, what: str, fence: int | None = None) -> None:
@@ -87,7 +87,7 @@ async def _work_as_leader(hosts: str, who: str, turns: Iterator[int], tell: Tell
 
 
 async def _kill_session(hosts: str, client: Client, who: str, done: str, fence: int, tell: Tell) -> None:
-    """End the client's session behind its back, as a server does that has not heard of it for too long."""
+    """End the client's session behind its back, as a server does that has not heard from the client for too long."""
     tell(who, "is killed: its session ends at the server, which lets the next one in", None)
     tell("demo", f"until {who} hears of it, the next one may have {done} already: see the times below", None)
     tell("demo", f"that is what fences are for: storage that has seen a higher one refuses {fence:#x}", None)

@@ -1,4 +1,4 @@
-"""`recipes elect`: run a program on the one host that leads, of many that could."""
+"""`recipes elect`: run a program on the one host of many that leads."""
 
 import os
 import random
@@ -29,7 +29,7 @@ from recipes.cli.program import (
 from recipes.cli.terminal import complain, escaped
 from recipes.core.client.backoff import pauses
 
-_SHORT_S = 1.0  # what runs no longer is begun again after a pause
+_SHORT_S = 1.0  # after a shorter run the pauses before the next one grow
 
 
 def elect(
@@ -81,12 +81,12 @@ async def _run_again_and_again(
 ) -> int:
     waits = _pauses()
     was_connected = False
-    with taking_signals() as signals:  # from the first run to the last, so that none comes between two of them
+    with taking_signals() as signals:  # over all runs, so that no signal is missed between two of them
         while True:
             began = time.monotonic()
             try:
                 ending = await run_program("elect", command, lead(client), signals)
-            except SessionError as error:  # servers that are away, or were for too long
+            except SessionError as error:  # the servers are away, or were away for too long
                 if not was_connected and client.session_id == 0:
                     raise
                 ending = Ending(LOST, lost=str(error))

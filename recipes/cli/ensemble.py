@@ -1,4 +1,4 @@
-"""`recipes ensemble`: the servers of a local ensemble, each a process of its own, to try things out with."""
+"""`recipes ensemble`: a local ensemble for experiments, each server a process of its own."""
 
 import errno
 import json as json_text
@@ -41,13 +41,13 @@ def ensemble(*, size: int = 3, observers: int = 0, port: int = 2181, data_dir: P
         print(f"recipes ensemble: {why}", file=sys.stderr)
         return 2
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has it so
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(number, _interrupt)
     settings = [f"readonlymode.enabled={str(read_only).lower()}", *_server_lines(sids, size, port)]
     hosts = ",".join(f"{_HOST}:{port + sid - 1}" for sid in sids)
     try:
         for sid in sids:
-            _check_unused(data_dir / str(sid) / "version-2")  # before the settings of one that runs are replaced
+            _check_unused(data_dir / str(sid) / "version-2")  # before the settings of a running server are replaced
         with ExitStack() as stack:
             servers = {sid: stack.enter_context(_server(sid, port, data_dir, settings)) for sid in sids}
             modes = _await_modes(servers, port, data_dir)
@@ -59,7 +59,7 @@ def ensemble(*, size: int = 3, observers: int = 0, port: int = 2181, data_dir: P
             _watch(servers, data_dir, json)
     except _Interrupted:
         return 0
-    except BrokenPipeError:  # nobody reads what is printed
+    except BrokenPipeError:  # the reader of our output is gone
         raise
     except (OSError, TimeoutError, ChildProcessError, DiskError) as error:
         print(f"recipes ensemble: {error}", file=sys.stderr)
@@ -80,7 +80,7 @@ def _say(json: bool, text: str, value: object) -> None:
 
 
 def _why_not_free(ports: list[int]) -> str | None:
-    """The first of these ports that a server could not have, and why; None when there is none."""
+    """The first port that a server could not use, and why; None if all are free."""
     for port in ports:
         try:
             socket.create_server((_HOST, port)).close()
@@ -95,7 +95,7 @@ def _server_lines(sids: range, size: int, port: int) -> list[str]:
 
 
 def _check_unused(directory: Path) -> None:
-    """Raise DiskError where a server has the directory."""
+    """Raise DiskError if a server uses the directory."""
     if directory.is_dir():
         RealDisk(directory).close()
 
@@ -124,7 +124,7 @@ def _server(sid: int, port: int, data_dir: Path, settings: list[str]) -> Iterato
 
 
 def _await_modes(servers: dict[int, subprocess.Popen[bytes]], port: int, data_dir: Path) -> dict[int, str]:
-    """Every server's mode, once all serve. Raises ChildProcessError for one that ends instead, TimeoutError."""
+    """Every server's mode, once all serve. Raises ChildProcessError if a server ends instead, TimeoutError."""
     until = monotonic() + _START_SECONDS
     while True:
         modes, why = {}, ""
@@ -145,7 +145,7 @@ def _await_modes(servers: dict[int, subprocess.Popen[bytes]], port: int, data_di
 
 
 def _watch(servers: dict[int, subprocess.Popen[bytes]], data_dir: Path, json: bool) -> None:
-    """Tell of servers that end, until none is left."""
+    """Print which servers end, until none is left."""
     running = dict(servers)
     while running:
         for sid, server in list(running.items()):

@@ -1,4 +1,4 @@
-"""Which servers a command talks to: those it is told of, else RECIPES_HOSTS, else this user's store."""
+"""Which servers a command talks to: those of its option, else RECIPES_HOSTS, else this user's store."""
 
 import os
 import socket
@@ -9,14 +9,14 @@ from recipes.core.errors import ConfigError, RecipesError
 from recipes.store.place import named_store
 from recipes.store.start import find_running
 
-# Where commands looked before there was a store. For one version they say so when somebody still listens there.
+# The default before there was a store. For one version commands warn if a server still listens there.
 _FORMER_DEFAULT = ("127.0.0.1", 2181)
-# What a name that is not known ends in; one that cannot be encoded for DNS is a UnicodeError.
+# The errors for an unknown host name; a name that cannot be encoded for DNS raises UnicodeError.
 NAME_ERRORS = (socket.gaierror, UnicodeError)
 
 
 class NothingListens(SystemExit):
-    """Ends the command with exit code 2 after one line on stderr, which says why."""
+    """Ends the command with exit code 2, after one line on stderr that says why."""
 
     def __init__(self, why: str) -> None:
         complain("recipes", why)
@@ -26,7 +26,7 @@ class NothingListens(SystemExit):
 def find_hosts(given: str | None) -> str:
     """`given`, else RECIPES_HOSTS, else the store of this user, as `connect(hosts)` takes them.
 
-    The store is started where it does not run. Raises NothingListens when what is named cannot be reached.
+    The store is started if it does not run. Raises NothingListens if no server, or the store, cannot be reached.
     """
     hosts = stated_hosts(given)
     if is_store(hosts):
@@ -77,12 +77,12 @@ def stated_hosts(given: str | None = None) -> str:
 
 
 def is_store(hosts: str) -> bool:
-    """Whether these are a store of this machine, and no servers."""
+    """Whether `hosts` names a store of this machine in place of servers."""
     return hosts.startswith("store:")
 
 
 def open_connection(address: str) -> socket.socket:
-    """A socket to `HOST:PORT` or `unix:PATH`. Raises OSError, and NAME_ERRORS."""
+    """A connected socket to `HOST:PORT` or `unix:PATH`. Raises OSError, and NAME_ERRORS."""
     if not address.startswith("unix:"):
         return socket.create_connection(split_address(address), timeout=5)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -103,12 +103,12 @@ def split_hosts(hosts: str) -> list[str]:
 
 
 def with_port(host: str, port: int) -> str:
-    """`host:port`, or `[host]:port` for an address of IPv6."""
+    """`host:port`, or `[host]:port` for an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Host and port of `host:port` or `[host]:port`; the port is 2181 when it is left out."""
+    """Host and port of `host:port` or `[host]:port`; the default port is 2181."""
     host, colon, port = address.strip().rpartition(":")
     if not colon or address.strip().endswith("]"):
         return address.strip().strip("[]"), 2181

@@ -1,4 +1,4 @@
-"""`recipes leader`: who leads, or that nobody does."""
+"""`recipes leader`: print the leader of an election, or that there is none."""
 
 import json as json_text
 import time
@@ -58,7 +58,7 @@ def leader(
 
 
 async def _look(election: Election, client: Client, within: float) -> list[Participant]:
-    """The line, as soon as somebody is in it."""
+    """The candidates in line, as soon as there is one."""
     await client.sync()
     with anyio.move_on_after(within or None):
         async for found in election.observe():

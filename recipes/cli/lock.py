@@ -70,7 +70,7 @@ class _Taken(RecipesError):
 
 @asynccontextmanager
 async def _holding(client: Client, path: str, wait: float | None) -> AsyncGenerator[Held]:
-    """The lock, once it is ours. Raises _Taken when that is not so after `wait` seconds."""
+    """Hold the lock. Raises _Taken if it cannot be had within `wait` seconds."""
     lock = Lock(client, path, f"{socket.gethostname()} pid {os.getpid()}".encode())
     async with client:
         async with lock.try_acquire() as grant:
@@ -83,14 +83,14 @@ async def _holding(client: Client, path: str, wait: float | None) -> AsyncGenera
         with anyio.CancelScope() as limit:
             limit.deadline = anyio.current_time() + (float("inf") if wait is None else wait)
             async with lock as grant:
-                limit.deadline = float("inf")  # it is for the waiting
+                limit.deadline = float("inf")  # the limit is for the waiting alone
                 yield held_by(client, grant.fence)
         if limit.cancelled_caught:
             raise _Taken(f"{path} is taken{await _holder(lock)}")
 
 
 async def _holder(lock: Lock) -> str:
-    """Who has the lock, as a part of a sentence; empty when nobody has it any more."""
+    """The holder of the lock, as part of a sentence; empty when nobody has it any more."""
     for holder in await lock.holders():
         name = escaped(holder.data.decode("utf-8", "replace")) or f"session 0x{holder.session_id & (1 << 64) - 1:x}"
         since = datetime.fromtimestamp(holder.since).astimezone()

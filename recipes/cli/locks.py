@@ -1,4 +1,4 @@
-"""`recipes locks`: who holds and who waits, in lines of locks, semaphores and elections."""
+"""`recipes locks`: print the holders and waiters of locks, semaphores and elections."""
 
 import json as json_text
 import time

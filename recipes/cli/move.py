@@ -1,4 +1,4 @@
-"""`recipes move`: from the store of one machine to a server for several."""
+"""`recipes move`: move the data of one machine's store to a server for several machines."""
 
 import sys
 from pathlib import Path

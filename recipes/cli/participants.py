@@ -1,4 +1,4 @@
-"""Participants of transactions, as a command is told of them: in a file, or as an object of a program's own."""
+"""Participants of transactions, named on the command line: a TOML file, or an object of a user's module."""
 
 import importlib
 import os
@@ -24,7 +24,7 @@ _METHODS = ("prepare", "commit", "abort", "recover")
 
 
 def mariadb_participant(**settings: Any) -> TransactionParticipant:
-    """A participant at a MariaDB server. settings: what mariadb.connect takes."""
+    """A participant at a MariaDB server. settings: the arguments of mariadb.connect."""
     try:
         mariadb: Any = importlib.import_module("mariadb")
     except ImportError:
@@ -33,10 +33,10 @@ def mariadb_participant(**settings: Any) -> TransactionParticipant:
 
 
 def find_participants(given: str) -> dict[str, TransactionParticipant]:
-    """By name. `given`: MODULE:NAME of a mapping, or of a function that returns one; or the name of a TOML file.
+    """The participants by name. given: MODULE:NAME of a mapping, or of a function that returns one; or a TOML file.
 
-    The file has a table for each participant: its kind, and what that is made with; `{env = "NAME"}` stands for a
-    variable of the environment. Raises WrongOption.
+    The file has a table for each participant: its kind, and the arguments of its class; `{env = "NAME"}` stands for an
+    environment variable. Raises WrongOption.
     """
     found = _from_file(Path(given)) if given.endswith(".toml") else _from_module(given)
     if not isinstance(found, Mapping) or not found:
@@ -56,7 +56,7 @@ def _from_module(given: str) -> Any:
     module, colon, name = given.partition(":")
     if not colon or not module or not name:
         raise WrongOption(_OPTION, f"{given!r}: expected MODULE:NAME, or a file that ends in .toml")
-    sys.path.insert(0, "")  # as `python -m` has it: a module of the working directory is found
+    sys.path.insert(0, "")  # as `python -m` does: find modules of the working directory
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:

@@ -1,7 +1,7 @@
-"""A program that runs as long as something is held, and no longer, whatever signal comes when.
+"""A program that runs as long as something is held and no longer, whatever signals come.
 
-The guardian (guardian.py), a process of its own, is the program's parent. It ends the program when we end in any way,
-and when the hold's time is up and we, stopped or silent, have not told it of more.
+The guardian (guardian.py), a process of its own, is the program's parent. It ends the program when we end in any way.
+It also ends the program when the hold's time is up and we have not extended it, for example because we were stopped.
 """
 
 import errno
@@ -23,7 +23,7 @@ from recipes.cli.guardian import GRACE_S
 from recipes.cli.terminal import complain
 
 LOST = 75  # EX_TEMPFAIL of sysexits.h: try again later
-CANNOT_RUN = _NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # as a shell says it
+CANNOT_RUN = _NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # the exit codes of a shell
 _STOPS = signal.SIGTSTP
 _MESSAGES = (signal.SIGUSR1, signal.SIGUSR2)
 _PASSED_ON = (
@@ -38,10 +38,10 @@ _PASSED_ON = (
 
 
 class Held(NamedTuple):
-    """What a program runs under.
+    """The hold under which a program runs.
 
-    variable: name and value of what the program finds in its environment. timeout: seconds, of the session.
-    deadline: the monotonic time, as known now, up to which nobody else can hold it.
+    variable: name and value of an environment variable for the program. timeout: of the session, in seconds.
+    deadline: the monotonic time, as known now, until which nobody else can have the hold.
     """
 
     variable: tuple[str, str]
@@ -49,15 +49,16 @@ class Held(NamedTuple):
     deadline: Callable[[], float]
 
     def limits(self) -> tuple[float, float]:
-        """When the program is told to end, and when it is killed, unless the deadline moves on before."""
+        """The times of SIGTERM and SIGKILL for the program, unless the deadline moves on before."""
         deadline = self.deadline()
         return deadline - min(GRACE_S, self.timeout / 5), deadline
 
 
 class Ending(NamedTuple):
-    """How it ended. code: for a shell. signal: what ended the waiting, or was passed on to end the program; or 0.
+    """How a run ended. code: for a shell. signal: the one that ended the waiting, or that was passed on to end the
+    program; or 0.
 
-    lost: why the hold was over before the program, which was ended then; the code is LOST. Else "".
+    lost: why the hold was over before the program, so that the program was ended; the code is LOST then. Else "".
     """
 
     code: int
@@ -66,13 +67,13 @@ class Ending(NamedTuple):
 
 
 def held_by(client: Client, fence: int) -> Held:
-    """What a program runs under that has RECIPES_FENCE and lasts no longer than the session of `client`."""
+    """The hold of a program that gets RECIPES_FENCE, and runs no longer than the session of `client`."""
     session = client.session
     return Held(("RECIPES_FENCE", str(fence)), session.timeout, lambda: session.expires_at)
 
 
 def as_exit_code(code: int) -> int:
-    """`code`, to end with; what Ctrl-C ended is ended by it, so that a shell ends the loop it runs us in."""
+    """Return `code`. After Ctrl-C end this process by SIGINT instead, so that a shell also ends a loop around us."""
     if code == 128 + signal.SIGINT and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
@@ -81,15 +82,15 @@ def as_exit_code(code: int) -> int:
 
 @contextmanager
 def taking_signals() -> Iterator[AsyncIterator[signal.Signals]]:
-    """From here to the end of the block signals end nothing by themselves: they wait for whoever iterates."""
-    # One that is ignored, as SIGHUP is under nohup, stays so, for the program as well.
+    """In the block signals have no effect of their own; they come out of the iterator."""
+    # An ignored signal, such as SIGHUP under nohup, stays ignored, also for the program.
     numbers = [number for number in _PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
     with anyio.open_signal_receiver(*numbers) as signals:
         yield signals
 
 
 async def rest(signals: AsyncIterator[signal.Signals], seconds: float) -> Ending | None:
-    """Wait between two runs; how it ends when a signal came first, which ends the waiting as it does in a run."""
+    """Wait between two runs. Return the Ending if a signal interrupts the waiting, as it would before a run."""
     with anyio.move_on_after(seconds):
         async for number in signals:
             if _is_interrupt(number):
@@ -103,12 +104,12 @@ async def run_program(
     hold: AbstractAsyncContextManager[Held],
     signals: AsyncIterator[signal.Signals] | None = None,
 ) -> Ending:
-    """Enter `hold`, run `command` inside of it, and return how that ended.
+    """Enter `hold`, run `command` inside it, and return how that ended.
 
     name: of our command, for messages. hold: may wait. It is left before this returns, after the program's whole
-    process group has ended. signals: those that come, from `taking_signals`, where several runs share them. They end
-    the waiting, leave what was entered and give 128 plus their number; once the program runs they go to it, and their
-    effect is its own. Raises what `hold` does, but for a HoldLost, where no signal came first.
+    process group has ended. signals: the iterator of `taking_signals`, if several runs share it. Before the program
+    runs a signal ends the waiting, `hold` is left, and the code is 128 plus its number. Once the program runs it gets
+    the signals, and their effect is its own. Raises what `hold` raises, except HoldLost, unless a signal came first.
     """
     if signals is None:
         with taking_signals() as signals:
@@ -134,7 +135,7 @@ async def run_program(
                     async with hold as held:
                         if not interrupts:
                             ending = await _run(name, guarded, held)
-            except RecipesError as error:  # not as a group of one
+            except RecipesError as error:  # the task group would wrap it in an ExceptionGroup
                 problem = error
             tasks.cancel_scope.cancel()
     if interrupts:
@@ -147,7 +148,7 @@ async def run_program(
 
 
 def _is_interrupt(number: int) -> bool:
-    """Whether a signal ends the waiting; one that stops us does so here."""
+    """Whether a signal ends the waiting. SIGTSTP stops this process here."""
     if number == _STOPS:
         os.kill(os.getpid(), signal.SIGSTOP)
     return number not in (_STOPS, signal.SIGCONT)
@@ -169,10 +170,10 @@ async def _run(name: str, guarded: "Guarded", held: Held) -> Ending:
 
 
 class Guarded:
-    """A program and its guardian, seen from here. Start it once, and await `wait_report` until `ended`.
+    """A program and its guardian, as the caller sees them. Call `start` once, and await `wait_report` until `ended`.
 
     told_to_end: the first signal that was passed on and is meant to end a program; 0 before. lost: whether the program
-    was ended because nobody was sure of the hold any more, or of the guardian.
+    was ended because the hold was no longer sure, or the guardian was gone.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
@@ -188,10 +189,10 @@ class Guarded:
         self._continued = 0
 
     def __enter__(self) -> Self:
-        """Start the guardian, which takes longer than to tell it to start the program."""
+        """Start the guardian in advance: that takes longer than the order to start the program."""
         order_end, self._orders = os.pipe()
         self._reports, report_end = os.pipe()
-        # Blocked here, they are blocked in the guardian before its first instruction.
+        # Signals that are blocked here are blocked in the guardian from its first instruction.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             numbers = ",".join(str(int(number)) for number in mask)
@@ -210,16 +211,16 @@ class Guarded:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._orders)  # without orders to come it ends
+        os.close(self._orders)  # the guardian ends at the end of its orders
         os.close(self._reports)
         try:
             self._guardian.wait(GRACE_S)
-        except subprocess.TimeoutExpired:  # somebody has stopped it
+        except subprocess.TimeoutExpired:  # the guardian was stopped
             self._guardian.kill()
             self._guardian.wait()
 
     def start(self, held: Held) -> None:
-        """Run the program; what becomes of it is reported."""
+        """Order the program's start. Reports tell what becomes of it."""
         self.was_started = True
         self.extend(held)
         self._order(f"start {'='.join(held.variable)}")
@@ -229,7 +230,7 @@ class Guarded:
         self._order("until {!r} {!r}".format(*held.limits()))
 
     def signal(self, number: int) -> None:
-        """Pass a signal on: a message to the program, any other to all of its group."""
+        """Pass a signal on: SIGUSR1 and SIGUSR2 to the program, any other to all of its group."""
         if number == _STOPS and self.ended:
             os.kill(os.getpid(), signal.SIGSTOP)
         self._continued += number == signal.SIGCONT
@@ -238,7 +239,7 @@ class Guarded:
         self._order(f"{'message' if number in _MESSAGES else 'signal'} {int(number)}")
 
     async def wait_report(self) -> None:
-        """Wait for the guardian's next reports and take them in."""
+        """Wait for the guardian's next reports, and handle them."""
         await anyio.wait_readable(self._reports)
         data = os.read(self._reports, 4096)
         if not data:
@@ -248,7 +249,7 @@ class Guarded:
             self._take(*line.decode().split())
 
     async def end(self) -> None:
-        """End the program and its group; returns when that is done."""
+        """End the program and its group. Returns once they have ended."""
         self._order("end")
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(GRACE_S + 3):
@@ -267,8 +268,8 @@ class Guarded:
             self._finish(_NOT_FOUND if number in (errno.ENOENT, errno.ENOTDIR) else _NOT_EXECUTABLE)
         elif report == "stopped":
             number, continued = map(int, values)
-            # As a shell expects of a job. The hold lasts until its deadline, at which the guardian ends the program.
-            # SIGSTOP is meant for the program alone; and one that we had continued since runs again.
+            # Stop as well, as a shell expects of a job. The hold lasts until its deadline; then the guardian ends the
+            # program. But SIGSTOP is meant for the program alone, and a program that we continued since runs again.
             if number != signal.SIGSTOP and continued == self._continued:
                 os.kill(os.getpid(), signal.SIGSTOP)
         elif report == "late":
@@ -284,7 +285,7 @@ class Guarded:
         self.ended, self.code = True, code
 
     def _guardian_ended(self) -> None:
-        """It was killed: nobody looks after the program any more but us."""
+        """The guardian was killed: only we can end the program now."""
         if not self.ended:
             with suppress(ProcessLookupError):
                 if self._pid:
@@ -294,5 +295,5 @@ class Guarded:
             self._finish(LOST)
 
     def _order(self, line: str) -> None:
-        with suppress(BrokenPipeError):  # the guardian has ended; the report of that is on its way
+        with suppress(BrokenPipeError):  # the guardian has ended; `wait_report` will see that
             os.write(self._orders, f"{line}\n".encode())

@@ -212,11 +212,11 @@ def _on(access: Access, path: str, act: Callable[[Queue[bytes]], Coroutine[Any, 
 
 
 async def _given(items: Sequence[str]) -> AsyncGenerator[list[bytes]]:
-    """The items, or lines of standard input, as many at a time as are there and fit in one request."""
+    """The items, or lines of standard input: at a time as many as are available and fit in one request."""
     for item in items:
         yield [os.fsencode(item)]
     rest = b""
-    # In a thread: the session lives on while nobody writes.
+    # In a thread, so that the session lives on while no input comes.
     while not items and (data := await anyio.to_thread.run_sync(_read_some, abandon_on_cancel=True)):
         *lines, rest = (rest + data).split(b"\n")
         if lines:
@@ -240,7 +240,7 @@ async def _next(queue: Queue[bytes], within: float | None) -> AsyncGenerator[Mes
 
 
 def _show(json: bool, data: bytes, facts: dict[str, Any], before: str = "") -> None:
-    """Print an item as one line: as its bytes, or written out for a terminal, or as JSON."""
+    """Print an item as one line: its raw bytes, an escaped text on a terminal, or JSON."""
     text = data.decode("utf-8", "replace")
     if json:
         exact = text.encode() == data

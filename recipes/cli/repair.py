@@ -1,4 +1,4 @@
-"""`recipes repair`: what a damaged transaction log would lose, and cutting it there."""
+"""`recipes repair`: show what a damaged transaction log would lose, and cut it there."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`recipes revoke`: ask who holds a lock to give it up, or take it away."""
+"""`recipes revoke`: ask the holders of a lock to give it up, or take it away from them."""
 
 import json as json_text
 import sys
@@ -80,7 +80,8 @@ async def _ask(client: Client, holders: list[Participant]) -> list[Participant]:
 
 
 async def _end(client: Client, holders: list[Participant]) -> list[Participant]:
-    """Nobody else ever has a znode of such a name: what is deleted is what was shown."""
+    """Delete the holders' znodes. Their names are never used again, so only the holders that were shown are
+    affected."""
     ended = []
     for each in holders:
         try:

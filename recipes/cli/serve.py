@@ -76,7 +76,7 @@ def _config(arguments: argparse.Namespace) -> ServerConfig:
 
 
 def _with_pem_files(config: ServerConfig) -> ServerConfig:
-    """The same settings. Raises ConfigError for a file of TLS that cannot be read, before anything is started."""
+    """Return `config`. Raises ConfigError for a TLS file that cannot be read, before anything is started."""
     used = [
         ("ssl", config.secure_client_port is not None, config.ssl_key_store, config.ssl_trust_store),
         ("ssl.quorum", config.ssl_quorum, config.ssl_quorum_key_store, config.ssl_quorum_trust_store),

@@ -1,4 +1,4 @@
-"""`recipes shell`: look at a tree and change it, in the words and formats of zkCli.sh."""
+"""`recipes shell`: read and change a tree, with the commands and formats of zkCli.sh."""
 
 import shlex
 import signal
@@ -59,8 +59,8 @@ async def _run_one(client: Client, words: Sequence[str], json: bool) -> int:
 def _converse(portal: BlockingPortal, client: Client, hosts: str, json: bool) -> None:
     """Read and run commands until the end of input.
 
-    The client runs in a thread of its own: here, in the main thread, Ctrl-C interrupts both a command and the typing
-    of one, and the session lives on while nobody types.
+    The client runs in a thread of its own. So Ctrl-C, in the main thread, interrupts a command or the typing of one,
+    and the session lives on while nobody types.
     """
     at_prompt = sys.stdin.isatty()
     if at_prompt:
@@ -97,10 +97,10 @@ def _await(portal: BlockingPortal, client: Client, words: Sequence[str], json: b
 
 
 def _edit_lines() -> None:
-    """Let `input` edit lines, remember those of before, and complete the names of commands."""
+    """Give `input` line editing, a history, and completion of command names."""
     try:
         import readline
-    except ImportError:  # Python can be built without it
+    except ImportError:  # Python can be built without readline
         return
     names = sorted((*COMMANDS, *QUITS, "help"))
 

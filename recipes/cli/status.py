@@ -1,4 +1,4 @@
-"""`recipes status`: what role each server has, asked with the four-letter word srvr."""
+"""`recipes status`: print the role of each server, from the four-letter word srvr."""
 
 import json as json_text
 import ssl
@@ -15,11 +15,11 @@ from recipes.store.place import named_store
 from recipes.store.start import address_of
 
 _PATIENCE_S = 5.0
-_MOST_BYTES = 65536  # of an answer; who says more is no ZooKeeper server
+_MOST_BYTES = 65536  # of an answer; what sends more is no ZooKeeper server
 
 
 class NoMode(Exception):
-    """A server has not told its mode: why, as one would tell an operator."""
+    """A server has not told its mode. Its text says why, for an operator."""
 
 
 def status(
@@ -57,7 +57,7 @@ def _servers(hosts: str) -> list[str]:
 
 
 def ask_mode(address: str, tls: ssl.SSLContext | None = None) -> str:
-    """The mode of a server, `HOST:PORT` or `unix:PATH`, or of a store, as srvr tells it. Raises NoMode."""
+    """The mode of a server, `HOST:PORT` or `unix:PATH`, or of a store, from its answer to srvr. Raises NoMode."""
     answer = b""
     if is_store(address):
         try:

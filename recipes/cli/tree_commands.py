@@ -1,4 +1,4 @@
-"""The commands of `recipes shell`, in the words and formats of zkCli.sh."""
+"""The commands of `recipes shell`, with the names and formats of zkCli.sh."""
 
 import json as json_text
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -25,7 +25,7 @@ class _Asked(NamedTuple):
 
 
 async def execute(client: Client, words: Sequence[str], *, json: bool, alone: bool) -> int:
-    """Run one command and return its exit code; what goes wrong is printed.
+    """Run one command and return its exit code. Errors are printed.
 
     alone: whether the session ends with this command.
     """
@@ -54,12 +54,12 @@ async def execute(client: Client, words: Sequence[str], *, json: bool, alone: bo
 
 
 async def _explained(client: Client, error: RecipesError) -> RecipesError:
-    """A NoNode that comes of a missing chroot says so: the root of every client without one exists."""
+    """For a NoNode with a missing chroot, an error that says so. Without a chroot the root always exists."""
     try:
         if isinstance(error, NoNode) and await client.exists("/") is None:
             return NoNode("/", "the chroot is missing")
     except RecipesError:
-        pass  # what went wrong first is what there is to tell
+        pass  # report the first error
     return error
 
 
@@ -83,12 +83,12 @@ def format_stat(stat: Stat) -> str:
 
 
 def _format_time(time_ms: int) -> str:
-    # java.util.Date.toString, which is what zkCli.sh uses.
+    # As java.util.Date.toString, which zkCli.sh uses.
     return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone().strftime("%a %b %d %H:%M:%S %Z %Y")
 
 
 def parse_acl(text: str) -> list[ACL]:
-    """`scheme:id:cdrwa,...` as zkCli.sh takes it. Raises ValueError."""
+    """The ACL in `scheme:id:cdrwa,...`, the syntax of zkCli.sh. Raises ValueError."""
     entries = []
     for entry in text.split(","):
         scheme, _, rest = entry.partition(":")
@@ -133,7 +133,7 @@ async def _ls(client: Client, asked: _Asked) -> None:
 
 
 async def _below(client: Client, path: str) -> AsyncIterator[str]:
-    """`path` and all below it, parents first; what goes away meanwhile is left out."""
+    """`path` and all paths below it, parents first. Znodes that are deleted meanwhile are left out."""
     names = sorted(await client.children(path))
     yield path
     for name in names:

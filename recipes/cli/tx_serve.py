@@ -1,4 +1,4 @@
-"""`recipes tx serve`: a coordinator that begins nothing, and ends what others left."""
+"""`recipes tx serve`: a coordinator that begins no transactions, and ends those that others left."""
 
 import logging
 import signal
@@ -24,7 +24,7 @@ log: logging.Logger = logging.getLogger("recipes.transaction")
 
 
 class _Reopened:
-    """A participant in a later session: what is wrong with it by then is logged, and stops none of the others."""
+    """A participant in a later session: its errors are then logged, and do not stop the other participants."""
 
     def __init__(self, participant: TransactionParticipant) -> None:
         self._participant = participant
@@ -33,7 +33,7 @@ class _Reopened:
         return getattr(self._participant, name)
 
     async def open(self) -> None:
-        """Raises ParticipantError, which says that it is away, in place of everything else."""
+        """Open the participant. Raises ParticipantError, which means "away", in place of any other error."""
         if (opening := getattr(self._participant, "open", None)) is not None:
             try:
                 await opening()
@@ -42,13 +42,13 @@ class _Reopened:
 
 
 class _Serving:
-    """The coordinator of now, if there is one, and who wants its figures."""
+    """The current coordinator, if there is one, for those that want its figures."""
 
     def __init__(self) -> None:
         self.coordinator: Coordinator | None = None
 
     def figures(self) -> str:
-        """For Prometheus."""
+        """The figures in Prometheus' text format."""
         coordinator = self.coordinator
         nothing = CoordinatorStats(0, 0, 0, 0, 0, 0.0, False, 0, 0)
         return (nothing if coordinator is None else coordinator.stats()).prometheus()
@@ -106,7 +106,7 @@ async def _serve(
     participants: Mapping[str, TransactionParticipant],
     serving: _Serving,
 ) -> str:
-    """From session to session. Returns what is wrong with a participant at the beginning."""
+    """Serve from session to session. Returns only if a participant cannot be opened at the beginning: its error."""
     renewal = Renewal(client, f"serving {path}", log)
     again = {each: _Reopened(participant) for each, participant in participants.items()}
     while True:
@@ -128,7 +128,7 @@ async def _serve(
 
 @contextmanager
 def _metrics(address: str, figures: Callable[[], str]) -> Iterator[None]:
-    """A server in threads of its own, until its block ends. Raises WrongOption."""
+    """An HTTP server for the figures, in threads of its own, until its block ends. Raises WrongOption."""
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -141,7 +141,7 @@ def _metrics(address: str, figures: Callable[[], str]) -> Iterator[None]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            pass  # nobody asked
+            pass  # no access log
 
     try:
         server = ThreadingHTTPServer(split_address(address), Page)

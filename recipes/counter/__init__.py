@@ -1,4 +1,4 @@
-"""Counters, values that several processes change, and numbers that are given out once."""
+"""Counters, values that several processes change, and ids that are given out once."""
 
 from recipes.counter.counter import Added, Counter
 from recipes.counter.ids import IdGenerator

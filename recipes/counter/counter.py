@@ -15,7 +15,7 @@ _NUMBER = re.compile(rb"\s*[+-]?[0-9]{1,4000}\s*")  # Python itself reads no mor
 
 
 class Added(NamedTuple):
-    """What an addition found, and what it made of it."""
+    """The number before an addition, and after it."""
 
     before: int
     after: int
@@ -25,16 +25,17 @@ class Counter:
     """A whole number at `path`, without bounds, stored as decimal text as kazoo's Counter stores it.
 
     client: a connected Client. path: made by the first write when it is missing.
-    start: what a path counts from that is missing or without data. It is not stored before the first write, so all
-    users of one path give the same.
+    start: the number of a path that is missing or without data. It is not stored before the first write, so all users
+    of one path must give the same.
 
     **An addition is made once or not at all**, whatever happens to requests and replies, for as long as the session
-    lives. Calls return when the outcome is known, also when the connection broke meanwhile. When it broke six times in
-    a row they raise ConnectionLoss with `maybe_applied`; SessionExpired, too, leaves open whether the last addition was
-    made. All additions to one path, by whatever client, follow one another: each one's `before` is the `after` of
-    the one before it. Additions that tasks of one client ask for at the same time are combined in one write.
+    lives. Calls return when the outcome is known, even if the connection broke meanwhile. After six broken
+    connections in a row they raise ConnectionLoss with `maybe_applied`. After SessionExpired, too, the last addition
+    may have been made or not. All additions to one path, by whatever client, follow one another: the `before` of each
+    is the `after` of the previous one. Additions that tasks of one client ask for at the same time are combined in one
+    write.
 
-    The session keeps an ephemeral znode below `path`, by which it tells what became of a write.
+    The session keeps an ephemeral znode below `path`, which shows whether a write was made.
     """
 
     def __init__(self, client: "Client", path: str, *, start: int = 0) -> None:
@@ -48,8 +49,8 @@ class Counter:
     async def add(self, n: int = 1) -> Added:
         """Add `n`, which may be negative, and return (before, after).
 
-        When this is cancelled, `n` was added once or not at all. Raises MalformedValue, which names path and data, for
-        data that are no number; TypeError; ConnectionLoss and SessionExpired as said above; NoAuth.
+        After a cancellation `n` was added once or not at all. Raises MalformedValue, which names path and data, for
+        data that are no number; TypeError; NoAuth; ConnectionLoss and SessionExpired as the class says.
         """
         _check("n", n)
         return await self.update(lambda before: before + n)
@@ -57,21 +58,21 @@ class Counter:
     async def get(self) -> int:
         """The number, as the server that the client is connected to has it; `start` where nothing is stored.
 
-        What this client has written is in it. What others wrote just now may not be: `await client.sync()` before
-        it makes sure. Raises MalformedValue, and what every read raises.
+        It includes what this client has written. A recent write of another client may be missing: `await client.sync()`
+        first makes sure. Raises MalformedValue, and what every read raises.
         """
         return self._decode(await register_of(self._client, self._path).read())
 
     async def set(self, value: int) -> int:
         """Store `value`, whatever is stored now; return the number before.
 
-        Raises as `add` does. Data that are no number stay: `client.set(path, b"0")` puts them right.
+        Raises as `add` does. Data that are no number are not replaced: `client.set(path, b"0")` does that.
         """
         _check("value", value)
         return (await self.update(lambda before: value)).before
 
     async def compare_and_set(self, expected: int, new: int) -> bool:
-        """Store `new` if the number is `expected`; whether it was. Raises as `add` does."""
+        """Store `new` if the number is `expected`; return whether it was. Raises as `add` does."""
         _check("expected", expected)
         _check("new", new)
 
@@ -82,10 +83,10 @@ class Counter:
         return await register_of(self._client, self._path).update(change)
 
     async def update(self, fn: Callable[[int], int]) -> Added:
-        """Store what `fn` makes of the number, and return (before, after): `await counter.update(lambda n: max(n, 5))`.
+        """Store `fn(number)`, and return (before, after): `await counter.update(lambda n: max(n, 5))`.
 
-        fn: a plain function without effects of its own, since it is called again when somebody else was quicker. What
-        it raises is raised here, and nothing is changed. Raises as `add` does.
+        fn: a plain function without side effects, since it is called again when another client was quicker. An
+        exception of `fn` is raised here, and nothing is changed. Raises as `add` does.
         """
 
         def change(data: bytes) -> tuple[bytes, Added]:

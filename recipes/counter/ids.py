@@ -1,4 +1,4 @@
-"""Numbers that are given out once, for all processes and for ever."""
+"""Ids: each number is given out once, over all processes and for ever."""
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Self
@@ -17,11 +17,11 @@ LARGEST_ID = (1 << 63) - 1  # of signed 64-bit integers, such as a database's bi
 class IdGenerator(AsyncIterator[int]):
     """Ids from 1 to 2**63 - 1, each given out once by all generators at `path`. `async for id in ids`, or `next()`.
 
-    client: a connected Client. path: of the counter that says which ids are reserved, made when it is missing.
-    block: how many ids are reserved with one write. They are this generator's alone, whatever becomes of its session:
-    nobody ever gives them out again, so there is nothing to lose. What it does not use is left out.
+    client: a connected Client. path: of the counter of reserved ids, made when it is missing.
+    block: how many ids are reserved with one write. They belong to this generator alone, whatever becomes of its
+    session, and are never given out again. Ids that it does not use are skipped.
 
-    The ids of one generator rise; those of two are not in the order in which they were given out. Never delete `path`:
+    The ids of one generator rise. The ids of two generators do not show which was given out first. Never delete `path`:
     ids would repeat. A generator that sees its counter go back raises MalformedValue.
     """
 
@@ -46,9 +46,9 @@ class IdGenerator(AsyncIterator[int]):
         return await self.next()
 
     async def next(self) -> int:
-        """The next id. It waits only when a block has to be reserved.
+        """The next id. The call waits only when a block has to be reserved.
 
-        Any number of tasks may call it. When it is cancelled, at most a block of ids is wasted. Raises OverflowError
+        Any number of tasks may call it. A cancellation wastes at most a block of ids. Raises OverflowError
         when all ids are used up, RuntimeError in another thread, event loop or forked process than the client's,
         MalformedValue for other data at `path`, and what every write of the client raises.
         """

@@ -1,4 +1,4 @@
-"""A value that is kept current here, with its changes as a stream."""
+"""A value of the store that is kept current in this process, with its changes as a stream."""
 
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
@@ -21,10 +21,10 @@ T = TypeVar("T", default=bytes)
 
 
 class ValueVersion(NamedTuple):
-    """Which state of a znode: the zxid that made it, and the one of its last write.
+    """The version of a znode's state: the zxid that made the znode, and the zxid of its last write.
 
-    A later state of a znode has a greater one. Its number of writes, ZooKeeper's version, begins anew when the znode is
-    deleted and made again, and after 2**32 writes.
+    A later state of a znode has a greater ValueVersion. ZooKeeper's own version, the number of writes, begins again
+    when the znode is deleted and made anew, and after 2**32 writes.
     """
 
     czxid: int
@@ -32,12 +32,12 @@ class ValueVersion(NamedTuple):
 
 
 class SharedValue(Generic[T]):
-    """`async with SharedValue(client, path) as shared:` the value at `path` as last heard, with no request to see it.
+    """`async with SharedValue(client, path) as shared:` the newest known value at `path`, read without a request.
 
     client: a connected Client. path, model: as for AtomicValue, which changes the value.
 
     Entering waits for the first reading. It raises SessionExpired and ClientClosed when the session is over, NoAuth
-    where an ACL does not permit to read.
+    if an ACL forbids reading.
     """
 
     def __init__(self, client: "Client", path: str, *, model: type[T] | None = None) -> None:
@@ -72,19 +72,19 @@ class SharedValue(Generic[T]):
 
     @property
     def value(self) -> T | None:
-        """The value as last read, None when there is no znode or it has no data. Raises MalformedValue."""
+        """The value as last read; None if there is no znode or it has no data. Raises MalformedValue."""
         return self._decode(self._entered().value)
 
     @property
     def version(self) -> ValueVersion | None:
-        """Of `value`; None when there is no znode."""
+        """The version of `value`; None if there is no znode."""
         return _version(self._entered().value)
 
     @property
     def current(self) -> bool:
-        """Whether it is kept current: the client is connected, and no change is known that was not read yet.
+        """Whether the value is kept current: the client is connected, and every known change was read.
 
-        What is written elsewhere arrives a moment later all the same. False once the session is over.
+        A write elsewhere still arrives a moment later. False once the session is over.
         """
         view = self._entered()
         connected = self._client.state in (ConnectionState.CONNECTED, ConnectionState.READ_ONLY)
@@ -93,8 +93,9 @@ class SharedValue(Generic[T]):
     def __aiter__(self) -> AsyncIterator[T | None]:
         """The value now, and then each newer one; of quick changes only the last.
 
-        Nothing is kept for a slow reader. It ends when the block is left. It raises SessionExpired or ClientClosed when
-        the session is over, and MalformedValue for data that are no value of this type. Every `async for` begins anew.
+        Values are not kept for a slow reader. The iteration ends when the block is left. It raises SessionExpired or
+        ClientClosed when the session is over, and MalformedValue for data that are no value of this type. Each
+        iteration starts again with the current value.
         """
         return _Changes(self._entered(), self._decode, lambda: self._left)
 
@@ -108,7 +109,7 @@ class SharedValue(Generic[T]):
 
 
 class _Changes(AsyncIterator[T | None]):
-    """One reader's way through the states of a view. decode: the value of a state. left: whether the block is."""
+    """An iterator over the states of a view. decode: the value of a state. left: whether the block was left."""
 
     def __init__(self, view: "NodeView", decode: "Callable[[Node | None], T | None]", left: Callable[[], bool]) -> None:
         self._view = view

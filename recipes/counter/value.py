@@ -18,7 +18,7 @@ T = TypeVar("T", default=bytes)
 
 
 class Changed(NamedTuple, Generic[T]):
-    """What an update found, and what it made of it."""
+    """The value before an update, and after it."""
 
     before: T | None
     after: T | None
@@ -28,15 +28,14 @@ class AtomicValue(Generic[T]):
     """A value at `path`, changed by one client at a time.
 
     client: a connected Client. path: made by the first write when it is missing.
-    model: the type of the value. Without it they are bytes; with a pydantic model, or any type that pydantic knows, it
-        is stored as JSON. `AtomicValue[Job](client, path)` says the same.
+    model: the type of the value. Without it values are bytes. Values of a pydantic model, or of any type that pydantic
+        knows, are stored as JSON. `AtomicValue[Job](client, path)` does the same.
 
-    A path that is missing or without data has the value None, for bytes too: b"" is stored as no data.
+    A path that is missing or without data has the value None. So has b"", since it is stored as no data.
 
-    **A change is made once or not at all**, as with Counter: see there for what is guaranteed and for how long, and for
-    ConnectionLoss and SessionExpired. Values are compared as values, so that JSON that others have written differently
-    makes no difference. Raises MalformedValue, which names path and data, for data that are no value of this type;
-    `set` replaces them.
+    **A change is made once or not at all.** Counter says what is guaranteed and for how long, and what ConnectionLoss
+    and SessionExpired mean. Values are compared as values, so that differently written JSON makes no difference. Raises
+    MalformedValue, which names path and data, for data that are no value of this type; `set` replaces such data.
     """
 
     def __init__(self, client: "Client", path: str, *, model: type[T] | None = None) -> None:
@@ -52,12 +51,12 @@ class AtomicValue(Generic[T]):
         return decode(self._encoding, self._path, await register_of(self._client, self._path).read())
 
     async def set(self, value: T | None) -> None:
-        """Store `value`, whatever is stored now. None takes the data away. Raises TypeError and ValueError for it."""
+        """Store `value`, whatever is stored now. None removes the data. Raises TypeError, ValueError."""
         written = self._encode(value)
         await register_of(self._client, self._path).update(lambda data: (written, None))
 
     async def compare_and_set(self, expected: T | None, new: T | None) -> bool:
-        """Store `new` if the value is `expected`; whether it was."""
+        """Store `new` if the value is `expected`; return whether it was."""
         wanted, written = self._decode(self._encode(expected)), self._encode(new)
 
         def change(data: bytes) -> tuple[bytes, bool]:
@@ -67,17 +66,17 @@ class AtomicValue(Generic[T]):
         return await register_of(self._client, self._path).update(change)
 
     async def update(self, fn: Callable[[T | None], T | None]) -> Changed[T]:
-        """Store what `fn` makes of the value, and return (before, after).
+        """Replace the value with `fn(value)`, and return (before, after).
 
-        fn: a plain function without effects of its own, since it is called again when somebody else was quicker. What
-        it raises is raised here, and nothing is changed. For one that waits there is `client.atomically`.
+        fn: a plain function without side effects, since it is called again when another client was quicker. An
+        exception of `fn` is raised here, and nothing is changed. For an async function use `client.atomically`.
         """
         if inspect.iscoroutinefunction(fn):
             raise TypeError(f"fn: expected a plain function, not the coroutine function {fn!r}")
 
         def change(data: bytes) -> tuple[bytes, Changed[T]]:
             written = self._encode(fn(self._decode(data)))
-            # Decoded anew: `fn` may have changed the object that it was given.
+            # Decoded again: `fn` may have changed the object that it was given.
             return written, Changed(self._decode(data), self._decode(written))
 
         return await register_of(self._client, self._path).update(change)
@@ -90,7 +89,7 @@ class AtomicValue(Generic[T]):
 
 
 def decode(encoding: Encoding[T], path: str, data: bytes) -> T | None:
-    """The value in `data`, found at `path`; None where there are none. Raises MalformedValue."""
+    """The value in `data`, which was found at `path`; None for no data. Raises MalformedValue."""
     if not data:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Who belongs to a group, and what belongs to whom."""
+"""Groups and their members, service discovery, and the division of work among members."""
 
 from recipes.membership.group import Group, Member, Stay
 from recipes.membership.partitioner import Partition, Partitioner

@@ -1,4 +1,4 @@
-"""Who is there: one ephemeral znode for each member, gone with its session (ZooKeeper Recipes, Group Membership)."""
+"""Group membership: an ephemeral znode for each member, gone with its session (ZooKeeper Recipes, Group Membership)."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -20,7 +20,7 @@ MARKER: str = "member-"
 
 
 class Member(Hold):
-    """What somebody who joined a group has in hand; see Hold. id: of this membership, chosen at random."""
+    """A membership, as its holder has it; see Hold. id: of this membership, chosen at random."""
 
     __slots__ = ("id",)
 
@@ -29,16 +29,16 @@ class Member(Hold):
         self.id: str = id_of(self.path.rpartition("/")[2], MARKER)
 
     async def update(self, data: bytes) -> None:
-        """Replace what the others see of us. It never makes the znode anew: when it is gone, raises NoNode.
+        """Replace our znode's data, which the others see. Raises NoNode when the znode is gone: it is never made anew.
 
-        Raises ConnectionLoss when nobody knows whether it was done; it may then be done once more.
+        Raises ConnectionLoss when the outcome is unknown; repeating the update is safe.
         """
         await self._tenure.client.set(self.path, data)
 
     async def leave(self) -> None:
-        """Leave the group, and return once the server has confirmed it. The block goes on, as no member.
+        """Leave the group, and return once the server has confirmed it. The block goes on without the membership.
 
-        Any task may do it, more than once. Raises RuntimeError in another thread, event loop or process.
+        Any task may call it, more than once. Raises RuntimeError in another thread, event loop or process.
         """
         await self._tenure.release(RELEASED)
 
@@ -47,11 +47,11 @@ class Group:
     """The members of a group, at `path`.
 
     client: a connected Client; a membership lives and dies with its session. path: the parent znode; made as a
-    container, with its ancestors, when missing. acl: who may do what with our znode, and with `path` where that is made
-    here; everybody everything without it.
+    container, with its ancestors, when missing. acl: of our znode, and of `path` if it is made here; without it
+    everybody may do everything.
 
-    Each membership is an ephemeral znode of its own with a random id: members on one host, or of one client, do not
-    take each other's place, and one that comes back after a crash does not meet what it left behind.
+    Each membership is an ephemeral znode of its own with a random id. So members on one host, or of one client, do not
+    take each other's place, and a member that returns after a crash does not collide with its old znode.
     """
 
     def __init__(self, client: "Client", path: str, *, acl: "Sequence[ACL] | None" = None) -> None:
@@ -62,32 +62,32 @@ class Group:
     def join(self, data: bytes = b"") -> AbstractAsyncContextManager[Member]:
         """`async with group.join(b"10.0.0.1:80") as member`: be a member as long as the block goes on.
 
-        data: what the others see of us. A short disconnect changes nothing. Raises MembershipLost, with the block
-        cancelled first, when the session is over, the client was closed or our znode was deleted by somebody else;
-        before we have joined what every call of the client does: see Lock.
+        data: shown to the other members. A short disconnect changes nothing. When the session is over, the client was
+        closed or somebody else deleted our znode, the block is cancelled and MembershipLost raised. Joining raises what
+        every call of the client raises: see Lock.
         """
         return Block(lambda: Membership(self._client, self._path, data, self._acl), Member, None)  # type: ignore[return-value]  # never None
 
     def stay(self, data: bytes = b"") -> "Stay":
-        """`async with group.stay(b"10.0.0.1:80") as presence`: be a member whatever happens, for as long as the block.
+        """`async with group.stay(b"10.0.0.1:80") as presence`: be a member as long as the block, whatever happens.
 
-        As `join`, for what has nothing to lose with its membership: nobody is cancelled. When our znode was deleted,
-        and, with a client that was made with `renew`, when the session is over, we join again, with the same id and the
-        newest data. See Presence; `name` is our id.
+        Like `join`, but a lost membership cancels nothing. When our znode was deleted, or the session of a client that
+        was made with `renew` is over, we join again, with the same id and the newest data. See Presence; `name` is our
+        id.
         """
         name = f"{self._client.random.getrandbits(64):016x}"
         client, path, acl = self._client, self._path, self._acl
         return Stay(client, lambda newest: Membership(client, path, newest, acl, name), data, name)
 
     async def members(self) -> list[Participant]:
-        """Who is there, in the order of joining, as the connected server has it. Raises NoAuth, SessionExpired."""
+        """The members in the order of joining, as the connected server has them. Raises NoAuth, SessionExpired."""
         return await read_line(self._client, self._path, MARKER)
 
     async def watch(self) -> AsyncIterator[list[Participant]]:
-        """Yield who is there and then each change; of quick changes only the last is seen.
+        """Yield the members now and after each change; of quick changes only the last is seen.
 
-        While the connection is lost nothing is yielded: who was there last may be or not be. An empty list means that
-        nobody is. Raises NoAuth, SessionExpired, ClientClosed.
+        While the connection is lost nothing is yielded, and the members seen last may be out of date. An empty list
+        means that there are no members. Raises NoAuth, SessionExpired, ClientClosed.
         """
         async with ChildrenCache(self._client, self._path) as cache:
             last: list[Participant] | None = None
@@ -106,7 +106,7 @@ class Stay(Presence):
 
 
 class Membership(Contender):
-    """A place in a line in which everybody has what it is for."""
+    """A place in a line in which nobody waits: everybody in it is a member."""
 
     def __init__(
         self, client: "Client", path: str, data: bytes, acl: "Sequence[ACL] | None", name: str | None = None
@@ -114,13 +114,13 @@ class Membership(Contender):
         super().__init__(client, path, MARKER, MembershipLost, data, acl, once=False, name=name)
 
     async def obtain(self, wait: bool) -> bool:
-        """Join; whether our znode is there."""
+        """Join; return whether our znode is there."""
         await self.join()
         return not self.ended.is_set()
 
 
 def _others_than(last: list[Participant] | None, cache: ChildrenCache) -> tuple[list[Participant]] | None:
-    """The members in the cache, unless they are those of `last`."""
+    """The members in the cache, in a tuple; None if they are those of `last`."""
     names = in_order(cache.names(), MARKER)
     found = [participant_of(name, f"{cache.path.rstrip('/')}/{name}", *cache[name]) for name in names]
     return None if found == last else (found,)

@@ -1,8 +1,8 @@
 """Members of a group divide a list between them, and no two have one item at a time (kazoo's SetPartitioner).
 
-Who is to have what follows from who is there: all members work that out alike. It is only a wish, since they do not
-learn of changes at the same moment. What decides is a lock on each item, taken before its work begins and given back
-when that has ended.
+All members compute the same shares from the list of members. But they do not learn of changes at the same moment, so
+the shares are only a wish. A lock on each item decides: a member takes it before its work on the item begins, and gives
+it back when that work has ended.
 """
 
 import logging
@@ -30,10 +30,10 @@ log: logging.Logger = logging.getLogger("recipes.membership")
 
 
 def divide(items: Iterable[str], members: Iterable[str]) -> dict[str, list[str]]:
-    """What each member is to have: each item once, and nobody more than one above the smallest share. Pure.
+    """The share of each member: each item once, and no share more than one above the smallest. Pure.
 
-    An item goes to the first member behind it on a hash ring that has room, so that a member that comes or goes moves
-    few items between others. Source: Mirrokni et al., Consistent Hashing with Bounded Loads, SODA 2018.
+    An item goes to the next member on a hash ring that has room, so that a member that comes or goes moves few items
+    between others. Source: Mirrokni et al., Consistent Hashing with Bounded Loads, SODA 2018.
     """
     shares: dict[str, list[str]] = {member: [] for member in sorted(set(members))}
     todo = sorted(set(items))
@@ -54,8 +54,8 @@ def divide(items: Iterable[str], members: Iterable[str]) -> dict[str, list[str]]
 class Partition(Hold):
     """One item that is ours, good until `ended` is set; see Hold. fence: higher for each later holder of the item.
 
-    item: which. wanted_elsewhere: an event, set once another member is to have it: the work has `grace` seconds to end
-    by itself.
+    item: its name. wanted_elsewhere: an event, set once the item is another member's share; the work then has `grace`
+    seconds to end by itself.
     """
 
     __slots__ = ("item", "wanted_elsewhere")
@@ -77,7 +77,7 @@ class _Work:
         self.scope = anyio.CancelScope()
         self.wanted_elsewhere = anyio.Event()
         self.begun = False
-        self.error: Exception | None = None  # that the work raised
+        self.error: Exception | None = None  # raised by the work
 
     def end(self, grace: float) -> None:
         self.wanted_elsewhere.set()
@@ -87,13 +87,15 @@ class _Work:
 class Partitioner:
     """`await Partitioner(client, "/shards", ["a", "b", "c"]).run(work)`: a fair share of the items is worked on here.
 
-    client: a connected Client; made with `renew`, `run` outlives the loss of a session. path: what the members have in
-    common; made as a container when it is missing. items: the same for all members, names of znodes. grace: seconds
-    that work has to end by itself once its item is wanted elsewhere; then it is cancelled. acl: of our znodes.
+    client: a connected Client; made with `renew`, `run` outlives the loss of a session. path: the
+    same for all members; made as a container when it is missing. items: the same for all members; names that a znode
+    can have. grace: seconds that work has to end by itself once another member wants its item; then it is cancelled.
+    acl: of our znodes.
 
-    **No two members work on one item at a time**: a later one begins when the work of the one before has ended and its
-    lock was given back, or its session is over. What must not be written by one that was paused beyond that carries the
-    fence. Each item that members are there for is worked on, as soon as its last holder has let go of it.
+    **No two members work on one item at a time**: a member begins when the previous holder's work has ended and its
+    lock was given back, or its session is over. A process that was paused beyond its session may still write: give the
+    fence with writes that must then be refused. Each item is worked on, as soon as its last holder has let go of it,
+    while there are members.
 
     items: those that are worked on here now. losses: how many sessions `run` has outlived.
     """
@@ -126,9 +128,9 @@ class Partitioner:
     async def run(self, work: Callable[[Partition], Awaitable[object]]) -> None:
         """Join, and await `work(partition)` in a task of its own for each item of our share, until cancelled.
 
-        It is cancelled when its item is lost or wanted elsewhere. When it returns while the item is ours it is called
-        again, after a pause when it took less than a second. What it raises comes out, in an ExceptionGroup, with all
-        other work cancelled; so does what ended the client when no session follows: SessionExpired, ClientClosed.
+        `work` is cancelled when its item is lost or wanted elsewhere. When it returns while the item is ours, it is
+        called again, after a pause if it took less than a second. Its exception cancels all other work, and is raised
+        here in an ExceptionGroup. So is the error that ended the client for good: SessionExpired, ClientClosed.
         """
         if self._works:
             raise RuntimeError(f"{self._path}: run() goes on already")
@@ -168,7 +170,7 @@ class Partitioner:
                 self.items.discard(item)
                 own.begun = False
             if own.wanted_elsewhere.is_set():
-                own.scope.cancel()  # it has ended in time, and shall not begin again
+                own.scope.cancel()  # the work has ended in time, and must not begin again
 
         def begin() -> _Claim:
             return _Claim(self._client, f"{self._path}/items/{item}", "lock-", LockLost, acl=self._acl)
@@ -178,11 +180,11 @@ class Partitioner:
             await hold_again(
                 self._client, renewal, begin, lambda tenure: Partition(tenure, item, own.wanted_elsewhere), do
             )
-        if own.error is not None:  # raised when it was cancelled, and lost at the next await of giving the item back
+        if own.error is not None:  # raised after a cancellation, and lost at an await while the item was given back
             raise own.error
 
 
 def _others_than(last: list[str] | None, cache: ChildrenCache) -> tuple[list[str]] | None:
-    """The ids of those that are there, unless they are `last`."""
+    """The ids of the members, in a tuple; None if they are `last`."""
     found = sorted({id_of(name, MARKER) for name in in_order(cache.names(), MARKER)})
     return None if found == last else (found,)

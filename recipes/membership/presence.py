@@ -1,4 +1,4 @@
-"""A znode of ours that is kept present: made again after a loss, with the newest data (Curator's PersistentNode)."""
+"""An ephemeral znode that is made again after a loss, with the newest data (Curator's PersistentNode)."""
 
 import logging
 from collections.abc import Callable
@@ -33,18 +33,19 @@ if TYPE_CHECKING:
 
 log: logging.Logger = logging.getLogger("recipes.membership")
 
-_STOOD_SECONDS = 1.0  # a znode that is gone sooner is not made anew at once, again and again
+_STOOD_SECONDS = 1.0  # if a znode is gone sooner, the pause before the next one grows
 
 
 class Presence:
-    """`async with`: an ephemeral znode of ours that is there as long as the block goes on, as far as that is possible.
+    """`async with`: an ephemeral znode of ours that exists as long as the block goes on, as far as that is possible.
 
-    It is made once more whenever it is gone: when somebody deleted it, and, with a client that was made with `renew`,
-    in the next session. The block is not cancelled meanwhile: `present` says how it stands. Entering waits until it is
-    there for the first time, leaving deletes it; entering and waiting raise what ended it for good.
+    It is made again whenever it is gone: after somebody deleted it, and, with a client that was made with `renew`, in
+    the next session. The block is not cancelled meanwhile; `present` says whether the znode exists. Entering waits
+    until it exists for the first time, and leaving deletes it. Entering and waiting raise the error that ended it for
+    good.
 
-    losses: how many sessions it has outlived. error: what ended it for good, None while it goes on: SessionExpired
-    without `renew`, AuthFailed, ClientClosed, or what a server refuses it with, such as NoAuth.
+    losses: how many sessions it has outlived. error: what ended it for good: SessionExpired without `renew`,
+    AuthFailed, ClientClosed, or a server's refusal, such as NoAuth; None while it goes on.
     """
 
     def __init__(self, client: "Client", begin: Callable[[bytes], Tenure], data: bytes) -> None:
@@ -53,13 +54,13 @@ class Presence:
         self._client = client
         self._begin = begin
         self._data = data
-        self._written = data  # what the znode that is there was made with
+        self._written = data  # the data in the znode
         self._tenure: Tenure | None = None
-        self._gone: Tenure | None = None  # one that ended against our will
+        self._gone: Tenure | None = None  # a tenure that ended against our will
         self._backoff = Backoff(client.random)
         self._since = 0.0
-        self._job_of: Client | None = None  # in whose session a job makes the znode
-        self._job: anyio.CancelScope | None = None  # not before an event loop runs
+        self._job_of: Client | None = None  # the client in whose session a job makes the znode
+        self._job: anyio.CancelScope | None = None  # made where an event loop runs
         self._changed = anyio.Event()
         self._entered = self._open = False
         self._unhear: Callable[[], object] = lambda: None
@@ -71,7 +72,7 @@ class Presence:
     async def __aenter__(self) -> Self:
         if self._entered:
             raise RuntimeError("this block was entered already: make another one")
-        self._client.session_scope()  # raises what every call does when the client is of no use here, or any more
+        self._client.session_scope()  # raises, as every call does, if the client cannot be used here or any more
         self._entered = self._open = True
         self._unhear = self._client.hear_states(self._heard_state)
         try:
@@ -89,32 +90,32 @@ class Presence:
 
     @property
     def present(self) -> bool:
-        """Whether our znode is there, as far as this process can know: also the session is sure to live."""
+        """Whether our znode exists, as far as this process can know; the session is then sure to be alive."""
         return self._tenure is not None and not self._tenure.ended.is_set()
 
     @property
     def path(self) -> str:
-        """Where our znode is; "" while it is not there."""
+        """The path of our znode; "" while it does not exist."""
         return self._tenure.path if self._tenure is not None else ""
 
     @property
     def fence(self) -> int:
-        """czxid of our znode, higher each time that it is made anew; 0 while it is not there."""
+        """czxid of our znode, higher each time that it is made anew; 0 while it does not exist."""
         return self._tenure.fence if self._tenure is not None else 0
 
     @property
     def data(self) -> bytes:
-        """What our znode has, or is made with next."""
+        """The data of our znode, or of the next one."""
         return self._data
 
     async def wait_present(self) -> None:
-        """Return once our znode is there, at once when it is. Raises what ended this for good."""
+        """Return once our znode exists. Raises the error that ended this for good."""
         await self._wait()
 
     async def update(self, data: bytes) -> None:
-        """Replace our znode's data, and return once that is so. When it is not there now, it is made with them.
+        """Replace our znode's data, and return once they are stored. If it does not exist now, it is made with them.
 
-        Raises what ended this for good. When this is cancelled, the data are written at the next occasion.
+        Raises the error that ended this for good. After a cancellation the data are written at the next occasion.
         """
         self._data = data
         while True:
@@ -157,7 +158,7 @@ class Presence:
             self._fail(self._client.session.ending(path=self.path))
 
     def _start(self) -> None:
-        """Have the client's own task make our znode."""
+        """Have a job of the client make our znode."""
         bound = self._client.bound
         if self._open and self.error is None and self._job_of is not bound and not bound.session.lost:
             scope = anyio.CancelScope()
@@ -171,7 +172,7 @@ class Presence:
                 while not await self._make_once(bound):
                     await self._backoff.pause()
         except RecipesError as error:
-            if not bound.session.lost:  # else the next session begins anew
+            if not bound.session.lost:  # else the next session makes the znode
                 self._fail(error)
         finally:
             if self._job is scope:
@@ -183,7 +184,7 @@ class Presence:
         try:
             await tenure.enter(as_block=False)
         except (HoldLost, ConnectionLoss, ThrottledOp):
-            return bound.session.lost  # deleted at once, or it is tried again
+            return bound.session.lost  # the znode was deleted at once, or the try failed: try again
         if not self._open or bound.session.lost:
             with suppress(HoldLost):
                 await tenure.exit(None)
@@ -197,7 +198,7 @@ class Presence:
         return True
 
     def _ended(self, tenure: Tenure) -> None:
-        """Against our will: the session is over, the client closes, or somebody deleted our znode."""
+        """Called when the hold ends: the session is over, the client closes, or somebody deleted our znode."""
         if tenure is self._tenure:
             self._lose()
             if tenure.ended.why != CLOSED:
@@ -242,14 +243,14 @@ class Presence:
 class EphemeralNode(Presence):
     """`async with EphemeralNode(client, "/services/a", b"10.0.0.1:80") as node:` a znode that is kept present.
 
-    client: a connected Client; made with `renew`, the znode outlives the loss of a session. path: of the znode; what is
-    missing above it is made, as containers. data: of the znode; `node.update(data)` replaces them. acl: who may do
-    what with it; everybody everything without it.
+    client: a connected Client; made with `renew`, the znode outlives the loss of a session. path: of the znode;
+    missing ancestors are made, as containers. data: of the znode; `node.update(data)` replaces them. acl: of the znode;
+    without it everybody may do everything.
 
-    One of several that want the same path has it; the others wait until it is gone, and so does this one for what its
-    own lost session, or a process before this one, left there: at most for as long as that session lives. It never
-    deletes what is not its own session's. Entering raises NodeExists where a znode stands that goes with no session,
-    and what every call of the client does: see Lock.
+    If several clients want the same path, one has it and the others wait until that znode is gone. This one also waits
+    for a znode that its own lost session, or a process before this one, left there: at most until that session ends. It
+    only deletes znodes of its own session. Entering raises NodeExists if a znode stands there that belongs to no
+    session, and what every call of the client raises: see Lock.
     """
 
     def __init__(self, client: "Client", path: str, data: bytes = b"", *, acl: "Sequence[ACL] | None" = None) -> None:
@@ -267,7 +268,7 @@ class _Place(Tenure):
         self._acl = acl
 
     async def obtain(self, wait: bool) -> bool:
-        """Make the znode, with `wait` once what stands there is gone."""
+        """Make the znode. wait: wait until another znode at the path is gone."""
         client = self.client
         backoff = Backoff(client.random)
         while True:
@@ -290,7 +291,7 @@ class _Place(Tenure):
                 return True
 
     async def _is_ours(self) -> bool:
-        """Whether what stands there is this session's: made by a create whose reply was lost, or not yet deleted."""
+        """Whether the znode is this session's: made by a create whose reply was lost, or not yet deleted."""
         stat = await self.client.exists(self._at)
         if stat is None or stat.ephemeral_owner != self.client.session.id:
             self.asked = False
@@ -320,7 +321,7 @@ class _Place(Tenure):
         self.asked: bool = False
 
     async def _delete_ours(self) -> None:
-        """By the path alone it may be somebody else's by now."""
+        """Delete the znode if its session is ours: by now it may be somebody else's."""
         backoff = Backoff(self.client.random)
         while True:
             try:

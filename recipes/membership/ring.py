@@ -1,4 +1,4 @@
-"""Which of several members a key belongs to, so that a change of the members moves few keys. Pure.
+"""Consistent hashing: assigns keys to members so that a change of the members moves few keys. Pure.
 
 Source: Karger et al., Consistent Hashing and Random Trees, STOC 1997.
 """
@@ -11,7 +11,7 @@ from struct import Struct
 
 from recipes.core.errors import BadArguments
 
-_EIGHT = Struct(">8Q")  # places out of one digest
+_EIGHT = Struct(">8Q")  # eight places from one digest
 
 
 class HashRing:
@@ -21,9 +21,9 @@ class HashRing:
     points: places for each unit of weight. More of them spread keys more evenly and take more memory; with 160 the
         shares of equal members lie within some 25 % of their mean.
 
-    The same members give the same owners in every process, on every version of Python and machine, whatever the order
-    in which they came: places are BLAKE2b hashes of the names. A member that comes takes keys from others and moves
-    none between those; when one goes, its keys move and no others.
+    The same members give the same owners in every process, on every version of Python and machine, in whatever order
+    the members were added: places are BLAKE2b hashes of the names. A new member takes keys from others, and no key
+    moves between those. When a member is removed, its keys move and no others.
 
     Raises BadArguments for a weight or number of points that is not above 0; TypeError for a name that is no string.
     """
@@ -68,7 +68,7 @@ class HashRing:
         self._ring.sort()
 
     def remove(self, member: str) -> None:
-        """Take a member out. Raises KeyError when it is none."""
+        """Take a member out. Raises KeyError for an unknown member."""
         del self._weights[member]
         self._ring = [place for place in self._ring if place[1] != member]
 

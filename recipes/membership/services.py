@@ -1,4 +1,4 @@
-"""Where a service is to be had: its instances register, others choose one of them (Curator's service discovery)."""
+"""Service discovery: instances of a service register, and clients choose one of them (Curator's service discovery)."""
 
 import json
 import logging
@@ -25,8 +25,8 @@ log: logging.Logger = logging.getLogger("recipes.membership")
 class ServiceInstance(NamedTuple):
     """One instance of a service.
 
-    id: of this instance, unlike those of all others of the service. payload: any JSON value. registered: when, in
-    seconds since 1970 by the clock of the instance.
+    id: unique among the instances of the service. payload: any JSON value. registered: when, in seconds since 1970 by
+    the clock of the instance.
     """
 
     service: str
@@ -39,7 +39,7 @@ class ServiceInstance(NamedTuple):
 
 
 def encode(instance: ServiceInstance) -> bytes:
-    """The data of an instance's znode: JSON with the names that Curator's service discovery has. Pure."""
+    """The data of an instance's znode: JSON with the field names of Curator's service discovery. Pure."""
     fields = {
         "name": instance.service,
         "id": instance.id,
@@ -55,7 +55,7 @@ def encode(instance: ServiceInstance) -> bytes:
 
 
 def decode(data: bytes) -> ServiceInstance:
-    """The instance in a znode's data. Raises ValueError when it is none. Pure."""
+    """The instance in a znode's data. Raises ValueError for other data. Pure."""
     fields = json.loads(data)
     if not isinstance(fields, dict) or not all(isinstance(fields.get(key), str) for key in ("name", "id", "address")):
         raise ValueError(f"expected an object with name, id and address, found {data[:60]!r}")
@@ -78,7 +78,7 @@ Strategy = Callable[[Sequence[ServiceInstance]], ServiceInstance]
 
 
 def round_robin() -> Strategy:
-    """One after the other, in the order of their ids; who comes or goes does not let others be left out."""
+    """One after the other, in the order of their ids. No instance is skipped when another one comes or goes."""
     last = ""
 
     def choose(instances: Sequence[ServiceInstance]) -> ServiceInstance:
@@ -96,7 +96,7 @@ def at_random(random: "Random") -> Strategy:
 
 
 def sticky(first: Strategy) -> Strategy:
-    """The one that `first` chose, as long as it is there and not down."""
+    """The instance that `first` chose, as long as it is registered and not down."""
     kept = ""
 
     def choose(instances: Sequence[ServiceInstance]) -> ServiceInstance:
@@ -119,7 +119,7 @@ class Registration(EphemeralNode):
         super().__init__(client, path, encode(instance), acl=acl)
 
     async def update_payload(self, payload: Any) -> None:
-        """Replace the payload, and return once that is so. Raises what `update` does, TypeError for no JSON value."""
+        """Replace the payload, and return once it is stored. Raises what `update` does, TypeError for no JSON value."""
         self.instance = self.instance._replace(payload=payload)
         await self.update(encode(self.instance))
 
@@ -127,9 +127,9 @@ class Registration(EphemeralNode):
 class Provider:
     """`async with registry.provider("web") as provider:` instances of a service, kept current; one is chosen at a time.
 
-    An instance that was marked with `note_error` `max_errors` times within `quarantine` seconds is not chosen for that
-    long. When all are down, the strategy chooses among all, as if none were: a mark is a hint, and none at all helps
-    nobody. Entering and waiting raise what a cache does: see Cache.
+    An instance that was marked with `note_error` `max_errors` times within `quarantine` seconds is down: it is not
+    chosen for that long. When all are down, the strategy chooses among all of them: a mark is only a hint, and no
+    instance at all would help nobody. Entering and waiting raise what a cache does: see Cache.
     """
 
     def __init__(self, client: "Client", path: str, strategy: Strategy, max_errors: int, quarantine: float) -> None:
@@ -152,7 +152,7 @@ class Provider:
 
     @property
     def state(self) -> State:
-        """How far what is shown can be relied on: see Cache. "current" and no instances: there are none, for sure."""
+        """How far the instances can be relied on: see Cache. If "current" and empty, there are none for sure."""
         return self._cache.state
 
     @property
@@ -161,7 +161,7 @@ class Provider:
         return self._cache.losses
 
     def instances(self) -> list[ServiceInstance]:
-        """All that are registered, as last read, sorted by id; those that are down, too."""
+        """All registered instances, as last read, sorted by id, including those that are down."""
         found = []
         for name in self._cache.names():
             try:
@@ -173,7 +173,7 @@ class Provider:
         return sorted(found, key=lambda each: each.id)
 
     def is_down(self, instance: ServiceInstance) -> bool:
-        """Whether it was marked too often of late."""
+        """Whether the instance was marked `max_errors` times within the last `quarantine` seconds."""
         since = self._client.clock() - self._quarantine
         noted = [when for when in self._errors.get(instance.id, ()) if when > since]
         if noted:
@@ -183,11 +183,11 @@ class Provider:
         return len(noted) >= self._max_errors
 
     def note_error(self, instance: ServiceInstance) -> None:
-        """It did not serve: it failed, or did not answer."""
+        """Mark an instance that failed or did not answer."""
         self._errors.setdefault(instance.id, []).append(self._client.clock())
 
     def choose(self) -> ServiceInstance | None:
-        """An instance, None when none is registered as far as is known: `state` says how far that is."""
+        """An instance; None if no registered one is known. `state` says how far that can be relied on."""
         everyone = self.instances()
         for gone in self._errors.keys() - {each.id for each in everyone}:
             del self._errors[gone]
@@ -203,10 +203,10 @@ class Provider:
 class ServiceRegistry:
     """Services and their instances, below `path`: `path`/SERVICE/ID, each an ephemeral znode.
 
-    client: a connected Client; made with `renew`, registrations and providers outlive the loss of a session. acl: who
-    may do what with the znodes of instances. The znodes are those of Curator's service discovery, so that its programs
-    and ours see each other's instances; a payload is any JSON value, where Curator's says its Java class. Calls raise
-    what every call of the client does.
+    client: a connected Client; made with `renew`, registrations and providers outlive the loss of a session. acl: of
+    the znodes of instances. The znodes have the format of Curator's service discovery, so that its programs and ours
+    see each other's instances; a payload is any JSON value, while Curator's names its Java class. Calls raise what
+    every call of the client raises.
     """
 
     def __init__(self, client: "Client", path: str = "/services", *, acl: "Sequence[ACL] | None" = None) -> None:
@@ -226,9 +226,9 @@ class ServiceRegistry:
     ) -> Registration:
         """`async with registry.register("web", "10.0.0.1", 80):` be an instance of a service.
 
-        id: unlike those of all others of the service; at random without it, so that one that comes back after a crash
-        does not meet what it left behind. Raises BadArguments for a name or id that no znode can have, TypeError for a
-        payload that is no JSON value.
+        id: unique among the instances of the service; random without it, so that an instance that returns after a crash
+        does not collide with its old znode. Raises BadArguments for a name or id that no znode can have, TypeError for
+        a payload that is no JSON value.
         """
         given = f"{self._client.random.getrandbits(64):016x}" if id is None else id
         instance = ServiceInstance(service, given, address, port, ssl_port, payload, round(time.time(), 3))
@@ -242,7 +242,7 @@ class ServiceRegistry:
         max_errors: int = 2,
         quarantine: float = 30.0,
     ) -> Provider:
-        """Instances of a service, one of which is chosen at a time; see Provider.
+        """The instances of a service, kept current, to choose from; see Provider.
 
         strategy: by name, or a function of your own. Raises BadArguments for another name, and for numbers not above 0.
         """
@@ -263,7 +263,7 @@ class ServiceRegistry:
         return Provider(self._client, self._folder(service), strategy, max_errors, quarantine)
 
     async def services(self) -> list[str]:
-        """The names of the services that have, or had of late, an instance."""
+        """The names of the services that have an instance, or had one lately."""
         try:
             return await self._client.children(self._path)
         except NoNode:

@@ -1,7 +1,7 @@
 """The process that serves a store: `python -m recipes.store.daemon DIRECTORY REPORT_FD IDLE_SECONDS`.
 
-Started by `start.py` and by nobody else. It leaves its parent at once, says on the pipe REPORT_FD when it takes clients
-or why it does not, and ends when nobody has used it for a while.
+Only `start.py` starts it. It leaves its parent at once, writes to the pipe REPORT_FD when it accepts clients or why it
+does not, and ends when no client has used it for a while.
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the first thing is to leave the parent: what takes time to import comes after that
+if TYPE_CHECKING:  # leave the parent first: slow imports come after that
     import asyncio
     from pathlib import Path
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:  # the first thing is to leave the parent: what takes time to 
     from recipes.store.place import Place
 
 _FORMAT = 1
-_LOCK_SECONDS = 10.0  # the one before may still be writing when its clients have gone
+_LOCK_SECONDS = 10.0  # the previous process may still be writing when its clients have gone
 _POLL_SECONDS = 0.01
 _WATCH_SECONDS = 1.0
 _LOG_BYTES = 1 << 20
 _LEAST_FREE_BYTES = 2 << 20
 _MOST_LOGS = 8
-_KEPT_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)  # by the interpreter: what meets them raises OSError instead
+_KEPT_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)  # by the interpreter: system calls raise OSError instead
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
             if signal.getsignal(number) is signal.SIG_IGN and number not in _KEPT_IGNORED:
                 signal.signal(number, signal.SIG_DFL)
         except (OSError, ValueError):
-            continue  # not one that there is, or that can be changed
+            continue  # there is no such signal, or it cannot be changed
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.umask(0o077)
@@ -99,11 +99,11 @@ async def _serve(place: "Place", report: int, idle: float) -> None:
             log.info("the store in %s is served on %s", place.directory, path)
             _tell(report, f"ready unix:{path}")
             await _watch(server, socket, lock, stopping, idle)
-            socket.close()  # in the same turn that found it unused: nobody comes in between
+            socket.close()  # in the same turn that found the store unused: no client can connect in between
 
 
 async def _watch(server: "Server", socket: "_Socket", lock: int, stopping: "asyncio.Event", idle: float) -> None:
-    """Return when nobody has used the store for `idle` seconds, or it is told to end. Raises what it failed with."""
+    """Return when no client has used the store for `idle` seconds, or on a signal. Raises the server's error."""
     import asyncio
     import logging
 
@@ -122,7 +122,7 @@ async def _watch(server: "Server", socket: "_Socket", lock: int, stopping: "asyn
             if stopped in done:
                 log.info("told to end")
                 return
-            if not socket.place.has_lock(lock):  # whoever comes now would start another one beside this
+            if not socket.place.has_lock(lock):  # the next client would start a second process
                 raise DiskError(f"the store {socket.place.directory} was removed while it was served")
             if server.member.connections or len(server.member.tracker):
                 used = time.monotonic()
@@ -136,7 +136,7 @@ async def _watch(server: "Server", socket: "_Socket", lock: int, stopping: "asyn
 
 
 class _Socket:
-    """The socket that clients find the store by."""
+    """The socket on which clients find the store."""
 
     def __init__(self, place: "Place", server: "Server") -> None:
         self.place = place
@@ -146,7 +146,7 @@ class _Socket:
         self._inode = 0
 
     async def listen(self) -> "Path":
-        """Listen at the best place there is, at none that there was before, and write down where."""
+        """Stop listening, listen anew at the best path that can be used, and write it down for clients."""
         from recipes.core.errors import DiskError
         from recipes.store.machine import this_machine
         from recipes.store.place import Running, unusable
@@ -171,14 +171,14 @@ class _Socket:
         raise why
 
     def is_there(self) -> bool:
-        """Whether clients can find it."""
+        """Whether the socket is still at its path."""
         try:
             return self._path is not None and self._path.stat().st_ino == self._inode
         except OSError:
             return False
 
     def close(self) -> None:
-        """Take no more clients."""
+        """Stop listening, and remove the socket."""
         if self._listener is not None:
             if self.is_there() and self._path is not None:
                 self._path.unlink(missing_ok=True)
@@ -187,7 +187,7 @@ class _Socket:
 
 
 def _lock(place: "Place") -> int:
-    """Be the only process of the store, for as long as the descriptor is open."""
+    """Lock the store for this process, as long as the returned descriptor is open."""
     import fcntl
 
     from recipes.core.errors import DiskError
@@ -208,13 +208,13 @@ def _lock(place: "Place") -> int:
 
 
 def _forget(place: "Place", lock: int) -> None:
-    """Take back what others find the store by, unless it is another process's already."""
+    """Remove the file by which clients find the store, unless it is another process's by now."""
     if place.has_lock(lock):
         place.forget_running()
 
 
 def _check(place: "Place") -> None:
-    """Raise DiskError where the directory cannot be served from by this version, here, or now."""
+    """Raise DiskError if this version cannot serve the directory, on this machine, at this time."""
     from recipes.core.errors import DiskError
 
     place.check()
@@ -244,7 +244,7 @@ def _check(place: "Place") -> None:
 
 
 def _tidy(server: "Server", place: "Place") -> None:
-    """Each start begins a file of the log: let them not pile up where starts are many and writes few."""
+    """Each start begins a new log file: remove old ones, which pile up when starts are many and writes few."""
     from recipes.core.disk.txnlog import file_zxid
 
     logs = [name for name in os.listdir(place.directory / "version-2") if file_zxid(name, "log") is not None]
@@ -253,7 +253,7 @@ def _tidy(server: "Server", place: "Place") -> None:
 
 
 def _tell(report: int, text: str) -> None:
-    """Let who has started this process know; it may have gone. The pipe is closed: nothing of it stays open here."""
+    """Report to the process that started this one, which may be gone. Closes the pipe."""
     try:
         os.write(report, (" ".join(text.split()) + "\n").encode())
         os.close(report)
@@ -262,7 +262,7 @@ def _tell(report: int, text: str) -> None:
 
 
 class _BoundedLog:
-    """The log: descriptors 1 and 2, so that nothing said in any way is lost; the file before it is kept."""
+    """The log, on descriptors 1 and 2, so that no output is lost. The previous log file is kept."""
 
     def __init__(self, path: "Path", limit_bytes: int) -> None:
         self._path = path
@@ -270,17 +270,17 @@ class _BoundedLog:
         self._size_bytes = os.fstat(2).st_size
 
     def write(self, text: str) -> None:
-        """As a stream's."""
+        """Write, as a text stream does."""
         data = text.encode(errors="replace")
         if self._size_bytes + len(data) > self._limit_bytes:
             self._begin_anew()
         try:
             self._size_bytes += os.write(2, data)
         except OSError:
-            return  # a full disk must not end what can still be read
+            return  # a full disk must not end a store that can still be read
 
     def flush(self) -> None:
-        """As a stream's."""
+        """Do nothing: `write` keeps no buffer."""
 
     def _begin_anew(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Which machine this is, and since when it runs: a directory on a network disk is seen from several."""
+"""The identity of this machine and of its boot: several machines can see a directory on a network disk."""
 
 import os
 from hashlib import sha256
@@ -12,8 +12,8 @@ _BOOT_ID = ("/proc/sys/kernel/random/boot_id",)
 class Machine(NamedTuple):
     """A machine as it runs now.
 
-    machine: a hash of its id, which is for nobody else to know. boot: differs each time it is started; containers on
-    one kernel have the same. host: its name, for people.
+    machine: a hash of its id, since the id itself is confidential. boot: differs after each start; containers on one
+    kernel have the same. host: its name, for people.
     """
 
     machine: str
@@ -21,7 +21,7 @@ class Machine(NamedTuple):
     host: str
 
     def is_elsewhere(self) -> bool:
-        """Whether this is neither the machine nor the kernel that this process runs on."""
+        """Whether this is another machine, and another kernel, than this process runs on."""
         here = this_machine()
         same_kernel = self.boot == here.boot != ""
         return not same_kernel and self.machine != here.machine

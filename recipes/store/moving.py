@@ -1,4 +1,4 @@
-"""Ending a store, and taking its data to where a server for several machines serves it."""
+"""Ending a store, and moving its data to a server for several machines."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ admin.enableServer=false
 
 
 def count_clients(place: Place) -> int:
-    """How many clients the store has now; 0 where it is not served. Raises ConnectionLoss when it does not answer."""
+    """How many clients the store has now; 0 if it is not served. Raises ConnectionLoss if it does not answer."""
     answer = b""
     running = place.running()
     if running is None or not is_served(place):
@@ -46,12 +46,12 @@ def count_clients(place: Place) -> int:
     for line in answer.decode(errors="replace").splitlines():
         name, _, value = line.partition(": ")
         if name == "Connections":
-            return int(value) - 1  # without this one
+            return int(value) - 1  # without this connection
     raise ConnectionLoss(f"the store {place.directory} does not say how many clients it has")
 
 
 def stop(place: Place) -> None:
-    """End the store's process, as SIGTERM does: what it has acknowledged is on disk. Returns once it has ended.
+    """End the store's process with SIGTERM: acknowledged writes are on disk. Returns once it has ended.
 
     Raises ConnectionLoss when it does not end.
     """
@@ -68,11 +68,11 @@ def stop(place: Place) -> None:
 
 
 def move(place: Place, target: Path, host: str, port: int, servers: list[str]) -> Path:
-    """End a store and take its data to `target`, beside a zoo.cfg, whose path is returned.
+    """End a store and move its data to `target`, beside a zoo.cfg; return the path of that.
 
-    servers: hosts of an ensemble, of which this becomes server 1; none for a server alone. The store is marked first,
-    so that nobody starts it again: who looks for it is told where it is now. Raises DiskError where `target` has data,
-    or the store none, and ConnectionLoss when its process does not end; the store is then as it was.
+    servers: hosts of an ensemble, in which this becomes server 1; empty for a server alone. The store is marked as
+    moved first, so that no process starts it again; clients are told where the data is. Raises DiskError if `target`
+    has data, or the store has none, and ConnectionLoss if its process does not end; the store is then as it was.
     """
     target = target.absolute()
     data = place.directory / _DATA
@@ -105,7 +105,7 @@ def move(place: Place, target: Path, host: str, port: int, servers: list[str]) -
 
 
 def _take(data: Path, target: Path) -> None:
-    """Rename, or copy to another disk and remove once all of it is there."""
+    """Rename `data`; if `target` is on another disk, copy it, and remove it once the copy is complete."""
     try:
         data.rename(target)
     except OSError as error:
@@ -122,7 +122,7 @@ def _take(data: Path, target: Path) -> None:
 
 
 def _pid(place: Place) -> int | None:
-    """The process that listens on the store's socket, as the system says; else what it has written down."""
+    """The pid of the process that listens on the store's socket, as the system says; else the one it wrote down."""
     running = place.running()
     if running is None or running.machine.is_elsewhere():
         return None

@@ -1,4 +1,4 @@
-"""Where a store is: its directory, the files in it, and the socket that its process listens on."""
+"""The place of a store: its directory, the files in it, and the socket that its process listens on."""
 
 import os
 import stat
@@ -14,7 +14,7 @@ LOG = "store.log"
 LOCK = "lock"
 _RUNNING = "running"
 _MOVED = "moved"
-# Bytes; sun_path of sockaddr_un has one more, for the zero at its end.
+# In bytes; sun_path of sockaddr_un has one more, for the final zero.
 _LONGEST_SOCKET_PATH = 107 if sys.platform == "linux" else 103
 _SCHEME = "store:"
 
@@ -22,15 +22,15 @@ _SCHEME = "store:"
 def default_directory() -> Path:
     """RECIPES_STORE, else `recipes` below XDG_STATE_HOME, which is ~/.local/state unless it is set.
 
-    Raises ConfigError where these name no absolute path.
+    Raises ConfigError if the result is no absolute path.
     """
     named = os.environ.get("RECIPES_STORE")
     if named is not None:
-        if not os.path.isabs(named):  # a relative one would be another store in each directory
+        if not os.path.isabs(named):  # a relative path would name another store in each directory
             raise ConfigError("RECIPES_STORE", named or "''", "an absolute path of a directory")
         return Path(named)
     state = os.environ.get("XDG_STATE_HOME", "")
-    if not os.path.isabs(state):  # by the XDG specification such a value does not count
+    if not os.path.isabs(state):  # the XDG specification ignores such a value
         state = os.path.expanduser("~/.local/state")
     if not os.path.isabs(state):
         raise ConfigError("RECIPES_STORE", None, "an absolute path of a directory, since this user has no home")
@@ -38,7 +38,7 @@ def default_directory() -> Path:
 
 
 class Running(NamedTuple):
-    """What the store's process writes down while it runs."""
+    """What the store's process writes to `running`, for clients to find it."""
 
     socket: str
     pid: int
@@ -46,7 +46,7 @@ class Running(NamedTuple):
 
 
 class Place:
-    """One store's directory. Two that resolve to the same path are the same store."""
+    """One store's directory. Directories that resolve to the same path are the same store."""
 
     def __init__(self, directory: str | Path) -> None:
         self.directory: Path = Path(os.path.realpath(directory))
@@ -58,7 +58,7 @@ class Place:
 
     @property
     def log(self) -> Path:
-        """What the store's process has to say goes there."""
+        """The log file of the store's process."""
         return self.directory / LOG
 
     def check(self) -> None:
@@ -82,7 +82,7 @@ class Place:
             )
 
     def make(self) -> None:
-        """Make the directory where it is missing. Raises DiskError where it cannot be made or is not ours."""
+        """Make the directory if it is missing. Raises DiskError if it cannot be made or is not ours."""
         try:
             self.directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.directory.mkdir(mode=0o700, exist_ok=True)
@@ -91,14 +91,14 @@ class Place:
         self.check()
 
     def has_lock(self, fd: int) -> bool:
-        """Whether the open lock file is still the directory's, which may have been removed and made anew."""
+        """Whether the open lock file is still in the directory, which may have been removed and made anew."""
         try:
             return (self.directory / LOCK).stat().st_ino == os.fstat(fd).st_ino
         except OSError:
             return False
 
     def running(self) -> Running | None:
-        """What the process that serves the store has written down, which may have ended since."""
+        """What the store's process has written down; the process may have ended since."""
         try:
             text = (self.directory / _RUNNING).read_text()
             values = dict(line.split("=", 1) for line in text.splitlines())
@@ -109,35 +109,35 @@ class Place:
             return None
         except OSError as error:
             raise unusable(self.directory, error) from None
-        except (ValueError, KeyError):  # as a power cut may leave it: then nobody serves the store
+        except (ValueError, KeyError):  # a power cut may leave such a file, and then no process serves the store
             return None
 
     def write_running(self, running: Running) -> None:
-        """Tell others where the store is served."""
+        """Write down, for clients, where the store is served."""
         values = {"socket": running.socket, "pid": running.pid, **running.machine._asdict()}
         self.write(_RUNNING, "".join(f"{key}={value}\n" for key, value in values.items()), durable=False)
 
     def forget_running(self) -> None:
-        """The store is not served any more."""
+        """Remove what `write_running` wrote: the store is not served any more."""
         (self.directory / _RUNNING).unlink(missing_ok=True)
 
     def moved_to(self) -> str | None:
-        """Where the data was taken by `recipes move`; None when it is here."""
+        """Where `recipes move` took the data; None if it is still here."""
         try:
             return (self.directory / _MOVED).read_text().strip()
         except OSError:
             return None
 
     def write_moved(self, where: str) -> None:
-        """Leave word for those that still look here."""
+        """Write down where the data is, for clients that still look here."""
         self.write(_MOVED, where + "\n")
 
     def forget_moved(self) -> None:
-        """The data is here after all."""
+        """Remove what `write_moved` wrote: the data is here after all."""
         (self.directory / _MOVED).unlink(missing_ok=True)
 
     def write(self, name: str, text: str, durable: bool = True) -> None:
-        """Give a file new content, all at once. Raises OSError."""
+        """Replace a file's content atomically. Raises OSError."""
         new = self.directory / f".{name}.new"
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -149,7 +149,7 @@ class Place:
         new.replace(self.directory / name)
 
     def socket_paths(self) -> list[Path]:
-        """Where the socket may be, the best first: all are short enough for the system."""
+        """Paths for the socket, the best first. All are short enough for the system."""
         name = sha256(os.fsencode(self.directory)).hexdigest()[:16] + ".sock"
         runtime = os.environ.get("XDG_RUNTIME_DIR", "")
         paths = [self.directory / "socket", Path(f"/tmp/recipes-{os.geteuid()}") / name]
@@ -159,7 +159,7 @@ class Place:
 
 
 def named_store(hosts: str | None) -> Place:
-    """The store that `hosts` names as `store:DIRECTORY`; without it the one of this user. Raises ConfigError."""
+    """The store that `hosts` names as `store:DIRECTORY`; this user's store for None. Raises ConfigError."""
     if hosts is None:
         return Place(default_directory())
     directory = hosts.removeprefix(_SCHEME)
@@ -169,7 +169,7 @@ def named_store(hosts: str | None) -> Place:
 
 
 def unusable(path: Path, error: OSError) -> DiskError:
-    """What to tell where the directory of a store cannot be used."""
+    """The error for a store's directory that cannot be used."""
     why = (error.strerror or str(error)).lower()
     return DiskError(f"the store {path} cannot be used: {why}; name another directory by RECIPES_STORE")
 
@@ -182,7 +182,7 @@ def _is_mine(directory: str) -> bool:
 
 
 def _name(uid: int) -> str:
-    import pwd  # only for this sentence
+    import pwd  # only for this message
 
     try:
         return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"

@@ -1,4 +1,4 @@
-"""The settings of a store's server, written out: what checks a zoo.cfg takes as long to load as all the rest."""
+"""The settings of a store's server, written out: the code that checks a zoo.cfg takes too long to import."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def store_settings(directory: Path) -> "ServerConfig":
-    """What `ServerConfig` would have, field by field; a test compares them."""
+    """The same fields as a `ServerConfig`; a test compares them."""
     chosen = SimpleNamespace(
         data_dir=directory,
         client_port=None,  # a Unix socket only

@@ -1,7 +1,7 @@
 """Finding the process that serves a store, and starting it when there is none.
 
-The process holds `lock` in the store's directory for as long as it lives; who starts it holds `starting` meanwhile, so
-that of many that come at once only one does so. Both are flocks, which end with their process, however that ends.
+The process holds the flock `lock` in the store's directory as long as it lives. A client that starts it holds the flock
+`starting` meanwhile, so that of many clients only one does so. A flock ends with its process, however that ends.
 """
 
 import errno
@@ -26,7 +26,7 @@ log: logging.Logger = logging.getLogger("recipes.store")
 IDLE_SECONDS = 600.0
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.01
-# What the process needs of the environment; the rest may hold secrets, and it outlives who starts it.
+# The variables that the process needs. Others may hold secrets, and the process outlives the one that starts it.
 _KEPT = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TZ", "VIRTUAL_ENV", "XDG_RUNTIME_DIR")
 _KEPT_BEGINNINGS = ("LC_", "PYTHON", "DYLD_")
 _told: set[Path] = set()
@@ -35,18 +35,18 @@ Pause = Callable[[float], None]
 
 
 async def find(place: Place) -> str:
-    """As `find_running`, for a task: it may be cancelled."""
+    """`find_running` for a task, which may be cancelled."""
 
     def pause(seconds: float) -> None:
         time.sleep(seconds)
         from_thread.check_cancelled()
 
-    # A limiter of its own: who keeps all threads of the program busy must not keep its sessions from going on.
+    # A limiter of its own: if all threads of the program are busy, its sessions must go on nevertheless.
     return await to_thread.run_sync(find_running, place, pause, limiter=CapacityLimiter(1))
 
 
 def find_running(place: Place, pause: Pause = time.sleep) -> str:
-    """The address, `unix:PATH`, of the process that serves the store; it is started where there is none.
+    """The address, `unix:PATH`, of the process that serves the store; it is started if there is none.
 
     pause: sleeps, and may raise to give up. Raises DiskError for a directory that cannot be used, ConfigError for
     settings in the environment, ConnectionLoss when the process cannot be started or does not answer.
@@ -73,7 +73,7 @@ def find_running(place: Place, pause: Pause = time.sleep) -> str:
 
 
 def is_served(place: Place) -> bool:
-    """Whether a process holds the store's lock, be it that it starts, serves or ends. Raises DiskError."""
+    """Whether a process holds the store's lock: it starts, serves or ends. Raises DiskError."""
     import fcntl
 
     try:
@@ -86,7 +86,7 @@ def is_served(place: Place) -> bool:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError as error:  # a network disk may have none
+    except OSError as error:  # a network disk may have no flock
         raise unusable(place.directory, error) from None
     finally:
         os.close(fd)
@@ -94,7 +94,7 @@ def is_served(place: Place) -> bool:
 
 
 def address_of(place: Place) -> str | None:
-    """Where the store's process takes clients now; None when it does not."""
+    """The address where the store's process accepts clients now; None if it does not."""
     return _address(place)
 
 
@@ -103,7 +103,7 @@ def _address(place: Place) -> str | None:
         place.directory.lstat()
     except OSError:
         return None
-    place.check()  # before anything in it is believed
+    place.check()  # before anything in it is trusted
     running = place.running()
     if running is None:
         return None
@@ -112,7 +112,7 @@ def _address(place: Place) -> str | None:
         try:
             probe.connect(running.socket)
         except BlockingIOError:
-            pass  # many others wait to be let in: it is there
+            pass  # many others wait to be accepted: the process is there
         except OSError:
             return None
     return f"unix:{running.socket}"
@@ -124,7 +124,7 @@ def _refuse_moved(place: Place) -> None:
 
 
 def _start(place: Place, pause: Pause) -> str:
-    """Nobody else starts it now: do so unless somebody has, or wait until the one that runs takes clients."""
+    """Start the process, or wait until the one that runs accepts clients. The caller holds `starting`."""
     until = time.monotonic() + _START_SECONDS
     while True:
         found = _address(place)
@@ -142,7 +142,7 @@ def _start(place: Place, pause: Pause) -> str:
 
 
 def _spawn(place: Place, pause: Pause, until: float) -> str:
-    """Start the process, and return its address once it takes clients."""
+    """Start the process, and return its address once it accepts clients."""
     if not sys.executable or getattr(sys, "frozen", False):
         raise ConnectionLoss("there is no Python interpreter to start the store with: run `recipes serve` and set "
                              "RECIPES_HOSTS")  # fmt: skip
@@ -152,8 +152,8 @@ def _spawn(place: Place, pause: Pause, until: float) -> str:
         try:
             output = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
-                # It forks at once, and what is waited for here is its short-lived parent: whoever reaps the children
-                # of this process never meets it, and it never meets a signal for this process's group.
+                # The daemon forks at once, and only its short-lived parent is waited for here. So code that reaps the
+                # children of this process never meets the daemon, and signals for this process's group never reach it.
                 subprocess.Popen(
                     [sys.executable, "-P", "-m", "recipes.store.daemon", str(place.directory), str(tell), str(idle)],
                     stdin=subprocess.DEVNULL,
@@ -184,7 +184,7 @@ def _spawn(place: Place, pause: Pause, until: float) -> str:
 
 
 def _listen(fd: int, pause: Pause, until: float) -> str:
-    """What the process says once it is ready or gives up; nothing when it dies or takes too long."""
+    """What the process reports once it is ready or gives up; "" if it dies or takes too long."""
     said = b""
     while time.monotonic() < until:
         if select.select([fd], [], [], _POLL_SECONDS)[0]:
@@ -214,7 +214,7 @@ def _idle_seconds() -> float:
 
 
 def _environment() -> dict[str, str]:
-    """The environment of the process: modules are found where they are found here."""
+    """The environment of the process, in which it finds modules where this process does."""
     kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_BEGINNINGS)}
     kept["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path if isinstance(entry, str))
     kept.pop("PYTHONWARNINGS", None)
@@ -223,7 +223,8 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def _flocked(place: Place, name: str, pause: Pause) -> Iterator[None]:
-    """Hold the lock of a file in the directory. Waits for it, as long as others make progress."""
+    """Hold the flock of a file in the directory, or go on without it once the store is served. Raises ConnectionLoss
+    after a minute."""
     import fcntl  # not on every system
 
     try:
@@ -239,7 +240,7 @@ def _flocked(place: Place, name: str, pause: Pause) -> Iterator[None]:
             except OSError as error:
                 if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EINTR):
                     raise unusable(place.directory, error) from None
-            if _address(place) is not None:  # no need to wait in line behind the one that has started it
+            if _address(place) is not None:  # somebody else has started it: no need for the lock
                 break
             if time.monotonic() >= until:
                 raise ConnectionLoss(f"another process keeps {place.directory / name} locked")
@@ -247,5 +248,5 @@ def _flocked(place: Place, name: str, pause: Pause) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_UN)  # also where a fork has the descriptor too
+            fcntl.flock(fd, fcntl.LOCK_UN)  # closing is not enough if a forked child has the descriptor too
         os.close(fd)

@@ -31,12 +31,12 @@ _HOST = "127.0.0.1"
 class Ensemble:
     """`async with Ensemble(3) as ensemble:` or `with Ensemble(3) as ensemble:`, then `connect(ensemble.hosts)`.
 
-    size: servers that vote, numbered from 1. observers: further servers that do not.
-    tick_time_ms: sessions may be as short as two of these.
-    read_only: a server that has been without a leader for 2 s serves clients that only read, `connect(read_only=True)`.
+    size: servers that vote, numbered from 1. observers: further servers, which do not vote.
+    tick_time_ms: sessions may be as short as two ticks.
+    read_only: a server that has had no leader for 2 s serves clients that only read, `connect(read_only=True)`.
 
-    Each server keeps its files in a temporary directory, so that one that is killed comes back with what it had. One
-    that fails, for instance because the disk is full, logs an ERROR and is down from then on, as if it had been killed.
+    Each server keeps its files in a temporary directory, so that a server that is killed returns with its data. A
+    server that fails, for example because the disk is full, logs an ERROR and is down from then on, as if killed.
     The methods may be awaited on asyncio and on trio. Outside the block they raise RecipesError.
     """
 
@@ -49,8 +49,8 @@ class Ensemble:
         self._read_only = read_only
         self._configs: dict[int, ServerConfig] = {}
         self._running: dict[int, Server] = {}
-        self._ending: dict[int, asyncio.Task[None]] = {}  # of those that have failed
-        self._proxies: dict[tuple[int, int], list[Proxy]] = {}  # (from, to) -> on the way to both ports
+        self._ending: dict[int, asyncio.Task[None]] = {}  # of servers that have failed
+        self._proxies: dict[tuple[int, int], list[Proxy]] = {}  # (from, to) -> the proxies before both ports
         self._inside = False
 
     @property
@@ -89,7 +89,7 @@ class Ensemble:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with CancelScope(shield=True):  # who leaves because of a time limit must not leave servers behind
+        with CancelScope(shield=True):  # a time limit must not leave servers behind
             await to_thread.run_sync(self.__exit__, kind, error, trace)
 
     # What happens to it.
@@ -131,10 +131,10 @@ class Ensemble:
         await self._call(restart)
 
     async def partition(self, *groups: Collection[int]) -> None:
-        """Let only servers of the same group reach one another; all that are named in no group make one more together.
+        """Let only servers of the same group reach one another; the servers that are in no group form one more group.
 
-        So `partition([leader])` cuts the leader off from all others, and `partition([1], [2], [3])` each from each.
-        Clients are not cut off. Nothing that is sent is lost: it comes when the partition ends.
+        So `partition([leader])` cuts the leader off from all others, and `partition([1], [2], [3])` cuts every server
+        off. Clients are not cut off. Nothing that is sent is lost: it arrives when the partition ends.
         """
         named = {self._known(sid) for group in groups for sid in group}
         groups = (*groups, [sid for sid in self._sids if sid not in named])
@@ -163,13 +163,13 @@ class Ensemble:
         return await to_thread.run_sync(self._thread.call, what)
 
     async def _wait(self, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """As _call, for what changes nothing: it ends as soon as the caller is cancelled."""
+        """As _call, for functions that change nothing: ends as soon as the caller is cancelled."""
         self._refuse_outside()
         future = self._thread.begin(what)
         try:
             return await to_thread.run_sync(future.result, abandon_on_cancel=True)
         finally:
-            future.cancel()  # also lets go of the thread that waits for it
+            future.cancel()  # also frees the thread that waits for it
 
     def _refuse_outside(self) -> None:
         if not self._inside:
@@ -203,7 +203,7 @@ class Ensemble:
         await self._settle()
 
     async def _place(self, sid: int, other: int, ports: tuple[int, int, int]) -> Place:
-        """How `sid` reaches `other`: itself as it is, the others through what can be cut."""
+        """The address where `sid` reaches `other`: its own is direct, all others are behind proxies."""
         quorum, election = ports[:2]
         if sid != other:
             proxies = self._proxies[sid, other] = [Proxy(quorum), Proxy(election)]
@@ -234,13 +234,13 @@ class Ensemble:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that stay free: below those the system gives to outgoing connections, and chosen at random among them."""
+    """Free ports that should stay free: random ones below those that the system gives to outgoing connections."""
     chance = SystemRandom()
     found: list[int] = []
     with ExitStack() as held:
         while len(found) < count:
             port = chance.randrange(15_000, 32_000)
-            # Without SO_REUSEADDR, with which one would also get a port that somebody has bound for later.
+            # Without SO_REUSEADDR, which would also give us a port that another process has bound for later.
             sock = held.enter_context(socket.socket())
             try:
                 sock.bind((_HOST, port))

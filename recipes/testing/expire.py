@@ -1,4 +1,4 @@
-"""End a session behind its client's back, as the servers do when they have not heard from it for too long."""
+"""End a session behind its client's back, as servers do when they have not heard from the client for too long."""
 
 from struct import Struct
 
@@ -17,15 +17,15 @@ _PAUSE_S = 0.05
 
 
 async def expire_session(client: Client, hosts: str) -> None:
-    """Return once the session of `client` is over. It learns of that by itself, a moment later.
+    """Return once the session of `client` is over. The client learns of that by itself, a moment later.
 
-    hosts: servers of the ensemble it is connected to; the first that answers is used. Raises OSError when none does,
-    TimeoutError when they hang up again and again.
+    hosts: servers of the client's ensemble; the first that answers is used. Raises OSError if none answers,
+    TimeoutError if they hang up again and again.
     """
     session = client.session
     hello = encode_connect_request(ConnectRequest(0, 2000, session.id, session.password))
-    # Apache's servers hang up on who had a session when somebody takes it up: the client, quick to come back, may so
-    # end our connection before our request is done. Then it is made again.
+    # An Apache server hangs up on the previous connection of a session when another connection takes it over. A client
+    # that reconnects quickly may so end our connection before our request is done; then we connect again.
     for _ in range(_ATTEMPTS):
         refused: OSError = ConnectionRefusedError(f"none of {hosts} answers")
         were_hung_up_on = False
@@ -43,7 +43,7 @@ async def expire_session(client: Client, hosts: str) -> None:
 
 
 async def _close(host: str, port: int, hello: bytes) -> bool:
-    """Take a session up and ask at once that it be closed. False when the server hung up without an answer."""
+    """Take over a session and request at once that it is closed. False if the server hung up without an answer."""
     frames = FrameReader()
     answers: list[bytes] = []
     async with await open_stream(host, host, port, None) as stream:
@@ -51,7 +51,7 @@ async def _close(host: str, port: int, hello: bytes) -> bool:
             await stream.send(frame(hello) + frame(_REQUEST_HEADER.pack(1, CLOSE_SESSION)))
             while len(answers) < 2:
                 answers += frames.feed(await stream.receive())
-                if answers and decode_connect_response(answers[0]).timeout_ms == 0:  # it is over already
+                if answers and decode_connect_response(answers[0]).timeout_ms == 0:  # the session is over already
                     break
         except (anyio.EndOfStream, anyio.BrokenResourceError):
             return False

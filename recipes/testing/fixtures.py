@@ -1,9 +1,9 @@
 """pytest fixtures, found by pytest itself once the package is installed.
 
-`recipes_server`: hosts for one test: a server that all tests of a run share, below a path of this test's own, so that
-it finds nothing that earlier ones left. `recipes_shared_server`: the same server without such a path, for fixtures of
-a wider scope. `recipes_store`: what `connect()` joins in one test, in place of the user's own store; nothing is there.
-`recipes_ensemble`: an Ensemble of three for one test, to break as it likes.
+`recipes_server`: hosts for one test. All tests of a run share the server; each has a path of its own, so that it finds
+nothing that earlier tests left. `recipes_shared_server`: the same server without such a path, for fixtures of a wider
+scope. `recipes_store`: the empty store that `connect()` joins in one test, in place of the user's own store.
+`recipes_ensemble`: an Ensemble of three for one test, which may break it.
 """
 
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ import pytest
 if TYPE_CHECKING:
     from recipes.testing.ensemble import Ensemble
 
-# Imports are made when a fixture is used: every run of pytest loads this module, also those that never use it.
+# Fixtures import when they are used: every run of pytest loads this module, even if it uses none of them.
 
 _numbers = count(1)
 
 
 @pytest.fixture(scope="session")
 def recipes_shared_server() -> Iterator[str]:
-    """Where a server listens that ends with the run."""
+    """Hosts of a server that ends with the run."""
     from recipes.testing.ensemble import Ensemble
 
     with Ensemble(1) as ensemble:
@@ -32,7 +32,7 @@ def recipes_shared_server() -> Iterator[str]:
 
 @pytest.fixture
 def recipes_server(recipes_shared_server: str) -> str:
-    """Hosts of the run's server, with a chroot that no other test has."""
+    """Hosts of the run's server, with a chroot of this test's own."""
     from recipes.core.client.client import connect
     from recipes.embedded import LoopThread
 
@@ -42,7 +42,7 @@ def recipes_server(recipes_shared_server: str) -> str:
         async with connect(recipes_shared_server) as client:
             await client.create(chroot)
 
-    thread = LoopThread("recipes-fixture")  # a loop may be running in this one
+    thread = LoopThread("recipes-fixture")  # an event loop may be running in this thread
     try:
         thread.call(make_chroot)
     finally:
@@ -52,7 +52,7 @@ def recipes_server(recipes_shared_server: str) -> str:
 
 @pytest.fixture
 def recipes_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The directory of an empty store, which RECIPES_STORE names until the test ends; so does its process."""
+    """The directory of an empty store, which RECIPES_STORE names during the test. Its process ends with the test."""
     from recipes.store.moving import stop
     from recipes.store.place import Place
 

@@ -1,4 +1,4 @@
-"""A connection between two servers that can be cut: nothing gets through and nothing breaks, as in a network."""
+"""A connection between two servers that can be cut as in a network: nothing gets through, and nothing breaks."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ _HOST = "127.0.0.1"
 
 
 class Proxy:
-    """Passes connections to `port` on this machine on, until it is cut; after that as soon as it is whole again."""
+    """Forwards connections to `port` on this machine. While it is cut, data and new connections wait."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -17,13 +17,13 @@ class Proxy:
         self._dials: set[asyncio.Task[None]] = set()
 
     async def open(self) -> int:
-        """Listen; the port where."""
+        """Listen, and return the port."""
         self._server = await asyncio.get_running_loop().create_server(lambda: _End(self, accepted=True), _HOST, 0)
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
     def cut(self, cut: bool) -> None:
-        """Let nothing through, or everything again, what has piled up meanwhile included."""
+        """Let nothing through, or everything again, including what has piled up meanwhile."""
         self._cut = cut
         (self._whole.clear if cut else self._whole.set)()
         for end in self._ends:
@@ -41,7 +41,7 @@ class Proxy:
             await asyncio.sleep(0)
 
     def made(self, end: "_End", accepted: bool) -> None:
-        """One end of a connection is there."""
+        """One end of a connection was opened."""
         self._ends.add(end)
         end.pause(accepted or self._cut)
         if accepted:
@@ -74,15 +74,15 @@ class _End(asyncio.Protocol):
         self._accepted = accepted
         self._other: _End | None = None
         self._transport: asyncio.Transport | None = None
-        self._early = b""  # what came before there was another: uvloop reads on when paused in connection_made
+        self._early = b""  # received before the other end existed: uvloop reads on when paused in connection_made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is up."""
+        """The socket is open."""
         self._transport = transport  # type: ignore[assignment]
         self._proxy.made(self, self._accepted)
 
     def join(self, other: "_End") -> None:
-        """What comes in here goes out there, and the other way round."""
+        """Connect the two ends: what one receives the other sends."""
         self._other, other._other = other, self
         for end in (self, other):
             early, end._early = end._early, b""
@@ -92,25 +92,25 @@ class _End(asyncio.Protocol):
             other.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Pass it on."""
+        """Send it from the other end."""
         if self._other is not None and self._other._transport is not None:
             self._other._transport.write(data)
         else:
             self._early += data
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is down, and with it the other."""
+        """The socket is closed: close the other end, too."""
         self._proxy.lost(self)
         if self._other is not None:
             self._other.abort()
 
     def pause(self, pause: bool) -> None:
-        """Read no more for now, or go on."""
+        """Stop reading, or go on reading."""
         transport = self._transport
         if transport is not None and not transport.is_closing():
             (transport.pause_reading if pause else transport.resume_reading)()
 
     def abort(self) -> None:
-        """Close."""
+        """Close the socket at once."""
         if self._transport is not None:
             self._transport.abort()

@@ -1,4 +1,4 @@
-"""Requests to participants: in parallel, each with its limit, and an answer whatever happens."""
+"""Requests to participants: in parallel, each with a time limit, and each with an answer whatever happens."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ log: logging.Logger = logging.getLogger("recipes.transaction")
 
 Method = Literal["can_commit", "pre_commit", "prepare", "commit", "abort", "forget"]
 
-ASK_SECONDS = 5.0  # for an answer, where no deadline says otherwise
+ASK_SECONDS = 5.0  # for an answer, unless a deadline is nearer
 _OUTCOMES: dict[Decision, tuple[Method, Answer]] = {
     Decision.COMMIT: ("commit", Answer.COMMITTED),
     Decision.ABORT: ("abort", Answer.ABORTED),
@@ -24,7 +24,7 @@ _OUTCOMES: dict[Decision, tuple[Method, Answer]] = {
 async def ask(
     participant: TransactionParticipant, branch: BranchId, method: Method, within: float = ASK_SECONDS
 ) -> Reply:
-    """Call one method of a participant, for `within` seconds at most. What it raises counts as UNKNOWN."""
+    """Call one method of a participant, for `within` seconds at most. An exception counts as UNKNOWN."""
     try:
         with anyio.move_on_after(within):
             answer = await getattr(participant, method)(branch)
@@ -40,10 +40,10 @@ async def ask(
 
 
 def patience(deadline: float) -> float:
-    """Seconds to wait for a participant's proof of the outcome, and at most from one try to the next.
+    """Seconds to wait for a participant's proof of the outcome; also the longest pause between two tries.
 
-    deadline: of the transaction. Where that is short, a participant that was away shall not hold its locks for long
-    when it is back: both together take less than the deadline and two seconds.
+    deadline: of the transaction, in seconds. When it is short, a participant that was away must not hold its locks for
+    long after its return: one wait and one pause together take less than the deadline plus two seconds.
     """
     return min(ASK_SECONDS, 0.5 + deadline / 2)
 
@@ -54,7 +54,7 @@ async def tell(
     decision: Decision,
     within: float = ASK_SECONDS,
 ) -> str:
-    """Tell a participant the outcome, once: "" when it has proved it, else what it says."""
+    """Tell a participant the outcome once. Return "" if it has proved the outcome, else what it says."""
     participant = participants.get(branch.participant)
     if participant is None:  # it joined by itself
         return "this coordinator has no such participant"
@@ -72,7 +72,7 @@ async def ask_all(
     within: float,
     good: frozenset[Answer],
 ) -> dict[BranchId, Reply]:
-    """Ask them at the same time. The first that gives none of the `good` answers ends the waiting for the others."""
+    """Ask all branches at the same time. The first answer that is not in `good` ends the waiting for the others."""
     replies: dict[BranchId, Reply] = {}
 
     async def ask_one(branch: BranchId) -> None:
@@ -85,5 +85,5 @@ async def ask_all(
         for branch in branches[1:]:
             group.start_soon(ask_one, branch)
         for branch in branches[:1]:
-            await ask_one(branch)  # here: a task less for each transaction
+            await ask_one(branch)  # in this task: saves one for each transaction
     return replies

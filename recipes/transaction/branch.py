@@ -1,9 +1,9 @@
-"""A participant's side of one branch, as a table: what it answers to each request, and what it does for it.
+"""A participant's side of one branch, as a table: its answer to each request, and what it does before the answer.
 
-The table is pure; the file-backed, the remote and the in-memory participants run it. A database has its own, which its
-participant puts in these words. A branch that has ended leaves a mark until the coordinator forgets it, so that a
-repeated request is answered as before, an abort that comes first is remembered (an empty abort), and a prepare that
-comes after it is refused (a late prepare).
+The table is pure; the file-backed and the in-memory participants run it. A database has states of its own, which its
+participant translates into these answers. A branch that has ended leaves a mark until the coordinator sends FORGET.
+With the mark a repeated request gets the same answer, an abort that arrives before any prepare is remembered (an empty
+abort), and a prepare that arrives after the abort is refused (a late prepare).
 
 Source: Skeen, Nonblocking Commit Protocols (1981), the states of a site; the marks are ours.
 """
@@ -23,7 +23,7 @@ class BranchState(Enum):
 
 
 class Request(Enum):
-    """What a participant is asked."""
+    """A request to a participant."""
 
     CAN_COMMIT = "3PC: whether it could commit, which binds nobody"
     PREPARE = "make the work durable and vote (3PC: PreCommit)"
@@ -34,7 +34,7 @@ class Request(Enum):
 
 
 class Answer(Enum):
-    """What a participant says. There are no others: what cannot be understood counts as UNKNOWN."""
+    """A participant's answer. Anything else that it says counts as UNKNOWN."""
 
     PREPARED = "it will be able to commit whatever happens"
     READ_ONLY = "it changed nothing: it needs no second phase"
@@ -46,7 +46,7 @@ class Answer(Enum):
 
 
 class Reply(NamedTuple):
-    """What came of one request. why: in words, for a refusal or when nobody knows."""
+    """The reply to one request. why: the reason, in words, of REFUSED and UNKNOWN."""
 
     answer: Answer
     why: str = ""
@@ -69,7 +69,7 @@ class Deed(Enum):
 
 
 class Step(NamedTuple):
-    """One row of the table. What `deed` finds out may turn a yes into REFUSED, which ends in ABORTED."""
+    """One row of the table. If `deed` finds a conflict, the answer is REFUSED and the state ABORTED."""
 
     state: BranchState
     deed: Deed

@@ -1,8 +1,8 @@
-"""The log of a participant's branches: redo and undo records, one line for what is written at a time.
+"""The log of a participant's branches: redo and undo records, one line for each write.
 
-A line is a checksum, the length of the text, and the text: a list of Changes as JSON. A crash can tear the last line
-alone, since each is durable before the next is written: it comes out short or with zeros in it, and is left out.
-Whatever else is wrong is damage.
+A line is a checksum, the length of the text, and the text: a list of Changes as JSON. Each line is durable before the
+next is written, so a crash can tear only the last line. A torn line is too short or has zeros in it, and is ignored.
+Any other error is damage.
 """
 
 import json
@@ -23,7 +23,7 @@ _HEAD = len("01234567:01234567:")
 
 
 def encode(changes: Iterable[Change[bytes]]) -> bytes:
-    """One line."""
+    """The line for these Changes."""
     text = json.dumps([_encode(each) for each in changes], separators=(",", ":")).encode()
     return b"%08x:%08x:%s\n" % (crc32(text), len(text), text)
 
@@ -82,7 +82,7 @@ def _decode(stored: Any) -> Change[bytes]:
     return Change(branch, state, float(stored["since"]), prepared)
 
 
-# Neither in keys nor in values is a byte left that one wrong bit makes a zero of, the mark of a torn line.
+# Quoting and base64 leave no byte that a single wrong bit turns into a zero byte, the mark of a torn line.
 
 
 def _text(values: Mapping[str, bytes | None]) -> dict[str, str | None]:

@@ -1,9 +1,10 @@
 """Values by key in the files of one directory, and the branches that change them, with a log of redo and undo records.
 
-A branch's records are durable before its values are in the files, and both before it votes. The files are made durable
-when the log is shortened; until then the log makes them again, so that a crash at any point leaves what it says.
+A branch's records are durable before its values are written to the files, and the files are written before it votes.
+The files are made durable when the log is shortened; until then replaying the log writes them again. So after a crash
+at any point the values are what the log says.
 
-Source: Mohan et al., ARIES (1992): write ahead, repeat history, undo what shall not be.
+Source: Mohan et al., ARIES (1992): write-ahead logging, repeating history, undo.
 """
 
 import math
@@ -20,12 +21,12 @@ from recipes.transaction.participant import BranchId, Prepared, Waiting
 from recipes.transaction.stages import CommitProtocol
 
 LOG = "log"
-_NEW_LOG, _NEW_VALUE = "log-new", "value-new"  # being written: of no meaning before they are renamed
+_NEW_LOG, _NEW_VALUE = "log-new", "value-new"  # files being written, ignored until they are renamed
 _VALUE = "value."
 
 
 class Asked:
-    """One request to a store, and what came of it. work: of the branch, None where there is none."""
+    """One request to a store, and its result. work: of the branch; None if there is none."""
 
     __slots__ = ("branch", "error", "protocol", "reply", "request", "work")
 
@@ -39,10 +40,10 @@ class Asked:
 
 
 class BranchStore:
-    """See the module. One thread uses it at a time; after any error it reads itself anew from the disk.
+    """Values and branches in one directory. One thread uses it at a time; after an error it loads the disk again.
 
-    clock: seconds since 1970. compact_bytes: the log is shortened when it is longer, and twice what it must be.
-    keep_seconds: how old marks of aborts that stay in it may be.
+    clock: returns seconds since 1970. compact_bytes: the log is shortened when it is longer than this and than twice
+    its necessary content. keep_seconds: how long the marks of aborted branches stay in the log.
     """
 
     def __init__(
@@ -76,12 +77,12 @@ class BranchStore:
         return self.branches.waiting(self._clock())
 
     def listed(self) -> list[Prepared]:
-        """The same, with the keys that they hold."""
+        """The branches that are prepared, with the keys that they hold."""
         self.load()
         return self.branches.listed(self._clock())
 
     def load(self) -> None:
-        """Unless it was done: read the log, repair what a crash left half done, and shorten the log.
+        """Read the log, repair what a crash left half done, and shorten the log, unless that was done before.
 
         Raises DiskError, OSError.
         """
@@ -101,7 +102,7 @@ class BranchStore:
         self._compact()
 
     def serve(self, batch: list[Asked]) -> None:
-        """Carry requests out, in order; their replies are there once what they rest on is durable."""
+        """Carry out requests in order. Sets each request's reply, once all changes are durable, or its error."""
         changes, replies = [], []
         try:
             self.load()
@@ -129,11 +130,11 @@ class BranchStore:
         if self._end > self._compact_at:
             try:
                 self._compact()
-            except Exception:  # the replies hold all the same
+            except Exception:  # the replies are valid nevertheless
                 self.close()
 
     def close(self) -> None:
-        """Give the log back. What is in memory counts no more: a write or sync that failed may be durable or not."""
+        """Close the log. The state in memory is no longer valid: a failed write or sync may be durable or not."""
         if self._log is not None:
             self._log.close()
             self._log = None
@@ -162,12 +163,12 @@ class BranchStore:
                 file.write(0, value)
             finally:
                 file.close()
-            self._disk.rename(_NEW_VALUE, name)  # nobody who looks at the file sees a part of it
+            self._disk.rename(_NEW_VALUE, name)  # a reader never sees part of a value
             self._dirty.add(name)
         self._unwritten.clear()
 
     def _compact(self) -> None:
-        """Make the files durable, and then a log of what is not over yet."""
+        """Make the files durable, then replace the log with one that holds only the current states."""
         for name in sorted(self._dirty):
             file = self._disk.open(name)
             try:

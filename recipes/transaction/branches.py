@@ -1,11 +1,11 @@
-"""The branches of one participant that keeps values by key: how each stands, and what makes and undoes its work.
+"""The branches of one participant that keeps values by key: the state, redo and undo values of each.
 
-Pure: `decide` says what a request is answered and which Change it makes, `apply` makes it. A participant that keeps its
-branches writes the Change to its log between the two, and replays its log by `apply` alone.
+Pure: `decide` returns the reply to a request and the Change that it makes, `apply` makes the Change. A durable
+participant writes the Change to its log between the two calls, and replays its log with `apply` alone.
 
-A branch locks what it read and wrote from its vote to its outcome: other branches may read what it read. What it read
-before is looked at once more when it votes, so that no update is lost (Kung and Robinson, On Optimistic Methods for
-Concurrency Control, 1981).
+A branch locks the keys that it read and wrote from its vote to its outcome; other branches may still read the keys that
+it only read. When it votes, the values that it read are compared with the current ones, so that no update is lost (Kung
+and Robinson, On Optimistic Methods for Concurrency Control, 1981).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +19,7 @@ V = TypeVar("V")
 
 
 class Work(NamedTuple, Generic[V]):
-    """What a branch does before it votes. reads: what it found by key. writes: what it is going to write."""
+    """What a branch does before it votes. reads: values found, by key. writes: values to write, by key."""
 
     reads: dict[str, V | None]
     writes: dict[str, V | None]
@@ -28,8 +28,8 @@ class Work(NamedTuple, Generic[V]):
 class PrepareRecord(NamedTuple, Generic[V]):
     """What is kept of a branch that awaits its outcome.
 
-    redo, undo: by key, what it writes, and what was there before; None where a key has no value. reads: keys that it
-    read. protocol: how it was asked to prepare.
+    redo: the values that it writes, by key. undo: the values before, by key. None: the key has no value. reads: keys
+    that it read. protocol: the one that asked it to prepare.
     """
 
     redo: Mapping[str, V | None]
@@ -39,9 +39,9 @@ class PrepareRecord(NamedTuple, Generic[V]):
 
 
 class Change(NamedTuple, Generic[V]):
-    """One entry of a participant's log: how the branch stands, since when, in seconds since 1970.
+    """One entry of a participant's log: the new state of a branch.
 
-    prepared: where it is PREPARED.
+    since: seconds since 1970. prepared: only in state PREPARED.
     """
 
     branch: BranchId
@@ -51,7 +51,11 @@ class Change(NamedTuple, Generic[V]):
 
 
 class Branches(Generic[V]):
-    """states: of all branches that are not ABSENT. since: when each came there. prepared: of those that wait."""
+    """The branches of one participant.
+
+    states: of all branches that are not ABSENT. since: when each reached its state, in seconds since 1970. prepared: of
+    the branches in state PREPARED.
+    """
 
     def __init__(self) -> None:
         self.states: dict[BranchId, BranchState] = {}
@@ -67,7 +71,7 @@ class Branches(Generic[V]):
         protocol: CommitProtocol,
         now: float,
     ) -> tuple[Reply, Change[V] | None]:
-        """What the request is answered once the Change, if any, is made.
+        """The reply to a request, to be given once the Change is made; and that Change, if any.
 
         work: of the branch, None when there is none. read: the value of a key. now: seconds since 1970.
         """
@@ -88,7 +92,7 @@ class Branches(Generic[V]):
         return Reply(step.answer), change
 
     def apply(self, change: Change[V]) -> PrepareRecord[V] | None:
-        """Make the change; what was kept of the branch until now."""
+        """Make the change; return the branch's PrepareRecord from before, if any."""
         before = self.prepared.pop(change.branch, None)
         if change.state is BranchState.ABSENT:
             self.states.pop(change.branch, None)
@@ -100,27 +104,27 @@ class Branches(Generic[V]):
         return before
 
     def all(self) -> list[Change[V]]:
-        """What makes the same of nothing."""
+        """The Changes that rebuild this state from nothing."""
         prepared, since = self.prepared, self.since
         return [Change(branch, state, since[branch], prepared.get(branch)) for branch, state in self.states.items()]
 
     def drop_aborted(self, before: float) -> None:
-        """Drop the marks of branches that were aborted before: no request of theirs is on its way any more.
+        """Drop the marks of branches that were aborted before then: no request for them can be under way any more.
 
-        Those of committed branches are the only proof that they are, and stay until they are forgotten.
+        The mark of a committed branch is the only proof of its commit, and stays until FORGET.
         """
         for branch in [each for each, state in self.states.items() if state is BranchState.ABORTED]:
             if self.since[branch] < before:
                 self.apply(Change(branch, BranchState.ABSENT, before))
 
     def waiting(self, now: float) -> list[Waiting]:
-        """Those that are prepared. now: seconds since 1970; a clock that was set back makes nobody younger than new."""
+        """The branches that are prepared. now: seconds since 1970. A clock that was set back gives no age below 0."""
         return [
             Waiting(branch, each.protocol, max(0.0, now - self.since[branch])) for branch, each in self.prepared.items()
         ]
 
     def listed(self, now: float) -> list[Prepared]:
-        """The same for operators: with age, and the keys that each holds. now: seconds since 1970."""
+        """The prepared branches for operators: with age, and the keys that each holds. now: seconds since 1970."""
         return [
             Prepared(str(branch), branch, age, tuple(self._locks(self.prepared[branch])))
             for branch, _, age in self.waiting(now)
@@ -131,7 +135,7 @@ class Branches(Generic[V]):
         yield from (f"the key {key!r}, against writes" for key in sorted(record.reads - record.redo.keys()))
 
     def _conflict(self, work: Work[V], read: Callable[[str], V | None]) -> str:
-        """What keeps the branch from its work, "" when nothing does."""
+        """Why the branch cannot commit its work, "" when nothing prevents it."""
         for other, its in self.prepared.items():
             taken = (its.redo.keys() | its.reads) & work.writes.keys() | its.redo.keys() & work.reads.keys()
             if taken:

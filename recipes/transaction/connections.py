@@ -1,4 +1,4 @@
-"""Open connections to one database, kept for the next one who needs one."""
+"""A pool of open connections to one database."""
 
 import threading
 from collections import deque
@@ -15,7 +15,7 @@ _IDLE = 8  # connections kept open
 
 
 class Connections:
-    """Used by several threads. open_one: opens a connection. database: its kind, asked for when one is open."""
+    """A pool that several threads use. open_one: opens a connection. database: its kind, once one was opened."""
 
     def __init__(self, open_one: Callable[[], Any], database: Callable[[], Database]) -> None:
         self.closed: bool = False
@@ -26,7 +26,7 @@ class Connections:
 
     @contextmanager
     def one(self) -> "Iterator[Any]":
-        """One for statements outside of a branch, given back unless what is done with it raises."""
+        """A connection for statements outside of a branch. It is given back unless the block raises."""
         connection = self.take()
         try:
             self._database().for_statements(connection)
@@ -34,12 +34,12 @@ class Connections:
             connection.commit()
         except BaseException:
             connection.close()
-            self._close_idle()  # what has broken this one may have broken them all
+            self._close_idle()  # they may all be broken
             raise
         self.give_back(connection)
 
     def take(self) -> Any:
-        """One that the server has not closed."""
+        """A connection that the server has not closed."""
         while True:
             with self._lock:
                 connection = self._idle.popleft() if self._idle else None
@@ -50,7 +50,7 @@ class Connections:
             connection.close()
 
     def give_back(self, connection: Any) -> None:
-        """It is in no transaction."""
+        """Return a connection, which must not be in a transaction."""
         with self._lock:
             if len(self._idle) < _IDLE and not self.closed:
                 self._idle.append(connection)
@@ -58,7 +58,7 @@ class Connections:
         connection.close()
 
     def close(self) -> None:
-        """Close those that are idle; those that are in use when they are given back."""
+        """Close the idle connections now, and those in use when they are given back."""
         with self._lock:
             self.closed = True
         self._close_idle()

@@ -1,4 +1,4 @@
-"""Atomic commit: all branches of a transaction commit or none does, whoever dies, in two phases or three."""
+"""Atomic commit: all branches of a transaction commit or none does, whichever process dies, in two phases or three."""
 
 import json
 import logging
@@ -40,24 +40,24 @@ if TYPE_CHECKING:
 log: logging.Logger = logging.getLogger("recipes.transaction")
 
 _FORMAT = "recipes transactions 1"
-_LEAVING_SECONDS = 2.0  # that the end of the coordinator's block waits for transactions to be settled
+_LEAVING_SECONDS = 2.0  # how long the end of the coordinator's block waits for transactions to be settled
 
 
 class Coordinator:
     """`async with Coordinator(client, "/transactions", participants={"orders": ..., "stock": ...}) as coordinator:`
 
-    client: a connected Client; a coordinator lives and dies with its session, and others end what it leaves.
-    path: where the records are; made when missing.
-    participants: who may take part, by name. Records hold these names only, never how a database is reached.
-    name: of the fleet, "default" without it. Processes of one path and name relieve each other: what one leaves
-        undecided or unsettled when it dies, another one ends. All have participants of the same names.
-    serve: whether this process ends what others left, when its turn comes.
-    acl: of all znodes made here; everybody everything without it.
+    client: a connected Client. A coordinator ends with its session; other coordinators end what it leaves.
+    path: the parent of the records; made when missing.
+    participants: those that may take part, by name. Records hold only the names, never how to reach a database.
+    name: of the fleet, "default" without it. The processes of one path and name are a fleet: when one dies, another one
+        ends what it left undecided or unsettled. All of them have participants of the same names.
+    serve: whether this process takes its turn at ending what others left.
+    acl: of all znodes made here; without it everybody may do everything.
 
-    Entering awaits `open()` of each participant that has it, for 5 s at most. One that is away is logged, and tried
-    again and again, with pauses of up to 30 s; meanwhile the transactions of all others go on. What an `open` raises
-    for another reason comes out, such as ConfigError for a server's settings. Raises SettingsDiffer when the fleet was
-    set up with other participants, BadArguments for names that are none, and what every call of the client does.
+    Entering awaits `open()` of each participant that has it, for 5 s at most. A participant that is away is logged, and
+    tried again and again, with pauses of up to 30 s; transactions without it go on meanwhile. Any other error of an
+    `open` is raised, such as ConfigError for a server's settings. Raises SettingsDiffer when the fleet was set up with
+    other participants, BadArguments for an invalid name, and what every call of the client raises.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Coordinator:
     async def __aenter__(self) -> Self:
         if self._own:
             raise RuntimeError("a Coordinator is entered once: make another one")
-        # A client that renews goes on with another session, and this does not: its znode went with the first one.
+        # A client with `renew` goes on with another session. A coordinator does not: its znode is gone with the first.
         self._client = self._client.bound
         self._records = Records(self._client, paths.join(self._home, RECORDS), self._acl)
         await self._openings.begin()
@@ -126,7 +126,7 @@ class Coordinator:
             driver.stop()
         if self._recovery is not None:
             self._recovery.stop()
-        # What we leave unsettled is the others' from the moment our znode is gone.
+        # Once our znode is gone, other coordinators end what we left unsettled.
         if self._place is not None:
             with suppress(RecipesError):  # the session is over, and our znode with it
                 await self._place.release(RELEASED)
@@ -134,11 +134,11 @@ class Coordinator:
     def begin(self, *, protocol: str = "2pc", deadline: float = 10.0) -> "GlobalTransaction":
         """`async with coordinator.begin() as tx:` the block's end commits, an exception aborts.
 
-        protocol: "2pc" or "3pc". deadline: seconds from here, for the block and for all participants to agree; once the
-        decision is durable the end of the block waits until then for them to prove it.
+        protocol: "2pc" or "3pc". deadline: seconds from now, for the block and for all participants to agree. After the
+        decision the end of the block waits, until the same deadline, for the participants to prove the outcome.
 
-        The end of the block raises TransactionAborted when it did not commit, with who refused and why, and
-        TransactionInDoubt when the outcome could not be learned. What the block raises comes out as it is.
+        The end of the block raises TransactionAborted, which says who refused and why, or TransactionInDoubt when the
+        outcome could not be learned. An exception of the block itself is raised unchanged.
         """
         if not self._open:
             raise RuntimeError("transactions begin inside `async with Coordinator(...) as coordinator`")
@@ -149,7 +149,7 @@ class Coordinator:
         except ValueError:
             raise BadArguments(self._home, f'protocol={protocol!r}: expected "2pc" or "3pc"') from None
         number = self._client.random.getrandbits(64)
-        # Random bits and the store's epoch: nobody configures them, and no restart repeats them.
+        # Random bits and the store's epoch: they need no configuration, and no restart repeats them.
         epoch = 0 if self._place is None else self._place.fence >> 32
         record = Record(f"{epoch:x}-{number:016x}", chosen, (), self._own, float(deadline))
         ends_at = self._client.clock() + deadline
@@ -158,7 +158,7 @@ class Coordinator:
 
     @property
     def participants(self) -> Mapping[str, TransactionParticipant]:
-        """Who may take part."""
+        """The participants that may take part, by name."""
         return MappingProxyType(self._participants)
 
     def stats(self) -> CoordinatorStats:
@@ -181,19 +181,18 @@ class Coordinator:
 
     @property
     def fleet(self) -> str:
-        """What the global ids of this path and name have in common."""
+        """The id of the fleet: the part that all global ids of this path and name share."""
         return self._fleet
 
     async def join(self, transaction: str, name: str) -> Any:
-        """Let the participant `name` take part in a transaction whose participants are being asked already; return what
-        its `begin` does.
+        """Add the participant `name` to a transaction that is preparing; return what the participant's `begin` returns.
 
-        For work that one participant causes at another while it prepares, in this process or another one of the fleet.
-        It competes with the decision: a participant that has joined is asked too, before anybody may commit. Raises
-        TransactionAborted when the decision was there first, the participant's work is undone then; UnknownTransaction
-        for one that is not recorded (yet, or any more); ParticipantError and BadArguments as `enlist` does.
-        When it raises SessionExpired or ConnectionLoss, or is cancelled, nobody here knows whether it has joined: it is
-        left to be asked.
+        For work that one participant causes at another while it prepares, in this or another process of the fleet. The
+        join competes with the decision: once joined, the participant must vote before anybody may commit. Raises
+        TransactionAborted when the decision came first; the participant's work is then undone. Raises
+        UnknownTransaction when the transaction has no record (yet, or any more); ParticipantError and BadArguments as
+        `enlist` does. After SessionExpired, ConnectionLoss or a cancellation nobody here knows whether the participant
+        has joined: its work is not undone here, and the coordinator that ends the transaction asks it.
         """
         participant = self._participant(name)
         branch = BranchId(self._fleet, transaction, name)
@@ -204,7 +203,7 @@ class Coordinator:
         except (UnknownTransaction, StoreError):
             await self._undo(participant, branch)
             raise
-        # Where anything else is raised it may have joined all the same, and have voted: it must not be undone here.
+        # After any other error the participant may have joined and voted: its work must not be undone here.
         if name not in record.branches:
             await self._undo(participant, branch)
             decided = "" if record.decision is None else record.decision.value
@@ -221,7 +220,7 @@ class Coordinator:
             raise ParticipantError(branch.participant, in_words(error)) from error
 
     async def _undo(self, participant: TransactionParticipant, branch: BranchId) -> None:
-        """Of a branch that nobody else will ask."""
+        """Abort a branch that nobody else will ask."""
         with anyio.move_on_after(asking.ASK_SECONDS, shield=True):
             await asking.ask(participant, branch, "abort")
 
@@ -233,8 +232,8 @@ class Coordinator:
         return participant
 
     async def _carry_out(self, driver: Driver) -> None:
-        """Have the client's own task end a transaction, and wait: for the decision, and then for its proof until the
-        deadline; or until the session is over."""
+        """Run the driver in a task of the client. Wait for the decision, and then for its proof until the deadline; or
+        until the session is over."""
         try:
             scope = self._client.session_scope()
         except RecipesError as error:  # nothing was recorded, so nobody prepared: the branches are undone here
@@ -246,7 +245,7 @@ class Coordinator:
         self._drivers.add(driver)
         self._client.look_after(lambda: self._run(driver))
         with scope:
-            # Beyond its deadline it is still to be aborted: for as long as a store that is away may take to end us.
+            # After the deadline the abort must still be written. A store that is away ends our session in this time.
             with anyio.move_on_after(driver.left_seconds() + self._client.session.timeout):
                 await driver.wait_decided()
             with anyio.move_on_after(driver.left_seconds()):
@@ -286,26 +285,26 @@ class GlobalTransaction:
 
     @property
     def id(self) -> str:
-        """Unique for ever among those of this store."""
+        """The transaction's id, unique for ever in this store."""
         return self._driver.record.id
 
     @property
     def outcome(self) -> str | None:
-        """ "commit" or "abort" once it is decided, None before, and when it could not be learned."""
+        """The decision, "commit" or "abort"; None before it is made, and when it could not be learned."""
         decision = self._driver.decision
         return None if decision is None else decision.value
 
     @property
     def unsettled(self) -> Mapping[str, str]:
-        """Who has not proved the outcome yet, and what it says."""
+        """The participants that have not proved the outcome yet, with their last answers."""
         return MappingProxyType(self._driver.unsettled)
 
     async def enlist(self, name: str) -> Any:
-        """Let the participant `name` take part. What it returns is the participant's own: what the block works with.
+        """Let the participant `name` take part; return what its `begin` returns, for the block to work with.
 
-        Raises ParticipantError, which names it, when it cannot be reached now, after one try; BadArguments for a name
-        that the coordinator does not have, or a participant that cannot serve the protocol; RuntimeError outside the
-        block; what the participant raises for another reason. Behind the block see `Coordinator.join`.
+        Raises ParticipantError, which names the participant, if one try does not reach it; BadArguments for a name that
+        the coordinator does not have, or a participant that cannot serve the protocol; RuntimeError outside the block;
+        and any other error of the participant. After the block use `Coordinator.join`.
         """
         if self._scope is None or self._left:
             raise RuntimeError("participants enlist inside `async with coordinator.begin() as tx`")

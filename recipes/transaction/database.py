@@ -1,8 +1,8 @@
 """What may differ between drivers that have the two-phase extension of PEP 249, and the ids that all databases take.
 
-PEP 249 leaves open how a driver says that it knows no such transaction, and some raise nothing where nothing was
-prepared: so what is prepared is read back by `tpc_recover`. Where a driver or its server departs from the extension, it
-has a class of its own: mariadb.py.
+PEP 249 does not say how a driver reports an unknown transaction, and some drivers raise nothing when nothing was
+prepared. So the prepared transactions are read back with `tpc_recover`. A driver or server that departs from the
+extension has a class of its own: mariadb.py.
 
 Source: PEP 249, Optional Two-Phase Commit Extensions; X/Open, Distributed Transaction Processing: the XA Specification
 (1991), for ids.
@@ -17,26 +17,26 @@ from recipes.core.errors import BadArguments
 from recipes.transaction.guard import ParticipantGuard
 from recipes.transaction.participant import BranchId, Prepared
 
-FORMAT_ID = 0x52435053  # of ours; below 2^31, above which drivers and servers refuse it
-LOCK_SECONDS = 2  # for a lock that a branch of its own id may hold
-_PART = re.compile(r"[A-Za-z0-9_.:-]{1,64}")  # of a global id: they go into statements as they are
-_ID_CHARACTERS = 120  # the guard's column
+FORMAT_ID = 0x52435053  # of our ids; drivers and servers refuse 2^31 and above
+LOCK_SECONDS = 2  # to wait for a lock that another transaction of the same branch may hold
+_PART = re.compile(r"[A-Za-z0-9_.:-]{1,64}")  # half of a global id; it goes into statements unescaped
+_ID_CHARACTERS = 120  # width of the guard's column
 
 
 class Database:
-    """A database by its driver: PEP 249 and nothing else. Its methods wait, and raise what the driver raises."""
+    """A database whose driver does what PEP 249 says. Its methods block, and raise what the driver raises."""
 
-    key_type: str = "varchar(120)"  # of the guard's column, in which "a" and "A" are two
+    key_type: str = "varchar(120)"  # type of the guard's column; it must be case-sensitive
 
     def check(self, connection: Any, guard: ParticipantGuard) -> None:
-        """Raise ConfigError where the server cannot prepare transactions. The guard's table is there."""
+        """Raise ConfigError if the server cannot prepare transactions. The guard's table exists already."""
 
     def is_stale(self, connection: Any) -> bool:
         """Whether the server has closed a connection that was idle; False where the driver shows no socket."""
         if not hasattr(connection, "fileno"):
             return False
         poll = select.poll()
-        try:  # nobody has asked, and yet there is something to be read
+        try:  # no request is under way: anything to read means that it is closed
             poll.register(connection.fileno(), select.POLLIN)
             return bool(poll.poll(0))
         except (OSError, ValueError, connection.Error):
@@ -50,20 +50,20 @@ class Database:
         return connection.xid(FORMAT_ID, branch.gtrid, branch.participant)
 
     def begin(self, connection: Any, branch: BranchId) -> None:
-        """tpc_begin."""
+        """Call tpc_begin."""
         connection.tpc_begin(self.xid(connection, branch))
 
     def prepare(self, connection: Any, branch: BranchId) -> bool | None:
-        """Prepare the branch: True is proof that it is prepared, None is none; tpc_prepare proves nothing."""
+        """Prepare the branch. True is proof that it is prepared, None is no proof: tpc_prepare gives none."""
         connection.tpc_prepare()
         return None
 
     def commit(self, connection: Any, branch: BranchId) -> bool:
-        """Commit by the id: False where nothing of that id is prepared, or nothing that this connection reaches."""
+        """Commit a prepared branch. False if none of this id is prepared, or this connection cannot reach it."""
         return self._finish(connection, branch, connection.tpc_commit)
 
     def rollback(self, connection: Any, branch: BranchId) -> bool:
-        """As commit."""
+        """Roll back a prepared branch. False as in `commit`."""
         return self._finish(connection, branch, connection.tpc_rollback)
 
     def _finish(self, connection: Any, branch: BranchId, finish: Callable[[Any], None]) -> bool:
@@ -81,7 +81,7 @@ class Database:
         return [each.ours for each in self._listed(connection) if each.ours is not None]
 
     def prepared(self, connection: Any, guard: ParticipantGuard) -> list[Prepared]:
-        """All that is prepared; tpc_recover tells neither age nor locks."""
+        """All prepared transactions; tpc_recover gives neither age nor locks."""
         return self._listed(connection)
 
     def _listed(self, connection: Any) -> list[Prepared]:
@@ -92,21 +92,21 @@ class Database:
         return [Prepared(str(xid), branch, None, ()) for xid, branch in zip(xids, ours, strict=True)]
 
     def limit_waiting(self, connection: Any) -> None:
-        """From here on a statement waits LOCK_SECONDS for a lock, and then raises what `is_locked` knows."""
+        """Let a statement wait at most LOCK_SECONDS for a lock, then raise an error that `is_locked` recognises."""
 
     def wait_as_usual(self, connection: Any) -> None:
         """Undo `limit_waiting`."""
 
     def is_locked(self, error: Exception) -> bool:
-        """Whether the statement has waited too long for a lock."""
+        """Whether the error says that a statement has waited too long for a lock."""
         return False
 
     def interrupt(self, connection: Any, other: Any) -> None:
-        """Have the statement end that another thread runs on `connection`. other: a connection to do it by."""
+        """End the statement that another thread runs on `connection`. other: the connection to do it with."""
 
 
 def check_id(branch: BranchId) -> BranchId:
-    """The id, if every database takes it: XA has 64 bytes for each half, and drivers put it into statements as it is.
+    """The id, if every database accepts it: XA has 64 bytes for each half, and drivers do not escape it.
     Raises BadArguments."""
     if (
         not _PART.fullmatch(branch.gtrid)

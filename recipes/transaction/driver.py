@@ -1,7 +1,7 @@
-"""One transaction at its coordinator: carries out what its stage asks for, until the outcome is proved.
+"""One transaction at its coordinator: does the work of each stage until the outcome is proved.
 
-It runs in the coordinator's own task and not in that of the block, so that a block that is cancelled leaves nothing
-undone. `stages.py` decides; this obeys.
+It runs in a task of the client and not in that of the block, so that a cancelled block leaves nothing undone.
+`stages.py` decides which stage comes next; this module does its work.
 """
 
 import logging
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 log: logging.Logger = logging.getLogger("recipes.transaction")
 
 _YES = frozenset({Answer.PREPARED, Answer.READ_ONLY})
-_UNDO_TRIES = 3  # of an abort that no record tells of: nothing was prepared
+_UNDO_TRIES = 3  # of an abort without a record: nothing was prepared
 
 
 class Driver:
-    """See the module. Made by `Coordinator.begin`; `run` is its life.
+    """The driver of one transaction. `Coordinator.begin` makes it; `run` does all of its work.
 
-    ends_at: by the client's clock: until then participants may agree. guard: see Records.
+    ends_at: the deadline for the participants to agree, by the client's clock.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class Driver:
         self.record: Record = record
         self.stage: Stage = stage
         self.why: str = ""
-        self.unsettled: dict[str, str] = {}  # who has not proved the outcome, and what it says
-        self._moved: anyio.Event | None = None  # set at each change of `stage` or `unsettled`; made for whoever waits
+        self.unsettled: dict[str, str] = {}  # participants that have not proved the outcome -> their last answer
+        self._moved: anyio.Event | None = None  # set at each change of `stage` or `unsettled`; made when a task waits
         self._records = records
         self._participants = participants
         self._fleet = fleet
@@ -57,24 +57,24 @@ class Driver:
         self._polling: anyio.CancelScope | None = None
         self._scope = anyio.CancelScope()
         self._read_only: set[str] = set()
-        self._prepared: set[str] = set()  # that voted yes
+        self._prepared: set[str] = set()  # names of participants that voted yes
         self._random: Random = records.client.random
         self._clock: Callable[[], float] = records.client.clock
         self.began_at: float = self._clock()
 
     @property
     def decision(self) -> Decision | None:
-        """The outcome, None while there is none or it is not known here."""
+        """The outcome; None while nothing is decided, or the decision is not known here."""
         if self.stage not in DECIDED:
             return None
         return self.record.decision or Decision.ABORT
 
     def end_block(self, event: Event, why: str = "") -> None:
-        """The block has come to its end, well or not."""
+        """Note that the block has ended. event: how."""
         self._note(event, why)
 
     def lost(self, why: str) -> None:
-        """The session is over before anybody was asked to prepare."""
+        """Note that the session ended before anybody was asked to prepare."""
         if self.stage is not Stage.ABORTING:
             self._note(Event.LOST, why)
 
@@ -84,7 +84,7 @@ class Driver:
             await self._wait_moved()
 
     async def wait_settled(self) -> None:
-        """Return once everybody has proved the outcome, or this has ended without."""
+        """Return once every participant has proved the outcome, or `run` has ended before that."""
         while not self._over:
             await self._wait_moved()
 
@@ -93,22 +93,22 @@ class Driver:
         return max(0.0, self._ends_at - self._clock())
 
     def give_up(self) -> None:
-        """The block wants no commit any more, unless it is decided."""
+        """Do not commit any more, unless commit is decided."""
         self._given_up = True
         if self._polling is not None:
             self._polling.cancel()
 
     def stop(self) -> None:
-        """Go on no more: others will."""
+        """Stop `run`. Other coordinators go on with the transaction."""
         self._scope.cancel()
 
     def finish(self) -> None:
-        """`run` has ended, and with it what this can do."""
+        """Note that `run` has ended, and wake the waiting tasks."""
         self._over = True
         self._tell_moved()
 
     async def undo(self) -> None:
-        """Behind `run`, when that was cancelled: have the work undone that nobody else knows of. Once."""
+        """After a cancelled `run`: abort, with one try, the branches that no record names."""
         if self.stage in NOTHING_PREPARED or (self.stage is Stage.ABORTING and self.record.decision is None):
             self.lost("the session is over")
             async with anyio.create_task_group() as group:
@@ -116,7 +116,7 @@ class Driver:
                     group.start_soon(self._settle, name, Decision.ABORT, 1)
 
     async def run(self) -> None:
-        """Go on until the outcome is proved by everybody, or nobody here can learn it. Raises nothing but bugs."""
+        """Work until every participant has proved the outcome, or this process cannot learn it. Raises only bugs."""
         work: dict[Stage, Callable[[], Awaitable[Event]]] = {
             Stage.ASKING: self._ask,
             Stage.RECORDING: self._write_record,
@@ -134,10 +134,10 @@ class Driver:
                 except (SessionError, AuthFailed) as error:
                     self.why = self.why or str(error)
                     event = Event.LOST
-                except StoreError as error:  # no right, no quota left
+                except StoreError as error:  # for example no permission, or no quota left
                     self.why = self.why or str(error)
                     event = Event.DENIED
-                    if self.stage is not Stage.RECORDING:  # participants wait: the store may take it later
+                    if self.stage is not Stage.RECORDING:  # participants wait: the store may accept it later
                         log.warning("transaction %s: %s", self.record.id, error)
                         await anyio.sleep(next(rests))
                         continue
@@ -167,7 +167,7 @@ class Driver:
         return await self._poll("can_commit", list(self.record.branches))
 
     async def _prepare(self) -> Event:
-        """Ask whoever has not voted yet: all, or a branch that has joined."""
+        """Ask the participants that have not voted yet: all, or one that has joined."""
         method: asking.Method = "pre_commit" if self.record.protocol is CommitProtocol.THREE_PHASE else "prepare"
         missing = [name for name in self.record.branches if name not in self._prepared | self._read_only]
         return await self._poll(method, missing)
@@ -214,7 +214,7 @@ class Driver:
         return Event.FOUND_COMMIT if self.record.decision is Decision.COMMIT else Event.FOUND_ABORT
 
     def _stopped(self) -> Event | None:
-        """Why nobody shall commit any more, None while somebody may."""
+        """The event that forbids a commit from now on; None while a commit is possible."""
         if self._given_up:
             self.why = self.why or "the block was cancelled"
             return Event.FAILED
@@ -224,7 +224,7 @@ class Driver:
         return None
 
     async def _tell(self) -> Event:
-        """Tell everybody the outcome until each has proved it."""
+        """Tell each participant the outcome until it has proved it."""
         decision = Decision.COMMIT if self.stage is Stage.COMMITTING else Decision.ABORT
         tries = None if self.record.decision is not None else _UNDO_TRIES
         async with anyio.create_task_group() as group:
@@ -232,7 +232,7 @@ class Driver:
             for name in others:
                 group.start_soon(self._settle, name, decision, tries)
             if here is not None:
-                await self._settle(here, decision, tries)  # here: a task less for each transaction
+                await self._settle(here, decision, tries)  # in this task: saves one for each transaction
         return Event.PROVED
 
     async def _settle(self, name: str, decision: Decision, tries: int | None) -> None:

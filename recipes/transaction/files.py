@@ -1,7 +1,7 @@
 """Files as a participant: values by key in one directory, changed by transactions, with a log of undo and redo records.
 
-What waits for the disk does so in threads, so that it serves on asyncio and on trio. Whoever comes while another
-request is being written is written together with the next ones, by one sync.
+Disk access runs in threads, so that this works on asyncio and on trio. Requests that arrive while another one is being
+written are then written together, with one sync.
 """
 
 import os
@@ -26,7 +26,7 @@ from recipes.transaction.stages import CommitProtocol
 R = TypeVar("R")
 
 _NONE: tuple[None, float] = (None, 0.0)
-_KEY_BYTES = 240  # of its file's name, which systems limit to 255
+_KEY_BYTES = 240  # of a quoted key: it is part of a file name, which systems limit to 255
 
 
 class FileBranch:
@@ -60,15 +60,15 @@ class FileBranch:
 class FileParticipant:
     """Values by key, each in a file `value.KEY` of one directory.
 
-    directory: made when it is missing. One process at a time has it: the others are told the pid of that one.
-    compact_bytes: the log is shortened when it is longer than this, and than twice what must stay in it.
-    keep_seconds: work of branches that do not vote, and marks of those that were aborted, are kept for so long, since
-        their coordinator may be gone. A branch whose work is gone votes no.
-    clock: seconds since 1970.
+    directory: made when it is missing. One process at a time has it; others get an error with its pid.
+    compact_bytes: the log is shortened when it is longer than this and than twice its necessary content.
+    keep_seconds: how long to keep the work of branches that have not voted, and the marks of aborted branches, since
+        their coordinator may be gone. A branch whose work was dropped votes no.
+    clock: returns seconds since 1970.
 
-    Guarantee: a vote is durable, with what makes the work and what undoes it; a crash at any point, of the process or
-    of the machine, is repaired by the next `open`. The files show the work of branches that have voted and may still
-    abort: `read` gives what is committed. After a full disk or a failed sync each call tries again from what the disk
+    Guarantee: a vote is durable, with its redo and undo records. The next `open` repairs what a crash of the process or
+    of the machine left. The files already show the work of branches that have voted and may still abort; `read` returns
+    committed values. After a full disk or a failed sync the next call starts again from what the disk
     has. Source: the undo and redo records of two-phase commit; docs/transactions.md, Files.
     """
 
@@ -89,22 +89,22 @@ class FileParticipant:
         self._clock = clock
         self._disk: RealDisk | None = None
         self._store: BranchStore | None = None
-        self._working: dict[BranchId, tuple[Work[bytes], float]] = {}  # and since when, oldest first
-        self._asked: deque[Asked] = deque()  # by requests that have not been carried out
+        self._working: dict[BranchId, tuple[Work[bytes], float]] = {}  # with the time of its beginning, oldest first
+        self._asked: deque[Asked] = deque()  # requests that have not been carried out
         self._closed = False
         self._lock = threading.Lock()
 
     async def open(self) -> None:
-        """Take the directory, and repair what a crash left; the first call of another method does it too.
+        """Lock the directory, and repair what a crash left. The first request or read does it, too.
 
-        Raises DiskError when another process has the directory, or its log is damaged: nothing is changed then; OSError
-        when the disk fails.
+        Raises DiskError when another process has the directory, or the log is damaged; nothing is changed then. Raises
+        OSError when the disk fails.
         """
         self._closed = False
         await self._with_store(lambda store: None)
 
     async def aclose(self) -> None:
-        """Let others have the directory, until `open`. Raises nothing."""
+        """Release the directory until `open` is called again. Raises nothing."""
 
         def close() -> None:
             with self._lock:
@@ -129,7 +129,7 @@ class FileParticipant:
         return await self._with_store(lambda store: store.keys())
 
     async def begin(self, branch: BranchId) -> FileBranch:
-        """The branch's own reads and writes. Raises RuntimeError where it has voted or ended: nothing joins it then."""
+        """The branch's reads and writes. Raises RuntimeError if the branch has voted or ended."""
         if self._store is not None and (state := self._store.branches.states.get(branch)) is not None:
             raise RuntimeError(f"the branch {branch} is {state.name}: its work is over")
         now = self._clock()
@@ -138,28 +138,28 @@ class FileParticipant:
         return FileBranch(self, self._working.setdefault(branch, (Work({}, {}), now))[0])
 
     async def can_commit(self, branch: BranchId) -> Reply:
-        """Whether it would vote yes now. Raises as `prepare`."""
+        """Whether the branch would vote yes now. Raises as `prepare` does."""
         return await self._ask(Request.CAN_COMMIT, branch, self._working.get(branch, _NONE)[0])
 
     async def prepare(self, branch: BranchId) -> Reply:
-        """Write redo and undo records, then the values, and vote. Raises DiskError, OSError, which vote for nobody."""
+        """Write redo and undo records, then the values, and vote. Raises DiskError or OSError, which are no vote."""
         return await self._ask(Request.PREPARE, branch, self._working.pop(branch, _NONE)[0])
 
     async def pre_commit(self, branch: BranchId) -> Reply:
-        """As `prepare`, of a branch that could commit; see there."""
+        """As `prepare`, for three-phase commit; see there."""
         return await self._ask(Request.PREPARE, branch, self._working.pop(branch, _NONE)[0], CommitProtocol.THREE_PHASE)
 
     async def commit(self, branch: BranchId) -> Reply:
-        """Let the values stand, and release the keys. Raises as `prepare`."""
+        """Keep the values, and release the keys. Raises as `prepare` does."""
         return await self._ask(Request.COMMIT, branch)
 
     async def abort(self, branch: BranchId) -> Reply:
-        """Put back what was there before, and release the keys. Raises as `prepare`."""
+        """Restore the values from before, and release the keys. Raises as `prepare` does."""
         self._working.pop(branch, None)
         return await self._ask(Request.ABORT, branch)
 
     async def forget(self, branch: BranchId) -> Reply:
-        """Drop the mark of a branch that has ended. Raises as `prepare`."""
+        """Drop the mark of a branch that has ended. Raises as `prepare` does."""
         return await self._ask(Request.FORGET, branch)
 
     async def recover(self) -> Sequence[BranchId]:
@@ -167,11 +167,11 @@ class FileParticipant:
         return [each.branch for each in await self.waiting()]
 
     async def waiting(self) -> Sequence[Waiting]:
-        """The same, with protocol and age. Raises DiskError, OSError."""
+        """The prepared branches, with protocol and age. Raises DiskError, OSError."""
         return await self._with_store(lambda store: store.waiting())
 
     async def prepared(self) -> Sequence[Prepared]:
-        """The same, with age and the keys that each holds. Raises DiskError, OSError."""
+        """The prepared branches, with age and the keys that each holds. Raises DiskError, OSError."""
         return await self._with_store(lambda store: store.listed())
 
     async def _ask(
@@ -185,7 +185,7 @@ class FileParticipant:
         self._asked.append(asked)
 
         def serve(store: BranchStore) -> Reply:
-            # Whoever had the lock before may have carried ours out with his own.
+            # The thread that had the lock before us may have carried out our request with its own.
             if asked.reply is None and asked.error is None:
                 store.serve([self._asked.popleft() for _ in range(len(self._asked))])
             if asked.error is not None:
@@ -201,11 +201,11 @@ class FileParticipant:
                     try:
                         self._store = self._open()
                     except BaseException:
-                        self._asked.clear()  # each of them is told so, and nothing is done later
+                        self._asked.clear()  # no request of a caller that failed is carried out later
                         raise
                 return work(self._store)
 
-        # A cancelled call goes on in its thread: it ends with a vote that nobody hears, which recovery settles.
+        # A cancelled call goes on in its thread. Its vote reaches nobody, and recovery settles the branch.
         return await anyio.to_thread.run_sync(run, abandon_on_cancel=True)
 
     def _open(self) -> BranchStore:

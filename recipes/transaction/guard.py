@@ -1,7 +1,8 @@
 """A table beside a participant's data that remembers how each branch ended.
 
-Its row is written in the branch's own database transaction, so it is there exactly when the work is. A repeated request
-finds it; an abort that comes before anything was prepared leaves one, which a prepare that comes late runs into.
+A branch's row is written in the branch's own database transaction, so the row exists exactly when the work does. A
+repeated request finds the row. An abort that arrives before anything was prepared inserts a row, on which a late
+prepare then fails.
 
 Source: the "empty rollback" and "hanging" of TCC, Apache Seata's and dtm's documentation; Garcia-Molina and Salem,
 Sagas (1987), on repeated steps.
@@ -26,10 +27,10 @@ class GuardRow(NamedTuple):
 
 
 class ParticipantGuard:
-    """SQL for the table; every method takes an open cursor of the DB API (PEP 249, parameters as %s) and waits.
+    """SQL for the table. Methods take an open cursor of the DB API (PEP 249, parameters as %s), and block.
 
-    table: its name, with a schema if need be. It is made by `create`, or by the operator. A participant of your own
-    calls `begin` inside the transaction that does the work, before it prepares or commits it.
+    table: its name, with a schema if need be. `create` makes the table, or the operator does. Your own participant
+    calls `begin` in the transaction that does the work, before preparing or committing it.
     """
 
     def __init__(self, table: str = "recipes_branches") -> None:
@@ -41,25 +42,25 @@ class ParticipantGuard:
         self.read_sql: str = f"SELECT branch, outcome FROM {table} WHERE branch = %s"
 
     def create_sql(self, key_type: str = "varchar(120)") -> str:
-        """What makes the table where it is missing. key_type: of the ids, which differ in case: the comparison must not
-        be blind to it."""
+        """The statement that makes the table if it is missing. key_type: type of the column of ids; its comparison must
+        be case-sensitive."""
         return (
             f"CREATE TABLE IF NOT EXISTS {self.table} (branch {key_type} NOT NULL PRIMARY KEY,"
             " outcome varchar(6) NOT NULL, ended timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP)"
         )
 
     def create(self, cursor: Any, key_type: str = "varchar(120)") -> None:
-        """Make the table where it is missing; see `create_sql`."""
+        """Make the table if it is missing; see `create_sql`."""
         cursor.execute(self.create_sql(key_type))
 
     def begin(self, cursor: Any, branch: str) -> None:
-        """In the branch's transaction: from its commit on the row says so. Raises the driver's IntegrityError when the
+        """Insert the row for "commit", in the branch's own transaction. Raises the driver's IntegrityError if the
         branch has ended already."""
         self._insert(cursor, branch, COMMIT)
 
     def abort(self, cursor: Any, branch: str) -> None:
-        """In a transaction of its own: nothing will be done for the branch any more. Raises IntegrityError when a row
-        is there; waits as long as the branch's own transaction is open."""
+        """Insert the row for "abort", in a transaction of its own: a later prepare of the branch fails. Raises
+        IntegrityError if a row exists; blocks while the branch's own transaction is open."""
         self._insert(cursor, branch, ABORT)
 
     def read(self, cursor: Any, branch: str) -> GuardRow | None:
@@ -69,19 +70,19 @@ class ParticipantGuard:
         return None if row is None else GuardRow(*row)
 
     def old_sql(self, seconds: float) -> str:
-        """What selects the branches that ended longer ago."""
+        """The statement that selects the branches that ended more than `seconds` ago."""
         ago = f"CURRENT_TIMESTAMP - INTERVAL '{int(seconds)}' SECOND"
         return f"SELECT branch FROM {self.table} WHERE ended < {ago}"
 
     def confirm(self, cursor: Any) -> None:
-        """See to it that what was read survives a crash, from the commit behind this on. Some databases show what is
-        committed before it is on disk; a later commit is on disk only with all that came before."""
+        """Insert a row and delete it: once the caller has committed this, what it read before survives a crash. Some
+        databases show a commit before it is on disk, but a later commit reaches the disk only after earlier ones."""
         mark = f"confirm:{uuid4().hex}"
         self._insert(cursor, mark, ABORT)
         self.forget(cursor, mark)
 
     def forget(self, cursor: Any, *branches: str) -> None:
-        """Nobody will ask about them again."""
+        """Delete the rows of branches that nobody will ask about again."""
         places = ", ".join(["%s"] * len(branches))
         cursor.execute(f"DELETE FROM {self.table} WHERE branch IN ({places})", branches)
 

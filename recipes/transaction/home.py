@@ -13,7 +13,7 @@ RECORDS, COORDINATORS, SERVING = "records", "coordinators", "serving"
 
 
 class Home(NamedTuple):
-    """A fleet, as it was when it was read. id: the first part of its global ids. participants: their names."""
+    """A fleet, as read. id: the fleet's part of its global ids. participants: names of its participants."""
 
     path: str
     name: str
@@ -32,7 +32,7 @@ class Home(NamedTuple):
 
 
 async def read_home(client: "Client", path: str, name: str) -> Home | None:
-    """The fleet called `name` at `path`, None where there is none, or something else."""
+    """The fleet called `name` at `path`; None if nothing, or something else, is there."""
     where = paths.join(path, name)
     try:
         stored = json.loads((await client.get(where))[0])

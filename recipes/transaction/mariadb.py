@@ -1,9 +1,10 @@
-"""MariaDB by its own connector: where both depart from the two-phase extension of PEP 249.
+"""MariaDB with its own connector: where the two depart from the two-phase extension of PEP 249.
 
-The connector ends a branch only on the connection that has prepared it: others need XA statements. The server keeps a
-prepared branch from all others as long as the connection is there that has prepared it: so it is closed at once.
+The connector ends a branch only on the connection that prepared it; other connections need XA statements. The server
+hides a prepared branch from other connections as long as the connection that prepared it is open, so that connection is
+closed at once.
 
-Source: MariaDB's documentation of XA transactions; what it leaves unsaid is in docs/transactions.md.
+Source: MariaDB's documentation of XA transactions; what it does not say is in docs/transactions.md.
 """
 
 import re
@@ -15,24 +16,24 @@ from recipes.transaction.database import FORMAT_ID, LOCK_SECONDS, Database
 from recipes.transaction.guard import ParticipantGuard
 from recipes.transaction.participant import BranchId, Prepared
 
-_OLDEST = (10, 5)  # before, a branch that was prepared went with its connection
+_OLDEST = (10, 5)  # older versions lose a prepared branch with its connection
 _UNKNOWN_XID = 1397
 _ROLLED_BACK = 1402
 _LOCKED = 1205
-# Of the connection of a branch while it prepares. The server closes it where the client's machine is gone without a
-# word, and lets others reach the branch: by default that takes 8 hours.
+# wait_timeout of a connection that prepares. If the client's machine disappears, the server closes the connection after
+# this time, so that others can reach the branch; by default that takes 8 hours.
 _SILENT_SECONDS = 5
-_CLOSING_SECONDS = 0.5  # of the connection that has prepared: until then its branch is there, and yet unknown
+_CLOSING_SECONDS = 0.5  # of the preparing connection: until then other connections cannot end its branch
 _PLAIN = re.compile(rb"[A-Za-z0-9_.:-]*")
 
 
 class MariaDb(Database):
-    """XA statements for what is prepared. Databases of one server have their prepared branches in common."""
+    """XA statements for prepared branches. All databases of a server share one list of prepared branches."""
 
     key_type = "varchar(120) CHARACTER SET ascii COLLATE ascii_bin"
 
     def check(self, connection: Any, guard: ParticipantGuard) -> None:
-        """The server's version, its durability, and the engine of the guard's table."""
+        """Check the server's version, its durability, and the engine of the guard's table."""
         cursor = connection.cursor()
         cursor.execute("SELECT version(), @@innodb_flush_log_at_trx_commit")
         version, flushed = cursor.fetchone()
@@ -58,11 +59,11 @@ class MariaDb(Database):
             )
 
     def for_statements(self, connection: Any) -> None:
-        """Without autocommit, XA COMMIT of another connection's branch is refused: 1400, XAER_OUTSIDE."""
+        """Set autocommit: without it XA COMMIT of another connection's branch fails with 1400, XAER_OUTSIDE."""
         connection.autocommit = True
 
     def is_stale(self, connection: Any) -> bool:
-        """By a question: the connector's socket would close itself, whoever has its number by then."""
+        """Ask with a ping. The connector's socket object would close its descriptor, whoever owns the number then."""
         try:
             connection.ping()
         except connection.Error:
@@ -70,7 +71,7 @@ class MariaDb(Database):
         return False
 
     def prepare(self, connection: Any, branch: BranchId) -> bool:
-        """XA END and XA PREPARE: here an error is one."""
+        """XA END and XA PREPARE. MariaDB reports every failure, so the absence of an error is proof."""
         connection.cursor().execute(f"SET SESSION wait_timeout = {_SILENT_SECONDS}")
         connection.tpc_prepare()
         return True
@@ -93,7 +94,7 @@ class MariaDb(Database):
                     return verb == "ROLLBACK"
                 if _number(error) != _UNKNOWN_XID:
                     raise
-                # It is unknown, or the connection is there yet that has prepared it.
+                # The branch is unknown, or the connection that prepared it is still open.
                 if time.monotonic() > until or branch not in self.recover(connection):
                     return False
                 time.sleep(0.01)
@@ -101,13 +102,13 @@ class MariaDb(Database):
                 return True
 
     def recover(self, connection: Any) -> list[BranchId]:
-        """XA RECOVER: the connector gives its rows as they are."""
+        """XA RECOVER; the connector returns its rows unchanged."""
         found = (_branch(*row) for row in connection.tpc_recover())
         return [branch for branch in found if branch is not None]
 
     def prepared(self, connection: Any, guard: ParticipantGuard) -> list[Prepared]:
-        """XA RECOVER tells no age. Of ours the guard's row does, which is there to be read uncommitted. The server does
-        not tell which locks a prepared transaction holds."""
+        """All prepared transactions. XA RECOVER gives no age; for our branches the guard's row does, read uncommitted.
+        The server does not tell which locks a prepared transaction holds."""
         connection.commit()
         cursor = connection.cursor()
         cursor.execute("SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
@@ -121,19 +122,19 @@ class MariaDb(Database):
         return sorted(listed, key=lambda each: (each.age is None, -(each.age or 0.0)))
 
     def limit_waiting(self, connection: Any) -> None:
-        """For row locks."""
+        """Limit the wait for row locks."""
         connection.cursor().execute(f"SET SESSION innodb_lock_wait_timeout = {LOCK_SECONDS}")
 
     def wait_as_usual(self, connection: Any) -> None:
-        """As the server has it."""
+        """Restore the server's own limit."""
         connection.cursor().execute("SET SESSION innodb_lock_wait_timeout = DEFAULT")
 
     def is_locked(self, error: Exception) -> bool:
-        """Lock wait timeout exceeded."""
+        """Whether it is error 1205, "Lock wait timeout exceeded"."""
         return _number(error) == _LOCKED
 
     def interrupt(self, connection: Any, other: Any) -> None:
-        """End the connection: a statement alone could end before it is told to."""
+        """Kill the whole connection: killing only the statement could come when it has ended already."""
         other.cursor().execute(f"KILL CONNECTION {int(connection.connection_id)}")
 
 
@@ -151,7 +152,7 @@ def _branch(format_id: int, gtrid_bytes: int, _: int, data: bytes) -> BranchId |
 
 
 def _in_sql(format_id: int, gtrid_bytes: int, _: int, data: bytes) -> str:
-    """A row of XA RECOVER as an operator writes the id behind XA COMMIT."""
+    """The id in a row of XA RECOVER, as an operator writes it after XA COMMIT."""
     parts = (data[:gtrid_bytes], data[gtrid_bytes:])
     literals = [f"'{part.decode()}'" if _PLAIN.fullmatch(part) else f"X'{part.hex()}'" for part in parts]
     return ",".join([*literals, str(format_id)])

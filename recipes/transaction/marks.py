@@ -1,4 +1,4 @@
-"""Marks that participants keep of branches that ended, long after: a coordinator that died had no time to drop them."""
+"""Old marks at participants, of branches that ended long ago: a coordinator that died could not have them dropped."""
 
 import logging
 from collections.abc import Mapping
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 log: logging.Logger = logging.getLogger("recipes.transaction")
 
-# No prepare is on its way for so long. Beyond a day, since clocks of databases may have another time zone.
+# No prepare can be under way for this long. More than a day, since a database's clock may have another time zone.
 OLD_SECONDS = 2 * 86_400.0
 _AT_ONCE = 16
-_FORGET_SECONDS = 60.0  # of one look; the next one goes on
+_FORGET_SECONDS = 60.0  # for one look; the next look goes on
 
 
 async def forget_old(
     client: "Client", records: str, participants: Mapping[str, TransactionParticipant], fleet: str
 ) -> None:
-    """Have participants drop the marks of branches that ended long ago, and have no record any more.
+    """Have participants drop the marks of branches that ended long ago and no longer have a record.
 
-    records: the parent of the records. While a record is there, its branches may be told the outcome again, and the
-    marks are what they answer by. Raises what every call of the client does.
+    records: the parent of the records. While a record exists, its branches may be told the outcome again, and need
+    their marks to answer. Raises what every call of the client raises.
     """
     old: list[BranchId] = []
     for name, participant in participants.items():
@@ -37,7 +37,7 @@ async def forget_old(
             with anyio.move_on_after(asking.ASK_SECONDS):
                 found = await marks(OLD_SECONDS)
                 old += [branch for branch in found if (branch.fleet, branch.participant) == (fleet, name)]
-        except Exception:  # it is away; nobody knows what a participant raises
+        except Exception:  # it is away; a participant may raise anything
             log.debug("%s", name, exc_info=True)
     if not old:
         return

@@ -15,10 +15,10 @@ Fault = Callable[[Request, BranchId], Awaitable[Answer | None]]
 class MemoryParticipant:
     """Values by key, changed by transactions: `values` is what has committed.
 
-    before, after: called with each request before it is carried out, and before its answer is given. They may wait,
-    raise, or return an Answer, which is given instead: a refusal, a lost request, a lost answer.
+    before: called with each request before it is carried out. after: called before its answer is returned. Both may
+    wait, raise, or return an Answer to give instead. So a test can simulate a refusal, a lost request or a lost answer.
 
-    clock: in seconds, for `waiting`; without it that of the event loop.
+    clock: returns seconds, for `waiting`; by default the event loop's clock.
 
     `tx.enlist` returns a dict: what the block puts into it is what the branch writes. A key that another branch has
     prepared is locked: prepare refuses.
@@ -41,7 +41,7 @@ class MemoryParticipant:
         self._working: dict[BranchId, dict[str, object]] = {}
 
     async def begin(self, branch: BranchId) -> dict[str, object]:
-        """What the branch is going to write."""
+        """The dict of what the branch will write."""
         return self._working.setdefault(branch, {})
 
     async def can_commit(self, branch: BranchId) -> Answer:
@@ -77,7 +77,7 @@ class MemoryParticipant:
         return self._branches.waiting(self._clock())
 
     async def prepared(self) -> Sequence[Prepared]:
-        """The same, with age and the keys that each holds."""
+        """The branches that are prepared, with age and the keys that each holds."""
         return self._branches.listed(self._clock())
 
     async def _serve(

@@ -1,6 +1,6 @@
-"""The beginning of participants: a coordinator comes up while one of them is away, and tries that one again and again.
+"""Opening of participants: a coordinator starts even if one is away, and goes on trying to open that participant.
 
-What is wrong for good, such as a server's settings, is an error at once: nobody shall look for it in a log.
+A lasting error, such as wrong settings of a server, is raised at once: nobody should have to look for it in a log.
 """
 
 import logging
@@ -17,16 +17,17 @@ from recipes.transaction.participant import TransactionParticipant
 log: logging.Logger = logging.getLogger("recipes.transaction")
 
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 1.0, 30.0  # between two tries
-_LATER = (408, 429)  # statuses of HTTP below 500 that speak of now alone
-# Of PEP 249: the database has answered, and will say the same again.
+_LATER = (408, 429)  # HTTP statuses below 500 that are temporary
+# Exceptions of PEP 249: the database has answered, and will give the same answer again.
 _WRONG_FOR_GOOD = frozenset({"ProgrammingError", "NotSupportedError", "IntegrityError", "DataError"})
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether what a participant raised says that it cannot be reached now, so that a later try may do better.
+    """Whether an error of a participant means that it cannot be reached now, so that a later try may succeed.
 
-    OSError says so, and ParticipantError unless another status than 5xx came back, and what libraries raise of their
-    own, such as OperationalError of PEP 249. All other errors of ours and of Python's do not.
+    True for OSError and SessionError; for ParticipantError without a status or with 5xx, 408 or 429; and for exceptions
+    of a library, such as OperationalError of PEP 249, but not those of PEP 249 that are final. False for all other
+    errors of this package and of Python.
     """
     if isinstance(error, ParticipantError):
         return error.status is None or error.status >= 500 or error.status in _LATER
@@ -40,13 +41,16 @@ def is_away(error: BaseException) -> bool:
 
 
 def in_words(error: BaseException) -> str:
-    """On one line."""
+    """The type and the text of an error, on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 class Opening:
-    """Of one participant. opened: whether its `open` has ended well, or it has none. error: what its last try raised,
-    None where that was cancelled."""
+    """The opening of one participant.
+
+    opened: whether its `open` has succeeded, or it has none. error: what the last try raised; None if it raised nothing
+    or was cancelled.
+    """
 
     def __init__(self, name: str, participant: TransactionParticipant) -> None:
         self.name: str = name
@@ -69,14 +73,14 @@ class Opening:
             self.opened = True
         except TimeoutError as error:
             self.error = error if str(error) else TimeoutError(f"no answer within {asking.ASK_SECONDS:.3g} s")
-        except Exception as error:  # nobody knows what a participant raises
+        except Exception as error:  # a participant may raise anything
             self.error = error
         finally:
             ended, self._trying = self._trying, None
             ended.set()
 
     async def ensure(self) -> None:
-        """Return once it is open, after one more try where it is not. Raises ParticipantError, which names it."""
+        """Return once the participant is open; try again if it is not. Raises ParticipantError, which names it."""
         while not self.opened:
             await self.attempt()
             if self.error is not None and not self.opened:
@@ -84,7 +88,7 @@ class Opening:
 
 
 class Openings:
-    """Of all participants of one coordinator process. random: the client's own."""
+    """The openings of all participants of one coordinator process. random: the client's own."""
 
     def __init__(self, participants: Mapping[str, TransactionParticipant], random: Random) -> None:
         self._openings = {name: Opening(name, participant) for name, participant in participants.items()}
@@ -95,11 +99,11 @@ class Openings:
 
     @property
     def away(self) -> list[str]:
-        """Names of those that have not been opened yet."""
+        """Names of the participants that have not been opened yet."""
         return sorted(name for name, opening in self._openings.items() if not opening.opened)
 
     async def begin(self) -> None:
-        """Try each of them once, all at a time. Raises what one raises that is no sign of being away."""
+        """Try each participant once, all at the same time. Raises an error that does not mean "away"; see `is_away`."""
         wrong: list[tuple[str, Exception]] = []
 
         async def attempt(opening: Opening) -> None:
@@ -125,7 +129,7 @@ class Openings:
             await opening.ensure()
 
     async def run(self) -> None:
-        """Try those that are away again, until all are open, or `stop`. Raises nothing."""
+        """Try participants that are away again, until all are open or `stop` is called. Raises nothing."""
         with anyio.CancelScope() as self._scope:
             async with anyio.create_task_group() as group:
                 if self._stopped:
@@ -147,7 +151,7 @@ class Openings:
             self._tell()
 
     def _tell(self) -> None:
-        """Each change once."""
+        """Log each change once."""
         for name, opening in self._openings.items():
             if opening.opened:
                 if self._said.pop(name, ""):

@@ -1,4 +1,4 @@
-"""Who takes part in a transaction: databases, services, files. A small interface, which any of them can fill."""
+"""Participants of a transaction, such as databases, services and files: the small interface that each implements."""
 
 import re
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ _ID = re.compile(rf"{_PREFIX}:([A-Za-z0-9]{{1,16}}):([A-Za-z0-9-]{{1,40}}):({_NA
 
 
 class BranchId(NamedTuple):
-    """The global id of one branch: what a participant knows it by, on every connection and in every process.
+    """The global id of one branch, the same on every connection and in every process.
 
-    fleet: of the coordinators of one path and name, 8 hexadecimal digits, made with the path. transaction: random bits
-    and the store's epoch, unique for ever. participant: its name in the coordinator's configuration.
+    fleet: the id of the coordinators' fleet, 8 hexadecimal digits, made with the path. transaction: random bits and the
+    store's epoch, unique for ever. participant: its name in the coordinator's configuration.
     """
 
     fleet: str
@@ -35,7 +35,7 @@ class BranchId(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """The id in `text`, None where that is somebody else's."""
+        """The id in `text`; None if it is not one of ours."""
         found = _ID.fullmatch(text)
         return cls(*found.groups()) if found else None
 
@@ -43,9 +43,8 @@ class BranchId(NamedTuple):
 class Prepared(NamedTuple):
     """A prepared transaction as its database lists it, whoever made it.
 
-    id: the database's own. ours: the branch that it is, of whatever fleet; None for what other software has prepared.
-    age: seconds since it was prepared, None where the database does not tell. locks: what it holds, in words, as far
-    as the database tells.
+    id: the database's own. ours: the branch, of any fleet; None if other software prepared it. age: seconds since it
+    was prepared; None if the database does not tell. locks: what it holds, in words, as far as the database tells.
     """
 
     id: str
@@ -57,7 +56,7 @@ class Prepared(NamedTuple):
 class Waiting(NamedTuple):
     """A branch that is prepared and awaits its outcome.
 
-    protocol: THREE_PHASE where `pre_commit` prepared it, TWO_PHASE where `prepare` did. seconds: for how long.
+    protocol: THREE_PHASE if `pre_commit` prepared it, TWO_PHASE if `prepare` did. seconds: since it was prepared.
     """
 
     branch: BranchId
@@ -68,15 +67,19 @@ class Waiting(NamedTuple):
 class TransactionParticipant(Protocol):
     """What a coordinator asks of a database or service. Each answer is an Answer, or a Reply that also says why.
 
-    Each call may come again, from any process, after any crash, and has the same outcome then. What it raises counts as
-    Answer.UNKNOWN; so does a call that takes too long, which is cancelled.
+    Each call may be repeated, from any process, after any crash, and must then have the same outcome. An exception
+    counts as Answer.UNKNOWN; so does a call that takes too long, which is cancelled.
 
-    A participant may also have `async open()`, which a coordinator awaits at its beginning: it raises OSError where it
-    is away, and is called again later, or ConfigError where it will never do; `async begin(branch)`, whose result
-    `tx.enlist` returns; `async forget(branch)`: everybody knows the outcome, nobody will ask again; `async prepared()`,
-    for operators: every prepared transaction there is, as `Prepared`, those of others too; `async waiting()`: a Waiting
-    for each branch that `recover` names; and `async marks(older)`, where what it keeps of branches that ended does not
-    go by itself: those that did so more than `older` seconds ago.
+    A participant may also have these methods:
+
+    - `async open()`: awaited when a coordinator starts. It raises OSError if the participant is away, and is then
+      called again later, or ConfigError if it can never work.
+    - `async begin(branch)`: `tx.enlist` returns its result.
+    - `async forget(branch)`: everybody knows the outcome, and nobody will ask again.
+    - `async prepared()`: for operators; every prepared transaction as `Prepared`, those of others included.
+    - `async waiting()`: a Waiting for each branch that `recover` names.
+    - `async marks(older)`: the branches that ended more than `older` seconds ago and still have a mark; for
+      participants whose marks do not go by themselves.
     """
 
     async def prepare(self, branch: BranchId) -> Answer | Reply:
@@ -88,7 +91,7 @@ class TransactionParticipant(Protocol):
         ...
 
     async def abort(self, branch: BranchId) -> Answer | Reply:
-        """Undo the work, and see to it that a prepare that comes late is refused. ABORTED is proof of both."""
+        """Undo the work, and refuse a prepare that arrives later. ABORTED is proof of both."""
         ...
 
     async def recover(self) -> Sequence[BranchId]:
@@ -105,12 +108,12 @@ class ThreePhaseParticipant(TransactionParticipant, Protocol):
         ...
 
     async def pre_commit(self, branch: BranchId) -> Answer | Reply:
-        """As `prepare`; all others could commit."""
+        """As `prepare`, once all participants said that they could commit."""
         ...
 
 
 def check_name(name: str) -> str:
-    """A participant's or fleet's name that fits into a global id. Raises BadArguments."""
+    """The name of a participant or fleet, if it fits into a global id. Raises BadArguments."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise BadArguments("", f"the name {name!r}: expected 1 to 40 letters, digits, '_', '.' or '-'")
     return name

@@ -1,6 +1,6 @@
 """PostgreSQL as a participant: PREPARE TRANSACTION, and COMMIT PREPARED from any connection (psycopg 3).
 
-Source: PostgreSQL's documentation of PREPARE TRANSACTION and of pg_prepared_xacts; what it leaves unsaid is in
+Source: PostgreSQL's documentation of PREPARE TRANSACTION and of pg_prepared_xacts; what it does not say is in
 docs/transactions.md, each row shown by a test.
 """
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _IDLE = 32  # connections kept open
 _CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 
-# Locks of a prepared transaction have no process. Those that belong together have one virtual transaction, of whoever
-# prepared it, and after a restart -1/<xid>; the lock on its own transaction id tells which it is.
+# Locks of a prepared transaction have no pid. They share a virtual transaction id: that of the session that prepared
+# it, or -1/<xid> after a restart. Its lock on its own transaction id links them to the row of pg_prepared_xacts.
 _PREPARED = """
 SELECT x.gid, extract(epoch FROM clock_timestamp() - x.prepared)::float8,
     array(
@@ -42,11 +42,11 @@ class PostgresBranch:
 
     def __init__(self, connection: "PostgresConnection") -> None:
         self._connection = connection
-        self._changed = False  # rows, as the server said; what else may have changed is asked for
-        self._over = False  # the connection is closed, or somebody else's
+        self._changed = False  # rows, as statements report it; `_prepare` asks about other changes
+        self._over = False  # the connection is closed, or in other use
 
     async def execute(self, sql: str, params: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
-        """Run a statement, with parameters as %s; its rows, empty where it gives none.
+        """Run a statement, with parameters as %s; return its rows, an empty list if it has none.
 
         Raises psycopg.Error, and RuntimeError when the branch has ended. After an error, or a statement that was
         cancelled, the branch cannot commit.
@@ -63,7 +63,7 @@ class PostgresBranch:
 class PostgresParticipant:
     """A PostgreSQL database, version 13 or later.
 
-    dsn: as psycopg takes it, "host=... dbname=..."; every process of a fleet reaches the database by its own. Up to 32
+    dsn: as psycopg takes it, "host=... dbname=..."; each process of a fleet may use another one. Up to 32
     connections are kept open. guard: the table that remembers how branches ended, made where it is missing.
 
     The server needs max_prepared_transactions above the number of branches that are prepared at a time; by default it
@@ -96,7 +96,7 @@ class PostgresParticipant:
         import psycopg
 
         async with self._connection() as connection:
-            try:  # to make what is there already may take rights that nobody needs
+            try:  # first: CREATE TABLE needs rights even if the table exists
                 await self._read(connection, "")
             except psycopg.errors.UndefinedTable:
                 try:
@@ -118,7 +118,7 @@ class PostgresParticipant:
                 working._connection.drop()
 
     async def begin(self, branch: BranchId) -> PostgresBranch:
-        """A transaction of its own. Raises psycopg.Error when the server cannot be reached."""
+        """Begin a database transaction for the branch. Raises psycopg.Error when the server cannot be reached."""
         import psycopg
 
         check_id(branch)
@@ -138,7 +138,7 @@ class PostgresParticipant:
         return self._working[branch]
 
     async def can_commit(self, branch: BranchId) -> Answer:
-        """Whether the branch's transaction is sound: constraints that wait for the end are checked now."""
+        """Whether the branch's transaction is sound. Deferred constraints are checked now."""
         working = self._working.get(check_id(branch))
         if working is None or not _is_sound(working._connection):
             return Answer.REFUSED
@@ -151,8 +151,8 @@ class PostgresParticipant:
         return await self.prepare(branch)
 
     async def prepare(self, branch: BranchId) -> Answer:
-        """PREPARE TRANSACTION. A vote needs proof: of a transaction that has failed the server makes a ROLLBACK of it,
-        and says so in its answer's tag alone."""
+        """PREPARE TRANSACTION. A vote needs proof: for a transaction that has failed the server does ROLLBACK instead,
+        and only the command tag of its answer says so."""
         import psycopg
 
         working = self._end_work(check_id(branch))
@@ -179,7 +179,7 @@ class PostgresParticipant:
             if found.get_value(0, 0) is None:
                 await connection.run("COMMIT")
                 return Answer.READ_ONLY
-        # One message: when the row is there already, the server does not come to the second statement.
+        # One message: if the row exists already, the server does not run the second statement.
         row = self._guard.insert_sql % (f"'{branch}'", f"'{COMMIT}'")
         *_, last = await connection.run(f"{row}; PREPARE TRANSACTION '{branch}'")
         return Answer.PREPARED if last.command_status == b"PREPARE TRANSACTION" else Answer.REFUSED
@@ -199,7 +199,7 @@ class PostgresParticipant:
             return Answer.COMMITTED
 
     async def abort(self, branch: BranchId) -> Answer:
-        """ROLLBACK PREPARED, or the end of the open transaction; and a row that refuses a prepare that comes late."""
+        """ROLLBACK PREPARED, or end the open transaction; and insert a row that makes a late prepare fail."""
         import psycopg
 
         working = self._end_work(check_id(branch))
@@ -212,7 +212,7 @@ class PostgresParticipant:
                 pass
             mark = self._guard.insert_sql % (f"'{branch}'", f"'{ABORT}'")
             try:
-                # The statements of one message are one transaction, for which both are set.
+                # The statements of one message are one transaction; both settings hold for it.
                 settings = f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SET LOCAL synchronous_commit = on"
                 await connection.run(f"{settings}; {mark}")
             except psycopg.errors.UniqueViolation:
@@ -225,7 +225,7 @@ class PostgresParticipant:
             return Answer.ABORTED
 
     async def recover(self) -> Sequence[BranchId]:
-        """The branches that are prepared in this database; other prepared transactions are not ours to name."""
+        """The branches that are prepared in this database, without transactions of other software."""
         sql = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE 'recipes:%'"
         async with self._connection() as connection:
             rows = await (await connection.execute(sql)).fetchall()
@@ -238,13 +238,13 @@ class PostgresParticipant:
         return [Prepared(gid, BranchId.parse(gid), max(0.0, age), tuple(locks)) for gid, age, locks in rows]
 
     async def marks(self, older: float) -> Sequence[BranchId]:
-        """The branches that ended more than `older` seconds ago, and have their row yet."""
+        """The branches that ended more than `older` seconds ago and still have their row."""
         async with self._connection() as connection:
             rows = await (await connection.execute(self._guard.old_sql(older).encode())).fetchall()
         return [found for (text,) in rows if (found := BranchId.parse(text)) is not None]
 
     async def forget(self, branch: BranchId) -> None:
-        """Delete the guard's row, together with those of all branches that are to be forgotten at this time."""
+        """Delete the guard's row, in one statement with the rows of all branches forgotten at the same time."""
         self._forgotten.append(str(check_id(branch)))
         await anyio.lowlevel.checkpoint()
         batch, self._forgotten = self._forgotten, []
@@ -254,14 +254,14 @@ class PostgresParticipant:
                 await connection.execute(forgetting.encode(), [batch])
 
     def _end_work(self, branch: BranchId) -> PostgresBranch | None:
-        """No statement of the branch runs from here on. Its connection is the caller's."""
+        """End the branch's work: no statement of it runs any more. The caller owns its connection from now on."""
         working = self._working.pop(branch, None)
         if working is not None:
             working._over = True
         return working
 
     async def _prepared_before(self, branch: BranchId) -> Answer:
-        """The answer to a prepare that is repeated, or comes where the branch's work is not."""
+        """The answer to a repeated prepare, or to a prepare in a process without the branch's work."""
         async with self._connection() as connection:
             found = await connection.execute("SELECT 1 FROM pg_prepared_xacts WHERE gid = %s", [str(branch)])
             if await found.fetchone() is not None:
@@ -283,7 +283,7 @@ class PostgresParticipant:
 
     @asynccontextmanager
     async def _connection(self) -> "AsyncGenerator[PostgresConnection]":
-        """One that commits each statement, given back unless what is done with it raises."""
+        """A connection that commits each statement. It is given back unless the block raises."""
         connection, _ = await self._connections.take()
         try:
             yield connection
@@ -294,7 +294,7 @@ class PostgresParticipant:
 
 
 def _is_sound(connection: "PostgresConnection") -> bool:
-    """Whether its transaction can still commit: PREPARE of one that has failed raises nothing."""
+    """Whether the connection's transaction can still commit: PREPARE of a failed transaction raises nothing."""
     from psycopg.pq import TransactionStatus
 
     return connection.info.transaction_status is TransactionStatus.INTRANS

@@ -1,8 +1,8 @@
-"""Connections to PostgreSQL (psycopg 3) that wait in anyio's event loop, so that they serve on asyncio and on trio.
+"""Connections to PostgreSQL (psycopg 3) that wait in anyio's event loop, so that they work on asyncio and on trio.
 
-psycopg's own asynchronous connections wait on asyncio only; here a thread is needed to connect and for nothing else. A
-wait that is cancelled closes the connection, since nobody knows what the server makes of the statement; so that the
-statement does not hold its locks until it ends by itself, the server is asked to break it off.
+psycopg's own asynchronous connections wait on asyncio only; these use a thread only to connect. A cancelled wait closes
+the connection, since the outcome of the statement is unknown. The server is also asked to cancel the statement, so that
+it does not hold its locks until it ends by itself.
 """
 
 from collections import deque
@@ -30,25 +30,25 @@ _BREAK_OFF_SECONDS = 1.0
 
 
 class PostgresConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
-    """One that commits each statement by itself, unless BEGIN was one. Made by `connect`."""
+    """A connection that commits each statement by itself, unless BEGIN was one. Made by `open`."""
 
     _opened: psycopg.Connection[tuple[Any, ...]]
 
     @classmethod
     async def open(cls, dsn: str) -> "PostgresConnection":
-        """Raises psycopg.Error."""
+        """Connect, in a thread. Raises psycopg.Error."""
 
         made: list[psycopg.Connection[tuple[Any, ...]]] = []
         unwanted = False
 
         def connect() -> None:
-            # Statements that are prepared on a connection would outlive what they were made for.
+            # No prepared statements: they would outlive the work that they were made for.
             made.append(psycopg.connect(dsn, autocommit=True, connect_timeout=_CONNECT_SECONDS, prepare_threshold=None))
             if unwanted:
                 close()
 
         def close() -> None:
-            with suppress(IndexError):  # the other thread does it
+            with suppress(IndexError):  # the other thread has closed it
                 made.pop().close()
 
         try:
@@ -59,16 +59,16 @@ class PostgresConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
             raise
         opened = made.pop()
         connection = cls(opened.pgconn, row_factory=psycopg.rows.tuple_row)
-        connection._opened = opened  # it would warn if it went before what it has opened is closed
+        connection._opened = opened  # it would warn if it were collected before its socket is closed
         connection._autocommit = True
         connection.prepare_threshold = None
-        # psycopg's own is asyncio's.
+        # psycopg's own lock is asyncio's.
         connection.lock = anyio.Lock(fast_acquire=True)  # type: ignore[assignment]
         return connection
 
     async def run(self, sql: str) -> "Sequence[PGresult]":
-        """Statements without parameters, in one message: the result of each. Cheaper than `execute`, which the user's
-        statements take. Raises psycopg.Error."""
+        """Run statements without parameters, in one message; return the result of each. Cheaper than `execute`, which
+        runs the user's statements. Raises psycopg.Error."""
         async with self.lock:
             self.pgconn.send_query(sql.encode())
             results = await self.wait(generators.execute(self.pgconn))
@@ -78,7 +78,7 @@ class PostgresConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
         return results  # type: ignore[no-any-return]
 
     async def wait(self, gen: "PQGen[R]", *_limits: object, **_named: object) -> R:
-        """Drive a step of psycopg's protocol, which tells what it waits for. Limits are for whoever calls."""
+        """Drive a generator of psycopg's protocol, which yields what it waits for. The caller sets time limits."""
         try:
             wanted = next(gen)
             while True:
@@ -115,7 +115,7 @@ class PostgresConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
     async def _break_off(self) -> None:
         if self.closed:
             return
-        if not psycopg.capabilities.has_cancel_safe():  # libpq's older way holds up the whole process
+        if not psycopg.capabilities.has_cancel_safe():  # libpq's older way blocks the whole process
             self.drop()
             return
         cancel = self.pgconn.cancel_conn()
@@ -128,7 +128,7 @@ class PostgresConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
         cancel.finish()
 
     def drop(self) -> None:
-        """Close it at once. Whoever waits for an answer on it gets an error."""
+        """Close the connection at once. A task that waits for an answer on it gets an error."""
         if not self.closed:
             anyio.notify_closing(self.pgconn.socket)
             self._closed = True
@@ -136,9 +136,9 @@ class PostgresConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
 
 
 class PostgresConnections:
-    """Connections of one database, kept open between uses.
+    """A pool of connections to one database.
 
-    most_idle: of those that nobody uses.
+    most_idle: how many unused connections stay open.
     """
 
     def __init__(self, dsn: str, most_idle: int) -> None:
@@ -148,7 +148,7 @@ class PostgresConnections:
         self._closed = False
 
     async def take(self) -> tuple[PostgresConnection, bool]:
-        """A connection, and whether it was used before: then the server may have hung up meanwhile."""
+        """A connection, and whether it was used before: the server may have closed it since."""
         while self._idle:
             connection = self._idle.pop()
             if not connection.closed:
@@ -156,20 +156,20 @@ class PostgresConnections:
         return await PostgresConnection.open(self._dsn), False
 
     def give_back(self, connection: PostgresConnection) -> None:
-        """Outside a transaction."""
+        """Return a connection, which must not be in a transaction."""
         if len(self._idle) < self._most_idle and not self._closed and not connection.closed:
             self._idle.append(connection)
         else:
             connection.drop()
 
     def give_up(self, connection: PostgresConnection) -> None:
-        """Close one with which something went wrong. When the server hung up, it did on those that are kept, too."""
+        """Close a connection that failed. If the server closed it, close the unused ones, too."""
         if connection.broken:
             self._drop_idle()
         connection.drop()
 
     def close(self) -> None:
-        """Close those that are kept, and each that is given back."""
+        """Close the unused connections, and from now on each one that is given back."""
         self._closed = True
         self._drop_idle()
 

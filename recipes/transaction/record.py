@@ -1,7 +1,7 @@
-"""The decision record of a transaction: one znode, whose version lets one decision in and no second one.
+"""The decision record of a transaction: one znode, whose version admits exactly one decision.
 
-It is written once with all branches before the first participant prepares, and once more with the decision. A branch
-that registers late and a decision compete by the version. Whoever wants to know the outcome reads it here.
+The record is written with all branches before the first participant prepares, and once more with the decision. A branch
+that joins late and the decision compete for the same version. Every process reads the outcome here.
 """
 
 import json
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Decision(Enum):
-    """The outcome of a transaction, for ever."""
+    """The outcome of a transaction. It never changes."""
 
     COMMIT = "commit"
     ABORT = "abort"
@@ -38,8 +38,9 @@ class Decision(Enum):
 class Record(NamedTuple):
     """A decision record as it was read.
 
-    owner: name of the znode of the coordinator that runs it. deadline: seconds from its beginning. begun: seconds since
-    1970 by the servers' clock. decision: None while nobody has decided. why: who refused and why, in an abort.
+    owner: path of the znode of the coordinator that runs it. deadline: seconds from the transaction's beginning. begun:
+    seconds since 1970 by the servers' clock. decision: None while nobody has decided. why: who refused and why, in an
+    abort.
     """
 
     id: str
@@ -53,7 +54,7 @@ class Record(NamedTuple):
     begun: float = 0.0
 
     def encode(self) -> bytes:
-        """As it is stored."""
+        """The data to store in the znode."""
         stored: dict[str, object] = {
             "protocol": self.protocol.value,
             "branches": list(self.branches),
@@ -86,10 +87,11 @@ class Record(NamedTuple):
 
 
 class Records:
-    """The records of one fleet.
+    """The records of one fleet of coordinators.
 
-    folder: their parent. acl: of each record. Writes take a `guard`: the path of a znode without which nothing is
-    written, of the coordinator's own, which goes with its session, or of its term as the leader of recovery.
+    folder: the parent znode of the records. acl: of each record. Writes take a `guard`: the path of a znode that must
+    exist, else nothing is written. A coordinator passes its own znode, which goes with its session; recovery passes the
+    znode of its term.
     """
 
     def __init__(self, client: "Client", folder: str, acl: "Sequence[ACL] | None" = None) -> None:
@@ -98,11 +100,11 @@ class Records:
         self._acl = acl
 
     def path(self, transaction: str) -> str:
-        """Where the record of a transaction is."""
+        """The path of a transaction's record."""
         return paths.join(self.folder, transaction)
 
     async def read(self, transaction: str) -> Record | None:
-        """The record, None where there is none (any more)."""
+        """The record; None if there is none (any more)."""
         path = self.path(transaction)
         try:
             return Record.decode(path, *await self.client.get(path))
@@ -110,9 +112,9 @@ class Records:
             return None
 
     async def write(self, record: Record, guard: str) -> Record:
-        """Write a new record, or find it written already; return how it stands now. One multi.
+        """Write a new record, unless an earlier try has written it; return the record as it is now. One multi.
 
-        Raises SessionExpired, too, when `guard` is gone, which goes with our session.
+        Raises SessionExpired also when `guard` is gone.
         """
         losses = Backoff(self.client.random)
         while True:
@@ -134,11 +136,11 @@ class Records:
     async def decide(
         self, record: Record, decision: Decision, guard: str, why: str = "", done: Collection[str] = ()
     ) -> Record:
-        """Write the decision unless there is one, and return the record as it stands then.
+        """Write the decision unless there is one, and return the record as it is then.
 
-        done: branches that need not be told, since they changed nothing: they leave the record.
-        A record that another branch has joined meanwhile is returned as it is: undecided. Raises SessionExpired, too,
-        when `guard` is gone.
+        done: branches that changed nothing and need not be told; they are removed from the record.
+        If another branch has joined meanwhile, nothing is written and the record is returned undecided. Raises
+        SessionExpired also when `guard` is gone.
         """
         branches = tuple(name for name in record.branches if name not in done)
         decided = record._replace(branches=branches, decision=decision, why=why)
@@ -154,14 +156,14 @@ class Records:
                 if found is not None:
                     return found
             except (ConnectionLoss, ThrottledOp):
-                await losses.pause()  # and try again with the same version: it is applied once
+                await losses.pause()  # then try again with the same version, which admits one write
             except NoNode as error:
                 if error.path == guard:
                     raise SessionExpired(path=guard) from error
                 if decision is Decision.COMMIT:
-                    # Only its owner, which we are, commits: it was aborted, proved, and removed.
+                    # We are the owner, and only the owner commits: so an abort was decided, proved and removed.
                     return record._replace(decision=Decision.ABORT, why="its record is gone")
-                # An abort takes the record's place, so that a create of it that is still under way comes too late.
+                # Write the abort as a new record, so that a create of it that is still under way comes too late.
                 found = await self.write(decided, guard)
                 if found.decision is not None or found.version != record.version:
                     return found
@@ -169,8 +171,8 @@ class Records:
     async def join(self, transaction: str, participant: str) -> Record:
         """Add a branch to a transaction that is not decided yet; return the record. Competes with the decision.
 
-        Where it is decided the record tells so: nothing was added. Raises UnknownTransaction when there is no record:
-        its block has not ended yet, or all is over.
+        If the transaction is decided, nothing is added, and the returned record has the decision. Raises
+        UnknownTransaction when there is no record: its block has not ended yet, or the transaction is settled.
         """
 
         def add(record: Record) -> Record | None:
@@ -181,9 +183,9 @@ class Records:
         return await self.change(transaction, add)
 
     async def change(self, transaction: str, func: Callable[[Record], Record | None]) -> Record:
-        """Put `func(record)` in the place of the record, unless that is None; return the record as it stands then.
+        """Replace the record with `func(record)`, unless that is None; return the record as it is then.
 
-        Raises UnknownTransaction; ConnectionLoss when it is gone behind a try of which nobody knows what came of it.
+        Raises UnknownTransaction when there is no record.
         """
         losses = Backoff(self.client.random)
         lost: ConnectionLoss | None = None
@@ -206,6 +208,6 @@ class Records:
                 return changed._replace(version=stat.version)
 
     async def _read_anew(self, transaction: str) -> Record | None:
-        # The server we are on now may not have seen yet what the one before carried out.
+        # The server that we are connected to now may lag behind the one that carried out our write.
         await self.client.sync(self.folder)
         return await self.read(transaction)

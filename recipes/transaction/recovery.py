@@ -1,7 +1,7 @@
-"""What a coordinator left behind when it died: an elected one ends it. It aborts what nobody decided, tells everybody
-what was decided until each has proved it, and removes the records of what is settled.
+"""Recovery: an elected coordinator ends the transactions that dead coordinators left.
 
-It looks again and again at what is there, rather than at what has changed, so that nothing is missed.
+It aborts undecided transactions, tells participants each decision until all have proved it, and removes the records of
+settled transactions. It reads the whole state again and again rather than following changes, so that it misses nothing.
 """
 
 import logging
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
 
 log: logging.Logger = logging.getLogger("recipes.transaction")
 
-_FIRST_MARKS_SECONDS = 60.0  # of a term is for what waits
+_FIRST_MARKS_SECONDS = 60.0  # at the beginning of a term, for transactions that wait
 _MARKS_SECONDS = 3_600.0  # between two looks for old marks
-_LOOK_SECONDS = 1.0  # between two looks at what is left
+_LOOK_SECONDS = 1.0  # between two looks at the records
 _AT_ONCE = 100  # transactions that are being ended
 _REMOVED_AT_ONCE = 100
-_GATHER_SECONDS = 0.25  # settled records are removed together
+_GATHER_SECONDS = 0.25  # settled records gather this long, and are removed together
 
 
 class Recovery:
-    """Of one coordinator process. `run` takes part in the election and works while it leads.
+    """Recovery in one coordinator process. `run` takes part in the election, and works while elected.
 
     home: the znode of the fleet.
     """
@@ -66,22 +66,22 @@ class Recovery:
         self._records = records
         self._participants = participants
         self._fleet = fleet
-        self.serving: bool = False  # whether it is our turn
+        self.serving: bool = False  # whether this process is elected
         self.left: int = 0  # transactions of dead coordinators that were there at the last look, and are not settled
         self.recovered: int = 0
         self._scope = anyio.CancelScope()
         self._settled: list[Record] = []
         self._removing = False
-        self._hurry = anyio.Event()  # nobody shall wait for more to be removed at once
+        self._hurry = anyio.Event()  # set: remove at once, gather no more
         self._removed = anyio.Event()
         self._known_bad: set[str] = set()
         self._ending: set[str] = set()
-        self._proved: set[str] = set()  # settled here, and their records may still be there
+        self._proved: set[str] = set()  # ids of transactions settled here whose records may still exist
         self._limiter = anyio.CapacityLimiter(_AT_ONCE)
         self._next_marks = client.clock() + _FIRST_MARKS_SECONDS
 
     async def run(self) -> None:
-        """Until `stop`, or the end of the session."""
+        """Serve until `stop`, or until the session is over."""
         with self._scope:
             try:
                 await Election(self._client, paths.join(self._home, SERVING)).run(self._work)
@@ -91,13 +91,13 @@ class Recovery:
                 log.exception("nobody here ends what other coordinators of %s leave behind", self._home)
 
     async def flush(self) -> None:
-        """Return once all that is settled is removed."""
+        """Return once the records of all settled transactions are removed."""
         self._hurry.set()
         if self._removing:
             await self._removed.wait()
 
     def stop(self) -> None:
-        """Work no more."""
+        """Stop `run`."""
         self._scope.cancel()
 
     async def _work(self, term: "Term") -> None:
@@ -111,12 +111,12 @@ class Recovery:
                         try:
                             if self._client.clock() >= self._next_marks:
                                 self._next_marks = self._client.clock() + _MARKS_SECONDS
-                                group.start_soon(self._forget_old)  # beside: a participant may be slow
+                                group.start_soon(self._forget_old)  # in a task of its own: a participant may be slow
                             await self.look(term.path, group)
                         except (ConnectionLoss, MalformedValue, ThrottledOp) as error:
                             log.warning("%s", error)
                         await anyio.sleep(next(rounds))
-                except RecipesError as error:  # out of the group it would come as one of several
+                except RecipesError as error:  # the task group would wrap it in an ExceptionGroup
                     failed = error
                     group.cancel_scope.cancel()
         finally:
@@ -127,13 +127,14 @@ class Recovery:
     async def _forget_old(self) -> None:
         try:
             await forget_old(self._client, self._records.folder, self._participants, self._fleet)
-        except RecipesError as error:  # the next look does it
+        except RecipesError as error:  # the next look tries again
             log.debug("old marks stay: %s", error)
 
     async def look(self, guard: str, group: "TaskGroup") -> None:
-        """Begin to end what is left of transactions whose coordinator is gone.
+        """Begin to end the transactions whose coordinator is gone.
 
-        group: where that goes on, so that a participant that does not answer keeps no other transaction waiting.
+        guard: see Records. group: runs a task for each transaction, so that a participant that does not answer delays
+        no other transaction.
         """
         await self._client.sync(self._home)
         try:
@@ -155,7 +156,7 @@ class Recovery:
                 continue
             if record is not None and record.owner.rpartition("/")[2] not in living:
                 left.append(record)
-        left = [record for record in left if record.id not in self._proved]  # since it was read
+        left = [record for record in left if record.id not in self._proved]  # some were settled meanwhile
         self.left = len(left)
         for record in left:
             if record.id not in self._ending:
@@ -163,7 +164,7 @@ class Recovery:
                 group.start_soon(self._end, record, guard)
 
     async def _end(self, record: Record, guard: str) -> None:
-        """One transaction. What goes wrong with it is no trouble of the others."""
+        """End one transaction. Its errors do not affect the others."""
         try:
             async with self._limiter:
                 while record.decision is None:
@@ -171,7 +172,7 @@ class Recovery:
                     record = await self._records.decide(record, Decision.ABORT, guard, "its coordinator is gone")
                 if await self.settle(record, record.decision):
                     self.left -= 1
-                    self.recovered += 1  # before it is told: who reads that may look at the figures
+                    self.recovered += 1  # before the log line: its reader may look at the figures
                     self._proved.add(record.id)
                     log.info("transaction %s, left by another coordinator: %s", record.id, record.decision.value)
                     self.remove(record)
@@ -183,7 +184,7 @@ class Recovery:
             self._ending.discard(record.id)
 
     async def settle(self, record: Record, decision: Decision) -> bool:
-        """Tell all participants the outcome once; whether each has proved it."""
+        """Tell all participants the outcome once; return whether each has proved it."""
         unproved = []
         patience = asking.patience(record.deadline)
 
@@ -198,7 +199,7 @@ class Recovery:
         return not unproved
 
     def remove(self, record: Record) -> None:
-        """Remove the record of what everybody has proved; soon, with others. Returns at once."""
+        """Remove the record of a settled transaction soon, together with others. Returns at once."""
         self._settled.append(record)
         if not self._removing:
             self._removing, self._removed = True, anyio.Event()
@@ -211,17 +212,17 @@ class Recovery:
                     await self._hurry.wait()
                 batch, self._settled = self._settled[:_REMOVED_AT_ONCE], self._settled[_REMOVED_AT_ONCE:]
                 await self._delete(batch)
-                # Not before: of a record that is there everybody may be asked again. Marks of aborts stay for longer,
-                # since a prepare may still be on its way.
+                # Not before: while a record exists, its participants may be asked again. Marks of aborts stay for
+                # longer, since a prepare may still be on its way.
                 await self._forget([record for record in batch if record.decision is Decision.COMMIT])
         except (SessionError, AuthFailed):
-            pass  # who comes next finds them settled, and removes them
+            pass  # the next elected coordinator settles them again, and removes them
         finally:
             self._removing = False
             self._removed.set()
 
     async def _forget(self, batch: Iterable[Record]) -> None:
-        """Participants may drop what they keep of them."""
+        """Let participants drop their marks of these transactions."""
         async with anyio.create_task_group() as group:
             for record in batch:
                 for name in record.branches:

@@ -1,7 +1,7 @@
 """A participant that is a service elsewhere, over HTTP; its server side is `participant_app` in service.py.
 
-An answer counts only where it is one of ours for the branch that was asked about. Anything else, an error text with
-status 200, a page of a proxy, a word that is none, counts as UNKNOWN.
+A response counts only if it is an Answer for the branch that was asked about. Anything else counts as UNKNOWN: an error
+text with status 200, a proxy's page, an unknown word.
 """
 
 import json
@@ -24,7 +24,7 @@ from recipes.transaction.stages import CommitProtocol
 
 log: logging.Logger = logging.getLogger("recipes.transaction")
 
-_MOST_BYTES = 1 << 22  # of an answer: a list of many branches is the longest
+_MOST_BYTES = 1 << 22  # of one response: a list of many branches is the longest
 # What an operator can do about a status: asking again will not help.
 _TO_DO = {
     401: "give RemoteParticipant the token of the service",
@@ -50,9 +50,9 @@ class RemoteParticipant:
     token: sent as `Authorization: Bearer TOKEN`. timeout: seconds for an answer, its connection included.
     ssl_context: for https, in place of the default one.
 
-    Needs the extra `http`. Proxies of the environment are not used, redirects not followed. Raises BadArguments for a
-    url that is none, ImportError without the extra. An answer that is late or none of ours is UNKNOWN, and says why; a
-    refusal, such as 401 for a wrong token, is also an error in the log, once, since asking again does not help.
+    Needs the extra `http`. Proxies of the environment are not used, redirects not followed. Raises BadArguments for an
+    invalid url, ImportError without the extra. An answer that is late or no Answer counts as UNKNOWN, with the reason.
+    A refusal, such as 401 for a wrong token, is also logged as an error, once, since asking again does not help.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class RemoteParticipant:
             if url.startswith("http:") and not _is_local(url):
                 log.warning("the token for %s is sent without encryption: expected https", self._url)
         self._ssl_context = ssl_context
-        self._refused: int | None = None  # the status that is in the log
+        self._refused: int | None = None  # the status that was logged last
         self._http = httpx
         self._client: httpx.AsyncClient | None = None
 
@@ -89,9 +89,9 @@ class RemoteParticipant:
         return f"<RemoteParticipant {self._url}>"
 
     async def open(self) -> None:
-        """Look whether the service is there.
+        """Check that the service is there.
 
-        Raises ParticipantError where it is not, or something else is, or the token is wrong.
+        Raises ParticipantError if the service is away, something else answers, or the token is wrong.
         """
         found = await self._exchange("GET", "/name")
         if not isinstance(found, dict) or "three_phase" not in found:
@@ -138,7 +138,7 @@ class RemoteParticipant:
     async def marks(self, older: float) -> Sequence[BranchId]:
         """The branches that ended more than `older` seconds ago and have left a mark there, at most 10,000 of them.
 
-        None where the service's participant forgets by itself. Raises ParticipantError.
+        An empty list if the service's participant drops its marks by itself. Raises ParticipantError.
         """
         try:
             return await self._list(f"/marks/{older:.3f}", "marks")
@@ -148,7 +148,7 @@ class RemoteParticipant:
             return []
 
     async def waiting(self) -> Sequence[Waiting]:
-        """The same, with protocol and age. Raises ParticipantError."""
+        """The service's prepared branches, with protocol and age. Raises ParticipantError."""
         found = await self._exchange("GET", "/waiting")
         try:
             listed = [(BranchId.parse(each), CommitProtocol(how), float(age)) for each, how, age in found["waiting"]]
@@ -157,7 +157,7 @@ class RemoteParticipant:
         return [Waiting(branch, how, age) for branch, how, age in listed if branch is not None]
 
     async def prepared(self) -> Sequence[Prepared]:
-        """What is prepared there, with age and locks; without them where the service does not tell.
+        """The transactions that are prepared there, with age and locks if the service tells them.
 
         Raises ParticipantError.
         """
@@ -196,7 +196,7 @@ class RemoteParticipant:
             return Reply(Answer.UNKNOWN, f"{error.path}: {error.message}")
 
     def _tell_refused(self, name: str, error: ParticipantError) -> None:
-        """Once: it is asked again and again, and only an operator can help."""
+        """Log a refusal once: requests are repeated, and only an operator can help."""
         status = error.status
         if status is None or status < 400 or is_away(error) or status == self._refused:
             return
@@ -204,7 +204,7 @@ class RemoteParticipant:
         log.error("%s at %s refuses, its transactions wait: %s", name, self._url, error.message)
 
     async def _exchange(self, method: str, path: str) -> Any:
-        """What the JSON of an answer with status 200 says. Raises ParticipantError for everything else."""
+        """The decoded JSON of a response with status 200. Raises ParticipantError for everything else."""
         http, url = self._http, self._url + path
         client = self._client
         if client is None:
@@ -218,7 +218,7 @@ class RemoteParticipant:
                 async with client.stream(method, url) as response:
                     async for part in response.aiter_raw():
                         size += len(part)
-                        if size <= _MOST_BYTES:  # what comes behind is read and dropped: httpx wants to see the end
+                        if size <= _MOST_BYTES:  # the rest is read and dropped: httpx wants to see the end
                             body += part
         except TimeoutError:
             raise ParticipantError(self._url, f"no answer within {self._timeout:.3g} s") from None
@@ -244,7 +244,7 @@ class RemoteParticipant:
 
 
 def _words(error: BaseException) -> str:
-    """Its own, else those of what it came from: under trio httpx does not repeat them."""
+    """The error's text, else the text of its cause: under trio httpx does not repeat it."""
     while not str(error) and (before := error.__cause__ or error.__context__) is not None:
         error = before
     return shortened(str(error))

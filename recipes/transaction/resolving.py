@@ -1,4 +1,4 @@
-"""What an operator decides: the outcome of a transaction in doubt, or of an orphan; that a participant is gone."""
+"""Operators' decisions: the outcome of a transaction in doubt or of an orphan, and that a participant is gone."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -23,11 +23,11 @@ async def resolve(
     name: str | None = None,
     participants: "Mapping[str, TransactionParticipant] | None" = None,
 ) -> Record:
-    """Decide a transaction that nobody has decided; return its record. Whoever serves the path tells the participants.
+    """Decide an undecided transaction; return its record. The coordinator that serves the path tells the participants.
 
-    A decision that stands is never changed. An abort competes with the coordinator's own decision. A commit needs
-    `participants`, and each of the transaction's must prove that it is prepared. Raises BadArguments, which says what
-    stands in the way, and UnknownTransaction.
+    A decision never changes. An abort competes with the coordinator's own decision. A commit needs `participants`: each
+    participant of the transaction must prove that it is prepared. Raises BadArguments, which says what prevents the
+    decision, and UnknownTransaction.
     """
     home, seen = await find_transaction(client, path, transaction, name)
     record = seen.record
@@ -47,9 +47,10 @@ async def resolve(
 async def release_participant(
     client: "Client", path: str, transaction: str, participant: str, *, name: str | None = None
 ) -> Record:
-    """Wait no longer for a participant's proof in a decided transaction, since it is gone for good or was put right by
-    hand; return the record. Raises BadArguments when nothing is decided yet or it does not take part, and
-    UnknownTransaction.
+    """Stop waiting for a participant's proof in a decided transaction; return the record.
+
+    For a participant that is gone for good, or was put right by hand. Raises BadArguments if nothing is decided yet or
+    the participant does not take part, and UnknownTransaction.
     """
     home, seen = await find_transaction(client, path, transaction, name)
     if seen.record.decision is None:
@@ -69,10 +70,10 @@ async def release_participant(
 async def end_orphans(
     home: "Home", transaction: str, decision: Decision, participants: Mapping[str, TransactionParticipant]
 ) -> dict[str, str]:
-    """End the prepared branches of a transaction that no record tells of, as an operator says.
+    """End the prepared branches of a transaction without a record, as an operator decides.
 
-    Look with `find_orphans` before: a branch that has a record is its coordinator's. Returns who took part, and what it
-    says, "" where it has proved the outcome. Raises UnknownTransaction when it is prepared nowhere.
+    Check with `find_orphans` before: a branch that has a record is its coordinator's. Returns for each participant ""
+    if it has proved the outcome, else what it says. Raises UnknownTransaction if the transaction is prepared nowhere.
     """
     prepared = {
         each

@@ -1,12 +1,12 @@
 """The server side of a remote participant: an ASGI application that any ASGI server runs and any framework mounts.
 
-    GET  /name                           who this is, and whether it serves 3PC
+    GET  /name                           the participant's name, and whether it serves 3PC
     GET  /branches, /waiting, /prepared  what is prepared; /waiting with protocol and age, /prepared with age and locks
-    GET  /marks/{seconds}                branches that ended longer ago than that, and left a mark; some of many
+    GET  /marks/{seconds}                branches that ended longer ago than that and left a mark; a sample of many
     POST /branches/{branch id}/{request} one of can_commit, prepare, pre_commit, commit, abort, forget
 
-An answer names its branch, so that nobody takes it for another one's. What the participant raises is the answer
-UNKNOWN. Source: the ASGI specification 3.0; RFC 9110 for the status codes, RFC 6750 for the token.
+An answer names its branch, so that it cannot pass for another branch's answer. An exception of the participant becomes
+the answer UNKNOWN. Source: the ASGI specification 3.0; RFC 9110 for the status codes, RFC 6750 for the token.
 """
 
 import hmac
@@ -26,7 +26,7 @@ WHY_CHARACTERS = 500  # of an explanation that goes over the network
 REQUESTS: dict[str, asking.Method] = {
     each: each for each in ("can_commit", "prepare", "pre_commit", "commit", "abort", "forget")
 }
-_BODY_BYTES = 1024  # requests need none
+_BODY_BYTES = 1024  # limit of a request's body; requests need none
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
 _MOST_MARKS = 10_000  # in one answer: 1 MB
 
@@ -44,8 +44,8 @@ class _Response(NamedTuple):
 def branch_of(headers: Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]) -> BranchId:
     """The branch that a request belongs to, by the header that `RemoteBranch.headers` gave it.
 
-    headers: a mapping as frameworks have it, or pairs as in ASGI. Raises BadArguments where no such header is there,
-    more than one, or one with something else in it.
+    headers: a mapping, as in most frameworks, or pairs, as in ASGI. Raises BadArguments if the header is missing, is
+    repeated, or holds no branch's id.
     """
     pairs: Any = headers.items() if isinstance(headers, Mapping) else headers
     found = [_text(value) for name, value in pairs if _text(name).lower() == BRANCH_HEADER]
@@ -63,14 +63,15 @@ def participant_app(
     token: str | None = None,
     limit_seconds: float = 60.0,
 ) -> Callable[[Message, Receive, Send], Awaitable[None]]:
-    """An ASGI application by which coordinators elsewhere reach a participant, each by a RemoteParticipant.
+    """An ASGI application through which remote coordinators reach a participant, each with a RemoteParticipant.
 
-    name: of the participant at its coordinators: branches of another one are refused, as when two names have one
-    address. token: what requests must bring as `Authorization: Bearer TOKEN`; without it everybody may ask.
+    name: the participant's name at its coordinators. Branches of another name are refused, for example when two names
+    have one address. token: requests must bring `Authorization: Bearer TOKEN`; without a token everybody may ask.
     limit_seconds: for one request, after which its answer is UNKNOWN.
 
-    When a server runs it by itself, the participant is opened with the server and closed with it; where it is mounted
-    into another application, that one does so. Raises BadArguments for a name that is none, or an empty token.
+    If a server runs this application by itself, the participant is opened and closed with the server. If it is mounted
+    into another application, that application opens and closes the participant. Raises BadArguments for an invalid
+    name or an empty token.
     """
     if token is not None and (not isinstance(token, str) or not token):
         raise BadArguments("", "token: expected a text that is not empty, or None")
@@ -160,7 +161,7 @@ class _App:
         try:
             found = await method(*arguments)
             if what == "marks" and len(found) > _MOST_MARKS:
-                found = sample(found, _MOST_MARKS)  # by chance, so that some which nobody drops hide no others
+                found = sample(found, _MOST_MARKS)  # at random: marks that nobody drops must not hide others
             if what in ("branches", "marks"):
                 found = [str(branch) for branch in found]
             elif what == "waiting":
@@ -188,7 +189,7 @@ async def _is_small(headers: Mapping[bytes, bytes], receive: Receive) -> bool:
 
 
 def shortened(text: str) -> str:
-    """The beginning of an explanation that is long."""
+    """The text, cut after WHY_CHARACTERS."""
     return text if len(text) <= WHY_CHARACTERS else f"{text[:WHY_CHARACTERS]}..."
 
 

@@ -1,4 +1,4 @@
-"""What a block works with whose branch is at a database: statements, on the branch's own connection, in threads."""
+"""A branch at a database, as its block uses it: statements on the branch's own connection, run in threads."""
 
 import threading
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ class Work:
     def __init__(self, connection: Any) -> None:
         self.connection: Any = connection
         self.lock: threading.Lock = threading.Lock()
-        self.over: bool = False  # the connection is closed, or somebody else's
-        self.spoilt: bool = False  # nobody knows what has become of a statement
+        self.over: bool = False  # the connection is closed, or in other use
+        self.spoilt: bool = False  # a statement was cancelled: its outcome is unknown
 
 
 class SqlBranch:
@@ -26,10 +26,10 @@ class SqlBranch:
         self._limiter = limiter
 
     async def execute(self, sql: str, params: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
-        """Run a statement, with parameters in the driver's own style; its rows, empty where it gives none.
+        """Run a statement, with parameters in the driver's own style; return its rows, an empty list if it has none.
 
-        Raises the driver's errors, and RuntimeError when the branch has ended. A statement that is cancelled goes on at
-        the server until the branch is aborted: the branch cannot commit then.
+        Raises the driver's errors, and RuntimeError when the branch has ended. A cancelled statement goes on at the
+        server until the branch is aborted: the branch can no longer commit.
         """
         work = self._work
 

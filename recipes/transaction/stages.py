@@ -1,7 +1,7 @@
 """The coordinator's side of one transaction, as a table: two-phase and three-phase commit with a decision record.
 
-The table is pure. What is done in a stage depends on the stage alone, and comes back as one Event; `following` says
-which stage comes next. `coordinator.py` carries it out, and the simulator runs the same code.
+The table is pure. The work of a stage depends on the stage alone and ends with one Event; `following` gives the next
+stage. `driver.py` does the work, and the simulator runs the same code.
 
 Sources: Gray, Notes on Data Base Operating Systems (1978), two-phase commit; Skeen, Nonblocking Commit Protocols
 (1981), three-phase commit; Gray and Lamport, Consensus on Transaction Commit (2006), for a replicated decision.
@@ -14,7 +14,7 @@ from recipes.core.errors import InvariantBroken
 
 
 class CommitProtocol(Enum):
-    """How participants are asked."""
+    """The commit protocol of a transaction."""
 
     TWO_PHASE = "2pc"
     THREE_PHASE = "3pc"
@@ -36,7 +36,7 @@ class Stage(Enum):
 
 
 class Event(Enum):
-    """What came of the work of a stage."""
+    """The result of a stage's work."""
 
     ENDED = "the block ended well"
     FAILED = "the block raised, or was cancelled"
@@ -59,17 +59,17 @@ _TO_COMMIT, _TO_ABORT = Stage.DECIDING_COMMIT, Stage.DECIDING_ABORT
 _COMMITTING, _ABORTING, _SETTLED, _IN_DOUBT = Stage.COMMITTING, Stage.ABORTING, Stage.SETTLED, Stage.IN_DOUBT
 
 _SHARED = {
-    # Nothing was recorded and nobody prepared: the branches are undone without a word to the store.
+    # Nothing was recorded and nobody prepared: the branches are undone, and nothing is written to the store.
     (_WORKING, Event.FAILED): _ABORTING,
     (_WORKING, Event.TIME_UP): _ABORTING,
     (_WORKING, Event.LOST): _ABORTING,
     (_RECORDING, Event.WRITTEN): _PREPARING,
-    # Of a record nobody knows whether it was written: an abort that is written settles it either way.
+    # The record may be written or not: an abort that is written settles both cases.
     (_RECORDING, Event.TIME_UP): _TO_ABORT,
     (_RECORDING, Event.FAILED): _TO_ABORT,
     (_RECORDING, Event.FOUND_ABORT): _ABORTING,
     (_RECORDING, Event.DENIED): _ABORTING,
-    # Whether it was written or not: nobody was asked to prepare, and only we would have decided to commit.
+    # Written or not, nobody was asked to prepare, and only this coordinator could have decided to commit.
     (_RECORDING, Event.LOST): _ABORTING,
     (_PREPARING, Event.AGREED): _TO_COMMIT,
     (_PREPARING, Event.REFUSED): _TO_ABORT,
@@ -114,7 +114,7 @@ DECIDED: frozenset[Stage] = frozenset({Stage.COMMITTING, Stage.ABORTING, Stage.S
 
 
 def following(protocol: CommitProtocol, stage: Stage, event: Event) -> Stage:
-    """The stage after `event` in `stage`. Raises InvariantBroken where that cannot happen."""
+    """The stage after `event` in `stage`. Raises InvariantBroken if the event cannot happen there."""
     try:
         return TABLES[protocol][stage, event]
     except KeyError:

@@ -1,4 +1,4 @@
-"""What a coordinator process has done and has to do, in figures."""
+"""Figures of a coordinator process, for monitoring."""
 
 from typing import NamedTuple
 
@@ -10,9 +10,9 @@ class CoordinatorStats(NamedTuple):
     unsettled: those that are decided, and not yet proved by every participant. oldest: seconds since the oldest of
     these two kinds began, 0.0 when there is none.
 
-    serving: whether this process ends what others left, now. left: how many of those it found at its last look, and
-    has not settled. recovered: how many it has settled. away: how many participants have not been reached yet, since
-    the coordinator was entered.
+    serving: whether this process now ends what others left. left: transactions of dead coordinators that it found at
+    its last look and has not settled. recovered: how many it has settled. away: participants that have not been reached
+    since the coordinator was entered.
     """
 
     committed: int

@@ -1,4 +1,4 @@
-"""What transactions there are at a path, in which state; and prepared branches that no record tells of."""
+"""The transactions at a path, with their states; and prepared branches without a record."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -37,7 +37,7 @@ class TransactionSeen(NamedTuple):
 class FleetSeen(NamedTuple):
     """The coordinators of one path and name.
 
-    coordinators: how many are there. bad: records that cannot be read, with the reason.
+    coordinators: how many are alive. bad: records that cannot be read, with the reason.
     """
 
     home: Home
@@ -47,7 +47,7 @@ class FleetSeen(NamedTuple):
 
 
 class Orphan(NamedTuple):
-    """A prepared branch, or another prepared transaction, that nobody here is going to end. why: in a sentence."""
+    """A prepared branch, or another prepared transaction, that nobody here will end. why: the reason, in a sentence."""
 
     participant: str
     prepared: Prepared
@@ -57,7 +57,7 @@ class Orphan(NamedTuple):
 async def read_fleets(client: "Client", path: str, name: str | None = None) -> list[FleetSeen]:
     """The fleets at `path`, or the one called `name`, with their transactions, oldest first.
 
-    Raises NoNode for a path, and BadArguments for a name, that is not there.
+    Raises NoNode for a missing path, and BadArguments for an unknown name.
     """
     await client.sync(path)
     names = sorted(await client.children(path))
@@ -70,7 +70,7 @@ async def read_fleets(client: "Client", path: str, name: str | None = None) -> l
 async def find_transaction(
     client: "Client", path: str, transaction: str, name: str | None = None
 ) -> tuple[Home, TransactionSeen]:
-    """The transaction of this id, and where it is. Raises UnknownTransaction, and as `read_fleets`."""
+    """The transaction of this id, with its fleet. Raises UnknownTransaction, and what `read_fleets` raises."""
     for fleet in await read_fleets(client, path, name):
         for seen in fleet.transactions:
             if seen.record.id == transaction:
@@ -81,11 +81,12 @@ async def find_transaction(
 async def find_orphans(
     client: "Client", path: str, participants: Mapping[str, TransactionParticipant], name: str | None = None
 ) -> list[Orphan]:
-    """What is prepared at the participants, and is in no record of the fleet `name` ("default" without it).
+    """The transactions that are prepared at the participants and have no record at `path`.
 
-    A branch is recorded before it is prepared, and its record stays until it has ended. So one that is prepared, has no
-    record, and is prepared still when it is looked at once more, is in no record for good. What belongs to other
-    fleets, or was not prepared through here, is told apart by its global id. Nothing is changed.
+    name: of the fleet that the participants belong to, "default" without it. A branch is recorded before it is
+    prepared, and its record stays until the branch has ended. So a branch that is prepared, has no record, and is still
+    prepared at a second look will never have a record. The global id tells branches of other fleets, and transactions
+    of other software, apart. Nothing is changed.
     """
     home = await read_home(client, path, "default" if name is None else name)
     if home is None:
@@ -116,7 +117,7 @@ async def find_orphans(
 
 
 async def list_prepared(participant: TransactionParticipant) -> list[Prepared]:
-    """What is prepared at a participant: all that it tells of, or what it gives for recovery."""
+    """The prepared transactions of a participant: from `prepared` if it has that method, else from `recover`."""
     if (prepared := getattr(participant, "prepared", None)) is not None:
         return list(await prepared())
     return [Prepared(str(branch), branch, None, ()) for branch in await participant.recover()]
@@ -128,7 +129,7 @@ async def _read_fleet(client: "Client", home: Home) -> FleetSeen:
     bad: list[MalformedValue] = []
     limiter = anyio.CapacityLimiter(_READS_AT_ONCE)
     names = await _children(client, home.records)
-    living = await _children(client, home.coordinators)  # after the records, which each made once it was there
+    living = await _children(client, home.coordinators)  # after the records: a coordinator registers before it writes
 
     async def read(transaction: str) -> None:
         async with limiter:

@@ -1,11 +1,11 @@
 """Three-phase commit's time-outs: a branch that stays prepared for too long asks how its transaction ended.
 
-It runs beside a participant, in the process that has it. A branch holds its locks until it hears of the outcome; here
-it asks for it, so that no coordinator has to come by. A transaction that was left undecided by a coordinator that is
-gone is aborted: anyone may do so, since a coordinator whose znode is gone cannot commit any more.
+It runs in the process of the participant. A branch holds its locks until it learns the outcome; here it reads the
+decision record itself, without waiting for a coordinator. A transaction that a dead coordinator left undecided is
+aborted. Anybody may do that, since a coordinator whose znode is gone cannot commit any more.
 
 Source: Skeen, Nonblocking Commit Protocols (1981), the termination protocol; the decision record takes the place of the
-other sites that are asked there.
+other sites, which a branch asks there.
 """
 
 import json
@@ -69,9 +69,9 @@ ACTIONS: MappingProxyType[Finding, Action] = MappingProxyType(
 
 
 def find(record: Record | None, participant: str, living: set[str]) -> Finding:
-    """What a record says to one of its branches. living: names of the coordinators that are there.
+    """What a record means for one of its branches. living: names of the coordinators that are alive.
 
-    `living` has to be read before the record: then an owner that it lacks had gone before, and decides nothing since.
+    `living` must be read before the record: an owner that is not in it was gone by then, and decides nothing later.
     """
     if record is None or participant not in record.branches:
         return Finding.NO_RECORD
@@ -86,20 +86,21 @@ def commits_by_itself(on_timeout: OnTimeout, protocol: CommitProtocol) -> bool:
 
 
 class Termination:
-    """`async with Termination(client, "/transactions", {"files": participant}):` end what has waited for too long.
+    """`async with Termination(client, "/transactions", {"files": participant}):` end branches that waited too long.
 
     client: a connected Client; made with `renew`, it goes on after the loss of a session. path, name: of the
-        coordinators, see Coordinator. participants: those of this process, by the names that coordinators know them by.
-    after: seconds that a branch stays prepared before it asks; and again and again from then on.
-    on_timeout: "ask", and wait as long as the store cannot be reached. With "commit", a branch that was prepared under
-        3pc commits by itself when its time is up, as the textbook has it, whether the store can be reached or not. Such
-        outcomes can differ: under a partition the coordinator may have decided to abort. It is for showing that.
+        coordinators, see Coordinator. participants: those of this process, by their names at the coordinators.
+    after: seconds that a branch stays prepared before it asks; from then on it asks again and again.
+    on_timeout: with "ask", a branch reads the decision record, and waits while the store cannot be reached. With
+        "commit", the textbook's rule, a branch that was prepared under 3pc commits by itself when its time is up,
+        whether the store can be reached or not. Outcomes can differ then: under a partition the coordinator may have
+        decided to abort. "commit" is for showing that.
 
-    A participant that has no `waiting()` is asked for what is prepared, and the time counts from when that was first
-    seen here; what was prepared under 2pc or under an unknown protocol never commits by itself.
+    For a participant without `waiting()`, time counts from when its `recover()` first named the branch here. A branch
+    that was prepared under 2pc or an unknown protocol never commits by itself.
 
-    A branch whose transaction has no record is an orphan: it is named in the log once, and left. Raises BadArguments
-    for what is none of the above.
+    A branch whose transaction has no record is an orphan: it is logged once, and left. Raises BadArguments for invalid
+    arguments.
     """
 
     def __init__(
@@ -126,12 +127,12 @@ class Termination:
         self._after = after
         self._on_timeout: OnTimeout = on_timeout
         self._fleet = ""
-        self._seen: dict[BranchId, float] = {}  # when first, of participants that do not say for how long
+        self._seen: dict[BranchId, float] = {}  # when each was first seen, without `waiting`
         self._missed: dict[BranchId, int] = {}  # how often no record was found
         self._unreachable = False
         self._scope: anyio.CancelScope | None = None  # made where the event loop is
         self._ended = anyio.Event()
-        self._task: object = None  # asyncio keeps no hold of it
+        self._task: object = None  # asyncio keeps no reference to it
 
     async def __aenter__(self) -> Self:
         if self._task is not None:
@@ -162,7 +163,7 @@ class Termination:
             self._ended.set()
 
     async def _watch(self, name: str, participant: TransactionParticipant) -> None:
-        """Of one participant, so that one that hangs keeps nobody else waiting."""
+        """Watch one participant, in a task of its own: one that hangs delays no other."""
         pause = min(1.0, self._after / 2)
         rounds = pauses(self._client.random, shortest=pause, longest=pause, least=0.5)
         while True:
@@ -174,7 +175,7 @@ class Termination:
         try:
             with anyio.move_on_after(asking.ASK_SECONDS):
                 late = await self._late(name, participant)
-        except Exception as error:  # it is away; nobody knows what a participant raises
+        except Exception as error:  # it is away; a participant may raise anything
             log.debug("%s: %s", name, error, exc_info=True)
         asks: list[BranchId] = []
         for branch, protocol, seconds in late:
@@ -187,7 +188,7 @@ class Termination:
             branch: times for branch, times in self._missed.items() if branch.participant != name or branch in asks
         }
         if asks:
-            # Not for ever: there may be others meanwhile that commit by themselves.
+            # With a limit: meanwhile other branches may become due that commit by themselves.
             with anyio.move_on_after(max(self._after, asking.ASK_SECONDS)):
                 await self._ask(asks)
 
@@ -207,12 +208,12 @@ class Termination:
         return [each for each in ours if each.seconds >= self._after]
 
     async def _ask(self, branches: list[BranchId]) -> None:
-        """Look up how their transactions ended, and do accordingly."""
-        # In one session: the next one may begin at a server that has not seen yet what this one has.
+        """Look up how the branches' transactions ended, and end the branches alike."""
+        # In one session: the next session may begin at a server that lags behind.
         client = self._client.bound
         records = Records(client, self._records.folder)
         try:
-            # Before a branch was prepared, its record was written: what is read behind this is not older.
+            # A branch's record is written before the branch prepares: reads after this sync show it.
             await client.sync(self._home)
             if not self._fleet:
                 await self._learn_fleet()
@@ -245,9 +246,9 @@ class Termination:
                 await self._tell(branch, Decision.COMMIT if action is Action.COMMIT else Decision.ABORT)
 
     async def _decide_abort(self, record: Record) -> Action:
-        """What is decided then: somebody else may have been quicker."""
+        """Decide to abort; return the action for the decision that stands: somebody may have been quicker."""
         while record.decision is None:
-            # No znode of our own is checked: nobody can depose us, and that its owner is gone is so for ever.
+            # The guard is no znode of ours: we hold no term that could end, and an owner that is gone stays gone.
             why = "its coordinator is gone"
             record = await self._records.decide(record, Decision.ABORT, self._records.folder, why)
         return Action.COMMIT if record.decision is Decision.COMMIT else Action.ABORT
@@ -267,7 +268,7 @@ class Termination:
             raise BadArguments(self._home, f"expected the path of coordinators, found {data[:60]!r}") from None
 
     def _say_orphan(self, branch: BranchId) -> None:
-        # Once is no proof: it may have been settled while it was asked about.
+        # One miss is no proof: the transaction may have been settled meanwhile.
         times = self._missed[branch] = self._missed.get(branch, 0) + 1
         if times == 2:
             log.warning("%s is prepared, and there is no record of its transaction: it is left as it is", branch)

@@ -1,8 +1,7 @@
-"""Any database whose driver has the two-phase extension of PEP 249 as a participant.
+"""A participant for any database whose driver has the two-phase extension of PEP 249.
 
-The driver waits in threads, so that it serves on asyncio and on trio. The two phases go over the guard, whose row in
-the branch's own transaction is the proof of what became of it. What differs from driver to driver is in a `Database`
-(database.py).
+The driver runs in threads, so that this works on asyncio and on trio. The guard's row, written in the branch's own
+transaction, proves the outcome of the branch. The differences between drivers are in a `Database` (database.py).
 
 Source: PEP 249, Optional Two-Phase Commit Extensions.
 """
@@ -26,20 +25,20 @@ from recipes.transaction.sql import SqlBranch, Work
 
 R = TypeVar("R")
 
-_INTERRUPT_SECONDS = 2.0  # until a statement that was told to end has ended
-_THREADS = 40  # of one participant: a database that hangs takes none of the others'
+_INTERRUPT_SECONDS = 2.0  # for an interrupted statement to end
+_THREADS = 40  # of one participant: a database that hangs takes no threads from others
 _EXTENSION = ("xid", "tpc_begin", "tpc_prepare", "tpc_commit", "tpc_rollback", "tpc_recover", "Error", "IntegrityError")
 
 
 class TpcParticipant:
     """A database by any driver that has the two-phase extension of PEP 249.
 
-    connect: opens a connection, `lambda: mariadb.connect(host=..., database=...)`; called in threads, a connection is
-        used by one thread at a time. guard: the table that remembers how branches ended, made where it is missing; its
-        statements have parameters as %s.
+    connect: opens a connection, `lambda: mariadb.connect(host=..., database=...)`; called in threads; one
+        thread at a time uses a connection. guard: the table that remembers how branches ended, made where it is
+        missing; its statements have parameters as %s.
 
     Entering the coordinator's block raises ConfigError for a driver that lacks the extension, such as sqlite3.
-    PostgresParticipant serves PostgreSQL faster: without threads, on connections that are used again.
+    For PostgreSQL, PostgresParticipant is faster: it needs no threads, and uses its connections again.
     """
 
     def __init__(self, connect: Callable[[], Any], *, guard: ParticipantGuard | None = None) -> None:
@@ -69,7 +68,7 @@ class TpcParticipant:
         def check() -> None:
             with self._connections.one() as connection:
                 for last_try in (False, False, True):
-                    try:  # to make what is there already may take rights that nobody needs
+                    try:  # first: CREATE TABLE needs rights even if the table exists
                         self._guard.read(connection.cursor(), "")
                         break
                     except connection.Error:
@@ -79,7 +78,7 @@ class TpcParticipant:
                         connection.commit()
                     except connection.Error:
                         connection.rollback()
-                        if last_try:  # else somebody may have made it at this moment
+                        if last_try:  # before that, another process may have made it at this moment
                             raise
                 self._database.check(connection, self._guard)
 
@@ -96,7 +95,7 @@ class TpcParticipant:
         await self._in_thread(close)
 
     async def begin(self, branch: BranchId) -> SqlBranch:
-        """A transaction of its own."""
+        """Begin a database transaction for the branch."""
         check_id(branch)
         wanted = True
 
@@ -122,7 +121,7 @@ class TpcParticipant:
             return SqlBranch(work, self._limiter)
         except BaseException:
             with self._lock:
-                wanted = False  # an abort that has been here already would not come again
+                wanted = False  # an abort may have come already, and would not come again
             raise
 
     async def can_commit(self, branch: BranchId) -> Answer:
@@ -158,8 +157,8 @@ class TpcParticipant:
                 try:
                     answer = self._prepare(work, branch)
                 finally:
-                    # A driver may think of it as in its transaction, and a server may keep what it has prepared from
-                    # all others as long as it is there.
+                    # Close it: a driver may take it for still in the transaction, and a server may hide the prepared
+                    # branch from other connections as long as this one is open.
                     work.over = True
                     self._working.pop(branch, None)
                     work.connection.close()
@@ -193,11 +192,11 @@ class TpcParticipant:
         return await self._in_thread(commit)
 
     async def abort(self, branch: BranchId) -> Answer:
-        """Roll back what is prepared or at work, and leave a row that refuses a prepare that comes late."""
+        """Roll back the branch, prepared or at work, and leave a row that makes a late prepare fail."""
 
         def abort() -> Answer:
             if not self._end_work(check_id(branch)):
-                return Answer.UNKNOWN  # a statement of it still runs
+                return Answer.UNKNOWN  # one of its statements still runs
             with self._connections.one() as connection:
                 self._database.rollback(connection, branch)
                 self._database.limit_waiting(connection)
@@ -214,7 +213,7 @@ class TpcParticipant:
                     if not self._database.is_locked(error):
                         raise
                     connection.rollback()
-                    return Answer.UNKNOWN  # it is being prepared just now, or is prepared where we do not reach it
+                    return Answer.UNKNOWN  # it is being prepared now, or is prepared out of our reach
                 finally:
                     with suppress(connection.Error):
                         self._database.wait_as_usual(connection)
@@ -223,7 +222,7 @@ class TpcParticipant:
         return await self._in_thread(abort)
 
     async def recover(self) -> Sequence[BranchId]:
-        """The branches that are prepared; other prepared transactions are not ours to name."""
+        """The branches that are prepared, without transactions of other software."""
 
         def look() -> list[BranchId]:
             with self._connections.one() as connection:
@@ -232,7 +231,7 @@ class TpcParticipant:
         return await self._in_thread(look)
 
     async def prepared(self) -> Sequence[Prepared]:
-        """Every prepared transaction of this database, oldest first where it tells their age."""
+        """Every prepared transaction of this database, oldest first if it tells their age."""
 
         def look() -> list[Prepared]:
             with self._connections.one() as connection:
@@ -241,7 +240,7 @@ class TpcParticipant:
         return await self._in_thread(look)
 
     async def marks(self, older: float) -> Sequence[BranchId]:
-        """The branches that ended more than `older` seconds ago, and have their row yet."""
+        """The branches that ended more than `older` seconds ago and still have their row."""
 
         def look() -> list[BranchId]:
             with self._connections.one() as connection:
@@ -252,7 +251,7 @@ class TpcParticipant:
         return await self._in_thread(look)
 
     async def forget(self, branch: BranchId) -> None:
-        """Delete the guard's row, together with those of all branches that are to be forgotten at this time."""
+        """Delete the guard's row, in one statement with the rows of all branches forgotten at the same time."""
 
         def forget() -> None:
             with self._connections.one() as connection:
@@ -265,11 +264,11 @@ class TpcParticipant:
             await self._in_thread(forget)
 
     async def _in_thread(self, work: Callable[[], R]) -> R:
-        # A cancelled call goes on in its thread: it ends with a vote that nobody hears, which recovery settles.
+        # A cancelled call goes on in its thread. Its vote reaches nobody, and recovery settles the branch.
         return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
 
     def _proof(self, connection: Any, branch: BranchId) -> GuardRow | None:
-        """How the branch ended, for good: others may have ended it a moment ago."""
+        """How the branch ended, once that is sure to survive a crash: another process may have ended it just now."""
         row = self._guard.read(connection.cursor(), str(branch))
         if row is not None:
             self._guard.confirm(connection.cursor())
@@ -277,7 +276,7 @@ class TpcParticipant:
         return row
 
     def _prepared_before(self, branch: BranchId) -> Answer:
-        """The answer to a prepare that is repeated, or comes where the branch's work is not."""
+        """The answer to a repeated prepare, or to a prepare in a process without the branch's work."""
         with self._connections.one() as connection:
             if branch in self._database.recover(connection):
                 return Answer.PREPARED
@@ -285,12 +284,12 @@ class TpcParticipant:
             return Answer.COMMITTED if ended is not None and ended.outcome == COMMIT else Answer.REFUSED
 
     def _end_work(self, branch: BranchId) -> bool:
-        """Close the connection of a branch that is at work; whether it has none any more."""
+        """Close the connection of a branch that is at work; return whether it has none any more."""
         work = self._working.get(branch)
         if work is None:
             return True
         if not work.lock.acquire(blocking=False):
-            # A statement runs. To close its connection under it would break the driver.
+            # A statement runs: closing its connection now would break the driver.
             with self._connections.one() as other:
                 self._database.interrupt(work.connection, other)
             if not work.lock.acquire(timeout=_INTERRUPT_SECONDS):
@@ -306,7 +305,7 @@ class TpcParticipant:
 
 
 def _kind(connection: Any) -> Database:
-    """The kind of database behind a connection. Closes it and raises ConfigError where its driver does not serve."""
+    """The kind of database behind a connection. Closes it and raises ConfigError if its driver lacks the extension."""
     driver = type(connection).__module__.partition(".")[0]
     if missing := [name for name in _EXTENSION if not hasattr(connection, name)]:
         connection.close()
