@@ -135,6 +135,12 @@ def _operation(kind: str, path: str, data: bytes) -> "Operation":
         return lambda multi: multi.delete(path)
     if kind == "check":
         return lambda multi: multi.check(path)
+    if kind == "outdate":
+        return lambda multi: multi.set(path, b"")
+    if kind == "check latest":
+        return lambda multi: multi.check(path, 0)
+    if kind == "delete latest":
+        return lambda multi: multi.delete(path, 0)
     if kind == "claim":
         return lambda multi: multi.create(path, data, ephemeral=True)
     return lambda multi: multi.create(path)

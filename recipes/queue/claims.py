@@ -16,7 +16,9 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
-Change = tuple[str, str]  # "check" | "create" | "claim" | "delete", and a name within the bucket
+# "check" | "create" | "claim" | "delete" | "outdate" | "check latest" | "delete latest", and a name within the bucket.
+# The last two are refused once the znode is outdated.
+Change = tuple[str, str]
 
 DIGITS = 10  # length of the number that a server appends to the name of a sequential znode
 
@@ -100,8 +102,9 @@ def hand_out(item: Candidate) -> list[Change]:
     if item.failed:
         changes.append(("delete", f"w{item.number}.{item.due_ms}"))
     if item.deliveries:
-        changes.append(("check", _told(item)))
-    # The znodes of earlier deliveries stay, so that a client with an older view of the item is refused.
+        changes.append(("outdate", _told(item)))
+    # The znodes of earlier deliveries stay, so that a client with an older view of the item is refused. They are
+    # outdated, so that a client that lost its claim cannot end the delivery of another one.
     return [*changes, ("create", _told(item, 1))]
 
 
@@ -111,16 +114,17 @@ def handed_out(item: Candidate) -> str:
 
 
 def acknowledge(item: Candidate) -> list[Change]:
-    """Remove a finished item; refused without a claim, or if this delivery was taken back.
+    """Remove a finished item; refused without a claim, or if the item was handed out again or this delivery taken back.
 
     item: as before the hand-out.
     """
-    return [("delete", item.claim), *_forget(item, item.deliveries + 1), ("delete", item.name)]
+    last: list[Change] = [("delete", item.claim), ("delete latest", _told(item, 1))]
+    return [*last, *_forget(item, item.deliveries), ("delete", item.name)]
 
 
 def release(item: Candidate) -> list[Change]:
     """Return a handed-out item to its place, with the delivery not counted. item: as before the hand-out."""
-    return [("delete", item.claim), ("delete", _told(item, 1))]
+    return [("delete", item.claim), ("delete latest", _told(item, 1))]
 
 
 def unclaim(item: Candidate) -> list[Change]:
@@ -130,7 +134,7 @@ def unclaim(item: Candidate) -> list[Change]:
 
 def retry(item: Candidate, due_ms: int) -> list[Change]:
     """Return it to its place, the delivery counted, not to be claimed before `due_ms`. item: as before the hand-out."""
-    stands: list[Change] = [("delete", item.claim), ("check", _told(item, 1))]
+    stands: list[Change] = [("delete", item.claim), ("check latest", _told(item, 1))]
     return [*stands, ("create", f"w{item.number}.{due_ms}")] if due_ms else stands
 
 

@@ -117,7 +117,7 @@ class Custody(Tenure):
         """Make the caller's `multi` fail unless we still have the item."""
         told = claims.handed_out(self.delivery.item)
         multi.check(self.path)
-        multi.check(self._native.buckets.path(self.delivery.bucket, told))
+        multi.check(self._native.buckets.path(self.delivery.bucket, told), 0)  # another delivery outdates it
 
     async def _leave(self, *, at_once: bool) -> None:
         self._stop_watching()

@@ -23,6 +23,7 @@ class Bucket:
 
     def __init__(self):
         self.names = set()
+        self.outdated = set()
         self.owners = {}  # of claims
         self.creates = 0
 
@@ -33,22 +34,26 @@ class Bucket:
         return name
 
     def apply(self, changes, owner=None):
-        names, owners = set(self.names), dict(self.owners)
-        for kind, name in changes:
-            if kind in ("check", "delete"):
-                if name not in names:
+        names, outdated, owners = set(self.names), set(self.outdated), dict(self.owners)
+        for what, name in changes:
+            kind, _, latest = what.partition(" ")
+            if kind in ("check", "delete", "outdate"):
+                if name not in names or (latest and name in outdated):
                     raise Refused(name)
             elif name in names:
                 raise Refused(name)
             if kind == "delete":
                 names.remove(name)
+                outdated.discard(name)
                 owners.pop(name, None)
+            elif kind == "outdate":
+                outdated.add(name)
             elif kind != "check":
                 names.add(name)
                 self.creates += 1
                 if kind == "claim":
                     owners[name] = owner
-        self.names, self.owners = names, owners
+        self.names, self.outdated, self.owners = names, outdated, owners
 
     def end_session(self, owner):
         for name in [name for name, whose in self.owners.items() if whose == owner]:
@@ -320,4 +325,19 @@ def test_who_saw_an_item_long_ago_does_not_remove_it_and_leave_its_history(times
     (item,) = bucket.choose(0).candidates
     assert item.deliveries == times
     bucket.apply(claims.remove(item, claimed=False), 2)
+    assert bucket.names == set()
+
+
+@pytest.mark.parametrize("step", [claims.acknowledge, claims.release, lambda item: claims.retry(item, 2_000)])
+def test_a_delivery_whose_claim_went_ends_no_later_one(step):
+    bucket = Bucket()
+    bucket.put()
+    (first,) = bucket.choose(1_000).candidates
+    bucket.apply(claims.claim(first) + claims.hand_out(first), 1)
+    bucket.apply([("delete", first.claim)])  # by an operator, or at the end of its lease
+    (second,) = bucket.choose(1_000).candidates
+    bucket.apply(claims.claim(second) + claims.hand_out(second), 2)
+    with pytest.raises(Refused):
+        bucket.apply(step(first))
+    bucket.apply(claims.acknowledge(second))
     assert bucket.names == set()
