@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 import threading
+from asyncio.events import _get_running_loop as running_loop
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
@@ -49,6 +50,9 @@ class Home:
 
     def why_not_here(self) -> str:
         """Why it cannot be used here; "" if it can."""
+        # Nearly always, and several times per lock: a running loop is its thread's, and no forked child has one.
+        if self._loop is not None and running_loop() is self._loop:
+            return ""
         if self._process is not _process:
             return f"{self._what} was made before this process was forked: a child makes its own"
         if threading.get_ident() != self._thread:
