@@ -185,7 +185,8 @@ class Records:
     async def change(self, transaction: str, func: Callable[[Record], Record | None]) -> Record:
         """Replace the record with `func(record)`, unless that is None; return the record as it is then.
 
-        Raises UnknownTransaction when there is no record.
+        Raises UnknownTransaction when there is no record, and ConnectionLoss when a try was lost and the record has
+        gone since: it may have been changed before.
         """
         losses = Backoff(self.client.random)
         lost: ConnectionLoss | None = None
@@ -202,7 +203,10 @@ class Records:
                 stat = await self.client.set(self.path(transaction), changed.encode(), record.version)
             except (BadVersion, NoNode):
                 continue
-            except (ConnectionLoss, ThrottledOp):
+            except ConnectionLoss as error:
+                lost = error
+                await losses.pause()
+            except ThrottledOp:
                 await losses.pause()
             else:
                 return changed._replace(version=stat.version)
