@@ -398,7 +398,7 @@ def test_that_serving_such_a_snapshot_too_early_is_found(story, monkeypatch):
 
 
 def test_epochs_end_for_want_of_zxids_and_no_answered_write_is_lost(story, monkeypatch):
-    monkeypatch.setattr(leader_module, "_LAST_COUNTER", 8)
+    monkeypatch.setattr(leader_module, "LAST_COUNTER", 8)
     story.client.act(Operation(0, 0, "create", -1, 0, False))
     for _ in range(60):
         story.write()
