@@ -364,7 +364,13 @@ def first_difference(ours: list[list[tuple]], apache: list[list[tuple]]) -> str 
     return None
 
 
-@pytest.fixture(scope="module", params=["false", "true"], ids=["soft quotas", "hard quotas"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("false", id="soft quotas", marks=pytest.mark.thorough),  # the same, but for the refusals
+        pytest.param("true", id="hard quotas"),
+    ],
+)
 def pair(request, start_server):
     """Two servers that nobody else writes to, so that their zxids run alike; no container goes meanwhile."""
     options = {
