@@ -5,12 +5,12 @@ import json
 import anyio
 import pytest
 
-from recipes.core.errors import ThrottledOp
+from recipes.core.errors import ConnectionLoss, ThrottledOp
 from recipes.transaction.branch import Request
 from recipes.transaction.coordinator import Coordinator
 from recipes.transaction.memory import MemoryParticipant
 from recipes.transaction.participant import BranchId
-from recipes.transaction.record import Decision, Record
+from recipes.transaction.record import Decision, Record, Records
 from recipes.transaction.recovery import Recovery
 from recipes.transaction.stages import CommitProtocol
 from tests.queue.conftest import SECONDS, until
@@ -113,3 +113,18 @@ async def test_a_recovery_whose_term_is_over_ends_nothing_and_raises_nothing(cli
             await coordinator._recovery.look(f"{root}/default/serving/gone", group)
         assert (await coordinator._records.read("1-1")).decision is None
         assert parties["a"].requests == []
+
+
+async def test_a_change_that_is_lost_with_its_record_gone_since_is_no_unknown_transaction(client, root, monkeypatch):
+    records = Records(client, root)
+    await client.create(root)
+    record = Record("1-ff", CommitProtocol.TWO_PHASE, ("a",), "/gone", 1e6)
+    await client.create(records.path("1-ff"), record.encode())
+
+    async def applied_settled_and_unheard(path, data, version):
+        await client.delete(path)
+        raise ConnectionLoss(path)
+
+    monkeypatch.setattr(client, "set", applied_settled_and_unheard)
+    with pytest.raises(ConnectionLoss):
+        await records.join("1-ff", "b")
