@@ -48,6 +48,11 @@ PURE = [
     "zxid",
     "paths",
     "errors",
+    "turn",
+    "disk/jobs",
+    "disk/replacements",
+    "disk/snapshot_writer",
+    "disk/write_queue",
     "client/call",
     "client/session",
 ]

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ MARIADB = all(shutil.which(name, path="/usr/sbin:/usr/bin:/bin") for name in ("m
 START_SECONDS = 60
 
 
-class Database:
+class Database(ABC):
     """A server on a directory of its own, through kills and restarts."""
 
     name: str
@@ -35,11 +36,13 @@ class Database:
         self.data = self.directory / "data"
         self.process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> list[object]:
-        raise NotImplementedError
+        """What starts it."""
 
+    @abstractmethod
     def answers(self) -> bool:
-        raise NotImplementedError
+        """Whether it takes connections."""
 
     def start(self) -> None:
         with (self.directory / "log").open("ab") as log:
