@@ -20,7 +20,7 @@ def test_s5_example_runs(path: Path):
     environment = {name: value for name, value in os.environ.items() if name != "RECIPES_HOSTS"}
     environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(
-        [sys.executable, path], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, path], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip(), "an example says what it does"

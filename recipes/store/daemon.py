@@ -160,7 +160,7 @@ class _Socket:
                 if found.st_uid != os.geteuid() or found.st_mode & 0o077:
                     why = DiskError(f"{path.parent}, for the store's socket, is another user's or open to others")
                     continue
-                self._listener = await self._server.listen_on_socket(path)
+                self._listener = self._server.listen_on_socket(path)
                 self._inode = path.stat().st_ino
             except OSError as error:
                 why = unusable(path, error)

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import ExitStack
 from pathlib import Path
@@ -51,6 +52,7 @@ class Ensemble:
         self._running: dict[int, Server] = {}
         self._ending: dict[int, asyncio.Task[None]] = {}  # of servers that have failed
         self._proxies: dict[tuple[int, int], list[Proxy]] = {}  # (from, to) -> the proxies before both ports
+        self._held = ExitStack()
         self._inside = False
 
     @property
@@ -68,6 +70,7 @@ class Ensemble:
         with ExitStack() as stack:
             directory = OwnDirectory("recipes-ensemble-")
             stack.callback(directory.close)
+            stack.callback(self._held.close)
             self._thread = LoopThread("recipes-ensemble")
             stack.callback(self._thread.close)
             stack.callback(lambda: self._thread.call(self._close))
@@ -182,7 +185,7 @@ class Ensemble:
         return sid
 
     async def _open(self, directory: Path) -> None:
-        ports = iter(free_ports(3 * len(self._sids)))
+        ports = iter(hold_ports(3 * len(self._sids), self._held))
         own = {sid: (next(ports), next(ports), next(ports)) for sid in self._sids}
         for sid in self._sids:
             places = [await self._place(sid, other, own[other]) for other in self._sids]
@@ -233,18 +236,24 @@ class Ensemble:
                 await proxy.close()
 
 
-def free_ports(count: int) -> list[int]:
-    """Free ports that should stay free: random ones below those that the system gives to outgoing connections."""
+def hold_ports(count: int, held: ExitStack) -> list[int]:
+    """Ports below those that the system gives to outgoing connections, free for servers of this process.
+
+    On Linux nobody else gets them while `held` is open, also while their server is down: each is bound and not listened
+    on, which keeps only a socket without SO_REUSEADDR from it.
+    """
     chance = SystemRandom()
     found: list[int] = []
-    with ExitStack() as held:
+    with ExitStack() as stack:
         while len(found) < count:
             port = chance.randrange(15_000, 32_000)
-            # Without SO_REUSEADDR, which would also give us a port that another process has bound for later.
-            sock = held.enter_context(socket.socket())
+            sock = stack.enter_context(socket.socket())
             try:
-                sock.bind((_HOST, port))
+                sock.bind((_HOST, port))  # without SO_REUSEADDR: a port that another process holds is refused
             except OSError:
                 continue
             found.append(port)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform == "linux":
+            held.push(stack.pop_all())
     return found

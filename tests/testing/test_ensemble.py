@@ -1,5 +1,8 @@
 """The ensemble for tests: it survives what an ensemble survives, and nothing else."""
 
+import socket
+import sys
+
 import anyio
 import pytest
 
@@ -159,3 +162,14 @@ async def test_a_time_limit_around_a_wait_takes_effect_at_once(wait):
             while True:
                 await getattr(ensemble, wait)()
         assert anyio.current_time() - began < 15
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a held port could not be listened on")
+async def test_nobody_else_is_given_the_port_of_a_server_that_is_down():
+    async with Ensemble(3) as ensemble:
+        await ensemble.kill(2)
+        host, port = ensemble.host(2).split(":")
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind((host, int(port)))
+        await ensemble.restart(2)
+        await ensemble.settled()

@@ -34,11 +34,12 @@ class AdminPort:
     def __init__(self, server: "Server") -> None:
         self._server = server
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Read one request, answer it, close the connection."""
         task = asyncio.current_task()
-        if task is None or len(self._tasks) >= _MOST_CONNECTIONS:
+        if task is None or self._closed or len(self._tasks) >= _MOST_CONNECTIONS:
             writer.transport.abort()
             return
         self._tasks.add(task)
@@ -55,7 +56,8 @@ class AdminPort:
             self._tasks.discard(task)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and from now on each as it comes."""
+        self._closed = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

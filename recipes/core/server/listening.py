@@ -9,6 +9,8 @@ from errno import EADDRNOTAVAIL, EAFNOSUPPORT
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from recipes.core.server.accepting import BACKLOG, Acceptor, Tls
+
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]  # the socket module's form; its port means nothing
 
 
@@ -19,34 +21,32 @@ class Listener(NamedTuple):
     close: Callable[[], None]
 
 
-async def listen(
-    make: Callable[[], asyncio.BaseProtocol], addresses: Sequence[Address], port: int, **settings: Any
+def listen(
+    make: Callable[[], asyncio.BaseProtocol],
+    addresses: Sequence[Address],
+    port: int,
+    *,
+    backlog: int = BACKLOG,
+    tls: Tls | None = None,
 ) -> Listener:
-    """Accept connections at the addresses that `bound` can bind. settings: of loop.create_server."""
-    loop = asyncio.get_running_loop()
-    with ExitStack() as stack:
-        sockets = bound(addresses, port)
-        for sock in sockets:
-            stack.callback(sock.close)
-        port = sockets[0].getsockname()[1]
-        for sock in sockets:
-            server = await loop.create_server(make, sock=sock, **settings)
-            stack.callback(server.close)
-        return Listener(port, stack.pop_all().close)
+    """Accept connections at the addresses that `bound` can bind.
+
+    make: called for each connection to make its protocol. Raises OSError when the port cannot be opened.
+    """
+    sockets = bound(addresses, port)
+    return Listener(sockets[0].getsockname()[1], Acceptor(make, sockets, backlog, tls).close)
 
 
-async def listen_on_socket(make: Callable[[], asyncio.BaseProtocol], path: Path, **settings: Any) -> Listener:
+def listen_on_socket(make: Callable[[], asyncio.BaseProtocol], path: Path, *, backlog: int = BACKLOG) -> Listener:
     """Accept this user's connections on a Unix socket.
 
-    path: a file there is removed first; only this user may have access to its directory.
-    settings: of loop.create_unix_server. Raises OSError.
+    path: a file there is removed first; only this user may have access to its directory. Raises OSError.
     """
     with ExitStack() as stack:
         sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         _bind_for_owner(sock, path)
-        server = await asyncio.get_running_loop().create_unix_server(make, sock=sock, **settings)
         stack.pop_all()
-        return Listener(0, server.close)
+    return Listener(0, Acceptor(make, [sock], backlog).close)
 
 
 def _bind_for_owner(sock: socket.socket, path: Path) -> None:

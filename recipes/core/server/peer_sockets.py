@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
+from recipes.core.server.accepting import Tls
 from recipes.core.server.listening import Address, Listener, addresses_of, bound, listen
 from recipes.core.server.refusals import Refusals, handshake_reason, is_of_tls, shown
-from recipes.core.server.secure_listening import listen_securely
 
 T = TypeVar("T", bound=asyncio.BaseProtocol)
 
@@ -48,9 +48,9 @@ class PeerSockets:
         """Accept connections. what: the port's name, for the log. Raises OSError when the port cannot be opened."""
         addresses = await self._own_addresses()
         if self._accepts is None:
-            return await listen(make, addresses, port)
+            return listen(make, addresses, port)
         refused = partial(self._found_refusals().handshake, what)
-        return listen_securely(make, addresses, port, self._accepts, handshake_s=_CONNECT_TIMEOUT_S, refused=refused)
+        return listen(make, addresses, port, tls=Tls(self._accepts, _CONNECT_TIMEOUT_S, refused))
 
     def say_refused(self, server: str, host: str, port: int, error: BaseException) -> bool:
         """Log that the TLS handshake with a dialled server failed; False if the error has another cause.

@@ -29,6 +29,7 @@ from recipes.core.jute.records import Ids
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
 from recipes.core.replication import CURRENT_EPOCH, Outbox, Replica
+from recipes.core.server.accepting import Tls
 from recipes.core.server.client_port import ClientProtocol, read_buffer
 from recipes.core.server.descriptors import most_clients
 from recipes.core.server.facts import ServerFacts
@@ -86,7 +87,7 @@ class Server:
         self._most_clients = most_clients()
         self._said_too_many = False
         self._buffer = read_buffer()
-        self._scheduled = self._closing = False
+        self._scheduled = self._hanging_up = self._closing = False
         self._timer: asyncio.TimerHandle | None = None
         self.client_port = config.client_port
         self.secure_client_port = config.secure_client_port
@@ -168,24 +169,22 @@ class Server:
         stack.push_async_callback(self._hang_up)
         if config.client_port is not None:
             addresses = await addresses_of(config.client_address)
-            listener = await listen(
+            listener = listen(
                 lambda: ClientProtocol(self, self._buffer), addresses, config.client_port, backlog=_BACKLOG
             )
             stack.callback(listener.close)
             self.client_port = listener.port
         if config.secure_client_port is not None:
             from recipes.core.server.refusals import Refusals  # imported only if needed: they take time
-            from recipes.core.server.secure_listening import listen_securely
             from recipes.core.server.tls import server_context
 
-            secure = listen_securely(
+            refused = partial(Refusals(self._loop.time).handshake, "secure client port")
+            secure = listen(
                 lambda: ClientProtocol(self, self._buffer, secure=True),
                 await addresses_of(config.secure_client_address),
                 config.secure_client_port,
-                server_context(config),
-                handshake_s=config.sessionless_timeout_ms / 1000,
-                refused=partial(Refusals(self._loop.time).handshake, "secure client port"),
                 backlog=_BACKLOG,
+                tls=Tls(server_context(config), config.sessionless_timeout_ms / 1000, refused),
             )
             stack.callback(secure.close)
             self.secure_client_port = secure.port
@@ -197,12 +196,13 @@ class Server:
             if config.metrics_port is not None:
                 self.metrics_port = await admin_http.listen(stack, self, config.metrics_address, config.metrics_port)
 
-    async def listen_on_socket(self, path: Path) -> Listener:
+    def listen_on_socket(self, path: Path) -> Listener:
         """Also accept clients on a Unix socket, until the returned listener is closed. Raises OSError."""
-        return await listen_on_socket(lambda: ClientProtocol(self, self._buffer, local=True), path, backlog=_BACKLOG)
+        return listen_on_socket(lambda: ClientProtocol(self, self._buffer, local=True), path, backlog=_BACKLOG)
 
     async def _hang_up(self) -> None:
-        """Close every client's socket, and wait until each is closed."""
+        """Close every client's socket, and wait until each is closed; later ones are closed as they come."""
+        self._hanging_up = True
         for protocol in list(self._protocols.values()):
             if protocol.transport is not None:
                 protocol.transport.abort()
@@ -215,6 +215,8 @@ class Server:
         self, protocol: ClientProtocol, transport: asyncio.BaseTransport, secure: bool, local: bool
     ) -> Connection | None:
         """A Connection for a new client; None if there are too many clients. local: it uses a Unix socket."""
+        if self._hanging_up:  # asyncio may have accepted the socket just before the port was closed
+            return None
         config = self.config
         address = ("", 0) if local else transport.get_extra_info("peername")
         if address is None:  # the socket is closed already

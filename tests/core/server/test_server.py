@@ -1,11 +1,14 @@
 import asyncio
 import json
+import socket
+from unittest.mock import Mock
 
 import pytest
 
 from recipes.core.config import ServerConfig
 from recipes.core.errors import DiskError
 from recipes.core.server import flusher
+from recipes.core.server.client_port import ClientProtocol, read_buffer
 from recipes.core.server.server import Server
 from recipes.core.server.settings import member_config
 from tests.descriptors import no_more_descriptors
@@ -136,6 +139,29 @@ async def test_one_address_gets_no_more_connections_than_allowed(tmp_path):
             await reader.readexactly(4)
         writer.close()
         second.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("turns", range(8))
+async def test_closing_ends_though_a_client_connects_at_that_moment(tmp_path, turns):
+    """asyncio makes the protocol some turns behind the accept, when the port may be closed."""
+    async with asyncio.timeout(60):
+        async with Server(config(tmp_path)) as server:
+            _, writer = await session(server)  # that it is hung up on takes a turn
+            late = socket.create_connection(("127.0.0.1", server.client_port))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+    writer.close()
+    late.close()
+
+
+@pytest.mark.asyncio
+async def test_a_client_that_comes_behind_the_closing_is_hung_up_on(tmp_path):
+    async with Server(config(tmp_path)) as server:
+        late = ClientProtocol(server, read_buffer())
+    transport = Mock()
+    late.connection_made(transport)
+    transport.abort.assert_called_once()
 
 
 @pytest.mark.asyncio

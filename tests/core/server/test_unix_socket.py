@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio
 async def served(tmp_path, **settings):
     path = tmp_path / "socket"
     async with Server(ServerConfig(data_dir=tmp_path / "data", client_port=0, **settings)) as server:
-        listener = await server.listen_on_socket(path)
+        listener = server.listen_on_socket(path)
         try:
             yield f"unix:{path}", f"127.0.0.1:{server.client_port}"
         finally:

@@ -1,0 +1,103 @@
+"""Accepts connections, plain or with a TLS handshake, and drops those that are not made yet when it closes.
+
+asyncio's own server drops a failed handshake silently, and does not tell the address of the other end. A connection
+that it accepted one turn before it was closed stays open without an owner; its protocol may also be made afterwards.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import ssl  # takes time to import, and many servers need none of it
+
+BACKLOG = 128
+_ACCEPTS_PER_TURN = 64
+_AGAIN_S = 1.0  # pause after the system had no descriptor or memory for a connection
+
+
+class Tls(NamedTuple):
+    """What a port with TLS needs.
+
+    handshake_s: how long a handshake may take. refused: called with the other end's socket address and the error when a
+    handshake fails.
+    """
+
+    context: "ssl.SSLContext"
+    handshake_s: float
+    refused: Callable[[Any, OSError], None]
+
+
+class Acceptor:
+    """Accepts connections on bound sockets, which it owns, until `close`.
+
+    make: called for each connection to make its protocol. Raises OSError when a socket cannot listen.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], asyncio.BaseProtocol],
+        sockets: Sequence[socket.socket],
+        backlog: int,
+        tls: Tls | None = None,
+    ) -> None:
+        self._make = make
+        self._sockets = sockets
+        self._tls = tls
+        self._loop = asyncio.get_running_loop()
+        self._unmade: set[asyncio.Task[None]] = set()
+        try:
+            for sock in sockets:
+                sock.listen(backlog)
+                sock.setblocking(False)
+                self._begin(sock)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the listening sockets, and all connections that are not made yet."""
+        for sock in self._sockets:
+            if sock.fileno() >= 0:
+                self._loop.remove_reader(sock.fileno())
+                sock.close()
+        for making in self._unmade:
+            making.cancel()
+
+    def _begin(self, sock: socket.socket) -> None:
+        if sock.fileno() >= 0:
+            self._loop.add_reader(sock.fileno(), self._accept, sock)
+
+    def _accept(self, sock: socket.socket) -> None:
+        for _ in range(_ACCEPTS_PER_TURN):
+            try:
+                connection, address = sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:
+                self._loop.remove_reader(sock.fileno())
+                self._loop.call_later(_AGAIN_S, self._begin, sock)
+                return
+            connection.setblocking(False)
+            making = self._loop.create_task(self._make_connection(connection, address))
+            self._unmade.add(making)
+            making.add_done_callback(partial(self._made, connection))
+
+    def _made(self, connection: socket.socket, making: asyncio.Task[None]) -> None:
+        self._unmade.discard(making)
+        if making.cancelled():  # possibly before it had begun, so that nothing else closes the socket
+            connection.close()
+
+    async def _make_connection(self, connection: socket.socket, address: object) -> None:
+        loop, tls = self._loop, self._tls
+        if tls is None:
+            await loop.connect_accepted_socket(self._make, connection)
+            return
+        try:
+            await loop.connect_accepted_socket(
+                self._make, connection, ssl=tls.context, ssl_handshake_timeout=tls.handshake_s
+            )
+        except OSError as error:
+            tls.refused(address, error)
