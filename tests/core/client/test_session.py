@@ -102,6 +102,27 @@ async def test_a_cancelled_call_that_was_not_sent_is_never_sent():
     assert session.outgoing(1.0) == b""
 
 
+async def test_of_two_tasks_that_wait_for_a_call_one_may_be_cancelled():
+    session = Session(10.0)
+    call = submit(session, Call(op.GET_DATA, b"", lambda data, at: data[at:], reads=True))
+    session.outgoing(1.0)
+    results = []
+
+    async def wait(limit: anyio.CancelScope) -> None:
+        with limit:
+            results.append(await call.result())
+
+    first, second = anyio.CancelScope(), anyio.CancelScope()
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait, first)
+        group.start_soon(wait, second)
+        await anyio.wait_all_tasks_blocked()
+        first.cancel()
+        await anyio.wait_all_tasks_blocked()
+        session.receive(reply(1, body=b"mine"))
+    assert results == [b"mine"]
+
+
 async def test_a_cancelled_call_that_was_sent_keeps_its_place_but_not_its_watch():
     session = Session(10.0)
     watcher = Recorder()
