@@ -13,15 +13,13 @@ from recipes.core.errors import InvariantBroken, WireError, invariant
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
 from recipes.core.replication import (
-    ACCEPTED_EPOCH,
-    CURRENT_EPOCH,
     Entry,
-    EpochWrite,
     Forwarded,
     Revalidate,
     SessionsTouched,
 )
 from recipes.core.zab.broadcast import Broadcast, CommitPackets
+from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
 from recipes.core.zab.link import Link
 from recipes.core.zab.pending_syncs import PendingSyncs
 from recipes.core.zab.progress import LearnerProgress
@@ -196,7 +194,7 @@ class Leader:
     def _try_epoch(self) -> None:
         if self._membership.is_quorum(self._promised):
             self.stage = LeaderStage.PROMISING
-            self._peer.carry_out(EpochWrite(ACCEPTED_EPOCH, self.epoch), Event.STORED)
+            self._peer.carry_out(epoch_cell(ACCEPTED_EPOCH, self.epoch), Event.STORED)
 
     def _wait(self, learner: LearnerProgress) -> None:
         """Nothing to do: `_fix_epoch` offers the epoch to all learners."""
@@ -225,7 +223,7 @@ class Leader:
         if epoch > self.epoch:
             self.stage = LeaderStage.GIVING_WAY
             self._why_giving_way = f"server {sid} has promised epoch {epoch} and can only join a later one"
-            self._peer.carry_out(EpochWrite(ACCEPTED_EPOCH, epoch), Event.STORED)
+            self._peer.carry_out(epoch_cell(ACCEPTED_EPOCH, epoch), Event.STORED)
 
     def _give_way(self) -> None:
         self._peer.look(self._why_giving_way)
@@ -255,7 +253,7 @@ class Leader:
     def _try_history(self) -> None:
         if self._membership.is_quorum(self._acked_epoch):
             self.stage = LeaderStage.BEGINNING
-            self._peer.carry_out(EpochWrite(CURRENT_EPOCH, self.epoch), Event.STORED)
+            self._peer.carry_out(epoch_cell(CURRENT_EPOCH, self.epoch), Event.STORED)
 
     def _start_syncing(self) -> None:
         self.stage = LeaderStage.SYNCING

@@ -16,14 +16,12 @@ from recipes.core.jute.quorum import Packet
 from recipes.core.jute.records import Ids
 from recipes.core.jute.txns import blank_txn, decode_txn
 from recipes.core.replication import (
-    ACCEPTED_EPOCH,
-    CURRENT_EPOCH,
     Entry,
-    EpochWrite,
     InstallSnapshot,
     Revalidated,
     Truncate,
 )
+from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
 from recipes.core.zab.link import Link
 from recipes.core.zab.progress import EPOCHS_AHEAD
 from recipes.core.zab.stages import LEARNER_EVENTS, LEARNER_PACKETS, Event, LearnerStage, bound, refusal
@@ -183,7 +181,7 @@ class Learner:
         elif epoch == peer.accepted_epoch:
             self._agree(-1)  # it promised this epoch before, perhaps before a restart: it must not count twice
         else:
-            peer.carry_out(EpochWrite(ACCEPTED_EPOCH, epoch), Event.STORED)
+            peer.carry_out(epoch_cell(ACCEPTED_EPOCH, epoch), Event.STORED)
 
     def _ack_epoch(self) -> None:
         self._agree(self._peer.current_epoch)
@@ -272,7 +270,7 @@ class Learner:
         # All of it is the leader's initial history, which is committed once the leader is established.
         self._initial_zxid = self._committed_zxid = peer.history.last_zxid
         self._enter(LearnerStage.STORING)
-        peer.carry_out(EpochWrite(CURRENT_EPOCH, self._epoch), Event.STORED)
+        peer.carry_out(epoch_cell(CURRENT_EPOCH, self._epoch), Event.STORED)
         # Entries that are not committed yet belong to the new epoch, and so are written behind it.
         for entry in self._pending[len(committed) :]:
             peer.append(entry)

@@ -14,43 +14,28 @@ from recipes.core.jute.quorum import Packet
 from recipes.core.jute.records import Ids
 from recipes.core.jute.votes import LEADING, LOOKING, Notification
 from recipes.core.replication import (
-    ACCEPTED_EPOCH,
+    Cell,
     Entry,
-    EpochWrite,
     Event,
     InstallSnapshot,
+    LearnerStatus,
     Operation,
     Outbox,
     Ready,
+    ReplicaSettings,
+    ReplicaStatus,
     RoleChanged,
     Synced,
     Truncate,
 )
 from recipes.core.zab.absentees import Absentees
 from recipes.core.zab.election import Election
+from recipes.core.zab.epochs import ACCEPTED_EPOCH
 from recipes.core.zab.history import History
 from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
 from recipes.core.zab.link import Link
-from recipes.core.zab.membership import Membership
 from recipes.core.zab.stages import Event as StageEvent
-
-
-@dataclass(frozen=True, slots=True)
-class PeerSettings:
-    """What a peer must know of its server's settings. init_limit, sync_limit: in ticks."""
-
-    sid: int
-    membership: Membership
-    tick_ms: int = 2000
-    init_limit: int = 10
-    sync_limit: int = 5
-    max_packet_bytes: int = 2 * 0xFFFFF
-
-    @property
-    def observer(self) -> bool:
-        """Whether this server has no vote."""
-        return self.sid not in self.membership.voters
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +56,7 @@ class RecoveredState:
 class ZabPeer:
     """One server's part in the replication. now_ms: a clock that never goes back."""
 
-    def __init__(self, settings: PeerSettings, recovered: RecoveredState, now_ms: int) -> None:
+    def __init__(self, settings: ReplicaSettings, recovered: RecoveredState, now_ms: int) -> None:
         self.settings = settings
         self.now_ms: int = now_ms
         self.turn: int = 0
@@ -161,6 +146,17 @@ class ZabPeer:
             link.touched = False
         return outbox
 
+    def status(self) -> ReplicaStatus:
+        """Figures for operators."""
+        leader, learner, last_zxid = self.leader, self.learner, self.history.last_zxid
+        if leader is not None:
+            learners = [LearnerStatus(each.sid, each.voter, each.observer) for each in leader.synced()]
+            stage = "broadcast" if self.serving else "synchronization"
+            return ReplicaStatus(stage, last_zxid, self.settings.sid, learners, leader.pending_syncs)
+        if learner is not None:
+            return ReplicaStatus("broadcast" if self.serving else "synchronization", last_zxid, learner.leader_sid)
+        return ReplicaStatus("election", last_zxid)
+
     # What the Member calls.
 
     def sync(self, token: object, session_id: int, cxid: int, body: bytes, ids: Ids) -> None:
@@ -216,11 +212,11 @@ class ZabPeer:
         """The operation is on disk. last_zxid: where the log then ends; -1 where it could not be truncated."""
         first, phase, event = self._operations.popleft()
         invariant(first is operation, "operations are done out of order")
-        if isinstance(operation, EpochWrite):
-            if operation.kind == ACCEPTED_EPOCH:
-                self.accepted_epoch = operation.epoch
+        if isinstance(operation, Cell):
+            if operation.name == ACCEPTED_EPOCH:
+                self.accepted_epoch = int(operation.value)
             else:
-                self.current_epoch = operation.epoch
+                self.current_epoch = int(operation.value)
         elif last_zxid != operation.zxid:
             self.history.reset(-1)
             self._restart_from(-1)

@@ -6,9 +6,9 @@ from typing import Any, Final
 from recipes.core.errors import WireError
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
+from recipes.core.quorum import Membership
 from recipes.core.zab.broadcast import CommitPackets
 from recipes.core.zab.link import Link
-from recipes.core.zab.membership import Membership
 from recipes.core.zab.stages import ProgressStage
 from recipes.core.zxid import epoch_of
 
