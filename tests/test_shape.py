@@ -20,10 +20,11 @@ ALLOWED = {
     "recipes.core.ensemble": ["errors", "properties", "quorum"],
     "recipes.core.config": ["errors", "properties", "ensemble", "quorum"],
     "recipes.core.replication": ["errors", "jute", "quorum"],
+    "recipes.core.link": ["errors"],
     "recipes.core.standalone": ["errors", "zxid", "jute", "replication"],
     "recipes.core.permissions": ["errors", "jute"],
     "recipes.core.jute": ["codes", "errors", "paths", "zxid", "jute"],
-    "recipes.core.zab": ["codes", "errors", "paths", "zxid", "jute", "quorum", "replication", "zab"],
+    "recipes.core.zab": ["codes", "errors", "paths", "zxid", "jute", "link", "quorum", "replication", "zab"],
     # Only here does a server name its protocol, and the simulator in sim.protocols.
     "recipes.core.protocols": ["replication", "zab"],
     # The preparer makes Entries, the unit the seam carries.
@@ -55,6 +56,7 @@ PURE = [
     "zxid",
     "paths",
     "errors",
+    "link",
     "turn",
     "disk/jobs",
     "disk/replacements",

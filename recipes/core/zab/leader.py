@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from recipes.core.errors import InvariantBroken, WireError, invariant
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
+from recipes.core.link import Link
 from recipes.core.replication import (
     Entry,
     Forwarded,
@@ -20,7 +21,6 @@ from recipes.core.replication import (
 )
 from recipes.core.zab.broadcast import Broadcast, CommitPackets
 from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
-from recipes.core.zab.link import Link
 from recipes.core.zab.pending_syncs import PendingSyncs
 from recipes.core.zab.progress import LearnerProgress
 from recipes.core.zab.stages import LEADER_EVENTS, PROGRESS_PACKETS, Event, LeaderStage, ProgressStage, bound, refusal
@@ -78,7 +78,7 @@ class Leader:
         """When `tick` is wanted next."""
         return self._next_ping_ms
 
-    def accept(self) -> Link | None:
+    def accept(self) -> Link[Packet] | None:
         """A server has connected. None: hang up, since too many connections have not introduced themselves."""
         strangers = sum(learner.stage is ProgressStage.CONNECTED for learner in self._learners.values())
         if strangers >= _MOST_STRANGERS:
@@ -159,7 +159,7 @@ class Leader:
         for learner in learners:
             learner.link.close()
 
-    def _gone(self, link: Link) -> None:
+    def _gone(self, link: Link[Packet]) -> None:
         learner = self._learners.pop(link.key, None)
         if learner is not None and self._by_sid.get(learner.sid) is learner:
             del self._by_sid[learner.sid]
@@ -168,7 +168,7 @@ class Leader:
             if self.stage in _ESTABLISHED:
                 self._broadcast.forget(learner.sid)
 
-    def _receive(self, link: Link, packet: Packet) -> None:
+    def _receive(self, link: Link[Packet], packet: Packet) -> None:
         learner = self._learners[link.key]
         step = learner.steps.get(packet.type)
         if step is None:

@@ -15,6 +15,7 @@ from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
 from recipes.core.jute.records import Ids
 from recipes.core.jute.txns import blank_txn, decode_txn
+from recipes.core.link import Link
 from recipes.core.replication import (
     Entry,
     InstallSnapshot,
@@ -22,7 +23,6 @@ from recipes.core.replication import (
     Truncate,
 )
 from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
-from recipes.core.zab.link import Link
 from recipes.core.zab.progress import EPOCHS_AHEAD
 from recipes.core.zab.stages import LEARNER_EVENTS, LEARNER_PACKETS, Event, LearnerStage, bound, refusal
 from recipes.core.zxid import epoch_of, follows, skipped, start_of
@@ -47,7 +47,7 @@ class Learner:
         self._packet_rows = bound(self, LEARNER_PACKETS)
         self._event_rows = bound(self, LEARNER_EVENTS)
         self._enter(_DIALLING)
-        self._link: Link | None = None  # from GREETING on
+        self._link: Link[Packet] | None = None  # from GREETING on
         self._attempts = 1
         self._dial_again_ms: int | None = None  # in DIALLING, while no connection is asked for
         self._deadline_ms = peer.now_ms + peer.settings.tick_ms * peer.settings.init_limit
@@ -116,7 +116,7 @@ class Learner:
         else:
             self._dial_again_ms = self._peer.now_ms + _DIAL_AGAIN_MS
 
-    def dialled(self, sid: int) -> Link | None:
+    def dialled(self, sid: int) -> Link[Packet] | None:
         """The leader's quorum port has taken the connection; None: it is not wanted any more."""
         if sid != self.leader_sid or self.stage is not _DIALLING:
             return None
@@ -137,7 +137,7 @@ class Learner:
         if link is not None:
             link.close()
 
-    def _gone(self, link: Link) -> None:
+    def _gone(self, link: Link[Packet]) -> None:
         if link is self._link:
             self.happened(Event.LOST)
 
@@ -158,7 +158,7 @@ class Learner:
         if self._link is not None:
             self._link.send(data)
 
-    def _receive(self, link: Link, packet: Packet) -> None:
+    def _receive(self, link: Link[Packet], packet: Packet) -> None:
         step = self._packets.get(packet.type)
         if step is None:
             raise WireError(refusal(self.stage, packet.type, self._packets))

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from recipes.core.errors import invariant
-from recipes.core.jute.quorum import Packet
+from recipes.core.jute.quorum import Packet, PacketReader
 from recipes.core.jute.records import Ids
 from recipes.core.jute.votes import LEADING, LOOKING, Notification
+from recipes.core.link import Link
 from recipes.core.replication import (
     Cell,
     Entry,
@@ -34,7 +35,6 @@ from recipes.core.zab.epochs import ACCEPTED_EPOCH
 from recipes.core.zab.history import History
 from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
-from recipes.core.zab.link import Link
 from recipes.core.zab.stages import Event as StageEvent
 
 
@@ -113,11 +113,11 @@ class ZabPeer:
         """Whether learners may connect to the quorum port."""
         return self.leader is not None
 
-    def accept(self) -> Link | None:
+    def accept(self) -> Link[Packet] | None:
         """A server has connected to the quorum port; None: hang up."""
         return None if self.leader is None else self.leader.accept()
 
-    def dialled(self, sid: int) -> Link | None:
+    def dialled(self, sid: int) -> Link[Packet] | None:
         """The connection asked for is up; None: it is not wanted any more, hang up."""
         return None if self.learner is None else self.learner.dialled(sid)
 
@@ -232,12 +232,15 @@ class ZabPeer:
 
     # What the phases call.
 
-    def new_link(self, handle: Callable[[Link, Packet], None], gone: Callable[[Link], None], takes_dumps: bool) -> Link:
+    def new_link(
+        self, handle: Callable[[Link[Packet], Packet], None], gone: Callable[[Link[Packet]], None], takes_dumps: bool
+    ) -> Link[Packet]:
         """A new link of this peer. takes_dumps: the other end is its leader, which may send dumps."""
         self._next_key += 1
-        return Link(self, self._next_key, self.settings.max_packet_bytes, handle, gone, takes_dumps)
+        reader = PacketReader(self.settings.max_packet_bytes, takes_dumps)
+        return Link(self, self._next_key, reader, handle, gone)
 
-    def touch_link(self, link: Link) -> None:
+    def touch_link(self, link: Link[Packet]) -> None:
         """The link has something for the shell."""
         if not link.touched and not link.closed:
             link.touched = True

@@ -14,6 +14,7 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute.quorum import PacketReader
 from recipes.core.jute.txns import encode_txn
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, OBSERVING, Notification
+from recipes.core.link import Link
 from recipes.core.quorum import Membership, QuorumServer
 from recipes.core.replication import (
     Cell,
@@ -29,7 +30,6 @@ from recipes.core.tree.tree import DataTree
 from recipes.core.turn import Turn
 from recipes.core.zab import peer as peer_module
 from recipes.core.zab.election import IDLE, Vote
-from recipes.core.zab.link import Link
 from recipes.core.zab.peer import RecoveredState, ZabPeer
 from tests.core.told_member import NoSnapshots
 
