@@ -192,7 +192,7 @@ class Presence:
         self._job_of = None
         self._tenure, self._written, self._since = tenure, data, self._client.clock()
         if self.losses or self._gone is not None:
-            log.info("%s is there again, in session 0x%x", tenure.path, bound.session.id)
+            log.info("%s was made again, in session 0x%x", tenure.path, bound.session.id)
         self._wake()
         tenure.ended.listen(partial(self._ended, tenure))
         return True

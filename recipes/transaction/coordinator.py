@@ -260,7 +260,7 @@ class Coordinator:
             if driver.stage is Stage.SETTLED and self._recovery is not None and driver.record.decision is not None:
                 self._recovery.remove(driver.record)
         except Exception:
-            log.exception("transaction %s", driver.record.id)
+            log.exception("transaction %s failed here; another coordinator ends it", driver.record.id)
         finally:
             with anyio.move_on_after(_LEAVING_SECONDS, shield=True):
                 await driver.undo()

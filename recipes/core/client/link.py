@@ -157,7 +157,7 @@ class Link:
                 self._rounds = _reconnect_pauses(self._random)
             elif not connected and not self._said_unreachable:
                 self._said_unreachable = True
-                log.info("no server to be had, trying again and again: %s", self.why_not())
+                log.info("no server can be reached, trying again: %s", self.why_not())
             await anyio.sleep(next(self._rounds))
 
     def why_not(self) -> str:

@@ -188,7 +188,7 @@ async def test_newcomer_12_no_server_is_logged_once_while_it_lasts(silent_port, 
     with pytest.raises(ConnectionLoss):
         async with connect(f"127.0.0.1:{silent_port}", session_timeout=1.5):
             pass
-    assert said(caplog) == [f"no server to be had, trying again and again: 127.0.0.1:{silent_port}: Connection refused"]
+    assert said(caplog) == [f"no server can be reached, trying again: 127.0.0.1:{silent_port}: Connection refused"]
 
 
 async def test_newcomer_14_a_client_says_where_it_stands():
