@@ -304,7 +304,7 @@ class _Place(Tenure):
         stat, watch = await self.client.exists_watch(self._at)
         try:
             if stat is not None and stat.ephemeral_owner == 0:
-                raise NodeExists(self._at, "it goes with no session, so it would be waited for in vain")
+                raise NodeExists(self._at, "it is not ephemeral, so no session takes it away when it ends")
             if stat is not None:
                 await watch.wait()
         finally:

@@ -223,8 +223,8 @@ def _check(place: "Place") -> None:
     last = place.running()
     if last is not None and last.machine.is_elsewhere():
         raise DiskError(
-            f"the store {place.directory} is served on another machine, {last.machine.host}, or was when that one "
-            f"stopped: name a directory of this machine by RECIPES_STORE, or use `recipes serve` and RECIPES_HOSTS (if "
+            f"the store {place.directory} belongs to another machine, {last.machine.host}, which may be serving it: "
+            "name a directory of this machine by RECIPES_STORE, or use `recipes serve` and RECIPES_HOSTS (if "
             f"{last.machine.host} is gone for good, delete {place.directory / 'running'})"
         )
     kept = place.directory / "format"

@@ -207,7 +207,7 @@ class Coordinator:
         if name not in record.branches:
             await self._undo(participant, branch)
             decided = "" if record.decision is None else record.decision.value
-            raise TransactionAborted(transaction, f"{name} came too late: {decided} was decided")
+            raise TransactionAborted(transaction, f"{name} joined too late: {decided} was decided before")
         return result
 
     async def _begin_branch(self, branch: BranchId) -> Any:

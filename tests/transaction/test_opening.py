@@ -80,7 +80,7 @@ async def test_others_commit_while_one_is_away_and_it_takes_part_once_it_is_back
         assert parties["b"].values == {"x": 5}
         assert coordinator.stats().away == 0
         assert "participants_away 0" in coordinator.stats().prometheus()
-    told = [each for each in caplog.messages if each.startswith("b ")]
+    told = [each for each in caplog.messages if each.startswith("the participant b ")]
     assert told == ["the participant b is away, its transactions wait: ConnectionRefusedError: nobody listens"]
 
 

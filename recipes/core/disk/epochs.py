@@ -29,7 +29,7 @@ def read_epoch(disk: Disk, kind: str) -> int | None:
         return None
     line = disk.read(kind).partition(b"\n")[0].strip()
     if not line.isdigit():
-        raise DiskError(f"{kind}: holds no epoch")
+        raise DiskError(f"{kind}: expected an epoch, found {line[:20]!r}")
     return int(line)
 
 

@@ -173,7 +173,7 @@ async def test_newcomer_12_changes_of_the_connection_are_logged_once_each(one, c
             async for _ in client.states():
                 pass
         assert [line for line in said(caplog) if "is lost" in line] == [
-            f"session {number} is lost: session expired, as {one.hosts} says"
+            f"session {number} is lost: session expired, according to {one.hosts}"
         ]
         caplog.clear()
     assert said(caplog) == [f"session {number} is closed"]
@@ -231,14 +231,14 @@ async def test_newcomer_30_a_host_that_refuses_is_named_with_its_port(monkeypatc
 async def test_weak_28_one_client_too_many_hears_of_the_limit(start_server):
     server = start_server("ours", maxClientCnxns=1)
     async with connect(server.hosts, session_timeout=5):
-        with pytest.raises(ConnectionLoss, match="too many clients of this address"):
+        with pytest.raises(ConnectionLoss, match="too many clients from this address"):
             async with connect(server.hosts, session_timeout=1.5):
                 pytest.fail("connected")
 
 
 async def test_newcomer_7_a_plain_client_hears_that_a_server_speaks_tls():
     async with scripted(first_word=b"\x15\x03\x03\x00\x02\x02\x46") as server:
-        with pytest.raises(ConnectionLoss, match="it speaks TLS, and this client was given none"):
+        with pytest.raises(ConnectionLoss, match="it speaks TLS, and this client does not"):
             async with connect(server.hosts, session_timeout=1.5):
                 pytest.fail("connected")
 
