@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from recipes.core.ensemble import Place, find_place, read_membership
+from recipes.core.ensemble import KEYS, MAX_SID, Place, find_place, read_membership
 from recipes.core.errors import ConfigError
 from recipes.core.properties import Property, read_properties
-from recipes.core.zab.membership import KEYS, MAX_SID, Membership
+from recipes.core.quorum import Membership
 
 
 def _boolean(value: Any) -> Any:
