@@ -160,13 +160,13 @@ _IGNORED = frozenset(
      "admin.idleTimeout", "serverCnxnFactory", "ssl.trustStore.password", "ssl.quorum.trustStore.password",
      "snapSizeLimitInKb", "reconfigEnabled")
 )  # fmt: skip
-_NO_SASL = "there is no SASL here"
-_NO_REVOCATION = "it is not asked whether a certificate was revoked"
+_NO_SASL = "SASL is not supported"
+_NO_REVOCATION = "revocation of certificates is not checked"
 # Keys that protect an ensemble of Apache's and have no effect here: an operator who relies on one must know.
 _REFUSED = {
     "sessionRequireClientSASLAuth": _NO_SASL, "quorum.auth.enableSasl": _NO_SASL,
     "quorum.auth.learnerRequireSasl": _NO_SASL, "quorum.auth.serverRequireSasl": _NO_SASL,
-    "enforce.auth.enabled": "clients are served that have not said who they are: protect znodes by ACLs",
+    "enforce.auth.enabled": "clients without credentials are served: protect znodes by ACLs",
     "ssl.crl": _NO_REVOCATION, "ssl.ocsp": _NO_REVOCATION,
     "ssl.quorum.crl": _NO_REVOCATION, "ssl.quorum.ocsp": _NO_REVOCATION,
     "sslQuorumReloadCertFiles": "certificates are read at the start: restart one server after the other",

@@ -40,7 +40,7 @@ def recover(snapshots: Disk, logs: Disk, tree: DataTree) -> Recovered:
     finish(snapshots, logs)
     if REJOIN in snapshots.names():
         raise DiskError(
-            f"the data of this server waits to be replaced by its leader's; remove {REJOIN} to serve it alone"
+            f"the file {REJOIN} says that a leader replaces the data of this server; remove it to serve the data alone"
         )
     replay = _Replay()
     load(snapshots, logs, tree, replay)
