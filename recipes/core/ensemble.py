@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from recipes.core.errors import ConfigError
-from recipes.core.properties import Property, read_properties
+from recipes.core.properties import Property, read_properties, read_text
 from recipes.core.zab.membership import KEYS, MAX_SID, Membership, parse_membership
 
 
@@ -89,7 +89,7 @@ def _server_id(
 ) -> int | None:
     path = data_dir / "myid"
     try:
-        text: str | None = path.read_text(encoding="utf-8").strip()
+        text: str | None = path.read_text(encoding="utf-8").partition("\n")[0].strip()
     except FileNotFoundError:
         text = None
     except (OSError, UnicodeDecodeError) as error:
@@ -113,7 +113,6 @@ def _server_id(
 
 def _text(named: Property) -> str:
     try:
-        return Path(named.value).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise named.wrong(f"a file that can be read ({why})") from None
+        return read_text(Path(named.value))
+    except OSError as error:
+        raise named.wrong(f"a file that can be read ({error.strerror})") from None

@@ -7,7 +7,7 @@ they return. Source: FileTxnSnapLog, QuorumPeer.writeLongToFile.
 from recipes.core.disk import replace
 from recipes.core.disk.disk import Disk
 from recipes.core.disk.epochs import write_epoch
-from recipes.core.disk.recovery import Recovered, load_until, recover, recover_member
+from recipes.core.disk.recovery import Recovered, Trust, load_until, recover, recover_member
 from recipes.core.disk.snapshot import read_snapshot, seal_body, snapshot_name
 from recipes.core.disk.txnlog import TxnLog
 from recipes.core.errors import invariant
@@ -21,17 +21,21 @@ class Store:
     snapshots, logs: the directories, which may be the same one; epochs are beside the snapshots.
     fill_ahead_bytes: how much of the log is filled with zeros ahead of need.
     member: the server is a member of an ensemble; else standalone, without epochs, and it refuses a damaged log.
+    trust: what may be missing.
     """
 
-    def __init__(self, snapshots: Disk, logs: Disk, fill_ahead_bytes: int, member: bool = False) -> None:
+    def __init__(
+        self, snapshots: Disk, logs: Disk, fill_ahead_bytes: int, member: bool = False, trust: Trust | None = None
+    ) -> None:
         self._snapshots = snapshots
         self._logs = logs
         self._log = TxnLog(logs, fill_ahead_bytes)
         self._member = member
+        self._trust = trust or Trust()
 
     def recover(self, tree: DataTree) -> Recovered:
         """Fill the tree from the files. Raises DiskError if the server must not start on them."""
-        return (recover_member if self._member else recover)(self._snapshots, self._logs, tree)
+        return (recover_member if self._member else recover)(self._snapshots, self._logs, tree, self._trust)
 
     def append(self, entries: list[Entry]) -> None:
         """Write a batch behind the last one. Not durable before `sync`."""

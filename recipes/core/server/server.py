@@ -18,8 +18,9 @@ from time import monotonic_ns, perf_counter, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from recipes.core.disk.directories import open_directories
+from recipes.core.disk.directories import open_directories, take_initialize
 from recipes.core.disk.jobs import Job
+from recipes.core.disk.recovery import Trust
 from recipes.core.disk.replacements import Replacements
 from recipes.core.disk.snapshot_writer import SnapshotWriter
 from recipes.core.disk.store import Store
@@ -112,10 +113,14 @@ class Server:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         config = self.config
-        snapshots, logs = stack.enter_context(open_directories(config.data_dir, config.data_log_dir))
+        snapshots, logs = stack.enter_context(
+            open_directories(config.data_dir, config.data_log_dir, create=config.create_directories)
+        )
+        may_be_empty = take_initialize(config.data_dir, config.data_log_dir) or config.trust_empty_database
         tree = DataTree()
-        fill_bytes = min(config.pre_alloc_size_kb << 10, _FILL_AHEAD_BYTES)
-        store = Store(snapshots, logs, fill_bytes, member=config.membership is not None)
+        fill_bytes = min(max(1, config.pre_alloc_size_kb) << 10, _FILL_AHEAD_BYTES)
+        trust = Trust(may_be_empty, config.trust_missing_snapshot)
+        store = Store(snapshots, logs, fill_bytes, member=config.membership is not None, trust=trust)
         found = store.recover(tree)
         txns = "1 txn" if found.txns == 1 else f"{found.txns} txns"
         log.info("recovered zxid 0x%x: snapshot 0x%x and %s", found.last_zxid, found.snapshot_zxid, txns)
