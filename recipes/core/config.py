@@ -82,7 +82,7 @@ class ServerConfig(BaseModel):
     init_limit: Positive = Field(default=10, validation_alias="initLimit")  # ticks a learner may take to join
     sync_limit: Positive = Field(default=5, validation_alias="syncLimit")  # ticks it may then lag behind
     election_alg: Three = Field(default=3, validation_alias="electionAlg")
-    port_tries: Limit = Field(default=3, validation_alias="electionPortBindRetry")  # 0: for ever
+    election_port_tries: Limit = Field(default=3, validation_alias="electionPortBindRetry")  # 0: for ever
     quorum_listen_on_all_ips: Boolean = Field(default=False, validation_alias="quorumListenOnAllIPs")
     read_only_mode: Boolean = Field(default=False, validation_alias="readonlymode.enabled")
     leader_serves: YesNo = Field(default=True, validation_alias="leaderServes")

@@ -97,7 +97,7 @@ class Peering:
         stack.push_async_callback(self._links.close)
         stack.push_async_callback(self._votes.close)
         stack.callback(self._stop_reminder)
-        await self._open_ports(own, config.port_tries)
+        await self._open_ports(own, config.election_port_tries)
 
     async def _open_ports(self, own: Place, most_tries: int) -> None:
         """Open the ports, after a pause again where that fails: the own name may not be known yet, or a predecessor of
