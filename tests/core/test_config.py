@@ -87,6 +87,23 @@ def test_settings_that_do_not_go_together_are_refused(text):
         parse_zoo_cfg(text, "zoo.cfg")
 
 
+def test_servers_6_a_directory_that_only_java_finds_is_not_left_aside(tmp_path):
+    text = f"dataDir={tmp_path}/ü\nclientPort=2181\n"
+    assert parse_zoo_cfg(text, "zoo.cfg")[0].data_dir == tmp_path / "ü"
+    (tmp_path / "Ã¼" / "version-2").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=rf"Java reads {tmp_path}/Ã¼, where data is"):
+        parse_zoo_cfg(text, "zoo.cfg")
+    assert parse_zoo_cfg(text.replace("ü", "\\u00fc"), "zoo.cfg")[0].data_dir == tmp_path / "ü"
+
+
+def test_servers_6_the_file_for_the_ensemble_is_read_alike(tmp_path):
+    (tmp_path / "dynamic").write_bytes(b"# \xfc\nserver.1=a\\:1\\:2\nserver.2=b\\:1\\:2\n")
+    text = f"{LEAST}myid=1\ninitLimit=2\nsyncLimit=2\ndynamicConfigFile={tmp_path}/dynamic\n"
+    membership = parse_zoo_cfg(text, "zoo.cfg")[0].membership
+    assert membership is not None
+    assert membership.servers[2].host == "b"
+
+
 def test_tls_keys_are_understood():
     text = "dataDir=/d\nsecureClientPort=2281\nssl.keyStore.location=/k.pem\nssl.trustStore.location=/t.pem\n"
     config, warnings = parse_zoo_cfg(text + "ssl.clientAuth=WANT\n", "zoo.cfg")
