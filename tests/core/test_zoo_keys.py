@@ -1,6 +1,6 @@
 """Each row of docs/configuration.md: what becomes of the keys of Apache's administrator's guide.
 
-How Apache 3.8.0 takes each value of the second table was tried with a live one; tests/conformance/test_zoo_cfg.py does so again.
+How Apache takes the values of the second table: tests/conformance/test_zoo_cfg.py.
 """
 
 import re
@@ -16,24 +16,25 @@ ROWS = re.findall(r"^\| `([^`]+)` \| ((?:`[^`]+` ?)+) \| (works|no effect|refuse
 CORRECTED = re.findall(r"^\| `([^`]+)` \| (?:`([^`]+)`|the default) \|$", PAGE, re.MULTILINE)
 # The names in zookeeperAdmin.md of 3.8.0 and 3.9.5, without `zookeeper.`, which a line of zoo.cfg does not have.
 GUIDE = """
-clientPort secureClientPort observerMasterPort dataDir tickTime dataLogDir globalOutstandingLimit preAllocSize snapCount
-commitLogCount snapSizeLimitInKb txnLogSizeLimitInKb maxCnxns maxClientCnxns clientPortAddress minSessionTimeout
-maxSessionTimeout fsync.warningthresholdms maxResponseCacheSize maxGetChildrenResponseCacheSize autopurge.snapRetainCount
-autopurge.purgeInterval syncEnabled extendedTypesEnabled emulate353TTLNodes watchManagerName watcherCleanThreadsNum
-watcherCleanThreshold watcherCleanIntervalInSeconds maxInProcessingDeadWatchers bitHashCacheSize
-fastleader.minNotificationInterval fastleader.maxNotificationInterval connectionMaxTokens connectionTokenFillTime
-connectionTokenFillCount connectionFreezeTime connectionDropIncrease connectionDropDecrease connectionDecreaseRatio
-connection_throttle_weight_enabled connection_throttle_global_session_weight connection_throttle_local_session_weight
-connection_throttle_renew_session_weight clientPortListenBacklog serverCnxnFactory flushDelay maxWriteQueuePollTime
-maxBatchSize enforceQuota requestThrottleLimit requestThrottleStallTime requestThrottleDropStale requestStaleLatencyCheck
-requestStaleConnectionCheck request_throttler.shutdownTimeout advancedFlowControlEnabled enableEagerACLCheck
-maxConcurrentSnapSyncs maxConcurrentDiffSyncs digest.enabled snapshot.compression.method snapshot.trust.empty
-audit.enable audit.impl.class largeRequestMaxBytes largeRequestThreshold outstandingHandshake.limit
-netty.server.earlyDropSecureConnectionHandshakes throttledOpWaitTime learner.closeSocketAsync leader.closeSocketAsync
-learner.asyncSending forward_learner_requests_to_commit_processor_disabled serializeLastProcessedZxid.enabled electionAlg
-maxTimeToWaitForEpoch initLimit connectToLearnerMasterLimit leaderServes server.x syncLimit group.x weight.x cnxTimeout
-quorumCnxnTimeoutMs standaloneEnabled reconfigEnabled 4lw.commands.whitelist tcpKeepAlive clientTcpKeepAlive
-electionPortBindRetry observer.reconnectDelayMs observer.election.DelayMs localSessionsEnabled
+clientPort secureClientPort observerMasterPort dataDir tickTime dataLogDir globalOutstandingLimit preAllocSize
+snapCount commitLogCount snapSizeLimitInKb txnLogSizeLimitInKb maxCnxns maxClientCnxns clientPortAddress
+minSessionTimeout maxSessionTimeout fsync.warningthresholdms maxResponseCacheSize maxGetChildrenResponseCacheSize
+autopurge.snapRetainCount autopurge.purgeInterval syncEnabled extendedTypesEnabled emulate353TTLNodes watchManagerName
+watcherCleanThreadsNum watcherCleanThreshold watcherCleanIntervalInSeconds maxInProcessingDeadWatchers
+bitHashCacheSize fastleader.minNotificationInterval fastleader.maxNotificationInterval connectionMaxTokens
+connectionTokenFillTime connectionTokenFillCount connectionFreezeTime connectionDropIncrease connectionDropDecrease
+connectionDecreaseRatio connection_throttle_weight_enabled connection_throttle_global_session_weight
+connection_throttle_local_session_weight connection_throttle_renew_session_weight clientPortListenBacklog
+serverCnxnFactory flushDelay maxWriteQueuePollTime maxBatchSize enforceQuota requestThrottleLimit
+requestThrottleStallTime requestThrottleDropStale requestStaleLatencyCheck requestStaleConnectionCheck
+request_throttler.shutdownTimeout advancedFlowControlEnabled enableEagerACLCheck maxConcurrentSnapSyncs
+maxConcurrentDiffSyncs digest.enabled snapshot.compression.method snapshot.trust.empty audit.enable audit.impl.class
+largeRequestMaxBytes largeRequestThreshold outstandingHandshake.limit netty.server.earlyDropSecureConnectionHandshakes
+throttledOpWaitTime learner.closeSocketAsync leader.closeSocketAsync learner.asyncSending
+forward_learner_requests_to_commit_processor_disabled serializeLastProcessedZxid.enabled electionAlg
+maxTimeToWaitForEpoch initLimit connectToLearnerMasterLimit leaderServes server.x syncLimit group.x weight.x
+cnxTimeout quorumCnxnTimeoutMs standaloneEnabled reconfigEnabled 4lw.commands.whitelist tcpKeepAlive
+clientTcpKeepAlive electionPortBindRetry observer.reconnectDelayMs observer.election.DelayMs localSessionsEnabled
 localSessionsUpgradingEnabled DigestAuthenticationProvider.enabled DigestAuthenticationProvider.superDigest
 DigestAuthenticationProvider.digestAlg IPAuthenticationProvider.usexforwardedfor X509AuthenticationProvider.superUser
 superUser ssl.authProvider ensembleAuthName sessionRequireClientSASLAuth enforce.auth.enabled enforce.auth.schemes
@@ -48,9 +49,9 @@ ssl.allowReverseDnsLookup ssl.quorum.allowReverseDnsLookup ssl.crl ssl.quorum.cr
 ssl.clientAuth ssl.quorum.clientAuth ssl.handshakeDetectionTimeoutMillis ssl.quorum.handshakeDetectionTimeoutMillis
 ssl.sslProvider sslQuorumReloadCertFiles client.certReload client.portUnification portUnification authProvider
 kerberos.removeHostFromPrincipal kerberos.removeRealmFromPrincipal kerberos.canonicalizeHostNames fips-mode
-multiAddress.enabled multiAddress.reachabilityCheckTimeoutMs multiAddress.reachabilityCheckEnabled readonlymode.enabled
-follower.skipLearnerRequestToNextProcessor forceSync jute.maxbuffer jute.maxbuffer.extrasize skipACL
-quorumListenOnAllIPs datadir.autocreate db.autocreate nio.numSelectorThreads nio.numWorkerThreads
+multiAddress.enabled multiAddress.reachabilityCheckTimeoutMs multiAddress.reachabilityCheckEnabled
+readonlymode.enabled follower.skipLearnerRequestToNextProcessor forceSync jute.maxbuffer jute.maxbuffer.extrasize
+skipACL quorumListenOnAllIPs datadir.autocreate db.autocreate nio.numSelectorThreads nio.numWorkerThreads
 commitProcessor.numWorkerThreads commitProcessor.maxReadBatchSize commitProcessor.maxCommitBatchSize
 znode.container.checkIntervalMs znode.container.maxPerMinute znode.container.maxNeverUsedIntervalMs
 messageTracker.BufferSize messageTracker.Enabled admin.forceHttps admin.portUnification admin.needClientAuth
