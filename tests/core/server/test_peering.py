@@ -126,7 +126,8 @@ async def test_a_peer_whose_name_is_not_known_yet_is_named_once_and_stops_nobody
         ("192.0.2.7", "server.1: 192.0.2.7 is no address of this machine: is server.1 this machine? myid says 1"),
     ],
 )
-async def test_an_address_of_its_own_that_it_cannot_have_is_named(tmp_path, host, why):
+async def test_an_address_of_its_own_that_it_cannot_have_is_named(tmp_path, monkeypatch, host, why):
+    monkeypatch.setattr(peering, "_PORT_PAUSE_S", 0.001)
     with settings(tmp_path, server1=host) as stated:
         with pytest.raises(OSError, match=re.escape(why)):
             async with Server(ServerConfig(**stated)):
@@ -207,3 +208,16 @@ async def test_servers_11_after_as_many_tries_as_are_allowed_it_ends(tmp_path, m
         with pytest.raises(OSError, match=r"^server\.1: cannot listen"):
             async with Server(ServerConfig(**stated, election_port_tries=2)):
                 pass
+
+
+@pytest.mark.asyncio
+async def test_servers_5_an_empty_member_votes_once_an_operator_says_so(tmp_path, caplog):
+    said = "no part in elections before a leader has sent a snapshot: there is no data, and db.autocreate=false"
+    for initialize in (False, True, True):  # then it has data
+        with settings(tmp_path) as stated:
+            if initialize:
+                (tmp_path / "initialize").touch()
+            caplog.clear()
+            async with Server(ServerConfig(**stated, trust_empty_database=False)):
+                assert any(text.startswith(said) for text in caplog.messages) != initialize
+            assert not (tmp_path / "initialize").exists()
