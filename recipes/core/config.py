@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from recipes.core.ensemble import Place, find_place, read_membership
+from recipes.core.ensemble import KEYS, MAX_SID, Place, find_place, read_membership
 from recipes.core.errors import ConfigError
 from recipes.core.properties import Property, read_properties
-from recipes.core.zab.membership import KEYS, MAX_SID, Membership
+from recipes.core.quorum import Membership
 from recipes.core.zoo_keys import NO_EFFECT, REFUSED, correct, is_without_effect, refusal
 from recipes.core.zoo_values import (
     Boolean,

@@ -1,4 +1,4 @@
-"""Connects a server's ZabPeer to its election port and quorum port."""
+"""Connects a server's Replica to its election port and quorum port."""
 
 import asyncio
 import errno
@@ -8,17 +8,15 @@ from socket import gaierror
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
-from recipes.core.disk.recovery import Recovered
 from recipes.core.errors import invariant
 from recipes.core.jute.votes import Notification
-from recipes.core.replication import Outbox
+from recipes.core.quorum import QuorumServer
+from recipes.core.replication import Outbox, Recovered, Replica, ReplicaSettings, ReplicationProtocol
 from recipes.core.server.client_port import read_buffer
 from recipes.core.server.election_port import ElectionPort
 from recipes.core.server.ensemble_facts import EnsembleFacts
 from recipes.core.server.peer_sockets import PeerSockets
 from recipes.core.server.quorum_port import QuorumPort
-from recipes.core.zab.membership import Server as Place
-from recipes.core.zab.peer import PeerSettings, RecoveredState, ZabPeer
 
 if TYPE_CHECKING:
     from recipes.core.server.server import Server
@@ -33,11 +31,11 @@ _STILL_LOOKING_S = 10.0  # how often to warn the operator while there is no lead
 class Peering:
     """This server's part in its ensemble. found: the result of recovery. facts: its figures for operators."""
 
-    def __init__(self, server: "Server", found: Recovered) -> None:
+    def __init__(self, server: "Server", protocol: ReplicationProtocol, found: Recovered) -> None:
         config = server.config
         membership, sid = config.membership, config.server_id
         invariant(membership is not None and sid is not None, "a peer without an ensemble")
-        settings = PeerSettings(
+        self._settings = ReplicaSettings(
             sid,  # type: ignore[arg-type]
             membership,  # type: ignore[arg-type]
             config.tick_time_ms,
@@ -45,15 +43,12 @@ class Peering:
             config.sync_limit,
             2 * config.max_frame_bytes,
         )
-        recovered = RecoveredState(
-            found.accepted_epoch, found.current_epoch, found.base_zxid, found.history, bool(found.unsure)
-        )
         self._server = server
         self._role = ""
         self._reminder: asyncio.TimerHandle | None = None  # set while this server does not serve
         self._has_served = self._said_why_no_reads = False
-        self.peer: ZabPeer = ZabPeer(settings, recovered, monotonic_ns() // 1_000_000)
-        self.facts: EnsembleFacts = EnsembleFacts(config, self.peer)
+        self.peer: Replica = protocol.start(self._settings, found, monotonic_ns() // 1_000_000)
+        self.facts: EnsembleFacts = EnsembleFacts(config, self._settings, self.peer)
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Open the ports until the stack ends.
@@ -61,7 +56,7 @@ class Peering:
         Raises OSError, with this server's id, when after several tries the election port cannot be opened, or, on a
         server that may lead, the quorum port.
         """
-        config, settings = self._server.config, self.peer.settings
+        config, settings = self._server.config, self._settings
         servers = settings.membership.servers
         own = servers[settings.sid]
         accepts = dials = None
@@ -99,7 +94,7 @@ class Peering:
         stack.callback(self._stop_reminder)
         await self._open_ports(own, config.election_port_tries)
 
-    async def _open_ports(self, own: Place, most_tries: int) -> None:
+    async def _open_ports(self, own: QuorumServer, most_tries: int) -> None:
         """Open the ports, after a pause again where that fails: the own name may not be known yet, or a predecessor of
         this server may be about to end."""
         tries = 0
@@ -176,7 +171,7 @@ class Peering:
         self._server.guarded(lambda: self.peer.unreachable(sid, is_unreachable))
 
 
-def _why_no_port(own: Place, error: OSError | UnicodeError) -> str:
+def _why_no_port(own: QuorumServer, error: OSError | UnicodeError) -> str:
     """The text for the operator when this server cannot listen for the others."""
     if isinstance(error, gaierror | UnicodeError):
         return f"{own.host}: name not known"

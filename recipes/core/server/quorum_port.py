@@ -25,7 +25,7 @@ _MOST_UNSENT_BYTES = 256 << 20  # a learner that leaves more than this unread is
 
 
 class Peer(Protocol):
-    """The owner of the links; zab.peer.ZabPeer implements it."""
+    """The owner of the links: a Replica."""
 
     def accept(self) -> PeerLink | None:
         """A server has connected; None: close the connection."""

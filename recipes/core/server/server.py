@@ -29,7 +29,8 @@ from recipes.core.errors import DiskError
 from recipes.core.jute.records import Ids
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
-from recipes.core.replication import CURRENT_EPOCH, Outbox, Replica
+from recipes.core.protocols import DEFAULT, find_protocol, protocol_of
+from recipes.core.replication import Outbox, Replica
 from recipes.core.server.accepting import Tls
 from recipes.core.server.client_port import ClientProtocol, read_buffer
 from recipes.core.server.descriptors import most_clients
@@ -119,12 +120,12 @@ class Server:
         may_be_empty = take_initialize(config.data_dir, config.data_log_dir) or config.trust_empty_database
         tree = DataTree()
         fill_bytes = min(max(1, config.pre_alloc_size_kb) << 10, _FILL_AHEAD_BYTES)
-        trust = Trust(may_be_empty, config.trust_missing_snapshot)
-        store = Store(snapshots, logs, fill_bytes, member=config.membership is not None, trust=trust)
+        protocol = None if config.membership is None else find_protocol(DEFAULT)
+        store = Store(snapshots, logs, fill_bytes, protocol, Trust(may_be_empty, config.trust_missing_snapshot))
         found = store.recover(tree)
         txns = "1 txn" if found.txns == 1 else f"{found.txns} txns"
         log.info("recovered zxid 0x%x: snapshot 0x%x and %s", found.last_zxid, found.snapshot_zxid, txns)
-        if config.membership is None and CURRENT_EPOCH in snapshots.names():
+        if protocol is None and protocol_of(snapshots.names()) is not None:
             log.warning(
                 "this data is of a member of an ensemble, and served alone now: the others would take what is written "
                 "here for their own; do not take it back to them"
@@ -137,10 +138,10 @@ class Server:
         gc.collect()
         gc.freeze()
         replica: Replica = Standalone(tree.last_zxid)
-        if config.membership is not None:
+        if protocol is not None:
             from recipes.core.server.peering import Peering  # a standalone server starts sooner without it
 
-            self._peering = Peering(self, found)
+            self._peering = Peering(self, protocol, found)
             replica = self._peering.peer
         self.member: Member = Member(member_config(config), tree, replica, *_clocks())
         self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts

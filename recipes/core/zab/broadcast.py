@@ -4,8 +4,8 @@ from collections import deque
 
 from recipes.core.errors import invariant
 from recipes.core.jute import quorum as q
+from recipes.core.quorum import Membership
 from recipes.core.replication import Entry
-from recipes.core.zab.membership import Membership
 from recipes.core.zxid import start_of
 
 

@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Final
 from recipes.core.errors import InvariantBroken, WireError, invariant
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
+from recipes.core.link import Link
 from recipes.core.replication import (
-    ACCEPTED_EPOCH,
-    CURRENT_EPOCH,
     Entry,
-    EpochWrite,
     Forwarded,
     Revalidate,
     SessionsTouched,
 )
 from recipes.core.zab.broadcast import Broadcast, CommitPackets
-from recipes.core.zab.link import Link
+from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
 from recipes.core.zab.pending_syncs import PendingSyncs
 from recipes.core.zab.progress import LearnerProgress
 from recipes.core.zab.stages import LEADER_EVENTS, PROGRESS_PACKETS, Event, LeaderStage, ProgressStage, bound, refusal
@@ -80,7 +78,7 @@ class Leader:
         """When `tick` is wanted next."""
         return self._next_ping_ms
 
-    def accept(self) -> Link | None:
+    def accept(self) -> Link[Packet] | None:
         """A server has connected. None: hang up, since too many connections have not introduced themselves."""
         strangers = sum(learner.stage is ProgressStage.CONNECTED for learner in self._learners.values())
         if strangers >= _MOST_STRANGERS:
@@ -161,7 +159,7 @@ class Leader:
         for learner in learners:
             learner.link.close()
 
-    def _gone(self, link: Link) -> None:
+    def _gone(self, link: Link[Packet]) -> None:
         learner = self._learners.pop(link.key, None)
         if learner is not None and self._by_sid.get(learner.sid) is learner:
             del self._by_sid[learner.sid]
@@ -170,7 +168,7 @@ class Leader:
             if self.stage in _ESTABLISHED:
                 self._broadcast.forget(learner.sid)
 
-    def _receive(self, link: Link, packet: Packet) -> None:
+    def _receive(self, link: Link[Packet], packet: Packet) -> None:
         learner = self._learners[link.key]
         step = learner.steps.get(packet.type)
         if step is None:
@@ -196,7 +194,7 @@ class Leader:
     def _try_epoch(self) -> None:
         if self._membership.is_quorum(self._promised):
             self.stage = LeaderStage.PROMISING
-            self._peer.carry_out(EpochWrite(ACCEPTED_EPOCH, self.epoch), Event.STORED)
+            self._peer.carry_out(epoch_cell(ACCEPTED_EPOCH, self.epoch), Event.STORED)
 
     def _wait(self, learner: LearnerProgress) -> None:
         """Nothing to do: `_fix_epoch` offers the epoch to all learners."""
@@ -225,7 +223,7 @@ class Leader:
         if epoch > self.epoch:
             self.stage = LeaderStage.GIVING_WAY
             self._why_giving_way = f"server {sid} has promised epoch {epoch} and can only join a later one"
-            self._peer.carry_out(EpochWrite(ACCEPTED_EPOCH, epoch), Event.STORED)
+            self._peer.carry_out(epoch_cell(ACCEPTED_EPOCH, epoch), Event.STORED)
 
     def _give_way(self) -> None:
         self._peer.look(self._why_giving_way)
@@ -255,7 +253,7 @@ class Leader:
     def _try_history(self) -> None:
         if self._membership.is_quorum(self._acked_epoch):
             self.stage = LeaderStage.BEGINNING
-            self._peer.carry_out(EpochWrite(CURRENT_EPOCH, self.epoch), Event.STORED)
+            self._peer.carry_out(epoch_cell(CURRENT_EPOCH, self.epoch), Event.STORED)
 
     def _start_syncing(self) -> None:
         self.stage = LeaderStage.SYNCING

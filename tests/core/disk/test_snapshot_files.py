@@ -13,11 +13,16 @@ from recipes.core.disk.snapshot_files import read_snapshot_file, snapshot_files,
 from recipes.core.disk.store import Store
 from recipes.core.disk.txnlog import HEADER, encode_records, file_zxid
 from recipes.core.errors import DiskError
-from recipes.core.replication import Truncate
+from recipes.core.replication import Recovered, Truncate
 from recipes.core.tree.tree import DataTree
+from recipes.core.zab.protocol import ZAB
 from tests.core.disk.conftest import golden
 
 KINDS = [("snapshot.6.gz", 6), ("snapshot.5.snappy", 5)]
+
+
+def recover_zab(snapshots: Disk, logs: Disk, tree: DataTree) -> Recovered:
+    return recover_member(snapshots, logs, tree, ZAB)
 
 
 def names(tree: DataTree) -> list[bytes]:
@@ -25,7 +30,7 @@ def names(tree: DataTree) -> list[bytes]:
 
 
 @pytest.mark.parametrize(("name", "zxid"), KINDS)
-@pytest.mark.parametrize("start", [recover, recover_member])
+@pytest.mark.parametrize("start", [recover, recover_zab])
 def test_servers_2_interop_2_a_compressed_snapshot_alone_is_the_tree(disk: Disk, put, start, name, zxid):
     put(disk, name, golden(name))
     tree = DataTree()
@@ -65,7 +70,7 @@ def test_servers_2_without_the_library_the_newest_file_is_named(disk: Disk, put,
     put(disk, "snapshot.0", b"".join(write_snapshot(DataTree())))
     put(disk, "snapshot.5.snappy", golden("snapshot.5.snappy"))
     monkeypatch.setitem(sys.modules, "cramjam", None)
-    for start in (recover, recover_member):
+    for start in (recover, recover_zab):
         with pytest.raises(DiskError, match=r"snapshot\.5\.snappy: .*zab-recipes\[snappy\]"):
             start(disk, disk, DataTree())
     put(disk, "snapshot.6.gz", golden("snapshot.6.gz"))  # nothing needs the older one
@@ -78,7 +83,7 @@ def test_servers_2_what_is_purged_and_taken_back_counts_compressed_ones(disk: Di
     put(disk, "snapshot.7.gz", b"")
     put(disk, "log.1", HEADER + encode_records([entry(zxid) for zxid in range(1, 9)]))
     assert purge(disk, disk, 1) == ["snapshot.5.snappy"]
-    store = Store(disk, disk, 1 << 10, member=True)
+    store = Store(disk, disk, 1 << 10, protocol=ZAB)
     store.carry_out(Truncate(6))
     assert [name for _, name in snapshot_files(disk)] == ["snapshot.6.gz"]
 

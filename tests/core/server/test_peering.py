@@ -8,10 +8,11 @@ from contextlib import contextmanager
 import pytest
 
 from recipes.core.config import ServerConfig
+from recipes.core.ensemble import parse_membership
 from recipes.core.jute.quorum import ACK, encode_packet
+from recipes.core.quorum import Membership
 from recipes.core.server import admin_http, peering
 from recipes.core.server.server import Server
-from recipes.core.zab.membership import Membership, parse_membership
 from tests.ports import ReservedPorts
 
 

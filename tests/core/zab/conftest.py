@@ -14,14 +14,23 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute.quorum import PacketReader
 from recipes.core.jute.txns import encode_txn
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, OBSERVING, Notification
-from recipes.core.replication import Entry, EpochWrite, Operation, Outbox, RoleChanged, SnapshotRequested, Truncate
+from recipes.core.link import Link
+from recipes.core.quorum import Membership, QuorumServer
+from recipes.core.replication import (
+    Cell,
+    Entry,
+    Operation,
+    Outbox,
+    ReplicaSettings,
+    RoleChanged,
+    SnapshotRequested,
+    Truncate,
+)
 from recipes.core.tree.tree import DataTree
 from recipes.core.turn import Turn
 from recipes.core.zab import peer as peer_module
 from recipes.core.zab.election import IDLE, Vote
-from recipes.core.zab.link import Link
-from recipes.core.zab.membership import Membership, Server
-from recipes.core.zab.peer import PeerSettings, RecoveredState, ZabPeer
+from recipes.core.zab.peer import RecoveredState, ZabPeer
 from tests.core.told_member import NoSnapshots
 
 TICK_MS = 100
@@ -101,7 +110,7 @@ class Node:
         self.job: Job | None = None
         self.notes: list[str] = []
         self.sent: list[tuple[int, object]] = []  # (to, packet)
-        self.peer = ZabPeer(PeerSettings(sid, rig.membership, TICK_MS, 10, 5), boot, rig.now_ms)
+        self.peer = ZabPeer(ReplicaSettings(sid, rig.membership, TICK_MS, 10, 5), boot, rig.now_ms)
         queue = WriteQueue(Replacements(nullcontext()))
         self.turn = Turn(self, Quiet(self), queue, NoSnapshots(), self, tick_ms=TICK_MS)
 
@@ -199,7 +208,7 @@ class Node:
 
     def carry_out(self, operation: Operation) -> DataTree | None:
         self.done.append(operation)
-        if isinstance(operation, EpochWrite):
+        if isinstance(operation, Cell):
             return None
         tree = DataTree()
         tree.last_zxid = -1 if self.cannot_truncate and isinstance(operation, Truncate) else operation.zxid
@@ -222,7 +231,7 @@ class Rig:
     ) -> None:
         sids = range(1, voters + observers + 1)
         self.now_ms = 1000
-        servers = [Server(sid, "127.0.0.1", 2000 + sid, 3000 + sid, sid > voters) for sid in sids]
+        servers = [QuorumServer(sid, "127.0.0.1", 2000 + sid, 3000 + sid, sid > voters) for sid in sids]
         self.membership = Membership(servers, groups, weights)
         self.nodes = {sid: Node(self, sid, (boots or {}).get(sid, RecoveredState())) for sid in sids}
         self.pairs: dict[tuple[int, int], tuple[int, Link]] = {}  # (sid, key) -> the other end

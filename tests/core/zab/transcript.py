@@ -26,7 +26,7 @@ from itertools import islice
 from recipes.core.disk.jobs import Batch, Change, Job
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
-from recipes.core.replication import EpochWrite, InstallSnapshot, Operation, Truncate
+from recipes.core.replication import Cell, InstallSnapshot, Operation, Truncate
 from recipes.core.zab.peer import RecoveredState
 from tests.core.zab.conftest import TICK_MS, Node, Rig, entry_of
 
@@ -250,8 +250,8 @@ class _ToldNode(Node):
 
 
 def _done(operation: Operation) -> str:
-    if isinstance(operation, EpochWrite):
-        return f"stores {operation.kind} {operation.epoch}"
+    if isinstance(operation, Cell):
+        return f"stores {operation.name} {operation.value.decode()}"
     if isinstance(operation, Truncate):
         return f"cuts its log behind 0x{operation.zxid:x}"
     return f"installs the snapshot of 0x{operation.zxid:x}"
