@@ -79,8 +79,18 @@ def _config(arguments: argparse.Namespace) -> ServerConfig:
 def _with_pem_files(config: ServerConfig) -> ServerConfig:
     """Return `config`. Raises ConfigError for a TLS file that cannot be read, before anything is started."""
     used = [
-        ("ssl", config.secure_client_port is not None, config.ssl_key_store, config.ssl_trust_store),
-        ("ssl.quorum", config.ssl_quorum, config.ssl_quorum_key_store, config.ssl_quorum_trust_store),
+        (
+            "ssl",
+            config.secure_client_port is not None or config.client_port_unification,
+            config.ssl_key_store,
+            config.ssl_trust_store,
+        ),
+        (
+            "ssl.quorum",
+            config.ssl_quorum or config.port_unification,
+            config.ssl_quorum_key_store,
+            config.ssl_quorum_trust_store,
+        ),
     ]
     for prefix, on, *files in used:
         for name, file in zip(("keyStore", "trustStore"), files, strict=True):

@@ -87,6 +87,7 @@ class ServerConfig(BaseModel):
     read_only_mode: Boolean = Field(default=False, validation_alias="readonlymode.enabled")
     leader_serves: YesNo = Field(default=True, validation_alias="leaderServes")
     ssl_quorum: Boolean = Field(default=False, validation_alias="sslQuorum")
+    port_unification: Boolean = Field(default=False, validation_alias="portUnification")  # accept plain ones too
     ssl_quorum_key_store: Path | None = Field(default=None, validation_alias="ssl.quorum.keyStore.location")
     ssl_quorum_key_store_password: str | None = Field(default=None, validation_alias="ssl.quorum.keyStore.password")
     ssl_quorum_key_store_password_file: Path | None = Field(
@@ -107,6 +108,7 @@ class ServerConfig(BaseModel):
     admin_command_url: str = Field(default="/commands", validation_alias="admin.commandURL")
     metrics_address: str = Field(default="127.0.0.1", validation_alias="metricsProvider.httpHost")
     metrics_port: Port | None = Field(default=None, validation_alias="metricsProvider.httpPort")
+    client_port_unification: Boolean = Field(default=False, validation_alias="client.portUnification")
     ssl_key_store: Path | None = Field(default=None, validation_alias="ssl.keyStore.location")
     ssl_key_store_password: str | None = Field(default=None, validation_alias="ssl.keyStore.password")
     ssl_key_store_password_file: Path | None = Field(default=None, validation_alias="ssl.keyStore.passwordPath")
@@ -129,6 +131,8 @@ class ServerConfig(BaseModel):
         return low, high
 
 
+_KEY_STORES = [f"ssl.{of}{store}.location" for of in ("", "quorum.") for store in ("keyStore", "trustStore")]
+_OTHER_STORES = (".jks", ".p12", ".bcfks")  # by these ends Apache knows a store whose type is not stated
 _EXPECTED = {
     "int_parsing": "a whole number",
     "greater_than": "a number greater than {gt}",
@@ -247,10 +251,19 @@ def _parse(
         for key in ("ssl.keyStore.location", "ssl.trustStore.location"):
             if key not in values and not (key.startswith("ssl.trust") and config.ssl_client_auth == "none"):
                 raise missing(key, "a PEM file, since secureClientPort is set")
-    if config.ssl_quorum:
+    if config.ssl_quorum or config.port_unification:
         for key in ("ssl.quorum.keyStore.location", "ssl.quorum.trustStore.location"):
             if key not in values:
-                raise missing(key, "a PEM file, since sslQuorum is set")
+                raise missing(
+                    key, f"a PEM file, since {'sslQuorum' if config.ssl_quorum else 'portUnification'} is set"
+                )
+    for key in _KEY_STORES:
+        if key in values and values[key].lower().endswith(_OTHER_STORES):
+            raise places[key].wrong("a PEM file: other key stores are not supported")
+    if config.client_port_unification and "ssl.keyStore.location" not in values:
+        config = config.model_copy(update={"client_port_unification": False})
+        line = places["client.portUnification"].line
+        warnings.append(f"{source}:{line}: client.portUnification has no effect: there is no ssl.keyStore.location")
     low, high = config.session_timeouts_ms
     if low > high:
         expected = f"at most maxSessionTimeout, {high}"

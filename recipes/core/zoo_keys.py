@@ -58,6 +58,7 @@ NO_EFFECT: dict[str, str] = dict.fromkeys(
     "X509AuthenticationProvider.superUser": "a certificate makes nobody super",
     "superUser": "there is no SASL; DigestAuthenticationProvider.superDigest makes somebody super",
     "IPAuthenticationProvider.usexforwardedfor": "an address is the one that connects",
+    "audit.enable": "there is no audit log",
     "fips-mode": "TLS is OpenSSL's, which has settings of its own",
 }  # fmt: skip
 
@@ -84,11 +85,8 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "ssl.clientHostnameVerification": (_OFF, _NO_CLIENT_NAMES),
     "ssl.quorum.clientHostnameVerification": (_OFF, _NO_CLIENT_NAMES),
     "sslQuorumReloadCertFiles": (_OFF, _NO_RELOAD), "client.certReload": (_OFF, _NO_RELOAD),
-    "client.portUnification": (_OFF, "the secure port takes TLS only: open clientPort too"),
-    "portUnification": (_OFF, "the ports between servers take either TLS or none"),
     "admin.forceHttps": (_OFF, _ADMIN_HTTP), "admin.portUnification": (_OFF, _ADMIN_HTTP),
     "admin.needClientAuth": (_OFF, _ADMIN_HTTP),
-    "audit.enable": (_OFF, "there is no audit log"),
     "emulate353TTLNodes": (_OFF, "times to live are read as since ZooKeeper 3.5.4"),
     "oraclePath": (("",), "only servers decide what is a quorum"),
     "reconfigEnabled": (_OFF, "the list of servers is changed by restarts, one server after the other"),
@@ -133,7 +131,9 @@ _SYSTEM_NUMBERS = frozenset(
      "electionPortBindRetry", "znode.container.checkIntervalMs", "znode.container.maxPerMinute",
      "znode.container.maxNeverUsedIntervalMs")
 )  # fmt: skip
-_SYSTEM_FLAGS = frozenset(("extendedTypesEnabled", "enforceQuota", "snapshot.trust.empty", "readonlymode.enabled"))
+_SYSTEM_FLAGS = frozenset(
+    ("client.portUnification", "extendedTypesEnabled", "enforceQuota", "snapshot.trust.empty", "readonlymode.enabled")
+)
 _LEAST = {
     "snapCount": 2, "autopurge.snapRetainCount": 3, "autopurge.purgeInterval": 0, "maxClientCnxns": 0, "maxCnxns": 0,
     "preAllocSize": 0, "electionPortBindRetry": 0, "znode.container.maxNeverUsedIntervalMs": 0,

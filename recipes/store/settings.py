@@ -46,6 +46,7 @@ _DEFAULTS: dict[str, object] = {
     "trust_empty_database": True,
     "trust_missing_snapshot": False,
     "skip_acl": False,
+    "client_port_unification": False,
     "membership": None,
     "server_id": None,
     "read_only_mode": False,

@@ -60,17 +60,24 @@ class Peering:
         servers = settings.membership.servers
         own = servers[settings.sid]
         accepts = dials = None
-        if config.ssl_quorum:
+        if config.ssl_quorum or config.port_unification:
             from recipes.core.server.tls import peer_contexts  # imported only if needed: it takes time
 
             accepts, dials = peer_contexts(config)
-        elif any(not _is_loopback(server.host) for server in servers.values()):
+        if not config.ssl_quorum:
+            dials = None
+        elif config.port_unification:
+            log.warning(
+                "other servers may connect without TLS: set portUnification=false once all of them have sslQuorum"
+            )
+        if not config.ssl_quorum and any(not _is_loopback(server.host) for server in servers.values()):
             log.warning("the servers of this ensemble talk to each other without TLS: set sslQuorum")
         sockets = PeerSockets(
             None if config.quorum_listen_on_all_ips else own.host,
             config.tick_time_ms * config.sync_limit,
             accepts,
             dials,
+            accepts_plain=config.port_unification,
         )
         self._links = QuorumPort(
             settings.sid,

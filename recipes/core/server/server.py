@@ -175,22 +175,18 @@ class Server:
         stack.push_async_callback(self._hang_up)
         if config.client_port is not None:
             addresses = await addresses_of(config.client_address)
-            listener = listen(
-                lambda: ClientProtocol(self, self._buffer), addresses, config.client_port, backlog=_BACKLOG
-            )
+            tls = self._tls("client port", plain=self._plain_protocol) if config.client_port_unification else None
+            make = self._plain_protocol if tls is None else self._secure_protocol
+            listener = listen(make, addresses, config.client_port, backlog=_BACKLOG, tls=tls)
             stack.callback(listener.close)
             self.client_port = listener.port
         if config.secure_client_port is not None:
-            from recipes.core.server.refusals import Refusals  # imported only if needed: they take time
-            from recipes.core.server.tls import server_context
-
-            refused = partial(Refusals(self._loop.time).handshake, "secure client port")
             secure = listen(
-                lambda: ClientProtocol(self, self._buffer, secure=True),
+                self._secure_protocol,
                 await addresses_of(config.secure_client_address),
                 config.secure_client_port,
                 backlog=_BACKLOG,
-                tls=Tls(server_context(config), config.sessionless_timeout_ms / 1000, refused),
+                tls=self._tls("secure client port"),
             )
             stack.callback(secure.close)
             self.secure_client_port = secure.port
@@ -201,6 +197,19 @@ class Server:
                 self.admin_port = await admin_http.listen(stack, self, config.admin_address, config.admin_port)
             if config.metrics_port is not None:
                 self.metrics_port = await admin_http.listen(stack, self, config.metrics_address, config.metrics_port)
+
+    def _plain_protocol(self) -> ClientProtocol:
+        return ClientProtocol(self, self._buffer)
+
+    def _secure_protocol(self) -> ClientProtocol:
+        return ClientProtocol(self, self._buffer, secure=True)
+
+    def _tls(self, what: str, plain: Callable[[], ClientProtocol] | None = None) -> Tls:
+        from recipes.core.server.refusals import Refusals  # imported only if needed: they take time
+        from recipes.core.server.tls import server_context
+
+        refused = partial(Refusals(self._loop.time).handshake, what)
+        return Tls(server_context(self.config), self.config.sessionless_timeout_ms / 1000, refused, plain)
 
     def listen_on_socket(self, path: Path) -> Listener:
         """Also accept clients on a Unix socket, until the returned listener is closed. Raises OSError."""
