@@ -299,7 +299,7 @@ class Member:
         if entry.claimed is not None and entry.claimed != tree.digest and self.serving:
             self.stats.digest_mismatches += 1
         if tree.fired:
-            self._deliver()
+            self._deliver_fired()
         # If this txn comes from a request of this server, that is the first in `_waiting`: txns come back in order.
         # Session and cxid alone do not identify the request: its client may have used the cxid before, on another
         # server, and the txn that closes an expired session has the cxid 0.
@@ -325,7 +325,7 @@ class Member:
         elif not connection.wants_close:
             self._attach(connection, request.session_id)
 
-    def _deliver(self) -> None:
+    def _deliver_fired(self) -> None:
         """Send the fired events to the watchers, if they may read the znode."""
         fired, self.tree.fired = self.tree.fired, []
         for watcher, kind, path, acl in fired:

@@ -289,7 +289,7 @@ class Leader:
         joined = self.synced()
         for learner in joined:
             if learner.voter:
-                self._broadcast.hold(learner.sid, learner.acked_zxid)
+                self._broadcast.acknowledged(learner.sid, learner.acked_zxid)
         self._pending_syncs.committed(self._broadcast.committed_zxid)
         peer.serve(self.epoch)
         for learner in joined:
@@ -298,7 +298,7 @@ class Leader:
 
     def _admit(self, learner: LearnerProgress) -> None:
         learner.bring_up_to_date()
-        self._hold_for(learner)
+        self._count_acknowledged(learner)
 
     def _more_time(self) -> None:
         settings = self._peer.settings
@@ -323,7 +323,7 @@ class Leader:
 
     def flushed(self, zxid: int) -> None:
         """This server has everything up to `zxid` on disk."""
-        self._hold(self._peer.settings.sid, zxid)
+        self._count_disk(self._peer.settings.sid, zxid)
 
     def _acknowledge_history(self, learner: LearnerProgress, packet: Packet) -> None:
         zxid = packet.zxid
@@ -339,7 +339,7 @@ class Leader:
         if counter_of(zxid):  # else the ACK of NEWLEADER, which comes once more behind UPTODATE
             self._check_ack(learner, zxid)
             learner.ack(zxid)
-            self._hold_for(learner)
+            self._count_acknowledged(learner)
 
     def _check_ack(self, learner: LearnerProgress, zxid: int) -> None:
         if learner.observer:
@@ -347,14 +347,14 @@ class Leader:
         if zxid > self._last_zxid:
             raise WireError(f"ACK 0x{zxid:x} of what was never proposed: the last is 0x{self._last_zxid:x}")
 
-    def _hold_for(self, learner: LearnerProgress) -> None:
+    def _count_acknowledged(self, learner: LearnerProgress) -> None:
         if learner.voter:
-            self._hold(learner.sid, learner.acked_zxid)
+            self._count_disk(learner.sid, learner.acked_zxid)
 
-    def _hold(self, sid: int, zxid: int) -> None:
+    def _count_disk(self, sid: int, zxid: int) -> None:
         if self.stage not in _ESTABLISHED:
             return
-        done = self._broadcast.hold(sid, zxid)
+        done = self._broadcast.acknowledged(sid, zxid)
         if not done:
             return
         packets = CommitPackets(done)

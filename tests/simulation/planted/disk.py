@@ -28,7 +28,7 @@ def follower_acknowledges_before_the_sync(patch: Patch) -> None:
 
 @planted(1, "Z11")
 def leader_counts_itself_before_its_sync(patch: Patch) -> None:
-    behind(patch, Leader, "propose", lambda self, entry: self._hold(self._peer.settings.sid, entry.zxid))
+    behind(patch, Leader, "propose", lambda self, entry: self._count_disk(self._peer.settings.sid, entry.zxid))
 
 
 @planted(1, "Z9")
