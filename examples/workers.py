@@ -1,4 +1,4 @@
-"""Workers on one queue: each job is done at least once, failed jobs again, then they become dead letters. SIGTERM drains."""
+"""Workers on one queue: each job is done at least once; failed jobs come again, and end as dead letters."""
 
 import signal
 

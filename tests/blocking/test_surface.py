@@ -23,7 +23,7 @@ NOT_THERE = {
     "Multi.start": "as start_create",
     "Multi.count": "for recipes",
     "Multi.extend": "for recipes",
-    "Client.hear_states": "calls back in the event loop; for recipes",
+    "Client.add_state_listener": "calls back in the event loop; for recipes",
     "Client.watching": "for recipes",
     "Client.bound": "for recipes",
     "Client.watch_deletion": "calls back in the event loop; a thread waits for `exists_watch`",
