@@ -102,8 +102,9 @@ class Contender(Tenure):
             naming = "kazoo" if is_kazoos(self._marker) else "curator"
             why = f"the sequence numbers at this path have wrapped, and {naming} puts such numbers in the wrong order"
             raise BadArguments(self._parent, f"naming={naming!r}: {why}; delete the path once nobody uses it")
-        if not wait or self._holds(order):
-            return self._holds(order)
+        holds = self._holds(order)
+        if holds or not wait:
+            return holds
         self.watch_own()  # somebody may delete it while we wait
         await self._wait_turn(order)
         return not self.ended.is_set()

@@ -14,6 +14,7 @@ from time import monotonic, sleep
 from recipes.cli.status import NoMode, ask_mode
 from recipes.core.disk.disk import RealDisk
 from recipes.core.errors import DiskError
+from recipes.core.properties import escaped
 
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -106,9 +107,9 @@ def _server(sid: int, port: int, data_dir: Path, settings: list[str]) -> Iterato
     directory = (data_dir / str(sid)).absolute()
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "myid").write_text(f"{sid}\n")
-    lines = ["tickTime=2000", "initLimit=10", "syncLimit=5", f"dataDir={directory}", f"clientPort={port + sid - 1}",
-             f"clientPortAddress={_HOST}", "admin.enableServer=false", "standaloneEnabled=false",
-             *settings]  # fmt: skip
+    lines = ["tickTime=2000", "initLimit=10", "syncLimit=5", f"dataDir={escaped(directory)}",
+             f"clientPort={port + sid - 1}", f"clientPortAddress={_HOST}", "admin.enableServer=false",
+             "standaloneEnabled=false", *settings]  # fmt: skip
     zoo_cfg = directory / "zoo.cfg"
     zoo_cfg.write_text("\n".join(lines) + "\n")
     with (directory / "server.log").open("ab") as output:

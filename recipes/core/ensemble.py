@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from recipes.core.errors import ConfigError
-from recipes.core.properties import Property, read_properties
+from recipes.core.properties import Property, read_properties, read_text
 from recipes.core.quorum import Membership, QuorumServer, bracketed
 
 MAX_SID = 255  # the sid is the first byte of a session id
@@ -102,7 +102,7 @@ def _server_id(
 ) -> int | None:
     path = data_dir / "myid"
     try:
-        text: str | None = path.read_text(encoding="utf-8").strip()
+        text: str | None = path.read_text(encoding="utf-8").partition("\n")[0].strip()
     except FileNotFoundError:
         text = None
     except (OSError, UnicodeDecodeError) as error:
@@ -126,10 +126,9 @@ def _server_id(
 
 def _text(named: Property) -> str:
     try:
-        return Path(named.value).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise named.wrong(f"a file that can be read ({why})") from None
+        return read_text(Path(named.value))
+    except OSError as error:
+        raise named.wrong(f"a file that can be read ({error.strerror})") from None
 
 
 def parse_membership(properties: Mapping[str, str]) -> Membership | None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from recipes.core.disk.cells import read_cells, read_unfinished, write_cell
 from recipes.core.disk.disk import Disk
 from recipes.core.disk.log_tail import LogTail, joins
-from recipes.core.disk.replace import REJOIN, finish, is_clean, remove_superseded, snapshot_files
+from recipes.core.disk.replace import REJOIN, finish, is_clean, remove_superseded
 from recipes.core.disk.snapshot import is_whole, read_snapshot, snapshot_name, write_snapshot
+from recipes.core.disk.snapshot_files import check_library, read_snapshot_file, snapshot_files
 from recipes.core.disk.txnlog import Damage, cut_torn, log_files, read_log
 from recipes.core.errors import DiskError
 from recipes.core.jute.txns import decode_txn, payload_zxid
@@ -18,6 +19,21 @@ from recipes.core.replication import Entry, Recovered, ReplicationProtocol
 from recipes.core.tree.tree import DataTree
 
 TEMPORARY = "incoming-snapshot"  # must not begin with snapshot. or log.: files are found by these prefixes
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What may be missing.
+
+    empty_database: a member without any file begins with an empty tree (db.autocreate, or the file initialize).
+    missing_snapshot: a log without a snapshot begins with an empty tree (snapshot.trust.empty).
+    """
+
+    empty_database: bool = True
+    missing_snapshot: bool = False
+
+
+_USUAL = Trust()
 
 
 @dataclass(slots=True)
@@ -31,19 +47,20 @@ class _Replay:
     tail: LogTail | None = None
 
 
-def recover(snapshots: Disk, logs: Disk, tree: DataTree) -> Recovered:
+def recover(snapshots: Disk, logs: Disk, tree: DataTree, trust: Trust = _USUAL) -> Recovered:
     """Fill the tree of a standalone server. An empty directory gives an empty tree, and a first snapshot of it.
 
     Raises DiskError if no whole snapshot goes with the log, if the log is damaged before its end, or if the directory
     belongs to a member that has given up its history.
     """
     finish(snapshots, logs)
+    check_library(snapshots)
     if REJOIN in snapshots.names():
         raise DiskError(
             f"the file {REJOIN} says that a leader replaces the data of this server; remove it to serve the data alone"
         )
     replay = _Replay()
-    load(snapshots, logs, tree, replay)
+    load(snapshots, logs, tree, replay, trust=trust)
     _make_durable(snapshots, logs)
     last_zxid = tree.last_zxid
     return Recovered(
@@ -51,7 +68,9 @@ def recover(snapshots: Disk, logs: Disk, tree: DataTree) -> Recovered:
     )
 
 
-def recover_member(snapshots: Disk, logs: Disk, tree: DataTree, protocol: ReplicationProtocol) -> Recovered:
+def recover_member(
+    snapshots: Disk, logs: Disk, tree: DataTree, protocol: ReplicationProtocol, trust: Trust = _USUAL
+) -> Recovered:
     """First finish a change of files that a crash interrupted, then fill the tree of a member of an ensemble.
 
     protocol: settles the cells, and says whether the tree gets the txns in the log too.
@@ -60,6 +79,7 @@ def recover_member(snapshots: Disk, logs: Disk, tree: DataTree, protocol: Replic
     damage. Raises DiskError if the stored cells cannot be right.
     """
     finish(snapshots, logs)
+    check_library(snapshots)
     names = snapshots.names()
     if TEMPORARY in names:
         snapshots.remove(TEMPORARY)
@@ -70,7 +90,7 @@ def recover_member(snapshots: Disk, logs: Disk, tree: DataTree, protocol: Replic
         tree.last_zxid = -1
     else:
         try:
-            load(snapshots, logs, tree, replay, protocol)
+            load(snapshots, logs, tree, replay, protocol, trust=trust)
         except DiskError as error:
             unsure = str(error)
     if replay.mismatches and not unsure:
@@ -132,6 +152,7 @@ def load(
     replay: _Replay,
     protocol: ReplicationProtocol | None = None,
     until: int | None = None,
+    trust: Trust = _USUAL,
 ) -> None:
     """Read the newest usable snapshot and the log behind it, up to `until`. protocol: of a member.
 
@@ -140,13 +161,13 @@ def load(
     found = snapshot_files(snapshots)
     digest, reasons = None, []
     for zxid, name in reversed(found):
-        data = snapshots.read(name)
-        if not is_whole(data):
-            reasons.append(f"{name}: not whole")
-            continue
-        if until is not None and not is_clean(zxid, data, until):
-            continue
         try:
+            data = read_snapshot_file(snapshots, name)
+            if not is_whole(data):
+                reasons.append(f"{name}: not whole")
+                continue
+            if until is not None and not is_clean(zxid, data, until):
+                continue
             digest = read_snapshot(name, data, tree)
         except DiskError as error:
             reasons.append(str(error))
@@ -155,9 +176,9 @@ def load(
         break
     else:
         tree.clear()
-        if found or log_files(logs) or (protocol is not None and _took_part(snapshots, protocol)):
+        if why := _why_not_empty(snapshots, logs, trust, protocol, reasons):
             tree.last_zxid = -1
-            raise DiskError(_no_snapshot(found, reasons))
+            raise DiskError(why)
         save_snapshot(snapshots, 0, write_snapshot(tree))
         replay.snapshot_zxid = replay.last_zxid = 0
     if protocol is not None:
@@ -223,10 +244,27 @@ def _took_part(snapshots: Disk, protocol: ReplicationProtocol) -> bool:
     return any(value != protocol.cells[name] for name, value in read_cells(snapshots, protocol.cells).items())
 
 
-def _no_snapshot(found: list[tuple[int, str]], reasons: list[str]) -> str:
-    if found:
+def _why_not_empty(
+    snapshots: Disk, logs: Disk, trust: Trust, protocol: ReplicationProtocol | None, reasons: list[str]
+) -> str:
+    """Why a directory without a snapshot that can be read must not begin with an empty tree; "" if it may.
+
+    reasons: why each snapshot cannot be read.
+    """
+    if reasons:
         return f"no snapshot can be read: {'; '.join(reasons)}"
-    return "there is no snapshot that the transaction log or the stored epochs could follow"
+    if log_files(logs):
+        if trust.missing_snapshot:
+            return ""
+        return (
+            "there is no snapshot that the transaction log could follow; if this server never wrote one, as ZooKeeper "
+            "before 3.5, start it once with snapshot.trust.empty=true"
+        )
+    if protocol is not None and _took_part(snapshots, protocol):
+        return "there is no snapshot that the stored epochs could follow"
+    if protocol is not None and not trust.empty_database:
+        return "there is no data, and db.autocreate=false: a file `initialize` in dataDir would let it begin empty"
+    return ""
 
 
 def save_snapshot(disk: Disk, zxid: int, chunks: Iterable[bytes]) -> None:
@@ -242,11 +280,18 @@ def save_snapshot(disk: Disk, zxid: int, chunks: Iterable[bytes]) -> None:
     disk.sync()
 
 
+def _is_whole_file(snapshots: Disk, name: str) -> bool:
+    try:
+        return is_whole(read_snapshot_file(snapshots, name))
+    except DiskError:
+        return False
+
+
 def purge(snapshots: Disk, logs: Disk, retain: int) -> list[str]:
     """Remove the files that the newest `retain` whole snapshots do not need; return the names."""
     kept: list[int] = []
     for zxid, name in reversed(snapshot_files(snapshots)):
-        if len(kept) < retain and is_whole(snapshots.read(name)):
+        if len(kept) < retain and _is_whole_file(snapshots, name):
             kept.append(zxid)
     if not kept:
         return []

@@ -7,7 +7,7 @@ they return. Source: FileTxnSnapLog, QuorumPeer.writeLongToFile.
 from recipes.core.disk import replace
 from recipes.core.disk.cells import write_cell
 from recipes.core.disk.disk import Disk
-from recipes.core.disk.recovery import load_until, recover, recover_member
+from recipes.core.disk.recovery import Trust, load_until, recover, recover_member
 from recipes.core.disk.snapshot import read_snapshot, seal_body, snapshot_name
 from recipes.core.disk.txnlog import TxnLog
 from recipes.core.errors import invariant
@@ -21,21 +21,28 @@ class Store:
     snapshots, logs: the directories, which may be the same one; cells are beside the snapshots.
     fill_ahead_bytes: how much of the log is filled with zeros ahead of need.
     protocol: of a member of an ensemble. None: a standalone server, without cells, which refuses a damaged log.
+    trust: what may be missing.
     """
 
     def __init__(
-        self, snapshots: Disk, logs: Disk, fill_ahead_bytes: int, protocol: ReplicationProtocol | None = None
+        self,
+        snapshots: Disk,
+        logs: Disk,
+        fill_ahead_bytes: int,
+        protocol: ReplicationProtocol | None = None,
+        trust: Trust | None = None,
     ) -> None:
         self._snapshots = snapshots
         self._logs = logs
         self._log = TxnLog(logs, fill_ahead_bytes)
         self._protocol = protocol
+        self._trust = trust or Trust()
 
     def recover(self, tree: DataTree) -> Recovered:
         """Fill the tree from the files. Raises DiskError if the server must not start on them."""
         if self._protocol is None:
-            return recover(self._snapshots, self._logs, tree)
-        return recover_member(self._snapshots, self._logs, tree, self._protocol)
+            return recover(self._snapshots, self._logs, tree, self._trust)
+        return recover_member(self._snapshots, self._logs, tree, self._protocol, self._trust)
 
     def append(self, entries: list[Entry]) -> None:
         """Write a batch behind the last one. Not durable before `sync`."""

@@ -5,6 +5,7 @@ ahead of need. A restarted server never appends to an old file: the next txn sta
 tore stays the last of its file. Source: FileTxnLog.java.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from errno import EDQUOT, EFBIG, ENOSPC
 from struct import Struct
@@ -20,6 +21,7 @@ from recipes.core.zxid import follows, skipped
 MAGIC = b"ZKLG"
 HEADER = MAGIC + (2).to_bytes(4, "big") + bytes(8)
 END = b"B"
+_ZXID = re.compile(r"[0-9a-fA-F]{1,16}")
 _RECORD = Struct(">qi")
 RECORD_BYTES = _RECORD.size + len(END)  # overhead of a record
 _MIN_TXN_BYTES = 32
@@ -55,12 +57,9 @@ def log_name(zxid: int) -> str:
 
 
 def file_zxid(name: str, prefix: str) -> int | None:
-    """The zxid in the name of a log or snapshot; None for other files."""
+    """The zxid in the name of a log, or of another file whose name is so made; None for other files."""
     head, _, number = name.partition(".")
-    try:
-        return int(number, 16) if head == prefix else None
-    except ValueError:
-        return None
+    return int(number, 16) if head == prefix and _ZXID.fullmatch(number) else None
 
 
 class TxnLog:

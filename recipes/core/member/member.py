@@ -33,7 +33,7 @@ from recipes.core.replication import (
     Synced,
     Write,
 )
-from recipes.core.tree.acl import permits
+from recipes.core.tree.acl import UNCHECKED, permits
 from recipes.core.tree.prepare import Request
 from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
 from recipes.core.tree.tree import Applied, DataTree
@@ -106,7 +106,8 @@ class Member:
         self._next_key += 1
         ip = ((b"ip", address[0].encode()),) if address[0] else ()
         kind = ReadOnlyConnection if self.read_only.serving else Connection
-        connection = kind(self, self._next_key, address, ip + ids, secure)
+        ids = ip + ids + (UNCHECKED if self.config.skip_acl else ())
+        connection = kind(self, self._next_key, address, ids, secure)
         self.connections[connection.key] = connection
         return connection
 
@@ -185,12 +186,13 @@ class Member:
         if self._leading is not None:
             self._leading.propose(request, self.wall_ms)
         elif learner is not None:
-            request.zxid = 1 + learner.forward(request.session_id, request.cxid, request.op, request.body, request.ids)
+            ids = _shared(request.ids)
+            request.zxid = 1 + learner.forward(request.session_id, request.cxid, request.op, request.body, ids)
         return True
 
     def sync(self, request: Request) -> None:
         """Complete the request once everything committed by now is applied."""
-        self._replica.sync(request, request.session_id, request.cxid, request.body, request.ids)
+        self._replica.sync(request, request.session_id, request.cxid, request.body, _shared(request.ids))
 
     def forget(self, connection: Connection) -> None:
         """The connection is gone."""
@@ -362,6 +364,11 @@ class Member:
         self.tree = tree
         if self.config.ensemble:
             tree.nodes[b"/zookeeper/config"].data = self.config.ensemble
+
+
+def _shared(ids: Ids) -> Ids:
+    """The identities that other servers may know: each decides by its own settings whether ACLs count."""
+    return tuple(pair for pair in ids if pair[0]) if UNCHECKED[0] in ids else ids
 
 
 def _is_whole(multi: Request) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
-from recipes.core.disk.txnlog import file_zxid
+from recipes.core.disk.snapshot_files import snapshot_zxid
 from recipes.core.member.facts import Facts
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class ServerFacts(Facts):
 
     def last_snapshot(self) -> tuple[int, int]:
         """The newest snapshot's zxid, and its time in seconds since the epoch; zeros without one."""
-        named = [(file_zxid(name, "snapshot"), int(at.st_mtime)) for name, at in _files(self._snapshots)]
+        named = [(snapshot_zxid(name), int(at.st_mtime)) for name, at in _files(self._snapshots)]
         return max([(zxid, written_s) for zxid, written_s in named if zxid is not None], default=(0, 0))
 
     def initial_configuration(self) -> str | None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 log: logging.Logger = logging.getLogger("recipes.server")
 
+_PORT_PAUSE_S = 1.0  # between two attempts to open the own ports
+_TRIES_PER_WORD = 10
 _STILL_LOOKING_S = 10.0  # how often to warn the operator while there is no leader
 
 
@@ -51,24 +53,31 @@ class Peering:
     async def start(self, stack: AsyncExitStack) -> None:
         """Open the ports until the stack ends.
 
-        Raises OSError, with this server's id, when the election port cannot be opened, or, on a server that may lead,
-        the quorum port.
+        Raises OSError, with this server's id, when after several tries the election port cannot be opened, or, on a
+        server that may lead, the quorum port.
         """
         config, settings = self._server.config, self._settings
         servers = settings.membership.servers
         own = servers[settings.sid]
         accepts = dials = None
-        if config.ssl_quorum:
+        if config.ssl_quorum or config.port_unification:
             from recipes.core.server.tls import peer_contexts  # imported only if needed: it takes time
 
             accepts, dials = peer_contexts(config)
-        elif any(not _is_loopback(server.host) for server in servers.values()):
+        if not config.ssl_quorum:
+            dials = None
+        elif config.port_unification:
+            log.warning(
+                "other servers may connect without TLS: set portUnification=false once all of them have sslQuorum"
+            )
+        if not config.ssl_quorum and any(not _is_loopback(server.host) for server in servers.values()):
             log.warning("the servers of this ensemble talk to each other without TLS: set sslQuorum")
         sockets = PeerSockets(
             None if config.quorum_listen_on_all_ips else own.host,
             config.tick_time_ms * config.sync_limit,
             accepts,
             dials,
+            accepts_plain=config.port_unification,
         )
         self._links = QuorumPort(
             settings.sid,
@@ -90,12 +99,27 @@ class Peering:
         stack.push_async_callback(self._links.close)
         stack.push_async_callback(self._votes.close)
         stack.callback(self._stop_reminder)
-        try:
-            if not own.observer:
-                await self._links.check()
-            await self._votes.start()
-        except (OSError, UnicodeError) as error:
-            raise OSError(f"server.{settings.sid}: {_why_no_port(own, error)}") from error
+        await self._open_ports(own, config.election_port_tries)
+
+    async def _open_ports(self, own: QuorumServer, most_tries: int) -> None:
+        """Open the ports, after a pause again where that fails: the own name may not be known yet, or a predecessor of
+        this server may be about to end."""
+        tries = 0
+        while True:
+            try:
+                if not own.observer:
+                    await self._links.check()
+                await self._votes.start()
+            except (OSError, UnicodeError) as error:
+                why = f"server.{own.sid}: {_why_no_port(own, error)}"
+                tries += 1
+                if tries == most_tries:
+                    raise OSError(why) from error
+                if tries % _TRIES_PER_WORD == 1:
+                    log.warning("%s; trying again every second (electionPortBindRetry=%s)", why, most_tries)
+                await asyncio.sleep(_PORT_PAUSE_S)
+            else:
+                return
 
     def post(self, outbox: Outbox) -> None:
         """Carry out the network part of a turn, and log a change of role."""

@@ -18,8 +18,9 @@ from time import monotonic_ns, perf_counter, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from recipes.core.disk.directories import open_directories
+from recipes.core.disk.directories import open_directories, take_initialize
 from recipes.core.disk.jobs import Job
+from recipes.core.disk.recovery import Trust
 from recipes.core.disk.replacements import Replacements
 from recipes.core.disk.snapshot_writer import SnapshotWriter
 from recipes.core.disk.store import Store
@@ -113,11 +114,14 @@ class Server:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         config = self.config
-        snapshots, logs = stack.enter_context(open_directories(config.data_dir, config.data_log_dir))
+        snapshots, logs = stack.enter_context(
+            open_directories(config.data_dir, config.data_log_dir, create=config.create_directories)
+        )
+        may_be_empty = take_initialize(config.data_dir, config.data_log_dir) or config.trust_empty_database
         tree = DataTree()
-        fill_bytes = min(config.pre_alloc_size_kb << 10, _FILL_AHEAD_BYTES)
+        fill_bytes = min(max(1, config.pre_alloc_size_kb) << 10, _FILL_AHEAD_BYTES)
         protocol = None if config.membership is None else find_protocol(DEFAULT)
-        store = Store(snapshots, logs, fill_bytes, protocol)
+        store = Store(snapshots, logs, fill_bytes, protocol, Trust(may_be_empty, config.trust_missing_snapshot))
         found = store.recover(tree)
         txns = "1 txn" if found.txns == 1 else f"{found.txns} txns"
         log.info("recovered zxid 0x%x: snapshot 0x%x and %s", found.last_zxid, found.snapshot_zxid, txns)
@@ -171,22 +175,18 @@ class Server:
         stack.push_async_callback(self._hang_up)
         if config.client_port is not None:
             addresses = await addresses_of(config.client_address)
-            listener = listen(
-                lambda: ClientProtocol(self, self._buffer), addresses, config.client_port, backlog=_BACKLOG
-            )
+            tls = self._tls("client port", plain=self._plain_protocol) if config.client_port_unification else None
+            make = self._plain_protocol if tls is None else self._secure_protocol
+            listener = listen(make, addresses, config.client_port, backlog=_BACKLOG, tls=tls)
             stack.callback(listener.close)
             self.client_port = listener.port
         if config.secure_client_port is not None:
-            from recipes.core.server.refusals import Refusals  # imported only if needed: they take time
-            from recipes.core.server.tls import server_context
-
-            refused = partial(Refusals(self._loop.time).handshake, "secure client port")
             secure = listen(
-                lambda: ClientProtocol(self, self._buffer, secure=True),
+                self._secure_protocol,
                 await addresses_of(config.secure_client_address),
                 config.secure_client_port,
                 backlog=_BACKLOG,
-                tls=Tls(server_context(config), config.sessionless_timeout_ms / 1000, refused),
+                tls=self._tls("secure client port"),
             )
             stack.callback(secure.close)
             self.secure_client_port = secure.port
@@ -197,6 +197,19 @@ class Server:
                 self.admin_port = await admin_http.listen(stack, self, config.admin_address, config.admin_port)
             if config.metrics_port is not None:
                 self.metrics_port = await admin_http.listen(stack, self, config.metrics_address, config.metrics_port)
+
+    def _plain_protocol(self) -> ClientProtocol:
+        return ClientProtocol(self, self._buffer)
+
+    def _secure_protocol(self) -> ClientProtocol:
+        return ClientProtocol(self, self._buffer, secure=True)
+
+    def _tls(self, what: str, plain: Callable[[], ClientProtocol] | None = None) -> Tls:
+        from recipes.core.server.refusals import Refusals  # imported only if needed: they take time
+        from recipes.core.server.tls import server_context
+
+        refused = partial(Refusals(self._loop.time).handshake, what)
+        return Tls(server_context(self.config), self.config.sessionless_timeout_ms / 1000, refused, plain)
 
     def listen_on_socket(self, path: Path) -> Listener:
         """Also accept clients on a Unix socket, until the returned listener is closed. Raises OSError."""

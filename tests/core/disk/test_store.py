@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from recipes.core.disk import log_tail
-from recipes.core.disk.recovery import purge, save_snapshot
+from recipes.core.disk.recovery import Trust, purge, save_snapshot
 from recipes.core.disk.snapshot import seal_body, shown_zxid, snapshot_name, write_snapshot
 from recipes.core.disk.store import Store
 from recipes.core.disk.txnlog import HEADER, encode_records
@@ -296,3 +296,49 @@ def test_the_data_of_zookeeper_becomes_a_member(apache_log: bytes, put: Put):
     assert [item.zxid for item in found.history] == list(run(E1 + 1, E1 + 11))
     assert found.base_zxid == E1
     assert tree.digest == 0x2270F55E5
+
+
+# What may be missing.
+
+
+@pytest.mark.parametrize("protocol", [ZAB, None])
+@pytest.mark.parametrize("trusted", [True, False])
+def test_servers_13_a_log_without_a_snapshot_is_the_tree_if_asked_for(entry: MakeEntry, put: Put, protocol, trusted):
+    logs = SimDisk(Random(1))
+    put(logs, "log.1", HEADER + encode_records([entry(zxid) for zxid in (1, 2, 3)]))
+    tree = DataTree()
+    store = Store(logs, logs, 4096, protocol, Trust(missing_snapshot=trusted))
+    if trusted:
+        found = store.recover(tree)
+        assert (found.last_zxid, found.txns, found.unsure) == (3, 3, "")
+        assert Store(logs, logs, 4096, protocol).recover(DataTree()).last_zxid == 3  # asked for once
+    elif protocol is not None:
+        assert "snapshot.trust.empty=true" in store.recover(tree).unsure
+    else:
+        with pytest.raises(DiskError, match=r"snapshot\.trust\.empty=true"):
+            store.recover(tree)
+
+
+def test_servers_13_the_beginning_of_the_log_must_be_there_all_the_same(entry: MakeEntry, put: Put):
+    logs = SimDisk(Random(1))
+    put(logs, "log.2", HEADER + encode_records([entry(zxid) for zxid in (2, 3)]))
+    with pytest.raises(DiskError, match="txns between 0x0 and 0x2 are missing"):
+        Store(logs, logs, 4096, trust=Trust(missing_snapshot=True)).recover(DataTree())
+
+
+def test_servers_5_a_member_without_data_has_no_vote_where_none_may_be_made(one: Directory, entry: MakeEntry):
+    wary = Trust(empty_database=False)
+    fresh = SimDisk(Random(1))
+    tree = DataTree()
+    found = Store(fresh, fresh, 4096, ZAB, wary).recover(tree)
+    assert "db.autocreate=false" in found.unsure
+    assert [name for name in fresh.names() if name.startswith("snapshot")] == []
+    assert "db.autocreate=false" in Store(fresh, fresh, 4096, ZAB, wary).recover(DataTree()).unsure  # nor later
+    member = Store(fresh, fresh, 4096, ZAB, wary)
+    member.recover(DataTree())
+    member.carry_out(epoch_cell(ACCEPTED_EPOCH, 2))
+    member.carry_out(InstallSnapshot(E2, leaders_body(E1 + 1)))
+    assert Store(fresh, fresh, 4096, ZAB, wary).recover(DataTree()).unsure == ""
+    assert Store(one.snapshots, one.logs, 4096, ZAB, wary).recover(DataTree()).unsure == ""
+    alone = SimDisk(Random(1))
+    assert Store(alone, alone, 4096, None, wary).recover(DataTree()).last_zxid == 0  # as Apache's
