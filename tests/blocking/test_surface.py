@@ -30,6 +30,7 @@ NOT_THERE = {
     "Client.session_scope": "cancels a task; a thread looks at `ended`",
     "Client.look_after": "runs a coroutine; for recipes",
     "Ended.set": "for recipes",
+    "Ended.tell": "called in the event loop; for recipes",
     "Ended.listen": "for recipes",
     "Ended.ignore": "for recipes",
     **dict.fromkeys(("Lock.client", "Lockable.client", "Semaphore.client"), "for recipes"),
