@@ -69,9 +69,9 @@ def show(
     Exit codes: 0; 1 when there is no such transaction.
 
     Args:
-        path: of the coordinators.
+        path: the coordinators' path.
         transaction: its id.
-        name: of the fleet; else all are looked through.
+        name: the fleet's name; without it all fleets are searched.
         participants: MODULE:NAME or FILE.toml: each is asked whether its branch is prepared.
         json: print one object.
     """
@@ -122,12 +122,12 @@ def resolve(
     why; 75 when a participant has not proved the end of an orphan.
 
     Args:
-        path: of the coordinators.
+        path: the coordinators' path.
         transaction: its id.
         outcome: commit or abort.
         gone: a participant's name.
         orphan: the transaction has no record.
-        name: of the fleet; else all are looked through, and with --orphan "default".
+        name: the fleet's name; without it all fleets are searched, with --orphan only "default".
         participants: MODULE:NAME of a mapping, or FILE.toml.
         json: print one object.
     """
@@ -173,9 +173,9 @@ def orphans(
     Exit codes: 0 when there is none; 1 when there is one, or a participant does not answer.
 
     Args:
-        path: of the coordinators.
+        path: the coordinators' path.
         participants: MODULE:NAME of a mapping, or FILE.toml.
-        name: of the fleet, else "default".
+        name: the fleet's name, "default" if none is given.
         json: print an array of objects.
     """
     known = find_participants(participants)
@@ -218,9 +218,9 @@ def serve(
     argument.
 
     Args:
-        path: of the coordinators.
+        path: the coordinators' path.
         participants: MODULE:NAME of a mapping, or FILE.toml: the same names as the fleet's.
-        name: of the fleet, else "default".
+        name: the fleet's name, "default" if none is given.
         session_timeout: seconds after which another one takes over when this one was cut off.
         metrics: HOST:PORT, where Prometheus finds figures over HTTP.
     """

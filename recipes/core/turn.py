@@ -177,5 +177,7 @@ class Turn:
             if found:
                 self._effects.log("there is space for the transaction log again", False)
             else:
-                self._effects.log("no space for the transaction log: writes are refused, reads go on", True)
+                self._effects.log(
+                    "no space for the transaction log: writes are refused, reads go on; make room on its disk", True
+                )
             member.no_space(not found)

@@ -1,4 +1,4 @@
-"""What becomes of ZooKeeper's keys that are no settings here, and of values that Apache corrects.
+"""ZooKeeper's keys that have no effect here or are refused, and values that Apache corrects.
 
 Source: zookeeperAdmin.md of 3.8 and 3.9; QuorumPeerConfig.java; Integer.getInteger and Boolean.getBoolean for the keys
 that Apache hands on as properties of its JVM. docs/configuration.md lists all keys.
@@ -10,8 +10,8 @@ _LONGEST = {"int": 1 << 31, "long": 1 << 63}
 _DECIMAL = re.compile(r"[+-]?[0-9]+")
 _OTHER_BASE = re.compile(r"([+-]?)(?:0[xX]|#)([0-9a-fA-F]+)|([+-]?)0([0-7]+)")
 
-_LOAD = "it is not limited here"
-_SASL = "there is no SASL here"
+_LOAD = "there is no such limit here"
+_SASL = "SASL is not supported"
 # Keys that have no effect, with what is said of them; those without a word tune what works in another way here.
 NO_EFFECT: dict[str, str] = dict.fromkeys(
     (
@@ -55,15 +55,15 @@ NO_EFFECT: dict[str, str] = dict.fromkeys(
     "observerMasterPort": "observers connect to the leader",
     "localSessionsEnabled": "every session is known to all servers",
     "localSessionsUpgradingEnabled": "every session is known to all servers",
-    "X509AuthenticationProvider.superUser": "a certificate makes nobody super",
-    "superUser": "there is no SASL; DigestAuthenticationProvider.superDigest makes somebody super",
-    "IPAuthenticationProvider.usexforwardedfor": "an address is the one that connects",
+    "X509AuthenticationProvider.superUser": "a certificate gives no superuser's rights",
+    "superUser": "SASL is not supported; DigestAuthenticationProvider.superDigest gives a superuser's rights",
+    "IPAuthenticationProvider.usexforwardedfor": "the address of a client is that of its connection",
     "audit.enable": "there is no audit log",
-    "fips-mode": "TLS is OpenSSL's, which has settings of its own",
+    "fips-mode": "OpenSSL does TLS, and has settings of its own",
 }  # fmt: skip
 
 _OFF = ("false",)
-_NO_REVOCATION = "it is not asked whether a certificate was revoked"
+_NO_REVOCATION = "revocation of certificates is not checked"
 _NO_RELOAD = "certificates are read at the start: restart one server after the other"
 _NO_CLIENT_NAMES = "the name of a client's host is not compared with its certificate"
 _ADMIN_HTTP = "the admin server speaks HTTP without TLS: leave it on 127.0.0.1"
@@ -74,8 +74,8 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "sessionRequireClientSASLAuth": (_OFF, _SASL), "quorum.auth.enableSasl": (_OFF, _SASL),
     "quorum.auth.learnerRequireSasl": (_OFF, _SASL), "quorum.auth.serverRequireSasl": (_OFF, _SASL),
     "requireClientAuthScheme": (("none",), _SASL),
-    "enforce.auth.enabled": (_OFF, "clients are served that have not said who they are: protect znodes by ACLs"),
-    "ensembleAuthName": (("",), "clients are not asked which ensemble they mean"),
+    "enforce.auth.enabled": (_OFF, "clients without credentials are served: protect znodes by ACLs"),
+    "ensembleAuthName": (("",), "the ensemble's name in a client's request is not checked"),
     "DigestAuthenticationProvider.enabled": (("true",), "digest identities are always known"),
     "DigestAuthenticationProvider.digestAlg": (("sha1",), "digest identities are made with SHA1"),
     "ssl.authProvider": (("x509",), "the identity in a certificate is its subject"),
@@ -162,7 +162,7 @@ def correct(key: str, value: str) -> tuple[str | None, str]:
     number = whole_number(value, "long" if key == "preAllocSize" else "int", other_bases=key in _SYSTEM_NUMBERS)
     if number is None:
         has_default = key in _SYSTEM_NUMBERS or key == "preAllocSize"
-        return (None, "not a whole number: the default holds") if has_default else (value, "")
+        return (None, "not a whole number: the default is used") if has_default else (value, "")
     least = _LEAST.get(key)
     if least is None or number >= least:
         return str(number), ""

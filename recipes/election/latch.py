@@ -73,7 +73,7 @@ class LeaderLatch:
         self._lost = False  # whether the last term was lost
         self._term: Term | None = None
         self._changed: anyio.Event | None = None
-        self._hears_no_more: Callable[[], object] | None = None
+        self._stop_listening: Callable[[], object] | None = None
         self._over = False
         self._stopping = False
         self._error: RecipesError | None = None
@@ -101,7 +101,7 @@ class LeaderLatch:
             raise RuntimeError(f"the latch of {self._path} was started already: make another one")
         self._begin()
         # The client's task may end before it has begun the job, so the end of the client must be heard here, too.
-        self._hears_no_more = self._client.hear_states(self._hear)
+        self._stop_listening = self._client.add_state_listener(self._hear)
 
     async def stop(self) -> None:
         """Stop standing for election. A term ends as by `Term.resign`: this returns once the server has confirmed it.
@@ -254,8 +254,8 @@ class LeaderLatch:
     def _end(self) -> None:
         """The latch no longer stands for election."""
         self._over = True
-        if self._hears_no_more is not None:
-            self._hears_no_more()
+        if self._stop_listening is not None:
+            self._stop_listening()
         self._tell()
 
     def _ending(self, scope: SessionScope) -> RecipesError:

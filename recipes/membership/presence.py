@@ -63,7 +63,7 @@ class Presence:
         self._job: anyio.CancelScope | None = None  # made where an event loop runs
         self._changed = anyio.Event()
         self._entered = self._open = False
-        self._unhear: Callable[[], object] = lambda: None
+        self._stop_listening: Callable[[], object] = lambda: None
 
     def __repr__(self) -> str:
         state = "present" if self.present else f"ended: {self.error}" if self.error else "not there"
@@ -74,7 +74,7 @@ class Presence:
             raise RuntimeError("this block was entered already: make another one")
         self._client.session_scope()  # raises, as every call does, if the client cannot be used here or any more
         self._entered = self._open = True
-        self._unhear = self._client.hear_states(self._heard_state)
+        self._stop_listening = self._client.add_state_listener(self._heard_state)
         try:
             self._start()
             await self.wait_present()
@@ -226,7 +226,7 @@ class Presence:
 
     async def _leave(self) -> None:
         self._open = False
-        self._unhear()
+        self._stop_listening()
         if self._job is not None:
             self._job.cancel()
         self._wake()

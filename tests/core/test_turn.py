@@ -98,7 +98,7 @@ def test_a_batch_without_room_waits_with_all_behind_it():
     shell.fits = False
     shell.decide(*entries(1))
     shell.decide(*entries(2))
-    full = "no space for the transaction log: writes are refused, reads go on"
+    full = "no space for the transaction log: writes are refused, reads go on; make room on its disk"
     assert shell.told == [("reply", ["client"]), ("write", [1]), full, "no room"]
     shell.has_room = False
     shell.told.clear()

@@ -101,7 +101,7 @@ def test_servers_7_a_value_is_corrected_as_apache_does(stated, counts_as):
     ("line", "said"),
     [
         ("snapCount=1", "snapCount=1: less than 2: taken for 2"),
-        ("snapCount=100 # often", "snapCount=100 # often: not a whole number: the default holds"),
+        ("snapCount=100 # often", "snapCount=100 # often: not a whole number: the default is used"),
         ("autopurge.snapRetainCount=1", "less than 3: taken for 3"),
         ("extendedTypesEnabled=yes", "neither true nor false: taken for false"),
         ("skipACL=true", "neither yes nor no: taken for no"),

@@ -85,7 +85,7 @@ def recover_member(
         snapshots.remove(TEMPORARY)
     replay, unsure = _Replay(unapplied=None if protocol.logged_counts else []), ""
     if REJOIN in names:
-        unsure = "its history was given up"
+        unsure = "its data were given up for a leader's snapshot"
         tree.clear()
         tree.last_zxid = -1
     else:
@@ -97,7 +97,9 @@ def recover_member(
         # A txn had another effect here than at its leader, so some earlier txn is missing or wrong. For example, 3.8.0
         # can leave out of its log entries that its vote had counted (ZOOKEEPER-4712). Only the digest shows a hole at
         # the end of an epoch.
-        unsure = f"the tree is not what txn 0x{replay.mismatches[0]:x} made of it: txns before it are missing or wrong"
+        unsure = (
+            f"the tree differs from the digest of txn 0x{replay.mismatches[0]:x}: earlier txns are missing or wrong"
+        )
     _make_durable(snapshots, logs)
     cells = _settled(snapshots, protocol, replay.last_zxid)
     history: list[Entry] = []

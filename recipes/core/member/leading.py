@@ -79,7 +79,7 @@ class Leading:
 
     # What learners forward.
 
-    def take(self, event: Forwarded | SessionsTouched | Revalidate, now_ms: int, wall_ms: int) -> None:
+    def receive(self, event: Forwarded | SessionsTouched | Revalidate, now_ms: int, wall_ms: int) -> None:
         """Carry out what a learner has sent."""
         if isinstance(event, SessionsTouched):
             for session_id, _ in event.sessions:

@@ -163,7 +163,7 @@ class Member:
             connection.touched = True
             self._touched.append(connection)
 
-    def hear_from(self, connection: Connection) -> None:
+    def keep_session_alive(self, connection: Connection) -> None:
         """The connection's session is alive."""
         learner = self._replica.learner
         if learner is not None:
@@ -343,7 +343,7 @@ class Member:
             if self._replica.leader is not None:  # it leads already, but may not serve yet
                 self._replica.leader.dumped(event.link, self.tree.last_zxid, dump_tree(self.tree))
         elif self._leading is not None:  # else a learner sent it before this leadership ended
-            self._leading.take(event, self.now_ms, self.wall_ms)
+            self._leading.receive(event, self.now_ms, self.wall_ms)
 
     def _change_role(self, serving: bool) -> None:
         """Start or stop serving. At a stop connections are closed and requests dropped; sessions live on."""

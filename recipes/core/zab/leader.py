@@ -110,7 +110,7 @@ class Leader:
                 peer.look("no quorum has joined in time")
                 return
         elif not self._membership.is_quorum(self._alive()):
-            peer.look("a quorum is not heard from any more")
+            peer.look("a quorum has been silent for too long")
             return
         # A learner that joins before a quorum has joined gives up after syncLimit, unless it hears from the leader.
         for learner in self._by_sid.values():
@@ -144,7 +144,7 @@ class Leader:
             if learner.counted and not learner.observer and learner.acked_zxid < late_zxid:
                 learner.link.close(f"it has not acknowledged 0x{late_zxid:x} within {sync_ms} ms")
             elif peer.now_ms - heard_ms > limit_ms:
-                learner.link.close(f"nothing was heard from it for {limit_ms} ms")
+                learner.link.close(f"it was silent for {limit_ms} ms")
 
     def quorum_heard_ms(self) -> int:
         """The latest time since which every server of some quorum was heard from."""
@@ -181,7 +181,7 @@ class Leader:
         learner.introduce(packet, self._membership, self._peer.settings.sid, self._peer.accepted_epoch)
         older = self._by_sid.get(learner.sid)
         if older is not None:
-            older.link.close("it has connected anew")
+            older.link.close("it has made a new connection")
         self._by_sid[learner.sid] = learner
         self.happened(Event.LEARNER_INTRODUCED, learner)
 

@@ -87,7 +87,7 @@ class Learner:
         """Give up a leader that is silent; dial again."""
         peer = self._peer
         if peer.now_ms >= self._limit_ms():
-            peer.look(f"nothing was heard from the leader {self.leader_sid}")
+            peer.look(f"no message came in time from the leader {self.leader_sid}")
         elif self._dial_again_ms is not None and peer.now_ms >= self._dial_again_ms:
             self._dial_again_ms = None
             self._attempts += 1
@@ -177,7 +177,9 @@ class Learner:
         if epoch > peer.accepted_epoch + EPOCHS_AHEAD:
             raise WireError(f"epoch {epoch}: expected {peer.accepted_epoch + EPOCHS_AHEAD} at most")
         if epoch < peer.accepted_epoch:
-            peer.look(f"the leader's epoch {epoch} is below {peer.accepted_epoch}, which was promised to another")
+            peer.look(
+                f"the leader's epoch {epoch} is below {peer.accepted_epoch}, which was promised to another server"
+            )
         elif epoch == peer.accepted_epoch:
             self._agree(-1)  # it promised this epoch before, perhaps before a restart: it must not count twice
         else:

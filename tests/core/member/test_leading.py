@@ -38,10 +38,10 @@ def closing(cxid, link):
 
 def test_a_closing_that_comes_late_over_the_old_link_does_not_end_the_session():
     leader, proposals = leading()
-    leader.take(closing(17, OLD_LINK), 0, 0)
+    leader.receive(closing(17, OLD_LINK), 0, 0)
     assert proposals.txns[-1][4:] == (op.ERROR, (SESSION_MOVED,))
     assert leader.revalidate(SESSION, TIMEOUT_MS, NEW_LINK, 0)
-    leader.take(closing(18, NEW_LINK), 0, 0)
+    leader.receive(closing(18, NEW_LINK), 0, 0)
     assert proposals.txns[-1][4] == op.CLOSE_SESSION
     assert not leader.revalidate(SESSION, TIMEOUT_MS, NEW_LINK, 0)
 

@@ -228,7 +228,7 @@ def test_a_leader_that_falls_silent_is_left_when_its_time_is_over(rig_of, said):
     assert it.peer.learner is not None
     it.at(limit_ms)
     assert it.has_left()
-    assert it.peer.why_looking == "nothing was heard from the leader 3"
+    assert it.peer.why_looking == "no message came in time from the leader 3"
     it.settle()
     assert it.has() == before
 
@@ -254,5 +254,5 @@ def test_an_attempt_to_connect_that_comes_to_nothing_is_given_up(rig_of):
     assert peer.deadline_ms == rig.now_ms + INIT_MS
     peer.begin_turn(rig.now_ms + INIT_MS)
     peer.tick()
-    assert peer.learner is None and peer.why_looking == "nothing was heard from the leader 3"
+    assert peer.learner is None and peer.why_looking == "no message came in time from the leader 3"
     assert peer.dialled(LEADER) is None  # it comes too late

@@ -94,7 +94,7 @@ def test_four_of_five_that_are_no_quorum_keep_no_leader(rig_of, weighing, missed
     assert rig[5].peer.leader.quorum_heard_ms() == heard_ms
     assert not rig[5].peer.in_touch(timeout_ms)  # whoever of them still answers
     rig.advance(SYNC_MS)
-    assert rig[5].peer.why_looking == "a quorum is not heard from any more"
+    assert rig[5].peer.why_looking == "a quorum has been silent for too long"
     assert all(rig[sid].changes == [True, False] for sid in others(rig, missed))
 
 
