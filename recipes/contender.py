@@ -100,10 +100,11 @@ class Contender(Tenure):
         order = await self.join()
         if not is_native(self._marker) and has_wrapped(self._name):
             naming = "kazoo" if is_kazoos(self._marker) else "curator"
-            why = "the numbers of the znodes made here have wrapped, and its rule does not put such numbers in order"
+            why = f"the sequence numbers at this path have wrapped, and {naming} puts such numbers in the wrong order"
             raise BadArguments(self._parent, f"naming={naming!r}: {why}; delete the path once nobody uses it")
-        if not wait or self._holds(order):
-            return self._holds(order)
+        holds = self._holds(order)
+        if holds or not wait:
+            return holds
         self.watch_own()  # somebody may delete it while we wait
         await self._wait_turn(order)
         return not self.ended.is_set()

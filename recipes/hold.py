@@ -195,7 +195,7 @@ class Tenure(ABC):
         self.ended.set(DELETED, lost=True)
 
     async def _finish(self, error: BaseException | None, why: str) -> bool:
-        cancelled = isinstance(error, anyio.get_cancelled_exc_class())
+        cancelled = error is not None and isinstance(error, anyio.get_cancelled_exc_class())
         if not self.ended.is_set():  # `is_set` also checks the clock
             self.ended.set(CANCELLED if cancelled else why)
         passing = error if cancelled else None  # other errors stay outside the scope: a loss takes precedence

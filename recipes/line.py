@@ -52,6 +52,9 @@ class Standing(NamedTuple):
     behind: str = ""
 
 
+_HOLDS = Standing(True)
+
+
 def standing(name: str, order: Sequence[str], limit: int = ALL, most: int = ALL) -> Standing:
     """Whether `name` holds, given the line as it was at one moment. All recipes use this one rule.
 
@@ -61,6 +64,8 @@ def standing(name: str, order: Sequence[str], limit: int = ALL, most: int = ALL)
     order: all names in line, in order of arrival. limit: the number of permits. most: the highest limit there ever was:
     a place in front may hold since before the limit went down.
     """
+    if limit >= ALL and order and order[0] == name:
+        return _HOLDS  # most locks are free: the name need not be taken apart
     own = permits_of(name)
     if name not in order:
         return Standing(False)
@@ -75,7 +80,7 @@ def standing(name: str, order: Sequence[str], limit: int = ALL, most: int = ALL)
         if theirs + own > limit:
             excluding = each
     if taken + own <= limit:
-        return Standing(True)
+        return _HOLDS
     if excluding:
         return Standing(False, excluding)
     # Several places in front hold together, and any of them may leave first. If the place just in front certainly waits

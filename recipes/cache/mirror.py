@@ -184,7 +184,7 @@ class Mirror(Watcher):
             return
         if call.error is None:
             self._watched = True
-            log.info("the cache of %s reads everything anew, in another session", self.path)
+            log.info("the session was lost: the cache of %s reads everything again in the next one", self.path)
             self._begin_round()
         elif isinstance(call.error, _TRIED_AGAIN):
             self._try_again([])

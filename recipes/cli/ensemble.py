@@ -28,9 +28,10 @@ def ensemble(*, size: int = 3, observers: int = 0, port: int = 2181, data_dir: P
     Args:
         size: servers that vote.
         observers: further servers that do not.
-        port: of the first server's clients; the others have the next ones, and peers port+1000 and port+2000 on.
+        port: the first server's port for clients; the others use the next ones. The servers talk to each other on the
+            ports from port+1000 and port+2000 on.
         data_dir: a directory per server, kept for the next time.
-        read_only: let a server that has lost its leader serve those that only read.
+        read_only: let a server that has lost its leader serve clients that only read.
         json: print one JSON object per event.
     """
     if size < 1 or observers < 0 or not 0 < port < 60000:

@@ -37,7 +37,9 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="recipes serve", description="Run a server in the foreground.")
     parser.add_argument("zoo_cfg", nargs="?", type=Path, help="zoo.cfg; without it 127.0.0.1:2181 and ./recipes-data")
-    parser.add_argument("--port", type=int, help="of clients, in place of zoo.cfg's clientPort; 0 takes a free one")
+    parser.add_argument(
+        "--port", type=int, help="port for clients, in place of zoo.cfg's clientPort; 0 takes a free one"
+    )
     parser.add_argument(
         "--host", help="listen for clients on this address only, in place of zoo.cfg's clientPortAddress"
     )
@@ -54,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 def _config(arguments: argparse.Namespace) -> ServerConfig:
     data_dir: Path | None = arguments.data_dir
     if data_dir is not None and data_dir.exists() and not data_dir.is_dir():
-        raise ConfigError("--data-dir", data_dir, "a directory: this is none")
+        raise ConfigError("--data-dir", data_dir, "a directory, and it is not one")
     if arguments.zoo_cfg:
         config, warnings = _read(arguments.zoo_cfg, data_dir)
     else:

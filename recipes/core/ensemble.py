@@ -43,7 +43,7 @@ def read_membership(properties: Sequence[Property]) -> Membership | None:
     named = next((entry for entry in properties if entry.key == "dynamicConfigFile"), None)
     if named is not None:
         if lines:
-            raise lines[0].wrong(f"it to stand in the dynamicConfigFile, {named.value}")
+            raise lines[0].wrong(f"this line in the dynamicConfigFile, {named.value}")
         lines = read_properties(_text(named), named.value)
     entries: dict[str, Property] = {}
     for entry in lines:

@@ -8,7 +8,7 @@ only to check it. The turn that drives both is in turn.py.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol
 
 from recipes.core.jute.records import Ids
 from recipes.core.jute.txns import Txn
@@ -148,7 +148,6 @@ class Ready:
         self.events: list[Event] = []
 
 
-@runtime_checkable
 class PeerLink(Protocol):
     """One connection to another server: bytes in, bytes out.
 
@@ -217,7 +216,9 @@ class ReplicaStatus(NamedTuple):
 class Replica(Protocol):
     """Orders entries and says when they are committed.
 
-    role: standalone, leader, follower, observer or looking, as `srvr` prints it. serving: clients are served.
+    role: standalone, leader, follower, observer or looking, as `srvr` prints it.
+    serving: clients are served. Everything that this server has ever shown to a client must be known to be committed by
+        then, and handed over.
     epoch: the upper half of the zxids it orders. why_looking: why it last began to look for a leader.
     """
 
@@ -276,7 +277,11 @@ class Replica(Protocol):
         """What the Member calls on a server that another one leads; None while it has no leader."""
 
     def sync(self, token: object, session_id: int, cxid: int, body: bytes, ids: Ids) -> None:
-        """Hand `token` back in a Synced once everything that was committed anywhere by now is in `commits`."""
+        """Hand `token` back in a Synced once everything that was committed anywhere by now is in `commits`.
+
+        It stands there behind every entry that this server has proposed or forwarded before, and before all later ones:
+        replies leave in the order of the requests.
+        """
 
     def in_touch(self, timeout_ms: int) -> bool:
         """Whether a session of this timeout whose client this server hears from cannot have ended elsewhere."""

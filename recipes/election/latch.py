@@ -248,7 +248,7 @@ class LeaderLatch:
             self._end()
         elif self._between and state is ConnectionState.CONNECTED and self._client.session is not self._session:
             self.losses += 1
-            log.info("the latch of %s goes on in session 0x%x", self._path, self._client.session_id)
+            log.info("the latch of %s stands for election again, in session 0x%x", self._path, self._client.session_id)
             self._begin()
 
     def _end(self) -> None:
@@ -267,4 +267,4 @@ class LeaderLatch:
         if self._error is None and not self._stopping:
             self._error = error
             if not isinstance(error, ClientClosed):
-                log.warning("the latch of %s does not stand for election any more: %s", self._path, error)
+                log.warning("the latch of %s has failed and is no candidate any more: %s", self._path, error)

@@ -192,7 +192,7 @@ class Presence:
         self._job_of = None
         self._tenure, self._written, self._since = tenure, data, self._client.clock()
         if self.losses or self._gone is not None:
-            log.info("%s is there again, in session 0x%x", tenure.path, bound.session.id)
+            log.info("%s was made again, in session 0x%x", tenure.path, bound.session.id)
         self._wake()
         tenure.ended.listen(partial(self._ended, tenure))
         return True
@@ -304,7 +304,7 @@ class _Place(Tenure):
         stat, watch = await self.client.exists_watch(self._at)
         try:
             if stat is not None and stat.ephemeral_owner == 0:
-                raise NodeExists(self._at, "it goes with no session, so it would be waited for in vain")
+                raise NodeExists(self._at, "it is not ephemeral, so no session takes it away when it ends")
             if stat is not None:
                 await watch.wait()
         finally:

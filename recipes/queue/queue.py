@@ -238,7 +238,7 @@ class Queue(Generic[T]):
 
     def _only_native(self, what: str) -> None:
         if self._foreign is not None:
-            raise ValueError(f"{what}: layout {self._foreign.layout.name!r} has no place for it")
+            raise ValueError(f"{what}: layout {self._foreign.layout.name!r} does not support it")
 
     async def _first(self, count: int) -> list[tuple[Record, str]]:
         native = self._parts().native

@@ -50,8 +50,7 @@ class Home:
 
     def why_not_here(self) -> str:
         """Why it cannot be used here; "" if it can."""
-        # Nearly always, and several times per lock: a running loop is its thread's, and no forked child has one.
-        if self._loop is not None and running_loop() is self._loop:
+        if self._loop is not None and running_loop() is self._loop:  # its thread's, and no forked child has one
             return ""
         if self._process is not _process:
             return f"{self._what} was made before this process was forked: a child makes its own"
@@ -65,6 +64,9 @@ class Home:
 
     def check(self) -> None:
         """Raise RuntimeError in another thread, event loop or process."""
+        # Each request and each block comes by here, and nearly always all is well: so no further call for that.
+        if self._loop is not None and running_loop() is self._loop:
+            return
         if why := self.why_not_here():
             raise RuntimeError(why)
 
@@ -73,6 +75,8 @@ class Home:
 
         In that case it raises RuntimeError, unless the block ends with an `error`, which goes on instead.
         """
+        if self._loop is not None and running_loop() is self._loop:  # as in `check`
+            return False
         why = self.why_not_here()
         if why and error is None:
             raise RuntimeError(why)

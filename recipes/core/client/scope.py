@@ -22,13 +22,13 @@ class Ended:
     thread, `await wait()` in any task of the client's event loop.
     """
 
-    __slots__ = ("_clock", "_event", "_home", "_listeners", "_lost", "_session", "_tell", "_why")
+    __slots__ = ("_clock", "_event", "_home", "_listeners", "_lost", "_session", "_why", "tell")
 
-    def __init__(self, session: Session, home: Home, clock: Callable[[], float], tell: Callable[[], None]) -> None:
+    def __init__(self, session: Session, home: Home, clock: Callable[[], float]) -> None:
         self._session = session
         self._home = home
         self._clock = clock
-        self._tell = tell  # called in the loop after a loss
+        self.tell: Callable[[], None] | None = None  # called in the loop after a loss
         self._event: anyio.Event | None = None
         self._listeners: list[Callable[[], None]] | None = None
         self._why = ""
@@ -76,13 +76,15 @@ class Ended:
             return
         self._lost = lost
         self._why = why
-        self._home.run_soon(self._woken)
+        if lost or self._event is not None:  # otherwise nobody is to be woken
+            self._home.run_soon(self._woken)
 
     def _woken(self) -> None:
         if self._event is not None:
             self._event.set()
         if self._lost:
-            self._tell()
+            if self.tell is not None:
+                self.tell()
             for told in list(self._listeners or ()):
                 told()
 
@@ -110,7 +112,7 @@ class SessionScope:
 
     def __init__(self, session: Session, home: Home, clock: Callable[[], float], key: object = None) -> None:
         self.home: Home = home
-        self.ended: Ended = Ended(session, home, clock, self.cancel)
+        self.ended: Ended = Ended(session, home, clock)
         self._session = session
         self._key = self if key is None else key
         self._scope: anyio.CancelScope | None = None
@@ -135,6 +137,7 @@ class SessionScope:
         self._scope = anyio.CancelScope()
         self._scope.__enter__()
         self._session.scopes[self._key] = self
+        self.ended.tell = self.cancel
         if self._session.lost:
             self.end(OVER)
 
@@ -145,6 +148,7 @@ class SessionScope:
     def close(self, error: BaseException | None) -> bool:
         """Close the block that was left with `error`; return whether to swallow it. The session keeps the scope."""
         scope, self._scope = self._scope, None
+        self.ended.tell = None  # without this cycle of references, no garbage collection is needed per block
         if self._left is not None:
             self._left.set()
         if scope is None or self.home.current_task() is not self._task:

@@ -17,7 +17,7 @@ from recipes.core.client.call import Call, Watcher
 from recipes.core.codes import NO_NODE
 from recipes.core.errors import AuthFailed, ConnectionLoss, RecipesError, SessionExpired, WireError, store_error
 from recipes.core.jute import opcodes as op
-from recipes.core.jute.codec import pack_int
+from recipes.core.jute.codec import pack_head
 from recipes.core.jute.records import ConnectRequest, ConnectResponse, decode_reply_header, decode_watcher_event
 from recipes.core.jute.requests import encode_set_watches
 
@@ -369,4 +369,4 @@ class Session:
 
 
 def _frame(xid: int, kind: int, body: bytes) -> bytes:
-    return pack_int(len(body) + 8) + pack_int(xid) + pack_int(kind) + body
+    return pack_head(len(body) + 8, xid, kind) + body

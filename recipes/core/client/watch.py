@@ -80,7 +80,7 @@ class DeletionWatch(Watcher):
         self._path: str = path
         self._gone: Callable[[], None] | None = gone
         self._seen: Callable[[Stat], None] | None = seen
-        self._call: Call
+        self._call: Call | None = None  # the request under way
         self._ask()
 
     def fire(self, kind: int, path: bytes) -> None:
@@ -94,9 +94,12 @@ class DeletionWatch(Watcher):
     def cancel(self) -> None:
         """Stop watching: neither `gone` nor `seen` is called again."""
         self._gone = None
-        self._call.abandoned = True
-        self._session.remove_watch("data", self._full, self)
-        self._session.remove_watch("exist", self._full, self)
+        if self._call is not None:  # no reply yet, so nothing is registered
+            self._call.abandoned = True
+            self._call = None
+        else:
+            self._session.remove_watch("data", self._full, self)
+            self._session.remove_watch("exist", self._full, self)
 
     def _ask(self) -> None:
         self._call = self._namespace.submit(
@@ -112,6 +115,8 @@ class DeletionWatch(Watcher):
         )
 
     def _hear(self, call: Call) -> None:
+        if call is self._call:
+            self._call = None  # it refers to this, and a cycle of references costs a garbage collection
         if isinstance(call.error, NoNode):
             self._tell()
         elif isinstance(call.error, ConnectionLoss | ThrottledOp) and self._gone is not None:

@@ -57,7 +57,7 @@ def recover(snapshots: Disk, logs: Disk, tree: DataTree, trust: Trust = _USUAL) 
     check_library(snapshots)
     if REJOIN in snapshots.names():
         raise DiskError(
-            f"the data of this server waits to be replaced by its leader's; remove {REJOIN} to serve it alone"
+            f"the file {REJOIN} says that a leader replaces the data of this server; remove it to serve the data alone"
         )
     replay = _Replay()
     load(snapshots, logs, tree, replay, trust=trust)

@@ -222,7 +222,7 @@ def read_log(
         for payload in file:
             found = file.last_zxid
             if last and found <= last:
-                raise DiskError(f"{name}: zxid 0x{found:x} goes backwards behind 0x{last:x}")
+                raise DiskError(f"{name}: zxids go backwards, 0x{found:x} comes after 0x{last:x}")
             if found > after_zxid:
                 before = max(last, after_zxid)
                 if not follows(before, found):
@@ -242,8 +242,8 @@ def read_log(
         followed = index + 1 < len(files) and files[index + 1][0] != (damage.last_zxid or zxid - 1) + 1
         if not damage.torn or followed:
             raise DiskError(
-                f"{name}: {damage.reason} at offset {damage.offset}, behind zxid 0x{damage.last_zxid:x}, with valid "
-                "txns behind it; restore the file from a copy, or see what cutting it there would lose: "
+                f"{name}: {damage.reason} at offset {damage.offset}, after zxid 0x{damage.last_zxid:x}, with valid "
+                "txns after it; restore the file from a copy, or see what cutting it there would lose: "
                 "`recipes repair DATA_DIR`"
             )
         if torn is not None:

@@ -22,6 +22,7 @@ un_int: Final = _INT.unpack_from
 un_long: Final = _LONG.unpack_from
 un_head: Final = _HEAD.unpack_from  # a frame's length, xid and opcode
 pack_int: Final = _INT.pack
+pack_head: Final = _HEAD.pack
 pack_long: Final = _LONG.pack
 
 NULL: Final = b"\xff\xff\xff\xff"

@@ -58,7 +58,7 @@ def _files(directory: Path) -> list[tuple[str, os.stat_result]]:
     try:
         names = os.listdir(directory)
     except OSError as error:  # for example when no descriptor is left
-        log.warning("%s cannot be looked into, and is shown as empty: %s", directory, error.strerror)
+        log.warning("%s cannot be read, so it is reported as empty: %s", directory, error.strerror)
         return []
     for name in names:
         with suppress(FileNotFoundError):  # purged in the meantime

@@ -145,7 +145,7 @@ class Peering:
             if peer.serving:
                 log.info("%s in epoch %s", role, peer.epoch)
             elif role == "read-only":
-                log.info("read-only: there is no leader, and clients that only read are served")
+                log.info("read-only: there is no leader; clients that connected with read_only are served")
             else:
                 log.info("looking for a leader: %s", peer.why_looking)
 
@@ -157,12 +157,12 @@ class Peering:
         missing = self._votes.out_of_contact()
         if missing:
             many = "s" if len(missing) > 1 else ""
-            log.warning("still no leader: no contact to server%s %s", many, ", ".join(map(str, missing)))
+            log.warning("still no leader: no contact with server%s %s", many, ", ".join(map(str, missing)))
         else:
             log.warning("still no leader, in contact with every server: %s", self.peer.why_looking)
         if self._server.config.read_only_mode and not self._has_served and not self._said_why_no_reads:
             self._said_why_no_reads = True
-            log.info("not read-only either: that shows what was served last, and nothing was since the start")
+            log.info("read-only mode is not available: this server has not served since it was started")
 
     def _stop_reminder(self) -> None:
         if self._reminder is not None:

@@ -127,13 +127,13 @@ class Server:
         log.info("recovered zxid 0x%x: snapshot 0x%x and %s", found.last_zxid, found.snapshot_zxid, txns)
         if protocol is None and protocol_of(snapshots.names()) is not None:
             log.warning(
-                "this data is of a member of an ensemble, and served alone now: the others would take what is written "
-                "here for their own; do not take it back to them"
+                "data directory belongs to a member of an ensemble and is served alone: do not take it back to that "
+                "ensemble once something was written to it"
             )
         if found.mismatches:
-            log.error("the tree's digest differs from the log's at zxid 0x%x", found.mismatches[0])
+            log.error("the tree differs from its log: their digests differ at zxid 0x%x", found.mismatches[0])
         if found.unsure:
-            log.error("no part in elections before a leader has sent a snapshot: %s", found.unsure)
+            log.error("this server does not vote until a leader has sent it a snapshot: %s", found.unsure)
         gc.set_threshold(50_000, 20, 1000)
         gc.collect()
         gc.freeze()
@@ -240,11 +240,13 @@ class Server:
         if self._most_clients is not None and len(self._protocols) >= self._most_clients:
             if not self._said_too_many:
                 self._said_too_many = True
-                log.warning("no more than %s clients: the rest of ulimit -n is for files", self._most_clients)
+                log.warning(
+                    "refused a client: %s are connected, all that ulimit -n allows; raise it", self._most_clients
+                )
             return None
         count, most = self._per_ip.get(host, 0), 0 if local else config.max_connections_per_ip
         if (most and count >= most) or (config.max_connections and len(self._protocols) >= config.max_connections):
-            log.warning("too many connections from %s: %s", host or "the socket", count)
+            log.warning("refused a client: too many connections, %s of them from %s", count, host or "the socket")
             return None
         self._per_ip[host] = count + 1
         ids: Ids = ()
@@ -380,7 +382,7 @@ def _report_purged(purged: asyncio.Future[list[str]]) -> None:
     if error is None:
         log.info("purged %s files", len(purged.result()))
     else:
-        log.error("purging failed: %s", error)
+        log.error("old snapshots and logs cannot be purged: %s", error)
 
 
 def _clocks() -> tuple[int, int]:

@@ -423,4 +423,4 @@ class Node:
 
 def _source(args: tuple[Any, ...]) -> object:
     """The socket that input came from; None for other actions."""
-    return args[0] if args and isinstance(args[0], PeerLink | Connection | Side) else None
+    return args[0] if args and (isinstance(args[0], Side) or hasattr(args[0], "wants_close")) else None

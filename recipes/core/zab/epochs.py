@@ -26,7 +26,7 @@ def stored_epoch(cells: Mapping[str, bytes], name: str) -> int | None:
         return None
     line = cells[name].partition(b"\n")[0].strip()
     if not line.isdigit():
-        raise DiskError(f"{name}: holds no epoch")
+        raise DiskError(f"{name}: expected an epoch, found {line[:20]!r}")
     return int(line)
 
 

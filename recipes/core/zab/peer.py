@@ -220,7 +220,7 @@ class ZabPeer:
         elif last_zxid != operation.zxid:
             self.history.reset(-1)
             self._restart_from(-1)
-            self.look("the log does not have what the leader wants kept")
+            self.look("the log cannot be cut where the leader wants it cut")
         if event is not None and phase is not None and phase is self._phase:
             phase.happened(event)
         self._look_when_drained()

@@ -77,8 +77,8 @@ async def test_who_stays_without_a_leader_says_so_and_whom_it_misses(tmp_path, m
     caplog.set_level("INFO", "recipes.server")
     with settings(tmp_path) as stated:
         async with Server(ServerConfig(**stated, read_only_mode=True)):
-            await until(lambda: caplog.messages.count("still no leader: no contact to servers 2, 3") >= 3)
-    assert len([said for said in caplog.messages if said.startswith("not read-only either")]) == 1
+            await until(lambda: caplog.messages.count("still no leader: no contact with servers 2, 3") >= 3)
+    assert len([said for said in caplog.messages if said.startswith("read-only mode is not available")]) == 1
 
 
 @pytest.mark.asyncio
@@ -86,7 +86,7 @@ async def test_who_has_a_leader_says_no_more_of_it(tmp_path, monkeypatch, caplog
     monkeypatch.setattr(peering, "_STILL_LOOKING_S", 0.05)
     with settings(tmp_path / "1") as stated:
         async with Server(ServerConfig(**stated)) as first:
-            await until(lambda: "still no leader: no contact to servers 2, 3" in caplog.messages)
+            await until(lambda: "still no leader: no contact with servers 2, 3" in caplog.messages)
             second = stated | {"data_dir": tmp_path / "2", "server_id": 2}
             async with Server(ServerConfig(**second)):
                 await until(lambda: first._peering.peer.serving)
@@ -116,7 +116,7 @@ async def test_a_peer_whose_name_is_not_known_yet_is_named_once_and_stops_nobody
         async with Server(ServerConfig(**stated)) as server:
             await until(lambda: sum("still no leader" in said for said in caplog.messages) >= 3)
             assert not server.failed.done()
-    assert caplog.messages.count("server 2: nosuch.invalid: name not known yet: it is looked up again") == 1
+    assert caplog.messages.count("server 2: name nosuch.invalid not known yet: it is looked up again") == 1
 
 
 @pytest.mark.asyncio
@@ -213,12 +213,12 @@ async def test_servers_11_after_as_many_tries_as_are_allowed_it_ends(tmp_path, m
 
 @pytest.mark.asyncio
 async def test_servers_5_an_empty_member_votes_once_an_operator_says_so(tmp_path, caplog):
-    said = "no part in elections before a leader has sent a snapshot: there is no data, and db.autocreate=false"
+    said = "there is no data, and db.autocreate=false"
     for initialize in (False, True, True):  # then it has data
         with settings(tmp_path) as stated:
             if initialize:
                 (tmp_path / "initialize").touch()
             caplog.clear()
             async with Server(ServerConfig(**stated, trust_empty_database=False)):
-                assert any(text.startswith(said) for text in caplog.messages) != initialize
+                assert any(said in text for text in caplog.messages) != initialize
             assert not (tmp_path / "initialize").exists()

@@ -1,14 +1,14 @@
 """A toy protocol behind the seam: the leader is fixed, a majority of disks commits.
 
 The voter with the lowest sid leads, and there is no other: while it is away, nobody is served. It sends an entry once
-the entry is on its own disk, so no log is ever ahead of its log. A cell counts its starts: each is an epoch of its own.
-It keeps its whole log in memory, and makes no snapshots.
+its own disk has it, so no log is ever ahead of its log, which stays in memory. A cell counts its starts, its epochs.
 """
 
 from ast import literal_eval
 from collections import deque
 
 from recipes.core import replication as seam
+from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.frames import FrameReader, frame
 from recipes.core.link import Link
@@ -64,7 +64,7 @@ class ToyReplica:
         return self.own
 
     def ignore(self, *_): ...
-    dial_failed = notified = unreachable = no_space = ignore
+    dial_failed = notified = unreachable = no_space = note = ignore
 
     def take_outbox(self):
         outbox, self.outbox = self.outbox, seam.Outbox()
@@ -78,20 +78,16 @@ class ToyReplica:
 
     def flushed(self, zxid):
         sent, self.flushed_zxid = self.flushed_zxid, zxid
-        if self.leads:
-            for link in self.links.values():
-                self.send_log(link, sent)
-            self.count()
-        else:
-            self.acknowledge()
+        for link in self.links.values():
+            self.send_log(link, sent)
+        self.count() if self.leads else self.acknowledge()
 
     def written(self, cell, last_zxid):
         self.serves_from = self.last_zxid  # the epoch is stored: all that is logged must be committed first
         self.count()
 
     def in_touch(self, timeout_ms):
-        limit_ms = max(timeout_ms // 2 - self.settings.tick_ms // 3, 2 * self.settings.tick_ms // 3)
-        return self.leads or (self.own is not None and self.now_ms - self.own.heard_ms <= limit_ms)
+        return self.leads or (self.own is not None and self.now_ms - self.own.heard_ms <= timeout_ms // 3)
 
     def sync(self, token, session_id, cxid, body, ids):
         if self.leads:
@@ -117,7 +113,11 @@ class ToyReplica:
     def revalidate(self, session_id, timeout_ms): send(self.own, "revalidate", session_id, timeout_ms)
 
     def take(self, link, payload):
-        match literal_eval(payload.decode()):
+        try:
+            message = literal_eval(payload.decode())
+        except (ValueError, SyntaxError) as error:
+            raise WireError("it is no literal") from error
+        match message:
             case "join", sid, last_zxid:
                 link.sid, self.acked[sid] = sid, last_zxid
                 self.send_log(link, last_zxid)
