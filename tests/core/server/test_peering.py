@@ -213,12 +213,12 @@ async def test_servers_11_after_as_many_tries_as_are_allowed_it_ends(tmp_path, m
 
 @pytest.mark.asyncio
 async def test_servers_5_an_empty_member_votes_once_an_operator_says_so(tmp_path, caplog):
-    said = "no part in elections before a leader has sent a snapshot: there is no data, and db.autocreate=false"
+    said = "there is no data, and db.autocreate=false"
     for initialize in (False, True, True):  # then it has data
         with settings(tmp_path) as stated:
             if initialize:
                 (tmp_path / "initialize").touch()
             caplog.clear()
             async with Server(ServerConfig(**stated, trust_empty_database=False)):
-                assert any(text.startswith(said) for text in caplog.messages) != initialize
+                assert any(said in text for text in caplog.messages) != initialize
             assert not (tmp_path / "initialize").exists()
