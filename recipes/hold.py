@@ -220,8 +220,14 @@ class Tenure(ABC):
         try:
             known = self.path and self._sure
             if known and self.asked and not at_once and self.client.state is ConnectionState.CONNECTED:
-                with anyio.move_on_after(_CONFIRM_SECONDS), suppress(SessionError, AuthFailed):
-                    await (self._delete() if self.confirm else self._send_deletion())
+                with suppress(SessionError, AuthFailed):
+                    if not self.confirm:
+                        self._send_deletion()
+                    elif self._scope.limit(_CONFIRM_SECONDS):  # the block's own scope will do: scopes are expensive
+                        await self._delete()
+                    else:
+                        with anyio.move_on_after(_CONFIRM_SECONDS):
+                            await self._delete()
         finally:  # also when it is cancelled
             self._hand_over()
 
@@ -243,7 +249,7 @@ class Tenure(ABC):
                 self.ended.set(DELETED, lost=True)
         self.asked = False
 
-    async def _send_deletion(self) -> None:
+    def _send_deletion(self) -> None:
         """Submit the deletion without waiting; it goes out with the client's next requests."""
         path = self.path
 

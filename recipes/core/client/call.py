@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import anyio
-
+from recipes.core.client.waiter import Waiter
 from recipes.core.errors import RecipesError
 
 
@@ -64,7 +63,7 @@ class Call:
         self.breaks: int = 0  # connections that broke while this was the one request under way
         self.abandoned: bool = False  # nobody waits any more
         self.done: bool = False
-        self._waiting: anyio.Event | None = None  # made only when somebody waits: an Event is expensive
+        self._waiting: list[Waiter] | None = None  # one for each task that waits
 
     async def result(self) -> Any:
         """Wait for the reply and return it decoded, or raise the call's error.
@@ -72,10 +71,10 @@ class Call:
         Cancelling this drops a request that is not sent yet; of one that was sent, no watch is registered here.
         """
         if not self.done:
-            if self._waiting is None:
-                self._waiting = anyio.Event()
+            waiter = Waiter()
+            self._waiting = [waiter] if self._waiting is None else [*self._waiting, waiter]
             try:
-                await self._waiting.wait()
+                await waiter.wait()
             except BaseException:
                 self.abandoned = True
                 raise
@@ -95,7 +94,7 @@ class Call:
 
     def _finish(self) -> None:
         self.done = True
-        if self._waiting is not None:
-            self._waiting.set()
+        for each in self._waiting or ():
+            each.set()
         if self.heard is not None:
             self.heard(self)

@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 import threading
-from asyncio.events import _get_running_loop as running_loop
+from asyncio.events import _get_running_loop
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
@@ -50,7 +50,7 @@ class Home:
 
     def why_not_here(self) -> str:
         """Why it cannot be used here; "" if it can."""
-        if self._loop is not None and running_loop() is self._loop:  # its thread's, and no forked child has one
+        if self._loop is not None and _get_running_loop() is self._loop:  # its thread's, and no forked child has one
             return ""
         if self._process is not _process:
             return f"{self._what} was made before this process was forked: a child makes its own"
@@ -65,7 +65,7 @@ class Home:
     def check(self) -> None:
         """Raise RuntimeError in another thread, event loop or process."""
         # Each request and each block comes by here, and nearly always all is well: so no further call for that.
-        if self._loop is not None and running_loop() is self._loop:
+        if self._loop is not None and _get_running_loop() is self._loop:
             return
         if why := self.why_not_here():
             raise RuntimeError(why)
@@ -75,7 +75,7 @@ class Home:
 
         In that case it raises RuntimeError, unless the block ends with an `error`, which goes on instead.
         """
-        if self._loop is not None and running_loop() is self._loop:  # as in `check`
+        if self._loop is not None and _get_running_loop() is self._loop:  # as in `check`
             return False
         why = self.why_not_here()
         if why and error is None:

@@ -155,6 +155,13 @@ class SessionScope:
             return False  # a cancel scope is closed by the task that opened it, or by none
         return bool(scope.__exit__(None if error is None else type(error), error, None))
 
+    def limit(self, seconds: float) -> bool:
+        """Cancel the block in `seconds`, unless it is closed by then; False, and nothing done, outside its task."""
+        if self._scope is None or self.home.current_task() is not self._task:
+            return False
+        self._scope.deadline = anyio.current_time() + seconds
+        return True
+
     def forget(self) -> None:
         """Remove this from the session's scopes."""
         if self._session.scopes.get(self._key) is self:

@@ -18,7 +18,7 @@ from recipes.core.codes import NO_NODE
 from recipes.core.errors import AuthFailed, ConnectionLoss, RecipesError, SessionExpired, WireError, store_error
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_head
-from recipes.core.jute.records import ConnectRequest, ConnectResponse, decode_reply_header, decode_watcher_event
+from recipes.core.jute.records import ConnectRequest, ConnectResponse, decode_watcher_event, un_reply_header
 from recipes.core.jute.requests import encode_set_watches
 
 OVER = "the session is over"
@@ -178,38 +178,42 @@ class Session:
 
     def receive(self, payload: bytes) -> None:
         """Take in one frame from the server. Raises WireError."""
-        header, at = decode_reply_header(payload)
-        if header.xid == op.NOTIFICATION_XID:
+        try:
+            xid, zxid, err = un_reply_header(payload)
+        except StructError:
+            raise WireError(f"reply header needs 16 bytes, got {len(payload)}") from None
+        at = 16
+        if xid == op.NOTIFICATION_XID:
             event, _ = decode_watcher_event(payload, at)
             self._fire(event.type, event.path)
             return
-        if header.zxid > 0:
-            self.last_zxid = header.zxid
-        if header.xid == op.PING_XID:
+        if zxid > 0:
+            self.last_zxid = zxid
+        if xid == op.PING_XID:
             if self._pings:
                 self.pongs += 1
                 self._acknowledged(self._pings.popleft())
             return
-        if header.xid == op.AUTH_XID:
-            if header.err:
+        if xid == op.AUTH_XID:
+            if err:
                 self.end(partial(AuthFailed, message="the session's credentials"), final=True)
             elif self._auths:
                 self.answered += 1
                 if (shown := self._auths.popleft()) is not None:
                     shown.succeed(None)
             return
-        if header.xid == op.SET_WATCHES_XID:
-            if header.err:
-                self._refuse_watches(header.err)
+        if xid == op.SET_WATCHES_XID:
+            if err:
+                self._refuse_watches(err)
             self._refusals = 0
             return
-        if not self._sent or self._sent[0][0] != header.xid:
-            raise WireError(f"reply to request {header.xid}, which is not the next one")
+        if not self._sent or self._sent[0][0] != xid:
+            raise WireError(f"reply to request {xid}, which is not the next one")
         _, call = self._sent.popleft()
         self._breaks = 0
         self.answered += 1
         self._acknowledged(call.sent_at)
-        self._settle(call, header.err, payload, at)
+        self._settle(call, err, payload, at)
 
     def disconnected(self) -> None:
         """The connection is gone: send reads again, and fail writes already sent, whose outcome is unknown.

@@ -93,7 +93,7 @@ class DeletionWatch(Watcher):
 
     def cancel(self) -> None:
         """Stop watching: neither `gone` nor `seen` is called again."""
-        self._gone = None
+        self._gone = self._seen = None  # both refer to the one who watches, which refers to this
         if self._call is not None:  # no reply yet, so nothing is registered
             self._call.abandoned = True
             self._call = None

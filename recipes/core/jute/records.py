@@ -63,6 +63,9 @@ class ACL(NamedTuple):
     id: Id
 
 
+un_reply_header: Final = _REPLY_HEADER.unpack_from  # xid, zxid and error code: 16 bytes
+
+
 class ReplyHeader(NamedTuple):
     """The header of every reply."""
 
