@@ -11,7 +11,7 @@ from recipes.blocking import Client, Lock, connect
 def work(client: Client, name: str) -> None:
     with Lock(client, "/examples/blocking-lock") as grant:
         for step in range(3):
-            if grant.ended.is_set():  # a body that runs for long asks now and then
+            if grant.ended.is_set():  # a long body checks this now and then
                 return
             print(f"{name} does step {step} with fence {grant.fence}")
 

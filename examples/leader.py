@@ -1,6 +1,6 @@
-"""A service of two workers of which one leads at a time; when it resigns, the other takes over.
+"""A service of two workers, of which one leads at a time; when it resigns, the other one takes over.
 
-Runs as it is, on a server inside this process, or on RECIPES_HOSTS.
+Runs as it is, on the store that all processes of this user share. With RECIPES_HOSTS it uses that server.
 """
 
 import anyio
@@ -13,7 +13,7 @@ async def serve(name: str) -> None:
         try:
             async with Election(client, "/examples/leader").lead() as term:
                 print(f"{name} leads with fence {term.fence}")
-                await anyio.sleep(0.1)  # the work only the leader may do
+                await anyio.sleep(0.1)  # the work that only the leader may do
         except LeadershipLost:
             print(f"{name} lost the leadership: its work was cancelled")
 

@@ -1,7 +1,7 @@
 """Three workers take turns at a lock; each turn has a higher fence.
 
-Runs as it is, on a server inside this process. With RECIPES_HOSTS it uses that server, and then it excludes workers of
-other processes and machines too.
+Runs as it is, on the store that all processes of this user share, so that it also excludes workers of other processes.
+With RECIPES_HOSTS it uses that server, and then it also excludes workers of other machines.
 """
 
 import anyio

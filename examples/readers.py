@@ -1,7 +1,7 @@
-"""A table that many read and one rewrites, and three licences that five workers share.
+"""A table with many readers and one writer, and three licences that five workers share.
 
-Runs as it is, on a server inside this process. With RECIPES_HOSTS it uses that server, and then it excludes workers of
-other processes and machines too.
+Runs as it is, on the store that all processes of this user share, so that it also excludes workers of other processes.
+With RECIPES_HOSTS it uses that server, and then it also excludes workers of other machines.
 """
 
 import anyio
@@ -14,7 +14,7 @@ async def rewrite() -> None:
         async with ReadWriteLock(client, "/examples/table").write() as grant:
             async with grant.guarded() as multi:  # applied only while we hold it
                 multi.set("/examples/table/value", b"new")
-            await grant.downgrade()  # readers come in, no other writer does
+            await grant.downgrade()  # readers get in, no other writer does
             value, _ = await client.get("/examples/table/value")
             print(f"the writer reads {value.decode()!r} with fence {grant.fence}")
 

@@ -1,4 +1,4 @@
-"""Three workers compute in steps: nobody begins a step before all have finished the one before.
+"""Three workers compute in steps: nobody begins a step before all have finished the previous one.
 
 Runs as it is. With RECIPES_HOSTS it uses that server, and then the workers may be on different machines.
 """

@@ -15,7 +15,7 @@ class Service:
         self.name, self.hosts, self.put, self.done = name, hosts, put, done
 
     async def run(self) -> None:
-        # The one line that lets it outlive its sessions is `renew=True`.
+        # `renew=True` is all that it needs to outlive its sessions.
         async with connect(self.hosts, session_timeout=1.0, renew=True) as client:
             self.client = client
             self.queue, self.count = Queue(client, "/jobs"), Counter(client, "/count")
@@ -31,7 +31,7 @@ class Service:
                 job = f"job {number}".encode()
                 await self.queue.put(job, key=str(number))
                 self.put.add(job)
-            except ConnectionLoss as error:  # this number may be left out, or its job be in the queue
+            except ConnectionLoss as error:  # this number may be left out, or its job may be in the queue
                 print(f"{self.name}: {error}")
             await anyio.sleep(0.02)
 
@@ -41,7 +41,7 @@ class Service:
                 try:
                     async with message:
                         await anyio.sleep(0.001)  # the work
-                        self.done.add(message.data)  # each at least once, also where its acknowledgement is lost
+                        self.done.add(message.data)  # each at least once, even if its acknowledgement is lost
                 except AckLost:
                     print(f"{self.name} lost its claim on {message.data!r}: it is handed out again")
 

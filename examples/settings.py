@@ -1,4 +1,4 @@
-"""A program follows its settings: it reads them from memory, and hears of each change.
+"""A program follows its settings: it reads them from memory, and gets each change.
 
 Runs as it is. With RECIPES_HOSTS it uses that server, and then somebody else may change them.
 """

@@ -1,9 +1,9 @@
-"""Money moves between two ledgers while those who move it are killed: no transfer is ever in one ledger alone.
+"""Tellers move money between two ledgers and are killed meanwhile: no transfer is ever in one ledger alone.
 
-`python transfer.py` keeps the ledgers in memory; a teller is a task, and one that is killed is cancelled in the midst
-of its transfers. `python transfer.py DSN DSN` moves money between two PostgreSQL databases, in a table
-`recipes_example` that it makes in each; there a teller is a process, killed with -9. Restart the databases meanwhile as
-you like. They need `max_prepared_transactions` above 0, and this needs the extra `postgres`.
+`python transfer.py` keeps the ledgers in memory; a teller is a task, and to kill it is to cancel it during its
+transfers. `python transfer.py DSN DSN` moves money between two PostgreSQL databases, in a table `recipes_example` that
+it creates in each; there a teller is a process, killed with -9. You may restart the databases meanwhile. They need
+`max_prepared_transactions` above 0, and this program needs the extra `postgres`.
 """
 
 import random
@@ -55,13 +55,13 @@ async def tell(parties: dict[str, Any]) -> None:
                         await transfer(coordinator)
                     except Refused:
                         continue
-        except Exception as error:  # aborted, in doubt, a database that is away, a session that is lost: go on
+        except Exception as error:  # aborted, in doubt, a database is away, a session is lost: go on
             print(f"a teller begins anew: {error!r}"[:100], file=sys.stderr)
             await anyio.sleep(0.2)
 
 
 async def let_them_die(parties: dict[str, Any], dsns: list[str]) -> None:
-    """Start tellers; kill one after the other, and start another one in its place; at last kill them all."""
+    """Start tellers; kill one after the other, and start a new one for each; in the end kill them all."""
     async with anyio.create_task_group() as tasks:
         running: list[Any] = []
 
@@ -97,7 +97,7 @@ async def let_them_die(parties: dict[str, Any], dsns: list[str]) -> None:
 
 
 async def reach(party: Any, transfers: int) -> None:
-    """Return once there were so many."""
+    """Return once there are so many transfers."""
     found = 0
     while found < transfers:
         await anyio.sleep(0.1)
@@ -110,7 +110,7 @@ async def entries(party: Any) -> dict[str, int]:
         return {str(key): int(str(amount)) for key, amount in party.values.items()}
     reading = await party.begin(BranchId("example", "reading", "one"))
     found = dict(await reading.execute("SELECT transfer, amount FROM recipes_example"))
-    await party.prepare(BranchId("example", "reading", "one"))  # which it need not, since it changed nothing
+    await party.prepare(BranchId("example", "reading", "one"))  # it changed nothing, so this only ends it
     return found
 
 
@@ -133,7 +133,7 @@ async def main(dsns: list[str]) -> None:
         await let_them_die(parties, dsns)
         left = [len(await party.recover()) for party in parties.values()]
         print(f"all tellers are dead; branches that they left prepared: {left}")
-        async with Coordinator(client, PATH, participants=parties):  # one that lives ends what others left
+        async with Coordinator(client, PATH, participants=parties):  # it ends the transactions of dead coordinators
             while any([await party.recover() for party in parties.values()]):
                 await anyio.sleep(0.05)
         ours, theirs = [await entries(party) for party in parties.values()]

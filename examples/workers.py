@@ -1,4 +1,4 @@
-"""Workers on one queue: each job at least once, failed ones again, then to the dead letters; a clean end on SIGTERM."""
+"""Workers on one queue: each job is done at least once; failed jobs come again, and end as dead letters."""
 
 import signal
 
@@ -36,10 +36,10 @@ async def drain_on_sigterm(messages: Messages[Job]) -> None:
 async def main() -> None:
     done: set[int] = set()
     while len(done) < JOBS - 1:
-        try:  # a session that is lost is followed by another one, and what it had in hand comes back
+        try:  # a lost session is followed by another one, and its jobs in hand come back
             async with connect() as client:
                 queue = Queue[Job](client, "/jobs", max_deliveries=3, retry_delay=0.05)
-                for number in range(JOBS):  # the key makes it safe to put them once more
+                for number in range(JOBS):  # the keys make it safe to put them again
                     await queue.put(Job(number=number), key=str(number))
                 async with queue.consume(concurrency=4, prefetch=8) as messages, anyio.create_task_group() as tasks:
                     tasks.start_soon(drain_on_sigterm, messages)

@@ -100,7 +100,7 @@ class Contender(Tenure):
         order = await self.join()
         if not is_native(self._marker) and has_wrapped(self._name):
             naming = "kazoo" if is_kazoos(self._marker) else "curator"
-            why = "the numbers of the znodes made here have wrapped, and its rule does not put such numbers in order"
+            why = f"the sequence numbers at this path have wrapped, and {naming} puts such numbers in the wrong order"
             raise BadArguments(self._parent, f"naming={naming!r}: {why}; delete the path once nobody uses it")
         holds = self._holds(order)
         if holds or not wait:

@@ -36,7 +36,7 @@ class Encoding(Generic[T]):
             written: bytes = adapter.dump_json(adapter.validate_python(value))
             return written
         if not isinstance(value, bytes | bytearray | memoryview):
-            raise TypeError(f"data: expected bytes, not {type(value).__name__}; for other items say model=TYPE")
+            raise TypeError(f"data: expected bytes, not {type(value).__name__}; give model=TYPE for other items")
         return bytes(value)
 
     def _type(self) -> Any:

@@ -82,10 +82,10 @@ def marker_of(path: str, naming: str, kind: str, data: bytes = b"") -> str:
         try:
             data.decode()
         except UnicodeDecodeError:
-            why = f"data={data[:60]!r}: expected UTF-8, as which naming='kazoo' reads the data of those in line"
+            why = f"data={data[:60]!r}: expected UTF-8, since naming='kazoo' shares them with kazoo, which decodes them"
             raise BadArguments(path, why) from None
     if naming.startswith("curator") and data == _CURATOR_ASKED:
-        raise BadArguments(path, f"data={data!r}: naming='curator' asks a holder to give up by these data")
+        raise BadArguments(path, f"data={data!r}: naming='curator' reserves these data: they ask a holder to give up")
     return kinds[kind]
 
 

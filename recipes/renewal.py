@@ -54,7 +54,7 @@ class Renewal:
         self._backoff = Backoff(client.random)
         self._session_id = await client.outlive(self._session_id)
         self.losses += 1
-        self._log.info("%s goes on in session 0x%x: %s", self._about, self._session_id, error)
+        self._log.info("%s was interrupted and continues in session 0x%x: %s", self._about, self._session_id, error)
 
 
 async def hold_again(

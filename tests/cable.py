@@ -1,4 +1,4 @@
-"""A connection of a client's that a test breaks, on asyncio and on trio."""
+"""A connection of a client that a test can break, on asyncio and on trio."""
 
 from contextlib import asynccontextmanager
 
@@ -10,7 +10,7 @@ from recipes.testing.proxy import Proxy
 
 
 class Cable:
-    """A way to a server that a test pulls out."""
+    """A way to a server that a test can interrupt."""
 
     def __init__(self, thread, proxy):
         self._thread, self._proxy = thread, proxy
@@ -22,7 +22,7 @@ class Cable:
         await anyio.to_thread.run_sync(self._thread.call, call)
 
     async def pull(self):
-        """Break what is connected, and let nothing through."""
+        """Break all connections, and let nothing through."""
 
         def act():
             self._proxy.cut(True)

@@ -1,4 +1,4 @@
-"""Which tests a run has, and what they share: servers, ensembles, raw connections, paths of their own."""
+"""Chooses the tests of a run, and has the fixtures that they share: servers, ensembles, raw connections, paths."""
 
 from __future__ import annotations
 
@@ -53,26 +53,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Timing(), "timing")
     config.pluginmanager.register(Remaining(), "remaining")
-    # A shell without job control starts what it puts into the background with these ignored, and programs that are
-    # started from here would inherit that.
+    # A shell without job control ignores these signals in its background jobs, and programs that tests start would
+    # inherit that.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
-    # No deadline: how long an example takes depends on who else uses the machine.
+    # No deadline: the time of an example depends on the load of the machine.
     hypothesis.settings.register_profile("everything", deadline=None)
     hypothesis.settings.register_profile("quick", deadline=None, max_examples=30)
     hypothesis.settings.load_profile("everything" if config.getoption("--everything") else "quick")
     directory = Path(tempfile.mkdtemp(prefix="recipes-store-"))
     config.add_cleanup(lambda: end_store(directory))
     os.environ["RECIPES_STORE"] = str(directory)
-    os.environ["RECIPES_STORE_IDLE"] = "60"  # should the run be killed
+    os.environ["RECIPES_STORE_IDLE"] = "60"  # ends stores soon after a run that was killed
     os.environ.pop("RECIPES_HOSTS", None)
-    # For the workers, and for hundreds of programs that tests start: without it each compiles everything anew.
+    # For the workers, and for hundreds of programs that tests start: without it each compiles everything again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Workers for a run of a whole folder; none where files or tests are named, or for what goes on for long."""
+    """The number of workers: none if files or tests are named, or for soak tests and single seeds."""
     named = all(Path(argument.partition("::")[0]).is_file() for argument in config.args)
     if named or config.option.markexpr or config.getoption("--seed") is not None:
         return 0
@@ -96,11 +96,11 @@ def end_store(directory: Path) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is not quick, unless it is asked for."""
+    """Leave out the tests marked `thorough`, unless the run asks for them."""
     whole = {Path(argument).absolute() for argument in config.args} == {config.rootpath / "tests"}
     for item in items:
-        # Each kind of server and each event loop has its turn; both others together only add time. Nearly all that runs
-        # on trio runs on asyncio too: in a run of the whole the one is enough.
+        # Trio on Apache's server would only add time: tests run with trio on ours, and with asyncio on both. Nearly all
+        # tests on trio also run on asyncio, so a run of all tests leaves trio out.
         given = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if "trio" in given and ("apache" in given or whole):
             item.add_marker(pytest.mark.thorough)
@@ -127,7 +127,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
-    """What a failed test left open is collected behind it: found later, it would fail whichever test runs then."""
+    """Collect what a failed test left open: found later, it would make a test fail that has nothing to do with it."""
     done = yield
     if item.stash.get(failed, False):
         sys.last_exc = sys.last_value = sys.last_traceback = None  # they keep its frames
@@ -139,7 +139,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What a test needs by its markers is asked for before any of its fixtures is made."""
+    """Look for the tools that a test's markers name before any of its fixtures is made."""
     for marker in item.iter_markers("needs"):
         for tool in marker.args:
             need(item.config, tool, shutil.which(tool) is not None)
@@ -229,14 +229,14 @@ def hosts(server: ServerProcess | RunningServer) -> str:
 
 @pytest.fixture
 def root(request: pytest.FixtureRequest) -> str:
-    """A path of this test's own, so that tests share a server without meeting."""
+    """A path for this test alone, so that tests that share a server do not disturb one another."""
     nodeid = request.node.nodeid
     return f"/{re.sub(r'[^A-Za-z0-9]+', '-', nodeid)[-70:].strip('-')}-{zlib.crc32(nodeid.encode()):08x}"
 
 
 @pytest.fixture
 def silent_port() -> int:
-    """A port on 127.0.0.1 at which nobody listens, nor comes to while this process lives."""
+    """A port on 127.0.0.1 at which no process listens, or will listen while this process lives."""
     return free_port()
 
 

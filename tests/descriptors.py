@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_more_descriptors() -> Iterator[None]:
-    """Whatever opens a file or a socket meanwhile fails with EMFILE; one that was closed can be opened again."""
+    """In the block, opening a file or a socket fails with EMFILE, unless another one was closed before."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.open(os.devnull, os.O_RDONLY)
     os.close(lowest)

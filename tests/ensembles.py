@@ -28,9 +28,10 @@ SERVING = ("leader", "follower", "observer")
 
 
 class EnsembleProcesses:
-    """Servers 1, 2, ...: `kinds` ("ours" | "apache") are those that vote, `observers` come behind them.
+    """Servers 1, 2, ...: `kinds` ("ours" | "apache") are the voters, `observers` come after them.
 
-    directory: each server has its own below it. settings: for every zoo.cfg, beside server.N, tickTime 500 and limits.
+    directory: each server has its own below it. settings: more lines for every zoo.cfg, which has server.N, tickTime
+    500 and limits.
     `with EnsembleProcesses(...).start() as ensemble:` or close().
     """
 
@@ -85,20 +86,20 @@ class EnsembleProcesses:
         return [sid for sid, server in self.servers.items() if server.process is not None and sid not in self._paused]
 
     def launch(self, *sids: int) -> None:
-        """Start these, or all, without waiting."""
+        """Start these servers, or all, without waiting."""
         for sid in sids or self.servers:
             if self.servers[sid].kind == "apache":
                 self._remove_logs_without_header(sid)
             self.servers[sid].launch()
 
     def _remove_logs_without_header(self, sid: int) -> None:
-        """As an operator does: Apache 3.8.0 does not start over a log file that a kill left empty."""
+        """Remove empty log files, as an operator does: Apache 3.8.0 does not start if a kill left one."""
         for log in (self.servers[sid].data_dir / "version-2").glob("log.*"):
             if log.stat().st_size < LOG_HEADER_BYTES:
                 log.unlink()
 
     def start(self, *sids: int) -> EnsembleProcesses:
-        """Start these, or all; return once all that run serve."""
+        """Start these servers, or all; return once all running servers serve."""
         self.launch(*sids)
         self.wait_serving()
         return self
@@ -114,7 +115,7 @@ class EnsembleProcesses:
         self.servers[sid].kill9()
 
     def restart(self, sid: int) -> None:
-        """SIGKILL it, start it again on its directory, wait until all that run serve."""
+        """Kill a server with SIGKILL, start it again on its directory, wait until all running servers serve."""
         self.kill(sid)
         self.start(sid)
 
@@ -137,19 +138,19 @@ class EnsembleProcesses:
         self.start(sid)
 
     def become(self, sid: int, kind: str) -> None:
-        """What a stopped server is started as from here on."""
+        """Set the kind as which a stopped server is started from now on."""
         server = self.servers[sid]
         assert server.process is None, f"server {sid} is running"
         self.kinds[sid] = server.kind = kind
         server.log = server.directory / f"{kind}.log"
 
     def wipe(self, sid: int) -> None:
-        """Kill it and take everything from its disk but its number."""
+        """Kill a server, and remove everything from its disk but its number."""
         self.kill(sid)
         shutil.rmtree(self.servers[sid].data_dir / "version-2", ignore_errors=True)
 
     def make_leader(self, sid: int) -> None:
-        """Let `sid` lead, of three voters: of the two that are then up it has the longer log, which decides."""
+        """Make `sid` the leader of three voters: it has the longer log of the two servers that are up then."""
         leader = self.leader()
         if leader == sid:
             return
@@ -162,7 +163,7 @@ class EnsembleProcesses:
         self.start(leader)
 
     def close(self) -> None:
-        """Kill what runs. The directories stay."""
+        """Kill all running servers. The directories stay."""
         for server in self.servers.values():
             server.kill9()
         self._ports.close()
@@ -186,7 +187,7 @@ class EnsembleProcesses:
             return ""
 
     def mode(self, sid: int) -> str:
-        """leader, follower or observer; anything else: it does not serve."""
+        """The role: leader, follower or observer; any other text means that it does not serve."""
         return self.figures(sid).get("Mode", "")
 
     def zxid(self, sid: int) -> int:
@@ -203,7 +204,7 @@ class EnsembleProcesses:
         return [sid for sid in self.voters if sid != leader and sid in self.running]
 
     def contents(self, sid: int) -> dict[str, object]:
-        """Every znode, behind a sync: data, ACL and Stat, or the error, as they come off the wire."""
+        """Every znode after a sync: data, ACL and Stat, or the error, as bytes from the wire."""
         found: list[dict[str, object]] = []
 
         def read() -> bool:
@@ -220,7 +221,7 @@ class EnsembleProcesses:
         return found[-1]
 
     def assert_same(self) -> dict[str, object]:
-        """All that run show the same tree, which is returned, and none has seen another's digest differ."""
+        """Check that all running servers show the same tree, and that none has seen a different digest; return it."""
         sids = self.running
         first = self.contents(sids[0])
         for sid in sids[1:]:
@@ -234,12 +235,12 @@ class EnsembleProcesses:
     # Waiting.
 
     def wait_serving(self, *sids: int, seconds: float = WAIT_SECONDS) -> None:
-        """Until these, or all that run, serve."""
+        """Wait until these servers, or all running ones, serve."""
         wanted = sids or tuple(self.running)
         self.wait_for(lambda: all(self.mode(sid) in SERVING for sid in wanted), f"{wanted} serve", seconds)
 
     def wait_leader(self, among: Collection[int] = (), *, seconds: float = WAIT_SECONDS) -> int:
-        """Until exactly one server that runs (one of `among`) says that it leads; its sid."""
+        """Wait until exactly one running server (one of `among`) says that it leads; return its sid."""
         leaders: list[int] = []
 
         def one_leads() -> bool:
@@ -250,7 +251,7 @@ class EnsembleProcesses:
         return leaders[0]
 
     def wait_synced(self, *sids: int, seconds: float = WAIT_SECONDS) -> int:
-        """Until these, or all that run, have applied the same last zxid, and one leads; the zxid.
+        """Wait until these servers, or all running ones, have applied the same last zxid, and one leads; the zxid.
 
         A leader of Apache's shows the zxid e:0 before the first txn of its epoch, followers the one before: so that
         they can be the same, a session is then opened and closed at the leader.
@@ -269,7 +270,7 @@ class EnsembleProcesses:
         return zxids[0]
 
     def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> None:
-        """Until the condition holds. A server that has ended by itself is a failure at once."""
+        """Wait until the condition holds. Fails at once if a server has ended by itself."""
         deadline = time.monotonic() + seconds
         while not condition():
             dead = [sid for sid in self.running if self._process_ended(sid)]
@@ -283,7 +284,7 @@ class EnsembleProcesses:
         return process is not None and process.poll() is not None
 
     def describe(self) -> str:
-        """What each server says of itself, and the end of its log."""
+        """Each server's own answers, and the end of its log."""
         parts = []
         for sid, server in self.servers.items():
             said = self.figures(sid) if server.process is not None else "not running"

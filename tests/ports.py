@@ -1,4 +1,4 @@
-"""Ports on 127.0.0.1 for servers under test, which no other test is given, in this process or in one beside it."""
+"""Ports on 127.0.0.1 for servers under test; no other test gets the same port, in this process or in another one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ _chance = SystemRandom()
 
 
 class ReservedPorts:
-    """Ports that nobody else is given while this lives, though the servers under test may listen on them.
+    """Reserves ports while this object lives; servers under test may listen on them.
 
-    Each is bound here and not listened on. Linux lets a further socket bind it if both have SO_REUSEADDR, as every
-    ZooKeeper server's has, and gives it neither to a bind of port 0 nor to an outgoing connection.
+    A socket here binds each port and does not listen. Linux lets another socket bind the port if both have
+    SO_REUSEADDR, as every ZooKeeper server's socket has. It gives the port neither to a bind of port 0 nor to an
+    outgoing connection.
     """
 
     def __init__(self) -> None:
@@ -28,7 +29,7 @@ class ReservedPorts:
         return int(sock.getsockname()[1])
 
     def take_block(self, offsets: Iterable[int]) -> int:
-        """A port that is free, as all are that lie so far from it."""
+        """A free port, such that the ports at these offsets from it are free, too."""
         offsets = list(offsets)
         while True:
             first = _chance.randrange(15_000, 32_000)
@@ -56,10 +57,10 @@ atexit.register(_of_this_process.close)
 
 
 def free_port() -> int:
-    """A port that is free for whoever asked until this process ends."""
+    """A port that is reserved for the caller until this process ends."""
     return _of_this_process.take()
 
 
 def free_block(offsets: Iterable[int]) -> int:
-    """A port, for whoever asked until this process ends, with those that lie `offsets` behind it."""
+    """A port, and the ports at `offsets` from it, reserved for the caller until this process ends."""
     return _of_this_process.take_block(offsets)

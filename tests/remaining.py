@@ -1,4 +1,4 @@
-"""What the last run passed, so that the next one of the same files can leave it out (--remaining)."""
+"""Remembers which tests passed in the last run, so that the next run of the same files can skip them (--remaining)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _KEY = "recipes/passed"
 
 
 class Remaining:
-    """A plugin: notes in pytest's cache what passed, and leaves that out where --remaining is given.
+    """A plugin: stores in pytest's cache which tests passed, and skips these under --remaining.
 
     Tests by hypothesis are run again: they try more under --everything.
     """

@@ -1,4 +1,4 @@
-"""Seeds of tests that draw what they do: some for every run, all for a thorough one."""
+"""Seeds for tests with random actions: some of them in every run, all in a thorough run."""
 
 from __future__ import annotations
 

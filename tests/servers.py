@@ -38,7 +38,7 @@ class ServerProcess:
         self.data_dir = directory / "data"
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.port = int(str(settings.get("clientPort") or free_port()))
-        # These Apache reads as system properties of the JVM only.
+        # Apache reads these keys only as system properties of the JVM.
         by_jvm = ("znode.", "readonlymode.")
         self.properties = [f"-D{key}={value}" for key, value in settings.items() if key.startswith(by_jvm)]
         self.config = directory / "zoo.cfg"
@@ -73,7 +73,7 @@ class ServerProcess:
         flags = [
             "-Xmx256m",
             "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",  # a server that lives for seconds never earns back a better compiler's work
+            "-XX:TieredStopAtLevel=1",  # in a server that lives for seconds a better compiler does not pay off
             "-Dzookeeper.extendedTypesEnabled=true",
             "-Dzookeeper.4lw.commands.whitelist=*",
             *self.properties,
@@ -161,7 +161,7 @@ class ServerProcess:
 
 
 class RunningServer:
-    """A server somebody else started, named by --zookeeper: used, never stopped."""
+    """A running server, named by --zookeeper: tests use it and never stop it."""
 
     kind = "apache"
 

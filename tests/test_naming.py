@@ -130,7 +130,7 @@ def test_what_a_naming_has_no_place_for_is_refused_by_name(store):  # noqa: F811
         Lock(client, "/a", naming="curator-latch")
     for naming in ("kazoo", "curator"):
         semaphore = Semaphore(client, "/a", 3, naming=naming)
-        with pytest.raises(BadArguments, match=f"permits=2: naming='{naming}' has a place for one at a time"):
+        with pytest.raises(BadArguments, match=f"permits=2: naming='{naming}' supports one at a time"):
             semaphore.try_acquire(2)
     assert marker_of("/a", "native", "lock", b"\xff") == "lock-"
 
@@ -138,10 +138,10 @@ def test_what_a_naming_has_no_place_for_is_refused_by_name(store):  # noqa: F811
 @pytest.mark.parametrize("naming", ["kazoo", "curator", "curator-latch"])
 async def test_weights_and_hand_overs_are_refused_where_candidates_do_not_know_of_them(store, naming):  # noqa: F811
     for more in ({"weight": 3}, {"min_hold": 1.0}):
-        with pytest.raises(BadArguments, match=f"{next(iter(more))}=.*: naming='{naming}' has no place for weights"):
+        with pytest.raises(BadArguments, match=f"{next(iter(more))}=.*: naming='{naming}' does not support weights"):
             Election(store.client(), "/a", naming=naming, **more)
     async with Election(store.client(), "/a", b"one", naming=naming).lead() as term:
-        with pytest.raises(BadArguments, match="to='x': candidates by another library's names do not give way"):
+        with pytest.raises(BadArguments, match="to='x': candidates with another library's names do not give way"):
             await term.transfer("x")
         await term.announce(b"two")
         assert [each.data for each in await Election(store.client(), "/a", naming=naming).candidates()] == [b"two"]
@@ -149,14 +149,14 @@ async def test_weights_and_hand_overs_are_refused_where_candidates_do_not_know_o
 
 @pytest.mark.parametrize("naming", ["kazoo", "curator"])
 async def test_resizing_is_refused_where_the_limit_is_not_ours(store, naming):  # noqa: F811
-    with pytest.raises(BadArguments, match=rf"resize\(4\): naming='{naming}' has no place for it"):
+    with pytest.raises(BadArguments, match=rf"resize\(4\): naming='{naming}' does not support it"):
         await Semaphore(store.client(), "/a", 3, naming=naming).resize(4)
 
 
 @pytest.mark.parametrize("naming", ["kazoo", "curator"])
 async def test_a_number_that_wrapped_is_refused_and_leaves_nothing(store, naming):  # noqa: F811
     store.counters["/a"] = -(2**31)
-    with pytest.raises(BadArguments, match=f"naming='{naming}': the numbers of the znodes made here have wrapped"):
+    with pytest.raises(BadArguments, match=f"naming='{naming}': the sequence numbers at this path have wrapped"):
         async with Lock(store.client(), "/a", naming=naming):
             pass
     assert store.names("/a") == []

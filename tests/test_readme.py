@@ -30,7 +30,7 @@ def test_first_two_commands():
 def test_newcomer_28_the_name_for_a_requirements_file_is_said_and_is_the_one_of_the_distribution():
     name = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"]
     assert f"The distribution is called `{name}`" in README
-    assert "(`recipes` on PyPI is something else); programs `import recipes`" in README
+    assert "(`recipes` on PyPI is another project). Programs `import recipes`" in README
 
 
 def test_there_are_blocks():

@@ -1,4 +1,4 @@
-"""Where a run's time went: the slow tests by name, and the processor time of what a plain `pytest` runs.
+"""Prints where a run's time went: the slow tests by name, and the processor time of the tests of a plain `pytest`.
 
 Processor time is what is judged, since a busy machine does not change it much: of the tests, of the servers they start,
 of collecting them. It is set against that of a fixed computation on the same machine. What the clock shows is told, and
@@ -35,12 +35,12 @@ def yardstick_seconds() -> float:
 
 
 def cpu_seconds() -> float:
-    """Of this process, its threads, and its children as far as they have ended."""
+    """Processor time of this process, its threads, and its children that have ended."""
     return sum(os.times()[:4])
 
 
 class Timing:
-    """A plugin: in the processes that run tests it notes what each costs, in the one that reports it sums that up."""
+    """A plugin: measures each test in the process that runs it, and sums up in the process that reports."""
 
     def __init__(self) -> None:
         self._noted = cpu_seconds()
@@ -63,7 +63,7 @@ class Timing:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Behind the end of the workers, whose time counts from then on."""
+        """Called after the workers have ended, since only then does their processor time count."""
         config = session.config
         self._default_cpu = cpu_seconds() - self._thorough_cpu
         self._limit_s = LIMIT_SECONDS * max(1.0, yardstick_seconds() / YARDSTICK_SECONDS)

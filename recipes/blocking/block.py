@@ -174,7 +174,7 @@ class Blocks(Generic[A, T]):
     ) -> bool | None:
         """Leave the block that this thread entered last; if it is in none, the one that any thread entered last."""
         if not self._inside:
-            raise RuntimeError("nobody is inside")
+            raise RuntimeError("this is left, and no thread has entered it")
         here = threading.current_thread()
         ours = [entry for entry in self._inside if entry[0] is here]
         found = (ours or self._inside)[-1]

@@ -70,7 +70,7 @@ class Mirror(Watcher):
         self._next: anyio.Event | None = None
         self._over: anyio.Event | None = None
         self._open = False
-        self._unhear: Callable[[], object] = lambda: None
+        self._stop_listening: Callable[[], object] = lambda: None
 
     async def open(self) -> None:
         """Return once everything was read."""
@@ -80,7 +80,7 @@ class Mirror(Watcher):
         self._over = anyio.Event()
         self._open = True
         try:
-            self._unhear = self._client.hear_states(self._heard_state)
+            self._stop_listening = self._client.add_state_listener(self._heard_state)
             self._begin_session()
             if self._recursive:
                 try:
@@ -184,7 +184,7 @@ class Mirror(Watcher):
             return
         if call.error is None:
             self._watched = True
-            log.info("the cache of %s reads everything anew, in another session", self.path)
+            log.info("the session was lost: the cache of %s reads everything again in the next one", self.path)
             self._begin_round()
         elif isinstance(call.error, _TRIED_AGAIN):
             self._try_again([])
@@ -367,7 +367,7 @@ class Mirror(Watcher):
         self._lapse()
         if self._over is not None:
             self._over.set()
-        self._unhear()
+        self._stop_listening()
         scopes = self._bound.session.scopes
         if scopes.get(self) is self:
             del scopes[self]

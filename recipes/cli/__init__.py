@@ -9,18 +9,18 @@ import sys
 from collections.abc import Sequence
 
 _COMMANDS = {
-    "status": "Print the mode of each server; exit 1 when one of them does not tell it.",
+    "status": "Print the mode of each server; exit 1 when one of them does not answer with it.",
     "shell": "Run one command on the tree, or read commands from standard input.",
     "lock": "Run a program while holding a lock.",
     "locks": "Print who holds a lock and who waits for it, since when.",
-    "revoke": "Ask who holds a lock to give it up, or take it away.",
+    "revoke": "Ask the holders of a lock to give it up, or take it away from one of them.",
     "elect": "Run a program while this host leads.",
-    "leader": "Print who leads; exit 69 when nobody does.",
+    "leader": "Print the leader; exit 69 when nobody leads.",
     "queue": "Put items in a queue, take them out, look at it.",
     "barrier": "Hold programs up at a gate, and let them all go at once.",
     "counter": "Print a counter, or add to it; a lost connection never adds twice.",
-    "tx": "Transactions across databases: list, resolve, end what others left.",
-    "demo": "Workers contend for a lock and elect a leader; the second of each is killed.",
+    "tx": "List transactions across databases, decide them, end those of dead coordinators.",
+    "demo": "Show workers that take turns at a lock and elect a leader; two of them are killed.",
     "ensemble": "Start servers on this machine, and run until interrupted.",
     "move": "Make the store of this user on this machine a server's data directory.",
     "repair": "Tell what is damaged in the data directory of a stopped server.",

@@ -32,9 +32,9 @@ class Tls:
 
     Attributes:
         tls: use TLS, and trust the certificate authorities that this machine trusts.
-        cacert: a PEM file: the authorities to trust instead; else RECIPES_CACERT.
+        cacert: a PEM file: the authorities to trust in place of these; else RECIPES_CACERT.
         cert: a PEM file: our own certificate; else RECIPES_CERT.
-        key: a PEM file: the key of that, when it is not in the same file; else RECIPES_KEY.
+        key: a PEM file: the key of our certificate, when it is not in the same file; else RECIPES_KEY.
     """
 
     tls: Switch = False
@@ -48,7 +48,7 @@ class Tls:
         if not (self.tls or cacert or cert or key):
             return None
         if key and not cert:
-            raise WrongOption("--key", "expected --cert too: a key is of a certificate")
+            raise WrongOption("--key", "expected --cert too, the certificate that the key belongs to")
         try:
             context = ssl.create_default_context(cafile=cacert)
         except (OSError, ssl.SSLError) as error:
@@ -64,11 +64,12 @@ class Tls:
 
 @dataclass(frozen=True)
 class Access(Tls):
-    """Servers, and who we are.
+    """Servers to connect to, and credentials for them.
 
     Attributes:
         hosts: HOST:PORT,...; else RECIPES_HOSTS, else the store of this user on this machine.
-        auth_file: a file with SCHEME:CREDENTIALS, such as digest:user:password, on each line; else RECIPES_AUTH, one.
+        auth_file: a file with SCHEME:CREDENTIALS, such as digest:user:password, on each line; else the one in
+            RECIPES_AUTH.
         auth: SCHEME:CREDENTIALS. Everybody on this machine can read it in the list of processes: prefer --auth-file.
     """
 
@@ -129,5 +130,5 @@ def _why(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8"
     if isinstance(error, ssl.SSLError):
-        return f"not a PEM file that fits: {error.reason or error}"
+        return f"not a suitable PEM file: {error.reason or error}"
     return getattr(error, "strerror", None) or str(error)

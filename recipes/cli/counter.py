@@ -17,10 +17,10 @@ def counter(
     json: Switch = False,
     access: Annotated[Access, Parameter(name="*")] = Access(),  # noqa: B008 (it is frozen)
 ) -> int:
-    """Print the number of the counter PATH; with --add, the one behind the addition.
+    """Print the number of the counter PATH; with --add, the number after the addition.
 
-    A lost connection never adds twice. Exit codes: 1 when no server answers, when it refuses, or when PATH holds
-    something else than a number; the message says so where nobody knows whether it was added. 2 for a wrong argument.
+    A lost connection never adds twice. Exit codes: 1 when no server answers, when it refuses, or when PATH does not
+    hold a number; the message says so if the number may have been added. 2 for a wrong argument.
 
     Args:
         path: the counter's znode. --add makes it when it is missing; until then it is 0.

@@ -19,7 +19,7 @@ _RED, _GREEN, _BOLD, _NORMAL = "\x1b[31m", "\x1b[32m", "\x1b[1m", "\x1b[0m"
 
 
 def demo(*, json: bool = False) -> int:
-    """Workers contend for a lock and elect a leader; the second of each is killed, and the next takes over.
+    """Show workers that take turns at a lock and elect a leader; two of them are killed, and the next one takes over.
 
     Args:
         json: print one JSON object per event.

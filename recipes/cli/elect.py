@@ -46,13 +46,13 @@ def elect(
 
     Hosts that run this with one PATH are candidates, and one of them leads. COMMAND is started when leadership is won;
     its fencing token is in RECIPES_FENCE. It is ended, as under `recipes lock`, when leadership is lost, and started
-    again when it is won again. Servers that are away for a while are waited for, once they have been there.
+    again when it is won again. Servers may be away for a while, except at the start.
 
-    SIGTERM and the other signals go to the program; when it has ended, the next host leads at once. A program that ends
-    by itself ends the leadership, and this command with its exit code.
+    SIGTERM and the other signals go to the program; when it has ended, the next host leads at once. When the program
+    ends by itself, this host gives leadership up, and this command ends with the program's exit code.
 
-    Exit codes: the program's own, or 128 and the number of the signal that ended it; 126 and 127 when it cannot be run
-    or found, 2 for a wrong argument, 1 when no server answers.
+    Exit codes: the program's own, or 128 plus the number of the signal that ended it; 126 and 127 when it cannot be
+    run or found, 2 for a wrong argument, 1 when no server answers.
 
     Args:
         path: the election's znode.

@@ -14,6 +14,7 @@ from time import monotonic, sleep
 from recipes.cli.status import NoMode, ask_mode
 from recipes.core.disk.disk import RealDisk
 from recipes.core.errors import DiskError
+from recipes.core.properties import escaped
 
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -27,9 +28,10 @@ def ensemble(*, size: int = 3, observers: int = 0, port: int = 2181, data_dir: P
     Args:
         size: servers that vote.
         observers: further servers that do not.
-        port: of the first server's clients; the others have the next ones, and peers port+1000 and port+2000 on.
+        port: the first server's port for clients; the others use the next ones. The servers talk to each other on the
+            ports from port+1000 and port+2000 on.
         data_dir: a directory per server, kept for the next time.
-        read_only: let a server that has lost its leader serve those that only read.
+        read_only: let a server that has lost its leader serve clients that only read.
         json: print one JSON object per event.
     """
     if size < 1 or observers < 0 or not 0 < port < 60000:
@@ -105,9 +107,9 @@ def _server(sid: int, port: int, data_dir: Path, settings: list[str]) -> Iterato
     directory = (data_dir / str(sid)).absolute()
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "myid").write_text(f"{sid}\n")
-    lines = ["tickTime=2000", "initLimit=10", "syncLimit=5", f"dataDir={directory}", f"clientPort={port + sid - 1}",
-             f"clientPortAddress={_HOST}", "admin.enableServer=false", "standaloneEnabled=false",
-             *settings]  # fmt: skip
+    lines = ["tickTime=2000", "initLimit=10", "syncLimit=5", f"dataDir={escaped(directory)}",
+             f"clientPort={port + sid - 1}", f"clientPortAddress={_HOST}", "admin.enableServer=false",
+             "standaloneEnabled=false", *settings]  # fmt: skip
     zoo_cfg = directory / "zoo.cfg"
     zoo_cfg.write_text("\n".join(lines) + "\n")
     with (directory / "server.log").open("ab") as output:

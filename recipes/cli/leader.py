@@ -25,16 +25,16 @@ def leader(
     json: Switch = False,
     access: Annotated[Access, Parameter(name="*")] = Access(),  # noqa: B008 (it is frozen)
 ) -> int:
-    """Print who leads at PATH, since when it stands in line, its fence, and how many wait: recipes leader PATH.
+    """Print the leader of the election PATH, its fence, how long it has been in line, and how many wait.
 
-    For alarms: `recipes leader PATH --within 60 || page-somebody`. A change of leaders takes a moment, which is none.
+    For alarms: `recipes leader PATH --within 60 || page-somebody`. With --within a change of leaders is no alarm.
 
-    Exit codes: 0; 69 when nobody leads, nor has begun to within SECONDS; 2 for a wrong argument.
+    Exit codes: 0; 69 when nobody leads, or with --within when nobody has led in that time; 2 for a wrong argument.
 
     Args:
-        path: of the election.
+        path: the election's znode.
         within: seconds to wait for somebody to lead.
-        naming: of the znodes, where the candidates are those of another library.
+        naming: the library by whose names the candidates stand in line.
         json: print one object; `leader` is null when nobody leads.
     """
     if not within < 1e6:
@@ -52,8 +52,8 @@ def leader(
         age = f"in line for {max(0.0, now - first.since):.1f} s"
         print(f"{data} leads, fence 0x{first.fence:x}, {age}; {len(line) - 1} wait", flush=True)
     else:
-        waited = f" for {time.monotonic() - began:.1f} s" if within else ""
-        print(escaped(f"nobody leads at {path}, nor stands for election{waited}"), flush=True)
+        waited = f", after {time.monotonic() - began:.1f} s" if within else ""
+        print(escaped(f"nobody leads at {path}, and nobody is in line{waited}"), flush=True)
     return 0 if line else NOBODY
 
 

@@ -30,15 +30,16 @@ def lock(
 ) -> int:
     """Run COMMAND while holding the lock PATH: recipes lock PATH -- COMMAND...
 
-    The program finds its fencing token in RECIPES_FENCE. It and what it starts are one process group, and the lock is
-    given up when all of that has ended: what is left of the group when the program ends gets SIGTERM, then SIGKILL. So
-    does the whole group when the lock is lost, when `recipes lock` is killed, and before the session can have ended
-    unnoticed; SIGKILL comes 5 seconds after SIGTERM at most, in the last case before anybody else can have the lock.
-    Signals to `recipes lock` go to the program; while it waits they end it, and its place in line is given up.
+    The program finds its fencing token in RECIPES_FENCE. The program and all that it starts are one process group. The
+    lock is given up once the whole group has ended: when the program ends, the rest of its group gets SIGTERM, then
+    SIGKILL. The whole group gets them when the lock is lost, when `recipes lock` is killed, and when no server has
+    confirmed the session for too long. SIGKILL comes 5 seconds after SIGTERM at most; when no server answers, it comes
+    before anybody else can have the lock. Signals to `recipes lock` go to the program; while `recipes lock` waits, a
+    signal ends it, and its place in line is given up.
 
-    Exit codes: the program's own, or 128 and the number of the signal that ended it; 69 when the lock was not to be had
-    (--try, --wait), 75 when it was lost, 126 and 127 when the program cannot be run or found, 2 for a wrong argument, 1
-    when no server answers.
+    Exit codes: the program's own, or 128 plus the number of the signal that ended it; 69 when somebody else has the
+    lock (--try, --wait), 75 when it was lost, 126 and 127 when the program cannot be run or found, 2 for a wrong
+    argument, 1 when no server answers.
 
     Args:
         path: the lock's znode.

@@ -23,17 +23,17 @@ def locks(
     json: Switch = False,
     access: Annotated[Access, Parameter(name="*")] = Access(),  # noqa: B008 (it is frozen)
 ) -> int:
-    """Print who holds what is at PATH, and who waits for it, since when: recipes locks PATH.
+    """Print the holders of the lock PATH and those that wait for it, since when: recipes locks PATH.
 
     It knows locks, read/write locks, semaphores and elections of recipes, kazoo and Curator, and changes nothing. Each
-    is shown with what it asks for, how long its znode has been there by this machine's clock, its session, its fence
-    and what it wrote into its znode; `recipes lock` writes host and process.
+    holder is shown with what it asked for, the age of its znode by this machine's clock, its fence, its session and
+    the data that it wrote into its znode; `recipes lock` writes host and process.
 
-    Exit codes: 0, also when nobody is there; 1 when PATH is missing, or a znode may not be read.
+    Exit codes: 0, also when nobody holds or waits; 1 when PATH is missing, or a znode may not be read.
 
     Args:
         path: the lock's znode.
-        tree: look at everything below it, too.
+        tree: also look at all znodes below PATH.
         json: print an array of objects, one for each line, with holders and waiters.
     """
     found, refused = access.run(lambda client: _read(client, path, tree=tree))
@@ -62,7 +62,7 @@ async def _read(client: Client, path: str, *, tree: bool) -> tuple[list[Seen], l
 
 
 def _said(seen: Seen, now: float) -> str:
-    what = [] if seen.naming == "native" else [f"named as by {seen.naming}"]
+    what = [] if seen.naming == "native" else [f"names of {seen.naming}"]
     if seen.limit is not None:
         what.append(f"limit {seen.limit}")
     lines = [escaped(seen.path) + (f" ({', '.join(what)})" if what else "")]
@@ -70,7 +70,7 @@ def _said(seen: Seen, now: float) -> str:
     for each in seen.holders:
         taken += each.permits
         beyond = seen.limit is not None and taken > seen.limit
-        lines.append(_line("holds", each, now) + (", beyond the limit: since before that went down" if beyond else ""))
+        lines.append(_line("holds", each, now) + (", beyond the limit, which was lowered since" if beyond else ""))
     lines += [_line("waits", each, now) for each in seen.waiters]
     return "\n".join(lines)
 

@@ -25,7 +25,7 @@ def move(
 ) -> int:
     """Take the data of a store to TARGET, where `recipes serve TARGET/zoo.cfg` serves it to several machines.
 
-    The store's process is ended, cleanly. Programs that look for the store afterwards are told where it went.
+    The store's process is ended. Programs that look for the store later get an error that says where its data is.
 
     Args:
         target: a new directory; a zoo.cfg is written there.
@@ -33,16 +33,18 @@ def move(
         host: address to listen at; 0.0.0.0 for all.
         port: where clients will connect.
         servers: HOST,HOST,HOST of an ensemble, of which TARGET becomes server 1.
-        now: also when there are clients; their sessions end.
+        now: move the data even if the store has clients; their sessions end.
     """
     try:
         place = Place(store) if store is not None else named_store(None)
         names = [name.strip() for name in servers.split(",") if name.strip()]
         if not 0 < port < 65536 or len(names) == 1:
-            raise NothingListens(f"port {port}, servers {servers!r}: expected 1 to 65535, and no or two or more hosts")
+            raise NothingListens(
+                f"--port {port}, --servers {servers!r}: expected a port from 1 to 65535, and no servers or at least 2"
+            )
         clients = moving.count_clients(place)
         if clients and not now:
-            print(f"recipes move: the store {place.directory} has {clients} clients: end them first, or say --now",
+            print(f"recipes move: the store {place.directory} has {clients} clients: end them first, or give --now",
                   file=sys.stderr)  # fmt: skip
             return 1
         zoo_cfg = moving.move(place, target, host, port, names)

@@ -42,8 +42,8 @@ def put(
     Args:
         path: the queue's znode.
         items: what to put.
-        key: one item only: it is not put while the queue has an item of this key.
-        delay: seconds until it is handed out.
+        key: only with one item, which is not put while the queue has an item of this key.
+        delay: seconds until the items are handed out.
         priority: 0 to 999; the lowest goes first.
         json: print how many were put as one JSON object.
     """

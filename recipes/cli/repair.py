@@ -17,8 +17,8 @@ def repair(data_dir: Path, *, log_dir: Path | None = None, cut: Truncate = False
 
     Args:
         data_dir: dataDir of the server's zoo.cfg.
-        log_dir: its dataLogDir, when that is another one.
-        cut: cut the log at the damage; what is cut stays beside it under a name that begins with damaged-.
+        log_dir: its dataLogDir, when that is another directory.
+        cut: cut the log at the damage; a copy of the whole file stays beside it, its name begins with damaged-.
     """
     if data_dir.name == "version-2" and not (data_dir / "version-2").is_dir():
         print(f"recipes: {data_dir}: give the dataDir, the directory above", file=sys.stderr)
@@ -33,12 +33,12 @@ def repair(data_dir: Path, *, log_dir: Path | None = None, cut: Truncate = False
         if loss is None:
             print("no damage found")
             return 0
-        print(f"{logs.path / loss.name}: {loss.reason} at offset {loss.offset}, behind zxid 0x{loss.last_zxid:x}")
+        print(f"{logs.path / loss.name}: {loss.reason} at offset {loss.offset}, after zxid 0x{loss.last_zxid:x}")
         print(_what_is_lost(loss.lost))
         for name in (*loss.logs, *loss.snapshots):
-            print(f"{name} would be set aside, since it shows what is behind")
+            print(f"{name} would be set aside, since it has changes from after the damage")
         if not cut:
-            print("restore the file from a copy if there is one; --truncate cuts the log here and keeps what is cut")
+            print("restore the file from a copy if there is one; --truncate cuts the log here and keeps a copy of it")
             return 1
         for name in truncate(snapshots, logs, loss):
             print(f"kept as {name}")
@@ -48,7 +48,7 @@ def repair(data_dir: Path, *, log_dir: Path | None = None, cut: Truncate = False
 
 def _what_is_lost(zxids: tuple[int, ...]) -> str:
     if not zxids:
-        return "behind it no txn can be read that the snapshot does not have"
+        return "no txn would be lost that can be read and is not in the snapshot"
     first, last = f"0x{zxids[0]:x}", f"0x{zxids[-1]:x}"
     txns, which = ("1 txn", f"zxid {first}") if len(zxids) == 1 else (f"{len(zxids)} txns", f"zxids {first} to {last}")
-    return f"lost would be what is damaged and {txns} behind it, {which}"
+    return f"the damaged record would be lost, and {txns} after it, {which}"

@@ -27,18 +27,19 @@ def revoke(
 ) -> int:
     """Ask everybody who holds the lock PATH to give it up: recipes revoke PATH. `recipes locks PATH` shows who does.
 
-    A program hears of it by `grant.revoke_requested`, and goes on until it gives it up. With --force one holder's znode
-    is deleted: its block is cancelled, and the next in line holds, maybe before the former holder has heard of it. What
-    that one still writes only a fence keeps out. So with --force it is shown, and asked for on the terminal.
+    `grant.revoke_requested` is set in the programs that hold it; they keep it until they give it up. With --force the
+    znode of one holder is deleted: its block is cancelled, and the next in line holds, maybe before the former holder
+    knows that it has lost. Only a fence keeps out what the former holder still writes. So --force names the holder
+    and asks for a yes on the terminal.
 
-    Exit codes: 0; 1 when the answer was no, or PATH is missing; 2 for a wrong argument, as when several hold and
-    --fence names none of them; 69 when nobody holds it.
+    Exit codes: 0; 1 when the answer was no, or PATH is missing; 2 for a wrong argument, or when several hold the lock
+    and --force has no --fence; 69 when nobody holds it.
 
     Args:
-        path: of a lock, a read/write lock, a semaphore or an election, of recipes, kazoo or Curator.
+        path: the znode of a lock, a read/write lock, a semaphore or an election, of recipes, kazoo or Curator.
         fence: only the holder with this fence, as `recipes locks` shows it.
-        force: take it away.
-        yes: with --force: do not ask.
+        force: take the lock away from its holder.
+        yes: with --force: do not ask on the terminal.
         json: print an array of objects, one for each holder that was asked, or whose znode was deleted.
     """
     try:
@@ -53,7 +54,7 @@ def revoke(
         return NOBODY
     if not force:
         if any(each.kind == "lead" for each in holders):
-            complain("recipes revoke", f"{path} is an election: who leads hears of no such wish; --force ends its term")
+            complain("recipes revoke", f"{path} is an election: a leader cannot be asked; --force ends its term")
             return 2
         return _say(path, access.run(lambda client: _ask(client, holders)), "asked to give it up", json)
     if len(holders) > 1:
@@ -64,7 +65,9 @@ def revoke(
         complain("recipes revoke", "--force: expected --yes, or a terminal to ask on")
         return 2
     if not yes:
-        print(f"Take {escaped(path)} away from {_who(holders[0])}? It is not waited for. [y/N] ", end="", flush=True)
+        print(
+            f"Take {escaped(path)} away from {_who(holders[0])}, which may still be working? [y/N] ", end="", flush=True
+        )
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             return 1
     return _say(path, access.run(lambda client: _end(client, holders)), "taken away", json)

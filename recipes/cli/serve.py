@@ -11,6 +11,7 @@ from pathlib import Path
 
 from recipes.core.config import ServerConfig, parse_zoo_cfg
 from recipes.core.errors import ConfigError, RecipesError
+from recipes.core.properties import read_text
 from recipes.core.server.descriptors import raise_limit
 from recipes.core.server.server import Server
 
@@ -36,7 +37,9 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="recipes serve", description="Run a server in the foreground.")
     parser.add_argument("zoo_cfg", nargs="?", type=Path, help="zoo.cfg; without it 127.0.0.1:2181 and ./recipes-data")
-    parser.add_argument("--port", type=int, help="of clients, in place of zoo.cfg's clientPort; 0 takes a free one")
+    parser.add_argument(
+        "--port", type=int, help="port for clients, in place of zoo.cfg's clientPort; 0 takes a free one"
+    )
     parser.add_argument(
         "--host", help="listen for clients on this address only, in place of zoo.cfg's clientPortAddress"
     )
@@ -53,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 def _config(arguments: argparse.Namespace) -> ServerConfig:
     data_dir: Path | None = arguments.data_dir
     if data_dir is not None and data_dir.exists() and not data_dir.is_dir():
-        raise ConfigError("--data-dir", data_dir, "a directory: this is none")
+        raise ConfigError("--data-dir", data_dir, "a directory, and it is not one")
     if arguments.zoo_cfg:
         config, warnings = _read(arguments.zoo_cfg, data_dir)
     else:
@@ -78,8 +81,18 @@ def _config(arguments: argparse.Namespace) -> ServerConfig:
 def _with_pem_files(config: ServerConfig) -> ServerConfig:
     """Return `config`. Raises ConfigError for a TLS file that cannot be read, before anything is started."""
     used = [
-        ("ssl", config.secure_client_port is not None, config.ssl_key_store, config.ssl_trust_store),
-        ("ssl.quorum", config.ssl_quorum, config.ssl_quorum_key_store, config.ssl_quorum_trust_store),
+        (
+            "ssl",
+            config.secure_client_port is not None or config.client_port_unification,
+            config.ssl_key_store,
+            config.ssl_trust_store,
+        ),
+        (
+            "ssl.quorum",
+            config.ssl_quorum or config.port_unification,
+            config.ssl_quorum_key_store,
+            config.ssl_quorum_trust_store,
+        ),
     ]
     for prefix, on, *files in used:
         for name, file in zip(("keyStore", "trustStore"), files, strict=True):
@@ -93,36 +106,43 @@ def _with_pem_files(config: ServerConfig) -> ServerConfig:
 
 def _read(zoo_cfg: Path, data_dir: Path | None) -> tuple[ServerConfig, list[str]]:
     try:
-        text = zoo_cfg.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        sys.exit(_fail(2, f"{zoo_cfg}: {why}"))
+        text = read_text(zoo_cfg)
+    except OSError as error:
+        sys.exit(_fail(2, f"{zoo_cfg}: {error.strerror}"))
     return parse_zoo_cfg(text, str(zoo_cfg), data_dir)
 
 
 async def _serve(config: ServerConfig, *, until_eof: bool) -> None:
-    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    loop, serving, is_stopping = asyncio.get_running_loop(), asyncio.current_task(), False
+
+    def stop() -> None:
+        nonlocal is_stopping
+        if serving is not None and not is_stopping:  # a second signal must not break off the end
+            is_stopping = True
+            serving.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, stop)
     if until_eof:
-        loop.add_reader(sys.stdin.fileno(), _stop_at_eof, loop, stopping)
-    async with Server(config) as server:
-        if config.client_port is None:
-            where = f"{config.secure_client_address}:{server.secure_client_port}"
-        else:
-            where = f"{config.client_address}:{server.client_port}"
-        print(f"recipes serve: accepting clients on {where}", flush=True)
-        stopped = asyncio.ensure_future(stopping.wait())
-        await asyncio.wait((stopped, server.failed), return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if server.failed.done():
+        loop.add_reader(sys.stdin.fileno(), _stop_at_eof, loop, stop)
+    try:
+        async with Server(config) as server:  # its start may wait for a port or a name
+            if config.client_port is None:
+                where = f"{config.secure_client_address}:{server.secure_client_port}"
+            else:
+                where = f"{config.client_address}:{server.client_port}"
+            print(f"recipes serve: accepting clients on {where}", flush=True)
+            await asyncio.wait((server.failed,))
             server.failed.result()
+    except asyncio.CancelledError:
+        if not is_stopping:
+            raise
 
 
-def _stop_at_eof(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
+def _stop_at_eof(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
     if not os.read(sys.stdin.fileno(), 4096):
         loop.remove_reader(sys.stdin.fileno())
-        stopping.set()
+        stop()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -31,9 +31,9 @@ def shell(
     leave the shell.
 
     Args:
-        words: HOST:PORT, when it is not given otherwise, and a command; `help` lists the commands.
-        read_only: also talk to a server that has no leader and serves those that only read.
-        json: print each answer as one JSON value, and what went wrong as one, to standard error.
+        words: HOST:PORT, unless --hosts gives it, and a command; `help` lists the commands.
+        read_only: also use a server without a leader, which answers reads only.
+        json: print each answer as one JSON value, and each error as one on standard error.
     """
     if words and access.hosts is None and words[0] not in (*COMMANDS, *QUITS, "help"):
         if ":" not in words[0]:

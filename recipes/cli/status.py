@@ -27,7 +27,7 @@ def status(
     json: bool = False,
     tls: Annotated[Tls, Parameter(name="*")] = Tls(),  # noqa: B008 (it is frozen)
 ) -> int:
-    """Print the mode of each server; exit 1 when one of them does not tell it.
+    """Print the mode of each server; exit 1 when one of them does not answer with it.
 
     Args:
         addresses: HOST:PORT,... of the servers; else RECIPES_HOSTS, else the store of this user.
@@ -84,7 +84,7 @@ def ask_mode(address: str, tls: ssl.SSLContext | None = None) -> str:
     except ssl.SSLError as error:
         if not answer:
             why = getattr(error, "verify_message", "") or (error.reason or str(error)).replace("_", " ").lower()
-            raise NoMode(f"no TLS with it: {why}") from None
+            raise NoMode(f"the TLS handshake failed: {why}") from None
     except OSError:
         if not answer:
             raise NoMode("error contacting service, it is probably not running") from None
@@ -99,4 +99,4 @@ def _mode(answer: str) -> str:
         raise NoMode("running, but not serving: it has no leader")
     if "not in the whitelist" in answer:
         raise NoMode("running, but srvr is not in its 4lw.commands.whitelist")
-    raise NoMode("not a ZooKeeper server, or one that wants TLS: it does not answer srvr")
+    raise NoMode("no answer to srvr: it is not a ZooKeeper server, or expects TLS")

@@ -175,7 +175,7 @@ async def _create(client: Client, asked: _Asked) -> None:
     )
     asked.say(f"Created {escaped(path)}", {"path": path})
     if "e" in options and asked.alone:
-        hint = f"{path} goes with this command: an ephemeral znode ends with its session; create it in recipes shell"
+        hint = f"{path} is deleted now: an ephemeral znode ends with its session; create it inside `recipes shell`"
         complain("recipes shell", hint)
 
 

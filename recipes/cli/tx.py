@@ -28,16 +28,16 @@ Where = Annotated[Access, Parameter(name="*")]
 
 @tx.command(name="list")
 def list_transactions(path: str, /, *, name: str | None = None, json: Switch = False, access: Where = _ANYWHERE) -> int:
-    """Print what is not settled at PATH, by fleet, oldest first: recipes tx list PATH.
+    """Print the transactions at PATH that are not settled, by fleet, oldest first: recipes tx list PATH.
 
     Each transaction is shown with its state, its protocol, its age by this machine's clock, and the participants it
-    waits for. What is settled has no record any more.
+    waits for. A settled transaction has no record any more.
 
     Exit codes: 0, also when there is nothing; 1 when PATH is missing or a record cannot be read; 2 for a wrong name.
 
     Args:
-        path: of the coordinators.
-        name: of one fleet; else all.
+        path: the coordinators' path.
+        name: the name of one fleet; else all are shown.
         json: print an array of objects, one for each fleet.
     """
 
@@ -46,7 +46,7 @@ def list_transactions(path: str, /, *, name: str | None = None, json: Switch = F
         for error in (error for fleet in found for error in fleet.bad):
             complain("recipes tx", error, kind=type(error).__name__, path=error.path)
         now = time.time()
-        text = "\n".join(_fleet_in_words(fleet, now) for fleet in found) or "no coordinators were ever there"
+        text = "\n".join(_fleet_in_words(fleet, now) for fleet in found) or "no coordinator has ever used this path"
         say(json, text, [_fleet_facts(fleet, now) for fleet in found])
         return 1 if any(fleet.bad for fleet in found) else 0
 
@@ -69,9 +69,9 @@ def show(
     Exit codes: 0; 1 when there is no such transaction.
 
     Args:
-        path: of the coordinators.
+        path: the coordinators' path.
         transaction: its id.
-        name: of the fleet; else all are looked through.
+        name: the fleet's name; without it all fleets are searched.
         participants: MODULE:NAME or FILE.toml: each is asked whether its branch is prepared.
         json: print one object.
     """
@@ -114,20 +114,20 @@ def resolve(
     participants. Commit needs --participants: each must prove that it is prepared. A decision that stands is never
     changed.
 
-    With --gone NAME a decided transaction waits no longer for the proof of that participant, which is lost for good or
-    was put right by hand. With --orphan the participants end prepared branches of which no record tells: look at
-    `recipes tx orphans` first.
+    With --gone NAME a decided transaction no longer waits for the proof of a participant that is lost for good or was
+    corrected by hand. With --orphan the participants end the prepared branches of a transaction that has no record:
+    look at `recipes tx orphans` first.
 
-    Exit codes: 0; 1 when there is no such transaction; 2 when something stands in the way, which is told; 75 when a
-    participant has not proved the end of an orphan.
+    Exit codes: 0; 1 when there is no such transaction; 2 when it cannot be decided in this way, and the message says
+    why; 75 when a participant has not proved the end of an orphan.
 
     Args:
-        path: of the coordinators.
+        path: the coordinators' path.
         transaction: its id.
         outcome: commit or abort.
         gone: a participant's name.
-        orphan: it has no record.
-        name: of the fleet; else all are looked through, and with --orphan "default".
+        orphan: the transaction has no record.
+        name: the fleet's name; without it all fleets are searched, with --orphan only "default".
         participants: MODULE:NAME of a mapping, or FILE.toml.
         json: print one object.
     """
@@ -165,17 +165,17 @@ def orphans(
     json: Switch = False,
     access: Where = _ANYWHERE,
 ) -> int:
-    """Print what is prepared in databases and is in no record: recipes tx orphans PATH --participants FILE.toml.
+    """Print prepared transactions that have no record: recipes tx orphans PATH --participants FILE.toml.
 
-    Each is shown with its participant, its id, its age and the locks it holds, where the database tells them, and why
-    nobody is going to end it. Nothing is changed.
+    Each is shown with its participant and its id, with its age and the locks it holds if the database tells them, and
+    with the reason why nobody will end it. Nothing is changed.
 
     Exit codes: 0 when there is none; 1 when there is one, or a participant does not answer.
 
     Args:
-        path: of the coordinators.
+        path: the coordinators' path.
         participants: MODULE:NAME of a mapping, or FILE.toml.
-        name: of the fleet, else "default".
+        name: the fleet's name, "default" if none is given.
         json: print an array of objects.
     """
     known = find_participants(participants)
@@ -209,18 +209,18 @@ def serve(
     metrics: str | None = None,
     access: Where = _ANYWHERE,
 ) -> int:
-    """End what coordinators leave behind when they die: recipes tx serve PATH --participants FILE.toml.
+    """End the transactions of dead coordinators: recipes tx serve PATH --participants FILE.toml.
 
-    Any number may run; one works at a time, and the next one takes over. It goes on through lost sessions and through
-    databases that are away, until SIGTERM or SIGINT.
+    Any number of these commands may run; one works at a time, and the next one takes over. It runs until SIGTERM or
+    SIGINT, also when sessions are lost or databases are away.
 
-    Exit codes: 0 behind a signal; 1 when no server answers, or a participant's settings do not do; 2 for a wrong
+    Exit codes: 0 after a signal; 1 when no server answers, or a participant's settings are wrong; 2 for a wrong
     argument.
 
     Args:
-        path: of the coordinators.
+        path: the coordinators' path.
         participants: MODULE:NAME of a mapping, or FILE.toml: the same names as the fleet's.
-        name: of the fleet, else "default".
+        name: the fleet's name, "default" if none is given.
         session_timeout: seconds after which another one takes over when this one was cut off.
         metrics: HOST:PORT, where Prometheus finds figures over HTTP.
     """
@@ -251,7 +251,7 @@ async def _end_orphan(
 ) -> int:
     home = await read_home(client, path, name)
     if home is None:
-        raise BadArguments(path, f"no coordinators are called {name!r} there")
+        raise BadArguments(path, f"name={name!r}: expected a fleet at this path")
     if any(seen.record.id == transaction for fleet in await read_fleets(client, path) for seen in fleet.transactions):
         raise BadArguments(path, f"{transaction} is no orphan: it has a record")
     said = await end_orphans(home, transaction, decision, participants)

@@ -114,7 +114,7 @@ async def _serve(
             async with Coordinator(client, path, participants=participants, name=name) as coordinator:
                 participants = cast(Mapping[str, TransactionParticipant], again)  # by its __getattr__
                 serving.coordinator = coordinator
-                print(f"recipes tx serve: ready to end what others leave at {path}", flush=True)
+                print(f"recipes tx serve: ready to end transactions of dead coordinators at {path}", flush=True)
                 await client.outlive(client.session_id)
         except SessionError as error:
             await renewal.after(error)

@@ -4,71 +4,36 @@ Source: QuorumPeerConfig.java; the file is a Java properties file.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from recipes.core.ensemble import Place, find_place, read_membership
+from recipes.core.ensemble import KEYS, MAX_SID, Place, find_place, read_membership
 from recipes.core.errors import ConfigError
 from recipes.core.properties import Property, read_properties
-from recipes.core.zab.membership import KEYS, MAX_SID, Membership
-
-
-def _boolean(value: Any) -> Any:
-    if isinstance(value, str):
-        lowered = value.lower()
-        if lowered not in ("true", "false"):
-            raise ValueError("not a boolean")
-        return lowered == "true"
-    return value
-
-
-def _yes_no(value: Any) -> Any:
-    if isinstance(value, str):
-        if value not in ("yes", "no"):
-            raise ValueError("not yes or no")
-        return value == "yes"
-    return value
-
-
-def _no(value: Any) -> Any:
-    if value not in ("no", False):
-        raise ValueError("not no")
-    return False
-
-
-def _three(value: Any) -> Any:
-    if str(value) != "3":
-        raise ValueError("not 3")
-    return 3
-
-
-def _pem(value: Any) -> Any:
-    if str(value).upper() != "PEM":
-        raise ValueError("not PEM")
-    return "PEM"
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _words(value: Any) -> Any:
-    return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
-
-
-Boolean = Annotated[bool, BeforeValidator(_boolean)]
-YesNo = Annotated[bool, BeforeValidator(_yes_no)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
-Pem = Annotated[str, BeforeValidator(_pem)]
-ClientAuth = Annotated[Literal["need", "want", "none"], BeforeValidator(_lower)]
-PeerType = Annotated[Literal["participant", "observer"], BeforeValidator(_lower)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Positive = Annotated[int, Field(gt=0)]
+from recipes.core.quorum import Membership
+from recipes.core.zoo_keys import NO_EFFECT, REFUSED, correct, is_without_effect, refusal
+from recipes.core.zoo_values import (
+    Boolean,
+    ClientAuth,
+    File,
+    Limit,
+    PeerType,
+    Pem,
+    Port,
+    Positive,
+    Protocol,
+    Three,
+    Whole,
+    Words,
+    YesNo,
+)
 
 
 class ServerConfig(BaseModel):
     """The settings of one server. Each field's alias is its key in zoo.cfg. Times in ms unless the name says otherwise.
+
+    The fields whose values Apache corrects take the corrected ones only: `parse_zoo_cfg` corrects.
 
     membership: the ensemble, in which this server is `server_id`; None for a standalone server. `parse_zoo_cfg` sets
     both.
@@ -80,31 +45,35 @@ class ServerConfig(BaseModel):
         frozen=True, extra="forbid", populate_by_name=True, arbitrary_types_allowed=True
     )
 
-    data_dir: Path = Field(validation_alias="dataDir")
-    data_log_dir: Path | None = Field(default=None, validation_alias="dataLogDir")
+    data_dir: File = Field(validation_alias="dataDir")
+    data_log_dir: File | None = Field(default=None, validation_alias="dataLogDir")
     client_port: Port | None = Field(default=2181, validation_alias="clientPort")
     client_address: str = Field(default="127.0.0.1", validation_alias="clientPortAddress")
     secure_client_port: Port | None = Field(default=None, validation_alias="secureClientPort")
     secure_client_address: str = Field(default="127.0.0.1", validation_alias="secureClientPortAddress")
     sessionless_timeout_ms: Positive = Field(default=10000, validation_alias="nio.sessionlessCnxnTimeout")
     tick_time_ms: Positive = Field(default=3000, validation_alias="tickTime")
-    min_session_timeout_ms: int = Field(default=-1, validation_alias="minSessionTimeout")
-    max_session_timeout_ms: int = Field(default=-1, validation_alias="maxSessionTimeout")
-    max_connections_per_ip: Annotated[int, Field(ge=0)] = Field(default=60, validation_alias="maxClientCnxns")
-    max_connections: Annotated[int, Field(ge=0)] = Field(default=0, validation_alias="maxCnxns")
-    snap_count: Annotated[int, Field(ge=2)] = Field(default=100000, validation_alias="snapCount")
-    pre_alloc_size_kb: Positive = Field(default=65536, validation_alias="preAllocSize")
+    min_session_timeout_ms: Whole = Field(default=-1, validation_alias="minSessionTimeout")
+    max_session_timeout_ms: Whole = Field(default=-1, validation_alias="maxSessionTimeout")
+    max_connections_per_ip: Limit = Field(default=60, validation_alias="maxClientCnxns")
+    max_connections: Limit = Field(default=0, validation_alias="maxCnxns")
+    snap_count: Annotated[Whole, Field(ge=2)] = Field(default=100000, validation_alias="snapCount")
+    pre_alloc_size_kb: Limit = Field(default=65536, validation_alias="preAllocSize")
     force_sync: YesNo = Field(default=True, validation_alias="forceSync")
-    snap_retain_count: Annotated[int, Field(ge=3)] = Field(default=3, validation_alias="autopurge.snapRetainCount")
-    purge_interval_hours: Annotated[int, Field(ge=0)] = Field(default=0, validation_alias="autopurge.purgeInterval")
+    snap_retain_count: Annotated[Whole, Field(ge=3)] = Field(default=3, validation_alias="autopurge.snapRetainCount")
+    purge_interval_hours: Limit = Field(default=0, validation_alias="autopurge.purgeInterval")
     four_letter_whitelist: Words = Field(default=("srvr",), validation_alias="4lw.commands.whitelist")
     extended_types: Boolean = Field(default=False, validation_alias="extendedTypesEnabled")
     enforce_quota: Boolean = Field(default=False, validation_alias="enforceQuota")
     super_digest: str | None = Field(default=None, validation_alias="DigestAuthenticationProvider.superDigest")
     session_secret_file: Path | None = Field(default=None, validation_alias="sessionSecretFile")
-    max_frame_bytes: Annotated[int, Field(ge=1024)] = Field(default=0xFFFFF, validation_alias="jute.maxbuffer")
+    max_frame_bytes: Annotated[Whole, Field(ge=1024)] = Field(default=0xFFFFF, validation_alias="jute.maxbuffer")
     container_check_ms: Positive = Field(default=60000, validation_alias="znode.container.checkIntervalMs")
     container_max_per_check: Positive = Field(default=10000, validation_alias="znode.container.maxPerMinute")
+    container_never_used_ms: Limit = Field(default=0, validation_alias="znode.container.maxNeverUsedIntervalMs")
+    create_directories: Boolean = Field(default=True, validation_alias="datadir.autocreate")
+    trust_empty_database: Boolean = Field(default=True, validation_alias="db.autocreate")
+    trust_missing_snapshot: Boolean = Field(default=False, validation_alias="snapshot.trust.empty")
 
     membership: Membership | None = None
     server_id: int | None = Field(default=None, validation_alias="myid")
@@ -112,18 +81,24 @@ class ServerConfig(BaseModel):
     standalone_enabled: Boolean = Field(default=True, validation_alias="standaloneEnabled")
     init_limit: Positive = Field(default=10, validation_alias="initLimit")  # ticks a learner may take to join
     sync_limit: Positive = Field(default=5, validation_alias="syncLimit")  # ticks it may then lag behind
-    election_alg: Annotated[int, BeforeValidator(_three)] = Field(default=3, validation_alias="electionAlg")
+    election_alg: Three = Field(default=3, validation_alias="electionAlg")
+    election_port_tries: Limit = Field(default=3, validation_alias="electionPortBindRetry")  # 0: for ever
     quorum_listen_on_all_ips: Boolean = Field(default=False, validation_alias="quorumListenOnAllIPs")
     read_only_mode: Boolean = Field(default=False, validation_alias="readonlymode.enabled")
     leader_serves: YesNo = Field(default=True, validation_alias="leaderServes")
     ssl_quorum: Boolean = Field(default=False, validation_alias="sslQuorum")
+    port_unification: Boolean = Field(default=False, validation_alias="portUnification")  # accept plain ones too
     ssl_quorum_key_store: Path | None = Field(default=None, validation_alias="ssl.quorum.keyStore.location")
     ssl_quorum_key_store_password: str | None = Field(default=None, validation_alias="ssl.quorum.keyStore.password")
+    ssl_quorum_key_store_password_file: Path | None = Field(
+        default=None, validation_alias="ssl.quorum.keyStore.passwordPath"
+    )
     ssl_quorum_key_store_type: Pem = Field(default="PEM", validation_alias="ssl.quorum.keyStore.type")
     ssl_quorum_trust_store: Path | None = Field(default=None, validation_alias="ssl.quorum.trustStore.location")
     ssl_quorum_trust_store_type: Pem = Field(default="PEM", validation_alias="ssl.quorum.trustStore.type")
     ssl_quorum_client_auth: ClientAuth = Field(default="need", validation_alias="ssl.quorum.clientAuth")
     ssl_quorum_hostname_verification: Boolean = Field(default=True, validation_alias="ssl.quorum.hostnameVerification")
+    ssl_quorum_protocol: Protocol = Field(default=(), validation_alias="ssl.quorum.protocol")
     ssl_quorum_enabled_protocols: Words = Field(default=(), validation_alias="ssl.quorum.enabledProtocols")
     ssl_quorum_ciphers: Words = Field(default=(), validation_alias="ssl.quorum.ciphersuites")
 
@@ -133,44 +108,31 @@ class ServerConfig(BaseModel):
     admin_command_url: str = Field(default="/commands", validation_alias="admin.commandURL")
     metrics_address: str = Field(default="127.0.0.1", validation_alias="metricsProvider.httpHost")
     metrics_port: Port | None = Field(default=None, validation_alias="metricsProvider.httpPort")
+    client_port_unification: Boolean = Field(default=False, validation_alias="client.portUnification")
     ssl_key_store: Path | None = Field(default=None, validation_alias="ssl.keyStore.location")
     ssl_key_store_password: str | None = Field(default=None, validation_alias="ssl.keyStore.password")
+    ssl_key_store_password_file: Path | None = Field(default=None, validation_alias="ssl.keyStore.passwordPath")
     ssl_key_store_type: Pem = Field(default="PEM", validation_alias="ssl.keyStore.type")
     ssl_trust_store: Path | None = Field(default=None, validation_alias="ssl.trustStore.location")
     ssl_trust_store_type: Pem = Field(default="PEM", validation_alias="ssl.trustStore.type")
     ssl_client_auth: ClientAuth = Field(default="need", validation_alias="ssl.clientAuth")
+    ssl_protocol: Protocol = Field(default=(), validation_alias="ssl.protocol")
     ssl_enabled_protocols: Words = Field(default=(), validation_alias="ssl.enabledProtocols")
     ssl_ciphers: Words = Field(default=(), validation_alias="ssl.ciphersuites")
-    skip_acl: Annotated[bool, BeforeValidator(_no)] = Field(default=False, validation_alias="skipACL")
+    skip_acl: YesNo = Field(default=False, validation_alias="skipACL")
 
     source_text: str | None = None  # the zoo.cfg this was read from
 
     @property
     def session_timeouts_ms(self) -> tuple[int, int]:
         """The shortest and the longest session a client can have: 2 and 20 ticks unless set."""
-        low = 2 * self.tick_time_ms if self.min_session_timeout_ms < 0 else self.min_session_timeout_ms
-        high = 20 * self.tick_time_ms if self.max_session_timeout_ms < 0 else self.max_session_timeout_ms
+        low = 2 * self.tick_time_ms if self.min_session_timeout_ms == -1 else self.min_session_timeout_ms
+        high = 20 * self.tick_time_ms if self.max_session_timeout_ms == -1 else self.max_session_timeout_ms
         return low, high
 
 
-# ZooKeeper's keys that choose what this server does anyway, or that nothing here depends on.
-_IGNORED = frozenset(
-    ("clientPortListenBacklog", "globalOutstandingLimit", "dynamicConfigFile", "electionPortBindRetry", "syncEnabled",
-     "connectToLearnerMasterLimit", "digest.enabled", "metricsProvider.className", "metricsProvider.exportJvmInfo",
-     "admin.idleTimeout", "serverCnxnFactory", "ssl.trustStore.password", "ssl.quorum.trustStore.password",
-     "snapSizeLimitInKb", "reconfigEnabled")
-)  # fmt: skip
-_NO_SASL = "there is no SASL here"
-_NO_REVOCATION = "it is not asked whether a certificate was revoked"
-# Keys that protect an ensemble of Apache's and have no effect here: an operator who relies on one must know.
-_REFUSED = {
-    "sessionRequireClientSASLAuth": _NO_SASL, "quorum.auth.enableSasl": _NO_SASL,
-    "quorum.auth.learnerRequireSasl": _NO_SASL, "quorum.auth.serverRequireSasl": _NO_SASL,
-    "enforce.auth.enabled": "clients are served that have not said who they are: protect znodes by ACLs",
-    "ssl.crl": _NO_REVOCATION, "ssl.ocsp": _NO_REVOCATION,
-    "ssl.quorum.crl": _NO_REVOCATION, "ssl.quorum.ocsp": _NO_REVOCATION,
-    "sslQuorumReloadCertFiles": "certificates are read at the start: restart one server after the other",
-}  # fmt: skip
+_KEY_STORES = [f"ssl.{of}{store}.location" for of in ("", "quorum.") for store in ("keyStore", "trustStore")]
+_OTHER_STORES = (".jks", ".p12", ".bcfks")  # by these ends Apache knows a store whose type is not stated
 _EXPECTED = {
     "int_parsing": "a whole number",
     "greater_than": "a number greater than {gt}",
@@ -179,8 +141,8 @@ _EXPECTED = {
     "literal_error": "{expected}",
 }
 _REASONS = {
-    "not a boolean": "true or false", "not yes or no": "yes or no", "not no": "no: ACLs cannot be switched off",
-    "not 3": "3: fast leader election is the only one",
+    "not a whole number": "a whole number", "not a boolean": "true or false", "not yes or no": "yes or no",
+    "no path": "a path", "not 3": "3: fast leader election is the only one",
     "not PEM": "PEM: other key stores are not supported",
 }  # fmt: skip
 
@@ -209,13 +171,16 @@ def parse_zoo_cfg(text: str, source: str, data_dir: Path | None = None) -> tuple
 
 
 def _is_known(key: str, keys: set[str]) -> bool:
-    return key in keys or key in _REFUSED or key in _IGNORED or key.startswith(KEYS)
+    return key in keys or is_without_effect(key) or key.startswith(KEYS)
 
 
 def _not_known(key: str, keys: set[str]) -> str:
     from difflib import get_close_matches  # only here: it takes time to import
 
-    similar = get_close_matches(key, sorted({*keys, *_REFUSED, *_IGNORED}), 1, 0.8)
+    bare = key.removeprefix("zookeeper.")
+    if bare != key and _is_known(bare, keys):
+        return f"{key} is not a known key: in a file it is {bare}"
+    similar = get_close_matches(key, sorted({*keys, *REFUSED, *NO_EFFECT}), 1, 0.8)
     return f"{key} is not a known key{f', did you mean {similar[0]}?' if similar else ''}"
 
 
@@ -227,10 +192,17 @@ def _parse(
     warnings: list[str] = []
     for entry in properties:
         if entry.key in keys:
-            values[entry.key], places[entry.key] = entry.value, entry
-        elif entry.key in _REFUSED:
-            if entry.value.lower() != "false":
-                raise entry.wrong(f"false: {_REFUSED[entry.key]}")
+            value, said = correct(entry.key, entry.value)
+            if said:
+                warnings.append(f"{source}:{entry.line}: {entry.key}={entry.value}: {said}")
+            places[entry.key] = entry
+            values.pop(entry.key, None)
+            if value is not None:
+                values[entry.key] = value
+        elif expected := refusal(entry.key, entry.value):
+            raise entry.wrong(expected)
+        elif why := NO_EFFECT.get(entry.key):
+            warnings.append(f"{source}:{entry.line}: {entry.key} has no effect: {why}")
 
     if data_dir is not None:
         values["dataDir"] = str(data_dir)
@@ -249,6 +221,8 @@ def _parse(
         file = path and next((each for each in (path, *path.parents) if each.exists() and not each.is_dir()), None)
         if file:
             raise places[key].wrong(f"a directory: {file} is not a directory")
+        if path and (left_aside := _java_path(places[key], text)):
+            raise places[key].wrong(rf"\uXXXX for other than ASCII: Java reads {left_aside}, where data is")
     membership = read_membership(properties)
     place = find_place(membership, config.standalone_enabled, config.data_dir, places.get("myid"), source)
     if "clientPortAddress" in values and "clientPort" not in values:
@@ -256,6 +230,8 @@ def _parse(
     if not place.client and "clientPort" not in values and "secureClientPort" not in values:
         raise missing("clientPort", "a port: neither it nor secureClientPort is set")
     config = config.model_copy(update=_settled(config, place, places))
+    if config.skip_acl:
+        warnings.append(f"{source}:{places['skipACL'].line}: skipACL=yes: any client may do anything to any znode")
     if place.membership is not None:
         for key in ("initLimit", "syncLimit"):
             if key not in values:
@@ -266,20 +242,43 @@ def _parse(
             line, role = places["peerType"].line, config.peer_type
             warnings.append(f"{source}:{line}: peerType has no effect: server.{place.server_id} says {role}")
 
-    if config.secure_client_port is not None:
+    if config.secure_client_port is None:
+        if "secureClientPortAddress" in values:
+            raise missing("secureClientPort", "a port, since secureClientPortAddress is set")
+    else:
+        if values.get("clientPort") == "0":  # no plain port, as at Apache's; alone it is any free port
+            config = config.model_copy(update={"client_port": None})
         for key in ("ssl.keyStore.location", "ssl.trustStore.location"):
             if key not in values and not (key.startswith("ssl.trust") and config.ssl_client_auth == "none"):
                 raise missing(key, "a PEM file, since secureClientPort is set")
-    if config.ssl_quorum:
+    if config.ssl_quorum or config.port_unification:
         for key in ("ssl.quorum.keyStore.location", "ssl.quorum.trustStore.location"):
             if key not in values:
-                raise missing(key, "a PEM file, since sslQuorum is set")
+                raise missing(
+                    key, f"a PEM file, since {'sslQuorum' if config.ssl_quorum else 'portUnification'} is set"
+                )
+    for key in _KEY_STORES:
+        if key in values and values[key].lower().endswith(_OTHER_STORES):
+            raise places[key].wrong("a PEM file: other key stores are not supported")
+    if config.client_port_unification and "ssl.keyStore.location" not in values:
+        config = config.model_copy(update={"client_port_unification": False})
+        line = places["client.portUnification"].line
+        warnings.append(f"{source}:{line}: client.portUnification has no effect: there is no ssl.keyStore.location")
     low, high = config.session_timeouts_ms
     if low > high:
         expected = f"at most maxSessionTimeout, {high}"
         at = places.get("minSessionTimeout")
         raise at.wrong(expected) if at else ConfigError("minSessionTimeout", low, expected, source=source)
     return config, warnings
+
+
+def _java_path(stated: Property, text: str) -> Path | None:
+    """The directory that Java reads here, as ISO 8859-1, if it has data, and the one that UTF-8 names has none."""
+    if stated.value.isascii() or (Path(stated.value) / "version-2").exists():
+        return None
+    read = {entry.key: entry.value for entry in read_properties(text.encode().decode("latin-1"), stated.source)}
+    path = Path(read.get(stated.key, stated.value))
+    return path if (path / "version-2").exists() else None
 
 
 def _settled(config: ServerConfig, place: Place, places: dict[str, Property]) -> dict[str, Any]:

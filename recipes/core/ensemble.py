@@ -3,13 +3,26 @@
 Source: QuorumPeerConfig.java: parse, parseDynamicConfig, setupMyId, setupClientPort, checkValidity.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
 from typing import NamedTuple
 
 from recipes.core.errors import ConfigError
-from recipes.core.properties import Property, read_properties
-from recipes.core.zab.membership import KEYS, MAX_SID, Membership, parse_membership
+from recipes.core.properties import Property, read_properties, read_text
+from recipes.core.quorum import Membership, QuorumServer, bracketed
+
+MAX_SID = 255  # the sid is the first byte of a session id
+KEYS = ("server.", "group.", "weight.")  # prefixes of the keys that describe the ensemble
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_HOST = r"(?P<{0}>\[[^\]|;]+\]|[^:;|\[\]]+)"
+_ADDRESS = re.compile(
+    rf"{_HOST.format('host')}:(?P<quorum>[0-9]+):(?P<election>[0-9]+)(?::(?P<role>[^:;|]+))?"
+    rf"(?:;(?:{_HOST.format('client_host')}:)?(?P<client_port>[0-9]+))?"
+)
+_FORM = "host:quorumPort:electionPort, then :participant or :observer if wanted, then ;clientPort or ;host:clientPort"
 
 
 class Place(NamedTuple):
@@ -30,7 +43,7 @@ def read_membership(properties: Sequence[Property]) -> Membership | None:
     named = next((entry for entry in properties if entry.key == "dynamicConfigFile"), None)
     if named is not None:
         if lines:
-            raise lines[0].wrong(f"it to stand in the dynamicConfigFile, {named.value}")
+            raise lines[0].wrong(f"this line in the dynamicConfigFile, {named.value}")
         lines = read_properties(_text(named), named.value)
     entries: dict[str, Property] = {}
     for entry in lines:
@@ -89,7 +102,7 @@ def _server_id(
 ) -> int | None:
     path = data_dir / "myid"
     try:
-        text: str | None = path.read_text(encoding="utf-8").strip()
+        text: str | None = path.read_text(encoding="utf-8").partition("\n")[0].strip()
     except FileNotFoundError:
         text = None
     except (OSError, UnicodeDecodeError) as error:
@@ -113,7 +126,93 @@ def _server_id(
 
 def _text(named: Property) -> str:
     try:
-        return Path(named.value).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise named.wrong(f"a file that can be read ({why})") from None
+        return read_text(Path(named.value))
+    except OSError as error:
+        raise named.wrong(f"a file that can be read ({error.strerror})") from None
+
+
+def parse_membership(properties: Mapping[str, str]) -> Membership | None:
+    """The ensemble that the keys server.N, group.N and weight.N describe; None where there is no server.N.
+
+    Other keys are ignored. Raises ConfigError with the key and value that are wrong.
+    """
+    servers: dict[int, QuorumServer] = {}
+    groups: dict[int, list[int]] = {}
+    weights: dict[int, int] = {}
+    grouped: dict[int, str] = {}
+    for key, value in properties.items():
+        kind = key[: key.find(".") + 1]
+        if kind not in KEYS:
+            continue
+        number = _number(key[len(kind) :], key, value, f"{kind}N, with a number for N")
+        if number in (servers if kind == "server." else weights if kind == "weight." else groups):
+            raise ConfigError(key, value, f"each number once: {kind}{number} is there already")
+        if kind == "server.":
+            servers[number] = _server(number, key, value)
+        elif kind == "weight.":
+            weights[number] = _number(value, key, value, "a weight: 0 or a whole number above it")
+        else:
+            groups[number] = []
+            for part in value.split(":"):
+                sid = _number(part.strip(), key, value, "numbers of servers with colons between them")
+                if sid in grouped:
+                    raise ConfigError(key, value, f"each server in one group: server {sid} is in {grouped[sid]} too")
+                grouped[sid] = key
+                groups[number].append(sid)
+    if not servers:
+        return None
+    membership = Membership(servers.values(), groups, weights)
+    _check_groups(membership, grouped, properties)
+    return membership
+
+
+def _check_groups(membership: Membership, grouped: dict[int, str], properties: Mapping[str, str]) -> None:
+    for sid, key in grouped.items():
+        if sid not in membership.voters:
+            raise ConfigError(key, properties[key], f"servers that vote: server {sid} does not")
+    about = next((key for key in properties if key.startswith(("group.", "weight."))), None)
+    if about is None:
+        return
+    for sid in membership.voters:
+        if sid not in grouped:
+            raise ConfigError(about, properties[about], f"every voter to be in a group: server {sid} is in none")
+    if not any(map(membership.weight, membership.voters)):
+        raise ConfigError(about, properties[about], "some voter to weigh more than 0")
+
+
+def _server(sid: int, key: str, value: str) -> QuorumServer:
+    if sid > MAX_SID:
+        raise ConfigError(key, value, f"server.N with N from 0 to {MAX_SID}")
+    if "|" in value:
+        raise ConfigError(key, value, "one address: several with | between them are not supported")
+    found = _ADDRESS.fullmatch(value)
+    role = (found["role"] or "participant").strip().lower() if found else ""
+    if found is None or role not in ("participant", "observer"):
+        raise ConfigError(key, value, _FORM)
+    quorum_port, election_port = int(found["quorum"]), int(found["election"])
+    client_port = int(found["client_port"] or 1)
+    if not all(0 < port <= 65535 for port in (quorum_port, election_port, client_port)):
+        raise ConfigError(key, value, "ports from 1 to 65535")
+    if quorum_port == election_port:
+        raise ConfigError(key, value, "two ports that differ")
+    client = ""
+    if found["client_port"]:
+        client = f"{bracketed(_host(found['client_host'] or '0.0.0.0', key, value))}:{client_port}"
+    return QuorumServer(sid, _host(found["host"], key, value), quorum_port, election_port, role == "observer", client)
+
+
+def _host(host: str, key: str, value: str) -> str:
+    """An IPv6 address in the form Java prints, all groups without leading zeros; others as they are."""
+    if not host.startswith("["):
+        return host.strip()
+    try:
+        groups = IPv6Address(host[1:-1]).exploded.split(":")
+    except AddressValueError:
+        raise ConfigError(key, value, "an IPv6 address within the brackets") from None
+    return ":".join(f"{int(group, 16):x}" for group in groups)
+
+
+def _number(digits: str, key: str, value: str, expected: str) -> int:
+    if not _NUMBER.fullmatch(digits):
+        raise ConfigError(key, value, expected)
+    return int(digits)

@@ -116,7 +116,7 @@ class NoChildrenForEphemerals(StoreError, code=codes.NO_CHILDREN_FOR_EPHEMERALS)
 class NodeExists(StoreError, code=codes.NODE_EXISTS):
     """A create of a znode that exists."""
 
-    meaning = "There is such a znode already"
+    meaning = "The znode exists already"
 
 
 class NotEmpty(StoreError, code=codes.NOT_EMPTY):
@@ -287,7 +287,7 @@ class HoldLost(_OfRecipe):
     path: the path the recipe is about. message: why it was lost.
     """
 
-    meaning = "What was held was lost"
+    meaning = "The hold was lost"
 
 
 class LockLost(HoldLost):
@@ -364,7 +364,7 @@ class MalformedValue(_OfRecipe):
 class UpdateConflict(_OfRecipe):
     """Others changed the data that an update had read, at each attempt. Nothing was written."""
 
-    meaning = "Others changed what was read, each time"
+    meaning = "Others changed the data at each attempt"
 
 
 class BrokenBarrier(_OfRecipe):

@@ -6,12 +6,14 @@ turn, for the Member, and in one Outbox per turn, for the network. A Replica nev
 only to check it. The turn that drives both is in turn.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
 from recipes.core.jute.records import Ids
 from recipes.core.jute.txns import Txn
 from recipes.core.jute.votes import Notification
+from recipes.core.quorum import Membership
 
 HISTORY_ENTRIES: Final = 500  # of the log's end, kept in memory for learners that lack them: commitLogCount
 
@@ -48,15 +50,11 @@ class Entry:
 # Other durable writes, in one order with the entries. NamedTuples are fast enough: each happens once in an epoch.
 
 
-ACCEPTED_EPOCH: Final = "acceptedEpoch"  # the last one promised to a leader
-CURRENT_EPOCH: Final = "currentEpoch"  # the last one whose initial history this server has
+class Cell(NamedTuple):
+    """Store a small value under a name, in place of the one before. Its meaning is the protocol's affair."""
 
-
-class EpochWrite(NamedTuple):
-    """Store an epoch. kind: one of the two above, the name of its file."""
-
-    kind: str
-    epoch: int
+    name: str
+    value: bytes
 
 
 class Truncate(NamedTuple):
@@ -72,7 +70,7 @@ class InstallSnapshot(NamedTuple):
     body: bytes
 
 
-Operation = EpochWrite | Truncate | InstallSnapshot
+Operation = Cell | Truncate | InstallSnapshot
 Write = Entry | Operation
 
 
@@ -191,10 +189,36 @@ class Outbox:
         self.notes: list[str] = []
 
 
+class LearnerStatus(NamedTuple):
+    """A server that follows this one. voter: it counts in quorums. observer: it says that it has no vote."""
+
+    sid: int
+    voter: bool
+    observer: bool
+
+
+class ReplicaStatus(NamedTuple):
+    """What operators see of a Replica.
+
+    stage: election, synchronization or broadcast, as `zabstate` prints it.
+    last_zxid: of the log; -1 if it is not known.
+    leader: the sid of the server that leads, or is to lead; None while nobody does.
+    learners: the servers in sync with this one, if it leads. pending_syncs: `sync` requests that wait for its quorum.
+    """
+
+    stage: str
+    last_zxid: int
+    leader: int | None = None
+    learners: Sequence[LearnerStatus] = ()
+    pending_syncs: int = 0
+
+
 class Replica(Protocol):
     """Orders entries and says when they are committed.
 
-    role: standalone, leader, follower, observer or looking, as `srvr` prints it. serving: clients are served.
+    role: standalone, leader, follower, observer or looking, as `srvr` prints it.
+    serving: clients are served. Everything that this server has ever shown to a client must be known to be committed by
+        then, and handed over.
     epoch: the upper half of the zxids it orders. why_looking: why it last began to look for a leader.
     """
 
@@ -238,6 +262,10 @@ class Replica(Protocol):
     def take_outbox(self) -> Outbox | None:
         """What has been decided for the network since the last call; None from a standalone Replica."""
 
+    def status(self) -> ReplicaStatus:
+        """Figures for operators."""
+        ...
+
     # What the Member calls.
 
     @property
@@ -249,7 +277,11 @@ class Replica(Protocol):
         """What the Member calls on a server that another one leads; None while it has no leader."""
 
     def sync(self, token: object, session_id: int, cxid: int, body: bytes, ids: Ids) -> None:
-        """Hand `token` back in a Synced once everything that was committed anywhere by now is in `commits`."""
+        """Hand `token` back in a Synced once everything that was committed anywhere by now is in `commits`.
+
+        It stands there behind every entry that this server has proposed or forwarded before, and before all later ones:
+        replies leave in the order of the requests.
+        """
 
     def in_touch(self, timeout_ms: int) -> bool:
         """Whether a session of this timeout whose client this server hears from cannot have ended elsewhere."""
@@ -302,3 +334,74 @@ class LeaderProxy(Protocol):
 
     def revalidate(self, session_id: int, timeout_ms: int) -> None:
         """Ask the leader whether a session lives."""
+
+
+# What a server's shell needs to run one protocol or another.
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSettings:
+    """A server's settings, as far as its Replica needs them.
+
+    init_limit: how long joining a leader may take, in ticks.
+    sync_limit: how long the other end of a link may be silent, in ticks.
+    max_packet_bytes: the longest packet that another server may send.
+    """
+
+    sid: int
+    membership: Membership
+    tick_ms: int = 2000
+    init_limit: int = 10
+    sync_limit: int = 5
+    max_packet_bytes: int = 2 * 0xFFFFF
+
+    @property
+    def observer(self) -> bool:
+        """Whether this server has no vote."""
+        return self.sid not in self.membership.voters
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The result of recovery.
+
+    snapshot_zxid: of the snapshot that was read. last_zxid: of the log. txns: how many of its txns the tree has.
+    mismatches: zxids at which the tree's digest was not the one in the log.
+    history, base_zxid: the last entries logged, oldest first and without a hole, and the zxid before the first entry.
+        On a standalone server, and without such entries, history is empty and base_zxid is the last zxid.
+    cells: of a member, as stored, and settled by its protocol.
+    unsure: why a member's history may lack entries that it once acknowledged; empty if the history is sound. Until a
+        leader's snapshot has replaced its data, an unsure member must neither vote nor lead, and last_zxid means
+        nothing.
+    applied_zxid: of the tree. It is less than last_zxid where entries that are logged may still be taken back; all of
+        these are in history.
+    """
+
+    snapshot_zxid: int
+    last_zxid: int
+    txns: int
+    mismatches: tuple[int, ...]
+    history: list[Entry] = field(default_factory=list)
+    base_zxid: int = 0
+    cells: Mapping[str, bytes] = field(default_factory=dict)
+    unsure: str = ""
+    applied_zxid: int = -1
+
+
+class ReplicationProtocol(NamedTuple):
+    """A protocol that a server can run.
+
+    cells: the names of its cells, with the value of each at a server that has taken no part yet.
+    settle(cells, unfinished, last_zxid): called by recovery. It reconciles the stored cells with the log, and returns
+        them as they must be. unfinished: values whose storing a crash interrupted. Raises DiskError if they cannot be
+        right.
+    logged_counts: what is in a member's log counts as committed when it starts, as in ZooKeeper. If not, recovery
+        applies the snapshot alone to the tree.
+    start(settings, found, now_ms): makes the Replica of a server that has recovered its disk.
+    """
+
+    name: str
+    cells: Mapping[str, bytes]
+    settle: Callable[[Mapping[str, bytes], Mapping[str, bytes], int], Mapping[str, bytes]]
+    logged_counts: bool
+    start: Callable[[ReplicaSettings, Recovered, int], Replica]

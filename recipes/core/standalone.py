@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from recipes.core.errors import invariant
 from recipes.core.jute.records import Ids
 from recipes.core.jute.votes import Notification
-from recipes.core.replication import Entry, Leadership, Operation, PeerLink, Ready, Synced
+from recipes.core.replication import Entry, Leadership, Operation, PeerLink, Ready, ReplicaStatus, Synced
 from recipes.core.zxid import epoch_of, next_zxid
 
 
@@ -62,6 +62,10 @@ class Standalone:
     def take_outbox(self) -> None:
         """Nothing is for the network."""
         return None
+
+    def status(self) -> ReplicaStatus:
+        """It leads itself."""
+        return ReplicaStatus("broadcast", self._last_zxid)
 
     # What the Member calls.
 

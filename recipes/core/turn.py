@@ -4,7 +4,7 @@ A shell calls `begin`, hands all inputs to the Member and the Replica, and calls
 in what order things then leave:
 
 1. The Outbox leaves first, so that the other servers write while this one does. It promises nothing that this server's
-   disk does not hold.
+   disk does not hold. With it go the replies and watch events that are ready: their reasons are durable already.
 2. Writes go to the disk in the order they were decided, one job at a time; entries that wait together share a sync.
 3. `flushed` and `written` are called once a job is durable. Their results, such as replies to clients, go out after
    that.
@@ -177,5 +177,7 @@ class Turn:
             if found:
                 self._effects.log("there is space for the transaction log again", False)
             else:
-                self._effects.log("no space for the transaction log: writes are refused, reads go on", True)
+                self._effects.log(
+                    "no space for the transaction log: writes are refused, reads go on; make room on its disk", True
+                )
             member.no_space(not found)

@@ -245,7 +245,7 @@ class Candidate(Contender):
         """
         self._scope.home.check()
         if not is_native(self._marker):
-            raise BadArguments(self._parent, f"to={to!r}: candidates by another library's names do not give way")
+            raise BadArguments(self._parent, f"to={to!r}: candidates with another library's names do not give way")
         order = await super()._line()
         named = [name for name in order if id_of(name, MARKER) == to and name != self._name]
         if self.ended.is_set():

@@ -121,7 +121,7 @@ class Election:
         self._marker = marker_of(path, naming, "lead", data)
         if naming != "native" and (weight or min_hold is not None):
             given = f"weight={weight}" if weight else f"min_hold={min_hold}"
-            raise BadArguments(path, f"{given}: naming={naming!r} has no place for weights")
+            raise BadArguments(path, f"{given}: naming={naming!r} does not support weights")
         self._client = client
         self._path = path
         self._data = data

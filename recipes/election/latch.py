@@ -73,7 +73,7 @@ class LeaderLatch:
         self._lost = False  # whether the last term was lost
         self._term: Term | None = None
         self._changed: anyio.Event | None = None
-        self._hears_no_more: Callable[[], object] | None = None
+        self._stop_listening: Callable[[], object] | None = None
         self._over = False
         self._stopping = False
         self._error: RecipesError | None = None
@@ -101,7 +101,7 @@ class LeaderLatch:
             raise RuntimeError(f"the latch of {self._path} was started already: make another one")
         self._begin()
         # The client's task may end before it has begun the job, so the end of the client must be heard here, too.
-        self._hears_no_more = self._client.hear_states(self._hear)
+        self._stop_listening = self._client.add_state_listener(self._hear)
 
     async def stop(self) -> None:
         """Stop standing for election. A term ends as by `Term.resign`: this returns once the server has confirmed it.
@@ -248,14 +248,14 @@ class LeaderLatch:
             self._end()
         elif self._between and state is ConnectionState.CONNECTED and self._client.session is not self._session:
             self.losses += 1
-            log.info("the latch of %s goes on in session 0x%x", self._path, self._client.session_id)
+            log.info("the latch of %s stands for election again, in session 0x%x", self._path, self._client.session_id)
             self._begin()
 
     def _end(self) -> None:
         """The latch no longer stands for election."""
         self._over = True
-        if self._hears_no_more is not None:
-            self._hears_no_more()
+        if self._stop_listening is not None:
+            self._stop_listening()
         self._tell()
 
     def _ending(self, scope: SessionScope) -> RecipesError:
@@ -267,4 +267,4 @@ class LeaderLatch:
         if self._error is None and not self._stopping:
             self._error = error
             if not isinstance(error, ClientClosed):
-                log.warning("the latch of %s does not stand for election any more: %s", self._path, error)
+                log.warning("the latch of %s has failed and is no candidate any more: %s", self._path, error)

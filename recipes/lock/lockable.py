@@ -44,7 +44,7 @@ class Inside(Generic[T]):
     def take(self, task: object, path: str) -> T:
         """Remove and return what `task` leaves now: its last entry, else another task's, rather held than ended."""
         if not self._entries:
-            raise RuntimeError(f"nobody is inside the lock {path}")
+            raise RuntimeError(f"the lock {path} is left, and no task has entered it")
         if self._entries[-1][0] is task:
             return self._entries.pop()[1]
         ours = [entry for entry in self._entries if entry[0] is task]

@@ -130,7 +130,7 @@ class MultiLock:
             if lock.path == before.path:
                 raise BadArguments(lock.path, "locks: expected each path once, since a task would wait for itself")
             if lock.client is not before.client:
-                raise BadArguments(lock.path, "locks: expected all of one client, which they are lost with")
+                raise BadArguments(lock.path, "locks: expected locks of one client, since they end with one session")
         self._inside: Inside[_Taking] = Inside()
 
     async def __aenter__(self) -> MultiGrant:

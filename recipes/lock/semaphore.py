@@ -240,7 +240,7 @@ class Semaphore(Lockable[SemaphoreGrant]):
         """
         _checked(self.path, "limit", limit)
         if self._leases is not None:
-            raise BadArguments(self.path, f"resize({limit}): naming={self._naming!r} has no place for it")
+            raise BadArguments(self.path, f"resize({limit}): naming={self._naming!r} does not support it")
         while not await self._store(limit):
             pass  # somebody else was quicker
         self._agreement.given, self._agreement.agreed = limit, True
@@ -286,7 +286,7 @@ class Semaphore(Lockable[SemaphoreGrant]):
 
     def _check(self, permits: int) -> None:
         if _checked(self.path, "permits", permits) > 1 and self._leases is not None:
-            raise BadArguments(self.path, f"permits={permits}: naming={self._naming!r} has a place for one at a time")
+            raise BadArguments(self.path, f"permits={permits}: naming={self._naming!r} supports one at a time")
         # After the agreement somebody may have resized it, so only the store knows the limit.
         if permits > self._agreement.given and not self._agreement.agreed:
             raise too_many(self.path, permits, self._agreement.given)

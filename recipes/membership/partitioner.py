@@ -133,7 +133,7 @@ class Partitioner:
         here in an ExceptionGroup. So is the error that ended the client for good: SessionExpired, ClientClosed.
         """
         if self._works:
-            raise RuntimeError(f"{self._path}: run() goes on already")
+            raise RuntimeError(f"{self._path}: run() is running already")
         members = f"{self._path}/members"
         group = Group(self._client, members, acl=self._acl)
         try:

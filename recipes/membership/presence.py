@@ -63,7 +63,7 @@ class Presence:
         self._job: anyio.CancelScope | None = None  # made where an event loop runs
         self._changed = anyio.Event()
         self._entered = self._open = False
-        self._unhear: Callable[[], object] = lambda: None
+        self._stop_listening: Callable[[], object] = lambda: None
 
     def __repr__(self) -> str:
         state = "present" if self.present else f"ended: {self.error}" if self.error else "not there"
@@ -74,7 +74,7 @@ class Presence:
             raise RuntimeError("this block was entered already: make another one")
         self._client.session_scope()  # raises, as every call does, if the client cannot be used here or any more
         self._entered = self._open = True
-        self._unhear = self._client.hear_states(self._heard_state)
+        self._stop_listening = self._client.add_state_listener(self._heard_state)
         try:
             self._start()
             await self.wait_present()
@@ -192,7 +192,7 @@ class Presence:
         self._job_of = None
         self._tenure, self._written, self._since = tenure, data, self._client.clock()
         if self.losses or self._gone is not None:
-            log.info("%s is there again, in session 0x%x", tenure.path, bound.session.id)
+            log.info("%s was made again, in session 0x%x", tenure.path, bound.session.id)
         self._wake()
         tenure.ended.listen(partial(self._ended, tenure))
         return True
@@ -226,7 +226,7 @@ class Presence:
 
     async def _leave(self) -> None:
         self._open = False
-        self._unhear()
+        self._stop_listening()
         if self._job is not None:
             self._job.cancel()
         self._wake()
@@ -304,7 +304,7 @@ class _Place(Tenure):
         stat, watch = await self.client.exists_watch(self._at)
         try:
             if stat is not None and stat.ephemeral_owner == 0:
-                raise NodeExists(self._at, "it goes with no session, so it would be waited for in vain")
+                raise NodeExists(self._at, "it is not ephemeral, so no session takes it away when it ends")
             if stat is not None:
                 await watch.wait()
         finally:

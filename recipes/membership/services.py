@@ -169,7 +169,9 @@ class Provider:
             except ValueError as error:
                 if name not in self._unreadable:
                     self._unreadable.add(name)
-                    log.warning("%s/%s is no instance of a service: %s", self._cache.path, name, error)
+                    log.warning(
+                        "%s/%s is left out, since it is not a service instance: %s", self._cache.path, name, error
+                    )
         return sorted(found, key=lambda each: each.id)
 
     def is_down(self, instance: ServiceInstance) -> bool:

@@ -23,7 +23,7 @@ Change = tuple[str, str]
 DIGITS = 10  # length of the number that a server appends to the name of a sequential znode
 
 
-class Candidate(NamedTuple):
+class ListedItem(NamedTuple):
     """An item as a listing of its bucket showed it."""
 
     name: str
@@ -45,7 +45,7 @@ class Candidate(NamedTuple):
 class Choice(NamedTuple):
     """What a listing of a bucket shows."""
 
-    candidates: list[Candidate]  # unclaimed items whose time has come, in the order of commit
+    claimable: list[ListedItem]  # unclaimed items whose time has come, in the order of commit
     next_due_ms: int  # when the next delayed item is due; 0 if there is none
     claims: list[str]  # names of the existing claims
     items: int  # number of items, claimed and delayed ones included
@@ -57,7 +57,7 @@ def choose(names: Sequence[str], now_ms: int, want: int) -> Choice:
     Claimed and delayed items are skipped, so they block nobody. Names in other forms are ignored.
     """
     items, claimed, counts, waits = _read(names)
-    found: list[Candidate] = []
+    found: list[ListedItem] = []
     next_due = 0
     late = bool(waits) or _has_delayed(names)  # then items after the wanted ones can set `next_due_ms`
     for name in items:
@@ -71,7 +71,7 @@ def choose(names: Sequence[str], now_ms: int, want: int) -> Choice:
         if due > now_ms:
             next_due = min(next_due, due) if next_due else due
         elif len(found) < want:
-            found.append(Candidate(name, counts.get(number, 0), due, failed))
+            found.append(ListedItem(name, counts.get(number, 0), due, failed))
         elif not late:
             break
     return Choice(found, next_due, [f"c{number}" for number in claimed], len(items))
@@ -83,7 +83,7 @@ def survey(names: Sequence[str], now_ms: int) -> tuple[int, int, int]:
     items, claimed, _, _ = _read(names)
     taken = sum(name[-DIGITS:] in claimed for name in items)
     there = sum(map(_is_item, items))
-    return len(choice.candidates), there - taken - len(choice.candidates), taken
+    return len(choice.claimable), there - taken - len(choice.claimable), taken
 
 
 def item_name(due_ms: int) -> str:
@@ -91,12 +91,12 @@ def item_name(due_ms: int) -> str:
     return f"d{due_ms}-" if due_ms else "i-"
 
 
-def claim(item: Candidate) -> list[Change]:
+def claim(item: ListedItem) -> list[Change]:
     """Claim an item for one session; refused if it is gone, claimed, or its last counted delivery was taken back."""
     return [("check", _told(item) if item.deliveries else item.name), ("claim", item.claim)]
 
 
-def hand_out(item: Candidate) -> list[Change]:
+def hand_out(item: ListedItem) -> list[Change]:
     """Count one more delivery, with the claim or after it; refused if somebody else has been given the item."""
     changes: list[Change] = []
     if item.failed:
@@ -108,12 +108,12 @@ def hand_out(item: Candidate) -> list[Change]:
     return [*changes, ("create", _told(item, 1))]
 
 
-def handed_out(item: Candidate) -> str:
+def handed_out(item: ListedItem) -> str:
     """The name of the znode that `hand_out` creates."""
     return _told(item, 1)
 
 
-def acknowledge(item: Candidate) -> list[Change]:
+def acknowledge(item: ListedItem) -> list[Change]:
     """Remove a finished item; refused without a claim, or if the item was handed out again or this delivery taken back.
 
     item: as before the hand-out.
@@ -122,23 +122,23 @@ def acknowledge(item: Candidate) -> list[Change]:
     return [*last, *_forget(item, item.deliveries), ("delete", item.name)]
 
 
-def release(item: Candidate) -> list[Change]:
+def release(item: ListedItem) -> list[Change]:
     """Return a handed-out item to its place, with the delivery not counted. item: as before the hand-out."""
     return [("delete", item.claim), ("delete latest", _told(item, 1))]
 
 
-def unclaim(item: Candidate) -> list[Change]:
+def unclaim(item: ListedItem) -> list[Change]:
     """Return an item that was claimed and not handed out to its place."""
     return [("delete", item.claim)]
 
 
-def retry(item: Candidate, due_ms: int) -> list[Change]:
+def retry(item: ListedItem, due_ms: int) -> list[Change]:
     """Return it to its place, the delivery counted, not to be claimed before `due_ms`. item: as before the hand-out."""
     stands: list[Change] = [("delete", item.claim), ("check latest", _told(item, 1))]
     return [*stands, ("create", f"w{item.number}.{due_ms}")] if due_ms else stands
 
 
-def remove(item: Candidate, *, claimed: bool) -> list[Change]:
+def remove(item: ListedItem, *, claimed: bool) -> list[Change]:
     """Remove an item that is not handed out from the queue. claimed: by us; otherwise nobody has claimed it."""
     changes: list[Change] = [] if claimed else [("claim", item.claim)]
     changes.append(("delete", item.claim))
@@ -162,12 +162,12 @@ def retry_delay_ms(deliveries: int, shortest: float, longest: float) -> int:
     return int(min(longest, shortest * 2.0 ** min(deliveries - 1, 60)) * 1000)
 
 
-def _forget(item: Candidate, deliveries: int) -> list[Change]:
+def _forget(item: ListedItem, deliveries: int) -> list[Change]:
     # The last one first: it is missing if that delivery was taken back, and then the multi is refused.
     return [("delete", f"h{item.number}.{count}") for count in range(deliveries, 0, -1)]
 
 
-def _told(item: Candidate, more: int = 0) -> str:
+def _told(item: ListedItem, more: int = 0) -> str:
     return f"h{item.name[-DIGITS:]}.{item.deliveries + more}"
 
 

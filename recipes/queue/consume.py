@@ -95,7 +95,7 @@ class Messages(Generic[T]):
         self._fetched = anyio.Event()  # set when the current job ends
         self._going_back: list[Write] = []
         self._error: Exception | None = None
-        self._unhear: Callable[[], object] = lambda: None
+        self._stop_listening: Callable[[], object] = lambda: None
 
     async def __aenter__(self) -> Self:
         client = self._client
@@ -107,7 +107,7 @@ class Messages(Generic[T]):
             except SessionError as error:
                 await self._renewal.after(error)
                 self._native, _, self._finder, self._rules = self._parts()
-        self._unhear = client.hear_states(self._heard_state)
+        self._stop_listening = client.add_state_listener(self._heard_state)
         try:
             with client.session_scope():
                 self._fetch_soon()
@@ -116,7 +116,7 @@ class Messages(Generic[T]):
                 client.session_scope()  # raises the reason
         except BaseException:
             self._stop()
-            self._unhear()
+            self._stop_listening()
             raise
         return self
 
@@ -125,7 +125,7 @@ class Messages(Generic[T]):
     ) -> None:
         if self._client.home.keeps_out(error):
             return
-        self._unhear()
+        self._stop_listening()
         self._stop()
         with anyio.move_on_after(_CONFIRM_SECONDS, shield=True):
             await self._fetched.wait()

@@ -60,4 +60,4 @@ async def _move(source: "Native", target: "Native", record: Record, priority: in
             target.buckets.forget(priority)
         elif write.failed_at < len(arriving) + len(leaving):
             return False  # the claim is gone
-    raise ConnectionLoss("others got in the way again and again", path=target.path)
+    raise ConnectionLoss(f"other clients were quicker at each of {_MOST_TRIES} attempts", path=target.path)

@@ -21,7 +21,7 @@ from recipes.core.errors import LockLost, NoNode, StoreError
 from recipes.lock.lock import Lock
 from recipes.queue import claims
 from recipes.queue.buckets import delete, is_last
-from recipes.queue.claims import Candidate, Choice
+from recipes.queue.claims import Choice, ListedItem
 from recipes.queue.dead_letters import bury
 from recipes.queue.records import Record, decode
 from recipes.writer import MOST_BYTES, Write
@@ -42,7 +42,7 @@ _WORTH_A_TURN, _FEW_RIVALS, _TURN_SECONDS = 8, 0.5, 0.25
 _READ_BYTES = 4 << 20  # largest reply that one read request may ask for
 _LARGEST = MOST_BYTES
 
-Found = tuple[str, Candidate]  # bucket, item
+Found = tuple[str, ListedItem]  # bucket, item
 
 
 class Delivery:
@@ -50,9 +50,9 @@ class Delivery:
 
     __slots__ = ("bucket", "fence", "handed_out", "item", "record", "since_ms", "stored_at", "value", "why_dead")
 
-    def __init__(self, bucket: str, item: Candidate, handed_out: bool) -> None:
+    def __init__(self, bucket: str, item: ListedItem, handed_out: bool) -> None:
         self.bucket: str = bucket
-        self.item: Candidate = item
+        self.item: ListedItem = item
         self.handed_out: bool = handed_out
         self.fence: int = 0  # czxid of the claim
         self.since_ms: int = 0  # when it was claimed, by the servers' clock
@@ -235,7 +235,7 @@ class Finder:
             except NoNode:
                 continue
             choice = claims.choose(listing, now_ms, want - len(found))
-            found += [(bucket, item) for item in choice.candidates]
+            found += [(bucket, item) for item in choice.claimable]
             if choice.next_due_ms:
                 next_due = min(next_due or choice.next_due_ms, choice.next_due_ms)
             head = head or (bucket if choice.items else "")
@@ -248,7 +248,7 @@ class Finder:
     async def _mind(self, bucket: str, choice: Choice, listing: Sequence[str], is_open: bool) -> None:
         """Act on what a look shows beside items to claim: idle, empty and closed buckets, and late claims."""
         self._asleep.pop(bucket, None)
-        if not is_open and not choice.candidates and not choice.claims:
+        if not is_open and not choice.claimable and not choice.claims:
             if choice.next_due_ms:
                 self._asleep[bucket] = choice.next_due_ms
             elif not listing:

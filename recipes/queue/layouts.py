@@ -101,7 +101,7 @@ class Foreign:
                 )
             self.claims = paths.check(lock_path)
         elif lock_path is not None:
-            raise ValueError(f"lock_path={lock_path!r}: layout {layout!r} has no place for it")
+            raise ValueError(f"lock_path={lock_path!r}: layout {layout!r} does not support it")
         self.id: bytes = f"{client.random.getrandbits(128):032x}".encode()
         self._made = False
 
@@ -109,7 +109,7 @@ class Foreign:
         """Raise ValueError for the first argument that is true: the layout supports none of them."""
         for name, value in given.items():
             if value:
-                raise ValueError(f"{name}={value!r}: layout {self.layout.name!r} has no place for it")
+                raise ValueError(f"{name}={value!r}: layout {self.layout.name!r} does not support it")
 
     async def put(self, items: Sequence[bytes], priority: int) -> None:
         """Put items, all or none. ConnectionLoss leaves the outcome open: nothing marks an item as ours."""
@@ -194,7 +194,7 @@ class Foreign:
     async def claim(self) -> "ForeignCustody | None":
         """Claim the first waiting item; None if none waits."""
         if self.claims is None:
-            raise TypeError(f"layout {self.layout.name!r} has no claims: there is take() only")
+            raise TypeError(f"layout {self.layout.name!r} has no claims: use take()")
         await self.prepare()
         for name in await self.waiting():
             custody = ForeignCustody(self, name)

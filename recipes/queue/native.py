@@ -80,7 +80,7 @@ class Native:
                     data, _ = await self.client.get(self.path)
             stored: Any = json.loads(data) if data else settings
         except ValueError as error:
-            raise BadArguments(self.path, "its data is not that of a queue") from error
+            raise BadArguments(self.path, f"expected the settings of a queue, found the data {data[:60]!r}") from error
         if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
             raise BadArguments(self.path, f"expected {_FORMAT!r}, its data says {stored!r}")
         capacity: int | None = stored.get("capacity")
@@ -167,7 +167,7 @@ class Native:
                 await self._make_key_folder(key, write.error)
             elif not isinstance(write.error, BadVersion):
                 raise write.error
-        raise QueueFull(self.path, f"others got in the way {_MOST_TRIES} times")
+        raise QueueFull(self.path, f"other clients were quicker at each of {_MOST_TRIES} attempts")
 
     def _noted(self, write: Write) -> None:
         last = write.results[-1] if write.results else None

@@ -210,7 +210,7 @@ class Queue(Generic[T]):
         now_ms = oldest = native.writer.server_clock.not_before_ms()
         priorities: set[str] = set()
         for bucket, listing in await _listings(native):
-            waiting = claims.choose(listing, now_ms, 1).candidates if bucket[:3] not in priorities else []
+            waiting = claims.choose(listing, now_ms, 1).claimable if bucket[:3] not in priorities else []
             if waiting:
                 priorities.add(bucket[:3])
                 stat = await native.client.exists(native.buckets.path(bucket, waiting[0].name))
@@ -225,7 +225,7 @@ class Queue(Generic[T]):
         await native.prepare()
         dropped = 0
         for bucket, listing in await _listings(native):
-            for item in claims.choose(listing, _NEVER_MS, len(listing)).candidates:
+            for item in claims.choose(listing, _NEVER_MS, len(listing)).claimable:
                 try:
                     data, _ = await native.client.get(native.buckets.path(bucket, item.name))
                 except NoNode:
@@ -238,7 +238,7 @@ class Queue(Generic[T]):
 
     def _only_native(self, what: str) -> None:
         if self._foreign is not None:
-            raise ValueError(f"{what}: layout {self._foreign.layout.name!r} has no place for it")
+            raise ValueError(f"{what}: layout {self._foreign.layout.name!r} does not support it")
 
     async def _first(self, count: int) -> list[tuple[Record, str]]:
         native = self._parts().native
@@ -247,7 +247,7 @@ class Queue(Generic[T]):
         now_ms = native.writer.server_clock.not_before_ms()
         found: list[tuple[Record, str]] = []
         for bucket, listing in await _listings(native):
-            for item in claims.choose(listing, now_ms, count - len(found)).candidates:
+            for item in claims.choose(listing, now_ms, count - len(found)).claimable:
                 path = native.buckets.path(bucket, item.name)
                 try:
                     found.append((decode((await native.client.get(path))[0]), path))

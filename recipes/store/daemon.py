@@ -120,17 +120,17 @@ async def _watch(server: "Server", socket: "_Socket", lock: int, stopping: "asyn
             if server.failed in done:
                 server.failed.result()
             if stopped in done:
-                log.info("told to end")
+                log.info("ending, since a signal asks for it")
                 return
             if not socket.place.has_lock(lock):  # the next client would start a second process
                 raise DiskError(f"the store {socket.place.directory} was removed while it was served")
             if server.member.connections or len(server.member.tracker):
                 used = time.monotonic()
             elif time.monotonic() - used >= idle:
-                log.info("ends: nobody has used it for %g s", idle)
+                log.info("ending, since no client has used the store for %g s", idle)
                 return
             if not socket.is_there() or socket.place.running() is None:
-                log.warning("the socket was removed: now on %s", await socket.listen())
+                log.warning("the socket was removed: listening on a new one, %s", await socket.listen())
     finally:
         stopped.cancel()
 
@@ -223,8 +223,8 @@ def _check(place: "Place") -> None:
     last = place.running()
     if last is not None and last.machine.is_elsewhere():
         raise DiskError(
-            f"the store {place.directory} is served on another machine, {last.machine.host}, or was when that one "
-            f"stopped: name a directory of this machine by RECIPES_STORE, or use `recipes serve` and RECIPES_HOSTS (if "
+            f"the store {place.directory} belongs to another machine, {last.machine.host}, which may be serving it: "
+            "name a directory of this machine by RECIPES_STORE, or use `recipes serve` and RECIPES_HOSTS (if "
             f"{last.machine.host} is gone for good, delete {place.directory / 'running'})"
         )
     kept = place.directory / "format"

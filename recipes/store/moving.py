@@ -10,6 +10,7 @@ from pathlib import Path
 from shutil import copytree, rmtree
 
 from recipes.core.errors import ConnectionLoss, DiskError
+from recipes.core.properties import escaped
 from recipes.store.place import Place
 from recipes.store.start import is_served
 
@@ -84,7 +85,7 @@ def move(place: Place, target: Path, host: str, port: int, servers: list[str]) -
         raise DiskError(f"{target} has data of its own: give a directory without {_DATA}")
     zoo_cfg = target / "zoo.cfg"
     hosts = ",".join(f"{name}:{port}" for name in servers) or f"{host}:{port}"
-    text = ZOO_CFG.format(directory=target, host=host, port=port)
+    text = ZOO_CFG.format(directory=escaped(target), host=host, port=port)
     text += "".join(f"server.{sid}={name}:2888:3888\n" for sid, name in enumerate(servers, 1))
     where = f"set RECIPES_HOSTS={hosts}, for `recipes serve {zoo_cfg}`"
     try:

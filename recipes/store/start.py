@@ -136,7 +136,7 @@ def _start(place: Place, pause: Pause) -> str:
             running = place.running()
             who = f"process {running.pid}" if running else "a process"
             raise ConnectionLoss(
-                f"{who} has locked the store {place.directory} and takes no clients; its log is {place.log}"
+                f"{who} has locked the store {place.directory} and accepts no clients; its log is {place.log}"
             )
         pause(_POLL_SECONDS)
 
@@ -197,7 +197,7 @@ def _listen(fd: int, pause: Pause, until: float) -> str:
 
 
 def _why_silent(said: str, until: float) -> str:
-    return "does not get ready" if time.monotonic() >= until else "ended while it started"
+    return "was not ready in time" if time.monotonic() >= until else "ended while it started"
 
 
 def _idle_seconds() -> float:

@@ -15,9 +15,8 @@ from anyio import CancelScope, to_thread
 from recipes.core.client.client import Client
 from recipes.core.config import ServerConfig
 from recipes.core.errors import BadArguments, RecipesError
+from recipes.core.quorum import Membership, QuorumServer
 from recipes.core.server.server import Server
-from recipes.core.zab.membership import Membership
-from recipes.core.zab.membership import Server as Place
 from recipes.embedded import LoopThread, OwnDirectory, start_server
 from recipes.testing.expire import expire_session
 from recipes.testing.proxy import Proxy
@@ -205,13 +204,13 @@ class Ensemble:
             await self._start(sid)
         await self._settle()
 
-    async def _place(self, sid: int, other: int, ports: tuple[int, int, int]) -> Place:
+    async def _place(self, sid: int, other: int, ports: tuple[int, int, int]) -> QuorumServer:
         """The address where `sid` reaches `other`: its own is direct, all others are behind proxies."""
         quorum, election = ports[:2]
         if sid != other:
             proxies = self._proxies[sid, other] = [Proxy(quorum), Proxy(election)]
             quorum, election = [await proxy.open() for proxy in proxies]
-        return Place(other, _HOST, quorum, election, other > self._voters)
+        return QuorumServer(other, _HOST, quorum, election, other > self._voters)
 
     async def _start(self, sid: int) -> None:
         if (ending := self._ending.pop(sid, None)) is not None:

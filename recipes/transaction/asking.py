@@ -61,7 +61,7 @@ async def tell(
     method, proof = _OUTCOMES[decision]
     reply = await ask(participant, branch, method, within)
     if reply.answer is Answer.CONTRADICTION:
-        log.error("%s was to %s: %s", branch, method, reply)
+        log.error("the branch %s was told to %s and has done the opposite: %s", branch, method, reply)
     return "" if reply.answer is proof else str(reply)
 
 

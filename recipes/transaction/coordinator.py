@@ -207,7 +207,7 @@ class Coordinator:
         if name not in record.branches:
             await self._undo(participant, branch)
             decided = "" if record.decision is None else record.decision.value
-            raise TransactionAborted(transaction, f"{name} came too late: {decided} was decided")
+            raise TransactionAborted(transaction, f"{name} joined too late: {decided} was decided before")
         return result
 
     async def _begin_branch(self, branch: BranchId) -> Any:
@@ -260,7 +260,7 @@ class Coordinator:
             if driver.stage is Stage.SETTLED and self._recovery is not None and driver.record.decision is not None:
                 self._recovery.remove(driver.record)
         except Exception:
-            log.exception("transaction %s", driver.record.id)
+            log.exception("transaction %s failed here; another coordinator ends it", driver.record.id)
         finally:
             with anyio.move_on_after(_LEAVING_SECONDS, shield=True):
                 await driver.undo()

@@ -138,7 +138,9 @@ class Driver:
                     self.why = self.why or str(error)
                     event = Event.DENIED
                     if self.stage is not Stage.RECORDING:  # participants wait: the store may accept it later
-                        log.warning("transaction %s: %s", self.record.id, error)
+                        log.warning(
+                            "transaction %s: the store refuses its decision; trying again: %s", self.record.id, error
+                        )
                         await anyio.sleep(next(rests))
                         continue
                 self._note(event)

@@ -228,5 +228,5 @@ def _check_key(key: str) -> str:
     except UnicodeEncodeError:
         pass
     raise BadArguments(
-        "", f"the key {key!r}: expected a str of 1 to {_KEY_BYTES} characters, three for each special one"
+        "", f"the key {key!r}: expected a str of 1 to {_KEY_BYTES} characters; a special one counts as three"
     )

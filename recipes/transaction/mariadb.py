@@ -43,7 +43,7 @@ class MariaDb(Database):
             raise ConfigError("version", version, "MariaDB 10.5 or later", source=where)
         if flushed != 1:
             raise ConfigError(
-                "innodb_flush_log_at_trx_commit", flushed, "1: else what is prepared may be gone after a crash",
+                "innodb_flush_log_at_trx_commit", flushed, "1: else a crash may lose prepared transactions",
                 source=where,
             )  # fmt: skip
         schema, _, table = guard.table.rpartition(".")
@@ -55,7 +55,9 @@ class MariaDb(Database):
         engine = cursor.fetchone()
         if engine != ("InnoDB",):
             raise ConfigError(
-                f"the engine of {guard.table}", engine and engine[0], "InnoDB: the row has to come and go with the work"
+                f"the engine of {guard.table}",
+                engine and engine[0],
+                "InnoDB: the row must commit and roll back with the work",
             )
 
     def for_statements(self, connection: Any) -> None:

@@ -38,7 +38,7 @@ async def forget_old(
                 found = await marks(OLD_SECONDS)
                 old += [branch for branch in found if (branch.fleet, branch.participant) == (fleet, name)]
         except Exception:  # it is away; a participant may raise anything
-            log.debug("%s", name, exc_info=True)
+            log.debug("the participant %s does not list its marks", name, exc_info=True)
     if not old:
         return
     try:

@@ -155,10 +155,10 @@ class Openings:
         for name, opening in self._openings.items():
             if opening.opened:
                 if self._said.pop(name, ""):
-                    log.info("%s: it is there now", name)
+                    log.info("the participant %s is back, its transactions go on", name)
             elif opening.error is not None and self._said.get(name) != (said := in_words(opening.error)):
                 self._said[name] = said
                 if is_away(opening.error):
-                    log.warning("%s is away, its transactions wait: %s", name, said)
+                    log.warning("the participant %s is away, its transactions wait: %s", name, said)
                 else:
-                    log.error("%s cannot take part until it is put right: %s", name, said)
+                    log.error("the participant %s must be corrected, its transactions wait: %s", name, said)

@@ -87,7 +87,7 @@ class PostgresParticipant:
             if found is None or int(found[0]) == 0:
                 raise ConfigError(
                     "max_prepared_transactions", 0 if found is None else found[0],
-                    "more than the branches that are prepared at a time; set it in postgresql.conf and restart",
+                    "as many as branches are prepared at a time; set it in postgresql.conf and restart",
                     source=connection.info.host,
                 )  # fmt: skip
         await self._make_table()

@@ -88,7 +88,9 @@ class Recovery:
             except (SessionError, HoldLost, AuthFailed):
                 pass  # the session is over: others go on
             except StoreError:
-                log.exception("nobody here ends what other coordinators of %s leave behind", self._home)
+                log.exception(
+                    "recovery at %s has failed: this process ends no transactions of dead coordinators", self._home
+                )
 
     async def flush(self) -> None:
         """Return once the records of all settled transactions are removed."""
@@ -128,7 +130,7 @@ class Recovery:
         try:
             await forget_old(self._client, self._records.folder, self._participants, self._fleet)
         except RecipesError as error:  # the next look tries again
-            log.debug("old marks stay: %s", error)
+            log.debug("old marks of branches were not removed: %s", error)
 
     async def look(self, guard: str, group: "TaskGroup") -> None:
         """Begin to end the transactions whose coordinator is gone.
@@ -152,7 +154,7 @@ class Recovery:
             except MalformedValue as error:
                 if name not in self._known_bad:
                     self._known_bad.add(name)
-                    log.warning("%s; it is left as it is", error)
+                    log.warning("%s; the record stays as it is", error)
                 continue
             if record is not None and record.owner.rpartition("/")[2] not in living:
                 left.append(record)
@@ -174,12 +176,12 @@ class Recovery:
                     self.left -= 1
                     self.recovered += 1  # before the log line: its reader may look at the figures
                     self._proved.add(record.id)
-                    log.info("transaction %s, left by another coordinator: %s", record.id, record.decision.value)
+                    log.info("transaction %s of a dead coordinator is settled: %s", record.id, record.decision.value)
                     self.remove(record)
         except SessionExpired:
             pass  # our term is over, or about to be: others go on
         except RecipesError as error:
-            log.warning("transaction %s: %s", record.id, error)
+            log.warning("transaction %s of a dead coordinator is not settled yet: %s", record.id, error)
         finally:
             self._ending.discard(record.id)
 
@@ -243,7 +245,7 @@ class Recovery:
             if outcome.error is None:
                 return
             if not isinstance(outcome.error, NoNode):
-                log.warning("records of settled transactions stay behind: %s", outcome.error)
+                log.warning("records of settled transactions cannot be removed: %s", outcome.error)
                 self._proved.difference_update(record.id for record in batch)
                 return
             batch = [record for place, record in enumerate(batch) if place != outcome.failed_at]

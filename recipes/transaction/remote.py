@@ -79,7 +79,7 @@ class RemoteParticipant:
                 )
             self._headers["authorization"] = f"Bearer {token}"
             if url.startswith("http:") and not _is_local(url):
-                log.warning("the token for %s is sent without encryption: expected https", self._url)
+                log.warning("the token for %s is sent without encryption: use https", self._url)
         self._ssl_context = ssl_context
         self._refused: int | None = None  # the status that was logged last
         self._http = httpx
@@ -201,7 +201,7 @@ class RemoteParticipant:
         if status is None or status < 400 or is_away(error) or status == self._refused:
             return
         self._refused = status
-        log.error("%s at %s refuses, its transactions wait: %s", name, self._url, error.message)
+        log.error("the participant %s at %s refuses, its transactions wait: %s", name, self._url, error.message)
 
     async def _exchange(self, method: str, path: str) -> Any:
         """The decoded JSON of a response with status 200. Raises ParticipantError for everything else."""

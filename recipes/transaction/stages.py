@@ -38,12 +38,12 @@ class Stage(Enum):
 class Event(Enum):
     """The result of a stage's work."""
 
-    ENDED = "the block ended well"
+    ENDED = "the block ended without an exception"
     FAILED = "the block raised, or was cancelled"
     AGREED = "every participant said yes"
-    REFUSED = "a participant said no, or nobody knows what it would say"
+    REFUSED = "a participant said no, or its answer is unknown"
     TIME_UP = "the deadline has passed"
-    WRITTEN = "the store has what was to be written"
+    WRITTEN = "the write was made"
     DENIED = "the store refuses the record"
     JOINED = "a branch was added to the record meanwhile"
     FOUND_COMMIT = "somebody else decided to commit"

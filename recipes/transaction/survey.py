@@ -21,7 +21,7 @@ class TransactionState(Enum):
     """Where a recorded transaction stands."""
 
     UNDER_WAY = "its coordinator lives and asks the participants"
-    IN_DOUBT = "its coordinator is gone; whoever serves aborts it"
+    IN_DOUBT = "its coordinator is gone; another one, or `recipes tx serve`, aborts it"
     COMMITTING = "commit is decided; not every participant has proved it"
     ABORTING = "abort is decided; not every participant has proved it"
 
@@ -62,7 +62,7 @@ async def read_fleets(client: "Client", path: str, name: str | None = None) -> l
     await client.sync(path)
     names = sorted(await client.children(path))
     if name is not None and name not in names:
-        raise BadArguments(path, f"no coordinators are called {name!r} there: expected one of {', '.join(names)}")
+        raise BadArguments(path, f"name={name!r}: expected a fleet at this path: {', '.join(names) or 'it has none'}")
     homes = [await read_home(client, path, each) for each in ([name] if name is not None else names)]
     return [await _read_fleet(client, home) for home in homes if home is not None]
 
@@ -90,7 +90,7 @@ async def find_orphans(
     """
     home = await read_home(client, path, "default" if name is None else name)
     if home is None:
-        raise BadArguments(path, f"no coordinators are called {name or 'default'!r} there")
+        raise BadArguments(path, f"name={name or 'default'!r}: expected a fleet at this path")
     before = {each: await list_prepared(participant) for each, participant in participants.items()}
     fleets = await read_fleets(client, path)
     known = {fleet.home.id: {seen.record.id for seen in fleet.transactions} for fleet in fleets}

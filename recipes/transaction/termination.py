@@ -158,7 +158,7 @@ class Termination:
                     for name, participant in self._participants.items():
                         group.start_soon(self._watch, name, participant)
         except Exception:
-            log.exception("nobody ends what waits for too long: %s", self._home)
+            log.exception("the Termination of %s has failed: branches that wait for too long keep waiting", self._home)
         finally:
             self._ended.set()
 
@@ -180,7 +180,7 @@ class Termination:
         asks: list[BranchId] = []
         for branch, protocol, seconds in late:
             if self._fleet and commits_by_itself(self._on_timeout, protocol):
-                log.warning("%s commits by itself after %.3g s", branch, seconds)
+                log.warning("the branch %s commits by itself, after %.3g s without an outcome", branch, seconds)
                 await self._tell(branch, Decision.COMMIT)
             else:
                 asks.append(branch)
@@ -238,7 +238,7 @@ class Termination:
                 if action is Action.DECIDE_ABORT and record is not None:
                     action = await self._decide_abort(record)
             except RecipesError as error:
-                log.warning("%s waits: %s", branch, error)
+                log.warning("the branch %s waits, since its record cannot be read: %s", branch, error)
                 return
             if action is Action.LEAVE:
                 self._say_orphan(branch)
@@ -255,7 +255,7 @@ class Termination:
 
     async def _tell(self, branch: BranchId, decision: Decision) -> None:
         if what_it_says := await asking.tell(self._participants, branch, decision):
-            log.info("%s was to %s: %s", branch, decision.value, what_it_says)
+            log.info("the branch %s did not prove that it has ended by %s: %s", branch, decision.value, what_it_says)
 
     async def _learn_fleet(self) -> None:
         try:
@@ -271,9 +271,9 @@ class Termination:
         # One miss is no proof: the transaction may have been settled meanwhile.
         times = self._missed[branch] = self._missed.get(branch, 0) + 1
         if times == 2:
-            log.warning("%s is prepared, and there is no record of its transaction: it is left as it is", branch)
+            log.warning("the branch %s is an orphan: it is prepared, and its transaction has no record", branch)
 
     def _say_unreachable(self, error: Exception) -> None:
         if not self._unreachable:
             self._unreachable = True
-            log.warning("branches wait, and hold their locks, since the store cannot be asked: %s", error)
+            log.warning("the store cannot be reached: branches wait, and hold their locks: %s", error)

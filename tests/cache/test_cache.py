@@ -176,7 +176,7 @@ async def test_no_watch_is_left_on_the_server(server, root, kind):
 
             async def none_left():
                 await client.get(root)  # answered behind what removes the watches
-                assert not any(client.session.watches.values()) and client._hearers == {}
+                assert not any(client.session.watches.values()) and client._state_listeners == {}
                 assert client.session.scopes == {}
                 assert root not in four_letter(server.port, "wchp")
 

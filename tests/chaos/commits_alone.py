@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from recipes.cli import main
-from recipes.core.zab.membership import Membership
+from recipes.core.quorum import Membership
 
 
 def committed(self: Membership, held: dict[int, int]) -> int:

@@ -14,6 +14,7 @@ from recipes.core.disk.store import Store
 from recipes.core.errors import InvariantBroken, StoreError
 from recipes.core.jute import opcodes as op
 from recipes.core.tree.tree import DataTree
+from recipes.core.zab.protocol import ZAB
 from tests.chaos.clients import Load, SessionOver, read, sync
 from tests.chaos.cluster import CutOffEnsemble
 from tests.chaos.history import History
@@ -163,7 +164,7 @@ class _Episode:
         """What a server's disk holds."""
         disk, tree = RealDisk(self._ensemble.version_dir(sid)), DataTree()
         try:
-            found = Store(disk, disk, 1 << 20, member=True).recover(tree)
+            found = Store(disk, disk, 1 << 20, protocol=ZAB).recover(tree)
         finally:
             disk.close()
         if found.unsure or found.mismatches:

@@ -35,7 +35,7 @@ async def asked_by_two(hosts, run):
 def test_u46_it_says_who_leads_and_that_nobody_does(run, hosts):
     said = anyio.run(asked_by_two, hosts, run)
     assert said["before"].returncode == 69
-    assert re.fullmatch(r"nobody leads at /e, nor stands for election for \d+\.\d s\n", said["before"].stdout)
+    assert re.fullmatch(r"nobody leads at /e, and nobody is in line, after \d+\.\d s\n", said["before"].stdout)
     assert said["text"].returncode == said["patient"].returncode == 0
     assert re.fullmatch(r"host-1 leads, fence 0x[0-9a-f]+, in line for \d+\.\d s; 1 wait\n", said["text"].stdout)
     assert said["patient"].stdout.startswith("host-1 leads")

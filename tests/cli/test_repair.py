@@ -38,8 +38,8 @@ def test_what_would_be_lost_is_told_and_nothing_is_changed(run, data_dir):
     done = run("repair", str(data_dir))
     assert done.returncode == 1
     assert "log.1: checksum does not match at offset" in done.stdout
-    assert "behind zxid 0x1" in done.stdout
-    assert "1 txn behind it, zxid 0x3" in done.stdout
+    assert "after zxid 0x1" in done.stdout
+    assert "1 txn after it, zxid 0x3" in done.stdout
     assert "--truncate" in done.stdout
     assert sorted(path.name for path in (data_dir / "version-2").iterdir()) == before
 

@@ -78,7 +78,7 @@ def test_it_is_asked_for_on_a_terminal(hosts, terminal):
 
     def typed(answer):
         at = terminal(sys.executable, "-m", "recipes", "revoke", "/l", "--force", "--hosts", hosts)
-        at.expect("Take /l away from web-1? It is not waited for. [y/N] ")
+        at.expect("Take /l away from web-1, which may still be working? [y/N] ")
         at.type(answer)
         return at.process.wait(60)
 

@@ -70,3 +70,20 @@ def test_newcomer_30_a_missing_key_store_is_told_at_the_start(run, tmp_path: Pat
     done = run("serve", str(tmp_path / "zoo.cfg"))
     assert done.returncode == 2
     assert "ssl.quorum.keyStore.location=no.pem: expected a PEM file: No such file or directory" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_servers_11_a_server_that_waits_for_its_port_can_be_ended(tmp_path: Path, name: str):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        (tmp_path / "zoo.cfg").write_text(
+            f"dataDir={tmp_path}\nclientPort=0\ninitLimit=5\nsyncLimit=5\nelectionPortBindRetry=0\nmyid=1\n"
+            f"admin.enableServer=false\nserver.1=127.0.0.1:1:{taken.getsockname()[1]}:observer\nserver.2=127.0.0.1:3:4\n"
+            "standaloneEnabled=false\n"
+        )
+        command = [sys.executable, "-m", "recipes", "serve", str(tmp_path / "zoo.cfg")]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            for line in process.stderr:
+                if "trying again every second (electionPortBindRetry=0)" in line:
+                    break
+            process.send_signal(getattr(signal, name))
+            assert (process.wait(30), process.stderr.read()) == (0, "")

@@ -52,8 +52,8 @@ def answering(answer: bytes) -> Iterator[str]:
     [
         (b"This ZooKeeper instance is not currently serving requests\n", "running, but not serving: it has no leader"),
         (b"srvr is not executed because it is not in the whitelist.\n", "srvr is not in its 4lw.commands.whitelist"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "not a ZooKeeper server"),
-        (b"", "not a ZooKeeper server"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "it is not a ZooKeeper server"),
+        (b"", "it is not a ZooKeeper server"),
     ],
 )
 def test_who_runs_without_a_mode_is_told_from_who_does_not_run(run, answer, why):

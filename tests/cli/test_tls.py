@@ -67,10 +67,10 @@ def test_newcomer_6_a_file_that_does_not_do_is_named(run, secure, files, tmp_pat
     (tmp_path / "empty.pem").write_text("")
     for given, said in (
         (("--cacert", "no.pem"), "--cacert no.pem: No such file"),
-        (("--cacert", "empty.pem"), "--cacert empty.pem: not a PEM file that fits: "),
+        (("--cacert", "empty.pem"), "--cacert empty.pem: not a suitable PEM file: "),
         (("--cert", "no.pem"), "--cert no.pem: No such file"),
         (("--key", files["client"]), "--key: expected --cert too"),
-        (("--cert", files["ca"]), f"--cert {files['ca']}: not a PEM file that fits: "),
+        (("--cert", files["ca"]), f"--cert {files['ca']}: not a suitable PEM file: "),
     ):
         for command in (("shell", *given, secure, "ls", "/"), ("status", *given, secure)):
             done = run(*command)

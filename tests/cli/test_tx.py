@@ -159,7 +159,7 @@ def test_serve_ends_what_others_left_and_tells_figures(tx, bank, hosts, tmp_path
             assert "ready to end" in serving.stdout.readline()
             (tmp_path / "closed").unlink()
             told = serving.stderr.readline()
-            while "left by another coordinator" not in told:
+            while "of a dead coordinator is settled" not in told:
                 assert told
                 told = serving.stderr.readline()
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as page:

@@ -8,14 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from recipes.core.disk.disk import RealDisk
-from recipes.core.disk.epochs import ACCEPTED, CURRENT, read_epoch
 from recipes.core.disk.snapshot import HEADER, write_snapshot
 from recipes.core.disk.store import Store
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, Notification
-from recipes.core.replication import EpochWrite, InstallSnapshot, Truncate
+from recipes.core.replication import InstallSnapshot, Truncate
 from recipes.core.server.election_port import ElectionPort
 from recipes.core.server.peer_sockets import PeerSockets
 from recipes.core.tree.tree import DataTree
+from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
+from recipes.core.zab.protocol import ZAB
+from tests.core.disk.directory import epochs_of, read_epoch
 from tests.ports import free_port
 
 pytestmark = pytest.mark.apache
@@ -81,9 +83,9 @@ def test_a_directory_goes_from_apaches_member_to_ours_and_back(ensemble, wire, s
 
     directory = servers[1].data_dir / "version-2"
     disk, tree = RealDisk(directory), DataTree()
-    store = Store(disk, disk, 0, member=True)
+    store = Store(disk, disk, 0, protocol=ZAB)
     found = store.recover(tree)
-    assert (found.accepted_epoch, found.current_epoch, found.unsure, found.mismatches) == (1, 1, "", ())
+    assert (*epochs_of(found), found.unsure, found.mismatches) == (1, 1, "", ())
     assert found.last_zxid >> 32 == 1
     assert found.history[0].zxid == (1 << 32) + 1
     assert found.history[-1].zxid == found.last_zxid
@@ -104,14 +106,14 @@ def test_a_directory_goes_from_apaches_member_to_ours_and_back(ensemble, wire, s
 
     # And a leader's snapshot, as ours writes it.
     disk = RealDisk(directory)
-    store = Store(disk, disk, 0, member=True)
+    store = Store(disk, disk, 0, protocol=ZAB)
     store.recover(tree)
     data = b"".join(write_snapshot(cut))
     store.carry_out(InstallSnapshot(5 << 32, data[len(HEADER) : -46]))
-    store.carry_out(EpochWrite(ACCEPTED, 6))
-    store.carry_out(EpochWrite(CURRENT, 5))
+    store.carry_out(epoch_cell(ACCEPTED_EPOCH, 6))
+    store.carry_out(epoch_cell(CURRENT_EPOCH, 5))
     store.close()
-    assert (read_epoch(disk, ACCEPTED), read_epoch(disk, CURRENT)) == (6, 5)
+    assert (read_epoch(disk, ACCEPTED_EPOCH), read_epoch(disk, CURRENT_EPOCH)) == (6, 5)
     disk.close()
     alone.start()
     client = wire(alone.port)

@@ -35,11 +35,9 @@ def test_an_unknown_key_warns_and_names_its_line():
     [
         ("tickTime=fast", "tickTime"),
         ("tickTime=0", "tickTime"),
-        ("maxClientCnxns=-1", "maxClientCnxns"),
-        ("extendedTypesEnabled=perhaps", "extendedTypesEnabled"),
-        ("forceSync=never", "forceSync"),
-        ("autopurge.snapRetainCount=2", "autopurge.snapRetainCount"),
-        ("skipACL=yes", "skipACL"),
+        ("maxClientCnxns=1_000", "maxClientCnxns"),
+        ("clientPort=1.0", "clientPort"),
+        ("dataLogDir=", "dataLogDir"),
         ("ssl.keyStore.type=JKS", "ssl.keyStore.type"),
         ("ssl.clientAuth=maybe", "ssl.clientAuth"),
         ("admin.serverPort=70000", "admin.serverPort"),
@@ -49,7 +47,6 @@ def test_an_unknown_key_warns_and_names_its_line():
         ("electionAlg=1", "electionAlg"),
         ("peerType=boss", "peerType"),
         ("standaloneEnabled=maybe", "standaloneEnabled"),
-        ("readonlymode.enabled=maybe", "readonlymode.enabled"),
         ("sslQuorum=maybe", "sslQuorum"),
         ("ssl.quorum.keyStore.type=JKS", "ssl.quorum.keyStore.type"),
         ("quorumListenOnAllIPs=maybe", "quorumListenOnAllIPs"),
@@ -88,6 +85,23 @@ def test_a_wrong_value_is_refused_with_its_place(line, key):
 def test_settings_that_do_not_go_together_are_refused(text):
     with pytest.raises(ConfigError):
         parse_zoo_cfg(text, "zoo.cfg")
+
+
+def test_servers_6_a_directory_that_only_java_finds_is_not_left_aside(tmp_path):
+    text = f"dataDir={tmp_path}/ü\nclientPort=2181\n"
+    assert parse_zoo_cfg(text, "zoo.cfg")[0].data_dir == tmp_path / "ü"
+    (tmp_path / "Ã¼" / "version-2").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=rf"Java reads {tmp_path}/Ã¼, where data is"):
+        parse_zoo_cfg(text, "zoo.cfg")
+    assert parse_zoo_cfg(text.replace("ü", "\\u00fc"), "zoo.cfg")[0].data_dir == tmp_path / "ü"
+
+
+def test_servers_6_the_file_for_the_ensemble_is_read_alike(tmp_path):
+    (tmp_path / "dynamic").write_bytes(b"# \xfc\nserver.1=a\\:1\\:2\nserver.2=b\\:1\\:2\n")
+    text = f"{LEAST}myid=1\ninitLimit=2\nsyncLimit=2\ndynamicConfigFile={tmp_path}/dynamic\n"
+    membership = parse_zoo_cfg(text, "zoo.cfg")[0].membership
+    assert membership is not None
+    assert membership.servers[2].host == "b"
 
 
 def test_tls_keys_are_understood():

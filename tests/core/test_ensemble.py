@@ -85,7 +85,11 @@ def test_a_plain_server_needs_no_id(tmp_path):
         (LIMITS + THREE + "weight.1=2\n", "1", "zoo.cfg:8: weight.1=2: expected every voter to be in a group"),
         (LIMITS + THREE + "myid=2\n", "1", "zoo.cfg:8: myid=2: expected 1, which is in "),
         (LIMITS + THREE + "myid=7\n", None, "zoo.cfg:8: myid=7: expected one of the servers 1, 2, 3"),
-        (LIMITS + THREE + "dynamicConfigFile=x\n", "1", "zoo.cfg:5: server.1=a:2888:3888: expected it to stand in"),
+        (
+            LIMITS + THREE + "dynamicConfigFile=x\n",
+            "1",
+            "zoo.cfg:5: server.1=a:2888:3888: expected this line in the dynamicConfigFile",
+        ),
         (
             LIMITS + THREE + "server.255=d:1:2\nextendedTypesEnabled=true\n",
             "255",

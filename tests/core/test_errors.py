@@ -164,7 +164,7 @@ def test_w10_the_errors_that_had_other_arguments_than_attributes_keep_all_of_the
     [
         (LockLost("/a", "the session is over"), "The lock was lost: /a (the session is over)"),
         (LeadershipLost("/a"), "Leadership was lost: /a"),
-        (HoldLost("/a"), "What was held was lost: /a"),
+        (HoldLost("/a"), "The hold was lost: /a"),
         (NoNode("/a"), "There is no such znode: /a"),
         (store_error(-77, "/a"), "The server answered with a code this client does not know: /a (code -77)"),
         (BadArguments("/a"), "An argument is not valid: /a"),

@@ -5,8 +5,9 @@ import pytest
 from recipes.core.disk.jobs import Batch, Look
 from recipes.core.disk.replacements import Replacements
 from recipes.core.disk.write_queue import WriteQueue
-from recipes.core.replication import Entry, EpochWrite, Truncate
+from recipes.core.replication import Entry, Truncate
 from recipes.core.turn import Turn
+from recipes.core.zab.epochs import epoch_cell
 from tests.core.told_member import NoSnapshots, ToldMember, ToldReplica
 
 
@@ -81,13 +82,13 @@ def test_while_a_job_is_under_way_nothing_else_is_begun_and_entries_gather():
     shell = Shell(at_once=False)
     shell.decide(*entries(1))
     shell.decide(*entries(2))
-    shell.decide(Truncate(2), *entries(3), EpochWrite("currentEpoch", 1), *entries(4, 5))
+    shell.decide(Truncate(2), *entries(3), epoch_cell("currentEpoch", 1), *entries(4, 5))
     for _ in range(6):
         shell.finish()
     done = [each[1] if each[0] == "write" else each for each in shell.told if isinstance(each, tuple)]
     assert done == [
         ("reply", ["client"]), [1], [2], "Change", (Truncate(2), None), [3], "Change",
-        (EpochWrite("currentEpoch", 1), None), [4, 5], "Look",
+        (epoch_cell("currentEpoch", 1), None), [4, 5], "Look",
     ]  # fmt: skip
     assert [each for each in shell.told if isinstance(each, int)] == [1, 2, 3, 5]
 
@@ -97,7 +98,7 @@ def test_a_batch_without_room_waits_with_all_behind_it():
     shell.fits = False
     shell.decide(*entries(1))
     shell.decide(*entries(2))
-    full = "no space for the transaction log: writes are refused, reads go on"
+    full = "no space for the transaction log: writes are refused, reads go on; make room on its disk"
     assert shell.told == [("reply", ["client"]), ("write", [1]), full, "no room"]
     shell.has_room = False
     shell.told.clear()

@@ -11,8 +11,17 @@ import sys
 from recipes.core.member.member import Member
 from recipes.core.replication import Entry
 from recipes.core.tree.tree import DataTree
-from recipes.core.zab.membership import Membership, Server
-from recipes.core.zab.peer import PeerSettings, ZabPeer
+
+try:
+    from recipes.core.quorum import Membership, QuorumServer
+    from recipes.core.replication import ReplicaSettings
+    from recipes.core.zab.peer import ZabPeer
+except ImportError:  # an earlier commit
+    from recipes.core.zab.membership import Membership
+    from recipes.core.zab.membership import Server as QuorumServer
+
+    from recipes.core.zab.peer import PeerSettings as ReplicaSettings
+    from recipes.core.zab.peer import ZabPeer
 
 try:
     from recipes.core.member.config import MemberConfig
@@ -61,7 +70,7 @@ class Shell:
         self.now_ms = 1000
         self.peer = None
         if membership is not None:
-            self.peer = ZabPeer(PeerSettings(sid, membership, TICK_MS, 10, 5), RecoveredState(), self.now_ms)
+            self.peer = ZabPeer(ReplicaSettings(sid, membership, TICK_MS, 10, 5), RecoveredState(), self.now_ms)
         config = MemberConfig(tick_ms=TICK_MS, server_id=sid)
         self.member = Member(config, DataTree(), self.peer or Standalone(0), self.now_ms, WALL_MS)
 
@@ -76,7 +85,7 @@ class Servers:
 
     def __init__(self, count):
         sids = range(1, count + 1)
-        membership = Membership([Server(sid, "127.0.0.1", 1, 1) for sid in sids]) if count > 1 else None
+        membership = Membership([QuorumServer(sid, "127.0.0.1", 1, 1) for sid in sids]) if count > 1 else None
         self.servers = {sid: Shell(sid, membership) for sid in sids}
         self.ends = {}
         self.now_ms = 1000

@@ -120,7 +120,7 @@ async def test_p16_a_latch_whose_session_is_lost_says_so(store, caplog):
             with pytest.raises(SessionExpired):
                 async for leads in latch.changes():
                     assert not leads
-    assert "does not stand for election any more" in caplog.text
+    assert "has failed and is no candidate any more" in caplog.text
 
 
 async def test_an_error_of_the_block_comes_before_that_of_the_latch(store):

@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from tests.ensembles import EnsembleProcesses
 
 
 def make_certificate(authority: trustme.CA, directory: Path) -> Path:
-    """A server's key store: its key and its certificate for 127.0.0.1."""
+    """A server's key store: its key, in the one form that Java reads too, and its certificate for 127.0.0.1."""
     path = directory / "key-store.pem"
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(path)
+    issued = authority.issue_cert("127.0.0.1")
+    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(key.private_bytes(*form) + b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     return path
 
 
@@ -87,3 +91,24 @@ def test_a_stranger_never_joins_and_the_others_go_on(start_ensemble, wire, why, 
         ensemble.wait_serving()
         assert wire(ensemble.port(ensemble.followers()[0])).create("/c", b"z") == 0
         assert {"/a", "/b", "/c"} <= ensemble.assert_same().keys()
+
+
+@pytest.mark.thorough  # a dozen starts; tests/core/server/test_peer_tls.py has each pair of neighbours
+@pytest.mark.parametrize("third", ["ours", pytest.param("apache", marks=pytest.mark.apache)])
+def test_a_running_ensemble_is_switched_to_tls_and_serves_all_the_while(start_ensemble, wire, third):
+    authority = trustme.CA()
+    with start_ensemble("ours", "ours", third) as ensemble:
+        rounds = ("sslQuorum=false\nportUnification=true\n", "sslQuorum=true\n", "portUnification=false\n")
+        for number, lines in enumerate(rounds):
+            for sid, server in ensemble.servers.items():
+                if number == 0:
+                    secure(ensemble, authority, {sid: authority})
+                with server.config.open("a") as config:
+                    config.write(lines)
+                ensemble.stop(sid)
+                others = [other for other in ensemble.servers if other != sid]
+                ensemble.wait_serving(*others)
+                assert wire(ensemble.port(others[0])).create(f"/{number}-{sid}", b"x") == 0
+                ensemble.start(sid)
+        ensemble.wait_synced()
+        assert len(ensemble.assert_same()) >= 9

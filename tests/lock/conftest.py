@@ -15,7 +15,7 @@ from recipes.core.errors import BadVersion, ConnectionLoss, NodeExists, NoNode, 
 
 
 class MemoryStore:
-    """The znodes, and what is to go wrong."""
+    """The znodes, and the faults that a test has ordered."""
 
     def __init__(self):
         self.nodes = {}  # path -> (data, stat)
@@ -33,7 +33,7 @@ class MemoryStore:
         return sorted(name[len(path) + 1 :] for name in self.nodes if name.rpartition("/")[0] == path)
 
     def changed(self, path, parent=None):
-        """A znode has changed, and with it, where that is named, its parent's children."""
+        """A znode has changed, and, if `parent` is given, also the parent's children."""
         for watch in [each for each in self.watches if each.path == path or (each.children and each.path == parent)]:
             self.watches.remove(watch)
             watch.fire()
@@ -64,7 +64,7 @@ class MemoryWatch:
 
 
 class MemoryCouple:
-    """Two watches of which the first one counts."""
+    """Two watches of which the first event counts."""
 
     def __init__(self, *watches):
         self.watches = watches
@@ -78,7 +78,7 @@ class MemoryCouple:
 
 
 class MemoryMulti:
-    """Several changes together, or none."""
+    """A multi: all its changes are made, or none."""
 
     def __init__(self, client):
         self.client, self.changes, self.results = client, [], []
@@ -153,7 +153,7 @@ class MemoryDeletionWatch(MemoryWatch):
 
 
 class MemoryCall:
-    """A request that has been carried out, and whose reply is under way."""
+    """A request that has been carried out; its reply is on the way."""
 
     def __init__(self, client, path, answer, error):
         self.client, self.path, self.value, self.error = client, path, answer, error
@@ -186,7 +186,7 @@ class MemoryClient(Client):
         self._state = ConnectionState.CONNECTED
 
     def deliver(self, event):
-        """A watch's event is under way."""
+        """Send a watch's event, which arrives later."""
         event()
 
     def replied(self, call):
@@ -363,7 +363,7 @@ class MemoryClient(Client):
 
 
 def spawn(work):
-    """A task without a group, as those of fixtures, frameworks and the client are."""
+    """A task without a task group, like those of fixtures, frameworks and the client."""
     try:
         task = asyncio.get_running_loop().create_task(work())
     except RuntimeError:

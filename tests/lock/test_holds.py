@@ -124,7 +124,7 @@ async def test_a_lost_hold_whose_task_has_ended_is_said_where_it_is_left(store):
 
 @pytest.mark.anyio
 async def test_leaving_a_lock_that_nobody_entered_is_said(store):
-    with pytest.raises(RuntimeError, match="nobody is inside the lock /a"):
+    with pytest.raises(RuntimeError, match="the lock /a is left"):
         await Lock(store.client(), "/a").__aexit__(None, None, None)
 
 

@@ -48,7 +48,7 @@ async def test_p25_it_is_there_again_after_a_loss_with_the_newest_data(hosts, ro
             assert node.fence > fence
         await until(lambda: _is_gone(other, path))
         assert not node.present
-        assert not client._hearers
+        assert not client._state_listeners
 
 
 async def _is(value):
@@ -107,7 +107,7 @@ async def test_what_cannot_be_made_is_said_when_it_is_entered(hosts, root):
             assert isinstance(node.error, error)
         with pytest.raises(RuntimeError, match="entered already"):
             await node.__aenter__()
-        assert not client._hearers
+        assert not client._state_listeners
 
 
 async def test_without_another_session_it_ends_and_says_why(hosts, root):

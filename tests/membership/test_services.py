@@ -148,4 +148,4 @@ async def test_wrong_arguments_and_data_are_named(our_server, root, caplog):
                 assert provider.instances() == [registration.instance]
         lines = [each.getMessage() for each in caplog.records if each.name == "recipes.membership"]
         assert len(lines) == 1
-        assert f"{root}/web/x is no instance" in lines[0]
+        assert f"{root}/web/x is left out" in lines[0]

@@ -1,4 +1,4 @@
-"""Clients whose requests are counted, and go wrong where a test says."""
+"""Clients that count their requests, with faults at the requests that a test chooses."""
 
 from contextlib import asynccontextmanager
 
@@ -9,21 +9,21 @@ from recipes.core.client.client import connect
 from recipes.core.errors import WireError
 
 SECONDS = 60
-# For what takes long: a quick run has it on our server.
+# For tests that take long: a quick run has them on our server only.
 each_server_thoroughly = pytest.mark.parametrize(
     "server", ["ours", pytest.param("apache", marks=[pytest.mark.apache, pytest.mark.thorough])], indirect=True
 )
 
 
 class Saboteur:
-    """Counts the requests of a client, and does harm at one of them."""
+    """Counts the requests of a client, and makes one of them fail."""
 
     def __init__(self, client):
         self.client = client
         self.requests = 0
         self.replies = 0
         self.lose_reply = 0  # the number of the reply that is lost, with the connection
-        self.at_request = {}  # what to do when this many have been submitted
+        self.at_request = {}  # number of submitted requests -> function to call then
         self._submit = client._submit
         client._submit = client._namespace.submit = self.submit
         session = client.session
@@ -53,7 +53,7 @@ async def sabotaged(hosts, **options):
 
 
 async def until(condition):
-    """Poll until `condition()` is true; whoever calls has a time limit around it."""
+    """Poll until `condition()` is true. The caller sets a time limit."""
     while not await condition():
         await anyio.sleep(0.01)
 

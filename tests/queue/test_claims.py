@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from recipes.queue import claims
-from recipes.queue.claims import Candidate, choose
+from recipes.queue.claims import ListedItem, choose
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "queue.md"
 
@@ -77,7 +77,7 @@ class Items(RuleBasedStateMachine):
         self.due = {}  # of each item that is not done
         self.deliveries = {}
         self.seen = dict.fromkeys(range(3), ())  # what each consumer saw at its last look
-        self.claimed = {}  # (consumer, item name) -> Candidate: claimed and not handed out
+        self.claimed = {}  # (consumer, item name) -> ListedItem: claimed and not handed out
         self.in_hand = {}  # the same, handed out; it stays when the claim is lost, as in a block that has not heard
         self.latest = {}  # item -> the consumer that was given it last
         self.done = []
@@ -104,7 +104,7 @@ class Items(RuleBasedStateMachine):
 
     @rule(consumer=CONSUMERS)
     def look(self, consumer):
-        self.seen[consumer] = self.bucket.choose(self.now).candidates
+        self.seen[consumer] = self.bucket.choose(self.now).claimable
 
     @precondition(lambda self: any(self.seen.values()))
     @rule(consumer=CONSUMERS, data=st.data())
@@ -186,8 +186,8 @@ class Items(RuleBasedStateMachine):
         choice = self.bucket.choose(self.now)
         free = [name for name in self.due if "c" + name[-10:] not in self.bucket.names]
         waiting = sorted((name for name in free if self.due[name] <= self.now), key=lambda name: name[-10:])
-        assert [item.name for item in choice.candidates] == waiting
-        assert [item.deliveries for item in choice.candidates] == [self.deliveries[name] for name in waiting]
+        assert [item.name for item in choice.claimable] == waiting
+        assert [item.deliveries for item in choice.claimable] == [self.deliveries[name] for name in waiting]
         assert choice.items == len(self.due)
         assert choice.next_due_ms == min((self.due[name] for name in free if self.due[name] > self.now), default=0)
         waits, delayed, claimed = claims.survey(sorted(self.bucket.names), self.now)
@@ -208,7 +208,7 @@ TestItems = Items.TestCase
 
 def test_names_made_by_others_are_left_out():
     names = ["c", "config", "d-0000000001", "dx-0000000001", "i-12", "i-0000000007", "ix-0000000008", "w", "z", "h1"]
-    assert choose(sorted(names), 0, 10).candidates == [Candidate("i-0000000007")]
+    assert choose(sorted(names), 0, 10).claimable == [ListedItem("i-0000000007")]
 
 
 def test_only_what_is_wanted_is_chosen_and_an_item_in_its_delay_blocks_nobody():
@@ -216,9 +216,9 @@ def test_only_what_is_wanted_is_chosen_and_an_item_in_its_delay_blocks_nobody():
     for due in (0, 2_000, 0, 0):
         bucket.put(due)
     choice = bucket.choose(1_000, want=2)
-    assert [item.number for item in choice.candidates] == ["0000000000", "0000000002"]
+    assert [item.number for item in choice.claimable] == ["0000000000", "0000000002"]
     assert choice.next_due_ms == 2_000
-    assert [item.number for item in bucket.choose(2_000).candidates][1] == "0000000001"  # at its old place
+    assert [item.number for item in bucket.choose(2_000).claimable][1] == "0000000001"  # at its old place
 
 
 def test_retry_delay_doubles_up_to_the_longest():
@@ -258,7 +258,7 @@ def state(bucket, item, now_ms):
     if item.claim in bucket.names:
         return "in hand" if any(name.startswith(f"h{item.number}") for name in bucket.names) else "claimed"
     choice = bucket.choose(now_ms)
-    return "waiting" if choice.candidates else "delayed"
+    return "waiting" if choice.claimable else "delayed"
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row[0]}-{row[1]}")
@@ -266,7 +266,7 @@ def test_u22_the_table_of_states_is_what_happens(row):
     before, event, after, counted = row
     bucket = Bucket()
     name = bucket.put(1_500 if before == "delayed" else 0)
-    item = Candidate(name, 0, 0)
+    item = ListedItem(name, 0, 0)
     STATES[before](bucket, item)
     assert state(bucket, item, 1_000) == before
     if event == "its time comes":
@@ -278,7 +278,7 @@ def test_u22_the_table_of_states_is_what_happens(row):
         changes = EVENTS[event](item)
         if before == "delayed" and event == "claim":
             # Nobody tries: a look does not show it.
-            assert after == "-" and bucket.choose(1_000).candidates == []
+            assert after == "-" and bucket.choose(1_000).claimable == []
             return
         if after == "-":
             with pytest.raises(Refused):
@@ -286,7 +286,7 @@ def test_u22_the_table_of_states_is_what_happens(row):
             return
         bucket.apply(changes, 1)
     assert state(bucket, item, 1_000) == {"done": "gone", "dead": "gone"}.get(after, after)
-    told = [choice.deliveries for choice in bucket.choose(9_000).candidates]
+    told = [choice.deliveries for choice in bucket.choose(9_000).claimable]
     if told:
         assert told == [1 if counted == "yes" else 0]
 
@@ -302,9 +302,9 @@ def handed_out_and_crashed(times):
     """A bucket with one item, how it looked before, and its hand-outs since, each to a session that ended."""
     bucket = Bucket()
     bucket.put()
-    (before,) = bucket.choose(0).candidates
+    (before,) = bucket.choose(0).claimable
     for _ in range(times):
-        (item,) = bucket.choose(0).candidates
+        (item,) = bucket.choose(0).claimable
         bucket.apply(claims.claim(item) + claims.hand_out(item), 1)
         bucket.end_session(1)
     return bucket, before
@@ -322,7 +322,7 @@ def test_who_saw_an_item_long_ago_does_not_remove_it_and_leave_its_history(times
     bucket, before = handed_out_and_crashed(times)
     with pytest.raises(Refused):
         bucket.apply(claims.remove(before, claimed=False), 2)
-    (item,) = bucket.choose(0).candidates
+    (item,) = bucket.choose(0).claimable
     assert item.deliveries == times
     bucket.apply(claims.remove(item, claimed=False), 2)
     assert bucket.names == set()
@@ -332,10 +332,10 @@ def test_who_saw_an_item_long_ago_does_not_remove_it_and_leave_its_history(times
 def test_a_delivery_whose_claim_went_ends_no_later_one(step):
     bucket = Bucket()
     bucket.put()
-    (first,) = bucket.choose(1_000).candidates
+    (first,) = bucket.choose(1_000).claimable
     bucket.apply(claims.claim(first) + claims.hand_out(first), 1)
     bucket.apply([("delete", first.claim)])  # by an operator, or at the end of its lease
-    (second,) = bucket.choose(1_000).candidates
+    (second,) = bucket.choose(1_000).claimable
     bucket.apply(claims.claim(second) + claims.hand_out(second), 2)
     with pytest.raises(Refused):
         bucket.apply(step(first))

@@ -16,7 +16,7 @@ import pytest
 from recipes.core.jute.quorum import COMMITANDACTIVATE, INFORMANDACTIVATE, PACKET_NAMES
 from recipes.core.sim.clients import KINDS
 from recipes.core.sim.plan import FAULTS
-from recipes.core.sim.taps import STATE_NAMES
+from recipes.core.sim.zab_rules import STATE_NAMES
 from tests.simulation.conftest import OPERATIONS, plan_of, replay_command, run_seed, shrunk, take_small_slices
 from tests.simulation.soak import add_rows, commit_of, earlier_rows, totals
 
@@ -25,7 +25,7 @@ OBSERVED_ONLY = ("OBSERVERINFO", "INFORM", "OBSERVING", "role observer")  # neve
 PACKETS = [name for kind, name in PACKET_NAMES.items() if kind not in (COMMITANDACTIVATE, INFORMANDACTIVATE)]
 EXPECTED = (
     *FAULTS, *dict.fromkeys(KINDS), *PACKETS, *STATE_NAMES.values(), "role leader", "role follower",
-    "role observer", "role looking", "EpochWrite", "Truncate", "InstallSnapshot", "snapshot", "unsure", "no space",
+    "role observer", "role looking", "Cell", "Truncate", "InstallSnapshot", "snapshot", "unsure", "no space",
     "end by disk", "session moved", "session expired", "setWatches", "event", "write lost", "write kept", "write cut",
     "write torn by sectors", "clock drift",
 )  # fmt: skip

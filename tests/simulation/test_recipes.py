@@ -24,7 +24,7 @@ from tests.simulation.soak import add_rows, commit_of, earlier_rows, totals
 SOAK_FILE = Path("soak-recipes.jsonl")
 PLANTED_FILE = Path("soak-planted-recipes.jsonl")
 PROPERTY = re.compile(r"[CELRWZ]\d+")
-SEEDS = range(1, 25)  # of each recipe, in each thorough run of the tests; with those of transactions more than 400
+SEEDS = range(1, 13)  # of each recipe, in each thorough run of the tests; with those of transactions more than 400
 TRANSACTIONS, SLICE = 300, 75  # seeds of transactions there, and in each test
 VARIANTS = ("naming", "renewed-queue", "renewed-cache")  # of others, which a quick run goes through
 OLDEST = ("lock", "election")  # of which each run of the tests goes through more

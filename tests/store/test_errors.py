@@ -122,7 +122,7 @@ async def test_a_lock_that_somebody_holds(store, monkeypatch):
     with (store.directory / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert await refusal(ConnectionLoss) == (
-            f"a process has locked the store {store.directory} and takes no clients; its log is {store.log}"
+            f"a process has locked the store {store.directory} and accepts no clients; its log is {store.log}"
         )
 
 
@@ -149,7 +149,7 @@ async def test_a_directory_that_another_machine_serves(store):
     store.make()
     store.write_running(Running("/run/user/7/recipes/x.sock", 1, Machine("another", "boot", "east.example.org")))
     said = await refusal()
-    assert said.startswith(f"the store {store.directory} is served on another machine, east.example.org, or was when")
+    assert said.startswith(f"the store {store.directory} belongs to another machine, east.example.org, which may be")
     assert f"delete {store.directory}/running" in said
 
 

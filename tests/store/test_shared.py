@@ -162,7 +162,7 @@ def test_it_ends_when_nobody_uses_it_and_keeps_what_it_has(store, monkeypatch):
     anyio.run(create)
     wait_until(lambda: not is_served(store))
     assert store.running() is None
-    assert "nobody has used it for" in store.log.read_text()
+    assert "no client has used the store for" in store.log.read_text()
     with pytest.raises(NodeExists):
         anyio.run(create)
 

@@ -207,7 +207,9 @@ async def test_a_service_that_refuses_is_told_once_and_the_transaction_waits_for
         assert tx.outcome == "commit"
         (told,) = caplog.records
         assert told.levelname == "ERROR"
-        expected = f"svc at {service.url} refuses, its transactions wait: it answered {status}: no: .* {to_do}"
+        expected = (
+            f"the participant svc at {service.url} refuses, its transactions wait: it answered {status}: no: .* {to_do}"
+        )
         assert re.match(expected, told.getMessage())
         assert "s3cret" not in caplog.text
         assert memory.values == {"x": 1}

@@ -80,8 +80,8 @@ async def test_others_commit_while_one_is_away_and_it_takes_part_once_it_is_back
         assert parties["b"].values == {"x": 5}
         assert coordinator.stats().away == 0
         assert "participants_away 0" in coordinator.stats().prometheus()
-    told = [each for each in caplog.messages if each.startswith("b ")]
-    assert told == ["b is away, its transactions wait: ConnectionRefusedError: nobody listens"]
+    told = [each for each in caplog.messages if each.startswith("the participant b ")]
+    assert told == ["the participant b is away, its transactions wait: ConnectionRefusedError: nobody listens"]
 
 
 async def test_each_change_is_logged_once(client, root, caplog, quick):
@@ -89,22 +89,23 @@ async def test_each_change_is_logged_once(client, root, caplog, quick):
     wrong = ConfigError("max_prepared_transactions", 0, "more")
     errors = [*[OSError("away")] * 3, *[wrong] * 3, *[OSError("away")] * 2, None]
     parties = {"a": MemoryParticipant(), "b": Opened(*errors)}
+    b = "the participant b"
     async with Coordinator(client, root, participants=parties) as coordinator:
 
         async def opened():
-            return not coordinator.stats().away and "b: it is there now" in caplog.messages
+            return not coordinator.stats().away and f"{b} is back, its transactions go on" in caplog.messages
 
         with anyio.fail_after(SECONDS):
             await until(opened)
-    told = [(each.levelname, each.getMessage()) for each in caplog.records if each.getMessage().startswith("b")]
+    told = [(each.levelname, each.getMessage()) for each in caplog.records if each.getMessage().startswith(b)]
     assert told == [
-        ("WARNING", "b is away, its transactions wait: OSError: away"),
+        ("WARNING", f"{b} is away, its transactions wait: OSError: away"),
         (
             "ERROR",
-            "b cannot take part until it is put right: ConfigError: max_prepared_transactions=0: expected more",
+            f"{b} must be corrected, its transactions wait: ConfigError: max_prepared_transactions=0: expected more",
         ),
-        ("WARNING", "b is away, its transactions wait: OSError: away"),
-        ("INFO", "b: it is there now"),
+        ("WARNING", f"{b} is away, its transactions wait: OSError: away"),
+        ("INFO", f"{b} is back, its transactions go on"),
     ]
     assert parties["b"].tries == len(errors)
 

@@ -164,7 +164,7 @@ async def test_what_is_not_there_is_named(client, root, parties):
             await coordinator.join("1-ff", "c")
     with pytest.raises(UnknownTransaction, match="1-ff"):
         await resolve(client, root, "1-ff", Decision.ABORT)
-    with pytest.raises(BadArguments, match="no coordinators are called 'mine' there: expected one of default"):
+    with pytest.raises(BadArguments, match="name='mine': expected a fleet at this path: default"):
         await read_fleets(client, root, "mine")
 
 
@@ -187,7 +187,7 @@ async def test_u41_a_participant_that_joins_while_others_are_asked_is_asked_too(
 
         async def too_late():
             if not late:
-                with pytest.raises(TransactionAborted, match="c came too late: commit was decided"):
+                with pytest.raises(TransactionAborted, match="c joined too late: commit was decided"):
                     await coordinator.join(second.id, "c")
                 late.append(1)
 

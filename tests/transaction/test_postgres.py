@@ -337,7 +337,7 @@ async def test_branches_that_wait_for_a_lock_keep_no_thread_from_the_commit_that
 
 async def test_u36_a_server_that_prepares_nothing_is_named(start_postgres):
     postgres = start_postgres(max_prepared_transactions=0)
-    with pytest.raises(ConfigError, match="max_prepared_transactions=0: expected more than"):
+    with pytest.raises(ConfigError, match="max_prepared_transactions=0: expected as many as"):
         await PostgresParticipant(postgres.dsn).open()
 
 

@@ -358,7 +358,7 @@ async def test_a_token_without_encryption_is_warned_of_once(caplog):
         RemoteParticipant("http://example.com")
         assert caplog.messages == []
         participant = RemoteParticipant("http://example.com/", token="s3cret")
-        assert caplog.messages == ["the token for http://example.com is sent without encryption: expected https"]
+        assert caplog.messages == ["the token for http://example.com is sent without encryption: use https"]
     assert "s3cret" not in repr(participant) + repr(vars(participant)["_url"])
 
 

@@ -162,7 +162,7 @@ async def test_an_orphan_is_named_once_and_left(prepared, caplog):
 
         await until(looked)
     assert prepared.state is BranchState.PREPARED
-    assert caplog.text.count("there is no record of its transaction") == 1
+    assert caplog.text.count("its transaction has no record") == 1
 
 
 @of_store

@@ -31,10 +31,10 @@ class BoundClient(Client):
         return f"<{self._client!r} bound to session 0x{self.session.id:x}{', which is lost' * self.session.lost}>"
 
     async def __aenter__(self) -> Self:
-        raise RuntimeError("this is a client for as long as its session: enter the one that it belongs to")
+        raise RuntimeError("`client.bound` is valid for one session and is not entered: enter the client itself")
 
     async def __aexit__(self, *_: object) -> NoReturn:
-        raise RuntimeError("this is a client for as long as its session: leave the one that it belongs to")
+        raise RuntimeError("`client.bound` is valid for one session and is not left: leave the client itself")
 
     @property
     def bound(self) -> Client:

@@ -136,7 +136,7 @@ class Client(Operations):
         self.home: Home = Home()
         self._state: ConnectionState = ConnectionState.CONNECTING
         self._state_changed: anyio.Event = anyio.Event()
-        self._hearers: dict[Callable[[ConnectionState], None], None] = {}
+        self._state_listeners: dict[Callable[[ConnectionState], None], None] = {}
         self._link: Link
         self._owner: Owner
         self._owners: list[Owner] = []  # owners of lost sessions may still have jobs to finish
@@ -362,13 +362,13 @@ class Client(Operations):
             while self._state is state:
                 await self._state_changed.wait()
 
-    def hear_states(self, hear: Callable[[ConnectionState], None]) -> Callable[[], None]:
-        """Call `hear` with each new state. Returns a function that stops these calls.
+    def add_state_listener(self, listener: Callable[[ConnectionState], None]) -> Callable[[], None]:
+        """Call `listener` with each new state. Returns a function that stops these calls.
 
-        `hear` runs inside the client, before any reply of a new connection, and must neither wait nor raise.
+        `listener` runs inside the client, before any reply of a new connection, and must neither wait nor raise.
         """
-        self._hearers[hear] = None
-        return lambda: self._hearers.pop(hear, None)
+        self._state_listeners[listener] = None
+        return lambda: self._state_listeners.pop(listener, None)
 
     def session_scope(self, key: object = None) -> SessionScope:
         """A block that is cancelled when the session is lost or this client closes.
@@ -439,8 +439,8 @@ class Client(Operations):
             changed, self._state_changed = self._state_changed, anyio.Event()
             changed.set()
             log_state(state, self.session, self._link, self._timeout)
-            for hear in list(self._hearers):
-                hear(state)
+            for listener in list(self._state_listeners):
+                listener(state)
 
 
 def _clock() -> Callable[[], float]:

@@ -41,7 +41,7 @@ async def delete_surely(client: "Client", path: str, *, prefix: bool) -> None:
         pass
     except StoreError as error:
         if not client.session.lost:
-            log.warning("a znode stays behind: %s", error)
+            log.warning("the servers refuse to delete a znode, so it stays: %s", error)
 
 
 async def _beginning(client: "Client", prefix: str) -> list[str]:

@@ -54,7 +54,7 @@ def parse_hosts(hosts: str) -> tuple[list[tuple[str, int]], str]:
     if path is not None:
         path, _, rest = path.partition(":/")
         if not path.startswith("/"):
-            raise BadArguments("", f"{hosts!r}: expected unix:/PATH, and :/CHROOT behind it where there is one")
+            raise BadArguments("", f"{hosts!r}: expected unix:/PATH or unix:/PATH:/CHROOT")
         found = [(f"unix:{path}", 0)]
     else:
         text, _, rest = hosts.partition("/")
@@ -157,7 +157,7 @@ class Link:
                 self._rounds = _reconnect_pauses(self._random)
             elif not connected and not self._said_unreachable:
                 self._said_unreachable = True
-                log.info("no server to be had, trying again and again: %s", self.why_not())
+                log.info("no server can be reached, trying again: %s", self.why_not())
             await anyio.sleep(next(self._rounds))
 
     def why_not(self) -> str:
@@ -233,7 +233,7 @@ class Link:
         self._last_received = self._clock()
         welcomed = self._welcomed.is_set()
         if not welcomed and speaks_tls(data):
-            raise WireError("it speaks TLS, and this client was given none: connect(tls=...)")
+            raise WireError("it speaks TLS, and this client does not: give connect() a context, tls=...")
         for payload in self._frames.feed(data):
             if self._session.lost:
                 return
@@ -264,7 +264,9 @@ class Link:
                 found = await anyio.getaddrinfo(host, port, type=SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             timed_out = isinstance(error, TimeoutError)
-            self._failed(_named(host, port), TimeoutError(f"no answer who {host} is") if timed_out else error)
+            self._failed(
+                _named(host, port), TimeoutError(f"the name {host} was not resolved in time") if timed_out else error
+            )
             return []
         return list(dict.fromkeys(str(where[0]) for *_, where in found))
 
@@ -307,7 +309,7 @@ class Link:
         if response.timeout_ms <= 0:
             if self._greeting.session_id == 0:
                 raise WireError("it refused a new session")
-            self.end(partial(SessionExpired, f"session expired, as {self._peer} says"))
+            self.end(partial(SessionExpired, f"session expired, according to {self._peer}"))
             return
         session.opened(response, self._asked_at)
         self._opening = b"".join([_auth_frame(*pair) for pair in self.credentials] + session.restore())

@@ -141,7 +141,7 @@ class Operations(ABC):
                 if depth == 0:
                     raise NoNode(above, "the chroot is missing") from None
                 if begun_again == _MOST_BEGUN_AGAIN:
-                    raise NoNode(above, "what is above it goes again and again") from None
+                    raise NoNode(above, "its parents were deleted each time they had been made") from None
                 depth, begun_again = 0, begun_again + 1  # an empty container above was reaped in between: begin again
                 continue
             depth += 1

@@ -87,7 +87,7 @@ class Owner:
                     await self._link.watch_deadline()
                     group.cancel_scope.cancel()
         except Exception:
-            log.exception("the client's task ended")
+            log.exception("the client's task failed, so its session is over")
             self._session.end(partial(SessionExpired, "the client failed"))
         finally:
             self.ended.set()

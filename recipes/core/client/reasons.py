@@ -9,9 +9,7 @@ import anyio
 from recipes.core.errors import ConnectionLoss
 
 _TLS_RECORDS = (0x14, 0x15, 0x16)  # RFC 8446, 5.1: types of the first record of a TLS server
-_HUNG_UP = (
-    "it hung up, as a server without a leader does, or one with too many clients of this address (maxClientCnxns)"
-)
+_HUNG_UP = "it hung up: it may have no leader, or too many clients from this address (maxClientCnxns)"
 
 
 def nobody_answers(where: str, failures: Mapping[str, str]) -> ConnectionLoss:
@@ -50,8 +48,8 @@ def reason_of(error: BaseException, *, tls: bool, up: bool, welcomed: bool) -> s
         if tls and not up:
             return "it hung up in the TLS handshake: it may speak no TLS at this port"
         if tls:
-            return f"{_HUNG_UP}, or one that wants another certificate of this client (or one at all)"
-        return f"{_HUNG_UP}, or one that expects TLS at this port"
+            return f"{_HUNG_UP}, or expect a certificate, or another one, from this client"
+        return f"{_HUNG_UP}, or expect TLS at this port"
     if isinstance(reason, ConnectionError) and reason.errno:
         return os.strerror(reason.errno)
     return str(reason) or "no reply"
@@ -65,7 +63,7 @@ def speaks_tls(data: bytes) -> bool:
 def _tls_reason(error: ssl.SSLError) -> str:
     said = (error.reason or str(error)).replace("_", " ").lower()
     if "alert" in said and ("unknown ca" in said or "certificate" in said or "handshake failure" in said):
-        return f"it wants another certificate of this client, or one at all (TLS: {said})"
+        return f"it expects a certificate, or another one, from this client (TLS: {said})"
     if "wrong version number" in said or "record layer failure" in said:
         return f"it speaks no TLS at this port (TLS: {said})"
     return f"TLS: {said}"

@@ -26,7 +26,7 @@ def create(
 ) -> tuple[int, bytes]:
     """Opcode and body of a create. Raises BadArguments, TypeError."""
     if (container and (ephemeral or sequential or ttl is not None)) or (ephemeral and ttl is not None):
-        raise BadArguments(path, "a container is neither ephemeral, sequential nor with a ttl, nor is an ephemeral")
+        raise BadArguments(path, "expected only one of container, ephemeral and ttl, and no container with sequential")
     if not isinstance(path, str):
         raise TypeError(f"path: expected a str, not {type(path).__name__}")
     # The server validates the path with its number, so before the number the path may end in a slash.

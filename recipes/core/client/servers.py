@@ -41,7 +41,7 @@ async def find_servers(hosts: str | None, *, private: bool, tls: ssl.SSLContext 
         addresses, chroot = _parse(hosts, from_environment=named is None)
         return Servers(addresses, chroot, ",".join(shown_host(*address) for address in addresses) + chroot, None)
     if tls is not None:
-        raise BadArguments("", "tls: expected hosts with it, since a server on this machine alone has none")
+        raise BadArguments("", "tls: expected hosts with it: a store of one machine and a private server have no TLS")
     if private:
         from recipes.embedded import embedded_server, find_again
 

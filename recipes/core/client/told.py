@@ -25,6 +25,6 @@ def log_state(state: ConnectionState, session: "Session", link: "Link", asked_ti
     elif state is ConnectionState.LOST:
         log.info("session 0x%x is lost: %s", session.id, session.ending(path=""))
     elif state is ConnectionState.CONNECTING:
-        log.info("looking for a server that begins another session")
+        log.info("looking for a server, to begin another session")
     elif session.id:
         log.info("session 0x%x is closed", session.id)

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from recipes.core.disk.disk import RealDisk
+from recipes.core.disk.snapshot_files import snapshot_zxid
 from recipes.core.disk.txnlog import file_zxid
 from recipes.core.errors import DiskError
 
@@ -13,8 +14,12 @@ _NOTE = "log-directory"  # a file beside the snapshots: the path of the log dire
 
 
 @contextmanager
-def open_directories(data_dir: Path, log_dir: Path | None) -> Iterator[tuple[RealDisk, RealDisk]]:
+def open_directories(
+    data_dir: Path, log_dir: Path | None, *, create: bool = True
+) -> Iterator[tuple[RealDisk, RealDisk]]:
     """Lock the directories of the snapshots and of the log until the block ends; without `log_dir` they are one.
+
+    create: make those that are missing; else they raise DiskError.
 
     Raises DiskError when another server uses one of them. Also raises it, before anything is created or written, when
     log or snapshot files lie in a directory that this server does not read them from, for example after dataLogDir was
@@ -24,6 +29,9 @@ def open_directories(data_dir: Path, log_dir: Path | None) -> Iterator[tuple[Rea
     beside = data_dir / "version-2"
     apart = beside if log_dir is None else log_dir / "version-2"
     is_one = beside.resolve() == apart.resolve()
+    for directory in (beside, apart):
+        if not create and not directory.is_dir():
+            raise DiskError(f"data directory {directory} is missing, and datadir.autocreate=false")
     if not is_one:
         _refuse(beside, "log", "the transaction log is", apart)
         _refuse(apart, "snapshot", "the snapshots are", beside)
@@ -45,6 +53,18 @@ def open_directories(data_dir: Path, log_dir: Path | None) -> Iterator[tuple[Rea
         yield snapshots, logs
 
 
+def take_initialize(data_dir: Path, log_dir: Path | None) -> bool:
+    """Whether there is a file `initialize`, by which an operator lets an empty database begin once; it is removed."""
+    found = False
+    for directory in (data_dir, log_dir or data_dir):
+        try:
+            (directory / "initialize").unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        found = True
+    return found
+
+
 def _refuse(directory: Path, kind: str, what_is: str, elsewhere: Path, otherwise: str = "") -> None:
     """Raise DiskError if files of this kind lie in a directory from which the server does not read them."""
     try:
@@ -53,7 +73,9 @@ def _refuse(directory: Path, kind: str, what_is: str, elsewhere: Path, otherwise
         return
     except OSError as error:
         raise DiskError(f"data directory {directory}: {error.strerror}") from error
-    found = sorted(name for name in names if file_zxid(name, kind) is not None)
+    found = sorted(
+        name for name in names if (snapshot_zxid(name) if kind == "snapshot" else file_zxid(name, kind)) is not None
+    )
     if found:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise DiskError(

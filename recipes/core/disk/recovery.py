@@ -3,122 +3,136 @@
 Source: FileTxnSnapLog.restore, QuorumPeer.loadDataBase.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from recipes.core.disk.cells import read_cells, read_unfinished, write_cell
 from recipes.core.disk.disk import Disk
-from recipes.core.disk.epochs import ACCEPTED, CURRENT, read_epoch, settle_epochs
 from recipes.core.disk.log_tail import LogTail, joins
-from recipes.core.disk.replace import REJOIN, finish, is_clean, remove_superseded, snapshot_files
+from recipes.core.disk.replace import REJOIN, finish, is_clean, remove_superseded
 from recipes.core.disk.snapshot import is_whole, read_snapshot, snapshot_name, write_snapshot
+from recipes.core.disk.snapshot_files import check_library, read_snapshot_file, snapshot_files
 from recipes.core.disk.txnlog import Damage, cut_torn, log_files, read_log
 from recipes.core.errors import DiskError
 from recipes.core.jute.txns import decode_txn, payload_zxid
-from recipes.core.replication import Entry
+from recipes.core.replication import Entry, Recovered, ReplicationProtocol
 from recipes.core.tree.tree import DataTree
-from recipes.core.zxid import epoch_of
 
 TEMPORARY = "incoming-snapshot"  # must not begin with snapshot. or log.: files are found by these prefixes
 
 
 @dataclass(frozen=True, slots=True)
-class Recovered:
-    """The result of recovery.
+class Trust:
+    """What may be missing.
 
-    mismatches: zxids at which the tree's digest was not the one in the log.
-    history, base_zxid: the last entries logged, oldest first and without a hole, and the zxid before the first entry.
-        On a standalone server, and without such entries, history is empty and base_zxid is the last zxid.
-    accepted_epoch, current_epoch: of a member, as stored; else the epoch of the last zxid.
-    unsure: why a member's history may lack entries that it once acknowledged; empty if the history is sound. Until a
-        leader's snapshot has replaced its data, an unsure member must neither vote nor lead, and last_zxid means
-        nothing.
+    empty_database: a member without any file begins with an empty tree (db.autocreate, or the file initialize).
+    missing_snapshot: a log without a snapshot begins with an empty tree (snapshot.trust.empty).
     """
 
-    snapshot_zxid: int
-    last_zxid: int
-    txns: int
-    mismatches: tuple[int, ...]
-    history: list[Entry] = field(default_factory=list)
-    base_zxid: int = 0
-    accepted_epoch: int = 0
-    current_epoch: int = 0
-    unsure: str = ""
+    empty_database: bool = True
+    missing_snapshot: bool = False
+
+
+_USUAL = Trust()
 
 
 @dataclass(slots=True)
 class _Replay:
     snapshot_zxid: int = -1
+    last_zxid: int = -1
     txns: int = 0
+    unapplied: list[bytes] | None = None  # the payloads behind the snapshot, where the tree must not have them
     mismatches: list[int] = field(default_factory=list)
     torn: list[Damage] = field(default_factory=list)
     tail: LogTail | None = None
 
 
-def recover(snapshots: Disk, logs: Disk, tree: DataTree) -> Recovered:
+def recover(snapshots: Disk, logs: Disk, tree: DataTree, trust: Trust = _USUAL) -> Recovered:
     """Fill the tree of a standalone server. An empty directory gives an empty tree, and a first snapshot of it.
 
     Raises DiskError if no whole snapshot goes with the log, if the log is damaged before its end, or if the directory
     belongs to a member that has given up its history.
     """
     finish(snapshots, logs)
+    check_library(snapshots)
     if REJOIN in snapshots.names():
         raise DiskError(
-            f"the data of this server waits to be replaced by its leader's; remove {REJOIN} to serve it alone"
+            f"the file {REJOIN} says that a leader replaces the data of this server; remove it to serve the data alone"
         )
     replay = _Replay()
-    load(snapshots, logs, tree, replay)
+    load(snapshots, logs, tree, replay, trust=trust)
     _make_durable(snapshots, logs)
-    epoch = epoch_of(tree.last_zxid)
+    last_zxid = tree.last_zxid
     return Recovered(
-        replay.snapshot_zxid, tree.last_zxid, replay.txns, tuple(replay.mismatches), [], tree.last_zxid, epoch, epoch
+        replay.snapshot_zxid, last_zxid, replay.txns, tuple(replay.mismatches), [], last_zxid, applied_zxid=last_zxid
     )
 
 
-def recover_member(snapshots: Disk, logs: Disk, tree: DataTree) -> Recovered:
+def recover_member(
+    snapshots: Disk, logs: Disk, tree: DataTree, protocol: ReplicationProtocol, trust: Trust = _USUAL
+) -> Recovered:
     """First finish a change of files that a crash interrupted, then fill the tree of a member of an ensemble.
 
+    protocol: settles the cells, and says whether the tree gets the txns in the log too.
+
     Damage for which a standalone server refuses to start makes a member unsure; its tree has the whole txns before the
-    damage. Raises DiskError if the stored epochs cannot be right.
+    damage. Raises DiskError if the stored cells cannot be right.
     """
     finish(snapshots, logs)
+    check_library(snapshots)
     names = snapshots.names()
     if TEMPORARY in names:
         snapshots.remove(TEMPORARY)
-    replay, unsure = _Replay(), ""
+    replay, unsure = _Replay(unapplied=None if protocol.logged_counts else []), ""
     if REJOIN in names:
-        unsure = "its history was given up"
+        unsure = "its data were given up for a leader's snapshot"
         tree.clear()
         tree.last_zxid = -1
     else:
         try:
-            load(snapshots, logs, tree, replay, member=True)
+            load(snapshots, logs, tree, replay, protocol, trust=trust)
         except DiskError as error:
             unsure = str(error)
     if replay.mismatches and not unsure:
         # A txn had another effect here than at its leader, so some earlier txn is missing or wrong. For example, 3.8.0
         # can leave out of its log entries that its vote had counted (ZOOKEEPER-4712). Only the digest shows a hole at
         # the end of an epoch.
-        unsure = f"the tree is not what txn 0x{replay.mismatches[0]:x} made of it: txns before it are missing or wrong"
+        unsure = (
+            f"the tree differs from the digest of txn 0x{replay.mismatches[0]:x}: earlier txns are missing or wrong"
+        )
     _make_durable(snapshots, logs)
-    accepted, current = settle_epochs(snapshots, tree.last_zxid)
+    cells = _settled(snapshots, protocol, replay.last_zxid)
     history: list[Entry] = []
-    base_zxid = tree.last_zxid
+    base_zxid = replay.last_zxid
     if not unsure:
         for damage in replay.torn:
             cut_torn(logs, damage)
-        if replay.tail is not None:
+        if replay.unapplied is not None:
+            base_zxid = replay.snapshot_zxid
+            history = [Entry(payload_zxid(payload), payload) for payload in replay.unapplied]
+        elif replay.tail is not None:
             history, base_zxid = replay.tail.finish(logs, (zxid for zxid, _ in snapshot_files(snapshots)))
     return Recovered(
         replay.snapshot_zxid,
-        tree.last_zxid,
+        replay.last_zxid,
         replay.txns,
         tuple(replay.mismatches),
         history,
         base_zxid,
-        accepted,
-        current,
+        cells,
         unsure,
+        tree.last_zxid,
     )
+
+
+def _settled(snapshots: Disk, protocol: ReplicationProtocol, last_zxid: int) -> Mapping[str, bytes]:
+    """The cells as the protocol wants them with this log; those that it has changed are stored."""
+    stored = read_cells(snapshots, protocol.cells)
+    settled = protocol.settle(stored, read_unfinished(snapshots, protocol.cells), last_zxid)
+    for name in protocol.cells:
+        if name in settled and settled[name] != stored.get(name):
+            write_cell(snapshots, name, settled[name])
+    return settled
 
 
 def load_until(snapshots: Disk, logs: Disk, zxid: int) -> DataTree | None:
@@ -132,41 +146,47 @@ def load_until(snapshots: Disk, logs: Disk, zxid: int) -> DataTree | None:
 
 
 def load(
-    snapshots: Disk, logs: Disk, tree: DataTree, replay: _Replay, member: bool = False, until: int | None = None
+    snapshots: Disk,
+    logs: Disk,
+    tree: DataTree,
+    replay: _Replay,
+    protocol: ReplicationProtocol | None = None,
+    until: int | None = None,
+    trust: Trust = _USUAL,
 ) -> None:
-    """Read the newest usable snapshot and the log behind it, up to `until`.
+    """Read the newest usable snapshot and the log behind it, up to `until`. protocol: of a member.
 
     At a DiskError the tree has the txns before the damage.
     """
     found = snapshot_files(snapshots)
     digest, reasons = None, []
     for zxid, name in reversed(found):
-        data = snapshots.read(name)
-        if not is_whole(data):
-            reasons.append(f"{name}: not whole")
-            continue
-        if until is not None and not is_clean(zxid, data, until):
-            continue
         try:
+            data = read_snapshot_file(snapshots, name)
+            if not is_whole(data):
+                reasons.append(f"{name}: not whole")
+                continue
+            if until is not None and not is_clean(zxid, data, until):
+                continue
             digest = read_snapshot(name, data, tree)
         except DiskError as error:
             reasons.append(str(error))
             continue
-        replay.snapshot_zxid = tree.last_zxid = zxid
+        replay.snapshot_zxid = replay.last_zxid = tree.last_zxid = zxid
         break
     else:
         tree.clear()
-        if found or log_files(logs) or (member and _has_epochs(snapshots)):
+        if why := _why_not_empty(snapshots, logs, trust, protocol, reasons):
             tree.last_zxid = -1
-            raise DiskError(_no_snapshot(found, reasons))
+            raise DiskError(why)
         save_snapshot(snapshots, 0, write_snapshot(tree))
-        replay.snapshot_zxid = 0
-    if member:
+        replay.snapshot_zxid = replay.last_zxid = 0
+    if protocol is not None:
         replay.tail = LogTail(replay.snapshot_zxid)
     _replay_log(logs, tree, replay, digest, [zxid for zxid, _ in found], until)
-    if until is None and reasons and tree.last_zxid < found[-1][0]:
+    if until is None and reasons and replay.last_zxid < found[-1][0]:
         # Txns are logged before a snapshot shows them. A log that ends before the damaged snapshot has lost some.
-        raise DiskError(f"the log ends at 0x{tree.last_zxid:x}, before the damaged snapshot; {'; '.join(reasons)}")
+        raise DiskError(f"the log ends at 0x{replay.last_zxid:x}, before the damaged snapshot; {'; '.join(reasons)}")
 
 
 def _replay_log(
@@ -187,10 +207,15 @@ def _replay_log(
         zxid = payload_zxid(payload)
         if until is not None and zxid > until:
             break
-        if newer and not joins(tree.last_zxid, zxid, newer):
-            raise DiskError(f"a snapshot that cannot be used stands between 0x{tree.last_zxid:x} and 0x{zxid:x}")
+        if newer and not joins(replay.last_zxid, zxid, newer):
+            raise DiskError(f"a snapshot that cannot be used stands between 0x{replay.last_zxid:x} and 0x{zxid:x}")
+        if replay.unapplied is not None:
+            replay.unapplied.append(payload)
+            replay.last_zxid = zxid
+            continue
         txn, expected = decode_txn(payload)
         tree.apply(txn)
+        replay.last_zxid = tree.last_zxid
         replay.txns += 1
         if tail is not None:
             tail.add(payload)
@@ -214,15 +239,32 @@ def _make_durable(snapshots: Disk, logs: Disk) -> None:
         snapshots.sync()
 
 
-def _has_epochs(snapshots: Disk) -> bool:
-    """Whether this server has been part of an epoch: if so, a directory without snapshots and logs has lost them."""
-    return any(read_epoch(snapshots, kind) for kind in (ACCEPTED, CURRENT))
+def _took_part(snapshots: Disk, protocol: ReplicationProtocol) -> bool:
+    """Whether this server has taken part in an ensemble: a directory without snapshots and logs then has lost them."""
+    return any(value != protocol.cells[name] for name, value in read_cells(snapshots, protocol.cells).items())
 
 
-def _no_snapshot(found: list[tuple[int, str]], reasons: list[str]) -> str:
-    if found:
+def _why_not_empty(
+    snapshots: Disk, logs: Disk, trust: Trust, protocol: ReplicationProtocol | None, reasons: list[str]
+) -> str:
+    """Why a directory without a snapshot that can be read must not begin with an empty tree; "" if it may.
+
+    reasons: why each snapshot cannot be read.
+    """
+    if reasons:
         return f"no snapshot can be read: {'; '.join(reasons)}"
-    return "there is no snapshot that the transaction log or the stored epochs could follow"
+    if log_files(logs):
+        if trust.missing_snapshot:
+            return ""
+        return (
+            "there is no snapshot that the transaction log could follow; if this server never wrote one, as ZooKeeper "
+            "before 3.5, start it once with snapshot.trust.empty=true"
+        )
+    if protocol is not None and _took_part(snapshots, protocol):
+        return "there is no snapshot that the stored epochs could follow"
+    if protocol is not None and not trust.empty_database:
+        return "there is no data, and db.autocreate=false: a file `initialize` in dataDir would let it begin empty"
+    return ""
 
 
 def save_snapshot(disk: Disk, zxid: int, chunks: Iterable[bytes]) -> None:
@@ -238,11 +280,18 @@ def save_snapshot(disk: Disk, zxid: int, chunks: Iterable[bytes]) -> None:
     disk.sync()
 
 
+def _is_whole_file(snapshots: Disk, name: str) -> bool:
+    try:
+        return is_whole(read_snapshot_file(snapshots, name))
+    except DiskError:
+        return False
+
+
 def purge(snapshots: Disk, logs: Disk, retain: int) -> list[str]:
     """Remove the files that the newest `retain` whole snapshots do not need; return the names."""
     kept: list[int] = []
     for zxid, name in reversed(snapshot_files(snapshots)):
-        if len(kept) < retain and is_whole(snapshots.read(name)):
+        if len(kept) < retain and _is_whole_file(snapshots, name):
             kept.append(zxid)
     if not kept:
         return []

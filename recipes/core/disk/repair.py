@@ -7,8 +7,9 @@ repair destroys nothing: it keeps everything it cuts in the same directory, unde
 from dataclasses import dataclass
 
 from recipes.core.disk.disk import Disk
-from recipes.core.disk.snapshot import is_whole, read_snapshot, snapshot_name
-from recipes.core.disk.txnlog import Damage, LogFile, file_zxid, log_name, zxids_behind
+from recipes.core.disk.snapshot import read_snapshot
+from recipes.core.disk.snapshot_files import read_snapshot_file, snapshot_files
+from recipes.core.disk.txnlog import Damage, LogFile, log_files, log_name, zxids_behind
 from recipes.core.errors import DiskError
 from recipes.core.jute.txns import payload_zxid
 from recipes.core.tree.tree import DataTree
@@ -40,7 +41,7 @@ def find_loss(snapshots: Disk, logs: Disk) -> Loss | None:
 
     Raises DiskError if no snapshot goes with the txns that would be kept.
     """
-    starts = sorted(zxid for name in logs.names() if (zxid := file_zxid(name, "log")) is not None)
+    starts = [zxid for zxid, _ in log_files(logs)]
     found = _snapshots(snapshots)
     newest = next(iter(found), 0)
     first = max((index for index, zxid in enumerate(starts) if zxid <= newest + 1), default=0)
@@ -60,12 +61,18 @@ def find_loss(snapshots: Disk, logs: Disk) -> Loss | None:
                 continue
             damage = at_end
         behind = tuple(log_name(later) for later in starts[index + 1 :])
-        return _loss(damage, last_zxid, data, behind, found, logs)
+        return _loss(damage, last_zxid, data, behind, found, snapshots, logs)
     return None
 
 
 def _loss(
-    damage: Damage, last_zxid: int, data: bytes, behind: tuple[str, ...], found: dict[int, int], logs: Disk
+    damage: Damage,
+    last_zxid: int,
+    data: bytes,
+    behind: tuple[str, ...],
+    found: dict[int, int],
+    snapshots: Disk,
+    logs: Disk,
 ) -> Loss:
     lost = list(zxids_behind(data, damage.offset, last_zxid))
     for name in behind:
@@ -82,7 +89,7 @@ def _loss(
         max(last_zxid, kept[0]),
         tuple(zxid for zxid in lost if zxid > kept[0]),
         behind,
-        tuple(snapshot_name(zxid) for zxid in useless),
+        tuple(name for zxid, name in reversed(snapshot_files(snapshots)) if zxid in useless),
     )
 
 
@@ -117,13 +124,9 @@ def truncate(snapshots: Disk, logs: Disk, loss: Loss) -> list[str]:
 def _snapshots(disk: Disk) -> dict[int, int]:
     """Each whole snapshot's zxid, newest first, mapped to the last zxid whose effects the snapshot may show."""
     found = {}
-    named = ((zxid, name) for name in disk.names() if (zxid := file_zxid(name, "snapshot")) is not None)
-    for zxid, name in sorted(named, reverse=True):
-        data = disk.read(name)
-        if not is_whole(data):
-            continue
+    for zxid, name in reversed(snapshot_files(disk)):
         try:
-            digest = read_snapshot(name, data, DataTree())
+            digest = read_snapshot(name, read_snapshot_file(disk, name), DataTree())
         except DiskError:
             continue
         found[zxid] = max(zxid, digest[0]) if digest else zxid

@@ -8,7 +8,9 @@ by which snapshots and logs are found.
 
 from recipes.core.disk.disk import Disk
 from recipes.core.disk.snapshot import shown_zxid, snapshot_name
+from recipes.core.disk.snapshot_files import read_snapshot_file, snapshot_files
 from recipes.core.disk.txnlog import LogFile, cut_file, file_zxid, log_files
+from recipes.core.errors import DiskError
 from recipes.core.jute.txns import payload_zxid
 
 # A file of this name: the server has lost its history, and needs a leader's snapshot before it may vote or lead.
@@ -17,11 +19,6 @@ _INSTALL = "install"
 _TRUNCATE = "truncate"
 _RECEIVED = "received-snapshot"
 _SUPERSEDED = "superseded-"  # files that a leader's snapshot replaced: kept for the operator until the next one
-
-
-def snapshot_files(disk: Disk) -> list[tuple[int, str]]:
-    """The snapshots, each with its zxid, in order."""
-    return sorted((zxid, name) for name in disk.names() if (zxid := file_zxid(name, "snapshot")) is not None)
 
 
 def is_clean(snapshot_zxid: int, data: bytes, zxid: int) -> bool:
@@ -96,7 +93,7 @@ def _install(snapshots: Disk, logs: Disk, zxid: int, decided: str) -> None:
 
 def _truncate(snapshots: Disk, logs: Disk, zxid: int) -> None:
     for named, name in reversed(snapshot_files(snapshots)):
-        if not is_clean(named, snapshots.read(name), zxid):
+        if not _shows_nothing_behind(snapshots, named, name, zxid):
             snapshots.remove(name)
     snapshots.sync()
     files = log_files(logs)
@@ -111,3 +108,10 @@ def _truncate(snapshots: Disk, logs: Disk, zxid: int) -> None:
                 break
             end = file.end
         cut_file(logs, name, end)
+
+
+def _shows_nothing_behind(snapshots: Disk, named: int, name: str, zxid: int) -> bool:
+    try:
+        return is_clean(named, read_snapshot_file(snapshots, name), zxid)
+    except DiskError:
+        return False

@@ -5,33 +5,44 @@ they return. Source: FileTxnSnapLog, QuorumPeer.writeLongToFile.
 """
 
 from recipes.core.disk import replace
+from recipes.core.disk.cells import write_cell
 from recipes.core.disk.disk import Disk
-from recipes.core.disk.epochs import write_epoch
-from recipes.core.disk.recovery import Recovered, load_until, recover, recover_member
+from recipes.core.disk.recovery import Trust, load_until, recover, recover_member
 from recipes.core.disk.snapshot import read_snapshot, seal_body, snapshot_name
 from recipes.core.disk.txnlog import TxnLog
 from recipes.core.errors import invariant
-from recipes.core.replication import Entry, EpochWrite, InstallSnapshot, Operation, Truncate
+from recipes.core.replication import Cell, Entry, InstallSnapshot, Operation, Recovered, ReplicationProtocol, Truncate
 from recipes.core.tree.tree import DataTree
 
 
 class Store:
     """The data directory of one server.
 
-    snapshots, logs: the directories, which may be the same one; epochs are beside the snapshots.
+    snapshots, logs: the directories, which may be the same one; cells are beside the snapshots.
     fill_ahead_bytes: how much of the log is filled with zeros ahead of need.
-    member: the server is a member of an ensemble; else standalone, without epochs, and it refuses a damaged log.
+    protocol: of a member of an ensemble. None: a standalone server, without cells, which refuses a damaged log.
+    trust: what may be missing.
     """
 
-    def __init__(self, snapshots: Disk, logs: Disk, fill_ahead_bytes: int, member: bool = False) -> None:
+    def __init__(
+        self,
+        snapshots: Disk,
+        logs: Disk,
+        fill_ahead_bytes: int,
+        protocol: ReplicationProtocol | None = None,
+        trust: Trust | None = None,
+    ) -> None:
         self._snapshots = snapshots
         self._logs = logs
         self._log = TxnLog(logs, fill_ahead_bytes)
-        self._member = member
+        self._protocol = protocol
+        self._trust = trust or Trust()
 
     def recover(self, tree: DataTree) -> Recovered:
         """Fill the tree from the files. Raises DiskError if the server must not start on them."""
-        return (recover_member if self._member else recover)(self._snapshots, self._logs, tree)
+        if self._protocol is None:
+            return recover(self._snapshots, self._logs, tree, self._trust)
+        return recover_member(self._snapshots, self._logs, tree, self._protocol, self._trust)
 
     def append(self, entries: list[Entry]) -> None:
         """Write a batch behind the last one. Not durable before `sync`."""
@@ -61,16 +72,19 @@ class Store:
         -1, until a snapshot is installed. Raises OSError when the disk fails or is full, and DiskError, before it
         changes anything, for a snapshot that cannot be read.
         """
-        if isinstance(operation, EpochWrite):
+        if isinstance(operation, Cell):
             self._log.sync()
-            write_epoch(self._snapshots, operation.kind, operation.epoch)
+            write_cell(self._snapshots, operation.name, operation.value)
             return None
         self._log.roll()
         if isinstance(operation, Truncate):
             return self._truncate(operation.zxid)
         return self._install(operation)
 
-    def _truncate(self, zxid: int) -> DataTree:
+    def _truncate(self, zxid: int) -> DataTree | None:
+        if self._protocol is not None and not self._protocol.logged_counts:
+            replace.truncate(self._snapshots, self._logs, zxid)  # the tree has nothing that could be taken back
+            return None
         tree = load_until(self._snapshots, self._logs, zxid)
         if tree is not None:
             replace.truncate(self._snapshots, self._logs, zxid)

@@ -5,6 +5,7 @@ ahead of need. A restarted server never appends to an old file: the next txn sta
 tore stays the last of its file. Source: FileTxnLog.java.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from errno import EDQUOT, EFBIG, ENOSPC
 from struct import Struct
@@ -20,6 +21,7 @@ from recipes.core.zxid import follows, skipped
 MAGIC = b"ZKLG"
 HEADER = MAGIC + (2).to_bytes(4, "big") + bytes(8)
 END = b"B"
+_ZXID = re.compile(r"[0-9a-fA-F]{1,16}")
 _RECORD = Struct(">qi")
 RECORD_BYTES = _RECORD.size + len(END)  # overhead of a record
 _MIN_TXN_BYTES = 32
@@ -55,12 +57,9 @@ def log_name(zxid: int) -> str:
 
 
 def file_zxid(name: str, prefix: str) -> int | None:
-    """The zxid in the name of a log or snapshot; None for other files."""
+    """The zxid in the name of a log, or of another file whose name is so made; None for other files."""
     head, _, number = name.partition(".")
-    try:
-        return int(number, 16) if head == prefix else None
-    except ValueError:
-        return None
+    return int(number, 16) if head == prefix and _ZXID.fullmatch(number) else None
 
 
 class TxnLog:
@@ -223,7 +222,7 @@ def read_log(
         for payload in file:
             found = file.last_zxid
             if last and found <= last:
-                raise DiskError(f"{name}: zxid 0x{found:x} goes backwards behind 0x{last:x}")
+                raise DiskError(f"{name}: zxids go backwards, 0x{found:x} comes after 0x{last:x}")
             if found > after_zxid:
                 before = max(last, after_zxid)
                 if not follows(before, found):
@@ -243,8 +242,8 @@ def read_log(
         followed = index + 1 < len(files) and files[index + 1][0] != (damage.last_zxid or zxid - 1) + 1
         if not damage.torn or followed:
             raise DiskError(
-                f"{name}: {damage.reason} at offset {damage.offset}, behind zxid 0x{damage.last_zxid:x}, with valid "
-                "txns behind it; restore the file from a copy, or see what cutting it there would lose: "
+                f"{name}: {damage.reason} at offset {damage.offset}, after zxid 0x{damage.last_zxid:x}, with valid "
+                "txns after it; restore the file from a copy, or see what cutting it there would lose: "
                 "`recipes repair DATA_DIR`"
             )
         if torn is not None:

@@ -14,11 +14,13 @@ class MemberConfig:
     max_frame_bytes: int = 0xFFFFF
     extended_types: bool = False
     enforce_quota: bool = False
+    skip_acl: bool = False
     super_digest: bytes | None = None
     session_secret: bytes | None = None
     four_letter_whitelist: tuple[str, ...] = ("srvr",)
     container_check_ms: int = 60000
     container_max_per_check: int = 10000
+    container_never_used_ms: int = 0  # after that a container in which nothing ever was goes too; 0: never
     read_only_mode: bool = False  # without a leader it serves clients that only read
     leader_serves: bool = True  # while it leads an ensemble it accepts clients
     ensemble: bytes = b""  # what /zookeeper/config shows: the servers of the ensemble

@@ -203,7 +203,7 @@ class Connection:
         at, size, limit, count = 0, len(data), self._limit_bytes, 0
         member, held, out = self._member, self._held, self.out
         tree = member.tree
-        member.hear_from(self)
+        member.keep_session_alive(self)
         self._ahead_bytes = 0
         while size - at >= 12:
             length, xid, kind = un_head(data, at)

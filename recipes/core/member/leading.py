@@ -9,6 +9,7 @@ from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import read_int
 from recipes.core.replication import Forwarded, Leadership, Revalidate, SessionsTouched
+from recipes.core.tree.acl import UNCHECKED
 from recipes.core.tree.prepare import Preparer, Request
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import DataTree
@@ -78,7 +79,7 @@ class Leading:
 
     # What learners forward.
 
-    def take(self, event: Forwarded | SessionsTouched | Revalidate, now_ms: int, wall_ms: int) -> None:
+    def receive(self, event: Forwarded | SessionsTouched | Revalidate, now_ms: int, wall_ms: int) -> None:
         """Carry out what a learner has sent."""
         if isinstance(event, SessionsTouched):
             for session_id, _ in event.sessions:
@@ -102,7 +103,8 @@ class Leading:
             self.tracker.add(event.session_id, timeout_ms, now_ms, event.link)
         else:
             self.tracker.touch(event.session_id, now_ms)
-        request = Request(event.session_id, event.cxid, kind, body, event.ids, link=event.link)
+        ids = event.ids + UNCHECKED if self._config.skip_acl else event.ids
+        request = Request(event.session_id, event.cxid, kind, body, ids, link=event.link)
         self.propose(request, wall_ms)
 
     def revalidate(self, session_id: int, timeout_ms: int, link: int, now_ms: int) -> bool:
@@ -113,9 +115,13 @@ class Leading:
         return True
 
     def _check_containers(self, wall_ms: int) -> None:
-        """Propose the removal of empty containers that were used, and of childless znodes past their TTL."""
-        tree = self._tree
-        due = [path for path in tree.containers if tree.nodes[path].cversion > 0 and not tree.nodes[path].children]
+        """Propose the removal of empty containers, used or old, and of childless znodes past their TTL."""
+        tree, patience_ms = self._tree, self._config.container_never_used_ms
+        due = []
+        for path in tree.containers:
+            node = tree.nodes[path]
+            if not node.children and (node.cversion > 0 or 0 < patience_ms < wall_ms - node.mtime):
+                due.append(path)
         for path in tree.ttls:
             node = tree.nodes[path]
             ttl_ms = ttl_of(node.owner)

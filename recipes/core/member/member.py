@@ -33,7 +33,7 @@ from recipes.core.replication import (
     Synced,
     Write,
 )
-from recipes.core.tree.acl import permits
+from recipes.core.tree.acl import UNCHECKED, permits
 from recipes.core.tree.prepare import Request
 from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
 from recipes.core.tree.tree import Applied, DataTree
@@ -106,7 +106,8 @@ class Member:
         self._next_key += 1
         ip = ((b"ip", address[0].encode()),) if address[0] else ()
         kind = ReadOnlyConnection if self.read_only.serving else Connection
-        connection = kind(self, self._next_key, address, ip + ids, secure)
+        ids = ip + ids + (UNCHECKED if self.config.skip_acl else ())
+        connection = kind(self, self._next_key, address, ids, secure)
         self.connections[connection.key] = connection
         return connection
 
@@ -162,7 +163,7 @@ class Member:
             connection.touched = True
             self._touched.append(connection)
 
-    def hear_from(self, connection: Connection) -> None:
+    def keep_session_alive(self, connection: Connection) -> None:
         """The connection's session is alive."""
         learner = self._replica.learner
         if learner is not None:
@@ -185,12 +186,13 @@ class Member:
         if self._leading is not None:
             self._leading.propose(request, self.wall_ms)
         elif learner is not None:
-            request.zxid = 1 + learner.forward(request.session_id, request.cxid, request.op, request.body, request.ids)
+            ids = _shared(request.ids)
+            request.zxid = 1 + learner.forward(request.session_id, request.cxid, request.op, request.body, ids)
         return True
 
     def sync(self, request: Request) -> None:
         """Complete the request once everything committed by now is applied."""
-        self._replica.sync(request, request.session_id, request.cxid, request.body, request.ids)
+        self._replica.sync(request, request.session_id, request.cxid, request.body, _shared(request.ids))
 
     def forget(self, connection: Connection) -> None:
         """The connection is gone."""
@@ -297,7 +299,7 @@ class Member:
         if entry.claimed is not None and entry.claimed != tree.digest and self.serving:
             self.stats.digest_mismatches += 1
         if tree.fired:
-            self._deliver()
+            self._deliver_fired()
         # If this txn comes from a request of this server, that is the first in `_waiting`: txns come back in order.
         # Session and cxid alone do not identify the request: its client may have used the cxid before, on another
         # server, and the txn that closes an expired session has the cxid 0.
@@ -323,7 +325,7 @@ class Member:
         elif not connection.wants_close:
             self._attach(connection, request.session_id)
 
-    def _deliver(self) -> None:
+    def _deliver_fired(self) -> None:
         """Send the fired events to the watchers, if they may read the znode."""
         fired, self.tree.fired = self.tree.fired, []
         for watcher, kind, path, acl in fired:
@@ -341,7 +343,7 @@ class Member:
             if self._replica.leader is not None:  # it leads already, but may not serve yet
                 self._replica.leader.dumped(event.link, self.tree.last_zxid, dump_tree(self.tree))
         elif self._leading is not None:  # else a learner sent it before this leadership ended
-            self._leading.take(event, self.now_ms, self.wall_ms)
+            self._leading.receive(event, self.now_ms, self.wall_ms)
 
     def _change_role(self, serving: bool) -> None:
         """Start or stop serving. At a stop connections are closed and requests dropped; sessions live on."""
@@ -362,6 +364,11 @@ class Member:
         self.tree = tree
         if self.config.ensemble:
             tree.nodes[b"/zookeeper/config"].data = self.config.ensemble
+
+
+def _shared(ids: Ids) -> Ids:
+    """The identities that other servers may know: each decides by its own settings whether ACLs count."""
+    return tuple(pair for pair in ids if pair[0]) if UNCHECKED[0] in ids else ids
 
 
 def _is_whole(multi: Request) -> bool:

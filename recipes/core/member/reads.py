@@ -149,7 +149,7 @@ def get_all_children_number(tree: DataTree, asker: Asker, ids: Ids, body: bytes)
 
 def who_am_i(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
     """Scheme and user of every identity."""
-    parts = [write_buffer(scheme) + write_buffer(user_name(scheme, ident)) for scheme, ident in ids]
+    parts = [write_buffer(scheme) + write_buffer(user_name(scheme, ident)) for scheme, ident in ids if scheme]
     return pack_int(len(parts)) + b"".join(parts)
 
 

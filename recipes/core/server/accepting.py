@@ -1,4 +1,4 @@
-"""Accepts connections, plain or with a TLS handshake, and drops those that are not made yet when it closes.
+"""Accepts connections, plain, with a TLS handshake or either, and drops those that are not made yet when it closes.
 
 asyncio's own server drops a failed handshake silently, and does not tell the address of the other end. A connection
 that it accepted one turn before it was closed stays open without an owner; its protocol may also be made afterwards.
@@ -15,19 +15,22 @@ if TYPE_CHECKING:
 
 BACKLOG = 128
 _ACCEPTS_PER_TURN = 64
+_HANDSHAKE = b"\x16"  # a TLS record of this kind comes first; no frame, packet or word of ZooKeeper's begins so
 _AGAIN_S = 1.0  # pause after the system had no descriptor or memory for a connection
 
 
 class Tls(NamedTuple):
     """What a port with TLS needs.
 
-    handshake_s: how long a handshake may take. refused: called with the other end's socket address and the error when a
-    handshake fails.
+    handshake_s: how long a handshake may take, and the wait for the first byte where that tells whether there is one.
+    refused: called with the other end's socket address and the error when a handshake fails.
+    plain: makes the protocol of a connection that begins without a handshake; None: TLS only.
     """
 
     context: "ssl.SSLContext"
     handshake_s: float
     refused: Callable[[Any, OSError], None]
+    plain: Callable[[], asyncio.BaseProtocol] | None = None
 
 
 class Acceptor:
@@ -96,8 +99,31 @@ class Acceptor:
             await loop.connect_accepted_socket(self._make, connection)
             return
         try:
+            if tls.plain is not None and await self._first_byte(connection, tls.handshake_s) != _HANDSHAKE:
+                await loop.connect_accepted_socket(tls.plain, connection)
+                return
             await loop.connect_accepted_socket(
                 self._make, connection, ssl=tls.context, ssl_handshake_timeout=tls.handshake_s
             )
         except OSError as error:
             tls.refused(address, error)
+
+    async def _first_byte(self, connection: socket.socket, within_s: float) -> bytes:
+        """What the other end begins with; it stays unread. Raises TimeoutError, an OSError, if nothing comes."""
+        readable = self._loop.create_future()
+        self._loop.add_reader(connection.fileno(), _set, readable)
+        try:
+            async with asyncio.timeout(within_s):
+                await readable
+            first = connection.recv(1, socket.MSG_PEEK)
+        except BaseException:
+            self._loop.remove_reader(connection.fileno())
+            connection.close()
+            raise
+        self._loop.remove_reader(connection.fileno())
+        return first
+
+
+def _set(readable: asyncio.Future[None]) -> None:
+    if not readable.done():
+        readable.set_result(None)

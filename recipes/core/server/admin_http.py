@@ -118,7 +118,7 @@ async def listen(stack: AsyncExitStack, server: "Server", address: str, port: in
     try:
         listener = await asyncio.start_server(admin.serve, address, port, limit=_HEAD_LIMIT_BYTES)
     except OSError as error:
-        log.warning("no admin port on %s:%s: %s", address, port, error.strerror or error)
+        log.warning("cannot open the admin port %s:%s, serving without it: %s", address, port, error.strerror or error)
         return None
     stack.push_async_callback(admin.close)
     stack.callback(listener.close)

@@ -89,7 +89,7 @@ class ClientProtocol(asyncio.BufferedProtocol):
             connection.out.clear()
             if self._unwritable and transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
                 log.warning(
-                    "client %s does not read what it is sent: cut off", connection.address[0] or "on the socket"
+                    "client %s does not read its replies: connection closed", connection.address[0] or "on the socket"
                 )
                 transport.abort()
                 return

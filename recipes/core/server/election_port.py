@@ -130,8 +130,8 @@ class ElectionPort:
             if greeting.sid not in self._refused and len(self._refused) < _MOST_STRANGERS:
                 self._refused.add(greeting.sid)
                 log.warning(
-                    "refused an election connection of server %s: it is not another one in this server's list; "
-                    "do all have the same server.N lines?",
+                    "refused an election connection of server %s: it is none of the other servers listed here; "
+                    "give all servers the same server.N lines",
                     greeting.sid,
                 )
             return None
@@ -277,7 +277,7 @@ class _Peer:
                 log.debug("server %s cannot be reached at %s:%s: %s", self.sid, *self.address, error)
             self._dialling = None
             if isinstance(error, gaierror | UnicodeError) and not self._found_unreachable:
-                log.warning("server %s: %s: name not known yet: it is looked up again", self.sid, self.address[0])
+                log.warning("server %s: name %s not known yet: it is looked up again", self.sid, self.address[0])
             self._report(True)
             self._dial_later()
             return

@@ -8,7 +8,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
-from recipes.core.disk.txnlog import file_zxid
+from recipes.core.disk.snapshot_files import snapshot_zxid
 from recipes.core.member.facts import Facts
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class ServerFacts(Facts):
 
     def last_snapshot(self) -> tuple[int, int]:
         """The newest snapshot's zxid, and its time in seconds since the epoch; zeros without one."""
-        named = [(file_zxid(name, "snapshot"), int(at.st_mtime)) for name, at in _files(self._snapshots)]
+        named = [(snapshot_zxid(name), int(at.st_mtime)) for name, at in _files(self._snapshots)]
         return max([(zxid, written_s) for zxid, written_s in named if zxid is not None], default=(0, 0))
 
     def initial_configuration(self) -> str | None:
@@ -58,7 +58,7 @@ def _files(directory: Path) -> list[tuple[str, os.stat_result]]:
     try:
         names = os.listdir(directory)
     except OSError as error:  # for example when no descriptor is left
-        log.warning("%s cannot be looked into, and is shown as empty: %s", directory, error.strerror)
+        log.warning("%s cannot be read, so it is reported as empty: %s", directory, error.strerror)
         return []
     for name in names:
         with suppress(FileNotFoundError):  # purged in the meantime

@@ -26,6 +26,7 @@ class PeerSockets:
     silence_ms: a connection is broken if sent bytes are not acknowledged for this long. Without that limit a link that
         works again after a cut would stay silent for up to two minutes, while TCP waits to retransmit.
     accepts, dials: TLS contexts for accepted connections and for those that this server dials; None for plain TCP.
+    accepts_plain: accept connections without TLS beside those with it, while servers are switched one by one.
     """
 
     def __init__(
@@ -34,11 +35,14 @@ class PeerSockets:
         silence_ms: int,
         accepts: ssl.SSLContext | None = None,
         dials: ssl.SSLContext | None = None,
+        *,
+        accepts_plain: bool = False,
     ) -> None:
         self._listen_host = listen_host
         self._silence_ms = silence_ms
         self._accepts = accepts
         self._dials = dials
+        self._accepts_plain = accepts_plain
         self._refusals: Refusals | None = None
         self._own: list[Address] = []
         self._lookups: dict[str, asyncio.Task[list[Any]]] = {}  # under way, by name
@@ -50,7 +54,8 @@ class PeerSockets:
         if self._accepts is None:
             return listen(make, addresses, port)
         refused = partial(self._found_refusals().handshake, what)
-        return listen(make, addresses, port, tls=Tls(self._accepts, _CONNECT_TIMEOUT_S, refused))
+        plain = make if self._accepts_plain else None
+        return listen(make, addresses, port, tls=Tls(self._accepts, _CONNECT_TIMEOUT_S, refused, plain))
 
     def say_refused(self, server: str, host: str, port: int, error: BaseException) -> bool:
         """Log that the TLS handshake with a dialled server failed; False if the error has another cause.

@@ -1,4 +1,4 @@
-"""Connects a server's ZabPeer to its election port and quorum port."""
+"""Connects a server's Replica to its election port and quorum port."""
 
 import asyncio
 import errno
@@ -8,34 +8,34 @@ from socket import gaierror
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
-from recipes.core.disk.recovery import Recovered
 from recipes.core.errors import invariant
 from recipes.core.jute.votes import Notification
-from recipes.core.replication import Outbox
+from recipes.core.quorum import QuorumServer
+from recipes.core.replication import Outbox, Recovered, Replica, ReplicaSettings, ReplicationProtocol
 from recipes.core.server.client_port import read_buffer
 from recipes.core.server.election_port import ElectionPort
 from recipes.core.server.ensemble_facts import EnsembleFacts
 from recipes.core.server.peer_sockets import PeerSockets
 from recipes.core.server.quorum_port import QuorumPort
-from recipes.core.zab.membership import Server as Place
-from recipes.core.zab.peer import PeerSettings, RecoveredState, ZabPeer
 
 if TYPE_CHECKING:
     from recipes.core.server.server import Server
 
 log: logging.Logger = logging.getLogger("recipes.server")
 
+_PORT_PAUSE_S = 1.0  # between two attempts to open the own ports
+_TRIES_PER_WORD = 10
 _STILL_LOOKING_S = 10.0  # how often to warn the operator while there is no leader
 
 
 class Peering:
     """This server's part in its ensemble. found: the result of recovery. facts: its figures for operators."""
 
-    def __init__(self, server: "Server", found: Recovered) -> None:
+    def __init__(self, server: "Server", protocol: ReplicationProtocol, found: Recovered) -> None:
         config = server.config
         membership, sid = config.membership, config.server_id
         invariant(membership is not None and sid is not None, "a peer without an ensemble")
-        settings = PeerSettings(
+        self._settings = ReplicaSettings(
             sid,  # type: ignore[arg-type]
             membership,  # type: ignore[arg-type]
             config.tick_time_ms,
@@ -43,37 +43,41 @@ class Peering:
             config.sync_limit,
             2 * config.max_frame_bytes,
         )
-        recovered = RecoveredState(
-            found.accepted_epoch, found.current_epoch, found.base_zxid, found.history, bool(found.unsure)
-        )
         self._server = server
         self._role = ""
         self._reminder: asyncio.TimerHandle | None = None  # set while this server does not serve
         self._has_served = self._said_why_no_reads = False
-        self.peer: ZabPeer = ZabPeer(settings, recovered, monotonic_ns() // 1_000_000)
-        self.facts: EnsembleFacts = EnsembleFacts(config, self.peer)
+        self.peer: Replica = protocol.start(self._settings, found, monotonic_ns() // 1_000_000)
+        self.facts: EnsembleFacts = EnsembleFacts(config, self._settings, self.peer)
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Open the ports until the stack ends.
 
-        Raises OSError, with this server's id, when the election port cannot be opened, or, on a server that may lead,
-        the quorum port.
+        Raises OSError, with this server's id, when after several tries the election port cannot be opened, or, on a
+        server that may lead, the quorum port.
         """
-        config, settings = self._server.config, self.peer.settings
+        config, settings = self._server.config, self._settings
         servers = settings.membership.servers
         own = servers[settings.sid]
         accepts = dials = None
-        if config.ssl_quorum:
+        if config.ssl_quorum or config.port_unification:
             from recipes.core.server.tls import peer_contexts  # imported only if needed: it takes time
 
             accepts, dials = peer_contexts(config)
-        elif any(not _is_loopback(server.host) for server in servers.values()):
+        if not config.ssl_quorum:
+            dials = None
+        elif config.port_unification:
+            log.warning(
+                "other servers may connect without TLS: set portUnification=false once all of them have sslQuorum"
+            )
+        if not config.ssl_quorum and any(not _is_loopback(server.host) for server in servers.values()):
             log.warning("the servers of this ensemble talk to each other without TLS: set sslQuorum")
         sockets = PeerSockets(
             None if config.quorum_listen_on_all_ips else own.host,
             config.tick_time_ms * config.sync_limit,
             accepts,
             dials,
+            accepts_plain=config.port_unification,
         )
         self._links = QuorumPort(
             settings.sid,
@@ -95,12 +99,27 @@ class Peering:
         stack.push_async_callback(self._links.close)
         stack.push_async_callback(self._votes.close)
         stack.callback(self._stop_reminder)
-        try:
-            if not own.observer:
-                await self._links.check()
-            await self._votes.start()
-        except (OSError, UnicodeError) as error:
-            raise OSError(f"server.{settings.sid}: {_why_no_port(own, error)}") from error
+        await self._open_ports(own, config.election_port_tries)
+
+    async def _open_ports(self, own: QuorumServer, most_tries: int) -> None:
+        """Open the ports, after a pause again where that fails: the own name may not be known yet, or a predecessor of
+        this server may be about to end."""
+        tries = 0
+        while True:
+            try:
+                if not own.observer:
+                    await self._links.check()
+                await self._votes.start()
+            except (OSError, UnicodeError) as error:
+                why = f"server.{own.sid}: {_why_no_port(own, error)}"
+                tries += 1
+                if tries == most_tries:
+                    raise OSError(why) from error
+                if tries % _TRIES_PER_WORD == 1:
+                    log.warning("%s; trying again every second (electionPortBindRetry=%s)", why, most_tries)
+                await asyncio.sleep(_PORT_PAUSE_S)
+            else:
+                return
 
     def post(self, outbox: Outbox) -> None:
         """Carry out the network part of a turn, and log a change of role."""
@@ -126,7 +145,7 @@ class Peering:
             if peer.serving:
                 log.info("%s in epoch %s", role, peer.epoch)
             elif role == "read-only":
-                log.info("read-only: there is no leader, and clients that only read are served")
+                log.info("read-only: there is no leader; clients that connected with read_only are served")
             else:
                 log.info("looking for a leader: %s", peer.why_looking)
 
@@ -138,12 +157,12 @@ class Peering:
         missing = self._votes.out_of_contact()
         if missing:
             many = "s" if len(missing) > 1 else ""
-            log.warning("still no leader: no contact to server%s %s", many, ", ".join(map(str, missing)))
+            log.warning("still no leader: no contact with server%s %s", many, ", ".join(map(str, missing)))
         else:
             log.warning("still no leader, in contact with every server: %s", self.peer.why_looking)
         if self._server.config.read_only_mode and not self._has_served and not self._said_why_no_reads:
             self._said_why_no_reads = True
-            log.info("not read-only either: that shows what was served last, and nothing was since the start")
+            log.info("read-only mode is not available: this server has not served since it was started")
 
     def _stop_reminder(self) -> None:
         if self._reminder is not None:
@@ -159,7 +178,7 @@ class Peering:
         self._server.guarded(lambda: self.peer.unreachable(sid, is_unreachable))
 
 
-def _why_no_port(own: Place, error: OSError | UnicodeError) -> str:
+def _why_no_port(own: QuorumServer, error: OSError | UnicodeError) -> str:
     """The text for the operator when this server cannot listen for the others."""
     if isinstance(error, gaierror | UnicodeError):
         return f"{own.host}: name not known"

@@ -25,7 +25,7 @@ _MOST_UNSENT_BYTES = 256 << 20  # a learner that leaves more than this unread is
 
 
 class Peer(Protocol):
-    """The owner of the links; zab.peer.ZabPeer implements it."""
+    """The owner of the links: a Replica."""
 
     def accept(self) -> PeerLink | None:
         """A server has connected; None: close the connection."""
@@ -124,10 +124,10 @@ class QuorumPort:
                 listener = await self._sockets.listen(self._accepted, self._port, "quorum port")
             except OSError as error:
                 if loop.time() >= until:
-                    self._fail(OSError(f"a leader that learners cannot reach: {error.strerror or error}"))
+                    self._fail(OSError(f"this server leads and cannot open its quorum port: {error.strerror or error}"))
                     return
                 if not warned:
-                    log.error("cannot listen for learners: %s", error.strerror or error)  # noqa: TRY400
+                    log.error("cannot open the quorum port, trying again: %s", error.strerror or error)  # noqa: TRY400
                 warned = True
                 await asyncio.sleep(_LISTEN_AGAIN_S)
                 continue
@@ -147,7 +147,7 @@ class QuorumPort:
                     await asyncio.sleep(delay_s)
                     continue
                 if not self._sockets.say_refused(f"server {sid}, quorum port", host, port, error):
-                    log.info("leader %s cannot be reached at %s:%s: %s", sid, host, port, error)
+                    log.info("server %s, the leader, cannot be reached at %s:%s: %s", sid, host, port, error)
                 self._schedule()
                 self._peer.dial_failed(sid)
             return
@@ -294,7 +294,7 @@ class _LinkProtocol(asyncio.BufferedProtocol):
             out.clear()
             transport.write(data)
         if self._unwritable and transport.get_write_buffer_size() + self._behind_bytes > _MOST_UNSENT_BYTES:
-            log.warning("a learner does not read what it is sent: cut off")
+            log.warning("another server does not read what it is sent: connection closed")
             transport.abort()
 
     def _flush_to_dump(self, link: PeerLink, transport: asyncio.Transport) -> None:

@@ -18,8 +18,9 @@ from time import monotonic_ns, perf_counter, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from recipes.core.disk.directories import open_directories
+from recipes.core.disk.directories import open_directories, take_initialize
 from recipes.core.disk.jobs import Job
+from recipes.core.disk.recovery import Trust
 from recipes.core.disk.replacements import Replacements
 from recipes.core.disk.snapshot_writer import SnapshotWriter
 from recipes.core.disk.store import Store
@@ -28,7 +29,8 @@ from recipes.core.errors import DiskError
 from recipes.core.jute.records import Ids
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
-from recipes.core.replication import CURRENT_EPOCH, Outbox, Replica
+from recipes.core.protocols import DEFAULT, find_protocol, protocol_of
+from recipes.core.replication import Outbox, Replica
 from recipes.core.server.accepting import Tls
 from recipes.core.server.client_port import ClientProtocol, read_buffer
 from recipes.core.server.descriptors import most_clients
@@ -112,30 +114,34 @@ class Server:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         config = self.config
-        snapshots, logs = stack.enter_context(open_directories(config.data_dir, config.data_log_dir))
+        snapshots, logs = stack.enter_context(
+            open_directories(config.data_dir, config.data_log_dir, create=config.create_directories)
+        )
+        may_be_empty = take_initialize(config.data_dir, config.data_log_dir) or config.trust_empty_database
         tree = DataTree()
-        fill_bytes = min(config.pre_alloc_size_kb << 10, _FILL_AHEAD_BYTES)
-        store = Store(snapshots, logs, fill_bytes, member=config.membership is not None)
+        fill_bytes = min(max(1, config.pre_alloc_size_kb) << 10, _FILL_AHEAD_BYTES)
+        protocol = None if config.membership is None else find_protocol(DEFAULT)
+        store = Store(snapshots, logs, fill_bytes, protocol, Trust(may_be_empty, config.trust_missing_snapshot))
         found = store.recover(tree)
         txns = "1 txn" if found.txns == 1 else f"{found.txns} txns"
         log.info("recovered zxid 0x%x: snapshot 0x%x and %s", found.last_zxid, found.snapshot_zxid, txns)
-        if config.membership is None and CURRENT_EPOCH in snapshots.names():
+        if protocol is None and protocol_of(snapshots.names()) is not None:
             log.warning(
-                "this data is of a member of an ensemble, and served alone now: the others would take what is written "
-                "here for their own; do not take it back to them"
+                "data directory belongs to a member of an ensemble and is served alone: do not take it back to that "
+                "ensemble once something was written to it"
             )
         if found.mismatches:
-            log.error("the tree's digest differs from the log's at zxid 0x%x", found.mismatches[0])
+            log.error("the tree differs from its log: their digests differ at zxid 0x%x", found.mismatches[0])
         if found.unsure:
-            log.error("no part in elections before a leader has sent a snapshot: %s", found.unsure)
+            log.error("this server does not vote until a leader has sent it a snapshot: %s", found.unsure)
         gc.set_threshold(50_000, 20, 1000)
         gc.collect()
         gc.freeze()
         replica: Replica = Standalone(tree.last_zxid)
-        if config.membership is not None:
+        if protocol is not None:
             from recipes.core.server.peering import Peering  # a standalone server starts sooner without it
 
-            self._peering = Peering(self, found)
+            self._peering = Peering(self, protocol, found)
             replica = self._peering.peer
         self.member: Member = Member(member_config(config), tree, replica, *_clocks())
         self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts
@@ -169,22 +175,18 @@ class Server:
         stack.push_async_callback(self._hang_up)
         if config.client_port is not None:
             addresses = await addresses_of(config.client_address)
-            listener = listen(
-                lambda: ClientProtocol(self, self._buffer), addresses, config.client_port, backlog=_BACKLOG
-            )
+            tls = self._tls("client port", plain=self._plain_protocol) if config.client_port_unification else None
+            make = self._plain_protocol if tls is None else self._secure_protocol
+            listener = listen(make, addresses, config.client_port, backlog=_BACKLOG, tls=tls)
             stack.callback(listener.close)
             self.client_port = listener.port
         if config.secure_client_port is not None:
-            from recipes.core.server.refusals import Refusals  # imported only if needed: they take time
-            from recipes.core.server.tls import server_context
-
-            refused = partial(Refusals(self._loop.time).handshake, "secure client port")
             secure = listen(
-                lambda: ClientProtocol(self, self._buffer, secure=True),
+                self._secure_protocol,
                 await addresses_of(config.secure_client_address),
                 config.secure_client_port,
                 backlog=_BACKLOG,
-                tls=Tls(server_context(config), config.sessionless_timeout_ms / 1000, refused),
+                tls=self._tls("secure client port"),
             )
             stack.callback(secure.close)
             self.secure_client_port = secure.port
@@ -195,6 +197,19 @@ class Server:
                 self.admin_port = await admin_http.listen(stack, self, config.admin_address, config.admin_port)
             if config.metrics_port is not None:
                 self.metrics_port = await admin_http.listen(stack, self, config.metrics_address, config.metrics_port)
+
+    def _plain_protocol(self) -> ClientProtocol:
+        return ClientProtocol(self, self._buffer)
+
+    def _secure_protocol(self) -> ClientProtocol:
+        return ClientProtocol(self, self._buffer, secure=True)
+
+    def _tls(self, what: str, plain: Callable[[], ClientProtocol] | None = None) -> Tls:
+        from recipes.core.server.refusals import Refusals  # imported only if needed: they take time
+        from recipes.core.server.tls import server_context
+
+        refused = partial(Refusals(self._loop.time).handshake, what)
+        return Tls(server_context(self.config), self.config.sessionless_timeout_ms / 1000, refused, plain)
 
     def listen_on_socket(self, path: Path) -> Listener:
         """Also accept clients on a Unix socket, until the returned listener is closed. Raises OSError."""
@@ -225,11 +240,13 @@ class Server:
         if self._most_clients is not None and len(self._protocols) >= self._most_clients:
             if not self._said_too_many:
                 self._said_too_many = True
-                log.warning("no more than %s clients: the rest of ulimit -n is for files", self._most_clients)
+                log.warning(
+                    "refused a client: %s are connected, all that ulimit -n allows; raise it", self._most_clients
+                )
             return None
         count, most = self._per_ip.get(host, 0), 0 if local else config.max_connections_per_ip
         if (most and count >= most) or (config.max_connections and len(self._protocols) >= config.max_connections):
-            log.warning("too many connections from %s: %s", host or "the socket", count)
+            log.warning("refused a client: too many connections, %s of them from %s", count, host or "the socket")
             return None
         self._per_ip[host] = count + 1
         ids: Ids = ()
@@ -365,7 +382,7 @@ def _report_purged(purged: asyncio.Future[list[str]]) -> None:
     if error is None:
         log.info("purged %s files", len(purged.result()))
     else:
-        log.error("purging failed: %s", error)
+        log.error("old snapshots and logs cannot be purged: %s", error)
 
 
 def _clocks() -> tuple[int, int]:

@@ -41,9 +41,9 @@ def server_context(config: ServerConfig) -> ssl.SSLContext:
     keys = _Keys(
         "ssl.",
         key_store,
-        config.ssl_key_store_password,
+        _password("ssl.", config.ssl_key_store_password, config.ssl_key_store_password_file),
         config.ssl_trust_store,
-        config.ssl_enabled_protocols,
+        config.ssl_enabled_protocols or config.ssl_protocol,
         config.ssl_ciphers,
     )
     context = _context(ssl.PROTOCOL_TLS_SERVER, keys)
@@ -64,9 +64,9 @@ def peer_contexts(config: ServerConfig) -> tuple[ssl.SSLContext, ssl.SSLContext]
     keys = _Keys(
         "ssl.quorum.",
         key_store,
-        config.ssl_quorum_key_store_password,
+        _password("ssl.quorum.", config.ssl_quorum_key_store_password, config.ssl_quorum_key_store_password_file),
         trust_store,
-        config.ssl_quorum_enabled_protocols,
+        config.ssl_quorum_enabled_protocols or config.ssl_quorum_protocol,
         config.ssl_quorum_ciphers,
     )
     accepts = _context(ssl.PROTOCOL_TLS_SERVER, keys)
@@ -74,6 +74,17 @@ def peer_contexts(config: ServerConfig) -> tuple[ssl.SSLContext, ssl.SSLContext]
     dials = _context(ssl.PROTOCOL_TLS_CLIENT, keys)
     dials.check_hostname = config.ssl_quorum_hostname_verification
     return accepts, dials
+
+
+def _password(prefix: str, stated: str | None, file: Path | None) -> str | None:
+    """The key's password. A file comes before a stated one, as at Apache's."""
+    if file is None:
+        return stated
+    try:
+        return file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{prefix}keyStore.passwordPath", file, f"a file that can be read ({why})") from None
 
 
 def _context(protocol: int, keys: _Keys) -> ssl.SSLContext:

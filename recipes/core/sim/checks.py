@@ -1,15 +1,18 @@
-"""The properties of ZAB, checked from outside after every step: compares each server's promises with its disk.
+"""The properties of replication, checked from outside after every step: compares what each server does with its disk.
 
 Only one leader makes a given zxid, so the last zxid of a log determines the whole log: within an epoch the counters are
 dense, and the entry before the first one of an epoch is the same in every log. Two logs that hold the same zxid
-therefore agree up to that zxid. The names Z1 to Z14 are those of docs/simulation.md.
+therefore agree up to that zxid. The names Z1 to Z14 are those of docs/simulation.md. Those that
+depend on the protocol are checked by its Rules.
 """
 
+from collections.abc import Mapping
 from typing import NoReturn
 
 from recipes.core.errors import InvariantBroken
-from recipes.core.replication import ACCEPTED_EPOCH, Entry, EpochWrite, InstallSnapshot, Operation
+from recipes.core.replication import Cell, Entry, InstallSnapshot, Operation
 from recipes.core.sim.reference import Reference
+from recipes.core.sim.rules import Rules
 from recipes.core.zxid import counter_of, epoch_of
 
 
@@ -18,7 +21,7 @@ class Shadow:
 
     logged, durable: last zxid that it gave to its disk, and last zxid that its disk keeps through a power cut.
     applied: last zxid in its tree. begun: an operation that is under way.
-    accepted, current: the epochs on its disk. exposed: last zxid that its clients may see.
+    exposed: last zxid that its clients may see.
     damaged: its disk has lost data, because it rotted or was wiped, and no leader has restored the data yet.
     rotten: bits have changed in files that the server may still read.
     unsure: the server itself reports that it cannot rely on its log.
@@ -26,8 +29,7 @@ class Shadow:
     """
 
     __slots__ = (
-        "accepted", "applied", "begun", "current", "damaged", "durable", "exposed", "former", "logged", "rotten", "sid",
-        "unsure", "voter",
+        "applied", "begun", "damaged", "durable", "exposed", "former", "logged", "rotten", "sid", "unsure", "voter",
     )  # fmt: skip
 
     def __init__(self, sid: int, voter: bool) -> None:
@@ -38,8 +40,6 @@ class Shadow:
         self.applied: int = 0
         self.exposed: int = 0
         self.former: int = 0
-        self.accepted: int = 0
-        self.current: int = 0
         self.begun: Operation | None = None
         self.damaged: bool = False
         self.rotten: bool = False
@@ -51,20 +51,20 @@ class Ledger:
 
     sids: every server, and whether it votes. A majority of the voters decides.
     reuses_zxids: a standalone server reuses the zxids of txns that were lost before they were acknowledged.
-    tip: last zxid that a client may have seen.
+    tip: last zxid that a client may have seen. majority: how many voters decide. rules: of the protocol.
     """
 
     def __init__(self, sids: dict[int, bool], reuses_zxids: bool = False) -> None:
+        self.rules: Rules = Rules()
         self.shadows: dict[int, Shadow] = {sid: Shadow(sid, voter) for sid, voter in sids.items()}
         self.reference: Reference = Reference()
         self.tip: int = 0
         self.now_us = 0
         self.leaders: dict[int, int] = {}  # established: epoch -> server
         self._reuses_zxids = reuses_zxids
-        self._majority = sum(sids.values()) // 2 + 1
+        self.majority = sum(sids.values()) // 2 + 1
         self._payloads: dict[int, bytes] = {}
         self._before: dict[int, int] = {}  # epoch -> zxid before its first entry
-        self._initial: dict[int, int] = {}  # epoch -> last zxid of the history its leader starts from
         self._known: dict[int, None] = {0: None}  # zxids in the committed order
 
     # Histories.
@@ -102,7 +102,7 @@ class Ledger:
             if shadow.voter and other != sid and not shadow.damaged and self.contains(shadow.durable, self.tip)
         ]
         sound = all(not shadow.damaged and not shadow.unsure for other, shadow in self.shadows.items() if other != sid)
-        return sound and len(others) >= self._majority
+        return sound and len(others) >= self.majority
 
     # What a server's disk does.
 
@@ -112,20 +112,20 @@ class Ledger:
         for entry in entries:
             zxid, last = entry.zxid, shadow.logged
             if self._payloads.setdefault(zxid, entry.payload) != entry.payload:
-                self._fail("Z2", f"two txns are called 0x{zxid:x}")
+                self.fail("Z2", f"two txns are called 0x{zxid:x}")
             if counter_of(zxid) == 1:
                 if epoch_of(zxid) <= epoch_of(last) and last > 0:
-                    self._fail("Z6", f"server {sid} logs 0x{zxid:x} behind 0x{last:x}")
+                    self.fail("Z6", f"server {sid} logs 0x{zxid:x} behind 0x{last:x}")
                 if self._before.setdefault(epoch_of(zxid), last) != last:
-                    self._fail("Z3", f"server {sid} has 0x{last:x} before 0x{zxid:x}, others another txn")
+                    self.fail("Z3", f"server {sid} has 0x{last:x} before 0x{zxid:x}, others another txn")
             elif zxid != last + 1:
-                self._fail("Z14", f"server {sid} logs 0x{zxid:x} behind 0x{last:x}")
+                self.fail("Z14", f"server {sid} logs 0x{zxid:x} behind 0x{last:x}")
             shadow.logged = zxid
 
     def synced(self, sid: int, unsynced: list[str]) -> None:
         """The server considers everything logged durable. unsynced: log files that are not durable."""
         if unsynced:
-            self._fail("Z9", f"server {sid} takes {unsynced} for durable")
+            self.fail("Z9", f"server {sid} takes {unsynced} for durable")
         shadow = self.shadows[sid]
         shadow.durable = shadow.logged
 
@@ -137,42 +137,26 @@ class Ledger:
         """An operation is durable. last_zxid: the end of the new history; -1 if the server gave up its history."""
         shadow = self.shadows[sid]
         shadow.begun = None
-        if isinstance(operation, EpochWrite):
-            self._take_epoch(shadow, operation)
+        if isinstance(operation, Cell):
+            self.rules.stored(sid, operation)
             return
         common = self._common(shadow.logged)
         if isinstance(operation, InstallSnapshot):
             if last_zxid not in self._payloads and counter_of(last_zxid):
-                self._fail("Z4", f"server {sid} takes a snapshot of 0x{last_zxid:x}, which nobody made")
+                self.fail("Z4", f"server {sid} takes a snapshot of 0x{last_zxid:x}, which nobody made")
             # An unsure server may install an older snapshot: it gets the txns behind it before any leader counts it.
             if shadow.exposed > last_zxid and not shadow.unsure and self.contains(self.tip, shadow.exposed):
-                self._fail("Z12", f"server {sid} goes back from 0x{shadow.exposed:x} to a snapshot of 0x{last_zxid:x}")
+                self.fail("Z12", f"server {sid} goes back from 0x{shadow.exposed:x} to a snapshot of 0x{last_zxid:x}")
             shadow.unsure = shadow.rotten = False
         elif last_zxid == -1:
             shadow.unsure = shadow.damaged = True
             shadow.former = max(shadow.former, shadow.durable)
         shadow.logged = shadow.durable = shadow.applied = last_zxid
         # A server may take back a committed txn as long as a majority of the voters still holds the txn.
-        if common > last_zxid and len(self.holders(common)) < self._majority:
-            self._fail(
+        if common > last_zxid and len(self.holders(common)) < self.majority:
+            self.fail(
                 "Z12", f"server {sid} goes back to 0x{last_zxid:x}; 0x{common:x} is left on {self.holders(common)}"
             )
-
-    def _take_epoch(self, shadow: Shadow, operation: EpochWrite) -> None:
-        sid, epoch = shadow.sid, operation.epoch
-        if operation.kind == ACCEPTED_EPOCH:
-            if epoch <= shadow.accepted:
-                self._fail("Z10", f"server {sid} accepts epoch {epoch} behind {shadow.accepted}")
-            shadow.accepted = epoch
-        else:
-            if not shadow.current <= epoch <= shadow.accepted:
-                self._fail("Z10", f"server {sid} enters epoch {epoch}: was in {shadow.current}, of {shadow.accepted}")
-            initial = self._initial.get(epoch)
-            if initial is not None and not self.contains(shadow.durable, initial):
-                self._fail("Z9", f"server {sid} enters epoch {epoch} without its history up to 0x{initial:x}")
-            shadow.current = epoch
-            if initial is not None and not shadow.rotten:
-                shadow.damaged = False
 
     def lost_power(self, sid: int) -> None:
         """A server is down; its tree is gone."""
@@ -183,7 +167,8 @@ class Ledger:
         shadow = self.shadows[sid]
         shadow.former = max(shadow.former, shadow.durable) if shadow.damaged else shadow.durable
         shadow.damaged, shadow.rotten = True, False
-        shadow.logged = shadow.durable = shadow.accepted = shadow.current = 0
+        shadow.logged = shadow.durable = 0
+        self.rules.wiped(sid)
 
     def rotted(self, sid: int) -> None:
         """Bits of a server's disk have changed."""
@@ -191,94 +176,39 @@ class Ledger:
         shadow.former = max(shadow.former, shadow.durable) if shadow.damaged else shadow.durable
         shadow.damaged = shadow.rotten = True
 
-    def recovered(self, sid: int, last_zxid: int, accepted: int, current: int, unsure: bool) -> None:
+    def recovered(self, sid: int, last_zxid: int, applied_zxid: int, cells: Mapping[str, bytes], unsure: bool) -> None:
         """A server has recovered from its disk, and starts from this state."""
         shadow = self.shadows[sid]
         begun = shadow.begun
-        if begun is not None and not isinstance(begun, EpochWrite) and begun.zxid == last_zxid:
+        if begun is not None and not isinstance(begun, Cell) and begun.zxid == last_zxid:
             self.carried_out(sid, begun, last_zxid)
         shadow.begun = None
         if not shadow.damaged:
             # Writes torn by sectors look like rot: such a server is unsure, and is checked as damaged.
             if not unsure and not self.contains(last_zxid, shadow.durable):
-                self._fail("Z14", f"server {sid} held 0x{shadow.durable:x} and comes back with 0x{last_zxid:x}")
-            if accepted < shadow.accepted or current < shadow.current:
-                self._fail("Z10", f"server {sid} comes back with epochs {accepted} and {current}")
+                self.fail("Z14", f"server {sid} held 0x{shadow.durable:x} and comes back with 0x{last_zxid:x}")
         if not (unsure or shadow.damaged or self.contains(shadow.logged, last_zxid)):
-            self._fail("Z14", f"server {sid} comes back with 0x{last_zxid:x}, its log ended at 0x{shadow.logged:x}")
-        if not accepted >= current or (current < epoch_of(last_zxid) and not unsure):
-            self._fail("Z10", f"server {sid}: accepted {accepted}, current {current}, log 0x{last_zxid:x}")
+            self.fail("Z14", f"server {sid} comes back with 0x{last_zxid:x}, its log ended at 0x{shadow.logged:x}")
+        self.rules.recovered(sid, last_zxid, cells, unsure)
         if unsure and not shadow.damaged:
             shadow.damaged, shadow.former = True, shadow.durable
         shadow.unsure = unsure
-        shadow.logged = shadow.durable = shadow.applied = last_zxid
-        shadow.accepted, shadow.current = accepted, current
+        shadow.logged = shadow.durable = last_zxid
+        shadow.applied = applied_zxid
         if self._reuses_zxids:
             self._payloads = {zxid: payload for zxid, payload in self._payloads.items() if zxid <= last_zxid}
 
     def differs(self, sid: int, zxid: int) -> None:
         """A server has replayed its log, and its tree at `zxid` has another digest than the leader's."""
         if not self.shadows[sid].rotten:
-            self._fail("Z13", f"server {sid} comes back with another tree at 0x{zxid:x}")
+            self.fail("Z13", f"server {sid} comes back with another tree at 0x{zxid:x}")
 
     # What a server sends.
 
-    def voted(self, sid: int, zxid: int, epoch: int) -> None:
-        """A server votes for itself."""
-        shadow = self.shadows[sid]
-        expected = -1 if shadow.unsure else shadow.durable
-        if zxid != expected or epoch != shadow.current:
-            self._fail("Z9", f"server {sid} votes with 0x{zxid:x} in {epoch}: has 0x{expected:x} in {shadow.current}")
-
-    def acknowledged(self, sid: int, zxid: int) -> None:
-        """A server sends an ACK."""
-        shadow = self.shadows[sid]
-        epoch = epoch_of(zxid)
-        if counter_of(zxid):
-            if not self.contains(shadow.durable, zxid):
-                self._fail("Z9", f"server {sid} acknowledges 0x{zxid:x}, its disk holds 0x{shadow.durable:x}")
-        elif shadow.current != epoch:
-            self._fail("Z9", f"server {sid} acknowledges epoch {epoch}, its disk says {shadow.current}")
-        elif not self.contains(shadow.durable, self._initial.get(epoch, 0)):
-            self._fail("Z9", f"server {sid} acknowledges epoch {epoch} without its history")
-
-    def acknowledged_epoch(self, sid: int, zxid: int, epoch: int) -> None:
-        """A server sends an ACKEPOCH. epoch: -1 if the leader must not count it."""
-        shadow = self.shadows[sid]
-        expected = -1 if shadow.unsure else shadow.durable
-        if zxid != expected or epoch not in (-1, shadow.current):
-            self._fail("Z9", f"server {sid} claims 0x{zxid:x} in {epoch}: has 0x{expected:x} in {shadow.current}")
-
-    def offered(self, sid: int, epoch: int) -> None:
-        """A server sends a LEADERINFO."""
-        if self.shadows[sid].accepted < epoch:
-            self._fail("Z10", f"server {sid} offers epoch {epoch}, and has accepted {self.shadows[sid].accepted}")
-
-    def synchronizes(self, sid: int, epoch: int) -> None:
-        """A server sends a NEWLEADER."""
-        shadow = self.shadows[sid]
-        if shadow.current != epoch:
-            self._fail("Z9", f"server {sid} leads epoch {epoch}, its disk says {shadow.current}")
-        if epoch not in self._initial:
-            self._initial[epoch] = shadow.durable
-            if not self.contains(shadow.durable, self.tip) and not self._superseded(epoch):
-                self._fail("Z8", f"server {sid} leads epoch {epoch} without the committed 0x{self.tip:x}")
-
-    def dumps(self, sid: int, zxid: int) -> None:
-        """A server sends a SNAP of its tree at `zxid`, before the NEWLEADER."""
-        shadow = self.shadows[sid]
-        initial = self._initial.get(shadow.current, shadow.durable)
-        if not self.contains(zxid, initial):
-            self._fail("Z7", f"server {sid} sends a snapshot of 0x{zxid:x}, its history goes up to 0x{initial:x}")
-
-    def _superseded(self, epoch: int) -> bool:
-        """Whether a later epoch is established: the leader of this one is too late, and will find no quorum."""
-        return any(other > epoch for other in self.leaders)
-
     def committed(self, sid: int, zxid: int) -> None:
         """A leader sends a COMMIT or INFORM of its own epoch."""
-        if zxid > self.tip and len(self.holders(zxid)) < self._majority:
-            self._fail("Z11", f"server {sid} commits 0x{zxid:x}, which only {self.holders(zxid)} hold")
+        if zxid > self.tip and len(self.holders(zxid)) < self.majority:
+            self.fail("Z11", f"server {sid} commits 0x{zxid:x}, which only {self.holders(zxid)} hold")
 
     # What a server applies and shows.
 
@@ -287,17 +217,17 @@ class Ledger:
         shadow = self.shadows[sid]
         zxid, last = entry.zxid, shadow.applied
         if zxid != last + 1 and not (counter_of(zxid) == 1 and self._before.get(epoch_of(zxid)) == last):
-            self._fail("Z5", f"server {sid} applies 0x{zxid:x} behind 0x{last:x}")
+            self.fail("Z5", f"server {sid} applies 0x{zxid:x} behind 0x{last:x}")
         if self._payloads.get(zxid) != entry.payload:
-            self._fail("Z2", f"server {sid} applies another txn 0x{zxid:x} than was made")
+            self.fail("Z2", f"server {sid} applies another txn 0x{zxid:x} than was made")
         if not self.contains(shadow.durable, zxid):
-            self._fail("Z9", f"server {sid} applies 0x{zxid:x}, its disk holds 0x{shadow.durable:x}")
+            self.fail("Z9", f"server {sid} applies 0x{zxid:x}, its disk holds 0x{shadow.durable:x}")
         shadow.applied = zxid
 
     def has_applied(self, sid: int, zxid: int) -> None:
         """Compare the last zxid of a server's tree with the txns applied."""
         if not self.shadows[sid].unsure and self.shadows[sid].applied != zxid:
-            self._fail("Z5", f"server {sid} has applied up to 0x{self.shadows[sid].applied:x}, not 0x{zxid:x}")
+            self.fail("Z5", f"server {sid} has applied up to 0x{self.shadows[sid].applied:x}, not 0x{zxid:x}")
 
     def shows(self, sid: int, epoch: int, leads: bool, digest: int) -> None:
         """A server serves clients, which can see everything that it has applied."""
@@ -308,30 +238,27 @@ class Ledger:
         if applied > self.tip:
             self._extend(sid, applied)
         elif applied not in self._known:
-            self._fail("Z3", f"server {sid} shows 0x{applied:x}, which is not in the committed order")
+            self.fail("Z3", f"server {sid} shows 0x{applied:x}, which is not in the committed order")
         if applied < shadow.exposed:
-            self._fail("C6", f"server {sid} showed 0x{shadow.exposed:x} and now 0x{applied:x}")
+            self.fail("C6", f"server {sid} showed 0x{shadow.exposed:x} and now 0x{applied:x}")
         shadow.exposed = applied
         expected = self.reference.digests.get(applied)
         if expected is not None and digest != expected:
-            self._fail("Z13", f"server {sid} at 0x{applied:x}: digest {digest:x}, expected {expected:x}")
+            self.fail("Z13", f"server {sid} at 0x{applied:x}: digest {digest:x}, expected {expected:x}")
 
     def _establish(self, sid: int, epoch: int) -> None:
-        """A leader begins to serve. A majority must have entered its epoch, so that every later leader knows of it."""
+        """A leader begins to serve."""
         if self.leaders.setdefault(epoch, sid) != sid:
-            self._fail("Z1", f"servers {self.leaders[epoch]} and {sid} both lead epoch {epoch}")
-        voters = [shadow for shadow in self.shadows.values() if shadow.voter]
-        entered = [shadow.sid for shadow in voters if shadow.current >= epoch or shadow.damaged]
-        if len(entered) < self._majority:
-            self._fail("Z1", f"server {sid} leads epoch {epoch}, which only {entered} have entered")
+            self.fail("Z1", f"servers {self.leaders[epoch]} and {sid} both lead epoch {epoch}")
+        self.rules.established(sid, epoch)
 
     def _extend(self, sid: int, zxid: int) -> None:
         """Everything up to `zxid` is committed from now on."""
         if not self.contains(zxid, self.tip):
-            self._fail("Z8", f"server {sid} shows 0x{zxid:x} without the committed 0x{self.tip:x}")
+            self.fail("Z8", f"server {sid} shows 0x{zxid:x} without the committed 0x{self.tip:x}")
         holders = self.holders(zxid)
-        if len(holders) < self._majority:
-            self._fail("Z11", f"server {sid} shows 0x{zxid:x}, which only {holders} hold")
+        if len(holders) < self.majority:
+            self.fail("Z11", f"server {sid} shows 0x{zxid:x}, which only {holders} hold")
         new = []
         while zxid != self.tip:
             new.append(zxid)
@@ -341,5 +268,6 @@ class Ledger:
             self.reference.apply(self._payloads[each], self.now_us)
             self.tip = each
 
-    def _fail(self, name: str, message: str) -> NoReturn:
+    def fail(self, name: str, message: str) -> NoReturn:
+        """A property does not hold. Raises InvariantBroken."""
         raise InvariantBroken(f"{name} {message}")

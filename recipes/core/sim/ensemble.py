@@ -10,6 +10,8 @@ from hashlib import sha256
 
 from recipes.core.errors import InvariantBroken
 from recipes.core.member.config import MemberConfig
+from recipes.core.protocols import DEFAULT
+from recipes.core.quorum import Membership, QuorumServer
 from recipes.core.sim.chance import Sources, between
 from recipes.core.sim.checks import Ledger
 from recipes.core.sim.clients import Operation, SimClient
@@ -20,9 +22,9 @@ from recipes.core.sim.histories import Judge
 from recipes.core.sim.network import Network, Side
 from recipes.core.sim.node import Node
 from recipes.core.sim.plan import Plan
+from recipes.core.sim.protocols import SimulatedProtocol, find_simulated
 from recipes.core.sim.surroundings import NodeSettings, Surroundings
 from recipes.core.sim.timeline import Timeline
-from recipes.core.zab.membership import Membership, Server
 
 _CLIENTS = 100  # sites of clients are numbered from here
 _PROBE = 99
@@ -36,14 +38,16 @@ class Ensemble:
 
     `run()` carries out the whole plan. It raises InvariantBroken when a property does not hold.
 
-    sources: makes the random source for each purpose.
+    sources: makes the random source for each purpose. protocol: that the servers run; None: ZAB.
     halted: why a standalone server rightly refused its log, which ends the run; None otherwise.
     counts: how often each thing happened. packets, states: how often servers sent each type of packet, and each state
         in a notification. trace: a digest of everything that happened, in order. notes: the last events, as text.
     """
 
-    def __init__(self, plan: Plan, sources: Sources) -> None:
+    def __init__(self, plan: Plan, sources: Sources, protocol: SimulatedProtocol | None = None) -> None:
         self.plan = plan
+        simulated = protocol or find_simulated(DEFAULT)
+        self._protocol = simulated.protocol
         self.counts: dict[str, int] = {}
         self.packets: dict[str, int] = {}
         self.states: dict[str, int] = {}
@@ -58,15 +62,18 @@ class Ensemble:
         self.election_links: ElectionLinks = ElectionLinks(self.timeline, self.network, sources("votes"), self._notify)
         sids = range(1, plan.voters + plan.observers + 1)
         servers = [
-            Server(sid=sid, host=f"s{sid}", quorum_port=2888, election_port=3888, observer=sid > plan.voters, client="")
+            QuorumServer(
+                sid=sid, host=f"s{sid}", quorum_port=2888, election_port=3888, observer=sid > plan.voters, client=""
+            )
             for sid in sids
         ]
         membership = None if plan.alone else Membership(servers)
         self.ledger: Ledger = Ledger({sid: sid <= plan.voters for sid in sids}, reuses_zxids=plan.alone)
+        if not plan.alone:
+            self.ledger.rules = simulated.rules(self.ledger, self.packets, self.states)
         around = Surroundings(
-            self.timeline, self.network, self.election_links, self.ledger, self.count, self.note, self.packets,
-            self.states, self._ended,
-        )  # fmt: skip
+            self.timeline, self.network, self.election_links, self.ledger, self.count, self.note, self._ended
+        )
         self.nodes: dict[int, Node] = {
             sid: Node(
                 self._settings(sid, membership),
@@ -105,8 +112,9 @@ class Ensemble:
         member = MemberConfig(
             tick_ms=plan.tick_ms, min_session_timeout_ms=2 * plan.tick_ms, max_session_timeout_ms=60_000, server_id=sid
         )
+        protocol = None if membership is None else self._protocol
         return NodeSettings(
-            sid, membership, plan.tick_ms, plan.init_limit, plan.sync_limit, member, plan.rates_pm[sid - 1],
+            sid, protocol, membership, plan.tick_ms, plan.init_limit, plan.sync_limit, member, plan.rates_pm[sid - 1],
             plan.snap_count, plan.flush_us,
         )  # fmt: skip
 

@@ -17,18 +17,16 @@ from recipes.core.errors import DiskError
 from recipes.core.jute.votes import decode_notification, encode_notification
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
-from recipes.core.replication import Entry, Outbox, PeerLink, Ready, Replica
+from recipes.core.replication import Entry, Outbox, PeerLink, Ready, Replica, ReplicaSettings
 from recipes.core.sim.chance import Random
 from recipes.core.sim.disk import PowerCut, SimDisk
 from recipes.core.sim.flusher import SimFlusher
 from recipes.core.sim.network import Side
+from recipes.core.sim.rules import Tap
 from recipes.core.sim.surroundings import NodeSettings, Surroundings
-from recipes.core.sim.taps import Tap, look_at_votes
 from recipes.core.standalone import Standalone
 from recipes.core.tree.tree import DataTree
 from recipes.core.turn import Turn
-from recipes.core.zab.link import Link
-from recipes.core.zab.peer import PeerSettings, RecoveredState, ZabPeer
 
 _WALL_MS = 1_700_000_000_000
 _FILL_AHEAD_BYTES = 4096
@@ -99,7 +97,7 @@ class Node:
         around, settings = self._around, self.settings
         self.life += 1
         tree = DataTree()
-        store = Store(self.disk, self.disk, _FILL_AHEAD_BYTES, member=settings.membership is not None)
+        store = Store(self.disk, self.disk, _FILL_AHEAD_BYTES, settings.protocol)
         try:
             found = store.recover(tree)
         except PowerCut:
@@ -113,22 +111,19 @@ class Node:
             return
         unsure = bool(found.unsure)
         last_zxid = -1 if unsure else found.last_zxid
-        around.ledger.recovered(self.sid, last_zxid, found.accepted_epoch, found.current_epoch, unsure)
+        around.ledger.recovered(self.sid, last_zxid, tree.last_zxid, found.cells, unsure)
         if found.mismatches:
             around.ledger.differs(self.sid, found.mismatches[0])
         if unsure:
             around.happened("unsure")
         now_ms = self.now_ms
-        if settings.membership is None:
+        if settings.protocol is None or settings.membership is None:
             self.peer = Standalone(tree.last_zxid)
         else:
-            recovered = RecoveredState(
-                found.accepted_epoch, found.current_epoch, found.base_zxid, found.history, unsure
-            )
-            peer_settings = PeerSettings(
+            about = ReplicaSettings(
                 self.sid, settings.membership, settings.tick_ms, settings.init_limit, settings.sync_limit
             )
-            self.peer = ZabPeer(peer_settings, recovered, now_ms)
+            self.peer = settings.protocol.start(about, found, now_ms)
         replica: Any = _Watched(self.peer, self._observe)
         self.member = Member(settings.member, tree, replica, now_ms, _WALL_MS + self.wall_offset_ms + now_ms)
         self.up, self.paused = True, False
@@ -299,7 +294,7 @@ class Node:
             if link is not None:
                 link.lost()
             return
-        self._links[link.key] = link, side, Tap(self._around.ledger, self.sid, self._around.packets)
+        self._links[link.key] = link, side, self._around.ledger.rules.tap(self.sid)
         side.receive = lambda data: self.take(self._from_server, link, data)
         side.lost = lambda: self.take(self._link_lost, link)
 
@@ -355,7 +350,7 @@ class Node:
         self._show()
         around = self._around
         if outbox.votes:
-            look_at_votes(around.ledger, self.sid, outbox.votes, around.states)
+            around.ledger.rules.votes(self.sid, outbox.votes)
             for sid, note in outbox.votes:
                 around.election_links.send(self.sid, sid, encode_notification(note))
         if outbox.dial is not None:
@@ -428,4 +423,4 @@ class Node:
 
 def _source(args: tuple[Any, ...]) -> object:
     """The socket that input came from; None for other actions."""
-    return args[0] if args and isinstance(args[0], Link | Connection | Side) else None
+    return args[0] if args and (isinstance(args[0], Side) or hasattr(args[0], "wants_close")) else None

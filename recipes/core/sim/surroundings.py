@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from recipes.core.member.config import MemberConfig
+from recipes.core.quorum import Membership
+from recipes.core.replication import ReplicationProtocol
 from recipes.core.sim.checks import Ledger
 from recipes.core.sim.election_links import ElectionLinks
 from recipes.core.sim.network import Network
 from recipes.core.sim.timeline import Timeline
-from recipes.core.zab.membership import Membership
 
 if TYPE_CHECKING:
     from recipes.core.sim.node import Node
@@ -23,19 +24,18 @@ class Surroundings(NamedTuple):
     ledger: Ledger
     happened: Callable[[str], None]
     note: Callable[[int, str], None]
-    packets: dict[str, int]
-    states: dict[str, int]
     ended: Callable[["Node", str], None]
 
 
 class NodeSettings(NamedTuple):
     """The settings of one server.
 
-    membership: None for a standalone server. rate_pm: the speed of its clocks, in thousandths.
+    protocol, membership: both None for a standalone server. rate_pm: the speed of its clocks, in thousandths.
     snap_count: as in SnapshotWriter.
     """
 
     sid: int
+    protocol: ReplicationProtocol | None
     membership: Membership | None
     tick_ms: int
     init_limit: int

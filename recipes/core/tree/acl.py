@@ -17,7 +17,10 @@ from recipes.core.tree.znode import Acl
 
 WORLD_ANYONE: Final = (b"world", b"anyone")
 READ_ONLY_ACL: Acl = ((1, *WORLD_ANYONE),)
+# With skipACL=yes every client has this identity too. It permits everything, and is not sent to another server.
+UNCHECKED: Ids = ((b"", b""),)
 _NUMBER: Final = re.compile(rb"[+-]?[0-9]{1,20}")
+_EVERYTHING: Final = (b"super", b"")  # schemes that need no entry
 _AUTHENTICATED: Final = (b"digest", b"x509")  # schemes of the identities that replace `auth`
 
 
@@ -52,7 +55,7 @@ def permits(acl: Acl, perm: int, ids: Ids) -> bool:
             for held_scheme, held in ids:
                 if held_scheme == scheme and _matches(scheme, held, ident):
                     return True
-    return any(scheme == b"super" for scheme, _ in ids)
+    return any(scheme in _EVERYTHING for scheme, _ in ids)
 
 
 def fix_up(entries: Acl | None, ids: Ids) -> Acl | None:

@@ -177,7 +177,7 @@ class DataTree:
             self.quotas.created(self.nodes, path, node)
         found = self.watches.created(path)
         if found:
-            self._fire(found, node.acl, parent.acl)
+            self._note_fired(found, node.acl, parent.acl)
         return OK, path, node, None
 
     def _delete(self, path: bytes, zxid: int, track: bool) -> Applied:
@@ -204,7 +204,7 @@ class DataTree:
             self.quotas.deleted(self.nodes, path, node)
         found = self.watches.deleted(path)
         if found:
-            self._fire(found, node.acl, parent.acl if parent is not None else node.acl)
+            self._note_fired(found, node.acl, parent.acl if parent is not None else node.acl)
         return OK, None, None, None
 
     def _set_data(self, record: Record, zxid: int, time_ms: int, track: bool) -> Applied:
@@ -226,7 +226,7 @@ class DataTree:
             self.quotas.changed(self.nodes, path, data_before, data)
         found = self.watches.data_changed(path)
         if found:
-            self._fire(found, node.acl, node.acl)
+            self._note_fired(found, node.acl, node.acl)
         return OK, None, node, None
 
     def _set_acl(self, record: Record, track: bool) -> Applied:
@@ -303,6 +303,6 @@ class DataTree:
         self.digest = (self.digest + sign * node.digest) & _DIGEST_MASK
         self.data_bytes += sign * (len(path) + (len(node.data) if node.data else 0))
 
-    def _fire(self, found: list[tuple[object, int, bytes]], acl: Acl, parent_acl: Acl) -> None:
+    def _note_fired(self, found: list[tuple[object, int, bytes]], acl: Acl, parent_acl: Acl) -> None:
         for watcher, kind, path in found:
             self.fired.append((watcher, kind, path, parent_acl if kind == op.EVENT_CHILDREN else acl))

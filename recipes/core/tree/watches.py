@@ -79,23 +79,23 @@ class WatchTable:
         """The events of a creation, in order of delivery."""
         if not self._by_watcher:
             return []
-        found = self._fire(self._data, op.EVENT_CREATED, path)
-        return found + self._fire(self._child, op.EVENT_CHILDREN, paths.parent(path))
+        found = self._take_watchers(self._data, op.EVENT_CREATED, path)
+        return found + self._take_watchers(self._child, op.EVENT_CHILDREN, paths.parent(path))
 
     def deleted(self, path: bytes) -> Found:
         """The events of a deletion: each watcher of the znode gets one."""
         if not self._by_watcher:
             return []
-        found = self._fire(self._data, op.EVENT_DELETED, path)
+        found = self._take_watchers(self._data, op.EVENT_DELETED, path)
         told = {watcher: None for watcher, _, _ in found}
-        found += [event for event in self._fire(self._child, op.EVENT_DELETED, path) if event[0] not in told]
-        return found + self._fire(self._child, op.EVENT_CHILDREN, paths.parent(path))
+        found += [event for event in self._take_watchers(self._child, op.EVENT_DELETED, path) if event[0] not in told]
+        return found + self._take_watchers(self._child, op.EVENT_CHILDREN, paths.parent(path))
 
     def data_changed(self, path: bytes) -> Found:
         """The events of a change of data."""
         if not self._by_watcher:
             return []
-        return self._fire(self._data, op.EVENT_DATA, path)
+        return self._take_watchers(self._data, op.EVENT_DATA, path)
 
     # For operators.
 
@@ -148,7 +148,7 @@ class WatchTable:
             if not watched:
                 del self._by_watcher[watcher]
 
-    def _fire(self, tables: dict[bytes, dict[object, int]], kind: int, path: bytes) -> Found:
+    def _take_watchers(self, tables: dict[bytes, dict[object, int]], kind: int, path: bytes) -> Found:
         found: Found = []
         table = tables.get(path)
         if table:

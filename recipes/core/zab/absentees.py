@@ -1,7 +1,7 @@
 """Voters that will not join the leader they seemed to have elected."""
 
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, Notification
-from recipes.core.zab.membership import Membership
+from recipes.core.quorum import Membership
 
 
 class Absentees:

@@ -4,8 +4,8 @@ from collections import deque
 
 from recipes.core.errors import invariant
 from recipes.core.jute import quorum as q
+from recipes.core.quorum import Membership
 from recipes.core.replication import Entry
-from recipes.core.zab.membership import Membership
 from recipes.core.zxid import start_of
 
 
@@ -36,7 +36,7 @@ class Broadcast:
         self.last_zxid = entry.zxid
         self._outstanding.append(entry)
 
-    def hold(self, sid: int, zxid: int) -> list[Entry]:
+    def acknowledged(self, sid: int, zxid: int) -> list[Entry]:
         """A voter has everything up to `zxid` on its disk; return the entries that this commits, in order."""
         held = self._held
         if zxid <= held.get(sid, -1):

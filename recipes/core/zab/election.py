@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from recipes.core.errors import InvariantBroken
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, MIN_ZXID, OBSERVING, Notification
-from recipes.core.zab.membership import Membership
+from recipes.core.quorum import Membership
 
 IDLE = -1  # neither looking nor decided: sends nothing
 

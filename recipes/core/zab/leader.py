@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Final
 from recipes.core.errors import InvariantBroken, WireError, invariant
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
+from recipes.core.link import Link
 from recipes.core.replication import (
-    ACCEPTED_EPOCH,
-    CURRENT_EPOCH,
     Entry,
-    EpochWrite,
     Forwarded,
     Revalidate,
     SessionsTouched,
 )
 from recipes.core.zab.broadcast import Broadcast, CommitPackets
-from recipes.core.zab.link import Link
+from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
 from recipes.core.zab.pending_syncs import PendingSyncs
 from recipes.core.zab.progress import LearnerProgress
 from recipes.core.zab.stages import LEADER_EVENTS, PROGRESS_PACKETS, Event, LeaderStage, ProgressStage, bound, refusal
@@ -80,7 +78,7 @@ class Leader:
         """When `tick` is wanted next."""
         return self._next_ping_ms
 
-    def accept(self) -> Link | None:
+    def accept(self) -> Link[Packet] | None:
         """A server has connected. None: hang up, since too many connections have not introduced themselves."""
         strangers = sum(learner.stage is ProgressStage.CONNECTED for learner in self._learners.values())
         if strangers >= _MOST_STRANGERS:
@@ -112,7 +110,7 @@ class Leader:
                 peer.look("no quorum has joined in time")
                 return
         elif not self._membership.is_quorum(self._alive()):
-            peer.look("a quorum is not heard from any more")
+            peer.look("a quorum has been silent for too long")
             return
         # A learner that joins before a quorum has joined gives up after syncLimit, unless it hears from the leader.
         for learner in self._by_sid.values():
@@ -146,7 +144,7 @@ class Leader:
             if learner.counted and not learner.observer and learner.acked_zxid < late_zxid:
                 learner.link.close(f"it has not acknowledged 0x{late_zxid:x} within {sync_ms} ms")
             elif peer.now_ms - heard_ms > limit_ms:
-                learner.link.close(f"nothing was heard from it for {limit_ms} ms")
+                learner.link.close(f"it was silent for {limit_ms} ms")
 
     def quorum_heard_ms(self) -> int:
         """The latest time since which every server of some quorum was heard from."""
@@ -161,7 +159,7 @@ class Leader:
         for learner in learners:
             learner.link.close()
 
-    def _gone(self, link: Link) -> None:
+    def _gone(self, link: Link[Packet]) -> None:
         learner = self._learners.pop(link.key, None)
         if learner is not None and self._by_sid.get(learner.sid) is learner:
             del self._by_sid[learner.sid]
@@ -170,7 +168,7 @@ class Leader:
             if self.stage in _ESTABLISHED:
                 self._broadcast.forget(learner.sid)
 
-    def _receive(self, link: Link, packet: Packet) -> None:
+    def _receive(self, link: Link[Packet], packet: Packet) -> None:
         learner = self._learners[link.key]
         step = learner.steps.get(packet.type)
         if step is None:
@@ -183,7 +181,7 @@ class Leader:
         learner.introduce(packet, self._membership, self._peer.settings.sid, self._peer.accepted_epoch)
         older = self._by_sid.get(learner.sid)
         if older is not None:
-            older.link.close("it has connected anew")
+            older.link.close("it has made a new connection")
         self._by_sid[learner.sid] = learner
         self.happened(Event.LEARNER_INTRODUCED, learner)
 
@@ -196,7 +194,7 @@ class Leader:
     def _try_epoch(self) -> None:
         if self._membership.is_quorum(self._promised):
             self.stage = LeaderStage.PROMISING
-            self._peer.carry_out(EpochWrite(ACCEPTED_EPOCH, self.epoch), Event.STORED)
+            self._peer.carry_out(epoch_cell(ACCEPTED_EPOCH, self.epoch), Event.STORED)
 
     def _wait(self, learner: LearnerProgress) -> None:
         """Nothing to do: `_fix_epoch` offers the epoch to all learners."""
@@ -225,7 +223,7 @@ class Leader:
         if epoch > self.epoch:
             self.stage = LeaderStage.GIVING_WAY
             self._why_giving_way = f"server {sid} has promised epoch {epoch} and can only join a later one"
-            self._peer.carry_out(EpochWrite(ACCEPTED_EPOCH, epoch), Event.STORED)
+            self._peer.carry_out(epoch_cell(ACCEPTED_EPOCH, epoch), Event.STORED)
 
     def _give_way(self) -> None:
         self._peer.look(self._why_giving_way)
@@ -255,7 +253,7 @@ class Leader:
     def _try_history(self) -> None:
         if self._membership.is_quorum(self._acked_epoch):
             self.stage = LeaderStage.BEGINNING
-            self._peer.carry_out(EpochWrite(CURRENT_EPOCH, self.epoch), Event.STORED)
+            self._peer.carry_out(epoch_cell(CURRENT_EPOCH, self.epoch), Event.STORED)
 
     def _start_syncing(self) -> None:
         self.stage = LeaderStage.SYNCING
@@ -291,7 +289,7 @@ class Leader:
         joined = self.synced()
         for learner in joined:
             if learner.voter:
-                self._broadcast.hold(learner.sid, learner.acked_zxid)
+                self._broadcast.acknowledged(learner.sid, learner.acked_zxid)
         self._pending_syncs.committed(self._broadcast.committed_zxid)
         peer.serve(self.epoch)
         for learner in joined:
@@ -300,7 +298,7 @@ class Leader:
 
     def _admit(self, learner: LearnerProgress) -> None:
         learner.bring_up_to_date()
-        self._hold_for(learner)
+        self._count_acknowledged(learner)
 
     def _more_time(self) -> None:
         settings = self._peer.settings
@@ -325,7 +323,7 @@ class Leader:
 
     def flushed(self, zxid: int) -> None:
         """This server has everything up to `zxid` on disk."""
-        self._hold(self._peer.settings.sid, zxid)
+        self._count_disk(self._peer.settings.sid, zxid)
 
     def _acknowledge_history(self, learner: LearnerProgress, packet: Packet) -> None:
         zxid = packet.zxid
@@ -341,7 +339,7 @@ class Leader:
         if counter_of(zxid):  # else the ACK of NEWLEADER, which comes once more behind UPTODATE
             self._check_ack(learner, zxid)
             learner.ack(zxid)
-            self._hold_for(learner)
+            self._count_acknowledged(learner)
 
     def _check_ack(self, learner: LearnerProgress, zxid: int) -> None:
         if learner.observer:
@@ -349,14 +347,14 @@ class Leader:
         if zxid > self._last_zxid:
             raise WireError(f"ACK 0x{zxid:x} of what was never proposed: the last is 0x{self._last_zxid:x}")
 
-    def _hold_for(self, learner: LearnerProgress) -> None:
+    def _count_acknowledged(self, learner: LearnerProgress) -> None:
         if learner.voter:
-            self._hold(learner.sid, learner.acked_zxid)
+            self._count_disk(learner.sid, learner.acked_zxid)
 
-    def _hold(self, sid: int, zxid: int) -> None:
+    def _count_disk(self, sid: int, zxid: int) -> None:
         if self.stage not in _ESTABLISHED:
             return
-        done = self._broadcast.hold(sid, zxid)
+        done = self._broadcast.acknowledged(sid, zxid)
         if not done:
             return
         packets = CommitPackets(done)

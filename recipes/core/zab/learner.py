@@ -15,16 +15,14 @@ from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
 from recipes.core.jute.records import Ids
 from recipes.core.jute.txns import blank_txn, decode_txn
+from recipes.core.link import Link
 from recipes.core.replication import (
-    ACCEPTED_EPOCH,
-    CURRENT_EPOCH,
     Entry,
-    EpochWrite,
     InstallSnapshot,
     Revalidated,
     Truncate,
 )
-from recipes.core.zab.link import Link
+from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
 from recipes.core.zab.progress import EPOCHS_AHEAD
 from recipes.core.zab.stages import LEARNER_EVENTS, LEARNER_PACKETS, Event, LearnerStage, bound, refusal
 from recipes.core.zxid import epoch_of, follows, skipped, start_of
@@ -49,7 +47,7 @@ class Learner:
         self._packet_rows = bound(self, LEARNER_PACKETS)
         self._event_rows = bound(self, LEARNER_EVENTS)
         self._enter(_DIALLING)
-        self._link: Link | None = None  # from GREETING on
+        self._link: Link[Packet] | None = None  # from GREETING on
         self._attempts = 1
         self._dial_again_ms: int | None = None  # in DIALLING, while no connection is asked for
         self._deadline_ms = peer.now_ms + peer.settings.tick_ms * peer.settings.init_limit
@@ -89,7 +87,7 @@ class Learner:
         """Give up a leader that is silent; dial again."""
         peer = self._peer
         if peer.now_ms >= self._limit_ms():
-            peer.look(f"nothing was heard from the leader {self.leader_sid}")
+            peer.look(f"no message came in time from the leader {self.leader_sid}")
         elif self._dial_again_ms is not None and peer.now_ms >= self._dial_again_ms:
             self._dial_again_ms = None
             self._attempts += 1
@@ -118,7 +116,7 @@ class Learner:
         else:
             self._dial_again_ms = self._peer.now_ms + _DIAL_AGAIN_MS
 
-    def dialled(self, sid: int) -> Link | None:
+    def dialled(self, sid: int) -> Link[Packet] | None:
         """The leader's quorum port has taken the connection; None: it is not wanted any more."""
         if sid != self.leader_sid or self.stage is not _DIALLING:
             return None
@@ -139,7 +137,7 @@ class Learner:
         if link is not None:
             link.close()
 
-    def _gone(self, link: Link) -> None:
+    def _gone(self, link: Link[Packet]) -> None:
         if link is self._link:
             self.happened(Event.LOST)
 
@@ -160,7 +158,7 @@ class Learner:
         if self._link is not None:
             self._link.send(data)
 
-    def _receive(self, link: Link, packet: Packet) -> None:
+    def _receive(self, link: Link[Packet], packet: Packet) -> None:
         step = self._packets.get(packet.type)
         if step is None:
             raise WireError(refusal(self.stage, packet.type, self._packets))
@@ -179,11 +177,13 @@ class Learner:
         if epoch > peer.accepted_epoch + EPOCHS_AHEAD:
             raise WireError(f"epoch {epoch}: expected {peer.accepted_epoch + EPOCHS_AHEAD} at most")
         if epoch < peer.accepted_epoch:
-            peer.look(f"the leader's epoch {epoch} is below {peer.accepted_epoch}, which was promised to another")
+            peer.look(
+                f"the leader's epoch {epoch} is below {peer.accepted_epoch}, which was promised to another server"
+            )
         elif epoch == peer.accepted_epoch:
             self._agree(-1)  # it promised this epoch before, perhaps before a restart: it must not count twice
         else:
-            peer.carry_out(EpochWrite(ACCEPTED_EPOCH, epoch), Event.STORED)
+            peer.carry_out(epoch_cell(ACCEPTED_EPOCH, epoch), Event.STORED)
 
     def _ack_epoch(self) -> None:
         self._agree(self._peer.current_epoch)
@@ -272,7 +272,7 @@ class Learner:
         # All of it is the leader's initial history, which is committed once the leader is established.
         self._initial_zxid = self._committed_zxid = peer.history.last_zxid
         self._enter(LearnerStage.STORING)
-        peer.carry_out(EpochWrite(CURRENT_EPOCH, self._epoch), Event.STORED)
+        peer.carry_out(epoch_cell(CURRENT_EPOCH, self._epoch), Event.STORED)
         # Entries that are not committed yet belong to the new epoch, and so are written behind it.
         for entry in self._pending[len(committed) :]:
             peer.append(entry)

@@ -10,47 +10,32 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from recipes.core.errors import invariant
-from recipes.core.jute.quorum import Packet
+from recipes.core.jute.quorum import Packet, PacketReader
 from recipes.core.jute.records import Ids
 from recipes.core.jute.votes import LEADING, LOOKING, Notification
+from recipes.core.link import Link
 from recipes.core.replication import (
-    ACCEPTED_EPOCH,
+    Cell,
     Entry,
-    EpochWrite,
     Event,
     InstallSnapshot,
+    LearnerStatus,
     Operation,
     Outbox,
     Ready,
+    ReplicaSettings,
+    ReplicaStatus,
     RoleChanged,
     Synced,
     Truncate,
 )
 from recipes.core.zab.absentees import Absentees
 from recipes.core.zab.election import Election
+from recipes.core.zab.epochs import ACCEPTED_EPOCH
 from recipes.core.zab.history import History
 from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
-from recipes.core.zab.link import Link
-from recipes.core.zab.membership import Membership
 from recipes.core.zab.stages import Event as StageEvent
-
-
-@dataclass(frozen=True, slots=True)
-class PeerSettings:
-    """What a peer must know of its server's settings. init_limit, sync_limit: in ticks."""
-
-    sid: int
-    membership: Membership
-    tick_ms: int = 2000
-    init_limit: int = 10
-    sync_limit: int = 5
-    max_packet_bytes: int = 2 * 0xFFFFF
-
-    @property
-    def observer(self) -> bool:
-        """Whether this server has no vote."""
-        return self.sid not in self.membership.voters
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +56,7 @@ class RecoveredState:
 class ZabPeer:
     """One server's part in the replication. now_ms: a clock that never goes back."""
 
-    def __init__(self, settings: PeerSettings, recovered: RecoveredState, now_ms: int) -> None:
+    def __init__(self, settings: ReplicaSettings, recovered: RecoveredState, now_ms: int) -> None:
         self.settings = settings
         self.now_ms: int = now_ms
         self.turn: int = 0
@@ -128,11 +113,11 @@ class ZabPeer:
         """Whether learners may connect to the quorum port."""
         return self.leader is not None
 
-    def accept(self) -> Link | None:
+    def accept(self) -> Link[Packet] | None:
         """A server has connected to the quorum port; None: hang up."""
         return None if self.leader is None else self.leader.accept()
 
-    def dialled(self, sid: int) -> Link | None:
+    def dialled(self, sid: int) -> Link[Packet] | None:
         """The connection asked for is up; None: it is not wanted any more, hang up."""
         return None if self.learner is None else self.learner.dialled(sid)
 
@@ -160,6 +145,17 @@ class ZabPeer:
         for link in outbox.touched:
             link.touched = False
         return outbox
+
+    def status(self) -> ReplicaStatus:
+        """Figures for operators."""
+        leader, learner, last_zxid = self.leader, self.learner, self.history.last_zxid
+        if leader is not None:
+            learners = [LearnerStatus(each.sid, each.voter, each.observer) for each in leader.synced()]
+            stage = "broadcast" if self.serving else "synchronization"
+            return ReplicaStatus(stage, last_zxid, self.settings.sid, learners, leader.pending_syncs)
+        if learner is not None:
+            return ReplicaStatus("broadcast" if self.serving else "synchronization", last_zxid, learner.leader_sid)
+        return ReplicaStatus("election", last_zxid)
 
     # What the Member calls.
 
@@ -216,15 +212,15 @@ class ZabPeer:
         """The operation is on disk. last_zxid: where the log then ends; -1 where it could not be truncated."""
         first, phase, event = self._operations.popleft()
         invariant(first is operation, "operations are done out of order")
-        if isinstance(operation, EpochWrite):
-            if operation.kind == ACCEPTED_EPOCH:
-                self.accepted_epoch = operation.epoch
+        if isinstance(operation, Cell):
+            if operation.name == ACCEPTED_EPOCH:
+                self.accepted_epoch = int(operation.value)
             else:
-                self.current_epoch = operation.epoch
+                self.current_epoch = int(operation.value)
         elif last_zxid != operation.zxid:
             self.history.reset(-1)
             self._restart_from(-1)
-            self.look("the log does not have what the leader wants kept")
+            self.look("the log cannot be cut where the leader wants it cut")
         if event is not None and phase is not None and phase is self._phase:
             phase.happened(event)
         self._look_when_drained()
@@ -236,12 +232,15 @@ class ZabPeer:
 
     # What the phases call.
 
-    def new_link(self, handle: Callable[[Link, Packet], None], gone: Callable[[Link], None], takes_dumps: bool) -> Link:
+    def new_link(
+        self, handle: Callable[[Link[Packet], Packet], None], gone: Callable[[Link[Packet]], None], takes_dumps: bool
+    ) -> Link[Packet]:
         """A new link of this peer. takes_dumps: the other end is its leader, which may send dumps."""
         self._next_key += 1
-        return Link(self, self._next_key, self.settings.max_packet_bytes, handle, gone, takes_dumps)
+        reader = PacketReader(self.settings.max_packet_bytes, takes_dumps)
+        return Link(self, self._next_key, reader, handle, gone)
 
-    def touch_link(self, link: Link) -> None:
+    def touch_link(self, link: Link[Packet]) -> None:
         """The link has something for the shell."""
         if not link.touched and not link.closed:
             link.touched = True

@@ -6,9 +6,9 @@ from typing import Any, Final
 from recipes.core.errors import WireError
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
+from recipes.core.link import Link
+from recipes.core.quorum import Membership
 from recipes.core.zab.broadcast import CommitPackets
-from recipes.core.zab.link import Link
-from recipes.core.zab.membership import Membership
 from recipes.core.zab.stages import ProgressStage
 from recipes.core.zxid import epoch_of
 
@@ -54,9 +54,9 @@ class LearnerProgress:
         "observer", "ours", "pings_answered", "pings_sent", "stage", "steps", "synced_zxid", "voter",
     )  # fmt: skip
 
-    def __init__(self, link: Link, rows: Mapping[ProgressStage, Mapping[int, Any]]) -> None:
+    def __init__(self, link: Link[Packet], rows: Mapping[ProgressStage, Mapping[int, Any]]) -> None:
         self._rows = rows
-        self.link: Link = link
+        self.link: Link[Packet] = link
         self.voter: bool = False
         self.observer: bool = False
         self.ours: bool = False

@@ -16,23 +16,23 @@ class LearnerStage(Enum):
     """How far a learner has come with its leader."""
 
     DIALLING = "asks for a connection to the leader, or waits to ask again"
-    GREETING = "has said who it is; the leader's epoch is awaited"
-    PROMISING = "writes acceptedEpoch: the leader hears of the promise once it is on disk"
-    AGREED = "has acknowledged the epoch; the leader says how this log becomes like its own"
-    TRUNCATING = "cuts its log; packets wait, for nothing may be written behind what could not be taken back"
+    GREETING = "has introduced itself; waits for the leader's epoch"
+    PROMISING = "writes acceptedEpoch: the promise is sent once it is on disk"
+    AGREED = "has acknowledged the epoch; waits for DIFF, TRUNC or SNAP"
+    TRUNCATING = "cuts its log; packets wait until the log is cut"
     COLLECTING = "collects the leader's history, up to NEWLEADER; nothing of it is written yet"
-    STORING = "writes that history, then currentEpoch; what comes now is written behind them"
+    STORING = "writes that history, then currentEpoch; entries that come now are written after them"
     JOINED = "has acknowledged NEWLEADER; the leader waits for a quorum to do so"
-    CATCHING_UP = "the leader is established; what it had committed by then is not applied yet"
+    CATCHING_UP = "the leader is established; some txns that were committed by then are not applied yet"
     SERVING = "serves clients"
 
 
 class ProgressStage(Enum):
     """How far a learner has come, as its leader sees it."""
 
-    CONNECTED = "has not said who it is"
-    INTRODUCED = "has said who it is; the leader has no epoch to offer yet"
-    OFFERED = "has been sent LEADERINFO; its promise is awaited"
+    CONNECTED = "has not introduced itself"
+    INTRODUCED = "has introduced itself; the leader has no epoch to offer yet"
+    OFFERED = "was sent LEADERINFO; the leader waits for its promise"
     READY = "has promised the epoch and said where its log ends; it waits to be synced"
     SYNCING = "has been sent the history and NEWLEADER, and gets everything new from here on"
     JOINED = "has the history on disk, and counts; the leader is not established yet"
@@ -45,7 +45,7 @@ class LeaderStage(Enum):
     GATHERING = "waits until a quorum of voters has said which epochs they have promised"
     PROMISING = "writes acceptedEpoch, the epoch it will offer"
     OFFERING = "has offered its epoch; waits until a quorum has promised it"
-    BEGINNING = "writes currentEpoch: its history is that of the epoch from here on"
+    BEGINNING = "writes currentEpoch: from then on its log is the history of the epoch"
     SYNCING = "brings learners to its history; waits until a quorum has acknowledged NEWLEADER"
     BROADCASTING = "a quorum has joined: it proposes and commits"
     GIVING_WAY = (
@@ -61,8 +61,8 @@ class Event(Enum):
     LOST = "the connection to the leader is gone"
     STORED = "the epoch is on disk"
     TRUNCATED = "the log is cut"
-    APPLIED = "all that was committed when UPTODATE came is applied"
-    LEARNER_INTRODUCED = "a learner has said who it is"
+    APPLIED = "all txns that were committed when UPTODATE came are applied"
+    LEARNER_INTRODUCED = "a learner has introduced itself"
     LEARNER_READY = "a learner has promised the epoch"
     LEARNER_JOINED = "a learner has acknowledged NEWLEADER"
 

@@ -90,7 +90,7 @@ class Synchronizer:
         self._send_history(learner, zxid)
 
     def _note(self, learner: LearnerProgress, way: str) -> None:
-        self._peer.note(f"server {learner.sid}, which ends at 0x{learner.last_zxid:x}, gets {way}")
+        self._peer.note(f"server {learner.sid}, whose log ends at 0x{learner.last_zxid:x}, gets {way}")
 
     def _send_history(self, learner: LearnerProgress, zxid: int) -> None:
         """Send the entries behind `zxid`, then NEWLEADER; from here on the learner gets all that is new."""

@@ -110,7 +110,7 @@ async def test_a_delete_that_is_not_permitted_does_not_end_the_client(hosts, roo
         with pytest.raises(NoAuth):
             await client.delete(f"{root}/a")
         assert not client.session.lost
-    assert f"a znode stays behind: The ACL does not permit this: {root}/a" in caplog.text
+    assert f"the servers refuse to delete a znode, so it stays: The ACL does not permit this: {root}/a" in caplog.text
 
 
 async def test_parents_that_exist_need_no_permission(hosts, root):

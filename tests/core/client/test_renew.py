@@ -127,7 +127,7 @@ async def test_its_states_are_told_and_logged_once_each(one, caplog):
     caplog.set_level(logging.INFO, "recipes.client")
     heard, seen = [], []
     async with connect(one.hosts, renew=True) as client:
-        client.hear_states(heard.append)
+        client.add_state_listener(heard.append)
         number = client.session_id
 
         async def look():

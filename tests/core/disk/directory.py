@@ -3,16 +3,18 @@
 from collections.abc import Callable
 from random import Random
 
+from recipes.core.disk.cells import read_cells, write_cell
 from recipes.core.disk.disk import Disk
-from recipes.core.disk.epochs import ACCEPTED, CURRENT
 from recipes.core.disk.recovery import Recovered, save_snapshot
 from recipes.core.disk.snapshot import HEADER as SNAPSHOT_HEADER
 from recipes.core.disk.snapshot import write_snapshot
 from recipes.core.disk.store import Store
 from recipes.core.jute.txns import decode_txn
-from recipes.core.replication import Entry, EpochWrite, Operation
+from recipes.core.replication import Entry, Operation
 from recipes.core.sim.disk import SimDisk
 from recipes.core.tree.tree import DataTree
+from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell, stored_epoch
+from recipes.core.zab.protocol import ZAB
 
 MakeEntry = Callable[..., Entry]
 Put = Callable[[Disk, str, bytes], None]
@@ -33,7 +35,7 @@ class Directory:
         return [self.snapshots] if self.logs is self.snapshots else [self.snapshots, self.logs]
 
     def start(self) -> Recovered:
-        self.store = Store(self.snapshots, self.logs, 4096, member=True)
+        self.store = Store(self.snapshots, self.logs, 4096, protocol=ZAB)
         self.tree = DataTree()
         self.found = self.store.recover(self.tree)
         return self.found
@@ -85,8 +87,8 @@ def leaders_body(*zxids: int) -> bytes:
 
 
 def build(directory: Directory) -> None:
-    directory.carry_out(EpochWrite(ACCEPTED, 5))
-    directory.carry_out(EpochWrite(CURRENT, 1))
+    directory.carry_out(epoch_cell(ACCEPTED_EPOCH, 5))
+    directory.carry_out(epoch_cell(CURRENT_EPOCH, 1))
     directory.log(*run(E1 + 1, E1 + 4))
     directory.snapshot()
     directory.log(*run(E1 + 5, E1 + 7))
@@ -102,3 +104,16 @@ def fuzzy(directory: Directory, *later: int) -> None:
     head = next(chunks)
     directory.log(*later)
     save_snapshot(directory.snapshots, zxid, [head, *chunks])
+
+
+def write_epoch(disk, name, epoch):
+    write_cell(disk, name, b"%d" % epoch)
+
+
+def read_epoch(disk, name):
+    return stored_epoch(read_cells(disk, [name]), name)
+
+
+def epochs_of(found):
+    """The accepted epoch and the current one that recovery has found."""
+    return stored_epoch(found.cells, ACCEPTED_EPOCH), stored_epoch(found.cells, CURRENT_EPOCH)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.core.disk.directories import open_directories
+from recipes.core.disk.directories import open_directories, take_initialize
 from recipes.core.errors import DiskError
 
 
@@ -87,4 +87,35 @@ def test_a_directory_that_cannot_be_looked_into_is_not_taken_for_empty(tmp_path:
     monkeypatch.setattr(os, "listdir", refuse)
     with pytest.raises(DiskError, match=rf"{tmp_path}/logs/version-2: Permission denied"):
         with open_directories(tmp_path / "data", None):
+            pass
+
+
+def test_servers_5_directories_are_not_made_where_they_must_be_there(tmp_path):
+    with pytest.raises(DiskError, match=rf"{tmp_path}/version-2 is missing, and datadir\.autocreate=false"):
+        with open_directories(tmp_path, None, create=False):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "version-2").mkdir()
+    with pytest.raises(DiskError, match=rf"{tmp_path}/log/version-2 is missing"):
+        with open_directories(tmp_path, tmp_path / "log", create=False):
+            pass
+    with open_directories(tmp_path, None, create=False) as (snapshots, _):
+        assert snapshots.path == tmp_path / "version-2"
+
+
+@pytest.mark.parametrize("beside", ["data", "log"])
+def test_servers_5_the_file_initialize_counts_once(tmp_path, beside):
+    for name in ("data", "log"):
+        (tmp_path / name).mkdir()
+    (tmp_path / beside / "initialize").touch()
+    assert take_initialize(tmp_path / "data", tmp_path / "log")
+    assert not take_initialize(tmp_path / "data", tmp_path / "log")
+    assert not take_initialize(tmp_path / "none", None)
+
+
+def test_servers_2_a_compressed_snapshot_in_the_directory_of_the_log_is_seen(tmp_path):
+    (tmp_path / "log" / "version-2").mkdir(parents=True)
+    (tmp_path / "log" / "version-2" / "snapshot.5.gz").touch()
+    with pytest.raises(DiskError, match=r"snapshot\.5\.gz in .* would not be read"):
+        with open_directories(tmp_path, tmp_path / "log"):
             pass

@@ -1,8 +1,9 @@
-"""What every Disk does, and what the real one adds."""
+"""The two disks do what every Disk does; and what the real one adds."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -10,78 +11,23 @@ from recipes.core.disk.disk import Disk, RealDisk
 from recipes.core.disk.txnlog import TxnLog
 from recipes.core.errors import DiskError
 from recipes.core.replication import Entry
+from recipes.core.sim.disk import SimDisk
+from tests.core.disk_suite import DiskSuite, files
 from tests.descriptors import no_more_descriptors
 
 
-def files(disk: Disk) -> list[str]:
-    return [name for name in disk.names() if not name.startswith(".")]
+class TestRealDisk(DiskSuite):
+    @pytest.fixture
+    def disk(self, tmp_path: Path) -> Iterator[Disk]:
+        disk = RealDisk(tmp_path / "version-2")
+        yield disk
+        disk.close()
 
 
-def test_a_new_disk_is_empty(disk: Disk):
-    assert files(disk) == []
-
-
-def test_what_was_written_is_read(disk: Disk):
-    file = disk.create("a")
-    file.write(0, b"hello")
-    file.write(3, b"p!!")
-    assert disk.read("a") == b"help!!"
-    file.sync()
-    file.close()
-    disk.sync()
-    assert disk.read("a") == b"help!!"
-
-
-def test_a_write_behind_the_end_leaves_zeros(disk: Disk):
-    file = disk.create("a")
-    file.write(4, b"x")
-    file.close()
-    assert disk.read("a") == b"\0\0\0\0x"
-
-
-def test_create_empties_and_open_does_not(disk: Disk):
-    file = disk.create("a")
-    file.write(0, b"one")
-    file.close()
-    file = disk.open("a")
-    file.write(3, b"two")
-    file.close()
-    assert disk.read("a") == b"onetwo"
-    disk.create("a").close()
-    assert disk.read("a") == b""
-
-
-@pytest.mark.parametrize(("size", "left"), [(2, b"he"), (7, b"hello\0\0")])
-def test_truncate_sets_the_size(disk: Disk, size: int, left: bytes):
-    file = disk.create("a")
-    file.write(0, b"hello")
-    file.truncate(size)
-    file.close()
-    assert disk.read("a") == left
-
-
-def test_rename_replaces(disk: Disk):
-    for name in ("b", "a"):
-        file = disk.create(name)
-        file.write(0, name.encode())
-        file.close()
-    disk.rename("a", "b")
-    assert files(disk) == ["b"]
-    assert disk.read("b") == b"a"
-
-
-def test_names_are_sorted_and_remove_removes(disk: Disk):
-    for name in ("c", "a", "b"):
-        disk.create(name).close()
-    assert files(disk) == ["a", "b", "c"]
-    disk.remove("b")
-    assert files(disk) == ["a", "c"]
-
-
-def test_a_missing_file_is_an_error(disk: Disk):
-    for what in (disk.read, disk.open, disk.remove, lambda name: disk.rename(name, "b")):
-        with pytest.raises(FileNotFoundError):
-            what("missing")
+class TestSimDisk(DiskSuite):
+    @pytest.fixture
+    def disk(self) -> Disk:
+        return SimDisk(Random(1))
 
 
 def test_one_server_at_a_time(tmp_path: Path):

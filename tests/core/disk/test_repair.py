@@ -65,7 +65,7 @@ def test_what_is_behind_the_damage_is_told(filled: Disk, put: Put):
 def test_the_log_is_cut_and_what_is_cut_is_kept(filled: Disk, put: Put, entry: MakeEntry):
     damage(filled, put, "log.4", second_record(filled, "log.4") + 30)
     before = {name: filled.read(name) for name in ("log.4", "log.7")}
-    with pytest.raises(DiskError, match=r"log\.4.*behind zxid 0x4.*recipes repair"):
+    with pytest.raises(DiskError, match=r"log\.4.*after zxid 0x4.*recipes repair"):
         recovered(filled)
     loss = find_loss(filled, filled)
     assert loss is not None

@@ -6,29 +6,30 @@ from random import Random
 import pytest
 
 from recipes.core.disk import log_tail
-from recipes.core.disk.epochs import ACCEPTED, CURRENT
-from recipes.core.disk.recovery import purge, save_snapshot
+from recipes.core.disk.recovery import Trust, purge, save_snapshot
 from recipes.core.disk.snapshot import seal_body, shown_zxid, snapshot_name, write_snapshot
 from recipes.core.disk.store import Store
 from recipes.core.disk.txnlog import HEADER, encode_records
 from recipes.core.errors import DiskError
-from recipes.core.replication import EpochWrite, InstallSnapshot, Truncate
+from recipes.core.replication import InstallSnapshot, Truncate
 from recipes.core.sim.disk import SimDisk
 from recipes.core.tree.tree import DataTree
-from tests.core.disk.directory import E1, E2, E3, Directory, MakeEntry, Put, fuzzy, leaders_body, names, run
+from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
+from recipes.core.zab.protocol import ZAB
+from tests.core.disk.directory import E1, E2, E3, Directory, MakeEntry, Put, epochs_of, fuzzy, leaders_body, names, run
 
 
 def test_a_new_member_starts_empty_with_epoch_zero(entry: MakeEntry):
     found = Directory(entry).found
     assert (found.last_zxid, found.history, found.base_zxid) == (0, [], 0)
-    assert (found.accepted_epoch, found.current_epoch, found.unsure) == (0, 0, "")
+    assert (*epochs_of(found), found.unsure) == (0, 0, "")
 
 
 def test_a_member_comes_back_with_its_epochs_and_history(one: Directory):
-    one.carry_out(EpochWrite(ACCEPTED, 6))
+    one.carry_out(epoch_cell(ACCEPTED_EPOCH, 6))
     found = one.crash()
     assert one.state == (E1 + 9, names(*run(E1 + 1, E1 + 9)), "")
-    assert (found.accepted_epoch, found.current_epoch) == (6, 1)
+    assert epochs_of(found) == (6, 1)
     assert [item.zxid for item in found.history] == list(run(E1 + 1, E1 + 9))
     assert found.history[0].payload == one.entry(E1 + 1).payload
     assert found.base_zxid == E1
@@ -74,7 +75,7 @@ def test_what_cannot_be_truncated_to_is_given_up_for_good(one: Directory, zxid: 
         found = one.crash()
         assert (found.last_zxid, found.history) == (-1, [])
         assert found.unsure
-        assert (found.accepted_epoch, found.current_epoch) == (5, 1)
+        assert epochs_of(found) == (5, 1)
     one.carry_out(InstallSnapshot(E2, leaders_body(E1 + 1)))
     assert one.crash().unsure == ""
     assert one.state[:2] == (E2, names(E1 + 1))
@@ -234,7 +235,7 @@ def long(entry: MakeEntry, monkeypatch: pytest.MonkeyPatch) -> Iterator[Director
     """Epochs 1 to 3 in files and snapshots of all sizes."""
     monkeypatch.setattr(log_tail, "HISTORY_ENTRIES", 10)
     directory = Directory(entry)
-    directory.carry_out(EpochWrite(ACCEPTED, 5))
+    directory.carry_out(epoch_cell(ACCEPTED_EPOCH, 5))
     directory.log(*run(E1 + 1, E1 + 3))
     directory.store.roll()
     directory.log(*run(E1 + 4, E1 + 6))
@@ -287,11 +288,57 @@ def test_the_data_of_zookeeper_becomes_a_member(apache_log: bytes, put: Put):
     disk = SimDisk(Random(1))
     save_snapshot(disk, E1, write_snapshot(DataTree()))
     put(disk, "log.100000001", apache_log + bytes(1 << 20))
-    put(disk, ACCEPTED, b"7")
-    put(disk, CURRENT, b"6")
+    put(disk, ACCEPTED_EPOCH, b"7")
+    put(disk, CURRENT_EPOCH, b"6")
     tree = DataTree()
-    found = Store(disk, disk, 0, member=True).recover(tree)
-    assert (found.last_zxid, found.accepted_epoch, found.current_epoch, found.unsure) == (E1 + 11, 7, 6, "")
+    found = Store(disk, disk, 0, protocol=ZAB).recover(tree)
+    assert (found.last_zxid, *epochs_of(found), found.unsure) == (E1 + 11, 7, 6, "")
     assert [item.zxid for item in found.history] == list(run(E1 + 1, E1 + 11))
     assert found.base_zxid == E1
     assert tree.digest == 0x2270F55E5
+
+
+# What may be missing.
+
+
+@pytest.mark.parametrize("protocol", [ZAB, None])
+@pytest.mark.parametrize("trusted", [True, False])
+def test_servers_13_a_log_without_a_snapshot_is_the_tree_if_asked_for(entry: MakeEntry, put: Put, protocol, trusted):
+    logs = SimDisk(Random(1))
+    put(logs, "log.1", HEADER + encode_records([entry(zxid) for zxid in (1, 2, 3)]))
+    tree = DataTree()
+    store = Store(logs, logs, 4096, protocol, Trust(missing_snapshot=trusted))
+    if trusted:
+        found = store.recover(tree)
+        assert (found.last_zxid, found.txns, found.unsure) == (3, 3, "")
+        assert Store(logs, logs, 4096, protocol).recover(DataTree()).last_zxid == 3  # asked for once
+    elif protocol is not None:
+        assert "snapshot.trust.empty=true" in store.recover(tree).unsure
+    else:
+        with pytest.raises(DiskError, match=r"snapshot\.trust\.empty=true"):
+            store.recover(tree)
+
+
+def test_servers_13_the_beginning_of_the_log_must_be_there_all_the_same(entry: MakeEntry, put: Put):
+    logs = SimDisk(Random(1))
+    put(logs, "log.2", HEADER + encode_records([entry(zxid) for zxid in (2, 3)]))
+    with pytest.raises(DiskError, match="txns between 0x0 and 0x2 are missing"):
+        Store(logs, logs, 4096, trust=Trust(missing_snapshot=True)).recover(DataTree())
+
+
+def test_servers_5_a_member_without_data_has_no_vote_where_none_may_be_made(one: Directory, entry: MakeEntry):
+    wary = Trust(empty_database=False)
+    fresh = SimDisk(Random(1))
+    tree = DataTree()
+    found = Store(fresh, fresh, 4096, ZAB, wary).recover(tree)
+    assert "db.autocreate=false" in found.unsure
+    assert [name for name in fresh.names() if name.startswith("snapshot")] == []
+    assert "db.autocreate=false" in Store(fresh, fresh, 4096, ZAB, wary).recover(DataTree()).unsure  # nor later
+    member = Store(fresh, fresh, 4096, ZAB, wary)
+    member.recover(DataTree())
+    member.carry_out(epoch_cell(ACCEPTED_EPOCH, 2))
+    member.carry_out(InstallSnapshot(E2, leaders_body(E1 + 1)))
+    assert Store(fresh, fresh, 4096, ZAB, wary).recover(DataTree()).unsure == ""
+    assert Store(one.snapshots, one.logs, 4096, ZAB, wary).recover(DataTree()).unsure == ""
+    alone = SimDisk(Random(1))
+    assert Store(alone, alone, 4096, None, wary).recover(DataTree()).last_zxid == 0  # as Apache's

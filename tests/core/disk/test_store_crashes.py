@@ -5,25 +5,40 @@ from random import Random
 
 import pytest
 
-from recipes.core.disk.epochs import ACCEPTED, CURRENT, write_epoch
 from recipes.core.disk.recovery import TEMPORARY
 from recipes.core.disk.replace import REJOIN
 from recipes.core.disk.snapshot import snapshot_name
 from recipes.core.disk.store import Store
 from recipes.core.errors import DiskError
 from recipes.core.jute.txns import decode_txn, encode_digest
-from recipes.core.replication import Entry, EpochWrite, InstallSnapshot, Operation, Truncate
+from recipes.core.replication import Entry, InstallSnapshot, Operation, Truncate
 from recipes.core.sim.disk import PowerCut, SimDisk
 from recipes.core.tree.tree import DataTree
-from tests.core.disk.directory import E1, E2, E3, Directory, MakeEntry, Put, build, fuzzy, leaders_body, names, run
+from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
+from recipes.core.zab.protocol import ZAB
+from tests.core.disk.directory import (
+    E1,
+    E2,
+    E3,
+    Directory,
+    MakeEntry,
+    Put,
+    build,
+    epochs_of,
+    fuzzy,
+    leaders_body,
+    names,
+    run,
+    write_epoch,
+)
 from tests.seeds import seeds
 
 # What a crash leaves.
 
 
 OPERATIONS = {
-    "accepted": EpochWrite(ACCEPTED, 16),
-    "current": EpochWrite(CURRENT, 2),
+    "accepted": epoch_cell(ACCEPTED_EPOCH, 16),
+    "current": epoch_cell(CURRENT_EPOCH, 2),
     "truncate in the last file": Truncate(E1 + 8),
     "truncate files": Truncate(E1 + 6),
     "truncate to a snapshot": Truncate(E1 + 4),
@@ -38,7 +53,7 @@ OPERATIONS = {
 def whole_state(directory: Directory) -> tuple[object, ...]:
     found = directory.found
     history = [item.zxid for item in found.history]
-    return directory.state, history, found.base_zxid, found.accepted_epoch, found.current_epoch
+    return directory.state, history, found.base_zxid, *epochs_of(found)
 
 
 @pytest.mark.parametrize("apart", [True, False])
@@ -189,13 +204,13 @@ def test_a_server_alone_does_not_serve_what_was_given_up(one: Directory):
 
 def test_epochs_without_data_are_no_empty_server(entry: MakeEntry):
     disk = SimDisk(Random(1))
-    write_epoch(disk, ACCEPTED, 3)
-    write_epoch(disk, CURRENT, 2)
+    write_epoch(disk, ACCEPTED_EPOCH, 3)
+    write_epoch(disk, CURRENT_EPOCH, 2)
     for _ in range(2):
         tree = DataTree()
-        found = Store(disk, disk, 0, member=True).recover(tree)
+        found = Store(disk, disk, 0, protocol=ZAB).recover(tree)
         assert found.unsure
-        assert (tree.last_zxid, found.accepted_epoch, found.current_epoch) == (-1, 3, 2)
+        assert (tree.last_zxid, *epochs_of(found)) == (-1, 3, 2)
 
 
 def test_half_a_snapshot_is_removed_at_the_start(one: Directory, put: Put):
@@ -241,7 +256,7 @@ def outcomes(
 def test_any_order_of_operations_and_power_cuts_leaves_what_was_decided(seed: int, entry: MakeEntry):
     chance = Random(seed)
     directory = Directory(entry, seed, apart=seed % 2 == 0)
-    directory.carry_out(EpochWrite(ACCEPTED, 1000))
+    directory.carry_out(epoch_cell(ACCEPTED_EPOCH, 1000))
     for _ in range(40):
         before = shown(directory)
         what = chance.choice(("log", "log", "fuzzy", "truncate", "install", "snapshot", "crash"))

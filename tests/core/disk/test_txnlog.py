@@ -79,7 +79,7 @@ def test_damage_names_file_offset_and_zxid(apache_log: bytes, put: Put):
     disk = SimDisk(Random(1))
     put(disk, "log.100000001", apache_log)
     disk.flip("log.100000001", 300)  # in the fourth record
-    with pytest.raises(DiskError, match=r"log\.100000001: checksum .* offset 257, behind zxid 0x100000003"):
+    with pytest.raises(DiskError, match=r"log\.100000001: checksum .* offset 257, after zxid 0x100000003"):
         zxids(disk)
 
 

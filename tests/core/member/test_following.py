@@ -14,6 +14,7 @@ from recipes.core.jute.txns import encode_digest, encode_txn
 from recipes.core.member.config import MemberConfig
 from recipes.core.member.member import Member
 from recipes.core.replication import Entry, Ready, Revalidated, RoleChanged
+from recipes.core.tree.prepare import Request
 from recipes.core.tree.sessions import session_password
 from recipes.core.tree.tree import DataTree
 
@@ -114,3 +115,16 @@ def test_a_multi_that_apaches_leader_would_not_answer_is_not_sent_there(leader_i
     null_path = pack_multi_header(op.CHECK, -1) + pack_int(-1) + pack_int(0) + MULTI_END
     connection.receive(frame(pack_int(1) + pack_int(op.MULTI) + null_path))
     assert (connection.wants_close, len(member._waiting)) == (not leader_is_ours, int(leader_is_ours))
+
+
+def test_interop_6_a_follower_that_skips_acls_does_not_say_so_to_its_leader():
+    replica, sent = Follower(), []
+    replica.learner.forward = lambda *request: sent.append(request) or 0
+    replica.sync = lambda token, *request: sent.append(request)
+    member = Member(MemberConfig(skip_acl=True), DataTree(), replica, 0, 0)
+    connection = member.connect(("127.0.0.1", 1))
+    assert connection.ids != ((b"ip", b"127.0.0.1"),)
+    request = Request(SESSION, 1, op.SET_DATA, b"", connection.ids)
+    assert member.submit(request)
+    member.sync(request)
+    assert [what[-1] for what in sent] == [((b"ip", b"127.0.0.1"),)] * 2

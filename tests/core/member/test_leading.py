@@ -1,6 +1,6 @@
 """What a leader makes of requests that learners send on, wherever the session's client is by now."""
 
-from recipes.core.codes import SESSION_MOVED
+from recipes.core.codes import NO_AUTH, SESSION_MOVED
 from recipes.core.jute import opcodes as op
 from recipes.core.member.config import MemberConfig
 from recipes.core.member.leading import Leading
@@ -38,10 +38,10 @@ def closing(cxid, link):
 
 def test_a_closing_that_comes_late_over_the_old_link_does_not_end_the_session():
     leader, proposals = leading()
-    leader.take(closing(17, OLD_LINK), 0, 0)
+    leader.receive(closing(17, OLD_LINK), 0, 0)
     assert proposals.txns[-1][4:] == (op.ERROR, (SESSION_MOVED,))
     assert leader.revalidate(SESSION, TIMEOUT_MS, NEW_LINK, 0)
-    leader.take(closing(18, NEW_LINK), 0, 0)
+    leader.receive(closing(18, NEW_LINK), 0, 0)
     assert proposals.txns[-1][4] == op.CLOSE_SESSION
     assert not leader.revalidate(SESSION, TIMEOUT_MS, NEW_LINK, 0)
 
@@ -50,3 +50,16 @@ def test_a_silent_session_ends_over_whatever_link_it_came():
     leader, proposals = leading()
     assert leader.tick(2 * TIMEOUT_MS, 0) == 1
     assert proposals.txns[-1][4] == op.CLOSE_SESSION
+
+
+def test_interop_6_each_server_says_itself_whether_acls_count():
+    body = b"\0\0\0\2/x" + b"\xff" * 8
+    for skip, code in ((False, NO_AUTH), (True, None)):
+        tree, proposals = DataTree(), Proposals()
+        tree.apply((SESSION, 0, 1, 0, op.CREATE_SESSION, (TIMEOUT_MS,)))
+        tree.apply((SESSION, 1, 2, 0, op.CREATE, (b"/x", b"", ((31, b"digest", b"bob:x"),), False, 1)))
+        leader = Leading(MemberConfig(skip_acl=skip), tree, proposals, 0, 0)
+        leader.revalidate(SESSION, TIMEOUT_MS, NEW_LINK, 0)
+        leader.take(Forwarded(NEW_LINK, SESSION, 2, op.SET_DATA, body, ()), 0, 0)
+        kind, record = proposals.txns[-1][4:]
+        assert (kind, record) == (op.ERROR, (code,)) if code else kind == op.SET_DATA

@@ -37,4 +37,4 @@ async def test_a_client_too_many_is_hung_up_on_and_one_warning_is_logged(tmp_pat
         writer.write(b"ruok")
         assert await reader.read() == b"imok"
         writer.close()
-    assert caplog.messages.count("no more than 1 clients: the rest of ulimit -n is for files") == 1
+    assert caplog.messages.count("refused a client: 1 are connected, all that ulimit -n allows; raise it") == 1

@@ -7,10 +7,11 @@ import pytest
 from recipes.core.disk.jobs import Look
 from recipes.core.disk.replacements import Replacements
 from recipes.core.disk.write_queue import WriteQueue
-from recipes.core.replication import Entry, EpochWrite, InstallSnapshot, Truncate
+from recipes.core.replication import Cell, Entry, InstallSnapshot, Truncate
 from recipes.core.server import flusher as module
 from recipes.core.server.flusher import Flusher
 from recipes.core.turn import Turn
+from recipes.core.zab.epochs import epoch_cell
 from tests.core.told_member import NoSnapshots, ToldMember, ToldReplica
 
 
@@ -42,7 +43,7 @@ class Log:
         if self.error is not None:
             raise self.error
         self.calls.append(operation)
-        return None if isinstance(operation, EpochWrite) else f"tree {operation.zxid}"
+        return None if isinstance(operation, Cell) else f"tree {operation.zxid}"
 
     def close(self):
         self.calls.append("close")
@@ -232,18 +233,18 @@ async def test_without_force_sync_nothing_is_synced():
 MIXED = [
     Truncate(4),
     *entries(5, 6),
-    EpochWrite("currentEpoch", 2),
-    EpochWrite("acceptedEpoch", 3),
+    epoch_cell("currentEpoch", 2),
+    epoch_cell("acceptedEpoch", 3),
     *entries(7),
     InstallSnapshot(9, b""),
     *entries(10, 11),
 ]
 MIXED_CALLS = [
-    *(Truncate(4), ("append", [5, 6]), "sync", EpochWrite("currentEpoch", 2), EpochWrite("acceptedEpoch", 3)),
+    *(Truncate(4), ("append", [5, 6]), "sync", epoch_cell("currentEpoch", 2), epoch_cell("acceptedEpoch", 3)),
     *(("append", [7]), "sync", InstallSnapshot(9, b""), ("append", [10, 11]), "sync"),
 ]
 MIXED_DONE = [
-    *((Truncate(4), "tree 4"), 6, (EpochWrite("currentEpoch", 2), None), (EpochWrite("acceptedEpoch", 3), None)),
+    *((Truncate(4), "tree 4"), 6, (epoch_cell("currentEpoch", 2), None), (epoch_cell("acceptedEpoch", 3), None)),
     *(7, (InstallSnapshot(9, b""), "tree 9"), 11),
 ]
 
@@ -270,7 +271,7 @@ async def test_what_replaces_the_tree_never_runs_on_the_loop():
     heard = Heard(log)
     threads = []
     log.carry_out = lambda operation: threads.append(threading.current_thread())
-    heard.put([EpochWrite("currentEpoch", 2), Truncate(4)])
+    heard.put([epoch_cell("currentEpoch", 2), Truncate(4)])
     assert threads[0] is threading.main_thread()
     await heard.until(lambda: len(heard.told) == 2)
     heard.flusher.close()
@@ -278,7 +279,7 @@ async def test_what_replaces_the_tree_never_runs_on_the_loop():
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("operation", [EpochWrite("currentEpoch", 2), Truncate(4)])
+@pytest.mark.parametrize("operation", [epoch_cell("currentEpoch", 2), Truncate(4)])
 async def test_nothing_follows_an_operation_that_failed(operation):
     log = Log()
     heard = Heard(log)
@@ -298,12 +299,12 @@ async def test_a_replacement_counts_from_when_it_is_asked_for():
     heard = Heard(log)
     replacements = heard.replacements
     with replacements.lock:  # as one who is just giving a snapshot its name
-        heard.put([EpochWrite("currentEpoch", 2), Truncate(4), InstallSnapshot(5, b"")])
+        heard.put([epoch_cell("currentEpoch", 2), Truncate(4), InstallSnapshot(5, b"")])
         assert (replacements.count, replacements.pending) == (2, 2)
         with pytest.raises(TimeoutError):  # the thread has time to go wrong
             async with asyncio.timeout(0.05):
                 await heard.until(lambda: len(heard.told) > 1)
-        assert log.calls == [EpochWrite("currentEpoch", 2)]
+        assert log.calls == [epoch_cell("currentEpoch", 2)]
     await heard.until(lambda: len(heard.told) == 3)
     heard.flusher.close()
     assert (replacements.count, replacements.pending) == (2, 0)

@@ -37,6 +37,11 @@ class Certificates:
             data_dir=self.directory, ssl_quorum=True, ssl_quorum_key_store=key, ssl_quorum_trust_store=trust, **settings
         )
 
+    def switching(self, *, dials_tls: bool) -> PeerSockets:
+        """Of a server with portUnification, before or after its sslQuorum."""
+        accepts, dials = peer_contexts(self.config())
+        return PeerSockets("127.0.0.1", 4000, accepts, dials if dials_tls else None, accepts_plain=True)
+
     def sockets(self, *args: object, **settings: object) -> PeerSockets:
         return PeerSockets("127.0.0.1", 4000, *peer_contexts(self.config(*args, **settings)))
 
@@ -84,6 +89,23 @@ async def test_a_certificate_for_another_host_is_refused_by_who_dials(addresses,
         await two.unreachable.wait()
         assert not two.heard.is_set()
         assert not one.heard.is_set()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("step", ["plain beside accepting", "accepting beside dialling", "dialling beside TLS only"])
+async def test_servers_are_switched_to_tls_one_by_one(addresses, certificates, step, turned):
+    before, after = step.split(" beside ")
+    kinds = {
+        "plain": lambda: PeerSockets("127.0.0.1", 4000),
+        "accepting": lambda: certificates.switching(dials_tls=False),
+        "dialling": lambda: certificates.switching(dials_tls=True),
+        "TLS only": certificates.sockets,
+    }
+    sockets = [kinds[before](), kinds[after]()]
+    async with AsyncExitStack() as stack, asyncio.timeout(60):
+        for voter in await voters(stack, addresses, sockets[::-1] if turned else sockets):
+            await voter.heard.wait()
 
 
 @pytest.mark.asyncio

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 import pytest
 
 from recipes.core.config import ServerConfig
+from recipes.core.ensemble import parse_membership
 from recipes.core.jute.quorum import ACK, encode_packet
+from recipes.core.quorum import Membership
 from recipes.core.server import admin_http, peering
 from recipes.core.server.server import Server
-from recipes.core.zab.membership import Membership, parse_membership
 from tests.ports import ReservedPorts
 
 
@@ -76,8 +77,8 @@ async def test_who_stays_without_a_leader_says_so_and_whom_it_misses(tmp_path, m
     caplog.set_level("INFO", "recipes.server")
     with settings(tmp_path) as stated:
         async with Server(ServerConfig(**stated, read_only_mode=True)):
-            await until(lambda: caplog.messages.count("still no leader: no contact to servers 2, 3") >= 3)
-    assert len([said for said in caplog.messages if said.startswith("not read-only either")]) == 1
+            await until(lambda: caplog.messages.count("still no leader: no contact with servers 2, 3") >= 3)
+    assert len([said for said in caplog.messages if said.startswith("read-only mode is not available")]) == 1
 
 
 @pytest.mark.asyncio
@@ -85,7 +86,7 @@ async def test_who_has_a_leader_says_no_more_of_it(tmp_path, monkeypatch, caplog
     monkeypatch.setattr(peering, "_STILL_LOOKING_S", 0.05)
     with settings(tmp_path / "1") as stated:
         async with Server(ServerConfig(**stated)) as first:
-            await until(lambda: "still no leader: no contact to servers 2, 3" in caplog.messages)
+            await until(lambda: "still no leader: no contact with servers 2, 3" in caplog.messages)
             second = stated | {"data_dir": tmp_path / "2", "server_id": 2}
             async with Server(ServerConfig(**second)):
                 await until(lambda: first._peering.peer.serving)
@@ -115,7 +116,7 @@ async def test_a_peer_whose_name_is_not_known_yet_is_named_once_and_stops_nobody
         async with Server(ServerConfig(**stated)) as server:
             await until(lambda: sum("still no leader" in said for said in caplog.messages) >= 3)
             assert not server.failed.done()
-    assert caplog.messages.count("server 2: nosuch.invalid: name not known yet: it is looked up again") == 1
+    assert caplog.messages.count("server 2: name nosuch.invalid not known yet: it is looked up again") == 1
 
 
 @pytest.mark.asyncio
@@ -126,7 +127,8 @@ async def test_a_peer_whose_name_is_not_known_yet_is_named_once_and_stops_nobody
         ("192.0.2.7", "server.1: 192.0.2.7 is no address of this machine: is server.1 this machine? myid says 1"),
     ],
 )
-async def test_an_address_of_its_own_that_it_cannot_have_is_named(tmp_path, host, why):
+async def test_an_address_of_its_own_that_it_cannot_have_is_named(tmp_path, monkeypatch, host, why):
+    monkeypatch.setattr(peering, "_PORT_PAUSE_S", 0.001)
     with settings(tmp_path, server1=host) as stated:
         with pytest.raises(OSError, match=re.escape(why)):
             async with Server(ServerConfig(**stated)):
@@ -144,3 +146,79 @@ async def test_a_quorum_port_that_is_taken_is_found_at_the_start_unless_it_is_an
             observing = Membership([members.servers[1]._replace(observer=True), *list(members.servers.values())[1:]])
             async with Server(ServerConfig(**stated | {"membership": observing})) as server:
                 assert not server.failed.done()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("which", ["quorum_port", "election_port"])
+@pytest.mark.parametrize("most_tries", [0, 3])
+async def test_servers_11_a_port_that_a_predecessor_still_has_is_waited_for(
+    tmp_path, monkeypatch, caplog, which, most_tries
+):
+    monkeypatch.setattr(peering, "_PORT_PAUSE_S", 0.01)
+    with settings(tmp_path) as stated, socket.socket() as predecessor:
+        predecessor.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the test's own reservation
+        predecessor.bind(("127.0.0.1", getattr(stated["membership"].servers[1], which)))
+        predecessor.listen()
+        tries, pause = [], asyncio.sleep
+
+        async def let_go(seconds):
+            if seconds == peering._PORT_PAUSE_S:
+                tries.append(seconds)
+                if len(tries) == 2:
+                    predecessor.close()
+            await pause(seconds)
+
+        monkeypatch.setattr(peering.asyncio, "sleep", let_go)
+        async with Server(ServerConfig(**stated, election_port_tries=most_tries)) as server:
+            assert not server.failed.done()
+        assert len(tries) == 2
+    said = [text for text in caplog.messages if text.startswith("server.1: cannot listen on port ")]
+    assert [text.partition("; ")[2] for text in said] == [
+        f"trying again every second (electionPortBindRetry={most_tries})"
+    ]
+
+
+@pytest.mark.asyncio
+async def test_servers_11_an_own_name_that_comes_later_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(peering, "_PORT_PAUSE_S", 0.01)
+    loop, asked = asyncio.get_running_loop(), []
+    getaddrinfo = loop.getaddrinfo
+
+    async def known_later(host, port, **options):
+        if host == "zk-1.case":
+            asked.append(host)
+            if len(asked) < 5:
+                raise socket.gaierror("not known")
+            host = "127.0.0.1"
+        return await getaddrinfo(host, port, **options)
+
+    monkeypatch.setattr(loop, "getaddrinfo", known_later)
+    with settings(tmp_path, server1="zk-1.case") as stated:
+        async with Server(ServerConfig(**stated, election_port_tries=0)) as server:
+            assert not server.failed.done()
+    assert len(asked) >= 5
+
+
+@pytest.mark.asyncio
+async def test_servers_11_after_as_many_tries_as_are_allowed_it_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(peering, "_PORT_PAUSE_S", 0.001)
+    with settings(tmp_path) as stated, socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the test's own reservation
+        other.bind(("127.0.0.1", stated["membership"].servers[1].election_port))
+        other.listen()
+        with pytest.raises(OSError, match=r"^server\.1: cannot listen"):
+            async with Server(ServerConfig(**stated, election_port_tries=2)):
+                pass
+
+
+@pytest.mark.asyncio
+async def test_servers_5_an_empty_member_votes_once_an_operator_says_so(tmp_path, caplog):
+    said = "there is no data, and db.autocreate=false"
+    for initialize in (False, True, True):  # then it has data
+        with settings(tmp_path) as stated:
+            if initialize:
+                (tmp_path / "initialize").touch()
+            caplog.clear()
+            async with Server(ServerConfig(**stated, trust_empty_database=False)):
+                assert any(said in text for text in caplog.messages) != initialize
+            assert not (tmp_path / "initialize").exists()

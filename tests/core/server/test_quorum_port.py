@@ -240,7 +240,7 @@ async def test_but_not_for_ever(addresses, monkeypatch):
         async with having(3, addresses, patience_ms=50) as leader:
             leader.port.listen(True)
             await leader.until(lambda: leader.errors)
-        with pytest.raises(OSError, match="a leader that learners cannot reach: cannot listen on port"):
+        with pytest.raises(OSError, match="this server leads and cannot open its quorum port: cannot listen on port"):
             raise leader.errors[0]
 
 

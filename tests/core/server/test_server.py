@@ -282,7 +282,7 @@ async def test_figures_that_are_asked_for_without_a_descriptor_left_do_not_end_t
             writer.write(b"dirs")
             assert await reader.read() == b"datadir_size: 0\nlogdir_size: 0\n"
         assert not server.failed.done()
-        assert "cannot be looked into, and is shown as empty: Too many open files" in caplog.text
+        assert "cannot be read, so it is reported as empty: Too many open files" in caplog.text
         writer.close()
 
 
@@ -292,4 +292,4 @@ async def test_a_member_that_is_served_alone_is_told_what_may_not_follow(tmp_pat
         assert caplog.text == ""
     (tmp_path / "version-2" / "currentEpoch").write_text("1")
     async with Server(config(tmp_path)):
-        assert "do not take it back to them" in caplog.text
+        assert "do not take it back to that ensemble" in caplog.text

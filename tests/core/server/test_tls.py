@@ -75,3 +75,29 @@ async def test_a_client_without_a_certificate_is_refused(config, authority):
         with suppress(OSError):  # told again, or not, by whether the alert has been read
             writer.close()
             await writer.wait_closed()
+
+
+@pytest.mark.asyncio
+async def test_a_client_port_may_take_both(config, authority):
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    authority.issue_cert("someone@example.org").configure_cert(client)
+    both = {"client_port": 0, "secure_client_port": None, "client_port_unification": True}
+    config = config.model_copy(update=both | {"sessionless_timeout_ms": 300})
+    async with Server(config) as server:
+        for context in (None, client):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.client_port, ssl=context)
+            writer.write(b"ruok")
+            assert await reader.read() == b"imok"
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+        async with asyncio.timeout(60):  # one that says nothing is hung up on; another leaves unheard
+            reader, silent = await asyncio.open_connection("127.0.0.1", server.client_port)
+            (await asyncio.open_connection("127.0.0.1", server.client_port))[1].close()
+            assert await reader.read() == b""
+            silent.close()
+        waiting = await asyncio.open_connection("127.0.0.1", server.client_port)
+    with suppress(OSError):
+        assert await waiting[0].read() == b""
+    waiting[1].close()

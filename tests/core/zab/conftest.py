@@ -1,4 +1,4 @@
-"""Peers joined by hand: the test says who is elected, when the disks answer, and which links break."""
+"""A rig of peers without sockets: the test decides who is elected, when the disks answer, and which links break."""
 
 from __future__ import annotations
 
@@ -14,23 +14,32 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute.quorum import PacketReader
 from recipes.core.jute.txns import encode_txn
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, OBSERVING, Notification
-from recipes.core.replication import Entry, EpochWrite, Operation, Outbox, RoleChanged, SnapshotRequested, Truncate
+from recipes.core.link import Link
+from recipes.core.quorum import Membership, QuorumServer
+from recipes.core.replication import (
+    Cell,
+    Entry,
+    Operation,
+    Outbox,
+    ReplicaSettings,
+    RoleChanged,
+    SnapshotRequested,
+    Truncate,
+)
 from recipes.core.tree.tree import DataTree
 from recipes.core.turn import Turn
 from recipes.core.zab import peer as peer_module
 from recipes.core.zab.election import IDLE, Vote
-from recipes.core.zab.link import Link
-from recipes.core.zab.membership import Membership, Server
-from recipes.core.zab.peer import PeerSettings, RecoveredState, ZabPeer
+from recipes.core.zab.peer import RecoveredState, ZabPeer
 from tests.core.told_member import NoSnapshots
 
 TICK_MS = 100
-THE_TEST = 0  # in place of a server's number: who decides the elections
+THE_TEST = 0  # in place of a server's number: the test, which decides the elections
 EMPTY_TREE = bytes.fromhex("00000000 00000000 00000001 2f")
 
 
 class ToldElection:
-    """In place of Election: decides what it is told."""
+    """Stands in for Election: a vote of THE_TEST decides."""
 
     def __init__(self, sid, membership, observer=False):
         self.sid = sid
@@ -51,7 +60,7 @@ class ToldElection:
         pass
 
     def receive(self, sender, said, now_ms):
-        if sender != THE_TEST:  # what another server says changes nothing here
+        if sender != THE_TEST:  # votes of other servers have no effect
             return
         self.vote = Vote(said.leader, 0, 1, 0)
         self.state = LEADING if said.leader == self.sid else OBSERVING if self.observer else FOLLOWING
@@ -67,7 +76,7 @@ class ToldElection:
 
 
 class Quiet:
-    """The Replica that a peer is, whose outbox stays where it is while its node is muted."""
+    """A node's peer, as a Replica whose outbox is not emptied while the node is muted."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -80,10 +89,10 @@ class Quiet:
 
 
 class Node:
-    """One server: its peer and its turns. It is itself what a Member, a disk and a shell would be.
+    """One server: its peer and its turns. The node stands in for its Member, its disk and its shell.
 
-    waiting: what was decided and not yet handed to the disk. disk_stuck: no job gets done; job: the one under way.
-    muted: what it has for the others stays here.
+    waiting: writes that the peer has decided and the disk has not got yet. disk_stuck: the disk finishes no job; job:
+    the job under way. muted: the peer's messages to other servers are not sent.
     """
 
     disk_full = False
@@ -101,12 +110,12 @@ class Node:
         self.job: Job | None = None
         self.notes: list[str] = []
         self.sent: list[tuple[int, object]] = []  # (to, packet)
-        self.peer = ZabPeer(PeerSettings(sid, rig.membership, TICK_MS, 10, 5), boot, rig.now_ms)
+        self.peer = ZabPeer(ReplicaSettings(sid, rig.membership, TICK_MS, 10, 5), boot, rig.now_ms)
         queue = WriteQueue(Replacements(nullcontext()))
         self.turn = Turn(self, Quiet(self), queue, NoSnapshots(), self, tick_ms=TICK_MS)
 
     def take(self) -> None:
-        """Hear what the peer has decided; what is to be written waits."""
+        """Take the peer's commits, events and writes; the writes wait."""
         ready = self.peer.take_ready()
         self.waiting += ready.writes
         for commit in ready.commits:
@@ -117,16 +126,16 @@ class Node:
                 self.peer.leader.dumped(event.link, self.peer.applied_zxid, iter([EMPTY_TREE]))
 
     def flush(self) -> None:
-        """Let the disk do all there is, and nothing go out."""
+        """Let the disk finish all writes, and send nothing."""
         self.muted = True
         while self.step():
             pass
         self.muted = False
 
     def step(self) -> bool:
-        """A turn, then what the disk has to do; whether anything was sent or written.
+        """Run a turn, then the disk's jobs. Returns whether anything was sent or written.
 
-        What the disk brings about goes out in the next turn.
+        Messages that depend on these writes are sent in the next turn.
         """
         self.busy = False
         self.turn.carry_out()
@@ -199,7 +208,7 @@ class Node:
 
     def carry_out(self, operation: Operation) -> DataTree | None:
         self.done.append(operation)
-        if isinstance(operation, EpochWrite):
+        if isinstance(operation, Cell):
             return None
         tree = DataTree()
         tree.last_zxid = -1 if self.cannot_truncate and isinstance(operation, Truncate) else operation.zxid
@@ -207,9 +216,16 @@ class Node:
 
 
 class Rig:
-    """Servers 1 to `voters`, then `observers` more; boots: what is on each one's disk; groups, weights: as Membership.
+    """Servers 1 to `voters`, and after them `observers` observers, joined without sockets.
 
-    It has a leader elected by whom the test says, whether they are a quorum or not.
+    boots: what a server finds on its disk, by its number. groups, weights: as Membership has them. `rig[sid]` is a
+    server's Node.
+
+    elect(leader, *sids): tell these servers, or all, that `leader` is elected, whether they are a quorum or not.
+    propose(leader, count): let the leader propose `count` entries; returns their zxids.
+    step(): each running server has one turn and its disk's jobs. run(): steps until nothing moves.
+    advance(ms): let virtual time pass, with ticks and turns. until_sent: steps until a packet was sent.
+    kill(sid), cut(a, b): a server dies; the connection between two servers breaks.
     """
 
     def __init__(
@@ -222,7 +238,7 @@ class Rig:
     ) -> None:
         sids = range(1, voters + observers + 1)
         self.now_ms = 1000
-        servers = [Server(sid, "127.0.0.1", 2000 + sid, 3000 + sid, sid > voters) for sid in sids]
+        servers = [QuorumServer(sid, "127.0.0.1", 2000 + sid, 3000 + sid, sid > voters) for sid in sids]
         self.membership = Membership(servers, groups, weights)
         self.nodes = {sid: Node(self, sid, (boots or {}).get(sid, RecoveredState())) for sid in sids}
         self.pairs: dict[tuple[int, int], tuple[int, Link]] = {}  # (sid, key) -> the other end
@@ -237,7 +253,7 @@ class Rig:
             self.nodes[sid].peer.notified(THE_TEST, Notification(LEADING, leader, 0, 1, 0, b""))
 
     def vote(self, sender: int, to: int, state: int, number: int) -> None:
-        """`sender` says to `to` that it is in this state, and in the round of this number."""
+        """`sender` sends `to` a notification with this state and this round."""
         leader = sender if state == LOOKING else to
         self.nodes[to].peer.notified(sender, Notification(state, leader, 0, number, 0, b""))
 
@@ -253,7 +269,7 @@ class Rig:
         return made
 
     def until_sent(self, sender: int, to: int, kind: int) -> None:
-        """Let them talk until `sender` has sent such a packet."""
+        """Run steps until `sender` has sent `to` a packet of this type."""
         for _ in range(200):
             if any(other == to and packet.type == kind for other, packet in self[sender].sent):
                 return
@@ -296,7 +312,7 @@ class Rig:
                 link.lost()
 
     def by_hand(self, sid: int, link: Link) -> None:
-        """The test is at the other end of this link, and reads nothing."""
+        """The test takes the other end of this link, and reads nothing from it."""
         self.down.add(THE_TEST)
         self.pairs[sid, link.key] = (THE_TEST, link)
 

@@ -4,15 +4,15 @@ import pytest
 
 from recipes.core.errors import InvariantBroken
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, MIN_ZXID, OBSERVING, Notification, encode_notification
+from recipes.core.quorum import Membership, QuorumServer
 from recipes.core.zab.election import IDLE, LONGEST_RESEND_MS, Election, Vote
-from recipes.core.zab.membership import Membership, Server
 
 CONFIG = b""
 
 
 def ensemble(voters: int = 3, observers: int = 0, **groups) -> Membership:
     sids = range(1, voters + observers + 1)
-    return Membership([Server(sid, "h", 1, 2, observer=sid > voters) for sid in sids], **groups)
+    return Membership([QuorumServer(sid, "h", 1, 2, observer=sid > voters) for sid in sids], **groups)
 
 
 def looking(sid: int = 1, zxid: int = 5, epoch: int = 1, membership: Membership | None = None) -> Election:

@@ -10,8 +10,8 @@ from random import Random
 import pytest
 
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, MIN_ZXID, OBSERVING, Notification
+from recipes.core.quorum import Membership, QuorumServer
 from recipes.core.zab.election import IDLE, Election
-from recipes.core.zab.membership import Membership, Server
 
 SETTLE_MS = 300
 
@@ -261,7 +261,7 @@ class World:
 
 def ensemble(voters: int, observers: int = 1, **groups) -> Membership:
     sids = range(1, voters + observers + 1)
-    return Membership([Server(sid, "h", 1, 2, observer=sid > voters) for sid in sids], **groups)
+    return Membership([QuorumServer(sid, "h", 1, 2, observer=sid > voters) for sid in sids], **groups)
 
 
 ENSEMBLES = {

@@ -3,7 +3,8 @@
 import pytest
 
 from recipes.core.jute import quorum as q
-from recipes.core.replication import EpochWrite, InstallSnapshot, Truncate
+from recipes.core.replication import Cell, InstallSnapshot, Truncate
+from recipes.core.zab.epochs import epoch_cell
 from recipes.core.zab.history import History
 from recipes.core.zab.peer import RecoveredState
 from recipes.core.zab.synchronize import plan_sync
@@ -133,7 +134,7 @@ def test_a_history_the_leader_does_not_know_is_replaced_whole(rig_of):
     rig = rig_of(boots={1: boot_of(E1 + 7, current=1), 3: boot_of(E2 + 1, current=2)})
     rig.elect(3, 1, 3)
     rig.run()
-    assert [type(done) for done in rig[1].done] == [EpochWrite, InstallSnapshot, EpochWrite]
+    assert [type(done) for done in rig[1].done] == [Cell, InstallSnapshot, Cell]
     assert rig[1].peer.history.last_zxid == E2 + 1
     assert rig[1].peer.serving
 
@@ -177,7 +178,7 @@ def test_a_leader_applies_its_own_history_when_a_quorum_has_accepted_its_epoch(r
         assert q.NEWLEADER not in types_sent(rig[2], 1)
         rig.step()
     assert rig[2].applied == [E1 + 1]
-    assert rig[2].done[-1] == EpochWrite("currentEpoch", 2) and not rig[2].peer.serving
+    assert rig[2].done[-1] == epoch_cell("currentEpoch", 2) and not rig[2].peer.serving
 
 
 def test_p28_the_synced_history_is_on_disk_before_the_epoch_and_the_ack(rig_of):
@@ -189,7 +190,7 @@ def test_p28_the_synced_history_is_on_disk_before_the_epoch_and_the_ack(rig_of):
             assert rig[1].log[:2] == [E1 + 1, E1 + 2][: len(rig[1].log)]
         if q.ACK in types_sent(rig[1], 3):
             assert rig[1].log == [E1 + 1, E1 + 2]
-            assert rig[1].done[-1] == EpochWrite("currentEpoch", 2)
+            assert rig[1].done[-1] == epoch_cell("currentEpoch", 2)
     assert rig[1].peer.serving
     assert rig[1].applied == [E1 + 1, E1 + 2]
 
@@ -220,7 +221,7 @@ def test_a_server_without_a_usable_history_takes_only_a_snapshot(rig_of):
     assert rig[1].peer._election.looked == [(1, -1)]
     rig.elect(3)
     rig.run()
-    assert [type(done) for done in rig[1].done] == [EpochWrite, InstallSnapshot, EpochWrite]
+    assert [type(done) for done in rig[1].done] == [Cell, InstallSnapshot, Cell]
     assert rig[1].peer.serving
 
 

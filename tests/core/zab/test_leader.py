@@ -3,7 +3,7 @@
 import pytest
 
 from recipes.core.jute import quorum as q
-from recipes.core.replication import EpochWrite
+from recipes.core.zab.epochs import epoch_cell
 from tests.core.zab.conftest import TICK_MS
 
 E1 = 1 << 32
@@ -67,7 +67,7 @@ def one_of_three_that_died(rig_of, death):
 def test_a_follower_that_dies_while_it_joins_does_not_count(rig_of, death):
     rig = one_of_three_that_died(rig_of, death)
     asked, _ = DEATHS[death]
-    epochs = [EpochWrite("acceptedEpoch", 1), EpochWrite("currentEpoch", 1)]
+    epochs = [epoch_cell("acceptedEpoch", 1), epoch_cell("currentEpoch", 1)]
     assert rig[5].done == epochs[: 1 if asked == q.LEADERINFO else 2]
     rig.advance(INIT_MS - TICK_MS)
     assert rig[5].peer.leader is not None and rig[2].peer.learner is not None

@@ -7,7 +7,8 @@ import pytest
 
 from recipes.core.jute import quorum as q
 from recipes.core.jute.codec import write_buffer
-from recipes.core.replication import EpochWrite, Truncate
+from recipes.core.replication import Truncate
+from recipes.core.zab.epochs import epoch_cell
 from tests.core.zab.conftest import EMPTY_TREE, TICK_MS, boot_of, entry_of
 
 E1, E2, E3 = 1 << 32, 2 << 32, 3 << 32
@@ -141,7 +142,7 @@ def test_what_is_right_is_taken(rig_of):
     assert it.peer.serving and it.peer.epoch == 2
     assert it.node.log == [E1 + 1, E1 + 2, E2 + 1]
     assert it.node.applied == [E1 + 2, E2 + 1]
-    assert it.node.done == [EpochWrite("acceptedEpoch", 2), EpochWrite("currentEpoch", 2)]
+    assert it.node.done == [epoch_cell("acceptedEpoch", 2), epoch_cell("currentEpoch", 2)]
 
 
 @pytest.mark.parametrize("wrong", WRONG)
@@ -199,7 +200,7 @@ def test_what_comes_while_the_log_is_truncated_is_looked_at_like_anything_else(r
     it.node.disk_stuck = False
     it.settle()
     assert it.has_left()
-    assert it.node.done == [EpochWrite("acceptedEpoch", 2), Truncate(E1 + 1)]
+    assert it.node.done == [epoch_cell("acceptedEpoch", 2), Truncate(E1 + 1)]
     assert it.peer.history.last_zxid == E1 + 1 and it.node.waiting == []
 
 
@@ -227,7 +228,7 @@ def test_a_leader_that_falls_silent_is_left_when_its_time_is_over(rig_of, said):
     assert it.peer.learner is not None
     it.at(limit_ms)
     assert it.has_left()
-    assert it.peer.why_looking == "nothing was heard from the leader 3"
+    assert it.peer.why_looking == "no message came in time from the leader 3"
     it.settle()
     assert it.has() == before
 
@@ -253,5 +254,5 @@ def test_an_attempt_to_connect_that_comes_to_nothing_is_given_up(rig_of):
     assert peer.deadline_ms == rig.now_ms + INIT_MS
     peer.begin_turn(rig.now_ms + INIT_MS)
     peer.tick()
-    assert peer.learner is None and peer.why_looking == "nothing was heard from the leader 3"
+    assert peer.learner is None and peer.why_looking == "no message came in time from the leader 3"
     assert peer.dialled(LEADER) is None  # it comes too late

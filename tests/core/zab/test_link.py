@@ -72,7 +72,7 @@ def test_review_5_a_leader_says_whom_it_dropped_for_silence(rig_of):
     rig, link = strangers_link(rig_of)
     rig.by_hand(3, link)
     rig.advance(7 * TICK_MS)
-    assert noted(rig[3]) == ["the connection to an unknown server is closed: nothing was heard from it for 500 ms"]
+    assert noted(rig[3]) == ["the connection to an unknown server is closed: it was silent for 500 ms"]
 
 
 def test_an_end_that_needs_no_reason_is_not_noted(rig_of):

@@ -4,7 +4,8 @@ import pytest
 
 from recipes.core.jute import quorum as q
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, Notification
-from recipes.core.replication import Entry, EpochWrite, Synced
+from recipes.core.replication import Entry, Synced
+from recipes.core.zab.epochs import epoch_cell
 from tests.core.zab.conftest import TICK_MS, boot_of, entry_of
 
 E1, E2, E3 = 1 << 32, 2 << 32, 3 << 32
@@ -22,7 +23,7 @@ def test_three_fresh_servers_serve_in_epoch_1(rig_of):
     assert all(rig[sid].peer.serving and rig[sid].peer.epoch == 1 for sid in (1, 2, 3))
     assert types_sent(rig[3], 1) == [q.LEADERINFO, q.DIFF, q.NEWLEADER, q.UPTODATE]
     assert types_sent(rig[1], 3) == [q.FOLLOWERINFO, q.ACKEPOCH, q.ACK, q.ACK]
-    assert rig[1].done == [EpochWrite("acceptedEpoch", 1), EpochWrite("currentEpoch", 1)]
+    assert rig[1].done == [epoch_cell("acceptedEpoch", 1), epoch_cell("currentEpoch", 1)]
 
 
 def test_an_entry_is_applied_everywhere_once_a_quorum_has_it(rig_of):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recipes.core.replication import EpochWrite
+from recipes.core.replication import Cell
 from recipes.core.zab.peer import RecoveredState
 from tests.core.zab.conftest import TICK_MS, boot_of
 
@@ -53,7 +53,7 @@ def test_two_promises_at_once_take_none_back(rig_of):
     assert rig[5].peer.serving  # until the promise is on its disk
     rig[5].disk_stuck = False
     rig.run()
-    assert [done.epoch for done in rig[5].done if isinstance(done, EpochWrite)] == [1, 1, 9]
+    assert [int(done.value) for done in rig[5].done if isinstance(done, Cell)] == [1, 1, 9]
     assert rig[5].peer.accepted_epoch == 9
     rig.elect(5, 3, 4, 5)
     rig.run()

@@ -4,7 +4,7 @@ import pytest
 
 from recipes.core.jute import quorum as q
 from recipes.core.jute.votes import LOOKING
-from recipes.core.replication import EpochWrite
+from recipes.core.zab.epochs import epoch_cell
 from tests.core.zab.conftest import TICK_MS
 
 E1 = 1 << 32
@@ -46,7 +46,7 @@ def test_four_of_five_that_are_no_quorum_do_not_settle_the_history(rig_of, weigh
     rig.elect(5)
     rig.run()
     assert all(q.ACKEPOCH in types_sent(rig[sid], 5) for sid in others(rig, missed) if sid != 5)
-    assert rig[5].done == [EpochWrite("acceptedEpoch", 1)]
+    assert rig[5].done == [epoch_cell("acceptedEpoch", 1)]
     rig[missed].disk_stuck = False
     rig.run()
     assert all(node.peer.serving for node in rig.nodes.values())
@@ -94,7 +94,7 @@ def test_four_of_five_that_are_no_quorum_keep_no_leader(rig_of, weighing, missed
     assert rig[5].peer.leader.quorum_heard_ms() == heard_ms
     assert not rig[5].peer.in_touch(timeout_ms)  # whoever of them still answers
     rig.advance(SYNC_MS)
-    assert rig[5].peer.why_looking == "a quorum is not heard from any more"
+    assert rig[5].peer.why_looking == "a quorum has been silent for too long"
     assert all(rig[sid].changes == [True, False] for sid in others(rig, missed))
 
 

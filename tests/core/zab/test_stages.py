@@ -291,7 +291,7 @@ def test_a_learner_passes_through_its_stages_as_they_are_drawn(rig_of):
 
 
 def leader_in(stage, rig_of):
-    """A leader in this stage; 1 and 2 have brought it there, 3 and 4 are connected and have not said who they are."""
+    """A leader in this stage; 1 and 2 have brought it there, 3 and 4 are connected and have sent nothing."""
     it = Leading(rig_of)
     it.connect(1, 2, 3, 4)
     if stage is LeaderStage.PROMISING:

@@ -1,20 +1,20 @@
-"""Plays a transcript: servers joined by hand, told by a text what happens to them, with what they then do below it.
+"""Plays a transcript: a text with commands for the servers of a Rig, and below each command what the servers did.
 
-A line at the margin is a command, an indented one is what came of it, `#` begins prose. Commands:
+A line at the margin is a command, an indented line is its result, `#` begins prose. Commands:
 
-    servers VOTERS [OBSERVERS]          servers 1 to VOTERS, and observers behind them; the first command
-    disk SID [ZXID[-ZXID]...] [accepted EPOCH] [current EPOCH]    what a server finds when it starts
-    elect LEADER [SID...]               these, or all that look for a leader, are told that it is elected
+    servers VOTERS [OBSERVERS]          servers 1 to VOTERS, and observers after them; the first command
+    disk SID [ZXID[-ZXID]...] [accepted EPOCH] [current EPOCH]    what a server finds on its disk when it starts
+    elect LEADER [SID...]               tell these servers, or all that look for a leader, that it is elected
     propose LEADER [COUNT]              clients of the leader write
-    deliver [ROUNDS]                    packets and disks go on, for so many rounds or until nothing moves
+    deliver [ROUNDS]                    packets are delivered and disks work, for ROUNDS rounds or until nothing moves
     tick [COUNT]                        so many ticks pass
     stuck SID..., unstuck SID...        their disks stop answering; answer again
     cut SID SID                         the connection between two servers breaks
-    crash SID..., restart SID...        nothing but what is on disk is left; start with that
-    status                              each server, in one line
-    quietly COMMAND                     the same, and nothing of what comes of it is shown
+    crash SID..., restart SID...        a server loses everything but its disk; it starts again from its disk
+    status                              one line about each server
+    quietly COMMAND                     the command, without showing its result
 
-A round: each server sends what it has to say, and then writes what it has to write. Pings are not shown.
+In a round each server first sends its messages, and then makes its writes. Pings are not shown.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from itertools import islice
 from recipes.core.disk.jobs import Batch, Change, Job
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
-from recipes.core.replication import EpochWrite, InstallSnapshot, Operation, Truncate
+from recipes.core.replication import Cell, InstallSnapshot, Operation, Truncate
 from recipes.core.zab.peer import RecoveredState
 from tests.core.zab.conftest import TICK_MS, Node, Rig, entry_of
 
@@ -35,11 +35,11 @@ _OF_AN_EPOCH = (q.LEADERINFO, q.NEWLEADER, q.FOLLOWERINFO, q.OBSERVERINFO)
 
 
 class BadTranscript(Exception):
-    """A command that nobody can carry out."""
+    """A command that cannot be carried out."""
 
 
 class Servers:
-    """What commands do. rig_of: makes the rig. told: what has happened since the last command."""
+    """Carries out commands. rig_of: makes the rig. told: lines about everything since the last command."""
 
     def __init__(self, rig_of: Callable[..., Rig]) -> None:
         self._rig_of = rig_of
@@ -48,7 +48,7 @@ class Servers:
         self.told: list[str] = []
 
     def carry_out(self, command: str) -> list[str]:
-        """What came of a command. Raises BadTranscript."""
+        """Carry out a command, and return its result in lines. Raises BadTranscript."""
         name, *words = command.split()
         if name == "quietly" and words:
             self.carry_out(" ".join(words))
@@ -203,7 +203,7 @@ class Servers:
         return f"follows {peer.learner.leader_sid}" if peer.learner is not None else "looks"
 
     def _look(self) -> None:
-        """What is new at each server, in the order in which a round comes to it."""
+        """Add lines about what is new at each server, in the order of a round."""
         for node in self.rig.nodes.values():
             assert isinstance(node, _ToldNode)
             node.tell_news()
@@ -215,7 +215,7 @@ class Servers:
 
 
 class _ToldNode(Node):
-    """A server of the rig that says what it writes, sends, applies and serves."""
+    """A server of the rig that adds a line for each write, packet, applied txn and change of role."""
 
     def __init__(self, servers: Servers, sid: int, rig: Rig, boot: RecoveredState) -> None:
         super().__init__(rig, sid, boot)
@@ -250,8 +250,8 @@ class _ToldNode(Node):
 
 
 def _done(operation: Operation) -> str:
-    if isinstance(operation, EpochWrite):
-        return f"stores {operation.kind} {operation.epoch}"
+    if isinstance(operation, Cell):
+        return f"stores {operation.name} {operation.value.decode()}"
     if isinstance(operation, Truncate):
         return f"cuts its log behind 0x{operation.zxid:x}"
     return f"installs the snapshot of 0x{operation.zxid:x}"
@@ -281,11 +281,11 @@ def _zxid(word: str) -> int:
 
 
 def play(text: str, rig_of: Callable[..., Rig], name: str = "transcript") -> str:
-    """The transcript, with below each command what came of it this time. Raises BadTranscript, with the line."""
+    """The transcript with the new result below each command. Raises BadTranscript, with the line."""
     servers, lines = Servers(rig_of), []
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith(" "):
-            continue  # what is expected: it is made anew
+            continue  # the old result
         lines.append(line)
         if line and not line.startswith("#"):
             try:

@@ -81,13 +81,13 @@ def write_overtakes_a_sync(patch: Patch) -> None:
 
 @planted(1, "W1")
 def event_behind_the_reply(patch: Patch) -> None:
-    deliver, advance = Member._deliver, Member._advance
+    deliver, advance = Member._deliver_fired, Member._advance
 
     def advance_then_deliver(self: Member) -> None:
         advance(self)
         deliver(self)
 
-    patch.setattr(Member, "_deliver", lambda self: None)
+    patch.setattr(Member, "_deliver_fired", lambda self: None)
     patch.setattr(Member, "_advance", advance_then_deliver)
 
 

@@ -7,8 +7,9 @@ from recipes.core.disk import replace, snapshot, store, txnlog
 from recipes.core.disk.store import Store
 from recipes.core.disk.txnlog import TxnLog
 from recipes.core.jute import quorum as q
-from recipes.core.replication import ACCEPTED_EPOCH, CURRENT_EPOCH, EpochWrite
+from recipes.core.replication import Cell
 from recipes.core.tree.tree import DataTree
+from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
 from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
 from recipes.core.zab.peer import ZabPeer
@@ -27,7 +28,7 @@ def follower_acknowledges_before_the_sync(patch: Patch) -> None:
 
 @planted(1, "Z11")
 def leader_counts_itself_before_its_sync(patch: Patch) -> None:
-    behind(patch, Leader, "propose", lambda self, entry: self._hold(self._peer.settings.sid, entry.zxid))
+    behind(patch, Leader, "propose", lambda self, entry: self._count_disk(self._peer.settings.sid, entry.zxid))
 
 
 @planted(1, "Z9")
@@ -52,7 +53,7 @@ def epoch_before_history(patch: Patch) -> None:
     original = Learner._take_over_history
 
     def take_over(self: Learner, packet: q.Packet) -> None:
-        self._peer.carry_out(EpochWrite(CURRENT_EPOCH, self._epoch))
+        self._peer.carry_out(epoch_cell(CURRENT_EPOCH, self._epoch))
         original(self, packet)
 
     patch.setattr(Learner, "_take_over_history", take_over)
@@ -73,7 +74,7 @@ def accepted_epoch_stays_in_memory(patch: Patch) -> None:
     original = Store.carry_out
 
     def carry_out(self: Store, operation: Any) -> DataTree | None:
-        if isinstance(operation, EpochWrite) and operation.kind == ACCEPTED_EPOCH:
+        if isinstance(operation, Cell) and operation.name == ACCEPTED_EPOCH:
             return None
         return original(self, operation)
 
@@ -82,13 +83,13 @@ def accepted_epoch_stays_in_memory(patch: Patch) -> None:
 
 @planted(1, "Z14")
 def epoch_file_without_its_sync(patch: Patch) -> None:
-    def write(disk: Any, kind: str, epoch: int) -> None:
-        file = disk.create(kind + ".tmp")
-        file.write(0, b"%d" % epoch)
+    def write(disk: Any, name: str, value: bytes) -> None:
+        file = disk.create(name + ".tmp")
+        file.write(0, value)
         file.close()
-        disk.rename(kind + ".tmp", kind)
+        disk.rename(name + ".tmp", name)
 
-    patch.setattr(store, "write_epoch", write)
+    patch.setattr(store, "write_cell", write)
 
 
 @planted(1, "Z10")

@@ -1,10 +1,10 @@
 """Bugs in who leads, and what is committed."""
 
 from recipes.core.jute import quorum as q
+from recipes.core.quorum import Membership
 from recipes.core.zab.election import Election
 from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
-from recipes.core.zab.membership import Membership
 from recipes.core.zab.stages import LeaderStage, ProgressStage
 from tests.simulation.planted.bug import Patch, planted
 

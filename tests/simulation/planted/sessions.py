@@ -39,7 +39,7 @@ def session_expired_by_a_follower(patch: Patch) -> None:
         else:
             take_request(self, event, now_ms, wall_ms)
 
-    before(patch, Member, "hear_from", hear)
+    before(patch, Member, "keep_session_alive", hear)
     patch.setattr(Member, "tick", tick_and_expire)
     patch.setattr(Leading, "_take_request", take)
 

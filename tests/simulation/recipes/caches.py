@@ -131,7 +131,7 @@ class Caches:
         """Nobody follows anything: no watch may be left."""
         for process, client in self.world.clients.items():
             left = [path for table in client.session.watches.values() for path in table]
-            if left or client._hearers:
+            if left or client._state_listeners:
                 self.world.fail("R4", f"{process} still watches {left}")
 
     def finish(self):

@@ -124,5 +124,5 @@ class RenewedCaches(Caches):
         """As it is; the world itself hears of the states of its clients."""
         for process, client in self.world.clients.items():
             left = [path for table in client.session.watches.values() for path in table]
-            if left or len(client._hearers) > 1:
+            if left or len(client._state_listeners) > 1:
                 self.world.fail("R4", f"{process} still watches {left}")

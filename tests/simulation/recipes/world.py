@@ -195,7 +195,9 @@ class World:
         """Begin with steps as they come, until the session is over or a step says to close it."""
         objects = self.workload.open(process, client)
         if client.renews:
-            client.hear_states(lambda state: self.count("session lost") if state is ConnectionState.LOST else None)
+            client.add_state_listener(
+                lambda state: self.count("session lost") if state is ConnectionState.LOST else None
+            )
 
         async def wake_when_lost():
             await client.session.lost_event.wait()

@@ -1,27 +1,39 @@
-"""One connection of the quorum port, at either end: bytes in, packets to the Leader or Learner, bytes out."""
+"""One connection of the quorum port, at either end: bytes in, packets to the protocol, bytes out."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from recipes.core.errors import WireError
-from recipes.core.jute.quorum import Packet, PacketReader
+
+P = TypeVar("P")
+P_co = TypeVar("P_co", covariant=True)
 
 
 class Owner(Protocol):
-    """The peer that a link belongs to."""
+    """The Replica that a link belongs to."""
 
     now_ms: int
 
-    def touch_link(self, link: "Link") -> None:
+    def touch_link(self, link: "Link[Any]") -> None:
         """The link has something for the shell."""
 
     def note(self, text: str) -> None:
         """Have the shell log `text`."""
 
 
-class Link:
-    """A PeerLink, made by a ZabPeer and driven by a shell.
+class Reader(Protocol[P_co]):
+    """Splits a stream of bytes into packets."""
 
+    def feed(self, data: bytes) -> Iterable[P_co]:
+        """The packets that are complete. Raises WireError for bytes that cannot be packets."""
+        ...
+
+
+class Link(Generic[P]):
+    """A PeerLink, made by a Replica and driven by a shell.
+
+    reader: of the packets at this end. handle: takes a packet; a WireError that it raises closes the link.
+    gone: called once, when the link is closed at either end.
     why_closed: why this end hung up; empty where no reason was given.
     sid: of the server at the other end; -1 until that server has introduced itself.
     since_ms: when the link was made. heard_ms: when bytes last came in, or when the other end last took a part of a
@@ -37,10 +49,9 @@ class Link:
         self,
         owner: Owner,
         key: int,
-        limit_bytes: int,
-        handle: Callable[["Link", Packet], None],
-        gone: Callable[["Link"], None],
-        takes_dumps: bool,
+        reader: Reader[P],
+        handle: Callable[["Link[P]", P], None],
+        gone: Callable[["Link[P]"], None],
     ) -> None:
         self._owner = owner
         self.key: int = key
@@ -52,7 +63,7 @@ class Link:
         self.touched: bool = False
         self.since_ms: int = owner.now_ms
         self.heard_ms: int = owner.now_ms
-        self._reader = PacketReader(limit_bytes, takes_dumps)
+        self._reader = reader
         self._handle = handle
         self._gone = gone
 
@@ -68,8 +79,8 @@ class Link:
         else:
             self.take(packets)
 
-    def take(self, packets: Iterable[Packet]) -> None:
-        """Hand packets to the Leader or Learner, until one breaks the protocol."""
+    def take(self, packets: Iterable[P]) -> None:
+        """Hand packets to the protocol, until one breaks the protocol."""
         try:
             for packet in packets:
                 if self.wants_close:

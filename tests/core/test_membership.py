@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recipes.core.ensemble import parse_membership
 from recipes.core.errors import ConfigError
-from recipes.core.zab.membership import Membership, Server, parse_membership
+from recipes.core.quorum import Membership, QuorumServer
 
 
 def properties(text: str) -> dict[str, str]:
@@ -41,7 +42,7 @@ def test_the_text_is_apaches():
 
 def test_a_line_is_a_server():
     membership = parsed("server.7=h7:2888:3888: Observer;h8:2181\nserver.3=h3:1:2\nother=1\n")
-    assert membership.servers[7] == Server(7, "h7", 2888, 3888, True, "h8:2181")
+    assert membership.servers[7] == QuorumServer(7, "h7", 2888, 3888, True, "h8:2181")
     assert list(membership.servers) == [3, 7]
     assert (membership.voters, membership.observers) == ((3,), (7,))
 
@@ -130,8 +131,8 @@ def test_a_group_that_weighs_nothing_does_not_count():
     assert not membership.is_quorum([1, 4, 5])
 
 
-def servers(count: int) -> list[Server]:
-    return [Server(sid, "h", 1, 2, observer=sid > count) for sid in range(1, count + 2)]
+def servers(count: int) -> list[QuorumServer]:
+    return [QuorumServer(sid, "h", 1, 2, observer=sid > count) for sid in range(1, count + 2)]
 
 
 memberships = st.one_of(

@@ -1,0 +1,25 @@
+"""The replication protocols that can be simulated. The simulator names a protocol nowhere else."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from recipes.core.protocols import find_protocol
+from recipes.core.replication import ReplicationProtocol
+from recipes.core.sim.checks import Ledger
+from recipes.core.sim.rules import Rules
+from recipes.core.sim.zab_rules import ZabRules
+
+
+class SimulatedProtocol(NamedTuple):
+    """A protocol, and what the simulator checks of it. rules(ledger, packets, states): the last two are counts."""
+
+    protocol: ReplicationProtocol
+    rules: Callable[[Ledger, dict[str, int], dict[str, int]], Rules]
+
+
+_RULES = {"zab": ZabRules}
+
+
+def find_simulated(name: str) -> SimulatedProtocol:
+    """The protocol of this name."""
+    return SimulatedProtocol(find_protocol(name), _RULES[name])

@@ -1,0 +1,31 @@
+"""ZAB as one of the protocols that a server can run."""
+
+from typing import Final
+
+from recipes.core.replication import Recovered, ReplicaSettings, ReplicationProtocol
+from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, settle_epochs, stored_epoch
+from recipes.core.zab.peer import RecoveredState, ZabPeer
+
+
+def start(settings: ReplicaSettings, found: Recovered, now_ms: int) -> ZabPeer:
+    """The Replica of a member that has recovered its disk."""
+    return ZabPeer(
+        settings,
+        RecoveredState(
+            stored_epoch(found.cells, ACCEPTED_EPOCH) or 0,
+            stored_epoch(found.cells, CURRENT_EPOCH) or 0,
+            found.base_zxid,
+            found.history,
+            bool(found.unsure),
+        ),
+        now_ms,
+    )
+
+
+ZAB: Final = ReplicationProtocol(
+    name="zab",
+    cells={ACCEPTED_EPOCH: b"0", CURRENT_EPOCH: b"0"},
+    settle=settle_epochs,
+    logged_counts=True,
+    start=start,
+)
