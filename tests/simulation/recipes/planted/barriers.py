@@ -33,7 +33,7 @@ def the_gate_opens_one_party_early(patch: Patch) -> None:
     patch.setattr(rounds, "entering", entering)
 
 
-@planted("barrier", 2, "R10")
+@planted("barrier", 3, "R10")
 def one_that_dies_inside_has_left(patch: Patch) -> None:
     original = rounds.leaving
 

@@ -8,7 +8,7 @@ from recipes.core.client.session import ConnectionState
 from tests.simulation.recipes.planted.bug import Patch, planted
 
 
-@planted("cache", 3, "R15")
+@planted("cache", 5, "R15")
 def a_cache_that_was_cut_off_reads_nothing_again(patch: Patch) -> None:
     def heard(self: Mirror, state: ConnectionState) -> None:
         self.stale_since = None if state is ConnectionState.CONNECTED else self._client.clock()
@@ -28,7 +28,7 @@ def what_happens_while_a_znode_is_read_is_ignored(patch: Patch) -> None:
     patch.setattr(Copy, "_done", done)
 
 
-@planted("cache", 3, "R15")
+@planted("cache", 10, "R15")
 def children_that_are_known_are_not_read_again(patch: Patch) -> None:
     """Curator's CURATOR-391 was of this kind: after a reconnect, a change below goes unseen."""
 

@@ -54,7 +54,7 @@ def a_waiter_watches_itself(patch: Patch) -> None:
     patch.setattr(Contender, "_wait_turn", wait_turn)
 
 
-@planted("lock", 1, "R3")
+@planted("lock", 2, "R3")
 def a_woken_waiter_does_not_look_again(patch: Patch) -> None:
     """The one before us may have given up, and others hold."""
 

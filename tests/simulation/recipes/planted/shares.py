@@ -43,7 +43,7 @@ def a_reader_waits_for_writers_behind_it(patch: Patch) -> None:
     patch.setattr(Contender, "_standing", stands)
 
 
-@planted("rwlock", 1, "R2")
+@planted("rwlock", 6, "R2")
 def a_downgrade_gives_up_before_it_asks_anew(patch: Patch) -> None:
     async def replace_surely(self: Writer, old: str, new: str) -> None:
         self._sure = True
@@ -76,7 +76,7 @@ def order_is_that_of_whole_names(patch: Patch) -> None:
     patch.setattr("recipes.contender.in_order", order)
 
 
-@planted("semaphore", 2, "R3")
+@planted("semaphore", 4, "R3")
 def a_claim_counts_only_those_that_hold(patch: Patch) -> None:
     """And so small claims overtake large ones, which then count on the same permits."""
 

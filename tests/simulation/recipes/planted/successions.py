@@ -10,7 +10,7 @@ from recipes.hold import Tenure
 from tests.simulation.recipes.planted.bug import Patch, planted
 
 
-@planted("succession", 1, "R8")
+@planted("succession", 3, "R8")
 def an_appointed_candidate_gives_way(patch: Patch) -> None:
     original = candidate.gives_way
     patch.setattr(candidate, "gives_way", lambda name, order, stored: original(name, order, b""))
@@ -24,7 +24,7 @@ def a_leader_hands_over_before_the_others_gave_way(patch: Patch) -> None:
     patch.setattr(Candidate, "_let_by", let_by)
 
 
-@planted("succession", 4, "R8")
+@planted("succession", 8, "R8")
 def a_leader_that_hands_over_leads_on_meanwhile(patch: Patch) -> None:
     """And the next one begins before it is told."""
     original = Candidate.hand_over

@@ -56,12 +56,12 @@ def a_refusal_counts_as_a_vote(patch: Patch) -> None:
     patch.setattr(driver, "_YES", _YES | {Answer.REFUSED})
 
 
-@planted("transaction", 1, "R11")
+@planted("transaction", 2, "R11")
 def silence_counts_as_yes(patch: Patch) -> None:
     patch.setattr(driver, "_YES", _YES | {Answer.UNKNOWN})
 
 
-@planted("transaction", 1, "R11")
+@planted("transaction", 2, "R11")
 def a_decision_is_written_over_what_has_joined(patch: Patch) -> None:
     """Of whatever version the record is."""
     original = Records.decide
@@ -98,7 +98,7 @@ def recovery_commits_what_nobody_decided(patch: Patch) -> None:
     patch.setattr(Recovery, "_end", end)
 
 
-@planted("transaction", 19, "R11")
+@planted("transaction", 41, "R11")
 def recovery_ignores_whether_a_coordinator_lives(patch: Patch) -> None:
     original = Recovery.__init__
 
@@ -114,7 +114,7 @@ def recovery_ignores_whether_a_coordinator_lives(patch: Patch) -> None:
     patch.setattr(Recovery, "__init__", init)
 
 
-@planted("transaction", 69, "R12")
+@planted("transaction", 90, "R12")
 def a_record_goes_before_all_have_proved(patch: Patch) -> None:
     original = Recovery.settle
 
@@ -152,7 +152,7 @@ def participants_forget_before_the_record_is_gone(patch: Patch) -> None:
     patch.setattr(Recovery, "_delete", delete)
 
 
-@planted("transaction", 14, "R12")
+@planted("transaction", 15, "R12")
 def a_late_prepare_is_accepted(patch: Patch) -> None:
     """An abort that comes first leaves no mark."""
     rows = {(BranchState.ABSENT, Request.ABORT): Step(BranchState.ABSENT, Deed.NOTHING, Answer.ABORTED)}
@@ -196,7 +196,7 @@ def an_abort_is_not_told_to_who_was_silent(patch: Patch) -> None:
     patch.setattr(Driver, "_note", note)
 
 
-@planted("transaction", 7, "R12")
+@planted("transaction", 9, "R12")
 def an_outcome_is_told_once(patch: Patch) -> None:
     original = Driver._settle
 
@@ -206,7 +206,7 @@ def an_outcome_is_told_once(patch: Patch) -> None:
     patch.setattr(Driver, "_settle", settle)
 
 
-@planted("transaction", 27, "R11")
+@planted("transaction", 32, "R11")
 def a_session_that_is_lost_while_commit_is_decided_counts_as_an_abort(patch: Patch) -> None:
     tables = {
         protocol: MappingProxyType(table | {(Stage.DECIDING_COMMIT, Event.LOST): Stage.ABORTING})
@@ -215,7 +215,7 @@ def a_session_that_is_lost_while_commit_is_decided_counts_as_an_abort(patch: Pat
     patch.setattr(stages, "TABLES", MappingProxyType(tables))
 
 
-@planted("transaction", 4, "R11")
+@planted("transaction", 13, "R11")
 def a_time_out_aborts_by_itself(patch: Patch) -> None:
     """The textbook's other guess: of a coordinator that lives and is slow."""
     patch.setattr(termination, "ACTIONS", MappingProxyType(termination.ACTIONS | {Finding.RUNNING: Action.ABORT}))
