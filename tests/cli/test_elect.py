@@ -102,12 +102,19 @@ def test_no_program_no_server_no_such_program(run, hosts):
     assert (done.returncode, len(done.stderr.splitlines())) == (127, 1)
 
 
+def runs_a_program(pid):
+    try:
+        return bool(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+    except FileNotFoundError:  # it has ended
+        return False
+
+
 def test_a_signal_between_two_runs_ends_it_in_order(hosts):
     """A signal that comes while the program runs goes to the program, so it is sent again after the next run."""
     with candidate(hosts, "echo in", "--restart") as process:
-        for _ in range(40):
-            if not process.stdout.readline():  # it has ended, and must get no further signal while it exits
-                break
+        while process.stdout.readline():  # else it has ended, and must get no further signal while it exits
+            while runs_a_program(process.pid):
+                pass
             process.send_signal(signal.SIGUSR1)
         assert process.wait(60) == 128 + signal.SIGUSR1, "not by its default action"
 
