@@ -391,7 +391,7 @@ class Recovered:
 class ReplicationProtocol(NamedTuple):
     """A protocol that a server can run.
 
-    cells: the names of its cells, with the value of each at a server that has taken no part yet.
+    cells: the names of its cells, with the values that each can have at a server that has taken no part yet.
     settle(cells, unfinished, last_zxid): called by recovery. It reconciles the stored cells with the log, and returns
         them as they must be. unfinished: values whose storing a crash interrupted. Raises DiskError if they cannot be
         right.
@@ -401,7 +401,7 @@ class ReplicationProtocol(NamedTuple):
     """
 
     name: str
-    cells: Mapping[str, bytes]
+    cells: Mapping[str, Sequence[bytes]]
     settle: Callable[[Mapping[str, bytes], Mapping[str, bytes], int], Mapping[str, bytes]]
     logged_counts: bool
     start: Callable[[ReplicaSettings, Recovered, int], Replica]

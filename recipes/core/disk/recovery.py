@@ -241,7 +241,7 @@ def _make_durable(snapshots: Disk, logs: Disk) -> None:
 
 def _took_part(snapshots: Disk, protocol: ReplicationProtocol) -> bool:
     """Whether this server has taken part in an ensemble: a directory without snapshots and logs then has lost them."""
-    return any(value != protocol.cells[name] for name, value in read_cells(snapshots, protocol.cells).items())
+    return any(value not in protocol.cells[name] for name, value in read_cells(snapshots, protocol.cells).items())
 
 
 def _why_not_empty(

@@ -22,9 +22,9 @@ def epoch_cell(name: str, epoch: int) -> Cell:
 
 def stored_epoch(cells: Mapping[str, bytes], name: str) -> int | None:
     """A stored epoch; None where there is none. Raises DiskError for a cell that holds no number."""
-    if name not in cells:
+    line = cells.get(name, b"-1").partition(b"\n")[0].strip()
+    if line == b"-1":  # an Apache member stores this that was started without data under db.autocreate=false
         return None
-    line = cells[name].partition(b"\n")[0].strip()
     if not line.isdigit():
         raise DiskError(f"{name}: expected an epoch, found {line[:20]!r}")
     return int(line)

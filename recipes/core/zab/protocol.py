@@ -24,7 +24,7 @@ def start(settings: ReplicaSettings, found: Recovered, now_ms: int) -> ZabPeer:
 
 ZAB: Final = ReplicationProtocol(
     name="zab",
-    cells={ACCEPTED_EPOCH: b"0", CURRENT_EPOCH: b"0"},
+    cells=dict.fromkeys((ACCEPTED_EPOCH, CURRENT_EPOCH), (b"0", b"-1")),  # -1: see stored_epoch
     settle=settle_epochs,
     logged_counts=True,
     start=start,

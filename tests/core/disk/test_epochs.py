@@ -7,8 +7,10 @@ import pytest
 
 from recipes.core.disk.disk import Disk
 from recipes.core.disk.recovery import _settled
+from recipes.core.disk.store import Store
 from recipes.core.errors import DiskError
 from recipes.core.sim.disk import PowerCut, SimDisk
+from recipes.core.tree.tree import DataTree
 from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH
 from recipes.core.zab.protocol import ZAB
 from tests.core.disk.directory import read_epoch, write_epoch
@@ -34,11 +36,27 @@ def test_only_the_first_line_is_read(content: bytes, put: Put):
     assert read_epoch(disk, ACCEPTED_EPOCH) == 7
 
 
-@pytest.mark.parametrize("content", [b"", b"-1", b"x", b"\0\0", b"1 2"])
+@pytest.mark.parametrize("content", [b"", b"-2", b"x", b"\0\0", b"1 2"])
 def test_what_is_no_number_is_refused(content: bytes, put: Put):
     put(disk := SimDisk(Random(1)), ACCEPTED_EPOCH, content)
     with pytest.raises(DiskError, match="acceptedEpoch"):
         read_epoch(disk, ACCEPTED_EPOCH)
+
+
+def test_without_data_such_a_member_begins_empty(put: Put):
+    disk = SimDisk(Random(1))
+    for name in (ACCEPTED_EPOCH, CURRENT_EPOCH):
+        put(disk, name, b"-1")
+    found = Store(disk, disk, 0, protocol=ZAB).recover(DataTree())
+    assert (found.unsure, found.last_zxid) == ("", 0)
+
+
+def test_an_apache_member_that_was_never_initialised_has_no_epochs(put: Put):
+    disk = SimDisk(Random(1))
+    for name in (ACCEPTED_EPOCH, CURRENT_EPOCH):
+        put(disk, name, b"-1")
+    settle(disk, 0x2_00000001)
+    assert (read_epoch(disk, ACCEPTED_EPOCH), read_epoch(disk, CURRENT_EPOCH)) == (2, 2)
 
 
 @pytest.mark.parametrize(

@@ -196,5 +196,5 @@ class ToyReplica:
 # fmt: on
 
 
-CELLS = {"toyEpoch": b"0"}
-TOY = seam.ReplicationProtocol("toy", CELLS, lambda cells, *_: CELLS | cells, False, ToyReplica)
+NONE = {"toyEpoch": b"0"}
+TOY = seam.ReplicationProtocol("toy", {"toyEpoch": [b"0"]}, lambda cells, *_: NONE | cells, False, ToyReplica)
