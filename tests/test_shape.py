@@ -9,7 +9,19 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "recipes").rglob("*.py"))
 
 # What a room may import of ours; everything is ordered by these arrows.
-STORE = ["codes", "errors", "paths", "zxid", "jute", "quorum", "replication", "standalone", "tree", "disk"]
+STORE = [
+    "codes",
+    "errors",
+    "paths",
+    "zxid",
+    "jute",
+    "quorum",
+    "forwarding",
+    "replication",
+    "standalone",
+    "tree",
+    "disk",
+]
 ALLOWED = {
     "recipes.core.codes": [],
     "recipes.core.errors": ["codes"],
@@ -21,12 +33,24 @@ ALLOWED = {
     "recipes.core.zoo_keys": [],
     "recipes.core.zoo_values": ["zoo_keys"],
     "recipes.core.config": ["errors", "properties", "ensemble", "quorum", "zoo_keys", "zoo_values"],
-    "recipes.core.replication": ["errors", "jute", "quorum"],
+    "recipes.core.forwarding": ["jute"],
+    "recipes.core.replication": ["errors", "jute", "quorum", "forwarding"],
     "recipes.core.link": ["errors"],
     "recipes.core.standalone": ["errors", "zxid", "jute", "replication"],
     "recipes.core.permissions": ["errors", "jute"],
     "recipes.core.jute": ["codes", "errors", "paths", "zxid", "jute"],
-    "recipes.core.zab": ["codes", "errors", "paths", "zxid", "jute", "link", "quorum", "replication", "zab"],
+    "recipes.core.zab": [
+        "codes",
+        "errors",
+        "paths",
+        "zxid",
+        "jute",
+        "link",
+        "quorum",
+        "forwarding",
+        "replication",
+        "zab",
+    ],
     # Only here does a server name its protocol, and the simulator in sim.protocols.
     "recipes.core.protocols": ["replication", "zab"],
     # The preparer makes Entries, the unit the seam carries.
@@ -52,6 +76,7 @@ PURE = [
     "sim",
     "protocols",
     "quorum",
+    "forwarding",
     "replication",
     "standalone",
     "codes",

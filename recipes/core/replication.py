@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
+from recipes.core.forwarding import Forwarded, LeaderProxy, LearnerProxy, Revalidate, Revalidated, SessionsTouched
 from recipes.core.jute.records import Ids
 from recipes.core.jute.txns import Txn
 from recipes.core.jute.votes import Notification
@@ -75,38 +76,6 @@ Write = Entry | Operation
 
 
 # Events for the Member, besides commits.
-
-
-class Forwarded(NamedTuple):
-    """A learner forwards a client's request, for the leader to prepare. link: of that learner."""
-
-    link: int
-    session_id: int
-    cxid: int
-    kind: int
-    body: bytes
-    ids: Ids
-
-
-class SessionsTouched(NamedTuple):
-    """Sessions a learner has heard from, with their timeouts in ms."""
-
-    sessions: list[tuple[int, int]]
-
-
-class Revalidate(NamedTuple):
-    """A learner asks whether a session still lives whose client has connected to it."""
-
-    link: int
-    session_id: int
-    timeout_ms: int
-
-
-class Revalidated(NamedTuple):
-    """The leader's answer to a Revalidate."""
-
-    session_id: int
-    valid: bool
 
 
 class SnapshotRequested(NamedTuple):
@@ -301,39 +270,14 @@ class Replica(Protocol):
         ...
 
 
-class Leadership(Protocol):
+class Leadership(LearnerProxy, Protocol):
     """The Replica of the server that makes the txns."""
 
     def propose(self, entry: Entry) -> None:
         """Take a new entry, the successor of the last one."""
 
-    def answer_revalidate(self, link: int, session_id: int, valid: bool) -> None:
-        """Answer a Revalidate."""
-
     def dumped(self, link: int, zxid: int, chunks: Iterator[bytes]) -> None:
         """Answer a SnapshotRequested: the tree as it was at `zxid`, perhaps with some later changes."""
-
-    def sync_learner(self, link: int) -> None:
-        """A learner asks for a `sync`, after everything that it has forwarded before."""
-
-
-class LeaderProxy(Protocol):
-    """The Replica of a server that gets the txns from a leader.
-
-    leader_is_ours: it is a server of this project, not Apache's.
-    """
-
-    leader_is_ours: bool
-
-    def forward(self, session_id: int, cxid: int, kind: int, body: bytes, ids: Ids) -> int:
-        """Send a client's write to the leader. It comes back as a commit behind the zxid returned."""
-        ...
-
-    def touch(self, session_id: int, timeout_ms: int) -> None:
-        """Report to the leader that this server has heard from a session's client."""
-
-    def revalidate(self, session_id: int, timeout_ms: int) -> None:
-        """Ask the leader whether a session lives."""
 
 
 # What a server's shell needs to run one protocol or another.

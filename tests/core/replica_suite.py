@@ -11,20 +11,11 @@ from typing import Any
 
 import pytest
 
+from recipes.core.forwarding import Forwarded, Revalidate, Revalidated, SessionsTouched
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.txns import blank_txn
 from recipes.core.quorum import Membership, QuorumServer
-from recipes.core.replication import (
-    Cell,
-    Entry,
-    Forwarded,
-    Recovered,
-    ReplicaSettings,
-    ReplicationProtocol,
-    Revalidate,
-    Revalidated,
-    SessionsTouched,
-)
+from recipes.core.replication import Cell, Entry, Recovered, ReplicaSettings, ReplicationProtocol
 from recipes.core.zxid import start_of
 
 TICK_MS = 100

@@ -6,9 +6,10 @@ Source: PrepRequestProcessor.java, SessionTrackerImpl.java, ContainerManager.jav
 from typing import TYPE_CHECKING, Final
 
 from recipes.core.errors import WireError
+from recipes.core.forwarding import Forwarded, Revalidate, SessionsTouched
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import read_int
-from recipes.core.replication import Forwarded, Leadership, Revalidate, SessionsTouched
+from recipes.core.replication import Leadership
 from recipes.core.tree.acl import UNCHECKED
 from recipes.core.tree.prepare import Preparer, Request
 from recipes.core.tree.sessions import SessionTracker

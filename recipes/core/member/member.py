@@ -10,6 +10,7 @@ from collections import deque
 from recipes.core.codes import SESSION_MOVED
 from recipes.core.disk.snapshot import dump_tree
 from recipes.core.errors import WireError
+from recipes.core.forwarding import Revalidated
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
 from recipes.core.jute.records import ConnectRequest, Ids
@@ -22,17 +23,7 @@ from recipes.core.member.facts import Facts
 from recipes.core.member.leading import Leading
 from recipes.core.member.read_only import ReadOnly, ReadOnlyConnection
 from recipes.core.member.stats import Stats
-from recipes.core.replication import (
-    Entry,
-    Event,
-    Operation,
-    Replica,
-    Revalidated,
-    RoleChanged,
-    SnapshotRequested,
-    Synced,
-    Write,
-)
+from recipes.core.replication import Entry, Event, Operation, Replica, RoleChanged, SnapshotRequested, Synced, Write
 from recipes.core.tree.acl import UNCHECKED, permits
 from recipes.core.tree.prepare import Request
 from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password

@@ -10,15 +10,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from recipes.core.errors import InvariantBroken, WireError, invariant
+from recipes.core.forwarding import Forwarded, Revalidate, SessionsTouched
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
 from recipes.core.link import Link
-from recipes.core.replication import (
-    Entry,
-    Forwarded,
-    Revalidate,
-    SessionsTouched,
-)
+from recipes.core.replication import Entry
 from recipes.core.zab.broadcast import Broadcast, CommitPackets
 from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
 from recipes.core.zab.pending_syncs import PendingSyncs

@@ -10,18 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from recipes.core.errors import InvariantBroken, WireError
+from recipes.core.forwarding import Revalidated
 from recipes.core.jute import opcodes as op
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
 from recipes.core.jute.records import Ids
 from recipes.core.jute.txns import blank_txn, decode_txn
 from recipes.core.link import Link
-from recipes.core.replication import (
-    Entry,
-    InstallSnapshot,
-    Revalidated,
-    Truncate,
-)
+from recipes.core.replication import Entry, InstallSnapshot, Truncate
 from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
 from recipes.core.zab.progress import EPOCHS_AHEAD
 from recipes.core.zab.stages import LEARNER_EVENTS, LEARNER_PACKETS, Event, LearnerStage, bound, refusal

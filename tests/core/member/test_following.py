@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from recipes.core.codes import SESSION_MOVED
+from recipes.core.forwarding import Revalidated
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
 from recipes.core.jute.frames import FrameReader, frame
@@ -13,7 +14,7 @@ from recipes.core.jute.requests import MULTI_END, pack_multi_header
 from recipes.core.jute.txns import encode_digest, encode_txn
 from recipes.core.member.config import MemberConfig
 from recipes.core.member.member import Member
-from recipes.core.replication import Entry, Ready, Revalidated, RoleChanged
+from recipes.core.replication import Entry, Ready, RoleChanged
 from recipes.core.tree.prepare import Request
 from recipes.core.tree.sessions import session_password
 from recipes.core.tree.tree import DataTree

@@ -1,10 +1,10 @@
 """What a leader makes of requests that learners send on, wherever the session's client is by now."""
 
 from recipes.core.codes import NO_AUTH, SESSION_MOVED
+from recipes.core.forwarding import Forwarded
 from recipes.core.jute import opcodes as op
 from recipes.core.member.config import MemberConfig
 from recipes.core.member.leading import Leading
-from recipes.core.replication import Forwarded
 from recipes.core.tree.tree import DataTree
 
 SESSION = 77

@@ -1,7 +1,8 @@
 """What a leader answers its learners, and when: nothing that a later leader could have made untrue."""
 
+from recipes.core.forwarding import Revalidate, Revalidated
 from recipes.core.jute import quorum as q
-from recipes.core.replication import Revalidate, Revalidated, Synced
+from recipes.core.replication import Synced
 from recipes.core.zab.stages import ProgressStage
 
 E1 = 1 << 32
