@@ -28,8 +28,9 @@ ALLOWED = {
     "recipes.core.paths": ["errors"],
     "recipes.core.zxid": [],
     "recipes.core.properties": ["errors"],
-    "recipes.core.quorum": [],
-    "recipes.core.ensemble": ["errors", "properties", "quorum"],
+    "recipes.core.address": [],
+    "recipes.core.quorum": ["address"],
+    "recipes.core.ensemble": ["address", "errors", "properties", "quorum"],
     "recipes.core.zoo_keys": [],
     "recipes.core.zoo_values": ["zoo_keys"],
     "recipes.core.config": ["errors", "properties", "ensemble", "quorum", "zoo_keys", "zoo_values"],
@@ -62,7 +63,7 @@ ALLOWED = {
     "recipes.core.sim.zab_rules": ["jute", "replication", "zab", "zxid", "sim"],
     "recipes.core.sim.protocols": ["protocols", "replication", "sim", "sim.zab_rules"],
     "recipes.core.sim": [*STORE, "config", "protocols", "member", "turn", "client", "sim", "sim.protocols"],
-    "recipes.core.client": ["codes", "errors", "paths", "jute", "client"],
+    "recipes.core.client": ["address", "codes", "errors", "paths", "jute", "client"],
 }
 RECIPES = [
     "agreement", "barrier", "blocking", "cache", "contender", "counter", "damping", "election", "encoding", "hold",
@@ -75,6 +76,7 @@ PURE = [
     "member",
     "sim",
     "protocols",
+    "address",
     "quorum",
     "forwarding",
     "replication",

@@ -5,6 +5,8 @@ import socket
 import sys
 
 from recipes.cli.terminal import complain, escaped
+from recipes.core.address import split_address as split
+from recipes.core.address import with_port
 from recipes.core.errors import ConfigError, RecipesError
 from recipes.store.place import named_store
 from recipes.store.start import find_running
@@ -102,20 +104,13 @@ def split_hosts(hosts: str) -> list[str]:
     return [address.strip() for address in hosts.partition("/")[0].split(",")]
 
 
-def with_port(host: str, port: int) -> str:
-    """`host:port`, or `[host]:port` for an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def split_address(address: str) -> tuple[str, int]:
-    """Host and port of `host:port` or `[host]:port`; the default port is 2181."""
-    host, colon, port = address.strip().rpartition(":")
-    if not colon or address.strip().endswith("]"):
-        return address.strip().strip("[]"), 2181
-    if not port.isdigit() or int(port) > 65535:
+    """Host and port of `host:port` or `[host]:port`; the default port is 2181. Exits with code 2 for other texts."""
+    try:
+        return split(address)
+    except ValueError:
         complain("recipes", f"{address}: expected HOST:PORT")
-        raise SystemExit(2)
-    return host.strip("[]"), int(port)
+        raise SystemExit(2) from None
 
 
 def _somebody_listens() -> bool:

@@ -9,9 +9,10 @@ from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
 from typing import NamedTuple
 
+from recipes.core.address import bracketed
 from recipes.core.errors import ConfigError
 from recipes.core.properties import Property, read_properties, read_text
-from recipes.core.quorum import Membership, QuorumServer, bracketed
+from recipes.core.quorum import Membership, QuorumServer
 
 MAX_SID = 255  # the sid is the first byte of a session id
 KEYS = ("server.", "group.", "weight.")  # prefixes of the keys that describe the ensemble

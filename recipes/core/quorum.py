@@ -6,6 +6,8 @@ Source: QuorumPeer.QuorumServer, flexible.QuorumMaj, flexible.QuorumHierarchical
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
+from recipes.core.address import bracketed
+
 
 class QuorumServer(NamedTuple):
     """One line `server.N`.
@@ -83,8 +85,3 @@ class Membership:
             lines += [f"group.{number}={':'.join(map(str, sids))}" for number, sids in self._groups.items()]
             lines += [f"weight.{sid}={weight}" for sid, weight in self._weights.items()]
         return "\n".join([*lines, "version=0"]).encode()
-
-
-def bracketed(host: str) -> str:
-    """A host as it stands before a colon and a port: an IPv6 address in brackets."""
-    return f"[{host}]" if ":" in host else host

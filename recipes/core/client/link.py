@@ -12,6 +12,7 @@ import anyio
 import anyio.abc
 
 from recipes.core import paths
+from recipes.core.address import split_address
 from recipes.core.client.backoff import pauses
 from recipes.core.client.probe import find_read_write
 from recipes.core.client.reasons import nobody_answers, reason_of, shown_host, speaks_tls
@@ -68,15 +69,10 @@ def parse_hosts(hosts: str) -> tuple[list[tuple[str, int]], str]:
 
 
 def _host_and_port(part: str, hosts: str) -> tuple[str, int]:
-    host, port = part.strip(), "2181"
-    if host.startswith("["):
-        host, _, behind = host[1:].partition("]")
-        port = behind[1:] or port
-    elif ":" in host:
-        host, _, port = host.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise BadArguments("", f"{part!r} in {hosts!r}: expected HOST or HOST:PORT")
-    return host, int(port)
+    try:
+        return split_address(part)
+    except ValueError:
+        raise BadArguments("", f"{part!r} in {hosts!r}: expected HOST or HOST:PORT") from None
 
 
 class Link:

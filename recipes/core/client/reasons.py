@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import anyio
 
+from recipes.core.address import with_port
 from recipes.core.errors import ConnectionLoss
 
 _TLS_RECORDS = (0x14, 0x15, 0x16)  # RFC 8446, 5.1: types of the first record of a TLS server
@@ -28,7 +29,7 @@ def shown_host(host: str, port: int) -> str:
     """A host and port as in the string of hosts; the path of a Unix socket has no port."""
     if host.startswith("unix:"):
         return host
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return with_port(host, port)
 
 
 def reason_of(error: BaseException, *, tls: bool, up: bool, welcomed: bool) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from random import SystemRandom
 from socket import gaierror
 
+from recipes.core.address import with_port
 from recipes.core.errors import WireError
 from recipes.core.jute.frames import FrameReader
 from recipes.core.jute.votes import (
@@ -56,7 +57,7 @@ class ElectionPort:
         self._port = port
         self.sockets = sockets
         self._heard = heard
-        self._greeting = encode_greeting(sid, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        self._greeting = encode_greeting(sid, with_port(host, port))
         self._peers = {
             other: _Peer(other, address, other < sid, self, unreachable)
             for other, address in addresses.items()

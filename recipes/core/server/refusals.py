@@ -6,6 +6,8 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 
+from recipes.core.address import with_port
+
 log: logging.Logger = logging.getLogger("recipes.server")
 
 _MOST_LINES = 10
@@ -53,7 +55,7 @@ def shown(address: object) -> str:
     """A socket's address in readable form."""
     if isinstance(address, tuple) and len(address) >= 2:
         host, port = str(address[0]), address[1]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return with_port(host, port)
     return str(address) if address else "a connection that is gone"
 
 

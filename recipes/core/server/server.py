@@ -18,6 +18,7 @@ from time import monotonic_ns, perf_counter, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from recipes.core.address import with_port
 from recipes.core.disk.directories import open_directories, take_initialize
 from recipes.core.disk.jobs import Job
 from recipes.core.disk.recovery import Trust
@@ -69,7 +70,7 @@ async def serve(config: "ServerConfig", *, task_status: "TaskStatus[str] | None"
             plain = config.client_port is not None
             host = config.client_address if plain else config.secure_client_address
             port = server.client_port if plain else server.secure_client_port
-            task_status.started(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            task_status.started(with_port(host, port or 0))
         await server.failed
 
 
