@@ -10,6 +10,7 @@ FILES = sorted((ROOT / "recipes").rglob("*.py"))
 
 # What a room may import of ours; everything is ordered by these arrows.
 STORE = [
+    "address",
     "codes",
     "errors",
     "paths",
