@@ -63,7 +63,7 @@ def seeds_of_recipes():
             for first in range(1, TRANSACTIONS + 1, SLICE):
                 yield pytest.param(recipe, range(first, first + SLICE), id=f"{recipe}-{first}")
         else:
-            yield pytest.param(recipe, SEEDS, id=recipe)
+            yield pytest.param(recipe, range(1, 25) if recipe in OLDEST else SEEDS, id=recipe)
 
 
 @pytest.mark.thorough  # the same with more seeds, enough for everything to happen

@@ -62,7 +62,7 @@ class Ledger:
         self.now_us = 0
         self.leaders: dict[int, int] = {}  # established: epoch -> server
         self._reuses_zxids = reuses_zxids
-        self.majority = sum(sids.values()) // 2 + 1
+        self.majority: int = sum(sids.values()) // 2 + 1
         self._payloads: dict[int, bytes] = {}
         self._before: dict[int, int] = {}  # epoch -> zxid before its first entry
         self._known: dict[int, None] = {0: None}  # zxids in the committed order
