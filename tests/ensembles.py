@@ -18,7 +18,7 @@ from types import TracebackType
 import pytest
 
 from tests.ports import ReservedPorts
-from tests.servers import ServerProcess, four_letter
+from tests.servers import POLL_SECONDS, ServerProcess, four_letter
 from tests.wire import Wire
 
 WAIT_SECONDS = 60.0  # three JVMs may start on a busy machine
@@ -182,7 +182,7 @@ class EnsembleProcesses:
         if sid in self._paused:
             return ""
         try:
-            return four_letter(self.port(sid), word)
+            return four_letter(self.port(sid), word, timeout=POLL_SECONDS)
         except (OSError, UnicodeDecodeError):
             return ""
 

@@ -15,13 +15,14 @@ import pytest
 
 from tests.ports import free_port
 
+POLL_SECONDS = 5.0  # Apache never answers a four-letter word that comes before it has loaded its database
 START_SECONDS = 60.0  # a JVM takes 3 s of processor time, and four workers may start one each on a busy machine
 APACHE_JARS = Path("/usr/share/java/zookeeper.jar")
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def four_letter(port: int, word: str, host: str = "127.0.0.1") -> str:
-    with socket.create_connection((host, port), timeout=30) as sock:
+def four_letter(port: int, word: str, host: str = "127.0.0.1", timeout: float = 30) -> str:
+    with socket.create_connection((host, port), timeout=timeout) as sock:
         sock.sendall(word.encode())
         answer = b""
         while piece := sock.recv(65536):
@@ -126,7 +127,7 @@ class ServerProcess:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self._give_up("it does not serve")
             try:
-                if "Mode:" in four_letter(self.port, "srvr"):
+                if "Mode:" in four_letter(self.port, "srvr", timeout=POLL_SECONDS):
                     return
             except OSError:
                 pass
