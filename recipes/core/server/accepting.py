@@ -94,19 +94,35 @@ class Acceptor:
             connection.close()
 
     async def _make_connection(self, connection: socket.socket, address: object) -> None:
-        loop, tls = self._loop, self._tls
+        tls = self._tls
         if tls is None:
-            await loop.connect_accepted_socket(self._make, connection)
+            await self._connect(self._make, connection)
             return
         try:
             if tls.plain is not None and await self._first_byte(connection, tls.handshake_s) != _HANDSHAKE:
-                await loop.connect_accepted_socket(tls.plain, connection)
+                await self._connect(tls.plain, connection)
                 return
-            await loop.connect_accepted_socket(
-                self._make, connection, ssl=tls.context, ssl_handshake_timeout=tls.handshake_s
-            )
+            await self._connect(self._make, connection, ssl=tls.context, ssl_handshake_timeout=tls.handshake_s)
         except OSError as error:
             tls.refused(address, error)
+
+    async def _connect(
+        self, make: Callable[[], asyncio.BaseProtocol], connection: socket.socket, **settings: Any
+    ) -> None:
+        made: list[asyncio.BaseProtocol] = []
+
+        def make_one() -> asyncio.BaseProtocol:
+            made.append(make())
+            return made[-1]
+
+        try:
+            await self._loop.connect_accepted_socket(make_one, connection, **settings)
+        except asyncio.CancelledError:
+            # asyncio calls connection_lost itself, uvloop does not just behind connection_made: whoever counts its
+            # protocols would wait for ever.
+            for protocol in made:
+                protocol.connection_lost(None)
+            raise
 
     async def _first_byte(self, connection: socket.socket, within_s: float) -> bytes:
         """What the other end begins with; it stays unread. Raises TimeoutError, an OSError, if nothing comes."""

@@ -4,6 +4,7 @@ import socket
 from unittest.mock import Mock
 
 import pytest
+import uvloop
 
 from recipes.core.config import ServerConfig
 from recipes.core.errors import DiskError
@@ -141,18 +142,23 @@ async def test_one_address_gets_no_more_connections_than_allowed(tmp_path):
         second.close()
 
 
-@pytest.mark.asyncio
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 @pytest.mark.parametrize("turns", range(8))
-async def test_closing_ends_though_a_client_connects_at_that_moment(tmp_path, turns):
-    """asyncio makes the protocol some turns behind the accept, when the port may be closed."""
-    async with asyncio.timeout(60):
-        async with Server(config(tmp_path)) as server:
-            _, writer = await session(server)  # that it is hung up on takes a turn
-            late = socket.create_connection(("127.0.0.1", server.client_port))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-    writer.close()
-    late.close()
+def test_closing_ends_though_a_client_connects_at_that_moment(tmp_path, turns, factory):
+    """The loop makes the protocol some turns behind the accept, when the port may be closed."""
+
+    async def close():
+        async with asyncio.timeout(60):
+            async with Server(config(tmp_path)) as server:
+                _, writer = await session(server)  # that it is hung up on takes a turn
+                late = socket.create_connection(("127.0.0.1", server.client_port))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+        writer.close()
+        late.close()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(close())
 
 
 @pytest.mark.asyncio
