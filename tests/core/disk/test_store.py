@@ -342,3 +342,16 @@ def test_servers_5_a_member_without_data_has_no_vote_where_none_may_be_made(one:
     assert Store(one.snapshots, one.logs, 4096, ZAB, wary).recover(DataTree()).unsure == ""
     alone = SimDisk(Random(1))
     assert Store(alone, alone, 4096, None, wary).recover(DataTree()).last_zxid == 0  # as Apache's
+
+
+def test_where_logged_entries_may_be_taken_back_the_tree_has_the_snapshot_alone(one: Directory):
+    one.snapshot()
+    one.log(*run(E1 + 10, E1 + 12))
+    protocol = ZAB._replace(logged_counts=False)
+    store = Store(one.snapshots, one.logs, 4096, protocol=protocol)
+    found = store.recover(tree := DataTree())
+    assert (tree.last_zxid, found.applied_zxid, found.base_zxid, found.last_zxid) == (*3 * [E1 + 9], E1 + 12)
+    assert [item.zxid for item in found.history] == list(run(E1 + 10, E1 + 12))
+    assert store.carry_out(Truncate(E1 + 11)) is None, "no new tree: the old one had nothing of it"
+    found = Store(one.snapshots, one.logs, 4096, protocol=protocol).recover(DataTree())
+    assert [item.zxid for item in found.history] == [E1 + 10, E1 + 11]

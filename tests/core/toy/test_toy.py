@@ -21,7 +21,6 @@ from tests.simulation.conftest import sources_of
 
 # It has no way to restore a server whose disk has lost data.
 KINDS = [kind for kind in FAULTS if kind not in ("rot", "wipe", "reset of votes")]
-HAPPENED = ("kill", "power cut", "pause", "partition", "Cell", "role leader", "role follower")
 
 
 @pytest.mark.parametrize("seed", seeds(100, quick=6))
