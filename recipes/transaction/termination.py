@@ -19,7 +19,7 @@ import anyio
 
 from recipes.core import paths
 from recipes.core.client.backoff import pauses
-from recipes.core.client.owner import start_task
+from recipes.core.client.task import start_task
 from recipes.core.errors import BadArguments, NoNode, RecipesError
 from recipes.transaction import asking
 from recipes.transaction.home import COORDINATORS, RECORDS
