@@ -42,7 +42,10 @@ class Inside(Generic[T]):
         self._entries.append((task, entered))
 
     def take(self, task: object, path: str) -> T:
-        """Remove and return what `task` leaves now: its last entry, else another task's, rather held than ended."""
+        """Remove and return what `task` leaves now.
+
+        This is the task's newest entry. If it has none, it is an entry of another task, if possible one that is held.
+        """
         if not self._entries:
             raise RuntimeError(f"the lock {path} is left, and no task has entered it")
         if self._entries[-1][0] is task:
