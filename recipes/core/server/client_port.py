@@ -84,9 +84,17 @@ class ClientProtocol(asyncio.BufferedProtocol):
         connection, transport = self.connection, self.transport
         if connection is None or transport is None or transport.is_closing():
             return
-        if connection.out:
-            transport.write(b"".join(connection.out))
-            connection.out.clear()
+        out = connection.out
+        if out:
+            data = b"".join(out)
+            stats, size = self._server.member.stats, len(data)
+            stats.bytes_sent += size
+            if len(out) > 1:
+                stats.reply_sizes.add(list(map(len, out)))
+            elif size != stats.reply_sizes.last:
+                stats.reply_sizes.add([size])
+            transport.write(data)
+            out.clear()
             if self._unwritable and transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
                 log.warning(
                     "client %s does not read its replies: connection closed", connection.address[0] or "on the socket"
@@ -102,6 +110,7 @@ class ClientProtocol(asyncio.BufferedProtocol):
         transport = self.transport
         if self._reading and transport is not None and not transport.is_closing():
             self._reading = False
+            self._server.member.stats.pauses += 1
             transport.pause_reading()
 
     def _resume_reading(self) -> None:

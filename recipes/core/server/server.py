@@ -11,7 +11,6 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from time import monotonic_ns, perf_counter, time_ns
@@ -92,6 +91,7 @@ class Server:
         self._buffer = read_buffer()
         self._scheduled = self._hanging_up = self._closing = False
         self._timer: asyncio.TimerHandle | None = None
+        self._begun_ns = self._reads_before = 0  # of the turn that takes in input now
         self.client_port = config.client_port
         self.secure_client_port = config.secure_client_port
         self.admin_port: int | None = None
@@ -123,6 +123,7 @@ class Server:
         fill_bytes = min(max(1, config.pre_alloc_size_kb) << 10, _FILL_AHEAD_BYTES)
         protocol = None if config.membership is None else find_protocol(DEFAULT)
         store = Store(snapshots, logs, fill_bytes, protocol, Trust(may_be_empty, config.trust_missing_snapshot))
+        begun_ns = monotonic_ns()
         found = store.recover(tree)
         txns = "1 txn" if found.txns == 1 else f"{found.txns} txns"
         log.info("recovered zxid 0x%x: snapshot 0x%x and %s", found.last_zxid, found.snapshot_zxid, txns)
@@ -146,7 +147,8 @@ class Server:
             replica = self._peering.peer
         self.member: Member = Member(member_config(config), tree, replica, *_clocks())
         self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts
-        self._flusher = Flusher(store, done=self._job_done, failed=self._disk_failed)
+        self.member.stats.loaded(found.txns, (monotonic_ns() - begun_ns) // 1_000_000)
+        self._flusher = Flusher(store, done=self._job_done, failed=self._disk_failed, stats=self.member.stats)
         self.write: Callable[[Job], bool] = self._flusher.write  # saves a call per batch
         stack.callback(self._flusher.close)
         replacements = Replacements(threading.Lock())
@@ -209,7 +211,12 @@ class Server:
         from recipes.core.server.refusals import Refusals  # imported only if needed: they take time
         from recipes.core.server.tls import server_context
 
-        refused = partial(Refusals(self._loop.time).handshake, what)
+        refusals = Refusals(self._loop.time)
+
+        def refused(address: object, error: OSError) -> None:
+            self.member.stats.handshakes_failed += 1
+            refusals.handshake(what, address, error)
+
         return Tls(server_context(self.config), self.config.sessionless_timeout_ms / 1000, refused, plain)
 
     def listen_on_socket(self, path: Path) -> Listener:
@@ -239,6 +246,7 @@ class Server:
             return None
         host = address[0]
         if self._most_clients is not None and len(self._protocols) >= self._most_clients:
+            self.member.stats.connections_rejected += 1
             if not self._said_too_many:
                 self._said_too_many = True
                 log.warning(
@@ -247,6 +255,7 @@ class Server:
             return None
         count, most = self._per_ip.get(host, 0), 0 if local else config.max_connections_per_ip
         if (most and count >= most) or (config.max_connections and len(self._protocols) >= config.max_connections):
+            self.member.stats.connections_rejected += 1
             log.warning("refused a client: too many connections, %s of them from %s", count, host or "the socket")
             return None
         self._per_ip[host] = count + 1
@@ -274,7 +283,10 @@ class Server:
         """Call this before handing over input: a turn follows once everything that has arrived is taken in."""
         if not self._scheduled:
             self._scheduled = True
-            self.turn.begin(*_clocks())
+            self._begun_ns = monotonic_ns()
+            stats = self.member.stats
+            self._reads_before = stats.packets_received - stats.updates
+            self.turn.begin(self._begun_ns // 1_000_000, time_ns() // 1_000_000)
             # The turn runs behind the sockets of the next loop turn, not of this one, so that bytes which arrive in
             # between share its sync and its writes.
             self._loop.call_soon(self._loop.call_soon, self._carry_out)
@@ -305,6 +317,9 @@ class Server:
     def _carry_out(self) -> None:
         self._scheduled = False
         self.guarded(self.turn.carry_out)
+        took_ns = monotonic_ns() - self._begun_ns
+        if took_ns >= 1_000_000:
+            self.member.stats.turn_took(took_ns // 1_000_000, self._reads_before)
 
     def _wake(self) -> None:
         self.guarded(self._do_what_is_due)
@@ -365,6 +380,7 @@ class Server:
         protocol = self._protocols.get(key)
         if protocol is None or protocol.connection is None or protocol.connection.session_id:
             return
+        self.member.stats.sessionless += 1
         if protocol.transport is not None:
             protocol.transport.abort()
 
