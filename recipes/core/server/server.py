@@ -11,7 +11,6 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from time import monotonic_ns, perf_counter, time_ns
@@ -91,6 +90,7 @@ class Server:
         self._buffer = read_buffer()
         self._scheduled = self._hanging_up = self._closing = False
         self._timer: asyncio.TimerHandle | None = None
+        self._begun_ns = self._reads_before = 0  # of the turn that takes in input now
         self.client_port = config.client_port
         self.secure_client_port = config.secure_client_port
         self.admin_port: int | None = None
@@ -103,7 +103,7 @@ class Server:
         config = self.config
         self._refusals = Refusals(self._loop.time)
         most, most_per_host = config.max_connections, config.max_connections_per_ip
-        self._places = Places(most, most_per_host, most_clients(), self._refusals)
+        self._places = Places(most, most_per_host, most_clients(), self._refusals, self._turned_away)
         async with AsyncExitStack() as stack:
             await self._start(stack)
             self._stack = stack.pop_all()
@@ -126,6 +126,7 @@ class Server:
         fill_bytes = min(max(1, config.pre_alloc_size_kb) << 10, _FILL_AHEAD_BYTES)
         protocol = None if config.membership is None else find_protocol(DEFAULT)
         store = Store(snapshots, logs, fill_bytes, protocol, Trust(may_be_empty, config.trust_missing_snapshot))
+        begun_ns = monotonic_ns()
         found = store.recover(tree)
         txns = "1 txn" if found.txns == 1 else f"{found.txns} txns"
         log.info("recovered zxid 0x%x: snapshot 0x%x and %s", found.last_zxid, found.snapshot_zxid, txns)
@@ -149,7 +150,8 @@ class Server:
             replica = self._peering.peer
         self.member: Member = Member(member_config(config), tree, replica, *_clocks())
         self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts
-        self._flusher = Flusher(store, done=self._job_done, failed=self._disk_failed)
+        self.member.stats.loaded(found.txns, (monotonic_ns() - begun_ns) // 1_000_000)
+        self._flusher = Flusher(store, done=self._job_done, failed=self._disk_failed, stats=self.member.stats)
         self.write: Callable[[Job], bool] = self._flusher.write  # saves a call per batch
         stack.callback(self._flusher.close)
         replacements = Replacements(threading.Lock())
@@ -212,10 +214,16 @@ class Server:
     def _local_protocol(self, place: Place) -> ClientProtocol:
         return ClientProtocol(self, self._buffer, place, local=True)
 
+    def _turned_away(self) -> None:
+        self.member.stats.connections_rejected += 1
+
     def _tls(self, what: str, plain: Callable[[Place], ClientProtocol] | None = None) -> Tls:
         from recipes.core.server.tls import server_context  # imported only if needed: it takes time
 
-        refused = partial(self._refusals.handshake, what)
+        def refused(address: object, error: OSError) -> None:
+            self.member.stats.handshakes_failed += 1
+            self._refusals.handshake(what, address, error)
+
         return Tls(server_context(self.config), self.config.sessionless_timeout_ms / 1000, refused, plain)
 
     def listen_on_socket(self, path: Path) -> Listener:
@@ -269,7 +277,10 @@ class Server:
         """Call this before handing over input: a turn follows once everything that has arrived is taken in."""
         if not self._scheduled:
             self._scheduled = True
-            self.turn.begin(*_clocks())
+            self._begun_ns = monotonic_ns()
+            stats = self.member.stats
+            self._reads_before = stats.packets_received - stats.updates
+            self.turn.begin(self._begun_ns // 1_000_000, time_ns() // 1_000_000)
             # The turn runs behind the sockets of the next loop turn, not of this one, so that bytes which arrive in
             # between share its sync and its writes.
             self._loop.call_soon(self._loop.call_soon, self._carry_out)
@@ -300,6 +311,9 @@ class Server:
     def _carry_out(self) -> None:
         self._scheduled = False
         self.guarded(self.turn.carry_out)
+        took_ns = monotonic_ns() - self._begun_ns
+        if took_ns >= 1_000_000:
+            self.member.stats.turn_took(took_ns // 1_000_000, self._reads_before)
 
     def _wake(self) -> None:
         self.guarded(self._do_what_is_due)
@@ -360,6 +374,7 @@ class Server:
         protocol = self._protocols.get(key)
         if protocol is None or protocol.connection is None or protocol.connection.session_id:
             return
+        self.member.stats.sessionless += 1
         if protocol.transport is not None:
             protocol.transport.abort()
 

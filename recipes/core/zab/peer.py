@@ -72,6 +72,7 @@ class ZabPeer:
         self.why_looking: str = "it has just started"
         self.leader: Leader | None = None
         self.learner: Learner | None = None
+        self.diffs_sent: int = 0  # for operators
         self._full = False
         self._election = Election(settings.sid, settings.membership, settings.observer)
         self._operations: deque[tuple[Operation, Leader | Learner | None, StageEvent | None]] = deque()
@@ -152,10 +153,11 @@ class ZabPeer:
         if leader is not None:
             learners = [LearnerStatus(each.sid, each.voter, each.observer) for each in leader.synced()]
             stage = "broadcast" if self.serving else "synchronization"
-            return ReplicaStatus(stage, last_zxid, self.settings.sid, learners, leader.pending_syncs)
+            return ReplicaStatus(stage, last_zxid, self.settings.sid, learners, leader.pending_syncs, self.diffs_sent)
+        stage, leads = "election", None
         if learner is not None:
-            return ReplicaStatus("broadcast" if self.serving else "synchronization", last_zxid, learner.leader_sid)
-        return ReplicaStatus("election", last_zxid)
+            stage, leads = "broadcast" if self.serving else "synchronization", learner.leader_sid
+        return ReplicaStatus(stage, last_zxid, leads, diffs_sent=self.diffs_sent)
 
     # What the Member calls.
 
