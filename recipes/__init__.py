@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from recipes.cache.children import ChildrenCache as ChildrenCache
     from recipes.cache.node import NodeCache as NodeCache
     from recipes.cache.tree import TreeCache as TreeCache
-    from recipes.core.client.client import Client as Client, connect as connect
+    from recipes.core.client.client import Client as Client
+    from recipes.core.client.connect import connect as connect
     from recipes.core.client.multi import Multi as Multi
     from recipes.core.client.scope import SessionScope as SessionScope
     from recipes.core.client.call import Call as Call, Watcher as Watcher

@@ -281,7 +281,7 @@ def _parse(
 
 
 def _java_path(stated: Property, text: str) -> Path | None:
-    """The directory that Java reads here, as ISO 8859-1, if it has data, and the one that UTF-8 names has none."""
+    """The path as Java reads it, in ISO 8859-1, if there are data at that path and none at the path in UTF-8."""
     if stated.value.isascii() or (Path(stated.value) / "version-2").exists():
         return None
     read = {entry.key: entry.value for entry in read_properties(text.encode().decode("latin-1"), stated.source)}

@@ -37,6 +37,8 @@ from recipes.core.server.descriptors import most_clients
 from recipes.core.server.facts import ServerFacts
 from recipes.core.server.flusher import Flusher
 from recipes.core.server.listening import Listener, addresses_of, listen, listen_on_socket
+from recipes.core.server.places import Place, Places
+from recipes.core.server.refusals import Refusals, shown
 from recipes.core.server.settings import member_config
 from recipes.core.standalone import Standalone
 from recipes.core.tree.tree import DataTree
@@ -85,9 +87,6 @@ class Server:
     def __init__(self, config: "ServerConfig") -> None:
         self.config = config
         self._protocols: dict[int, ClientProtocol] = {}
-        self._per_ip: dict[str, int] = {}
-        self._most_clients = most_clients()
-        self._said_too_many = False
         self._buffer = read_buffer()
         self._scheduled = self._hanging_up = self._closing = False
         self._timer: asyncio.TimerHandle | None = None
@@ -101,6 +100,10 @@ class Server:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
+        config = self.config
+        self._refusals = Refusals(self._loop.time)
+        most, most_per_host = config.max_connections, config.max_connections_per_ip
+        self._places = Places(most, most_per_host, most_clients(), self._refusals)
         async with AsyncExitStack() as stack:
             await self._start(stack)
             self._stack = stack.pop_all()
@@ -146,6 +149,7 @@ class Server:
             self._peering = Peering(self, protocol, found)
             replica = self._peering.peer
         self.member: Member = Member(member_config(config), tree, replica, *_clocks())
+        self._places.stats = self.member.stats
         self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts
         self.member.stats.loaded(found.txns, (monotonic_ns() - begun_ns) // 1_000_000)
         self._flusher = Flusher(store, done=self._job_done, failed=self._disk_failed, stats=self.member.stats)
@@ -180,7 +184,7 @@ class Server:
             addresses = await addresses_of(config.client_address)
             tls = self._tls("client port", plain=self._plain_protocol) if config.client_port_unification else None
             make = self._plain_protocol if tls is None else self._secure_protocol
-            listener = listen(make, addresses, config.client_port, backlog=_BACKLOG, tls=tls)
+            listener = listen(make, addresses, config.client_port, backlog=_BACKLOG, tls=tls, places=self._places)
             stack.callback(listener.close)
             self.client_port = listener.port
         if config.secure_client_port is not None:
@@ -190,6 +194,7 @@ class Server:
                 config.secure_client_port,
                 backlog=_BACKLOG,
                 tls=self._tls("secure client port"),
+                places=self._places,
             )
             stack.callback(secure.close)
             self.secure_client_port = secure.port
@@ -201,27 +206,27 @@ class Server:
             if config.metrics_port is not None:
                 self.metrics_port = await admin_http.listen(stack, self, config.metrics_address, config.metrics_port)
 
-    def _plain_protocol(self) -> ClientProtocol:
-        return ClientProtocol(self, self._buffer)
+    def _plain_protocol(self, place: Place) -> ClientProtocol:
+        return ClientProtocol(self, self._buffer, place)
 
-    def _secure_protocol(self) -> ClientProtocol:
-        return ClientProtocol(self, self._buffer, secure=True)
+    def _secure_protocol(self, place: Place) -> ClientProtocol:
+        return ClientProtocol(self, self._buffer, place, secure=True)
 
-    def _tls(self, what: str, plain: Callable[[], ClientProtocol] | None = None) -> Tls:
-        from recipes.core.server.refusals import Refusals  # imported only if needed: they take time
-        from recipes.core.server.tls import server_context
+    def _local_protocol(self, place: Place) -> ClientProtocol:
+        return ClientProtocol(self, self._buffer, place, local=True)
 
-        refusals = Refusals(self._loop.time)
+    def _tls(self, what: str, plain: Callable[[Place], ClientProtocol] | None = None) -> Tls:
+        from recipes.core.server.tls import server_context  # imported only if needed: it takes time
 
         def refused(address: object, error: OSError) -> None:
             self.member.stats.handshakes_failed += 1
-            refusals.handshake(what, address, error)
+            self._refusals.handshake(what, address, error)
 
         return Tls(server_context(self.config), self.config.sessionless_timeout_ms / 1000, refused, plain)
 
     def listen_on_socket(self, path: Path) -> Listener:
         """Also accept clients on a Unix socket, until the returned listener is closed. Raises OSError."""
-        return listen_on_socket(lambda: ClientProtocol(self, self._buffer, local=True), path, backlog=_BACKLOG)
+        return listen_on_socket(self._local_protocol, path, backlog=_BACKLOG, places=self._places)
 
     async def _hang_up(self) -> None:
         """Close every client's socket, and wait until each is closed; later ones are closed as they come."""
@@ -237,7 +242,7 @@ class Server:
     def admit(
         self, protocol: ClientProtocol, transport: asyncio.BaseTransport, secure: bool, local: bool
     ) -> Connection | None:
-        """A Connection for a new client; None if there are too many clients. local: it uses a Unix socket."""
+        """A Connection for a new client; None to close its socket. local: it uses a Unix socket."""
         if self._hanging_up:  # asyncio may have accepted the socket just before the port was closed
             return None
         config = self.config
@@ -245,20 +250,6 @@ class Server:
         if address is None:  # the socket is closed already
             return None
         host = address[0]
-        if self._most_clients is not None and len(self._protocols) >= self._most_clients:
-            self.member.stats.connections_rejected += 1
-            if not self._said_too_many:
-                self._said_too_many = True
-                log.warning(
-                    "refused a client: %s are connected, all that ulimit -n allows; raise it", self._most_clients
-                )
-            return None
-        count, most = self._per_ip.get(host, 0), 0 if local else config.max_connections_per_ip
-        if (most and count >= most) or (config.max_connections and len(self._protocols) >= config.max_connections):
-            self.member.stats.connections_rejected += 1
-            log.warning("refused a client: too many connections, %s of them from %s", count, host or "the socket")
-            return None
-        self._per_ip[host] = count + 1
         ids: Ids = ()
         if secure:
             from recipes.core.server.tls import certificate_ids
@@ -272,12 +263,13 @@ class Server:
 
     def release(self, protocol: ClientProtocol) -> None:
         """A client's socket is closed."""
-        connection = protocol.connection
-        if connection is not None and self._protocols.pop(connection.key, None) is not None:
-            host = connection.address[0]
-            self._per_ip[host] -= 1
-            if not self._per_ip[host]:
-                del self._per_ip[host]
+        if protocol.connection is not None:
+            self._protocols.pop(protocol.connection.key, None)
+
+    def hung_up(self, address: tuple[str, int], why: str) -> None:
+        """Log that a client was hung up on."""
+        where = shown(address) if address[0] else "on the socket"
+        self._refusals.say(f"hung up on client {where}: {why}", about=f"unread {address[0]}")
 
     def schedule(self) -> None:
         """Call this before handing over input: a turn follows once everything that has arrived is taken in."""

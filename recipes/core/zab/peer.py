@@ -267,7 +267,8 @@ class ZabPeer:
         self._ready.writes.append(entry)
 
     def carry_out(self, operation: Operation, event: StageEvent | None = None) -> None:
-        """Queue an operation behind all writes so far. event: for the phase once it is done, if that still lasts."""
+        """Queue an operation behind all writes so far. event: for the leader or learner of now,
+        once the operation is done, unless that role has ended."""
         self._operations.append((operation, self._phase, event))
         self._ready.writes.append(operation)
         if isinstance(operation, Truncate):

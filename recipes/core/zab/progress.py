@@ -35,7 +35,7 @@ class LearnerProgress:
     accepted_epoch: the epoch it had promised when it connected.
 
     From READY on, fixed:
-    current_epoch: of its log; -1 where it had promised the leader's epoch before, and does not count again.
+    current_epoch: of its log; -1 if it had already promised the leader's epoch, so it is not counted again.
     last_zxid: where its log ended; -1 where the log cannot be relied on.
 
     From SYNCING on, fixed:
