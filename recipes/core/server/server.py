@@ -204,7 +204,9 @@ class Server:
             if config.admin_enabled:
                 self.admin_port = await admin_http.listen(stack, self, config.admin_address, config.admin_port)
             if config.metrics_port is not None:
-                self.metrics_port = await admin_http.listen(stack, self, config.metrics_address, config.metrics_port)
+                self.metrics_port = await admin_http.listen(
+                    stack, self, config.metrics_address, config.metrics_port, only_metrics=True
+                )
 
     def _plain_protocol(self, place: Place) -> ClientProtocol:
         return ClientProtocol(self, self._buffer, place)
