@@ -61,7 +61,7 @@ ALLOWED = {
     "recipes.core.disk": ["codes", "errors", "paths", "zxid", "jute", "tree", "replication", "disk"],
     "recipes.core.member": [*STORE, "summary", "member"],
     "recipes.core.turn": [*STORE, "member"],
-    "recipes.core.server": [*STORE, "config", "protocols", "member", "turn", "server"],
+    "recipes.core.server": [*STORE, "config", "properties", "protocols", "member", "turn", "server"],
     "recipes.core.sim.zab_rules": ["jute", "replication", "zab", "zxid", "sim"],
     "recipes.core.sim.protocols": ["protocols", "replication", "sim", "sim.zab_rules"],
     "recipes.core.sim": [*STORE, "config", "protocols", "member", "turn", "client", "sim", "sim.protocols"],
