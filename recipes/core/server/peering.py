@@ -70,8 +70,6 @@ class Peering:
             log.warning(
                 "other servers may connect without TLS: set portUnification=false once all of them have sslQuorum"
             )
-        if not config.ssl_quorum and any(not _is_loopback(server.host) for server in servers.values()):
-            log.warning("the servers of this ensemble talk to each other without TLS: set sslQuorum")
         sockets = PeerSockets(
             None if config.quorum_listen_on_all_ips else own.host,
             config.tick_time_ms * config.sync_limit,
@@ -185,7 +183,3 @@ def _why_no_port(own: QuorumServer, error: OSError | UnicodeError) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{own.host} is no address of this machine: is server.{own.sid} this machine? myid says {own.sid}"
     return error.strerror or str(error)
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or host.startswith("127.") or host == "::1"
