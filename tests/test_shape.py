@@ -30,6 +30,7 @@ ALLOWED = {
     "recipes.core.zxid": [],
     "recipes.core.properties": ["errors"],
     "recipes.core.address": [],
+    "recipes.core.summary": [],
     "recipes.core.quorum": ["address"],
     "recipes.core.ensemble": ["address", "errors", "properties", "quorum"],
     "recipes.core.zoo_keys": [],
@@ -58,7 +59,7 @@ ALLOWED = {
     # The preparer makes Entries, the unit the seam carries.
     "recipes.core.tree": ["codes", "errors", "paths", "zxid", "jute", "replication", "tree"],
     "recipes.core.disk": ["codes", "errors", "paths", "zxid", "jute", "tree", "replication", "disk"],
-    "recipes.core.member": [*STORE, "member"],
+    "recipes.core.member": [*STORE, "summary", "member"],
     "recipes.core.turn": [*STORE, "member"],
     "recipes.core.server": [*STORE, "config", "protocols", "member", "turn", "server"],
     "recipes.core.sim.zab_rules": ["jute", "replication", "zab", "zxid", "sim"],
@@ -78,6 +79,7 @@ PURE = [
     "sim",
     "protocols",
     "address",
+    "summary",
     "quorum",
     "forwarding",
     "replication",
@@ -99,7 +101,13 @@ PURE = [
 CIRCLES = [
     {"blocking.atomic", "blocking.block", "blocking.client", "blocking.hold", "blocking.portal", "blocking.watching"},
     {"core.client.bound", "core.client.client", "core.client.leftovers"},
-    {"core.member.admin", "core.member.connection", "core.member.member", "core.member.read_only"},
+    {
+        "core.member.admin",
+        "core.member.connection",
+        "core.member.member",
+        "core.member.metrics",
+        "core.member.read_only",
+    },
     {"core.server.admin_http", "core.server.client_port", "core.server.peering", "core.server.server"},
     {"core.sim.ensemble", "core.sim.faults"},
     {"core.sim.flusher", "core.sim.node", "core.sim.surroundings"},
@@ -154,7 +162,7 @@ def test_imports_follow_the_arrows(path: Path):
         allowed = {f"recipes.core.{name}" for name in ALLOWED[room]}
         if room == "recipes.core.client":
             # The doors to a server of this machine, opened only when no hosts are given.
-            allowed |= {"recipes.embedded", "recipes.store.place", "recipes.store.start"}
+            allowed |= {"recipes.embedded", "recipes.store.directory", "recipes.store.start"}
         wrong = [name for name in ours if name not in allowed and room_of(name) not in allowed]
         assert wrong == [], f"{module_name(path)} must not import {wrong}"
     elif module_name(path).startswith(tuple(f"recipes.{name}" for name in RECIPES)):

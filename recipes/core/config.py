@@ -106,6 +106,7 @@ class ServerConfig(BaseModel):
     admin_address: str = Field(default="127.0.0.1", validation_alias="admin.serverAddress")
     admin_port: Port = Field(default=8080, validation_alias="admin.serverPort")
     admin_command_url: str = Field(default="/commands", validation_alias="admin.commandURL")
+    metrics_provider: str = Field(default="", validation_alias="metricsProvider.className")
     metrics_address: str = Field(default="127.0.0.1", validation_alias="metricsProvider.httpHost")
     metrics_port: Port | None = Field(default=None, validation_alias="metricsProvider.httpPort")
     client_port_unification: Boolean = Field(default=False, validation_alias="client.portUnification")
@@ -215,6 +216,13 @@ def _parse(
         raise missing("dataDir", "a directory")
     # With a file, Apache's defaults hold, except that the admin server stays on loopback: it authenticates nobody.
     by_file = {"clientPort": None, "clientPortAddress": "0.0.0.0", "secureClientPortAddress": "0.0.0.0"}
+    by_file["metricsProvider.httpHost"] = "0.0.0.0"
+    provider = values.get("metricsProvider.className", "").rpartition(".")[2]
+    if provider == "PrometheusMetricsProvider":
+        by_file["metricsProvider.httpPort"] = "7000"
+    elif provider not in ("", "DefaultMetricsProvider", "NullMetricsProvider"):
+        line = places["metricsProvider.className"].line
+        warnings.append(f"{source}:{line}: metricsProvider.className has no effect: {provider} is not known here")
     config = _validated(by_file | {"admin.enableServer": True, "source_text": text} | values, places)
 
     for key, path in (("dataDir", config.data_dir), ("dataLogDir", config.data_log_dir)):
@@ -273,7 +281,7 @@ def _parse(
 
 
 def _java_path(stated: Property, text: str) -> Path | None:
-    """The directory that Java reads here, as ISO 8859-1, if it has data, and the one that UTF-8 names has none."""
+    """The path as Java reads it, in ISO 8859-1, if there are data at that path and none at the path in UTF-8."""
     if stated.value.isascii() or (Path(stated.value) / "version-2").exists():
         return None
     read = {entry.key: entry.value for entry in read_properties(text.encode().decode("latin-1"), stated.source)}

@@ -173,6 +173,7 @@ class ReplicaStatus(NamedTuple):
     last_zxid: of the log; -1 if it is not known.
     leader: the sid of the server that leads, or is to lead; None while nobody does.
     learners: the servers in sync with this one, if it leads. pending_syncs: `sync` requests that wait for its quorum.
+    diffs_sent: how many learners were sent only what they lacked, since the start.
     """
 
     stage: str
@@ -180,6 +181,7 @@ class ReplicaStatus(NamedTuple):
     leader: int | None = None
     learners: Sequence[LearnerStatus] = ()
     pending_syncs: int = 0
+    diffs_sent: int = 0
 
 
 class Replica(Protocol):

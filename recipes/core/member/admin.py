@@ -7,14 +7,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from recipes.core.address import java_host_port
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import un_long
+from recipes.core.member.metrics import VERSION, average_latency_ms, monitor
 
 if TYPE_CHECKING:
     from recipes.core.member.connection import Connection
     from recipes.core.member.member import Member
 
-VERSION = "3.8.0-recipes, built on 2026-11-24 00:00 UTC"
 NOT_SERVING = "This ZooKeeper instance is not currently serving requests"
 # The last operation of a connection, in the words of Request.op2String.
 LAST_OP = {
@@ -26,7 +27,9 @@ LAST_OP = {
     op.GET_EPHEMERALS: "GETE", op.GET_ALL_CHILDREN_NUMBER: "GETACN", op.WHO_AM_I: "HOMI", 0: "SESS",
 }  # fmt: skip
 _ALWAYS = ("srvr", "isro")
-_NOT_SERVING = {"ruok": "imok", "isro": "null"}  # to all other words: NOT_SERVING
+_TRACKS_SESSIONS = ("standalone", "leader", "read-only")  # in these roles a server decides which sessions are over
+_NOT_SERVING = {"ruok": "imok", "isro": "null"}  # to all other words but these: NOT_SERVING
+_ALSO_NOT_SERVING = ("envi", "gtmk", "stmk")
 
 
 def four_letter(member: "Member", data: bytes) -> bytes | None:
@@ -38,46 +41,12 @@ def four_letter(member: "Member", data: bytes) -> bytes | None:
     allowed = member.config.four_letter_whitelist
     if word not in _ALWAYS and "*" not in allowed and word not in allowed:
         return f"{word} is not executed because it is not in the whitelist.\n".encode()
-    if not (member.serving or member.read_only.serving):
+    if not member.answers and word not in _ALSO_NOT_SERVING:
         return _NOT_SERVING.get(word, f"{NOT_SERVING}\n").encode()
     if command is None:
         member.trace_mask = un_long(data, 4)[0]
         command = _gtmk
     return command(member).encode()
-
-
-def average_latency_ms(member: "Member") -> float:
-    """Mean latency, rounded as Java prints it."""
-    stats = member.stats
-    replies = stats.packets_sent - stats.events_sent
-    return round(stats.latency_total_ms / replies, 4) if replies else 0.0
-
-
-def monitor(member: "Member") -> dict[str, str | int | float]:
-    """The figures of `mntr`, without their prefix."""
-    stats, tree = member.stats, member.tree
-    return {
-        "version": VERSION,
-        "server_state": member.role,
-        "avg_latency": average_latency_ms(member),
-        "max_latency": stats.latency_max_ms,
-        "min_latency": stats.latency_min_ms,
-        "packets_received": stats.packets_received,
-        "packets_sent": stats.packets_sent,
-        "num_alive_connections": len(member.connections),
-        "outstanding_requests": member.outstanding,
-        "znode_count": len(tree.nodes) + 1,
-        "watch_count": tree.watches.total,
-        "ephemerals_count": sum(len(owned) for owned in tree.ephemerals.values()),
-        "approximate_data_size": tree.data_bytes,
-        "uptime": member.now_ms - member.started_ms,
-        "global_sessions": len(tree.sessions),
-        "local_sessions": len(member.read_only.tracker),
-        "stale_sessions_expired": stats.sessions_expired,
-        "auth_failed_count": stats.auth_failed,
-        "digest_mismatches_count": stats.digest_mismatches,
-        **member.facts.figures(),
-    }
 
 
 def _ruok(member: "Member") -> str:
@@ -109,13 +78,21 @@ def _figures(member: "Member") -> str:
         f"Latency min/avg/max: {latency}\nReceived: {stats.packets_received}\nSent: {stats.packets_sent}\n"
         f"Connections: {len(member.connections)}\nOutstanding: {member.outstanding}\n"
         f"Zxid: 0x{member.tree.last_zxid:x}\n"
-        f"Mode: {member.role}\nNode count: {len(member.tree.nodes) + 1}\n"
+        f"Mode: {member.role}\nNode count: {len(member.tree.nodes) + 1}\n{_proposal_sizes(member)}"
     )
 
 
+def _proposal_sizes(member: "Member") -> str:
+    sizes = member.stats.proposal_sizes
+    if member.role != "leader":
+        return ""
+    return f"Proposal sizes last/min/max: {sizes.last}/{sizes.smallest}/{sizes.largest}\n"
+
+
 def _brief(connection: "Connection") -> str:
-    host, port = connection.address
-    return f"/{host}:{port}[1](queued={connection.queued},recved={connection.packets_in},sent={connection.packets_out}"
+    interest = 1 if connection.session_id else 0
+    counts = f"queued={connection.queued},recved={connection.packets_in},sent={connection.packets_out}"
+    return f"/{java_host_port(*connection.address)}[{interest}]({counts}"
 
 
 def _cons(member: "Member") -> str:
@@ -126,7 +103,9 @@ def _cons(member: "Member") -> str:
             line += (
                 f",sid={_hex(connection.session_id)},lop={LAST_OP.get(connection.last_op, 'NA')},"
                 f"est={connection.established_ms},to={connection.timeout_ms},"
-                f"lcxid=0x{connection.last_xid & 0xFFFFFFFF:x},lzxid=0x{connection.last_zxid:x}"
+                f"lcxid=0x{connection.last_xid & 0xFFFFFFFF:x},lzxid=0x{connection.last_zxid:x},"
+                f"lresp={connection.last_answer_ms},llat={connection.last_latency_ms},minlat=0,"
+                f"avglat={connection.average_latency_ms},maxlat={connection.latency_max_ms}"
             )
         lines.append(f"{line})\n")
     return "".join(lines) + "\n"
@@ -139,7 +118,11 @@ def _mntr(member: "Member") -> str:
 def _conf(member: "Member") -> str:
     data_bytes, log_bytes = member.facts.directories()
     sizes = {"dataDir": f"dataDirSize={data_bytes}\n", "dataLogDir": f"dataLogSize={log_bytes}\n"}
-    return "".join(f"{key}={value}\n{sizes.get(key, '')}" for key, value in member.config.settings)
+    lines = [f"{key}={value}\n{sizes.get(key, '')}" for key, value in member.config.settings]
+    servers = next((at for at, line in enumerate(lines) if line.startswith("server.")), None)
+    if servers is not None:
+        lines.insert(servers, "membership: \n")
+    return "".join(lines)
 
 
 def _dirs(member: "Member") -> str:
@@ -159,7 +142,7 @@ def _envi(member: "Member") -> str:
 def reset_connection_stats(member: "Member") -> str:
     """Count each connection's packets anew."""
     for connection in member.connections.values():
-        connection.packets_in = connection.packets_out = 0
+        connection.reset_stats()
     return "Connection stats reset.\n"
 
 
@@ -170,21 +153,37 @@ def reset_server_stats(member: "Member") -> str:
 
 
 def _dump(member: "Member") -> str:
-    buckets = member.tracker.buckets()
-    lines = ["SessionTracker dump:\n", f"Session Sets ({len(buckets)})/({len(member.tracker)}):\n"]
-    for end_ms, sessions in buckets:
-        ends = datetime.fromtimestamp((member.wall_ms + end_ms - member.now_ms) // 1000, UTC)
-        lines.append(f"{len(sessions)} expire at {ends:%a %b %d %H:%M:%S UTC %Y}:\n")
-        lines += [f"\t{_hex(session_id)}\n" for session_id in sessions]
+    lines = ["SessionTracker dump:\n"]
+    if member.role in _TRACKS_SESSIONS:
+        buckets = member.tracker.buckets()
+        lines.append(f"Session Sets ({len(buckets)})/({len(member.tracker)}):\n")
+        for end_ms, sessions in buckets:
+            lines.append(f"{len(sessions)} expire at {_date(member, end_ms)}:\n")
+            lines += [f"\t{_hex(session_id)}\n" for session_id in sessions]
+    else:
+        sessions_ms = sorted(member.tree.sessions.items())
+        lines.append(f"Global Sessions({len(sessions_ms)}):\n")
+        lines += [f"{_hex(session_id)}\t{timeout_ms}ms\n" for session_id, timeout_ms in sessions_ms]
     lines += ["ephemeral nodes dump:\n", f"Sessions with Ephemerals ({len(member.tree.ephemerals)}):\n"]
     for session_id, owned in member.tree.ephemerals.items():
         lines.append(f"{_hex(session_id)}:\n")
         lines += [f"\t{path.decode(errors='replace')}\n" for path in owned]
-    lines += ["Connections dump:\n", f"Connections Sets (1)/({len(member.connections)}):\n"]
+    by_end: dict[int, list[Connection]] = {}
     for connection in member.connections.values():
-        host, port = connection.address
-        lines.append(f"\tip: /{host}:{port} sessionId: {_hex(connection.session_id)}\n")
+        by_end.setdefault(member.hangs_up_ms(connection), []).append(connection)
+    lines += ["Connections dump:\n", f"Connections Sets ({len(by_end)})/({len(member.connections)}):\n"]
+    for end_ms, connections in sorted(by_end.items()):
+        lines.append(f"{len(connections)} expire at {_date(member, end_ms)}:\n")
+        for connection in connections:
+            address = java_host_port(*connection.address)
+            lines.append(f"\tip: /{address} sessionId: {_hex(connection.session_id)}\n")
     return "".join(lines)
+
+
+def _date(member: "Member", time_ms: int) -> str:
+    """A time of the monotonic clock, as Java prints dates."""
+    date = datetime.fromtimestamp((member.wall_ms + time_ms - member.now_ms) // 1000, UTC)
+    return f"{date:%a %b %d %H:%M:%S UTC %Y}"
 
 
 def _gtmk(member: "Member") -> str:

@@ -1,27 +1,23 @@
 """Commands over HTTP: the JSON of /commands/<name>, in ZooKeeper's keys.
 
-A figure this server does not keep is -1. Source: org.apache.zookeeper.server.admin.Commands.
+Source: org.apache.zookeeper.server.admin.Commands.
 """
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from recipes.core.member.admin import (
-    LAST_OP,
-    VERSION,
-    average_latency_ms,
-    monitor,
-    reset_connection_stats,
-    reset_server_stats,
-)
+from recipes.core.address import java_host_port
+from recipes.core.member.admin import LAST_OP, NOT_SERVING, reset_connection_stats, reset_server_stats
 from recipes.core.member.facts import Answer
+from recipes.core.member.metrics import VERSION, average_latency_ms, monitor, uncertified
+from recipes.core.member.stats import Sizes
 
 if TYPE_CHECKING:
     from recipes.core.member.connection import Connection
     from recipes.core.member.member import Member
 
-_NOT_KEPT = -1
-_BUFFER_SIZES = {"last_buffer_size": _NOT_KEPT, "min_buffer_size": _NOT_KEPT, "max_buffer_size": _NOT_KEPT}
+# The commands that a server answers while it serves nobody, not even readers.
+_ALSO_NOT_SERVING = frozenset(("environment", "get_trace_mask", "set_trace_mask", "system_properties", "zabstate"))
 
 
 def command(member: "Member", asked: str, arguments: Mapping[str, str] | None = None) -> Answer:
@@ -29,6 +25,8 @@ def command(member: "Member", asked: str, arguments: Mapping[str, str] | None = 
     name = next((name for name, (aliases, _) in COMMANDS.items() if asked == name or asked in aliases), None)
     if name is None:
         return {"command": asked, "error": f"Unknown command: {asked}"}
+    if not member.answers and name not in _ALSO_NOT_SERVING:
+        return {"command": name, "error": NOT_SERVING}
     if name == "set_trace_mask":
         return {**_set_trace_mask(member, arguments or {}), "command": name}
     return {"error": None, **COMMANDS[name][1](member), "command": name}
@@ -61,9 +59,8 @@ def _by_port(member: "Member", shown: Callable[["Connection"], Answer]) -> Answe
 
 
 def _in_brief(connection: "Connection") -> Answer:
-    host, port = connection.address
     return {
-        "remote_socket_address": f"{host}:{port}",
+        "remote_socket_address": java_host_port(*connection.address),
         "interest_ops": 1,
         "outstanding_requests": connection.queued,
         "packets_received": connection.packets_in,
@@ -80,22 +77,23 @@ def _in_full(connection: "Connection") -> Answer:
         "session_timeout": connection.timeout_ms,
         "last_cxid": connection.last_xid,
         "last_zxid": connection.last_zxid,
-        "last_response_time": _NOT_KEPT,
-        "last_latency": _NOT_KEPT,
-        "min_latency": _NOT_KEPT,
-        "avg_latency": _NOT_KEPT,
-        "max_latency": _NOT_KEPT,
+        "last_response_time": connection.last_answer_ms,
+        "last_latency": connection.last_latency_ms,
+        "min_latency": 0,
+        "avg_latency": connection.average_latency_ms,
+        "max_latency": connection.latency_max_ms,
     }
 
 
 def _server_stats(member: "Member") -> Answer:
-    stats = member.stats
+    stats, replies = member.stats, _sizes(member.stats.reply_sizes)
+    local, remote = uncertified(member)
     data_bytes, log_bytes = member.facts.directories()
     figures = {
         "packets_sent": stats.packets_sent,
         "packets_received": stats.packets_received,
-        "fsync_threshold_exceed_count": _NOT_KEPT,
-        "client_response_stats": _BUFFER_SIZES,
+        "fsync_threshold_exceed_count": stats.slow_syncs,
+        "client_response_stats": replies,
         "data_dir_size": data_bytes,
         "log_dir_size": log_bytes,
         "provider_null": False,
@@ -107,16 +105,25 @@ def _server_stats(member: "Member") -> Answer:
         "min_latency": stats.latency_min_ms,
         "num_alive_client_connections": len(member.connections),
         "auth_failed_count": stats.auth_failed,
-        "non_mtlsremote_conn_count": _NOT_KEPT,
-        "non_mtlslocal_conn_count": _NOT_KEPT,
+        "non_mtlsremote_conn_count": remote,
+        "non_mtlslocal_conn_count": local,
         "uptime": member.now_ms - member.started_ms,
     }
     return {
         "version": VERSION,
         "read_only": member.read_only.serving,
         "server_stats": figures,
-        "client_response": _BUFFER_SIZES,
+        "client_response": replies,
+        **({"proposal_stats": _sizes(stats.proposal_sizes)} if member.role == "leader" else {}),
         "node_count": len(member.tree.nodes) + 1,
+    }
+
+
+def _sizes(sizes: Sizes) -> Answer:
+    return {
+        "last_buffer_size": sizes.last,
+        "min_buffer_size": sizes.smallest,
+        "max_buffer_size": sizes.largest,
     }
 
 

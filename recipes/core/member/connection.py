@@ -44,9 +44,11 @@ class Connection:
     """
 
     __slots__ = (
-        "_ahead_bytes", "_greeted", "_held", "_held_reads", "_limit_bytes", "_member", "_missing", "_parts", "_syncing",
-        "_with_read_only", "address", "closed", "established_ms", "events", "ids", "key", "last_op", "last_xid",
-        "last_zxid", "out", "packets_in", "packets_out", "secure", "session_id", "timeout_ms", "touched", "wants_close",
+        "_ahead_bytes", "_greeted", "_held", "_held_reads", "_late_ms", "_late_xid", "_latency_total_ms",
+        "_limit_bytes", "_member", "_missing", "_parts", "_syncing", "_with_read_only", "address", "closed",
+        "established_ms", "events", "ids", "key", "last_answer_ms", "last_op", "last_xid", "last_zxid",
+        "latency_max_ms", "out", "packets_in", "packets_out", "secure", "session_id", "timeout_ms", "touched",
+        "wants_close",
     )  # fmt: skip
 
     def __init__(self, member: "Member", key: int, address: tuple[str, int], ids: Ids, secure: bool) -> None:
@@ -67,7 +69,10 @@ class Connection:
         self.last_op: int = 0
         self.last_xid: int = 0
         self.last_zxid: int = 0
+        self.last_answer_ms: int = 0  # when it was last sent anything, by the monotonic clock
+        self.latency_max_ms: int = 0
         self.established_ms: int = member.wall_ms
+        self._latency_total_ms = self._late_ms = self._late_xid = 0
         self._greeted = False
         self._with_read_only = True
         self._limit_bytes = member.config.max_frame_bytes
@@ -135,6 +140,29 @@ class Connection:
         self.events += 1
         self._member.touch(self)
 
+    # What operators see of it.
+
+    @property
+    def last_latency_ms(self) -> int:
+        """How long the last request waited for its answer; 0 also while it has none."""
+        return self._late_ms if self._late_xid == self.last_xid else 0
+
+    @property
+    def average_latency_ms(self) -> int:
+        """The mean latency of its requests."""
+        return self._latency_total_ms // self.packets_out if self.packets_out else 0
+
+    def _count_late(self, latency_ms: int, xid: int) -> None:
+        self._late_ms, self._late_xid = latency_ms, xid
+        self._latency_total_ms += latency_ms
+        if latency_ms > self.latency_max_ms:
+            self.latency_max_ms = latency_ms
+
+    def reset_stats(self) -> None:
+        """Count its packets and latencies anew."""
+        self.packets_in = self.packets_out = self.latency_max_ms = self._latency_total_ms = 0
+        self._late_xid = self.last_xid - 1
+
     # The handshake.
 
     def _greet(self, data: bytes) -> None:
@@ -149,6 +177,8 @@ class Connection:
             return
         text = self._member.four_letter(data)
         if text is not None:
+            self.packets_in += 1
+            self._member.stats.packets_received += 1
             self.out.append(text)
             self.close()
             return
@@ -233,6 +263,7 @@ class Connection:
             self.packets_in += count
             self.last_op, self.last_xid = kind, xid
             member.stats.packets_received += count
+            member.stats.bytes_received += at
         if at < size and not self.wants_close:
             if self._ahead_bytes > _MOST_AHEAD_BYTES or self._held_reads >= _MAX_HELD_READS:
                 self._keep(data[at:], 0)
@@ -256,6 +287,7 @@ class Connection:
             request = Request(self.session_id, xid, kind, body, ids, self, member.now_ms)
             if member.submit(request):
                 held.append(request)
+                member.stats.updates += 1
             else:
                 self.close()
         elif kind == op.SYNC:
@@ -324,6 +356,7 @@ class Connection:
     def complete(self, request: Request, applied: Applied) -> None:
         """A write or sync of this connection is complete: answer it, and the reads held behind it."""
         if self.wants_close:  # the client takes the outcome for unknown; replies would be out of order by now
+            self._member.stats.stale_replies += 1
             return
         held = self._held
         if not held or held.popleft() is not request:
@@ -348,7 +381,8 @@ class Connection:
                     body += pack_stat(node)
         latency_ms = self._member.now_ms - request.arrived_ms
         if latency_ms:
-            self._member.stats.waited(latency_ms)
+            self._member.stats.waited(latency_ms, kind == op.SYNC)
+            self._count_late(latency_ms, request.cxid)
         self._reply(request.cxid, zxid, err, body)
         if kind == op.SYNC:
             self._syncing = False

@@ -10,9 +10,8 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from recipes.core.member.admin import monitor
 from recipes.core.member.commands import COMMANDS, command
-from recipes.core.member.member import Member
+from recipes.core.member.metrics import prometheus
 
 if TYPE_CHECKING:
     from recipes.core.server.server import Server
@@ -23,9 +22,6 @@ _HEAD_LIMIT_BYTES = 8192
 _TIMEOUT_S = 10
 _MOST_CONNECTIONS = 32
 _PLAIN = "text/plain; charset=utf-8"
-
-# A count only ever rises; everything else in /metrics is a gauge.
-_COUNTERS = frozenset(("packets_received", "packets_sent", "stale_sessions_expired", "auth_failed_count"))
 
 
 class AdminPort:
@@ -43,6 +39,7 @@ class AdminPort:
             writer.transport.abort()
             return
         self._tasks.add(task)
+        self._server.member.stats.admin_requests += 1
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -80,7 +77,7 @@ class AdminPort:
             reason = _why_not_ready(server)
             return (503, _PLAIN, f"{reason}\n") if reason else (200, _PLAIN, "ok\n")
         if path == "/metrics":
-            return 200, "text/plain; version=0.0.4; charset=utf-8", metrics(server.member)
+            return 200, "text/plain; version=0.0.4; charset=utf-8", prometheus(server.member)
         if path.rstrip("/") == url:
             links = "".join(f'<a href="{url}/{name}">{name}</a><br/>\n' for name in sorted(COMMANDS))
             return 200, "text/html; charset=utf-8", links
@@ -100,16 +97,6 @@ def _why_not_ready(server: "Server") -> str:
     if not member.serving:
         return "no leader: only reads are served" if member.read_only.serving else "no leader"
     return "" if member.takes_clients else "leaderServes=no: a leader takes no clients"
-
-
-def metrics(member: Member) -> str:
-    """The figures of `mntr` in Prometheus' text format."""
-    lines = []
-    for key, value in monitor(member).items():
-        if isinstance(value, str):
-            continue
-        lines.append(f"# TYPE {key} {'counter' if key in _COUNTERS else 'gauge'}\n{key} {value}\n")
-    return "".join(lines)
 
 
 async def listen(stack: AsyncExitStack, server: "Server", address: str, port: int) -> int | None:

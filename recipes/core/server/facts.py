@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from recipes.core.disk.snapshot_files import snapshot_zxid
 from recipes.core.member.facts import Facts
+from recipes.core.server.descriptors import in_use
 
 if TYPE_CHECKING:
     from recipes.core.config import ServerConfig
@@ -33,6 +34,11 @@ class ServerFacts(Facts):
         """The newest snapshot's zxid, and its time in seconds since the epoch; zeros without one."""
         named = [(snapshot_zxid(name), int(at.st_mtime)) for name, at in _files(self._snapshots)]
         return max([(zxid, written_s) for zxid, written_s in named if zxid is not None], default=(0, 0))
+
+    def figures(self) -> dict[str, str | int]:
+        """How many descriptors are open, and how many may be."""
+        count, most = in_use()
+        return {"open_file_descriptor_count": count, "max_file_descriptor_count": most}
 
     def initial_configuration(self) -> str | None:
         """The configuration file the server started with."""

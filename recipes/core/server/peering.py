@@ -17,6 +17,7 @@ from recipes.core.server.election_port import ElectionPort
 from recipes.core.server.ensemble_facts import EnsembleFacts
 from recipes.core.server.peer_sockets import PeerSockets
 from recipes.core.server.quorum_port import QuorumPort
+from recipes.core.server.unavailability import Unavailability
 
 if TYPE_CHECKING:
     from recipes.core.server.server import Server
@@ -45,6 +46,7 @@ class Peering:
         )
         self._server = server
         self._role = ""
+        self._times = Unavailability()
         self._reminder: asyncio.TimerHandle | None = None  # set while this server does not serve
         self._has_served = self._said_why_no_reads = False
         self.peer: Replica = protocol.start(self._settings, found, monotonic_ns() // 1_000_000)
@@ -57,6 +59,7 @@ class Peering:
         server that may lead, the quorum port.
         """
         config, settings = self._server.config, self._settings
+        self._times.stats = self._server.member.stats
         servers = settings.membership.servers
         own = servers[settings.sid]
         accepts = dials = None
@@ -131,11 +134,15 @@ class Peering:
             self._links.dial(outbox.dial)
         for fact in outbox.notes:
             log.info("%s", fact)
+        if not peer.serving:
+            self._times.looking(peer.status().stage, monotonic_ns() // 1_000_000)
         role = self._server.member.role
         if role != self._role:
             self._role = role
             if role == "leader":
                 self.facts.leading_since_ms = monotonic_ns() // 1_000_000
+            if peer.serving:
+                self._times.serving(role, monotonic_ns() // 1_000_000)
             self._has_served |= peer.serving
             self._stop_reminder()
             if not peer.serving:

@@ -146,7 +146,7 @@ class Leader:
                 learner.link.close(f"it was silent for {limit_ms} ms")
 
     def quorum_heard_ms(self) -> int:
-        """The latest time since which every server of some quorum was heard from."""
+        """The latest time at which, or after which, each server of some quorum was heard from."""
         heard = {learner.sid: learner.link.heard_ms for learner in self.synced()}
         return self._membership.committed(heard | {self._peer.settings.sid: self._peer.now_ms})
 

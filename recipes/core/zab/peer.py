@@ -76,6 +76,7 @@ class ZabPeer:
         self.why_looking: str = "it has just started"
         self.leader: Leader | None = None
         self.learner: Learner | None = None
+        self.diffs_sent: int = 0  # for operators
         self.late_promises: LatePromises = LatePromises(settings.tick_ms)
         self._full = False
         self._turned_away = 0  # leaders in a row that this server could not join
@@ -166,10 +167,11 @@ class ZabPeer:
         if leader is not None:
             learners = [LearnerStatus(each.sid, each.voter, each.observer) for each in leader.synced()]
             stage = "broadcast" if self.serving else "synchronization"
-            return ReplicaStatus(stage, last_zxid, self.settings.sid, learners, leader.pending_syncs)
+            return ReplicaStatus(stage, last_zxid, self.settings.sid, learners, leader.pending_syncs, self.diffs_sent)
+        stage, leads = "election", None
         if learner is not None:
-            return ReplicaStatus("broadcast" if self.serving else "synchronization", last_zxid, learner.leader_sid)
-        return ReplicaStatus("election", last_zxid)
+            stage, leads = "broadcast" if self.serving else "synchronization", learner.leader_sid
+        return ReplicaStatus(stage, last_zxid, leads, diffs_sent=self.diffs_sent)
 
     # What the Member calls.
 
@@ -279,7 +281,8 @@ class ZabPeer:
         self._ready.writes.append(entry)
 
     def carry_out(self, operation: Operation, event: StageEvent | None = None) -> None:
-        """Queue an operation behind all writes so far. event: for the phase once it is done, if that still lasts."""
+        """Queue an operation behind all writes so far. event: for the leader or learner of now,
+        once the operation is done, unless that role has ended."""
         self._operations.append((operation, self._phase, event))
         self._ready.writes.append(operation)
         if isinstance(operation, Truncate):

@@ -42,7 +42,7 @@ class LearnerProgress:
     offered_epoch: the one it was sent in LEADERINFO.
 
     From READY on, fixed:
-    current_epoch: of its log; -1 where it had promised the leader's epoch before, and does not count again.
+    current_epoch: of its log; -1 if it had already promised the leader's epoch, so it is not counted again.
     last_zxid: where its log ended; -1 where the log cannot be relied on.
 
     From SYNCING on, fixed:

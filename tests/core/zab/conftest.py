@@ -18,6 +18,7 @@ from recipes.core.jute.quorum import PacketReader
 from recipes.core.jute.txns import encode_txn
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, OBSERVING, Notification
 from recipes.core.link import Link
+from recipes.core.member.stats import Stats
 from recipes.core.quorum import Membership, QuorumServer
 from recipes.core.replication import (
     Cell,
@@ -108,6 +109,7 @@ class Node:
         self.done: list[object] = []
         self.applied: list[int] = []
         self.events: list[object] = []
+        self.stats = Stats()
         self.waiting: list[object] = []
         self.disk_stuck = self.cannot_truncate = self.muted = self.busy = False
         self.job: Job | None = None
