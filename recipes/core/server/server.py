@@ -138,6 +138,8 @@ class Server:
             )
         if found.mismatches:
             log.error("the tree differs from its log: their digests differ at zxid 0x%x", found.mismatches[0])
+        if found.rotten_end and protocol is None:
+            log.warning("the last txn of the log is lost, and may have been acknowledged: %s", found.rotten_end)
         if found.unsure:
             log.error("this server does not vote until a leader has sent it a snapshot: %s", found.unsure)
         gc.set_threshold(50_000, 20, 1000)
