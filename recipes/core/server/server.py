@@ -34,6 +34,7 @@ from recipes.core.replication import Outbox, Replica
 from recipes.core.server.accepting import Tls
 from recipes.core.server.client_port import ClientProtocol, read_buffer
 from recipes.core.server.descriptors import most_clients
+from recipes.core.server.exposure import exposed_ports
 from recipes.core.server.facts import ServerFacts
 from recipes.core.server.flusher import Flusher
 from recipes.core.server.listening import Listener, addresses_of, listen, listen_on_socket
@@ -137,6 +138,8 @@ class Server:
             )
         if found.mismatches:
             log.error("the tree differs from its log: their digests differ at zxid 0x%x", found.mismatches[0])
+        if found.rotten_end and protocol is None:
+            log.warning("the last txn of the log is lost, and may have been acknowledged: %s", found.rotten_end)
         if found.unsure:
             log.error("this server does not vote until a leader has sent it a snapshot: %s", found.unsure)
         gc.set_threshold(50_000, 20, 1000)
@@ -179,6 +182,8 @@ class Server:
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         config = self.config
+        for text in exposed_ports(config):
+            log.warning("%s", text)
         stack.push_async_callback(self._hang_up)
         if config.client_port is not None:
             addresses = await addresses_of(config.client_address)
