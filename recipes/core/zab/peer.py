@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from recipes.core.errors import invariant
+from recipes.core.history import History
 from recipes.core.jute.quorum import Packet, PacketReader
 from recipes.core.jute.records import Ids
-from recipes.core.jute.votes import LEADING, LOOKING, Notification
+from recipes.core.jute.votes import LEADING, LOOKING, OTHER_PROTOCOL, Notification
 from recipes.core.link import Link
 from recipes.core.replication import (
     Cell,
@@ -32,7 +33,6 @@ from recipes.core.replication import (
 from recipes.core.zab.absentees import Absentees
 from recipes.core.zab.election import Election
 from recipes.core.zab.epochs import ACCEPTED_EPOCH
-from recipes.core.zab.history import History
 from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
 from recipes.core.zab.stages import Event as StageEvent
@@ -80,6 +80,7 @@ class ZabPeer:
         self._ready = Ready()
         self._outbox = Outbox()
         self._next_key = 0
+        self._foreign: set[int] = set()  # servers of another protocol, which were named in the log
         self._look_when_drained()
 
     @property
@@ -128,6 +129,13 @@ class ZabPeer:
 
     def notified(self, sid: int, note: Notification) -> None:
         """A notification has come over the election port."""
+        if note.state == OTHER_PROTOCOL:
+            if sid not in self._foreign:
+                self._foreign.add(sid)
+                self.note(
+                    f"server {sid} runs another protocol than zab: set protocol= to the same value on all servers"
+                )
+            return
         self._election.receive(sid, note, self.now_ms)
         if self.leader is not None and not self.serving and not self._absentees.leave_quorum(sid, note, self.now_ms):
             self.look("a quorum looks for another leader")
