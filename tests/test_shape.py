@@ -147,7 +147,7 @@ def room_of(module: str) -> str | None:
 def is_pure(path: Path) -> bool:
     inside = path.relative_to(ROOT / "recipes").as_posix()
     if inside.startswith("lab/"):
-        return inside != "lab/run.py"  # makes the sources of chance, from a seed
+        return inside not in ("lab/run.py", "lab/hunt.py")  # make the sources of chance, from a seed
     if inside == "core/sim/loop.py":  # an event loop of its own, of which the rest of the room sees no asyncio
         return False
     return any(inside == f"core/{pure}.py" or inside.startswith(f"core/{pure}/") for pure in PURE)

@@ -16,6 +16,7 @@ from recipes.lab.checks.registry import CHECKS
 from recipes.lab.checks.registry import check as check_trace
 from recipes.lab.difference import first_difference
 from recipes.lab.figures import figures
+from recipes.lab.hunt import hunt as run_seeds
 from recipes.lab.plants import PLANTS
 from recipes.lab.run import Outcome
 from recipes.lab.run import run as run_scenario
@@ -134,6 +135,39 @@ def run(
     if json or not text:
         say(json, _said(found, outcome, lang), _facts(outcome, lang))
     return outcome.code
+
+
+@lab.command
+def hunt(
+    protocol: str, /, *, seeds: str = "1-200", plant: str | None = None, lang: Language = "en", json: Switch = False
+) -> int:
+    """Run random calls and faults, one run per seed, until a check breaks: recipes lab hunt paxos --seeds 1-1000.
+
+    Exit codes: 0 no seed broke anything; 1 a check broke, and the seed is printed; 2 for a wrong argument.
+
+    Args:
+        protocol: one of those that `recipes lab list` names.
+        seeds: the first and the last seed, A-B.
+        plant: a planted bug, from `recipes lab list --plants`.
+        lang: the language of what the checks say, en or zh.
+        json: print one object.
+    """
+    first, _, last = seeds.partition("-")
+    if not (first.isdecimal() and (last or first).isdecimal()):
+        raise BadArguments("", f"--seeds {seeds}: expected A-B, such as 1-1000")
+    runs = range(int(first), int(last or first) + 1)
+    unfinished = 0
+    for seed, outcome in run_seeds(protocol, runs, plant):
+        unfinished += bool(outcome.waits_for)
+        if outcome.broken:
+            lines = [f"seed {seed}: {len(outcome.trace.events)} events"]
+            lines += [_verdict(name, broken, lang) for name, broken in outcome.broken.items()]
+            facts = {"seed": seed, "runs": seed - runs.start + 1, "checks": _checks(outcome.broken, lang)}
+            say(json, "\n".join(lines), facts)
+            return 1
+    said = f"{len(runs)} seeds, nothing broke" + (f"; {unfinished} runs did not end" if unfinished else "")
+    say(json, said, {"seed": None, "runs": len(runs), "unfinished": unfinished, "checks": {}})
+    return 0
 
 
 @lab.command

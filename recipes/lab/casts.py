@@ -6,7 +6,7 @@ The only place where the laboratory names a protocol's code.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recipes.core.agree import paxos, paxos1, paxos2, paxos_log
+from recipes.core.agree import paxos, paxos1, paxos2, paxos_log, threephase, twophase
 from recipes.core.agree.machine import Machine
 from recipes.core.errors import BadArguments
 
@@ -37,11 +37,32 @@ class Protocol:
     mode: str = "textbook"
 
 
+_COMMIT = ("T1", "T2", "T3", "T4", "T5")
 _PAXOS = ("P1", "P2", "P3", "P4", "P5", "P6", "P8")
 
 PROTOCOLS: Mapping[str, Protocol] = {
     each.name: each
     for each in (
+        Protocol(
+            "2pc",
+            "Two-phase commit",
+            (
+                Part("participant", "pa", twophase.Participant, 3),
+                Part("coordinator", "co", twophase.Coordinator, 1),
+                Part("acceptor", "a", paxos2.Acceptor, 0),
+            ),
+            _COMMIT,
+        ),
+        Protocol(
+            "3pc",
+            "Three-phase commit",
+            (
+                Part("participant", "pa", threephase.Participant, 3),
+                Part("coordinator", "co", threephase.Coordinator, 1),
+                Part("acceptor", "a", paxos2.Acceptor, 0),
+            ),
+            _COMMIT,
+        ),
         Protocol(
             "paxos1",
             "Paxos, first step",

@@ -14,6 +14,7 @@ from recipes.core.sim.chance import Random
 from recipes.core.sim.disk import SimDisk
 
 _NAME = "journal"
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class Journal:
@@ -76,7 +77,7 @@ class Journal:
 
 
 def _line(key: str, value: Any) -> bytes:
-    text = json.dumps([key, value], separators=(",", ":"), ensure_ascii=False).encode()
+    text = _encode([key, value]).encode()
     return b"%08x %b\n" % (crc32(text), text)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from recipes.core.agree import paxos, paxos2, paxos_log
+from recipes.core.agree import paxos, paxos1, paxos2, paxos_log, threephase, twophase
+from recipes.core.agree.branch import PREPARED
 from recipes.core.agree.machine import Machine
 from recipes.core.agree.paxos import Attempt, Proposals
 from recipes.core.agree.paxos2 import Answer, Epoch, Slots
@@ -142,9 +143,144 @@ class _ReusingProposer(paxos.Proposer):
         self.stored.pop("counter", None)
 
 
+class _OpenAcceptor(paxos1.Acceptor):
+    """Gives the lock to whoever asks."""
+
+    def _prepare(self, sender: str, fields: Mapping[str, Any]) -> None:
+        token = fields["token"]
+
+        def grant() -> None:
+            self.send(sender, "promise", "GRANTED", token=token, value=self.stored.get("value"))
+
+        self.write("lock", token, grant)
+
+
+class _OverwritingAcceptor(paxos1.Acceptor):
+    """Forgets to keep the lock on disk: after a restart it is free, and a late value overwrites another."""
+
+    def start(self) -> None:
+        self.stored.pop("lock", None)
+        self.stored.pop("value", None)
+
+
+class _HastyCoordinator(twophase.Coordinator):
+    """Tells the decision before it is on disk."""
+
+    def decide(self, txn: int, decision: str) -> None:
+        self._running[txn].phase = "deciding"
+        self.set_timer(f"phase:{txn}", None)
+        self.tell(txn, decision)
+        self.write(f"decision:{txn}", decision)
+
+
+class _OptimisticCoordinator(twophase.Coordinator):
+    """Counts a missing vote as a yes."""
+
+    def time_up(self, txn: int, running: twophase.Running) -> None:
+        self.decide(txn, twophase.COMMIT)
+
+
+class _UnlockedParticipant(twophase.Participant):
+    """Answers readers while a transaction is under way."""
+
+    def call(self, number: int, operation: list[Any]) -> None:
+        self.reply(number, "ok", self.branch.peek(operation[1]))
+
+
+class _ImpatientParticipant(threephase.Participant):
+    """Decides by its own time-out, though the decision is in a record: the textbook's rule."""
+
+    def waited(self, txn: int) -> None:
+        self.obey(txn, twophase.COMMIT if self.branch.stage(txn) == PREPARED else twophase.ABORT, None)
+
+
+class _ImpatientTwoPhase(twophase.Participant):
+    """Rolls back by itself when the decision does not come."""
+
+    def waited(self, txn: int) -> None:
+        self.obey(txn, twophase.ABORT, None)
+
+
+class _SilentParticipant(twophase.Participant):
+    """Never asks the record: it waits for the coordinator."""
+
+    def waited(self, txn: int) -> None:
+        self.set_timer(f"wait:{txn}", twophase.ASK_MS)
+
+
+class _FickleParticipant(twophase.Participant):
+    """Obeys whatever it is told last."""
+
+    def obey(self, txn: int, decision: str, sender: str | None) -> None:
+        if self.branch.stage(txn) == "aborted" and decision == twophase.COMMIT:
+            self.branch.commit(txn, lambda: None)
+        else:
+            super().obey(txn, decision, sender)
+
+
 PLANTS: Mapping[str, Plant] = {
     plant.name: plant
     for plant in (
+        Plant(
+            "2pc-vote-counted", "2pc",
+            "the coordinator counts a missing vote as a yes",
+            "协调者把没有收到的投票当作同意",
+            ("T2", "T1"), {twophase.Coordinator: _OptimisticCoordinator},
+        ),
+        Plant(
+            "2pc-told-before-stored", "2pc",
+            "the coordinator tells its decision before it is on disk",
+            "协调者的决定尚未落盘就通知参与者",
+            ("T1",), {twophase.Coordinator: _HastyCoordinator}, {"decision": "coordinator"},
+        ),
+        Plant(
+            "2pc-rolls-back-alone", "2pc",
+            "a participant that has voted yes rolls back when the decision does not come",
+            "投过同意票的参与者等不到决定就自行回滚",
+            ("T1",), {twophase.Participant: _ImpatientTwoPhase},
+        ),
+        Plant(
+            "2pc-reads-locked", "2pc",
+            "a participant answers readers while a transaction has the value locked",
+            "事务还锁着数据，参与者就应答读取",
+            ("T4",), {twophase.Participant: _UnlockedParticipant},
+        ),
+        Plant(
+            "2pc-never-asks", "2pc",
+            "a participant never asks the replicated record, and waits for the coordinator",
+            "参与者从不询问有副本的决议，只等协调者",
+            ("T5",), {twophase.Participant: _SilentParticipant},
+        ),
+        Plant(
+            "3pc-timeout-decides", "3pc",
+            "a participant decides by its own time-out, though there is a record to ask",
+            "明明可以询问记录，参与者却按自己的超时作决定",
+            ("T1",), {threephase.Participant: _ImpatientParticipant},
+        ),
+        Plant(
+            "paxos1-lock-not-kept", "paxos1",
+            "the acceptor gives the lock to whoever asks",
+            "接受者把锁发给任何申请者",
+            ("V2", "V1"), {paxos1.Acceptor: _OpenAcceptor},
+        ),
+        Plant(
+            "paxos1-forgets", "paxos1",
+            "the acceptor has forgotten lock and value after a restart",
+            "接受者重启后忘了锁和取值",
+            ("V1", "V2"), {paxos1.Acceptor: _OverwritingAcceptor},
+        ),
+        Plant(
+            "paxos2-old-epoch", "paxos2",
+            "the acceptor takes values from any epoch",
+            "接受者接受任何 epoch 提交的取值",
+            ("V2", "V1"), {paxos2.Acceptor: _PermissiveAcceptor},
+        ),
+        Plant(
+            "paxos2-clock", "paxos2",
+            "epochs are clock times without an id",
+            "以不带编号的时间戳为 epoch",
+            ("V2", "V1"), {}, {"epochs": "clock"},
+        ),
         Plant(
             "paxos-promise-not-stored", "paxos",
             "an acceptor promises without writing it down, and has forgotten it after a restart",

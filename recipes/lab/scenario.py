@@ -115,9 +115,8 @@ def parse(name: str, text: str) -> Scenario:
         inherited = tomllib.loads(parent.read_text(encoding="utf-8"))
         for each in ("expect", "breaks", "plant"):
             inherited.pop(each, None)
-        settings = inherited.get("settings", {}) | document.get("settings", {})
-        run = inherited.get("run", {}) | document.get("run", {})
-        document = inherited | document | {"settings": settings, "run": run}
+        merged = {key: inherited.get(key, {}) | document.get(key, {}) for key in ("settings", "run", "sites")}
+        document = inherited | document | merged
     unknown = sorted(document.keys() - _KEYS)
     if unknown:
         raise _wrong(name, f"unknown key {unknown[0]!r}")

@@ -46,6 +46,7 @@ _NEEDED: Mapping[str, Mapping[str, type]] = {
 _NOT_DIGESTED = ("commit",)
 
 Event = dict[str, Any]
+_line = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,3 @@ def _check(number: int, event: Event, expected: int, sites: Mapping[str, Any], s
         sent.add(event["id"])
     elif kind in ("deliver", "lost") and event["id"] not in sent:
         raise BadArguments("", f"trace, line {number}: message {event['id']} was never sent")
-
-
-def _line(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -8,6 +8,8 @@ from recipes.lab.scenario import load
 
 # Scenario, kind of site, and the messages for n of them.
 FORMULAS = [
+    ("2pc-commit", "participant", lambda k: 4 * k),
+    ("3pc-commit", "participant", lambda k: 6 * k),
     ("px-null", "acceptor", lambda n: 4 * n),  # the proposer is none of the acceptors
 ]
 

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from recipes.lab.trace import Event, Trace
 
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+
 
 class Broken(NamedTuple):
     """Where a property broke. why, why_zh: a sentence with site and values. evidence: numbers of other events."""
@@ -87,7 +89,7 @@ class Disks:
 
 def text_of(value: Any) -> str:
     """A value in a sentence, and as a key: values of traces may be lists."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return _encode(value)
 
 
 def slot_of(key: str, what: str) -> int | None:
