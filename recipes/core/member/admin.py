@@ -109,8 +109,14 @@ def _figures(member: "Member") -> str:
         f"Latency min/avg/max: {latency}\nReceived: {stats.packets_received}\nSent: {stats.packets_sent}\n"
         f"Connections: {len(member.connections)}\nOutstanding: {member.outstanding}\n"
         f"Zxid: 0x{member.tree.last_zxid:x}\n"
-        f"Mode: {member.role}\nNode count: {len(member.tree.nodes) + 1}\n"
+        f"Mode: {member.role}\nNode count: {len(member.tree.nodes) + 1}\n{_protocol(member)}"
     )
+
+
+def _protocol(member: "Member") -> str:
+    """A line that ZooKeeper's servers do not have: they run only zab."""
+    name = member.facts.protocol()
+    return f"Protocol: {name}\n" if name not in ("", "zab") else ""
 
 
 def _brief(connection: "Connection") -> str:
