@@ -29,7 +29,7 @@ from recipes.core.errors import DiskError
 from recipes.core.jute.records import Ids
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
-from recipes.core.protocols import DEFAULT, find_protocol, protocol_of
+from recipes.core.protocols import find_protocol, protocol_of, refusal
 from recipes.core.replication import Outbox, Replica
 from recipes.core.server.accepting import Tls
 from recipes.core.server.client_port import ClientProtocol, read_buffer
@@ -125,7 +125,9 @@ class Server:
         may_be_empty = take_initialize(config.data_dir, config.data_log_dir) or config.trust_empty_database
         tree = DataTree()
         fill_bytes = min(max(1, config.pre_alloc_size_kb) << 10, _FILL_AHEAD_BYTES)
-        protocol = None if config.membership is None else find_protocol(DEFAULT)
+        protocol = None if config.membership is None else find_protocol(config.replication)
+        if protocol is not None and (why := refusal(protocol.name, snapshots.names(), config.data_dir)):
+            raise DiskError(why)
         store = Store(snapshots, logs, fill_bytes, protocol, Trust(may_be_empty, config.trust_missing_snapshot))
         begun_ns = monotonic_ns()
         found = store.recover(tree)
