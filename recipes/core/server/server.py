@@ -103,7 +103,7 @@ class Server:
         config = self.config
         self._refusals = Refusals(self._loop.time)
         most, most_per_host = config.max_connections, config.max_connections_per_ip
-        self._places = Places(most, most_per_host, most_clients(), self._refusals)
+        self._places = Places(most, most_per_host, most_clients(), self._refusals, self._turned_away)
         async with AsyncExitStack() as stack:
             await self._start(stack)
             self._stack = stack.pop_all()
@@ -149,7 +149,6 @@ class Server:
             self._peering = Peering(self, protocol, found)
             replica = self._peering.peer
         self.member: Member = Member(member_config(config), tree, replica, *_clocks())
-        self._places.stats = self.member.stats
         self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts
         self.member.stats.loaded(found.txns, (monotonic_ns() - begun_ns) // 1_000_000)
         self._flusher = Flusher(store, done=self._job_done, failed=self._disk_failed, stats=self.member.stats)
@@ -216,6 +215,9 @@ class Server:
 
     def _local_protocol(self, place: Place) -> ClientProtocol:
         return ClientProtocol(self, self._buffer, place, local=True)
+
+    def _turned_away(self) -> None:
+        self.member.stats.connections_rejected += 1
 
     def _tls(self, what: str, plain: Callable[[Place], ClientProtocol] | None = None) -> Tls:
         from recipes.core.server.tls import server_context  # imported only if needed: it takes time

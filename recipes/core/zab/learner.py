@@ -19,7 +19,7 @@ from recipes.core.jute.txns import blank_txn, decode_txn
 from recipes.core.link import Link
 from recipes.core.replication import Entry, InstallSnapshot, Truncate
 from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
-from recipes.core.zab.progress import EPOCHS_AHEAD
+from recipes.core.zab.progress import MOST_OFFERED
 from recipes.core.zab.stages import LEARNER_EVENTS, LEARNER_PACKETS, Event, LearnerStage, bound, refusal
 from recipes.core.zxid import epoch_of, follows, skipped, start_of
 
@@ -170,10 +170,11 @@ class Learner:
         self.leader_is_ours = q.decode_leader_info(packet.data)
         self._epoch = epoch
         self._enter(LearnerStage.PROMISING)
-        if epoch > peer.accepted_epoch + EPOCHS_AHEAD:
-            raise WireError(f"epoch {epoch}: expected {peer.accepted_epoch + EPOCHS_AHEAD} at most")
+        most = max(MOST_OFFERED, peer.accepted_epoch + 1)
+        if epoch > most:
+            raise WireError(f"epoch {epoch}: expected {most} at most")
         if epoch < peer.accepted_epoch:
-            peer.look(
+            peer.turned_away(
                 f"the leader's epoch {epoch} is below {peer.accepted_epoch}, which was promised to another server"
             )
         elif epoch == peer.accepted_epoch:

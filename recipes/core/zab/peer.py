@@ -8,6 +8,7 @@ Junqueira, Reed and Serafini, "Zab: High-performance broadcast for primary-backu
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from recipes.core.errors import invariant
 from recipes.core.jute.quorum import Packet, PacketReader
@@ -35,7 +36,10 @@ from recipes.core.zab.epochs import ACCEPTED_EPOCH
 from recipes.core.zab.history import History
 from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
+from recipes.core.zab.promises import LatePromises
 from recipes.core.zab.stages import Event as StageEvent
+
+_FIRST_PAUSE_MS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,10 @@ class ZabPeer:
         self.leader: Leader | None = None
         self.learner: Learner | None = None
         self.diffs_sent: int = 0  # for operators
+        self.late_promises: LatePromises = LatePromises(settings.tick_ms)
         self._full = False
+        self._turned_away = 0  # leaders in a row that this server could not join
+        self._look_at_ms: int | None = None  # where it waits before it looks for a leader
         self._election = Election(settings.sid, settings.membership, settings.observer)
         self._operations: deque[tuple[Operation, Leader | Learner | None, StageEvent | None]] = deque()
         self._unapplied: deque[Entry] = deque()
@@ -98,7 +105,9 @@ class ZabPeer:
     def deadline_ms(self) -> int | None:
         """When `tick` is wanted next, whatever else happens."""
         phase = self._phase
-        return self._election.deadline_ms if phase is None else phase.deadline_ms
+        if phase is not None:
+            return phase.deadline_ms
+        return self._election.deadline_ms if self._look_at_ms is None else self._look_at_ms
 
     def tick(self) -> None:
         """Do what is due."""
@@ -106,6 +115,9 @@ class ZabPeer:
         if phase is not None:
             phase.tick()
         else:
+            if self._look_at_ms is not None and self.now_ms >= self._look_at_ms:
+                self._look_at_ms = None
+                self._look_when_drained()
             self._election.tick(self.now_ms)
             self._follow_election()
 
@@ -130,6 +142,8 @@ class ZabPeer:
     def notified(self, sid: int, note: Notification) -> None:
         """A notification has come over the election port."""
         self._election.receive(sid, note, self.now_ms)
+        if note.state == LOOKING:
+            self.late_promises.looks(sid)
         if self.leader is not None and not self.serving and not self._absentees.leave_quorum(sid, note, self.now_ms):
             self.look("a quorum looks for another leader")
         self._follow_election()
@@ -306,6 +320,7 @@ class ZabPeer:
         self.epoch = epoch
         self.role = "leader" if self.leader else "observer" if self.settings.observer else "follower"
         self.serving = True
+        self._turned_away = 0
         self._election.established(epoch)
         self.tell(RoleChanged(True))
 
@@ -324,10 +339,21 @@ class ZabPeer:
         self._syncs.clear()
         self._look_when_drained()
 
+    def turned_away(self, why: str) -> None:
+        """Look for another leader than one that this server cannot join; the more of them in a row, the later."""
+        if self._turned_away:
+            self._look_at_ms = self.now_ms + min(
+                _FIRST_PAUSE_MS << min(self._turned_away - 1, 8), self.settings.tick_ms
+            )
+        self._turned_away += 1
+        self.look(why)
+
     # Inside.
 
     def _look_when_drained(self) -> None:
-        if self._phase is not None or self._full or self._operations or self._election.state == LOOKING:
+        if self._phase is not None or self._look_at_ms is not None or self._full or self._operations:
+            return
+        if self._election.state == LOOKING:
             return
         if self.flushed_zxid == self.history.last_zxid:
             self._election.look(self.history.last_zxid, self.current_epoch, self.now_ms)

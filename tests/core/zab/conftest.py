@@ -1,4 +1,7 @@
-"""A rig of peers without sockets: the test decides who is elected, when the disks answer, and which links break."""
+"""A rig of peers without sockets: the test decides who is elected, when the disks answer, and which links break.
+
+With the fixture `rig_of` the test decides elections; a Rig made without it lets its servers vote.
+"""
 
 from __future__ import annotations
 
@@ -188,6 +191,10 @@ class Node:
 
     def post(self, outbox: Outbox) -> None:
         self.notes += outbox.notes
+        for sid, note in outbox.votes:
+            if sid not in self.rig.down:
+                self.busy = True
+                self.rig[sid].peer.notified(self.sid, note)
         if outbox.dial is not None:
             self.busy = True
             self.rig._dial(self.sid, outbox.dial)

@@ -34,8 +34,8 @@ GARBAGE = {
         "server 9 is not one of the others in this ensemble",
     ),
     "an epoch too far": (
-        q.encode_packet(q.FOLLOWERINFO, 1 << 60, q.encode_learner_info(1)),
-        "server 1 says it has promised epoch 268435456",
+        q.encode_packet(q.FOLLOWERINFO, (1 << 30) + 1 << 32, q.encode_learner_info(1)),
+        "server 1 says it has promised epoch 1073741825: expected 0 to 1073741824",
     ),
 }
 
