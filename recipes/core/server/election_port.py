@@ -330,8 +330,12 @@ class _Link(asyncio.Protocol):
                     return  # the link was replaced, or was only a knock
                 self.peer.received(payload)
         except WireError as error:
-            log.warning("closed an election connection: %s", error)
+            self._say_closed(error)
             self.hang_up()
+
+    def _say_closed(self, why: WireError) -> None:
+        address = self._transport.get_extra_info("peername") if self._transport is not None else None
+        self._port.sockets.say_closed("election port", address, why)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
@@ -394,7 +398,7 @@ class _Accepted(_Link):
         try:
             found = read_greeting(self._begun)
         except WireError as error:
-            log.warning("closed an election connection: %s", error)
+            self._say_closed(error)
             self.hang_up()
             return
         if found is None:

@@ -74,9 +74,15 @@ class PeerSockets:
             where = f"{server} at {shown((host, port))}"
             self._found_refusals().say(f"{where}: it hung up at once: does it trust this server's certificate?", where)
 
+    def say_closed(self, what: str, address: object, why: object) -> None:
+        """Log that what came from this socket address made no sense. what: the port's name."""
+        host = address[0] if isinstance(address, tuple) else address
+        self._found_refusals().say(f"{what}: hung up on {shown(address)}: {why}", about=f"{what} {host} {why}")
+
     def _found_refusals(self) -> Refusals:
         if self._refusals is None:
-            self._refusals = Refusals(asyncio.get_running_loop().time)
+            loop = asyncio.get_running_loop()
+            self._refusals = Refusals(loop.time, loop.call_later)
         return self._refusals
 
     async def check_port(self, port: int) -> None:
