@@ -318,9 +318,12 @@ class Recovered:
     cells: of a member, as stored, and settled by its protocol.
     unsure: why a member's history may lack entries that it once acknowledged; empty if the history is sound. Until a
         leader's snapshot has replaced its data, an unsure member must neither vote nor lead, and last_zxid means
-        nothing.
+        nothing, unless may_cut.
     applied_zxid: of the tree. It is less than last_zxid where entries that are logged may still be taken back; all of
         these are in history.
+    may_cut: only what stands behind history makes an unsure member unsure, and a power cut may have left it. Where the
+        other members make no quorum, a Truncate to last_zxid removes it, and the member is sound.
+    rotten_end: file, offset and zxid of a last record that was written to its end and has changed since; else empty.
     """
 
     snapshot_zxid: int
@@ -332,6 +335,8 @@ class Recovered:
     cells: Mapping[str, bytes] = field(default_factory=dict)
     unsure: str = ""
     applied_zxid: int = -1
+    may_cut: bool = False
+    rotten_end: str = ""
 
 
 class ReplicationProtocol(NamedTuple):

@@ -8,7 +8,6 @@ from socket import gaierror
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
-from recipes.core.address import is_loopback
 from recipes.core.errors import invariant
 from recipes.core.jute.votes import Notification
 from recipes.core.quorum import QuorumServer
@@ -77,8 +76,6 @@ class Peering:
             log.warning(
                 "other servers may connect without TLS: set portUnification=false once all of them have sslQuorum"
             )
-        if not config.ssl_quorum and any(not is_loopback(server.host) for server in servers.values()):
-            log.warning("the servers of this ensemble talk to each other without TLS: set sslQuorum")
         sockets = PeerSockets(
             None if config.quorum_listen_on_all_ips else own.host,
             config.tick_time_ms * config.sync_limit,

@@ -34,6 +34,7 @@ from recipes.core.replication import Outbox, Replica
 from recipes.core.server.accepting import Tls
 from recipes.core.server.client_port import ClientProtocol, read_buffer
 from recipes.core.server.descriptors import most_clients
+from recipes.core.server.exposure import exposed_ports
 from recipes.core.server.facts import ServerFacts
 from recipes.core.server.flusher import Flusher
 from recipes.core.server.listening import Listener, addresses_of, listen, listen_on_socket
@@ -103,7 +104,7 @@ class Server:
         config = self.config
         self._refusals = Refusals(self._loop.time, self._loop.call_later)
         most, most_per_host = config.max_connections, config.max_connections_per_ip
-        self._places = Places(most, most_per_host, most_clients(), self._refusals, self._turned_away)
+        self._places = Places(most, most_per_host, most_clients(), self._refusals)
         async with AsyncExitStack() as stack:
             await self._start(stack)
             self._stack = stack.pop_all()
@@ -137,6 +138,8 @@ class Server:
             )
         if found.mismatches:
             log.error("the tree differs from its log: their digests differ at zxid 0x%x", found.mismatches[0])
+        if found.rotten_end and protocol is None:
+            log.warning("the last txn of the log is lost, and may have been acknowledged: %s", found.rotten_end)
         if found.unsure:
             log.error("this server does not vote until a leader has sent it a snapshot: %s", found.unsure)
         gc.set_threshold(50_000, 20, 1000)
@@ -149,6 +152,7 @@ class Server:
             self._peering = Peering(self, protocol, found)
             replica = self._peering.peer
         self.member: Member = Member(member_config(config), tree, replica, *_clocks())
+        self._places.stats = self.member.stats
         self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts
         self.member.stats.loaded(found.txns, (monotonic_ns() - begun_ns) // 1_000_000)
         self._flusher = Flusher(store, done=self._job_done, failed=self._disk_failed, stats=self.member.stats)
@@ -178,6 +182,8 @@ class Server:
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         config = self.config
+        for text in exposed_ports(config):
+            log.warning("%s", text)
         stack.push_async_callback(self._hang_up)
         if config.client_port is not None:
             addresses = await addresses_of(config.client_address)
@@ -215,9 +221,6 @@ class Server:
 
     def _local_protocol(self, place: Place) -> ClientProtocol:
         return ClientProtocol(self, self._buffer, place, local=True)
-
-    def _turned_away(self) -> None:
-        self.member.stats.connections_rejected += 1
 
     def _tls(self, what: str, plain: Callable[[Place], ClientProtocol] | None = None) -> Tls:
         from recipes.core.server.tls import server_context  # imported only if needed: it takes time

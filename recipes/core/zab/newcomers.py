@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from recipes.core.zab.progress import LearnerProgress
 from recipes.core.zab.stages import ProgressStage
 
-_MOST_STRANGERS: Final = 64  # connections that have not introduced themselves
+MOST_STRANGERS: Final = 256  # connections that have not introduced themselves
 
 
 class _Newcomer(NamedTuple):
@@ -66,5 +66,5 @@ class Newcomers:
 def make_room(learners: Iterable[LearnerProgress]) -> None:
     """Hang up on the oldest connection without an introduction, if there are too many of them."""
     strangers = [learner for learner in learners if learner.stage is ProgressStage.CONNECTED]
-    if len(strangers) >= _MOST_STRANGERS:
+    if len(strangers) >= MOST_STRANGERS:
         strangers[0].link.close()

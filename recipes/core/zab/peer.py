@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from recipes.core.errors import invariant
+from recipes.core.history import History
 from recipes.core.jute.quorum import Packet, PacketReader
 from recipes.core.jute.records import Ids
-from recipes.core.jute.votes import LEADING, LOOKING, Notification
+from recipes.core.jute.votes import LEADING, LOOKING, OTHER_PROTOCOL, Notification
 from recipes.core.link import Link
 from recipes.core.replication import (
     Cell,
@@ -33,7 +34,6 @@ from recipes.core.replication import (
 from recipes.core.zab.absentees import Absentees
 from recipes.core.zab.election import Election
 from recipes.core.zab.epochs import ACCEPTED_EPOCH
-from recipes.core.zab.history import History
 from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
 from recipes.core.zab.promises import LatePromises
@@ -47,7 +47,8 @@ class RecoveredState:
     """What recovery found on the disk.
 
     history: the last entries of the log, behind base_zxid. unsure: the log cannot be relied on, so that this server
-    must neither lead nor vote until a leader has sent it the whole tree.
+    must neither lead nor vote until a leader has sent it the whole tree. may_cut: unless the others make no quorum;
+    then the log is cut behind history.
     """
 
     accepted_epoch: int = 0
@@ -55,6 +56,7 @@ class RecoveredState:
     base_zxid: int = 0
     history: list[Entry] = field(default_factory=list)
     unsure: bool = False
+    may_cut: bool = False
 
 
 class ZabPeer:
@@ -79,6 +81,9 @@ class ZabPeer:
         self.diffs_sent: int = 0  # for operators
         self.late_promises: LatePromises = LatePromises(settings.tick_ms)
         self._full = False
+        # Its log where it may be cut, and the voters without a vote that it has heard.
+        self._spare = History(recovered.base_zxid, recovered.history) if recovered.may_cut else None
+        self._voteless = {settings.sid}
         self._turned_away = 0  # leaders in a row that this server could not join
         self._look_at_ms: int | None = None  # where it waits before it looks for a leader
         self._election = Election(settings.sid, settings.membership, settings.observer)
@@ -88,7 +93,9 @@ class ZabPeer:
         self._ready = Ready()
         self._outbox = Outbox()
         self._next_key = 0
+        self._foreign: set[int] = set()  # servers of another protocol, which were named in the log
         self._look_when_drained()
+        self._cut_if_needed()
 
     @property
     def _phase(self) -> Leader | Learner | None:
@@ -141,9 +148,18 @@ class ZabPeer:
 
     def notified(self, sid: int, note: Notification) -> None:
         """A notification has come over the election port."""
+        if note.state == OTHER_PROTOCOL:
+            if sid not in self._foreign:
+                self._foreign.add(sid)
+                self.note(
+                    f"server {sid} runs another protocol than zab: set protocol= to the same value on all servers"
+                )
+            return
         self._election.receive(sid, note, self.now_ms)
         if note.state == LOOKING:
             self.late_promises.looks(sid)
+            (self._voteless.add if note.zxid == -1 else self._voteless.discard)(sid)
+            self._cut_if_needed()
         if self.leader is not None and not self.serving and not self._absentees.leave_quorum(sid, note, self.now_ms):
             self.look("a quorum looks for another leader")
         self._follow_election()
@@ -289,6 +305,7 @@ class ZabPeer:
             self.history.truncate(operation.zxid)
             self._restart_from(operation.zxid)
         elif isinstance(operation, InstallSnapshot):
+            self._spare = None
             self.history.reset(operation.zxid)
             self._restart_from(operation.zxid)
 
@@ -349,6 +366,25 @@ class ZabPeer:
         self.look(why)
 
     # Inside.
+
+    def _cut_if_needed(self) -> None:
+        """Cut the end of a log that cannot be relied on, where those with a vote are no quorum.
+
+        All of them may have lost power at once: then a record that looks rotten was torn, and nobody has acknowledged
+        it.
+        """
+        spare, membership = self._spare, self.settings.membership
+        if spare is None or self._phase is not None or self.settings.observer:
+            return
+        if not membership.is_quorum([voter for voter in membership.voters if voter not in self._voteless]):
+            self._spare = None
+            self.note(
+                f"the log is cut behind 0x{spare.last_zxid:x}, and this server votes: the servers whose logs are whole "
+                "are no quorum; had the record behind it been acknowledged, it is lost"
+            )
+            self._election.leave()
+            self.history = spare
+            self.carry_out(Truncate(spare.last_zxid))
 
     def _look_when_drained(self) -> None:
         if self._phase is not None or self._look_at_ms is not None or self._full or self._operations:

@@ -6,6 +6,7 @@ from recipes.core.jute import quorum as q
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, Notification
 from recipes.core.replication import Entry, Synced
 from recipes.core.zab.epochs import epoch_cell
+from recipes.core.zab.newcomers import MOST_STRANGERS
 from tests.core.zab.conftest import TICK_MS, boot_of, entry_of
 
 E1, E2, E3 = 1 << 32, 2 << 32, 3 << 32
@@ -324,7 +325,7 @@ def test_f5_strangers_are_few_and_have_to_say_who_they_are_in_time(rig_of):
     rig = rig_of()
     rig.elect(3, 1, 3)
     rig.run()
-    links = [rig[3].peer.accept() for _ in range(65)]
+    links = [rig[3].peer.accept() for _ in range(MOST_STRANGERS + 1)]
     for link in links:
         rig.by_hand(3, link)
     assert links.pop(0).wants_close and not any(link.wants_close for link in links)  # the oldest gives way
