@@ -102,7 +102,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         config = self.config
-        self._refusals = Refusals(self._loop.time)
+        self._refusals = Refusals(self._loop.time, self._loop.call_later)
         most, most_per_host = config.max_connections, config.max_connections_per_ip
         self._places = Places(most, most_per_host, most_clients(), self._refusals)
         async with AsyncExitStack() as stack:
@@ -278,7 +278,7 @@ class Server:
     def hung_up(self, address: tuple[str, int], why: str) -> None:
         """Log that a client was hung up on."""
         where = shown(address) if address[0] else "on the socket"
-        self._refusals.say(f"hung up on client {where}: {why}", about=f"unread {address[0]}")
+        self._refusals.say(f"hung up on client {where}: {why}", about=f"client {address[0]} {why}")
 
     def schedule(self) -> None:
         """Call this before handing over input: a turn follows once everything that has arrived is taken in."""
@@ -382,6 +382,8 @@ class Server:
         if protocol is None or protocol.connection is None or protocol.connection.session_id:
             return
         self.member.stats.sessionless += 1
+        why = f"it opened no session within {self.config.sessionless_timeout_ms} ms"
+        self.hung_up(protocol.connection.address, why)
         if protocol.transport is not None:
             protocol.transport.abort()
 
