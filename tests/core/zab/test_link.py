@@ -136,7 +136,7 @@ def test_interop_1_a_leader_that_ends_tells_its_learners_why(rig_of):
 def test_interop_1_a_farewell_is_one_harmless_line(rig_of):
     assert q.decode_farewell(b"a\nb\x1b[2J\xff" + b"x" * 1000).startswith("a?b?[2J")
     assert len(q.decode_farewell(b"x" * 1000)) == 500 and q.decode_farewell(None) == ""
-    rig, link = strangers_link(rig_of)
+    _, link = strangers_link(rig_of)
     link.receive(q.encode_farewell("I am nobody"))
     assert "in the stage CONNECTED: expected FOLLOWERINFO, OBSERVERINFO" in link.why_closed
 
