@@ -65,7 +65,9 @@ class ServerConfig(BaseModel):
     four_letter_whitelist: Words = Field(default=("srvr",), validation_alias="4lw.commands.whitelist")
     extended_types: Boolean = Field(default=False, validation_alias="extendedTypesEnabled")
     enforce_quota: Boolean = Field(default=False, validation_alias="enforceQuota")
-    super_digest: str | None = Field(default=None, validation_alias="DigestAuthenticationProvider.superDigest")
+    super_digest: str | None = Field(
+        default=None, validation_alias="DigestAuthenticationProvider.superDigest", repr=False
+    )
     session_secret_file: Path | None = Field(default=None, validation_alias="sessionSecretFile")
     max_frame_bytes: Annotated[Whole, Field(ge=1024)] = Field(default=0xFFFFF, validation_alias="jute.maxbuffer")
     container_check_ms: Positive = Field(default=60000, validation_alias="znode.container.checkIntervalMs")
@@ -89,7 +91,9 @@ class ServerConfig(BaseModel):
     ssl_quorum: Boolean = Field(default=False, validation_alias="sslQuorum")
     port_unification: Boolean = Field(default=False, validation_alias="portUnification")  # accept plain ones too
     ssl_quorum_key_store: Path | None = Field(default=None, validation_alias="ssl.quorum.keyStore.location")
-    ssl_quorum_key_store_password: str | None = Field(default=None, validation_alias="ssl.quorum.keyStore.password")
+    ssl_quorum_key_store_password: str | None = Field(
+        default=None, validation_alias="ssl.quorum.keyStore.password", repr=False
+    )
     ssl_quorum_key_store_password_file: Path | None = Field(
         default=None, validation_alias="ssl.quorum.keyStore.passwordPath"
     )
@@ -106,12 +110,13 @@ class ServerConfig(BaseModel):
     admin_address: str = Field(default="127.0.0.1", validation_alias="admin.serverAddress")
     admin_port: Port = Field(default=8080, validation_alias="admin.serverPort")
     admin_command_url: str = Field(default="/commands", validation_alias="admin.commandURL")
+    admin_hosts: Words = Field(default=(), validation_alias="admin.hosts")
     metrics_provider: str = Field(default="", validation_alias="metricsProvider.className")
     metrics_address: str = Field(default="127.0.0.1", validation_alias="metricsProvider.httpHost")
     metrics_port: Port | None = Field(default=None, validation_alias="metricsProvider.httpPort")
     client_port_unification: Boolean = Field(default=False, validation_alias="client.portUnification")
     ssl_key_store: Path | None = Field(default=None, validation_alias="ssl.keyStore.location")
-    ssl_key_store_password: str | None = Field(default=None, validation_alias="ssl.keyStore.password")
+    ssl_key_store_password: str | None = Field(default=None, validation_alias="ssl.keyStore.password", repr=False)
     ssl_key_store_password_file: Path | None = Field(default=None, validation_alias="ssl.keyStore.passwordPath")
     ssl_key_store_type: Pem = Field(default="PEM", validation_alias="ssl.keyStore.type")
     ssl_trust_store: Path | None = Field(default=None, validation_alias="ssl.trustStore.location")
@@ -122,7 +127,7 @@ class ServerConfig(BaseModel):
     ssl_ciphers: Words = Field(default=(), validation_alias="ssl.ciphersuites")
     skip_acl: YesNo = Field(default=False, validation_alias="skipACL")
 
-    source_text: str | None = None  # the zoo.cfg this was read from
+    source_text: str | None = Field(default=None, repr=False)  # the zoo.cfg this was read from
 
     @property
     def session_timeouts_ms(self) -> tuple[int, int]:

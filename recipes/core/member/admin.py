@@ -3,8 +3,9 @@
 Source: org.apache.zookeeper.server.command, ServerStats.java.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from recipes.core.address import java_host_port
@@ -26,27 +27,43 @@ LAST_OP = {
     op.SET_WATCHES2: "STW2", op.ADD_WATCH: "ADDW", op.CHECK_WATCHES: "CHKW", op.REMOVE_WATCHES: "REMW",
     op.GET_EPHEMERALS: "GETE", op.GET_ALL_CHILDREN_NUMBER: "GETACN", op.WHO_AM_I: "HOMI", 0: "SESS",
 }  # fmt: skip
+_LINES_AT_ONCE = 500
 _ALWAYS = ("srvr", "isro")
 _TRACKS_SESSIONS = ("standalone", "leader", "read-only")  # in these roles a server decides which sessions are over
 _NOT_SERVING = {"ruok": "imok", "isro": "null"}  # to all other words but these: NOT_SERVING
 _ALSO_NOT_SERVING = ("envi", "gtmk", "stmk")
 
 
-def four_letter(member: "Member", data: bytes) -> bytes | None:
-    """The answer to the word a connection starts with, or None when it starts with something else."""
+def four_letter(member: "Member", data: bytes) -> bytes | Iterator[bytes] | None:
+    """The answer to the word a connection starts with, or None when it starts with something else.
+
+    An answer that may be long comes in pieces, of which each takes little time to make.
+    """
+    answer = _answer(member, data)
+    if answer is None:
+        return None
+    return answer.encode() if isinstance(answer, str) else _in_pieces(answer)
+
+
+def _in_pieces(answer: Iterator[str]) -> Iterator[bytes]:
+    while lines := "".join(islice(answer, _LINES_AT_ONCE)):
+        yield lines.encode()
+
+
+def _answer(member: "Member", data: bytes) -> str | Iterator[str] | None:
     word = data[:4].decode("latin-1")
     command = _COMMANDS.get(word)
     if command is None and word != "stmk":
         return None
     allowed = member.config.four_letter_whitelist
     if word not in _ALWAYS and "*" not in allowed and word not in allowed:
-        return f"{word} is not executed because it is not in the whitelist.\n".encode()
+        return f"{word} is not executed because it is not in the whitelist.\n"
     if not member.answers and word not in _ALSO_NOT_SERVING:
-        return _NOT_SERVING.get(word, f"{NOT_SERVING}\n").encode()
+        return _NOT_SERVING.get(word, f"{NOT_SERVING}\n")
     if command is None:
         member.trace_mask = un_long(data, 4)[0]
         command = _gtmk
-    return command(member).encode()
+    return command(member)
 
 
 def _ruok(member: "Member") -> str:
@@ -61,9 +78,11 @@ def _srvr(member: "Member") -> str:
     return f"{_version(member)}{_figures(member)}"
 
 
-def _stat(member: "Member") -> str:
-    clients = "".join(f" {_brief(connection)})\n" for connection in member.connections.values())
-    return f"{_version(member)}Clients:\n{clients}\n{_figures(member)}"
+def _stat(member: "Member") -> Iterator[str]:
+    yield f"{_version(member)}Clients:\n"
+    for connection in list(member.connections.values()):
+        yield f" {_brief(connection)})\n"
+    yield f"\n{_figures(member)}"
 
 
 def _version(member: "Member") -> str:
@@ -95,9 +114,8 @@ def _brief(connection: "Connection") -> str:
     return f"/{java_host_port(*connection.address)}[{interest}]({counts}"
 
 
-def _cons(member: "Member") -> str:
-    lines = []
-    for connection in member.connections.values():
+def _cons(member: "Member") -> Iterator[str]:
+    for connection in list(member.connections.values()):
         line = f" {_brief(connection)}"
         if connection.session_id:
             line += (
@@ -107,8 +125,8 @@ def _cons(member: "Member") -> str:
                 f"lresp={connection.last_answer_ms},llat={connection.last_latency_ms},minlat=0,"
                 f"avglat={connection.average_latency_ms},maxlat={connection.latency_max_ms}"
             )
-        lines.append(f"{line})\n")
-    return "".join(lines) + "\n"
+        yield f"{line})\n"
+    yield "\n"
 
 
 def _mntr(member: "Member") -> str:
@@ -152,32 +170,32 @@ def reset_server_stats(member: "Member") -> str:
     return "Server stats reset.\n"
 
 
-def _dump(member: "Member") -> str:
-    lines = ["SessionTracker dump:\n"]
+def _dump(member: "Member") -> Iterator[str]:
+    yield "SessionTracker dump:\n"
     if member.role in _TRACKS_SESSIONS:
         buckets = member.tracker.buckets()
-        lines.append(f"Session Sets ({len(buckets)})/({len(member.tracker)}):\n")
+        yield f"Session Sets ({len(buckets)})/({len(member.tracker)}):\n"
         for end_ms, sessions in buckets:
-            lines.append(f"{len(sessions)} expire at {_date(member, end_ms)}:\n")
-            lines += [f"\t{_hex(session_id)}\n" for session_id in sessions]
+            yield f"{len(sessions)} expire at {_date(member, end_ms)}:\n"
+            yield from (f"\t{_hex(session_id)}\n" for session_id in sessions)
     else:
         sessions_ms = sorted(member.tree.sessions.items())
-        lines.append(f"Global Sessions({len(sessions_ms)}):\n")
-        lines += [f"{_hex(session_id)}\t{timeout_ms}ms\n" for session_id, timeout_ms in sessions_ms]
-    lines += ["ephemeral nodes dump:\n", f"Sessions with Ephemerals ({len(member.tree.ephemerals)}):\n"]
-    for session_id, owned in member.tree.ephemerals.items():
-        lines.append(f"{_hex(session_id)}:\n")
-        lines += [f"\t{path.decode(errors='replace')}\n" for path in owned]
+        yield f"Global Sessions({len(sessions_ms)}):\n"
+        yield from (f"{_hex(session_id)}\t{timeout_ms}ms\n" for session_id, timeout_ms in sessions_ms)
+    ephemerals = member.tree.ephemerals
+    yield f"ephemeral nodes dump:\nSessions with Ephemerals ({len(ephemerals)}):\n"
+    for session_id in list(ephemerals):
+        yield f"{_hex(session_id)}:\n"
+        yield from (f"\t{path.decode(errors='replace')}\n" for path in list(ephemerals.get(session_id, ())))
     by_end: dict[int, list[Connection]] = {}
     for connection in member.connections.values():
         by_end.setdefault(member.hangs_up_ms(connection), []).append(connection)
-    lines += ["Connections dump:\n", f"Connections Sets ({len(by_end)})/({len(member.connections)}):\n"]
+    yield f"Connections dump:\nConnections Sets ({len(by_end)})/({len(member.connections)}):\n"
     for end_ms, connections in sorted(by_end.items()):
-        lines.append(f"{len(connections)} expire at {_date(member, end_ms)}:\n")
+        yield f"{len(connections)} expire at {_date(member, end_ms)}:\n"
         for connection in connections:
             address = java_host_port(*connection.address)
-            lines.append(f"\tip: /{address} sessionId: {_hex(connection.session_id)}\n")
-    return "".join(lines)
+            yield f"\tip: /{address} sessionId: {_hex(connection.session_id)}\n"
 
 
 def _date(member: "Member", time_ms: int) -> str:
@@ -195,23 +213,21 @@ def _wchs(member: "Member") -> str:
     return f"{connections} connections watching {paths} paths\nTotal watches:{total}\n"
 
 
-def _wchc(member: "Member") -> str:
-    lines = []
-    for watcher, watched in member.tree.watches.by_watcher().items():
-        lines.append(f"{_hex(getattr(watcher, 'session_id', 0))}\n")
-        lines += [f"\t{path.decode(errors='replace')}\n" for path in watched]
-    return "".join(lines) + "\n"
+def _wchc(member: "Member") -> Iterator[str]:
+    for watcher, watched in member.tree.watches.by_watcher():
+        yield f"{_hex(getattr(watcher, 'session_id', 0))}\n"
+        yield from (f"\t{path.decode(errors='replace')}\n" for path in watched)
+    yield "\n"
 
 
-def _wchp(member: "Member") -> str:
-    lines = []
-    for path, watchers in member.tree.watches.by_path().items():
-        lines.append(f"{path.decode(errors='replace')}\n")
-        lines += [f"\t{_hex(getattr(watcher, 'session_id', 0))}\n" for watcher in watchers]
-    return "".join(lines) + "\n"
+def _wchp(member: "Member") -> Iterator[str]:
+    for path, watchers in member.tree.watches.by_path():
+        yield f"{path.decode(errors='replace')}\n"
+        yield from (f"\t{_hex(getattr(watcher, 'session_id', 0))}\n" for watcher in watchers)
+    yield "\n"
 
 
-_COMMANDS: dict[str, Callable[["Member"], str]] = {
+_COMMANDS: dict[str, Callable[["Member"], str | Iterator[str]]] = {
     "ruok": _ruok, "isro": _isro, "srvr": _srvr, "stat": _stat, "cons": _cons, "mntr": _mntr, "conf": _conf,
     "envi": _envi, "crst": reset_connection_stats, "srst": reset_server_stats, "dump": _dump, "wchs": _wchs,
     "wchc": _wchc, "wchp": _wchp, "gtmk": _gtmk, "dirs": _dirs, "hash": _hash,

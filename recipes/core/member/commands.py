@@ -4,11 +4,12 @@ Source: org.apache.zookeeper.server.admin.Commands.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from recipes.core.address import java_host_port
 from recipes.core.member.admin import LAST_OP, NOT_SERVING, reset_connection_stats, reset_server_stats
 from recipes.core.member.facts import Answer
+from recipes.core.member.listing import LongList, LongMap
 from recipes.core.member.metrics import VERSION, average_latency_ms, monitor, uncertified
 from recipes.core.member.stats import Sizes
 
@@ -20,9 +21,21 @@ if TYPE_CHECKING:
 _ALSO_NOT_SERVING = frozenset(("environment", "get_trace_mask", "set_trace_mask", "system_properties", "zabstate"))
 
 
+def name_of(asked: str) -> str | None:
+    """The name of a command, which may be asked for by another of its names; None for an unknown command."""
+    return next((name for name, (aliases, _) in COMMANDS.items() if asked == name or asked in aliases), None)
+
+
+# The commands that change something: not by GET, which a link, a picture in a page or a crawler can bring about.
+CHANGES: Final = frozenset(("connection_stat_reset", "observer_connection_stat_reset", "set_trace_mask", "stat_reset"))
+
+
 def command(member: "Member", asked: str, arguments: Mapping[str, str] | None = None) -> Answer:
-    """The JSON of /commands/<asked>?<arguments>; for an unknown command it has an `error`."""
-    name = next((name for name, (aliases, _) in COMMANDS.items() if asked == name or asked in aliases), None)
+    """The JSON of /commands/<asked>?<arguments>; for an unknown command it has an `error`.
+
+    Its long lists are made only when `json_pieces` writes them.
+    """
+    name = name_of(asked)
     if name is None:
         return {"command": asked, "error": f"Unknown command: {asked}"}
     if not member.answers and name not in _ALSO_NOT_SERVING:
@@ -51,10 +64,10 @@ def _connections(member: "Member") -> Answer:
 
 
 def _by_port(member: "Member", shown: Callable[["Connection"], Answer]) -> Answer:
-    connections = member.connections.values()
+    connections = list(member.connections.values())
     return {
-        "connections": [shown(connection) for connection in connections if not connection.secure],
-        "secure_connections": [shown(connection) for connection in connections if connection.secure],
+        "connections": LongList(shown(connection) for connection in connections if not connection.secure),
+        "secure_connections": LongList(shown(connection) for connection in connections if connection.secure),
     }
 
 
@@ -128,27 +141,34 @@ def _sizes(sizes: Sizes) -> Answer:
 
 
 def _session_dump(member: "Member") -> Answer:
-    ends = {str(end): sessions for end, sessions in member.tracker.buckets()}
-    owned = {
-        str(session_id): [path.decode(errors="replace") for path in paths]
-        for session_id, paths in member.tree.ephemerals.items()
-    }
-    return {"expiry_time_to_session_ids": ends, "session_id_to_ephemeral_paths": owned}
+    owned = (
+        (str(session_id), LongList(_text(path) for path in list(member.tree.ephemerals.get(session_id, ()))))
+        for session_id in list(member.tree.ephemerals)
+    )
+    ends = ((str(end_ms), sessions) for end_ms, sessions in member.tracker.buckets())
+    return {"expiry_time_to_session_ids": LongMap(ends), "session_id_to_ephemeral_paths": LongMap(owned)}
 
 
 def _watches(member: "Member") -> Answer:
-    found: dict[str, list[str]] = {}
-    for watcher, watched in member.tree.watches.by_watcher().items():
-        found[str(getattr(watcher, "session_id", 0))] = [path.decode(errors="replace") for path in watched]
-    return {"session_id_to_watched_paths": found}
+    found = (
+        (str(_session_of(watcher)), LongList(map(_text, watched)))
+        for watcher, watched in member.tree.watches.by_watcher()
+    )
+    return {"session_id_to_watched_paths": LongMap(found)}
 
 
 def _watches_by_path(member: "Member") -> Answer:
-    found = {
-        path.decode(errors="replace"): [getattr(watcher, "session_id", 0) for watcher in watchers]
-        for path, watchers in member.tree.watches.by_path().items()
-    }
-    return {"path_to_session_ids": found}
+    found = ((_text(path), LongList(map(_session_of, watchers))) for path, watchers in member.tree.watches.by_path())
+    return {"path_to_session_ids": LongMap(found)}
+
+
+def _text(path: bytes) -> str:
+    return path.decode(errors="replace")
+
+
+def _session_of(watcher: object) -> int:
+    session_id: int = getattr(watcher, "session_id", 0)
+    return session_id
 
 
 def _watch_summary(member: "Member") -> Answer:

@@ -6,6 +6,7 @@ ZooKeeperServer.processConnectRequest.
 """
 
 from collections import deque
+from collections.abc import Iterator
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
@@ -45,7 +46,7 @@ class Connection:
 
     __slots__ = (
         "_ahead_bytes", "_greeted", "_held", "_held_reads", "_late_ms", "_late_xid", "_latency_total_ms",
-        "_limit_bytes", "_member", "_missing", "_parts", "_syncing", "_with_read_only", "address", "closed",
+        "_limit_bytes", "_member", "_missing", "_parts", "_syncing", "_text", "_with_read_only", "address", "closed",
         "established_ms", "events", "ids", "key", "last_answer_ms", "last_op", "last_xid", "last_zxid",
         "latency_max_ms", "out", "packets_in", "packets_out", "secure", "session_id", "timeout_ms", "touched",
         "wants_close",
@@ -76,6 +77,7 @@ class Connection:
         self._greeted = False
         self._with_read_only = True
         self._limit_bytes = member.config.max_frame_bytes
+        self._text: Iterator[bytes] | None = None  # what is left of the answer to a four-letter word
         self._parts: list[bytes] = []
         self._missing = 0  # bytes that must come before `_parts` can be parsed
         self._ahead_bytes = 0  # of large replies to the requests being parsed
@@ -95,12 +97,12 @@ class Connection:
 
     @property
     def stopped(self) -> bool:
-        """Whether complete requests wait to be parsed: until their session is open, or until `go_on`."""
-        return bool(self._parts) and self._missing <= 0
+        """Whether something waits: requests for their session to be open, or anything for `go_on`."""
+        return (bool(self._parts) and self._missing <= 0) or self._text is not None
 
     def receive(self, data: bytes) -> None:
         """Take in bytes from the socket, split anywhere."""
-        if self.wants_close:
+        if self.wants_close or self._text is not None:
             return
         if self._parts:
             self._parts.append(data)
@@ -116,7 +118,9 @@ class Connection:
 
     def go_on(self) -> None:
         """Resume parsing, which stops when `out` or `_held` is too full. The shell calls it once it has sent `out`."""
-        if self.session_id and self.stopped and not self.wants_close and self._held_reads < _MAX_HELD_READS:
+        if self._text is not None:
+            self._say_more()
+        elif self.session_id and self.stopped and not self.wants_close and self._held_reads < _MAX_HELD_READS:
             data = b"".join(self._parts)
             self._parts = []
             self._take_requests(data)
@@ -165,6 +169,16 @@ class Connection:
 
     # The handshake.
 
+    def _say_more(self) -> None:
+        """Send the next piece of the answer to a four-letter word; hang up behind the last one."""
+        piece = next(self._text, None) if self._text is not None else None
+        if piece is None or self.wants_close:
+            self._text = None
+            self.close()
+        else:
+            self.out.append(piece)
+            self._member.touch(self)
+
     def _greet(self, data: bytes) -> None:
         if len(data) < 4:
             self._keep(data, 4)
@@ -179,8 +193,12 @@ class Connection:
         if text is not None:
             self.packets_in += 1
             self._member.stats.packets_received += 1
-            self.out.append(text)
-            self.close()
+            if isinstance(text, bytes):
+                self.out.append(text)
+                self.close()
+            else:
+                self._text = text
+                self._say_more()
             return
         length = un_int(data, 0)[0]
         if not 0 <= length <= self._limit_bytes:

@@ -6,6 +6,7 @@ calls `begin_turn`, passes inputs in, puts `take_writes` on disk, calls `flushed
 """
 
 from collections import deque
+from collections.abc import Iterator
 
 from recipes.core.codes import SESSION_MOVED
 from recipes.core.disk.snapshot import dump_tree
@@ -204,8 +205,8 @@ class Member:
             del self.by_session[connection.session_id]
         self.tree.watches.forget(connection)
 
-    def four_letter(self, word: bytes) -> bytes | None:
-        """The answer to a four-letter word, or None when it is not one."""
+    def four_letter(self, word: bytes) -> bytes | Iterator[bytes] | None:
+        """The answer to a four-letter word, in pieces if it may be long, or None when it is not one."""
         return four_letter(self, word)
 
     def open_session(self, connection: Connection, asked: ConnectRequest) -> None:

@@ -100,8 +100,8 @@ class ClientProtocol(asyncio.BufferedProtocol):
             return
         out = connection.out
         if out:
-            unread, data = self._unread, b"".join(out)
-            stats, size = self._server.member.stats, len(data)
+            unread, data, stats = self._unread, b"".join(out), self._server.member.stats
+            size = len(data)
             stats.bytes_sent += size
             if len(out) > 1:
                 stats.reply_sizes.add(list(map(len, out)))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from recipes.core.disk.snapshot_files import snapshot_zxid
 from recipes.core.member.facts import Facts
+from recipes.core.properties import masked
 from recipes.core.server.descriptors import in_use
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ class ServerFacts(Facts):
         return {"open_file_descriptor_count": count, "max_file_descriptor_count": most}
 
     def initial_configuration(self) -> str | None:
-        """The configuration file the server started with."""
-        return self.config.source_text
+        """The configuration file the server started with, without its secrets."""
+        text = self.config.source_text
+        return None if text is None else masked(text)
 
     def system_properties(self) -> dict[str, str]:
         """Properties of the interpreter, under Java's names where these apply."""

@@ -104,7 +104,7 @@ class Server:
         config = self.config
         self._refusals = Refusals(self._loop.time)
         most, most_per_host = config.max_connections, config.max_connections_per_ip
-        self._places = Places(most, most_per_host, most_clients(), self._refusals, self._turned_away)
+        self._places = Places(most, most_per_host, most_clients(), self._refusals)
         async with AsyncExitStack() as stack:
             await self._start(stack)
             self._stack = stack.pop_all()
@@ -152,6 +152,7 @@ class Server:
             self._peering = Peering(self, protocol, found)
             replica = self._peering.peer
         self.member: Member = Member(member_config(config), tree, replica, *_clocks())
+        self._places.stats = self.member.stats
         self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts
         self.member.stats.loaded(found.txns, (monotonic_ns() - begun_ns) // 1_000_000)
         self._flusher = Flusher(store, done=self._job_done, failed=self._disk_failed, stats=self.member.stats)
@@ -208,7 +209,9 @@ class Server:
             if config.admin_enabled:
                 self.admin_port = await admin_http.listen(stack, self, config.admin_address, config.admin_port)
             if config.metrics_port is not None:
-                self.metrics_port = await admin_http.listen(stack, self, config.metrics_address, config.metrics_port)
+                self.metrics_port = await admin_http.listen(
+                    stack, self, config.metrics_address, config.metrics_port, only_metrics=True
+                )
 
     def _plain_protocol(self, place: Place) -> ClientProtocol:
         return ClientProtocol(self, self._buffer, place)
@@ -218,9 +221,6 @@ class Server:
 
     def _local_protocol(self, place: Place) -> ClientProtocol:
         return ClientProtocol(self, self._buffer, place, local=True)
-
-    def _turned_away(self) -> None:
-        self.member.stats.connections_rejected += 1
 
     def _tls(self, what: str, plain: Callable[[Place], ClientProtocol] | None = None) -> Tls:
         from recipes.core.server.tls import server_context  # imported only if needed: it takes time

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from recipes.core.errors import invariant
+from recipes.core.history import History
 from recipes.core.jute.quorum import Packet, PacketReader
 from recipes.core.jute.records import Ids
-from recipes.core.jute.votes import LEADING, LOOKING, Notification
+from recipes.core.jute.votes import LEADING, LOOKING, OTHER_PROTOCOL, Notification
 from recipes.core.link import Link
 from recipes.core.replication import (
     Cell,
@@ -33,7 +34,6 @@ from recipes.core.replication import (
 from recipes.core.zab.absentees import Absentees
 from recipes.core.zab.election import Election
 from recipes.core.zab.epochs import ACCEPTED_EPOCH
-from recipes.core.zab.history import History
 from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
 from recipes.core.zab.promises import LatePromises
@@ -93,6 +93,7 @@ class ZabPeer:
         self._ready = Ready()
         self._outbox = Outbox()
         self._next_key = 0
+        self._foreign: set[int] = set()  # servers of another protocol, which were named in the log
         self._look_when_drained()
         self._cut_if_needed()
 
@@ -147,6 +148,13 @@ class ZabPeer:
 
     def notified(self, sid: int, note: Notification) -> None:
         """A notification has come over the election port."""
+        if note.state == OTHER_PROTOCOL:
+            if sid not in self._foreign:
+                self._foreign.add(sid)
+                self.note(
+                    f"server {sid} runs another protocol than zab: set protocol= to the same value on all servers"
+                )
+            return
         self._election.receive(sid, note, self.now_ms)
         if note.state == LOOKING:
             self.late_promises.looks(sid)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from recipes.core.errors import invariant
+from recipes.core.history import History
 from recipes.core.jute.codec import write_buffer
 from recipes.core.jute.quorum import COMMIT, DIFF, NEWLEADER, PROPOSAL, SNAP, TRUNC
 from recipes.core.replication import SnapshotRequested
-from recipes.core.zab.history import History
 from recipes.core.zab.progress import LearnerProgress
 from recipes.core.zab.stages import ProgressStage
 from recipes.core.zxid import counter_of, epoch_of, start_of

@@ -1,10 +1,13 @@
 """What a member tells operators, by word and by command, without a network."""
 
+import json
+
 import pytest
 
 from recipes.core.address import java_host, java_host_port
 from recipes.core.member.commands import COMMANDS, command
 from recipes.core.member.config import MemberConfig
+from recipes.core.member.listing import json_pieces
 from recipes.core.member.member import Member
 from recipes.core.member.metrics import prometheus
 from recipes.core.standalone import Standalone
@@ -17,6 +20,15 @@ def member_of(serving=True):
     replica = Standalone(0)
     replica.serving = serving
     return Member(MemberConfig(four_letter_whitelist=("*",)), DataTree(), replica, 0, 1_700_000_000_000)
+
+
+def said(member, word):
+    answer = member.four_letter(word)
+    return (answer if isinstance(answer, bytes) else b"".join(answer)).decode()
+
+
+def as_json(member, asked):
+    return json.loads("".join(json_pieces(command(member, asked))))
 
 
 @pytest.mark.parametrize(
@@ -41,9 +53,8 @@ def test_servers_10_ipv6_addresses_have_brackets():
     member = member_of()
     member.connect(("::1", 35584))
     for word in (b"cons", b"stat", b"dump"):
-        answer = member.four_letter(word)
-        assert answer is not None and b"/[0:0:0:0:0:0:0:1]:35584" in answer
-    assert command(member, "cons")["connections"][0]["remote_socket_address"] == "[0:0:0:0:0:0:0:1]:35584"
+        assert "/[0:0:0:0:0:0:0:1]:35584" in said(member, word)
+    assert as_json(member, "cons")["connections"][0]["remote_socket_address"] == "[0:0:0:0:0:0:0:1]:35584"
     assert java_host_port("127.0.0.1", 1) == "127.0.0.1:1"
 
 
@@ -62,8 +73,7 @@ def test_servers_4_a_command_without_a_quorum_says_so(name):
      (b"isro", b"null"), (b"srvr", NOT_SERVING.encode()), (b"mntr", NOT_SERVING.encode())],
 )  # fmt: skip
 def test_servers_4_words_without_a_quorum(word, answer):
-    said = member_of(serving=False).four_letter(word)
-    assert said is not None and said.startswith(answer)
+    assert said(member_of(serving=False), word).startswith(answer.decode())
 
 
 def test_metrics_are_there_without_a_quorum():
@@ -77,9 +87,9 @@ def test_latencies_of_a_connection_are_shown():
     connection.last_xid, connection.packets_out = 7, 2
     connection._count_late(30, 6)
     connection._count_late(10, 7)
-    shown = command(member, "cons")["connections"][0]
+    shown = as_json(member, "cons")["connections"][0]
     assert (shown["last_latency"], shown["avg_latency"], shown["max_latency"]) == (10, 20, 30)
     connection.last_xid = 8  # answered at once, or not yet
-    assert b"llat=0,minlat=0,avglat=20,maxlat=30" in (member.four_letter(b"cons") or b"")
-    member.four_letter(b"crst")
-    assert b"maxlat=0" in (member.four_letter(b"cons") or b"")
+    assert "llat=0,minlat=0,avglat=20,maxlat=30" in said(member, b"cons")
+    said(member, b"crst")
+    assert "maxlat=0" in said(member, b"cons")
