@@ -72,7 +72,7 @@ def parts_logged(ensemble: EnsembleProcesses, sid: int) -> set[int]:
 @pytest.mark.timeout(0)
 @pytest.mark.skipif(JARS not in os.environ, reason=f"{JARS} names no directory with ZooKeeper 3.9")
 def test_interop_1_a_later_version_leads_ours_and_follows(tmp_path, monkeypatch, wire):
-    monkeypatch.setattr(servers, "APACHE_JARS", f"{os.environ[JARS]}/*")
+    monkeypatch.setattr(servers, "APACHE_CLASS_PATH", f"{os.environ[JARS]}/*")
     with EnsembleProcesses(tmp_path, "apache", "ours", "ours").start() as ensemble:
         ensemble.make_leader(1)
         assert ensemble.figures(1)["Zookeeper version"].startswith("3.9")
