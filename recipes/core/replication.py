@@ -319,6 +319,7 @@ class Recovered:
         nothing.
     applied_zxid: of the tree. It is less than last_zxid where entries that are logged may still be taken back; all of
         these are in history.
+    replayed_bytes: of the txns in the log behind the snapshot.
     """
 
     snapshot_zxid: int
@@ -330,6 +331,7 @@ class Recovered:
     cells: Mapping[str, bytes] = field(default_factory=dict)
     unsure: str = ""
     applied_zxid: int = -1
+    replayed_bytes: int = 0
 
 
 class ReplicationProtocol(NamedTuple):

@@ -9,6 +9,7 @@ class ToldMember:
     def __init__(self, told=None):
         self.now_ms = 0
         self.disk_full = False
+        self.has_work = False
         self.tree = None
         self.decided = []
         self.touched = []
@@ -19,6 +20,9 @@ class ToldMember:
 
     def tick(self):
         self.told.append("tick")
+
+    def stalled(self, by_ms):
+        self.told.append(f"stalled {by_ms}")
 
     def take_writes(self):
         decided, self.decided = self.decided, []

@@ -41,6 +41,7 @@ class _Replay:
     snapshot_zxid: int = -1
     last_zxid: int = -1
     txns: int = 0
+    size_bytes: int = 0  # of all txns behind the snapshot
     unapplied: list[bytes] | None = None  # the payloads behind the snapshot, where the tree must not have them
     mismatches: list[int] = field(default_factory=list)
     torn: list[Damage] = field(default_factory=list)
@@ -64,8 +65,9 @@ def recover(snapshots: Disk, logs: Disk, tree: DataTree, trust: Trust = _USUAL) 
     _make_durable(snapshots, logs)
     last_zxid = tree.last_zxid
     return Recovered(
-        replay.snapshot_zxid, last_zxid, replay.txns, tuple(replay.mismatches), [], last_zxid, applied_zxid=last_zxid
-    )
+        replay.snapshot_zxid, last_zxid, replay.txns, tuple(replay.mismatches), [], last_zxid, applied_zxid=last_zxid,
+        replayed_bytes=replay.size_bytes,
+    )  # fmt: skip
 
 
 def recover_member(
@@ -122,6 +124,7 @@ def recover_member(
         cells,
         unsure,
         tree.last_zxid,
+        replay.size_bytes,
     )
 
 
@@ -209,6 +212,7 @@ def _replay_log(
             break
         if newer and not joins(replay.last_zxid, zxid, newer):
             raise DiskError(f"a snapshot that cannot be used stands between 0x{replay.last_zxid:x} and 0x{zxid:x}")
+        replay.size_bytes += len(payload)
         if replay.unapplied is not None:
             replay.unapplied.append(payload)
             replay.last_zxid = zxid

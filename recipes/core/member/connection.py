@@ -6,6 +6,7 @@ ZooKeeperServer.processConnectRequest.
 """
 
 from collections import deque
+from collections.abc import Iterator
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
@@ -15,8 +16,15 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int, read_buffer, un_head, un_int, write_buffer
 from recipes.core.jute.records import ConnectResponse, Ids, decode_connect_request, encode_connect_response
 from recipes.core.jute.requests import MULTI_END, pack_multi_header, read_auth
-from recipes.core.member.leading import WRITES
-from recipes.core.member.reads import LARGE_BYTES, READS, Failed, plain_get
+from recipes.core.member.leading import LARGE_MULTI_BYTES, WRITES
+from recipes.core.member.reads import (
+    LARGE_BYTES,
+    READS,
+    SLICED_READS,
+    Failed,
+    is_long,
+    plain_get,
+)
 from recipes.core.tree.acl import authenticate
 from recipes.core.tree.prepare import Request
 from recipes.core.tree.tree import Applied, Part
@@ -27,11 +35,17 @@ if TYPE_CHECKING:
 
 _pack_reply: Final = Struct(">iiqi").pack
 _pack_event: Final = Struct(">iiqiiii").pack
+_CHECKED, _DELETED, _CREATED = (pack_multi_header(kind, 0) for kind in (op.CHECK, op.DELETE, op.CREATE))
 _STATE_CONNECTED: Final = 3
 _MAX_IDS: Final = 16
 _MAX_HELD: Final = 1000
-_MAX_HELD_READS: Final = 100  # each may have a large reply, and all can become due at once
-_MOST_AHEAD_BYTES: Final = 4 << 20  # limit on large replies that are made and not yet sent
+_MAX_HELD_READS: Final = 100  # all can become due at once
+_LIGHT_WRITES: Final = WRITES - {op.MULTI, op.CLOSE_SESSION}
+# A unit is about a microsecond of this server's time, such as the look at one znode.
+MOST_UNITS: Final = 4000  # of one connection in one turn; what is behind them waits for later turns
+_CLOSING_UNITS: Final = 50  # of the closing of a session, and of a small multi
+_BYTES_PER_UNIT: Final = 256  # of a large reply
+_UNTIL_TOLD: Final = 1 << 60  # in `_missing`: bytes wait for a sync or a job, however many come
 
 HeldRead = tuple[int, int, bytes, Ids]  # xid, opcode, body, identities when it came
 
@@ -44,9 +58,10 @@ class Connection:
     """
 
     __slots__ = (
-        "_ahead_bytes", "_greeted", "_held", "_held_reads", "_limit_bytes", "_member", "_missing", "_parts", "_syncing",
-        "_with_read_only", "address", "closed", "established_ms", "events", "ids", "key", "last_op", "last_xid",
-        "last_zxid", "out", "packets_in", "packets_out", "secure", "session_id", "timeout_ms", "touched", "wants_close",
+        "_greeted", "_held", "_held_reads", "_job", "_left", "_limit_bytes", "_member", "_missing", "_parts",
+        "_syncing", "_with_read_only", "address", "closed", "established_ms", "events", "ids", "key", "last_op",
+        "last_xid", "last_zxid", "out", "packets_in", "packets_out", "secure", "session_id", "timeout_ms", "touched",
+        "wants_close",
     )  # fmt: skip
 
     def __init__(self, member: "Member", key: int, address: tuple[str, int], ids: Ids, secure: bool) -> None:
@@ -73,9 +88,10 @@ class Connection:
         self._limit_bytes = member.config.max_frame_bytes
         self._parts: list[bytes] = []
         self._missing = 0  # bytes that must come before `_parts` can be parsed
-        self._ahead_bytes = 0  # of large replies to the requests being parsed
+        self._left = 0  # units for the requests being parsed
         self._held: deque[Request | HeldRead] = deque()
-        self._held_reads = 0  # in `_held`: reads, and everything behind a sync
+        self._held_reads = 0  # in `_held`
+        self._job: Iterator[int] | None = None  # a request in slices, each with its units; nothing behind it has begun
         self._syncing = False  # a sync is under way; nothing behind it has begun
 
     @property
@@ -90,8 +106,18 @@ class Connection:
 
     @property
     def stopped(self) -> bool:
-        """Whether complete requests wait to be parsed: until their session is open, or until `go_on`."""
-        return bool(self._parts) and self._missing <= 0
+        """Whether requests wait: until their session is open, or until `go_on`."""
+        parts = self._parts
+        if not parts or 0 < self._missing < _UNTIL_TOLD >> 1:
+            return False
+        return self._missing <= 0 or self._job is not None or len(parts) > 1 or bool(parts[0])
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `go_on` has something to do."""
+        if not self.session_id or self.wants_close or self._syncing or not self.stopped:
+            return False
+        return not self._held if self._job is not None else self._held_reads < _MAX_HELD_READS
 
     def receive(self, data: bytes) -> None:
         """Take in bytes from the socket, split anywhere."""
@@ -110,15 +136,24 @@ class Connection:
             self._greet(data)
 
     def go_on(self) -> None:
-        """Resume parsing, which stops when `out` or `_held` is too full. The shell calls it once it has sent `out`."""
-        if self.session_id and self.stopped and not self.wants_close and self._held_reads < _MAX_HELD_READS:
-            data = b"".join(self._parts)
-            self._parts = []
-            self._take_requests(data)
+        """Go on with what waits for a later turn. The shell calls it once it has sent `out`, if there are bytes left.
+
+        Parsing stops where requests have cost enough for one turn, and where `out` or `_held` is too full.
+        """
+        if not self.has_work:
+            return
+        if self._job is not None:
+            self._member.keep_session_alive(self)
+            self._left = MOST_UNITS
+            self._work()
+            if self._job is not None:
+                return
+        self._resume()
 
     def lost(self) -> None:
         """The socket is closed: by the peer, or by the shell as this connection wanted."""
         self.closed = self.wants_close = True
+        self._job = None
         self._held.clear()
         self.out.clear()
         self._member.forget(self)
@@ -178,9 +213,7 @@ class Connection:
         self.timeout_ms = timeout_ms
         self._send_handshake(ConnectResponse(timeout_ms, session_id, password))
         if self._parts:
-            data = b"".join(self._parts)
-            self._parts = []
-            self._take_requests(data)
+            self._resume()
 
     def refused(self) -> None:
         """There is no such session, or not with this password."""
@@ -199,12 +232,17 @@ class Connection:
 
     # Requests.
 
+    def _resume(self) -> None:
+        data = b"".join(self._parts)
+        self._parts = []
+        self._take_requests(data)
+
     def _take_requests(self, data: bytes) -> None:
         at, size, limit, count = 0, len(data), self._limit_bytes, 0
         member, held, out = self._member, self._held, self.out
         tree = member.tree
         member.keep_session_alive(self)
-        self._ahead_bytes = 0
+        self._left = MOST_UNITS
         while size - at >= 12:
             length, xid, kind = un_head(data, at)
             end = at + 4 + length
@@ -225,7 +263,7 @@ class Connection:
                 self._authenticate(xid, body)
             else:
                 self._take(xid, kind, body, self.ids)
-            if self.wants_close or self._ahead_bytes > _MOST_AHEAD_BYTES or self._held_reads >= _MAX_HELD_READS:
+            if self._left <= 0 or self.wants_close:
                 break
         if count:
             if out and not self.touched:
@@ -233,10 +271,13 @@ class Connection:
             self.packets_in += count
             self.last_op, self.last_xid = kind, xid
             member.stats.packets_received += count
-        if at < size and not self.wants_close:
-            if self._ahead_bytes > _MOST_AHEAD_BYTES or self._held_reads >= _MAX_HELD_READS:
+        if self._left <= 0 and not self.wants_close:
+            if self._job is not None or self._syncing:
+                self._parts, self._missing = [data[at:]], _UNTIL_TOLD
+            elif at < size:
                 self._keep(data[at:], 0)
-                return
+                member.touch(self)
+        elif at < size and not self.wants_close:
             wanted = 4
             if size - at >= 4:
                 length = un_int(data, at)[0]
@@ -249,27 +290,89 @@ class Connection:
     def _take(self, xid: int, kind: int, body: bytes, ids: Ids) -> None:
         """Start a request, or hold it until its turn comes."""
         member, held = self._member, self._held
-        if self._syncing:  # a write behind a sync could be committed before the sync is answered
-            held.append((xid, kind, body, ids))
-            self._held_reads += 1
-        elif kind in WRITES:
+        if kind in _LIGHT_WRITES:
             request = Request(self.session_id, xid, kind, body, ids, self, member.now_ms)
             if member.submit(request):
                 held.append(request)
             else:
                 self.close()
+        elif kind in WRITES:
+            if len(body) > LARGE_MULTI_BYTES or (kind == op.CLOSE_SESSION and member.units_left <= 0):
+                self._begin(self._write_alone(xid, kind, body, ids))
+            else:
+                member.units_left -= _CLOSING_UNITS
+                self._submit(xid, kind, body, ids)
         elif kind == op.SYNC:
             request = Request(self.session_id, xid, kind, body, ids, self, member.now_ms)
             held.append(request)
-            self._syncing = True
+            # A write behind a sync could be committed before the sync is answered: nothing behind it is begun.
+            self._syncing, self._left = True, 0
             member.sync(request)
+        elif kind in SLICED_READS:
+            self._begin(self._answer_in_slices(xid, kind, body, ids))
         elif kind == op.PING and not member.in_touch(self.timeout_ms):
             self.close()  # the session may have ended elsewhere: the client should try another server
+        elif (held or member.units_left <= 0) and is_long(member.tree, kind, body):
+            self._begin(self._answer_alone(xid, kind, body, ids))
         elif held:
             held.append((xid, kind, body, ids))
             self._held_reads += 1
+            if self._held_reads >= _MAX_HELD_READS:
+                self._left = 0
         else:
             self._answer(xid, kind, body, ids)
+
+    def _submit(self, xid: int, kind: int, body: bytes, ids: Ids) -> None:
+        request = Request(self.session_id, xid, kind, body, ids, self, self._member.now_ms)
+        if self._member.submit(request):
+            self._held.append(request)
+        else:
+            self.close()
+
+    # Jobs: requests that begin once all before them are answered, and may take several turns.
+
+    def _begin(self, job: Iterator[int]) -> None:
+        self._job = job
+        if self._held:
+            self._left = 0
+        else:
+            self._work()
+
+    def _work(self) -> None:
+        """Do slices of the job, as many as this turn allows."""
+        member = self._member
+        if self._job is not None and member.units_left > 0:
+            for units in self._job:
+                self._left -= units
+                member.units_left -= units
+                if self._left <= 0 or member.units_left <= 0:
+                    member.touch(self)
+                    break
+            else:
+                self._job = None
+        elif self._job is not None:
+            member.postpone(self)
+        if self._job is not None:
+            self._left = 0
+
+    def _write_alone(self, xid: int, kind: int, body: bytes, ids: Ids) -> Iterator[int]:
+        self._submit(xid, kind, body, ids)
+        yield _CLOSING_UNITS + len(body) // _BYTES_PER_UNIT
+
+    def _answer_alone(self, xid: int, kind: int, body: bytes, ids: Ids) -> Iterator[int]:
+        self._answer(xid, kind, body, ids)
+        yield 0
+
+    def _answer_in_slices(self, xid: int, kind: int, body: bytes, ids: Ids) -> Iterator[int]:
+        tree = self._member.tree
+        try:
+            reply = yield from SLICED_READS[kind](tree, self, ids, body)
+        except Failed as failed:
+            self._reply(xid, tree.last_zxid, failed.code, failed.body)
+        except WireError:
+            self._reply(xid, tree.last_zxid, MARSHALLING_ERROR)
+        else:
+            self._reply(xid, tree.last_zxid, 0, reply)
 
     def _answer(self, xid: int, kind: int, body: bytes, ids: Ids) -> None:
         """Carry out a read now."""
@@ -352,20 +455,16 @@ class Connection:
         self._reply(request.cxid, zxid, err, body)
         if kind == op.SYNC:
             self._syncing = False
-            waiting = list(held)
-            held.clear()
-            self._held_reads = 0
-            for xid, other, content, ids in waiting:  # type: ignore[misc]  # nothing was begun behind the sync
-                if not self.wants_close:
-                    self._take(xid, other, content, ids)
-            return
+            self._resume()
         while held and type(held[0]) is tuple and not self.wants_close:
             self._held_reads -= 1
             self._answer(*held.popleft())  # type: ignore[misc]
 
     def _reply(self, xid: int, zxid: int, err: int, body: bytes = b"") -> None:
         if len(body) > LARGE_BYTES:
-            self._ahead_bytes += len(body)
+            units = len(body) // _BYTES_PER_UNIT
+            self._left -= units
+            self._member.units_left -= units
         self.out.append(_pack_reply(16 + len(body), xid, zxid, err) + body)
         if not self.touched:
             self._member.touch(self)
@@ -384,12 +483,14 @@ def _multi_body(parts: list[Part]) -> bytes:
     for kind, err, path, stat in parts:
         if kind == op.ERROR:
             chunks.append(pack_multi_header(op.ERROR, err) + pack_int(err))
-        elif kind in (op.DELETE, op.CHECK):
-            chunks.append(pack_multi_header(kind, 0))
+        elif kind == op.CHECK:
+            chunks.append(_CHECKED)
+        elif kind == op.DELETE:
+            chunks.append(_DELETED)
         elif kind == op.SET_DATA:
             chunks.append(pack_multi_header(kind, 0) + (stat or b""))
         elif kind == op.CREATE:
-            chunks.append(pack_multi_header(op.CREATE, 0) + write_buffer(path))
+            chunks.append(_CREATED + write_buffer(path))
         else:
             chunks.append(pack_multi_header(op.CREATE2, 0) + write_buffer(path) + (stat or b""))
     return b"".join(chunks) + MULTI_END
