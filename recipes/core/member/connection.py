@@ -42,6 +42,7 @@ class Connection:
 
     out: what to send, in order; the shell takes it and sends it with one write.
     events: how many items of `out` are watch events. wants_close: the shell is to close the socket once `out` is sent.
+    why_closed: what was wrong with the client, for the operator; empty if nothing was.
     """
 
     __slots__ = (
@@ -49,7 +50,7 @@ class Connection:
         "_limit_bytes", "_member", "_missing", "_parts", "_syncing", "_text", "_with_read_only", "address", "closed",
         "established_ms", "events", "ids", "key", "last_answer_ms", "last_op", "last_xid", "last_zxid",
         "latency_max_ms", "out", "packets_in", "packets_out", "secure", "session_id", "timeout_ms", "touched",
-        "wants_close",
+        "wants_close", "why_closed",
     )  # fmt: skip
 
     def __init__(self, member: "Member", key: int, address: tuple[str, int], ids: Ids, secure: bool) -> None:
@@ -63,6 +64,7 @@ class Connection:
         self.out: list[bytes] = []
         self.touched: bool = False
         self.wants_close: bool = False
+        self.why_closed: str = ""
         self.closed: bool = False
         self.packets_in: int = 0
         self.packets_out: int = 0
@@ -137,6 +139,11 @@ class Connection:
         self.wants_close = True
         self._member.touch(self)
 
+    def _hang_up(self, why: str) -> None:
+        """Hang up once `out` is sent. why: for the operator."""
+        self.why_closed = why
+        self.close()
+
     def notify(self, kind: int, path: bytes) -> None:
         """Send a watch event."""
         length = len(path)
@@ -202,15 +209,15 @@ class Connection:
             return
         length = un_int(data, 0)[0]
         if not 0 <= length <= self._limit_bytes:
-            self.close()
+            self._hang_up(_why_no_frame(data, length, self._limit_bytes))
             return
         if len(data) < 4 + length:
             self._keep(data, 4 + length)
             return
         try:
             asked = decode_connect_request(data[4 : 4 + length])
-        except WireError:
-            self.close()
+        except WireError as error:
+            self._hang_up(f"its first request is none that opens a session: {error}")
             return
         self._greeted = True
         self._with_read_only = asked.has_read_only
@@ -230,10 +237,10 @@ class Connection:
             self._parts = []
             self._take_requests(data)
 
-    def refused(self) -> None:
-        """There is no such session, or not with this password."""
+    def refused(self, why: str = "") -> None:
+        """There is no such session, or not with this password. why: for the operator, if it should not happen."""
         self._send_handshake(ConnectResponse(0, 0, bytes(16)))
-        self.close()
+        self._hang_up(why)
 
     def _send_handshake(self, response: ConnectResponse) -> None:
         payload = encode_connect_response(response, self._with_read_only)
@@ -257,7 +264,7 @@ class Connection:
             length, xid, kind = un_head(data, at)
             end = at + 4 + length
             if not 8 <= length <= limit:
-                self.close()
+                self._hang_up(_why_no_request(length, limit))
                 break
             if end > size:
                 break
@@ -290,7 +297,7 @@ class Connection:
             if size - at >= 4:
                 length = un_int(data, at)[0]
                 if not 8 <= length <= limit:
-                    self.close()
+                    self._hang_up(_why_no_request(length, limit))
                     return
                 wanted += length
             self._keep(data[at:], wanted)
@@ -348,7 +355,7 @@ class Connection:
             self._reply(xid, 0, 0, pack_int(-1))
             return
         self._reply(xid, -1, UNIMPLEMENTED)
-        self.close()
+        self._hang_up(f"no request has the type {kind}")
 
     def _authenticate(self, xid: int, body: bytes) -> None:
         """Authenticate, and reply at once, ahead of earlier requests: it counts only for the requests behind it."""
@@ -361,7 +368,7 @@ class Connection:
         if new is None or not self._has_room_for(new):
             self._member.stats.auth_failed += 1
             self._reply(xid, 0, AUTH_FAILED)
-            self.close()
+            self._hang_up("authentication failed")
             return
         self.ids += tuple(pair for pair in new if pair not in self.ids)
         self._reply(xid, 0, 0)
@@ -421,6 +428,21 @@ class Connection:
         self.out.append(_pack_reply(16 + len(body), xid, zxid, err) + body)
         if not self.touched:
             self._member.touch(self)
+
+
+def _why_no_frame(data: bytes, length: int, limit: int) -> str:
+    """What a connection begins with, if it is no request."""
+    if data[:1] == b"\x16":
+        return "it begins with a TLS handshake, and this port is for connections without TLS"
+    if data[:4] in (b"GET ", b"HEAD", b"POST", b"PUT ", b"OPTI"):
+        return "it speaks HTTP, which the admin port does"
+    return f"it does not speak ZooKeeper's protocol: its first request would have {length} bytes, {limit} are allowed"
+
+
+def _why_no_request(length: int, limit: int) -> str:
+    if length > limit:
+        return f"a request has {length} bytes, jute.maxbuffer allows {limit}"
+    return f"a request of {length} bytes is too short"
 
 
 def _synced_path(body: bytes) -> tuple[int, bytes | None]:

@@ -225,7 +225,7 @@ class Member:
         elif asked.session_id == 0:
             self._create_session(connection)
         elif not password_matches(asked.session_id, asked.password, config.session_secret):
-            connection.refused()
+            connection.refused("wrong password for the session that it asks for")
         elif self._leading is not None:
             valid = self._leading.revalidate(asked.session_id, connection.timeout_ms, 0, self.now_ms)
             self._resume_session(connection, asked.session_id, valid)

@@ -114,6 +114,8 @@ class ClientProtocol(asyncio.BufferedProtocol):
                 if transport.is_closing():
                     return
         if connection.wants_close:
+            if connection.why_closed:
+                self._gave_up(connection.why_closed)
             transport.close()
             if transport.get_write_buffer_size():
                 self._watch().closing()

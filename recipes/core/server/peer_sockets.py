@@ -83,7 +83,8 @@ class PeerSockets:
 
     def _found_refusals(self) -> Refusals:
         if self._refusals is None:
-            self._refusals = Refusals(asyncio.get_running_loop().time)
+            loop = asyncio.get_running_loop()
+            self._refusals = Refusals(loop.time, loop.call_later)
         return self._refusals
 
     async def check_port(self, port: int) -> None:

@@ -17,6 +17,7 @@ from recipes.core.server.election_port import ElectionPort
 from recipes.core.server.ensemble_facts import EnsembleFacts
 from recipes.core.server.peer_sockets import PeerSockets
 from recipes.core.server.quorum_port import QuorumPort
+from recipes.core.server.refusals import Refusals
 from recipes.core.server.unavailability import Unavailability
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Peering:
         )
         self._server = server
         self._role = ""
+        loop = asyncio.get_running_loop()
+        self._notes = Refusals(loop.time, loop.call_later)  # some are about what strangers did
         self._times = Unavailability()
         self._reminder: asyncio.TimerHandle | None = None  # set while this server does not serve
         self._has_served = self._said_why_no_reads = False
@@ -133,7 +136,7 @@ class Peering:
         if outbox.dial is not None:
             self._links.dial(outbox.dial)
         for fact in outbox.notes:
-            log.info("%s", fact)
+            self._notes.say(fact, level=logging.INFO)
         if not peer.serving:
             self._times.looking(peer.status().stage, monotonic_ns() // 1_000_000)
         role = self._server.member.role

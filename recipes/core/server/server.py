@@ -29,7 +29,7 @@ from recipes.core.errors import DiskError
 from recipes.core.jute.records import Ids
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
-from recipes.core.protocols import DEFAULT, find_protocol, protocol_of
+from recipes.core.protocols import find_protocol, protocol_of, refusal
 from recipes.core.replication import Outbox, Replica
 from recipes.core.server.accepting import Tls
 from recipes.core.server.client_port import ClientProtocol, read_buffer
@@ -102,7 +102,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         config = self.config
-        self._refusals = Refusals(self._loop.time)
+        self._refusals = Refusals(self._loop.time, self._loop.call_later)
         most, most_per_host = config.max_connections, config.max_connections_per_ip
         self._places = Places(most, most_per_host, most_clients(), self._refusals)
         async with AsyncExitStack() as stack:
@@ -125,7 +125,9 @@ class Server:
         may_be_empty = take_initialize(config.data_dir, config.data_log_dir) or config.trust_empty_database
         tree = DataTree()
         fill_bytes = min(max(1, config.pre_alloc_size_kb) << 10, _FILL_AHEAD_BYTES)
-        protocol = None if config.membership is None else find_protocol(DEFAULT)
+        protocol = None if config.membership is None else find_protocol(config.replication)
+        if protocol is not None and (why := refusal(protocol.name, snapshots.names(), config.data_dir)):
+            raise DiskError(why)
         store = Store(snapshots, logs, fill_bytes, protocol, Trust(may_be_empty, config.trust_missing_snapshot))
         begun_ns = monotonic_ns()
         found = store.recover(tree)
@@ -276,7 +278,7 @@ class Server:
     def hung_up(self, address: tuple[str, int], why: str) -> None:
         """Log that a client was hung up on."""
         where = shown(address) if address[0] else "on the socket"
-        self._refusals.say(f"hung up on client {where}: {why}", about=f"unread {address[0]}")
+        self._refusals.say(f"hung up on client {where}: {why}", about=f"client {address[0]} {why}")
 
     def schedule(self) -> None:
         """Call this before handing over input: a turn follows once everything that has arrived is taken in."""
@@ -380,6 +382,8 @@ class Server:
         if protocol is None or protocol.connection is None or protocol.connection.session_id:
             return
         self.member.stats.sessionless += 1
+        why = f"it opened no session within {self.config.sessionless_timeout_ms} ms"
+        self.hung_up(protocol.connection.address, why)
         if protocol.transport is not None:
             protocol.transport.abort()
 
