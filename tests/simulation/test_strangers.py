@@ -1,4 +1,4 @@
-"""Strangers at the quorum ports of servers that lead or are to lead, in simulated runs with faults: every property holds.
+"""Strangers at the quorum ports of servers that lead, or are to lead, in simulated runs with faults: nothing breaks.
 
 They claim to be members, with epochs of all kinds, and say nothing that a member says when it joins: what they would
 promise or acknowledge in a member's name counts as that member's. They have a random source of their own.
