@@ -38,6 +38,7 @@ _DEFAULTS: dict[str, object] = {
     "extended_types": False,
     "enforce_quota": False,
     "super_digest": None,
+    "session_secret": "zookeeper",
     "max_frame_bytes": 0xFFFFF,
     "container_check_ms": 60000,
     "container_max_per_check": 10000,

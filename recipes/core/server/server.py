@@ -17,7 +17,7 @@ from time import monotonic_ns, perf_counter, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from recipes.core.address import with_port
+from recipes.core.address import is_loopback, with_port
 from recipes.core.disk.directories import open_directories, take_initialize
 from recipes.core.disk.jobs import Job
 from recipes.core.disk.recovery import Trust
@@ -40,7 +40,7 @@ from recipes.core.server.flusher import Flusher
 from recipes.core.server.listening import Listener, addresses_of, listen, listen_on_socket
 from recipes.core.server.places import Place, Places
 from recipes.core.server.refusals import Refusals, shown
-from recipes.core.server.settings import member_config
+from recipes.core.server.settings import member_config, own_secret
 from recipes.core.standalone import Standalone
 from recipes.core.tree.tree import DataTree
 from recipes.core.turn import Turn
@@ -145,13 +145,15 @@ class Server:
         gc.set_threshold(50_000, 20, 1000)
         gc.collect()
         gc.freeze()
+        secret = own_secret(config, snapshots)
+        _warn_of_session_ids(config)
         replica: Replica = Standalone(tree.last_zxid)
         if protocol is not None:
             from recipes.core.server.peering import Peering  # a standalone server starts sooner without it
 
-            self._peering = Peering(self, protocol, found)
+            self._peering = Peering(self, protocol, found, secret)
             replica = self._peering.peer
-        self.member: Member = Member(member_config(config), tree, replica, *_clocks())
+        self.member: Member = Member(member_config(config, secret), tree, replica, *_clocks())
         self._places.stats = self.member.stats
         self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts
         self.member.stats.loaded(found.txns, (monotonic_ns() - begun_ns) // 1_000_000)
@@ -401,6 +403,19 @@ def _report_purged(purged: asyncio.Future[list[str]]) -> None:
         log.info("purged %s files", len(purged.result()))
     else:
         log.error("old snapshots and logs cannot be purged: %s", error)
+
+
+def _warn_of_session_ids(config: "ServerConfig") -> None:
+    """Say that ids give sessions away, where other machines can reach this server's clients' ports."""
+    plain, secure = config.client_port is not None, config.secure_client_port is not None
+    reached = (plain and not is_loopback(config.client_address)) or (
+        secure and not is_loopback(config.secure_client_address)
+    )
+    if reached and config.session_secret != "own" and config.session_secret_file is None:
+        log.warning(
+            "who knows the id of a session can take it over, by ZooKeeper's rule for its password: set "
+            "sessionSecret=own, unless Apache's servers are members"
+        )
 
 
 def _clocks() -> tuple[int, int]:
