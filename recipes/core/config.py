@@ -23,6 +23,7 @@ from recipes.core.zoo_values import (
     Port,
     Positive,
     Protocol,
+    Replication,
     Three,
     Whole,
     Words,
@@ -83,6 +84,7 @@ class ServerConfig(BaseModel):
     trust_missing_snapshot: Boolean = Field(default=False, validation_alias="snapshot.trust.empty")
 
     membership: Membership | None = None
+    replication: Replication = Field(default="zab", validation_alias="protocol")
     server_id: int | None = Field(default=None, validation_alias="myid")
     peer_type: PeerType = Field(default="participant", validation_alias="peerType")
     standalone_enabled: Boolean = Field(default=True, validation_alias="standaloneEnabled")
@@ -259,11 +261,16 @@ def _parse(
         for key in ("initLimit", "syncLimit"):
             if key not in values:
                 raise missing(key, "a number of ticks: an ensemble needs it")
+        if config.replication == "raft" and place.membership.has_groups:
+            raise places["protocol"].wrong("zab, since group.N and weight.N are set: raft counts a majority of voters")
         if config.extended_types and config.server_id == MAX_SID:
             raise places["extendedTypesEnabled"].wrong(f"false on server {MAX_SID}: its sessions look like a TTL")
         if "peerType" in values and config.peer_type != values["peerType"].lower():
             line, role = places["peerType"].line, config.peer_type
             warnings.append(f"{source}:{line}: peerType has no effect: server.{place.server_id} says {role}")
+
+    elif "protocol" in places:
+        warnings.append(f"{source}:{places['protocol'].line}: protocol has no effect: there are no other servers")
 
     if config.secure_client_port is None:
         if "secureClientPortAddress" in values:
@@ -279,6 +286,8 @@ def _parse(
             raise places["sessionSecret"].wrong("zookeeper, since sessionSecretFile is set")
         if place.membership is not None and not config.members_have_certificates:
             raise places["sessionSecret"].wrong(SECRET_NEEDS)
+        if place.membership is not None and config.replication != "zab":
+            raise places["sessionSecret"].wrong("sessionSecretFile in place of it, since only ZAB shares a secret")
     if config.ssl_quorum or config.port_unification:
         for key in ("ssl.quorum.keyStore.location", "ssl.quorum.trustStore.location"):
             if key not in values:

@@ -130,12 +130,14 @@ class PeerLink(Protocol):
     out: what to send, in order. An iterator in it is a dump of the tree: its slices go out one after the other, and
         everything behind it waits.
     wants_close: the shell is to close the socket, without sending what is left. touched: it is in an Outbox already.
+    farewell: to be sent then, if the socket takes it at once: for the log of the other server.
     """
 
     key: int
     out: list[bytes | Iterator[bytes]]
     wants_close: bool
     touched: bool
+    farewell: bytes
 
     def receive(self, data: bytes) -> None:
         """Take in bytes, split anywhere. Never raises, whatever the bytes are."""

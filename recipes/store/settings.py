@@ -49,6 +49,7 @@ _DEFAULTS: dict[str, object] = {
     "skip_acl": False,
     "client_port_unification": False,
     "membership": None,
+    "replication": "zab",
     "server_id": None,
     "read_only_mode": False,
     "leader_serves": True,

@@ -6,6 +6,7 @@ import pytest
 
 from recipes.core.disk import snapshot
 from recipes.core.protocols import DEFAULT
+from recipes.core.raft import wire
 from recipes.core.sim.hunt import Verdict, shrink, try_plan
 from recipes.core.sim.plan import Plan, draw_plan
 
@@ -44,13 +45,15 @@ def shrunk(seed: int, servers: int, observers: int, protocol: str = DEFAULT) -> 
 
 
 def take_small_slices() -> None:
-    """Trees are small here: dump them in many slices all the same, so that they change meanwhile."""
+    """Trees and logs are small here: send them in many parts all the same, so that things change meanwhile."""
     snapshot._SLICE_NODES = 3
+    wire.BATCH_BYTES = 200
 
 
 @pytest.fixture(autouse=True)
 def small_slices(monkeypatch):
     monkeypatch.setattr(snapshot, "_SLICE_NODES", 3)
+    monkeypatch.setattr(wire, "BATCH_BYTES", 200)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -14,7 +14,7 @@ from recipes.core.disk.replace import REJOIN, finish, is_clean, remove_supersede
 from recipes.core.disk.snapshot import is_whole, read_snapshot, snapshot_name, write_snapshot
 from recipes.core.disk.snapshot_files import check_library, read_snapshot_file, snapshot_files
 from recipes.core.disk.txnlog import Damage, cut_torn, log_files, read_log
-from recipes.core.errors import DiskError
+from recipes.core.errors import DiskError, WireError
 from recipes.core.jute.txns import decode_txn, payload_zxid
 from recipes.core.replication import Entry, Recovered, ReplicationProtocol
 from recipes.core.tree.tree import DataTree
@@ -231,7 +231,11 @@ def _replay_log(
             replay.unapplied.append(payload)
             replay.last_zxid = zxid
             continue
-        txn, expected = decode_txn(payload)
+        try:
+            txn, expected = decode_txn(payload)
+        except WireError as error:
+            name = [name for first, name in log_files(logs) if first <= zxid][-1]
+            raise DiskError(f"{name}: txn 0x{zxid:x}: {error}: was it written by a later version?") from None
         tree.apply(txn)
         replay.last_zxid = tree.last_zxid
         replay.txns += 1

@@ -97,7 +97,7 @@ def _figures(member: "Member") -> str:
         f"Latency min/avg/max: {latency}\nReceived: {stats.packets_received}\nSent: {stats.packets_sent}\n"
         f"Connections: {len(member.connections)}\nOutstanding: {member.outstanding}\n"
         f"Zxid: 0x{member.tree.last_zxid:x}\n"
-        f"Mode: {member.role}\nNode count: {len(member.tree.nodes) + 1}\n{_proposal_sizes(member)}"
+        f"Mode: {member.role}\nNode count: {len(member.tree.nodes) + 1}\n{_proposal_sizes(member)}{_protocol(member)}"
     )
 
 
@@ -106,6 +106,12 @@ def _proposal_sizes(member: "Member") -> str:
     if member.role != "leader":
         return ""
     return f"Proposal sizes last/min/max: {sizes.last}/{sizes.smallest}/{sizes.largest}\n"
+
+
+def _protocol(member: "Member") -> str:
+    """A line that ZooKeeper's servers do not have: they run only zab."""
+    name = member.facts.protocol()
+    return f"Protocol: {name}\n" if name not in ("", "zab") else ""
 
 
 def _brief(connection: "Connection") -> str:

@@ -82,6 +82,15 @@ PROGRESS_MESSAGES: Final[Mapping[ProgressStage, Mapping[type[object], Step]]] = 
     _P.REFUSED: {},
 }
 
+# What moves a machine besides messages: what happens, and the stage that it leads to.
+FOLLOWER_MOVES: Final[Mapping[FollowerStage, tuple[str, FollowerStage]]] = {
+    _F.DIALLING: ("the connection to the leader is up", _F.GREETING),
+    _F.CATCHING_UP: ("everything that was committed is applied", _F.SERVING),
+}
+PROGRESS_MOVES: Final[Mapping[ProgressStage, tuple[str, ProgressStage]]] = {
+    _P.DUMPING: ("sent SNAPSHOT, PART, END", _P.REPLICATING),
+}
+
 _Stage = TypeVar("_Stage", bound=Enum)
 
 

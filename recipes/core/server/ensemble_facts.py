@@ -63,6 +63,10 @@ class EnsembleFacts(ServerFacts):
             "zabstate": status.stage,
         }
 
+    def protocol(self) -> str:
+        """How the servers replicate."""
+        return self.config.replication
+
     def figures(self) -> dict[str, str | int]:
         """The figures that Apache's servers report about an ensemble, and those of any server."""
         role, status, own = self._replica.role, self._replica.status(), self._settings.sid
@@ -70,6 +74,7 @@ class EnsembleFacts(ServerFacts):
             "peer_state": f"{_ROLES.get(role, role)} - {status.stage}",
             "quorum_size": len(self._settings.membership.voters),
             "diff_count": status.diffs_sent,
+            "protocol": self.protocol(),
         }
         if status.leader == own:
             followers = [learner for learner in status.learners if not learner.observer]

@@ -294,6 +294,12 @@ class _LinkProtocol(asyncio.BufferedProtocol):
         if link is None or transport is None or transport.is_closing():
             return
         if link.wants_close:
+            in_dump = any(not isinstance(item, bytes) for item in link.out)
+            if link.farewell and not in_dump and not transport.get_write_buffer_size():
+                transport.write(link.farewell)
+                if not transport.get_write_buffer_size():  # the system has it
+                    transport.close()
+                    return
             transport.abort()
             return
         out = link.out

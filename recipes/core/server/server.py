@@ -17,7 +17,7 @@ from time import monotonic_ns, perf_counter, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from recipes.core.address import is_loopback, with_port
+from recipes.core.address import with_port
 from recipes.core.disk.directories import open_directories, take_initialize
 from recipes.core.disk.jobs import Job
 from recipes.core.disk.recovery import Trust
@@ -29,7 +29,7 @@ from recipes.core.errors import DiskError
 from recipes.core.jute.records import Ids
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
-from recipes.core.protocols import DEFAULT, find_protocol, protocol_of
+from recipes.core.protocols import find_protocol, protocol_of, refusal
 from recipes.core.replication import Outbox, Replica
 from recipes.core.server.accepting import Tls
 from recipes.core.server.client_port import ClientProtocol, read_buffer
@@ -125,7 +125,9 @@ class Server:
         may_be_empty = take_initialize(config.data_dir, config.data_log_dir) or config.trust_empty_database
         tree = DataTree()
         fill_bytes = min(max(1, config.pre_alloc_size_kb) << 10, _FILL_AHEAD_BYTES)
-        protocol = None if config.membership is None else find_protocol(DEFAULT)
+        protocol = None if config.membership is None else find_protocol(config.replication)
+        if protocol is not None and (why := refusal(protocol.name, snapshots.names(), config.data_dir)):
+            raise DiskError(why)
         store = Store(snapshots, logs, fill_bytes, protocol, Trust(may_be_empty, config.trust_missing_snapshot))
         begun_ns = monotonic_ns()
         found = store.recover(tree)
@@ -146,7 +148,6 @@ class Server:
         gc.collect()
         gc.freeze()
         secret = own_secret(config, snapshots)
-        _warn_of_session_ids(config)
         replica: Replica = Standalone(tree.last_zxid)
         if protocol is not None:
             from recipes.core.server.peering import Peering  # a standalone server starts sooner without it
@@ -403,19 +404,6 @@ def _report_purged(purged: asyncio.Future[list[str]]) -> None:
         log.info("purged %s files", len(purged.result()))
     else:
         log.error("old snapshots and logs cannot be purged: %s", error)
-
-
-def _warn_of_session_ids(config: "ServerConfig") -> None:
-    """Say that ids give sessions away, where other machines can reach this server's clients' ports."""
-    plain, secure = config.client_port is not None, config.secure_client_port is not None
-    reached = (plain and not is_loopback(config.client_address)) or (
-        secure and not is_loopback(config.secure_client_address)
-    )
-    if reached and config.session_secret != "own" and config.session_secret_file is None:
-        log.warning(
-            "who knows the id of a session can take it over, by ZooKeeper's rule for its password: set "
-            "sessionSecret=own, unless Apache's servers are members"
-        )
 
 
 def _clocks() -> tuple[int, int]:

@@ -17,7 +17,7 @@ _LENGTH = Struct(">i")
 
 # The properties of every protocol under the names that they have in raft.
 _NAMES = {
-    "Z1": "RF1", "Z2": "RF6", "Z3": "RF4", "Z5": "RF6", "Z6": "RF4", "Z8": "A1", "Z9": "RF8", "Z11": "A4",
+    "Z1": "RF1", "Z2": "RF6", "Z3": "RF4", "Z4": "RF4", "Z5": "RF6", "Z6": "RF4", "Z8": "A1", "Z9": "RF8", "Z11": "A4",
     "Z12": "A3", "Z13": "A2",
 }  # fmt: skip
 
@@ -209,6 +209,10 @@ class RaftRules(Rules):
                 self._fail("RF1", f"servers {self._leaders[term]} and {sid} both lead term {term}")
             return
         self._leaders[term] = sid
+        voters = [each for each, shadow in self.ledger.shadows.items() if shadow.voter]
+        voted = [each for each in voters if each == sid or self._granted.get((each, term)) == sid]
+        if len(voted) < self.ledger.majority:
+            self._fail("RF1", f"server {sid} leads term {term} with the votes of {voted}")
         shadow = self.ledger.shadows[sid]
         for zxid in (self.ledger.tip, self._committed):
             if not self._contains(shadow.logged, zxid) and not any(later > term for later in self._leaders):

@@ -152,13 +152,13 @@ class Leader:
         heard = {learner.sid: learner.link.heard_ms for learner in self.synced()}
         return self._membership.committed(heard | {self._peer.settings.sid: self._peer.now_ms})
 
-    def end(self) -> None:
+    def end(self, why: str) -> None:
         """End this leadership: hang up on all learners."""
         learners = list(self._learners.values())
         self._learners.clear()
         self._by_sid.clear()
         for learner in learners:
-            learner.link.close()
+            learner.link.bid_farewell(f"it leads no more: {why}")
 
     def _gone(self, link: Link[Packet]) -> None:
         learner = self._learners.pop(link.key, None)
@@ -180,6 +180,9 @@ class Leader:
         learner = self._learners[link.key]
         step = learner.steps.get(packet.type)
         if step is None:
+            if packet.type == q.FAREWELL and learner.ours:
+                link.leave(f"it leaves: {q.decode_farewell(packet.data)}")
+                return
             raise WireError(refusal(learner.stage, packet.type, learner.steps))
         step(learner, packet)
 

@@ -357,7 +357,7 @@ class ZabPeer:
         phase = self._phase
         self.leader = self.learner = None
         if phase is not None:
-            phase.end()
+            phase.end(why)
         self._election.leave()
         if self.serving:
             self.serving = False

@@ -104,6 +104,8 @@ class LearnerProgress:
             raise WireError(f"server {info.sid} says it has promised epoch {epoch}: expected 0 to {most}")
         self.link.sid = info.sid
         self.ours = info.ours
+        if info.ours:
+            self.link.understands(q.encode_farewell)
         self.observer = packet.type == q.OBSERVERINFO
         self.voter = not self.observer and info.sid in membership.voters
         self.accepted_epoch = epoch

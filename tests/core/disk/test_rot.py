@@ -7,7 +7,10 @@ import pytest
 from recipes.core.disk.recovery import recover
 from recipes.core.disk.txnlog import HEADER, RECORD_BYTES, SECTOR_BYTES, LogFile, encode_records
 from recipes.core.errors import DiskError
-from recipes.core.replication import Truncate
+from recipes.core.jute import opcodes as op
+from recipes.core.jute.codec import pack_int
+from recipes.core.jute.txns import encode_txn
+from recipes.core.replication import Entry, Truncate
 from recipes.core.tree.tree import DataTree
 from recipes.core.zab.protocol import ZAB
 from tests.core.disk.directory import E1, E2
@@ -143,3 +146,13 @@ def test_a_log_of_another_version_is_called_so(one, put):
         recover(one.snapshots, one.logs, DataTree())
     put(one.logs, "log.1_0", b"no log")  # nor is this one
     assert ZAB.name == "zab" and "log.1_0" in one.logs.names()
+
+
+def test_interop_1_a_txn_of_a_later_version_is_named_with_file_and_zxid(one, put):
+    one.store.close()
+    unknown = Entry(E2 + 1, encode_txn(1, 1, E2 + 1, 0, op.ERROR, (1,)).replace(pack_int(op.ERROR), pack_int(77), 1))
+    put(one.logs, f"log.{E2 + 1:x}", HEADER + encode_records([unknown]))
+    name = f"log.{E2 + 1:x}: txn 0x{E2 + 1:x}: txn of unknown type 77"
+    assert one.start().unsure.startswith(name)
+    with pytest.raises(DiskError, match=name):
+        recover(one.snapshots, one.logs, DataTree())

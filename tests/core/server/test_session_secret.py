@@ -16,6 +16,8 @@ from recipes.core.tree.sessions import session_password
 from tests.ports import ReservedPorts
 
 SECONDS = 120
+TWO = "server.1=a:1:2\nserver.2=b:1:2"
+TLS = "sslQuorum=true\nssl.quorum.keyStore.location=/k.pem\nssl.quorum.trustStore.location=/t.pem"
 RULE = "who knows the id of a session can take it over"
 
 
@@ -126,10 +128,13 @@ async def test_f13_a_server_that_others_reach_says_that_ids_are_no_secrets(tmp_p
     [
         ("sessionSecret=mine", "expected 'zookeeper' or 'own'"),
         ("sessionSecret=own\nsessionSecretFile=/secret", "expected zookeeper, since sessionSecretFile is set"),
-        ("sessionSecret=own\nserver.1=a:1:2\nserver.2=b:1:2", "expected sslQuorum=true, portUnification=false and"),
+        (f"sessionSecret=own\n{TWO}", "expected sslQuorum=true, portUnification=false and"),
+        (f"sessionSecret=own\n{TWO}\n{TLS}\nportUnification=true", "expected sslQuorum=true, portUnification=false"),
+        (f"sessionSecret=own\n{TWO}\n{TLS}\nssl.quorum.clientAuth=want", "and ssl.quorum.clientAuth=need"),
+        (f"sessionSecret=own\n{TWO}\n{TLS}\nprotocol=raft", "expected sessionSecretFile in place of it"),
     ],
 )
-def test_f13_what_would_not_be_secret_is_refused(tmp_path, lines, said):
+def test_f13_what_would_not_be_secret_or_shared_is_refused(tmp_path, lines, said):
     (tmp_path / "myid").write_text("1")
     text = f"dataDir={tmp_path}\nclientPort=1\ninitLimit=1\nsyncLimit=1\n{lines}\n"
     with pytest.raises(ConfigError) as raised:
