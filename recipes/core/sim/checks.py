@@ -154,6 +154,8 @@ class Ledger:
             if shadow.exposed > last_zxid and not shadow.unsure and self.contains(self.tip, shadow.exposed):
                 self.fail("Z12", f"server {sid} goes back from 0x{shadow.exposed:x} to a snapshot of 0x{last_zxid:x}")
             shadow.unsure = shadow.rotten = False
+        elif shadow.unsure and last_zxid != -1:  # it cuts a log that it could not rely on, since a quorum needs it
+            shadow.unsure = False
         elif last_zxid == -1:
             shadow.unsure = shadow.damaged = True
             shadow.former = max(shadow.former, shadow.durable)

@@ -75,6 +75,7 @@ class Synchronizer:
             return
         # A DIFF names where the learner will be when it has everything, a TRUNC where it is to start from.
         learner.send(plan.packet, peer.committed_zxid if plan.packet == DIFF else plan.zxid)
+        peer.diffs_sent += plan.packet == DIFF
         self._note(learner, f"a {'DIFF' if plan.packet == DIFF else 'TRUNC'} from 0x{plan.zxid:x}")
         self._send_history(learner, plan.zxid)
 

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import anyio.abc
 
-from recipes.core.client.link import Link
+from recipes.core.client.connector import Connector
 from recipes.core.client.session import ConnectionState, Session
 from recipes.core.errors import SessionExpired
 
@@ -37,16 +37,16 @@ def start_task(run: Callable[[], Coroutine[Any, Any, None]], name: str) -> async
     return loop.create_task(run(), name=name)
 
 
-class Owner:
-    """Runs a Link, and the jobs that `hand_over` is given.
+class ClientTask:
+    """Runs a Connector, and the jobs that `hand_over` is given.
 
     changed: called when the session is lost.
     """
 
-    def __init__(self, session: Session, link: Link, changed: Callable[[ConnectionState], None]) -> None:
+    def __init__(self, session: Session, connector: Connector, changed: Callable[[ConnectionState], None]) -> None:
         self.ended: anyio.Event = anyio.Event()
         self._session: Session = session
-        self._link: Link = link
+        self._connector: Connector = connector
         self._changed: Callable[[ConnectionState], None] = changed
         self._scope: anyio.CancelScope = anyio.CancelScope()
         self._jobs: list[Job] = []
@@ -81,10 +81,10 @@ class Owner:
         try:
             with self._scope:
                 async with anyio.create_task_group() as group:
-                    group.start_soon(self._link.run)
+                    group.start_soon(self._connector.run)
                     group.start_soon(self._take_jobs, group)
                     # Hang up as soon as the session is lost here: pings would keep its ephemeral znodes alive.
-                    await self._link.watch_deadline()
+                    await self._connector.watch_deadline()
                     group.cancel_scope.cancel()
         except Exception:
             log.exception("the client's task failed, so its session is over")

@@ -1,4 +1,4 @@
-"""The link keeps a client connected: it dials, sends, receives, pings, and ends the session when its time is up."""
+"""Keeps a client connected: dials, sends, receives, pings, and ends the session when its time is up."""
 
 import logging
 import ssl
@@ -11,14 +11,13 @@ from socket import SOCK_STREAM
 import anyio
 import anyio.abc
 
-from recipes.core import paths
-from recipes.core.address import split_address
 from recipes.core.client.backoff import pauses
+from recipes.core.client.hosts import parse_hosts
 from recipes.core.client.probe import find_read_write
 from recipes.core.client.reasons import nobody_answers, reason_of, shown_host, speaks_tls
 from recipes.core.client.session import ConnectionState, Ending, Session
 from recipes.core.client.wire import Wire, dial, socket_path
-from recipes.core.errors import BadArguments, RecipesError, SessionExpired, WireError
+from recipes.core.errors import RecipesError, SessionExpired, WireError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
 from recipes.core.jute.frames import FrameReader, frame
@@ -46,36 +45,7 @@ def _probe_pauses(random: Random) -> Iterator[float]:
     return pauses(random, shortest=0.1, longest=60.0, factor=2.0)
 
 
-def parse_hosts(hosts: str) -> tuple[list[tuple[str, int]], str]:
-    """Hosts and chroot of `host:port,host:port/chroot` or `unix:PATH:/chroot`; a socket is a host with port 0.
-
-    Raises BadArguments, which names what is wrong.
-    """
-    path = socket_path(hosts)
-    if path is not None:
-        path, _, rest = path.partition(":/")
-        if not path.startswith("/"):
-            raise BadArguments("", f"{hosts!r}: expected unix:/PATH or unix:/PATH:/CHROOT")
-        found = [(f"unix:{path}", 0)]
-    else:
-        text, _, rest = hosts.partition("/")
-        found = [_host_and_port(part, hosts) for part in text.split(",")]
-    chroot = f"/{rest}" if rest else ""
-    if not chroot:
-        return found, ""
-    if wrong := paths.why_invalid(chroot):
-        raise BadArguments(chroot, f"not a chroot: {wrong}")
-    return found, chroot
-
-
-def _host_and_port(part: str, hosts: str) -> tuple[str, int]:
-    try:
-        return split_address(part)
-    except ValueError:
-        raise BadArguments("", f"{part!r} in {hosts!r}: expected HOST or HOST:PORT") from None
-
-
-class Link:
+class Connector:
     """Runs a Session over one connection after the other, and is the Carrier of each connection.
 
     hosts: names or addresses, with ports. A name is looked up each time its turn comes, and each of its addresses is
@@ -83,7 +53,7 @@ class Link:
     where: how error messages name the servers.
     find: called before each further round, returns the hosts; it may start a server. SessionExpired from it means that
     no server will come back. pause: seconds to wait before the first round, for a session that follows a lost one.
-    The client's owner task runs `run`.
+    The client's own task runs `run`.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recipes.core.client.link import parse_hosts
+from recipes.core.client.hosts import parse_hosts
 from recipes.core.errors import BadArguments
 
 

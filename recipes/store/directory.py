@@ -45,7 +45,7 @@ class Running(NamedTuple):
     machine: Machine
 
 
-class Place:
+class StoreDirectory:
     """One store's directory. Directories that resolve to the same path are the same store."""
 
     def __init__(self, directory: str | Path) -> None:
@@ -158,14 +158,14 @@ class Place:
         return [path for path in paths if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH]
 
 
-def named_store(hosts: str | None) -> Place:
+def named_store(hosts: str | None) -> StoreDirectory:
     """The store that `hosts` names as `store:DIRECTORY`; this user's store for None. Raises ConfigError."""
     if hosts is None:
-        return Place(default_directory())
+        return StoreDirectory(default_directory())
     directory = hosts.removeprefix(_SCHEME)
     if not directory:
         raise ConfigError("hosts", hosts, f"{_SCHEME}DIRECTORY")
-    return Place(directory)
+    return StoreDirectory(directory)
 
 
 def unusable(path: Path, error: OSError) -> DiskError:
