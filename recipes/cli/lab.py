@@ -17,7 +17,7 @@ from recipes.lab.checks.registry import check as check_trace
 from recipes.lab.difference import first_difference
 from recipes.lab.figures import figures
 from recipes.lab.hunt import hunt as run_seeds
-from recipes.lab.plants import PLANTS
+from recipes.lab.plants.registry import PLANTS
 from recipes.lab.run import Outcome
 from recipes.lab.run import run as run_scenario
 from recipes.lab.scenario import SECTIONS, Scenario

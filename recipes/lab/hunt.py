@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from recipes.core.errors import BadArguments
 from recipes.core.sim.chance import Random, between, happens
-from recipes.lab.plants import plant_of
+from recipes.lab.plants.registry import plant_of
 from recipes.lab.run import Outcome, run
 from recipes.lab.scenario import Scenario
 from recipes.lab.steps import Step
@@ -54,6 +54,22 @@ def _append(chance: Random, number: int, sites: Mapping[str, int]) -> Call:
     return f"s{between(chance, 1, sites['server'])}", ["append", f"x{number}"]
 
 
+def _command(chance: Random, number: int, sites: Mapping[str, int]) -> Call:
+    key = chance.choice(("x", "y"))
+    command = ["get", key] if happens(chance, 0.2) else ["set", key, number]
+    return f"s{between(chance, 1, sites['server'])}", command
+
+
+def _replicate(chance: Random, number: int, sites: Mapping[str, int]) -> Call:
+    if number == CALLS and happens(chance, 0.5):
+        return "s2", ["promote", True]
+    return chance.choice(("s1", "s1", "s2")), ["set", chance.choice(("x", "y")), number]
+
+
+def _add(chance: Random, number: int, sites: Mapping[str, int]) -> Call:
+    return f"s{between(chance, 1, sites['server'])}", ["add", "x", number, number]
+
+
 def _write_all(chance: Random, number: int, sites: Mapping[str, int]) -> Call:
     if happens(chance, 0.3):
         return f"pa{between(chance, 1, sites['participant'])}", ["read", chance.choice(("x", "y"))]
@@ -68,6 +84,9 @@ HUNTING: Mapping[str, Hunting] = {
     "paxos2": Hunting(_propose, {"acceptor": 1, "proposer": 3}, {}, ("acceptor", "proposer")),
     "paxos": Hunting(_propose, {"acceptor": 3, "proposer": 3}, _PATIENT, ("acceptor", "proposer")),
     "paxos_log": Hunting(_append, {"server": 3}, {"notify": True, "backoff_ms": 10}, ("server",)),
+    "multi-paxos": Hunting(_command, {"server": 3}, {"lease_ms": 40, "beat_ms": 15}, ("server",), 280),
+    "copies": Hunting(_add, {"server": 3}, {"order": "sequence"}, ("server",)),
+    "primary-backup": Hunting(_replicate, {"server": 3}, {}, ("server",), 250),
     "2pc": Hunting(_write_all, _PARTIES, _RECORD, ("participant", "coordinator"), 300, "coordinator"),
     "3pc": Hunting(_write_all, _PARTIES, _RECORD, ("participant", "coordinator"), 300, "coordinator"),
 }
