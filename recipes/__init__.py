@@ -112,6 +112,7 @@ if TYPE_CHECKING:
     from recipes.membership.group import Group as Group, Member as Member, Stay as Stay
     from recipes.membership.partitioner import Partition as Partition, Partitioner as Partitioner
     from recipes.membership.presence import EphemeralNode as EphemeralNode, Presence as Presence
+    from recipes.membership.ttl import TtlNode as TtlNode
     from recipes.membership.ring import HashRing as HashRing
     from recipes.membership.services import (
         Provider as Provider,

@@ -12,7 +12,8 @@ from recipes.lab.scenario import load
 
 # The first seed at which each planted bug shows; a change of a protocol or of the hunt may move it.
 FIRST = {
-    "2pc-told-before-stored": 100, "2pc-changes-its-mind": 14, "2pc-rolls-back-alone": 8, "2pc-reads-locked": 3, "2pc-never-asks": 8,
+    "2pc-told-before-stored": 100, "2pc-changes-its-mind": 14, "2pc-rolls-back-alone": 8,
+    "2pc-reads-locked": 3, "2pc-never-asks": 8,
     "3pc-timeout-decides": 3, "paxos1-forgets": 3, "paxos2-old-epoch": 4, "paxos2-clock": 3, "paxos-adopts-first": 14,
     "paxos-counts-values": 7, "paxos-epoch-reused": 9, "multi-accept-below-promise": 10, "multi-counts-anything": 6,
     "multi-ballot-reused": 5, "backup-takes-gaps": 2,

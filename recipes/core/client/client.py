@@ -27,8 +27,8 @@ from recipes.core.client.reasons import nobody_answers
 from recipes.core.client.scope import CLOSED, SessionScope
 from recipes.core.client.servers import Servers, find_servers
 from recipes.core.client.session import CONNECTED, ConnectionState, Session
+from recipes.core.client.state_log import log_state
 from recipes.core.client.task import ClientTask
-from recipes.core.client.told import log_state
 from recipes.core.errors import (
     ClientClosed,
     RecipesError,

@@ -6,6 +6,7 @@ ZooKeeperServer.processConnectRequest.
 """
 
 from collections import deque
+from collections.abc import Iterator
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
@@ -41,12 +42,15 @@ class Connection:
 
     out: what to send, in order; the shell takes it and sends it with one write.
     events: how many items of `out` are watch events. wants_close: the shell is to close the socket once `out` is sent.
+    why_closed: what was wrong with the client, for the operator; empty if nothing was.
     """
 
     __slots__ = (
-        "_ahead_bytes", "_greeted", "_held", "_held_reads", "_limit_bytes", "_member", "_missing", "_parts", "_syncing",
-        "_with_read_only", "address", "closed", "established_ms", "events", "ids", "key", "last_op", "last_xid",
-        "last_zxid", "out", "packets_in", "packets_out", "secure", "session_id", "timeout_ms", "touched", "wants_close",
+        "_ahead_bytes", "_greeted", "_held", "_held_reads", "_late_ms", "_late_xid", "_latency_total_ms",
+        "_limit_bytes", "_member", "_missing", "_parts", "_syncing", "_text", "_with_read_only", "address", "closed",
+        "established_ms", "events", "ids", "key", "last_answer_ms", "last_op", "last_xid", "last_zxid",
+        "latency_max_ms", "out", "packets_in", "packets_out", "secure", "session_id", "timeout_ms", "touched",
+        "wants_close", "why_closed",
     )  # fmt: skip
 
     def __init__(self, member: "Member", key: int, address: tuple[str, int], ids: Ids, secure: bool) -> None:
@@ -60,6 +64,7 @@ class Connection:
         self.out: list[bytes] = []
         self.touched: bool = False
         self.wants_close: bool = False
+        self.why_closed: str = ""
         self.closed: bool = False
         self.packets_in: int = 0
         self.packets_out: int = 0
@@ -67,10 +72,14 @@ class Connection:
         self.last_op: int = 0
         self.last_xid: int = 0
         self.last_zxid: int = 0
+        self.last_answer_ms: int = 0  # when it was last sent anything, by the monotonic clock
+        self.latency_max_ms: int = 0
         self.established_ms: int = member.wall_ms
+        self._latency_total_ms = self._late_ms = self._late_xid = 0
         self._greeted = False
         self._with_read_only = True
         self._limit_bytes = member.config.max_frame_bytes
+        self._text: Iterator[bytes] | None = None  # what is left of the answer to a four-letter word
         self._parts: list[bytes] = []
         self._missing = 0  # bytes that must come before `_parts` can be parsed
         self._ahead_bytes = 0  # of large replies to the requests being parsed
@@ -90,12 +99,12 @@ class Connection:
 
     @property
     def stopped(self) -> bool:
-        """Whether complete requests wait to be parsed: until their session is open, or until `go_on`."""
-        return bool(self._parts) and self._missing <= 0
+        """Whether something waits: requests for their session to be open, or anything for `go_on`."""
+        return (bool(self._parts) and self._missing <= 0) or self._text is not None
 
     def receive(self, data: bytes) -> None:
         """Take in bytes from the socket, split anywhere."""
-        if self.wants_close:
+        if self.wants_close or self._text is not None:
             return
         if self._parts:
             self._parts.append(data)
@@ -111,7 +120,9 @@ class Connection:
 
     def go_on(self) -> None:
         """Resume parsing, which stops when `out` or `_held` is too full. The shell calls it once it has sent `out`."""
-        if self.session_id and self.stopped and not self.wants_close and self._held_reads < _MAX_HELD_READS:
+        if self._text is not None:
+            self._say_more()
+        elif self.session_id and self.stopped and not self.wants_close and self._held_reads < _MAX_HELD_READS:
             data = b"".join(self._parts)
             self._parts = []
             self._take_requests(data)
@@ -128,6 +139,11 @@ class Connection:
         self.wants_close = True
         self._member.touch(self)
 
+    def _hang_up(self, why: str) -> None:
+        """Hang up once `out` is sent. why: for the operator."""
+        self.why_closed = why
+        self.close()
+
     def notify(self, kind: int, path: bytes) -> None:
         """Send a watch event."""
         length = len(path)
@@ -135,7 +151,40 @@ class Connection:
         self.events += 1
         self._member.touch(self)
 
+    # What operators see of it.
+
+    @property
+    def last_latency_ms(self) -> int:
+        """How long the last request waited for its answer; 0 also while it has none."""
+        return self._late_ms if self._late_xid == self.last_xid else 0
+
+    @property
+    def average_latency_ms(self) -> int:
+        """The mean latency of its requests."""
+        return self._latency_total_ms // self.packets_out if self.packets_out else 0
+
+    def _count_late(self, latency_ms: int, xid: int) -> None:
+        self._late_ms, self._late_xid = latency_ms, xid
+        self._latency_total_ms += latency_ms
+        if latency_ms > self.latency_max_ms:
+            self.latency_max_ms = latency_ms
+
+    def reset_stats(self) -> None:
+        """Count its packets and latencies anew."""
+        self.packets_in = self.packets_out = self.latency_max_ms = self._latency_total_ms = 0
+        self._late_xid = self.last_xid - 1
+
     # The handshake.
+
+    def _say_more(self) -> None:
+        """Send the next piece of the answer to a four-letter word; hang up behind the last one."""
+        piece = next(self._text, None) if self._text is not None else None
+        if piece is None or self.wants_close:
+            self._text = None
+            self.close()
+        else:
+            self.out.append(piece)
+            self._member.touch(self)
 
     def _greet(self, data: bytes) -> None:
         if len(data) < 4:
@@ -149,20 +198,26 @@ class Connection:
             return
         text = self._member.four_letter(data)
         if text is not None:
-            self.out.append(text)
-            self.close()
+            self.packets_in += 1
+            self._member.stats.packets_received += 1
+            if isinstance(text, bytes):
+                self.out.append(text)
+                self.close()
+            else:
+                self._text = text
+                self._say_more()
             return
         length = un_int(data, 0)[0]
         if not 0 <= length <= self._limit_bytes:
-            self.close()
+            self._hang_up(_why_no_frame(data, length, self._limit_bytes))
             return
         if len(data) < 4 + length:
             self._keep(data, 4 + length)
             return
         try:
             asked = decode_connect_request(data[4 : 4 + length])
-        except WireError:
-            self.close()
+        except WireError as error:
+            self._hang_up(f"its first request is none that opens a session: {error}")
             return
         self._greeted = True
         self._with_read_only = asked.has_read_only
@@ -182,10 +237,10 @@ class Connection:
             self._parts = []
             self._take_requests(data)
 
-    def refused(self) -> None:
-        """There is no such session, or not with this password."""
+    def refused(self, why: str = "") -> None:
+        """There is no such session, or not with this password. why: for the operator, if it should not happen."""
         self._send_handshake(ConnectResponse(0, 0, bytes(16)))
-        self.close()
+        self._hang_up(why)
 
     def _send_handshake(self, response: ConnectResponse) -> None:
         payload = encode_connect_response(response, self._with_read_only)
@@ -209,7 +264,7 @@ class Connection:
             length, xid, kind = un_head(data, at)
             end = at + 4 + length
             if not 8 <= length <= limit:
-                self.close()
+                self._hang_up(_why_no_request(length, limit))
                 break
             if end > size:
                 break
@@ -233,6 +288,7 @@ class Connection:
             self.packets_in += count
             self.last_op, self.last_xid = kind, xid
             member.stats.packets_received += count
+            member.stats.bytes_received += at
         if at < size and not self.wants_close:
             if self._ahead_bytes > _MOST_AHEAD_BYTES or self._held_reads >= _MAX_HELD_READS:
                 self._keep(data[at:], 0)
@@ -241,7 +297,7 @@ class Connection:
             if size - at >= 4:
                 length = un_int(data, at)[0]
                 if not 8 <= length <= limit:
-                    self.close()
+                    self._hang_up(_why_no_request(length, limit))
                     return
                 wanted += length
             self._keep(data[at:], wanted)
@@ -256,6 +312,7 @@ class Connection:
             request = Request(self.session_id, xid, kind, body, ids, self, member.now_ms)
             if member.submit(request):
                 held.append(request)
+                member.stats.updates += 1
             else:
                 self.close()
         elif kind == op.SYNC:
@@ -298,7 +355,7 @@ class Connection:
             self._reply(xid, 0, 0, pack_int(-1))
             return
         self._reply(xid, -1, UNIMPLEMENTED)
-        self.close()
+        self._hang_up(f"no request has the type {kind}")
 
     def _authenticate(self, xid: int, body: bytes) -> None:
         """Authenticate, and reply at once, ahead of earlier requests: it counts only for the requests behind it."""
@@ -311,7 +368,7 @@ class Connection:
         if new is None or not self._has_room_for(new):
             self._member.stats.auth_failed += 1
             self._reply(xid, 0, AUTH_FAILED)
-            self.close()
+            self._hang_up("authentication failed")
             return
         self.ids += tuple(pair for pair in new if pair not in self.ids)
         self._reply(xid, 0, 0)
@@ -324,6 +381,7 @@ class Connection:
     def complete(self, request: Request, applied: Applied) -> None:
         """A write or sync of this connection is complete: answer it, and the reads held behind it."""
         if self.wants_close:  # the client takes the outcome for unknown; replies would be out of order by now
+            self._member.stats.stale_replies += 1
             return
         held = self._held
         if not held or held.popleft() is not request:
@@ -348,7 +406,8 @@ class Connection:
                     body += pack_stat(node)
         latency_ms = self._member.now_ms - request.arrived_ms
         if latency_ms:
-            self._member.stats.waited(latency_ms)
+            self._member.stats.waited(latency_ms, kind == op.SYNC)
+            self._count_late(latency_ms, request.cxid)
         self._reply(request.cxid, zxid, err, body)
         if kind == op.SYNC:
             self._syncing = False
@@ -369,6 +428,21 @@ class Connection:
         self.out.append(_pack_reply(16 + len(body), xid, zxid, err) + body)
         if not self.touched:
             self._member.touch(self)
+
+
+def _why_no_frame(data: bytes, length: int, limit: int) -> str:
+    """What a connection begins with, if it is no request."""
+    if data[:1] == b"\x16":
+        return "it begins with a TLS handshake, and this port is for connections without TLS"
+    if data[:4] in (b"GET ", b"HEAD", b"POST", b"PUT ", b"OPTI"):
+        return "it speaks HTTP, which the admin port does"
+    return f"it does not speak ZooKeeper's protocol: its first request would have {length} bytes, {limit} are allowed"
+
+
+def _why_no_request(length: int, limit: int) -> str:
+    if length > limit:
+        return f"a request has {length} bytes, jute.maxbuffer allows {limit}"
+    return f"a request of {length} bytes is too short"
 
 
 def _synced_path(body: bytes) -> tuple[int, bytes | None]:

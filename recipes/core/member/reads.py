@@ -26,7 +26,7 @@ from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ZNode, pack_stat
 
 LARGE_BYTES: Final = 4096  # replies with a larger body count towards a connection's limit on unsent bytes
-_MOST_MULTI_READ_BYTES: Final = 64 << 20  # a multiRead with a larger reply is refused
+_MOST_MULTI_READ_BYTES: Final = 8 << 20  # a multiRead with a larger reply is refused
 _pack_data_reply: Final = Struct(">iiqii").pack  # the frame's length, the reply's head, the length of the data
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import ssl  # takes time to import, and many servers need none of it
 
+    from recipes.core.server.places import Place, Places
+
 BACKLOG = 128
 _ACCEPTS_PER_TURN = 64
 _HANDSHAKE = b"\x16"  # a TLS record of this kind comes first; no frame, packet or word of ZooKeeper's begins so
@@ -24,29 +26,33 @@ class Tls(NamedTuple):
 
     handshake_s: how long a handshake may take, and the wait for the first byte where that tells whether there is one.
     refused: called with the other end's socket address and the error when a handshake fails.
-    plain: makes the protocol of a connection that begins without a handshake; None: TLS only.
+    plain: makes the protocol of a connection that begins without a handshake, like `make`; None: TLS only.
     """
 
     context: "ssl.SSLContext"
     handshake_s: float
     refused: Callable[[Any, OSError], None]
-    plain: Callable[[], asyncio.BaseProtocol] | None = None
+    plain: Callable[..., asyncio.BaseProtocol] | None = None
 
 
 class Acceptor:
     """Accepts connections on bound sockets, which it owns, until `close`.
 
-    make: called for each connection to make its protocol. Raises OSError when a socket cannot listen.
+    make: called for each connection to make its protocol; with places, it gets the connection's Place, which the
+        protocol leaves once its connection is lost. Raises OSError when a socket cannot listen.
+    places: a connection for which there is no place is closed at once.
     """
 
     def __init__(
         self,
-        make: Callable[[], asyncio.BaseProtocol],
+        make: Callable[..., asyncio.BaseProtocol],
         sockets: Sequence[socket.socket],
         backlog: int,
         tls: Tls | None = None,
+        places: "Places | None" = None,
     ) -> None:
         self._make = make
+        self._places = places
         self._sockets = sockets
         self._tls = tls
         self._loop = asyncio.get_running_loop()
@@ -83,27 +89,38 @@ class Acceptor:
                 self._loop.remove_reader(sock.fileno())
                 self._loop.call_later(_AGAIN_S, self._begin, sock)
                 return
+            place = None
+            if self._places is not None:
+                place = self._places.enter(address)
+                if place is None:
+                    connection.close()
+                    continue
             connection.setblocking(False)
-            making = self._loop.create_task(self._make_connection(connection, address))
+            making = self._loop.create_task(self._make_connection(connection, address, place))
             self._unmade.add(making)
-            making.add_done_callback(partial(self._made, connection))
+            making.add_done_callback(partial(self._made, connection, place))
 
-    def _made(self, connection: socket.socket, making: asyncio.Task[None]) -> None:
+    def _made(self, connection: socket.socket, place: "Place | None", making: asyncio.Task[None]) -> None:
         self._unmade.discard(making)
         if making.cancelled():  # possibly before it had begun, so that nothing else closes the socket
             connection.close()
+            if place is not None:
+                place.leave()
 
-    async def _make_connection(self, connection: socket.socket, address: object) -> None:
-        tls = self._tls
+    async def _make_connection(self, connection: socket.socket, address: object, place: "Place | None") -> None:
+        tls, of_place = self._tls, () if place is None else (place,)
         if tls is None:
-            await self._connect(self._make, connection)
+            await self._connect(partial(self._make, *of_place), connection)
             return
         try:
             if tls.plain is not None and await self._first_byte(connection, tls.handshake_s) != _HANDSHAKE:
-                await self._connect(tls.plain, connection)
+                await self._connect(partial(tls.plain, *of_place), connection)
                 return
-            await self._connect(self._make, connection, ssl=tls.context, ssl_handshake_timeout=tls.handshake_s)
+            make = partial(self._make, *of_place)
+            await self._connect(make, connection, ssl=tls.context, ssl_handshake_timeout=tls.handshake_s)
         except OSError as error:
+            if place is not None:
+                place.leave()
             tls.refused(address, error)
 
     async def _connect(

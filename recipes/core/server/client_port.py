@@ -4,30 +4,38 @@ A BufferedProtocol, since streams with a task per connection cost more than the 
 """
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 from recipes.core.member.connection import Connection
+from recipes.core.server.unread import Unread
 
 if TYPE_CHECKING:
+    from recipes.core.server.places import Place
     from recipes.core.server.server import Server
 
-log: logging.Logger = logging.getLogger("recipes.server")
-
-_READ_BYTES = 256 * 1024
-_MOST_UNSENT_BYTES = 64 << 20  # a client that leaves more than this unread is disconnected
+_READ_BYTES = 64 * 1024  # small requests that fill it take some 10 ms, for which the other clients wait
 
 
 class ClientProtocol(asyncio.BufferedProtocol):
     """The shell's side of one client connection."""
 
-    def __init__(self, server: "Server", buffer: memoryview, secure: bool = False, local: bool = False) -> None:
+    def __init__(
+        self,
+        server: "Server",
+        buffer: memoryview,
+        place: "Place | None" = None,
+        *,
+        secure: bool = False,
+        local: bool = False,
+    ) -> None:
         self._server = server
+        self._place = place
         self._buffer = buffer  # shared by all connections: it is emptied before the loop serves the next one
         self._secure = secure
         self._local = local  # on a Unix socket: the client has no address
         self._reading = True
         self._unwritable = False
+        self._unread: Unread | None = None  # while the client does not read what it is sent
         self.transport: asyncio.Transport | None = None
         self.connection: Connection | None = None
 
@@ -65,6 +73,9 @@ class ClientProtocol(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
+        self._stop_watching()
+        if self._place is not None:
+            self._place.leave()
         if self.connection is not None:
             self.connection.lost()
             self._server.release(self)
@@ -73,10 +84,13 @@ class ClientProtocol(asyncio.BufferedProtocol):
         """The client does not read fast enough: take no more requests from it."""
         self._unwritable = True
         self._stop_reading()
+        self._watch()
 
     def resume_writing(self) -> None:
         """The client has read enough of what was sent."""
         self._unwritable = False
+        if self.transport is not None and not self.transport.is_closing():
+            self._stop_watching()
         self._resume_reading()
 
     def flush(self) -> None:
@@ -84,24 +98,49 @@ class ClientProtocol(asyncio.BufferedProtocol):
         connection, transport = self.connection, self.transport
         if connection is None or transport is None or transport.is_closing():
             return
-        if connection.out:
-            transport.write(b"".join(connection.out))
-            connection.out.clear()
-            if self._unwritable and transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
-                log.warning(
-                    "client %s does not read its replies: connection closed", connection.address[0] or "on the socket"
-                )
-                transport.abort()
-                return
+        out = connection.out
+        if out:
+            unread, data, stats = self._unread, b"".join(out), self._server.member.stats
+            size = len(data)
+            stats.bytes_sent += size
+            if len(out) > 1:
+                stats.reply_sizes.add(list(map(len, out)))
+            elif size != stats.reply_sizes.last:
+                stats.reply_sizes.add([size])
+            out.clear()
+            transport.write(data)
+            if unread is not None:
+                unread.added(size)
+                if transport.is_closing():
+                    return
         if connection.wants_close:
+            if connection.why_closed:
+                self._gave_up(connection.why_closed)
             transport.close()
+            if transport.get_write_buffer_size():
+                self._watch().closing()
         elif not self._reading:
             self._resume_reading()
+
+    def _watch(self) -> Unread:
+        if self._unread is None:
+            self._unread = Unread(self.transport, self._gave_up)  # type: ignore[arg-type]
+        return self._unread
+
+    def _stop_watching(self) -> None:
+        if self._unread is not None:
+            self._unread.stop()
+            self._unread = None
+
+    def _gave_up(self, why: str) -> None:
+        if self.connection is not None:
+            self._server.hung_up(self.connection.address, why)
 
     def _stop_reading(self) -> None:
         transport = self.transport
         if self._reading and transport is not None and not transport.is_closing():
             self._reading = False
+            self._server.member.stats.pauses += 1
             transport.pause_reading()
 
     def _resume_reading(self) -> None:

@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from errno import EADDRNOTAVAIL, EAFNOSUPPORT
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recipes.core.server.accepting import BACKLOG, Acceptor, Tls
+
+if TYPE_CHECKING:
+    from recipes.core.server.places import Places
 
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]  # the socket module's form; its port means nothing
 
@@ -22,22 +25,25 @@ class Listener(NamedTuple):
 
 
 def listen(
-    make: Callable[[], asyncio.BaseProtocol],
+    make: Callable[..., asyncio.BaseProtocol],
     addresses: Sequence[Address],
     port: int,
     *,
     backlog: int = BACKLOG,
     tls: Tls | None = None,
+    places: "Places | None" = None,
 ) -> Listener:
     """Accept connections at the addresses that `bound` can bind.
 
-    make: called for each connection to make its protocol. Raises OSError when the port cannot be opened.
+    make, places: as of an Acceptor. Raises OSError when the port cannot be opened.
     """
     sockets = bound(addresses, port)
-    return Listener(sockets[0].getsockname()[1], Acceptor(make, sockets, backlog, tls).close)
+    return Listener(sockets[0].getsockname()[1], Acceptor(make, sockets, backlog, tls, places).close)
 
 
-def listen_on_socket(make: Callable[[], asyncio.BaseProtocol], path: Path, *, backlog: int = BACKLOG) -> Listener:
+def listen_on_socket(
+    make: Callable[..., asyncio.BaseProtocol], path: Path, *, backlog: int = BACKLOG, places: "Places | None" = None
+) -> Listener:
     """Accept this user's connections on a Unix socket.
 
     path: a file there is removed first; only this user may have access to its directory. Raises OSError.
@@ -46,7 +52,7 @@ def listen_on_socket(make: Callable[[], asyncio.BaseProtocol], path: Path, *, ba
         sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         _bind_for_owner(sock, path)
         stack.pop_all()
-    return Listener(0, Acceptor(make, [sock], backlog).close)
+    return Listener(0, Acceptor(make, [sock], backlog, places=places).close)
 
 
 def _bind_for_owner(sock: socket.socket, path: Path) -> None:

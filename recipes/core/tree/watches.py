@@ -5,6 +5,8 @@ object. Everything is kept in order of registration, so that events always leave
 Source: WatchManager.java, WatcherMode.java.
 """
 
+from collections.abc import Iterator
+
 from recipes.core import paths
 from recipes.core.jute import opcodes as op
 
@@ -15,13 +17,14 @@ Found = list[tuple[object, int, bytes]]  # watcher, event type, path
 class WatchTable:
     """The data watches and child watches of one server."""
 
-    __slots__ = ("_by_watcher", "_child", "_data", "_recursive")
+    __slots__ = ("_by_watcher", "_child", "_child_total", "_data", "_data_total", "_recursive")
 
     def __init__(self) -> None:
         self._data: dict[bytes, dict[object, int]] = {}  # path -> watcher -> modes
         self._child: dict[bytes, dict[object, int]] = {}
         self._by_watcher: dict[object, dict[bytes, None]] = {}
         self._recursive = 0
+        self._data_total = self._child_total = 0
 
     def add_data(self, path: bytes, watcher: object) -> None:
         """Watch once for the creation, deletion or change of `path`."""
@@ -101,30 +104,39 @@ class WatchTable:
 
     def summary(self) -> tuple[int, int, int]:
         """How many connections, paths and watches there are, of data watches only, as in `wchs`."""
-        watchers = {watcher: None for table in self._data.values() for watcher in table}
-        return len(watchers), len(self._data), sum(len(table) for table in self._data.values())
+        watchers = sum(any(self._paths_of(watcher)) for watcher in self._by_watcher)
+        return watchers, len(self._data), self._data_total
 
     @property
     def total(self) -> int:
         """How many watches there are of both kinds."""
-        return sum(len(table) for tables in (self._data, self._child) for table in tables.values())
+        return self._data_total + self._child_total
 
-    def by_path(self) -> dict[bytes, list[object]]:
-        """Data watchers of each path."""
-        return {path: list(table) for path, table in self._data.items()}
+    def by_path(self) -> Iterator[tuple[bytes, list[object]]]:
+        """Each path with its data watchers. Watches may change between two of them."""
+        for path in list(self._data):
+            watchers = list(self._data.get(path, ()))
+            if watchers:
+                yield path, watchers
 
-    def by_watcher(self) -> dict[object, list[bytes]]:
-        """The paths of each data watcher."""
-        found: dict[object, list[bytes]] = {}
-        for path, table in self._data.items():
-            for watcher in table:
-                found.setdefault(watcher, []).append(path)
-        return found
+    def by_watcher(self) -> Iterator[tuple[object, Iterator[bytes]]]:
+        """Each data watcher with its paths. Watches may change between two of them."""
+        for watcher in list(self._by_watcher):
+            if any(self._paths_of(watcher)):
+                yield watcher, self._paths_of(watcher)
+
+    def _paths_of(self, watcher: object) -> Iterator[bytes]:
+        """The paths of one data watcher; none of them is empty."""
+        for path in list(self._by_watcher.get(watcher, ())):
+            if watcher in self._data.get(path, ()):
+                yield path
 
     # Inside.
 
     def _add(self, tables: dict[bytes, dict[object, int]], path: bytes, watcher: object, mode: int) -> None:
         table = tables.setdefault(path, {})
+        if watcher not in table:
+            self._count(tables, 1)
         table[watcher] = table.get(watcher, 0) | mode
         self._by_watcher.setdefault(watcher, {})[path] = None
 
@@ -139,6 +151,7 @@ class WatchTable:
             table[watcher] = left
             return
         del table[watcher]
+        self._count(tables, -1)
         if not table:
             del tables[path]
         other = self._child if tables is self._data else self._data
@@ -147,6 +160,12 @@ class WatchTable:
             del watched[path]
             if not watched:
                 del self._by_watcher[watcher]
+
+    def _count(self, tables: dict[bytes, dict[object, int]], more: int) -> None:
+        if tables is self._data:
+            self._data_total += more
+        else:
+            self._child_total += more
 
     def _take_watchers(self, tables: dict[bytes, dict[object, int]], kind: int, path: bytes) -> Found:
         found: Found = []

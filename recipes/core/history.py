@@ -62,6 +62,13 @@ class History:
         at = bisect_left(self._entries, zxid, key=_zxid)
         return zxid == self.base_zxid or (at < len(self._entries) and self._entries[at].zxid == zxid)
 
+    def floor(self, zxid: int) -> int | None:
+        """The last zxid of the log that is not above `zxid`; None when that entry is not kept here."""
+        at = bisect_right(self._entries, zxid, key=_zxid)
+        if at:
+            return self._entries[at - 1].zxid
+        return self.base_zxid if zxid >= self.base_zxid else None
+
     def before(self, zxid: int) -> int | None:
         """The zxid of the last entry below `zxid`; None when that entry is not kept here."""
         at = bisect_left(self._entries, zxid, key=_zxid)
