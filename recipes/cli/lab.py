@@ -164,14 +164,20 @@ def hunt(
     unfinished = 0
     for seed, outcome in run_seeds(protocol, runs, plant):
         unfinished += bool(outcome.waits_for)
-        if outcome.broken:
+        if outcome.broken or outcome.wrong:
             lines = [f"seed {seed}: {len(outcome.trace.events)} events"]
             lines += [_verdict(name, broken, lang) for name, broken in outcome.broken.items()]
-            facts = {"seed": seed, "runs": seed - runs.start + 1, "checks": _checks(outcome.broken, lang)}
+            lines += [f"  after all faults: {wrong}" for wrong in outcome.wrong if not outcome.broken]
+            facts = {
+                "seed": seed,
+                "runs": seed - runs.start + 1,
+                "checks": _checks(outcome.broken, lang),
+                "wrong": outcome.wrong,
+            }
             say(json, "\n".join(lines), facts)
             return 1
     said = f"{len(runs)} seeds, nothing broke" + (f"; {unfinished} runs did not end" if unfinished else "")
-    say(json, said, {"seed": None, "runs": len(runs), "unfinished": unfinished, "checks": {}})
+    say(json, said, {"seed": None, "runs": len(runs), "unfinished": unfinished, "checks": {}, "wrong": []})
     return 0
 
 

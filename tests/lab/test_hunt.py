@@ -26,7 +26,7 @@ BY_SCENARIO = {"multi-adopts-first": "mp-adopts-largest"}  # too rare for chance
 @pytest.mark.parametrize("protocol", HUNTING)
 def test_no_seed_breaks_a_protocol(protocol):
     for seed, outcome in hunt(protocol, range(1, 9)):
-        assert (outcome.broken, outcome.waits_for) == ({}, ""), seed
+        assert (outcome.broken, outcome.wrong, outcome.waits_for) == ({}, (), ""), seed
 
 
 @pytest.mark.thorough  # a run or two for each planted bug

@@ -11,7 +11,7 @@ from recipes.lab.trace import Trace
 
 SVG = "{http://www.w3.org/2000/svg}"
 TAGS = {"svg", "title", "desc", "rect", "text", "line", "g", "path"}
-NAMES = ["px-preempted-midway", *(pytest.param(name, marks=pytest.mark.thorough) for name in names())]
+NAMES = ["px-preempted-midway", *(pytest.param(name, marks=pytest.mark.thorough) for name in names()[::4])]
 
 
 def drawn(trace: Trace, title: str = "a title") -> ElementTree.Element:

@@ -89,12 +89,12 @@ class Server(Machine):
     def call(self, number: int, operation: list[Any]) -> None:
         """["set", K, V], ["get", K], ["create", PATH]: the leader proposes it, others forward it."""
         if self.role != "leader" and self.leader is not None and self.leader != self.me:
-            self.send(self.leader, "forward", "FORWARD", call=number, command=operation)
+            self.send(self.leader, "forward", "FORWARD", call=number, command=operation, caller=self.me)
         else:
             self._take(number, operation, self.me)
 
     def _forward(self, sender: str, fields: Mapping[str, Any]) -> None:
-        self._take(fields["call"], fields["command"], sender)
+        self._take(fields["call"], fields["command"], fields["caller"])
 
     def _take(self, number: int, operation: list[Any], caller: str) -> None:
         if self.role != "leader":
@@ -327,8 +327,7 @@ class Server(Machine):
         self._execute()
         queue, self._queue = self._queue, []
         for number, operation, caller in queue:
-            if caller == self.me:
-                self.send(leader, "forward", "FORWARD", call=number, command=operation)
+            self.send(leader, "forward", "FORWARD", call=number, command=operation, caller=caller)
 
     def _learn(self, sender: str, fields: Mapping[str, Any]) -> None:
         for slot in fields["slots"]:
