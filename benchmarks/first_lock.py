@@ -16,11 +16,11 @@ from pathlib import Path
 from time import perf_counter, sleep
 
 import anyio
+from recipes.store.place import Place
 
 from benchmarks.ensemble import running
 from recipes import Lock, connect
 from recipes.store.moving import stop
-from recipes.store.place import Place
 
 _NOT_SET = ("RECIPES_HOSTS", "PYTHONDONTWRITEBYTECODE")
 TARGET = 0.5  # of Apache's time

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from recipes.cache.children import ChildrenCache as ChildrenCache
     from recipes.cache.node import NodeCache as NodeCache
     from recipes.cache.tree import TreeCache as TreeCache
-    from recipes.core.client.client import Client as Client, connect as connect
+    from recipes.core.client.client import Client as Client
+    from recipes.core.client.connect import connect as connect
     from recipes.core.client.multi import Multi as Multi
     from recipes.core.client.scope import SessionScope as SessionScope
     from recipes.core.client.call import Call as Call, Watcher as Watcher
@@ -111,6 +112,7 @@ if TYPE_CHECKING:
     from recipes.membership.group import Group as Group, Member as Member, Stay as Stay
     from recipes.membership.partitioner import Partition as Partition, Partitioner as Partitioner
     from recipes.membership.presence import EphemeralNode as EphemeralNode, Presence as Presence
+    from recipes.membership.ttl import TtlNode as TtlNode
     from recipes.membership.ring import HashRing as HashRing
     from recipes.membership.services import (
         Provider as Provider,

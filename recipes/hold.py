@@ -4,14 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar, get_args
 
 import anyio
 
 from recipes.core.client.backoff import Backoff
 from recipes.core.client.scope import CLOSED, Ended
 from recipes.core.client.session import OVER, ConnectionState
-from recipes.core.errors import AuthFailed, ConnectionLoss, HoldLost, NoNode, SessionError
+from recipes.core.errors import AuthFailed, BadArguments, ConnectionLoss, HoldLost, NoNode, SessionError
 
 if TYPE_CHECKING:
     from recipes.core.client.call import Call
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from recipes.core.client.watch import DeletionWatch
     from recipes.core.jute.records import Stat
 
-__all__ = ["Block", "Ended", "Hold", "Tenure"]
+__all__ = ["Block", "Ended", "Hold", "OnSuspend", "Tenure"]
+
+OnSuspend = Literal["wait", "release"]
 
 RELEASED = "released"
 CANCELLED = "cancelled"
 # The client may learn of its session's expiry only after the znode is gone.
+SUSPENDED = "the connection broke, and on_suspend is 'release'"
 DELETED = "its znode is gone: deleted by somebody else, or the session is over"
 
 # How long leaving waits for the server to confirm that our znode is gone. Then the client's owner task takes over, so
@@ -103,6 +106,8 @@ class Tenure(ABC):
         self._got = False
         self._sure = True  # whether our znode, if there is one, is at `path`; else its path only begins with `_prefix`
         self._deleting = False  # whether we ever asked for our znode's deletion
+        self.on_suspend: OnSuspend = "wait"
+        self._deaf: Callable[[], object] | None = None  # ends the calls of `_state_changed`
         self.confirm: bool = True  # whether leaving waits for the server to confirm that our znode is gone
 
     @abstractmethod
@@ -130,6 +135,8 @@ class Tenure(ABC):
                 self._got = await self.obtain(False)
             if self._got and not self.ended.is_set():
                 self.watch_own()
+                if self.on_suspend == "release":
+                    self._end_when_suspended()
                 if not as_block:
                     self._scope.close(None)
                 return True
@@ -171,7 +178,7 @@ class Tenure(ABC):
             if self._watch is not None:
                 self._watch.cancel()
             self._hand_over()
-            self._scope.forget()
+            self._forget()
         if not self._scope.is_open and self.ended.lost:
             raise self._loss()
 
@@ -183,6 +190,19 @@ class Tenure(ABC):
         if self._watch is None:
             with suppress(SessionError, AuthFailed):  # the session is over, which ends the block as well
                 self._watch = self.client.watch_deletion(self.path, self._gone, self._seen)
+
+    def _end_when_suspended(self) -> None:
+        self._deaf = self.client.add_state_listener(self._state_changed)
+        self._state_changed(self.client.state)
+
+    def _state_changed(self, state: ConnectionState) -> None:
+        if state is ConnectionState.SUSPENDED:
+            self.ended.set(SUSPENDED, lost=True)
+
+    def _forget(self) -> None:
+        self._scope.forget()
+        if self._deaf is not None:
+            self._deaf()
 
     async def settle(self) -> None:  # noqa: B027 - most subclasses have nothing to wait for
         """Return once it is certain at which path our znode is."""
@@ -204,7 +224,7 @@ class Tenure(ABC):
         except BaseException as interruption:
             passing = interruption
         finally:
-            self._scope.forget()
+            self._forget()
         if not self._scope.close(passing) and passing is not None:
             if passing is error:
                 return False
@@ -270,6 +290,13 @@ class Tenure(ABC):
             why = OVER
         self.loss = self._lost(self._about, why if self._got else f"while waiting for it: {why}")
         return self.loss
+
+
+def check_on_suspend(path: str, on_suspend: OnSuspend) -> OnSuspend:
+    """Return `on_suspend`. Raises BadArguments for anything but "wait" and "release"."""
+    if on_suspend not in get_args(OnSuspend):
+        raise BadArguments(path, f"on_suspend={on_suspend!r}: expected 'wait' or 'release'")
+    return on_suspend
 
 
 T = TypeVar("T", bound=Tenure)

@@ -58,7 +58,7 @@ class Leases(NamedTuple):
     marker: str
 
 
-class Place(NamedTuple):
+class NameParts(NamedTuple):
     """The parts of a znode's name in another library's line."""
 
     id: str
@@ -160,10 +160,10 @@ def form_of(markers: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(form, re.DOTALL)
 
 
-def theirs(name: str) -> Place | None:
+def theirs(name: str) -> NameParts | None:
     """The parts of `name` if it is the name of a place in another library's line, else None."""
     found = None if name.startswith("_r_") else _THEIRS.fullmatch(name)
-    return None if found is None else Place(found["id"], _KINDS[found["marker"]], found["marker"], found[3])
+    return None if found is None else NameParts(found["id"], _KINDS[found["marker"]], found["marker"], found[3])
 
 
 def has_wrapped(name: str) -> bool:

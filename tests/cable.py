@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from recipes.core.client.client import connect
+from recipes.core.client.connect import connect
 from recipes.embedded import LoopThread
 from recipes.testing.proxy import Proxy
 

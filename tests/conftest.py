@@ -88,10 +88,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 def end_store(directory: Path) -> None:
     """End the process of a store, if there is one, and remove the store."""
+    from recipes.store.directory import StoreDirectory
     from recipes.store.moving import stop
-    from recipes.store.place import Place
 
-    stop(Place(directory))
+    stop(StoreDirectory(directory))
     shutil.rmtree(directory, ignore_errors=True)
 
 

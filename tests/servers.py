@@ -20,6 +20,9 @@ START_SECONDS = 60.0  # a JVM takes 3 s of processor time, and four workers may 
 APACHE_JARS = Path("/usr/share/java/zookeeper.jar")
 ROOT = Path(__file__).resolve().parent.parent
 
+# The first logger on the path is the one that is used: this one prints from INFO on.
+APACHE_CLASS_PATH = "/usr/share/java/slf4j-simple.jar:/usr/share/java/*"
+
 
 def four_letter(port: int, word: str, host: str = "127.0.0.1", timeout: float = 30) -> str:
     with socket.create_connection((host, port), timeout=timeout) as sock:
@@ -82,9 +85,7 @@ class ServerProcess:
             "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
         ]
         main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
-        # The first logger on the path is the one that is used: this one prints from INFO on.
-        path = "/usr/share/java/slf4j-simple.jar:/usr/share/java/*"
-        return [*self.wrapper, "java", *flags, "-cp", path, main, str(self.config)]
+        return [*self.wrapper, "java", *flags, "-cp", APACHE_CLASS_PATH, main, str(self.config)]
 
     def start(self) -> ServerProcess:
         self.launch()

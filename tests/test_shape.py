@@ -30,6 +30,7 @@ ALLOWED = {
     "recipes.core.zxid": [],
     "recipes.core.properties": ["errors"],
     "recipes.core.address": [],
+    "recipes.core.summary": [],
     "recipes.core.quorum": ["address"],
     "recipes.core.ensemble": ["address", "errors", "properties", "quorum"],
     "recipes.core.zoo_keys": [],
@@ -41,6 +42,7 @@ ALLOWED = {
     "recipes.core.standalone": ["errors", "zxid", "jute", "replication"],
     "recipes.core.permissions": ["errors", "jute"],
     "recipes.core.jute": ["codes", "errors", "paths", "zxid", "jute"],
+    "recipes.core.history": ["errors", "replication", "zxid"],
     "recipes.core.zab": [
         "codes",
         "errors",
@@ -51,33 +53,57 @@ ALLOWED = {
         "quorum",
         "forwarding",
         "replication",
+        "history",
         "zab",
     ],
+    "recipes.core.raft": [
+        "errors",
+        "zxid",
+        "jute",
+        "link",
+        "quorum",
+        "forwarding",
+        "replication",
+        "history",
+        "raft",
+    ],
     # Only here does a server name its protocol, and the simulator in sim.protocols.
-    "recipes.core.protocols": ["replication", "zab"],
+    "recipes.core.protocols": ["replication", "zab", "raft"],
     # The preparer makes Entries, the unit the seam carries.
     "recipes.core.tree": ["codes", "errors", "paths", "zxid", "jute", "replication", "tree"],
     "recipes.core.disk": ["codes", "errors", "paths", "zxid", "jute", "tree", "replication", "disk"],
-    "recipes.core.member": [*STORE, "member"],
+    "recipes.core.member": [*STORE, "summary", "member"],
     "recipes.core.turn": [*STORE, "member"],
-    "recipes.core.server": [*STORE, "config", "protocols", "member", "turn", "server"],
+    "recipes.core.server": [*STORE, "config", "properties", "protocols", "member", "turn", "server"],
     "recipes.core.sim.zab_rules": ["jute", "replication", "zab", "zxid", "sim"],
-    "recipes.core.sim.protocols": ["protocols", "replication", "sim", "sim.zab_rules"],
+    "recipes.core.sim.raft_rules": ["errors", "jute", "raft", "replication", "zxid", "sim"],
+    "recipes.core.sim.protocols": ["protocols", "replication", "sim", "sim.raft_rules", "sim.zab_rules"],
     "recipes.core.sim": [*STORE, "config", "protocols", "member", "turn", "client", "sim", "sim.protocols"],
+    # The laboratory's protocols: pure machines that know nothing but each other.
+    "recipes.core.agree": ["errors", "agree"],
     "recipes.core.client": ["address", "codes", "errors", "paths", "jute", "client"],
 }
 RECIPES = [
     "agreement", "barrier", "blocking", "cache", "contender", "counter", "damping", "election", "encoding", "hold",
     "line", "lock", "membership", "naming", "queue", "renewal", "transaction", "update", "writer",
 ]  # fmt: skip
+# What the laboratory reads of ours, besides itself.
+LAB_MAY_READ = (
+    "recipes.lab", "recipes.core.agree", "recipes.core.errors", "recipes.core.sim.chance", "recipes.core.sim.disk",
+    "recipes.core.sim.timeline",
+)  # fmt: skip
 PURE = [
+    "agree",
     "jute",
     "tree",
     "zab",
+    "raft",
+    "history",
     "member",
     "sim",
     "protocols",
     "address",
+    "summary",
     "quorum",
     "forwarding",
     "replication",
@@ -99,10 +125,18 @@ PURE = [
 CIRCLES = [
     {"blocking.atomic", "blocking.block", "blocking.client", "blocking.hold", "blocking.portal", "blocking.watching"},
     {"core.client.bound", "core.client.client", "core.client.leftovers"},
-    {"core.member.admin", "core.member.connection", "core.member.member", "core.member.read_only"},
+    {
+        "core.member.admin",
+        "core.member.connection",
+        "core.member.member",
+        "core.member.metrics",
+        "core.member.read_only",
+    },
+    {"core.raft.election", "core.raft.follower", "core.raft.leader", "core.raft.peer"},
     {"core.server.admin_http", "core.server.client_port", "core.server.peering", "core.server.server"},
     {"core.sim.ensemble", "core.sim.faults"},
     {"core.sim.flusher", "core.sim.node", "core.sim.surroundings"},
+    {"lab.script", "lab.site", "lab.world"},
     {"core.zab.leader", "core.zab.learner", "core.zab.peer", "core.zab.pending_syncs", "core.zab.synchronize"},
     {"queue.dead_letters", "queue.finder"},
 ]
@@ -137,6 +171,8 @@ def room_of(module: str) -> str | None:
 
 def is_pure(path: Path) -> bool:
     inside = path.relative_to(ROOT / "recipes").as_posix()
+    if inside.startswith("lab/"):
+        return inside not in ("lab/run.py", "lab/hunt.py")  # make the sources of chance, from a seed
     if inside == "core/sim/loop.py":  # an event loop of its own, of which the rest of the room sees no asyncio
         return False
     return any(inside == f"core/{pure}.py" or inside.startswith(f"core/{pure}/") for pure in PURE)
@@ -154,12 +190,14 @@ def test_imports_follow_the_arrows(path: Path):
         allowed = {f"recipes.core.{name}" for name in ALLOWED[room]}
         if room == "recipes.core.client":
             # The doors to a server of this machine, opened only when no hosts are given.
-            allowed |= {"recipes.embedded", "recipes.store.place", "recipes.store.start"}
+            allowed |= {"recipes.embedded", "recipes.store.directory", "recipes.store.start"}
         wrong = [name for name in ours if name not in allowed and room_of(name) not in allowed]
         assert wrong == [], f"{module_name(path)} must not import {wrong}"
     elif module_name(path).startswith(tuple(f"recipes.{name}" for name in RECIPES)):
         wrong = [name for name in ours if name.startswith(("recipes.core.server", "recipes.core.member"))]
         assert wrong == []
+    elif module_name(path).startswith("recipes.lab"):
+        assert [name for name in ours if not name.startswith(LAB_MAY_READ)] == []
     elif module_name(path).startswith("recipes.store") and path.stem not in ("daemon", "settings"):
         # A client's part of the store: it sees the server's process, never the server.
         assert [name for name in ours if not name.startswith(STORE_MAY_READ)] == []

@@ -30,7 +30,7 @@ from recipes.blocking.lockable import Lockable
 from recipes.blocking.membership import Group, Member
 from recipes.blocking.multilock import MultiGrant, MultiLock, ReentrantLock
 from recipes.blocking.partitioner import Partition, Partitioner
-from recipes.blocking.presence import EphemeralNode, Presence, Stay
+from recipes.blocking.presence import EphemeralNode, Presence, Stay, TtlNode
 from recipes.blocking.queue import DeadLetters, Messages, Queue
 from recipes.blocking.services import Provider, Registration, ServiceRegistry
 from recipes.blocking.transaction import Coordinator, EnlistedBranch, GlobalTransaction, Termination
@@ -86,6 +86,7 @@ __all__ = [
     "Termination",
     "Transaction",
     "TreeCache",
+    "TtlNode",
     "View",
     "Watch",
     "WatchStream",

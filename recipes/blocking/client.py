@@ -15,6 +15,7 @@ from recipes.blocking.hold import documented_by
 from recipes.blocking.portal import Portal
 from recipes.blocking.watching import Multi, View, Watch, WatchStream
 from recipes.core.client import client as of_tasks
+from recipes.core.client.connect import connect as connect_async
 from recipes.core.client.operations import Read
 from recipes.core.client.session import ConnectionState
 from recipes.core.client.view import Node
@@ -41,7 +42,7 @@ def connect(
     Entering it raises RuntimeError if an event loop runs in this thread. A client that is still open when the
     interpreter ends is closed then.
     """
-    client = of_tasks.connect(
+    client = connect_async(
         hosts,
         data_dir=data_dir,
         private=private,

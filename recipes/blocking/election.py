@@ -13,6 +13,7 @@ from recipes.core.errors import ClientClosed, LeadershipLost, SessionError
 from recipes.election import election as of_tasks
 from recipes.election import latch
 from recipes.election.election import Leader
+from recipes.hold import OnSuspend
 from recipes.line import Participant
 from recipes.naming import ElectionNaming
 from recipes.renewal import Renewal
@@ -41,6 +42,7 @@ class Election:
         min_hold: float | None = None,
         rejoin_after: float = 0.0,
         naming: ElectionNaming = "native",
+        on_suspend: OnSuspend = "wait",
     ) -> None:
         self._portal = portal_of(client)
         self._client = client.of_tasks
@@ -55,6 +57,7 @@ class Election:
             min_hold=min_hold,
             rejoin_after=rejoin_after,
             naming=naming,
+            on_suspend=on_suspend,
         )
 
     def lead(self) -> AbstractContextManager[Term]:
@@ -137,6 +140,7 @@ class LeaderLatch:
         min_hold: float | None = None,
         rejoin_after: float = 0.0,
         naming: ElectionNaming = "native",
+        on_suspend: OnSuspend = "wait",
     ) -> None:
         self._portal = portal_of(client)
         self._latch = latch.LeaderLatch(
@@ -148,6 +152,7 @@ class LeaderLatch:
             min_hold=min_hold,
             rejoin_after=rejoin_after,
             naming=naming,
+            on_suspend=on_suspend,
         )
 
     def __repr__(self) -> str:

@@ -8,6 +8,7 @@ from recipes import lock as of_tasks
 from recipes.blocking.hold import Grant, SemaphoreGrant, WriteGrant, documented_by
 from recipes.blocking.lockable import Lockable, acquired, tried
 from recipes.blocking.portal import portal_of
+from recipes.hold import OnSuspend
 from recipes.line import Participant
 from recipes.naming import Naming
 
@@ -33,9 +34,12 @@ class Lock(Lockable[Grant]):
         acl: "Sequence[ACL] | None" = None,
         naming: Naming = "native",
         confirm: bool = True,
+        on_suspend: OnSuspend = "wait",
     ) -> None:
         portal = portal_of(client)
-        lock = of_tasks.Lock(client.of_tasks, path, data, acl=acl, naming=naming, confirm=confirm)
+        lock = of_tasks.Lock(
+            client.of_tasks, path, data, acl=acl, naming=naming, confirm=confirm, on_suspend=on_suspend
+        )
         super().__init__(portal, lock, Grant)
 
 
@@ -54,9 +58,10 @@ class ReadWriteLock:
         *,
         acl: "Sequence[ACL] | None" = None,
         naming: Naming = "native",
+        on_suspend: OnSuspend = "wait",
     ) -> None:
         portal = portal_of(client)
-        both = of_tasks.ReadWriteLock(client.of_tasks, path, data, acl=acl, naming=naming)
+        both = of_tasks.ReadWriteLock(client.of_tasks, path, data, acl=acl, naming=naming, on_suspend=on_suspend)
         self.path: str = both.path
         self._read: Lockable[Grant] = Lockable(portal, both.read(), Grant)
         self._write: Lockable[WriteGrant] = Lockable(portal, both.write(), WriteGrant)
@@ -111,9 +116,12 @@ class Semaphore(Lockable[SemaphoreGrant]):
         *,
         acl: "Sequence[ACL] | None" = None,
         naming: Naming = "native",
+        on_suspend: OnSuspend = "wait",
     ) -> None:
         portal = portal_of(client)
-        semaphore = of_tasks.Semaphore(client.of_tasks, path, limit, data, acl=acl, naming=naming)
+        semaphore = of_tasks.Semaphore(
+            client.of_tasks, path, limit, data, acl=acl, naming=naming, on_suspend=on_suspend
+        )
         super().__init__(portal, semaphore, SemaphoreGrant)
 
     def acquire(self, permits: int = 1, *, within: float | None = None) -> SemaphoreGrant:

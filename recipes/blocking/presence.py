@@ -8,6 +8,7 @@ from recipes.blocking.hold import documented_by
 from recipes.blocking.portal import Portal, portal_of
 from recipes.core.errors import RecipesError
 from recipes.membership import group, presence
+from recipes.membership import ttl as of_ttl
 
 if TYPE_CHECKING:
     from recipes.blocking.client import Client
@@ -74,6 +75,15 @@ class Stay(Presence[group.Stay]):
     def __init__(self, portal: Portal, of_tasks: group.Stay) -> None:
         super().__init__(portal, of_tasks)
         self.name: str = of_tasks.name
+
+
+class TtlNode(Presence[Any]):
+    """`with TtlNode(client, path, data, ttl=3600.0) as node:` a znode that outlives its writer; see recipes.TtlNode."""
+
+    def __init__(
+        self, client: "Client", path: str, data: bytes = b"", *, ttl: float, acl: "Sequence[ACL] | None" = None
+    ) -> None:
+        super().__init__(portal_of(client), of_ttl.TtlNode(client.of_tasks, path, data, ttl=ttl, acl=acl))
 
 
 class EphemeralNode(Presence[Any]):

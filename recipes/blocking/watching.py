@@ -40,9 +40,12 @@ class Multi(Entered[multi.Multi]):
         ephemeral: bool = False,
         sequential: bool = False,
         container: bool = False,
+        ttl: float | None = None,
         acl: "Sequence[ACL] | None" = None,
     ) -> None:
-        self.of_tasks.create(path, data, ephemeral=ephemeral, sequential=sequential, container=container, acl=acl)
+        self.of_tasks.create(
+            path, data, ephemeral=ephemeral, sequential=sequential, container=container, ttl=ttl, acl=acl
+        )
 
     def set(self, path: str, data: bytes, version: int = -1) -> None:
         self.of_tasks.set(path, data, version)

@@ -20,6 +20,7 @@ _COMMANDS = {
     "barrier": "Hold programs up at a gate, and let them all go at once.",
     "counter": "Print a counter, or add to it; a lost connection never adds twice.",
     "tx": "List transactions across databases, decide them, end those of dead coordinators.",
+    "lab": "Run consensus and commit protocols in a laboratory, with faults, and check them.",
     "demo": "Show workers that take turns at a lock and elect a leader; two of them are killed.",
     "ensemble": "Start servers on this machine, and run until interrupted.",
     "move": "Make the store of this user on this machine a server's data directory.",

@@ -12,7 +12,8 @@ from cyclopts import Parameter
 
 from recipes.cli.hosts import find_hosts
 from recipes.cli.terminal import complain
-from recipes.core.client.client import Client, connect
+from recipes.core.client.client import Client
+from recipes.core.client.connect import connect
 
 R = TypeVar("R")
 Switch = Annotated[bool, Parameter(negative=())]

@@ -8,7 +8,7 @@ from recipes.cli.terminal import complain, escaped
 from recipes.core.address import split_address as split
 from recipes.core.address import with_port
 from recipes.core.errors import ConfigError, RecipesError
-from recipes.store.place import named_store
+from recipes.store.directory import named_store
 from recipes.store.start import find_running
 
 # The default before there was a store. For one version commands warn if a server still listens there.

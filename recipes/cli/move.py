@@ -9,7 +9,7 @@ import cyclopts
 from recipes.cli.hosts import NothingListens
 from recipes.core.errors import RecipesError
 from recipes.store import moving
-from recipes.store.place import Place, named_store
+from recipes.store.directory import StoreDirectory, named_store
 
 Now = Annotated[bool, cyclopts.Parameter(name="--now", negative=())]
 
@@ -36,7 +36,7 @@ def move(
         now: move the data even if the store has clients; their sessions end.
     """
     try:
-        place = Place(store) if store is not None else named_store(None)
+        place = StoreDirectory(store) if store is not None else named_store(None)
         names = [name.strip() for name in servers.split(",") if name.strip()]
         if not 0 < port < 65536 or len(names) == 1:
             raise NothingListens(

@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import NamedTuple, Self
 
 import anyio
@@ -32,7 +32,6 @@ _PASSED_ON = (
     signal.SIGQUIT,
     signal.SIGTERM,
     *_MESSAGES,
-    _STOPS,
     signal.SIGCONT,
 )
 
@@ -82,7 +81,11 @@ def as_exit_code(code: int) -> int:
 
 @contextmanager
 def taking_signals() -> Iterator[AsyncIterator[signal.Signals]]:
-    """In the block signals have no effect of their own; they come out of the iterator."""
+    """In the block signals have no effect of their own; they come out of the iterator.
+
+    SIGTSTP keeps its effect until a program runs. Taken here, it would stop this process late, and perhaps for ever:
+    after a SIGCONT that was sent after it.
+    """
     # An ignored signal, such as SIGHUP under nohup, stays ignored, also for the program.
     numbers = [number for number in _PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
     with anyio.open_signal_receiver(*numbers) as signals:
@@ -148,19 +151,20 @@ async def run_program(
 
 
 def _is_interrupt(number: int) -> bool:
-    """Whether a signal ends the waiting. SIGTSTP stops this process here."""
-    if number == _STOPS:
-        os.kill(os.getpid(), signal.SIGSTOP)
-    return number not in (_STOPS, signal.SIGCONT)
+    """Whether a signal ends the waiting."""
+    return number != signal.SIGCONT
 
 
 async def _run(name: str, guarded: "Guarded", held: Held) -> Ending:
     guarded.start(held)
     try:
-        while not guarded.ended:
-            guarded.extend(held)
-            with anyio.move_on_after(min(1.0, held.timeout / 20)):
-                await guarded.wait_report()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(guarded.take_stops)
+            while not guarded.ended:
+                guarded.extend(held)
+                with anyio.move_on_after(min(1.0, held.timeout / 20)):
+                    await guarded.wait_report()
+            tasks.cancel_scope.cancel()
     finally:
         if not guarded.ended:  # the hold is lost
             await guarded.end()
@@ -187,6 +191,7 @@ class Guarded:
         self._pid = 0
         self._unread = b""
         self._continued = 0
+        self._continue_arrived = False  # and the event loop has not heard of it yet
 
     def __enter__(self) -> Self:
         """Start the guardian in advance: that takes longer than the order to start the program."""
@@ -231,12 +236,40 @@ class Guarded:
 
     def signal(self, number: int) -> None:
         """Pass a signal on: SIGUSR1 and SIGUSR2 to the program, any other to all of its group."""
-        if number == _STOPS and self.ended:
-            os.kill(os.getpid(), signal.SIGSTOP)
-        self._continued += number == signal.SIGCONT
+        if number == signal.SIGCONT:
+            self._continued += 1
+            self._continue_arrived = False
         if number not in (*_MESSAGES, _STOPS, signal.SIGCONT):
             self.told_to_end = self.told_to_end or number
         self._order(f"{'message' if number in _MESSAGES else 'signal'} {int(number)}")
+
+    async def take_stops(self) -> None:
+        """Pass SIGTSTP on to the program, which decides whether it stops; this process then stops too."""
+        if signal.getsignal(_STOPS) is signal.SIG_IGN:
+            return
+        with anyio.open_signal_receiver(_STOPS) as stops, self._noting_continue():
+            async for number in stops:
+                self.signal(number)
+
+    @contextmanager
+    def _noting_continue(self) -> Iterator[None]:
+        """Note a SIGCONT when it arrives: it reaches the event loop later, and this process must not stop after it."""
+        heard = signal.getsignal(signal.SIGCONT)
+        if not callable(heard):
+            yield
+            return
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self._continue_arrived = True
+            heard(number, frame)
+
+        signal.signal(signal.SIGCONT, note)
+        signal.siginterrupt(signal.SIGCONT, False)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGCONT, heard)
+            signal.siginterrupt(signal.SIGCONT, False)
 
     async def wait_report(self) -> None:
         """Wait for the guardian's next reports, and handle them."""
@@ -270,7 +303,7 @@ class Guarded:
             number, continued = map(int, values)
             # Stop as well, as a shell expects of a job. The hold lasts until its deadline; then the guardian ends the
             # program. But SIGSTOP is meant for the program alone, and a program that we continued since runs again.
-            if number != signal.SIGSTOP and continued == self._continued:
+            if number != signal.SIGSTOP and continued == self._continued and not self._continue_arrived:
                 os.kill(os.getpid(), signal.SIGSTOP)
         elif report == "late":
             self.problem = "no server has confirmed the session for too long, so the program was ended"

@@ -11,7 +11,7 @@ from recipes.cli.access import Tls
 from recipes.cli.hosts import NAME_ERRORS, is_store, open_connection, split_address, split_hosts, stated_hosts
 from recipes.cli.terminal import complain, escaped
 from recipes.core.errors import RecipesError
-from recipes.store.place import named_store
+from recipes.store.directory import named_store
 from recipes.store.start import address_of
 
 _PATIENCE_S = 5.0

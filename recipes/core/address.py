@@ -28,3 +28,24 @@ def bracketed(host: str) -> str:
 def with_port(host: str, port: int) -> str:
     """`host:port`, or `[host]:port` for an IPv6 address."""
     return f"{bracketed(host)}:{port}"
+
+
+def java_host(host: str) -> str:
+    """A host as Java prints it: all eight groups of an IPv6 address."""
+    address, percent, zone = host.partition("%")
+    if ":" not in address or "." in address:
+        return host
+    before, gap, behind = address.partition("::")
+    first, last = before.split(":") if before else [], behind.split(":") if behind else []
+    groups = [*first, *["0"] * (8 - len(first) - len(last) if gap else 0), *last]
+    return ":".join(group.lstrip("0") or "0" for group in groups) + percent + zone
+
+
+def java_host_port(host: str, port: int) -> str:
+    """`host:port` as Java prints it, with brackets around an IPv6 address."""
+    return with_port(java_host(host), port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the host. Empty: a Unix socket."""
+    return host in ("", "localhost", "::1") or host.startswith("127.")

@@ -23,6 +23,7 @@ from recipes.core.zoo_values import (
     Port,
     Positive,
     Protocol,
+    Replication,
     Three,
     Whole,
     Words,
@@ -67,7 +68,9 @@ class ServerConfig(BaseModel):
     four_letter_whitelist: Words = Field(default=("srvr",), validation_alias="4lw.commands.whitelist")
     extended_types: Boolean = Field(default=False, validation_alias="extendedTypesEnabled")
     enforce_quota: Boolean = Field(default=False, validation_alias="enforceQuota")
-    super_digest: str | None = Field(default=None, validation_alias="DigestAuthenticationProvider.superDigest")
+    super_digest: str | None = Field(
+        default=None, validation_alias="DigestAuthenticationProvider.superDigest", repr=False
+    )
     session_secret_file: Path | None = Field(default=None, validation_alias="sessionSecretFile")
     max_frame_bytes: Annotated[Whole, Field(ge=1024)] = Field(default=0xFFFFF, validation_alias="jute.maxbuffer")
     container_check_ms: Positive = Field(default=60000, validation_alias="znode.container.checkIntervalMs")
@@ -79,6 +82,7 @@ class ServerConfig(BaseModel):
     trust_missing_snapshot: Boolean = Field(default=False, validation_alias="snapshot.trust.empty")
 
     membership: Membership | None = None
+    replication: Replication = Field(default="zab", validation_alias="protocol")
     server_id: int | None = Field(default=None, validation_alias="myid")
     peer_type: PeerType = Field(default="participant", validation_alias="peerType")
     standalone_enabled: Boolean = Field(default=True, validation_alias="standaloneEnabled")
@@ -92,7 +96,9 @@ class ServerConfig(BaseModel):
     ssl_quorum: Boolean = Field(default=False, validation_alias="sslQuorum")
     port_unification: Boolean = Field(default=False, validation_alias="portUnification")  # accept plain ones too
     ssl_quorum_key_store: Path | None = Field(default=None, validation_alias="ssl.quorum.keyStore.location")
-    ssl_quorum_key_store_password: str | None = Field(default=None, validation_alias="ssl.quorum.keyStore.password")
+    ssl_quorum_key_store_password: str | None = Field(
+        default=None, validation_alias="ssl.quorum.keyStore.password", repr=False
+    )
     ssl_quorum_key_store_password_file: Path | None = Field(
         default=None, validation_alias="ssl.quorum.keyStore.passwordPath"
     )
@@ -109,11 +115,13 @@ class ServerConfig(BaseModel):
     admin_address: str = Field(default="127.0.0.1", validation_alias="admin.serverAddress")
     admin_port: Port = Field(default=8080, validation_alias="admin.serverPort")
     admin_command_url: str = Field(default="/commands", validation_alias="admin.commandURL")
+    admin_hosts: Words = Field(default=(), validation_alias="admin.hosts")
+    metrics_provider: str = Field(default="", validation_alias="metricsProvider.className")
     metrics_address: str = Field(default="127.0.0.1", validation_alias="metricsProvider.httpHost")
     metrics_port: Port | None = Field(default=None, validation_alias="metricsProvider.httpPort")
     client_port_unification: Boolean = Field(default=False, validation_alias="client.portUnification")
     ssl_key_store: Path | None = Field(default=None, validation_alias="ssl.keyStore.location")
-    ssl_key_store_password: str | None = Field(default=None, validation_alias="ssl.keyStore.password")
+    ssl_key_store_password: str | None = Field(default=None, validation_alias="ssl.keyStore.password", repr=False)
     ssl_key_store_password_file: Path | None = Field(default=None, validation_alias="ssl.keyStore.passwordPath")
     ssl_key_store_type: Pem = Field(default="PEM", validation_alias="ssl.keyStore.type")
     ssl_trust_store: Path | None = Field(default=None, validation_alias="ssl.trustStore.location")
@@ -124,7 +132,7 @@ class ServerConfig(BaseModel):
     ssl_ciphers: Words = Field(default=(), validation_alias="ssl.ciphersuites")
     skip_acl: YesNo = Field(default=False, validation_alias="skipACL")
 
-    source_text: str | None = None  # the zoo.cfg this was read from
+    source_text: str | None = Field(default=None, repr=False)  # the zoo.cfg this was read from
 
     @property
     def session_timeouts_ms(self) -> tuple[int, int]:
@@ -218,6 +226,13 @@ def _parse(
         raise missing("dataDir", "a directory")
     # With a file, Apache's defaults hold, except that the admin server stays on loopback: it authenticates nobody.
     by_file = {"clientPort": None, "clientPortAddress": "0.0.0.0", "secureClientPortAddress": "0.0.0.0"}
+    by_file["metricsProvider.httpHost"] = "0.0.0.0"
+    provider = values.get("metricsProvider.className", "").rpartition(".")[2]
+    if provider == "PrometheusMetricsProvider":
+        by_file["metricsProvider.httpPort"] = "7000"
+    elif provider not in ("", "DefaultMetricsProvider", "NullMetricsProvider"):
+        line = places["metricsProvider.className"].line
+        warnings.append(f"{source}:{line}: metricsProvider.className has no effect: {provider} is not known here")
     config = _validated(by_file | {"admin.enableServer": True, "source_text": text} | values, places)
 
     for key, path in (("dataDir", config.data_dir), ("dataLogDir", config.data_log_dir)):
@@ -239,11 +254,16 @@ def _parse(
         for key in ("initLimit", "syncLimit"):
             if key not in values:
                 raise missing(key, "a number of ticks: an ensemble needs it")
+        if config.replication == "raft" and place.membership.has_groups:
+            raise places["protocol"].wrong("zab, since group.N and weight.N are set: raft counts a majority of voters")
         if config.extended_types and config.server_id == MAX_SID:
             raise places["extendedTypesEnabled"].wrong(f"false on server {MAX_SID}: its sessions look like a TTL")
         if "peerType" in values and config.peer_type != values["peerType"].lower():
             line, role = places["peerType"].line, config.peer_type
             warnings.append(f"{source}:{line}: peerType has no effect: server.{place.server_id} says {role}")
+
+    elif "protocol" in places:
+        warnings.append(f"{source}:{places['protocol'].line}: protocol has no effect: there are no other servers")
 
     if config.secure_client_port is None:
         if "secureClientPortAddress" in values:
@@ -276,7 +296,7 @@ def _parse(
 
 
 def _java_path(stated: Property, text: str) -> Path | None:
-    """The directory that Java reads here, as ISO 8859-1, if it has data, and the one that UTF-8 names has none."""
+    """The path as Java reads it, in ISO 8859-1, if there are data at that path and none at the path in UTF-8."""
     if stated.value.isascii() or (Path(stated.value) / "version-2").exists():
         return None
     read = {entry.key: entry.value for entry in read_properties(text.encode().decode("latin-1"), stated.source)}

@@ -41,8 +41,8 @@ class Link(Generic[P]):
     """
 
     __slots__ = (
-        "_gone", "_handle", "_owner", "_reader", "closed", "heard_ms", "key", "out", "sid", "since_ms", "touched",
-        "wants_close", "why_closed",
+        "_farewell", "_gone", "_handle", "_owner", "_reader", "closed", "farewell", "heard_ms", "key", "out", "sid",
+        "since_ms", "touched", "wants_close", "why_closed",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +58,7 @@ class Link(Generic[P]):
         self.sid: int = -1
         self.out: list[bytes | Iterator[bytes]] = []
         self.wants_close: bool = False
+        self.farewell: bytes = b""
         self.why_closed: str = ""
         self.closed: bool = False
         self.touched: bool = False
@@ -65,6 +66,7 @@ class Link(Generic[P]):
         self.heard_ms: int = owner.now_ms
         self._reader = reader
         self._handle = handle
+        self._farewell: Callable[[str], bytes] | None = None
         self._gone = gone
 
     def receive(self, data: bytes) -> None:
@@ -100,12 +102,29 @@ class Link(Generic[P]):
             self.heard_ms = self._owner.now_ms
             yield part
 
+    def leave(self, why: str) -> None:
+        """Hang up after the other end's farewell. why: for this server's log."""
+        self._farewell = None
+        self.close(why)
+
+    def understands(self, farewell: Callable[[str], bytes]) -> None:
+        """The other end can be told why this end hangs up. farewell: makes the packet."""
+        self._farewell = farewell
+
+    def bid_farewell(self, why: str) -> None:
+        """Hang up, and let the other end log the reason, which this server has logged already."""
+        if self._farewell is not None and not self.wants_close:
+            self.farewell = self._farewell(why)
+        self.close()
+
     def close(self, why: str = "") -> None:
-        """Hang up. why: for this server's log; the other end is not told."""
+        """Hang up. why: for this server's log, and the other end's, if that understands it."""
         if not self.wants_close:
             self.wants_close = True
             self.why_closed = why
             if why:
+                if self._farewell is not None:
+                    self.farewell = self._farewell(why)
                 other = "an unknown server" if self.sid == -1 else f"server {self.sid}"
                 self._owner.note(f"the connection to {other} is closed: {why}")
             self._owner.touch_link(self)

@@ -6,7 +6,9 @@ from typing import Final
 from recipes.core.replication import ReplicationProtocol
 
 DEFAULT: Final = "zab"
-_MARKS: Final = {"currentEpoch": "zab"}  # a file that only the directory of a member has -> its protocol
+NAMES: Final = ("zab", "raft")
+# A file that only the directory of a member has -> its protocol.
+_MARKS: Final = {"currentEpoch": "zab", "raftVote": "raft"}
 
 
 def find_protocol(name: str) -> ReplicationProtocol:
@@ -16,8 +18,23 @@ def find_protocol(name: str) -> ReplicationProtocol:
             from recipes.core.zab.protocol import ZAB  # a standalone server starts sooner without it
 
             return ZAB
+        case "raft":
+            from recipes.core.raft.protocol import RAFT
+
+            return RAFT
         case _:
-            raise ValueError(f"protocol {name!r}: expected {DEFAULT!r}")
+            raise ValueError(f"protocol {name!r}: expected {' or '.join(NAMES)}")
+
+
+def refusal(protocol: str, names: Iterable[str], directory: object) -> str:
+    """Why a member that runs `protocol` must not start on a directory with files of these names; empty if it may."""
+    found = protocol_of(names)
+    if found is None or found == protocol:
+        return ""
+    return (
+        f"data directory {directory} belongs to a server that runs {found}, and this one is to run {protocol}: "
+        f"set protocol={found}, or give it an empty directory"
+    )
 
 
 def protocol_of(names: Iterable[str]) -> str | None:

@@ -50,6 +50,11 @@ class Membership:
         self._totals = {number: total for number, total in totals.items() if total}
         self._half = len(self._totals if self._groups else self.voters) // 2
 
+    @property
+    def has_groups(self) -> bool:
+        """Whether groups and weights decide, rather than a majority of voters."""
+        return bool(self._groups) or len(set(self._weights.values())) > 1
+
     def weight(self, sid: int) -> int:
         """What the vote of `sid` weighs. A server of weight 0 votes but is never elected; neither is an observer."""
         return self._weights[sid] if sid in self._all else 0

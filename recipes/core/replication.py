@@ -123,12 +123,14 @@ class PeerLink(Protocol):
     out: what to send, in order. An iterator in it is a dump of the tree: its slices go out one after the other, and
         everything behind it waits.
     wants_close: the shell is to close the socket, without sending what is left. touched: it is in an Outbox already.
+    farewell: to be sent then, if the socket takes it at once: for the log of the other server.
     """
 
     key: int
     out: list[bytes | Iterator[bytes]]
     wants_close: bool
     touched: bool
+    farewell: bytes
 
     def receive(self, data: bytes) -> None:
         """Take in bytes, split anywhere. Never raises, whatever the bytes are."""
@@ -173,6 +175,7 @@ class ReplicaStatus(NamedTuple):
     last_zxid: of the log; -1 if it is not known.
     leader: the sid of the server that leads, or is to lead; None while nobody does.
     learners: the servers in sync with this one, if it leads. pending_syncs: `sync` requests that wait for its quorum.
+    diffs_sent: how many learners were sent only what they lacked, since the start.
     """
 
     stage: str
@@ -180,6 +183,7 @@ class ReplicaStatus(NamedTuple):
     leader: int | None = None
     learners: Sequence[LearnerStatus] = ()
     pending_syncs: int = 0
+    diffs_sent: int = 0
 
 
 class Replica(Protocol):
@@ -316,9 +320,12 @@ class Recovered:
     cells: of a member, as stored, and settled by its protocol.
     unsure: why a member's history may lack entries that it once acknowledged; empty if the history is sound. Until a
         leader's snapshot has replaced its data, an unsure member must neither vote nor lead, and last_zxid means
-        nothing.
+        nothing, unless may_cut.
     applied_zxid: of the tree. It is less than last_zxid where entries that are logged may still be taken back; all of
         these are in history.
+    may_cut: only what stands behind history makes an unsure member unsure, and a power cut may have left it. Where the
+        other members make no quorum, a Truncate to last_zxid removes it, and the member is sound.
+    rotten_end: file, offset and zxid of a last record that was written to its end and has changed since; else empty.
     replayed_bytes: of the txns in the log behind the snapshot.
     """
 
@@ -331,6 +338,8 @@ class Recovered:
     cells: Mapping[str, bytes] = field(default_factory=dict)
     unsure: str = ""
     applied_zxid: int = -1
+    may_cut: bool = False
+    rotten_end: str = ""
     replayed_bytes: int = 0
 
 

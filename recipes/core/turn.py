@@ -55,8 +55,8 @@ class Turn:
     """
 
     __slots__ = (
-        "_effects", "_look_ms", "_next_slice_ms", "_next_tick_ms", "_slice_ms", "_stopped", "_tick_ms", "_wake_ms",
-        "member", "replica", "snapshots", "writes",
+        "_effects", "_look_ms", "_next_slice_ms", "_next_tick_ms", "_slice_ms", "_snapshot_begun_ms", "_stopped",
+        "_tick_ms", "_wake_ms", "member", "replica", "snapshots", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +81,7 @@ class Turn:
         self._next_slice_ms: int | None = None  # while a snapshot is written
         self._wake_ms: int | None = None
         self._look_ms: int | None = None  # after a late wake: until then only take in what has arrived
+        self._snapshot_begun_ms = 0
         self._stopped = False
 
     def begin(self, now_ms: int, wall_ms: int) -> None:
@@ -153,6 +154,7 @@ class Turn:
         """Start a snapshot, and a new log file with it, unless one is under way or the tree is being replaced."""
         if self.snapshots.is_free:
             self.writes.roll()
+            self._snapshot_begun_ms = self.member.now_ms
             self.snapshots.begin(self.member.tree, self.writes.logged_bytes)
             if self.snapshots.writing:
                 self._next_slice_ms = self.member.now_ms + self._slice_ms
@@ -182,12 +184,14 @@ class Turn:
 
     def _report(self, job: Job) -> None:
         if isinstance(job, Naming):
+            self.member.stats.snapshots.add(self.member.now_ms - self._snapshot_begun_ms)
             self.snapshots.done(job)
             return
         room = self.writes.done(job)
         if room is not None:
             self._say_room(room)
         elif isinstance(job, Batch):
+            self.member.stats.wrote(job.sizes)
             self.member.flushed(job.entries[-1].zxid)
         elif isinstance(job, Change):
             self.member.written(job.operation, job.tree)

@@ -39,7 +39,7 @@ NO_EFFECT: dict[str, str] = dict.fromkeys(
         "nio.numWorkerThreads", "commitProcessor.numWorkerThreads", "commitProcessor.maxReadBatchSize",
         "commitProcessor.maxCommitBatchSize", "messageTracker.BufferSize", "messageTracker.Enabled",
         "admin.idleTimeout", "admin.rateLimiterIntervalInMS", "admin.snapshot.enabled", "admin.restore.enabled",
-        "metricsProvider.className", "metricsProvider.exportJvmInfo", "metricsProvider.numWorkerThreads",
+        "metricsProvider.exportJvmInfo", "metricsProvider.numWorkerThreads",
         "metricsProvider.maxQueueSize", "metricsProvider.workerShutdownTimeoutMs", "quorum.cnxn.threads.size",
         "quorum.auth.learner.saslLoginContext", "quorum.auth.server.saslLoginContext",
         "quorum.auth.kerberos.servicePrincipal", "dynamicConfigFile",

@@ -12,7 +12,7 @@ from recipes.core.errors import BadArguments, NoNode
 from recipes.damping import Damping
 from recipes.election.candidate import OUTWEIGHED, RESIGNED, Candidate
 from recipes.election.weights import MOST, as_candidate, unmarked
-from recipes.hold import Block, Hold
+from recipes.hold import Block, Hold, OnSuspend, check_on_suspend
 from recipes.line import Participant, id_of, in_order
 from recipes.naming import ElectionNaming, line_of, marker_of
 from recipes.renewal import Renewal, hold_again
@@ -96,6 +96,8 @@ class Election:
     naming: "kazoo", "curator" or "curator-latch" to join the line of kazoo's Election, of Curator's LeaderSelector or
         of its LeaderLatch, so that their candidates and ours exclude one another. All users of a path must use the same
         naming. Other libraries' namings support no weights, `min_hold` or hand-overs.
+    on_suspend: "release" to end a term as soon as the connection breaks, even if the session lives on. With "wait" a
+        short disconnect does not end a term: it is kept until the session's local deadline.
     losses: how many sessions `run` has outlived.
 
     Raises BadArguments for numbers out of range, and for arguments that another library's naming does not support.
@@ -112,6 +114,7 @@ class Election:
         min_hold: float | None = None,
         rejoin_after: float = 0.0,
         naming: ElectionNaming = "native",
+        on_suspend: OnSuspend = "wait",
     ) -> None:
         if isinstance(weight, bool) or not isinstance(weight, int) or not 0 <= weight <= MOST:
             raise BadArguments(path, f"weight={weight!r}: expected a whole number from 0 to {MOST}")
@@ -119,6 +122,7 @@ class Election:
             if seconds is not None and not seconds >= 0:
                 raise BadArguments(path, f"{name}={seconds!r}: expected seconds, 0 or more")
         self._marker = marker_of(path, naming, "lead", data)
+        self._on_suspend: OnSuspend = check_on_suspend(path, on_suspend)
         if naming != "native" and (weight or min_hold is not None):
             given = f"weight={weight}" if weight else f"min_hold={min_hold}"
             raise BadArguments(path, f"{given}: naming={naming!r} does not support weights")
@@ -134,10 +138,9 @@ class Election:
     def lead(self) -> AbstractAsyncContextManager[Term]:
         """`async with election.lead() as term`: wait to be elected and run the block as leader; leaving it resigns.
 
-        A short disconnect does not end the term: leadership is kept until the session's local deadline. If the session
-        is over, the client was closed or our znode was deleted, the block is cancelled, and then LeadershipLost is
-        raised. Raises RuntimeError when this task leads or waits here already, with any Election object. Before our
-        znode is in line it raises the same errors as Lock.
+        If the session is over, the client was closed or our znode was deleted, the block is cancelled, and then
+        LeadershipLost is raised. Raises RuntimeError when this task leads or waits here already, with any Election
+        object. Before our znode is in line it raises the same errors as Lock.
         """
         return Block(self._contend, Term, None)  # type: ignore[return-value]  # without a limit it is never None
 
@@ -225,7 +228,9 @@ class Election:
     def _contend(self, *, once: bool = True) -> Candidate:
         """Make the Candidate for one term; it has not joined the line yet. once: see Contender."""
         where = self._client, self._path, self._marker
-        return Candidate(*where, self._data, self._acl, self._weight, self._min_hold, once=once)
+        candidate = Candidate(*where, self._data, self._acl, self._weight, self._min_hold, once=once)
+        candidate.on_suspend = self._on_suspend
+        return candidate
 
     def _damping(self) -> Damping:
         """The pauses between terms."""

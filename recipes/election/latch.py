@@ -15,6 +15,7 @@ from recipes.core.errors import ClientClosed, LeadershipLost, RecipesError
 from recipes.damping import Damping
 from recipes.election.candidate import RESIGNED, Candidate
 from recipes.election.election import Election, Term, was_lost
+from recipes.hold import OnSuspend
 from recipes.naming import ElectionNaming
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ class LeaderLatch:
     the line again by itself, with pauses as in `Election.run`. A loss of leadership cancels nobody: check `is_leader`
     before each action that only a leader may do, or send `term.fence` with the action.
 
-    client, path, data, acl, weight, min_hold, rejoin_after, naming: see Election, with which it shares its line. Its
-    background work runs in the client's own task.
+    client, path, data, acl, weight, min_hold, rejoin_after, naming, on_suspend: see Election, with which it shares its
+    line. Its background work runs in the client's own task.
 
     When the session is over, and the client was made with `renew`, it goes on in the next session; `losses` counts
     these. Without `renew`, or after an error of a server, it stops standing for election. It logs the error;
@@ -52,6 +53,7 @@ class LeaderLatch:
         min_hold: float | None = None,
         rejoin_after: float = 0.0,
         naming: ElectionNaming = "native",
+        on_suspend: OnSuspend = "wait",
     ) -> None:
         self._client = client
         self._path = path
@@ -64,6 +66,7 @@ class LeaderLatch:
             min_hold=min_hold,
             rejoin_after=rejoin_after,
             naming=naming,
+            on_suspend=on_suspend,
         )
         self.losses: int = 0
         self._scope: SessionScope | None = None  # of the background work

@@ -52,7 +52,7 @@ def in_between(name: str, order: Sequence[str]) -> list[str]:
 def ask(data: bytes) -> bytes:
     """The data that ask a candidate to give way: a waiting one at once, a leader after its `min_hold`.
 
-    An appointment is kept: a heavier candidate may ask just when the turn of the appointed one comes.
+    This keeps an appointment, because a heavier candidate may ask just as the appointed one is about to lead.
     """
     return data.removesuffix(_ASKED) + _ASKED
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from recipes.contender import Contender
 from recipes.core.errors import LockLost
+from recipes.hold import OnSuspend
 from recipes.lock.grant import Grant
 from recipes.lock.lockable import Lockable
 from recipes.naming import Naming, marker_of
@@ -29,10 +30,12 @@ class Lock(Lockable[Grant]):
         goes out with the next request. The lock still excludes others until the deletion, and later requests of this
         client come after it. But others may see the lock held for a moment longer. And if somebody breaks the lock
         during a block that sends no request, no LockLost is raised: the client does not learn of it inside the block.
+    on_suspend: "release" to end the hold as soon as the connection breaks, even if the session lives on: the block is
+        cancelled, LockLost is raised, and our znode is deleted once a server can be reached. With "wait" a short
+        disconnect does not end the hold: it is kept until the session's local deadline.
 
     Several tasks may use one Lock, and then exclude one another. A task that holds it cannot take it again, with this
-    object or another one of the same client and path (RuntimeError). A short disconnect does not end the hold: the lock
-    is kept until the session's local deadline.
+    object or another one of the same client and path (RuntimeError).
 
     Raises LockLost at the end of the block if the session is over, the client was closed or somebody else deleted our
     znode. The block is cancelled first, so that no code runs on in the belief that it still holds the lock.
@@ -56,8 +59,9 @@ class Lock(Lockable[Grant]):
         acl: "Sequence[ACL] | None" = None,
         naming: Naming = "native",
         confirm: bool = True,
+        on_suspend: OnSuspend = "wait",
     ) -> None:
-        super().__init__(client, path, marker_of(path, naming, "lock", data))
+        super().__init__(client, path, marker_of(path, naming, "lock", data), on_suspend)
         self._data: bytes = data
         self._acl: Sequence[ACL] | None = acl
         self._confirm: bool = confirm
@@ -65,6 +69,7 @@ class Lock(Lockable[Grant]):
     def _contend(self) -> Contender:
         contender = Contender(self._client, self.path, self._marker, LockLost, self._data, self._acl)
         contender.confirm = self._confirm
+        contender.on_suspend = self._on_suspend
         return contender
 
     def _show(self, contender: Contender) -> Grant:

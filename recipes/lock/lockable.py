@@ -9,7 +9,7 @@ from recipes.contender import Contender, check_within, read_holders
 from recipes.core import paths
 from recipes.core.client.scope import Ended
 from recipes.core.errors import BadVersion, NoNode, invariant
-from recipes.hold import Block
+from recipes.hold import Block, OnSuspend, check_on_suspend
 from recipes.line import Participant
 from recipes.lock.grant import Grant
 from recipes.naming import ask_to_leave
@@ -42,7 +42,10 @@ class Inside(Generic[T]):
         self._entries.append((task, entered))
 
     def take(self, task: object, path: str) -> T:
-        """Remove and return what `task` leaves now: its last entry, else another task's, rather held than ended."""
+        """Remove and return what `task` leaves now.
+
+        This is the task's newest entry. If it has none, it is an entry of another task, if possible one that is held.
+        """
         if not self._entries:
             raise RuntimeError(f"the lock {path} is left, and no task has entered it")
         if self._entries[-1][0] is task:
@@ -60,10 +63,11 @@ class Lockable(ABC, Generic[G]):
     use one object at the same time; see Lock.
     """
 
-    def __init__(self, client: "Client", path: str, marker: str) -> None:
+    def __init__(self, client: "Client", path: str, marker: str, on_suspend: OnSuspend = "wait") -> None:
         self.path: str = paths.check(path)
         self._client: Client = client
         self._marker: str = marker
+        self._on_suspend: OnSuspend = check_on_suspend(path, on_suspend)
         self._inside: Inside[Contender] = Inside()
 
     @property

@@ -11,6 +11,7 @@ from recipes.contender import Contender
 from recipes.core import paths
 from recipes.core.client.backoff import Backoff
 from recipes.core.errors import ConnectionLoss, LockLost, NoNode, RecipesError, ThrottledOp
+from recipes.hold import OnSuspend
 from recipes.line import Participant, place_behind
 from recipes.lock.grant import Grant
 from recipes.lock.lockable import Lockable
@@ -131,14 +132,22 @@ class ReadSide(Lockable[Grant]):
     """The readers of a ReadWriteLock."""
 
     def __init__(
-        self, client: "Client", path: str, data: bytes, acl: "Sequence[ACL] | None", naming: Naming = "native"
+        self,
+        client: "Client",
+        path: str,
+        data: bytes,
+        acl: "Sequence[ACL] | None",
+        naming: Naming = "native",
+        on_suspend: OnSuspend = "wait",
     ) -> None:
-        super().__init__(client, path, marker_of(path, naming, "read", data))
+        super().__init__(client, path, marker_of(path, naming, "read", data), on_suspend)
         self._data: bytes = data
         self._acl: Sequence[ACL] | None = acl
 
     def _contend(self) -> Contender:
-        return Contender(self._client, self.path, self._marker, LockLost, self._data, self._acl)
+        contender = Contender(self._client, self.path, self._marker, LockLost, self._data, self._acl)
+        contender.on_suspend = self._on_suspend
+        return contender
 
     def _show(self, contender: Contender) -> Grant:
         return Grant(contender)
@@ -148,14 +157,22 @@ class WriteSide(Lockable[WriteGrant]):
     """The writers of a ReadWriteLock."""
 
     def __init__(
-        self, client: "Client", path: str, data: bytes, acl: "Sequence[ACL] | None", naming: Naming = "native"
+        self,
+        client: "Client",
+        path: str,
+        data: bytes,
+        acl: "Sequence[ACL] | None",
+        naming: Naming = "native",
+        on_suspend: OnSuspend = "wait",
     ) -> None:
-        super().__init__(client, path, marker_of(path, naming, "write", data))
+        super().__init__(client, path, marker_of(path, naming, "write", data), on_suspend)
         self._data: bytes = data
         self._acl: Sequence[ACL] | None = acl
 
     def _contend(self) -> Contender:
-        return Writer(self._client, self.path, self._marker, LockLost, self._data, self._acl)
+        writer = Writer(self._client, self.path, self._marker, LockLost, self._data, self._acl)
+        writer.on_suspend = self._on_suspend
+        return writer
 
     def _show(self, contender: Contender) -> WriteGrant:
         return WriteGrant(contender)
@@ -164,7 +181,7 @@ class WriteSide(Lockable[WriteGrant]):
 class ReadWriteLock:
     """Any number of readers, or one writer, over `path`; granted in order of arrival, so that no writer starves.
 
-    client, path, data, acl: see Lock. A Lock at the same path counts as a writer.
+    client, path, data, acl, on_suspend: see Lock. A Lock at the same path counts as a writer.
     naming: "kazoo" or "curator" to join the line of kazoo's ReadLock and WriteLock, or of Curator's
         InterProcessReadWriteLock; see Lock.
 
@@ -186,11 +203,12 @@ class ReadWriteLock:
         *,
         acl: "Sequence[ACL] | None" = None,
         naming: Naming = "native",
+        on_suspend: OnSuspend = "wait",
     ) -> None:
         self.path: str = paths.check(path)
         self._client: Client = client
-        self._read: ReadSide = ReadSide(client, path, data, acl, naming)
-        self._write: WriteSide = WriteSide(client, path, data, acl, naming)
+        self._read: ReadSide = ReadSide(client, path, data, acl, naming, on_suspend)
+        self._write: WriteSide = WriteSide(client, path, data, acl, naming, on_suspend)
 
     def read(self) -> Lockable[Grant]:
         """`async with rw.read() as grant`: hold it together with other readers."""

@@ -19,7 +19,7 @@ from recipes.core.errors import (
     SettingsDiffer,
     ThrottledOp,
 )
-from recipes.hold import Block
+from recipes.hold import Block, OnSuspend
 from recipes.line import ALL, DIGITS, Participant, holding, in_order
 from recipes.lock.grant import Grant
 from recipes.lock.lease import Lease, read_leases
@@ -179,7 +179,8 @@ class SemaphoreGrant(Grant):
 class Semaphore(Lockable[SemaphoreGrant]):
     """At most `limit` permits over `path` at a time, granted in order of arrival.
 
-    client, data, acl: see Lock. path: the parent znode, persistent, which holds the limit; created if missing.
+    client, data, acl, on_suspend: see Lock. path: the parent znode, persistent, which holds the limit; created if it is
+    missing.
     limit: number of permits, 1 or more. The first user stores it. If another limit is stored, taking a permit raises
     SettingsDiffer, which names both. `resize` changes the stored limit; objects that have agreed before follow it.
 
@@ -202,8 +203,9 @@ class Semaphore(Lockable[SemaphoreGrant]):
         *,
         acl: "Sequence[ACL] | None" = None,
         naming: Naming = "native",
+        on_suspend: OnSuspend = "wait",
     ) -> None:
-        super().__init__(client, path, "permits-")
+        super().__init__(client, path, "permits-", on_suspend)
         self._naming: str = naming
         self._leases: Leases | None = leases_of(path, naming, data)
         self._agreement: Limit = Limit(self.path, _checked(path, "limit", limit))
@@ -280,9 +282,13 @@ class Semaphore(Lockable[SemaphoreGrant]):
 
     def _claim(self, permits: int) -> "Claimant | Lease":
         self._check(permits)
+        claim: Claimant | Lease
         if self._leases is None:
-            return Claimant(self._client, self._agreement, permits, self._data, self._acl)
-        return Lease(self._client, self._leases, self._agreement.given, self._data, self._acl)
+            claim = Claimant(self._client, self._agreement, permits, self._data, self._acl)
+        else:
+            claim = Lease(self._client, self._leases, self._agreement.given, self._data, self._acl)
+        claim.on_suspend = self._on_suspend
+        return claim
 
     def _check(self, permits: int) -> None:
         if _checked(self.path, "permits", permits) > 1 and self._leases is not None:

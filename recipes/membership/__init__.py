@@ -5,6 +5,7 @@ from recipes.membership.partitioner import Partition, Partitioner
 from recipes.membership.presence import EphemeralNode, Presence
 from recipes.membership.ring import HashRing
 from recipes.membership.services import Provider, Registration, ServiceInstance, ServiceRegistry
+from recipes.membership.ttl import TtlNode
 
 __all__ = [
     "EphemeralNode",
@@ -19,4 +20,5 @@ __all__ = [
     "ServiceInstance",
     "ServiceRegistry",
     "Stay",
+    "TtlNode",
 ]

@@ -339,8 +339,8 @@ class DeadLetters(Queue[bytes]):
 
     @property
     def dead_letters(self) -> "DeadLetters":
-        """Raises AttributeError: a dead letter may be handed out any number of times."""
-        raise AttributeError("dead letters have no dead letters")
+        """Raises AttributeError: the deliveries of a dead letter are not limited, so it never becomes one again."""
+        raise AttributeError("a queue of dead letters has no dead letters: their deliveries are not limited")
 
     async def redrive(self, count: int | None = None) -> int:
         """Move the first `count` dead letters (None: all) back to the queue, as if they were put now.

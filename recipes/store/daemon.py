@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # leave the parent first: slow imports come after that
 
     from recipes.core.server.listening import Listener
     from recipes.core.server.server import Server
-    from recipes.store.place import Place
+    from recipes.store.directory import StoreDirectory
 
 _FORMAT = 1
 _LOCK_SECONDS = 10.0  # the previous process may still be writing when its clients have gone
@@ -50,18 +50,18 @@ def _run(directory: str, report: int, idle: float) -> int:
     import logging
 
     from recipes.core.errors import RecipesError
-    from recipes.store.place import Place, unusable
+    from recipes.store.directory import StoreDirectory, unusable
 
-    place = Place(directory)
-    handler = _BoundedLog(place.log, _LOG_BYTES)
+    store = StoreDirectory(directory)
+    handler = _BoundedLog(store.log, _LOG_BYTES)
     logging.basicConfig(
         format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s", level=logging.INFO, stream=handler
     )
     log = logging.getLogger("recipes.store")
     try:
-        asyncio.run(_serve(place, report, idle))
+        asyncio.run(_serve(store, report, idle))
     except (RecipesError, OSError) as error:
-        why = unusable(place.directory, error) if isinstance(error, OSError) else error
+        why = unusable(store.directory, error) if isinstance(error, OSError) else error
         log.error("%s", why)  # noqa: TRY400 - one sentence says it
         _tell(report, f"refused {why}")
         return 1
@@ -71,7 +71,7 @@ def _run(directory: str, report: int, idle: float) -> int:
     return 0
 
 
-async def _serve(place: "Place", report: int, idle: float) -> None:
+async def _serve(store: "StoreDirectory", report: int, idle: float) -> None:
     import asyncio
     import logging
     from contextlib import ExitStack
@@ -86,17 +86,17 @@ async def _serve(place: "Place", report: int, idle: float) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     with ExitStack() as stack:
-        lock = _lock(place)
+        lock = _lock(store)
         stack.callback(os.close, lock)
-        _check(place)
+        _check(store)
         raise_limit()
-        async with Server(store_settings(place.directory)) as server:
-            _tidy(server, place)
-            stack.callback(_forget, place, lock)
-            socket = _Socket(place, server)
+        async with Server(store_settings(store.directory)) as server:
+            _tidy(server, store)
+            stack.callback(_forget, store, lock)
+            socket = _Socket(store, server)
             stack.callback(socket.close)
             path = await socket.listen()
-            log.info("the store in %s is served on %s", place.directory, path)
+            log.info("the store in %s is served on %s", store.directory, path)
             _tell(report, f"ready unix:{path}")
             await _watch(server, socket, lock, stopping, idle)
             socket.close()  # in the same turn that found the store unused: no client can connect in between
@@ -122,14 +122,14 @@ async def _watch(server: "Server", socket: "_Socket", lock: int, stopping: "asyn
             if stopped in done:
                 log.info("ending, since a signal asks for it")
                 return
-            if not socket.place.has_lock(lock):  # the next client would start a second process
-                raise DiskError(f"the store {socket.place.directory} was removed while it was served")
+            if not socket.store.has_lock(lock):  # the next client would start a second process
+                raise DiskError(f"the store {socket.store.directory} was removed while it was served")
             if server.member.connections or len(server.member.tracker):
                 used = time.monotonic()
             elif time.monotonic() - used >= idle:
                 log.info("ending, since no client has used the store for %g s", idle)
                 return
-            if not socket.is_there() or socket.place.running() is None:
+            if not socket.is_there() or socket.store.running() is None:
                 log.warning("the socket was removed: listening on a new one, %s", await socket.listen())
     finally:
         stopped.cancel()
@@ -138,8 +138,8 @@ async def _watch(server: "Server", socket: "_Socket", lock: int, stopping: "asyn
 class _Socket:
     """The socket on which clients find the store."""
 
-    def __init__(self, place: "Place", server: "Server") -> None:
-        self.place = place
+    def __init__(self, store: "StoreDirectory", server: "Server") -> None:
+        self.store = store
         self._server = server
         self._listener: Listener | None = None
         self._path: Path | None = None
@@ -148,12 +148,12 @@ class _Socket:
     async def listen(self) -> "Path":
         """Stop listening, listen anew at the best path that can be used, and write it down for clients."""
         from recipes.core.errors import DiskError
+        from recipes.store.directory import Running, unusable
         from recipes.store.machine import this_machine
-        from recipes.store.place import Running, unusable
 
         self.close()
-        why = DiskError(f"the store {self.place.directory} cannot be used: there is no place for its socket")
-        for path in self.place.socket_paths():
+        why = DiskError(f"the store {self.store.directory} cannot be used: there is no place for its socket")
+        for path in self.store.socket_paths():
             try:
                 path.parent.mkdir(mode=0o700, exist_ok=True)
                 found = path.parent.stat()
@@ -166,7 +166,7 @@ class _Socket:
                 why = unusable(path, error)
                 continue
             self._path = path
-            self.place.write_running(Running(str(path), os.getpid(), this_machine()))
+            self.store.write_running(Running(str(path), os.getpid(), this_machine()))
             return path
         raise why
 
@@ -186,14 +186,14 @@ class _Socket:
             self._listener = None
 
 
-def _lock(place: "Place") -> int:
+def _lock(store: "StoreDirectory") -> int:
     """Lock the store for this process, as long as the returned descriptor is open."""
     import fcntl
 
     from recipes.core.errors import DiskError
-    from recipes.store.place import LOCK
+    from recipes.store.directory import LOCK
 
-    fd = os.open(place.directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(store.directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     until = time.monotonic() + _LOCK_SECONDS
     while True:
         try:
@@ -201,53 +201,53 @@ def _lock(place: "Place") -> int:
         except BlockingIOError:
             if time.monotonic() >= until:
                 os.close(fd)
-                raise DiskError(f"another process has locked the store {place.directory}") from None
+                raise DiskError(f"another process has locked the store {store.directory}") from None
             time.sleep(_POLL_SECONDS)
         else:
             return fd
 
 
-def _forget(place: "Place", lock: int) -> None:
+def _forget(store: "StoreDirectory", lock: int) -> None:
     """Remove the file by which clients find the store, unless it is another process's by now."""
-    if place.has_lock(lock):
-        place.forget_running()
+    if store.has_lock(lock):
+        store.forget_running()
 
 
-def _check(place: "Place") -> None:
+def _check(store: "StoreDirectory") -> None:
     """Raise DiskError if this version cannot serve the directory, on this machine, at this time."""
     from recipes.core.errors import DiskError
 
-    place.check()
-    if where := place.moved_to():
-        raise DiskError(f"the store {place.directory} was moved: {where}")
-    last = place.running()
+    store.check()
+    if where := store.moved_to():
+        raise DiskError(f"the store {store.directory} was moved: {where}")
+    last = store.running()
     if last is not None and last.machine.is_elsewhere():
         raise DiskError(
-            f"the store {place.directory} belongs to another machine, {last.machine.host}, which may be serving it: "
+            f"the store {store.directory} belongs to another machine, {last.machine.host}, which may be serving it: "
             "name a directory of this machine by RECIPES_STORE, or use `recipes serve` and RECIPES_HOSTS (if "
-            f"{last.machine.host} is gone for good, delete {place.directory / 'running'})"
+            f"{last.machine.host} is gone for good, delete {store.directory / 'running'})"
         )
-    kept = place.directory / "format"
+    kept = store.directory / "format"
     if not kept.exists():
-        place.write("format", f"{_FORMAT}\n")
+        store.write("format", f"{_FORMAT}\n")
     text = kept.read_text().strip()
     if text != str(_FORMAT):
         raise DiskError(
-            f"the store {place.directory} has format {text!r}, and this version of recipes reads format {_FORMAT} "
+            f"the store {store.directory} has format {text!r}, and this version of recipes reads format {_FORMAT} "
             "only: use the version that made it, or a newer one"
         )
-    if not (place.directory / "secret").exists():
-        place.write("secret", os.urandom(32).hex() + "\n")
-    room = os.statvfs(place.directory)
+    if not (store.directory / "secret").exists():
+        store.write("secret", os.urandom(32).hex() + "\n")
+    room = os.statvfs(store.directory)
     if room.f_bavail * room.f_frsize < _LEAST_FREE_BYTES:
-        raise DiskError(f"the store {place.directory} cannot be used: no space left on its disk")
+        raise DiskError(f"the store {store.directory} cannot be used: no space left on its disk")
 
 
-def _tidy(server: "Server", place: "Place") -> None:
+def _tidy(server: "Server", store: "StoreDirectory") -> None:
     """Each start begins a new log file: remove old ones, which pile up when starts are many and writes few."""
     from recipes.core.disk.txnlog import file_zxid
 
-    logs = [name for name in os.listdir(place.directory / "version-2") if file_zxid(name, "log") is not None]
+    logs = [name for name in os.listdir(store.directory / "version-2") if file_zxid(name, "log") is not None]
     if len(logs) > _MOST_LOGS:
         server.tidy()
 

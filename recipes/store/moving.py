@@ -11,7 +11,7 @@ from shutil import copytree, rmtree
 
 from recipes.core.errors import ConnectionLoss, DiskError
 from recipes.core.properties import escaped
-from recipes.store.place import Place
+from recipes.store.directory import StoreDirectory
 from recipes.store.start import is_served
 
 _END_SECONDS = 30.0
@@ -29,11 +29,11 @@ admin.enableServer=false
 """
 
 
-def count_clients(place: Place) -> int:
+def count_clients(store: StoreDirectory) -> int:
     """How many clients the store has now; 0 if it is not served. Raises ConnectionLoss if it does not answer."""
     answer = b""
-    running = place.running()
-    if running is None or not is_served(place):
+    running = store.running()
+    if running is None or not is_served(store):
         return 0
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -43,32 +43,32 @@ def count_clients(place: Place) -> int:
             while piece := connection.recv(65536):
                 answer += piece
     except OSError as error:
-        raise ConnectionLoss(f"the store {place.directory} does not answer: {error.strerror or error}") from None
+        raise ConnectionLoss(f"the store {store.directory} does not answer: {error.strerror or error}") from None
     for line in answer.decode(errors="replace").splitlines():
         name, _, value = line.partition(": ")
         if name == "Connections":
             return int(value) - 1  # without this connection
-    raise ConnectionLoss(f"the store {place.directory} does not say how many clients it has")
+    raise ConnectionLoss(f"the store {store.directory} does not say how many clients it has")
 
 
-def stop(place: Place) -> None:
+def stop(store: StoreDirectory) -> None:
     """End the store's process with SIGTERM: acknowledged writes are on disk. Returns once it has ended.
 
     Raises ConnectionLoss when it does not end.
     """
     until = time.monotonic() + _END_SECONDS
-    while is_served(place):
-        pid = _pid(place)
+    while is_served(store):
+        pid = _pid(store)
         if pid is not None:
             os.kill(pid, signal.SIGTERM)
         if time.monotonic() >= until:
             raise ConnectionLoss(
-                f"the store {place.directory} is still served after {_END_SECONDS:g} s; its log is {place.log}"
+                f"the store {store.directory} is still served after {_END_SECONDS:g} s; its log is {store.log}"
             )
         time.sleep(_POLL_SECONDS)
 
 
-def move(place: Place, target: Path, host: str, port: int, servers: list[str]) -> Path:
+def move(store: StoreDirectory, target: Path, host: str, port: int, servers: list[str]) -> Path:
     """End a store and move its data to `target`, beside a zoo.cfg; return the path of that.
 
     servers: hosts of an ensemble, in which this becomes server 1; empty for a server alone. The store is marked as
@@ -76,12 +76,12 @@ def move(place: Place, target: Path, host: str, port: int, servers: list[str]) -
     has data, or the store has none, and ConnectionLoss if its process does not end; the store is then as it was.
     """
     target = target.absolute()
-    data = place.directory / _DATA
-    if where := place.moved_to():
-        raise DiskError(f"the store {place.directory} was moved before: {where}")
+    data = store.directory / _DATA
+    if where := store.moved_to():
+        raise DiskError(f"the store {store.directory} was moved before: {where}")
     if not data.is_dir():
-        raise DiskError(f"there is no store in {place.directory}")
-    if (target / _DATA).exists() or target.resolve() == place.directory:
+        raise DiskError(f"there is no store in {store.directory}")
+    if (target / _DATA).exists() or target.resolve() == store.directory:
         raise DiskError(f"{target} has data of its own: give a directory without {_DATA}")
     zoo_cfg = target / "zoo.cfg"
     hosts = ",".join(f"{name}:{port}" for name in servers) or f"{host}:{port}"
@@ -89,16 +89,16 @@ def move(place: Place, target: Path, host: str, port: int, servers: list[str]) -
     text += "".join(f"server.{sid}={name}:2888:3888\n" for sid, name in enumerate(servers, 1))
     where = f"set RECIPES_HOSTS={hosts}, for `recipes serve {zoo_cfg}`"
     try:
-        place.write_moved(f"{where}; or delete {place.directory} to begin anew")
+        store.write_moved(f"{where}; or delete {store.directory} to begin anew")
         try:
-            stop(place)
+            stop(store)
             target.mkdir(mode=0o700, parents=True, exist_ok=True)
             if servers:
                 (target / "myid").write_text("1\n")
             zoo_cfg.write_text(text)
             _take(data, target / _DATA)
         except BaseException:
-            place.forget_moved()
+            store.forget_moved()
             raise
     except OSError as error:
         raise DiskError(f"{error.filename or target}: {error.strerror}") from error
@@ -122,9 +122,9 @@ def _take(data: Path, target: Path) -> None:
         rmtree(data)
 
 
-def _pid(place: Place) -> int | None:
+def _pid(store: StoreDirectory) -> int | None:
     """The pid of the process that listens on the store's socket, as the system says; else the one it wrote down."""
-    running = place.running()
+    running = store.running()
     if running is None or running.machine.is_elsewhere():
         return None
     if sys.platform == "linux":

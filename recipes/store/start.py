@@ -19,7 +19,7 @@ from pathlib import Path
 from anyio import CapacityLimiter, from_thread, to_thread
 
 from recipes.core.errors import ConfigError, ConnectionLoss, DiskError
-from recipes.store.place import LOCK, Place, unusable
+from recipes.store.directory import LOCK, StoreDirectory, unusable
 
 log: logging.Logger = logging.getLogger("recipes.store")
 
@@ -34,7 +34,7 @@ _told: set[Path] = set()
 Pause = Callable[[float], None]
 
 
-async def find(place: Place) -> str:
+async def find(store: StoreDirectory) -> str:
     """`find_running` for a task, which may be cancelled."""
 
     def pause(seconds: float) -> None:
@@ -42,10 +42,10 @@ async def find(place: Place) -> str:
         from_thread.check_cancelled()
 
     # A limiter of its own: if all threads of the program are busy, its sessions must go on nevertheless.
-    return await to_thread.run_sync(find_running, place, pause, limiter=CapacityLimiter(1))
+    return await to_thread.run_sync(find_running, store, pause, limiter=CapacityLimiter(1))
 
 
-def find_running(place: Place, pause: Pause = time.sleep) -> str:
+def find_running(store: StoreDirectory, pause: Pause = time.sleep) -> str:
     """The address, `unix:PATH`, of the process that serves the store; it is started if there is none.
 
     pause: sleeps, and may raise to give up. Raises DiskError for a directory that cannot be used, ConfigError for
@@ -56,55 +56,55 @@ def find_running(place: Place, pause: Pause = time.sleep) -> str:
             "there are no Unix sockets on this system, which a store without hosts needs: run `recipes serve` and set "
             "RECIPES_HOSTS, or say connect(private=True)"
         )
-    found = _address(place)
+    found = _address(store)
     if found is None:
-        _refuse_moved(place)
-        place.make()
-        with _flocked(place, "starting", pause):
-            found = _start(place, pause)
-    if place.directory not in _told:
-        _told.add(place.directory)
+        _refuse_moved(store)
+        store.make()
+        with _flocked(store, "starting", pause):
+            found = _start(store, pause)
+    if store.directory not in _told:
+        _told.add(store.directory)
         log.info(
             "using the store in %s, which all processes of this user on this machine share; `recipes move` makes it a "
             "server for several machines",
-            place.directory,
+            store.directory,
         )
     return found
 
 
-def is_served(place: Place) -> bool:
+def is_served(store: StoreDirectory) -> bool:
     """Whether a process holds the store's lock: it starts, serves or ends. Raises DiskError."""
     import fcntl
 
     try:
-        fd = os.open(place.directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(store.directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise unusable(place.directory, error) from None
+        raise unusable(store.directory, error) from None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError as error:  # a network disk may have no flock
-        raise unusable(place.directory, error) from None
+        raise unusable(store.directory, error) from None
     finally:
         os.close(fd)
     return False
 
 
-def address_of(place: Place) -> str | None:
+def address_of(store: StoreDirectory) -> str | None:
     """The address where the store's process accepts clients now; None if it does not."""
-    return _address(place)
+    return _address(store)
 
 
-def _address(place: Place) -> str | None:
+def _address(store: StoreDirectory) -> str | None:
     try:
-        place.directory.lstat()
+        store.directory.lstat()
     except OSError:
         return None
-    place.check()  # before anything in it is trusted
-    running = place.running()
+    store.check()  # before anything in it is trusted
+    running = store.running()
     if running is None:
         return None
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -118,30 +118,30 @@ def _address(place: Place) -> str | None:
     return f"unix:{running.socket}"
 
 
-def _refuse_moved(place: Place) -> None:
-    if where := place.moved_to():
-        raise DiskError(f"the store {place.directory} was moved: {where}")
+def _refuse_moved(store: StoreDirectory) -> None:
+    if where := store.moved_to():
+        raise DiskError(f"the store {store.directory} was moved: {where}")
 
 
-def _start(place: Place, pause: Pause) -> str:
+def _start(store: StoreDirectory, pause: Pause) -> str:
     """Start the process, or wait until the one that runs accepts clients. The caller holds `starting`."""
     until = time.monotonic() + _START_SECONDS
     while True:
-        found = _address(place)
+        found = _address(store)
         if found is not None:
             return found
-        if not is_served(place):
-            return _spawn(place, pause, until)
+        if not is_served(store):
+            return _spawn(store, pause, until)
         if time.monotonic() >= until:
-            running = place.running()
+            running = store.running()
             who = f"process {running.pid}" if running else "a process"
             raise ConnectionLoss(
-                f"{who} has locked the store {place.directory} and accepts no clients; its log is {place.log}"
+                f"{who} has locked the store {store.directory} and accepts no clients; its log is {store.log}"
             )
         pause(_POLL_SECONDS)
 
 
-def _spawn(place: Place, pause: Pause, until: float) -> str:
+def _spawn(store: StoreDirectory, pause: Pause, until: float) -> str:
     """Start the process, and return its address once it accepts clients."""
     if not sys.executable or getattr(sys, "frozen", False):
         raise ConnectionLoss("there is no Python interpreter to start the store with: run `recipes serve` and set "
@@ -150,12 +150,12 @@ def _spawn(place: Place, pause: Pause, until: float) -> str:
     told, tell = os.pipe()
     try:
         try:
-            output = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            output = os.open(store.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
                 # The daemon forks at once, and only its short-lived parent is waited for here. So code that reaps the
                 # children of this process never meets the daemon, and signals for this process's group never reach it.
                 subprocess.Popen(
-                    [sys.executable, "-P", "-m", "recipes.store.daemon", str(place.directory), str(tell), str(idle)],
+                    [sys.executable, "-P", "-m", "recipes.store.daemon", str(store.directory), str(tell), str(idle)],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -167,7 +167,7 @@ def _spawn(place: Place, pause: Pause, until: float) -> str:
             finally:
                 os.close(output)
         except OSError as error:
-            raise unusable(place.directory, error) from None
+            raise unusable(store.directory, error) from None
         finally:
             os.close(tell)
         said = _listen(told, pause, until)
@@ -179,7 +179,7 @@ def _spawn(place: Place, pause: Pause, until: float) -> str:
     if kind == "refused":
         raise DiskError(text)
     raise ConnectionLoss(
-        f"the process of the store {place.directory} {_why_silent(said, until)}; its log is {place.log}"
+        f"the process of the store {store.directory} {_why_silent(said, until)}; its log is {store.log}"
     )
 
 
@@ -222,15 +222,15 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def _flocked(place: Place, name: str, pause: Pause) -> Iterator[None]:
+def _flocked(store: StoreDirectory, name: str, pause: Pause) -> Iterator[None]:
     """Hold the flock of a file in the directory, or go on without it once the store is served. Raises ConnectionLoss
     after a minute."""
     import fcntl  # not on every system
 
     try:
-        fd = os.open(place.directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(store.directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise unusable(place.directory, error) from None
+        raise unusable(store.directory, error) from None
     try:
         until = time.monotonic() + 2 * _START_SECONDS
         while True:
@@ -239,11 +239,11 @@ def _flocked(place: Place, name: str, pause: Pause) -> Iterator[None]:
                 break
             except OSError as error:
                 if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EINTR):
-                    raise unusable(place.directory, error) from None
-            if _address(place) is not None:  # somebody else has started it: no need for the lock
+                    raise unusable(store.directory, error) from None
+            if _address(store) is not None:  # somebody else has started it: no need for the lock
                 break
             if time.monotonic() >= until:
-                raise ConnectionLoss(f"another process keeps {place.directory / name} locked")
+                raise ConnectionLoss(f"another process keeps {store.directory / name} locked")
             pause(_POLL_SECONDS)
         yield
     finally:

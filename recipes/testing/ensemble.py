@@ -8,13 +8,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from random import SystemRandom
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from anyio import CancelScope, to_thread
 
 from recipes.core.client.client import Client
 from recipes.core.config import ServerConfig
 from recipes.core.errors import BadArguments, RecipesError
+from recipes.core.protocols import NAMES
 from recipes.core.quorum import Membership, QuorumServer
 from recipes.core.server.server import Server
 from recipes.embedded import LoopThread, OwnDirectory, start_server
@@ -33,6 +34,7 @@ class Ensemble:
 
     size: servers that vote, numbered from 1. observers: further servers, which do not vote.
     tick_time_ms: sessions may be as short as two ticks.
+    protocol: how the servers replicate, "zab" or "raft".
     read_only: a server that has had no leader for 2 s serves clients that only read, `connect(read_only=True)`.
 
     Each server keeps its files in a temporary directory, so that a server that is killed returns with its data. A
@@ -40,9 +42,20 @@ class Ensemble:
     The methods may be awaited on asyncio and on trio. Outside the block they raise RecipesError.
     """
 
-    def __init__(self, size: int = 3, observers: int = 0, *, tick_time_ms: int = 250, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        size: int = 3,
+        observers: int = 0,
+        *,
+        tick_time_ms: int = 250,
+        read_only: bool = False,
+        protocol: Literal["zab", "raft"] = "zab",
+    ) -> None:
         if size < 1 or observers < 0:
             raise BadArguments("", f"an ensemble of {size} servers and {observers} observers: expected one or more")
+        if protocol not in NAMES:
+            raise BadArguments("", f"protocol {protocol!r}: expected {' or '.join(NAMES)}")
+        self._protocol: Literal["zab", "raft"] = protocol
         self._sids = range(1, size + observers + 1)
         self._voters = size
         self._tick_time_ms = tick_time_ms
@@ -193,6 +206,7 @@ class Ensemble:
                 client_port=own[sid][2],
                 membership=Membership(places),
                 server_id=sid,
+                replication=self._protocol,
                 tick_time_ms=self._tick_time_ms,
                 max_session_timeout_ms=60_000,
                 pre_alloc_size_kb=1024,

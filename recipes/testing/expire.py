@@ -5,7 +5,7 @@ from struct import Struct
 import anyio
 
 from recipes.core.client.client import Client
-from recipes.core.client.link import parse_hosts
+from recipes.core.client.hosts import parse_hosts
 from recipes.core.client.wire import open_stream
 from recipes.core.jute.frames import FrameReader, frame
 from recipes.core.jute.opcodes import CLOSE_SESSION

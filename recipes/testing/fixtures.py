@@ -33,7 +33,7 @@ def recipes_shared_server() -> Iterator[str]:
 @pytest.fixture
 def recipes_server(recipes_shared_server: str) -> str:
     """Hosts of the run's server, with a chroot of this test's own."""
-    from recipes.core.client.client import connect
+    from recipes.core.client.connect import connect
     from recipes.embedded import LoopThread
 
     chroot = f"/test-{next(_numbers)}"
@@ -53,10 +53,10 @@ def recipes_server(recipes_shared_server: str) -> str:
 @pytest.fixture
 def recipes_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The directory of an empty store, which RECIPES_STORE names during the test. Its process ends with the test."""
+    from recipes.store.directory import StoreDirectory
     from recipes.store.moving import stop
-    from recipes.store.place import Place
 
-    place = Place(tmp_path / "recipes-store")
+    place = StoreDirectory(tmp_path / "recipes-store")
     monkeypatch.setenv("RECIPES_STORE", str(place.directory))
     monkeypatch.delenv("RECIPES_HOSTS", raising=False)
     yield place.directory

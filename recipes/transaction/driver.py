@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from recipes.core.client.backoff import pauses
-from recipes.core.errors import AuthFailed, SessionError, StoreError
+from recipes.core.errors import AuthFailed, SessionError, StoreError, UnknownTransaction
 from recipes.transaction import asking
 from recipes.transaction.branch import Answer, Reply
 from recipes.transaction.participant import BranchId, TransactionParticipant
@@ -207,7 +207,12 @@ class Driver:
         if decision is Decision.COMMIT and (stop := self._stopped()) is not None:
             return stop
         done = self._read_only if decision is Decision.COMMIT else ()
-        self.record = await self._records.decide(self.record, decision, self.record.owner, self.why, done)
+        try:
+            self.record = await self._records.decide(self.record, decision, self.record.owner, self.why, done)
+        except UnknownTransaction:
+            # The record of a coordinator that lives is removed by that coordinator alone, once it is settled. So others
+            # took this one for dead. They abort what nobody has decided.
+            self.record = self.record._replace(decision=Decision.ABORT, why="its record is gone")
         if self.record.decision is None:
             return Event.JOINED
         self.why = self.why or self.record.why

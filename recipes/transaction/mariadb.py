@@ -65,7 +65,11 @@ class MariaDb(Database):
         connection.autocommit = True
 
     def is_stale(self, connection: Any) -> bool:
-        """Ask with a ping. The connector's socket object would close its descriptor, whoever owns the number then."""
+        """Whether the server does not answer a ping.
+
+        The connector's socket object must not be touched: when it is collected, it closes its descriptor's
+        number, which may be another file's by then.
+        """
         try:
             connection.ping()
         except connection.Error:

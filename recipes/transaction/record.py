@@ -140,7 +140,8 @@ class Records:
 
         done: branches that changed nothing and need not be told; they are removed from the record.
         If another branch has joined meanwhile, nothing is written and the record is returned undecided. Raises
-        SessionExpired also when `guard` is gone.
+        SessionExpired also when `guard` is gone, and UnknownTransaction when a commit finds no record: it was decided
+        and settled meanwhile.
         """
         branches = tuple(name for name in record.branches if name not in done)
         decided = record._replace(branches=branches, decision=decision, why=why)
@@ -161,8 +162,7 @@ class Records:
                 if error.path == guard:
                     raise SessionExpired(path=guard) from error
                 if decision is Decision.COMMIT:
-                    # We are the owner, and only the owner commits: so an abort was decided, proved and removed.
-                    return record._replace(decision=Decision.ABORT, why="its record is gone")
+                    raise UnknownTransaction(record.id, "its record is gone: it was settled meanwhile") from error
                 # Write the abort as a new record, so that a create of it that is still under way comes too late.
                 found = await self.write(decided, guard)
                 if found.decision is not None or found.version != record.version:

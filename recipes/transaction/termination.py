@@ -19,7 +19,7 @@ import anyio
 
 from recipes.core import paths
 from recipes.core.client.backoff import pauses
-from recipes.core.client.owner import start_task
+from recipes.core.client.task import start_task
 from recipes.core.errors import BadArguments, NoNode, RecipesError
 from recipes.transaction import asking
 from recipes.transaction.home import COORDINATORS, RECORDS
@@ -255,7 +255,7 @@ class Termination:
 
     async def _tell(self, branch: BranchId, decision: Decision) -> None:
         if what_it_says := await asking.tell(self._participants, branch, decision):
-            log.info("the branch %s did not prove that it has ended by %s: %s", branch, decision.value, what_it_says)
+            log.info("the branch %s has not confirmed the %s: %s", branch, decision.value, what_it_says)
 
     async def _learn_fleet(self) -> None:
         try:

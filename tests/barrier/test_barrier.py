@@ -5,7 +5,7 @@ import pytest
 
 from recipes.barrier.barrier import Barrier
 from recipes.barrier.latch import CountDownLatch
-from recipes.core.client.client import connect
+from recipes.core.client.connect import connect
 from recipes.core.errors import BadArguments, SettingsDiffer
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from recipes.barrier.double import DoubleBarrier
-from recipes.core.client.client import connect
+from recipes.core.client.connect import connect
 from recipes.core.errors import BadArguments, BarrierFull, BrokenBarrier, NoNode, SettingsDiffer
 from recipes.testing.expire import expire_session
 

@@ -14,6 +14,7 @@ COUNTERPARTS = [
     "ReentrantLock", "Round", "Semaphore", "SemaphoreGrant", "SharedValue", "Term", "Transaction", "TreeCache", "Watch",
     "WatchStream", "WriteGrant", "Coordinator", "EphemeralNode", "GlobalTransaction", "Partition", "Partitioner",
     "Presence", "Provider", "Registration", "ServiceRegistry", "Stay", "Termination",
+    "TtlNode",
 ]  # fmt: skip
 NOT_THERE = {
     "Client.start_create": "a thread that does not wait gives the call to another thread",
@@ -51,7 +52,7 @@ RECIPES = {
     "AtomicValue", "Barrier", "ChildrenCache", "CountDownLatch", "Counter", "DoubleBarrier", "Election", "Group",
     "IdGenerator", "LeaderLatch", "Lock", "MultiLock", "NodeCache", "Queue", "ReadWriteLock", "ReentrantLock",
     "Semaphore", "SharedValue", "TreeCache", "Coordinator", "EphemeralNode", "Partitioner", "ServiceRegistry",
-    "Termination",
+    "Termination", "TtlNode",
 }  # fmt: skip
 
 

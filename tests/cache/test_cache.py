@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from recipes.cache import ChangeKind, ChildrenCache, NodeCache, TreeCache
-from recipes.core.client.client import connect
+from recipes.core.client.connect import connect
 from recipes.core.client.session import ConnectionState
 from recipes.core.errors import (
     BadArguments,

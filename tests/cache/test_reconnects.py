@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from recipes.cache import ChangeKind, ChildrenCache, NodeCache
-from recipes.core.client.client import connect
+from recipes.core.client.connect import connect
 from recipes.core.errors import RecipesError
 from tests.cable import cabled
 from tests.cache.conftest import SECONDS, tree_of

@@ -9,6 +9,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -201,6 +203,28 @@ def test_w3_a_program_has_the_terminal_and_is_a_job_of_the_shell(terminal, run, 
     at.type("well\n")
     at.expect("read well")
     assert run("shell", hosts, "ls", "/locks/a").stdout == "[]\n"
+
+
+@pytest.mark.parametrize("state", ["waiting", "running"])
+def test_w3_nothing_stops_after_the_sigcont_that_followed(run, hosts, state):
+    """Both signals arrive before the event loop hears of the first."""
+    held_here = held(hosts, "/locks/a")
+    processes = [held_here]
+    try:
+        if state == "waiting":
+            arguments = ["lock", "--hosts", hosts, "/locks/a", "--", "true"]
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            processes.append(subprocess.Popen([sys.executable, "-m", "recipes", *arguments], env=environment))
+            until(lambda: len(run("shell", hosts, "ls", "/locks/a").stdout.split(", ")) == 2)
+        for _ in range(10):
+            processes[-1].send_signal(signal.SIGTSTP)
+            processes[-1].send_signal(signal.SIGCONT)
+        processes[-1].terminate()
+        assert processes[-1].wait(30) == 128 + signal.SIGTERM
+    finally:
+        for process in reversed(processes):
+            process.kill()
+            process.communicate()
 
 
 def test_newcomer_8_ctrl_c_while_it_waits_ends_a_loop_of_the_shell(terminal, run, hosts):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from recipes.store.directory import StoreDirectory
 from recipes.store.moving import stop
-from recipes.store.place import Place
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
-    place = Place(tmp_path / "home" / ".local" / "state" / "recipes")
+    place = StoreDirectory(tmp_path / "home" / ".local" / "state" / "recipes")
     yield place
     if place.directory.is_dir():
         stop(place)

@@ -1,4 +1,5 @@
 """A pytest plugin for kazoo's own tests: their managed cluster becomes an EnsembleProcesses of KAZOO_CLUSTER_KIND.
+Its servers run KAZOO_CLUSTER_PROTOCOL, if that is set.
 
 `pytest -p tests.conformance.kazoo_cluster --pyargs kazoo.tests`. kazoo's tests come with its package; their module
 `kazoo.testing.common`, which starts Apache by Java's key stores, and the package objgraph, which one test counts
@@ -86,6 +87,8 @@ class ZookeeperCluster:
             limits |= {"serverCnxnFactory": NETTY, "ssl.hostnameVerification": "false"}
             limits |= {"authProvider.1": "org.apache.zookeeper.server.auth.SASLAuthenticationProvider"}
         kinds = [self._kind] * self._size
+        if os.environ.get("KAZOO_CLUSTER_PROTOCOL"):
+            limits["protocol"] = os.environ["KAZOO_CLUSTER_PROTOCOL"]
         self._ensemble = EnsembleProcesses(self._directory, *kinds, **(limits | tls | self._settings))
         self._servers = []
         for sid, process in self._ensemble.servers.items():

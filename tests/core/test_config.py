@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,31 @@ def test_another_data_directory_has_the_number_of_its_own_server(tmp_path):
     assert (config.server_id, config.data_dir) == (2, tmp_path / "stated")
     with pytest.raises(ConfigError, match=f"myid is missing.*{tmp_path}/none/myid"):
         parse_zoo_cfg(text, "zoo.cfg", tmp_path / "none")
+
+
+TWO = "dataDir=/data\nclientPort=2181\nmyid=1\ninitLimit=10\nsyncLimit=5\nserver.1=a:1:2\nserver.2=b:1:2\n"
+
+
+def test_the_protocol_of_the_servers():
+    assert parse_zoo_cfg(TWO, "zoo.cfg")[0].replication == "zab"
+    for name in ("zab", "raft", "Raft"):
+        config, warnings = parse_zoo_cfg(f"{TWO}protocol={name}\n", "zoo.cfg")
+        assert (config.replication, warnings) == (name.lower(), [])
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("protocol=paxos\n", "zoo.cfg:8: protocol=paxos: expected 'zab' or 'raft'"),
+        ("group.1=1\ngroup.2=2\nprotocol=raft\n", "zoo.cfg:10: protocol=raft: expected zab, since group.N"),
+        ("group.1=1:2\nweight.1=2\nprotocol=raft\n", "zoo.cfg:10: protocol=raft: expected zab, since group.N"),
+    ],
+)
+def test_a_protocol_that_cannot_be_is_refused_by_name(lines, expected):
+    with pytest.raises(ConfigError, match=f"^{re.escape(expected)}"):
+        parse_zoo_cfg(TWO + lines, "zoo.cfg")
+
+
+def test_a_server_alone_has_no_protocol():
+    _, warnings = parse_zoo_cfg("dataDir=/data\nclientPort=2181\nprotocol=raft\n", "zoo.cfg")
+    assert warnings == ["zoo.cfg:3: protocol has no effect: there are no other servers"]

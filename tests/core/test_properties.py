@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis.strategies import text
 
 from recipes.core.errors import ConfigError
-from recipes.core.properties import Property, escaped, read_properties, read_text
+from recipes.core.properties import Property, escaped, masked, read_properties, read_text
 
 
 def test_entries_come_in_order_with_their_places():
@@ -66,3 +66,25 @@ def test_servers_6_a_byte_of_latin_1_is_read_as_java_does(tmp_path):
 def test_servers_6_what_is_written_is_read(value):
     value = value.strip("".join(map(chr, range(0x21)))).encode("utf-16", "replace").decode("utf-16", "replace")
     assert [entry.value for entry in read_properties(f"a={escaped(value)}\n", "f")] == [value]
+
+
+def test_f7_secrets_are_masked_and_all_else_stays():
+    text = (
+        "# a comment, with a password in its words\n\ndataDir=/data\r\n"
+        "ssl.keyStore.password=one\\\n  two\\\n  three\nclientPort=1\n"
+        "!ssl.quorum.keyStore.password : four\n   #  zookeeper.DigestAuthenticationProvider.superDigest=super:five\n"
+        "ssl.keyStore.passwordPath=/kept\nsessionSecretFile=/kept\ntoken six\nmy\\.pass\\u0077ord=seven"
+    )
+    shown = masked(text)
+    for secret in ("one", "two", "three", "four", "five", "six", "seven"):
+        assert secret not in shown
+    assert shown.startswith("# a comment, with a password in its words\n\ndataDir=/data\r\nssl.keyStore.password=***\n")
+    assert read_properties(shown, "x")[-1][2:] == ("my.password", "***")
+    for kept in ("clientPort=1\n", "ssl.keyStore.passwordPath=/kept\n", "sessionSecretFile=/kept\n"):
+        assert kept in shown
+    assert masked("a=1\n# b\n\nc=2") == "a=1\n# b\n\nc=2"
+
+
+def test_f7_an_error_shows_no_secret():
+    assert "hidden" not in str(Property("zoo.cfg", 1, "ssl.keyStore.password", "hidden").wrong("something else"))
+    assert "/shown" in str(Property("zoo.cfg", 1, "ssl.keyStore.passwordPath", "/shown").wrong("something else"))

@@ -115,6 +115,29 @@ def test_servers_7_what_may_have_been_meant_otherwise_is_said(line, said):
     assert (said in warnings[0] and len(warnings) == 1) if said else warnings == []
 
 
+PROMETHEUS = "metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "port", "address"),
+    [
+        ("", None, "0.0.0.0"),
+        (PROMETHEUS, 7000, "0.0.0.0"),
+        (f"{PROMETHEUS}metricsProvider.httpPort=7001\n", 7001, "0.0.0.0"),
+        (f"{PROMETHEUS}metricsProvider.httpHost=127.0.0.1\n", 7000, "127.0.0.1"),
+        ("metricsProvider.httpPort=7001\n", 7001, "0.0.0.0"),
+        ("metricsProvider.className=org.apache.zookeeper.metrics.impl.NullMetricsProvider\n", None, "0.0.0.0"),
+    ],
+)
+def test_servers_8_the_port_for_prometheus_is_apaches(lines, port, address):
+    settings, warnings = parse(lines)
+    assert (settings["metrics_port"], settings["metrics_address"], warnings) == (port, address, [])
+
+
+def test_servers_8_an_unknown_provider_is_warned_of():
+    assert "Other is not known here" in parse("metricsProvider.className=my.Other\n")[1][0]
+
+
 def test_interop_6_skip_acl_is_the_operators_choice():
     assert parse("skipACL=yes\n")[0]["skip_acl"] is True
 

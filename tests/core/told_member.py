@@ -1,5 +1,6 @@
 """In place of a Member, and of the Replica beside it: decides what a test says, and keeps what it is told."""
 
+from recipes.core.member.stats import Stats
 from recipes.core.replication import Outbox
 
 
@@ -10,6 +11,7 @@ class ToldMember:
         self.now_ms = 0
         self.disk_full = False
         self.has_work = False
+        self.stats = Stats()
         self.tree = None
         self.decided = []
         self.touched = []

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from recipes.core.client.client import connect
+from recipes.core.client.connect import connect
 from recipes.core.errors import LeadershipLost
 from recipes.election.election import Election
 

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import anyio
 import pytest
 
-from recipes.core.client.client import connect
+from recipes.core.client.connect import connect
 from recipes.core.errors import ClientClosed, LeadershipLost, SessionExpired
 from recipes.election.election import Election
 from recipes.election.latch import LeaderLatch

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from recipes.core.client.client import connect
+from recipes.core.client.connect import connect
 from recipes.core.errors import InvalidACL, LockLost, NoAuth, NoNode
 from recipes.core.jute.records import ACL, Id
 from recipes.election.election import Election

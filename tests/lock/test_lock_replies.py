@@ -4,7 +4,7 @@ import anyio
 import anyio.abc
 import pytest
 
-from recipes.core.client.client import connect
+from recipes.core.client.connect import connect
 from recipes.lock.lock import Lock
 
 pytestmark = pytest.mark.anyio

@@ -8,7 +8,7 @@ import time
 import anyio
 import pytest
 
-from recipes.core.client.client import connect
+from recipes.core.client.connect import connect
 
 pytestmark = pytest.mark.anyio
 

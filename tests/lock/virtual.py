@@ -16,10 +16,10 @@ import anyio
 import pytest
 
 from recipes.core.client.call import Call
+from recipes.core.client.connector import Connector
 from recipes.core.client.home import Home
-from recipes.core.client.link import Link
-from recipes.core.client.owner import Owner
 from recipes.core.client.session import ConnectionState
+from recipes.core.client.task import ClientTask
 from recipes.core.errors import BadVersion, ConnectionLoss, NodeExists, NoNode, SessionExpired
 from recipes.core.jute import opcodes as op
 from tests.lock.conftest import MemoryClient, MemoryStore
@@ -115,7 +115,7 @@ class VirtualCall:
         return self.value
 
 
-class _Pings(Link):
+class _Pings(Connector):
     """In the place of what keeps connections: it keeps the session alive."""
 
     client = None
@@ -141,12 +141,12 @@ class VirtualClient(MemoryClient):
         self.home = Home()
         self.session.timeout = TIMEOUT
         self.session.expires_at = self.heard_at = self.clock() + TIMEOUT
-        self._link = _Pings(
+        self._connector = _Pings(
             self.session, [], random=self.random, clock=self.clock, tls=None, read_only=False, changed=self._set_state
         )
-        self._link.client = self
-        self._owner = Owner(self.session, self._link, self._set_state)
-        self._owner.start()
+        self._connector.client = self
+        self._task = ClientTask(self.session, self._connector, self._set_state)
+        self._task.start()
         self.store.later(TIMEOUT, self._expire)
         return self
 
@@ -235,7 +235,7 @@ class VirtualClient(MemoryClient):
 
     def _told_expired(self):
         if not self.silent:
-            self._link.end(SessionExpired)
+            self._connector.end(SessionExpired)
 
     def _set_state(self, state):
         super()._set_state(state)

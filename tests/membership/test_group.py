@@ -5,7 +5,7 @@ from contextlib import aclosing
 import anyio
 import pytest
 
-from recipes.core.client.client import connect
+from recipes.core.client.connect import connect
 from recipes.core.errors import MembershipLost, NoNode, SessionExpired
 from recipes.membership import Group
 from recipes.testing.expire import expire_session

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from recipes.core.client.client import connect
+from recipes.core.client.connect import connect
 from recipes.core.errors import WireError
 
 SECONDS = 60

@@ -5,6 +5,8 @@ from random import Random
 import pytest
 
 from recipes.core.disk import snapshot
+from recipes.core.protocols import DEFAULT
+from recipes.core.raft import wire
 from recipes.core.sim.hunt import Verdict, shrink, try_plan
 from recipes.core.sim.plan import Plan, draw_plan
 
@@ -23,30 +25,35 @@ def plan_alone(seed: int) -> Plan:
     return draw_plan(sources_of(seed), operations=OPERATIONS, alone=True)
 
 
-def run_seed(seed: int, servers: int = 3, observers: int = 0, kinds: tuple[str, ...] = ()) -> Verdict:
-    return try_plan(plan_of(seed, servers, observers, kinds), sources_of(seed))
+def run_seed(
+    seed: int, servers: int = 3, observers: int = 0, kinds: tuple[str, ...] = (), protocol: str = DEFAULT
+) -> Verdict:
+    return try_plan(plan_of(seed, servers, observers, kinds), sources_of(seed), protocol)
 
 
 def run_alone(seed: int) -> Verdict:
     return try_plan(plan_alone(seed), sources_of(seed))
 
 
-def replay_command(seed: int, servers: int, observers: int) -> str:
-    return f"pytest tests/simulation/test_ensemble.py -k one_seed --seed {seed} --ensemble {servers}+{observers}"
+def replay_command(seed: int, servers: int, observers: int, protocol: str = DEFAULT) -> str:
+    where = "test_ensemble.py" if protocol == DEFAULT else f"test_{protocol}.py"
+    return f"pytest tests/simulation/{where} -k one_seed --seed {seed} --ensemble {servers}+{observers}"
 
 
-def shrunk(seed: int, servers: int, observers: int) -> tuple[Plan, Verdict]:
-    return shrink(plan_of(seed, servers, observers), sources_of(seed))
+def shrunk(seed: int, servers: int, observers: int, protocol: str = DEFAULT) -> tuple[Plan, Verdict]:
+    return shrink(plan_of(seed, servers, observers), sources_of(seed), protocol=protocol)
 
 
 def take_small_slices() -> None:
-    """Trees are small here: dump them in many slices all the same, so that they change meanwhile."""
+    """Trees and logs are small here: send them in many parts all the same, so that things change meanwhile."""
     snapshot._SLICE_NODES = 3
+    wire.BATCH_BYTES = 200
 
 
 @pytest.fixture(autouse=True)
 def small_slices(monkeypatch):
     monkeypatch.setattr(snapshot, "_SLICE_NODES", 3)
+    monkeypatch.setattr(wire, "BATCH_BYTES", 200)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from recipes.store.directory import StoreDirectory
 from recipes.store.moving import stop
-from recipes.store.place import Place
 
 ROOT = Path(__file__).parent.parent.parent
 Program = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreDirectory]:
     """The store that `connect()` joins in this test, here and in what is started here. Nothing is there yet."""
-    place = Place(tmp_path / "store")
+    place = StoreDirectory(tmp_path / "store")
     monkeypatch.setenv("RECIPES_STORE", str(place.directory))
     yield place
     monkeypatch.undo()

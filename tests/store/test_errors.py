@@ -15,11 +15,11 @@ import anyio
 import pytest
 
 from recipes import BadArguments, ConfigError, ConnectionLoss, DiskError, connect
-from recipes.store import place as places
+from recipes.store import directory as directories
 from recipes.store import start
+from recipes.store.directory import Running
 from recipes.store.machine import Machine, this_machine
 from recipes.store.moving import stop
-from recipes.store.place import Running
 
 pytestmark = pytest.mark.anyio
 
@@ -246,11 +246,11 @@ async def test_tls_has_no_meaning_here(store):
 def test_where_it_is_by_default(monkeypatch):
     monkeypatch.delenv("RECIPES_STORE")
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
-    assert places.default_directory() == Path("/state/recipes")
+    assert directories.default_directory() == Path("/state/recipes")
     for value in ("", "relative"):  # by the XDG specification these do not count
         monkeypatch.setenv("XDG_STATE_HOME", value)
         monkeypatch.setenv("HOME", "/home/somebody")
-        assert places.default_directory() == Path("/home/somebody/.local/state/recipes")
+        assert directories.default_directory() == Path("/home/somebody/.local/state/recipes")
 
 
 def test_the_log_of_the_process_is_bounded(tmp_path):

@@ -33,7 +33,7 @@ def test_a_setting_is_what_the_config_has(name):
 
 def test_its_process_does_not_load_what_takes_long():
     text = (
-        "import sys; import recipes.core.server.server, recipes.store.settings, recipes.store.place; "
+        "import sys; import recipes.core.server.server, recipes.store.settings, recipes.store.directory; "
         "print(sorted({'pydantic', 'tenacity', 'anyio', 'uvloop'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=True)

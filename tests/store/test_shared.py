@@ -14,8 +14,8 @@ import pytest
 from recipes import Lock, NodeExists, ServerConfig, connect
 from recipes.core.server.server import Server
 from recipes.store import daemon
+from recipes.store.directory import StoreDirectory
 from recipes.store.moving import stop
-from recipes.store.place import Place
 from recipes.store.start import address_of, is_served
 
 ELECTION = """
@@ -42,7 +42,7 @@ anyio.run(main)
 """
 
 
-def pid_of(place: Place) -> int:
+def pid_of(place: StoreDirectory) -> int:
     running = place.running()
     assert running is not None
     return running.pid
@@ -190,8 +190,8 @@ async def test_a_directory_is_a_store_of_its_own(store, tmp_path):
         async with connect(f"store:{directory}") as two, connect(data_dir=str(directory)) as three:
             assert await two.exists("/only-here") is not None
             assert await three.exists("/only-here") is not None
-    stop(Place(directory))
-    stop(Place(directory / ".."))
+    stop(StoreDirectory(directory))
+    stop(StoreDirectory(directory / ".."))
 
 
 @pytest.mark.anyio
@@ -221,7 +221,7 @@ async def test_a_removed_socket_comes_back(store, tmp_path, monkeypatch):
 
 @pytest.mark.anyio
 async def test_a_long_path_has_its_socket_elsewhere(tmp_path, monkeypatch):
-    place = Place(tmp_path / ("long-" * 30))
+    place = StoreDirectory(tmp_path / ("long-" * 30))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     async with connect(data_dir=place.directory) as client:
         await client.create("/far")
@@ -260,7 +260,7 @@ def test_many_starts_leave_few_files(tmp_path):
         def tidy(self) -> None:
             self.times += 1
 
-    server, place = Asked(), Place(tmp_path)
+    server, place = Asked(), StoreDirectory(tmp_path)
     (tmp_path / "version-2").mkdir()
     for number in range(9):
         daemon._tidy(server, place)

@@ -88,6 +88,22 @@ async def test_an_operator_sees_what_is_there_and_commits_what_all_have_prepared
         assert "recipes_transactions_recovered_total 1\n" in stats.prometheus()
 
 
+async def test_an_operator_is_not_told_an_outcome_of_what_was_settled_meanwhile(
+    hosts, client, root, parties, monkeypatch
+):
+    transaction = await leave_undecided(hosts, root, parties)
+    home, _ = await find_transaction(client, root, transaction)
+    recover = parties["b"].recover
+
+    async def settle_and_recover():
+        await client.delete(f"{home.records}/{transaction}")  # its coordinator has committed, and removed it
+        return await recover()
+
+    monkeypatch.setattr(parties["b"], "recover", settle_and_recover)
+    with pytest.raises(UnknownTransaction, match="settled meanwhile"):
+        await resolve(client, root, transaction, Decision.COMMIT, participants=parties)
+
+
 async def test_an_operator_aborts_under_a_coordinator_that_lives(client, root, parties):
     async with Coordinator(client, root, participants=parties) as coordinator:
 

@@ -9,7 +9,7 @@ from recipes.core.client.session import ConnectionState, Session
 
 if TYPE_CHECKING:
     from recipes.core.client.home import Home
-    from recipes.core.client.owner import Owner
+    from recipes.core.client.task import ClientTask
 
 
 class BoundClient(Client):
@@ -20,7 +20,7 @@ class BoundClient(Client):
         self._client = client
         self.session: Session = client.session
         self.home: Home = client.home
-        self._owner: Owner = client._owner
+        self._task: ClientTask = client._task
         self._namespace: Namespace = Namespace(self.session, self._submit, client._namespace.limit_bytes)
         self._namespace.chroot = client._namespace.chroot
 

@@ -18,17 +18,17 @@ from recipes.core.client.arguments import SMALL_BYTES, check_arguments, check_cr
 from recipes.core.client.atomic import Transaction, run_atomically
 from recipes.core.client.backoff import pauses
 from recipes.core.client.call import Call
+from recipes.core.client.connector import Connector
 from recipes.core.client.home import Home
 from recipes.core.client.leftovers import delete_surely
-from recipes.core.client.link import Link
 from recipes.core.client.namespace import Namespace
 from recipes.core.client.operations import Operations
-from recipes.core.client.owner import Owner
 from recipes.core.client.reasons import nobody_answers
 from recipes.core.client.scope import CLOSED, SessionScope
 from recipes.core.client.servers import Servers, find_servers
 from recipes.core.client.session import CONNECTED, ConnectionState, Session
-from recipes.core.client.told import log_state
+from recipes.core.client.state_log import log_state
+from recipes.core.client.task import ClientTask
 from recipes.core.errors import (
     ClientClosed,
     RecipesError,
@@ -42,59 +42,6 @@ R = TypeVar("R")
 # closing is cancelled. The short wait lets the next worker take over at once after a time limit ended this one.
 _CLOSING_SECONDS = 2.0
 _HURRIED_SECONDS = 0.04
-
-
-def connect(
-    hosts: str | None = None,
-    *,
-    data_dir: str | Path | None = None,
-    private: bool = False,
-    session_timeout: float = 15.0,
-    auth: Sequence[tuple[str, str]] = (),
-    tls: ssl.SSLContext | None = None,
-    read_only: bool = False,
-    renew: bool = False,
-    max_request_bytes: int = MAX_FRAME_BYTES,
-) -> "Client":
-    """`async with connect("host:port,host:port/chroot") as client:`
-
-    hosts: servers to try, port 2181 unless given, and a chroot: a path that every path of this client is below. Without
-    hosts, the environment variable RECIPES_HOSTS is used. Without that, the client uses the store in the directory
-    RECIPES_STORE or ~/.local/state/recipes, which all processes of this user on this machine share. That store is a
-    process of its own, started on demand, on a Unix socket that only this user can reach. It keeps its data.
-    data_dir: use the store in this directory, created if it is missing.
-    private: use a server inside this process: its locks exclude no other process, and it keeps nothing. For tests and
-    demos.
-    session_timeout: seconds without contact after which the servers end the session, more than 0 and below 1,000,000.
-    Servers bring it into their range, by default 2 to 20 of their ticks; `client.session_timeout` is the result.
-    auth: (scheme, credentials) pairs, such as ("digest", "user:password").
-    tls: for servers with a secure client port.
-    read_only: the session may begin at a server that has lost its quorum and is configured to serve readers, if that
-    server answers first. The state is then READ_ONLY: reads show the last data that server had, and writes and `sync`
-    raise NotReadOnly. As soon as the client finds a server that takes writes, it moves there and gets a new session id.
-    A session that began with a quorum is not served without it.
-    renew: when the session is lost, the client begins a new one. Everything that depended on the old session ends, as
-    without `renew`: calls under way raise SessionExpired, holds are lost, watches and streams end. Later calls wait for
-    the new session for at most `session_timeout`; then they raise ConnectionLoss with each server's reason, and the
-    client keeps trying. `client.outlive` waits for the next session; `client.losses` counts the lost ones.
-    max_request_bytes: the longest request that the servers take (their jute.maxbuffer), 4096 to 0x7FFFFFFF. A longer
-    request is not sent: it raises BadArguments.
-
-    Raises TypeError and BadArguments for invalid arguments. Entering the block raises ConnectionLoss, with each
-    server's reason, if no server accepts the client within `session_timeout`; BadArguments for malformed hosts;
-    DiskError if the directory of a store cannot be used; ConfigError for a wrong value in the environment.
-    """
-    return Client(
-        hosts,
-        data_dir=data_dir,
-        private=private,
-        session_timeout=session_timeout,
-        auth=auth,
-        tls=tls,
-        read_only=read_only,
-        renew=renew,
-        max_request_bytes=max_request_bytes,
-    )
 
 
 class Client(Operations):
@@ -137,9 +84,9 @@ class Client(Operations):
         self._state: ConnectionState = ConnectionState.CONNECTING
         self._state_changed: anyio.Event = anyio.Event()
         self._state_listeners: dict[Callable[[ConnectionState], None], None] = {}
-        self._link: Link
-        self._owner: Owner
-        self._owners: list[Owner] = []  # owners of lost sessions may still have jobs to finish
+        self._connector: Connector
+        self._task: ClientTask
+        self._tasks: list[ClientTask] = []  # tasks of lost sessions may still have jobs to finish
         self._servers: Servers
         self._pauses: Iterator[float]  # before each next session; begins anew after a session that got a reply
         self.random: Random = Random()
@@ -180,7 +127,7 @@ class Client(Operations):
                 raise self.session.ending(path="")
         except TimeoutError:
             await self._stop()
-            raise nobody_answers(servers.where, self._link.failures) from self._link.last_error
+            raise nobody_answers(servers.where, self._connector.failures) from self._connector.last_error
         except BaseException:
             await self._stop()
             raise
@@ -193,7 +140,7 @@ class Client(Operations):
             if self.session is session:
                 self._set_state(state)
 
-        self._link = Link(
+        self._connector = Connector(
             session,
             servers.addresses,
             random=self.random,
@@ -205,11 +152,11 @@ class Client(Operations):
             find=servers.find,
             pause=pause,
         )
-        self._link.credentials = self._auth
+        self._connector.credentials = self._auth
         session.renew = self._next_session if self._renew else None
-        self._owner = Owner(session, self._link, changed)
-        self._owners = [*(each for each in self._owners if not each.ended.is_set()), self._owner]
-        self._owner.start()
+        self._task = ClientTask(session, self._connector, changed)
+        self._tasks = [*(each for each in self._tasks if not each.ended.is_set()), self._task]
+        self._task.start()
 
     def _next_session(self) -> None:
         """Called at the end of a session, in the task that noticed it: begin another, and return at once."""
@@ -240,7 +187,7 @@ class Client(Operations):
         async def settle() -> None:
             for scope in scopes:
                 await scope.wait_left()
-            await self._owner.wait_jobs()
+            await self._task.wait_jobs()
 
         until = anyio.current_time() + _CLOSING_SECONDS
         try:
@@ -269,8 +216,8 @@ class Client(Operations):
     async def _stop(self) -> None:
         with anyio.CancelScope(shield=True):
             self._closed = True
-            for owner in self._owners:
-                await owner.stop()
+            for task in self._tasks:
+                await task.stop()
             self.session.end(_closed, final=True)
             self._set_state(ConnectionState.CLOSED)
             if self._private:  # otherwise there is nothing to clean up, and a thread costs more than closing does
@@ -287,7 +234,7 @@ class Client(Operations):
         if not session.id:
             call.sent_at = self.clock()  # since when it waits for a session
         session.unsent.append(call)
-        self._link.wake()
+        self._connector.wake()
         return call
 
     @property
@@ -298,7 +245,7 @@ class Client(Operations):
     @property
     def server(self) -> str | None:
         """The connected server as "host:port", with its address if that differs; None without a connection."""
-        return self._link.server if self._entered and not self._closed else None
+        return self._connector.server if self._entered and not self._closed else None
 
     @property
     def session_id(self) -> int:
@@ -389,7 +336,7 @@ class Client(Operations):
         """
         pair = check_credentials((scheme, credentials), self._namespace.limit_bytes)
         await self._submit(Call(op.AUTH, encode_auth(*pair))).result()
-        self._link.credentials.append(pair)
+        self._connector.credentials.append(pair)
 
     async def atomically(self, fn: Callable[[Transaction], Awaitable[R]], *, attempts: int = 30) -> R:
         """Run `await fn(transaction)`, make its writes as if at one moment, and return what it returned.
@@ -417,7 +364,7 @@ class Client(Operations):
 
         if not self.session.lost and not self._closed:
             self.home.check()
-            self._owner.hand_over(partial(delete_surely, self, path, prefix=prefix))
+            self._task.hand_over(partial(delete_surely, self, path, prefix=prefix))
 
     def look_after(self, job: Callable[[], Awaitable[None]]) -> None:
         """Run `job` in the client's own task, until it ends or the client does. Returns at once.
@@ -425,7 +372,7 @@ class Client(Operations):
         `job` must not raise. For clean-up that no block waits for any more, and for watching what a block holds.
         """
         if not self.session.lost and not self._closed:
-            self._owner.hand_over(job)
+            self._task.hand_over(job)
 
     def _unusable(self, path: str = "") -> RecipesError:
         if not self._entered:
@@ -438,7 +385,7 @@ class Client(Operations):
             self._state = state
             changed, self._state_changed = self._state_changed, anyio.Event()
             changed.set()
-            log_state(state, self.session, self._link, self._timeout)
+            log_state(state, self.session, self._connector, self._timeout)
             for listener in list(self._state_listeners):
                 listener(state)
 

@@ -60,13 +60,21 @@ class Multi:
         ephemeral: bool = False,
         sequential: bool = False,
         container: bool = False,
+        ttl: float | None = None,
         acl: Sequence[ACL] | None = None,
     ) -> None:
         """Create a znode; see `Client.create2` for the arguments."""
         kind, body = requests.create(
-            self._namespace, path, data, ephemeral=ephemeral, sequential=sequential, container=container, acl=acl
+            self._namespace,
+            path,
+            data,
+            ephemeral=ephemeral,
+            sequential=sequential,
+            container=container,
+            ttl=ttl,
+            acl=acl,
         )
-        self._add(kind if kind == op.CREATE_CONTAINER else op.CREATE, body, path)
+        self._add(op.CREATE if kind == op.CREATE2 else kind, body, path)
 
     def set(self, path: str, data: bytes, version: int = -1) -> None:
         """Replace the data, if the znode has this `version` (-1: any)."""

@@ -71,7 +71,7 @@ class Ended:
         return self.is_set() and self._lost
 
     def set(self, why: str, *, lost: bool = False) -> None:
-        """It is over. The first reason stays, but a loss replaces an end that was no loss."""
+        """It is over. The first reason stays, except that a loss replaces the reason of an end that was wanted."""
         if self._why and (self._lost or not lost):
             return
         self._lost = lost

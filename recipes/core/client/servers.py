@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import anyio
 
-from recipes.core.client.link import parse_hosts
+from recipes.core.client.hosts import parse_hosts
 from recipes.core.client.reasons import shown_host
 from recipes.core.errors import BadArguments
 
@@ -48,7 +48,7 @@ async def find_servers(hosts: str | None, *, private: bool, tls: ssl.SSLContext 
         hosts = await anyio.to_thread.run_sync(cleanup.enter_context, embedded_server())
         addresses, chroot = parse_hosts(hosts)
         return Servers(addresses, chroot, hosts, partial(find_again, hosts))
-    from recipes.store.place import named_store
+    from recipes.store.directory import named_store
     from recipes.store.start import find
 
     place = named_store(hosts)

@@ -41,13 +41,15 @@ class Log(Protocol):
 class Batch:
     """Entries that share one sync.
 
-    rolls: start a new log file with them. syncs: make them durable. fits: the disk had room for them.
+    sizes: of their payloads, in bytes. rolls: start a new log file with them. syncs: make them durable. fits: the disk
+    had room for them.
     """
 
-    __slots__ = ("_rolls", "_syncs", "entries", "fits")
+    __slots__ = ("_rolls", "_syncs", "entries", "fits", "sizes")
 
-    def __init__(self, entries: list[Entry], rolls: bool, syncs: bool) -> None:
+    def __init__(self, entries: list[Entry], sizes: list[int], rolls: bool, syncs: bool) -> None:
         self.entries: list[Entry] = entries
+        self.sizes: list[int] = sizes
         self.fits: bool = True
         self._rolls = rolls
         self._syncs = syncs

@@ -4,7 +4,8 @@ Source: FileTxnSnapLog.restore, QuorumPeer.loadDataBase.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from recipes.core.disk.cells import read_cells, read_unfinished, write_cell
 from recipes.core.disk.disk import Disk
@@ -13,7 +14,7 @@ from recipes.core.disk.replace import REJOIN, finish, is_clean, remove_supersede
 from recipes.core.disk.snapshot import is_whole, read_snapshot, snapshot_name, write_snapshot
 from recipes.core.disk.snapshot_files import check_library, read_snapshot_file, snapshot_files
 from recipes.core.disk.txnlog import Damage, cut_torn, log_files, read_log
-from recipes.core.errors import DiskError
+from recipes.core.errors import DiskError, WireError
 from recipes.core.jute.txns import decode_txn, payload_zxid
 from recipes.core.replication import Entry, Recovered, ReplicationProtocol
 from recipes.core.tree.tree import DataTree
@@ -44,7 +45,7 @@ class _Replay:
     size_bytes: int = 0  # of all txns behind the snapshot
     unapplied: list[bytes] | None = None  # the payloads behind the snapshot, where the tree must not have them
     mismatches: list[int] = field(default_factory=list)
-    torn: list[Damage] = field(default_factory=list)
+    damages: list[Damage] = field(default_factory=list)  # torn ends; last, the damage that ended the replay
     tail: LogTail | None = None
 
 
@@ -64,10 +65,12 @@ def recover(snapshots: Disk, logs: Disk, tree: DataTree, trust: Trust = _USUAL) 
     load(snapshots, logs, tree, replay, trust=trust)
     _make_durable(snapshots, logs)
     last_zxid = tree.last_zxid
-    return Recovered(
+    found = Recovered(
         replay.snapshot_zxid, last_zxid, replay.txns, tuple(replay.mismatches), [], last_zxid, applied_zxid=last_zxid,
         replayed_bytes=replay.size_bytes,
     )  # fmt: skip
+    damage = _last_damage(logs, replay)
+    return replace(found, rotten_end=str(damage)) if damage is not None and damage.rotten else found
 
 
 def recover_member(
@@ -78,7 +81,8 @@ def recover_member(
     protocol: settles the cells, and says whether the tree gets the txns in the log too.
 
     Damage for which a standalone server refuses to start makes a member unsure; its tree has the whole txns before the
-    damage. Raises DiskError if the stored cells cannot be right.
+    damage. A rotten last record does the same. It stays in the file, so that the next start finds it again. Raises
+    DiskError if the stored cells cannot be right.
     """
     finish(snapshots, logs)
     check_library(snapshots)
@@ -95,6 +99,13 @@ def recover_member(
             load(snapshots, logs, tree, replay, protocol, trust=trust)
         except DiskError as error:
             unsure = str(error)
+    damage = _last_damage(logs, replay)
+    rotten = str(damage) if damage is not None and damage.rotten and not unsure else ""
+    # What a power cut can leave: a record that was never written to its end; or the last one, as far as one can tell.
+    may_cut = bool(rotten) or (damage is not None and damage.unwritten and not damage.torn)
+    unsure = unsure or rotten
+    if replay.mismatches:
+        may_cut = False
     if replay.mismatches and not unsure:
         # A txn had another effect here than at its leader, so some earlier txn is missing or wrong. For example, 3.8.0
         # can leave out of its log entries that its vote had counted (ZOOKEEPER-4712). Only the digest shows a hole at
@@ -107,8 +118,9 @@ def recover_member(
     history: list[Entry] = []
     base_zxid = replay.last_zxid
     if not unsure:
-        for damage in replay.torn:
-            cut_torn(logs, damage)
+        for torn in replay.damages:
+            cut_torn(logs, torn)
+    if not unsure or may_cut:
         if replay.unapplied is not None:
             base_zxid = replay.snapshot_zxid
             history = [Entry(payload_zxid(payload), payload) for payload in replay.unapplied]
@@ -124,8 +136,16 @@ def recover_member(
         cells,
         unsure,
         tree.last_zxid,
+        may_cut,
+        rotten,
         replay.size_bytes,
     )
+
+
+def _last_damage(logs: Disk, replay: _Replay) -> Damage | None:
+    """The damage at which the replay ended, if it is in the last file of the log."""
+    files = log_files(logs)
+    return replay.damages[-1] if replay.damages and replay.damages[-1].name == files[-1][1] else None
 
 
 def _settled(snapshots: Disk, protocol: ReplicationProtocol, last_zxid: int) -> Mapping[str, bytes]:
@@ -141,10 +161,8 @@ def _settled(snapshots: Disk, protocol: ReplicationProtocol, last_zxid: int) -> 
 def load_until(snapshots: Disk, logs: Disk, zxid: int) -> DataTree | None:
     """The tree as it was at `zxid`; None if snapshots and log do not give it."""
     tree = DataTree()
-    try:
+    with suppress(DiskError):  # the tree then has the txns before the damage, which may be all that are wanted
         load(snapshots, logs, tree, _Replay(), until=zxid)
-    except DiskError:
-        return None
     return tree if tree.last_zxid == zxid else None
 
 
@@ -206,7 +224,7 @@ def _replay_log(
     comparing = digest is not None or replay.snapshot_zxid == 0
     tail = replay.tail
     newer = [zxid for zxid in snapshot_zxids if zxid > replay.snapshot_zxid]
-    for payload in read_log(logs, replay.snapshot_zxid, replay.torn, snapshot_zxids):
+    for payload in read_log(logs, replay.snapshot_zxid, replay.damages, snapshot_zxids):
         zxid = payload_zxid(payload)
         if until is not None and zxid > until:
             break
@@ -217,7 +235,11 @@ def _replay_log(
             replay.unapplied.append(payload)
             replay.last_zxid = zxid
             continue
-        txn, expected = decode_txn(payload)
+        try:
+            txn, expected = decode_txn(payload)
+        except WireError as error:
+            name = [name for first, name in log_files(logs) if first <= zxid][-1]
+            raise DiskError(f"{name}: txn 0x{zxid:x}: {error}: was it written by a later version?") from None
         tree.apply(txn)
         replay.last_zxid = tree.last_zxid
         replay.txns += 1

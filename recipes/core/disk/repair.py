@@ -122,7 +122,7 @@ def truncate(snapshots: Disk, logs: Disk, loss: Loss) -> list[str]:
 
 
 def _snapshots(disk: Disk) -> dict[int, int]:
-    """Each whole snapshot's zxid, newest first, mapped to the last zxid whose effects the snapshot may show."""
+    """For each whole snapshot, newest first: its zxid, and the last zxid whose effects it may already show."""
     found = {}
     for zxid, name in reversed(snapshot_files(disk)):
         try:

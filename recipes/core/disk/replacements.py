@@ -14,7 +14,7 @@ class Replacements:
     may be begun while a replacement is pending, and one that was begun under an earlier `count` must not be finished.
 
     The code that names a snapshot holds `lock` while it reads `count`; purging and replacing hold `lock` too. So a
-    snapshot either has its name when a replacement begins, which then removes or keeps it, or it never gets one.
+    snapshot that has its name when a replacement begins is kept or removed by it, and any other never gets a name.
     """
 
     __slots__ = ("count", "lock", "pending")

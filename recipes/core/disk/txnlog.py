@@ -27,12 +27,17 @@ RECORD_BYTES = _RECORD.size + len(END)  # overhead of a record
 _MIN_TXN_BYTES = 32
 _FILL_BYTES = 1 << 20
 NO_SPACE = (ENOSPC, EDQUOT, EFBIG)
+SECTOR_BYTES = 512  # the least that a disk writes as a whole
+_ZERO_BYTES = 4  # of a checksum, which has 4 bytes in a field of 8
+_WRONG_SUM = "checksum does not match"
 
 
 class Damage(NamedTuple):
     """A place in a log file where reading had to stop.
 
     torn: nothing valid comes behind it, for example because a crash cut the last write.
+    unwritten: a sector of the bad record holds nothing but zeros: the write of it never came to its end.
+    rotten: the record was written to its end, and has changed since. It may have been acknowledged.
     """
 
     name: str
@@ -40,6 +45,11 @@ class Damage(NamedTuple):
     last_zxid: int
     reason: str
     torn: bool
+    unwritten: bool = False
+    rotten: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason} at offset {self.offset}, after zxid 0x{self.last_zxid:x}"
 
 
 def encode_records(entries: list[Entry]) -> bytes:
@@ -177,9 +187,11 @@ class LogFile:
             elif data[end : end + 1] != END:
                 reason = "record without its end mark"
             elif checksum != adler32(data[start:end]):
-                reason = "checksum does not match"
+                reason = _WRONG_SUM
             if reason is not None:
-                self._stop(reason, not _valid_record_behind(data, at + 1, self.last_zxid))
+                unwritten = _has_unwritten_sector(data, at, min(max(end + 1, start), size))
+                torn = not _valid_record_behind(data, at + 1, self.last_zxid)
+                self._stop(reason, torn, unwritten, torn and not unwritten and reason == _WRONG_SUM)
                 return
             payload = data[start:end]
             zxid = payload_zxid(payload)
@@ -198,20 +210,25 @@ class LogFile:
         if not data.strip(b"\0") or HEADER.startswith(data.rstrip(b"\0")):
             self._stop("no header", True)
             return
+        if data[:4] == MAGIC:
+            version = int.from_bytes(data[4:8], "big")
+            self._stop(f"a transaction log of version {version}, expected {HEADER[7]},", False)
+            return
         lost = not data[:16].strip(b"\0") and not _valid_record_behind(data, len(HEADER), 0)
         self._stop("no header" if lost else "not a transaction log", lost)
 
-    def _stop(self, reason: str, torn: bool) -> None:
-        self.damage = Damage(self.name, self.end, self.last_zxid, reason, torn)
+    def _stop(self, reason: str, torn: bool, unwritten: bool = False, rotten: bool = False) -> None:
+        self.damage = Damage(self.name, self.end, self.last_zxid, reason, torn, unwritten, rotten)
 
 
 def read_log(
-    disk: Disk, after_zxid: int, torn: list[Damage] | None = None, snapshot_zxids: Iterable[int] = ()
+    disk: Disk, after_zxid: int, damages: list[Damage] | None = None, snapshot_zxids: Iterable[int] = ()
 ) -> Iterator[bytes]:
     """Payloads of the txns behind `after_zxid`, in order, up to a torn end; one file at a time is held in memory.
 
-    torn: the list to which each torn end is added. snapshot_zxids: of every snapshot on disk. Raises DiskError for
-    missing txns, and for damage with valid txns behind it, since cutting there would drop acknowledged txns.
+    damages: the list to which each torn end is added, and the damage for which this raises. snapshot_zxids: of every
+    snapshot on disk. Raises DiskError for missing txns, and for damage with valid txns behind it, since cutting there
+    would drop acknowledged txns.
     """
     files = log_files(disk)
     first = max((index for index, (zxid, _) in enumerate(files) if zxid <= after_zxid + 1), default=0)
@@ -240,14 +257,14 @@ def read_log(
         if damage is None:
             continue
         followed = index + 1 < len(files) and files[index + 1][0] != (damage.last_zxid or zxid - 1) + 1
-        if not damage.torn or followed:
+        is_torn = damage.torn and not followed
+        if damages is not None:
+            damages.append(damage._replace(torn=is_torn))
+        if not is_torn:
             raise DiskError(
-                f"{name}: {damage.reason} at offset {damage.offset}, after zxid 0x{damage.last_zxid:x}, with valid "
-                "txns after it; restore the file from a copy, or see what cutting it there would lose: "
-                "`recipes repair DATA_DIR`"
+                f"{damage}, with valid txns after it; restore the file from a copy, or see what cutting it there would "
+                "lose: `recipes repair DATA_DIR`"
             )
-        if torn is not None:
-            torn.append(damage)
 
 
 def cut_torn(disk: Disk, damage: Damage) -> None:
@@ -290,6 +307,16 @@ def zxids_behind(data: bytes, start: int, last_zxid: int) -> Iterator[int]:
                 yield zxid
                 last_zxid, at = zxid, end
         at += 1
+
+
+def _has_unwritten_sector(data: bytes, start: int, end: int) -> bool:
+    """Whether some sector holds nothing but zeros between the two offsets, where a record begins and ends."""
+    for sector in range(start - start % SECTOR_BYTES, end, SECTOR_BYTES):
+        first, last = max(start, sector), min(end, sector + SECTOR_BYTES)
+        # The first bytes of a record are zeros in any case.
+        if data.count(0, first, last) == last - first and not (first == start and last - first <= _ZERO_BYTES):
+            return True
+    return False
 
 
 def _valid_record_behind(data: bytes, start: int, last_zxid: int) -> bool:

@@ -78,13 +78,14 @@ class WriteQueue:
             self._busy = True
             if not isinstance(first, list):
                 return Change(first, self.replacements)
-            size_bytes = sum([len(entry.payload) for entry in first]) + RECORD_BYTES * len(first)
+            sizes = [len(entry.payload) for entry in first]
+            size_bytes = sum(sizes) + RECORD_BYTES * len(first)
             self._unreserved_bytes += size_bytes
             rolls = self.logged_bytes >= self._roll_at_bytes
             if rolls:
                 self._roll_at_bytes = self.logged_bytes + self._file_limit_bytes
             self.logged_bytes += size_bytes
-            return Batch(first, rolls, self._syncs)
+            return Batch(first, sizes, rolls, self._syncs)
         if self._unreserved_bytes < self._reserve_every_bytes:
             return None
         # A batch never runs in parallel with a look for room: both write to the end of the same file.

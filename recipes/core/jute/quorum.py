@@ -49,6 +49,11 @@ PACKET_NAMES: Final = {
     INFORMANDACTIVATE: "INFORMANDACTIVATE",
 }  # fmt: skip
 
+# Only between servers of this project, and only as the last packet: why the sender hangs up. It has no name above,
+# since it is no part of the protocol: both ends do the same without it.
+FAREWELL: Final = 100
+_MOST_FAREWELL_BYTES: Final = 500
+
 PROTOCOL_VERSION: Final = 0x10000
 _OURS: Final = b"REC1"  # at the end of the handshake's data, where Apache's servers ignore it
 
@@ -270,3 +275,14 @@ def _at_least(data: bytes | None, size: int) -> bytes:
     if data is None or len(data) < size:
         raise WireError(f"{size} bytes of data expected, got {'none' if data is None else len(data)}")
     return data
+
+
+def encode_farewell(why: str) -> bytes:
+    """A FAREWELL."""
+    return encode_packet(FAREWELL, -1, why.encode()[:_MOST_FAREWELL_BYTES])
+
+
+def decode_farewell(data: bytes | None) -> str:
+    """Why the other end hangs up, in one line that is safe to log."""
+    text = (data or b"")[:_MOST_FAREWELL_BYTES].decode(errors="replace")
+    return "".join(char if char.isprintable() else "?" for char in text)

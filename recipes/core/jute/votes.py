@@ -15,6 +15,7 @@ LOOKING: Final = 0
 FOLLOWING: Final = 1
 LEADING: Final = 2
 OBSERVING: Final = 3
+OTHER_PROTOCOL: Final = 16  # of a server of ours that does not run ZAB; Apache's servers drop it
 
 MIN_ZXID: Final = -(2**63)  # Long.MIN_VALUE; a server without a vote sends it as zxid, leader and epoch
 MAX_NOTIFICATION_BYTES: Final = 512 * 1024  # of a frame
@@ -33,7 +34,8 @@ _SHORT: Final = Struct(">iqqq")  # the oldest format, without epoch and version
 class Notification(NamedTuple):
     """A server's vote, as it sends it to the others.
 
-    state: of the sender: LOOKING, FOLLOWING, LEADING, OBSERVING.
+    state: of the sender: LOOKING, FOLLOWING, LEADING, OBSERVING; or OTHER_PROTOCOL, and then the other fields mean what
+        that protocol says.
     leader: sid of the server voted for. zxid, peer_epoch: last zxid and current epoch of that server.
     round: of the election; each server counts, and a lower count catches up ("electionEpoch", "logicalclock").
     config: the sender's membership, as text; empty if the message has none.
@@ -65,7 +67,7 @@ def decode_notification(payload: bytes) -> Notification | None:
         state, leader, zxid, election_round, peer_epoch, version = _FIXED.unpack_from(payload)
     else:
         return None
-    if not LOOKING <= state <= OBSERVING:
+    if not LOOKING <= state <= OBSERVING and state != OTHER_PROTOCOL:
         return None
     config = b""
     if version > 1 and size > _FIXED.size:

@@ -1,34 +1,45 @@
 """Commands over HTTP: the JSON of /commands/<name>, in ZooKeeper's keys.
 
-A figure this server does not keep is -1. Source: org.apache.zookeeper.server.admin.Commands.
+Source: org.apache.zookeeper.server.admin.Commands.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from recipes.core.member.admin import (
-    LAST_OP,
-    VERSION,
-    average_latency_ms,
-    monitor,
-    reset_connection_stats,
-    reset_server_stats,
-)
+from recipes.core.address import java_host_port
+from recipes.core.member.admin import LAST_OP, NOT_SERVING, reset_connection_stats, reset_server_stats
 from recipes.core.member.facts import Answer
+from recipes.core.member.listing import LongList, LongMap
+from recipes.core.member.metrics import VERSION, average_latency_ms, monitor, uncertified
+from recipes.core.member.stats import Sizes
 
 if TYPE_CHECKING:
     from recipes.core.member.connection import Connection
     from recipes.core.member.member import Member
 
-_NOT_KEPT = -1
-_BUFFER_SIZES = {"last_buffer_size": _NOT_KEPT, "min_buffer_size": _NOT_KEPT, "max_buffer_size": _NOT_KEPT}
+# The commands that a server answers while it serves nobody, not even readers.
+_ALSO_NOT_SERVING = frozenset(("environment", "get_trace_mask", "set_trace_mask", "system_properties", "zabstate"))
+
+
+def name_of(asked: str) -> str | None:
+    """The name of a command, which may be asked for by another of its names; None for an unknown command."""
+    return next((name for name, (aliases, _) in COMMANDS.items() if asked == name or asked in aliases), None)
+
+
+# The commands that change something: not by GET, which a link, a picture in a page or a crawler can bring about.
+CHANGES: Final = frozenset(("connection_stat_reset", "observer_connection_stat_reset", "set_trace_mask", "stat_reset"))
 
 
 def command(member: "Member", asked: str, arguments: Mapping[str, str] | None = None) -> Answer:
-    """The JSON of /commands/<asked>?<arguments>; for an unknown command it has an `error`."""
-    name = next((name for name, (aliases, _) in COMMANDS.items() if asked == name or asked in aliases), None)
+    """The JSON of /commands/<asked>?<arguments>; for an unknown command it has an `error`.
+
+    Its long lists are made only when `json_pieces` writes them.
+    """
+    name = name_of(asked)
     if name is None:
         return {"command": asked, "error": f"Unknown command: {asked}"}
+    if not member.answers and name not in _ALSO_NOT_SERVING:
+        return {"command": name, "error": NOT_SERVING}
     if name == "set_trace_mask":
         return {**_set_trace_mask(member, arguments or {}), "command": name}
     return {"error": None, **COMMANDS[name][1](member), "command": name}
@@ -53,17 +64,16 @@ def _connections(member: "Member") -> Answer:
 
 
 def _by_port(member: "Member", shown: Callable[["Connection"], Answer]) -> Answer:
-    connections = member.connections.values()
+    connections = list(member.connections.values())
     return {
-        "connections": [shown(connection) for connection in connections if not connection.secure],
-        "secure_connections": [shown(connection) for connection in connections if connection.secure],
+        "connections": LongList(shown(connection) for connection in connections if not connection.secure),
+        "secure_connections": LongList(shown(connection) for connection in connections if connection.secure),
     }
 
 
 def _in_brief(connection: "Connection") -> Answer:
-    host, port = connection.address
     return {
-        "remote_socket_address": f"{host}:{port}",
+        "remote_socket_address": java_host_port(*connection.address),
         "interest_ops": 1,
         "outstanding_requests": connection.queued,
         "packets_received": connection.packets_in,
@@ -80,22 +90,23 @@ def _in_full(connection: "Connection") -> Answer:
         "session_timeout": connection.timeout_ms,
         "last_cxid": connection.last_xid,
         "last_zxid": connection.last_zxid,
-        "last_response_time": _NOT_KEPT,
-        "last_latency": _NOT_KEPT,
-        "min_latency": _NOT_KEPT,
-        "avg_latency": _NOT_KEPT,
-        "max_latency": _NOT_KEPT,
+        "last_response_time": connection.last_answer_ms,
+        "last_latency": connection.last_latency_ms,
+        "min_latency": 0,
+        "avg_latency": connection.average_latency_ms,
+        "max_latency": connection.latency_max_ms,
     }
 
 
 def _server_stats(member: "Member") -> Answer:
-    stats = member.stats
+    stats, replies = member.stats, _sizes(member.stats.reply_sizes)
+    local, remote = uncertified(member)
     data_bytes, log_bytes = member.facts.directories()
     figures = {
         "packets_sent": stats.packets_sent,
         "packets_received": stats.packets_received,
-        "fsync_threshold_exceed_count": _NOT_KEPT,
-        "client_response_stats": _BUFFER_SIZES,
+        "fsync_threshold_exceed_count": stats.slow_syncs,
+        "client_response_stats": replies,
         "data_dir_size": data_bytes,
         "log_dir_size": log_bytes,
         "provider_null": False,
@@ -107,41 +118,57 @@ def _server_stats(member: "Member") -> Answer:
         "min_latency": stats.latency_min_ms,
         "num_alive_client_connections": len(member.connections),
         "auth_failed_count": stats.auth_failed,
-        "non_mtlsremote_conn_count": _NOT_KEPT,
-        "non_mtlslocal_conn_count": _NOT_KEPT,
+        "non_mtlsremote_conn_count": remote,
+        "non_mtlslocal_conn_count": local,
         "uptime": member.now_ms - member.started_ms,
     }
     return {
         "version": VERSION,
         "read_only": member.read_only.serving,
         "server_stats": figures,
-        "client_response": _BUFFER_SIZES,
+        "client_response": replies,
+        **({"proposal_stats": _sizes(stats.proposal_sizes)} if member.role == "leader" else {}),
         "node_count": len(member.tree.nodes) + 1,
     }
 
 
-def _session_dump(member: "Member") -> Answer:
-    ends = {str(end): sessions for end, sessions in member.tracker.buckets()}
-    owned = {
-        str(session_id): [path.decode(errors="replace") for path in paths]
-        for session_id, paths in member.tree.ephemerals.items()
+def _sizes(sizes: Sizes) -> Answer:
+    return {
+        "last_buffer_size": sizes.last,
+        "min_buffer_size": sizes.smallest,
+        "max_buffer_size": sizes.largest,
     }
-    return {"expiry_time_to_session_ids": ends, "session_id_to_ephemeral_paths": owned}
+
+
+def _session_dump(member: "Member") -> Answer:
+    owned = (
+        (str(session_id), LongList(_text(path) for path in list(member.tree.ephemerals.get(session_id, ()))))
+        for session_id in list(member.tree.ephemerals)
+    )
+    ends = ((str(end_ms), sessions) for end_ms, sessions in member.tracker.buckets())
+    return {"expiry_time_to_session_ids": LongMap(ends), "session_id_to_ephemeral_paths": LongMap(owned)}
 
 
 def _watches(member: "Member") -> Answer:
-    found: dict[str, list[str]] = {}
-    for watcher, watched in member.tree.watches.by_watcher().items():
-        found[str(getattr(watcher, "session_id", 0))] = [path.decode(errors="replace") for path in watched]
-    return {"session_id_to_watched_paths": found}
+    found = (
+        (str(_session_of(watcher)), LongList(map(_text, watched)))
+        for watcher, watched in member.tree.watches.by_watcher()
+    )
+    return {"session_id_to_watched_paths": LongMap(found)}
 
 
 def _watches_by_path(member: "Member") -> Answer:
-    found = {
-        path.decode(errors="replace"): [getattr(watcher, "session_id", 0) for watcher in watchers]
-        for path, watchers in member.tree.watches.by_path().items()
-    }
-    return {"path_to_session_ids": found}
+    found = ((_text(path), LongList(map(_session_of, watchers))) for path, watchers in member.tree.watches.by_path())
+    return {"path_to_session_ids": LongMap(found)}
+
+
+def _text(path: bytes) -> str:
+    return path.decode(errors="replace")
+
+
+def _session_of(watcher: object) -> int:
+    session_id: int = getattr(watcher, "session_id", 0)
+    return session_id
 
 
 def _watch_summary(member: "Member") -> Answer:

@@ -1,6 +1,6 @@
 """The settings of a server that its member needs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +15,8 @@ class MemberConfig:
     extended_types: bool = False
     enforce_quota: bool = False
     skip_acl: bool = False
-    super_digest: bytes | None = None
-    session_secret: bytes | None = None
+    super_digest: bytes | None = field(default=None, repr=False)
+    session_secret: bytes | None = field(default=None, repr=False)
     four_letter_whitelist: tuple[str, ...] = ("srvr",)
     container_check_ms: int = 60000
     container_max_per_check: int = 10000

@@ -6,28 +6,24 @@ ZooKeeperServer.processConnectRequest.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from recipes.core.codes import AUTH_FAILED, MARSHALLING_ERROR, SESSION_MOVED, UNIMPLEMENTED
 from recipes.core.errors import WireError, invariant
+from recipes.core.forwarding import can_be_forwarded
 from recipes.core.jute import opcodes as op
-from recipes.core.jute.codec import pack_int, read_buffer, un_head, un_int, write_buffer
+from recipes.core.jute.codec import pack_int, un_head, un_int, write_buffer
 from recipes.core.jute.records import ConnectResponse, Ids, decode_connect_request, encode_connect_response
-from recipes.core.jute.requests import MULTI_END, pack_multi_header, read_auth
+from recipes.core.jute.requests import read_auth
 from recipes.core.member.leading import LARGE_MULTI_BYTES, WRITES
-from recipes.core.member.reads import (
-    LARGE_BYTES,
-    READS,
-    SLICED_READS,
-    Failed,
-    is_long,
-    plain_get,
-)
+from recipes.core.member.reads import LARGE_BYTES, READS, SLICED_READS, Failed, is_long, plain_get
+from recipes.core.member.replies import multi_body, synced_path, why_no_frame, why_no_request
+from recipes.core.member.units import BYTES_PER_UNIT, CLOSING_UNITS, MOST_UNITS
 from recipes.core.tree.acl import authenticate
 from recipes.core.tree.prepare import Request
-from recipes.core.tree.tree import Applied, Part
+from recipes.core.tree.tree import Applied
 from recipes.core.tree.znode import pack_stat
 
 if TYPE_CHECKING:
@@ -35,16 +31,10 @@ if TYPE_CHECKING:
 
 _pack_reply: Final = Struct(">iiqi").pack
 _pack_event: Final = Struct(">iiqiiii").pack
-_CHECKED, _DELETED, _CREATED = (pack_multi_header(kind, 0) for kind in (op.CHECK, op.DELETE, op.CREATE))
 _STATE_CONNECTED: Final = 3
-_MAX_IDS: Final = 16
 _MAX_HELD: Final = 1000
 _MAX_HELD_READS: Final = 100  # all can become due at once
 _LIGHT_WRITES: Final = WRITES - {op.MULTI, op.CLOSE_SESSION}
-# A unit is about a microsecond of this server's time, such as the look at one znode.
-MOST_UNITS: Final = 4000  # of one connection in one turn; what is behind them waits for later turns
-_CLOSING_UNITS: Final = 50  # of the closing of a session, and of a small multi
-_BYTES_PER_UNIT: Final = 256  # of a large reply
 _UNTIL_TOLD: Final = 1 << 60  # in `_missing`: bytes wait for a sync or a job, however many come
 
 HeldRead = tuple[int, int, bytes, Ids]  # xid, opcode, body, identities when it came
@@ -55,13 +45,15 @@ class Connection:
 
     out: what to send, in order; the shell takes it and sends it with one write.
     events: how many items of `out` are watch events. wants_close: the shell is to close the socket once `out` is sent.
+    why_closed: what was wrong with the client, for the operator; empty if nothing was.
     """
 
     __slots__ = (
-        "_greeted", "_held", "_held_reads", "_job", "_left", "_limit_bytes", "_member", "_missing", "_parts",
-        "_syncing", "_with_read_only", "address", "closed", "established_ms", "events", "ids", "key", "last_op",
-        "last_xid", "last_zxid", "out", "packets_in", "packets_out", "secure", "session_id", "timeout_ms", "touched",
-        "wants_close",
+        "_greeted", "_held", "_held_reads", "_job", "_late_ms", "_late_xid", "_latency_total_ms", "_left",
+        "_limit_bytes", "_member", "_missing", "_parts", "_syncing", "_text", "_with_read_only", "address", "closed",
+        "established_ms", "events", "ids", "key", "last_answer_ms", "last_op", "last_xid", "last_zxid",
+        "latency_max_ms", "out", "packets_in", "packets_out", "secure", "session_id", "timeout_ms", "touched",
+        "wants_close", "why_closed",
     )  # fmt: skip
 
     def __init__(self, member: "Member", key: int, address: tuple[str, int], ids: Ids, secure: bool) -> None:
@@ -75,6 +67,7 @@ class Connection:
         self.out: list[bytes] = []
         self.touched: bool = False
         self.wants_close: bool = False
+        self.why_closed: str = ""
         self.closed: bool = False
         self.packets_in: int = 0
         self.packets_out: int = 0
@@ -82,10 +75,14 @@ class Connection:
         self.last_op: int = 0
         self.last_xid: int = 0
         self.last_zxid: int = 0
+        self.last_answer_ms: int = 0  # when it was last sent anything, by the monotonic clock
+        self.latency_max_ms: int = 0
         self.established_ms: int = member.wall_ms
+        self._latency_total_ms = self._late_ms = self._late_xid = 0
         self._greeted = False
         self._with_read_only = True
         self._limit_bytes = member.config.max_frame_bytes
+        self._text: Iterator[bytes] | None = None  # what is left of the answer to a four-letter word
         self._parts: list[bytes] = []
         self._missing = 0  # bytes that must come before `_parts` can be parsed
         self._left = 0  # units for the requests being parsed
@@ -106,10 +103,10 @@ class Connection:
 
     @property
     def stopped(self) -> bool:
-        """Whether requests wait: until their session is open, or until `go_on`."""
+        """Whether something waits: requests for their session to be open, or anything for `go_on`."""
         parts = self._parts
-        if not parts or 0 < self._missing < _UNTIL_TOLD >> 1:
-            return False
+        if self._text is not None or not parts or 0 < self._missing < _UNTIL_TOLD >> 1:
+            return self._text is not None
         return self._missing <= 0 or self._job is not None or len(parts) > 1 or bool(parts[0])
 
     @property
@@ -121,7 +118,7 @@ class Connection:
 
     def receive(self, data: bytes) -> None:
         """Take in bytes from the socket, split anywhere."""
-        if self.wants_close:
+        if self.wants_close or self._text is not None:
             return
         if self._parts:
             self._parts.append(data)
@@ -136,10 +133,9 @@ class Connection:
             self._greet(data)
 
     def go_on(self) -> None:
-        """Go on with what waits for a later turn. The shell calls it once it has sent `out`, if there are bytes left.
-
-        Parsing stops where requests have cost enough for one turn, and where `out` or `_held` is too full.
-        """
+        """Go on with what waits for a later turn: requests cost enough for one, or `out` or `_held` was too full."""
+        if self._text is not None:
+            self._say_more()
         if not self.has_work:
             return
         if self._job is not None:
@@ -163,6 +159,11 @@ class Connection:
         self.wants_close = True
         self._member.touch(self)
 
+    def _hang_up(self, why: str) -> None:
+        """Hang up once `out` is sent. why: for the operator."""
+        self.why_closed = why
+        self.close()
+
     def notify(self, kind: int, path: bytes) -> None:
         """Send a watch event."""
         length = len(path)
@@ -170,7 +171,40 @@ class Connection:
         self.events += 1
         self._member.touch(self)
 
+    # What operators see of it.
+
+    @property
+    def last_latency_ms(self) -> int:
+        """How long the last request waited for its answer; 0 also while it has none."""
+        return self._late_ms if self._late_xid == self.last_xid else 0
+
+    @property
+    def average_latency_ms(self) -> int:
+        """The mean latency of its requests."""
+        return self._latency_total_ms // self.packets_out if self.packets_out else 0
+
+    def _count_late(self, latency_ms: int, xid: int) -> None:
+        self._late_ms, self._late_xid = latency_ms, xid
+        self._latency_total_ms += latency_ms
+        if latency_ms > self.latency_max_ms:
+            self.latency_max_ms = latency_ms
+
+    def reset_stats(self) -> None:
+        """Count its packets and latencies anew."""
+        self.packets_in = self.packets_out = self.latency_max_ms = self._latency_total_ms = 0
+        self._late_xid = self.last_xid - 1
+
     # The handshake.
+
+    def _say_more(self) -> None:
+        """Send the next piece of the answer to a four-letter word; hang up behind the last one."""
+        piece = next(self._text, None) if self._text is not None else None
+        if piece is None or self.wants_close:
+            self._text = None
+            self.close()
+        else:
+            self.out.append(piece)
+            self._member.touch(self)
 
     def _greet(self, data: bytes) -> None:
         if len(data) < 4:
@@ -184,20 +218,26 @@ class Connection:
             return
         text = self._member.four_letter(data)
         if text is not None:
-            self.out.append(text)
-            self.close()
+            self.packets_in += 1
+            self._member.stats.packets_received += 1
+            if isinstance(text, bytes):
+                self.out.append(text)
+                self.close()
+            else:
+                self._text = text
+                self._say_more()
             return
         length = un_int(data, 0)[0]
         if not 0 <= length <= self._limit_bytes:
-            self.close()
+            self._hang_up(why_no_frame(data, length, self._limit_bytes))
             return
         if len(data) < 4 + length:
             self._keep(data, 4 + length)
             return
         try:
             asked = decode_connect_request(data[4 : 4 + length])
-        except WireError:
-            self.close()
+        except WireError as error:
+            self._hang_up(f"its first request is none that opens a session: {error}")
             return
         self._greeted = True
         self._with_read_only = asked.has_read_only
@@ -215,10 +255,10 @@ class Connection:
         if self._parts:
             self._resume()
 
-    def refused(self) -> None:
-        """There is no such session, or not with this password."""
+    def refused(self, why: str = "") -> None:
+        """There is no such session, or not with this password. why: for the operator, if it should not happen."""
         self._send_handshake(ConnectResponse(0, 0, bytes(16)))
-        self.close()
+        self._hang_up(why)
 
     def _send_handshake(self, response: ConnectResponse) -> None:
         payload = encode_connect_response(response, self._with_read_only)
@@ -247,7 +287,7 @@ class Connection:
             length, xid, kind = un_head(data, at)
             end = at + 4 + length
             if not 8 <= length <= limit:
-                self.close()
+                self._hang_up(why_no_request(length, limit))
                 break
             if end > size:
                 break
@@ -271,6 +311,7 @@ class Connection:
             self.packets_in += count
             self.last_op, self.last_xid = kind, xid
             member.stats.packets_received += count
+            member.stats.bytes_received += at
         if self._left <= 0 and not self.wants_close:
             if self._job is not None or self._syncing:
                 self._parts, self._missing = [data[at:]], _UNTIL_TOLD
@@ -282,7 +323,7 @@ class Connection:
             if size - at >= 4:
                 length = un_int(data, at)[0]
                 if not 8 <= length <= limit:
-                    self.close()
+                    self._hang_up(why_no_request(length, limit))
                     return
                 wanted += length
             self._keep(data[at:], wanted)
@@ -291,16 +332,12 @@ class Connection:
         """Start a request, or hold it until its turn comes."""
         member, held = self._member, self._held
         if kind in _LIGHT_WRITES:
-            request = Request(self.session_id, xid, kind, body, ids, self, member.now_ms)
-            if member.submit(request):
-                held.append(request)
-            else:
-                self.close()
+            self._submit(xid, kind, body, ids)
         elif kind in WRITES:
             if len(body) > LARGE_MULTI_BYTES or (kind == op.CLOSE_SESSION and member.units_left <= 0):
-                self._begin(self._write_alone(xid, kind, body, ids))
+                self._begin(self._alone(self._submit, xid, kind, body, ids))
             else:
-                member.units_left -= _CLOSING_UNITS
+                member.units_left -= CLOSING_UNITS
                 self._submit(xid, kind, body, ids)
         elif kind == op.SYNC:
             request = Request(self.session_id, xid, kind, body, ids, self, member.now_ms)
@@ -313,7 +350,7 @@ class Connection:
         elif kind == op.PING and not member.in_touch(self.timeout_ms):
             self.close()  # the session may have ended elsewhere: the client should try another server
         elif (held or member.units_left <= 0) and is_long(member.tree, kind, body):
-            self._begin(self._answer_alone(xid, kind, body, ids))
+            self._begin(self._alone(self._answer, xid, kind, body, ids))
         elif held:
             held.append((xid, kind, body, ids))
             self._held_reads += 1
@@ -326,6 +363,7 @@ class Connection:
         request = Request(self.session_id, xid, kind, body, ids, self, self._member.now_ms)
         if self._member.submit(request):
             self._held.append(request)
+            self._member.stats.updates += 1
         else:
             self.close()
 
@@ -355,13 +393,9 @@ class Connection:
         if self._job is not None:
             self._left = 0
 
-    def _write_alone(self, xid: int, kind: int, body: bytes, ids: Ids) -> Iterator[int]:
-        self._submit(xid, kind, body, ids)
-        yield _CLOSING_UNITS + len(body) // _BYTES_PER_UNIT
-
-    def _answer_alone(self, xid: int, kind: int, body: bytes, ids: Ids) -> Iterator[int]:
-        self._answer(xid, kind, body, ids)
-        yield 0
+    def _alone(self, step: Callable[[int, int, bytes, Ids], None], *request: Any) -> Iterator[int]:
+        step(*request)
+        yield CLOSING_UNITS
 
     def _answer_in_slices(self, xid: int, kind: int, body: bytes, ids: Ids) -> Iterator[int]:
         tree = self._member.tree
@@ -401,7 +435,7 @@ class Connection:
             self._reply(xid, 0, 0, pack_int(-1))
             return
         self._reply(xid, -1, UNIMPLEMENTED)
-        self.close()
+        self._hang_up(f"no request has the type {kind}")
 
     def _authenticate(self, xid: int, body: bytes) -> None:
         """Authenticate, and reply at once, ahead of earlier requests: it counts only for the requests behind it."""
@@ -411,22 +445,18 @@ class Connection:
         except WireError:
             self._reply(xid, 0, MARSHALLING_ERROR)
             return
-        if new is None or not self._has_room_for(new):
+        if new is None or not can_be_forwarded(self.ids + new, self._limit_bytes):
             self._member.stats.auth_failed += 1
             self._reply(xid, 0, AUTH_FAILED)
-            self.close()
+            self._hang_up("authentication failed")
             return
         self.ids += tuple(pair for pair in new if pair not in self.ids)
         self._reply(xid, 0, 0)
 
-    def _has_room_for(self, new: Ids) -> bool:
-        """Whether the identities can be sent on to the leader with every write."""
-        ids = self.ids + new
-        return len(ids) <= _MAX_IDS and sum(len(scheme) + len(ident) for scheme, ident in ids) <= self._limit_bytes
-
     def complete(self, request: Request, applied: Applied) -> None:
         """A write or sync of this connection is complete: answer it, and the reads held behind it."""
         if self.wants_close:  # the client takes the outcome for unknown; replies would be out of order by now
+            self._member.stats.stale_replies += 1
             return
         held = self._held
         if not held or held.popleft() is not request:
@@ -437,21 +467,22 @@ class Connection:
             self.close()
             return
         if kind == op.SYNC:
-            err, path, zxid = *_synced_path(request.body), self._member.tree.last_zxid
+            err, path, zxid = *synced_path(request.body), self._member.tree.last_zxid
         self.last_zxid = zxid
         body = b""
         if err == 0:
             if kind == op.SET_DATA or kind == op.SET_ACL:
                 body = pack_stat(node)  # type: ignore[arg-type]
             elif kind == op.MULTI:
-                body = _multi_body(parts or [])
+                body = multi_body(parts or [])
             elif path is not None:
                 body = write_buffer(path)
                 if node is not None and kind != op.CREATE:
                     body += pack_stat(node)
         latency_ms = self._member.now_ms - request.arrived_ms
         if latency_ms:
-            self._member.stats.waited(latency_ms)
+            self._member.stats.waited(latency_ms, kind == op.SYNC)
+            self._count_late(latency_ms, request.cxid)
         self._reply(request.cxid, zxid, err, body)
         if kind == op.SYNC:
             self._syncing = False
@@ -462,35 +493,8 @@ class Connection:
 
     def _reply(self, xid: int, zxid: int, err: int, body: bytes = b"") -> None:
         if len(body) > LARGE_BYTES:
-            units = len(body) // _BYTES_PER_UNIT
-            self._left -= units
-            self._member.units_left -= units
+            self._left -= len(body) // BYTES_PER_UNIT
+            self._member.units_left -= len(body) // BYTES_PER_UNIT
         self.out.append(_pack_reply(16 + len(body), xid, zxid, err) + body)
         if not self.touched:
             self._member.touch(self)
-
-
-def _synced_path(body: bytes) -> tuple[int, bytes | None]:
-    try:
-        return 0, read_buffer(body, 0)[0]
-    except WireError:
-        return MARSHALLING_ERROR, None
-
-
-def _multi_body(parts: list[Part]) -> bytes:
-    """The results of a multi, by the types in its txn: as in 3.8 a create2 is answered as a create."""
-    chunks = []
-    for kind, err, path, stat in parts:
-        if kind == op.ERROR:
-            chunks.append(pack_multi_header(op.ERROR, err) + pack_int(err))
-        elif kind == op.CHECK:
-            chunks.append(_CHECKED)
-        elif kind == op.DELETE:
-            chunks.append(_DELETED)
-        elif kind == op.SET_DATA:
-            chunks.append(pack_multi_header(kind, 0) + (stat or b""))
-        elif kind == op.CREATE:
-            chunks.append(_CREATED + write_buffer(path))
-        else:
-            chunks.append(pack_multi_header(op.CREATE2, 0) + write_buffer(path) + (stat or b""))
-    return b"".join(chunks) + MULTI_END

@@ -38,6 +38,10 @@ class Facts:
         """voting and zabstate; in an ensemble also myid, is_leader, addresses, last_zxid, zab_epoch, zab_counter."""
         return {"voting": False, "zabstate": ""}
 
+    def protocol(self) -> str:
+        """How the servers replicate: zab or raft; empty without an ensemble."""
+        return ""
+
     def figures(self) -> dict[str, str | int]:
         """Figures of the ensemble, for `mntr`."""
         return {}

@@ -6,6 +6,7 @@ calls `begin_turn`, passes inputs in, puts `take_writes` on disk, calls `flushed
 """
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Final
 
 from recipes.core.codes import SESSION_MOVED
@@ -24,13 +25,13 @@ from recipes.core.member.facts import Facts
 from recipes.core.member.leading import SLICED_WRITES, Leading
 from recipes.core.member.read_only import ReadOnly, ReadOnlyConnection
 from recipes.core.member.stats import Stats
+from recipes.core.member.units import TURN_UNITS
 from recipes.core.replication import Entry, Event, Operation, Replica, RoleChanged, SnapshotRequested, Synced, Write
 from recipes.core.tree.acl import UNCHECKED, permits
 from recipes.core.tree.prepare import Request
 from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
 from recipes.core.tree.tree import Applied, DataTree
 
-TURN_UNITS: Final = 8000  # of about a microsecond, for what takes several turns, of all connections together
 _MOST_FORGOTTEN: Final = 2000  # watches in one turn
 _MOST_COUNTED: Final = 5000  # znodes below a quota in one turn
 
@@ -79,6 +80,17 @@ class Member:
     def takes_clients(self) -> bool:
         """Whether a client that wants to write can open a session here."""
         return self.serving and (self.config.leader_serves or self.role != "leader")
+
+    @property
+    def answers(self) -> bool:
+        """Whether this server serves clients, if only readers: else it knows little that operators ask about."""
+        return self.serving or self.read_only.serving
+
+    def hangs_up_ms(self, connection: Connection) -> int:
+        """The time up to which this connection may stay silent from now on, to the tick."""
+        tick_ms = self.config.tick_ms
+        silent_ms = connection.timeout_ms or self.config.max_session_timeout_ms
+        return -(-(self.now_ms + silent_ms) // tick_ms) * tick_ms
 
     @property
     def outstanding(self) -> int:
@@ -172,6 +184,7 @@ class Member:
             connection.touched = False
             count = len(connection.out)
             connection.packets_out += count
+            connection.last_answer_ms = self.now_ms
             self.stats.packets_sent += count
             self.stats.events_sent += connection.events
             connection.events = 0
@@ -241,24 +254,27 @@ class Member:
         if not self.tree.watches.forget(connection, _MOST_FORGOTTEN):
             self._leaving.append(connection)
 
-    def four_letter(self, word: bytes) -> bytes | None:
-        """The answer to a four-letter word, or None when it is not one."""
+    def four_letter(self, word: bytes) -> bytes | Iterator[bytes] | None:
+        """The answer to a four-letter word, in pieces if it may be long, or None when it is not one."""
         return four_letter(self, word)
 
     def open_session(self, connection: Connection, asked: ConnectRequest) -> None:
         """Carry out the handshake: open a new session or resume one."""
         config, reads_only = self.config, self.read_only.serving
         # A client that has seen a later zxid than this server has must not see older data.
+        self.stats.handshakes += 1
         if not (self.takes_clients or reads_only) or asked.last_zxid > self.tree.last_zxid:
+            self.stats.turned_away += not (self.takes_clients or reads_only)
             connection.close()
             return
+        self.stats.resumed += asked.session_id != 0
         connection.timeout_ms = min(max(asked.timeout_ms, config.min_session_timeout_ms), config.max_session_timeout_ms)
         if reads_only:
             self.read_only.open_session(connection, asked)
         elif asked.session_id == 0:
             self._create_session(connection)
         elif not password_matches(asked.session_id, asked.password, config.session_secret):
-            connection.refused()
+            connection.refused("wrong password for the session that it asks for")
         elif self._leading is not None:
             valid = self._leading.revalidate(asked.session_id, connection.timeout_ms, 0, self.now_ms)
             self._resume_session(connection, asked.session_id, valid)
@@ -267,6 +283,7 @@ class Member:
             if before is not None:
                 before.close()
             self._revalidating[asked.session_id] = connection
+            self.stats.revalidated += 1
             self._replica.learner.revalidate(asked.session_id, connection.timeout_ms)
 
     # Sessions.
@@ -314,7 +331,9 @@ class Member:
         """Collect writes, apply commits and handle events, until the Replica has no more."""
         while True:
             ready = self._replica.take_ready()
-            self._writes += ready.writes
+            if ready.writes:
+                self._writes += ready.writes
+                self._count_writes(ready.writes)
             if ready.commits:
                 for entry in ready.commits:
                     if type(entry) is Entry:
@@ -323,10 +342,34 @@ class Member:
                         self._complete(entry.token, (0, None, None, None))
                 if self._leading is not None:
                     self._leading.applied(self.tree.last_zxid)
+                if self.serving:
+                    self._count_commits(ready.commits)
             if not ready.events:
                 return
             for event in ready.events:
                 self._handle(event)
+
+    def _count_writes(self, writes: list[Write]) -> None:
+        stats, last = self.stats, writes[-1]
+        if self._leading is not None:
+            stats.prepared += len(writes)
+        elif self.serving and type(last) is Entry and last.txn is not None:
+            stats.proposals_received += len(writes)
+            if self.wall_ms > last.txn[3]:
+                stats.proposal_latency.add(self.wall_ms - last.txn[3], len(writes))
+
+    def _count_commits(self, commits: list[Entry | Synced]) -> None:
+        stats, last, late = self.stats, commits[-1], None
+        if type(last) is Entry and last.txn is not None and self.wall_ms > last.txn[3]:
+            late = self.wall_ms - last.txn[3]
+        if self._leading is not None:
+            stats.commits += len(commits)
+            if late is not None:
+                stats.commit_latency.add(late, len(commits))
+        else:
+            stats.informs += len(commits)
+            if late is not None:
+                stats.inform_latency.add(late, len(commits))
 
     def _commit(self, entry: Entry) -> None:
         tree = self.tree
@@ -368,6 +411,7 @@ class Member:
     def _deliver_fired(self) -> None:
         """Send the fired events to the watchers, if they may read the znode."""
         fired, self.tree.fired = self.tree.fired, []
+        self.stats.fire([kind for _, kind, _, _ in fired])
         for watcher, kind, path, acl in fired:
             if isinstance(watcher, Connection) and not watcher.wants_close and permits(acl, op.READ, watcher.ids):
                 watcher.notify(kind, path)
@@ -381,6 +425,7 @@ class Member:
                 self._resume_session(connection, event.session_id, event.valid)
         elif isinstance(event, SnapshotRequested):
             if self._replica.leader is not None:  # it leads already, but may not serve yet
+                self.stats.snapshots_sent += 1
                 self._replica.leader.dumped(event.link, self.tree.last_zxid, dump_tree(self.tree))
         elif self._leading is not None:  # else a learner sent it before this leadership ended
             self._leading.receive(event, self.now_ms, self.wall_ms)

@@ -1,6 +1,6 @@
 """Read-only mode: how a member without a leader serves clients that have connected with `read_only`.
 
-It shows the tree that it last served from, in which everything is committed; the log may hold entries that never were.
+It shows the tree that it last served, which has committed txns only; its log may also have txns that never were.
 So a server does not take part if it has not served since it started, or if its tree was replaced or has changed since.
 Its read-only sessions are local: no other server and no log knows them, and they end once it has found a leader.
 Source: ReadOnlyZooKeeperServer.java, ReadOnlyRequestProcessor.java, QuorumPeer.java.

@@ -98,15 +98,24 @@ class ClientProtocol(asyncio.BufferedProtocol):
         connection, transport = self.connection, self.transport
         if connection is None or transport is None or transport.is_closing():
             return
-        if connection.out:
-            unread, data = self._unread, b"".join(connection.out)
-            connection.out.clear()
+        out = connection.out
+        if out:
+            unread, data, stats = self._unread, b"".join(out), self._server.member.stats
+            size = len(data)
+            stats.bytes_sent += size
+            if len(out) > 1:
+                stats.reply_sizes.add(list(map(len, out)))
+            elif size != stats.reply_sizes.last:
+                stats.reply_sizes.add([size])
+            out.clear()
             transport.write(data)
             if unread is not None:
-                unread.added(len(data))
+                unread.added(size)
                 if transport.is_closing():
                     return
         if connection.wants_close:
+            if connection.why_closed:
+                self._gave_up(connection.why_closed)
             transport.close()
             if transport.get_write_buffer_size():
                 self._watch().closing()
@@ -131,6 +140,7 @@ class ClientProtocol(asyncio.BufferedProtocol):
         transport = self.transport
         if self._reading and transport is not None and not transport.is_closing():
             self._reading = False
+            self._server.member.stats.pauses += 1
             transport.pause_reading()
 
     def _resume_reading(self) -> None:

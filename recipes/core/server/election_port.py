@@ -2,6 +2,9 @@
 
 Of two servers, the one with the larger sid dials and keeps the connection up. If the one with the smaller sid has
 something to send and no connection, it knocks: it dials, sends its greeting and closes. The other one then dials back.
+
+Anybody can greet or knock in the name of a server. So neither ends a connection that works: the last message is sent
+over it once more, and if the other server has closed it, or does not acknowledge the bytes, it breaks.
 Source: QuorumCnxManager.java.
 """
 
@@ -25,13 +28,15 @@ from recipes.core.jute.votes import (
 )
 from recipes.core.server.listening import Listener
 from recipes.core.server.peer_sockets import UNREACHABLE, PeerSockets
+from recipes.core.server.strangers import Strangers
 
 log: logging.Logger = logging.getLogger("recipes.server")
 
 _FIRST_DELAY_S = 0.05
 _LONGEST_DELAY_S = 2.0
 _GREETING_TIMEOUT_S = 5.0
-_MOST_STRANGERS = 64  # connections without a greeting yet
+_POKE_PAUSE_S = 0.05
+_MOST_REFUSED = 64  # sids
 
 
 class ElectionPort:
@@ -64,7 +69,7 @@ class ElectionPort:
             if other != sid
         }
         self._links: set[_Link] = set()  # with open sockets
-        self._strangers = 0
+        self._strangers = Strangers(sockets.is_server)  # connections without a greeting yet
         self._refused: set[int] = set()  # sids whose refusal was logged
         self._listener: Listener | None = None
         self._closed = False
@@ -72,6 +77,7 @@ class ElectionPort:
     async def start(self) -> None:
         """Listen, and keep connections to the servers with smaller sids, until `close`."""
         self._listener = await self.sockets.listen(lambda: _Accepted(self), self._port, "election port")
+        self.sockets.learn_servers(peer.address[0] for peer in self._peers.values())
         for peer in self._peers.values():
             if peer.dials:
                 peer.dial_now()
@@ -115,34 +121,31 @@ class ElectionPort:
         """A link's socket is closed."""
         self._links.discard(link)
 
-    def meet(self) -> bool:
-        """Count a new connection without a greeting; False if there are too many of them."""
-        self._strangers += 1
-        return self._strangers <= _MOST_STRANGERS and not self._closed
+    def meet(self, link: "_Accepted", address: object) -> None:
+        """A new connection has not sent its greeting yet."""
+        self._strangers.meet(link, address)
 
-    def know(self) -> None:
-        """A connection has sent its greeting, or is closed: it no longer counts."""
-        self._strangers -= 1
+    def know(self, link: "_Accepted") -> None:
+        """A connection has sent its greeting, or is closed."""
+        self._strangers.know(link)
 
-    def greeted(self, link: "_Link", greeting: Greeting) -> "_Peer | None":
-        """A connection has sent its greeting; return the server it is from, or None to close it."""
+    def greeted(self, link: "_Link", greeting: Greeting) -> bool:
+        """A connection has sent its greeting; return whether to keep it."""
         peer = self._peers.get(greeting.sid)
         if peer is None:
-            if greeting.sid not in self._refused and len(self._refused) < _MOST_STRANGERS:
+            if greeting.sid not in self._refused and len(self._refused) < _MOST_REFUSED:
                 self._refused.add(greeting.sid)
                 log.warning(
                     "refused an election connection of server %s: it is none of the other servers listed here; "
                     "give all servers the same server.N lines",
                     greeting.sid,
                 )
-            return None
+            return False
         if peer.dials:
-            # It knocks, so it has no connection, even if this server still believes in one.
-            peer.drop()
-            peer.dial_now()
-            return None
-        peer.adopt(link)
-        return peer
+            peer.knocked()
+            return False
+        peer.meet(link)
+        return True
 
     def received(self, sid: int, payload: bytes) -> None:
         """A frame has arrived."""
@@ -180,6 +183,9 @@ class _Peer:
         self._unreachable = unreachable
         self._found_unreachable = False
         self._link: _Link | None = None
+        self._newcomer: _Link | None = None  # greeted in this server's name while `_link` is up
+        self._doubt: asyncio.TimerHandle | None = None  # set while there is a newcomer
+        self._poke_again_s = 0.0
         self._waiting: bytes | None = None
         self._last: bytes | None = None
         self._delay_s = _FIRST_DELAY_S
@@ -208,6 +214,45 @@ class _Peer:
             message, self._waiting = self._waiting, None
             link.write(message)
 
+    def meet(self, link: "_Link") -> None:
+        """A connection has greeted in this server's name: use it, or let it wait until the present one breaks."""
+        link.claims = self
+        if self._link is None or self._last is None:
+            self.adopt(link)
+            return
+        self._refuse_newcomer()
+        self._newcomer = link
+        self._doubt = asyncio.get_running_loop().call_later(self._port.sockets.silence_s + 1, self._refuse_newcomer)
+        self._poke()
+
+    def knocked(self) -> None:
+        """Somebody says in this server's name that it has no connection."""
+        if self._link is None:
+            self.dial_now()
+        else:
+            self._poke()
+
+    def _poke(self) -> None:
+        """Send the last message again: a connection that the other server has closed breaks of it."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._poke_again_s:
+            self._poke_again_s = now_s + _POKE_PAUSE_S
+            if self._waiting is None:
+                self._waiting = self._last
+            self.write_waiting()
+
+    def _refuse_newcomer(self) -> None:
+        newcomer = self._take_newcomer()
+        if newcomer is not None:
+            newcomer.hang_up()
+
+    def _take_newcomer(self) -> "_Link | None":
+        newcomer, self._newcomer = self._newcomer, None
+        if self._doubt is not None:
+            self._doubt.cancel()
+            self._doubt = None
+        return newcomer
+
     def adopt(self, link: "_Link") -> None:
         """Use this connection from now on. Repeat the last message, which the old connection may have lost."""
         self.drop()
@@ -218,6 +263,7 @@ class _Peer:
         if self._waiting is None:
             self._waiting = self._last
         self.write_waiting()
+        link.hear_held()
 
     def drop(self) -> None:
         """Close the current connection, if there is one."""
@@ -227,8 +273,14 @@ class _Peer:
 
     def lost(self, link: "_Link") -> None:
         """A connection is closed; the message sent last may be lost with it, and will be sent again."""
+        if self._newcomer is link:
+            self._take_newcomer()
         if self._link is link:
             self._link = None
+            newcomer = self._take_newcomer()
+            if newcomer is not None and not self._closed:
+                self.adopt(newcomer)
+                return
             if link.is_dialled and not link.was_heard and not self._closed:
                 self._port.sockets.say_cut_off(f"server {self.sid}, election port", *self.address)
             if self._waiting is None:
@@ -254,6 +306,7 @@ class _Peer:
         self._closed = True
         task = self._dialling
         self._stop_dialling()
+        self._refuse_newcomer()
         self.drop()
         return task
 
@@ -308,13 +361,15 @@ class _Link(asyncio.Protocol):
     """One connection; it carries frames once the other server is known."""
 
     def __init__(self, port: ElectionPort) -> None:
-        self.peer: _Peer | None = None
+        self.peer: _Peer | None = None  # whose connection this is
+        self.claims: _Peer | None = None  # in whose name it greeted
         self.is_dialled: bool = False
         self.was_heard: bool = False
         self.busy: bool = False
         self._port = port
         self._transport: asyncio.Transport | None = None
         self._reader = FrameReader(MAX_NOTIFICATION_BYTES)
+        self._held: bytes | None = None  # the last frame that came before this connection was used
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is up."""
@@ -326,17 +381,32 @@ class _Link(asyncio.Protocol):
         self.was_heard = True
         try:
             for payload in self._reader.feed(data):
-                if self.peer is None:
-                    return  # the link was replaced, or was only a knock
-                self.peer.received(payload)
+                if self.peer is not None:
+                    self.peer.received(payload)
+                else:
+                    self._held = payload  # a newcomer's; or the link was replaced, or was only a knock
         except WireError as error:
-            log.warning("closed an election connection: %s", error)
-            self.hang_up()
+            self.refuse(error)
+
+    def hear_held(self) -> None:
+        """The connection is used from now on."""
+        held, self._held = self._held, None
+        if held is not None and self.peer is not None:
+            self.peer.received(held)
+
+    def refuse(self, error: WireError) -> None:
+        """Hang up, and say why."""
+        address = self._transport.get_extra_info("peername") if self._transport is not None else None
+        self._port.sockets.say_broken("election port", address, error)
+        self.hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
         self._port.lost(self)
-        peer, self.peer = self.peer, None
+        self._leave()
+
+    def _leave(self) -> None:
+        peer, self.peer, self.claims = self.peer or self.claims, None, None
         if peer is not None:
             peer.lost(self)
 
@@ -363,9 +433,7 @@ class _Link(asyncio.Protocol):
 
     def hang_up(self) -> None:
         """Close now."""
-        peer, self.peer = self.peer, None
-        if peer is not None:
-            peer.lost(self)
+        self._leave()
         if self._transport is not None:
             self._transport.abort()
 
@@ -382,8 +450,7 @@ class _Accepted(_Link):
         """Wait a limited time for the greeting."""
         super().connection_made(transport)
         self._timer = asyncio.get_running_loop().call_later(_GREETING_TIMEOUT_S, self.hang_up)
-        if not self._port.meet():
-            self.hang_up()
+        self._port.meet(self, transport.get_extra_info("peername"))
 
     def data_received(self, data: bytes) -> None:
         """Take in the greeting, then frames."""
@@ -394,15 +461,14 @@ class _Accepted(_Link):
         try:
             found = read_greeting(self._begun)
         except WireError as error:
-            log.warning("closed an election connection: %s", error)
-            self.hang_up()
+            self.refuse(error)
             return
         if found is None:
             return
         greeting, end = found
         rest, self._begun = self._begun[end:], None
         self._known()
-        if self._port.greeted(self, greeting) is None:
+        if not self._port.greeted(self, greeting):
             self.hang_up()
         elif rest:
             super().data_received(rest)
@@ -416,4 +482,4 @@ class _Accepted(_Link):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-            self._port.know()
+            self._port.know(self)

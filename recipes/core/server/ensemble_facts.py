@@ -2,6 +2,7 @@
 
 from time import monotonic_ns
 
+from recipes.core.address import java_host, java_host_port
 from recipes.core.config import ServerConfig
 from recipes.core.member.admin import NOT_SERVING
 from recipes.core.member.facts import Answer
@@ -31,7 +32,11 @@ class EnsembleFacts(ServerFacts):
         sid = self._replica.status().leader
         if sid is None or not self._replica.serving:
             return {"error": NOT_SERVING}
-        return {"is_leader": sid == self._settings.sid, "leader_id": sid, "leader_ip": self._servers[sid].host}
+        return {
+            "is_leader": sid == self._settings.sid,
+            "leader_id": sid,
+            "leader_ip": java_host(self._servers[sid].host),
+        }
 
     def observers(self) -> list[Answer]:
         """The observers in sync with this server, if it leads."""
@@ -48,8 +53,8 @@ class EnsembleFacts(ServerFacts):
         return {
             "myid": own.sid,
             "is_leader": status.leader == own.sid,
-            "quorum_address": f"{own.host}:{own.quorum_port}",
-            "election_address": f"{own.host}:{own.election_port}",
+            "quorum_address": _addresses(own.host, own.quorum_port),
+            "election_address": _addresses(own.host, own.election_port),
             "client_address": self._client_address(),
             "voting": not own.observer,
             "last_zxid": f"0x{zxid:x}",
@@ -58,12 +63,18 @@ class EnsembleFacts(ServerFacts):
             "zabstate": status.stage,
         }
 
+    def protocol(self) -> str:
+        """How the servers replicate."""
+        return self.config.replication
+
     def figures(self) -> dict[str, str | int]:
-        """The figures that Apache's servers report about an ensemble."""
+        """The figures that Apache's servers report about an ensemble, and those of any server."""
         role, status, own = self._replica.role, self._replica.status(), self._settings.sid
-        figures: dict[str, str | int] = {
+        figures: dict[str, str | int] = super().figures() | {
             "peer_state": f"{_ROLES.get(role, role)} - {status.stage}",
             "quorum_size": len(self._settings.membership.voters),
+            "diff_count": status.diffs_sent,
+            "protocol": self.protocol(),
         }
         if status.leader == own:
             followers = [learner for learner in status.learners if not learner.observer]
@@ -82,12 +93,29 @@ class EnsembleFacts(ServerFacts):
     def _view(self, server: QuorumServer) -> Answer:
         own = server.sid == self._settings.sid
         return {
-            "server_addresses": [f"{server.host}:{server.quorum_port}"],
-            "election_addresses": [f"{server.host}:{server.election_port}"],
+            "server_addresses": [java_host_port(server.host, server.quorum_port)],
+            "election_addresses": [java_host_port(server.host, server.election_port)],
             "client_address": self._client_address() if own else server.client,
             "learner_type": "observer" if server.observer else "participant",
         }
 
     def _client_address(self) -> str:
         port = self.config.client_port
-        return "" if port is None else f"{self.config.client_address}:{port}"
+        return "" if port is None else java_host_port(self.config.client_address, port)
+
+
+def _addresses(host: str, port: int) -> Answer:
+    """The one address of a server's port, in all of the ways in which Apache's servers can have several."""
+    shown = java_host_port(host, port)
+    return {
+        "empty": False,
+        "all_addresses": [shown],
+        "all_reachable_addresses": [shown],
+        "one": shown,
+        "reachable_address": shown,
+        "wildcard_addresses": [java_host_port("0.0.0.0", port)],
+        "all_ports": [port],
+        "all_host_strings": [java_host(host)],
+        "all_reachable_addresses_or_all": [shown],
+        "reachable_or_one": shown,
+    }

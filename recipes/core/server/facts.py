@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from recipes.core.disk.snapshot_files import snapshot_zxid
 from recipes.core.member.facts import Facts
+from recipes.core.properties import masked
+from recipes.core.server.descriptors import in_use
 
 if TYPE_CHECKING:
     from recipes.core.config import ServerConfig
@@ -34,9 +36,15 @@ class ServerFacts(Facts):
         named = [(snapshot_zxid(name), int(at.st_mtime)) for name, at in _files(self._snapshots)]
         return max([(zxid, written_s) for zxid, written_s in named if zxid is not None], default=(0, 0))
 
+    def figures(self) -> dict[str, str | int]:
+        """How many descriptors are open, and how many may be."""
+        count, most = in_use()
+        return {"open_file_descriptor_count": count, "max_file_descriptor_count": most}
+
     def initial_configuration(self) -> str | None:
-        """The configuration file the server started with."""
-        return self.config.source_text
+        """The configuration file the server started with, without its secrets."""
+        text = self.config.source_text
+        return None if text is None else masked(text)
 
     def system_properties(self) -> dict[str, str]:
         """Properties of the interpreter, under Java's names where these apply."""

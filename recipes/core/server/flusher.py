@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from time import perf_counter
 
 from recipes.core.disk.jobs import Batch, Change, Job, Log, Naming
+from recipes.core.member.stats import Stats
 
 _INLINE_LIMIT_S = 0.001
 _SWITCH_INTERVAL_S = 1e-4  # the finishing thread must get the interpreter from a busy loop
@@ -22,15 +23,25 @@ _SWITCH_INTERVAL_S = 1e-4  # the finishing thread must get the interpreter from 
 class Flusher:
     """Runs the jobs of one server. All methods are called on the loop.
 
+    stats: counts what the disk takes.
     done(job): called on the loop once a job is done for which `write` returned False.
     failed(error): called on the loop, once, when accepted bytes cannot be made durable, or when `done` raises. After
         that `write` must not be called.
     """
 
-    def __init__(self, log: Log, *, done: Callable[[Job], None], failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        log: Log,
+        *,
+        done: Callable[[Job], None],
+        failed: Callable[[BaseException], None],
+        stats: Stats | None = None,
+    ) -> None:
         self._log = log
         self._done = done
         self._failed = failed
+        self._stats = Stats() if stats is None else stats
+        self._asked_s = 0.0  # when the batch under way was handed over
         self._loop = asyncio.get_running_loop()
         self._broken = False
         self._cost_s = 0.0
@@ -43,7 +54,9 @@ class Flusher:
     def write(self, job: Job) -> bool:
         """Carry out a job. True: it is done. False: `done` or `failed` is called, now or later."""
         is_batch = isinstance(job, Batch)
-        self.batches += is_batch
+        if is_batch:
+            self.batches += 1
+            self._asked_s = perf_counter()
         # Zero-filling and replacing the tree always run in the thread: they would block the loop for too long.
         if self._cost_s < _INLINE_LIMIT_S and (is_batch or (isinstance(job, Change) and not job.replaces)):
             try:
@@ -75,11 +88,14 @@ class Flusher:
             self._log.close()
 
     def _carry_out(self, job: Job) -> None:
-        begun = perf_counter()
+        begun_s = perf_counter()
         job.begin(self._log)
+        written_s = perf_counter()
         job.finish(self._log)
         if isinstance(job, Batch) and job.fits:
-            self._cost_s += (perf_counter() - begun - self._cost_s) / 8
+            now_s = perf_counter()
+            self._cost_s += (now_s - begun_s - self._cost_s) / 8
+            self._stats.synced(now_s - written_s, now_s - begun_s, now_s - self._asked_s)
 
     def _in_thread(self, job: Job) -> None:
         if self._thread is None:

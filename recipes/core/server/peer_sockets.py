@@ -3,10 +3,11 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
+from recipes.core.errors import WireError
 from recipes.core.server.accepting import Tls
 from recipes.core.server.listening import Address, Listener, addresses_of, bound, listen
 from recipes.core.server.refusals import Refusals, handshake_reason, is_of_tls, shown
@@ -45,6 +46,7 @@ class PeerSockets:
         self._accepts_plain = accepts_plain
         self._refusals: Refusals | None = None
         self._own: list[Address] = []
+        self._servers: set[str] = set()  # addresses that a host of the ensemble has, or had
         self._lookups: dict[str, asyncio.Task[list[Any]]] = {}  # under way, by name
         self._reached: dict[tuple[str, int], str] = {}  # (host, port) -> the address that answered last
 
@@ -68,6 +70,11 @@ class PeerSockets:
         self._found_refusals().say(f"{where}: {handshake_reason(error)}", about=f"{where} {type(error)}")
         return True
 
+    def say_broken(self, what: str, address: object, error: WireError) -> None:
+        """Log what somebody sent who connected to one of our ports. what: the port."""
+        host = address[0] if isinstance(address, tuple) else address
+        self._found_refusals().say(f"{what}: hung up on {shown(address)}: {error}", about=f"{what} {host} {error}")
+
     def say_cut_off(self, server: str, host: str, port: int) -> None:
         """Log that a dialled server closed before it sent anything, as it does when it refuses our certificate."""
         if self._dials is not None:
@@ -76,7 +83,8 @@ class PeerSockets:
 
     def _found_refusals(self) -> Refusals:
         if self._refusals is None:
-            self._refusals = Refusals(asyncio.get_running_loop().time)
+            loop = asyncio.get_running_loop()
+            self._refusals = Refusals(loop.time, loop.call_later)
         return self._refusals
 
     async def check_port(self, port: int) -> None:
@@ -126,16 +134,26 @@ class PeerSockets:
                 return connected
         raise failed[0]
 
+    @property
+    def silence_s(self) -> float:
+        """How long the other end may leave bytes unacknowledged before the connection breaks."""
+        return self._silence_ms / 1000
+
+    def is_server(self, address: str) -> bool:
+        """Whether a connection from this address may be one of the ensemble's servers."""
+        return address in self._servers
+
+    def learn_servers(self, hosts: Iterable[str]) -> None:
+        """Look up the addresses of these hosts, so that `is_server` knows them."""
+        for host in hosts:
+            self._look_up(host)
+
     async def _addresses(self, host: str, port: int) -> list[str]:
         """The host's addresses from DNS, or the one reached last if DNS fails or is slow: an ensemble survives its DNS.
 
         Attempts to dial a server come faster than a resolver gives up, so they share one lookup.
         """
-        lookup = self._lookups.get(host)
-        if lookup is None:
-            question = asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            lookup = self._lookups[host] = asyncio.ensure_future(question)
-            lookup.add_done_callback(partial(self._looked_up, host))
+        lookup = self._look_up(host)
         last = self._reached.get((host, port))
         try:
             async with asyncio.timeout(None if last is None else _LOOKUP_TIMEOUT_S):
@@ -146,10 +164,19 @@ class PeerSockets:
             return [last]
         return [str(address[0]) for *_, address in found]
 
+    def _look_up(self, host: str) -> "asyncio.Task[list[Any]]":
+        lookup = self._lookups.get(host)
+        if lookup is None:
+            question = asyncio.get_running_loop().getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+            lookup = self._lookups[host] = asyncio.ensure_future(question)
+            lookup.add_done_callback(partial(self._looked_up, host))
+        return lookup
+
     def _looked_up(self, host: str, lookup: asyncio.Task[list[Any]]) -> None:
         self._lookups.pop(host)
-        if not lookup.cancelled():
-            lookup.exception()  # mark it as retrieved, even if nobody waits for it any more
+        # Also marks an exception as retrieved, if nobody waits for it any more.
+        if not lookup.cancelled() and lookup.exception() is None:
+            self._servers.update(str(address[0]) for *_, address in lookup.result())
 
     def limit_silence(self, transport: asyncio.BaseTransport) -> None:
         """Set `silence_ms` on the socket, on systems that have the option."""

@@ -17,6 +17,8 @@ from recipes.core.server.election_port import ElectionPort
 from recipes.core.server.ensemble_facts import EnsembleFacts
 from recipes.core.server.peer_sockets import PeerSockets
 from recipes.core.server.quorum_port import QuorumPort
+from recipes.core.server.refusals import Refusals
+from recipes.core.server.unavailability import Unavailability
 
 if TYPE_CHECKING:
     from recipes.core.server.server import Server
@@ -45,6 +47,9 @@ class Peering:
         )
         self._server = server
         self._role = ""
+        loop = asyncio.get_running_loop()
+        self._notes = Refusals(loop.time, loop.call_later)  # some are about what strangers did
+        self._times = Unavailability()
         self._reminder: asyncio.TimerHandle | None = None  # set while this server does not serve
         self._has_served = self._said_why_no_reads = False
         self.peer: Replica = protocol.start(self._settings, found, monotonic_ns() // 1_000_000)
@@ -57,6 +62,7 @@ class Peering:
         server that may lead, the quorum port.
         """
         config, settings = self._server.config, self._settings
+        self._times.stats = self._server.member.stats
         servers = settings.membership.servers
         own = servers[settings.sid]
         accepts = dials = None
@@ -70,8 +76,6 @@ class Peering:
             log.warning(
                 "other servers may connect without TLS: set portUnification=false once all of them have sslQuorum"
             )
-        if not config.ssl_quorum and any(not _is_loopback(server.host) for server in servers.values()):
-            log.warning("the servers of this ensemble talk to each other without TLS: set sslQuorum")
         sockets = PeerSockets(
             None if config.quorum_listen_on_all_ips else own.host,
             config.tick_time_ms * config.sync_limit,
@@ -132,12 +136,16 @@ class Peering:
         if outbox.dial is not None:
             self._links.dial(outbox.dial)
         for fact in outbox.notes:
-            log.info("%s", fact)
+            self._notes.say(fact, level=logging.INFO)
+        if not peer.serving:
+            self._times.looking(peer.status().stage, monotonic_ns() // 1_000_000)
         role = self._server.member.role
         if role != self._role:
             self._role = role
             if role == "leader":
                 self.facts.leading_since_ms = monotonic_ns() // 1_000_000
+            if peer.serving:
+                self._times.serving(role, monotonic_ns() // 1_000_000)
             self._has_served |= peer.serving
             self._stop_reminder()
             if not peer.serving:
@@ -185,7 +193,3 @@ def _why_no_port(own: QuorumServer, error: OSError | UnicodeError) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{own.host} is no address of this machine: is server.{own.sid} this machine? myid says {own.sid}"
     return error.strerror or str(error)
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or host.startswith("127.") or host == "::1"

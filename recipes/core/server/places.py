@@ -1,5 +1,6 @@
 """Places for clients. Each counts from the moment it is accepted: a TLS handshake that never ends has one, too."""
 
+from recipes.core.member.stats import Stats
 from recipes.core.server.refusals import Refusals, shown
 
 
@@ -32,6 +33,7 @@ class Places:
         self._most_descriptors = most_descriptors
         self._refusals = refusals
         self._per_host: dict[str, int] = {}
+        self.stats: Stats = Stats()  # counts who is refused
         self.taken: int = 0
 
     def enter(self, address: object) -> Place | None:
@@ -40,19 +42,23 @@ class Places:
         count = self._per_host.get(host, 0)
         if self._most_descriptors is not None and self.taken >= self._most_descriptors:
             text = f"refused a client: {self.taken} are connected, all that ulimit -n allows; raise it"
-            self._refusals.say(text, about="clients and descriptors")
+            self._refuse(text, about="clients and descriptors")
             return None
         if self._most and self.taken >= self._most:
             text = f"refused a client from {shown(address)}: {self.taken} are connected, all that maxCnxns allows"
-            self._refusals.say(text, about="clients and maxCnxns")
+            self._refuse(text, about="clients and maxCnxns")
             return None
         if host and self._most_per_host and count >= self._most_per_host:
             text = f"refused a client from {shown(address)}: {count} are connected from there, all that maxClientCnxns"
-            self._refusals.say(f"{text} allows", about=f"clients from {host}")
+            self._refuse(f"{text} allows", about=f"clients from {host}")
             return None
         self._per_host[host] = count + 1
         self.taken += 1
         return Place(self, host)
+
+    def _refuse(self, text: str, about: str) -> None:
+        self.stats.connections_rejected += 1
+        self._refusals.say(text, about)
 
     def left(self, host: str) -> None:
         """A connection from this host is closed."""

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from recipes.core.replication import PeerLink
 from recipes.core.server.peer_sockets import UNREACHABLE, PeerSockets
+from recipes.core.server.strangers import Strangers
 
 log: logging.Logger = logging.getLogger("recipes.server")
 
@@ -69,6 +70,7 @@ class QuorumPort:
         self._fail = fail
         self._protocols: dict[int, _LinkProtocol] = {}  # by key
         self._open: set[_LinkProtocol] = set()
+        self._strangers = Strangers(sockets.is_server)  # connections from which nothing has come yet
         self._dumping: deque[_LinkProtocol] = deque()
         self._dumps_scheduled = False
         self._listens = self._closed = False
@@ -153,7 +155,7 @@ class QuorumPort:
             return
 
     def _accepted(self) -> "_LinkProtocol":
-        return _LinkProtocol(self, self._peer.accept)
+        return _LinkProtocol(self, self._peer.accept, is_accepted=True)
 
     async def _dial_for(self, protocol: "_LinkProtocol", host: str, port: int) -> None:
         try:
@@ -180,8 +182,14 @@ class QuorumPort:
             return
         if link is None:
             protocol.hang_up()
-        else:
-            self._protocols[link.key] = protocol
+            return
+        self._protocols[link.key] = protocol
+        if protocol.is_stranger:
+            self._strangers.meet(protocol, transport.get_extra_info("peername"))
+
+    def know(self, protocol: "_LinkProtocol") -> None:
+        """Something has come over an accepted connection."""
+        self._strangers.know(protocol)
 
     def buffer(self) -> memoryview:
         """The buffer for received bytes."""
@@ -199,6 +207,7 @@ class QuorumPort:
     def lost(self, protocol: "_LinkProtocol") -> None:
         """A socket is closed."""
         self._open.discard(protocol)
+        self._strangers.know(protocol)
         link = protocol.link
         if link is not None and self._protocols.pop(link.key, None) is not None:
             self._schedule()
@@ -231,7 +240,8 @@ class QuorumPort:
 class _LinkProtocol(asyncio.BufferedProtocol):
     """The shell's side of one link."""
 
-    def __init__(self, port: QuorumPort, ask: Callable[[], PeerLink | None]) -> None:
+    def __init__(self, port: QuorumPort, ask: Callable[[], PeerLink | None], *, is_accepted: bool = False) -> None:
+        self.is_stranger: bool = is_accepted  # until something has come
         self._port = port
         self._ask = ask
         self._unwritable = False
@@ -250,6 +260,9 @@ class _LinkProtocol(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Give the received bytes to the link."""
+        if self.is_stranger:
+            self.is_stranger = False
+            self._port.know(self)
         if self.link is not None:
             self._port.received(self.link, nbytes)
 
@@ -281,6 +294,12 @@ class _LinkProtocol(asyncio.BufferedProtocol):
         if link is None or transport is None or transport.is_closing():
             return
         if link.wants_close:
+            in_dump = any(not isinstance(item, bytes) for item in link.out)
+            if link.farewell and not in_dump and not transport.get_write_buffer_size():
+                transport.write(link.farewell)
+                if not transport.get_write_buffer_size():  # the system has it
+                    transport.close()
+                    return
             transport.abort()
             return
         out = link.out

@@ -17,32 +17,51 @@ _MOST_REMEMBERED = 64
 
 
 class Refusals:
-    """Logs a WARNING for each refusal: at most ten a second, and one a minute about the same subject.
+    """Logs lines that strangers can cause: at most ten a second, and one a minute about the same subject.
 
-    clock: seconds.
+    What is left out is counted, and said with the next line or a minute later.
+
+    clock: seconds. later(seconds, function): calls the function once, after that time.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, clock: Callable[[], float], later: Callable[[float, Callable[[], None]], object] | None = None
+    ) -> None:
         self._clock: Callable[[], float] = clock
+        self._later = later
         self._lines: deque[float] = deque(maxlen=_MOST_LINES)  # times of the last lines
         self._said: dict[str, float] = {}  # subject -> time of the last line about it
         self._left_out: int = 0
+        self._says_later = False
 
-    def say(self, text: str, about: str) -> None:
-        """Log this line, unless there were too many lines, or a recent one with the same `about`."""
+    def say(self, text: str, about: str = "", level: int = logging.WARNING) -> None:
+        """Log this line, unless there were too many lines, or a recent one with the same `about`.
+
+        about: empty where each line counts.
+        """
         now = self._clock()
-        if now - self._said.get(about, -_REPEATED_S) < _REPEATED_S or (
+        if (about and now - self._said.get(about, -_REPEATED_S) < _REPEATED_S) or (
             len(self._lines) == _MOST_LINES and now - self._lines[0] < _WITHIN_S
         ):
             self._left_out += 1
+            if self._later is not None and not self._says_later:
+                self._says_later = True
+                self._later(_REPEATED_S, self._say_left_out)
             return
         self._lines.append(now)
-        self._said[about] = now
-        if len(self._said) > _MOST_REMEMBERED:
-            del self._said[next(iter(self._said))]
+        if about:
+            self._said[about] = now
+            if len(self._said) > _MOST_REMEMBERED:
+                del self._said[next(iter(self._said))]
         more = f" ({self._left_out} like it or the ones before were left out)" if self._left_out else ""
         self._left_out = 0
-        log.warning("%s%s", text, more)
+        log.log(level, "%s%s", text, more)
+
+    def _say_left_out(self) -> None:
+        self._says_later = False
+        if self._left_out:
+            log.warning("%s lines like the ones before were left out", self._left_out)
+        self._left_out = 0
 
     def handshake(self, what: str, address: object, error: BaseException) -> None:
         """A TLS handshake at one of our ports failed. what: names the port."""

@@ -11,7 +11,6 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from time import monotonic_ns, perf_counter, time_ns
@@ -30,11 +29,12 @@ from recipes.core.errors import DiskError
 from recipes.core.jute.records import Ids
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
-from recipes.core.protocols import DEFAULT, find_protocol, protocol_of
+from recipes.core.protocols import find_protocol, protocol_of, refusal
 from recipes.core.replication import Outbox, Replica
 from recipes.core.server.accepting import Tls
 from recipes.core.server.client_port import ClientProtocol, read_buffer
 from recipes.core.server.descriptors import most_clients
+from recipes.core.server.exposure import exposed_ports
 from recipes.core.server.facts import ServerFacts
 from recipes.core.server.flusher import Flusher
 from recipes.core.server.listening import Listener, addresses_of, listen, listen_on_socket
@@ -91,6 +91,7 @@ class Server:
         self._buffer = read_buffer()
         self._scheduled = self._hanging_up = self._closing = False
         self._timer: asyncio.TimerHandle | None = None
+        self._begun_ns = self._reads_before = 0  # of the turn that takes in input now
         self.client_port = config.client_port
         self.secure_client_port = config.secure_client_port
         self.admin_port: int | None = None
@@ -101,7 +102,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         config = self.config
-        self._refusals = Refusals(self._loop.time)
+        self._refusals = Refusals(self._loop.time, self._loop.call_later)
         most, most_per_host = config.max_connections, config.max_connections_per_ip
         self._places = Places(most, most_per_host, most_clients(), self._refusals)
         async with AsyncExitStack() as stack:
@@ -124,8 +125,11 @@ class Server:
         may_be_empty = take_initialize(config.data_dir, config.data_log_dir) or config.trust_empty_database
         tree = DataTree()
         fill_bytes = min(max(1, config.pre_alloc_size_kb) << 10, _FILL_AHEAD_BYTES)
-        protocol = None if config.membership is None else find_protocol(DEFAULT)
+        protocol = None if config.membership is None else find_protocol(config.replication)
+        if protocol is not None and (why := refusal(protocol.name, snapshots.names(), config.data_dir)):
+            raise DiskError(why)
         store = Store(snapshots, logs, fill_bytes, protocol, Trust(may_be_empty, config.trust_missing_snapshot))
+        begun_ns = monotonic_ns()
         found = store.recover(tree)
         txns = "1 txn" if found.txns == 1 else f"{found.txns} txns"
         log.info("recovered zxid 0x%x: snapshot 0x%x and %s", found.last_zxid, found.snapshot_zxid, txns)
@@ -136,6 +140,8 @@ class Server:
             )
         if found.mismatches:
             log.error("the tree differs from its log: their digests differ at zxid 0x%x", found.mismatches[0])
+        if found.rotten_end and protocol is None:
+            log.warning("the last txn of the log is lost, and may have been acknowledged: %s", found.rotten_end)
         if found.unsure:
             log.error("this server does not vote until a leader has sent it a snapshot: %s", found.unsure)
         gc.set_threshold(50_000, 20, 1000)
@@ -148,8 +154,10 @@ class Server:
             self._peering = Peering(self, protocol, found)
             replica = self._peering.peer
         self.member: Member = Member(member_config(config), tree, replica, *_clocks())
+        self._places.stats = self.member.stats
         self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts
-        self._flusher = Flusher(store, done=self._job_done, failed=self._disk_failed)
+        self.member.stats.loaded(found.txns, (monotonic_ns() - begun_ns) // 1_000_000)
+        self._flusher = Flusher(store, done=self._job_done, failed=self._disk_failed, stats=self.member.stats)
         self.write: Callable[[Job], bool] = self._flusher.write  # saves a call per batch
         stack.callback(self._flusher.close)
         replacements = Replacements(threading.Lock())
@@ -177,6 +185,8 @@ class Server:
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         config = self.config
+        for text in exposed_ports(config):
+            log.warning("%s", text)
         stack.push_async_callback(self._hang_up)
         if config.client_port is not None:
             addresses = await addresses_of(config.client_address)
@@ -202,7 +212,9 @@ class Server:
             if config.admin_enabled:
                 self.admin_port = await admin_http.listen(stack, self, config.admin_address, config.admin_port)
             if config.metrics_port is not None:
-                self.metrics_port = await admin_http.listen(stack, self, config.metrics_address, config.metrics_port)
+                self.metrics_port = await admin_http.listen(
+                    stack, self, config.metrics_address, config.metrics_port, only_metrics=True
+                )
 
     def _plain_protocol(self, place: Place) -> ClientProtocol:
         return ClientProtocol(self, self._buffer, place)
@@ -216,7 +228,10 @@ class Server:
     def _tls(self, what: str, plain: Callable[[Place], ClientProtocol] | None = None) -> Tls:
         from recipes.core.server.tls import server_context  # imported only if needed: it takes time
 
-        refused = partial(self._refusals.handshake, what)
+        def refused(address: object, error: OSError) -> None:
+            self.member.stats.handshakes_failed += 1
+            self._refusals.handshake(what, address, error)
+
         return Tls(server_context(self.config), self.config.sessionless_timeout_ms / 1000, refused, plain)
 
     def listen_on_socket(self, path: Path) -> Listener:
@@ -264,13 +279,16 @@ class Server:
     def hung_up(self, address: tuple[str, int], why: str) -> None:
         """Log that a client was hung up on."""
         where = shown(address) if address[0] else "on the socket"
-        self._refusals.say(f"hung up on client {where}: {why}", about=f"unread {address[0]}")
+        self._refusals.say(f"hung up on client {where}: {why}", about=f"client {address[0]} {why}")
 
     def schedule(self) -> None:
         """Call this before handing over input: a turn follows once everything that has arrived is taken in."""
         if not self._scheduled:
             self._scheduled = True
-            self.turn.begin(*_clocks())
+            self._begun_ns = monotonic_ns()
+            stats = self.member.stats
+            self._reads_before = stats.packets_received - stats.updates
+            self.turn.begin(self._begun_ns // 1_000_000, time_ns() // 1_000_000)
             # The turn runs behind the sockets of the next loop turn, not of this one, so that bytes which arrive in
             # between share its sync and its writes.
             self._loop.call_soon(self._loop.call_soon, self._carry_out)
@@ -301,6 +319,9 @@ class Server:
     def _carry_out(self) -> None:
         self._scheduled = False
         self.guarded(self.turn.carry_out)
+        took_ns = monotonic_ns() - self._begun_ns
+        if took_ns >= 1_000_000:
+            self.member.stats.turn_took(took_ns // 1_000_000, self._reads_before)
 
     def _wake(self) -> None:
         self.guarded(self._do_what_is_due)
@@ -361,6 +382,9 @@ class Server:
         protocol = self._protocols.get(key)
         if protocol is None or protocol.connection is None or protocol.connection.session_id:
             return
+        self.member.stats.sessionless += 1
+        why = f"it opened no session within {self.config.sessionless_timeout_ms} ms"
+        self.hung_up(protocol.connection.address, why)
         if protocol.transport is not None:
             protocol.transport.abort()
 

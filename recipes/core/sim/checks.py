@@ -128,19 +128,25 @@ class Ledger:
             self.fail("Z9", f"server {sid} takes {unsynced} for durable")
         shadow = self.shadows[sid]
         shadow.durable = shadow.logged
+        self.rules.synced(sid)
 
     def begins(self, sid: int, operation: Operation) -> None:
         """An operation begins: after a crash, it has taken effect or not."""
         self.shadows[sid].begun = operation
 
-    def carried_out(self, sid: int, operation: Operation, last_zxid: int) -> None:
-        """An operation is durable. last_zxid: the end of the new history; -1 if the server gave up its history."""
+    def carried_out(self, sid: int, operation: Operation, last_zxid: int, keeps_tree: bool = False) -> None:
+        """An operation is durable.
+
+        last_zxid: the end of the new history; -1 if the server gave up its history. keeps_tree: the tree stays, since
+        it has nothing of what was cut off.
+        """
         shadow = self.shadows[sid]
         shadow.begun = None
         if isinstance(operation, Cell):
             self.rules.stored(sid, operation)
             return
         common = self._common(shadow.logged)
+        self.rules.replaces(sid, operation, common)
         if isinstance(operation, InstallSnapshot):
             if last_zxid not in self._payloads and counter_of(last_zxid):
                 self.fail("Z4", f"server {sid} takes a snapshot of 0x{last_zxid:x}, which nobody made")
@@ -148,10 +154,14 @@ class Ledger:
             if shadow.exposed > last_zxid and not shadow.unsure and self.contains(self.tip, shadow.exposed):
                 self.fail("Z12", f"server {sid} goes back from 0x{shadow.exposed:x} to a snapshot of 0x{last_zxid:x}")
             shadow.unsure = shadow.rotten = False
+        elif shadow.unsure and last_zxid != -1:  # it cuts a log that it could not rely on, since a quorum needs it
+            shadow.unsure = False
         elif last_zxid == -1:
             shadow.unsure = shadow.damaged = True
             shadow.former = max(shadow.former, shadow.durable)
-        shadow.logged = shadow.durable = shadow.applied = last_zxid
+        shadow.logged = shadow.durable = last_zxid
+        if not keeps_tree:
+            shadow.applied = last_zxid
         # A server may take back a committed txn as long as a majority of the voters still holds the txn.
         if common > last_zxid and len(self.holders(common)) < self.majority:
             self.fail(
@@ -222,6 +232,7 @@ class Ledger:
             self.fail("Z2", f"server {sid} applies another txn 0x{zxid:x} than was made")
         if not self.contains(shadow.durable, zxid):
             self.fail("Z9", f"server {sid} applies 0x{zxid:x}, its disk holds 0x{shadow.durable:x}")
+        self.rules.applied(sid, zxid)
         shadow.applied = zxid
 
     def has_applied(self, sid: int, zxid: int) -> None:
@@ -270,4 +281,4 @@ class Ledger:
 
     def fail(self, name: str, message: str) -> NoReturn:
         """A property does not hold. Raises InvariantBroken."""
-        raise InvariantBroken(f"{name} {message}")
+        raise InvariantBroken(f"{self.rules.name(name)} {message}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from recipes.core.disk.jobs import Batch, Change, Job, Naming
 from recipes.core.disk.store import Store
+from recipes.core.replication import Truncate
 from recipes.core.sim.chance import Random
 from recipes.core.sim.surroundings import Surroundings
 
@@ -64,10 +65,14 @@ class SimFlusher:
                 around.note(node.sid, f"has 0x{job.entries[-1].zxid:x}")
         elif isinstance(job, Change):
             last_zxid = job.tree.last_zxid if job.tree is not None else 0
+            keeps_tree = isinstance(job.operation, Truncate) and job.tree is None
+            if isinstance(job.operation, Truncate) and keeps_tree:
+                last_zxid = job.operation.zxid
             around.happened(type(job.operation).__name__)
             around.note(node.sid, f"{type(job.operation).__name__} {job.operation[0]} 0x{last_zxid:x}")
-            ledger.carried_out(node.sid, job.operation, last_zxid)
+            ledger.carried_out(node.sid, job.operation, last_zxid, keeps_tree)
         elif isinstance(job, Naming) and job.named:
             around.happened("snapshot")
+            ledger.rules.named_snapshot(node.sid, job.zxid)
             node.turn.snapshots.purge(node.disk, _RETAINED)
         self._done(job)

@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from recipes.core.errors import InvariantBroken
+from recipes.core.protocols import DEFAULT
 from recipes.core.sim.chance import Sources
 from recipes.core.sim.ensemble import Ensemble
 from recipes.core.sim.plan import Plan
+from recipes.core.sim.protocols import find_simulated
 
 T = TypeVar("T")
 
@@ -33,9 +35,9 @@ class Verdict(NamedTuple):
         return self.problem.split()[0] if self.problem else ""
 
 
-def try_plan(plan: Plan, sources: Sources) -> Verdict:
+def try_plan(plan: Plan, sources: Sources, protocol: str = DEFAULT) -> Verdict:
     """Run a plan to its end, or until a property is broken."""
-    ensemble = Ensemble(plan, sources)
+    ensemble = Ensemble(plan, sources, find_simulated(protocol))
     problem = None
     try:
         ensemble.run()
@@ -54,7 +56,7 @@ def try_plan(plan: Plan, sources: Sources) -> Verdict:
     )
 
 
-def shrink(plan: Plan, sources: Sources, runs: int = 400) -> tuple[Plan, Verdict]:
+def shrink(plan: Plan, sources: Sources, runs: int = 400, protocol: str = DEFAULT) -> tuple[Plan, Verdict]:
     """A smaller plan that breaks the same property, and its verdict.
 
     sources: makes new random sources for each run. runs: the most runs to try.
@@ -63,7 +65,7 @@ def shrink(plan: Plan, sources: Sources, runs: int = 400) -> tuple[Plan, Verdict
     last clock drift, split packets and writes torn by sectors.
     """
     budget = [runs]
-    best = try_plan(plan, sources)
+    best = try_plan(plan, sources, protocol)
     wanted = best.broken
 
     def fails(candidate: Plan) -> bool:
@@ -71,7 +73,7 @@ def shrink(plan: Plan, sources: Sources, runs: int = 400) -> tuple[Plan, Verdict
         if budget[0] <= 0:
             return False
         budget[0] -= 1
-        verdict = try_plan(candidate, sources)
+        verdict = try_plan(candidate, sources, protocol)
         if verdict.broken != wanted:
             return False
         plan, best = candidate, verdict

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from recipes.core.protocols import find_protocol
 from recipes.core.replication import ReplicationProtocol
 from recipes.core.sim.checks import Ledger
+from recipes.core.sim.raft_rules import RaftRules
 from recipes.core.sim.rules import Rules
 from recipes.core.sim.zab_rules import ZabRules
 
@@ -17,7 +18,7 @@ class SimulatedProtocol(NamedTuple):
     rules: Callable[[Ledger, dict[str, int], dict[str, int]], Rules]
 
 
-_RULES = {"zab": ZabRules}
+_RULES: dict[str, Callable[[Ledger, dict[str, int], dict[str, int]], Rules]] = {"zab": ZabRules, "raft": RaftRules}
 
 
 def find_simulated(name: str) -> SimulatedProtocol:

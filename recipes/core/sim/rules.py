@@ -6,7 +6,7 @@ This is the one for a protocol without checks of its own, such as a standalone s
 from collections.abc import Mapping, Sequence
 
 from recipes.core.jute.votes import Notification
-from recipes.core.replication import Cell
+from recipes.core.replication import Cell, Operation
 
 
 class Tap:
@@ -21,11 +21,28 @@ class Tap:
 class Rules:
     """What happens at servers, as far as a protocol has rules for it. A method fails the Ledger where one is broken."""
 
+    def name(self, name: str) -> str:
+        """The name that a property of every protocol has in this one."""
+        return name
+
     def recovered(self, sid: int, last_zxid: int, cells: Mapping[str, bytes], unsure: bool) -> None:
         """A server has recovered from its disk, and starts from this state. Called before its Shadow has changed."""
 
     def stored(self, sid: int, cell: Cell) -> None:
         """A cell is durable."""
+
+    def synced(self, sid: int) -> None:
+        """Entries are durable."""
+
+    def applied(self, sid: int, zxid: int) -> None:
+        """A server has applied a txn."""
+
+    def replaces(self, sid: int, operation: Operation, common_zxid: int) -> None:
+        """A server cuts its log, or replaces it. common_zxid: the last committed entry in it. Called before its Shadow
+        has changed."""
+
+    def named_snapshot(self, sid: int, zxid: int) -> None:
+        """A server has written a snapshot of its tree."""
 
     def wiped(self, sid: int) -> None:
         """A server's disk is empty."""

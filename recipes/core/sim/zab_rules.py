@@ -166,8 +166,8 @@ class ZabRules(Rules):
             self._fail("Z9", f"server {sid} claims 0x{zxid:x} in {epoch}: has 0x{expected:x} in {epochs.current}")
 
     def offered(self, sid: int, epoch: int) -> None:
-        """A server sends a LEADERINFO."""
-        if self._epochs[sid].accepted < epoch:
+        """A server sends a LEADERINFO. It may accept the epoch later, but must do so before the epoch begins."""
+        if self._epochs[sid].accepted > epoch:
             self._fail("Z10", f"server {sid} offers epoch {epoch}, and has accepted {self._epochs[sid].accepted}")
 
     def synchronizes(self, sid: int, epoch: int) -> None:

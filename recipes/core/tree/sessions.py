@@ -50,7 +50,8 @@ class SessionTracker:
     def add(self, session_id: int, timeout_ms: int, now_ms: int, link: int | None = None) -> None:
         """Add a session, or give a known session another timeout; either way it has been heard from.
 
-        link: of the learner to which its client is connected; 0: to this server; None: the link of its next request.
+        link: of the learner to which its client is connected; 0: to this server; None: not
+        known yet, the link over which its next request comes.
         """
         session = self.sessions.setdefault(session_id, Session())
         session.timeout_ms = timeout_ms

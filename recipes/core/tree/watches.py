@@ -5,6 +5,7 @@ object. Everything is kept in order of registration, so that events always leave
 Source: WatchManager.java, WatcherMode.java.
 """
 
+from collections.abc import Iterator
 from itertools import islice
 
 from recipes.core import paths
@@ -17,10 +18,12 @@ Found = list[tuple[object, int, bytes]]  # watcher, event type, path
 class WatchTable:
     """The data watches and child watches of one server.
 
-    total: how many there are of both kinds. most, most_bytes: paths, and their bytes, that one watcher may have.
+    most, most_bytes: paths, and their bytes, that one watcher may have.
     """
 
-    __slots__ = ("_by_watcher", "_bytes", "_child", "_data", "_recursive", "most", "most_bytes", "total")
+    __slots__ = (
+        "_by_watcher", "_bytes", "_child", "_child_total", "_data", "_data_total", "_recursive", "most", "most_bytes",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._data: dict[bytes, dict[object, int]] = {}  # path -> watcher -> modes
@@ -28,7 +31,7 @@ class WatchTable:
         self._by_watcher: dict[object, dict[bytes, None]] = {}
         self._bytes: dict[object, int] = {}  # of the paths of each watcher
         self._recursive = 0
-        self.total: int = 0
+        self._data_total = self._child_total = 0
         self.most: int = 1 << 62
         self.most_bytes: int = 1 << 62
 
@@ -117,20 +120,32 @@ class WatchTable:
 
     def summary(self) -> tuple[int, int, int]:
         """How many connections, paths and watches there are, of data watches only, as in `wchs`."""
-        watchers = {watcher: None for table in self._data.values() for watcher in table}
-        return len(watchers), len(self._data), sum(len(table) for table in self._data.values())
+        watchers = sum(any(self._paths_of(watcher)) for watcher in self._by_watcher)
+        return watchers, len(self._data), self._data_total
 
-    def by_path(self) -> dict[bytes, list[object]]:
-        """Data watchers of each path."""
-        return {path: list(table) for path, table in self._data.items()}
+    @property
+    def total(self) -> int:
+        """How many watches there are of both kinds."""
+        return self._data_total + self._child_total
 
-    def by_watcher(self) -> dict[object, list[bytes]]:
-        """The paths of each data watcher."""
-        found: dict[object, list[bytes]] = {}
-        for path, table in self._data.items():
-            for watcher in table:
-                found.setdefault(watcher, []).append(path)
-        return found
+    def by_path(self) -> Iterator[tuple[bytes, list[object]]]:
+        """Each path with its data watchers. Watches may change between two of them."""
+        for path in list(self._data):
+            watchers = list(self._data.get(path, ()))
+            if watchers:
+                yield path, watchers
+
+    def by_watcher(self) -> Iterator[tuple[object, Iterator[bytes]]]:
+        """Each data watcher with its paths. Watches may change between two of them."""
+        for watcher in list(self._by_watcher):
+            if any(self._paths_of(watcher)):
+                yield watcher, self._paths_of(watcher)
+
+    def _paths_of(self, watcher: object) -> Iterator[bytes]:
+        """The paths of one data watcher; none of them is empty."""
+        for path in list(self._by_watcher.get(watcher, ())):
+            if watcher in self._data.get(path, ()):
+                yield path
 
     # Inside.
 
@@ -140,7 +155,7 @@ class WatchTable:
         table[watcher] = modes | mode
         if modes:
             return
-        self.total += 1
+        self._count(tables, 1)
         watched = self._by_watcher.setdefault(watcher, {})
         if path not in watched:
             watched[path] = None
@@ -157,7 +172,7 @@ class WatchTable:
             table[watcher] = left
             return
         del table[watcher]
-        self.total -= 1
+        self._count(tables, -1)
         if not table:
             del tables[path]
         other = self._child if tables is self._data else self._data
@@ -167,6 +182,12 @@ class WatchTable:
             self._bytes[watcher] -= len(path)
             if not watched:
                 del self._by_watcher[watcher], self._bytes[watcher]
+
+    def _count(self, tables: dict[bytes, dict[object, int]], more: int) -> None:
+        if tables is self._data:
+            self._data_total += more
+        else:
+            self._child_total += more
 
     def _take_watchers(self, tables: dict[bytes, dict[object, int]], kind: int, path: bytes) -> Found:
         found: Found = []

@@ -54,7 +54,7 @@ class Broadcast:
         return done
 
     def forget(self, sid: int) -> None:
-        """The voter's link is gone: its entries count again once it has been synced anew."""
+        """The voter's link is gone: stop counting its disk until the voter has been synced again."""
         self._held.pop(sid, None)
 
 

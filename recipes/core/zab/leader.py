@@ -1,7 +1,9 @@
 """Phases 1 to 3 at the leader: agree on an epoch, bring a quorum to this server's history, then broadcast.
 
 Each step waits for a quorum, and is on disk before the leader sends a packet of the next step: acceptedEpoch before
-LEADERINFO, currentEpoch before it syncs a learner. stages.py has the stages, and the packets that each takes.
+LEADERINFO, currentEpoch before it syncs a learner. Only where the epoch rests on what a learner says it has promised,
+LEADERINFO goes to that learner first, and acceptedEpoch is written once it has acknowledged that: the promise of this
+server counts for nothing before it is on its disk. stages.py has the stages, and the packets that each takes.
 Source: Leader.java, LearnerHandler.java.
 """
 
@@ -17,16 +19,16 @@ from recipes.core.link import Link
 from recipes.core.replication import Entry
 from recipes.core.zab.broadcast import Broadcast, CommitPackets
 from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
+from recipes.core.zab.newcomers import Newcomers, make_room
 from recipes.core.zab.pending_syncs import PendingSyncs
 from recipes.core.zab.progress import LearnerProgress
+from recipes.core.zab.promises import needed_promise
 from recipes.core.zab.stages import LEADER_EVENTS, PROGRESS_PACKETS, Event, LeaderStage, ProgressStage, bound, refusal
 from recipes.core.zab.synchronize import Synchronizer
 from recipes.core.zxid import LAST_COUNTER, counter_of, start_of
 
 if TYPE_CHECKING:
     from recipes.core.zab.peer import ZabPeer
-
-_MOST_STRANGERS = 64  # connections of servers that have not introduced themselves
 
 _ESTABLISHED: Final = (LeaderStage.BROADCASTING, LeaderStage.GIVING_WAY)
 
@@ -46,7 +48,8 @@ class Leader:
         self._learners: dict[int, LearnerProgress] = {}  # by key of the link
         self._by_sid: dict[int, LearnerProgress] = {}  # those that have introduced themselves
         self.epoch: int = peer.accepted_epoch + 1  # may rise in GATHERING, and is fixed from then on
-        self._promised = {settings.sid}  # in GATHERING: voters that are connected
+        self._newcomers = Newcomers(settings.tick_ms, settings.sync_limit)
+        self._began_ms = peer.now_ms  # in GATHERING; in PROVING, when it offered the epoch
         self._acked_epoch = {settings.sid}  # in OFFERING: those of them that have promised this epoch
         self._synchronizer: Synchronizer  # from SYNCING on
         self._broadcast: Broadcast  # from BROADCASTING on
@@ -75,10 +78,8 @@ class Leader:
         return self._next_ping_ms
 
     def accept(self) -> Link[Packet] | None:
-        """A server has connected. None: hang up, since too many connections have not introduced themselves."""
-        strangers = sum(learner.stage is ProgressStage.CONNECTED for learner in self._learners.values())
-        if strangers >= _MOST_STRANGERS:
-            return None
+        """A server has connected."""
+        make_room(self._learners.values())
         link = self._peer.new_link(self._receive, self._gone, takes_dumps=False)
         self._learners[link.key] = LearnerProgress(link, self._packet_rows)
         return link
@@ -101,6 +102,8 @@ class Leader:
         self._drop_silent()
         if peer.leader is not self:
             return
+        self._newcomers.settle(self._by_sid, peer.now_ms)
+        self._settle_epoch()
         if self.stage not in _ESTABLISHED:
             if peer.now_ms >= self._limit_ms:
                 peer.look("no quorum has joined in time")
@@ -143,31 +146,41 @@ class Leader:
                 learner.link.close(f"it was silent for {limit_ms} ms")
 
     def quorum_heard_ms(self) -> int:
-        """The latest time since which every server of some quorum was heard from."""
+        """The latest time at which, or after which, each server of some quorum was heard from."""
         heard = {learner.sid: learner.link.heard_ms for learner in self.synced()}
         return self._membership.committed(heard | {self._peer.settings.sid: self._peer.now_ms})
 
-    def end(self) -> None:
+    def end(self, why: str) -> None:
         """End this leadership: hang up on all learners."""
         learners = list(self._learners.values())
         self._learners.clear()
         self._by_sid.clear()
         for learner in learners:
-            learner.link.close()
+            learner.link.bid_farewell(f"it leads no more: {why}")
 
     def _gone(self, link: Link[Packet]) -> None:
         learner = self._learners.pop(link.key, None)
-        if learner is not None and self._by_sid.get(learner.sid) is learner:
+        if learner is None:
+            return
+        self._newcomers.gone(learner)
+        if self._by_sid.get(learner.sid) is learner:
             del self._by_sid[learner.sid]
-            self._promised.discard(learner.sid)
             self._acked_epoch.discard(learner.sid)
             if self.stage in _ESTABLISHED:
                 self._broadcast.forget(learner.sid)
+            elif self.stage is LeaderStage.PROVING and not self._offered():
+                self.happened(Event.UNPROVEN)
+            newcomer = self._newcomers.next(learner.sid)
+            if newcomer is not None:
+                self._take_in(newcomer)
 
     def _receive(self, link: Link[Packet], packet: Packet) -> None:
         learner = self._learners[link.key]
         step = learner.steps.get(packet.type)
         if step is None:
+            if packet.type == q.FAREWELL and learner.ours:
+                link.leave(f"it leaves: {q.decode_farewell(packet.data)}")
+                return
             raise WireError(refusal(learner.stage, packet.type, learner.steps))
         step(learner, packet)
 
@@ -176,21 +189,71 @@ class Leader:
     def _introduce(self, learner: LearnerProgress, packet: Packet) -> None:
         learner.introduce(packet, self._membership, self._peer.settings.sid, self._peer.accepted_epoch)
         older = self._by_sid.get(learner.sid)
+        if older is not None and older.proven:
+            self._newcomers.wait(learner, older, self._last_zxid, self._peer.now_ms)
+            return
         if older is not None:
             older.link.close("it has made a new connection")
+        self._take_in(learner)
+
+    def _take_in(self, learner: LearnerProgress) -> None:
         self._by_sid[learner.sid] = learner
         self.happened(Event.LEARNER_INTRODUCED, learner)
 
     def _count_promise(self, learner: LearnerProgress) -> None:
-        self.epoch = max(self.epoch, learner.accepted_epoch + 1)
         if learner.voter:
-            self._promised.add(learner.sid)
             self._try_epoch()
 
     def _try_epoch(self) -> None:
-        if self._membership.is_quorum(self._promised):
-            self.stage = LeaderStage.PROMISING
-            self._peer.carry_out(epoch_cell(ACCEPTED_EPOCH, self.epoch), Event.STORED)
+        """Choose the lowest epoch that a quorum of those connected can promise."""
+        peer, own_epoch = self._peer, self._peer.accepted_epoch
+        promised = {learner.sid: learner.accepted_epoch for learner in self._by_sid.values() if learner.voter}
+        needed = needed_promise(self._membership, peer.settings.sid, own_epoch, promised)
+        if needed is None:
+            return
+        if needed == own_epoch:
+            self._promise_epoch()
+        # A promise that is far ahead of this server's is rarely true: others have a tick to come and make it needless.
+        elif (
+            needed == own_epoch + 1
+            or len(promised) == len(self._membership.voters) - 1
+            or peer.now_ms - self._began_ms >= peer.settings.tick_ms
+        ):
+            self.stage = LeaderStage.PROVING
+            self._began_ms = peer.now_ms
+            self.epoch = needed + 1
+            for learner in self._by_sid.values():
+                if learner.voter and learner.accepted_epoch == needed:
+                    learner.offer(self.epoch)
+
+    def _promise_epoch(self) -> None:
+        self.stage = LeaderStage.PROMISING
+        self._peer.carry_out(epoch_cell(ACCEPTED_EPOCH, self.epoch), Event.STORED)
+
+    def _offered(self) -> list[LearnerProgress]:
+        return [learner for learner in self._by_sid.values() if learner.stage is ProgressStage.OFFERED]
+
+    def _take_proof(self, learner: LearnerProgress) -> None:
+        self._compare_history(learner)
+        self._promise_epoch()
+
+    def _gather_again(self) -> None:
+        self.stage = LeaderStage.GATHERING
+        self.epoch = self._peer.accepted_epoch + 1
+        self._try_epoch()
+
+    def _settle_epoch(self) -> None:
+        """Wait no longer for others to come, nor for a learner to prove what it said, if others make that needless."""
+        if self.stage is LeaderStage.GATHERING:
+            self._try_epoch()
+        elif self.stage is LeaderStage.PROVING:
+            own_epoch, waited_ms = self._peer.accepted_epoch, self._peer.now_ms - self._began_ms
+            others = [each.sid for each in self._by_sid.values() if each.voter and each.accepted_epoch <= own_epoch]
+            if waited_ms >= self._peer.settings.tick_ms and self._membership.is_quorum(
+                [self._peer.settings.sid, *others]
+            ):
+                for learner in self._offered():
+                    learner.link.close(f"it has not acknowledged epoch {self.epoch} within {waited_ms} ms")
 
     def _wait(self, learner: LearnerProgress) -> None:
         """Nothing to do: `_fix_epoch` offers the epoch to all learners."""
@@ -199,27 +262,42 @@ class Leader:
         self.stage = LeaderStage.OFFERING
         self._more_time()
         for learner in self._by_sid.values():
-            self._offer_epoch(learner)
+            if learner.stage is ProgressStage.INTRODUCED:
+                self._offer_epoch(learner)
+            elif learner.proven:  # it was offered the epoch before all others
+                self._count_promised(learner)
         self._try_history()
 
     def _offer_epoch(self, learner: LearnerProgress) -> None:
-        learner.enter(ProgressStage.OFFERED)
-        learner.send(q.LEADERINFO, start_of(self.epoch), q.encode_leader_info())
+        learner.offer(self.epoch)
 
     def _offer_epoch_late(self, learner: LearnerProgress) -> None:
-        """Offer the epoch; give up the leadership if the learner has promised a later epoch.
+        """Offer the epoch, or a later one to a learner that has promised a later one.
 
-        Such a learner may not follow: it promised its epoch to a leader that was never established.
-        A promise ends at most one leadership: this server writes the promised epoch as its own acceptedEpoch first, so
-        that it takes part in no epoch below it again. A server promises an epoch only to a leader to which a quorum has
-        connected, so a single server cannot end one leadership after another.
+        Such a learner may not follow: it promised its epoch to a leader that was never established. If it acknowledges
+        an epoch above its promise, the leader gives way. A promise ends at most one leadership: this server writes the
+        acknowledged epoch as its own acceptedEpoch first, so that it takes part in no epoch up to it again.
         """
-        self._offer_epoch(learner)
-        sid, epoch = learner.sid, learner.accepted_epoch
-        if epoch > self.epoch:
-            self.stage = LeaderStage.GIVING_WAY
-            self._why_giving_way = f"server {sid} has promised epoch {epoch} and can only join a later one"
-            self._peer.carry_out(epoch_cell(ACCEPTED_EPOCH, epoch), Event.STORED)
+        peer, promised = self._peer, learner.accepted_epoch
+        late = peer.late_promises.count(learner.sid, promised - self.epoch, peer.now_ms)
+        text = peer.late_promises.name(learner.sid, promised, self.epoch)
+        if text:
+            peer.note(text)
+        learner.offer(promised + 1 if late else self.epoch)
+
+    def _sync_or_give_way(self, learner: LearnerProgress) -> None:
+        if learner.offered_epoch == self.epoch:
+            self._sync(learner)
+            return
+        peer, sid = self._peer, learner.sid
+        self.stage = LeaderStage.GIVING_WAY
+        self._why_giving_way = f"server {sid} has promised epoch {learner.accepted_epoch} and can only join a later one"
+        peer.late_promises.gave_way(sid, peer.now_ms)
+        peer.carry_out(epoch_cell(ACCEPTED_EPOCH, learner.offered_epoch), Event.STORED)
+
+    def _sync_or_wait(self, learner: LearnerProgress) -> None:
+        if learner.offered_epoch == self.epoch:
+            self._sync(learner)
 
     def _give_way(self) -> None:
         self._peer.look(self._why_giving_way)
@@ -227,9 +305,7 @@ class Leader:
     # Phase 2: the history.
 
     def _take_epoch(self, learner: LearnerProgress, packet: Packet) -> None:
-        learner.current_epoch = q.decode_epoch(packet.data)
-        learner.last_zxid = packet.zxid
-        learner.enter(ProgressStage.READY)
+        learner.promise(packet)
         self.happened(Event.LEARNER_READY, learner)
 
     def _compare_history(self, learner: LearnerProgress) -> None:
@@ -242,9 +318,12 @@ class Leader:
 
     def _count_history(self, learner: LearnerProgress) -> None:
         self._compare_history(learner)
+        self._count_promised(learner)
+        self._try_history()
+
+    def _count_promised(self, learner: LearnerProgress) -> None:
         if learner.current_epoch != -1 and learner.voter and learner.last_zxid != -1:
             self._acked_epoch.add(learner.sid)
-            self._try_history()
 
     def _try_history(self) -> None:
         if self._membership.is_quorum(self._acked_epoch):
@@ -287,6 +366,7 @@ class Leader:
             if learner.voter:
                 self._broadcast.acknowledged(learner.sid, learner.acked_zxid)
         self._pending_syncs.committed(self._broadcast.committed_zxid)
+        peer.late_promises.established()
         peer.serve(self.epoch)
         for learner in joined:
             learner.bring_up_to_date()
@@ -364,7 +444,7 @@ class Leader:
     def _take_touches(self, learner: LearnerProgress, packet: Packet) -> None:
         """The answer to a ping: it names the sessions heard from since the last answer."""
         touches = q.decode_touches(packet.data)
-        if touches:
+        if touches and learner.counted:  # others have not shown yet that they are members
             self._peer.tell(SessionsTouched(touches))
 
     def _take_answer(self, learner: LearnerProgress, packet: Packet) -> None:

@@ -19,7 +19,7 @@ from recipes.core.jute.txns import blank_txn, decode_txn
 from recipes.core.link import Link
 from recipes.core.replication import Entry, InstallSnapshot, Truncate
 from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
-from recipes.core.zab.progress import EPOCHS_AHEAD
+from recipes.core.zab.progress import MOST_OFFERED
 from recipes.core.zab.stages import LEARNER_EVENTS, LEARNER_PACKETS, Event, LearnerStage, bound, refusal
 from recipes.core.zxid import epoch_of, follows, skipped, start_of
 
@@ -44,6 +44,7 @@ class Learner:
         self._event_rows = bound(self, LEARNER_EVENTS)
         self._enter(_DIALLING)
         self._link: Link[Packet] | None = None  # from GREETING on
+        self._told = ""  # why the leader hung up
         self._attempts = 1
         self._dial_again_ms: int | None = None  # in DIALLING, while no connection is asked for
         self._deadline_ms = peer.now_ms + peer.settings.tick_ms * peer.settings.init_limit
@@ -127,11 +128,11 @@ class Learner:
         kind = q.OBSERVERINFO if settings.observer else q.FOLLOWERINFO
         self._send(q.encode_packet(kind, start_of(self._peer.accepted_epoch), q.encode_learner_info(settings.sid)))
 
-    def end(self) -> None:
+    def end(self, why: str) -> None:
         """End this attempt: hang up."""
         link, self._link = self._link, None
         if link is not None:
-            link.close()
+            link.bid_farewell(why)
 
     def _gone(self, link: Link[Packet]) -> None:
         if link is self._link:
@@ -143,6 +144,9 @@ class Learner:
         self._dial_again_later()
 
     def _leave(self) -> None:
+        if self._told:
+            self._peer.look(f"the leader {self.leader_sid} has hung up: {self._told}")
+            return
         why = self._link.why_closed if self._link is not None else ""
         self._peer.look(
             f"the leader {self.leader_sid} broke the protocol: {why}"
@@ -157,6 +161,10 @@ class Learner:
     def _receive(self, link: Link[Packet], packet: Packet) -> None:
         step = self._packets.get(packet.type)
         if step is None:
+            if packet.type == q.FAREWELL:
+                self._told = q.decode_farewell(packet.data)
+                link.leave(self._told)
+                return
             raise WireError(refusal(self.stage, packet.type, self._packets))
         step(packet)
 
@@ -168,12 +176,15 @@ class Learner:
     def _accept_epoch(self, packet: Packet) -> None:
         peer, epoch = self._peer, epoch_of(packet.zxid)
         self.leader_is_ours = q.decode_leader_info(packet.data)
+        if self.leader_is_ours and self._link is not None:
+            self._link.understands(q.encode_farewell)
         self._epoch = epoch
         self._enter(LearnerStage.PROMISING)
-        if epoch > peer.accepted_epoch + EPOCHS_AHEAD:
-            raise WireError(f"epoch {epoch}: expected {peer.accepted_epoch + EPOCHS_AHEAD} at most")
+        most = max(MOST_OFFERED, peer.accepted_epoch + 1)
+        if epoch > most:
+            raise WireError(f"epoch {epoch}: expected {most} at most")
         if epoch < peer.accepted_epoch:
-            peer.look(
+            peer.turned_away(
                 f"the leader's epoch {epoch} is below {peer.accepted_epoch}, which was promised to another server"
             )
         elif epoch == peer.accepted_epoch:
@@ -232,7 +243,10 @@ class Learner:
         payload, zxid = packet.data or b"", packet.zxid
         if zxid <= self._snapshot_zxid and not self.leader_is_ours:
             return  # ZooKeeper chooses what to send behind a SNAP before it dumps the tree: the tree has some of it
-        txn, digest = decode_txn(payload)
+        try:
+            txn, digest = decode_txn(payload)
+        except WireError as error:
+            raise WireError(f"{q.packet_name(packet.type)} 0x{zxid:x}: {error}") from None
         if txn[2] != zxid:
             raise WireError(f"proposal 0x{zxid:x} carries the txn 0x{txn[2]:x}")
         if not foreign and not self.leader_is_ours:

@@ -8,11 +8,13 @@ Junqueira, Reed and Serafini, "Zab: High-performance broadcast for primary-backu
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from recipes.core.errors import invariant
+from recipes.core.history import History
 from recipes.core.jute.quorum import Packet, PacketReader
 from recipes.core.jute.records import Ids
-from recipes.core.jute.votes import LEADING, LOOKING, Notification
+from recipes.core.jute.votes import LEADING, LOOKING, OTHER_PROTOCOL, Notification
 from recipes.core.link import Link
 from recipes.core.replication import (
     Cell,
@@ -32,10 +34,12 @@ from recipes.core.replication import (
 from recipes.core.zab.absentees import Absentees
 from recipes.core.zab.election import Election
 from recipes.core.zab.epochs import ACCEPTED_EPOCH
-from recipes.core.zab.history import History
 from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
+from recipes.core.zab.promises import LatePromises
 from recipes.core.zab.stages import Event as StageEvent
+
+_FIRST_PAUSE_MS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,8 @@ class RecoveredState:
     """What recovery found on the disk.
 
     history: the last entries of the log, behind base_zxid. unsure: the log cannot be relied on, so that this server
-    must neither lead nor vote until a leader has sent it the whole tree.
+    must neither lead nor vote until a leader has sent it the whole tree. may_cut: unless the others make no quorum;
+    then the log is cut behind history.
     """
 
     accepted_epoch: int = 0
@@ -51,6 +56,7 @@ class RecoveredState:
     base_zxid: int = 0
     history: list[Entry] = field(default_factory=list)
     unsure: bool = False
+    may_cut: bool = False
 
 
 class ZabPeer:
@@ -72,7 +78,14 @@ class ZabPeer:
         self.why_looking: str = "it has just started"
         self.leader: Leader | None = None
         self.learner: Learner | None = None
+        self.diffs_sent: int = 0  # for operators
+        self.late_promises: LatePromises = LatePromises(settings.tick_ms)
         self._full = False
+        # Its log where it may be cut, and the voters without a vote that it has heard.
+        self._spare = History(recovered.base_zxid, recovered.history) if recovered.may_cut else None
+        self._voteless = {settings.sid}
+        self._turned_away = 0  # leaders in a row that this server could not join
+        self._look_at_ms: int | None = None  # where it waits before it looks for a leader
         self._election = Election(settings.sid, settings.membership, settings.observer)
         self._operations: deque[tuple[Operation, Leader | Learner | None, StageEvent | None]] = deque()
         self._unapplied: deque[Entry] = deque()
@@ -80,7 +93,9 @@ class ZabPeer:
         self._ready = Ready()
         self._outbox = Outbox()
         self._next_key = 0
+        self._foreign: set[int] = set()  # servers of another protocol, which were named in the log
         self._look_when_drained()
+        self._cut_if_needed()
 
     @property
     def _phase(self) -> Leader | Learner | None:
@@ -97,7 +112,9 @@ class ZabPeer:
     def deadline_ms(self) -> int | None:
         """When `tick` is wanted next, whatever else happens."""
         phase = self._phase
-        return self._election.deadline_ms if phase is None else phase.deadline_ms
+        if phase is not None:
+            return phase.deadline_ms
+        return self._election.deadline_ms if self._look_at_ms is None else self._look_at_ms
 
     def tick(self) -> None:
         """Do what is due."""
@@ -105,6 +122,9 @@ class ZabPeer:
         if phase is not None:
             phase.tick()
         else:
+            if self._look_at_ms is not None and self.now_ms >= self._look_at_ms:
+                self._look_at_ms = None
+                self._look_when_drained()
             self._election.tick(self.now_ms)
             self._follow_election()
 
@@ -128,7 +148,18 @@ class ZabPeer:
 
     def notified(self, sid: int, note: Notification) -> None:
         """A notification has come over the election port."""
+        if note.state == OTHER_PROTOCOL:
+            if sid not in self._foreign:
+                self._foreign.add(sid)
+                self.note(
+                    f"server {sid} runs another protocol than zab: set protocol= to the same value on all servers"
+                )
+            return
         self._election.receive(sid, note, self.now_ms)
+        if note.state == LOOKING:
+            self.late_promises.looks(sid)
+            (self._voteless.add if note.zxid == -1 else self._voteless.discard)(sid)
+            self._cut_if_needed()
         if self.leader is not None and not self.serving and not self._absentees.leave_quorum(sid, note, self.now_ms):
             self.look("a quorum looks for another leader")
         self._follow_election()
@@ -152,10 +183,11 @@ class ZabPeer:
         if leader is not None:
             learners = [LearnerStatus(each.sid, each.voter, each.observer) for each in leader.synced()]
             stage = "broadcast" if self.serving else "synchronization"
-            return ReplicaStatus(stage, last_zxid, self.settings.sid, learners, leader.pending_syncs)
+            return ReplicaStatus(stage, last_zxid, self.settings.sid, learners, leader.pending_syncs, self.diffs_sent)
+        stage, leads = "election", None
         if learner is not None:
-            return ReplicaStatus("broadcast" if self.serving else "synchronization", last_zxid, learner.leader_sid)
-        return ReplicaStatus("election", last_zxid)
+            stage, leads = "broadcast" if self.serving else "synchronization", learner.leader_sid
+        return ReplicaStatus(stage, last_zxid, leads, diffs_sent=self.diffs_sent)
 
     # What the Member calls.
 
@@ -265,13 +297,15 @@ class ZabPeer:
         self._ready.writes.append(entry)
 
     def carry_out(self, operation: Operation, event: StageEvent | None = None) -> None:
-        """Queue an operation behind all writes so far. event: for the phase once it is done, if that still lasts."""
+        """Queue an operation behind all writes so far. event: for the leader or learner of now,
+        once the operation is done, unless that role has ended."""
         self._operations.append((operation, self._phase, event))
         self._ready.writes.append(operation)
         if isinstance(operation, Truncate):
             self.history.truncate(operation.zxid)
             self._restart_from(operation.zxid)
         elif isinstance(operation, InstallSnapshot):
+            self._spare = None
             self.history.reset(operation.zxid)
             self._restart_from(operation.zxid)
 
@@ -303,6 +337,7 @@ class ZabPeer:
         self.epoch = epoch
         self.role = "leader" if self.leader else "observer" if self.settings.observer else "follower"
         self.serving = True
+        self._turned_away = 0
         self._election.established(epoch)
         self.tell(RoleChanged(True))
 
@@ -312,7 +347,7 @@ class ZabPeer:
         phase = self._phase
         self.leader = self.learner = None
         if phase is not None:
-            phase.end()
+            phase.end(why)
         self._election.leave()
         if self.serving:
             self.serving = False
@@ -321,10 +356,40 @@ class ZabPeer:
         self._syncs.clear()
         self._look_when_drained()
 
+    def turned_away(self, why: str) -> None:
+        """Look for another leader than one that this server cannot join; the more of them in a row, the later."""
+        if self._turned_away:
+            self._look_at_ms = self.now_ms + min(
+                _FIRST_PAUSE_MS << min(self._turned_away - 1, 8), self.settings.tick_ms
+            )
+        self._turned_away += 1
+        self.look(why)
+
     # Inside.
 
+    def _cut_if_needed(self) -> None:
+        """Cut the end of a log that cannot be relied on, where those with a vote are no quorum.
+
+        All of them may have lost power at once: then a record that looks rotten was torn, and nobody has acknowledged
+        it.
+        """
+        spare, membership = self._spare, self.settings.membership
+        if spare is None or self._phase is not None or self.settings.observer:
+            return
+        if not membership.is_quorum([voter for voter in membership.voters if voter not in self._voteless]):
+            self._spare = None
+            self.note(
+                f"the log is cut behind 0x{spare.last_zxid:x}, and this server votes: the servers whose logs are whole "
+                "are no quorum; had the record behind it been acknowledged, it is lost"
+            )
+            self._election.leave()
+            self.history = spare
+            self.carry_out(Truncate(spare.last_zxid))
+
     def _look_when_drained(self) -> None:
-        if self._phase is not None or self._full or self._operations or self._election.state == LOOKING:
+        if self._phase is not None or self._look_at_ms is not None or self._full or self._operations:
+            return
+        if self._election.state == LOOKING:
             return
         if self.flushed_zxid == self.history.last_zxid:
             self._election.look(self.history.last_zxid, self.current_epoch, self.now_ms)

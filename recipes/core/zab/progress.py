@@ -10,14 +10,18 @@ from recipes.core.link import Link
 from recipes.core.quorum import Membership
 from recipes.core.zab.broadcast import CommitPackets
 from recipes.core.zab.stages import ProgressStage
-from recipes.core.zxid import epoch_of
+from recipes.core.zxid import epoch_of, start_of
 
-# A server refuses an epoch that is further ahead of its own than this. Otherwise one faulty peer could have it promise
-# an epoch near the largest that fits into a zxid, and the ensemble would run out of epochs.
-EPOCHS_AHEAD: Final = 1 << 24
+# The largest promise of a learner that a leader takes for true, and the largest epoch that a learner takes from its
+# leader; both also take one more than their own epoch. Without limits one faulty server could use up all epochs that
+# fit into a zxid. The limits are the same on all servers, and 500 million elections lie between the two: so a leader
+# can always offer an epoch that the others can promise.
+MOST_PROMISED: Final = 1 << 30
+MOST_OFFERED: Final = MOST_PROMISED + (1 << 29)
 
 _UP_TO_DATE: Final = ProgressStage.UP_TO_DATE
 _FOLLOWING: Final = (ProgressStage.UP_TO_DATE, ProgressStage.JOINED, ProgressStage.SYNCING)  # sent all that is new
+_PROVEN: Final = (*_FOLLOWING, ProgressStage.READY)
 _COUNTED: Final = (ProgressStage.UP_TO_DATE, ProgressStage.JOINED)
 
 
@@ -32,10 +36,13 @@ class LearnerProgress:
     observer: it gets one INFORM per committed entry, and no proposals; it acknowledges NEWLEADER only.
     voter: its acknowledgements count towards a quorum. Never True along with `observer`.
     ours: it is a server of this project: a COMMIT or an ACK covers every entry up to its zxid.
-    accepted_epoch: the epoch it had promised when it connected.
+    accepted_epoch: the epoch it had promised when it connected, as it says: not proven before READY.
+
+    From OFFERED on, fixed:
+    offered_epoch: the one it was sent in LEADERINFO.
 
     From READY on, fixed:
-    current_epoch: of its log; -1 where it had promised the leader's epoch before, and does not count again.
+    current_epoch: of its log; -1 if it had already promised the leader's epoch, so it is not counted again.
     last_zxid: where its log ended; -1 where the log cannot be relied on.
 
     From SYNCING on, fixed:
@@ -51,7 +58,7 @@ class LearnerProgress:
 
     __slots__ = (
         "_early_zxid", "_held", "_rows", "accepted_epoch", "acked_zxid", "current_epoch", "last_zxid", "link",
-        "observer", "ours", "pings_answered", "pings_sent", "stage", "steps", "synced_zxid", "voter",
+        "observer", "offered_epoch", "ours", "pings_answered", "pings_sent", "stage", "steps", "synced_zxid", "voter",
     )  # fmt: skip
 
     def __init__(self, link: Link[Packet], rows: Mapping[ProgressStage, Mapping[int, Any]]) -> None:
@@ -61,6 +68,7 @@ class LearnerProgress:
         self.observer: bool = False
         self.ours: bool = False
         self.accepted_epoch: int = -1
+        self.offered_epoch: int = -1
         self.current_epoch: int = -1
         self.last_zxid: int = -1
         self.synced_zxid: int = 0
@@ -91,14 +99,36 @@ class LearnerProgress:
         info, epoch = q.decode_learner_info(packet.data), epoch_of(packet.zxid)
         if info.sid not in membership.servers or info.sid == own_sid:
             raise WireError(f"server {info.sid} is not one of the others in this ensemble")
-        if not 0 <= epoch <= own_epoch + EPOCHS_AHEAD:
-            raise WireError(f"server {info.sid} says it has promised epoch {epoch}")
+        most = max(MOST_PROMISED, own_epoch + 1)
+        if not 0 <= epoch <= most:
+            raise WireError(f"server {info.sid} says it has promised epoch {epoch}: expected 0 to {most}")
         self.link.sid = info.sid
         self.ours = info.ours
+        if info.ours:
+            self.link.understands(q.encode_farewell)
         self.observer = packet.type == q.OBSERVERINFO
         self.voter = not self.observer and info.sid in membership.voters
         self.accepted_epoch = epoch
         self.enter(ProgressStage.INTRODUCED)
+
+    def offer(self, epoch: int) -> None:
+        """From INTRODUCED: offer it an epoch to promise."""
+        self.offered_epoch = epoch
+        self.enter(ProgressStage.OFFERED)
+        self.send(q.LEADERINFO, start_of(epoch), q.encode_leader_info())
+
+    def promise(self, packet: Packet) -> None:
+        """From OFFERED: it has promised the epoch. Raises WireError if it cannot have done so."""
+        if self.offered_epoch < self.accepted_epoch:
+            raise WireError(f"it acknowledges epoch {self.offered_epoch} after it has promised {self.accepted_epoch}")
+        self.current_epoch = q.decode_epoch(packet.data)
+        self.last_zxid = packet.zxid
+        self.enter(ProgressStage.READY)
+
+    @property
+    def proven(self) -> bool:
+        """Whether it has acted as a member: it has acknowledged the epoch that it was offered."""
+        return self.stage in _PROVEN
 
     def send(self, packet_type: int, zxid: int, data: bytes | None = None) -> None:
         """Send a packet."""

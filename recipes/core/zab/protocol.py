@@ -17,6 +17,7 @@ def start(settings: ReplicaSettings, found: Recovered, now_ms: int) -> ZabPeer:
             found.base_zxid,
             found.history,
             bool(found.unsure),
+            found.may_cut,
         ),
         now_ms,
     )

@@ -43,13 +43,14 @@ class LeaderStage(Enum):
     """How far a leader has come."""
 
     GATHERING = "waits until a quorum of voters has said which epochs they have promised"
+    PROVING = "has offered an epoch to those alone whose promises it is above; waits until one of them has promised it"
     PROMISING = "writes acceptedEpoch, the epoch it will offer"
     OFFERING = "has offered its epoch; waits until a quorum has promised it"
     BEGINNING = "writes currentEpoch: from then on its log is the history of the epoch"
     SYNCING = "brings learners to its history; waits until a quorum has acknowledged NEWLEADER"
     BROADCASTING = "a quorum has joined: it proposes and commits"
     GIVING_WAY = (
-        "goes on as in BROADCASTING while it writes, as acceptedEpoch, a later epoch that a learner has promised"
+        "goes on as in BROADCASTING while it writes, as acceptedEpoch, a later epoch that a learner has acknowledged"
     )
 
 
@@ -65,6 +66,7 @@ class Event(Enum):
     LEARNER_INTRODUCED = "a learner has introduced itself"
     LEARNER_READY = "a learner has promised the epoch"
     LEARNER_JOINED = "a learner has acknowledged NEWLEADER"
+    UNPROVEN = "no learner is left that was offered the epoch"
 
 
 class Step(NamedTuple):
@@ -158,9 +160,15 @@ PROGRESS_SENT: Final[Mapping[ProgressStage, tuple[tuple[int, ...], ProgressStage
 }
 
 LEADER_EVENTS: Final[Mapping[LeaderStage, Mapping[Event, Step]]] = {
-    _S.GATHERING: {Event.LEARNER_INTRODUCED: Step("_count_promise", (_S.PROMISING,))},
+    _S.GATHERING: {Event.LEARNER_INTRODUCED: Step("_count_promise", (_S.PROVING, _S.PROMISING))},
+    _S.PROVING: {
+        Event.LEARNER_INTRODUCED: Step("_wait"),
+        Event.LEARNER_READY: Step("_take_proof", (_S.PROMISING,)),
+        Event.UNPROVEN: Step("_gather_again", (_S.GATHERING, _S.PROMISING)),
+    },
     _S.PROMISING: {
         Event.LEARNER_INTRODUCED: Step("_wait"),
+        Event.LEARNER_READY: Step("_compare_history"),
         Event.STORED: Step("_fix_epoch", (_S.OFFERING, _S.BEGINNING)),
     },
     _S.OFFERING: {
@@ -178,13 +186,13 @@ LEADER_EVENTS: Final[Mapping[LeaderStage, Mapping[Event, Step]]] = {
         Event.LEARNER_JOINED: Step("_count_joined", (_S.BROADCASTING,)),
     },
     _S.BROADCASTING: {
-        Event.LEARNER_INTRODUCED: Step("_offer_epoch_late", (_S.GIVING_WAY,)),
-        Event.LEARNER_READY: Step("_sync"),
+        Event.LEARNER_INTRODUCED: Step("_offer_epoch_late"),
+        Event.LEARNER_READY: Step("_sync_or_give_way", (_S.GIVING_WAY,)),
         Event.LEARNER_JOINED: Step("_admit"),
     },
     _S.GIVING_WAY: {
         Event.LEARNER_INTRODUCED: Step("_offer_epoch"),
-        Event.LEARNER_READY: Step("_sync"),
+        Event.LEARNER_READY: Step("_sync_or_wait"),
         Event.LEARNER_JOINED: Step("_admit"),
         Event.STORED: Step("_give_way"),
     },

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from recipes.core.errors import invariant
+from recipes.core.history import History
 from recipes.core.jute.codec import write_buffer
 from recipes.core.jute.quorum import COMMIT, DIFF, NEWLEADER, PROPOSAL, SNAP, TRUNC
 from recipes.core.replication import SnapshotRequested
-from recipes.core.zab.history import History
 from recipes.core.zab.progress import LearnerProgress
 from recipes.core.zab.stages import ProgressStage
 from recipes.core.zxid import counter_of, epoch_of, start_of
@@ -75,6 +75,7 @@ class Synchronizer:
             return
         # A DIFF names where the learner will be when it has everything, a TRUNC where it is to start from.
         learner.send(plan.packet, peer.committed_zxid if plan.packet == DIFF else plan.zxid)
+        peer.diffs_sent += plan.packet == DIFF
         self._note(learner, f"a {'DIFF' if plan.packet == DIFF else 'TRUNC'} from 0x{plan.zxid:x}")
         self._send_history(learner, plan.zxid)
 

@@ -5,7 +5,7 @@ import socket
 import anyio
 import pytest
 
-from recipes.core.client.client import connect
+from recipes.core.client.connect import connect
 from recipes.core.client.session import ConnectionState, EventType
 from recipes.core.errors import ConnectionLoss, NoAuth, SessionError
 from recipes.core.jute.records import ACL, Id
@@ -65,7 +65,7 @@ async def names(monkeypatch, answers):
         assert host == "zk.example.org"
         return [(None, None, None, "", (address, port)) for address in answers.pop(0)]
 
-    monkeypatch.setattr("recipes.core.client.link.anyio.getaddrinfo", look_up)
+    monkeypatch.setattr("recipes.core.client.connector.anyio.getaddrinfo", look_up)
 
 
 async def test_every_address_of_a_name_is_tried(monkeypatch):

@@ -10,8 +10,8 @@ from random import Random
 import anyio
 import pytest
 
-from recipes.core.client.client import connect
-from recipes.core.client.link import _probe_pauses
+from recipes.core.client.connect import connect
+from recipes.core.client.connector import _probe_pauses
 from recipes.core.client.session import ConnectionState, Session
 from recipes.core.errors import ConnectionLoss, NotReadOnly
 from recipes.core.jute import opcodes as op
@@ -158,7 +158,7 @@ async def test_it_moves_to_a_server_that_takes_writes_with_a_new_session():
 async def test_where_it_moved_to_it_is_as_any_other_client(monkeypatch):
     begun = []
     monkeypatch.setattr(
-        "recipes.core.client.link._probe_pauses", lambda random: begun.append(1) or _probe_pauses(random)
+        "recipes.core.client.connector._probe_pauses", lambda random: begun.append(1) or _probe_pauses(random)
     )
     async with scripted("ro", "rw") as (one, two, hosts), connect(hosts, read_only=True) as client:
         await state_of(client, ConnectionState.CONNECTED)

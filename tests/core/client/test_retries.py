@@ -13,7 +13,7 @@ import pytest
 from recipes import ConnectionLoss, NodeExists, NoNode, SessionExpired, connect
 from recipes.core.client.backoff import pauses
 from recipes.core.client.call import Call
-from recipes.core.client.link import _reconnect_pauses
+from recipes.core.client.connector import _reconnect_pauses
 from recipes.core.client.namespace import Namespace
 from recipes.core.client.operations import Operations
 from recipes.core.client.session import SURE, ConnectionState, Session

@@ -10,7 +10,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from recipes.core.client.client import connect
+from recipes.core.client.connect import connect
 from recipes.core.config import parse_zoo_cfg
 from recipes.core.errors import ConnectionLoss
 from recipes.core.server.server import Server
@@ -126,7 +126,7 @@ def test_newcomer_22_the_certificates_the_server_and_the_client_of_the_docs_fit_
         assert host == "zk1.example.org"
         return [(None, None, None, "", ("127.0.0.1", port))]
 
-    monkeypatch.setattr("recipes.core.client.link.anyio.getaddrinfo", look_up)
+    monkeypatch.setattr("recipes.core.client.connector.anyio.getaddrinfo", look_up)
     monkeypatch.chdir(tmp_path)
     *making, connecting = client_half.strip().splitlines()
     names = {"ssl": ssl}

@@ -222,7 +222,7 @@ async def test_newcomer_30_a_host_that_refuses_is_named_with_its_port(monkeypatc
     async def look_up(host, port, **kind):
         return [(None, None, None, "", ("127.0.0.1", 1))]  # nobody listens there
 
-    monkeypatch.setattr("recipes.core.client.link.anyio.getaddrinfo", look_up)
+    monkeypatch.setattr("recipes.core.client.connector.anyio.getaddrinfo", look_up)
     with pytest.raises(ConnectionLoss, match=r"^no ZooKeeper server answers at localhost:2181: Connection refused$"):
         async with connect("localhost", session_timeout=1.5):
             pytest.fail("connected")

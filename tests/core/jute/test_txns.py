@@ -6,9 +6,21 @@ from hypothesis import strategies as st
 
 from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
+from recipes.core.jute.codec import pack_int
 from recipes.core.jute.txns import decode_txn, encode_digest, encode_txn, payload_zxid
+from recipes.core.tree.tree import DataTree
 
 OPEN = ((31, b"world", b"anyone"),)
+
+# By ZooKeeper 3.9.5, which writes this part: a create2 inside of a multi is a create in 3.8.
+OF_3_9 = (
+    op.MULTI,
+    (
+        (op.CREATE2, (b"/a", b"1", OPEN, True, 1)),
+        (op.SET_DATA, (b"/a", b"2", 1)),
+        (op.CREATE_TTL, (b"/t", b"", OPEN, 2, 9)),
+    ),
+)
 
 # Captured: (bytes, type, record, digest)
 GOLDEN = {
@@ -150,3 +162,24 @@ def test_round_trip(session_id, cxid, zxid, time_ms, txn, digest):
     kind, record = txn
     payload = encode_txn(session_id, cxid, zxid, time_ms, kind, record) + encode_digest(digest)
     assert decode_txn(payload) == ((session_id, cxid, zxid, time_ms, kind, record), digest)
+
+
+def test_interop_1_a_create2_inside_of_a_multi_is_read():
+    payload = encode_txn(7, 1, 5, 0, *OF_3_9)
+    assert decode_txn(payload)[0] == (7, 1, 5, 0, *OF_3_9)
+    tree = DataTree()
+    applied = tree.apply(decode_txn(payload)[0])
+    assert (tree.nodes[b"/a"].data, tree.nodes[b"/a"].owner) == (b"2", 7)
+    assert [part[0] for part in applied[3]] == [op.CREATE2, op.SET_DATA, op.CREATE_TTL]
+    as_3_8 = DataTree()
+    as_3_8.apply(decode_txn(payload.replace(pack_int(op.CREATE2), pack_int(op.CREATE), 1))[0])
+    assert tree.digest == as_3_8.digest
+
+
+@pytest.mark.parametrize("kind", [0, 7, 16, 22, 99, -10, -11])
+def test_interop_1_a_part_of_an_unknown_type_is_named(kind):
+    payload = encode_txn(7, 1, 5, 0, op.MULTI, ((op.DELETE, (b"/a",)),)).replace(
+        pack_int(1) + pack_int(op.DELETE), pack_int(1) + pack_int(kind)
+    )
+    with pytest.raises(WireError, match=f"multi txn with a part of type {kind}$"):
+        decode_txn(payload)

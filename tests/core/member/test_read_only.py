@@ -85,7 +85,8 @@ class Alone:
         assert self.member.take_writes() == []  # nothing of this is ever on a disk
 
     def word(self, word):
-        return self.member.four_letter(word).decode()
+        answer = self.member.four_letter(word)
+        return (answer if isinstance(answer, bytes) else b"".join(answer)).decode()
 
     def connect(self, session_id=0, password=None, *, read_only=True, last_zxid=0, old=False):
         password = password or (session_password(session_id) if session_id else bytes(16))

@@ -9,6 +9,7 @@ import pytest
 
 from recipes.core.jute.votes import FOLLOWING, LOOKING, Notification, encode_greeting, encode_notification
 from recipes.core.server import election_port as module
+from recipes.core.server import strangers
 from recipes.core.server.election_port import ElectionPort
 from recipes.core.server.peer_sockets import PeerSockets
 
@@ -35,6 +36,12 @@ class Server:
     def _note(self, kept, what) -> None:
         kept.append(what)
         self.changed.set()
+
+    async def until_known(self, address: str) -> None:
+        """Until the names of the servers are looked up."""
+        async with asyncio.timeout(60):
+            while not self.port.sockets.is_server(address):
+                await asyncio.sleep(0)
 
     async def until(self, holds) -> None:
         async with asyncio.timeout(60):
@@ -163,14 +170,19 @@ async def test_the_smaller_sid_knocks_only_when_it_has_something_to_say(addresse
 
 
 @pytest.mark.asyncio
-async def test_who_knocks_is_dialled_back_and_its_old_connection_is_dropped(addresses):
-    async with listening(addresses[1]) as callers, serving(2, addresses):
+async def test_f6_a_knock_ends_no_connection_that_works(addresses):
+    async with listening(addresses[1]) as callers, serving(2, addresses) as two:
         old = await next_of(callers)
         await old.read(len(greeting(2, addresses)))
+        two.port.send(1, vote(4))
+        assert await old.note() == encode_notification(vote(4))
         async with calling(addresses[2]) as knock:
             knock.writer.write(greeting(1, addresses))
             assert await knock.ended()
-            assert await old.ended()
+        assert await old.note() == encode_notification(vote(4))  # a connection that is dead would break of it
+        two.port.send(1, vote(5))
+        assert await old.note() == encode_notification(vote(5))
+        await old.close()
         raw = await next_of(callers)
         assert await raw.read(len(greeting(2, addresses))) == greeting(2, addresses)
 
@@ -186,18 +198,40 @@ async def test_the_last_message_is_sent_again_on_a_new_connection(addresses):
 
 
 @pytest.mark.asyncio
-async def test_a_new_connection_takes_the_place_of_the_old_one(addresses):
+async def test_f6_a_new_connection_waits_until_the_old_one_is_closed(addresses):
     async with serving(1, addresses) as one, calling(addresses[1]) as old:
         old.writer.write(greeting(2, addresses) + encode_notification(vote(2)))
         await one.until(lambda: one.heard)
         one.port.send(2, vote(4))
         assert await old.note() == encode_notification(vote(4))
-        async with calling(addresses[1]) as new:
-            new.writer.write(greeting(2, addresses))
-            assert await new.note() == encode_notification(vote(4))  # it may have been lost with the old one
-            assert await old.ended()
+        async with calling(addresses[1]) as stranger, calling(addresses[1]) as new:
+            stranger.writer.write(greeting(2, addresses))
+            assert await old.note() == encode_notification(vote(4))  # the old one is alive
+            new.writer.write(greeting(2, addresses) + encode_notification(vote(3)) + encode_notification(vote(8)))
+            assert await stranger.ended()  # one may wait
             one.port.send(2, vote(5))
-            assert await new.note() == encode_notification(vote(5))
+            while await old.note() != encode_notification(vote(5)):
+                pass
+            assert one.heard == [(2, vote(2))]
+            await old.close()
+            assert await new.note() == encode_notification(vote(5))  # it may have been lost with the old one
+            await one.until(lambda: (2, vote(8)) in one.heard)
+            assert one.heard == [(2, vote(2)), (2, vote(8))]
+
+
+@pytest.mark.asyncio
+async def test_f6_a_new_connection_is_refused_where_the_old_one_lives_on(addresses, monkeypatch):
+    monkeypatch.setattr(PeerSockets, "silence_s", -1)  # how long the old one may take to break, less a second
+    async with serving(1, addresses) as one, calling(addresses[1]) as old:
+        old.writer.write(greeting(2, addresses) + encode_notification(vote(2)))
+        await one.until(lambda: one.heard)
+        one.port.send(2, vote(4))
+        for _ in range(2):
+            async with calling(addresses[1]) as new:
+                new.writer.write(greeting(2, addresses))
+                assert await new.ended()
+        old.writer.write(encode_notification(vote(6)))
+        await one.until(lambda: (2, vote(6)) in one.heard)
 
 
 @pytest.mark.asyncio
@@ -272,13 +306,29 @@ async def test_who_says_nothing_is_hung_up_on(addresses, monkeypatch):
 
 
 @pytest.mark.asyncio
-async def test_strangers_are_limited_in_number(addresses, monkeypatch):
-    monkeypatch.setattr(module, "_MOST_STRANGERS", 2)
+async def test_f5_the_oldest_stranger_gives_way(addresses, monkeypatch):
+    monkeypatch.setattr(strangers, "MOST_FROM_SERVERS", 2)
     async with serving(1, addresses) as one, AsyncExitStack() as stack:
+        await one.until_known("127.0.0.1")
         raws = [await stack.enter_async_context(calling(addresses[1])) for _ in range(3)]
-        assert await raws[2].ended()
-        await raws[0].close()
+        assert await raws[0].ended()
         raws[1].writer.write(greeting(2, addresses) + encode_notification(vote(2)))
+        await one.until(lambda: one.heard)
+
+
+@pytest.mark.asyncio
+async def test_f5_strangers_from_elsewhere_take_no_place_of_a_server(addresses, monkeypatch):
+    monkeypatch.setattr(strangers, "MOST_FROM_ELSEWHERE", 1)
+    async with serving(1, addresses, PeerSockets(None, 4000)) as one, AsyncExitStack() as stack:
+        await one.until_known("127.0.0.1")
+        server = await stack.enter_async_context(calling(addresses[1]))
+        far = []
+        for _ in range(5):
+            far.append(Raw(*await asyncio.open_connection(*addresses[1], local_addr=("127.0.0.2", 0))))
+            stack.push_async_callback(far[-1].close)
+        for raw in far[:-1]:
+            assert await raw.ended()
+        server.writer.write(greeting(2, addresses) + encode_notification(vote(2)))
         await one.until(lambda: one.heard)
 
 

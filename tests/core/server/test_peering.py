@@ -45,7 +45,7 @@ async def test_a_member_without_a_leader_is_not_ready(tmp_path):
     settings = {"membership": members, "server_id": 1, "client_port": 0, "admin_enabled": True, "admin_port": 0}
     async with Server(ServerConfig(data_dir=tmp_path, **settings)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.admin_port)
-        writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answer = await reader.read()
         writer.close()
     ports.close()

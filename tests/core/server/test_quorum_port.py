@@ -23,6 +23,7 @@ class Link:
         self.peer = peer
         self.out = []
         self.wants_close = False
+        self.farewell = b""
         self.received = bytearray()  # of bytes, each piece of a dump would copy all before it
         self.is_lost = False
 
@@ -266,6 +267,22 @@ async def test_a_link_that_wants_to_close_is_closed_at_once(addresses):
         await leader.until(lambda: to_learner.is_lost)
         assert to_leader.received == b""
         leader.port.flush([to_learner])  # of a link that is gone
+
+
+@pytest.mark.asyncio
+async def test_interop_1_a_farewell_is_the_last_that_is_sent(addresses):
+    async with having(1, addresses) as one:
+        one.port.listen(True)
+        reader, writer = await connected(addresses[1])
+        await one.until(lambda: one.links)
+        (link,) = one.links
+        link.out.append(b"what nobody waits for")
+        link.farewell, link.wants_close = b"why", True
+        one.port.flush([link])
+        async with asyncio.timeout(60):
+            assert await reader.read() == b"why"
+        await one.until(lambda: link.is_lost)
+        writer.close()
 
 
 @pytest.mark.asyncio

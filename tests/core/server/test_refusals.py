@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+import struct
 from contextlib import AsyncExitStack, suppress
 
 import pytest
@@ -174,6 +175,98 @@ def test_f12_refusals_are_at_most_ten_a_second_and_one_a_minute_about_the_same(c
         refusals.say("again", about="later")
     assert len(caplog.records) == 1
     assert len(refusals._said) <= 64
+
+
+def test_f12_what_was_left_out_is_said_a_minute_later(caplog):
+    timers = []
+    refusals = Refusals(lambda: 0.0, lambda seconds, then: timers.append((seconds, then)))
+    for number in range(4219):
+        refusals.say(f"refused {number}", about=str(number))
+    assert len(caplog.records) == 10
+    assert [seconds for seconds, _ in timers] == [60.0]
+    timers.pop()[1]()
+    assert caplog.records[-1].getMessage() == "4209 lines like the ones before were left out"
+    refusals.say("refused 0", about="0")
+    timers.pop()[1]()
+    assert caplog.records[-1].getMessage() == "1 lines like the ones before were left out"
+    assert not timers
+
+
+def test_f12_notes_without_a_subject_are_limited_too(caplog):
+    refusals = Refusals(lambda: 0.0)
+    with caplog.at_level(logging.INFO, "recipes.server"):
+        for _ in range(100):
+            refusals.say("server 2 gets a SNAP", level=logging.INFO)
+    assert [record.levelno for record in caplog.records] == [logging.INFO] * 10
+
+
+HELLO = struct.pack(">iqiqi16s?", 0, 0, 10_000, 0, 16, bytes(16), False)
+GARBAGE = {
+    "bytes": ([b"\x7f\xff\xff\xff garbage"], "it does not speak ZooKeeper's protocol: its first request would have"),
+    "HTTP": ([b"GET / HTTP/1.1\r\n\r\n"], "it speaks HTTP"),
+    "TLS": ([b"\x16\x03\x01\x02\x00\x01"], "it begins with a TLS handshake"),
+    "short": ([b"\0\0\0\4abcd"], "its first request is none that opens a session"),
+    "long": ([HELLO, b"\x00\x7f\xff\xff\0\0\0\1\0\0\0\4"], "a request has 8388607 bytes, jute.maxbuffer allows"),
+    "tiny": ([HELLO, b"\0\0\0\1\0\0\0\1\0\0\0\4"], "a request of 1 bytes is too short"),
+    "unknown": ([HELLO, struct.pack(">iii", 8, 1, 77)], "no request has the type 77"),
+    "credentials": (
+        [HELLO, struct.pack(">iiiii3si1s", 24, -4, 100, 0, 3, b"odd", 1, b"x")],
+        "authentication failed",
+    ),
+    "password": (
+        [struct.pack(">iqiqi16s?", 0, 0, 10_000, 77, 16, b"x" * 16, False)],
+        "wrong password for the session that it asks for",
+    ),
+}
+
+
+@pytest.mark.asyncio
+async def test_f12_garbage_is_named_with_address_and_reason(tmp_path, caplog):
+    async with Server(ServerConfig(data_dir=tmp_path, client_port=0, pre_alloc_size_kb=64)) as server:
+        for pieces, said in GARBAGE.values():
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.client_port)
+            host, port = writer.get_extra_info("sockname")
+            for piece in pieces:
+                writer.write(struct.pack(">i", len(piece)) + piece if len(piece) > 40 else piece)
+            async with asyncio.timeout(SECONDS):
+                with suppress(ConnectionResetError):
+                    await reader.read()
+            writer.close()
+            assert await line(caplog, f"hung up on client {host}:{port}: {said}")
+        assert len(caplog.records) == len(GARBAGE)
+
+
+@pytest.mark.asyncio
+async def test_f12_silence_is_named(tmp_path, caplog):
+    settings = {"client_port": 0, "pre_alloc_size_kb": 64, "sessionless_timeout_ms": 50}
+    async with Server(ServerConfig(data_dir=tmp_path, **settings)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.client_port)
+        host, port = writer.get_extra_info("sockname")
+        with suppress(ConnectionResetError):
+            await reader.read()
+        writer.close()
+        assert await line(caplog, f"hung up on client {host}:{port}: it opened no session within 50 ms")
+        assert server.member.stats.sessionless == 1
+
+
+@pytest.mark.asyncio
+async def test_f12_garbage_at_the_election_port_is_named_and_does_not_flood(addresses, caplog):
+    port = ElectionPort(
+        1, addresses, PeerSockets("127.0.0.1", 4000), heard=lambda *_: None, unreachable=lambda *_: None
+    )
+    await port.start()
+    for number in range(30):
+        reader, writer = await asyncio.open_connection(*addresses[1])
+        host, own = writer.get_extra_info("sockname")
+        writer.write(b"\xff\xff\xff\xff\xff\xff\0" + bytes(40))
+        async with asyncio.timeout(SECONDS):
+            with suppress(ConnectionResetError):
+                await reader.read()
+        writer.close()
+        if not number:
+            assert await line(caplog, f"election port: hung up on {host}:{own}: ")
+    assert len([record for record in caplog.records if "hung up on" in record.getMessage()]) == 1  # within a minute
+    await port.close()
 
 
 @pytest.mark.asyncio

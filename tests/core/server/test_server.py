@@ -217,7 +217,9 @@ async def test_the_admin_port_answers_as_zookeeper_does(tmp_path):
         port = server.admin_port
 
         async def page(path):
-            head, _, body = (await ask(port, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())).partition(b"\r\n\r\n")
+            head, _, body = (await ask(port, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())).partition(
+                b"\r\n\r\n"
+            )
             return int(head.split()[1]), body.decode()
 
         assert await page("/livez") == (200, "ok\n")

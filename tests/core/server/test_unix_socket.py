@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from recipes import ACL, BadArguments, Id, NoAuth, NoNode, ServerConfig, connect
-from recipes.core.client.link import parse_hosts
+from recipes.core.client.hosts import parse_hosts
 from recipes.core.server.server import Server
 
 pytestmark = pytest.mark.asyncio

@@ -1,4 +1,7 @@
-"""A rig of peers without sockets: the test decides who is elected, when the disks answer, and which links break."""
+"""A rig of peers without sockets: the test decides who is elected, when the disks answer, and which links break.
+
+With the fixture `rig_of` the test decides elections; a Rig made without it lets its servers vote.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from recipes.core.jute.quorum import PacketReader
 from recipes.core.jute.txns import encode_txn
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, OBSERVING, Notification
 from recipes.core.link import Link
+from recipes.core.member.stats import Stats
 from recipes.core.quorum import Membership, QuorumServer
 from recipes.core.replication import (
     Cell,
@@ -105,6 +109,7 @@ class Node:
         self.done: list[object] = []
         self.applied: list[int] = []
         self.events: list[object] = []
+        self.stats = Stats()
         self.waiting: list[object] = []
         self.disk_stuck = self.cannot_truncate = self.muted = self.busy = False
         self.job: Job | None = None
@@ -186,6 +191,10 @@ class Node:
 
     def post(self, outbox: Outbox) -> None:
         self.notes += outbox.notes
+        for sid, note in outbox.votes:
+            if sid not in self.rig.down:
+                self.busy = True
+                self.rig[sid].peer.notified(self.sid, note)
         if outbox.dial is not None:
             self.busy = True
             self.rig._dial(self.sid, outbox.dial)

@@ -2,10 +2,10 @@
 
 import pytest
 
+from recipes.core.history import History
 from recipes.core.jute import quorum as q
 from recipes.core.replication import Cell, InstallSnapshot, Truncate
 from recipes.core.zab.epochs import epoch_cell
-from recipes.core.zab.history import History
 from recipes.core.zab.peer import RecoveredState
 from recipes.core.zab.synchronize import plan_sync
 from recipes.core.zxid import skipped

@@ -4,7 +4,7 @@ import pytest
 
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
-from tests.core.zab.conftest import TICK_MS, boot_of
+from tests.core.zab.conftest import TICK_MS, boot_of, entry_of
 from tests.core.zab.test_learner import learning
 
 E1 = 1 << 32
@@ -34,8 +34,8 @@ GARBAGE = {
         "server 9 is not one of the others in this ensemble",
     ),
     "an epoch too far": (
-        q.encode_packet(q.FOLLOWERINFO, 1 << 60, q.encode_learner_info(1)),
-        "server 1 says it has promised epoch 268435456",
+        q.encode_packet(q.FOLLOWERINFO, (1 << 30) + 1 << 32, q.encode_learner_info(1)),
+        "server 1 says it has promised epoch 1073741825: expected 0 to 1073741824",
     ),
 }
 
@@ -85,3 +85,63 @@ def test_packets_print_by_name():
     assert repr(Packet(q.PROPOSAL, E1 + 1, b"txn")) == "<PROPOSAL 0x100000001, 3 bytes>"
     assert repr(Packet(q.UPTODATE, -1)) == "<UPTODATE 0xffffffffffffffff, no bytes>"
     assert repr(Packet(99, 0)) == "<a packet of type 99 0x0, no bytes>"
+
+
+def farewell_of(link):
+    (packet,) = q.PacketReader(1 << 20).feed(link.farewell)
+    assert packet.type == q.FAREWELL
+    return q.decode_farewell(packet.data)
+
+
+def following(rig_of):
+    """Server 1 follows server 3, which is the test, up to DIFF."""
+    it = learning(rig_of)
+    it.hears(q.encode_packet(q.LEADERINFO, 2 << 32, q.encode_leader_info()), q.encode_packet(q.DIFF, E1 + 1))
+    return it
+
+
+def test_interop_1_a_follower_that_leaves_tells_its_leader_why(rig_of):
+    it = following(rig_of)
+    bad = entry_of(E1 + 2).payload[:-20]
+    it.hears(q.encode_packet(q.PROPOSAL, E1 + 2, bad))
+    why = it.link.why_closed
+    assert why.startswith(f"PROPOSAL 0x{E1 + 2:x}: ") and farewell_of(it.link) == why
+    assert f"the connection to server 3 is closed: {why}" in noted(it.node)
+    assert it.peer.why_looking == f"the leader 3 broke the protocol: {why}"
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    rig[3].peer.leader._by_sid[1].link.receive(q.encode_farewell(why))
+    assert f"the connection to server 1 is closed: it leaves: {why}" in noted(rig[3])
+
+
+def test_interop_1_a_follower_that_looks_for_another_leader_says_why(rig_of):
+    it = following(rig_of)
+    it.peer.no_space(True)
+    assert farewell_of(it.link) == "there is no space on the disk"
+
+
+def test_interop_1_a_leader_that_ends_tells_its_learners_why(rig_of):
+    rig = rig_of()
+    rig.elect(3)
+    rig.run()
+    link = rig[3].peer.leader._by_sid[1].link
+    rig[3].peer.look("a reason")
+    assert farewell_of(link) == "it leads no more: a reason"
+    it = following(rig_of)
+    it.link.receive(link.farewell)
+    assert it.peer.why_looking == "the leader 3 has hung up: it leads no more: a reason"
+
+
+def test_interop_1_a_farewell_is_one_harmless_line(rig_of):
+    assert q.decode_farewell(b"a\nb\x1b[2J\xff" + b"x" * 1000).startswith("a?b?[2J")
+    assert len(q.decode_farewell(b"x" * 1000)) == 500 and q.decode_farewell(None) == ""
+    _, link = strangers_link(rig_of)
+    link.receive(q.encode_farewell("I am nobody"))
+    assert "in the stage CONNECTED: expected FOLLOWERINFO, OBSERVERINFO" in link.why_closed
+
+
+def test_interop_1_an_apache_server_gets_no_farewell(rig_of):
+    it = learning(rig_of)
+    it.hears(q.encode_packet(q.LEADERINFO, 2 << 32, (0x10000).to_bytes(4, "big")), q.encode_packet(q.ACK, E1))
+    assert it.link.why_closed and it.link.farewell == b""

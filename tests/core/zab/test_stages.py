@@ -7,7 +7,7 @@ import pytest
 from recipes.core.errors import InvariantBroken
 from recipes.core.jute import opcodes as op
 from recipes.core.jute import quorum as q
-from recipes.core.jute.votes import LEADING, Notification
+from recipes.core.jute.votes import LEADING, LOOKING, Notification
 from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
 from recipes.core.zab.stages import (
@@ -296,7 +296,12 @@ def leader_in(stage, rig_of):
     it.connect(1, 2, 3, 4)
     if stage is LeaderStage.PROMISING:
         it.node.disk_stuck = True
-    if stage is not LeaderStage.GATHERING:
+        it.hears(3, followerinfo(3, promised=1))
+        it.hears(1, followerinfo(1, promised=1), ackepoch(1))
+    elif stage is LeaderStage.PROVING:
+        it.hears(1, followerinfo(1, promised=1))
+        it.hears(2, followerinfo(2))
+    elif stage is not LeaderStage.GATHERING:
         it.bring(ProgressStage.INTRODUCED, 1, 2)
     if stage is LeaderStage.BEGINNING:
         it.hears(1, ackepoch(1))
@@ -310,9 +315,14 @@ def leader_in(stage, rig_of):
         it.hears(2, ack(2))
     if stage is LeaderStage.GIVING_WAY:
         it.node.disk_stuck = True
-        it.hears(4, followerinfo(4, promised=9))
+        come_late(it, 4)
     assert it.leader.stage is stage
     return it
+
+
+def come_late(it, sid):
+    it.peer.notified(sid, Notification(LOOKING, sid, 0, 2, 0, b""))
+    it.hears(sid, followerinfo(sid, promised=9), ackepoch(sid))
 
 
 @pytest.mark.parametrize("stage", LeaderStage, ids=names)
@@ -333,6 +343,15 @@ def happens_to_leader(event, stage, rig_of):
         it.settle()
         if stage is LeaderStage.GIVING_WAY:
             assert it.peer.why_looking == "server 4 has promised epoch 9 and can only join a later one"
+    elif event is Event.UNPROVEN:
+        it.node.disk_stuck = True
+        it.links[1].lost()
+    elif event is Event.LEARNER_READY and stage in (LeaderStage.PROVING, LeaderStage.PROMISING):
+        it.node.disk_stuck = True
+        sid = 1 if stage is LeaderStage.PROVING else 3
+        it.hears(sid, ackepoch(sid))
+    elif stage is LeaderStage.PROMISING:
+        it.hears(4, followerinfo(4))
     else:
         told = {
             Event.LEARNER_INTRODUCED: (followerinfo(3),),
@@ -349,7 +368,7 @@ def test_a_later_promise_is_what_makes_a_leader_give_way(rig_of):
     it.hears(3, followerinfo(3))
     assert it.leader.stage is LeaderStage.BROADCASTING
     it.node.disk_stuck = True
-    it.hears(4, followerinfo(4, promised=9))
+    come_late(it, 4)
     assert it.leader.stage is LeaderStage.GIVING_WAY
 
 

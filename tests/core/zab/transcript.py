@@ -5,6 +5,7 @@ A line at the margin is a command, an indented line is its result, `#` begins pr
     servers VOTERS [OBSERVERS]          servers 1 to VOTERS, and observers after them; the first command
     disk SID [ZXID[-ZXID]...] [accepted EPOCH] [current EPOCH]    what a server finds on its disk when it starts
     elect LEADER [SID...]               tell these servers, or all that look for a leader, that it is elected
+    look TO SID...                      these servers tell TO, at its election port, that they look for a leader
     propose LEADER [COUNT]              clients of the leader write
     deliver [ROUNDS]                    packets are delivered and disks work, for ROUNDS rounds or until nothing moves
     tick [COUNT]                        so many ticks pass
@@ -26,6 +27,7 @@ from itertools import islice
 from recipes.core.disk.jobs import Batch, Change, Job
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
+from recipes.core.jute.votes import LOOKING
 from recipes.core.replication import Cell, InstallSnapshot, Operation, Truncate
 from recipes.core.zab.peer import RecoveredState
 from tests.core.zab.conftest import TICK_MS, Node, Rig, entry_of
@@ -116,6 +118,10 @@ class Servers:
             raise BadTranscript("no server looks for a leader")
         self.rig.elect(leader, *told)
         self._look()
+
+    def do_look(self, to: int, *sids: int) -> None:
+        for sid in sids:
+            self.rig.vote(sid, to, LOOKING, 2)
 
     def do_propose(self, leader: int, count: int = 1) -> None:
         node = self._node(leader, up=True)

@@ -21,13 +21,19 @@ class Planted(NamedTuple):
 
 
 PLANTED: list[Planted] = []
+PLANTED_IN_RAFT: list[Planted] = []
 
 
 def planted(
-    seed: int | None, breaks: str, servers: int = 3, observers: int = 0, kinds: tuple[str, ...] = ()
+    seed: int | None,
+    breaks: str,
+    servers: int = 3,
+    observers: int = 0,
+    kinds: tuple[str, ...] = (),
+    where: list[Planted] = PLANTED,
 ) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
     def add(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
-        PLANTED.append(Planted(plant.__name__, plant, seed, breaks, servers, observers, kinds))
+        where.append(Planted(plant.__name__, plant, seed, breaks, servers, observers, kinds))
         return plant
 
     return add

@@ -13,7 +13,7 @@ from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
 from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
 from recipes.core.zab.peer import ZabPeer
-from recipes.core.zab.stages import LeaderStage, LearnerStage
+from recipes.core.zab.stages import Event, LeaderStage, LearnerStage
 from tests.simulation.planted.bug import Patch, before, behind, planted
 
 
@@ -93,15 +93,12 @@ def epoch_file_without_its_sync(patch: Patch) -> None:
 
 
 @planted(1, "Z10")
-def leader_offers_its_epoch_before_it_is_stored(patch: Patch) -> None:
-    original = Leader._try_epoch
+def leader_enters_an_epoch_that_it_has_not_promised(patch: Patch) -> None:
+    def promise_epoch(self: Leader) -> None:
+        self.stage = LeaderStage.PROMISING
+        self.happened(Event.STORED)
 
-    def try_epoch(self: Leader) -> None:
-        original(self)
-        if self.stage is LeaderStage.PROMISING:
-            self._fix_epoch()
-
-    patch.setattr(Leader, "_try_epoch", try_epoch)
+    patch.setattr(Leader, "_promise_epoch", promise_epoch)
 
 
 @planted(1, "Z9", kinds=("isolation", "slow disk"))

@@ -14,12 +14,12 @@ def committed_without_a_quorum(patch: Patch) -> None:
     patch.setattr(Membership, "committed", lambda self, held: max(held.values()))
 
 
-@planted(8, "Z1", 5, 1, kinds=("partition",))
+@planted(4, "Z1", 5, 1, kinds=("partition",))
 def observers_are_counted(patch: Patch) -> None:
     patch.setattr(Membership, "is_quorum", lambda self, sids: len(set(sids)) > len(self.voters) // 2)
 
 
-@planted(2, "L1")
+@planted(3, "L1")
 def election_by_zxid_without_epoch(patch: Patch) -> None:
     patch.setattr(Election, "_rank", lambda self, vote: (True, 0, vote.zxid & 0xFFFFFFFF, vote.leader))
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from recipes.core import history
+from recipes.core.history import History
 from recipes.core.jute import quorum as q
-from recipes.core.zab import history, learner, synchronize
-from recipes.core.zab.history import History
+from recipes.core.zab import learner, synchronize
 from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
 from recipes.core.zab.peer import ZabPeer

@@ -50,7 +50,7 @@ def leader_does_not_hear_of_learners_sessions(patch: Patch) -> None:
     patch.setattr(q, "decode_touches", lambda data: [])
 
 
-@planted(6, "E4", kinds=("partition", "isolation"))
+@planted(33, "E4", kinds=("partition", "isolation"))
 def learner_answers_pings_whatever_it_hears_of_its_leader(patch: Patch) -> None:
     """As in ZooKeeper, until its syncLimit is over."""
     patch.setattr(ZabPeer, "in_touch", lambda self, timeout_ms: True)

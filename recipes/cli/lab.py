@@ -1,0 +1,280 @@
+"""`recipes lab`: protocols run in a laboratory, on a simulated network and simulated disks, with faults on demand."""
+
+import json as json_text
+from pathlib import Path
+from typing import Any, Literal
+
+from cyclopts import App
+
+from recipes.cli.access import Switch
+from recipes.cli.terminal import say, shown
+from recipes.core.errors import BadArguments
+from recipes.lab import scenario as scenarios
+from recipes.lab.casts import protocol_of
+from recipes.lab.checks.check import Broken
+from recipes.lab.checks.registry import CHECKS
+from recipes.lab.checks.registry import check as check_trace
+from recipes.lab.difference import first_difference
+from recipes.lab.figures import figures
+from recipes.lab.hunt import hunt as run_seeds
+from recipes.lab.plants import PLANTS
+from recipes.lab.run import Outcome
+from recipes.lab.run import run as run_scenario
+from recipes.lab.scenario import SECTIONS, Scenario
+from recipes.lab.trace import Trace, dumps, loads
+from recipes.lab.transcript import transcript
+
+Language = Literal["en", "zh"]
+
+lab: App = App(name="lab", help="Protocols in a laboratory: see docs/lab.md.")
+
+
+@lab.command(name="list")
+def list_scenarios(
+    *, section: str | None = None, lang: Language = "en", plants: Switch = False, json: Switch = False
+) -> int:
+    """Print the scenarios, or the planted bugs: recipes lab list.
+
+    Args:
+        section: only this section, such as px.
+        lang: the language of the titles, en or zh.
+        plants: print the planted bugs instead.
+        json: print an array of objects.
+    """
+    if plants:
+        bugs = [
+            {
+                "name": each.name,
+                "protocol": each.protocol,
+                "finds": each.finds,
+                "says": each.says if lang == "en" else each.says_zh,
+            }
+            for each in PLANTS.values()
+        ]
+        say(json, "\n".join(f"{bug['name']:32} {bug['says']}" for bug in bugs), bugs)
+        return 0
+    if section is not None and section not in SECTIONS:
+        raise BadArguments("", f"--section {section}: expected one of {', '.join(SECTIONS)}")
+    found = [each for each in scenarios.load_all() if section in (None, each.section)]
+    facts = [
+        {"id": each.id, "section": each.section, "protocols": each.protocols, "title": each.title[lang]}
+        for each in found
+    ]
+    lines: list[str] = []
+    for each in found:
+        if not any(other.section == each.section for other in found[: found.index(each)]):
+            lines.append(SECTIONS[each.section][lang])
+        lines.append(f"  {each.id:26} {each.title[lang]}")
+    say(json, "\n".join(lines), facts)
+    return 0
+
+
+@lab.command
+def show(name: str, /, *, lang: Language = "en", json: Switch = False) -> int:
+    """Print what a scenario is about: recipes lab show px-duel.
+
+    Args:
+        name: its id, or a .toml file.
+        lang: en or zh.
+        json: print one object.
+    """
+    found = _scenario(name)
+    checks = [CHECKS[each] for each in protocol_of(found.protocols[0]).checks]
+    facts = {
+        "id": found.id, "section": found.section, "protocols": found.protocols, "title": found.title[lang],
+        "story": found.story[lang], "breaks": found.breaks, "plant": found.plant,
+        "checks": {each.name: each.says if lang == "en" else each.says_zh for each in checks},
+    }  # fmt: skip
+    said = [found.title[lang], "", found.story[lang].strip(), "", f"protocol: {', '.join(found.protocols)}"]
+    said += [f"planted bug: {found.plant}"] if found.plant else []
+    for each in checks:
+        expected = "  (expected to break)" if each.name in found.breaks else ""
+        said.append(f"{each.name:4} {each.says if lang == 'en' else each.says_zh}{expected}")
+    say(json, "\n".join(said), facts)
+    return 0
+
+
+@lab.command
+def run(
+    name: str,
+    /,
+    *,
+    protocol: str | None = None,
+    seed: int | None = None,
+    servers: int | None = None,
+    plant: str | None = None,
+    text: Switch = False,
+    trace: Path | None = None,
+    lang: Language = "en",
+    json: Switch = False,
+) -> int:
+    """Run a scenario, and say whether it went as expected: recipes lab run px-duel.
+
+    Exit codes: 0 as expected; 1 a check found something that was not expected, or an expectation failed; 2 for a wrong
+    argument; 3 the run did not come to its end.
+
+    Args:
+        name: its id, or a .toml file.
+        protocol: one of those that the scenario runs on.
+        seed: of chance; the scenario's own if not given.
+        servers: how many servers, acceptors or participants there are.
+        plant: a planted bug, from `recipes lab list --plants`.
+        text: print the events in words.
+        trace: write the trace to this file.
+        lang: the language of what the checks say, en or zh.
+        json: print one object: verdict and figures.
+    """
+    found = _scenario(name)
+    used = protocol if protocol is not None else found.protocols[0]
+    sites = {} if servers is None else {protocol_of(used).parts[0].kind: servers}
+    outcome = run_scenario(found, protocol=protocol, seed=seed, sites=sites, plant=plant)
+    if trace is not None:
+        trace.write_text(dumps(outcome.trace), encoding="utf-8")
+    if text:
+        print(shown(transcript(outcome.trace)), end="")
+    if json or not text:
+        say(json, _said(found, outcome, lang), _facts(outcome, lang))
+    return outcome.code
+
+
+@lab.command
+def hunt(
+    protocol: str, /, *, seeds: str = "1-200", plant: str | None = None, lang: Language = "en", json: Switch = False
+) -> int:
+    """Run random calls and faults, one run per seed, until a check breaks: recipes lab hunt paxos --seeds 1-1000.
+
+    Exit codes: 0 no seed broke anything; 1 a check broke, and the seed is printed; 2 for a wrong argument.
+
+    Args:
+        protocol: one of those that `recipes lab list` names.
+        seeds: the first and the last seed, A-B.
+        plant: a planted bug, from `recipes lab list --plants`.
+        lang: the language of what the checks say, en or zh.
+        json: print one object.
+    """
+    first, _, last = seeds.partition("-")
+    if not (first.isdecimal() and (last or first).isdecimal()):
+        raise BadArguments("", f"--seeds {seeds}: expected A-B, such as 1-1000")
+    runs = range(int(first), int(last or first) + 1)
+    unfinished = 0
+    for seed, outcome in run_seeds(protocol, runs, plant):
+        unfinished += bool(outcome.waits_for)
+        if outcome.broken:
+            lines = [f"seed {seed}: {len(outcome.trace.events)} events"]
+            lines += [_verdict(name, broken, lang) for name, broken in outcome.broken.items()]
+            facts = {"seed": seed, "runs": seed - runs.start + 1, "checks": _checks(outcome.broken, lang)}
+            say(json, "\n".join(lines), facts)
+            return 1
+    said = f"{len(runs)} seeds, nothing broke" + (f"; {unfinished} runs did not end" if unfinished else "")
+    say(json, said, {"seed": None, "runs": len(runs), "unfinished": unfinished, "checks": {}})
+    return 0
+
+
+@lab.command
+def check(file: Path, /, *, lang: Language = "en", json: Switch = False) -> int:
+    """Check a trace: recipes lab check TRACE.
+
+    Exit codes: 0 all checks hold; 1 one does not; 2 the file is no trace.
+
+    Args:
+        file: what `recipes lab run --trace` wrote.
+        lang: the language of what the checks say, en or zh.
+        json: print one object.
+    """
+    trace = _trace(file)
+    found = check_trace(trace)
+    lines = [f"{trace.header['scenario']}, {trace.protocol}, seed {trace.header['seed']}"]
+    lines += [] if trace.end else ["the trace ends early"]
+    lines += [_verdict(name, broken, lang) for name, broken in found.items()]
+    facts = {"ends_early": trace.end is None, "checks": _checks(found, lang), "figures": figures(trace)}
+    say(json, "\n".join(lines), facts)
+    return 1 if any(found.values()) else 0
+
+
+@lab.command
+def diff(one: Path, other: Path, /, *, json: Switch = False) -> int:
+    """Print where two traces begin to differ: recipes lab diff A B.
+
+    Exit codes: 0 the same events; 1 they differ; 2 a file is no trace.
+
+    Args:
+        one: a trace.
+        other: another trace.
+        json: print one object, with both events.
+    """
+    found = first_difference(_trace(one), _trace(other))
+    if found is None:
+        say(json, "the same events", {"same": True})
+        return 0
+    lines = [f"event {found.event} differs"]
+    for mark, event in (("-", found.one), ("+", found.other)):
+        lines.append(f"{mark} {'nothing more' if event is None else json_text.dumps(event, ensure_ascii=False)}")
+    say(json, "\n".join(lines), {"same": False, "event": found.event, "one": found.one, "other": found.other})
+    return 1
+
+
+def _scenario(name: str) -> Scenario:
+    if not name.endswith(".toml"):
+        return scenarios.load(name)
+    file = Path(name)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadArguments("", f"{name}: {error}") from None
+    return scenarios.parse(file.stem, text)
+
+
+def _trace(file: Path) -> Trace:
+    try:
+        return loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadArguments("", f"{file}: {error}") from None
+    except BadArguments as error:
+        raise BadArguments("", f"{file}: {error.message}") from None
+
+
+def _verdict(name: str, broken: Broken | None, lang: str) -> str:
+    check = CHECKS[name]
+    says = check.says if lang == "en" else check.says_zh
+    if broken is None:
+        return f"  {name:4} holds   {says}"
+    return f"  {name:4} BROKEN  {says}: event {broken.event}, {broken.why if lang == 'en' else broken.why_zh}"
+
+
+def _checks(found: Any, lang: str) -> dict[str, object]:
+    return {
+        name: {"holds": broken is None, "event": broken and broken.event,
+               "why": broken and (broken.why if lang == "en" else broken.why_zh)}
+        for name, broken in found.items()
+    }  # fmt: skip
+
+
+def _said(found: Scenario, outcome: Outcome, lang: str) -> str:
+    end = outcome.trace.end or {}
+    numbers = end["figures"]
+    lines = [f"{found.id}: {found.title[lang]}"]
+    lines += [_verdict(name, broken, lang) for name, broken in outcome.found.items()]
+    lines.append(
+        f"  {numbers['messages']} messages, {numbers['fsyncs']} syncs, {numbers['ok']} calls ok, "
+        f"{numbers['fail']} failed, {numbers['unknown']} unknown, {numbers['virtual_ms']} ms of virtual time"
+    )
+    if outcome.waits_for:
+        lines.append(f"  it did not end: it still waits for {outcome.waits_for}")
+    lines += [f"  not as expected: {wrong}" for wrong in outcome.wrong]
+    if not outcome.code:
+        lines.append("  as expected" + (f": {', '.join(outcome.broken)} broke" if outcome.broken else ""))
+    return "\n".join(lines)
+
+
+def _facts(outcome: Outcome, lang: str) -> dict[str, object]:
+    trace, end = outcome.trace, outcome.trace.end or {}
+    return {
+        **{key: trace.header[key] for key in ("scenario", "protocol", "mode", "seed", "plant", "sites")},
+        "as_expected": outcome.code == 0,
+        "ended": not outcome.waits_for,
+        "wrong": outcome.wrong,
+        "checks": _checks(outcome.found, lang),
+        "figures": end["figures"],
+        "events": len(trace.events),
+        "sha256": end["sha256"],
+    }

@@ -1,0 +1,104 @@
+"""What a leader knows of one follower."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from recipes.core.history import History
+from recipes.core.link import Link
+from recipes.core.raft import wire as w
+from recipes.core.raft.stages import ProgressStage
+from recipes.core.raft.wire import Message
+from recipes.core.replication import Entry
+
+_REPLICATING: Final = ProgressStage.REPLICATING
+_PROBING: Final = ProgressStage.PROBING
+
+
+class Progress:
+    """One follower or observer, for the life of its connection; one that connects again is a new one.
+
+    stage, steps: what it may send, and what the leader does with that. link: its connection.
+    sent_zxid: in PROBING, the last guess of an entry that both logs have; in REPLICATING, the last entry sent.
+    durable_zxid: its log is the leader's up to here, on its disk; never falls. -1: not known.
+    round: the last round of heartbeats that it has answered.
+    """
+
+    __slots__ = ("_rows", "_sent_commit", "_sent_round", "durable_zxid", "link", "round", "sent_zxid", "stage", "steps")
+
+    def __init__(self, link: Link[Message], rows: Mapping[ProgressStage, Mapping[type[object], Any]]) -> None:
+        self._rows = rows
+        self.link: Link[Message] = link
+        self.sent_zxid: int = 0
+        self.durable_zxid: int = -1
+        self.round: int = 0
+        self._sent_commit = -1
+        self._sent_round = 0
+        self.enter(ProgressStage.CONNECTED)
+
+    def enter(self, stage: ProgressStage) -> None:
+        """Move to a stage."""
+        self.stage: ProgressStage = stage
+        self.steps: Mapping[type[object], Any] = self._rows[stage]
+
+    @property
+    def sid(self) -> int:
+        """Of its server; -1 until it has said who it is."""
+        return self.link.sid
+
+    @property
+    def counts(self) -> bool:
+        """Whether its log is known to be the leader's up to `durable_zxid`."""
+        return self.stage is _REPLICATING
+
+    def probe(self, zxid: int) -> None:
+        """Guess that both logs have `zxid`."""
+        self.enter(_PROBING)
+        self.sent_zxid = zxid
+        self._sent_round = -1
+
+    def flush(
+        self, term: int, history: History, commit_zxid: int, round_number: int, made: dict[int, bytes] | None = None
+    ) -> None:
+        """Send what is new: entries, how far is committed, a heartbeat.
+
+        made: frames made in this turn for other followers, by the zxid before their first entry.
+        """
+        if self.stage is _REPLICATING:
+            if self.sent_zxid != history.last_zxid:
+                self._send_entries(term, history, commit_zxid, round_number, {} if made is None else made)
+            elif self._sent_commit == commit_zxid and self._sent_round == round_number:
+                return
+            else:
+                self.link.send(w.encode_append(term, self.sent_zxid, commit_zxid, round_number, ()))
+        elif self.stage is _PROBING and self._sent_round != round_number:
+            self.link.send(w.encode_append(term, self.sent_zxid, commit_zxid, round_number, ()))
+        else:
+            return
+        self._sent_commit, self._sent_round = commit_zxid, round_number
+
+    def _send_entries(
+        self, term: int, history: History, commit_zxid: int, round_number: int, made: dict[int, bytes]
+    ) -> None:
+        before = self.sent_zxid
+        data = made.get(before)
+        if data is None:
+            frames, at = [], before
+            for batch in _batches(history.behind(before)):
+                frames.append(w.encode_append(term, at, commit_zxid, round_number, batch))
+                at = batch[-1].zxid
+            data = made[before] = b"".join(frames)
+        self.link.send(data)
+        self.sent_zxid = history.last_zxid
+
+
+def _batches(entries: list[Entry]) -> list[list[Entry]]:
+    """The entries in parts that fit into one frame each."""
+    found: list[list[Entry]] = [[]]
+    size = 0
+    for entry in entries:
+        size += len(entry.payload) + 4
+        if size > w.BATCH_BYTES and found[-1]:
+            found.append([])
+            size = len(entry.payload) + 4
+        found[-1].append(entry)
+    return found

@@ -1,0 +1,117 @@
+"""The protocols of the laboratory: which sites they have, which machine each site runs, and what is checked.
+
+The only place where the laboratory names a protocol's code.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from recipes.core.agree import paxos, paxos1, paxos2, paxos_log, threephase, twophase
+from recipes.core.agree.machine import Machine
+from recipes.core.errors import BadArguments
+
+MOST_SITES = 25
+
+
+@dataclass(frozen=True)
+class Part:
+    """Sites of one kind. prefix: what their names begin with. count: how many there are if nothing is said."""
+
+    kind: str
+    prefix: str
+    machine: type[Machine]
+    count: int
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A protocol. title: its name for people. parts: its sites. checks: the names of its checks, in order.
+
+    mode: "textbook" for a protocol as books have it, "served" for the code that serves.
+    """
+
+    name: str
+    title: str
+    parts: tuple[Part, ...]
+    checks: tuple[str, ...]
+    mode: str = "textbook"
+
+
+_COMMIT = ("T1", "T2", "T3", "T4", "T5")
+_PAXOS = ("P1", "P2", "P3", "P4", "P5", "P6", "P8")
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    each.name: each
+    for each in (
+        Protocol(
+            "2pc",
+            "Two-phase commit",
+            (
+                Part("participant", "pa", twophase.Participant, 3),
+                Part("coordinator", "co", twophase.Coordinator, 1),
+                Part("acceptor", "a", paxos2.Acceptor, 0),
+            ),
+            _COMMIT,
+        ),
+        Protocol(
+            "3pc",
+            "Three-phase commit",
+            (
+                Part("participant", "pa", threephase.Participant, 3),
+                Part("coordinator", "co", threephase.Coordinator, 1),
+                Part("acceptor", "a", paxos2.Acceptor, 0),
+            ),
+            _COMMIT,
+        ),
+        Protocol(
+            "paxos1",
+            "Paxos, first step",
+            (Part("acceptor", "a", paxos1.Acceptor, 1), Part("proposer", "p", paxos1.Proposer, 2)),
+            ("V1", "V2"),
+        ),
+        Protocol(
+            "paxos2",
+            "Paxos, second step",
+            (Part("acceptor", "a", paxos2.Acceptor, 1), Part("proposer", "p", paxos2.Proposer, 2)),
+            ("V1", "V2"),
+        ),
+        Protocol(
+            "paxos",
+            "Paxos",
+            (
+                Part("acceptor", "a", paxos2.Acceptor, 3),
+                Part("proposer", "p", paxos.Proposer, 2),
+                Part("learner", "l", paxos.Learner, 0),
+            ),
+            _PAXOS,
+        ),
+        Protocol(
+            "paxos_log", "A Paxos per log entry", (Part("server", "s", paxos_log.Server, 3),), (*_PAXOS, "P7", "A2")
+        ),
+    )
+}
+
+
+def protocol_of(name: str) -> Protocol:
+    """The protocol with this name. Raises BadArguments if there is none."""
+    found = PROTOCOLS.get(name)
+    if found is None:
+        raise BadArguments("", f"no protocol is called {name!r}: expected one of {', '.join(PROTOCOLS)}")
+    return found
+
+
+def members_of(
+    protocol: Protocol, counts: Mapping[str, int], replaced: Mapping[type[Machine], type[Machine]]
+) -> dict[str, tuple[str, type[Machine]]]:
+    """The sites of a run: name to kind and machine. replaced: machines with a planted bug, by the right ones."""
+    kinds = [part.kind for part in protocol.parts]
+    for kind, count in counts.items():
+        if kind not in kinds:
+            raise BadArguments("", f"{protocol.name} has no {kind}: expected {', '.join(kinds)}")
+        if not isinstance(count, int) or not 0 <= count <= MOST_SITES:
+            raise BadArguments("", f"{kind} = {count!r}: expected a number of sites from 0 to {MOST_SITES}")
+    return {
+        f"{part.prefix}{number}": (part.kind, replaced.get(part.machine, part.machine))
+        for part in protocol.parts
+        for number in range(1, counts.get(part.kind, part.count) + 1)
+    }

@@ -1,0 +1,151 @@
+"""Random runs of a protocol, in search of a seed that breaks something: calls and faults at random times, then quiet.
+
+A seed gives one scenario, which can be run again. No fault is planned that the protocol does not claim to survive: the
+textbook's commit protocols break in partitions and lose locks to dead coordinators, so theirs is the replicated
+decision.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from recipes.core.errors import BadArguments
+from recipes.core.sim.chance import Random, between, happens
+from recipes.lab.plants import plant_of
+from recipes.lab.run import Outcome, run
+from recipes.lab.scenario import Scenario
+from recipes.lab.steps import Step
+
+Call = tuple[str, list[Any]]
+FAULTS_MS = 300
+CALLS = 8
+
+
+@dataclass(frozen=True)
+class Hunting:
+    """How a protocol is hunted.
+
+    call: the n-th call, where and what. sites, settings: of its runs. faulty: kinds of sites that crash; the others
+    stay up. calls_within_ms: a short time makes calls meet. may_stay_down: a kind of which the first one may never
+    come back.
+    """
+
+    call: Callable[[Random, int, Mapping[str, int]], Call]
+    sites: Mapping[str, int]
+    settings: Mapping[str, Any]
+    faulty: tuple[str, ...]
+    calls_within_ms: int = 60
+    may_stay_down: str | None = None
+
+
+class Found(NamedTuple):
+    """What one seed showed."""
+
+    seed: int
+    outcome: Outcome
+
+
+def _propose(chance: Random, number: int, sites: Mapping[str, int]) -> Call:
+    return f"p{between(chance, 1, sites['proposer'])}", ["propose", f"v{number}"]
+
+
+def _append(chance: Random, number: int, sites: Mapping[str, int]) -> Call:
+    return f"s{between(chance, 1, sites['server'])}", ["append", f"x{number}"]
+
+
+def _write_all(chance: Random, number: int, sites: Mapping[str, int]) -> Call:
+    if happens(chance, 0.3):
+        return f"pa{between(chance, 1, sites['participant'])}", ["read", chance.choice(("x", "y"))]
+    return f"co{between(chance, 1, sites['coordinator'])}", ["write", chance.choice(("x", "y")), f"v{number}"]
+
+
+_PATIENT = {"retry": True, "backoff_ms": 10, "give_up_ms": 150}
+_RECORD = {"decision": "replicated", "backoff_ms": 10}
+_PARTIES = {"participant": 3, "coordinator": 2, "acceptor": 3}
+HUNTING: Mapping[str, Hunting] = {
+    "paxos1": Hunting(_propose, {"acceptor": 1, "proposer": 3}, {}, ("acceptor", "proposer")),
+    "paxos2": Hunting(_propose, {"acceptor": 1, "proposer": 3}, {}, ("acceptor", "proposer")),
+    "paxos": Hunting(_propose, {"acceptor": 3, "proposer": 3}, _PATIENT, ("acceptor", "proposer")),
+    "paxos_log": Hunting(_append, {"server": 3}, {"notify": True, "backoff_ms": 10}, ("server",)),
+    "2pc": Hunting(_write_all, _PARTIES, _RECORD, ("participant", "coordinator"), 300, "coordinator"),
+    "3pc": Hunting(_write_all, _PARTIES, _RECORD, ("participant", "coordinator"), 300, "coordinator"),
+}
+
+
+def hunt(protocol: str, seeds: range, plant: str | None = None) -> Iterator[Found]:
+    """Run each seed. Raises BadArguments for an unknown protocol, or a planted bug of another one."""
+    if protocol not in HUNTING:
+        raise BadArguments("", f"no protocol to hunt is called {protocol!r}: expected one of {', '.join(HUNTING)}")
+    if plant is not None and plant_of(plant).protocol != protocol:
+        raise BadArguments("", f"the planted bug {plant} belongs to {plant_of(plant).protocol}, not to {protocol}")
+    for seed in seeds:
+        yield Found(seed, run(scenario_of(protocol, seed, plant), plant=plant))
+
+
+def scenario_of(protocol: str, seed: int, plant: str | None = None) -> Scenario:
+    """The scenario of a seed."""
+    hunting = HUNTING[protocol]
+    chance: Random = random.Random(f"{seed}/plan")
+    prefixes = {"acceptor": "a", "proposer": "p", "server": "s", "participant": "pa", "coordinator": "co"}
+    names = [f"{prefixes[kind]}{n}" for kind, count in hunting.sites.items() for n in range(1, count + 1)]
+    steps: list[tuple[int, Step]] = []
+    for number in range(1, CALLS + 1):
+        target, operation = hunting.call(chance, number, hunting.sites)
+        steps.append((chance.randrange(hunting.calls_within_ms), {"then": "call", "target": target, "op": operation}))
+    called = [at_ms for at_ms, _ in steps]
+    faulty = [name for name in names if name.rstrip("0123456789") in {prefixes[kind] for kind in hunting.faulty}]
+    for _ in range(between(chance, 2, 7)):
+        steps += _fault(chance, chance.choice(called), faulty, names)
+    steps.append((FAULTS_MS, {"then": "heal"}))
+    steps.append((FAULTS_MS, {"then": "loss", "probability": 0.0}))
+    kept_down = hunting.may_stay_down is not None and happens(chance, 0.3)
+    gone = f"{prefixes[hunting.may_stay_down]}1" if hunting.may_stay_down and kept_down else None
+    if gone is not None:
+        steps.append((chance.choice(called) + between(chance, 3, 30), {"then": "crash", "target": gone}))
+        steps = [step for step in steps if step[1] != {"then": "start", "target": gone}]
+    for name in faulty:
+        if name == gone:
+            continue
+        steps += [(FAULTS_MS, {"then": "resume", "target": name}), (FAULTS_MS, {"then": "start", "target": name})]
+    steps.sort(key=lambda step: step[0])
+    return Scenario(
+        id=f"hunt-{protocol}",
+        section="hunt",
+        protocols=(protocol,),
+        title={"en": f"Seed {seed}", "zh": f"种子 {seed}"},
+        story={"en": "", "zh": ""},
+        seed=seed,
+        sites=hunting.sites,
+        settings=hunting.settings,
+        steps=tuple({**step, "when": {"at_ms": at_ms}} for at_ms, step in steps),
+        sync_us=(100, 3000),
+        delay_us=(100, 6000),
+        limit_ms=6000,
+        linger_ms=2500 if "decision" in hunting.settings else 500,
+        call_timeout_ms=600,
+    )
+
+
+def _fault(chance: Random, called_ms: int, faulty: list[str], names: list[str]) -> list[tuple[int, Step]]:
+    """A fault, and its end, at random times; most begin soon after a call."""
+    begin = called_ms + chance.randrange(20) if happens(chance, 0.7) else chance.randrange(FAULTS_MS - 50)
+    begin = min(begin, FAULTS_MS - 50)
+    end = begin + between(chance, 1, 40 if happens(chance, 0.6) else FAULTS_MS - begin - 1)
+    target = chance.choice(faulty)
+    what = chance.choice(("crash", "power", "power", "pause", "cut", "one way", "loss"))
+    if what in ("crash", "power"):
+        return [(begin, {"then": what, "target": target}), (end, {"then": "start", "target": target})]
+    if what == "pause":
+        return [(begin, {"then": "pause", "target": target}), (end, {"then": "resume", "target": target})]
+    if what == "loss":
+        return [
+            (begin, {"then": "loss", "probability": 0.1 + chance.random() / 2}),
+            (end, {"then": "loss", "probability": 0.0}),
+        ]
+    others = [name for name in names if name != target and happens(chance, 0.5)]
+    cut = {"from": [target], "to": others}
+    if not others:
+        return []
+    one_way = {"one_way": True} if what == "one way" else {}
+    return [(begin, {"then": "cut", **cut, **one_way}), (end, {"then": "heal", **cut, **one_way})]

@@ -1,0 +1,222 @@
+"""The steps of a scenario: each waits for something, and then does something.
+
+A step is armed when the one before it is done. It waits for a message that is sent, arrives or was handled, for a
+reply, for a state, or for nothing. Messages are named by their roles, so that one script runs on several protocols.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from recipes.lab.links import Direction, Flight
+from recipes.lab.steps import AT_ONCE, MESSAGE_KEYS, Step
+
+if TYPE_CHECKING:
+    from recipes.lab.world import World
+
+
+class Script:
+    """Goes through the steps.
+
+    waits_for: in words, what the step that is armed waits for; "" when all steps are done.
+    """
+
+    def __init__(self, steps: Sequence[Step], world: "World") -> None:
+        self._steps = steps
+        self._world = world
+        self._at = -1
+        self._seen = 0
+        self._fired = False  # the armed step has been triggered, and is about to be done
+        self._labels: dict[str, int] = {}
+        self.waits_for: str = "its first step" if steps else ""
+
+    def begin(self) -> None:
+        """Arm the first step."""
+        self._arm()
+
+    def saw_message(self, stage: str, flight: Flight) -> None:
+        """A message has got as far as `stage`."""
+        when = self._when()
+        if when is None or not when.keys() & MESSAGE_KEYS or when.get("at", "handled") != stage:
+            return
+        role, kind, _ = flight.message
+        if (
+            when.get("role", role) == role
+            and when.get("kind", kind) == kind
+            and ("from" not in when or flight.sender in self._resolve(when["from"]))
+            and ("to" not in when or flight.to in self._resolve(when["to"]))
+        ):
+            self._count(flight)
+
+    def saw_reply(self, call: int, outcome: str) -> None:
+        """A call was answered."""
+        when = self._when()
+        if when is not None and "reply" in when and self._labels.get(when["reply"]) == call:
+            if when.get("outcome", outcome) == outcome:
+                self._count(None)
+
+    def saw_state(self, site: str) -> None:
+        """A site shows something new."""
+        when = self._when()
+        if when is None or "state" not in when or ("site" in when and site not in self._resolve(when["site"])):
+            return
+        shown = self._world.sites[site].shown
+        if all(shown.get(name) == value for name, value in when["state"].items()):
+            self._count(None)
+
+    def _when(self) -> Mapping[str, Any] | None:
+        if self._fired or not 0 <= self._at < len(self._steps):
+            return None
+        when: Mapping[str, Any] | None = self._steps[self._at].get("when")
+        return when
+
+    def _count(self, flight: Flight | None) -> None:
+        self._seen += 1
+        step = self._steps[self._at]
+        if self._seen >= step["when"].get("nth", 1):
+            self._fire(step, flight)
+
+    def _arm(self) -> None:
+        self._at += 1
+        self._seen = 0
+        self._fired = False
+        if self._at >= len(self._steps):
+            self.waits_for = ""
+            return
+        step = self._steps[self._at]
+        when = step.get("when", {})
+        self.waits_for = f"step {self._at + 1}, {step['then']}, which waits for {dict(when)}" if when else "a step"
+        if "at_ms" in when:
+            self._fired = True
+            self._world.timeline.at(when["at_ms"] * 1000, self._do, step, None)
+        elif not when:
+            self._fire(step, None)
+        elif "reply" in when and self._answered(when):
+            self._fire(step, None)
+        elif "state" in when:
+            for site in self._world.sites:
+                self.saw_state(site)
+
+    def _answered(self, when: Mapping[str, Any]) -> bool:
+        """Whether the reply that a step waits for has come already."""
+        call = self._labels.get(when["reply"])
+        return call is not None and any(
+            event["k"] == "reply"
+            and event["call"] == call
+            and event["outcome"] == when.get("outcome", event["outcome"])
+            for event in self._world.events
+        )
+
+    def _fire(self, step: Step, flight: Flight | None) -> None:
+        self._fired = True
+        after_ms = step.get("after_ms", 0)
+        if step["then"] in AT_ONCE and not after_ms:
+            self._do(step, flight)
+        else:
+            self._world.timeline.after(after_ms * 1000, self._do, step, flight)
+
+    def _do(self, step: Step, flight: Flight | None) -> None:
+        getattr(self, f"_{step['then']}")(step, flight)
+        self._arm()
+        self._world.look_for_end()
+
+    # The actions.
+
+    def _call(self, step: Step, flight: Flight | None) -> None:
+        label = step.get("as", f"call{self._at + 1}")
+        self._labels[label] = self._world.calls + 1
+        self._world.call(self._site(step["target"]), step.get("client", "c1"), list(step["op"]), label)
+
+    def _crash(self, step: Step, flight: Flight | None) -> None:
+        for name in self._targets(step):
+            self._world.sites[name].crash()
+
+    def _power(self, step: Step, flight: Flight | None) -> None:
+        keeps = {"kept": True, "lost": False, "chance": None}
+        for name in self._targets(step):
+            self._world.sites[name].cut_power(keeps[step.get("unsynced", "chance")])
+
+    def _start(self, step: Step, flight: Flight | None) -> None:
+        for name in self._targets(step):
+            self._world.sites[name].start()
+
+    def _wipe(self, step: Step, flight: Flight | None) -> None:
+        for name in self._targets(step):
+            self._world.sites[name].wipe()
+
+    def _pause(self, step: Step, flight: Flight | None) -> None:
+        for name in self._targets(step):
+            self._world.sites[name].pause()
+
+    def _resume(self, step: Step, flight: Flight | None) -> None:
+        for name in self._targets(step):
+            self._world.sites[name].resume()
+
+    def _expire(self, step: Step, flight: Flight | None) -> None:
+        for name in self._targets(step):
+            self._world.sites[name].fire(step["timer"])
+
+    def _cut(self, step: Step, flight: Flight | None) -> None:
+        self._cut_off(self._directions(step))
+
+    def _isolate(self, step: Step, flight: Flight | None) -> None:
+        inside = self._targets(step)
+        outside = [name for name in self._world.sites if name not in inside]
+        self._cut_off(_between(inside, outside) + _between(outside, inside))
+
+    def _heal(self, step: Step, flight: Flight | None) -> None:
+        self._world.links.heal(self._directions(step) if "from" in step else None)
+        self._world.record("", "heal", what="cut")
+
+    def _drop(self, step: Step, flight: Flight | None) -> None:
+        if flight is not None:
+            flight.why_lost = "dropped"
+
+    def _hold(self, step: Step, flight: Flight | None) -> None:
+        if flight is not None:
+            self._world.links.hold(flight)
+
+    def _release(self, step: Step, flight: Flight | None) -> None:
+        self._world.links.release()
+
+    def _loss(self, step: Step, flight: Flight | None) -> None:
+        self._world.links.loss = step["probability"]
+        self._world.record("", "fault" if step["probability"] else "heal", what="loss")
+
+    def _note(self, step: Step, flight: Flight | None) -> None:
+        self._world.record("", "note", text=step.get("text", ""))
+
+    def _cut_off(self, directions: list[Direction]) -> None:
+        self._world.links.cut(directions)
+        self._world.record("", "fault", what="cut", directions=[f"{a}>{b}" for a, b in directions])
+
+    def _directions(self, step: Step) -> list[Direction]:
+        ones, others = self._resolve(step["from"]), self._resolve(step["to"])
+        directions = _between(ones, others)
+        return directions if step.get("one_way", False) else directions + _between(others, ones)
+
+    def _targets(self, step: Step) -> list[str]:
+        return self._resolve(step["target"])
+
+    def _site(self, name: str) -> str:
+        found = self._resolve(name)
+        return found[0] if found else next(iter(self._world.sites))
+
+    def _resolve(self, names: str | Iterable[str]) -> list[str]:
+        """The sites that a scenario names: by name, by kind, or as "leader", "followers", "all"."""
+        world = self._world
+        found: list[str] = []
+        for name in [names] if isinstance(names, str) else names:
+            leader = world.leader()
+            if name == "leader":
+                found += [leader] if leader else []
+            elif name == "followers":
+                found += [each for each in world.sites if each != leader]
+            elif name == "all":
+                found += list(world.sites)
+            else:
+                found += world.names.get(name, (name,))
+        return found
+
+
+def _between(ones: Iterable[str], others: Iterable[str]) -> list[Direction]:
+    return [(one, other) for one in ones for other in others if one != other]

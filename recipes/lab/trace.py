@@ -1,0 +1,167 @@
+"""Traces: what happened in a run, as lines of JSON. All views, figures and checks are functions of a trace.
+
+The first line is the header, with the version of the format. Each line after it is one event: its number `i`, its
+virtual time `t` in µs, its site `n`, its kind `k`, and what belongs to that kind; `cause` is the number of the event
+that led to it. The last line has the verdict, the figures and the sha256 of all lines before it. A trace may be cut
+anywhere: what is left can be read, and is known to end early.
+
+| kind | what it has |
+|---|---|
+| send | id (that of the event), to, role, real (the protocol's own name), bytes, fields |
+| deliver, lost | id of the message; why it is lost |
+| timer | name |
+| write | number, what (the key), value, bytes |
+| fsync | at: begin or end; number: all writes up to this one are durable at the end |
+| start | stored: what is on the disk |
+| crash, power, pause, resume | |
+| fault, heal, note | what; text |
+| state | what has changed in what the site says of itself |
+| call, reply | call: its number; client, op, label; outcome: ok, fail or unknown, value |
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from recipes.core.errors import BadArguments
+
+VERSION = "recipes-trace/1"
+KINDS = frozenset({
+    "send", "deliver", "lost", "timer", "write", "fsync", "crash", "power", "start", "pause", "resume", "fault", "heal",
+    "state", "call", "reply", "check", "note",
+})  # fmt: skip
+_NEEDED: Mapping[str, Mapping[str, type]] = {
+    "send": {"id": int, "to": str, "role": str, "real": str, "fields": dict},
+    "deliver": {"id": int},
+    "lost": {"id": int, "why": str},
+    "timer": {"name": str},
+    "write": {"number": int, "what": str},
+    "fsync": {"at": str, "number": int},
+    "start": {"stored": dict},
+    "call": {"call": int, "client": str, "op": list},
+    "reply": {"call": int, "outcome": str},
+}
+_NOT_DIGESTED = ("commit",)
+
+Event = dict[str, Any]
+_line = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A trace in memory.
+
+    header: scenario, protocol, seed, sites (name to kind), settings. end: the last line; None if the trace ends early.
+    """
+
+    header: Mapping[str, Any]
+    events: list[Event]
+    end: Mapping[str, Any] | None = None
+
+    @property
+    def protocol(self) -> str:
+        """The protocol that ran."""
+        return str(self.header["protocol"])
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings of the protocol."""
+        settings: Mapping[str, Any] = self.header["settings"]
+        return settings
+
+    @property
+    def sites(self) -> Mapping[str, str]:
+        """The kind of each site, by name."""
+        sites: Mapping[str, str] = self.header["sites"]
+        return sites
+
+    def of_kind(self, kind: str) -> list[str]:
+        """The names of all sites of a kind."""
+        return [name for name, each in self.sites.items() if each == kind]
+
+
+def settled(header: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> Trace:
+    """A trace of these events as it would be read back: tuples have become lists."""
+    return Trace(json.loads(_line(header)), [json.loads(_line(event)) for event in events])
+
+
+def digest(trace: Trace) -> str:
+    """The sha256 of header and events; the header's `commit` is left out."""
+    header = {key: value for key, value in trace.header.items() if key not in _NOT_DIGESTED}
+    hashed = sha256(_line(header).encode())
+    for event in trace.events:
+        hashed.update(b"\n" + _line(event).encode())
+    return hashed.hexdigest()
+
+
+def dumps(trace: Trace) -> str:
+    """The text of a trace file."""
+    lines = [_line(trace.header), *map(_line, trace.events)]
+    if trace.end is not None:
+        lines.append(_line(trace.end))
+    return "\n".join(lines) + "\n"
+
+
+def loads(text: str) -> Trace:
+    """Read a trace file, also one that was cut. Raises BadArguments if it is damaged or has another version."""
+    lines = text.split("\n")
+    whole, rest = lines[:-1], lines[-1]  # what is after the last newline was cut
+    if not whole:
+        raise BadArguments("", f"no trace: expected a first line with the version {VERSION}")
+    header = _object(1, whole[0])
+    if header.get("version") != VERSION:
+        said = str(header.get("version"))[:40]
+        raise BadArguments("", f"a trace of version {said!r}: this program reads {VERSION}")
+    for key, type_ in (("protocol", str), ("scenario", str), ("seed", int), ("sites", dict), ("settings", dict)):
+        if not isinstance(header.get(key), type_):
+            raise BadArguments("", f"trace, line 1: {key} = {header.get(key)!r}: expected {type_.__name__}")
+    events: list[Event] = []
+    end: Event | None = None
+    sent: set[int] = set()
+    for number, line in enumerate([*whole[1:], *([rest] if rest else [])], 2):
+        try:
+            event = _object(number, line)
+        except BadArguments:
+            if number == len(lines) and rest:
+                break  # cut in the middle of this line
+            raise
+        if end is not None:
+            raise BadArguments("", f"trace, line {number}: something comes after the end")
+        if event.get("k") == "end":
+            end = event
+            continue
+        _check(number, event, len(events), header["sites"], sent)
+        events.append(event)
+    trace = Trace(header, events, end)
+    if end is not None and end.get("sha256") != digest(trace):
+        raise BadArguments("", "the trace was changed: its events do not have the sha256 of its last line")
+    return trace
+
+
+def _object(number: int, line: str) -> Event:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        raise BadArguments("", f"trace, line {number}: no JSON") from None
+    if not isinstance(found, dict):
+        raise BadArguments("", f"trace, line {number}: expected an object")
+    return found
+
+
+def _check(number: int, event: Event, expected: int, sites: Mapping[str, Any], sent: set[int]) -> None:
+    kind = event.get("k")
+    if event.get("i") != expected or not isinstance(event.get("t"), int):
+        raise BadArguments("", f"trace, line {number}: expected event {expected}, with its time")
+    if kind not in KINDS:
+        raise BadArguments("", f"trace, line {number}: k = {kind!r}: no kind of event")
+    for key, type_ in _NEEDED.get(kind, {}).items():
+        if not isinstance(event.get(key), type_):
+            raise BadArguments("", f"trace, line {number}: {key} = {event.get(key)!r}: expected {type_.__name__}")
+    if event.get("n") not in sites and event.get("n") != "":
+        raise BadArguments("", f"trace, line {number}: no site is called {event.get('n')!r}")
+    if kind == "send":
+        sent.add(event["id"])
+    elif kind in ("deliver", "lost") and event["id"] not in sent:
+        raise BadArguments("", f"trace, line {number}: message {event['id']} was never sent")

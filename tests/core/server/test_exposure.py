@@ -1,0 +1,32 @@
+"""What a server says at its start of ports without TLS that other machines can reach."""
+
+import pytest
+
+from recipes.core.config import ServerConfig
+from recipes.core.quorum import Membership, QuorumServer
+from recipes.core.server.exposure import exposed_ports
+
+
+def config_of(tmp_path, client="127.0.0.1", hosts=("127.0.0.1", "localhost", "::1"), **settings):
+    servers = [QuorumServer(sid, host, 2888, 3888, False) for sid, host in enumerate(hosts, 1)]
+    config = ServerConfig(data_dir=tmp_path, client_port=2181, client_address=client)
+    return config.model_copy(update={"membership": Membership(servers), "server_id": 1} | settings)
+
+
+def test_f6_ports_on_this_machine_alone_are_not_warned_of(tmp_path):
+    assert exposed_ports(config_of(tmp_path)) == []
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.1", "zk1.example.org"])
+def test_f6_a_client_port_without_tls_is_warned_of(tmp_path, address):
+    (text,) = exposed_ports(config_of(tmp_path, address))
+    assert text.startswith(f"clientPort 2181 of {address} takes clients without TLS: ")
+    assert exposed_ports(config_of(tmp_path, address, client_port=None)) == []
+
+
+def test_f6_ports_between_servers_without_tls_are_warned_of(tmp_path):
+    hosts = ("127.0.0.1", "zk2.example.org", "127.0.0.1")
+    (text,) = exposed_ports(config_of(tmp_path, hosts=hosts))
+    assert "the servers of this ensemble talk to each other without TLS: " in text and "set sslQuorum" in text
+    assert exposed_ports(config_of(tmp_path, hosts=hosts, ssl_quorum=True)) == []
+    assert len(exposed_ports(config_of(tmp_path, quorum_listen_on_all_ips=True))) == 1

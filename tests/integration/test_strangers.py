@@ -1,0 +1,211 @@
+"""Strangers at the ports between servers, who say everything that a member can say, with each field out of range.
+
+They speak for a member that lives, and for one that is down, while clients write. What a stranger achieves is read from
+the servers' logs and from the epochs on their disks: nothing here depends on how fast the machine is.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import pytest
+import trustme
+
+from recipes.core.jute import quorum as q
+from recipes.core.jute.votes import Notification, encode_greeting, encode_notification
+from tests.ensembles import EnsembleProcesses
+from tests.integration.test_tls_between_servers import secure
+
+DOWN = 1
+TYPES = (*q.PACKET_NAMES, q.FAREWELL, 0, -1, 20, 2**31 - 1, -(2**31))
+SIDS = (1, 2, 3, 0, 4, -1, 2**63 - 1, -(2**63))
+NUMBERS = (0, 1, -1, 2, 2**31 - 1, -(2**31), 2**62, 2**63 - 1, -(2**63))
+GAVE_WAY = re.compile(r"looking for a leader: server (\d+) has promised epoch")
+UNKNOWN = "the connection to an unknown server is closed"
+
+
+class Stranger:
+    """Makes what one connection sends. epoch: of the ensemble, so that fields are just out of range, too."""
+
+    def __init__(self, chance: Random, epoch: int) -> None:
+        self.chance = chance
+        self.epochs = (*NUMBERS, epoch - 1, epoch, epoch + 1, epoch + 2, epoch + 99, 1 << 24, 1 << 30, (1 << 30) + 1)
+
+    def zxid(self) -> int:
+        wanted = self.chance.choice((self.chance.choice(NUMBERS), self.chance.choice(self.epochs) << 32))
+        counter = self.chance.choice((0, 1, 7, 0xFFFFFFFE, 0xFFFFFFFF))
+        return (wanted + counter + 2**63) % 2**64 - 2**63
+
+    def body(self, kind: int) -> bytes | None:
+        chance = self.chance
+        number = chance.choice(NUMBERS)
+        right = {
+            q.FOLLOWERINFO: q.encode_learner_info(chance.choice(SIDS)),
+            q.OBSERVERINFO: q.encode_learner_info(chance.choice(SIDS)),
+            q.LEADERINFO: q.encode_leader_info(),
+            q.ACKEPOCH: struct.pack(">i", chance.choice((-1, 0, 1, 2**31 - 1, -(2**31)))),
+            q.PING: q.encode_touches([(number, chance.choice((0, 1, -1, 2**31 - 1)))]),
+            q.REVALIDATE: q.encode_revalidate(number, chance.choice((0, -1, 2**31 - 1))),
+            q.REQUEST: q.encode_request(
+                number, chance.choice((0, -1, 5)), chance.choice((1, 5, -10, -11, 99)), b"\0" * 9
+            ),
+        }.get(kind)
+        if chance.randrange(4):
+            return right
+        return chance.choice((None, b"", chance.randbytes(chance.randrange(60)), (right or b"")[:-1]))
+
+    def packet(self, kind: int | None = None) -> bytes:
+        kind = self.chance.choice(TYPES) if kind is None else kind
+        data = q.encode_packet(kind, self.zxid(), self.body(kind))
+        if not self.chance.randrange(8):  # lengths that are not true
+            at = self.chance.randrange(len(data))
+            data = data[:at] + self.chance.randbytes(4) + data[at + 4 :]
+        return data
+
+    def learner(self) -> bytes:
+        """What goes to a quorum port: often an introduction first, or all that a member says as it joins."""
+        chance = self.chance
+        first = chance.choice((b"", b"", self.packet(q.FOLLOWERINFO), self.packet(q.OBSERVERINFO)))
+        if not chance.randrange(3):
+            promised, sid = chance.choice(self.epochs), chance.choice((1, 2, 3))
+            first = q.encode_packet(q.FOLLOWERINFO, (promised % 2**31) << 32, q.encode_learner_info(sid))
+            first += chance.choice((b"", q.encode_packet(q.ACKEPOCH, 0, struct.pack(">i", 0))))
+        return first + b"".join(self.packet() for _ in range(chance.randrange(4)))
+
+    def voter(self) -> bytes:
+        """What goes to an election port."""
+        chance = self.chance
+        greeting = encode_greeting(chance.choice((1, 1, 2, 2, 3, 3, 0, 4)), "127.0.0.1:1")
+        if not chance.randrange(6):
+            version, sid, size = (
+                chance.choice((-65536, -65535, 5)),
+                chance.choice(SIDS),
+                chance.choice((-1, 0, 11, 2**31 - 1)),
+            )
+            greeting = struct.pack(">qqi", version, sid, size) + b"127.0.0.1:1"
+        notes = b""
+        for _ in range(chance.randrange(5)):
+            state, config = (
+                chance.choice((0, 0, 1, 2, 3, -1, 9)),
+                chance.choice((b"", b"version=0", chance.randbytes(50))),
+            )
+            fields = [chance.choice((chance.choice(SIDS), self.zxid(), chance.choice(self.epochs))) for _ in range(4)]
+            fields = [(field + 2**63) % 2**64 - 2**63 for field in fields]
+            note = encode_notification(Notification(state, *fields, config))
+            notes += note[: -chance.randrange(1, 20)] if not chance.randrange(8) else note
+        return greeting + notes
+
+
+class Strangers:
+    """Connects, says something, and keeps the last few connections open without reading them."""
+
+    def __init__(self, ensemble: EnsembleProcesses, seed: int, epoch: int) -> None:
+        self.ensemble = ensemble
+        self.chance = Random(seed)
+        self.makes = Stranger(self.chance, epoch)
+        self.open: list[socket.socket] = []
+
+    def come(self) -> None:
+        is_learner = bool(self.chance.randrange(2))
+        ports = self.ensemble.quorum_ports if is_learner else self.ensemble.election_ports
+        data = self.makes.learner() if is_learner else self.makes.voter()
+        if not self.chance.randrange(8):
+            data = b""
+        with suppress(OSError):  # this server is down, or does not lead
+            sock = socket.create_connection(("127.0.0.1", ports[self.chance.choice((1, 2, 3))]), timeout=20)
+            self.open.append(sock)
+            sock.setblocking(False)
+            sock.send(data)
+        while len(self.open) > 100:
+            self.open.pop(self.chance.randrange(len(self.open))).close()
+
+    def go(self) -> None:
+        while self.open:
+            self.open.pop().close()
+
+
+def log_of(ensemble: EnsembleProcesses, sid: int) -> str:
+    return ensemble.servers[sid].log.read_text(errors="replace")
+
+
+def accepted(ensemble: EnsembleProcesses, sid: int) -> int:
+    return int((ensemble.servers[sid].data_dir / "version-2" / "acceptedEpoch").read_text())
+
+
+def memory_kb(ensemble: EnsembleProcesses, sid: int) -> int:
+    status = Path(f"/proc/{ensemble.servers[sid].pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1])
+
+
+def descriptors(ensemble: EnsembleProcesses, sid: int) -> int:
+    return len(list(Path(f"/proc/{ensemble.servers[sid].pid}/fd").iterdir()))
+
+
+def strangers_come(ensemble: EnsembleProcesses, wire, count: int, *, tls: bool) -> None:
+    """They come to three servers under load, of which the first is down and comes back in the end."""
+    if ensemble.leader() == DOWN:
+        ensemble.stop(DOWN)
+    else:
+        ensemble.kill(DOWN)
+    ensemble.wait_serving(2, 3)
+    epoch = ensemble.wait_synced(2, 3) >> 32
+    before = {sid: (memory_kb(ensemble, sid), descriptors(ensemble, sid)) for sid in (2, 3)}
+    led = {sid: log_of(ensemble, sid).count("leader in epoch") for sid in (2, 3)}
+    strangers = Strangers(ensemble, 4711, epoch)
+    written = 0
+    client = wire(ensemble.port(2))
+    for number in range(count):
+        strangers.come()
+        if number % 20 == 0:
+            try:
+                assert client.create(f"/{number}", b"x") == 0
+                written += 1
+            except (OSError, EOFError):  # its server has looked for another leader
+                ensemble.wait_serving(2, 3)
+                client = wire(ensemble.port(2))
+    assert written > count / 40
+    strangers.go()
+    ensemble.start(DOWN)  # whatever was said, it joins
+    ensemble.wait_synced()
+    ensemble.assert_same()
+    # What was achieved.
+    ended = [int(sid) for server in (2, 3) for sid in GAVE_WAY.findall(log_of(ensemble, server))]
+    assert len(ended) == len(set(ended)) and 2 not in ended and 3 not in ended, ended
+    leaderships = sum(log_of(ensemble, sid).count("leader in epoch") - led[sid] for sid in (2, 3))
+    claimed = (1 << 16) * len(ended)  # each of these was acknowledged as by a member
+    for sid in (1, 2, 3):
+        assert accepted(ensemble, sid) <= epoch + claimed + 2 * leaderships + 2, (sid, ended)
+    if tls:
+        assert ended == [] and not any(UNKNOWN in log_of(ensemble, sid) for sid in (2, 3))
+    for sid, (kb, files) in before.items():
+        ensemble.wait_for(
+            lambda sid=sid, files=files: descriptors(ensemble, sid) <= files + 8, "descriptors are closed"
+        )
+        assert memory_kb(ensemble, sid) < kb + 30_000
+
+
+@pytest.mark.thorough  # three processes and 400 connections
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "sslQuorum"])
+def test_f6_strangers_achieve_little_and_with_tls_nothing(start_ensemble, wire, tls):
+    run(start_ensemble, wire, 400, tls)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "sslQuorum"])
+def test_f6_ten_thousand_strangers(start_ensemble, wire, tls):
+    run(start_ensemble, wire, 10_000, tls)
+
+
+def run(start_ensemble, wire, count: int, tls: bool) -> None:
+    with start_ensemble("ours", "ours", "ours", start=False) as ensemble:
+        if tls:
+            authority = trustme.CA()
+            secure(ensemble, authority, dict.fromkeys(ensemble.servers, authority))
+        ensemble.start()
+        strangers_come(ensemble, wire, count, tls=tls)

@@ -1,0 +1,72 @@
+"""Scenarios that are wrong are refused in one sentence that names the place."""
+
+import pytest
+
+from recipes.core.errors import BadArguments
+from recipes.lab.run import run
+from recipes.lab.scenario import load, parse
+
+GOOD = """
+protocol = "paxos"
+title = { en = "t", zh = "t" }
+story = { en = "s", zh = "s" }
+[[do]]
+then = "call"
+target = "p1"
+op = ["propose", "a"]
+"""
+WRONG = [
+    ("protocol = \"paxos\"", "protocol = \"pax\"", "no protocol is called 'pax'"),
+    ("target = \"p1\"", "target = \"p7\"", "no site is called 'p7'"),
+    ("then = \"call\"", "then = \"explode\"", "step 1: then = 'explode'"),
+    ("target = \"p1\"\n", "", "call needs a target"),
+    ("op = [\"propose\", \"a\"]", "", "call needs op"),
+    ("then = \"call\"", "then = \"call\"\nwhen = { rolle = \"prepare\" }", "when: unknown key 'rolle'"),
+    ("then = \"call\"", "then = \"call\"\nwhen = { role = \"prepare\", reply = \"x\" }", "only one of them"),
+    ("then = \"call\"", "then = \"call\"\nwhen = { role = \"prepare\", at = \"dawn\" }", "at = 'dawn'"),
+    (", zh = \"t\"", "", "title: expected a text in en and in zh"),
+    ("[[do]]", "bogus = 1\n[[do]]", "unknown key 'bogus'"),
+    ("[[do]]", "[net]\ndelay_us = [3, 1]\n[[do]]", "delay_us = [3, 1]"),
+    ("[[do]]", "[net.links]\n\"a1\" = 3\n[[do]]", "link 'a1'"),
+    ("[[do]]", "[sites]\nqueen = 1\n[[do]]", "paxos has no queen"),
+    ("[[do]]", "[sites]\nacceptor = 1000\n[[do]]", "acceptor = 1000"),
+    ("[[do]]", "[[expect]]\nanything = 1\n[[do]]", "expect 1"),
+    ("[[do]]", "inherits = \"no-such\"\n[[do]]", "no scenario is called so"),
+    ("[[do]]", "plant = \"no-such\"\n[[do]]", "no planted bug is called 'no-such'"),
+    ("[[do]]", "breaks = [\"Q1\"]\n[[do]]", "no check is called 'Q1'"),
+    ("[[do]]", "[[do]", "no TOML"),
+]  # fmt: skip
+
+
+def test_the_good_one_runs():
+    assert run(parse("good", GOOD)).code == 0
+
+
+@pytest.mark.parametrize(("old", "new", "said"), WRONG, ids=[row[2] for row in WRONG])
+def test_a_wrong_scenario_is_refused_in_one_sentence(old, new, said):
+    assert GOOD.count(old) >= 1
+    with pytest.raises(BadArguments) as caught:
+        run(parse("wrong", GOOD.replace(old, new, 1)))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_wrong_arguments_are_refused():
+    for act, said in [
+        (lambda: load("no-such"), "no scenario is called 'no-such'"),
+        (lambda: load("../px-null"), "no scenario is called"),
+        (lambda: run(load("px-null"), protocol="paxos1"), "px-null does not run on paxos1: expected paxos"),
+        (lambda: run(load("px-null"), protocol="fax"), "no protocol is called 'fax'"),
+        (lambda: run(load("p1-free"), plant="paxos-own-value"), "belongs to paxos, not to paxos1"),
+        (lambda: run(load("px-null"), sites={"proposer": 0}), "no site is called 'p1'"),
+    ]:
+        with pytest.raises(BadArguments) as caught:
+            act()
+        assert said in str(caught.value)
+
+
+def test_a_run_that_waits_for_what_never_comes_says_so():
+    never = '[[do]]\nwhen = { role = "prepare", from = "p2" }\nthen = "crash"\ntarget = "p1"\n'
+    outcome = run(parse("never", GOOD + never))
+    assert outcome.code == 3
+    assert "step 2, crash" in outcome.waits_for

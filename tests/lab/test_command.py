@@ -1,0 +1,65 @@
+"""`recipes lab`."""
+
+import json
+
+import pytest
+
+from recipes.cli import main
+from recipes.lab.scenario import names
+
+
+@pytest.fixture
+def lab(capsys):
+    """lab(*arguments): exit code, output, errors."""
+
+    def lab(*arguments: str) -> tuple[int, str, str]:
+        code = main(["lab", *arguments])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return lab
+
+
+def test_list_and_show(lab):
+    facts = json.loads(lab("list", "--json")[1])
+    assert [each["id"] for each in facts] == names()
+    assert facts[0].keys() == {"id", "section", "protocols", "title"}
+    assert "两个提议者互相抢占" in lab("list", "--section", "px", "--lang", "zh")[1]
+    assert lab("list", "--section", "nothing")[0] == 2
+    assert "paxos-promise-not-stored" in lab("list", "--plants")[1]
+    assert "finds" in json.loads(lab("list", "--plants", "--json")[1])[0]
+    code, out, _ = lab("show", "px-restart-forgets")
+    assert (code, "planted bug: paxos-promise-not-stored" in out, "expected to break" in out) == (0, True, True)
+    assert json.loads(lab("show", "px-null", "--json", "--lang", "zh")[1])["checks"]["P1"] == "每个槽位只选定一个值"
+
+
+@pytest.mark.thorough  # ten commands
+def test_run_check_and_diff(lab, tmp_path):
+    one, other = tmp_path / "one.jsonl", tmp_path / "other.jsonl"
+    code, out, _ = lab("run", "px-null", "--trace", str(one), "--text")
+    assert (code, "call 1 is answered: ok a" in out) == (0, True)
+    facts = json.loads(lab("run", "px-null", "--seed", "2", "--trace", str(other), "--json")[1])
+    assert (facts["as_expected"], facts["figures"]["messages"], facts["mode"]) == (True, 12, "textbook")
+    assert lab("check", str(one))[0] == 0
+    assert lab("diff", str(one), str(one)) == (0, "the same events\n", "")
+    code, out, _ = lab("diff", str(one), str(other), "--json")
+    assert (code, json.loads(out)["same"]) == (1, False)
+
+
+@pytest.mark.thorough  # eight commands
+def test_exit_codes(lab, tmp_path):
+    assert lab("run", "px-restart-remembers", "--plant", "paxos-promise-not-stored")[0] == 1
+    assert lab("run", "px-restart-forgets", "--lang", "zh")[0] == 0
+    code, _, err = lab("run", "no-such")
+    assert (code, err.count("\n")) == (2, 1)
+    assert lab("check", str(tmp_path / "missing"))[0] == 2
+    trace = tmp_path / "broken.jsonl"
+    lab("run", "px-restart-forgets", "--trace", str(trace))
+    code, out, _ = lab("check", str(trace))
+    assert (code, "P1   BROKEN" in out) == (1, True)
+    scenario = tmp_path / "mine.toml"
+    scenario.write_text(
+        'protocol = "paxos"\ntitle = {en = "t", zh = "t"}\nstory = {en = "s", zh = "s"}\n'
+        '[[do]]\nwhen = {role = "prepare"}\nthen = "crash"\ntarget = "p1"\n'
+    )
+    assert lab("run", str(scenario))[0] == 3

@@ -1,0 +1,53 @@
+"""docs/lab.md has all scenarios, checks and planted bugs, as they are."""
+
+import re
+from pathlib import Path
+
+from recipes.lab.casts import PROTOCOLS
+from recipes.lab.checks.registry import CHECKS
+from recipes.lab.plants import PLANTS
+from recipes.lab.run import run
+from recipes.lab.scenario import load_all, parse
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+
+
+def rows(section: str) -> list[str]:
+    text = (DOCS / "lab.md").read_text()
+    found = re.search(rf"^## {section}\n(.*?)(?=^## )", text, re.DOTALL | re.MULTILINE)
+    assert found
+    return [line for line in found[1].splitlines() if line.startswith("|")][2:]
+
+
+def written(section: str, expected: list[str], request) -> None:
+    """The table of a section; --rewrite writes it."""
+    found = rows(section)
+    if request.config.getoption("--rewrite"):
+        text = (DOCS / "lab.md").read_text()
+        (DOCS / "lab.md").write_text(text.replace("\n".join(found), "\n".join(expected)))
+        found = rows(section)
+    assert found == expected
+
+
+def test_all_scenarios_are_listed(request):
+    lines = [f"| `{each.id}` | {', '.join(each.protocols)} | {each.title['en']} |" for each in load_all()]
+    written("Scenarios", lines, request)
+
+
+def test_all_checks_are_listed(request):
+    lines = []
+    for check in CHECKS.values():
+        where = ", ".join(name for name, protocol in PROTOCOLS.items() if check.name in protocol.checks)
+        lines.append(f"| {check.name} | {check.says} | {where} |")
+    written("Checks", lines, request)
+
+
+def test_all_planted_bugs_are_listed(request):
+    lines = [f"| `{each.name}` | {each.says} | {', '.join(each.finds)} |" for each in PLANTS.values()]
+    written("Planted bugs", lines, request)
+
+
+def test_the_scenario_of_the_docs_goes_as_expected():
+    block = re.search(r"^```toml\n(.*?)^```", (DOCS / "lab.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert block
+    assert run(parse("of the docs", block[1])).code == 0

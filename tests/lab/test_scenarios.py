@@ -1,0 +1,76 @@
+"""Every scenario goes as its file says, and as the transcript beside this file says, word for word."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recipes.lab.run import run
+from recipes.lab.scenario import LANGUAGES, SECTIONS, load, names
+from recipes.lab.trace import digest, dumps, loads
+from recipes.lab.transcript import transcript
+
+TRANSCRIPTS = Path(__file__).parent / "transcripts"
+MOST_LINES = 400
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_scenario_goes_as_expected(outcome, name):
+    found = outcome(name)
+    assert (found.code, found.wrong, found.waits_for) == (0, (), "")
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_scenario_has_its_transcript(outcome, request, name):
+    lines = transcript(outcome(name).trace).splitlines(keepends=True)
+    text = "".join(lines[:MOST_LINES])
+    file = TRANSCRIPTS / f"{name}.txt"
+    if request.config.getoption("--rewrite"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    assert file.read_text() == text, "changed: read what is different, then run this with --rewrite"
+
+
+def test_there_are_no_transcripts_of_other_scenarios():
+    assert sorted(file.stem for file in TRANSCRIPTS.iterdir()) == sorted(names())
+
+
+def test_every_scenario_is_told_in_both_languages():
+    for name in names():
+        scenario = load(name)
+        assert scenario.section in SECTIONS
+        for language in LANGUAGES:
+            assert scenario.title[language].strip(), name
+            assert scenario.story[language].strip(), name
+        assert any("\u4e00" <= character <= "\u9fff" for character in scenario.title["zh"] + scenario.story["zh"]), name
+        assert scenario.expects, name
+
+
+@pytest.mark.thorough  # each scenario once more
+@pytest.mark.parametrize("name", names())
+def test_a_run_repeats_byte_for_byte_and_reads_back(outcome, name):
+    trace = outcome(name).trace
+    again = run(load(name)).trace
+    assert dumps(again) == dumps(trace)
+    assert loads(dumps(trace)) == trace
+
+
+@pytest.mark.thorough  # another process, which runs a quarter of them again
+def test_digests_are_the_same_under_another_hash_seed_and_without_asserts(outcome):
+    sample = names()[::4]
+    program = (
+        "import json, sys\nfrom recipes.lab.run import run\nfrom recipes.lab.scenario import load\n"
+        "from recipes.lab.trace import digest\n"
+        "print(json.dumps({name: digest(run(load(name)).trace) for name in json.loads(sys.argv[1])}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-O", "-c", program, json.dumps(sample)],
+        env={"PYTHONHASHSEED": "4711", "PYTHONPATH": str(Path(__file__).parent.parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert json.loads(done.stdout) == {name: digest(outcome(name).trace) for name in sample}
