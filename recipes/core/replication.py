@@ -16,6 +16,7 @@ from recipes.core.jute.txns import Txn
 from recipes.core.jute.votes import Notification
 from recipes.core.quorum import Membership
 
+SECRET_CELL: Final = "sessionSecret"  # the cell of the secret that members share, which no protocol reads itself
 HISTORY_ENTRIES: Final = 500  # of the log's end, kept in memory for learners that lack them: commitLogCount
 
 
@@ -90,13 +91,19 @@ class Synced(NamedTuple):
     token: Any
 
 
+class SecretShared(NamedTuple):
+    """The members share this secret, from which the passwords of sessions follow. It is on disk before it is used."""
+
+    secret: bytes
+
+
 class RoleChanged(NamedTuple):
     """`role` and `serving` have changed."""
 
     serving: bool
 
 
-Event = Forwarded | SessionsTouched | Revalidate | Revalidated | SnapshotRequested | RoleChanged
+Event = Forwarded | SessionsTouched | Revalidate | Revalidated | SnapshotRequested | SecretShared | RoleChanged
 
 
 class Ready:
@@ -294,6 +301,8 @@ class ReplicaSettings:
     init_limit: how long joining a leader may take, in ticks.
     sync_limit: how long the other end of a link may be silent, in ticks.
     max_packet_bytes: the longest packet that another server may send.
+    secret: that the members share, as stored; empty if this server has none yet. new_secret: a random one, for the
+        first leader; empty if the members share none. Links between servers must then be encrypted.
     """
 
     sid: int
@@ -302,6 +311,8 @@ class ReplicaSettings:
     init_limit: int = 10
     sync_limit: int = 5
     max_packet_bytes: int = 2 * 0xFFFFF
+    secret: bytes = field(default=b"", repr=False)
+    new_secret: bytes = field(default=b"", repr=False)
 
     @property
     def observer(self) -> bool:

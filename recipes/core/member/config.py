@@ -17,6 +17,7 @@ class MemberConfig:
     skip_acl: bool = False
     super_digest: bytes | None = field(default=None, repr=False)
     session_secret: bytes | None = field(default=None, repr=False)
+    shares_secret: bool = False  # the members share one; where session_secret is None it comes before any client
     four_letter_whitelist: tuple[str, ...] = ("srvr",)
     container_check_ms: int = 60000
     container_max_per_check: int = 10000

@@ -11,7 +11,7 @@ from typing import Final
 
 from recipes.core.codes import SESSION_MOVED
 from recipes.core.disk.snapshot import dump_tree
-from recipes.core.errors import WireError
+from recipes.core.errors import WireError, invariant
 from recipes.core.forwarding import Revalidated
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
@@ -25,13 +25,23 @@ from recipes.core.member.facts import Facts
 from recipes.core.member.leading import SLICED_WRITES, Leading
 from recipes.core.member.read_only import ReadOnly, ReadOnlyConnection
 from recipes.core.member.stats import Stats
-from recipes.core.member.units import TURN_UNITS
-from recipes.core.replication import Entry, Event, Operation, Replica, RoleChanged, SnapshotRequested, Synced, Write
+from recipes.core.replication import (
+    Entry,
+    Event,
+    Operation,
+    Replica,
+    RoleChanged,
+    SecretShared,
+    SnapshotRequested,
+    Synced,
+    Write,
+)
 from recipes.core.tree.acl import UNCHECKED, permits
 from recipes.core.tree.prepare import Request
 from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
 from recipes.core.tree.tree import Applied, DataTree
 
+TURN_UNITS: Final = 8000  # of about a microsecond, for what takes several turns, of all connections together
 _MOST_FORGOTTEN: Final = 2000  # watches in one turn
 _MOST_COUNTED: Final = 5000  # znodes below a quota in one turn
 
@@ -54,6 +64,7 @@ class Member:
         self.disk_full: bool = False
         self.serving: bool = False
         self.facts: Facts = Facts()  # the shell replaces it with one that knows more
+        self.session_secret: bytes | None = config.session_secret
         self.trace_mask = 306  # kept for operators who set it; nothing is traced
         self._replica = replica
         self._leading: Leading | None = None
@@ -273,7 +284,7 @@ class Member:
             self.read_only.open_session(connection, asked)
         elif asked.session_id == 0:
             self._create_session(connection)
-        elif not password_matches(asked.session_id, asked.password, config.session_secret):
+        elif not password_matches(asked.session_id, asked.password, self.session_secret):
             connection.refused("wrong password for the session that it asks for")
         elif self._leading is not None:
             valid = self._leading.revalidate(asked.session_id, connection.timeout_ms, 0, self.now_ms)
@@ -309,7 +320,7 @@ class Member:
 
     def _attach(self, connection: Connection, session_id: int) -> None:
         self.by_session[session_id] = connection
-        password = session_password(session_id, self.config.session_secret)
+        password = session_password(session_id, self.session_secret)
         connection.opened(session_id, connection.timeout_ms, password)
 
     def _end_session(self, session_id: int, applied: Applied, request: Request | None) -> None:
@@ -423,6 +434,8 @@ class Member:
             connection = self._revalidating.pop(event.session_id, None)
             if connection is not None and not connection.wants_close:
                 self._resume_session(connection, event.session_id, event.valid)
+        elif isinstance(event, SecretShared):
+            self.session_secret = event.secret
         elif isinstance(event, SnapshotRequested):
             if self._replica.leader is not None:  # it leads already, but may not serve yet
                 self.stats.snapshots_sent += 1
@@ -433,6 +446,7 @@ class Member:
     def _change_role(self, serving: bool) -> None:
         """Start or stop serving. At a stop connections are closed and requests dropped; sessions live on."""
         leader = self._replica.leader
+        invariant(not serving or not self.config.shares_secret or self.session_secret, "no session secret was shared")
         self.serving = serving
         self.read_only.role_changed(serving)
         self._leading = None

@@ -85,7 +85,7 @@ class ReadOnly:
 
     def open_session(self, connection: Connection, asked: ConnectRequest) -> None:
         """Carry out the handshake. Close the connection of a session that other servers may know: it may live on."""
-        session_id, secret = asked.session_id, self._member.config.session_secret
+        session_id, secret = asked.session_id, self._member.session_secret
         if not isinstance(connection, ReadOnlyConnection) or not asked.read_only:
             connection.close()
         elif session_id == 0:
@@ -117,7 +117,7 @@ class ReadOnly:
             older.close()
         member.by_session[session_id] = connection
         self.tracker.add(session_id, connection.timeout_ms, member.now_ms)
-        password = session_password(session_id, member.config.session_secret)
+        password = session_password(session_id, member.session_secret)
         connection.opened(session_id, connection.timeout_ms, password)
 
 
