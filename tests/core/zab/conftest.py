@@ -174,6 +174,12 @@ class Node:
         waiting, self.waiting = self.waiting, []
         return waiting
 
+    def count_writes(self, writes: object) -> None:
+        pass
+
+    def count_commits(self) -> None:
+        pass
+
     def take_touched(self) -> list[object]:
         return []
 
