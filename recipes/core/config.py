@@ -64,6 +64,8 @@ class ServerConfig(BaseModel):
     max_connections: Limit = Field(default=0, validation_alias="maxCnxns")
     snap_count: Annotated[Whole, Field(ge=2)] = Field(default=100000, validation_alias="snapCount")
     pre_alloc_size_kb: Limit = Field(default=65536, validation_alias="preAllocSize")
+    snap_size_limit_kb: Limit = Field(default=4 << 20, validation_alias="snapSizeLimitInKb")  # 0: no limit
+    log_size_limit_kb: Limit = Field(default=0, validation_alias="txnLogSizeLimitInKb")  # 0: no limit
     force_sync: YesNo = Field(default=True, validation_alias="forceSync")
     snap_retain_count: Annotated[Whole, Field(ge=3)] = Field(default=3, validation_alias="autopurge.snapRetainCount")
     purge_interval_hours: Limit = Field(default=0, validation_alias="autopurge.purgeInterval")
@@ -79,6 +81,7 @@ class ServerConfig(BaseModel):
     container_check_ms: Positive = Field(default=60000, validation_alias="znode.container.checkIntervalMs")
     container_max_per_check: Positive = Field(default=10000, validation_alias="znode.container.maxPerMinute")
     container_never_used_ms: Limit = Field(default=0, validation_alias="znode.container.maxNeverUsedIntervalMs")
+    max_watches: Positive = Field(default=1_000_000, validation_alias="maxWatchesPerSession")
     create_directories: Boolean = Field(default=True, validation_alias="datadir.autocreate")
     trust_empty_database: Boolean = Field(default=True, validation_alias="db.autocreate")
     trust_missing_snapshot: Boolean = Field(default=False, validation_alias="snapshot.trust.empty")

@@ -337,6 +337,7 @@ class Recovered:
     may_cut: only what stands behind history makes an unsure member unsure, and a power cut may have left it. Where the
         other members make no quorum, a Truncate to last_zxid removes it, and the member is sound.
     rotten_end: file, offset and zxid of a last record that was written to its end and has changed since; else empty.
+    replayed_bytes: of the txns in the log behind the snapshot.
     """
 
     snapshot_zxid: int
@@ -350,6 +351,7 @@ class Recovered:
     applied_zxid: int = -1
     may_cut: bool = False
     rotten_end: str = ""
+    replayed_bytes: int = 0
 
 
 class ReplicationProtocol(NamedTuple):

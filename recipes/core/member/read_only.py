@@ -13,6 +13,7 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute.records import ConnectRequest, ConnectResponse, Ids
 from recipes.core.member.connection import Connection
 from recipes.core.member.leading import WRITES
+from recipes.core.member.reads import SLICED_READS
 from recipes.core.replication import Replica
 from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
 from recipes.core.tree.tree import DataTree
@@ -136,5 +137,7 @@ class ReadOnlyConnection(Connection):
             self._member.read_only.end(self.session_id)
         elif kind in _REFUSED:
             self._reply(xid, zxid, NOT_READ_ONLY)
+        elif kind in SLICED_READS:
+            self._begin(self._answer_in_slices(xid, kind, body, ids))
         else:
             self._answer(xid, kind, body, ids)

@@ -19,8 +19,8 @@ def exposed_ports(config: "ServerConfig") -> list[str]:
         )
     membership = config.membership
     if membership is not None and not config.ssl_quorum:
-        far = config.quorum_listen_on_all_ips or not all(is_loopback(each.host) for each in membership.servers.values())
-        if far:
+        hosts = {address.host for server in membership.servers.values() for address in server.addresses}
+        if config.quorum_listen_on_all_ips or not all(map(is_loopback, hosts)):
             texts.append(
                 "the servers of this ensemble talk to each other without TLS: whoever reaches their ports can read all "
                 "data and pass for a server that is down; set sslQuorum, or keep others from these ports"

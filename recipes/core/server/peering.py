@@ -101,6 +101,7 @@ class Peering:
             patience_ms=config.tick_time_ms,
             schedule=self._server.schedule,
             fail=self._server.fail,
+            others={sid: [(each.host, each.quorum_port) for each in server.others] for sid, server in servers.items()},
         )
         self._votes = ElectionPort(
             settings.sid,
@@ -108,6 +109,9 @@ class Peering:
             sockets,
             heard=self._heard,
             unreachable=self._unreachable,
+            others={
+                sid: [(each.host, each.election_port) for each in server.others] for sid, server in servers.items()
+            },
         )
         stack.push_async_callback(self._links.close)
         stack.push_async_callback(self._votes.close)

@@ -165,10 +165,11 @@ class Server:
         self.turn: Turn = Turn(
             self.member,
             replica,
-            WriteQueue(replacements, fill_bytes // 4, config.force_sync),
+            WriteQueue(replacements, fill_bytes // 4, config.force_sync, config.log_size_limit_kb << 10),
             SnapshotWriter(
                 snapshots, config.snap_count, replacements, randrange=SystemRandom().randrange, clock=perf_counter,
-                log=self.log,
+                log=self.log, size_limit_bytes=config.snap_size_limit_kb << 10,
+                replayed=(found.txns or len(found.history), found.replayed_bytes),
             ),
             self,
             tick_ms=min(max(1, config.tick_time_ms // 2), _LONGEST_TICK_MS),
@@ -180,7 +181,7 @@ class Server:
         self.schedule()
         await self._listen(stack)
         if config.purge_interval_hours:
-            self._purge_timer = self._loop.call_later(config.purge_interval_hours * 3600, self._purge)
+            self._purge()
             stack.callback(lambda: self._purge_timer.cancel())
 
     async def _listen(self, stack: AsyncExitStack) -> None:

@@ -53,6 +53,7 @@ def member_config(config: "ServerConfig", secret: bytes = b"") -> MemberConfig:
         container_check_ms=config.container_check_ms,
         container_max_per_check=config.container_max_per_check,
         container_never_used_ms=config.container_never_used_ms,
+        max_watches=config.max_watches,
         read_only_mode=config.read_only_mode,
         leader_serves=config.leader_serves,
         ensemble=config.membership.config_text() if config.membership is not None else b"",
