@@ -25,6 +25,7 @@ from recipes.core.member.facts import Facts
 from recipes.core.member.leading import SLICED_WRITES, Leading
 from recipes.core.member.read_only import ReadOnly, ReadOnlyConnection
 from recipes.core.member.stats import Stats
+from recipes.core.member.units import TURN_UNITS
 from recipes.core.replication import (
     Entry,
     Event,
@@ -42,7 +43,6 @@ from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matc
 from recipes.core.tree.tree import Applied, DataTree
 from recipes.core.zxid import counter_of, epoch_of
 
-TURN_UNITS: Final = 8000  # of about a microsecond, for what takes several turns, of all connections together
 _MOST_FORGOTTEN: Final = 2000  # watches in one turn
 _MOST_COUNTED: Final = 5000  # znodes below a quota in one turn
 

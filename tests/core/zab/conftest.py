@@ -100,6 +100,7 @@ class Node:
     """
 
     disk_full = False
+    has_work = False
 
     def __init__(self, rig: Rig, sid: int, boot: RecoveredState) -> None:
         self.rig = rig
@@ -179,6 +180,9 @@ class Node:
 
     def count_commits(self) -> None:
         pass
+
+    def stalled(self, by_ms: int) -> None:
+        """It has no sessions."""
 
     def take_touched(self) -> list[object]:
         return []
