@@ -126,12 +126,14 @@ class Turn:
         """Let everything that has been decided go out."""
         member, writes = self.member, self.writes
         while decided := member.take_writes():
+            member.count_writes(decided)
             self._send()
             writes.put(decided)
             self._write()
             if self.snapshots.is_due(len(decided), writes.logged_bytes) and not member.disk_full:
                 self.begin_snapshot()
         self._send()
+        member.count_commits()
         wake_ms, deadline_ms = self._next_tick_ms, self.replica.deadline_ms
         if deadline_ms is not None and deadline_ms < wake_ms:
             wake_ms = deadline_ms

@@ -30,6 +30,12 @@ class ToldMember:
         decided, self.decided = self.decided, []
         return decided
 
+    def count_writes(self, writes):
+        pass
+
+    def count_commits(self):
+        pass
+
     def take_touched(self):
         touched, self.touched = self.touched, []
         return touched

@@ -17,7 +17,7 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
 from recipes.core.jute.records import ConnectRequest, Ids
 from recipes.core.jute.requests import read_multi
-from recipes.core.jute.txns import decode_txn
+from recipes.core.jute.txns import Txn, decode_txn
 from recipes.core.member.admin import four_letter
 from recipes.core.member.config import MemberConfig
 from recipes.core.member.connection import Connection
@@ -40,6 +40,7 @@ from recipes.core.tree.acl import UNCHECKED, permits
 from recipes.core.tree.prepare import Request
 from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
 from recipes.core.tree.tree import Applied, DataTree
+from recipes.core.zxid import counter_of, epoch_of
 
 TURN_UNITS: Final = 8000  # of about a microsecond, for what takes several turns, of all connections together
 _MOST_FORGOTTEN: Final = 2000  # watches in one turn
@@ -76,6 +77,8 @@ class Member:
         self._late: list[Connection] = []
         self._leaving: deque[Connection] = deque()  # gone, but not yet all of their watches
         self._next_key = 0
+        self._last_txn: Txn | None = None  # the last one applied in this turn
+        self._counted_zxid: int = 0  # up to here txns are counted for operators
         self.units_left: int = TURN_UNITS
         self.read_only: ReadOnly = ReadOnly(self, replica, self._session_ids)
         self._use(tree)
@@ -173,6 +176,28 @@ class Member:
         self.read_only.end_turn()
         writes, self._writes = self._writes, []
         return writes
+
+    def count_writes(self, writes: list[Write]) -> None:
+        """Count for operators what `take_writes` has given."""
+        stats, last = self.stats, writes[-1]
+        if self._leading is not None:
+            stats.prepared += len(writes)
+        elif self.serving and type(last) is Entry and last.txn is not None:
+            stats.proposals_received += len(writes)
+            if self.wall_ms > last.txn[3]:
+                stats.proposal_latency.add(self.wall_ms - last.txn[3], len(writes))
+
+    def count_commits(self) -> None:
+        """Count for operators what was applied in this turn, if anything was. Zxids of one epoch have no gaps."""
+        txn = self._last_txn
+        if txn is None:
+            return
+        self._last_txn = None
+        zxid, before = txn[2], self._counted_zxid
+        self._counted_zxid = zxid
+        count = zxid - before if epoch_of(zxid) == epoch_of(before) else counter_of(zxid)
+        if self.serving and count > 0:
+            self.stats.applied(count, self.wall_ms - txn[3], self._leading is not None)
 
     def flushed(self, zxid: int) -> None:
         """Every entry up to `zxid` is on disk."""
@@ -342,9 +367,7 @@ class Member:
         """Collect writes, apply commits and handle events, until the Replica has no more."""
         while True:
             ready = self._replica.take_ready()
-            if ready.writes:
-                self._writes += ready.writes
-                self._count_writes(ready.writes)
+            self._writes += ready.writes
             if ready.commits:
                 for entry in ready.commits:
                     if type(entry) is Entry:
@@ -353,40 +376,17 @@ class Member:
                         self._complete(entry.token, (0, None, None, None))
                 if self._leading is not None:
                     self._leading.applied(self.tree.last_zxid)
-                if self.serving:
-                    self._count_commits(ready.commits)
             if not ready.events:
                 return
             for event in ready.events:
                 self._handle(event)
-
-    def _count_writes(self, writes: list[Write]) -> None:
-        stats, last = self.stats, writes[-1]
-        if self._leading is not None:
-            stats.prepared += len(writes)
-        elif self.serving and type(last) is Entry and last.txn is not None:
-            stats.proposals_received += len(writes)
-            if self.wall_ms > last.txn[3]:
-                stats.proposal_latency.add(self.wall_ms - last.txn[3], len(writes))
-
-    def _count_commits(self, commits: list[Entry | Synced]) -> None:
-        stats, last, late = self.stats, commits[-1], None
-        if type(last) is Entry and last.txn is not None and self.wall_ms > last.txn[3]:
-            late = self.wall_ms - last.txn[3]
-        if self._leading is not None:
-            stats.commits += len(commits)
-            if late is not None:
-                stats.commit_latency.add(late, len(commits))
-        else:
-            stats.informs += len(commits)
-            if late is not None:
-                stats.inform_latency.add(late, len(commits))
 
     def _commit(self, entry: Entry) -> None:
         tree = self.tree
         txn = entry.txn
         if txn is None:
             txn, entry.claimed = decode_txn(entry.payload)
+        self._last_txn = txn
         session_id, cxid, zxid, _, kind, _ = txn
         applied = tree.apply(txn, entry.digest)
         # A leader's snapshot may contain later txns; the learner has applied all of these before it serves.
@@ -461,6 +461,8 @@ class Member:
     def _use(self, tree: DataTree) -> None:
         self.read_only.leave()  # the new tree may show what is not committed yet
         self.tree = tree
+        self._counted_zxid = tree.last_zxid
+        self._last_txn = None
         self._leaving.clear()  # the new tree has no watches yet
         tree.watches.most, tree.watches.most_bytes = self.config.max_watches, self.config.max_watched_bytes
         if self.config.ensemble:

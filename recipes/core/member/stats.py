@@ -201,6 +201,15 @@ class Stats:
         elif sizes[0] != self.proposal_sizes.last:
             self.proposal_sizes.add(sizes)
 
+    def applied(self, txns: int, age_ms: int, is_leader: bool) -> None:
+        """Count txns that are applied together. age_ms: since the last of them was made."""
+        if is_leader:
+            self.commits += txns
+        else:
+            self.informs += txns
+        if age_ms > 0:
+            (self.commit_latency if is_leader else self.inform_latency).add(age_ms, txns)
+
     def fire(self, kinds: list[int]) -> None:
         """Count the watch events of one change, by type."""
         for kind in dict.fromkeys(kinds):

@@ -175,6 +175,12 @@ class Node:
         waiting, self.waiting = self.waiting, []
         return waiting
 
+    def count_writes(self, writes: object) -> None:
+        pass
+
+    def count_commits(self) -> None:
+        pass
+
     def stalled(self, by_ms: int) -> None:
         """It has no sessions."""
 
