@@ -99,8 +99,7 @@ class Node:
     the job under way. muted: the peer's messages to other servers are not sent.
     """
 
-    disk_full = False
-    has_work = False
+    disk_full = has_work = False
 
     def __init__(self, rig: Rig, sid: int, boot: RecoveredState) -> None:
         self.rig = rig
