@@ -17,10 +17,11 @@ from recipes.lab.checks.registry import check as check_trace
 from recipes.lab.difference import first_difference
 from recipes.lab.figures import figures
 from recipes.lab.hunt import hunt as run_seeds
-from recipes.lab.plants import PLANTS
+from recipes.lab.plants.registry import PLANTS
 from recipes.lab.run import Outcome
 from recipes.lab.run import run as run_scenario
 from recipes.lab.scenario import SECTIONS, Scenario
+from recipes.lab.timeline import timeline
 from recipes.lab.trace import Trace, dumps, loads
 from recipes.lab.transcript import transcript
 
@@ -104,6 +105,7 @@ def run(
     servers: int | None = None,
     plant: str | None = None,
     text: Switch = False,
+    svg: Switch = False,
     trace: Path | None = None,
     lang: Language = "en",
     json: Switch = False,
@@ -120,6 +122,7 @@ def run(
         servers: how many servers, acceptors or participants there are.
         plant: a planted bug, from `recipes lab list --plants`.
         text: print the events in words.
+        svg: print a picture of the run.
         trace: write the trace to this file.
         lang: the language of what the checks say, en or zh.
         json: print one object: verdict and figures.
@@ -132,7 +135,9 @@ def run(
         trace.write_text(dumps(outcome.trace), encoding="utf-8")
     if text:
         print(shown(transcript(outcome.trace)), end="")
-    if json or not text:
+    if svg:
+        print(timeline(outcome.trace, f"{found.id}: {found.title[lang]}"), end="")
+    if json or not (text or svg):
         say(json, _said(found, outcome, lang), _facts(outcome, lang))
     return outcome.code
 
@@ -159,14 +164,20 @@ def hunt(
     unfinished = 0
     for seed, outcome in run_seeds(protocol, runs, plant):
         unfinished += bool(outcome.waits_for)
-        if outcome.broken:
+        if outcome.broken or outcome.wrong:
             lines = [f"seed {seed}: {len(outcome.trace.events)} events"]
             lines += [_verdict(name, broken, lang) for name, broken in outcome.broken.items()]
-            facts = {"seed": seed, "runs": seed - runs.start + 1, "checks": _checks(outcome.broken, lang)}
+            lines += [f"  after all faults: {wrong}" for wrong in outcome.wrong if not outcome.broken]
+            facts = {
+                "seed": seed,
+                "runs": seed - runs.start + 1,
+                "checks": _checks(outcome.broken, lang),
+                "wrong": outcome.wrong,
+            }
             say(json, "\n".join(lines), facts)
             return 1
     said = f"{len(runs)} seeds, nothing broke" + (f"; {unfinished} runs did not end" if unfinished else "")
-    say(json, said, {"seed": None, "runs": len(runs), "unfinished": unfinished, "checks": {}})
+    say(json, said, {"seed": None, "runs": len(runs), "unfinished": unfinished, "checks": {}, "wrong": []})
     return 0
 
 

@@ -6,7 +6,7 @@ The only place where the laboratory names a protocol's code.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recipes.core.agree import paxos, paxos1, paxos2, paxos_log, threephase, twophase
+from recipes.core.agree import backup, copies, multipaxos, paxos, paxos1, paxos2, paxos_log, threephase, twophase
 from recipes.core.agree.machine import Machine
 from recipes.core.errors import BadArguments
 
@@ -43,6 +43,14 @@ _PAXOS = ("P1", "P2", "P3", "P4", "P5", "P6", "P8")
 PROTOCOLS: Mapping[str, Protocol] = {
     each.name: each
     for each in (
+        Protocol("copies", "Copies without agreement", (Part("server", "s", copies.Copy, 3),), ("A2",)),
+        Protocol("primary-backup", "Primary-backup", (Part("server", "s", backup.Server, 3),), ("B1", "B2", "B3")),
+        Protocol(
+            "multi-paxos",
+            "Multi-Paxos",
+            (Part("server", "s", multipaxos.Server, 3),),
+            (*_PAXOS, "P7", "A2", "A4"),
+        ),
         Protocol(
             "2pc",
             "Two-phase commit",
@@ -86,7 +94,10 @@ PROTOCOLS: Mapping[str, Protocol] = {
             _PAXOS,
         ),
         Protocol(
-            "paxos_log", "A Paxos per log entry", (Part("server", "s", paxos_log.Server, 3),), (*_PAXOS, "P7", "A2")
+            "paxos_log",
+            "A Paxos per log entry",
+            (Part("server", "s", paxos_log.Server, 3),),
+            (*_PAXOS, "P7", "A2", "A4"),
         ),
     )
 }

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from recipes.core.errors import BadArguments
 from recipes.core.sim.chance import Random, between, happens
-from recipes.lab.plants import plant_of
+from recipes.lab.plants.registry import plant_of
 from recipes.lab.run import Outcome, run
 from recipes.lab.scenario import Scenario
 from recipes.lab.steps import Step
@@ -27,8 +27,8 @@ class Hunting:
     """How a protocol is hunted.
 
     call: the n-th call, where and what. sites, settings: of its runs. faulty: kinds of sites that crash; the others
-    stay up. calls_within_ms: a short time makes calls meet. may_stay_down: a kind of which the first one may never
-    come back.
+    stay up. calls_within_ms: a short time makes calls meet. may_stay_down: a kind of which the first site may never
+    come back. last: a call after all faults, which must succeed.
     """
 
     call: Callable[[Random, int, Mapping[str, int]], Call]
@@ -37,6 +37,7 @@ class Hunting:
     faulty: tuple[str, ...]
     calls_within_ms: int = 60
     may_stay_down: str | None = None
+    last: Call | None = None
 
 
 class Found(NamedTuple):
@@ -54,6 +55,22 @@ def _append(chance: Random, number: int, sites: Mapping[str, int]) -> Call:
     return f"s{between(chance, 1, sites['server'])}", ["append", f"x{number}"]
 
 
+def _command(chance: Random, number: int, sites: Mapping[str, int]) -> Call:
+    key = chance.choice(("x", "y"))
+    command = ["get", key] if happens(chance, 0.2) else ["set", key, number]
+    return f"s{between(chance, 1, sites['server'])}", command
+
+
+def _replicate(chance: Random, number: int, sites: Mapping[str, int]) -> Call:
+    if number == CALLS and happens(chance, 0.5):
+        return "s2", ["promote", True]
+    return chance.choice(("s1", "s1", "s2")), ["set", chance.choice(("x", "y")), number]
+
+
+def _add(chance: Random, number: int, sites: Mapping[str, int]) -> Call:
+    return f"s{between(chance, 1, sites['server'])}", ["add", "x", number, number]
+
+
 def _write_all(chance: Random, number: int, sites: Mapping[str, int]) -> Call:
     if happens(chance, 0.3):
         return f"pa{between(chance, 1, sites['participant'])}", ["read", chance.choice(("x", "y"))]
@@ -66,8 +83,17 @@ _PARTIES = {"participant": 3, "coordinator": 2, "acceptor": 3}
 HUNTING: Mapping[str, Hunting] = {
     "paxos1": Hunting(_propose, {"acceptor": 1, "proposer": 3}, {}, ("acceptor", "proposer")),
     "paxos2": Hunting(_propose, {"acceptor": 1, "proposer": 3}, {}, ("acceptor", "proposer")),
-    "paxos": Hunting(_propose, {"acceptor": 3, "proposer": 3}, _PATIENT, ("acceptor", "proposer")),
-    "paxos_log": Hunting(_append, {"server": 3}, {"notify": True, "backoff_ms": 10}, ("server",)),
+    "paxos": Hunting(
+        _propose, {"acceptor": 3, "proposer": 3}, _PATIENT, ("acceptor", "proposer"), last=("p1", ["propose", "last"])
+    ),
+    "paxos_log": Hunting(
+        _append, {"server": 3}, {"notify": True, "backoff_ms": 10}, ("server",), last=("s1", ["append", "last"])
+    ),
+    "multi-paxos": Hunting(
+        _command, {"server": 3}, {"lease_ms": 40, "beat_ms": 15}, ("server",), 280, last=("s1", ["set", "x", "last"])
+    ),
+    "copies": Hunting(_add, {"server": 3}, {"order": "sequence"}, ("server",)),
+    "primary-backup": Hunting(_replicate, {"server": 3}, {}, ("server",), 250),
     "2pc": Hunting(_write_all, _PARTIES, _RECORD, ("participant", "coordinator"), 300, "coordinator"),
     "3pc": Hunting(_write_all, _PARTIES, _RECORD, ("participant", "coordinator"), 300, "coordinator"),
 }
@@ -108,6 +134,9 @@ def scenario_of(protocol: str, seed: int, plant: str | None = None) -> Scenario:
         if name == gone:
             continue
         steps += [(FAULTS_MS, {"then": "resume", "target": name}), (FAULTS_MS, {"then": "start", "target": name})]
+    if hunting.last is not None:
+        target, operation = hunting.last
+        steps.append((2 * FAULTS_MS + 100, {"then": "call", "target": target, "op": operation, "as": "last"}))
     steps.sort(key=lambda step: step[0])
     return Scenario(
         id=f"hunt-{protocol}",
@@ -118,6 +147,7 @@ def scenario_of(protocol: str, seed: int, plant: str | None = None) -> Scenario:
         seed=seed,
         sites=hunting.sites,
         settings=hunting.settings,
+        expects=({"reply": "last", "outcome": "ok"},) if hunting.last else (),
         steps=tuple({**step, "when": {"at_ms": at_ms}} for at_ms, step in steps),
         sync_us=(100, 3000),
         delay_us=(100, 6000),

@@ -12,7 +12,7 @@ from recipes.lab.checks.check import Broken
 from recipes.lab.checks.registry import CHECKS, check
 from recipes.lab.expectations import misses
 from recipes.lab.figures import figures
-from recipes.lab.plants import plant_of
+from recipes.lab.plants.registry import plant_of
 from recipes.lab.scenario import Scenario, check_sites
 from recipes.lab.trace import VERSION, Trace, digest, settled
 from recipes.lab.world import World

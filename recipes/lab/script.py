@@ -60,7 +60,7 @@ class Script:
         if when is None or "state" not in when or ("site" in when and site not in self._resolve(when["site"])):
             return
         shown = self._world.sites[site].shown
-        if all(shown.get(name) == value for name, value in when["state"].items()):
+        if all(_plain(shown.get(name)) == value for name, value in when["state"].items()):
             self._count(None)
 
     def _when(self) -> Mapping[str, Any] | None:
@@ -115,14 +115,20 @@ class Script:
             self._world.timeline.after(after_ms * 1000, self._do, step, flight)
 
     def _do(self, step: Step, flight: Flight | None) -> None:
-        getattr(self, f"_{step['then']}")(step, flight)
-        self._arm()
+        action = getattr(self, f"_{step['then']}")
+        number = self._at + 1
+        if step["then"] not in AT_ONCE and number < len(self._steps) and "when" in self._steps[number]:
+            self._arm()  # first: what the next step waits for may come from this very action
+            action(step, flight)
+        else:
+            action(step, flight)
+            self._arm()
         self._world.look_for_end()
 
     # The actions.
 
     def _call(self, step: Step, flight: Flight | None) -> None:
-        label = step.get("as", f"call{self._at + 1}")
+        label = step.get("as", f"call{self._world.calls + 1}")
         self._labels[label] = self._world.calls + 1
         self._world.call(self._site(step["target"]), step.get("client", "c1"), list(step["op"]), label)
 
@@ -216,6 +222,11 @@ class Script:
             else:
                 found += world.names.get(name, (name,))
         return found
+
+
+def _plain(value: Any) -> Any:
+    """A value as TOML would have it: lists in place of tuples."""
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _between(ones: Iterable[str], others: Iterable[str]) -> list[Direction]:

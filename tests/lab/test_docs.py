@@ -5,7 +5,7 @@ from pathlib import Path
 
 from recipes.lab.casts import PROTOCOLS
 from recipes.lab.checks.registry import CHECKS
-from recipes.lab.plants import PLANTS
+from recipes.lab.plants.registry import PLANTS
 from recipes.lab.run import run
 from recipes.lab.scenario import load_all, parse
 

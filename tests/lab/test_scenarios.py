@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recipes.lab.run import run
-from recipes.lab.scenario import LANGUAGES, SECTIONS, load, names
+from recipes.lab.scenario import LANGUAGES, SECTIONS, load, names, section_of
 from recipes.lab.trace import digest, dumps, loads
 from recipes.lab.transcript import transcript
 
@@ -16,13 +16,18 @@ TRANSCRIPTS = Path(__file__).parent / "transcripts"
 MOST_LINES = 400
 
 
-@pytest.mark.parametrize("name", names())
+# A quick run has one scenario of each section.
+QUICK = {section_of(name): name for name in reversed(names())}.values()
+ALL = [name if name in QUICK else pytest.param(name, marks=pytest.mark.thorough) for name in names()]
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_a_scenario_goes_as_expected(outcome, name):
     found = outcome(name)
     assert (found.code, found.wrong, found.waits_for) == (0, (), "")
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", ALL)
 def test_a_scenario_has_its_transcript(outcome, request, name):
     lines = transcript(outcome(name).trace).splitlines(keepends=True)
     text = "".join(lines[:MOST_LINES])

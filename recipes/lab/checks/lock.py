@@ -42,18 +42,22 @@ def _two_hold_it(trace: Trace) -> Broken | None:
 
 def _two_locks(trace: Trace) -> Broken | None:
     """The lock goes from one token to another without being free; or a value comes from a proposer without the lock."""
-    disks = Disks()
+    (acceptor,) = trace.of_kind("acceptor")
     holder = None
     for event in trace.events:
-        for site, key, value in disks.follow(event):
-            if key == "lock" and value is not None and holder is not None and value != holder:
+        if event["n"] != acceptor:
+            continue
+        if event["k"] == "start":
+            holder = event["stored"].get("lock")
+        elif event["k"] == "write" and event["what"] == "lock":
+            value = event["value"]
+            if value is not None and holder is not None and value != holder:
                 return Broken(
                     event["i"],
-                    f"{site} gave the lock to {text_of(value)} while {text_of(holder)} held it",
-                    f"{text_of(holder)} 还持有锁，{site} 就把锁给了 {text_of(value)}",
+                    f"{acceptor} gives the lock to {text_of(value)} while {text_of(holder)} holds it",
+                    f"{text_of(holder)} 还持有锁，{acceptor} 就把锁给了 {text_of(value)}",
                 )
-            if key == "lock":
-                holder = value
+            holder = value
     return None
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from recipes.lab.checks.check import Broken, Check, text_of
+from recipes.lab.checks.paxos import chosen_in
 from recipes.lab.trace import Trace
 
 
@@ -28,4 +29,28 @@ def _orders_differ(trace: Trace) -> Broken | None:
     return None
 
 
-CHECKS = (Check("A2", "all copies execute one order", "所有副本按同一顺序执行", _orders_differ),)
+def _acknowledged_not_chosen(trace: Trace) -> Broken | None:
+    chosen: dict[int, int] = {}
+    for each in chosen_in(trace):
+        chosen.setdefault(each.value[0], each.event)
+    for event in trace.events:
+        if event["k"] == "reply" and event["outcome"] == "ok":
+            when = chosen.get(event["call"])
+            if when is None or when > event["i"]:
+                return Broken(
+                    event["i"],
+                    f"{event['n']} has acknowledged call {event['call']}, which no majority has on disk",
+                    f"{event['n']} 已确认调用 {event['call']}，但还没有多数派把它写入磁盘",
+                )
+    return None
+
+
+CHECKS = (
+    Check("A2", "all copies execute one order", "所有副本按同一顺序执行", _orders_differ),
+    Check(
+        "A4",
+        "what is acknowledged is on the disks of a majority",
+        "已确认的操作都在多数派的磁盘上",
+        _acknowledged_not_chosen,
+    ),
+)

@@ -83,7 +83,7 @@ def _not_proposed(trace: Trace) -> Broken | None:
             asked = any(op[0] == "propose" and op[1] == value for op in calls.values())
         else:
             op = calls.get(value[0]) if isinstance(value, list) and value else None
-            asked = value == [0, NO_OP] or (op is not None and value[1] in (op, op[1]))
+            asked = value == [0, NO_OP] or (op is not None and (value[1] in (op, op[1]) or value[1][1:] == op[1:]))
         if not asked:
             return Broken(
                 event["i"],
@@ -170,9 +170,21 @@ def _answer_before_disk(trace: Trace) -> Broken | None:
 def _epoch_of_two(trace: Trace) -> Broken | None:
     owners: dict[str, tuple[str, int]] = {}
     values: dict[tuple[str, int], tuple[str, int]] = {}
+    used: dict[str, set[str]] = {}
+    earlier: dict[str, set[str]] = {}  # what each site had used when it last started
     for event in trace.events:
+        if event["k"] == "start":
+            earlier[event["n"]] = set(used.get(event["n"], ()))
         if event["k"] == "send" and event["real"] in ("PREPARE", "ACCEPT"):
             epoch = text_of(event["fields"]["epoch"])
+            used.setdefault(event["n"], set()).add(epoch)
+            if epoch in earlier.get(event["n"], ()):
+                return Broken(
+                    event["i"],
+                    f"{event['n']} uses epoch {epoch} again, after a restart",
+                    f"{event['n']} 重启之后又用了 epoch {epoch}",
+                    (owners[epoch][1],),
+                )
             owner = owners.setdefault(epoch, (event["n"], event["i"]))
             if owner[0] != event["n"]:
                 return Broken(

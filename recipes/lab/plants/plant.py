@@ -1,0 +1,26 @@
+"""What a planted bug is: machines with one mistake each, to show what breaks, and that the checks find it.
+
+None of them is ever part of a protocol. A run with one says so in the header of its trace.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from recipes.core.agree.machine import Machine
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A mistake. protocol: where. says, says_zh: what is wrong. finds: the checks that can find it.
+
+    replaced: the wrong machine for each right one. settings: of the protocol, that bring the mistake out.
+    """
+
+    name: str
+    protocol: str
+    says: str
+    says_zh: str
+    finds: tuple[str, ...]
+    replaced: Mapping[type[Machine], type[Machine]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
