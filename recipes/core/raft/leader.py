@@ -131,7 +131,7 @@ class Leader:
         for progress in list(self._links.values()):
             link = progress.link
             heard_ms = link.since_ms if progress.sid == -1 else link.heard_ms
-            if progress.counts and 0 < progress.durable_zxid < late_zxid:
+            if progress.joined and progress.durable_zxid < late_zxid:
                 link.close(f"it has not stored 0x{late_zxid:x} within {limit_ms} ms")
             elif peer.now_ms - heard_ms > limit_ms:
                 link.close(f"it was silent for {limit_ms} ms")
@@ -226,8 +226,7 @@ class Leader:
         if not self._peer.history.holds(appended.matched_zxid):
             self._send_tree(progress)
             return
-        progress.sent_zxid = appended.matched_zxid
-        progress.enter(ProgressStage.REPLICATING)
+        progress.replicate(appended.matched_zxid, self._peer.history.last_zxid)
         self._acknowledged(progress, appended)
 
     def _send_tree(self, progress: Progress) -> None:
@@ -242,8 +241,7 @@ class Leader:
         self._peer.note(f"server {progress.sid} gets a snapshot of 0x{zxid:x}")
         progress.link.send(w.encode_snapshot(self.term, zxid))
         progress.link.send(w.encode_parts(chunks, lambda: self._peer.applied_zxid))
-        progress.sent_zxid = zxid
-        progress.enter(ProgressStage.REPLICATING)
+        progress.replicate(zxid, self._peer.history.last_zxid)
 
     def _pass_over(self, progress: Progress, message: Message) -> None:
         """Ignore an answer to what was sent before the tree."""
@@ -288,7 +286,7 @@ class Leader:
         if appended.touches:
             self._peer.tell(SessionsTouched(appended.touches))
         if appended.durable_zxid > progress.durable_zxid:
-            progress.durable_zxid = appended.durable_zxid
+            progress.stored(appended.durable_zxid)
             self._count()
         else:
             self._answer_syncs()

@@ -20,16 +20,22 @@ class Progress:
     stage, steps: what it may send, and what the leader does with that. link: its connection.
     sent_zxid: in PROBING, the last guess of an entry that both logs have; in REPLICATING, the last entry sent.
     durable_zxid: its log is the leader's up to here, on its disk; never falls. -1: not known.
+    joins_at_zxid: where the leader's log ended when this follower began to replicate. joined: its disk has all of that.
     round: the last round of heartbeats that it has answered.
     """
 
-    __slots__ = ("_rows", "_sent_commit", "_sent_round", "durable_zxid", "link", "round", "sent_zxid", "stage", "steps")
+    __slots__ = (
+        "_rows", "_sent_commit", "_sent_round", "durable_zxid", "joined", "joins_at_zxid", "link", "round", "sent_zxid",
+        "stage", "steps",
+    )  # fmt: skip
 
     def __init__(self, link: Link[Message], rows: Mapping[ProgressStage, Mapping[type[object], Any]]) -> None:
         self._rows = rows
         self.link: Link[Message] = link
         self.sent_zxid: int = 0
         self.durable_zxid: int = -1
+        self.joins_at_zxid: int = 0
+        self.joined: bool = False
         self.round: int = 0
         self._sent_commit = -1
         self._sent_round = 0
@@ -49,6 +55,17 @@ class Progress:
     def counts(self) -> bool:
         """Whether its log is known to be the leader's up to `durable_zxid`."""
         return self.stage is _REPLICATING
+
+    def replicate(self, sent_zxid: int, last_zxid: int) -> None:
+        """Send it everything behind `sent_zxid` from here on. last_zxid: of the leader's log."""
+        self.sent_zxid = sent_zxid
+        self.joins_at_zxid = last_zxid
+        self.enter(_REPLICATING)
+
+    def stored(self, zxid: int) -> None:
+        """Its disk has the leader's log up to `zxid`."""
+        self.durable_zxid = zxid
+        self.joined = self.joined or zxid >= self.joins_at_zxid
 
     def probe(self, zxid: int) -> None:
         """Guess that both logs have `zxid`."""

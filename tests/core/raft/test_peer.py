@@ -229,6 +229,25 @@ def test_a_follower_without_a_log_gets_the_tree():
     assert [each.zxid for each in append.entries] == [T1 + 1]
 
 
+def test_a_follower_that_stores_nothing_is_dropped_but_not_while_it_catches_up():
+    it = Alone(size=3)
+    it.lead()
+    slow, new = it.joined_by(2), None
+    it.takes(slow, w.encode_appended(1, 0, 0, 1))
+    it.takes(slow, w.encode_appended(1, T1 + 1, T1 + 1, 1))
+    it.peer.leader.propose(entry(T1 + 2))
+    for number in range(1, 11):
+        it.wait(TICK_MS // 2)
+        it.takes(slow, w.encode_appended(1, T1 + 2, T1 + 1, number))
+        if number == 7:
+            new = it.joined_by(3, 0)
+            it.takes(new, w.encode_appended(1, 0, 0, number))
+        elif new is not None:
+            it.takes(new, w.encode_appended(1, T1 + 2, T1 + 1, number))
+    assert slow.why_closed == "it has not stored 0x100000002 within 400 ms"
+    assert not new.wants_close
+
+
 def test_a_leader_without_a_quorum_steps_down():
     it = Alone()
     it.lead()

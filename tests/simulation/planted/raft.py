@@ -172,8 +172,7 @@ def stale_reply_moves_the_next_index(patch: Patch) -> None:
 
     def introduce(self: Leader, progress: Progress, hello: w.Hello) -> None:
         if progress.stage is ProgressStage.PROBING:
-            progress.sent_zxid = hello.last_zxid
-            progress.enter(ProgressStage.REPLICATING)
+            progress.replicate(hello.last_zxid, self._peer.history.last_zxid)
 
     behind(patch, Leader, "_introduce", introduce)
     patch.setattr(matching, "matched", lambda history, committed_zxid, prev_zxid: history.floor(prev_zxid))
