@@ -43,6 +43,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--zookeeper", metavar="HOST:PORT", help="compare with this running ZooKeeper")
     parser.addoption("--minutes", type=float, default=10.0, help="how long a soak of tests/chaos goes on")
     parser.addoption("--chaos-seed", type=int, help="a soak of tests/chaos is one run, with this seed")
+    parser.addoption(
+        "--protocol", choices=("zab", "raft"), default="zab", help="of the servers in a soak of tests/chaos"
+    )
     parser.addoption("--seed", type=int, metavar="N", help="replay one simulated run")
     parser.addoption("--seeds", default="1-5000", metavar="A-B", help="the seeds of a soak by simulation")
     parser.addoption("--ensemble", default="3+0", metavar="V+O", help="voters and observers of simulated ensembles")

@@ -4,7 +4,7 @@ Source: QuorumPeerConfig.java; the file is a Java properties file.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -28,6 +28,10 @@ from recipes.core.zoo_values import (
     Whole,
     Words,
     YesNo,
+)
+
+SECRET_NEEDS: Final = (
+    "sslQuorum=true, portUnification=false and ssl.quorum.clientAuth=need beside own: the secret is sent to the members"
 )
 
 
@@ -60,6 +64,8 @@ class ServerConfig(BaseModel):
     max_connections: Limit = Field(default=0, validation_alias="maxCnxns")
     snap_count: Annotated[Whole, Field(ge=2)] = Field(default=100000, validation_alias="snapCount")
     pre_alloc_size_kb: Limit = Field(default=65536, validation_alias="preAllocSize")
+    snap_size_limit_kb: Limit = Field(default=4 << 20, validation_alias="snapSizeLimitInKb")  # 0: no limit
+    log_size_limit_kb: Limit = Field(default=0, validation_alias="txnLogSizeLimitInKb")  # 0: no limit
     force_sync: YesNo = Field(default=True, validation_alias="forceSync")
     snap_retain_count: Annotated[Whole, Field(ge=3)] = Field(default=3, validation_alias="autopurge.snapRetainCount")
     purge_interval_hours: Limit = Field(default=0, validation_alias="autopurge.purgeInterval")
@@ -69,11 +75,13 @@ class ServerConfig(BaseModel):
     super_digest: str | None = Field(
         default=None, validation_alias="DigestAuthenticationProvider.superDigest", repr=False
     )
+    session_secret: Literal["zookeeper", "own"] = Field(default="zookeeper", validation_alias="sessionSecret")
     session_secret_file: Path | None = Field(default=None, validation_alias="sessionSecretFile")
     max_frame_bytes: Annotated[Whole, Field(ge=1024)] = Field(default=0xFFFFF, validation_alias="jute.maxbuffer")
     container_check_ms: Positive = Field(default=60000, validation_alias="znode.container.checkIntervalMs")
     container_max_per_check: Positive = Field(default=10000, validation_alias="znode.container.maxPerMinute")
     container_never_used_ms: Limit = Field(default=0, validation_alias="znode.container.maxNeverUsedIntervalMs")
+    max_watches: Positive = Field(default=1_000_000, validation_alias="maxWatchesPerSession")
     create_directories: Boolean = Field(default=True, validation_alias="datadir.autocreate")
     trust_empty_database: Boolean = Field(default=True, validation_alias="db.autocreate")
     trust_missing_snapshot: Boolean = Field(default=False, validation_alias="snapshot.trust.empty")
@@ -130,6 +138,11 @@ class ServerConfig(BaseModel):
     skip_acl: YesNo = Field(default=False, validation_alias="skipACL")
 
     source_text: str | None = Field(default=None, repr=False)  # the zoo.cfg this was read from
+
+    @property
+    def members_have_certificates(self) -> bool:
+        """Whether each connection between servers is encrypted, and from a server with a certificate."""
+        return self.ssl_quorum and not self.port_unification and self.ssl_quorum_client_auth == "need"
 
     @property
     def session_timeouts_ms(self) -> tuple[int, int]:
@@ -271,6 +284,13 @@ def _parse(
         for key in ("ssl.keyStore.location", "ssl.trustStore.location"):
             if key not in values and not (key.startswith("ssl.trust") and config.ssl_client_auth == "none"):
                 raise missing(key, "a PEM file, since secureClientPort is set")
+    if config.session_secret == "own":
+        if config.session_secret_file is not None:
+            raise places["sessionSecret"].wrong("zookeeper, since sessionSecretFile is set")
+        if place.membership is not None and not config.members_have_certificates:
+            raise places["sessionSecret"].wrong(SECRET_NEEDS)
+        if place.membership is not None and config.replication != "zab":
+            raise places["sessionSecret"].wrong("sessionSecretFile in place of it, since only ZAB shares a secret")
     if config.ssl_quorum or config.port_unification:
         for key in ("ssl.quorum.keyStore.location", "ssl.quorum.trustStore.location"):
             if key not in values:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from recipes.core.address import bracketed
 from recipes.core.errors import ConfigError
 from recipes.core.properties import Property, read_properties, read_text
-from recipes.core.quorum import Membership, QuorumServer
+from recipes.core.quorum import Membership, QuorumServer, ServerAddress
 
 MAX_SID = 255  # the sid is the first byte of a session id
 KEYS = ("server.", "group.", "weight.")  # prefixes of the keys that describe the ensemble
@@ -23,7 +23,10 @@ _ADDRESS = re.compile(
     rf"{_HOST.format('host')}:(?P<quorum>[0-9]+):(?P<election>[0-9]+)(?::(?P<role>[^:;|]+))?"
     rf"(?:;(?:{_HOST.format('client_host')}:)?(?P<client_port>[0-9]+))?"
 )
-_FORM = "host:quorumPort:electionPort, then :participant or :observer if wanted, then ;clientPort or ;host:clientPort"
+_FORM = (
+    "host:quorumPort:electionPort, then :participant or :observer if wanted, then ;clientPort or ;host:clientPort; "
+    "further addresses of the server follow the first one, before the semicolon, with | between them"
+)
 
 
 class Place(NamedTuple):
@@ -70,10 +73,11 @@ def _check_apart(membership: Membership, lines: Sequence[Property]) -> None:
         if number == entry.key:
             continue
         server = membership.servers[int(number)]
-        for port in (server.quorum_port, server.election_port):
-            owner = owners.setdefault((server.host.lower(), port), server.sid)
-            if owner != server.sid:
-                raise entry.wrong(f"ports of its own: server.{owner} has port {port} of {server.host} too")
+        for host, *ports in server.addresses:
+            for port in ports:
+                owner = owners.setdefault((host.lower(), port), server.sid)
+                if owner != server.sid:
+                    raise entry.wrong(f"ports of its own: server.{owner} has port {port} of {host} too")
 
 
 def find_place(
@@ -184,22 +188,27 @@ def _check_groups(membership: Membership, grouped: dict[int, str], properties: M
 def _server(sid: int, key: str, value: str) -> QuorumServer:
     if sid > MAX_SID:
         raise ConfigError(key, value, f"server.N with N from 0 to {MAX_SID}")
-    if "|" in value:
-        raise ConfigError(key, value, "one address: several with | between them are not supported")
-    found = _ADDRESS.fullmatch(value)
-    role = (found["role"] or "participant").strip().lower() if found else ""
-    if found is None or role not in ("participant", "observer"):
+    places, roles, client = [], set(), ""
+    for part in value.split("|"):
+        found = _ADDRESS.fullmatch(part)
+        if found is None or client:
+            raise ConfigError(key, value, _FORM)
+        quorum_port, election_port = int(found["quorum"]), int(found["election"])
+        client_port = int(found["client_port"] or 1)
+        if not all(0 < port <= 65535 for port in (quorum_port, election_port, client_port)):
+            raise ConfigError(key, value, "ports from 1 to 65535")
+        if quorum_port == election_port:
+            raise ConfigError(key, value, "two ports that differ")
+        if found["role"]:
+            roles.add(found["role"].strip().lower())
+        if found["client_port"]:
+            client = f"{bracketed(_host(found['client_host'] or '0.0.0.0', key, value))}:{client_port}"
+        places.append(ServerAddress(_host(found["host"], key, value), quorum_port, election_port))
+    if len(roles) > 1 or not roles <= {"participant", "observer"}:
         raise ConfigError(key, value, _FORM)
-    quorum_port, election_port = int(found["quorum"]), int(found["election"])
-    client_port = int(found["client_port"] or 1)
-    if not all(0 < port <= 65535 for port in (quorum_port, election_port, client_port)):
-        raise ConfigError(key, value, "ports from 1 to 65535")
-    if quorum_port == election_port:
-        raise ConfigError(key, value, "two ports that differ")
-    client = ""
-    if found["client_port"]:
-        client = f"{bracketed(_host(found['client_host'] or '0.0.0.0', key, value))}:{client_port}"
-    return QuorumServer(sid, _host(found["host"], key, value), quorum_port, election_port, role == "observer", client)
+    if len(set(places)) < len(places):
+        raise ConfigError(key, value, "addresses that differ")
+    return QuorumServer(sid, *places[0], roles == {"observer"}, client, tuple(places[1:]))
 
 
 def _host(host: str, key: str, value: str) -> str:

@@ -9,11 +9,20 @@ from typing import NamedTuple
 from recipes.core.address import bracketed
 
 
+class ServerAddress(NamedTuple):
+    """Where a server talks to the others. host: name or address, without the brackets of an IPv6 one."""
+
+    host: str
+    quorum_port: int
+    election_port: int
+
+
 class QuorumServer(NamedTuple):
     """One line `server.N`.
 
     host: name or address, without the brackets of an IPv6 one.
     client: "host:port" where its clients connect; empty when the line has none.
+    others: further addresses of the same server, for example in another network.
     """
 
     sid: int
@@ -22,6 +31,12 @@ class QuorumServer(NamedTuple):
     election_port: int
     observer: bool = False
     client: str = ""
+    others: tuple[ServerAddress, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[ServerAddress, ...]:
+        """All of them, the first one first."""
+        return (ServerAddress(self.host, self.quorum_port, self.election_port), *self.others)
 
 
 class Membership:
@@ -84,7 +99,8 @@ class Membership:
         lines = []
         for server in self.servers.values():
             role = "observer" if server.observer else "participant"
-            at = f"{bracketed(server.host)}:{server.quorum_port}:{server.election_port}"
+            places = sorted((bracketed(each.host), each.quorum_port, each.election_port) for each in server.addresses)
+            at = "|".join(":".join(map(str, place)) for place in places)
             lines.append(f"server.{server.sid}={at}:{role}{';' if server.client else ''}{server.client}")
         if self._groups:
             lines += [f"group.{number}={':'.join(map(str, sids))}" for number, sids in self._groups.items()]

@@ -16,6 +16,7 @@ from recipes.core.jute.txns import Txn
 from recipes.core.jute.votes import Notification
 from recipes.core.quorum import Membership
 
+SECRET_CELL: Final = "sessionSecret"  # the cell of the secret that members share, which no protocol reads itself
 HISTORY_ENTRIES: Final = 500  # of the log's end, kept in memory for learners that lack them: commitLogCount
 
 
@@ -90,13 +91,19 @@ class Synced(NamedTuple):
     token: Any
 
 
+class SecretShared(NamedTuple):
+    """The members share this secret, from which the passwords of sessions follow. It is on disk before it is used."""
+
+    secret: bytes
+
+
 class RoleChanged(NamedTuple):
     """`role` and `serving` have changed."""
 
     serving: bool
 
 
-Event = Forwarded | SessionsTouched | Revalidate | Revalidated | SnapshotRequested | RoleChanged
+Event = Forwarded | SessionsTouched | Revalidate | Revalidated | SnapshotRequested | SecretShared | RoleChanged
 
 
 class Ready:
@@ -294,6 +301,8 @@ class ReplicaSettings:
     init_limit: how long joining a leader may take, in ticks.
     sync_limit: how long the other end of a link may be silent, in ticks.
     max_packet_bytes: the longest packet that another server may send.
+    secret: that the members share, as stored; empty if this server has none yet. new_secret: a random one, for the
+        first leader; empty if the members share none. Links between servers must then be encrypted.
     """
 
     sid: int
@@ -302,6 +311,8 @@ class ReplicaSettings:
     init_limit: int = 10
     sync_limit: int = 5
     max_packet_bytes: int = 2 * 0xFFFFF
+    secret: bytes = field(default=b"", repr=False)
+    new_secret: bytes = field(default=b"", repr=False)
 
     @property
     def observer(self) -> bool:
@@ -326,6 +337,7 @@ class Recovered:
     may_cut: only what stands behind history makes an unsure member unsure, and a power cut may have left it. Where the
         other members make no quorum, a Truncate to last_zxid removes it, and the member is sound.
     rotten_end: file, offset and zxid of a last record that was written to its end and has changed since; else empty.
+    replayed_bytes: of the txns in the log behind the snapshot.
     """
 
     snapshot_zxid: int
@@ -339,6 +351,7 @@ class Recovered:
     applied_zxid: int = -1
     may_cut: bool = False
     rotten_end: str = ""
+    replayed_bytes: int = 0
 
 
 class ReplicationProtocol(NamedTuple):

@@ -10,7 +10,7 @@ in what order things then leave:
    that.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from recipes.core.disk.jobs import Batch, Change, Job, Naming
 from recipes.core.disk.snapshot_writer import SnapshotWriter
@@ -18,6 +18,9 @@ from recipes.core.disk.write_queue import WriteQueue
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
 from recipes.core.replication import Outbox, Replica
+
+_LATE_MS: Final = 50  # a wake this much later than planned: this server has stood still
+_LOOK_MS: Final = 5  # then as long for the input that has arrived meanwhile
 
 
 class Effects(Protocol):
@@ -52,8 +55,8 @@ class Turn:
     """
 
     __slots__ = (
-        "_effects", "_next_slice_ms", "_next_tick_ms", "_slice_ms", "_snapshot_begun_ms", "_stopped", "_tick_ms",
-        "_wake_ms", "member", "replica", "snapshots", "writes",
+        "_effects", "_look_ms", "_next_slice_ms", "_next_tick_ms", "_slice_ms", "_snapshot_begun_ms", "_stopped",
+        "_tick_ms", "_wake_ms", "member", "replica", "snapshots", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +81,7 @@ class Turn:
         self._next_slice_ms: int | None = None  # while a snapshot is written
         self._wake_ms: int | None = None
         self._snapshot_begun_ms = 0
+        self._look_ms: int | None = None  # after a late wake: until then only take in what has arrived
         self._stopped = False
 
     def begin(self, now_ms: int, wall_ms: int) -> None:
@@ -87,9 +91,20 @@ class Turn:
 
     def wake(self) -> None:
         """Do what is due by now, and carry out what it decides."""
-        self._wake_ms = None
+        planned_ms, self._wake_ms = self._wake_ms, None
         member, replica = self.member, self.replica
         now_ms, deadline_ms = member.now_ms, replica.deadline_ms
+        if self._look_ms is None and planned_ms is not None and now_ms - planned_ms >= _LATE_MS:
+            # Sessions and servers that seem silent may have been heard long ago: their bytes come before timers.
+            if now_ms - planned_ms >= self._tick_ms:
+                member.stalled(now_ms - planned_ms)
+            self._look_ms = now_ms + _LOOK_MS
+            self.carry_out()
+            return
+        if self._look_ms is not None and now_ms < self._look_ms:
+            self.carry_out()
+            return
+        self._look_ms = None
         if deadline_ms is not None and deadline_ms <= now_ms:
             replica.tick()
         if self._next_tick_ms <= now_ms:
@@ -98,6 +113,8 @@ class Turn:
             if member.disk_full:
                 self.writes.look_for_room()
                 self._write()
+        if member.has_work:
+            member.work()
         if self._next_slice_ms is not None and self._next_slice_ms <= now_ms:
             naming = self.snapshots.step()
             self._next_slice_ms = now_ms + self._slice_ms if self.snapshots.writing else None
@@ -120,6 +137,10 @@ class Turn:
             wake_ms = deadline_ms
         if self._next_slice_ms is not None and self._next_slice_ms < wake_ms:
             wake_ms = self._next_slice_ms
+        if member.has_work:
+            wake_ms = min(wake_ms, member.now_ms)
+        if self._look_ms is not None and wake_ms < self._look_ms:
+            wake_ms = self._look_ms
         if wake_ms != self._wake_ms:
             self._wake_ms = wake_ms
             self._effects.wake_at(wake_ms)

@@ -15,8 +15,8 @@ _SASL = "SASL is not supported"
 # Keys that have no effect, with what is said of them; those without a word tune what works in another way here.
 NO_EFFECT: dict[str, str] = dict.fromkeys(
     (
-        "clientPortListenBacklog", "globalOutstandingLimit", "commitLogCount", "snapSizeLimitInKb",
-        "txnLogSizeLimitInKb", "fsync.warningthresholdms", "maxResponseCacheSize", "maxGetChildrenResponseCacheSize",
+        "clientPortListenBacklog", "globalOutstandingLimit", "commitLogCount", "fsync.warningthresholdms",
+        "maxResponseCacheSize", "maxGetChildrenResponseCacheSize",
         "syncEnabled", "watchManagerName", "watcherCleanThreadsNum", "watcherCleanThreshold",
         "watcherCleanIntervalInSeconds", "maxInProcessingDeadWatchers", "bitHashCacheSize",
         "fastleader.minNotificationInterval", "fastleader.maxNotificationInterval", "serverCnxnFactory", "flushDelay",
@@ -129,14 +129,16 @@ def whole_number(text: str, kind: str = "int", *, other_bases: bool = False) -> 
 _SYSTEM_NUMBERS = frozenset(
     ("maxCnxns", "snapCount", "nio.sessionlessCnxnTimeout", "jute.maxbuffer", "admin.serverPort",
      "electionPortBindRetry", "znode.container.checkIntervalMs", "znode.container.maxPerMinute",
-     "znode.container.maxNeverUsedIntervalMs")
+     "znode.container.maxNeverUsedIntervalMs", "snapSizeLimitInKb", "txnLogSizeLimitInKb")
 )  # fmt: skip
+_LONG = frozenset(("preAllocSize", "snapSizeLimitInKb", "txnLogSizeLimitInKb"))
 _SYSTEM_FLAGS = frozenset(
     ("client.portUnification", "extendedTypesEnabled", "enforceQuota", "snapshot.trust.empty", "readonlymode.enabled")
 )
 _LEAST = {
     "snapCount": 2, "autopurge.snapRetainCount": 3, "autopurge.purgeInterval": 0, "maxClientCnxns": 0, "maxCnxns": 0,
     "preAllocSize": 0, "electionPortBindRetry": 0, "znode.container.maxNeverUsedIntervalMs": 0,
+    "snapSizeLimitInKb": 0, "txnLogSizeLimitInKb": 0,
 }  # fmt: skip
 _SAID = ("snapCount", "autopurge.snapRetainCount")
 # Where one word counts, and every other value is its opposite: the key's word, and the opposite.
@@ -159,7 +161,7 @@ def correct(key: str, value: str) -> tuple[str | None, str]:
         return (lowered, "") if lowered in ("true", "false") else ("false", "neither true nor false: taken for false")
     if key not in _LEAST and key not in _SYSTEM_NUMBERS:
         return value, ""
-    number = whole_number(value, "long" if key == "preAllocSize" else "int", other_bases=key in _SYSTEM_NUMBERS)
+    number = whole_number(value, "long" if key in _LONG else "int", other_bases=key in _SYSTEM_NUMBERS)
     if number is None:
         has_default = key in _SYSTEM_NUMBERS or key == "preAllocSize"
         return (None, "not a whole number: the default is used") if has_default else (value, "")

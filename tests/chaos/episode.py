@@ -42,21 +42,28 @@ class Report:
 
 
 def run_episode(
-    directory: Path, size: int, seed: int, faults: Sequence[str] = (), seconds: float = 0.0, pause_s: float = 0.3
+    directory: Path,
+    size: int,
+    seed: int,
+    faults: Sequence[str] = (),
+    seconds: float = 0.0,
+    pause_s: float = 0.3,
+    protocol: str = "zab",
 ) -> Report:
     """Run an ensemble of `size` in `directory` through these faults, or, for so long, through all of them in turn."""
-    return asyncio.run(_Episode(directory, size, seed, pause_s).run(list(faults), seconds))
+    return asyncio.run(_Episode(directory, size, seed, pause_s, protocol).run(list(faults), seconds))
 
 
 class _Episode:
-    def __init__(self, directory: Path, size: int, seed: int, pause_s: float) -> None:
+    def __init__(self, directory: Path, size: int, seed: int, pause_s: float, protocol: str) -> None:
         self._random = Random(seed)
         self._pause_s = pause_s
         self._report = Report(size, seed)
         self._history = History()
         self._ensemble = CutOffEnsemble(
-            directory, size, tickTime=TICK_MS, initLimit=10, syncLimit=4, preAllocSize=1024, snapCount=20_000
-        )
+            directory, size, tickTime=TICK_MS, initLimit=10, syncLimit=4, preAllocSize=1024, snapCount=20_000,
+            protocol=protocol,
+        )  # fmt: skip
         self._network = Network()
         ports = list(self._ensemble.client_ports.values())
         self._load = Load(self._history, ports, Random(seed + 1), TICK_MS)
@@ -161,7 +168,7 @@ class _Episode:
             report.violations.append(str(error))
 
     def _recover(self, sid: int) -> DataTree:
-        """What a server's disk holds."""
+        """What a server's disk holds, all of its log applied: everything is committed by now."""
         disk, tree = RealDisk(self._ensemble.version_dir(sid)), DataTree()
         try:
             found = Store(disk, disk, 1 << 20, protocol=ZAB).recover(tree)

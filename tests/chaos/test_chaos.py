@@ -2,6 +2,7 @@
 
 `pytest -m soak tests/chaos --minutes 60` goes on for long, appends a line per run to soak-chaos.jsonl and says what all
 lines of that file come to; a run is repeated with `--chaos-seed`, as far as real processes repeat.
+With `--protocol raft` the servers run raft.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def test_a_leader_that_commits_alone_is_found_out(tmp_path, monkeypatch):
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_soak(tmp_path, pytestconfig, capsys):
-    first = pytestconfig.getoption("--chaos-seed")
+    first, protocol = pytestconfig.getoption("--chaos-seed"), pytestconfig.getoption("--protocol")
     seed = SystemRandom().randrange(1 << 32) if first is None else first
     until = time.monotonic() + 60 * pytestconfig.getoption("--minutes")
     commit = commit_under_test()
@@ -75,8 +76,8 @@ def test_soak(tmp_path, pytestconfig, capsys):
         while time.monotonic() < until:
             directory = tmp_path / str(seed)
             size = 5 if seed % 3 == 0 else 3
-            report = run_episode(directory, size, seed, seconds=EPISODE_SECONDS)
-            row = asdict(report) | {"commit": commit}
+            report = run_episode(directory, size, seed, seconds=EPISODE_SECONDS, protocol=protocol)
+            row = asdict(report) | {"commit": commit, "protocol": protocol}
             with SOAK_FILE.open("a") as lines:
                 lines.write(json.dumps(row) + "\n")
             runs.add(row)

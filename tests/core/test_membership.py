@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipes.core.ensemble import parse_membership
+from recipes.core.ensemble import parse_membership, read_membership
 from recipes.core.errors import ConfigError
+from recipes.core.properties import read_properties
 from recipes.core.quorum import Membership, QuorumServer
 
 
@@ -67,7 +68,11 @@ def test_no_servers_no_ensemble():
         "server.1=a:1:2;x",
         "server.1=a:1:2;3;4",
         "server.1=a:1:2;65536",
-        "server.1=a:1:2|b:1:2",
+        "server.1=a:1:2|",
+        "server.1=a:1:2|b:1",
+        "server.1=a:1:2|a:1:2",
+        "server.1=a:1:2:observer|b:1:2:participant",
+        "server.1=a:1:2;3|b:1:2",
         "server.1=[::g]:1:2",
         "server.1=::1:1:2",
         "server.1=:1:2",
@@ -161,3 +166,31 @@ def test_committed_is_what_a_quorum_holds(membership, held):
         if membership.is_quorum([sid for sid, last in held.items() if last >= zxid]):
             expected = zxid
     assert membership.committed(held) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "observer", "client"),
+    [
+        ("b:1:2|[::1]:3:4|a:1:2", False, ""),
+        ("b:1:2:observer|[::1]:3:4|a:1:2;5", True, "0.0.0.0:5"),
+        ("b:1:2:participant|[::1]:3:4:participant|a:1:2;c:5", False, "c:5"),
+    ],
+)
+def test_a_server_may_have_several_addresses(value, observer, client):
+    membership = parse_membership({"server.1": value})
+    (server,) = membership.servers.values()
+    assert server.addresses == (("b", 1, 2), ("0:0:0:0:0:0:0:1", 3, 4), ("a", 1, 2))
+    assert (server.observer, server.client) == (observer, client)
+    role, behind = ("observer" if observer else "participant"), (f";{client}" if client else "")
+    # In the order of the hosts, as Apache's server writes it.
+    assert membership.config_text().decode() == (
+        f"server.1=[0:0:0:0:0:0:0:1]:3:4|a:1:2|b:1:2:{role}{behind}\nversion=0"
+    )
+
+
+def test_servers_share_no_port_at_any_of_their_addresses(tmp_path):
+    config = tmp_path / "zoo.cfg"
+    lines = ["server.1=a:1:2|b:1:2", "server.2=c:1:2|B:3:1"]
+    config.write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match=r"ports of its own: server\.1 has port 1 of B too"):
+        read_membership(read_properties(config.read_text(), str(config)))

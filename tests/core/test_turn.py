@@ -101,6 +101,7 @@ def test_a_batch_without_room_waits_with_all_behind_it():
     full = "no space for the transaction log: writes are refused, reads go on; make room on its disk"
     assert shell.told == [("reply", ["client"]), ("write", [1]), full, "no room"]
     shell.has_room = False
+    shell.turn.wake()
     shell.told.clear()
     shell.turn.begin(1000, 0)
     shell.turn.wake()
@@ -154,7 +155,52 @@ def test_a_look_for_room_that_finds_none_says_so_once():
     shell.has_room = False
     shell.decide(*entries(1))
     assert shell.told[-1] == "no room"
+    shell.turn.wake()
     shell.told.clear()
     shell.turn.begin(1000, 0)
     shell.turn.wake()
     assert shell.told == ["tick", ("write", "Look")]
+
+
+def test_f2_after_a_late_turn_what_has_arrived_comes_before_timers():
+    shell = Shell()
+    shell.turn.carry_out()
+    shell.turn.wake()
+    shell.replica.deadline_ms = 1000
+    shell.told.clear()
+    shell.turn.begin(4000, 0)  # it was to be woken at 1000
+    shell.turn.wake()
+    assert shell.told == ["stalled 3000"]
+    assert shell.wakes[-1] == 4005
+    shell.turn.begin(4002, 0)
+    shell.turn.carry_out()  # a turn of what has arrived does not bring the timers forward
+    shell.turn.wake()
+    assert shell.told == ["stalled 3000"]
+    shell.turn.begin(4005, 0)
+    shell.turn.wake()
+    assert shell.told == ["stalled 3000", "replica's tick", "tick"]
+
+
+def test_f2_a_server_that_is_always_late_does_what_is_due():
+    shell = Shell()
+    shell.turn.carry_out()
+    shell.turn.wake()
+    for now_ms in (1100, 1200, 2300, 2400):
+        shell.turn.begin(now_ms, 0)
+        shell.turn.wake()
+    assert shell.told.count("tick") == 3
+
+
+def test_f2_work_of_several_turns_asks_for_the_next_one_at_once():
+    shell = Shell()
+    shell.turn.carry_out()
+    shell.turn.wake()
+    shell.member.has_work = True
+    shell.member.work = lambda: shell.told.append("work")
+    shell.turn.begin(10, 0)
+    shell.turn.carry_out()
+    assert shell.wakes[-1] == 10
+    shell.told.clear()
+    shell.turn.wake()
+    assert shell.told == ["work"]
+    assert shell.wakes[-1] == 10

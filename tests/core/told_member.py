@@ -11,6 +11,7 @@ class ToldMember:
         self.now_ms = 0
         self.disk_full = False
         self.stats = Stats()
+        self.has_work = False
         self.tree = None
         self.decided = []
         self.touched = []
@@ -21,6 +22,9 @@ class ToldMember:
 
     def tick(self):
         self.told.append("tick")
+
+    def stalled(self, by_ms):
+        self.told.append(f"stalled {by_ms}")
 
     def take_writes(self):
         decided, self.decided = self.decided, []

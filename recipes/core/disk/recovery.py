@@ -42,6 +42,7 @@ class _Replay:
     snapshot_zxid: int = -1
     last_zxid: int = -1
     txns: int = 0
+    size_bytes: int = 0  # of all txns behind the snapshot
     unapplied: list[bytes] | None = None  # the payloads behind the snapshot, where the tree must not have them
     mismatches: list[int] = field(default_factory=list)
     damages: list[Damage] = field(default_factory=list)  # torn ends; last, the damage that ended the replay
@@ -65,8 +66,9 @@ def recover(snapshots: Disk, logs: Disk, tree: DataTree, trust: Trust = _USUAL) 
     _make_durable(snapshots, logs)
     last_zxid = tree.last_zxid
     found = Recovered(
-        replay.snapshot_zxid, last_zxid, replay.txns, tuple(replay.mismatches), [], last_zxid, applied_zxid=last_zxid
-    )
+        replay.snapshot_zxid, last_zxid, replay.txns, tuple(replay.mismatches), [], last_zxid, applied_zxid=last_zxid,
+        replayed_bytes=replay.size_bytes,
+    )  # fmt: skip
     damage = _last_damage(logs, replay)
     return replace(found, rotten_end=str(damage)) if damage is not None and damage.rotten else found
 
@@ -136,6 +138,7 @@ def recover_member(
         tree.last_zxid,
         may_cut,
         rotten,
+        replay.size_bytes,
     )
 
 
@@ -227,6 +230,7 @@ def _replay_log(
             break
         if newer and not joins(replay.last_zxid, zxid, newer):
             raise DiskError(f"a snapshot that cannot be used stands between 0x{replay.last_zxid:x} and 0x{zxid:x}")
+        replay.size_bytes += len(payload)
         if replay.unapplied is not None:
             replay.unapplied.append(payload)
             replay.last_zxid = zxid

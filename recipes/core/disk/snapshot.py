@@ -61,7 +61,7 @@ def dump_tree(tree: DataTree) -> Iterator[bytes]:
     keys: dict[Acl, int] = {_NOBODY: 1}
     for path in order:
         acl = tree.nodes[path].acl
-        if acl is not OPEN_ACL and acl not in keys:
+        if acl is not OPEN_ACL and acl != OPEN_ACL and acl not in keys:  # a quota's own znodes have an equal one
             keys[acl] = len(keys) + 1
     tree.acls.keep(keys)  # every ACL in use has just been seen
     head = [pack_int(len(tree.sessions))]
@@ -78,7 +78,7 @@ def _dump_nodes(tree: DataTree, zxid: int, order: list[bytes], keys: dict[Acl, i
             node = tree.nodes.get(path)
             if node is None or node.czxid > zxid:
                 continue
-            key = -1 if node.acl is OPEN_ACL else keys.get(node.acl, 1)
+            key = -1 if node.acl is OPEN_ACL or node.acl == OPEN_ACL else keys.get(node.acl, 1)
             parts.append(write_buffer(b"" if path == b"/" else path) + write_buffer(node.data) + _pack(node, key))
         yield b"".join(parts)
 

@@ -20,6 +20,10 @@ class SnapshotWriter:
     snap_count: the least number of txns between two snapshots is drawn at random between half of this and all of it,
         so that the servers of an ensemble do not all write at once. Snapshots of a large tree come less often: the log
         behind the last snapshot must also be twice as large as that snapshot, to bound the time spent on writing.
+    size_limit_bytes: a snapshot is due, too, once the log behind the last one has between half of this and all of it.
+        0: no such limit.
+    replayed: txns and bytes behind the last snapshot when the server started: without them a server that is restarted
+        often would never write one.
     replacements: of the tree; a snapshot begun before one of them is never finished after it.
     randrange: as random.randrange with one argument. clock: seconds, to limit the time spent on slices.
     log: called with a text for the operator, and whether it is an error.
@@ -34,6 +38,8 @@ class SnapshotWriter:
         randrange: Callable[[int], int],
         clock: Callable[[], float],
         log: Callable[[str, bool], None],
+        size_limit_bytes: int = 0,
+        replayed: tuple[int, int] = (0, 0),
     ) -> None:
         self._snapshots = snapshots
         self._snap_count = snap_count
@@ -42,9 +48,11 @@ class SnapshotWriter:
         self._clock = clock
         self._log = log
         self._begun_under = 0
-        self._txns = 0
-        self._logged_bytes = 0  # when the last snapshot was begun
+        self._txns = replayed[0]
+        self._logged_bytes = -replayed[1]  # when the last snapshot was begun
+        self._size_limit_bytes = size_limit_bytes
         self._due_after = self._draw()
+        self._due_at_bytes = self._draw_bytes()
         self._zxid = 0
         self._chunks: Iterator[bytes] | None = None
         self._file: File
@@ -67,6 +75,8 @@ class SnapshotWriter:
         txns: logged since the last call. logged_bytes: written to the log since the start of the server.
         """
         self._txns += txns
+        if logged_bytes >= self._due_at_bytes:
+            return self.is_free
         if self._txns < self._due_after:
             return False
         return logged_bytes - self._logged_bytes >= _LOG_TO_SNAPSHOT * self._size_bytes and self.is_free
@@ -75,6 +85,7 @@ class SnapshotWriter:
         """Start a snapshot of the tree as it is now. The log must be rolled with it."""
         invariant(self.is_free, "a snapshot beside another one, or of a tree that is being replaced")
         self._txns, self._logged_bytes, self._due_after = 0, logged_bytes, self._draw()
+        self._due_at_bytes = self._draw_bytes()
         try:
             self._file = self._snapshots.create(TEMPORARY)
         except OSError as error:
@@ -129,6 +140,10 @@ class SnapshotWriter:
         """Remove files that the newest `retain` snapshots do not need; return the names. Safe to call in a thread."""
         with self._replacements.lock:
             return purge(self._snapshots, logs, retain)
+
+    def _draw_bytes(self) -> int:
+        half = self._size_limit_bytes // 2
+        return self._logged_bytes + half + self._randrange(half) if half else 1 << 62
 
     def _draw(self) -> int:
         half = self._snap_count // 2

@@ -17,6 +17,7 @@ class WriteQueue:
     replacements: of the tree; counted here.
     reserve_every_bytes: how much may be written between two attempts to reserve space ahead.
     syncs: batches are synced.
+    file_limit_bytes: a batch behind so many bytes of one file begins the next file; 0: no limit.
     logged_bytes: bytes given out in batches so far.
 
     A batch for which the disk has no room waits, with everything behind it, and is written once there is room. None of
@@ -24,18 +25,25 @@ class WriteQueue:
     """
 
     __slots__ = (
-        "_busy", "_pending", "_reserve_every_bytes", "_roll_due", "_syncs", "_unreserved_bytes", "_without_room",
-        "logged_bytes", "replacements",
+        "_busy", "_file_limit_bytes", "_pending", "_reserve_every_bytes", "_roll_at_bytes", "_syncs",
+        "_unreserved_bytes", "_without_room", "logged_bytes", "replacements",
     )  # fmt: skip
 
-    def __init__(self, replacements: Replacements, reserve_every_bytes: int = 1 << 20, syncs: bool = True) -> None:
+    def __init__(
+        self,
+        replacements: Replacements,
+        reserve_every_bytes: int = 1 << 20,
+        syncs: bool = True,
+        file_limit_bytes: int = 0,
+    ) -> None:
         self.replacements: Replacements = replacements
         self.logged_bytes: int = 0
         self._reserve_every_bytes = reserve_every_bytes
         self._unreserved_bytes = reserve_every_bytes  # so that a look for room follows the first batch
         self._syncs = syncs
         self._pending: deque[list[Entry] | Operation] = deque()
-        self._roll_due = False
+        self._file_limit_bytes = file_limit_bytes or 1 << 62
+        self._roll_at_bytes = self._file_limit_bytes  # in `logged_bytes`
         self._without_room = False  # the first pending batch does not fit
         self._busy = False
 
@@ -55,7 +63,7 @@ class WriteQueue:
 
     def roll(self) -> None:
         """Let the next batch start a new file."""
-        self._roll_due = True
+        self._roll_at_bytes = -1
 
     def look_for_room(self) -> None:
         """Make a look for room due; jobs that can be done before it come first."""
@@ -73,8 +81,10 @@ class WriteQueue:
             sizes = [len(entry.payload) for entry in first]
             size_bytes = sum(sizes) + RECORD_BYTES * len(first)
             self._unreserved_bytes += size_bytes
+            rolls = self.logged_bytes >= self._roll_at_bytes
+            if rolls:
+                self._roll_at_bytes = self.logged_bytes + self._file_limit_bytes
             self.logged_bytes += size_bytes
-            rolls, self._roll_due = self._roll_due, False
             return Batch(first, sizes, rolls, self._syncs)
         if self._unreserved_bytes < self._reserve_every_bytes:
             return None

@@ -199,9 +199,9 @@ def decode_learner_info(data: bytes | None) -> LearnerInfo:
     return LearnerInfo(sid, protocol_version, config_version, data.startswith(_OURS, _LEARNER_INFO.size))
 
 
-def encode_leader_info(ours: bool = True) -> bytes:
-    """The data of LEADERINFO."""
-    return pack_int(PROTOCOL_VERSION) + (_OURS if ours else b"")
+def encode_leader_info(ours: bool = True, secret: bytes = b"") -> bytes:
+    """The data of LEADERINFO. secret: the one behind the passwords of sessions, where our servers share one."""
+    return pack_int(PROTOCOL_VERSION) + (_OURS + secret if ours else b"")
 
 
 def decode_leader_info(data: bytes | None) -> bool:
@@ -211,6 +211,11 @@ def decode_leader_info(data: bytes | None) -> bool:
     if version < PROTOCOL_VERSION:
         raise WireError(f"the leader speaks version 0x{version:x}: expected 0x{PROTOCOL_VERSION:x}")
     return data.startswith(_OURS, 4)
+
+
+def decode_leader_secret(data: bytes | None) -> bytes:
+    """The secret that a LEADERINFO carries; empty if there is none."""
+    return data[4 + len(_OURS) :] if data is not None and data.startswith(_OURS, 4) else b""
 
 
 def encode_request(session_id: int, cxid: int, kind: int, body: bytes) -> bytes:

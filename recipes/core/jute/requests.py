@@ -4,7 +4,7 @@
 function that decides it; see member/reads.py. Source: zookeeper.jute, proto.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from struct import Struct
 from struct import error as StructError
 from typing import Final
@@ -177,12 +177,21 @@ def read_multi_header(data: bytes, at: int) -> tuple[int, bool, int, int]:
 
 def read_multi(data: bytes) -> list[MultiOp]:
     """The parts of a multi. Raises WireError if a part is malformed or cannot stand in a multi."""
+    return [part for some in read_multi_slices(data, 1 << 20) for part in some]
+
+
+def read_multi_slices(data: bytes, most: int) -> Iterator[list[MultiOp]]:
+    """The same, so many parts at a time."""
     at = 0
     found: list[MultiOp] = []
     while True:
+        if len(found) == most:
+            yield found
+            found = []
         kind, done, _, at = read_multi_header(data, at)
         if done:
-            return found
+            yield found
+            return
         start = at
         if kind in (op.CREATE, op.CREATE2, op.CREATE_CONTAINER, op.CREATE_TTL):
             _, at = read_create_request(data, at, kind == op.CREATE_TTL)

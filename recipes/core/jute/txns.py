@@ -97,9 +97,13 @@ def encode_record(kind: int, record: Record) -> bytes:
     if kind == op.CLOSE_SESSION:
         return b"" if record[0] is None else write_strings(record[0])
     if kind == op.MULTI:
-        parts = [pack_int(sub) + write_buffer(encode_record(sub, inner)) for sub, inner in record]
-        return pack_int(len(parts)) + b"".join(parts)
+        return pack_int(len(record)) + b"".join([encode_part(sub, inner) for sub, inner in record])
     raise WireError(f"txn of unknown type {kind}")
+
+
+def encode_part(kind: int, record: Record) -> bytes:
+    """One part of a multi, as it stands in the multi's record."""
+    return pack_int(kind) + write_buffer(encode_record(kind, record))
 
 
 def decode_txn(payload: bytes) -> tuple[Txn, int | None]:

@@ -17,9 +17,12 @@ class MemberConfig:
     skip_acl: bool = False
     super_digest: bytes | None = field(default=None, repr=False)
     session_secret: bytes | None = field(default=None, repr=False)
+    shares_secret: bool = False  # the members share one; where session_secret is None it comes before any client
     four_letter_whitelist: tuple[str, ...] = ("srvr",)
     container_check_ms: int = 60000
     container_max_per_check: int = 10000
+    max_watches: int = 1_000_000  # of one session
+    max_watched_bytes: int = 64 << 20  # of the paths that one session watches
     container_never_used_ms: int = 0  # after that a container in which nothing ever was goes too; 0: never
     read_only_mode: bool = False  # without a leader it serves clients that only read
     leader_serves: bool = True  # while it leads an ensemble it accepts clients

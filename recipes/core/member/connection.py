@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Final
 from recipes.core.codes import AUTH_FAILED, MARSHALLING_ERROR, SESSION_MOVED, UNIMPLEMENTED
 from recipes.core.errors import WireError, invariant
 from recipes.core.jute import opcodes as op
-from recipes.core.jute.codec import pack_int, read_buffer, un_head, un_int, write_buffer
+from recipes.core.jute.codec import pack_int, un_head, un_int
 from recipes.core.jute.records import ConnectResponse, Ids, decode_connect_request, encode_connect_response
-from recipes.core.jute.requests import MULTI_END, pack_multi_header, read_auth
-from recipes.core.member.leading import WRITES
-from recipes.core.member.reads import LARGE_BYTES, READS, Failed, plain_get
+from recipes.core.jute.requests import read_auth
+from recipes.core.member.answers import synced_path, why_no_frame, why_no_request, write_body
+from recipes.core.member.latencies import Latencies
+from recipes.core.member.leading import LARGE_MULTI_BYTES, WRITES
+from recipes.core.member.reads import LARGE_BYTES, READS, SLICED_READS, Failed, is_long, plain_get
 from recipes.core.tree.acl import authenticate
 from recipes.core.tree.prepare import Request
-from recipes.core.tree.tree import Applied, Part
-from recipes.core.tree.znode import pack_stat
+from recipes.core.tree.tree import Applied
 
 if TYPE_CHECKING:
     from recipes.core.member.member import Member
@@ -31,8 +32,13 @@ _pack_event: Final = Struct(">iiqiiii").pack
 _STATE_CONNECTED: Final = 3
 _MAX_IDS: Final = 16
 _MAX_HELD: Final = 1000
-_MAX_HELD_READS: Final = 100  # each may have a large reply, and all can become due at once
-_MOST_AHEAD_BYTES: Final = 4 << 20  # limit on large replies that are made and not yet sent
+_MAX_HELD_READS: Final = 100  # all can become due at once
+_LIGHT_WRITES: Final = WRITES - {op.MULTI, op.CLOSE_SESSION}
+# A unit is about a microsecond of this server's time, such as the look at one znode.
+MOST_UNITS: Final = 4000  # of one connection in one turn; what is behind them waits for later turns
+_CLOSING_UNITS: Final = 50  # of the closing of a session, and of a small multi
+_BYTES_PER_UNIT: Final = 256  # of a large reply
+_UNTIL_TOLD: Final = 1 << 60  # in `_missing`: bytes wait for a sync or a job, however many come
 
 HeldRead = tuple[int, int, bytes, Ids]  # xid, opcode, body, identities when it came
 
@@ -46,11 +52,10 @@ class Connection:
     """
 
     __slots__ = (
-        "_ahead_bytes", "_greeted", "_held", "_held_reads", "_late_ms", "_late_xid", "_latency_total_ms",
-        "_limit_bytes", "_member", "_missing", "_parts", "_syncing", "_text", "_with_read_only", "address", "closed",
-        "established_ms", "events", "ids", "key", "last_answer_ms", "last_op", "last_xid", "last_zxid",
-        "latency_max_ms", "out", "packets_in", "packets_out", "secure", "session_id", "timeout_ms", "touched",
-        "wants_close", "why_closed",
+        "_greeted", "_held", "_held_reads", "_job", "_left", "_limit_bytes", "_member", "_missing", "_parts",
+        "_syncing", "_text", "_with_read_only", "address", "closed", "established_ms", "events", "ids", "key",
+        "last_answer_ms", "last_op", "last_xid", "last_zxid", "latencies", "out", "packets_in", "packets_out",
+        "secure", "session_id", "timeout_ms", "touched", "wants_close", "why_closed",
     )  # fmt: skip
 
     def __init__(self, member: "Member", key: int, address: tuple[str, int], ids: Ids, secure: bool) -> None:
@@ -73,18 +78,18 @@ class Connection:
         self.last_xid: int = 0
         self.last_zxid: int = 0
         self.last_answer_ms: int = 0  # when it was last sent anything, by the monotonic clock
-        self.latency_max_ms: int = 0
+        self.latencies: Latencies = Latencies()
         self.established_ms: int = member.wall_ms
-        self._latency_total_ms = self._late_ms = self._late_xid = 0
         self._greeted = False
         self._with_read_only = True
         self._limit_bytes = member.config.max_frame_bytes
         self._text: Iterator[bytes] | None = None  # what is left of the answer to a four-letter word
         self._parts: list[bytes] = []
         self._missing = 0  # bytes that must come before `_parts` can be parsed
-        self._ahead_bytes = 0  # of large replies to the requests being parsed
+        self._left = 0  # units for the requests being parsed
         self._held: deque[Request | HeldRead] = deque()
-        self._held_reads = 0  # in `_held`: reads, and everything behind a sync
+        self._held_reads = 0  # in `_held`
+        self._job: Iterator[int] | None = None  # a request in slices, each with its units; nothing behind it has begun
         self._syncing = False  # a sync is under way; nothing behind it has begun
 
     @property
@@ -100,7 +105,21 @@ class Connection:
     @property
     def stopped(self) -> bool:
         """Whether something waits: requests for their session to be open, or anything for `go_on`."""
-        return (bool(self._parts) and self._missing <= 0) or self._text is not None
+        if self._text is not None:
+            return True
+        parts = self._parts
+        if not parts or 0 < self._missing < _UNTIL_TOLD >> 1:
+            return False
+        return self._missing <= 0 or self._job is not None or len(parts) > 1 or bool(parts[0])
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `go_on` has something to do."""
+        if self._text is not None:
+            return True
+        if not self.session_id or self.wants_close or self._syncing or not self.stopped:
+            return False
+        return not self._held if self._job is not None else self._held_reads < _MAX_HELD_READS
 
     def receive(self, data: bytes) -> None:
         """Take in bytes from the socket, split anywhere."""
@@ -119,17 +138,27 @@ class Connection:
             self._greet(data)
 
     def go_on(self) -> None:
-        """Resume parsing, which stops when `out` or `_held` is too full. The shell calls it once it has sent `out`."""
+        """Go on with what waits for a later turn. The shell calls it once it has sent `out`, if there are bytes left.
+
+        Parsing stops where requests have cost enough for one turn, and where `out` or `_held` is too full.
+        """
+        if not self.has_work:
+            return
         if self._text is not None:
             self._say_more()
-        elif self.session_id and self.stopped and not self.wants_close and self._held_reads < _MAX_HELD_READS:
-            data = b"".join(self._parts)
-            self._parts = []
-            self._take_requests(data)
+            return
+        if self._job is not None:
+            self._member.keep_session_alive(self)
+            self._left = MOST_UNITS
+            self._work()
+            if self._job is not None:
+                return
+        self._resume()
 
     def lost(self) -> None:
         """The socket is closed: by the peer, or by the shell as this connection wanted."""
         self.closed = self.wants_close = True
+        self._job = None
         self._held.clear()
         self.out.clear()
         self._member.forget(self)
@@ -153,26 +182,10 @@ class Connection:
 
     # What operators see of it.
 
-    @property
-    def last_latency_ms(self) -> int:
-        """How long the last request waited for its answer; 0 also while it has none."""
-        return self._late_ms if self._late_xid == self.last_xid else 0
-
-    @property
-    def average_latency_ms(self) -> int:
-        """The mean latency of its requests."""
-        return self._latency_total_ms // self.packets_out if self.packets_out else 0
-
-    def _count_late(self, latency_ms: int, xid: int) -> None:
-        self._late_ms, self._late_xid = latency_ms, xid
-        self._latency_total_ms += latency_ms
-        if latency_ms > self.latency_max_ms:
-            self.latency_max_ms = latency_ms
-
     def reset_stats(self) -> None:
         """Count its packets and latencies anew."""
-        self.packets_in = self.packets_out = self.latency_max_ms = self._latency_total_ms = 0
-        self._late_xid = self.last_xid - 1
+        self.packets_in = self.packets_out = 0
+        self.latencies = Latencies()
 
     # The handshake.
 
@@ -209,7 +222,7 @@ class Connection:
             return
         length = un_int(data, 0)[0]
         if not 0 <= length <= self._limit_bytes:
-            self._hang_up(_why_no_frame(data, length, self._limit_bytes))
+            self._hang_up(why_no_frame(data, length, self._limit_bytes))
             return
         if len(data) < 4 + length:
             self._keep(data, 4 + length)
@@ -233,9 +246,7 @@ class Connection:
         self.timeout_ms = timeout_ms
         self._send_handshake(ConnectResponse(timeout_ms, session_id, password))
         if self._parts:
-            data = b"".join(self._parts)
-            self._parts = []
-            self._take_requests(data)
+            self._resume()
 
     def refused(self, why: str = "") -> None:
         """There is no such session, or not with this password. why: for the operator, if it should not happen."""
@@ -254,17 +265,22 @@ class Connection:
 
     # Requests.
 
+    def _resume(self) -> None:
+        data = b"".join(self._parts)
+        self._parts = []
+        self._take_requests(data)
+
     def _take_requests(self, data: bytes) -> None:
         at, size, limit, count = 0, len(data), self._limit_bytes, 0
         member, held, out = self._member, self._held, self.out
         tree = member.tree
         member.keep_session_alive(self)
-        self._ahead_bytes = 0
+        self._left = MOST_UNITS
         while size - at >= 12:
             length, xid, kind = un_head(data, at)
             end = at + 4 + length
             if not 8 <= length <= limit:
-                self._hang_up(_why_no_request(length, limit))
+                self._hang_up(why_no_request(length, limit))
                 break
             if end > size:
                 break
@@ -280,7 +296,7 @@ class Connection:
                 self._authenticate(xid, body)
             else:
                 self._take(xid, kind, body, self.ids)
-            if self.wants_close or self._ahead_bytes > _MOST_AHEAD_BYTES or self._held_reads >= _MAX_HELD_READS:
+            if self._left <= 0 or self.wants_close:
                 break
         if count:
             if out and not self.touched:
@@ -289,15 +305,18 @@ class Connection:
             self.last_op, self.last_xid = kind, xid
             member.stats.packets_received += count
             member.stats.bytes_received += at
-        if at < size and not self.wants_close:
-            if self._ahead_bytes > _MOST_AHEAD_BYTES or self._held_reads >= _MAX_HELD_READS:
+        if self._left <= 0 and not self.wants_close:
+            if self._job is not None or self._syncing:
+                self._parts, self._missing = [data[at:]], _UNTIL_TOLD
+            elif at < size:
                 self._keep(data[at:], 0)
-                return
+                member.touch(self)
+        elif at < size and not self.wants_close:
             wanted = 4
             if size - at >= 4:
                 length = un_int(data, at)[0]
                 if not 8 <= length <= limit:
-                    self._hang_up(_why_no_request(length, limit))
+                    self._hang_up(why_no_request(length, limit))
                     return
                 wanted += length
             self._keep(data[at:], wanted)
@@ -305,28 +324,91 @@ class Connection:
     def _take(self, xid: int, kind: int, body: bytes, ids: Ids) -> None:
         """Start a request, or hold it until its turn comes."""
         member, held = self._member, self._held
-        if self._syncing:  # a write behind a sync could be committed before the sync is answered
-            held.append((xid, kind, body, ids))
-            self._held_reads += 1
-        elif kind in WRITES:
+        if kind in _LIGHT_WRITES:
             request = Request(self.session_id, xid, kind, body, ids, self, member.now_ms)
             if member.submit(request):
                 held.append(request)
                 member.stats.updates += 1
             else:
                 self.close()
+        elif kind in WRITES:
+            if len(body) > LARGE_MULTI_BYTES or (kind == op.CLOSE_SESSION and member.units_left <= 0):
+                self._begin(self._write_alone(xid, kind, body, ids))
+            else:
+                member.units_left -= _CLOSING_UNITS
+                self._submit(xid, kind, body, ids)
         elif kind == op.SYNC:
             request = Request(self.session_id, xid, kind, body, ids, self, member.now_ms)
             held.append(request)
-            self._syncing = True
+            # A write behind a sync could be committed before the sync is answered: nothing behind it is begun.
+            self._syncing, self._left = True, 0
             member.sync(request)
+        elif kind in SLICED_READS:
+            self._begin(self._answer_in_slices(xid, kind, body, ids))
         elif kind == op.PING and not member.in_touch(self.timeout_ms):
             self.close()  # the session may have ended elsewhere: the client should try another server
+        elif (held or member.units_left <= 0) and is_long(member.tree, kind, body):
+            self._begin(self._answer_alone(xid, kind, body, ids))
         elif held:
             held.append((xid, kind, body, ids))
             self._held_reads += 1
+            if self._held_reads >= _MAX_HELD_READS:
+                self._left = 0
         else:
             self._answer(xid, kind, body, ids)
+
+    def _submit(self, xid: int, kind: int, body: bytes, ids: Ids) -> None:
+        request = Request(self.session_id, xid, kind, body, ids, self, self._member.now_ms)
+        if self._member.submit(request):
+            self._held.append(request)
+            self._member.stats.updates += 1
+        else:
+            self.close()
+
+    # Jobs: requests that begin once all before them are answered, and may take several turns.
+
+    def _begin(self, job: Iterator[int]) -> None:
+        self._job = job
+        if self._held:
+            self._left = 0
+        else:
+            self._work()
+
+    def _work(self) -> None:
+        """Do slices of the job, as many as this turn allows."""
+        member = self._member
+        if self._job is not None and member.units_left > 0:
+            for units in self._job:
+                self._left -= units
+                member.units_left -= units
+                if self._left <= 0 or member.units_left <= 0:
+                    member.touch(self)
+                    break
+            else:
+                self._job = None
+        elif self._job is not None:
+            member.postpone(self)
+        if self._job is not None:
+            self._left = 0
+
+    def _write_alone(self, xid: int, kind: int, body: bytes, ids: Ids) -> Iterator[int]:
+        self._submit(xid, kind, body, ids)
+        yield _CLOSING_UNITS + len(body) // _BYTES_PER_UNIT
+
+    def _answer_alone(self, xid: int, kind: int, body: bytes, ids: Ids) -> Iterator[int]:
+        self._answer(xid, kind, body, ids)
+        yield 0
+
+    def _answer_in_slices(self, xid: int, kind: int, body: bytes, ids: Ids) -> Iterator[int]:
+        tree = self._member.tree
+        try:
+            reply = yield from SLICED_READS[kind](tree, self, ids, body)
+        except Failed as failed:
+            self._reply(xid, tree.last_zxid, failed.code, failed.body)
+        except WireError:
+            self._reply(xid, tree.last_zxid, MARSHALLING_ERROR)
+        else:
+            self._reply(xid, tree.last_zxid, 0, reply)
 
     def _answer(self, xid: int, kind: int, body: bytes, ids: Ids) -> None:
         """Carry out a read now."""
@@ -392,78 +474,26 @@ class Connection:
             self.close()
             return
         if kind == op.SYNC:
-            err, path, zxid = *_synced_path(request.body), self._member.tree.last_zxid
+            err, path, zxid = *synced_path(request.body), self._member.tree.last_zxid
         self.last_zxid = zxid
-        body = b""
-        if err == 0:
-            if kind == op.SET_DATA or kind == op.SET_ACL:
-                body = pack_stat(node)  # type: ignore[arg-type]
-            elif kind == op.MULTI:
-                body = _multi_body(parts or [])
-            elif path is not None:
-                body = write_buffer(path)
-                if node is not None and kind != op.CREATE:
-                    body += pack_stat(node)
+        body = write_body(kind, path, node, parts) if err == 0 else b""
         latency_ms = self._member.now_ms - request.arrived_ms
         if latency_ms:
             self._member.stats.waited(latency_ms, kind == op.SYNC)
-            self._count_late(latency_ms, request.cxid)
+            self.latencies.count(latency_ms, request.cxid)
         self._reply(request.cxid, zxid, err, body)
         if kind == op.SYNC:
             self._syncing = False
-            waiting = list(held)
-            held.clear()
-            self._held_reads = 0
-            for xid, other, content, ids in waiting:  # type: ignore[misc]  # nothing was begun behind the sync
-                if not self.wants_close:
-                    self._take(xid, other, content, ids)
-            return
+            self._resume()
         while held and type(held[0]) is tuple and not self.wants_close:
             self._held_reads -= 1
             self._answer(*held.popleft())  # type: ignore[misc]
 
     def _reply(self, xid: int, zxid: int, err: int, body: bytes = b"") -> None:
         if len(body) > LARGE_BYTES:
-            self._ahead_bytes += len(body)
+            units = len(body) // _BYTES_PER_UNIT
+            self._left -= units
+            self._member.units_left -= units
         self.out.append(_pack_reply(16 + len(body), xid, zxid, err) + body)
         if not self.touched:
             self._member.touch(self)
-
-
-def _why_no_frame(data: bytes, length: int, limit: int) -> str:
-    """What a connection begins with, if it is no request."""
-    if data[:1] == b"\x16":
-        return "it begins with a TLS handshake, and this port is for connections without TLS"
-    if data[:4] in (b"GET ", b"HEAD", b"POST", b"PUT ", b"OPTI"):
-        return "it speaks HTTP, which the admin port does"
-    return f"it does not speak ZooKeeper's protocol: its first request would have {length} bytes, {limit} are allowed"
-
-
-def _why_no_request(length: int, limit: int) -> str:
-    if length > limit:
-        return f"a request has {length} bytes, jute.maxbuffer allows {limit}"
-    return f"a request of {length} bytes is too short"
-
-
-def _synced_path(body: bytes) -> tuple[int, bytes | None]:
-    try:
-        return 0, read_buffer(body, 0)[0]
-    except WireError:
-        return MARSHALLING_ERROR, None
-
-
-def _multi_body(parts: list[Part]) -> bytes:
-    """The results of a multi, by the types in its txn: as in 3.8 a create2 is answered as a create."""
-    chunks = []
-    for kind, err, path, stat in parts:
-        if kind == op.ERROR:
-            chunks.append(pack_multi_header(op.ERROR, err) + pack_int(err))
-        elif kind in (op.DELETE, op.CHECK):
-            chunks.append(pack_multi_header(kind, 0))
-        elif kind == op.SET_DATA:
-            chunks.append(pack_multi_header(kind, 0) + (stat or b""))
-        elif kind == op.CREATE:
-            chunks.append(pack_multi_header(op.CREATE, 0) + write_buffer(path))
-        else:
-            chunks.append(pack_multi_header(op.CREATE2, 0) + write_buffer(path) + (stat or b""))
-    return b"".join(chunks) + MULTI_END

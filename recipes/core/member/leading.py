@@ -3,13 +3,16 @@
 Source: PrepRequestProcessor.java, SessionTrackerImpl.java, ContainerManager.java.
 """
 
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from recipes.core.errors import WireError
 from recipes.core.forwarding import Forwarded, Revalidate, SessionsTouched
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import read_int
-from recipes.core.replication import Leadership
+from recipes.core.replication import Entry, Leadership
 from recipes.core.tree.acl import UNCHECKED
 from recipes.core.tree.prepare import Preparer, Request
 from recipes.core.tree.sessions import SessionTracker
@@ -27,6 +30,14 @@ WRITES: Final = frozenset(
 )  # fmt: skip
 _FORWARDED: Final = WRITES | {op.CREATE_SESSION, op.CHECK}
 _NO_OPERATION: Final = 0
+# These are prepared in slices, if they are large.
+SLICED_WRITES: Final = frozenset((op.MULTI, op.CLOSE_SESSION))
+LARGE_MULTI_BYTES: Final = 8192
+_MANY_EPHEMERALS: Final = 1000
+_UNITS: Final = 4000  # of about a microsecond, for what is prepared in slices in one turn
+_MOST_EXPIRED: Final = 100  # sessions whose end is proposed in one turn
+_MOST_LOOKED_AT: Final = 2000  # containers and znodes with a TTL in one turn
+_MOST_REMOVED: Final = 200  # of these in one turn
 
 
 class Leading:
@@ -55,10 +66,70 @@ class Leading:
         )
         self.preparer.last_zxid = max(tree.last_zxid, start_of(epoch))
         self._next_container_check_ms = now_ms + config.container_check_ms
+        self._removing: Iterator[None] | None = None  # looks for containers and old znodes, a slice at a time
+        self._expiring = False  # more sessions than one turn ends are overdue
+        # While a large txn is made in slices, everything that must come behind it waits.
+        self._making: Generator[int, None, Entry] | None = None
+        self._behind: deque[Callable[[int], None]] = deque()
+        # Make a request's txn and hand it to the replica. Replaced while a large txn is made, so that it costs no look.
+        self.propose: Callable[[Request, int], None] = self._propose
 
-    def propose(self, request: Request, wall_ms: int) -> None:
-        """Make a request's txn and hand it to the replica."""
+    def _propose(self, request: Request, wall_ms: int) -> None:
         self._leadership.propose(self.preparer.prepare(request, wall_ms))
+
+    def propose_in_slices(self, request: Request, wall_ms: int) -> None:
+        """The same for one of SLICED_WRITES: a large one may take several turns."""
+        if request.op == op.MULTI:
+            is_large = len(request.body) > LARGE_MULTI_BYTES
+        else:
+            is_large = len(self._tree.ephemerals.get(request.session_id, ())) > _MANY_EPHEMERALS
+        if not is_large:
+            self.propose(request, wall_ms)
+        elif self._making is not None:
+            self._wait(partial(self.propose_in_slices, request), request)
+        else:
+            self._making = self.preparer.prepare_in_slices(request, wall_ms)
+            self.propose = self._propose_later
+            self._make()
+
+    def in_order(self, step: Callable[[int], None], wall_ms: int) -> None:
+        """Take the step, with the wall clock, once everything before it is proposed."""
+        if self._making is None:
+            step(wall_ms)
+        else:
+            self._behind.append(step)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `work` has something to do."""
+        return self._making is not None or self._removing is not None or self._expiring
+
+    def work(self, now_ms: int, wall_ms: int) -> int:
+        """Go on with what takes several turns. Return how many sessions ended."""
+        if self._making is not None:
+            self._make()
+        while self._behind and self._making is None:
+            self._behind.popleft()(wall_ms)
+        if self._removing is not None and next(self._removing, self) is self:
+            self._removing = None
+        return self._expire(now_ms, wall_ms) if self._expiring else 0
+
+    def _make(self) -> None:
+        left, making = _UNITS, self._making
+        try:
+            while making is not None and left > 0:
+                left -= next(making)
+        except StopIteration as stop:
+            self._making = None
+            self.propose = self._propose
+            self._leadership.propose(stop.value)
+
+    def _propose_later(self, request: Request, wall_ms: int) -> None:
+        self._wait(partial(self._propose, request), request)
+
+    def _wait(self, step: Callable[[int], None], request: Request) -> None:
+        request.zxid = self.preparer.last_zxid + 1  # a lower bound, by which it is told from older requests
+        self._behind.append(step)
 
     def applied(self, zxid: int) -> None:
         """The tree has everything up to `zxid`."""
@@ -70,12 +141,20 @@ class Leading:
 
     def tick(self, now_ms: int, wall_ms: int) -> int:
         """End overdue sessions; remove containers and znodes past their TTL. Return how many sessions ended."""
-        expired = self.tracker.expired(now_ms)
-        for session_id in expired:
-            self.propose(Request(session_id, 0, op.CLOSE_SESSION, b"", link=None), wall_ms)
+        ended = self._expire(now_ms, wall_ms)
         if now_ms >= self._next_container_check_ms:
             self._next_container_check_ms = now_ms + self._config.container_check_ms
-            self._check_containers(wall_ms)
+            self._removing = self._remove_due(wall_ms)
+            if next(self._removing, self) is self:
+                self._removing = None
+        return ended
+
+    def _expire(self, now_ms: int, wall_ms: int) -> int:
+        expired = self.tracker.expired(now_ms, _MOST_EXPIRED)
+        self._expiring = len(expired) == _MOST_EXPIRED
+        for session_id in expired:
+            request = Request(session_id, 0, op.CLOSE_SESSION, b"", link=None)
+            self.propose_in_slices(request, wall_ms)
         return len(expired)
 
     # What learners forward.
@@ -89,7 +168,8 @@ class Leading:
             valid = self.revalidate(event.session_id, event.timeout_ms, event.link, now_ms)
             self._leadership.answer_revalidate(event.link, event.session_id, valid)
         elif event.kind == op.SYNC:
-            self._leadership.sync_learner(event.link)
+            link = event.link
+            self.in_order(lambda _: self._leadership.sync_learner(link), wall_ms)
         else:
             self._take_request(event, now_ms, wall_ms)
 
@@ -106,7 +186,10 @@ class Leading:
             self.tracker.touch(event.session_id, now_ms)
         ids = event.ids + UNCHECKED if self._config.skip_acl else event.ids
         request = Request(event.session_id, event.cxid, kind, body, ids, link=event.link)
-        self.propose(request, wall_ms)
+        if kind in SLICED_WRITES:
+            self.propose_in_slices(request, wall_ms)
+        else:
+            self.propose(request, wall_ms)
 
     def revalidate(self, session_id: int, timeout_ms: int, link: int, now_ms: int) -> bool:
         """Whether a session lives; if so, its client is connected over `link` from here on (0: to this server)."""
@@ -115,18 +198,24 @@ class Leading:
         self.tracker.add(session_id, timeout_ms, now_ms, link)
         return True
 
-    def _check_containers(self, wall_ms: int) -> None:
-        """Propose the removal of empty containers, used or old, and of childless znodes past their TTL."""
+    def _remove_due(self, wall_ms: int) -> Iterator[None]:
+        """Propose the removal of empty containers, used or old, and of childless znodes past their TTL, in slices."""
         tree, patience_ms = self._tree, self._config.container_never_used_ms
-        due = []
-        for path in tree.containers:
-            node = tree.nodes[path]
-            if not node.children and (node.cversion > 0 or 0 < patience_ms < wall_ms - node.mtime):
-                due.append(path)
-        for path in tree.ttls:
-            node = tree.nodes[path]
-            ttl_ms = ttl_of(node.owner)
-            if ttl_ms is not None and not node.children and wall_ms - node.mtime > ttl_ms:
-                due.append(path)
-        for path in due[: self._config.container_max_per_check]:
-            self.propose(Request(0, 0, op.DELETE_CONTAINER, path), wall_ms)
+        left, looked, removed = self._config.container_max_per_check, 0, 0
+        for path in [*tree.containers, *tree.ttls]:
+            if looked == _MOST_LOOKED_AT or removed == _MOST_REMOVED:
+                looked = removed = 0
+                yield
+            looked += 1
+            node = tree.nodes.get(path)
+            if node is None or node.children:
+                continue
+            if path in tree.containers:
+                is_due = node.cversion > 0 or 0 < patience_ms < wall_ms - node.mtime
+            else:
+                ttl_ms = ttl_of(node.owner)
+                is_due = ttl_ms is not None and wall_ms - node.mtime > ttl_ms
+            if is_due and left > 0:
+                left -= 1
+                removed += 1
+                self.propose(Request(0, 0, op.DELETE_CONTAINER, path), wall_ms)

@@ -7,10 +7,11 @@ calls `begin_turn`, passes inputs in, puts `take_writes` on disk, calls `flushed
 
 from collections import deque
 from collections.abc import Iterator
+from typing import Final
 
 from recipes.core.codes import SESSION_MOVED
 from recipes.core.disk.snapshot import dump_tree
-from recipes.core.errors import WireError
+from recipes.core.errors import WireError, invariant
 from recipes.core.forwarding import Revalidated
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
@@ -21,14 +22,28 @@ from recipes.core.member.admin import four_letter
 from recipes.core.member.config import MemberConfig
 from recipes.core.member.connection import Connection
 from recipes.core.member.facts import Facts
-from recipes.core.member.leading import Leading
+from recipes.core.member.leading import SLICED_WRITES, Leading
 from recipes.core.member.read_only import ReadOnly, ReadOnlyConnection
 from recipes.core.member.stats import Stats
-from recipes.core.replication import Entry, Event, Operation, Replica, RoleChanged, SnapshotRequested, Synced, Write
+from recipes.core.replication import (
+    Entry,
+    Event,
+    Operation,
+    Replica,
+    RoleChanged,
+    SecretShared,
+    SnapshotRequested,
+    Synced,
+    Write,
+)
 from recipes.core.tree.acl import UNCHECKED, permits
 from recipes.core.tree.prepare import Request
 from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
 from recipes.core.tree.tree import Applied, DataTree
+
+TURN_UNITS: Final = 8000  # of about a microsecond, for what takes several turns, of all connections together
+_MOST_FORGOTTEN: Final = 2000  # watches in one turn
+_MOST_COUNTED: Final = 5000  # znodes below a quota in one turn
 
 
 class Member:
@@ -49,6 +64,7 @@ class Member:
         self.disk_full: bool = False
         self.serving: bool = False
         self.facts: Facts = Facts()  # the shell replaces it with one that knows more
+        self.session_secret: bytes | None = config.session_secret
         self.trace_mask = 306  # kept for operators who set it; nothing is traced
         self._replica = replica
         self._leading: Leading | None = None
@@ -57,7 +73,10 @@ class Member:
         self._revalidating: dict[int, Connection] = {}
         self._writes: list[Write] = []
         self._touched: list[Connection] = []
+        self._late: list[Connection] = []
+        self._leaving: deque[Connection] = deque()  # gone, but not yet all of their watches
         self._next_key = 0
+        self.units_left: int = TURN_UNITS
         self.read_only: ReadOnly = ReadOnly(self, replica, self._session_ids)
         self._use(tree)
         if replica.serving:
@@ -100,6 +119,7 @@ class Member:
         """Set the time, once per turn."""
         self.now_ms = now_ms
         self.wall_ms = wall_ms
+        self.units_left = TURN_UNITS
 
     def connect(self, address: tuple[str, int], ids: Ids = (), secure: bool = False) -> Connection:
         """A client has connected from `address` (host, port). ids: the identities that its certificate proves.
@@ -119,6 +139,26 @@ class Member:
         if self._leading is not None and not self.disk_full:
             self.stats.sessions_expired += self._leading.tick(self.now_ms, self.wall_ms)
         self.read_only.tick()
+
+    def stalled(self, by_ms: int) -> None:
+        """This server has stood still for so long, and could hear from nobody: no session ends for that."""
+        self.tracker.extend(by_ms)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `work` has something to do, so that the next turn should come soon."""
+        if self._leaving or self.tree.quotas.counting:
+            return True
+        return self._leading is not None and self._leading.has_work and not self.disk_full
+
+    def work(self) -> None:
+        """Go on with what takes several turns. Others' requests come between these."""
+        if self._leading is not None and self._leading.has_work and not self.disk_full:
+            self.stats.sessions_expired += self._leading.work(self.now_ms, self.wall_ms)
+        if self._leaving and self.tree.watches.forget(self._leaving[0], _MOST_FORGOTTEN):
+            self._leaving.popleft()
+        if self.tree.quotas.counting:
+            self.tree.quotas.count_some(self.tree.nodes, _MOST_COUNTED)
 
     def no_space(self, full: bool) -> None:
         """The disk has no room for more txns, or has it again. Meanwhile reads go on and no session expires."""
@@ -149,6 +189,8 @@ class Member:
     def take_touched(self) -> list[Connection]:
         """Connections with something to send, or to be closed, since the last call."""
         touched, self._touched = self._touched, []
+        if self._late:
+            touched, self._late = self._late + touched, []
         for connection in touched:
             connection.touched = False
             count = len(connection.out)
@@ -167,6 +209,12 @@ class Member:
             connection.touched = True
             self._touched.append(connection)
 
+    def postpone(self, connection: Connection) -> None:
+        """The connection has work for which this turn has no time: in the next one it comes before others with work."""
+        if not connection.touched and not connection.closed:
+            connection.touched = True
+            self._late.append(connection)
+
     def keep_session_alive(self, connection: Connection) -> None:
         """The connection's session is alive."""
         learner = self._replica.learner
@@ -184,8 +232,13 @@ class Member:
         learner = self._replica.learner
         if self.disk_full or not self.serving:
             return False
-        if request.op == op.MULTI and learner is not None and not learner.leader_is_ours and not _is_whole(request):
-            return False  # Apache's leader never answers it, and this server's later writes would wait for the answer
+        if request.op in SLICED_WRITES:
+            if request.op == op.MULTI and learner is not None and not learner.leader_is_ours and not _is_whole(request):
+                return False  # Apache's leader never answers it; this server's later writes would wait for the answer
+            if self._leading is not None:
+                self._waiting.append(request)
+                self._leading.propose_in_slices(request, self.wall_ms)
+                return True
         self._waiting.append(request)
         if self._leading is not None:
             self._leading.propose(request, self.wall_ms)
@@ -196,6 +249,12 @@ class Member:
 
     def sync(self, request: Request) -> None:
         """Complete the request once everything committed by now is applied."""
+        if self._leading is not None:
+            self._leading.in_order(lambda _: self._sync(request), self.wall_ms)
+        else:
+            self._sync(request)
+
+    def _sync(self, request: Request) -> None:
         self._replica.sync(request, request.session_id, request.cxid, request.body, _shared(request.ids))
 
     def forget(self, connection: Connection) -> None:
@@ -203,7 +262,8 @@ class Member:
         self.connections.pop(connection.key, None)
         if self.by_session.get(connection.session_id) is connection:
             del self.by_session[connection.session_id]
-        self.tree.watches.forget(connection)
+        if not self.tree.watches.forget(connection, _MOST_FORGOTTEN):
+            self._leaving.append(connection)
 
     def four_letter(self, word: bytes) -> bytes | Iterator[bytes] | None:
         """The answer to a four-letter word, in pieces if it may be long, or None when it is not one."""
@@ -224,7 +284,7 @@ class Member:
             self.read_only.open_session(connection, asked)
         elif asked.session_id == 0:
             self._create_session(connection)
-        elif not password_matches(asked.session_id, asked.password, config.session_secret):
+        elif not password_matches(asked.session_id, asked.password, self.session_secret):
             connection.refused("wrong password for the session that it asks for")
         elif self._leading is not None:
             valid = self._leading.revalidate(asked.session_id, connection.timeout_ms, 0, self.now_ms)
@@ -260,7 +320,7 @@ class Member:
 
     def _attach(self, connection: Connection, session_id: int) -> None:
         self.by_session[session_id] = connection
-        password = session_password(session_id, self.config.session_secret)
+        password = session_password(session_id, self.session_secret)
         connection.opened(session_id, connection.timeout_ms, password)
 
     def _end_session(self, session_id: int, applied: Applied, request: Request | None) -> None:
@@ -374,6 +434,8 @@ class Member:
             connection = self._revalidating.pop(event.session_id, None)
             if connection is not None and not connection.wants_close:
                 self._resume_session(connection, event.session_id, event.valid)
+        elif isinstance(event, SecretShared):
+            self.session_secret = event.secret
         elif isinstance(event, SnapshotRequested):
             if self._replica.leader is not None:  # it leads already, but may not serve yet
                 self.stats.snapshots_sent += 1
@@ -384,6 +446,7 @@ class Member:
     def _change_role(self, serving: bool) -> None:
         """Start or stop serving. At a stop connections are closed and requests dropped; sessions live on."""
         leader = self._replica.leader
+        invariant(not serving or not self.config.shares_secret or self.session_secret, "no session secret was shared")
         self.serving = serving
         self.read_only.role_changed(serving)
         self._leading = None
@@ -398,6 +461,8 @@ class Member:
     def _use(self, tree: DataTree) -> None:
         self.read_only.leave()  # the new tree may show what is not committed yet
         self.tree = tree
+        self._leaving.clear()  # the new tree has no watches yet
+        tree.watches.most, tree.watches.most_bytes = self.config.max_watches, self.config.max_watched_bytes
         if self.config.ensemble:
             tree.nodes[b"/zookeeper/config"].data = self.config.ensemble
 

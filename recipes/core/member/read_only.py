@@ -13,6 +13,7 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute.records import ConnectRequest, ConnectResponse, Ids
 from recipes.core.member.connection import Connection
 from recipes.core.member.leading import WRITES
+from recipes.core.member.reads import SLICED_READS
 from recipes.core.replication import Replica
 from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
 from recipes.core.tree.tree import DataTree
@@ -84,7 +85,7 @@ class ReadOnly:
 
     def open_session(self, connection: Connection, asked: ConnectRequest) -> None:
         """Carry out the handshake. Close the connection of a session that other servers may know: it may live on."""
-        session_id, secret = asked.session_id, self._member.config.session_secret
+        session_id, secret = asked.session_id, self._member.session_secret
         if not isinstance(connection, ReadOnlyConnection) or not asked.read_only:
             connection.close()
         elif session_id == 0:
@@ -116,7 +117,7 @@ class ReadOnly:
             older.close()
         member.by_session[session_id] = connection
         self.tracker.add(session_id, connection.timeout_ms, member.now_ms)
-        password = session_password(session_id, member.config.session_secret)
+        password = session_password(session_id, member.session_secret)
         connection.opened(session_id, connection.timeout_ms, password)
 
 
@@ -136,5 +137,7 @@ class ReadOnlyConnection(Connection):
             self._member.read_only.end(self.session_id)
         elif kind in _REFUSED:
             self._reply(xid, zxid, NOT_READ_ONLY)
+        elif kind in SLICED_READS:
+            self._begin(self._answer_in_slices(xid, kind, body, ids))
         else:
             self._answer(xid, kind, body, ids)

@@ -13,6 +13,10 @@ from recipes.core.jute.votes import OTHER_PROTOCOL, Notification
 from recipes.core.quorum import Membership
 
 VERSION: Final = 1
+# A server refuses a term that is further ahead of its own than this. Otherwise one faulty server could bring the
+# ensemble to the largest term that fits into a zxid.
+TERMS_AHEAD: Final = 1 << 24
+
 _VERSION_SHIFT: Final = 8
 
 

@@ -14,7 +14,7 @@ from recipes.core.forwarding import Forwarded, Revalidate, SessionsTouched
 from recipes.core.jute.txns import blank_txn, decode_txn
 from recipes.core.link import Link
 from recipes.core.raft import wire as w
-from recipes.core.raft.ballots import VERSION, Ballot, Kind
+from recipes.core.raft.ballots import TERMS_AHEAD, VERSION, Ballot, Kind
 from recipes.core.raft.matching import next_probe
 from recipes.core.raft.progress import Progress
 from recipes.core.raft.read_index import ReadIndex
@@ -202,6 +202,8 @@ class Leader:
             return "the two have different lists of servers: give all servers the same server.N lines"
         if hello.sid not in self._membership.servers or hello.sid == peer.settings.sid:
             return f"server {hello.sid} is not one of the others in this ensemble"
+        if not 0 <= hello.term <= self.term + TERMS_AHEAD:
+            return f"it is in term {hello.term}: expected {self.term + TERMS_AHEAD} at most"
         return ""
 
     def _probe(self, progress: Progress, zxid: int | None) -> None:

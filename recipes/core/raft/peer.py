@@ -8,14 +8,13 @@ Theory and Practice (2014), chapters 3, 5, 6 and 9.
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
 
 from recipes.core.errors import WireError, invariant
 from recipes.core.history import History
 from recipes.core.jute.records import Ids
 from recipes.core.jute.votes import Notification
 from recipes.core.link import Link
-from recipes.core.raft.ballots import Ballot, ensemble_id, from_notification, to_notification
+from recipes.core.raft.ballots import TERMS_AHEAD, Ballot, ensemble_id, from_notification, to_notification
 from recipes.core.raft.election import Election
 from recipes.core.raft.follower import Follower
 from recipes.core.raft.leader import Leader
@@ -38,10 +37,6 @@ from recipes.core.replication import (
     Synced,
     Truncate,
 )
-
-# A server refuses a term that is further ahead of its own than this. Otherwise one faulty server could bring the
-# ensemble to the largest term that fits into a zxid.
-TERMS_AHEAD: Final = 1 << 24
 
 
 class RaftPeer:

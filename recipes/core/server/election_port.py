@@ -10,7 +10,7 @@ Source: QuorumCnxManager.java.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import SystemRandom
 from socket import gaierror
 
@@ -27,7 +27,7 @@ from recipes.core.jute.votes import (
     read_greeting,
 )
 from recipes.core.server.listening import Listener
-from recipes.core.server.peer_sockets import UNREACHABLE, PeerSockets
+from recipes.core.server.peer_sockets import UNREACHABLE, Endpoint, PeerSockets
 from recipes.core.server.strangers import Strangers
 
 log: logging.Logger = logging.getLogger("recipes.server")
@@ -42,7 +42,8 @@ _MOST_REFUSED = 64  # sids
 class ElectionPort:
     """This server's connections for votes.
 
-    sid: this server. addresses: host and election port of every server, by sid, this one's included.
+    sid: this server. addresses: host and election port of every server, by sid, this one's included. others: further
+    ones of a server that has several.
     heard(sid, notification): called for each notification received.
     unreachable(sid, whether): called with True when dialling another server fails, with False once it is connected
         again.
@@ -57,8 +58,11 @@ class ElectionPort:
         *,
         heard: Callable[[int, Notification], None],
         unreachable: Callable[[int, bool], None],
+        others: Mapping[int, Sequence[Endpoint]] | None = None,
     ) -> None:
         host, port = addresses[sid]
+        self._others = others or {}
+        self._sid = sid
         self._port = port
         self.sockets = sockets
         self._heard = heard
@@ -76,8 +80,10 @@ class ElectionPort:
 
     async def start(self) -> None:
         """Listen, and keep connections to the servers with smaller sids, until `close`."""
-        self._listener = await self.sockets.listen(lambda: _Accepted(self), self._port, "election port")
-        self.sockets.learn_servers(peer.address[0] for peer in self._peers.values())
+        self._listener = await self.sockets.listen(
+            lambda: _Accepted(self), self._port, "election port", self._others.get(self._sid, ())
+        )
+        self.sockets.learn_servers(host for peer in self._peers.values() for host, _ in self._endpoints(peer))
         for peer in self._peers.values():
             if peer.dials:
                 peer.dial_now()
@@ -153,11 +159,14 @@ class ElectionPort:
         if note is not None:
             self._heard(sid, note)
 
+    def _endpoints(self, peer: "_Peer") -> list[Endpoint]:
+        return [peer.address, *self._others.get(peer.sid, ())]
+
     async def connect(self, peer: "_Peer") -> "_Link":
         """Dial a server and send the greeting."""
         link = _Link(self)
         try:
-            transport, _ = await self.sockets.dial(lambda: link, *peer.address)
+            transport, _ = await self.sockets.dial_any(lambda: link, self._endpoints(peer))
         except BaseException:
             self.lost(link)  # uvloop, when cancelled just behind connection_made, calls no connection_lost
             raise

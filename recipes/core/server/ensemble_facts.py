@@ -93,8 +93,8 @@ class EnsembleFacts(ServerFacts):
     def _view(self, server: QuorumServer) -> Answer:
         own = server.sid == self._settings.sid
         return {
-            "server_addresses": [java_host_port(server.host, server.quorum_port)],
-            "election_addresses": [java_host_port(server.host, server.election_port)],
+            "server_addresses": [java_host_port(each.host, each.quorum_port) for each in server.addresses],
+            "election_addresses": [java_host_port(each.host, each.election_port) for each in server.addresses],
             "client_address": self._client_address() if own else server.client,
             "learner_type": "observer" if server.observer else "participant",
         }

@@ -1,10 +1,14 @@
 """Which ports without TLS other machines can reach: what to tell an operator when a server starts."""
 
+from typing import TYPE_CHECKING
+
 from recipes.core.address import is_loopback
-from recipes.core.config import ServerConfig
+
+if TYPE_CHECKING:
+    from recipes.core.config import ServerConfig  # a server may have its settings from elsewhere: this takes time
 
 
-def exposed_ports(config: ServerConfig) -> list[str]:
+def exposed_ports(config: "ServerConfig") -> list[str]:
     """A text for each kind of such ports."""
     texts = []
     if config.client_port is not None and not is_loopback(config.client_address):
@@ -15,10 +19,21 @@ def exposed_ports(config: ServerConfig) -> list[str]:
         )
     membership = config.membership
     if membership is not None and not config.ssl_quorum:
-        far = config.quorum_listen_on_all_ips or not all(is_loopback(each.host) for each in membership.servers.values())
-        if far:
+        hosts = {address.host for server in membership.servers.values() for address in server.addresses}
+        if config.quorum_listen_on_all_ips or not all(map(is_loopback, hosts)):
             texts.append(
                 "the servers of this ensemble talk to each other without TLS: whoever reaches their ports can read all "
                 "data and pass for a server that is down; set sslQuorum, or keep others from these ports"
             )
+    if _ids_give_sessions_away(config):
+        texts.append(
+            "who knows the id of a session can take it over, by ZooKeeper's rule for its password: set "
+            "sessionSecret=own, unless Apache's servers are members"
+        )
     return texts
+
+
+def _ids_give_sessions_away(config: "ServerConfig") -> bool:
+    ports = ((config.client_port, config.client_address), (config.secure_client_port, config.secure_client_address))
+    far = any(port is not None and not is_loopback(address) for port, address in ports)
+    return far and config.session_secret != "own" and config.session_secret_file is None

@@ -1,9 +1,10 @@
 """Sockets of both ports between servers: dialling, listening, TLS, and a limit on silence."""
 
 import asyncio
+import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,6 +14,9 @@ from recipes.core.server.listening import Address, Listener, addresses_of, bound
 from recipes.core.server.refusals import Refusals, handshake_reason, is_of_tls, shown
 
 T = TypeVar("T", bound=asyncio.BaseProtocol)
+Endpoint = tuple[str, int]  # host and port
+
+log: logging.Logger = logging.getLogger("recipes.server")
 
 _CONNECT_TIMEOUT_S = 5.0  # zookeeper.cnxTimeout
 _LOOKUP_TIMEOUT_S = 1.0  # after that dial the address that answered last, if there is one
@@ -45,14 +49,49 @@ class PeerSockets:
         self._dials = dials
         self._accepts_plain = accepts_plain
         self._refusals: Refusals | None = None
-        self._own: list[Address] = []
+        self._own: dict[str | None, list[Address]] = {}
+        self._answered: dict[tuple[Endpoint, ...], Endpoint] = {}  # of those of a server, the one that answered last
         self._servers: set[str] = set()  # addresses that a host of the ensemble has, or had
         self._lookups: dict[str, asyncio.Task[list[Any]]] = {}  # under way, by name
         self._reached: dict[tuple[str, int], str] = {}  # (host, port) -> the address that answered last
 
-    async def listen(self, make: Callable[[], asyncio.BaseProtocol], port: int, what: str = "port") -> Listener:
-        """Accept connections. what: the port's name, for the log. Raises OSError when the port cannot be opened."""
-        addresses = await self._own_addresses()
+    async def listen(
+        self,
+        make: Callable[[], asyncio.BaseProtocol],
+        port: int,
+        what: str = "port",
+        others: Sequence[Endpoint] = (),
+    ) -> Listener:
+        """Accept connections. what: the port's name, for the log. others: further hosts and ports of this server.
+
+        Raises OSError when none of them can be opened; of those that cannot be there is a warning.
+        """
+        opened: list[Listener] = []
+        failed: list[OSError] = []
+        for host, number in self._own_endpoints(port, others):
+            try:
+                opened.append(self._listen(make, await self._own_addresses(host), number, what))
+            except OSError as error:
+                failed.append(error)
+        if not opened:
+            raise failed[0]
+        for why in failed:
+            log.warning("%s: one of this server's addresses cannot be opened: %s", what, why.strerror or why)
+
+        def close() -> None:
+            for each in opened:
+                each.close()
+
+        return Listener(opened[0].port, close)
+
+    def _own_endpoints(self, port: int, others: Sequence[Endpoint]) -> list[tuple[str | None, int]]:
+        if self._listen_host is None:
+            return [(None, number) for number in dict.fromkeys((port, *(number for _, number in others)))]
+        return [(self._listen_host, port), *others]
+
+    def _listen(
+        self, make: Callable[[], asyncio.BaseProtocol], addresses: Sequence[Address], port: int, what: str
+    ) -> Listener:
         if self._accepts is None:
             return listen(make, addresses, port)
         refused = partial(self._found_refusals().handshake, what)
@@ -87,16 +126,42 @@ class PeerSockets:
             self._refusals = Refusals(loop.time, loop.call_later)
         return self._refusals
 
-    async def check_port(self, port: int) -> None:
-        """Raise OSError when the port cannot be opened; accept no connection."""
-        for sock in bound(await self._own_addresses(), port):
-            sock.close()
+    async def check_port(self, port: int, others: Sequence[Endpoint] = ()) -> None:
+        """Raise OSError when the port cannot be opened, at none of this server's addresses; accept no connection."""
+        failed: list[OSError] = []
+        endpoints = self._own_endpoints(port, others)
+        for host, number in endpoints:
+            try:
+                for sock in bound(await self._own_addresses(host), number):
+                    sock.close()
+            except OSError as error:
+                failed.append(error)
+        if len(failed) == len(endpoints):
+            raise failed[0]
 
-    async def _own_addresses(self) -> list[Address]:
-        """This server's addresses, looked up once, at the start: a server must be able to lead without DNS."""
-        if not self._own:
-            self._own = await addresses_of(self._listen_host)
-        return self._own
+    async def _own_addresses(self, host: str | None) -> list[Address]:
+        """A host's addresses, looked up once, at the start: a server must be able to lead without DNS."""
+        if host not in self._own:
+            self._own[host] = await addresses_of(host)
+        return self._own[host]
+
+    async def dial_any(self, make: Callable[[], T], endpoints: Sequence[Endpoint]) -> tuple[asyncio.Transport, T]:
+        """Dial a server that has several addresses: first the one that answered last. Raises one of UNREACHABLE."""
+        if len(endpoints) == 1:
+            return await self.dial(make, *endpoints[0])
+        of_server = tuple(endpoints)
+        last = self._answered.get(of_server)
+        first_error: BaseException | None = None
+        for endpoint in sorted(of_server, key=lambda each: each != last):
+            try:
+                async with asyncio.timeout(_CONNECT_TIMEOUT_S / len(of_server)):
+                    connected = await self.dial(make, *endpoint)
+            except UNREACHABLE as error:
+                first_error = first_error or error
+            else:
+                self._answered[of_server] = endpoint
+                return connected
+        raise first_error or OSError("no address")
 
     async def dial(self, make: Callable[[], T], host: str, port: int) -> tuple[asyncio.Transport, T]:
         """Look the host up anew and connect. Raises one of UNREACHABLE.

@@ -8,7 +8,8 @@ from socket import gaierror
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
-from recipes.core.errors import invariant
+from recipes.core.config import SECRET_NEEDS
+from recipes.core.errors import ConfigError, invariant
 from recipes.core.jute.votes import Notification
 from recipes.core.quorum import QuorumServer
 from recipes.core.replication import Outbox, Recovered, Replica, ReplicaSettings, ReplicationProtocol
@@ -18,6 +19,7 @@ from recipes.core.server.ensemble_facts import EnsembleFacts
 from recipes.core.server.peer_sockets import PeerSockets
 from recipes.core.server.quorum_port import QuorumPort
 from recipes.core.server.refusals import Refusals
+from recipes.core.server.settings import new_secret
 from recipes.core.server.unavailability import Unavailability
 
 if TYPE_CHECKING:
@@ -31,12 +33,17 @@ _STILL_LOOKING_S = 10.0  # how often to warn the operator while there is no lead
 
 
 class Peering:
-    """This server's part in its ensemble. found: the result of recovery. facts: its figures for operators."""
+    """This server's part in its ensemble.
 
-    def __init__(self, server: "Server", protocol: ReplicationProtocol, found: Recovered) -> None:
+    found: the result of recovery. secret: the stored one that the members share. facts: figures for operators.
+    """
+
+    def __init__(self, server: "Server", protocol: ReplicationProtocol, found: Recovered, secret: bytes) -> None:
         config = server.config
         membership, sid = config.membership, config.server_id
         invariant(membership is not None and sid is not None, "a peer without an ensemble")
+        if config.session_secret == "own" and not config.members_have_certificates:
+            raise ConfigError("sessionSecret", "own", SECRET_NEEDS)
         self._settings = ReplicaSettings(
             sid,  # type: ignore[arg-type]
             membership,  # type: ignore[arg-type]
@@ -44,6 +51,8 @@ class Peering:
             config.init_limit,
             config.sync_limit,
             2 * config.max_frame_bytes,
+            secret,
+            new_secret() if config.session_secret == "own" else b"",
         )
         self._server = server
         self._role = ""
@@ -92,6 +101,7 @@ class Peering:
             patience_ms=config.tick_time_ms,
             schedule=self._server.schedule,
             fail=self._server.fail,
+            others={sid: [(each.host, each.quorum_port) for each in server.others] for sid, server in servers.items()},
         )
         self._votes = ElectionPort(
             settings.sid,
@@ -99,6 +109,9 @@ class Peering:
             sockets,
             heard=self._heard,
             unreachable=self._unreachable,
+            others={
+                sid: [(each.host, each.election_port) for each in server.others] for sid, server in servers.items()
+            },
         )
         stack.push_async_callback(self._links.close)
         stack.push_async_callback(self._votes.close)

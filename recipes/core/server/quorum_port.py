@@ -7,12 +7,12 @@ by slice, as fast as the learner reads it and for a few ms per turn, so that oth
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import Protocol
 
 from recipes.core.replication import PeerLink
-from recipes.core.server.peer_sockets import UNREACHABLE, PeerSockets
+from recipes.core.server.peer_sockets import UNREACHABLE, Endpoint, PeerSockets
 from recipes.core.server.strangers import Strangers
 
 log: logging.Logger = logging.getLogger("recipes.server")
@@ -41,7 +41,8 @@ class Peer(Protocol):
 class QuorumPort:
     """This server's links to its leader, or to its learners.
 
-    sid: this server. addresses: host and quorum port of every server, by sid, this one's included.
+    sid: this server. addresses: host and quorum port of every server, by sid, this one's included. others: further ones
+    of a server that has several.
     patience_ms: how long a leader tries to open its port.
     schedule(): called before every call of the peer, to request a turn.
     fail(error): called with an error after which the server cannot go on: an unexpected one, or the failure to open the
@@ -59,8 +60,11 @@ class QuorumPort:
         patience_ms: int,
         schedule: Callable[[], None],
         fail: Callable[[BaseException], None],
+        others: Mapping[int, Sequence[Endpoint]] | None = None,
     ) -> None:
         self._port = addresses[sid][1]
+        self._others = others or {}
+        self._own_others = self._others.get(sid, ())
         self._addresses = addresses
         self._sockets = sockets
         self._peer = peer
@@ -90,7 +94,7 @@ class QuorumPort:
 
     async def check(self) -> None:
         """Raise OSError when the port, which only a leader opens, could not be opened now."""
-        await self._sockets.check_port(self._port)
+        await self._sockets.check_port(self._port, self._own_others)
 
     def dial(self, sid: int) -> None:
         """Connect to a server's quorum port; cancels an attempt under way."""
@@ -123,7 +127,7 @@ class QuorumPort:
         until, warned = loop.time() + self._patience_s, False
         while True:
             try:
-                listener = await self._sockets.listen(self._accepted, self._port, "quorum port")
+                listener = await self._sockets.listen(self._accepted, self._port, "quorum port", self._own_others)
             except OSError as error:
                 if loop.time() >= until:
                     self._fail(OSError(f"this server leads and cannot open its quorum port: {error.strerror or error}"))
@@ -143,7 +147,7 @@ class QuorumPort:
         for delay_s in (*_DIAL_DELAYS_S, None):
             protocol = _LinkProtocol(self, lambda: self._peer.dialled(sid))
             try:
-                await self._dial_for(protocol, host, port)
+                await self._dial_for(protocol, [(host, port), *self._others.get(sid, ())])
             except UNREACHABLE as error:
                 if delay_s is not None and not isinstance(error, TimeoutError):
                     await asyncio.sleep(delay_s)
@@ -157,9 +161,9 @@ class QuorumPort:
     def _accepted(self) -> "_LinkProtocol":
         return _LinkProtocol(self, self._peer.accept, is_accepted=True)
 
-    async def _dial_for(self, protocol: "_LinkProtocol", host: str, port: int) -> None:
+    async def _dial_for(self, protocol: "_LinkProtocol", endpoints: Sequence[Endpoint]) -> None:
         try:
-            await self._sockets.dial(lambda: protocol, host, port)
+            await self._sockets.dial_any(lambda: protocol, endpoints)
         except BaseException:
             self.lost(protocol)  # uvloop, when cancelled just behind connection_made, calls no connection_lost
             raise

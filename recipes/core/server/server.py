@@ -40,7 +40,7 @@ from recipes.core.server.flusher import Flusher
 from recipes.core.server.listening import Listener, addresses_of, listen, listen_on_socket
 from recipes.core.server.places import Place, Places
 from recipes.core.server.refusals import Refusals, shown
-from recipes.core.server.settings import member_config
+from recipes.core.server.settings import member_config, own_secret
 from recipes.core.standalone import Standalone
 from recipes.core.tree.tree import DataTree
 from recipes.core.turn import Turn
@@ -147,13 +147,14 @@ class Server:
         gc.set_threshold(50_000, 20, 1000)
         gc.collect()
         gc.freeze()
+        secret = own_secret(config, snapshots)
         replica: Replica = Standalone(tree.last_zxid)
         if protocol is not None:
             from recipes.core.server.peering import Peering  # a standalone server starts sooner without it
 
-            self._peering = Peering(self, protocol, found)
+            self._peering = Peering(self, protocol, found, secret)
             replica = self._peering.peer
-        self.member: Member = Member(member_config(config), tree, replica, *_clocks())
+        self.member: Member = Member(member_config(config, secret), tree, replica, *_clocks())
         self._places.stats = self.member.stats
         self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts
         self.member.stats.loaded(found.txns, (monotonic_ns() - begun_ns) // 1_000_000)
@@ -164,10 +165,11 @@ class Server:
         self.turn: Turn = Turn(
             self.member,
             replica,
-            WriteQueue(replacements, fill_bytes // 4, config.force_sync),
+            WriteQueue(replacements, fill_bytes // 4, config.force_sync, config.log_size_limit_kb << 10),
             SnapshotWriter(
                 snapshots, config.snap_count, replacements, randrange=SystemRandom().randrange, clock=perf_counter,
-                log=self.log,
+                log=self.log, size_limit_bytes=config.snap_size_limit_kb << 10,
+                replayed=(found.txns or len(found.history), found.replayed_bytes),
             ),
             self,
             tick_ms=min(max(1, config.tick_time_ms // 2), _LONGEST_TICK_MS),
@@ -179,7 +181,7 @@ class Server:
         self.schedule()
         await self._listen(stack)
         if config.purge_interval_hours:
-            self._purge_timer = self._loop.call_later(config.purge_interval_hours * 3600, self._purge)
+            self._purge()
             stack.callback(lambda: self._purge_timer.cancel())
 
     async def _listen(self, stack: AsyncExitStack) -> None:

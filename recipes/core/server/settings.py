@@ -5,15 +5,34 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recipes.core.disk.cells import read_cells, write_cell
+from recipes.core.disk.disk import Disk
 from recipes.core.errors import ConfigError
 from recipes.core.member.config import MemberConfig
+from recipes.core.replication import SECRET_CELL
 
 if TYPE_CHECKING:
     from recipes.core.config import ServerConfig
 
 
-def member_config(config: "ServerConfig") -> MemberConfig:
-    """The member's configuration, with the settings that it reports to operators.
+def own_secret(config: "ServerConfig", snapshots: Disk) -> bytes:
+    """The stored secret of sessionSecret=own, which a server alone makes first; empty without that or one."""
+    if config.session_secret != "own":
+        return b""
+    stored = read_cells(snapshots, (SECRET_CELL,)).get(SECRET_CELL, b"")
+    if not stored and config.membership is None:
+        stored = new_secret()
+        write_cell(snapshots, SECRET_CELL, stored)
+    return stored
+
+
+def new_secret() -> bytes:
+    """A secret that nobody can guess."""
+    return os.urandom(32).hex().encode()
+
+
+def member_config(config: "ServerConfig", secret: bytes = b"") -> MemberConfig:
+    """The member's configuration, with the settings that it reports to operators. secret: see `own_secret`.
 
     Raises ConfigError for an empty sessionSecretFile, OSError for one that cannot be read.
     """
@@ -28,11 +47,13 @@ def member_config(config: "ServerConfig") -> MemberConfig:
         enforce_quota=config.enforce_quota,
         skip_acl=config.skip_acl,
         super_digest=config.super_digest.encode() if config.super_digest else None,
-        session_secret=_session_secret(config.session_secret_file),
+        session_secret=secret or _session_secret(config.session_secret_file),
+        shares_secret=config.session_secret == "own",
         four_letter_whitelist=config.four_letter_whitelist,
         container_check_ms=config.container_check_ms,
         container_max_per_check=config.container_max_per_check,
         container_never_used_ms=config.container_never_used_ms,
+        max_watches=config.max_watches,
         read_only_mode=config.read_only_mode,
         leader_serves=config.leader_serves,
         ensemble=config.membership.config_text() if config.membership is not None else b"",

@@ -257,6 +257,11 @@ class Node:
         if not connection.closed:
             connection.receive(data)
 
+    def _go_on(self, connection: Connection) -> None:
+        if not connection.closed:
+            connection.go_on()
+            self.turn.carry_out()
+
     def _client_lost(self, connection: Connection) -> None:
         if self._sides.pop(connection.key, None) is not None:
             connection.lost()
@@ -368,6 +373,8 @@ class Node:
             if connection.out:
                 side.send(b"".join(connection.out))
                 connection.out.clear()
+            if connection.has_work:
+                self._after(1, self._go_on, connection)
             if connection.wants_close:
                 del self._sides[connection.key]
                 side.close()

@@ -58,6 +58,11 @@ def permits(acl: Acl, perm: int, ids: Ids) -> bool:
     return any(scheme in _EVERYTHING for scheme, _ in ids)
 
 
+def unshared(acl: Acl) -> Acl:
+    """An equal ACL, but never OPEN_ACL itself, for which nothing else is looked at."""
+    return tuple(list(acl))
+
+
 def fix_up(entries: Acl | None, ids: Ids) -> Acl | None:
     """The ACL to store for the one that a client sent: without duplicates, and with the client's identities for `auth`.
 

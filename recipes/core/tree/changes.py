@@ -20,6 +20,22 @@ class Change(ZNode):
         """Leaves all fields unset; `copy_of` and `new_change` set them."""
 
 
+class Removal(Change):
+    """Many znodes that one txn removes; their Change in place of one for each."""
+
+    __slots__ = ("paths",)
+
+    def __init__(self, paths: list[bytes], zxid: int) -> None:
+        self.paths: list[bytes] = paths
+        self.path = b""
+        self.zxid = zxid
+        self.exists = False
+        self.data = None
+        self.owner = 0
+        self.digest = 0
+        self.child_count = 0
+
+
 def copy_of(node: ZNode) -> Change:
     """A Change with the znode's values; Pending sets its path, zxid and digest."""
     change = Change()

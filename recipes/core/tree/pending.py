@@ -1,14 +1,17 @@
 """The tree as it will be once every txn under way is applied."""
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Final
 
-from recipes.core.tree.changes import Change
+from recipes.core import paths
+from recipes.core.tree.changes import Change, Removal, copy_of
 from recipes.core.tree.digest import known_digest, node_digest
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ZNode
 
 _DIGEST_MASK: Final = (1 << 64) - 1
+_SLICE: Final = 500  # znodes
 
 
 class Pending:
@@ -52,6 +55,34 @@ class Pending:
         if self._counts_quotas and self._tree.quotas.active:
             self._count_ahead(path, before, after, zxid)
 
+    def remove_all(self, gone_paths: list[bytes], zxid: int) -> Iterator[int]:
+        """Record that these znodes, which have no children, will be gone, in slices, each with its units."""
+        counts = self._counts_quotas and self._tree.quotas.active
+        gone = Removal(gone_paths, zxid)
+        parents: dict[bytes, int] = {}
+        removed = 0
+        for begin in range(0, len(gone_paths), _SLICE):
+            for path in gone_paths[begin : begin + _SLICE]:
+                node = self.find(path)
+                if node is None:
+                    continue
+                removed += node.digest if node.digest >= 0 else known_digest(path, node)
+                above = paths.parent(path)
+                parents[above] = parents.get(above, 0) + 1
+                if counts:
+                    self._count_ahead(path, node, gone, zxid)
+            yield _SLICE
+        for above, count in parents.items():
+            parent = self.find(above)
+            if parent is not None:
+                after = copy_of(parent)
+                after.pzxid = zxid
+                after.child_count -= count
+                self.put(above, parent, after, zxid)
+        self.digest = (self.digest - removed) & _DIGEST_MASK
+        self._changes.update(dict.fromkeys(gone_paths, gone))
+        self._under_way.append(gone)
+
     def owned_by(self, session_id: int) -> list[bytes]:
         """The ephemeral znodes that the session will own.
 
@@ -83,8 +114,9 @@ class Pending:
 
     def undo(self, zxid: int, digest: int) -> None:
         """Take back all changes of the multi. digest: of before the multi."""
+        applied = self._tree.last_zxid
         for path, before in reversed(self._undo or ()):
-            if before is None:
+            if before is None or before.zxid <= applied:  # since the multi was begun, the tree may have got it
                 self._changes.pop(path, None)
             else:
                 self._changes[path] = before
@@ -103,6 +135,10 @@ class Pending:
                 del changes[path]
                 if change.exists:
                     nodes[path].digest = change.digest
+            elif type(change) is Removal:
+                for path in change.paths:
+                    if changes.get(path) is change:
+                        del changes[path]
         if self._counts_quotas:
             self._quotas.applied(zxid)
 

@@ -5,7 +5,7 @@ one before. A request that fails becomes an error txn, which takes its zxid like
 Source: PrepRequestProcessor.java.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Final
 
 from recipes.core import paths
@@ -28,27 +28,31 @@ from recipes.core.codes import (
 )
 from recipes.core.errors import WireError
 from recipes.core.jute import opcodes as op
-from recipes.core.jute.codec import pack_int, un_int
+from recipes.core.jute.codec import pack_int, un_int, write_buffer
 from recipes.core.jute.frames import MAX_FRAME_BYTES
 from recipes.core.jute.records import OPEN_ACL, Ids
 from recipes.core.jute.requests import (
     CreateRequest,
+    MultiOp,
     read_create_request,
-    read_multi,
+    read_multi_slices,
     read_path_version,
     read_set_acl,
     read_set_data,
 )
-from recipes.core.jute.txns import Record, encode_digest, encode_record, pack_header
+from recipes.core.jute.txns import Record, encode_digest, encode_part, encode_record, pack_header
 from recipes.core.replication import Entry
-from recipes.core.tree.acl import fix_up, permits
+from recipes.core.tree.acl import fix_up, permits, unshared
 from recipes.core.tree.changes import child_count, copy_of, new_change
 from recipes.core.tree.pending import Pending
+from recipes.core.tree.quota import is_of_quota
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import RESERVED, DataTree
 from recipes.core.tree.znode import CONTAINER_OWNER, MAX_TTL_MS, Acl, ZNode, is_session, ttl_owner
 from recipes.core.zxid import next_zxid
 
+_SLICE: Final = 32  # parts of a multi
+_SLICE_UNITS: Final = 10 * _SLICE  # of preparing them; of encoding them a tenth
 _CREATES: Final = frozenset((op.CREATE, op.CREATE2, op.CREATE_CONTAINER, op.CREATE_TTL))
 
 
@@ -109,6 +113,7 @@ class Preparer:
         max_txn_bytes: int = 2 * MAX_FRAME_BYTES,
     ) -> None:
         self._tracker = tracker
+        self._tree = tree
         self._extended_types = extended_types
         self._enforce_quota = enforce_quota
         self.pending: Pending = Pending(tree, enforce_quota)
@@ -121,8 +126,7 @@ class Preparer:
 
     def prepare(self, request: Request, time_ms: int) -> Entry:
         """The entry for `request`, with the next zxid. Never fails: a refused request makes an error txn."""
-        zxid = next_zxid(self.last_zxid)
-        self.last_zxid = request.zxid = zxid
+        zxid = self._next(request)
         kind = request.op
         splice = None
         record: Record
@@ -136,11 +140,11 @@ class Preparer:
                 kind, record = self._create(kind, asked, request, zxid, time_ms)
             elif kind == op.MULTI:
                 self._check_session(request)
-                record = self._multi(request, zxid, time_ms)
+                record = finish(self._multi(request, zxid, time_ms))
             elif kind == op.CREATE_SESSION:
                 record = un_int(request.body)
             elif kind == op.CLOSE_SESSION:
-                record = self._close_session(request, zxid)
+                record = finish(self._close_session(request, zxid))
             elif kind == op.DELETE_CONTAINER:
                 record = self._delete_container(request.body, zxid)
             else:
@@ -150,11 +154,42 @@ class Preparer:
             kind, record = op.ERROR, (refused.code,)
         except WireError:
             kind, record = op.ERROR, (MARSHALLING_ERROR,)
-        session_id, cxid = request.session_id, request.cxid
+        return self._entry(request, time_ms, kind, record, splice or encode_record(kind, record))
+
+    def prepare_in_slices(self, request: Request, time_ms: int) -> Generator[int, None, Entry]:
+        """The same for a multi and the closing of a session, in slices, each with its units of about a microsecond.
+
+        Nothing else may be prepared before the last slice is done; txns before this one may be applied meanwhile.
+        """
+        zxid = self._next(request)
+        record: Record
+        try:
+            if request.op == op.MULTI:
+                self._check_session(request)
+                record = yield from self._multi(request, zxid, time_ms)
+            else:
+                record = yield from self._close_session(request, zxid)
+        except (Refused, WireError) as error:
+            record = (error.code if isinstance(error, Refused) else MARSHALLING_ERROR,)
+            return self._entry(request, time_ms, op.ERROR, record, encode_record(op.ERROR, record))
+        parts = record if request.op == op.MULTI else record[0]
+        chunks = [pack_int(len(parts))]
+        for begin in range(0, len(parts), _SLICE):
+            some = parts[begin : begin + _SLICE]
+            chunks += [encode_part(*part) for part in some] if request.op == op.MULTI else map(write_buffer, some)
+            yield _SLICE_UNITS // 10
+        return self._entry(request, time_ms, request.op, record, b"".join(chunks))
+
+    def _next(self, request: Request) -> int:
+        zxid = next_zxid(self.last_zxid)
+        self.last_zxid = request.zxid = zxid
+        return zxid
+
+    def _entry(self, request: Request, time_ms: int, kind: int, record: Record, encoded: bytes) -> Entry:
+        session_id, cxid, zxid = request.session_id, request.cxid, request.zxid
         digest = None if kind == op.ERROR else self.pending.digest
         trailer = b"" if digest is None else encode_digest(digest)
-        head = pack_header(session_id, cxid, zxid, time_ms, kind)
-        payload = b"".join((head, splice or encode_record(kind, record), trailer))
+        payload = b"".join((pack_header(session_id, cxid, zxid, time_ms, kind), encoded, trailer))
         return Entry(zxid, payload, (session_id, cxid, zxid, time_ms, kind, record), digest)
 
     # Operations: each raises Refused or returns the txn's record.
@@ -186,7 +221,7 @@ class Preparer:
         node = self._find(path)
         if node is None:
             raise self._missing(path)
-        if node.acl is not OPEN_ACL and not permits(node.acl, op.WRITE, ids):
+        if node.acl is not OPEN_ACL and not self._may(path, node, op.WRITE, ids):
             raise Refused(NO_AUTH)
         if self._enforce_quota:
             grown = (len(data) if data else 0) - (len(node.data) if node.data else 0)
@@ -222,8 +257,11 @@ class Preparer:
         parent = self._find(parent_path)
         if parent is None:
             raise Refused(NO_NODE)
-        if parent.acl is not OPEN_ACL and not permits(parent.acl, op.CREATE_PERM, request.ids):
-            raise Refused(NO_AUTH)
+        if parent.acl is not OPEN_ACL:
+            if not self._may(path, parent, op.CREATE_PERM, request.ids):
+                raise Refused(NO_AUTH)
+            if is_of_quota(path):
+                acl = unshared(acl)
         if flags in op.SEQUENTIAL_FLAGS:
             path += b"%010d" % parent.cversion
         if not paths.is_valid(path):
@@ -256,7 +294,7 @@ class Preparer:
         parent = self._find(head or paths.ROOT)
         if parent is None:
             raise Refused(NO_NODE)
-        if not permits(parent.acl, op.DELETE_PERM, ids):
+        if parent.acl is not OPEN_ACL and not self._may(path, parent, op.DELETE_PERM, ids):
             raise Refused(NO_AUTH)
         node = self._find(path)
         if node is None:
@@ -296,49 +334,53 @@ class Preparer:
             raise Refused(BAD_ARGUMENTS)
         acl = self._fixed(entries, ids)
         node = self._writable(path)
-        if not permits(node.acl, op.ADMIN, ids):
+        if not self._may(path, node, op.ADMIN, ids):
             raise Refused(NO_AUTH)
         after = copy_of(node)
-        after.acl = acl
+        after.acl = unshared(acl) if is_of_quota(path) else acl
         after.aversion = _next_version(node.aversion, expected)
         self._put(path, node, after, zxid)
         return path, acl, after.aversion
 
     def _check(self, path: bytes, expected: int, ids: Ids) -> Record:
-        node = self._writable(path)
-        if not permits(node.acl, op.READ, ids):
+        node, tree = self._writable(path), self._tree
+        if not permits(node.acl, op.READ, ids) or (is_of_quota(path) and not tree.quota_permits(path, op.READ, ids)):
             raise Refused(NO_AUTH)
         return path, _next_version(node.version, expected)
 
-    def _close_session(self, request: Request, zxid: int) -> Record:
+    def _close_session(self, request: Request, zxid: int) -> Generator[int, None, Record]:
         # ZooKeeper does not check whether the session has moved. But its client may have given up this connection and
         # resumed the session elsewhere.
         self._check_session(request)
         session_id = request.session_id
         self._tracker.mark_closing(session_id)
         owned = self.pending.owned_by(session_id)
-        for path in owned:
-            node = self._find(path)
-            if node is not None:
-                self._remove(path, node, zxid)
+        yield from self.pending.remove_all(owned, zxid)
         # The list is cut: a txn too large for the other servers would end them all, and each server that applies this
         # one deletes the session's other znodes as well.
-        listed, left = 0, self._max_txn_bytes // 2
-        while listed < len(owned) and left > 0:
-            left -= len(owned[listed]) + 4
-            listed += 1
+        listed, most = len(owned), self._max_txn_bytes // 2
+        if sum(map(len, owned)) + 4 * listed > most:
+            listed = 0
+            while most > 0:
+                most -= len(owned[listed]) + 4
+                listed += 1
         return (tuple(owned[:listed]),)
 
-    def _multi(self, request: Request, zxid: int, time_ms: int) -> Record:
-        asked = read_multi(request.body)
+    def _multi(self, request: Request, zxid: int, time_ms: int) -> Generator[int, None, Record]:
+        asked: list[MultiOp] = []
+        for some in read_multi_slices(request.body, _SLICE):
+            asked += some
+            yield _SLICE_UNITS // 10
         pending = self.pending
         digest = pending.digest
         parts: list[tuple[int, Record]] = []
         pending.begin_multi()
         self._acl_bytes = 0
         try:
-            for kind, body in asked:
-                parts.append(self._part(kind, body, request, zxid, time_ms))
+            for begin in range(0, len(asked), _SLICE):
+                for kind, body in asked[begin : begin + _SLICE]:
+                    parts.append(self._part(kind, body, request, zxid, time_ms))
+                yield _SLICE_UNITS
         except (Refused, WireError) as error:
             pending.undo(zxid, digest)
             if not isinstance(error, Refused):
@@ -376,6 +418,12 @@ class Preparer:
                 raise Refused(INVALID_ACL)
         return acl
 
+    def _may(self, path: bytes, node: ZNode, perm: int, ids: Ids) -> bool:
+        """Whether the znode's ACL permits this; whoever changes a quota needs ADMIN of the subtree, too."""
+        if not permits(node.acl, perm, ids):
+            return False
+        return not is_of_quota(path) or self._tree.quota_permits(path, op.ADMIN, ids)
+
     def _writable(self, path: bytes) -> ZNode:
         node = self._find(path)
         if node is None:
@@ -384,6 +432,16 @@ class Preparer:
 
     def _missing(self, path: bytes) -> Refused:
         return Refused(NO_NODE if paths.is_valid(path) else BAD_ARGUMENTS)
+
+
+def finish(slices: Generator[int, None, Record]) -> Record:
+    """The result of slices that are all done at once."""
+    while True:
+        try:
+            next(slices)
+        except StopIteration as stop:
+            record: Record = stop.value
+            return record
 
 
 def _next_version(current: int, expected: int) -> int:

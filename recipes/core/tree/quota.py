@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 _PREFIX: Final = b"/zookeeper/quota"
 _LIMITS: Final = b"/zookeeper_limits"
 _STATS: Final = b"/zookeeper_stats"
+_INSIDE: Final = _PREFIX + b"/"
 _KEYS: Final = (b"count", b"bytes", b"byteHardLimit", b"countHardLimit")
+_AT_ONCE: Final = 1000  # znodes that are counted with the write that asks for it
 _NUMBER: Final = re.compile(rb"(-?[0-9]{1,18})=*")  # clients put a stray = where the hard limits begin
 
 
@@ -33,6 +35,58 @@ def parse(data: bytes | None) -> dict[bytes, int]:
     return found
 
 
+def is_of_quota(path: bytes) -> bool:
+    """Whether a znode is a quota's own: it tells of another subtree, or limits it."""
+    return path.startswith(_INSIDE) or path == _PREFIX
+
+
+def subtree_of(path: bytes) -> bytes:
+    """The subtree that a quota's own znode is about."""
+    root = path[len(_PREFIX) :]
+    return root.removesuffix(_LIMITS).removesuffix(_STATS) or paths.ROOT
+
+
+class Counting:
+    """The count of a subtree that is under way, beside changes in that subtree."""
+
+    __slots__ = ("counted", "left", "size")
+
+    def __init__(self, root: bytes) -> None:
+        self.left: list[bytes] = [root]  # to be looked at
+        self.counted: dict[bytes, int] = {}  # path -> bytes of its data
+        self.size: int = 0
+
+    def go_on(self, nodes: "dict[bytes, ZNode]", most: int) -> bool:
+        """Look at so many znodes; return whether all are counted."""
+        left, counted = self.left, self.counted
+        for _ in range(most):
+            if not left:
+                break
+            path = left.pop()
+            node = nodes.get(path)
+            if node is not None and path not in counted:
+                self.put(path, len(node.data) if node.data else 0)
+                if node.children:
+                    left += node.children
+        return not left
+
+    def put(self, path: bytes, size: int) -> None:
+        """Count this znode, with so many bytes."""
+        self.size += size - self.counted.get(path, 0)
+        self.counted[path] = size
+
+    def changed(self, path: bytes, count: int, size: int) -> None:
+        """A change has added so many znodes and bytes; znodes that are not yet counted will be found as they are."""
+        if count > 0:
+            if paths.parent(path) in self.counted:  # whose children have been noted without this one
+                self.put(path, size)
+        elif path in self.counted:
+            self.size += size
+            self.counted[path] += size
+            if count < 0:
+                del self.counted[path]
+
+
 class Quotas:
     """The limited subtrees.
 
@@ -40,13 +94,15 @@ class Quotas:
     create of the stats znode counts the subtree anew, and a client that writes the stats znode sets the usage. Without
     a limits znode nothing is counted, without a stats znode nothing is refused.
     active: False while no path has a quota, so that writes can skip the look-up.
+    counting: limited path -> the count of its subtree that is under way; the stats follow once it is complete.
     """
 
-    __slots__ = ("_limits", "active")
+    __slots__ = ("_limits", "active", "counting")
 
     def __init__(self) -> None:
         self.active: bool = False
         self._limits: dict[bytes, None] = {}
+        self.counting: dict[bytes, Counting] = {}
 
     def root_of(self, path: bytes) -> bytes | None:
         """The nearest limited path at or above `path`."""
@@ -82,7 +138,7 @@ class Quotas:
                 root = path[len(_PREFIX) : -len(_LIMITS)]
                 self._limit(root)
                 # A fuzzy snapshot may hold a usage that is older than some of its znodes.
-                self._recount(nodes, root)
+                self._recount(nodes, root, 1 << 60)
 
     def created(self, nodes: "dict[bytes, ZNode]", path: bytes, node: "ZNode") -> None:
         """A znode was created: it may be a quota's own, or count towards one."""
@@ -90,7 +146,7 @@ class Quotas:
             if path.endswith(_LIMITS):
                 self._limit(path[len(_PREFIX) : -len(_LIMITS)])
             elif path.endswith(_STATS):
-                self._recount(nodes, path[len(_PREFIX) : -len(_STATS)])
+                self._recount(nodes, path[len(_PREFIX) : -len(_STATS)], _AT_ONCE)
             return
         self._add(nodes, path, 1, len(node.data) if node.data else 0)
 
@@ -100,6 +156,8 @@ class Quotas:
             if path.endswith(_LIMITS):
                 self._limits.pop(path[len(_PREFIX) : -len(_LIMITS)], None)
                 self.active = bool(self._limits)
+            elif path.endswith(_STATS):
+                self.counting.pop(path[len(_PREFIX) : -len(_STATS)], None)
             return
         self._add(nodes, path, -1, -(len(node.data) if node.data else 0))
 
@@ -113,22 +171,29 @@ class Quotas:
             self._limits[root] = None
             self.active = True
 
-    def _recount(self, nodes: "dict[bytes, ZNode]", root: bytes) -> None:
-        stats = nodes.get(_PREFIX + root + _STATS)
-        if stats is None:
+    def count_some(self, nodes: "dict[bytes, ZNode]", most: int) -> None:
+        """Go on with a count that is under way, by so many znodes."""
+        for root, counting in self.counting.items():
+            if counting.go_on(nodes, most):
+                self._counted(nodes, root)
             return
-        count = size = 0
-        left = [root]
-        while left:
-            node = nodes.get(left.pop())
-            if node is not None:
-                count += 1
-                size += len(node.data) if node.data else 0
-                left += node.children or ()
-        stats.data = _usage(count, size)
+
+    def _recount(self, nodes: "dict[bytes, ZNode]", root: bytes, at_once: int) -> None:
+        if _PREFIX + root + _STATS in nodes:
+            counting = self.counting[root] = Counting(root)
+            if counting.go_on(nodes, at_once):
+                self._counted(nodes, root)
+
+    def _counted(self, nodes: "dict[bytes, ZNode]", root: bytes) -> None:
+        counting, stats = self.counting.pop(root), nodes.get(_PREFIX + root + _STATS)
+        if stats is not None:
+            stats.data = _usage(len(counting.counted), counting.size)
 
     def _add(self, nodes: "dict[bytes, ZNode]", path: bytes, count: int, size: int) -> None:
         root = self.root_of(path)
+        if root in self.counting:
+            self.counting[root].changed(path, count, size)
+            return
         stats = None if root is None else nodes.get(_PREFIX + root + _STATS)
         if stats is not None:
             used = parse(stats.data)

@@ -7,6 +7,7 @@ Source: SessionTrackerImpl.java, ExpiryQueue.java, ZooKeeperServer.java.
 
 import hmac
 from hashlib import sha256
+from itertools import islice
 from typing import Final
 
 _MASK48: Final = (1 << 48) - 1
@@ -96,10 +97,25 @@ class SessionTracker:
         if session is not None:
             self._unlink(session_id, session)
 
-    def expired(self, now_ms: int) -> list[int]:
-        """Sessions whose time is up, each reported once, in order of expiry."""
-        due = sorted(end for end in self._buckets if end <= now_ms)
-        return [session_id for end in due for session_id in self._buckets.pop(end)]
+    def expired(self, now_ms: int, most: int = 1 << 30) -> list[int]:
+        """Sessions whose time is up, at most so many, each reported once, in order of expiry."""
+        found: list[int] = []
+        for end in sorted(end for end in self._buckets if end <= now_ms):
+            bucket = self._buckets[end]
+            for session_id in list(islice(bucket, most - len(found))):
+                found.append(session_id)
+                del bucket[session_id]
+            if bucket:
+                break
+            del self._buckets[end]
+        return found
+
+    def extend(self, by_ms: int) -> None:
+        """Give every session so much more time, rounded up to ticks: this server could hear from nobody meanwhile."""
+        by_ms = -(-by_ms // self._tick_ms) * self._tick_ms
+        self._buckets = {end + by_ms: bucket for end, bucket in self._buckets.items()}
+        for session in self.sessions.values():
+            session.expires_ms += by_ms
 
     def rearm(self, now_ms: int) -> None:
         """Give every session its full timeout again."""

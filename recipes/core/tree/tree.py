@@ -10,11 +10,11 @@ from typing import Final
 from recipes.core import paths
 from recipes.core.codes import NO_NODE, NODE_EXISTS, OK, RUNTIME_INCONSISTENCY
 from recipes.core.jute import opcodes as op
-from recipes.core.jute.records import OPEN_ACL
+from recipes.core.jute.records import OPEN_ACL, Ids
 from recipes.core.jute.txns import Record, Txn
-from recipes.core.tree.acl import READ_ONLY_ACL, AclTable
+from recipes.core.tree.acl import READ_ONLY_ACL, AclTable, permits, unshared
 from recipes.core.tree.digest import known_digest, node_digest
-from recipes.core.tree.quota import Quotas
+from recipes.core.tree.quota import Quotas, is_of_quota, subtree_of
 from recipes.core.tree.watches import WatchTable
 from recipes.core.tree.znode import CONTAINER_OWNER, Acl, ZNode, is_session, pack_stat, ttl_of, ttl_owner
 
@@ -29,6 +29,8 @@ Part = tuple[int, int, bytes | None, bytes | None]
 Applied = tuple[int, bytes | None, ZNode | None, list[Part] | None]
 # Watcher, event type, path, and the ACL that must let the watcher READ.
 Fired = tuple[object, int, bytes, Acl]
+_CHECKED: Final[Part] = (op.CHECK, OK, None, None)
+_STAT_SHOWN: Final = frozenset((op.SET_DATA, op.CREATE2, op.CREATE_CONTAINER, op.CREATE_TTL))
 
 
 class DataTree:
@@ -73,7 +75,7 @@ class DataTree:
         if before is not None:
             node.children = before.children
             self._count(path, before, -1)
-        node.acl = self.acls.intern(node.acl)
+        node.acl = self._kept(path, node.acl)
         self.nodes[path] = node
         self._count(path, node, 1)
         if path != paths.ROOT:
@@ -90,7 +92,7 @@ class DataTree:
         if kind == op.SET_DATA:
             applied = self._set_data(record, zxid, time_ms, track)
         elif kind == op.MULTI:
-            applied = self._multi(record, session_id, zxid, time_ms)
+            applied = self._multi(record, session_id, zxid, time_ms, track)
         elif kind == op.ERROR:
             applied = (record[0], None, None, None)
         elif kind == op.CREATE_SESSION:
@@ -101,7 +103,7 @@ class DataTree:
             applied = (OK, None, None, None)
         else:
             applied = self._one(kind, record, session_id, zxid, time_ms, track)
-        if digest is not None and kind not in (op.MULTI, op.CLOSE_SESSION):
+        if digest is not None and kind != op.CLOSE_SESSION:
             self.digest = digest
         self.last_zxid = zxid
         if not zxid % _DIGEST_INTERVAL:
@@ -113,6 +115,16 @@ class DataTree:
         children = self.nodes[path].children
         cut = 1 if path == paths.ROOT else len(path) + 1
         return [child[cut:] for child in children] if children else []
+
+    def quota_permits(self, path: bytes, perm: int, ids: Ids) -> bool:
+        """Whether the subtree that the quota's own znode at `path` is about permits this, or else what is above it."""
+        about = subtree_of(path)
+        while (node := self.nodes.get(about)) is None:
+            about = paths.parent(about)
+        return permits(node.acl, perm, ids)
+
+    def _kept(self, path: bytes, acl: Acl) -> Acl:
+        return unshared(acl) if is_of_quota(path) else self.acls.intern(acl)
 
     # One operation each; `track` says whether the digest must be computed.
 
@@ -174,6 +186,7 @@ class DataTree:
         self._changed(path, node, 0, track)
         self.data_bytes += len(path) + (len(data) if data else 0)
         if self.quotas.active or path.startswith(b"/zookeeper/quota/"):
+            node.acl = self._kept(path, node.acl)
             self.quotas.created(self.nodes, path, node)
         found = self.watches.created(path)
         if found:
@@ -235,12 +248,12 @@ class DataTree:
         if node is None:
             return NO_NODE, None, None, None
         before = known_digest(path, node) if track else 0
-        node.acl = self.acls.intern(acl or ())
+        node.acl = self._kept(path, acl or ())
         node.aversion = version
         self._changed(path, node, before, track)
         return OK, None, node, None
 
-    def _multi(self, record: Record, session_id: int, zxid: int, time_ms: int) -> Applied:
+    def _multi(self, record: Record, session_id: int, zxid: int, time_ms: int, track: bool) -> Applied:
         failed = next((index for index, (kind, _) in enumerate(record) if kind == op.ERROR), None)
         parts: list[Part] = []
         for index, (kind, inner) in enumerate(record):
@@ -248,16 +261,59 @@ class DataTree:
                 err = OK if index < failed else inner[0] if index == failed else RUNTIME_INCONSISTENCY
                 parts.append((op.ERROR, err, None, None))
                 continue
-            err, path, node, _ = self._one(kind, inner, session_id, zxid, time_ms, True)
-            parts.append((kind, err, path, None if node is None else pack_stat(node)))
+            if kind == op.CHECK:  # it was checked when the txn was made
+                parts.append(_CHECKED)
+                continue
+            err, path, node, _ = self._one(kind, inner, session_id, zxid, time_ms, track)
+            shown = pack_stat(node) if node is not None and kind in _STAT_SHOWN else None
+            parts.append((kind, err, path, shown))
         return OK, None, None, parts
 
     def _close_session(self, session_id: int, listed: tuple[bytes, ...] | None, zxid: int) -> None:
         self.sessions.pop(session_id, None)
-        for path in listed or ():
-            self._delete(path, zxid, True)
-        for path in list(self.ephemerals.get(session_id, ())):
-            self._delete(path, zxid, True)
+        due = dict.fromkeys(listed or ())
+        due.update(self.ephemerals.get(session_id, {}))
+        nodes = self.nodes
+        families: dict[bytes, list[bytes]] = {}  # by parent: there may be many thousands, of few parents
+        for path in due:
+            above = path.rpartition(b"/")[0]
+            if above in families:
+                families[above].append(path)
+            else:
+                families[above] = [path]
+        for above, paths_ in families.items():
+            parent_path = above or paths.ROOT
+            parent = nodes.get(parent_path)
+            if parent is not None:
+                before = known_digest(parent_path, parent)
+                if parent.children:
+                    for path in paths_:
+                        parent.children.pop(path, None)
+                    if not parent.children:
+                        parent.children = None
+                parent.pzxid = max(parent.pzxid, zxid)
+                self._changed(parent_path, parent, before, True)
+        digest = data_bytes = 0
+        quotas = self.quotas if self.quotas.active else None
+        watches = self.watches if self.watches.total else None
+        for path in due:
+            node = nodes.pop(path, None)
+            if node is None:
+                continue
+            digest += node.digest if node.digest >= 0 else node_digest(path, node)
+            data_bytes += len(path) + (len(node.data) if node.data else 0)
+            if node.owner and node.owner != session_id:
+                self._unindex(path, node.owner)
+            if quotas is not None:
+                quotas.deleted(nodes, path, node)
+            if watches is not None:
+                found = watches.deleted(path)
+                if found:
+                    parent = nodes.get(paths.parent(path))
+                    self._note_fired(found, node.acl, parent.acl if parent is not None else node.acl)
+        self.ephemerals.pop(session_id, None)
+        self.digest = (self.digest - digest) & _DIGEST_MASK
+        self.data_bytes -= data_bytes
 
     # Indexes beside the znodes themselves.
 

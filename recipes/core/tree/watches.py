@@ -6,6 +6,7 @@ Source: WatchManager.java, WatcherMode.java.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 
 from recipes.core import paths
 from recipes.core.jute import opcodes as op
@@ -15,16 +16,24 @@ Found = list[tuple[object, int, bytes]]  # watcher, event type, path
 
 
 class WatchTable:
-    """The data watches and child watches of one server."""
+    """The data watches and child watches of one server.
 
-    __slots__ = ("_by_watcher", "_child", "_child_total", "_data", "_data_total", "_recursive")
+    most, most_bytes: paths, and their bytes, that one watcher may have.
+    """
+
+    __slots__ = (
+        "_by_watcher", "_bytes", "_child", "_child_total", "_data", "_data_total", "_recursive", "most", "most_bytes"
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._data: dict[bytes, dict[object, int]] = {}  # path -> watcher -> modes
         self._child: dict[bytes, dict[object, int]] = {}
         self._by_watcher: dict[object, dict[bytes, None]] = {}
+        self._bytes: dict[object, int] = {}  # of the paths of each watcher
         self._recursive = 0
         self._data_total = self._child_total = 0
+        self.most: int = 1 << 62
+        self.most_bytes: int = 1 << 62
 
     def add_data(self, path: bytes, watcher: object) -> None:
         """Watch once for the creation, deletion or change of `path`."""
@@ -72,11 +81,16 @@ class WatchTable:
         self._drop(self._child, path, watcher, child_modes)
         return True
 
-    def forget(self, watcher: object) -> None:
-        """Remove all watches of a watcher that is gone."""
-        for path in list(self._by_watcher.get(watcher, ())):
+    def is_full(self, watcher: object) -> bool:
+        """Whether the watcher may have no more watches."""
+        return len(self._by_watcher.get(watcher, ())) >= self.most or self._bytes.get(watcher, 0) >= self.most_bytes
+
+    def forget(self, watcher: object, most: int) -> bool:
+        """Remove the watches of a watcher that is gone, on at most so many paths. Return whether none is left."""
+        for path in list(islice(self._by_watcher.get(watcher, ()), most)):
             self._drop(self._data, path, watcher, -1)
             self._drop(self._child, path, watcher, -1)
+        return watcher not in self._by_watcher
 
     def created(self, path: bytes) -> Found:
         """The events of a creation, in order of delivery."""
@@ -88,6 +102,8 @@ class WatchTable:
     def deleted(self, path: bytes) -> Found:
         """The events of a deletion: each watcher of the znode gets one."""
         if not self._by_watcher:
+            return []
+        if not (self._recursive or path in self._data or path in self._child or paths.parent(path) in self._child):
             return []
         found = self._take_watchers(self._data, op.EVENT_DELETED, path)
         told = {watcher: None for watcher, _, _ in found}
@@ -135,10 +151,15 @@ class WatchTable:
 
     def _add(self, tables: dict[bytes, dict[object, int]], path: bytes, watcher: object, mode: int) -> None:
         table = tables.setdefault(path, {})
-        if watcher not in table:
-            self._count(tables, 1)
-        table[watcher] = table.get(watcher, 0) | mode
-        self._by_watcher.setdefault(watcher, {})[path] = None
+        modes = table.get(watcher, 0)
+        table[watcher] = modes | mode
+        if modes:
+            return
+        self._count(tables, 1)
+        watched = self._by_watcher.setdefault(watcher, {})
+        if path not in watched:
+            watched[path] = None
+            self._bytes[watcher] = self._bytes.get(watcher, 0) + len(path)
 
     def _drop(self, tables: dict[bytes, dict[object, int]], path: bytes, watcher: object, modes: int) -> None:
         table = tables.get(path)
@@ -158,8 +179,9 @@ class WatchTable:
         if watcher not in other.get(path, ()):
             watched = self._by_watcher[watcher]
             del watched[path]
+            self._bytes[watcher] -= len(path)
             if not watched:
-                del self._by_watcher[watcher]
+                del self._by_watcher[watcher], self._bytes[watcher]
 
     def _count(self, tables: dict[bytes, dict[object, int]], more: int) -> None:
         if tables is self._data:

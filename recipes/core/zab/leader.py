@@ -44,6 +44,8 @@ class Leader:
         self._event_rows = bound(self, LEADER_EVENTS)
         self.stage: LeaderStage = LeaderStage.GATHERING
         self._own = (peer.current_epoch, peer.history.last_zxid)
+        # Stored before currentEpoch, here as at each learner: so whoever is elected later has it.
+        self._secret = peer.secret or settings.new_secret
         self._initial_zxid = peer.history.last_zxid  # all of it is proposed anew, committed or not
         self._learners: dict[int, LearnerProgress] = {}  # by key of the link
         self._by_sid: dict[int, LearnerProgress] = {}  # those that have introduced themselves
@@ -188,6 +190,8 @@ class Leader:
 
     def _introduce(self, learner: LearnerProgress, packet: Packet) -> None:
         learner.introduce(packet, self._membership, self._peer.settings.sid, self._peer.accepted_epoch)
+        if self._secret and not learner.ours:
+            raise WireError("it is no server of this project, and only these share a session secret")
         older = self._by_sid.get(learner.sid)
         if older is not None and older.proven:
             self._newcomers.wait(learner, older, self._last_zxid, self._peer.now_ms)
@@ -224,7 +228,7 @@ class Leader:
             self.epoch = needed + 1
             for learner in self._by_sid.values():
                 if learner.voter and learner.accepted_epoch == needed:
-                    learner.offer(self.epoch)
+                    learner.offer(self.epoch, self._secret)
 
     def _promise_epoch(self) -> None:
         self.stage = LeaderStage.PROMISING
@@ -269,7 +273,7 @@ class Leader:
         self._try_history()
 
     def _offer_epoch(self, learner: LearnerProgress) -> None:
-        learner.offer(self.epoch)
+        learner.offer(self.epoch, self._secret)
 
     def _offer_epoch_late(self, learner: LearnerProgress) -> None:
         """Offer the epoch, or a later one to a learner that has promised a later one.
@@ -283,7 +287,7 @@ class Leader:
         text = peer.late_promises.name(learner.sid, promised, self.epoch)
         if text:
             peer.note(text)
-        learner.offer(promised + 1 if late else self.epoch)
+        learner.offer(promised + 1 if late else self.epoch, self._secret)
 
     def _sync_or_give_way(self, learner: LearnerProgress) -> None:
         if learner.offered_epoch == self.epoch:
@@ -328,6 +332,7 @@ class Leader:
     def _try_history(self) -> None:
         if self._membership.is_quorum(self._acked_epoch):
             self.stage = LeaderStage.BEGINNING
+            self._peer.share_secret(self._secret)
             self._peer.carry_out(epoch_cell(CURRENT_EPOCH, self.epoch), Event.STORED)
 
     def _start_syncing(self) -> None:

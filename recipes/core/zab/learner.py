@@ -50,6 +50,7 @@ class Learner:
         self._deadline_ms = peer.now_ms + peer.settings.tick_ms * peer.settings.init_limit
         self._epoch = -1  # the leader's, from PROMISING on, like the fields below
         self.leader_is_ours: bool = False
+        self._secret = b""
         self._last_zxid = peer.history.last_zxid  # of what the leader has sent, or has left in place
         self._snapshot_zxid = 0  # of the SNAP, where there was one
         self._held: list[Packet] = []  # in TRUNCATING: packets that came meanwhile
@@ -179,7 +180,12 @@ class Learner:
         if self.leader_is_ours and self._link is not None:
             self._link.understands(q.encode_farewell)
         self._epoch = epoch
+        self._secret = q.decode_leader_secret(packet.data)
         self._enter(LearnerStage.PROMISING)
+        if bool(self._secret) != bool(peer.settings.new_secret):
+            has = "shares a session secret" if self._secret else "has no session secret"
+            peer.turned_away(f"the leader {self.leader_sid} {has}: all members need the same sessionSecret")
+            return
         most = max(MOST_OFFERED, peer.accepted_epoch + 1)
         if epoch > most:
             raise WireError(f"epoch {epoch}: expected {most} at most")
@@ -282,6 +288,7 @@ class Learner:
         # All of it is the leader's initial history, which is committed once the leader is established.
         self._initial_zxid = self._committed_zxid = peer.history.last_zxid
         self._enter(LearnerStage.STORING)
+        peer.share_secret(self._secret)
         peer.carry_out(epoch_cell(CURRENT_EPOCH, self._epoch), Event.STORED)
         # Entries that are not committed yet belong to the new epoch, and so are written behind it.
         for entry in self._pending[len(committed) :]:

@@ -17,6 +17,7 @@ from recipes.core.jute.records import Ids
 from recipes.core.jute.votes import LEADING, LOOKING, OTHER_PROTOCOL, Notification
 from recipes.core.link import Link
 from recipes.core.replication import (
+    SECRET_CELL,
     Cell,
     Entry,
     Event,
@@ -28,12 +29,13 @@ from recipes.core.replication import (
     ReplicaSettings,
     ReplicaStatus,
     RoleChanged,
+    SecretShared,
     Synced,
     Truncate,
 )
 from recipes.core.zab.absentees import Absentees
 from recipes.core.zab.election import Election
-from recipes.core.zab.epochs import ACCEPTED_EPOCH
+from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH
 from recipes.core.zab.leader import Leader
 from recipes.core.zab.learner import Learner
 from recipes.core.zab.promises import LatePromises
@@ -79,6 +81,7 @@ class ZabPeer:
         self.leader: Leader | None = None
         self.learner: Learner | None = None
         self.diffs_sent: int = 0  # for operators
+        self.secret: bytes = settings.secret
         self.late_promises: LatePromises = LatePromises(settings.tick_ms)
         self._full = False
         # Its log where it may be cut, and the voters without a vote that it has heard.
@@ -247,7 +250,7 @@ class ZabPeer:
         if isinstance(operation, Cell):
             if operation.name == ACCEPTED_EPOCH:
                 self.accepted_epoch = int(operation.value)
-            else:
+            elif operation.name == CURRENT_EPOCH:
                 self.current_epoch = int(operation.value)
         elif last_zxid != operation.zxid:
             self.history.reset(-1)
@@ -308,6 +311,13 @@ class ZabPeer:
             self._spare = None
             self.history.reset(operation.zxid)
             self._restart_from(operation.zxid)
+
+    def share_secret(self, secret: bytes) -> None:
+        """Use the secret that the members share. It is on disk before anything that is written behind it."""
+        if secret != self.secret:
+            self.secret = secret
+            self.carry_out(Cell(SECRET_CELL, secret))
+            self.tell(SecretShared(secret))
 
     def commit(self, zxid: int) -> None:
         """Everything up to `zxid` is committed: a quorum has it, or this server's own epoch begins with it."""

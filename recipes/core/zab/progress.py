@@ -111,11 +111,11 @@ class LearnerProgress:
         self.accepted_epoch = epoch
         self.enter(ProgressStage.INTRODUCED)
 
-    def offer(self, epoch: int) -> None:
-        """From INTRODUCED: offer it an epoch to promise."""
+    def offer(self, epoch: int, secret: bytes) -> None:
+        """From INTRODUCED: offer it an epoch to promise. secret: that the members share; empty if they share none."""
         self.offered_epoch = epoch
         self.enter(ProgressStage.OFFERED)
-        self.send(q.LEADERINFO, start_of(epoch), q.encode_leader_info())
+        self.send(q.LEADERINFO, start_of(epoch), q.encode_leader_info(secret=secret))
 
     def promise(self, packet: Packet) -> None:
         """From OFFERED: it has promised the epoch. Raises WireError if it cannot have done so."""

@@ -52,6 +52,7 @@ def in_parts(connection, most: int) -> list[int]:
         if not connection.stopped:
             return xids
         assert connection.paused
+        connection._member.begin_turn(0, 0)
         connection.go_on()
 
 
@@ -79,6 +80,7 @@ def test_a_multi_read_of_more_than_a_client_can_take_fails():
     _, connection = session()
     part = pack_multi_header(op.GET_DATA, -1) + write_buffer(b"/large") + b"\0"
     for count, err in ((7, 0), (8, BAD_ARGUMENTS)):
+        connection._member.begin_turn(0, 0)
         connection.receive(frame(pack_int(1) + pack_int(op.MULTI_READ) + part * count + MULTI_END))
         (reply,) = connection.out
         connection.out.clear()

@@ -21,7 +21,9 @@ def vote(number: int, config: bytes = b"") -> Notification:
 
 
 class Server:
-    def __init__(self, sid: int, addresses: dict[int, tuple[str, int]], sockets: PeerSockets = PLAIN) -> None:
+    def __init__(
+        self, sid: int, addresses: dict[int, tuple[str, int]], sockets: PeerSockets = PLAIN, others=None
+    ) -> None:
         self.heard: list[tuple[int, Notification]] = []
         self.unreachable: list[tuple[int, bool]] = []
         self.changed = asyncio.Event()
@@ -31,6 +33,7 @@ class Server:
             sockets,
             heard=lambda other, note: self._note(self.heard, (other, note)),
             unreachable=lambda other, whether: self._note(self.unreachable, (other, whether)),
+            others=others,
         )
 
     def _note(self, kept, what) -> None:
@@ -51,8 +54,8 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(sid, addresses, sockets=PLAIN):
-    server = Server(sid, addresses, sockets)
+async def serving(sid, addresses, sockets=PLAIN, others=None):
+    server = Server(sid, addresses, sockets, others)
     await server.port.start()
     try:
         yield server
@@ -141,6 +144,28 @@ async def test_everybody_hears_everybody_whoever_starts_first(addresses, order):
         for sid, server in servers.items():
             others = {(other, vote(other)) for other in addresses if other != sid}
             await server.until(lambda server=server, others=others: set(server.heard) >= others)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("first_is_down", [True, False])
+async def test_a_server_is_reached_at_any_of_its_addresses(addresses, first_is_down, caplog):
+    others = {1: [("127.0.0.2", addresses[1][1])]}
+    seen_by_2 = dict(addresses)
+    if first_is_down:
+        seen_by_2[1] = ("127.0.0.3", addresses[1][1])  # nobody listens there
+    else:
+        addresses[1] = ("192.0.2.1", addresses[1][1])  # server 1 does not have it any more
+        seen_by_2 = addresses
+    async with (
+        serving(1, addresses, PeerSockets(addresses[1][0], 4000), others) as one,
+        serving(2, seen_by_2, PeerSockets("127.0.0.1", 4000), others if first_is_down else {1: others[1]}) as two,
+    ):
+        two.port.send(1, vote(2))
+        await one.until(lambda: (2, vote(2)) in one.heard)
+        one.port.send(2, vote(1))
+        await two.until(lambda: (1, vote(1)) in two.heard)
+    warned = [text for text in caplog.messages if "one of this server's addresses cannot be opened" in text]
+    assert len(warned) == (0 if first_is_down else 1)
 
 
 @pytest.mark.asyncio

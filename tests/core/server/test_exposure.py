@@ -19,9 +19,19 @@ def test_f6_ports_on_this_machine_alone_are_not_warned_of(tmp_path):
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.1", "zk1.example.org"])
 def test_f6_a_client_port_without_tls_is_warned_of(tmp_path, address):
-    (text,) = exposed_ports(config_of(tmp_path, address))
+    text, of_sessions = exposed_ports(config_of(tmp_path, address))
+    assert of_sessions.startswith("who knows the id of a session can take it over")
     assert text.startswith(f"clientPort 2181 of {address} takes clients without TLS: ")
     assert exposed_ports(config_of(tmp_path, address, client_port=None)) == []
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_f13_ids_that_give_sessions_away_are_warned_of(tmp_path, secure):
+    ports = {"secure_client_port": 2281, "secure_client_address": "0.0.0.0"} if secure else {"client_address": "::"}
+    (text,) = [each for each in exposed_ports(config_of(tmp_path, **ports)) if "sessionSecret=own" in each]
+    assert text.startswith("who knows the id of a session can take it over")
+    for secret in ({"session_secret": "own"}, {"session_secret_file": tmp_path / "secret"}):
+        assert not [each for each in exposed_ports(config_of(tmp_path, **ports, **secret)) if "sessionSecret" in each]
 
 
 def test_f6_ports_between_servers_without_tls_are_warned_of(tmp_path):

@@ -75,7 +75,7 @@ class Heard:
         self.turn.carry_out()
 
     def look_for_room(self):
-        self.member.now_ms += 1000
+        self.member.now_ms = self.turn._next_tick_ms
         self.turn.wake()
         self.told.remove("tick")
 

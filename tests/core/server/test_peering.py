@@ -3,7 +3,7 @@
 import asyncio
 import re
 import socket
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -222,3 +222,25 @@ async def test_servers_5_an_empty_member_votes_once_an_operator_says_so(tmp_path
             async with Server(ServerConfig(**stated, trust_empty_database=False)):
                 assert any(said in text for text in caplog.messages) != initialize
             assert not (tmp_path / "initialize").exists()
+
+
+@pytest.mark.asyncio
+async def test_servers_with_several_addresses_find_each_other_at_any(tmp_path):
+    with closing(ReservedPorts()) as ports:
+        taken = {sid: (ports.take(), ports.take(), ports.take(), ports.take()) for sid in (1, 2)}
+        # Server 2 reaches server 1 at its second address only, server 1 reaches server 2 at its first one.
+        right = {f"server.{sid}": f"127.0.0.1:{a}:{b}|127.0.0.2:{c}:{d}" for sid, (a, b, c, d) in taken.items()}
+        dead = ports.take()
+        seen_by_2 = right | {"server.1": f"127.0.0.1:{dead}:{ports.take()}|127.0.0.2:{taken[1][2]}:{taken[1][3]}"}
+        servers = [
+            Server(
+                ServerConfig(
+                    data_dir=tmp_path / str(sid), membership=parse_membership(lines), server_id=sid, client_port=0
+                )
+            )
+            for sid, lines in ((1, right), (2, seen_by_2))
+        ]
+        async with servers[0] as one, servers[1] as two:
+            await until(lambda: one._peering.peer.serving and two._peering.peer.serving)
+            view = one._peering.facts.voting_view()["2"]
+            assert view["server_addresses"] == [f"127.0.0.1:{taken[2][0]}", f"127.0.0.2:{taken[2][2]}"]

@@ -178,11 +178,12 @@ def test_forgetting_a_watcher_leaves_the_others(table):
         table.add_child(b"/b", watcher)
         table.add_persistent(b"/c", watcher, True)
         table.add_persistent(b"/d", watcher, False)
-    table.forget("gone")
-    table.forget("gone")
+    assert not table.forget("gone", 3)  # of four paths
+    assert table.forget("gone", 3)
+    assert table.forget("gone", 3)
     assert by_watcher(table) == {"stays": [b"/a", b"/c", b"/d"]}
     assert table.created(b"/c/x") == [("stays", EVENT_CREATED, b"/c/x")]
-    table.forget("stays")
+    assert table.forget("stays", 100)
     assert is_empty(table)
 
 

@@ -62,8 +62,9 @@ def write_overtakes_a_sync(patch: Patch) -> None:
     take, complete = Connection._take, Connection.complete
 
     def take_at_once(self: Connection, xid: int, kind: int, body: bytes, ids: Any) -> None:
-        self._syncing = False
         take(self, xid, kind, body, ids)
+        if kind == op.SYNC:
+            self._syncing, self._left = False, 1
 
     def complete_at_once(self: Connection, request: Request, applied: Any) -> None:
         held = self._held
@@ -93,18 +94,24 @@ def event_behind_the_reply(patch: Patch) -> None:
 
 @planted(1, "W1")
 def watches_are_lost_on_reconnecting(patch: Patch) -> None:
-    patch.setitem(reads.READS, 101, lambda tree, asker, ids, body: b"")
+    def restore(tree: Any, asker: Any, ids: Any, zxid: int, path: bytes) -> None:
+        pass
+
+    for name in ("_restore_data", "_restore_exist", "_restore_child"):
+        patch.setattr(reads, name, restore)
 
 
 @planted(1, "W2")
 def set_watches_ignores_what_was_missed(patch: Patch) -> None:
-    def restore(tree: Any, asker: Any, ids: Any, zxid: int, data: Any, exist: Any, child: Any) -> None:
-        for path in (*data, *exist):
-            tree.watches.add_data(path, asker)
-        for path in child:
-            tree.watches.add_child(path, asker)
+    def restore_data(tree: Any, asker: Any, ids: Any, zxid: int, path: bytes) -> None:
+        tree.watches.add_data(path, asker)
 
-    patch.setattr(reads, "_restore", restore)
+    def restore_child(tree: Any, asker: Any, ids: Any, zxid: int, path: bytes) -> None:
+        tree.watches.add_child(path, asker)
+
+    patch.setattr(reads, "_restore_data", restore_data)
+    patch.setattr(reads, "_restore_exist", restore_data)
+    patch.setattr(reads, "_restore_child", restore_child)
 
 
 @planted(1, "C3", kinds=("slow disk",))
@@ -122,7 +129,7 @@ def multi_is_not_rolled_back(patch: Patch) -> None:
     original = Preparer._multi
 
     def multi(self: Preparer, *args: Any) -> Any:
-        record = original(self, *args)
+        record = yield from original(self, *args)
         if any(kind == -1 for kind, _ in record):
             self.pending.digest += 1
         return record

@@ -55,7 +55,7 @@ def entry_missing_in_a_diff(patch: Patch) -> None:
     patch.setattr(history, "follows", lambda last_zxid, zxid: True)
 
 
-@planted(23, "Z14", kinds=("reset",))
+@planted(82, "Z14", kinds=("reset",))
 def proposals_only_to_those_in_sync(patch: Patch) -> None:
     original = LearnerProgress.propose
 
@@ -83,7 +83,7 @@ def proposal_twice_while_syncing(patch: Patch) -> None:
     patch.setattr(history, "follows", lambda last_zxid, zxid: True)
 
 
-@planted(5, "Z9", kinds=("pause", "isolation"))
+@planted(42, "Z9", kinds=("pause", "isolation"))
 def proposals_go_on_after_stepping_down(patch: Patch) -> None:
     original = Leader.propose
 

@@ -1,5 +1,6 @@
 """Bugs in whose session lives."""
 
+from collections.abc import Generator
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -57,10 +58,21 @@ def learner_answers_pings_whatever_it_hears_of_its_leader(patch: Patch) -> None:
 
 @planted(7, "E1")
 def sessions_end_by_the_wall_clock(patch: Patch) -> None:
-    def begin(self: Member, now_ms: int, wall_ms: int) -> None:
-        self.now_ms = self.wall_ms = wall_ms
+    ahead_ms: dict[int, int] = {}  # by the tracker's id
+    touch, expired = SessionTracker.touch, SessionTracker.expired
 
-    patch.setattr(Member, "begin_turn", begin)
+    def begin(self: Member, now_ms: int, wall_ms: int) -> None:
+        ahead_ms[id(self.tracker)] = wall_ms - now_ms
+
+    def touch_by_wall(self: SessionTracker, session_id: int, now_ms: int) -> None:
+        touch(self, session_id, now_ms + ahead_ms.get(id(self), 0))
+
+    def expired_by_wall(self: SessionTracker, now_ms: int, most: int) -> list[int]:
+        return expired(self, now_ms + ahead_ms.get(id(self), 0), most)
+
+    before(patch, Member, "begin_turn", begin)
+    patch.setattr(SessionTracker, "touch", touch_by_wall)
+    patch.setattr(SessionTracker, "expired", expired_by_wall)
 
 
 @planted(1, "E3")
@@ -69,7 +81,8 @@ def ephemerals_outlive_their_session(patch: Patch) -> None:
     patch.setattr(DataTree, "_close_session", lambda self, session_id, *rest: self.sessions.pop(session_id, None))
 
 
-def _close_without_paths(self: Preparer, session_id: int, zxid: int) -> Any:
+def _close_without_paths(self: Preparer, request: Request, zxid: int) -> Generator[int, None, Any]:
+    yield from ()
     return ((),)
 
 
@@ -78,7 +91,7 @@ def ephemeral_created_for_a_session_that_is_over(patch: Patch) -> None:
     patch.setattr(Preparer, "_check_session", lambda self, request: None)
 
 
-@planted(22, "C5", kinds=("delay", "slow disk"))
+@planted(102, "C5", kinds=("delay", "slow disk"))
 def moved_session_keeps_its_old_connection(patch: Patch) -> None:
     patch.setattr(SessionTracker, "has_moved", lambda self, session_id, link: False)
 
@@ -95,4 +108,4 @@ def closing_overlooks_what_is_under_way(patch: Patch) -> None:
 
 @planted(1, "L1")
 def session_never_ends(patch: Patch) -> None:
-    patch.setattr(SessionTracker, "expired", lambda self, now_ms: [])
+    patch.setattr(SessionTracker, "expired", lambda self, now_ms, most: [])

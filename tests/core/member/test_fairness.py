@@ -1,0 +1,345 @@
+"""No client's requests keep others waiting: what costs much is done in slices, a few in each turn."""
+
+import pytest
+
+from recipes.core.codes import BAD_VERSION, QUOTA_EXCEEDED
+from recipes.core.jute import opcodes as op
+from recipes.core.jute.codec import pack_int, write_buffer
+from recipes.core.jute.frames import FrameReader, frame
+from recipes.core.jute.records import ACL, OPEN_ACL, ConnectRequest, Id, encode_connect_request
+from recipes.core.jute.requests import (
+    encode_create,
+    encode_multi,
+    encode_path_version,
+    encode_set_data,
+    encode_set_watches,
+)
+from recipes.core.jute.txns import decode_txn
+from recipes.core.member import leading
+from recipes.core.member import member as members
+from recipes.core.member.config import MemberConfig
+from recipes.core.member.connection import MOST_UNITS
+from recipes.core.member.member import TURN_UNITS, Member
+from recipes.core.standalone import Standalone
+from recipes.core.tree.digest import node_digest
+from recipes.core.tree.tree import DataTree
+
+OPEN = (ACL(op.ALL, Id("world", "anyone")),)
+MOST_OF_A_SLICE = 3 * 256  # how far one slice may go beyond the limit of a turn
+
+
+class Server:
+    """A Member, its disk, and what its clients have received. others: how many turns there were for others."""
+
+    def __init__(self, children=0, **settings):
+        tree = DataTree()
+        for zxid in range(1, children + 1):
+            tree.apply((0, 0, zxid, 0, op.CREATE, (b"/%d" % zxid, b"", OPEN_ACL, False, zxid)))
+        self.member = Member(MemberConfig(**settings), tree, Standalone(children), 0, 0)
+        self.logged = []
+        self.readers = {}
+        self.turns = 0
+        self.fewest_left = TURN_UNITS
+
+    def session(self, timeout_ms=10_000):
+        connection = self.member.connect(("127.0.0.1", 1))
+        self.readers[connection] = FrameReader(None), []
+        connection.receive(frame(encode_connect_request(ConnectRequest(0, timeout_ms, 0, bytes(16)))))
+        self.run()
+        self.replies(connection)
+        return connection
+
+    def turn(self):
+        """One turn, as the shell does it."""
+        member = self.member
+        self.turns += 1
+        member.begin_turn(member.now_ms, 0)
+        if member.has_work:
+            member.work()
+        while writes := member.take_writes():
+            self.logged += writes
+            member.flushed(writes[-1].zxid)
+        for connection in member.take_touched():
+            reader, replies = self.readers[connection]
+            replies += reader.feed(b"".join(connection.out))
+            connection.out.clear()
+            connection.go_on()
+        self.fewest_left = min(self.fewest_left, member.units_left)
+
+    @property
+    def is_idle(self):
+        return not (self.member.has_work or self.member._touched or self.member._late or self.member._waiting)
+
+    def run(self):
+        """Turns until nothing is left to do. Returns how many there were."""
+        before = self.turns
+        self.turn()
+        while not self.is_idle:
+            self.turn()
+        return self.turns - before
+
+    def replies(self, connection):
+        """xid and error of each reply since the last call."""
+        replies = self.readers[connection][1]
+        found = [
+            (int.from_bytes(reply[:4], "big", signed=True), int.from_bytes(reply[12:16], "big", signed=True))
+            for reply in replies
+        ]
+        self.bodies = [reply[16:] for reply in replies]
+        replies.clear()
+        return found
+
+
+def request(xid, kind, body=b""):
+    return frame(pack_int(xid) + pack_int(kind) + body)
+
+
+def get(xid, path=b"/"):
+    return request(xid, op.GET_DATA, write_buffer(path) + b"\0")
+
+
+def served_meanwhile(server, other):
+    """Turns until all is done, in each of which another client asks, and is answered."""
+    turns = 0
+    while not server.is_idle or not turns:
+        other.receive(get(1000 + turns))
+        server.turn()
+        assert server.replies(other) == [(1000 + turns, 0)]
+        turns += 1
+    return turns
+
+
+def recounted(tree):
+    return sum(node_digest(path, node) for path, node in tree.nodes.items()) & (1 << 64) - 1
+
+
+def replayed(server):
+    """The tree that another server makes of the same log."""
+    tree = DataTree()
+    for entry in server.logged:
+        tree.apply(decode_txn(entry.payload)[0])
+    return tree
+
+
+def test_f2_counting_large_subtrees_leaves_turns_for_others():
+    server = Server()
+    client, other = server.session(), server.session()
+    for path in (b"/a", b"/a/b"):
+        client.receive(request(1, op.CREATE, encode_create(path, b"", OPEN, 0)))
+    for first in range(0, 6000, 300):
+        parts = [(op.CREATE, encode_create(b"/a/b/%d" % at, b"", OPEN, 0)) for at in range(first, first + 300)]
+        client.receive(request(2, op.MULTI, encode_multi(parts)))
+        server.run()
+    server.replies(client)
+    server.fewest_left = TURN_UNITS
+    count = request(3, op.GET_ALL_CHILDREN_NUMBER, write_buffer(b"/a"))
+    client.receive(count * 20 + get(4))
+    turns = served_meanwhile(server, other)
+    assert turns > 5
+    assert server.fewest_left > TURN_UNITS - 2 * MOST_UNITS - MOST_OF_A_SLICE
+    assert server.replies(client) == [(3, 0)] * 20 + [(4, 0)]
+    assert server.bodies[:20] == [pack_int(6001)] * 20
+
+
+@pytest.mark.parametrize("last", [op.CHECK, op.DELETE])
+def test_f2_a_large_multi_is_prepared_in_slices_while_others_read(last):
+    server = Server()
+    client, other, writer = server.session(), server.session(), server.session()
+    parts = [(op.CREATE, encode_create(b"/%d" % at, b"x", OPEN, 0)) for at in range(2000)]
+    parts += [(op.CHECK, encode_path_version(b"/%d" % (at % 2000), 0)) for at in range(2000)]
+    parts.append((last, encode_path_version(b"/1", -1 if last == op.DELETE else 7)))  # the check fails
+    client.receive(request(1, op.MULTI, encode_multi(parts)) + get(2))
+    writer.receive(
+        request(1, op.CREATE, encode_create(b"/new", b"", OPEN, 0)) + request(2, op.SYNC, write_buffer(b"/"))
+    )
+    turns = served_meanwhile(server, other)
+    assert turns > 10
+    assert server.replies(client) == [(1, 0), (2, 0)] if last == op.DELETE else [(1, BAD_VERSION), (2, 0)]
+    assert server.replies(writer) == [(1, 0), (2, 0)]
+    tree = server.member.tree
+    assert (b"/0" in tree.nodes, b"/1" in tree.nodes) == ((last == op.DELETE), False)
+    assert len(server.member.tree.nodes[b"/"].children) == (2001 if last == op.DELETE else 2)
+    assert tree.digest == recounted(tree) == replayed(server).digest
+    kinds = [entry.txn[4] for entry in server.logged]
+    assert kinds[-2:] == [op.MULTI, op.CREATE]  # what came behind it is behind it in the log
+
+
+def test_f2_a_large_multi_that_fails_undoes_nothing_that_was_applied_meanwhile():
+    server = Server()
+    client, other = server.session(), server.session()
+    client.receive(request(1, op.CREATE, encode_create(b"/a", b"", OPEN, 0)))
+    server.run()
+    other.receive(request(1, op.SET_DATA, encode_set_data(b"/a", b"1", -1)))  # under way, not yet applied
+    parts = [(op.SET_DATA, encode_set_data(b"/a", b"2", -1))] * 2000
+    parts.append((op.CHECK, encode_path_version(b"/a", 7)))
+    client.receive(request(2, op.MULTI, encode_multi(parts)))
+    assert server.member.has_work
+    server.run()
+    other.receive(request(2, op.SET_DATA, encode_set_data(b"/a", b"3", 1)))
+    server.run()
+    assert [err for _, err in server.replies(other)] == [0, 0]
+    tree = server.member.tree
+    assert (tree.nodes[b"/a"].data, tree.nodes[b"/a"].version) == (b"3", 2)
+    assert tree.digest == recounted(tree) == replayed(server).digest
+
+
+def test_f2_many_watches_are_set_again_in_slices_and_none_misses_a_change():
+    server = Server(children=9000)
+    client, other = server.session(), server.session()
+    paths = [b"/%d" % at for at in range(1, 9001)]
+    body = encode_set_watches(server.member.tree.last_zxid, paths, [], [])
+    client.receive(request(-8, op.SET_WATCHES, body) + get(1))
+    server.turn()
+    assert server.replies(client) == []
+    changes = [request(at, op.SET_DATA, encode_set_data(b"/%d" % at, b"x", -1)) for at in (1, 9000)]
+    other.receive(b"".join(changes))  # the first is watched by now, the last is not
+    server.turn()
+    turns = 2
+    while not server.is_idle:
+        server.turn()
+        turns += 1
+    assert turns > 5
+    found = server.replies(client)
+    assert [xid for xid, _ in found] == [-1, -1, -8, 1]
+
+
+def test_f2_ten_clients_with_much_to_do_take_turns():
+    server = Server()
+    clients = [server.session() for _ in range(10)]
+    maker = clients[0]
+    for first in range(0, 3000, 300):
+        parts = [(op.CREATE, encode_create(b"/%d" % at, b"", OPEN, 1)) for at in range(first, first + 300)]
+        maker.receive(request(2, op.MULTI, encode_multi(parts)))
+        server.run()
+    maker.receive(request(2, op.CREATE, encode_create(b"/a", b"", OPEN, 0)))
+    server.run()
+    server.replies(maker)
+    for client in clients:
+        client.receive(request(1, op.SET_WATCHES, encode_set_watches(0, [b"/none"] * 3000, [], [])))
+    answered = []
+    while not server.is_idle:
+        server.turn()
+        answered.append([len([xid for xid, _ in server.replies(client) if xid == 1]) for client in clients])
+    first = [next(turn for turn, counts in enumerate(answered) if counts[at]) for at in range(10)]
+    assert max(first) < 2 * 10 * 12000 // TURN_UNITS
+    assert server.fewest_left > -MOST_OF_A_SLICE - 1
+
+
+def test_f9_the_watches_of_a_client_that_leaves_go_in_slices(monkeypatch):
+    monkeypatch.setattr(members, "_MOST_FORGOTTEN", 100)
+    server = Server()
+    client, other = server.session(), server.session()
+    client.receive(request(-8, op.SET_WATCHES, encode_set_watches(0, [], [b"/none/%d" % at for at in range(1000)], [])))
+    server.run()
+    assert server.member.tree.watches.total == 1000
+    client.lost()
+    assert server.member.tree.watches.total == 900
+    other.receive(request(1, op.CREATE, encode_create(b"/none", b"", OPEN, 0)))
+    assert server.run() > 5
+    assert server.member.tree.watches.total == 0
+    assert server.replies(other) == [(1, 0)]
+
+
+@pytest.mark.parametrize("settings", [{"max_watches": 2}, {"max_watched_bytes": 4}])
+def test_f9_a_session_has_no_more_watches_than_it_may_have(settings):
+    server = Server(**settings)
+    client, other = server.session(), server.session()
+    watch = [request(xid, op.EXISTS, write_buffer(b"/%d" % xid) + b"\1") for xid in (1, 2, 3)]
+    client.receive(b"".join(watch) + get(4))
+    server.run()
+    assert server.replies(client) == [(1, -101), (2, -101), (3, QUOTA_EXCEEDED), (4, 0)]
+    for kind, body in (
+        (op.ADD_WATCH, write_buffer(b"/x") + pack_int(0)),
+        (op.SET_WATCHES, encode_set_watches(0, [], [b"/x"], [])),
+        (op.GET_CHILDREN, write_buffer(b"/") + b"\1"),
+    ):
+        client.receive(request(5, kind, body))
+        server.run()
+        assert server.replies(client) == [(5, QUOTA_EXCEEDED)]
+    other.receive(watch[0])
+    other.receive(request(2, op.CREATE, encode_create(b"/1", b"", OPEN, 0)))  # a watch that fires makes room
+    server.run()
+    client.receive(watch[2])
+    server.run()
+    assert server.replies(client) == [(-1, 0), (3, -101)]
+
+
+def test_closing_a_session_with_many_ephemerals_leaves_turns_for_others():
+    server = Server()
+    client, other, watcher, reader = (server.session() for _ in range(4))
+    for first in range(0, 9000, 300):
+        parts = [(op.CREATE, encode_create(b"/%d" % at, b"", OPEN, 1)) for at in range(first, first + 300)]
+        client.receive(request(1, op.MULTI, encode_multi(parts)))
+        server.run()
+    server.replies(client)
+    watcher.receive(request(1, op.EXISTS, write_buffer(b"/8999") + b"\1"))
+    watcher.receive(request(2, op.GET_CHILDREN, write_buffer(b"/") + b"\1"))
+    server.run()
+    assert server.replies(watcher) == [(1, 0), (2, 0)]
+    client.receive(request(9, op.CLOSE_SESSION))
+    writes = request(5, op.CREATE, encode_create(b"/1", b"", OPEN, 0))
+    other.receive(writes)  # behind the closing: the path is free by then
+    turns = served_meanwhile(server, reader)
+    assert turns > 2
+    assert server.replies(client) == [(9, 0)]
+    assert server.replies(other) == [(5, 0)]
+    assert server.replies(watcher) == [(-1, 0), (-1, 0)]
+    tree = server.member.tree
+    assert list(tree.nodes[b"/"].children) == [b"/zookeeper", b"/1"]
+    assert client.session_id not in tree.ephemerals
+    other_tree = replayed(server)
+    assert tree.digest == recounted(tree) == other_tree.digest == recounted(other_tree)
+    assert tree.data_bytes == other_tree.data_bytes
+    assert tree.nodes.keys() == other_tree.nodes.keys()
+
+
+def test_many_sessions_that_end_at_once_end_in_slices():
+    server = Server(tick_ms=100, min_session_timeout_ms=100)
+    for _ in range(250):
+        server.session(100)
+    server.member.now_ms = 1000
+    server.member.begin_turn(1000, 0)
+    server.member.tick()
+    assert server.member.stats.sessions_expired == 100
+    assert server.run() >= 2
+    assert server.member.stats.sessions_expired == 250
+    assert server.member.tree.sessions == {}
+
+
+def test_many_clients_that_close_at_once_are_served_in_several_turns(monkeypatch):
+    server = Server()
+    clients = [server.session() for _ in range(400)]
+    other = server.session()
+    server.member.begin_turn(0, 0)
+    for client in clients:
+        client.receive(request(1, op.CLOSE_SESSION))
+    assert 0 < len(server.member._waiting) <= TURN_UNITS // 50
+    assert served_meanwhile(server, other) > 2
+    assert [server.replies(client) for client in clients] == [[(1, 0)]] * 400
+
+
+def test_containers_are_looked_at_in_slices(monkeypatch):
+    monkeypatch.setattr(leading, "_MOST_REMOVED", 10)
+    server = Server(container_check_ms=1, container_never_used_ms=1)
+    client = server.session()
+    for at in range(35):
+        client.receive(request(at, op.CREATE_CONTAINER, encode_create(b"/%d" % at, b"", OPEN, 4)))
+    server.run()
+    server.member.begin_turn(2, 1000)
+    server.member.tick()
+    assert len(server.member.take_writes()) == 10
+    assert server.member.has_work
+
+
+def test_a_stall_of_the_server_itself_ends_no_session():
+    server = Server(tick_ms=100, min_session_timeout_ms=1000)
+    server.session(1000)
+    member = server.member
+    member.begin_turn(900, 0)
+    member.begin_turn(5000, 0)
+    member.stalled(4000)
+    member.tick()
+    assert member.stats.sessions_expired == 0
+    member.begin_turn(5300, 0)  # its own silence counts on
+    member.tick()
+    assert member.stats.sessions_expired == 1

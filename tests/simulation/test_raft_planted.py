@@ -1,0 +1,75 @@
+"""The simulation is sharp for raft too: every planted bug is found, in each run of the tests by one known seed.
+
+How many seeds each takes: `pytest tests/simulation/test_raft_planted.py -m soak --seeds 1-200`.
+"""
+
+import re
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from tests.simulation.conftest import run_seed, take_small_slices
+from tests.simulation.planted.bug import PLANTED_IN_RAFT
+from tests.simulation.planted.raft import vote_not_stored
+from tests.simulation.soak import add_rows, commit_of, totals
+
+SOAK_FILE = Path("soak-planted-raft.jsonl")
+PROPERTY = re.compile(r"(RF|[ACELW])\d+")  # see docs/raft.md; any other error is no find
+QUICK = ("vote_not_stored", "term_not_stored", "leader_counts_itself_before_its_sync", "quorum_of_a_smaller_ensemble")
+
+
+def run_bug(bug, seed):
+    return run_seed(seed, bug.servers, bug.observers, bug.kinds, "raft")
+
+
+def test_there_are_enough_of_them():
+    assert len({bug.name for bug in PLANTED_IN_RAFT}) >= 18
+    assert vote_not_stored.__name__ == PLANTED_IN_RAFT[0].name
+
+
+def found(bug, monkeypatch):
+    bug.plant(monkeypatch)
+    verdict = run_bug(bug, bug.seed)
+    assert verdict.broken == bug.breaks, verdict.problem
+
+
+@pytest.mark.parametrize("bug", [bug for bug in PLANTED_IN_RAFT if bug.name in QUICK], ids=lambda bug: bug.name)
+def test_planted_bug_is_found_by_the_property_it_breaks(bug, monkeypatch):
+    found(bug, monkeypatch)
+
+
+@pytest.mark.thorough  # ten seconds of processor time
+@pytest.mark.parametrize("bug", [bug for bug in PLANTED_IN_RAFT if bug.name not in QUICK], ids=lambda bug: bug.name)
+def test_each_of_the_others_is_found(bug, monkeypatch):
+    found(bug, monkeypatch)
+
+
+def hunt(task):
+    number, first, last = task
+    bug = PLANTED_IN_RAFT[number]
+    take_small_slices()
+    row = {"bug": bug.name, "seed": None, "seeds": 0, "problem": None, "events": 0, "virtual_ms": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        bug.plant(patch)
+        for seed in range(first, last + 1):
+            verdict = run_bug(bug, seed)
+            row["seeds"] += 1
+            row["events"] += verdict.events
+            row["virtual_ms"] += verdict.at_us // 1000
+            if PROPERTY.fullmatch(verdict.broken):
+                return row | {"seed": seed, "problem": verdict.problem}
+    return row
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_how_many_seeds_each_takes(pytestconfig, capsys):
+    first, _, last = pytestconfig.getoption("--seeds").partition("-")
+    tasks = [(number, int(first), int(last)) for number in range(len(PLANTED_IN_RAFT))]
+    rows = add_rows(SOAK_FILE, commit_of(), hunt, tasks)
+    taken = sorted(row["seeds"] for row in rows)
+    with capsys.disabled():
+        print(f"\n{len(rows)} planted bugs: median {median(taken)}, worst {taken[-1]} seeds")  # noqa: T201
+        print(totals(commit_of(), rows))  # noqa: T201
+    assert [row["bug"] for row in rows if row["seed"] is None] == []
