@@ -4,9 +4,11 @@ A server that another one leads forwards the writes of its clients, reports the 
 asks whether a session lives. The leader's Member gets this as events, and answers through a LearnerProxy.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from recipes.core.jute.records import Ids
+
+_MAX_IDS: Final = 16
 
 
 class Forwarded(NamedTuple):
@@ -68,3 +70,8 @@ class LearnerProxy(Protocol):
 
     def sync_learner(self, link: int) -> None:
         """A learner asks for a `sync`, after everything that it has forwarded before."""
+
+
+def can_be_forwarded(ids: Ids, limit_bytes: int) -> bool:
+    """Whether the identities of a connection can be sent on to the leader with every write."""
+    return len(ids) <= _MAX_IDS and sum(len(scheme) + len(ident) for scheme, ident in ids) <= limit_bytes

@@ -80,8 +80,8 @@ class Turn:
         self._next_tick_ms = member.now_ms
         self._next_slice_ms: int | None = None  # while a snapshot is written
         self._wake_ms: int | None = None
-        self._snapshot_begun_ms = 0
         self._look_ms: int | None = None  # after a late wake: until then only take in what has arrived
+        self._snapshot_begun_ms = 0
         self._stopped = False
 
     def begin(self, now_ms: int, wall_ms: int) -> None:

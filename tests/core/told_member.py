@@ -10,8 +10,8 @@ class ToldMember:
     def __init__(self, told=None):
         self.now_ms = 0
         self.disk_full = False
-        self.stats = Stats()
         self.has_work = False
+        self.stats = Stats()
         self.tree = None
         self.decided = []
         self.touched = []

@@ -128,8 +128,8 @@ def _cons(member: "Member") -> Iterator[str]:
                 f",sid={_hex(connection.session_id)},lop={LAST_OP.get(connection.last_op, 'NA')},"
                 f"est={connection.established_ms},to={connection.timeout_ms},"
                 f"lcxid=0x{connection.last_xid & 0xFFFFFFFF:x},lzxid=0x{connection.last_zxid:x},"
-                f"lresp={connection.last_answer_ms},llat={connection.latencies.of(connection.last_xid)},minlat=0,"
-                f"avglat={connection.latencies.mean_ms(connection.packets_out)},maxlat={connection.latencies.most_ms}"
+                f"lresp={connection.last_answer_ms},llat={connection.last_latency_ms},minlat=0,"
+                f"avglat={connection.average_latency_ms},maxlat={connection.latency_max_ms}"
             )
         yield f"{line})\n"
     yield "\n"

@@ -91,10 +91,10 @@ def _in_full(connection: "Connection") -> Answer:
         "last_cxid": connection.last_xid,
         "last_zxid": connection.last_zxid,
         "last_response_time": connection.last_answer_ms,
-        "last_latency": connection.latencies.of(connection.last_xid),
+        "last_latency": connection.last_latency_ms,
         "min_latency": 0,
-        "avg_latency": connection.latencies.mean_ms(connection.packets_out),
-        "max_latency": connection.latencies.most_ms,
+        "avg_latency": connection.average_latency_ms,
+        "max_latency": connection.latency_max_ms,
     }
 
 

@@ -6,23 +6,25 @@ ZooKeeperServer.processConnectRequest.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from recipes.core.codes import AUTH_FAILED, MARSHALLING_ERROR, SESSION_MOVED, UNIMPLEMENTED
 from recipes.core.errors import WireError, invariant
+from recipes.core.forwarding import can_be_forwarded
 from recipes.core.jute import opcodes as op
-from recipes.core.jute.codec import pack_int, un_head, un_int
+from recipes.core.jute.codec import pack_int, un_head, un_int, write_buffer
 from recipes.core.jute.records import ConnectResponse, Ids, decode_connect_request, encode_connect_response
 from recipes.core.jute.requests import read_auth
-from recipes.core.member.answers import synced_path, why_no_frame, why_no_request, write_body
-from recipes.core.member.latencies import Latencies
 from recipes.core.member.leading import LARGE_MULTI_BYTES, WRITES
 from recipes.core.member.reads import LARGE_BYTES, READS, SLICED_READS, Failed, is_long, plain_get
+from recipes.core.member.replies import multi_body, synced_path, why_no_frame, why_no_request
+from recipes.core.member.units import BYTES_PER_UNIT, CLOSING_UNITS, MOST_UNITS
 from recipes.core.tree.acl import authenticate
 from recipes.core.tree.prepare import Request
 from recipes.core.tree.tree import Applied
+from recipes.core.tree.znode import pack_stat
 
 if TYPE_CHECKING:
     from recipes.core.member.member import Member
@@ -30,14 +32,9 @@ if TYPE_CHECKING:
 _pack_reply: Final = Struct(">iiqi").pack
 _pack_event: Final = Struct(">iiqiiii").pack
 _STATE_CONNECTED: Final = 3
-_MAX_IDS: Final = 16
 _MAX_HELD: Final = 1000
 _MAX_HELD_READS: Final = 100  # all can become due at once
 _LIGHT_WRITES: Final = WRITES - {op.MULTI, op.CLOSE_SESSION}
-# A unit is about a microsecond of this server's time, such as the look at one znode.
-MOST_UNITS: Final = 4000  # of one connection in one turn; what is behind them waits for later turns
-_CLOSING_UNITS: Final = 50  # of the closing of a session, and of a small multi
-_BYTES_PER_UNIT: Final = 256  # of a large reply
 _UNTIL_TOLD: Final = 1 << 60  # in `_missing`: bytes wait for a sync or a job, however many come
 
 HeldRead = tuple[int, int, bytes, Ids]  # xid, opcode, body, identities when it came
@@ -52,10 +49,11 @@ class Connection:
     """
 
     __slots__ = (
-        "_greeted", "_held", "_held_reads", "_job", "_left", "_limit_bytes", "_member", "_missing", "_parts",
-        "_syncing", "_text", "_with_read_only", "address", "closed", "established_ms", "events", "ids", "key",
-        "last_answer_ms", "last_op", "last_xid", "last_zxid", "latencies", "out", "packets_in", "packets_out",
-        "secure", "session_id", "timeout_ms", "touched", "wants_close", "why_closed",
+        "_greeted", "_held", "_held_reads", "_job", "_late_ms", "_late_xid", "_latency_total_ms", "_left",
+        "_limit_bytes", "_member", "_missing", "_parts", "_syncing", "_text", "_with_read_only", "address", "closed",
+        "established_ms", "events", "ids", "key", "last_answer_ms", "last_op", "last_xid", "last_zxid",
+        "latency_max_ms", "out", "packets_in", "packets_out", "secure", "session_id", "timeout_ms", "touched",
+        "wants_close", "why_closed",
     )  # fmt: skip
 
     def __init__(self, member: "Member", key: int, address: tuple[str, int], ids: Ids, secure: bool) -> None:
@@ -78,8 +76,9 @@ class Connection:
         self.last_xid: int = 0
         self.last_zxid: int = 0
         self.last_answer_ms: int = 0  # when it was last sent anything, by the monotonic clock
-        self.latencies: Latencies = Latencies()
+        self.latency_max_ms: int = 0
         self.established_ms: int = member.wall_ms
+        self._latency_total_ms = self._late_ms = self._late_xid = 0
         self._greeted = False
         self._with_read_only = True
         self._limit_bytes = member.config.max_frame_bytes
@@ -105,18 +104,14 @@ class Connection:
     @property
     def stopped(self) -> bool:
         """Whether something waits: requests for their session to be open, or anything for `go_on`."""
-        if self._text is not None:
-            return True
         parts = self._parts
-        if not parts or 0 < self._missing < _UNTIL_TOLD >> 1:
-            return False
+        if self._text is not None or not parts or 0 < self._missing < _UNTIL_TOLD >> 1:
+            return self._text is not None
         return self._missing <= 0 or self._job is not None or len(parts) > 1 or bool(parts[0])
 
     @property
     def has_work(self) -> bool:
         """Whether `go_on` has something to do."""
-        if self._text is not None:
-            return True
         if not self.session_id or self.wants_close or self._syncing or not self.stopped:
             return False
         return not self._held if self._job is not None else self._held_reads < _MAX_HELD_READS
@@ -138,14 +133,10 @@ class Connection:
             self._greet(data)
 
     def go_on(self) -> None:
-        """Go on with what waits for a later turn. The shell calls it once it has sent `out`, if there are bytes left.
-
-        Parsing stops where requests have cost enough for one turn, and where `out` or `_held` is too full.
-        """
-        if not self.has_work:
-            return
+        """Go on with what waits for a later turn: requests cost enough for one, or `out` or `_held` was too full."""
         if self._text is not None:
             self._say_more()
+        if not self.has_work:
             return
         if self._job is not None:
             self._member.keep_session_alive(self)
@@ -182,10 +173,26 @@ class Connection:
 
     # What operators see of it.
 
+    @property
+    def last_latency_ms(self) -> int:
+        """How long the last request waited for its answer; 0 also while it has none."""
+        return self._late_ms if self._late_xid == self.last_xid else 0
+
+    @property
+    def average_latency_ms(self) -> int:
+        """The mean latency of its requests."""
+        return self._latency_total_ms // self.packets_out if self.packets_out else 0
+
+    def _count_late(self, latency_ms: int, xid: int) -> None:
+        self._late_ms, self._late_xid = latency_ms, xid
+        self._latency_total_ms += latency_ms
+        if latency_ms > self.latency_max_ms:
+            self.latency_max_ms = latency_ms
+
     def reset_stats(self) -> None:
         """Count its packets and latencies anew."""
-        self.packets_in = self.packets_out = 0
-        self.latencies = Latencies()
+        self.packets_in = self.packets_out = self.latency_max_ms = self._latency_total_ms = 0
+        self._late_xid = self.last_xid - 1
 
     # The handshake.
 
@@ -325,17 +332,12 @@ class Connection:
         """Start a request, or hold it until its turn comes."""
         member, held = self._member, self._held
         if kind in _LIGHT_WRITES:
-            request = Request(self.session_id, xid, kind, body, ids, self, member.now_ms)
-            if member.submit(request):
-                held.append(request)
-                member.stats.updates += 1
-            else:
-                self.close()
+            self._submit(xid, kind, body, ids)
         elif kind in WRITES:
             if len(body) > LARGE_MULTI_BYTES or (kind == op.CLOSE_SESSION and member.units_left <= 0):
-                self._begin(self._write_alone(xid, kind, body, ids))
+                self._begin(self._alone(self._submit, xid, kind, body, ids))
             else:
-                member.units_left -= _CLOSING_UNITS
+                member.units_left -= CLOSING_UNITS
                 self._submit(xid, kind, body, ids)
         elif kind == op.SYNC:
             request = Request(self.session_id, xid, kind, body, ids, self, member.now_ms)
@@ -348,7 +350,7 @@ class Connection:
         elif kind == op.PING and not member.in_touch(self.timeout_ms):
             self.close()  # the session may have ended elsewhere: the client should try another server
         elif (held or member.units_left <= 0) and is_long(member.tree, kind, body):
-            self._begin(self._answer_alone(xid, kind, body, ids))
+            self._begin(self._alone(self._answer, xid, kind, body, ids))
         elif held:
             held.append((xid, kind, body, ids))
             self._held_reads += 1
@@ -391,13 +393,9 @@ class Connection:
         if self._job is not None:
             self._left = 0
 
-    def _write_alone(self, xid: int, kind: int, body: bytes, ids: Ids) -> Iterator[int]:
-        self._submit(xid, kind, body, ids)
-        yield _CLOSING_UNITS + len(body) // _BYTES_PER_UNIT
-
-    def _answer_alone(self, xid: int, kind: int, body: bytes, ids: Ids) -> Iterator[int]:
-        self._answer(xid, kind, body, ids)
-        yield 0
+    def _alone(self, step: Callable[[int, int, bytes, Ids], None], *request: Any) -> Iterator[int]:
+        step(*request)
+        yield CLOSING_UNITS
 
     def _answer_in_slices(self, xid: int, kind: int, body: bytes, ids: Ids) -> Iterator[int]:
         tree = self._member.tree
@@ -447,18 +445,13 @@ class Connection:
         except WireError:
             self._reply(xid, 0, MARSHALLING_ERROR)
             return
-        if new is None or not self._has_room_for(new):
+        if new is None or not can_be_forwarded(self.ids + new, self._limit_bytes):
             self._member.stats.auth_failed += 1
             self._reply(xid, 0, AUTH_FAILED)
             self._hang_up("authentication failed")
             return
         self.ids += tuple(pair for pair in new if pair not in self.ids)
         self._reply(xid, 0, 0)
-
-    def _has_room_for(self, new: Ids) -> bool:
-        """Whether the identities can be sent on to the leader with every write."""
-        ids = self.ids + new
-        return len(ids) <= _MAX_IDS and sum(len(scheme) + len(ident) for scheme, ident in ids) <= self._limit_bytes
 
     def complete(self, request: Request, applied: Applied) -> None:
         """A write or sync of this connection is complete: answer it, and the reads held behind it."""
@@ -476,11 +469,20 @@ class Connection:
         if kind == op.SYNC:
             err, path, zxid = *synced_path(request.body), self._member.tree.last_zxid
         self.last_zxid = zxid
-        body = write_body(kind, path, node, parts) if err == 0 else b""
+        body = b""
+        if err == 0:
+            if kind == op.SET_DATA or kind == op.SET_ACL:
+                body = pack_stat(node)  # type: ignore[arg-type]
+            elif kind == op.MULTI:
+                body = multi_body(parts or [])
+            elif path is not None:
+                body = write_buffer(path)
+                if node is not None and kind != op.CREATE:
+                    body += pack_stat(node)
         latency_ms = self._member.now_ms - request.arrived_ms
         if latency_ms:
             self._member.stats.waited(latency_ms, kind == op.SYNC)
-            self.latencies.count(latency_ms, request.cxid)
+            self._count_late(latency_ms, request.cxid)
         self._reply(request.cxid, zxid, err, body)
         if kind == op.SYNC:
             self._syncing = False
@@ -491,9 +493,8 @@ class Connection:
 
     def _reply(self, xid: int, zxid: int, err: int, body: bytes = b"") -> None:
         if len(body) > LARGE_BYTES:
-            units = len(body) // _BYTES_PER_UNIT
-            self._left -= units
-            self._member.units_left -= units
+            self._left -= len(body) // BYTES_PER_UNIT
+            self._member.units_left -= len(body) // BYTES_PER_UNIT
         self.out.append(_pack_reply(16 + len(body), xid, zxid, err) + body)
         if not self.touched:
             self._member.touch(self)

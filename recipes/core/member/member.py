@@ -25,6 +25,7 @@ from recipes.core.member.facts import Facts
 from recipes.core.member.leading import SLICED_WRITES, Leading
 from recipes.core.member.read_only import ReadOnly, ReadOnlyConnection
 from recipes.core.member.stats import Stats
+from recipes.core.member.units import TURN_UNITS
 from recipes.core.replication import (
     Entry,
     Event,
@@ -41,7 +42,6 @@ from recipes.core.tree.prepare import Request
 from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
 from recipes.core.tree.tree import Applied, DataTree
 
-TURN_UNITS: Final = 8000  # of about a microsecond, for what takes several turns, of all connections together
 _MOST_FORGOTTEN: Final = 2000  # watches in one turn
 _MOST_COUNTED: Final = 5000  # znodes below a quota in one turn
 

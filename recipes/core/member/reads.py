@@ -45,7 +45,7 @@ _PART_UNITS: Final = 3  # of a multiRead
 _LONG_BYTES: Final = 64 * 1024
 _LONG_CHILDREN: Final = 1000
 
-# A reply in the making: yields the units of each slice, see connection.MOST_UNITS, and returns the reply's body.
+# A reply in the making: yields the units of each slice, see units.py, and returns the reply's body.
 Slices = Generator[int, None, bytes]
 
 

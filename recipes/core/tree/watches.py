@@ -22,7 +22,7 @@ class WatchTable:
     """
 
     __slots__ = (
-        "_by_watcher", "_bytes", "_child", "_child_total", "_data", "_data_total", "_recursive", "most", "most_bytes"
+        "_by_watcher", "_bytes", "_child", "_child_total", "_data", "_data_total", "_recursive", "most", "most_bytes",
     )  # fmt: skip
 
     def __init__(self) -> None:

@@ -145,15 +145,16 @@ class Learner:
         self._dial_again_later()
 
     def _leave(self) -> None:
+        peer, why = self._peer, self._link.why_closed if self._link is not None else ""
+        # What one end cannot take from the other before they have joined, such as a packet that is too long here, will
+        # come again: without a pause the leader would send its tree many times a second.
+        look = peer.look if peer.serving else peer.turned_away
         if self._told:
-            self._peer.look(f"the leader {self.leader_sid} has hung up: {self._told}")
-            return
-        why = self._link.why_closed if self._link is not None else ""
-        self._peer.look(
-            f"the leader {self.leader_sid} broke the protocol: {why}"
-            if why
-            else f"the connection to the leader {self.leader_sid} is gone"
-        )
+            look(f"the leader {self.leader_sid} has hung up: {self._told}")
+        elif why:
+            look(f"the leader {self.leader_sid} broke the protocol: {why}")
+        else:
+            peer.look(f"the connection to the leader {self.leader_sid} is gone")
 
     def _send(self, data: bytes) -> None:
         if self._link is not None:

@@ -85,8 +85,8 @@ def test_latencies_of_a_connection_are_shown():
     connection = member.connect(("10.0.0.1", 1))
     connection.session_id = 5
     connection.last_xid, connection.packets_out = 7, 2
-    connection.latencies.count(30, 6)
-    connection.latencies.count(10, 7)
+    connection._count_late(30, 6)
+    connection._count_late(10, 7)
     shown = as_json(member, "cons")["connections"][0]
     assert (shown["last_latency"], shown["avg_latency"], shown["max_latency"]) == (10, 20, 30)
     connection.last_xid = 8  # answered at once, or not yet

@@ -18,8 +18,8 @@ from recipes.core.jute.txns import decode_txn
 from recipes.core.member import leading
 from recipes.core.member import member as members
 from recipes.core.member.config import MemberConfig
-from recipes.core.member.connection import MOST_UNITS
-from recipes.core.member.member import TURN_UNITS, Member
+from recipes.core.member.member import Member
+from recipes.core.member.units import MOST_UNITS, TURN_UNITS
 from recipes.core.standalone import Standalone
 from recipes.core.tree.digest import node_digest
 from recipes.core.tree.tree import DataTree

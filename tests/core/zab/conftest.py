@@ -100,6 +100,7 @@ class Node:
     """
 
     disk_full = False
+    has_work = False
 
     def __init__(self, rig: Rig, sid: int, boot: RecoveredState) -> None:
         self.rig = rig
@@ -173,6 +174,9 @@ class Node:
         self.take()
         waiting, self.waiting = self.waiting, []
         return waiting
+
+    def stalled(self, by_ms: int) -> None:
+        """It has no sessions."""
 
     def take_touched(self) -> list[object]:
         return []

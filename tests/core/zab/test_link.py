@@ -145,3 +145,13 @@ def test_interop_1_an_apache_server_gets_no_farewell(rig_of):
     it = learning(rig_of)
     it.hears(q.encode_packet(q.LEADERINFO, 2 << 32, (0x10000).to_bytes(4, "big")), q.encode_packet(q.ACK, E1))
     assert it.link.why_closed and it.link.farewell == b""
+
+
+@pytest.mark.parametrize(("before", "pause_ms"), [(0, None), (2, 100), (50, TICK_MS)])
+def test_servers_a_learner_that_cannot_take_what_its_leader_sends_comes_back_later_each_time(rig_of, before, pause_ms):
+    """Such as a member with a smaller jute.maxbuffer: it was sent the same tree sixteen times a second."""
+    it = learning(rig_of)
+    it.peer._turned_away = before
+    it.hears(q.encode_packet(q.LEADERINFO, 2 << 32, q.encode_leader_info()), b"\x7f" * 40)
+    assert "2139062143: expected 0 to" in it.peer.why_looking
+    assert it.peer._look_at_ms == (None if pause_ms is None else it.peer.now_ms + pause_ms)
