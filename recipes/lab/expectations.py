@@ -47,12 +47,23 @@ def _events(trace: Trace, expected: Mapping[str, Any]) -> str:
     if after is None or before is None:
         return f"no event is {dict(expected['after' if after is None else 'before'])}"
     count = sum(1 for number in _matching(trace, wanted) if after < number < before)
-    right = {"is": count == expected.get("is"), "at_least": count >= expected.get("at_least", 0),
-             "at_most": count <= expected.get("at_most", count)}  # fmt: skip
-    asked = {key: expected[key] for key in _COUNTS if key in expected} or {"at_least": 1}
-    if all(right[key] if key in expected else count >= 1 for key in asked):
+    asked = {key: _number(trace, expected[key]) for key in _COUNTS if key in expected} or {"at_least": 1}
+    if (
+        asked.get("is", count) == count
+        and count >= asked.get("at_least", count)
+        and count <= asked.get("at_most", count)
+    ):
         return ""
     return f"{count} events are {dict(wanted)}, expected {asked}"
+
+
+def _number(trace: Trace, wanted: Any) -> int:
+    """A number; or as many times the servers (`per_site`), or the other servers (`per_other`), as a table says."""
+    if isinstance(wanted, dict):
+        kind = next(iter(trace.sites.values()))
+        count = len(trace.of_kind(kind))
+        return int(wanted.get("per_site", 0) * count + wanted.get("per_other", 0) * (count - 1))
+    return int(wanted)
 
 
 def _shown(trace: Trace, expected: Mapping[str, Any]) -> str:

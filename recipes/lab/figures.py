@@ -8,7 +8,11 @@ HEARTBEATS = frozenset({"heartbeat", "heartbeat-reply"})
 
 
 def figures(trace: Trace) -> dict[str, Any]:
-    """What a run took. messages: without heartbeats; `roles` has each role's number."""
+    """What a run took.
+
+    messages: without heartbeats; `roles` has each role's number. delays, fsyncs_on_path: the most messages and syncs,
+    one after the other, between a call and its answer.
+    """
     roles: dict[str, int] = {}
     size = syncs = lost = 0
     outcomes = {"ok": 0, "fail": 0, "unknown": 0}
@@ -23,7 +27,10 @@ def figures(trace: Trace) -> dict[str, Any]:
             lost += 1
         elif kind == "reply":
             outcomes[event["outcome"]] = outcomes.get(event["outcome"], 0) + 1
+    paths = [path_to(trace, event["i"]) for event in trace.events if event["k"] == "reply" and event["outcome"] == "ok"]
     return {
+        "delays": max((delays for delays, _ in paths), default=0),
+        "fsyncs_on_path": max((on_path for _, on_path in paths), default=0),
         "messages": sum(count for role, count in roles.items() if role not in HEARTBEATS),
         "heartbeats": sum(count for role, count in roles.items() if role in HEARTBEATS),
         "roles": dict(sorted(roles.items())),
@@ -33,3 +40,21 @@ def figures(trace: Trace) -> dict[str, Any]:
         **outcomes,
         "virtual_ms": round(trace.events[-1]["t"] / 1000, 3) if trace.events else 0.0,
     }
+
+
+def path_to(trace: Trace, number: int | None) -> tuple[int, int]:
+    """How many messages and syncs, one after the other, led to an event, back to the call that began it."""
+    delays = syncs = 0
+    while number is not None:
+        event = trace.events[number]
+        if event["k"] == "call":
+            break
+        if event["k"] == "deliver":
+            delays += 1
+            number = event["id"]
+        elif event["k"] == "fsync" and event["at"] == "end":
+            syncs += 1
+            number = event.get("cause")
+        else:
+            number = event.get("cause")
+    return delays, syncs

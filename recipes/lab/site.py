@@ -37,6 +37,7 @@ class Site:
         self._timers: dict[str, int] = {}
         self._timer_count = 0
         self._unsynced: list[int] = []
+        self._unsynced_cause: int | None = None  # what led to the first of them
         self._syncing = False
         self._backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
 
@@ -145,6 +146,8 @@ class Site:
             size = self._journal.append(write)
             world.record(self.name, "write", number=write.number, what=write.key, value=write.value, bytes=size)
             if write.sync:
+                if not self._unsynced:
+                    self._unsynced_cause = cause
                 self._unsynced.append(write.number)
         for timer in effects.timers:
             self._set(timer.name, timer.delay_ms)
@@ -180,13 +183,17 @@ class Site:
         self._syncing = True
         numbers, self._unsynced = self._unsynced, []
         low, high = self._sync_us
-        self._world.record(self.name, "fsync", at="begin", number=numbers[-1])
-        self._world.timeline.after(low + self._sync_chance.randrange(high - low + 1), self._synced, numbers, self._life)
+        self._world.cause = self._unsynced_cause
+        begin = self._world.record(self.name, "fsync", at="begin", number=numbers[-1])
+        self._world.cause = None
+        delay_us = low + self._sync_chance.randrange(high - low + 1)
+        self._world.timeline.after(delay_us, self._synced, numbers, begin, self._life)
 
-    def _synced(self, numbers: list[int], life: int) -> None:
+    def _synced(self, numbers: list[int], begin: int, life: int) -> None:
         if life != self._life:
             return
         self._journal.sync()
+        self._world.cause = begin
         event = self._world.record(self.name, "fsync", at="end", number=numbers[-1])
         self._syncing = False
         self._turn(self._machine.flushed, numbers[-1], cause=event)

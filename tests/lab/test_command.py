@@ -63,3 +63,15 @@ def test_exit_codes(lab, tmp_path):
         '[[do]]\nwhen = {role = "prepare"}\nthen = "crash"\ntarget = "p1"\n'
     )
     assert lab("run", str(scenario))[0] == 3
+
+
+@pytest.mark.thorough  # a few runs
+def test_a_hunt_ends_at_the_seed_that_breaks_something(lab):
+    assert lab("hunt", "paxos", "--seeds", "1-3") == (0, "3 seeds, nothing broke\n", "")
+    code, out, _ = lab("hunt", "paxos", "--seeds", "1-3", "--plant", "paxos-own-value", "--json")
+    facts = json.loads(out)
+    assert (code, facts["seed"], facts["checks"]["P3"]["holds"]) == (1, 1, False)
+    assert "P3   BROKEN  某个 epoch" in lab("hunt", "paxos", "--plant", "paxos-own-value", "--lang", "zh")[1]
+    for wrong in (["fax"], ["paxos", "--seeds", "many"], ["paxos", "--plant", "2pc-never-asks"]):
+        code, _, err = lab("hunt", *wrong)
+        assert (code, err.count("\n")) == (2, 1)

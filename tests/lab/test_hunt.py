@@ -16,7 +16,7 @@ FIRST = {
     "2pc-reads-locked": 3, "2pc-never-asks": 8,
     "3pc-timeout-decides": 3, "paxos1-forgets": 3, "paxos2-old-epoch": 4, "paxos2-clock": 3, "paxos-adopts-first": 14,
     "paxos-counts-values": 7, "paxos-epoch-reused": 9, "multi-accept-below-promise": 10, "multi-counts-anything": 6,
-    "multi-ballot-reused": 5, "backup-takes-gaps": 2,
+    "multi-ballot-reused": 5, "backup-takes-gaps": 2, "backup-copies-before-own-disk": 234,
     "backup-promoted-unfenced": 2,
 }  # fmt: skip
 BY_SCENARIO = {"multi-adopts-first": "mp-adopts-largest"}  # too rare for chance: this scenario finds it

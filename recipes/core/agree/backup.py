@@ -38,9 +38,11 @@ class Server(Machine):
         self.role: str = "primary" if self.me == FIRST_PRIMARY else "backup"
         self.last: int = 0
         self.held_by: dict[str, int] = {}  # how much of the log each site is known to have on disk, this one included
+        self._sent: dict[str, int] = {}  # the last entry that was sent to each backup
         self._values: dict[str, Any] = {}
         self._calls: dict[int, tuple[int, Any]] = {}  # by index of the log: the call to answer, and its value
         self._promotion: int | None = None
+        self._dropping = False  # a smaller set is on its way to the disk
         self._impatient = False  # the timer that drops silent backups is set
 
     def start(self) -> None:
@@ -78,7 +80,6 @@ class Server(Machine):
         elif self.role == "primary":
             self._append([self.fence(), number, operation])
             self._calls[self.last] = (number, operation[2])
-            self._send_new(self.last)
         else:
             self.reply(number, "fail", "not the primary")
 
@@ -90,9 +91,14 @@ class Server(Machine):
             self._impatient = False
             silent = [each for each in self.set() if self.held_by.get(each, 0) < self.last]
             if silent:
-                self.write("set", [each for each in self.set() if each not in silent], self._answer)
+                self._dropping = True
+                self.write("set", [each for each in self.set() if each not in silent], self._dropped)
 
     # The primary.
+
+    def _dropped(self) -> None:
+        self._dropping = False
+        self._answer()
 
     def _append(self, entry: list[Any]) -> None:
         self.last += 1
@@ -101,22 +107,25 @@ class Server(Machine):
 
         def held() -> None:
             self.held_by[self.me] = max(self.held_by.get(self.me, 0), index)
+            self.copy_new(index)
             self._answer()
 
         self.write(f"log:{index}", entry, held)
 
-    def _send_new(self, index: int) -> None:
-        for each in self.set():
-            if self.held_by.get(each, 0) == index - 1:
-                self._send_entry(each, index)
-        self._set_timers()
+    def copy_new(self, index: int) -> None:
+        """An entry is on our own disk: copy it. Not before: a primary that lost it would use its place again."""
+        if self.role == "primary":
+            for each in self.set():
+                if self._sent.get(each, 0) == index - 1:
+                    self._send_entry(each, index)
+            self._set_timers()
 
     def _send(self) -> None:
         """Send each backup what it lacks, in order."""
         if self.role != "primary":
             return
         for each in self.set():
-            for index in range(self.held_by.get(each, 0) + 1, self.last + 1):
+            for index in range(self.held_by.get(each, 0) + 1, self.held_by.get(self.me, 0) + 1):
                 self._send_entry(each, index)
         self._set_timers()
 
@@ -128,6 +137,7 @@ class Server(Machine):
             self.set_timer("degrade", degrade_ms)
 
     def _send_entry(self, to: str, index: int) -> None:
+        self._sent[to] = index
         self.send(to, "replicate", "COPY", fence=self.fence(), index=index, entry=self.stored[f"log:{index}"])
 
     def _copied(self, sender: str, fields: Mapping[str, Any]) -> None:
@@ -140,7 +150,7 @@ class Server(Machine):
         return min(self.held_by.get(each, 0) for each in (self.me, *self.set()))
 
     def _answer(self) -> None:
-        if self.role != "primary":
+        if self.role != "primary" or self._dropping:
             return
         held = self.held_by_all()
         for index in [index for index in self._calls if index <= held]:
@@ -232,6 +242,7 @@ class Server(Machine):
     def _take_over(self, number: int) -> None:
         self.role = "primary"
         self.held_by = {**self.held_by, self.me: self.last}
+        self._sent = dict(self.held_by)
         self.reply(number, "ok", "primary")
         self._send()
 

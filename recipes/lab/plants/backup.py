@@ -13,6 +13,14 @@ class _EarlyPrimary(backup.Server):
         return max((self.held_by.get(each, 0) for each in self.set()), default=self.last)
 
 
+class _HastyPrimary(backup.Server):
+    """Copies an entry before it is on its own disk."""
+
+    def _append(self, entry: list[Any]) -> None:
+        super()._append(entry)
+        self.copy_new(self.last)
+
+
 class _GapTaker(backup.Server):
     """Takes every entry, whatever is missing before it."""
 
@@ -46,6 +54,12 @@ PLANTS = (
         "the primary answers when the first backup has the write",
         "第一个从节点返回后，主节点就应答",
         ("B1",), {backup.Server: _EarlyPrimary},
+    ),
+    Plant(
+        "backup-copies-before-own-disk", "primary-backup",
+        "the primary copies an entry before it is on its own disk, and may use its place again after a power cut",
+        "主节点尚未落盘就复制日志，断电后可能重复使用同一位置",
+        ("B2", "B1"), {backup.Server: _HastyPrimary},
     ),
     Plant(
         "backup-takes-gaps", "primary-backup",
