@@ -367,7 +367,8 @@ class Member:
         """Collect writes, apply commits and handle events, until the Replica has no more."""
         while True:
             ready = self._replica.take_ready()
-            self._writes += ready.writes
+            if ready.writes:
+                self._writes += ready.writes
             if ready.commits:
                 for entry in ready.commits:
                     if type(entry) is Entry:
