@@ -195,7 +195,7 @@ async def test_w9_after_a_failure_the_next_private_client_has_a_new_server():
         running._thread.call(lambda: fail(running))
         async with connect(private=True) as client:
             assert await client.create("/after-a-failure") == "/after-a-failure"
-            assert client._link._hosts != [("127.0.0.1", int(hosts.rpartition(":")[2]))]
+            assert client._connector._hosts != [("127.0.0.1", int(hosts.rpartition(":")[2]))]
 
 
 async def fail(running: embedded._Running) -> None:
