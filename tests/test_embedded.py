@@ -171,7 +171,7 @@ async def test_w9_a_failed_private_server_says_why(caplog: pytest.LogCaptureFixt
     with pytest.raises(SessionExpired, match=r"embedded server failed: .*No such file or directory"):
         async with connect(private=True) as client:
             async with connect(private=True) as first:
-                hosts = first._link._hosts[0]
+                hosts = first._connector._hosts[0]
             running = next(iter(embedded._running.values()))
             assert running.hosts == f"{hosts[0]}:{hosts[1]}"
             # The next batch opens a new file, in a directory that is gone.
