@@ -76,6 +76,7 @@ def test_a_program_is_ended_when_leadership_is_lost_and_started_when_it_is_won_a
         assert process.wait(60) == 128 + signal.SIGTERM
 
 
+@pytest.mark.thorough  # waits for a session to expire; tests/election has it
 def test_it_goes_on_with_a_new_session_when_its_servers_were_away(start_server):
     server = start_server("ours")
     with candidate(server.hosts, "echo $RECIPES_FENCE; exec sleep 100", "--session-timeout", "3") as process:

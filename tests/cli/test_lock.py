@@ -147,6 +147,7 @@ def test_w3_a_guardian_that_is_killed_takes_the_program_with_it(run, hosts):
     assert "guardian was killed" in said
 
 
+@pytest.mark.thorough  # waits 9 s for a time limit
 def test_w3_a_guardian_that_is_stopped_holds_up_neither_the_end_of_the_program_nor_ours(run, hosts):
     process = held(hosts, "/locks/a", "echo in; echo $PPID; sleep 100")
     os.kill(int(process.stdout.readline()), signal.SIGSTOP)

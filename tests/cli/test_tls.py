@@ -55,6 +55,7 @@ def test_newcomer_6_tls_is_set_by_the_environment_too(run, secure, files):
     assert run("status", **environment).stdout == "Mode: standalone\n"
 
 
+@pytest.mark.thorough  # waits for time limits; tests/core/client/test_tls.py has each reason
 def test_newcomer_6_a_server_that_is_not_trusted_is_told(run, secure, files):
     given = ("--cacert", files["stranger"], "--cert", files["client"])
     for command in (("shell", *given, secure, "ls", "/"), ("status", *given, secure)):

@@ -118,7 +118,7 @@ def test_a_member_without_a_disk_gets_a_snapshot(ensemble):
 @pytest.mark.parametrize(
     "written_since",
     [
-        pytest.param(False, id="at once"),
+        pytest.param(False, id="at once", marks=pytest.mark.thorough),  # 9 s; tests/core/zab has TRUNC
         pytest.param(True, id="after a txn of the next epoch", marks=pytest.mark.thorough),
     ],
 )

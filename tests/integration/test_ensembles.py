@@ -128,6 +128,7 @@ def test_every_server_tells_its_role_before_and_after_its_leader_is_lost(start_e
         assert_roles(ensemble, second)
 
 
+@pytest.mark.thorough  # three processes, 13 s; the simulation wipes disks
 def test_a_voter_on_a_new_disk_has_no_vote_until_it_has_been_sent_everything(start_ensemble, wire):
     with start_ensemble("ours", "ours", "ours") as ensemble:
         leader = ensemble.leader()

@@ -57,7 +57,7 @@ def test_an_ensemble_serves_and_survives_its_leader(start_ensemble, wire):
 @pytest.mark.parametrize(
     ("why", "stranger"),
     [
-        ("another authority", 1),
+        pytest.param("another authority", 1, marks=pytest.mark.thorough),
         pytest.param(
             "no TLS", 3, marks=pytest.mark.thorough
         ),  # three processes; tests/core/server/test_peer_tls.py has it

@@ -75,7 +75,14 @@ async def left_over(client, path):
     return found
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+LONG = {fail_and_bury, fill_and_purge}  # a hundred requests each; the simulation has the same matrix
+
+
+def with_marks(function):
+    return pytest.param(function, id=function.__name__, marks=[pytest.mark.thorough] if function in LONG else [])
+
+
+@pytest.mark.parametrize("scenario", [with_marks(each) for each in SCENARIOS])
 async def test_s12_each_lost_reply_in_turn_neither_loses_nor_doubles(our_server, root, scenario, anyio_backend):
     """The connection breaks when the reply comes, so that its request has been carried out."""
     hosts = our_server.hosts
@@ -123,9 +130,10 @@ async def consume_some(queue):
 
 
 OPERATIONS = [ack_one, fail_one, release_one, consume_some]
+LONG.add(consume_some)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.__name__)
+@pytest.mark.parametrize("operation", [with_marks(each) for each in OPERATIONS])
 async def test_cancelled_at_each_request_it_leaves_no_claim(our_server, root, operation, anyio_backend):
     """Every item is done, or waits as if nobody had ever touched it, unless its own block failed."""
     hosts = our_server.hosts

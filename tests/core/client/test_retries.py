@@ -143,6 +143,7 @@ async def test_f15_a_server_that_greets_and_then_says_nothing_keeps_no_call():
             await client.get("/a")
 
 
+@pytest.mark.thorough  # waits 18 s for a time limit; the other ways to say nothing are here
 async def test_f15_a_server_that_answers_pings_alone_keeps_no_call():
     async with scripted(timeout_ms=4000, pongs=True) as server, connect(server.hosts, session_timeout=4.0) as client:
         server.answers = False
@@ -248,6 +249,7 @@ async def test_credentials_that_break_every_connection_are_given_up():
         await client.get("/a")
 
 
+@pytest.mark.thorough  # waits 14 s for a time limit
 async def test_credentials_that_are_never_answered_cost_the_connection():
     async with scripted(timeout_ms=3000, pongs=True) as server, connect(server.hosts, session_timeout=3.0) as client:
         server.answers = False

@@ -36,6 +36,7 @@ async def until(condition):
             await anyio.sleep(0.01)
 
 
+@pytest.mark.thorough  # an outage of several seconds; tests/test_docs.py has another of the docs' services
 async def test_newcomer_1_u15_the_service_of_the_docs_outlives_an_outage(start_server, monkeypatch):
     server = start_server("ours")
     monkeypatch.setenv("RECIPES_HOSTS", server.hosts)
