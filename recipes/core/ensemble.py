@@ -208,7 +208,10 @@ def _server(sid: int, key: str, value: str) -> QuorumServer:
         raise ConfigError(key, value, _FORM)
     if len(set(places)) < len(places):
         raise ConfigError(key, value, "addresses that differ")
-    return QuorumServer(sid, *places[0], roles == {"observer"}, client, tuple(places[1:]))
+    first, *others = places
+    return QuorumServer(
+        sid, first.host, first.quorum_port, first.election_port, roles == {"observer"}, client, tuple(others)
+    )
 
 
 def _host(host: str, key: str, value: str) -> str:

@@ -123,7 +123,7 @@ def parse(name: str, text: str) -> Scenario:
     for key in ("title", "story"):
         if not all(isinstance(document.get(key, {}).get(language), str) for language in LANGUAGES):
             raise _wrong(name, f"{key}: expected a text in en and in zh")
-    protocols = document.get("protocols") or [document.get("protocol")]
+    protocols: list[Any] = document.get("protocols") or [document.get("protocol")]
     if not all(isinstance(each, str) for each in protocols):
         raise _wrong(name, "protocol: expected a name")
     for key, inner in (*_TOP.items(), ("run", _RUN)):

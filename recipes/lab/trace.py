@@ -120,7 +120,8 @@ def loads(text: str) -> Trace:
     events: list[Event] = []
     end: Event | None = None
     sent: set[int] = set()
-    for number, line in enumerate([*whole[1:], *([rest] if rest else [])], 2):
+    following: list[str] = whole[1:] + ([rest] if rest else [])
+    for number, line in enumerate(following, 2):
         try:
             event = _object(number, line)
         except BadArguments:

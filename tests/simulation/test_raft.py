@@ -42,7 +42,7 @@ def run_all(seeds, servers, observers):
     return counts
 
 
-@pytest.mark.parametrize("ensemble", [(3, 0), (5, 1)], ids=str)
+@pytest.mark.parametrize("ensemble", [(3, 0), pytest.param((5, 1), marks=pytest.mark.thorough)], ids=str)
 def test_some_seeds(ensemble):
     counts = run_all(range(1, 3 if ensemble == (3, 0) else 2), *ensemble)
     assert counts["role leader"] and counts["APPEND"]
@@ -72,6 +72,7 @@ def test_the_search_of_the_paper_entry_by_entry():
     assert conflicts
 
 
+@pytest.mark.thorough  # test_ensemble.py shows it of the ground that both stand on
 def test_a_seed_repeats():
     assert run_seed(1, protocol="raft").trace == run_seed(1, protocol="raft").trace
 

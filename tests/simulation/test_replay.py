@@ -23,6 +23,7 @@ sys.exit(pytest.main(sys.argv[1:], plugins=[Planting()]))
 """
 
 
+@pytest.mark.thorough  # two runs of a failing seed, one of them by pytest
 def test_the_command_a_failing_seed_prints_replays_it(monkeypatch):
     BUG.plant(monkeypatch)
     with pytest.raises(pytest.fail.Exception) as failure:
