@@ -37,7 +37,7 @@ _MANY_EPHEMERALS: Final = 1000
 _UNITS: Final = 4000  # of about a microsecond, for what is prepared in slices in one turn
 _MOST_EXPIRED: Final = 100  # sessions whose end is proposed in one turn
 _MOST_LOOKED_AT: Final = 2000  # containers and znodes with a TTL in one turn
-_MOST_REMOVED: Final = 200  # of these in one turn
+_MOST_REMOVED: int = 200  # of these in one turn
 
 
 class Leading:

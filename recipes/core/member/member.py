@@ -43,7 +43,7 @@ from recipes.core.tree.tree import Applied, DataTree
 from recipes.core.zxid import counter_of, epoch_of
 
 TURN_UNITS: Final = 8000  # of about a microsecond, for what takes several turns, of all connections together
-_MOST_FORGOTTEN: Final = 2000  # watches in one turn
+_MOST_FORGOTTEN: int = 2000  # watches in one turn
 _MOST_COUNTED: Final = 5000  # znodes below a quota in one turn
 
 

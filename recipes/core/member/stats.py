@@ -153,12 +153,15 @@ class Stats:
         self.slow_syncs: int = 0
         self.admin_requests: int = 0
         self.looked: int = 0
-        for name in self.__slots__:
-            summary = getattr(self, name)
-            if isinstance(summary, Summary | Sizes):
-                summary.reset()
-        for summary in self.fired.values():
+        for summary in (
+            self.loaded_ms, self.loaded_txns, self.fsync, self.flush, self.queue_and_flush, self.batches,
+            self.snapshots, self.election, self.unavailable, self.leader_unavailable, self.followed, self.observed,
+            self.reads_late, self.updates_late, self.commit_latency, self.inform_latency, self.proposal_latency,
+            *self.fired.values(),
+        ):  # fmt: skip
             summary.reset()
+        self.reply_sizes.reset()
+        self.proposal_sizes.reset()
 
     def waited(self, latency_ms: int, is_read: bool) -> None:
         """Count an answer that leaves `latency_ms` after its request came. A latency of 0 may be left out."""

@@ -17,7 +17,7 @@ _LIMITS: Final = b"/zookeeper_limits"
 _STATS: Final = b"/zookeeper_stats"
 _INSIDE: Final = _PREFIX + b"/"
 _KEYS: Final = (b"count", b"bytes", b"byteHardLimit", b"countHardLimit")
-_AT_ONCE: Final = 1000  # znodes that are counted with the write that asks for it
+_AT_ONCE: int = 1000  # znodes that are counted with the write that asks for it
 _NUMBER: Final = re.compile(rb"(-?[0-9]{1,18})=*")  # clients put a stray = where the hard limits begin
 
 
