@@ -77,6 +77,8 @@ async def test_permits_go_on_in_order_and_the_limit_can_be_changed(hosts, root):
             order.append(number)
             inside.add(number)
             most = max(most, len(inside))
+            while number < 2 and not {0, 1} <= {*order}:  # the two that came first are inside together
+                await anyio.sleep(0.001)
             await anyio.sleep(0.02)
             inside.remove(number)
 

@@ -7,7 +7,7 @@ operator promotes a backup: `["promote", true]` first makes the others refuse th
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from recipes.core.agree.machine import Machine, Place, State
 
@@ -24,7 +24,7 @@ def fence_of(value: Any) -> Fence:
 class Server(Machine):
     """A primary or a backup. An entry of the log is its fence, the number of its call, and the command."""
 
-    HANDLERS = {
+    HANDLERS: ClassVar[Mapping[str, str]] = {
         "COPY": "_copy",
         "COPIED": "_copied",
         "FENCE": "_fenced_off",

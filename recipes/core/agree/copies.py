@@ -5,7 +5,7 @@ number, and all copies execute them by number. The same start and the same seque
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from recipes.core.agree.machine import Machine, Place, State
 
@@ -18,7 +18,7 @@ class Copy(Machine):
     Operations are ["set", K, V], ["add", K, N] and ["multiply", K, N]; with `order="sequence"` their number comes last.
     """
 
-    HANDLERS = {"COPY": "_copy", "COPIED": "_copied"}
+    HANDLERS: ClassVar[Mapping[str, str]] = {"COPY": "_copy", "COPIED": "_copied"}
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)

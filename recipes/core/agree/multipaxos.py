@@ -12,7 +12,7 @@ Sources: Lamport, Paxos Made Simple (2001), section 3; Chandra and others, Paxos
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from recipes.core.agree.machine import Machine, Place, State
 from recipes.core.agree.paxos2 import NO_EPOCH, Epoch, epoch_of
@@ -25,7 +25,7 @@ BEAT_MS = 40
 class Server(Machine):
     """Proposer, acceptor and copy in one."""
 
-    HANDLERS = {
+    HANDLERS: ClassVar[Mapping[str, str]] = {
         "PREPARE": "_prepare", "PROMISE": "_promise", "ACCEPT": "_accept", "ACCEPTED": "_accepted",
         "REFUSED": "_refused", "BEAT": "_beat", "CHOSEN": "_chosen", "LEARN": "_learn",
         "FORWARD": "_forward", "ANSWER": "_answer",

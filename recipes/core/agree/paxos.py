@@ -24,9 +24,9 @@ class Attempt:
     """
 
     def __init__(self, acceptors: tuple[str, ...], slot: int, epoch: Epoch, value: Any) -> None:
-        self.slot = slot
-        self.epoch = epoch
-        self.value = value
+        self.slot: int = slot
+        self.epoch: Epoch = epoch
+        self.value: Any = value
         self.accepting: bool = False
         self._acceptors = acceptors
         self._promises: dict[str, tuple[Epoch, Any] | None] = {}
@@ -94,7 +94,7 @@ class Proposals:
     ATTEMPT: ClassVar[type[Attempt]] = Attempt
 
     def __init__(self, owner: Machine, acceptors: tuple[str, ...], local: Slots | None = None) -> None:
-        self.epochs = Epochs(owner)
+        self.epochs: Epochs = Epochs(owner)
         self._owner = owner
         self._acceptors = acceptors
         self._local = local
@@ -220,7 +220,7 @@ class Proposals:
 class Proposer(Machine):
     """Proposes values from outside: any number of proposers may come and go."""
 
-    HANDLERS = {"PROMISE": "_promised", "ACCEPTED": "_accepted", "REFUSED": "_refused"}
+    HANDLERS: ClassVar[Mapping[str, str]] = {"PROMISE": "_promised", "ACCEPTED": "_accepted", "REFUSED": "_refused"}
     PROPOSALS: type[Proposals] = Proposals
 
     def __init__(self, place: Place) -> None:
@@ -261,7 +261,7 @@ class Proposer(Machine):
 class Learner(Machine):
     """Hears what is chosen."""
 
-    HANDLERS = {"CHOSEN": "_chosen"}
+    HANDLERS: ClassVar[Mapping[str, str]] = {"CHOSEN": "_chosen"}
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)

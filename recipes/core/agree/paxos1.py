@@ -6,7 +6,7 @@ ever: this is what the second step (`paxos2.py`) does away with.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from recipes.core.agree.machine import Machine, Place, State
 
@@ -17,7 +17,7 @@ GIVE_UP_MS = 200
 class Acceptor(Machine):
     """Keeps the lock and the value. A token, proposer and call, says for which call the lock is held."""
 
-    HANDLERS = {"PREPARE": "_prepare", "ACCEPT": "_accept", "RELEASE": "_release"}
+    HANDLERS: ClassVar[Mapping[str, str]] = {"PREPARE": "_prepare", "ACCEPT": "_accept", "RELEASE": "_release"}
 
     def describe(self) -> State:
         """The value, and who holds the lock."""
@@ -66,7 +66,7 @@ class Acceptor(Machine):
 class Proposer(Machine):
     """Proposes values. Nothing of it is on disk: a proposer that dies knows nothing of its lock."""
 
-    HANDLERS = {
+    HANDLERS: ClassVar[Mapping[str, str]] = {
         "GRANTED": "_granted", "BUSY": "_busy", "ACCEPTED": "_accepted", "REFUSED": "_refused", "RELEASED": "_released",
     }  # fmt: skip
 

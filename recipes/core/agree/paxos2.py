@@ -10,7 +10,7 @@ counter with the proposer's id, so that an epoch belongs to one proposer.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from recipes.core.agree.machine import Machine, Place, State
 
@@ -70,7 +70,7 @@ class Slots:
 class Acceptor(Machine):
     """A site that is nothing but an acceptor. Full Paxos has several of these, unchanged."""
 
-    HANDLERS = {"PREPARE": "_prepare", "ACCEPT": "_accept"}
+    HANDLERS: ClassVar[Mapping[str, str]] = {"PREPARE": "_prepare", "ACCEPT": "_accept"}
     SLOTS: type[Slots] = Slots
 
     def __init__(self, place: Place) -> None:
@@ -119,7 +119,7 @@ class Epochs:
 class Proposer(Machine):
     """Proposes values to one acceptor."""
 
-    HANDLERS = {"PROMISE": "_promised", "ACCEPTED": "_accepted", "REFUSED": "_refused"}
+    HANDLERS: ClassVar[Mapping[str, str]] = {"PROMISE": "_promised", "ACCEPTED": "_accepted", "REFUSED": "_refused"}
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)

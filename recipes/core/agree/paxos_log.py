@@ -6,7 +6,7 @@ sends each chosen entry to the others, which execute entries in the order of the
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from recipes.core.agree.machine import Machine, Place, State
 from recipes.core.agree.paxos import Proposals
@@ -25,7 +25,7 @@ class _Numbering:
 class Server(Machine):
     """Proposer, acceptor and copy in one."""
 
-    HANDLERS = {
+    HANDLERS: ClassVar[Mapping[str, str]] = {
         "WHICH": "_which", "LAST": "_last", "PREPARE": "_prepare", "ACCEPT": "_accept",
         "PROMISE": "_promised", "ACCEPTED": "_accepted", "REFUSED": "_refused", "CHOSEN": "_chosen",
     }  # fmt: skip

@@ -10,7 +10,7 @@ Source: Skeen, Nonblocking Commit Protocols (1981).
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from recipes.core.agree import twophase
 from recipes.core.agree.branch import ABORTED, COMMITTED, DECIDED, PREPARED, VOTED
@@ -23,7 +23,7 @@ WAIT_MS = 120
 class Coordinator(twophase.Coordinator):
     """Coordinates transactions in three phases."""
 
-    HANDLERS = {**twophase.Coordinator.HANDLERS, "ACK": "_ack"}
+    HANDLERS: ClassVar[Mapping[str, str]] = {**twophase.Coordinator.HANDLERS, "ACK": "_ack"}
 
     def begin(self, txn: int, changes: Mapping[str, Any]) -> None:
         """CanCommit."""
@@ -70,7 +70,7 @@ class Coordinator(twophase.Coordinator):
 class Participant(twophase.Participant):
     """Takes part in transactions in three phases."""
 
-    HANDLERS = {
+    HANDLERS: ClassVar[Mapping[str, str]] = {
         **twophase.Participant.HANDLERS,
         "CAN_COMMIT": "_can_commit", "PRE_COMMIT": "_pre_commit", "DO_COMMIT": "_commit", "ABORT": "_roll_back",
     }  # fmt: skip

@@ -13,7 +13,7 @@ Sources: Gray, Notes on Data Base Operating Systems (1978); Gray and Lamport, Co
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from recipes.core.agree.branch import ABORTED, COMMITTED, DECIDED, PREPARED, Branch
 from recipes.core.agree.machine import Machine, Place, State
@@ -69,7 +69,7 @@ class Running:
 class Coordinator(RecordedDecisions):
     """Coordinates transactions, of which each writes one key at all participants."""
 
-    HANDLERS = {
+    HANDLERS: ClassVar[Mapping[str, str]] = {
         "YES": "_yes", "NO": "_no", "DONE": "_done", "STAGE": "_stage",
         "PROMISE": "_promised", "ACCEPTED": "_accepted", "REFUSED": "_refused",
     }  # fmt: skip
@@ -238,7 +238,7 @@ class Coordinator(RecordedDecisions):
 class Participant(RecordedDecisions):
     """Takes part in transactions. `refuses` has, by participant, the values that it cannot store: it votes no."""
 
-    HANDLERS = {
+    HANDLERS: ClassVar[Mapping[str, str]] = {
         "PREPARE": "_prepare", "COMMIT": "_commit", "ROLLBACK": "_roll_back", "WHICH_STAGE": "_which_stage",
         "PROMISE": "_promised", "ACCEPTED": "_accepted", "REFUSED": "_refused",
     }  # fmt: skip

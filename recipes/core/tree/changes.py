@@ -30,7 +30,7 @@ class Removal(Change):
         self.path = b""
         self.zxid = zxid
         self.exists = False
-        self.data = None
+        self.data: bytes | None = None
         self.owner = 0
         self.digest = 0
         self.child_count = 0

@@ -163,7 +163,7 @@ def quorum_of_a_smaller_ensemble(patch: Patch) -> None:
     patch.setattr(Membership, "committed", committed)
 
 
-@planted(5, "RF4", kinds=("isolation", "partition", "kill"))
+@planted(17, "RF4", kinds=("isolation", "partition", "kill"))
 def stale_reply_moves_the_next_index(patch: Patch) -> None:
     """The leader believes the first word of where a follower's log ends, which may be of another term's entry.
 
