@@ -10,7 +10,7 @@ class Proxy:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._cut = False
+        self._cut = self._closed = False
         self._whole = asyncio.Event()
         self._whole.set()
         self._ends: set[_End] = set()
@@ -30,7 +30,8 @@ class Proxy:
             end.pause(cut)
 
     async def close(self) -> None:
-        """Break every connection."""
+        """Break every connection, also those that were accepted at this moment."""
+        self._closed = True
         self._server.close()
         for task in self._dials:
             task.cancel()
@@ -43,6 +44,9 @@ class Proxy:
     def made(self, end: "_End", accepted: bool) -> None:
         """One end of a connection was opened."""
         self._ends.add(end)
+        if self._closed:
+            end.abort()
+            return
         end.pause(accepted or self._cut)
         if accepted:
             task = asyncio.get_running_loop().create_task(self._dial(end))
