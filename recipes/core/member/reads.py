@@ -349,7 +349,8 @@ def multi_read(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> Slices:
 
 def is_long(tree: DataTree, kind: int, body: bytes) -> bool:
     """Whether a read's reply may be long: too many of those must not become due at once."""
-    if kind not in (op.GET_DATA, op.GET_CHILDREN, op.GET_CHILDREN2):
+    # On the compiled build a slice that would end before its beginning raises SystemError.
+    if kind not in (op.GET_DATA, op.GET_CHILDREN, op.GET_CHILDREN2) or len(body) < 6:
         return False
     node = tree.nodes.get(body[4:-1])
     if node is None:

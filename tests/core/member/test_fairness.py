@@ -20,6 +20,7 @@ from recipes.core.member import member as members
 from recipes.core.member.config import MemberConfig
 from recipes.core.member.connection import MOST_UNITS
 from recipes.core.member.member import TURN_UNITS, Member
+from recipes.core.member.reads import is_long
 from recipes.core.standalone import Standalone
 from recipes.core.tree.digest import node_digest
 from recipes.core.tree.tree import DataTree
@@ -343,3 +344,8 @@ def test_a_stall_of_the_server_itself_ends_no_session():
     member.begin_turn(5300, 0)  # its own silence counts on
     member.tick()
     assert member.stats.sessions_expired == 1
+
+
+def test_a_request_too_short_for_a_path_is_not_long():
+    for size in range(8):
+        assert not is_long(DataTree(), op.GET_DATA, bytes(size))
