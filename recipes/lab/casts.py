@@ -40,6 +40,16 @@ class Protocol:
 _COMMIT = ("T1", "T2", "T3", "T4", "T5")
 _PAXOS = ("P1", "P2", "P3", "P4", "P5", "P6", "P8")
 
+
+def _commit_parts(participant: type[Machine], coordinator: type[Machine]) -> tuple[Part, ...]:
+    """The sites of a commit protocol; acceptors only where the decision is replicated."""
+    return (
+        Part("participant", "pa", participant, 3),
+        Part("coordinator", "co", coordinator, 1),
+        Part("acceptor", "a", paxos2.Acceptor, 0),
+    )
+
+
 PROTOCOLS: Mapping[str, Protocol] = {
     each.name: each
     for each in (
@@ -54,21 +64,13 @@ PROTOCOLS: Mapping[str, Protocol] = {
         Protocol(
             "2pc",
             "Two-phase commit",
-            (
-                Part("participant", "pa", twophase.Participant, 3),
-                Part("coordinator", "co", twophase.Coordinator, 1),
-                Part("acceptor", "a", paxos2.Acceptor, 0),
-            ),
+            _commit_parts(twophase.Participant, twophase.Coordinator),
             _COMMIT,
         ),
         Protocol(
             "3pc",
             "Three-phase commit",
-            (
-                Part("participant", "pa", threephase.Participant, 3),
-                Part("coordinator", "co", threephase.Coordinator, 1),
-                Part("acceptor", "a", paxos2.Acceptor, 0),
-            ),
+            _commit_parts(threephase.Participant, threephase.Coordinator),
             _COMMIT,
         ),
         Protocol(

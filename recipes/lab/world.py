@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recipes.core.agree.machine import Machine, Message
+from recipes.core.errors import BadArguments
 from recipes.core.sim.chance import Sources
 from recipes.core.sim.timeline import Timeline
 from recipes.lab.links import Flight, Links
@@ -47,6 +48,7 @@ class World:
         }
         self.open_calls: dict[int, str] = {}  # number of each call without an answer -> the site it was made at
         self._scenario = scenario
+        self._machines = {name: machine for name, (_, machine) in members.items()}
         self.calls: int = 0
         self._ending = False
         self._over = False
@@ -114,7 +116,9 @@ class World:
     # What the script does.
 
     def call(self, site: str, client: str, operation: list[Any], label: str) -> None:
-        """A client at this site asks for something."""
+        """A client at this site asks for something. Raises BadArguments if its machine takes no such call."""
+        if why := self._machines[site].why_no_call(operation):
+            raise BadArguments("", f"a call at {site}: {why}")
         self.calls += 1
         number = self.calls
         self.open_calls[number] = site

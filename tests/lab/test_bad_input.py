@@ -35,6 +35,9 @@ WRONG = [
     ("[[do]]", "plant = \"no-such\"\n[[do]]", "no planted bug is called 'no-such'"),
     ("[[do]]", "breaks = [\"Q1\"]\n[[do]]", "no check is called 'Q1'"),
     ("[[do]]", "[[do]", "no TOML"),
+    ("target = \"p1\"", "target = \"a1\"", "a call at a1: ['propose', 'a']: this kind of site takes no calls"),
+    ("[\"propose\", \"a\"]", "[\"elect\", \"a\"]", "['elect', 'a']: expected one of these"),
+    ("[\"propose\", \"a\"]", "[\"propose\"]", "so many arguments: propose 1"),
 ]  # fmt: skip
 
 

@@ -24,6 +24,7 @@ def fence_of(value: Any) -> Fence:
 class Server(Machine):
     """A primary or a backup. An entry of the log is its fence, the number of its call, and the command."""
 
+    CALLS: ClassVar[Mapping[str, tuple[int, ...]]] = {"set": (2,), "get": (1,), "promote": (1,)}
     HANDLERS: ClassVar[Mapping[str, str]] = {
         "COPY": "_copy",
         "COPIED": "_copied",

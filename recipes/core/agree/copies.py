@@ -18,6 +18,7 @@ class Copy(Machine):
     Operations are ["set", K, V], ["add", K, N] and ["multiply", K, N]; with `order="sequence"` their number comes last.
     """
 
+    CALLS: ClassVar[Mapping[str, tuple[int, ...]]] = {"set": (2, 3), "add": (2, 3), "multiply": (2, 3), "get": (1,)}
     HANDLERS: ClassVar[Mapping[str, str]] = {"COPY": "_copy", "COPIED": "_copied"}
 
     def __init__(self, place: Place) -> None:

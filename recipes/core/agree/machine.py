@@ -7,6 +7,7 @@ whoever drives the machine sets `now_ms` before each input.
 Nothing leaves before its reason is on disk: `write` takes what is to be done then, and `flushed` does it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -93,13 +94,15 @@ class Place(NamedTuple):
     below: Callable[[int], int]
 
 
-class Machine:
-    """A site. Subclasses name the method for each kind of message in `HANDLERS`.
+class Machine(ABC):
+    """A site. Subclasses name the method for each kind of message in `HANDLERS`, and in
+    `CALLS` the operations that `call` takes, with the numbers of arguments that each may have.
 
     now_ms: this site's clock, set before each input.
     """
 
     HANDLERS: ClassVar[Mapping[str, str]] = {}
+    CALLS: ClassVar[Mapping[str, tuple[int, ...]]] = {}
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -115,7 +118,7 @@ class Machine:
 
     # Inputs.
 
-    def start(self) -> None:
+    def start(self) -> None:  # noqa: B027 - some have nothing to do
         """The site has started, perhaps again: `place.stored` is all it remembers."""
 
     def receive(self, sender: str, message: Message) -> None:
@@ -123,12 +126,12 @@ class Machine:
         invariant(message.kind in self._handlers, f"{self.me}: no row for {message.kind}")
         self._handlers[message.kind](sender, message.fields)
 
-    def timer(self, name: str) -> None:
+    def timer(self, name: str) -> None:  # noqa: B027 - some set none
         """A timer that was set has run out."""
 
     def call(self, number: int, operation: list[Any]) -> None:
-        """A client asks for something; each call is answered at most once."""
-        raise NotImplementedError
+        """A client asks for something that `CALLS` has; each call is answered at most once."""
+        invariant(False, f"{self.me} takes no calls")
 
     def flushed(self, number: int) -> None:
         """All writes up to this one are on disk."""
@@ -142,9 +145,20 @@ class Machine:
         taken, self._effects = self._effects, Effects([], [], [], [])
         return taken
 
+    @abstractmethod
     def describe(self) -> State:
         """What there is to see of this site."""
-        raise NotImplementedError
+
+    @classmethod
+    def why_no_call(cls, operation: list[Any]) -> str:
+        """Why `call` does not take this operation; empty if it does."""
+        name = operation[0] if operation else None
+        if isinstance(name, str) and len(operation) - 1 in cls.CALLS.get(name, ()):
+            return ""
+        if not cls.CALLS:
+            return f"{operation!r}: this kind of site takes no calls"
+        known = (f"{name} {' or '.join(map(str, counts))}" for name, counts in cls.CALLS.items())
+        return f"{operation!r}: expected one of these, with so many arguments: {', '.join(known)}"
 
     # For subclasses.
 

@@ -25,6 +25,7 @@ BEAT_MS = 40
 class Server(Machine):
     """Proposer, acceptor and copy in one."""
 
+    CALLS: ClassVar[Mapping[str, tuple[int, ...]]] = {"set": (2,), "get": (1,), "create": (1,)}
     HANDLERS: ClassVar[Mapping[str, str]] = {
         "PREPARE": "_prepare", "PROMISE": "_promise", "ACCEPT": "_accept", "ACCEPTED": "_accepted",
         "REFUSED": "_refused", "BEAT": "_beat", "CHOSEN": "_chosen", "LEARN": "_learn",

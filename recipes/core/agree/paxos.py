@@ -220,6 +220,7 @@ class Proposals:
 class Proposer(Machine):
     """Proposes values from outside: any number of proposers may come and go."""
 
+    CALLS: ClassVar[Mapping[str, tuple[int, ...]]] = {"propose": (1,)}
     HANDLERS: ClassVar[Mapping[str, str]] = {"PROMISE": "_promised", "ACCEPTED": "_accepted", "REFUSED": "_refused"}
     PROPOSALS: type[Proposals] = Proposals
 

@@ -66,6 +66,7 @@ class Acceptor(Machine):
 class Proposer(Machine):
     """Proposes values. Nothing of it is on disk: a proposer that dies knows nothing of its lock."""
 
+    CALLS: ClassVar[Mapping[str, tuple[int, ...]]] = {"propose": (1,)}
     HANDLERS: ClassVar[Mapping[str, str]] = {
         "GRANTED": "_granted", "BUSY": "_busy", "ACCEPTED": "_accepted", "REFUSED": "_refused", "RELEASED": "_released",
     }  # fmt: skip

@@ -119,6 +119,7 @@ class Epochs:
 class Proposer(Machine):
     """Proposes values to one acceptor."""
 
+    CALLS: ClassVar[Mapping[str, tuple[int, ...]]] = {"propose": (1,)}
     HANDLERS: ClassVar[Mapping[str, str]] = {"PROMISE": "_promised", "ACCEPTED": "_accepted", "REFUSED": "_refused"}
 
     def __init__(self, place: Place) -> None:

@@ -25,6 +25,7 @@ class _Numbering:
 class Server(Machine):
     """Proposer, acceptor and copy in one."""
 
+    CALLS: ClassVar[Mapping[str, tuple[int, ...]]] = {"append": (1,)}
     HANDLERS: ClassVar[Mapping[str, str]] = {
         "WHICH": "_which", "LAST": "_last", "PREPARE": "_prepare", "ACCEPT": "_accept",
         "PROMISE": "_promised", "ACCEPTED": "_accepted", "REFUSED": "_refused", "CHOSEN": "_chosen",

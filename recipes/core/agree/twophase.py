@@ -69,6 +69,7 @@ class Running:
 class Coordinator(RecordedDecisions):
     """Coordinates transactions, of which each writes one key at all participants."""
 
+    CALLS: ClassVar[Mapping[str, tuple[int, ...]]] = {"write": (2,), "recover": (1,)}
     HANDLERS: ClassVar[Mapping[str, str]] = {
         "YES": "_yes", "NO": "_no", "DONE": "_done", "STAGE": "_stage",
         "PROMISE": "_promised", "ACCEPTED": "_accepted", "REFUSED": "_refused",
@@ -238,6 +239,7 @@ class Coordinator(RecordedDecisions):
 class Participant(RecordedDecisions):
     """Takes part in transactions. `refuses` has, by participant, the values that it cannot store: it votes no."""
 
+    CALLS: ClassVar[Mapping[str, tuple[int, ...]]] = {"read": (1,), "peek": (1,)}
     HANDLERS: ClassVar[Mapping[str, str]] = {
         "PREPARE": "_prepare", "COMMIT": "_commit", "ROLLBACK": "_roll_back", "WHICH_STAGE": "_which_stage",
         "PROMISE": "_promised", "ACCEPTED": "_accepted", "REFUSED": "_refused",
