@@ -130,7 +130,7 @@ def f3_unread(port: int) -> Iterator[None]:
     for wire in wires:
         for _ in range(8):
             wire.send(_GET, _text(b"/large") + b"\0")
-    time.sleep(12)
+    time.sleep(12)  # the server hangs up on them after 10 s
 
 
 def f9_watches(port: int) -> Iterator[None]:
@@ -140,7 +140,7 @@ def f9_watches(port: int) -> Iterator[None]:
         wire.ask(_SET_WATCHES, struct.pack(">qii", 1, 0, 50_000) + paths + struct.pack(">i", 0), -8)
     yield
     wire.sock.close()
-    time.sleep(10)
+    time.sleep(10)  # the watches go in slices meanwhile
 
 
 def f11_quota(port: int) -> Iterator[None]:
@@ -150,7 +150,7 @@ def f11_quota(port: int) -> Iterator[None]:
     wire.ask(_CREATE, _create(b"/zookeeper/quota/quota/zookeeper_limits", data=b"count=1,bytes=-1"))
     yield
     wire.ask(_CREATE, _create(b"/zookeeper/quota/quota/zookeeper_stats", data=b"count=0,bytes=0"))
-    time.sleep(2)
+    time.sleep(2)  # the count goes on behind the answer
 
 
 def close_ephemerals(port: int) -> Iterator[None]:

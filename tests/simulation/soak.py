@@ -1,6 +1,7 @@
 """Soaks by simulation: a row per task in a file, written as it is found, so that one can be interrupted and go on."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -8,6 +9,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
+
+import pytest
+
+from tests.simulation.conftest import take_small_slices
 
 Task = TypeVar("Task")
 Row = dict[str, Any]
@@ -49,6 +54,22 @@ def _timed(hunt: Callable[[Task], Row], task: Task) -> Row:
     began = perf_counter()
     row = hunt(task)
     return row | {"seconds": round(perf_counter() - began, 3)}
+
+
+def hunt_planted(bug: Any, seeds: Iterable[int], run: Callable[[Any, int], Any], names: re.Pattern[str]) -> Row:
+    """How many seeds it takes until the planted bug is found. names: of properties; any other error is no find."""
+    take_small_slices()
+    row: Row = {"bug": bug.name, "seed": None, "seeds": 0, "problem": None, "events": 0, "virtual_ms": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        bug.plant(patch)
+        for seed in seeds:
+            verdict = run(bug, seed)
+            row["seeds"] += 1
+            row["events"] += verdict.events
+            row["virtual_ms"] += verdict.at_us // 1000
+            if names.fullmatch(verdict.broken):
+                return row | {"seed": seed, "problem": verdict.problem}
+    return row
 
 
 def totals(commit: str, rows: list[Row]) -> str:

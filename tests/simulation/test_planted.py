@@ -10,9 +10,9 @@ from statistics import median
 
 import pytest
 
-from tests.simulation.conftest import run_seed, take_small_slices
+from tests.simulation.conftest import run_seed
 from tests.simulation.planted import PLANTED
-from tests.simulation.soak import add_rows, commit_of, earlier_rows, totals
+from tests.simulation.soak import add_rows, commit_of, earlier_rows, hunt_planted, totals
 
 SOAK_FILE = Path("soak-planted.jsonl")
 PROPERTY = re.compile(r"[CELWZ]\d+")  # see docs/simulation.md; any other error is no find
@@ -49,19 +49,7 @@ def test_without_the_bug_there_is_nothing_to_find(bug):
 
 def hunt(task):
     number, first, last = task
-    bug = PLANTED[number]
-    take_small_slices()
-    row = {"bug": bug.name, "seed": None, "seeds": 0, "problem": None, "events": 0, "virtual_ms": 0}
-    with pytest.MonkeyPatch.context() as patch:
-        bug.plant(patch)
-        for seed in range(first, last + 1):
-            verdict = run_bug(bug, seed)
-            row["seeds"] += 1
-            row["events"] += verdict.events
-            row["virtual_ms"] += verdict.at_us // 1000
-            if PROPERTY.fullmatch(verdict.broken):
-                return row | {"seed": seed, "problem": verdict.problem}
-    return row
+    return hunt_planted(PLANTED[number], range(first, last + 1), run_bug, PROPERTY)
 
 
 @pytest.mark.soak

@@ -9,10 +9,10 @@ from statistics import median
 
 import pytest
 
-from tests.simulation.conftest import run_seed, take_small_slices
+from tests.simulation.conftest import run_seed
 from tests.simulation.planted.bug import PLANTED_IN_RAFT
 from tests.simulation.planted.raft import vote_not_stored
-from tests.simulation.soak import add_rows, commit_of, totals
+from tests.simulation.soak import add_rows, commit_of, hunt_planted, totals
 
 SOAK_FILE = Path("soak-planted-raft.jsonl")
 PROPERTY = re.compile(r"(RF|[ACELW])\d+")  # see docs/raft.md; any other error is no find
@@ -47,19 +47,7 @@ def test_each_of_the_others_is_found(bug, monkeypatch):
 
 def hunt(task):
     number, first, last = task
-    bug = PLANTED_IN_RAFT[number]
-    take_small_slices()
-    row = {"bug": bug.name, "seed": None, "seeds": 0, "problem": None, "events": 0, "virtual_ms": 0}
-    with pytest.MonkeyPatch.context() as patch:
-        bug.plant(patch)
-        for seed in range(first, last + 1):
-            verdict = run_bug(bug, seed)
-            row["seeds"] += 1
-            row["events"] += verdict.events
-            row["virtual_ms"] += verdict.at_us // 1000
-            if PROPERTY.fullmatch(verdict.broken):
-                return row | {"seed": seed, "problem": verdict.problem}
-    return row
+    return hunt_planted(PLANTED_IN_RAFT[number], range(first, last + 1), run_bug, PROPERTY)
 
 
 @pytest.mark.soak

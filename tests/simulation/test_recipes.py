@@ -19,7 +19,7 @@ from recipes.core.sim.process_faults import PROCESS_FAULTS
 from tests.simulation.conftest import take_small_slices
 from tests.simulation.recipes.planted import PLANTED
 from tests.simulation.recipes.runs import WORKLOADS, plan_of, replay_command, run_seed
-from tests.simulation.soak import add_rows, commit_of, earlier_rows, totals
+from tests.simulation.soak import add_rows, commit_of, earlier_rows, hunt_planted, totals
 
 SOAK_FILE = Path("soak-recipes.jsonl")
 PLANTED_FILE = Path("soak-planted-recipes.jsonl")
@@ -195,21 +195,13 @@ def test_hunt(recipe, pytestconfig, capsys):
         assert [what for what in rows[0]["never"] if all(what in row["never"] for row in rows)] == []
 
 
+def run_bug(bug, seed):
+    return run_seed(seed, bug.recipe, faults=bug.faults)
+
+
 def hunt_bug(task):
     number, first, last = task
-    bug = PLANTED[number]
-    take_small_slices()
-    row = {"bug": bug.name, "seed": None, "seeds": 0, "problem": None, "events": 0, "virtual_ms": 0}
-    with pytest.MonkeyPatch.context() as patch:
-        bug.plant(patch)
-        for seed in range(first, last + 1):
-            verdict = run_seed(seed, bug.recipe, faults=bug.faults)
-            row["seeds"] += 1
-            row["events"] += verdict.events
-            row["virtual_ms"] += verdict.at_us // 1000
-            if PROPERTY.fullmatch(verdict.broken):
-                return row | {"seed": seed, "problem": verdict.problem}
-    return row
+    return hunt_planted(PLANTED[number], range(first, last + 1), run_bug, PROPERTY)
 
 
 @pytest.mark.soak
