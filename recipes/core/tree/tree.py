@@ -188,7 +188,7 @@ class DataTree:
         if self.quotas.active or path.startswith(b"/zookeeper/quota/"):
             node.acl = self._kept(path, node.acl)
             self.quotas.created(self.nodes, path, node)
-        found = self.watches.created(path)
+        found = self.watches.fire_created(path)
         if found:
             self._note_fired(found, node.acl, parent.acl)
         return OK, path, node, None
@@ -215,7 +215,7 @@ class DataTree:
         self.data_bytes -= len(path) + (len(node.data) if node.data else 0)
         if self.quotas.active:
             self.quotas.deleted(self.nodes, path, node)
-        found = self.watches.deleted(path)
+        found = self.watches.fire_deleted(path)
         if found:
             self._note_fired(found, node.acl, parent.acl if parent is not None else node.acl)
         return OK, None, None, None
@@ -237,7 +237,7 @@ class DataTree:
         self.data_bytes += (len(data) if data else 0) - (len(data_before) if data_before else 0)
         if self.quotas.active:
             self.quotas.changed(self.nodes, path, data_before, data)
-        found = self.watches.data_changed(path)
+        found = self.watches.fire_data_changed(path)
         if found:
             self._note_fired(found, node.acl, node.acl)
         return OK, None, node, None
@@ -307,7 +307,7 @@ class DataTree:
             if quotas is not None:
                 quotas.deleted(nodes, path, node)
             if watches is not None:
-                found = watches.deleted(path)
+                found = watches.fire_deleted(path)
                 if found:
                     parent = nodes.get(paths.parent(path))
                     self._note_fired(found, node.acl, parent.acl if parent is not None else node.acl)
