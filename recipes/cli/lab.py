@@ -17,6 +17,7 @@ from recipes.lab.checks.registry import check as check_trace
 from recipes.lab.difference import first_difference
 from recipes.lab.figures import figures
 from recipes.lab.hunt import hunt as run_seeds
+from recipes.lab.page import checked, content, document
 from recipes.lab.plants.registry import PLANTS
 from recipes.lab.run import Outcome
 from recipes.lab.run import run as run_scenario
@@ -106,6 +107,7 @@ def run(
     plant: str | None = None,
     text: Switch = False,
     svg: Switch = False,
+    html: Path | None = None,
     trace: Path | None = None,
     lang: Language = "en",
     json: Switch = False,
@@ -123,6 +125,7 @@ def run(
         plant: a planted bug, from `recipes lab list --plants`.
         text: print the events in words.
         svg: print a picture of the run.
+        html: write a page to this file that shows the run step by step; it needs nothing else, and no network.
         trace: write the trace to this file.
         lang: the language of what the checks say, en or zh.
         json: print one object: verdict and figures.
@@ -132,7 +135,9 @@ def run(
     sites = {} if servers is None else {protocol_of(used).parts[0].kind: servers}
     outcome = run_scenario(found, protocol=protocol, seed=seed, sites=sites, plant=plant)
     if trace is not None:
-        trace.write_text(dumps(outcome.trace), encoding="utf-8")
+        _write(trace, dumps(outcome.trace))
+    if html is not None:
+        _write(html, document(content(outcome.trace, found)))
     if text:
         print(shown(transcript(outcome.trace)), end="")
     if svg:
@@ -203,6 +208,39 @@ def check(file: Path, /, *, lang: Language = "en", json: Switch = False) -> int:
 
 
 @lab.command
+def replay(file: Path, /, *, html: Path | None = None, lang: Language = "en", json: Switch = False) -> int:
+    """Show what a trace has, in words or as a page: recipes lab replay TRACE --html run.html.
+
+    Exit codes: 0 all checks hold; 1 one does not; 2 the file is no trace, or a file cannot be written.
+
+    Args:
+        file: what `recipes lab run --trace` wrote.
+        html: write a page to this file that shows the run step by step.
+        lang: the language of what the checks say, en or zh.
+        json: print one object.
+    """
+    trace = _trace(file)
+    found, unchecked = checked(trace)
+    if html is not None:
+        _write(html, document(content(trace)))
+    lines = [f"{trace.header['scenario']}, {trace.protocol}, seed {trace.header['seed']}"]
+    lines += [] if trace.end else ["the trace ends early"]
+    lines += [] if html else transcript(trace).splitlines()
+    lines += [
+        f"  {name:4} {unchecked[name]}" if name in unchecked else _verdict(name, broken, lang)
+        for name, broken in found.items()
+    ]
+    facts = {
+        "ends_early": trace.end is None,
+        "checks": _checks(found, lang),
+        "unchecked": unchecked,
+        "events": len(trace.events),
+    }
+    say(json, "\n".join(lines), facts)
+    return 1 if any(found.values()) else 0
+
+
+@lab.command
 def diff(one: Path, other: Path, /, *, json: Switch = False) -> int:
     """Print where two traces begin to differ: recipes lab diff A B.
 
@@ -233,6 +271,13 @@ def _scenario(name: str) -> Scenario:
     except (OSError, UnicodeDecodeError) as error:
         raise BadArguments("", f"{name}: {error}") from None
     return scenarios.parse(file.stem, text)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadArguments("", f"{file}: {error.strerror}") from None
 
 
 def _trace(file: Path) -> Trace:
