@@ -6,7 +6,7 @@ import pytest
 
 from recipes.core.disk import snapshot
 from recipes.core.protocols import DEFAULT
-from recipes.core.raft import wire
+from recipes.core.replicas import wire
 from recipes.core.sim.hunt import Verdict, shrink, try_plan
 from recipes.core.sim.plan import Plan, draw_plan
 

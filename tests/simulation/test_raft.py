@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from recipes.core.raft.ballots import Kind
 from recipes.core.raft.options import RaftOptions
 from recipes.core.raft.peer import RaftPeer
-from recipes.core.raft.wire import NAMES
+from recipes.core.replicas.ballots import Kind
+from recipes.core.replicas.wire import NAMES
 from recipes.core.sim.ensemble import Ensemble
 from recipes.core.sim.plan import FAULTS
 from recipes.core.sim.protocols import find_simulated
@@ -21,8 +21,9 @@ from tests.simulation.soak import add_rows, commit_of, earlier_rows, totals
 SOAK_FILE = Path("soak-raft.jsonl")
 # Only servers of different lists send the first. The second takes logs that part twice, or a search by single entries.
 RARE = ("REFUSED", "CONFLICT")
+KINDS = [kind.name for kind in Kind if kind is not Kind.PREPARE]
 EXPECTED = (
-    *FAULTS, *(name for name in NAMES.values() if name not in RARE), *(kind.name for kind in Kind), "role leader",
+    *FAULTS, *(name for name in NAMES.values() if name not in RARE), *KINDS, "role leader",
     "role follower", "role looking", "Cell", "Truncate", "InstallSnapshot", "snapshot", "unsure", "no space",
     "end by disk", "session moved", "session expired", "event",
 )  # fmt: skip

@@ -1,55 +1,17 @@
-"""The state machines of raft, as tables: an election, a follower, and a follower as its leader sees it.
+"""The tables of raft: what a follower, and a follower as its leader sees it, take in each stage.
 
-A row says which method handles a message in a stage, and which stages that may lead to. A message without a row is
-refused: WireError names it, and the link is closed. docs/raft.md draws the tables.
+docs/raft.md draws them; replicas/stages.py says what a row means.
 """
 
 from collections.abc import Mapping
-from enum import Enum
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final
 
-from recipes.core.raft import wire as w
-
-
-class ElectionStage(Enum):
-    """What a server does to be elected."""
-
-    RESTING = "follows, leads, waits for its disk, or lets a moment pass"
-    ASKING = "asks whether it would be elected (pre-vote)"
-    STANDING = "has begun a term and voted for itself; asks for votes once both are on disk"
-
-
-class FollowerStage(Enum):
-    """How far a follower or an observer has come with its leader."""
-
-    DIALLING = "asks for a connection to the leader"
-    GREETING = "has said who it is; waits for the leader's HELLO"
-    MATCHING = "looks for the last entry that its log shares with the leader's"
-    INSTALLING = "gets the leader's tree"
-    CATCHING_UP = "takes entries; what was committed when it joined is not applied yet"
-    SERVING = "serves clients"
-
-
-class ProgressStage(Enum):
-    """How far a follower has come, as its leader sees it."""
-
-    CONNECTED = "has not said who it is"
-    PROBING = "is asked for the last entry that both logs have"
-    DUMPING = "is to get the tree, as soon as the Member has begun to dump it"
-    REPLICATING = "gets every new entry, and counts"
-    REFUSED = "was told why it is not taken"
-
-
-class Step(NamedTuple):
-    """method: the name of the machine's method, looked up once per machine. then: the stages it may lead to."""
-
-    method: str
-    then: tuple[Enum, ...] = ()
-
+from recipes.core.replicas import wire as w
+from recipes.core.replicas.stages import FollowerStage, FollowerTable, ProgressStage, ProgressTable, Step
 
 _F, _P = FollowerStage, ProgressStage
 
-FOLLOWER_MESSAGES: Final[Mapping[FollowerStage, Mapping[type[object], Step]]] = {
+FOLLOWER_MESSAGES: Final[FollowerTable] = {
     _F.DIALLING: {},
     _F.GREETING: {w.Hello: Step("_greeted", (_F.MATCHING,)), w.Refused: Step("_refused")},
     _F.MATCHING: {
@@ -66,7 +28,7 @@ FOLLOWER_MESSAGES: Final[Mapping[FollowerStage, Mapping[type[object], Step]]] = 
 }
 
 # The methods are those of the Leader.
-PROGRESS_MESSAGES: Final[Mapping[ProgressStage, Mapping[type[object], Step]]] = {
+PROGRESS_MESSAGES: Final[ProgressTable] = {
     _P.CONNECTED: {w.Hello: Step("_introduce", (_P.PROBING, _P.DUMPING, _P.REFUSED))},
     _P.PROBING: {
         w.Appended: Step("_matched", (_P.REPLICATING, _P.DUMPING)),
@@ -90,18 +52,3 @@ FOLLOWER_MOVES: Final[Mapping[FollowerStage, tuple[str, FollowerStage]]] = {
 PROGRESS_MOVES: Final[Mapping[ProgressStage, tuple[str, ProgressStage]]] = {
     _P.DUMPING: ("sent SNAPSHOT, PART, END", _P.REPLICATING),
 }
-
-_Stage = TypeVar("_Stage", bound=Enum)
-
-
-def bound(
-    machine: object, table: Mapping[_Stage, Mapping[type[object], Step]]
-) -> dict[_Stage, dict[type[object], Any]]:
-    """The table with the machine's methods in place of their names. To be made once per machine."""
-    return {stage: {what: getattr(machine, step.method) for what, step in row.items()} for stage, row in table.items()}
-
-
-def refusal(stage: Enum, message: object, row: Mapping[type[object], object]) -> str:
-    """The error text for a message that has no row in this stage."""
-    expected = ", ".join(w.message_name(w.TYPES[kind]) for kind in row) or "none"
-    return f"{w.message_name(w.TYPES[type(message)])} in the stage {stage.name}: expected {expected}"

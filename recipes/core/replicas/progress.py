@@ -5,10 +5,9 @@ from typing import Any, Final
 
 from recipes.core.history import History
 from recipes.core.link import Link
-from recipes.core.raft import wire as w
-from recipes.core.raft.stages import ProgressStage
-from recipes.core.raft.wire import Message
-from recipes.core.replication import Entry
+from recipes.core.replicas import wire as w
+from recipes.core.replicas.stages import ProgressStage
+from recipes.core.replicas.wire import Message
 
 _REPLICATING: Final = ProgressStage.REPLICATING
 _PROBING: Final = ProgressStage.PROBING
@@ -100,22 +99,9 @@ class Progress:
         data = made.get(before)
         if data is None:
             frames, at = [], before
-            for batch in _batches(history.behind(before)):
+            for batch in w.batches(history.behind(before)):
                 frames.append(w.encode_append(term, at, commit_zxid, round_number, batch))
                 at = batch[-1].zxid
             data = made[before] = b"".join(frames)
         self.link.send(data)
         self.sent_zxid = history.last_zxid
-
-
-def _batches(entries: list[Entry]) -> list[list[Entry]]:
-    """The entries in parts that fit into one frame each."""
-    found: list[list[Entry]] = [[]]
-    size = 0
-    for entry in entries:
-        size += len(entry.payload) + 4
-        if size > w.BATCH_BYTES and found[-1]:
-            found.append([])
-            size = len(entry.payload) + 4
-        found[-1].append(entry)
-    return found
