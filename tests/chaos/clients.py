@@ -195,9 +195,7 @@ class Load:
     mortals: sessions that were left to die, each with its ephemeral znode. holders: those that live on to `release`.
     """
 
-    def __init__(
-        self, history: History, ports: Sequence[int], random: Random, tick_ms: int, pace: float = 1.0
-    ) -> None:
+    def __init__(self, history: History, ports: Sequence[int], random: Random, tick_ms: int, pace: float = 1.0) -> None:
         self.history = history
         self.mortals: dict[int, bytes] = {}
         self.holders: dict[int, tuple[RawClient, bytes]] = {}

@@ -61,16 +61,21 @@ class Episode:
     """
 
     def __init__(
-        self, directory: Path, size: int, seed: int, pause_s: float, protocol: str, pace: float = 1.0, **settings: object
+        self,
+        directory: Path,
+        size: int,
+        seed: int,
+        pause_s: float,
+        protocol: str,
+        pace: float = 1.0,
+        **settings: object,
     ) -> None:
         self._random = Random(seed)
         self._pause_s = pause_s
         self._report = Report(size, seed)
         self._history = History()
         limits: dict[str, object] = {"initLimit": 10, "syncLimit": 4, "preAllocSize": 1024, "snapCount": 20_000}
-        self._ensemble = CutOffEnsemble(
-            directory, size, tickTime=TICK_MS, protocol=protocol, **(limits | settings)
-        )
+        self._ensemble = CutOffEnsemble(directory, size, tickTime=TICK_MS, protocol=protocol, **(limits | settings))
         self._network = Network()
         ports = list(self._ensemble.client_ports.values())
         self._load = Load(self._history, ports, Random(seed + 1), TICK_MS, pace)
