@@ -81,6 +81,7 @@ class ServerConfig(BaseModel):
     container_check_ms: Positive = Field(default=60000, validation_alias="znode.container.checkIntervalMs")
     container_max_per_check: Positive = Field(default=10000, validation_alias="znode.container.maxPerMinute")
     container_never_used_ms: Limit = Field(default=0, validation_alias="znode.container.maxNeverUsedIntervalMs")
+    store_limit_mb: Limit | None = Field(default=None, validation_alias="storeMemoryLimitInMb")  # 0: no limit
     max_watches: Positive = Field(default=1_000_000, validation_alias="maxWatchesPerSession")
     create_directories: Boolean = Field(default=True, validation_alias="datadir.autocreate")
     trust_empty_database: Boolean = Field(default=True, validation_alias="db.autocreate")

@@ -16,11 +16,12 @@ from recipes.core.tree.acl import READ_ONLY_ACL, AclTable, permits, unshared
 from recipes.core.tree.digest import known_digest, node_digest
 from recipes.core.tree.quota import Quotas, is_of_quota, subtree_of
 from recipes.core.tree.watches import WatchTable
-from recipes.core.tree.znode import CONTAINER_OWNER, Acl, ZNode, is_session, pack_stat, ttl_of, ttl_owner
+from recipes.core.tree.znode import CONTAINER_OWNER, ZNODE_BYTES, Acl, ZNode, is_session, pack_stat, ttl_of, ttl_owner
 
 RESERVED: Final = (b"/", b"/zookeeper", b"/zookeeper/quota", b"/zookeeper/config")
 _DIGEST_MASK: Final = (1 << 64) - 1
 _HALF: Final = 1 << 31
+_SESSION_BYTES: Final = 300  # in memory
 _DIGEST_INTERVAL, _DIGESTS_KEPT = 128, 1024
 
 # One part of a multi: its type, error code, path created and packed Stat; what its reply does not need is None.
@@ -109,6 +110,12 @@ class DataTree:
         if not zxid % _DIGEST_INTERVAL:
             self.digests.append((zxid, self.digest))
         return applied
+
+    def memory_bytes(self) -> int:
+        """About how much memory it takes, watches left out: they have a limit of their own."""
+        return (
+            self.data_bytes + ZNODE_BYTES * len(self.nodes) + _SESSION_BYTES * len(self.sessions) + self.acls.measure()
+        )
 
     def children_names(self, path: bytes) -> list[bytes]:
         """Bare names of the children of a znode that exists."""

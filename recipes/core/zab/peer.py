@@ -222,6 +222,10 @@ class ZabPeer:
         limit_ms = max(timeout_ms // 2 - tick_ms // 3, 2 * tick_ms // 3)
         return phase is not None and self.now_ms - phase.quorum_heard_ms() <= limit_ms
 
+    def remember(self, most_bytes: int) -> int:
+        """Keep no more than this of the log's end for learners that lack it; how much is kept."""
+        return self.history.keep_bytes(most_bytes, self.applied_zxid)
+
     def no_space(self, full: bool) -> None:
         """Take no part while the disk has no room: the other servers can go on without this one."""
         self._full = full
