@@ -148,6 +148,35 @@ def run(
 
 
 @lab.command
+def serve(*, port: int = 0, open: Switch = False, json: Switch = False) -> int:
+    """Serve a page on 127.0.0.1 that runs scenarios, puts faults into runs and compares them: recipes lab serve --open.
+
+    Args:
+        port: of 127.0.0.1; 0 for a free one.
+        open: open the page in the browser.
+        json: print the address as one object.
+    """
+    import webbrowser
+
+    import anyio
+
+    from recipes.lab.serving import serve as serve_pages
+
+    def told(address: str) -> None:
+        say(json, address, {"url": address})
+        if open:
+            webbrowser.open(address)
+
+    if not 0 <= port < 65536:
+        raise BadArguments("", f"--port {port}: expected a number from 0 to 65535")
+    try:
+        anyio.run(serve_pages, port, told)
+    except OSError as error:
+        raise BadArguments("", f"--port {port}: {error.strerror or error}") from None
+    return 0
+
+
+@lab.command
 def hunt(
     protocol: str, /, *, seeds: str = "1-200", plant: str | None = None, lang: Language = "en", json: Switch = False
 ) -> int:
