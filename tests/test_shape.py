@@ -31,6 +31,7 @@ ALLOWED = {
     "recipes.core.properties": ["errors"],
     "recipes.core.address": [],
     "recipes.core.summary": [],
+    "recipes.core.http_request": [],
     "recipes.core.quorum": ["address"],
     "recipes.core.ensemble": ["address", "errors", "properties", "quorum"],
     "recipes.core.zoo_keys": [],
@@ -78,7 +79,7 @@ ALLOWED = {
     "recipes.core.disk": ["codes", "errors", "paths", "zxid", "jute", "tree", "replication", "disk"],
     "recipes.core.member": [*STORE, "summary", "member"],
     "recipes.core.turn": [*STORE, "member"],
-    "recipes.core.server": [*STORE, "config", "properties", "protocols", "member", "turn", "server"],
+    "recipes.core.server": [*STORE, "config", "http_request", "properties", "protocols", "member", "turn", "server"],
     "recipes.core.sim.zab_rules": ["jute", "replication", "zab", "zxid", "sim"],
     "recipes.core.sim.raft_rules": ["errors", "jute", "raft", "replicas", "replication", "zxid", "sim"],
     "recipes.core.sim.protocols": ["protocols", "replication", "sim", "sim.raft_rules", "sim.zab_rules"],
@@ -93,8 +94,8 @@ RECIPES = [
 ]  # fmt: skip
 # What the laboratory reads of ours, besides itself.
 LAB_MAY_READ = (
-    "recipes.lab", "recipes.core.agree", "recipes.core.errors", "recipes.core.sim.chance", "recipes.core.sim.disk",
-    "recipes.core.sim.timeline",
+    "recipes.lab", "recipes.core.agree", "recipes.core.errors", "recipes.core.http_request", "recipes.core.sim.chance",
+    "recipes.core.sim.disk", "recipes.core.sim.timeline",
 )  # fmt: skip
 PURE = [
     "agree",
@@ -109,6 +110,7 @@ PURE = [
     "sim",
     "protocols",
     "address",
+    "http_request",
     "summary",
     "quorum",
     "forwarding",
@@ -179,7 +181,8 @@ def room_of(module: str) -> str | None:
 def is_pure(path: Path) -> bool:
     inside = path.relative_to(ROOT / "recipes").as_posix()
     if inside.startswith("lab/"):
-        return inside not in ("lab/run.py", "lab/hunt.py")  # make the sources of chance, from a seed
+        # The first two make the sources of chance, from a seed; the last one is a server.
+        return inside not in ("lab/run.py", "lab/hunt.py", "lab/serving.py")
     if inside == "core/sim/loop.py":  # an event loop of its own, of which the rest of the room sees no asyncio
         return False
     return any(inside == f"core/{pure}.py" or inside.startswith(f"core/{pure}/") for pure in PURE)

@@ -1,6 +1,7 @@
 """`recipes lab`: protocols run in a laboratory, on a simulated network and simulated disks, with faults on demand."""
 
 import json as json_text
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from recipes.lab.checks.check import Broken
 from recipes.lab.checks.registry import CHECKS
 from recipes.lab.checks.registry import check as check_trace
 from recipes.lab.difference import first_difference
+from recipes.lab.exports import EXPORTS
 from recipes.lab.figures import figures
 from recipes.lab.hunt import hunt as run_seeds
 from recipes.lab.page import checked, content, document
@@ -148,6 +150,35 @@ def run(
 
 
 @lab.command
+def serve(*, port: int = 0, open: Switch = False, json: Switch = False) -> int:
+    """Serve a page on 127.0.0.1 that runs scenarios, puts faults into runs and compares them: recipes lab serve --open.
+
+    Args:
+        port: of 127.0.0.1; 0 for a free one.
+        open: open the page in the browser.
+        json: print the address as one object.
+    """
+    import webbrowser
+
+    import anyio
+
+    from recipes.lab.serving import serve as serve_pages
+
+    def told(address: str) -> None:
+        say(json, address, {"url": address})
+        if open:
+            webbrowser.open(address)
+
+    if not 0 <= port < 65536:
+        raise BadArguments("", f"--port {port}: expected a number from 0 to 65535")
+    try:
+        anyio.run(serve_pages, port, told)
+    except OSError as error:
+        raise BadArguments("", f"--port {port}: {error.strerror or error}") from None
+    return 0
+
+
+@lab.command
 def hunt(
     protocol: str, /, *, seeds: str = "1-200", plant: str | None = None, lang: Language = "en", json: Switch = False
 ) -> int:
@@ -238,6 +269,25 @@ def replay(file: Path, /, *, html: Path | None = None, lang: Language = "en", js
     }
     say(json, "\n".join(lines), facts)
     return 1 if any(found.values()) else 0
+
+
+@lab.command
+def export(file: Path, /, *, to: Literal["mermaid", "shiviz", "csv"]) -> int:
+    """Print a trace for another tool: recipes lab export TRACE --to mermaid.
+
+    Args:
+        file: what `recipes lab run --trace` wrote.
+        to: mermaid, a sequence diagram; shiviz, a log with vector clocks; csv, the figures.
+    """
+    print(shown(EXPORTS[to](_trace(file))), end="")
+    return 0
+
+
+@lab.command
+def schema() -> int:
+    """Print the JSON Schema of a line of a trace."""
+    print((files("recipes.lab") / "static" / "trace.schema.json").read_text(encoding="utf-8"), end="")
+    return 0
 
 
 @lab.command

@@ -49,8 +49,11 @@ def run(
     sites: Mapping[str, int] | None = None,
     settings: Mapping[str, Any] | None = None,
     plant: str | None = None,
+    most_events: int | None = None,
 ) -> Outcome:
     """Run a scenario, perhaps with another protocol, seed, number of sites, other settings, or a planted bug.
+
+    most_events: stop after so many events.
 
     Raises BadArguments for a protocol that the scenario does not have, a site that does not exist, and the like.
     """
@@ -76,7 +79,7 @@ def run(
         return random.Random(f"{used_seed}/{purpose}")
 
     world = World(scenario, members, source)
-    world.run()
+    world.run(most_events)
     header = {
         "version": VERSION,
         "scenario": scenario.id,

@@ -54,16 +54,21 @@ class World:
         self._over = False
         self._script = Script(scenario.steps, self)
 
-    def run(self) -> None:
-        """Run to the end: a while after the last step and the last answer, or at the limit."""
+    def run(self, most_events: int | None = None) -> None:
+        """Run to the end: a while after the last step and the last answer, or at the limit, or after so many events."""
         for site in self.sites.values():
             site.start()
         self.timeline.at(self._scenario.limit_ms * 1000, self._stop)
         self._script.begin()
         self.look_for_end()
         while not self._over and self.timeline.step():
-            pass
-        if not self.ended:
+            self._script.saw_events(len(self.events))
+            if most_events is not None and len(self.events) >= most_events:
+                self.waits_for = f"its end: it was stopped after {most_events} events"
+                return
+        if self._script.never_done:
+            self.ended, self.waits_for = False, self._script.never_done
+        elif not self.ended:
             unanswered = "an answer to " + ", ".join(f"call {number}" for number in self.open_calls)
             self.waits_for = self._script.waits_for or unanswered
 

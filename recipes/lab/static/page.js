@@ -7,6 +7,7 @@ const FRAME = new Set(["i", "t", "n", "k", "cause"]);
 const SPEEDS = [1, 2, 5, 15, 50]; // events a second
 const ROWS = 20; // of the list, before and after the event
 const MARGIN = 700; // of the picture, drawn beside what is seen
+const AFTER = 150; // room for words after the last event
 const LABELS = 60; // width of the names of lanes
 const ORIGIN = 62; // what lies left of it in the picture is empty here: the lanes have their names beside it
 const JUMPS = ["phase", "message", "election", "commit", "fault", "violation", "note", "search"];
@@ -222,6 +223,7 @@ let at = 0;
 let view = "timeline";
 let language = "en";
 let zoom = 1;
+let fitted = false;
 let speed = 2;
 let playing = null;
 let search = { text: "", hits: [] };
@@ -372,6 +374,11 @@ function show() {
 
 const SHOW = {
   timeline() {
+    if (!fitted) {
+      fitted = true;
+      zoom = Math.min(Math.max(fitting(), 1), 1.7); // a short run fills the page
+      size();
+    }
     showCursor();
     showList();
   },
@@ -394,7 +401,7 @@ function buildTimeline() {
   parts.pieces = draw(["g", {}]);
   parts.marks = draw(["g", { class: "marks" }]);
   parts.cursor = shape("line", { class: "cursor", y1: "0", y2: String(height) });
-  parts.svg = canvas({ viewBox: `${ORIGIN} 0 ${width + 40 - ORIGIN} ${height}`, role: "img", "aria-label": "The run as a timeline; the list below has the same events" });
+  parts.svg = canvas({ viewBox: `${ORIGIN} 0 ${width + AFTER - ORIGIN} ${height}`, role: "img", "aria-label": "The run as a timeline; the list below has the same events" });
   parts.svg.append(parts.pieces, parts.marks, parts.cursor);
   parts.labels = canvas({ viewBox: `0 0 ${LABELS} ${height}`, "aria-hidden": "true", class: "labels" });
   for (const [site, y] of Object.entries(lanes)) {
@@ -451,7 +458,7 @@ function redraw() {
 }
 
 function fitting() {
-  const width = run.data.picture.width + 40 - ORIGIN;
+  const width = run.data.picture.width + AFTER - ORIGIN;
   const room = Math.max(parts.scroll.parentElement.clientWidth, 200);
   const whole = room / (width + LABELS); // the names grow with the picture, and shrink to half at most
   return whole < 0.5 ? (room - LABELS / 2) / width : whole;
@@ -467,7 +474,7 @@ function size() {
   const { width, height } = run.data.picture;
   const tall = Math.max(zoom, 0.5); // a whole run in one view is still as high as can be read
   parts.svg.setAttribute("preserveAspectRatio", zoom < tall ? "none" : "xMinYMin");
-  parts.svg.setAttribute("width", (width + 40 - ORIGIN) * zoom);
+  parts.svg.setAttribute("width", (width + AFTER - ORIGIN) * zoom);
   parts.svg.setAttribute("height", height * tall);
   parts.labels.setAttribute("width", LABELS * tall);
   parts.labels.setAttribute("height", height * tall);
@@ -731,7 +738,7 @@ function open(data) {
   at = Math.min(at, run.last);
   evidence = [];
   hidden.sites.clear();
-  zoom = 1;
+  fitted = false;
   hidden.roles = new Set(data.roles.filter(([, , , beats]) => beats).map(([role]) => role));
   drawn = { from: 0, to: -1, elements: new Map() };
   build();
@@ -813,7 +820,6 @@ function build() {
   find(search.text);
   for (const [each, panel] of Object.entries(parts.panels)) panel.hidden = each !== view;
   parts.tabs[view].setAttribute("aria-current", "page");
-  if (zoom === 1) zoom = Math.min(Math.max(fitting(), 1), 1.7); // a short run fills the page
   size();
   drawn = { from: 0, to: -1, elements: new Map() };
 }
