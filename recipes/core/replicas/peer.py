@@ -17,6 +17,7 @@ from recipes.core.jute.votes import Notification
 from recipes.core.link import Link
 from recipes.core.quorum import Membership
 from recipes.core.replicas.ballots import TERMS_AHEAD, Ballot, ensemble_id, from_notification, to_notification
+from recipes.core.replicas.terms import term_cell
 from recipes.core.replicas.wire import Dialect, Message, MessageReader
 from recipes.core.replication import (
     Cell,
@@ -82,10 +83,6 @@ class Peer:
 
     def vote_again(self) -> None:
         """It knows of every term in which it may have said something: from the next one on it takes part again."""
-
-    def adopt(self, term: int, why: str) -> None:
-        """Enter a later term: what was said in the earlier one is void."""
-        raise NotImplementedError
 
     def _ensemble(self, membership: Membership) -> int:
         return ensemble_id(membership, self.dialect.protocol)
@@ -318,6 +315,14 @@ class Peer:
         self._handover.restart()
         self.committed_zxid = zxid
         self.flushed_zxid = self.applied_zxid = 0  # until the snapshot is on disk
+
+    def adopt(self, term: int, why: str) -> None:
+        """Enter a later term: what was said in the earlier one is void."""
+        invariant(term > self.term, "a term never goes back")
+        self.look(why)
+        self.term = term
+        self._carry_out(term_cell(term))
+        self._election.rest()
 
     def heard_term(self, sid: int, term: int) -> None:
         """A voter is in this term."""
