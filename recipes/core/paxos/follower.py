@@ -11,23 +11,18 @@ from recipes.core.errors import WireError
 from recipes.core.paxos import wire as p
 from recipes.core.paxos.stages import FOLLOWER_MESSAGES
 from recipes.core.replicas import wire as w
-from recipes.core.replicas.follower import Follower as AnyFollower
 from recipes.core.replicas.stages import FollowerTable
-from recipes.core.replicas.wire import Hello
+from recipes.core.replicas.whole_log import WholeLogFollower
 
 if TYPE_CHECKING:
     from recipes.core.paxos.peer import PaxosPeer
 
 
-class Follower(AnyFollower):
+class Follower(WholeLogFollower):
     """What a server does while `leader_sid` leads its ballot."""
 
     table: FollowerTable = FOLLOWER_MESSAGES
     _peer: "PaxosPeer"
-
-    def __init__(self, peer: "PaxosPeer", leader_sid: int) -> None:
-        super().__init__(peer, leader_sid)
-        self._initial_zxid = 0  # where the log ends that the proposer began this ballot with
 
     def _introduce(self) -> None:
         super()._introduce()
@@ -48,10 +43,6 @@ class Follower(AnyFollower):
             self._send(p.encode_report(peer.term, prev_zxid, number < len(parts), part))
             prev_zxid = part[-1].zxid if part else prev_zxid
 
-    def _greeted(self, hello: Hello) -> None:
-        super()._greeted(hello)
-        self._initial_zxid = hello.last_zxid
-
     def _taken(self) -> None:
         """Accept in this ballot, once the log is the one that the ballot began with, or more.
 
@@ -71,6 +62,3 @@ class Follower(AnyFollower):
     def _durable(self) -> int:
         """Up to where this server has accepted in this ballot, on its disk; -1: it has not."""
         return super()._durable() if self._peer.accepted_on_disk == self._peer.term else -1
-
-    def _may_serve(self, zxid: int) -> bool:
-        return zxid >= self._initial_zxid

@@ -14,9 +14,9 @@ from recipes.core.paxos import wire as p
 from recipes.core.paxos.stages import PROGRESS_MESSAGES
 from recipes.core.replicas import matching
 from recipes.core.replicas.ballots import Ballot, Kind
-from recipes.core.replicas.leader import Leader as AnyLeader
 from recipes.core.replicas.progress import Progress
 from recipes.core.replicas.stages import ProgressStage, ProgressTable
+from recipes.core.replicas.whole_log import WholeLogLeader
 from recipes.core.replicas.wire import Hello
 from recipes.core.replication import Entry
 from recipes.core.zxid import epoch_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from recipes.core.paxos.peer import PaxosPeer
 
 
-class Leader(AnyLeader):
+class Leader(WholeLogLeader):
     """What a server does in a ballot of its own. prepared: a majority has promised, and this server leads."""
 
     table: ProgressTable = PROGRESS_MESSAGES
@@ -43,8 +43,6 @@ class Leader(AnyLeader):
         self._learned: list[Entry] = []
         self._learns_behind: int | None = None  # the entry before these
         self._denied: set[int] = set()
-        self._initial_zxid = 0  # where the log ends that it proposes first
-        self._chosen = False  # all of that is
 
     def begin(self) -> None:
         """Ask for promises, this server's own among them; its ballot is on disk."""
@@ -162,7 +160,7 @@ class Leader(AnyLeader):
     def _lead(self) -> None:
         """Propose the log in this ballot, to this server first. What an acceptor knows to be chosen needs no vote."""
         peer = self._peer
-        self._initial_zxid = peer.history.last_zxid
+        self._take_log()
         self.prepared = self.connected = True
         self._began_ms = self._linked_ms = peer.now_ms
         self._heard_ms = dict.fromkeys(self._membership.voters, peer.now_ms)
@@ -187,33 +185,9 @@ class Leader(AnyLeader):
 
     # Accepting.
 
-    def _say_hello(self, progress: Progress) -> None:
-        peer = self._peer
-        progress.link.send(peer.dialect.encode_hello(peer.ensemble, peer.settings.sid, self.term, self._initial_zxid))
-
-    def _known_zxid(self) -> int:
-        """Nothing before all that this ballot began with is chosen: until then there may be more than it knows of."""
-        return self._peer.committed_zxid if self._chosen else -1
-
     def _held(self) -> int:
+        """Up to where a majority has accepted this log in this ballot."""
         peer = self._peer
         own_zxid = peer.flushed_zxid if peer.accepted_on_disk == self.term else -1
         held = {progress.sid: progress.durable_zxid for progress in self._by_sid.values() if progress.counts}
         return self._membership.committed(held | {peer.settings.sid: own_zxid})
-
-    def _count(self) -> None:
-        """Commit what a majority has accepted in this ballot."""
-        peer = self._peer
-        zxid = self._held()
-        if self.prepared and zxid >= self._initial_zxid:
-            self._chosen = True
-            if zxid > peer.committed_zxid:
-                peer.commit(zxid)
-            elif not peer.serving:
-                self.applied(peer.applied_zxid)
-        self._answer_syncs()
-
-    def applied(self, zxid: int) -> None:
-        """Everything up to `zxid` is handed over: serve, once that is all that the ballot began with."""
-        if self._chosen and zxid >= self._initial_zxid and self._peer.leader is self:
-            self._peer.serve()

@@ -265,13 +265,17 @@ class Leader:
     def flush(self) -> None:
         """Send every follower what is new in this turn."""
         made: dict[int, bytes] = {}
-        peer = self._peer
+        peer, last_zxid = self._peer, self._last_to_send()
         for progress in self._by_sid.values():
-            progress.flush(self.term, peer.history, self._known_zxid(), self._round, made)
+            progress.flush(self.term, peer.history, last_zxid, self._known_zxid(), self._round, made)
 
     def _flush(self, progress: Progress) -> None:
         peer = self._peer
-        progress.flush(self.term, peer.history, self._known_zxid(), self._round)
+        progress.flush(self.term, peer.history, self._last_to_send(), self._known_zxid(), self._round)
+
+    def _last_to_send(self) -> int:
+        """Followers get nothing behind this yet."""
+        return self._peer.history.last_zxid
 
     def _known_zxid(self) -> int:
         """What the followers are told: everything up to here is committed."""
