@@ -202,6 +202,7 @@ class PaxosRules(Rules):
                 f"server {sid} has accepted 0x{zxid:x} in {ballot}, its disk has 0x{shadow.durable:x} in "
                 f"{numbers.accepted}",
             )
+        self.synced(sid)  # after a power cut more may have come back than was known to be durable
         if shadow.damaged and not shadow.unsure and not shadow.rotten and self._contains(zxid, self.ledger.tip):
             shadow.damaged = False
 
