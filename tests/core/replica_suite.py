@@ -15,7 +15,7 @@ from recipes.core.forwarding import Forwarded, Revalidate, Revalidated, Sessions
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.txns import blank_txn
 from recipes.core.quorum import Membership, QuorumServer
-from recipes.core.replication import Cell, Entry, Recovered, ReplicaSettings, ReplicationProtocol
+from recipes.core.replication import Cell, Entry, Recovered, ReplicaSettings, ReplicationProtocol, Truncate
 from recipes.core.zxid import start_of
 
 TICK_MS = 100
@@ -58,6 +58,9 @@ class Server:
             elif isinstance(write, Cell):
                 self.cells[write.name] = write.value
                 self.replica.written(write, 0)
+            elif isinstance(write, Truncate):
+                self.log = [entry for entry in self.log if entry.zxid <= write.zxid]
+                self.replica.written(write, write.zxid)
             else:
                 pytest.fail(f"not in these stories: {write}")
             self.take()
