@@ -166,6 +166,7 @@ _REASONS = {
     "not a whole number": "a whole number", "not a boolean": "true or false", "not yes or no": "yes or no",
     "no path": "a path", "not 3": "3: fast leader election is the only one",
     "not PEM": "PEM: other key stores are not supported",
+    "simulated only": "zab or raft: multi-paxos and primary-backup run in the simulator only, docs/multi-paxos.md",
 }  # fmt: skip
 
 

@@ -9,15 +9,15 @@ from recipes.core.replication import Entry, Ready, Synced
 class Handover:
     """Entries that are logged and not applied yet, and what waits behind them, for a Replica of any protocol.
 
-    ready: what was decided since `take`.
+    ready: what was decided since it was taken. syncs: tokens that wait, each with the zxid before it.
     """
 
-    __slots__ = ("_syncs", "_unapplied", "ready")
+    __slots__ = ("_unapplied", "ready", "syncs")
 
     def __init__(self, logged: Iterable[Entry] = ()) -> None:
         self.ready: Ready = Ready()
         self._unapplied: deque[Entry] = deque(logged)
-        self._syncs: deque[tuple[int, object]] = deque()
+        self.syncs: deque[tuple[int, object]] = deque()
 
     def append(self, entry: Entry) -> None:
         """Have an entry written; it is applied once `release` comes to it."""
@@ -26,7 +26,7 @@ class Handover:
 
     def sync(self, zxid: int, token: object) -> None:
         """Hand `token` back behind the entry `zxid`."""
-        self._syncs.append((zxid, token))
+        self.syncs.append((zxid, token))
 
     def release(self, up_to: int, applied_zxid: int) -> int:
         """Hand over the entries up to `up_to`, which are committed and on this server's disk, and the tokens behind
@@ -37,7 +37,7 @@ class Handover:
             entry = unapplied.popleft()
             commits.append(entry)
             applied_zxid = entry.zxid
-        syncs = self._syncs
+        syncs = self.syncs
         while syncs and syncs[0][0] <= applied_zxid:
             commits.append(Synced(syncs.popleft()[1]))
         return applied_zxid
@@ -53,9 +53,4 @@ class Handover:
 
     def drop_syncs(self) -> None:
         """This server has no leader any more: whoever waits for a `sync` asks again."""
-        self._syncs.clear()
-
-    def take(self) -> Ready:
-        """What was decided since the last call."""
-        ready, self.ready = self.ready, Ready()
-        return ready
+        self.syncs.clear()

@@ -1,8 +1,8 @@
-"""A follower in raft: it serves once it knows all that was committed. stages.py has the stages, and what each takes."""
+"""A follower in raft: it serves once it knows all that was committed. replicas/tables.py has the stages."""
 
-from recipes.core.raft.stages import FOLLOWER_MESSAGES
 from recipes.core.replicas.follower import Follower as AnyFollower
 from recipes.core.replicas.stages import FollowerTable
+from recipes.core.replicas.tables import FOLLOWER_MESSAGES
 from recipes.core.zxid import start_of
 
 

@@ -1,7 +1,7 @@
 """A leader in raft: only entries of its own term does it commit by counting.
 
 A term begins with an entry that changes nothing. Once a quorum has it on disk, everything before it is committed too.
-stages.py has the stages of each follower.
+replicas/tables.py has the stages of each follower.
 Source: Ongaro and Ousterhout (2014), sections 5.3 and 5.4; Ongaro (2014), sections 6.2 and 6.4.
 """
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from recipes.core.errors import invariant
 from recipes.core.jute.txns import blank_txn, decode_txn
-from recipes.core.raft.stages import PROGRESS_MESSAGES
 from recipes.core.replicas.leader import Leader as AnyLeader
 from recipes.core.replicas.stages import ProgressTable
+from recipes.core.replicas.tables import PROGRESS_MESSAGES
 from recipes.core.replication import Entry
 from recipes.core.zxid import epoch_of, start_of
 

@@ -5,16 +5,16 @@ Source: Ongaro and Ousterhout, In Search of an Understandable Consensus Algorith
 Theory and Practice (2014), chapters 3, 5, 6 and 9.
 """
 
-from recipes.core.errors import invariant
 from recipes.core.quorum import Membership
 from recipes.core.raft.election import Election
 from recipes.core.raft.follower import Follower
 from recipes.core.raft.leader import Leader
 from recipes.core.raft.options import RaftOptions
-from recipes.core.raft.terms import ABSTAINS, NOBODY, Vote, stored_term, stored_vote, term_cell, vote_cell
+from recipes.core.raft.terms import ABSTAINS, NOBODY, Vote, stored_vote, vote_cell
 from recipes.core.raft.wire import RAFT_MESSAGES
 from recipes.core.replicas.ballots import ensemble_id
 from recipes.core.replicas.peer import Peer
+from recipes.core.replicas.terms import stored_term, term_cell
 from recipes.core.replicas.wire import Dialect
 from recipes.core.replication import Recovered, ReplicaSettings
 
@@ -52,14 +52,6 @@ class RaftPeer(Peer):
     def vote_again(self) -> None:
         """Vote from the next term on."""
         self.set_vote(self.settings.sid)  # as if it had voted for itself: so for nobody else
-
-    def adopt(self, term: int, why: str) -> None:
-        """Enter a later term: what was said in the earlier one is void."""
-        invariant(term > self.term, "a term never goes back")
-        self.look(why)
-        self.term = term
-        self._carry_out(term_cell(term))
-        self._election.rest()
 
     def stand(self) -> None:
         """Begin a term of this server's own, and vote for itself."""

@@ -35,9 +35,7 @@ class Kind(IntEnum):
 
 
 class Ballot(NamedTuple):
-    """One message. zxid: where the log of a server that asks ends, in a PREPARE up to where it knows what is chosen;
-    -1 if it cannot be elected.
-    """
+    """One message. zxid: where the log of a server that asks ends; -1 if it cannot be elected."""
 
     kind: Kind
     term: int

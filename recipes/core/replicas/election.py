@@ -84,7 +84,7 @@ class Election:
         if peer.leader is not None or peer.follower is not None:
             self._at_ms = None
             if peer.abstains:
-                self._ask_terms()
+                peer.when_durable(self._ask_terms)
         elif not self._may_stand():
             # It cannot be elected; the question makes a leader tell that it leads, and the others tell their term.
             self._await_answers()

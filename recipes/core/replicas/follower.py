@@ -201,10 +201,14 @@ class Follower:
             peer.append(entry)
         last = append.entries[-1].zxid if append.entries else append.prev_zxid
         self._matched_zxid = max(self._matched_zxid, found, last)
+        self._taken()
         self._commit(append.commit_zxid)
         if append.round != self._round:
             self._round = append.round
             self._acknowledge()
+
+    def _taken(self) -> None:
+        """The log has more of the leader's than before."""
 
     def _may_serve(self, zxid: int) -> bool:
         """Whether a leader that says that everything up to `zxid` is committed knows of all that is."""

@@ -18,7 +18,7 @@ from recipes.core.replicas.read_index import ReadIndex
 from recipes.core.replicas.stages import ProgressStage, ProgressTable, bound, refusal
 from recipes.core.replicas.wire import VERSION, Appended, AskSession, Conflict, Forward, Hello, Message
 from recipes.core.replication import Entry, SnapshotRequested
-from recipes.core.zxid import LAST_COUNTER, counter_of
+from recipes.core.zxid import LAST_COUNTER, counter_of, follows
 
 if TYPE_CHECKING:
     from recipes.core.replicas.peer import Peer
@@ -259,19 +259,27 @@ class Leader:
         if counter_of(entry.zxid) > LAST_COUNTER:
             peer.look("the term has no zxids left")
             return
-        invariant(entry.zxid == peer.history.last_zxid + 1, f"{entry} does not follow 0x{peer.history.last_zxid:x}")
+        invariant(follows(peer.history.last_zxid, entry.zxid), f"{entry} does not follow 0x{peer.history.last_zxid:x}")
         peer.append(entry)
 
     def flush(self) -> None:
         """Send every follower what is new in this turn."""
         made: dict[int, bytes] = {}
-        peer = self._peer
+        peer, last_zxid = self._peer, self._last_to_send()
         for progress in self._by_sid.values():
-            progress.flush(self.term, peer.history, peer.committed_zxid, self._round, made)
+            progress.flush(self.term, peer.history, last_zxid, self._known_zxid(), self._round, made)
 
     def _flush(self, progress: Progress) -> None:
         peer = self._peer
-        progress.flush(self.term, peer.history, peer.committed_zxid, self._round)
+        progress.flush(self.term, peer.history, self._last_to_send(), self._known_zxid(), self._round)
+
+    def _last_to_send(self) -> int:
+        """Followers get nothing behind this yet."""
+        return self._peer.history.last_zxid
+
+    def _known_zxid(self) -> int:
+        """What the followers are told: everything up to here is committed."""
+        return self._peer.committed_zxid
 
     def flushed(self, zxid: int) -> None:
         """This server has everything up to `zxid` on disk."""

@@ -17,6 +17,7 @@ from recipes.core.jute.votes import Notification
 from recipes.core.link import Link
 from recipes.core.quorum import Membership
 from recipes.core.replicas.ballots import TERMS_AHEAD, Ballot, ensemble_id, from_notification, to_notification
+from recipes.core.replicas.terms import term_cell
 from recipes.core.replicas.wire import Dialect, Message, MessageReader
 from recipes.core.replication import (
     Cell,
@@ -82,10 +83,6 @@ class Peer:
 
     def vote_again(self) -> None:
         """It knows of every term in which it may have said something: from the next one on it takes part again."""
-
-    def adopt(self, term: int, why: str) -> None:
-        """Enter a later term: what was said in the earlier one is void."""
-        raise NotImplementedError
 
     def _ensemble(self, membership: Membership) -> int:
         return ensemble_id(membership, self.dialect.protocol)
@@ -248,7 +245,9 @@ class Peer:
 
     def take_ready(self) -> Ready:
         """What has been decided since the last call."""
-        return self._handover.take()
+        handover = self._handover
+        ready, handover.ready = handover.ready, Ready()
+        return ready
 
     # What leader, follower and election call.
 
@@ -323,6 +322,14 @@ class Peer:
         self.committed_zxid = zxid
         self.flushed_zxid = self.applied_zxid = 0  # until the snapshot is on disk
 
+    def adopt(self, term: int, why: str) -> None:
+        """Enter a later term: what was said in the earlier one is void."""
+        invariant(term > self.term, "a term never goes back")
+        self.look(why)
+        self.term = term
+        self._carry_out(term_cell(term))
+        self._election.rest()
+
     def heard_term(self, sid: int, term: int) -> None:
         """A voter is in this term."""
         self._election.heard_term(sid, term)
@@ -358,9 +365,10 @@ class Peer:
 
     def release(self) -> None:
         """Hand over what is committed and on this server's disk."""
-        up_to = min(self.committed_zxid, self.flushed_zxid)
-        self.applied_zxid = self._handover.release(up_to, self.applied_zxid)
-        self.history.forget(self.applied_zxid)
+        handover, up_to = self._handover, min(self.committed_zxid, self.flushed_zxid)
+        if up_to > self.applied_zxid or handover.syncs:
+            self.applied_zxid = handover.release(up_to, self.applied_zxid)
+            self.history.forget(self.applied_zxid)
         if not self.serving and self._phase is not None:
             self._phase.applied(self.applied_zxid)
 

@@ -5,7 +5,7 @@ direction is a Hello, which names the protocol. Apache's servers and ZAB's send 
 kind: the connection is closed with a sentence for the log.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from struct import Struct
 from struct import error as StructError
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -206,10 +206,11 @@ class Dialect:
     """The messages of one protocol.
 
     protocol: its name. magic: 12 bytes at the start of a HELLO. names: of the types that it has. own: the types that
-    it alone has: class of the message -> its number, and a function that decodes it.
+    it alone has: class of the message -> its number, and a function that decodes it. first: the types with which a
+    connection may begin, in either direction.
     """
 
-    __slots__ = ("_readers", "magic", "names", "protocol", "types")
+    __slots__ = ("_first", "_readers", "magic", "names", "protocol", "types")
 
     def __init__(
         self,
@@ -217,10 +218,12 @@ class Dialect:
         magic: bytes,
         names: Mapping[int, str] = NAMES,
         own: Mapping[type[object], tuple[int, Reader]] | None = None,
+        first: Collection[int] = (HELLO, REFUSED),
     ) -> None:
         self.protocol: str = protocol
         self.magic: bytes = magic
         self.names: Mapping[int, str] = names
+        self._first = first
         more = own or {}
         self.types: dict[type[object], int] = TYPES | {kind: number for kind, (number, _) in more.items()}
         readers = _READERS | dict(more.values())
@@ -256,7 +259,7 @@ class Dialect:
     def check_begun(self, begun: bytes) -> None:
         """Raises WireError if a connection that begins with these bytes, five or more, is of another protocol."""
         first = begun[4]
-        if first not in (HELLO, REFUSED) or (first == HELLO and not self.magic.startswith(begun[5:17])):
+        if first not in self._first or (first == HELLO and not self.magic.startswith(begun[5:17])):
             raise WireError(self._foreign())
 
     def _foreign(self) -> str:

@@ -5,10 +5,11 @@ from struct import Struct
 
 from recipes.core.errors import WireError
 from recipes.core.jute.votes import Notification
-from recipes.core.raft.terms import TERM, Vote, stored_term, stored_vote
+from recipes.core.raft.terms import Vote, stored_vote
 from recipes.core.raft.wire import RAFT_MESSAGES
 from recipes.core.replicas import wire as w
 from recipes.core.replicas.ballots import Ballot, Kind, from_notification
+from recipes.core.replicas.terms import TERM, stored_term
 from recipes.core.replication import Cell, InstallSnapshot, Operation
 from recipes.core.sim.checks import Ledger
 from recipes.core.sim.rules import Rules, Tap

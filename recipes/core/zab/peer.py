@@ -264,7 +264,9 @@ class ZabPeer:
 
     def take_ready(self) -> Ready:
         """What has been decided since the last call."""
-        return self._handover.take()
+        handover = self._handover
+        ready, handover.ready = handover.ready, Ready()
+        return ready
 
     # What the phases call.
 
@@ -331,9 +333,10 @@ class ZabPeer:
 
     def release(self) -> None:
         """Hand over what is committed and on this server's disk."""
-        up_to = min(self.committed_zxid, self.flushed_zxid)
-        self.applied_zxid = self._handover.release(up_to, self.applied_zxid)
-        self.history.forget(self.applied_zxid)
+        handover, up_to = self._handover, min(self.committed_zxid, self.flushed_zxid)
+        if up_to > self.applied_zxid or handover.syncs:
+            self.applied_zxid = handover.release(up_to, self.applied_zxid)
+            self.history.forget(self.applied_zxid)
 
     def serve(self, epoch: int) -> None:
         """The leader is established: clients may be served."""

@@ -8,10 +8,11 @@ from recipes.core.jute.txns import blank_txn
 from recipes.core.quorum import Membership, QuorumServer
 from recipes.core.raft.options import SERVED, RaftOptions
 from recipes.core.raft.peer import RaftPeer
-from recipes.core.raft.terms import TERM, VOTE
+from recipes.core.raft.terms import VOTE
 from recipes.core.raft.wire import RAFT_MESSAGES
 from recipes.core.replicas import wire as w
 from recipes.core.replicas.ballots import Ballot, Kind, from_notification, to_notification
+from recipes.core.replicas.terms import TERM
 from recipes.core.replication import Cell, Entry, Recovered, ReplicaSettings
 
 TICK_MS = 100

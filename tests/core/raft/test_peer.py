@@ -3,10 +3,11 @@
 import pytest
 
 from recipes.core.raft.options import TEXTBOOK
-from recipes.core.raft.terms import TERM, VOTE
+from recipes.core.raft.terms import VOTE
 from recipes.core.raft.wire import RAFT_MESSAGES
 from recipes.core.replicas import wire as w
 from recipes.core.replicas.ballots import Kind
+from recipes.core.replicas.terms import TERM
 from recipes.core.replication import InstallSnapshot, RoleChanged, SnapshotRequested, Truncate
 from tests.core.raft.rig import TICK_MS, Alone, entry
 

@@ -5,16 +5,16 @@ import pytest
 from recipes.core.jute.txns import blank_txn
 from recipes.core.raft.follower import Follower
 from recipes.core.raft.leader import Leader
-from recipes.core.raft.stages import (
+from recipes.core.raft.wire import RAFT_MESSAGES
+from recipes.core.replicas import wire as w
+from recipes.core.replicas.ballots import Kind
+from recipes.core.replicas.stages import FollowerStage, ProgressStage
+from recipes.core.replicas.tables import (
     FOLLOWER_MESSAGES,
     FOLLOWER_MOVES,
     PROGRESS_MESSAGES,
     PROGRESS_MOVES,
 )
-from recipes.core.raft.wire import RAFT_MESSAGES
-from recipes.core.replicas import wire as w
-from recipes.core.replicas.ballots import Kind
-from recipes.core.replicas.stages import FollowerStage, ProgressStage
 from recipes.core.replication import Entry
 from tests.core.raft.rig import Alone
 from tests.core.replicas.tables import Table

@@ -1,6 +1,6 @@
-"""The tables of raft: what a follower, and a follower as its leader sees it, take in each stage.
+"""The tables of raft and of primary-backup: what a follower, and a follower as its leader sees it, take in each stage.
 
-docs/raft.md draws them; replicas/stages.py says what a row means.
+docs/raft.md draws them; stages.py says what a row means. Multi-Paxos has tables of its own.
 """
 
 from collections.abc import Mapping
