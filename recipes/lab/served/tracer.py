@@ -1,7 +1,6 @@
 """Makes the events of a trace from what a Recorder of the simulator is told."""
 
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from recipes.core.agree.machine import Message
@@ -90,12 +89,8 @@ class Tracer:
         for flight in held:
             if not flight.waiting:
                 flight.waiting = True
-                self._world.wires.at_release(partial(self._resume, flight, side))
+                self._world.wires.at_release(side.resume)
         return bool(held)
-
-    def _resume(self, flight: Flight, side: Side) -> None:
-        flight.held = False
-        side.resume()
 
     def arrives(self, side: Side, data: bytes) -> None:
         """Bytes arrive at this end."""
@@ -151,7 +146,6 @@ class Tracer:
         return True
 
     def _late(self, flight: Flight, receiver: int, sender: int, frame: bytes) -> None:
-        flight.held = False
         self._deliver(receiver, flight)
         self._world.notify(receiver, sender, frame)
 

@@ -39,6 +39,7 @@ class Wires(Network):
         self._delays = {(numbers[one], numbers[other]): delay for (one, other), delay in delays.items()}
         self._chances: dict[Pair, Random] = {}
         self._cut: dict[Pair, None] = {}
+        self._held: list[Flight] = []
         self._release: list[Callable[[], None]] = []
 
     def delay_us(self, direction: tuple[int, int]) -> int:
@@ -69,6 +70,7 @@ class Wires(Network):
     def hold(self, flight: Flight) -> None:
         """Keep a message back until `release`, and on a connection all that follows it."""
         flight.held = True
+        self._held.append(flight)
 
     def at_release(self, action: Callable[[], None]) -> None:
         """Call `action` at the next `release`."""
@@ -76,6 +78,9 @@ class Wires(Network):
 
     def release(self) -> None:
         """Let all messages that are kept back go on."""
+        held, self._held = self._held, []
+        for flight in held:
+            flight.held = False
         actions, self._release = self._release, []
         for action in actions:
             action()
