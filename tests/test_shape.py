@@ -119,8 +119,9 @@ RECIPES = [
 ]  # fmt: skip
 # What the laboratory reads of ours, besides itself.
 LAB_MAY_READ = (
-    "recipes.lab", "recipes.core.agree", "recipes.core.errors", "recipes.core.http_request", "recipes.core.sim.chance",
-    "recipes.core.sim.disk", "recipes.core.sim.timeline",
+    "recipes.lab", "recipes.core.agree", "recipes.core.errors", "recipes.core.http_request", "recipes.core.sim",
+    "recipes.core.jute", "recipes.core.zab", "recipes.core.raft", "recipes.core.replicas", "recipes.core.replication",
+    "recipes.core.quorum", "recipes.core.disk", "recipes.core.tree", "recipes.core.member",
 )  # fmt: skip
 PURE = [
     "agree",
@@ -174,7 +175,10 @@ CIRCLES = [
     {"core.server.admin_http", "core.server.client_port", "core.server.peering", "core.server.server"},
     {"core.sim.ensemble", "core.sim.faults"},
     {"core.sim.flusher", "core.sim.node", "core.sim.surroundings"},
-    {"lab.script", "lab.site", "lab.world"},
+    {"core.sim.network", "core.sim.recorder"},
+    {"lab.course", "lab.script"},
+    {"lab.served.client", "lab.served.site", "lab.served.tracer", "lab.served.world"},
+    {"lab.site", "lab.world"},
     {"core.zab.leader", "core.zab.learner", "core.zab.peer", "core.zab.pending_syncs", "core.zab.synchronize"},
     {"queue.dead_letters", "queue.finder"},
 ]

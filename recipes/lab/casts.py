@@ -5,6 +5,7 @@ The only place where the laboratory names a protocol's code.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from recipes.core.agree import backup, copies, multipaxos, paxos, paxos1, paxos2, paxos_log, threephase, twophase
 from recipes.core.agree.machine import Machine
@@ -15,11 +16,14 @@ MOST_SITES = 25
 
 @dataclass(frozen=True)
 class Part:
-    """Sites of one kind. prefix: what their names begin with. count: how many there are if nothing is said."""
+    """Sites of one kind. prefix: what their names begin with. machine: None for the servers themselves.
+
+    count: how many there are if nothing is said.
+    """
 
     kind: str
     prefix: str
-    machine: type[Machine]
+    machine: type[Machine] | None
     count: int
 
 
@@ -36,8 +40,16 @@ class Protocol:
     checks: tuple[str, ...]
     mode: str = "textbook"
 
+    @property
+    def served(self) -> bool:
+        """Whether the sites are the servers themselves."""
+        return self.mode == "served"
+
 
 _COMMIT = ("T1", "T2", "T3", "T4", "T5")
+_RAFT = tuple(f"RF{number}" for number in range(1, 11))
+_ZAB = ("Z1", "Z2", "Z5", "Z8", "Z9", "Z10", "Z11")
+_CLIENTS = ("A1", "A2", "A3", "A4", "A5", "A6")
 _PAXOS = ("P1", "P2", "P3", "P4", "P5", "P6", "P8")
 
 
@@ -50,6 +62,7 @@ def _commit_parts(participant: type[Machine], coordinator: type[Machine]) -> tup
     )
 
 
+_SERVERS = (Part("server", "s", None, 3), Part("observer", "o", None, 0))
 PROTOCOLS: Mapping[str, Protocol] = {
     each.name: each
     for each in (
@@ -101,6 +114,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
             (Part("server", "s", paxos_log.Server, 3),),
             (*_PAXOS, "P7", "A2", "A4"),
         ),
+        Protocol("raft", "Raft", _SERVERS, (*_RAFT, *_CLIENTS), "served"),
+        Protocol("zab", "ZAB", _SERVERS, (*_ZAB, *_CLIENTS), "served"),
     )
 }
 
@@ -114,8 +129,8 @@ def protocol_of(name: str) -> Protocol:
 
 
 def members_of(
-    protocol: Protocol, counts: Mapping[str, int], replaced: Mapping[type[Machine], type[Machine]]
-) -> dict[str, tuple[str, type[Machine]]]:
+    protocol: Protocol, counts: Mapping[str, int], replaced: Mapping[type[Any], type[Any]]
+) -> dict[str, tuple[str, type[Machine] | None]]:
     """The sites of a run: name to kind and machine. replaced: machines with a planted bug, by the right ones."""
     kinds = [part.kind for part in protocol.parts]
     for kind, count in counts.items():
@@ -124,7 +139,7 @@ def members_of(
         if not isinstance(count, int) or not 0 <= count <= MOST_SITES:
             raise BadArguments("", f"{kind} = {count!r}: expected a number of sites from 0 to {MOST_SITES}")
     return {
-        f"{part.prefix}{number}": (part.kind, replaced.get(part.machine, part.machine))
+        f"{part.prefix}{number}": (part.kind, part.machine and replaced.get(part.machine, part.machine))
         for part in protocol.parts
         for number in range(1, counts.get(part.kind, part.count) + 1)
     }

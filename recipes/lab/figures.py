@@ -5,6 +5,7 @@ from typing import Any
 from recipes.lab.trace import Trace
 
 HEARTBEATS = frozenset({"heartbeat", "heartbeat-reply"})
+READY = "ready"  # the note at which the servers serve
 
 
 def figures(trace: Trace) -> dict[str, Any]:
@@ -16,7 +17,8 @@ def figures(trace: Trace) -> dict[str, Any]:
     roles: dict[str, int] = {}
     size = syncs = lost = 0
     outcomes = {"ok": 0, "fail": 0, "unknown": 0}
-    for event in trace.events:
+    counted = trace.events[start_of(trace) :]
+    for event in counted:
         kind = event["k"]
         if kind == "send":
             roles[event["role"]] = roles.get(event["role"], 0) + 1
@@ -27,7 +29,7 @@ def figures(trace: Trace) -> dict[str, Any]:
             lost += 1
         elif kind == "reply":
             outcomes[event["outcome"]] = outcomes.get(event["outcome"], 0) + 1
-    paths = [path_to(trace, event["i"]) for event in trace.events if event["k"] == "reply" and event["outcome"] == "ok"]
+    paths = [path_to(trace, event["i"]) for event in counted if event["k"] == "reply" and event["outcome"] == "ok"]
     return {
         "delays": max((delays for delays, _ in paths), default=0),
         "fsyncs_on_path": max((on_path for _, on_path in paths), default=0),
@@ -40,6 +42,11 @@ def figures(trace: Trace) -> dict[str, Any]:
         **outcomes,
         "virtual_ms": round(trace.events[-1]["t"] / 1000, 3) if trace.events else 0.0,
     }
+
+
+def start_of(trace: Trace) -> int:
+    """The event from which figures count: the one behind the note that the servers serve; else the first."""
+    return next((each["i"] + 1 for each in trace.events if each["k"] == "note" and each.get("text") == READY), 0)
 
 
 def path_to(trace: Trace, number: int | None) -> tuple[int, int]:

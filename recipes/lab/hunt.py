@@ -28,7 +28,8 @@ class Hunting:
 
     call: the n-th call, where and what. sites, settings: of its runs. faulty: kinds of sites that crash; the others
     stay up. calls_within_ms: a short time makes calls meet. may_stay_down: a kind of which the first site may never
-    come back. last: a call after all faults, which must succeed.
+    come back. last: a call after all faults, which must succeed. faults_ms: when the faults end. calls: how many.
+    clients: each server has a client of its own.
     """
 
     call: Callable[[Random, int, Mapping[str, int]], Call]
@@ -38,6 +39,9 @@ class Hunting:
     calls_within_ms: int = 60
     may_stay_down: str | None = None
     last: Call | None = None
+    faults_ms: int = FAULTS_MS
+    calls: int = CALLS
+    clients: bool = False
 
 
 class Found(NamedTuple):
@@ -77,6 +81,13 @@ def _write_all(chance: Random, number: int, sites: Mapping[str, int]) -> Call:
     return f"co{between(chance, 1, sites['coordinator'])}", ["write", chance.choice(("x", "y")), f"v{number}"]
 
 
+def _register(chance: Random, number: int, sites: Mapping[str, int]) -> Call:
+    key, where = chance.choice(("x", "y")), f"s{between(chance, 1, sites['server'])}"
+    kind = chance.randrange(10)
+    return where, ["sync", key] if kind == 0 else ["get", key] if kind < 3 else ["set", key, f"v{number}"]
+
+
+_QUICK = {"tick_ms": 30, "sync_limit": 3}  # servers give each other up after 90 ms
 _PATIENT = {"retry": True, "backoff_ms": 10, "give_up_ms": 150}
 _RECORD = {"decision": "replicated", "backoff_ms": 10}
 _PARTIES = {"participant": 3, "coordinator": 2, "acceptor": 3}
@@ -94,6 +105,28 @@ HUNTING: Mapping[str, Hunting] = {
     ),
     "copies": Hunting(_add, {"server": 3}, {"order": "sequence"}, ("server",)),
     "primary-backup": Hunting(_replicate, {"server": 3}, {}, ("server",), 250),
+    "raft": Hunting(
+        _register,
+        {"server": 3},
+        _QUICK,
+        ("server",),
+        1000,
+        last=("s1", ["set", "x", "last"]),
+        faults_ms=1200,
+        calls=24,
+        clients=True,
+    ),
+    "zab": Hunting(
+        _register,
+        {"server": 3},
+        _QUICK,
+        ("server",),
+        1000,
+        last=("s1", ["set", "x", "last"]),
+        faults_ms=1200,
+        calls=24,
+        clients=True,
+    ),
     "2pc": Hunting(_write_all, _PARTIES, _RECORD, ("participant", "coordinator"), 300, "coordinator"),
     "3pc": Hunting(_write_all, _PARTIES, _RECORD, ("participant", "coordinator"), 300, "coordinator"),
 }
@@ -116,15 +149,18 @@ def scenario_of(protocol: str, seed: int, plant: str | None = None) -> Scenario:
     prefixes = {"acceptor": "a", "proposer": "p", "server": "s", "participant": "pa", "coordinator": "co"}
     names = [f"{prefixes[kind]}{n}" for kind, count in hunting.sites.items() for n in range(1, count + 1)]
     steps: list[tuple[int, Step]] = []
-    for number in range(1, CALLS + 1):
+    for number in range(1, hunting.calls + 1):
         target, operation = hunting.call(chance, number, hunting.sites)
-        steps.append((chance.randrange(hunting.calls_within_ms), {"then": "call", "target": target, "op": operation}))
+        step = {"then": "call", "target": target, "op": operation}
+        step |= {"client": f"c{target[1:]}"} if hunting.clients else {}
+        steps.append((chance.randrange(hunting.calls_within_ms), step))
     called = [at_ms for at_ms, _ in steps]
     faulty = [name for name in names if name.rstrip("0123456789") in {prefixes[kind] for kind in hunting.faulty}]
     for _ in range(between(chance, 2, 7)):
-        steps += _fault(chance, chance.choice(called), faulty, names)
-    steps.append((FAULTS_MS, {"then": "heal"}))
-    steps.append((FAULTS_MS, {"then": "loss", "probability": 0.0}))
+        steps += _fault(chance, chance.choice(called), faulty, names, hunting.faults_ms)
+    over_ms = hunting.faults_ms
+    steps.append((over_ms, {"then": "heal"}))
+    steps.append((over_ms, {"then": "loss", "probability": 0.0}))
     kept_down = hunting.may_stay_down is not None and happens(chance, 0.3)
     gone = f"{prefixes[hunting.may_stay_down]}1" if hunting.may_stay_down and kept_down else None
     if gone is not None:
@@ -133,10 +169,10 @@ def scenario_of(protocol: str, seed: int, plant: str | None = None) -> Scenario:
     for name in faulty:
         if name == gone:
             continue
-        steps += [(FAULTS_MS, {"then": "resume", "target": name}), (FAULTS_MS, {"then": "start", "target": name})]
+        steps += [(over_ms, {"then": "resume", "target": name}), (over_ms, {"then": "start", "target": name})]
     if hunting.last is not None:
         target, operation = hunting.last
-        steps.append((2 * FAULTS_MS + 100, {"then": "call", "target": target, "op": operation, "as": "last"}))
+        steps.append((2 * over_ms + 100, {"then": "call", "target": target, "op": operation, "as": "last"}))
     steps.sort(key=lambda step: step[0])
     return Scenario(
         id=f"hunt-{protocol}",
@@ -157,11 +193,11 @@ def scenario_of(protocol: str, seed: int, plant: str | None = None) -> Scenario:
     )
 
 
-def _fault(chance: Random, called_ms: int, faulty: list[str], names: list[str]) -> list[tuple[int, Step]]:
+def _fault(chance: Random, called_ms: int, faulty: list[str], names: list[str], over_ms: int) -> list[tuple[int, Step]]:
     """A fault, and its end, at random times; most begin soon after a call."""
-    begin = called_ms + chance.randrange(20) if happens(chance, 0.7) else chance.randrange(FAULTS_MS - 50)
-    begin = min(begin, FAULTS_MS - 50)
-    end = begin + between(chance, 1, 40 if happens(chance, 0.6) else FAULTS_MS - begin - 1)
+    begin = called_ms + chance.randrange(20) if happens(chance, 0.7) else chance.randrange(over_ms - 50)
+    begin = min(begin, over_ms - 50)
+    end = begin + between(chance, 1, 40 if happens(chance, 0.6) else over_ms - begin - 1)
     target = chance.choice(faulty)
     what = chance.choice(("crash", "power", "power", "pause", "cut", "one way", "loss"))
     if what in ("crash", "power"):

@@ -14,6 +14,8 @@ from recipes.lab.expectations import misses
 from recipes.lab.figures import figures
 from recipes.lab.plants.registry import plant_of
 from recipes.lab.scenario import Scenario, check_sites
+from recipes.lab.served.protocols import mode_of, served
+from recipes.lab.served.world import ServedWorld
 from recipes.lab.trace import VERSION, Trace, digest, settled
 from recipes.lab.world import World
 
@@ -71,20 +73,28 @@ def run(
         sites={**scenario.sites, **(sites or {})},
         settings={**scenario.settings, **(bug.settings if bug else {}), **(settings or {})},
     )
-    members = members_of(protocol_of(name), scenario.sites, bug.replaced if bug else {})
+    replaced = bug.replaced if bug else {}
+    members = members_of(protocol_of(name), scenario.sites, replaced)
     kinds = {kind: kind for kind, _ in members.values()}
     check_sites(scenario, members, kinds)
 
     def source(purpose: str) -> Random:
         return random.Random(f"{used_seed}/{purpose}")
 
-    world = World(scenario, members, source)
+    mode = protocol_of(name).mode
+    world: World | ServedWorld
+    if protocol_of(name).served:
+        mode = mode_of(name, scenario.settings)
+        kinds_of = {site: kind for site, (kind, _) in members.items()}
+        world = ServedWorld(scenario, kinds_of, served(name, scenario.settings, replaced), source)
+    else:
+        world = World(scenario, {site: (kind, each) for site, (kind, each) in members.items() if each}, source)
     world.run(most_events)
     header = {
         "version": VERSION,
         "scenario": scenario.id,
         "protocol": name,
-        "mode": protocol_of(name).mode,
+        "mode": mode,
         "seed": used_seed,
         "sites": {site: kind for site, (kind, _) in members.items()},
         "settings": dict(scenario.settings),

@@ -25,6 +25,11 @@ SECTIONS = {
     "p2": {"en": "Paxos, second step: epochs", "zh": "Paxos 方案二：抢占式访问权"},
     "px": {"en": "Paxos", "zh": "Paxos"},
     "mp": {"en": "Multi-Paxos", "zh": "Multi-Paxos"},
+    "raft": {"en": "Raft", "zh": "Raft"},
+    "zab": {"en": "ZAB", "zh": "ZAB"},
+    "zk": {"en": "ZooKeeper", "zh": "ZooKeeper"},
+    "rec": {"en": "Recipes", "zh": "应用场景"},
+    "cmp": {"en": "Side by side", "zh": "并排比较"},
 }
 _KEYS = frozenset({
     "protocol", "protocols", "title", "story", "sites", "seed", "settings", "net", "disk", "clocks_ms", "do", "expect",

@@ -11,7 +11,7 @@ from recipes.lab.links import Direction, Flight
 from recipes.lab.steps import AT_ONCE, MESSAGE_KEYS, Step
 
 if TYPE_CHECKING:
-    from recipes.lab.world import World
+    from recipes.lab.course import Course
 
 _MESSAGES = ("drop", "hold")
 
@@ -22,7 +22,7 @@ class Script:
     waits_for: in words, what the step that is armed waits for; "" when all steps are done.
     """
 
-    def __init__(self, steps: Sequence[Step], world: "World") -> None:
+    def __init__(self, steps: Sequence[Step], world: "Course") -> None:
         self._steps = [step for step in steps if "at_event" not in step.get("when", {})]
         self._beside = [step for step in steps if "at_event" in step.get("when", {})]
         self._world = world
@@ -47,8 +47,8 @@ class Script:
         if (
             when.get("role", role) == role
             and when.get("kind", kind) == kind
-            and ("from" not in when or flight.sender in self._resolve(when["from"]))
-            and ("to" not in when or flight.to in self._resolve(when["to"]))
+            and ("from" not in when or flight.sender in self.resolve(when["from"]))
+            and ("to" not in when or flight.to in self.resolve(when["to"]))
         ):
             self._count(flight)
 
@@ -93,7 +93,7 @@ class Script:
     def saw_state(self, site: str) -> None:
         """A site shows something new."""
         when = self._when()
-        if when is None or "state" not in when or ("site" in when and site not in self._resolve(when["site"])):
+        if when is None or "state" not in when or ("site" in when and site not in self.resolve(when["site"])):
             return
         shown = self._world.sites[site].shown
         if all(_plain(shown.get(name)) == value for name, value in when["state"].items()):
@@ -123,7 +123,7 @@ class Script:
         self.waits_for = f"step {self._at + 1}, {step['then']}, which waits for {dict(when)}" if when else "a step"
         if "at_ms" in when:
             self._fired = True
-            self._world.timeline.at(when["at_ms"] * 1000, self._do, step, None)
+            self._world.timeline.at(self._world.began_us + when["at_ms"] * 1000, self._do, step, None)
         elif not when:
             self._fire(step, None)
         elif "reply" in when and self._answered(when):
@@ -232,18 +232,18 @@ class Script:
         self._world.record("", "fault", what="cut", directions=[f"{a}>{b}" for a, b in directions])
 
     def _directions(self, step: Step) -> list[Direction]:
-        ones, others = self._resolve(step["from"]), self._resolve(step["to"])
+        ones, others = self.resolve(step["from"]), self.resolve(step["to"])
         directions = _between(ones, others)
         return directions if step.get("one_way", False) else directions + _between(others, ones)
 
     def _targets(self, step: Step) -> list[str]:
-        return self._resolve(step["target"])
+        return self.resolve(step["target"])
 
     def _site(self, name: str) -> str:
-        found = self._resolve(name)
+        found = self.resolve(name)
         return found[0] if found else next(iter(self._world.sites))
 
-    def _resolve(self, names: str | Iterable[str]) -> list[str]:
+    def resolve(self, names: str | Iterable[str]) -> list[str]:
         """The sites that a scenario names: by name, by kind, or as "leader", "followers", "all"."""
         world = self._world
         found: list[str] = []

@@ -47,8 +47,11 @@ class Story:
     def call(self, site: str, number: int, *operation: Any) -> "Story":
         return self.add(site, "call", call=number, client="c1", op=list(operation), label="")
 
-    def reply(self, site: str, number: int, value: Any) -> "Story":
-        return self.add(site, "reply", call=number, outcome="ok", value=value)
+    def reply(self, site: str, number: int, value: Any, **more: Any) -> "Story":
+        return self.add(site, "reply", call=number, outcome="ok", value=value, **more)
+
+    def state(self, site: str, **shown: Any) -> "Story":
+        return self.add(site, "state", **shown)
 
     def breaks(self) -> "Story":
         """The property breaks at the last event."""
@@ -94,6 +97,73 @@ GOOD: list[tuple[str, Callable[[], Story]]] = [
     ("T4", lambda: locked().write("pa1", "txn:1", txn("committed")).reply("pa1", 2, 1)),
     ("T5", lambda: doubt(1_000_000)),
 ]  # fmt: skip
+
+# Of the servers themselves: entries A and B of epoch or term 1, C of 2.
+A, B, C = "0x100000001", "0x100000002", "0x200000001"
+
+
+def entry(story: Story, zxid: str, value: str, *sites: str) -> Story:
+    for site in sites:
+        story.store(site, f"log:{zxid}", value)
+    return story
+
+
+def written(protocol: str) -> Story:
+    """A write that two of three have, and that is acknowledged."""
+    story = entry(Story(protocol).call("s1", 1, "set", "x", "1"), A, "set /x 1", "s1", "s2")
+    return story.reply("s1", 1, 1, zxid=A)
+
+
+def append(story: Story, site: str, to: str, term: int, commit: str = "0x0") -> Story:
+    return story.send(site, to, "APPEND", term=term, commit=commit, prev="0x0", round=1)
+
+
+def voted_for(number: int, term: int = 1) -> Story:
+    """s2 has a term and a vote on disk."""
+    return Story("raft").store("s2", "acceptedEpoch", term).store("s2", "raftVote", f"{term} {number}")
+
+
+def shown(story: Story, applied: str, committed: str, last: str, **more: Any) -> Story:
+    return story.state("s1", role="follower", applied=applied, committed=committed, last=last, **more)
+
+
+GOOD += [
+    ("RF1", lambda: append(append(Story("raft"), "s1", "s2", 1), "s2", "s1", 2)),
+    ("RF2", lambda: voted_for(1).send("s2", "s1", "GRANT", term=1)),
+    ("RF3", lambda: append(Story("raft"), "s1", "s2", 1)),
+    ("RF4", lambda: entry(entry(Story("raft"), A, "a", "s1", "s2"), B, "b", "s1", "s2")),
+    ("RF5", lambda: append(append(entry(Story("raft"), A, "a", "s1", "s2"), "s1", "s2", 1, A), "s2", "s1", 2)),
+    ("RF6", lambda: entry(Story("raft").state("s1", applied="0x0"), A, "a", "s1").state("s1", applied=A)),
+    ("RF7", lambda: append(Story("raft"), "s1", "s2", 1, A)),
+    ("RF8", lambda: shown(Story("raft"), A, A, B)),
+    ("RF9", lambda: shown(shown(Story("raft"), A, A, B), A, B, B)),
+    ("RF10", lambda: append(entry(Story("raft"), A, "a", "s1", "s2"), "s1", "s2", 1, A)),
+    ("Z1", lambda: Story("zab").store("s1", "currentEpoch", 1).send("s1", "s2", "PROPOSAL", zxid=A)),
+    ("Z2", lambda: entry(Story("zab"), A, "a", "s1", "s2")),
+    ("Z5", lambda: entry(Story("zab").state("s1", applied="0x0"), A, "a", "s1").state("s1", applied=A)),
+    ("Z8", lambda: entry(Story("zab"), A, "a", "s1").send("s1", "s2", "NEWLEADER", zxid="0x200000000")),
+    ("Z9", lambda: entry(Story("zab"), A, "a", "s2").send("s2", "s1", "ACK", zxid=A)),
+    ("Z10", lambda: Story("zab").store("s1", "acceptedEpoch", 2).store("s1", "currentEpoch", 2)),
+    ("Z11", lambda: committing(entry(Story("zab"), A, "a", "s1", "s2"))),
+    ("A1", lambda: written("raft").state("s2", role="leader", number=2)),
+    ("A2", lambda: tree(tree(Story("zab"), "s1", "aa"), "s2", "aa")),
+    ("A3", lambda: written("zab").store("s3", "log:" + A, "set /x 1").store("s2", "log:" + A, None)),
+    ("A4", lambda: written("zab")),
+    ("A5", lambda: written("zab").call("s1", 2, "get", "x").reply("s1", 2, "1", zxid=A)),
+    ("A6", lambda: written("zab").call("s2", 2, "sync", "x").reply("s2", 2, "/x", zxid=A)),
+]
+
+
+def tree(story: Story, site: str, digest: str) -> Story:
+    return story.state(site, role="follower", applied=A, digest=digest)
+
+
+def committing(story: Story) -> Story:
+    """s1 commits A."""
+    story.send("s1", "s2", "COMMIT", zxid=A)
+    story.trace.events[-1]["role"] = "commit-notice"
+    return story
+
 
 ENTRY = [[0, "s1"], 1, ["set", "x", 1]]
 
@@ -156,6 +226,42 @@ BROKEN: list[tuple[str, Callable[[], Story]]] = [
     ("T4", lambda: locked().reply("pa1", 2, 1).breaks()),
     ("T4", lambda: Story("2pc").write("pa1", "txn:1", txn("aborted")).add("pa1", "state", locks=[["x", 1]]).breaks()),
     ("T5", lambda: doubt(3_000_000).breaks()),
+]  # fmt: skip
+BROKEN += [
+    ("RF1", lambda: append(append(Story("raft"), "s1", "s2", 1), "s2", "s1", 1).breaks()),
+    ("RF2", lambda: voted_for(1).store("s2", "raftVote", "1 3").breaks()),
+    ("RF2", lambda: voted_for(1, 2).store("s2", "acceptedEpoch", 1).breaks()),
+    ("RF2", lambda: voted_for(1).send("s2", "s3", "GRANT", term=1).breaks()),
+    ("RF2", lambda: voted_for(1).send("s2", "s1", "GRANT", term=2).breaks()),
+    ("RF3", lambda: append(entry(Story("raft"), A, "a", "s1"), "s1", "s2", 1).write("s1", "log:" + A, None).breaks()),
+    ("RF4", lambda: entry(entry(Story("raft"), A, "a", "s1"), A, "b", "s2").breaks()),
+    ("RF4", lambda: entry(entry(entry(Story("raft"), A, "a", "s1"), C, "c", "s1"), C, "c", "s2").breaks()),
+    ("RF5", lambda: append(append(entry(Story("raft"), A, "a", "s1"), "s1", "s2", 1, A), "s2", "s1", 2).breaks()),
+    ("RF6", lambda: Story("raft").state("s1", applied=A).breaks()),
+    ("RF7", lambda: append(Story("raft"), "s1", "s2", 2, A).breaks()),
+    ("RF8", lambda: shown(Story("raft"), B, A, B).breaks()),
+    ("RF9", lambda: shown(shown(Story("raft"), A, B, B), A, A, B).breaks()),
+    ("RF10", lambda: append(entry(Story("raft"), A, "a", "s1"), "s1", "s2", 1, A).breaks()),
+    ("RF10", lambda: Story("raft").write("s2", "log:" + A, "a").send("s2", "s1", "APPENDED", zxid=A).breaks()),
+    ("Z1", lambda: Story("zab").store("s1", "currentEpoch", 1).store("s2", "currentEpoch", 1)
+        .send("s1", "s2", "PROPOSAL", zxid=A).send("s2", "s1", "PROPOSAL", zxid=A).breaks()),
+    ("Z2", lambda: entry(entry(Story("zab"), A, "a", "s1"), A, "b", "s2").breaks()),
+    ("Z5", lambda: Story("zab").state("s1", applied=A).breaks()),
+    ("Z8", lambda: committing(entry(Story("zab"), A, "a", "s1"))
+        .send("s2", "s1", "NEWLEADER", zxid="0x200000000").breaks()),
+    ("Z9", lambda: Story("zab").write("s2", "log:" + A, "a").send("s2", "s1", "ACK", zxid=A).breaks()),
+    ("Z9", lambda: Story("zab").send("s2", "s1", "NOTIFICATION", state="LOOKING", leader="s2", zxid=A).breaks()),
+    ("Z10", lambda: Story("zab").store("s1", "acceptedEpoch", 2).store("s1", "acceptedEpoch", 1).breaks()),
+    ("Z10", lambda: Story("zab").store("s1", "acceptedEpoch", 1).store("s1", "currentEpoch", 2).breaks()),
+    ("Z11", lambda: committing(entry(Story("zab"), A, "a", "s1")).breaks()),
+    ("A1", lambda: written("raft").state("s3", role="leader", number=2).breaks()),
+    ("A2", lambda: tree(tree(Story("zab"), "s1", "aa"), "s2", "bb").breaks()),
+    ("A3", lambda: written("zab").store("s2", "log:" + A, None).breaks()),
+    ("A4", lambda: entry(Story("zab").call("s1", 1, "set", "x", "1"), A, "set /x 1", "s1")
+        .reply("s1", 1, 1, zxid=A).breaks()),
+    ("A5", lambda: written("zab").call("s1", 2, "get", "x").reply("s1", 2, "7", zxid=A).breaks()),
+    ("A5", lambda: written("zab").call("s2", 2, "get", "x").reply("s2", 2, "0", zxid="0x0").breaks()),
+    ("A6", lambda: written("zab").call("s2", 2, "sync", "x").reply("s2", 2, "/x", zxid="0x0").breaks()),
 ]  # fmt: skip
 
 

@@ -17,9 +17,14 @@ FIRST = {
     "3pc-timeout-decides": 3, "paxos1-forgets": 3, "paxos2-old-epoch": 4, "paxos2-clock": 3, "paxos-adopts-first": 14,
     "paxos-counts-values": 7, "paxos-epoch-reused": 9, "multi-accept-below-promise": 10, "multi-counts-anything": 6,
     "multi-ballot-reused": 5, "backup-takes-gaps": 2, "backup-copies-before-own-disk": 234,
-    "backup-promoted-unfenced": 2,
+    "backup-promoted-unfenced": 2, "raft-counts-earlier-term": 15, "raft-votes-for-older-log": 6, "raft-rolls-back": 2,
+    "raft-no-check-of-the-entry-before": 12, "raft-counts-before-sync": 3, "raft-commit-index-falls": 6,
+    "zab-tail-not-cut": 28,
 }  # fmt: skip
-BY_SCENARIO = {"multi-adopts-first": "mp-adopts-largest"}  # too rare for chance: this scenario finds it
+BY_SCENARIO = {  # too rare for chance: this scenario finds it
+    "multi-adopts-first": "mp-adopts-largest", "raft-no-read-index": "raft-read-index",
+    "zab-highest-id-wins": "zab-newest-wins",
+}  # fmt: skip
 
 
 @pytest.mark.thorough  # eight runs of each protocol

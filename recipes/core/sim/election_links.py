@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from recipes.core.sim.chance import Random, between
 from recipes.core.sim.network import Network
+from recipes.core.sim.recorder import Recorder
 from recipes.core.sim.timeline import Timeline
 
 _RETRY_US = 300_000
@@ -28,12 +29,20 @@ class _Direction:
 class ElectionLinks:
     """Carries notifications between servers that run.
 
-    deliver(receiver, sender, frame): called for each notification that arrives.
+    deliver(receiver, sender, frame): called for each notification that arrives. retry_us: the longest time until a
+        connection is tried again. recorder: is told what is sent and what arrives.
     """
 
     def __init__(
-        self, timeline: Timeline, network: Network, chance: Random, deliver: Callable[[int, int, bytes], None]
+        self,
+        timeline: Timeline,
+        network: Network,
+        chance: Random,
+        deliver: Callable[[int, int, bytes], None],
+        retry_us: int = _RETRY_US,
     ) -> None:
+        self.recorder: Recorder | None = None
+        self._retry_us = retry_us
         self._timeline = timeline
         self._network = network
         self._chance = chance
@@ -57,16 +66,17 @@ class ElectionLinks:
                 del self._up[pair]
         for sender, receiver in list(self._directions):
             if sender == sid:
+                self._drop(sender, receiver)
                 del self._directions[sender, receiver]
             elif receiver == sid:
-                self._directions[sender, receiver].travelling.clear()
+                self._drop(sender, receiver)
 
     def reset(self, first: int, second: int) -> None:
         """The connection of two servers breaks; they connect again."""
         pair = min(first, second), max(first, second)
         if self._up.pop(pair, None) is not None:
             for direction in (pair, pair[::-1]):
-                self._direction(*direction).travelling.clear()
+                self._drop(*direction)
             self._connect_later(*pair)
 
     def send(self, sender: int, receiver: int, message: bytes) -> None:
@@ -81,8 +91,16 @@ class ElectionLinks:
     def _direction(self, sender: int, receiver: int) -> _Direction:
         return self._directions.setdefault((sender, receiver), _Direction())
 
+    def _drop(self, sender: int, receiver: int, kept: int = 0) -> None:
+        """Lose the messages on their way, but for the newest `kept`."""
+        travelling = self._direction(sender, receiver).travelling
+        while len(travelling) > kept:
+            travelling.popleft()
+        if self.recorder is not None:
+            self.recorder.notes_lost(sender, receiver, kept)
+
     def _connect_later(self, low: int, high: int) -> None:
-        self._timeline.after(between(self._chance, 100, _RETRY_US), self._connect, low, high)
+        self._timeline.after(between(self._chance, 100, self._retry_us), self._connect, low, high)
 
     def _connect(self, low: int, high: int) -> None:
         if low not in self._running or high not in self._running or (low, high) in self._up:
@@ -94,13 +112,15 @@ class ElectionLinks:
         self._up[low, high] = self._count
         for sender, receiver in ((low, high), (high, low)):
             direction = self._direction(sender, receiver)
-            direction.travelling.clear()
+            self._drop(sender, receiver)
             message, direction.waiting = direction.waiting or direction.last, None
             if message is not None:
                 self._set_out(sender, receiver, direction, message)
 
     def _set_out(self, sender: int, receiver: int, direction: _Direction, message: bytes) -> None:
         direction.travelling.append(message)
+        if self.recorder is not None:
+            self.recorder.note_sent(sender, receiver, message)
         when_us = self._timeline.now_us + self._network.delay_us((sender, receiver))
         direction.arrives_us = max(direction.arrives_us, when_us)
         number = self._up[min(sender, receiver), max(sender, receiver)]
@@ -114,9 +134,9 @@ class ElectionLinks:
             return
         if self._network.is_blocked((sender, receiver)):
             # Try again until the direction is free; keep only the newest message.
-            newest = direction.travelling[-1]
-            direction.travelling.clear()
-            direction.travelling.append(newest)
-            self._timeline.after(between(self._chance, 1000, _RETRY_US), self._arrive, sender, receiver, number)
+            self._drop(sender, receiver, kept=1)
+            self._timeline.after(between(self._chance, 1000, self._retry_us), self._arrive, sender, receiver, number)
             return
-        self._deliver(receiver, sender, direction.travelling.popleft())
+        frame = direction.travelling.popleft()
+        if self.recorder is None or self.recorder.note_arrives(sender, receiver, frame):
+            self._deliver(receiver, sender, frame)

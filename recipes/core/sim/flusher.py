@@ -45,10 +45,13 @@ class SimFlusher:
     def write(self, job: Job) -> bool:
         """Begin a job, which finishes later; always False."""
         node = self._node
-        delay_us = (1 + self._chance.randrange(node.settings.flush_us)) * node.slow_disk
+        settings = node.settings
+        delay_us = (settings.flush_least_us + self._chance.randrange(settings.flush_us)) * node.slow_disk
         if isinstance(job, Batch):
             new = [entry for entry in job.entries if entry.zxid > self._told_zxid]
             self._around.ledger.logged(node.sid, new)
+        if self._around.recorder is not None:
+            self._around.recorder.begins(node.sid, job)
         job.begin(self._store)
         self._after(delay_us, self._finish, job)
         return False
@@ -75,4 +78,6 @@ class SimFlusher:
             around.happened("snapshot")
             ledger.rules.named_snapshot(node.sid, job.zxid)
             node.turn.snapshots.purge(node.disk, _RETAINED)
+        if around.recorder is not None:
+            around.recorder.done(node.sid, job)
         self._done(job)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from recipes.core.sim.chance import Random, between, happens
+from recipes.core.sim.recorder import Recorder
 from recipes.core.sim.timeline import Timeline
 
 _DIAL_TIMEOUT_US = 1_000_000
@@ -44,18 +45,20 @@ class Side:
     def send(self, data: bytes) -> None:
         """Send bytes, unless this end is closed."""
         if not self.closed:
+            if self._network.recorder is not None:
+                self._network.recorder.sent(self, data)
             self.peer.enqueue(data)
 
     def close(self) -> None:
         """Close this end; the other end notices after all bytes sent. Does not call `lost` of this end."""
         if not self.closed:
-            self.closed = True
+            self._end()
             self.peer.enqueue(None)
             self._network.forget(self)
 
     def vanish(self) -> None:
         """End without notice to the other end; blocked bytes on their way there are lost."""
-        self.closed = True
+        self._end()
         self.peer.drop_held()
 
     def drop_held(self) -> None:
@@ -80,28 +83,47 @@ class Side:
     def _arrive(self) -> None:
         if self.closed or not self._inbox:
             return
-        network = self._network
-        if network.is_blocked(self.from_peer):
+        network, recorder = self._network, self._network.recorder
+        if network.is_blocked(self.from_peer) or (recorder is not None and recorder.stops(self)):
             self._held += 1
             return
         data = self._inbox.popleft()
         if data is None:
-            self.closed = True
+            self._end()
             network.forget(self)
             self.lost()
         elif len(data) > 1 and network.cuts():
             at = between(network.chance, 1, len(data) - 1)
             self._inbox.appendleft(data[at:])
             self._set_out()
-            self.receive(data[:at])
+            self._take(data[:at])
         else:
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        if self._network.recorder is not None:
+            self._network.recorder.arrives(self, data)
+        if not self.closed:
             self.receive(data)
+
+    def _end(self) -> None:
+        self.closed = True
+        if self._network.recorder is not None:
+            self._network.recorder.ended(self)
 
     def resume(self) -> None:
         """Let blocked bytes go on."""
         held, self._held = self._held, 0
         for _ in range(held):
             self._set_out()
+
+    def sever(self) -> None:
+        """Break the connection: nothing that is on its way here arrives, and the end comes at once."""
+        if not self.closed:
+            self._inbox.clear()
+            self.peer.peer = _NOWHERE
+            self._arrives_us = 0
+            self.enqueue(None)
 
     def cut(self) -> None:
         """Break the connection: some of the bytes on their way here arrive, then the end, at once or later."""
@@ -140,6 +162,7 @@ class Network:
     listener: called with (callee, caller, what) when a connection arrives; returns a function that takes the callee's
         Side, or None to refuse.
     slow: delays are multiplied by a random factor from 1 to this. slowest_us: the longest delay so far.
+    recorder: is told what is sent and what arrives.
     """
 
     def __init__(self, timeline: Timeline, chance: Random, typical_delay_us: int, cut_probability: float) -> None:
@@ -148,6 +171,7 @@ class Network:
         self.listener: Callable[[int, int, str], Callable[[Side], None] | None] = _refuse
         self.slow = 1
         self.slowest_us: int = 0
+        self.recorder: Recorder | None = None
         self._typical_delay_us = typical_delay_us
         self._cut_probability = cut_probability
         self._blocked: dict[tuple[int, int], int] = {}

@@ -149,6 +149,8 @@ class Node:
             tick_ms=settings.tick_ms // 2,
             slice_ms=_SLICE_MS,
         )  # fmt: skip
+        if around.recorder is not None:
+            around.recorder.started(self.sid, found)
         around.election_links.started(self.sid)
         around.note(self.sid, f"starts at 0x{last_zxid:x}")
         self.take(self._nothing)
@@ -205,7 +207,8 @@ class Node:
             return
         if not self._turn_due:
             self._turn_due = True
-            self._around.timeline.after(1 + self._chance.randrange(60), self._later, self.life, self._carry_out, ())
+            delay_us = 1 + self._chance.randrange(self.settings.turn_us)
+            self._around.timeline.after(delay_us, self._later, self.life, self._carry_out, ())
 
     def _later(self, life: int, action: Callable[..., None], args: tuple[Any, ...]) -> None:
         """Run an action scheduled in `life`, if the server still is in that life."""
@@ -316,6 +319,8 @@ class Node:
     def _carry_out(self) -> None:
         self._turn_due = False
         self.turn.carry_out()
+        if self._around.recorder is not None:
+            self._around.recorder.turned(self.sid)
 
     def _job_done(self, job: Job) -> None:
         was_full = self.member.disk_full
@@ -357,8 +362,9 @@ class Node:
         if outbox.votes:
             around.ledger.rules.votes(self.sid, outbox.votes)
             for sid, note in outbox.votes:
-                around.election_links.send(self.sid, sid, encode_notification(note))
-        if outbox.dial is not None:
+                if self.up:  # a recorder may end it in the middle of a turn
+                    around.election_links.send(self.sid, sid, encode_notification(note))
+        if outbox.dial is not None and self.up:
             self._dial(outbox.dial)
         for link in outbox.touched:
             self._pump(link)
@@ -421,7 +427,12 @@ class Node:
             return  # another was set, for an earlier time
         self._timer_us = -1
         self._turn_due = False
+        recorder = self._around.recorder
+        if recorder is not None:
+            recorder.woke(self.sid)
         self.turn.wake()
+        if recorder is not None:
+            recorder.turned(self.sid)
 
     def _observe(self, entry: Entry) -> None:
         self._answering = self._answering or self.member.serving

@@ -2,12 +2,18 @@
 
 from typing import Any
 
+from recipes.lab.casts import protocol_of
 from recipes.lab.checks.check import Broken, Check, text_of
 from recipes.lab.checks.paxos import chosen_in
+from recipes.lab.checks.replicated import acknowledged_not_on_majority, trees_differ
 from recipes.lab.trace import Trace
 
 
 def _orders_differ(trace: Trace) -> Broken | None:
+    return trees_differ(trace) if protocol_of(trace.protocol).served else _executed_differ(trace)
+
+
+def _executed_differ(trace: Trace) -> Broken | None:
     longest: list[Any] = []
     by = ("", -1)
     for event in trace.events:
@@ -27,6 +33,11 @@ def _orders_differ(trace: Trace) -> Broken | None:
         if len(executed) > len(longest):
             longest, by = executed, (event["n"], event["i"])
     return None
+
+
+def _acknowledged_too_early(trace: Trace) -> Broken | None:
+    served = protocol_of(trace.protocol).served
+    return acknowledged_not_on_majority(trace) if served else _acknowledged_not_chosen(trace)
 
 
 def _acknowledged_not_chosen(trace: Trace) -> Broken | None:
@@ -51,6 +62,6 @@ CHECKS = (
         "A4",
         "what is acknowledged is on the disks of a majority",
         "已确认的操作都在多数派的磁盘上",
-        _acknowledged_not_chosen,
+        _acknowledged_too_early,
     ),
 )

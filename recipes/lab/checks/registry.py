@@ -3,12 +3,21 @@
 from collections.abc import Mapping
 
 from recipes.lab.casts import protocol_of
-from recipes.lab.checks import backup, commit, lock, logs, paxos
+from recipes.lab.checks import backup, commit, lock, logs, paxos, raft, zab
 from recipes.lab.checks.check import Broken, Check
 from recipes.lab.trace import Trace
 
 CHECKS: Mapping[str, Check] = {
-    check.name: check for check in (*backup.CHECKS, *commit.CHECKS, *lock.CHECKS, *paxos.CHECKS, *logs.CHECKS)
+    check.name: check
+    for check in (
+        *backup.CHECKS,
+        *commit.CHECKS,
+        *lock.CHECKS,
+        *paxos.CHECKS,
+        *raft.CHECKS,
+        *zab.CHECKS,
+        *logs.CHECKS,
+    )
 }
 
 

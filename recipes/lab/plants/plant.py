@@ -1,4 +1,4 @@
-"""What a planted bug is: machines with one mistake each, to show what breaks, and that the checks find it.
+"""What a planted bug is: code with one mistake each, to show what breaks, and that the checks find it.
 
 None of them is ever part of a protocol. A run with one says so in the header of its trace.
 """
@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from recipes.core.agree.machine import Machine
-
 
 @dataclass(frozen=True)
 class Plant:
     """A mistake. protocol: where. says, says_zh: what is wrong. finds: the checks that can find it.
 
-    replaced: the wrong machine for each right one. settings: of the protocol, that bring the mistake out.
+    replaced: the wrong class for each right one: a machine, or a peer that serves.
+    settings: of the protocol, that bring the mistake out.
     """
 
     name: str
@@ -22,5 +21,5 @@ class Plant:
     says: str
     says_zh: str
     finds: tuple[str, ...]
-    replaced: Mapping[type[Machine], type[Machine]]
+    replaced: Mapping[type[Any], type[Any]]
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 
 from recipes.core.errors import BadArguments
-from recipes.lab.plants import backup, commit, multipaxos, paxos
+from recipes.lab.plants import backup, commit, multipaxos, paxos, raft, zab
 from recipes.lab.plants.plant import Plant
 
 PLANTS: Mapping[str, Plant] = {
-    plant.name: plant for plant in (*backup.PLANTS, *commit.PLANTS, *paxos.PLANTS, *multipaxos.PLANTS)
+    plant.name: plant
+    for plant in (*backup.PLANTS, *commit.PLANTS, *paxos.PLANTS, *multipaxos.PLANTS, *raft.PLANTS, *zab.PLANTS)
 }
 
 

@@ -1,0 +1,285 @@
+"""Makes the events of a trace from what a Recorder of the simulator is told."""
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from recipes.core.agree.machine import Message
+from recipes.core.disk.jobs import Batch, Change, Job
+from recipes.core.replication import Cell, InstallSnapshot, Recovered, Truncate
+from recipes.core.sim.network import Side
+from recipes.lab.links import Flight
+from recipes.lab.served.talk import Talk, notification, talk_of
+from recipes.lab.served.text import entry_text, zxid_text
+
+if TYPE_CHECKING:
+    from recipes.lab.served.world import ServedWorld
+
+_TIMER = -1  # the timer's event is made once something comes of it
+
+Pair = tuple[int, int]
+
+
+class _Chunk:
+    """Bytes on their way, and the messages that they complete."""
+
+    __slots__ = ("flights", "left")
+
+    def __init__(self, size: int, flights: list[Flight]) -> None:
+        self.left = size
+        self.flights = flights
+
+
+class Disk:
+    """What one server has written, as far as the tracer has heard of it. log: zxid -> the text of its txn."""
+
+    def __init__(self) -> None:
+        self.log: dict[int, str] = {}
+        self.numbers: dict[int, int] = {}  # id of a job under way -> the number of its last write
+        self.begins: dict[int, int] = {}  # id of a job under way -> the event of the begin of its sync
+        self.written = 0
+
+
+class Tracer:
+    """A Recorder. Each turn's messages, writes and changes of state have as their cause the last input before it."""
+
+    def __init__(self, world: "ServedWorld", protocol: str) -> None:
+        self._world = world
+        self._protocol = protocol
+        self._talks: dict[Pair, Talk] = {}  # by number of the connection and sender
+        self._chunks: dict[Pair, deque[_Chunk]] = {}  # by number of the connection and receiver
+        self._notes: dict[Pair, deque[Flight]] = {}  # by sender and receiver
+        self._causes: dict[int, int | None] = {}
+        self._replies: dict[int, int | None] = {}  # by client
+        self._handled: dict[int, list[Flight]] = {}  # arrived since the last turn
+        self.disks: dict[int, Disk] = {}
+
+    # Streams.
+
+    def sent(self, side: Side, data: bytes) -> None:
+        """Bytes leave over this end of a connection."""
+        if side.what != "quorum":
+            self._answers(side)
+            return
+        sender, receiver = side.from_peer[1], side.from_peer[0]
+        talk = self._talks.setdefault((side.number, sender), talk_of(self._protocol))
+        flights: list[Flight] = []
+        chunk = _Chunk(len(data), flights)
+        said = talk.hear(data)
+        if side.peer.site == receiver:
+            self._chunks.setdefault((side.number, receiver), deque()).append(chunk)
+        size = len(data) // max(1, len(said))
+        for message in said:
+            flight = self._send(sender, receiver, message, size)
+            flights.append(flight)
+            if side.peer.site != receiver:
+                self._world.lost(flight, "the connection is gone")
+            self._world.saw("sent", flight)
+
+    def stops(self, side: Side) -> bool:
+        """Whether the next bytes that would arrive at this end wait."""
+        chunks = self._chunks.get((side.number, side.site))
+        if not chunks:
+            return False
+        flights = chunks[0].flights
+        if any(flight.why_lost for flight in flights):
+            side.peer.sever()
+            side.sever()
+            return False
+        held = [flight for flight in flights if flight.held]
+        for flight in held:
+            if not flight.waiting:
+                flight.waiting = True
+                self._world.wires.at_release(side.resume)
+        return bool(held)
+
+    def arrives(self, side: Side, data: bytes) -> None:
+        """Bytes arrive at this end."""
+        chunks = self._chunks.get((side.number, side.site))
+        left = len(data)
+        while chunks and left > 0:
+            chunk = chunks[0]
+            taken = min(left, chunk.left)
+            chunk.left -= taken
+            left -= taken
+            if chunk.left:
+                break
+            chunks.popleft()
+            for flight in chunk.flights:
+                self._deliver(side.site, flight)
+
+    def ended(self, side: Side) -> None:
+        """Nothing arrives at this end any more."""
+        for chunk in self._chunks.pop((side.number, side.site), ()):
+            for flight in chunk.flights:
+                self._world.lost(flight, flight.why_lost or self._world.why_gone(side.site))
+
+    def _answers(self, side: Side) -> None:
+        """A server says something to a client, or a client to a server."""
+        sid, client = side.from_peer[1], side.from_peer[0]
+        if sid in self.disks:
+            self._as_caused(sid)
+            self._replies[client] = self._world.cause
+            self._world.cause = None
+
+    def reply_cause(self, client: int) -> int | None:
+        """What led a server to what it last sent to this client."""
+        return self._replies.get(client)
+
+    # Notifications.
+
+    def note_sent(self, sender: int, receiver: int, frame: bytes) -> None:
+        """A notification leaves."""
+        flight = self._send(sender, receiver, notification(frame), len(frame))
+        self._notes.setdefault((sender, receiver), deque()).append(flight)
+        self._world.saw("sent", flight)
+
+    def note_arrives(self, sender: int, receiver: int, frame: bytes) -> bool:
+        """A notification arrives."""
+        flight = self._notes[sender, receiver].popleft()
+        if flight.why_lost:
+            self._world.lost(flight, flight.why_lost)
+            return False
+        if flight.held:
+            self._world.wires.at_release(lambda: self._late(flight, receiver, sender, frame))
+            return False
+        self._deliver(receiver, flight)
+        return True
+
+    def _late(self, flight: Flight, receiver: int, sender: int, frame: bytes) -> None:
+        self._deliver(receiver, flight)
+        self._world.notify(receiver, sender, frame)
+
+    def notes_lost(self, sender: int, receiver: int, kept: int) -> None:
+        """Notifications on their way are lost."""
+        notes = self._notes.get((sender, receiver), deque())
+        while len(notes) > kept:
+            self._world.lost(notes.popleft(), "a newer one takes its place" if kept else "the connection is gone")
+
+    # Servers.
+
+    def started(self, sid: int, found: Recovered) -> None:
+        """A server starts, with what its disk has."""
+        disk = self.disks.setdefault(sid, Disk())
+        disk.numbers, disk.begins = {}, {}
+        disk.log = {entry.zxid: entry_text(entry) for entry in found.history}
+        stored: dict[str, Any] = {f"log:{zxid_text(zxid)}": text for zxid, text in disk.log.items()}
+        stored["base"] = zxid_text(found.base_zxid)
+        stored |= {name: cell_value(value) for name, value in sorted(found.cells.items())}
+        self._causes[sid] = None
+        self._handled[sid] = []
+        world = self._world
+        world.cause = None
+        event = world.record(world.name_of(sid), "start", stored=stored)
+        self._causes[sid] = event
+
+    def begins(self, sid: int, job: Job) -> None:
+        """A job of a server's disk is begun."""
+        world, disk = self._world, self.disks[sid]
+        name = world.name_of(sid)
+        self._as_caused(sid)
+        if isinstance(job, Batch):
+            for entry in job.entries:
+                disk.log[entry.zxid] = entry_text(entry)
+                self._write(sid, f"log:{zxid_text(entry.zxid)}", disk.log[entry.zxid], len(entry.payload))
+        elif isinstance(job, Change):
+            operation = job.operation
+            if isinstance(operation, Cell):
+                self._write(sid, operation.name, cell_value(operation.value), len(operation.value))
+            else:
+                self._replace(sid, operation)
+        else:
+            world.cause = None
+            return
+        disk.numbers[id(job)] = disk.written
+        disk.begins[id(job)] = world.record(name, "fsync", at="begin", number=disk.written)
+        world.cause = None
+
+    def _replace(self, sid: int, operation: Truncate | InstallSnapshot) -> None:
+        disk = self.disks[sid]
+        gone = [zxid for zxid in disk.log if zxid > operation.zxid or isinstance(operation, InstallSnapshot)]
+        for zxid in gone:
+            del disk.log[zxid]
+            self._write(sid, f"log:{zxid_text(zxid)}", None, 0)
+        if isinstance(operation, InstallSnapshot):
+            self._write(sid, "base", zxid_text(operation.zxid), len(operation.body))
+        elif not gone:
+            self._write(sid, "cut", zxid_text(operation.zxid), 0)
+
+    def _write(self, sid: int, what: str, value: Any, size: int) -> None:
+        disk = self.disks[sid]
+        disk.written += 1
+        self._world.record(self._world.name_of(sid), "write", number=disk.written, what=what, value=value, bytes=size)
+
+    def done(self, sid: int, job: Job) -> None:
+        """The job is done."""
+        disk = self.disks[sid]
+        number = disk.numbers.pop(id(job), None)
+        if number is None:
+            return
+        world = self._world
+        world.cause = disk.begins.pop(id(job))
+        self._causes[sid] = world.record(world.name_of(sid), "fsync", at="end", number=number)
+        world.cause = None
+
+    def called(self, sid: int, event: int | None) -> None:
+        """A client's request is about to arrive."""
+        self._causes[sid] = event
+
+    def woke(self, sid: int) -> None:
+        """A server's timer has run out."""
+        self._causes[sid] = _TIMER
+
+    def turned(self, sid: int) -> None:
+        """A turn of a server is over."""
+        self._show(sid)
+        handled, self._handled[sid] = self._handled.get(sid, []), []
+        for flight in handled:
+            self._world.saw("handled", flight)
+
+    def _show(self, sid: int) -> None:
+        world = self._world
+        site = world.site_of(sid)
+        shown = world.describe(sid)
+        if shown is None or shown == site.shown:
+            return
+        gone = dict.fromkeys(site.shown.keys() - shown.keys())
+        changed = {name: value for name, value in shown.items() if site.shown.get(name) != value}
+        site.shown = shown
+        self._as_caused(sid)
+        world.record(site.name, "state", **dict(sorted((gone | changed).items())))
+        world.cause = None
+        world.saw_state(site.name)
+
+    # Inside.
+
+    def _send(self, sender: int, receiver: int, message: Message, size: int) -> Flight:
+        world = self._world
+        self._as_caused(sender)
+        role, kind, fields = message
+        number = world.record(
+            world.name_of(sender), "send", id=len(world.events), to=world.name_of(receiver), role=role, real=kind,
+            bytes=size, fields=fields,
+        )  # fmt: skip
+        world.cause = None
+        return Flight(number, world.name_of(sender), world.name_of(receiver), message)
+
+    def _deliver(self, sid: int, flight: Flight) -> None:
+        world = self._world
+        world.cause = None
+        self._causes[sid] = world.record(flight.to, "deliver", id=flight.id)
+        self._handled.setdefault(sid, []).append(flight)
+        world.saw("arrives", flight)
+
+    def _as_caused(self, sid: int) -> None:
+        """What is recorded next comes of this server's last input."""
+        world = self._world
+        world.cause = None
+        if self._causes.get(sid) == _TIMER:
+            self._causes[sid] = world.record(world.name_of(sid), "timer", name="tick")
+        world.cause = self._causes.get(sid)
+
+
+def cell_value(value: bytes) -> int | str:
+    """The value of a cell: a number where it is one."""
+    text = value.decode("utf-8", "replace").strip()
+    return int(text) if text.removeprefix("-").isdigit() else text
