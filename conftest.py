@@ -4,6 +4,7 @@ import asyncio
 import warnings
 from pathlib import Path
 
+import anyio.pytest_plugin
 import pytest
 
 # What tests import of one another, before the first of them does: pytest compiles these asserts itself then, as it does
@@ -22,6 +23,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # anyio's plugin notes the kind of its loop, and anyio looks there in callbacks of the loop. Programs that call
+    # asyncio.run have no such note, so tests must not have it either.
+    anyio.pytest_plugin.set_current_async_library = lambda name: None  # type: ignore[attr-defined]
     if config.getoption("--uvloop"):
         import uvloop
 

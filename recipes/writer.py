@@ -137,6 +137,7 @@ class Writer:
                 await write.wait()
             raise
         finally:
+            write.carried = False  # if its outcome is still to come, this task will not be there
             self._send()  # `finish` may have relied on this task to send the waiting writes
         if write.error is not None and not isinstance(write.error, StoreError):
             raise write.error

@@ -11,6 +11,7 @@ import anyio
 
 from recipes.core import paths
 from recipes.core.client.backoff import Backoff
+from recipes.core.client.late_scope import LateScope
 from recipes.core.client.scope import CLOSED
 from recipes.core.client.session import ConnectionState
 from recipes.core.errors import (
@@ -60,7 +61,7 @@ class Presence:
         self._backoff = Backoff(client.random)
         self._since = 0.0
         self._job_of: Client | None = None  # the client in whose session a job makes the znode
-        self._job: anyio.CancelScope | None = None  # made where an event loop runs
+        self._job: LateScope | None = None
         self._changed = anyio.Event()
         self._entered = self._open = False
         self._stop_listening: Callable[[], object] = lambda: None
@@ -161,11 +162,11 @@ class Presence:
         """Have a job of the client make our znode."""
         bound = self._client.bound
         if self._open and self.error is None and self._job_of is not bound and not bound.session.lost:
-            scope = anyio.CancelScope()
+            scope = LateScope()
             self._job_of, self._job = bound, scope
             bound.look_after(partial(self._make, bound, scope))
 
-    async def _make(self, bound: "Client", scope: anyio.CancelScope) -> None:
+    async def _make(self, bound: "Client", scope: LateScope) -> None:
         try:
             with scope:
                 await self._forget_gone()

@@ -74,6 +74,15 @@ def test_recipe(recipe, seeds):
     assert never_happened(run_all(recipe, seeds), recipe) == []
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("recipe", "seed"),
+    [("queue", 200), ("naming", 334), ("renewed-election", 342), ("renewed-queue", 153), ("renewed-cache", 107)],
+)
+def test_seeds_that_failed_once(recipe, seed):
+    run_all(recipe, [seed])
+
+
 def test_five_servers():
     assert run_seed(1, "lock", voters=5).problem is None
 

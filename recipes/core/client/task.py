@@ -14,6 +14,7 @@ import anyio
 import anyio.abc
 
 from recipes.core.client.connector import Connector
+from recipes.core.client.late_scope import LateScope
 from recipes.core.client.session import ConnectionState, Session
 from recipes.core.errors import SessionExpired
 
@@ -48,7 +49,7 @@ class ClientTask:
         self._session: Session = session
         self._connector: Connector = connector
         self._changed: Callable[[ConnectionState], None] = changed
-        self._scope: anyio.CancelScope = anyio.CancelScope()
+        self._scope: LateScope = LateScope()
         self._jobs: list[Job] = []
         self._job_added: anyio.Event = anyio.Event()
         self._unfinished: int = 0

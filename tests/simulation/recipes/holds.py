@@ -109,7 +109,8 @@ class Holds:
         others = self.held.setdefault(path, [])
         others[:] = [other for other in others if not other.told]
         for other in [other for other in others if self.excludes(holding, other)]:
-            if self.is_broken(other.hold.path):
+            # The one that was broken may also be the one that acquires: it has asked a server that does not know yet.
+            if self.is_broken(other.hold.path) or self.is_broken(hold.path):
                 world.count("two hold, one was broken just now")
             elif world.plan.bounded:
                 world.fail(self.exclusion, f"{holding} acquires {path}, and {other} was not told that it lost it")
