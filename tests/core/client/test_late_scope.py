@@ -1,7 +1,9 @@
 import asyncio
 
 import anyio
+import anyio.lowlevel
 import pytest
+
 from recipes.core.client.late_scope import LateScope
 
 pytestmark = pytest.mark.anyio
