@@ -10,10 +10,11 @@ from pathlib import Path
 from benchmarks import etcd, growth, replicated, standalone
 from benchmarks.comparison import Comparison, Effort, note
 from benchmarks.report import Point, table
-from benchmarks.zookeeper import JVM_FLAGS
+from benchmarks.zookeeper import JVM_FLAGS, TREE
 
 FULL = Effort(rounds=5, seconds=3.0, warm_seconds=30.0, idle_seconds=60.0, kills=10)
 QUICK = Effort(rounds=2, seconds=1.0, warm_seconds=3.0, idle_seconds=8.0, kills=2)
+PEERS = ("apache", "etcd", "zab", "raft", "self")
 NOTES = """\
 Each row: median of the rounds, ± half their range. Connections are spread over all servers unless the row says where.
 Ours runs on {loop}, {build}. JVM flags: {flags}
@@ -25,8 +26,12 @@ def main() -> int:
     parser.add_argument(
         "--vs",
         action="append",
-        choices=["apache", "etcd", "self"],
-        help="may be repeated; self: Apache against itself, the noise (default: apache)",
+        metavar="PEER",
+        help="apache (default); etcd; zab or raft: ours by that protocol; tree:DIRECTORY: ours from another clone; "
+        "self: Apache against itself, the noise. May be repeated",
+    )
+    parser.add_argument(
+        "--protocol", choices=["zab", "raft"], default="zab", help="of our servers, where there are three"
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--ensemble", action="store_true", help="three servers a side instead of one")
@@ -47,7 +52,12 @@ def main() -> int:
     directory.mkdir(parents=True, exist_ok=True)
 
     suite = replicated if asked.ensemble else growth if asked.growth else standalone
-    comparison = Comparison(_kinds(asked.vs or ["apache"]), directory, effort)
+    peers = asked.vs or ["apache"]
+    for peer in peers:
+        tree = peer.removeprefix(TREE)
+        if peer not in PEERS and (tree == peer or not Path(tree, "recipes").is_dir()):
+            parser.error(f"--vs {peer}: expected {', '.join(PEERS)}, or {TREE} and the directory of a clone")
+    comparison = Comparison(_kinds(peers, asked.protocol), directory, effort)
     _say(f"{effort.rounds} alternating rounds of {effort.seconds:g} s, each side warmed for {effort.warm_seconds:g} s")
     points: list[Point] = []
     for part, measure in suite.PARTS.items():
@@ -68,12 +78,12 @@ def main() -> int:
     return 1 if comparison.failed else 0
 
 
-def _kinds(asked: list[str]) -> list[str]:
+def _kinds(asked: list[str], protocol: str) -> list[str]:
     """Our side first, then the peers."""
     if "etcd" in asked and not etcd.installed():
         _say("etcd is not installed (Debian: apt-get install etcd-server), so it is left out.")
         asked = [peer for peer in asked if peer != "etcd"]
-    ours = "apache" if "self" in asked else "ours"
+    ours = "apache" if "self" in asked else "raft" if protocol == "raft" else "ours"
     return [ours, *dict.fromkeys("apache" if peer == "self" else peer for peer in asked)]
 
 

@@ -23,7 +23,7 @@ class Effort(NamedTuple):
 
 
 class Side(NamedTuple):
-    """One column: "ours", "apache" or "etcd". Two sides may be of one kind, so each has a directory."""
+    """One column. kind: as `Server` has it. Two sides may be of one kind, so each has a directory."""
 
     kind: str
     directory: Path

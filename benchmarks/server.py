@@ -10,7 +10,10 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class Server:
-    """Server number `sid` of an ensemble of `kind` ("ours", "apache" or "etcd"), keeping all it writes in `home`."""
+    """Server number `sid` of an ensemble, keeping all it writes in `home`.
+
+    kind: "ours" or "zab", "raft", "tree:DIRECTORY", "apache" or "etcd".
+    """
 
     def __init__(self, kind: str, sid: int, home: Path, ports: tuple[int, int, int]) -> None:
         self.kind = kind

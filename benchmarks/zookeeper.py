@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from pathlib import Path
 
 from benchmarks.server import Server
 
@@ -26,6 +27,8 @@ forceSync=yes
 admin.enableServer=false
 """
 
+TREE = "tree:"  # begins the kind of a side that runs ours from the clone whose path follows
+
 
 def prepare(server: Server, members: list[Server]) -> list[str]:
     """Write zoo.cfg and myid of `server`; returns its command. One member alone runs standalone."""
@@ -35,9 +38,14 @@ def prepare(server: Server, members: list[Server]) -> list[str]:
     if len(members) > 1:
         (data / "myid").write_text(f"{server.sid}\n")
         text += "".join(f"server.{one.sid}=127.0.0.1:{one.peer_port}:{one.election_port}\n" for one in members)
+    if server.kind == "raft":
+        text += "protocol=raft\n"
     zoo_cfg.write_text(text)
-    if server.kind == "ours":
-        return [sys.executable, "-P", "-m", "recipes", "serve", str(zoo_cfg)]  # as it is installed, not as it lies here
+    serve = [sys.executable, "-P", "-m", "recipes", "serve", str(zoo_cfg)]  # as it is installed, not as it lies here
+    if server.kind in ("ours", "zab", "raft"):
+        return serve
+    if server.kind.startswith(TREE):
+        return ["env", f"PYTHONPATH={Path(server.kind.removeprefix(TREE)).resolve()}", *serve]
     log_flags = [f"-Dzookeeper.log.dir={server.home}", "-Dzookeeper.log.file=zookeeper.log"]
     main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
     return ["java", *log_flags, *JVM_FLAGS, "-cp", CLASSPATH, main, str(zoo_cfg)]

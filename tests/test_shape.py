@@ -31,6 +31,7 @@ ALLOWED = {
     "recipes.core.properties": ["errors"],
     "recipes.core.address": [],
     "recipes.core.summary": [],
+    "recipes.core.http_request": [],
     "recipes.core.quorum": ["address"],
     "recipes.core.ensemble": ["address", "errors", "properties", "quorum"],
     "recipes.core.zoo_keys": [],
@@ -43,6 +44,19 @@ ALLOWED = {
     "recipes.core.permissions": ["errors", "jute"],
     "recipes.core.jute": ["codes", "errors", "paths", "zxid", "jute"],
     "recipes.core.history": ["errors", "replication", "zxid"],
+    "recipes.core.handover": ["replication"],
+    "recipes.core.replicas": [
+        "errors",
+        "zxid",
+        "jute",
+        "link",
+        "quorum",
+        "forwarding",
+        "replication",
+        "handover",
+        "history",
+        "replicas",
+    ],
     "recipes.core.zab": [
         "codes",
         "errors",
@@ -53,20 +67,13 @@ ALLOWED = {
         "quorum",
         "forwarding",
         "replication",
+        "handover",
         "history",
         "zab",
     ],
-    "recipes.core.raft": [
-        "errors",
-        "zxid",
-        "jute",
-        "link",
-        "quorum",
-        "forwarding",
-        "replication",
-        "history",
-        "raft",
-    ],
+    "recipes.core.raft": ["errors", "zxid", "jute", "quorum", "replication", "replicas", "raft"],
+    "recipes.core.paxos": ["errors", "zxid", "jute", "link", "replication", "replicas", "paxos"],
+    "recipes.core.copies": ["errors", "zxid", "replication", "replicas", "copies"],
     # Only here does a server name its protocol, and the simulator in sim.protocols.
     "recipes.core.protocols": ["replication", "zab", "raft"],
     # The preparer makes Entries, the unit the seam carries.
@@ -74,11 +81,34 @@ ALLOWED = {
     "recipes.core.disk": ["codes", "errors", "paths", "zxid", "jute", "tree", "replication", "disk"],
     "recipes.core.member": [*STORE, "summary", "member"],
     "recipes.core.turn": [*STORE, "member"],
-    "recipes.core.server": [*STORE, "config", "properties", "protocols", "member", "turn", "server"],
+    "recipes.core.server": [*STORE, "config", "http_request", "properties", "protocols", "member", "turn", "server"],
     "recipes.core.sim.zab_rules": ["jute", "replication", "zab", "zxid", "sim"],
-    "recipes.core.sim.raft_rules": ["errors", "jute", "raft", "replication", "zxid", "sim"],
-    "recipes.core.sim.protocols": ["protocols", "replication", "sim", "sim.raft_rules", "sim.zab_rules"],
-    "recipes.core.sim": [*STORE, "config", "protocols", "member", "turn", "client", "sim", "sim.protocols"],
+    "recipes.core.sim.raft_rules": ["errors", "jute", "raft", "replicas", "replication", "zxid", "sim"],
+    "recipes.core.sim.paxos_rules": ["jute", "paxos", "replicas", "replication", "sim", "sim.frames"],
+    "recipes.core.sim.copies_rules": ["copies", "jute", "replicas", "sim", "sim.frames"],
+    "recipes.core.sim.frames": ["errors", "replicas", "sim"],
+    "recipes.core.sim.protocols": [
+        "copies",
+        "paxos",
+        "protocols",
+        "replication",
+        "sim",
+        "sim.copies_rules",
+        "sim.paxos_rules",
+        "sim.raft_rules",
+        "sim.zab_rules",
+    ],
+    "recipes.core.sim": [
+        *STORE,
+        "config",
+        "protocols",
+        "member",
+        "turn",
+        "client",
+        "sim",
+        "sim.frames",
+        "sim.protocols",
+    ],
     # The laboratory's protocols: pure machines that know nothing but each other.
     "recipes.core.agree": ["errors", "agree"],
     "recipes.core.client": ["address", "codes", "errors", "paths", "jute", "client"],
@@ -89,9 +119,9 @@ RECIPES = [
 ]  # fmt: skip
 # What the laboratory reads of ours, besides itself.
 LAB_MAY_READ = (
-    "recipes.lab", "recipes.core.agree", "recipes.core.errors", "recipes.core.sim", "recipes.core.jute",
-    "recipes.core.zab", "recipes.core.raft", "recipes.core.replication", "recipes.core.quorum", "recipes.core.disk",
-    "recipes.core.tree", "recipes.core.member",
+    "recipes.lab", "recipes.core.agree", "recipes.core.errors", "recipes.core.http_request", "recipes.core.sim",
+    "recipes.core.jute", "recipes.core.zab", "recipes.core.raft", "recipes.core.replicas", "recipes.core.replication",
+    "recipes.core.quorum", "recipes.core.disk", "recipes.core.tree", "recipes.core.member",
 )  # fmt: skip
 PURE = [
     "agree",
@@ -99,11 +129,16 @@ PURE = [
     "tree",
     "zab",
     "raft",
+    "paxos",
+    "copies",
+    "replicas",
+    "handover",
     "history",
     "member",
     "sim",
     "protocols",
     "address",
+    "http_request",
     "summary",
     "quorum",
     "forwarding",
@@ -133,7 +168,10 @@ CIRCLES = [
         "core.member.metrics",
         "core.member.read_only",
     },
-    {"core.raft.election", "core.raft.follower", "core.raft.leader", "core.raft.peer"},
+    {"core.copies.peer", "core.copies.primary", "core.copies.succession"},
+    {"core.paxos.election", "core.paxos.follower", "core.paxos.leader", "core.paxos.peer"},
+    {"core.raft.election", "core.raft.leader", "core.raft.peer"},
+    {"core.replicas.election", "core.replicas.follower", "core.replicas.leader", "core.replicas.peer"},
     {"core.server.admin_http", "core.server.client_port", "core.server.peering", "core.server.server"},
     {"core.sim.ensemble", "core.sim.faults"},
     {"core.sim.flusher", "core.sim.node", "core.sim.surroundings"},
@@ -176,7 +214,8 @@ def room_of(module: str) -> str | None:
 def is_pure(path: Path) -> bool:
     inside = path.relative_to(ROOT / "recipes").as_posix()
     if inside.startswith("lab/"):
-        return inside not in ("lab/run.py", "lab/hunt.py")  # make the sources of chance, from a seed
+        # The first two make the sources of chance, from a seed; the last one is a server.
+        return inside not in ("lab/run.py", "lab/hunt.py", "lab/serving.py")
     if inside == "core/sim/loop.py":  # an event loop of its own, of which the rest of the room sees no asyncio
         return False
     return any(inside == f"core/{pure}.py" or inside.startswith(f"core/{pure}/") for pure in PURE)

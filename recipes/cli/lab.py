@@ -1,6 +1,7 @@
 """`recipes lab`: protocols run in a laboratory, on a simulated network and simulated disks, with faults on demand."""
 
 import json as json_text
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +19,10 @@ from recipes.lab.compare import FORMULAS, facts, table
 from recipes.lab.compare import compare as compare_protocols
 from recipes.lab.compare import csv as csv_of
 from recipes.lab.difference import first_difference
+from recipes.lab.exports import EXPORTS
 from recipes.lab.figures import figures
 from recipes.lab.hunt import hunt as run_seeds
+from recipes.lab.page import checked, content, document
 from recipes.lab.plants.registry import PLANTS
 from recipes.lab.run import Outcome
 from recipes.lab.run import run as run_scenario
@@ -109,6 +112,7 @@ def run(
     plant: str | None = None,
     text: Switch = False,
     svg: Switch = False,
+    html: Path | None = None,
     trace: Path | None = None,
     lang: Language = "en",
     json: Switch = False,
@@ -126,6 +130,7 @@ def run(
         plant: a planted bug, from `recipes lab list --plants`.
         text: print the events in words.
         svg: print a picture of the run.
+        html: write a page to this file that shows the run step by step; it needs nothing else, and no network.
         trace: write the trace to this file.
         lang: the language of what the checks say, en or zh.
         json: print one object: verdict and figures.
@@ -135,7 +140,9 @@ def run(
     sites = {} if servers is None else {protocol_of(used).parts[0].kind: servers}
     outcome = run_scenario(found, protocol=protocol, seed=seed, sites=sites, plant=plant)
     if trace is not None:
-        trace.write_text(dumps(outcome.trace), encoding="utf-8")
+        _write(trace, dumps(outcome.trace))
+    if html is not None:
+        _write(html, document(content(outcome.trace, found)))
     if text:
         print(shown(transcript(outcome.trace)), end="")
     if svg:
@@ -143,6 +150,35 @@ def run(
     if json or not (text or svg):
         say(json, _said(found, outcome, lang), _facts(outcome, lang))
     return outcome.code
+
+
+@lab.command
+def serve(*, port: int = 0, open: Switch = False, json: Switch = False) -> int:
+    """Serve a page on 127.0.0.1 that runs scenarios, puts faults into runs and compares them: recipes lab serve --open.
+
+    Args:
+        port: of 127.0.0.1; 0 for a free one.
+        open: open the page in the browser.
+        json: print the address as one object.
+    """
+    import webbrowser
+
+    import anyio
+
+    from recipes.lab.serving import serve as serve_pages
+
+    def told(address: str) -> None:
+        say(json, address, {"url": address})
+        if open:
+            webbrowser.open(address)
+
+    if not 0 <= port < 65536:
+        raise BadArguments("", f"--port {port}: expected a number from 0 to 65535")
+    try:
+        anyio.run(serve_pages, port, told)
+    except OSError as error:
+        raise BadArguments("", f"--port {port}: {error.strerror or error}") from None
+    return 0
 
 
 @lab.command
@@ -234,6 +270,58 @@ def check(file: Path, /, *, lang: Language = "en", json: Switch = False) -> int:
 
 
 @lab.command
+def replay(file: Path, /, *, html: Path | None = None, lang: Language = "en", json: Switch = False) -> int:
+    """Show what a trace has, in words or as a page: recipes lab replay TRACE --html run.html.
+
+    Exit codes: 0 all checks hold; 1 one does not; 2 the file is no trace, or a file cannot be written.
+
+    Args:
+        file: what `recipes lab run --trace` wrote.
+        html: write a page to this file that shows the run step by step.
+        lang: the language of what the checks say, en or zh.
+        json: print one object.
+    """
+    trace = _trace(file)
+    found, unchecked = checked(trace)
+    if html is not None:
+        _write(html, document(content(trace)))
+    lines = [f"{trace.header['scenario']}, {trace.protocol}, seed {trace.header['seed']}"]
+    lines += [] if trace.end else ["the trace ends early"]
+    lines += [] if html else transcript(trace).splitlines()
+    lines += [
+        f"  {name:4} {unchecked[name]}" if name in unchecked else _verdict(name, broken, lang)
+        for name, broken in found.items()
+    ]
+    facts = {
+        "ends_early": trace.end is None,
+        "checks": _checks(found, lang),
+        "unchecked": unchecked,
+        "events": len(trace.events),
+    }
+    say(json, "\n".join(lines), facts)
+    return 1 if any(found.values()) else 0
+
+
+@lab.command
+def export(file: Path, /, *, to: Literal["mermaid", "shiviz", "csv"]) -> int:
+    """Print a trace for another tool: recipes lab export TRACE --to mermaid.
+
+    Args:
+        file: what `recipes lab run --trace` wrote.
+        to: mermaid, a sequence diagram; shiviz, a log with vector clocks; csv, the figures.
+    """
+    print(shown(EXPORTS[to](_trace(file))), end="")
+    return 0
+
+
+@lab.command
+def schema() -> int:
+    """Print the JSON Schema of a line of a trace."""
+    print((files("recipes.lab") / "static" / "trace.schema.json").read_text(encoding="utf-8"), end="")
+    return 0
+
+
+@lab.command
 def diff(one: Path, other: Path, /, *, json: Switch = False) -> int:
     """Print where two traces begin to differ: recipes lab diff A B.
 
@@ -271,6 +359,13 @@ def _scenario(name: str) -> Scenario:
     except (OSError, UnicodeDecodeError) as error:
         raise BadArguments("", f"{name}: {error}") from None
     return scenarios.parse(file.stem, text)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadArguments("", f"{file}: {error.strerror}") from None
 
 
 def _trace(file: Path) -> Trace:

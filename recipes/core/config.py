@@ -81,6 +81,7 @@ class ServerConfig(BaseModel):
     container_check_ms: Positive = Field(default=60000, validation_alias="znode.container.checkIntervalMs")
     container_max_per_check: Positive = Field(default=10000, validation_alias="znode.container.maxPerMinute")
     container_never_used_ms: Limit = Field(default=0, validation_alias="znode.container.maxNeverUsedIntervalMs")
+    store_limit_mb: Limit | None = Field(default=None, validation_alias="storeMemoryLimitInMb")  # 0: no limit
     max_watches: Positive = Field(default=1_000_000, validation_alias="maxWatchesPerSession")
     create_directories: Boolean = Field(default=True, validation_alias="datadir.autocreate")
     trust_empty_database: Boolean = Field(default=True, validation_alias="db.autocreate")
@@ -165,6 +166,7 @@ _REASONS = {
     "not a whole number": "a whole number", "not a boolean": "true or false", "not yes or no": "yes or no",
     "no path": "a path", "not 3": "3: fast leader election is the only one",
     "not PEM": "PEM: other key stores are not supported",
+    "simulated only": "zab or raft: multi-paxos and primary-backup run in the simulator only, docs/multi-paxos.md",
 }  # fmt: skip
 
 

@@ -168,9 +168,12 @@ class SessionClosedRequireAuth(StoreError, code=codes.SESSION_CLOSED_REQUIRE_AUT
 
 
 class QuotaExceeded(StoreError, code=codes.QUOTA_EXCEEDED):
-    """A create or `set` that would pass a hard limit of a quota above the znode."""
+    """A create or `set` that would pass a hard limit of a quota above the znode, or the servers' limit on memory.
 
-    meaning = "The quota of this subtree is used up"
+    At the latter the log of the leader names `storeMemoryLimitInMb`.
+    """
+
+    meaning = "The quota of this subtree is used up, or the memory that the servers may use for the store"
 
 
 class ThrottledOp(StoreError, code=codes.THROTTLED_OP):

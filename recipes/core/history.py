@@ -53,6 +53,21 @@ class History:
                 self.base_zxid = entries[gone - 1].zxid
                 del entries[:gone]
 
+    def keep_bytes(self, most: int, applied_zxid: int) -> int:
+        """Drop the oldest entries, none beyond `applied_zxid`, until no more than `most` bytes are kept; how many are.
+
+        Entries are few, and may be large.
+        """
+        entries = self._entries
+        kept, at = 0, len(entries)
+        while at and (kept + len(entries[at - 1].payload) <= most or entries[at - 1].zxid > applied_zxid):
+            at -= 1
+            kept += len(entries[at].payload)
+        if at:
+            self.base_zxid = entries[at - 1].zxid
+            del entries[:at]
+        return kept
+
     def behind(self, zxid: int) -> list[Entry]:
         """The entries behind `zxid`, as far as they are kept."""
         return self._entries[bisect_right(self._entries, zxid, key=_zxid) :]

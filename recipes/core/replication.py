@@ -267,6 +267,10 @@ class Replica(Protocol):
         """Whether a session of this timeout whose client this server hears from cannot have ended elsewhere."""
         ...
 
+    def remember(self, most_bytes: int) -> int:
+        """Keep no more than this of the log's end in memory, beside what is not applied yet; how much is kept."""
+        ...
+
     def no_space(self, full: bool) -> None:
         """This server's disk has no room for more entries, or has room again."""
 

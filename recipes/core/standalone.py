@@ -115,6 +115,10 @@ class Standalone:
         """Always: no other server could end a session."""
         return True
 
+    def remember(self, most_bytes: int) -> int:
+        """Nothing: there are no learners."""
+        return 0
+
     def no_space(self, full: bool) -> None:
         """Reads go on; the Member takes no writes meanwhile."""
 

@@ -55,8 +55,8 @@ class Turn:
     """
 
     __slots__ = (
-        "_effects", "_look_ms", "_next_slice_ms", "_next_tick_ms", "_slice_ms", "_snapshot_begun_ms", "_stopped",
-        "_tick_ms", "_wake_ms", "member", "replica", "snapshots", "writes",
+        "_effects", "_look_ms", "_measure_at_bytes", "_next_slice_ms", "_next_tick_ms", "_slice_ms",
+        "_snapshot_begun_ms", "_stopped", "_tick_ms", "_wake_ms", "member", "replica", "snapshots", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +81,7 @@ class Turn:
         self._next_slice_ms: int | None = None  # while a snapshot is written
         self._wake_ms: int | None = None
         self._snapshot_begun_ms = 0
+        self._measure_at_bytes = 0  # in `writes.logged_bytes`: then the memory of the store is measured
         self._look_ms: int | None = None  # after a late wake: until then only take in what has arrived
         self._stopped = False
 
@@ -110,6 +111,7 @@ class Turn:
         if self._next_tick_ms <= now_ms:
             self._next_tick_ms = now_ms + self._tick_ms
             member.tick()
+            self._measure_memory()
             if member.disk_full:
                 self.writes.look_for_room()
                 self._write()
@@ -130,6 +132,8 @@ class Turn:
             self._send()
             writes.put(decided)
             self._write()
+            if writes.logged_bytes >= self._measure_at_bytes:
+                self._measure_memory()
             if self.snapshots.is_due(len(decided), writes.logged_bytes) and not member.disk_full:
                 self.begin_snapshot()
         self._send()
@@ -197,6 +201,13 @@ class Turn:
             self.member.flushed(job.entries[-1].zxid)
         elif isinstance(job, Change):
             self.member.written(job.operation, job.tree)
+
+    def _measure_memory(self) -> None:
+        member = self.member
+        said = member.measure_memory()
+        self._measure_at_bytes = self.writes.logged_bytes + member.memory.step_bytes
+        if said is not None:
+            self._effects.log(said, member.memory.full)
 
     def _say_room(self, found: bool) -> None:
         member = self.member

@@ -57,6 +57,12 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+def _replication(value: Any) -> Any:
+    if _lower(value) in ("multi-paxos", "primary-backup"):
+        raise ValueError("simulated only")
+    return _lower(value)
+
+
 def _words(value: Any) -> Any:
     return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
 
@@ -72,7 +78,7 @@ Protocol = Annotated[tuple[str, ...], BeforeValidator(_protocol)]
 Three = Annotated[int, BeforeValidator(_three)]
 Pem = Annotated[str, BeforeValidator(_pem)]
 ClientAuth = Annotated[Literal["need", "want", "none"], BeforeValidator(_lower)]
-Replication = Annotated[Literal["zab", "raft"], BeforeValidator(_lower)]
+Replication = Annotated[Literal["zab", "raft"], BeforeValidator(_replication)]
 PeerType = Annotated[Literal["participant", "observer"], BeforeValidator(_lower)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Port = Annotated[Whole, Field(ge=0, le=65535)]

@@ -107,11 +107,16 @@ class Course(ABC):
         self.script.begin()
         self.look_for_end()
 
-    def play(self) -> None:
-        """Run to the end: a while after the last step and the last answer, or at the limit."""
+    def play(self, most_events: int | None = None) -> None:
+        """Run to the end: a while after the last step and the last answer, or at the limit, or after so many events."""
         while not self._over and self.timeline.step():
-            pass
-        if not self.ended:
+            self.script.saw_events(len(self.events))
+            if most_events is not None and len(self.events) >= most_events:
+                self.waits_for = f"its end: it was stopped after {most_events} events"
+                return
+        if self.script.never_done:
+            self.ended, self.waits_for = False, self.script.never_done
+        elif not self.ended:
             unanswered = "an answer to " + ", ".join(f"call {number}" for number in self.open_calls)
             self.waits_for = self.script.waits_for or unanswered
 

@@ -51,8 +51,11 @@ def run(
     sites: Mapping[str, int] | None = None,
     settings: Mapping[str, Any] | None = None,
     plant: str | None = None,
+    most_events: int | None = None,
 ) -> Outcome:
     """Run a scenario, perhaps with another protocol, seed, number of sites, other settings, or a planted bug.
+
+    most_events: stop after so many events.
 
     Raises BadArguments for a protocol that the scenario does not have, a site that does not exist, and the like.
     """
@@ -86,7 +89,7 @@ def run(
         world = ServedWorld(scenario, kinds_of, served(name, scenario.settings, replaced), source)
     else:
         world = World(scenario, {site: (kind, each) for site, (kind, each) in members.items() if each}, source)
-    world.run()
+    world.run(most_events)
     header = {
         "version": VERSION,
         "scenario": scenario.id,

@@ -12,7 +12,7 @@ from typing import Any
 
 from recipes.core.errors import BadArguments
 from recipes.lab.links import Direction
-from recipes.lab.steps import ACTIONS, MESSAGE_KEYS, REPLY_KEYS, STAGES, STATE_KEYS, WHEN_KEYS, Step
+from recipes.lab.steps import ACTIONS, EVENT_KEYS, MESSAGE_KEYS, REPLY_KEYS, STAGES, STATE_KEYS, WHEN_KEYS, Step
 
 LANGUAGES = ("en", "zh")
 SECTIONS = {
@@ -87,12 +87,18 @@ def names() -> list[str]:
 
 def load(name: str) -> Scenario:
     """The scenario with this id. Raises BadArguments if there is none."""
+    return parse(name, source(name))
+
+
+def source(name: str) -> str:
+    """The text of the scenario with this id. Raises BadArguments if there is none."""
     file = _directory() / f"{name}.toml"
     if "/" in name or not file.is_file():
         raise BadArguments(
             "", f"no scenario is called {name!r}: expected a name that `recipes lab list` prints, or a .toml file"
         )
-    return parse(name, file.read_text(encoding="utf-8"))
+    text: str = file.read_text(encoding="utf-8")
+    return text
 
 
 def load_all() -> Iterator[Scenario]:
@@ -114,12 +120,13 @@ def parse(name: str, text: str) -> Scenario:
     except tomllib.TOMLDecodeError as error:
         raise BadArguments("", f"scenario {name}: no TOML: {error}") from None
     if "inherits" in document:
-        parent = _directory() / f"{document['inherits']}.toml"
-        if not parent.is_file():
+        if document["inherits"] not in names():
             raise _wrong(name, f"inherits = {document['inherits']!r}: no scenario is called so")
-        inherited = tomllib.loads(parent.read_text(encoding="utf-8"))
+        inherited = tomllib.loads(source(document["inherits"]))
         for each in ("expect", "breaks", "plant"):
             inherited.pop(each, None)
+        if all("at_event" in each.get("when", {}) for each in document.get("do", [])):
+            document["do"] = inherited.get("do", []) + document.get("do", [])  # beside those of the parent
         merged = {key: inherited.get(key, {}) | document.get(key, {}) for key in ("settings", "run", "sites")}
         document = inherited | document | merged
     unknown = sorted(document.keys() - _KEYS)
@@ -128,6 +135,8 @@ def parse(name: str, text: str) -> Scenario:
     for key in ("title", "story"):
         if not all(isinstance(document.get(key, {}).get(language), str) for language in LANGUAGES):
             raise _wrong(name, f"{key}: expected a text in en and in zh")
+    if not isinstance(document.get("seed", 1), int):
+        raise _wrong(name, f"seed = {document['seed']!r}: expected a number")
     protocols: list[Any] = document.get("protocols") or [document.get("protocol")]
     if not all(isinstance(each, str) for each in protocols):
         raise _wrong(name, "protocol: expected a name")
@@ -191,9 +200,15 @@ def _step(name: str, number: int, step: Mapping[str, Any]) -> Step:
     when = dict(step.get("when", {}))
     if unknown := sorted(when.keys() - WHEN_KEYS):
         raise _wrong(name, f"{where}: when: unknown key {unknown[0]!r}")
-    families = [keys for keys in (MESSAGE_KEYS - {"nth"}, REPLY_KEYS, STATE_KEYS, {"at_ms"}) if when.keys() & keys]
+    families = [
+        keys for keys in (MESSAGE_KEYS - {"nth"}, REPLY_KEYS, STATE_KEYS, EVENT_KEYS, {"at_ms"}) if when.keys() & keys
+    ]
     if when and len(families) != 1:
-        raise _wrong(name, f"{where}: when: expected a message, a reply, a state or a time, and only one of them")
+        raise _wrong(
+            name, f"{where}: when: expected a message, a reply, a state, an event or a time, and only one of them"
+        )
+    if not isinstance(when.get("at_event", 0), int) or when.get("at_event", 0) < 0:
+        raise _wrong(name, f"{where}: at_event = {when['at_event']!r}: expected the number of an event")
     if families and families[0] == MESSAGE_KEYS - {"nth"}:
         when.setdefault("at", "sent" if action in ("drop", "hold") else "handled")
         if when["at"] not in STAGES:

@@ -13,6 +13,8 @@ from recipes.lab.steps import AT_ONCE, MESSAGE_KEYS, Step
 if TYPE_CHECKING:
     from recipes.lab.course import Course
 
+_MESSAGES = ("drop", "hold")
+
 
 class Script:
     """Goes through the steps.
@@ -21,13 +23,14 @@ class Script:
     """
 
     def __init__(self, steps: Sequence[Step], world: "Course") -> None:
-        self._steps = steps
+        self._steps = [step for step in steps if "at_event" not in step.get("when", {})]
+        self._beside = [step for step in steps if "at_event" in step.get("when", {})]
         self._world = world
         self._at = -1
         self._seen = 0
         self._fired = False  # the armed step has been triggered, and is about to be done
         self._labels: dict[str, int] = {}
-        self.waits_for: str = "its first step" if steps else ""
+        self.waits_for: str = "its first step" if self._steps else ""
 
     def begin(self) -> None:
         """Arm the first step."""
@@ -35,6 +38,8 @@ class Script:
 
     def saw_message(self, stage: str, flight: Flight) -> None:
         """A message has got as far as `stage`."""
+        if stage == "sent":
+            self._beside_message(flight)
         when = self._when()
         if when is None or not when.keys() & MESSAGE_KEYS or when.get("at", "handled") != stage:
             return
@@ -46,6 +51,37 @@ class Script:
             and ("to" not in when or flight.to in self.resolve(when["to"]))
         ):
             self._count(flight)
+
+    def saw_events(self, count: int) -> None:
+        """There are so many events: do the steps beside the sequence that wait for one of them."""
+        if not self._beside:
+            return
+        for step in [each for each in self._beside if each["when"]["at_event"] < count]:
+            if step["then"] in _MESSAGES:
+                continue
+            self._beside.remove(step)
+            if step.get("after_ms"):
+                self._world.timeline.after(step["after_ms"] * 1000, self._do_beside, step, None)
+            else:  # without the timeline, whose chance would put later events in another order
+                self._do_beside(step, None)
+
+    @property
+    def never_done(self) -> str:
+        """In words, a step beside the sequence whose event has not come; "" if there is none."""
+        if not self._beside:
+            return ""
+        step = self._beside[0]
+        return f"event {step['when']['at_event']}, for the step {step['then']}"
+
+    def _beside_message(self, flight: Flight) -> None:
+        for step in [each for each in self._beside if each["when"]["at_event"] == flight.id]:
+            if step["then"] in _MESSAGES:
+                self._beside.remove(step)
+                self._do_beside(step, flight)
+
+    def _do_beside(self, step: Step, flight: Flight | None) -> None:
+        getattr(self, f"_{step['then']}")(step, flight)
+        self._world.look_for_end()
 
     def saw_reply(self, call: int, outcome: str) -> None:
         """A call was answered."""

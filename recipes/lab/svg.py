@@ -37,11 +37,20 @@ class Element:
         self._write(parts)
         return "".join(parts)
 
+    def plain(self) -> list[Any]:
+        """The element as JSON can hold it: its name, its attributes, its content. Nothing is escaped there."""
+        attributes = {_name(name): _number(value) for name, value in self.attributes.items() if value is not None}
+        return [
+            self.name,
+            attributes,
+            *(each.plain() if isinstance(each, Element) else str(each) for each in self.content),
+        ]
+
     def _write(self, parts: list[str]) -> None:
         parts.append(f"<{self.name}")
         for name, value in self.attributes.items():
             if value is not None:
-                parts.append(f' {name.rstrip("_").replace("_", "-")}="{_number(value)}"')
+                parts.append(f' {_name(name)}="{escape(_number(value))}"')
         if not self.content:
             parts.append("/>")
             return
@@ -54,6 +63,10 @@ class Element:
         parts.append(f"</{self.name}>")
 
 
+def _name(name: str) -> str:
+    return name.rstrip("_").replace("_", "-")
+
+
 def _number(value: object) -> str:
     """A value of an attribute; numbers in few digits."""
-    return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else escape(value)
+    return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)

@@ -5,7 +5,8 @@ Moments at which something happens are spaced evenly; the axis says when they we
 while its site is down, dashed while it stands still, and thick while it leads.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from recipes.lab.expectations import follow_state
 from recipes.lab.figures import HEARTBEATS
@@ -14,7 +15,8 @@ from recipes.lab.trace import Event, Trace
 from recipes.lab.transcript import brief
 
 STEP, LANE, LEFT, TOP = 11, 64, 74, 58
-_INK, _PALE = "#1b1b1b", "#8a8a8a"
+_INK, _PALE, _RED = "#1b1b1b", "#8a8a8a", "#b00020"
+LEADING = ("leader", "primary")
 # Colours that differ in brightness too (Okabe and Ito), each with its dashes.
 _LOOKS: Mapping[str, tuple[str, str | None]] = {
     "prepare": ("#0072b2", None), "promise": ("#0072b2", "6 2"),
@@ -30,117 +32,85 @@ _LOOKS: Mapping[str, tuple[str, str | None]] = {
 _ENDS = ("crash", "power")
 
 
-def timeline(trace: Trace, title: str, *, heartbeats: bool = False) -> str:
-    """The picture as an SVG document."""
-    return _Drawing(trace, title, heartbeats).document()
+class Piece(NamedTuple):
+    """A part of the picture.
+
+    event: what it shows. role: of a message, "" if it is none. sites: the lanes it belongs to, none if to the whole.
+    left, right: where it is.
+    """
+
+    event: int
+    role: str
+    sites: tuple[str, ...]
+    left: int
+    right: int
+    element: Element
 
 
-class _Drawing:
-    def __init__(self, trace: Trace, title: str, heartbeats: bool) -> None:
+class Picture:
+    """The parts of a timeline, and where they lie.
+
+    lanes: the height of each site. x: where each event is. width, height: without the legend.
+    """
+
+    def __init__(self, trace: Trace, *, heartbeats: bool = False) -> None:
         self._trace = trace
-        self._title = title
         self._events = [event for event in trace.events if _is_drawn(trace, event, heartbeats)]
         times = sorted({event["t"] for event in self._events})
         self._x = {time: LEFT + STEP * number for number, time in enumerate(times)}
-        self._y = {site: TOP + LANE * number for number, site in enumerate(trace.sites)}
+        self.lanes: dict[str, int] = {site: TOP + LANE * number for number, site in enumerate(trace.sites)}
         self._end_of = {event["id"]: event for event in trace.events if event["k"] in ("deliver", "lost")}
-        self._right = LEFT + STEP * max(len(times), 1)
+        self.width: int = LEFT + STEP * max(len(times), 1)
+        self.height: int = TOP + LANE * len(self.lanes)
+        self.x: list[int] = list(self._positions())
+        self.pieces: list[Piece] = [*self._axis(), *self._lanes(), *self._messages(), *self._marks()]
 
-    def document(self) -> str:
-        roles = sorted({event["role"] for event in self._events if event["k"] == "send"})
-        height = TOP + LANE * len(self._y) + 18 * ((len(roles) + 3) // 4)
-        width = max(self._right + 20, 620)
-        svg = Element(
-            "svg", xmlns="http://www.w3.org/2000/svg", role="img", viewBox=f"0 0 {width} {height}", width=width,
-            height=height, font_family="system-ui, sans-serif", font_size=11, aria_labelledby="t d",
-        )  # fmt: skip
-        svg.add("title", self._title, id="t")
-        svg.add(
-            "desc",
-            f"{self._trace.protocol}, seed {self._trace.header['seed']}, {len(self._trace.events)} events",
-            id="d",
-        )
-        svg.add("rect", width=width, height=height, fill="#ffffff")
-        svg.add("text", self._title, x=12, y=20, font_size=14, fill=_INK)
-        self._axis(svg)
-        for site in self._y:
-            self._lane(svg, site)
-        for event in self._events:
-            if event["k"] == "send":
-                self._message(svg, event)
-            elif event["k"] in ("call", "reply", "note"):
-                self._mark(svg, event)
-        self._legend(svg, roles, height)
-        return svg.text() + "\n"
+    def roles(self) -> list[str]:
+        """The roles of all messages that are drawn."""
+        return sorted({event["role"] for event in self._events if event["k"] == "send"})
 
-    def _axis(self, svg: Element) -> None:
+    def _positions(self) -> Iterator[int]:
+        """Where each event is: one that is not drawn, at the last moment before it that is."""
+        last = LEFT
+        for event in self._trace.events:
+            last = self._x.get(event["t"], last)
+            yield last
+
+    def _axis(self) -> Iterator[Piece]:
         last = -100
-        for time, x in self._x.items():
+        for number, x in enumerate(self.x):
             if x - last >= 66:
-                svg.add("line", x1=x, y1=TOP - 22, x2=x, y2=TOP + LANE * len(self._y) - 30, stroke="#e4e4e4")
-                svg.add("text", f"{time / 1000:.2f} ms", x=x + 2, y=TOP - 14, font_size=9, fill=_PALE)
+                time = self._trace.events[number]["t"]
+                line = Element("line", x1=x, y1=TOP - 22, x2=x, y2=self.height - 30, stroke="#e4e4e4")
+                yield Piece(number, "", (), x, x, line)
+                text = Element("text", f"{time / 1000:.2f} ms", x=x + 2, y=TOP - 14, font_size=9, fill=_PALE)
+                yield Piece(number, "", (), x, x + 66, text)
                 last = x
 
-    def _lane(self, svg: Element, site: str) -> None:
-        """The life of a site, in pieces: each ends where something changes what the lane looks like."""
-        y = self._y[site]
-        svg.add("text", site, x=12, y=y + 4, font_size=12, font_weight="bold", fill=_INK)
-        running, paused, leads, since = False, False, False, LEFT
+    def _lanes(self) -> Iterator[Piece]:
+        """The lives of all sites, in pieces: each ends where something changes what its lane looks like."""
+        lanes = {site: _Lane(site, y) for site, y in self.lanes.items()}
         states: dict[str, dict[str, object]] = {}
-        shown_number: object = None
-        synced = None
         for event in self._trace.events:
             follow_state(states, event)
-            if event["n"] != site:
-                continue
-            x, kind = self._x.get(event["t"], since), event["k"]
-            now = (
-                kind == "start" or (running and kind not in _ENDS),
-                kind == "pause" or (paused and kind not in ("resume", *_ENDS)),
-                states.get(site, {}).get("role") in ("leader", "primary"),
-            )
-            if now != (running, paused, leads):
-                self._piece(svg, y, since, x, running, paused, leads)
-                (running, paused, leads), since = now, x
-            if kind in _ENDS:
-                svg.add(
-                    "text", "✕ power" if kind == "power" else "✕", x=x - 4, y=y + 4, font_weight="bold", fill="#b00020"
-                )
-            elif kind == "fsync" and event["at"] == "begin":
-                synced = x
-            elif kind == "fsync" and synced is not None:
-                block = svg.add(
-                    "rect", x=synced, y=y + 14, width=max(x - synced, 3), height=7, fill="#d9d2e9", stroke=_PALE
-                )
-                block.add("title", f"{site}: a sync, up to write {event['number']}")
-            number = states.get(site, {}).get("number")
-            if kind == "state" and number is not None and number != shown_number:
-                shown_number = number
-                svg.add("text", brief(number), x=x, y=y + 32, font_size=9, fill=_PALE)
-        self._piece(svg, y, since, self._right, running, paused, leads)
+            if event["n"] in lanes:
+                yield from lanes[event["n"]].follow(event, self.x[event["i"]], states.get(event["n"], {}))
+        for lane in lanes.values():
+            yield from lane.piece(self.width)
 
-    def _piece(self, svg: Element, y: int, start: int, end: int, running: bool, paused: bool, leads: bool) -> None:
-        if running and end > start:
-            dashes = "4 4" if paused else None
-            svg.add(
-                "line",
-                x1=start,
-                y1=y,
-                x2=end,
-                y2=y,
-                stroke=_INK,
-                stroke_width=4 if leads else 1.2,
-                stroke_dasharray=dashes,
-            )
+    def _messages(self) -> Iterator[Piece]:
+        for sent in self._events:
+            if sent["k"] == "send":
+                yield self._message(sent)
 
-    def _message(self, svg: Element, sent: Event) -> None:
+    def _message(self, sent: Event) -> Piece:
         end = self._end_of.get(sent["id"])
-        colour, dashes = _LOOKS.get(sent["role"], (_INK, None))
-        x1, y1, y2 = self._x[sent["t"]], self._y[sent["n"]], self._y.get(sent["to"], TOP)
-        x2 = self._x.get(end["t"], self._right) if end else self._right
+        colour, dashes = look_of(sent["role"])
+        x1, y1, y2 = self.x[sent["i"]], self.lanes.get(sent["n"], TOP), self.lanes.get(sent["to"], TOP)
+        x2 = self.x[end["i"]] if end else self.width
         if end is None or end["k"] == "lost":
             x2, y2 = (x1 + x2) // 2, (y1 + y2) // 2
-        group = svg.add("g", stroke=colour, fill=colour)
+        group = Element("g", stroke=colour, fill=colour)
         fields = " ".join(f"{name}={brief(value)}" for name, value in sent["fields"].items() if value is not None)
         why = "" if end is None or end["k"] == "deliver" else f", lost: {end['why']}"
         group.add("title", f"{sent['n']} to {sent['to']}: {sent['role']} ({sent['real']} {fields}){why}")
@@ -152,25 +122,115 @@ class _Drawing:
         elif end is not None:
             down = 1 if y2 > y1 else -1
             group.add("path", d=f"M{x2} {y2}l-5 {-6 * down}l6 {-1 * down}z", stroke="none")
+        return Piece(sent["i"], sent["role"], (sent["n"], sent["to"]), x1, x2, group)
 
-    def _mark(self, svg: Element, event: Event) -> None:
-        x, y = self._x[event["t"]], self._y.get(event["n"], TOP - 8)
-        if event["k"] == "note":
-            svg.add("text", event.get("text", ""), x=x, y=y - 14, font_size=9, fill=_PALE)
-            return
-        calls = event["k"] == "call"
-        said = f"{brief(event['op'])}?" if calls else f"{event['outcome']} {brief(event['value'])}"
-        colour = _INK if calls or event["outcome"] == "ok" else "#b00020"
-        svg.add("path", d=f"M{x} {y - 3}l-4 -7h8z" if calls else f"M{x} {y - 10}l-4 7h8z", fill=colour)
-        svg.add("text", said[:28], x=x + 6, y=y - (6 if calls else 16), font_size=9, fill=colour)
+    def _marks(self) -> Iterator[Piece]:
+        for event in self._events:
+            if event["k"] in ("call", "reply", "note"):
+                x, y = self.x[event["i"]], self.lanes.get(event["n"], TOP - 8)
+                sites = (event["n"],) if event["n"] in self.lanes else ()
+                for element in _mark(event, x, y):
+                    yield Piece(event["i"], "", sites, x, x + 170, element)
 
-    def _legend(self, svg: Element, roles: list[str], height: int) -> None:
-        top = height - 18 * ((len(roles) + 3) // 4)
-        for number, role in enumerate(roles):
-            x, y = 12 + 150 * (number % 4), top + 18 * (number // 4) + 4
-            colour, dashes = _LOOKS.get(role, (_INK, None))
-            svg.add("line", x1=x, y1=y, x2=x + 26, y2=y, stroke=colour, stroke_width=2, stroke_dasharray=dashes)
-            svg.add("text", role, x=x + 32, y=y + 4, fill=_INK)
+
+class _Lane:
+    """The life of a site: running, standing still or down; leading or not; with its syncs."""
+
+    def __init__(self, site: str, y: int) -> None:
+        self._site = site
+        self._y = y
+        self._looks = (False, False, False)
+        self._since = LEFT
+        self._begun = 0
+        self._number: object = None
+        self._synced: int | None = None
+
+    def follow(self, event: Event, x: int, state: Mapping[str, object]) -> Iterator[Piece]:
+        y, kind = self._y, event["k"]
+        running, paused, _ = self._looks
+        now = (
+            kind == "start" or (running and kind not in _ENDS),
+            kind == "pause" or (paused and kind not in ("resume", *_ENDS)),
+            state.get("role") in LEADING,
+        )
+        if now != self._looks:
+            yield from self.piece(x)
+            self._looks, self._since, self._begun = now, x, event["i"]
+        if kind in _ENDS:
+            said = "✕ power" if kind == "power" else "✕"
+            yield self._at(event, x, 60, Element("text", said, x=x - 4, y=y + 4, font_weight="bold", fill=_RED))
+        elif kind == "fsync" and event["at"] == "begin":
+            self._synced = x
+        elif kind == "fsync" and self._synced is not None:
+            start, width = self._synced, max(x - self._synced, 3)
+            block = Element("rect", x=start, y=y + 14, width=width, height=7, fill="#d9d2e9", stroke=_PALE)
+            block.add("title", f"{self._site}: a sync, up to write {event['number']}")
+            yield self._at(event, start, width, block)
+        number = state.get("number")
+        if kind == "state" and number is not None and number != self._number:
+            self._number = number
+            label = Element("text", brief(number), x=x, y=y + 32, font_size=9, fill=_PALE)
+            yield self._at(event, x, 60, label)
+
+    def piece(self, end: int) -> Iterator[Piece]:
+        """The lane as it has looked until now."""
+        running, paused, leads = self._looks
+        if running and end > self._since:
+            line = Element(
+                "line", x1=self._since, y1=self._y, x2=end, y2=self._y, stroke=_INK, stroke_width=4 if leads else 1.2,
+                stroke_dasharray="4 4" if paused else None,
+            )  # fmt: skip
+            yield Piece(self._begun, "", (self._site,), self._since, end, line)
+
+    def _at(self, event: Event, x: int, width: int, element: Element) -> Piece:
+        return Piece(event["i"], "", (self._site,), x, x + width, element)
+
+
+def look_of(role: str) -> tuple[str, str | None]:
+    """The colour and the dashes of messages of a role."""
+    return _LOOKS.get(role, (_INK, None))
+
+
+def timeline(trace: Trace, title: str, *, heartbeats: bool = False) -> str:
+    """The picture as an SVG document."""
+    picture = Picture(trace, heartbeats=heartbeats)
+    roles = picture.roles()
+    height = picture.height + 18 * ((len(roles) + 3) // 4)
+    width = max(picture.width + 20, 620)
+    svg = Element(
+        "svg", xmlns="http://www.w3.org/2000/svg", role="img", viewBox=f"0 0 {width} {height}", width=width,
+        height=height, font_family="system-ui, sans-serif", font_size=11, aria_labelledby="t d",
+    )  # fmt: skip
+    svg.add("title", title, id="t")
+    said = f"{trace.protocol}, seed {trace.header['seed']}, {len(trace.events)} events"
+    svg.add("desc", said, id="d")
+    svg.add("rect", width=width, height=height, fill="#ffffff")
+    svg.add("text", title, x=12, y=20, font_size=14, fill=_INK)
+    for site, y in picture.lanes.items():
+        svg.add("text", site, x=12, y=y + 4, font_size=12, font_weight="bold", fill=_INK)
+    svg.content += [piece.element for piece in picture.pieces]
+    _legend(svg, roles, picture.height)
+    return svg.text() + "\n"
+
+
+def _mark(event: Event, x: int, y: int) -> Iterator[Element]:
+    """A call, an answer or a note."""
+    if event["k"] == "note":
+        yield Element("text", str(event.get("text", "")), x=x, y=y - 14, font_size=9, fill=_PALE)
+        return
+    calls = event["k"] == "call"
+    said = f"{brief(event['op'])}?" if calls else f"{event['outcome']} {brief(event.get('value'))}"
+    colour = _INK if calls or event["outcome"] == "ok" else _RED
+    yield Element("path", d=f"M{x} {y - 3}l-4 -7h8z" if calls else f"M{x} {y - 10}l-4 7h8z", fill=colour)
+    yield Element("text", said[:28], x=x + 6, y=y - (6 if calls else 16), font_size=9, fill=colour)
+
+
+def _legend(svg: Element, roles: list[str], top: int) -> None:
+    for number, role in enumerate(roles):
+        x, y = 12 + 150 * (number % 4), top + 18 * (number // 4) + 4
+        colour, dashes = look_of(role)
+        svg.add("line", x1=x, y1=y, x2=x + 26, y2=y, stroke=colour, stroke_width=2, stroke_dasharray=dashes)
+        svg.add("text", role, x=x + 32, y=y + 4, fill=_INK)
 
 
 def _is_drawn(trace: Trace, event: Event, heartbeats: bool) -> bool:

@@ -43,6 +43,7 @@ _NEEDED: Mapping[str, Mapping[str, type]] = {
     "call": {"call": int, "client": str, "op": list},
     "reply": {"call": int, "outcome": str},
 }
+_LATEST_US = 2**53  # what a page can count exactly
 _NOT_DIGESTED = ("commit",)
 
 Event = dict[str, Any]
@@ -90,9 +91,9 @@ def settled(header: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> T
 def digest(trace: Trace) -> str:
     """The sha256 of header and events; the header's `commit` is left out."""
     header = {key: value for key, value in trace.header.items() if key not in _NOT_DIGESTED}
-    hashed = sha256(_line(header).encode())
+    hashed = sha256(_bytes(header))
     for event in trace.events:
-        hashed.update(b"\n" + _line(event).encode())
+        hashed.update(b"\n" + _bytes(event))
     return hashed.hexdigest()
 
 
@@ -143,17 +144,25 @@ def loads(text: str) -> Trace:
 
 def _object(number: int, line: str) -> Event:
     try:
-        found = json.loads(line)
-    except ValueError:
+        found = json.loads(line, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
         raise BadArguments("", f"trace, line {number}: no JSON") from None
     if not isinstance(found, dict):
         raise BadArguments("", f"trace, line {number}: expected an object")
     return found
 
 
+def _bytes(value: Mapping[str, Any]) -> bytes:
+    return _line(value).encode("utf-8", "surrogatepass")  # JSON may have half of a pair, as \\ud800
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)  # NaN and infinity are no JSON
+
+
 def _check(number: int, event: Event, expected: int, sites: Mapping[str, Any], sent: set[int]) -> None:
     kind = event.get("k")
-    if event.get("i") != expected or not isinstance(event.get("t"), int):
+    if event.get("i") != expected or not _is_number(event.get("t"), _LATEST_US):
         raise BadArguments("", f"trace, line {number}: expected event {expected}, with its time")
     if kind not in KINDS:
         raise BadArguments("", f"trace, line {number}: k = {kind!r}: no kind of event")
@@ -162,7 +171,17 @@ def _check(number: int, event: Event, expected: int, sites: Mapping[str, Any], s
             raise BadArguments("", f"trace, line {number}: {key} = {event.get(key)!r}: expected {type_.__name__}")
     if event.get("n") not in sites and event.get("n") != "":
         raise BadArguments("", f"trace, line {number}: no site is called {event.get('n')!r}")
+    if "cause" in event and not _is_number(event["cause"], expected):
+        raise BadArguments("", f"trace, line {number}: cause = {event['cause']!r}: expected an earlier event")
+    if not isinstance(event.get("bytes", 0), int):
+        raise BadArguments("", f"trace, line {number}: bytes = {event['bytes']!r}: expected int")
     if kind == "send":
+        if event["id"] != expected:
+            raise BadArguments("", f"trace, line {number}: id = {event['id']}: expected {expected}, that of the event")
         sent.add(event["id"])
     elif kind in ("deliver", "lost") and event["id"] not in sent:
         raise BadArguments("", f"trace, line {number}: message {event['id']} was never sent")
+
+
+def _is_number(value: Any, below: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < below

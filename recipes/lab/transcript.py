@@ -6,6 +6,8 @@ from typing import Any
 from recipes.lab.figures import HEARTBEATS
 from recipes.lab.trace import Event, Trace
 
+_FRAME = ("i", "t", "n", "k", "cause")
+
 
 def transcript(trace: Trace, *, heartbeats: bool = False) -> str:
     """The events in words, one a line."""
@@ -31,6 +33,23 @@ def brief(value: Any) -> str:
     return "-" if value is None else str(value)
 
 
+def said(trace: Trace, event: Event) -> str:
+    """One event in words, whatever its kind."""
+    return _said(trace, event, True) or _said_of_site(event)
+
+
+def _said_of_site(event: Event) -> str:
+    """What a transcript leaves out: syncs, timers, and what a site says of itself."""
+    kind = event["k"]
+    if kind == "fsync":
+        return "begins a sync" if event["at"] == "begin" else f"has synced up to write {event['number']}"
+    if kind == "timer":
+        return f"timer {event['name']} runs out"
+    if kind == "state":
+        return "shows " + " ".join(f"{name}={brief(value)}" for name, value in event.items() if name not in _FRAME)
+    return str(kind)
+
+
 def _said(trace: Trace, event: Event, heartbeats: bool) -> str:
     kind = event["k"]
     if kind in ("send", "deliver", "lost"):
@@ -43,7 +62,7 @@ def _said(trace: Trace, event: Event, heartbeats: bool) -> str:
         from_whom = f"{sent['n']:<4} {sent['role']:<13} {sent['real']}"
         return f"<-- {from_whom}" if kind == "deliver" else f"x-- {from_whom} lost: {event['why']}"
     if kind == "write":
-        return f"writes {event['what']} = {brief(event['value'])}"
+        return f"writes {event['what']} = {brief(event.get('value'))}"
     if kind in ("crash", "power", "start", "pause", "resume"):
         return {
             "crash": "crashes",
@@ -53,11 +72,11 @@ def _said(trace: Trace, event: Event, heartbeats: bool) -> str:
             "resume": "goes on",
         }[kind]
     if kind in ("fault", "heal"):
-        return f"{kind}: {event.get('what', '')} {' '.join(event.get('directions', []))}".rstrip()
+        return f"{kind}: {event.get('what', '')} {' '.join(map(str, event.get('directions') or []))}".rstrip()
     if kind == "note":
         return f"note: {event.get('text', '')}"
     if kind == "call":
         return f"call {event['call']} of {event['client']}: {brief(event['op'])}"
     if kind == "reply":
-        return f"call {event['call']} is answered: {event['outcome']} {brief(event['value'])}"
+        return f"call {event['call']} is answered: {event['outcome']} {brief(event.get('value'))}"
     return ""

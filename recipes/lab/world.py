@@ -44,12 +44,12 @@ class World(Course):
         """All sites, by name."""
         return self._sites
 
-    def run(self) -> None:
-        """Run to the end."""
+    def run(self, most_events: int | None = None) -> None:
+        """Run to the end, or for so many events."""
         for site in self._sites.values():
             site.start()
         self.begin()
-        self.play()
+        self.play(most_events)
 
     def send(self, sender: str, to: str, message: Message) -> None:
         """A site sends a message."""

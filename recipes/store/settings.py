@@ -34,6 +34,7 @@ _DEFAULTS: dict[str, object] = {
     "snap_count": 100000,
     "snap_size_limit_kb": 4 << 20,
     "log_size_limit_kb": 0,
+    "store_limit_mb": None,
     "max_watches": 1_000_000,
     "force_sync": True,
     "snap_retain_count": 3,

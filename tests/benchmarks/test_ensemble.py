@@ -24,6 +24,15 @@ def test_ours_and_apache_read_the_same_lines(tmp_path):
     assert mine == theirs.replace(str(apache[0].home), str(ours[0].home))
 
 
+def test_ours_runs_raft_or_from_another_clone(tmp_path):
+    raft, clone = members("raft", tmp_path), members("tree:/clone", tmp_path / "other")
+    zookeeper.prepare(raft[0], raft)
+    assert (raft[0].home / "zoo.cfg").read_text().endswith("\nprotocol=raft\n")
+    command = zookeeper.prepare(clone[0], clone)
+    assert command[:2] == ["env", "PYTHONPATH=/clone"] and "recipes" in command
+    assert "protocol" not in (clone[0].home / "zoo.cfg").read_text()
+
+
 def test_etcd_members_name_the_same_cluster(tmp_path):
     servers = members("etcd", tmp_path)
     clusters = {word for server in servers for word in etcd.prepare(server, servers) if "initial-cluster=" in word}

@@ -191,10 +191,11 @@ class RawClient:
 class Load:
     """All clients of a run, each a task, on the servers behind `ports`.
 
+    pace: how many times longer its pauses are than those of a heavy load.
     mortals: sessions that were left to die, each with its ephemeral znode. holders: those that live on to `release`.
     """
 
-    def __init__(self, history: History, ports: Sequence[int], random: Random, tick_ms: int) -> None:
+    def __init__(self, history: History, ports: Sequence[int], random: Random, tick_ms: int, pace: float = 1.0) -> None:
         self.history = history
         self.mortals: dict[int, bytes] = {}
         self.holders: dict[int, tuple[RawClient, bytes]] = {}
@@ -202,6 +203,7 @@ class Load:
         self._hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
         self._random = random
         self._tick_ms = tick_ms
+        self._pace = pace
         self._tasks: list[asyncio.Task[None]] = []
         self._reset = asyncio.Event()
         self._holding: list[asyncio.Task[None]] = []
@@ -280,7 +282,7 @@ class Load:
                 continue
             if answers[-1] is not None and answers[-1].stat is not None:
                 version = STAT.unpack(answers[-1].stat)[4]
-            await self._turn(client, random.random() * 0.02)
+            await self._turn(client, random.random() * 0.02 * self._pace)
         await client.close()
 
     async def _number(self) -> None:
@@ -297,7 +299,7 @@ class Load:
                 continue
             if answer is not None and answer.call.error == 0:
                 made.append(answer.path)
-            await self._turn(client, 0.02)
+            await self._turn(client, 0.02 * self._pace)
         await client.close()
 
     async def _leave_ephemerals(self) -> None:
@@ -342,5 +344,5 @@ class Load:
                     while not self._stopping:
                         async with asyncio.timeout(10), lock as grant:
                             self.history.granted(grant.fence)
-                            await asyncio.sleep(0.01)
-                        await asyncio.sleep(0.01)
+                            await asyncio.sleep(0.01 * self._pace)
+                        await asyncio.sleep(0.01 * self._pace)

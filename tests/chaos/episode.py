@@ -51,22 +51,34 @@ def run_episode(
     protocol: str = "zab",
 ) -> Report:
     """Run an ensemble of `size` in `directory` through these faults, or, for so long, through all of them in turn."""
-    return asyncio.run(_Episode(directory, size, seed, pause_s, protocol).run(list(faults), seconds))
+    return asyncio.run(Episode(directory, size, seed, pause_s, protocol).run(list(faults), seconds))
 
 
-class _Episode:
-    def __init__(self, directory: Path, size: int, seed: int, pause_s: float, protocol: str) -> None:
+class Episode:
+    """One run, which a test may give other faults and limits by a subclass.
+
+    pace: how many times longer the load pauses between requests. settings: more lines for every zoo.cfg.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        size: int,
+        seed: int,
+        pause_s: float,
+        protocol: str,
+        pace: float = 1.0,
+        **settings: object,
+    ) -> None:
         self._random = Random(seed)
         self._pause_s = pause_s
         self._report = Report(size, seed)
         self._history = History()
-        self._ensemble = CutOffEnsemble(
-            directory, size, tickTime=TICK_MS, initLimit=10, syncLimit=4, preAllocSize=1024, snapCount=20_000,
-            protocol=protocol,
-        )  # fmt: skip
+        limits: dict[str, object] = {"initLimit": 10, "syncLimit": 4, "preAllocSize": 1024, "snapCount": 20_000}
+        self._ensemble = CutOffEnsemble(directory, size, tickTime=TICK_MS, protocol=protocol, **(limits | settings))
         self._network = Network()
         ports = list(self._ensemble.client_ports.values())
-        self._load = Load(self._history, ports, Random(seed + 1), TICK_MS)
+        self._load = Load(self._history, ports, Random(seed + 1), TICK_MS, pace)
         self._nemesis = Nemesis(self._ensemble, self._network, self._load, self._random)
 
     async def run(self, faults: list[str], seconds: float) -> Report:

@@ -168,6 +168,11 @@ def test_the_protocol_of_the_servers():
     ("lines", "expected"),
     [
         ("protocol=paxos\n", "zoo.cfg:8: protocol=paxos: expected 'zab' or 'raft'"),
+        (
+            "protocol=multi-paxos\n",
+            "zoo.cfg:8: protocol=multi-paxos: expected zab or raft: multi-paxos and primary-backup run in the "
+            "simulator only, docs/multi-paxos.md",
+        ),
         ("group.1=1\ngroup.2=2\nprotocol=raft\n", "zoo.cfg:10: protocol=raft: expected zab, since group.N"),
         ("group.1=1:2\nweight.1=2\nprotocol=raft\n", "zoo.cfg:10: protocol=raft: expected zab, since group.N"),
     ],

@@ -1,6 +1,7 @@
 """In place of a Member, and of the Replica beside it: decides what a test says, and keeps what it is told."""
 
 from recipes.core.member.stats import Stats
+from recipes.core.member.store_memory import StoreMemory
 from recipes.core.replication import Outbox
 
 
@@ -10,6 +11,7 @@ class ToldMember:
     def __init__(self, told=None):
         self.now_ms = 0
         self.disk_full = False
+        self.memory = StoreMemory(0)
         self.stats = Stats()
         self.has_work = False
         self.tree = None
@@ -22,6 +24,9 @@ class ToldMember:
 
     def tick(self):
         self.told.append("tick")
+
+    def measure_memory(self):
+        return None
 
     def stalled(self, by_ms):
         self.told.append(f"stalled {by_ms}")

@@ -65,6 +65,19 @@ def test_exit_codes(lab, tmp_path):
     assert lab("run", str(scenario))[0] == 3
 
 
+@pytest.mark.thorough  # four commands
+def test_a_page_of_a_run_and_of_its_trace_are_the_same(lab, tmp_path):
+    of_run, of_trace, trace = tmp_path / "run.html", tmp_path / "trace.html", tmp_path / "trace.jsonl"
+    code, out, _ = lab("run", "px-restart-forgets", "--html", str(of_run), "--trace", str(trace))
+    assert (code, "as expected" in out) == (0, True)
+    code, out, _ = lab("replay", str(trace), "--html", str(of_trace))
+    assert (code, "P5   BROKEN" in out) == (1, True)
+    assert of_run.read_bytes() == of_trace.read_bytes()
+    assert "call 1 is answered" in lab("replay", str(trace))[1]
+    code, _, err = lab("replay", str(trace), "--html", str(tmp_path / "no" / "where.html"))
+    assert (code, err.count("\n")) == (2, 1)
+
+
 @pytest.mark.thorough  # a few runs
 def test_a_hunt_ends_at_the_seed_that_breaks_something(lab):
     assert lab("hunt", "paxos", "--seeds", "1-3") == (0, "3 seeds, nothing broke\n", "")

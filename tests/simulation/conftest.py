@@ -6,7 +6,7 @@ import pytest
 
 from recipes.core.disk import snapshot
 from recipes.core.protocols import DEFAULT
-from recipes.core.raft import wire
+from recipes.core.replicas import wire
 from recipes.core.sim.hunt import Verdict, shrink, try_plan
 from recipes.core.sim.plan import Plan, draw_plan
 
@@ -36,12 +36,15 @@ def run_alone(seed: int) -> Verdict:
 
 
 def replay_command(seed: int, servers: int, observers: int, protocol: str = DEFAULT) -> str:
-    where = "test_ensemble.py" if protocol == DEFAULT else f"test_{protocol}.py"
+    files = {DEFAULT: "test_ensemble.py", "multi-paxos": "test_paxos.py", "primary-backup": "test_copies.py"}
+    where = files.get(protocol, f"test_{protocol}.py")
     return f"pytest tests/simulation/{where} -k one_seed --seed {seed} --ensemble {servers}+{observers}"
 
 
-def shrunk(seed: int, servers: int, observers: int, protocol: str = DEFAULT) -> tuple[Plan, Verdict]:
-    return shrink(plan_of(seed, servers, observers), sources_of(seed), protocol=protocol)
+def shrunk(
+    seed: int, servers: int, observers: int, protocol: str = DEFAULT, kinds: tuple[str, ...] = ()
+) -> tuple[Plan, Verdict]:
+    return shrink(plan_of(seed, servers, observers, kinds), sources_of(seed), protocol=protocol)
 
 
 def take_small_slices() -> None:

@@ -1,57 +1,40 @@
 """Ensembles that run raft, under every kind of fault, in the simulation that ZAB runs in.
 
-One seed: `pytest tests/simulation/test_raft.py -k one_seed --seed 4711 [--ensemble 5+1] [--shrink]`. A hunt, as in
-test_ensemble.py: `pytest tests/simulation/test_raft.py -m soak --seeds 1-5000`, into soak-raft.jsonl.
+How to replay a seed, and how to hunt: see ensembles.py.
 """
-
-from pathlib import Path
 
 import pytest
 
-from recipes.core.raft.ballots import Kind
 from recipes.core.raft.options import RaftOptions
 from recipes.core.raft.peer import RaftPeer
-from recipes.core.raft.wire import NAMES
+from recipes.core.replicas.ballots import Kind
+from recipes.core.replicas.wire import NAMES
 from recipes.core.sim.ensemble import Ensemble
 from recipes.core.sim.plan import FAULTS
 from recipes.core.sim.protocols import find_simulated
-from tests.simulation.conftest import plan_of, replay_command, run_seed, shrunk, sources_of, take_small_slices
-from tests.simulation.soak import add_rows, commit_of, earlier_rows, totals
+from tests.simulation.conftest import plan_of, run_seed, sources_of
+from tests.simulation.ensembles import hunt, replay, run_all
 
-SOAK_FILE = Path("soak-raft.jsonl")
 # Only servers of different lists send the first. The second takes logs that part twice, or a search by single entries.
 RARE = ("REFUSED", "CONFLICT")
+KINDS = [kind.name for kind in Kind if kind is not Kind.PREPARE]
 EXPECTED = (
-    *FAULTS, *(name for name in NAMES.values() if name not in RARE), *(kind.name for kind in Kind), "role leader",
+    *FAULTS, *(name for name in NAMES.values() if name not in RARE), *KINDS, "role leader",
     "role follower", "role looking", "Cell", "Truncate", "InstallSnapshot", "snapshot", "unsure", "no space",
     "end by disk", "session moved", "session expired", "event",
 )  # fmt: skip
-ENOUGH = 200  # seeds for all of it to happen
-
-
-def run_all(seeds, servers, observers):
-    counts: dict[str, int] = {}
-    for seed in seeds:
-        verdict = run_seed(seed, servers, observers, protocol="raft")
-        if verdict.problem is not None:
-            notes = "\n".join(verdict.notes[-40:])
-            command = replay_command(seed, servers, observers, "raft")
-            pytest.fail(f"{verdict.problem}\n{notes}\nreplay with: {command}")
-        for what, count in verdict.counts.items():
-            counts[what] = counts.get(what, 0) + count
-    return counts
 
 
 @pytest.mark.parametrize("ensemble", [(3, 0), pytest.param((5, 1), marks=pytest.mark.thorough)], ids=str)
 def test_some_seeds(ensemble):
-    counts = run_all(range(1, 3 if ensemble == (3, 0) else 2), *ensemble)
+    counts = run_all(range(1, 3 if ensemble == (3, 0) else 2), *ensemble, "raft")
     assert counts["role leader"] and counts["APPEND"]
 
 
 @pytest.mark.thorough  # ten seconds of processor time
 def test_more_seeds():
-    counts = run_all(range(3, 28), 3, 0)
-    for what, count in run_all(range(2, 6), 5, 1).items():
+    counts = run_all(range(3, 28), 3, 0, "raft")
+    for what, count in run_all(range(2, 6), 5, 1, "raft").items():
         counts[what] = counts.get(what, 0) + count
     assert all(counts.get(what) for what in ("Truncate", "InstallSnapshot", "GRANT", "role observer"))
 
@@ -79,46 +62,10 @@ def test_a_seed_repeats():
 
 @pytest.mark.replay
 def test_one_seed(pytestconfig):
-    seed = pytestconfig.getoption("--seed")
-    servers, observers = map(int, pytestconfig.getoption("--ensemble").split("+"))
-    verdict = run_seed(seed, servers, observers, protocol="raft")
-    if verdict.problem is None:
-        return
-    report = "\n".join([*verdict.notes, verdict.problem])
-    if pytestconfig.getoption("--shrink"):
-        plan, smaller = shrunk(seed, servers, observers, "raft")
-        lines = [str(each) for each in (*plan.faults, *plan.operations, plan._replace(faults=[], operations=[]))]
-        report = "\n".join([*smaller.notes, smaller.problem or "", *lines])
-    pytest.fail(f"{report}\nreplay with: {replay_command(seed, servers, observers, 'raft')}", pytrace=False)
-
-
-# The hunt.
-
-
-def hunt_one(task):
-    seed, servers, observers = task
-    take_small_slices()
-    verdict = run_seed(seed, servers, observers, protocol="raft")
-    row = {"ensemble": f"{servers}+{observers}", "seed": seed, "problem": verdict.problem, "events": verdict.events}
-    row |= {"virtual_ms": verdict.at_us // 1000, "recovered_ms": verdict.recovered_us // 1000}
-    return row | {"never": [what for what in EXPECTED if not verdict.counts.get(what)]}
+    replay(pytestconfig, "raft")
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_hunt(pytestconfig, capsys):
-    first, _, last = pytestconfig.getoption("--seeds").partition("-")
-    ensemble = pytestconfig.getoption("--ensemble")
-    servers, observers = map(int, ensemble.split("+"))
-    seeds, commit = range(int(first), int(last) + 1), commit_of()
-    earlier = [row for row in earlier_rows(SOAK_FILE, commit) if row["ensemble"] == ensemble and not row["problem"]]
-    done = {row["seed"]: row for row in earlier if row["seed"] in seeds}
-    tasks = [(seed, servers, observers) for seed in seeds if seed not in done]
-    rows = [*done.values(), *add_rows(SOAK_FILE, commit, hunt_one, tasks)]
-    with capsys.disabled():
-        print(f"\n{ensemble}: {totals(commit, rows)}")  # noqa: T201
-    broken = {row["seed"]: row["problem"] for row in rows if row["problem"]}
-    commands = {seed: replay_command(seed, servers, observers, "raft") for seed in broken}
-    assert [f"{commands[seed]}: {broken[seed]}" for seed in sorted(broken)] == []
-    if len(rows) >= ENOUGH and servers >= 3:
-        assert [what for what in EXPECTED if all(what in row["never"] for row in rows)] == []
+    hunt(pytestconfig, capsys, "raft", EXPECTED)

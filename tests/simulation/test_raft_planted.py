@@ -3,19 +3,13 @@
 How many seeds each takes: `pytest tests/simulation/test_raft_planted.py -m soak --seeds 1-200`.
 """
 
-import re
-from pathlib import Path
-from statistics import median
-
 import pytest
 
 from tests.simulation.conftest import run_seed
+from tests.simulation.ensembles import hunt_bugs, hunt_in
 from tests.simulation.planted.bug import PLANTED_IN_RAFT
 from tests.simulation.planted.raft import vote_not_stored
-from tests.simulation.soak import add_rows, commit_of, hunt_planted, totals
 
-SOAK_FILE = Path("soak-planted-raft.jsonl")
-PROPERTY = re.compile(r"(RF|[ACELW])\d+")  # see docs/raft.md; any other error is no find
 QUICK = ("vote_not_stored", "term_not_stored", "leader_counts_itself_before_its_sync", "quorum_of_a_smaller_ensemble")
 
 
@@ -45,19 +39,11 @@ def test_each_of_the_others_is_found(bug, monkeypatch):
     found(bug, monkeypatch)
 
 
-def hunt(task):
-    number, first, last = task
-    return hunt_planted(PLANTED_IN_RAFT[number], range(first, last + 1), run_bug, PROPERTY)
+def hunt_bug(task):
+    return hunt_in(PLANTED_IN_RAFT, task, run_bug)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_how_many_seeds_each_takes(pytestconfig, capsys):
-    first, _, last = pytestconfig.getoption("--seeds").partition("-")
-    tasks = [(number, int(first), int(last)) for number in range(len(PLANTED_IN_RAFT))]
-    rows = add_rows(SOAK_FILE, commit_of(), hunt, tasks)
-    taken = sorted(row["seeds"] for row in rows)
-    with capsys.disabled():
-        print(f"\n{len(rows)} planted bugs: median {median(taken)}, worst {taken[-1]} seeds")  # noqa: T201
-        print(totals(commit_of(), rows))  # noqa: T201
-    assert [row["bug"] for row in rows if row["seed"] is None] == []
+    hunt_bugs(pytestconfig, capsys, "raft", PLANTED_IN_RAFT, hunt_bug)

@@ -23,6 +23,7 @@ class MemberConfig:
     container_max_per_check: int = 10000
     max_watches: int = 1_000_000  # of one session
     max_watched_bytes: int = 64 << 20  # of the paths that one session watches
+    store_limit_bytes: int = 0  # of memory; 0: no limit
     container_never_used_ms: int = 0  # after that a container in which nothing ever was goes too; 0: never
     read_only_mode: bool = False  # without a leader it serves clients that only read
     leader_serves: bool = True  # while it leads an ensemble it accepts clients

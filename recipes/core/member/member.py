@@ -25,6 +25,7 @@ from recipes.core.member.facts import Facts
 from recipes.core.member.leading import SLICED_WRITES, Leading
 from recipes.core.member.read_only import ReadOnly, ReadOnlyConnection
 from recipes.core.member.stats import Stats
+from recipes.core.member.store_memory import StoreMemory
 from recipes.core.replication import (
     Entry,
     Event,
@@ -68,6 +69,7 @@ class Member:
         self.session_secret: bytes | None = config.session_secret
         self.trace_mask = 306  # kept for operators who set it; nothing is traced
         self._replica = replica
+        self.memory: StoreMemory = StoreMemory(config.store_limit_bytes)
         self._leading: Leading | None = None
         self._session_ids = SessionIds(wall_ms, config.server_id)
         self._waiting: deque[Request] = deque()  # made here, not yet committed; in the order of their txns
@@ -169,6 +171,17 @@ class Member:
             self._leading.tracker.rearm(self.now_ms)
         self.disk_full = full
         self._replica.no_space(full)
+
+    def measure_memory(self) -> str | None:
+        """Measure the store. While it is full a leader refuses what adds to it. What an operator must know, if any."""
+        memory, leading = self.memory, self._leading
+        used_bytes = self.tree.memory_bytes() + self._replica.remember(memory.most_remembered_bytes)
+        if leading is not None:
+            used_bytes += leading.preparer.pending.under_way_bytes()
+        memory.measured(used_bytes)
+        if leading is not None:
+            leading.preparer.store_is_full = memory.full
+        return memory.say(leading is not None)
 
     def take_writes(self) -> list[Write]:
         """What to put on disk in this order; then call `flushed` with the last entry's zxid, `written` for the rest."""
@@ -458,6 +471,7 @@ class Member:
             self._revalidating.clear()
         elif leader is not None:
             self._leading = Leading(self.config, self.tree, leader, self._replica.epoch, self.now_ms)
+            self._leading.preparer.store_is_full = self.memory.full
 
     def _use(self, tree: DataTree) -> None:
         self.read_only.leave()  # the new tree may show what is not committed yet

@@ -1,315 +1,57 @@
-"""A server of an ensemble that runs raft, as a Replica: looks for a leader, then leads or follows, until that ends.
+"""A server of an ensemble that runs raft, as a Replica: its term and its vote.
 
-RaftPeer keeps what outlives a leadership: the term and the vote, the log, what is on disk, and what has been handed
-over as committed. Nothing that it says depends on a term, a vote or an entry that its disk does not have.
+Nothing that it says depends on a term, a vote or an entry that its disk does not have.
 Source: Ongaro and Ousterhout, In Search of an Understandable Consensus Algorithm (2014); Ongaro, Consensus: Bridging
 Theory and Practice (2014), chapters 3, 5, 6 and 9.
 """
 
-from collections import deque
-from collections.abc import Callable
-
-from recipes.core.errors import WireError, invariant
-from recipes.core.history import History
-from recipes.core.jute.records import Ids
-from recipes.core.jute.votes import Notification
-from recipes.core.link import Link
-from recipes.core.raft.ballots import TERMS_AHEAD, Ballot, ensemble_id, from_notification, to_notification
+from recipes.core.quorum import Membership
 from recipes.core.raft.election import Election
 from recipes.core.raft.follower import Follower
 from recipes.core.raft.leader import Leader
 from recipes.core.raft.options import RaftOptions
-from recipes.core.raft.terms import ABSTAINS, NOBODY, Vote, stored_term, stored_vote, term_cell, vote_cell
-from recipes.core.raft.wire import Message, MessageReader
-from recipes.core.replication import (
-    Cell,
-    Entry,
-    Event,
-    InstallSnapshot,
-    LearnerStatus,
-    Operation,
-    Outbox,
-    Ready,
-    Recovered,
-    ReplicaSettings,
-    ReplicaStatus,
-    RoleChanged,
-    Synced,
-    Truncate,
-)
+from recipes.core.raft.terms import ABSTAINS, NOBODY, Vote, stored_vote, vote_cell
+from recipes.core.raft.wire import RAFT_MESSAGES
+from recipes.core.replicas.ballots import ensemble_id
+from recipes.core.replicas.peer import Peer
+from recipes.core.replicas.terms import stored_term, term_cell
+from recipes.core.replicas.wire import Dialect
+from recipes.core.replication import Recovered, ReplicaSettings
 
 
-class RaftPeer:
+class RaftPeer(Peer):
     """One server's part in the replication. now_ms: a clock that never goes back."""
 
+    dialect: Dialect = RAFT_MESSAGES
+    leader: Leader | None
+    follower: Follower | None
+
     def __init__(self, settings: ReplicaSettings, found: Recovered, options: RaftOptions, now_ms: int) -> None:
-        invariant(not settings.membership.has_groups, "raft counts a majority of voters")
-        self.settings = settings
         self.options = options
-        self.ensemble: int = ensemble_id(settings.membership)
-        self.now_ms: int = now_ms
-        self.turn: int = 0
-        self.term: int = stored_term(found.cells)
         self.vote: Vote = stored_vote(found.cells)
-        self.history: History = History(-1) if found.unsure else History(found.base_zxid, found.history)
-        self.flushed_zxid: int = self.history.last_zxid
-        self.committed_zxid: int = -1 if found.unsure else found.applied_zxid
-        self.applied_zxid: int = self.committed_zxid
-        self.role: str = "looking"
-        self.serving: bool = False
-        self.epoch: int = self.term
-        self.why_looking: str = "it has just started"
-        self.leader: Leader | None = None
-        self.follower: Follower | None = None
-        self.full: bool = False
-        self._operations: deque[tuple[Operation, list[Callable[[], None]]]] = deque()
-        self._replacing = 0  # operations under way that replace the log or its end
-        self._unapplied: deque[Entry] = deque(self.history.behind(self.applied_zxid))
-        self._syncs: deque[tuple[int, object]] = deque()
-        self._ready = Ready()
-        self._outbox = Outbox()
-        self._noted: set[tuple[int, str]] = set()
-        self._next_key = 0
-        self._config = settings.membership.config_text()
-        self._election = Election(self)
+        super().__init__(settings, found, stored_term(found.cells), now_ms)
         if found.unsure and self.vote.candidate != ABSTAINS:
             # With its log it may have lost the term and the vote: it could vote a second time in a term.
             self.set_vote(ABSTAINS)
         self._election.rest()
 
-    @property
-    def _phase(self) -> Leader | Follower | None:
-        return self.leader or self.follower
+    def _ensemble(self, membership: Membership) -> int:
+        return ensemble_id(membership)
+
+    def _new_election(self) -> Election:
+        return Election(self)
+
+    def _new_follower(self, sid: int) -> Follower:
+        return Follower(self, sid)
 
     @property
-    def silence_ms(self) -> int:
-        """After so long a silence a server gives up its leader, and a leader its followers."""
-        return self.settings.tick_ms * self.settings.sync_limit
+    def abstains(self) -> bool:
+        """Whether this server may have forgotten a vote."""
+        return self.vote.candidate == ABSTAINS
 
-    # What the shell calls.
-
-    def begin_turn(self, now_ms: int) -> None:
-        """Set the time, once per turn."""
-        self.now_ms = now_ms
-        self.turn += 1
-
-    @property
-    def deadline_ms(self) -> int | None:
-        """When `tick` is wanted next, whatever else happens."""
-        phase = self._phase
-        mine, theirs = self._election.deadline_ms, None if phase is None else phase.deadline_ms
-        return theirs if mine is None else mine if theirs is None else min(mine, theirs)
-
-    def tick(self) -> None:
-        """Do what is due."""
-        phase = self._phase
-        if phase is not None:
-            phase.tick()
-        self._election.tick()
-
-    @property
-    def listening(self) -> bool:
-        """Whether followers may connect to the quorum port."""
-        return self.leader is not None
-
-    def accept(self) -> Link[Message] | None:
-        """A server has connected to the quorum port; None: hang up."""
-        return None if self.leader is None else self.leader.accept()
-
-    def dialled(self, sid: int) -> Link[Message] | None:
-        """The connection asked for is up; None: it is not wanted any more, hang up."""
-        return None if self.follower is None else self.follower.dialled(sid)
-
-    def dial_failed(self, sid: int) -> None:
-        """The connection asked for cannot be made."""
-        if self.follower is not None:
-            self.follower.dial_failed(sid)
-
-    def notified(self, sid: int, note: Notification) -> None:
-        """A notification has come over the election port."""
-        if sid == self.settings.sid or sid not in self.settings.membership.servers:
-            return
-        ballot = from_notification(note, self.ensemble)
-        if isinstance(ballot, str):
-            self.note_once(sid, f"server {sid} {ballot}")
-        elif ballot.term > self.term + TERMS_AHEAD:
-            self.note_once(sid, f"server {sid} is in term {ballot.term}: expected {self.term + TERMS_AHEAD} at most")
-        else:
-            self._election.receive(sid, ballot)
-
-    def unreachable(self, sid: int, is_unreachable: bool) -> None:
-        """Raft waits for nobody in particular."""
-
-    def take_outbox(self) -> Outbox:
-        """What has been decided for the network since the last call."""
-        if self.leader is not None:
-            self.leader.flush()
-        outbox, self._outbox = self._outbox, Outbox()
-        for link in outbox.touched:
-            link.touched = False
-        return outbox
-
-    def status(self) -> ReplicaStatus:
-        """Figures for operators."""
-        leader, follower, last_zxid = self.leader, self.follower, self.history.last_zxid
-        if leader is not None:
-            voters = self.settings.membership.voters
-            joined = [LearnerStatus(each.sid, each.sid in voters, each.sid not in voters) for each in leader.joined()]
-            stage = "broadcast" if self.serving else "synchronization"
-            return ReplicaStatus(stage, last_zxid, self.settings.sid, joined, leader.pending_syncs)
-        if follower is not None:
-            return ReplicaStatus("broadcast" if self.serving else "synchronization", last_zxid, follower.leader_sid)
-        return ReplicaStatus("election", last_zxid)
-
-    # What the Member calls.
-
-    @property
-    def learner(self) -> Follower | None:
-        """What the Member calls on a server that follows; None while it is connected to no leader."""
-        return self.follower if self.follower is not None and self.follower.connected else None
-
-    def sync(self, token: object, session_id: int, cxid: int, body: bytes, ids: Ids) -> None:
-        """Hand `token` back once everything committed by now has been handed over."""
-        if self.leader is not None:
-            self.leader.sync(None, token)
-        elif self.follower is not None:
-            self.follower.sync(token, session_id, cxid, body, ids)
-
-    def in_touch(self, timeout_ms: int) -> bool:
-        """Whether the leader, or a quorum, was heard from so recently that a session with this timeout which is kept
-        alive at this server cannot have ended elsewhere.
-
-        A leader asks for a sign of life twice a tick, and gets the sessions that were heard from with the answer. From
-        this the limit follows, as `ZabPeer.in_touch` derives it.
-        """
-        phase, tick_ms = self._phase, self.settings.tick_ms
-        limit_ms = max(timeout_ms // 2 - tick_ms // 3, 2 * tick_ms // 3)
-        return phase is not None and self.now_ms - phase.quorum_heard_ms() <= limit_ms
-
-    def no_space(self, full: bool) -> None:
-        """Take no part while the disk has no room: the other servers can go on without this one."""
-        self.full = full
-        if full:
-            self.look("there is no space on the disk")
-        self._election.rest()
-
-    def flushed(self, zxid: int) -> None:
-        """Every entry up to `zxid` is on this server's disk."""
-        if self._replacing:
-            return  # some of what was written goes again
-        invariant(self.flushed_zxid <= zxid <= self.history.last_zxid, "flushed what was never written")
-        self.flushed_zxid = zxid
-        phase = self._phase
-        if phase is not None:
-            phase.flushed(zxid)
-        self.release()
-        self._election.drained()
-
-    def written(self, operation: Operation, last_zxid: int) -> None:
-        """The operation is on disk. last_zxid: where the log then ends, if the whole tree was replaced."""
-        first, actions = self._operations.popleft()
-        invariant(first is operation, "operations are done out of order")
-        if not isinstance(operation, Cell):
-            self._replacing -= 1
-            if isinstance(operation, InstallSnapshot):
-                self.applied_zxid = operation.zxid
-            if not self._replacing:
-                self.flushed_zxid = operation.zxid
-            phase = self._phase
-            if phase is not None:
-                phase.flushed(self.flushed_zxid)
-            self.release()
-        for action in actions:
-            action()
-        self._election.drained()
-
-    def take_ready(self) -> Ready:
-        """What has been decided since the last call."""
-        ready, self._ready = self._ready, Ready()
-        return ready
-
-    # What leader, follower and election call.
-
-    @property
-    def is_drained(self) -> bool:
-        """Whether everything that this server has decided to write is on its disk."""
-        return not self._operations and self.flushed_zxid == self.history.last_zxid
-
-    @property
-    def is_unsure(self) -> bool:
-        """Whether the log cannot be relied on, or is just being replaced."""
-        return self.history.last_zxid == -1 or self._replacing > 0
-
-    def new_link(
-        self, handle: Callable[[Link[Message], Message], None], gone: Callable[[Link[Message]], None]
-    ) -> Link[Message]:
-        """A new link of this peer."""
-        self._next_key += 1
-        return Link(self, self._next_key, MessageReader(self.settings.max_packet_bytes), handle, gone)
-
-    def touch_link(self, link: Link[Message]) -> None:
-        """The link has something for the shell."""
-        if not link.touched and not link.closed:
-            link.touched = True
-            self._outbox.touched.append(link)
-
-    def dial(self, sid: int) -> None:
-        """Ask for a connection."""
-        self._outbox.dial = sid
-
-    def say(self, sid: int, ballot: Ballot) -> None:
-        """Send a ballot."""
-        self._outbox.votes.append((sid, to_notification(ballot, self.ensemble, self._config)))
-
-    def note(self, text: str) -> None:
-        """Have `text` logged, for an operator."""
-        self._outbox.notes.append(text)
-
-    def note_once(self, sid: int, text: str) -> None:
-        """Have a text about another server logged, unless it was before."""
-        if (sid, text) not in self._noted and len(self._noted) < 100:
-            self._noted.add((sid, text))
-            self.note(text)
-
-    def tell(self, event: Event) -> None:
-        """Pass an event to the Member."""
-        self._ready.events.append(event)
-
-    def append(self, entry: Entry) -> None:
-        """Write an entry to the log."""
-        self.history.append(entry)
-        self._unapplied.append(entry)
-        self._ready.writes.append(entry)
-
-    def cut(self, zxid: int) -> None:
-        """Delete everything behind `zxid` from the log. Raises WireError if something there is committed."""
-        if zxid < self.committed_zxid:
-            raise WireError(f"its log differs from this one at 0x{zxid:x}: committed up to 0x{self.committed_zxid:x}")
-        self._carry_out(Truncate(zxid))
-        self._replacing += 1
-        self.history.truncate(zxid)
-        self.flushed_zxid = min(self.flushed_zxid, zxid)
-        while self._unapplied and self._unapplied[-1].zxid > zxid:
-            self._unapplied.pop()
-
-    def install(self, zxid: int, body: bytes) -> None:
-        """Replace log and tree by a leader's snapshot."""
-        if zxid < self.committed_zxid:
-            raise WireError(f"a snapshot of 0x{zxid:x}: committed up to 0x{self.committed_zxid:x}")
-        self._carry_out(InstallSnapshot(zxid, body))
-        self._replacing += 1
-        self.history.reset(zxid)
-        self._unapplied.clear()
-        self.committed_zxid = zxid
-        self.flushed_zxid = self.applied_zxid = 0  # until the snapshot is on disk
-
-    def adopt(self, term: int, why: str) -> None:
-        """Enter a later term: what was said in the earlier one is void."""
-        invariant(term > self.term, "a term never goes back")
-        self.look(why)
-        self.term = term
-        self._carry_out(term_cell(term))
-        self._election.rest()
+    def vote_again(self) -> None:
+        """Vote from the next term on."""
+        self.set_vote(self.settings.sid)  # as if it had voted for itself: so for nobody else
 
     def stand(self) -> None:
         """Begin a term of this server's own, and vote for itself."""
@@ -328,84 +70,7 @@ class RaftPeer:
             return ABSTAINS
         return self.vote.candidate if self.vote.term == term else NOBODY
 
-    def heard_term(self, sid: int, term: int) -> None:
-        """A voter is in this term."""
-        self._election.heard_term(sid, term)
-
-    def when_durable(self, action: Callable[[], None]) -> None:
-        """Do this once every cell decided so far is on disk; at once if they are."""
-        if self._operations:
-            self._operations[-1][1].append(action)
-        else:
-            action()
-
     def lead(self) -> None:
         """A quorum has voted for this server."""
         self.leader = Leader(self)
         self.leader.begin()
-
-    def follow(self, sid: int) -> None:
-        """A server leads this term."""
-        follower = self.follower
-        if follower is None or follower.leader_sid != sid:
-            self.look(f"server {sid} leads term {self.term}")
-            self._election.stop()
-            self.follower = Follower(self, sid)
-            self.when_durable(self.follower.dial)
-        else:
-            self.when_durable(follower.dial)
-
-    def commit(self, zxid: int) -> None:
-        """Everything up to `zxid` is committed."""
-        invariant(zxid >= self.committed_zxid, "what is committed stays so")
-        self.committed_zxid = zxid
-        self.release()
-
-    def synced(self, token: object) -> None:
-        """Hand `token` back once everything committed so far has been handed over."""
-        self._syncs.append((self.committed_zxid, token))
-        self.release()
-
-    def release(self) -> None:
-        """Hand over what is committed and on this server's disk."""
-        unapplied, commits = self._unapplied, self._ready.commits
-        up_to = min(self.committed_zxid, self.flushed_zxid)
-        while unapplied and unapplied[0].zxid <= up_to:
-            entry = unapplied.popleft()
-            commits.append(entry)
-            self.applied_zxid = entry.zxid
-        syncs = self._syncs
-        while syncs and syncs[0][0] <= self.applied_zxid:
-            commits.append(Synced(syncs.popleft()[1]))
-        self.history.forget(self.applied_zxid)
-        if not self.serving and self._phase is not None:
-            self._phase.applied(self.applied_zxid)
-
-    def serve(self) -> None:
-        """Clients may be served."""
-        self.epoch = self.term
-        self.role = "leader" if self.leader else "observer" if self.settings.observer else "follower"
-        self.serving = True
-        self._election.succeeded()
-        self.tell(RoleChanged(True))
-
-    def look(self, why: str) -> None:
-        """Give up leading or following, and look for a leader."""
-        phase = self._phase
-        self.leader = self.follower = None
-        if phase is None:
-            return
-        self.why_looking = why
-        phase.end()
-        if self.serving:
-            self.serving = False
-            self.tell(RoleChanged(False))
-        self.role = "looking"
-        self._syncs.clear()
-        self._election.rest()
-
-    # Inside.
-
-    def _carry_out(self, operation: Operation) -> None:
-        self._operations.append((operation, []))
-        self._ready.writes.append(operation)

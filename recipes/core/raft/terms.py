@@ -1,17 +1,17 @@
-"""The term and the vote that a server must not forget, each in a cell.
+"""The vote that a server must not forget, in a cell beside the term.
 
-acceptedEpoch is the server's term, in decimal. raftVote is "TERM SID": the candidate that the server has voted for in
-that term, the last one in which it voted. Source: Ongaro, Consensus: Bridging Theory and Practice (2014), figure 3.1.
+raftVote is "TERM SID": the candidate that the server has voted for in that term, the last one in which it voted.
+Source: Ongaro, Consensus: Bridging Theory and Practice (2014), figure 3.1.
 """
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from recipes.core.errors import DiskError
+from recipes.core.replicas.terms import TERM, stored_term, term_cell
 from recipes.core.replication import Cell
 from recipes.core.zxid import epoch_of
 
-TERM: Final = "acceptedEpoch"
 VOTE: Final = "raftVote"
 NOBODY: Final = -1
 ABSTAINS: Final = -2  # in place of a candidate: in no term does the server vote, since it may have forgotten votes
@@ -26,22 +26,9 @@ class Vote(NamedTuple):
     candidate: int
 
 
-def term_cell(term: int) -> Cell:
-    """The operation that stores a term."""
-    return Cell(TERM, b"%d" % term)
-
-
 def vote_cell(vote: Vote) -> Cell:
     """The operation that stores a vote."""
     return Cell(VOTE, b"%d %d" % vote)
-
-
-def stored_term(cells: Mapping[str, bytes]) -> int:
-    """The stored term; 0 where there is none. Raises DiskError for a cell that holds no term."""
-    value = cells.get(TERM, b"0").strip()
-    if not value.isdigit():
-        raise DiskError(f"{TERM}: expected a term, found {value[:20]!r}")
-    return int(value)
 
 
 def stored_vote(cells: Mapping[str, bytes]) -> Vote:

@@ -6,7 +6,7 @@ is refused, and so is a POST that such a page has made. Source: JettyAdminServer
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from ipaddress import ip_address
 from itertools import islice
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl
 
 from recipes.core.address import is_loopback
+from recipes.core.http_request import Request, is_of_other_site, name_of_host, read_head
 from recipes.core.member.commands import CHANGES, COMMANDS, command, name_of
 from recipes.core.member.listing import json_pieces
 from recipes.core.member.metrics import prometheus
@@ -47,15 +48,6 @@ class Page(NamedTuple):
     kind: str
     pieces: Iterable[str]
     allow: str = ""
-
-
-class Request(NamedTuple):
-    """The head of a request. fields: by name, in lower case; the values of a repeated one are joined by commas."""
-
-    method: str
-    path: str
-    query: str
-    fields: Mapping[str, str]
 
 
 class AdminPort:
@@ -113,7 +105,7 @@ class AdminPort:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError:
             return _refusal(431, f"a request's head may have {_HEAD_LIMIT_BYTES} bytes"), "GET"
-        request = _request(head)
+        request = read_head(head)
         if "content-length" in request.fields:  # nothing in it means anything here
             size = request.fields["content-length"]
             if not (size.isascii() and size.isdigit()) or int(size) > _BODY_LIMIT_BYTES:
@@ -130,7 +122,7 @@ class AdminPort:
         host = request.fields.get("host", "")
         if not self._knows(host):
             return _refusal(421, f"unknown host {host}: admin.hosts names the hosts by which this server is called")
-        if request.method == "POST" and _is_of_other_site(request.fields, host):
+        if request.method == "POST" and is_of_other_site(request.fields, host):
             return _refusal(403, "a page of another site may change nothing here")
         return self._page(request)
 
@@ -147,7 +139,7 @@ class AdminPort:
         """Whether a Host field names this server. A page whose name leads here only since a minute does not."""
         if self._hosts is None or not host:  # without the field it is no browser
             return True
-        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+        name = name_of_host(host)
         if name.lower().rstrip(".") in self._hosts:
             return True
         try:
@@ -194,25 +186,6 @@ async def _send(writer: asyncio.StreamWriter, page: Page, method: str) -> None:
         async with asyncio.timeout(_TIMEOUT_S):
             await writer.drain()
         await asyncio.sleep(0)  # drain may return at once
-
-
-def _request(head: bytes) -> Request:
-    first, *lines = head.decode("latin-1").split("\r\n")
-    method, _, rest = first.partition(" ")
-    path, _, query = rest.partition(" ")[0].partition("?")
-    fields: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        name, value = name.strip().lower(), value.strip()
-        fields[name] = f"{fields[name]}, {value}" if name in fields else value
-    return Request(method, path, query, fields)
-
-
-def _is_of_other_site(fields: Mapping[str, str], host: str) -> bool:
-    """Whether a browser has sent this for a page of another site: it says so itself."""
-    origin = fields.get("origin")
-    other = origin is not None and origin.partition("://")[2].lower() != host.lower()
-    return other or fields.get("sec-fetch-site", "none") not in ("none", "same-origin")
 
 
 def _refusal(status: int, text: str, allow: str = "") -> Page:

@@ -56,6 +56,7 @@ log: logging.Logger = logging.getLogger("recipes.server")
 _LONGEST_TICK_MS = 1000
 _FILL_AHEAD_BYTES = 4 << 20
 _BACKLOG = 512
+_LEAST_FILE_BYTES = 16 << 20  # smaller log files are not made for want of memory
 
 
 async def serve(config: "ServerConfig", *, task_status: "TaskStatus[str] | None" = None) -> None:
@@ -165,7 +166,7 @@ class Server:
         self.turn: Turn = Turn(
             self.member,
             replica,
-            WriteQueue(replacements, fill_bytes // 4, config.force_sync, config.log_size_limit_kb << 10),
+            WriteQueue(replacements, fill_bytes // 4, config.force_sync, self._file_limit_bytes()),
             SnapshotWriter(
                 snapshots, config.snap_count, replacements, randrange=SystemRandom().randrange, clock=perf_counter,
                 log=self.log, size_limit_bytes=config.snap_size_limit_kb << 10,
@@ -183,6 +184,12 @@ class Server:
         if config.purge_interval_hours:
             self._purge()
             stack.callback(lambda: self._purge_timer.cancel())
+
+    def _file_limit_bytes(self) -> int:
+        """Where a log file ends: a server reads it whole as it starts, and needs that memory beside its tree then."""
+        stated, store = self.config.log_size_limit_kb << 10, self.member.config.store_limit_bytes
+        by_memory = max(store // 8, _LEAST_FILE_BYTES) if store else 0
+        return min(stated, by_memory) if stated and by_memory else stated or by_memory
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         config = self.config

@@ -10,6 +10,7 @@ from recipes.core.disk.disk import Disk
 from recipes.core.errors import ConfigError
 from recipes.core.member.config import MemberConfig
 from recipes.core.replication import SECRET_CELL
+from recipes.core.server.memory import default_limit_bytes
 
 if TYPE_CHECKING:
     from recipes.core.config import ServerConfig
@@ -53,6 +54,7 @@ def member_config(config: "ServerConfig", secret: bytes = b"") -> MemberConfig:
         container_check_ms=config.container_check_ms,
         container_max_per_check=config.container_max_per_check,
         container_never_used_ms=config.container_never_used_ms,
+        store_limit_bytes=(default_limit_bytes() if config.store_limit_mb is None else config.store_limit_mb << 20),
         max_watches=config.max_watches,
         read_only_mode=config.read_only_mode,
         leader_serves=config.leader_serves,

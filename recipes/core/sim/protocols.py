@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from recipes.core.copies.protocol import COPIES
+from recipes.core.paxos.protocol import PAXOS
 from recipes.core.protocols import find_protocol
 from recipes.core.replication import ReplicationProtocol
 from recipes.core.sim.checks import Ledger
+from recipes.core.sim.copies_rules import CopiesRules
+from recipes.core.sim.paxos_rules import PaxosRules
 from recipes.core.sim.raft_rules import RaftRules
 from recipes.core.sim.rules import Rules
 from recipes.core.sim.zab_rules import ZabRules
@@ -19,8 +23,13 @@ class SimulatedProtocol(NamedTuple):
 
 
 _RULES: dict[str, Callable[[Ledger, dict[str, int], dict[str, int]], Rules]] = {"zab": ZabRules, "raft": RaftRules}
+# Those that no server runs: only here and in the laboratory.
+_SIMULATED = {
+    "multi-paxos": SimulatedProtocol(PAXOS, PaxosRules),
+    "primary-backup": SimulatedProtocol(COPIES, CopiesRules),
+}
 
 
 def find_simulated(name: str) -> SimulatedProtocol:
     """The protocol of this name."""
-    return SimulatedProtocol(find_protocol(name), _RULES[name])
+    return _SIMULATED.get(name) or SimulatedProtocol(find_protocol(name), _RULES[name])

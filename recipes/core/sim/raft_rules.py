@@ -5,9 +5,11 @@ from struct import Struct
 
 from recipes.core.errors import WireError
 from recipes.core.jute.votes import Notification
-from recipes.core.raft import wire as w
-from recipes.core.raft.ballots import Ballot, Kind, from_notification
-from recipes.core.raft.terms import TERM, Vote, stored_term, stored_vote
+from recipes.core.raft.terms import Vote, stored_vote
+from recipes.core.raft.wire import RAFT_MESSAGES
+from recipes.core.replicas import wire as w
+from recipes.core.replicas.ballots import Ballot, Kind, from_notification
+from recipes.core.replicas.terms import TERM, stored_term
 from recipes.core.replication import Cell, InstallSnapshot, Operation
 from recipes.core.sim.checks import Ledger
 from recipes.core.sim.rules import Rules, Tap
@@ -46,12 +48,12 @@ class RaftTap(Tap):
 
     def _look(self, payload: bytes) -> None:
         rules, sid = self._rules, self._sid
-        name = w.message_name(payload[0])
+        name = RAFT_MESSAGES.message_name(payload[0])
         self._counts[name] = self._counts.get(name, 0) + 1
         if payload[0] in (w.PART, w.END):
             return
         try:
-            message = w.decode(payload)
+            message = RAFT_MESSAGES.decode(payload)
         except WireError:
             return  # a planted bug; its receiver says so
         if isinstance(message, w.Hello):

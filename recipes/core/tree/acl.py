@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Iterable
 from hashlib import sha1
 from hmac import compare_digest
+from itertools import islice
 from typing import Final
 
 from recipes.core.jute.codec import text
@@ -19,6 +20,8 @@ WORLD_ANYONE: Final = (b"world", b"anyone")
 READ_ONLY_ACL: Acl = ((1, *WORLD_ANYONE),)
 # With skipACL=yes every client has this identity too. It permits everything, and is not sent to another server.
 UNCHECKED: Ids = ((b"", b""),)
+_ACL_BYTES: Final = 160  # with its place in the table
+_ENTRY_BYTES: Final = 160
 _NUMBER: Final = re.compile(rb"[+-]?[0-9]{1,20}")
 _EVERYTHING: Final = (b"super", b"")  # schemes that need no entry
 _AUTHENTICATED: Final = (b"digest", b"x509")  # schemes of the identities that replace `auth`
@@ -27,10 +30,11 @@ _AUTHENTICATED: Final = (b"digest", b"x509")  # schemes of the identities that r
 class AclTable:
     """Keeps one object per distinct ACL, shared by all znodes that have it."""
 
-    __slots__ = ("_shared",)
+    __slots__ = ("_bytes", "_measured", "_shared")
 
     def __init__(self) -> None:
         self._shared: dict[Acl, Acl] = {OPEN_ACL: OPEN_ACL, READ_ONLY_ACL: READ_ONLY_ACL}
+        self._measured = self._bytes = 0  # the first so many take so much
 
     def intern(self, acl: Acl) -> Acl:
         """The shared object equal to `acl`."""
@@ -39,6 +43,14 @@ class AclTable:
     def keep(self, used: Iterable[Acl]) -> None:
         """Forget every ACL but those in use."""
         self._shared = {acl: acl for acl in (OPEN_ACL, READ_ONLY_ACL, *used)}
+        self._measured = self._bytes = 0
+
+    def measure(self) -> int:
+        """About how much memory they take, in bytes."""
+        for acl in islice(self._shared, self._measured, None):
+            self._bytes += _ACL_BYTES + _ENTRY_BYTES * len(acl) + size_bytes(acl)
+        self._measured = len(self._shared)
+        return self._bytes
 
     def __len__(self) -> int:
         return len(self._shared)
@@ -108,6 +120,11 @@ def digest_id(credentials: bytes) -> bytes:
     credentials = text(credentials).encode()
     user = credentials.partition(b":")[0]
     return user + b":" + b64encode(sha1(credentials).digest())
+
+
+def size_bytes(acl: Acl) -> int:
+    """How long it is in a txn."""
+    return sum(12 + len(scheme) + len(ident) for _, scheme, ident in acl)
 
 
 def masked(acl: Acl) -> Acl:

@@ -83,6 +83,10 @@ class Pending:
         self._changes.update(dict.fromkeys(gone_paths, gone))
         self._under_way.append(gone)
 
+    def under_way_bytes(self) -> int:
+        """How much data the txns under way carry."""
+        return sum(len(change.data) for change in self._under_way if change.data)
+
     def owned_by(self, session_id: int) -> list[bytes]:
         """The ephemeral znodes that the session will own.
 

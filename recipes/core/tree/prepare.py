@@ -42,13 +42,13 @@ from recipes.core.jute.requests import (
 )
 from recipes.core.jute.txns import Record, encode_digest, encode_part, encode_record, pack_header
 from recipes.core.replication import Entry
-from recipes.core.tree.acl import fix_up, permits, unshared
+from recipes.core.tree.acl import fix_up, permits, size_bytes, unshared
 from recipes.core.tree.changes import child_count, copy_of, new_change
 from recipes.core.tree.pending import Pending
 from recipes.core.tree.quota import is_of_quota
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import RESERVED, DataTree
-from recipes.core.tree.znode import CONTAINER_OWNER, MAX_TTL_MS, Acl, ZNode, is_session, ttl_owner
+from recipes.core.tree.znode import CONTAINER_OWNER, MAX_TTL_MS, ZNODE_BYTES, Acl, ZNode, is_session, ttl_owner
 from recipes.core.zxid import next_zxid
 
 _SLICE: Final = 32  # parts of a multi
@@ -100,6 +100,7 @@ class Preparer:
     """Makes txns, one zxid after the other.
 
     extended_types: whether znodes with a TTL may be created. enforce_quota: whether hard quotas refuse.
+    store_is_full: while it is set, what would add to the store is refused.
     max_txn_bytes: the largest txn that other servers accept: twice the largest request.
     """
 
@@ -116,6 +117,9 @@ class Preparer:
         self._tree = tree
         self._extended_types = extended_types
         self._enforce_quota = enforce_quota
+        self._limits_growth = enforce_quota  # one of the two limits may refuse what adds something
+        self._store_is_full = False
+        self._freed_bytes = 0  # by the multi being made, while the store is full
         self.pending: Pending = Pending(tree, enforce_quota)
         # Bound once: every request uses them.
         self._find, self._put = self.pending.find, self.pending.put
@@ -123,6 +127,16 @@ class Preparer:
         self._max_txn_bytes = max_txn_bytes
         self._acl_bytes = 0  # of the ACLs in the multi being made
         self.last_zxid: int = tree.last_zxid
+
+    @property
+    def store_is_full(self) -> bool:
+        """Whether what would add to the store is refused. A multi may move something: what it frees, it may use."""
+        return self._store_is_full
+
+    @store_is_full.setter
+    def store_is_full(self, full: bool) -> None:
+        self._store_is_full = full
+        self._limits_growth = full or self._enforce_quota
 
     def prepare(self, request: Request, time_ms: int) -> Entry:
         """The entry for `request`, with the next zxid. Never fails: a refused request makes an error txn."""
@@ -223,10 +237,8 @@ class Preparer:
             raise self._missing(path)
         if node.acl is not OPEN_ACL and not self._may(path, node, op.WRITE, ids):
             raise Refused(NO_AUTH)
-        if self._enforce_quota:
-            grown = (len(data) if data else 0) - (len(node.data) if node.data else 0)
-            if self.pending.exceeds_quota(path, 0, grown):
-                raise Refused(QUOTA_EXCEEDED)
+        if self._limits_growth:
+            self._grow(path, 0, (len(data) if data else 0) - (len(node.data) if node.data else 0))
         version = _next_version(node.version, expected)
         after = copy_of(node)
         after.data = data
@@ -270,8 +282,8 @@ class Preparer:
             raise Refused(NODE_EXISTS)
         if is_session(parent.owner):
             raise Refused(NO_CHILDREN_FOR_EPHEMERALS)
-        if self._enforce_quota and self.pending.exceeds_quota(path, 1, len(data) if data else 0):
-            raise Refused(QUOTA_EXCEEDED)
+        if self._limits_growth:
+            self._grow(path, 1, len(data) if data else 0)
         ephemeral = flags in (op.EPHEMERAL, op.EPHEMERAL_SEQUENTIAL)
         after = copy_of(parent)
         after.cversion = parent_cversion = _wrap(parent.cversion + 1)
@@ -317,7 +329,20 @@ class Preparer:
         self._remove(path, node, zxid)
         return (path,)
 
+    def _grow(self, path: bytes, count: int, size: int) -> None:
+        """Take `count` more znodes and `size` more bytes at `path`. Raises Refused if a limit does not allow it."""
+        if self._enforce_quota and self.pending.exceeds_quota(path, count, size):
+            raise Refused(QUOTA_EXCEEDED)
+        if self._store_is_full:
+            freed = self._freed_bytes if self.pending.in_multi else 0
+            freed -= size + count * (len(path) + ZNODE_BYTES)
+            if freed < 0 and (size > 0 or count > 0):
+                raise Refused(QUOTA_EXCEEDED)
+            self._freed_bytes = freed
+
     def _remove(self, path: bytes, node: ZNode, zxid: int) -> None:
+        if self._limits_growth:
+            self._freed_bytes += len(path) + (len(node.data) if node.data else 0) + ZNODE_BYTES
         parent_path = paths.parent(path)
         parent = self._find(parent_path)
         if parent is not None:
@@ -336,6 +361,8 @@ class Preparer:
         node = self._writable(path)
         if not self._may(path, node, op.ADMIN, ids):
             raise Refused(NO_AUTH)
+        if self._store_is_full and size_bytes(acl) > size_bytes(node.acl):
+            raise Refused(QUOTA_EXCEEDED)
         after = copy_of(node)
         after.acl = unshared(acl) if is_of_quota(path) else acl
         after.aversion = _next_version(node.aversion, expected)
@@ -375,7 +402,7 @@ class Preparer:
         digest = pending.digest
         parts: list[tuple[int, Record]] = []
         pending.begin_multi()
-        self._acl_bytes = 0
+        self._acl_bytes = self._freed_bytes = 0
         try:
             for begin in range(0, len(asked), _SLICE):
                 for kind, body in asked[begin : begin + _SLICE]:
@@ -413,7 +440,7 @@ class Preparer:
         if acl is not OPEN_ACL:
             if not self.pending.in_multi:
                 self._acl_bytes = 0
-            self._acl_bytes += sum(12 + len(scheme) + len(ident) for _, scheme, ident in acl)
+            self._acl_bytes += size_bytes(acl)
             if self._acl_bytes > self._max_txn_bytes // 4:
                 raise Refused(INVALID_ACL)
         return acl

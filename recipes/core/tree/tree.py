@@ -16,11 +16,12 @@ from recipes.core.tree.acl import READ_ONLY_ACL, AclTable, permits, unshared
 from recipes.core.tree.digest import known_digest, node_digest
 from recipes.core.tree.quota import Quotas, is_of_quota, subtree_of
 from recipes.core.tree.watches import WatchTable
-from recipes.core.tree.znode import CONTAINER_OWNER, Acl, ZNode, is_session, pack_stat, ttl_of, ttl_owner
+from recipes.core.tree.znode import CONTAINER_OWNER, ZNODE_BYTES, Acl, ZNode, is_session, pack_stat, ttl_of, ttl_owner
 
 RESERVED: Final = (b"/", b"/zookeeper", b"/zookeeper/quota", b"/zookeeper/config")
 _DIGEST_MASK: Final = (1 << 64) - 1
 _HALF: Final = 1 << 31
+_SESSION_BYTES: Final = 300  # in memory
 _DIGEST_INTERVAL, _DIGESTS_KEPT = 128, 1024
 
 # One part of a multi: its type, error code, path created and packed Stat; what its reply does not need is None.
@@ -110,6 +111,12 @@ class DataTree:
             self.digests.append((zxid, self.digest))
         return applied
 
+    def memory_bytes(self) -> int:
+        """About how much memory it takes, watches left out: they have a limit of their own."""
+        return (
+            self.data_bytes + ZNODE_BYTES * len(self.nodes) + _SESSION_BYTES * len(self.sessions) + self.acls.measure()
+        )
+
     def children_names(self, path: bytes) -> list[bytes]:
         """Bare names of the children of a znode that exists."""
         children = self.nodes[path].children
@@ -188,7 +195,7 @@ class DataTree:
         if self.quotas.active or path.startswith(b"/zookeeper/quota/"):
             node.acl = self._kept(path, node.acl)
             self.quotas.created(self.nodes, path, node)
-        found = self.watches.created(path)
+        found = self.watches.fire_created(path)
         if found:
             self._note_fired(found, node.acl, parent.acl)
         return OK, path, node, None
@@ -215,7 +222,7 @@ class DataTree:
         self.data_bytes -= len(path) + (len(node.data) if node.data else 0)
         if self.quotas.active:
             self.quotas.deleted(self.nodes, path, node)
-        found = self.watches.deleted(path)
+        found = self.watches.fire_deleted(path)
         if found:
             self._note_fired(found, node.acl, parent.acl if parent is not None else node.acl)
         return OK, None, None, None
@@ -237,7 +244,7 @@ class DataTree:
         self.data_bytes += (len(data) if data else 0) - (len(data_before) if data_before else 0)
         if self.quotas.active:
             self.quotas.changed(self.nodes, path, data_before, data)
-        found = self.watches.data_changed(path)
+        found = self.watches.fire_data_changed(path)
         if found:
             self._note_fired(found, node.acl, node.acl)
         return OK, None, node, None
@@ -307,7 +314,7 @@ class DataTree:
             if quotas is not None:
                 quotas.deleted(nodes, path, node)
             if watches is not None:
-                found = watches.deleted(path)
+                found = watches.fire_deleted(path)
                 if found:
                     parent = nodes.get(paths.parent(path))
                     self._note_fired(found, node.acl, parent.acl if parent is not None else node.acl)

@@ -92,29 +92,29 @@ class WatchTable:
             self._drop(self._child, path, watcher, -1)
         return watcher not in self._by_watcher
 
-    def created(self, path: bytes) -> Found:
-        """The events of a creation, in order of delivery."""
+    def fire_created(self, path: bytes) -> Found:
+        """Fire the watches that a creation concerns, and return their events in order of delivery."""
         if not self._by_watcher:
             return []
-        found = self._take_watchers(self._data, op.EVENT_CREATED, path)
-        return found + self._take_watchers(self._child, op.EVENT_CHILDREN, paths.parent(path))
+        found = self._fire(self._data, op.EVENT_CREATED, path)
+        return found + self._fire(self._child, op.EVENT_CHILDREN, paths.parent(path))
 
-    def deleted(self, path: bytes) -> Found:
-        """The events of a deletion: each watcher of the znode gets one."""
+    def fire_deleted(self, path: bytes) -> Found:
+        """Fire those of a deletion: each watcher of the znode gets one event."""
         if not self._by_watcher:
             return []
         if not (self._recursive or path in self._data or path in self._child or paths.parent(path) in self._child):
             return []
-        found = self._take_watchers(self._data, op.EVENT_DELETED, path)
+        found = self._fire(self._data, op.EVENT_DELETED, path)
         told = {watcher: None for watcher, _, _ in found}
-        found += [event for event in self._take_watchers(self._child, op.EVENT_DELETED, path) if event[0] not in told]
-        return found + self._take_watchers(self._child, op.EVENT_CHILDREN, paths.parent(path))
+        found += [event for event in self._fire(self._child, op.EVENT_DELETED, path) if event[0] not in told]
+        return found + self._fire(self._child, op.EVENT_CHILDREN, paths.parent(path))
 
-    def data_changed(self, path: bytes) -> Found:
-        """The events of a change of data."""
+    def fire_data_changed(self, path: bytes) -> Found:
+        """Fire those of a change of data."""
         if not self._by_watcher:
             return []
-        return self._take_watchers(self._data, op.EVENT_DATA, path)
+        return self._fire(self._data, op.EVENT_DATA, path)
 
     # For operators.
 
@@ -189,7 +189,7 @@ class WatchTable:
         else:
             self._child_total += more
 
-    def _take_watchers(self, tables: dict[bytes, dict[object, int]], kind: int, path: bytes) -> Found:
+    def _fire(self, tables: dict[bytes, dict[object, int]], kind: int, path: bytes) -> Found:
         found: Found = []
         table = tables.get(path)
         if table:

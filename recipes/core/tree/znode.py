@@ -8,6 +8,8 @@ CONTAINER_OWNER: Final = -(1 << 63)
 _TTL_OWNER: Final = -(1 << 56)  # 0xff in the top byte of an unsigned 64-bit number, feature 0 in the next two
 MAX_TTL_MS: Final = (1 << 40) - 1
 _HALF: Final = 1 << 31
+# What a znode takes in memory beside its path and data: an object, numbers, places in dicts. Measured on CPython 3.11.
+ZNODE_BYTES: Final = 450
 _pack_stat: Final = STAT.pack
 
 Acl = tuple[AclEntry, ...]

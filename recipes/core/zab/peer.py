@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from recipes.core.errors import invariant
+from recipes.core.handover import Handover
 from recipes.core.history import History
 from recipes.core.jute.quorum import Packet, PacketReader
 from recipes.core.jute.records import Ids
@@ -30,7 +31,6 @@ from recipes.core.replication import (
     ReplicaStatus,
     RoleChanged,
     SecretShared,
-    Synced,
     Truncate,
 )
 from recipes.core.zab.absentees import Absentees
@@ -91,9 +91,7 @@ class ZabPeer:
         self._look_at_ms: int | None = None  # where it waits before it looks for a leader
         self._election = Election(settings.sid, settings.membership, settings.observer)
         self._operations: deque[tuple[Operation, Leader | Learner | None, StageEvent | None]] = deque()
-        self._unapplied: deque[Entry] = deque()
-        self._syncs: deque[tuple[int, object]] = deque()
-        self._ready = Ready()
+        self._handover = Handover()
         self._outbox = Outbox()
         self._next_key = 0
         self._foreign: set[int] = set()  # servers of another protocol, which were named in the log
@@ -224,6 +222,10 @@ class ZabPeer:
         limit_ms = max(timeout_ms // 2 - tick_ms // 3, 2 * tick_ms // 3)
         return phase is not None and self.now_ms - phase.quorum_heard_ms() <= limit_ms
 
+    def remember(self, most_bytes: int) -> int:
+        """Keep no more than this of the log's end for learners that lack it; how much is kept."""
+        return self.history.keep_bytes(most_bytes, self.applied_zxid)
+
     def no_space(self, full: bool) -> None:
         """Take no part while the disk has no room: the other servers can go on without this one."""
         self._full = full
@@ -262,7 +264,8 @@ class ZabPeer:
 
     def take_ready(self) -> Ready:
         """What has been decided since the last call."""
-        ready, self._ready = self._ready, Ready()
+        handover = self._handover
+        ready, handover.ready = handover.ready, Ready()
         return ready
 
     # What the phases call.
@@ -291,19 +294,18 @@ class ZabPeer:
 
     def tell(self, event: Event) -> None:
         """Pass an event to the Member."""
-        self._ready.events.append(event)
+        self._handover.ready.events.append(event)
 
     def append(self, entry: Entry) -> None:
         """Write an entry to the log."""
         self.history.append(entry)
-        self._unapplied.append(entry)
-        self._ready.writes.append(entry)
+        self._handover.append(entry)
 
     def carry_out(self, operation: Operation, event: StageEvent | None = None) -> None:
         """Queue an operation behind all writes so far. event: for the leader or learner of now,
         once the operation is done, unless that role has ended."""
         self._operations.append((operation, self._phase, event))
-        self._ready.writes.append(operation)
+        self._handover.ready.writes.append(operation)
         if isinstance(operation, Truncate):
             self.history.truncate(operation.zxid)
             self._restart_from(operation.zxid)
@@ -326,21 +328,15 @@ class ZabPeer:
 
     def synced(self, token: object) -> None:
         """Hand `token` back once everything committed so far has been handed over."""
-        self._syncs.append((self.committed_zxid, token))
+        self._handover.sync(self.committed_zxid, token)
         self.release()
 
     def release(self) -> None:
         """Hand over what is committed and on this server's disk."""
-        unapplied, commits = self._unapplied, self._ready.commits
-        up_to = min(self.committed_zxid, self.flushed_zxid)
-        while unapplied and unapplied[0].zxid <= up_to:
-            entry = unapplied.popleft()
-            commits.append(entry)
-            self.applied_zxid = entry.zxid
-        syncs = self._syncs
-        while syncs and syncs[0][0] <= self.applied_zxid:
-            commits.append(Synced(syncs.popleft()[1]))
-        self.history.forget(self.applied_zxid)
+        handover, up_to = self._handover, min(self.committed_zxid, self.flushed_zxid)
+        if up_to > self.applied_zxid or handover.syncs:
+            self.applied_zxid = handover.release(up_to, self.applied_zxid)
+            self.history.forget(self.applied_zxid)
 
     def serve(self, epoch: int) -> None:
         """The leader is established: clients may be served."""
@@ -363,7 +359,7 @@ class ZabPeer:
             self.serving = False
             self.tell(RoleChanged(False))
         self.role = "looking"
-        self._syncs.clear()
+        self._handover.drop_syncs()
         self._look_when_drained()
 
     def turned_away(self, why: str) -> None:
@@ -421,5 +417,5 @@ class ZabPeer:
 
     def _restart_from(self, zxid: int) -> None:
         """Start again with the tree as it is at `zxid`."""
-        self._unapplied.clear()
+        self._handover.restart()
         self.flushed_zxid = self.committed_zxid = self.applied_zxid = zxid

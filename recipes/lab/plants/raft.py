@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from recipes.core.raft import matching
-from recipes.core.raft import wire as w
-from recipes.core.raft.ballots import Ballot, Kind
 from recipes.core.raft.election import Election
 from recipes.core.raft.follower import Follower
 from recipes.core.raft.leader import Leader
-from recipes.core.raft.options import RaftOptions
 from recipes.core.raft.peer import RaftPeer
-from recipes.core.raft.progress import Progress
-from recipes.core.raft.read_index import ReadIndex
-from recipes.core.raft.terms import TERM, VOTE
-from recipes.core.replication import Cell, Operation, Recovered, ReplicaSettings
+from recipes.core.raft.terms import VOTE
+from recipes.core.replicas import matching
+from recipes.core.replicas import wire as w
+from recipes.core.replicas.ballots import Ballot, Kind
+from recipes.core.replicas.progress import Progress
+from recipes.core.replicas.read_index import ReadIndex
+from recipes.core.replicas.terms import TERM
+from recipes.core.replication import Cell, Operation
 from recipes.lab.plants.plant import Plant
 
 
@@ -24,22 +24,15 @@ class _Peer(RaftPeer):
     follower_class: type[Follower] = Follower
     election_class: type[Election] = Election
 
-    def __init__(self, settings: ReplicaSettings, found: Recovered, options: RaftOptions, now_ms: int) -> None:
-        super().__init__(settings, found, options, now_ms)
-        self._election = self.election_class(self)
-        self._election.rest()
+    def _new_election(self) -> Election:
+        return self.election_class(self)
+
+    def _new_follower(self, sid: int) -> Follower:
+        return self.follower_class(self, sid)
 
     def lead(self) -> None:
         self.leader = self.leader_class(self)
         self.leader.begin()
-
-    def follow(self, sid: int) -> None:
-        follower = self.follower
-        if follower is None or follower.leader_sid != sid:
-            self.look(f"server {sid} leads term {self.term}")
-            self._election.stop()
-            self.follower = follower = self.follower_class(self, sid)
-        self.when_durable(follower.dial)
 
 
 class _Forgetful(_Peer):

@@ -10,8 +10,9 @@ from recipes.core.agree.machine import Message
 from recipes.core.jute import quorum as q
 from recipes.core.jute import votes as v
 from recipes.core.jute.txns import decode_txn
-from recipes.core.raft import wire as w
-from recipes.core.raft.ballots import Kind, from_notification
+from recipes.core.raft.wire import RAFT_MESSAGES
+from recipes.core.replicas import wire as w
+from recipes.core.replicas.ballots import Kind, from_notification
 from recipes.lab.served.text import entry_text, operation_name, txn_text, zxid_text
 
 _MOST_BYTES = 1 << 24
@@ -78,7 +79,7 @@ class RaftTalk:
     """Raft's messages. What a leader had before the follower came is sent to it as backfill."""
 
     def __init__(self) -> None:
-        self._reader = w.MessageReader(_MOST_BYTES)
+        self._reader = w.MessageReader(RAFT_MESSAGES, _MOST_BYTES)
         self._had = 0  # where the leader's log ended when the follower introduced itself
         self._commit = -1
         self._durable = -1
@@ -88,7 +89,7 @@ class RaftTalk:
         return [self._named(message) for message in self._reader.feed(data)]
 
     def _named(self, message: w.Message) -> Message:
-        real = w.message_name(w.TYPES[type(message)])
+        real = RAFT_MESSAGES.name_of(type(message))
         if isinstance(message, w.Hello):
             self._had = message.last_zxid
             return Message("ask", real, {"term": message.term, "last": zxid_text(message.last_zxid)})

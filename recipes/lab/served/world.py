@@ -97,8 +97,8 @@ class ServedWorld(Course):
 
     # Running.
 
-    def run(self) -> None:
-        """Run to the end."""
+    def run(self, most_events: int | None = None) -> None:
+        """Run to the end, or for so many events."""
         if not self._booting:
             self.begin()
         else:
@@ -106,7 +106,7 @@ class ServedWorld(Course):
                 site.start()
             self.timeline.at(_BOOT_LIMIT_US, self._boot_failed)
             self._look()
-        self.play()
+        self.play(most_events)
 
     def _look(self) -> None:
         """Wait until all serve, then until clients and registers are there, then until it is quiet."""

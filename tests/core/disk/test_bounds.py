@@ -7,9 +7,13 @@ from random import Random
 import pytest
 
 from recipes.core.config import ServerConfig
+from recipes.core.disk import log_tail
+from recipes.core.disk.log_tail import LogTail
 from recipes.core.disk.replacements import Replacements
 from recipes.core.disk.snapshot_writer import SnapshotWriter
 from recipes.core.disk.write_queue import WriteQueue
+from recipes.core.jute import opcodes as op
+from recipes.core.jute.txns import encode_txn
 from recipes.core.replication import Entry
 from recipes.core.server.server import Server
 from recipes.core.sim.disk import SimDisk
@@ -85,3 +89,18 @@ def test_servers_43_the_limits_are_read():
     settings = ServerConfig(data_dir="/data", snapSizeLimitInKb=20480, txnLogSizeLimitInKb=1)
     assert (settings.snap_size_limit_kb, settings.log_size_limit_kb) == (20480, 1)
     assert ServerConfig(data_dir="/data").snap_size_limit_kb == 4 << 20
+
+
+@pytest.mark.parametrize("most", [200, 1 << 20])
+def test_f16_a_start_remembers_no_more_of_the_log_than_it_may(monkeypatch, most):
+    monkeypatch.setattr(log_tail, "_MOST_BYTES", most)
+    tail = LogTail(0)
+    payloads = [encode_txn(1, 0, zxid, 0, op.CREATE_SESSION, (4000,)) for zxid in range(1, 11)]
+    for payload in payloads:
+        tail.add(payload)
+    entries, before = tail.finish(SimDisk(Random(1)), [])
+    count = len(entries)
+    assert [entry.payload for entry in entries] == payloads[10 - count :]
+    assert before == 10 - count
+    assert sum(len(entry.payload) for entry in entries) <= most
+    assert count == 10 if most > 200 else 0 < count < 10

@@ -6,11 +6,13 @@ from typing import Any
 
 from recipes.core.jute.txns import blank_txn
 from recipes.core.quorum import Membership, QuorumServer
-from recipes.core.raft import wire as w
-from recipes.core.raft.ballots import Ballot, Kind, from_notification, to_notification
 from recipes.core.raft.options import SERVED, RaftOptions
 from recipes.core.raft.peer import RaftPeer
-from recipes.core.raft.terms import TERM, VOTE
+from recipes.core.raft.terms import VOTE
+from recipes.core.raft.wire import RAFT_MESSAGES
+from recipes.core.replicas import wire as w
+from recipes.core.replicas.ballots import Ballot, Kind, from_notification, to_notification
+from recipes.core.replicas.terms import TERM
 from recipes.core.replication import Cell, Entry, Recovered, ReplicaSettings
 
 TICK_MS = 100
@@ -68,7 +70,7 @@ class Alone:
             if outbox.dial is not None:
                 self.dials.append(outbox.dial)
             for link in outbox.touched:
-                reader = w.MessageReader(1 << 20)
+                reader = w.MessageReader(RAFT_MESSAGES, 1 << 20)
                 reader._begun = None
                 data = b"".join(item if isinstance(item, bytes) else b"".join(item) for item in link.out)
                 link.out.clear()
@@ -127,7 +129,7 @@ class Alone:
         link = self.peer.accept()
         assert link is not None
         self.peer.begin_turn(self.now_ms)
-        link.receive(w.encode_hello(self.peer.ensemble, sid, self.peer.term, last_zxid))
+        link.receive(RAFT_MESSAGES.encode_hello(self.peer.ensemble, sid, self.peer.term, last_zxid))
         self.turn()
         return link
 
@@ -136,7 +138,7 @@ class Alone:
         self.hears(sid, Kind.LEADS, term)
         link = self.peer.dialled(sid)
         assert link is not None
-        link.receive(w.encode_hello(self.peer.ensemble, sid, term, 0))
+        link.receive(RAFT_MESSAGES.encode_hello(self.peer.ensemble, sid, term, 0))
         self.turn()
         return link
 

@@ -2,10 +2,12 @@
 
 import pytest
 
-from recipes.core.raft import wire as w
-from recipes.core.raft.ballots import Kind
 from recipes.core.raft.options import TEXTBOOK
-from recipes.core.raft.terms import TERM, VOTE
+from recipes.core.raft.terms import VOTE
+from recipes.core.raft.wire import RAFT_MESSAGES
+from recipes.core.replicas import wire as w
+from recipes.core.replicas.ballots import Kind
+from recipes.core.replicas.terms import TERM
 from recipes.core.replication import InstallSnapshot, RoleChanged, SnapshotRequested, Truncate
 from tests.core.raft.rig import TICK_MS, Alone, entry
 
@@ -261,7 +263,7 @@ def test_a_follower_of_a_later_term_ends_a_leadership():
     it = Alone()
     it.lead()
     link = it.peer.accept()
-    link.receive(w.encode_hello(it.peer.ensemble, 2, 7, 0))
+    link.receive(RAFT_MESSAGES.encode_hello(it.peer.ensemble, 2, 7, 0))
     it.turn()
     assert it.peer.leader is None
     assert it.cells[TERM] == b"7"
@@ -270,10 +272,10 @@ def test_a_follower_of_a_later_term_ends_a_leadership():
 @pytest.mark.parametrize(
     ("hello", "why"),
     [
-        (w.encode_hello(1, 2, 1, 0), "different lists of servers"),
-        (w.encode_hello(0, 9, 1, 0), "server 9 is not one of the others"),
-        (w.encode_hello(0, 1, 1, 0), "server 1 is not one of the others"),
-        (w.encode_hello(0, 2, 1 << 40, 0), "it is in term 1099511627776: expected 16777217 at most"),
+        (RAFT_MESSAGES.encode_hello(1, 2, 1, 0), "different lists of servers"),
+        (RAFT_MESSAGES.encode_hello(0, 9, 1, 0), "server 9 is not one of the others"),
+        (RAFT_MESSAGES.encode_hello(0, 1, 1, 0), "server 1 is not one of the others"),
+        (RAFT_MESSAGES.encode_hello(0, 2, 1 << 40, 0), "it is in term 1099511627776: expected 16777217 at most"),
     ],
 )
 def test_a_server_that_does_not_belong_here_is_refused_in_both_logs(hello, why):

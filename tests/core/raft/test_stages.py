@@ -1,28 +1,27 @@
 """The tables of a follower, and of a follower as its leader sees it: each stage with each message; and their page."""
 
-from pathlib import Path
-
 import pytest
 
 from recipes.core.jute.txns import blank_txn
-from recipes.core.raft import wire as w
-from recipes.core.raft.ballots import Kind
 from recipes.core.raft.follower import Follower
 from recipes.core.raft.leader import Leader
-from recipes.core.raft.stages import (
+from recipes.core.raft.wire import RAFT_MESSAGES
+from recipes.core.replicas import wire as w
+from recipes.core.replicas.ballots import Kind
+from recipes.core.replicas.stages import FollowerStage, ProgressStage
+from recipes.core.replicas.tables import (
     FOLLOWER_MESSAGES,
     FOLLOWER_MOVES,
     PROGRESS_MESSAGES,
     PROGRESS_MOVES,
-    FollowerStage,
-    ProgressStage,
 )
 from recipes.core.replication import Entry
 from tests.core.raft.rig import Alone
+from tests.core.replicas.tables import Table
 
 T1 = 1 << 32
 SAID = {
-    w.Hello: w.encode_hello(0, 2, 1, 0),
+    w.Hello: RAFT_MESSAGES.encode_hello(0, 2, 1, 0),
     w.Refused: w.encode_refused("no"),
     w.Append: w.encode_append(1, 0, 0, 1, ()),
     w.Appended: w.encode_appended(1, 0, 0, 1),
@@ -42,7 +41,7 @@ def names(stage):
 
 
 def right(it, kind):
-    return w.encode_hello(it.peer.ensemble, 2, 1, 0) if kind is w.Hello else SAID[kind]
+    return RAFT_MESSAGES.encode_hello(it.peer.ensemble, 2, 1, 0) if kind is w.Hello else SAID[kind]
 
 
 def follower_in(stage):
@@ -75,7 +74,7 @@ def test_each_message_in_each_stage_of_a_follower(stage):
         if kind not in row and stage is FollowerStage.GREETING:
             assert "does not speak raft" in link.why_closed
         elif kind not in row:
-            assert link.why_closed.startswith(f"{w.message_name(w.TYPES[kind])} in the stage {stage.name}: expected")
+            assert link.why_closed.startswith(f"{RAFT_MESSAGES.name_of(kind)} in the stage {stage.name}: expected")
             assert it.peer.follower is None
         elif kind is w.Refused:
             assert link.why_closed == "no"
@@ -89,9 +88,9 @@ def progress_in(stage):
     it.lead()
     link = it.peer.accept()
     if stage is ProgressStage.REFUSED:
-        link.receive(w.encode_hello(0, 2, 1, 0))
+        link.receive(RAFT_MESSAGES.encode_hello(0, 2, 1, 0))
     elif stage is ProgressStage.DUMPING:
-        link.receive(w.encode_hello(it.peer.ensemble, 2, 1, -1))
+        link.receive(RAFT_MESSAGES.encode_hello(it.peer.ensemble, 2, 1, -1))
     elif stage is not ProgressStage.CONNECTED:
         link.receive(right(it, w.Hello))
     if stage is ProgressStage.REPLICATING:
@@ -102,7 +101,7 @@ def progress_in(stage):
     return it, link, progress
 
 
-@pytest.mark.parametrize("stage", ProgressStage, ids=names)
+@pytest.mark.parametrize("stage", PROGRESS_MESSAGES, ids=names)
 def test_each_message_in_each_stage_of_a_followers_progress(stage):
     for kind in SAID:
         it, link, progress = progress_in(stage)
@@ -116,59 +115,22 @@ def test_each_message_in_each_stage_of_a_followers_progress(stage):
         elif stage is ProgressStage.CONNECTED and kind is not w.Refused:
             assert "does not speak raft" in link.why_closed
         else:
-            assert link.why_closed.startswith(f"{w.message_name(w.TYPES[kind])} in the stage {stage.name}: expected")
+            assert link.why_closed.startswith(f"{RAFT_MESSAGES.name_of(kind)} in the stage {stage.name}: expected")
 
 
 # The tables themselves, and their page.
 
-MACHINES = {
-    "follower": (FollowerStage, Follower, FOLLOWER_MESSAGES, FOLLOWER_MOVES),
-    "progress": (ProgressStage, Leader, PROGRESS_MESSAGES, PROGRESS_MOVES),
+TABLES = {
+    "follower": Table(RAFT_MESSAGES, Follower, FOLLOWER_MESSAGES, FOLLOWER_MOVES),
+    "progress": Table(RAFT_MESSAGES, Leader, PROGRESS_MESSAGES, PROGRESS_MOVES),
 }
 
 
-def rows(name):
-    """(stage, what comes, method, stages it may lead to)."""
-    stages, _, messages, moves = MACHINES[name]
-    for stage in stages:
-        for kind, step in messages[stage].items():
-            yield stage, w.message_name(w.TYPES[kind]), step.method, step.then
-        if stage in moves:
-            what, then = moves[stage]
-            yield stage, what, "", (then,)
-
-
-def drawn(name):
-    """What the page docs/raft.md shows of a machine."""
-    stages = MACHINES[name][0]
-    arrows, taken = {}, {stage: [] for stage in stages}
-    for stage, what, method, then in rows(name):
-        for after in then:
-            if after is not stage:
-                arrows.setdefault((stage.name, after.name), []).append(what)
-        step = what + (f": `{method}`" if method else "")
-        taken[stage].append(step + (f" → {' or '.join(after.name for after in then)}" if then else ""))
-    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {next(iter(stages)).name}"]
-    lines += [f"    {before} --> {after} : {', '.join(whats)}" for (before, after), whats in arrows.items()]
-    lines += ["```", "", "| stage | in which it | takes |", "|---|---|---|"]
-    lines += [f"| {stage.name} | {stage.value} | {'<br>'.join(taken[stage]) or 'nothing'} |" for stage in stages]
-    return "\n".join(lines)
-
-
-@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("name", TABLES)
 def test_every_step_is_a_method_and_every_stage_is_reached(name):
-    stages, machine, messages, _ = MACHINES[name]
-    assert list(messages) == list(stages)
-    assert all(callable(getattr(machine, step.method)) for row in messages.values() for step in row.values())
-    reached = {next(iter(stages))}
-    while more := {each for stage, _, _, then in rows(name) if stage in reached for each in then} - reached:
-        reached |= more
-    assert reached == set(stages)
+    TABLES[name].check_whole()
 
 
-@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("name", TABLES)
 def test_the_page_shows_the_tables(name):
-    """Copy what this prints into the page when a table has changed."""
-    page = (Path(__file__).parents[3] / "docs" / "raft.md").read_text()
-    shown = page.partition(f"<!-- {name} -->\n")[2].partition(f"\n<!-- end of {name} -->")[0]
-    assert shown == drawn(name), drawn(name)
+    TABLES[name].check_page("raft.md", name)

@@ -5,15 +5,13 @@ from recipes.core.raft.terms import (
     ABSTAINS,
     FIRST_VALUES,
     NOBODY,
-    TERM,
     VOTE,
     Vote,
     settle_terms,
-    stored_term,
     stored_vote,
-    term_cell,
     vote_cell,
 )
+from recipes.core.replicas.terms import TERM, stored_term, term_cell
 
 
 def cells(term, vote=b"0 -1"):

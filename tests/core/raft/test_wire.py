@@ -6,13 +6,14 @@ from recipes.core.jute.quorum import FOLLOWERINFO, encode_learner_info, encode_p
 from recipes.core.jute.txns import blank_txn
 from recipes.core.jute.votes import LOOKING, OTHER_PROTOCOL, Notification, decode_notification, encode_notification
 from recipes.core.quorum import Membership, QuorumServer
-from recipes.core.raft import wire as w
-from recipes.core.raft.ballots import Ballot, Kind, ensemble_id, from_notification, to_notification
+from recipes.core.raft.wire import RAFT_MESSAGES
+from recipes.core.replicas import wire as w
+from recipes.core.replicas.ballots import Ballot, Kind, ensemble_id, from_notification, to_notification
 from recipes.core.replication import Entry
 
 ENTRIES = [Entry(zxid, blank_txn(zxid)) for zxid in (1 << 32 | 1, 1 << 32 | 2)]
 SENT = {
-    "HELLO": (w.encode_hello(77, 3, 5, -1), w.Hello(1, 77, 3, 5, -1)),
+    "HELLO": (RAFT_MESSAGES.encode_hello(77, 3, 5, -1), w.Hello(1, 77, 3, 5, -1)),
     "REFUSED": (w.encode_refused("no"), w.Refused("no")),
     "APPEND": (w.encode_append(5, 1, 2, 3, ()), w.Append(5, 1, 2, 3, [])),
     "APPENDED": (w.encode_appended(5, 4, 3, 2, [(9, 4000)]), w.Appended(5, 4, 3, 2, [(9, 4000)])),
@@ -30,7 +31,7 @@ HELLO = SENT["HELLO"][0]
 
 
 def reader():
-    return w.MessageReader(1 << 20)
+    return w.MessageReader(RAFT_MESSAGES, 1 << 20)
 
 
 @pytest.mark.parametrize("name", SENT)
@@ -47,13 +48,13 @@ def test_a_message_that_is_cut_short_is_refused(name):
     payload = SENT[name][0][4:]
     for at in range(len(payload)):
         try:
-            w.decode(payload[:at])
+            RAFT_MESSAGES.decode(payload[:at])
         except WireError:
             continue
 
 
 def test_entries_keep_their_bytes():
-    found = w.decode(w.encode_append(5, 1, 2, 3, ENTRIES)[4:])
+    found = RAFT_MESSAGES.decode(w.encode_append(5, 1, 2, 3, ENTRIES)[4:])
     assert [(entry.zxid, entry.payload) for entry in found.entries] == [(each.zxid, each.payload) for each in ENTRIES]
 
 

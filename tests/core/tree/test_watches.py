@@ -30,16 +30,16 @@ def is_empty(table):
 
 
 def test_nobody_hears_when_nobody_watches(table):
-    assert not table.created(b"/a")
-    assert not table.deleted(b"/a")
-    assert not table.data_changed(b"/a")
+    assert not table.fire_created(b"/a")
+    assert not table.fire_deleted(b"/a")
+    assert not table.fire_data_changed(b"/a")
 
 
 def test_data_watch_fires_once_for_each_kind_of_event(table):
     for fire, event in (
-        (table.created, EVENT_CREATED),
-        (table.data_changed, EVENT_DATA),
-        (table.deleted, EVENT_DELETED),
+        (table.fire_created, EVENT_CREATED),
+        (table.fire_data_changed, EVENT_DATA),
+        (table.fire_deleted, EVENT_DELETED),
     ):
         table.add_data(b"/a", "w")
         table.add_data(b"/a", "w")  # arming again is the same watch
@@ -50,66 +50,66 @@ def test_data_watch_fires_once_for_each_kind_of_event(table):
 
 def test_child_watch_fires_on_the_list_of_children_not_on_data(table):
     table.add_child(b"/a", "w")
-    assert not table.data_changed(b"/a")
-    assert not table.data_changed(b"/a/b")
-    assert not table.created(b"/a/b/c")
-    assert table.created(b"/a/b") == [("w", EVENT_CHILDREN, b"/a")]
+    assert not table.fire_data_changed(b"/a")
+    assert not table.fire_data_changed(b"/a/b")
+    assert not table.fire_created(b"/a/b/c")
+    assert table.fire_created(b"/a/b") == [("w", EVENT_CHILDREN, b"/a")]
     assert is_empty(table)
 
 
 def test_child_watch_on_the_root(table):
     table.add_child(b"/", "w")
-    assert table.deleted(b"/a") == [("w", EVENT_CHILDREN, b"/")]
+    assert table.fire_deleted(b"/a") == [("w", EVENT_CHILDREN, b"/")]
 
 
 def test_child_watch_hears_of_the_deletion_of_its_own_znode(table):
     table.add_child(b"/a", "w")
-    assert table.deleted(b"/a") == [("w", EVENT_DELETED, b"/a")]
+    assert table.fire_deleted(b"/a") == [("w", EVENT_DELETED, b"/a")]
 
 
 def test_both_watches_on_a_deleted_znode_give_one_event_and_are_both_spent(table):
     table.add_data(b"/a", "w")
     table.add_child(b"/a", "w")
     table.add_child(b"/a", "other")
-    assert table.deleted(b"/a") == [("w", EVENT_DELETED, b"/a"), ("other", EVENT_DELETED, b"/a")]
+    assert table.fire_deleted(b"/a") == [("w", EVENT_DELETED, b"/a"), ("other", EVENT_DELETED, b"/a")]
     assert is_empty(table)
 
 
 def test_deletion_is_told_before_the_parents_change(table):
     table.add_child(b"/a", "parent")
     table.add_data(b"/a/b", "child")
-    assert table.deleted(b"/a/b") == [("child", EVENT_DELETED, b"/a/b"), ("parent", EVENT_CHILDREN, b"/a")]
+    assert table.fire_deleted(b"/a/b") == [("child", EVENT_DELETED, b"/a/b"), ("parent", EVENT_CHILDREN, b"/a")]
 
 
 def test_watchers_hear_in_the_order_they_registered(table):
     names = [f"w{(number * 7) % 20}" for number in range(20)]
     for name in names:
         table.add_data(b"/a", name)
-    assert [watcher for watcher, _, _ in table.data_changed(b"/a")] == names
+    assert [watcher for watcher, _, _ in table.fire_data_changed(b"/a")] == names
 
 
 def test_persistent_watch_stays_and_hears_everything_at_its_path_alone(table):
     table.add_persistent(b"/a", "w", False)
     for _ in range(2):
-        assert table.created(b"/a") == [("w", EVENT_CREATED, b"/a")]
-        assert table.data_changed(b"/a") == [("w", EVENT_DATA, b"/a")]
-        assert table.created(b"/a/b") == [("w", EVENT_CHILDREN, b"/a")]
-        assert not table.data_changed(b"/a/b")
-        assert table.deleted(b"/a") == [("w", EVENT_DELETED, b"/a")]
+        assert table.fire_created(b"/a") == [("w", EVENT_CREATED, b"/a")]
+        assert table.fire_data_changed(b"/a") == [("w", EVENT_DATA, b"/a")]
+        assert table.fire_created(b"/a/b") == [("w", EVENT_CHILDREN, b"/a")]
+        assert not table.fire_data_changed(b"/a/b")
+        assert table.fire_deleted(b"/a") == [("w", EVENT_DELETED, b"/a")]
 
 
 def test_recursive_watch_hears_of_all_below_but_never_of_child_lists(table):
     table.add_persistent(b"/a", "w", True)
     for path in (b"/a", b"/a/b", b"/a/b/c"):
-        assert table.created(path) == [("w", EVENT_CREATED, path)]
-        assert table.data_changed(path) == [("w", EVENT_DATA, path)]
-        assert table.deleted(path) == [("w", EVENT_DELETED, path)]
-    assert not table.created(b"/ab")  # a longer name is not below
+        assert table.fire_created(path) == [("w", EVENT_CREATED, path)]
+        assert table.fire_data_changed(path) == [("w", EVENT_DATA, path)]
+        assert table.fire_deleted(path) == [("w", EVENT_DELETED, path)]
+    assert not table.fire_created(b"/ab")  # a longer name is not below
 
 
 def test_recursive_watch_on_the_root_covers_all(table):
     table.add_persistent(b"/", "w", True)
-    assert table.created(b"/x/y") == [("w", EVENT_CREATED, b"/x/y")]
+    assert table.fire_created(b"/x/y") == [("w", EVENT_CREATED, b"/x/y")]
 
 
 def test_watcher_hears_once_though_several_of_its_watches_cover_the_path(table):
@@ -118,8 +118,8 @@ def test_watcher_hears_once_though_several_of_its_watches_cover_the_path(table):
     table.add_persistent(b"/a/b", "w", False)
     table.add_data(b"/a/b", "w")
     table.add_child(b"/a/b", "w")
-    assert table.data_changed(b"/a/b") == [("w", EVENT_DATA, b"/a/b")]
-    assert table.deleted(b"/a/b") == [("w", EVENT_DELETED, b"/a/b")]
+    assert table.fire_data_changed(b"/a/b") == [("w", EVENT_DATA, b"/a/b")]
+    assert table.fire_deleted(b"/a/b") == [("w", EVENT_DELETED, b"/a/b")]
 
 
 def test_a_fired_one_shot_leaves_the_persistent_watch_on_its_path(table):
@@ -127,7 +127,7 @@ def test_a_fired_one_shot_leaves_the_persistent_watch_on_its_path(table):
     table.add_data(b"/a", "w")
     assert table.has(b"/a", "w", WATCH_DATA)
     for _ in range(2):
-        assert table.data_changed(b"/a") == [("w", EVENT_DATA, b"/a")]
+        assert table.fire_data_changed(b"/a") == [("w", EVENT_DATA, b"/a")]
     assert not table.has(b"/a", "w", WATCH_DATA)
     assert table.has(b"/a", "w", WATCH_PERSISTENT)
 
@@ -169,7 +169,7 @@ def test_registering_a_recursive_watch_twice_needs_one_removal(table):
     table.add_persistent(b"/a", "w", True)
     table.add_persistent(b"/a", "w", True)
     assert table.remove(b"/a", "w", WATCH_PERSISTENT_RECURSIVE)
-    assert not table.created(b"/a/b")
+    assert not table.fire_created(b"/a/b")
 
 
 def test_forgetting_a_watcher_leaves_the_others(table):
@@ -182,7 +182,7 @@ def test_forgetting_a_watcher_leaves_the_others(table):
     assert table.forget("gone", 3)
     assert table.forget("gone", 3)
     assert by_watcher(table) == {"stays": [b"/a", b"/c", b"/d"]}
-    assert table.created(b"/c/x") == [("stays", EVENT_CREATED, b"/c/x")]
+    assert table.fire_created(b"/c/x") == [("stays", EVENT_CREATED, b"/c/x")]
     assert table.forget("stays", 100)
     assert is_empty(table)
 

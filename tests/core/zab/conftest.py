@@ -19,6 +19,7 @@ from recipes.core.jute.txns import encode_txn
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, OBSERVING, Notification
 from recipes.core.link import Link
 from recipes.core.member.stats import Stats
+from recipes.core.member.store_memory import StoreMemory
 from recipes.core.quorum import Membership, QuorumServer
 from recipes.core.replication import (
     Cell,
@@ -109,6 +110,7 @@ class Node:
         self.done: list[object] = []
         self.applied: list[int] = []
         self.events: list[object] = []
+        self.memory = StoreMemory(0)
         self.stats = Stats()
         self.waiting: list[object] = []
         self.disk_stuck = self.cannot_truncate = self.muted = self.busy = False
@@ -179,6 +181,9 @@ class Node:
 
     def count_commits(self) -> None:
         pass
+
+    def measure_memory(self) -> None:
+        """It has no limit."""
 
     def stalled(self, by_ms: int) -> None:
         """It has no sessions."""

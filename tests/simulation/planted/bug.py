@@ -22,6 +22,8 @@ class Planted(NamedTuple):
 
 PLANTED: list[Planted] = []
 PLANTED_IN_RAFT: list[Planted] = []
+PLANTED_IN_PAXOS: list[Planted] = []
+PLANTED_IN_COPIES: list[Planted] = []
 
 
 def planted(

@@ -6,19 +6,20 @@ from typing import Any
 
 from recipes.core.history import History
 from recipes.core.quorum import Membership
-from recipes.core.raft import matching
 from recipes.core.raft import peer as peer_module
-from recipes.core.raft import wire as w
-from recipes.core.raft.ballots import Ballot, Kind
 from recipes.core.raft.election import Election
 from recipes.core.raft.follower import Follower
 from recipes.core.raft.leader import Leader
-from recipes.core.raft.matching import Change
 from recipes.core.raft.peer import RaftPeer
-from recipes.core.raft.progress import Progress
-from recipes.core.raft.read_index import ReadIndex
-from recipes.core.raft.stages import ElectionStage, ProgressStage
-from recipes.core.raft.terms import ABSTAINS, TERM, VOTE, Vote
+from recipes.core.raft.terms import ABSTAINS, VOTE, Vote
+from recipes.core.replicas import matching
+from recipes.core.replicas import wire as w
+from recipes.core.replicas.ballots import Ballot, Kind
+from recipes.core.replicas.matching import Change
+from recipes.core.replicas.progress import Progress
+from recipes.core.replicas.read_index import ReadIndex
+from recipes.core.replicas.stages import ElectionStage, ProgressStage
+from recipes.core.replicas.terms import TERM
 from recipes.core.replication import Cell
 from recipes.core.zxid import counter_of, start_of
 from tests.simulation.planted.bug import PLANTED_IN_RAFT, Patch, before, behind

@@ -4,10 +4,8 @@ Source: Ongaro (2014), section 6.4.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
-
-from recipes.core.quorum import Membership
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, NamedTuple, Protocol
 
 
 class _Sync(NamedTuple):
@@ -22,6 +20,14 @@ class _Sync(NamedTuple):
     token: Any
 
 
+class Deciders(Protocol):
+    """Says which servers are enough."""
+
+    def is_quorum(self, sids: Collection[int]) -> bool:
+        """Whether these are."""
+        ...
+
+
 class ReadIndex:
     """Keeps each `sync` until everything proposed before it is committed, and a quorum has answered a later heartbeat.
 
@@ -29,7 +35,7 @@ class ReadIndex:
     would answer with outdated data.
     """
 
-    def __init__(self, sid: int, membership: Membership) -> None:
+    def __init__(self, sid: int, membership: Deciders) -> None:
         self._sid = sid
         self._membership = membership
         self._syncs: deque[_Sync] = deque()

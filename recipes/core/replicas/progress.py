@@ -5,10 +5,9 @@ from typing import Any, Final
 
 from recipes.core.history import History
 from recipes.core.link import Link
-from recipes.core.raft import wire as w
-from recipes.core.raft.stages import ProgressStage
-from recipes.core.raft.wire import Message
-from recipes.core.replication import Entry
+from recipes.core.replicas import wire as w
+from recipes.core.replicas.stages import ProgressStage
+from recipes.core.replicas.wire import Message
 
 _REPLICATING: Final = ProgressStage.REPLICATING
 _PROBING: Final = ProgressStage.PROBING
@@ -74,15 +73,21 @@ class Progress:
         self._sent_round = -1
 
     def flush(
-        self, term: int, history: History, commit_zxid: int, round_number: int, made: dict[int, bytes] | None = None
+        self,
+        term: int,
+        history: History,
+        last_zxid: int,
+        commit_zxid: int,
+        round_number: int,
+        made: dict[int, bytes] | None = None,
     ) -> None:
-        """Send what is new: entries, how far is committed, a heartbeat.
+        """Send what is new: entries up to `last_zxid`, how far is committed, a heartbeat.
 
         made: frames made in this turn for other followers, by the zxid before their first entry.
         """
         if self.stage is _REPLICATING:
-            if self.sent_zxid != history.last_zxid:
-                self._send_entries(term, history, commit_zxid, round_number, {} if made is None else made)
+            if self.sent_zxid < last_zxid:
+                self._send_entries(term, history, last_zxid, commit_zxid, round_number, {} if made is None else made)
             elif self._sent_commit == commit_zxid and self._sent_round == round_number:
                 return
             else:
@@ -94,28 +99,18 @@ class Progress:
         self._sent_commit, self._sent_round = commit_zxid, round_number
 
     def _send_entries(
-        self, term: int, history: History, commit_zxid: int, round_number: int, made: dict[int, bytes]
+        self, term: int, history: History, last_zxid: int, commit_zxid: int, round_number: int, made: dict[int, bytes]
     ) -> None:
         before = self.sent_zxid
         data = made.get(before)
         if data is None:
             frames, at = [], before
-            for batch in _batches(history.behind(before)):
+            entries = history.behind(before)
+            if last_zxid != history.last_zxid:
+                entries = [entry for entry in entries if entry.zxid <= last_zxid]
+            for batch in w.batches(entries):
                 frames.append(w.encode_append(term, at, commit_zxid, round_number, batch))
                 at = batch[-1].zxid
             data = made[before] = b"".join(frames)
         self.link.send(data)
-        self.sent_zxid = history.last_zxid
-
-
-def _batches(entries: list[Entry]) -> list[list[Entry]]:
-    """The entries in parts that fit into one frame each."""
-    found: list[list[Entry]] = [[]]
-    size = 0
-    for entry in entries:
-        size += len(entry.payload) + 4
-        if size > w.BATCH_BYTES and found[-1]:
-            found.append([])
-            size = len(entry.payload) + 4
-        found[-1].append(entry)
-    return found
+        self.sent_zxid = last_zxid

@@ -4,7 +4,7 @@ import pytest
 
 from recipes.core.errors import WireError
 from recipes.core.history import History
-from recipes.core.raft import matching
+from recipes.core.replicas import matching
 from recipes.core.replication import Entry
 
 

@@ -1,5 +1,5 @@
 from recipes.core.quorum import Membership, QuorumServer
-from recipes.core.raft.read_index import ReadIndex
+from recipes.core.replicas.read_index import ReadIndex
 
 MEMBERSHIP = Membership([QuorumServer(sid, "h", 1, 2, sid == 4) for sid in (1, 2, 3, 4)])
 

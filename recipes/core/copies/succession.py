@@ -1,0 +1,38 @@
+"""Who is the primary: nobody is elected. The first one is fixed, and an operator names another."""
+
+from typing import TYPE_CHECKING
+
+from recipes.core.replicas.ballots import Ballot, Kind
+from recipes.core.replicas.election import Election
+
+if TYPE_CHECKING:
+    from recipes.core.copies.peer import CopiesPeer
+
+
+class Succession(Election):
+    """A primary begins, and a backup waits for the word of a primary."""
+
+    _peer: "CopiesPeer"
+
+    def tick(self) -> None:
+        """Begin as the primary, once everything is on disk."""
+        peer = self._peer
+        if self._at_ms is None or peer.now_ms < self._at_ms or peer.full:
+            return
+        self._at_ms = None
+        if peer.leader is not None or peer.follower is not None or not peer.is_primary or peer.is_unsure:
+            return
+        if peer.is_drained:
+            peer.stand()
+        else:
+            self._waits_for_disk = True
+
+    def receive(self, sid: int, ballot: Ballot) -> None:
+        """Another server says that it is the primary, or that it has a newer fence than this one."""
+        peer = self._peer
+        if peer.full:
+            return
+        if ballot.kind is Kind.LEADS:
+            self._led(sid, ballot.term)
+        elif ballot.kind is Kind.REFUSE and ballot.term > peer.term:
+            peer.adopt(ballot.term, f"server {sid} has a newer fence")

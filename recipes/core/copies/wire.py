@@ -1,0 +1,9 @@
+"""Primary-backup's messages on the quorum port: those that all protocols share, under its names."""
+
+from typing import Final
+
+from recipes.core.replicas import wire as w
+from recipes.core.replicas.wire import Dialect
+
+NAMES: Final = w.NAMES | {w.APPEND: "COPY", w.APPENDED: "COPIED"}
+COPIES_MESSAGES: Final = Dialect("primary-backup", b"recipes/copy", NAMES)

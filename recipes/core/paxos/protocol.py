@@ -1,0 +1,15 @@
+"""Multi-Paxos as one of the protocols that a simulated server can run."""
+
+from typing import Final
+
+from recipes.core.paxos.numbers import FIRST_VALUES, settle_numbers
+from recipes.core.paxos.peer import PaxosPeer
+from recipes.core.replication import ReplicationProtocol
+
+PAXOS: Final = ReplicationProtocol(
+    name="multi-paxos",
+    cells=FIRST_VALUES,
+    settle=settle_numbers,
+    logged_counts=False,
+    start=PaxosPeer,
+)

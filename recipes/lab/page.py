@@ -1,0 +1,138 @@
+"""A trace as one page of HTML: file, style and program in one, so that it opens from a disk and goes by mail.
+
+What the page shows is made here: pictures, sentences, marks. It goes into the page as JSON in which no character can
+end its element, and the program puts it in as text and attributes, never as markup. The page's policy lets the browser
+load nothing and run nothing but this program.
+"""
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+
+from recipes.core.errors import BadArguments
+from recipes.lab.checks.check import Broken
+from recipes.lab.checks.registry import CHECKS, checks_of
+from recipes.lab.figures import HEARTBEATS, figures
+from recipes.lab.marks import marks
+from recipes.lab.scenario import LANGUAGES, Scenario, load, names
+from recipes.lab.strip import ROW, WIDTH, strip
+from recipes.lab.svg import escape
+from recipes.lab.timeline import Picture, look_of
+from recipes.lab.trace import Trace, digest
+from recipes.lab.transcript import said
+
+_UNSAFE = str.maketrans({each: f"\\u{ord(each):04x}" for each in "<>&"})  # what could end the element, or look so
+
+
+def content(trace: Trace, scenario: Scenario | None = None) -> dict[str, Any]:
+    """All that a page shows of a trace.
+
+    scenario: for its title and story; if None, the one of this package that the trace names, if there is one.
+    Raises BadArguments if the trace's protocol is unknown, or its events lack what pictures and figures need.
+    """
+    if scenario is None and trace.header["scenario"] in names():
+        scenario = load(trace.header["scenario"])
+    found, unchecked = checked(trace)
+    try:
+        shown = _shown(trace, found)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise BadArguments("", f"the trace cannot be drawn: an event lacks or has wrongly {error}") from None
+    plain = dict.fromkeys(LANGUAGES, trace.header["scenario"])
+    return {
+        "title": dict(scenario.title) if scenario else plain,
+        "story": dict(scenario.story) if scenario else dict.fromkeys(LANGUAGES, ""),
+        "header": trace.header,
+        "checks": [_check(name, broken, unchecked.get(name, "")) for name, broken in found.items()],
+        "ended": None if trace.end is None else bool(trace.end.get("ended")),
+        "wrong": list(trace.end.get("wrong", [])) if trace.end else [],
+        "sha256": digest(trace),
+        "events": trace.events,
+        **shown,
+    }
+
+
+def checked(trace: Trace) -> tuple[dict[str, Broken | None], dict[str, str]]:
+    """What each check finds, and for each that could not be made, as in a trace from elsewhere, why."""
+    found: dict[str, Broken | None] = {}
+    unchecked: dict[str, str] = {}
+    for check in checks_of(trace.protocol):
+        found[check.name] = None
+        try:
+            found[check.name] = check.find(trace)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            unchecked[check.name] = f"not checked: an event lacks or has wrongly {error}"
+    return found, unchecked
+
+
+def document(shown: Mapping[str, Any], *, live: Mapping[str, Any] | None = None) -> str:
+    """The page.
+
+    shown: what `content` returns. live: what a page of `recipes lab serve` needs besides; it may ask its server.
+    """
+    policy = [
+        "default-src 'none'",
+        f"script-src '{_hash(_static('page.js'))}'",
+        f"style-src '{_hash(_static('page.css'))}'",
+        "base-uri 'none'",
+        "form-action 'none'" if live is None else "form-action 'self'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    ]
+    if live is not None:
+        policy.append("connect-src 'self'")
+    parts = {
+        "policy": "; ".join(policy),
+        "title": escape(shown["title"]["en"]),
+        "style": _static("page.css"),
+        "program": _static("page.js"),
+        "data": json.dumps({**shown, "live": live}, separators=(",", ":")).translate(_UNSAFE),
+    }
+    return re.sub(r"@(\w+)@", lambda match: parts[match[1]], _static("page.html"))
+
+
+def _shown(trace: Trace, found: Mapping[str, Broken | None]) -> dict[str, Any]:
+    picture = Picture(trace, heartbeats=True)
+    return {
+        "said": [said(trace, event) for event in trace.events],
+        "marks": marks(trace, [broken.event for broken in found.values() if broken]),
+        "figures": figures(trace),
+        "roles": [[role, *look_of(role), role in HEARTBEATS] for role in picture.roles()],
+        "picture": {
+            "width": picture.width,
+            "height": picture.height,
+            "lanes": picture.lanes,
+            "x": picture.x,
+            "pieces": [[*piece[:5], piece.element.plain()] for piece in picture.pieces],
+        },
+        "strip": {
+            "width": WIDTH,
+            "row": ROW,
+            "elements": [element.plain() for element in strip(found, len(trace.events))],
+        },
+    }
+
+
+def _check(name: str, broken: Broken | None, unchecked: str) -> dict[str, Any]:
+    check = CHECKS[name]
+    return {
+        "name": name,
+        "says": {"en": check.says, "zh": check.says_zh},
+        "event": broken and broken.event,
+        "why": broken and {"en": broken.why, "zh": broken.why_zh},
+        "evidence": list(broken.evidence) if broken else [],
+        "unchecked": unchecked,
+    }
+
+
+@cache
+def _static(name: str) -> str:
+    return (files("recipes.lab") / "static" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + b64encode(sha256(text.encode()).digest()).decode()

