@@ -15,6 +15,9 @@ from recipes.lab.casts import protocol_of
 from recipes.lab.checks.check import Broken
 from recipes.lab.checks.registry import CHECKS
 from recipes.lab.checks.registry import check as check_trace
+from recipes.lab.compare import FORMULAS, facts, table
+from recipes.lab.compare import compare as compare_protocols
+from recipes.lab.compare import csv as csv_of
 from recipes.lab.difference import first_difference
 from recipes.lab.exports import EXPORTS
 from recipes.lab.figures import figures
@@ -193,10 +196,7 @@ def hunt(
         lang: the language of what the checks say, en or zh.
         json: print one object.
     """
-    first, _, last = seeds.partition("-")
-    if not (first.isdecimal() and (last or first).isdecimal()):
-        raise BadArguments("", f"--seeds {seeds}: expected A-B, such as 1-1000")
-    runs = range(int(first), int(last or first) + 1)
+    runs = _seeds(seeds)
     unfinished = 0
     for seed, outcome in run_seeds(protocol, runs, plant):
         unfinished += bool(outcome.waits_for)
@@ -214,6 +214,37 @@ def hunt(
             return 1
     said = f"{len(runs)} seeds, nothing broke" + (f"; {unfinished} runs did not end" if unfinished else "")
     say(json, said, {"seed": None, "runs": len(runs), "unfinished": unfinished, "checks": {}, "wrong": []})
+    return 0
+
+
+@lab.command
+def compare(
+    *protocols: str,
+    scenario: str | None = None,
+    seeds: str = "1-20",
+    servers: int = 3,
+    csv: Switch = False,
+    json: Switch = False,
+) -> int:
+    """Print what a write and a fault take on several protocols, side by side: recipes lab compare zab raft.
+
+    Times are virtual: they follow from the laboratory's delays and time-outs, and are no benchmark.
+
+    Args:
+        protocols: two or more of zab, raft, multi-paxos and primary-backup.
+        scenario: the fault, such as crash-leader; one of the scenarios cmp-*.
+        seeds: the first and the last seed, A-B.
+        servers: how many servers there are.
+        csv: print a line per figure, protocol and seed.
+        json: print an array of objects, one for each protocol.
+    """
+    if not protocols:
+        raise BadArguments("", f"no protocol: expected some of {', '.join(FORMULAS)}")
+    columns = compare_protocols(protocols, scenario, _seeds(seeds), servers)
+    if csv:
+        print(csv_of(columns), end="")
+    else:
+        say(json, table(columns, servers), facts(columns))
     return 0
 
 
@@ -310,6 +341,13 @@ def diff(one: Path, other: Path, /, *, json: Switch = False) -> int:
         lines.append(f"{mark} {'nothing more' if event is None else json_text.dumps(event, ensure_ascii=False)}")
     say(json, "\n".join(lines), {"same": False, "event": found.event, "one": found.one, "other": found.other})
     return 1
+
+
+def _seeds(seeds: str) -> range:
+    first, _, last = seeds.partition("-")
+    if not (first.isdecimal() and (last or first).isdecimal()):
+        raise BadArguments("", f"--seeds {seeds}: expected A-B, such as 1-1000")
+    return range(int(first), int(last or first) + 1)
 
 
 def _scenario(name: str) -> Scenario:

@@ -129,8 +129,9 @@ class Script:
         elif "reply" in when and self._answered(when):
             self._fire(step, None)
         elif "state" in when:
-            for site in self._world.sites:
-                self.saw_state(site)
+            for name, site in self._world.sites.items():
+                if site.running:
+                    self.saw_state(name)
 
     def _answered(self, when: Mapping[str, Any]) -> bool:
         """Whether the reply that a step waits for has come already."""

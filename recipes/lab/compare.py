@@ -1,0 +1,201 @@
+"""Protocols side by side: what one write takes, beside the formula of the books, and what a fault costs.
+
+Each figure is a function of traces. All protocols of a comparison get the same seeds, and so the same delays: message n
+from one server to another takes equally long in all of them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from recipes.core.errors import BadArguments
+from recipes.lab.casts import protocol_of
+from recipes.lab.figures import HEARTBEATS, path_to
+from recipes.lab.outage import heartbeats, outage
+from recipes.lab.run import Outcome, run
+from recipes.lab.scenario import Scenario, load, names
+from recipes.lab.trace import Trace
+
+WRITE, IDLE, FAULT = "cmp-write", "cmp-heartbeat", "cmp-leader-crash"
+
+# What a write takes with n servers, the client at the leader. ZAB, and our Raft, tell the commit at once.
+FORMULAS: Mapping[str, tuple[str, Callable[[int], int]]] = {
+    "zab": ("3(n-1)", lambda n: 3 * (n - 1)),
+    "raft": ("2(n-1) + n-1, told at once", lambda n: 3 * (n - 1)),
+    "multi-paxos": ("2(n-1)", lambda n: 2 * (n - 1)),
+    "primary-backup": ("2(n-1)", lambda n: 2 * (n - 1)),
+}
+
+
+class Write(NamedTuple):
+    """What one write takes. messages: without heartbeats; fsyncs: at all servers; on_path: one after the other."""
+
+    messages: int
+    formula: str
+    expected: int
+    bytes: int
+    delays: int
+    fsyncs: int
+    fsyncs_on_path: int
+
+
+class Column(NamedTuple):
+    """One protocol of a comparison. outages: of each seed, None where nothing was answered again."""
+
+    protocol: str
+    title: str
+    mode: str
+    write: Write
+    heartbeats: Mapping[str, float] | None
+    outages: Mapping[int, Mapping[str, Any] | None] | None
+    calls: Mapping[str, int]
+
+
+def compare(protocols: Sequence[str], scenario: str | None, seeds: range, servers: int) -> list[Column]:
+    """Run the comparison. scenario: of the fault; with or without "cmp-".
+
+    Raises BadArguments for a protocol that has no formula, or a scenario that no two protocols share.
+    """
+    for name in protocols:
+        protocol_of(name)
+        if name not in FORMULAS:
+            raise BadArguments("", f"{name} cannot be compared: expected some of {', '.join(FORMULAS)}")
+    fault = _fault(scenario)
+    return [_column(name, fault, seeds, servers) for name in protocols]
+
+
+def measure_write(protocol: str, servers: int, seed: int = 1) -> Write:
+    """What one write takes on this protocol."""
+    trace = _run(load(WRITE), protocol, seed, servers).trace
+    call = next(event for event in trace.events if event["k"] == "call" and event.get("label") == "write")
+    reply = next(event for event in trace.events if event["k"] == "reply" and event["call"] == call["call"])
+    after = trace.events[call["i"] + 1 :]
+    sent = [event for event in after if event["k"] == "send" and event["role"] not in HEARTBEATS]
+    delays, on_path = path_to(trace, reply["i"])
+    formula, expected = FORMULAS[protocol]
+    return Write(
+        len(sent),
+        formula,
+        expected(servers),
+        sum(event["bytes"] for event in sent),
+        delays,
+        sum(1 for event in after if event["k"] == "fsync" and event["at"] == "begin"),
+        on_path,
+    )
+
+
+def _column(name: str, fault: Scenario, seeds: range, servers: int) -> Column:
+    idle = load(IDLE)
+    beats = heartbeats(_run(idle, name, seeds.start, servers).trace) if name in idle.protocols else None
+    outages: dict[int, Mapping[str, Any] | None] | None = None
+    calls = {"ok": 0, "fail": 0, "unknown": 0}
+    mode = protocol_of(name).mode
+    if name in fault.protocols:
+        outages = {}
+        for seed in seeds:
+            trace = _run(fault, name, seed, servers).trace
+            found = outage(trace)
+            outages[seed] = None if found is None else found._asdict()
+            mode = str(trace.header["mode"])
+            for kind in calls:
+                calls[kind] += _replies(trace, kind)
+    return Column(name, protocol_of(name).title, mode, measure_write(name, servers), beats, outages, calls)
+
+
+def _replies(trace: Trace, kind: str) -> int:
+    return sum(1 for event in trace.events if event["k"] == "reply" and event["outcome"] == kind)
+
+
+def _run(scenario: Scenario, protocol: str, seed: int, servers: int) -> Outcome:
+    return run(scenario, protocol=protocol, seed=seed, sites={"server": servers})
+
+
+def _fault(scenario: str | None) -> Scenario:
+    """The scenario of a fault; "crash-leader" is as good as "cmp-leader-crash"."""
+    if scenario is None:
+        return load(FAULT)
+    turned = "-".join(reversed(scenario.split("-")))
+    for name in (scenario, f"cmp-{scenario}", f"cmp-{turned}"):
+        if name in names():
+            return load(name)
+    known = [name.removeprefix("cmp-") for name in names() if name.startswith("cmp-")]
+    raise BadArguments("", f"--scenario {scenario}: expected one of {', '.join(known)}")
+
+
+# As text.
+
+_PARTS = ("total_ms", "notice_ms", "elect_ms", "sync_ms", "write_ms")
+
+
+def rows(columns: Sequence[Column], servers: int) -> list[tuple[str, list[str]]]:
+    """The table: a label, and a cell for each protocol."""
+    found = [
+        ("protocol", [column.title for column in columns]),
+        ("mode", [column.mode for column in columns]),
+        ("messages per write", [str(column.write.messages) for column in columns]),
+        (f"  formula, n = {servers}", [f"{column.write.expected} = {column.write.formula}" for column in columns]),
+        ("bytes per write", [str(column.write.bytes) for column in columns]),
+        ("one-way delays until the reply", [str(column.write.delays) for column in columns]),
+        ("syncs at all servers", [str(column.write.fsyncs) for column in columns]),
+        ("syncs on the way to the reply", [str(column.write.fsyncs_on_path) for column in columns]),
+        ("heartbeats per second, from the leader", [_beats(column, "heartbeat") for column in columns]),
+        ("heartbeats per second, to the leader", [_beats(column, "heartbeat-reply") for column in columns]),
+    ]
+    for part in _PARTS:
+        label = {"total_ms": "without service, ms: p50 / max"}.get(part, f"  {part.removesuffix('_ms')}")
+        found.append((label, [_spread(column, part) for column in columns]))
+    found.append(("who noticed first", [_who(column) for column in columns]))
+    found.append(("epochs, terms or ballots begun", [_spread(column, "numbers") for column in columns]))
+    found.append(("messages of elections", [_spread(column, "votes") for column in columns]))
+    found.append(
+        ("calls ok / failed / unknown", [" / ".join(str(count) for count in each.calls.values()) for each in columns])
+    )
+    return found
+
+
+def table(columns: Sequence[Column], servers: int) -> str:
+    """The table in aligned columns."""
+    lines = [[label, *cells] for label, cells in rows(columns, servers)]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def csv(columns: Sequence[Column]) -> str:
+    """A line per figure, protocol and seed; what does not depend on a seed has none."""
+    lines = ["protocol,seed,figure,value"]
+    for column in columns:
+        for figure, value in column.write._asdict().items():
+            if figure != "formula":
+                lines.append(f"{column.protocol},,{figure},{value}")
+        for role, value in (column.heartbeats or {}).items():
+            lines.append(f"{column.protocol},,{role}s_per_second,{value}")
+        for seed, found in (column.outages or {}).items():
+            for figure, value in (found or {}).items():
+                lines.append(f"{column.protocol},{seed},{figure},{value}")
+    return "\n".join(lines) + "\n"
+
+
+def facts(columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """The same as one list of objects, one for each protocol."""
+    return [{**column._asdict(), "write": column.write._asdict()} for column in columns]
+
+
+def values(column: Column, figure: str) -> list[Any]:
+    """A figure of all seeds in which there was an outage."""
+    return [found[figure] for found in (column.outages or {}).values() if found is not None]
+
+
+def _spread(column: Column, figure: str) -> str:
+    found = sorted(values(column, figure))
+    return f"{found[len(found) // 2]} / {found[-1]}" if found else "-"
+
+
+def _who(column: Column) -> str:
+    found = values(column, "noticed_by")
+    counts = {site: found.count(site) for site in sorted(set(found))}
+    return ", ".join(f"{site}: {count}" for site, count in counts.items()) if counts else "-"
+
+
+def _beats(column: Column, role: str) -> str:
+    return "-" if column.heartbeats is None else str(column.heartbeats[role])
