@@ -42,8 +42,8 @@ def outage(trace: Trace) -> Outage | None:
         None,
     )
     calls = {event["call"]: event["i"] for event in later if event["k"] == "call"}
-    answered = next((each for each in later if each["k"] == "reply" and each["outcome"] == "ok" and each["call"] in calls),
-                    None)  # fmt: skip
+    replies = [each for each in later if each["k"] == "reply" and each["outcome"] == "ok"]
+    answered = next((each for each in replies if each["call"] in calls), None)
     noticed = next((event for event in later if _notices(event)), None)
     if answered is None or noticed is None:
         return None
@@ -70,7 +70,8 @@ def outage(trace: Trace) -> Outage | None:
 
 
 def _ms(early: Event, late: Event) -> float:
-    return round((late["t"] - early["t"]) / 1000, 3)
+    took_us: int = late["t"] - early["t"]
+    return round(took_us / 1000, 3)
 
 
 def heartbeats(trace: Trace) -> dict[str, float]:
