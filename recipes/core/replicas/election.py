@@ -84,11 +84,11 @@ class Election:
         if peer.leader is not None or peer.follower is not None:
             self._at_ms = None
             if peer.abstains:
-                peer.when_durable(self._ask_terms)
+                self._ask_terms()
         elif not self._may_stand():
             # It cannot be elected; the question makes a leader tell that it leads, and the others tell their term.
             self._await_answers()
-            peer.when_durable(self._ask_terms)
+            self._ask_terms()
         elif not peer.is_drained:
             self.stage = _RESTING
             self._at_ms = None
@@ -254,5 +254,11 @@ class Election:
         peer = self._peer
         if peer.leader is None and peer.abstains and self._at_ms is None:
             self._at_ms = peer.now_ms + peer.settings.tick_ms
-        for sid in self._others():
-            peer.say(sid, Ballot(Kind.ASK_EARLY, peer.term, -1))
+        term = peer.term
+
+        def ask() -> None:
+            if peer.term == term:
+                for sid in self._others():
+                    peer.say(sid, Ballot(Kind.ASK_EARLY, term, -1))
+
+        peer.when_durable(ask)
