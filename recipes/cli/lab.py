@@ -231,7 +231,7 @@ def compare(
     Times are virtual: they follow from the laboratory's delays and time-outs, and are no benchmark.
 
     Args:
-        protocols: two or more of zab, raft, multi-paxos and primary-backup.
+        protocols: some of zab, raft, multi-paxos and primary-backup.
         scenario: the fault, such as crash-leader; one of the scenarios cmp-*.
         seeds: the first and the last seed, A-B.
         servers: how many servers there are.
@@ -345,7 +345,7 @@ def diff(one: Path, other: Path, /, *, json: Switch = False) -> int:
 
 def _seeds(seeds: str) -> range:
     first, _, last = seeds.partition("-")
-    if not (first.isdecimal() and (last or first).isdecimal()):
+    if not (first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first)):
         raise BadArguments("", f"--seeds {seeds}: expected A-B, such as 1-1000")
     return range(int(first), int(last or first) + 1)
 

@@ -114,10 +114,10 @@ def _fault(scenario: str | None) -> Scenario:
     if scenario is None:
         return load(FAULT)
     turned = "-".join(reversed(scenario.split("-")))
-    for name in (scenario, f"cmp-{scenario}", f"cmp-{turned}"):
-        if name in names():
-            return load(name)
     known = [name.removeprefix("cmp-") for name in names() if name.startswith("cmp-")]
+    for name in (scenario.removeprefix("cmp-"), turned):
+        if name in known:
+            return load(f"cmp-{name}")
     raise BadArguments("", f"--scenario {scenario}: expected one of {', '.join(known)}")
 
 
