@@ -132,9 +132,10 @@ class Turn:
             self._send()
             writes.put(decided)
             self._write()
-            if writes.logged_bytes >= self._measure_at_bytes:
+            logged_bytes = writes.logged_bytes
+            if logged_bytes >= self._measure_at_bytes:
                 self._measure_memory()
-            if self.snapshots.is_due(len(decided), writes.logged_bytes) and not member.disk_full:
+            if self.snapshots.is_due(len(decided), logged_bytes) and not member.disk_full:
                 self.begin_snapshot()
         self._send()
         member.count_commits()
