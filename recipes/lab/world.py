@@ -25,7 +25,9 @@ class World(Course):
         super().__init__(scenario, sources)
         self.settings: Mapping[str, Any] = scenario.settings
         kinds = dict.fromkeys(kind for kind, _ in members.values())
-        self.names = {kind: tuple(name for name, (of, _) in members.items() if of == kind) for kind in kinds}
+        self.names: dict[str, tuple[str, ...]] = {
+            kind: tuple(name for name, (of, _) in members.items() if of == kind) for kind in kinds
+        }
         self._links = Links(self.timeline, sources, scenario.delay_us, scenario.delays_us, self._arrived, self.lost)
         self._links.loss = scenario.loss
         self._sites: dict[str, Site] = {

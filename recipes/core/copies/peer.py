@@ -21,6 +21,8 @@ class CopiesPeer(Peer):
     """
 
     dialect: Dialect = COPIES_MESSAGES
+    term: int
+    backups: tuple[int, ...]
     leader: Primary | None
     follower: Backup | None
 

@@ -23,6 +23,7 @@ class PaxosPeer(Peer):
     """
 
     dialect: Dialect = PAXOS_MESSAGES
+    term: int
     leader: Leader | None
     follower: Follower | None
 

@@ -23,6 +23,7 @@ class RaftPeer(Peer):
     """One server's part in the replication. now_ms: a clock that never goes back."""
 
     dialect: Dialect = RAFT_MESSAGES
+    term: int
     leader: Leader | None
     follower: Follower | None
 

@@ -44,7 +44,7 @@ class ServedWorld(Course):
         settings = scenario.settings
         self._numbers = {name: number for number, name in enumerate(kinds, 1)}
         self._protocol = protocol
-        self.names = {
+        self.names: dict[str, tuple[str, ...]] = {
             kind: tuple(name for name, of in kinds.items() if of == kind) for kind in dict.fromkeys(kinds.values())
         }
         self.wires: Wires = Wires(self.timeline, sources, self._numbers, scenario.delay_us, scenario.delays_us)
