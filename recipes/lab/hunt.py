@@ -91,6 +91,17 @@ _QUICK = {"tick_ms": 30, "sync_limit": 3}  # servers give each other up after 90
 _PATIENT = {"retry": True, "backoff_ms": 10, "give_up_ms": 150}
 _RECORD = {"decision": "replicated", "backoff_ms": 10}
 _PARTIES = {"participant": 3, "coordinator": 2, "acceptor": 3}
+_SERVED = Hunting(
+    _register,
+    {"server": 3},
+    _QUICK,
+    ("server",),
+    1000,
+    last=("s1", ["set", "x", "last"]),
+    faults_ms=1200,
+    calls=24,
+    clients=True,
+)  # what runs there as it serves
 HUNTING: Mapping[str, Hunting] = {
     "paxos1": Hunting(_propose, {"acceptor": 1, "proposer": 3}, {}, ("acceptor", "proposer")),
     "paxos2": Hunting(_propose, {"acceptor": 1, "proposer": 3}, {}, ("acceptor", "proposer")),
@@ -105,28 +116,8 @@ HUNTING: Mapping[str, Hunting] = {
     ),
     "copies": Hunting(_add, {"server": 3}, {"order": "sequence"}, ("server",)),
     "primary-backup": Hunting(_replicate, {"server": 3}, {}, ("server",), 250),
-    "raft": Hunting(
-        _register,
-        {"server": 3},
-        _QUICK,
-        ("server",),
-        1000,
-        last=("s1", ["set", "x", "last"]),
-        faults_ms=1200,
-        calls=24,
-        clients=True,
-    ),
-    "zab": Hunting(
-        _register,
-        {"server": 3},
-        _QUICK,
-        ("server",),
-        1000,
-        last=("s1", ["set", "x", "last"]),
-        faults_ms=1200,
-        calls=24,
-        clients=True,
-    ),
+    "raft": _SERVED,
+    "zab": _SERVED,
     "2pc": Hunting(_write_all, _PARTIES, _RECORD, ("participant", "coordinator"), 300, "coordinator"),
     "3pc": Hunting(_write_all, _PARTIES, _RECORD, ("participant", "coordinator"), 300, "coordinator"),
 }
