@@ -142,19 +142,23 @@ class Book:
                     await self._client.create(f"{self.dir}/{rounds.last_out(members)}", rounds.encode(outcome))
                 return
 
-    async def take_place(self, path: str) -> bool:
-        """Create the place `path`; False if another party has it."""
+    async def take_place(self, member: str) -> str:
+        """Create the place of this dead member; return its path, or "" if another party has it or had it and left."""
         mine = f"{self._client.random.getrandbits(64):016x}".encode()
+        path, left = f"{self.dir}/{member}{rounds.PLACE}", f"{self.dir}/{member}{rounds.LEFT}"
         self._taking = path, mine
         while True:
             with self._bearing_losses():
                 try:
-                    await self._client.create(path, mine, ephemeral=True, acl=self._settings.acl)
+                    async with self._client.multi() as multi:
+                        multi.create(left)  # it fails if the place was given up: we may have read an older state
+                        multi.delete(left)
+                        multi.create(path, mine, ephemeral=True, acl=self._settings.acl)
                 except (NodeExists, NoNode):
                     if not await self._is_ours():  # ours if an earlier try created it and its reply was lost
                         self._taking = None
-                        return False
-                return True
+                        return ""
+                return path
 
     async def leave_place(self) -> None:
         """Delete the place that `take_place` created or may have created."""

@@ -211,8 +211,7 @@ class Party:
                 raise BarrierFull(self._settings.path, f"{len(gate.members)} parties are inside")
             if not isinstance(where, rounds.TakePlace):
                 break
-            place = f"{self._book.dir}/{where.of}{rounds.PLACE}"
-            if await self._book.take_place(place):
+            if place := await self._book.take_place(where.of):
                 self._close()
                 self._be_inside(where.of, place, gate)
                 return

@@ -80,6 +80,7 @@ class Claimant(Contender):
         self._agreement: Limit = limit
         self._unset: bool = False  # whether the parent has no limit yet
         self._followed: bool = False  # whether anybody was behind us at the last listing
+        self._heard: tuple[str, int] = ("", 0)  # the place in front of us that we watched last, and its data's version
 
     async def join(self, *, make_parent: bool = True) -> list[str]:
         """Make our znode, store the limit if it is missing, and return the line as it was after that."""
@@ -153,6 +154,10 @@ class Claimant(Contender):
             if name:
                 stat, watch = await self.client.exists_watch(paths.join(self._parent, name), watch=watch)
                 found = stat is not None
+                if stat is not None and (name, stat.version) != self._heard:
+                    # It may have passed the sign on since our listing, before our watch was there: list once more.
+                    self._heard = name, stat.version
+                    found = not stat.version
             else:
                 names, watch = await self.client.children_watch(self._parent, watch=watch)
                 found = names == self.names

@@ -39,8 +39,8 @@ class Record(NamedTuple):
     """A decision record as it was read.
 
     owner: path of the znode of the coordinator that runs it. deadline: seconds from the transaction's beginning. begun:
-    seconds since 1970 by the servers' clock. decision: None while nobody has decided. why: who refused and why, in an
-    abort.
+    seconds since 1970 by the servers' clock; 0 if this record was made here and not read. decision: None while nobody
+    has decided. why: who refused and why, in an abort.
     """
 
     id: str
@@ -140,8 +140,8 @@ class Records:
 
         done: branches that changed nothing and need not be told; they are removed from the record.
         If another branch has joined meanwhile, nothing is written and the record is returned undecided. Raises
-        SessionExpired also when `guard` is gone, and UnknownTransaction when a commit finds no record: it was decided
-        and settled meanwhile.
+        SessionExpired also when `guard` is gone, and UnknownTransaction when the record is gone: it was decided and
+        settled meanwhile. Only the abort of a record that was never read may find none, and then writes it.
         """
         branches = tuple(name for name in record.branches if name not in done)
         decided = record._replace(branches=branches, decision=decision, why=why)
@@ -161,7 +161,7 @@ class Records:
             except NoNode as error:
                 if error.path == guard:
                     raise SessionExpired(path=guard) from error
-                if decision is Decision.COMMIT:
+                if decision is Decision.COMMIT or record.begun:
                     raise UnknownTransaction(record.id, "its record is gone: it was settled meanwhile") from error
                 # Write the abort as a new record, so that a create of it that is still under way comes too late.
                 found = await self.write(decided, guard)

@@ -23,6 +23,7 @@ from recipes.core.errors import (
     SessionExpired,
     StoreError,
     ThrottledOp,
+    UnknownTransaction,
 )
 from recipes.election.election import Election
 from recipes.transaction import asking
@@ -178,6 +179,8 @@ class Recovery:
                     self._proved.add(record.id)
                     log.info("transaction %s of a dead coordinator is settled: %s", record.id, record.decision.value)
                     self.remove(record)
+        except UnknownTransaction:
+            pass  # it was settled meanwhile
         except SessionExpired:
             pass  # our term is over, or about to be: others go on
         except RecipesError as error:

@@ -20,7 +20,7 @@ import anyio
 from recipes.core import paths
 from recipes.core.client.backoff import pauses
 from recipes.core.client.task import start_task
-from recipes.core.errors import BadArguments, NoNode, RecipesError
+from recipes.core.errors import BadArguments, NoNode, RecipesError, UnknownTransaction
 from recipes.transaction import asking
 from recipes.transaction.home import COORDINATORS, RECORDS
 from recipes.transaction.participant import BranchId, TransactionParticipant, Waiting, check_name
@@ -237,6 +237,8 @@ class Termination:
                 action = ACTIONS[find(record, branch.participant, living)]
                 if action is Action.DECIDE_ABORT and record is not None:
                     action = await self._decide_abort(record)
+            except UnknownTransaction:
+                return  # it was decided and settled meanwhile: our branch has ended, too
             except RecipesError as error:
                 log.warning("the branch %s waits, since its record cannot be read: %s", branch, error)
                 return

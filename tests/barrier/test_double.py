@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 import pytest
 
+from recipes.barrier.book import Book, RoundSettings
 from recipes.barrier.double import DoubleBarrier
 from recipes.core.client.connect import connect
 from recipes.core.errors import BadArguments, BarrierFull, BrokenBarrier, NoNode, SettingsDiffer
@@ -232,6 +233,19 @@ async def test_with_wait_the_place_of_the_dead_is_taken_by_another(at, hosts):
         parties.leave("z", "y")
         await parties.have_ended("a", "b", "z", "y")
         assert {parties.ended[name] for name in "abz"} == {"left"}
+
+
+async def test_a_place_that_was_given_up_with_the_round_is_not_taken_again(at):
+    """A party that reads an older state sees a dead member's place as free when its taker has left."""
+    async with at(2, "wait") as parties:
+        book = Book(parties.client, RoundSettings(parties.root, 2, "wait", "late", None), 0)
+        await book.find_round()
+        place = f"{book.dir}/_r_1@x-party-0000000001.place"
+        assert await book.take_place("_r_1@x-party-0000000001") == place
+        await parties.client.create(f"{book.dir}/_r_2@y-party-0000000002.left")
+        assert await book.take_place("_r_2@y-party-0000000002") == ""
+        assert await parties.some("@x-party-0000000001.place") and not await parties.some("@y-party-0000000002.place")
+        await parties.client.delete(place)
 
 
 async def test_u24_one_too_many_is_refused_while_all_are_inside_and_goes_to_the_next_round_afterwards(at):

@@ -20,17 +20,17 @@ class Visitors:
         self.store, self.tasks, self.limit = store, tasks, limit
         self.inside, self.let_go, self.errors, self.waiting, self.scopes = [], {}, {}, set(), {}
 
-    async def come(self, *names, permits=1):
+    async def come(self, *names, permits=1, client=None):
         for name in names:
             self.let_go[name] = anyio.Event()
-            self.tasks.start_soon(self._stay, name, permits)
+            self.tasks.start_soon(self._stay, name, permits, client or self.store.client())
             await settled(self.store)
 
-    async def _stay(self, name, permits):
+    async def _stay(self, name, permits, client):
         self.scopes[name] = anyio.CancelScope()
         with self.scopes[name]:
             try:
-                semaphore = Semaphore(self.store.client(), PATH, self.limit)
+                semaphore = Semaphore(client, PATH, self.limit)
                 async with semaphore.try_acquire(permits, within=float("inf")) as grant:
                     assert grant.permits == permits
                     self.inside.append(name)
@@ -100,6 +100,26 @@ async def test_an_end_wakes_one_waiter(store):
         assert [name for name, _ in store.requests].count("multi_read") <= 2
 
     await visit(store, 3, scene)
+
+
+async def test_a_waiter_that_watches_too_late_for_the_sign_of_the_one_in_front_lists_again(store):
+    client = store.client()
+    watch_now = client.exists_watch
+
+    async def scene(all):
+        async def watch_late(path, *, watch=None):
+            client.exists_watch = watch_now
+            await all.leave("a")  # so "c" gets in, and tells the one behind it, which does not watch it yet
+            return await watch_now(path, watch=watch)
+
+        client.exists_watch = watch_late
+        await all.come(*"abc")
+        await all.come("d", client=client)
+        assert sorted(all.inside) == ["b", "c"]
+        await all.leave("b")
+        assert sorted(all.inside) == ["c", "d"]
+
+    await visit(store, 2, scene)
 
 
 async def test_each_waiter_watches_one_place_and_only_the_first_watches_the_line(store):

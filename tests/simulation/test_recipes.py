@@ -77,7 +77,16 @@ def test_recipe(recipe, seeds):
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     ("recipe", "seed"),
-    [("queue", 200), ("naming", 334), ("renewed-election", 342), ("renewed-queue", 153), ("renewed-cache", 107)],
+    [
+        ("queue", 200),
+        ("naming", 334),
+        ("renewed-election", 342),
+        ("renewed-queue", 153),
+        ("renewed-cache", 107),
+        ("semaphore", 145),
+        ("barrier", 228),
+        ("transaction", 4235),
+    ],
 )
 def test_seeds_that_failed_once(recipe, seed):
     run_all(recipe, [seed])

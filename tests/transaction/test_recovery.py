@@ -5,7 +5,7 @@ import json
 import anyio
 import pytest
 
-from recipes.core.errors import ConnectionLoss, ThrottledOp
+from recipes.core.errors import ConnectionLoss, ThrottledOp, UnknownTransaction
 from recipes.transaction.branch import Request
 from recipes.transaction.coordinator import Coordinator
 from recipes.transaction.memory import MemoryParticipant
@@ -128,3 +128,16 @@ async def test_a_change_that_is_lost_with_its_record_gone_since_is_no_unknown_tr
     monkeypatch.setattr(client, "set", applied_settled_and_unheard)
     with pytest.raises(ConnectionLoss):
         await records.join("1-ff", "b")
+
+
+@pytest.mark.parametrize("decision", Decision)
+async def test_a_record_that_was_read_and_is_gone_is_not_written_again(client, root, decision):
+    """It was decided and settled meanwhile: a new one would tell of another decision, or stay for ever."""
+    records = Records(client, root)
+    await client.create(root)
+    await client.create(records.path("1-fe"), Record("1-fe", CommitProtocol.TWO_PHASE, ("a",), "/gone", 1e6).encode())
+    record = await records.read("1-fe")
+    await client.delete(records.path("1-fe"))
+    with pytest.raises(UnknownTransaction):
+        await records.decide(record, decision, root)
+    assert await client.children(root) == []

@@ -77,6 +77,7 @@ class Transactions:
         self.told = {}  # transaction -> what its block was told
         self.owners = {}
         self.calmed = False
+        self.ready = {}  # process -> an event: its coordinator has been entered
         self.deposed = set()  # (process, life) of coordinators
         self.joins = set()  # transactions that a branch joins late, or tries to
         self.enlisted = {}  # transaction -> its branches, by name
@@ -93,7 +94,7 @@ class Transactions:
 
     def open(self, process, client):
         """What steps of one session share: a coordinator, which is entered by the client's own task."""
-        ready = anyio.Event()
+        ready = self.ready[process] = anyio.Event()
         participants = {name: Participant(database, process) for name, database in self.databases.items()}
         coordinator = Coordinator(client, "/transactions", participants=participants)
 
@@ -359,6 +360,9 @@ class Transactions:
         self.world.wait("R12", self.unsettled, SETTLED_US)
 
     def unsettled(self):
+        for process, ready in self.ready.items():
+            if process.up and not ready.is_set():  # it may wait for an answer that was lost, for 5 s
+                return f"the coordinator of {process} is not entered"
         for database in self.databases.values():
             for branch in database.prepared():
                 return f"{branch} is still prepared"
