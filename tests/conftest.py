@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MOST_WORKERS = 4
 failed = pytest.StashKey[bool]()
+ensembles: pytest.StashKey[list[EnsembleProcesses]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -125,6 +126,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[object]:
     report = yield
     item.stash[failed] = item.stash.get(failed, False) or report.failed
+    if report.failed and "start_ensemble" in getattr(item, "fixturenames", ()):
+        # Those of this test, most likely: an ensemble that is closed tells nothing any more.
+        for ensemble in item.config.stash.get(ensembles, [])[-2:]:
+            if ensemble.running:
+                report.sections.append(("servers of an ensemble", ensemble.describe()))
     return report
 
 
@@ -191,7 +197,7 @@ def start_ensemble(
     tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[Callable[..., EnsembleProcesses]]:
     """start_ensemble("ours", "apache", ..., observers="apache", start=True, **zoo_cfg): see EnsembleProcesses."""
-    started: list[EnsembleProcesses] = []
+    started: list[EnsembleProcesses] = pytestconfig.stash.setdefault(ensembles, [])
 
     def start_one(*kinds: str, start: bool = True, **options: object) -> EnsembleProcesses:
         from tests.ensembles import EnsembleProcesses

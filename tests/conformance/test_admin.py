@@ -177,6 +177,7 @@ def test_servers_4_servers_12_an_ensemble_tells_the_same_fields_with_and_without
             server.config.write_text(text_now)
         pair[kind] = ensemble.start()
     for ensemble in pair.values():
+        ensemble.wait_synced()  # on a busy machine one of the first two may still be electing again for the third
         leader, *others = ensemble.leader(), *(sid for sid in ensemble.voters if sid != ensemble.leader())
         for sid in (leader, *others):
             client = wire(ensemble.port(sid))
