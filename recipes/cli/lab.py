@@ -8,6 +8,8 @@ from typing import Any, Literal
 from cyclopts import App
 
 from recipes.cli.access import Switch
+from recipes.cli.lab_exercises import challenge
+from recipes.cli.lab_files import scenario_of, trace_of, write
 from recipes.cli.terminal import say, shown
 from recipes.core.errors import BadArguments
 from recipes.lab import scenario as scenarios
@@ -28,12 +30,13 @@ from recipes.lab.run import Outcome
 from recipes.lab.run import run as run_scenario
 from recipes.lab.scenario import SECTIONS, Scenario
 from recipes.lab.timeline import timeline
-from recipes.lab.trace import Trace, dumps, loads
+from recipes.lab.trace import dumps
 from recipes.lab.transcript import transcript
 
 Language = Literal["en", "zh"]
 
 lab: App = App(name="lab", help="Protocols in a laboratory: see docs/lab.md.")
+lab.command(challenge)
 
 
 @lab.command(name="list")
@@ -85,7 +88,7 @@ def show(name: str, /, *, lang: Language = "en", json: Switch = False) -> int:
         lang: en or zh.
         json: print one object.
     """
-    found = _scenario(name)
+    found = scenario_of(name)
     checks = [CHECKS[each] for each in protocol_of(found.protocols[0]).checks]
     facts = {
         "id": found.id, "section": found.section, "protocols": found.protocols, "title": found.title[lang],
@@ -135,14 +138,14 @@ def run(
         lang: the language of what the checks say, en or zh.
         json: print one object: verdict and figures.
     """
-    found = _scenario(name)
+    found = scenario_of(name)
     used = protocol if protocol is not None else found.protocols[0]
     sites = {} if servers is None else {protocol_of(used).parts[0].kind: servers}
     outcome = run_scenario(found, protocol=protocol, seed=seed, sites=sites, plant=plant)
     if trace is not None:
-        _write(trace, dumps(outcome.trace))
+        write(trace, dumps(outcome.trace))
     if html is not None:
-        _write(html, document(content(outcome.trace, found)))
+        write(html, document(content(outcome.trace, found)))
     if text:
         print(shown(transcript(outcome.trace)), end="")
     if svg:
@@ -259,7 +262,7 @@ def check(file: Path, /, *, lang: Language = "en", json: Switch = False) -> int:
         lang: the language of what the checks say, en or zh.
         json: print one object.
     """
-    trace = _trace(file)
+    trace = trace_of(file)
     found = check_trace(trace)
     lines = [f"{trace.header['scenario']}, {trace.protocol}, seed {trace.header['seed']}"]
     lines += [] if trace.end else ["the trace ends early"]
@@ -281,10 +284,10 @@ def replay(file: Path, /, *, html: Path | None = None, lang: Language = "en", js
         lang: the language of what the checks say, en or zh.
         json: print one object.
     """
-    trace = _trace(file)
+    trace = trace_of(file)
     found, unchecked = checked(trace)
     if html is not None:
-        _write(html, document(content(trace)))
+        write(html, document(content(trace)))
     lines = [f"{trace.header['scenario']}, {trace.protocol}, seed {trace.header['seed']}"]
     lines += [] if trace.end else ["the trace ends early"]
     lines += [] if html else transcript(trace).splitlines()
@@ -310,7 +313,7 @@ def export(file: Path, /, *, to: Literal["mermaid", "shiviz", "csv"]) -> int:
         file: what `recipes lab run --trace` wrote.
         to: mermaid, a sequence diagram; shiviz, a log with vector clocks; csv, the figures.
     """
-    print(shown(EXPORTS[to](_trace(file))), end="")
+    print(shown(EXPORTS[to](trace_of(file))), end="")
     return 0
 
 
@@ -332,7 +335,7 @@ def diff(one: Path, other: Path, /, *, json: Switch = False) -> int:
         other: another trace.
         json: print one object, with both events.
     """
-    found = first_difference(_trace(one), _trace(other))
+    found = first_difference(trace_of(one), trace_of(other))
     if found is None:
         say(json, "the same events", {"same": True})
         return 0
@@ -348,33 +351,6 @@ def _seeds(seeds: str) -> range:
     if not (first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first)):
         raise BadArguments("", f"--seeds {seeds}: expected A-B, such as 1-1000")
     return range(int(first), int(last or first) + 1)
-
-
-def _scenario(name: str) -> Scenario:
-    if not name.endswith(".toml"):
-        return scenarios.load(name)
-    file = Path(name)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadArguments("", f"{name}: {error}") from None
-    return scenarios.parse(file.stem, text)
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BadArguments("", f"{file}: {error.strerror}") from None
-
-
-def _trace(file: Path) -> Trace:
-    try:
-        return loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadArguments("", f"{file}: {error}") from None
-    except BadArguments as error:
-        raise BadArguments("", f"{file}: {error.message}") from None
 
 
 def _verdict(name: str, broken: Broken | None, lang: str) -> str:

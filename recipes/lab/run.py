@@ -24,13 +24,14 @@ class Outcome(NamedTuple):
     """What came of a run.
 
     found: what each check says. wrong: a sentence for each thing that is not as the scenario expects. waits_for: what
-    the run still waited for when it was stopped, "" if it came to its end.
+    the run still waited for when it was stopped, "" if it came to its end. faults: how many its steps have made.
     """
 
     trace: Trace
     found: Mapping[str, Broken | None]
     wrong: tuple[str, ...]
     waits_for: str
+    faults: int
 
     @property
     def code(self) -> int:
@@ -111,7 +112,7 @@ def run(
         "figures": figures(trace),
         "sha256": digest(trace),
     }
-    return Outcome(replace(trace, end=end), found, wrong, "" if world.ended else world.waits_for)
+    return Outcome(replace(trace, end=end), found, wrong, "" if world.ended else world.waits_for, world.script.faults)
 
 
 def _wrong_checks(scenario: Scenario, found: Mapping[str, Broken | None]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from recipes.core.errors import BadArguments
 from recipes.lab.links import Direction
-from recipes.lab.steps import ACTIONS, EVENT_KEYS, MESSAGE_KEYS, REPLY_KEYS, STAGES, STATE_KEYS, WHEN_KEYS, Step
+from recipes.lab.steps import MESSAGE_KEYS, Step, problem_of
 
 LANGUAGES = ("en", "zh")
 SECTIONS = {
@@ -115,17 +115,28 @@ def section_of(name: str) -> str:
 
 def parse(name: str, text: str) -> Scenario:
     """Read a scenario. Raises BadArguments that says what is wrong where."""
+    return of_document(name, read(f"scenario {name}", text))
+
+
+def read(what: str, text: str) -> dict[str, Any]:
+    """The tables of a TOML text. Raises BadArguments if it is none."""
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BadArguments("", f"scenario {name}: no TOML: {error}") from None
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise BadArguments("", f"{what}: no TOML: {error}") from None
+
+
+def of_document(name: str, document: dict[str, Any]) -> Scenario:
+    """The scenario of such tables. Raises BadArguments that says what is wrong where."""
+    if not isinstance(document.get("do", []), list):
+        raise _wrong(name, f"do = {document['do']!r}: expected steps, each a [[do]]")
     if "inherits" in document:
         if document["inherits"] not in names():
             raise _wrong(name, f"inherits = {document['inherits']!r}: no scenario is called so")
         inherited = tomllib.loads(source(document["inherits"]))
         for each in ("expect", "breaks", "plant"):
             inherited.pop(each, None)
-        if all("at_event" in each.get("when", {}) for each in document.get("do", [])):
+        if all(isinstance(each, dict) and "at_event" in each.get("when", {}) for each in document.get("do", [])):
             document["do"] = inherited.get("do", []) + document.get("do", [])  # beside those of the parent
         merged = {key: inherited.get(key, {}) | document.get(key, {}) for key in ("settings", "run", "sites")}
         document = inherited | document | merged
@@ -192,36 +203,12 @@ def check_sites(scenario: Scenario, known: Mapping[str, Any], kinds: Mapping[str
             raise _wrong(scenario.id, f"no site is called {site!r}: expected one of {', '.join(known)}")
 
 
-def _step(name: str, number: int, step: Mapping[str, Any]) -> Step:
-    where = f"step {number}"
-    action = step.get("then")
-    if action not in ACTIONS:
-        raise _wrong(name, f"{where}: then = {action!r}: expected one of {', '.join(sorted(ACTIONS))}")
+def _step(name: str, number: int, step: Any) -> Step:
+    if problem := problem_of(step):
+        raise _wrong(name, f"step {number}: {problem}")
     when = dict(step.get("when", {}))
-    if unknown := sorted(when.keys() - WHEN_KEYS):
-        raise _wrong(name, f"{where}: when: unknown key {unknown[0]!r}")
-    families = [
-        keys for keys in (MESSAGE_KEYS - {"nth"}, REPLY_KEYS, STATE_KEYS, EVENT_KEYS, {"at_ms"}) if when.keys() & keys
-    ]
-    if when and len(families) != 1:
-        raise _wrong(
-            name, f"{where}: when: expected a message, a reply, a state, an event or a time, and only one of them"
-        )
-    if not isinstance(when.get("at_event", 0), int) or when.get("at_event", 0) < 0:
-        raise _wrong(name, f"{where}: at_event = {when['at_event']!r}: expected the number of an event")
-    if families and families[0] == MESSAGE_KEYS - {"nth"}:
-        when.setdefault("at", "sent" if action in ("drop", "hold") else "handled")
-        if when["at"] not in STAGES:
-            raise _wrong(name, f"{where}: at = {when['at']!r}: expected one of {', '.join(STAGES)}")
-    if (
-        action in ("crash", "power", "start", "pause", "resume", "wipe", "isolate", "call", "expire")
-        and "target" not in step
-    ):
-        raise _wrong(name, f"{where}: {action} needs a target")
-    if action == "call" and not step.get("op"):
-        raise _wrong(name, f'{where}: call needs op, such as ["propose", "a"]')
-    if action == "cut" and not ("from" in step and "to" in step):
-        raise _wrong(name, f"{where}: cut needs from and to")
+    if when.keys() & (MESSAGE_KEYS - {"nth"}):
+        when.setdefault("at", "sent" if step["then"] in ("drop", "hold") else "handled")
     return {**step, "when": when} if when else {key: value for key, value in step.items() if key != "when"}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recipes.lab.links import Direction, Flight
-from recipes.lab.steps import AT_ONCE, MESSAGE_KEYS, Step
+from recipes.lab.steps import AT_ONCE, FAULTS, MESSAGE_KEYS, Step
 
 if TYPE_CHECKING:
     from recipes.lab.course import Course
@@ -19,7 +19,8 @@ _MESSAGES = ("drop", "hold")
 class Script:
     """Goes through the steps.
 
-    waits_for: in words, what the step that is armed waits for; "" when all steps are done.
+    waits_for: in words, what the step that is armed waits for; "" when all steps are done. faults: how many were done:
+    one for each site that a step named, each two sites that were cut from each other, and each message.
     """
 
     def __init__(self, steps: Sequence[Step], world: "Course") -> None:
@@ -31,6 +32,7 @@ class Script:
         self._fired = False  # the armed step has been triggered, and is about to be done
         self._labels: dict[str, int] = {}
         self.waits_for: str = "its first step" if self._steps else ""
+        self.faults: int = 0
 
     def begin(self) -> None:
         """Arm the first step."""
@@ -80,7 +82,7 @@ class Script:
                 self._do_beside(step, flight)
 
     def _do_beside(self, step: Step, flight: Flight | None) -> None:
-        getattr(self, f"_{step['then']}")(step, flight)
+        self._act(step, flight)
         self._world.look_for_end()
 
     def saw_reply(self, call: int, outcome: str) -> None:
@@ -152,15 +154,26 @@ class Script:
             self._world.timeline.after(after_ms * 1000, self._do, step, flight)
 
     def _do(self, step: Step, flight: Flight | None) -> None:
-        action = getattr(self, f"_{step['then']}")
         number = self._at + 1
         if step["then"] not in AT_ONCE and number < len(self._steps) and "when" in self._steps[number]:
             self._arm()  # first: what the next step waits for may come from this very action
-            action(step, flight)
+            self._act(step, flight)
         else:
-            action(step, flight)
+            self._act(step, flight)
             self._arm()
         self._world.look_for_end()
+
+    def _act(self, step: Step, flight: Flight | None) -> None:
+        if step["then"] in FAULTS:
+            self.faults += self._faults_of(step)
+        getattr(self, f"_{step['then']}")(step, flight)
+
+    def _faults_of(self, step: Step) -> int:
+        if "target" in step:
+            return len(self._targets(step))
+        if "from" in step:
+            return len({frozenset(direction) for direction in self._directions(step)})
+        return int(step.get("probability", 1) > 0)
 
     # The actions.
 

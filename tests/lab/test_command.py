@@ -4,20 +4,7 @@ import json
 
 import pytest
 
-from recipes.cli import main
 from recipes.lab.scenario import names
-
-
-@pytest.fixture
-def lab(capsys):
-    """lab(*arguments): exit code, output, errors."""
-
-    def lab(*arguments: str) -> tuple[int, str, str]:
-        code = main(["lab", *arguments])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return lab
 
 
 def test_list_and_show(lab):

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 from recipes.lab.casts import PROTOCOLS
+from recipes.lab.challenge import judge, load
+from recipes.lab.challenge import load_all as all_challenges
 from recipes.lab.checks.registry import CHECKS
 from recipes.lab.plants.registry import PLANTS
 from recipes.lab.run import run
@@ -47,7 +49,18 @@ def test_all_planted_bugs_are_listed(request):
     written("Planted bugs", lines, request)
 
 
+def test_all_challenges_are_listed(request):
+    lines = [f"| `{each.id}` | {each.protocol} | {each.par} | {each.title['en']} |" for each in all_challenges()]
+    written("Challenges", lines, request)
+
+
+def blocks() -> list[str]:
+    return re.findall(r"^```toml\n(.*?)^```", (DOCS / "lab.md").read_text(), re.DOTALL | re.MULTILINE)
+
+
 def test_the_scenario_of_the_docs_goes_as_expected():
-    block = re.search(r"^```toml\n(.*?)^```", (DOCS / "lab.md").read_text(), re.DOTALL | re.MULTILINE)
-    assert block
-    assert run(parse("of the docs", block[1])).code == 0
+    assert run(parse("of the docs", blocks()[-1])).code == 0
+
+
+def test_the_schedule_of_the_docs_is_one():
+    assert judge(load("lock-for-ever"), blocks()[0]).code == 1

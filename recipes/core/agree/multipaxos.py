@@ -87,6 +87,13 @@ class Server(Machine):
 
     # Clients.
 
+    @classmethod
+    def why_no_call(cls, operation: list[Any]) -> str:
+        """Why `call` does not take this operation; empty if it does."""
+        if operation[:1] == ["create"] and not all(isinstance(each, str) for each in operation):
+            return f"{operation!r}: expected a path to create, such as /a"
+        return super().why_no_call(operation)
+
     def call(self, number: int, operation: list[Any]) -> None:
         """["set", K, V], ["get", K], ["create", PATH]: the leader proposes it, others forward it."""
         if self.role != "leader" and self.leader is not None and self.leader != self.me:

@@ -64,9 +64,25 @@ def why_no_call(operation: list[Any]) -> str:
     """Why servers do not take this operation; empty if they do."""
     name = operation[0] if operation else None
     if isinstance(name, str) and len(operation) - 1 in OPERATIONS.get(name, ()):
-        return ""
+        return _wrong_argument(name, operation[2:])
     known = (f"{name} {' or '.join(map(str, counts))}" for name, counts in OPERATIONS.items())
     return f"{operation!r}: expected one of these, with so many arguments: {', '.join(known)}"
+
+
+def _wrong_argument(name: str, more: list[Any]) -> str:
+    """What is wrong with what follows the path; empty if nothing is."""
+    version = more[1:2] if name == "set" else more[:1] if name == "delete" else []
+    letters = more[2:3] if name == "create" else more[:1] if name == "set acl" else []
+    for each in version:
+        if not isinstance(each, int) or isinstance(each, bool) or not -1 <= each < 2**31:
+            return f"{name}: version {each!r}: expected a number, -1 for any"
+    for each in more[1:2] if name == "create" else []:
+        if each not in tuple(_FLAGS):
+            return f"create: {each!r}: expected one of {', '.join(_FLAGS)}"
+    for each in letters:
+        if not isinstance(each, str) or not set(each) <= _PERMISSIONS.keys():
+            return f"{name}: permissions {each!r}: expected some of the letters {''.join(_PERMISSIONS)}"
+    return ""
 
 
 def path_of(name: str) -> bytes:

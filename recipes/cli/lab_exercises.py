@@ -1,0 +1,99 @@
+"""`recipes lab challenge`: tasks for people who learn, and what comes of their answers."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from recipes.cli.access import Switch
+from recipes.cli.lab_files import text_of, write
+from recipes.cli.terminal import say
+from recipes.lab import challenge as challenges
+from recipes.lab.challenge import Challenge, Judgement, facts_of, faults_allowed
+from recipes.lab.checks.registry import CHECKS
+from recipes.lab.page import content, document
+from recipes.lab.plants.registry import PLANTS
+
+Language = Literal["en", "zh"]
+
+
+def challenge(
+    name: str | None = None,
+    file: Path | None = None,
+    /,
+    *,
+    html: Path | None = None,
+    lang: Language = "en",
+    json: Switch = False,
+) -> int:
+    """Print the challenges, or one's task, or whether your schedule meets it: recipes lab challenge ID FILE.
+
+    A schedule is a TOML file with the steps of a scenario, each a [[do]], and perhaps a seed: see docs/lab.md.
+
+    Exit codes: 0 the goal is met; 1 it is not; 2 for a wrong argument or schedule; 3 the run did not come to its end.
+
+    Args:
+        name: the id of a challenge; without one, all are printed.
+        file: your schedule; without one, the task is printed.
+        html: write a page to this file that shows the run step by step.
+        lang: en or zh.
+        json: print one object, or an array of all challenges.
+    """
+    if name is None:
+        found = list(challenges.load_all())
+        lines = [f"{each.id:20} par {each.par}  {each.title[lang]}" for each in found]
+        say(json, "\n".join(lines), [facts_of(each, lang) for each in found])
+        return 0
+    asked = challenges.load(name)
+    if file is None:
+        say(json, _task(asked, lang), facts_of(asked, lang))
+        return 0
+    judged = challenges.judge(asked, text_of(file))
+    if html is not None:
+        write(html, document(content(judged.outcome.trace, judged.scenario)))
+    say(json, _verdict(asked, judged), _facts(asked, judged))
+    return judged.code
+
+
+def _task(asked: Challenge, lang: str) -> str:
+    lines = [asked.title[lang], "", asked.task[lang].strip(), ""]
+    sites = [f"{', '.join(names)} ({kind})" for kind, names in asked.sites.items() if names]
+    lines.append(f"protocol: {asked.protocol}; sites: {'; '.join(sites)}")
+    if asked.plant is not None:
+        bug = PLANTS[asked.plant]
+        lines.append(f"planted bug: {bug.name}, {bug.says if lang == 'en' else bug.says_zh}")
+    for each in asked.document.get("breaks", []):
+        check = CHECKS[each]
+        lines.append(f"to break: {check.name}, {check.says if lang == 'en' else check.says_zh}")
+    faults = faults_allowed(asked)
+    lines.append(f"faults: {', '.join(faults) if faults else 'none is allowed'}; par {asked.par}")
+    lines.append(f"then: recipes lab challenge {asked.id} FILE, with your steps")
+    return "\n".join(lines)
+
+
+def _score(asked: Challenge, judged: Judgement) -> str:
+    faults = judged.outcome.faults
+    apart = (
+        "at par" if faults == asked.par else f"{abs(faults - asked.par)} {'over' if faults > asked.par else 'under'}"
+    )
+    return f"{faults} {'fault' if faults == 1 else 'faults'}, par {asked.par}: {apart}"
+
+
+def _verdict(asked: Challenge, judged: Judgement) -> str:
+    lines = [f"{asked.id}, seed {judged.seed}: {'met, with ' + _score(asked, judged) if judged.met else 'not met'}"]
+    if judged.outcome.waits_for:
+        lines.append(f"  the run did not end: it still waits for {judged.outcome.waits_for}")
+    lines += [f"  {miss}" for miss in judged.misses]
+    return "\n".join(lines)
+
+
+def _facts(asked: Challenge, judged: Judgement) -> dict[str, Any]:
+    return {
+        "id": asked.id,
+        "met": judged.met,
+        "misses": list(judged.misses),
+        "ended": not judged.outcome.waits_for,
+        "faults": judged.outcome.faults,
+        "par": asked.par,
+        "seed": judged.seed,
+        "broken": list(judged.outcome.broken),
+        "sha256": (judged.outcome.trace.end or {})["sha256"],
+    }
