@@ -8,7 +8,7 @@ from typing import Any, Literal
 from cyclopts import App
 
 from recipes.cli.access import Switch
-from recipes.cli.lab_exercises import challenge
+from recipes.cli.lab_exercises import ask, challenge
 from recipes.cli.lab_files import scenario_of, trace_of, write
 from recipes.cli.terminal import say, shown
 from recipes.core.errors import BadArguments
@@ -37,6 +37,7 @@ Language = Literal["en", "zh"]
 
 lab: App = App(name="lab", help="Protocols in a laboratory: see docs/lab.md.")
 lab.command(challenge)
+lab.command(ask)
 
 
 @lab.command(name="list")

@@ -1,16 +1,18 @@
-"""`recipes lab challenge`: tasks for people who learn, and what comes of their answers."""
+"""`recipes lab ask` and `challenge`: questions and tasks for people who learn, and what comes of their answers."""
 
 from pathlib import Path
 from typing import Any, Literal
 
 from recipes.cli.access import Switch
-from recipes.cli.lab_files import text_of, write
+from recipes.cli.lab_files import scenario_of, text_of, write
 from recipes.cli.terminal import say
 from recipes.lab import challenge as challenges
 from recipes.lab.challenge import Challenge, Judgement, facts_of, faults_allowed
 from recipes.lab.checks.registry import CHECKS
 from recipes.lab.page import content, document
 from recipes.lab.plants.registry import PLANTS
+from recipes.lab.questions import Question, questions
+from recipes.lab.run import run
 
 Language = Literal["en", "zh"]
 
@@ -51,6 +53,46 @@ def challenge(
         write(html, document(content(judged.outcome.trace, judged.scenario)))
     say(json, _verdict(asked, judged), _facts(asked, judged))
     return judged.code
+
+
+def ask(
+    name: str,
+    /,
+    *,
+    protocol: str | None = None,
+    seed: int | None = None,
+    plant: str | None = None,
+    answers: Switch = False,
+    lang: Language = "en",
+    json: Switch = False,
+) -> int:
+    """Print questions about what happens next in a run of a scenario: recipes lab ask px-duel --answers.
+
+    The answers are read from the run. A page of `recipes lab run --html` asks the same.
+
+    Args:
+        name: its id, or a .toml file.
+        protocol: one of those that the scenario runs on.
+        seed: of chance; the scenario's own if not given.
+        plant: a planted bug, from `recipes lab list --plants`.
+        answers: mark the right choice of each, and say which event shows it.
+        lang: en or zh.
+        json: print an array of objects, with the answers.
+    """
+    outcome = run(scenario_of(name), protocol=protocol, seed=seed, plant=plant)
+    found = questions(outcome.trace, outcome.found)
+    lines = [line for number, each in enumerate(found, 1) for line in _asked(number, each, answers, lang)]
+    facts = [each.plain() for each in found]
+    say(json, "\n".join(lines) if lines else "no questions: nothing in this run could go in two ways", facts)
+    return 0
+
+
+def _asked(number: int, question: Question, answers: bool, lang: str) -> list[str]:
+    lines = [f"{number}. After event {question.event}: {question.text[lang]}"]
+    for place, choice in enumerate(question.choices):
+        right = answers and place == question.answer
+        lines.append(f"  {'*' if right else ' '} {'abcde'[place]}) {choice[lang]}")
+    return [*lines, f"    event {question.shown_at} shows it"] if answers else lines
 
 
 def _task(asked: Challenge, lang: str) -> str:

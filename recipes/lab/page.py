@@ -19,6 +19,7 @@ from recipes.lab.checks.check import Broken
 from recipes.lab.checks.registry import CHECKS, checks_of
 from recipes.lab.figures import HEARTBEATS, figures
 from recipes.lab.marks import marks
+from recipes.lab.questions import questions
 from recipes.lab.scenario import LANGUAGES, Scenario, load, names
 from recipes.lab.strip import ROW, WIDTH, strip
 from recipes.lab.svg import escape
@@ -101,6 +102,7 @@ def _shown(trace: Trace, found: Mapping[str, Broken | None]) -> dict[str, Any]:
         "said": [said(trace, event) for event in trace.events],
         "marks": marks(trace, [broken.event for broken in found.values() if broken]),
         "figures": figures(trace),
+        "questions": [each.plain() for each in questions(trace, found)],
         "roles": [[role, *look_of(role), role in HEARTBEATS] for role in picture.roles()],
         "picture": {
             "width": picture.width,

@@ -31,6 +31,13 @@ os.execvp(sys.argv[3], sys.argv[3:])
 """
 
 
+MEDIA = {
+    "light": [{"name": "prefers-color-scheme", "value": "light"}],
+    "dark": [{"name": "prefers-color-scheme", "value": "dark"}, {"name": "prefers-reduced-motion", "value": "reduce"}],
+    "forced": [{"name": "forced-colors", "value": "active"}],
+}
+
+
 class Chromium:
     """A headless browser."""
 
@@ -182,3 +189,19 @@ class Page:
 
     def close(self) -> None:
         self._browser.command("Target.closeTarget", targetId=self._target)
+
+
+def at(page: Page) -> int:
+    """The event at which a page is."""
+    return int(page.text("#now").split()[1])
+
+
+def choose(page: Page, one_of: str, value: str) -> None:
+    """Choose a value in the list that has `one_of`."""
+    page.run(f"""(() => {{
+        const list = [...document.querySelectorAll("select")].find((each) =>
+            [...each.options].some((option) => option.value === "{one_of}"));
+        list.value = "{value}";
+        list.dispatchEvent(new Event("change"));
+        list.blur();
+    }})()""")

