@@ -42,8 +42,8 @@ def _reply(trace: Trace, expected: Mapping[str, Any]) -> str:
 
 def _events(trace: Trace, expected: Mapping[str, Any]) -> str:
     wanted = expected["events"]
-    after = _first(trace, expected["after"]) if "after" in expected else -1
-    before = _first(trace, expected["before"]) if "before" in expected else len(trace.events)
+    after = first(trace, expected["after"]) if "after" in expected else -1
+    before = first(trace, expected["before"]) if "before" in expected else len(trace.events)
     if after is None or before is None:
         return f"no event is {dict(expected['after' if after is None else 'before'])}"
     count = sum(1 for number in _matching(trace, wanted) if after < number < before)
@@ -102,7 +102,8 @@ def follow_state(states: dict[str, dict[str, Any]], event: Event) -> None:
         states[event["n"]] = states.get(event["n"], {}) | changes
 
 
-def _first(trace: Trace, wanted: Mapping[str, Any]) -> int | None:
+def first(trace: Trace, wanted: Mapping[str, Any]) -> int | None:
+    """The number of the first event that has all that is wanted; None if there is none."""
     return next(_matching(trace, wanted), None)
 
 

@@ -17,9 +17,11 @@ from typing import Any
 from recipes.core.errors import BadArguments
 from recipes.lab.checks.check import Broken
 from recipes.lab.checks.registry import CHECKS, checks_of
+from recipes.lab.expectations import first
 from recipes.lab.figures import HEARTBEATS, figures
 from recipes.lab.marks import marks
 from recipes.lab.questions import questions
+from recipes.lab.ring import SIZE, ring
 from recipes.lab.scenario import LANGUAGES, Scenario, load, names
 from recipes.lab.strip import ROW, WIDTH, strip
 from recipes.lab.svg import escape
@@ -47,6 +49,7 @@ def content(trace: Trace, scenario: Scenario | None = None) -> dict[str, Any]:
     return {
         "title": dict(scenario.title) if scenario else plain,
         "story": dict(scenario.story) if scenario else dict.fromkeys(LANGUAGES, ""),
+        "told": [first(trace, each) for each in scenario.told] if scenario else [],
         "header": trace.header,
         "checks": [_check(name, broken, unchecked.get(name, "")) for name, broken in found.items()],
         "ended": None if trace.end is None else bool(trace.end.get("ended")),
@@ -111,6 +114,7 @@ def _shown(trace: Trace, found: Mapping[str, Broken | None]) -> dict[str, Any]:
             "x": picture.x,
             "pieces": [[*piece[:5], piece.element.plain()] for piece in picture.pieces],
         },
+        "ring": {"size": SIZE, "sites": ring(trace.sites)},
         "strip": {
             "width": WIDTH,
             "row": ROW,

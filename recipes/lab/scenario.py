@@ -45,7 +45,8 @@ class Scenario:
     """A scenario, checked.
 
     protocols: it runs on each of these; the first one if nothing is said. breaks: the checks that are expected to find
-    something; all others must hold. plant: a planted bug that belongs to the story. sites: how many there are of a
+    something; all others must hold. plant: a planted bug that belongs to the story. told: for each paragraph of the
+    story the event it tells of, as in an expectation; empty if it is told as a whole. sites: how many there are of a
     kind. delay_us, sync_us: the shortest and the longest delay of a message, and duration of a sync. loss: probability.
     limit_ms: when a run is stopped. linger_ms: how long it goes on after the last step and answer. call_timeout_ms:
     when a client gives up.
@@ -56,6 +57,7 @@ class Scenario:
     protocols: tuple[str, ...]
     title: Mapping[str, str]
     story: Mapping[str, str]
+    told: tuple[Mapping[str, Any], ...] = ()
     seed: int = 1
     sites: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -160,7 +162,8 @@ def of_document(name: str, document: dict[str, Any]) -> Scenario:
         section=document.get("section", section_of(name)),
         protocols=tuple(protocols),
         title=document["title"],
-        story=document["story"],
+        story={language: document["story"][language] for language in LANGUAGES},
+        told=_told(name, document["story"]),
         seed=document.get("seed", 1),
         sites=document.get("sites", {}),
         settings=document.get("settings", {}),
@@ -201,6 +204,22 @@ def check_sites(scenario: Scenario, known: Mapping[str, Any], kinds: Mapping[str
     for site in named:
         if site not in words:
             raise _wrong(scenario.id, f"no site is called {site!r}: expected one of {', '.join(known)}")
+
+
+def paragraphs(story: str) -> list[str]:
+    """The paragraphs of a story: an empty line is between two of them."""
+    return [each.strip() for each in story.strip().split("\n\n")]
+
+
+def _told(name: str, story: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    events = story.get("at", [])
+    if not isinstance(events, list) or not all(isinstance(each, dict) and each for each in events):
+        raise _wrong(name, f"story: at = {events!r}: expected a list of events, each a table")
+    for language in LANGUAGES:
+        count = len(paragraphs(story[language]))
+        if events and len(events) != count:
+            raise _wrong(name, f"story: at has {len(events)} events, the story in {language} has {count} paragraphs")
+    return tuple(events)
 
 
 def _step(name: str, number: int, step: Any) -> Step:

@@ -2,7 +2,8 @@
 
 Moments at which something happens are spaced evenly; the axis says when they were. Roles of messages differ in colour
 *and* in their dashes. A lost message ends in a cross. Below each lane its disk: a block is a sync. A lane is missing
-while its site is down, dashed while it stands still, and thick while it leads.
+while its site is down, dashed while it stands still, and thick while it leads. Behind a lane is the colour of the
+epoch, term or ballot that its site shows; all sites of one number have the same colour, and it stands where it begins.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,8 @@ _LOOKS: Mapping[str, tuple[str, str | None]] = {
     "heartbeat": ("#8a8a8a", "1 3"), "heartbeat-reply": ("#8a8a8a", "1 3"),
 }  # fmt: skip
 _ENDS = ("crash", "power")
+# Behind the lanes, for one number after the other.
+_TINTS = ("#eaf2fb", "#fdf1df", "#e9f6ec", "#f6ebf6")
 
 
 class Piece(NamedTuple):
@@ -50,20 +53,33 @@ class Piece(NamedTuple):
 class Picture:
     """The parts of a timeline, and where they lie.
 
+    span: only these events are drawn. places: where each moment is, by its time; spaced evenly if None. width: where
+    the picture ends, if `places` are given.
     lanes: the height of each site. x: where each event is. width, height: without the legend.
     """
 
-    def __init__(self, trace: Trace, *, heartbeats: bool = False) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        *,
+        heartbeats: bool = False,
+        span: range | None = None,
+        places: Mapping[int, int] | None = None,
+        width: int = 0,
+    ) -> None:
         self._trace = trace
-        self._events = [event for event in trace.events if _is_drawn(trace, event, heartbeats)]
+        self._span = range(len(trace.events)) if span is None else span
+        self._events = drawn(trace, self._span, heartbeats=heartbeats)
         times = sorted({event["t"] for event in self._events})
-        self._x = {time: LEFT + STEP * number for number, time in enumerate(times)}
+        self._x = {time: LEFT + STEP * number for number, time in enumerate(times)} if places is None else places
         self.lanes: dict[str, int] = {site: TOP + LANE * number for number, site in enumerate(trace.sites)}
         self._end_of = {event["id"]: event for event in trace.events if event["k"] in ("deliver", "lost")}
-        self.width: int = LEFT + STEP * max(len(times), 1)
+        self.width: int = LEFT + STEP * max(len(times), 1) if places is None else width
         self.height: int = TOP + LANE * len(self.lanes)
         self.x: list[int] = list(self._positions())
-        self.pieces: list[Piece] = [*self._axis(), *self._lanes(), *self._messages(), *self._marks()]
+        self.pieces: list[Piece] = [
+            *self._numbers(), *self._axis(), *self._lanes(), *self._messages(), *self._marks(),
+        ]  # fmt: skip
 
     def roles(self) -> list[str]:
         """The roles of all messages that are drawn."""
@@ -73,12 +89,43 @@ class Picture:
         """Where each event is: one that is not drawn, at the last moment before it that is."""
         last = LEFT
         for event in self._trace.events:
-            last = self._x.get(event["t"], last)
+            if event["i"] >= self._span.start:
+                last = self._x.get(event["t"], last) if event["i"] < self._span.stop else self.width
             yield last
+
+    def _numbers(self) -> Iterator[Piece]:
+        """What number each site shows: an epoch, a term, a ballot."""
+        tints: dict[str, str] = {}
+        now: dict[str, tuple[object, int, int]] = {}  # of each site: its number, since where, since which event
+        states: dict[str, dict[str, object]] = {}
+        for event in self._trace.events[: self._span.stop]:
+            follow_state(states, event)
+            site, x = event["n"], self.x[event["i"]]
+            if site not in self.lanes:
+                continue
+            number = None if event["k"] in _ENDS else states.get(site, {}).get("number")
+            before = now.get(site, (None, x, 0))
+            if number != before[0]:
+                yield from self._tint(site, before, x, tints)
+                now[site] = (number, x, event["i"])
+        for site, before in now.items():
+            yield from self._tint(site, before, self.width, tints)
+
+    def _tint(self, site: str, number: tuple[object, int, int], end: int, tints: dict[str, str]) -> Iterator[Piece]:
+        shown, since, event = number
+        if shown is None:
+            return
+        fill = tints.setdefault(brief(shown), _TINTS[len(tints) % len(_TINTS)])
+        if end > since:
+            y = self.lanes[site] - LANE // 2 + 4
+            area = Element("rect", x=since, y=y, width=end - since, height=LANE - 4, fill=fill)
+            area.add("title", f"{site} shows {brief(shown)}")
+            yield Piece(event, "", (site,), since, end, area)
 
     def _axis(self) -> Iterator[Piece]:
         last = -100
-        for number, x in enumerate(self.x):
+        for number in self._span:
+            x = self.x[number]
             if x - last >= 66:
                 time = self._trace.events[number]["t"]
                 line = Element("line", x1=x, y1=TOP - 22, x2=x, y2=self.height - 30, stroke="#e4e4e4")
@@ -91,10 +138,11 @@ class Picture:
         """The lives of all sites, in pieces: each ends where something changes what its lane looks like."""
         lanes = {site: _Lane(site, y) for site, y in self.lanes.items()}
         states: dict[str, dict[str, object]] = {}
-        for event in self._trace.events:
+        for event in self._trace.events[: self._span.stop]:
             follow_state(states, event)
             if event["n"] in lanes:
-                yield from lanes[event["n"]].follow(event, self.x[event["i"]], states.get(event["n"], {}))
+                pieces = list(lanes[event["n"]].follow(event, self.x[event["i"]], states.get(event["n"], {})))
+                yield from pieces if event["i"] >= self._span.start else ()
         for lane in lanes.values():
             yield from lane.piece(self.width)
 
@@ -184,6 +232,11 @@ class _Lane:
 
     def _at(self, event: Event, x: int, width: int, element: Element) -> Piece:
         return Piece(event["i"], "", (self._site,), x, x + width, element)
+
+
+def drawn(trace: Trace, span: range, *, heartbeats: bool = False) -> list[Event]:
+    """The events of a span that have a moment of their own in a picture."""
+    return [event for event in trace.events[span.start : span.stop] if _is_drawn(trace, event, heartbeats)]
 
 
 def look_of(role: str) -> tuple[str, str | None]:

@@ -25,6 +25,8 @@ WRONG = [
     ("then = \"call\"", "then = \"call\"\nwhen = { role = \"prepare\", reply = \"x\" }", "only one of them"),
     ("then = \"call\"", "then = \"call\"\nwhen = { role = \"prepare\", at = \"dawn\" }", "at = 'dawn'"),
     (", zh = \"t\"", "", "title: expected a text in en and in zh"),
+    ("story = { en", "story = { at = [{ k = \"call\" }, { k = \"reply\" }], en", "story: at has 2 events"),
+    ("story = { en", "story = { at = 3, en", "story: at = 3: expected a list of events"),
     ("[[do]]", "bogus = 1\n[[do]]", "unknown key 'bogus'"),
     ("[[do]]", "[net]\ndelay_us = [3, 1]\n[[do]]", "delay_us = [3, 1]"),
     ("[[do]]", "[net.links]\n\"a1\" = 3\n[[do]]", "link 'a1'"),

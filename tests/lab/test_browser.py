@@ -23,7 +23,7 @@ from tests.lab.chromium import MEDIA, Chromium, Page, at, choose
 from tests.lab.test_page import hostile
 
 pytestmark = pytest.mark.thorough  # a browser
-VIEWS = ("timeline", "state", "disks", "checks", "figures", "questions", "text")
+VIEWS = ("timeline", "ring", "state", "disks", "checks", "figures", "questions", "text")
 LONG = 10_000
 # What a page may take on a busy machine: many times the aims, which are 1000 ms and 16 ms on two free cores.
 FIRST_PAINT_MS, STEP_MS = 8000, 120

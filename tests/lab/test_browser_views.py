@@ -1,19 +1,24 @@
-"""Views of the page of a run that teach: questions."""
+"""Views of the page of a run that teach: questions, the ring, the story."""
 
 from __future__ import annotations
 
 import json
 import random
+from math import hypot
 
 import pytest
 
+from recipes.lab.expectations import final_states
+from recipes.lab.page import content
 from recipes.lab.questions import questions
+from recipes.lab.ring import ring
+from recipes.lab.trace import Trace
 from tests.lab.chromium import MEDIA, Page, at
 from tests.lab.test_page import hostile
 
 pytestmark = pytest.mark.thorough  # a browser
 
-VIEWS = ("Questions",)
+VIEWS = ("Questions", "Ring", "Text")
 
 
 def choices(page: Page) -> list[str]:
@@ -70,6 +75,98 @@ def test_playing_stops_at_a_question(opened, outcome):
         assert at(page) == expected
     page.click("Ask me")
     assert page.run("document.querySelector('#question').hidden")
+
+
+def flying(trace: Trace, number: int) -> list[tuple[float, float]]:
+    """Where the messages are that are on their way after an event; the lost one of this event in the middle."""
+    ends = {event["id"]: event for event in trace.events if event["k"] in ("deliver", "lost")}
+    now, places = trace.events[number], ring(trace.sites)
+    found = []
+    for sent in trace.events[: number + 1]:
+        if sent["k"] != "send" or "heartbeat" in sent["role"]:
+            continue
+        end = ends.get(sent["i"])
+        lost_now = end is not None and end["i"] == number and end["k"] == "lost"
+        if end is not None and end["i"] <= number and not lost_now:
+            continue
+        passed = now["t"] - sent["t"]
+        whole = end["t"] - sent["t"] if end else 2 * passed or 1
+        share = 0.5 if lost_now else passed / whole if whole else 0.0
+        (x1, y1), (x2, y2) = places[sent["n"]], places[sent["to"]]
+        edge = min(30 / hypot(x2 - x1, y2 - y1), 0.5)
+        part = edge + share * (1 - 2 * edge)
+        found.append((x1 + (x2 - x1) * part, y1 + (y2 - y1) * part))
+    return found
+
+
+HEADS = """[...document.querySelectorAll('.flight path')].map((each) => {
+    const words = (each.getAttribute("transform") ?? each.getAttribute("d")).match(/-?[0-9.]+/g).map(Number);
+    return each.getAttribute("transform") ? words.slice(0, 2) : [words[0] + 6, words[1] + 6];
+})"""
+
+
+@pytest.mark.parametrize("name", ["px-restart-forgets", "mp-two-leaders"])
+def test_the_ring_has_each_message_on_its_way_where_it_is(opened, outcome, name):
+    trace = outcome(name).trace
+    page = opened(name, "#at=0&view=ring")
+    page.wait("!document.querySelector('#ring').hidden")
+    most = 0
+    for number in range(0, len(trace.events), max(len(trace.events) // 60, 1)):
+        page.run(f"location.hash = '#at={number}&view=ring'")
+        page.wait(f"document.querySelector('#now').textContent.startsWith('Event {number} ')")
+        expected = flying(trace, number)
+        shown = page.run(HEADS)
+        assert len(shown) == len(expected)
+        for one, other in zip(shown, expected, strict=True):
+            assert one == pytest.approx(other, abs=0.11), number
+        assert page.run("document.querySelector('#ring table').tBodies[0].rows.length") == len(expected)
+        most = max(most, len(expected))
+    assert most >= 2
+    assert page.run("document.querySelectorAll('.disc').length") == len(trace.sites)
+
+
+def test_the_ring_marks_who_leads_and_who_is_down(opened, outcome):
+    trace = outcome("mp-two-leaders").trace
+    page = opened("mp-two-leaders", f"#at={len(trace.events) - 1}&view=ring")
+    page.wait("!document.querySelector('#ring').hidden")
+    states = final_states(trace)
+    names = "[...document.querySelectorAll('.disc.leads text:first-of-type')].map((each) => each.textContent)"
+    assert page.run(names) == [name for name in trace.sites if states[name]["role"] == "leader"]
+    forgets = outcome("px-restart-forgets").trace
+    power = next(event for event in forgets.events if event["k"] == "power")
+    other = opened("px-restart-forgets", f"#at={power['i']}&view=ring")
+    other.wait("!document.querySelector('#ring').hidden")
+    down = other.run("[...document.querySelectorAll('.disc.still')].map((each) => each.textContent)")
+    assert down == [f"{power['n']}without power"]
+
+
+def test_paragraphs_of_the_story_follow_the_cursor_and_scrolling_moves_it(opened, outcome):
+    told = content(outcome("px-restart-forgets").trace)["told"]
+    assert told == sorted(told) and len(told) == 4
+    page = opened("px-restart-forgets", "#at=0&view=text")
+    page.wait("!document.querySelector('#text').hidden")
+    current = "[...document.querySelectorAll('.told')].findIndex((each) => each.getAttribute('aria-current'))"
+    for place, event in enumerate(told):
+        page.run(f"location.hash = '#at={event}&view=text'")
+        page.wait(f"document.querySelector('#now').textContent.startsWith('Event {event} ')")
+        assert page.run(current) == place
+        page.press("p")
+        assert page.run(current) == max(place - 1, 0)
+    for place in (1, 3, 2, 0):
+        there = f"document.querySelectorAll('.told')[{place}].offsetTop"
+        page.run(f"document.querySelector('.telling').scrollTop = {there}")
+        page.wait(f"document.querySelector('#now').textContent.startsWith('Event {told[place]} ')")
+        assert page.run(current) == place
+    page.click(f"event {told[0]}")
+    assert at(page) == told[0]
+
+
+def test_behind_a_lane_is_the_number_that_its_site_shows(opened, outcome):
+    page = opened("mp-two-leaders")
+    page.click("Whole run")
+    shown = page.run("[...document.querySelectorAll('.picture rect title')].map((each) => each.textContent)")
+    numbers = {each for each in shown if " shows " in each}
+    assert len({each.split(" shows ")[0] for each in numbers}) == len(outcome("mp-two-leaders").trace.sites)
 
 
 def test_hostile_traces_run_nothing_in_these_views(browser, saved, outcome):

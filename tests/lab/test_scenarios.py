@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from recipes.lab.expectations import first
 from recipes.lab.run import run
 from recipes.lab.scenario import LANGUAGES, SECTIONS, load, names, section_of
 from recipes.lab.trace import digest, dumps, loads
@@ -51,6 +52,15 @@ def test_every_scenario_is_told_in_both_languages():
             assert scenario.story[language].strip(), name
         assert any("\u4e00" <= character <= "\u9fff" for character in scenario.title["zh"] + scenario.story["zh"]), name
         assert scenario.expects, name
+
+
+def test_a_story_that_is_told_along_the_run_names_events_in_their_order(outcome):
+    told = [name for name in names() if load(name).told]
+    assert len(told) >= 10
+    for name in told:
+        places = [first(outcome(name).trace, each) for each in load(name).told]
+        assert None not in places, name
+        assert places == sorted(places), name  # type: ignore[type-var]
 
 
 @pytest.mark.thorough  # each scenario once more

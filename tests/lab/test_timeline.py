@@ -5,9 +5,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from recipes.lab.expectations import follow_state
 from recipes.lab.scenario import names
-from recipes.lab.timeline import timeline
+from recipes.lab.timeline import Picture, timeline
 from recipes.lab.trace import Trace
+from recipes.lab.transcript import brief
 
 SVG = "{http://www.w3.org/2000/svg}"
 TAGS = {"svg", "title", "desc", "rect", "text", "line", "g", "path"}
@@ -49,6 +51,39 @@ def test_a_hostile_trace_is_shown_as_it_is(outcome):
     shown = HOSTILE.replace("\x00", "\ufffd").replace("\ud800", "\ufffd")
     assert root.findtext(f"{SVG}title") == shown
     assert any(element.text == shown for element in root.findall(f"{SVG}text"))
+
+
+@pytest.mark.parametrize("name", ["mp-two-leaders", pytest.param("cmp-leader-crash", marks=pytest.mark.thorough)])
+def test_behind_each_lane_is_the_number_that_its_site_shows(outcome, name):
+    trace = outcome(name).trace
+    picture = Picture(trace)
+    areas = [each for each in picture.pieces if each.element.name == "rect" and each.element.attributes["height"] > 20]
+    fills: dict[str, str] = {}
+    for area in areas:
+        number = str(area.element.content[0].content[0]).split(" shows ")[1]  # type: ignore[union-attr]
+        assert fills.setdefault(number, area.element.attributes["fill"]) == area.element.attributes["fill"]
+    assert len(set(fills.values())) > 1
+    states: dict[str, dict[str, object]] = {}
+    shown: dict[tuple[str, int], object] = {}  # the last number of a site at a place
+    for event in trace.events:
+        follow_state(states, event)
+        number = states.get(event["n"], {}).get("number")
+        if event["k"] == "state" and number is not None:
+            shown[event["n"], picture.x[event["i"]]] = number
+    assert shown
+    for (site, x), number in shown.items():
+        behind = [each for each in areas if each.sites == (site,) and each.left <= x <= each.right]
+        assert any(f"{site} shows {brief(number)}" in str(each.element.plain()) for each in behind), (site, x)
+
+
+def test_a_picture_of_a_span_has_only_its_events(outcome):
+    trace = outcome("cmp-leader-crash").trace
+    span = range(len(trace.events) // 3, 2 * len(trace.events) // 3)
+    picture = Picture(trace, span=span)
+    pieces = [each for each in picture.pieces if each.element.name in ("g", "text", "path")]
+    assert pieces
+    assert all(each.event in span for each in pieces)
+    assert picture.width < Picture(trace).width
 
 
 def test_a_trace_without_events_is_drawn(outcome):

@@ -107,6 +107,14 @@ class Run {
     }
     this.variables = [...names];
     this.recent = { at: -1, sites };
+    const ends = new Map();
+    for (const event of this.events) if (event.k === "deliver" || event.k === "lost") ends.set(event.id, event.i);
+    this.flights = this.events.filter((event) => event.k === "send").map((event) => [event.i, ends.get(event.id) ?? null]);
+  }
+
+  // The messages that are on their way just after an event: [send, end], end null if none is in the run.
+  flying(at) {
+    return this.flights.filter(([send, end]) => send <= at && (end === null || end > at));
   }
 
   // The sites just after an event.
@@ -234,7 +242,7 @@ let given = new Map(); // answers: number of the question -> number of the choic
 const hidden = { roles: new Set(), sites: new Set() };
 const main = document.getElementById("main");
 let parts = {};
-const VIEWS = { timeline: "Timeline", state: "State", disks: "Disks", checks: "Checks", figures: "Figures", questions: "Questions", text: "Text" };
+const VIEWS = { timeline: "Timeline", ring: "Ring", state: "State", disks: "Disks", checks: "Checks", figures: "Figures", questions: "Questions", text: "Text" };
 
 function say(error) {
   parts.error.textContent = error;
@@ -390,12 +398,13 @@ const SHOW = {
     showCursor();
     showList();
   },
+  ring: showRing,
   state: showState,
   disks: showDisks,
   checks: showChecks,
   figures() {},
   questions: showQuestions,
-  text() {},
+  text: showText,
   scenario() {
     showScenario();
   },
@@ -591,6 +600,70 @@ function showList() {
   if (focus) parts.list.querySelector("tr.current button")?.focus();
 }
 
+// Ring: one moment, with the messages that are on their way.
+
+const DISC = 30; // radius of a site
+
+function buildRing() {
+  const { size } = run.data.ring;
+  parts.ring = canvas({ viewBox: `0 0 ${size} ${size}`, class: "ring", role: "img", "aria-label": "The sites on a circle, and the messages on their way; the tables below have the same" });
+  parts.ringTables = make("div", {});
+  return [make("h2", {}, "Ring"), parts.ring, parts.ringTables];
+}
+
+function showRing() {
+  const { sites } = run.data.ring;
+  const looks = new Map(run.data.roles.map(([role, colour, dashes]) => [role, [colour, dashes]]));
+  const event = run.events[at];
+  const lost = event.k === "lost" ? run.flights.filter(([send]) => send === event.id) : [];
+  const flying = [...run.flying(at), ...lost].sort(([one], [other]) => one - other).filter(([send]) => {
+    const { n, to, role } = run.events[send];
+    return !hidden.roles.has(role) && ![n, to].some((site) => hidden.sites.has(site) || !Object.hasOwn(sites, site));
+  });
+  const rows = [];
+  const drawings = flying.map(([send, end]) => {
+    const sent = run.events[send];
+    const passed = event.t - sent.t;
+    const whole = end === null ? 2 * passed || 1 : run.events[end].t - sent.t;
+    const share = end === at ? 0.5 : whole ? passed / whole : 0;
+    const when = end === at ? `lost: ${run.events[end].why}` : end === null ? "not in this run" : `${(run.events[end].t / 1000).toFixed(3)} ms`;
+    rows.push([sent.real, sent.role, sent.n, sent.to, `${(sent.t / 1000).toFixed(3)} ms`, veiled() ? "" : when]);
+    return message(sites[sent.n], sites[sent.to], share, sent.real, looks.get(sent.role), end === at);
+  });
+  const frame = run.frame(at);
+  const discs = Object.entries(sites).filter(([name]) => !hidden.sites.has(name)).map(([name, [x, y]]) => disc(name, x, y, frame.get(name), event.n === name));
+  parts.ring.replaceChildren(...drawings, ...discs);
+  const shown = [...frame].map(([name, site]) => [name, site.status, brief(site.shown.get("role")), brief(site.shown.get("number"))]);
+  parts.ringTables.replaceChildren(
+    scrolls("Messages on their way", table(`${rows.length} messages on their way after event ${at}`, ["message", "role", "from", "to", "sent", "arrives"], rows)),
+    scrolls("Sites", table("Sites", ["site", "status", "role", "epoch, term or ballot"], shown)),
+  );
+}
+
+function message([x1, y1], [x2, y2], share, real, look, isLost) {
+  const [colour, dashes] = look ?? ["#1b1b1b", null];
+  const length = Math.hypot(x2 - x1, y2 - y1) || 1;
+  const edge = Math.min(DISC / length, 0.5);
+  const part = edge + share * (1 - 2 * edge);
+  const [x, y] = [x1 + (x2 - x1) * part, y1 + (y2 - y1) * part].map((each) => Math.round(each * 10) / 10);
+  const angle = Math.round((Math.atan2(y2 - y1, x2 - x1) * 180) / Math.PI);
+  const line = { x1: String(x1), y1: String(y1), x2: String(x2), y2: String(y2), stroke: colour, ...(dashes ? { "stroke-dasharray": dashes } : {}) };
+  const head = isLost
+    ? ["path", { d: `M${x - 6} ${y - 6}l12 12M${x + 6} ${y - 6}l-12 12`, stroke: "#b00020", "stroke-width": "3" }]
+    : ["path", { d: "M9 0L-7 6V-6z", transform: `translate(${x} ${y}) rotate(${angle})`, fill: colour }];
+  return draw(["g", { class: "flight" }, ["line", line], head, ["text", { x: String(x + 10), y: String(y - 6), fill: colour }, String(real).slice(0, 18)]]);
+}
+
+function disc(name, x, y, site, current) {
+  const leads = ["leader", "primary"].includes(site.shown.get("role"));
+  const runs = site.status === "runs";
+  const number = site.shown.get("number");
+  const words = [[name, -2, "bold"], [runs ? (leads ? "leads" : "") : site.status, 12, "normal"], [runs && number !== undefined && number !== null ? brief(number).slice(0, 12) : "", 24, "normal"]];
+  const nodes = words.filter(([word]) => word).map(([word, down, weight]) => ["text", { x: String(x), y: String(y + down), "text-anchor": "middle", "font-weight": weight, fill: "#1b1b1b" }, word.slice(0, 14)]);
+  const classes = `disc${runs ? "" : " still"}${leads && runs ? " leads" : ""}${current ? " here" : ""}`;
+  return draw(["g", { class: classes }, ["path", { d: `M${x - DISC} ${y}a${DISC} ${DISC} 0 1 0 ${2 * DISC} 0a${DISC} ${DISC} 0 1 0 ${-2 * DISC} 0z` }], ...nodes]);
+}
+
 // State, disks, checks.
 
 function showState() {
@@ -780,13 +853,44 @@ function showQuestions() {
 }
 
 function buildText() {
+  const { told } = run.data;
   const story = run.data.story[language].trim();
   const wrong = run.data.wrong.map((each) => make("li", {}, String(each)));
   return [
     make("h2", { lang: language }, run.data.title[language]),
-    ...(story ? story.split(/\n\s*\n/) : ["This trace is of no scenario of the package, so there is no text."]).map((each) => make("p", story ? { lang: language } : {}, each)),
+    ...(told.length ? [tell(story.split(/\n\n/), told)] : (story ? story.split(/\n\n/) : ["This trace is of no scenario of the package, so there is no text."]).map((each) => make("p", story ? { lang: language } : {}, each))),
     ...(wrong.length ? [make("h3", {}, "Not as expected"), make("ul", {}, ...wrong)] : []),
   ];
+}
+
+// Paragraphs that are bound to events: scrolling moves the cursor, and the cursor scrolls.
+function tell(paragraphs, told) {
+  parts.told = paragraphs.map((each, place) => [told[place], make("div", { class: "told" },
+    make("p", { lang: language }, each),
+    told[place] === null ? null : make("button", { type: "button", click: () => go(told[place]) }, `event ${told[place]}`))]);
+  parts.telling = make("div", { class: "telling", tabindex: "0", role: "region", "aria-label": "Story" }, ...parts.told.map(([, element]) => element));
+  parts.telling.addEventListener("scroll", () => {
+    const seen = parts.told.filter(([event, element]) => event !== null && element.offsetTop <= parts.telling.scrollTop + 8).pop();
+    if (seen && seen[1] !== toldAt()) go(seen[0]);
+  });
+  return parts.telling;
+}
+
+// The paragraph that tells of the event at the cursor, or of the last one before it.
+function toldAt() {
+  let found = null;
+  for (const [event, element] of parts.told) if (event !== null && event <= at && (found === null || event >= found[0])) found = [event, element];
+  return found?.[1] ?? parts.told[0][1];
+}
+
+function showText() {
+  if (!parts.told) return;
+  const current = toldAt();
+  for (const [, element] of parts.told) {
+    if (element === current) element.setAttribute("aria-current", "true");
+    else element.removeAttribute("aria-current");
+  }
+  parts.telling.scrollTop = current.offsetTop;
 }
 
 // The page around the views.
@@ -891,6 +995,7 @@ function build() {
   );
   parts.speed.value = String(speed);
   parts.panels.timeline.append(...buildTimeline());
+  parts.panels.ring.append(...buildRing());
   parts.panels.checks.append(...buildChecks());
   parts.panels.figures.append(...buildFigures());
   parts.panels.text.append(...buildText());
