@@ -29,6 +29,7 @@ from recipes.lab.plants.registry import PLANTS
 from recipes.lab.run import Outcome
 from recipes.lab.run import run as run_scenario
 from recipes.lab.scenario import SECTIONS, Scenario
+from recipes.lab.side_by_side import comparison
 from recipes.lab.timeline import timeline
 from recipes.lab.trace import dumps
 from recipes.lab.transcript import transcript
@@ -228,6 +229,7 @@ def compare(
     seeds: str = "1-20",
     servers: int = 3,
     csv: Switch = False,
+    html: Path | None = None,
     json: Switch = False,
 ) -> int:
     """Print what a write and a fault take on several protocols, side by side: recipes lab compare zab raft.
@@ -240,11 +242,15 @@ def compare(
         seeds: the first and the last seed, A-B.
         servers: how many servers there are.
         csv: print a line per figure, protocol and seed.
+        html: write a page to this file with the table, and the runs of the first seed side by side.
         json: print an array of objects, one for each protocol.
     """
     if not protocols:
         raise BadArguments("", f"no protocol: expected some of {', '.join(FORMULAS)}")
-    columns = compare_protocols(protocols, scenario, _seeds(seeds), servers)
+    chosen = _seeds(seeds)
+    columns = compare_protocols(protocols, scenario, chosen, servers)
+    if html is not None:
+        write(html, document(comparison(columns, scenario, chosen, servers)))
     if csv:
         print(csv_of(columns), end="")
     else:

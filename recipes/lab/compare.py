@@ -59,13 +59,13 @@ def compare(protocols: Sequence[str], scenario: str | None, seeds: range, server
         protocol_of(name)
         if name not in FORMULAS:
             raise BadArguments("", f"{name} cannot be compared: expected some of {', '.join(FORMULAS)}")
-    fault = _fault(scenario)
+    fault = fault_of(scenario)
     return [_column(name, fault, seeds, servers) for name in protocols]
 
 
 def measure_write(protocol: str, servers: int, seed: int = 1) -> Write:
     """What one write takes on this protocol."""
-    trace = _run(load(WRITE), protocol, seed, servers).trace
+    trace = run_of(load(WRITE), protocol, seed, servers).trace
     call = next(event for event in trace.events if event["k"] == "call" and event.get("label") == "write")
     reply = next(event for event in trace.events if event["k"] == "reply" and event["call"] == call["call"])
     after = trace.events[call["i"] + 1 :]
@@ -85,14 +85,14 @@ def measure_write(protocol: str, servers: int, seed: int = 1) -> Write:
 
 def _column(name: str, fault: Scenario, seeds: range, servers: int) -> Column:
     idle = load(IDLE)
-    beats = heartbeats(_run(idle, name, seeds.start, servers).trace) if name in idle.protocols else None
+    beats = heartbeats(run_of(idle, name, seeds.start, servers).trace) if name in idle.protocols else None
     outages: dict[int, Mapping[str, Any] | None] | None = None
     calls = {"ok": 0, "fail": 0, "unknown": 0}
     mode = protocol_of(name).mode
     if name in fault.protocols:
         outages = {}
         for seed in seeds:
-            trace = _run(fault, name, seed, servers).trace
+            trace = run_of(fault, name, seed, servers).trace
             found = outage(trace)
             outages[seed] = None if found is None else found._asdict()
             mode = str(trace.header["mode"])
@@ -105,12 +105,13 @@ def _replies(trace: Trace, kind: str) -> int:
     return sum(1 for event in trace.events if event["k"] == "reply" and event["outcome"] == kind)
 
 
-def _run(scenario: Scenario, protocol: str, seed: int, servers: int) -> Outcome:
+def run_of(scenario: Scenario, protocol: str, seed: int, servers: int) -> Outcome:
+    """One of the runs of a comparison."""
     return run(scenario, protocol=protocol, seed=seed, sites={"server": servers})
 
 
-def _fault(scenario: str | None) -> Scenario:
-    """The scenario of a fault; "crash-leader" is as good as "cmp-leader-crash"."""
+def fault_of(scenario: str | None) -> Scenario:
+    """The scenario of a fault; "crash-leader" is as good as "cmp-leader-crash". Raises BadArguments."""
     if scenario is None:
         return load(FAULT)
     turned = "-".join(reversed(scenario.split("-")))

@@ -30,17 +30,26 @@ class Outage(NamedTuple):
     votes: int
 
 
-def outage(trace: Trace) -> Outage | None:
-    """What the first fault of a run costs; None if there is none, or no write is answered behind it."""
+class Moments(NamedTuple):
+    """The events that part the time without service. noticed: a site looks for a leader, or asks for votes.
+
+    chosen: one takes itself for the leader. served: it serves. answered: the first call behind the fault is.
+    """
+
+    fault: Event
+    noticed: Event
+    chosen: Event
+    served: Event
+    answered: Event
+
+
+def moments(trace: Trace) -> Moments | None:
+    """What follows the first fault of a run; None if there is none, or no write is answered behind it."""
     start = start_of(trace)
     fault = next((event for event in trace.events[start:] if _is_fault(event)), None)
     if fault is None:
         return None
     later = trace.events[fault["i"] + 1 :]
-    before = next(
-        (each["number"] for each in reversed(trace.events[: fault["i"]]) if each["k"] == "state" and "number" in each),
-        None,
-    )
     calls = {event["call"]: event["i"] for event in later if event["k"] == "call"}
     replies = [each for each in later if each["k"] == "reply" and each["outcome"] == "ok"]
     answered = next((each for each in replies if each["call"] in calls), None)
@@ -52,6 +61,20 @@ def outage(trace: Trace) -> Outage | None:
     chosen = next(
         (each for each in until if each["k"] == "state" and each["n"] == served["n"] and each.get("stage") in _CHOSEN),
         served,
+    )
+    return Moments(fault, noticed, chosen, served, answered)
+
+
+def outage(trace: Trace) -> Outage | None:
+    """What the first fault of a run costs; None if there is none, or no write is answered behind it."""
+    found = moments(trace)
+    if found is None:
+        return None
+    fault, noticed, chosen, served, answered = found
+    until = trace.events[fault["i"] + 1 : answered["i"]]
+    before = next(
+        (each["number"] for each in reversed(trace.events[: fault["i"]]) if each["k"] == "state" and "number" in each),
+        None,
     )
     begun = {
         str(event["number"]) for event in until if event["k"] == "state" and event.get("number") not in (None, before)

@@ -7,9 +7,11 @@ import pytest
 from recipes.cli import main
 from recipes.core.errors import BadArguments
 from recipes.lab.compare import FORMULAS, compare, csv, measure_write, table
-from recipes.lab.outage import outage
+from recipes.lab.outage import moments, outage
+from recipes.lab.page import document
 from recipes.lab.run import run
 from recipes.lab.scenario import load, names
+from recipes.lab.side_by_side import aligned, comparison
 
 SIZES = [3, *(pytest.param(n, marks=pytest.mark.thorough) for n in (5, 7))]
 SHARED = [(each.id, name) for each in map(load, names()) for name in each.protocols[1:]]
@@ -51,13 +53,67 @@ def test_zab_waits_for_a_better_vote_and_raft_does_not():
     assert spans["zab"].elect_ms >= 200 > 50 > spans["raft"].elect_ms
 
 
-def test_the_command(capsys):
+def test_the_pictures_of_a_comparison_have_the_same_things_at_the_same_place():
+    runs = []
+    for name in ("zab", "raft", "multi-paxos"):
+        trace = run(load("cmp-leader-crash"), protocol=name).trace
+        found = moments(trace)
+        assert found is not None
+        runs.append((trace, found))
+    shown = aligned(runs)
+    assert shown.names[0] == "fault" and shown.names[-1] == "answered" and len(shown.names) == 5
+    assert shown.places == sorted(shown.places)
+    assert len({picture.width for picture in shown.pictures}) == 1
+    for (trace, found), picture, span in zip(runs, shown.pictures, shown.spans, strict=True):
+        assert found.fault["i"] in span and found.answered["i"] in span
+        xs = [picture.x[number] for number in span]
+        assert xs == sorted(xs)
+        for name, place in zip(("fault", "noticed", "chosen", "serves", "answered"), shown.places, strict=True):
+            event = getattr(found, {"serves": "served"}.get(name, name))
+            at_once = [each for each in found if each["t"] == event["t"]]
+            assert picture.x[event["i"]] == place or len(at_once) > 1, name
+        inside = {each["t"] for each in trace.events[span.start : span.stop] if each["k"] in ("crash", "reply")}
+        assert inside
+
+
+def test_a_comparison_shows_the_protocols_that_have_the_fault_and_says_why_others_are_not_there():
+    columns = compare(["raft", "primary-backup"], None, range(1, 2), 3)
+    shown = comparison(columns, None, range(1, 2), 3)["compare"]
+    assert [each["missing"] for each in shown["runs"]] == ["", "The scenario does not run on this protocol."]
+    parts = {label: cells for label, *cells in shown["parts"]}
+    trace = run(load("cmp-leader-crash"), protocol="raft", sites={"server": 3}, seed=1).trace
+    spent = outage(trace)
+    assert spent is not None
+    assert parts["first answer after"] == [f"{spent.total_ms:.3f} ms", "-"]
+    assert parts["who noticed, after how long"] == [f"{spent.noticed_by}, {spent.notice_ms:.3f} ms", "-"]
+    assert int(parts["messages until the first answer, without heartbeats"][0]) >= spent.votes
+    none = comparison(compare(["primary-backup"], None, range(1, 2), 3), None, range(1, 2), 3)["compare"]
+    assert none["phases"] == []
+
+
+@pytest.mark.thorough  # each comparison
+@pytest.mark.parametrize("name", [name.removeprefix("cmp-") for name in names() if name.startswith("cmp-")])
+def test_each_comparison_can_be_made_a_page(name):
+    for servers in (3, 5):
+        columns = compare(["zab", "raft"], name, range(2, 3), servers)
+        page = document(comparison(columns, name, range(2, 3), servers))
+        assert page == document(comparison(columns, name, range(2, 3), servers))
+        assert len(page) < 3_000_000
+
+
+def test_the_command(capsys, tmp_path):
     assert main(["lab", "compare", "zab", "primary-backup", "--seeds", "1-2", "--json"]) == 0
     zab, copies = json.loads(capsys.readouterr().out)
     assert (zab["write"]["messages"], copies["write"]["messages"]) == (6, 4)
     assert (len(zab["outages"]), copies["outages"]) == (2, None)
     assert main(["lab", "compare", "raft", "--seeds", "1-1", "--csv"]) == 0
     assert "raft,,messages,6\n" in capsys.readouterr().out
+    page = tmp_path / "compare.html"
+    assert main(["lab", "compare", "zab", "raft", "--seeds", "1-1", "--html", str(page)]) == 0
+    assert "messages per write" in capsys.readouterr().out
+    assert "The leader crashes" in page.read_text()
+    assert main(["lab", "compare", "zab", "--seeds", "1-1", "--html", str(tmp_path / "no" / "where.html")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_what_cannot_be_compared_is_refused_in_one_sentence():
