@@ -51,8 +51,10 @@ class RaftPeer(Peer):
         return self.vote.candidate == ABSTAINS
 
     def vote_again(self) -> None:
-        """Vote from the next term on."""
+        """Vote from the next term on, and be counted in this one."""
         self.set_vote(self.settings.sid)  # as if it had voted for itself: so for nobody else
+        if self.follower is not None:
+            self.follower.flushed(self.flushed_zxid)
 
     def stand(self) -> None:
         """Begin a term of this server's own, and vote for itself."""

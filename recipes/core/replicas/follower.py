@@ -243,8 +243,12 @@ class Follower:
         self._send(w.encode_appended(peer.term, self._matched_zxid, durable, self._round, list(touches.items())))
 
     def _durable(self) -> int:
-        """Up to where this server's disk has the leader's log."""
-        return min(self._matched_zxid, self._peer.flushed_zxid)
+        """Up to where this server's disk has the leader's log; -1 while it may not be counted.
+
+        A server that may have forgotten a vote does not count: the candidate that has the vote could still be elected
+        with it, in a later term, and lack what this server has acknowledged since.
+        """
+        return -1 if self._peer.abstains else min(self._matched_zxid, self._peer.flushed_zxid)
 
     def _check_term(self, term: int) -> None:
         if term != self._peer.term:

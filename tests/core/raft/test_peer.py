@@ -153,7 +153,10 @@ def test_a_server_that_may_have_forgotten_its_vote_votes_once_it_knows_every_ter
     assert w.Hello(1, it.peer.ensemble, 1, 4, -1) in it.sent[link.key]
     it.takes(link, w.encode_snapshot(4, T3 + 1) + b"".join(w.encode_parts(iter([b"tree"]), lambda: T3 + 1)))
     assert it.cells[VOTE] == b"0 -2"  # server 2 was heard in term 3, before this one had its data
+    it.takes(link, w.encode_append(4, T3 + 1, T3 + 1, 1, ()))
+    assert it.sent[link.key][-1] == w.Appended(4, T3 + 1, -1, 1, [])  # server 2 may have its vote of term 5
     it.hears(2, Kind.REFUSE, 4)
+    assert it.sent[link.key][-1] == w.Appended(4, T3 + 1, T3 + 1, 1, [])
     assert it.cells[VOTE] == b"4 1"  # as if it had voted for itself: so for nobody else in term 4
     assert any("votes again, from term 5 on" in note for note in it.notes)
 
