@@ -107,6 +107,8 @@ def _task(asked: Challenge, lang: str) -> str:
         lines.append(f"to break: {check.name}, {check.says if lang == 'en' else check.says_zh}")
     faults = faults_allowed(asked)
     lines.append(f"faults: {', '.join(faults) if faults else 'none is allowed'}; par {asked.par}")
+    if asked.each:
+        lines.append(f"to be met with each seed from {asked.seeds[0]} to {asked.seeds[-1]}")
     lines.append(f"then: recipes lab challenge {asked.id} FILE, with your steps")
     return "\n".join(lines)
 
@@ -120,7 +122,12 @@ def _score(asked: Challenge, judged: Judgement) -> str:
 
 
 def _verdict(asked: Challenge, judged: Judgement) -> str:
-    lines = [f"{asked.id}, seed {judged.seed}: {'met, with ' + _score(asked, judged) if judged.met else 'not met'}"]
+    seeds = (
+        f"seed {judged.seed}"
+        if not (asked.each and judged.met)
+        else f"each seed from {asked.seeds[0]} to {asked.seeds[-1]}"
+    )
+    lines = [f"{asked.id}, {seeds}: {'met, with ' + _score(asked, judged) if judged.met else 'not met'}"]
     if judged.outcome.waits_for:
         lines.append(f"  the run did not end: it still waits for {judged.outcome.waits_for}")
     lines += [f"  {miss}" for miss in judged.misses]

@@ -1,9 +1,10 @@
 """Challenges: a stage and a goal, for which somebody writes a schedule of calls and faults.
 
 Each is a TOML file in `challenges/`: a scenario without steps. What it expects, and what it says that breaks, is the
-goal; all else may break or hold. `par` is the number of faults that are enough. `allows` names the only actions that a
-schedule may have. `seeds`, the first and the last one: if the schedule names no seed, these are tried one after the
-other until one meets the goal, so that nobody has to guess how chance must fall.
+goal; all else may break or hold. `par` is the number of faults that are enough, `least` the number that is asked for.
+`allows` names the only actions that a schedule may have. `seeds`, the first and the last one: if the schedule names no
+seed, these are tried one after the other until one meets the goal, so that nobody has to guess how chance must fall.
+With `each`, all of them must meet it: a schedule that is lucky once is not enough.
 
 A schedule has the steps and perhaps a seed, and nothing else: stage and goal are the challenge's.
 """
@@ -21,15 +22,15 @@ from recipes.lab.scenario import Scenario, of_document, read
 from recipes.lab.steps import ACTIONS, FAULTS
 
 MOST_STEPS, MOST_EVENTS = 200, 20_000
-_OWN = frozenset({"par", "allows", "seeds"})
+_OWN = frozenset({"par", "least", "allows", "seeds", "each"})
 _WRITTEN = ("do", "seed")
 
 
 @dataclass(frozen=True)
 class Challenge:
-    """A challenge. document: its scenario's tables, without steps. par: the faults that are enough.
+    """A challenge. document: its scenario's tables, without steps. par: the faults that are enough; least: asked for.
 
-    allows: the actions that a schedule may have. seeds: those that are tried if it names none.
+    allows: the actions that a schedule may have. seeds: those that are tried if it names none; each: all must succeed.
     """
 
     id: str
@@ -38,8 +39,10 @@ class Challenge:
     protocol: str
     plant: str | None
     par: int
+    least: int
     allows: frozenset[str]
     seeds: range
+    each: bool
     document: Mapping[str, Any]
 
     @property
@@ -95,8 +98,10 @@ def load(name: str) -> Challenge:
         protocol=scenario.protocols[0],
         plant=scenario.plant,
         par=document["par"],
+        least=document.get("least", 0),
         allows=frozenset(document.get("allows", ACTIONS)),
         seeds=range(first, last + 1),
+        each=document.get("each", False),
         document=stage,
     )
 
@@ -108,22 +113,24 @@ def load_all() -> Iterator[Challenge]:
 
 
 def judge(challenge: Challenge, text: str) -> Judgement:
-    """Run a schedule. Of several seeds, the first one that meets the goal counts, else the first one of all.
+    """Run a schedule. Of several seeds, the first one that meets the goal counts, else the first one of all; if each
+    must meet it, the first one that does not, else the last.
 
     text: the schedule, in TOML.
     Raises BadArguments that says what is wrong with it.
     """
     scenario, seeds = _schedule(challenge, text)
-    first = _judged(scenario, seeds[0])
-    if first.met:
-        return first
-    later = (_judged(scenario, seed) for seed in seeds[1:])
-    return next((each for each in later if each.met), first)
+    first = judged = _judged(challenge, scenario, seeds[0])
+    for seed in seeds[1:]:
+        if judged.met != challenge.each:
+            return judged
+        judged = _judged(challenge, scenario, seed)
+    return judged if judged.met or challenge.each else first
 
 
-def _judged(scenario: Scenario, seed: int) -> Judgement:
+def _judged(challenge: Challenge, scenario: Scenario, seed: int) -> Judgement:
     outcome = run(scenario, seed=seed, most_events=MOST_EVENTS)
-    return Judgement(scenario, seed, outcome, tuple(_misses(scenario, outcome)))
+    return Judgement(scenario, seed, outcome, tuple(_misses(challenge, scenario, outcome)))
 
 
 def _schedule(challenge: Challenge, text: str) -> tuple[Scenario, range]:
@@ -142,11 +149,15 @@ def _schedule(challenge: Challenge, text: str) -> tuple[Scenario, range]:
         if step["then"] not in challenge.allows:
             allowed = ", ".join(sorted(challenge.allows))
             raise BadArguments("", f"{what}: step {number}: {step['then']} is not allowed here: expected {allowed}")
+    if challenge.each and "seed" in written:
+        raise BadArguments("", f"{what}: seed = {written['seed']}: each seed of the challenge is run: expected no seed")
     seeds = challenge.seeds if "seed" not in written else range(scenario.seed, scenario.seed + 1)
     return scenario, seeds
 
 
-def _misses(scenario: Scenario, outcome: Outcome) -> Iterator[str]:
+def _misses(challenge: Challenge, scenario: Scenario, outcome: Outcome) -> Iterator[str]:
+    if outcome.faults < challenge.least:
+        yield f"so many faults: {outcome.faults}; the goal asks for {challenge.least}"
     for name in scenario.breaks:
         if outcome.found[name] is None:
             yield f"{name} holds: the goal is that it breaks"
@@ -165,7 +176,9 @@ def facts_of(challenge: Challenge, lang: str) -> dict[str, Any]:
         "allows": sorted(challenge.allows),
         "breaks": list(challenge.document.get("breaks", [])),
         "par": challenge.par,
+        "least": challenge.least,
         "seeds": [challenge.seeds.start, challenge.seeds.stop - 1],
+        "each": challenge.each,
     }
 
 

@@ -13,7 +13,7 @@ from recipes.lab.scenario import LANGUAGES
 from tests.lab.conftest import Lab
 
 ANSWERS = Path(__file__).parent / "challenges"
-SLOW = ("raft-two-leaders",)  # it tries seeds until one fits
+SLOW = ("raft-two-leaders", "raft-goes-on")  # it tries seeds until one fits
 ALL = [pytest.param(name, marks=pytest.mark.thorough) if name in SLOW else name for name in names()]
 GOOD = """
 [[do]]
@@ -86,6 +86,18 @@ def test_a_schedule_that_names_a_seed_is_run_with_that_one():
     assert judge(load("paxos-two-values"), "seed = 7\n" + answer("paxos-two-values")).seed == 7
     found = judge(load("raft-two-leaders"), "seed = 1\n" + answer("raft-two-leaders"))
     assert (found.seed, found.met) == (1, False)
+
+
+@pytest.mark.thorough  # forty runs
+def test_what_is_lucky_with_one_seed_is_not_enough_where_each_must_meet_the_goal():
+    challenge = load("raft-goes-on")
+    trap = judge(challenge, answer("raft-goes-on.wrong"))
+    assert trap.seed > challenge.seeds.start  # it goes well with the first ones
+    assert judge(challenge, answer("raft-goes-on")).seed == challenge.seeds[-1]
+    calm = '[[do]]\nthen = "call"\ntarget = "leader"\nop = ["set", "x", "1"]\nas = "write"\n'
+    assert "so many faults: 0; the goal asks for 2" in judge(challenge, calm).misses
+    with pytest.raises(BadArguments, match="seed = 3: each seed of the challenge is run: expected no seed"):
+        judge(challenge, "seed = 3\n" + answer("raft-goes-on"))
 
 
 WRONG = [
