@@ -157,7 +157,7 @@ def _schedule(challenge: Challenge, text: str) -> tuple[Scenario, range]:
 
 def _misses(challenge: Challenge, scenario: Scenario, outcome: Outcome) -> Iterator[str]:
     if outcome.faults < challenge.least:
-        yield f"so many faults: {outcome.faults}; the goal asks for {challenge.least}"
+        yield f"too few faults, {outcome.faults}: the goal asks for {challenge.least}"
     for name in scenario.breaks:
         if outcome.found[name] is None:
             yield f"{name} holds: the goal is that it breaks"

@@ -1,8 +1,9 @@
 """The grammar of a scenario's steps: what a step can wait for, and what it can do."""
 
 from collections.abc import Mapping
-from math import inf
 from typing import Any
+
+from recipes.lab.grammar import is_number
 
 Step = Mapping[str, Any]
 MESSAGE_KEYS = frozenset({"role", "kind", "from", "to", "nth", "at"})
@@ -62,18 +63,14 @@ def _value(known: Mapping[str, str], name: str, value: Any) -> str:
         "a table": isinstance(value, dict),
         "words and numbers": isinstance(value, list) and all(isinstance(each, str | int) for each in value),
         "true or false": isinstance(value, bool),
-        "a number from 0 on": _is_number(value, int, 0),
-        "a number from 1 on": _is_number(value, int, 1),
-        "the number of an event": _is_number(value, int, 0),
-        "a number from 0 to 1": _is_number(value, int | float, 0, 1),
+        "a number from 0 on": is_number(value, int, 0),
+        "a number from 1 on": is_number(value, int, 1),
+        "the number of an event": is_number(value, int, 0),
+        "a number from 0 to 1": is_number(value, int | float, 0, 1),
         "one of " + ", ".join(STAGES): value in STAGES,
         "one of " + ", ".join(UNSYNCED): value in UNSYNCED,
     }
     return "" if fits[kind] else f"{name} = {value!r}: expected {'a site or several' if kind == 'sites' else kind}"
-
-
-def _is_number(value: Any, kind: Any, lowest: int, highest: float = inf) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and lowest <= value <= highest
 
 
 _STEP = {

@@ -1,5 +1,7 @@
 """Scenarios that are wrong are refused in one sentence that names the place."""
 
+import random
+
 import pytest
 
 from recipes.core.errors import BadArguments
@@ -36,6 +38,15 @@ WRONG = [
     ("[[do]]", "inherits = \"no-such\"\n[[do]]", "no scenario is called so"),
     ("[[do]]", "plant = \"no-such\"\n[[do]]", "no planted bug is called 'no-such'"),
     ("[[do]]", "breaks = [\"Q1\"]\n[[do]]", "no check is called 'Q1'"),
+    ("title = { en", "title = 3\nplant = { en", "title = 3: expected a table"),
+    ("[[do]]", "settings = 3\n[[do]]", "settings = 3: expected a table"),
+    ("[[do]]", "net = { loss = 2 }\n[[do]]", "net: loss = 2: expected a number from 0 to 1"),
+    ("[[do]]", "run = { limit_ms = \"x\" }\n[[do]]", "run: limit_ms = 'x': expected a number from 0 on"),
+    ("[[do]]", "clocks_ms = { p1 = \"x\" }\n[[do]]", "clocks_ms: p1 = 'x': expected a number of ms"),
+    ("[[do]]", "section = \"fax\"\n[[do]]", "section = 'fax': expected one of con"),
+    ("[[do]]", "expect = [{ same = \"x\" }]\n[[do]]", "expect 1: same needs sites"),
+    ("[[do]]", "expect = [{ events = { k = \"send\" }, is = \"x\" }]\n[[do]]", "expect 1: is = 'x': expected a number"),
+    ("[[do]]", "expect = [{ reply = \"x\", outcom = 1 }]\n[[do]]", "expect 1: unknown key 'outcom'"),
     ("[[do]]", "[[do]", "no TOML"),
     ("target = \"p1\"", "target = \"a1\"", "a call at a1: ['propose', 'a']: this kind of site takes no calls"),
     ("[\"propose\", \"a\"]", "[\"elect\", \"a\"]", "['elect', 'a']: expected one of these"),
@@ -54,6 +65,33 @@ def test_a_wrong_scenario_is_refused_in_one_sentence(old, new, said):
         run(parse("wrong", GOOD.replace(old, new, 1)))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+VALUES = (
+    '"x"', "-1", "1.5", "true", "[]", '["p1"]', "{}", "{ a1 = 1 }", "[1, 2]", '{ x = "y" }', "[{}]", "{ links = 3 }",
+    '{ delay_us = "x" }', '{ sites = { a1 = 1 } }', '[{ reply = "x" }]', "[{ events = 3 }]",
+    '[{ shown = 3, site = "a1" }]', '[{ same = "x", sites = 3 }]', '[{ events = { k = "send" }, is = "x" }]',
+)  # fmt: skip
+KEYS = ("protocol", "protocols", "title", "story", "sites", "seed", "settings", "net", "disk", "clocks_ms", "do",
+        "expect", "breaks", "run", "plant", "inherits", "section")  # fmt: skip
+
+
+def test_whatever_the_tables_have_the_scenario_runs_or_is_refused():
+    chance = random.Random(1)
+    ran = refused = 0
+    for _ in range(1500):
+        tables = {"protocol": '"paxos"', "title": '{ en = "t", zh = "t" }', "story": '{ en = "s", zh = "s" }'}
+        for _ in range(chance.randrange(1, 3)):
+            tables[chance.choice(KEYS)] = chance.choice(VALUES)
+        text = "".join(f"{key} = {value}\n" for key, value in tables.items())
+        try:
+            run(parse("random", text if "do" in tables else text + GOOD[GOOD.index("[[do]]") :]), most_events=3000)
+            ran += 1
+        except BadArguments as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert ran > 20
+    assert refused > 500
 
 
 def test_other_wrong_arguments_are_refused():

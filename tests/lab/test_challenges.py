@@ -95,7 +95,7 @@ def test_what_is_lucky_with_one_seed_is_not_enough_where_each_must_meet_the_goal
     assert trap.seed > challenge.seeds.start  # it goes well with the first ones
     assert judge(challenge, answer("raft-goes-on")).seed == challenge.seeds[-1]
     calm = '[[do]]\nthen = "call"\ntarget = "leader"\nop = ["set", "x", "1"]\nas = "write"\n'
-    assert "so many faults: 0; the goal asks for 2" in judge(challenge, calm).misses
+    assert "too few faults, 0: the goal asks for 2" in judge(challenge, calm).misses
     with pytest.raises(BadArguments, match="seed = 3: each seed of the challenge is run: expected no seed"):
         judge(challenge, "seed = 3\n" + answer("raft-goes-on"))
 
