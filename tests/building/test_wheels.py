@@ -15,20 +15,21 @@ ROOT = Path(__file__).parents[2]
 COMPILED = ["recipes/core/zxid", "recipes/core/jute/codec"]
 
 
-@pytest.fixture
-def clone(tmp_path, need_tool):
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory, need_tool):
     """What a wheel is built of; of the modules that are compiled, two that take little time."""
     need_tool("hatchling and setuptools, of the extra dev", all(map(find_spec, ("hatchling", "setuptools"))))
+    clone = tmp_path_factory.mktemp("clone")
     for part in ("recipes", "building"):
-        shutil.copytree(ROOT / part, tmp_path / "clone" / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / part, clone / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("README.md", "LICENSE"):
-        shutil.copy(ROOT / part, tmp_path / "clone")
+        shutil.copy(ROOT / part, clone)
     text = (ROOT / "pyproject.toml").read_text()
     modules = ", ".join(f'"/{name}.py"' for name in COMPILED)
     text, found = re.subn(r"^include = \[\n.*?^\]", f"include = [{modules}]", text, flags=re.MULTILINE | re.DOTALL)
     assert found == 1
-    (tmp_path / "clone/pyproject.toml").write_text(text)
-    return tmp_path / "clone"
+    (clone / "pyproject.toml").write_text(text)
+    return clone
 
 
 def ask_backend(clone, call, **environment):
