@@ -89,9 +89,9 @@ def _kinds(asked: list[str], protocol: str) -> list[str]:
 
 def _build() -> str:
     """What our servers were: asked of an interpreter started as theirs are."""
-    asked = [sys.executable, "-P", "-c", "from recipes.core.tree import tree; print(tree.__file__)"]
-    file = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
-    return "plain Python" if file.endswith(".py") else "compiled"
+    asked = [sys.executable, "-P", "-c", "import recipes; print(recipes.is_compiled())"]
+    compiled = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    return "compiled" if compiled == "True" else "plain Python"
 
 
 def _say(text: str) -> None:

@@ -24,6 +24,7 @@ STORE = [
     "disk",
 ]
 ALLOWED = {
+    "recipes.core.build": ["jute"],
     "recipes.core.codes": [],
     "recipes.core.errors": ["codes"],
     "recipes.core.paths": ["errors"],

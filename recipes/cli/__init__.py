@@ -82,13 +82,16 @@ def _closed_pipe() -> int:
 
 
 def _version() -> str:
-    """The version of the installed distribution."""
+    """The version of the installed distribution, and which build it is."""
     from importlib.metadata import PackageNotFoundError, version  # only here: it takes time to import
 
+    from recipes.core.build import describe_build
+
     try:
-        return version("zab-recipes")
+        installed = version("zab-recipes")
     except PackageNotFoundError:
-        return "unknown: zab-recipes is not installed"
+        installed = "unknown: zab-recipes is not installed"
+    return f"{installed} ({describe_build()})"
 
 
 def _serve() -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from recipes.core.build import describe_build
 from recipes.core.config import ServerConfig, parse_zoo_cfg
 from recipes.core.errors import ConfigError, RecipesError
 from recipes.core.properties import read_text
@@ -23,6 +24,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         config = _config(arguments)
         raise_limit()
+        logging.getLogger("recipes.server").info("build: %s", describe_build())
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(config, until_eof=arguments.until_eof))
     except ConfigError as error:

@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from operator import attrgetter
 
-from recipes.core.errors import invariant
+from recipes.core.errors import InvariantBroken
 from recipes.core.replication import HISTORY_ENTRIES, Entry
 from recipes.core.zxid import follows
 
@@ -28,9 +28,11 @@ class History:
 
     def append(self, entry: Entry) -> None:
         """Take the next entry."""
-        invariant(follows(self.last_zxid, entry.zxid), f"{entry} does not follow 0x{self.last_zxid:x}")
+        zxid = entry.zxid
+        if zxid != self.last_zxid + 1 and not follows(self.last_zxid, zxid):
+            raise InvariantBroken(f"{entry} does not follow 0x{self.last_zxid:x}")
         self._entries.append(entry)
-        self.last_zxid = entry.zxid
+        self.last_zxid = zxid
 
     def truncate(self, zxid: int) -> None:
         """Forget everything behind `zxid`."""

@@ -94,7 +94,8 @@ class Link(Generic[P]):
     def send(self, data: bytes | Iterator[bytes]) -> None:
         """Queue a packet, or a dump, for the other end."""
         self.out.append(data if isinstance(data, bytes) else self._taken(data))
-        self._owner.touch_link(self)
+        if not self.touched:
+            self._owner.touch_link(self)
 
     def _taken(self, dump: Iterator[bytes]) -> Iterator[bytes]:
         for part in dump:

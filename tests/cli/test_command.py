@@ -6,12 +6,15 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from recipes import is_compiled
+
 ROOT = Path(__file__).parent.parent.parent
 
 
-def test_the_version_is_the_distributions(run):
+def test_the_version_is_the_distributions_and_says_which_build_it_is(run):
     done = run("--version")
-    assert (done.returncode, done.stdout.strip()) == (0, version("zab-recipes"))
+    build = "compiled" if is_compiled() else "pure Python"
+    assert (done.returncode, done.stdout.strip()) == (0, f"{version('zab-recipes')} ({build})")
 
 
 def test_without_the_extra_it_says_how_to_get_it():

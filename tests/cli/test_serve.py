@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from recipes import is_compiled
+
 ROOT = Path(__file__).parent.parent.parent
 READY = "recipes serve: accepting clients on 127.0.0.1:"
 
@@ -47,8 +49,10 @@ def test_says_when_it_accepts_and_ends_cleanly(tmp_path: Path):
         assert line.startswith(READY)
         socket.create_connection(("127.0.0.1", int(line.removeprefix(READY))), timeout=30).close()
         process.send_signal(signal.SIGTERM)
-        rest, _ = process.communicate(timeout=30)
+        rest, logged = process.communicate(timeout=30)
         assert (process.returncode, rest) == (0, "")
+        build = "compiled" if is_compiled() else "pure Python"
+        assert logged.splitlines()[0].endswith(f" INFO recipes.server: build: {build}")
 
 
 def test_locked_data_directory_is_one_line_and_exit_1(tmp_path: Path, run):

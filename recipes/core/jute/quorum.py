@@ -5,8 +5,9 @@ Source: zookeeper.jute module quorum, and Leader, LearnerHandler, Learner of org
 """
 
 from collections.abc import Iterable
+from functools import partial
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from recipes.core.errors import WireError
 from recipes.core.jute.codec import (
@@ -60,6 +61,8 @@ _OURS: Final = b"REC1"  # at the end of the handshake's data, where Apache's ser
 _HEAD: Final = Struct(">iqi")  # type, zxid, length of the data
 _BARE: Final = Struct(">iqii")  # the same and the number of ids: the shortest packet
 _REQUEST: Final = Struct(">qii")
+_un_request: Final = _REQUEST.unpack_from
+_pack_request_packet: Final = Struct(">iqiqii").pack  # a packet's head, and the head of a REQUEST's data
 _TIMED: Final = Struct(">qi")  # a session and its timeout
 _VALID: Final = Struct(">q?")
 _LEARNER_INFO: Final = Struct(">qiq")
@@ -82,6 +85,16 @@ class Packet(NamedTuple):
         return f"<{packet_name(self.type)} 0x{self.zxid & 0xFFFFFFFFFFFFFFFF:x}, {size} bytes>"
 
 
+_packet: Final = partial(tuple.__new__, Packet)  # without a look at the number of its fields
+
+
+class Proposed(Protocol):
+    """What a PROPOSAL carries."""
+
+    zxid: int
+    payload: bytes
+
+
 def packet_name(packet_type: int) -> str:
     """The name of this packet type in errors and logs."""
     return PACKET_NAMES.get(packet_type) or f"a packet of type {packet_type}"
@@ -97,6 +110,16 @@ def encode_packet(packet_type: int, zxid: int, data: bytes | None = None, ids: I
     return head + (data or b"") + write_vector(ids, _write_id)
 
 
+def encode_proposals(entries: Iterable[Proposed]) -> bytes:
+    """PROPOSALs, one behind the other."""
+    pack = _HEAD.pack
+    parts: list[bytes] = []
+    for entry in entries:
+        payload = entry.payload
+        parts += (pack(PROPOSAL, entry.zxid, len(payload)), payload, NULL)
+    return b"".join(parts)
+
+
 class PacketReader:
     """Splits a byte stream into packets at a cost linear in its length; the stream may arrive in pieces of any size.
 
@@ -104,7 +127,7 @@ class PacketReader:
     takes_dumps: accept a SNAP; its tree is kept in memory until it is whole, whatever its size.
     """
 
-    __slots__ = ("_chunks", "_dump", "_held", "_limit_bytes", "_takes_dumps", "_wanted", "_zxid")
+    __slots__ = ("_chunks", "_dump", "_held", "_last_ids", "_limit_bytes", "_takes_dumps", "_wanted", "_zxid")
 
     def __init__(self, limit_bytes: int, takes_dumps: bool = True) -> None:
         self._limit_bytes = limit_bytes
@@ -112,6 +135,7 @@ class PacketReader:
         self._chunks: list[bytes] = []  # received, not yet split into packets
         self._held = 0  # bytes in them
         self._wanted = _BARE.size  # fewer bytes than this hold no complete packet or item
+        self._last_ids: tuple[bytes, Ids] = pack_int(0), ()  # as they came, and decoded
         self._dump: Dump | None = None  # the tree that is arriving
         self._zxid = 0  # of its SNAP
 
@@ -123,39 +147,50 @@ class PacketReader:
             return []
         if len(self._chunks) > 1:
             data = b"".join(self._chunks)
-        at, size, limit = 0, len(data), self._limit_bytes
-        packets = []
+        at, size, limit, head = 0, len(data), self._limit_bytes, _HEAD.unpack_from
+        packets: list[Packet] = []
+        dump = self._dump
         while True:
-            if self._dump is not None:
-                at, wanted = self._dump.take(data, at)
+            if dump is not None:
+                at, wanted = dump.take(data, at)
                 if wanted:
                     break
-                packets.append(Packet(SNAP, self._zxid, self._dump.body()))
-                self._dump = None
+                packets.append(Packet(SNAP, self._zxid, dump.body()))
+                self._dump = dump = None
                 continue
-            wanted = _BARE.size
-            if size - at < wanted:
+            if size - at < 20:
+                wanted = 20
                 break
-            kind, zxid, length = _HEAD.unpack_from(data, at)
-            start = at + _HEAD.size
-            end = start if length == -1 else start + bounded(length, 0, limit)
-            wanted = end + 4 - at
-            if size - at < wanted:
+            kind, zxid, length = head(data, at)
+            start = end = at + 16
+            if length > 0:
+                end += length if length <= limit else bounded(length, 0, limit)
+            elif length < -1:
+                bounded(length, 0, limit)
+            after = end + 4
+            if size < after:
+                wanted = after - at
                 break
-            count = un_int(data, end)[0]
             ids: Ids | None = None
-            if count != -1:
-                wanted = end_of_pairs(data, end + 4, bounded(count, 0, limit), 0, limit) - at
-                if size - at < wanted:
-                    break
-                ids = tuple(read_vector(data, end, _read_id)[0] or ())
-            at += wanted
-            if kind == SNAP:
-                if not self._takes_dumps:
-                    raise WireError("a SNAP from a server that does not lead")
-                self._dump, self._zxid = Dump(limit), zxid
+            if not data.startswith(NULL, end):
+                last, ids = self._last_ids
+                if data.startswith(last, end):  # most requests have the same ids as the one before
+                    after = end + len(last)
+                else:
+                    after = end_of_pairs(data, after, bounded(un_int(data, end)[0], 0, limit), 0, limit)
+                    if size < after:
+                        wanted = after - at
+                        break
+                    ids = tuple(read_vector(data, end, _read_id)[0] or ())
+                    self._last_ids = data[end:after], ids
+            at = after
+            if kind != SNAP:
+                packets.append(_packet((kind, zxid, data[start:end] if length >= 0 else None, ids)))
+            elif self._takes_dumps:
+                self._dump = dump = Dump(limit)
+                self._zxid = zxid
             else:
-                packets.append(Packet(kind, zxid, data[start:end] if length >= 0 else None, ids))
+                raise WireError("a SNAP from a server that does not lead")
         self._chunks = [data[at:]] if at < size else []
         self._held, self._wanted = size - at, wanted
         return packets
@@ -218,6 +253,22 @@ def decode_leader_secret(data: bytes | None) -> bytes:
     return data[4 + len(_OURS) :] if data is not None and data.startswith(_OURS, 4) else b""
 
 
+class RequestWriter:
+    """Encodes REQUESTs. Most requests have the same ids as the one before: they are encoded once."""
+
+    __slots__ = ("_encoded", "_ids")
+
+    def __init__(self) -> None:
+        self._ids: Ids | None = None
+        self._encoded = NULL
+
+    def encode(self, session_id: int, cxid: int, kind: int, body: bytes, ids: Ids | None) -> bytes:
+        """A REQUEST. body: the bytes of the client's request behind its header. ids: None if no client made it."""
+        if ids is not self._ids:
+            self._ids, self._encoded = ids, write_vector(ids, _write_id)
+        return _pack_request_packet(REQUEST, -1, 16 + len(body), session_id, cxid, kind) + body + self._encoded
+
+
 def encode_request(session_id: int, cxid: int, kind: int, body: bytes) -> bytes:
     """The data of REQUEST. body: the bytes of the client's request behind its header."""
     return _REQUEST.pack(session_id, cxid, kind) + body
@@ -225,9 +276,10 @@ def encode_request(session_id: int, cxid: int, kind: int, body: bytes) -> bytes:
 
 def decode_request(data: bytes | None) -> tuple[int, int, int, bytes]:
     """Session id, cxid, opcode and body. Raises WireError."""
-    data = _at_least(data, _REQUEST.size)
-    session_id, cxid, kind = _REQUEST.unpack_from(data)
-    return session_id, cxid, kind, data[_REQUEST.size :]
+    if data is None or len(data) < 16:
+        data = _at_least(data, 16)
+    session_id, cxid, kind = _un_request(data)
+    return session_id, cxid, kind, data[16:]
 
 
 def encode_touches(sessions: Iterable[tuple[int, int]]) -> bytes:

@@ -175,6 +175,15 @@ def read_multi_header(data: bytes, at: int) -> tuple[int, bool, int, int]:
     return kind, done, err, at
 
 
+def is_whole_multi(data: bytes) -> bool:
+    """Whether a multi can be read to its end."""
+    try:
+        read_multi(data)
+    except WireError:
+        return False
+    return True
+
+
 def read_multi(data: bytes) -> list[MultiOp]:
     """The parts of a multi. Raises WireError if a part is malformed or cannot stand in a multi."""
     return [part for some in read_multi_slices(data, 1 << 20) for part in some]

@@ -38,11 +38,17 @@ from recipes.core.jute.codec import (
 from recipes.core.jute.records import read_acl, write_acl
 
 _HEADER: Final = Struct(">qiqqi")
+_un_header: Final = _HEADER.unpack_from
+_SET_TAIL: Final = Struct(">iiQ")  # of a SET_DATA: its version, and the digest's version and value
+_un_set_tail: Final = _SET_TAIL.unpack_from
+pack_set_tail: Final = _SET_TAIL.pack
 pack_header: Final = _HEADER.pack  # session id, cxid, zxid, time in ms, type
 _pack_create_tail: Final = Struct(">?i").pack
 DIGEST: Final = Struct(">iQ")
 DIGEST_VERSION: Final = 2
 encode_digest: Final = partial(DIGEST.pack, DIGEST_VERSION)  # the trailer: the tree's digest after the txn
+
+_SET_DATA: Final = op.SET_DATA  # looked up for every txn
 
 Record = tuple[Any, ...]
 Txn = tuple[int, int, int, int, int, Record]
@@ -109,13 +115,22 @@ def encode_part(kind: int, record: Record) -> bytes:
 def decode_txn(payload: bytes) -> tuple[Txn, int | None]:
     """A serialised txn, and the digest of its trailer or None. Raises WireError."""
     try:
-        session_id, cxid, zxid, time_ms, kind = _HEADER.unpack_from(payload)
+        session_id, cxid, zxid, time_ms, kind = _un_header(payload)
+        if kind == _SET_DATA:  # a fast path: setData is the most frequent write
+            path_end = 36 + un_int(payload, 32)[0]
+            at = path_end + 4
+            end = at + un_int(payload, path_end)[0]
+            if 36 <= path_end and at <= end == len(payload) - 16:
+                version, mark, value = _un_set_tail(payload, end)
+                record = payload[36:path_end], payload[at:end], version
+                return (session_id, cxid, zxid, time_ms, kind, record), value if mark == DIGEST_VERSION else None
     except StructError:
-        raise WireError(f"txn header needs 32 bytes, got {len(payload)}") from None
+        if len(payload) < _HEADER.size:
+            raise WireError(f"txn header needs 32 bytes, got {len(payload)}") from None
     if kind == op.CHECK:
         raise WireError("a check cannot stand outside a multi")
     record, at = _read_record(kind, payload, 32)
-    digest = None
+    digest: int | None = None
     if len(payload) - at >= 12:
         version, value = DIGEST.unpack_from(payload, at)
         digest = value if version == DIGEST_VERSION else None

@@ -159,33 +159,35 @@ class Leading:
 
     # What learners forward.
 
-    def receive(self, event: Forwarded | SessionsTouched | Revalidate, now_ms: int, wall_ms: int) -> None:
+    def receive(self, event: SessionsTouched | Revalidate, now_ms: int) -> None:
         """Carry out what a learner has sent."""
         if isinstance(event, SessionsTouched):
             for session_id, _ in event.sessions:
                 self.tracker.touch(session_id, now_ms)
-        elif isinstance(event, Revalidate):
+        else:
             valid = self.revalidate(event.session_id, event.timeout_ms, event.link, now_ms)
             self._leadership.answer_revalidate(event.link, event.session_id, valid)
-        elif event.kind == op.SYNC:
-            link = event.link
-            self.in_order(lambda _: self._leadership.sync_learner(link), wall_ms)
-        else:
-            self._take_request(event, now_ms, wall_ms)
 
-    def _take_request(self, event: Forwarded, now_ms: int, wall_ms: int) -> None:
-        kind, body = event.kind if event.kind in _FORWARDED else _NO_OPERATION, event.body
+    def take_request(self, event: Forwarded, now_ms: int, wall_ms: int) -> None:
+        """Carry out a request that a learner has forwarded."""
+        link, session_id, cxid, kind, body, ids = event
+        if kind not in _FORWARDED:
+            if kind == op.SYNC:
+                self.in_order(lambda _: self._leadership.sync_learner(link), wall_ms)
+                return
+            kind = _NO_OPERATION
         if kind == op.CREATE_SESSION:
             try:
                 timeout_ms, end = read_int(body, 0)
             except WireError:
                 return  # it cannot have come from a client
             body = body[:end]
-            self.tracker.add(event.session_id, timeout_ms, now_ms, event.link)
+            self.tracker.add(session_id, timeout_ms, now_ms, link)
         else:
-            self.tracker.touch(event.session_id, now_ms)
-        ids = event.ids + UNCHECKED if self._config.skip_acl else event.ids
-        request = Request(event.session_id, event.cxid, kind, body, ids, link=event.link)
+            self.tracker.touch(session_id, now_ms)
+        if self._config.skip_acl:
+            ids += UNCHECKED
+        request = Request(session_id, cxid, kind, body, ids, None, 0, link)
         if kind in SLICED_WRITES:
             self.propose_in_slices(request, wall_ms)
         else:

@@ -11,13 +11,13 @@ from typing import Final
 
 from recipes.core.codes import SESSION_MOVED
 from recipes.core.disk.snapshot import dump_tree
-from recipes.core.errors import WireError, invariant
-from recipes.core.forwarding import Revalidated
+from recipes.core.errors import invariant
+from recipes.core.forwarding import Forwarded, Revalidated
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
 from recipes.core.jute.records import ConnectRequest, Ids
-from recipes.core.jute.requests import read_multi
-from recipes.core.jute.txns import Txn, decode_txn
+from recipes.core.jute.requests import is_whole_multi
+from recipes.core.jute.txns import decode_txn
 from recipes.core.member.admin import four_letter
 from recipes.core.member.config import MemberConfig
 from recipes.core.member.connection import Connection
@@ -37,13 +37,14 @@ from recipes.core.replication import (
     Synced,
     Write,
 )
-from recipes.core.tree.acl import UNCHECKED, permits
+from recipes.core.tree.acl import UNCHECKED, permits, shared
 from recipes.core.tree.prepare import Request
 from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
 from recipes.core.tree.tree import Applied, DataTree
 from recipes.core.zxid import counter_of, epoch_of
 
 TURN_UNITS: Final = 8000  # of about a microsecond, for what takes several turns, of all connections together
+_COMPARED_EVERY: Final = 128  # txns; the last one is compared too, at the next tick
 _MOST_FORGOTTEN: int = 2000  # watches in one turn
 _MOST_COUNTED: Final = 5000  # znodes below a quota in one turn
 
@@ -79,7 +80,7 @@ class Member:
         self._late: list[Connection] = []
         self._leaving: deque[Connection] = deque()  # gone, but not yet all of their watches
         self._next_key = 0
-        self._last_txn: Txn | None = None  # the last one applied in this turn
+        self._last_applied: Entry | None = None
         self._counted_zxid: int = 0  # up to here txns are counted for operators
         self.units_left: int = TURN_UNITS
         self.read_only: ReadOnly = ReadOnly(self, replica, self._session_ids)
@@ -144,6 +145,8 @@ class Member:
         if self._leading is not None and not self.disk_full:
             self.stats.sessions_expired += self._leading.tick(self.now_ms, self.wall_ms)
         self.read_only.tick()
+        if self._last_applied is not None and self.serving:
+            self._compare(self._last_applied)
 
     def stalled(self, by_ms: int) -> None:
         """This server has stood still for so long, and could hear from nobody: no session ends for that."""
@@ -202,11 +205,10 @@ class Member:
 
     def count_commits(self) -> None:
         """Count for operators what was applied in this turn, if anything was. Zxids of one epoch have no gaps."""
-        txn = self._last_txn
-        if txn is None:
+        entry, before = self._last_applied, self._counted_zxid
+        if entry is None or entry.txn is None or entry.zxid == before:
             return
-        self._last_txn = None
-        zxid, before = txn[2], self._counted_zxid
+        zxid, txn = entry.zxid, entry.txn
         self._counted_zxid = zxid
         count = zxid - before if epoch_of(zxid) == epoch_of(before) else counter_of(zxid)
         if self.serving and count > 0:
@@ -271,7 +273,8 @@ class Member:
         if self.disk_full or not self.serving:
             return False
         if request.op in SLICED_WRITES:
-            if request.op == op.MULTI and learner is not None and not learner.leader_is_ours and not _is_whole(request):
+            is_foreign = learner is not None and not learner.leader_is_ours
+            if is_foreign and request.op == op.MULTI and not is_whole_multi(request.body):
                 return False  # Apache's leader never answers it; this server's later writes would wait for the answer
             if self._leading is not None:
                 self._waiting.append(request)
@@ -281,7 +284,7 @@ class Member:
         if self._leading is not None:
             self._leading.propose(request, self.wall_ms)
         elif learner is not None:
-            ids = _shared(request.ids)
+            ids = shared(request.ids)
             request.zxid = 1 + learner.forward(request.session_id, request.cxid, request.op, request.body, ids)
         return True
 
@@ -293,7 +296,7 @@ class Member:
             self._sync(request)
 
     def _sync(self, request: Request) -> None:
-        self._replica.sync(request, request.session_id, request.cxid, request.body, _shared(request.ids))
+        self._replica.sync(request, request.session_id, request.cxid, request.body, shared(request.ids))
 
     def forget(self, connection: Connection) -> None:
         """The connection is gone."""
@@ -383,46 +386,56 @@ class Member:
             if ready.writes:
                 self._writes += ready.writes
             if ready.commits:
+                last = None
                 for entry in ready.commits:
                     if type(entry) is Entry:
                         self._commit(entry)
+                        last = entry
                     elif isinstance(entry, Synced) and isinstance(entry.token, Request):
                         self._complete(entry.token, (0, None, None, None))
-                if self._leading is not None:
-                    self._leading.applied(self.tree.last_zxid)
+                if last is not None:
+                    self._last_applied = last
+                    if self._leading is not None:
+                        self._leading.applied(last.zxid)
             if not ready.events:
                 return
             for event in ready.events:
                 self._handle(event)
 
     def _commit(self, entry: Entry) -> None:
-        tree = self.tree
-        txn = entry.txn
+        tree, txn = self.tree, entry.txn
         if txn is None:
             txn, entry.claimed = decode_txn(entry.payload)
-        self._last_txn = txn
-        session_id, cxid, zxid, _, kind, _ = txn
+            entry.txn = txn
         applied = tree.apply(txn, entry.digest)
-        # A leader's snapshot may contain later txns; the learner has applied all of these before it serves.
-        if entry.claimed is not None and entry.claimed != tree.digest and self.serving:
-            self.stats.digest_mismatches += 1
+        if entry.claimed is not None and not txn[2] % _COMPARED_EVERY:
+            self._compare(entry)
         if tree.fired:
             self._deliver_fired()
+        session_id, cxid, zxid, _, kind, _ = txn
         # If this txn comes from a request of this server, that is the first in `_waiting`: txns come back in order.
         # Session and cxid alone do not identify the request: its client may have used the cxid before, on another
         # server, and the txn that closes an expired session has the cxid 0.
         request, waiting = None, self._waiting
         if waiting:
             first = waiting[0]
-            if first.session_id == session_id and first.cxid == cxid and first.zxid <= zxid:
+            if first.cxid == cxid and first.session_id == session_id and first.zxid <= zxid:
                 if kind != op.CLOSE_SESSION or first.op == op.CLOSE_SESSION:
                     request = waiting.popleft()
                     request.zxid = zxid
+        elif kind != op.CLOSE_SESSION:
+            return
         closes = request is not None and request.op == op.CLOSE_SESSION and applied[0] != SESSION_MOVED
         if closes or kind == op.CLOSE_SESSION:
             self._end_session(session_id, applied, request)
         elif request is not None:
             self._complete(request, applied)
+
+    def _compare(self, entry: Entry) -> None:
+        """Compare the tree's digest with the leader's. Until clients are served, a snapshot may show later txns."""
+        if entry.claimed is not None and entry.claimed != self.tree.digest and self.serving:
+            self.stats.digest_mismatches += 1
+            entry.claimed = None  # once is enough
 
     def _complete(self, request: Request, applied: Applied) -> None:
         connection = request.origin
@@ -442,7 +455,10 @@ class Member:
                 watcher.notify(kind, path)
 
     def _handle(self, event: Event) -> None:
-        if isinstance(event, RoleChanged):
+        if isinstance(event, Forwarded):  # by far the most frequent one
+            if self._leading is not None:
+                self._leading.take_request(event, self.now_ms, self.wall_ms)
+        elif isinstance(event, RoleChanged):
             self._change_role(event.serving)
         elif isinstance(event, Revalidated):
             connection = self._revalidating.pop(event.session_id, None)
@@ -455,7 +471,7 @@ class Member:
                 self.stats.snapshots_sent += 1
                 self._replica.leader.dumped(event.link, self.tree.last_zxid, dump_tree(self.tree))
         elif self._leading is not None:  # else a learner sent it before this leadership ended
-            self._leading.receive(event, self.now_ms, self.wall_ms)
+            self._leading.receive(event, self.now_ms)
 
     def _change_role(self, serving: bool) -> None:
         """Start or stop serving. At a stop connections are closed and requests dropped; sessions live on."""
@@ -477,21 +493,8 @@ class Member:
         self.read_only.leave()  # the new tree may show what is not committed yet
         self.tree = tree
         self._counted_zxid = tree.last_zxid
-        self._last_txn = None
+        self._last_applied = None
         self._leaving.clear()  # the new tree has no watches yet
         tree.watches.most, tree.watches.most_bytes = self.config.max_watches, self.config.max_watched_bytes
         if self.config.ensemble:
             tree.nodes[b"/zookeeper/config"].data = self.config.ensemble
-
-
-def _shared(ids: Ids) -> Ids:
-    """The identities that other servers may know: each decides by its own settings whether ACLs count."""
-    return tuple(pair for pair in ids if pair[0]) if UNCHECKED[0] in ids else ids
-
-
-def _is_whole(multi: Request) -> bool:
-    try:
-        read_multi(multi.body)
-    except WireError:
-        return False
-    return True

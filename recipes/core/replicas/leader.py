@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from recipes.core.errors import WireError, invariant
+from recipes.core.errors import WireError
 from recipes.core.forwarding import Forwarded, Revalidate, SessionsTouched
 from recipes.core.link import Link
 from recipes.core.replicas import wire as w
@@ -18,7 +18,7 @@ from recipes.core.replicas.read_index import ReadIndex
 from recipes.core.replicas.stages import ProgressStage, ProgressTable, bound, refusal
 from recipes.core.replicas.wire import VERSION, Appended, AskSession, Conflict, Forward, Hello, Message
 from recipes.core.replication import Entry, SnapshotRequested
-from recipes.core.zxid import LAST_COUNTER, counter_of, follows
+from recipes.core.zxid import LAST_COUNTER, counter_of
 
 if TYPE_CHECKING:
     from recipes.core.replicas.peer import Peer
@@ -259,7 +259,6 @@ class Leader:
         if counter_of(entry.zxid) > LAST_COUNTER:
             peer.look("the term has no zxids left")
             return
-        invariant(follows(peer.history.last_zxid, entry.zxid), f"{entry} does not follow 0x{peer.history.last_zxid:x}")
         peer.append(entry)
 
     def flush(self) -> None:

@@ -56,6 +56,11 @@ class AclTable:
         return len(self._shared)
 
 
+def shared(ids: Ids) -> Ids:
+    """The identities that other servers may know: each decides by its own settings whether ACLs count."""
+    return tuple(pair for pair in ids if pair[0]) if UNCHECKED[0] in ids else ids
+
+
 def permits(acl: Acl, perm: int, ids: Ids) -> bool:
     """Whether `ids` have one of the permissions in `perm`. An empty ACL permits only super."""
     if acl is OPEN_ACL:

@@ -13,9 +13,12 @@ from recipes.core.tree.znode import ZNode
 _pack_fields: Final = Struct(">qqqqqiiiq").pack
 
 
+_LEFT_OUT: Final = b"/zookeeper/"
+
+
 def node_digest(path: bytes, node: ZNode) -> int:
     """This znode's part of the tree's digest; the root counts with an empty path."""
-    if path.startswith(b"/zookeeper/"):
+    if path.startswith(_LEFT_OUT):
         return 0
     fields = _pack_fields(
         node.czxid,

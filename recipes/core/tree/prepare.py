@@ -40,7 +40,15 @@ from recipes.core.jute.requests import (
     read_set_acl,
     read_set_data,
 )
-from recipes.core.jute.txns import Record, encode_digest, encode_part, encode_record, pack_header
+from recipes.core.jute.txns import (
+    DIGEST_VERSION,
+    Record,
+    encode_digest,
+    encode_part,
+    encode_record,
+    pack_header,
+    pack_set_tail,
+)
 from recipes.core.replication import Entry
 from recipes.core.tree.acl import fix_up, permits, size_bytes, unshared
 from recipes.core.tree.changes import child_count, copy_of, new_change
@@ -142,13 +150,16 @@ class Preparer:
         """The entry for `request`, with the next zxid. Never fails: a refused request makes an error txn."""
         zxid = self._next(request)
         kind = request.op
-        splice = None
         record: Record
         try:
             if kind == op.SET_DATA:
                 self._check_session(request)
                 record, splice = self._set_data(request.body, request.ids, zxid, time_ms)
-            elif kind in _CREATES:
+                session_id, cxid, digest = request.session_id, request.cxid, self.pending.digest
+                tail = pack_set_tail(record[2], DIGEST_VERSION, digest)
+                payload = b"".join((pack_header(session_id, cxid, zxid, time_ms, kind), splice, tail))
+                return Entry(zxid, payload, (session_id, cxid, zxid, time_ms, kind, record), digest)
+            if kind in _CREATES:
                 self._check_session(request)
                 asked, _ = read_create_request(request.body, 0, kind == op.CREATE_TTL)
                 kind, record = self._create(kind, asked, request, zxid, time_ms)
@@ -168,7 +179,7 @@ class Preparer:
             kind, record = op.ERROR, (refused.code,)
         except WireError:
             kind, record = op.ERROR, (MARSHALLING_ERROR,)
-        return self._entry(request, time_ms, kind, record, splice or encode_record(kind, record))
+        return self._entry(request, time_ms, kind, record, encode_record(kind, record))
 
     def prepare_in_slices(self, request: Request, time_ms: int) -> Generator[int, None, Entry]:
         """The same for a multi and the closing of a session, in slices, each with its units of about a microsecond.
@@ -230,7 +241,8 @@ class Preparer:
             raise Refused(RECONFIG_DISABLED)
         raise Refused(UNIMPLEMENTED)
 
-    def _set_data(self, body: bytes, ids: Ids, zxid: int, time_ms: int) -> tuple[Record, bytes | None]:
+    def _set_data(self, body: bytes, ids: Ids, zxid: int, time_ms: int) -> tuple[Record, bytes]:
+        """The txn's record, and its bytes without the version at their end: they are those of the request."""
         path, data, expected, end = read_set_data(body, 0)
         node = self._find(path)
         if node is None:
@@ -246,8 +258,7 @@ class Preparer:
         after.mzxid = zxid
         after.mtime = time_ms
         self._put(path, node, after, zxid)
-        # The txn's record is the request with another number at its end: splice it instead of encoding it again.
-        return (path, data, version), body[: end - 4] + pack_int(version)
+        return (path, data, version), body[: end - 4]
 
     def _create(self, kind: int, asked: CreateRequest, request: Request, zxid: int, time_ms: int) -> tuple[int, Record]:
         path, data, entries, flags, ttl_ms = asked

@@ -23,6 +23,7 @@ _DIGEST_MASK: Final = (1 << 64) - 1
 _HALF: Final = 1 << 31
 _SESSION_BYTES: Final = 300  # in memory
 _DIGEST_INTERVAL, _DIGESTS_KEPT = 128, 1024
+_SET_DATA: Final = op.SET_DATA  # looked up for every txn
 
 # One part of a multi: its type, error code, path created and packed Stat; what its reply does not need is None.
 Part = tuple[int, int, bytes | None, bytes | None]
@@ -57,7 +58,8 @@ class DataTree:
         self.containers: dict[bytes, None] = {}
         self.ttls: dict[bytes, None] = {}
         self.last_zxid: int = 0
-        self.digest: int = 0
+        self._digest = 0
+        self._unsettled: dict[bytes, int] = {}  # znodes changed since `digest` was last asked for: what they were in it
         self.digests: deque[tuple[int, int]] = deque(maxlen=_DIGESTS_KEPT)
         self.data_bytes: int = 0
         for path in RESERVED:
@@ -66,6 +68,30 @@ class DataTree:
                 node.acl = READ_ONLY_ACL
                 node.aversion = -1
             self.add_node(path, node)
+
+    @property
+    def digest(self) -> int:
+        """One number for all znodes; see digest.py. What has changed since it was last asked for is counted now.
+
+        So a znode that changes often, such as the parent of new znodes, is counted once for many txns.
+        """
+        if self._unsettled:
+            self._settle()
+        return self._digest
+
+    @digest.setter
+    def digest(self, digest: int) -> None:
+        self._settle()
+        self._digest = digest
+
+    def _settle(self) -> None:
+        nodes, digest = self.nodes, self._digest
+        for path, before in self._unsettled.items():
+            node = nodes[path]
+            node.digest = after = node_digest(path, node)
+            digest += after - before
+        self._unsettled = {}
+        self._digest = digest & _DIGEST_MASK
 
     def add_node(self, path: bytes, node: ZNode) -> None:
         """Put a znode in place, for the loader: no event, no quota, and the parent's cversion and pzxid stay.
@@ -90,7 +116,9 @@ class DataTree:
         """
         session_id, _, zxid, time_ms, kind, record = txn
         track = digest is None
-        if kind == op.SET_DATA:
+        if self._unsettled and not track:
+            self._settle()
+        if kind == _SET_DATA:
             applied = self._set_data(record, zxid, time_ms, track)
         elif kind == op.MULTI:
             applied = self._multi(record, session_id, zxid, time_ms, track)
@@ -105,7 +133,7 @@ class DataTree:
         else:
             applied = self._one(kind, record, session_id, zxid, time_ms, track)
         if digest is not None and kind != op.CLOSE_SESSION:
-            self.digest = digest
+            self._digest = digest
         self.last_zxid = zxid
         if not zxid % _DIGEST_INTERVAL:
             self.digests.append((zxid, self.digest))
@@ -170,14 +198,13 @@ class DataTree:
         if parent is None:
             return NO_NODE, None, None, None
         existing = self.nodes.get(path)
-        before = known_digest(parent_path, parent) if track else 0
+        self._changes(parent_path, parent, track)
         if parent_cversion == -1:
             parent_cversion = parent.cversion + 1
         ahead = parent_cversion - parent.cversion
         if ahead > 0 or ahead < -_HALF:  # second case: the 32-bit counter has wrapped
             parent.cversion = parent_cversion
             parent.pzxid = zxid
-        self._changed(parent_path, parent, before, track)
         if existing is not None:  # replayed over a snapshot that has the znode already, perhaps without its ACL
             if not existing.acl:
                 existing.acl = self.acls.intern(acl or ())
@@ -190,7 +217,8 @@ class DataTree:
             parent.children[path] = None
         if owner:
             self._index(path, owner)
-        self._changed(path, node, 0, track)
+        if track:
+            self._unsettled[path] = 0
         self.data_bytes += len(path) + (len(data) if data else 0)
         if self.quotas.active or path.startswith(b"/zookeeper/quota/"):
             node.acl = self._kept(path, node.acl)
@@ -205,17 +233,16 @@ class DataTree:
         parent = self.nodes.get(parent_path)
         node = self.nodes.get(path)
         if parent is not None:
-            before = known_digest(parent_path, parent) if track else 0
+            self._changes(parent_path, parent, track)
             if parent.children:
                 parent.children.pop(path, None)
                 if not parent.children:
                     parent.children = None
             parent.pzxid = max(parent.pzxid, zxid)
-            self._changed(parent_path, parent, before, track)
         if node is None:
             return NO_NODE, None, None, None
         if track:
-            self.digest = (self.digest - known_digest(path, node)) & _DIGEST_MASK
+            self._digest = (self._digest - self._counted(path, node)) & _DIGEST_MASK
         del self.nodes[path]
         if node.owner:
             self._unindex(path, node.owner)
@@ -232,16 +259,17 @@ class DataTree:
         node = self.nodes.get(path)
         if node is None:
             return NO_NODE, None, None, None
-        before, data_before = known_digest(path, node) if track else 0, node.data
+        if track and path not in self._unsettled:
+            self._unsettled[path] = known_digest(path, node)
+        data_before = node.data
         node.data = data
         node.version = version
         node.mzxid = zxid
         node.mtime = time_ms
-        if track:
-            self._changed(path, node, before, True)
-        else:
-            node.digest = -1
-        self.data_bytes += (len(data) if data else 0) - (len(data_before) if data_before else 0)
+        node.digest = -1
+        growth = (len(data) if data else 0) - (len(data_before) if data_before else 0)
+        if growth:
+            self.data_bytes += growth
         if self.quotas.active:
             self.quotas.changed(self.nodes, path, data_before, data)
         found = self.watches.fire_data_changed(path)
@@ -254,10 +282,9 @@ class DataTree:
         node = self.nodes.get(path)
         if node is None:
             return NO_NODE, None, None, None
-        before = known_digest(path, node) if track else 0
+        self._changes(path, node, track)
         node.acl = self._kept(path, acl or ())
         node.aversion = version
-        self._changed(path, node, before, track)
         return OK, None, node, None
 
     def _multi(self, record: Record, session_id: int, zxid: int, time_ms: int, track: bool) -> Applied:
@@ -292,14 +319,13 @@ class DataTree:
             parent_path = above or paths.ROOT
             parent = nodes.get(parent_path)
             if parent is not None:
-                before = known_digest(parent_path, parent)
+                self._changes(parent_path, parent, True)
                 if parent.children:
                     for path in paths_:
                         parent.children.pop(path, None)
                     if not parent.children:
                         parent.children = None
                 parent.pzxid = max(parent.pzxid, zxid)
-                self._changed(parent_path, parent, before, True)
         digest = data_bytes = 0
         quotas = self.quotas if self.quotas.active else None
         watches = self.watches if self.watches.total else None
@@ -307,7 +333,7 @@ class DataTree:
             node = nodes.pop(path, None)
             if node is None:
                 continue
-            digest += node.digest if node.digest >= 0 else node_digest(path, node)
+            digest += self._counted(path, node)
             data_bytes += len(path) + (len(node.data) if node.data else 0)
             if node.owner and node.owner != session_id:
                 self._unindex(path, node.owner)
@@ -319,7 +345,7 @@ class DataTree:
                     parent = nodes.get(paths.parent(path))
                     self._note_fired(found, node.acl, parent.acl if parent is not None else node.acl)
         self.ephemerals.pop(session_id, None)
-        self.digest = (self.digest - digest) & _DIGEST_MASK
+        self._digest = (self._digest - digest) & _DIGEST_MASK
         self.data_bytes -= data_bytes
 
     # Indexes beside the znodes themselves.
@@ -350,20 +376,23 @@ class DataTree:
             self.containers.pop(path, None)
             self.ttls.pop(path, None)
 
-    def _changed(self, path: bytes, node: ZNode, before: int, track: bool) -> None:
-        """Update the digests of znode and tree. before: the znode's digest until now.
+    def _changes(self, path: bytes, node: ZNode, track: bool) -> None:
+        """The znode is about to change, and its digest with it.
 
-        Without `track` only mark the znode's digest as unknown: the preparer of the txn has computed both.
+        Without `track` that digest only becomes unknown: the preparer of the txn has computed the tree's.
         """
-        if track:
-            node.digest = node_digest(path, node)
-            self.digest = (self.digest + node.digest - before) & _DIGEST_MASK
-        else:
-            node.digest = -1
+        if track and path not in self._unsettled:
+            self._unsettled[path] = known_digest(path, node)
+        node.digest = -1
+
+    def _counted(self, path: bytes, node: ZNode) -> int:
+        """What a znode that goes has been in the tree's digest."""
+        before = self._unsettled.pop(path, None)
+        return known_digest(path, node) if before is None else before
 
     def _count(self, path: bytes, node: ZNode, sign: int) -> None:
         node.digest = node_digest(path, node)
-        self.digest = (self.digest + sign * node.digest) & _DIGEST_MASK
+        self._digest = (self._digest + sign * node.digest) & _DIGEST_MASK
         self.data_bytes += sign * (len(path) + (len(node.data) if node.data else 0))
 
     def _note_fired(self, found: list[tuple[object, int, bytes]], acl: Acl, parent_acl: Acl) -> None:

@@ -1,8 +1,7 @@
-"""Phase 3 at the leader: entries that are proposed, but not yet on the disks of a quorum."""
-
-from collections import deque
+"""Phase 3 at the leader: what is proposed, and what of it is on the disks of a quorum."""
 
 from recipes.core.errors import invariant
+from recipes.core.history import History
 from recipes.core.jute import quorum as q
 from recipes.core.quorum import Membership
 from recipes.core.replication import Entry
@@ -16,42 +15,32 @@ class Broadcast:
     first out and logs have no gaps, so that a server with a zxid has all before it.
     """
 
-    __slots__ = ("_held", "_membership", "_outstanding", "committed_zxid", "last_zxid")
+    __slots__ = ("_held", "_membership", "committed_zxid", "last_zxid")
 
     def __init__(self, membership: Membership, epoch: int) -> None:
         self._membership = membership
         self._held: dict[int, int] = {}  # server id -> last zxid on its disk, of synced voters only
-        self._outstanding: deque[Entry] = deque()
         self.last_zxid: int = start_of(epoch)
         self.committed_zxid: int = self.last_zxid
 
-    @property
-    def outstanding(self) -> deque[Entry]:
-        """Entries proposed and not committed, in order."""
-        return self._outstanding
-
-    def propose(self, entry: Entry) -> None:
+    def propose(self, zxid: int) -> None:
         """Take the next entry."""
-        invariant(entry.zxid == self.last_zxid + 1, f"{entry} does not follow 0x{self.last_zxid:x}")
-        self.last_zxid = entry.zxid
-        self._outstanding.append(entry)
+        invariant(zxid == self.last_zxid + 1, "a proposal does not follow the one before")
+        self.last_zxid = zxid
 
-    def acknowledged(self, sid: int, zxid: int) -> list[Entry]:
-        """A voter has everything up to `zxid` on its disk; return the entries that this commits, in order."""
+    def acknowledged(self, sid: int, zxid: int) -> bool:
+        """A voter has everything up to `zxid` on its disk; return whether that commits anything."""
         held = self._held
         if zxid <= held.get(sid, -1):
-            return []
+            return False
         held[sid] = zxid
-        outstanding = self._outstanding
-        if not outstanding:
-            return []
-        committed = self._membership.committed(held)
-        done: list[Entry] = []
-        while outstanding and outstanding[0].zxid <= committed:
-            done.append(outstanding.popleft())
-        if done:
-            self.committed_zxid = done[-1].zxid
-        return done
+        if self.committed_zxid == self.last_zxid:
+            return False
+        committed = min(self._membership.committed(held), self.last_zxid)
+        if committed <= self.committed_zxid:
+            return False
+        self.committed_zxid = committed
+        return True
 
     def forget(self, sid: int) -> None:
         """The voter's link is gone: stop counting its disk until the voter has been synced again."""
@@ -59,26 +48,32 @@ class Broadcast:
 
 
 class CommitPackets:
-    """The packets that announce a batch of commits, each kind made when first asked for."""
+    """The packets that announce the commits behind `before_zxid` up to `zxid`, each kind made when first asked for."""
 
-    __slots__ = ("_each", "_entries", "_informs", "last")
+    __slots__ = ("_before_zxid", "_each", "_history", "_informs", "_zxid", "last")
 
-    def __init__(self, entries: list[Entry]) -> None:
-        self._entries = entries
+    def __init__(self, history: History, before_zxid: int, zxid: int) -> None:
+        self._history = history
+        self._before_zxid = before_zxid
+        self._zxid = zxid
         self._each: list[bytes] | None = None
         self._informs: list[bytes] | None = None
-        self.last: list[bytes] = [q.encode_packet(q.COMMIT, entries[-1].zxid)]
+        self.last: list[bytes] = [q.encode_packet(q.COMMIT, zxid)]
+
+    def _entries(self) -> list[Entry]:
+        # None of them is applied yet, so all are kept.
+        return [entry for entry in self._history.behind(self._before_zxid) if entry.zxid <= self._zxid]
 
     @property
     def each(self) -> list[bytes]:
         """A COMMIT per entry."""
         if self._each is None:
-            self._each = [q.encode_packet(q.COMMIT, entry.zxid) for entry in self._entries]
+            self._each = [q.encode_packet(q.COMMIT, entry.zxid) for entry in self._entries()]
         return self._each
 
     @property
     def informs(self) -> list[bytes]:
         """An INFORM per entry, for observers."""
         if self._informs is None:
-            self._informs = [q.encode_packet(q.INFORM, entry.zxid, entry.payload) for entry in self._entries]
+            self._informs = [q.encode_packet(q.INFORM, entry.zxid, entry.payload) for entry in self._entries()]
         return self._informs

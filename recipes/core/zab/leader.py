@@ -57,6 +57,7 @@ class Leader:
         self._broadcast: Broadcast  # from BROADCASTING on
         self._why_giving_way = ""
         self._pending_syncs = PendingSyncs(peer, self._learners)
+        self._unsent: list[Entry] = []  # proposed, and not sent to the learners yet
         self._proposed: deque[tuple[int, int]] = deque()  # (time, last zxid then), for syncLimit ticks
         self._next_ping_ms = peer.now_ms
         self._limit_ms = peer.now_ms + settings.tick_ms * settings.init_limit
@@ -113,6 +114,7 @@ class Leader:
         elif not self._membership.is_quorum(self._alive()):
             peer.look("a quorum has been silent for too long")
             return
+        self.flush()
         # A learner that joins before a quorum has joined gives up after syncLimit, unless it hears from the leader.
         for learner in self._by_sid.values():
             learner.ping(self._last_zxid)
@@ -349,12 +351,14 @@ class Leader:
         self._try_establish()
 
     def _sync(self, learner: LearnerProgress) -> None:
+        self.flush()  # to those that follow already: this one gets the whole history
         self._synchronizer.begin(learner)
 
     def dumped(self, link: int, zxid: int, chunks: Iterator[bytes]) -> None:
         """Answer a SnapshotRequested: the tree as it was at `zxid`, perhaps with some later changes."""
         learner = self._learners.get(link)
         if learner is not None:
+            self.flush()
             self._synchronizer.dumped(learner, zxid, chunks)
 
     def _count_joined(self, learner: LearnerProgress) -> None:
@@ -396,11 +400,17 @@ class Leader:
         if counter_of(entry.zxid) > LAST_COUNTER:
             peer.look("the epoch has no zxids left")
             return
-        self._broadcast.propose(entry)
+        self._broadcast.propose(entry.zxid)
         peer.append(entry)
-        packet = q.encode_packet(q.PROPOSAL, entry.zxid, entry.payload)
-        for learner in self._by_sid.values():
-            learner.propose(packet)
+        self._unsent.append(entry)
+
+    def flush(self) -> None:
+        """Send the proposals of this turn, before anything else that a learner is sent behind them."""
+        if self._unsent:
+            data = q.encode_proposals(self._unsent)
+            self._unsent = []
+            for learner in self._by_sid.values():
+                learner.propose(data)
 
     def flushed(self, zxid: int) -> None:
         """This server has everything up to `zxid` on disk."""
@@ -435,14 +445,17 @@ class Leader:
     def _count_disk(self, sid: int, zxid: int) -> None:
         if self.stage not in _ESTABLISHED:
             return
-        done = self._broadcast.acknowledged(sid, zxid)
-        if not done:
+        broadcast, peer = self._broadcast, self._peer
+        before_zxid = broadcast.committed_zxid
+        if not broadcast.acknowledged(sid, zxid):
             return
-        packets = CommitPackets(done)
+        committed_zxid = broadcast.committed_zxid
+        self.flush()
+        packets = CommitPackets(peer.history, before_zxid, committed_zxid)
         for learner in self._by_sid.values():
             learner.commit(packets)
-        self._peer.commit(done[-1].zxid)
-        self._pending_syncs.committed(done[-1].zxid)
+        peer.commit(committed_zxid)
+        self._pending_syncs.committed(committed_zxid)
 
     # What learners ask on behalf of their clients.
 
@@ -458,8 +471,9 @@ class Leader:
         self._pending_syncs.pinged()
 
     def _take_request(self, learner: LearnerProgress, packet: Packet) -> None:
-        session_id, cxid, kind, body = q.decode_request(packet.data)
-        self._peer.tell(Forwarded(learner.link.key, session_id, cxid, kind, body, packet.ids or ()))
+        _, _, data, ids = packet
+        session_id, cxid, kind, body = q.decode_request(data)
+        self._peer.tell(Forwarded(learner.link.key, session_id, cxid, kind, body, ids or ()))
 
     def _take_revalidate(self, learner: LearnerProgress, packet: Packet) -> None:
         self._peer.tell(Revalidate(learner.link.key, *q.decode_revalidate(packet.data)))
@@ -470,6 +484,7 @@ class Leader:
 
     def sync(self, link: int | None, token: object) -> None:
         """Answer once all that is proposed by now is committed. link: of the learner that asks; None: the Member."""
+        self.flush()
         self._pending_syncs.sync(self._last_zxid, link, token)
 
     def answer_revalidate(self, link: int, session_id: int, valid: bool) -> None:
@@ -477,6 +492,7 @@ class Leader:
         learner, answer = self._learners.get(link), q.encode_revalidated(session_id, valid)
         if learner is None:
             return
+        self.flush()
         if learner.observer:
             self._pending_syncs.revalidated(self._last_zxid, learner, answer)
         else:

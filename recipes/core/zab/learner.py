@@ -59,6 +59,7 @@ class Learner:
         self._initial_zxid = 0  # from STORING on: where the history ends that the ACK of NEWLEADER covers
         self._acked_zxid = 0  # from JOINED on: what is on disk up to here is acknowledged
         self._serves_from = 0  # in CATCHING_UP: what must be applied before clients are served
+        self._requests = q.RequestWriter()
         self._syncs: list[object] = []
         self._touches: dict[int, int] = {}
         peer.dial(leader_sid)
@@ -243,6 +244,17 @@ class Learner:
 
     def _propose(self, packet: Packet) -> None:
         """Write a proposal from behind NEWLEADER: it must be of this epoch."""
+        _, zxid, payload, _ = packet
+        if zxid == self._last_zxid + 1 and zxid >> 32 == self._epoch and payload and self.leader_is_ours:
+            try:  # what `_take_entry` does, for the usual packet
+                txn, digest = decode_txn(payload)
+            except WireError:
+                pass  # the code below names the packet
+            else:
+                if txn[2] == zxid:
+                    self._last_zxid = zxid
+                    self._peer.append(Entry(zxid, payload, txn, None, digest))
+                    return
         self._take_entry(packet, epoch_of(packet.zxid) != self._epoch, self._peer.append)
 
     def _take_entry(self, packet: Packet, foreign: bool, put: Callable[[Entry], None]) -> None:
@@ -359,8 +371,8 @@ class Learner:
 
     def forward(self, session_id: int, cxid: int, kind: int, body: bytes, ids: Ids) -> int:
         """Send a client's write to the leader; return a zxid that its txn will be behind."""
-        request = q.encode_request(session_id, cxid, kind, body)
-        self._send(q.encode_packet(q.REQUEST, -1, request, None if kind == op.CREATE_SESSION else ids))
+        sent_ids = None if kind == op.CREATE_SESSION else ids
+        self._send(self._requests.encode(session_id, cxid, kind, body, sent_ids))
         return self._last_zxid
 
     def sync(self, token: object, session_id: int, cxid: int, body: bytes, ids: Ids) -> None:

@@ -172,6 +172,8 @@ class ZabPeer:
 
     def take_outbox(self) -> Outbox:
         """What has been decided for the network since the last call."""
+        if self.leader is not None:
+            self.leader.flush()
         outbox, self._outbox = self._outbox, Outbox()
         outbox.votes = self._election.take_votes()
         for link in outbox.touched:

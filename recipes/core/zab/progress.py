@@ -148,10 +148,10 @@ class LearnerProgress:
         if zxid > self.acked_zxid:
             self.acked_zxid = zxid
 
-    def propose(self, packet: bytes) -> None:
-        """Send it a proposal, unless it is an observer or has not reached SYNCING."""
+    def propose(self, packets: bytes) -> None:
+        """Send it proposals, unless it is an observer or has not reached SYNCING."""
         if self.stage in _FOLLOWING and not self.observer:
-            self.link.send(packet)
+            self.link.send(packets)
 
     def commit(self, packets: CommitPackets) -> None:
         """Announce commits. Apache's servers get them behind UPTODATE: 3.8.0 fails before it (ZOOKEEPER-4394)."""

@@ -7,7 +7,7 @@ from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
 from recipes.core.jute.votes import LEADING
 from recipes.core.quorum import Membership
-from recipes.core.replication import Cell, Entry, Operation, ReplicaSettings
+from recipes.core.replication import Cell, Operation, ReplicaSettings
 from recipes.core.zab.absentees import Absentees
 from recipes.core.zab.broadcast import Broadcast
 from recipes.core.zab.election import Election, Vote
@@ -65,12 +65,11 @@ class _Hasty(_Peer):
 class _OneIsEnough(Broadcast):
     """Commits what one server has."""
 
-    def acknowledged(self, sid: int, zxid: int) -> list[Entry]:
-        done = super().acknowledged(sid, zxid)
-        while self.outstanding and self.outstanding[0].zxid <= zxid:
-            done.append(self.outstanding.popleft())
-            self.committed_zxid = done[-1].zxid
-        return done
+    def acknowledged(self, sid: int, zxid: int) -> bool:
+        before_zxid = self.committed_zxid
+        super().acknowledged(sid, zxid)
+        self.committed_zxid = max(self.committed_zxid, min(zxid, self.last_zxid))
+        return self.committed_zxid > before_zxid
 
 
 class _LonelyLeader(Leader):

@@ -95,16 +95,29 @@ def test_a_closing_refused_since_the_session_had_moved_ends_that_connection_only
     assert answer_of(newer) == SESSION
 
 
-def test_what_a_snapshot_showed_too_early_is_no_mismatch():
+def test_a_tree_is_compared_with_the_leaders_once_clients_are_served_and_at_each_tick():
     replica = Follower()
     replica.serving = False
     member = Member(MemberConfig(), DataTree(), replica, 0, 0)
-    for zxid in (1, 2):
+
+    def commit(zxid):
         payload = encode_txn(SESSION, 0, zxid, 0, op.CREATE_SESSION, (10_000,)) + encode_digest(zxid)
         replica.ready.commits.append(Entry(zxid, payload))
-        replica.ready.events.append(RoleChanged(True))
         member.take_writes()
-    assert member.stats.digest_mismatches == 1  # the one applied while clients are served
+
+    commit(1)
+    member.tick()
+    assert member.stats.digest_mismatches == 0  # a snapshot that came with it may show too much
+    replica.ready.events.append(RoleChanged(True))
+    member.take_writes()
+    member.tick()
+    member.tick()
+    assert member.stats.digest_mismatches == 1
+    for zxid in range(2, 130):
+        commit(zxid)
+    assert member.stats.digest_mismatches == 2  # of 0x80
+    member.tick()
+    assert member.stats.digest_mismatches == 3
 
 
 @pytest.mark.parametrize("leader_is_ours", [True, False])

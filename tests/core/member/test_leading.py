@@ -38,10 +38,10 @@ def closing(cxid, link):
 
 def test_a_closing_that_comes_late_over_the_old_link_does_not_end_the_session():
     leader, proposals = leading()
-    leader.receive(closing(17, OLD_LINK), 0, 0)
+    leader.take_request(closing(17, OLD_LINK), 0, 0)
     assert proposals.txns[-1][4:] == (op.ERROR, (SESSION_MOVED,))
     assert leader.revalidate(SESSION, TIMEOUT_MS, NEW_LINK, 0)
-    leader.receive(closing(18, NEW_LINK), 0, 0)
+    leader.take_request(closing(18, NEW_LINK), 0, 0)
     assert proposals.txns[-1][4] == op.CLOSE_SESSION
     assert not leader.revalidate(SESSION, TIMEOUT_MS, NEW_LINK, 0)
 
@@ -60,6 +60,6 @@ def test_interop_6_each_server_says_itself_whether_acls_count():
         tree.apply((SESSION, 1, 2, 0, op.CREATE, (b"/x", b"", ((31, b"digest", b"bob:x"),), False, 1)))
         leader = Leading(MemberConfig(skip_acl=skip), tree, proposals, 0, 0)
         leader.revalidate(SESSION, TIMEOUT_MS, NEW_LINK, 0)
-        leader.receive(Forwarded(NEW_LINK, SESSION, 2, op.SET_DATA, body, ()), 0, 0)
+        leader.take_request(Forwarded(NEW_LINK, SESSION, 2, op.SET_DATA, body, ()), 0, 0)
         kind, record = proposals.txns[-1][4:]
         assert (kind, record) == (op.ERROR, (code,)) if code else kind == op.SET_DATA

@@ -139,11 +139,11 @@ def multi_is_not_rolled_back(patch: Patch) -> None:
 
 @planted(1, "C8")
 def forwarded_write_is_carried_out_twice(patch: Patch) -> None:
-    original = Leading._take_request
+    original = Leading.take_request
 
     def take(self: Leading, event: Any, now_ms: int, wall_ms: int) -> None:
         original(self, event, now_ms, wall_ms)
         if event.cxid % 16 == 7:
             original(self, event, now_ms, wall_ms)
 
-    patch.setattr(Leading, "_take_request", take)
+    patch.setattr(Leading, "take_request", take)

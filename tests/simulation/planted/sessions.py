@@ -20,7 +20,7 @@ from tests.simulation.planted.bug import Patch, before, planted
 @planted(2, "E1")
 def session_expired_by_a_follower(patch: Patch) -> None:
     """It ends whom it does not hear from any more, and the leader, which may know better, takes its word."""
-    tick, take_request = Member.tick, Leading._take_request
+    tick, take_request = Member.tick, Leading.take_request
     ends_ms: WeakKeyDictionary[Member, dict[int, int]] = WeakKeyDictionary()
 
     def hear(self: Member, connection: Connection) -> None:
@@ -42,7 +42,7 @@ def session_expired_by_a_follower(patch: Patch) -> None:
 
     before(patch, Member, "keep_session_alive", hear)
     patch.setattr(Member, "tick", tick_and_expire)
-    patch.setattr(Leading, "_take_request", take)
+    patch.setattr(Leading, "take_request", take)
 
 
 @planted(2, "E1")
