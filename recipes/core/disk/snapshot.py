@@ -58,29 +58,37 @@ def dump_tree(tree: DataTree) -> Iterator[bytes]:
     """
     zxid = tree.last_zxid
     order = list(tree.nodes)
+    # Every ACL that there is, in use or not: to look for those in use first would take one long pause.
     keys: dict[Acl, int] = {_NOBODY: 1}
-    for path in order:
-        acl = tree.nodes[path].acl
-        if acl is not OPEN_ACL and acl != OPEN_ACL and acl not in keys:  # a quota's own znodes have an equal one
+    era = tree.acls.begin_era()
+    for acl in tree.acls:
+        if acl != OPEN_ACL and acl not in keys:
             keys[acl] = len(keys) + 1
-    tree.acls.keep(keys)  # every ACL in use has just been seen
     head = [pack_int(len(tree.sessions))]
     head += [_SESSION.pack(session_id, timeout_ms) for session_id, timeout_ms in tree.sessions.items()]
     head.append(pack_int(len(keys)))
     head += [pack_long(key) + write_acl(acl) for acl, key in keys.items()]
-    return chain((b"".join(head),), _dump_nodes(tree, zxid, order, keys), (TAIL,))
+    return chain((b"".join(head),), _dump_nodes(tree, zxid, order, keys, era), (TAIL,))
 
 
-def _dump_nodes(tree: DataTree, zxid: int, order: list[bytes], keys: dict[Acl, int]) -> Iterator[bytes]:
+def _dump_nodes(tree: DataTree, zxid: int, order: list[bytes], keys: dict[Acl, int], era: int) -> Iterator[bytes]:
+    unused = dict(keys)
     for start in range(0, len(order), _SLICE_NODES):
         parts = []
         for path in order[start : start + _SLICE_NODES]:
             node = tree.nodes.get(path)
-            if node is None or node.czxid > zxid:
+            if node is None:
                 continue
-            key = -1 if node.acl is OPEN_ACL or node.acl == OPEN_ACL else keys.get(node.acl, 1)
-            parts.append(write_buffer(b"" if path == b"/" else path) + write_buffer(node.data) + _pack(node, key))
+            acl = node.acl
+            if acl is OPEN_ACL or acl == OPEN_ACL:  # a quota's own znodes have an equal one
+                key = -1
+            else:
+                key = keys.get(acl, 1)
+                unused.pop(acl, None)
+            if node.czxid <= zxid:
+                parts.append(write_buffer(b"" if path == b"/" else path) + write_buffer(node.data) + _pack(node, key))
         yield b"".join(parts)
+    tree.acls.drop(unused, era)
 
 
 def seal_body(body: bytes) -> bytes:

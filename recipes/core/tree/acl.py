@@ -6,7 +6,7 @@ ZooKeeperServer.checkACL, PrepRequestProcessor.fixupACL and the providers in org
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import sha1
 from hmac import compare_digest
 from itertools import islice
@@ -28,22 +28,42 @@ _AUTHENTICATED: Final = (b"digest", b"x509")  # schemes of the identities that r
 
 
 class AclTable:
-    """Keeps one object per distinct ACL, shared by all znodes that have it."""
+    """Keeps one object per distinct ACL, shared by all znodes that have it.
 
-    __slots__ = ("_bytes", "_measured", "_shared")
+    Whoever looks at all znodes, in slices, can tell which ACLs are in use: `begin_era` before, and `drop` behind it
+    those that were not seen.
+    """
+
+    __slots__ = ("_bytes", "_era", "_eras", "_measured", "_shared")
 
     def __init__(self) -> None:
         self._shared: dict[Acl, Acl] = {OPEN_ACL: OPEN_ACL, READ_ONLY_ACL: READ_ONLY_ACL}
+        self._era = 0
+        self._eras: dict[Acl, int] = {}  # when each was last given to a znode
         self._measured = self._bytes = 0  # the first so many take so much
 
     def intern(self, acl: Acl) -> Acl:
-        """The shared object equal to `acl`."""
-        return self._shared.setdefault(acl, acl)
+        """The shared object equal to `acl`, for a znode that gets it."""
+        if acl is OPEN_ACL:
+            return acl
+        found = self._shared.setdefault(acl, acl)
+        self._eras[found] = self._era
+        return found
 
-    def keep(self, used: Iterable[Acl]) -> None:
-        """Forget every ACL but those in use."""
-        self._shared = {acl: acl for acl in (OPEN_ACL, READ_ONLY_ACL, *used)}
+    def begin_era(self) -> int:
+        """The number of a new era."""
+        self._era += 1
+        return self._era
+
+    def drop(self, unused: Iterable[Acl], era: int) -> None:
+        """Forget these, but not those that a znode got in this era or later."""
+        for acl in unused:
+            if self._eras.get(acl, era) < era:
+                del self._eras[acl], self._shared[acl]
         self._measured = self._bytes = 0
+
+    def __iter__(self) -> Iterator[Acl]:
+        return iter(self._shared)
 
     def measure(self) -> int:
         """About how much memory they take, in bytes."""

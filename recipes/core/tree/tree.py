@@ -159,7 +159,8 @@ class DataTree:
         return permits(node.acl, perm, ids)
 
     def _kept(self, path: bytes, acl: Acl) -> Acl:
-        return unshared(acl) if is_of_quota(path) else self.acls.intern(acl)
+        known = self.acls.intern(acl)  # in the table in both cases: a snapshot begins with the table
+        return unshared(known) if is_of_quota(path) else known
 
     # One operation each; `track` says whether the digest must be computed.
 

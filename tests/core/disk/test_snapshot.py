@@ -235,13 +235,28 @@ def test_a_child_created_anew_is_not_written_without_its_parent(monkeypatch: pyt
     assert not any(path.startswith(b"/p") for path in found.nodes)
 
 
+def test_an_acl_that_a_znode_gets_while_a_snapshot_is_written_is_in_the_next_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_SLICE_NODES", 2)
+    mine = ((31, b"digest", b"user:x"),)
+    tree = DataTree()
+    tree.apply((1, 1, 1, 1, op.CREATE, (b"/old", b"", mine, False, 1)))
+    tree.apply((1, 2, 2, 1, op.DELETE, (b"/old",)))
+    written = write_snapshot(tree)
+    next(written)
+    tree.apply((1, 3, 3, 1, op.CREATE, (b"/new", b"", mine, False, 2)))
+    assert b"".join(written)
+    found = DataTree()
+    read_snapshot("snapshot.3", b"".join(write_snapshot(tree)), found)
+    assert found.nodes[b"/new"].acl == mine
+
+
 def test_a_snapshot_forgets_the_acls_no_znode_has():
     tree = DataTree()
     for number in range(50):
         tree.apply((1, 1, number + 1, 1, op.SET_ACL, (b"/", ((31, b"digest", b"user%d:x" % number),), number)))
     assert len(tree.acls) > 50
     data = b"".join(write_snapshot(tree))
-    assert len(tree.acls) == 4  # world's two, the last, and the stand-in
+    assert len(tree.acls) == 3  # world's two, and the last
     found = DataTree()
     read_snapshot("snapshot.32", data, found)
     assert_same(found, tree)
