@@ -62,6 +62,7 @@ class ServerConfig(BaseModel):
     max_session_timeout_ms: Whole = Field(default=-1, validation_alias="maxSessionTimeout")
     max_connections_per_ip: Limit = Field(default=60, validation_alias="maxClientCnxns")
     max_connections: Limit = Field(default=0, validation_alias="maxCnxns")
+    most_handshakes: Limit = Field(default=250, validation_alias="outstandingHandshake.limit")  # of TLS at client ports
     snap_count: Annotated[Whole, Field(ge=2)] = Field(default=100000, validation_alias="snapCount")
     pre_alloc_size_kb: Limit = Field(default=65536, validation_alias="preAllocSize")
     snap_size_limit_kb: Limit = Field(default=4 << 20, validation_alias="snapSizeLimitInKb")  # 0: no limit

@@ -28,7 +28,6 @@ from recipes.core.jute.votes import (
 )
 from recipes.core.server.listening import Listener
 from recipes.core.server.peer_sockets import UNREACHABLE, Endpoint, PeerSockets
-from recipes.core.server.strangers import Strangers
 
 log: logging.Logger = logging.getLogger("recipes.server")
 
@@ -73,7 +72,7 @@ class ElectionPort:
             if other != sid
         }
         self._links: set[_Link] = set()  # with open sockets
-        self._strangers = Strangers(sockets.is_server)  # connections without a greeting yet
+        self._strangers = sockets.strangers("election port", "connections without a greeting")
         self._refused: set[int] = set()  # sids whose refusal was logged
         self._listener: Listener | None = None
         self._closed = False

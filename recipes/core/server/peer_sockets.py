@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from recipes.core.errors import WireError
 from recipes.core.server.accepting import Tls
 from recipes.core.server.listening import Address, Listener, addresses_of, bound, listen
-from recipes.core.server.refusals import Refusals, handshake_reason, is_of_tls, shown
+from recipes.core.server.refusals import UNFINISHED, Refusals, handshake_reason, is_of_tls, shown
+from recipes.core.server.strangers import Strangers
 
 T = TypeVar("T", bound=asyncio.BaseProtocol)
 Endpoint = tuple[str, int]  # host and port
@@ -66,11 +67,12 @@ class PeerSockets:
 
         Raises OSError when none of them can be opened; of those that cannot be there is a warning.
         """
+        tls = self._tls(make, what)
         opened: list[Listener] = []
         failed: list[OSError] = []
         for host, number in self._own_endpoints(port, others):
             try:
-                opened.append(self._listen(make, await self._own_addresses(host), number, what))
+                opened.append(listen(make, await self._own_addresses(host), number, tls=tls))
             except OSError as error:
                 failed.append(error)
         if not opened:
@@ -89,14 +91,23 @@ class PeerSockets:
             return [(None, number) for number in dict.fromkeys((port, *(number for _, number in others)))]
         return [(self._listen_host, port), *others]
 
-    def _listen(
-        self, make: Callable[[], asyncio.BaseProtocol], addresses: Sequence[Address], port: int, what: str
-    ) -> Listener:
+    def _tls(self, make: Callable[[], asyncio.BaseProtocol], what: str) -> Tls | None:
         if self._accepts is None:
-            return listen(make, addresses, port)
+            return None
         refused = partial(self._found_refusals().handshake, what)
         plain = make if self._accepts_plain else None
-        return listen(make, addresses, port, tls=Tls(self._accepts, _CONNECT_TIMEOUT_S, refused, plain))
+        return Tls(self._accepts, _CONNECT_TIMEOUT_S, self.strangers(what, UNFINISHED), refused, plain)
+
+    def strangers(self, what: str, which: str) -> Strangers:
+        """The limit on connections to one of our ports that have not said yet which server they are from.
+
+        what: the port's name, for the log. which: what there are too many of, such as "connections without a greeting".
+        """
+
+        def crowded(address: object, count: int) -> None:
+            self._found_refusals().crowded(what, which, address, count)
+
+        return Strangers(crowded, is_server=self.is_server)
 
     def say_refused(self, server: str, host: str, port: int, error: BaseException) -> bool:
         """Log that the TLS handshake with a dialled server failed; False if the error has another cause.
