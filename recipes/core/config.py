@@ -114,6 +114,9 @@ class ServerConfig(BaseModel):
     ssl_quorum_trust_store_type: Pem = Field(default="PEM", validation_alias="ssl.quorum.trustStore.type")
     ssl_quorum_client_auth: ClientAuth = Field(default="need", validation_alias="ssl.quorum.clientAuth")
     ssl_quorum_hostname_verification: Boolean = Field(default=True, validation_alias="ssl.quorum.hostnameVerification")
+    ssl_quorum_client_hostname_verification: Boolean = Field(
+        default=True, validation_alias="ssl.quorum.clientHostnameVerification"
+    )
     ssl_quorum_protocol: Protocol = Field(default=(), validation_alias="ssl.quorum.protocol")
     ssl_quorum_enabled_protocols: Words = Field(default=(), validation_alias="ssl.quorum.enabledProtocols")
     ssl_quorum_ciphers: Words = Field(default=(), validation_alias="ssl.quorum.ciphersuites")
@@ -145,6 +148,11 @@ class ServerConfig(BaseModel):
     def members_have_certificates(self) -> bool:
         """Whether each connection between servers is encrypted, and from a server with a certificate."""
         return self.ssl_quorum and not self.port_unification and self.ssl_quorum_client_auth == "need"
+
+    @property
+    def certificates_name_servers(self) -> bool:
+        """Whether a server that connects must show a certificate for its own host. As at Apache's both keys count."""
+        return self.ssl_quorum_hostname_verification and self.ssl_quorum_client_hostname_verification
 
     @property
     def session_timeouts_ms(self) -> tuple[int, int]:

@@ -142,6 +142,9 @@ class PeerLink(Protocol):
     def receive(self, data: bytes) -> None:
         """Take in bytes, split anywhere. Never raises, whatever the bytes are."""
 
+    def certified(self, why_not: Callable[[int], str]) -> None:
+        """The other end has shown a certificate. why_not: why it is not a server's, by its sid; empty if it is."""
+
     def lost(self) -> None:
         """The socket is closed."""
 

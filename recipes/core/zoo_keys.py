@@ -83,7 +83,6 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "ssl.crl": (_OFF, _NO_REVOCATION), "ssl.ocsp": (_OFF, _NO_REVOCATION),
     "ssl.quorum.crl": (_OFF, _NO_REVOCATION), "ssl.quorum.ocsp": (_OFF, _NO_REVOCATION),
     "ssl.clientHostnameVerification": (_OFF, _NO_CLIENT_NAMES),
-    "ssl.quorum.clientHostnameVerification": (_OFF, _NO_CLIENT_NAMES),
     "sslQuorumReloadCertFiles": (_OFF, _NO_RELOAD), "client.certReload": (_OFF, _NO_RELOAD),
     "admin.forceHttps": (_OFF, _ADMIN_HTTP), "admin.portUnification": (_OFF, _ADMIN_HTTP),
     "admin.needClientAuth": (_OFF, _ADMIN_HTTP),

@@ -166,7 +166,7 @@ class Leader:
 
     def _introduce(self, progress: Progress, hello: Hello) -> None:
         peer, sid = self._peer, hello.sid
-        why = self._why_not(hello)
+        why = self._why_not(hello) or progress.link.why_not(sid)
         if why:
             progress.link.send(w.encode_refused(why))
             progress.enter(ProgressStage.REFUSED)

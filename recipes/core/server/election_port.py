@@ -116,6 +116,7 @@ class ElectionPort:
         send could stay paused, and would never send the next vote.
         """
         self._links.add(link)
+        link.why_not = self.sockets.certified(transport)
         if self._closed:  # an abandoned dial can still succeed
             transport.abort()
             return
@@ -145,6 +146,9 @@ class ElectionPort:
                     "give all servers the same server.N lines",
                     greeting.sid,
                 )
+            return False
+        if link.why_not is not None and (why := link.why_not(greeting.sid)):
+            link.refuse(WireError(why))
             return False
         if peer.dials:
             peer.knocked()
@@ -373,6 +377,7 @@ class _Link(asyncio.Protocol):
         self.claims: _Peer | None = None  # in whose name it greeted
         self.is_dialled: bool = False
         self.was_heard: bool = False
+        self.why_not: Callable[[int], str] | None = None  # the certificate's word, where that counts
         self.busy: bool = False
         self._port = port
         self._transport: asyncio.Transport | None = None

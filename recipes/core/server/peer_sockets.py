@@ -4,12 +4,13 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from recipes.core.errors import WireError
 from recipes.core.server.accepting import Tls
+from recipes.core.server.certificate import why_not
 from recipes.core.server.listening import Address, Listener, addresses_of, bound, listen
 from recipes.core.server.refusals import UNFINISHED, Refusals, handshake_reason, is_of_tls, shown
 from recipes.core.server.strangers import Strangers
@@ -20,6 +21,7 @@ Endpoint = tuple[str, int]  # host and port
 log: logging.Logger = logging.getLogger("recipes.server")
 
 _CONNECT_TIMEOUT_S = 5.0  # zookeeper.cnxTimeout
+_DOUBT = "does it trust this server's certificate? is that for this server's host in the server.N lines?"
 _LOOKUP_TIMEOUT_S = 1.0  # after that dial the address that answered last, if there is one
 # How a connection attempt may fail; a name that cannot be encoded for DNS raises UnicodeError.
 UNREACHABLE = (OSError, TimeoutError, UnicodeError)
@@ -33,6 +35,8 @@ class PeerSockets:
         works again after a cut would stay silent for up to two minutes, while TCP waits to retransmit.
     accepts, dials: TLS contexts for accepted connections and for those that this server dials; None for plain TCP.
     accepts_plain: accept connections without TLS beside those with it, while servers are switched one by one.
+    hosts: of each server. The certificate of an accepted connection must be for one of those of the server that it
+        says it is from; None: its certificate may be any that is trusted.
     """
 
     def __init__(
@@ -43,12 +47,14 @@ class PeerSockets:
         dials: ssl.SSLContext | None = None,
         *,
         accepts_plain: bool = False,
+        hosts: Mapping[int, Sequence[str]] | None = None,
     ) -> None:
         self._listen_host = listen_host
         self._silence_ms = silence_ms
         self._accepts = accepts
         self._dials = dials
         self._accepts_plain = accepts_plain
+        self._hosts = hosts
         self._refusals: Refusals | None = None
         self._own: dict[str | None, list[Address]] = {}
         self._answered: dict[tuple[Endpoint, ...], Endpoint] = {}  # of those of a server, the one that answered last
@@ -109,6 +115,11 @@ class PeerSockets:
 
         return Strangers(crowded, is_server=self.is_server)
 
+    def certified(self, transport: asyncio.BaseTransport) -> Callable[[int], str] | None:
+        """Why an accepted connection cannot be from a server, by its sid; empty if it can. None: it may be from any."""
+        certificate = transport.get_extra_info("peercert")
+        return partial(why_not, self._hosts, certificate) if certificate and self._hosts is not None else None
+
     def say_refused(self, server: str, host: str, port: int, error: BaseException) -> bool:
         """Log that the TLS handshake with a dialled server failed; False if the error has another cause.
 
@@ -129,7 +140,7 @@ class PeerSockets:
         """Log that a dialled server closed before it sent anything, as it does when it refuses our certificate."""
         if self._dials is not None:
             where = f"{server} at {shown((host, port))}"
-            self._found_refusals().say(f"{where}: it hung up at once: does it trust this server's certificate?", where)
+            self._found_refusals().say(f"{where}: it hung up at once: {_DOUBT}", where)
 
     def _found_refusals(self) -> Refusals:
         if self._refusals is None:

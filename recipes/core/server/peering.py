@@ -91,6 +91,9 @@ class Peering:
             accepts,
             dials,
             accepts_plain=config.port_unification,
+            hosts={sid: [each.host for each in server.addresses] for sid, server in servers.items()}
+            if config.certificates_name_servers
+            else None,
         )
         self._links = QuorumPort(
             settings.sid,

@@ -188,6 +188,9 @@ class QuorumPort:
             return
         self._protocols[link.key] = protocol
         if protocol.is_stranger:
+            why_not = self._sockets.certified(transport)
+            if why_not is not None:
+                link.certified(why_not)
             self._strangers.meet(protocol, transport.get_extra_info("peername"))
 
     def know(self, protocol: "_LinkProtocol") -> None:

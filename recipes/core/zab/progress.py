@@ -99,13 +99,15 @@ class LearnerProgress:
         info, epoch = q.decode_learner_info(packet.data), epoch_of(packet.zxid)
         if info.sid not in membership.servers or info.sid == own_sid:
             raise WireError(f"server {info.sid} is not one of the others in this ensemble")
+        if info.ours:
+            self.link.understands(q.encode_farewell)
+        if why := self.link.why_not(info.sid):
+            raise WireError(why)
         most = max(MOST_PROMISED, own_epoch + 1)
         if not 0 <= epoch <= most:
             raise WireError(f"server {info.sid} says it has promised epoch {epoch}: expected 0 to {most}")
         self.link.sid = info.sid
         self.ours = info.ours
-        if info.ours:
-            self.link.understands(q.encode_farewell)
         self.observer = packet.type == q.OBSERVERINFO
         self.voter = not self.observer and info.sid in membership.voters
         self.accepted_epoch = epoch

@@ -289,6 +289,16 @@ def test_a_server_that_does_not_belong_here_is_refused_in_both_logs(hello, why):
     assert any(why in note for note in it.notes)
 
 
+def test_f6_a_member_with_another_members_certificate_is_refused_in_both_logs():
+    it = Alone()
+    it.lead()
+    link = it.peer.accept()
+    link.certified(lambda sid: f"its certificate is not that of server {sid}")
+    (sent,) = it.takes(link, RAFT_MESSAGES.encode_hello(it.peer.ensemble, 2, 1, 0))
+    assert sent.why == "its certificate is not that of server 2"
+    assert "server 2 is refused: its certificate is not that of server 2" in it.notes
+
+
 def test_a_member_of_zab_is_hung_up_on_with_a_sentence():
     it = Alone()
     it.lead()
