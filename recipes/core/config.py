@@ -100,6 +100,8 @@ class ServerConfig(BaseModel):
     quorum_listen_on_all_ips: Boolean = Field(default=False, validation_alias="quorumListenOnAllIPs")
     read_only_mode: Boolean = Field(default=False, validation_alias="readonlymode.enabled")
     leader_serves: YesNo = Field(default=True, validation_alias="leaderServes")
+    most_snaps: Positive = Field(default=10, validation_alias="maxConcurrentSnapSyncs")
+    most_diffs: Positive = Field(default=100, validation_alias="maxConcurrentDiffSyncs")
     ssl_quorum: Boolean = Field(default=False, validation_alias="sslQuorum")
     port_unification: Boolean = Field(default=False, validation_alias="portUnification")  # accept plain ones too
     ssl_quorum_key_store: Path | None = Field(default=None, validation_alias="ssl.quorum.keyStore.location")

@@ -22,7 +22,7 @@ NO_EFFECT: dict[str, str] = dict.fromkeys(
         "fastleader.minNotificationInterval", "fastleader.maxNotificationInterval", "serverCnxnFactory", "flushDelay",
         "maxWriteQueuePollTime", "maxBatchSize", "requestThrottleStallTime", "requestThrottleDropStale",
         "requestStaleLatencyCheck", "requestStaleConnectionCheck", "request_throttler.shutdownTimeout",
-        "advancedFlowControlEnabled", "enableEagerACLCheck", "maxConcurrentSnapSyncs", "maxConcurrentDiffSyncs",
+        "advancedFlowControlEnabled", "enableEagerACLCheck",
         "digest.enabled", "snapshot.compression.method", "audit.impl.class",
         "netty.server.earlyDropSecureConnectionHandshakes",
         "throttledOpWaitTime", "learner.closeSocketAsync", "leader.closeSocketAsync", "learner.asyncSending",
@@ -128,7 +128,8 @@ def whole_number(text: str, kind: str = "int", *, other_bases: bool = False) -> 
 _SYSTEM_NUMBERS = frozenset(
     ("maxCnxns", "snapCount", "nio.sessionlessCnxnTimeout", "jute.maxbuffer", "admin.serverPort",
      "electionPortBindRetry", "znode.container.checkIntervalMs", "znode.container.maxPerMinute",
-     "outstandingHandshake.limit", "znode.container.maxNeverUsedIntervalMs", "snapSizeLimitInKb", "txnLogSizeLimitInKb")
+     "outstandingHandshake.limit", "maxConcurrentSnapSyncs", "maxConcurrentDiffSyncs",
+     "znode.container.maxNeverUsedIntervalMs", "snapSizeLimitInKb", "txnLogSizeLimitInKb")
 )  # fmt: skip
 _LONG = frozenset(("preAllocSize", "snapSizeLimitInKb", "txnLogSizeLimitInKb"))
 _SYSTEM_FLAGS = frozenset(

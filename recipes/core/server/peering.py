@@ -50,6 +50,8 @@ class Peering:
             config.tick_time_ms,
             config.init_limit,
             config.sync_limit,
+            config.most_snaps,
+            config.most_diffs,
             2 * config.max_frame_bytes,
             secret,
             new_secret() if config.session_secret == "own" else b"",

@@ -337,7 +337,7 @@ class Leader:
 
     def _start_syncing(self) -> None:
         self.stage = LeaderStage.SYNCING
-        self._synchronizer = Synchronizer(self._peer, self.epoch)
+        self._synchronizer = Synchronizer(self._peer, self.epoch, self._by_sid)
         self._more_time()
         # If this epoch is established, all of this server's log is committed; if it is not, a later leader takes back
         # the rest. So the tree gets the whole log now. Otherwise a SNAP might lack committed entries that the learner

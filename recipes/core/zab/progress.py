@@ -45,6 +45,8 @@ class LearnerProgress:
     current_epoch: of its log; -1 if it had already promised the leader's epoch, so it is not counted again.
     last_zxid: where its log ended; -1 where the log cannot be relied on.
 
+    sync: how it is brought to the leader's history, SNAP or DIFF; a TRUNC counts as a DIFF. 0 before that is decided.
+
     From SYNCING on, fixed:
     synced_zxid: the last zxid that it had, or was sent as committed before NEWLEADER; everything up to here is on its
         disk when it acknowledges NEWLEADER.
@@ -58,7 +60,8 @@ class LearnerProgress:
 
     __slots__ = (
         "_early_zxid", "_held", "_rows", "accepted_epoch", "acked_zxid", "current_epoch", "last_zxid", "link",
-        "observer", "offered_epoch", "ours", "pings_answered", "pings_sent", "stage", "steps", "synced_zxid", "voter",
+        "observer", "offered_epoch", "ours", "pings_answered", "pings_sent", "stage", "steps", "sync",
+        "synced_zxid", "voter",
     )  # fmt: skip
 
     def __init__(self, link: Link[Packet], rows: Mapping[ProgressStage, Mapping[int, Any]]) -> None:
@@ -71,6 +74,7 @@ class LearnerProgress:
         self.offered_epoch: int = -1
         self.current_epoch: int = -1
         self.last_zxid: int = -1
+        self.sync: int = 0
         self.synced_zxid: int = 0
         self.acked_zxid: int = -1
         self.pings_sent: int = 0
