@@ -204,8 +204,51 @@ def test_f6_ten_thousand_strangers(start_ensemble, wire, tls):
 
 def run(start_ensemble, wire, count: int, tls: bool) -> None:
     with start_ensemble("ours", "ours", "ours", start=False) as ensemble:
-        if tls:
-            authority = trustme.CA()
-            secure(ensemble, authority, dict.fromkeys(ensemble.servers, authority))
-        ensemble.start()
+        begin(ensemble, tls=tls)
         strangers_come(ensemble, wire, count, tls=tls)
+
+
+def begin(ensemble: EnsembleProcesses, *, tls: bool) -> None:
+    if tls:
+        authority = trustme.CA()
+        secure(ensemble, authority, dict.fromkeys(ensemble.servers, authority))
+    ensemble.start()
+
+
+@pytest.mark.thorough  # three processes, and some starts
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "sslQuorum"])
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01"], ids=["silent", "a part of a handshake"])
+def test_f5_who_says_nothing_keeps_no_member_out_and_holds_no_more_than_a_few_descriptors(
+    start_ensemble, wire, tls, said
+):
+    """200 connections at each port between servers, from an address of the servers, while a member comes again."""
+    with start_ensemble("ours", "ours", "ours", start=False) as ensemble:
+        begin(ensemble, tls=tls)
+        leader = ensemble.leader()
+        lost = ensemble.followers()[0]
+        others = [sid for sid in ensemble.servers if sid != lost]
+        ensemble.kill(lost)
+        ensemble.wait_serving(*others)
+        before = {sid: descriptors(ensemble, sid) for sid in others}
+        ports = [ensemble.election_ports[sid] for sid in others] + [ensemble.quorum_ports[leader]]
+        held = []
+        for port in ports:
+            for _ in range(200):
+                held.append(socket.create_connection(("127.0.0.1", port), timeout=20))
+                held[-1].sendall(said)
+        for sid in others:  # at most 128 at each of its ports that are open, and the port's own for the next one
+            most = before[sid] + 130 * (2 if sid == leader else 1)
+            ensemble.wait_for(
+                lambda sid=sid, most=most: descriptors(ensemble, sid) <= most, "the oldest have been hung up on"
+            )
+        ensemble.start(lost)
+        ensemble.wait_synced()
+        assert wire(ensemble.port(lost)).create("/a", b"x") == 0
+        for sock in held:
+            sock.close()
+        for sid in others:
+            ensemble.wait_for(lambda sid=sid: descriptors(ensemble, sid) <= before[sid] + 8, "descriptors are closed")
+        assert ensemble.leader() == leader
+        what = "TLS handshakes that are not finished" if tls else "connections without a greeting"
+        if tls or not said:
+            assert f"election port: 128 {what}: hung up on the oldest" in log_of(ensemble, leader)
