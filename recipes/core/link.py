@@ -1,12 +1,14 @@
 """One connection of the quorum port, at either end: bytes in, packets to the protocol, bytes out."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from recipes.core.errors import WireError
 
 P = TypeVar("P")
 P_co = TypeVar("P_co", covariant=True)
+
+MOST_STRANGERS: Final = 256  # connections whose other ends have not said which servers they are
 
 
 class Owner(Protocol):
@@ -146,3 +148,13 @@ class Link(Generic[P]):
         if not self.wants_close:
             self.wants_close = True
             self._gone(self)
+
+
+def make_room(links: Iterable[Link[Any]]) -> None:
+    """Hang up on the oldest link whose other end has not introduced itself, if there are too many of them.
+
+    links: the oldest first.
+    """
+    strangers = [link for link in links if link.sid == -1]
+    if len(strangers) >= MOST_STRANGERS:
+        strangers[0].close()
