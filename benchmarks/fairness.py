@@ -19,13 +19,13 @@ from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from recipes.core.server.descriptors import raise_limit
 
 _ACL = struct.pack(">ii", 1, 31) + b"\0\0\0\5world\0\0\0\6anyone"
 _END = struct.pack(">i?i", -1, True, -1)
-_GET, _CREATE, _CHECK, _MULTI, _CLOSE, _EXISTS, _COUNT, _SET_WATCHES = 4, 1, 13, 14, -11, 3, 104, 101
+_GET, _SET, _CREATE, _CHECK, _MULTI, _CLOSE, _EXISTS, _COUNT, _SET_WATCHES = 4, 5, 1, 13, 14, -11, 3, 104, 101
 _EPHEMERAL = 1
 
 
@@ -183,26 +183,38 @@ INPUTS: dict[str, Input] = {
 }
 
 
-def watch(port: int, ends: Event, found: Any) -> None:
-    """The bystander: put its longest wait in seconds, or -1 if its session has ended."""
+class Waits(NamedTuple):
+    """A bystander's, in seconds; -1 if its session has ended."""
+
+    longest: float
+    p99: float
+
+
+def watch(port: int, ends: Event, found: Any, writes: bool) -> None:
+    """The bystander: put its Waits. It says that it has begun by another put."""
+    body = _text(b"/bystander") + (_text(b"x") + struct.pack(">i", -1) if writes else b"\0")
+    waits = []
     try:
-        wire, longest = Wire(port, 8000), 0.0
-        found.put(0.0)
+        wire = Wire(port, 8000)
+        wire.ask(_CREATE, _create(b"/bystander"))
+        found.put(None)
         while not ends.is_set():
             began = time.perf_counter()
-            wire.ask(_GET, _text(b"/") + b"\0")
-            longest = max(longest, time.perf_counter() - began)
+            wire.ask(_SET if writes else _GET, body)
+            waits.append(time.perf_counter() - began)
             time.sleep(0.002)
-        found.put(longest)
+        waits.sort()
+        found.put(Waits(waits[-1], waits[len(waits) * 99 // 100]))
     except (OSError, EOFError):
-        found.put(-1.0)
+        found.put(Waits(-1.0, -1.0))
 
 
 @contextmanager
-def bystander(port: int, waits: list[float]) -> Iterator[None]:
+def bystander(port: int, waits: list[Waits], *, writes: bool = False) -> Iterator[None]:
+    """A client that reads, or writes, every 2 ms while the block runs; then its Waits are appended."""
     context = get_context("spawn")
     ends, found = context.Event(), context.Queue()
-    process = context.Process(target=watch, args=(port, ends, found))
+    process = context.Process(target=watch, args=(port, ends, found, writes))
     process.start()
     found.get()
     try:
@@ -249,17 +261,17 @@ def measure(name: str, sources: Path) -> tuple[float, float, float, float]:
     with server(sources) as (port, pid):
         work = INPUTS[name](port)
         next(work)
-        alone: list[float] = []
+        alone: list[Waits] = []
         with bystander(port, alone):
             time.sleep(2)
         Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak from here on
-        before_mb, beside = _resident_mb(pid), list[float]()
+        before_mb, beside = _resident_mb(pid), list[Waits]()
         with bystander(port, beside):
             next(work, None)
             time.sleep(0.5)
         peak_mb = _resident_mb(pid, peak=True) - before_mb
         time.sleep(5)
-        return alone[0] * 1000, beside[0] * 1000, peak_mb, _resident_mb(pid) - before_mb
+        return alone[0].longest * 1000, beside[0].longest * 1000, peak_mb, _resident_mb(pid) - before_mb
 
 
 def write(line: str) -> None:

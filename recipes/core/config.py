@@ -62,6 +62,7 @@ class ServerConfig(BaseModel):
     max_session_timeout_ms: Whole = Field(default=-1, validation_alias="maxSessionTimeout")
     max_connections_per_ip: Limit = Field(default=60, validation_alias="maxClientCnxns")
     max_connections: Limit = Field(default=0, validation_alias="maxCnxns")
+    most_handshakes: Limit = Field(default=250, validation_alias="outstandingHandshake.limit")  # of TLS at client ports
     snap_count: Annotated[Whole, Field(ge=2)] = Field(default=100000, validation_alias="snapCount")
     pre_alloc_size_kb: Limit = Field(default=65536, validation_alias="preAllocSize")
     snap_size_limit_kb: Limit = Field(default=4 << 20, validation_alias="snapSizeLimitInKb")  # 0: no limit
@@ -99,6 +100,8 @@ class ServerConfig(BaseModel):
     quorum_listen_on_all_ips: Boolean = Field(default=False, validation_alias="quorumListenOnAllIPs")
     read_only_mode: Boolean = Field(default=False, validation_alias="readonlymode.enabled")
     leader_serves: YesNo = Field(default=True, validation_alias="leaderServes")
+    most_snaps: Positive = Field(default=10, validation_alias="maxConcurrentSnapSyncs")
+    most_diffs: Positive = Field(default=100, validation_alias="maxConcurrentDiffSyncs")
     ssl_quorum: Boolean = Field(default=False, validation_alias="sslQuorum")
     port_unification: Boolean = Field(default=False, validation_alias="portUnification")  # accept plain ones too
     ssl_quorum_key_store: Path | None = Field(default=None, validation_alias="ssl.quorum.keyStore.location")
@@ -113,6 +116,9 @@ class ServerConfig(BaseModel):
     ssl_quorum_trust_store_type: Pem = Field(default="PEM", validation_alias="ssl.quorum.trustStore.type")
     ssl_quorum_client_auth: ClientAuth = Field(default="need", validation_alias="ssl.quorum.clientAuth")
     ssl_quorum_hostname_verification: Boolean = Field(default=True, validation_alias="ssl.quorum.hostnameVerification")
+    ssl_quorum_client_hostname_verification: Boolean = Field(
+        default=True, validation_alias="ssl.quorum.clientHostnameVerification"
+    )
     ssl_quorum_protocol: Protocol = Field(default=(), validation_alias="ssl.quorum.protocol")
     ssl_quorum_enabled_protocols: Words = Field(default=(), validation_alias="ssl.quorum.enabledProtocols")
     ssl_quorum_ciphers: Words = Field(default=(), validation_alias="ssl.quorum.ciphersuites")
@@ -144,6 +150,11 @@ class ServerConfig(BaseModel):
     def members_have_certificates(self) -> bool:
         """Whether each connection between servers is encrypted, and from a server with a certificate."""
         return self.ssl_quorum and not self.port_unification and self.ssl_quorum_client_auth == "need"
+
+    @property
+    def certificates_name_servers(self) -> bool:
+        """Whether a server that connects must show a certificate for its own host. As at Apache's both keys count."""
+        return self.ssl_quorum_hostname_verification and self.ssl_quorum_client_hostname_verification
 
     @property
     def session_timeouts_ms(self) -> tuple[int, int]:

@@ -1,12 +1,14 @@
 """One connection of the quorum port, at either end: bytes in, packets to the protocol, bytes out."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from recipes.core.errors import WireError
 
 P = TypeVar("P")
 P_co = TypeVar("P_co", covariant=True)
+
+MOST_STRANGERS: Final = 256  # connections whose other ends have not said which servers they are
 
 
 class Owner(Protocol):
@@ -41,8 +43,8 @@ class Link(Generic[P]):
     """
 
     __slots__ = (
-        "_farewell", "_gone", "_handle", "_owner", "_reader", "closed", "farewell", "heard_ms", "key", "out", "sid",
-        "since_ms", "touched", "wants_close", "why_closed",
+        "_farewell", "_gone", "_handle", "_owner", "_reader", "_why_not", "closed", "farewell", "heard_ms", "key",
+        "out", "sid", "since_ms", "touched", "wants_close", "why_closed",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +70,7 @@ class Link(Generic[P]):
         self._handle = handle
         self._farewell: Callable[[str], bytes] | None = None
         self._gone = gone
+        self._why_not: Callable[[int], str] | None = None
 
     def receive(self, data: bytes) -> None:
         """Take in bytes, split anywhere. Bytes that break the protocol close the link, with the reason."""
@@ -102,6 +105,14 @@ class Link(Generic[P]):
             # The other end takes it: a sign of life, and the only one while a large tree is sent.
             self.heard_ms = self._owner.now_ms
             yield part
+
+    def certified(self, why_not: Callable[[int], str]) -> None:
+        """The other end has shown a certificate. why_not: why it is not a server's, by its sid; empty if it is."""
+        self._why_not = why_not
+
+    def why_not(self, sid: int) -> str:
+        """Why the other end cannot be this server, empty if it can: without a certificate it may be any."""
+        return "" if self._why_not is None else self._why_not(sid)
 
     def leave(self, why: str) -> None:
         """Hang up after the other end's farewell. why: for this server's log."""
@@ -138,3 +149,13 @@ class Link(Generic[P]):
         if not self.wants_close:
             self.wants_close = True
             self._gone(self)
+
+
+def make_room(links: Iterable[Link[Any]]) -> None:
+    """Hang up on the oldest link whose other end has not introduced itself, if there are too many of them.
+
+    links: the oldest first.
+    """
+    strangers = [link for link in links if link.sid == -1]
+    if len(strangers) >= MOST_STRANGERS:
+        strangers[0].close()

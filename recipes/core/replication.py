@@ -142,6 +142,9 @@ class PeerLink(Protocol):
     def receive(self, data: bytes) -> None:
         """Take in bytes, split anywhere. Never raises, whatever the bytes are."""
 
+    def certified(self, why_not: Callable[[int], str]) -> None:
+        """The other end has shown a certificate. why_not: why it is not a server's, by its sid; empty if it is."""
+
     def lost(self) -> None:
         """The socket is closed."""
 
@@ -304,6 +307,8 @@ class ReplicaSettings:
 
     init_limit: how long joining a leader may take, in ticks.
     sync_limit: how long the other end of a link may be silent, in ticks.
+    most_snaps, most_diffs: how many learners a leader may bring to its history at once, by its whole tree and by what
+        they lack. Only observers are refused: voters count, too, and are never kept waiting.
     max_packet_bytes: the longest packet that another server may send.
     secret: that the members share, as stored; empty if this server has none yet. new_secret: a random one, for the
         first leader; empty if the members share none. Links between servers must then be encrypted.
@@ -314,6 +319,8 @@ class ReplicaSettings:
     tick_ms: int = 2000
     init_limit: int = 10
     sync_limit: int = 5
+    most_snaps: int = 10
+    most_diffs: int = 100
     max_packet_bytes: int = 2 * 0xFFFFF
     secret: bytes = field(default=b"", repr=False)
     new_secret: bytes = field(default=b"", repr=False)

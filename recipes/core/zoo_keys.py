@@ -22,7 +22,7 @@ NO_EFFECT: dict[str, str] = dict.fromkeys(
         "fastleader.minNotificationInterval", "fastleader.maxNotificationInterval", "serverCnxnFactory", "flushDelay",
         "maxWriteQueuePollTime", "maxBatchSize", "requestThrottleStallTime", "requestThrottleDropStale",
         "requestStaleLatencyCheck", "requestStaleConnectionCheck", "request_throttler.shutdownTimeout",
-        "advancedFlowControlEnabled", "enableEagerACLCheck", "maxConcurrentSnapSyncs", "maxConcurrentDiffSyncs",
+        "advancedFlowControlEnabled", "enableEagerACLCheck",
         "digest.enabled", "snapshot.compression.method", "audit.impl.class",
         "netty.server.earlyDropSecureConnectionHandshakes",
         "throttledOpWaitTime", "learner.closeSocketAsync", "leader.closeSocketAsync", "learner.asyncSending",
@@ -51,7 +51,7 @@ NO_EFFECT: dict[str, str] = dict.fromkeys(
     "connectionDecreaseRatio": _LOAD, "connection_throttle_weight_enabled": _LOAD,
     "connection_throttle_global_session_weight": _LOAD, "connection_throttle_local_session_weight": _LOAD,
     "connection_throttle_renew_session_weight": _LOAD, "requestThrottleLimit": _LOAD,
-    "largeRequestMaxBytes": _LOAD, "largeRequestThreshold": _LOAD, "outstandingHandshake.limit": _LOAD,
+    "largeRequestMaxBytes": _LOAD, "largeRequestThreshold": _LOAD,
     "observerMasterPort": "observers connect to the leader",
     "localSessionsEnabled": "every session is known to all servers",
     "localSessionsUpgradingEnabled": "every session is known to all servers",
@@ -83,7 +83,6 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "ssl.crl": (_OFF, _NO_REVOCATION), "ssl.ocsp": (_OFF, _NO_REVOCATION),
     "ssl.quorum.crl": (_OFF, _NO_REVOCATION), "ssl.quorum.ocsp": (_OFF, _NO_REVOCATION),
     "ssl.clientHostnameVerification": (_OFF, _NO_CLIENT_NAMES),
-    "ssl.quorum.clientHostnameVerification": (_OFF, _NO_CLIENT_NAMES),
     "sslQuorumReloadCertFiles": (_OFF, _NO_RELOAD), "client.certReload": (_OFF, _NO_RELOAD),
     "admin.forceHttps": (_OFF, _ADMIN_HTTP), "admin.portUnification": (_OFF, _ADMIN_HTTP),
     "admin.needClientAuth": (_OFF, _ADMIN_HTTP),
@@ -129,6 +128,7 @@ def whole_number(text: str, kind: str = "int", *, other_bases: bool = False) -> 
 _SYSTEM_NUMBERS = frozenset(
     ("maxCnxns", "snapCount", "nio.sessionlessCnxnTimeout", "jute.maxbuffer", "admin.serverPort",
      "electionPortBindRetry", "znode.container.checkIntervalMs", "znode.container.maxPerMinute",
+     "outstandingHandshake.limit", "maxConcurrentSnapSyncs", "maxConcurrentDiffSyncs",
      "znode.container.maxNeverUsedIntervalMs", "snapSizeLimitInKb", "txnLogSizeLimitInKb")
 )  # fmt: skip
 _LONG = frozenset(("preAllocSize", "snapSizeLimitInKb", "txnLogSizeLimitInKb"))
@@ -137,7 +137,8 @@ _SYSTEM_FLAGS = frozenset(
 )
 _LEAST = {
     "snapCount": 2, "autopurge.snapRetainCount": 3, "autopurge.purgeInterval": 0, "maxClientCnxns": 0, "maxCnxns": 0,
-    "preAllocSize": 0, "electionPortBindRetry": 0, "znode.container.maxNeverUsedIntervalMs": 0,
+    "preAllocSize": 0, "electionPortBindRetry": 0, "outstandingHandshake.limit": 0,
+    "znode.container.maxNeverUsedIntervalMs": 0,
     "snapSizeLimitInKb": 0, "txnLogSizeLimitInKb": 0,
 }  # fmt: skip
 _SAID = ("snapCount", "autopurge.snapRetainCount")

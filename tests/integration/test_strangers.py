@@ -16,6 +16,7 @@ from random import Random
 import pytest
 import trustme
 
+from benchmarks.fairness import Waits, bystander, write
 from recipes.core.jute import quorum as q
 from recipes.core.jute.votes import Notification, encode_greeting, encode_notification
 from tests.ensembles import EnsembleProcesses
@@ -146,8 +147,11 @@ def descriptors(ensemble: EnsembleProcesses, sid: int) -> int:
     return len(list(Path(f"/proc/{ensemble.servers[sid].pid}/fd").iterdir()))
 
 
-def strangers_come(ensemble: EnsembleProcesses, wire, count: int, *, tls: bool) -> None:
-    """They come to three servers under load, of which the first is down and comes back in the end."""
+def strangers_come(ensemble: EnsembleProcesses, wire, count: int, *, tls: bool) -> list[Waits]:
+    """They come to three servers under load, of which the first is down and comes back in the end.
+
+    Returns how long a bystander at the third one waits for its reads, without them and with them.
+    """
     if ensemble.leader() == DOWN:
         ensemble.stop(DOWN)
     else:
@@ -159,15 +163,20 @@ def strangers_come(ensemble: EnsembleProcesses, wire, count: int, *, tls: bool) 
     strangers = Strangers(ensemble, 4711, epoch)
     written = 0
     client = wire(ensemble.port(2))
-    for number in range(count):
-        strangers.come()
-        if number % 20 == 0:
-            try:
-                assert client.create(f"/{number}", b"x") == 0
-                written += 1
-            except (OSError, EOFError):  # its server has looked for another leader
-                ensemble.wait_serving(2, 3)
-                client = wire(ensemble.port(2))
+    waits: list[Waits] = []
+    with bystander(ensemble.port(3), waits):
+        for number in range(count // 2):
+            assert client.create(f"/before-{number}", b"x") == 0
+    with bystander(ensemble.port(3), waits):
+        for number in range(count):
+            strangers.come()
+            if number % 20 == 0:
+                try:
+                    assert client.create(f"/{number}", b"x") == 0
+                    written += 1
+                except (OSError, EOFError):  # its server has looked for another leader
+                    ensemble.wait_serving(2, 3)
+                    client = wire(ensemble.port(2))
     assert written > count / 40
     strangers.go()
     ensemble.start(DOWN)  # whatever was said, it joins
@@ -187,6 +196,7 @@ def strangers_come(ensemble: EnsembleProcesses, wire, count: int, *, tls: bool) 
             lambda sid=sid, files=files: descriptors(ensemble, sid) <= files + 8, "descriptors are closed"
         )
         assert memory_kb(ensemble, sid) < kb + 30_000
+    return waits
 
 
 @pytest.mark.thorough  # three processes and 400 connections
@@ -198,14 +208,61 @@ def test_f6_strangers_achieve_little_and_with_tls_nothing(start_ensemble, wire, 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "sslQuorum"])
-def test_f6_ten_thousand_strangers(start_ensemble, wire, tls):
-    run(start_ensemble, wire, 10_000, tls)
+def test_f6_ten_thousand_strangers(start_ensemble, wire, capsys, tls):
+    """It prints a bystander's waits: its p99 should at most double. -1: its server has looked for another leader."""
+    alone, beside = run(start_ensemble, wire, 10_000, tls)
+    with capsys.disabled():
+        write(f"\na bystander without strangers and with them, in s: {alone}, {beside}")
+    assert not tls or beside.p99 >= 0  # with sslQuorum no leadership ends, and so no connection of a client
 
 
-def run(start_ensemble, wire, count: int, tls: bool) -> None:
+def run(start_ensemble, wire, count: int, tls: bool) -> list[Waits]:
     with start_ensemble("ours", "ours", "ours", start=False) as ensemble:
-        if tls:
-            authority = trustme.CA()
-            secure(ensemble, authority, dict.fromkeys(ensemble.servers, authority))
-        ensemble.start()
-        strangers_come(ensemble, wire, count, tls=tls)
+        begin(ensemble, tls=tls)
+        return strangers_come(ensemble, wire, count, tls=tls)
+
+
+def begin(ensemble: EnsembleProcesses, *, tls: bool) -> None:
+    if tls:
+        authority = trustme.CA()
+        secure(ensemble, authority, dict.fromkeys(ensemble.servers, authority))
+    ensemble.start()
+
+
+@pytest.mark.thorough  # three processes, and some starts
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "sslQuorum"])
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01"], ids=["silent", "a part of a handshake"])
+def test_f5_who_says_nothing_keeps_no_member_out_and_holds_no_more_than_a_few_descriptors(
+    start_ensemble, wire, tls, said
+):
+    """200 connections at each port between servers, from an address of the servers, while a member comes again."""
+    with start_ensemble("ours", "ours", "ours", start=False) as ensemble:
+        begin(ensemble, tls=tls)
+        leader = ensemble.leader()
+        lost = ensemble.followers()[0]
+        others = [sid for sid in ensemble.servers if sid != lost]
+        ensemble.kill(lost)
+        ensemble.wait_serving(*others)
+        before = {sid: descriptors(ensemble, sid) for sid in others}
+        ports = [ensemble.election_ports[sid] for sid in others] + [ensemble.quorum_ports[leader]]
+        held = []
+        for port in ports:
+            for _ in range(200):
+                held.append(socket.create_connection(("127.0.0.1", port), timeout=20))
+                held[-1].sendall(said)
+        for sid in others:  # at most 128 at each of its ports that are open, and the port's own for the next one
+            most = before[sid] + 130 * (2 if sid == leader else 1)
+            ensemble.wait_for(
+                lambda sid=sid, most=most: descriptors(ensemble, sid) <= most, "the oldest have been hung up on"
+            )
+        ensemble.start(lost)
+        ensemble.wait_synced()
+        assert wire(ensemble.port(lost)).create("/a", b"x") == 0
+        for sock in held:
+            sock.close()
+        for sid in others:
+            ensemble.wait_for(lambda sid=sid: descriptors(ensemble, sid) <= before[sid] + 8, "descriptors are closed")
+        assert ensemble.leader() == leader
+        what = "TLS handshakes that are not finished" if tls else "connections without a greeting"
+        if tls or not said:
+            assert f"election port: 128 {what}: hung up on the oldest" in log_of(ensemble, leader)

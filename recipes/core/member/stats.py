@@ -50,7 +50,8 @@ class Stats:
     __slots__ = (
         "admin_requests", "auth_failed", "batches", "bytes_received", "bytes_sent", "commit_latency", "commits",
         "connections_rejected", "digest_mismatches", "election", "events_sent", "fired", "flush", "flush_s",
-        "followed", "fsync", "handshakes", "handshakes_failed", "inform_latency", "informs", "latency_max_ms",
+        "followed", "fsync", "handshakes", "handshakes_exceeded", "handshakes_failed", "inform_latency",
+        "informs", "latency_max_ms",
         "latency_min_ms", "latency_total_ms", "leader_unavailable", "loaded_ms", "loaded_txns", "logged", "looked",
         "observed", "packets_received", "packets_sent", "pauses", "prepared", "proposal_latency", "proposal_sizes",
         "proposals_received", "queue_and_flush", "queue_s", "reads_late", "reply_sizes", "resumed", "revalidated",
@@ -138,6 +139,7 @@ class Stats:
         self.connections_rejected: int = 0  # because of a limit
         self.sessionless: int = 0  # hung up on because they opened no session in time
         self.handshakes_failed: int = 0  # of TLS
+        self.handshakes_exceeded: int = 0  # of TLS: given up in favour of others, because there were too many
         self.pauses: int = 0  # how often no more was read from a client until it had its answers
         self.proposals_received: int = 0
         self.commits: int = 0

@@ -5,11 +5,11 @@ The table of each protocol has what a follower may send in which stage. Each pro
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from recipes.core.errors import WireError
 from recipes.core.forwarding import Forwarded, Revalidate, SessionsTouched
-from recipes.core.link import Link
+from recipes.core.link import Link, make_room
 from recipes.core.replicas import wire as w
 from recipes.core.replicas.ballots import TERMS_AHEAD, Ballot, Kind
 from recipes.core.replicas.matching import next_probe
@@ -22,8 +22,6 @@ from recipes.core.zxid import LAST_COUNTER, counter_of
 
 if TYPE_CHECKING:
     from recipes.core.replicas.peer import Peer
-
-_MOST_STRANGERS: Final = 64  # connections of servers that have not said who they are
 
 
 class Leader:
@@ -64,10 +62,8 @@ class Leader:
         return self._next_beat_ms
 
     def accept(self) -> Link[Message] | None:
-        """A server has connected. None: hang up, since too many connections have not said whose they are."""
-        strangers = sum(progress.sid == -1 for progress in self._links.values())
-        if strangers >= _MOST_STRANGERS:
-            return None
+        """A server has connected."""
+        make_room(progress.link for progress in self._links.values())
         link = self._peer.new_link(self._receive, self._gone)
         self._links[link.key] = Progress(link, self._rows)
         return link
@@ -166,7 +162,7 @@ class Leader:
 
     def _introduce(self, progress: Progress, hello: Hello) -> None:
         peer, sid = self._peer, hello.sid
-        why = self._why_not(hello)
+        why = self._why_not(hello) or progress.link.why_not(sid)
         if why:
             progress.link.send(w.encode_refused(why))
             progress.enter(ProgressStage.REFUSED)

@@ -14,25 +14,43 @@ if TYPE_CHECKING:
     import ssl  # takes time to import, and many servers need none of it
 
     from recipes.core.server.places import Place, Places
+    from recipes.core.server.strangers import Strangers
 
 BACKLOG = 128
 _ACCEPTS_PER_TURN = 64
 _HANDSHAKE = b"\x16"  # a TLS record of this kind comes first; no frame, packet or word of ZooKeeper's begins so
+_LEAST_S = 0.001  # a time limit must be positive
 _AGAIN_S = 1.0  # pause after the system had no descriptor or memory for a connection
 
 
 class Tls(NamedTuple):
     """What a port with TLS needs.
 
-    handshake_s: how long a handshake may take, and the wait for the first byte where that tells whether there is one.
+    handshake_s: how long a handshake may take from when its connection is accepted; the wait for the first byte, where
+        that tells whether there is one, is a part of it.
+    unfinished: the limit on the number of handshakes that are not finished.
     refused: called with the other end's socket address and the error when a handshake fails.
     plain: makes the protocol of a connection that begins without a handshake, like `make`; None: TLS only.
     """
 
     context: "ssl.SSLContext"
     handshake_s: float
+    unfinished: "Strangers"
     refused: Callable[[Any, OSError], None]
     plain: Callable[..., asyncio.BaseProtocol] | None = None
+
+
+class _Unmade:
+    """A connection that is accepted, and has no protocol yet."""
+
+    is_stranger: bool = True
+
+    def __init__(self, making: asyncio.Task[None]) -> None:
+        self._making = making
+
+    def hang_up(self) -> None:
+        """Close now."""
+        self._making.cancel()
 
 
 class Acceptor:
@@ -98,10 +116,19 @@ class Acceptor:
             connection.setblocking(False)
             making = self._loop.create_task(self._make_connection(connection, address, place))
             self._unmade.add(making)
-            making.add_done_callback(partial(self._made, connection, place))
+            unmade = _Unmade(making)
+            making.add_done_callback(partial(self._made, connection, place, unmade))
+            if place is not None:
+                place.holder = unmade
+            if self._tls is not None:
+                self._tls.unfinished.meet(unmade, address)
 
-    def _made(self, connection: socket.socket, place: "Place | None", making: asyncio.Task[None]) -> None:
+    def _made(
+        self, connection: socket.socket, place: "Place | None", unmade: _Unmade, making: asyncio.Task[None]
+    ) -> None:
         self._unmade.discard(making)
+        if self._tls is not None:
+            self._tls.unfinished.know(unmade)
         if making.cancelled():  # possibly before it had begun, so that nothing else closes the socket
             connection.close()
             if place is not None:
@@ -112,12 +139,14 @@ class Acceptor:
         if tls is None:
             await self._connect(partial(self._make, *of_place), connection)
             return
+        until = self._loop.time() + tls.handshake_s
         try:
             if tls.plain is not None and await self._first_byte(connection, tls.handshake_s) != _HANDSHAKE:
                 await self._connect(partial(tls.plain, *of_place), connection)
                 return
             make = partial(self._make, *of_place)
-            await self._connect(make, connection, ssl=tls.context, ssl_handshake_timeout=tls.handshake_s)
+            left_s = max(_LEAST_S, until - self._loop.time())
+            await self._connect(make, connection, ssl=tls.context, ssl_handshake_timeout=left_s)
         except OSError as error:
             if place is not None:
                 place.leave()

@@ -43,8 +43,21 @@ class ClientProtocol(asyncio.BufferedProtocol):
         """A client has connected; close the socket if there are too many clients."""
         self.transport = transport  # type: ignore[assignment]
         self.connection = self._server.admit(self, transport, self._secure, self._local)
+        if self._place is not None:
+            self._place.holder = self
         if self.connection is None:
             transport.abort()  # type: ignore[attr-defined]
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether nothing has come that says what the client wants."""
+        connection = self.connection
+        return connection is not None and not connection.session_id and not connection.packets_in
+
+    def hang_up(self) -> None:
+        """Close now."""
+        if self.transport is not None:
+            self.transport.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """The buffer for received bytes."""

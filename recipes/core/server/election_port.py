@@ -28,7 +28,6 @@ from recipes.core.jute.votes import (
 )
 from recipes.core.server.listening import Listener
 from recipes.core.server.peer_sockets import UNREACHABLE, Endpoint, PeerSockets
-from recipes.core.server.strangers import Strangers
 
 log: logging.Logger = logging.getLogger("recipes.server")
 
@@ -73,7 +72,7 @@ class ElectionPort:
             if other != sid
         }
         self._links: set[_Link] = set()  # with open sockets
-        self._strangers = Strangers(sockets.is_server)  # connections without a greeting yet
+        self._strangers = sockets.strangers("election port", "connections without a greeting")
         self._refused: set[int] = set()  # sids whose refusal was logged
         self._listener: Listener | None = None
         self._closed = False
@@ -117,6 +116,7 @@ class ElectionPort:
         send could stay paused, and would never send the next vote.
         """
         self._links.add(link)
+        link.why_not = self.sockets.certified(transport)
         if self._closed:  # an abandoned dial can still succeed
             transport.abort()
             return
@@ -146,6 +146,9 @@ class ElectionPort:
                     "give all servers the same server.N lines",
                     greeting.sid,
                 )
+            return False
+        if link.why_not is not None and (why := link.why_not(greeting.sid)):
+            link.refuse(WireError(why))
             return False
         if peer.dials:
             peer.knocked()
@@ -374,6 +377,7 @@ class _Link(asyncio.Protocol):
         self.claims: _Peer | None = None  # in whose name it greeted
         self.is_dialled: bool = False
         self.was_heard: bool = False
+        self.why_not: Callable[[int], str] | None = None  # the certificate's word, where that counts
         self.busy: bool = False
         self._port = port
         self._transport: asyncio.Transport | None = None

@@ -15,6 +15,7 @@ from recipes.core.server.descriptors import in_use
 
 if TYPE_CHECKING:
     from recipes.core.config import ServerConfig
+    from recipes.core.server.strangers import Strangers
 
 log: logging.Logger = logging.getLogger("recipes.server")
 
@@ -24,6 +25,7 @@ class ServerFacts(Facts):
 
     def __init__(self, config: "ServerConfig") -> None:
         self.config = config
+        self.handshakes: list[Strangers] = []  # of TLS at the client ports, those that are not finished
         self._snapshots = config.data_dir / "version-2"
         self._logs = (config.data_log_dir or config.data_dir) / "version-2"
 
@@ -37,9 +39,13 @@ class ServerFacts(Facts):
         return max([(zxid, written_s) for zxid, written_s in named if zxid is not None], default=(0, 0))
 
     def figures(self) -> dict[str, str | int]:
-        """How many descriptors are open, and how many may be."""
+        """How many descriptors are open, and how many may be; TLS handshakes that are not finished."""
         count, most = in_use()
-        return {"open_file_descriptor_count": count, "max_file_descriptor_count": most}
+        return {
+            "open_file_descriptor_count": count,
+            "max_file_descriptor_count": most,
+            "outstanding_tls_handshake": sum(map(len, self.handshakes)),
+        }
 
     def initial_configuration(self) -> str | None:
         """The configuration file the server started with, without its secrets."""

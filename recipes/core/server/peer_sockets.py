@@ -4,14 +4,16 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from recipes.core.errors import WireError
 from recipes.core.server.accepting import Tls
+from recipes.core.server.certificate import why_not
 from recipes.core.server.listening import Address, Listener, addresses_of, bound, listen
-from recipes.core.server.refusals import Refusals, handshake_reason, is_of_tls, shown
+from recipes.core.server.refusals import UNFINISHED, Refusals, handshake_reason, is_of_tls, shown
+from recipes.core.server.strangers import Strangers
 
 T = TypeVar("T", bound=asyncio.BaseProtocol)
 Endpoint = tuple[str, int]  # host and port
@@ -19,6 +21,7 @@ Endpoint = tuple[str, int]  # host and port
 log: logging.Logger = logging.getLogger("recipes.server")
 
 _CONNECT_TIMEOUT_S = 5.0  # zookeeper.cnxTimeout
+_DOUBT = "does it trust this server's certificate? is that for this server's host in the server.N lines?"
 _LOOKUP_TIMEOUT_S = 1.0  # after that dial the address that answered last, if there is one
 # How a connection attempt may fail; a name that cannot be encoded for DNS raises UnicodeError.
 UNREACHABLE = (OSError, TimeoutError, UnicodeError)
@@ -32,6 +35,8 @@ class PeerSockets:
         works again after a cut would stay silent for up to two minutes, while TCP waits to retransmit.
     accepts, dials: TLS contexts for accepted connections and for those that this server dials; None for plain TCP.
     accepts_plain: accept connections without TLS beside those with it, while servers are switched one by one.
+    hosts: of each server. The certificate of an accepted connection must be for one of those of the server that it
+        says it is from; None: its certificate may be any that is trusted.
     """
 
     def __init__(
@@ -42,12 +47,14 @@ class PeerSockets:
         dials: ssl.SSLContext | None = None,
         *,
         accepts_plain: bool = False,
+        hosts: Mapping[int, Sequence[str]] | None = None,
     ) -> None:
         self._listen_host = listen_host
         self._silence_ms = silence_ms
         self._accepts = accepts
         self._dials = dials
         self._accepts_plain = accepts_plain
+        self._hosts = hosts
         self._refusals: Refusals | None = None
         self._own: dict[str | None, list[Address]] = {}
         self._answered: dict[tuple[Endpoint, ...], Endpoint] = {}  # of those of a server, the one that answered last
@@ -66,11 +73,12 @@ class PeerSockets:
 
         Raises OSError when none of them can be opened; of those that cannot be there is a warning.
         """
+        tls = self._tls(make, what)
         opened: list[Listener] = []
         failed: list[OSError] = []
         for host, number in self._own_endpoints(port, others):
             try:
-                opened.append(self._listen(make, await self._own_addresses(host), number, what))
+                opened.append(listen(make, await self._own_addresses(host), number, tls=tls))
             except OSError as error:
                 failed.append(error)
         if not opened:
@@ -89,14 +97,28 @@ class PeerSockets:
             return [(None, number) for number in dict.fromkeys((port, *(number for _, number in others)))]
         return [(self._listen_host, port), *others]
 
-    def _listen(
-        self, make: Callable[[], asyncio.BaseProtocol], addresses: Sequence[Address], port: int, what: str
-    ) -> Listener:
+    def _tls(self, make: Callable[[], asyncio.BaseProtocol], what: str) -> Tls | None:
         if self._accepts is None:
-            return listen(make, addresses, port)
+            return None
         refused = partial(self._found_refusals().handshake, what)
         plain = make if self._accepts_plain else None
-        return listen(make, addresses, port, tls=Tls(self._accepts, _CONNECT_TIMEOUT_S, refused, plain))
+        return Tls(self._accepts, _CONNECT_TIMEOUT_S, self.strangers(what, UNFINISHED), refused, plain)
+
+    def strangers(self, what: str, which: str) -> Strangers:
+        """The limit on connections to one of our ports that have not said yet which server they are from.
+
+        what: the port's name, for the log. which: what there are too many of, such as "connections without a greeting".
+        """
+
+        def crowded(address: object, count: int) -> None:
+            self._found_refusals().crowded(what, which, address, count)
+
+        return Strangers(crowded, is_server=self.is_server)
+
+    def certified(self, transport: asyncio.BaseTransport) -> Callable[[int], str] | None:
+        """Why an accepted connection cannot be from a server, by its sid; empty if it can. None: it may be from any."""
+        certificate = transport.get_extra_info("peercert")
+        return partial(why_not, self._hosts, certificate) if certificate and self._hosts is not None else None
 
     def say_refused(self, server: str, host: str, port: int, error: BaseException) -> bool:
         """Log that the TLS handshake with a dialled server failed; False if the error has another cause.
@@ -118,7 +140,7 @@ class PeerSockets:
         """Log that a dialled server closed before it sent anything, as it does when it refuses our certificate."""
         if self._dials is not None:
             where = f"{server} at {shown((host, port))}"
-            self._found_refusals().say(f"{where}: it hung up at once: does it trust this server's certificate?", where)
+            self._found_refusals().say(f"{where}: it hung up at once: {_DOUBT}", where)
 
     def _found_refusals(self) -> Refusals:
         if self._refusals is None:

@@ -50,6 +50,8 @@ class Peering:
             config.tick_time_ms,
             config.init_limit,
             config.sync_limit,
+            config.most_snaps,
+            config.most_diffs,
             2 * config.max_frame_bytes,
             secret,
             new_secret() if config.session_secret == "own" else b"",
@@ -91,6 +93,9 @@ class Peering:
             accepts,
             dials,
             accepts_plain=config.port_unification,
+            hosts={sid: [each.host for each in server.addresses] for sid, server in servers.items()}
+            if config.certificates_name_servers
+            else None,
         )
         self._links = QuorumPort(
             settings.sid,

@@ -13,7 +13,6 @@ from typing import Protocol
 
 from recipes.core.replication import PeerLink
 from recipes.core.server.peer_sockets import UNREACHABLE, Endpoint, PeerSockets
-from recipes.core.server.strangers import Strangers
 
 log: logging.Logger = logging.getLogger("recipes.server")
 
@@ -74,7 +73,7 @@ class QuorumPort:
         self._fail = fail
         self._protocols: dict[int, _LinkProtocol] = {}  # by key
         self._open: set[_LinkProtocol] = set()
-        self._strangers = Strangers(sockets.is_server)  # connections from which nothing has come yet
+        self._strangers = sockets.strangers("quorum port", "connections that have said nothing")
         self._dumping: deque[_LinkProtocol] = deque()
         self._dumps_scheduled = False
         self._listens = self._closed = False
@@ -189,6 +188,9 @@ class QuorumPort:
             return
         self._protocols[link.key] = protocol
         if protocol.is_stranger:
+            why_not = self._sockets.certified(transport)
+            if why_not is not None:
+                link.certified(why_not)
             self._strangers.meet(protocol, transport.get_extra_info("peername"))
 
     def know(self, protocol: "_LinkProtocol") -> None:

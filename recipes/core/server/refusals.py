@@ -5,6 +5,7 @@ import logging
 import ssl
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from recipes.core.address import with_port
 
@@ -14,6 +15,7 @@ _MOST_LINES = 10
 _WITHIN_S = 1.0
 _REPEATED_S = 60.0
 _MOST_REMEMBERED = 64
+UNFINISHED: Final = "TLS handshakes that are not finished"
 
 
 class Refusals:
@@ -68,6 +70,11 @@ class Refusals:
         reason = handshake_reason(error)
         host = address[0] if isinstance(address, tuple) else address
         self.say(f"{what}: refused {shown(address)}: {reason}", about=f"{what} {host} {reason}")
+
+    def crowded(self, what: str, which: str, address: object, count: int) -> None:
+        """The oldest of those that have not said who they are had to go, for a new one. what, which: the port, and of
+        what there are too many."""
+        self.say(f"{what}: {count} {which}: hung up on the oldest, {shown(address)}", about=f"{what} {which}")
 
 
 def shown(address: object) -> str:

@@ -39,8 +39,9 @@ from recipes.core.server.facts import ServerFacts
 from recipes.core.server.flusher import Flusher
 from recipes.core.server.listening import Listener, addresses_of, listen, listen_on_socket
 from recipes.core.server.places import Place, Places
-from recipes.core.server.refusals import Refusals, shown
+from recipes.core.server.refusals import UNFINISHED, Refusals, shown
 from recipes.core.server.settings import member_config, own_secret
+from recipes.core.server.strangers import Strangers
 from recipes.core.standalone import Standalone
 from recipes.core.tree.tree import DataTree
 from recipes.core.turn import Turn
@@ -157,7 +158,8 @@ class Server:
             replica = self._peering.peer
         self.member: Member = Member(member_config(config, secret), tree, replica, *_clocks())
         self._places.stats = self.member.stats
-        self.member.facts = ServerFacts(config) if self._peering is None else self._peering.facts
+        self._facts = ServerFacts(config) if self._peering is None else self._peering.facts
+        self.member.facts = self._facts
         self.member.stats.loaded(found.txns, (monotonic_ns() - begun_ns) // 1_000_000)
         self._flusher = Flusher(store, done=self._job_done, failed=self._disk_failed, stats=self.member.stats)
         self.write: Callable[[Job], bool] = self._flusher.write  # saves a call per batch
@@ -240,7 +242,14 @@ class Server:
             self.member.stats.handshakes_failed += 1
             self._refusals.handshake(what, address, error)
 
-        return Tls(server_context(self.config), self.config.sessionless_timeout_ms / 1000, refused, plain)
+        def crowded(address: object, count: int) -> None:
+            self.member.stats.handshakes_exceeded += 1
+            self._refusals.crowded(what, UNFINISHED, address, count)
+
+        unfinished = Strangers(crowded, self.config.most_handshakes)
+        self._facts.handshakes.append(unfinished)
+        limit_s = self.config.sessionless_timeout_ms / 1000
+        return Tls(server_context(self.config), limit_s, unfinished, refused, plain)
 
     def listen_on_socket(self, path: Path) -> Listener:
         """Also accept clients on a Unix socket, until the returned listener is closed. Raises OSError."""

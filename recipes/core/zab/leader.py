@@ -15,11 +15,11 @@ from recipes.core.errors import InvariantBroken, WireError, invariant
 from recipes.core.forwarding import Forwarded, Revalidate, SessionsTouched
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
-from recipes.core.link import Link
+from recipes.core.link import Link, make_room
 from recipes.core.replication import Entry
 from recipes.core.zab.broadcast import Broadcast, CommitPackets
 from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
-from recipes.core.zab.newcomers import Newcomers, make_room
+from recipes.core.zab.newcomers import Newcomers
 from recipes.core.zab.pending_syncs import PendingSyncs
 from recipes.core.zab.progress import LearnerProgress
 from recipes.core.zab.promises import needed_promise
@@ -82,7 +82,7 @@ class Leader:
 
     def accept(self) -> Link[Packet] | None:
         """A server has connected."""
-        make_room(self._learners.values())
+        make_room(learner.link for learner in self._learners.values())
         link = self._peer.new_link(self._receive, self._gone, takes_dumps=False)
         self._learners[link.key] = LearnerProgress(link, self._packet_rows)
         return link
@@ -339,7 +339,7 @@ class Leader:
 
     def _start_syncing(self) -> None:
         self.stage = LeaderStage.SYNCING
-        self._synchronizer = Synchronizer(self._peer, self.epoch)
+        self._synchronizer = Synchronizer(self._peer, self.epoch, self._by_sid)
         self._more_time()
         # If this epoch is established, all of this server's log is committed; if it is not, a later leader takes back
         # the rest. So the tree gets the whole log now. Otherwise a SNAP might lack committed entries that the learner

@@ -1,16 +1,13 @@
-"""Connections to a leader that no member has proven to be its own yet: those without an introduction, and second ones.
+"""Second connections to a leader, in the name of one server: no member has proven yet that they are its own.
 
-Whoever reaches the quorum port can say that it is a member. So a connection that says nothing must not take a place
-that a member needs, and one that speaks for a server must not displace a connection on which that server has acted.
+Whoever reaches the quorum port can say that it is a member. So a connection that speaks for a server must not displace
+one on which that server has acted.
 """
 
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from recipes.core.zab.progress import LearnerProgress
 from recipes.core.zab.stages import ProgressStage
-
-MOST_STRANGERS: Final = 256  # connections that have not introduced themselves
 
 
 class _Newcomer(NamedTuple):
@@ -61,10 +58,3 @@ class Newcomers:
                 learner.link.close(f"server {sid} has another connection, which is alive")
             elif now_ms - since_ms >= limit_ms:
                 first.link.close(f"it was silent for {limit_ms} ms, and has made a new connection")
-
-
-def make_room(learners: Iterable[LearnerProgress]) -> None:
-    """Hang up on the oldest connection without an introduction, if there are too many of them."""
-    strangers = [learner for learner in learners if learner.stage is ProgressStage.CONNECTED]
-    if len(strangers) >= MOST_STRANGERS:
-        strangers[0].link.close()

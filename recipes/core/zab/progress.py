@@ -45,6 +45,8 @@ class LearnerProgress:
     current_epoch: of its log; -1 if it had already promised the leader's epoch, so it is not counted again.
     last_zxid: where its log ended; -1 where the log cannot be relied on.
 
+    sync: how it is brought to the leader's history, SNAP or DIFF; a TRUNC counts as a DIFF. 0 before that is decided.
+
     From SYNCING on, fixed:
     synced_zxid: the last zxid that it had, or was sent as committed before NEWLEADER; everything up to here is on its
         disk when it acknowledges NEWLEADER.
@@ -58,7 +60,8 @@ class LearnerProgress:
 
     __slots__ = (
         "_early_zxid", "_held", "_rows", "accepted_epoch", "acked_zxid", "current_epoch", "last_zxid", "link",
-        "observer", "offered_epoch", "ours", "pings_answered", "pings_sent", "stage", "steps", "synced_zxid", "voter",
+        "observer", "offered_epoch", "ours", "pings_answered", "pings_sent", "stage", "steps", "sync",
+        "synced_zxid", "voter",
     )  # fmt: skip
 
     def __init__(self, link: Link[Packet], rows: Mapping[ProgressStage, Mapping[int, Any]]) -> None:
@@ -71,6 +74,7 @@ class LearnerProgress:
         self.offered_epoch: int = -1
         self.current_epoch: int = -1
         self.last_zxid: int = -1
+        self.sync: int = 0
         self.synced_zxid: int = 0
         self.acked_zxid: int = -1
         self.pings_sent: int = 0
@@ -99,13 +103,15 @@ class LearnerProgress:
         info, epoch = q.decode_learner_info(packet.data), epoch_of(packet.zxid)
         if info.sid not in membership.servers or info.sid == own_sid:
             raise WireError(f"server {info.sid} is not one of the others in this ensemble")
+        if info.ours:
+            self.link.understands(q.encode_farewell)
+        if why := self.link.why_not(info.sid):
+            raise WireError(why)
         most = max(MOST_PROMISED, own_epoch + 1)
         if not 0 <= epoch <= most:
             raise WireError(f"server {info.sid} says it has promised epoch {epoch}: expected 0 to {most}")
         self.link.sid = info.sid
         self.ours = info.ours
-        if info.ours:
-            self.link.understands(q.encode_farewell)
         self.observer = packet.type == q.OBSERVERINFO
         self.voter = not self.observer and info.sid in membership.voters
         self.accepted_epoch = epoch

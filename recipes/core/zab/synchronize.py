@@ -5,7 +5,7 @@ tree. A SNAP is always right; DIFF and TRUNC need a learner whose history is kno
 Source: LearnerHandler.syncFollower.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from recipes.core.errors import invariant
@@ -54,12 +54,16 @@ def plan_sync(
 
 
 class Synchronizer:
-    """Brings learners to the leader's history and has its proposals follow. The leader's epoch is on its disk."""
+    """Brings learners to the leader's history and has its proposals follow. The leader's epoch is on its disk.
 
-    __slots__ = ("_epoch", "_initial_zxid", "_peer")
+    learners: all of them, by sid.
+    """
 
-    def __init__(self, peer: "ZabPeer", epoch: int) -> None:
+    __slots__ = ("_epoch", "_initial_zxid", "_learners", "_peer")
+
+    def __init__(self, peer: "ZabPeer", epoch: int, learners: Mapping[int, LearnerProgress]) -> None:
         self._peer = peer
+        self._learners = learners
         self._epoch = epoch
         self._initial_zxid = peer.history.last_zxid
 
@@ -70,6 +74,10 @@ class Synchronizer:
         plan = plan_sync(
             peer.history, peer.committed_zxid, learner.last_zxid, cautious=cautious, keeps_log=not learner.ours
         )
+        learner.sync = SNAP if plan.packet == SNAP else DIFF
+        if why := self._why_not_now(learner):
+            learner.link.close(why)
+            return
         if plan.packet == SNAP:
             peer.tell(SnapshotRequested(learner.link.key))
             return
@@ -78,6 +86,19 @@ class Synchronizer:
         peer.diffs_sent += plan.packet == DIFF
         self._note(learner, f"a {'DIFF' if plan.packet == DIFF else 'TRUNC'} from 0x{plan.zxid:x}")
         self._send_history(learner, plan.zxid)
+
+    def _why_not_now(self, learner: LearnerProgress) -> str:
+        """Why this learner has to come again later; empty if it may be synced now.
+
+        Source: LearnerSyncThrottler.java. A sync ends with the learner's ACK of NEWLEADER.
+        """
+        settings = self._peer.settings
+        key, most = ("Snap", settings.most_snaps) if learner.sync == SNAP else ("Diff", settings.most_diffs)
+        under_way = sum(other.sync == learner.sync and not other.counted for other in self._learners.values()) - 1
+        if not learner.observer or under_way < most:
+            return ""
+        given = "the whole tree" if learner.sync == SNAP else "what they lack"
+        return f"{under_way} learners are being sent {given}, all that maxConcurrent{key}Syncs allows: come again later"
 
     def dumped(self, learner: LearnerProgress, zxid: int, chunks: Iterator[bytes]) -> None:
         """Send the tree as it was at `zxid`, perhaps with some later changes."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from recipes.core.link import MOST_STRANGERS
 from recipes.core.raft.options import TEXTBOOK
 from recipes.core.raft.terms import VOTE
 from recipes.core.raft.wire import RAFT_MESSAGES
@@ -290,6 +291,32 @@ def test_a_server_that_does_not_belong_here_is_refused_in_both_logs(hello, why):
     (sent,) = it.takes(link, hello)
     assert why in sent.why
     assert any(why in note for note in it.notes)
+
+
+def test_f6_a_member_with_another_members_certificate_is_refused_in_both_logs():
+    it = Alone()
+    it.lead()
+    link = it.peer.accept()
+    link.certified(lambda sid: f"its certificate is not that of server {sid}")
+    (sent,) = it.takes(link, RAFT_MESSAGES.encode_hello(it.peer.ensemble, 2, 1, 0))
+    assert sent.why == "its certificate is not that of server 2"
+    assert "server 2 is refused: its certificate is not that of server 2" in it.notes
+
+
+def test_f5_strangers_keep_no_member_out():
+    """What they send is part of a message, so that the shell has heard something from each of them."""
+    it = Alone()
+    it.lead()
+    strangers = [it.peer.accept() for _ in range(MOST_STRANGERS)]
+    for link in strangers:
+        link.receive(b"\0")
+    member = it.peer.accept()
+    assert member is not None
+    assert strangers[0].wants_close and not any(link.wants_close for link in strangers[1:])
+    assert any(
+        isinstance(sent, w.Hello) for sent in it.takes(member, RAFT_MESSAGES.encode_hello(it.peer.ensemble, 2, 1, 0))
+    )
+    assert member.sid == 2 and not member.wants_close
 
 
 def test_a_member_of_zab_is_hung_up_on_with_a_sentence():

@@ -26,7 +26,7 @@ NOT_HERE = {name for row in OTHERS for name in re.findall(r"`(\w+)`", row.partit
 OF_ENSEMBLES = {
     "peer_state", "quorum_size", "learners", "synced_followers", "synced_non_voting_followers", "synced_observers",
     "pending_syncs", "leader_uptime", "observer_master_id", "diff_count", "last_proposal_size", "min_proposal_size",
-    "max_proposal_size",
+    "max_proposal_size", "protocol",
 }  # fmt: skip
 
 
@@ -241,4 +241,7 @@ def test_servers_8_an_ensemble_counts_what_it_does(start_ensemble, wire):
     for sid in ensemble.servers:
         assert int(after[sid]["cnt_election_time"]) == int(after[sid]["looking_count"]) >= 1
         assert int(after[sid]["cnt_unavailable_time"]) >= 1
-    assert {*after[leader], *after[follower], *after[observer]} >= OF_ENSEMBLES
+    shown = {*after[leader], *after[follower], *after[observer]}
+    assert shown >= OF_ENSEMBLES
+    of_summaries = {name for name in shown if name.partition("_")[2] in Stats().summaries()}
+    assert shown - of_summaries <= NAMES  # the page has each of them

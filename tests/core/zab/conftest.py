@@ -362,6 +362,8 @@ class Rig:
             if not end.closed and other not in self.down:
                 end.receive(data)
         if link.wants_close and not link.closed:
+            if link.farewell and not end.closed and other not in self.down:
+                end.receive(link.farewell)
             link.lost()
             if not end.closed:
                 end.lost()

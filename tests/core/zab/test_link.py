@@ -155,3 +155,21 @@ def test_servers_a_learner_that_cannot_take_what_its_leader_sends_comes_back_lat
     it.hears(q.encode_packet(q.LEADERINFO, 2 << 32, q.encode_leader_info()), b"\x7f" * 40)
     assert "2139062143: expected 0 to" in it.peer.why_looking
     assert it.peer._look_at_ms == (None if pause_ms is None else it.peer.now_ms + pause_ms)
+
+
+def test_f6_a_member_with_another_members_certificate_is_refused_in_both_logs(rig_of):
+    rig, link = strangers_link(rig_of)
+    why = "it says that it is server 1, and its certificate is for zk2"
+    link.certified(lambda sid: why if sid == 1 else "")
+    link.receive(q.encode_packet(q.FOLLOWERINFO, 0, q.encode_learner_info(1)))
+    assert link.wants_close and link.why_closed == why
+    assert noted(rig[3]) == [f"the connection to an unknown server is closed: {why}"]
+    assert q.decode_farewell(next(iter(q.PacketReader(1000).feed(link.farewell))).data) == why
+    assert rig[3].peer.serving
+
+
+def test_f6_a_member_with_its_own_certificate_joins(rig_of):
+    _, link = strangers_link(rig_of)
+    link.certified(lambda sid: "no" if sid == 2 else "")
+    link.receive(q.encode_packet(q.FOLLOWERINFO, 0, q.encode_learner_info(1)))
+    assert not link.wants_close and link.sid == 1

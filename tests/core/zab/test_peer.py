@@ -4,9 +4,9 @@ import pytest
 
 from recipes.core.jute import quorum as q
 from recipes.core.jute.votes import FOLLOWING, LEADING, LOOKING, Notification
+from recipes.core.link import MOST_STRANGERS
 from recipes.core.replication import Entry, Synced
 from recipes.core.zab.epochs import epoch_cell
-from recipes.core.zab.newcomers import MOST_STRANGERS
 from tests.core.zab.conftest import TICK_MS, boot_of, entry_of
 
 E1, E2, E3 = 1 << 32, 2 << 32, 3 << 32
