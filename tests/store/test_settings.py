@@ -11,7 +11,19 @@ from recipes.store.settings import store_settings
 
 DIRECTORY = Path("/a/store")
 # Never looked at by a server alone without TLS and without HTTP.
-UNUSED = ("ssl", "admin_", "metrics_", "port_", "peer_type", "standalone_", "init_", "sync_", "election_", "quorum_")
+UNUSED = (
+    "ssl",
+    "most_",
+    "admin_",
+    "metrics_",
+    "port_",
+    "peer_type",
+    "standalone_",
+    "init_",
+    "sync_",
+    "election_",
+    "quorum_",
+)
 
 
 @pytest.mark.parametrize("name", [*ServerConfig.model_fields, "session_timeouts_ms"])
