@@ -122,7 +122,7 @@ def decode_txn(payload: bytes) -> tuple[Txn, int | None]:
             end = at + un_int(payload, path_end)[0]
             if 36 <= path_end and at <= end == len(payload) - 16:
                 version, mark, value = _un_set_tail(payload, end)
-                record = payload[36:path_end], payload[at:end], version
+                record: Record = (payload[36:path_end], payload[at:end], version)
                 return (session_id, cxid, zxid, time_ms, kind, record), value if mark == DIGEST_VERSION else None
     except StructError:
         if len(payload) < _HEADER.size:
