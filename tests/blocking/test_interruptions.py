@@ -277,6 +277,8 @@ def act():
         with queue.try_receive(within=1): pass
 
 lock, election, queue = Lock(client, root), Election(client, root), Queue(client, root + "-queue")
+# In a callback of a weak reference the interpreter itself prints it, and goes on: that act is not interrupted.
+sys.unraisablehook = lambda what: what.exc_type is KeyboardInterrupt or sys.__unraisablehook__(what)
 signal.signal(signal.SIGINT, strike)
 shooter = threading.Thread(target=shoot)
 shooter.start()
