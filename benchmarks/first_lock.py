@@ -16,10 +16,10 @@ from pathlib import Path
 from time import perf_counter, sleep
 
 import anyio
-from recipes.store.place import Place
 
 from benchmarks.ensemble import running
 from recipes import Lock, connect
+from recipes.store.directory import StoreDirectory
 from recipes.store.moving import stop
 
 _NOT_SET = ("RECIPES_HOSTS", "PYTHONDONTWRITEBYTECODE")
@@ -41,7 +41,7 @@ def store_seconds(directory: Path) -> float:
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_SET}
     environment["PYTHONPYCACHEPREFIX"] = str(directory / "pycache")  # compiled once, as what pip installs is
     with tempfile.TemporaryDirectory(dir=directory) as home:
-        place = Place(Path(home) / "store")
+        place = StoreDirectory(Path(home) / "store")
         environment["RECIPES_STORE"] = str(place.directory)
         begun = perf_counter()
         with subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment, stdout=subprocess.PIPE) as process:
