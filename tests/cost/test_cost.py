@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BEFORE = "efd6785"
 REQUESTS = 160  # of each kind
-ALLOWED = 1.03  # more takes a reason, in the commit that raises this
+ALLOWED = {1: 1.02, 3: 0.79}  # by servers; more takes a reason, in the commit that raises this
 
 
 def sources_of(commit, folder):
@@ -77,7 +77,9 @@ def test_a_request_takes_no_more_instructions_than_it_did(servers, tmp_path):
         pytest.skip(f"this clone has no commit {BEFORE} to compare with: git fetch --unshallow")
     before = cost(sources_of(BEFORE, tmp_path), servers, "all")
     now = cost(ROOT, servers, "all")
-    assert now / before <= ALLOWED, f"get, set, create and delete: {before:,.0f} instructions before, {now:,.0f} now"
+    assert now / before <= ALLOWED[servers], (
+        f"get, set, create and delete: {before:,.0f} instructions before, {now:,.0f} now"
+    )
 
 
 def test_all_that_is_counted_succeeds():
