@@ -135,13 +135,15 @@ class Coordinator:
         """`async with coordinator.begin() as tx:` the block's end commits, an exception aborts.
 
         protocol: "2pc" or "3pc". deadline: seconds from now, for the block and for all participants to agree. After the
-        decision the end of the block waits, until the same deadline, for the participants to prove the outcome.
+        decision the end of the block waits, until the same deadline, for the participants to prove the outcome. Raises
+        SessionExpired or ClientClosed when the session is over: a coordinator ends with it, and a new one is needed.
 
         The end of the block raises TransactionAborted, which says who refused and why, or TransactionInDoubt when the
         outcome could not be learned. An exception of the block itself is raised unchanged.
         """
         if not self._open:
             raise RuntimeError("transactions begin inside `async with Coordinator(...) as coordinator`")
+        self._client.session_scope()  # raises once the session is over: nothing could be committed any more
         if not isinstance(deadline, int | float) or not 0 < deadline < 1e6:
             raise BadArguments(self._home, f"deadline={deadline!r}: expected seconds, more than 0 and below 1000000")
         try:

@@ -16,6 +16,13 @@ class Work:
         self.lock: threading.Lock = threading.Lock()
         self.over: bool = False  # the connection is closed, or in other use
         self.spoilt: bool = False  # a statement was cancelled: its outcome is unknown
+        self.doomed: bool = False  # it was aborted while a statement ran: it ends with the statement
+
+    def end(self) -> None:
+        """Close the connection, and with it roll back what is not prepared. To be called with the lock."""
+        if not self.over:
+            self.over = True
+            self.connection.close()
 
 
 class SqlBranch:
@@ -45,7 +52,10 @@ class SqlBranch:
                         cursor.execute(sql, params)
                     return list(cursor.fetchall()) if cursor.description else []
                 finally:
-                    cursor.close()
+                    if work.doomed:
+                        work.end()
+                    else:
+                        cursor.close()
 
         try:
             return await anyio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=self._limiter)

@@ -219,7 +219,13 @@ class TpcParticipant:
                         self._database.wait_as_usual(connection)
                 return Answer.ABORTED
 
-        return await self._in_thread(abort)
+        try:
+            return await self._in_thread(abort)
+        except BaseException:
+            # Perhaps it was cancelled before its thread began, and nobody asks again: what is at work here ends.
+            if branch in self._working:
+                threading.Thread(target=self._end_when_free, args=(branch,), daemon=True).start()
+            raise
 
     async def recover(self) -> Sequence[BranchId]:
         """The branches that are prepared, without transactions of other software."""
@@ -283,6 +289,15 @@ class TpcParticipant:
             ended = self._guard.read(connection.cursor(), str(branch))
             return Answer.COMMITTED if ended is not None and ended.outcome == COMMIT else Answer.REFUSED
 
+    def _end_when_free(self, branch: BranchId) -> None:
+        """Close the connection of a branch that is at work, once no statement runs on it."""
+        work = self._working.get(branch)
+        if work is not None:
+            work.doomed = True
+            with work.lock, suppress(Exception):  # a connection that is broken is closed, too
+                work.end()
+            self._working.pop(branch, None)
+
     def _end_work(self, branch: BranchId) -> bool:
         """Close the connection of a branch that is at work; return whether it has none any more."""
         work = self._working.get(branch)
@@ -290,14 +305,13 @@ class TpcParticipant:
             return True
         if not work.lock.acquire(blocking=False):
             # A statement runs: closing its connection now would break the driver.
+            work.doomed = True
             with self._connections.one() as other:
                 self._database.interrupt(work.connection, other)
             if not work.lock.acquire(timeout=_INTERRUPT_SECONDS):
                 return False
         try:
-            if not work.over:
-                work.over = True
-                work.connection.close()
+            work.end()
             self._working.pop(branch, None)
         finally:
             work.lock.release()

@@ -263,10 +263,8 @@ async def test_a_coordinator_goes_with_its_session_also_where_the_client_goes_on
         await expire_session(client, hosts)
         with anyio.fail_after(SECONDS):
             await client.outlive(number)
-            with pytest.raises(TransactionAborted, match="session expired"):
-                async with coordinator.begin() as tx:
-                    (await tx.enlist("a"))["x"] = 1
-        assert parties["a"].values == {}
+            with pytest.raises(SessionExpired):
+                coordinator.begin()  # at once: else a loop that tries aborted transactions again would never end
         async with Coordinator(client, root, participants=parties) as another:
             async with another.begin() as tx:
                 (await tx.enlist("a"))["x"] = 2

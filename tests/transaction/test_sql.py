@@ -264,6 +264,42 @@ async def test_a_statement_that_was_cancelled_ends_and_its_branch_cannot_commit(
         await sql.execute("SELECT 1")
 
 
+async def test_a_branch_that_is_aborted_while_its_statement_runs_ends_with_the_statement(bank, participant, branch):
+    """Also if nobody asks again: without a record only its own coordinator does, and no more than a few times."""
+    held = branch._replace(transaction=f"{branch.transaction}1")
+    await take_ten(participant, held)
+    sql = await participant.begin(branch)
+    await sql.execute("UPDATE accounts SET balance = 0 WHERE name = 'b'")
+    await cancel_a_statement(bank, sql)
+    await participant.abort(branch)
+    assert await participant.abort(held) is Answer.ABORTED
+
+    async def is_free():
+        try:
+            return bank.run("SELECT 1 FROM accounts WHERE name = 'b' FOR UPDATE NOWAIT")
+        except bank.driver.OperationalError:
+            return False
+
+    await eventually(is_free)
+
+
+async def test_an_abort_that_is_cancelled_at_once_ends_the_work_all_the_same(bank, participant, branch):
+    """As where the process stood still for longer than the abort may take, and nobody asks again."""
+    sql = await participant.begin(branch)
+    await sql.execute("UPDATE accounts SET balance = 0 WHERE name = 'b'")
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await participant.abort(branch)
+
+    async def is_free():
+        try:
+            return bank.run("SELECT 1 FROM accounts WHERE name = 'b' FOR UPDATE NOWAIT")
+        except bank.driver.OperationalError:
+            return False
+
+    await eventually(is_free)
+
+
 async def test_a_statement_that_was_cancelled_is_no_part_of_a_commit(bank, participant, branch):
     """Though it may have been carried out: the block does not know."""
     held = branch._replace(transaction=f"{branch.transaction}1")

@@ -96,11 +96,16 @@ class ClientTask:
                 self._changed(ConnectionState.LOST)
 
     async def _take_jobs(self, group: anyio.abc.TaskGroup) -> None:
-        while True:
+        try:
+            while True:
+                while self._jobs:
+                    group.start_soon(self._finish, self._jobs.pop())
+                self._job_added = anyio.Event()
+                await self._job_added.wait()
+        finally:
+            # Handed over just before the client stops: they begin, and are cancelled, so that they can clean up.
             while self._jobs:
                 group.start_soon(self._finish, self._jobs.pop())
-            self._job_added = anyio.Event()
-            await self._job_added.wait()
 
     async def _finish(self, job: Job) -> None:
         try:

@@ -254,6 +254,24 @@ async def test_closing_waits_for_the_tasks_of_lost_sessions_too(one):
     assert len(ended) == 1
 
 
+async def test_a_job_that_is_handed_over_just_before_the_session_is_lost_begins_and_cleans_up(one):
+    cleaned = []
+
+    async def job():
+        try:
+            await anyio.sleep_forever()
+        finally:
+            cleaned.append(True)
+
+    async with connect(one.hosts) as client:
+        await client.get("/")
+        client.look_after(job)
+        client._task._scope.cancel()  # as where the client's task finds in the same turn that the session is over
+        with anyio.fail_after(SECONDS):
+            await client._task.ended.wait()
+    assert cleaned == [True]
+
+
 async def test_credentials_refused_are_not_tried_again():
     async with scripted(timeout_ms=10_000, errors={op.AUTH: -115}) as server:
         async with connect(server.hosts, renew=True) as client:
