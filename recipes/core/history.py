@@ -6,7 +6,7 @@ from operator import attrgetter
 
 from recipes.core.errors import InvariantBroken
 from recipes.core.replication import HISTORY_ENTRIES, Entry
-from recipes.core.zxid import follows
+from recipes.core.zxid import COUNTER_MASK, follows
 
 _zxid = attrgetter("zxid")
 
@@ -29,7 +29,7 @@ class History:
     def append(self, entry: Entry) -> None:
         """Take the next entry."""
         zxid = entry.zxid
-        if zxid != self.last_zxid + 1 and not follows(self.last_zxid, zxid):
+        if (zxid != self.last_zxid + 1 or not zxid & COUNTER_MASK) and not follows(self.last_zxid, zxid):
             raise InvariantBroken(f"{entry} does not follow 0x{self.last_zxid:x}")
         self._entries.append(entry)
         self.last_zxid = zxid

@@ -7,7 +7,7 @@ Source: ZxidUtils.java; Junqueira, Reed and Serafini, Zab (DSN 2011), section II
 from typing import Final
 
 LAST_COUNTER: Final = 0xFFFFFFFE  # no leader proposes 0xffffffff: the next epoch starts again at 1
-_COUNTER: Final = 0xFFFFFFFF
+COUNTER_MASK: Final = 0xFFFFFFFF
 _MOST_SKIPPED: Final = 16  # a larger gap is not of failed requests: its txns are in a leader's snapshot
 
 
@@ -18,7 +18,7 @@ def epoch_of(zxid: int) -> int:
 
 def counter_of(zxid: int) -> int:
     """The lower half."""
-    return zxid & _COUNTER
+    return zxid & COUNTER_MASK
 
 
 def start_of(epoch: int) -> int:
@@ -29,12 +29,12 @@ def start_of(epoch: int) -> int:
 def next_zxid(zxid: int) -> int:
     """The zxid of the entry behind `zxid` in the log; at the end of an epoch, the first one of the next epoch."""
     zxid += 1
-    return zxid if zxid & _COUNTER else zxid + 1
+    return zxid if zxid & COUNTER_MASK else zxid + 1
 
 
 def follows(before_zxid: int, zxid: int) -> bool:
     """Whether a log may have `zxid` right behind `before_zxid`: the next one, or the first of a later epoch."""
-    return zxid == next_zxid(before_zxid) or (zxid & _COUNTER == 1 and zxid >> 32 > before_zxid >> 32)
+    return zxid == next_zxid(before_zxid) or (zxid & COUNTER_MASK == 1 and zxid >> 32 > before_zxid >> 32)
 
 
 def skipped(before_zxid: int, zxid: int) -> range:
@@ -42,5 +42,5 @@ def skipped(before_zxid: int, zxid: int) -> range:
 
     Its leader assigns a zxid before it parses a multi: one that cannot be parsed leaves a hole.
     """
-    expected = next_zxid(before_zxid) if zxid >> 32 == before_zxid >> 32 else (zxid & ~_COUNTER) + 1
+    expected = next_zxid(before_zxid) if zxid >> 32 == before_zxid >> 32 else (zxid & ~COUNTER_MASK) + 1
     return range(expected, zxid) if before_zxid < expected < zxid <= expected + _MOST_SKIPPED else range(0)

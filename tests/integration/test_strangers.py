@@ -52,9 +52,8 @@ class Stranger:
             q.ACKEPOCH: struct.pack(">i", chance.choice((-1, 0, 1, 2**31 - 1, -(2**31)))),
             q.PING: q.encode_touches([(number, chance.choice((0, 1, -1, 2**31 - 1)))]),
             q.REVALIDATE: q.encode_revalidate(number, chance.choice((0, -1, 2**31 - 1))),
-            q.REQUEST: q.encode_request(
-                number, chance.choice((0, -1, 5)), chance.choice((1, 5, -10, -11, 99)), b"\0" * 9
-            ),
+            q.REQUEST: struct.pack(">qii", number, chance.choice((0, -1, 5)), chance.choice((1, 5, -10, -11, 99)))
+            + b"\0" * 9,
         }.get(kind)
         if chance.randrange(4):
             return right

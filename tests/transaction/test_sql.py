@@ -225,6 +225,18 @@ async def test_what_is_prepared_outlives_a_kill_of_the_server_with_its_locks(ban
     assert bank.balance() == 80
 
 
+async def until_free(bank):
+    """Return once nobody has a lock on the row b."""
+
+    async def unlocked():
+        try:
+            return bank.run("SELECT 1 FROM accounts WHERE name = 'b' FOR UPDATE NOWAIT")
+        except bank.driver.OperationalError:
+            return False
+
+    await eventually(unlocked)
+
+
 async def cancel_a_statement(bank, sql):
     """When it waits for a lock that another branch holds."""
 
@@ -274,13 +286,7 @@ async def test_a_branch_that_is_aborted_while_its_statement_runs_ends_with_the_s
     await participant.abort(branch)
     assert await participant.abort(held) is Answer.ABORTED
 
-    async def is_free():
-        try:
-            return bank.run("SELECT 1 FROM accounts WHERE name = 'b' FOR UPDATE NOWAIT")
-        except bank.driver.OperationalError:
-            return False
-
-    await eventually(is_free)
+    await until_free(bank)
 
 
 async def test_an_abort_that_is_cancelled_at_once_ends_the_work_all_the_same(bank, participant, branch):
@@ -291,13 +297,7 @@ async def test_an_abort_that_is_cancelled_at_once_ends_the_work_all_the_same(ban
         scope.cancel()
         await participant.abort(branch)
 
-    async def is_free():
-        try:
-            return bank.run("SELECT 1 FROM accounts WHERE name = 'b' FOR UPDATE NOWAIT")
-        except bank.driver.OperationalError:
-            return False
-
-    await eventually(is_free)
+    await until_free(bank)
 
 
 async def test_a_statement_that_was_cancelled_is_no_part_of_a_commit(bank, participant, branch):

@@ -60,8 +60,7 @@ _OURS: Final = b"REC1"  # at the end of the handshake's data, where Apache's ser
 
 _HEAD: Final = Struct(">iqi")  # type, zxid, length of the data
 _BARE: Final = Struct(">iqii")  # the same and the number of ids: the shortest packet
-_REQUEST: Final = Struct(">qii")
-_un_request: Final = _REQUEST.unpack_from
+_un_request: Final = Struct(">qii").unpack_from
 _pack_request_packet: Final = Struct(">iqiqii").pack  # a packet's head, and the head of a REQUEST's data
 _TIMED: Final = Struct(">qi")  # a session and its timeout
 _VALID: Final = Struct(">q?")
@@ -267,11 +266,6 @@ class RequestWriter:
         if ids is not self._ids:
             self._ids, self._encoded = ids, write_vector(ids, _write_id)
         return _pack_request_packet(REQUEST, -1, 16 + len(body), session_id, cxid, kind) + body + self._encoded
-
-
-def encode_request(session_id: int, cxid: int, kind: int, body: bytes) -> bytes:
-    """The data of REQUEST. body: the bytes of the client's request behind its header."""
-    return _REQUEST.pack(session_id, cxid, kind) + body
 
 
 def decode_request(data: bytes | None) -> tuple[int, int, int, bytes]:

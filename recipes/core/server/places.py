@@ -16,7 +16,7 @@ class Holder(Protocol):
     @property
     def is_stranger(self) -> bool:
         """Whether it has not said yet what it wants."""
-        raise NotImplementedError
+        ...
 
     def hang_up(self) -> None:
         """Close now."""

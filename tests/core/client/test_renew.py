@@ -254,7 +254,7 @@ async def test_closing_waits_for_the_tasks_of_lost_sessions_too(one):
     assert len(ended) == 1
 
 
-async def test_a_job_that_is_handed_over_just_before_the_session_is_lost_begins_and_cleans_up(one):
+async def test_a_job_that_is_handed_over_while_the_client_stops_begins_and_cleans_up(one):
     cleaned = []
 
     async def job():
@@ -265,8 +265,8 @@ async def test_a_job_that_is_handed_over_just_before_the_session_is_lost_begins_
 
     async with connect(one.hosts) as client:
         await client.get("/")
-        client.look_after(job)
         client._task._scope.cancel()  # as where the client's task finds in the same turn that the session is over
+        client.look_after(job)
         with anyio.fail_after(SECONDS):
             await client._task.ended.wait()
     assert cleaned == [True]

@@ -88,11 +88,20 @@ def test_what_apache_sends_can_be_said(quorum_port):
     assert says("FOLLOWERINFO, Apache sid 2, acc 0", quorum.encode_learner_info(2, ours=False))
     assert says("LEADERINFO epoch 1", quorum.encode_leader_info(ours=False))
     assert says("ACKEPOCH, Apache, cur 0, zxid 0", quorum.encode_epoch(0))
-    assert says("REQUEST closeSession", quorum.encode_request(0x010000107C2E0000, 5, op.CLOSE_SESSION, b""))
     assert says("REVALIDATE request, ours", quorum.encode_revalidate(0x0400000000123456, 30000))
     assert says("REVALIDATE answer valid", quorum.encode_revalidated(0x0400000000123456, True))
     touched = [(0x0300000000000001, 30000)]
     assert says("PING Apache follower to leader, one session touched", quorum.encode_touches(touched))
+
+
+def test_a_request_is_said_as_apache_says_it_whatever_ids_the_one_before_had(quorum_port):
+    captured = quorum_port["REQUEST closeSession"]
+    ids = read(captured)[0].ids
+    writer = quorum.RequestWriter()
+    for before in (None, ids, ((b"ip", b"10.0.0.1"),)):
+        writer.encode(1, 1, op.SET_DATA, b"x", before)
+        assert writer.encode(0x010000107C2E0000, 5, op.CLOSE_SESSION, b"", ids) == captured
+    assert ids != ((b"ip", b"10.0.0.1"),)
 
 
 def test_our_servers_know_each_other():

@@ -1,5 +1,6 @@
 """The machines of a leader, a learner, and a learner as its leader sees it: each stage with each packet and event."""
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -218,7 +219,7 @@ def said_by_learner(kind):
     data = {
         q.ACKEPOCH: q.encode_epoch(0),
         q.PING: q.encode_touches([]),
-        q.REQUEST: q.encode_request(1, 1, op.SET_DATA, b""),
+        q.REQUEST: struct.pack(">qii", 1, 1, op.SET_DATA),
         q.REVALIDATE: q.encode_revalidate(1, 1000),
         q.PROPOSAL: entry_of(E1 + 1).payload,
     }.get(kind)
