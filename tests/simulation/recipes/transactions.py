@@ -333,7 +333,9 @@ class Transactions:
         world, now_us = self.world, self.world.timeline.now_us
         nodes = world.ensemble.nodes.values()
         serving = sum(node.up and node.member.serving for node in nodes)
-        if world.ensemble.leader() is None or 2 * serving <= len(nodes) or not any(each.up for each in world.processes):
+        # A coordinator may wait for 5 s for an answer that was lost before it is entered.
+        entered = any(process.up and ready.is_set() for process, ready in self.ready.items())
+        if world.ensemble.leader() is None or 2 * serving <= len(nodes) or not entered:
             self.whole_since_us = None
         elif self.whole_since_us is None:
             self.whole_since_us = now_us
