@@ -37,7 +37,7 @@ ALLOWED = {
     "recipes.core.ensemble": ["address", "errors", "properties", "quorum"],
     "recipes.core.zoo_keys": [],
     "recipes.core.zoo_values": ["zoo_keys"],
-    "recipes.core.config": ["errors", "properties", "ensemble", "quorum", "zoo_keys", "zoo_values"],
+    "recipes.core.config": ["errors", "properties", "protocols", "ensemble", "quorum", "zoo_keys", "zoo_values"],
     "recipes.core.forwarding": ["jute"],
     "recipes.core.replication": ["errors", "jute", "quorum", "forwarding"],
     "recipes.core.link": ["errors"],

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from recipes.core.ensemble import KEYS, MAX_SID, Place, find_place, read_membership
 from recipes.core.errors import ConfigError
 from recipes.core.properties import Property, read_properties
+from recipes.core.protocols import COUNTING_GROUPS, DEFAULT, SHARING_SECRETS
 from recipes.core.quorum import Membership
 from recipes.core.zoo_keys import NO_EFFECT, REFUSED, correct, is_without_effect, refusal
 from recipes.core.zoo_values import (
@@ -89,7 +90,7 @@ class ServerConfig(BaseModel):
     trust_missing_snapshot: Boolean = Field(default=False, validation_alias="snapshot.trust.empty")
 
     membership: Membership | None = None
-    replication: Replication = Field(default="zab", validation_alias="protocol")
+    replication: Replication = Field(default=DEFAULT, validation_alias="protocol")
     server_id: int | None = Field(default=None, validation_alias="myid")
     peer_type: PeerType = Field(default="participant", validation_alias="peerType")
     standalone_enabled: Boolean = Field(default=True, validation_alias="standaloneEnabled")
@@ -277,8 +278,10 @@ def _parse(
         for key in ("initLimit", "syncLimit"):
             if key not in values:
                 raise missing(key, "a number of ticks: an ensemble needs it")
-        if config.replication == "raft" and place.membership.has_groups:
-            raise places["protocol"].wrong("zab, since group.N and weight.N are set: raft counts a majority of voters")
+        if config.replication not in COUNTING_GROUPS and place.membership.has_groups:
+            raise places["protocol"].wrong(
+                f"zab, since group.N and weight.N are set: {config.replication} counts a majority of voters"
+            )
         if config.extended_types and config.server_id == MAX_SID:
             raise places["extendedTypesEnabled"].wrong(f"false on server {MAX_SID}: its sessions look like a TTL")
         if "peerType" in values and config.peer_type != values["peerType"].lower():
@@ -302,7 +305,7 @@ def _parse(
             raise places["sessionSecret"].wrong("zookeeper, since sessionSecretFile is set")
         if place.membership is not None and not config.members_have_certificates:
             raise places["sessionSecret"].wrong(SECRET_NEEDS)
-        if place.membership is not None and config.replication != "zab":
+        if place.membership is not None and config.replication not in SHARING_SECRETS:
             raise places["sessionSecret"].wrong("sessionSecretFile in place of it, since only ZAB shares a secret")
     if config.ssl_quorum or config.port_unification:
         for key in ("ssl.quorum.keyStore.location", "ssl.quorum.trustStore.location"):

@@ -1,12 +1,19 @@
-"""The replication protocols that a server can run. The server names a protocol nowhere else."""
+"""The replication protocols that a server can run. What starts and configures a server names a protocol nowhere else.
+
+The simulator has those and its own in sim/protocols.py, the laboratory in lab/casts.py and lab/served/.
+"""
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Literal, get_args
 
 from recipes.core.replication import ReplicationProtocol
 
+ProtocolName = Literal["zab", "raft"]
 DEFAULT: Final = "zab"
-NAMES: Final = ("zab", "raft")
+NAMES: Final[tuple[ProtocolName, ...]] = get_args(ProtocolName)
+SIMULATED: Final = ("multi-paxos", "primary-backup")  # no server runs them
+COUNTING_GROUPS: Final = frozenset({"zab"})  # whose quorum may be of groups and weights, where others have a majority
+SHARING_SECRETS: Final = frozenset({"zab"})  # whose leader can hand its members the secret of sessions
 # A file that only the directory of a member has -> its protocol.
 _MARKS: Final = {"currentEpoch": "zab", "raftVote": "raft"}
 

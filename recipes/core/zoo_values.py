@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from recipes.core.protocols import SIMULATED, ProtocolName
 from recipes.core.zoo_keys import whole_number
 
 
@@ -58,7 +59,7 @@ def _lower(value: Any) -> Any:
 
 
 def _replication(value: Any) -> Any:
-    if _lower(value) in ("multi-paxos", "primary-backup"):
+    if _lower(value) in SIMULATED:
         raise ValueError("simulated only")
     return _lower(value)
 
@@ -78,7 +79,7 @@ Protocol = Annotated[tuple[str, ...], BeforeValidator(_protocol)]
 Three = Annotated[int, BeforeValidator(_three)]
 Pem = Annotated[str, BeforeValidator(_pem)]
 ClientAuth = Annotated[Literal["need", "want", "none"], BeforeValidator(_lower)]
-Replication = Annotated[Literal["zab", "raft"], BeforeValidator(_replication)]
+Replication = Annotated[ProtocolName, BeforeValidator(_replication)]
 PeerType = Annotated[Literal["participant", "observer"], BeforeValidator(_lower)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Port = Annotated[Whole, Field(ge=0, le=65535)]

@@ -4,6 +4,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
+from recipes.core.protocols import DEFAULT
+
 if TYPE_CHECKING:
     from recipes.core.config import ServerConfig
 
@@ -53,7 +55,7 @@ _DEFAULTS: dict[str, object] = {
     "skip_acl": False,
     "client_port_unification": False,
     "membership": None,
-    "replication": "zab",
+    "replication": DEFAULT,
     "server_id": None,
     "read_only_mode": False,
     "leader_serves": True,

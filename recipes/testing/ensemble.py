@@ -8,14 +8,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from random import SystemRandom
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from anyio import CancelScope, to_thread
 
 from recipes.core.client.client import Client
 from recipes.core.config import ServerConfig
 from recipes.core.errors import BadArguments, RecipesError
-from recipes.core.protocols import NAMES
+from recipes.core.protocols import DEFAULT, NAMES, ProtocolName
 from recipes.core.quorum import Membership, QuorumServer
 from recipes.core.server.server import Server
 from recipes.embedded import LoopThread, OwnDirectory, start_server
@@ -49,13 +49,13 @@ class Ensemble:
         *,
         tick_time_ms: int = 250,
         read_only: bool = False,
-        protocol: Literal["zab", "raft"] = "zab",
+        protocol: ProtocolName = DEFAULT,
     ) -> None:
         if size < 1 or observers < 0:
             raise BadArguments("", f"an ensemble of {size} servers and {observers} observers: expected one or more")
         if protocol not in NAMES:
             raise BadArguments("", f"protocol {protocol!r}: expected {' or '.join(NAMES)}")
-        self._protocol: Literal["zab", "raft"] = protocol
+        self._protocol: ProtocolName = protocol
         self._sids = range(1, size + observers + 1)
         self._voters = size
         self._tick_time_ms = tick_time_ms

@@ -59,7 +59,7 @@ def to_notification(ballot: Ballot, ensemble: int, config: bytes) -> Notificatio
     )
 
 
-def from_notification(note: Notification, ensemble: int, protocol: str = "raft") -> Ballot | str:
+def from_notification(note: Notification, ensemble: int, protocol: str) -> Ballot | str:
     """The ballot in a notification, or why it must be ignored, as the end of a sentence about its sender."""
     if note.state != OTHER_PROTOCOL:
         return "runs another protocol, zab, as Apache's servers do: set protocol= to the same value on all servers"

@@ -143,7 +143,7 @@ def notification(frame: bytes) -> Message:
     if note is None:
         return Message("vote", "NOTIFICATION", {})
     if note.state == v.OTHER_PROTOCOL:
-        ballot = from_notification(note, note.peer_epoch)
+        ballot = from_notification(note, note.peer_epoch, "raft")
         if isinstance(ballot, str):
             return Message("vote", "BALLOT", {})
         fields: dict[str, Any] = {"term": ballot.term}

@@ -64,7 +64,7 @@ class Alone:
             self.events += ready.events
             self.notes += outbox.notes
             for sid, note in outbox.votes:
-                ballot = from_notification(note, peer.ensemble)
+                ballot = from_notification(note, peer.ensemble, peer.dialect.protocol)
                 assert isinstance(ballot, Ballot)
                 self.said.append((sid, ballot))
             if outbox.dial is not None:

@@ -91,15 +91,15 @@ ENSEMBLE = ensemble_id(Membership(SERVERS))
 @pytest.mark.parametrize("kind", Kind)
 def test_a_ballot_comes_back(kind):
     note = to_notification(Ballot(kind, 5, 4), ENSEMBLE, b"config")
-    assert from_notification(decode_notification(encode_notification(note)[4:]), ENSEMBLE) == Ballot(kind, 5, 4)
+    assert from_notification(decode_notification(encode_notification(note)[4:]), ENSEMBLE, "raft") == Ballot(kind, 5, 4)
 
 
 def test_what_is_no_ballot_of_this_ensemble_is_named():
     note = to_notification(Ballot(Kind.ASK, 5, 4), ENSEMBLE, b"")
-    assert "runs another protocol, zab" in from_notification(Notification(LOOKING, 1, 0, 1, 0, b""), ENSEMBLE)
-    assert "another list of servers" in from_notification(note, ENSEMBLE + 1)
-    assert "version 2" in from_notification(note._replace(leader=note.leader + 256), ENSEMBLE)
-    assert "does not have" in from_notification(note._replace(leader=256 + 99), ENSEMBLE)
+    assert "runs another protocol, zab" in from_notification(Notification(LOOKING, 1, 0, 1, 0, b""), ENSEMBLE, "raft")
+    assert "another list of servers" in from_notification(note, ENSEMBLE + 1, "raft")
+    assert "version 2" in from_notification(note._replace(leader=note.leader + 256), ENSEMBLE, "raft")
+    assert "does not have" in from_notification(note._replace(leader=256 + 99), ENSEMBLE, "raft")
     assert note.state == OTHER_PROTOCOL
 
 
