@@ -8,6 +8,7 @@ Names are loaded when first used, so a server starts without loading the client,
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     # The one list of public names. Type checkers read it here; `_places` below reads it from this module's bytecode.
     from recipes.barrier.barrier import Barrier as Barrier
     from recipes.barrier.double import DoubleBarrier as DoubleBarrier
@@ -176,6 +177,10 @@ else:
     def __getattr__(name):
         if name == "__all__":
             return sorted(_places())
+        if name == "__version__":
+            from recipes.core.build import installed_version
+
+            return installed_version()
         if name.startswith("__") or name not in _places():
             raise AttributeError(f"module 'recipes' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
         found = globals()[name] = getattr(import_module(_places()[name]), name)

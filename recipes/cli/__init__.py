@@ -83,15 +83,9 @@ def _closed_pipe() -> int:
 
 def _version() -> str:
     """The version of the installed distribution, and which build it is."""
-    from importlib.metadata import PackageNotFoundError, version  # only here: it takes time to import
+    from recipes.core.build import describe_build, installed_version
 
-    from recipes.core.build import describe_build
-
-    try:
-        installed = version("zab-recipes")
-    except PackageNotFoundError:
-        installed = "unknown: zab-recipes is not installed"
-    return f"{installed} ({describe_build()})"
+    return f"{installed_version()} ({describe_build()})"
 
 
 def _serve() -> None:

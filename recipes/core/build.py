@@ -14,6 +14,16 @@ def is_compiled() -> bool:
     return not codec.__file__.endswith(".py")
 
 
+def installed_version() -> str:
+    """The version of the installed distribution, or why it has none."""
+    from importlib.metadata import PackageNotFoundError, version  # only here: it takes time to import
+
+    try:
+        return version("zab-recipes")
+    except PackageNotFoundError:
+        return "unknown: zab-recipes is not installed"
+
+
 def describe_build() -> str:
     """`compiled` or `pure Python`, and why it was not compiled where its installation knows that."""
     if is_compiled():

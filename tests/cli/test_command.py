@@ -6,6 +6,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import recipes
 from recipes import is_compiled
 
 ROOT = Path(__file__).parent.parent.parent
@@ -15,6 +16,7 @@ def test_the_version_is_the_distributions_and_says_which_build_it_is(run):
     done = run("--version")
     build = "compiled" if is_compiled() else "pure Python"
     assert (done.returncode, done.stdout.strip()) == (0, f"{version('zab-recipes')} ({build})")
+    assert recipes.__version__ == version("zab-recipes")
 
 
 def test_without_the_extra_it_says_how_to_get_it():
