@@ -36,7 +36,7 @@ ALLOWED = {
     "recipes.core.quorum": ["address"],
     "recipes.core.ensemble": ["address", "errors", "properties", "quorum"],
     "recipes.core.zoo_keys": [],
-    "recipes.core.zoo_values": ["zoo_keys"],
+    "recipes.core.zoo_values": ["protocols", "zoo_keys"],
     "recipes.core.config": ["errors", "properties", "protocols", "ensemble", "quorum", "zoo_keys", "zoo_values"],
     "recipes.core.forwarding": ["jute"],
     "recipes.core.replication": ["errors", "jute", "quorum", "forwarding"],

@@ -9,6 +9,7 @@ import pytest
 from recipes.core.config import ServerConfig
 from recipes.core.server.listening import addresses_of, bound
 from recipes.core.server.server import Server
+from tests.ports import free_port
 
 UNUSABLE = 12  # DECnet: no kernel has it, as one without IPv6 has not that
 
@@ -67,8 +68,8 @@ async def test_unless_there_is_no_other(monkeypatch):
 
 @pytest.mark.asyncio
 async def test_a_port_that_is_taken_at_one_of_the_addresses_is_taken(monkeypatch):
-    with socket.create_server(("127.0.0.2", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()  # at 127.0.0.1
+    with socket.create_server(("127.0.0.2", port)):
         resolving_to(monkeypatch, (socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.0.0.2"))
         with pytest.raises(OSError, match=rf"cannot listen on port {port} of 127\.0\.0\.2: address already in use"):
             bound(await addresses_of("some.example"), port)
