@@ -15,8 +15,7 @@ from recipes.core.jute.requests import (
     encode_set_watches,
 )
 from recipes.core.jute.txns import decode_txn
-from recipes.core.member import leading
-from recipes.core.member import member as members
+from recipes.core.member import leading, leaving
 from recipes.core.member.config import MemberConfig
 from recipes.core.member.connection import MOST_UNITS
 from recipes.core.member.member import TURN_UNITS, Member
@@ -227,7 +226,7 @@ def test_f2_ten_clients_with_much_to_do_take_turns():
 
 
 def test_f9_the_watches_of_a_client_that_leaves_go_in_slices(monkeypatch):
-    monkeypatch.setattr(members, "_MOST_FORGOTTEN", 100)
+    monkeypatch.setattr(leaving, "_MOST_FORGOTTEN", 100)
     server = Server()
     client, other = server.session(), server.session()
     client.receive(request(-8, op.SET_WATCHES, encode_set_watches(0, [], [b"/none/%d" % at for at in range(1000)], [])))
@@ -239,6 +238,23 @@ def test_f9_the_watches_of_a_client_that_leaves_go_in_slices(monkeypatch):
     assert server.run() > 5
     assert server.member.tree.watches.total == 0
     assert server.replies(other) == [(1, 0)]
+
+
+def test_clients_that_leave_together_take_no_more_of_a_turn_than_one(monkeypatch):
+    monkeypatch.setattr(leaving, "_MOST_FORGOTTEN", 2000)
+    server = Server()
+    clients = [server.session() for _ in range(8)]
+    for at, client in enumerate(clients):
+        paths = [b"/none/%d/%d" % (at, number) for number in range(3000)]
+        client.receive(request(-8, op.SET_WATCHES, encode_set_watches(0, [], paths, [])))
+    server.run()
+    watches = server.member.tree.watches
+    server.member.begin_turn(server.member.now_ms, server.member.wall_ms)
+    for client in clients:
+        client.lost()
+    assert watches.total >= 8 * 3000 - TURN_UNITS - 2000
+    server.run()
+    assert watches.total == 0
 
 
 @pytest.mark.parametrize("settings", [{"max_watches": 2}, {"max_watched_bytes": 4}])
