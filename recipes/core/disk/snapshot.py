@@ -53,11 +53,9 @@ def _seal(tree: DataTree, dump: Iterator[bytes]) -> Iterator[bytes]:
 def dump_tree(tree: DataTree) -> Iterator[bytes]:
     """The tree alone, up to the path "/" that ends it: the part of a snapshot that also goes over the network.
 
-    Znodes created after the call are left out: the log creates them, and a parent that is deleted and created again
-    could come after its child. The other znodes keep their order, parents first.
+    Znodes created after the call are left out: the log creates them. Parents come first, as Apache's reader wants.
     """
     zxid = tree.last_zxid
-    order = list(tree.nodes)
     # Every ACL that there is, in use or not: to look for those in use first would take one long pause.
     keys: dict[Acl, int] = {_NOBODY: 1}
     era = tree.acls.begin_era()
@@ -68,14 +66,14 @@ def dump_tree(tree: DataTree) -> Iterator[bytes]:
     head += [_SESSION.pack(session_id, timeout_ms) for session_id, timeout_ms in tree.sessions.items()]
     head.append(pack_int(len(keys)))
     head += [pack_long(key) + write_acl(acl) for acl, key in keys.items()]
-    return chain((b"".join(head),), _dump_nodes(tree, zxid, order, keys, era), (TAIL,))
+    return chain((b"".join(head),), _dump_nodes(tree, zxid, keys, era), (TAIL,))
 
 
-def _dump_nodes(tree: DataTree, zxid: int, order: list[bytes], keys: dict[Acl, int], era: int) -> Iterator[bytes]:
+def _dump_nodes(tree: DataTree, zxid: int, keys: dict[Acl, int], era: int) -> Iterator[bytes]:
     unused = dict(keys)
-    for start in range(0, len(order), _SLICE_NODES):
-        parts = []
-        for path in order[start : start + _SLICE_NODES]:
+    looked, parts = 0, list[bytes]()
+    for paths in chain(([b"/"],), tree.below(b"/")):
+        for path in paths:
             node = tree.nodes.get(path)
             if node is None:
                 continue
@@ -87,7 +85,11 @@ def _dump_nodes(tree: DataTree, zxid: int, order: list[bytes], keys: dict[Acl, i
                 unused.pop(acl, None)
             if node.czxid <= zxid:
                 parts.append(write_buffer(b"" if path == b"/" else path) + write_buffer(node.data) + _pack(node, key))
-        yield b"".join(parts)
+        looked += len(paths)
+        if looked >= _SLICE_NODES:
+            yield b"".join(parts)
+            looked, parts = 0, []
+    yield b"".join(parts)
     tree.acls.drop(unused, era)
 
 

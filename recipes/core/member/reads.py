@@ -31,6 +31,7 @@ from recipes.core.jute.requests import (
     read_path_watch,
 )
 from recipes.core.tree.acl import masked, permits, user_name
+from recipes.core.tree.changes import child_count
 from recipes.core.tree.quota import is_of_quota
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ZNode, pack_stat
@@ -178,20 +179,16 @@ def get_ephemerals(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> Slice
 def get_all_children_number(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> Slices:
     """How many znodes are below a path. Changes in a large subtree that come while it is counted may be left out."""
     path, _ = read_buffer(body, 0)
-    node = find(tree, path or b"", op.READ, ids)
+    find(tree, path or b"", op.READ, ids)
     if path in (b"", b"/", None):
         return pack_int(len(tree.nodes) - 1)
-    nodes, count, left = tree.nodes, 0, list(node.children or ())
-    while left:
-        some = left[-_SLICE:]
-        del left[-_SLICE:]
-        for other in some:
-            below = nodes.get(other)
-            if below is not None:
-                count += 1
-                if below.children:
-                    left += below.children
-        yield _SLICE // 4
+    count = looked = 0
+    for paths in tree.below(path or b"/"):
+        count += len(paths)
+        looked += 1 + len(paths)
+        if looked >= _SLICE:
+            yield looked // 4
+            looked = 0
     return pack_int(count)
 
 
@@ -355,7 +352,7 @@ def is_long(tree: DataTree, kind: int, body: bytes) -> bool:
     node = tree.nodes.get(body[4:-1])
     if node is None:
         return False
-    return len(node.data or b"") > _LONG_BYTES or len(node.children or ()) > _LONG_CHILDREN
+    return len(node.data or b"") > _LONG_BYTES or child_count(node) > _LONG_CHILDREN
 
 
 Read = Callable[[DataTree, Asker, Ids, bytes], bytes]

@@ -66,8 +66,8 @@ class Counting:
             node = nodes.get(path)
             if node is not None and path not in counted:
                 self.put(path, len(node.data) if node.data else 0)
-                if node.children:
-                    left += node.children
+                if node.children is not None:
+                    left += node.children.paths()
         return not left
 
     def put(self, path: bytes, size: int) -> None:

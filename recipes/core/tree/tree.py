@@ -5,6 +5,7 @@ it never fails: a txn that cannot be carried out returns an error code. Source: 
 """
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Final
 
 from recipes.core import paths
@@ -13,6 +14,7 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute.records import OPEN_ACL, Ids
 from recipes.core.jute.txns import Record, Txn
 from recipes.core.tree.acl import READ_ONLY_ACL, AclTable, permits, unshared
+from recipes.core.tree.children import Children
 from recipes.core.tree.digest import known_digest, node_digest
 from recipes.core.tree.quota import Quotas, is_of_quota, subtree_of
 from recipes.core.tree.watches import WatchTable
@@ -100,13 +102,13 @@ class DataTree:
         """
         before = self.nodes.get(path)
         if before is not None:
-            node.children = before.children
+            node.children, node.place = before.children, before.place
             self._count(path, before, -1)
         node.acl = self._kept(path, node.acl)
         self.nodes[path] = node
         self._count(path, node, 1)
-        if path != paths.ROOT:
-            self._link(path, self.nodes[paths.parent(path)])
+        if before is None and path != paths.ROOT:
+            _link(path, node, self.nodes[paths.parent(path)])
         self._index(path, node.owner)
 
     def apply(self, txn: Txn, digest: int | None = None) -> Applied:
@@ -149,7 +151,25 @@ class DataTree:
         """Bare names of the children of a znode that exists."""
         children = self.nodes[path].children
         cut = 1 if path == paths.ROOT else len(path) + 1
-        return [child[cut:] for child in children] if children else []
+        return [] if children is None else [child[cut:] for block in children.blocks() for child in block]
+
+    def below(self, path: bytes) -> Iterator[list[bytes]]:
+        """The paths below this one in short lists, parents first.
+
+        The tree may change between two lists. Znodes that are created meanwhile may be among them or not.
+        """
+        nodes, left = self.nodes, deque([path])
+        while left:
+            node = nodes.get(left.popleft())
+            if node is None or node.children is None:
+                continue
+            for block in node.children.blocks():
+                found = list(block)
+                for each in found:
+                    child = nodes.get(each)
+                    if child is not None and child.children is not None:
+                        left.append(each)
+                yield found
 
     def quota_permits(self, path: bytes, perm: int, ids: Ids) -> bool:
         """Whether the subtree that the quota's own znode at `path` is about permits this, or else what is above it."""
@@ -212,10 +232,7 @@ class DataTree:
             return NODE_EXISTS, None, None, None
         node = ZNode(data, self.acls.intern(acl or ()), zxid, time_ms, owner)
         self.nodes[path] = node
-        if parent.children is None:
-            parent.children = {path: None}
-        else:
-            parent.children[path] = None
+        _link(path, node, parent)
         if owner:
             self._index(path, owner)
         if track:
@@ -235,10 +252,8 @@ class DataTree:
         node = self.nodes.get(path)
         if parent is not None:
             self._changes(parent_path, parent, track)
-            if parent.children:
-                parent.children.pop(path, None)
-                if not parent.children:
-                    parent.children = None
+            if node is not None:
+                _unlink(path, node, parent)
             parent.pzxid = max(parent.pzxid, zxid)
         if node is None:
             return NO_NODE, None, None, None
@@ -321,11 +336,10 @@ class DataTree:
             parent = nodes.get(parent_path)
             if parent is not None:
                 self._changes(parent_path, parent, True)
-                if parent.children:
-                    for path in paths_:
-                        parent.children.pop(path, None)
-                    if not parent.children:
-                        parent.children = None
+                for path in paths_:
+                    node = nodes.get(path)
+                    if node is not None:
+                        _unlink(path, node, parent)
                 parent.pzxid = max(parent.pzxid, zxid)
         digest = data_bytes = 0
         quotas = self.quotas if self.quotas.active else None
@@ -350,11 +364,6 @@ class DataTree:
         self.data_bytes -= data_bytes
 
     # Indexes beside the znodes themselves.
-
-    def _link(self, path: bytes, parent: ZNode) -> None:
-        if parent.children is None:
-            parent.children = {}
-        parent.children[path] = None
 
     def _index(self, path: bytes, owner: int) -> None:
         if owner == 0:
@@ -399,3 +408,18 @@ class DataTree:
     def _note_fired(self, found: list[tuple[object, int, bytes]], acl: Acl, parent_acl: Acl) -> None:
         for watcher, kind, path in found:
             self.fired.append((watcher, kind, path, parent_acl if kind == op.EVENT_CHILDREN else acl))
+
+
+def _link(path: bytes, node: ZNode, parent: ZNode) -> None:
+    children = parent.children
+    if children is None:
+        children = parent.children = Children()
+    node.place = children.add(path)
+
+
+def _unlink(path: bytes, node: ZNode, parent: ZNode) -> None:
+    children = parent.children
+    if children is not None:
+        children.remove(path, node.place)
+        if not children.count:
+            parent.children = None

@@ -3,6 +3,7 @@
 from typing import Final
 
 from recipes.core.jute.records import STAT, AclEntry
+from recipes.core.tree.children import Children
 
 CONTAINER_OWNER: Final = -(1 << 63)
 _TTL_OWNER: Final = -(1 << 56)  # 0xff in the top byte of an unsigned 64-bit number, feature 0 in the next two
@@ -36,13 +37,13 @@ class ZNode:
     acl: shared between all znodes that have the same one.
     cversion: number of children ever created; a Stat shows creations plus deletions.
     owner: session id, or a mark for containers and TTLs; a Stat shows 0 for those.
-    children: full paths, in order of creation; None while there are none, which saves an empty dict per leaf.
+    children: full paths; None while there are none. place: its own number in its parent's `children`.
     digest: its part of the tree's digest; -1 where a change has made it unknown.
     """
 
     __slots__ = (
         "acl", "aversion", "children", "ctime", "cversion", "czxid", "data", "digest", "mtime", "mzxid", "owner",
-        "pzxid", "version",
+        "place", "pzxid", "version",
     )  # fmt: skip
 
     def __init__(self, data: bytes | None, acl: Acl, zxid: int, time_ms: int, owner: int = 0) -> None:
@@ -57,14 +58,15 @@ class ZNode:
         self.cversion: int = 0
         self.aversion: int = 0
         self.owner: int = owner
-        self.children: dict[bytes, None] | None = None
+        self.children: Children | None = None
+        self.place: int = 0
         self.digest: int = -1
 
 
 def pack_stat(node: ZNode) -> bytes:
     """The Stat as it goes on the wire, 68 bytes."""
     data, children, owner = node.data, node.children, node.owner
-    count = len(children) if children else 0
+    count = children.count if children is not None else 0
     cversion = 2 * node.cversion - count
     if not -_HALF <= cversion < _HALF:  # after a billion children; a 32-bit counter wraps
         cversion = (cversion + _HALF) % (2 * _HALF) - _HALF

@@ -248,7 +248,7 @@ class Town:
         assert self.member._leading.preparer.pending.digest == tree.digest
         assert not self.member._leading.preparer.pending._changes
         for path, node in tree.nodes.items():
-            assert all(child in tree.nodes for child in node.children or ()), path
+            assert all(child in tree.nodes for child in (node.children.paths() if node.children else ())), path
         replayed = DataTree()
         for payload in self.log:
             txn, digest = decode_txn(payload)
