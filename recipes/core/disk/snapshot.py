@@ -13,8 +13,9 @@ from zlib import adler32
 from recipes.core.errors import DiskError, WireError
 from recipes.core.jute.codec import pack_int, pack_long, read_buffer, read_int, read_long, read_string, write_buffer
 from recipes.core.jute.records import OPEN_ACL, read_acl, write_acl
+from recipes.core.tree.packed import acl_of, data_of, numbers_of
 from recipes.core.tree.tree import DataTree
-from recipes.core.tree.znode import Acl, ZNode
+from recipes.core.tree.znode import Acl, Numbers, ZNode
 
 HEADER = b"ZKSN" + (2).to_bytes(4, "big") + (-1).to_bytes(8, "big", signed=True)
 TAIL = b"\0\0\0\x01/"
@@ -71,25 +72,28 @@ def dump_tree(tree: DataTree) -> Iterator[bytes]:
 
 def _dump_nodes(tree: DataTree, zxid: int, keys: dict[Acl, int], era: int) -> Iterator[bytes]:
     unused = dict(keys)
-    looked, parts = 0, list[bytes]()
-    for paths in chain(([b"/"],), tree.below(b"/")):
+    for paths in tree.walk(b"/", _SLICE_NODES):
+        parts = []
         for path in paths:
             node = tree.nodes.get(path)
-            if node is None:
+            if node is not None:
+                acl, data, fields = node.acl, node.data, _numbers(node)
+                owner = node.owner
+            elif path in tree.packed:
+                record = tree.packed[path]
+                acl, data, fields = acl_of(record, tree.acls), data_of(record), numbers_of(record)
+                owner = 0
+            else:
                 continue
-            acl = node.acl
             if acl is OPEN_ACL or acl == OPEN_ACL:  # a quota's own znodes have an equal one
                 key = -1
             else:
                 key = keys.get(acl, 1)
                 unused.pop(acl, None)
-            if node.czxid <= zxid:
-                parts.append(write_buffer(b"" if path == b"/" else path) + write_buffer(node.data) + _pack(node, key))
-        looked += len(paths)
-        if looked >= _SLICE_NODES:
-            yield b"".join(parts)
-            looked, parts = 0, []
-    yield b"".join(parts)
+            if fields[0] <= zxid:
+                stat = _PERSISTED.pack(key, *fields[:7], owner, fields[7])
+                parts.append(write_buffer(b"" if path == b"/" else path) + write_buffer(data) + stat)
+        yield b"".join(parts)
     tree.acls.drop(unused, era)
 
 
@@ -159,11 +163,12 @@ def _read(data: bytes, tree: DataTree) -> tuple[int, int] | None:
         if path == b"/":
             break
         content, at = read_buffer(data, at)
-        key, *fields = _PERSISTED.unpack_from(data, at)
+        key, czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid = _PERSISTED.unpack_from(data, at)
         at += _PERSISTED.size
         # Apache writes the ACLs first, while txns go on. An ACL that a znode gets after that is not among them: nobody
         # may use the znode until replay sets the ACL again.
-        tree.add_node(path or b"/", _znode(content, acls.get(key, ()), fields))
+        numbers = (czxid, mzxid, ctime, mtime, version, cversion, aversion, pzxid)
+        tree.load(path or b"/", content, acls.get(key, ()), owner, numbers)
     at = _check_seal(data, at)
     tree.quotas.load(tree.nodes)
     if len(data) - at < _DIGEST.size:
@@ -180,24 +185,7 @@ def _check_seal(data: bytes, at: int) -> int:
     return end + len(TAIL)
 
 
-def _pack(node: ZNode, key: int) -> bytes:
-    return _PERSISTED.pack(
-        key,
-        node.czxid,
-        node.mzxid,
-        node.ctime,
-        node.mtime,
-        node.version,
-        node.cversion,
-        node.aversion,
-        node.owner,
-        node.pzxid,
-    )
-
-
-def _znode(data: bytes | None, acl: Acl, fields: list[int]) -> ZNode:
-    node = ZNode(data, acl, fields[0], fields[2], fields[7])
-    node.mzxid, node.mtime = fields[1], fields[3]
-    node.version, node.cversion, node.aversion = fields[4:7]
-    node.pzxid = fields[8]
-    return node
+def _numbers(node: ZNode) -> Numbers:
+    return (
+        node.czxid, node.mzxid, node.ctime, node.mtime, node.version, node.cversion, node.aversion, node.pzxid
+    )  # fmt: skip

@@ -209,7 +209,7 @@ class Leading:
                 looked = removed = 0
                 yield
             looked += 1
-            node = tree.nodes.get(path)
+            node = tree.find(path)
             if node is None or node.children is not None:
                 continue
             if path in tree.containers:

@@ -51,7 +51,10 @@ def copy_of(node: ZNode) -> Change:
     change.aversion = node.aversion
     change.owner = node.owner
     change.exists = True
-    change.child_count = child_count(node)
+    if type(node) is Change:
+        change.child_count = node.child_count
+    else:
+        change.child_count = node.children.count if node.children is not None else 0
     return change
 
 

@@ -35,17 +35,21 @@ class Children:
         self._more[self._number] = self._last
         return self._number
 
-    def remove(self, path: bytes, number: int) -> None:
-        """Remove a child from its block, if it is there: of an old snapshot and a log a child may lose its parent."""
+    def remove(self, path: bytes, number: int) -> bool:
+        """Remove a child from its block, if it is there; return whether none is left.
+
+        Where a log is replayed over a fuzzy snapshot, a child may be unknown to its parent.
+        """
         more = self._more
         block = self._first if number == 0 or more is None else more.get(number, self._first)
         try:
             block.remove(path)
         except ValueError:
-            return
+            return False
         self.count -= 1
         if more is not None and not block and block is not self._last and block is not self._first:
             del more[number]
+        return not self.count
 
     def blocks(self) -> Iterator[list[bytes]]:
         """Each block that is there now, in order. Children may come and go between two of them."""
@@ -55,6 +59,11 @@ class Children:
                 block = self._more.get(number)
                 if block is not None:
                     yield block
+
+    def each(self) -> Iterator[bytes]:
+        """All of them in order. Those that come and go meanwhile may be among them or not."""
+        for block in self.blocks():
+            yield from list(block)
 
     def paths(self) -> list[bytes]:
         """All of them."""

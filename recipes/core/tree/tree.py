@@ -5,7 +5,6 @@ it never fails: a txn that cannot be carried out returns an error code. Source: 
 """
 
 from collections import deque
-from collections.abc import Iterator
 from typing import Final
 
 from recipes.core import paths
@@ -13,17 +12,30 @@ from recipes.core.codes import NO_NODE, NODE_EXISTS, OK, RUNTIME_INCONSISTENCY
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.records import OPEN_ACL, Ids
 from recipes.core.jute.txns import Record, Txn
-from recipes.core.tree.acl import READ_ONLY_ACL, AclTable, permits, unshared
+from recipes.core.tree.acl import READ_ONLY_ACL, permits, unshared
 from recipes.core.tree.children import Children
-from recipes.core.tree.digest import known_digest, node_digest
+from recipes.core.tree.digest import known_digest, node_digest, numbers_digest
+from recipes.core.tree.packed import digest_of, pack, unpack
 from recipes.core.tree.quota import Quotas, is_of_quota, subtree_of
 from recipes.core.tree.watches import WatchTable
-from recipes.core.tree.znode import CONTAINER_OWNER, ZNODE_BYTES, Acl, ZNode, is_session, pack_stat, ttl_of, ttl_owner
+from recipes.core.tree.znode import (
+    CONTAINER_OWNER,
+    Acl,
+    Numbers,
+    ZNode,
+    is_session,
+    made_of,
+    pack_stat,
+    ttl_of,
+    ttl_owner,
+)
+from recipes.core.tree.znodes import ZNodes
 
 RESERVED: Final = (b"/", b"/zookeeper", b"/zookeeper/quota", b"/zookeeper/config")
 _DIGEST_MASK: Final = (1 << 64) - 1
 _HALF: Final = 1 << 31
 _SESSION_BYTES: Final = 300  # in memory
+_MOST_PACKED: Final = 1000  # znodes in one pause
 _DIGEST_INTERVAL, _DIGESTS_KEPT = 128, 1024
 _SET_DATA: Final = op.SET_DATA  # looked up for every txn
 
@@ -37,24 +49,23 @@ _CHECKED: Final[Part] = (op.CHECK, OK, None, None)
 _STAT_SHOWN: Final = frozenset((op.SET_DATA, op.CREATE2, op.CREATE_CONTAINER, op.CREATE_TTL))
 
 
-class DataTree:
+class DataTree(ZNodes):
     """Every znode by its path, the sessions and the watches.
 
-    nodes: root is b"/". In order of creation, so that every parent comes before its children.
     digests: the tree's digest at every 128th zxid, so that servers can be compared later.
     fired: events the last txns caused, for the member to deliver and clear.
     """
 
     def __init__(self) -> None:
-        self.acls: AclTable = AclTable()
+        super().__init__()
         self.watches: WatchTable = WatchTable()
         self.fired: list[Fired] = []
         self.clear()
 
     def clear(self) -> None:
         """Become the empty database: reserved znodes only, zxid 0."""
-        self.nodes: dict[bytes, ZNode] = {}
-        self.quotas: Quotas = Quotas()
+        self.empty()
+        self.quotas: Quotas = Quotas(self.packed)
         self.sessions: dict[int, int] = {}  # id -> timeout in ms
         self.ephemerals: dict[int, dict[bytes, None]] = {}
         self.containers: dict[bytes, None] = {}
@@ -89,26 +100,53 @@ class DataTree:
     def _settle(self) -> None:
         nodes, digest = self.nodes, self._digest
         for path, before in self._unsettled.items():
-            node = nodes[path]
-            node.digest = after = node_digest(path, node)
+            node = nodes.get(path)
+            if node is None:
+                after = digest_of(self.packed[path])
+            else:
+                node.digest = after = node_digest(path, node)
             digest += after - before
         self._unsettled = {}
         self._digest = digest & _DIGEST_MASK
+
+    def load(self, path: bytes, data: bytes | None, acl: Acl, owner: int, numbers: Numbers) -> None:
+        """Add a znode of a snapshot, behind its parent. Raises KeyError if there is no parent."""
+        if owner or path == paths.ROOT or path.startswith(b"/zookeeper") or path in self.packed or path in self.nodes:
+            self.add_node(path, made_of(data, acl, owner, numbers))
+            return
+        parent_path = paths.parent(path)
+        parent = self.nodes.get(parent_path)
+        if parent is None:
+            parent = self.nodes[parent_path] = unpack(self.packed.pop(parent_path), self.acls)
+        children = parent.children
+        if children is None:
+            children = parent.children = Children()
+        digest = numbers_digest(path, data, numbers)
+        self.packed[path] = pack(data, self.acls.intern(acl), numbers, children.add(path), digest, self.acls)
+        self._digest = (self._digest + digest) & _DIGEST_MASK
+        self.data_bytes += len(path) + (len(data) if data else 0)
+        self.count += 1
 
     def add_node(self, path: bytes, node: ZNode) -> None:
         """Put a znode in place, for the loader: no event, no quota, and the parent's cversion and pzxid stay.
 
         A second znode at the same path replaces the first.
         """
-        before = self.nodes.get(path)
-        if before is not None:
+        before = self.find(path)
+        if before is None:
+            self.count += 1
+        else:
             node.children, node.place = before.children, before.place
             self._count(path, before, -1)
         node.acl = self._kept(path, node.acl)
         self.nodes[path] = node
         self._count(path, node, 1)
         if before is None and path != paths.ROOT:
-            _link(path, node, self.nodes[paths.parent(path)])
+            parent_path = paths.parent(path)
+            parent = self.unpacked(parent_path)
+            if parent is None:
+                raise KeyError(parent_path)
+            self.link(path, node, parent_path, parent)
         self._index(path, node.owner)
 
     def apply(self, txn: Txn, digest: int | None = None) -> Applied:
@@ -139,42 +177,24 @@ class DataTree:
         self.last_zxid = zxid
         if not zxid % _DIGEST_INTERVAL:
             self.digests.append((zxid, self.digest))
+            self.pack_some(_MOST_PACKED)
         return applied
 
     def memory_bytes(self) -> int:
         """About how much memory it takes, watches left out: they have a limit of their own."""
-        return (
-            self.data_bytes + ZNODE_BYTES * len(self.nodes) + _SESSION_BYTES * len(self.sessions) + self.acls.measure()
-        )
+        return self.data_bytes + self.znodes_bytes() + _SESSION_BYTES * len(self.sessions) + self.acls.measure()
 
     def children_names(self, path: bytes) -> list[bytes]:
         """Bare names of the children of a znode that exists."""
-        children = self.nodes[path].children
+        node = self.nodes.get(path)  # one with children is not packed
+        children = node.children if node is not None else None
         cut = 1 if path == paths.ROOT else len(path) + 1
         return [] if children is None else [child[cut:] for block in children.blocks() for child in block]
-
-    def below(self, path: bytes) -> Iterator[list[bytes]]:
-        """The paths below this one in short lists, parents first.
-
-        The tree may change between two lists. Znodes that are created meanwhile may be among them or not.
-        """
-        nodes, left = self.nodes, deque([path])
-        while left:
-            node = nodes.get(left.popleft())
-            if node is None or node.children is None:
-                continue
-            for block in node.children.blocks():
-                found = list(block)
-                for each in found:
-                    child = nodes.get(each)
-                    if child is not None and child.children is not None:
-                        left.append(each)
-                yield found
 
     def quota_permits(self, path: bytes, perm: int, ids: Ids) -> bool:
         """Whether the subtree that the quota's own znode at `path` is about permits this, or else what is above it."""
         about = subtree_of(path)
-        while (node := self.nodes.get(about)) is None:
+        while (node := self.find(about)) is None:
             about = paths.parent(about)
         return permits(node.acl, perm, ids)
 
@@ -215,10 +235,13 @@ class DataTree:
         track: bool,
     ) -> Applied:
         parent_path = paths.parent(path)
-        parent = self.nodes.get(parent_path)
+        nodes = self.nodes
+        parent = nodes.get(parent_path) or self.unpacked(parent_path)
         if parent is None:
             return NO_NODE, None, None, None
-        existing = self.nodes.get(path)
+        existing = nodes.get(path)
+        if existing is None and self.packed:
+            existing = self.unpacked(path)
         self._changes(parent_path, parent, track)
         if parent_cversion == -1:
             parent_cversion = parent.cversion + 1
@@ -231,16 +254,22 @@ class DataTree:
                 existing.acl = self.acls.intern(acl or ())
             return NODE_EXISTS, None, None, None
         node = ZNode(data, self.acls.intern(acl or ()), zxid, time_ms, owner)
-        self.nodes[path] = node
-        _link(path, node, parent)
+        nodes[path] = node
+        self.count += 1
+        if parent.children is None:
+            self.link(path, node, parent_path, parent)
+        else:
+            node.place = parent.children.add(path)
         if owner:
             self._index(path, owner)
+        else:
+            self.young.append(path)
         if track:
             self._unsettled[path] = 0
         self.data_bytes += len(path) + (len(data) if data else 0)
         if self.quotas.active or path.startswith(b"/zookeeper/quota/"):
             node.acl = self._kept(path, node.acl)
-            self.quotas.created(self.nodes, path, node)
+            self.quotas.created(nodes, path, node)
         found = self.watches.fire_created(path)
         if found:
             self._note_fired(found, node.acl, parent.acl)
@@ -248,18 +277,19 @@ class DataTree:
 
     def _delete(self, path: bytes, zxid: int, track: bool) -> Applied:
         parent_path = paths.parent(path)
-        parent = self.nodes.get(parent_path)
-        node = self.nodes.get(path)
+        nodes = self.nodes
+        parent = nodes.get(parent_path) or self.unpacked(parent_path)
+        node = nodes.get(path) or self.find(path)
         if parent is not None:
             self._changes(parent_path, parent, track)
             if node is not None:
-                _unlink(path, node, parent)
+                self.unlink(path, node, parent)
             parent.pzxid = max(parent.pzxid, zxid)
         if node is None:
             return NO_NODE, None, None, None
         if track:
             self._digest = (self._digest - self._counted(path, node)) & _DIGEST_MASK
-        del self.nodes[path]
+        self.remove(path)
         if node.owner:
             self._unindex(path, node.owner)
         self.data_bytes -= len(path) + (len(node.data) if node.data else 0)
@@ -272,7 +302,7 @@ class DataTree:
 
     def _set_data(self, record: Record, zxid: int, time_ms: int, track: bool) -> Applied:
         path, data, version = record
-        node = self.nodes.get(path)
+        node = self.nodes.get(path) or self.unpacked(path)
         if node is None:
             return NO_NODE, None, None, None
         if track and path not in self._unsettled:
@@ -295,7 +325,7 @@ class DataTree:
 
     def _set_acl(self, record: Record, track: bool) -> Applied:
         path, acl, version = record
-        node = self.nodes.get(path)
+        node = self.unpacked(path)
         if node is None:
             return NO_NODE, None, None, None
         self._changes(path, node, track)
@@ -317,6 +347,7 @@ class DataTree:
             err, path, node, _ = self._one(kind, inner, session_id, zxid, time_ms, track)
             shown = pack_stat(node) if node is not None and kind in _STAT_SHOWN else None
             parts.append((kind, err, path, shown))
+        self.pack_some(min(_MOST_PACKED, 2 * len(parts)))
         return OK, None, None, parts
 
     def _close_session(self, session_id: int, listed: tuple[bytes, ...] | None, zxid: int) -> None:
@@ -333,21 +364,22 @@ class DataTree:
                 families[above] = [path]
         for above, paths_ in families.items():
             parent_path = above or paths.ROOT
-            parent = nodes.get(parent_path)
+            parent = self.unpacked(parent_path)
             if parent is not None:
                 self._changes(parent_path, parent, True)
                 for path in paths_:
-                    node = nodes.get(path)
+                    node = self.find(path)
                     if node is not None:
-                        _unlink(path, node, parent)
+                        self.unlink(path, node, parent)
                 parent.pzxid = max(parent.pzxid, zxid)
         digest = data_bytes = 0
         quotas = self.quotas if self.quotas.active else None
         watches = self.watches if self.watches.total else None
         for path in due:
-            node = nodes.pop(path, None)
+            node = self.find(path)
             if node is None:
                 continue
+            self.remove(path)
             digest += self._counted(path, node)
             data_bytes += len(path) + (len(node.data) if node.data else 0)
             if node.owner and node.owner != session_id:
@@ -408,18 +440,3 @@ class DataTree:
     def _note_fired(self, found: list[tuple[object, int, bytes]], acl: Acl, parent_acl: Acl) -> None:
         for watcher, kind, path in found:
             self.fired.append((watcher, kind, path, parent_acl if kind == op.EVENT_CHILDREN else acl))
-
-
-def _link(path: bytes, node: ZNode, parent: ZNode) -> None:
-    children = parent.children
-    if children is None:
-        children = parent.children = Children()
-    node.place = children.add(path)
-
-
-def _unlink(path: bytes, node: ZNode, parent: ZNode) -> None:
-    children = parent.children
-    if children is not None:
-        children.remove(path, node.place)
-        if not children.count:
-            parent.children = None

@@ -14,6 +14,8 @@ ZNODE_BYTES: Final = 450
 _pack_stat: Final = STAT.pack
 
 Acl = tuple[AclEntry, ...]
+# In the order of a snapshot: czxid, mzxid, ctime, mtime, version, cversion, aversion, pzxid.
+Numbers = tuple[int, int, int, int, int, int, int, int]
 
 
 def ttl_owner(ttl_ms: int) -> int:
@@ -61,6 +63,19 @@ class ZNode:
         self.children: Children | None = None
         self.place: int = 0
         self.digest: int = -1
+
+
+def made_of(data: bytes | None, acl: Acl, owner: int, numbers: Numbers) -> ZNode:
+    """A znode as a snapshot has it."""
+    czxid, mzxid, ctime, mtime, version, cversion, aversion, pzxid = numbers
+    node = ZNode(data, acl, czxid, ctime, owner)
+    node.mzxid = mzxid
+    node.mtime = mtime
+    node.version = version
+    node.cversion = cversion
+    node.aversion = aversion
+    node.pzxid = pzxid
+    return node
 
 
 def pack_stat(node: ZNode) -> bytes:

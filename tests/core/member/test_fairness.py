@@ -110,7 +110,7 @@ def served_meanwhile(server, other):
 
 
 def recounted(tree):
-    return sum(node_digest(path, node) for path, node in tree.nodes.items()) & (1 << 64) - 1
+    return sum(node_digest(path, node) for path, node in tree.items()) & (1 << 64) - 1
 
 
 def replayed(server):
@@ -157,8 +157,8 @@ def test_f2_a_large_multi_is_prepared_in_slices_while_others_read(last):
     assert server.replies(client) == [(1, 0), (2, 0)] if last == op.DELETE else [(1, BAD_VERSION), (2, 0)]
     assert server.replies(writer) == [(1, 0), (2, 0)]
     tree = server.member.tree
-    assert (b"/0" in tree.nodes, b"/1" in tree.nodes) == ((last == op.DELETE), False)
-    assert server.member.tree.nodes[b"/"].children.count == (2001 if last == op.DELETE else 2)
+    assert (b"/0" in dict(tree.items()), b"/1" in dict(tree.items())) == ((last == op.DELETE), False)
+    assert server.member.tree.find(b"/").children.count == (2001 if last == op.DELETE else 2)
     assert tree.digest == recounted(tree) == replayed(server).digest
     kinds = [entry.txn[4] for entry in server.logged]
     assert kinds[-2:] == [op.MULTI, op.CREATE]  # what came behind it is behind it in the log
@@ -179,7 +179,7 @@ def test_f2_a_large_multi_that_fails_undoes_nothing_that_was_applied_meanwhile()
     server.run()
     assert [err for _, err in server.replies(other)] == [0, 0]
     tree = server.member.tree
-    assert (tree.nodes[b"/a"].data, tree.nodes[b"/a"].version) == (b"3", 2)
+    assert (tree.find(b"/a").data, tree.find(b"/a").version) == (b"3", 2)
     assert tree.digest == recounted(tree) == replayed(server).digest
 
 
@@ -302,12 +302,12 @@ def test_closing_a_session_with_many_ephemerals_leaves_turns_for_others():
     assert server.replies(other) == [(5, 0)]
     assert server.replies(watcher) == [(-1, 0), (-1, 0)]
     tree = server.member.tree
-    assert tree.nodes[b"/"].children.paths() == [b"/zookeeper", b"/1"]
+    assert tree.find(b"/").children.paths() == [b"/zookeeper", b"/1"]
     assert client.session_id not in tree.ephemerals
     other_tree = replayed(server)
     assert tree.digest == recounted(tree) == other_tree.digest == recounted(other_tree)
     assert tree.data_bytes == other_tree.data_bytes
-    assert tree.nodes.keys() == other_tree.nodes.keys()
+    assert dict(tree.items()).keys() == dict(other_tree.items()).keys()
 
 
 def test_many_sessions_that_end_at_once_end_in_slices():
