@@ -37,7 +37,11 @@ _HALF: Final = 1 << 31
 _SESSION_BYTES: Final = 300  # in memory
 _MOST_PACKED: Final = 1000  # znodes in one pause
 _DIGEST_INTERVAL, _DIGESTS_KEPT = 128, 1024
-_SET_DATA: Final = op.SET_DATA  # looked up for every txn
+# Looked up for every txn.
+_SET_DATA: Final = op.SET_DATA
+_CREATE: Final = op.CREATE
+_CREATE2: Final = op.CREATE2
+_DELETE: Final = op.DELETE
 
 # One part of a multi: its type, error code, path created and packed Stat; what its reply does not need is None.
 Part = tuple[int, int, bytes | None, bytes | None]
@@ -160,6 +164,12 @@ class DataTree(ZNodes):
             self._settle()
         if kind == _SET_DATA:
             applied = self._set_data(record, zxid, time_ms, track)
+        elif kind == _CREATE or kind == _CREATE2:
+            path, data, acl, ephemeral, cversion = record
+            owner = session_id if ephemeral else 0
+            applied = self._create(path, data, acl, owner, cversion, zxid, time_ms, track)
+        elif kind == _DELETE:
+            applied = self._delete(record[0], zxid, track)
         elif kind == op.MULTI:
             applied = self._multi(record, session_id, zxid, time_ms, track)
         elif kind == op.ERROR:
@@ -270,9 +280,8 @@ class DataTree(ZNodes):
         if self.quotas.active or path.startswith(b"/zookeeper/quota/"):
             node.acl = self._kept(path, node.acl)
             self.quotas.created(nodes, path, node)
-        found = self.watches.fire_created(path)
-        if found:
-            self._note_fired(found, node.acl, parent.acl)
+        if self.watches.watchers:
+            self._note_fired(self.watches.fire_created(path), node.acl, parent.acl)
         return OK, path, node, None
 
     def _delete(self, path: bytes, zxid: int, track: bool) -> Applied:
@@ -282,22 +291,26 @@ class DataTree(ZNodes):
         node = nodes.get(path) or self.find(path)
         if parent is not None:
             self._changes(parent_path, parent, track)
-            if node is not None:
-                self.unlink(path, node, parent)
+            children = parent.children
+            if node is not None and children is not None and children.remove(path, node.place):
+                parent.children = None
             parent.pzxid = max(parent.pzxid, zxid)
         if node is None:
             return NO_NODE, None, None, None
         if track:
             self._digest = (self._digest - self._counted(path, node)) & _DIGEST_MASK
-        self.remove(path)
+        nodes.pop(path, None)
+        if self.packed:
+            self.packed.pop(path, None)
+        self.count -= 1
         if node.owner:
             self._unindex(path, node.owner)
         self.data_bytes -= len(path) + (len(node.data) if node.data else 0)
         if self.quotas.active:
             self.quotas.deleted(self.nodes, path, node)
-        found = self.watches.fire_deleted(path)
-        if found:
-            self._note_fired(found, node.acl, parent.acl if parent is not None else node.acl)
+        if self.watches.watchers:
+            above = parent.acl if parent is not None else node.acl
+            self._note_fired(self.watches.fire_deleted(path), node.acl, above)
         return OK, None, None, None
 
     def _set_data(self, record: Record, zxid: int, time_ms: int, track: bool) -> Applied:
@@ -318,9 +331,8 @@ class DataTree(ZNodes):
             self.data_bytes += growth
         if self.quotas.active:
             self.quotas.changed(self.nodes, path, data_before, data)
-        found = self.watches.fire_data_changed(path)
-        if found:
-            self._note_fired(found, node.acl, node.acl)
+        if self.watches.watchers:
+            self._note_fired(self.watches.fire_data_changed(path), node.acl, node.acl)
         return OK, None, node, None
 
     def _set_acl(self, record: Record, track: bool) -> Applied:
@@ -369,8 +381,9 @@ class DataTree(ZNodes):
                 self._changes(parent_path, parent, True)
                 for path in paths_:
                     node = self.find(path)
-                    if node is not None:
-                        self.unlink(path, node, parent)
+                    children = parent.children
+                    if node is not None and children is not None and children.remove(path, node.place):
+                        parent.children = None
                 parent.pzxid = max(parent.pzxid, zxid)
         digest = data_bytes = 0
         quotas = self.quotas if self.quotas.active else None
@@ -379,7 +392,9 @@ class DataTree(ZNodes):
             node = self.find(path)
             if node is None:
                 continue
-            self.remove(path)
+            nodes.pop(path, None)
+            self.packed.pop(path, None)
+            self.count -= 1
             digest += self._counted(path, node)
             data_bytes += len(path) + (len(node.data) if node.data else 0)
             if node.owner and node.owner != session_id:

@@ -19,17 +19,18 @@ Table = dict[bytes, object]
 class WatchTable:
     """The data watches and child watches of one server.
 
-    A watcher is not itself a dict. most, most_bytes: paths, and their bytes, that one watcher may have.
+    watchers: each with its paths; empty while nobody watches. A watcher is not itself a dict.
+    most, most_bytes: paths, and their bytes, that one watcher may have.
     """
 
     __slots__ = (
-        "_by_watcher", "_bytes", "_child", "_child_total", "_data", "_data_total", "_recursive", "most", "most_bytes"
+        "_bytes", "_child", "_child_total", "_data", "_data_total", "_recursive", "most", "most_bytes", "watchers"
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._data: Table = {}
         self._child: Table = {}
-        self._by_watcher: dict[object, dict[bytes, None]] = {}
+        self.watchers: dict[object, dict[bytes, None]] = {}
         self._bytes: dict[object, int] = {}  # of the paths of each watcher
         self._recursive = 0
         self._data_total = self._child_total = 0
@@ -83,15 +84,15 @@ class WatchTable:
 
     def is_full(self, watcher: object) -> bool:
         """Whether the watcher may have no more watches."""
-        return len(self._by_watcher.get(watcher, ())) >= self.most or self._bytes.get(watcher, 0) >= self.most_bytes
+        return len(self.watchers.get(watcher, ())) >= self.most or self._bytes.get(watcher, 0) >= self.most_bytes
 
     def count_of(self, watcher: object) -> int:
         """On how many paths the watcher has watches."""
-        return len(self._by_watcher.get(watcher, ()))
+        return len(self.watchers.get(watcher, ()))
 
     def forget(self, watcher: object, most: int) -> bool:
         """Remove the watches of a watcher that is gone, on at most so many paths. Return whether none is left."""
-        watched = self._by_watcher.get(watcher)
+        watched = self.watchers.get(watcher)
         if watched is None:
             return True
         for _ in range(min(most, len(watched))):
@@ -101,19 +102,19 @@ class WatchTable:
             self._bytes[watcher] -= len(path)
         if watched:
             return False
-        del self._by_watcher[watcher], self._bytes[watcher]
+        del self.watchers[watcher], self._bytes[watcher]
         return True
 
     def fire_created(self, path: bytes) -> Found:
         """Fire the watches that a creation concerns, and return their events in order of delivery."""
-        if not self._by_watcher:
+        if not self.watchers:
             return []
         found = self._fire(self._data, op.EVENT_CREATED, path)
         return found + self._fire(self._child, op.EVENT_CHILDREN, paths.parent(path))
 
     def fire_deleted(self, path: bytes) -> Found:
         """Fire those of a deletion: each watcher of the znode gets one event."""
-        if not self._by_watcher:
+        if not self.watchers:
             return []
         if not (self._recursive or path in self._data or path in self._child or paths.parent(path) in self._child):
             return []
@@ -124,7 +125,7 @@ class WatchTable:
 
     def fire_data_changed(self, path: bytes) -> Found:
         """Fire those of a change of data."""
-        if not self._by_watcher:
+        if not self.watchers:
             return []
         return self._fire(self._data, op.EVENT_DATA, path)
 
@@ -132,7 +133,7 @@ class WatchTable:
 
     def summary(self) -> tuple[int, int, int]:
         """How many connections, paths and watches there are, of data watches only, as in `wchs`."""
-        watchers = sum(any(self._paths_of(watcher)) for watcher in self._by_watcher)
+        watchers = sum(any(self._paths_of(watcher)) for watcher in self.watchers)
         return watchers, len(self._data), self._data_total
 
     @property
@@ -149,13 +150,13 @@ class WatchTable:
 
     def by_watcher(self) -> Iterator[tuple[object, Iterator[bytes]]]:
         """Each data watcher with its paths. Watches may change between two of them."""
-        for watcher in list(self._by_watcher):
+        for watcher in list(self.watchers):
             if any(self._paths_of(watcher)):
                 yield watcher, self._paths_of(watcher)
 
     def _paths_of(self, watcher: object) -> Iterator[bytes]:
         """The paths of one data watcher; none of them is empty."""
-        for path in list(self._by_watcher.get(watcher, ())):
+        for path in list(self.watchers.get(watcher, ())):
             if _modes(self._data, path, watcher):
                 yield path
 
@@ -177,7 +178,7 @@ class WatchTable:
         else:
             table[path] = {found: _ONCE, watcher: mode}
         self._count(table, 1)
-        watched = self._by_watcher.setdefault(watcher, {})
+        watched = self.watchers.setdefault(watcher, {})
         if path not in watched:
             watched[path] = None
             self._bytes[watcher] = self._bytes.get(watcher, 0) + len(path)
@@ -186,11 +187,11 @@ class WatchTable:
         if not self._take(table, path, watcher, modes):
             return
         if not _modes(self._child if table is self._data else self._data, path, watcher):
-            watched = self._by_watcher[watcher]
+            watched = self.watchers[watcher]
             del watched[path]
             self._bytes[watcher] -= len(path)
             if not watched:
-                del self._by_watcher[watcher], self._bytes[watcher]
+                del self.watchers[watcher], self._bytes[watcher]
 
     def _take(self, table: Table, path: bytes, watcher: object, modes: int) -> bool:
         """Remove these modes from one table. Return whether the watcher has lost its last one there."""

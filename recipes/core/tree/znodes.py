@@ -99,16 +99,3 @@ class ZNodes:
             children = parent.children = Children()
             self.packed.pop(parent_path, None)  # it is out of date, and stays so
         node.place = children.add(path)
-
-    def unlink(self, path: bytes, node: ZNode, parent: ZNode) -> None:
-        """Remove a znode from the children of its parent."""
-        children = parent.children
-        if children is not None and children.remove(path, node.place):
-            parent.children = None
-
-    def remove(self, path: bytes) -> None:
-        """Remove a znode that is there."""
-        self.nodes.pop(path, None)
-        if self.packed:
-            self.packed.pop(path, None)
-        self.count -= 1
