@@ -90,7 +90,7 @@ def test_a_directory_goes_from_apaches_member_to_ours_and_back(ensemble, wire, s
     assert found.history[0].zxid == (1 << 32) + 1
     assert found.history[-1].zxid == found.last_zxid
     assert found.history[-1].zxid - found.history[0].zxid == len(found.history) - 1
-    assert {b"/m%d" % number for number in range(20)} <= set(tree.nodes)
+    assert {b"/m%d" % number for number in range(20)} <= set(dict(tree.items()))
 
     # Take back the close of the session and the last two creates; Apache's server reads what is left.
     cut = store.carry_out(Truncate(found.last_zxid - 3))

@@ -13,8 +13,9 @@ from zlib import adler32
 from recipes.core.errors import DiskError, WireError
 from recipes.core.jute.codec import pack_int, pack_long, read_buffer, read_int, read_long, read_string, write_buffer
 from recipes.core.jute.records import OPEN_ACL, read_acl, write_acl
+from recipes.core.tree.packed import acl_of, data_of, numbers_of
 from recipes.core.tree.tree import DataTree
-from recipes.core.tree.znode import Acl, ZNode
+from recipes.core.tree.znode import Acl, Numbers, ZNode
 
 HEADER = b"ZKSN" + (2).to_bytes(4, "big") + (-1).to_bytes(8, "big", signed=True)
 TAIL = b"\0\0\0\x01/"
@@ -53,11 +54,9 @@ def _seal(tree: DataTree, dump: Iterator[bytes]) -> Iterator[bytes]:
 def dump_tree(tree: DataTree) -> Iterator[bytes]:
     """The tree alone, up to the path "/" that ends it: the part of a snapshot that also goes over the network.
 
-    Znodes created after the call are left out: the log creates them, and a parent that is deleted and created again
-    could come after its child. The other znodes keep their order, parents first.
+    Znodes created after the call are left out: the log creates them. Parents come first, as Apache's reader wants.
     """
     zxid = tree.last_zxid
-    order = list(tree.nodes)
     # Every ACL that there is, in use or not: to look for those in use first would take one long pause.
     keys: dict[Acl, int] = {_NOBODY: 1}
     era = tree.acls.begin_era()
@@ -68,25 +67,32 @@ def dump_tree(tree: DataTree) -> Iterator[bytes]:
     head += [_SESSION.pack(session_id, timeout_ms) for session_id, timeout_ms in tree.sessions.items()]
     head.append(pack_int(len(keys)))
     head += [pack_long(key) + write_acl(acl) for acl, key in keys.items()]
-    return chain((b"".join(head),), _dump_nodes(tree, zxid, order, keys, era), (TAIL,))
+    return chain((b"".join(head),), _dump_nodes(tree, zxid, keys, era), (TAIL,))
 
 
-def _dump_nodes(tree: DataTree, zxid: int, order: list[bytes], keys: dict[Acl, int], era: int) -> Iterator[bytes]:
+def _dump_nodes(tree: DataTree, zxid: int, keys: dict[Acl, int], era: int) -> Iterator[bytes]:
     unused = dict(keys)
-    for start in range(0, len(order), _SLICE_NODES):
+    for paths in tree.walk(b"/", _SLICE_NODES):
         parts = []
-        for path in order[start : start + _SLICE_NODES]:
+        for path in paths:
             node = tree.nodes.get(path)
-            if node is None:
+            if node is not None:
+                acl, data, fields = node.acl, node.data, _numbers(node)
+                owner = node.owner
+            elif path in tree.packed:
+                record = tree.packed[path]
+                acl, data, fields = acl_of(record, tree.acls), data_of(record), numbers_of(record)
+                owner = 0
+            else:
                 continue
-            acl = node.acl
             if acl is OPEN_ACL or acl == OPEN_ACL:  # a quota's own znodes have an equal one
                 key = -1
             else:
                 key = keys.get(acl, 1)
                 unused.pop(acl, None)
-            if node.czxid <= zxid:
-                parts.append(write_buffer(b"" if path == b"/" else path) + write_buffer(node.data) + _pack(node, key))
+            if fields[0] <= zxid:
+                stat = _PERSISTED.pack(key, *fields[:7], owner, fields[7])
+                parts.append(write_buffer(b"" if path == b"/" else path) + write_buffer(data) + stat)
         yield b"".join(parts)
     tree.acls.drop(unused, era)
 
@@ -157,11 +163,12 @@ def _read(data: bytes, tree: DataTree) -> tuple[int, int] | None:
         if path == b"/":
             break
         content, at = read_buffer(data, at)
-        key, *fields = _PERSISTED.unpack_from(data, at)
+        key, czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid = _PERSISTED.unpack_from(data, at)
         at += _PERSISTED.size
         # Apache writes the ACLs first, while txns go on. An ACL that a znode gets after that is not among them: nobody
         # may use the znode until replay sets the ACL again.
-        tree.add_node(path or b"/", _znode(content, acls.get(key, ()), fields))
+        numbers = (czxid, mzxid, ctime, mtime, version, cversion, aversion, pzxid)
+        tree.load(path or b"/", content, acls.get(key, ()), owner, numbers)
     at = _check_seal(data, at)
     tree.quotas.load(tree.nodes)
     if len(data) - at < _DIGEST.size:
@@ -178,24 +185,7 @@ def _check_seal(data: bytes, at: int) -> int:
     return end + len(TAIL)
 
 
-def _pack(node: ZNode, key: int) -> bytes:
-    return _PERSISTED.pack(
-        key,
-        node.czxid,
-        node.mzxid,
-        node.ctime,
-        node.mtime,
-        node.version,
-        node.cversion,
-        node.aversion,
-        node.owner,
-        node.pzxid,
-    )
-
-
-def _znode(data: bytes | None, acl: Acl, fields: list[int]) -> ZNode:
-    node = ZNode(data, acl, fields[0], fields[2], fields[7])
-    node.mzxid, node.mtime = fields[1], fields[3]
-    node.version, node.cversion, node.aversion = fields[4:7]
-    node.pzxid = fields[8]
-    return node
+def _numbers(node: ZNode) -> Numbers:
+    return (
+        node.czxid, node.mzxid, node.ctime, node.mtime, node.version, node.cversion, node.aversion, node.pzxid
+    )  # fmt: skip

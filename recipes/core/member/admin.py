@@ -97,7 +97,7 @@ def _figures(member: "Member") -> str:
         f"Latency min/avg/max: {latency}\nReceived: {stats.packets_received}\nSent: {stats.packets_sent}\n"
         f"Connections: {len(member.connections)}\nOutstanding: {member.outstanding}\n"
         f"Zxid: 0x{member.tree.last_zxid:x}\n"
-        f"Mode: {member.role}\nNode count: {len(member.tree.nodes) + 1}\n{_proposal_sizes(member)}{_protocol(member)}"
+        f"Mode: {member.role}\nNode count: {member.tree.count + 1}\n{_proposal_sizes(member)}{_protocol(member)}"
     )
 
 

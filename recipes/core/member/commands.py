@@ -128,7 +128,7 @@ def _server_stats(member: "Member") -> Answer:
         "server_stats": figures,
         "client_response": replies,
         **({"proposal_stats": _sizes(stats.proposal_sizes)} if member.role == "leader" else {}),
-        "node_count": len(member.tree.nodes) + 1,
+        "node_count": member.tree.count + 1,
     }
 
 

@@ -209,8 +209,8 @@ class Leading:
                 looked = removed = 0
                 yield
             looked += 1
-            node = tree.nodes.get(path)
-            if node is None or node.children:
+            node = tree.find(path)
+            if node is None or node.children is not None:
                 continue
             if path in tree.containers:
                 is_due = node.cversion > 0 or 0 < patience_ms < wall_ms - node.mtime

@@ -23,6 +23,7 @@ from recipes.core.member.config import MemberConfig
 from recipes.core.member.connection import Connection
 from recipes.core.member.facts import Facts
 from recipes.core.member.leading import SLICED_WRITES, Leading
+from recipes.core.member.leaving import Leaving
 from recipes.core.member.read_only import ReadOnly, ReadOnlyConnection
 from recipes.core.member.stats import Stats
 from recipes.core.member.store_memory import StoreMemory
@@ -45,7 +46,6 @@ from recipes.core.zxid import counter_of, epoch_of
 
 TURN_UNITS: Final = 8000  # of about a microsecond, for what takes several turns, of all connections together
 _COMPARED_EVERY: Final = 128  # txns; the last one is compared too, at the next tick
-_MOST_FORGOTTEN: int = 2000  # watches in one turn
 _MOST_COUNTED: Final = 5000  # znodes below a quota in one turn
 
 
@@ -78,7 +78,6 @@ class Member:
         self._writes: list[Write] = []
         self._touched: list[Connection] = []
         self._late: list[Connection] = []
-        self._leaving: deque[Connection] = deque()  # gone, but not yet all of their watches
         self._next_key = 0
         self._last_applied: Entry | None = None
         self._counted_zxid: int = 0  # up to here txns are counted for operators
@@ -155,7 +154,7 @@ class Member:
     @property
     def has_work(self) -> bool:
         """Whether `work` has something to do, so that the next turn should come soon."""
-        if self._leaving or self.tree.quotas.counting:
+        if self._leaving.waiting or self.tree.quotas.counting:
             return True
         return self._leading is not None and self._leading.has_work and not self.disk_full
 
@@ -163,8 +162,7 @@ class Member:
         """Go on with what takes several turns. Others' requests come between these."""
         if self._leading is not None and self._leading.has_work and not self.disk_full:
             self.stats.sessions_expired += self._leading.work(self.now_ms, self.wall_ms)
-        if self._leaving and self.tree.watches.forget(self._leaving[0], _MOST_FORGOTTEN):
-            self._leaving.popleft()
+        self._leaving.go_on()
         if self.tree.quotas.counting:
             self.tree.quotas.count_some(self.tree.nodes, _MOST_COUNTED)
 
@@ -303,8 +301,9 @@ class Member:
         self.connections.pop(connection.key, None)
         if self.by_session.get(connection.session_id) is connection:
             del self.by_session[connection.session_id]
-        if not self.tree.watches.forget(connection, _MOST_FORGOTTEN):
-            self._leaving.append(connection)
+        self._leaving.add(connection)
+        if self.units_left > 0:
+            self.units_left -= self._leaving.go_on()
 
     def four_letter(self, word: bytes) -> bytes | Iterator[bytes] | None:
         """The answer to a four-letter word, in pieces if it may be long, or None when it is not one."""
@@ -494,7 +493,7 @@ class Member:
         self.tree = tree
         self._counted_zxid = tree.last_zxid
         self._last_applied = None
-        self._leaving.clear()  # the new tree has no watches yet
+        self._leaving: Leaving = Leaving(tree.watches)
         tree.watches.most, tree.watches.most_bytes = self.config.max_watches, self.config.max_watched_bytes
         if self.config.ensemble:
             tree.nodes[b"/zookeeper/config"].data = self.config.ensemble

@@ -63,7 +63,7 @@ def figures(member: "Member") -> dict[str, Value]:
         "packets_sent": stats.packets_sent,
         "num_alive_connections": len(member.connections),
         "outstanding_requests": member.outstanding,
-        "znode_count": len(tree.nodes) + 1,
+        "znode_count": tree.count + 1,
         "watch_count": tree.watches.total,
         "ephemerals_count": sum(len(owned) for owned in tree.ephemerals.values()),
         "approximate_data_size": tree.data_bytes,

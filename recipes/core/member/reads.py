@@ -31,6 +31,8 @@ from recipes.core.jute.requests import (
     read_path_watch,
 )
 from recipes.core.tree.acl import masked, permits, user_name
+from recipes.core.tree.changes import child_count
+from recipes.core.tree.packed import data_of, open_stat
 from recipes.core.tree.quota import is_of_quota
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ZNode, pack_stat
@@ -68,7 +70,7 @@ class Asker(Protocol):
 
 def find(tree: DataTree, path: bytes, perm: int, ids: Ids) -> ZNode:
     """The znode at `path`, if its ACL grants `perm` to `ids`. Raises Failed."""
-    node = tree.nodes.get(path or b"/")
+    node = tree.find(path or b"/")
     if node is None:
         raise Failed(NO_NODE)
     if node.acl is not OPEN_ACL and not may(tree, path, node, perm, ids):
@@ -97,11 +99,9 @@ def plain_get(tree: DataTree, xid: int, body: bytes, ids: Ids) -> bytes | None:
     if length < 0 or body[-1]:
         return None
     node = tree.nodes.get(body[4:-1])
-    if (
-        node is None
-        or un_int(body)[0] != length
-        or not (node.acl is OPEN_ACL or may(tree, body[4:-1], node, op.READ, ids))
-    ):
+    if node is None:
+        return _packed_get(tree, xid, body, length)
+    if un_int(body)[0] != length or not (node.acl is OPEN_ACL or may(tree, body[4:-1], node, op.READ, ids)):
         return None
     data = node.data
     if data is None:
@@ -112,12 +112,22 @@ def plain_get(tree: DataTree, xid: int, body: bytes, ids: Ids) -> bytes | None:
     return _pack_data_reply(88 + size, xid, tree.last_zxid, 0, size) + data + pack_stat(node)
 
 
+def _packed_get(tree: DataTree, xid: int, body: bytes, length: int) -> bytes | None:
+    record = tree.packed.get(body[4:-1])
+    if record is None or un_int(body)[0] != length:
+        return None
+    data, stat = data_of(record), open_stat(record)
+    if data is None or stat is None or len(data) > LARGE_BYTES:
+        return None
+    return _pack_data_reply(88 + len(data), xid, tree.last_zxid, 0, len(data)) + data + stat
+
+
 def exists(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:
     """Stat; the watch is set also when there is no znode yet."""
     path, watch, _ = read_path_watch(body, 0)
     if b"\0" in path:
         raise Failed(BAD_ARGUMENTS)
-    node = tree.nodes.get(path or b"/")
+    node = tree.find(path or b"/")
     if node is not None and node.acl is not OPEN_ACL and not may(tree, path, node, op.READ, ids):
         raise Failed(NO_AUTH)
     if watch:
@@ -178,19 +188,12 @@ def get_ephemerals(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> Slice
 def get_all_children_number(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> Slices:
     """How many znodes are below a path. Changes in a large subtree that come while it is counted may be left out."""
     path, _ = read_buffer(body, 0)
-    node = find(tree, path or b"", op.READ, ids)
+    find(tree, path or b"", op.READ, ids)
     if path in (b"", b"/", None):
-        return pack_int(len(tree.nodes) - 1)
-    nodes, count, left = tree.nodes, 0, list(node.children or ())
-    while left:
-        some = left[-_SLICE:]
-        del left[-_SLICE:]
-        for other in some:
-            below = nodes.get(other)
-            if below is not None:
-                count += 1
-                if below.children:
-                    left += below.children
+        return pack_int(tree.count - 1)
+    count = -1
+    for paths in tree.walk(path or b"/", _SLICE):
+        count += len(paths)
         yield _SLICE // 4
     return pack_int(count)
 
@@ -268,7 +271,7 @@ def _set_watches(
 
 
 def _restore_data(tree: DataTree, asker: Asker, ids: Ids, zxid: int, path: bytes) -> None:
-    node = tree.nodes.get(path)
+    node = tree.find(path)
     if node is None:
         asker.notify(op.EVENT_DELETED, path)
     elif node.mzxid > zxid and permits(node.acl, op.READ, ids):
@@ -279,7 +282,7 @@ def _restore_data(tree: DataTree, asker: Asker, ids: Ids, zxid: int, path: bytes
 
 
 def _restore_exist(tree: DataTree, asker: Asker, ids: Ids, zxid: int, path: bytes) -> None:
-    node = tree.nodes.get(path)
+    node = tree.find(path)
     if node is not None and permits(node.acl, op.READ, ids):
         asker.notify(op.EVENT_CREATED, path)
     else:
@@ -288,7 +291,7 @@ def _restore_exist(tree: DataTree, asker: Asker, ids: Ids, zxid: int, path: byte
 
 
 def _restore_child(tree: DataTree, asker: Asker, ids: Ids, zxid: int, path: bytes) -> None:
-    node = tree.nodes.get(path)
+    node = tree.find(path)
     if node is None:
         asker.notify(op.EVENT_DELETED, path)
     elif node.pzxid > zxid and permits(node.acl, op.READ, ids):
@@ -352,10 +355,10 @@ def is_long(tree: DataTree, kind: int, body: bytes) -> bool:
     # On the compiled build a slice that would end before its beginning raises SystemError.
     if kind not in (op.GET_DATA, op.GET_CHILDREN, op.GET_CHILDREN2) or len(body) < 6:
         return False
-    node = tree.nodes.get(body[4:-1])
+    node = tree.find(body[4:-1])
     if node is None:
         return False
-    return len(node.data or b"") > _LONG_BYTES or len(node.children or ()) > _LONG_CHILDREN
+    return len(node.data or b"") > _LONG_BYTES or child_count(node) > _LONG_CHILDREN
 
 
 Read = Callable[[DataTree, Asker, Ids, bytes], bytes]

@@ -66,7 +66,7 @@ class Reference:
         tree.fired.clear()
         if kind == op.CLOSE_SESSION:
             self.ended[session_id] = at_us
-        if kind == op.CLOSE_SESSION and any(node.owner == session_id for node in tree.nodes.values()):
+        if kind == op.CLOSE_SESSION and any(node.owner == session_id for _, node in tree.items()):
             raise InvariantBroken(f"E3 session 0x{session_id:x} has ended and left an ephemeral znode")
         if claimed is not None and claimed != tree.digest:
             raise InvariantBroken(f"Z13 txn 0x{zxid:x} makes digest {tree.digest:x}, its leader said {claimed:x}")
@@ -84,12 +84,12 @@ class Reference:
     def compare(self, sid: int, tree: DataTree) -> None:
         """Compare this tree in every field with the tree of a server that has applied all committed txns."""
         ours = self.tree
-        for path, node in ours.nodes.items():
-            other = tree.nodes.get(path)
+        for path, node in ours.items():
+            other = tree.find(path)
             same = other is not None and pack_stat(other) == pack_stat(node) and other.data == node.data
             if path not in RESERVED and (not same or other is None or other.acl != node.acl):
                 raise InvariantBroken(f"Z13 {path!r} is not the same on server {sid}")
-        if len(tree.nodes) != len(ours.nodes):
+        if tree.count != ours.count:
             raise InvariantBroken(f"Z13 server {sid} has znodes that nobody created")
         if tree.sessions != ours.sessions:
             raise InvariantBroken(f"Z13 server {sid} knows other sessions")
@@ -142,7 +142,7 @@ class Reference:
         return found
 
     def _look(self, path: bytes, zxid: int) -> Found:
-        node = self.tree.nodes.get(path)
+        node = self.tree.find(path)
         if node is None:
             return Found(zxid, None, None, (), 0, 0)
         names = tuple(sorted(self.tree.children_names(path)))

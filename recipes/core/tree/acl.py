@@ -31,16 +31,19 @@ class AclTable:
     """Keeps one object per distinct ACL, shared by all znodes that have it.
 
     Whoever looks at all znodes, in slices, can tell which ACLs are in use: `begin_era` before, and `drop` behind it
-    those that were not seen.
+    those that were not seen. A packed znode has its ACL's number here.
     """
 
-    __slots__ = ("_bytes", "_era", "_eras", "_measured", "_shared")
+    __slots__ = ("_bytes", "_era", "_eras", "_last", "_measured", "_numbered", "_numbers", "_shared")
 
     def __init__(self) -> None:
         self._shared: dict[Acl, Acl] = {OPEN_ACL: OPEN_ACL, READ_ONLY_ACL: READ_ONLY_ACL}
         self._era = 0
         self._eras: dict[Acl, int] = {}  # when each was last given to a znode
         self._measured = self._bytes = 0  # the first so many take so much
+        self._numbers: dict[Acl, int] = {}
+        self._numbered: dict[int, Acl] = {}
+        self._last = 0
 
     def intern(self, acl: Acl) -> Acl:
         """The shared object equal to `acl`, for a znode that gets it."""
@@ -49,6 +52,19 @@ class AclTable:
         found = self._shared.setdefault(acl, acl)
         self._eras[found] = self._era
         return found
+
+    def number_of(self, acl: Acl) -> int:
+        """A number for an ACL of this table, for as long as some znode has it."""
+        number = self._numbers.get(acl)
+        if number is None:
+            self._last = number = self._last + 1
+            self._numbers[acl] = number
+            self._numbered[number] = acl
+        return number
+
+    def numbered(self, number: int) -> Acl:
+        """The ACL with this number."""
+        return self._numbered[number]
 
     def begin_era(self) -> int:
         """The number of a new era."""
@@ -60,6 +76,9 @@ class AclTable:
         for acl in unused:
             if self._eras.get(acl, era) < era:
                 del self._eras[acl], self._shared[acl]
+                number = self._numbers.pop(acl, None)
+                if number is not None:
+                    del self._numbered[number]
         self._measured = self._bytes = 0
 
     def __iter__(self) -> Iterator[Acl]:

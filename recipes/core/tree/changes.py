@@ -51,7 +51,10 @@ def copy_of(node: ZNode) -> Change:
     change.aversion = node.aversion
     change.owner = node.owner
     change.exists = True
-    change.child_count = node.child_count if type(node) is Change else len(node.children) if node.children else 0
+    if type(node) is Change:
+        change.child_count = node.child_count
+    else:
+        change.child_count = node.children.count if node.children is not None else 0
     return change
 
 
@@ -59,7 +62,7 @@ def child_count(node: ZNode) -> int:
     """How many children the znode has, or will have."""
     if type(node) is Change:
         return node.child_count
-    return len(node.children) if node.children else 0
+    return node.children.count if node.children is not None else 0
 
 
 def new_change(data: bytes | None, acl: Acl, zxid: int, time_ms: int, owner: int) -> Change:

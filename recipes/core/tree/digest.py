@@ -8,7 +8,7 @@ from struct import Struct
 from typing import Final
 from zlib import crc32
 
-from recipes.core.tree.znode import ZNode
+from recipes.core.tree.znode import Numbers, ZNode
 
 _pack_fields: Final = Struct(">qqqqqiiiq").pack
 
@@ -34,6 +34,13 @@ def node_digest(path: bytes, node: ZNode) -> int:
     if path == b"/":
         path = b""
     return crc32(path + node.data + fields if node.data else path + fields)
+
+
+def numbers_digest(path: bytes, data: bytes | None, numbers: Numbers) -> int:
+    """The same of a znode without owner, by the numbers that a snapshot has of it."""
+    czxid, mzxid, ctime, mtime, version, cversion, aversion, pzxid = numbers
+    fields = _pack_fields(czxid, mzxid, pzxid, ctime, mtime, version, cversion, aversion, 0)
+    return crc32(path + data + fields if data else path + fields)
 
 
 def known_digest(path: bytes, node: ZNode) -> int:

@@ -36,7 +36,8 @@ class Pending:
         """The znode at `path` as it will be, None when it will not be there. Not to be modified: `copy_of` it."""
         change = self._changes.get(path)
         if change is None:
-            return self._tree.nodes.get(path)
+            tree = self._tree
+            return tree.nodes.get(path) or (tree.find(path) if tree.packed else None)
         return change if change.exists else None
 
     def put(self, path: bytes, before: ZNode | None, after: Change, zxid: int) -> None:
@@ -137,8 +138,9 @@ class Pending:
             path = change.path
             if changes.get(path) is change:
                 del changes[path]
-                if change.exists:
-                    nodes[path].digest = change.digest
+                node = nodes.get(path) if change.exists else None
+                if node is not None:  # nor packed meanwhile
+                    node.digest = change.digest
             elif type(change) is Removal:
                 for path in change.paths:
                     if changes.get(path) is change:

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from recipes.core import paths
+from recipes.core.tree.packed import size_of
 
 if TYPE_CHECKING:
     from recipes.core.tree.znode import ZNode
@@ -49,9 +50,10 @@ def subtree_of(path: bytes) -> bytes:
 class Counting:
     """The count of a subtree that is under way, beside changes in that subtree."""
 
-    __slots__ = ("counted", "left", "size")
+    __slots__ = ("_packed", "counted", "left", "size")
 
-    def __init__(self, root: bytes) -> None:
+    def __init__(self, root: bytes, packed: dict[bytes, bytes]) -> None:
+        self._packed = packed
         self.left: list[bytes] = [root]  # to be looked at
         self.counted: dict[bytes, int] = {}  # path -> bytes of its data
         self.size: int = 0
@@ -63,11 +65,15 @@ class Counting:
             if not left:
                 break
             path = left.pop()
+            if path in counted:
+                continue
             node = nodes.get(path)
-            if node is not None and path not in counted:
+            if node is not None:
                 self.put(path, len(node.data) if node.data else 0)
-                if node.children:
-                    left += node.children
+                if node.children is not None:
+                    left += node.children.paths()
+            elif path in self._packed:
+                self.put(path, size_of(self._packed[path]))
         return not left
 
     def put(self, path: bytes, size: int) -> None:
@@ -94,12 +100,14 @@ class Quotas:
     create of the stats znode counts the subtree anew, and a client that writes the stats znode sets the usage. Without
     a limits znode nothing is counted, without a stats znode nothing is refused.
     active: False while no path has a quota, so that writes can skip the look-up.
+    packed: the tree's packed znodes; a quota's own are never among them.
     counting: limited path -> the count of its subtree that is under way; the stats follow once it is complete.
     """
 
-    __slots__ = ("_limits", "active", "counting")
+    __slots__ = ("_limits", "_packed", "active", "counting")
 
-    def __init__(self) -> None:
+    def __init__(self, packed: dict[bytes, bytes] | None = None) -> None:
+        self._packed: dict[bytes, bytes] = {} if packed is None else packed
         self.active: bool = False
         self._limits: dict[bytes, None] = {}
         self.counting: dict[bytes, Counting] = {}
@@ -180,7 +188,7 @@ class Quotas:
 
     def _recount(self, nodes: "dict[bytes, ZNode]", root: bytes, at_once: int) -> None:
         if _PREFIX + root + _STATS in nodes:
-            counting = self.counting[root] = Counting(root)
+            counting = self.counting[root] = Counting(root, self._packed)
             if counting.go_on(nodes, at_once):
                 self._counted(nodes, root)
 

@@ -12,18 +12,36 @@ from recipes.core.codes import NO_NODE, NODE_EXISTS, OK, RUNTIME_INCONSISTENCY
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.records import OPEN_ACL, Ids
 from recipes.core.jute.txns import Record, Txn
-from recipes.core.tree.acl import READ_ONLY_ACL, AclTable, permits, unshared
-from recipes.core.tree.digest import known_digest, node_digest
+from recipes.core.tree.acl import READ_ONLY_ACL, permits, unshared
+from recipes.core.tree.children import Children
+from recipes.core.tree.digest import known_digest, node_digest, numbers_digest
+from recipes.core.tree.packed import digest_of, pack, unpack
 from recipes.core.tree.quota import Quotas, is_of_quota, subtree_of
 from recipes.core.tree.watches import WatchTable
-from recipes.core.tree.znode import CONTAINER_OWNER, ZNODE_BYTES, Acl, ZNode, is_session, pack_stat, ttl_of, ttl_owner
+from recipes.core.tree.znode import (
+    CONTAINER_OWNER,
+    Acl,
+    Numbers,
+    ZNode,
+    is_session,
+    made_of,
+    pack_stat,
+    ttl_of,
+    ttl_owner,
+)
+from recipes.core.tree.znodes import ZNodes
 
 RESERVED: Final = (b"/", b"/zookeeper", b"/zookeeper/quota", b"/zookeeper/config")
 _DIGEST_MASK: Final = (1 << 64) - 1
 _HALF: Final = 1 << 31
 _SESSION_BYTES: Final = 300  # in memory
+_MOST_PACKED: Final = 1000  # znodes in one pause
 _DIGEST_INTERVAL, _DIGESTS_KEPT = 128, 1024
-_SET_DATA: Final = op.SET_DATA  # looked up for every txn
+# Looked up for every txn.
+_SET_DATA: Final = op.SET_DATA
+_CREATE: Final = op.CREATE
+_CREATE2: Final = op.CREATE2
+_DELETE: Final = op.DELETE
 
 # One part of a multi: its type, error code, path created and packed Stat; what its reply does not need is None.
 Part = tuple[int, int, bytes | None, bytes | None]
@@ -35,24 +53,23 @@ _CHECKED: Final[Part] = (op.CHECK, OK, None, None)
 _STAT_SHOWN: Final = frozenset((op.SET_DATA, op.CREATE2, op.CREATE_CONTAINER, op.CREATE_TTL))
 
 
-class DataTree:
+class DataTree(ZNodes):
     """Every znode by its path, the sessions and the watches.
 
-    nodes: root is b"/". In order of creation, so that every parent comes before its children.
     digests: the tree's digest at every 128th zxid, so that servers can be compared later.
     fired: events the last txns caused, for the member to deliver and clear.
     """
 
     def __init__(self) -> None:
-        self.acls: AclTable = AclTable()
+        super().__init__()
         self.watches: WatchTable = WatchTable()
         self.fired: list[Fired] = []
         self.clear()
 
     def clear(self) -> None:
         """Become the empty database: reserved znodes only, zxid 0."""
-        self.nodes: dict[bytes, ZNode] = {}
-        self.quotas: Quotas = Quotas()
+        self.empty()
+        self.quotas: Quotas = Quotas(self.packed)
         self.sessions: dict[int, int] = {}  # id -> timeout in ms
         self.ephemerals: dict[int, dict[bytes, None]] = {}
         self.containers: dict[bytes, None] = {}
@@ -87,26 +104,53 @@ class DataTree:
     def _settle(self) -> None:
         nodes, digest = self.nodes, self._digest
         for path, before in self._unsettled.items():
-            node = nodes[path]
-            node.digest = after = node_digest(path, node)
+            node = nodes.get(path)
+            if node is None:
+                after = digest_of(self.packed[path])
+            else:
+                node.digest = after = node_digest(path, node)
             digest += after - before
         self._unsettled = {}
         self._digest = digest & _DIGEST_MASK
+
+    def load(self, path: bytes, data: bytes | None, acl: Acl, owner: int, numbers: Numbers) -> None:
+        """Add a znode of a snapshot, behind its parent. Raises KeyError if there is no parent."""
+        if owner or path == paths.ROOT or path.startswith(b"/zookeeper") or path in self.packed or path in self.nodes:
+            self.add_node(path, made_of(data, acl, owner, numbers))
+            return
+        parent_path = paths.parent(path)
+        parent = self.nodes.get(parent_path)
+        if parent is None:
+            parent = self.nodes[parent_path] = unpack(self.packed.pop(parent_path), self.acls)
+        children = parent.children
+        if children is None:
+            children = parent.children = Children()
+        digest = numbers_digest(path, data, numbers)
+        self.packed[path] = pack(data, self.acls.intern(acl), numbers, children.add(path), digest, self.acls)
+        self._digest = (self._digest + digest) & _DIGEST_MASK
+        self.data_bytes += len(path) + (len(data) if data else 0)
+        self.count += 1
 
     def add_node(self, path: bytes, node: ZNode) -> None:
         """Put a znode in place, for the loader: no event, no quota, and the parent's cversion and pzxid stay.
 
         A second znode at the same path replaces the first.
         """
-        before = self.nodes.get(path)
-        if before is not None:
-            node.children = before.children
+        before = self.find(path)
+        if before is None:
+            self.count += 1
+        else:
+            node.children, node.place = before.children, before.place
             self._count(path, before, -1)
         node.acl = self._kept(path, node.acl)
         self.nodes[path] = node
         self._count(path, node, 1)
-        if path != paths.ROOT:
-            self._link(path, self.nodes[paths.parent(path)])
+        if before is None and path != paths.ROOT:
+            parent_path = paths.parent(path)
+            parent = self.unpacked(parent_path)
+            if parent is None:
+                raise KeyError(parent_path)
+            self.link(path, node, parent_path, parent)
         self._index(path, node.owner)
 
     def apply(self, txn: Txn, digest: int | None = None) -> Applied:
@@ -120,6 +164,12 @@ class DataTree:
             self._settle()
         if kind == _SET_DATA:
             applied = self._set_data(record, zxid, time_ms, track)
+        elif kind == _CREATE or kind == _CREATE2:
+            path, data, acl, ephemeral, cversion = record
+            owner = session_id if ephemeral else 0
+            applied = self._create(path, data, acl, owner, cversion, zxid, time_ms, track)
+        elif kind == _DELETE:
+            applied = self._delete(record[0], zxid, track)
         elif kind == op.MULTI:
             applied = self._multi(record, session_id, zxid, time_ms, track)
         elif kind == op.ERROR:
@@ -137,24 +187,24 @@ class DataTree:
         self.last_zxid = zxid
         if not zxid % _DIGEST_INTERVAL:
             self.digests.append((zxid, self.digest))
+            self.pack_some(_MOST_PACKED)
         return applied
 
     def memory_bytes(self) -> int:
         """About how much memory it takes, watches left out: they have a limit of their own."""
-        return (
-            self.data_bytes + ZNODE_BYTES * len(self.nodes) + _SESSION_BYTES * len(self.sessions) + self.acls.measure()
-        )
+        return self.data_bytes + self.znodes_bytes() + _SESSION_BYTES * len(self.sessions) + self.acls.measure()
 
     def children_names(self, path: bytes) -> list[bytes]:
         """Bare names of the children of a znode that exists."""
-        children = self.nodes[path].children
+        node = self.nodes.get(path)  # one with children is not packed
+        children = node.children if node is not None else None
         cut = 1 if path == paths.ROOT else len(path) + 1
-        return [child[cut:] for child in children] if children else []
+        return [] if children is None else [child[cut:] for block in children.blocks() for child in block]
 
     def quota_permits(self, path: bytes, perm: int, ids: Ids) -> bool:
         """Whether the subtree that the quota's own znode at `path` is about permits this, or else what is above it."""
         about = subtree_of(path)
-        while (node := self.nodes.get(about)) is None:
+        while (node := self.find(about)) is None:
             about = paths.parent(about)
         return permits(node.acl, perm, ids)
 
@@ -195,10 +245,13 @@ class DataTree:
         track: bool,
     ) -> Applied:
         parent_path = paths.parent(path)
-        parent = self.nodes.get(parent_path)
+        nodes = self.nodes
+        parent = nodes.get(parent_path) or self.unpacked(parent_path)
         if parent is None:
             return NO_NODE, None, None, None
-        existing = self.nodes.get(path)
+        existing = nodes.get(path)
+        if existing is None and self.packed:
+            existing = self.unpacked(path)
         self._changes(parent_path, parent, track)
         if parent_cversion == -1:
             parent_cversion = parent.cversion + 1
@@ -211,53 +264,58 @@ class DataTree:
                 existing.acl = self.acls.intern(acl or ())
             return NODE_EXISTS, None, None, None
         node = ZNode(data, self.acls.intern(acl or ()), zxid, time_ms, owner)
-        self.nodes[path] = node
+        nodes[path] = node
+        self.count += 1
         if parent.children is None:
-            parent.children = {path: None}
+            self.link(path, node, parent_path, parent)
         else:
-            parent.children[path] = None
+            node.place = parent.children.add(path)
         if owner:
             self._index(path, owner)
+        else:
+            self.young.append(path)
         if track:
             self._unsettled[path] = 0
         self.data_bytes += len(path) + (len(data) if data else 0)
         if self.quotas.active or path.startswith(b"/zookeeper/quota/"):
             node.acl = self._kept(path, node.acl)
-            self.quotas.created(self.nodes, path, node)
-        found = self.watches.fire_created(path)
-        if found:
-            self._note_fired(found, node.acl, parent.acl)
+            self.quotas.created(nodes, path, node)
+        if self.watches.watchers:
+            self._note_fired(self.watches.fire_created(path), node.acl, parent.acl)
         return OK, path, node, None
 
     def _delete(self, path: bytes, zxid: int, track: bool) -> Applied:
         parent_path = paths.parent(path)
-        parent = self.nodes.get(parent_path)
-        node = self.nodes.get(path)
+        nodes = self.nodes
+        parent = nodes.get(parent_path) or self.unpacked(parent_path)
+        node = nodes.get(path) or self.find(path)
         if parent is not None:
             self._changes(parent_path, parent, track)
-            if parent.children:
-                parent.children.pop(path, None)
-                if not parent.children:
-                    parent.children = None
+            children = parent.children
+            if node is not None and children is not None and children.remove(path, node.place):
+                parent.children = None
             parent.pzxid = max(parent.pzxid, zxid)
         if node is None:
             return NO_NODE, None, None, None
         if track:
             self._digest = (self._digest - self._counted(path, node)) & _DIGEST_MASK
-        del self.nodes[path]
+        nodes.pop(path, None)
+        if self.packed:
+            self.packed.pop(path, None)
+        self.count -= 1
         if node.owner:
             self._unindex(path, node.owner)
         self.data_bytes -= len(path) + (len(node.data) if node.data else 0)
         if self.quotas.active:
             self.quotas.deleted(self.nodes, path, node)
-        found = self.watches.fire_deleted(path)
-        if found:
-            self._note_fired(found, node.acl, parent.acl if parent is not None else node.acl)
+        if self.watches.watchers:
+            above = parent.acl if parent is not None else node.acl
+            self._note_fired(self.watches.fire_deleted(path), node.acl, above)
         return OK, None, None, None
 
     def _set_data(self, record: Record, zxid: int, time_ms: int, track: bool) -> Applied:
         path, data, version = record
-        node = self.nodes.get(path)
+        node = self.nodes.get(path) or self.unpacked(path)
         if node is None:
             return NO_NODE, None, None, None
         if track and path not in self._unsettled:
@@ -273,14 +331,13 @@ class DataTree:
             self.data_bytes += growth
         if self.quotas.active:
             self.quotas.changed(self.nodes, path, data_before, data)
-        found = self.watches.fire_data_changed(path)
-        if found:
-            self._note_fired(found, node.acl, node.acl)
+        if self.watches.watchers:
+            self._note_fired(self.watches.fire_data_changed(path), node.acl, node.acl)
         return OK, None, node, None
 
     def _set_acl(self, record: Record, track: bool) -> Applied:
         path, acl, version = record
-        node = self.nodes.get(path)
+        node = self.unpacked(path)
         if node is None:
             return NO_NODE, None, None, None
         self._changes(path, node, track)
@@ -302,6 +359,7 @@ class DataTree:
             err, path, node, _ = self._one(kind, inner, session_id, zxid, time_ms, track)
             shown = pack_stat(node) if node is not None and kind in _STAT_SHOWN else None
             parts.append((kind, err, path, shown))
+        self.pack_some(min(_MOST_PACKED, 2 * len(parts)))
         return OK, None, None, parts
 
     def _close_session(self, session_id: int, listed: tuple[bytes, ...] | None, zxid: int) -> None:
@@ -318,22 +376,25 @@ class DataTree:
                 families[above] = [path]
         for above, paths_ in families.items():
             parent_path = above or paths.ROOT
-            parent = nodes.get(parent_path)
+            parent = self.unpacked(parent_path)
             if parent is not None:
                 self._changes(parent_path, parent, True)
-                if parent.children:
-                    for path in paths_:
-                        parent.children.pop(path, None)
-                    if not parent.children:
+                for path in paths_:
+                    node = self.find(path)
+                    children = parent.children
+                    if node is not None and children is not None and children.remove(path, node.place):
                         parent.children = None
                 parent.pzxid = max(parent.pzxid, zxid)
         digest = data_bytes = 0
         quotas = self.quotas if self.quotas.active else None
         watches = self.watches if self.watches.total else None
         for path in due:
-            node = nodes.pop(path, None)
+            node = self.find(path)
             if node is None:
                 continue
+            nodes.pop(path, None)
+            self.packed.pop(path, None)
+            self.count -= 1
             digest += self._counted(path, node)
             data_bytes += len(path) + (len(node.data) if node.data else 0)
             if node.owner and node.owner != session_id:
@@ -350,11 +411,6 @@ class DataTree:
         self.data_bytes -= data_bytes
 
     # Indexes beside the znodes themselves.
-
-    def _link(self, path: bytes, parent: ZNode) -> None:
-        if parent.children is None:
-            parent.children = {}
-        parent.children[path] = None
 
     def _index(self, path: bytes, owner: int) -> None:
         if owner == 0:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from recipes.core.jute.records import STAT, AclEntry
+from recipes.core.tree.children import Children
 
 CONTAINER_OWNER: Final = -(1 << 63)
 _TTL_OWNER: Final = -(1 << 56)  # 0xff in the top byte of an unsigned 64-bit number, feature 0 in the next two
@@ -13,6 +14,8 @@ ZNODE_BYTES: Final = 450
 _pack_stat: Final = STAT.pack
 
 Acl = tuple[AclEntry, ...]
+# In the order of a snapshot: czxid, mzxid, ctime, mtime, version, cversion, aversion, pzxid.
+Numbers = tuple[int, int, int, int, int, int, int, int]
 
 
 def ttl_owner(ttl_ms: int) -> int:
@@ -36,13 +39,13 @@ class ZNode:
     acl: shared between all znodes that have the same one.
     cversion: number of children ever created; a Stat shows creations plus deletions.
     owner: session id, or a mark for containers and TTLs; a Stat shows 0 for those.
-    children: full paths, in order of creation; None while there are none, which saves an empty dict per leaf.
+    children: full paths; None while there are none. place: its own number in its parent's `children`.
     digest: its part of the tree's digest; -1 where a change has made it unknown.
     """
 
     __slots__ = (
         "acl", "aversion", "children", "ctime", "cversion", "czxid", "data", "digest", "mtime", "mzxid", "owner",
-        "pzxid", "version",
+        "place", "pzxid", "version",
     )  # fmt: skip
 
     def __init__(self, data: bytes | None, acl: Acl, zxid: int, time_ms: int, owner: int = 0) -> None:
@@ -57,14 +60,28 @@ class ZNode:
         self.cversion: int = 0
         self.aversion: int = 0
         self.owner: int = owner
-        self.children: dict[bytes, None] | None = None
+        self.children: Children | None = None
+        self.place: int = 0
         self.digest: int = -1
+
+
+def made_of(data: bytes | None, acl: Acl, owner: int, numbers: Numbers) -> ZNode:
+    """A znode as a snapshot has it."""
+    czxid, mzxid, ctime, mtime, version, cversion, aversion, pzxid = numbers
+    node = ZNode(data, acl, czxid, ctime, owner)
+    node.mzxid = mzxid
+    node.mtime = mtime
+    node.version = version
+    node.cversion = cversion
+    node.aversion = aversion
+    node.pzxid = pzxid
+    return node
 
 
 def pack_stat(node: ZNode) -> bytes:
     """The Stat as it goes on the wire, 68 bytes."""
     data, children, owner = node.data, node.children, node.owner
-    count = len(children) if children else 0
+    count = children.count if children is not None else 0
     cversion = 2 * node.cversion - count
     if not -_HALF <= cversion < _HALF:  # after a billion children; a 32-bit counter wraps
         cversion = (cversion + _HALF) % (2 * _HALF) - _HALF

@@ -147,9 +147,7 @@ class ServedWorld(Course):
         trees = {
             (site.node.member.tree.last_zxid, site.node.peer.status().last_zxid) for site in self._servers.values()
         }
-        made = all(
-            path_of(name) in site.node.member.tree.nodes for site in self._servers.values() for name in registers
-        )
+        made = all(site.node.member.tree.find(path_of(name)) for site in self._servers.values() for name in registers)
         quiet = len(trees) == 1 and all(one == other for one, other in trees) and made and self._all_connected()
         if not quiet:
             since_us = 0

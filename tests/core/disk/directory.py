@@ -65,7 +65,7 @@ class Directory:
 
     @property
     def state(self) -> tuple[int, frozenset[bytes], str]:
-        nodes = frozenset(path for path in self.tree.nodes if path.startswith(b"/n"))
+        nodes = frozenset(path for path, _ in self.tree.items() if path.startswith(b"/n"))
         return self.tree.last_zxid, nodes, self.found.unsure
 
 

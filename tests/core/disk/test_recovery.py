@@ -46,8 +46,8 @@ def test_apaches_log_gives_apaches_digests(disk: Disk, apache_log: bytes, put: P
     assert (found.snapshot_zxid, found.last_zxid, found.txns) == (0x1_00000000, 0x1_0000000B, 11)
     assert found.mismatches == ()
     assert tree.digest == 0x2270F55E5
-    assert tree.nodes[b"/a"].data == b"z1"
-    assert b"/fromobs" not in tree.nodes
+    assert tree.find(b"/a").data == b"z1"
+    assert b"/fromobs" not in dict(tree.items())
     assert tree.fired == []
 
 
@@ -89,7 +89,7 @@ def test_a_rotten_snapshot_gives_way_to_the_one_before(snapshots: SimDisk, rotte
     tree = DataTree()
     found = recover(snapshots, snapshots, tree)
     assert (found.snapshot_zxid, found.last_zxid) == (9 - 3 * rotten, 11)
-    assert [path for path in tree.nodes if path.startswith(b"/n")] == [b"/n%d" % zxid for zxid in range(1, 12)]
+    assert [path for path, _ in tree.items() if path.startswith(b"/n")] == [b"/n%d" % zxid for zxid in range(1, 12)]
 
 
 def test_no_good_snapshot_is_refused_by_name(snapshots: SimDisk):
@@ -219,7 +219,7 @@ def test_power_cut_at_every_effect_of_a_server_loses_nothing_synced(seed: int, e
             tree = DataTree()
             found = recover(disk, disk, tree)
             assert found.last_zxid >= synced
-            names = {path for path in tree.nodes if path.startswith(b"/n")}
+            names = {path for path, _ in tree.items() if path.startswith(b"/n")}
             assert names == {b"/n%d" % zxid for zxid in range(1, found.last_zxid + 1)}
             disk.cut_before = disk.effects + 1 + cut_before % 17
             synced = live(disk, tree, Random(cut_before), entry)

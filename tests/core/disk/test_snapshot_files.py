@@ -26,7 +26,7 @@ def recover_zab(snapshots: Disk, logs: Disk, tree: DataTree) -> Recovered:
 
 
 def names(tree: DataTree) -> list[bytes]:
-    return sorted(path for path in tree.nodes if path.startswith(b"/n"))
+    return sorted(path for path, _ in tree.items() if path.startswith(b"/n"))
 
 
 @pytest.mark.parametrize(("name", "zxid"), KINDS)

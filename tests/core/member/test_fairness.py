@@ -15,8 +15,7 @@ from recipes.core.jute.requests import (
     encode_set_watches,
 )
 from recipes.core.jute.txns import decode_txn
-from recipes.core.member import leading
-from recipes.core.member import member as members
+from recipes.core.member import leading, leaving
 from recipes.core.member.config import MemberConfig
 from recipes.core.member.connection import MOST_UNITS
 from recipes.core.member.member import TURN_UNITS, Member
@@ -111,7 +110,7 @@ def served_meanwhile(server, other):
 
 
 def recounted(tree):
-    return sum(node_digest(path, node) for path, node in tree.nodes.items()) & (1 << 64) - 1
+    return sum(node_digest(path, node) for path, node in tree.items()) & (1 << 64) - 1
 
 
 def replayed(server):
@@ -158,8 +157,8 @@ def test_f2_a_large_multi_is_prepared_in_slices_while_others_read(last):
     assert server.replies(client) == [(1, 0), (2, 0)] if last == op.DELETE else [(1, BAD_VERSION), (2, 0)]
     assert server.replies(writer) == [(1, 0), (2, 0)]
     tree = server.member.tree
-    assert (b"/0" in tree.nodes, b"/1" in tree.nodes) == ((last == op.DELETE), False)
-    assert len(server.member.tree.nodes[b"/"].children) == (2001 if last == op.DELETE else 2)
+    assert (b"/0" in dict(tree.items()), b"/1" in dict(tree.items())) == ((last == op.DELETE), False)
+    assert server.member.tree.find(b"/").children.count == (2001 if last == op.DELETE else 2)
     assert tree.digest == recounted(tree) == replayed(server).digest
     kinds = [entry.txn[4] for entry in server.logged]
     assert kinds[-2:] == [op.MULTI, op.CREATE]  # what came behind it is behind it in the log
@@ -180,7 +179,7 @@ def test_f2_a_large_multi_that_fails_undoes_nothing_that_was_applied_meanwhile()
     server.run()
     assert [err for _, err in server.replies(other)] == [0, 0]
     tree = server.member.tree
-    assert (tree.nodes[b"/a"].data, tree.nodes[b"/a"].version) == (b"3", 2)
+    assert (tree.find(b"/a").data, tree.find(b"/a").version) == (b"3", 2)
     assert tree.digest == recounted(tree) == replayed(server).digest
 
 
@@ -227,7 +226,7 @@ def test_f2_ten_clients_with_much_to_do_take_turns():
 
 
 def test_f9_the_watches_of_a_client_that_leaves_go_in_slices(monkeypatch):
-    monkeypatch.setattr(members, "_MOST_FORGOTTEN", 100)
+    monkeypatch.setattr(leaving, "_MOST_FORGOTTEN", 100)
     server = Server()
     client, other = server.session(), server.session()
     client.receive(request(-8, op.SET_WATCHES, encode_set_watches(0, [], [b"/none/%d" % at for at in range(1000)], [])))
@@ -239,6 +238,23 @@ def test_f9_the_watches_of_a_client_that_leaves_go_in_slices(monkeypatch):
     assert server.run() > 5
     assert server.member.tree.watches.total == 0
     assert server.replies(other) == [(1, 0)]
+
+
+def test_clients_that_leave_together_take_no_more_of_a_turn_than_one(monkeypatch):
+    monkeypatch.setattr(leaving, "_MOST_FORGOTTEN", 2000)
+    server = Server()
+    clients = [server.session() for _ in range(8)]
+    for at, client in enumerate(clients):
+        paths = [b"/none/%d/%d" % (at, number) for number in range(3000)]
+        client.receive(request(-8, op.SET_WATCHES, encode_set_watches(0, [], paths, [])))
+    server.run()
+    watches = server.member.tree.watches
+    server.member.begin_turn(server.member.now_ms, server.member.wall_ms)
+    for client in clients:
+        client.lost()
+    assert watches.total >= 8 * 3000 - TURN_UNITS - 2000
+    server.run()
+    assert watches.total == 0
 
 
 @pytest.mark.parametrize("settings", [{"max_watches": 2}, {"max_watched_bytes": 4}])
@@ -286,12 +302,12 @@ def test_closing_a_session_with_many_ephemerals_leaves_turns_for_others():
     assert server.replies(other) == [(5, 0)]
     assert server.replies(watcher) == [(-1, 0), (-1, 0)]
     tree = server.member.tree
-    assert list(tree.nodes[b"/"].children) == [b"/zookeeper", b"/1"]
+    assert tree.find(b"/").children.paths() == [b"/zookeeper", b"/1"]
     assert client.session_id not in tree.ephemerals
     other_tree = replayed(server)
     assert tree.digest == recounted(tree) == other_tree.digest == recounted(other_tree)
     assert tree.data_bytes == other_tree.data_bytes
-    assert tree.nodes.keys() == other_tree.nodes.keys()
+    assert dict(tree.items()).keys() == dict(other_tree.items()).keys()
 
 
 def test_many_sessions_that_end_at_once_end_in_slices():

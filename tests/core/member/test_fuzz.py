@@ -150,7 +150,7 @@ def text(value: bytes | None) -> bytes:
 
 def nearly_full(tree: DataTree) -> None:
     """Let the sequence numbers of /full be about to overflow."""
-    node = tree.nodes[b"/full"]
+    node = tree.find(b"/full")
     tree.digest -= node_digest(b"/full", node)
     node.cversion = (1 << 31) - 3
     node.digest = -1
@@ -243,12 +243,12 @@ class Town:
         while self.member.outstanding:  # requests behind a handshake are taken in when the session is on disk
             self.turn(True)
         tree = self.member.tree
-        assert tree.digest == sum(node_digest(path, node) for path, node in tree.nodes.items()) % (1 << 64)
-        assert all(node.digest in (-1, node_digest(path, node)) for path, node in tree.nodes.items())
+        assert tree.digest == sum(node_digest(path, node) for path, node in tree.items()) % (1 << 64)
+        assert all(node.digest in (-1, node_digest(path, node)) for path, node in tree.items())
         assert self.member._leading.preparer.pending.digest == tree.digest
         assert not self.member._leading.preparer.pending._changes
-        for path, node in tree.nodes.items():
-            assert all(child in tree.nodes for child in node.children or ()), path
+        for path, node in tree.items():
+            assert all(child in dict(tree.items()) for child in (node.children.paths() if node.children else ())), path
         replayed = DataTree()
         for payload in self.log:
             txn, digest = decode_txn(payload)

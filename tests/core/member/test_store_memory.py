@@ -57,10 +57,10 @@ def test_f16_what_adds_to_a_full_store_is_refused():
         (op.SET_ACL, encode_set_acl(paths[0], (*OPEN, ACL(1, Id("ip", "127.0.0.1"))), -1)),
     ]
     assert [answer(server, client, *each) for each in refused] == [QUOTA_EXCEEDED] * 4
-    nodes = len(server.member.tree.nodes)
+    nodes = server.member.tree.count
     parts = [(op.DELETE, encode_path_version(paths[-1], -1)), (op.CREATE, encode_create(b"/new", bytes(3000), OPEN, 0))]
     answer(server, client, op.MULTI, encode_multi(parts))
-    assert len(server.member.tree.nodes) == nodes and paths[-1] in server.member.tree.nodes
+    assert server.member.tree.count == nodes and paths[-1] in dict(server.member.tree.items())
 
 
 def test_f16_everything_else_goes_on():
@@ -70,7 +70,7 @@ def test_f16_everything_else_goes_on():
     assert answer(server, client, op.SET_ACL, encode_set_acl(paths[0], OPEN, -1)) == 0
     parts = [(op.DELETE, encode_path_version(paths[1], -1)), (op.CREATE, encode_create(b"/new", bytes(900), OPEN, 0))]
     answer(server, client, op.MULTI, encode_multi(parts))  # what it frees, it may use
-    assert b"/new" in server.member.tree.nodes and paths[1] not in server.member.tree.nodes
+    assert b"/new" in dict(server.member.tree.items()) and paths[1] not in dict(server.member.tree.items())
     client.receive(get(8, b"/new"))
     server.run()
     assert server.replies(client) == [(8, 0)]
@@ -103,7 +103,7 @@ def test_f16_the_estimate_follows_the_tree(limit):
             record = (held[-1], bytes(random.randrange(900)), random.choice(acls), False, zxid)
             tree.apply((1, 0, zxid, 0, op.CREATE, record))
         memory.measured(tree.memory_bytes())
-        least = sum(len(path) + len(node.data or b"") + ZNODE_BYTES for path, node in tree.nodes.items())
+        least = sum(len(path) + len(node.data or b"") + ZNODE_BYTES for path, node in tree.items())
         assert least <= memory.used_bytes <= least + 20_000
         assert memory.full == (bool(limit) and memory.used_bytes >= (0.95 if memory.full else 1) * limit)
     assert memory.step_bytes == (1 << 62 if not limit else 0 if memory.full else limit // 1024)

@@ -66,4 +66,4 @@ def test_a_znode_another_has_by_then_stays(tree, preparer):
     txn, digest = decode_txn(entries[-1].payload)
     assert txn[5] == ((),)
     assert digest == tree.digest
-    assert b"/a" in tree.nodes
+    assert b"/a" in dict(tree.items())

@@ -65,8 +65,8 @@ def test_closing_a_session_spares_what_is_to_be_somebody_elses():
     server.create(b"/b", session=2, flags=EPHEMERAL)
     server.prepare(1, op.CLOSE_SESSION)
     server.apply()
-    assert {b"/a", b"/b"} <= server.tree.nodes.keys()
-    assert server.tree.nodes[b"/b"].owner == 2
+    assert {b"/a", b"/b"} <= dict(server.tree.items()).keys()
+    assert server.tree.find(b"/b").owner == 2
 
 
 def test_closing_a_session_takes_what_is_to_be_its_own():
@@ -81,7 +81,7 @@ def test_closing_a_session_takes_what_is_to_be_its_own():
     listed = server.under_way[-1].txn[5][0]
     server.apply()
     assert sorted(listed) == [b"/a", b"/b", b"/c"]
-    assert not {b"/a", b"/b", b"/c"} & server.tree.nodes.keys()
+    assert not {b"/a", b"/b", b"/c"} & dict(server.tree.items()).keys()
 
 
 @pytest.mark.parametrize("flags", [5, 6])
@@ -94,7 +94,7 @@ def test_a_ttl_flag_in_a_plain_create_fails_a_multi_where_it_stands(flags):
     failed, parts = server.apply()
     assert failed[0] == -5
     assert [part[1] for part in parts[3]] == [-101, -2]
-    assert b"/good" not in server.tree.nodes
+    assert b"/good" not in dict(server.tree.items())
     assert server.create(b"/good") == 0  # nothing of the failed multi is left under way
     server.apply()
 
@@ -111,7 +111,7 @@ def test_the_sequence_wraps_and_goes_on():
     server = Server()
     server.create(b"/p")
     server.apply()
-    node = server.tree.nodes[b"/p"]
+    node = server.tree.find(b"/p")
     server.tree.digest -= node_digest(b"/p", node)
     node.cversion = LAST
     server.tree.digest += node_digest(b"/p", node)
@@ -140,7 +140,7 @@ def test_a_hard_quota_counts_what_is_under_way():
     assert server.create(b"/q/b", data=b"xxxxx") == -125
     assert server.create(b"/q/b", data=b"xxxx") == 0
     server.apply()
-    assert server.tree.nodes[b"/zookeeper/quota/q/zookeeper_stats"].data == b"count=2,bytes=4"
+    assert server.tree.find(b"/zookeeper/quota/q/zookeeper_stats").data == b"count=2,bytes=4"
     assert server.create(b"/q/c") == -125
 
 
@@ -165,7 +165,7 @@ def test_no_txn_is_larger_than_the_other_servers_take():
     assert len(server.under_way[-1].payload) < 4000
     server.apply()
     assert not server.tree.ephemerals
-    assert len(server.tree.nodes) == 4  # those that are always there
+    assert server.tree.count == 4  # those that are always there
 
 
 def test_acls_grown_by_who_asks_make_no_txn_that_is_too_large():

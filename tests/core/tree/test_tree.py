@@ -33,7 +33,7 @@ LOG = [
 
 
 def stat(tree, path):
-    return Stat._make(STAT.unpack(pack_stat(tree.nodes[path])))
+    return Stat._make(STAT.unpack(pack_stat(tree.find(path))))
 
 
 def test_the_digest_follows_apaches_log():
@@ -45,7 +45,7 @@ def test_the_digest_follows_apaches_log():
         assert digest is None or tree.digest == digest
     assert tree.last_zxid == 0x10000000B
     assert tree.sessions == {}
-    assert [path for path in tree.nodes if not path.startswith(b"/zookeeper")] == [b"/", b"/a", b"/obs", b"/f1"]
+    assert [path for path, _ in tree.items() if not path.startswith(b"/zookeeper")] == [b"/", b"/a", b"/obs", b"/f1"]
 
 
 def test_applying_again_over_a_fuzzy_snapshot_changes_nothing():
@@ -53,10 +53,10 @@ def test_applying_again_over_a_fuzzy_snapshot_changes_nothing():
     txns = [decode_txn(bytes.fromhex(payload))[0] for payload in LOG]
     for txn in txns:
         tree.apply(txn)
-    digest, nodes = tree.digest, list(tree.nodes)
+    digest, nodes = tree.digest, list(dict(tree.items()))
     for txn in txns[-3:]:
         tree.apply(txn)
-    assert (tree.digest, list(tree.nodes)) == (digest, nodes)
+    assert (tree.digest, list(dict(tree.items()))) == (digest, nodes)
 
 
 def test_fresh_stats():
@@ -83,9 +83,9 @@ def test_what_cannot_be_done_is_a_result():
 def test_containers_and_ttls_show_no_owner(kind, record):
     tree = DataTree()
     tree.apply((7, 1, 1, 5, kind, record))
-    assert tree.nodes[b"/c"].owner < 0
+    assert tree.find(b"/c").owner < 0
     assert stat(tree, b"/c").ephemeral_owner == 0
-    assert (ttl_of(tree.nodes[b"/c"].owner) == 60000) == (kind == op.CREATE_TTL)
+    assert (ttl_of(tree.find(b"/c").owner) == 60000) == (kind == op.CREATE_TTL)
 
 
 def test_a_closed_session_takes_its_ephemerals_along():
@@ -94,5 +94,5 @@ def test_a_closed_session_takes_its_ephemerals_along():
     tree.apply((7, 1, 2, 5, op.CREATE, (b"/e", b"", OPEN_ACL, True, 1)))
     assert tree.ephemerals == {7: {b"/e": None}}
     tree.apply((7, 0, 3, 5, op.CLOSE_SESSION, (None,)))
-    assert b"/e" not in tree.nodes
+    assert b"/e" not in dict(tree.items())
     assert (tree.ephemerals, tree.sessions) == ({}, {})

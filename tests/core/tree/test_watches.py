@@ -1,3 +1,5 @@
+from random import Random
+
 import pytest
 
 from recipes.core.jute.opcodes import (
@@ -196,3 +198,39 @@ def test_counts_show_data_watches_and_the_total_both(table):
     assert table.total == 4
     assert dict(table.by_path()) == {b"/a": ["one", "two"], b"/b": ["one"]}
     assert by_watcher(table) == {"one": [b"/a", b"/b"], "two": [b"/a"]}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_mixture_of_watches_is_kept_as_a_plain_list_of_them_would_be(seed):
+    random, table, kept = Random(seed), WatchTable(), {}  # (path, watcher, kind) -> None, in order
+    paths, kinds = (b"/a", b"/b"), KINDS[:2] + KINDS[3:]
+    arms = {
+        WATCH_DATA: table.add_data,
+        WATCH_CHILDREN: table.add_child,
+        WATCH_PERSISTENT: lambda path, watcher: table.add_persistent(path, watcher, False),
+        WATCH_PERSISTENT_RECURSIVE: lambda path, watcher: table.add_persistent(path, watcher, True),
+    }
+    for _ in range(200):
+        path, watcher, kind = random.choice(paths), random.choice("xyz"), random.choice(kinds)
+        step = random.randrange(5)
+        if step < 2:
+            arms[kind](path, watcher)
+            kept[path, watcher, kind] = None
+        elif step == 2:
+            assert table.remove(path, watcher, kind) == ((path, watcher, kind) in kept)
+            kept.pop((path, watcher, kind), None)
+        elif step == 3:
+            heard = {one for at, one, kind in kept if at == path and kind != WATCH_CHILDREN}
+            assert {one for one, _, _ in table.fire_data_changed(path)} == heard
+            kept = {each: None for each in kept if each[::2] != (path, WATCH_DATA)}
+        elif not random.randrange(4):
+            while not table.forget(watcher, 1):
+                pass
+            kept = {each: None for each in kept if each[1] != watcher}
+        for at in paths:
+            for one in "xyz":
+                assert [table.has(at, one, kind) for kind in kinds] == [(at, one, kind) in kept for kind in kinds]
+                assert table.has(at, one, WATCH_ANY) == any((at, one, kind) in kept for kind in kinds)
+        assert {one: table.count_of(one) for one in "xyz"} == {
+            one: len({at for at, other, _ in kept if other == one}) for one in "xyz"
+        }

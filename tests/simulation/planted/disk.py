@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import Any
 
-from recipes.core.disk import replace, snapshot, store, txnlog
+from recipes.core.disk import replace, store, txnlog
 from recipes.core.disk.store import Store
 from recipes.core.disk.txnlog import TxnLog
 from recipes.core.jute import quorum as q
@@ -139,14 +139,12 @@ def truncation_keeps_the_tail(patch: Patch) -> None:
 
 @planted(1, "Z13")
 def snapshot_forgets_child_versions(patch: Patch) -> None:
-    original = snapshot._znode
+    original = DataTree.load
 
-    def znode(data: Any, acl: Any, fields: list[int]) -> Any:
-        node = original(data, acl, fields)
-        node.cversion = len(node.children or ())
-        return node
+    def load(self: Any, path: Any, data: Any, acl: Any, owner: Any, numbers: Any) -> None:
+        original(self, path, data, acl, owner, (*numbers[:5], 0, *numbers[6:]))
 
-    patch.setattr(snapshot, "_znode", znode)
+    patch.setattr(DataTree, "load", load)
 
 
 @planted(31, "Z13", kinds=("rot",))

@@ -68,7 +68,7 @@ def proposals_only_to_those_in_sync(patch: Patch) -> None:
     patch.setattr(history, "follows", lambda last_zxid, zxid: True)
 
 
-@planted(10, "Z14")
+@planted(5, "Z14")
 def proposal_twice_while_syncing(patch: Patch) -> None:
     original = Synchronizer._send_history
 

@@ -352,10 +352,9 @@ class Transactions:
 
     def records(self):
         """Those in the store."""
-        nodes = self.world.reference.tree.nodes
-        folder = nodes.get(RECORDS.encode())
-        for path in (folder.children or ()) if folder is not None else ():
-            yield path.rpartition(b"/")[2].decode(), json.loads(nodes[path].data)
+        tree = self.world.reference.tree
+        for name in tree.children_names(RECORDS.encode()):
+            yield name.decode(), json.loads(tree.find(RECORDS.encode() + b"/" + name).data)
 
     def quiet(self):
         """The faults are over: everything is decided, proved and removed."""
