@@ -1,7 +1,7 @@
-"""Requests to participants: in parallel, each with a time limit, and each with an answer whatever happens."""
+"""Requests to participants, each with a time limit and with an answer whatever happens."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import anyio
@@ -25,18 +25,28 @@ async def ask(
     participant: TransactionParticipant, branch: BranchId, method: Method, within: float = ASK_SECONDS
 ) -> Reply:
     """Call one method of a participant, for `within` seconds at most. An exception counts as UNKNOWN."""
+    with anyio.move_on_after(within):
+        return await call(participant, branch, method)
+    return no_answer(within)
+
+
+async def call(participant: TransactionParticipant, branch: BranchId, method: Method) -> Reply:
+    """As `ask`, without a limit: the caller has one for several calls."""
     try:
-        with anyio.move_on_after(within):
-            answer = await getattr(participant, method)(branch)
-            if isinstance(answer, Reply) and isinstance(answer.answer, Answer):
-                return answer
-            if isinstance(answer, Answer):
-                return Reply(answer)
-            return Reply(Answer.UNKNOWN, f"it answered {answer!r}, which is none of recipes.transaction.Answer")
-        return Reply(Answer.UNKNOWN, f"no answer within {within:.3g} s")
+        answer = await getattr(participant, method)(branch)
     except Exception as error:
         log.debug("%s raised", branch, exc_info=True)
         return Reply(Answer.UNKNOWN, f"{type(error).__name__}: {error}")
+    if isinstance(answer, Answer):
+        return Reply(answer)
+    if isinstance(answer, Reply) and isinstance(answer.answer, Answer):
+        return answer
+    return Reply(Answer.UNKNOWN, f"it answered {answer!r}, which is none of recipes.transaction.Answer")
+
+
+def no_answer(within: float) -> Reply:
+    """What counts as the reply of a participant that took too long."""
+    return Reply(Answer.UNKNOWN, f"no answer within {within:.3g} s")
 
 
 def patience(deadline: float) -> float:
@@ -63,27 +73,3 @@ async def tell(
     if reply.answer is Answer.CONTRADICTION:
         log.error("the branch %s was told to %s and has done the opposite: %s", branch, method, reply)
     return "" if reply.answer is proof else str(reply)
-
-
-async def ask_all(
-    participants: Mapping[str, TransactionParticipant],
-    branches: Sequence[BranchId],
-    method: Method,
-    within: float,
-    good: frozenset[Answer],
-) -> dict[BranchId, Reply]:
-    """Ask all branches at the same time. The first answer that is not in `good` ends the waiting for the others."""
-    replies: dict[BranchId, Reply] = {}
-
-    async def ask_one(branch: BranchId) -> None:
-        reply = await ask(participants[branch.participant], branch, method, within)
-        replies[branch] = reply
-        if reply.answer not in good:
-            group.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as group:
-        for branch in branches[1:]:
-            group.start_soon(ask_one, branch)
-        for branch in branches[:1]:
-            await ask_one(branch)  # in this task: saves one for each transaction
-    return replies
