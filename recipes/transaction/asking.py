@@ -1,7 +1,7 @@
 """Requests to participants, each with a time limit and with an answer whatever happens."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import anyio
@@ -73,3 +73,18 @@ async def tell(
     if reply.answer is Answer.CONTRADICTION:
         log.error("the branch %s was told to %s and has done the opposite: %s", branch, method, reply)
     return "" if reply.answer is proof else str(reply)
+
+
+async def forget(participant: TransactionParticipant, branches: Sequence[BranchId]) -> None:
+    """Let a participant drop its marks of these branches, together if it can. Its errors do not matter: it is asked to
+    drop old marks later on."""
+    with anyio.move_on_after(ASK_SECONDS):
+        if (forget_all := getattr(participant, "forget_all", None)) is not None:
+            try:
+                await forget_all(branches)
+            except Exception:
+                log.debug("%s and others are not forgotten", branches[0], exc_info=True)
+        elif hasattr(participant, "forget"):
+            async with anyio.create_task_group() as group:
+                for branch in branches:
+                    group.start_soon(call, participant, branch, "forget")
