@@ -1,4 +1,4 @@
-"""Requests to participants: in parallel, each with a time limit, and each with an answer whatever happens."""
+"""Requests to participants, each with a time limit and with an answer whatever happens."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -25,18 +25,28 @@ async def ask(
     participant: TransactionParticipant, branch: BranchId, method: Method, within: float = ASK_SECONDS
 ) -> Reply:
     """Call one method of a participant, for `within` seconds at most. An exception counts as UNKNOWN."""
+    with anyio.move_on_after(within):
+        return await call(participant, branch, method)
+    return no_answer(within)
+
+
+async def call(participant: TransactionParticipant, branch: BranchId, method: Method) -> Reply:
+    """As `ask`, without a limit: the caller has one for several calls."""
     try:
-        with anyio.move_on_after(within):
-            answer = await getattr(participant, method)(branch)
-            if isinstance(answer, Reply) and isinstance(answer.answer, Answer):
-                return answer
-            if isinstance(answer, Answer):
-                return Reply(answer)
-            return Reply(Answer.UNKNOWN, f"it answered {answer!r}, which is none of recipes.transaction.Answer")
-        return Reply(Answer.UNKNOWN, f"no answer within {within:.3g} s")
+        answer = await getattr(participant, method)(branch)
     except Exception as error:
         log.debug("%s raised", branch, exc_info=True)
         return Reply(Answer.UNKNOWN, f"{type(error).__name__}: {error}")
+    if isinstance(answer, Answer):
+        return Reply(answer)
+    if isinstance(answer, Reply) and isinstance(answer.answer, Answer):
+        return answer
+    return Reply(Answer.UNKNOWN, f"it answered {answer!r}, which is none of recipes.transaction.Answer")
+
+
+def no_answer(within: float) -> Reply:
+    """What counts as the reply of a participant that took too long."""
+    return Reply(Answer.UNKNOWN, f"no answer within {within:.3g} s")
 
 
 def patience(deadline: float) -> float:
@@ -65,25 +75,16 @@ async def tell(
     return "" if reply.answer is proof else str(reply)
 
 
-async def ask_all(
-    participants: Mapping[str, TransactionParticipant],
-    branches: Sequence[BranchId],
-    method: Method,
-    within: float,
-    good: frozenset[Answer],
-) -> dict[BranchId, Reply]:
-    """Ask all branches at the same time. The first answer that is not in `good` ends the waiting for the others."""
-    replies: dict[BranchId, Reply] = {}
-
-    async def ask_one(branch: BranchId) -> None:
-        reply = await ask(participants[branch.participant], branch, method, within)
-        replies[branch] = reply
-        if reply.answer not in good:
-            group.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as group:
-        for branch in branches[1:]:
-            group.start_soon(ask_one, branch)
-        for branch in branches[:1]:
-            await ask_one(branch)  # in this task: saves one for each transaction
-    return replies
+async def forget(participant: TransactionParticipant, branches: Sequence[BranchId]) -> None:
+    """Let a participant drop its marks of these branches, together if it can. Its errors do not matter: it is asked to
+    drop old marks later on."""
+    with anyio.move_on_after(ASK_SECONDS):
+        if (forget_all := getattr(participant, "forget_all", None)) is not None:
+            try:
+                await forget_all(branches)
+            except Exception:
+                log.debug("%s and others are not forgotten", branches[0], exc_info=True)
+        elif hasattr(participant, "forget"):
+            async with anyio.create_task_group() as group:
+                for branch in branches:
+                    group.start_soon(call, participant, branch, "forget")

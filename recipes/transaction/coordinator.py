@@ -248,10 +248,10 @@ class Coordinator:
         self._client.look_after(lambda: self._run(driver))
         with scope:
             # After the deadline the abort must still be written. A store that is away ends our session in this time.
-            with anyio.move_on_after(driver.left_seconds() + self._client.session.timeout):
-                await driver.wait_decided()
-            with anyio.move_on_after(driver.left_seconds()):
-                await driver.wait_settled()
+            scope.limit(driver.left_seconds() + self._client.session.timeout)
+            await driver.wait_decided()
+            scope.limit(driver.left_seconds())
+            await driver.wait_settled()
         if driver.stage in NOTHING_PREPARED:  # the session is over, and the work is being undone
             with anyio.move_on_after(_LEAVING_SECONDS, shield=True):
                 await driver.wait_decided()
@@ -264,8 +264,7 @@ class Coordinator:
         except Exception:
             log.exception("transaction %s failed here; another coordinator ends it", driver.record.id)
         finally:
-            with anyio.move_on_after(_LEAVING_SECONDS, shield=True):
-                await driver.undo()
+            await driver.undo(_LEAVING_SECONDS)
             self._drivers.discard(driver)
             self._ended[driver.decision] += 1
             driver.finish()

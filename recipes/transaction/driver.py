@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from recipes.core.client.backoff import pauses
+from recipes.core.client.waiter import Waiter
 from recipes.core.errors import AuthFailed, SessionError, StoreError, UnknownTransaction
 from recipes.transaction import asking
 from recipes.transaction.branch import Answer, Reply
@@ -47,7 +48,8 @@ class Driver:
         self.stage: Stage = stage
         self.why: str = ""
         self.unsettled: dict[str, str] = {}  # participants that have not proved the outcome -> their last answer
-        self._moved: anyio.Event | None = None  # set at each change of `stage` or `unsettled`; made when a task waits
+        self._decided: Waiter | None = None  # of the task that awaits the decision
+        self._ended: Waiter | None = None  # of the task that awaits the end of `run`
         self._records = records
         self._participants = participants
         self._fleet = fleet
@@ -80,13 +82,15 @@ class Driver:
 
     async def wait_decided(self) -> None:
         """Return once the outcome is known, or will not be known here."""
-        while self.stage not in DECIDED and not self._over:
-            await self._wait_moved()
+        if self.stage not in DECIDED and not self._over:
+            self._decided = Waiter()
+            await self._decided.wait()
 
     async def wait_settled(self) -> None:
         """Return once every participant has proved the outcome, or `run` has ended before that."""
-        while not self._over:
-            await self._wait_moved()
+        if not self._over:
+            self._ended = Waiter()
+            await self._ended.wait()
 
     def left_seconds(self) -> float:
         """How long until the deadline."""
@@ -103,17 +107,21 @@ class Driver:
         self._scope.cancel()
 
     def finish(self) -> None:
-        """Note that `run` has ended, and wake the waiting tasks."""
+        """Note that `run` has ended, and wake the task that waits."""
         self._over = True
-        self._tell_moved()
+        for waiter in (self._decided, self._ended):
+            if waiter is not None:
+                waiter.set()
 
-    async def undo(self) -> None:
-        """After a cancelled `run`: abort, with one try, the branches that no record names."""
+    async def undo(self, within: float) -> None:
+        """After a cancelled `run`: abort, with one try, the branches that no record names. within: seconds it takes at
+        most, even if the caller is cancelled."""
         if self.stage in NOTHING_PREPARED or (self.stage is Stage.ABORTING and self.record.decision is None):
             self.lost("the session is over")
-            async with anyio.create_task_group() as group:
-                for name in list(self.unsettled):
-                    group.start_soon(self._settle, name, Decision.ABORT, 1)
+            with anyio.move_on_after(within, shield=True):
+                async with anyio.create_task_group() as group:
+                    for name in list(self.unsettled):
+                        group.start_soon(self._settle, name, Decision.ABORT, 1)
 
     async def run(self) -> None:
         """Work until every participant has proved the outcome, or this process cannot learn it. Raises only bugs."""
@@ -150,17 +158,8 @@ class Driver:
         self.stage = following(self.record.protocol, self.stage, event)
         if self.stage in (Stage.COMMITTING, Stage.ABORTING):
             self.unsettled = {name: "not asked yet" for name in self.record.branches if name not in self._read_only}
-        self._tell_moved()
-
-    def _tell_moved(self) -> None:
-        if self._moved is not None:
-            self._moved.set()
-            self._moved = None
-
-    async def _wait_moved(self) -> None:
-        if self._moved is None:
-            self._moved = anyio.Event()
-        await self._moved.wait()
+        if self._decided is not None and self.stage in DECIDED:
+            self._decided.set()
 
     def _branch(self, name: str) -> BranchId:
         return BranchId(self._fleet, self.record.id, name)
@@ -178,24 +177,44 @@ class Driver:
         if (stop := self._stopped()) is not None:
             return stop
         left = self._ends_at - self._clock()
-        replies: dict[BranchId, Reply] = {}
         unknown = [name for name in names if name not in self._participants]
         if unknown:
             self.why = f"{unknown[0]}: this coordinator has no such participant"
             return Event.REFUSED
-        with anyio.CancelScope() as self._polling:
-            branches = [self._branch(name) for name in names]
-            replies = await asking.ask_all(self._participants, branches, method, left, _YES)
-        self._polling = None
-        for branch, reply in replies.items():
+        replies = await self._ask_all(method, names, left)
+        for name, reply in replies.items():
             if reply.answer not in _YES:
-                self.why = self.why or f"{branch.participant}: {reply}"
+                self.why = self.why or f"{name}: {reply}"
                 return Event.TIME_UP if self._clock() >= self._ends_at else Event.REFUSED
             if method != "can_commit":
-                (self._read_only if reply.answer is Answer.READ_ONLY else self._prepared).add(branch.participant)
+                (self._read_only if reply.answer is Answer.READ_ONLY else self._prepared).add(name)
         if len(replies) < len(names):
             return self._stopped() or Event.FAILED
         return Event.AGREED
+
+    async def _ask_all(self, method: asking.Method, names: list[str], within: float) -> dict[str, Reply]:
+        """Ask all of them at the same time. The first answer that is not yes ends the waiting for the others, and so
+        does `give_up`; then some replies are missing."""
+        replies: dict[str, Reply] = {}
+
+        async def ask_one(name: str) -> None:
+            replies[name] = reply = await asking.call(self._participants[name], self._branch(name), method)
+            if reply.answer not in _YES:
+                scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            self._polling = scope = group.cancel_scope
+            scope.deadline = anyio.current_time() + within  # one for all of them: scopes are expensive
+            here, *others = names or (None,)
+            for name in others:
+                group.start_soon(ask_one, name)
+            if here is not None:
+                await ask_one(here)  # in this task: saves one for each transaction
+        self._polling = None
+        if len(replies) < len(names) and anyio.current_time() >= scope.deadline:
+            for name in names:
+                replies.setdefault(name, asking.no_answer(within))
+        return replies
 
     async def _write_record(self) -> Event:
         if (stop := self._stopped()) is not None:
@@ -247,11 +266,9 @@ class Driver:
         rounds = pauses(self._random, shortest=0.02, longest=patience)
         while what_it_says := await asking.tell(self._participants, self._branch(name), decision, patience):
             self.unsettled[name] = what_it_says
-            self._tell_moved()
             if tries is not None:
                 tries -= 1
                 if not tries:
                     break
             await anyio.sleep(next(rounds))
         self.unsettled.pop(name, None)
-        self._tell_moved()

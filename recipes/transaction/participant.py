@@ -76,6 +76,8 @@ class TransactionParticipant(Protocol):
       called again later, or ConfigError if it can never work.
     - `async begin(branch)`: `tx.enlist` returns its result.
     - `async forget(branch)`: everybody knows the outcome, and nobody will ask again.
+    - `async forget_all(branches)`: the same of many branches in one call, for participants to which that is cheaper; a
+      coordinator then calls this in place of `forget` for its own transactions.
     - `async prepared()`: for operators; every prepared transaction as `Prepared`, those of others included.
     - `async waiting()`: a Waiting for each branch that `recover` names.
     - `async marks(older)`: the branches that ended more than `older` seconds ago and still have a mark; for

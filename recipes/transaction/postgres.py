@@ -75,7 +75,7 @@ class PostgresParticipant:
         self._guard = guard or ParticipantGuard()
         self._working: dict[BranchId, PostgresBranch] = {}
         self._kept: PostgresConnections | None = None
-        self._forgotten: list[str] = []
+        self._forgotten: list[BranchId] = []
 
     async def open(self) -> None:
         """Check that the server can prepare transactions, and make the guard's table.
@@ -245,13 +245,17 @@ class PostgresParticipant:
 
     async def forget(self, branch: BranchId) -> None:
         """Delete the guard's row, in one statement with the rows of all branches forgotten at the same time."""
-        self._forgotten.append(str(check_id(branch)))
+        self._forgotten.append(check_id(branch))
         await anyio.lowlevel.checkpoint()
         batch, self._forgotten = self._forgotten, []
         if batch:
-            async with self._connection() as connection:
-                forgetting = f"DELETE FROM {self._guard.table} WHERE branch = ANY(%s)"
-                await connection.execute(forgetting.encode(), [batch])
+            await self.forget_all(batch)
+
+    async def forget_all(self, branches: Sequence[BranchId]) -> None:
+        """Delete the guard's rows of these branches in one statement."""
+        async with self._connection() as connection:
+            forgetting = f"DELETE FROM {self._guard.table} WHERE branch = ANY(%s)"
+            await connection.execute(forgetting.encode(), [[str(check_id(each)) for each in branches]])
 
     def _end_work(self, branch: BranchId) -> PostgresBranch | None:
         """End the branch's work: no statement of it runs any more. The caller owns its connection from now on."""

@@ -22,6 +22,7 @@ from recipes.core.errors import (
     UnknownTransaction,
 )
 from recipes.transaction.stages import CommitProtocol
+from recipes.transaction.writes import SharedWrites
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
@@ -98,6 +99,7 @@ class Records:
         self.client: Client = client
         self.folder: str = folder
         self._acl = acl
+        self._writes = SharedWrites(client)
 
     def path(self, transaction: str) -> str:
         """The path of a transaction's record."""
@@ -112,16 +114,16 @@ class Records:
             return None
 
     async def write(self, record: Record, guard: str) -> Record:
-        """Write a new record, unless an earlier try has written it; return the record as it is now. One multi.
+        """Write a new record, unless an earlier try has written it; return the record as it is now.
 
         Raises SessionExpired also when `guard` is gone.
         """
         losses = Backoff(self.client.random)
         while True:
             try:
-                async with self.client.multi() as multi:
-                    multi.check(guard)
-                    multi.create(self.path(record.id), record.encode(), acl=self._acl)
+                multi = self.client.multi()
+                multi.create(self.path(record.id), record.encode(), acl=self._acl)
+                await self._writes.apply(guard, multi)
             except NodeExists:  # by an earlier try whose reply was lost
                 found = await self._read_anew(record.id)
                 if found is not None:
@@ -148,9 +150,9 @@ class Records:
         losses = Backoff(self.client.random)
         while True:
             try:
-                async with self.client.multi() as multi:
-                    multi.check(guard)
-                    multi.set(self.path(record.id), decided.encode(), record.version)
+                multi = self.client.multi()
+                multi.set(self.path(record.id), decided.encode(), record.version)
+                await self._writes.apply(guard, multi)
                 return decided._replace(version=record.version + 1)
             except BadVersion:
                 found = await self._read_anew(record.id)

@@ -229,12 +229,10 @@ class Recovery:
     async def _forget(self, batch: Iterable[Record]) -> None:
         """Let participants drop their marks of these transactions."""
         async with anyio.create_task_group() as group:
-            for record in batch:
-                for name in record.branches:
-                    participant = self._participants.get(name)
-                    if participant is not None and hasattr(participant, "forget"):
-                        branch = BranchId(self._fleet, record.id, name)
-                        group.start_soon(asking.ask, participant, branch, "forget")
+            for name, participant in self._participants.items():
+                branches = [BranchId(self._fleet, record.id, name) for record in batch if name in record.branches]
+                if branches:
+                    group.start_soon(asking.forget, participant, branches)
 
     async def _delete(self, batch: list[Record]) -> None:
         while batch:

@@ -55,7 +55,7 @@ class TpcParticipant:
         self._connections = Connections(open_one, lambda: self._database)
         self._guard = guard or ParticipantGuard()
         self._working: dict[BranchId, Work] = {}
-        self._forgotten: list[str] = []
+        self._forgotten: list[BranchId] = []
         self._lock = threading.Lock()
         self._limiter = anyio.CapacityLimiter(_THREADS)
 
@@ -258,16 +258,21 @@ class TpcParticipant:
 
     async def forget(self, branch: BranchId) -> None:
         """Delete the guard's row, in one statement with the rows of all branches forgotten at the same time."""
+        self._forgotten.append(check_id(branch))
+        await anyio.lowlevel.checkpoint()
+        batch, self._forgotten = self._forgotten, []
+        if batch:
+            await self.forget_all(batch)
+
+    async def forget_all(self, branches: Sequence[BranchId]) -> None:
+        """Delete the guard's rows of these branches in one statement."""
+        rows = sorted(str(check_id(each)) for each in branches)
 
         def forget() -> None:
             with self._connections.one() as connection:
-                self._guard.forget(connection.cursor(), *batch)
+                self._guard.forget(connection.cursor(), *rows)
 
-        self._forgotten.append(str(check_id(branch)))
-        await anyio.lowlevel.checkpoint()
-        batch, self._forgotten = sorted(self._forgotten), []
-        if batch:
-            await self._in_thread(forget)
+        await self._in_thread(forget)
 
     async def _in_thread(self, work: Callable[[], R]) -> R:
         # A cancelled call goes on in its thread. Its vote reaches nobody, and recovery settles the branch.

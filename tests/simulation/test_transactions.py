@@ -162,13 +162,13 @@ def coordinating(protocol="2pc", reached=lambda story, process, stage: None):
             with suppress(TransactionAborted, TransactionInDoubt):
                 async with coordinator.begin(protocol=protocol, deadline=2.0) as tx:
                     driver = tx._driver
-                    moved = driver._tell_moved
+                    note = driver._note
 
-                    def hear():
-                        moved()
+                    def hear(*event):
+                        note(*event)
                         reached(story, process, driver.stage)
 
-                    driver._tell_moved = hear
+                    driver._note = hear
                     for name in story.parties:
                         (await tx.enlist(name))["x"] = 1
             await anyio.sleep_forever()

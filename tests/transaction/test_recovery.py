@@ -141,3 +141,25 @@ async def test_a_record_that_was_read_and_is_gone_is_not_written_again(client, r
     with pytest.raises(UnknownTransaction):
         await records.decide(record, decision, root)
     assert await client.children(root) == []
+
+
+async def test_marks_of_settled_transactions_are_dropped_in_one_call_where_the_participant_has_one(client, root):
+    class Together(MemoryParticipant):
+        async def forget_all(self, branches):
+            calls.append(branches)
+            for branch in branches:
+                await self.forget(branch)
+            raise OSError("away")
+
+    calls = []
+    parties = {"a": Together(), "b": MemoryParticipant()}
+    with anyio.fail_after(SECONDS):
+        async with Coordinator(client, root, participants=parties) as coordinator:
+            for names in ("ab", "a", "b"):
+                async with coordinator.begin() as tx:
+                    for name in names:
+                        (await tx.enlist(name))[tx.id] = 1
+    assert all(each.values and not each.states for each in parties.values())
+    assert sum(map(len, calls)) == 2
+    assert {branch.participant for branches in calls for branch in branches} == {"a"}
+    assert await client.children(f"{root}/default/records") == []

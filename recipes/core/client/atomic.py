@@ -37,7 +37,7 @@ from recipes.core.errors import (
 )
 from recipes.core.jute import opcodes as op
 from recipes.core.jute import requests as rq
-from recipes.core.jute.codec import text
+from recipes.core.jute.codec import texts
 from recipes.core.jute.records import ACL, Stat, decode_stat
 
 R = TypeVar("R")
@@ -287,4 +287,4 @@ def _children(reply: bytes, at: int) -> _Children:
     names, at = rq.decode_children(reply, at)
     stat, _ = decode_stat(reply, at)
     # A Stat's cversion counts creations plus deletions; num_children is creations minus deletions.
-    return _Children(sorted(text(name) for name in names), (stat.cversion + stat.num_children) // 2)
+    return _Children(sorted(texts(names)), (stat.cversion + stat.num_children) // 2)

@@ -15,7 +15,7 @@ from recipes.core.client.watch import DeletionWatch, Watch, Watching, WatchStrea
 from recipes.core.errors import BadArguments, NoAuth, NodeExists, NoNode, RecipesError, store_error
 from recipes.core.jute import opcodes as op
 from recipes.core.jute import requests as rq
-from recipes.core.jute.codec import text, un_int
+from recipes.core.jute.codec import text, texts, un_int
 from recipes.core.jute.records import ACL, Id, Stat
 
 _MOST_BEGUN_AGAIN = 10  # containers are reaped seldom, so NoNode again and again has another cause
@@ -372,6 +372,6 @@ def _read_kind(kind: str, path: str) -> int:
 
 def _read_result(kind: int, value: Any) -> Read:
     if kind == op.GET_CHILDREN:
-        return sorted(text(name) for name in value)
+        return sorted(texts(value))
     data, stat = value
     return data or b"", stat

@@ -1,7 +1,7 @@
 """Decoding of replies into the results of reads."""
 
 from recipes.core.jute import requests as rq
-from recipes.core.jute.codec import text
+from recipes.core.jute.codec import texts
 from recipes.core.jute.records import Stat, decode_stat
 
 
@@ -23,10 +23,10 @@ def read_children(reply: bytes, at: int) -> list[bytes]:
 
 def read_names(reply: bytes, at: int) -> list[str]:
     """Names, sorted."""
-    return sorted(text(name) for name in read_children(reply, at))
+    return sorted(texts(read_children(reply, at)))
 
 
 def read_names_stat(reply: bytes, at: int) -> tuple[list[str], Stat]:
     """Names, sorted, and the Stat."""
     names, at = rq.decode_children(reply, at)
-    return sorted(text(name) for name in names), decode_stat(reply, at)[0]
+    return sorted(texts(names)), decode_stat(reply, at)[0]

@@ -18,7 +18,7 @@ from recipes.core.client.session import Session
 from recipes.core.errors import ClientClosed, NoNode, RecipesError
 from recipes.core.jute import opcodes as op
 from recipes.core.jute import requests as rq
-from recipes.core.jute.codec import text
+from recipes.core.jute.codec import texts
 from recipes.core.jute.records import Stat
 
 T = TypeVar("T")
@@ -198,4 +198,4 @@ class ChildrenView(View[list[str]]):
     _table = "child"
 
     def _decode(self, reply: bytes, at: int) -> list[str]:
-        return sorted(text(name) for name in rq.decode_children(reply, at)[0])
+        return sorted(texts(rq.decode_children(reply, at)[0]))

@@ -106,7 +106,18 @@ def read_vector(
 
 def read_strings(data: bytes, at: int) -> tuple[list[bytes] | None, int]:
     """A vector of strings."""
-    return read_vector(data, at, read_string, smallest=4)
+    count, first = read_int(data, at)
+    if count < 0 or count * 4 > len(data) - first:
+        return read_vector(data, at, read_string, smallest=4)
+    strings, at, size = [], first, len(data)
+    for _ in range(count):  # a list of children is long: no call for each name
+        start = at + 4
+        if start <= size and 0 <= (length := un_int(data, at)[0]) <= size - start:
+            at = start + length
+            strings.append(data[start:at])
+        else:
+            read_string(data, at)  # it says what is wrong
+    return strings, at
 
 
 def write_buffer(value: bytes | None) -> bytes:
@@ -135,6 +146,11 @@ def write_strings(items: Iterable[bytes] | None) -> bytes:
 def text(value: bytes) -> str:
     """A string's bytes as `str`. Malformed UTF-8 becomes U+FFFD, as in Java."""
     return value.decode("utf-8", errors="replace")
+
+
+def texts(values: Iterable[bytes]) -> list[str]:
+    """As `text`, of each."""
+    return [value.decode("utf-8", "replace") for value in values]
 
 
 def _cut(data: bytes, at: int, wanted: int) -> WireError:

@@ -198,15 +198,15 @@ class Transactions:
 
     def follow(self, process, coordinator, driver):
         """Hear of the stages of a transaction."""
-        moved, seen = driver._tell_moved, [driver.stage]
+        note = driver._note
 
-        def told():
-            if driver.stage is not seen[-1]:
-                seen.append(driver.stage)
+        def noted(*event):
+            before = driver.stage
+            note(*event)
+            if driver.stage is not before:
                 self.reached(process, coordinator, driver)
-            moved()
 
-        driver._tell_moved = told
+        driver._note = noted
 
     def reached(self, process, coordinator, driver):
         stage, timeline = driver.stage, self.world.timeline
