@@ -11,7 +11,7 @@ from recipes.core.errors import WireError
 from recipes.core.forwarding import Forwarded, Revalidate, SessionsTouched
 from recipes.core.link import Link, make_room
 from recipes.core.replicas import wire as w
-from recipes.core.replicas.ballots import TERMS_AHEAD, Ballot, Kind
+from recipes.core.replicas.ballots import Ballot, Kind
 from recipes.core.replicas.matching import next_probe
 from recipes.core.replicas.progress import Progress
 from recipes.core.replicas.read_index import ReadIndex
@@ -174,9 +174,18 @@ class Leader:
         progress.link.sid = sid
         older = self._by_sid.get(sid)
         if older is not None:
+            if self._keeps(older, progress, hello):
+                return
             older.link.close("it has made a new connection")
-        self._by_sid[sid] = progress
-        peer.heard_term(sid, hello.term)
+        self._joins(progress, hello)
+
+    def _keeps(self, older: Progress, progress: Progress, hello: Hello) -> bool:
+        """Whether a follower's older connection is kept for now, where the same server has made another one."""
+        return False
+
+    def _joins(self, progress: Progress, hello: Hello) -> None:
+        self._by_sid[progress.sid] = progress
+        self._peer.heard_term(progress.sid, hello.term)
         self._take_in(progress, hello)
 
     def _take_in(self, progress: Progress, hello: Hello) -> None:
@@ -202,8 +211,8 @@ class Leader:
             return "the two have different lists of servers: give all servers the same server.N lines"
         if hello.sid not in self._membership.servers or hello.sid == peer.settings.sid:
             return f"server {hello.sid} is not one of the others in this ensemble"
-        if not 0 <= hello.term <= self.term + TERMS_AHEAD:
-            return f"it is in term {hello.term}: expected {self.term + TERMS_AHEAD} at most"
+        if not 0 <= hello.term <= peer.most_term:
+            return f"it is in term {hello.term}: expected {peer.most_term} at most"
         return ""
 
     def _probe(self, progress: Progress, zxid: int | None) -> None:

@@ -117,6 +117,11 @@ class Alone:
         self.turn()
         return self.said
 
+    def is_asked(self, sid: int, term: int, zxid: int = 0) -> list[tuple[int, Ballot]]:
+        """A candidate asks whether it would be elected, and then for the vote; return what is said to the latter."""
+        self.hears(sid, Kind.ASK_EARLY, term - 1, zxid)
+        return self.hears(sid, Kind.ASK, term, zxid)
+
     def lead(self) -> None:
         """Win an election."""
         asked = self.until_it(Kind.ASK_EARLY)
