@@ -417,7 +417,7 @@ def test_a_leaders_tree_replaces_log_and_tree_and_is_shown_once_it_is_whole():
 
 def test_a_message_of_another_stage_or_term_ends_the_connection():
     for data, why in (
-        (w.encode_synced(), "SYNCED in the stage MATCHING: expected APPEND, SNAPSHOT"),
+        (w.encode_synced(), "SYNCED in the stage MATCHING: expected APPEND, SNAPSHOT, REFUSED"),
         (w.encode_append(9, 0, 0, 1, ()), "a message of term 9: expected 1"),
         (w.encode_snapshot(1, 9 << 32), "a snapshot of 0x900000000 in term 1"),
     ):
