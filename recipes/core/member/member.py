@@ -497,4 +497,4 @@ class Member:
         self._leaving.clear()  # the new tree has no watches yet
         tree.watches.most, tree.watches.most_bytes = self.config.max_watches, self.config.max_watched_bytes
         if self.config.ensemble:
-            tree.nodes[b"/zookeeper/config"].data = self.config.ensemble
+            tree.show_servers(self.config.ensemble, self.wall_ms)

@@ -15,7 +15,7 @@ MOST_CLAIMED: Final = 1 << 30
 MOST_TERM: Final = MOST_CLAIMED + (1 << 29)
 
 _GIVES_WAY_AGAIN_TICKS: Final = 1000
-_MOST_AHEAD: Final = 1 << 16  # of a leader that serves; elections that came to nothing leave a few
+_MOST_AHEAD: Final = 1 << 16  # elections that came to nothing leave a few
 
 
 class _Claim(NamedTuple):
@@ -53,9 +53,9 @@ class LateTerms:
         return True
 
 
-def is_far(term: int, leads_in: int) -> bool:
-    """Whether no leader of the term `leads_in` gives way for a server that says it is in this term."""
-    return term > leads_in + _MOST_AHEAD
+def is_far(term: int, own_term: int) -> bool:
+    """Whether a term is so far ahead of this server's that it is rarely true: no leader gives way for it."""
+    return term > own_term + _MOST_AHEAD
 
 
 class _Newcomer(NamedTuple):

@@ -5,7 +5,7 @@ docs/raft.md draws the stages. Source: Ongaro (2014), sections 3.4, 4.2.3, 6.4 a
 
 from typing import TYPE_CHECKING, Final
 
-from recipes.core.raft.claims import MOST_CLAIMED
+from recipes.core.raft.claims import MOST_CLAIMED, is_far
 from recipes.core.raft.terms import NOBODY
 from recipes.core.replicas.ballots import Ballot, Kind
 from recipes.core.replicas.election import ASK_AGAIN_MS
@@ -15,6 +15,7 @@ from recipes.core.replicas.stages import ElectionStage
 if TYPE_CHECKING:
     from recipes.core.raft.peer import RaftPeer
 
+_FAR_AFTER_ATTEMPTS: Final = 8  # some 15 s without a leader
 _STANDING: Final = ElectionStage.STANDING
 
 
@@ -47,13 +48,21 @@ class Election(AnyElection):
     def _choose_term(self) -> None:
         """The lowest term such that a quorum is in none above it, as far as others have said."""
         self._about = needed = self._least
-        for term in sorted(self._later.values()):
+        for term in sorted(filter(self._is_believed, self._later.values())):
             if self._is_quorum(needed):
                 break
             needed = max(needed, term)
         if self._is_quorum(needed):
             self._about = needed
         self._later.clear()
+
+    def _is_believed(self, term: int) -> bool:
+        """Whether another server may be in this term. One that is far ahead counts where a leader is missing for long:
+        others have that long to make it needless."""
+        return not self._guards or not is_far(term, self._peer.term) or self._attempts >= _FAR_AFTER_ATTEMPTS
+
+    def _would_do(self, ballot: Ballot) -> bool:
+        return super()._would_do(ballot) and self._is_believed(ballot.term)
 
     def _is_quorum(self, term: int) -> bool:
         settings = self._peer.settings

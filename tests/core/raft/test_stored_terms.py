@@ -28,7 +28,7 @@ def comes_together(stored, up):
         term, log = stored[sid]
         entries = [Entry(zxid, blank_txn(zxid)) for zxid in log]
         rig.servers[sid] = Server(rig, sid, entries, {TERM: b"%d" % term, VOTE: b"%d %d" % (term, sid)})
-    for _ in range(100 * TICK_MS // STEP_MS):
+    for _ in range(1000 * TICK_MS // STEP_MS):
         serving = [sid for sid in up if rig.servers[sid].replica.serving]
         if len(serving) == len(up):
             break

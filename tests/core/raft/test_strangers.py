@@ -83,12 +83,33 @@ def test_f1_of_two_later_terms_the_lower_one_is_enough():
     assert it.until_it(Kind.ASK_EARLY).term == 9
 
 
-def test_f1_a_term_that_nobody_can_be_in_is_not_asked_about():
-    it = Alone()
-    for term, asked in ((MOST_CLAIMED + 1, 0), (MOST_CLAIMED, MOST_CLAIMED)):
-        it.until_it(Kind.ASK_EARLY)
+def asks_about(it, term):
+    """What it asks about in 20 attempts in which server 2 says that it is in this term."""
+    asked = []
+    for _ in range(20):
+        asked.append(it.until_it(Kind.ASK_EARLY).term)
         it.hears(2, Kind.REFUSE, term)
-        assert it.until_it(Kind.ASK_EARLY).term == asked
+    return asked
+
+
+def test_f1_a_term_that_nobody_can_be_in_is_not_asked_about():
+    assert set(asks_about(Alone(), MOST_CLAIMED + 1)) == {0}
+
+
+def test_f1_a_term_far_ahead_counts_where_a_leader_is_missing_for_long():
+    it = Alone()
+    asked = asks_about(it, MOST_CLAIMED)
+    assert asked == sorted(asked) and set(asked) == {0, MOST_CLAIMED} and asked.count(0) == 8
+    assert it.cells[TERM] == b"0"
+    assert [ballot.kind for _, ballot in it.is_asked(3, FAR)] == [Kind.GRANT]
+
+
+def test_f1_a_candidate_far_ahead_is_not_elected_at_once():
+    it = Alone()
+    assert [ballot.kind for _, ballot in it.hears(3, Kind.ASK_EARLY, FAR)] == [Kind.REFUSE]
+    assert [ballot.kind for _, ballot in it.hears(3, Kind.ASK, FAR + 1)] == [Kind.REFUSE]
+    assert it.cells[TERM] == b"0"
+    assert [ballot.kind for _, ballot in it.is_asked(3, 1 << 16)] == [Kind.GRANT]
 
 
 def test_f1_once_all_have_answered_the_next_question_comes_soon():
