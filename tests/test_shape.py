@@ -72,7 +72,7 @@ ALLOWED = {
         "history",
         "zab",
     ],
-    "recipes.core.raft": ["errors", "zxid", "jute", "quorum", "replication", "replicas", "raft"],
+    "recipes.core.raft": ["errors", "zxid", "jute", "link", "quorum", "replication", "replicas", "raft"],
     "recipes.core.paxos": ["errors", "zxid", "jute", "link", "replication", "replicas", "paxos"],
     "recipes.core.copies": ["errors", "zxid", "replication", "replicas", "copies"],
     # Only here does a server name its protocol, and the simulator in sim.protocols.
@@ -171,7 +171,7 @@ CIRCLES = [
     },
     {"core.copies.peer", "core.copies.primary", "core.copies.succession"},
     {"core.paxos.election", "core.paxos.follower", "core.paxos.leader", "core.paxos.peer"},
-    {"core.raft.election", "core.raft.leader", "core.raft.peer"},
+    {"core.raft.election", "core.raft.follower", "core.raft.leader", "core.raft.peer"},
     {"core.replicas.election", "core.replicas.follower", "core.replicas.leader", "core.replicas.peer"},
     {"core.server.admin_http", "core.server.client_port", "core.server.peering", "core.server.server"},
     {"core.sim.ensemble", "core.sim.faults"},

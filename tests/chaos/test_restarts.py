@@ -150,7 +150,7 @@ def run(restarts: Restarts) -> None:
 
 
 @pytest.mark.thorough
-def test_servers_46_restarts_lose_nothing_and_leave_nothing_behind(tmp_path):
+def test_servers_3_restarts_lose_nothing_and_leave_nothing_behind(tmp_path):
     run(Restarts(tmp_path, 0.0, rounds=4))
 
 

@@ -19,7 +19,7 @@ def said(port, data):
 
 
 @pytest.mark.parametrize("word", ["ruok", "srvr", "mntr"])
-def test_w11_four_letter_words_are_answered(hosts, word):
+def test_w11_servers_1_four_letter_words_are_answered(hosts, word):
     port = int(hosts.rpartition(":")[2])
     answers = {said(port, word.encode())[:4] for _ in range(ROUNDS)}
     assert len(answers) == 1 and answers != {b""}

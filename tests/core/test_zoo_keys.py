@@ -81,7 +81,7 @@ def test_servers_7_the_page_has_every_key_of_the_guide_once():
 
 
 @pytest.mark.parametrize(("key", "example", "kind", "note"), ROWS, ids=[key for key, *_ in ROWS])
-def test_servers_5_a_key_does_what_the_page_says(key, example, kind, note):
+def test_servers_5_interop_4_a_key_does_what_the_page_says(key, example, kind, note):
     lines = "".join(f"{line}\n" for line in re.findall(r"`([^`]+)`", example))
     if kind == "refused":
         with pytest.raises(ConfigError, match=f"^zoo.cfg:10: {key.replace('.', '[.]')}.*: expected "):

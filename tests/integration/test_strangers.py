@@ -12,6 +12,7 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import trustme
@@ -26,7 +27,7 @@ DOWN = 1
 TYPES = (*q.PACKET_NAMES, q.FAREWELL, 0, -1, 20, 2**31 - 1, -(2**31))
 SIDS = (1, 2, 3, 0, 4, -1, 2**63 - 1, -(2**63))
 NUMBERS = (0, 1, -1, 2, 2**31 - 1, -(2**31), 2**62, 2**63 - 1, -(2**63))
-GAVE_WAY = re.compile(r"looking for a leader: server (\d+) has promised epoch")
+GAVE_WAY = re.compile(r"looking for a leader: server (\d+) (?:has promised epoch|is in term)")
 UNKNOWN = "the connection to an unknown server is closed"
 
 
@@ -104,10 +105,10 @@ class Stranger:
 class Strangers:
     """Connects, says something, and keeps the last few connections open without reading them."""
 
-    def __init__(self, ensemble: EnsembleProcesses, seed: int, epoch: int) -> None:
+    def __init__(self, ensemble: EnsembleProcesses, seed: int, epoch: int, makes: type[Any] = Stranger) -> None:
         self.ensemble = ensemble
         self.chance = Random(seed)
-        self.makes = Stranger(self.chance, epoch)
+        self.makes = makes(self.chance, epoch)
         self.open: list[socket.socket] = []
 
     def come(self) -> None:
@@ -146,7 +147,9 @@ def descriptors(ensemble: EnsembleProcesses, sid: int) -> int:
     return len(list(Path(f"/proc/{ensemble.servers[sid].pid}/fd").iterdir()))
 
 
-def strangers_come(ensemble: EnsembleProcesses, wire, count: int, *, tls: bool) -> list[Waits]:
+def strangers_come(
+    ensemble: EnsembleProcesses, wire, count: int, *, tls: bool, makes: type[Any] = Stranger
+) -> list[Waits]:
     """They come to three servers under load, of which the first is down and comes back in the end.
 
     Returns how long a bystander at the third one waits for its reads, without them and with them.
@@ -159,7 +162,7 @@ def strangers_come(ensemble: EnsembleProcesses, wire, count: int, *, tls: bool) 
     epoch = ensemble.wait_synced(2, 3) >> 32
     before = {sid: (memory_kb(ensemble, sid), descriptors(ensemble, sid)) for sid in (2, 3)}
     led = {sid: log_of(ensemble, sid).count("leader in epoch") for sid in (2, 3)}
-    strangers = Strangers(ensemble, 4711, epoch)
+    strangers = Strangers(ensemble, 4711, epoch, makes)
     written = 0
     client = wire(ensemble.port(2))
     waits: list[Waits] = []

@@ -1,7 +1,7 @@
-"""Strangers at the quorum ports of servers that lead, or are to lead, in simulated runs with faults: nothing breaks.
+"""Strangers at the ports between servers, in simulated runs with faults: nothing breaks.
 
-They claim to be members, with epochs of all kinds, and say nothing that a member says when it joins: what they would
-promise or acknowledge in a member's name counts as that member's. They have a random source of their own.
+They claim to be members, with epochs or terms of all kinds, and say nothing that a member says when it joins: what they
+would promise or acknowledge in a member's name counts as that member's. They have a random source of their own.
 """
 
 from random import Random
@@ -10,7 +10,12 @@ import pytest
 
 from recipes.core.errors import InvariantBroken
 from recipes.core.jute import quorum as q
+from recipes.core.jute.votes import encode_notification
 from recipes.core.protocols import DEFAULT
+from recipes.core.raft.claims import MOST_CLAIMED
+from recipes.core.raft.wire import RAFT_MESSAGES
+from recipes.core.replicas import wire as w
+from recipes.core.replicas.ballots import Ballot, Kind, to_notification
 from recipes.core.sim.ensemble import Ensemble
 from recipes.core.sim.network import Side
 from recipes.core.sim.protocols import find_simulated
@@ -59,26 +64,71 @@ class Strangers:
             side.close()
 
 
-def run(seed: int, servers: int, observers: int) -> None:
-    ensemble = Ensemble(plan_of(seed, servers, observers), sources_of(seed), find_simulated(DEFAULT))
-    strangers = Strangers(ensemble, Random(f"{seed}/strangers"))
+class RaftStrangers(Strangers):
+    """At the election ports they speak for servers that are down."""
+
+    def terms(self) -> tuple[int, ...]:
+        term = max(node.peer.term for node in self.ensemble.nodes.values() if node.up)
+        return (0, max(term - 1, 0), term, term + 1, term + 2, term + 70_000, 1 << 24, MOST_CLAIMED, (1 << 31) - 1)
+
+    def come(self) -> None:
+        super().come()
+        nodes, chance = self.ensemble.nodes, self.chance
+        up = [node for node in nodes.values() if node.up]
+        down = [sid for sid, node in nodes.items() if not node.up]
+        if up and down and self.ensemble.timeline.now_us < self.ensemble.plan.end_us:
+            ballot = Ballot(chance.choice((Kind.REFUSE, Kind.LEADS, Kind.ASK)), chance.choice(self.terms()), 1 << 62)
+            node = chance.choice(up)
+            self.count += 1
+            for _ in range(chance.choice((1, 1, 3))):
+                node.take(
+                    node.notified,
+                    chance.choice(down),
+                    encode_notification(to_notification(ballot, node.peer.ensemble, b"")),
+                )
+
+    def speak(self, side: Side) -> None:
+        chance = self.chance
+        up = [node for node in self.ensemble.nodes.values() if node.up]
+        if not up:
+            return
+        ensemble = up[0].peer.ensemble
+        hello = RAFT_MESSAGES.encode_hello(
+            ensemble,
+            chance.choice((*self.ensemble.nodes, 99)),
+            chance.choice(self.terms()),
+            chance.choice((0, 1 << 62)),
+        )
+        side.send(chance.choice((b"", hello[:9], hello, hello, hello)))
+        if not chance.randrange(3):
+            side.send(chance.choice((w.encode_forward(1, 1, 1, b"", ()), w.encode_synced(), chance.randbytes(20))))
+        if not chance.randrange(3):
+            side.close()
+
+
+def run(seed: int, servers: int, observers: int, protocol: str = DEFAULT) -> None:
+    ensemble = Ensemble(plan_of(seed, servers, observers), sources_of(seed), find_simulated(protocol))
+    strangers = (Strangers if protocol == DEFAULT else RaftStrangers)(ensemble, Random(f"{seed}/strangers"))
     try:
         ensemble.run()
     except InvariantBroken as error:
         raise AssertionError(f"seed {seed}: {error}: {list(ensemble.notes)[-5:]}") from error
     assert strangers.count > 20
-    assert all(node.peer.accepted_epoch < 1 << 20 for node in ensemble.nodes.values())
+    stored = [node.peer.accepted_epoch if protocol == DEFAULT else node.peer.term for node in ensemble.nodes.values()]
+    assert all(epoch < 1 << 20 for epoch in stored)
 
 
 @pytest.mark.thorough  # beside what test_ensemble.py shows
+@pytest.mark.parametrize("protocol", [DEFAULT, "raft"])
 @pytest.mark.parametrize("seed", range(1, 9))
-def test_f1_f6_strangers_break_no_property(seed):
-    run(seed, *((3, 0), (5, 1))[seed % 2])
+def test_f1_f6_strangers_break_no_property(seed, protocol):
+    run(seed, *((3, 0), (5, 1))[seed % 2], protocol)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
-def test_f1_f6_strangers_in_many_runs(pytestconfig):
+@pytest.mark.parametrize("protocol", [DEFAULT, "raft"])
+def test_f1_f6_strangers_in_many_runs(pytestconfig, protocol):
     first, _, last = pytestconfig.getoption("--seeds").partition("-")
     for seed in range(int(first), int(last) + 1):
-        run(seed, *((3, 0), (5, 1))[seed % 2])
+        run(seed, *((3, 0), (5, 1))[seed % 2], protocol)

@@ -496,4 +496,4 @@ class Member:
         self._leaving: Leaving = Leaving(tree.watches)
         tree.watches.most, tree.watches.most_bytes = self.config.max_watches, self.config.max_watched_bytes
         if self.config.ensemble:
-            tree.nodes[b"/zookeeper/config"].data = self.config.ensemble
+            tree.show_servers(self.config.ensemble, self.wall_ms)

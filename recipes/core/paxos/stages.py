@@ -22,6 +22,7 @@ FOLLOWER_MESSAGES: Final[FollowerTable] = {
     _F.MATCHING: {
         w.Append: Step("_match", (_F.MATCHING, _F.CATCHING_UP, _F.SERVING)),
         w.Snapshot: Step("_begin_snapshot", (_F.INSTALLING,)),
+        w.Refused: Step("_refused"),
     },
     _F.INSTALLING: {w.Part: Step("_take_part"), w.End: Step("_install", (_F.CATCHING_UP,))},
     _F.CATCHING_UP: {w.Append: Step("_append", (_F.CATCHING_UP, _F.SERVING))},
@@ -38,8 +39,8 @@ PROGRESS_MESSAGES: Final[ProgressTable] = {
     _P.PROMISING: {p.Promise: Step("_promised", (_P.PROMISING, _P.PROBING)), p.Report: Step("_reported")},
     _P.PROBING: {
         p.Promise: Step("_pass_over"),
-        w.Appended: Step("_matched", (_P.REPLICATING, _P.DUMPING)),
-        w.Conflict: Step("_back_off", (_P.PROBING, _P.DUMPING)),
+        w.Appended: Step("_matched", (_P.REPLICATING, _P.DUMPING, _P.REFUSED)),
+        w.Conflict: Step("_back_off", (_P.PROBING, _P.DUMPING, _P.REFUSED)),
     },
     _P.DUMPING: {
         p.Promise: Step("_pass_over"),

@@ -5,7 +5,9 @@ Source: Ongaro and Ousterhout, In Search of an Understandable Consensus Algorith
 Theory and Practice (2014), chapters 3, 5, 6 and 9.
 """
 
+from recipes.core.errors import invariant
 from recipes.core.quorum import Membership
+from recipes.core.raft.claims import MOST_TERM, LateTerms
 from recipes.core.raft.election import Election
 from recipes.core.raft.follower import Follower
 from recipes.core.raft.leader import Leader
@@ -26,10 +28,12 @@ class RaftPeer(Peer):
     term: int
     leader: Leader | None
     follower: Follower | None
+    _election: Election
 
     def __init__(self, settings: ReplicaSettings, found: Recovered, options: RaftOptions, now_ms: int) -> None:
         self.options = options
         self.vote: Vote = stored_vote(found.cells)
+        self.late_terms: LateTerms = LateTerms(settings.tick_ms)
         super().__init__(settings, found, stored_term(found.cells), now_ms)
         if found.unsure and self.vote.candidate != ABSTAINS:
             # With its log it may have lost the term and the vote: it could vote a second time in a term.
@@ -38,6 +42,11 @@ class RaftPeer(Peer):
 
     def _ensemble(self, membership: Membership) -> int:
         return ensemble_id(membership)
+
+    @property
+    def most_term(self) -> int:
+        """The latest term of another server that is believed."""
+        return MOST_TERM if self.options.guards_terms else super().most_term
 
     def _new_election(self) -> Election:
         return Election(self)
@@ -56,11 +65,27 @@ class RaftPeer(Peer):
         if self.follower is not None:
             self.follower.flushed(self.flushed_zxid)
 
-    def stand(self) -> None:
-        """Begin a term of this server's own, and vote for itself."""
-        self.term += 1
-        self._carry_out(term_cell(self.term))
+    def stand(self, above: int) -> None:
+        """Begin a term of this server's own, the one behind `above`, and vote for itself."""
+        invariant(above >= self.term, "a term never goes back")
+        self.enter(above + 1)
         self.set_vote(self.settings.sid)
+
+    def enter(self, term: int) -> None:
+        """Enter a later term, and go on with what this server does."""
+        self.term = term
+        self._carry_out(term_cell(term))
+
+    def follow_into(self, sid: int, term: int) -> None:
+        """A server says that it leads a later term, which this one enters once it has reached that server."""
+        if self.follower is None or self.follower.leader_sid != sid:
+            self.look(f"server {sid} leads term {term}")
+        self.follow(sid)
+
+    def give_way(self, sid: int, term: int) -> None:
+        """End this leadership in favour of a server that is in a later term: the next leader's is above that."""
+        self.look(f"server {sid} is in term {term}, and can only join a later one")
+        self._election.go_above(term)
 
     def set_vote(self, candidate: int) -> None:
         """Vote in this term."""

@@ -15,7 +15,7 @@ from recipes.core.replicas.stages import ElectionStage
 if TYPE_CHECKING:
     from recipes.core.replicas.peer import Peer
 
-_ASK_AGAIN_MS: Final = 200  # the shortest wait for answers; it doubles with each attempt
+ASK_AGAIN_MS: Final = 200  # the shortest wait for answers; it doubles with each attempt
 _MOST_DOUBLINGS: Final = 4
 _FIRST_WAIT_MS: Final = 10  # the others may still be about to notice that the leader is gone
 _SEED: Final = Struct(">qqq")
@@ -55,7 +55,7 @@ class Election:
         self._at_ms = None
         self._waits_for_disk = False
         if peer.leader is None and peer.follower is None and not peer.full:
-            self._at_ms = peer.now_ms + self._jitter(_ASK_AGAIN_MS if self._attempts else _FIRST_WAIT_MS)
+            self._at_ms = peer.now_ms + self._jitter(ASK_AGAIN_MS if self._attempts else _FIRST_WAIT_MS)
 
     def succeeded(self) -> None:
         """This server serves."""
@@ -66,7 +66,7 @@ class Election:
         self.stage = _RESTING
         self._granted = set()
         self._waits_for_disk = False
-        self._at_ms = None if not self._peer.abstains else self._peer.now_ms + _ASK_AGAIN_MS
+        self._at_ms = None if not self._peer.abstains else self._peer.now_ms + ASK_AGAIN_MS
 
     def drained(self) -> None:
         """Something is on disk: go on, if this server waits for its disk, and all of it is there."""
@@ -94,14 +94,23 @@ class Election:
             self._at_ms = None
             self._waits_for_disk = True
         elif self.asks_first:
+            self._choose_term()
             self.stage = _ASKING
             self._granted = {peer.settings.sid}
             self._await_answers()
             for sid in self._others():
-                peer.say(sid, Ballot(Kind.ASK_EARLY, peer.term, peer.history.last_zxid))
+                peer.say(sid, Ballot(Kind.ASK_EARLY, self.asks_about, peer.history.last_zxid))
             self._count()
         else:
             self._stand()
+
+    @property
+    def asks_about(self) -> int:
+        """The term that the one of which this server asks (pre-vote) is to follow."""
+        return self._peer.term
+
+    def _choose_term(self) -> None:
+        """This server is about to ask: decide `asks_about`."""
 
     def _stand(self) -> None:
         """Begin a term of this server's own."""
@@ -118,7 +127,7 @@ class Election:
     def patience_ms(self) -> int:
         """How long to wait for answers: longer with each attempt."""
         self._attempts += 1
-        least_ms = _ASK_AGAIN_MS << min(self._attempts - 1, _MOST_DOUBLINGS)
+        least_ms = ASK_AGAIN_MS << min(self._attempts - 1, _MOST_DOUBLINGS)
         return least_ms + self._jitter(least_ms)
 
     def _jitter(self, most_ms: int) -> int:
@@ -138,7 +147,8 @@ class Election:
     def receive(self, sid: int, ballot: Ballot) -> None:
         """A ballot from another server."""
         peer = self._peer
-        self._hear(sid, ballot.term)
+        if ballot.kind is not Kind.ASK_EARLY:  # its term need not be the sender's
+            self._hear(sid, ballot.term)
         if peer.full:
             return
         kind, term = ballot.kind, ballot.term
@@ -147,7 +157,7 @@ class Election:
         elif kind is Kind.LEADS:
             self._led(sid, term)
         elif kind is Kind.GRANT_EARLY:
-            if term == peer.term and sid in self._voters and self.stage is _ASKING:
+            if term == self.asks_about and sid in self._voters and self.stage is _ASKING:
                 self._granted.add(sid)
                 self._count()
         else:
@@ -172,9 +182,13 @@ class Election:
             if self.stage is not _RESTING:
                 self.rest()
                 self._await_answers()
+            self._grants_early(sid, ballot.term)
             peer.say(sid, Ballot(Kind.GRANT_EARLY, ballot.term))
         else:
             self._say(sid, Kind.REFUSE)
+
+    def _grants_early(self, sid: int, term: int) -> None:
+        """This server tells another one that it would vote for it in the term behind `term`."""
 
     def _say_leader(self, sid: int) -> None:
         """Answer a server that looks for a leader, which this one is."""

@@ -145,8 +145,12 @@ class Follower:
         if hello.version != VERSION or hello.ensemble != peer.ensemble or hello.sid != self.leader_sid:
             raise WireError(f"a HELLO of server {hello.sid}, version {hello.version}, ensemble {hello.ensemble:x}")
         if hello.term != peer.term:
-            raise WireError(f"a HELLO of term {hello.term}: expected {peer.term}")
+            self._other_term(hello)
         self._enter(FollowerStage.MATCHING)
+
+    def _other_term(self, hello: Hello) -> None:
+        """The leader is in another term."""
+        raise WireError(f"a HELLO of term {hello.term}: expected {self._peer.term}")
 
     def _refused(self, message: Refused) -> None:
         self._peer.note_once(self.leader_sid, f"server {self.leader_sid} does not take this one: {message.why[:300]}")

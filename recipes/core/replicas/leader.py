@@ -11,7 +11,7 @@ from recipes.core.errors import WireError
 from recipes.core.forwarding import Forwarded, Revalidate, SessionsTouched
 from recipes.core.link import Link, make_room
 from recipes.core.replicas import wire as w
-from recipes.core.replicas.ballots import TERMS_AHEAD, Ballot, Kind
+from recipes.core.replicas.ballots import Ballot, Kind
 from recipes.core.replicas.matching import next_probe
 from recipes.core.replicas.progress import Progress
 from recipes.core.replicas.read_index import ReadIndex
@@ -164,9 +164,7 @@ class Leader:
         peer, sid = self._peer, hello.sid
         why = self._why_not(hello) or progress.link.why_not(sid)
         if why:
-            progress.link.send(w.encode_refused(why))
-            progress.enter(ProgressStage.REFUSED)
-            peer.note_once(sid, f"server {sid} is refused: {why}")
+            self._refuse(progress, sid, why)
             return
         if hello.term > self.term:
             peer.adopt(hello.term, f"server {sid} is in term {hello.term}")
@@ -174,9 +172,23 @@ class Leader:
         progress.link.sid = sid
         older = self._by_sid.get(sid)
         if older is not None:
+            if self._keeps(older, progress, hello):
+                return
             older.link.close("it has made a new connection")
-        self._by_sid[sid] = progress
-        peer.heard_term(sid, hello.term)
+        self._joins(progress, hello)
+
+    def _refuse(self, progress: Progress, sid: int, why: str) -> None:
+        progress.link.send(w.encode_refused(why))
+        progress.enter(ProgressStage.REFUSED)
+        self._peer.note_once(sid, f"server {sid} is refused: {why}")
+
+    def _keeps(self, older: Progress, progress: Progress, hello: Hello) -> bool:
+        """Whether a follower's older connection is kept for now, where the same server has made another one."""
+        return False
+
+    def _joins(self, progress: Progress, hello: Hello) -> None:
+        self._by_sid[progress.sid] = progress
+        self._peer.heard_term(progress.sid, hello.term)
         self._take_in(progress, hello)
 
     def _take_in(self, progress: Progress, hello: Hello) -> None:
@@ -202,8 +214,8 @@ class Leader:
             return "the two have different lists of servers: give all servers the same server.N lines"
         if hello.sid not in self._membership.servers or hello.sid == peer.settings.sid:
             return f"server {hello.sid} is not one of the others in this ensemble"
-        if not 0 <= hello.term <= self.term + TERMS_AHEAD:
-            return f"it is in term {hello.term}: expected {self.term + TERMS_AHEAD} at most"
+        if not 0 <= hello.term <= peer.most_term:
+            return f"it is in term {hello.term}: expected {peer.most_term} at most"
         return ""
 
     def _probe(self, progress: Progress, zxid: int | None) -> None:
@@ -225,10 +237,32 @@ class Leader:
         if not self._peer.history.holds(appended.matched_zxid):
             self._send_tree(progress)
             return
+        if appended.durable_zxid < self._peer.history.last_zxid and self._is_crowded(progress, gets_tree=False):
+            return
         progress.replicate(appended.matched_zxid, self._peer.history.last_zxid)
         self._acknowledged(progress, appended)
 
+    def _is_crowded(self, progress: Progress, *, gets_tree: bool) -> bool:
+        """Whether this follower, an observer, has to come again later: so many others are being brought to this log."""
+        settings, sid = self._peer.settings, progress.sid
+        key, most = ("Snap", settings.most_snaps) if gets_tree else ("Diff", settings.most_diffs)
+        under_way = sum(
+            other is not progress and other.joining and other.gets_tree == gets_tree for other in self._by_sid.values()
+        )
+        if sid in self._membership.voters or under_way < most:
+            return False
+        given = "the whole tree" if gets_tree else "what they lack"
+        self._refuse(
+            progress,
+            sid,
+            f"{under_way} servers are being sent {given}, all that maxConcurrent{key}Syncs allows: come again later",
+        )
+        return True
+
     def _send_tree(self, progress: Progress) -> None:
+        if self._is_crowded(progress, gets_tree=True):
+            return
+        progress.gets_tree = True
         progress.enter(ProgressStage.DUMPING)
         self._peer.tell(SnapshotRequested(progress.link.key))
 

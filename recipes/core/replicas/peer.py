@@ -84,6 +84,11 @@ class Peer:
     def vote_again(self) -> None:
         """It knows of every term in which it may have said something: from the next one on it takes part again."""
 
+    @property
+    def most_term(self) -> int:
+        """The latest term of another server that is believed."""
+        return self.term + TERMS_AHEAD
+
     def _ensemble(self, membership: Membership) -> int:
         return ensemble_id(membership, self.dialect.protocol)
 
@@ -148,8 +153,8 @@ class Peer:
         ballot = from_notification(note, self.ensemble, self.dialect.protocol)
         if isinstance(ballot, str):
             self.note_once(sid, f"server {sid} {ballot}")
-        elif ballot.term > self.term + TERMS_AHEAD:
-            self.note_once(sid, f"server {sid} is in term {ballot.term}: expected {self.term + TERMS_AHEAD} at most")
+        elif ballot.term > self.most_term:
+            self.note_once(sid, f"server {sid} is in term {ballot.term}: expected {self.most_term} at most")
         else:
             self._election.receive(sid, ballot)
 

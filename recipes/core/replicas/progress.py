@@ -11,6 +11,7 @@ from recipes.core.replicas.wire import Message
 
 _REPLICATING: Final = ProgressStage.REPLICATING
 _PROBING: Final = ProgressStage.PROBING
+_SENT: Final = (ProgressStage.DUMPING, ProgressStage.REPLICATING)
 
 
 class Progress:
@@ -20,12 +21,13 @@ class Progress:
     sent_zxid: in PROBING, the last guess of an entry that both logs have; in REPLICATING, the last entry sent.
     durable_zxid: its log is the leader's up to here, on its disk; never falls. -1: not known.
     joins_at_zxid: where the leader's log ended when this follower began to replicate. joined: its disk has all of that.
+    gets_tree: whether it is sent the whole tree. joining: whether it is being sent that, or what it lacked.
     round: the last round of heartbeats that it has answered.
     """
 
     __slots__ = (
-        "_rows", "_sent_commit", "_sent_round", "durable_zxid", "joined", "joins_at_zxid", "link", "round", "sent_zxid",
-        "stage", "steps",
+        "_rows", "_sent_commit", "_sent_round", "durable_zxid", "gets_tree", "joined", "joins_at_zxid", "link", "round",
+        "sent_zxid", "stage", "steps",
     )  # fmt: skip
 
     def __init__(self, link: Link[Message], rows: Mapping[ProgressStage, Mapping[type[object], Any]]) -> None:
@@ -35,6 +37,7 @@ class Progress:
         self.durable_zxid: int = -1
         self.joins_at_zxid: int = 0
         self.joined: bool = False
+        self.gets_tree: bool = False
         self.round: int = 0
         self._sent_commit = -1
         self._sent_round = 0
@@ -54,6 +57,11 @@ class Progress:
     def counts(self) -> bool:
         """Whether its log is known to be the leader's up to `durable_zxid`."""
         return self.stage is _REPLICATING
+
+    @property
+    def joining(self) -> bool:
+        """Whether it is on its way to this leader's log, as that was when it came."""
+        return not self.joined and self.stage in _SENT
 
     def replicate(self, sent_zxid: int, last_zxid: int) -> None:
         """Send it everything behind `sent_zxid` from here on. last_zxid: of the leader's log."""

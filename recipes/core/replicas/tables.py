@@ -17,6 +17,7 @@ FOLLOWER_MESSAGES: Final[FollowerTable] = {
     _F.MATCHING: {
         w.Append: Step("_match", (_F.MATCHING, _F.CATCHING_UP, _F.SERVING)),
         w.Snapshot: Step("_begin_snapshot", (_F.INSTALLING,)),
+        w.Refused: Step("_refused"),
     },
     _F.INSTALLING: {w.Part: Step("_take_part"), w.End: Step("_install", (_F.CATCHING_UP,))},
     _F.CATCHING_UP: {w.Append: Step("_append", (_F.CATCHING_UP, _F.SERVING))},
@@ -31,8 +32,8 @@ FOLLOWER_MESSAGES: Final[FollowerTable] = {
 PROGRESS_MESSAGES: Final[ProgressTable] = {
     _P.CONNECTED: {w.Hello: Step("_introduce", (_P.PROBING, _P.DUMPING, _P.REFUSED))},
     _P.PROBING: {
-        w.Appended: Step("_matched", (_P.REPLICATING, _P.DUMPING)),
-        w.Conflict: Step("_back_off", (_P.PROBING, _P.DUMPING)),
+        w.Appended: Step("_matched", (_P.REPLICATING, _P.DUMPING, _P.REFUSED)),
+        w.Conflict: Step("_back_off", (_P.PROBING, _P.DUMPING, _P.REFUSED)),
     },
     _P.DUMPING: {w.Appended: Step("_pass_over"), w.Conflict: Step("_pass_over")},
     _P.REPLICATING: {

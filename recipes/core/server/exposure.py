@@ -1,11 +1,16 @@
-"""Which ports without TLS other machines can reach: what to tell an operator when a server starts."""
+"""Which ports without TLS other machines can reach, and which files other users: what to tell an operator when a server
+starts."""
 
-from typing import TYPE_CHECKING
+from stat import S_IWOTH
+from typing import TYPE_CHECKING, Final
 
 from recipes.core.address import is_loopback
 
 if TYPE_CHECKING:
     from recipes.core.config import ServerConfig  # a server may have its settings from elsewhere: this takes time
+
+
+_FILES: Final = ("log.", "snapshot.")
 
 
 def exposed_ports(config: "ServerConfig") -> list[str]:
@@ -30,6 +35,24 @@ def exposed_ports(config: "ServerConfig") -> list[str]:
             "who knows the id of a session can take it over, by ZooKeeper's rule for its password: set "
             "sessionSecret=own, unless Apache's servers are members"
         )
+    return texts
+
+
+def exposed_files(config: "ServerConfig") -> list[str]:
+    """A text for each directory of data that every user can write to, and for each file there that is a link."""
+    texts = []
+    for above in dict.fromkeys((config.data_dir, config.data_log_dir or config.data_dir)):
+        for directory in (above, above / "version-2"):
+            if not directory.is_dir():
+                continue
+            if directory.stat().st_mode & S_IWOTH:
+                texts.append(f"{directory} can be written to by every user of this machine: chmod o-w {directory}")
+            links = sorted(path.name for path in directory.iterdir() if path.is_symlink())
+            texts += [
+                f"{directory / name} is a link: who can change the file behind it changes the data"
+                for name in links
+                if name.startswith(_FILES)
+            ]
     return texts
 
 

@@ -34,7 +34,7 @@ from recipes.core.replication import Outbox, Replica
 from recipes.core.server.accepting import Tls
 from recipes.core.server.client_port import ClientProtocol, read_buffer
 from recipes.core.server.descriptors import most_clients
-from recipes.core.server.exposure import exposed_ports
+from recipes.core.server.exposure import exposed_files, exposed_ports
 from recipes.core.server.facts import ServerFacts
 from recipes.core.server.flusher import Flusher
 from recipes.core.server.listening import Listener, addresses_of, listen, listen_on_socket
@@ -195,7 +195,7 @@ class Server:
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         config = self.config
-        for text in exposed_ports(config):
+        for text in (*exposed_ports(config), *exposed_files(config)):
             log.warning("%s", text)
         stack.push_async_callback(self._hang_up)
         if config.client_port is not None:

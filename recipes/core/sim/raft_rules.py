@@ -185,7 +185,7 @@ class RaftRules(Rules):
 
     def _balloted(self, sid: int, other: int, ballot: Ballot) -> None:
         shadow, terms, kind = self.ledger.shadows[sid], self._terms[sid], ballot.kind
-        if kind is not Kind.GRANT_EARLY:  # its term is the asker's
+        if kind not in (Kind.ASK_EARLY, Kind.GRANT_EARLY):  # they change no term: theirs is one in which another is
             self.speaks(sid, ballot.term)
         if kind in (Kind.ASK, Kind.ASK_EARLY) and ballot.zxid != -1 and ballot.zxid != shadow.durable:
             self._fail("RF10", f"server {sid} asks with 0x{ballot.zxid:x}: its disk holds 0x{shadow.durable:x}")

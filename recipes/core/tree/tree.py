@@ -86,6 +86,11 @@ class DataTree(ZNodes):
                 node.aversion = -1
             self.add_node(path, node)
 
+    def show_servers(self, text: bytes, wall_ms: int) -> None:
+        """Show the servers of the ensemble, from now on: no txn has written this. Source: setData in DataTree.java."""
+        shown = self.nodes[b"/zookeeper/config"]
+        shown.data, shown.version, shown.mtime = text, -1, wall_ms
+
     @property
     def digest(self) -> int:
         """One number for all znodes; see digest.py. What has changed since it was last asked for is counted now.

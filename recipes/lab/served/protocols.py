@@ -1,6 +1,7 @@
 """The protocols that serve, with a scenario's options and perhaps a planted bug."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from recipes.core.errors import BadArguments
@@ -28,13 +29,14 @@ def served(name: str, settings: Mapping[str, Any], replaced: Mapping[type[Any], 
 
 
 def raft_options(settings: Mapping[str, Any]) -> RaftOptions:
-    """The options of raft that a scenario sets; all others are as served."""
-    return RaftOptions(*(settings.get(each, getattr(SERVED, each)) for each in OPTIONS))
+    """The options of raft that a scenario sets; all others are as served, except that nobody is on guard against lies:
+    the papers, whose steps are shown, store a term as soon as it is heard."""
+    return replace(SERVED, guards_terms=False, **{each: settings[each] for each in OPTIONS if each in settings})
 
 
 def mode_of(name: str, settings: Mapping[str, Any]) -> str:
     """ "served", or what differs from how it is served."""
-    if name != "raft" or raft_options(settings) == SERVED:
+    if name != "raft" or raft_options(settings) == raft_options({}):
         return "served"
     return "served, but for " + ", ".join(each for each in OPTIONS if settings.get(each, True) is not True)
 

@@ -28,7 +28,7 @@ def writer(**settings) -> SnapshotWriter:
     )  # fmt: skip
 
 
-def test_servers_46_a_snapshot_is_due_by_size_too():
+def test_servers_3_a_snapshot_is_due_by_size_too():
     snapshots = writer(size_limit_bytes=2000)
     assert not snapshots.is_due(1, 999)
     assert snapshots.is_due(1, 1000)
@@ -40,13 +40,13 @@ def test_servers_46_a_snapshot_is_due_by_size_too():
 
 
 @pytest.mark.parametrize("replayed", [(499, 0), (0, 999)])
-def test_servers_46_what_was_replayed_at_the_start_counts(replayed):
+def test_servers_3_what_was_replayed_at_the_start_counts(replayed):
     snapshots = writer(size_limit_bytes=2000, replayed=replayed)
     assert not snapshots.is_due(0, 0)
     assert snapshots.is_due(1, 1)
 
 
-def test_servers_43_a_log_file_ends_at_its_limit():
+def test_servers_3_a_log_file_ends_at_its_limit():
     queue = WriteQueue(Replacements(nullcontext()), reserve_every_bytes=1 << 40, file_limit_bytes=300)
 
     def batch(zxid):
@@ -66,7 +66,7 @@ def test_servers_43_a_log_file_ends_at_its_limit():
 
 
 @pytest.mark.asyncio
-async def test_servers_46_a_server_that_is_restarted_often_writes_snapshots_and_purges_at_its_start(tmp_path):
+async def test_servers_3_a_server_that_is_restarted_often_writes_snapshots_and_purges_at_its_start(tmp_path):
     files = tmp_path / "version-2"
     for start in range(12):
         async with Server(config(tmp_path, snap_count=10)) as server:
@@ -85,7 +85,7 @@ async def test_servers_46_a_server_that_is_restarted_often_writes_snapshots_and_
                 await asyncio.sleep(0.001)
 
 
-def test_servers_43_the_limits_are_read():
+def test_servers_3_the_limits_are_read():
     settings = ServerConfig(data_dir="/data", snapSizeLimitInKb=20480, txnLogSizeLimitInKb=1)
     assert (settings.snap_size_limit_kb, settings.log_size_limit_kb) == (20480, 1)
     assert ServerConfig(data_dir="/data").snap_size_limit_kb == 4 << 20

@@ -138,7 +138,7 @@ def test_f10_other_damage_is_not_cut(one):
     assert found.unsure and not found.may_cut
 
 
-def test_a_log_of_another_version_is_called_so(one, put):
+def test_small_1_small_2_a_log_of_another_version_is_called_so(one, put):
     one.store.close()
     put(one.logs, f"log.{E1 + 10:x}", HEADER[:7] + b"\3" + bytes(100))
     assert "a transaction log of version 3, expected 2" in one.start().unsure

@@ -93,7 +93,7 @@ def test_other_names_are_no_snapshots(name):
     assert snapshot_zxid(name) is None
 
 
-def test_a_log_has_a_plain_number():
+def test_small_1_a_log_has_a_plain_number():
     assert [file_zxid(name, "log") for name in ("log.1_0", "log.+1", "log.1f", "log. 1", "log.1.gz")] == [
         None, None, 31, None, None,
     ]  # fmt: skip

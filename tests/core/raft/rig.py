@@ -23,7 +23,10 @@ def entry(zxid: int) -> Entry:
 
 
 class Alone:
-    """Server 1 of `size`. log: what its disk has; it is `stuck` until `write` is called if told so."""
+    """Server 1 of `size` that vote, and of more that observe.
+
+    log: what its disk has; it is `stuck` until `write` is called if told so.
+    """
 
     def __init__(
         self,
@@ -34,9 +37,12 @@ class Alone:
         options: RaftOptions = SERVED,
         unsure: str = "",
         sid: int = 1,
+        observers: int = 0,
+        **limits: int,
     ) -> None:
-        servers = [QuorumServer(each, "h", 1, 2) for each in range(1, size + 1)]
-        settings = ReplicaSettings(sid, Membership(servers), TICK_MS, 5, 4)
+        sids = range(1, size + observers + 1)
+        servers = [QuorumServer(each, "h", 1, 2, observer=each > size) for each in sids]
+        settings = ReplicaSettings(sid, Membership(servers), TICK_MS, 5, 4, **limits)
         last = -1 if unsure else (log[-1] if log else 0)
         cells = {TERM: b"%d" % term, VOTE: vote}
         found = Recovered(0, last, 0, (), [entry(zxid) for zxid in log], 0, cells, unsure, -1 if unsure else 0)
@@ -116,6 +122,11 @@ class Alone:
         self.peer.notified(sid, to_notification(Ballot(kind, term, zxid), self.peer.ensemble, b""))
         self.turn()
         return self.said
+
+    def is_asked(self, sid: int, term: int, zxid: int = 0) -> list[tuple[int, Ballot]]:
+        """A candidate asks whether it would be elected, and then for the vote; return what is said to the latter."""
+        self.hears(sid, Kind.ASK_EARLY, term - 1, zxid)
+        return self.hears(sid, Kind.ASK, term, zxid)
 
     def lead(self) -> None:
         """Win an election."""

@@ -3,6 +3,7 @@
 import pytest
 
 from recipes.core.link import MOST_STRANGERS
+from recipes.core.raft.claims import MOST_TERM
 from recipes.core.raft.options import TEXTBOOK
 from recipes.core.raft.terms import VOTE
 from recipes.core.raft.wire import RAFT_MESSAGES
@@ -52,7 +53,7 @@ def test_a_candidate_asks_once_its_term_and_its_vote_are_on_disk():
 def test_a_vote_is_on_disk_before_it_is_told():
     it = Alone()
     it.stuck = True
-    assert it.hears(2, Kind.ASK, 1) == []
+    assert it.is_asked(2, 1) == []
     it.write(2)
     it.turn()
     assert kinds(it.said) == [(2, Kind.GRANT)]
@@ -61,12 +62,12 @@ def test_a_vote_is_on_disk_before_it_is_told():
 
 def test_one_vote_a_term_also_after_a_restart():
     it = Alone()
-    assert kinds(it.hears(2, Kind.ASK, 1)) == [(2, Kind.GRANT)]
+    assert kinds(it.is_asked(2, 1)) == [(2, Kind.GRANT)]
     assert kinds(it.hears(3, Kind.ASK, 1)) == [(3, Kind.REFUSE)]
     assert kinds(it.hears(2, Kind.ASK, 1)) == [(2, Kind.GRANT)]  # its first answer may be lost
     again = Alone(term=1, vote=it.cells[VOTE])
     assert kinds(again.hears(3, Kind.ASK, 1)) == [(3, Kind.REFUSE)]
-    assert kinds(again.hears(3, Kind.ASK, 2)) == [(3, Kind.GRANT)]
+    assert kinds(again.is_asked(3, 2)) == [(3, Kind.GRANT)]
 
 
 @pytest.mark.parametrize("kind", [Kind.ASK, Kind.ASK_EARLY])
@@ -74,7 +75,8 @@ def test_a_log_that_ends_earlier_gets_no_vote(kind):
     it = Alone(log=(T1 + 1, T2 + 1), term=2)
     assert kinds(it.hears(2, kind, 3, T1 + 9)) == [(2, Kind.REFUSE)]
     granted = Kind.GRANT if kind is Kind.ASK else Kind.GRANT_EARLY
-    assert kinds(it.hears(3, kind, 4, T2 + 1)) == [(3, granted)]
+    ask = it.is_asked if kind is Kind.ASK else lambda sid, term, zxid: it.hears(sid, kind, term, zxid)
+    assert kinds(ask(3, 4, T2 + 1)) == [(3, granted)]
 
 
 def test_a_candidate_of_an_earlier_term_is_told_the_term():
@@ -125,25 +127,31 @@ def test_a_server_that_hears_from_a_leader_elects_no_other():
     assert it.cells[TERM] == b"1"
     it.wait(5 * TICK_MS)
     assert it.peer.follower is None
-    assert kinds(it.hears(3, Kind.ASK, 9)) == [(3, Kind.GRANT)]
+    assert kinds(it.is_asked(3, 9)) == [(3, Kind.GRANT)]
 
 
-def test_a_leader_of_an_earlier_term_is_told_so_and_steps_down():
+def test_a_leader_of_an_earlier_term_is_told_so_and_gives_way():
     it = Alone(term=4)
     ((sid, ballot),) = it.hears(2, Kind.LEADS, 3)
     assert (sid, ballot.kind, ballot.term) == (2, Kind.REFUSE, 4)
     leader = Alone()
     leader.lead()
     leader.hears(2, Kind.REFUSE, 4)
+    leader.wait(TICK_MS // 2)
+    leader.hears(2, Kind.REFUSE, 4)
     assert leader.peer.leader is None
-    assert leader.cells[TERM] == b"4"
+    assert leader.cells[TERM] == b"1"
+    assert leader.until_it(Kind.ASK_EARLY).term == 4
+    leader.hears(3, Kind.GRANT_EARLY, 4)
+    assert leader.cells[TERM] == b"5"
 
 
-def test_a_term_that_is_far_ahead_is_not_believed():
+@pytest.mark.parametrize("kind", Kind)
+def test_a_term_that_is_far_ahead_is_not_believed(kind):
     it = Alone()
-    assert it.hears(2, Kind.ASK, 1 << 30) == []
+    assert it.hears(2, kind, MOST_TERM + 1) == []
     assert it.cells[TERM] == b"0"
-    assert any("server 2 is in term 1073741824" in note for note in it.notes)
+    assert any("server 2 is in term 1610612737: expected 1610612736 at most" in note for note in it.notes)
 
 
 def test_a_server_that_may_have_forgotten_its_vote_votes_once_it_knows_every_term():
@@ -151,7 +159,7 @@ def test_a_server_that_may_have_forgotten_its_vote_votes_once_it_knows_every_ter
     assert it.cells[VOTE] == b"0 -2"
     assert kinds(it.hears(2, Kind.ASK, 3)) == [(2, Kind.REFUSE)]
     link = it.follow(3, 4)
-    assert w.Hello(1, it.peer.ensemble, 1, 4, -1) in it.sent[link.key]
+    assert w.Hello(1, it.peer.ensemble, 1, 0, -1) in it.sent[link.key]
     it.takes(link, w.encode_snapshot(4, T3 + 1) + b"".join(w.encode_parts(iter([b"tree"]), lambda: T3 + 1)))
     assert it.cells[VOTE] == b"0 -2"  # server 2 was heard in term 3, before this one had its data
     it.takes(link, w.encode_append(4, T3 + 1, T3 + 1, 1, ()))
@@ -263,23 +271,14 @@ def test_a_leader_without_a_quorum_steps_down():
     assert it.log == [T1 + 1]  # what it has logged stays
 
 
-def test_a_follower_of_a_later_term_ends_a_leadership():
-    it = Alone()
-    it.lead()
-    link = it.peer.accept()
-    link.receive(RAFT_MESSAGES.encode_hello(it.peer.ensemble, 2, 7, 0))
-    it.turn()
-    assert it.peer.leader is None
-    assert it.cells[TERM] == b"7"
-
-
 @pytest.mark.parametrize(
     ("hello", "why"),
     [
         (RAFT_MESSAGES.encode_hello(1, 2, 1, 0), "different lists of servers"),
         (RAFT_MESSAGES.encode_hello(0, 9, 1, 0), "server 9 is not one of the others"),
         (RAFT_MESSAGES.encode_hello(0, 1, 1, 0), "server 1 is not one of the others"),
-        (RAFT_MESSAGES.encode_hello(0, 2, 1 << 40, 0), "it is in term 1099511627776: expected 16777217 at most"),
+        (RAFT_MESSAGES.encode_hello(0, 2, 1 << 40, 0), "it is in term 1099511627776: expected 1610612736 at most"),
+        (RAFT_MESSAGES.encode_hello(0, 2, 7, 0), "it is in term 7, and connects to the leader of term 1"),
     ],
 )
 def test_a_server_that_does_not_belong_here_is_refused_in_both_logs(hello, why):
@@ -418,7 +417,7 @@ def test_a_leaders_tree_replaces_log_and_tree_and_is_shown_once_it_is_whole():
 
 def test_a_message_of_another_stage_or_term_ends_the_connection():
     for data, why in (
-        (w.encode_synced(), "SYNCED in the stage MATCHING: expected APPEND, SNAPSHOT"),
+        (w.encode_synced(), "SYNCED in the stage MATCHING: expected APPEND, SNAPSHOT, REFUSED"),
         (w.encode_append(9, 0, 0, 1, ()), "a message of term 9: expected 1"),
         (w.encode_snapshot(1, 9 << 32), "a snapshot of 0x900000000 in term 1"),
     ):

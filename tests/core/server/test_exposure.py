@@ -1,10 +1,11 @@
-"""What a server says at its start of ports without TLS that other machines can reach."""
+"""What a server says at its start of ports that other machines can reach without TLS, and of files that others can."""
 
 import pytest
 
 from recipes.core.config import ServerConfig
 from recipes.core.quorum import Membership, QuorumServer
-from recipes.core.server.exposure import exposed_ports
+from recipes.core.server.exposure import exposed_files, exposed_ports
+from recipes.core.server.server import Server
 
 
 def config_of(tmp_path, client="127.0.0.1", hosts=("127.0.0.1", "localhost", "::1"), **settings):
@@ -40,3 +41,28 @@ def test_f6_ports_between_servers_without_tls_are_warned_of(tmp_path):
     assert "the servers of this ensemble talk to each other without TLS: " in text and "set sslQuorum" in text
     assert exposed_ports(config_of(tmp_path, hosts=hosts, ssl_quorum=True)) == []
     assert len(exposed_ports(config_of(tmp_path, quorum_listen_on_all_ips=True))) == 1
+
+
+def test_small_3_data_that_every_user_can_change_is_warned_of(tmp_path):
+    data, logs = tmp_path / "data", tmp_path / "logs"
+    for directory in (data, logs / "version-2"):
+        directory.mkdir(parents=True, mode=0o755)
+    config = ServerConfig(data_dir=data, data_log_dir=logs, client_port=2181)
+    assert exposed_files(config) == []
+    (logs / "version-2" / "log.1").symlink_to(tmp_path / "elsewhere")
+    (logs / "version-2" / "other").symlink_to(tmp_path / "elsewhere")
+    (logs / "version-2").chmod(0o777)
+    data.chmod(0o1777)
+    assert exposed_files(config) == [
+        f"{data} can be written to by every user of this machine: chmod o-w {data}",
+        f"{logs}/version-2 can be written to by every user of this machine: chmod o-w {logs}/version-2",
+        f"{logs}/version-2/log.1 is a link: who can change the file behind it changes the data",
+    ]
+
+
+@pytest.mark.asyncio
+async def test_small_3_a_server_says_so_when_it_starts(tmp_path, caplog):
+    tmp_path.chmod(0o777)
+    async with Server(ServerConfig(data_dir=tmp_path, client_port=0)):
+        pass
+    assert f"{tmp_path} can be written to by every user of this machine: chmod o-w {tmp_path}" in caplog.messages

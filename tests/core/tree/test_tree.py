@@ -5,6 +5,9 @@ import pytest
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.records import STAT, Stat
 from recipes.core.jute.txns import decode_txn
+from recipes.core.member.config import MemberConfig
+from recipes.core.member.member import Member
+from recipes.core.standalone import Standalone
 from recipes.core.tree.acl import OPEN_ACL
 from recipes.core.tree.tree import NO_NODE, NODE_EXISTS, DataTree
 from recipes.core.tree.znode import pack_stat, ttl_of
@@ -64,6 +67,15 @@ def test_fresh_stats():
     assert (stat(tree, b"/").cversion, stat(tree, b"/").num_children) == (-1, 1)
     assert (stat(tree, b"/zookeeper").cversion, stat(tree, b"/zookeeper").num_children) == (-2, 2)
     assert stat(tree, b"/zookeeper/config").aversion == -1
+
+
+def test_interop_3_the_servers_of_the_ensemble_are_shown_with_the_stat_that_apache_gives_them():
+    tree = DataTree()
+    digest = tree.digest
+    Member(MemberConfig(ensemble=b"server.1=a:1:2"), tree, Standalone(0), 0, 1_700_000_000_000)
+    shown = stat(tree, b"/zookeeper/config")
+    assert (shown.version, shown.mtime, shown.aversion, shown.data_length) == (-1, 1_700_000_000_000, -1, 14)
+    assert tree.digest == digest  # each server's own
 
 
 def test_what_cannot_be_done_is_a_result():

@@ -29,6 +29,13 @@ def hears(rig, *packets):
     return link
 
 
+def test_interop_5_a_fresh_learner_gets_every_txn_where_the_log_has_the_first_one_and_else_the_tree():
+    """Both are right; a DIFF needs no dump. Apache's leader sends a SNAP in either case."""
+    entries = [entry_of(zxid) for zxid in (E1 + 1, E1 + 2)]
+    assert plan_sync(History(0, entries), E1 + 2, 0, cautious=False) == (q.DIFF, 0)
+    assert plan_sync(History(E1 + 1, entries[1:]), E1 + 2, 0, cautious=False) == (q.SNAP, E1 + 2)
+
+
 @pytest.mark.parametrize(
     ("mine", "expected", "log"),
     [

@@ -148,7 +148,9 @@ def test_interop_1_an_apache_server_gets_no_farewell(rig_of):
 
 
 @pytest.mark.parametrize(("before", "pause_ms"), [(0, None), (2, 100), (50, TICK_MS)])
-def test_servers_a_learner_that_cannot_take_what_its_leader_sends_comes_back_later_each_time(rig_of, before, pause_ms):
+def test_servers_9_a_learner_that_cannot_take_what_its_leader_sends_comes_back_later_each_time(
+    rig_of, before, pause_ms
+):
     """Such as a member with a smaller jute.maxbuffer: it was sent the same tree sixteen times a second."""
     it = learning(rig_of)
     it.peer._turned_away = before

@@ -69,7 +69,7 @@ def entry_of_an_earlier_term_committed_by_counting(patch: Patch) -> None:
     patch.setattr(Leader, "_count", count)
 
 
-@planted(23, "RF1", 5, kinds=("reset of votes", "kill", "isolation"))
+@planted(146, "RF1", 5, kinds=("reset of votes", "kill", "isolation"))
 def vote_counted_twice(patch: Patch) -> None:
     """coyote-samples#8."""
 
@@ -80,7 +80,7 @@ def vote_counted_twice(patch: Patch) -> None:
     before(patch, Election, "receive", counted)
 
 
-@planted(1, "RF5", kinds=("isolation", "partition", "kill"))
+@planted(2, "RF5", kinds=("isolation", "partition", "kill"))
 def vote_for_a_log_that_ends_earlier(patch: Patch) -> None:
     original = Election.receive
 
@@ -112,7 +112,7 @@ def deletes_without_conflict(patch: Patch) -> None:
     before(patch, Follower, "_match", cut)
 
 
-@planted(1, "RF4", kinds=("isolation", "partition", "kill"))
+@planted(89, "RF4", kinds=("isolation", "partition", "kill"))
 def commit_beyond_what_was_matched(patch: Patch) -> None:
     original = Follower._commit
 
@@ -179,7 +179,7 @@ def stale_reply_moves_the_next_index(patch: Patch) -> None:
     patch.setattr(matching, "matched", lambda history, committed_zxid, prev_zxid: history.floor(prev_zxid))
 
 
-@planted(5, "RF8", kinds=("wipe", "kill"))
+@planted(3, "RF8", kinds=("wipe", "kill"))
 def snapshot_without_its_last_term(patch: Patch) -> None:
     original = Leader.dumped
 
@@ -219,7 +219,7 @@ def snapshot_counts_before_it_is_on_disk(patch: Patch) -> None:
     behind(patch, RaftPeer, "install", install)
 
 
-@planted(14, "A2", kinds=("wipe", "kill"))
+@planted(18, "A2", kinds=("wipe", "kill"))
 def serving_a_tree_before_what_it_shows_is_applied(patch: Patch) -> None:
     """Our own, found by the simulation."""
     behind(patch, Follower, "_install", lambda self, end: setattr(self, "_shown_zxid", 0))
