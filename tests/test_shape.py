@@ -123,6 +123,7 @@ LAB_MAY_READ = (
     "recipes.lab", "recipes.core.agree", "recipes.core.errors", "recipes.core.http_request", "recipes.core.sim",
     "recipes.core.jute", "recipes.core.zab", "recipes.core.raft", "recipes.core.replicas", "recipes.core.replication",
     "recipes.core.quorum", "recipes.core.disk", "recipes.core.tree", "recipes.core.member",
+    "recipes.core.link", "recipes.core.zxid",
 )  # fmt: skip
 PURE = [
     "agree",
