@@ -87,14 +87,10 @@ def steps(name: str) -> Iterator[Append | Answer | Log]:
     while at < len(lines):
         line = lines[at].strip()
         at += 1
-        if command := re.match(
-            r"(?:> )?(raft-log|process-ready|deliver-msgs) (\d+)|> (\d+) (handling|receiving)", line
-        ):
+        if command := _BLOCK.match(line):
             node = int(command[2] or command[3])
-            printed = command[1] == "raft-log"
             receives = command[1] == "deliver-msgs" or command[4] == "receiving"
-            section = ""
-            if printed:
+            if command[1] == "raft-log":
                 entries, at = _entries(lines, at + 1)  # behind the line ----
                 yield Log(node, True, entries)
         elif line == "Entries:":
