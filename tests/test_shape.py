@@ -86,7 +86,7 @@ ALLOWED = {
     "recipes.core.sim.zab_rules": ["jute", "replication", "zab", "zxid", "sim"],
     "recipes.core.sim.raft_rules": ["errors", "jute", "raft", "replicas", "replication", "zxid", "sim"],
     "recipes.core.sim.paxos_rules": ["jute", "paxos", "replicas", "replication", "sim", "sim.frames"],
-    "recipes.core.sim.copies_rules": ["copies", "jute", "replicas", "sim", "sim.frames"],
+    "recipes.core.sim.copies_rules": ["copies", "jute", "replicas", "replication", "sim", "sim.frames"],
     "recipes.core.sim.frames": ["errors", "replicas", "sim"],
     "recipes.core.sim.protocols": [
         "copies",
