@@ -9,6 +9,7 @@ import pytest
 from recipes.core.errors import BadArguments
 from recipes.lab.casts import PROTOCOLS
 from recipes.lab.checks.registry import CHECKS
+from recipes.lab.expectations import follow_state
 from recipes.lab.hunt import HUNTING, hunt, scenario_of
 from recipes.lab.plants.registry import PLANTS
 from recipes.lab.run import run
@@ -92,6 +93,77 @@ def test_every_protocol_is_hunted_and_a_seed_is_one_scenario():
     assert HUNTING.keys() == PROTOCOLS.keys()
     for protocol in HUNTING:
         assert scenario_of(protocol, 7) == scenario_of(protocol, 7)
+
+
+def states(trace):
+    """After each event: what each running site shows."""
+    shown = {}
+    for event in trace.events:
+        if event["k"] in ("crash", "power"):
+            shown.pop(event["n"], None)
+        follow_state(shown, event)
+        yield event, shown
+
+
+def two_lead(trace):
+    """Two sites that run take themselves for the leader, each with a number of its own."""
+    for _, shown in states(trace):
+        numbers = [str(state["number"]) for state in shown.values() if state.get("role") == "leader"]
+        if len(set(numbers)) > 1:
+            return True
+    return False
+
+
+def has_a_hole(trace):
+    return any(
+        slot - 1 not in state["chosen"]
+        for event, shown in states(trace)
+        for state in shown.values()
+        for slot in state.get("chosen") or ()
+        if event["k"] == "state" and slot > 1
+    )
+
+
+def cuts_its_log(trace):
+    """A server deletes entries, which a snapshot does not: that deletes all."""
+    return any(
+        event["k"] == "write" and event["what"].startswith("log:") and event["value"] is None for event in trace.events
+    )
+
+
+def a_number_overtaken(trace):
+    return any(event["k"] == "send" and event["real"] == "REFUSED" for event in trace.events)
+
+
+def writes_unknown(trace):
+    """A client never learns what became of its write, and the write is done."""
+    calls = {each["call"]: each["op"] for each in trace.events if each["k"] == "call"}
+    texts = {each["value"] for each in trace.events if each["k"] == "write" and isinstance(each.get("value"), str)}
+    return any(
+        each["k"] == "reply" and each["outcome"] == "unknown" and calls[each["call"]][0] == "set"
+        and f"set /{calls[each['call']][1]} {calls[each['call']][2]}" in texts
+        for each in trace.events
+    )  # fmt: skip
+
+
+SOMETIMES = {
+    "multi-paxos": (has_a_hole, two_lead, a_number_overtaken),
+    "raft": (cuts_its_log, two_lead, writes_unknown),
+    "zab": (cuts_its_log, writes_unknown),
+    "paxos": (a_number_overtaken,),
+    "paxos_log": (a_number_overtaken,),
+}
+
+
+@pytest.mark.thorough  # seeds until all of it has happened
+@pytest.mark.parametrize("protocol", SOMETIMES)
+def test_hunts_get_where_it_is_dangerous(protocol):
+    missing = list(SOMETIMES[protocol])
+    for _, outcome in hunt(protocol, range(1, 201)):
+        missing = [each for each in missing if not each(outcome.trace)]
+        if not missing:
+            return
+    raise AssertionError(f"in 200 seeds never: {', '.join(each.__name__ for each in missing)}")
 
 
 def test_wrong_arguments_are_refused():
