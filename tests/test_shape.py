@@ -86,7 +86,7 @@ ALLOWED = {
     "recipes.core.sim.zab_rules": ["jute", "replication", "zab", "zxid", "sim"],
     "recipes.core.sim.raft_rules": ["errors", "jute", "raft", "replicas", "replication", "zxid", "sim"],
     "recipes.core.sim.paxos_rules": ["jute", "paxos", "replicas", "replication", "sim", "sim.frames"],
-    "recipes.core.sim.copies_rules": ["copies", "jute", "replicas", "sim", "sim.frames"],
+    "recipes.core.sim.copies_rules": ["copies", "jute", "replicas", "replication", "sim", "sim.frames"],
     "recipes.core.sim.frames": ["errors", "replicas", "sim"],
     "recipes.core.sim.protocols": [
         "copies",
@@ -123,6 +123,7 @@ LAB_MAY_READ = (
     "recipes.lab", "recipes.core.agree", "recipes.core.errors", "recipes.core.http_request", "recipes.core.sim",
     "recipes.core.jute", "recipes.core.zab", "recipes.core.raft", "recipes.core.replicas", "recipes.core.replication",
     "recipes.core.quorum", "recipes.core.disk", "recipes.core.tree", "recipes.core.member",
+    "recipes.core.link", "recipes.core.zxid",
 )  # fmt: skip
 PURE = [
     "agree",

@@ -134,14 +134,16 @@ def hunt(protocol: str, seeds: range, plant: str | None = None) -> Iterator[Foun
 
 
 def scenario_of(protocol: str, seed: int, plant: str | None = None) -> Scenario:
-    """The scenario of a seed."""
+    """The scenario of a seed. plant: a planted bug that may need more sites or other faults to show."""
     hunting = HUNTING[protocol]
+    bug = plant_of(plant) if plant is not None else None
+    sites = {**hunting.sites, **(bug.sites if bug else {})}
     chance: Random = random.Random(f"{seed}/plan")
     prefixes = {"acceptor": "a", "proposer": "p", "server": "s", "participant": "pa", "coordinator": "co"}
-    names = [f"{prefixes[kind]}{n}" for kind, count in hunting.sites.items() for n in range(1, count + 1)]
+    names = [f"{prefixes[kind]}{n}" for kind, count in sites.items() for n in range(1, count + 1)]
     steps: list[tuple[int, Step]] = []
     for number in range(1, hunting.calls + 1):
-        target, operation = hunting.call(chance, number, hunting.sites)
+        target, operation = hunting.call(chance, number, sites)
         step = {"then": "call", "target": target, "op": operation}
         step |= {"client": f"c{target[1:]}"} if hunting.clients else {}
         steps.append((chance.randrange(hunting.calls_within_ms), step))
@@ -150,6 +152,10 @@ def scenario_of(protocol: str, seed: int, plant: str | None = None) -> Scenario:
     for _ in range(between(chance, 2, 7)):
         steps += _fault(chance, chance.choice(called), faulty, names, hunting.faults_ms)
     over_ms = hunting.faults_ms
+    if bug is not None and bug.wipes:
+        target, at_ms = chance.choice(faulty), between(chance, over_ms // 3, over_ms // 2)
+        steps += [(at_ms, {"then": "crash", "target": target}), (at_ms + 1, {"then": "wipe", "target": target})]
+        steps.append((at_ms + 2, {"then": "start", "target": target}))
     steps.append((over_ms, {"then": "heal"}))
     steps.append((over_ms, {"then": "loss", "probability": 0.0}))
     kept_down = hunting.may_stay_down is not None and happens(chance, 0.3)
@@ -172,7 +178,7 @@ def scenario_of(protocol: str, seed: int, plant: str | None = None) -> Scenario:
         title={"en": f"Seed {seed}", "zh": f"种子 {seed}"},
         story={"en": "", "zh": ""},
         seed=seed,
-        sites=hunting.sites,
+        sites=sites,
         settings=hunting.settings,
         expects=({"reply": "last", "outcome": "ok"},) if hunting.last else (),
         steps=tuple({**step, "when": {"at_ms": at_ms}} for at_ms, step in steps),

@@ -29,6 +29,11 @@ from recipes.lab.timeline import Picture, look_of
 from recipes.lab.trace import Trace, digest
 from recipes.lab.transcript import said
 
+# The parts of the program, in static/page: they share one scope, and nothing runs before the last of them.
+PROGRAM = (
+    "elements", "run", "search", "moment", "timeline", "ring", "state", "questions", "text", "controls", "compared",
+    "live", "begin",
+)  # fmt: skip
 _UNSAFE = str.maketrans({each: f"\\u{ord(each):04x}" for each in "<>&"})  # what could end the element, or look so
 
 
@@ -80,7 +85,7 @@ def document(shown: Mapping[str, Any], *, live: Mapping[str, Any] | None = None)
     """
     policy = [
         "default-src 'none'",
-        f"script-src '{_hash(_static('page.js'))}'",
+        f"script-src '{_hash(program())}'",
         f"style-src '{_hash(_static('page.css'))}'",
         "base-uri 'none'",
         "form-action 'none'" if live is None else "form-action 'self'",
@@ -93,10 +98,16 @@ def document(shown: Mapping[str, Any], *, live: Mapping[str, Any] | None = None)
         "policy": "; ".join(policy),
         "title": escape(shown["title"]["en"]),
         "style": _static("page.css"),
-        "program": _static("page.js"),
+        "program": program(),
         "data": json.dumps({**shown, "live": live}, separators=(",", ":")).translate(_UNSAFE),
     }
     return re.sub(r"@(\w+)@", lambda match: parts[match[1]], _static("page.html"))
+
+
+@cache
+def program() -> str:
+    """The page's program, one ES module."""
+    return "\n".join(_static(f"page/{part}.js") for part in PROGRAM)
 
 
 def _shown(trace: Trace, found: Mapping[str, Broken | None]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from recipes.lab.plants.registry import plant_of
 from recipes.lab.scenario import Scenario, check_sites
 from recipes.lab.served.protocols import mode_of, served
 from recipes.lab.served.world import ServedWorld
+from recipes.lab.settings import check_settings
 from recipes.lab.trace import VERSION, Trace, digest, settled
 from recipes.lab.world import World
 
@@ -78,6 +79,7 @@ def run(
     members = members_of(protocol_of(name), scenario.sites, replaced)
     kinds = {kind: kind for kind, _ in members.values()}
     check_sites(scenario, members, kinds)
+    check_settings(scenario.id, scenario.protocols, scenario.settings, members)
 
     def source(purpose: str) -> Random:
         return random.Random(f"{used_seed}/{purpose}")

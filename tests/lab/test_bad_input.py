@@ -1,12 +1,17 @@
 """Scenarios that are wrong are refused in one sentence that names the place."""
 
 import random
+import re
+from pathlib import Path
 
 import pytest
 
+from recipes.core import agree
 from recipes.core.errors import BadArguments
+from recipes.lab.casts import PROTOCOLS
 from recipes.lab.run import run
 from recipes.lab.scenario import load, parse
+from recipes.lab.settings import SETTINGS as SETTINGS_OF
 
 GOOD = """
 protocol = "paxos"
@@ -65,6 +70,44 @@ def test_a_wrong_scenario_is_refused_in_one_sentence(old, new, said):
         run(parse("wrong", GOOD.replace(old, new, 1)))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+SETTINGS = [
+    ("p1-free", {"give_up": 1}, "unknown setting 'give_up': expected one of give_up_ms, resend_ms"),
+    ("p1-free", {"resend_ms": 0}, "resend_ms = 0: expected a whole number of ms, from 1 on"),
+    ("px-null", {"retry": "yes"}, "retry = 'yes': expected true or false"),
+    ("px-null", {"backoff_ms": 1.5}, "backoff_ms = 1.5: expected a whole number from 0 on"),
+    ("p2-adopts", {"epochs": "time"}, "epochs = 'time': expected 'counter' or 'clock'"),
+    ("mp-hole", {"first_leader": "s9"}, "first_leader: no site is called 's9': expected one of s1, s2, s3"),
+    ("mp-hole", {"revote": ["all"]}, "revote = ['all']: expected 'unconfirmed' or 'all'"),
+    ("mp-hole", {"pre_vote": True}, "unknown setting 'pre_vote'"),
+    ("2pc-no", {"refuses": {"pa9": ["x"]}}, "refuses: no site is called 'pa9'"),
+    ("2pc-no", {"refuses": {"pa1": "x"}}, "refuses = {'pa1': 'x'}: expected a table"),
+    ("pb-write", {"degrade_ms": "soon"}, "degrade_ms = 'soon': expected a whole number of ms"),
+    ("raft-one-way", {"votes": "silent"}, "unknown setting 'votes'"),
+    ("raft-one-way", {"pre_vote": 1}, "pre_vote = 1: expected true or false"),
+    ("raft-one-way", {"logs": {"s1": ["1"]}}, "logs = {'s1': ['1']}: expected a table"),
+    ("raft-one-way", {"logs": {"s1": [2, 1]}}, "settings.logs.s1 = [2, 1]: expected terms, none below the one before"),
+    ("zab-fifo", {"reordered": "s1"}, "reordered = 's1': expected a list of sites"),
+    ("zab-fifo", {"reordered": ["s7"]}, "reordered: no site is called 's7'"),
+    ("zab-fifo", {"tick_ms": True}, "tick_ms = True: expected a whole number from 10 on"),
+    ("zab-fifo", {"late": [1]}, "late = [1]: expected a list of clients"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "settings", "said"), SETTINGS, ids=[row[2] for row in SETTINGS])
+def test_a_wrong_setting_is_refused_in_one_sentence(name, settings, said):
+    with pytest.raises(BadArguments) as caught:
+        run(load(name), settings=settings)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_protocol_says_which_settings_it_takes():
+    assert SETTINGS_OF.keys() == PROTOCOLS.keys()
+    for module in Path(agree.__file__).parent.glob("*.py"):
+        for name in re.findall(r'setting\("(\w+)"', module.read_text()):
+            assert any(name in taken for taken in SETTINGS_OF.values()), f"{module.name}: {name}"
 
 
 VALUES = (

@@ -53,6 +53,23 @@ def test_zab_waits_for_a_better_vote_and_raft_does_not():
     assert spans["zab"].elect_ms >= 200 > 50 > spans["raft"].elect_ms
 
 
+def test_only_multi_paxos_has_a_hole():
+    events = run(load("cmp-holes"), protocol="multi-paxos").trace.events
+    chosen = [each["chosen"] for each in events if each["k"] == "state" and each["n"] == "s1" and "chosen" in each]
+    assert chosen[-2:] == [[1, 3], [1, 2, 3]]
+    for name in ("zab", "raft"):
+        events = run(load("cmp-holes"), protocol=name).trace.events
+        arrived = [(each["n"], str(events[each["id"]]["fields"])) for each in events if each["k"] == "deliver"]
+        followers = {site for site, fields in arrived if "set /x 2" in fields}
+        assert len(followers) == 2
+        for site in followers:
+            first, second = (
+                next(number for number, (at, fields) in enumerate(arrived) if at == site and text in fields)
+                for text in ("set /x 1", "set /x 2")
+            )
+            assert first < second
+
+
 def test_the_pictures_of_a_comparison_have_the_same_things_at_the_same_place():
     runs = []
     for name in ("zab", "raft", "multi-paxos"):

@@ -10,13 +10,14 @@ from recipes.lab.checks.registry import CHECKS
 from recipes.lab.plants.registry import PLANTS
 from recipes.lab.run import run
 from recipes.lab.scenario import load_all, parse
+from recipes.lab.settings import SETTINGS
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
 def rows(section: str) -> list[str]:
     text = (DOCS / "lab.md").read_text()
-    found = re.search(rf"^## {section}\n(.*?)(?=^## )", text, re.DOTALL | re.MULTILINE)
+    found = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
     assert found
     return [line for line in found[1].splitlines() if line.startswith("|")][2:]
 
@@ -52,6 +53,11 @@ def test_all_planted_bugs_are_listed(request):
 def test_all_challenges_are_listed(request):
     lines = [f"| `{each.id}` | {each.protocol} | {each.par} | {each.title['en']} |" for each in all_challenges()]
     written("Challenges", lines, request)
+
+
+def test_all_settings_are_listed(request):
+    lines = [f"| {name} | {', '.join(f'`{key}`' for key in taken)} |" for name, taken in SETTINGS.items()]
+    written("Settings", lines, request)
 
 
 def blocks() -> list[str]:

@@ -2,19 +2,22 @@
 
 import json
 import random
+import re
 from base64 import b64encode
 from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from recipes.core.errors import BadArguments
+from recipes.lab import page
 from recipes.lab.marks import marks
 from recipes.lab.page import content, document
 from recipes.lab.trace import Trace, dumps, loads
 
-MOST_LINES, MOST_BYTES = 1500, 150_000
+MOST_LINES, MOST_LINES_OF_A_PART, MOST_BYTES = 1500, 250, 150_000
 HOSTILE = (
     "</script><script>window.hit=1</script>", "<!--<script>", "]]>", "@data@", "@program@", "\\", '"', "\u2028",
     "\ud800", "<img src=x onerror=window.hit=1>", "'><svg onload=window.hit=1>", "javascript:window.hit=1",
@@ -54,18 +57,33 @@ def hashed(text: str) -> str:
 
 
 def test_the_policy_allows_this_style_and_this_program_and_nothing_else(outcome):
-    page = Parsed(document(content(outcome("px-restart-forgets").trace)))
-    policies = [value for name, value in page.attributes if name == "content" and "default-src" in (value or "")]
+    made = Parsed(document(content(outcome("px-restart-forgets").trace)))
+    policies = [value for name, value in made.attributes if name == "content" and "default-src" in (value or "")]
     assert len(policies) == 1
     policy = (policies[0] or "").split("; ")
-    program, style = page.texts["script module"], page.texts["style"]
+    program, style = made.texts["script module"], made.texts["style"]
     assert policy[:3] == ["default-src 'none'", f"script-src {hashed(program)}", f"style-src {hashed(style)}"]
     assert "unsafe" not in "".join(policy)
-    assert not any(name.startswith("on") or name in ("style", "src", "href") for name, _ in page.attributes)
+    assert not any(name.startswith("on") or name in ("style", "src", "href") for name, _ in made.attributes)
     assert len(program.splitlines()) <= MOST_LINES
     assert len(program) + len(style) <= MOST_BYTES
     assert "innerHTML" not in program
     assert "eval" not in program
+
+
+def test_the_program_is_in_parts_that_can_be_read_and_none_is_left_out():
+    directory = Path(page.__file__).parent / "static" / "page"
+    parts = {file.stem: file.read_text() for file in directory.iterdir()}
+    assert sorted(parts) == sorted(page.PROGRAM)
+    names: dict[str, str] = {}
+    for part in page.PROGRAM:
+        text = parts[part]
+        assert text in page.program()
+        assert text.startswith("// ") and len(text.splitlines()) <= MOST_LINES_OF_A_PART, part
+        assert not re.search(r"^(import|export)\b", text, re.MULTILINE), f"{part}: all parts are one module"
+        for name in re.findall(r"^(?:async )?(?:function|const|let|class) (\w+)", text, re.MULTILINE):
+            assert names.setdefault(name, part) == part, f"{name} is in {names[name]} and in {part}"
+    assert parts["begin"].rstrip().endswith("begin();")
 
 
 def test_what_the_page_shows_is_the_trace(outcome):

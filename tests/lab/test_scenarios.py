@@ -54,9 +54,10 @@ def test_every_scenario_is_told_in_both_languages():
         assert scenario.expects, name
 
 
+@pytest.mark.thorough  # a run of each scenario
 def test_a_story_that_is_told_along_the_run_names_events_in_their_order(outcome):
     told = [name for name in names() if load(name).told]
-    assert len(told) >= 10
+    assert set(names()) - set(told) == {"cmp-heartbeat"}, "told as a whole: there nothing happens"
     for name in told:
         places = [first(outcome(name).trace, each) for each in load(name).told]
         assert None not in places, name
@@ -72,20 +73,20 @@ def test_a_run_repeats_byte_for_byte_and_reads_back(outcome, name):
     assert loads(dumps(trace)) == trace
 
 
-@pytest.mark.thorough  # another process, which runs a quarter of them again
+@pytest.mark.thorough  # another process, which runs all of them again
 def test_digests_are_the_same_under_another_hash_seed_and_without_asserts(outcome):
-    sample = names()[::4]
+    assert len(names()) >= 100
     program = (
         "import json, sys\nfrom recipes.lab.run import run\nfrom recipes.lab.scenario import load\n"
         "from recipes.lab.trace import digest\n"
         "print(json.dumps({name: digest(run(load(name)).trace) for name in json.loads(sys.argv[1])}))"
     )
     done = subprocess.run(
-        [sys.executable, "-O", "-c", program, json.dumps(sample)],
+        [sys.executable, "-O", "-c", program, json.dumps(names())],
         env={"PYTHONHASHSEED": "4711", "PYTHONPATH": str(Path(__file__).parent.parent.parent)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=True,
     )
-    assert json.loads(done.stdout) == {name: digest(outcome(name).trace) for name in sample}
+    assert json.loads(done.stdout) == {name: digest(outcome(name).trace) for name in names()}

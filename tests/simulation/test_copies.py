@@ -6,6 +6,7 @@ How to replay a seed, and how to hunt: see ensembles.py.
 
 import pytest
 
+from recipes.core.copies.protocol import COPIES, degrading
 from recipes.core.copies.wire import NAMES
 from recipes.core.errors import InvariantBroken
 from recipes.core.sim.ensemble import Ensemble
@@ -58,9 +59,11 @@ def test_hunt(pytestconfig, capsys):
 class Story:
     """Three servers without faults: the test says what happens."""
 
-    def __init__(self, seed=1):
+    def __init__(self, seed=1, protocol=COPIES):
         plan = plan_of(seed, 3, 0)._replace(faults=[], rates_pm=(1000,) * 3, cut_probability=0.0, delay_us=1000)
-        self.ensemble = Ensemble(plan._replace(end_us=20_000_000), sources_of(seed), find_simulated(PROTOCOL))
+        self.ensemble = Ensemble(
+            plan._replace(end_us=20_000_000), sources_of(seed), find_simulated(PROTOCOL)._replace(protocol=protocol)
+        )
         self.nodes = self.ensemble.nodes
 
     def run(self, ms):
@@ -121,6 +124,37 @@ def test_a_promotion_without_a_fence_makes_two_primaries():
     story.serve()
     story.promote(2, False)
     with pytest.raises(InvariantBroken, match="B3 servers 1 and 2 both lead"):
+        story.run(20_000)
+
+
+def test_a_primary_that_degrades_goes_on_without_a_silent_backup():
+    story = Story(protocol=degrading(1000))
+    story.serve()
+    story.ensemble.kill(story.nodes[3], 8_000_000)
+    story.run(100)
+    before = story.nodes[1].peer.committed_zxid
+    story.until(lambda: story.nodes[1].peer.committed_zxid > before)
+    assert not story.nodes[3].up
+    assert story.nodes[1].peer.backups == (2,)
+    story.until(lambda: story.nodes[3].up and story.nodes[3].member.serving)
+    story.until(lambda: story.nodes[3].peer.flushed_zxid >= before)  # it follows again
+    story.ensemble.kill(story.nodes[1], 100_000)
+    story.until(lambda: story.nodes[1].up and story.nodes[1].peer.serving)
+    assert story.nodes[1].peer.backups == (2,)  # which was on its disk
+
+
+def test_what_a_degraded_primary_has_acknowledged_may_be_lost():
+    story = Story(protocol=degrading(1000))
+    story.serve()
+    for sid in (2, 3):
+        story.ensemble.kill(story.nodes[sid], 6_000_000)
+    before = story.ensemble.ledger.tip
+    story.until(lambda: story.nodes[1].peer.backups == () and story.ensemble.ledger.tip > before)
+    assert not story.nodes[2].up
+    story.ensemble.kill(story.nodes[1], 30_000_000)
+    story.until(lambda: story.nodes[2].up and story.nodes[3].up)
+    story.promote(2, True)
+    with pytest.raises(InvariantBroken, match="A1 server"):
         story.run(20_000)
 
 

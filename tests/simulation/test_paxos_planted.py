@@ -19,6 +19,7 @@ def run_bug(bug, seed):
 
 def test_there_are_enough_of_them():
     assert len({bug.name for bug in PLANTED_IN_PAXOS}) >= 14
+    assert {bug.breaks for bug in PLANTED_IN_PAXOS} >= {f"P{number}" for number in range(1, 9)}
     assert promise_not_stored.__name__ == PLANTED_IN_PAXOS[0].name
 
 

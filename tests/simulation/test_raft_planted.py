@@ -19,6 +19,7 @@ def run_bug(bug, seed):
 
 def test_there_are_enough_of_them():
     assert len({bug.name for bug in PLANTED_IN_RAFT}) >= 18
+    assert {bug.breaks for bug in PLANTED_IN_RAFT} >= {f"RF{number}" for number in range(1, 11)}
     assert vote_not_stored.__name__ == PLANTED_IN_RAFT[0].name
 
 

@@ -18,6 +18,7 @@ class CopiesPeer(Peer):
     """One server's part in the replication. now_ms: a clock that never goes back.
 
     backups: the servers that must have each write while this one is the primary.
+    degrade_ms: how long it waits for one of them before it drops it; None: for ever.
     """
 
     dialect: Dialect = COPIES_MESSAGES
@@ -26,7 +27,8 @@ class CopiesPeer(Peer):
     leader: Primary | None
     follower: Backup | None
 
-    def __init__(self, settings: ReplicaSettings, found: Recovered, now_ms: int) -> None:
+    def __init__(self, settings: ReplicaSettings, found: Recovered, now_ms: int, degrade_ms: int | None = None) -> None:
+        self.degrade_ms: int | None = degrade_ms
         voters = settings.membership.voters
         highest = max(settings.membership.servers)
         invariant(highest <= MOST_SID, f"primary-backup needs ids up to {MOST_SID}, found {highest}")
@@ -66,6 +68,14 @@ class CopiesPeer(Peer):
             self._carry_out(term_cell(self.term))
         self.leader = Primary(self)
         self.when_durable(self.leader.begin)
+
+    def drop(self, sids: list[int]) -> None:
+        """Wait no more for these backups, once that is on disk; only an operator brings them back into the set."""
+        self.backups = tuple(sid for sid in self.backups if sid not in sids)
+        self.note(f"{', '.join(f'server {sid}' for sid in sids)} owed entries for {self.degrade_ms} ms: dropped")
+        self._carry_out(set_cell(self._unfenced, self.backups))
+        if self.leader is not None:
+            self.when_durable(self.leader.dropped)
 
     def promote(self, fenced: bool) -> None:
         """An operator makes this server the primary, in place of the one that is.

@@ -1,8 +1,10 @@
 """The primary: writes to its own log first, copies to all, and answers once all backups in its set have it on disk.
 
-It does so for ever: one backup that is down blocks all writes, and reads go on.
+It does so for ever: one backup that is down blocks all writes, and reads go on. If it degrades, it drops such a backup
+from its set after a while, and with it the promise that a write is on all disks.
 """
 
+from collections import deque
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class All:
-    """Enough are all of these."""
+    """Enough are all of these. sids: may become fewer."""
 
     def __init__(self, sids: Sequence[int]) -> None:
-        self._sids = sids
+        self.sids: Sequence[int] = sids
 
     def is_quorum(self, sids: Collection[int]) -> bool:
         """Whether all are there."""
-        return all(sid in sids for sid in self._sids)
+        return all(sid in sids for sid in self.sids)
 
 
 class Primary(WholeLogLeader):
@@ -34,7 +36,9 @@ class Primary(WholeLogLeader):
 
     def __init__(self, peer: "CopiesPeer") -> None:
         super().__init__(peer)
-        self._read_index = ReadIndex(peer.settings.sid, All(peer.backups))
+        self._set = All(peer.backups)  # as it is on this server's disk
+        self._read_index = ReadIndex(peer.settings.sid, self._set)
+        self._owed: deque[tuple[int, int]] = deque()  # (time, last zxid then), while it degrades
 
     def begin(self) -> None:
         """Tell all servers who is the primary; its fence is on disk."""
@@ -52,6 +56,29 @@ class Primary(WholeLogLeader):
     def _why_end(self) -> str:
         return ""
 
+    def tick(self) -> None:
+        """Do what is due; drop the backups that have owed an entry for too long."""
+        super().tick()
+        peer, owed = self._peer, self._owed
+        if peer.degrade_ms is None or peer.leader is not self:
+            return
+        late_zxid = 0
+        while owed and owed[0][0] <= peer.now_ms - peer.degrade_ms:
+            late_zxid = owed.popleft()[1]
+        if not owed or owed[-1][1] < self._last_to_send():
+            owed.append((peer.now_ms, self._last_to_send()))
+        held = self._held_by_backups()
+        silent = [sid for sid in peer.backups if held.get(sid, -1) < late_zxid]
+        if late_zxid and silent:
+            peer.drop(silent)
+
+    def dropped(self) -> None:
+        """A smaller set is on disk: what waited for others only is committed."""
+        peer = self._peer
+        if peer.leader is self:
+            self._set.sids = peer.backups
+            self._count()
+
     def quorum_heard_ms(self) -> int:
         """A primary needs nobody to be one."""
         super().quorum_heard_ms()
@@ -63,5 +90,8 @@ class Primary(WholeLogLeader):
 
     def _held(self) -> int:
         """Up to where this server and all backups in the set have the log on disk."""
-        held = {progress.sid: progress.durable_zxid for progress in self._by_sid.values() if progress.counts}
-        return min([self._peer.flushed_zxid, *(held.get(sid, -1) for sid in self._peer.backups)])
+        held = self._held_by_backups()
+        return min([self._peer.flushed_zxid, *(held.get(sid, -1) for sid in self._set.sids)])
+
+    def _held_by_backups(self) -> dict[int, int]:
+        return {progress.sid: progress.durable_zxid for progress in self._by_sid.values() if progress.counts}

@@ -1,5 +1,6 @@
 """Primary-backup as one of the protocols that a simulated server can run."""
 
+from functools import partial
 from typing import Final
 
 from recipes.core.copies.fences import FIRST_VALUES, settle_fences
@@ -13,3 +14,9 @@ COPIES: Final = ReplicationProtocol(
     logged_counts=False,
     start=CopiesPeer,
 )
+
+
+def degrading(degrade_ms: int) -> ReplicationProtocol:
+    """The same with a primary that drops a backup which has owed an entry for `degrade_ms`: it does not block then, and
+    what it acknowledges is on fewer disks."""
+    return COPIES._replace(start=partial(CopiesPeer, degrade_ms=degrade_ms))

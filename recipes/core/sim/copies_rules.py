@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from recipes.core.copies.fences import SET, stored_set
 from recipes.core.copies.wire import COPIES_MESSAGES
 from recipes.core.jute.votes import Notification
 from recipes.core.replicas import wire as w
 from recipes.core.replicas.ballots import Ballot, from_notification
+from recipes.core.replication import Cell
 from recipes.core.sim.checks import Ledger
 from recipes.core.sim.frames import FrameTap
 from recipes.core.sim.rules import Rules
@@ -32,6 +34,12 @@ class CopiesRules(Rules):
     def name(self, name: str) -> str:
         """The name that a property of every protocol has in primary-backup."""
         return _NAMES.get(name, name)
+
+    def stored(self, sid: int, cell: Cell) -> None:
+        """A primary has dropped backups: a write is acknowledged once the others of its set have it."""
+        if cell.name == SET and sid == self._primary:
+            others = [other for other in self._voters if other != sid]
+            self.ledger.majority = 1 + len(stored_set({SET: cell.value}, others)[1])
 
     def synced(self, sid: int) -> None:
         """Entries are durable: a backup has nothing that its primary lacks."""

@@ -41,6 +41,7 @@ class Election:
 
     sid: of this server. observer: it only looks for a leader.
     finalize_wait_ms: how long a vote that has a quorum waits for a better one, unless every voter has been heard.
+    answers_worse: who votes worse in the same round is sent this server's vote. ZooKeeper only files such a vote.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Election:
     ) -> None:
         self.state: int = IDLE  # or LOOKING, FOLLOWING, LEADING, OBSERVING
         self.vote: Vote | None = None  # the one decided on, unless LOOKING
+        self.answers_worse: bool = True
         self._sid = sid
         self._membership = membership
         self._config = membership.config_text()
@@ -168,7 +170,7 @@ class Election:
                 return
             elif self._rank(vote) > self._rank(self._proposal):
                 self._propose(vote)
-            elif self._rank(vote) < self._rank(self._proposal):
+            elif self.answers_worse and self._rank(vote) < self._rank(self._proposal):
                 self._send(sender)  # it does not have our vote yet, and if that was lost, would wait for the next
             self._votes[sender] = note
             self._heard.add(sender)

@@ -102,6 +102,10 @@ class ZabPeer:
     def _phase(self) -> Leader | Learner | None:
         return self.leader or self.learner
 
+    def vote_silently(self) -> None:
+        """Answer no worse vote of the same round, as ZooKeeper does: the laboratory compares the two."""
+        self._election.answers_worse = False
+
     # What the shell calls.
 
     def begin_turn(self, now_ms: int) -> None:

@@ -217,16 +217,26 @@ def applied_differently(trace: Trace) -> Broken | None:
     """Z5, RF6: in one place of the order all apply one entry, and none leaves one out."""
     behind: dict[int, tuple[int, str, int]] = {}
     applied: dict[str, int] = {}
+    served: dict[str, bool] = {}  # what is shown to clients never goes back; a tree that is being replaced may
     histories = Histories(trace)
     for event, _ in histories.moments():
         site = event["n"]
         if event["k"] == "start":
             applied.pop(site, None)
-        if event["k"] != "state" or "applied" not in event:
+        if event["k"] != "state":
+            continue
+        was_served, served[site] = served.get(site, False), histories.states[site].get("role") != "looking"
+        if "applied" not in event:
             continue
         now, log = zxid_of(event["applied"]), histories.log(site)
         since = applied.get(site, now)
         applied[site] = now
+        if now < since and was_served and served[site]:
+            return Broken(
+                event["i"],
+                f"{site} applies {event['applied']} behind {text_of_zxid(since)}",
+                f"{site} 在 {text_of_zxid(since)} 之后又应用了 {event['applied']}",
+            )
         for zxid in log.between(since, now):
             before = log.before(zxid)
             one = behind.setdefault(before, (zxid, site, event["i"]))

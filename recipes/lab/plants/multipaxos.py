@@ -98,6 +98,16 @@ class _HoleSkipper(Server):
                 self._tell(number, *self._register.execute(command))
 
 
+class _HoleCloser(Server):
+    """Takes a hole that a new leader finds for a no-op at once, without a vote on it."""
+
+    def _propose(self, slot: int, value: Any) -> None:
+        if value == NO_OP:
+            self._mark(slot, value)
+        else:
+            super()._propose(slot, value)
+
+
 class _EarlyMarker(Server):
     """Marks an entry as chosen by its own acceptance alone."""
 
@@ -157,6 +167,12 @@ PLANTS = (
         "a server executes past a hole",
         "服务器跳过空洞继续执行",
         ("P7", "A2"), {Server: _HoleSkipper},
+    ),
+    Plant(
+        "multi-hole-skipped", "multi-paxos",
+        "a new leader takes a hole for a no-op, without a vote on it",
+        "新 leader 未经投票就把空洞当作 no-op",
+        ("P7",), {Server: _HoleCloser},
     ),
     Plant(
         "multi-marked-early", "multi-paxos",

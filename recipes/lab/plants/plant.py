@@ -13,7 +13,8 @@ class Plant:
     """A mistake. protocol: where. says, says_zh: what is wrong. finds: the checks that can find it.
 
     replaced: the wrong class for each right one: a machine, or a peer that serves.
-    settings: of the protocol, that bring the mistake out.
+    settings: of the protocol, that bring the mistake out. sites: so does a hunt with these numbers of sites.
+    wipes: so does a disk that is replaced while its server is down.
     """
 
     name: str
@@ -23,3 +24,5 @@ class Plant:
     finds: tuple[str, ...]
     replaced: Mapping[type[Any], type[Any]]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    sites: Mapping[str, int] = field(default_factory=dict)
+    wipes: bool = False

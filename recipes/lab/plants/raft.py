@@ -17,7 +17,7 @@ from recipes.core.replication import Cell, Operation
 from recipes.lab.plants.plant import Plant
 
 
-class _Peer(RaftPeer):
+class PlantedPeer(RaftPeer):
     """A peer whose parts may be replaced."""
 
     leader_class: type[Leader] = Leader
@@ -35,7 +35,7 @@ class _Peer(RaftPeer):
         self.leader.begin()
 
 
-class _Forgetful(_Peer):
+class _Forgetful(PlantedPeer):
     forgets = VOTE
 
     def _carry_out(self, operation: Operation) -> None:
@@ -59,7 +59,7 @@ class _CountingLeader(Leader):
         self._answer_syncs()
 
 
-class _CountsOlder(_Peer):
+class _CountsOlder(PlantedPeer):
     leader_class = _CountingLeader
 
 
@@ -71,7 +71,7 @@ class _TrustingElection(Election):
         super().receive(sid, ballot._replace(zxid=1 << 62) if asks else ballot)
 
 
-class _Trusting(_Peer):
+class _Trusting(PlantedPeer):
     election_class = _TrustingElection
 
 
@@ -100,7 +100,7 @@ class _BelievingFollower(Follower):
         super()._append(append)
 
 
-class _Believing(_Peer):
+class _Believing(PlantedPeer):
     leader_class = _BelievingLeader
     follower_class = _BelievingFollower
 
@@ -114,7 +114,7 @@ class _EagerFollower(Follower):
         self._matched_zxid = own
 
 
-class _Eager(_Peer):
+class _Eager(PlantedPeer):
     follower_class = _EagerFollower
 
 
@@ -138,7 +138,7 @@ class _HastyLeader(Leader):
         peer.flushed_zxid = flushed
 
 
-class _Hasty(_Peer):
+class _Hasty(PlantedPeer):
     leader_class = _HastyLeader
 
 
@@ -150,7 +150,7 @@ class _HastyFollower(Follower):
         self._send(w.encode_appended(self._peer.term, matched, matched, self._round, list(self._touches.items())))
 
 
-class _HastyServer(_Peer):
+class _HastyServer(PlantedPeer):
     follower_class = _HastyFollower
 
 
@@ -169,7 +169,7 @@ class _SureLeader(Leader):
         self._read_index = _AlwaysSure(peer.settings.sid, peer.settings.membership)
 
 
-class _Sure(_Peer):
+class _Sure(PlantedPeer):
     leader_class = _SureLeader
 
 
@@ -183,11 +183,11 @@ class _TidyLeader(Leader):
         super().end()
 
 
-class _Tidy(_Peer):
+class _Tidy(PlantedPeer):
     leader_class = _TidyLeader
 
 
-class _Impatient(_Peer):
+class _Impatient(PlantedPeer):
     """Applies what is on its disk, committed or not."""
 
     def release(self) -> None:
@@ -204,7 +204,7 @@ class _ObedientFollower(Follower):
         self._peer.committed_zxid = min(zxid, self._peer.committed_zxid)
 
 
-class _Obedient(_Peer):
+class _Obedient(PlantedPeer):
     follower_class = _ObedientFollower
 
 

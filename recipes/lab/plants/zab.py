@@ -5,10 +5,8 @@ from dataclasses import replace
 
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
-from recipes.core.jute.votes import LEADING
 from recipes.core.quorum import Membership
 from recipes.core.replication import Cell, Operation, ReplicaSettings
-from recipes.core.zab.absentees import Absentees
 from recipes.core.zab.broadcast import Broadcast
 from recipes.core.zab.election import Election, Vote
 from recipes.core.zab.epochs import ACCEPTED_EPOCH
@@ -18,33 +16,7 @@ from recipes.core.zab.peer import RecoveredState, ZabPeer
 from recipes.core.zab.progress import LearnerProgress
 from recipes.core.zab.stages import Event, LearnerStage
 from recipes.lab.plants.plant import Plant
-
-
-class _Peer(ZabPeer):
-    """A peer whose parts may be replaced."""
-
-    leader_class: type[Leader] = Leader
-    learner_class: type[Learner] = Learner
-    election_class: type[Election] = Election
-
-    def __init__(self, settings: ReplicaSettings, recovered: RecoveredState, now_ms: int) -> None:
-        super().__init__(settings, recovered, now_ms)
-        self._election = self.election_class(settings.sid, settings.membership, settings.observer)
-        self._look_when_drained()
-
-    def _follow_election(self) -> None:
-        election = self._election
-        if self._phase is not None or election.vote is None:
-            return
-        if election.state == LEADING:
-            settings = self.settings
-            self._absentees = Absentees(
-                settings.sid, settings.membership, election.vote.round, self.now_ms, settings.tick_ms
-            )
-            self.leader = self.leader_class(self)
-            self.leader.begin()
-        else:
-            self.learner = self.learner_class(self, election.vote.leader)
+from recipes.lab.served.zab_parts import Parts, ReorderingLearner
 
 
 class _HastyLearner(Learner):
@@ -58,7 +30,7 @@ class _HastyLearner(Learner):
         """It is acknowledged already."""
 
 
-class _Hasty(_Peer):
+class _Hasty(Parts):
     learner_class = _HastyLearner
 
 
@@ -81,7 +53,7 @@ class _LonelyLeader(Leader):
             self._broadcast.committed_zxid = held.committed_zxid
 
 
-class _Lonely(_Peer):
+class _Lonely(Parts):
     leader_class = _LonelyLeader
 
 
@@ -93,7 +65,7 @@ class _KeepingLearner(Learner):
         self._enter(LearnerStage.COLLECTING)
 
 
-class _Keeping(_Peer):
+class _Keeping(Parts):
     learner_class = _KeepingLearner
 
 
@@ -107,13 +79,13 @@ class _HalfMembership(Membership):
         return sorted([held.get(sid, -1) for sid in self.voters])[-(len(self.voters) // 2)]
 
 
-class _Half(_Peer):
+class _Half(Parts):
     def __init__(self, settings: ReplicaSettings, recovered: RecoveredState, now_ms: int) -> None:
         membership = _HalfMembership(settings.membership.servers.values())
         super().__init__(replace(settings, membership=membership), recovered, now_ms)
 
 
-class _Forgetful(_Peer):
+class _Forgetful(Parts):
     """Does not write down the epoch that it promises."""
 
     def carry_out(self, operation: Operation, event: Event | None = None) -> None:
@@ -139,9 +111,33 @@ class _ProudLeader(Leader):
         pass
 
 
-class _NamedPeer(_Peer):
+class _NamedPeer(Parts):
     election_class = _ByName
     leader_class = _ProudLeader
+
+
+class _EagerLearner(ReorderingLearner):
+    """Applies the txn that a COMMIT names, and no other: it does not wait for those before."""
+
+    _peer: "_Eager"
+
+    def _commit(self, packet: Packet) -> None:
+        if not self._peer.apply_alone(packet.zxid):
+            super()._commit(packet)
+
+
+class _Eager(Parts):
+    learner_class = _EagerLearner
+
+    def apply_alone(self, zxid: int) -> bool:
+        """Hand over one entry, wherever it stands; False if it is not on disk yet."""
+        unapplied = self._handover._unapplied
+        found = next((entry for entry in unapplied if entry.zxid == zxid <= self.flushed_zxid), None)
+        if found is not None:
+            unapplied.remove(found)
+            self._handover.ready.commits.append(found)
+            self.committed_zxid = self.applied_zxid = zxid
+        return found is not None
 
 
 PLANTS: tuple[Plant, ...] = (
@@ -176,9 +172,15 @@ PLANTS: tuple[Plant, ...] = (
         ("Z2", "Z5"), {ZabPeer: _Keeping},
     ),
     Plant(
+        "zab-commit-not-waited", "zab",
+        "a follower gets COMMITs in the wrong order, and applies each without those before it",
+        "COMMIT 乱序到达，follower 不等前面的事务就应用",
+        ("A2",), {ZabPeer: _Eager},
+    ),
+    Plant(
         "zab-half-is-enough", "zab",
         "half of the voters count as a quorum",
         "把一半节点当作多数派",
-        ("Z1", "Z11"), {ZabPeer: _Half},
+        ("Z11", "Z1", "A5"), {ZabPeer: _Half},
     ),
 )  # fmt: skip

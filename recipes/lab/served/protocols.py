@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from recipes.core.errors import BadArguments
 from recipes.core.raft.options import SERVED, RaftOptions
 from recipes.core.raft.peer import RaftPeer
 from recipes.core.raft.protocol import RAFT
@@ -12,20 +11,15 @@ from recipes.core.replication import Recovered, Replica, ReplicaSettings, Replic
 from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, stored_epoch
 from recipes.core.zab.peer import RecoveredState, ZabPeer
 from recipes.core.zab.protocol import ZAB
+from recipes.lab.served.zab_parts import ReorderedPeer
 
 OPTIONS = ("pre_vote", "check_quorum", "back_off_by_term")
-SETTINGS = frozenset({
-    "tick_ms", "init_limit", "sync_limit", "snap_count", "session_ms", "logs", "stored", "boot", "late", *OPTIONS,
-})  # fmt: skip
+_ZAB_AS_SERVED: Mapping[str, Any] = {"votes": "answered", "reordered": []}
 
 
 def served(name: str, settings: Mapping[str, Any], replaced: Mapping[type[Any], type[Any]]) -> ReplicationProtocol:
-    """The protocol. replaced: classes with a planted bug, by the right ones. Raises BadArguments for a setting that
-    servers do not have."""
-    for key in settings:
-        if key not in SETTINGS:
-            raise BadArguments("", f"settings: {key}: expected one of {', '.join(sorted(SETTINGS))}")
-    return _raft(raft_options(settings), replaced) if name == "raft" else _zab(replaced)
+    """The protocol. replaced: classes with a planted bug, by the right ones."""
+    return _raft(raft_options(settings), replaced) if name == "raft" else _zab(settings, replaced)
 
 
 def raft_options(settings: Mapping[str, Any]) -> RaftOptions:
@@ -36,9 +30,11 @@ def raft_options(settings: Mapping[str, Any]) -> RaftOptions:
 
 def mode_of(name: str, settings: Mapping[str, Any]) -> str:
     """ "served", or what differs from how it is served."""
-    if name != "raft" or raft_options(settings) == raft_options({}):
-        return "served"
-    return "served, but for " + ", ".join(each for each in OPTIONS if settings.get(each, True) is not True)
+    if name == "raft":
+        changed = [each for each in OPTIONS if settings.get(each, True) is not True]
+    else:
+        changed = [each for each, usual in _ZAB_AS_SERVED.items() if settings.get(each, usual) != usual]
+    return "served, but for " + ", ".join(changed) if changed else "served"
 
 
 def _raft(options: RaftOptions, replaced: Mapping[type[Any], type[Any]]) -> ReplicationProtocol:
@@ -51,13 +47,15 @@ def _raft(options: RaftOptions, replaced: Mapping[type[Any], type[Any]]) -> Repl
     return RAFT._replace(start=start)
 
 
-def _zab(replaced: Mapping[type[Any], type[Any]]) -> ReplicationProtocol:
-    peer = replaced.get(ZabPeer, ZabPeer)
-
+def _zab(options: Mapping[str, Any], replaced: Mapping[type[Any], type[Any]]) -> ReplicationProtocol:
     def start(settings: ReplicaSettings, found: Recovered, now_ms: int) -> Replica:
         accepted, current = (stored_epoch(found.cells, name) or 0 for name in (ACCEPTED_EPOCH, CURRENT_EPOCH))
         state = RecoveredState(accepted, current, found.base_zxid, found.history, bool(found.unsure), found.may_cut)
-        made: Replica = peer(settings, state, now_ms)
+        reordered = settings.membership.servers[settings.sid].host in options.get("reordered", ())
+        peer: type[ZabPeer] = replaced.get(ZabPeer, ReorderedPeer if reordered else ZabPeer)
+        made = peer(settings, state, now_ms)
+        if options.get("votes") == "silent":
+            made.vote_silently()
         return made
 
     return ZAB._replace(start=start)

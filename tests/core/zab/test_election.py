@@ -70,6 +70,15 @@ def test_a_worse_vote_is_answered_not_adopted(worse):
     assert said(election) == [(worse.leader, LOOKING, Vote(2, 5, 1, 1))]
 
 
+def test_a_worse_vote_is_only_filed_if_votes_are_silent():
+    election = looking(2)
+    election.answers_worse = False
+    election.receive(3, vote(3, zxid=4), 10)
+    assert said(election) == []
+    election.receive(1, vote(2), 11)  # it counts as heard all the same
+    assert election.state == LEADING
+
+
 def test_all_heard_decides_at_once():
     election = looking(3)
     election.receive(1, vote(3), 10)

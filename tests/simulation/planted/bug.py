@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from recipes.core.replication import Entry, Ready
+
 Patch = pytest.MonkeyPatch
 
 
@@ -62,3 +64,17 @@ def behind(patch: Patch, owner: Any, name: str, extra: Callable[..., object]) ->
         return result
 
     patch.setattr(owner, name, both)
+
+
+def applies_last_only(patch: Patch, owner: Any) -> None:
+    """Of several entries that are committed at once only the last one gets to the Member."""
+    original = owner.take_ready
+
+    def take_ready(self: Any) -> Ready:
+        ready: Ready = original(self)
+        entries = [each for each in ready.commits if isinstance(each, Entry)]
+        if self.serving:
+            ready.commits = [each for each in ready.commits if each is entries[-1] or not isinstance(each, Entry)]
+        return ready
+
+    patch.setattr(owner, "take_ready", take_ready)

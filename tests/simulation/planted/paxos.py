@@ -15,7 +15,8 @@ from recipes.core.replicas.ballots import Ballot, Kind
 from recipes.core.replicas.progress import Progress
 from recipes.core.replicas.terms import TERM
 from recipes.core.replication import Cell
-from tests.simulation.planted.bug import PLANTED_IN_PAXOS, Patch, before, behind
+from recipes.core.zxid import counter_of, start_of
+from tests.simulation.planted.bug import PLANTED_IN_PAXOS, Patch, applies_last_only, before, behind
 from tests.simulation.planted.bug import planted as planted_somewhere
 
 planted = partial(planted_somewhere, where=PLANTED_IN_PAXOS)
@@ -177,3 +178,46 @@ def report_of_what_is_not_on_disk(patch: Patch) -> None:
         return original(ballot, ballot, last_zxid, chosen_zxid)
 
     patch.setattr(p, "encode_promise", promise)
+
+
+@planted(10, "P1", 5, kinds=("isolation", "partition"))
+def proposer_that_takes_the_shortest_log_and_does_not_accept_it(patch: Patch) -> None:
+    """It leaves it to the others to accept what it proposes."""
+    original = PaxosPeer.accept_log
+
+    def accept_log(self: PaxosPeer) -> None:
+        if self.leader is None:
+            original(self)
+
+    def shortest(self: Leader) -> int:
+        return min(self._promises, key=lambda sid: (self._promises[sid].last_zxid, sid != self._peer.settings.sid))
+
+    patch.setattr(PaxosPeer, "accept_log", accept_log)
+    patch.setattr(Leader, "_best", shortest)
+
+
+@planted(1, "P2", kinds=("wipe", "kill"))
+def snapshot_under_the_ballot_of_now(patch: Patch) -> None:
+    """The acceptor takes a tree for one of this ballot, whatever ballot its last entry is of."""
+    original = PaxosPeer.install
+
+    def install(self: PaxosPeer, zxid: int, body: bytes) -> None:
+        original(self, start_of(self.term) + counter_of(zxid), body)
+
+    patch.setattr(PaxosPeer, "install", install)
+
+
+@planted(6, "P7", kinds=("wipe", "kill"))
+def snapshot_of_what_is_not_applied(patch: Patch) -> None:
+    """The tree is said to be as of the end of the log."""
+    original = Leader.dumped
+
+    def dumped(self: Leader, link: int, zxid: int, chunks: Any) -> None:
+        original(self, link, self._peer.history.last_zxid, chunks)
+
+    patch.setattr(Leader, "dumped", dumped)
+
+
+@planted(1, "P7")
+def applies_only_the_last_of_several(patch: Patch) -> None:
+    applies_last_only(patch, PaxosPeer)

@@ -22,7 +22,7 @@ from recipes.core.replicas.stages import ElectionStage, ProgressStage
 from recipes.core.replicas.terms import TERM
 from recipes.core.replication import Cell
 from recipes.core.zxid import counter_of, start_of
-from tests.simulation.planted.bug import PLANTED_IN_RAFT, Patch, before, behind
+from tests.simulation.planted.bug import PLANTED_IN_RAFT, Patch, applies_last_only, before, behind
 from tests.simulation.planted.bug import planted as planted_somewhere
 
 planted = partial(planted_somewhere, where=PLANTED_IN_RAFT)
@@ -237,6 +237,22 @@ def serving_before_everything_committed_is_known(patch: Patch) -> None:
 @planted(10, "RF10")
 def candidate_with_a_log_that_is_not_on_disk(patch: Patch) -> None:
     patch.setattr(RaftPeer, "is_drained", property(lambda self: not self._operations))
+
+
+@planted(1, "RF6")
+def applies_only_the_last_of_several(patch: Patch) -> None:
+    applies_last_only(patch, RaftPeer)
+
+
+@planted(1, "RF9", kinds=("isolation", "kill"))
+def commit_index_of_the_slowest(patch: Patch) -> None:
+    """The leader tells what all followers have, not what is committed: that falls when one of them joins."""
+
+    def known_zxid(self: Leader) -> int:
+        held = [progress.durable_zxid for progress in self._by_sid.values() if progress.counts]
+        return min([self._peer.committed_zxid, *held])
+
+    patch.setattr(Leader, "_known_zxid", known_zxid)
 
 
 def vote_after_a_disk_was_replaced(patch: Patch) -> None:
