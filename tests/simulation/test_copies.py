@@ -6,9 +6,11 @@ How to replay a seed, and how to hunt: see ensembles.py.
 
 import pytest
 
+from recipes.core.copies.peer import CopiesPeer
 from recipes.core.copies.protocol import COPIES, degrading
 from recipes.core.copies.wire import NAMES
 from recipes.core.errors import InvariantBroken
+from recipes.core.sim import hunt as hunt_module
 from recipes.core.sim.ensemble import Ensemble
 from recipes.core.sim.plan import FAULTS
 from recipes.core.sim.protocols import find_simulated
@@ -156,6 +158,17 @@ def test_what_a_degraded_primary_has_acknowledged_may_be_lost():
     story.promote(2, True)
     with pytest.raises(InvariantBroken, match="A1 server"):
         story.run(20_000)
+
+
+@pytest.mark.thorough  # four runs
+def test_a_primary_that_degrades_keeps_what_it_has_acknowledged_while_nobody_is_promoted(monkeypatch):
+    simulated, dropped = find_simulated(PROTOCOL)._replace(protocol=degrading(500)), []
+    monkeypatch.setattr(hunt_module, "find_simulated", lambda name: simulated)
+    monkeypatch.setattr(CopiesPeer, "note", lambda self, text: dropped.append(text) if "dropped" in text else None)
+    for seed in range(1, 5):
+        verdict = run_seed(seed, 3, 0, tuple(fault for fault in FAULTS if fault not in NEVER), PROTOCOL)
+        assert verdict.broken == "", verdict.problem
+    assert dropped
 
 
 # Bugs, each found by the property that it breaks.

@@ -20,6 +20,7 @@ from recipes.lab.plants.plant import Plant
 class PlantedPeer(RaftPeer):
     """A peer whose parts may be replaced."""
 
+    leader: Leader | None
     leader_class: type[Leader] = Leader
     follower_class: type[Follower] = Follower
     election_class: type[Election] = Election

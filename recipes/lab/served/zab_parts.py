@@ -16,6 +16,8 @@ from recipes.core.zab.stages import LearnerStage
 class Parts(ZabPeer):
     """A peer whose parts may be replaced."""
 
+    leader: Leader | None
+    learner: Learner | None
     leader_class: type[Leader] = Leader
     learner_class: type[Learner] = Learner
     election_class: type[Election] = Election
@@ -64,4 +66,4 @@ class ReorderingLearner(Learner):
 class ReorderedPeer(Parts):
     """A server whose link from its leader does not keep the order of COMMITs."""
 
-    learner_class = ReorderingLearner
+    learner_class: type[Learner] = ReorderingLearner
