@@ -55,3 +55,10 @@ def test_f1_all_three_servers_come_together_from_any_stored_terms(first):
     for number, others in enumerate(product(TERMS, repeat=2)):
         logs = [LOGS[number >> sid & 1] for sid in range(3)]
         comes_together(dict(enumerate(zip((first, *others), logs, strict=True), 1)), (1, 2, 3))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("up", [(1, 2), (1, 3), (2, 3), (1, 2, 3)])
+def test_f1_every_quorum_comes_together_from_more_terms(up):
+    for chosen in product(product(TERMS, LOGS), repeat=3):
+        comes_together(dict(enumerate(chosen, 1)), up)
