@@ -88,6 +88,8 @@ class Leader(AnyLeader):
 
     def _drop_silent(self) -> None:
         super()._drop_silent()
+        if self._peer.leader is not self:
+            return  # it gave up
         self._newcomers.settle(self._by_sid, self._peer.now_ms)
         self._beat += 1
 

@@ -12,7 +12,7 @@ from recipes.core.replicas import wire as w
 from recipes.core.replicas.ballots import Kind
 from recipes.core.replicas.election import ASK_AGAIN_MS
 from recipes.core.replicas.terms import TERM
-from tests.core.raft.rig import TICK_MS, Alone
+from tests.core.raft.rig import TICK_MS, Alone, entry
 
 T1 = 1 << 32
 FAR = 1 << 24
@@ -281,3 +281,17 @@ def test_f6_a_connection_that_has_answered_nothing_gives_way():
     first, second = stranger(it, 1), stranger(it, 1)
     assert first.why_closed == "it has made a new connection"
     assert it.peer.leader._by_sid[2].link is second
+
+
+def test_f6_a_leader_that_gives_up_has_no_second_connections_to_settle():
+    it, member, other = led(2, 3)
+    it.stuck = True
+    it.peer.leader.propose(entry(T1 + 2))
+    for _ in range(100):
+        stranger(it, 1)
+        it.wait(TICK_MS // 2)
+        if it.peer.leader is None:
+            break
+        for link in (member, other):
+            answer(it, link)
+    assert it.peer.why_looking == "this server's own disk is too slow to lead"
