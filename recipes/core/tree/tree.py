@@ -60,6 +60,8 @@ class DataTree(ZNodes):
     fired: events the last txns caused, for the member to deliver and clear.
     """
 
+    count: int  # declared once more, since methods here change it
+
     def __init__(self) -> None:
         super().__init__()
         self.watches: WatchTable = WatchTable()

@@ -79,7 +79,7 @@ def own_log_despite_a_promise_with_another(patch: Patch) -> None:
     patch.setattr(Leader, "_best", lambda self: self._peer.settings.sid)
 
 
-@planted(1, "P8", kinds=APART)
+@planted(17, "P8", kinds=APART)
 def the_longest_log_in_place_of_the_highest_ballot(patch: Patch) -> None:
     def best(self: Leader) -> int:
         return max(self._promises, key=lambda sid: (self._promises[sid].last_zxid & 0xFFFFFFFF, sid))
@@ -136,7 +136,7 @@ def answers_of_an_earlier_ballot_count(patch: Patch) -> None:
     patch.setattr(Follower, "_durable", lambda self: min(self._matched_zxid, self._peer.flushed_zxid))
 
 
-@planted(1, "P8", kinds=APART)
+@planted(2, "P8", kinds=APART)
 def what_was_reported_counts_as_chosen(patch: Patch) -> None:
     """The new leader takes all that it adopts for chosen, and votes on none of it."""
 

@@ -91,7 +91,7 @@ def vote_for_a_log_that_ends_earlier(patch: Patch) -> None:
     patch.setattr(Election, "receive", receive)
 
 
-@planted(4, "A4", kinds=("isolation", "partition", "kill"))
+@planted(8, "A4", kinds=("isolation", "partition", "kill"))
 def conflict_not_deleted(patch: Patch) -> None:
     original = matching.change
 
@@ -102,7 +102,7 @@ def conflict_not_deleted(patch: Patch) -> None:
     patch.setattr(matching, "change", change)
 
 
-@planted(4, "A3", kinds=("reset", "isolation"))
+@planted(12, "A3", kinds=("reset", "isolation"))
 def deletes_without_conflict(patch: Patch) -> None:
     def cut(self: Follower, append: w.Append) -> None:
         peer = self._peer
