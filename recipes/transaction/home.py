@@ -25,11 +25,6 @@ class Home(NamedTuple):
         """The parent of the decision records."""
         return paths.join(self.path, RECORDS)
 
-    @property
-    def coordinators(self) -> str:
-        """The parent of a znode for each coordinator that lives."""
-        return paths.join(self.path, COORDINATORS)
-
 
 async def read_home(client: "Client", path: str, name: str) -> Home | None:
     """The fleet called `name` at `path`; None if nothing, or something else, is there."""
@@ -39,3 +34,14 @@ async def read_home(client: "Client", path: str, name: str) -> Home | None:
         return Home(where, name, str(stored["fleet"]), tuple(str(stored["participants"]).split(",")))
     except (NoNode, ValueError, KeyError, TypeError):
         return None
+
+
+async def living_coordinators(client: "Client", home: str) -> set[str]:
+    """The names of the znodes of the coordinators that live. home: the path of the fleet.
+
+    Their parent is a container: some time after the last of them has gone, it is gone too.
+    """
+    try:
+        return set(await client.children(paths.join(home, COORDINATORS)))
+    except NoNode:
+        return set()

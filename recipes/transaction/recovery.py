@@ -27,7 +27,7 @@ from recipes.core.errors import (
 )
 from recipes.election.election import Election
 from recipes.transaction import asking
-from recipes.transaction.home import COORDINATORS, SERVING
+from recipes.transaction.home import SERVING, living_coordinators
 from recipes.transaction.marks import forget_old
 from recipes.transaction.participant import BranchId, TransactionParticipant
 from recipes.transaction.record import Decision, Record, Records
@@ -142,7 +142,7 @@ class Recovery:
         await self._client.sync(self._home)
         try:
             names = await self._client.children(self._records.folder)
-            living = set(await self._client.children(paths.join(self._home, COORDINATORS)))
+            living = await living_coordinators(self._client, self._home)
         except NoNode:
             return
         left = []

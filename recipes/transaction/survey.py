@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 
 from recipes.core.errors import BadArguments, MalformedValue, NoNode, UnknownTransaction
-from recipes.transaction.home import Home, read_home
+from recipes.transaction.home import Home, living_coordinators, read_home
 from recipes.transaction.participant import Prepared, TransactionParticipant
 from recipes.transaction.record import Decision, Record, Records
 
@@ -128,8 +128,12 @@ async def _read_fleet(client: "Client", home: Home) -> FleetSeen:
     seen: list[TransactionSeen] = []
     bad: list[MalformedValue] = []
     limiter = anyio.CapacityLimiter(_READS_AT_ONCE)
-    names = await _children(client, home.records)
-    living = await _children(client, home.coordinators)  # after the records: a coordinator registers before it writes
+    try:
+        names = await client.children(home.records)
+    except NoNode:
+        names = []
+    # After the records: a coordinator registers before it writes.
+    living = await living_coordinators(client, home.path)
 
     async def read(transaction: str) -> None:
         async with limiter:
@@ -153,10 +157,3 @@ def _state(record: Record, alive: bool) -> TransactionState:
     if record.decision is not None:
         return TransactionState.COMMITTING if record.decision is Decision.COMMIT else TransactionState.ABORTING
     return TransactionState.UNDER_WAY if alive else TransactionState.IN_DOUBT
-
-
-async def _children(client: "Client", path: str) -> set[str]:
-    try:
-        return set(await client.children(path))
-    except NoNode:
-        return set()

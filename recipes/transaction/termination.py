@@ -22,7 +22,7 @@ from recipes.core.client.backoff import pauses
 from recipes.core.client.task import start_task
 from recipes.core.errors import BadArguments, NoNode, RecipesError, UnknownTransaction
 from recipes.transaction import asking
-from recipes.transaction.home import COORDINATORS, RECORDS
+from recipes.transaction.home import RECORDS, living_coordinators
 from recipes.transaction.participant import BranchId, TransactionParticipant, Waiting, check_name
 from recipes.transaction.record import Decision, Record, Records
 from recipes.transaction.stages import CommitProtocol
@@ -217,9 +217,7 @@ class Termination:
             await client.sync(self._home)
             if not self._fleet:
                 await self._learn_fleet()
-            living = set(await client.children(paths.join(self._home, COORDINATORS)))
-        except NoNode:
-            return  # no coordinator has been there yet: these are not ours
+            living = await living_coordinators(client, self._home)
         except RecipesError as error:
             self._say_unreachable(error)
             return

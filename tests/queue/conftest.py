@@ -53,9 +53,10 @@ async def sabotaged(hosts, **options):
 
 
 async def until(condition):
-    """Poll until `condition()` is true. The caller sets a time limit."""
-    while not await condition():
-        await anyio.sleep(0.01)
+    """Poll until `condition()` is true, for a minute at most."""
+    with anyio.fail_after(60):
+        while not await condition():
+            await anyio.sleep(0.01)
 
 
 @pytest.fixture

@@ -188,6 +188,16 @@ async def test_a_participant_that_does_not_say_how_long_is_watched(prepared):
 
 
 @of_store
+@pytest.mark.parametrize("decision", [Decision.COMMIT, None])
+async def test_a_branch_asks_also_when_no_coordinator_has_been_there_for_long(prepared, decision):
+    """The parent of their znodes is a container: it goes when it has been empty for a while."""
+    await prepared.leave(decision=decision)
+    await prepared.client.delete(f"{prepared.root}/default/coordinators")
+    async with prepared.ending():
+        assert await prepared.ended() is (BranchState.COMMITTED if decision else BranchState.ABORTED)
+
+
+@of_store
 async def test_it_goes_on_in_the_next_session_of_a_client_that_renews(hosts, prepared):
     async with connect(hosts, renew=True) as renewing:
         async with Coordinator(prepared.client, prepared.root, participants=prepared.parties, serve=False):
