@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from recipes.core.replication import Entry, Ready, Synced
 
 
-class Handover:
+class AwaitingCommit:
     """Entries that are logged and not applied yet, and what waits behind them, for a Replica of any protocol.
 
     ready: what was decided since it was taken. syncs: tokens that wait, each with the zxid before it.

@@ -36,7 +36,7 @@ def run_alone(seed: int) -> Verdict:
 
 
 def replay_command(seed: int, servers: int, observers: int, protocol: str = DEFAULT) -> str:
-    files = {DEFAULT: "test_ensemble.py", "multi-paxos": "test_paxos.py", "primary-backup": "test_copies.py"}
+    files = {DEFAULT: "test_ensemble.py", "multi-paxos": "test_paxos.py", "primary-backup": "test_primary_backup.py"}
     where = files.get(protocol, f"test_{protocol}.py")
     return f"pytest tests/simulation/{where} -k one_seed --seed {seed} --ensemble {servers}+{observers}"
 

@@ -6,18 +6,18 @@ How to replay a seed, and how to hunt: see ensembles.py.
 
 import pytest
 
-from recipes.core.copies.peer import CopiesPeer
-from recipes.core.copies.protocol import COPIES, degrading
-from recipes.core.copies.wire import NAMES
 from recipes.core.errors import InvariantBroken
+from recipes.core.primary_backup.peer import PrimaryBackupPeer
+from recipes.core.primary_backup.protocol import PRIMARY_BACKUP, degrading
+from recipes.core.primary_backup.wire import NAMES
 from recipes.core.sim import hunt as hunt_module
 from recipes.core.sim.ensemble import Ensemble
 from recipes.core.sim.plan import FAULTS
 from recipes.core.sim.protocols import find_simulated
 from tests.simulation.conftest import plan_of, run_seed, sources_of
 from tests.simulation.ensembles import PROPERTY, hunt, hunt_bugs, hunt_in, replay, run_all
-from tests.simulation.planted import copies
-from tests.simulation.planted.bug import PLANTED_IN_COPIES
+from tests.simulation.planted import primary_backup
+from tests.simulation.planted.bug import PLANTED_IN_PRIMARY_BACKUP
 
 PROTOCOL = "primary-backup"
 NEVER = ("rot", "wipe")
@@ -61,7 +61,7 @@ def test_hunt(pytestconfig, capsys):
 class Story:
     """Three servers without faults: the test says what happens."""
 
-    def __init__(self, seed=1, protocol=COPIES):
+    def __init__(self, seed=1, protocol=PRIMARY_BACKUP):
         plan = plan_of(seed, 3, 0)._replace(faults=[], rates_pm=(1000,) * 3, cut_probability=0.0, delay_us=1000)
         self.ensemble = Ensemble(
             plan._replace(end_us=20_000_000), sources_of(seed), find_simulated(PROTOCOL)._replace(protocol=protocol)
@@ -164,7 +164,9 @@ def test_what_a_degraded_primary_has_acknowledged_may_be_lost():
 def test_a_primary_that_degrades_keeps_what_it_has_acknowledged_while_nobody_is_promoted(monkeypatch):
     simulated, dropped = find_simulated(PROTOCOL)._replace(protocol=degrading(500)), []
     monkeypatch.setattr(hunt_module, "find_simulated", lambda name: simulated)
-    monkeypatch.setattr(CopiesPeer, "note", lambda self, text: dropped.append(text) if "dropped" in text else None)
+    monkeypatch.setattr(
+        PrimaryBackupPeer, "note", lambda self, text: dropped.append(text) if "dropped" in text else None
+    )
     for seed in range(1, 5):
         verdict = run_seed(seed, 3, 0, tuple(fault for fault in FAULTS if fault not in NEVER), PROTOCOL)
         assert verdict.broken == "", verdict.problem
@@ -178,7 +180,7 @@ def run_bug(bug, seed):
     return run_seed(seed, bug.servers, bug.observers, bug.kinds, PROTOCOL)
 
 
-@pytest.mark.parametrize("bug", PLANTED_IN_COPIES, ids=lambda bug: bug.name)
+@pytest.mark.parametrize("bug", PLANTED_IN_PRIMARY_BACKUP, ids=lambda bug: bug.name)
 def test_planted_bug_is_found_by_the_property_it_breaks(bug, monkeypatch):
     bug.plant(monkeypatch)
     verdict = run_bug(bug, bug.seed)
@@ -187,15 +189,15 @@ def test_planted_bug_is_found_by_the_property_it_breaks(bug, monkeypatch):
 
 
 def test_there_are_enough_of_them():
-    assert len(PLANTED_IN_COPIES) >= 4
-    assert copies.replies_at_the_first_copy.__name__ == PLANTED_IN_COPIES[0].name
+    assert len(PLANTED_IN_PRIMARY_BACKUP) >= 4
+    assert primary_backup.replies_at_the_first_copy.__name__ == PLANTED_IN_PRIMARY_BACKUP[0].name
 
 
 def hunt_bug(task):
-    return hunt_in(PLANTED_IN_COPIES, task, run_bug)
+    return hunt_in(PLANTED_IN_PRIMARY_BACKUP, task, run_bug)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_how_many_seeds_each_bug_takes(pytestconfig, capsys):
-    hunt_bugs(pytestconfig, capsys, PROTOCOL, PLANTED_IN_COPIES, hunt_bug)
+    hunt_bugs(pytestconfig, capsys, PROTOCOL, PLANTED_IN_PRIMARY_BACKUP, hunt_bug)

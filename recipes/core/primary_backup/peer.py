@@ -2,26 +2,26 @@
 
 from dataclasses import replace
 
-from recipes.core.copies.backup import Backup
-from recipes.core.copies.fences import MOST_SID, next_start, owner_of, promoted, set_cell, stored_set
-from recipes.core.copies.primary import Primary
-from recipes.core.copies.succession import Succession
-from recipes.core.copies.wire import COPIES_MESSAGES
 from recipes.core.errors import invariant
+from recipes.core.primary_backup.backup import Backup
+from recipes.core.primary_backup.fences import MOST_SID, next_start, owner_of, promoted, set_cell, stored_set
+from recipes.core.primary_backup.primary import Primary
+from recipes.core.primary_backup.succession import Succession
+from recipes.core.primary_backup.wire import PRIMARY_BACKUP_MESSAGES
 from recipes.core.replicas.peer import Peer
 from recipes.core.replicas.terms import stored_term, term_cell
 from recipes.core.replicas.wire import Dialect
 from recipes.core.replication import Recovered, ReplicaSettings, Truncate
 
 
-class CopiesPeer(Peer):
+class PrimaryBackupPeer(Peer):
     """One server's part in the replication. now_ms: a clock that never goes back.
 
     backups: the servers that must have each write while this one is the primary.
     degrade_ms: how long it waits for one of them before it drops it; None: for ever.
     """
 
-    dialect: Dialect = COPIES_MESSAGES
+    dialect: Dialect = PRIMARY_BACKUP_MESSAGES
     term: int
     backups: tuple[int, ...]
     leader: Primary | None

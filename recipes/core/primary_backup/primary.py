@@ -14,7 +14,7 @@ from recipes.core.replicas.tables import PROGRESS_MESSAGES
 from recipes.core.replicas.whole_log import WholeLogLeader
 
 if TYPE_CHECKING:
-    from recipes.core.copies.peer import CopiesPeer
+    from recipes.core.primary_backup.peer import PrimaryBackupPeer
 
 
 class All:
@@ -32,9 +32,9 @@ class Primary(WholeLogLeader):
     """What a server does while it is the primary."""
 
     table: ProgressTable = PROGRESS_MESSAGES
-    _peer: "CopiesPeer"
+    _peer: "PrimaryBackupPeer"
 
-    def __init__(self, peer: "CopiesPeer") -> None:
+    def __init__(self, peer: "PrimaryBackupPeer") -> None:
         super().__init__(peer)
         self._set = All(peer.backups)  # as it is on this server's disk
         self._read_index = ReadIndex(peer.settings.sid, self._set)
@@ -47,7 +47,7 @@ class Primary(WholeLogLeader):
             self._take_log()
             self._next_beat_ms = peer.now_ms + peer.settings.tick_ms // 2
             self._announce()
-            self._count()
+            self._commit_what_a_quorum_has()
 
     def _announce(self) -> None:
         if self._initial_zxid is not None:
@@ -77,7 +77,7 @@ class Primary(WholeLogLeader):
         peer = self._peer
         if peer.leader is self:
             self._set.sids = peer.backups
-            self._count()
+            self._commit_what_a_quorum_has()
 
     def quorum_heard_ms(self) -> int:
         """A primary needs nobody to be one."""

@@ -3,20 +3,20 @@
 from functools import partial
 from typing import Final
 
-from recipes.core.copies.fences import FIRST_VALUES, settle_fences
-from recipes.core.copies.peer import CopiesPeer
+from recipes.core.primary_backup.fences import FIRST_VALUES, settle_fences
+from recipes.core.primary_backup.peer import PrimaryBackupPeer
 from recipes.core.replication import ReplicationProtocol
 
-COPIES: Final = ReplicationProtocol(
+PRIMARY_BACKUP: Final = ReplicationProtocol(
     name="primary-backup",
     cells=FIRST_VALUES,
     settle=settle_fences,
     logged_counts=False,
-    start=CopiesPeer,
+    start=PrimaryBackupPeer,
 )
 
 
 def degrading(degrade_ms: int) -> ReplicationProtocol:
     """The same with a primary that drops a backup which has owed an entry for `degrade_ms`: it does not block then, and
     what it acknowledges is on fewer disks."""
-    return COPIES._replace(start=partial(CopiesPeer, degrade_ms=degrade_ms))
+    return PRIMARY_BACKUP._replace(start=partial(PrimaryBackupPeer, degrade_ms=degrade_ms))

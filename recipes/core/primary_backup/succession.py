@@ -6,13 +6,13 @@ from recipes.core.replicas.ballots import Ballot, Kind
 from recipes.core.replicas.election import Election
 
 if TYPE_CHECKING:
-    from recipes.core.copies.peer import CopiesPeer
+    from recipes.core.primary_backup.peer import PrimaryBackupPeer
 
 
 class Succession(Election):
     """A primary begins, and a backup waits for the word of a primary."""
 
-    _peer: "CopiesPeer"
+    _peer: "PrimaryBackupPeer"
 
     def tick(self) -> None:
         """Begin as the primary, once everything is on disk."""

@@ -6,4 +6,4 @@ from recipes.core.replicas import wire as w
 from recipes.core.replicas.wire import Dialect
 
 NAMES: Final = w.NAMES | {w.APPEND: "COPY", w.APPENDED: "COPIED"}
-COPIES_MESSAGES: Final = Dialect("primary-backup", b"recipes/copy", NAMES)
+PRIMARY_BACKUP_MESSAGES: Final = Dialect("primary-backup", b"recipes/copy", NAMES)

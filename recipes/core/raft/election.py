@@ -122,14 +122,14 @@ class Election(AnyElection):
         self._granted = {peer.settings.sid}
         for sid in self._others():
             peer.say(sid, Ballot(Kind.ASK, term, peer.history.last_zxid))
-        self._count()
+        self._count_votes()
 
-    def _count(self) -> None:
+    def _count_votes(self) -> None:
         if self.stage is _STANDING and self._peer.settings.membership.is_quorum(self._granted):
             self.stop()
             self._peer.lead()
         else:
-            super()._count()
+            super()._count_votes()
 
     def _told(self, sid: int, ballot: Ballot) -> None:
         peer, kind, term = self._peer, ballot.kind, ballot.term
@@ -141,7 +141,7 @@ class Election(AnyElection):
         elif term == peer.term and sid in self._voters and kind is Kind.GRANT:
             if self.stage is _STANDING and self._granted:
                 self._granted.add(sid)
-                self._count()
+                self._count_votes()
 
     def _asked(self, sid: int, ballot: Ballot) -> None:
         peer = self._peer

@@ -95,7 +95,7 @@ class Leader(AnyLeader):
 
     # What is committed.
 
-    def _count(self) -> None:
+    def _commit_what_a_quorum_has(self) -> None:
         """Commit what a quorum of disks has, if it is of this term."""
         zxid = self._held()
         if zxid > self._peer.committed_zxid and epoch_of(zxid) == self.term:

@@ -100,7 +100,7 @@ class Election:
             self._await_answers()
             for sid in self._others():
                 peer.say(sid, Ballot(Kind.ASK_EARLY, self.asks_about, peer.history.last_zxid))
-            self._count()
+            self._count_votes()
         else:
             self._stand()
 
@@ -116,7 +116,7 @@ class Election:
         """Begin a term of this server's own."""
         raise NotImplementedError
 
-    def _count(self) -> None:
+    def _count_votes(self) -> None:
         """See whether enough servers have said yes."""
         if self.stage is _ASKING and self._peer.settings.membership.is_quorum(self._granted):
             self._stand()
@@ -159,7 +159,7 @@ class Election:
         elif kind is Kind.GRANT_EARLY:
             if term == self.asks_about and sid in self._voters and self.stage is _ASKING:
                 self._granted.add(sid)
-                self._count()
+                self._count_votes()
         else:
             self._told(sid, ballot)
 

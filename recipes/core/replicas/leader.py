@@ -312,7 +312,7 @@ class Leader:
 
     def flushed(self, zxid: int) -> None:
         """This server has everything up to `zxid` on disk."""
-        self._count()
+        self._commit_what_a_quorum_has()
 
     def _acknowledged(self, progress: Progress, appended: Appended) -> None:
         if appended.term != self.term:
@@ -327,7 +327,7 @@ class Leader:
             self._peer.tell(SessionsTouched(appended.touches))
         if appended.durable_zxid > progress.durable_zxid:
             progress.stored(appended.durable_zxid)
-            self._count()
+            self._commit_what_a_quorum_has()
         else:
             self._answer_syncs()
 
@@ -337,7 +337,7 @@ class Leader:
         held = {progress.sid: progress.durable_zxid for progress in self._by_sid.values() if progress.counts}
         return self._membership.committed(held | {peer.settings.sid: peer.flushed_zxid})
 
-    def _count(self) -> None:
+    def _commit_what_a_quorum_has(self) -> None:
         """Commit what enough disks have, as far as it may be counted; then `_answer_syncs`."""
         raise NotImplementedError
 

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from recipes.core.awaiting_commit import AwaitingCommit
 from recipes.core.errors import WireError, invariant
-from recipes.core.handover import Handover
 from recipes.core.history import History
 from recipes.core.jute.records import Ids
 from recipes.core.jute.votes import Notification
@@ -67,7 +67,7 @@ class Peer:
         self.full: bool = False
         self._operations: deque[tuple[Operation, list[Callable[[], None]]]] = deque()
         self._replacing = 0  # operations under way that replace the log or its end
-        self._handover = Handover(self.history.behind(self.applied_zxid))
+        self._awaiting = AwaitingCommit(self.history.behind(self.applied_zxid))
         self._outbox = Outbox()
         self._noted: set[tuple[int, str]] = set()
         self._next_key = 0
@@ -250,8 +250,8 @@ class Peer:
 
     def take_ready(self) -> Ready:
         """What has been decided since the last call."""
-        handover = self._handover
-        ready, handover.ready = handover.ready, Ready()
+        awaiting = self._awaiting
+        ready, awaiting.ready = awaiting.ready, Ready()
         return ready
 
     # What leader, follower and election call.
@@ -299,12 +299,12 @@ class Peer:
 
     def tell(self, event: Event) -> None:
         """Pass an event to the Member."""
-        self._handover.ready.events.append(event)
+        self._awaiting.ready.events.append(event)
 
     def append(self, entry: Entry) -> None:
         """Write an entry to the log."""
         self.history.append(entry)
-        self._handover.append(entry)
+        self._awaiting.append(entry)
 
     def cut(self, zxid: int) -> None:
         """Delete everything behind `zxid` from the log. Raises WireError if something there is committed."""
@@ -314,7 +314,7 @@ class Peer:
         self._replacing += 1
         self.history.truncate(zxid)
         self.flushed_zxid = min(self.flushed_zxid, zxid)
-        self._handover.cut(zxid)
+        self._awaiting.cut(zxid)
 
     def install(self, zxid: int, body: bytes) -> None:
         """Replace log and tree by a leader's snapshot."""
@@ -323,7 +323,7 @@ class Peer:
         self._carry_out(InstallSnapshot(zxid, body))
         self._replacing += 1
         self.history.reset(zxid)
-        self._handover.restart()
+        self._awaiting.restart()
         self.committed_zxid = zxid
         self.flushed_zxid = self.applied_zxid = 0  # until the snapshot is on disk
 
@@ -365,14 +365,14 @@ class Peer:
 
     def synced(self, token: object) -> None:
         """Hand `token` back once everything committed so far has been handed over."""
-        self._handover.sync(self.committed_zxid, token)
+        self._awaiting.sync(self.committed_zxid, token)
         self.release()
 
     def release(self) -> None:
         """Hand over what is committed and on this server's disk."""
-        handover, up_to = self._handover, min(self.committed_zxid, self.flushed_zxid)
-        if up_to > self.applied_zxid or handover.syncs:
-            self.applied_zxid = handover.release(up_to, self.applied_zxid)
+        awaiting, up_to = self._awaiting, min(self.committed_zxid, self.flushed_zxid)
+        if up_to > self.applied_zxid or awaiting.syncs:
+            self.applied_zxid = awaiting.release(up_to, self.applied_zxid)
             self.history.forget(self.applied_zxid)
         if not self.serving and self._phase is not None:
             self._phase.applied(self.applied_zxid)
@@ -397,11 +397,11 @@ class Peer:
             self.serving = False
             self.tell(RoleChanged(False))
         self.role = "looking"
-        self._handover.drop_syncs()
+        self._awaiting.drop_syncs()
         self._election.rest()
 
     # Inside.
 
     def _carry_out(self, operation: Operation) -> None:
         self._operations.append((operation, []))
-        self._handover.ready.writes.append(operation)
+        self._awaiting.ready.writes.append(operation)

@@ -35,7 +35,7 @@ class WholeLogLeader(Leader):
     def _known_zxid(self) -> int:
         return self._peer.committed_zxid if self._known else -1
 
-    def _count(self) -> None:
+    def _commit_what_a_quorum_has(self) -> None:
         """Commit what enough servers have."""
         peer = self._peer
         zxid = self._held()

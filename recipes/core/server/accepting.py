@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import ssl  # takes time to import, and many servers need none of it
 
-    from recipes.core.server.places import Place, Places
+    from recipes.core.server.client_places import ClientPlace, ClientPlaces
     from recipes.core.server.strangers import Strangers
 
 BACKLOG = 128
@@ -56,7 +56,7 @@ class _Unmade:
 class Acceptor:
     """Accepts connections on bound sockets, which it owns, until `close`.
 
-    make: called for each connection to make its protocol; with places, it gets the connection's Place, which the
+    make: called for each connection to make its protocol; with places, it gets the connection's ClientPlace, which the
         protocol leaves once its connection is lost. Raises OSError when a socket cannot listen.
     places: a connection for which there is no place is closed at once.
     """
@@ -67,7 +67,7 @@ class Acceptor:
         sockets: Sequence[socket.socket],
         backlog: int,
         tls: Tls | None = None,
-        places: "Places | None" = None,
+        places: "ClientPlaces | None" = None,
     ) -> None:
         self._make = make
         self._places = places
@@ -124,7 +124,7 @@ class Acceptor:
                 self._tls.unfinished.meet(unmade, address)
 
     def _made(
-        self, connection: socket.socket, place: "Place | None", unmade: _Unmade, making: asyncio.Task[None]
+        self, connection: socket.socket, place: "ClientPlace | None", unmade: _Unmade, making: asyncio.Task[None]
     ) -> None:
         self._unmade.discard(making)
         if self._tls is not None:
@@ -134,7 +134,7 @@ class Acceptor:
             if place is not None:
                 place.leave()
 
-    async def _make_connection(self, connection: socket.socket, address: object, place: "Place | None") -> None:
+    async def _make_connection(self, connection: socket.socket, address: object, place: "ClientPlace | None") -> None:
         tls, of_place = self._tls, () if place is None else (place,)
         if tls is None:
             await self._connect(partial(self._make, *of_place), connection)

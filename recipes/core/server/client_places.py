@@ -22,7 +22,7 @@ class Holder(Protocol):
         """Close now."""
 
 
-class Place:
+class ClientPlace:
     """One client's place, from when its connection is accepted until it is closed.
 
     holder: whoever can close the connection.
@@ -30,8 +30,8 @@ class Place:
 
     __slots__ = ("_places", "address", "holder", "host")
 
-    def __init__(self, places: "Places", host: str, address: object) -> None:
-        self._places: Places | None = places
+    def __init__(self, places: "ClientPlaces", host: str, address: object) -> None:
+        self._places: ClientPlaces | None = places
         self.host: str = host
         self.address: object = address
         self.holder: Holder | None = None
@@ -43,7 +43,7 @@ class Place:
             self._places = self.holder = None
 
 
-class Places:
+class ClientPlaces:
     """How many clients there may be, in all and from one address; 0: no limit.
 
     most_descriptors: as many as the limit of file descriptors leaves room for; None without that limit.
@@ -57,12 +57,12 @@ class Places:
         self._refusals = refusals
         self._per_host: dict[str, int] = {}
         # Who may be a stranger, the oldest first: in all, and by host. Who is none any more goes when he is found here.
-        self._new: dict[Place, None] = {}
-        self._new_by_host: dict[str, dict[Place, None]] = {}
+        self._new: dict[ClientPlace, None] = {}
+        self._new_by_host: dict[str, dict[ClientPlace, None]] = {}
         self.stats: Stats = Stats()  # counts who is refused
         self.taken: int = 0
 
-    def enter(self, address: object) -> Place | None:
+    def enter(self, address: object) -> ClientPlace | None:
         """A place for a connection from this socket address, which is empty on a Unix socket; None: there is none."""
         host = str(address[0]) if isinstance(address, tuple) else ""
         if self._most_descriptors is not None and self.taken >= self._most_descriptors:
@@ -81,14 +81,14 @@ class Places:
             if not self._made_room(self._new_by_host.get(host, {}), why, about=f"clients from {host}"):
                 self._refuse(f"refused a client from {shown(address)}: {why}", about=f"clients from {host}")
                 return None
-        place = Place(self, host, address)
+        place = ClientPlace(self, host, address)
         self._per_host[host] = self._per_host.get(host, 0) + 1
         self._new[place] = None
         self._new_by_host.setdefault(host, {})[place] = None
         self.taken += 1
         return place
 
-    def _made_room(self, among: dict[Place, None], why: str, about: str) -> bool:
+    def _made_room(self, among: dict[ClientPlace, None], why: str, about: str) -> bool:
         """Hang up on the oldest stranger among these, in favour of a new connection; False if there is none."""
         while among:
             place = next(iter(among))
@@ -103,7 +103,7 @@ class Places:
                 return True
         return False
 
-    def _forget(self, place: Place) -> None:
+    def _forget(self, place: ClientPlace) -> None:
         self._new.pop(place, None)
         of_host = self._new_by_host.get(place.host)
         if of_host is not None:
@@ -115,7 +115,7 @@ class Places:
         self.stats.connections_rejected += 1
         self._refusals.say(text, about)
 
-    def left(self, place: Place) -> None:
+    def left(self, place: ClientPlace) -> None:
         """This connection is closed."""
         self._forget(place)
         self.taken -= 1

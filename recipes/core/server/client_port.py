@@ -10,7 +10,7 @@ from recipes.core.member.connection import Connection
 from recipes.core.server.unread import Unread
 
 if TYPE_CHECKING:
-    from recipes.core.server.places import Place
+    from recipes.core.server.client_places import ClientPlace
     from recipes.core.server.server import Server
 
 _READ_BYTES = 64 * 1024  # small requests that fill it take some 10 ms, for which the other clients wait
@@ -23,7 +23,7 @@ class ClientProtocol(asyncio.BufferedProtocol):
         self,
         server: "Server",
         buffer: memoryview,
-        place: "Place | None" = None,
+        place: "ClientPlace | None" = None,
         *,
         secure: bool = False,
         local: bool = False,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from recipes.core.server.accepting import BACKLOG, Acceptor, Tls
 
 if TYPE_CHECKING:
-    from recipes.core.server.places import Places
+    from recipes.core.server.client_places import ClientPlaces
 
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]  # the socket module's form; its port means nothing
 
@@ -31,7 +31,7 @@ def listen(
     *,
     backlog: int = BACKLOG,
     tls: Tls | None = None,
-    places: "Places | None" = None,
+    places: "ClientPlaces | None" = None,
 ) -> Listener:
     """Accept connections at the addresses that `bound` can bind.
 
@@ -42,7 +42,11 @@ def listen(
 
 
 def listen_on_socket(
-    make: Callable[..., asyncio.BaseProtocol], path: Path, *, backlog: int = BACKLOG, places: "Places | None" = None
+    make: Callable[..., asyncio.BaseProtocol],
+    path: Path,
+    *,
+    backlog: int = BACKLOG,
+    places: "ClientPlaces | None" = None,
 ) -> Listener:
     """Accept this user's connections on a Unix socket.
 

@@ -32,13 +32,13 @@ from recipes.core.member.member import Member
 from recipes.core.protocols import find_protocol, protocol_of, refusal
 from recipes.core.replication import Outbox, Replica
 from recipes.core.server.accepting import Tls
+from recipes.core.server.client_places import ClientPlace, ClientPlaces
 from recipes.core.server.client_port import ClientProtocol, read_buffer
 from recipes.core.server.descriptors import most_clients
 from recipes.core.server.exposure import exposed_files, exposed_ports
 from recipes.core.server.facts import ServerFacts
 from recipes.core.server.flusher import Flusher
 from recipes.core.server.listening import Listener, addresses_of, listen, listen_on_socket
-from recipes.core.server.places import Place, Places
 from recipes.core.server.refusals import UNFINISHED, Refusals, shown
 from recipes.core.server.settings import member_config, own_secret
 from recipes.core.server.strangers import Strangers
@@ -106,7 +106,7 @@ class Server:
         config = self.config
         self._refusals = Refusals(self._loop.time, self._loop.call_later)
         most, most_per_host = config.max_connections, config.max_connections_per_ip
-        self._places = Places(most, most_per_host, most_clients(), self._refusals)
+        self._places = ClientPlaces(most, most_per_host, most_clients(), self._refusals)
         async with AsyncExitStack() as stack:
             await self._start(stack)
             self._stack = stack.pop_all()
@@ -226,16 +226,16 @@ class Server:
                     stack, self, config.metrics_address, config.metrics_port, only_metrics=True
                 )
 
-    def _plain_protocol(self, place: Place) -> ClientProtocol:
+    def _plain_protocol(self, place: ClientPlace) -> ClientProtocol:
         return ClientProtocol(self, self._buffer, place)
 
-    def _secure_protocol(self, place: Place) -> ClientProtocol:
+    def _secure_protocol(self, place: ClientPlace) -> ClientProtocol:
         return ClientProtocol(self, self._buffer, place, secure=True)
 
-    def _local_protocol(self, place: Place) -> ClientProtocol:
+    def _local_protocol(self, place: ClientPlace) -> ClientProtocol:
         return ClientProtocol(self, self._buffer, place, local=True)
 
-    def _tls(self, what: str, plain: Callable[[Place], ClientProtocol] | None = None) -> Tls:
+    def _tls(self, what: str, plain: Callable[[ClientPlace], ClientProtocol] | None = None) -> Tls:
         from recipes.core.server.tls import server_context  # imported only if needed: it takes time
 
         def refused(address: object, error: OSError) -> None:

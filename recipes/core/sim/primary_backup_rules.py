@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from recipes.core.copies.fences import SET, stored_set
-from recipes.core.copies.wire import COPIES_MESSAGES
 from recipes.core.jute.votes import Notification
+from recipes.core.primary_backup.fences import SET, stored_set
+from recipes.core.primary_backup.wire import PRIMARY_BACKUP_MESSAGES
 from recipes.core.replicas import wire as w
 from recipes.core.replicas.ballots import Ballot, from_notification
 from recipes.core.replication import Cell
@@ -20,7 +20,7 @@ _NAMES = {
 }  # fmt: skip
 
 
-class CopiesRules(Rules):
+class PrimaryBackupRules(Rules):
     """packets, states: how often servers sent each type of message, and each kind of ballot."""
 
     def __init__(self, ledger: Ledger, packets: dict[str, int], states: dict[str, int]) -> None:
@@ -59,7 +59,7 @@ class CopiesRules(Rules):
 
     def tap(self, sid: int) -> FrameTap:
         """An observer that counts messages, and has them checked."""
-        return FrameTap(self, COPIES_MESSAGES, sid, self._packets)
+        return FrameTap(self, PRIMARY_BACKUP_MESSAGES, sid, self._packets)
 
     def says(self, sid: int, message: Any) -> None:
         """A server sends a message over the quorum port."""

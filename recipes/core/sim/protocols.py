@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from recipes.core.copies.protocol import COPIES
 from recipes.core.paxos.protocol import PAXOS
+from recipes.core.primary_backup.protocol import PRIMARY_BACKUP
 from recipes.core.protocols import find_protocol
 from recipes.core.replication import ReplicationProtocol
 from recipes.core.sim.checks import Ledger
-from recipes.core.sim.copies_rules import CopiesRules
 from recipes.core.sim.paxos_rules import PaxosRules
+from recipes.core.sim.primary_backup_rules import PrimaryBackupRules
 from recipes.core.sim.raft_rules import RaftRules
 from recipes.core.sim.rules import Rules
 from recipes.core.sim.zab_rules import ZabRules
@@ -26,7 +26,7 @@ _RULES: dict[str, Callable[[Ledger, dict[str, int], dict[str, int]], Rules]] = {
 # Those that no server runs: only here and in the laboratory.
 _SIMULATED = {
     "multi-paxos": SimulatedProtocol(PAXOS, PaxosRules),
-    "primary-backup": SimulatedProtocol(COPIES, CopiesRules),
+    "primary-backup": SimulatedProtocol(PRIMARY_BACKUP, PrimaryBackupRules),
 }
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from recipes.core.awaiting_commit import AwaitingCommit
 from recipes.core.errors import invariant
-from recipes.core.handover import Handover
 from recipes.core.history import History
 from recipes.core.jute.quorum import Packet, PacketReader
 from recipes.core.jute.records import Ids
@@ -91,7 +91,7 @@ class ZabPeer:
         self._look_at_ms: int | None = None  # where it waits before it looks for a leader
         self._election = Election(settings.sid, settings.membership, settings.observer)
         self._operations: deque[tuple[Operation, Leader | Learner | None, StageEvent | None]] = deque()
-        self._handover = Handover()
+        self._awaiting = AwaitingCommit()
         self._outbox = Outbox()
         self._next_key = 0
         self._foreign: set[int] = set()  # servers of another protocol, which were named in the log
@@ -270,8 +270,8 @@ class ZabPeer:
 
     def take_ready(self) -> Ready:
         """What has been decided since the last call."""
-        handover = self._handover
-        ready, handover.ready = handover.ready, Ready()
+        awaiting = self._awaiting
+        ready, awaiting.ready = awaiting.ready, Ready()
         return ready
 
     # What the phases call.
@@ -300,18 +300,18 @@ class ZabPeer:
 
     def tell(self, event: Event) -> None:
         """Pass an event to the Member."""
-        self._handover.ready.events.append(event)
+        self._awaiting.ready.events.append(event)
 
     def append(self, entry: Entry) -> None:
         """Write an entry to the log."""
         self.history.append(entry)
-        self._handover.append(entry)
+        self._awaiting.append(entry)
 
     def carry_out(self, operation: Operation, event: StageEvent | None = None) -> None:
         """Queue an operation behind all writes so far. event: for the leader or learner of now,
         once the operation is done, unless that role has ended."""
         self._operations.append((operation, self._phase, event))
-        self._handover.ready.writes.append(operation)
+        self._awaiting.ready.writes.append(operation)
         if isinstance(operation, Truncate):
             self.history.truncate(operation.zxid)
             self._restart_from(operation.zxid)
@@ -334,14 +334,14 @@ class ZabPeer:
 
     def synced(self, token: object) -> None:
         """Hand `token` back once everything committed so far has been handed over."""
-        self._handover.sync(self.committed_zxid, token)
+        self._awaiting.sync(self.committed_zxid, token)
         self.release()
 
     def release(self) -> None:
         """Hand over what is committed and on this server's disk."""
-        handover, up_to = self._handover, min(self.committed_zxid, self.flushed_zxid)
-        if up_to > self.applied_zxid or handover.syncs:
-            self.applied_zxid = handover.release(up_to, self.applied_zxid)
+        awaiting, up_to = self._awaiting, min(self.committed_zxid, self.flushed_zxid)
+        if up_to > self.applied_zxid or awaiting.syncs:
+            self.applied_zxid = awaiting.release(up_to, self.applied_zxid)
             self.history.forget(self.applied_zxid)
 
     def serve(self, epoch: int) -> None:
@@ -365,7 +365,7 @@ class ZabPeer:
             self.serving = False
             self.tell(RoleChanged(False))
         self.role = "looking"
-        self._handover.drop_syncs()
+        self._awaiting.drop_syncs()
         self._look_when_drained()
 
     def turned_away(self, why: str) -> None:
@@ -423,5 +423,5 @@ class ZabPeer:
 
     def _restart_from(self, zxid: int) -> None:
         """Start again with the tree as it is at `zxid`."""
-        self._handover.restart()
+        self._awaiting.restart()
         self.flushed_zxid = self.committed_zxid = self.applied_zxid = zxid

@@ -51,7 +51,7 @@ class _TermForgetful(_Forgetful):
 class _CountingLeader(Leader):
     """Counts entries of any term."""
 
-    def _count(self) -> None:
+    def _commit_what_a_quorum_has(self) -> None:
         peer = self._peer
         held = {progress.sid: progress.durable_zxid for progress in self._by_sid.values() if progress.counts}
         zxid = self._membership.committed(held | {peer.settings.sid: peer.flushed_zxid})

@@ -131,11 +131,11 @@ class _Eager(Parts):
 
     def apply_alone(self, zxid: int) -> bool:
         """Hand over one entry, wherever it stands; False if it is not on disk yet."""
-        unapplied = self._handover._unapplied
+        unapplied = self._awaiting._unapplied
         found = next((entry for entry in unapplied if entry.zxid == zxid <= self.flushed_zxid), None)
         if found is not None:
             unapplied.remove(found)
-            self._handover.ready.commits.append(found)
+            self._awaiting.ready.commits.append(found)
             self.committed_zxid = self.applied_zxid = zxid
         return found is not None
 

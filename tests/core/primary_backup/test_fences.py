@@ -1,6 +1,7 @@
 import pytest
 
-from recipes.core.copies.fences import (
+from recipes.core.errors import DiskError
+from recipes.core.primary_backup.fences import (
     FIRST_VALUES,
     SET,
     next_start,
@@ -10,7 +11,6 @@ from recipes.core.copies.fences import (
     settle_fences,
     stored_set,
 )
-from recipes.core.errors import DiskError
 from recipes.core.replicas.terms import TERM
 
 

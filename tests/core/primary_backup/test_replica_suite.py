@@ -1,7 +1,7 @@
-from recipes.core.copies.protocol import COPIES
+from recipes.core.primary_backup.protocol import PRIMARY_BACKUP
 from tests.core.replica_suite import EnsembleSuite
 
 
-class TestCopies(EnsembleSuite):
-    protocol = COPIES
+class TestPrimaryBackup(EnsembleSuite):
+    protocol = PRIMARY_BACKUP
     needs_all = True

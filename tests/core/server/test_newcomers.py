@@ -17,9 +17,9 @@ from recipes.core.jute.votes import LOOKING, Notification
 from recipes.core.server import server as server_module
 from recipes.core.server import strangers
 from recipes.core.server.accepting import Acceptor, Tls
+from recipes.core.server.client_places import ClientPlaces
 from recipes.core.server.election_port import ElectionPort
 from recipes.core.server.peer_sockets import PeerSockets
-from recipes.core.server.places import Places
 from recipes.core.server.refusals import Refusals
 from recipes.core.server.server import Server
 from recipes.core.server.strangers import Strangers
@@ -231,7 +231,7 @@ def test_f8_who_has_said_something_or_is_gone_makes_no_room():
         def hang_up(self) -> None:
             self.hung_up = True
 
-    places = Places(3, 0, None, Refusals(lambda: 0.0))
+    places = ClientPlaces(3, 0, None, Refusals(lambda: 0.0))
     taken = [places.enter((f"10.0.0.{number}", 1)) for number in range(3)]
     for place, is_stranger in zip(taken, (False, True, False), strict=True):
         place.holder = Client(is_stranger=is_stranger)

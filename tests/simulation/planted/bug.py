@@ -25,7 +25,7 @@ class Planted(NamedTuple):
 PLANTED: list[Planted] = []
 PLANTED_IN_RAFT: list[Planted] = []
 PLANTED_IN_PAXOS: list[Planted] = []
-PLANTED_IN_COPIES: list[Planted] = []
+PLANTED_IN_PRIMARY_BACKUP: list[Planted] = []
 
 
 def planted(

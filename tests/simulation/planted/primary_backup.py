@@ -2,12 +2,12 @@
 
 from functools import partial
 
-from recipes.core.copies.backup import Backup
-from recipes.core.copies.primary import All, Primary
-from tests.simulation.planted.bug import PLANTED_IN_COPIES, Patch
+from recipes.core.primary_backup.backup import Backup
+from recipes.core.primary_backup.primary import All, Primary
+from tests.simulation.planted.bug import PLANTED_IN_PRIMARY_BACKUP, Patch
 from tests.simulation.planted.bug import planted as planted_somewhere
 
-planted = partial(planted_somewhere, where=PLANTED_IN_COPIES)
+planted = partial(planted_somewhere, where=PLANTED_IN_PRIMARY_BACKUP)
 
 
 @planted(1, "B1")

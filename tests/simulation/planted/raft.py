@@ -66,7 +66,7 @@ def entry_of_an_earlier_term_committed_by_counting(patch: Patch) -> None:
             peer.commit(zxid)
         self._answer_syncs()
 
-    patch.setattr(Leader, "_count", count)
+    patch.setattr(Leader, "_commit_what_a_quorum_has", count)
 
 
 @planted(146, "RF1", 5, kinds=("reset of votes", "kill", "isolation"))
@@ -126,7 +126,7 @@ def commit_beyond_what_was_matched(patch: Patch) -> None:
 
 @planted(1, "RF10")
 def leader_counts_itself_before_its_sync(patch: Patch) -> None:
-    original = Leader._count
+    original = Leader._commit_what_a_quorum_has
 
     def count(self: Leader) -> None:
         peer = self._peer
@@ -137,8 +137,8 @@ def leader_counts_itself_before_its_sync(patch: Patch) -> None:
         peer.flushed_zxid = flushed
         peer.release = release  # type: ignore[method-assign]
 
-    patch.setattr(Leader, "_count", count)
-    behind(patch, Leader, "propose", lambda self, entry: self._count())
+    patch.setattr(Leader, "_commit_what_a_quorum_has", count)
+    behind(patch, Leader, "propose", lambda self, entry: self._commit_what_a_quorum_has())
 
 
 @planted(1, "RF10")
