@@ -207,7 +207,7 @@ def snapshot_under_the_ballot_of_now(patch: Patch) -> None:
     patch.setattr(PaxosPeer, "install", install)
 
 
-@planted(6, "P7", kinds=("wipe", "kill"))
+@planted(11, "P7", kinds=("wipe", "kill"))
 def snapshot_of_what_is_not_applied(patch: Patch) -> None:
     """The tree is said to be as of the end of the log."""
     original = Leader.dumped

@@ -102,7 +102,7 @@ def conflict_not_deleted(patch: Patch) -> None:
     patch.setattr(matching, "change", change)
 
 
-@planted(12, "A3", kinds=("reset", "isolation"))
+@planted(3, "A3", kinds=("reset", "isolation"))
 def deletes_without_conflict(patch: Patch) -> None:
     def cut(self: Follower, append: w.Append) -> None:
         peer = self._peer
@@ -219,7 +219,7 @@ def snapshot_counts_before_it_is_on_disk(patch: Patch) -> None:
     behind(patch, RaftPeer, "install", install)
 
 
-@planted(18, "A2", kinds=("wipe", "kill"))
+@planted(21, "A2", kinds=("wipe", "kill"))
 def serving_a_tree_before_what_it_shows_is_applied(patch: Patch) -> None:
     """Our own, found by the simulation."""
     behind(patch, Follower, "_install", lambda self, end: setattr(self, "_shown_zxid", 0))
