@@ -36,7 +36,7 @@ def test_some_seeds(ensemble):
 
 @pytest.mark.thorough  # ten seconds of processor time
 def test_more_seeds():
-    counts = run_some(3, 27, 3, 0)
+    counts = run_some(30, 54, 3, 0)
     for what, count in run_some(2, 5, 5, 1).items():
         counts[what] = counts.get(what, 0) + count
     assert all(counts.get(what) for what in ("Truncate", "InstallSnapshot", "LEARN", "REPORT", "role observer"))

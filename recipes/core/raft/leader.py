@@ -78,6 +78,10 @@ class Leader(AnyLeader):
             self._flush(each)
         return True
 
+    def _is_heard(self, progress: Progress) -> bool:
+        # Who only introduces itself, again and again, must not keep a leader that is cut off from ending its term.
+        return self._believes or progress.answered
+
     def _gone(self, link: Link[Message]) -> None:
         progress = self._links.get(link.key)
         super()._gone(link)

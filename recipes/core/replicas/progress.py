@@ -59,6 +59,11 @@ class Progress:
         return self.stage is _REPLICATING
 
     @property
+    def answered(self) -> bool:
+        """Whether it has answered where its log is the leader's, or that it is not."""
+        return self.stage in _SENT
+
+    @property
     def joining(self) -> bool:
         """Whether it is on its way to this leader's log, as that was when it came."""
         return not self.joined and self.stage in _SENT
