@@ -32,7 +32,7 @@ from recipes.core.jute.requests import (
 )
 from recipes.core.tree.acl import masked, permits, user_name
 from recipes.core.tree.changes import child_count
-from recipes.core.tree.packed import data_of, open_stat
+from recipes.core.tree.packed import open_node
 from recipes.core.tree.quota import is_of_quota
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ZNode, pack_stat
@@ -98,28 +98,27 @@ def plain_get(tree: DataTree, xid: int, body: bytes, ids: Ids) -> bytes | None:
     length = len(body) - 5  # of the path
     if length < 0 or body[-1]:
         return None
-    node = tree.nodes.get(body[4:-1])
+    path = body[4:-1]
+    node = tree.nodes.get(path)
     if node is None:
-        return _packed_get(tree, xid, body, length)
-    if un_int(body)[0] != length or not (node.acl is OPEN_ACL or may(tree, body[4:-1], node, op.READ, ids)):
+        record = tree.packed.get(path)
+        found = None if record is None or un_int(body)[0] != length else open_node(record)
+        if found is None:
+            return None
+        data, stat = found
+        size = len(data)
+        if size > LARGE_BYTES:
+            return None
+        return _pack_data_reply(88 + size, xid, tree.last_zxid, 0, size) + data + stat
+    if un_int(body)[0] != length or not (node.acl is OPEN_ACL or may(tree, path, node, op.READ, ids)):
         return None
-    data = node.data
-    if data is None:
+    content = node.data
+    if content is None:
         return None
-    size = len(data)
+    size = len(content)
     if size > LARGE_BYTES:
         return None
-    return _pack_data_reply(88 + size, xid, tree.last_zxid, 0, size) + data + pack_stat(node)
-
-
-def _packed_get(tree: DataTree, xid: int, body: bytes, length: int) -> bytes | None:
-    record = tree.packed.get(body[4:-1])
-    if record is None or un_int(body)[0] != length:
-        return None
-    data, stat = data_of(record), open_stat(record)
-    if data is None or stat is None or len(data) > LARGE_BYTES:
-        return None
-    return _pack_data_reply(88 + len(data), xid, tree.last_zxid, 0, len(data)) + data + stat
+    return _pack_data_reply(88 + size, xid, tree.last_zxid, 0, size) + content + pack_stat(node)
 
 
 def exists(tree: DataTree, asker: Asker, ids: Ids, body: bytes) -> bytes:

@@ -27,6 +27,10 @@ _any: Final = Struct(">BIIqqqqiqiiI")
 _place: Final = Struct(">xI")
 _digest: Final = Struct(">5xI")
 _SIZES: Final = (_made.size, _set.size, _any.size)
+_MADE_BYTES, _SET_BYTES = _SIZES[:2]
+# Looked up for every get.
+_made_numbers: Final = Struct(">9xqq").unpack_from
+_set_numbers: Final = Struct(">9xqqqqi").unpack_from
 _pack_stat: Final = STAT.pack
 
 
@@ -96,13 +100,18 @@ def digest_of(record: bytes) -> int:
     return digest
 
 
-def open_stat(record: bytes) -> bytes | None:
-    """The Stat as it goes on the wire, if the ACL is the open one."""
-    kind = record[0] & _KIND
-    if kind == _ANY:
-        return None
-    czxid, mzxid, ctime, mtime, version, _, _, _ = numbers_of(record)
-    return _pack_stat(czxid, mzxid, ctime, mtime, version, 0, 0, 0, len(record) - _SIZES[kind], 0, czxid)
+def open_node(record: bytes) -> tuple[bytes, bytes] | None:
+    """Its data, and its Stat as it goes on the wire; None if it has no data, or another ACL than the open one."""
+    kind = record[0]
+    if kind == _MADE:
+        czxid, ctime = _made_numbers(record)
+        data = record[_MADE_BYTES:]
+        return data, _pack_stat(czxid, czxid, ctime, ctime, 0, 0, 0, 0, len(data), 0, czxid)
+    if kind == _SET:
+        czxid, ctime, mzxid, mtime, version = _set_numbers(record)
+        data = record[_SET_BYTES:]
+        return data, _pack_stat(czxid, mzxid, ctime, mtime, version, 0, 0, 0, len(data), 0, czxid)
+    return None
 
 
 def unpack(record: bytes, acls: AclTable) -> ZNode:
