@@ -28,7 +28,8 @@ _place: Final = Struct(">xI")
 _digest: Final = Struct(">5xI")
 _SIZES: Final = (_made.size, _set.size, _any.size)
 _MADE_BYTES, _SET_BYTES = _SIZES[:2]
-# Looked up for every get.
+# Looked up for every create and get.
+_pack_made: Final = _made.pack
 _made_numbers: Final = Struct(">9xqq").unpack_from
 _set_numbers: Final = Struct(">9xqqqqi").unpack_from
 _pack_stat: Final = STAT.pack
@@ -59,6 +60,15 @@ def pack(
 
 def pack_node(node: ZNode, digest: int, acls: AclTable) -> bytes:
     """The same of a ZNode."""
+    czxid, data = node.czxid, node.data
+    if (  # most are so, and a load of creates must not wait for this
+        node.mzxid == czxid == node.pzxid
+        and node.acl is OPEN_ACL
+        and data is not None
+        and node.mtime == node.ctime
+        and not (node.version or node.cversion or node.aversion)
+    ):
+        return _pack_made(_MADE, node.place, digest, czxid, node.ctime) + data
     numbers = (
         node.czxid, node.mzxid, node.ctime, node.mtime, node.version, node.cversion, node.aversion, node.pzxid
     )  # fmt: skip

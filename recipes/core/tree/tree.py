@@ -257,7 +257,7 @@ class DataTree(ZNodes):
         if parent is None:
             return NO_NODE, None, None, None
         existing = nodes.get(path)
-        if existing is None and self.packed:
+        if existing is None and path in self.packed:
             existing = self.unpacked(path)
         self._changes(parent_path, parent, track)
         if parent_cversion == -1:

@@ -7,7 +7,6 @@ from recipes.core.tree.acl import AclTable
 from recipes.core.tree.children import Children
 from recipes.core.tree.digest import known_digest
 from recipes.core.tree.packed import PACKED_BYTES, pack_node, unpack
-from recipes.core.tree.quota import is_of_quota
 from recipes.core.tree.znode import ZNODE_BYTES, ZNode
 
 _MOST_YOUNG: int = 50_000  # znodes that wait to be packed
@@ -84,12 +83,14 @@ class ZNodes:
 
     def pack_some(self, most: int) -> None:
         """Pack so many of those that were not created or unpacked lately, unless they have children by now."""
-        young, nodes = self.young, self.nodes
+        young, nodes, packed, acls = self.young, self.nodes, self.packed, self.acls
         for _ in range(min(most, len(young) - self.most_young)):
             path = young.popleft()
             node = nodes.get(path)
-            if node is not None and node.children is None and not node.owner and not is_of_quota(path):
-                self.packed[path] = pack_node(node, known_digest(path, node), self.acls)
+            if node is None or node.children is not None or node.owner:
+                continue
+            if not path.startswith(b"/zookeeper"):  # where nothing is worth it
+                packed[path] = pack_node(node, known_digest(path, node), acls)
                 del nodes[path]
 
     def link(self, path: bytes, node: ZNode, parent_path: bytes, parent: ZNode) -> None:
