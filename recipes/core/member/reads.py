@@ -100,6 +100,8 @@ def plain_get(tree: DataTree, xid: int, body: bytes, ids: Ids) -> bytes | None:
         return None
     path = body[4:-1]
     node = tree.nodes.get(path)
+    if node is None and path in tree.packed:
+        node = tree.warmed(path)
     if node is None:
         record = tree.packed.get(path)
         found = None if record is None or un_int(body)[0] != length else open_node(record)

@@ -81,6 +81,13 @@ class ZNodes:
             self.young.append(path)
         return node
 
+    def warmed(self, path: bytes) -> ZNode | None:
+        """The znode at the path of a packed one that is read; None if no more may be unpacked for that now.
+
+        Those that are read again and again are found at once then, and a client that reads all of them fills no memory.
+        """
+        return self.unpacked(path) if len(self.young) < 2 * self.most_young else None
+
     def pack_some(self, most: int) -> None:
         """Pack so many of those that were not created or unpacked lately, unless they have children by now."""
         young, nodes, packed, acls = self.young, self.nodes, self.packed, self.acls

@@ -5,6 +5,7 @@ import pytest
 from recipes.core.disk.snapshot import read_snapshot, write_snapshot
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.records import OPEN_ACL
+from recipes.core.member.reads import plain_get
 from recipes.core.tree.digest import node_digest
 from recipes.core.tree.packed import acl_of, data_of, digest_of, numbers_of, open_node, pack_node, size_of, unpack
 from recipes.core.tree.tree import RESERVED, DataTree
@@ -57,6 +58,18 @@ def test_a_znode_is_the_same_when_it_is_unpacked(change, data):
     assert numbers_of(record)[::7] == (node.czxid, node.pzxid)
     others = ("had children", "another ACL", "the open ACL once more")
     assert open_node(record) == (None if data is None or change in others else (data, pack_stat(node)))
+
+
+def test_znodes_that_are_read_are_unpacked_up_to_a_limit():
+    tree, paths = DataTree(), [b"/%d" % number for number in range(10)]
+    tree.most_young = 3
+    for zxid, path in enumerate(paths, 1):
+        tree.apply((1, 1, zxid, 1000, op.CREATE, (path, b"x", OPEN_ACL, False, zxid)))
+    tree.pack_some(10)
+    assert len(tree.packed) == 7
+    replies = [plain_get(tree, 1, b"\0\0\0\2" + path + b"\0", ()) for path in paths * 2]
+    assert replies[:10] == replies[10:] and all(replies)
+    assert [path for path in tree.packed if path in tree.nodes] == paths[:3]
 
 
 def steps(random, count):
