@@ -32,9 +32,8 @@ LINES = (
 )
 
 _NUMBER = "(-?[0-9]{9,10})"  # ten characters, a sign included
-_THEIRS = re.compile(
-    r"(?:_c_)?(?P<id>.*?)-?(?P<marker>__(?:r?lock|lease|READ|WRIT)__|(?:lock|lease|latch)-)" + _NUMBER, re.DOTALL
-)
+# Compiled at its first use, as most programs meet no other library's names.
+_THEIRS = r"(?s)(?:_c_)?(?P<id>.*?)-?(?P<marker>__(?:r?lock|lease|READ|WRIT)__|(?:lock|lease|latch)-)" + _NUMBER
 _KINDS = {
     "__lock__": "lock",
     "__rlock__": "read",
@@ -162,7 +161,7 @@ def form_of(markers: tuple[str, ...]) -> re.Pattern[str]:
 
 def theirs(name: str) -> NameParts | None:
     """The parts of `name` if it is the name of a place in another library's line, else None."""
-    found = None if name.startswith("_r_") else _THEIRS.fullmatch(name)
+    found = None if name.startswith("_r_") else re.fullmatch(_THEIRS, name)
     return None if found is None else NameParts(found["id"], _KINDS[found["marker"]], found["marker"], found[3])
 
 

@@ -9,7 +9,8 @@ from recipes.core.errors import BadArguments
 
 ROOT = b"/"
 
-_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\uffff\U00010000-\U0010ffff]")
+# Compiled at its first use: nearly no path needs it, and every program that imports this would wait for it.
+_FORBIDDEN = "[\x00-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\uffff\U00010000-\U0010ffff]"
 
 
 def why_invalid(path: str) -> str | None:
@@ -26,7 +27,7 @@ def why_invalid(path: str) -> str | None:
         return "it has an empty component"
     if "/." in path and any(part in (".", "..") for part in path.split("/")):
         return "it has a component . or .."
-    found = _FORBIDDEN.search(path)
+    found = re.search(_FORBIDDEN, path)
     if found:
         return f"it has the character U+{ord(found.group()):04X} at index {found.start()}"
     return None

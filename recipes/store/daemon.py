@@ -4,6 +4,7 @@ Only `start.py` starts it. It leaves its parent at once, writes to the pipe REPO
 does not, and ends when no client has used it for a while.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -31,6 +32,7 @@ _KEPT_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)  # by the interpreter: system c
 def main() -> None:
     """Serve in a process of its own. Returns when the store has ended."""
     directory, report, idle = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    gc.disable()  # imports make much that stays, and nothing that is to be collected
     if os.fork():
         os._exit(0)
     for number in range(1, signal.NSIG):
@@ -98,6 +100,8 @@ async def _serve(store: "StoreDirectory", report: int, idle: float) -> None:
             path = await socket.listen()
             log.info("the store in %s is served on %s", store.directory, path)
             _tell(report, f"ready unix:{path}")
+            gc.freeze()
+            gc.enable()
             await _watch(server, socket, lock, stopping, idle)
             socket.close()  # in the same turn that found the store unused: no client can connect in between
 

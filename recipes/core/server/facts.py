@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from recipes.core.disk.snapshot_files import snapshot_zxid
 from recipes.core.member.facts import Facts
-from recipes.core.properties import masked
 from recipes.core.server.descriptors import in_use
 
 if TYPE_CHECKING:
@@ -49,6 +48,8 @@ class ServerFacts(Facts):
 
     def initial_configuration(self) -> str | None:
         """The configuration file the server started with, without its secrets."""
+        from recipes.core.properties import masked  # a store starts sooner without it
+
         text = self.config.source_text
         return None if text is None else masked(text)
 

@@ -147,8 +147,9 @@ class Server:
         if found.unsure:
             log.error("this server does not vote until a leader has sent it a snapshot: %s", found.unsure)
         gc.set_threshold(50_000, 20, 1000)
-        gc.collect()
-        gc.freeze()
+        if gc.isenabled():  # else whoever turned it off for the start does this
+            gc.collect()
+            gc.freeze()
         secret = own_secret(config, snapshots)
         replica: Replica = Standalone(tree.last_zxid)
         if protocol is not None:
