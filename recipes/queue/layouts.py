@@ -12,11 +12,11 @@ Deliveries are not counted. In layouts without claims an item can only be taken,
 kazoo/recipe/queue.py; Curator's ItemSerializer.java, DistributedQueue.java.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from struct import Struct
 from struct import error as StructError
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import anyio
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.core.client.multi import Multi
     from recipes.core.client.watch import Watch
+
+T = TypeVar("T")
 
 _HEAD, _ITEM = Struct(">i"), Struct(">bi")
 _VERSION, _ITEM_OPCODE, _END = 0x00010001, 1, b"\x02"
@@ -170,13 +172,18 @@ class Foreign:
                     multi.create(f"{self.items}/{self.layout.prefix}", serialize([item]), sequential=True)
         return None
 
-    async def take(self) -> bytes:
-        """Wait for an item, remove it, and return it: at most once. After ConnectionLoss an item may be lost."""
+    async def take(self, decode: Callable[[bytes], T]) -> T:
+        """Wait for an item, remove it, and return its value: at most once. After ConnectionLoss an item may be lost.
+
+        An item that `decode` refuses stays.
+        """
         while True:
             for name in await self.waiting():
                 data = await self.read(name)
-                if data is not None and await self.remove(name):
-                    return data
+                if data is not None:
+                    value = decode(data)
+                    if await self.remove(name):
+                        return value
             await self.wait_changed()
 
     async def remove(self, name: str) -> bool:
@@ -271,6 +278,10 @@ class ForeignCustody(Tenure):
         self.path: str = self._claim
         self.data = data
         return True
+
+    def abandon(self) -> None:
+        """Give the item back, which no block was entered with."""
+        self.client.delete_later(self._claim)
 
     async def exit(self, error: BaseException | None) -> bool | None:
         """End the block: remove the item, or only the claim."""

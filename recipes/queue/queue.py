@@ -166,7 +166,7 @@ class Queue(Generic[T]):
         If this is cancelled, an item may be lost.
         """
         if self._foreign is not None:
-            return self._encoding.read(await self._foreign.take())
+            return await self._foreign.take(self._encoding.read)
         native, _, finder, _ = self._parts()
         while True:
             (delivery,) = await finder.wait(1, hand_out=False)
@@ -313,7 +313,11 @@ class Queue(Generic[T]):
         )
 
     def _show_foreign(self, custody: ForeignCustody) -> Message[T]:
-        return Message(custody, self._encoding.read(custody.data))
+        try:
+            return Message(custody, self._encoding.read(custody.data))
+        except ValueError:
+            custody.abandon()
+            raise
 
 
 class DeadLetters(Queue[bytes]):

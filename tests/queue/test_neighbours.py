@@ -97,6 +97,26 @@ async def test_a_claim_that_somebody_deletes_is_lost_there_too(client, root, nei
         assert await ours.take() == b"1"
 
 
+async def test_an_item_there_that_cannot_be_read_is_not_lost_and_stays_nobodys(client, root):
+    with anyio.fail_after(SECONDS):
+        await Queue(client, root, layout="kazoo-locking").put(b"seven")
+        numbers = Queue(client, root, model=int, layout="kazoo-locking")
+        with pytest.raises(ValueError, match="JSON"):
+            await numbers.take()
+        for receiving in (numbers.receive(), numbers.try_receive()):
+            with pytest.raises(ValueError, match="JSON"):
+                async with receiving:
+                    pytest.fail("its block began")
+            await until_free(client, f"{root}/taken")
+        async with Queue(client, root, layout="kazoo-locking").receive() as message:
+            assert message.data == b"seven"
+
+
+async def until_free(client, claims):
+    while await client.children(claims):
+        await anyio.sleep(0.01)
+
+
 async def test_what_a_layout_has_no_place_for_is_refused_by_name(client, root):
     ours = Queue(client, root, layout="kazoo")
     for given in ({"key": "k"}, {"delay": 1}, {"within": 1}):
