@@ -115,8 +115,8 @@ ALLOWED = {
     "recipes.core.client": ["address", "codes", "errors", "paths", "jute", "client"],
 }
 RECIPES = [
-    "agreement", "barrier", "blocking", "cache", "contender", "counter", "damping", "election", "encoding", "hold",
-    "line", "lock", "membership", "naming", "queue", "renewal", "transaction", "update", "writer",
+    "barrier", "blocking", "cache", "contender", "counter", "damping", "election", "encoding", "hold",
+    "line", "lock", "membership", "naming", "queue", "renewal", "shared_settings", "transaction", "update", "writer",
 ]  # fmt: skip
 # What the laboratory reads of ours, besides itself.
 LAB_MAY_READ = (
