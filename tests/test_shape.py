@@ -174,6 +174,7 @@ CIRCLES = [
     {"core.paxos.election", "core.paxos.follower", "core.paxos.leader", "core.paxos.peer"},
     {"core.raft.election", "core.raft.follower", "core.raft.leader", "core.raft.peer"},
     {"core.replicas.election", "core.replicas.follower", "core.replicas.leader", "core.replicas.peer"},
+    {"core.server.election_connection", "core.server.election_port"},
     {"core.server.admin_http", "core.server.client_port", "core.server.peering", "core.server.server"},
     {"core.sim.ensemble", "core.sim.faults"},
     {"core.sim.flusher", "core.sim.node", "core.sim.surroundings"},
