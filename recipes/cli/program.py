@@ -119,7 +119,7 @@ async def run_program(
             return await run_program(name, command, hold, signals)
     problem: RecipesError | None = None
     ending = Ending(0)
-    with Guarded(command) as guarded:
+    with GuardedProgram(command) as guarded:
         async with anyio.create_task_group() as tasks:
             waiting = anyio.CancelScope()
             interrupts: list[int] = []
@@ -155,7 +155,7 @@ def _is_interrupt(number: int) -> bool:
     return number != signal.SIGCONT
 
 
-async def _run(name: str, guarded: "Guarded", held: Held) -> Ending:
+async def _run(name: str, guarded: "GuardedProgram", held: Held) -> Ending:
     guarded.start(held)
     try:
         async with anyio.create_task_group() as tasks:
@@ -173,7 +173,7 @@ async def _run(name: str, guarded: "Guarded", held: Held) -> Ending:
     return Ending(guarded.code, lost=guarded.problem if guarded.lost else "")
 
 
-class Guarded:
+class GuardedProgram:
     """A program and its guardian, as the caller sees them. Call `start` once, and await `wait_report` until `ended`.
 
     told_to_end: the first signal that was passed on and is meant to end a program; 0 before. lost: whether the program

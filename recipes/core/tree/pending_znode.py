@@ -3,10 +3,10 @@
 from recipes.core.tree.znode import Acl, ZNode
 
 
-class Change(ZNode):
+class PendingZNode(ZNode):
     """A znode as it will be once every txn under way is applied. It has `child_count` in place of `children`.
 
-    exists: False when it will be gone. zxid: of the txn that makes this change. digest: 0 when it will be gone.
+    exists: False when it will be gone. zxid: of the txn that makes this znode. digest: 0 when it will be gone.
     """
 
     __slots__ = ("child_count", "exists", "path", "zxid")
@@ -17,11 +17,11 @@ class Change(ZNode):
     zxid: int
 
     def __init__(self) -> None:
-        """Leaves all fields unset; `copy_of` and `new_change` set them."""
+        """Leaves all fields unset; `copy_of` and `new_znode` set them."""
 
 
-class Removal(Change):
-    """Many znodes that one txn removes; their Change in place of one for each."""
+class Removal(PendingZNode):
+    """Many znodes that one txn removes; this stands in place of a PendingZNode for each."""
 
     __slots__ = ("paths",)
 
@@ -36,39 +36,39 @@ class Removal(Change):
         self.child_count = 0
 
 
-def copy_of(node: ZNode) -> Change:
-    """A Change with the znode's values; Pending sets its path, zxid and digest."""
-    change = Change()
-    change.data = node.data
-    change.acl = node.acl
-    change.czxid = node.czxid
-    change.mzxid = node.mzxid
-    change.pzxid = node.pzxid
-    change.ctime = node.ctime
-    change.mtime = node.mtime
-    change.version = node.version
-    change.cversion = node.cversion
-    change.aversion = node.aversion
-    change.owner = node.owner
-    change.exists = True
-    if type(node) is Change:
-        change.child_count = node.child_count
+def copy_of(node: ZNode) -> PendingZNode:
+    """A PendingZNode with the znode's values; Pending sets its path, zxid and digest."""
+    znode = PendingZNode()
+    znode.data = node.data
+    znode.acl = node.acl
+    znode.czxid = node.czxid
+    znode.mzxid = node.mzxid
+    znode.pzxid = node.pzxid
+    znode.ctime = node.ctime
+    znode.mtime = node.mtime
+    znode.version = node.version
+    znode.cversion = node.cversion
+    znode.aversion = node.aversion
+    znode.owner = node.owner
+    znode.exists = True
+    if type(node) is PendingZNode:
+        znode.child_count = node.child_count
     else:
-        change.child_count = node.children.count if node.children is not None else 0
-    return change
+        znode.child_count = node.children.count if node.children is not None else 0
+    return znode
 
 
 def child_count(node: ZNode) -> int:
     """How many children the znode has, or will have."""
-    if type(node) is Change:
+    if type(node) is PendingZNode:
         return node.child_count
     return node.children.count if node.children is not None else 0
 
 
-def new_change(data: bytes | None, acl: Acl, zxid: int, time_ms: int, owner: int) -> Change:
-    """A Change that creates a znode."""
-    change = Change()
-    ZNode.__init__(change, data, acl, zxid, time_ms, owner)
-    change.exists = True
-    change.child_count = 0
-    return change
+def new_znode(data: bytes | None, acl: Acl, zxid: int, time_ms: int, owner: int) -> PendingZNode:
+    """A znode that a txn creates."""
+    znode = PendingZNode()
+    ZNode.__init__(znode, data, acl, zxid, time_ms, owner)
+    znode.exists = True
+    znode.child_count = 0
+    return znode
