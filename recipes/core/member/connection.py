@@ -21,7 +21,7 @@ from recipes.core.member.latencies import Latencies
 from recipes.core.member.leading import LARGE_MULTI_BYTES, WRITES
 from recipes.core.member.reads import LARGE_BYTES, READS, SLICED_READS, Failed, is_long, plain_get
 from recipes.core.tree.acl import authenticate
-from recipes.core.tree.prepare import Request
+from recipes.core.tree.request import Request
 from recipes.core.tree.tree import Applied
 
 if TYPE_CHECKING:

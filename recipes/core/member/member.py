@@ -39,7 +39,7 @@ from recipes.core.replication import (
     Write,
 )
 from recipes.core.tree.acl import UNCHECKED, permits, shared
-from recipes.core.tree.prepare import Request
+from recipes.core.tree.request import Request
 from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
 from recipes.core.tree.tree import Applied, DataTree
 from recipes.core.zxid import counter_of, epoch_of

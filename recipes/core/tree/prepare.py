@@ -54,6 +54,7 @@ from recipes.core.tree.acl import fix_up, permits, size_bytes, unshared
 from recipes.core.tree.pending import Pending
 from recipes.core.tree.pending_znode import child_count, copy_of, new_znode
 from recipes.core.tree.quota import is_of_quota
+from recipes.core.tree.request import Request
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import RESERVED, DataTree
 from recipes.core.tree.znode import CONTAINER_OWNER, MAX_TTL_MS, ZNODE_BYTES, Acl, ZNode, is_session, ttl_owner
@@ -69,39 +70,6 @@ class RequestRefused(Exception):
 
     def __init__(self, code: int) -> None:
         self.code = code
-
-
-class Request:
-    """One write request of a session, from a client here or forwarded by a learner.
-
-    body: the record behind the request header. ids: the identities of its connection.
-    origin: the object to notify of the outcome; the Preparer ignores it.
-    link: of the learner that forwarded it; 0 where it came to this server, None where the leader made it itself.
-    zxid: of its txn; before there is a txn, a lower bound for its zxid.
-    """
-
-    __slots__ = ("arrived_ms", "body", "cxid", "ids", "link", "op", "origin", "session_id", "zxid")
-
-    def __init__(
-        self,
-        session_id: int,
-        cxid: int,
-        kind: int,
-        body: bytes,
-        ids: Ids = (),
-        origin: object = None,
-        arrived_ms: int = 0,
-        link: int | None = 0,
-    ) -> None:
-        self.link: int | None = link
-        self.session_id: int = session_id
-        self.cxid: int = cxid
-        self.op: int = kind
-        self.body: bytes = body
-        self.ids: Ids = ids
-        self.origin: object = origin
-        self.arrived_ms: int = arrived_ms
-        self.zxid: int = 0
 
 
 class Preparer:

@@ -8,7 +8,8 @@ from recipes.core.member import reads
 from recipes.core.member.connection import Connection
 from recipes.core.member.leading import Leading
 from recipes.core.member.member import Member
-from recipes.core.tree.prepare import Preparer, Request
+from recipes.core.tree.prepare import Preparer
+from recipes.core.tree.request import Request
 from recipes.core.zab.pending_syncs import PendingSyncs
 from tests.simulation.planted.bug import Patch, planted
 
