@@ -166,6 +166,7 @@ CIRCLES = [
     {
         "core.member.admin",
         "core.member.connection",
+        "core.member.handshakes",
         "core.member.member",
         "core.member.metrics",
         "core.member.read_only",

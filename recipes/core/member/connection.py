@@ -238,7 +238,7 @@ class Connection:
         rest = data[4 + length :]
         if rest:
             self._keep(rest, 0)
-        self._member.open_session(self, asked)
+        self._member.handshakes.open_session(self, asked)
 
     def opened(self, session_id: int, timeout_ms: int, password: bytes) -> None:
         """This connection has its session: answer the handshake, and parse the requests that came behind it."""
