@@ -115,8 +115,8 @@ ALLOWED = {
     "recipes.core.client": ["address", "codes", "errors", "paths", "jute", "client"],
 }
 RECIPES = [
-    "agreement", "barrier", "blocking", "cache", "contender", "counter", "damping", "election", "encoding", "hold",
-    "line", "lock", "membership", "naming", "queue", "renewal", "transaction", "update", "writer",
+    "barrier", "blocking", "cache", "contender", "counter", "damping", "election", "encoding", "hold",
+    "line", "lock", "membership", "naming", "queue", "renewal", "shared_settings", "transaction", "update", "writer",
 ]  # fmt: skip
 # What the laboratory reads of ours, besides itself.
 LAB_MAY_READ = (
@@ -166,6 +166,7 @@ CIRCLES = [
     {
         "core.member.admin",
         "core.member.connection",
+        "core.member.handshakes",
         "core.member.member",
         "core.member.metrics",
         "core.member.read_only",
@@ -174,6 +175,7 @@ CIRCLES = [
     {"core.paxos.election", "core.paxos.follower", "core.paxos.leader", "core.paxos.peer"},
     {"core.raft.election", "core.raft.follower", "core.raft.leader", "core.raft.peer"},
     {"core.replicas.election", "core.replicas.follower", "core.replicas.leader", "core.replicas.peer"},
+    {"core.server.election_connection", "core.server.election_port"},
     {"core.server.admin_http", "core.server.client_port", "core.server.peering", "core.server.server"},
     {"core.sim.ensemble", "core.sim.faults"},
     {"core.sim.flusher", "core.sim.node", "core.sim.surroundings"},

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from recipes.agreement import agree, compare
 from recipes.barrier import rounds
 from recipes.barrier.rounds import Outcome
 from recipes.core.errors import BadVersion, ConnectionLoss, NodeExists, NoNode, NotEmpty, RecipesError
+from recipes.shared_settings import agree, compare
 
 if TYPE_CHECKING:
     from recipes.core.client.call import Call

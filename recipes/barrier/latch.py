@@ -3,9 +3,9 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from recipes.agreement import agree
 from recipes.core import paths
 from recipes.core.errors import BadArguments, ConnectionLoss, NodeExists, NoNode
+from recipes.shared_settings import agree
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client

@@ -28,7 +28,7 @@ class WrongOption(SystemExit):
 
 
 @dataclass(frozen=True)
-class Tls:
+class TlsOptions:
     """TLS, for servers with a secure client port. Any of these switches it on.
 
     Attributes:
@@ -64,7 +64,7 @@ class Tls:
 
 
 @dataclass(frozen=True)
-class Access(Tls):
+class Access(TlsOptions):
     """Servers to connect to, and credentials for them.
 
     Attributes:

@@ -18,8 +18,8 @@ from recipes.cli.access import Access, Switch
 from recipes.cli.program import (
     CANNOT_RUN,
     LOST,
-    Ending,
     Held,
+    ProgramEnding,
     as_exit_code,
     held_by,
     rest,
@@ -89,7 +89,7 @@ async def _run_again_and_again(
             except SessionError as error:  # the servers are away, or were away for too long
                 if not was_connected and client.session_id == 0:
                     raise
-                ending = Ending(LOST, lost=str(error))
+                ending = ProgramEnding(LOST, lost=str(error))
             was_connected = True
             if ending.lost:
                 complain("recipes elect", ending.lost)

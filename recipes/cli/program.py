@@ -53,7 +53,7 @@ class Held(NamedTuple):
         return deadline - min(GRACE_S, self.timeout / 5), deadline
 
 
-class Ending(NamedTuple):
+class ProgramEnding(NamedTuple):
     """How a run ended. code: for a shell. signal: the one that ended the waiting, or that was passed on to end the
     program; or 0.
 
@@ -92,12 +92,12 @@ def taking_signals() -> Iterator[AsyncIterator[signal.Signals]]:
         yield signals
 
 
-async def rest(signals: AsyncIterator[signal.Signals], seconds: float) -> Ending | None:
-    """Wait between two runs. Return the Ending if a signal interrupts the waiting, as it would before a run."""
+async def rest(signals: AsyncIterator[signal.Signals], seconds: float) -> ProgramEnding | None:
+    """Wait between two runs. Return the ProgramEnding if a signal interrupts the waiting, as it would before a run."""
     with anyio.move_on_after(seconds):
         async for number in signals:
             if _is_interrupt(number):
-                return Ending(128 + number, number)
+                return ProgramEnding(128 + number, number)
     return None
 
 
@@ -106,7 +106,7 @@ async def run_program(
     command: Sequence[str],
     hold: AbstractAsyncContextManager[Held],
     signals: AsyncIterator[signal.Signals] | None = None,
-) -> Ending:
+) -> ProgramEnding:
     """Enter `hold`, run `command` inside it, and return how that ended.
 
     name: of our command, for messages. hold: may wait. It is left before this returns, after the program's whole
@@ -118,8 +118,8 @@ async def run_program(
         with taking_signals() as signals:
             return await run_program(name, command, hold, signals)
     problem: RecipesError | None = None
-    ending = Ending(0)
-    with Guarded(command) as guarded:
+    ending = ProgramEnding(0)
+    with GuardedProgram(command) as guarded:
         async with anyio.create_task_group() as tasks:
             waiting = anyio.CancelScope()
             interrupts: list[int] = []
@@ -142,9 +142,9 @@ async def run_program(
                 problem = error
             tasks.cancel_scope.cancel()
     if interrupts:
-        return Ending(128 + interrupts[0], interrupts[0])
+        return ProgramEnding(128 + interrupts[0], interrupts[0])
     if isinstance(problem, HoldLost):
-        return Ending(LOST, guarded.told_to_end, str(problem))
+        return ProgramEnding(LOST, guarded.told_to_end, str(problem))
     if problem is not None:
         raise problem
     return ending._replace(signal=guarded.told_to_end)
@@ -155,7 +155,7 @@ def _is_interrupt(number: int) -> bool:
     return number != signal.SIGCONT
 
 
-async def _run(name: str, guarded: "Guarded", held: Held) -> Ending:
+async def _run(name: str, guarded: "GuardedProgram", held: Held) -> ProgramEnding:
     guarded.start(held)
     try:
         async with anyio.create_task_group() as tasks:
@@ -170,10 +170,10 @@ async def _run(name: str, guarded: "Guarded", held: Held) -> Ending:
             await guarded.end()
     if guarded.problem and not guarded.lost:
         complain(f"recipes {name}", guarded.problem)
-    return Ending(guarded.code, lost=guarded.problem if guarded.lost else "")
+    return ProgramEnding(guarded.code, lost=guarded.problem if guarded.lost else "")
 
 
-class Guarded:
+class GuardedProgram:
     """A program and its guardian, as the caller sees them. Call `start` once, and await `wait_report` until `ended`.
 
     told_to_end: the first signal that was passed on and is meant to end a program; 0 before. lost: whether the program

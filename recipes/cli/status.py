@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from recipes.cli.access import Tls
+from recipes.cli.access import TlsOptions
 from recipes.cli.hosts import NAME_ERRORS, is_store, open_connection, split_address, split_hosts, stated_hosts
 from recipes.cli.terminal import complain, escaped
 from recipes.core.errors import RecipesError
@@ -25,7 +25,7 @@ class NoMode(Exception):
 def status(
     *addresses: str,
     json: bool = False,
-    tls: Annotated[Tls, Parameter(name="*")] = Tls(),  # noqa: B008 (it is frozen)
+    tls: Annotated[TlsOptions, Parameter(name="*")] = TlsOptions(),  # noqa: B008 (it is frozen)
 ) -> int:
     """Print the mode of each server; exit 1 when one of them does not answer with it.
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 
-class Request(NamedTuple):
+class HttpRequest(NamedTuple):
     """The head of a request. fields: by name, in lower case; the values of a repeated one are joined by commas."""
 
     method: str
@@ -13,7 +13,7 @@ class Request(NamedTuple):
     fields: Mapping[str, str]
 
 
-def read_head(head: bytes) -> Request:
+def read_head(head: bytes) -> HttpRequest:
     """Read a head, up to the empty line at its end."""
     first, *lines = head.decode("latin-1").split("\r\n")
     method, _, rest = first.partition(" ")
@@ -23,7 +23,7 @@ def read_head(head: bytes) -> Request:
         name, _, value = line.partition(":")
         name, value = name.strip().lower(), value.strip()
         fields[name] = f"{fields[name]}, {value}" if name in fields else value
-    return Request(method, path, query, fields)
+    return HttpRequest(method, path, query, fields)
 
 
 def is_of_other_site(fields: Mapping[str, str], host: str) -> bool:

@@ -12,7 +12,7 @@ in what order things then leave:
 
 from typing import Final, Protocol
 
-from recipes.core.disk.jobs import Batch, Change, Job, Naming
+from recipes.core.disk.jobs import Batch, Job, Naming, OperationJob
 from recipes.core.disk.snapshot_writer import SnapshotWriter
 from recipes.core.disk.write_queue import WriteQueue
 from recipes.core.member.connection import Connection
@@ -200,7 +200,7 @@ class Turn:
         elif isinstance(job, Batch):
             self.member.stats.wrote(job.sizes)
             self.member.flushed(job.entries[-1].zxid)
-        elif isinstance(job, Change):
+        elif isinstance(job, OperationJob):
             self.member.written(job.operation, job.tree)
 
     def _measure_memory(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from recipes.core.errors import BadArguments
-from recipes.core.http_request import Request, is_of_other_site
+from recipes.core.http_request import HttpRequest, is_of_other_site
 from recipes.lab.casts import protocol_of
 from recipes.lab.page import content, document
 from recipes.lab.run import run
@@ -32,7 +32,7 @@ class Answer(NamedTuple):
     allow: str = ""
 
 
-def answer(request: Request, body: bytes, port: int) -> Answer:
+def answer(request: HttpRequest, body: bytes, port: int) -> Answer:
     """Answer a request to this port of 127.0.0.1."""
     host = request.fields.get("host", "")
     if host.lower() not in (f"127.0.0.1:{port}", f"localhost:{port}"):

@@ -7,7 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recipes.core.agree import backup, copies, multipaxos, paxos, paxos1, paxos2, paxos_log, threephase, twophase
+from recipes.core.agree import (
+    backup,
+    copies,
+    multipaxos,
+    mutual_exclusion,
+    paxos,
+    paxos_log,
+    preemption,
+    threephase,
+    twophase,
+)
+from recipes.core.agree.acceptor import Acceptor
 from recipes.core.agree.machine import Machine
 from recipes.core.errors import BadArguments
 
@@ -58,7 +69,7 @@ def _commit_parts(participant: type[Machine], coordinator: type[Machine]) -> tup
     return (
         Part("participant", "pa", participant, 3),
         Part("coordinator", "co", coordinator, 1),
-        Part("acceptor", "a", paxos2.Acceptor, 0),
+        Part("acceptor", "a", Acceptor, 0),
     )
 
 
@@ -89,20 +100,20 @@ PROTOCOLS: Mapping[str, Protocol] = {
         Protocol(
             "paxos1",
             "Paxos, first step",
-            (Part("acceptor", "a", paxos1.Acceptor, 1), Part("proposer", "p", paxos1.Proposer, 2)),
+            (Part("acceptor", "a", mutual_exclusion.Acceptor, 1), Part("proposer", "p", mutual_exclusion.Proposer, 2)),
             ("V1", "V2"),
         ),
         Protocol(
             "paxos2",
             "Paxos, second step",
-            (Part("acceptor", "a", paxos2.Acceptor, 1), Part("proposer", "p", paxos2.Proposer, 2)),
+            (Part("acceptor", "a", Acceptor, 1), Part("proposer", "p", preemption.Proposer, 2)),
             ("V1", "V2"),
         ),
         Protocol(
             "paxos",
             "Paxos",
             (
-                Part("acceptor", "a", paxos2.Acceptor, 3),
+                Part("acceptor", "a", Acceptor, 3),
                 Part("proposer", "p", paxos.Proposer, 2),
                 Part("learner", "l", paxos.Learner, 0),
             ),

@@ -26,7 +26,7 @@ FORMULAS: Mapping[str, tuple[str, Callable[[int], int]]] = {
 }
 
 
-class Write(NamedTuple):
+class WriteCost(NamedTuple):
     """What one write takes. messages: without heartbeats; fsyncs: at all servers; on_path: one after the other."""
 
     messages: int
@@ -44,7 +44,7 @@ class Column(NamedTuple):
     protocol: str
     title: str
     mode: str
-    write: Write
+    write: WriteCost
     heartbeats: Mapping[str, float] | None
     outages: Mapping[int, Mapping[str, Any] | None] | None
     calls: Mapping[str, int]
@@ -63,7 +63,7 @@ def compare(protocols: Sequence[str], scenario: str | None, seeds: range, server
     return [_column(name, fault, seeds, servers) for name in protocols]
 
 
-def measure_write(protocol: str, servers: int, seed: int = 1) -> Write:
+def measure_write(protocol: str, servers: int, seed: int = 1) -> WriteCost:
     """What one write takes on this protocol."""
     trace = run_of(load(WRITE), protocol, seed, servers).trace
     call = next(event for event in trace.events if event["k"] == "call" and event.get("label") == "write")
@@ -72,7 +72,7 @@ def measure_write(protocol: str, servers: int, seed: int = 1) -> Write:
     sent = [event for event in after if event["k"] == "send" and event["role"] not in HEARTBEATS]
     delays, on_path = path_to(trace, reply["i"])
     formula, expected = FORMULAS[protocol]
-    return Write(
+    return WriteCost(
         len(sent),
         formula,
         expected(servers),

@@ -44,7 +44,7 @@ class Hunting:
     clients: bool = False
 
 
-class Found(NamedTuple):
+class SeedResult(NamedTuple):
     """What one seed showed."""
 
     seed: int
@@ -123,14 +123,14 @@ HUNTING: Mapping[str, Hunting] = {
 }
 
 
-def hunt(protocol: str, seeds: range, plant: str | None = None) -> Iterator[Found]:
+def hunt(protocol: str, seeds: range, plant: str | None = None) -> Iterator[SeedResult]:
     """Run each seed. Raises BadArguments for an unknown protocol, or a planted bug of another one."""
     if protocol not in HUNTING:
         raise BadArguments("", f"no protocol to hunt is called {protocol!r}: expected one of {', '.join(HUNTING)}")
     if plant is not None and plant_of(plant).protocol != protocol:
         raise BadArguments("", f"the planted bug {plant} belongs to {plant_of(plant).protocol}, not to {protocol}")
     for seed in seeds:
-        yield Found(seed, run(scenario_of(protocol, seed, plant), plant=plant))
+        yield SeedResult(seed, run(scenario_of(protocol, seed, plant), plant=plant))
 
 
 def scenario_of(protocol: str, seed: int, plant: str | None = None) -> Scenario:

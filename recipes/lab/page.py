@@ -1,8 +1,8 @@
 """A trace as one page of HTML: file, style and program in one, so that it opens from a disk and goes by mail.
 
-What the page shows is made here: pictures, sentences, marks. It goes into the page as JSON in which no character can
-end its element, and the program puts it in as text and attributes, never as markup. The page's policy lets the browser
-load nothing and run nothing but this program.
+What the page shows is made here: pictures, sentences, jump targets. It goes into the page as JSON in which no character
+can end its element, and the program puts it in as text and attributes, never as markup. The page's policy lets the
+browser load nothing and run nothing but this program.
 """
 
 import json
@@ -17,13 +17,13 @@ from typing import Any
 from recipes.core.errors import BadArguments
 from recipes.lab.checks.check import Broken
 from recipes.lab.checks.registry import CHECKS, checks_of
+from recipes.lab.checks_timeline import ROW, WIDTH, checks_timeline
 from recipes.lab.expectations import first
 from recipes.lab.figures import HEARTBEATS, figures
-from recipes.lab.marks import marks
+from recipes.lab.jump_targets import jump_targets
 from recipes.lab.questions import questions
 from recipes.lab.ring import SIZE, ring
 from recipes.lab.scenario import LANGUAGES, Scenario, load, names
-from recipes.lab.strip import ROW, WIDTH, strip
 from recipes.lab.svg import escape
 from recipes.lab.timeline import Picture, look_of
 from recipes.lab.trace import Trace, digest
@@ -114,7 +114,7 @@ def _shown(trace: Trace, found: Mapping[str, Broken | None]) -> dict[str, Any]:
     picture = Picture(trace, heartbeats=True)
     return {
         "said": [said(trace, event) for event in trace.events],
-        "marks": marks(trace, [broken.event for broken in found.values() if broken]),
+        "jump_targets": jump_targets(trace, [broken.event for broken in found.values() if broken]),
         "figures": figures(trace),
         "questions": [each.plain() for each in questions(trace, found)],
         "roles": [[role, *look_of(role), role in HEARTBEATS] for role in picture.roles()],
@@ -126,10 +126,10 @@ def _shown(trace: Trace, found: Mapping[str, Broken | None]) -> dict[str, Any]:
             "pieces": [[*piece[:5], piece.element.plain()] for piece in picture.pieces],
         },
         "ring": {"size": SIZE, "sites": ring(trace.sites)},
-        "strip": {
+        "checks_timeline": {
             "width": WIDTH,
             "row": ROW,
-            "elements": [element.plain() for element in strip(found, len(trace.events))],
+            "elements": [element.plain() for element in checks_timeline(found, len(trace.events))],
         },
     }
 

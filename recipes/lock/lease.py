@@ -6,12 +6,12 @@ Sources: kazoo 2.11, recipe/lock.py, Semaphore; Curator 5.4, InterProcessSemapho
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from recipes.agreement import agree
 from recipes.contender import Contender, read_line, read_places
 from recipes.core.client.backoff import Backoff
 from recipes.core.errors import ConnectionLoss, LockLost, NoNode
 from recipes.line import Participant, standing
 from recipes.naming import Leases, is_kazoos
+from recipes.shared_settings import agree
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
-from recipes.agreement import agree, compare
 from recipes.contender import Contender, check_within, read_holders
 from recipes.core import paths
 from recipes.core.client.backoff import Backoff
@@ -25,6 +24,7 @@ from recipes.lock.grant import Grant
 from recipes.lock.lease import Lease, read_leases
 from recipes.lock.lockable import Lockable
 from recipes.naming import Leases, Naming, leases_of
+from recipes.shared_settings import agree, compare
 
 if TYPE_CHECKING:
     from recipes.core.client.call import Call

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
-from recipes.agreement import agree
 from recipes.core import paths
 from recipes.core.errors import (
     BadArguments,
@@ -23,6 +22,7 @@ from recipes.core.errors import (
 )
 from recipes.hold import RELEASED
 from recipes.membership.group import Membership
+from recipes.shared_settings import agree
 from recipes.transaction import asking
 from recipes.transaction.driver import Driver
 from recipes.transaction.home import COORDINATORS, RECORDS

@@ -80,9 +80,9 @@ def test_newcomer_6_a_file_that_does_not_do_is_named(run, secure, files, tmp_pat
 
 
 def test_the_context_checks_who_the_server_is(files):
-    from recipes.cli.access import Tls
+    from recipes.cli.access import TlsOptions
 
-    context = Tls(cacert=Path(files["ca"])).context()
+    context = TlsOptions(cacert=Path(files["ca"])).context()
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
-    assert Tls().context() is None
-    assert Tls(tls=True).context() is not None
+    assert TlsOptions().context() is None
+    assert TlsOptions(tls=True).context() is not None

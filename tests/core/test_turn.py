@@ -87,7 +87,7 @@ def test_while_a_job_is_under_way_nothing_else_is_begun_and_entries_gather():
         shell.finish()
     done = [each[1] if each[0] == "write" else each for each in shell.told if isinstance(each, tuple)]
     assert done == [
-        ("reply", ["client"]), [1], [2], "Change", (Truncate(2), None), [3], "Change",
+        ("reply", ["client"]), [1], [2], "OperationJob", (Truncate(2), None), [3], "OperationJob",
         (epoch_cell("currentEpoch", 1), None), [4, 5], "Look",
     ]  # fmt: skip
     assert [each for each in shell.told if isinstance(each, int)] == [1, 2, 3, 5]

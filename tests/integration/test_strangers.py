@@ -8,107 +8,30 @@ from __future__ import annotations
 
 import re
 import socket
-import struct
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 import trustme
 
 from benchmarks.fairness import Waits, bystander, write
-from recipes.core.jute import quorum as q
-from recipes.core.jute.votes import Notification, encode_greeting, encode_notification
 from tests.ensembles import EnsembleProcesses
+from tests.integration.strangers import STRANGERS
 from tests.integration.test_tls_between_servers import secure
 
 DOWN = 1
-TYPES = (*q.PACKET_NAMES, q.FAREWELL, 0, -1, 20, 2**31 - 1, -(2**31))
-SIDS = (1, 2, 3, 0, 4, -1, 2**63 - 1, -(2**63))
-NUMBERS = (0, 1, -1, 2, 2**31 - 1, -(2**31), 2**62, 2**63 - 1, -(2**63))
 GAVE_WAY = re.compile(r"looking for a leader: server (\d+) (?:has promised epoch|is in term)")
 UNKNOWN = "the connection to an unknown server is closed"
-
-
-class Stranger:
-    """Makes what one connection sends. epoch: of the ensemble, so that fields are just out of range, too."""
-
-    def __init__(self, chance: Random, epoch: int) -> None:
-        self.chance = chance
-        self.epochs = (*NUMBERS, epoch - 1, epoch, epoch + 1, epoch + 2, epoch + 99, 1 << 24, 1 << 30, (1 << 30) + 1)
-
-    def zxid(self) -> int:
-        wanted = self.chance.choice((self.chance.choice(NUMBERS), self.chance.choice(self.epochs) << 32))
-        counter = self.chance.choice((0, 1, 7, 0xFFFFFFFE, 0xFFFFFFFF))
-        return (wanted + counter + 2**63) % 2**64 - 2**63
-
-    def body(self, kind: int) -> bytes | None:
-        chance = self.chance
-        number = chance.choice(NUMBERS)
-        right = {
-            q.FOLLOWERINFO: q.encode_learner_info(chance.choice(SIDS)),
-            q.OBSERVERINFO: q.encode_learner_info(chance.choice(SIDS)),
-            q.LEADERINFO: q.encode_leader_info(),
-            q.ACKEPOCH: struct.pack(">i", chance.choice((-1, 0, 1, 2**31 - 1, -(2**31)))),
-            q.PING: q.encode_touches([(number, chance.choice((0, 1, -1, 2**31 - 1)))]),
-            q.REVALIDATE: q.encode_revalidate(number, chance.choice((0, -1, 2**31 - 1))),
-            q.REQUEST: struct.pack(">qii", number, chance.choice((0, -1, 5)), chance.choice((1, 5, -10, -11, 99)))
-            + b"\0" * 9,
-        }.get(kind)
-        if chance.randrange(4):
-            return right
-        return chance.choice((None, b"", chance.randbytes(chance.randrange(60)), (right or b"")[:-1]))
-
-    def packet(self, kind: int | None = None) -> bytes:
-        kind = self.chance.choice(TYPES) if kind is None else kind
-        data = q.encode_packet(kind, self.zxid(), self.body(kind))
-        if not self.chance.randrange(8):  # lengths that are not true
-            at = self.chance.randrange(len(data))
-            data = data[:at] + self.chance.randbytes(4) + data[at + 4 :]
-        return data
-
-    def learner(self) -> bytes:
-        """What goes to a quorum port: often an introduction first, or all that a member says as it joins."""
-        chance = self.chance
-        first = chance.choice((b"", b"", self.packet(q.FOLLOWERINFO), self.packet(q.OBSERVERINFO)))
-        if not chance.randrange(3):
-            promised, sid = chance.choice(self.epochs), chance.choice((1, 2, 3))
-            first = q.encode_packet(q.FOLLOWERINFO, (promised % 2**31) << 32, q.encode_learner_info(sid))
-            first += chance.choice((b"", q.encode_packet(q.ACKEPOCH, 0, struct.pack(">i", 0))))
-        return first + b"".join(self.packet() for _ in range(chance.randrange(4)))
-
-    def voter(self) -> bytes:
-        """What goes to an election port."""
-        chance = self.chance
-        greeting = encode_greeting(chance.choice((1, 1, 2, 2, 3, 3, 0, 4)), "127.0.0.1:1")
-        if not chance.randrange(6):
-            version, sid, size = (
-                chance.choice((-65536, -65535, 5)),
-                chance.choice(SIDS),
-                chance.choice((-1, 0, 11, 2**31 - 1)),
-            )
-            greeting = struct.pack(">qqi", version, sid, size) + b"127.0.0.1:1"
-        notes = b""
-        for _ in range(chance.randrange(5)):
-            state, config = (
-                chance.choice((0, 0, 1, 2, 3, -1, 9)),
-                chance.choice((b"", b"version=0", chance.randbytes(50))),
-            )
-            fields = [chance.choice((chance.choice(SIDS), self.zxid(), chance.choice(self.epochs))) for _ in range(4)]
-            fields = [(field + 2**63) % 2**64 - 2**63 for field in fields]
-            note = encode_notification(Notification(state, *fields, config))
-            notes += note[: -chance.randrange(1, 20)] if not chance.randrange(8) else note
-        return greeting + notes
 
 
 class Strangers:
     """Connects, says something, and keeps the last few connections open without reading them."""
 
-    def __init__(self, ensemble: EnsembleProcesses, seed: int, epoch: int, makes: type[Any] = Stranger) -> None:
+    def __init__(self, ensemble: EnsembleProcesses, seed: int, epoch: int, protocol: str) -> None:
         self.ensemble = ensemble
         self.chance = Random(seed)
-        self.makes = makes(self.chance, epoch)
+        self.makes = STRANGERS[protocol](self.chance, epoch)
         self.open: list[socket.socket] = []
 
     def come(self) -> None:
@@ -147,9 +70,7 @@ def descriptors(ensemble: EnsembleProcesses, sid: int) -> int:
     return len(list(Path(f"/proc/{ensemble.servers[sid].pid}/fd").iterdir()))
 
 
-def strangers_come(
-    ensemble: EnsembleProcesses, wire, count: int, *, tls: bool, makes: type[Any] = Stranger
-) -> list[Waits]:
+def strangers_come(ensemble: EnsembleProcesses, wire, count: int, *, tls: bool, protocol: str) -> list[Waits]:
     """They come to three servers under load, of which the first is down and comes back in the end.
 
     Returns how long a bystander at the third one waits for its reads, without them and with them.
@@ -162,7 +83,7 @@ def strangers_come(
     epoch = ensemble.wait_synced(2, 3) >> 32
     before = {sid: (memory_kb(ensemble, sid), descriptors(ensemble, sid)) for sid in (2, 3)}
     led = {sid: log_of(ensemble, sid).count("leader in epoch") for sid in (2, 3)}
-    strangers = Strangers(ensemble, 4711, epoch, makes)
+    strangers = Strangers(ensemble, 4711, epoch, protocol)
     written = 0
     client = wire(ensemble.port(2))
     waits: list[Waits] = []
@@ -203,25 +124,27 @@ def strangers_come(
 
 @pytest.mark.thorough  # three processes and 400 connections
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "sslQuorum"])
-def test_f6_strangers_achieve_little_and_with_tls_nothing(start_ensemble, wire, tls):
-    run(start_ensemble, wire, 400, tls)
+@pytest.mark.parametrize("protocol", STRANGERS)
+def test_f6_strangers_achieve_little_and_with_tls_nothing(start_ensemble, wire, protocol, tls):
+    run(start_ensemble, wire, 400, tls, protocol)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "sslQuorum"])
-def test_f6_ten_thousand_strangers(start_ensemble, wire, capsys, tls):
+@pytest.mark.parametrize("protocol", STRANGERS)
+def test_f6_ten_thousand_strangers(start_ensemble, wire, capsys, protocol, tls):
     """It prints a bystander's waits: its p99 should at most double. -1: its server has looked for another leader."""
-    alone, beside = run(start_ensemble, wire, 10_000, tls)
+    alone, beside = run(start_ensemble, wire, 10_000, tls, protocol)
     with capsys.disabled():
         write(f"\na bystander without strangers and with them, in s: {alone}, {beside}")
     assert not tls or beside.p99 >= 0  # with sslQuorum no leadership ends, and so no connection of a client
 
 
-def run(start_ensemble, wire, count: int, tls: bool) -> list[Waits]:
-    with start_ensemble("ours", "ours", "ours", start=False) as ensemble:
+def run(start_ensemble, wire, count: int, tls: bool, protocol: str) -> list[Waits]:
+    with start_ensemble("ours", "ours", "ours", start=False, protocol=protocol) as ensemble:
         begin(ensemble, tls=tls)
-        return strangers_come(ensemble, wire, count, tls=tls)
+        return strangers_come(ensemble, wire, count, tls=tls, protocol=protocol)
 
 
 def begin(ensemble: EnsembleProcesses, *, tls: bool) -> None:

@@ -40,7 +40,7 @@ def test_a_page_starts_at_rest_and_each_key_does_what_the_table_says(opened, out
         ("n", 1), ("ArrowRight", 2), ("p", 1), ("ArrowLeft", 0), ("p", 0), ("N", sends[0]), ("N", sends[1]),
         ("P", sends[0]), ("End", last), ("n", last), ("P", sends[-1]), ("Home", 0), ("]", 1), ("x", 1), ("Home", 0),
     ]  # fmt: skip
-    phase = content(trace)["marks"]["phase"]
+    phase = content(trace)["jump_targets"]["phase"]
     for key, expected in steps:
         page.press(key)
         assert at(page) == (
@@ -83,7 +83,7 @@ def test_jumps_searches_and_checks(opened, outcome):
             if at(page) == before:
                 break
             seen.append(at(page))
-        expected = [each for each in content(trace)["marks"][kind] if each > 0]
+        expected = [each for each in content(trace)["jump_targets"][kind] if each > 0]
         assert seen == expected, kind
         for number in reversed(expected[:-1]):
             page.press("[")

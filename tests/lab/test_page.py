@@ -13,7 +13,7 @@ import pytest
 
 from recipes.core.errors import BadArguments
 from recipes.lab import page
-from recipes.lab.marks import marks
+from recipes.lab.jump_targets import jump_targets
 from recipes.lab.page import content, document
 from recipes.lab.trace import Trace, dumps, loads
 
@@ -152,9 +152,9 @@ def test_values_that_no_page_can_count_are_refused(outcome):
         loads("\n".join([lines[0], "[" * 100_000, "", ""]))
 
 
-def test_marks_name_what_a_reader_jumps_to(outcome):
+def test_jump_targets_are_what_a_reader_jumps_to(outcome):
     found = outcome("mp-two-leaders")
-    places = marks(found.trace, [])
+    places = jump_targets(found.trace, [])
     events = found.trace.events
     assert [events[number]["k"] for number in places["message"]] == ["send"] * len(places["message"])
     assert places["fault"]

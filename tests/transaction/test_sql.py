@@ -163,13 +163,21 @@ async def test_another_process_ends_what_is_prepared(bank, participant, other, b
     assert await participant.prepare(branch) is Answer.REFUSED
 
 
-async def test_what_is_forgotten_at_a_time_is_forgotten_together(bank, participant, branch):
+async def test_what_is_forgotten_at_a_time_is_forgotten_together(bank, participant, branch, monkeypatch):
     branches = [branch._replace(transaction=f"{branch.transaction}{digit}") for digit in "123"]
     for each in branches:
         assert await participant.abort(each) is Answer.ABORTED
+    together, forget_all = [], participant.forget_all
+
+    async def counted(batch):
+        together.append(len(batch))
+        await forget_all(batch)
+
+    monkeypatch.setattr(participant, "forget_all", counted)
     async with anyio.create_task_group() as group:
         for each in branches:
             group.start_soon(participant.forget, each)
+    assert together == [3]
     assert bank.run(f"SELECT * FROM recipes_branches WHERE branch LIKE '%{branch.transaction}%'") == []
 
 

@@ -14,8 +14,8 @@ Sources: Lamport, Paxos Made Simple (2001), section 3; Chandra and others, Paxos
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from recipes.core.agree.epochs import NO_EPOCH, Epoch, epoch_of
 from recipes.core.agree.machine import Machine, Place, State
-from recipes.core.agree.paxos2 import NO_EPOCH, Epoch, epoch_of
 from recipes.core.agree.register import NO_OP, Register, parent_of
 
 LEASE_MS = 150

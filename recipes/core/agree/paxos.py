@@ -1,4 +1,4 @@
-"""Paxos: the acceptors of the second step, several of them, and a majority counts.
+"""Paxos: what one acceptor did in the second step (`preemption.py`), several do here, and a majority counts.
 
 A value is chosen once a majority of the acceptors has accepted it *in the same epoch*. A proposer asks a majority for
 the right and for what it has accepted. If a majority has the same value from the same epoch, that is the answer.
@@ -10,8 +10,10 @@ Source: Lamport, Paxos Made Simple (2001), section 2.
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from recipes.core.agree.acceptor import Slots
+from recipes.core.agree.epochs import Epoch, Epochs, epoch_of
 from recipes.core.agree.machine import Machine, Place, State
-from recipes.core.agree.paxos2 import GIVE_UP_MS, RESEND_MS, Epoch, Epochs, Slots, epoch_of
+from recipes.core.agree.preemption import GIVE_UP_MS, RESEND_MS
 
 Done = Callable[[str, Any], None]  # called with "ok" and the value that is chosen, or "fail" and the reason
 _PAUSE_MS = 1

@@ -8,9 +8,11 @@ sends each chosen entry to the others, which execute entries in the order of the
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from recipes.core.agree.acceptor import Slots
+from recipes.core.agree.epochs import epoch_of
 from recipes.core.agree.machine import Machine, Place, State
 from recipes.core.agree.paxos import Proposals
-from recipes.core.agree.paxos2 import RESEND_MS, Slots, epoch_of
+from recipes.core.agree.preemption import RESEND_MS
 
 
 class _Numbering:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from recipes.core.agree import twophase
 from recipes.core.agree.branch import ABORTED, COMMITTED, DECIDED, PREPARED, VOTED
-from recipes.core.agree.twophase import ABORT, COMMIT, Running
+from recipes.core.agree.twophase import ABORT, COMMIT, RunningTransaction
 
 PHASE_MS = 50
 WAIT_MS = 120
@@ -36,7 +36,7 @@ class Coordinator(twophase.Coordinator):
         self.send_all(txn, "prepare", "PRE_COMMIT")
         self.set_timer(f"phase:{txn}", self.setting("vote_ms", PHASE_MS))
 
-    def time_up(self, txn: int, running: Running) -> None:
+    def time_up(self, txn: int, running: RunningTransaction) -> None:
         """A vote or an ACK is missing."""
         if running.phase == "preparing":
             self.decide(txn, ABORT)
@@ -55,7 +55,7 @@ class Coordinator(twophase.Coordinator):
         """The message that tells a decision."""
         return "DO_COMMIT" if decision == COMMIT else "ABORT"
 
-    def conclude(self, txn: int, running: Running) -> None:
+    def conclude(self, txn: int, running: RunningTransaction) -> None:
         """Decide by what the participants have said: if one has not executed, none has committed yet."""
         stages = set(running.answers.values())
         if stages & {COMMITTED, ABORTED} or len(running.answers) < len(running.participants):

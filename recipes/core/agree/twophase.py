@@ -55,7 +55,7 @@ class RecordedDecisions(Machine):
         self._record.refused(sender, fields)
 
 
-class Running:
+class RunningTransaction:
     """A transaction at its coordinator. phase: "voting", "deciding", "telling" or "asking"; then what is waited for."""
 
     def __init__(self, phase: str, participants: tuple[str, ...], call: int | None) -> None:
@@ -77,7 +77,7 @@ class Coordinator(RecordedDecisions):
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self._running: dict[int, Running] = {}
+        self._running: dict[int, RunningTransaction] = {}
 
     def start(self) -> None:
         """Go on with what is on the disk: tell decisions again; what is not decided is aborted."""
@@ -85,7 +85,7 @@ class Coordinator(RecordedDecisions):
             what, _, digits = key.partition(":")
             if what == "begun" and f"ended:{digits}" not in self.stored:
                 txn = int(digits)
-                self._running[txn] = Running("deciding", tuple(self.stored[key]), None)
+                self._running[txn] = RunningTransaction("deciding", tuple(self.stored[key]), None)
                 decision = self.stored.get(f"decision:{txn}")
                 if decision is not None:
                     self.tell(txn, decision)
@@ -101,13 +101,13 @@ class Coordinator(RecordedDecisions):
         """["write", KEY, VALUE] at all participants; or ["recover", TXN]: end another coordinator's transaction."""
         participants = self.place.sites["participant"]
         if operation[0] == "recover":
-            self._running[operation[1]] = Running("asking", participants, number)
+            self._running[operation[1]] = RunningTransaction("asking", participants, number)
             if self.replicated:
                 self.decide(operation[1], ABORT)
             else:
                 self.ask(operation[1])
             return
-        self._running[number] = Running("voting", participants, number)
+        self._running[number] = RunningTransaction("voting", participants, number)
         changes = {operation[1]: operation[2]}
         self.write(f"begun:{number}", list(participants), lambda: self.begin(number, changes))
 
@@ -129,7 +129,7 @@ class Coordinator(RecordedDecisions):
         self.send_all(txn, "vote", "PREPARE", changes=dict(changes))
         self.set_timer(f"phase:{txn}", self.setting("vote_ms", VOTE_MS))
 
-    def time_up(self, txn: int, running: Running) -> None:
+    def time_up(self, txn: int, running: RunningTransaction) -> None:
         """Somebody has not answered in time."""
         if running.phase == "voting":
             self.decide(txn, ABORT)
@@ -205,7 +205,7 @@ class Coordinator(RecordedDecisions):
             if len(running.answers) == len(running.participants):
                 self.conclude(fields["txn"], running)
 
-    def conclude(self, txn: int, running: Running) -> None:
+    def conclude(self, txn: int, running: RunningTransaction) -> None:
         """Decide by what the participants have said, if that is possible."""
         stages = set(running.answers.values())
         if COMMITTED in stages:

@@ -71,7 +71,7 @@ class Batch:
             log.sync()
 
 
-class Change:
+class OperationJob:
     """An operation that is not an entry.
 
     replaces: the operation replaces the whole tree. tree: the new tree, once the job is done.
@@ -151,4 +151,4 @@ class Naming:
             self.error = error
 
 
-Job = Batch | Change | Look | Naming
+Job = Batch | OperationJob | Look | Naming

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from recipes.core.disk.jobs import Batch, Change, Look
+from recipes.core.disk.jobs import Batch, Look, OperationJob
 from recipes.core.disk.replacements import Replacements
 from recipes.core.disk.txnlog import RECORD_BYTES
 from recipes.core.replication import Entry, InstallSnapshot, Operation, Truncate, Write
@@ -69,7 +69,7 @@ class WriteQueue:
         """Make a look for room due; jobs that can be done before it come first."""
         self._unreserved_bytes = self._reserve_every_bytes
 
-    def next(self) -> Batch | Change | Look | None:
+    def next(self) -> Batch | OperationJob | Look | None:
         """The job to do now; None while a job is under way, or when there is none."""
         if self._busy:
             return None
@@ -77,7 +77,7 @@ class WriteQueue:
             first = self._pending.popleft()
             self._busy = True
             if not isinstance(first, list):
-                return Change(first, self.replacements)
+                return OperationJob(first, self.replacements)
             sizes = [len(entry.payload) for entry in first]
             size_bytes = sum(sizes) + RECORD_BYTES * len(first)
             self._unreserved_bytes += size_bytes
@@ -93,7 +93,7 @@ class WriteQueue:
         self._busy = True
         return Look()
 
-    def done(self, job: Batch | Change | Look) -> bool | None:
+    def done(self, job: Batch | OperationJob | Look) -> bool | None:
         """The job under way is done. Returns whether the disk has room, or None if the job does not tell."""
         self._busy = False
         if isinstance(job, Batch):
@@ -103,7 +103,7 @@ class WriteQueue:
             self._without_room = True
             self._unreserved_bytes = 0  # the next look waits until `look_for_room` is called
             return False
-        if isinstance(job, Change):
+        if isinstance(job, OperationJob):
             self.replacements.pending -= job.replaces
             return None
         if not job.found or not self._without_room:

@@ -21,7 +21,7 @@ from recipes.core.member.latencies import Latencies
 from recipes.core.member.leading import LARGE_MULTI_BYTES, WRITES
 from recipes.core.member.reads import LARGE_BYTES, READS, SLICED_READS, Failed, is_long, plain_get
 from recipes.core.tree.acl import authenticate
-from recipes.core.tree.prepare import Request
+from recipes.core.tree.request import Request
 from recipes.core.tree.tree import Applied
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ class Connection:
         rest = data[4 + length :]
         if rest:
             self._keep(rest, 0)
-        self._member.open_session(self, asked)
+        self._member.handshakes.open_session(self, asked)
 
     def opened(self, session_id: int, timeout_ms: int, password: bytes) -> None:
         """This connection has its session: answer the handshake, and parse the requests that came behind it."""

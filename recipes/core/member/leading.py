@@ -14,7 +14,8 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import read_int
 from recipes.core.replication import Entry, Leadership
 from recipes.core.tree.acl import UNCHECKED
-from recipes.core.tree.prepare import Preparer, Request
+from recipes.core.tree.prepare import Preparer
+from recipes.core.tree.request import Request
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ttl_of

@@ -14,14 +14,14 @@ from recipes.core.disk.snapshot import dump_tree
 from recipes.core.errors import invariant
 from recipes.core.forwarding import Forwarded, Revalidated
 from recipes.core.jute import opcodes as op
-from recipes.core.jute.codec import pack_int
-from recipes.core.jute.records import ConnectRequest, Ids
+from recipes.core.jute.records import Ids
 from recipes.core.jute.requests import is_whole_multi
 from recipes.core.jute.txns import decode_txn
 from recipes.core.member.admin import four_letter
 from recipes.core.member.config import MemberConfig
 from recipes.core.member.connection import Connection
 from recipes.core.member.facts import Facts
+from recipes.core.member.handshakes import Handshakes
 from recipes.core.member.leading import SLICED_WRITES, Leading
 from recipes.core.member.leaving import Leaving
 from recipes.core.member.read_only import ReadOnly, ReadOnlyConnection
@@ -39,8 +39,8 @@ from recipes.core.replication import (
     Write,
 )
 from recipes.core.tree.acl import UNCHECKED, permits, shared
-from recipes.core.tree.prepare import Request
-from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
+from recipes.core.tree.request import Request
+from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import Applied, DataTree
 from recipes.core.zxid import counter_of, epoch_of
 
@@ -63,7 +63,6 @@ class Member:
         self.wall_ms: int = wall_ms
         self.started_ms = now_ms
         self.connections: dict[int, Connection] = {}
-        self.by_session: dict[int, Connection] = {}
         self.disk_full: bool = False
         self.serving: bool = False
         self.facts: Facts = Facts()  # the shell replaces it with one that knows more
@@ -71,10 +70,8 @@ class Member:
         self.trace_mask = 306  # kept for operators who set it; nothing is traced
         self._replica = replica
         self.memory: StoreMemory = StoreMemory(config.store_limit_bytes)
-        self._leading: Leading | None = None
-        self._session_ids = SessionIds(wall_ms, config.server_id)
+        self.leading: Leading | None = None
         self._waiting: deque[Request] = deque()  # made here, not yet committed; in the order of their txns
-        self._revalidating: dict[int, Connection] = {}
         self._writes: list[Write] = []
         self._touched: list[Connection] = []
         self._late: list[Connection] = []
@@ -82,7 +79,8 @@ class Member:
         self._last_applied: Entry | None = None
         self._counted_zxid: int = 0  # up to here txns are counted for operators
         self.units_left: int = TURN_UNITS
-        self.read_only: ReadOnly = ReadOnly(self, replica, self._session_ids)
+        self.handshakes: Handshakes = Handshakes(self, replica)
+        self.read_only: ReadOnly = ReadOnly(self, replica)
         self._use(tree)
         if replica.serving:
             self._change_role(True)
@@ -116,7 +114,7 @@ class Member:
     @property
     def tracker(self) -> SessionTracker:
         """The sessions that this server tracks: all of them as leader, its own in read-only mode, else none."""
-        return self._leading.tracker if self._leading is not None else self.read_only.tracker
+        return self.leading.tracker if self.leading is not None else self.read_only.tracker
 
     # What the shell calls.
 
@@ -141,8 +139,8 @@ class Member:
 
     def tick(self) -> None:
         """Do what is due: end sessions that were not heard from, remove containers and znodes past their TTL."""
-        if self._leading is not None and not self.disk_full:
-            self.stats.sessions_expired += self._leading.tick(self.now_ms, self.wall_ms)
+        if self.leading is not None and not self.disk_full:
+            self.stats.sessions_expired += self.leading.tick(self.now_ms, self.wall_ms)
         self.read_only.tick()
         if self._last_applied is not None and self.serving:
             self._compare(self._last_applied)
@@ -156,26 +154,26 @@ class Member:
         """Whether `work` has something to do, so that the next turn should come soon."""
         if self._leaving.waiting or self.tree.quotas.counting:
             return True
-        return self._leading is not None and self._leading.has_work and not self.disk_full
+        return self.leading is not None and self.leading.has_work and not self.disk_full
 
     def work(self) -> None:
         """Go on with what takes several turns. Others' requests come between these."""
-        if self._leading is not None and self._leading.has_work and not self.disk_full:
-            self.stats.sessions_expired += self._leading.work(self.now_ms, self.wall_ms)
+        if self.leading is not None and self.leading.has_work and not self.disk_full:
+            self.stats.sessions_expired += self.leading.work(self.now_ms, self.wall_ms)
         self._leaving.go_on()
         if self.tree.quotas.counting:
             self.tree.quotas.count_some(self.tree.nodes, _MOST_COUNTED)
 
     def no_space(self, full: bool) -> None:
         """The disk has no room for more txns, or has it again. Meanwhile reads go on and no session expires."""
-        if self.disk_full and not full and self._leading is not None:
-            self._leading.tracker.rearm(self.now_ms)
+        if self.disk_full and not full and self.leading is not None:
+            self.leading.tracker.rearm(self.now_ms)
         self.disk_full = full
         self._replica.no_space(full)
 
     def measure_memory(self) -> str | None:
         """Measure the store. While it is full a leader refuses what adds to it. What an operator must know, if any."""
-        memory, leading = self.memory, self._leading
+        memory, leading = self.memory, self.leading
         used_bytes = self.tree.memory_bytes() + self._replica.remember(memory.most_remembered_bytes)
         if leading is not None:
             used_bytes += leading.preparer.pending.under_way_bytes()
@@ -194,7 +192,7 @@ class Member:
     def count_writes(self, writes: list[Write]) -> None:
         """Count for operators what `take_writes` has given."""
         stats, last = self.stats, writes[-1]
-        if self._leading is not None:
+        if self.leading is not None:
             stats.prepared += len(writes)
         elif self.serving and type(last) is Entry and last.txn is not None:
             stats.proposals_received += len(writes)
@@ -210,7 +208,7 @@ class Member:
         self._counted_zxid = zxid
         count = zxid - before if epoch_of(zxid) == epoch_of(before) else counter_of(zxid)
         if self.serving and count > 0:
-            self.stats.applied(count, self.wall_ms - txn[3], self._leading is not None)
+            self.stats.applied(count, self.wall_ms - txn[3], self.leading is not None)
 
     def flushed(self, zxid: int) -> None:
         """Every entry up to `zxid` is on disk."""
@@ -274,13 +272,13 @@ class Member:
             is_foreign = learner is not None and not learner.leader_is_ours
             if is_foreign and request.op == op.MULTI and not is_whole_multi(request.body):
                 return False  # Apache's leader never answers it; this server's later writes would wait for the answer
-            if self._leading is not None:
+            if self.leading is not None:
                 self._waiting.append(request)
-                self._leading.propose_in_slices(request, self.wall_ms)
+                self.leading.propose_in_slices(request, self.wall_ms)
                 return True
         self._waiting.append(request)
-        if self._leading is not None:
-            self._leading.propose(request, self.wall_ms)
+        if self.leading is not None:
+            self.leading.propose(request, self.wall_ms)
         elif learner is not None:
             ids = shared(request.ids)
             request.zxid = 1 + learner.forward(request.session_id, request.cxid, request.op, request.body, ids)
@@ -288,8 +286,8 @@ class Member:
 
     def sync(self, request: Request) -> None:
         """Complete the request once everything committed by now is applied."""
-        if self._leading is not None:
-            self._leading.in_order(lambda _: self._sync(request), self.wall_ms)
+        if self.leading is not None:
+            self.leading.in_order(lambda _: self._sync(request), self.wall_ms)
         else:
             self._sync(request)
 
@@ -299,8 +297,7 @@ class Member:
     def forget(self, connection: Connection) -> None:
         """The connection is gone."""
         self.connections.pop(connection.key, None)
-        if self.by_session.get(connection.session_id) is connection:
-            del self.by_session[connection.session_id]
+        self.handshakes.forget(connection)
         self._leaving.add(connection)
         if self.units_left > 0:
             self.units_left -= self._leaving.go_on()
@@ -308,73 +305,6 @@ class Member:
     def four_letter(self, word: bytes) -> bytes | Iterator[bytes] | None:
         """The answer to a four-letter word, in pieces if it may be long, or None when it is not one."""
         return four_letter(self, word)
-
-    def open_session(self, connection: Connection, asked: ConnectRequest) -> None:
-        """Carry out the handshake: open a new session or resume one."""
-        config, reads_only = self.config, self.read_only.serving
-        # A client that has seen a later zxid than this server has must not see older data.
-        self.stats.handshakes += 1
-        if not (self.takes_clients or reads_only) or asked.last_zxid > self.tree.last_zxid:
-            self.stats.turned_away += not (self.takes_clients or reads_only)
-            connection.close()
-            return
-        self.stats.resumed += asked.session_id != 0
-        connection.timeout_ms = min(max(asked.timeout_ms, config.min_session_timeout_ms), config.max_session_timeout_ms)
-        if reads_only:
-            self.read_only.open_session(connection, asked)
-        elif asked.session_id == 0:
-            self._create_session(connection)
-        elif not password_matches(asked.session_id, asked.password, self.session_secret):
-            connection.refused("wrong password for the session that it asks for")
-        elif self._leading is not None:
-            valid = self._leading.revalidate(asked.session_id, connection.timeout_ms, 0, self.now_ms)
-            self._resume_session(connection, asked.session_id, valid)
-        elif self._replica.learner is not None:
-            before = self._revalidating.pop(asked.session_id, None)
-            if before is not None:
-                before.close()
-            self._revalidating[asked.session_id] = connection
-            self.stats.revalidated += 1
-            self._replica.learner.revalidate(asked.session_id, connection.timeout_ms)
-
-    # Sessions.
-
-    def _create_session(self, connection: Connection) -> None:
-        session_id = self._session_ids.next()
-        timeout_ms = connection.timeout_ms
-        body = pack_int(timeout_ms)
-        request = Request(session_id, 0, op.CREATE_SESSION, body, (), connection, self.now_ms)
-        if self._leading is not None and not self.disk_full:
-            self._leading.tracker.add(session_id, timeout_ms, self.now_ms, 0)
-        if not self.submit(request):
-            connection.close()
-
-    def _resume_session(self, connection: Connection, session_id: int, valid: bool) -> None:
-        if not valid:
-            connection.refused()
-            return
-        older = self.by_session.get(session_id)
-        if older is not None:
-            older.close()
-        self._attach(connection, session_id)
-
-    def _attach(self, connection: Connection, session_id: int) -> None:
-        self.by_session[session_id] = connection
-        password = session_password(session_id, self.session_secret)
-        connection.opened(session_id, connection.timeout_ms, password)
-
-    def _end_session(self, session_id: int, applied: Applied, request: Request | None) -> None:
-        if self._leading is not None and applied[0] == 0:
-            self._leading.ended(session_id)
-        connection = self.by_session.get(session_id)
-        returning = self._revalidating.pop(session_id, None)
-        if returning is not None:  # the leader may have sent its answer before the session ended
-            returning.refused()
-        if request is not None and isinstance(request.origin, Connection):
-            request.origin.complete(request, applied)
-            request.origin.close()
-        if connection is not None:
-            connection.close()
 
     # What the replica decides.
 
@@ -394,8 +324,8 @@ class Member:
                         self._complete(entry.token, (0, None, None, None))
                 if last is not None:
                     self._last_applied = last
-                    if self._leading is not None:
-                        self._leading.applied(last.zxid)
+                    if self.leading is not None:
+                        self.leading.applied(last.zxid)
             if not ready.events:
                 return
             for event in ready.events:
@@ -430,6 +360,17 @@ class Member:
         elif request is not None:
             self._complete(request, applied)
 
+    def _end_session(self, session_id: int, applied: Applied, request: Request | None) -> None:
+        if self.leading is not None and applied[0] == 0:
+            self.leading.ended(session_id)
+        connection = self.handshakes.by_session.get(session_id)
+        self.handshakes.ended(session_id)
+        if request is not None and isinstance(request.origin, Connection):
+            request.origin.complete(request, applied)
+            request.origin.close()
+        if connection is not None:
+            connection.close()
+
     def _compare(self, entry: Entry) -> None:
         """Compare the tree's digest with the leader's. Until clients are served, a snapshot may show later txns."""
         if entry.claimed is not None and entry.claimed != self.tree.digest and self.serving:
@@ -443,7 +384,7 @@ class Member:
         if request.op != op.CREATE_SESSION:
             connection.complete(request, applied)
         elif not connection.wants_close:
-            self._attach(connection, request.session_id)
+            self.handshakes.attach(connection, request.session_id)
 
     def _deliver_fired(self) -> None:
         """Send the fired events to the watchers, if they may read the znode."""
@@ -455,22 +396,20 @@ class Member:
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, Forwarded):  # by far the most frequent one
-            if self._leading is not None:
-                self._leading.take_request(event, self.now_ms, self.wall_ms)
+            if self.leading is not None:
+                self.leading.take_request(event, self.now_ms, self.wall_ms)
         elif isinstance(event, RoleChanged):
             self._change_role(event.serving)
         elif isinstance(event, Revalidated):
-            connection = self._revalidating.pop(event.session_id, None)
-            if connection is not None and not connection.wants_close:
-                self._resume_session(connection, event.session_id, event.valid)
+            self.handshakes.revalidated(event.session_id, event.valid)
         elif isinstance(event, SecretShared):
             self.session_secret = event.secret
         elif isinstance(event, SnapshotRequested):
             if self._replica.leader is not None:  # it leads already, but may not serve yet
                 self.stats.snapshots_sent += 1
                 self._replica.leader.dumped(event.link, self.tree.last_zxid, dump_tree(self.tree))
-        elif self._leading is not None:  # else a learner sent it before this leadership ended
-            self._leading.receive(event, self.now_ms)
+        elif self.leading is not None:  # else a learner sent it before this leadership ended
+            self.leading.receive(event, self.now_ms)
 
     def _change_role(self, serving: bool) -> None:
         """Start or stop serving. At a stop connections are closed and requests dropped; sessions live on."""
@@ -478,15 +417,15 @@ class Member:
         invariant(not serving or not self.config.shares_secret or self.session_secret, "no session secret was shared")
         self.serving = serving
         self.read_only.role_changed(serving)
-        self._leading = None
+        self.leading = None
         if not serving:
             for connection in list(self.connections.values()):
                 connection.close()
             self._waiting.clear()
-            self._revalidating.clear()
+            self.handshakes.clear()
         elif leader is not None:
-            self._leading = Leading(self.config, self.tree, leader, self._replica.epoch, self.now_ms)
-            self._leading.preparer.store_is_full = self.memory.full
+            self.leading = Leading(self.config, self.tree, leader, self._replica.epoch, self.now_ms)
+            self.leading.preparer.store_is_full = self.memory.full
 
     def _use(self, tree: DataTree) -> None:
         self.read_only.leave()  # the new tree may show what is not committed yet

@@ -15,7 +15,7 @@ from recipes.core.member.connection import Connection
 from recipes.core.member.leading import WRITES
 from recipes.core.member.reads import SLICED_READS
 from recipes.core.replication import Replica
-from recipes.core.tree.sessions import SessionIds, SessionTracker, password_matches, session_password
+from recipes.core.tree.sessions import SessionTracker, password_matches
 from recipes.core.tree.tree import DataTree
 
 if TYPE_CHECKING:
@@ -28,18 +28,16 @@ _REFUSED: Final = (WRITES - {op.CLOSE_SESSION}) | {op.SYNC, op.CHECK}
 class ReadOnly:
     """Whether a member is in read-only mode, and its read-only sessions.
 
-    enabled: whether its settings allow the mode. serving: whether it is in it. tracker: the sessions. ids: makes
-    their ids.
+    enabled: whether its settings allow the mode. serving: whether it is in it. tracker: the sessions.
     """
 
-    def __init__(self, member: "Member", replica: Replica, ids: SessionIds) -> None:
+    def __init__(self, member: "Member", replica: Replica) -> None:
         config = member.config
         self.enabled: bool = config.read_only_mode
         self.serving: bool = False
         self.tracker: SessionTracker = SessionTracker(config.tick_ms)
         self._member = member
         self._replica = replica
-        self._ids = ids
         self._own = range(0)  # the session ids given out since it became read-only
         self._serves_all = False
         self._served: tuple[DataTree, int] | None = None  # the tree it last served from, and its zxid when that ended
@@ -89,7 +87,7 @@ class ReadOnly:
         if not isinstance(connection, ReadOnlyConnection) or not asked.read_only:
             connection.close()
         elif session_id == 0:
-            session_id = self._ids.next()
+            session_id = self._member.handshakes.ids.next()
             self._own = range(self._own.start or session_id, session_id + 1)
             self._attach(connection, session_id)
         elif session_id not in self._own:
@@ -102,7 +100,7 @@ class ReadOnly:
     def end(self, session_id: int) -> None:
         """The session is over."""
         self.tracker.remove(session_id)
-        connection = self._member.by_session.get(session_id)
+        connection = self._member.handshakes.by_session.get(session_id)
         if connection is not None:
             connection.close()
 
@@ -112,13 +110,8 @@ class ReadOnly:
 
     def _attach(self, connection: Connection, session_id: int) -> None:
         member = self._member
-        older = member.by_session.get(session_id)
-        if older is not None:
-            older.close()
-        member.by_session[session_id] = connection
         self.tracker.add(session_id, connection.timeout_ms, member.now_ms)
-        password = session_password(session_id, member.session_secret)
-        connection.opened(session_id, connection.timeout_ms, password)
+        member.handshakes.attach(connection, session_id)
 
 
 class ReadOnlyConnection(Connection):

@@ -31,8 +31,8 @@ from recipes.core.jute.requests import (
     read_path_watch,
 )
 from recipes.core.tree.acl import masked, permits, user_name
-from recipes.core.tree.changes import child_count
 from recipes.core.tree.packed import open_node
+from recipes.core.tree.pending_znode import child_count
 from recipes.core.tree.quota import is_of_quota
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ZNode, pack_stat

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from recipes.core.paxos.numbers import proposer_of
 from recipes.core.replicas.ballots import Ballot, Kind
-from recipes.core.replicas.election import Election as AnyElection
+from recipes.core.replicas.election import SharedElection
 
 if TYPE_CHECKING:
     from recipes.core.paxos.peer import PaxosPeer
 
 
-class Election(AnyElection):
+class Election(SharedElection):
     """This server's part in elections, through all of its life."""
 
     _peer: "PaxosPeer"

@@ -10,13 +10,13 @@ from recipes.core.paxos.follower import Follower
 from recipes.core.paxos.leader import Leader
 from recipes.core.paxos.numbers import FORGOTTEN, MOST_SID, accepted_cell, next_ballot, stored_accepted
 from recipes.core.paxos.wire import PAXOS_MESSAGES
-from recipes.core.replicas.peer import Peer
+from recipes.core.replicas.peer import SharedPeer
 from recipes.core.replicas.terms import stored_term, term_cell
 from recipes.core.replicas.wire import Dialect
 from recipes.core.replication import Recovered, ReplicaSettings
 
 
-class PaxosPeer(Peer):
+class PaxosPeer(SharedPeer):
     """One server's part in the replication. now_ms: a clock that never goes back.
 
     accepted: the ballot in which it has accepted its log, or FORGOTTEN. accepted_on_disk: as its disk has it.

@@ -8,13 +8,13 @@ from recipes.core.primary_backup.fences import MOST_SID, next_start, owner_of, p
 from recipes.core.primary_backup.primary import Primary
 from recipes.core.primary_backup.succession import Succession
 from recipes.core.primary_backup.wire import PRIMARY_BACKUP_MESSAGES
-from recipes.core.replicas.peer import Peer
+from recipes.core.replicas.peer import SharedPeer
 from recipes.core.replicas.terms import stored_term, term_cell
 from recipes.core.replicas.wire import Dialect
 from recipes.core.replication import Recovered, ReplicaSettings, Truncate
 
 
-class PrimaryBackupPeer(Peer):
+class PrimaryBackupPeer(SharedPeer):
     """One server's part in the replication. now_ms: a clock that never goes back.
 
     backups: the servers that must have each write while this one is the primary.

@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING
 
 from recipes.core.replicas.ballots import Ballot, Kind
-from recipes.core.replicas.election import Election
+from recipes.core.replicas.election import SharedElection
 
 if TYPE_CHECKING:
     from recipes.core.primary_backup.peer import PrimaryBackupPeer
 
 
-class Succession(Election):
+class Succession(SharedElection):
     """A primary begins, and a backup waits for the word of a primary."""
 
     _peer: "PrimaryBackupPeer"

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 from recipes.core.raft.claims import MOST_CLAIMED, is_far
 from recipes.core.raft.terms import NOBODY
 from recipes.core.replicas.ballots import Ballot, Kind
-from recipes.core.replicas.election import ASK_AGAIN_MS
-from recipes.core.replicas.election import Election as AnyElection
+from recipes.core.replicas.election import ASK_AGAIN_MS, SharedElection
 from recipes.core.replicas.stages import ElectionStage
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ _FAR_AFTER_ATTEMPTS: Final = 8  # some 15 s without a leader
 _STANDING: Final = ElectionStage.STANDING
 
 
-class Election(AnyElection):
+class Election(SharedElection):
     """This server's part in elections, through all of its life."""
 
     _peer: "RaftPeer"

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from recipes.core.link import Link
 from recipes.core.raft.claims import MOST_TERM
-from recipes.core.replicas.follower import Follower as AnyFollower
+from recipes.core.replicas.follower import SharedFollower
 from recipes.core.replicas.stages import FollowerTable
 from recipes.core.replicas.tables import FOLLOWER_MESSAGES
 from recipes.core.replicas.wire import Hello, Message
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from recipes.core.raft.peer import RaftPeer
 
 
-class Follower(AnyFollower):
+class Follower(SharedFollower):
     """What a server does while `leader_sid` leads its term."""
 
     table: FollowerTable = FOLLOWER_MESSAGES

@@ -11,7 +11,7 @@ from recipes.core.errors import invariant
 from recipes.core.jute.txns import blank_txn, decode_txn
 from recipes.core.link import Link
 from recipes.core.raft.claims import Newcomers, is_far
-from recipes.core.replicas.leader import Leader as AnyLeader
+from recipes.core.replicas.leader import SharedLeader
 from recipes.core.replicas.progress import Progress
 from recipes.core.replicas.stages import ProgressTable
 from recipes.core.replicas.tables import PROGRESS_MESSAGES
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from recipes.core.raft.peer import RaftPeer
 
 
-class Leader(AnyLeader):
+class Leader(SharedLeader):
     """What a server does while it leads its term."""
 
     table: ProgressTable = PROGRESS_MESSAGES

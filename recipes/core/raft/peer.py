@@ -15,13 +15,13 @@ from recipes.core.raft.options import RaftOptions
 from recipes.core.raft.terms import ABSTAINS, NOBODY, Vote, stored_vote, vote_cell
 from recipes.core.raft.wire import RAFT_MESSAGES
 from recipes.core.replicas.ballots import ensemble_id
-from recipes.core.replicas.peer import Peer
+from recipes.core.replicas.peer import SharedPeer
 from recipes.core.replicas.terms import stored_term, term_cell
 from recipes.core.replicas.wire import Dialect
 from recipes.core.replication import Recovered, ReplicaSettings
 
 
-class RaftPeer(Peer):
+class RaftPeer(SharedPeer):
     """One server's part in the replication. now_ms: a clock that never goes back."""
 
     dialect: Dialect = RAFT_MESSAGES

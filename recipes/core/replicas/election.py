@@ -13,7 +13,7 @@ from recipes.core.replicas.ballots import Ballot, Kind
 from recipes.core.replicas.stages import ElectionStage
 
 if TYPE_CHECKING:
-    from recipes.core.replicas.peer import Peer
+    from recipes.core.replicas.peer import SharedPeer
 
 ASK_AGAIN_MS: Final = 200  # the shortest wait for answers; it doubles with each attempt
 _MOST_DOUBLINGS: Final = 4
@@ -24,13 +24,13 @@ _RESTING: Final = ElectionStage.RESTING
 _ASKING: Final = ElectionStage.ASKING
 
 
-class Election:
+class SharedElection:
     """This server's part in elections, through all of its life."""
 
     asks_first: bool = True  # before it stands (pre-vote)
     checks_quorum: bool = True  # a server that hears from a leader elects no other
 
-    def __init__(self, peer: "Peer") -> None:
+    def __init__(self, peer: "SharedPeer") -> None:
         self._peer = peer
         self._voters = peer.settings.membership.voters
         self.stage: ElectionStage = _RESTING

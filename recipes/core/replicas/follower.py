@@ -31,19 +31,19 @@ from recipes.core.replicas.wire import (
 from recipes.core.zxid import epoch_of
 
 if TYPE_CHECKING:
-    from recipes.core.replicas.peer import Peer
+    from recipes.core.replicas.peer import SharedPeer
 
 _CATCHING_UP: Final = FollowerStage.CATCHING_UP
 _ACKNOWLEDGED: Final = (FollowerStage.SERVING, FollowerStage.CATCHING_UP)
 
 
-class Follower:
+class SharedFollower:
     """What a server does while `leader_sid` leads its term."""
 
     table: FollowerTable
     leader_is_ours: bool = True
 
-    def __init__(self, peer: "Peer", leader_sid: int) -> None:
+    def __init__(self, peer: "SharedPeer", leader_sid: int) -> None:
         self._peer = peer
         self.leader_sid = leader_sid
         self._rows = bound(self, self.table)

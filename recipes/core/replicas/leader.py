@@ -21,10 +21,10 @@ from recipes.core.replication import Entry, SnapshotRequested
 from recipes.core.zxid import LAST_COUNTER, counter_of
 
 if TYPE_CHECKING:
-    from recipes.core.replicas.peer import Peer
+    from recipes.core.replicas.peer import SharedPeer
 
 
-class Leader:
+class SharedLeader:
     """What a server does while it leads its term."""
 
     table: ProgressTable
@@ -32,7 +32,7 @@ class Leader:
     checks_quorum: bool = True  # it steps down when it hears from no quorum
     skips_terms: bool = True  # a whole term per answer, when it looks for where two logs agree
 
-    def __init__(self, peer: "Peer") -> None:
+    def __init__(self, peer: "SharedPeer") -> None:
         self._peer = peer
         settings = peer.settings
         self._membership = settings.membership

@@ -24,14 +24,14 @@ def matched(history: History, committed_zxid: int, prev_zxid: int) -> int | None
     return prev_zxid if history.holds(prev_zxid) else None
 
 
-class Change(NamedTuple):
+class LogChange(NamedTuple):
     """What an APPEND does to a log. cut_zxid: nothing behind it stays; None: nothing goes. entries: then follow."""
 
     cut_zxid: int | None
     entries: Sequence[Entry]
 
 
-def change(history: History, matched_zxid: int, entries: Sequence[Entry]) -> Change:
+def change(history: History, matched_zxid: int, entries: Sequence[Entry]) -> LogChange:
     """What to do with a leader's entries behind `matched_zxid`.
 
     Entries that are here already stay, and everything behind them: the APPEND may be older than those. Only an entry
@@ -45,16 +45,16 @@ def change(history: History, matched_zxid: int, entries: Sequence[Entry]) -> Cha
             raise WireError(f"entry 0x{entry.zxid:x} behind 0x{at:x}")
         at = entry.zxid
     if matched_zxid == history.last_zxid or not entries:
-        return Change(None, entries)
+        return LogChange(None, entries)
     at = matched_zxid
     own = history.behind(matched_zxid)
     for number, entry in enumerate(entries):
         if number == len(own):
-            return Change(None, entries[number:])
+            return LogChange(None, entries[number:])
         if own[number].zxid != entry.zxid:
-            return Change(at, entries[number:])
+            return LogChange(at, entries[number:])
         at = entry.zxid
-    return Change(None, ())
+    return LogChange(None, ())
 
 
 def hint(history: History, prev_zxid: int) -> int:

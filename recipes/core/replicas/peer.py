@@ -1,8 +1,9 @@
 """A server of an ensemble that one server leads, as a Replica: it looks for a leader, then leads or follows.
 
-A Peer keeps what outlives a leadership: the log, what is on disk, what has been handed over as committed, and the
+A SharedPeer keeps what outlives a leadership: the log, what is on disk, what has been handed over as committed, and the
 operations under way. What it elects by, and what counts as committed, is the affair of each protocol: of its Election,
-Leader and Follower. Nothing that a Peer says depends on a value or an entry that its disk does not have.
+Leader and Follower, which are subclasses of the shared ones in this room. Nothing that a peer says depends on a value
+or an entry that its disk does not have.
 """
 
 from collections import deque
@@ -36,12 +37,12 @@ from recipes.core.replication import (
 )
 
 if TYPE_CHECKING:
-    from recipes.core.replicas.election import Election
-    from recipes.core.replicas.follower import Follower
-    from recipes.core.replicas.leader import Leader
+    from recipes.core.replicas.election import SharedElection
+    from recipes.core.replicas.follower import SharedFollower
+    from recipes.core.replicas.leader import SharedLeader
 
 
-class Peer:
+class SharedPeer:
     """One server's part in the replication. now_ms: a clock that never goes back."""
 
     dialect: Dialect  # of its messages
@@ -62,8 +63,8 @@ class Peer:
         self.serving: bool = False
         self.epoch: int = self.term
         self.why_looking: str = "it has just started"
-        self.leader: Leader | None = None
-        self.follower: Follower | None = None
+        self.leader: SharedLeader | None = None
+        self.follower: SharedFollower | None = None
         self.full: bool = False
         self._operations: deque[tuple[Operation, list[Callable[[], None]]]] = deque()
         self._replacing = 0  # operations under way that replace the log or its end
@@ -72,7 +73,7 @@ class Peer:
         self._noted: set[tuple[int, str]] = set()
         self._next_key = 0
         self._config = settings.membership.config_text()
-        self._election: Election = self._new_election()
+        self._election: SharedElection = self._new_election()
 
     # What a protocol adds.
 
@@ -92,14 +93,14 @@ class Peer:
     def _ensemble(self, membership: Membership) -> int:
         return ensemble_id(membership, self.dialect.protocol)
 
-    def _new_election(self) -> "Election":
+    def _new_election(self) -> "SharedElection":
         raise NotImplementedError
 
-    def _new_follower(self, sid: int) -> "Follower":
+    def _new_follower(self, sid: int) -> "SharedFollower":
         raise NotImplementedError
 
     @property
-    def _phase(self) -> "Leader | Follower | None":
+    def _phase(self) -> "SharedLeader | SharedFollower | None":
         return self.leader or self.follower
 
     @property
@@ -185,7 +186,7 @@ class Peer:
     # What the Member calls.
 
     @property
-    def learner(self) -> "Follower | None":
+    def learner(self) -> "SharedFollower | None":
         """What the Member calls on a server that follows; None while it is connected to no leader."""
         return self.follower if self.follower is not None and self.follower.connected else None
 

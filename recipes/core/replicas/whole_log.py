@@ -6,19 +6,19 @@ committed than the leader knows of: nobody is served, and the followers are told
 
 from typing import TYPE_CHECKING
 
-from recipes.core.replicas.follower import Follower
-from recipes.core.replicas.leader import Leader
+from recipes.core.replicas.follower import SharedFollower
+from recipes.core.replicas.leader import SharedLeader
 from recipes.core.replicas.progress import Progress
 from recipes.core.replicas.wire import Hello
 
 if TYPE_CHECKING:
-    from recipes.core.replicas.peer import Peer
+    from recipes.core.replicas.peer import SharedPeer
 
 
-class WholeLogLeader(Leader):
+class WholeLogLeader(SharedLeader):
     """A leader that commits what it began with by counting."""
 
-    def __init__(self, peer: "Peer") -> None:
+    def __init__(self, peer: "SharedPeer") -> None:
         super().__init__(peer)
         self._initial_zxid: int | None = None  # where the log ended that it began with; None before it has that log
         self._known = False  # enough servers have all of it
@@ -53,10 +53,10 @@ class WholeLogLeader(Leader):
             self._peer.serve()
 
 
-class WholeLogFollower(Follower):
+class WholeLogFollower(SharedFollower):
     """A follower of such a leader."""
 
-    def __init__(self, peer: "Peer", leader_sid: int) -> None:
+    def __init__(self, peer: "SharedPeer", leader_sid: int) -> None:
         super().__init__(peer, leader_sid)
         self._initial_zxid = 0  # where the leader's log ended when it began to lead
 

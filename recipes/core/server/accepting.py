@@ -53,7 +53,7 @@ class _Unmade:
         self._making.cancel()
 
 
-class Acceptor:
+class ConnectionAcceptor:
     """Accepts connections on bound sockets, which it owns, until `close`.
 
     make: called for each connection to make its protocol; with places, it gets the connection's ClientPlace, which the

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl
 
 from recipes.core.address import is_loopback
-from recipes.core.http_request import Request, is_of_other_site, name_of_host, read_head
+from recipes.core.http_request import HttpRequest, is_of_other_site, name_of_host, read_head
 from recipes.core.member.commands import CHANGES, COMMANDS, command, name_of
 from recipes.core.member.listing import json_pieces
 from recipes.core.member.metrics import prometheus
@@ -113,7 +113,7 @@ class AdminPort:
             await reader.readexactly(int(size))
         return self._respond(request), request.method
 
-    def _respond(self, request: Request) -> Page:
+    def _respond(self, request: HttpRequest) -> Page:
         if request.method not in ("GET", "HEAD", "POST"):
             return _refusal(405, "only GET, HEAD and POST are known here", allow="GET, HEAD, POST")
         health = None if self._only_metrics else self._health(request.path)
@@ -148,7 +148,7 @@ class AdminPort:
             return False
         return True
 
-    def _page(self, request: Request) -> Page:
+    def _page(self, request: HttpRequest) -> Page:
         server, path = self._server, request.path
         url = server.config.admin_command_url
         if path == "/metrics":

@@ -16,16 +16,14 @@ from socket import gaierror
 
 from recipes.core.address import with_port
 from recipes.core.errors import WireError
-from recipes.core.jute.frames import FrameReader
 from recipes.core.jute.votes import (
-    MAX_NOTIFICATION_BYTES,
     Greeting,
     Notification,
     decode_notification,
     encode_greeting,
     encode_notification,
-    read_greeting,
 )
+from recipes.core.server.election_connection import AcceptedConnection, ElectionConnection
 from recipes.core.server.listening import Listener
 from recipes.core.server.peer_sockets import UNREACHABLE, Endpoint, PeerSockets
 
@@ -33,7 +31,6 @@ log: logging.Logger = logging.getLogger("recipes.server")
 
 _FIRST_DELAY_S = 0.05
 _LONGEST_DELAY_S = 2.0
-_GREETING_TIMEOUT_S = 5.0
 _POKE_PAUSE_S = 0.05
 _MOST_REFUSED = 64  # sids
 
@@ -66,12 +63,12 @@ class ElectionPort:
         self.sockets = sockets
         self._heard = heard
         self._greeting = encode_greeting(sid, with_port(host, port))
-        self._peers = {
-            other: _Peer(other, address, other < sid, self, unreachable)
+        self._servers = {
+            other: OtherServer(other, address, other < sid, self, unreachable)
             for other, address in addresses.items()
             if other != sid
         }
-        self._links: set[_Link] = set()  # with open sockets
+        self._connections: set[ElectionConnection] = set()  # with open sockets
         self._strangers = sockets.strangers("election port", "connections without a greeting")
         self._refused: set[int] = set()  # sids whose refusal was logged
         self._listener: Listener | None = None
@@ -80,65 +77,65 @@ class ElectionPort:
     async def start(self) -> None:
         """Listen, and keep connections to the servers with smaller sids, until `close`."""
         self._listener = await self.sockets.listen(
-            lambda: _Accepted(self), self._port, "election port", self._others.get(self._sid, ())
+            lambda: AcceptedConnection(self), self._port, "election port", self._others.get(self._sid, ())
         )
-        self.sockets.learn_servers(host for peer in self._peers.values() for host, _ in self._endpoints(peer))
-        for peer in self._peers.values():
-            if peer.dials:
-                peer.dial_now()
+        self.sockets.learn_servers(host for server in self._servers.values() for host, _ in self._endpoints(server))
+        for server in self._servers.values():
+            if server.dials:
+                server.dial_now()
 
     def send(self, sid: int, note: Notification) -> None:
         """Send a notification as soon as there is a connection; it replaces one that still waits."""
-        self._peers[sid].send(encode_notification(note))
+        self._servers[sid].send(encode_notification(note))
 
     def out_of_contact(self) -> list[int]:
         """The other servers to which there is no connection."""
-        return [sid for sid, peer in self._peers.items() if not peer.connected]
+        return [sid for sid, server in self._servers.items() if not server.connected]
 
     async def close(self) -> None:
         """Close every connection, and wait until each socket is closed."""
         self._closed = True
         if self._listener is not None:
             self._listener.close()
-        tasks = [task for peer in self._peers.values() if (task := peer.close()) is not None]
+        tasks = [task for server in self._servers.values() if (task := server.close()) is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
-        for link in list(self._links):
-            link.hang_up()
-        while self._links:  # noqa: ASYNC110 - a socket is closed one loop turn later, there is no event for it
+        for connection in list(self._connections):
+            connection.hang_up()
+        while self._connections:  # noqa: ASYNC110 - a socket is closed one loop turn later, there is no event for it
             await asyncio.sleep(0)
 
     # What the connections call.
 
-    def made(self, link: "_Link", transport: asyncio.Transport) -> None:
+    def made(self, connection: ElectionConnection, transport: asyncio.Transport) -> None:
         """A connection is up. Keep its write buffer empty, so that a newer vote can replace one that is not sent yet.
 
-        The limit is 1, not 0, since TLS pauses at the limit, plain TCP only above it. With 0 a TLS link with nothing to
-        send could stay paused, and would never send the next vote.
+        The limit is 1, not 0, since TLS pauses at the limit, plain TCP only above it. With 0 a TLS connection with
+        nothing to send could stay paused, and would never send the next vote.
         """
-        self._links.add(link)
-        link.why_not = self.sockets.certified(transport)
+        self._connections.add(connection)
+        connection.why_not = self.sockets.certified(transport)
         if self._closed:  # an abandoned dial can still succeed
             transport.abort()
             return
         self.sockets.limit_silence(transport)
         transport.set_write_buffer_limits(high=1)
 
-    def lost(self, link: "_Link") -> None:
-        """A link's socket is closed."""
-        self._links.discard(link)
+    def lost(self, connection: ElectionConnection) -> None:
+        """A connection's socket is closed."""
+        self._connections.discard(connection)
 
-    def meet(self, link: "_Accepted", address: object) -> None:
+    def meet(self, connection: AcceptedConnection, address: object) -> None:
         """A new connection has not sent its greeting yet."""
-        self._strangers.meet(link, address)
+        self._strangers.meet(connection, address)
 
-    def know(self, link: "_Accepted") -> None:
+    def know(self, connection: AcceptedConnection) -> None:
         """A connection has sent its greeting, or is closed."""
-        self._strangers.know(link)
+        self._strangers.know(connection)
 
-    def greeted(self, link: "_Link", greeting: Greeting) -> bool:
+    def greeted(self, connection: ElectionConnection, greeting: Greeting) -> bool:
         """A connection has sent its greeting; return whether to keep it."""
-        peer = self._peers.get(greeting.sid)
-        if peer is None:
+        server = self._servers.get(greeting.sid)
+        if server is None:
             if greeting.sid not in self._refused and len(self._refused) < _MOST_REFUSED:
                 self._refused.add(greeting.sid)
                 log.warning(
@@ -147,13 +144,13 @@ class ElectionPort:
                     greeting.sid,
                 )
             return False
-        if link.why_not is not None and (why := link.why_not(greeting.sid)):
-            link.refuse(WireError(why))
+        if connection.why_not is not None and (why := connection.why_not(greeting.sid)):
+            connection.refuse(WireError(why))
             return False
-        if peer.dials:
-            peer.knocked()
+        if server.dials:
+            server.knocked()
             return False
-        peer.meet(link)
+        server.meet(connection)
         return True
 
     def received(self, sid: int, payload: bytes) -> None:
@@ -162,22 +159,22 @@ class ElectionPort:
         if note is not None:
             self._heard(sid, note)
 
-    def _endpoints(self, peer: "_Peer") -> list[Endpoint]:
-        return [peer.address, *self._others.get(peer.sid, ())]
+    def _endpoints(self, server: "OtherServer") -> list[Endpoint]:
+        return [server.address, *self._others.get(server.sid, ())]
 
-    async def connect(self, peer: "_Peer") -> "_Link":
+    async def connect(self, server: "OtherServer") -> ElectionConnection:
         """Dial a server and send the greeting."""
-        link = _Link(self)
+        connection = ElectionConnection(self)
         try:
-            transport, _ = await self.sockets.dial_any(lambda: link, self._endpoints(peer))
+            transport, _ = await self.sockets.dial_any(lambda: connection, self._endpoints(server))
         except BaseException:
-            self.lost(link)  # uvloop, when cancelled just behind connection_made, calls no connection_lost
+            self.lost(connection)  # uvloop, when cancelled just behind connection_made, calls no connection_lost
             raise
         transport.write(self._greeting)
-        return link
+        return connection
 
 
-class _Peer:
+class OtherServer:
     """Another server: the connection to it, and the notification to send."""
 
     def __init__(
@@ -194,8 +191,8 @@ class _Peer:
         self._port = port
         self._unreachable = unreachable
         self._found_unreachable = False
-        self._link: _Link | None = None
-        self._newcomer: _Link | None = None  # greeted in this server's name while `_link` is up
+        self._connection: ElectionConnection | None = None
+        self._newcomer: ElectionConnection | None = None  # greeted in this server's name while `_connection` is up
         self._doubt: asyncio.TimerHandle | None = None  # set while there is a newcomer
         self._poke_again_s = 0.0
         self._waiting: bytes | None = None
@@ -209,37 +206,37 @@ class _Peer:
     @property
     def connected(self) -> bool:
         """Whether there is a connection."""
-        return self._link is not None
+        return self._connection is not None
 
     def send(self, message: bytes) -> None:
         """Send now, or once there is a connection that is not busy."""
         self._waiting = self._last = message
-        if self._link is not None:
+        if self._connection is not None:
             self.write_waiting()
         elif self._delay_s > _FIRST_DELAY_S or self._timer is None:
             self.dial_now()
 
     def write_waiting(self) -> None:
         """Write the waiting message to the connection, unless an earlier one is still in its buffer."""
-        link = self._link
-        if link is not None and self._waiting is not None and not link.busy:
+        connection = self._connection
+        if connection is not None and self._waiting is not None and not connection.busy:
             message, self._waiting = self._waiting, None
-            link.write(message)
+            connection.write(message)
 
-    def meet(self, link: "_Link") -> None:
+    def meet(self, connection: ElectionConnection) -> None:
         """A connection has greeted in this server's name: use it, or let it wait until the present one breaks."""
-        link.claims = self
-        if self._link is None or self._last is None:
-            self.adopt(link)
+        connection.claims = self
+        if self._connection is None or self._last is None:
+            self.adopt(connection)
             return
         self._refuse_newcomer()
-        self._newcomer = link
+        self._newcomer = connection
         self._doubt = asyncio.get_running_loop().call_later(self._port.sockets.silence_s + 1, self._refuse_newcomer)
         self._poke()
 
     def knocked(self) -> None:
         """Somebody says in this server's name that it has no connection."""
-        if self._link is None:
+        if self._connection is None:
             self.dial_now()
         else:
             self._poke()
@@ -258,42 +255,42 @@ class _Peer:
         if newcomer is not None:
             newcomer.hang_up()
 
-    def _take_newcomer(self) -> "_Link | None":
+    def _take_newcomer(self) -> ElectionConnection | None:
         newcomer, self._newcomer = self._newcomer, None
         if self._doubt is not None:
             self._doubt.cancel()
             self._doubt = None
         return newcomer
 
-    def adopt(self, link: "_Link") -> None:
+    def adopt(self, connection: ElectionConnection) -> None:
         """Use this connection from now on. Repeat the last message, which the old connection may have lost."""
         self.drop()
         self._stop_dialling()
-        self._link = link
-        link.peer = self
+        self._connection = connection
+        connection.server = self
         self._report(False)
         if self._waiting is None:
             self._waiting = self._last
         self.write_waiting()
-        link.hear_held()
+        connection.hear_held()
 
     def drop(self) -> None:
         """Close the current connection, if there is one."""
-        link, self._link = self._link, None
-        if link is not None:
-            link.hang_up()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.hang_up()
 
-    def lost(self, link: "_Link") -> None:
+    def lost(self, connection: ElectionConnection) -> None:
         """A connection is closed; the message sent last may be lost with it, and will be sent again."""
-        if self._newcomer is link:
+        if self._newcomer is connection:
             self._take_newcomer()
-        if self._link is link:
-            self._link = None
+        if self._connection is connection:
+            self._connection = None
             newcomer = self._take_newcomer()
             if newcomer is not None and not self._closed:
                 self.adopt(newcomer)
                 return
-            if link.is_dialled and not link.was_heard and not self._closed:
+            if connection.is_dialled and not connection.was_heard and not self._closed:
                 self._port.sockets.say_cut_off(f"server {self.sid}, election port", *self.address)
             if self._waiting is None:
                 self._waiting = self._last
@@ -337,7 +334,7 @@ class _Peer:
 
     async def _dial(self) -> None:
         try:
-            link = await self._port.connect(self)
+            connection = await self._port.connect(self)
         except UNREACHABLE as error:
             if not self._port.sockets.say_refused(f"server {self.sid}, election port", *self.address, error):
                 log.debug("server %s cannot be reached at %s:%s: %s", self.sid, *self.address, error)
@@ -349,10 +346,10 @@ class _Peer:
             return
         self._dialling = None
         if self.dials:
-            link.is_dialled = True
-            self.adopt(link)
+            connection.is_dialled = True
+            self.adopt(connection)
         else:
-            link.finish()
+            connection.finish()
             self._dial_later()
 
     def _stop_dialling(self) -> None:
@@ -367,132 +364,3 @@ class _Peer:
         if is_unreachable != self._found_unreachable:
             self._found_unreachable = is_unreachable
             self._unreachable(self.sid, is_unreachable)
-
-
-class _Link(asyncio.Protocol):
-    """One connection; it carries frames once the other server is known."""
-
-    def __init__(self, port: ElectionPort) -> None:
-        self.peer: _Peer | None = None  # whose connection this is
-        self.claims: _Peer | None = None  # in whose name it greeted
-        self.is_dialled: bool = False
-        self.was_heard: bool = False
-        self.why_not: Callable[[int], str] | None = None  # the certificate's word, where that counts
-        self.busy: bool = False
-        self._port = port
-        self._transport: asyncio.Transport | None = None
-        self._reader = FrameReader(MAX_NOTIFICATION_BYTES)
-        self._held: bytes | None = None  # the last frame that came before this connection was used
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is up."""
-        self._transport = transport  # type: ignore[assignment]
-        self._port.made(self, transport)  # type: ignore[arg-type]
-
-    def data_received(self, data: bytes) -> None:
-        """Take in frames. Bytes that are not frames end the connection."""
-        self.was_heard = True
-        try:
-            for payload in self._reader.feed(data):
-                if self.peer is not None:
-                    self.peer.received(payload)
-                else:
-                    self._held = payload  # a newcomer's; or the link was replaced, or was only a knock
-        except WireError as error:
-            self.refuse(error)
-
-    def hear_held(self) -> None:
-        """The connection is used from now on."""
-        held, self._held = self._held, None
-        if held is not None and self.peer is not None:
-            self.peer.received(held)
-
-    def refuse(self, error: WireError) -> None:
-        """Hang up, and say why."""
-        address = self._transport.get_extra_info("peername") if self._transport is not None else None
-        self._port.sockets.say_broken("election port", address, error)
-        self.hang_up()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is closed."""
-        self._port.lost(self)
-        self._leave()
-
-    def _leave(self) -> None:
-        peer, self.peer, self.claims = self.peer or self.claims, None, None
-        if peer is not None:
-            peer.lost(self)
-
-    def pause_writing(self) -> None:
-        """The write buffer is not empty: write nothing more."""
-        self.busy = True
-
-    def resume_writing(self) -> None:
-        """The write buffer is empty again: write the waiting message."""
-        self.busy = False
-        if self.peer is not None:
-            self.peer.write_waiting()
-
-    def write(self, message: bytes) -> None:
-        """Send."""
-        if self._transport is not None:
-            self._transport.write(message)
-
-    def finish(self) -> None:
-        """Close, once everything is sent."""
-        self.peer = None
-        if self._transport is not None:
-            self._transport.close()
-
-    def hang_up(self) -> None:
-        """Close now."""
-        self._leave()
-        if self._transport is not None:
-            self._transport.abort()
-
-
-class _Accepted(_Link):
-    """A connection that another server opened: a greeting, then frames."""
-
-    def __init__(self, port: ElectionPort) -> None:
-        super().__init__(port)
-        self._begun: bytes | None = b""
-        self._timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait a limited time for the greeting."""
-        super().connection_made(transport)
-        self._timer = asyncio.get_running_loop().call_later(_GREETING_TIMEOUT_S, self.hang_up)
-        self._port.meet(self, transport.get_extra_info("peername"))
-
-    def data_received(self, data: bytes) -> None:
-        """Take in the greeting, then frames."""
-        if self._begun is None:
-            super().data_received(data)
-            return
-        self._begun += data
-        try:
-            found = read_greeting(self._begun)
-        except WireError as error:
-            self.refuse(error)
-            return
-        if found is None:
-            return
-        greeting, end = found
-        rest, self._begun = self._begun[end:], None
-        self._known()
-        if not self._port.greeted(self, greeting):
-            self.hang_up()
-        elif rest:
-            super().data_received(rest)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is closed."""
-        self._known()
-        super().connection_lost(exc)
-
-    def _known(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            self._port.know(self)

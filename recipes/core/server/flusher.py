@@ -13,7 +13,7 @@ from functools import partial
 from queue import SimpleQueue
 from time import perf_counter
 
-from recipes.core.disk.jobs import Batch, Change, Job, Log, Naming
+from recipes.core.disk.jobs import Batch, Job, Log, Naming, OperationJob
 from recipes.core.member.stats import Stats
 
 _INLINE_LIMIT_S = 0.001
@@ -58,7 +58,7 @@ class Flusher:
             self.batches += 1
             self._asked_s = perf_counter()
         # Zero-filling and replacing the tree always run in the thread: they would block the loop for too long.
-        if self._cost_s < _INLINE_LIMIT_S and (is_batch or (isinstance(job, Change) and not job.replaces)):
+        if self._cost_s < _INLINE_LIMIT_S and (is_batch or (isinstance(job, OperationJob) and not job.replaces)):
             try:
                 self._carry_out(job)
             except OSError as error:

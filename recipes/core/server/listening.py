@@ -9,7 +9,7 @@ from errno import EADDRNOTAVAIL, EAFNOSUPPORT
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from recipes.core.server.accepting import BACKLOG, Acceptor, Tls
+from recipes.core.server.accepting import BACKLOG, ConnectionAcceptor, Tls
 
 if TYPE_CHECKING:
     from recipes.core.server.client_places import ClientPlaces
@@ -35,10 +35,10 @@ def listen(
 ) -> Listener:
     """Accept connections at the addresses that `bound` can bind.
 
-    make, places: as of an Acceptor. Raises OSError when the port cannot be opened.
+    make, places: as of a ConnectionAcceptor. Raises OSError when the port cannot be opened.
     """
     sockets = bound(addresses, port)
-    return Listener(sockets[0].getsockname()[1], Acceptor(make, sockets, backlog, tls, places).close)
+    return Listener(sockets[0].getsockname()[1], ConnectionAcceptor(make, sockets, backlog, tls, places).close)
 
 
 def listen_on_socket(
@@ -56,7 +56,7 @@ def listen_on_socket(
         sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         _bind_for_owner(sock, path)
         stack.pop_all()
-    return Listener(0, Acceptor(make, [sock], backlog, places=places).close)
+    return Listener(0, ConnectionAcceptor(make, [sock], backlog, places=places).close)
 
 
 def _bind_for_owner(sock: socket.socket, path: Path) -> None:

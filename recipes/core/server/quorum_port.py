@@ -24,7 +24,7 @@ _READY_BYTES = 1 << 20  # of a dump, in the socket's buffer ahead of the learner
 _MOST_UNSENT_BYTES = 256 << 20  # a learner that leaves more than this unread is disconnected, and joins anew
 
 
-class Peer(Protocol):
+class LinkOwner(Protocol):
     """The owner of the links: a Replica."""
 
     def accept(self) -> PeerLink | None:
@@ -43,7 +43,7 @@ class QuorumPort:
     sid: this server. addresses: host and quorum port of every server, by sid, this one's included. others: further ones
     of a server that has several.
     patience_ms: how long a leader tries to open its port.
-    schedule(): called before every call of the peer, to request a turn.
+    schedule(): called before every call of the owner, to request a turn.
     fail(error): called with an error after which the server cannot go on: an unexpected one, or the failure to open the
         port. A leader without its port would win every election, and keep the others from leading.
     """
@@ -53,7 +53,7 @@ class QuorumPort:
         sid: int,
         addresses: Mapping[int, tuple[str, int]],
         sockets: PeerSockets,
-        peer: Peer,
+        owner: LinkOwner,
         *,
         buffer: memoryview,
         patience_ms: int,
@@ -66,7 +66,7 @@ class QuorumPort:
         self._own_others = self._others.get(sid, ())
         self._addresses = addresses
         self._sockets = sockets
-        self._peer = peer
+        self._owner = owner
         self._buffer = buffer  # shared by all links: it is emptied before the loop serves the next one
         self._patience_s = patience_ms / 1000
         self._schedule = schedule
@@ -144,7 +144,7 @@ class QuorumPort:
     async def _dial(self, sid: int) -> None:
         host, port = self._addresses[sid]
         for delay_s in (*_DIAL_DELAYS_S, None):
-            protocol = _LinkProtocol(self, lambda: self._peer.dialled(sid))
+            protocol = _LinkProtocol(self, lambda: self._owner.dialled(sid))
             try:
                 await self._dial_for(protocol, [(host, port), *self._others.get(sid, ())])
             except UNREACHABLE as error:
@@ -154,11 +154,11 @@ class QuorumPort:
                 if not self._sockets.say_refused(f"server {sid}, quorum port", host, port, error):
                     log.info("server %s, the leader, cannot be reached at %s:%s: %s", sid, host, port, error)
                 self._schedule()
-                self._peer.dial_failed(sid)
+                self._owner.dial_failed(sid)
             return
 
     def _accepted(self) -> "_LinkProtocol":
-        return _LinkProtocol(self, self._peer.accept, is_accepted=True)
+        return _LinkProtocol(self, self._owner.accept, is_accepted=True)
 
     async def _dial_for(self, protocol: "_LinkProtocol", endpoints: Sequence[Endpoint]) -> None:
         try:

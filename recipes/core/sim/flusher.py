@@ -7,7 +7,7 @@ the server may end, or its machine may lose power.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from recipes.core.disk.jobs import Batch, Change, Job, Naming
+from recipes.core.disk.jobs import Batch, Job, Naming, OperationJob
 from recipes.core.disk.store import Store
 from recipes.core.replication import Truncate
 from recipes.core.sim.chance import Random
@@ -58,7 +58,7 @@ class SimFlusher:
 
     def _finish(self, job: Job) -> None:
         node, around, ledger = self._node, self._around, self._around.ledger
-        if isinstance(job, Change):
+        if isinstance(job, OperationJob):
             ledger.begins(node.sid, job.operation)
         job.finish(self._store)
         if isinstance(job, Batch):
@@ -66,7 +66,7 @@ class SimFlusher:
             if job.fits:
                 ledger.synced(node.sid, node.disk.unsynced("log."))
                 around.note(node.sid, f"has 0x{job.entries[-1].zxid:x}")
-        elif isinstance(job, Change):
+        elif isinstance(job, OperationJob):
             last_zxid = job.tree.last_zxid if job.tree is not None else 0
             keeps_tree = isinstance(job.operation, Truncate) and job.tree is None
             if isinstance(job.operation, Truncate) and keeps_tree:

@@ -10,7 +10,7 @@ from typing import NoReturn
 from recipes.core.codes import NO_NODE
 from recipes.core.errors import InvariantBroken
 from recipes.core.jute import opcodes as op
-from recipes.core.sim.reference import Found, Reference
+from recipes.core.sim.reference import ReadResult, Reference
 
 DATA, EXIST, CHILD = "data", "exist", "child"
 _SLOTS = {
@@ -105,7 +105,7 @@ class Watches:
             self.armed[slot, path] = max(since, zxid)
 
 
-def _fires(slot: str, before: Found, found: Found) -> bool:
+def _fires(slot: str, before: ReadResult, found: ReadResult) -> bool:
     if slot == EXIST:
         return before.stat is None and found.stat is not None
     if found.stat is None:

@@ -11,7 +11,7 @@ from recipes.core.tree.tree import RESERVED, DataTree
 from recipes.core.tree.znode import pack_stat
 
 
-class Found(NamedTuple):
+class ReadResult(NamedTuple):
     """A znode as a read at some zxid shows it. stat: its 68 bytes; None if there is no znode."""
 
     zxid: int
@@ -34,7 +34,7 @@ class Committed(NamedTuple):
     error: int
 
 
-_NOTHING = Found(0, None, None, (), 0, 0)
+_NOTHING = ReadResult(0, None, None, (), 0, 0)
 
 
 class Reference:
@@ -53,7 +53,7 @@ class Reference:
         self.order: list[Committed] = []
         self.digests: dict[int, int] = {0: self.tree.digest}
         self.by_request: dict[tuple[int, int], Committed] = {}
-        self._paths: dict[bytes, list[Found]] = {path: [self._look(path, 0)] for path in self.tree.nodes}
+        self._paths: dict[bytes, list[ReadResult]] = {path: [self._look(path, 0)] for path in self.tree.nodes}
 
     def apply(self, payload: bytes, at_us: int) -> None:
         """Apply the next committed txn. Raises InvariantBroken if it breaks a property that is checked here."""
@@ -96,13 +96,13 @@ class Reference:
         if tree.ephemerals != ours.ephemerals:
             raise InvariantBroken(f"E3 server {sid} has other ephemeral znodes")
 
-    def at(self, path: bytes, zxid: int) -> Found:
+    def at(self, path: bytes, zxid: int) -> ReadResult:
         """What a read of `path` shows at `zxid`."""
         versions = self._paths.get(path, ())
         index = bisect_right(versions, zxid, key=_zxid)
         return versions[index - 1] if index else _NOTHING
 
-    def changes(self, path: bytes, after_zxid: int, up_to_zxid: int) -> list[Found]:
+    def changes(self, path: bytes, after_zxid: int, up_to_zxid: int) -> list[ReadResult]:
         """The states of `path` behind `after_zxid`, up to `up_to_zxid`, preceded by its state at `after_zxid`."""
         versions = self._paths.get(path, [])
         first = bisect_right(versions, after_zxid, key=_zxid)
@@ -141,13 +141,13 @@ class Reference:
             found[record[0]] = found[paths.parent(record[0])] = None
         return found
 
-    def _look(self, path: bytes, zxid: int) -> Found:
+    def _look(self, path: bytes, zxid: int) -> ReadResult:
         node = self.tree.find(path)
         if node is None:
-            return Found(zxid, None, None, (), 0, 0)
+            return ReadResult(zxid, None, None, (), 0, 0)
         names = tuple(sorted(self.tree.children_names(path)))
-        return Found(zxid, pack_stat(node), node.data, names, node.mzxid, node.pzxid)
+        return ReadResult(zxid, pack_stat(node), node.data, names, node.mzxid, node.pzxid)
 
 
-def _zxid(found: Found) -> int:
+def _zxid(found: ReadResult) -> int:
     return found.zxid

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from recipes.core import paths
-from recipes.core.tree.changes import Change, Removal, copy_of
 from recipes.core.tree.digest import known_digest, node_digest
+from recipes.core.tree.pending_znode import PendingZNode, Removal, copy_of
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ZNode
 
@@ -15,7 +15,7 @@ _SLICE: Final = 500  # znodes
 
 
 class Pending:
-    """Keeps, for every path with changes under way, a Change: the znode as it will be.
+    """Keeps, for every path with changes under way, a PendingZNode: the znode as it will be.
 
     counts_quotas: whether to count what these txns will add below limited paths.
     digest: of the tree once all of them are applied.
@@ -27,9 +27,9 @@ class Pending:
         self._tree = tree
         self._counts_quotas = counts_quotas
         self._quotas = UnderWay()
-        self._changes: dict[bytes, Change] = {}
-        self._under_way: deque[Change] = deque()  # all of them, in the order of their txns
-        self._undo: list[tuple[bytes, Change | None]] | None = None  # while a multi is being made
+        self._changes: dict[bytes, PendingZNode] = {}
+        self._under_way: deque[PendingZNode] = deque()  # all of them, in the order of their txns
+        self._undo: list[tuple[bytes, PendingZNode | None]] | None = None  # while a multi is being made
         self.digest: int = tree.digest
 
     def find(self, path: bytes) -> ZNode | None:
@@ -40,7 +40,7 @@ class Pending:
             return tree.nodes.get(path) or (tree.find(path) if tree.packed else None)
         return change if change.exists else None
 
-    def put(self, path: bytes, before: ZNode | None, after: Change, zxid: int) -> None:
+    def put(self, path: bytes, before: ZNode | None, after: PendingZNode, zxid: int) -> None:
         """Record that `path` goes from `before` to `after`, and carry the digest along."""
         if self._undo is not None:
             self._undo.append((path, self._changes.get(path)))
@@ -148,7 +148,7 @@ class Pending:
         if self._counts_quotas:
             self._quotas.applied(zxid)
 
-    def _count_ahead(self, path: bytes, before: ZNode | None, after: Change, zxid: int) -> None:
+    def _count_ahead(self, path: bytes, before: ZNode | None, after: PendingZNode, zxid: int) -> None:
         """Remember what the change at `path` adds to its quota, until the tree counts it."""
         root = self._tree.quotas.root_of(path)
         if root is not None:

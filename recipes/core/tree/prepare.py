@@ -51,9 +51,10 @@ from recipes.core.jute.txns import (
 )
 from recipes.core.replication import Entry
 from recipes.core.tree.acl import fix_up, permits, size_bytes, unshared
-from recipes.core.tree.changes import child_count, copy_of, new_change
 from recipes.core.tree.pending import Pending
+from recipes.core.tree.pending_znode import child_count, copy_of, new_znode
 from recipes.core.tree.quota import is_of_quota
+from recipes.core.tree.request import Request
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import RESERVED, DataTree
 from recipes.core.tree.znode import CONTAINER_OWNER, MAX_TTL_MS, ZNODE_BYTES, Acl, ZNode, is_session, ttl_owner
@@ -64,44 +65,11 @@ _SLICE_UNITS: Final = 10 * _SLICE  # of preparing them; of encoding them a tenth
 _CREATES: Final = frozenset((op.CREATE, op.CREATE2, op.CREATE_CONTAINER, op.CREATE_TTL))
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request that becomes an error txn. Never leaves this module."""
 
     def __init__(self, code: int) -> None:
         self.code = code
-
-
-class Request:
-    """One write request of a session, from a client here or forwarded by a learner.
-
-    body: the record behind the request header. ids: the identities of its connection.
-    origin: the object to notify of the outcome; the Preparer ignores it.
-    link: of the learner that forwarded it; 0 where it came to this server, None where the leader made it itself.
-    zxid: of its txn; before there is a txn, a lower bound for its zxid.
-    """
-
-    __slots__ = ("arrived_ms", "body", "cxid", "ids", "link", "op", "origin", "session_id", "zxid")
-
-    def __init__(
-        self,
-        session_id: int,
-        cxid: int,
-        kind: int,
-        body: bytes,
-        ids: Ids = (),
-        origin: object = None,
-        arrived_ms: int = 0,
-        link: int | None = 0,
-    ) -> None:
-        self.link: int | None = link
-        self.session_id: int = session_id
-        self.cxid: int = cxid
-        self.op: int = kind
-        self.body: bytes = body
-        self.ids: Ids = ids
-        self.origin: object = origin
-        self.arrived_ms: int = arrived_ms
-        self.zxid: int = 0
 
 
 class Preparer:
@@ -175,7 +143,7 @@ class Preparer:
             else:
                 self._check_session(request)
                 record = self._simple(kind, request.body, request.ids, zxid, time_ms)
-        except Refused as refused:
+        except RequestRefused as refused:
             kind, record = op.ERROR, (refused.code,)
         except WireError:
             kind, record = op.ERROR, (MARSHALLING_ERROR,)
@@ -194,8 +162,8 @@ class Preparer:
                 record = yield from self._multi(request, zxid, time_ms)
             else:
                 record = yield from self._close_session(request, zxid)
-        except (Refused, WireError) as error:
-            record = (error.code if isinstance(error, Refused) else MARSHALLING_ERROR,)
+        except (RequestRefused, WireError) as error:
+            record = (error.code if isinstance(error, RequestRefused) else MARSHALLING_ERROR,)
             return self._entry(request, time_ms, op.ERROR, record, encode_record(op.ERROR, record))
         parts = record if request.op == op.MULTI else record[0]
         chunks = [pack_int(len(parts))]
@@ -217,15 +185,15 @@ class Preparer:
         payload = b"".join((pack_header(session_id, cxid, zxid, time_ms, kind), encoded, trailer))
         return Entry(zxid, payload, (session_id, cxid, zxid, time_ms, kind, record), digest)
 
-    # Operations: each raises Refused or returns the txn's record.
+    # Operations: each raises RequestRefused or returns the txn's record.
 
     def _check_session(self, request: Request) -> None:
         session_id, link = request.session_id, request.link
         session = self._tracker.sessions.get(session_id)
         if session is None or session.closing:
-            raise Refused(SESSION_EXPIRED)
+            raise RequestRefused(SESSION_EXPIRED)
         if session.link != link and self._tracker.has_moved(session_id, link):
-            raise Refused(SESSION_MOVED)
+            raise RequestRefused(SESSION_MOVED)
 
     def _simple(self, kind: int, body: bytes, ids: Ids, zxid: int, time_ms: int) -> Record:
         if kind == op.DELETE:
@@ -238,8 +206,8 @@ class Preparer:
             path, version, _ = read_path_version(body, 0)
             return self._check(path, version, ids)
         if kind == op.RECONFIG:
-            raise Refused(RECONFIG_DISABLED)
-        raise Refused(UNIMPLEMENTED)
+            raise RequestRefused(RECONFIG_DISABLED)
+        raise RequestRefused(UNIMPLEMENTED)
 
     def _set_data(self, body: bytes, ids: Ids, zxid: int, time_ms: int) -> tuple[Record, bytes]:
         """The txn's record, and its bytes without the version at their end: they are those of the request."""
@@ -248,7 +216,7 @@ class Preparer:
         if node is None:
             raise self._missing(path)
         if node.acl is not OPEN_ACL and not self._may(path, node, op.WRITE, ids):
-            raise Refused(NO_AUTH)
+            raise RequestRefused(NO_AUTH)
         if self._limits_growth:
             self._grow(path, 0, (len(data) if data else 0) - (len(node.data) if node.data else 0))
         version = _next_version(node.version, expected)
@@ -263,36 +231,36 @@ class Preparer:
     def _create(self, kind: int, asked: CreateRequest, request: Request, zxid: int, time_ms: int) -> tuple[int, Record]:
         path, data, entries, flags, ttl_ms = asked
         if not op.PERSISTENT <= flags <= op.PERSISTENT_SEQUENTIAL_WITH_TTL:
-            raise Refused(BAD_ARGUMENTS)
+            raise RequestRefused(BAD_ARGUMENTS)
         with_ttl = flags >= op.PERSISTENT_WITH_TTL
         if with_ttl and not self._extended_types:
-            raise Refused(UNIMPLEMENTED)
+            raise RequestRefused(UNIMPLEMENTED)
         # The opcode and the flags must agree: Apache 3.8 stores something unreadable where they do not.
         if with_ttl != (kind == op.CREATE_TTL) or (kind == op.CREATE_CONTAINER and flags != op.CONTAINER):
-            raise Refused(BAD_ARGUMENTS)
+            raise RequestRefused(BAD_ARGUMENTS)
         if with_ttl and not 0 < ttl_ms <= MAX_TTL_MS:
-            raise Refused(BAD_ARGUMENTS)
+            raise RequestRefused(BAD_ARGUMENTS)
         head, slash, _ = path.rpartition(b"/")
         if not slash or b"\0" in path:
-            raise Refused(BAD_ARGUMENTS)
+            raise RequestRefused(BAD_ARGUMENTS)
         acl = self._fixed(entries, request.ids)
         parent_path = head or paths.ROOT
         parent = self._find(parent_path)
         if parent is None:
-            raise Refused(NO_NODE)
+            raise RequestRefused(NO_NODE)
         if parent.acl is not OPEN_ACL:
             if not self._may(path, parent, op.CREATE_PERM, request.ids):
-                raise Refused(NO_AUTH)
+                raise RequestRefused(NO_AUTH)
             if is_of_quota(path):
                 acl = unshared(acl)
         if flags in op.SEQUENTIAL_FLAGS:
             path += b"%010d" % parent.cversion
         if not paths.is_valid(path):
-            raise Refused(BAD_ARGUMENTS)
+            raise RequestRefused(BAD_ARGUMENTS)
         if self._find(path) is not None:
-            raise Refused(NODE_EXISTS)
+            raise RequestRefused(NODE_EXISTS)
         if is_session(parent.owner):
-            raise Refused(NO_CHILDREN_FOR_EPHEMERALS)
+            raise RequestRefused(NO_CHILDREN_FOR_EPHEMERALS)
         if self._limits_growth:
             self._grow(path, 1, len(data) if data else 0)
         ephemeral = flags in (op.EPHEMERAL, op.EPHEMERAL_SEQUENTIAL)
@@ -307,24 +275,24 @@ class Preparer:
             owner, record = CONTAINER_OWNER, (path, data, acl, parent_cversion)
         elif kind == op.CREATE_TTL:
             owner, record = ttl_owner(ttl_ms), (path, data, acl, parent_cversion, ttl_ms)
-        self._put(path, None, new_change(data, acl, zxid, time_ms, owner), zxid)
+        self._put(path, None, new_znode(data, acl, zxid, time_ms, owner), zxid)
         return kind, record
 
     def _delete(self, path: bytes, expected: int, ids: Ids, zxid: int) -> Record:
         head, slash, _ = path.rpartition(b"/")
         if not slash or b"\0" in path or path in RESERVED:
-            raise Refused(BAD_ARGUMENTS)
+            raise RequestRefused(BAD_ARGUMENTS)
         parent = self._find(head or paths.ROOT)
         if parent is None:
-            raise Refused(NO_NODE)
+            raise RequestRefused(NO_NODE)
         if parent.acl is not OPEN_ACL and not self._may(path, parent, op.DELETE_PERM, ids):
-            raise Refused(NO_AUTH)
+            raise RequestRefused(NO_AUTH)
         node = self._find(path)
         if node is None:
-            raise Refused(NO_NODE)
+            raise RequestRefused(NO_NODE)
         _next_version(node.version, expected)
         if child_count(node):
-            raise Refused(NOT_EMPTY)
+            raise RequestRefused(NOT_EMPTY)
         self._remove(path, node, zxid)
         return (path,)
 
@@ -332,23 +300,23 @@ class Preparer:
         """The server's own delete of an empty container or of a znode whose TTL has run out."""
         node = self._find(path)
         if node is None:
-            raise Refused(NO_NODE)
+            raise RequestRefused(NO_NODE)
         if node.owner == 0 or is_session(node.owner):
-            raise Refused(BAD_VERSION)
+            raise RequestRefused(BAD_VERSION)
         if child_count(node):
-            raise Refused(NOT_EMPTY)
+            raise RequestRefused(NOT_EMPTY)
         self._remove(path, node, zxid)
         return (path,)
 
     def _grow(self, path: bytes, count: int, size: int) -> None:
-        """Take `count` more znodes and `size` more bytes at `path`. Raises Refused if a limit does not allow it."""
+        """Take `count` more znodes and `size` more bytes at `path`, if its limits allow that; else RequestRefused."""
         if self._enforce_quota and self.pending.exceeds_quota(path, count, size):
-            raise Refused(QUOTA_EXCEEDED)
+            raise RequestRefused(QUOTA_EXCEEDED)
         if self._store_is_full:
             freed = self._freed_bytes if self.pending.in_multi else 0
             freed -= size + count * (len(path) + ZNODE_BYTES)
             if freed < 0 and (size > 0 or count > 0):
-                raise Refused(QUOTA_EXCEEDED)
+                raise RequestRefused(QUOTA_EXCEEDED)
             self._freed_bytes = freed
 
     def _remove(self, path: bytes, node: ZNode, zxid: int) -> None:
@@ -367,13 +335,13 @@ class Preparer:
 
     def _set_acl(self, path: bytes, entries: Acl | None, expected: int, ids: Ids, zxid: int) -> Record:
         if not paths.is_valid(path):
-            raise Refused(BAD_ARGUMENTS)
+            raise RequestRefused(BAD_ARGUMENTS)
         acl = self._fixed(entries, ids)
         node = self._writable(path)
         if not self._may(path, node, op.ADMIN, ids):
-            raise Refused(NO_AUTH)
+            raise RequestRefused(NO_AUTH)
         if self._store_is_full and size_bytes(acl) > size_bytes(node.acl):
-            raise Refused(QUOTA_EXCEEDED)
+            raise RequestRefused(QUOTA_EXCEEDED)
         after = copy_of(node)
         after.acl = unshared(acl) if is_of_quota(path) else acl
         after.aversion = _next_version(node.aversion, expected)
@@ -383,7 +351,7 @@ class Preparer:
     def _check(self, path: bytes, expected: int, ids: Ids) -> Record:
         node, tree = self._writable(path), self._tree
         if not permits(node.acl, op.READ, ids) or (is_of_quota(path) and not tree.quota_permits(path, op.READ, ids)):
-            raise Refused(NO_AUTH)
+            raise RequestRefused(NO_AUTH)
         return path, _next_version(node.version, expected)
 
     def _close_session(self, request: Request, zxid: int) -> Generator[int, None, Record]:
@@ -419,9 +387,9 @@ class Preparer:
                 for kind, body in asked[begin : begin + _SLICE]:
                     parts.append(self._part(kind, body, request, zxid, time_ms))
                 yield _SLICE_UNITS
-        except (Refused, WireError) as error:
+        except (RequestRefused, WireError) as error:
             pending.undo(zxid, digest)
-            if not isinstance(error, Refused):
+            if not isinstance(error, RequestRefused):
                 raise
             parts.append((op.ERROR, (error.code,)))
             parts += [(op.ERROR, (RUNTIME_INCONSISTENCY,))] * (len(asked) - len(parts))
@@ -447,13 +415,13 @@ class Preparer:
         """The ACL to store. Identities take the place of `auth`, so it may be far larger than the one asked for."""
         acl = fix_up(entries, ids)
         if acl is None:
-            raise Refused(INVALID_ACL)
+            raise RequestRefused(INVALID_ACL)
         if acl is not OPEN_ACL:
             if not self.pending.in_multi:
                 self._acl_bytes = 0
             self._acl_bytes += size_bytes(acl)
             if self._acl_bytes > self._max_txn_bytes // 4:
-                raise Refused(INVALID_ACL)
+                raise RequestRefused(INVALID_ACL)
         return acl
 
     def _may(self, path: bytes, node: ZNode, perm: int, ids: Ids) -> bool:
@@ -468,8 +436,8 @@ class Preparer:
             raise self._missing(path)
         return node
 
-    def _missing(self, path: bytes) -> Refused:
-        return Refused(NO_NODE if paths.is_valid(path) else BAD_ARGUMENTS)
+    def _missing(self, path: bytes) -> RequestRefused:
+        return RequestRefused(NO_NODE if paths.is_valid(path) else BAD_ARGUMENTS)
 
 
 def finish(slices: Generator[int, None, Record]) -> Record:
@@ -484,7 +452,7 @@ def finish(slices: Generator[int, None, Record]) -> Record:
 
 def _next_version(current: int, expected: int) -> int:
     if expected not in (-1, current):
-        raise Refused(BAD_VERSION)
+        raise RequestRefused(BAD_VERSION)
     return _wrap(current + 1)
 
 

@@ -15,7 +15,7 @@ _MULTIPLIER: Final = 0x5DEECE66D  # of java.util.Random, which makes the session
 _SUPER_SECRET: Final = 0xB3415C00
 
 
-class Session:
+class TrackedSession:
     """A live session: its timeout, when it expires, and the link over which its client is connected."""
 
     __slots__ = ("closing", "expires_ms", "link", "timeout_ms")
@@ -38,7 +38,7 @@ class SessionTracker:
 
     def __init__(self, tick_ms: int) -> None:
         self._tick_ms = tick_ms
-        self.sessions: dict[int, Session] = {}
+        self.sessions: dict[int, TrackedSession] = {}
         self._buckets: dict[int, dict[int, None]] = {}  # end in ms -> sessions
 
     def __contains__(self, session_id: object) -> bool:
@@ -53,7 +53,7 @@ class SessionTracker:
         link: of the learner to which its client is connected; 0: to this server; None: not
         known yet, the link over which its next request comes.
         """
-        session = self.sessions.setdefault(session_id, Session())
+        session = self.sessions.setdefault(session_id, TrackedSession())
         session.timeout_ms = timeout_ms
         session.link = link
         self.touch(session_id, now_ms)
@@ -130,7 +130,7 @@ class SessionTracker:
         """End in ms and sessions of every bucket, in order."""
         return [(end, list(self._buckets[end])) for end in sorted(self._buckets)]
 
-    def _unlink(self, session_id: int, session: Session) -> None:
+    def _unlink(self, session_id: int, session: TrackedSession) -> None:
         bucket = self._buckets.get(session.expires_ms)
         if bucket is not None:
             bucket.pop(session_id, None)

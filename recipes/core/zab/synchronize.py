@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SNAP_END = write_buffer(b"BenWasHere")
 
 
-class Plan(NamedTuple):
+class SyncPlan(NamedTuple):
     """packet: the type that opens the sync. zxid: where the learner then stands; the entries behind it follow."""
 
     packet: int
@@ -32,7 +32,7 @@ class Plan(NamedTuple):
 
 def plan_sync(
     history: History, committed_zxid: int, learner_zxid: int, *, cautious: bool, keeps_log: bool = False
-) -> Plan:
+) -> SyncPlan:
     """What to send to a learner whose log ends at `learner_zxid`.
 
     committed_zxid: how far the leader's history is committed. cautious: after a TRUNC the learner may keep a snapshot
@@ -40,17 +40,17 @@ def plan_sync(
     its next start applies the entries there behind the snapshot.
     """
     if learner_zxid <= committed_zxid and history.holds(learner_zxid):
-        return Plan(DIFF, learner_zxid)
+        return SyncPlan(DIFF, learner_zxid)
     target = committed_zxid if learner_zxid > committed_zxid else history.before(learner_zxid)
     if target is None or cautious or not history.holds(target):
-        return Plan(SNAP, committed_zxid)
+        return SyncPlan(SNAP, committed_zxid)
     # A log's entries of one epoch are a prefix of what its leader proposed: a log with one of them has all before it.
     # A later epoch of which nothing was committed began with exactly what is committed here. A zxid with counter 0
     # names a snapshot: no log holds it, and an Apache server exits when told to cut what its log does not hold.
     is_logged = counter_of(learner_zxid) != 0
     if epoch_of(target) == epoch_of(learner_zxid) or (keeps_log and is_logged and learner_zxid > committed_zxid):
-        return Plan(TRUNC, target)
-    return Plan(SNAP, committed_zxid)
+        return SyncPlan(TRUNC, target)
+    return SyncPlan(SNAP, committed_zxid)
 
 
 class Synchronizer:

@@ -20,7 +20,7 @@ class _HastyCoordinator(twophase.Coordinator):
 class _OptimisticCoordinator(twophase.Coordinator):
     """Counts a missing vote as a yes."""
 
-    def time_up(self, txn: int, running: twophase.Running) -> None:
+    def time_up(self, txn: int, running: twophase.RunningTransaction) -> None:
         self.decide(txn, twophase.COMMIT)
 
 

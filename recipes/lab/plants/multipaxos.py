@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from recipes.core.agree.epochs import NO_EPOCH, Epoch, epoch_of
 from recipes.core.agree.machine import Place
 from recipes.core.agree.multipaxos import Server
-from recipes.core.agree.paxos2 import NO_EPOCH, Epoch, epoch_of
 from recipes.core.agree.register import NO_OP
 from recipes.lab.plants.plant import Plant
 

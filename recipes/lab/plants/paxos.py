@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from recipes.core.agree import paxos, paxos1, paxos2, paxos_log
+from recipes.core.agree import mutual_exclusion, paxos, paxos_log
+from recipes.core.agree.acceptor import Acceptor, Answer, Slots
+from recipes.core.agree.epochs import Epoch
 from recipes.core.agree.machine import Machine
 from recipes.core.agree.paxos import Attempt, Proposals
-from recipes.core.agree.paxos2 import Answer, Epoch, Slots
 from recipes.lab.plants.plant import Plant
 
 
@@ -28,7 +29,7 @@ class _ForgetfulSlots(Slots):
         answer("PROMISE", {"slot": slot, "epoch": epoch, "accepted": self.accepted(slot)})
 
 
-class _ForgetfulAcceptor(paxos2.Acceptor):
+class _ForgetfulAcceptor(Acceptor):
     SLOTS = _ForgetfulSlots
 
 
@@ -46,7 +47,7 @@ class _PermissiveSlots(Slots):
         self._owner.write(f"accepted:{slot}", [epoch, value], confirm)
 
 
-class _PermissiveAcceptor(paxos2.Acceptor):
+class _PermissiveAcceptor(Acceptor):
     SLOTS = _PermissiveSlots
 
 
@@ -59,7 +60,7 @@ class _HastySlots(Slots):
             answer("ACCEPTED", {"slot": slot, "epoch": epoch})
 
 
-class _HastyAcceptor(paxos2.Acceptor):
+class _HastyAcceptor(Acceptor):
     SLOTS = _HastySlots
 
 
@@ -138,7 +139,7 @@ class _ReusingProposer(paxos.Proposer):
         self.stored.pop("counter", None)
 
 
-class _OpenAcceptor(paxos1.Acceptor):
+class _OpenAcceptor(mutual_exclusion.Acceptor):
     """Gives the lock to whoever asks."""
 
     def _prepare(self, sender: str, fields: Mapping[str, Any]) -> None:
@@ -150,7 +151,7 @@ class _OpenAcceptor(paxos1.Acceptor):
         self.write("lock", token, grant)
 
 
-class _OverwritingAcceptor(paxos1.Acceptor):
+class _OverwritingAcceptor(mutual_exclusion.Acceptor):
     """Forgets to keep the lock on disk: after a restart it is free, and a late value overwrites another."""
 
     def start(self) -> None:
@@ -163,19 +164,19 @@ PLANTS = (
         "paxos1-lock-not-kept", "paxos1",
         "the acceptor gives the lock to whoever asks",
         "接受者把锁发给任何申请者",
-        ("V2", "V1"), {paxos1.Acceptor: _OpenAcceptor},
+        ("V2", "V1"), {mutual_exclusion.Acceptor: _OpenAcceptor},
     ),
     Plant(
         "paxos1-forgets", "paxos1",
         "the acceptor has forgotten lock and value after a restart",
         "接受者重启后忘了锁和取值",
-        ("V1", "V2"), {paxos1.Acceptor: _OverwritingAcceptor},
+        ("V1", "V2"), {mutual_exclusion.Acceptor: _OverwritingAcceptor},
     ),
     Plant(
         "paxos2-old-epoch", "paxos2",
         "the acceptor takes values from any epoch",
         "接受者接受任何 epoch 提交的取值",
-        ("V2", "V1"), {paxos2.Acceptor: _PermissiveAcceptor},
+        ("V2", "V1"), {Acceptor: _PermissiveAcceptor},
     ),
     Plant(
         "paxos2-clock", "paxos2",
@@ -187,19 +188,19 @@ PLANTS = (
         "paxos-promise-not-stored", "paxos",
         "an acceptor promises without writing it down, and has forgotten it after a restart",
         "接受者的承诺没有落盘，重启后就忘了",
-        ("P5", "P4", "P1"), {paxos2.Acceptor: _ForgetfulAcceptor},
+        ("P5", "P4", "P1"), {Acceptor: _ForgetfulAcceptor},
     ),
     Plant(
         "paxos-accept-below-promise", "paxos",
         "an acceptor accepts an epoch below its promise",
         "接受者接受了小于其承诺的 epoch",
-        ("P4", "P1"), {paxos2.Acceptor: _PermissiveAcceptor},
+        ("P4", "P1"), {Acceptor: _PermissiveAcceptor},
     ),
     Plant(
         "paxos-accepted-before-disk", "paxos",
         "an acceptor answers before the value is on disk",
         "接受者尚未落盘就应答",
-        ("P5",), {paxos2.Acceptor: _HastyAcceptor},
+        ("P5",), {Acceptor: _HastyAcceptor},
     ),
     Plant(
         "paxos-adopts-first", "paxos",

@@ -4,7 +4,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from recipes.core.agree.machine import Message
-from recipes.core.disk.jobs import Batch, Change, Job
+from recipes.core.disk.jobs import Batch, Job, OperationJob
 from recipes.core.replication import Cell, InstallSnapshot, Recovered, Truncate
 from recipes.core.sim.network import Side
 from recipes.lab.links import Flight
@@ -181,7 +181,7 @@ class Tracer:
             for entry in job.entries:
                 disk.log[entry.zxid] = entry_text(entry)
                 self._write(sid, f"log:{zxid_text(entry.zxid)}", disk.log[entry.zxid], len(entry.payload))
-        elif isinstance(job, Change):
+        elif isinstance(job, OperationJob):
             operation = job.operation
             if isinstance(operation, Cell):
                 self._write(sid, operation.name, cell_value(operation.value), len(operation.value))

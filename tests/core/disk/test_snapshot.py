@@ -1,6 +1,7 @@
 """Snapshots against Apache's bytes, damage, and a tree that changes while it is written."""
 
 from dataclasses import dataclass, field
+from itertools import combinations_with_replacement
 from random import Random
 
 import pytest
@@ -209,29 +210,37 @@ def test_an_acl_that_zookeeper_wrote_no_more_comes_with_the_replay():
     assert found.find(b"/a").acl == SOMEBODY
 
 
-def test_a_child_created_anew_is_not_written_without_its_parent(monkeypatch: pytest.MonkeyPatch):
+def test_znodes_that_are_deleted_and_created_anew_are_written_as_they_were_or_not_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Between any two slices. What is created anew is in the log; a child without its parent could not be read."""
     monkeypatch.setattr(module, "_SLICE_NODES", 1)
-    tree = DataTree()
 
-    def create(path: bytes) -> None:
-        zxid = tree.last_zxid + 1
-        tree.apply((0, 0, zxid, 0, op.CREATE, (path, b"", OPEN_ACL, False, zxid)))
+    def apply(kind: int, *record: object) -> None:
+        tree.apply((0, 0, tree.last_zxid + 1, 0, kind, record))
 
-    def delete(path: bytes) -> None:
-        tree.apply((0, 0, tree.last_zxid + 1, 0, op.DELETE, (path,)))
+    def create() -> None:
+        apply(op.CREATE, b"/p", b"", OPEN_ACL, False, 1)
+        apply(op.CREATE, b"/p/c", b"", OPEN_ACL, False, 1)
 
-    create(b"/p")
-    create(b"/p/c")
-    chunks = write_snapshot(tree)
-    written = [next(chunks) for _ in range(3)]  # up to the root
-    delete(b"/p/c")
-    delete(b"/p")
-    written.append(next(chunks))  # where /p would stand
-    create(b"/p")
-    create(b"/p/c")
-    found = DataTree()
-    read_snapshot("snapshot.2", b"".join([*written, *chunks]), found)
-    assert not any(path.startswith(b"/p") for path, _ in found.items())
+    found_so: set[tuple[bytes, ...]] = set()
+    for gone_at, back_at in combinations_with_replacement(range(9), 2):
+        tree = DataTree()
+        create()
+        chunks = []
+        for at, chunk in enumerate(write_snapshot(tree)):
+            chunks.append(chunk)
+            if at == gone_at:
+                apply(op.DELETE, b"/p/c")
+                apply(op.DELETE, b"/p")
+            if at == back_at:
+                create()
+        found = DataTree()
+        read_snapshot("snapshot.2", b"".join(chunks), found)
+        written = {path: node.czxid for path, node in found.items() if path.startswith(b"/p")}
+        assert written.items() <= {b"/p": 1, b"/p/c": 2}.items(), (gone_at, back_at)
+        found_so.add(tuple(sorted(written)))
+    assert found_so == {(), (b"/p",), (b"/p", b"/p/c")}
 
 
 def test_an_acl_that_a_znode_gets_while_a_snapshot_is_written_is_in_the_next_one(monkeypatch: pytest.MonkeyPatch):

@@ -15,7 +15,7 @@ from recipes.core.jute.txns import encode_digest, encode_txn
 from recipes.core.member.config import MemberConfig
 from recipes.core.member.member import Member
 from recipes.core.replication import Entry, Ready, RoleChanged
-from recipes.core.tree.prepare import Request
+from recipes.core.tree.request import Request
 from recipes.core.tree.sessions import session_password
 from recipes.core.tree.tree import DataTree
 

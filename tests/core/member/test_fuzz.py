@@ -188,7 +188,7 @@ class Town:
             setup.receive(struct.pack(">iii", 8 + len(body), 1, 1) + body)
         self.turn(True)
         nearly_full(member.tree)
-        member._leading.preparer.pending.digest = member.tree.digest
+        member.leading.preparer.pending.digest = member.tree.digest
         self.filled_at = member.tree.last_zxid
 
     def step(self) -> None:
@@ -245,8 +245,8 @@ class Town:
         tree = self.member.tree
         assert tree.digest == sum(node_digest(path, node) for path, node in tree.items()) % (1 << 64)
         assert all(node.digest in (-1, node_digest(path, node)) for path, node in tree.items())
-        assert self.member._leading.preparer.pending.digest == tree.digest
-        assert not self.member._leading.preparer.pending._changes
+        assert self.member.leading.preparer.pending.digest == tree.digest
+        assert not self.member.leading.preparer.pending._changes
         for path, node in tree.items():
             assert all(child in dict(tree.items()) for child in (node.children.paths() if node.children else ())), path
         replayed = DataTree()

@@ -8,8 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from recipes.core.jute.votes import FOLLOWING, LOOKING, Notification, encode_greeting, encode_notification
-from recipes.core.server import election_port as module
-from recipes.core.server import strangers
+from recipes.core.server import election_connection, strangers
 from recipes.core.server.election_port import ElectionPort
 from recipes.core.server.peer_sockets import PeerSockets
 
@@ -265,13 +264,13 @@ async def test_of_what_waits_only_the_newest_is_sent(addresses):
     async with serving(1, addresses) as one, calling(addresses[1]) as raw:
         raw.writer.write(greeting(2, addresses) + encode_notification(vote(2)))
         await one.until(lambda: one.heard)
-        peer = one.port._peers[2]
+        other = one.port._servers[2]
         sent = 0
-        while not peer._link.busy:  # until the socket takes no more
+        while not other._connection.busy:  # until the socket takes no more
             sent += 1
             one.port.send(2, vote(sent, big))
             await asyncio.sleep(0)
-        assert peer._link._transport.get_write_buffer_size() < 21_000  # of the last one only
+        assert other._connection._transport.get_write_buffer_size() < 21_000  # of the last one only
         for number in range(10_000, 10_100):
             one.port.send(2, vote(number))
         for number in range(1, sent + 1):
@@ -325,7 +324,7 @@ async def test_a_notification_to_be_dropped_costs_nothing_else(addresses):
 
 @pytest.mark.asyncio
 async def test_who_says_nothing_is_hung_up_on(addresses, monkeypatch):
-    monkeypatch.setattr(module, "_GREETING_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(election_connection, "_GREETING_TIMEOUT_S", 0.05)
     async with serving(1, addresses), calling(addresses[1]) as raw:
         assert await raw.ended()
 

@@ -16,7 +16,7 @@ from recipes.core.config import ServerConfig
 from recipes.core.jute.votes import LOOKING, Notification
 from recipes.core.server import server as server_module
 from recipes.core.server import strangers
-from recipes.core.server.accepting import Acceptor, Tls
+from recipes.core.server.accepting import ConnectionAcceptor, Tls
 from recipes.core.server.client_places import ClientPlaces
 from recipes.core.server.election_port import ElectionPort
 from recipes.core.server.peer_sockets import PeerSockets
@@ -149,7 +149,7 @@ async def test_f8_the_time_of_a_handshake_counts_from_when_its_connection_was_ac
     now_s, limits = [100.0], []
     secure = server_context(config())
     tls = Tls(secure, 5.0, Strangers(pytest.fail), pytest.fail, plain=asyncio.Protocol)
-    acceptor = Acceptor(asyncio.Protocol, [], 1, tls)
+    acceptor = ConnectionAcceptor(asyncio.Protocol, [], 1, tls)
 
     async def first_byte(connection, within_s):
         now_s[0] += 3

@@ -144,7 +144,7 @@ async def test_strangers_are_refused(addresses, certificates, stranger):
         except OSError:
             ended.set()
         await ended.wait()
-        assert ours.port._peers[2]._link is None
+        assert ours.port._servers[2]._connection is None
 
 
 @pytest.mark.asyncio

@@ -7,7 +7,8 @@ from recipes.core.jute import requests as rq
 from recipes.core.jute.codec import pack_int
 from recipes.core.jute.records import ACL, Id
 from recipes.core.jute.txns import decode_txn
-from recipes.core.tree.prepare import Preparer, Request
+from recipes.core.tree.prepare import Preparer
+from recipes.core.tree.request import Request
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import DataTree
 

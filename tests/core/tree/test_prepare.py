@@ -9,7 +9,8 @@ from recipes.core.jute.records import ACL, Id
 from recipes.core.jute.requests import encode_create, encode_multi, encode_path_version
 from recipes.core.standalone import Standalone
 from recipes.core.tree.digest import node_digest
-from recipes.core.tree.prepare import Preparer, Request
+from recipes.core.tree.prepare import Preparer
+from recipes.core.tree.request import Request
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import DataTree
 from recipes.core.zxid import follows

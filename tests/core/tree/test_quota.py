@@ -10,8 +10,9 @@ from recipes.core.member.reads import Failed, exists, get_children, get_data, pl
 from recipes.core.tree import quota
 from recipes.core.tree.acl import OPEN_ACL
 from recipes.core.tree.pending import UnderWay
-from recipes.core.tree.prepare import Preparer, Request
+from recipes.core.tree.prepare import Preparer
 from recipes.core.tree.quota import Quotas, parse
+from recipes.core.tree.request import Request
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import ZNode

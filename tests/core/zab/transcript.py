@@ -24,7 +24,7 @@ from collections.abc import Callable
 from inspect import signature
 from itertools import islice
 
-from recipes.core.disk.jobs import Batch, Change, Job
+from recipes.core.disk.jobs import Batch, Job, OperationJob
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
 from recipes.core.jute.votes import LOOKING
@@ -234,7 +234,7 @@ class _ToldNode(Node):
         super().finish(job)
         if isinstance(job, Batch):
             self._servers.told += [f"{self.sid} writes 0x{entry.zxid:x}" for entry in job.entries]
-        elif isinstance(job, Change):
+        elif isinstance(job, OperationJob):
             self._servers.told.append(f"{self.sid} {_done(job.operation)}")
 
     def tell_news(self) -> None:

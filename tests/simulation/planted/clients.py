@@ -6,9 +6,11 @@ from recipes.core.jute import opcodes as op
 from recipes.core.jute import quorum as q
 from recipes.core.member import reads
 from recipes.core.member.connection import Connection
+from recipes.core.member.handshakes import Handshakes
 from recipes.core.member.leading import Leading
 from recipes.core.member.member import Member
-from recipes.core.tree.prepare import Preparer, Request
+from recipes.core.tree.prepare import Preparer
+from recipes.core.tree.request import Request
 from recipes.core.zab.pending_syncs import PendingSyncs
 from tests.simulation.planted.bug import Patch, planted
 
@@ -116,12 +118,12 @@ def set_watches_ignores_what_was_missed(patch: Patch) -> None:
 
 @planted(1, "C3", kinds=("slow disk",))
 def client_goes_back_in_time(patch: Patch) -> None:
-    original = Member.open_session
+    original = Handshakes.open_session
 
-    def open_session(self: Member, connection: Connection, asked: Any) -> None:
+    def open_session(self: Handshakes, connection: Connection, asked: Any) -> None:
         original(self, connection, asked._replace(last_zxid=0))
 
-    patch.setattr(Member, "open_session", open_session)
+    patch.setattr(Handshakes, "open_session", open_session)
 
 
 @planted(1, "Z13")

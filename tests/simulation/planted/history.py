@@ -11,7 +11,7 @@ from recipes.core.zab.learner import Learner
 from recipes.core.zab.peer import ZabPeer
 from recipes.core.zab.progress import LearnerProgress
 from recipes.core.zab.stages import Event, LearnerStage, ProgressStage
-from recipes.core.zab.synchronize import Plan, Synchronizer
+from recipes.core.zab.synchronize import Synchronizer, SyncPlan
 from tests.simulation.planted.bug import Patch, before, planted
 
 
@@ -19,9 +19,9 @@ from tests.simulation.planted.bug import Patch, before, planted
 def old_leaders_tail_is_not_truncated(patch: Patch) -> None:
     original = synchronize.plan_sync
 
-    def plan(history: History, committed_zxid: int, learner_zxid: int, **habits: bool) -> Plan:
+    def plan(history: History, committed_zxid: int, learner_zxid: int, **habits: bool) -> SyncPlan:
         if learner_zxid > committed_zxid:
-            return Plan(q.DIFF, learner_zxid)
+            return SyncPlan(q.DIFF, learner_zxid)
         return original(history, committed_zxid, learner_zxid, **habits)
 
     patch.setattr(synchronize, "plan_sync", plan)

@@ -15,7 +15,7 @@ from recipes.core.raft.terms import ABSTAINS, VOTE, Vote
 from recipes.core.replicas import matching
 from recipes.core.replicas import wire as w
 from recipes.core.replicas.ballots import Ballot, Kind
-from recipes.core.replicas.matching import Change
+from recipes.core.replicas.matching import LogChange
 from recipes.core.replicas.progress import Progress
 from recipes.core.replicas.read_index import ReadIndex
 from recipes.core.replicas.stages import ElectionStage, ProgressStage
@@ -95,9 +95,9 @@ def vote_for_a_log_that_ends_earlier(patch: Patch) -> None:
 def conflict_not_deleted(patch: Patch) -> None:
     original = matching.change
 
-    def change(history: History, matched_zxid: int, entries: Any) -> Change:
+    def change(history: History, matched_zxid: int, entries: Any) -> LogChange:
         found = original(history, matched_zxid, entries)
-        return Change(None, ()) if found.cut_zxid is not None else found
+        return LogChange(None, ()) if found.cut_zxid is not None else found
 
     patch.setattr(matching, "change", change)
 

@@ -10,7 +10,8 @@ from recipes.core.member.connection import Connection
 from recipes.core.member.leading import Leading
 from recipes.core.member.member import Member
 from recipes.core.tree.pending import Pending
-from recipes.core.tree.prepare import Preparer, Request
+from recipes.core.tree.prepare import Preparer
+from recipes.core.tree.request import Request
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import DataTree
 from recipes.core.zab.peer import ZabPeer

@@ -1,6 +1,6 @@
 """Bugs in the order in which a turn lets things go out, and in what waits for the disk."""
 
-from recipes.core.disk.jobs import Batch, Change, Look
+from recipes.core.disk.jobs import Batch, Look, OperationJob
 from recipes.core.disk.write_queue import WriteQueue
 from recipes.core.turn import Turn
 from tests.simulation.planted.bug import Patch, planted
@@ -24,7 +24,7 @@ def what_a_sync_brings_about_goes_out_before_it(patch: Patch) -> None:
 def batch_without_room_is_dropped(patch: Patch) -> None:
     original = WriteQueue.done
 
-    def done(self: WriteQueue, job: Batch | Change | Look) -> bool | None:
+    def done(self: WriteQueue, job: Batch | OperationJob | Look) -> bool | None:
         if isinstance(job, Batch):
             job.fits = True
         return original(self, job)
@@ -36,7 +36,7 @@ def batch_without_room_is_dropped(patch: Patch) -> None:
 def operations_overtake_entries(patch: Patch) -> None:
     original = WriteQueue.next
 
-    def next_job(self: WriteQueue) -> Batch | Change | Look | None:
+    def next_job(self: WriteQueue) -> Batch | OperationJob | Look | None:
         for operation in [each for each in self._pending if not isinstance(each, list)]:
             self._pending.remove(operation)
             self._pending.appendleft(operation)

@@ -33,7 +33,7 @@ function go(number) {
 }
 
 function places(kind) {
-  return kind === "search" ? search.hits : run.data.marks[kind];
+  return kind === "search" ? search.hits : run.data.jump_targets[kind];
 }
 
 function jump(kind, forward) {

@@ -71,7 +71,7 @@ function slotTable(name, key, row, site) {
 }
 
 function buildChecks() {
-  const { width, row, elements } = run.data.strip;
+  const { width, row, elements } = run.data.checks_timeline;
   const height = row * Math.max(run.data.checks.length, 1) + 6;
   parts.strip = canvas({ viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", class: "strip", height: String(height), "aria-label": "Each check from the first event to the last; the table below has the same" });
   parts.strip.append(...elements.map(draw));
@@ -114,7 +114,7 @@ function explain(check) {
 }
 
 function showChecks() {
-  const x = (run.data.strip.width * at) / Math.max(run.events.length, 1);
+  const x = (run.data.checks_timeline.width * at) / Math.max(run.events.length, 1);
   parts.stripCursor.setAttribute("x1", x);
   parts.stripCursor.setAttribute("x2", x);
 }

@@ -12,7 +12,7 @@ _SEEKING = frozenset({"candidate", "looking", "preparing", *LEADING})
 _DECIDED = frozenset({"committed", "applied", "executed", "chosen", "decision"})
 
 
-def marks(trace: Trace, broken: Iterable[int]) -> dict[str, list[int]]:
+def jump_targets(trace: Trace, broken: Iterable[int]) -> dict[str, list[int]]:
     """Numbers of events by kind, each list ascending.
 
     message: each send. election: a site begins to seek votes, or to lead, or to ask for votes. commit: a site takes

@@ -1,8 +1,8 @@
-"""The first step towards Paxos: one acceptor, whose lock lets one proposer in at a time.
+"""The first step towards Paxos, mutual exclusion: one acceptor, whose lock lets one proposer in at a time.
 
 `propose(V)` takes the lock and learns the value. If there is none, V is submitted and the lock is free again; if there
 is one, the lock is given back and that value is the answer. A proposer that dies with the lock keeps all others out for
-ever: this is what the second step (`paxos2.py`) does away with.
+ever: this is what the second step (`preemption.py`) does away with.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The checks of a trace as a strip: a row per property, with the events from left to right."""
+"""The checks of a trace as a timeline: a row per property, with the events from left to right."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from recipes.lab.svg import Element
 WIDTH, ROW = 1000, 22
 
 
-def strip(found: Mapping[str, Broken | None], events: int) -> list[Element]:
+def checks_timeline(found: Mapping[str, Broken | None], events: int) -> list[Element]:
     """A rectangle where each property holds, and another one, with a cross before it, where it is broken."""
     elements: list[Element] = []
     for number, broken in enumerate(found.values()):
