@@ -12,7 +12,7 @@ from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
 from recipes.core.zab.peer import ZabPeer
 from recipes.core.zab.protocol import ZAB, recovered_state
 from recipes.lab.served.protocol import MOST_BYTES, Replaced, ServedProtocol, Settings
-from recipes.lab.served.zab_parts import ReorderedPeer
+from recipes.lab.served.reordered import ReorderedPeer
 from recipes.lab.served.text import operation_name, txn_text, zxid_text
 
 
