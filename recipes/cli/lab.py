@@ -21,6 +21,7 @@ from recipes.lab.compare import FORMULAS, facts, table
 from recipes.lab.compare import compare as compare_protocols
 from recipes.lab.compare import csv as csv_of
 from recipes.lab.difference import first_difference
+from recipes.lab.explain import told
 from recipes.lab.exports import EXPORTS
 from recipes.lab.figures import figures
 from recipes.lab.hunt import hunt as run_seeds
@@ -116,6 +117,7 @@ def run(
     servers: int | None = None,
     plant: str | None = None,
     text: Switch = False,
+    explain: Switch = False,
     svg: Switch = False,
     html: Path | None = None,
     trace: Path | None = None,
@@ -134,10 +136,11 @@ def run(
         servers: how many servers, acceptors or participants there are.
         plant: a planted bug, from `recipes lab list --plants`.
         text: print the events in words.
+        explain: the same, and of each message why it was sent and what its receiver did with it.
         svg: print a picture of the run.
         html: write a page to this file that shows the run step by step; it needs nothing else, and no network.
         trace: write the trace to this file.
-        lang: the language of what the checks say, en or zh.
+        lang: the language of what is said, en or zh.
         json: print one object: verdict and figures.
     """
     found = scenario_of(name)
@@ -148,11 +151,13 @@ def run(
         write(trace, dumps(outcome.trace))
     if html is not None:
         write(html, document(content(outcome.trace, found)))
-    if text:
+    if explain:
+        print(shown("".join(f"{line}\n" for line in told(outcome.trace, lang))), end="")
+    elif text:
         print(shown(transcript(outcome.trace)), end="")
     if svg:
         print(timeline(outcome.trace, f"{found.id}: {found.title[lang]}"), end="")
-    if json or not (text or svg):
+    if json or not (text or explain or svg):
         say(json, _said(found, outcome, lang), _facts(outcome, lang))
     return outcome.code
 

@@ -18,6 +18,7 @@ from recipes.core.errors import BadArguments
 from recipes.lab.checks.check import Broken
 from recipes.lab.checks.registry import CHECKS, checks_of
 from recipes.lab.expectations import first
+from recipes.lab.explain import explain
 from recipes.lab.figures import HEARTBEATS, figures
 from recipes.lab.marks import marks
 from recipes.lab.questions import questions
@@ -114,6 +115,7 @@ def _shown(trace: Trace, found: Mapping[str, Broken | None]) -> dict[str, Any]:
     picture = Picture(trace, heartbeats=True)
     return {
         "said": [said(trace, event) for event in trace.events],
+        "why": {number: list(texts) for number, texts in explain(trace).items()},
         "marks": marks(trace, [broken.event for broken in found.values() if broken]),
         "figures": figures(trace),
         "questions": [each.plain() for each in questions(trace, found)],

@@ -16,6 +16,7 @@ from statistics import median
 import pytest
 
 from recipes.lab.expectations import final_states
+from recipes.lab.explain import explain
 from recipes.lab.page import content
 from recipes.lab.trace import Trace
 from recipes.lab.transcript import brief
@@ -36,6 +37,7 @@ def test_a_page_starts_at_rest_and_each_key_does_what_the_table_says(opened, out
     page = opened("px-restart-forgets")
     assert page.text("h1") == "An acceptor forgets its promise in a restart: two values are chosen"
     assert (at(page), page.run("document.activeElement.tagName")) == (0, "BODY")
+    assert page.run("[...document.querySelectorAll('button')].some((each) => each.textContent === 'Play')")
     steps = [
         ("n", 1), ("ArrowRight", 2), ("p", 1), ("ArrowLeft", 0), ("p", 0), ("N", sends[0]), ("N", sends[1]),
         ("P", sends[0]), ("End", last), ("n", last), ("P", sends[-1]), ("Home", 0), ("]", 1), ("x", 1), ("Home", 0),
@@ -145,6 +147,27 @@ def test_the_last_state_is_that_of_the_trace(opened, outcome):
         shown = dict(zip(names, next(line for line in lines if line[0] == site), strict=True))
         for name, value in state.items():
             assert shown[name].removeprefix("● ") == brief(value), (site, name)
+
+
+def test_a_message_is_explained_where_it_is_sent_and_where_it_ends(opened, outcome):
+    trace = outcome("px-restart-forgets").trace
+    explained = explain(trace)
+    page = opened("px-restart-forgets")
+    told = 0
+    for event in trace.events:
+        texts = explained.get(event.get("id")) if event["k"] in ("send", "deliver", "lost") else None
+        expected = f"{texts.why['en']} {texts.outcome['en']}" if texts else ""
+        assert page.text("#why") == expected, event
+        told += bool(texts)
+        page.press("n")
+    assert told == 2 * len(explained)
+    first = next(iter(explained))
+    page.run(f"location.hash = '#at={first}'")
+    page.wait(f"document.querySelector('#now').textContent.startsWith('Event {first} ')")
+    page.click("Ask me")  # a question may be about what becomes of it
+    assert page.text("#why") == explained[first].why["en"]
+    page.click("中文")
+    assert page.text("#why") == explained[first].why["zh"]
 
 
 def test_lanes_and_roles_hide_and_the_picture_zooms(opened, outcome):
