@@ -18,7 +18,10 @@ import pytest
 from recipes.lab.expectations import final_states
 from recipes.lab.explain import explain
 from recipes.lab.page import content
-from recipes.lab.trace import Trace
+from recipes.lab.run import run
+from recipes.lab.scenario import parse
+from recipes.lab.steps import ACTIONS
+from recipes.lab.trace import Trace, digest
 from recipes.lab.transcript import brief
 from tests.lab.chromium import MEDIA, Chromium, Page, at, choose
 from tests.lab.test_page import hostile
@@ -373,6 +376,39 @@ def test_a_step_is_put_in_at_the_cursor_and_the_branch_is_compared_with_its_pare
     assert len(page.run(TREE)) == 2
 
 
+FIELDS = {
+    "call": {"site": "p1", "op": '["propose", "z"]'}, "cut": {"site": "a1", "to": "p1"},
+    "expire": {"site": "p1", "timer": "x"}, "power": {"site": "p1", "unsynced": "lost"},
+    "disk": {"site": "a2", "disk": "full"}, "clock": {"site": "p1", "by_ms": "-9"}, "loss": {"probability": "0.5"},
+    "note": {"text": "here"}, "drop": {}, "hold": {}, "heal": {}, "release": {},
+}  # fmt: skip
+DIGEST = """[...document.querySelectorAll("#figures tr")]
+    .find((row) => row.cells[0].textContent === "sha256 of the trace").cells[1].textContent"""
+
+
+def test_every_action_is_a_branch_and_its_text_gives_the_same_run_elsewhere(live):
+    page = live("?scenario=px-restart-remembers&seed=3")
+    actions = page.run("[...document.querySelectorAll('#scenario form select')[0].options].map((each) => each.value)")
+    assert set(actions) == ACTIONS
+    digests = {}
+    for action in [*actions, "crash", "wipe"]:
+        page.run("location.hash = '#at=16&view=scenario'")
+        page.wait("document.querySelector('#now').textContent.startsWith('Event 16 ')")
+        inject(page, action, **FIELDS.get(action, {"site": "a1"}))
+        text = page.run("document.querySelector('textarea').value")
+        assert f'then = "{action}"' in text.rpartition("[[do]]")[2]
+        digests[page.run(f"{TREE}.length - 1")] = page.run(DIGEST)
+        assert page.run(DIGEST) == digest(run(parse("px-restart-remembers", text), seed=3).trace), action
+        page.click("px-restart-remembers")
+    assert len(digests) >= 20
+    labels = page.run(TREE)
+    page.click("delete pause at 16")
+    page.click("delete call at 16")
+    assert page.run(TREE) == [each for each in labels if each not in ("pause at 16", "call at 16")]
+    page.click("isolate at 16")
+    assert page.run(DIGEST) == digests[labels.index("isolate at 16")]
+
+
 def test_a_link_opens_the_same_run_in_another_page(live, site):
     page = live("?scenario=px-restart-forgets&seed=5")
     page.run("location.hash = '#at=30&view=scenario'")
@@ -394,8 +430,10 @@ def test_a_link_opens_the_same_run_in_another_page(live, site):
         other.run("document.querySelector('#error').hidden = true")
 
 
-def test_axe_finds_nothing_in_a_live_page_and_it_is_as_narrow(live, axe):
+@pytest.mark.parametrize("media", MEDIA)
+def test_axe_finds_nothing_in_a_live_page_and_it_is_as_narrow(live, axe, media):
     page = live("?scenario=px-null")
+    page.command("Emulation.setEmulatedMedia", features=MEDIA[media])
     page.run(axe + "; 0")
     page.click("Scenario")
     inject(page, "crash", site="a1")
