@@ -25,11 +25,14 @@ from recipes.lab.explain import told
 from recipes.lab.exports import EXPORTS
 from recipes.lab.figures import figures
 from recipes.lab.hunt import hunt as run_seeds
+from recipes.lab.hunt import scenario_of as scenario_of_seed
 from recipes.lab.page import checked, content, document
 from recipes.lab.plants.registry import PLANTS
 from recipes.lab.run import Outcome
 from recipes.lab.run import run as run_scenario
 from recipes.lab.scenario import SECTIONS, Scenario
+from recipes.lab.shrink import shrink as shrink_scenario
+from recipes.lab.shrink import toml
 from recipes.lab.side_by_side import comparison
 from recipes.lab.timeline import timeline
 from recipes.lab.trace import dumps
@@ -193,7 +196,14 @@ def serve(*, port: int = 0, open: Switch = False, json: Switch = False) -> int:
 
 @lab.command
 def hunt(
-    protocol: str, /, *, seeds: str = "1-200", plant: str | None = None, lang: Language = "en", json: Switch = False
+    protocol: str,
+    /,
+    *,
+    seeds: str = "1-200",
+    plant: str | None = None,
+    shrink: Path | None = None,
+    lang: Language = "en",
+    json: Switch = False,
 ) -> int:
     """Run random calls and faults, one run per seed, until a check breaks: recipes lab hunt paxos --seeds 1-1000.
 
@@ -203,6 +213,7 @@ def hunt(
         protocol: one of those that `recipes lab list` names.
         seeds: the first and the last seed, A-B.
         plant: a planted bug, from `recipes lab list --plants`.
+        shrink: write to this file a scenario that breaks the same with as few steps as were found.
         lang: the language of what the checks say, en or zh.
         json: print one object.
     """
@@ -214,6 +225,10 @@ def hunt(
             lines = [f"seed {seed}: {len(outcome.trace.events)} events"]
             lines += [_verdict(name, broken, lang) for name, broken in outcome.broken.items()]
             lines += [f"  after all faults: {wrong}" for wrong in outcome.wrong if not outcome.broken]
+            if shrink is not None:
+                small = shrink_scenario(scenario_of_seed(protocol, seed, plant), plant)
+                write(shrink, toml(small))
+                lines.append(f"  {len(small.steps)} steps are enough: recipes lab run {shrink}")
             facts = {
                 "seed": seed,
                 "runs": seed - runs.start + 1,

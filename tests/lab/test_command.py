@@ -66,11 +66,16 @@ def test_a_page_of_a_run_and_of_its_trace_are_the_same(lab, tmp_path):
 
 
 @pytest.mark.thorough  # a few runs
-def test_a_hunt_ends_at_the_seed_that_breaks_something(lab):
+def test_a_hunt_ends_at_the_seed_that_breaks_something(lab, tmp_path):
     assert lab("hunt", "paxos", "--seeds", "1-3") == (0, "3 seeds, nothing broke\n", "")
     code, out, _ = lab("hunt", "paxos", "--seeds", "1-3", "--plant", "paxos-own-value", "--json")
     facts = json.loads(out)
     assert (code, facts["seed"], facts["checks"]["P3"]["holds"]) == (1, 1, False)
+    small = tmp_path / "small.toml"
+    out = lab("hunt", "paxos", "--plant", "paxos-own-value", "--shrink", str(small))[1]
+    assert "steps are enough: recipes lab run" in out
+    assert lab("run", str(small))[0] == 0
+    assert lab("run", str(small), "--json")[1].count('"holds": false') >= 1
     assert "P3   BROKEN  某个 epoch" in lab("hunt", "paxos", "--plant", "paxos-own-value", "--lang", "zh")[1]
     for wrong in (["fax"], ["paxos", "--seeds", "many"], ["paxos", "--plant", "2pc-never-asks"]):
         code, _, err = lab("hunt", *wrong)
