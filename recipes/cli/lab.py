@@ -133,7 +133,7 @@ def run(
     argument; 3 the run did not come to its end.
 
     Args:
-        name: its id, or a .toml file.
+        name: its id, a .toml file, or a link of a page of `recipes lab serve`.
         protocol: one of those that the scenario runs on.
         seed: of chance; the scenario's own if not given.
         servers: how many servers, acceptors or participants there are.

@@ -15,6 +15,7 @@ from statistics import median
 
 import pytest
 
+from recipes.cli.lab_files import scenario_of
 from recipes.lab.expectations import final_states
 from recipes.lab.explain import explain
 from recipes.lab.page import content
@@ -435,6 +436,7 @@ def test_a_link_opens_the_same_run_in_another_page(live, site):
     other.wait("document.querySelector('#now').textContent.startsWith('Event 30 ')")
     facts = "document.querySelector('#facts').textContent"
     assert other.run(facts) == page.run(facts)
+    assert other.run(DIGEST) == digest(run(scenario_of(link)).trace)  # as `recipes lab run LINK` has it
     assert other.run("document.querySelector('textarea').value") == page.run("document.querySelector('textarea').value")
     for hostile_link in ("#s=AAAA", "#s=!", "#s=", f"#s={'A' * 50_000}"):
         other.run(f"location.hash = {json.dumps(hostile_link)}")
