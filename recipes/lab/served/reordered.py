@@ -1,5 +1,7 @@
 """A follower of ZAB whose link does not keep the order."""
 
+from typing import ClassVar
+
 from recipes.core.jute import quorum as q
 from recipes.core.jute.quorum import Packet
 from recipes.core.link import Link
@@ -32,4 +34,4 @@ class ReorderingLearner(Learner):
 class ReorderedPeer(ZabPeer):
     """A server whose link from its leader does not keep the order of COMMITs."""
 
-    learner_class = ReorderingLearner
+    learner_class: ClassVar[type[Learner]] = ReorderingLearner
