@@ -29,7 +29,7 @@ def scenario_of(name: str) -> Scenario:
 
 def _linked(address: str) -> Scenario:
     """What follows # in a link: a scenario, packed as static/page/live.js does it, and what its run was asked for."""
-    asked = dict(part.partition("=")[::2] for part in address.split("&"))
+    asked = {name: value for name, _, value in (part.partition("=") for part in address.split("&"))}
     packed = asked["s"]
     try:
         unpacking = zlib.decompressobj()
