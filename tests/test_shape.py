@@ -33,7 +33,7 @@ ALLOWED = {
     "recipes.core.address": [],
     "recipes.core.summary": [],
     "recipes.core.http_request": [],
-    "recipes.core.quorum": ["address"],
+    "recipes.core.quorum": ["address", "build"],
     "recipes.core.ensemble": ["address", "errors", "properties", "quorum"],
     "recipes.core.zoo_keys": [],
     "recipes.core.zoo_values": ["protocols", "zoo_keys"],
@@ -59,6 +59,7 @@ ALLOWED = {
         "replicas",
     ],
     "recipes.core.zab": [
+        "build",
         "codes",
         "errors",
         "paths",
@@ -91,13 +92,14 @@ ALLOWED = {
     "recipes.core.sim.protocols": [
         "primary_backup",
         "paxos",
-        "protocols",
+        "raft",
         "replication",
         "sim",
         "sim.primary_backup_rules",
         "sim.paxos_rules",
         "sim.raft_rules",
         "sim.zab_rules",
+        "zab",
     ],
     "recipes.core.sim": [
         *STORE,

@@ -21,14 +21,18 @@ from recipes.lab.compare import FORMULAS, facts, table
 from recipes.lab.compare import compare as compare_protocols
 from recipes.lab.compare import csv as csv_of
 from recipes.lab.difference import first_difference
+from recipes.lab.explain import told
 from recipes.lab.exports import EXPORTS
 from recipes.lab.figures import figures
 from recipes.lab.hunt import hunt as run_seeds
+from recipes.lab.hunt import scenario_of as scenario_of_seed
 from recipes.lab.page import checked, content, document
 from recipes.lab.plants.registry import PLANTS
 from recipes.lab.run import Outcome
 from recipes.lab.run import run as run_scenario
 from recipes.lab.scenario import SECTIONS, Scenario
+from recipes.lab.shrink import shrink as shrink_scenario
+from recipes.lab.shrink import toml
 from recipes.lab.side_by_side import comparison
 from recipes.lab.timeline import timeline
 from recipes.lab.trace import dumps
@@ -116,6 +120,7 @@ def run(
     servers: int | None = None,
     plant: str | None = None,
     text: Switch = False,
+    explain: Switch = False,
     svg: Switch = False,
     html: Path | None = None,
     trace: Path | None = None,
@@ -128,16 +133,17 @@ def run(
     argument; 3 the run did not come to its end.
 
     Args:
-        name: its id, or a .toml file.
+        name: its id, a .toml file, or a link of a page of `recipes lab serve`.
         protocol: one of those that the scenario runs on.
         seed: of chance; the scenario's own if not given.
         servers: how many servers, acceptors or participants there are.
         plant: a planted bug, from `recipes lab list --plants`.
         text: print the events in words.
+        explain: the same, and of each message why it was sent and what its receiver did with it.
         svg: print a picture of the run.
         html: write a page to this file that shows the run step by step; it needs nothing else, and no network.
         trace: write the trace to this file.
-        lang: the language of what the checks say, en or zh.
+        lang: the language of what is said, en or zh.
         json: print one object: verdict and figures.
     """
     found = scenario_of(name)
@@ -148,11 +154,13 @@ def run(
         write(trace, dumps(outcome.trace))
     if html is not None:
         write(html, document(content(outcome.trace, found)))
-    if text:
+    if explain:
+        print(shown("".join(f"{line}\n" for line in told(outcome.trace, lang))), end="")
+    elif text:
         print(shown(transcript(outcome.trace)), end="")
     if svg:
         print(timeline(outcome.trace, f"{found.id}: {found.title[lang]}"), end="")
-    if json or not (text or svg):
+    if json or not (text or explain or svg):
         say(json, _said(found, outcome, lang), _facts(outcome, lang))
     return outcome.code
 
@@ -188,7 +196,14 @@ def serve(*, port: int = 0, open: Switch = False, json: Switch = False) -> int:
 
 @lab.command
 def hunt(
-    protocol: str, /, *, seeds: str = "1-200", plant: str | None = None, lang: Language = "en", json: Switch = False
+    protocol: str,
+    /,
+    *,
+    seeds: str = "1-200",
+    plant: str | None = None,
+    shrink: Path | None = None,
+    lang: Language = "en",
+    json: Switch = False,
 ) -> int:
     """Run random calls and faults, one run per seed, until a check breaks: recipes lab hunt paxos --seeds 1-1000.
 
@@ -198,6 +213,7 @@ def hunt(
         protocol: one of those that `recipes lab list` names.
         seeds: the first and the last seed, A-B.
         plant: a planted bug, from `recipes lab list --plants`.
+        shrink: write to this file a scenario that breaks the same with as few steps as were found.
         lang: the language of what the checks say, en or zh.
         json: print one object.
     """
@@ -209,6 +225,10 @@ def hunt(
             lines = [f"seed {seed}: {len(outcome.trace.events)} events"]
             lines += [_verdict(name, broken, lang) for name, broken in outcome.broken.items()]
             lines += [f"  after all faults: {wrong}" for wrong in outcome.wrong if not outcome.broken]
+            if shrink is not None:
+                small = shrink_scenario(scenario_of_seed(protocol, seed, plant), plant)
+                write(shrink, toml(small))
+                lines.append(f"  {len(small.steps)} steps are enough: recipes lab run {shrink}")
             facts = {
                 "seed": seed,
                 "runs": seed - runs.start + 1,

@@ -1,18 +1,50 @@
-"""The files that the commands of `recipes lab` read and write."""
+"""The files, and the links, that the commands of `recipes lab` read, and the files that they write."""
 
+import binascii
+import zlib
+from base64 import urlsafe_b64decode
+from dataclasses import replace
 from pathlib import Path
 
 from recipes.core.errors import BadArguments
 from recipes.lab import scenario as scenarios
+from recipes.lab.casts import protocol_of
 from recipes.lab.scenario import Scenario
 from recipes.lab.trace import Trace, loads
 
+_MOST_BYTES = 1 << 16  # of a scenario in a link
+
 
 def scenario_of(name: str) -> Scenario:
-    """A scenario by its id, or from a .toml file. Raises BadArguments if there is none, or something in it is wrong."""
+    """A scenario by its id, from a .toml file, or from a link that a page of `recipes lab serve` made.
+
+    Raises BadArguments if there is none, or something in it is wrong.
+    """
+    if "#s=" in name:
+        return _linked(name.partition("#")[2])
     if not name.endswith(".toml"):
         return scenarios.load(name)
     return scenarios.parse(Path(name).stem, text_of(Path(name)))
+
+
+def _linked(address: str) -> Scenario:
+    """What follows # in a link: a scenario, packed as static/page/live.js does it, and what its run was asked for."""
+    asked = {name: value for name, _, value in (part.partition("=") for part in address.split("&"))}
+    packed = asked["s"]
+    try:
+        unpacking = zlib.decompressobj()
+        text = unpacking.decompress(urlsafe_b64decode(packed + "=" * (-len(packed) % 4)), _MOST_BYTES).decode()
+        seed, servers = (int(asked[name]) if name in asked else None for name in ("seed", "servers"))
+    except (binascii.Error, zlib.error, ValueError) as error:
+        raise BadArguments("", f"the link has no scenario that can be read: {error}") from None
+    if not unpacking.eof:
+        raise BadArguments("", "the link has no scenario that can be read: it is cut, or too long")
+    found = scenarios.parse("shared", text)
+    protocol = asked.get("protocol", found.protocols[0])
+    if protocol not in found.protocols:
+        raise BadArguments("", f"the link's scenario does not run on {protocol}: expected {', '.join(found.protocols)}")
+    sites = found.sites if servers is None else {**found.sites, protocol_of(protocol).parts[0].kind: servers}
+    return replace(found, seed=found.seed if seed is None else seed, protocols=(protocol,), sites=sites)
 
 
 def trace_of(file: Path) -> Trace:

@@ -2,6 +2,17 @@
 
 from importlib.util import source_hash
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # mypyc reads it here, and nothing of it is left when a compiled module runs
+    from mypy_extensions import mypyc_attr as mypyc_attr
+else:
+
+    def mypyc_attr(**attributes):
+        """What mypyc is to do with a class. allow_interpreted_subclasses: without it a compiled class has only
+        compiled ones; the laboratory, which is not compiled, puts its own in the place of some."""
+        return lambda decorated: decorated
+
 
 _PACKAGE = Path(__file__).parents[1]
 _REASON = Path(__file__).with_name("not_compiled.txt")  # written by building/hook.py

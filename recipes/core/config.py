@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from recipes.core.ensemble import KEYS, MAX_SID, Place, find_place, read_membership
 from recipes.core.errors import ConfigError
 from recipes.core.properties import Property, read_properties
-from recipes.core.protocols import COUNTING_GROUPS, DEFAULT, SHARING_SECRETS
+from recipes.core.protocols import COUNTING_GROUPS, DEFAULT, NAMES, SHARING_SECRETS, SIMULATED
 from recipes.core.quorum import Membership
 from recipes.core.zoo_keys import NO_EFFECT, REFUSED, correct, is_without_effect, refusal
 from recipes.core.zoo_values import (
@@ -178,7 +178,7 @@ _REASONS = {
     "not a whole number": "a whole number", "not a boolean": "true or false", "not yes or no": "yes or no",
     "no path": "a path", "not 3": "3: fast leader election is the only one",
     "not PEM": "PEM: other key stores are not supported",
-    "simulated only": "zab or raft: multi-paxos and primary-backup run in the simulator only, docs/multi-paxos.md",
+    "simulated only": f"{' or '.join(NAMES)}: {' and '.join(SIMULATED)} run in the simulator only, docs/multi-paxos.md",
 }  # fmt: skip
 
 
@@ -280,7 +280,8 @@ def _parse(
                 raise missing(key, "a number of ticks: an ensemble needs it")
         if config.replication not in COUNTING_GROUPS and place.membership.has_groups:
             raise places["protocol"].wrong(
-                f"zab, since group.N and weight.N are set: {config.replication} counts a majority of voters"
+                f"{' or '.join(COUNTING_GROUPS)}, since group.N and weight.N are set: "
+                f"{config.replication} counts a majority of voters"
             )
         if config.extended_types and config.server_id == MAX_SID:
             raise places["extendedTypesEnabled"].wrong(f"false on server {MAX_SID}: its sessions look like a TTL")
@@ -306,7 +307,9 @@ def _parse(
         if place.membership is not None and not config.members_have_certificates:
             raise places["sessionSecret"].wrong(SECRET_NEEDS)
         if place.membership is not None and config.replication not in SHARING_SECRETS:
-            raise places["sessionSecret"].wrong("sessionSecretFile in place of it, since only ZAB shares a secret")
+            raise places["sessionSecret"].wrong(
+                f"sessionSecretFile in place of it, since only {' and '.join(SHARING_SECRETS)} shares a secret"
+            )
     if config.ssl_quorum or config.port_unification:
         for key in ("ssl.quorum.keyStore.location", "ssl.quorum.trustStore.location"):
             if key not in values:

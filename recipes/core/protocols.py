@@ -12,8 +12,8 @@ ProtocolName = Literal["zab", "raft"]
 DEFAULT: Final = "zab"
 NAMES: Final[tuple[ProtocolName, ...]] = get_args(ProtocolName)
 SIMULATED: Final = ("multi-paxos", "primary-backup")  # no server runs them
-COUNTING_GROUPS: Final = frozenset({"zab"})  # whose quorum may be of groups and weights, where others have a majority
-SHARING_SECRETS: Final = frozenset({"zab"})  # whose leader can hand its members the secret of sessions
+COUNTING_GROUPS: Final = ("zab",)  # whose quorum may be of groups and weights, where others have a majority
+SHARING_SECRETS: Final = ("zab",)  # whose leader can hand its members the secret of sessions
 # A file that only the directory of a member has -> its protocol.
 _MARKS: Final = {"currentEpoch": "zab", "raftVote": "raft"}
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from recipes.core.address import bracketed
+from recipes.core.build import mypyc_attr
 
 
 class ServerAddress(NamedTuple):
@@ -39,6 +40,7 @@ class QuorumServer(NamedTuple):
         return (ServerAddress(self.host, self.quorum_port, self.election_port), *self.others)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Membership:
     """The servers of an ensemble; the voters among them decide.
 

@@ -5,9 +5,10 @@ from one server to another takes equally long in all of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from recipes.core.errors import BadArguments
+from recipes.core.errors import BadArguments, invariant
 from recipes.lab.casts import protocol_of
 from recipes.lab.figures import HEARTBEATS, path_to
 from recipes.lab.outage import heartbeats, outage
@@ -15,6 +16,7 @@ from recipes.lab.run import Outcome, run
 from recipes.lab.scenario import Scenario, load, names
 from recipes.lab.trace import Trace
 
+BATCH = 64  # writes at once
 WRITE, IDLE, FAULT = "cmp-write", "cmp-heartbeat", "cmp-leader-crash"
 
 # What a write takes with n servers, the client at the leader. ZAB, and our Raft, tell the commit at once.
@@ -38,13 +40,27 @@ class WriteCost(NamedTuple):
     fsyncs_on_path: int
 
 
+class Batch(NamedTuple):
+    """What each of many writes takes that are made at once at the leader: on average, and without heartbeats."""
+
+    messages: float
+    bytes: float
+    fsyncs: float
+
+
 class Column(NamedTuple):
-    """One protocol of a comparison. outages: of each seed, None where nothing was answered again."""
+    """One protocol of a comparison.
+
+    delays_at_a_follower: one-way delays until the reply to a client there; None if no write is taken there.
+    outages: of each seed, None where nothing was answered again.
+    """
 
     protocol: str
     title: str
     mode: str
     write: WriteCost
+    delays_at_a_follower: int | None
+    batch: Batch
     heartbeats: Mapping[str, float] | None
     outages: Mapping[int, Mapping[str, Any] | None] | None
     calls: Mapping[str, int]
@@ -83,6 +99,37 @@ def measure_write(protocol: str, servers: int, seed: int = 1) -> WriteCost:
     )
 
 
+def delays_at_a_follower(protocol: str, servers: int, seed: int = 1) -> int | None:
+    """One-way delays until the reply to a client at a follower; None if no write is taken there."""
+    scenario = load(WRITE)
+    warm, write = scenario.steps
+    steps = (warm, {**write, "target": "followers"})
+    trace = run_of(replace(scenario, steps=steps), protocol, seed, servers).trace
+    call = next(event for event in trace.events if event["k"] == "call" and event.get("label") == "write")
+    reply = next((event for event in trace.events if event["k"] == "reply" and event["call"] == call["call"]), None)
+    return path_to(trace, reply["i"])[0] if reply is not None and reply["outcome"] == "ok" else None
+
+
+def measure_batch(protocol: str, servers: int, seed: int = 1) -> Batch:
+    """What each of many writes takes that are made at once."""
+    scenario = load(WRITE)
+    warm, write = scenario.steps
+    more = {key: value for key, value in write.items() if key not in ("when", "after_ms")}
+    writes = [
+        write,
+        *({**more, "op": ["set", "x", str(number)], "as": f"write {number}"} for number in range(2, BATCH + 1)),
+    ]
+    trace = run_of(replace(scenario, steps=(warm, *writes)), protocol, seed, servers).trace
+    call = next(event for event in trace.events if event["k"] == "call" and event.get("label") == "write")
+    after = trace.events[call["i"] :]
+    answered = sum(1 for event in after if event["k"] == "reply" and event["outcome"] == "ok")
+    invariant(answered == BATCH, f"{answered} of {BATCH} writes were answered")
+    sent = [event for event in after if event["k"] == "send" and event["role"] not in HEARTBEATS]
+    syncs = sum(1 for event in after if event["k"] == "fsync" and event["at"] == "begin")
+    counts = (len(sent), sum(event["bytes"] for event in sent), syncs)
+    return Batch(*(round(count / BATCH, 2) for count in counts))
+
+
 def _column(name: str, fault: Scenario, seeds: range, servers: int) -> Column:
     idle = load(IDLE)
     beats = heartbeats(run_of(idle, name, seeds.start, servers).trace) if name in idle.protocols else None
@@ -98,7 +145,9 @@ def _column(name: str, fault: Scenario, seeds: range, servers: int) -> Column:
             mode = str(trace.header["mode"])
             for kind in calls:
                 calls[kind] += _replies(trace, kind)
-    return Column(name, protocol_of(name).title, mode, measure_write(name, servers), beats, outages, calls)
+    write, batch = measure_write(name, servers), measure_batch(name, servers)
+    title, elsewhere = protocol_of(name).title, delays_at_a_follower(name, servers)
+    return Column(name, title, mode, write, elsewhere, batch, beats, outages, calls)
 
 
 def _replies(trace: Trace, kind: str) -> int:
@@ -136,8 +185,12 @@ def rows(columns: Sequence[Column], servers: int) -> list[tuple[str, list[str]]]
         (f"  formula, n = {servers}", [f"{column.write.expected} = {column.write.formula}" for column in columns]),
         ("bytes per write", [str(column.write.bytes) for column in columns]),
         ("one-way delays until the reply", [str(column.write.delays) for column in columns]),
+        ("  where the client is at a follower", [_or_none(column.delays_at_a_follower) for column in columns]),
         ("syncs at all servers", [str(column.write.fsyncs) for column in columns]),
         ("syncs on the way to the reply", [str(column.write.fsyncs_on_path) for column in columns]),
+        (f"{BATCH} writes at once: messages for each", [str(column.batch.messages) for column in columns]),
+        ("  bytes for each", [str(column.batch.bytes) for column in columns]),
+        ("  syncs for each, at all servers", [str(column.batch.fsyncs) for column in columns]),
         ("heartbeats per second, from the leader", [_beats(column, "heartbeat") for column in columns]),
         ("heartbeats per second, to the leader", [_beats(column, "heartbeat-reply") for column in columns]),
     ]
@@ -169,6 +222,7 @@ def csv(columns: Sequence[Column]) -> str:
         for figure, value in column.write._asdict().items():
             if figure != "formula":
                 lines.append(f"{column.protocol},,{figure},{value}")
+        lines += [f"{column.protocol},,batch_{figure},{value}" for figure, value in column.batch._asdict().items()]
         for role, value in (column.heartbeats or {}).items():
             lines.append(f"{column.protocol},,{role}s_per_second,{value}")
         for seed, found in (column.outages or {}).items():
@@ -179,7 +233,9 @@ def csv(columns: Sequence[Column]) -> str:
 
 def facts(columns: Sequence[Column]) -> list[dict[str, Any]]:
     """The same as one list of objects, one for each protocol."""
-    return [{**column._asdict(), "write": column.write._asdict()} for column in columns]
+    return [
+        {**column._asdict(), "write": column.write._asdict(), "batch": column.batch._asdict()} for column in columns
+    ]
 
 
 def values(column: Column, figure: str) -> list[Any]:
@@ -190,6 +246,10 @@ def values(column: Column, figure: str) -> list[Any]:
 def _spread(column: Column, figure: str) -> str:
     found = sorted(values(column, figure))
     return f"{found[len(found) // 2]} / {found[-1]}" if found else "-"
+
+
+def _or_none(value: int | None) -> str:
+    return "-" if value is None else str(value)
 
 
 def _who(column: Column) -> str:

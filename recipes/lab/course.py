@@ -43,6 +43,12 @@ class Placed(Protocol):
     def resume(self) -> None:
         """Go on with all that came meanwhile."""
 
+    def change_disk(self, disk: str) -> None:
+        """Have a disk that is slow, full, failing at syncs, or well."""
+
+    def move_clock(self, by_ms: int) -> None:
+        """Set its clock forward, or back."""
+
     def fire(self, name: str) -> None:
         """Let a timer run out now."""
 

@@ -19,6 +19,7 @@ from recipes.lab.checks.check import Broken
 from recipes.lab.checks.registry import CHECKS, checks_of
 from recipes.lab.checks_timeline import ROW, WIDTH, checks_timeline
 from recipes.lab.expectations import first
+from recipes.lab.explain import explain
 from recipes.lab.figures import HEARTBEATS, figures
 from recipes.lab.jump_targets import jump_targets
 from recipes.lab.questions import questions
@@ -115,6 +116,7 @@ def _shown(trace: Trace, found: Mapping[str, Broken | None]) -> dict[str, Any]:
     return {
         "said": [said(trace, event) for event in trace.events],
         "jump_targets": jump_targets(trace, [broken.event for broken in found.values() if broken]),
+        "why": {number: list(texts) for number, texts in explain(trace).items()},
         "figures": figures(trace),
         "questions": [each.plain() for each in questions(trace, found)],
         "roles": [[role, *look_of(role), role in HEARTBEATS] for role in picture.roles()],

@@ -14,7 +14,7 @@ from recipes.lab.expectations import misses
 from recipes.lab.figures import figures
 from recipes.lab.plants.registry import plant_of
 from recipes.lab.scenario import Scenario, check_sites
-from recipes.lab.served.protocols import mode_of, served
+from recipes.lab.served.protocols import find_served
 from recipes.lab.served.world import ServedWorld
 from recipes.lab.settings import check_settings
 from recipes.lab.trace import VERSION, Trace, digest, settled
@@ -87,9 +87,10 @@ def run(
     mode = protocol_of(name).mode
     world: World | ServedWorld
     if protocol_of(name).served:
-        mode = mode_of(name, scenario.settings)
+        protocol_served = find_served(name)
+        mode = protocol_served.mode(scenario.settings)
         kinds_of = {site: kind for site, (kind, _) in members.items()}
-        world = ServedWorld(scenario, kinds_of, served(name, scenario.settings, replaced), source)
+        world = ServedWorld(scenario, kinds_of, protocol_served, replaced, source)
     else:
         world = World(scenario, {site: (kind, each) for site, (kind, each) in members.items() if each}, source)
     world.run(most_events)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recipes.lab.links import Direction, Flight
-from recipes.lab.steps import AT_ONCE, FAULTS, MESSAGE_KEYS, Step
+from recipes.lab.steps import AT_ONCE, FAULTS, MESSAGE_KEYS, WELL, Step
 
 if TYPE_CHECKING:
     from recipes.lab.course import Course
@@ -169,6 +169,8 @@ class Script:
         getattr(self, f"_{step['then']}")(step, flight)
 
     def _faults_of(self, step: Step) -> int:
+        if step.get("disk") == WELL:
+            return 0
         if "target" in step:
             return len(self._targets(step))
         if "from" in step:
@@ -206,6 +208,14 @@ class Script:
     def _resume(self, step: Step, flight: Flight | None) -> None:
         for name in self._targets(step):
             self._world.sites[name].resume()
+
+    def _disk(self, step: Step, flight: Flight | None) -> None:
+        for name in self._targets(step):
+            self._world.sites[name].change_disk(step["disk"])
+
+    def _clock(self, step: Step, flight: Flight | None) -> None:
+        for name in self._targets(step):
+            self._world.sites[name].move_clock(step["by_ms"])
 
     def _expire(self, step: Step, flight: Flight | None) -> None:
         for name in self._targets(step):

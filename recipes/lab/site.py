@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 from recipes.core.agree.machine import Machine, Message, Place
 from recipes.lab.journal import Journal
 from recipes.lab.links import Flight
+from recipes.lab.steps import WELL
 
 if TYPE_CHECKING:
     from recipes.lab.world import World
+
+SLOWER = 20  # times: a sync of a disk that is slow
 
 
 class Site:
@@ -36,6 +39,7 @@ class Site:
         self._life = 0  # rises at each end, so that timers and syncs of an earlier life are ignored
         self._timers: dict[str, int] = {}
         self._timer_count = 0
+        self._disk = WELL
         self._unsynced: list[int] = []
         self._unsynced_cause: int | None = None  # what led to the first of them
         self._syncing = False
@@ -71,6 +75,17 @@ class Site:
         """Replace the disk of a site that is down."""
         self._journal.wipe()
         self._world.record(self.name, "fault", what="wipe")
+
+    def change_disk(self, disk: str) -> None:
+        """Have a disk that is slow, full, failing at the next sync, or well. No machine can go on without its disk: a
+        process whose write or sync fails ends."""
+        self._disk = disk
+        self._world.record(self.name, "heal" if disk == WELL else "fault", what=f"disk {disk}")
+
+    def move_clock(self, by_ms: int) -> None:
+        """Set its clock forward, or back."""
+        self.clock_ms += by_ms
+        self._world.record(self.name, "fault", what="clock")
 
     def pause(self) -> None:
         """Stand still."""
@@ -142,6 +157,10 @@ class Site:
         self._machine.now_ms = world.timeline.now_us // 1000 + self.clock_ms
         action(*arguments)
         effects = self._machine.take()
+        if effects.writes and self._disk == "full":
+            self.crash()
+            world.cause = None
+            return
         for write in effects.writes:
             size = self._journal.append(write)
             world.record(self.name, "write", number=write.number, what=write.key, value=write.value, bytes=size)
@@ -186,11 +205,14 @@ class Site:
         self._world.cause = self._unsynced_cause
         begin = self._world.record(self.name, "fsync", at="begin", number=numbers[-1])
         self._world.cause = None
-        delay_us = low + self._sync_chance.randrange(high - low + 1)
+        delay_us = (low + self._sync_chance.randrange(high - low + 1)) * (SLOWER if self._disk == "slow" else 1)
         self._world.timeline.after(delay_us, self._synced, numbers, begin, self._life)
 
     def _synced(self, numbers: list[int], begin: int, life: int) -> None:
         if life != self._life:
+            return
+        if self._disk == "failing":
+            self.crash()
             return
         self._journal.sync()
         self._world.cause = begin

@@ -12,18 +12,27 @@ STATE_KEYS = frozenset({"state", "site"})
 # An event by its number, as a run without the step has it: such a step is done beside the sequence of the others.
 EVENT_KEYS = frozenset({"at_event"})
 WHEN_KEYS = MESSAGE_KEYS | REPLY_KEYS | STATE_KEYS | EVENT_KEYS | {"at_ms"}
+MOST_MS = 1 << 40
 STAGES = ("sent", "arrives", "handled")
 # What is done in the middle of an event, so that nothing comes between; all else is done as an event of its own.
 AT_ONCE = frozenset({"crash", "power", "pause", "cut", "isolate", "drop", "hold"})
-ACTIONS = AT_ONCE | {"call", "start", "resume", "heal", "release", "wipe", "expire", "loss", "note"}
-FAULTS = AT_ONCE | {"wipe", "expire", "loss"}
+ACTIONS = AT_ONCE | {"call", "start", "resume", "heal", "release", "wipe", "expire", "loss", "note", "disk", "clock"}
+FAULTS = AT_ONCE | {"wipe", "expire", "loss", "disk", "clock"}
 UNSYNCED = ("kept", "lost", "chance")
+WELL = "well"
+DISKS = ("slow", "full", "failing", WELL)  # as they are from then on
 _NEEDED: Mapping[str, tuple[str, ...]] = {
     "call": ("target", "op"), "crash": ("target",), "power": ("target",), "start": ("target",), "wipe": ("target",),
     "pause": ("target",), "resume": ("target",), "isolate": ("target",), "expire": ("target", "timer"),
-    "cut": ("from", "to"), "loss": ("probability",),
+    "cut": ("from", "to"), "loss": ("probability",), "disk": ("target", "disk"), "clock": ("target", "by_ms"),
 }  # fmt: skip
-_EXAMPLES = {"op": ', such as ["propose", "a"]', "timer": ", the name of a timer", "probability": ", from 0 to 1"}
+_EXAMPLES = {
+    "op": ', such as ["propose", "a"]',
+    "timer": ", the name of a timer",
+    "probability": ", from 0 to 1",
+    "disk": f": {', '.join(DISKS)}",
+    "by_ms": ", a number of ms",
+}
 
 
 def problem_of(step: Any) -> str:
@@ -69,6 +78,8 @@ def _value(known: Mapping[str, str], name: str, value: Any) -> str:
         "a number from 0 to 1": is_number(value, int | float, 0, 1),
         "one of " + ", ".join(STAGES): value in STAGES,
         "one of " + ", ".join(UNSYNCED): value in UNSYNCED,
+        "one of " + ", ".join(DISKS): value in DISKS,
+        "a number of ms": is_number(value, int, -MOST_MS, MOST_MS),
     }
     return "" if fits[kind] else f"{name} = {value!r}: expected {'a site or several' if kind == 'sites' else kind}"
 
@@ -77,7 +88,7 @@ _STEP = {
     "then": "a text", "when": "a table", "target": "sites", "from": "sites", "to": "sites", "op": "words and numbers",
     "as": "a text", "client": "a text", "after_ms": "a number from 0 on", "one_way": "true or false",
     "unsynced": "one of " + ", ".join(UNSYNCED), "timer": "a text", "text": "a text",
-    "probability": "a number from 0 to 1",
+    "probability": "a number from 0 to 1", "disk": "one of " + ", ".join(DISKS), "by_ms": "a number of ms",
 }  # fmt: skip
 _WHEN = {
     "role": "a text", "kind": "a text", "from": "sites", "to": "sites", "nth": "a number from 1 on",

@@ -11,15 +11,15 @@ _FRAME = ("i", "t", "n", "k", "cause")
 
 def transcript(trace: Trace, *, heartbeats: bool = False) -> str:
     """The events in words, one a line."""
-    return "".join(f"{line}\n" for line in lines(trace, heartbeats=heartbeats))
+    return "".join(f"{line}\n" for _, line in spoken(trace, heartbeats=heartbeats))
 
 
-def lines(trace: Trace, *, heartbeats: bool = False) -> Iterator[str]:
-    """The events in words."""
+def spoken(trace: Trace, *, heartbeats: bool = False) -> Iterator[tuple[Event, str]]:
+    """Each of these events, and its line."""
     for event in trace.events:
         said = _said(trace, event, heartbeats)
         if said:
-            yield f"{event['t'] / 1000:10.3f} ms  {event['n'] or '-':<4} {said}"
+            yield event, f"{event['t'] / 1000:10.3f} ms  {event['n'] or '-':<4} {said}"
 
 
 def brief(value: Any) -> str:

@@ -15,9 +15,14 @@ from statistics import median
 
 import pytest
 
+from recipes.cli.lab_files import scenario_of
 from recipes.lab.expectations import final_states
+from recipes.lab.explain import explain
 from recipes.lab.page import content
-from recipes.lab.trace import Trace
+from recipes.lab.run import run
+from recipes.lab.scenario import parse
+from recipes.lab.steps import ACTIONS
+from recipes.lab.trace import Trace, digest
 from recipes.lab.transcript import brief
 from tests.lab.chromium import MEDIA, Chromium, Page, at, choose
 from tests.lab.test_page import hostile
@@ -25,7 +30,8 @@ from tests.lab.test_page import hostile
 pytestmark = pytest.mark.thorough  # a browser
 VIEWS = ("timeline", "ring", "state", "disks", "checks", "figures", "questions", "text")
 LONG = 10_000
-# What a page may take on a busy machine: many times the aims, which are 1000 ms and 16 ms on two free cores.
+# What a page may take on a busy machine: many times the aims, which are 1000 ms (3000 for ten times as many events) and
+# 16 ms on two free cores.
 FIRST_PAINT_MS, STEP_MS = 8000, 120
 
 
@@ -36,6 +42,7 @@ def test_a_page_starts_at_rest_and_each_key_does_what_the_table_says(opened, out
     page = opened("px-restart-forgets")
     assert page.text("h1") == "An acceptor forgets its promise in a restart: two values are chosen"
     assert (at(page), page.run("document.activeElement.tagName")) == (0, "BODY")
+    assert page.run("[...document.querySelectorAll('button')].some((each) => each.textContent === 'Play')")
     steps = [
         ("n", 1), ("ArrowRight", 2), ("p", 1), ("ArrowLeft", 0), ("p", 0), ("N", sends[0]), ("N", sends[1]),
         ("P", sends[0]), ("End", last), ("n", last), ("P", sends[-1]), ("Home", 0), ("]", 1), ("x", 1), ("Home", 0),
@@ -147,6 +154,27 @@ def test_the_last_state_is_that_of_the_trace(opened, outcome):
             assert shown[name].removeprefix("● ") == brief(value), (site, name)
 
 
+def test_a_message_is_explained_where_it_is_sent_and_where_it_ends(opened, outcome):
+    trace = outcome("px-restart-forgets").trace
+    explained = explain(trace)
+    page = opened("px-restart-forgets")
+    told = 0
+    for event in trace.events:
+        texts = explained.get(event.get("id")) if event["k"] in ("send", "deliver", "lost") else None
+        expected = f"{texts.why['en']} {texts.outcome['en']}" if texts else ""
+        assert page.text("#why") == expected, event
+        told += bool(texts)
+        page.press("n")
+    assert told == 2 * len(explained)
+    first = next(iter(explained))
+    page.run(f"location.hash = '#at={first}'")
+    page.wait(f"document.querySelector('#now').textContent.startsWith('Event {first} ')")
+    page.click("Ask me")  # a question may be about what becomes of it
+    assert page.text("#why") == explained[first].why["en"]
+    page.click("中文")
+    assert page.text("#why") == explained[first].why["zh"]
+
+
 def test_lanes_and_roles_hide_and_the_picture_zooms(opened, outcome):
     page = opened("px-restart-forgets")
     pieces = "document.querySelectorAll('.picture svg > g:first-child > g').length"
@@ -251,6 +279,18 @@ def test_ten_thousand_events_paint_at_once_and_step_at_once(browser, saved, outc
     page.close()
 
 
+def test_a_hundred_thousand_events_open_too(browser, saved, outcome):
+    trace = longer(outcome("px-duel").trace, 10 * LONG)
+    page = browser.page().open(saved(trace, "longest") + "#at=77777&view=timeline")
+    paint = page.wait("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
+    page.wait("document.querySelector('#now').textContent.startsWith('Event 77777 ')")
+    sys.stdout.write(f"{10 * LONG} events: first paint {paint:.0f} ms\n")
+    assert paint <= 3 * FIRST_PAINT_MS
+    assert (page.requests, page.complaints) == ([], [])
+    assert page.run("document.querySelectorAll('.picture svg *').length") < 5000
+    page.close()
+
+
 def test_nothing_overflows_on_a_narrow_screen_or_at_twice_the_size(opened):
     page = opened("mp-two-leaders")
     for width in (320, 640):
@@ -350,6 +390,39 @@ def test_a_step_is_put_in_at_the_cursor_and_the_branch_is_compared_with_its_pare
     assert len(page.run(TREE)) == 2
 
 
+FIELDS = {
+    "call": {"site": "p1", "op": '["propose", "z"]'}, "cut": {"site": "a1", "to": "p1"},
+    "expire": {"site": "p1", "timer": "x"}, "power": {"site": "p1", "unsynced": "lost"},
+    "disk": {"site": "a2", "disk": "full"}, "clock": {"site": "p1", "by_ms": "-9"}, "loss": {"probability": "0.5"},
+    "note": {"text": "here"}, "drop": {}, "hold": {}, "heal": {}, "release": {},
+}  # fmt: skip
+DIGEST = """[...document.querySelectorAll("#figures tr")]
+    .find((row) => row.cells[0].textContent === "sha256 of the trace").cells[1].textContent"""
+
+
+def test_every_action_is_a_branch_and_its_text_gives_the_same_run_elsewhere(live):
+    page = live("?scenario=px-restart-remembers&seed=3")
+    actions = page.run("[...document.querySelectorAll('#scenario form select')[0].options].map((each) => each.value)")
+    assert set(actions) == ACTIONS
+    digests = {}
+    for action in [*actions, "crash", "wipe"]:
+        page.run("location.hash = '#at=16&view=scenario'")
+        page.wait("document.querySelector('#now').textContent.startsWith('Event 16 ')")
+        inject(page, action, **FIELDS.get(action, {"site": "a1"}))
+        text = page.run("document.querySelector('textarea').value")
+        assert f'then = "{action}"' in text.rpartition("[[do]]")[2]
+        digests[page.run(f"{TREE}.length - 1")] = page.run(DIGEST)
+        assert page.run(DIGEST) == digest(run(parse("px-restart-remembers", text), seed=3).trace), action
+        page.click("px-restart-remembers")
+    assert len(digests) >= 20
+    labels = page.run(TREE)
+    page.click("delete pause at 16")
+    page.click("delete call at 16")
+    assert page.run(TREE) == [each for each in labels if each not in ("pause at 16", "call at 16")]
+    page.click("isolate at 16")
+    assert page.run(DIGEST) == digests[labels.index("isolate at 16")]
+
+
 def test_a_link_opens_the_same_run_in_another_page(live, site):
     page = live("?scenario=px-restart-forgets&seed=5")
     page.run("location.hash = '#at=30&view=scenario'")
@@ -363,6 +436,7 @@ def test_a_link_opens_the_same_run_in_another_page(live, site):
     other.wait("document.querySelector('#now').textContent.startsWith('Event 30 ')")
     facts = "document.querySelector('#facts').textContent"
     assert other.run(facts) == page.run(facts)
+    assert other.run(DIGEST) == digest(run(scenario_of(link)).trace)  # as `recipes lab run LINK` has it
     assert other.run("document.querySelector('textarea').value") == page.run("document.querySelector('textarea').value")
     for hostile_link in ("#s=AAAA", "#s=!", "#s=", f"#s={'A' * 50_000}"):
         other.run(f"location.hash = {json.dumps(hostile_link)}")
@@ -371,8 +445,10 @@ def test_a_link_opens_the_same_run_in_another_page(live, site):
         other.run("document.querySelector('#error').hidden = true")
 
 
-def test_axe_finds_nothing_in_a_live_page_and_it_is_as_narrow(live, axe):
+@pytest.mark.parametrize("media", MEDIA)
+def test_axe_finds_nothing_in_a_live_page_and_it_is_as_narrow(live, axe, media):
     page = live("?scenario=px-null")
+    page.command("Emulation.setEmulatedMedia", features=MEDIA[media])
     page.run(axe + "; 0")
     page.click("Scenario")
     inject(page, "crash", site="a1")

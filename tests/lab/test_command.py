@@ -1,10 +1,13 @@
 """`recipes lab`."""
 
 import json
+import zlib
+from base64 import urlsafe_b64encode
 
 import pytest
 
-from recipes.lab.scenario import names
+from recipes.lab.run import run
+from recipes.lab.scenario import names, parse, source
 
 
 def test_list_and_show(lab):
@@ -65,12 +68,39 @@ def test_a_page_of_a_run_and_of_its_trace_are_the_same(lab, tmp_path):
     assert (code, err.count("\n")) == (2, 1)
 
 
+def link_of(text, more=""):
+    packed = urlsafe_b64encode(zlib.compress(text.encode())).decode().rstrip("=")
+    return f"http://127.0.0.1:1/#s={packed}{more}"
+
+
+def test_a_link_is_run_and_a_wrong_one_refused_in_one_sentence(lab):
+    text = source("px-null")
+    code, out, _ = lab("run", link_of(text, "&seed=7&at=3&view=text"), "--json")
+    facts = json.loads(out)
+    assert (code, facts["scenario"], facts["seed"]) == (0, "shared", 7)
+    assert facts["events"] == len(run(parse("shared", text), seed=7).trace.events)
+    found = json.loads(lab("run", link_of(text, "&servers=5&protocol=paxos"), "--json")[1])
+    assert sum(kind == "acceptor" for kind in found["sites"].values()) == 5
+    whole = link_of(text)
+    for link in (
+        whole[:-9], whole[: whole.index("#s=") + 3], f"{whole}&seed=x", "#s=!", "#s=AAAA", link_of("nonsense"),
+        link_of(text, "&protocol=fax"), link_of(text, "&protocol=raft"), link_of("#" * 100_000),
+    ):  # fmt: skip
+        code, _, err = lab("run", link)
+        assert (code, err.count("\n")) == (2, 1), link
+
+
 @pytest.mark.thorough  # a few runs
-def test_a_hunt_ends_at_the_seed_that_breaks_something(lab):
+def test_a_hunt_ends_at_the_seed_that_breaks_something(lab, tmp_path):
     assert lab("hunt", "paxos", "--seeds", "1-3") == (0, "3 seeds, nothing broke\n", "")
     code, out, _ = lab("hunt", "paxos", "--seeds", "1-3", "--plant", "paxos-own-value", "--json")
     facts = json.loads(out)
     assert (code, facts["seed"], facts["checks"]["P3"]["holds"]) == (1, 1, False)
+    small = tmp_path / "small.toml"
+    out = lab("hunt", "paxos", "--plant", "paxos-own-value", "--shrink", str(small))[1]
+    assert "steps are enough: recipes lab run" in out
+    assert lab("run", str(small))[0] == 0
+    assert lab("run", str(small), "--json")[1].count('"holds": false') >= 1
     assert "P3   BROKEN  某个 epoch" in lab("hunt", "paxos", "--plant", "paxos-own-value", "--lang", "zh")[1]
     for wrong in (["fax"], ["paxos", "--seeds", "many"], ["paxos", "--plant", "2pc-never-asks"]):
         code, _, err = lab("hunt", *wrong)

@@ -6,7 +6,7 @@ import pytest
 
 from recipes.cli import main
 from recipes.core.errors import BadArguments
-from recipes.lab.compare import FORMULAS, compare, csv, measure_write, table
+from recipes.lab.compare import FORMULAS, compare, csv, delays_at_a_follower, measure_batch, measure_write, table
 from recipes.lab.outage import moments, outage
 from recipes.lab.page import document
 from recipes.lab.run import run
@@ -25,6 +25,23 @@ def test_a_write_takes_as_many_messages_as_the_formula_says(protocol, n):
     assert found.delays == 2
     assert found.fsyncs == n
     assert found.fsyncs_on_path == (2 if protocol == "primary-backup" else 1)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_a_write_at_a_follower_goes_by_way_of_the_leader(n):
+    assert {name: delays_at_a_follower(name, n) for name in FORMULAS} == {
+        "zab": 4, "raft": 4, "multi-paxos": 4, "primary-backup": None
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_writes_that_come_at_once_share_syncs_and_in_what_serves_messages(n):
+    found = {name: measure_batch(name, n) for name in FORMULAS}
+    for name in ("zab", "raft", "multi-paxos"):
+        assert found[name].fsyncs < measure_write(name, n).fsyncs / 10, name
+    assert found["multi-paxos"].messages == 2 * (n - 1)  # a textbook's: a round of its own for each
+    assert n - 1 <= found["zab"].messages < 1.1 * (n - 1)  # a PROPOSAL each; ACKs and COMMITs are shared
+    assert found["raft"].messages < 1
 
 
 @pytest.mark.thorough  # each shared scenario on its other protocols

@@ -41,6 +41,11 @@ def test_no_seed_breaks_a_protocol(protocol):
         assert (outcome.broken, outcome.wrong, outcome.waits_for) == ({}, (), ""), seed
 
 
+def test_a_client_that_connects_to_a_server_that_stands_still_is_answered():
+    ((_, outcome),) = hunt("zab", range(230, 231))  # the client says its first words to a kernel
+    assert (outcome.broken, outcome.wrong, outcome.waits_for) == ({}, (), "")
+
+
 @cache
 def outcome_of(name, seed=None):
     """The run of a planted bug that shows it."""

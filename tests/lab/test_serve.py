@@ -112,6 +112,9 @@ STEPS = {
     'then = "isolate"\ntarget = "a3"': "fault",
     'then = "note"\ntext = "here"': "note",
     'then = "call"\ntarget = "p1"\nop = ["propose", "z"]': "call",
+    'then = "disk"\ntarget = "a1"\ndisk = "slow"': "fault",
+    'then = "disk"\ntarget = "a2"\ndisk = "full"': "fault",
+    'then = "clock"\ntarget = "p1"\nby_ms = -5': "fault",
     'then = "expire"\ntarget = "p1"\ntimer = "no-such"': None,
 }
 

@@ -1,5 +1,6 @@
 """Traces: what is written is read back, what is cut is still read, and what is no trace is refused in a sentence."""
 
+import gzip
 import json
 import random
 
@@ -49,6 +50,15 @@ def test_what_is_no_trace_is_refused_in_one_sentence(text):
         assert "line 2" in refused("\n".join([lines[0], json.dumps(event), *lines[2:]]))
     strange = json.dumps({"i": 0, "t": 0, "n": "a1", "k": "deliver", "id": 9})
     assert "message 9 was never sent" in refused(f"{lines[0]}\n{strange}\n")
+
+
+@pytest.mark.parametrize("name", ["px-duel", "zk-observer", "raft-log-matching"])
+def test_ten_thousand_events_are_three_megabytes_at_most(outcome, name):
+    trace = outcome(name).trace
+    written = dumps(trace).encode()
+    share = 10_000 / len(trace.events)
+    assert len(written) * share < 3_000_000
+    assert len(gzip.compress(written)) * share < 300_000
 
 
 def test_the_digest_leaves_out_the_commit(text):

@@ -235,6 +235,37 @@ def test_paused_leader_does_not_answer_a_sync_from_the_past(story):
     story.end()
 
 
+def connect_to_one_that_stands_still(story):
+    """The client connects to a server whose kernel alone answers, and says its first words."""
+    client, still = story.client, story.followers(story.leader)[0]
+    story.attach(still)
+    still.pause()
+    client.hang_up(away_us=2000)
+    story.until(lambda: client._side is not None)
+    story.until(lambda: not client._side.peer._inbox)  # what it has said is there
+    assert not client.connected
+    return client, still
+
+
+def test_a_client_that_connects_to_a_server_that_stands_still_is_greeted_once_it_goes_on(story):
+    client, still = connect_to_one_that_stands_still(story)
+    attempt = client._attempt
+    still.resume()
+    story.until(lambda: client.connected)
+    assert client._attempt == attempt
+
+
+def test_a_client_that_gives_up_a_server_that_stands_still_leaves_no_connection_there(story):
+    client, still = connect_to_one_that_stands_still(story)
+    client._servers = [story.leader.sid]
+    client.hang_up(away_us=2000)
+    story.until(lambda: client.connected)
+    still.resume()
+    story.until(lambda: not still.member.connections, DELIVERY_MS * 1000)
+    assert still.member.serving  # or it would have hung up on all
+    assert not still._sides
+
+
 def test_only_one_slow_disk_of_three_is_waited_for_by_nobody(story):
     leader = story.leader
     story.attach(leader)

@@ -4,10 +4,11 @@ from typing import Final
 
 from recipes.core.paxos.numbers import FIRST_VALUES, settle_numbers
 from recipes.core.paxos.peer import PaxosPeer
+from recipes.core.paxos.wire import PAXOS_MESSAGES
 from recipes.core.replication import ReplicationProtocol
 
 PAXOS: Final = ReplicationProtocol(
-    name="multi-paxos",
+    name=PAXOS_MESSAGES.protocol,
     cells=FIRST_VALUES,
     settle=settle_numbers,
     logged_counts=False,

@@ -5,10 +5,11 @@ from typing import Final
 
 from recipes.core.primary_backup.fences import FIRST_VALUES, settle_fences
 from recipes.core.primary_backup.peer import PrimaryBackupPeer
+from recipes.core.primary_backup.wire import PRIMARY_BACKUP_MESSAGES
 from recipes.core.replication import ReplicationProtocol
 
 PRIMARY_BACKUP: Final = ReplicationProtocol(
-    name="primary-backup",
+    name=PRIMARY_BACKUP_MESSAGES.protocol,
     cells=FIRST_VALUES,
     settle=settle_fences,
     logged_counts=False,

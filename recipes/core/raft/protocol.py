@@ -5,6 +5,7 @@ from typing import Final
 from recipes.core.raft.options import SERVED
 from recipes.core.raft.peer import RaftPeer
 from recipes.core.raft.terms import FIRST_VALUES, settle_terms
+from recipes.core.raft.wire import RAFT_MESSAGES
 from recipes.core.replication import Recovered, ReplicaSettings, ReplicationProtocol
 
 
@@ -14,7 +15,7 @@ def start(settings: ReplicaSettings, found: Recovered, now_ms: int) -> RaftPeer:
 
 
 RAFT: Final = ReplicationProtocol(
-    name="raft",
+    name=RAFT_MESSAGES.protocol,
     cells=FIRST_VALUES,
     settle=settle_terms,
     logged_counts=False,

@@ -132,8 +132,7 @@ class SimClient:
                 side.close()
                 return
             self._side, self._greeted, self._reader = side, False, FrameReader()
-            side.receive = lambda data: self._receive(attempt, data)
-            side.lost = lambda: self._lost(attempt)
+            side.own(lambda data: self._receive(attempt, data), lambda: self._lost(attempt))
             self._heard_us = self._timeline.now_us
             asked = ConnectRequest(self._last_zxid, self._timeout_ms, self.session_id, self._password)
             side.send(frame(encode_connect_request(asked)))

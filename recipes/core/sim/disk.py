@@ -203,7 +203,12 @@ class SimDisk:
         """The free space in bytes."""
         if self.space_bytes is None:
             return 1 << 62
-        return self.space_bytes - sum(len(inode.content) for inode in self._entries.values())
+        return self.space_bytes - self.used_bytes
+
+    @property
+    def used_bytes(self) -> int:
+        """How much all files together hold."""
+        return sum(len(inode.content) for inode in self._entries.values())
 
     def _check_power(self) -> None:
         if self._off:

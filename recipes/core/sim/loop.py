@@ -298,10 +298,7 @@ class SimTransport(asyncio.Transport):
         self._protocol = protocol
         self._tap = tap.connection()
         self._ended = False
-        side.receive = lambda data: loop.arrived(self._receive, data)
-        side.lost = lambda: loop.arrived(self._end)
-        if side.closed:  # the connection broke while it was being made
-            loop.arrived(self._end)
+        side.own(lambda data: loop.arrived(self._receive, data), lambda: loop.arrived(self._end))
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """See asyncio."""

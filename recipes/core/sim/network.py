@@ -17,15 +17,15 @@ _NOTICED_AFTER_US = 2_000_000
 
 
 class Side:
-    """One end of a connection. Its owner sets `receive` and `lost`.
+    """One end of a connection. What arrives before it has an owner waits, as a kernel keeps what its process has not
+    read yet.
 
-    receive: called with bytes that have arrived. lost: called once when the other end, or the network, has ended the
-        connection. what: the service that the connection is for.
+    what: the service that the connection is for.
     """
 
     __slots__ = (
-        "_arrives_us", "_held", "_inbox", "_network", "closed", "from_peer", "lost", "number", "peer", "receive",
-        "site", "what",
+        "_arrives_us", "_held", "_inbox", "_lost", "_network", "_receive", "_unread", "closed", "from_peer", "number",
+        "peer", "site", "what",
     )  # fmt: skip
 
     def __init__(self, network: "Network", number: int, site: int, what: str) -> None:
@@ -35,12 +35,24 @@ class Side:
         self.what: str = what
         self.peer: Side
         self.from_peer: tuple[int, int] = (0, 0)  # direction of arriving bytes: (site of the peer, own site)
-        self.receive: Callable[[bytes], Any] = _ignore
-        self.lost: Callable[[], Any] = _nothing
         self.closed: bool = False
+        self._unread: list[bytes | None] = []  # arrived before anybody owns this end
+        self._receive: Callable[[bytes], Any] = self._unread.append
+        self._lost: Callable[[], Any] = lambda: self._unread.append(None)
         self._inbox: deque[bytes | None] = deque()  # bytes on their way here; None is the end
         self._arrives_us = 0
         self._held = 0
+
+    def own(self, receive: Callable[[bytes], Any], lost: Callable[[], Any]) -> None:
+        """Have `receive` called with bytes that arrive, and `lost` once when the other end, or the network, has ended
+        the connection; first for what has arrived already."""
+        self._receive, self._lost = receive, lost
+        unread, self._unread = self._unread, []
+        for data in unread:
+            if data is None:
+                lost()
+            else:
+                receive(data)
 
     def send(self, data: bytes) -> None:
         """Send bytes, unless this end is closed."""
@@ -50,7 +62,7 @@ class Side:
             self.peer.enqueue(data)
 
     def close(self) -> None:
-        """Close this end; the other end notices after all bytes sent. Does not call `lost` of this end."""
+        """Close this end; the other end notices after all bytes sent. This end's owner is told nothing."""
         if not self.closed:
             self._end()
             self.peer.enqueue(None)
@@ -91,7 +103,7 @@ class Side:
         if data is None:
             self._end()
             network.forget(self)
-            self.lost()
+            self._lost()
         elif len(data) > 1 and network.cuts():
             at = between(network.chance, 1, len(data) - 1)
             self._inbox.appendleft(data[at:])
@@ -104,7 +116,7 @@ class Side:
         if self._network.recorder is not None:
             self._network.recorder.arrives(self, data)
         if not self.closed:
-            self.receive(data)
+            self._receive(data)
 
     def _end(self) -> None:
         self.closed = True
@@ -281,14 +293,6 @@ class Network:
         for side in orphans:
             if not side.closed:
                 self.timeline.after(self.chance.randrange(_NOTICED_AFTER_US), side.enqueue, None)
-
-
-def _ignore(data: bytes) -> None:
-    """Ignore bytes."""
-
-
-def _nothing() -> None:
-    """Ignore the end of a connection."""
 
 
 def _refuse(callee: int, caller: int, what: str) -> None:

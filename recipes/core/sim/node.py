@@ -254,8 +254,10 @@ class Node:
     def _accept_client(self, side: Side) -> None:
         connection = self.member.connect((f"10.0.0.{side.peer.site}", 1))
         self._sides[connection.key] = side
-        side.receive = lambda data: self.take(self._from_client, connection, data)
-        side.lost = lambda: self.take(self._client_lost, connection)
+        side.own(
+            lambda data: self.take(self._from_client, connection, data),
+            lambda: self.take(self._client_lost, connection),
+        )
 
     def _from_client(self, connection: Connection, data: bytes) -> None:
         if not connection.closed:
@@ -298,14 +300,11 @@ class Node:
         self.peer.dial_failed(sid)
 
     def _bind(self, link: PeerLink | None, side: Side) -> None:
-        if link is None or side.closed:
+        if link is None:
             side.close()
-            if link is not None:
-                link.lost()
             return
         self._links[link.key] = link, side, self._around.ledger.rules.tap(self.sid)
-        side.receive = lambda data: self.take(self._from_server, link, data)
-        side.lost = lambda: self.take(self._link_lost, link)
+        side.own(lambda data: self.take(self._from_server, link, data), lambda: self.take(self._link_lost, link))
 
     def _from_server(self, link: PeerLink, data: bytes) -> None:
         if link.key in self._links:

@@ -209,7 +209,7 @@ class PaxosRules(Rules):
     def votes(self, sid: int, votes: Sequence[tuple[int, Notification]]) -> None:
         """Check and count ballots."""
         for _, note in votes:
-            ballot = from_notification(note, note.peer_epoch, "multi-paxos")
+            ballot = from_notification(note, note.peer_epoch, PAXOS_MESSAGES.protocol)
             if isinstance(ballot, Ballot):
                 name = ballot.kind.name
                 self._states[name] = self._states.get(name, 0) + 1

@@ -74,7 +74,7 @@ class PrimaryBackupRules(Rules):
     def votes(self, sid: int, votes: Sequence[tuple[int, Notification]]) -> None:
         """Count what servers say of primaries."""
         for _, note in votes:
-            ballot = from_notification(note, note.peer_epoch, "primary-backup")
+            ballot = from_notification(note, note.peer_epoch, PRIMARY_BACKUP_MESSAGES.protocol)
             if isinstance(ballot, Ballot):
                 self._states[ballot.kind.name] = self._states.get(ballot.kind.name, 0) + 1
 

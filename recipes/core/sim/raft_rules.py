@@ -177,7 +177,7 @@ class RaftRules(Rules):
     def votes(self, sid: int, votes: Sequence[tuple[int, Notification]]) -> None:
         """Check and count ballots."""
         for other, note in votes:
-            ballot = from_notification(note, note.peer_epoch, "raft")
+            ballot = from_notification(note, note.peer_epoch, RAFT_MESSAGES.protocol)
             if isinstance(ballot, Ballot):
                 name = ballot.kind.name
                 self._states[name] = self._states.get(name, 0) + 1

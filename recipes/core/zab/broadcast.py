@@ -1,5 +1,6 @@
 """Phase 3 at the leader: what is proposed, and what of it is on the disks of a quorum."""
 
+from recipes.core.build import mypyc_attr
 from recipes.core.errors import invariant
 from recipes.core.history import History
 from recipes.core.jute import quorum as q
@@ -8,6 +9,7 @@ from recipes.core.replication import Entry
 from recipes.core.zxid import start_of
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Broadcast:
     """Counts which voters have which entries on disk.
 

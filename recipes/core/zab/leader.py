@@ -3,14 +3,14 @@
 Each step waits for a quorum, and is on disk before the leader sends a packet of the next step: acceptedEpoch before
 LEADERINFO, currentEpoch before it syncs a learner. Only where the epoch rests on what a learner says it has promised,
 LEADERINFO goes to that learner first, and acceptedEpoch is written once it has acknowledged that: the promise of this
-server counts for nothing before it is on its disk. stages.py has the stages, and the packets that each takes.
-Source: Leader.java, LearnerHandler.java.
+server counts for nothing before it is on its disk. Stages: stages.py. Source: Leader.java, LearnerHandler.java.
 """
 
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from recipes.core.build import mypyc_attr
 from recipes.core.errors import InvariantBroken, WireError, invariant
 from recipes.core.forwarding import Forwarded, Revalidate, SessionsTouched
 from recipes.core.jute import quorum as q
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _ESTABLISHED: Final = (LeaderStage.BROADCASTING, LeaderStage.GIVING_WAY)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Leader:
     """One leadership, from being elected to losing a quorum."""
 

@@ -9,6 +9,7 @@ Source: Learner.java, Follower.java, Observer.java, with the orders of ZOOKEEPER
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from recipes.core.build import mypyc_attr
 from recipes.core.errors import InvariantBroken, WireError
 from recipes.core.forwarding import Revalidated
 from recipes.core.jute import opcodes as op
@@ -34,6 +35,7 @@ _CATCHING_UP: Final = LearnerStage.CATCHING_UP
 _ACKNOWLEDGED: Final = (LearnerStage.SERVING, LearnerStage.CATCHING_UP, LearnerStage.JOINED)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Learner:
     """One attempt to follow the server `leader_sid`, until it ends."""
 

@@ -8,9 +8,10 @@ Junqueira, Reed and Serafini, "Zab: High-performance broadcast for primary-backu
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
 
 from recipes.core.awaiting_commit import AwaitingCommit
+from recipes.core.build import mypyc_attr
 from recipes.core.errors import invariant
 from recipes.core.history import History
 from recipes.core.jute.quorum import Packet, PacketReader
@@ -61,8 +62,13 @@ class RecoveredState:
     may_cut: bool = False
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ZabPeer:
     """One server's part in the replication. now_ms: a clock that never goes back."""
+
+    election_class: ClassVar[type[Election]] = Election
+    leader_class: ClassVar[type[Leader]] = Leader
+    learner_class: ClassVar[type[Learner]] = Learner
 
     def __init__(self, settings: ReplicaSettings, recovered: RecoveredState, now_ms: int) -> None:
         self.settings = settings
@@ -89,7 +95,7 @@ class ZabPeer:
         self._voteless = {settings.sid}
         self._turned_away = 0  # leaders in a row that this server could not join
         self._look_at_ms: int | None = None  # where it waits before it looks for a leader
-        self._election = Election(settings.sid, settings.membership, settings.observer)
+        self._election = self.election_class(settings.sid, settings.membership, settings.observer)
         self._operations: deque[tuple[Operation, Leader | Learner | None, StageEvent | None]] = deque()
         self._awaiting = AwaitingCommit()
         self._outbox = Outbox()
@@ -416,10 +422,10 @@ class ZabPeer:
             self._absentees = Absentees(
                 settings.sid, settings.membership, election.vote.round, self.now_ms, settings.tick_ms
             )
-            self.leader = Leader(self)
+            self.leader = self.leader_class(self)
             self.leader.begin()
         else:
-            self.learner = Learner(self, election.vote.leader)
+            self.learner = self.learner_class(self, election.vote.leader)
 
     def _restart_from(self, zxid: int) -> None:
         """Start again with the tree as it is at `zxid`."""

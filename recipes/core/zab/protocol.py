@@ -9,17 +9,18 @@ from recipes.core.zab.peer import RecoveredState, ZabPeer
 
 def start(settings: ReplicaSettings, found: Recovered, now_ms: int) -> ZabPeer:
     """The Replica of a member that has recovered its disk."""
-    return ZabPeer(
-        settings,
-        RecoveredState(
-            stored_epoch(found.cells, ACCEPTED_EPOCH) or 0,
-            stored_epoch(found.cells, CURRENT_EPOCH) or 0,
-            found.base_zxid,
-            found.history,
-            bool(found.unsure),
-            found.may_cut,
-        ),
-        now_ms,
+    return ZabPeer(settings, recovered_state(found), now_ms)
+
+
+def recovered_state(found: Recovered) -> RecoveredState:
+    """What a peer begins with."""
+    return RecoveredState(
+        stored_epoch(found.cells, ACCEPTED_EPOCH) or 0,
+        stored_epoch(found.cells, CURRENT_EPOCH) or 0,
+        found.base_zxid,
+        found.history,
+        bool(found.unsure),
+        found.may_cut,
     )
 
 

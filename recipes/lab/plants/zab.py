@@ -16,7 +16,7 @@ from recipes.core.zab.peer import RecoveredState, ZabPeer
 from recipes.core.zab.progress import LearnerProgress
 from recipes.core.zab.stages import Event, LearnerStage
 from recipes.lab.plants.plant import Plant
-from recipes.lab.served.zab_parts import Parts, ReorderingLearner
+from recipes.lab.served.reordered import ReorderingLearner
 
 
 class _HastyLearner(Learner):
@@ -30,7 +30,7 @@ class _HastyLearner(Learner):
         """It is acknowledged already."""
 
 
-class _Hasty(Parts):
+class _Hasty(ZabPeer):
     learner_class = _HastyLearner
 
 
@@ -53,7 +53,7 @@ class _LonelyLeader(Leader):
             self._broadcast.committed_zxid = held.committed_zxid
 
 
-class _Lonely(Parts):
+class _Lonely(ZabPeer):
     leader_class = _LonelyLeader
 
 
@@ -65,7 +65,7 @@ class _KeepingLearner(Learner):
         self._enter(LearnerStage.COLLECTING)
 
 
-class _Keeping(Parts):
+class _Keeping(ZabPeer):
     learner_class = _KeepingLearner
 
 
@@ -79,13 +79,13 @@ class _HalfMembership(Membership):
         return sorted([held.get(sid, -1) for sid in self.voters])[-(len(self.voters) // 2)]
 
 
-class _Half(Parts):
+class _Half(ZabPeer):
     def __init__(self, settings: ReplicaSettings, recovered: RecoveredState, now_ms: int) -> None:
         membership = _HalfMembership(settings.membership.servers.values())
         super().__init__(replace(settings, membership=membership), recovered, now_ms)
 
 
-class _Forgetful(Parts):
+class _Forgetful(ZabPeer):
     """Does not write down the epoch that it promises."""
 
     def carry_out(self, operation: Operation, event: Event | None = None) -> None:
@@ -111,7 +111,7 @@ class _ProudLeader(Leader):
         pass
 
 
-class _NamedPeer(Parts):
+class _NamedPeer(ZabPeer):
     election_class = _ByName
     leader_class = _ProudLeader
 
@@ -126,7 +126,7 @@ class _EagerLearner(ReorderingLearner):
             super()._commit(packet)
 
 
-class _Eager(Parts):
+class _Eager(ZabPeer):
     learner_class = _EagerLearner
 
     def apply_alone(self, zxid: int) -> bool:

@@ -195,8 +195,7 @@ class Client:
                 side.close()
                 return
             self._side, self._reader = side, FrameReader()
-            side.receive = lambda data: self._receive(attempt, data)
-            side.lost = lambda: self._lost(attempt)
+            side.own(lambda data: self._receive(attempt, data), lambda: self._lost(attempt))
             asked = ConnectRequest(self._last_zxid, self._timeout_ms, self._session_id, self._password)
             side.send(frame(encode_connect_request(asked)))
 

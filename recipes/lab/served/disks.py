@@ -1,5 +1,6 @@
 """The disks of servers: what a power cut leaves, and what a scenario puts on them before the first start."""
 
+from collections.abc import Callable
 from typing import Any
 
 from recipes.core.disk.replace import REJOIN
@@ -31,10 +32,17 @@ def replace_disk(disk: SimDisk) -> None:
     disk.sync()
 
 
-def fill(disk: SimDisk, protocol: ReplicationProtocol, epochs: list[Any] | None, stored: int, name: str) -> None:
+def fill(
+    disk: SimDisk,
+    protocol: ReplicationProtocol,
+    cells: Callable[[int, int], list[Cell]],
+    epochs: list[Any] | None,
+    stored: int,
+    name: str,
+) -> None:
     """Write a log before the first start: an entry for each number, which is its epoch or term.
 
-    stored: the epoch or term that its disk has, if it is a later one.
+    cells: see ServedProtocol. stored: the epoch or term that its disk has, if it is a later one.
 
     Raises BadArguments if the numbers fall.
     """
@@ -55,14 +63,7 @@ def fill(disk: SimDisk, protocol: ReplicationProtocol, epochs: list[Any] | None,
     if entries:
         store.append(entries)
         store.sync()
-    for cell in _cells(protocol.name, epochs[-1] if epochs else 0, stored):
+    last = epochs[-1] if epochs else 0
+    for cell in cells(last, max(last, stored)):
         store.carry_out(cell)
     store.close()
-
-
-def _cells(protocol: str, epoch: int, stored: int) -> list[Cell]:
-    """What a server of this protocol has stored once its log has an entry of this epoch."""
-    number = b"%d" % max(epoch, stored)
-    if protocol == "zab":
-        return [Cell("acceptedEpoch", number), Cell("currentEpoch", b"%d" % epoch)]
-    return [Cell("acceptedEpoch", number), Cell("raftVote", b"%d -1" % max(epoch, stored))]

@@ -7,6 +7,8 @@ from recipes.core.errors import BadArguments, InvariantBroken, WireError
 from recipes.core.sim.network import Side
 from recipes.core.sim.node import Node
 from recipes.lab.served.disks import Fate, replace_disk
+from recipes.lab.site import SLOWER
+from recipes.lab.steps import WELL
 
 if TYPE_CHECKING:
     from recipes.lab.served.world import ServedWorld
@@ -99,6 +101,23 @@ class ServerSite:
         replace_disk(self.node.disk)
         self._world.cause = None
         self._world.record(self.name, "fault", what="wipe")
+
+    def change_disk(self, disk: str) -> None:
+        """Have a disk that is slow, full, failing at each sync, or well."""
+        node, held = self.node, self.node.disk
+        node.slow_disk = SLOWER if disk == "slow" else 1
+        held.fail_syncs = disk == "failing"
+        held.space_bytes = None
+        if disk == "full":
+            held.space_bytes = held.used_bytes
+        self._world.cause = None
+        self._world.record(self.name, "heal" if disk == WELL else "fault", what=f"disk {disk}")
+
+    def move_clock(self, by_ms: int) -> None:
+        """Set its wall clock forward, or back."""
+        self.node.wall_offset_ms += by_ms
+        self._world.cause = None
+        self._world.record(self.name, "fault", what="clock")
 
     def pause(self) -> None:
         """Stand still."""

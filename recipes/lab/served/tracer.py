@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from recipes.core.agree.machine import Message
 from recipes.core.disk.jobs import Batch, Job, OperationJob
+from recipes.core.jute.votes import decode_notification
 from recipes.core.replication import Cell, InstallSnapshot, Recovered, Truncate
 from recipes.core.sim.network import Side
 from recipes.lab.links import Flight
-from recipes.lab.served.talk import Talk, notification, talk_of
+from recipes.lab.served.protocol import ServedProtocol, Talk
 from recipes.lab.served.text import entry_text, zxid_text
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Disk:
 class Tracer:
     """A Recorder. Each turn's messages, writes and changes of state have as their cause the last input before it."""
 
-    def __init__(self, world: "ServedWorld", protocol: str) -> None:
+    def __init__(self, world: "ServedWorld", protocol: ServedProtocol) -> None:
         self._world = world
         self._protocol = protocol
         self._talks: dict[Pair, Talk] = {}  # by number of the connection and sender
@@ -61,7 +62,7 @@ class Tracer:
             self._answers(side)
             return
         sender, receiver = side.from_peer[1], side.from_peer[0]
-        talk = self._talks.setdefault((side.number, sender), talk_of(self._protocol))
+        talk = self._talks.setdefault((side.number, sender), self._protocol.talk())
         flights: list[Flight] = []
         chunk = _Chunk(len(data), flights)
         said = talk.hear(data)
@@ -129,9 +130,13 @@ class Tracer:
 
     def note_sent(self, sender: int, receiver: int, frame: bytes) -> None:
         """A notification leaves."""
-        flight = self._send(sender, receiver, notification(frame), len(frame))
+        flight = self._send(sender, receiver, self._said(frame), len(frame))
         self._notes.setdefault((sender, receiver), deque()).append(flight)
         self._world.saw("sent", flight)
+
+    def _said(self, frame: bytes) -> Message:
+        note = decode_notification(frame[4:])
+        return Message("vote", "NOTIFICATION", {}) if note is None else self._protocol.notification(note)
 
     def note_arrives(self, sender: int, receiver: int, frame: bytes) -> bool:
         """A notification arrives."""

@@ -10,7 +10,6 @@ from typing import Any
 from recipes.core.errors import BadArguments
 from recipes.core.member.config import MemberConfig
 from recipes.core.quorum import Membership, QuorumServer
-from recipes.core.replication import ReplicationProtocol
 from recipes.core.sim.chance import Sources
 from recipes.core.sim.disk import SimDisk
 from recipes.core.sim.election_links import ElectionLinks
@@ -23,6 +22,7 @@ from recipes.lab.scenario import Scenario
 from recipes.lab.served.client import Client, path_of, why_no_call
 from recipes.lab.served.describe import describe
 from recipes.lab.served.disks import Fate, fill
+from recipes.lab.served.protocol import Replaced, ServedProtocol
 from recipes.lab.served.silence import Silence
 from recipes.lab.served.site import Server, ServerSite
 from recipes.lab.served.tracer import Tracer
@@ -35,21 +35,29 @@ _QUIET_US = 20_000
 
 
 class ServedWorld(Course):
-    """One run of a scenario. kinds: of each server, by name."""
+    """One run of a scenario.
+
+    kinds: of each server, by name. replaced: classes with a planted bug, by the right ones.
+    """
 
     def __init__(
-        self, scenario: Scenario, kinds: Mapping[str, str], protocol: ReplicationProtocol, sources: Sources
+        self,
+        scenario: Scenario,
+        kinds: Mapping[str, str],
+        protocol: ServedProtocol,
+        replaced: Replaced,
+        sources: Sources,
     ) -> None:
         super().__init__(scenario, sources)
         settings = scenario.settings
         self._numbers = {name: number for number, name in enumerate(kinds, 1)}
-        self._protocol = protocol
+        self._protocol, self._made = protocol, protocol.make(settings, replaced)
         self.names: dict[str, tuple[str, ...]] = {
             kind: tuple(name for name, of in kinds.items() if of == kind) for kind in dict.fromkeys(kinds.values())
         }
         self.wires: Wires = Wires(self.timeline, sources, self._numbers, scenario.delay_us, scenario.delays_us)
         self.wires.loss = scenario.loss
-        self.tracer: Tracer = Tracer(self, protocol.name)
+        self.tracer: Tracer = Tracer(self, protocol)
         self.wires.recorder = self.tracer
         self.wires.listener = self._listen
         self._elections = ElectionLinks(self.timeline, self.wires, sources("votes"), self.notify, _RETRY_US)
@@ -69,7 +77,8 @@ class ServedWorld(Course):
             about = self._node_settings(number, membership, scenario.sync_us_of(name))
             node = Server(about, around, sources(f"server {name}"), SimDisk(fate))
             self._servers[name] = ServerSite(self, name, kinds[name], node, fate)
-            fill(node.disk, protocol, settings.get("logs", {}).get(name), settings.get("stored", 0), name)
+            logged, stored = settings.get("logs", {}).get(name), settings.get("stored", 0)
+            fill(node.disk, self._made, protocol.cells, logged, stored, name)
         self._clients: dict[str, Client] = {}
         self._calls: dict[int, tuple[str, int]] = {}  # number -> site and event
         self._booting = settings.get("boot", True)
@@ -80,7 +89,7 @@ class ServedWorld(Course):
             tick_ms=tick_ms, min_session_timeout_ms=2 * tick_ms, max_session_timeout_ms=60_000, server_id=number
         )
         return NodeSettings(
-            number, self._protocol, membership, tick_ms, settings.get("init_limit", 10), settings.get("sync_limit", 4),
+            number, self._made, membership, tick_ms, settings.get("init_limit", 10), settings.get("sync_limit", 4),
             member, 1000, settings.get("snap_count", 100_000), sync_us[1] - sync_us[0] + 1, turn_us=1,
             flush_least_us=sync_us[0],
         )  # fmt: skip
@@ -178,7 +187,7 @@ class ServedWorld(Course):
     def describe(self, sid: int) -> dict[str, Any] | None:
         """What a server says of itself; None while it is down."""
         node = self.site_of(sid).node
-        return describe(node, self.name_of) if node.up else None
+        return describe(node, self._protocol, self.name_of) if node.up else None
 
     def why_gone(self, sid: int) -> str:
         """Why a message does not arrive at a server."""

@@ -33,7 +33,6 @@ from recipes.core.replication import (
 )
 from recipes.core.tree.tree import DataTree
 from recipes.core.turn import Turn
-from recipes.core.zab import peer as peer_module
 from recipes.core.zab.election import IDLE, Vote
 from recipes.core.zab.peer import RecoveredState, ZabPeer
 from tests.core.told_member import NoSnapshots
@@ -383,5 +382,5 @@ def boot_of(*zxids: int, current: int = 0, accepted: int | None = None) -> Recov
 
 @pytest.fixture
 def rig_of(monkeypatch) -> Iterator[type[Rig]]:
-    monkeypatch.setattr(peer_module, "Election", ToldElection)
+    monkeypatch.setattr(ZabPeer, "election_class", ToldElection)
     yield Rig

@@ -51,6 +51,7 @@ function build() {
   parts = {};
   parts.error = make("p", { role: "alert", id: "error", hidden: true });
   parts.now = make("p", { id: "now", "aria-live": "polite" });
+  parts.explained = make("p", { id: "why" });
   parts.hint = make("span", { class: "hint", role: "status" });
   parts.hits = make("span", { class: "hint", role: "status" });
   parts.slider = make("input", { type: "range", min: "0", max: String(run.last), "aria-label": "event", input: () => go(Number(parts.slider.value)) });
@@ -107,6 +108,7 @@ function build() {
     ),
     parts.slider,
     parts.now,
+    parts.explained,
     parts.question,
     make("nav", { "aria-label": "Views" }, ...Object.values(parts.tabs)),
     ...Object.values(parts.panels),

@@ -35,7 +35,7 @@ function buildChoice() {
 const STEPS = {
   crash: ["site"], power: ["site", "unsynced"], start: ["site"], wipe: ["site"], pause: ["site"], resume: ["site"],
   isolate: ["site"], cut: ["site", "to"], heal: [], drop: [], hold: [], release: [], expire: ["site", "timer"],
-  call: ["site", "op"], loss: ["probability"], note: ["text"],
+  disk: ["site", "disk"], clock: ["site", "by_ms"], call: ["site", "op"], loss: ["probability"], note: ["text"],
 };
 
 function buildScenario() {
@@ -47,6 +47,8 @@ function buildScenario() {
     site: make("select", {}, ...sites()),
     to: make("select", {}, ...sites()),
     unsynced: make("select", {}, ...["kept", "lost", "chance"].map((each) => make("option", { value: each }, each))),
+    disk: make("select", {}, ...["slow", "full", "failing", "well"].map((each) => make("option", { value: each }, each))),
+    by_ms: make("input", { size: "8", value: "1000" }),
     timer: make("input", { size: "10" }),
     op: make("input", { size: "16", value: '["propose", "x"]' }),
     probability: make("input", { size: "5", value: "0.2" }),
@@ -122,8 +124,8 @@ function inject(event) {
   const lines = ["[[do]]", `when = { at_event = ${action === "drop" || action === "hold" ? message : at} }`, `then = "${action}"`];
   const wanted = STEPS[action];
   if (wanted.includes("site")) lines.push(`${action === "cut" ? "from" : "target"} = ${value("site")}`);
-  for (const name of ["to", "unsynced", "timer", "text"]) if (wanted.includes(name)) lines.push(`${name} = ${value(name)}`);
-  for (const name of ["op", "probability"]) if (wanted.includes(name)) lines.push(`${name} = ${parts.fields[name].value}`);
+  for (const name of ["to", "unsynced", "disk", "timer", "text"]) if (wanted.includes(name)) lines.push(`${name} = ${value(name)}`);
+  for (const name of ["op", "probability", "by_ms"]) if (wanted.includes(name)) lines.push(`${name} = ${parts.fields[name].value}`);
   branch(`${parts.source.value.trimEnd()}\n\n${lines.join("\n")}\n`, `${action} at ${at}`);
 }
 

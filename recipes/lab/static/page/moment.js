@@ -160,9 +160,17 @@ function show() {
   parts.now.textContent = `Event ${at} of ${run.last}, ${(event.t / 1000).toFixed(3)} ms, ${event.n || "all"}: ${run.data.said[at]}`;
   parts.slider.value = String(at);
   parts.slider.setAttribute("aria-valuetext", `event ${at}`);
+  showWhy();
   showQuestion();
   SHOW[view]();
   writeAddress();
+}
+
+// Why the message of this event was sent, and what became of it: not while questions are put, which may ask for that.
+function showWhy() {
+  const texts = run.data.why[run.message(at)] ?? [];
+  parts.explained.lang = language;
+  parts.explained.textContent = texts.slice(0, asking ? 1 : 2).map((each) => each[language]).join(" ");
 }
 
 const SHOW = {

@@ -6,6 +6,7 @@ function buildFigures() {
     if (value !== null && typeof value === "object") for (const [role, count] of Object.entries(value)) rows.push([`${name}: ${role}`, brief(count)]);
     else rows.push([name, brief(value)]);
   }
+  rows.push(["sha256 of the trace", run.data.sha256]);
   return [make("h2", {}, "Figures"), scrolls("Figures", table("Times are virtual: they say nothing about a machine", ["figure", "value"], rows))];
 }
 
