@@ -259,9 +259,8 @@ class Driver:
             for name in others:
                 group.start_soon(self._settle, name, decision, tries, limit is not None)
             if here is not None:
-                await self._settle(
-                    here, decision, tries, limit is not None
-                )  # in this task: saves one for each transaction
+                # In this task: saves one for each transaction.
+                await self._settle(here, decision, tries, limit is not None)
         if group.cancel_scope.cancelled_caught:
             for name in self.unsettled:
                 self.unsettled[name] = str(asking.no_answer(limit or 0.0))
