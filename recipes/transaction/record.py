@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from recipes.core.jute.records import ACL, Stat
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))  # made once: it is expensive
+
+
 class Decision(Enum):
     """The outcome of a transaction. It never changes."""
 
@@ -64,7 +67,7 @@ class Record(NamedTuple):
         }
         if self.decision is not None:
             stored |= {"decision": self.decision.value, "why": self.why}
-        return json.dumps(stored, separators=(",", ":")).encode()
+        return _ENCODER.encode(stored).encode()
 
     @classmethod
     def decode(cls, path: str, data: bytes, stat: "Stat") -> Self:

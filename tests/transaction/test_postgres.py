@@ -310,6 +310,84 @@ async def test_what_is_forgotten_at_a_time_is_deleted_at_once(postgres, particip
         connection.execute("DROP TRIGGER note ON recipes_branches")
 
 
+async def test_a_branch_begins_with_its_first_statement_and_one_without_statements_changes_nothing(
+    postgres, participant, branch
+):
+    open_now = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'"
+    other = branch._replace(participant="other")
+    sql = await participant.begin(branch)
+    assert look(postgres, open_now) == 0
+    await sql.execute("UPDATE accounts SET balance = balance - %s WHERE name = 'a'", [10])
+    await sql.execute("UPDATE accounts SET balance = balance - 1 WHERE name = 'a'")
+    assert (look(postgres, open_now), look(postgres)) == (1, 100)
+    await (await participant.begin(other)).execute("UPDATE accounts SET balance = 0 WHERE name = 'b'")
+    assert look(postgres, open_now) == 2
+    assert await participant.abort(branch) is Answer.ABORTED
+    assert await participant.abort(other) is Answer.ABORTED
+    assert look(postgres, "SELECT sum(balance) FROM accounts") == 200
+    idle = branch._replace(participant="idle")
+    await participant.begin(idle)
+    assert await participant.can_commit(idle) is Answer.PREPARED
+    assert await participant.prepare(idle) is Answer.READ_ONLY
+    await participant.begin(idle)
+    assert await participant.prepare(idle) is Answer.READ_ONLY
+
+
+async def test_a_first_statement_that_fails_spoils_the_branch_and_leaves_its_connection_in_order(
+    postgres, participant, branch
+):
+    sql = await participant.begin(branch)
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        await sql.execute("UPDATE accounts SET balance = balance / %s", [0])
+    for statement, params in (("UPDATE accounts SET balance = %s", [0]), ("UPDATE accounts SET balance = 0", None)):
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+            await sql.execute(statement, params)
+    assert await participant.prepare(branch) is Answer.REFUSED
+    assert look(postgres, "SELECT sum(balance) FROM accounts") == 200
+
+
+@pytest.mark.parametrize("heard", [True, False])
+async def test_connections_that_the_server_has_closed_while_they_were_unused_are_not_noticed(
+    postgres, participant, branch, heard
+):
+    for number in range(2):
+        each = branch._replace(participant=f"p{number}")
+        await take_ten(participant, each)
+        assert await participant.prepare(each) is Answer.PREPARED
+        assert await participant.commit(each) is Answer.COMMITTED
+    end_all = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE state = 'idle'"
+    left = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle'"
+    sql = None if heard else await participant.begin(branch)  # it has its connection already
+    assert look(postgres, end_all) > 0
+    with anyio.fail_after(SECONDS):
+        while look(postgres, left):
+            await anyio.sleep(0.01)
+        if heard:
+            assert await participant.recover() == []
+        sql = sql or await participant.begin(branch)
+        await sql.execute("UPDATE accounts SET balance = balance - %s WHERE name = 'a'", [10])
+    assert await participant.prepare(branch) is Answer.PREPARED
+    assert await participant.commit(branch) is Answer.COMMITTED
+    assert look(postgres) == 70
+
+
+async def test_tasks_that_share_a_branch_whose_connection_was_closed_go_on_with_one_other(
+    postgres, participant, branch
+):
+    await take_ten(participant, branch._replace(participant="before"))
+    assert await participant.prepare(branch._replace(participant="before")) is Answer.PREPARED
+    assert await participant.abort(branch._replace(participant="before")) is Answer.ABORTED
+    sql = await participant.begin(branch)
+    look(postgres, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE state = 'idle'")
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as tasks:
+            for amount in (1, 2, 3):
+                tasks.start_soon(sql.execute, "UPDATE accounts SET balance = balance - %s WHERE name = 'a'", [amount])
+    assert await participant.prepare(branch) is Answer.PREPARED
+    assert await participant.commit(branch) is Answer.COMMITTED
+    assert look(postgres) == 94
+
+
 @pytest.mark.thorough  # 50 connections
 async def test_branches_that_wait_for_a_lock_keep_no_thread_from_the_commit_that_frees_it(
     postgres, participant, branch
