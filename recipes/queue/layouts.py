@@ -172,6 +172,7 @@ class Foreign:
 
     async def take(self) -> bytes:
         """Wait for an item, remove it, and return it: at most once. After ConnectionLoss an item may be lost."""
+        await self.prepare()
         while True:
             for name in await self.waiting():
                 data = await self.read(name)
