@@ -67,6 +67,7 @@ class Transactions:
         "begun without a database", "refused, since it is away",
         "committed by time-out", "aborted by time-out", "decided by time-out",
         *(f"{victim}: {stage.name}" for victim in VICTIMS for stage in STAGES),
+        "container removed",
     )  # fmt: skip
 
     def __init__(self, world):
