@@ -20,7 +20,7 @@ from recipes import (
     Termination,
     TtlNode,
 )
-from recipes.transaction.branch import BranchState
+from recipes.transaction.branch import Answer
 from recipes.transaction.participant import BranchId
 from recipes.transaction.record import Record
 from recipes.transaction.stages import CommitProtocol
@@ -136,12 +136,12 @@ async def end_what_was_left(client):
         branch = BranchId(coordinator.fleet, f"1-{client.random.getrandbits(64):016x}", "one")
         record = Record(branch.transaction, CommitProtocol.TWO_PHASE, ("one",), coordinator._own, 10.0)
         await coordinator._records.write(record, coordinator._own)
-        await participant.begin(branch)
-        await participant.prepare(branch)
+        (await participant.begin(branch))["key"] = 1
+        prepared = await participant.prepare(branch) is Answer.PREPARED
     async with Termination(client, "/m/transactions", {"one": participant}, after=0.01):
         while await participant.recover():
             await anyio.sleep(0.01)
-    return participant.states.get(branch) in (None, BranchState.ABORTED)
+    return prepared and not participant.values
 
 
 IN_CONTAINERS = [
