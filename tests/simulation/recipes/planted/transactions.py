@@ -72,7 +72,7 @@ def a_decision_is_written_over_what_has_joined(patch: Patch) -> None:
     patch.setattr(Records, "decide", decide)
 
 
-@planted("transaction", 279, "R11")
+@planted("transaction", 340, "R11")
 def a_deposed_coordinator_decides(patch: Patch) -> None:
     """Nothing is checked: neither that it is one yet, nor that others have not decided."""
     original = Records.decide
@@ -152,7 +152,7 @@ def participants_forget_before_the_record_is_gone(patch: Patch) -> None:
     patch.setattr(Recovery, "_delete", delete)
 
 
-@planted("transaction", 56, "R12")
+@planted("transaction", 8, "R12")
 def a_late_prepare_is_accepted(patch: Patch) -> None:
     """An abort that comes first leaves no mark."""
     rows = {(BranchState.ABSENT, Request.ABORT): Step(BranchState.ABSENT, Deed.NOTHING, Answer.ABORTED)}
