@@ -5,7 +5,6 @@ Sources: ZooKeeper Recipes and Solutions, Locks and Leader Election.
 
 import logging
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
 
 # A request that breaks this many connections in a row is the cause, so it is not repeated.
 _TRIES = 5
+_MOST_MADE = 10  # times that a parent is made which is missing again, before its absence has another cause
 
 _warned: "WeakKeyDictionary[Client, set[str]]" = WeakKeyDictionary()
 
@@ -121,13 +121,19 @@ class Contender(Tenure):
     async def join(self, *, make_parent: bool = True) -> list[str]:
         """Make our znode and return the line as it was right after that. Raises NoNode without `make_parent`."""
         backoff = Backoff(self.client.random)
+        made = 0
         while True:
             order, error = await self._create_and_list()
             if error is None:
                 return order
-            if isinstance(error, NoNode) and make_parent:
-                with suppress(ConnectionLoss):  # the parent may be missing still; then the next create fails, too
+            if isinstance(error, NoNode) and make_parent and made < _MOST_MADE:
+                made += 1
+                try:
                     await self._make_parent()
+                except ConnectionLoss:
+                    pass  # the parent may be missing still; then the next create fails, too
+                else:
+                    continue  # without a pause, in which servers may remove the parent, since it is empty
             elif isinstance(error, ConnectionLoss):
                 # sync: the current server may not have applied yet what the previous server confirmed.
                 await self.client.sync(self._parent)
@@ -237,8 +243,13 @@ class Contender(Tenure):
             return
         if above := self._parent.rpartition("/")[0]:
             await self.client.ensure_path(above, container=container)
-        with suppress(NodeExists):
+        try:
             await self.client.create(self._parent, container=container, acl=self._acl)
+        except NodeExists:
+            pass
+        except NoNode:
+            if not above:  # the chroot is missing; else servers have removed `above`, and the next try makes it again
+                raise
 
     async def _adopt(self, order: list[str]) -> None:
         """After a lost reply: adopt the first znode with our id that this session owns; delete the others."""

@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from recipes.core import paths
-from recipes.core.errors import BadArguments, ConnectionLoss, NodeExists, NoNode
+from recipes.core.errors import BadArguments, ConnectionLoss, NodeExists, NoNode, NotEmpty
 from recipes.shared_settings import agree
 
 if TYPE_CHECKING:
@@ -82,12 +82,15 @@ class CountDownLatch:
         Raises NoAuth, SessionExpired, and ConnectionLoss, after which it can be called again.
         """
         self._agreed = False
-        try:
-            for name in await self._client.children(self._path):
-                await self._delete(f"{self._path}/{name}")
-        except NoNode:
-            return
-        await self._delete(self._path)
+        while True:
+            try:
+                for name in await self._client.children(self._path):
+                    await self._delete(f"{self._path}/{name}")
+                return await self._delete(self._path)
+            except NotEmpty:
+                continue  # somebody counted meanwhile
+            except NoNode:
+                return None
 
     async def _delete(self, path: str) -> None:
         with suppress(NoNode):

@@ -65,6 +65,8 @@ class Lease(Contender):
                     await watch.wait()
                 finally:
                     watch.cancel()
+            except NoNode:
+                pass  # the parent was removed, since it was empty: list once more, which makes it anew
             except ConnectionLoss:
                 if backoff.failures + 1 >= _TRIES:
                     raise

@@ -278,7 +278,10 @@ class _Place(Tenure):
                 _, stat = await client.create2(self._at, self._data, ephemeral=True, acl=self._acl)
             except NoNode:
                 self.asked = False
-                await client.ensure_path(self._at.rpartition("/")[0], container=True)
+                above = self._at.rpartition("/")[0]
+                if not above:
+                    raise  # the chroot is missing
+                await client.ensure_path(above, container=True)
             except NodeExists:
                 if await self._is_ours():
                     return True
@@ -294,12 +297,13 @@ class _Place(Tenure):
     async def _is_ours(self) -> bool:
         """Whether the znode is this session's: made by a create whose reply was lost, or not yet deleted."""
         stat = await self.client.exists(self._at)
-        if stat is None or stat.ephemeral_owner != self.client.session.id:
-            self.asked = False
-            return False
-        await self.client.set(self._at, self._data)
-        self._take(stat.czxid)
-        return True
+        if stat is not None and stat.ephemeral_owner == self.client.session.id:
+            with suppress(NoNode):  # somebody deletes it, such as an earlier block of ours
+                await self.client.set(self._at, self._data)
+                self._take(stat.czxid)
+                return True
+        self.asked = False
+        return False
 
     async def _wait_gone(self) -> None:
         stat, watch = await self.client.exists_watch(self._at)

@@ -80,7 +80,10 @@ class _Touched(Tenure):
                 await self._make()
                 stat = await self._join()
             except NoNode:
-                await self.client.ensure_path(self._at.rpartition("/")[0], container=True)
+                above = self._at.rpartition("/")[0]
+                if not above:
+                    raise  # the chroot is missing
+                await self.client.ensure_path(above, container=True)
             except ConnectionLoss:
                 await backoff.pause()
             else:
@@ -97,11 +100,14 @@ class _Touched(Tenure):
                 multi.create(self._child, ttl=self._ttl, acl=self._acl)
 
     async def _join(self) -> "Stat | None":
-        """Write to the znode that is there, and return its Stat; None if it is gone."""
+        """Write to the znode that is there, and return its Stat; None if it is gone, perhaps only just now."""
         stat = await self.client.exists(self._at)
         if stat is not None:
-            await self._touch()
-            await self.client.set(self._at, self._data)
+            try:
+                await self._touch()
+                await self.client.set(self._at, self._data)
+            except NoNode:
+                return None
         return stat
 
     async def _touch(self) -> None:

@@ -177,6 +177,7 @@ class Foreign:
 
         An item that `decode` refuses stays.
         """
+        await self.prepare()
         while True:
             for name in await self.waiting():
                 data = await self.read(name)

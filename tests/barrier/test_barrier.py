@@ -70,6 +70,25 @@ async def test_u23_a_latch_opens_after_its_count(hosts, root):
         assert await one.exists(root) is None
 
 
+async def test_a_latch_is_removed_with_what_is_counted_meanwhile(hosts, root, monkeypatch):
+    async with connect(hosts) as one, connect(hosts) as two:
+        latch, listed = CountDownLatch(one, root, 3), []
+        await latch.count_down("early")
+        children = one.children
+
+        async def list_and_count(path):
+            listed.append(await children(path))
+            if len(listed) == 1:
+                await CountDownLatch(two, root, 3).count_down("late")
+                await one.sync(root)
+            return listed[-1]
+
+        monkeypatch.setattr(one, "children", list_and_count)
+        await latch.remove()
+        assert await one.exists(root) is None
+        assert listed == [["done-early"], ["done-late"]]
+
+
 async def test_users_of_a_latch_that_disagree_are_told_so(hosts, root):
     async with connect(hosts) as client:
         await CountDownLatch(client, root, 3).count_down()

@@ -7,7 +7,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from recipes import ConnectionLoss, Election, Lock, LockLost, SessionExpired, connect
+from recipes import ACL, ConnectionLoss, Election, Id, Lock, LockLost, SessionExpired, connect
 from tests.cable import cabled
 from tests.lock.turns import settled, until
 from tests.lock.uses import acquire, lead, take
@@ -167,7 +167,7 @@ async def test_p26_a_parent_that_is_reaped_as_we_come_is_made_again(store, recip
     async def ensure_and_reap(path, *, container):
         assert container
         await ensure_path(path, container=container)
-        if len(reaped) < 2:
+        if len(reaped) < 8:
             reaped.append(path)
             store.remove(path)
 
@@ -176,6 +176,22 @@ async def test_p26_a_parent_that_is_reaped_as_we_come_is_made_again(store, recip
         tasks.start_soon(recipe, client)
         await until(lambda: len(store.names("/a")) == 1)
         tasks.cancel_scope.cancel()
+    assert reaped == ["/a"] * 8
+
+
+async def test_p26_an_ancestor_that_is_reaped_as_a_parent_with_an_acl_is_made_is_made_again(store):
+    client, reaped = store.client(), []
+    ensure_path = client.ensure_path
+
+    async def ensure_and_reap(path, *, container):
+        await ensure_path(path, container=container)
+        if len(reaped) < 2:
+            reaped.append(path)
+            store.remove(path)
+
+    client.ensure_path = ensure_and_reap
+    async with Lock(client, "/a/b", acl=[ACL(31, Id("world", "anyone"))]) as grant:
+        assert grant.fence > 0
     assert reaped == ["/a", "/a"]
 
 

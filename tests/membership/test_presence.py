@@ -10,8 +10,10 @@ from recipes import (
     Id,
     NoAuth,
     NodeExists,
+    NoNode,
     Perms,
     SessionExpired,
+    TtlNode,
     connect,
 )
 from recipes.testing import expire_session
@@ -70,6 +72,26 @@ async def test_it_is_made_anew_when_somebody_deletes_it(hosts, root):
             assert (await other.get(root))[0] == b"1"
 
 
+async def test_a_znode_of_ours_that_goes_as_it_is_found_is_made_again(hosts, root, monkeypatch):
+    """An earlier block of this session left it, and the client's own task deletes it."""
+    async with connect(hosts) as client, connect(hosts) as other:
+        earlier = await client.create(root, b"earlier", ephemeral=True)
+        write, deleted = client.set, []
+
+        async def write_too_late(path, data, version=-1):
+            if not deleted:
+                deleted.append(path)
+                await other.delete(path)
+            return await write(path, data, version)
+
+        monkeypatch.setattr(client, "set", write_too_late)
+        with anyio.fail_after(SECONDS):
+            async with EphemeralNode(client, root, b"later") as node:
+                assert node.present
+                assert (await client.get(root))[0] == b"later"
+        assert deleted == [earlier]
+
+
 async def test_u30_it_waits_for_what_a_process_before_it_left_and_deletes_it_never(hosts, root):
     async with connect(hosts) as client, connect(hosts) as before:
         await before.create(root, b"before", ephemeral=True)
@@ -108,6 +130,11 @@ async def test_what_cannot_be_made_is_said_when_it_is_entered(hosts, root):
         with pytest.raises(RuntimeError, match="entered already"):
             await node.__aenter__()
         assert not client._state_listeners
+    async with connect(hosts + f"{root}/none") as client:
+        for node in (EphemeralNode(client, "/node"), TtlNode(client, "/node", ttl=1)):
+            with anyio.fail_after(SECONDS), pytest.raises(NoNode, match="/node"):  # the chroot is missing
+                async with node:
+                    pytest.fail("it was made")
 
 
 async def test_without_another_session_it_ends_and_says_why(hosts, root):

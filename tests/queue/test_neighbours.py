@@ -61,6 +61,25 @@ async def test_kazoos_queue(client, root, neighbour):
         assert taken == [b"4"]
 
 
+@pytest.mark.parametrize("layout", ["kazoo", "curator"])
+async def test_who_takes_before_anybody_has_put_waits(client, root, layout):
+    with anyio.fail_after(SECONDS):
+        queue, taken = Queue(client, root, layout=layout), []
+
+        async def take():
+            taken.append(await Queue(client, root, layout=layout).take())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take)
+
+            async def waits():
+                return any(client.session.watches.values())
+
+            await until(waits)
+            await queue.put(b"1")
+        assert taken == [b"1"]
+
+
 async def test_kazoos_locking_queue(client, root, neighbour):
     with anyio.fail_after(SECONDS):
         theirs, ours = LockingQueue(neighbour, root), Queue(client, root, layout="kazoo-locking")

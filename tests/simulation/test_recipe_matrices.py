@@ -8,11 +8,13 @@ import pytest
 
 from recipes import Election, LeaderLatch, Lock, MultiLock, ReadWriteLock, Semaphore
 from recipes.core.errors import ConnectionLoss, HoldLost, LeadershipLost, SessionError
+from tests.simulation.recipes.in_containers import IN_CONTAINERS
 from tests.simulation.recipes.matrix import (
     Scene,
     cancel_each_await,
     lose_each_reply,
     lose_the_session_at_each_await,
+    remove_containers_meanwhile,
     run_scene,
 )
 from tests.simulation.recipes.operations import BEYOND_LOCKS
@@ -271,3 +273,20 @@ def test_session_lost_at_each_await(scene):
         done = outcome.error is None and outcome.result is True  # it may have been done already
         assert done or isinstance(outcome.error, SessionError | HoldLost), (number, outcome)
         assert outcome.left == [] and not outcome.cancelled, (number, outcome)
+
+
+@pytest.mark.parametrize(
+    "scene",
+    [
+        *(pytest.param(scene, id=scene.name) for scene in SCENES),
+        *(
+            pytest.param(scene, id=scene.name, marks=pytest.mark.thorough)
+            for scene in (*MORE, *BEYOND_LOCKS, *IN_CONTAINERS)
+        ),
+    ],
+)
+def test_containers_removed_meanwhile(scene):
+    """The parents of most znodes in line are containers, which servers remove when they find them empty."""
+    for where, number, outcome in remove_containers_meanwhile(scene):
+        assert (outcome.result, outcome.error) == (True, None), (where, number, outcome)
+        assert (outcome.again, outcome.left) == (True, []), (where, number, outcome)

@@ -27,7 +27,10 @@ PROPERTY = re.compile(r"[CELRWZ]\d+")
 SEEDS = range(1, 13)  # of each recipe, in each thorough run of the tests; with those of transactions more than 400
 TRANSACTIONS, SLICE = 300, 75  # seeds of transactions there, and in each test
 # Of others, which a quick run goes through.
-VARIANTS = ("naming", "renewed-queue", "renewed-cache", "renewed-election", "succession", "rwlock", "semaphore")
+VARIANTS = (
+    "naming", "renewed-queue", "renewed-cache", "renewed-election", "succession", "rwlock", "semaphore", "membership",
+    "lease",
+)  # fmt: skip
 OLDEST = ("lock", "election")  # of which each run of the tests goes through more
 NEXT_SEEDS = 30  # in which a planted bug is looked for when its own seed does not show it any more
 ENOUGH = 24  # seeds for everything that a recipe expects to happen
@@ -78,6 +81,8 @@ def test_recipe(recipe, seeds):
 @pytest.mark.parametrize(
     ("recipe", "seed"),
     [
+        ("lock", 160),
+        ("membership", 5),
         ("queue", 200),
         ("naming", 334),
         ("renewed-election", 342),

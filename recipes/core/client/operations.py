@@ -99,14 +99,18 @@ class Operations(ABC):
             acl=acl,
         )
         created: tuple[str, Stat]
-        try:
-            created = await self._submit(Call(kind, body, self._path_stat, path=path)).result()
-        except NoNode:
-            if not make_parents:
-                raise
-            await self.ensure_path(path.rpartition("/")[0] or "/")
-            created = await self._submit(Call(kind, body, self._path_stat, path=path)).result()
-        return created
+        begun_again = 0
+        while True:
+            try:
+                created = await self._submit(Call(kind, body, self._path_stat, path=path)).result()
+            except NoNode:
+                above = path.rpartition("/")[0]
+                if not (make_parents and above) or begun_again > _MOST_BEGUN_AGAIN:
+                    raise
+                begun_again += 1  # again and again: an empty container above may be reaped before we use it
+                await self.ensure_path(above)
+            else:
+                return created
 
     def start_create(
         self,

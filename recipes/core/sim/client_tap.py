@@ -20,6 +20,7 @@ class ClientTap:
     kinds: the opcode of each request so far, in order, without pings, auth and setWatches.
     lose: numbers of the requests, from 1, whose replies are to be lost. lose_create: lose the next create2's reply too.
     lost: how many replies were lost.
+    sending: called with the number of each request, as it is sent.
     event: called with (type, path) of each watch event that arrives.
     """
 
@@ -29,6 +30,7 @@ class ClientTap:
         self.lose_create = False
         self.lost = 0
         self.event: Callable[[int, bytes], None] = _nothing
+        self.sending: Callable[[int], None] = _ignore
 
     def connection(self) -> "ConnectionTap":
         """A tap for a new connection."""
@@ -57,6 +59,7 @@ class ConnectionTap:
             if xid > 0:
                 tap.kinds.append(kind)
                 self._pending.append(len(tap.kinds))
+                tap.sending(len(tap.kinds))
                 if tap.lose_create and kind == op.CREATE2:
                     tap.lose_create = False
                     tap.lose.add(len(tap.kinds))
@@ -85,3 +88,7 @@ class ConnectionTap:
 
 def _nothing(kind: int, path: bytes) -> None:
     """Ignore an event."""
+
+
+def _ignore(number: int) -> None:
+    """Ignore a request."""

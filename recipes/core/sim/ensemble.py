@@ -9,6 +9,7 @@ from collections import deque
 from hashlib import sha256
 
 from recipes.core.errors import InvariantBroken
+from recipes.core.jute import opcodes as op
 from recipes.core.member.config import MemberConfig
 from recipes.core.protocols import DEFAULT
 from recipes.core.quorum import Membership, QuorumServer
@@ -110,8 +111,10 @@ class Ensemble:
     def _settings(self, sid: int, membership: Membership | None) -> NodeSettings:
         plan = self.plan
         member = MemberConfig(
-            tick_ms=plan.tick_ms, min_session_timeout_ms=2 * plan.tick_ms, max_session_timeout_ms=60_000, server_id=sid
-        )
+            tick_ms=plan.tick_ms, min_session_timeout_ms=2 * plan.tick_ms, max_session_timeout_ms=60_000,
+            container_check_ms=plan.container_check_ms, container_never_used_ms=plan.container_never_used_ms,
+            extended_types=True, server_id=sid,
+        )  # fmt: skip
         protocol = None if membership is None else self._protocol
         return NodeSettings(
             sid, protocol, membership, plan.tick_ms, plan.init_limit, plan.sync_limit, member, plan.rates_pm[sid - 1],
@@ -126,8 +129,10 @@ class Ensemble:
         return self._trace.hexdigest()
 
     def all_counts(self) -> dict[str, int]:
-        """All counts: of events, fates of writes, packets and states."""
+        """All counts: of events, fates of writes, packets and states; and of containers that servers removed."""
         found = dict(self.counts)
+        if removed := sum(txn.kind == op.DELETE_CONTAINER for txn in self.ledger.reference.order):
+            found["container removed"] = removed
         for node in self.nodes.values():
             for fate, count in node.disk.fates.items():
                 found[fate] = found.get(fate, 0) + count

@@ -42,6 +42,7 @@ class Plan(NamedTuple):
     alone: the one voter is a standalone server, without a replication protocol.
     in_order: a torn write is cut at one place, not sector by sector.
     end_us: when the faults end and the ensemble must recover.
+    container_check_ms, container_never_used_ms: see MemberConfig. As they are, no container is removed in a run.
     """
 
     voters: int
@@ -61,6 +62,8 @@ class Plan(NamedTuple):
     faults: list[Fault]
     end_us: int
     alone: bool = False
+    container_check_ms: int = 60_000
+    container_never_used_ms: int = 0
 
 
 def draw_plan(

@@ -272,3 +272,31 @@ async def test_parents_that_a_server_denies_again_and_again_are_an_error():
     with pytest.raises(NoNode, match="were deleted each time"):
         await client.ensure_path("/a/b/c")
     assert client.asked < 30
+
+
+async def test_an_ancestor_that_others_make_and_servers_reap_is_made_again():
+    class Busy(Operations):
+        """Another client makes the container that we have found missing; servers reap it before we use it, twice."""
+
+        def __init__(self):
+            self._namespace = Namespace(Session(1.0), self._submit, 4096)
+            self.znodes, self.reaped = set(), 0
+
+        def _submit(self, call):
+            above = call.path.rpartition("/")[0]
+            if above and above not in self.znodes:
+                call.fail(NoNode(call.path))
+                self.znodes.add(above)
+            elif call.path in self.znodes:
+                call.fail(NodeExists(call.path))
+                if self.reaped < 2:
+                    self.reaped += 1
+                    self.znodes.remove(call.path)
+            else:
+                self.znodes.add(call.path)
+                call.succeed((call.path, None))
+            return call
+
+    client = Busy()
+    assert await client.create("/a/b", make_parents=True) == "/a/b"
+    assert client.reaped == 2

@@ -4,11 +4,13 @@ While a run goes on, at the moment of each acquisition: everybody else who holds
 over the committed txns: who acquired was first in line by then (R2), fences rise (R1), nobody is left in line (R4).
 """
 
+from contextlib import suppress
 from itertools import pairwise
 
 import anyio
 
 from recipes.core.client.watch import DeletionWatch
+from recipes.core.errors import NoNode
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.records import decode_stat
 from tests.simulation.recipes.line import Line, number_of
@@ -153,7 +155,11 @@ class Holds:
             world.fail(self.exclusion, f"{holding} is not told that its znode was deleted")
 
     async def break_open(self, process, client, step):
-        """Do what an operator does: delete the znode of who holds."""
+        """Do what an operator does: delete the znode of who holds. The line itself may be gone, too."""
+        with suppress(NoNode):
+            await self.delete_first(process, client, step)
+
+    async def delete_first(self, process, client, step):
         line = [name for name in await client.children(self.path_of(step.key)) if self.marker in name]
         if line:
             path = f"{self.path_of(step.key)}/{min(line, key=lambda name: number_of(name.encode()))}"

@@ -3,7 +3,7 @@
 import anyio
 
 from recipes import Lock
-from recipes.core.errors import LockLost, NoNode, SessionError
+from recipes.core.errors import LockLost, SessionError
 from tests.simulation.recipes.holds import Holds
 from tests.simulation.recipes.plan import Step
 
@@ -12,11 +12,12 @@ class Locks:
     """The Workload of a world; see World."""
 
     kinds = (*["lock"] * 8, *["try"] * 2, *["try within"] * 2, *["acquire"] * 2, *["look"] * 2, "break")
-    errors = (LockLost, SessionError, NoNode)
+    errors = (LockLost, SessionError)
     expected = (
         "lock: free", "lock: waited", "lock: LockLost", "try: free", "try: refused", "try within: free",
         "try within: refused", "acquire: free", "acquire: LockLost", "look", "woken", "broken", "body whole",
         "left when lost", "died inside", "fence refused", "cancelled", "close inside",
+        "container removed",
     )  # fmt: skip
 
     def __init__(self, world):

@@ -1,5 +1,6 @@
 """Matrices over the loop: the same short program again and again, with each reply lost in turn, or cancelled at each
-await in turn. What follows is checked for any recipe: the right result or an honest error, and nothing left behind.
+await in turn, or with all empty containers removed before each request and at each await in turn. What follows is
+checked for any recipe: the right result or an honest error, and nothing left behind.
 """
 
 from collections.abc import Awaitable, Callable, Generator
@@ -10,10 +11,12 @@ from typing import Any, NamedTuple
 import anyio
 
 from recipes.core.errors import RecipesError
+from recipes.core.jute import opcodes as op
 from recipes.core.sim.ensemble import Ensemble
 from recipes.core.sim.loop import scopes_in_order
 from recipes.core.sim.plan import draw_plan
 from recipes.core.sim.process import Process
+from recipes.core.tree.prepare import Request
 
 LIMIT_US = 30_000_000
 
@@ -70,11 +73,23 @@ def lose_the_session_at_each_await(scene: Scene) -> Generator[tuple[int, Outcome
         yield number, run_scene(scene, cancel=number, how="loss")
 
 
-def run_scene(scene: Scene, lose: int | None = None, cancel: int | None = None, how: str = "task") -> Outcome:
+def remove_containers_meanwhile(scene: Scene) -> Generator[tuple[str, int, Outcome], None, None]:
+    """A run for each request of the operation, and for each of its awaits: there all empty containers are removed."""
+    whole = run_scene(scene)
+    for number in range(1, whole.requests + 1):
+        yield "request", number, run_scene(scene, remove=number)
+    for number in range(1, whole.awaits + 1):
+        yield "await", number, run_scene(scene, cancel=number, how="remove")
+
+
+def run_scene(
+    scene: Scene, lose: int | None = None, cancel: int | None = None, how: str = "task", remove: int | None = None
+) -> Outcome:
     """One run. lose: number of the request of which the reply is lost, from 1 on.
 
     cancel: number of the await, from 1 on, at which it is interrupted; how: by its "task", by a "scope" around it, or
-    by the "loss" of its session.
+    by the "loss" of its session; or, with "remove", it goes on, and all empty containers are removed. remove: number of
+    the request before which the server removes them.
     """
 
     def sources(purpose: str) -> Random:
@@ -101,6 +116,9 @@ def run_scene(scene: Scene, lose: int | None = None, cancel: int | None = None, 
             async with process.connect(4.0) as client:
                 while not ready.rival:
                     await anyio.sleep(0.01)
+                if remove is not None:
+                    at = len(process.tap.kinds) + remove
+                    process.tap.sending = lambda number: _remove_containers(ensemble) if number == at else None
                 found.append(await _act(scene, process, client, ensemble, lose, cancel, how))
 
         processes = [Process(ensemble, 200, main, sources)]
@@ -147,7 +165,12 @@ async def _act(
 
         if how != "scope":
             task = loop.create_task(go())
-            steps.stop = task.cancel if how == "task" else lambda: _cut_off(process, ensemble)
+            interruptions = {
+                "task": task.cancel,
+                "loss": lambda: _cut_off(process, ensemble),
+                "remove": lambda: _remove_containers(ensemble),
+            }
+            steps.stop = interruptions[how]
             while not task.done():
                 await anyio.sleep(0.001)
         else:
@@ -181,6 +204,18 @@ def _cut_off(process: Process, ensemble: Ensemble) -> None:
     directions = [each for sid in ensemble.nodes for each in ((sid, process.site), (process.site, sid))]
     network.block(directions)
     ensemble.timeline.after(6_000_000, network.unblock, directions)
+
+
+def _remove_containers(ensemble: Ensemble) -> None:
+    """The server's check for empty containers, now; it also removes those in which nothing ever was."""
+    (node,) = ensemble.nodes.values()
+
+    def remove() -> None:
+        for path in sorted(node.member.tree.containers, key=len, reverse=True):
+            # The leader's own way, without its tick: it refuses the removal of those that are not empty.
+            node.member._leading.propose(Request(0, 0, op.DELETE_CONTAINER, path), node.member.wall_ms)
+
+    ensemble.timeline.after(1, node.take, remove)
 
 
 async def _again(scene: Scene, client: Any) -> object:

@@ -62,6 +62,7 @@ def draw_recipe_plan(sources, kinds, voters=3, steps=STEPS, faults=None) -> Reci
         rates_pm=tuple(1000 + (rate - 1000) // 2 for rate in servers.rates_pm),
         faults=[fault for fault in servers.faults if fault.at_us < length_us] if server_kinds else [],
         end_us=length_us,
+        **draw_containers(sources("containers")),
     )
     processes = between(chance, 3, 5)
     if not bounded:
@@ -73,6 +74,17 @@ def draw_recipe_plan(sources, kinds, voters=3, steps=STEPS, faults=None) -> Reci
         _draw_steps(sources("steps"), processes, kinds, steps, length_us),
         _draw_faults(sources("client faults"), processes, length_us, faults),
     )  # fmt: skip
+
+
+def draw_containers(chance):
+    """When servers remove empty containers: in half of the runs at once, or nearly, and in some also unused ones."""
+    if happens(chance, 0.5):
+        return {}
+    return {
+        "container_check_ms": chance.choice((1, 50, 300)),
+        # A container is made and used in two requests, of a few ms each.
+        "container_never_used_ms": chance.choice((0, 0, 1, 20)),
+    }
 
 
 def _draw_steps(chance, processes, kinds, count, length_us):

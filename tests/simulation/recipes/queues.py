@@ -7,7 +7,7 @@ it in hand, whether a block was whole, whether an acknowledgement was.
 import anyio
 
 from recipes import Queue
-from recipes.core.errors import AckLost, NoNode, QueueFull, SessionError
+from recipes.core.errors import AckLost, QueueFull, SessionError
 from tests.simulation.recipes.holds import Holding
 from tests.simulation.recipes.plan import Step
 
@@ -39,12 +39,13 @@ class Queues:
         *["put"] * 9, *["put many"] * 2, "put key", *["receive"] * 5, *["consume"] * 3, *["fail"] * 2, "release",
         "take", "look",
     )  # fmt: skip
-    errors = (AckLost, SessionError, NoNode, QueueFull)
+    errors = (AckLost, SessionError, QueueFull)
     expected = (
         "put: acknowledged", "put many: acknowledged", "put key: acknowledged", "put key: there already",
         "receive: item", "receive: none", "consume: item", "fail: item", "release: item", "take: item", "look",
         "failed", "released", "acknowledged", "cancelled", "again", "dead letter", "AckLost", "died inside",
         "QueueFull",
+        "container removed",
     )  # fmt: skip
 
     def __init__(self, world):

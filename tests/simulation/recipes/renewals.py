@@ -19,6 +19,7 @@ class RenewedElections(Elections):
     expected = (
         "run: free", "run: waited", "run went on", "lead: LeadershipLost", "resigned", "left when lost", "died inside",
         "cancelled", "close inside",
+        "container removed",
     )  # fmt: skip
 
     async def act(self, process, opened, step):
@@ -55,6 +56,7 @@ class RenewedQueues(Queues):
     expected = (
         "put: acknowledged", "receive: item", "consume: item", "consume went on", "acknowledged", "again", "AckLost",
         "cancelled", "died inside", "close inside",
+        "container removed",
     )  # fmt: skip
 
     def open(self, process, client):

@@ -8,7 +8,9 @@ from tests.simulation.recipes.barriers import Barriers
 from tests.simulation.recipes.caches import Caches
 from tests.simulation.recipes.counters import Counters
 from tests.simulation.recipes.elections import Elections
+from tests.simulation.recipes.leases import Leases
 from tests.simulation.recipes.locks import Locks
+from tests.simulation.recipes.memberships import Memberships
 from tests.simulation.recipes.plan import draw_recipe_plan
 from tests.simulation.recipes.queues import Queues
 from tests.simulation.recipes.renewals import RenewedCaches, RenewedElections, RenewedQueues
@@ -33,6 +35,8 @@ WORKLOADS = {
     "renewed-queue": RenewedQueues,
     "renewed-cache": RenewedCaches,
     "barrier": Barriers,
+    "membership": Memberships,
+    "lease": Leases,
 }
 
 

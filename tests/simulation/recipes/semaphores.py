@@ -14,7 +14,7 @@ class Semaphores:
     """The Workload of a world; see World."""
 
     kinds = (*["take"] * 9, *["try"] * 2, *["within"] * 2, *["acquire"] * 2, "resize", "look", "break")
-    errors = (LockLost, SessionError, NoNode, SettingsDiffer, BadArguments)
+    errors = (LockLost, SessionError, SettingsDiffer, BadArguments)
     expected = (
         "take: free", "take: waited", "try: free", "try: refused", "within: free", "within: refused", "acquire: free",
         "resized", "together", "look", "woken", "broken", "body whole", "left when lost", "died inside", "cancelled",

@@ -153,7 +153,7 @@ class Shares(Holds):
                 world.fail("R14", f"{holding} has lost {holding.path}, and its block goes on")
         world.count("body whole")
 
-    async def break_open(self, process, client, step):
+    async def delete_first(self, process, client, step):
         """Do what an operator does: delete the znode of one that holds."""
         names = [name.encode() for name in await client.children(self.path_of(step.key))]
         line = sorted((name for name in names if kind_of(name)), key=number_of)

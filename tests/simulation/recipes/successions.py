@@ -10,7 +10,7 @@ from contextlib import aclosing
 import anyio
 
 from recipes import Election, LeaderLatch
-from recipes.core.errors import BadArguments, LeadershipLost, NoNode, SessionError
+from recipes.core.errors import BadArguments, LeadershipLost, SessionError
 from recipes.election.weights import weight_of
 from tests.simulation.recipes.holds import Guarded, Holds
 from tests.simulation.recipes.plan import Step
@@ -20,12 +20,13 @@ class Successions:
     """The Workload of a world; see World."""
 
     kinds = (*["lead"] * 5, *["transfer"] * 4, *["announce"] * 2, *["latch"] * 4, *["leader"] * 2, "break")
-    errors = (LeadershipLost, SessionError, NoNode, BadArguments)
+    errors = (LeadershipLost, SessionError, BadArguments)
     expected = (
         "lead: free", "lead: waited", "lead: LeadershipLost", "transfer: free", "transfer: waited", "handed over",
         "not handed over", "led behind a hand-over", "nobody to hand over to", "stood down", "gave way", "announced",
         "latch: free", "latch led", "latch did not lead", "latch heard", "seen", "nobody leads", "broken", "body whole",
         "left when lost", "died inside", "cancelled", "close inside",
+        "container removed",
     )  # fmt: skip
 
     def __init__(self, world):

@@ -67,6 +67,7 @@ class Transactions:
         "begun without a database", "refused, since it is away",
         "committed by time-out", "aborted by time-out", "decided by time-out",
         *(f"{victim}: {stage.name}" for victim in VICTIMS for stage in STAGES),
+        "container removed",
     )  # fmt: skip
 
     def __init__(self, world):
@@ -258,6 +259,8 @@ class Transactions:
             await coordinator.join(transaction, NAMES[2])
         except (UnknownTransaction, TransactionAborted, OSError):
             self.world.count("joined too late")
+        except ParticipantError:
+            pass  # its database is away, so it was not asked
         except SessionError:
             pass  # nobody knows whether it has joined
         else:

@@ -9,6 +9,7 @@ from tests.simulation.recipes.planted import (
     caches,
     counters,
     holds,
+    memberships,
     queues,
     renewals,
     shares,
@@ -18,5 +19,6 @@ from tests.simulation.recipes.planted import (
 from tests.simulation.recipes.planted.bug import PLANTED
 
 __all__ = [
-    "PLANTED", "barriers", "caches", "counters", "holds", "queues", "renewals", "shares", "successions", "transactions",
+    "PLANTED", "barriers", "caches", "counters", "holds", "memberships", "queues", "renewals", "shares", "successions",
+    "transactions",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """In locks and elections."""
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from recipes.contender import Contender
 from recipes.core.client.client import Client
@@ -176,3 +177,16 @@ def a_leader_resigns_before_it_knows(patch: Patch) -> None:
             self._watch.cancel()
 
     patch.setattr(Tenure, "release", release)
+
+
+@planted("lock", 2, "R14")
+def the_parent_is_made_once(patch: Patch) -> None:
+    """As kazoo does: each client makes it when it comes for the first time, and not again when servers removed it."""
+    original, made = Contender._make_parent, WeakKeyDictionary[Client, set[str]]()
+
+    async def make_parent(self: Contender) -> None:
+        if self._parent not in made.setdefault(self.client, set()):
+            await original(self)
+            made[self.client].add(self._parent)
+
+    patch.setattr(Contender, "_make_parent", make_parent)

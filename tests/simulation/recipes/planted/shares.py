@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from recipes.contender import Contender
 from recipes.line import Standing, holding, in_order, kind_of, permits_of, standing
+from recipes.lock.lease import Lease
 from recipes.lock.rwlock import Writer
 from recipes.lock.semaphore import Claimant
 from recipes.naming import line_of
@@ -114,3 +115,21 @@ def waiters_do_not_hear_of_another_limit(patch: Patch) -> None:
         return await (Contender._wait_behind if name else original)(self, name, order)
 
     patch.setattr(Claimant, "_wait_behind", wait_behind)
+
+
+@planted("lease", 38, "R3")
+def a_permit_is_made_without_a_look_at_the_lock(patch: Patch) -> None:
+    """Which may be lost by then, after a pause for example."""
+
+    async def make(self: Lease, lock: Contender) -> bool:
+        self.asked = True
+        path, stat = await self.client.create2(self._prefix, self._data, ephemeral=True, sequential=True)
+        self._take(path, stat)
+        return True
+
+    patch.setattr(Lease, "_make", make)
+
+
+@planted("lease", 1, "R3")
+def one_more_permit_fits(patch: Patch) -> None:
+    patch.setattr(Lease, "_fits", lambda self, names: len(names) <= self.limit)

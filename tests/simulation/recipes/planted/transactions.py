@@ -152,7 +152,7 @@ def participants_forget_before_the_record_is_gone(patch: Patch) -> None:
     patch.setattr(Recovery, "_delete", delete)
 
 
-@planted("transaction", 56, "R12")
+@planted("transaction", 8, "R12")
 def a_late_prepare_is_accepted(patch: Patch) -> None:
     """An abort that comes first leaves no mark."""
     rows = {(BranchState.ABSENT, Request.ABORT): Step(BranchState.ABSENT, Deed.NOTHING, Answer.ABORTED)}
