@@ -213,7 +213,7 @@ def _remove_containers(ensemble: Ensemble) -> None:
     def remove() -> None:
         for path in sorted(node.member.tree.containers, key=len, reverse=True):
             # The leader's own way, without its tick: it refuses the removal of those that are not empty.
-            node.member._leading.propose(Request(0, 0, op.DELETE_CONTAINER, path), node.member.wall_ms)
+            node.member.leading.propose(Request(0, 0, op.DELETE_CONTAINER, path), node.member.wall_ms)
 
     ensemble.timeline.after(1, node.take, remove)
 
