@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from recipes.core.errors import invariant
 from recipes.core.jute.records import Ids
 from recipes.core.jute.votes import Notification
-from recipes.core.replication import Entry, Leadership, Operation, PeerLink, Ready, ReplicaStatus, Synced
+from recipes.core.outbox import PeerLink
+from recipes.core.replication import Entry, Leadership, Operation, Ready, ReplicaStatus, Synced
 from recipes.core.zxid import epoch_of, next_zxid
 
 

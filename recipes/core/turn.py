@@ -17,7 +17,8 @@ from recipes.core.disk.snapshot_writer import SnapshotWriter
 from recipes.core.disk.write_queue import WriteQueue
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
-from recipes.core.replication import Outbox, Replica
+from recipes.core.outbox import Outbox
+from recipes.core.replication import Replica
 
 _LATE_MS: Final = 50  # a wake this much later than planned: this server has stood still
 _LOOK_MS: Final = 5  # then as long for the input that has arrived meanwhile
@@ -114,7 +115,7 @@ class Turn:
             self._measure_memory()
             if member.disk_full:
                 self.writes.look_for_room()
-                self._write()
+                self._write_and_sync()
         if member.has_work:
             member.work()
         if self._next_slice_ms is not None and self._next_slice_ms <= now_ms:
@@ -129,15 +130,15 @@ class Turn:
         member, writes = self.member, self.writes
         while decided := member.take_writes():
             member.count_writes(decided)
-            self._send()
+            self._send_before_sync()
             writes.put(decided)
-            self._write()
+            self._write_and_sync()
             logged_bytes = writes.logged_bytes
             if logged_bytes >= self._measure_at_bytes:
                 self._measure_memory()
             if self.snapshots.is_due(len(decided), logged_bytes) and not member.disk_full:
                 self.begin_snapshot()
-        self._send()
+        self._send_before_sync()
         member.count_commits()
         wake_ms, deadline_ms = self._next_tick_ms, self.replica.deadline_ms
         if deadline_ms is not None and deadline_ms < wake_ms:
@@ -155,7 +156,7 @@ class Turn:
     def done(self, job: Job) -> None:
         """A job that was under way is done."""
         self._report(job)
-        self._write()
+        self._write_and_sync()
 
     def begin_snapshot(self) -> None:
         """Start a snapshot, and a new log file with it, unless one is under way or the tree is being replaced."""
@@ -173,7 +174,7 @@ class Turn:
         """
         self._stopped = True
 
-    def _send(self) -> None:
+    def _send_before_sync(self) -> None:
         if not self._stopped:
             outbox = self.replica.take_outbox()
             if outbox is not None:
@@ -182,7 +183,7 @@ class Turn:
             if touched:
                 self._effects.reply(touched)
 
-    def _write(self) -> None:
+    def _write_and_sync(self) -> None:
         """Start the next job, and go on as long as each job is done at once."""
         while not self._stopped and (job := self.writes.next()) is not None:
             if not self._effects.write(job):

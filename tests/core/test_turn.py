@@ -122,7 +122,7 @@ def test_nothing_leaves_and_nothing_is_written_once_it_is_stopped():
     shell.member.touched = ["client"]
     shell.replica.outbox.votes.append("proposal")
     shell.decide(*entries(2))
-    shell.turn._write()
+    shell.turn._write_and_sync()
     assert shell.told == []
 
 

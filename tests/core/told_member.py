@@ -2,7 +2,7 @@
 
 from recipes.core.member.stats import Stats
 from recipes.core.member.store_memory import StoreMemory
-from recipes.core.replication import Outbox
+from recipes.core.outbox import Outbox
 
 
 class ToldMember:

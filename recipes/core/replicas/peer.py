@@ -16,6 +16,7 @@ from recipes.core.history import History
 from recipes.core.jute.records import Ids
 from recipes.core.jute.votes import Notification
 from recipes.core.link import Link
+from recipes.core.outbox import Outbox
 from recipes.core.quorum import Membership
 from recipes.core.replicas.ballots import TERMS_AHEAD, Ballot, ensemble_id, from_notification, to_notification
 from recipes.core.replicas.terms import term_cell
@@ -27,7 +28,6 @@ from recipes.core.replication import (
     InstallSnapshot,
     LearnerStatus,
     Operation,
-    Outbox,
     Ready,
     Recovered,
     ReplicaSettings,

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from recipes.core.config import SECRET_NEEDS
 from recipes.core.errors import ConfigError, invariant
 from recipes.core.jute.votes import Notification
+from recipes.core.outbox import Outbox
 from recipes.core.quorum import QuorumServer
-from recipes.core.replication import Outbox, Recovered, Replica, ReplicaSettings, ReplicationProtocol
+from recipes.core.replication import Recovered, Replica, ReplicaSettings, ReplicationProtocol
 from recipes.core.server.client_port import read_buffer
 from recipes.core.server.election_port import ElectionPort
 from recipes.core.server.ensemble_facts import EnsembleFacts

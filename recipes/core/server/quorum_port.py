@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import Protocol
 
-from recipes.core.replication import PeerLink
+from recipes.core.outbox import PeerLink
 from recipes.core.server.peer_sockets import UNREACHABLE, Endpoint, PeerSockets
 
 log: logging.Logger = logging.getLogger("recipes.server")

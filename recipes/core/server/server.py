@@ -29,8 +29,9 @@ from recipes.core.errors import DiskError
 from recipes.core.jute.records import Ids
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
+from recipes.core.outbox import Outbox
 from recipes.core.protocols import find_protocol, protocol_of, refusal
-from recipes.core.replication import Outbox, Replica
+from recipes.core.replication import Replica
 from recipes.core.server.accepting import Tls
 from recipes.core.server.client_places import ClientPlace, ClientPlaces
 from recipes.core.server.client_port import ClientProtocol, read_buffer

@@ -17,7 +17,8 @@ from recipes.core.errors import DiskError
 from recipes.core.jute.votes import decode_notification, encode_notification
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
-from recipes.core.replication import Entry, Outbox, PeerLink, Ready, Replica, ReplicaSettings
+from recipes.core.outbox import Outbox, PeerLink
+from recipes.core.replication import Entry, Ready, Replica, ReplicaSettings
 from recipes.core.sim.chance import Random
 from recipes.core.sim.disk import PowerCut, SimDisk
 from recipes.core.sim.flusher import SimFlusher

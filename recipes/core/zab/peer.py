@@ -18,6 +18,7 @@ from recipes.core.jute.quorum import Packet, PacketReader
 from recipes.core.jute.records import Ids
 from recipes.core.jute.votes import LEADING, LOOKING, OTHER_PROTOCOL, Notification
 from recipes.core.link import Link
+from recipes.core.outbox import Outbox
 from recipes.core.replication import (
     SECRET_CELL,
     Cell,
@@ -26,7 +27,6 @@ from recipes.core.replication import (
     InstallSnapshot,
     LearnerStatus,
     Operation,
-    Outbox,
     Ready,
     ReplicaSettings,
     ReplicaStatus,

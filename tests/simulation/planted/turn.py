@@ -12,12 +12,12 @@ def what_a_sync_brings_about_goes_out_before_it(patch: Patch) -> None:
         while not self._stopped and (job := self.writes.next()) is not None:
             if isinstance(job, Batch):
                 self.member.flushed(job.entries[-1].zxid)
-                self._send()
+                self._send_before_sync()
             if not self._effects.write(job):
                 return
             self._report(job)
 
-    patch.setattr(Turn, "_write", write)
+    patch.setattr(Turn, "_write_and_sync", write)
 
 
 @planted(1, "Z9", kinds=("full disk",))
