@@ -214,8 +214,14 @@ class Ensemble:
         return max(leading, key=_epoch, default=None)
 
     def _leader_sid(self) -> int:
+        """The server whose replies keep sessions alive; 0 if there is none.
+
+        A leader that stood still may answer before it notices that it was replaced. Its successor does not hear of that.
+        """
         leader = self.leader()
-        return 0 if leader is None else leader.sid
+        if leader is None or _epoch(leader) < max(self.ledger.leaders, default=0):
+            return 0
+        return leader.sid
 
     # What happens.
 
