@@ -62,20 +62,14 @@ async def tell(
     participants: Mapping[str, TransactionParticipant],
     branch: BranchId,
     decision: Decision,
-    within: float | None = ASK_SECONDS,
+    within: float = ASK_SECONDS,
 ) -> str:
-    """Tell a participant the outcome once. Return "" if it has proved the outcome, else what it says.
-
-    within: as `ask` has it; None if the caller has a limit for several calls.
-    """
+    """Tell a participant the outcome once. Return "" if it has proved the outcome, else what it says."""
     participant = participants.get(branch.participant)
     if participant is None:  # it joined by itself
         return "this coordinator has no such participant"
     method, proof = _OUTCOMES[decision]
-    if within is None:
-        reply = await call(participant, branch, method)
-    else:
-        reply = await ask(participant, branch, method, within)
+    reply = await ask(participant, branch, method, within)
     if reply.answer is Answer.CONTRADICTION:
         log.error("the branch %s was told to %s and has done the opposite: %s", branch, method, reply)
     return "" if reply.answer is proof else str(reply)

@@ -30,7 +30,7 @@ from recipes.transaction.opening import Openings, in_words, is_away
 from recipes.transaction.participant import BranchId, ThreePhaseParticipant, TransactionParticipant, check_name
 from recipes.transaction.record import Decision, Record, Records
 from recipes.transaction.recovery import Recovery
-from recipes.transaction.stages import DECIDED, CommitProtocol, Event, Stage
+from recipes.transaction.stages import DECIDED, NOTHING_PREPARED, CommitProtocol, Event, Stage
 from recipes.transaction.stats import CoordinatorStats
 
 if TYPE_CHECKING:
@@ -234,8 +234,8 @@ class Coordinator:
         return participant
 
     async def _carry_out(self, driver: Driver) -> None:
-        """Run the driver until the decision, and then, until the deadline, to its end; or until the session is over.
-        What is left when the block goes on, or is cancelled, is done by a task of the client."""
+        """Run the driver in a task of the client. Wait for the decision, and then for its proof until the deadline; or
+        until the session is over."""
         try:
             scope = self._client.session_scope()
         except RecipesError as error:  # nothing was recorded, so nobody prepared: the branches are undone here
@@ -245,53 +245,30 @@ class Coordinator:
                 await driver.run()
             return
         self._drivers.add(driver)
-        driver.cut = scope.cancel
-        try:
-            with scope:
-                # After the deadline the abort must still be written. A store that is away ends our session meanwhile.
-                scope.limit(driver.left_seconds() + self._client.session.timeout)
-                await driver.run(DECIDED)
-                scope.limit(driver.left_seconds())
-                await driver.run()
-        except Exception:
-            self._log(driver)
-            driver.stopped = True
-        finally:
-            driver.cut = None
-            if driver.is_over:
-                self._end(driver)
-            elif driver.stopped or not self._client.look_after(lambda: self._go_on(driver)):
-                await self._leave(driver)
+        self._client.look_after(lambda: self._run(driver))
+        with scope:
+            # After the deadline the abort must still be written. A store that is away ends our session in this time.
+            scope.limit(driver.left_seconds() + self._client.session.timeout)
+            await driver.wait_decided()
+            scope.limit(driver.left_seconds())
+            await driver.wait_settled()
+        if driver.stage in NOTHING_PREPARED:  # the session is over, and the work is being undone
+            with anyio.move_on_after(_LEAVING_SECONDS, shield=True):
+                await driver.wait_decided()
 
-    async def _go_on(self, driver: Driver) -> None:
+    async def _run(self, driver: Driver) -> None:
         try:
-            with anyio.CancelScope() as scope:
-                driver.cut = scope.cancel
-                if not driver.stopped:
-                    await driver.run()
+            await driver.run()
+            if driver.stage is Stage.SETTLED and self._recovery is not None and driver.record.decision is not None:
+                self._recovery.remove(driver.record)
         except Exception:
-            self._log(driver)
+            log.exception("transaction %s failed here; another coordinator ends it", driver.record.id)
         finally:
-            await self._leave(driver)
-
-    async def _leave(self, driver: Driver) -> None:
-        """End a driver whose work may not be done: its session is over, or it has failed."""
-        if self._client.session.lost:
-            driver.lost("the session is over")
-        try:
             await driver.undo(_LEAVING_SECONDS)
-        finally:
-            self._end(driver)
-
-    def _end(self, driver: Driver) -> None:
-        if driver.stage is Stage.SETTLED and self._recovery is not None and driver.record.decision is not None:
-            self._recovery.remove(driver.record)
-        self._drivers.discard(driver)
-        self._ended[driver.decision] += 1
-        self._idle.set()
-
-    def _log(self, driver: Driver) -> None:
-        log.exception("transaction %s failed here; another coordinator ends it", driver.record.id)
+            self._drivers.discard(driver)
+            self._ended[driver.decision] += 1
+            driver.finish()
+            self._idle.set()
 
 
 class GlobalTransaction:

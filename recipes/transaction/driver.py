@@ -1,18 +1,17 @@
 """One transaction at its coordinator: does the work of each stage until the outcome is proved.
 
-It runs in the block's task, which costs less than a task of its own. If the block is cancelled, a task of the client
-goes on in the same stage, so that nothing is left undone: the work of each stage may be repeated.
+It runs in a task of the client and not in that of the block, so that a cancelled block leaves nothing undone.
 `stages.py` decides which stage comes next; this module does its work.
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping
-from types import MappingProxyType
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 import anyio
 
 from recipes.core.client.backoff import pauses
+from recipes.core.client.waiter import Waiter
 from recipes.core.errors import AuthFailed, SessionError, StoreError, UnknownTransaction
 from recipes.transaction import asking
 from recipes.transaction.branch import Answer, Reply
@@ -26,24 +25,13 @@ if TYPE_CHECKING:
 log: logging.Logger = logging.getLogger("recipes.transaction")
 
 _YES = frozenset({Answer.PREPARED, Answer.READ_ONLY})
-_WORK: MappingProxyType[Stage, str] = MappingProxyType(  # the method that does the work of a stage
-    {
-        Stage.ASKING: "_ask",
-        Stage.RECORDING: "_write_record",
-        Stage.PREPARING: "_prepare",
-        Stage.DECIDING_COMMIT: "_decide_commit",
-        Stage.DECIDING_ABORT: "_decide_abort",
-        Stage.COMMITTING: "_tell",
-        Stage.ABORTING: "_tell",
-    }
-)
 _UNDO_TRIES = 3  # of an abort without a record: nothing was prepared
 
 
 class Driver:
     """The driver of one transaction. `Coordinator.begin` makes it; `run` does all of its work.
 
-    ends_at: the deadline for the participants to agree, by the client's clock. cut: ends the `run` that is under way.
+    ends_at: the deadline for the participants to agree, by the client's clock.
     """
 
     def __init__(
@@ -60,13 +48,16 @@ class Driver:
         self.stage: Stage = stage
         self.why: str = ""
         self.unsettled: dict[str, str] = {}  # participants that have not proved the outcome -> their last answer
-        self.cut: Callable[[], None] | None = None
-        self.stopped: bool = False
+        self._decided: Waiter | None = None  # of the task that awaits the decision
+        self._ended: Waiter | None = None  # of the task that awaits the end of `run`
         self._records = records
         self._participants = participants
         self._fleet = fleet
         self._ends_at = ends_at
+        self._over = False
         self._given_up = False
+        self._polling: anyio.CancelScope | None = None
+        self._scope = anyio.CancelScope()
         self._read_only: set[str] = set()
         self._prepared: set[str] = set()  # names of participants that voted yes
         self._random: Random = records.client.random
@@ -85,9 +76,21 @@ class Driver:
         self._note(event, why)
 
     def lost(self, why: str) -> None:
-        """Note that the session is over. If nobody was asked to prepare, the branches are to be undone."""
-        if self.stage not in DECIDED and self.stage is not Stage.IN_DOUBT:
+        """Note that the session ended before anybody was asked to prepare."""
+        if self.stage is not Stage.ABORTING:
             self._note(Event.LOST, why)
+
+    async def wait_decided(self) -> None:
+        """Return once the outcome is known, or will not be known here."""
+        if self.stage not in DECIDED and not self._over:
+            self._decided = Waiter()
+            await self._decided.wait()
+
+    async def wait_settled(self) -> None:
+        """Return once every participant has proved the outcome, or `run` has ended before that."""
+        if not self._over:
+            self._ended = Waiter()
+            await self._ended.wait()
 
     def left_seconds(self) -> float:
         """How long until the deadline."""
@@ -96,12 +99,19 @@ class Driver:
     def give_up(self) -> None:
         """Do not commit any more, unless commit is decided."""
         self._given_up = True
+        if self._polling is not None:
+            self._polling.cancel()
 
     def stop(self) -> None:
-        """Stop `run`, for good. Other coordinators go on with the transaction."""
-        self.stopped = True
-        if self.cut is not None:
-            self.cut()
+        """Stop `run`. Other coordinators go on with the transaction."""
+        self._scope.cancel()
+
+    def finish(self) -> None:
+        """Note that `run` has ended, and wake the task that waits."""
+        self._over = True
+        for waiter in (self._decided, self._ended):
+            if waiter is not None:
+                waiter.set()
 
     async def undo(self, within: float) -> None:
         """After a cancelled `run`: abort, with one try, the branches that no record names. within: seconds it takes at
@@ -113,38 +123,43 @@ class Driver:
                     for name in list(self.unsettled):
                         group.start_soon(self._settle, name, Decision.ABORT, 1)
 
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing is left to do here: all is proved, or this process cannot learn the outcome."""
-        return self.stage not in _WORK
-
-    async def run(self, until: Collection[Stage] = ()) -> None:
-        """Work until every participant has proved the outcome, or this process cannot learn it; or until a stage of
-        `until`. If it was cancelled, the next call goes on. Raises only bugs."""
-        rests = None
-        while self.stage in _WORK and self.stage not in until:
-            try:
-                event = await getattr(self, _WORK[self.stage])()
-            except (SessionError, AuthFailed) as error:
-                self.why = self.why or str(error)
-                event = Event.LOST
-            except StoreError as error:  # for example no permission, or no quota left
-                self.why = self.why or str(error)
-                event = Event.DENIED
-                if self.stage is not Stage.RECORDING:  # participants wait: the store may accept it later
-                    log.warning(
-                        "transaction %s: the store refuses its decision; trying again: %s", self.record.id, error
-                    )
-                    rests = rests or pauses(self._random, shortest=0.1, longest=5.0)
-                    await anyio.sleep(next(rests))
-                    continue
-            self._note(event)
+    async def run(self) -> None:
+        """Work until every participant has proved the outcome, or this process cannot learn it. Raises only bugs."""
+        work: dict[Stage, Callable[[], Awaitable[Event]]] = {
+            Stage.ASKING: self._ask,
+            Stage.RECORDING: self._write_record,
+            Stage.PREPARING: self._prepare,
+            Stage.DECIDING_COMMIT: lambda: self._decide(Decision.COMMIT),
+            Stage.DECIDING_ABORT: lambda: self._decide(Decision.ABORT),
+            Stage.COMMITTING: self._tell,
+            Stage.ABORTING: self._tell,
+        }
+        rests = pauses(self._random, shortest=0.1, longest=5.0)
+        with self._scope:
+            while self.stage in work:
+                try:
+                    event = await work[self.stage]()
+                except (SessionError, AuthFailed) as error:
+                    self.why = self.why or str(error)
+                    event = Event.LOST
+                except StoreError as error:  # for example no permission, or no quota left
+                    self.why = self.why or str(error)
+                    event = Event.DENIED
+                    if self.stage is not Stage.RECORDING:  # participants wait: the store may accept it later
+                        log.warning(
+                            "transaction %s: the store refuses its decision; trying again: %s", self.record.id, error
+                        )
+                        await anyio.sleep(next(rests))
+                        continue
+                self._note(event)
 
     def _note(self, event: Event, why: str = "") -> None:
         self.why = self.why or why
         self.stage = following(self.record.protocol, self.stage, event)
         if self.stage in (Stage.COMMITTING, Stage.ABORTING):
             self.unsettled = {name: "not asked yet" for name in self.record.branches if name not in self._read_only}
+        if self._decided is not None and self.stage in DECIDED:
+            self._decided.set()
 
     def _branch(self, name: str) -> BranchId:
         return BranchId(self._fleet, self.record.id, name)
@@ -178,8 +193,8 @@ class Driver:
         return Event.AGREED
 
     async def _ask_all(self, method: asking.Method, names: list[str], within: float) -> dict[str, Reply]:
-        """Ask all of them at the same time. The first answer that is not yes ends the waiting for the others; then some
-        replies are missing."""
+        """Ask all of them at the same time. The first answer that is not yes ends the waiting for the others, and so
+        does `give_up`; then some replies are missing."""
         replies: dict[str, Reply] = {}
 
         async def ask_one(name: str) -> None:
@@ -188,13 +203,14 @@ class Driver:
                 scope.cancel()
 
         async with anyio.create_task_group() as group:
-            scope = group.cancel_scope
+            self._polling = scope = group.cancel_scope
             scope.deadline = anyio.current_time() + within  # one for all of them: scopes are expensive
             here, *others = names or (None,)
             for name in others:
                 group.start_soon(ask_one, name)
             if here is not None:
                 await ask_one(here)  # in this task: saves one for each transaction
+        self._polling = None
         if len(replies) < len(names) and anyio.current_time() >= scope.deadline:
             for name in names:
                 replies.setdefault(name, asking.no_answer(within))
@@ -205,12 +221,6 @@ class Driver:
             return stop
         self.record = await self._records.write(self.record, self.record.owner)
         return Event.FOUND_ABORT if self.record.decision is not None else Event.WRITTEN
-
-    async def _decide_commit(self) -> Event:
-        return await self._decide(Decision.COMMIT)
-
-    async def _decide_abort(self) -> Event:
-        return await self._decide(Decision.ABORT)
 
     async def _decide(self, decision: Decision) -> Event:
         if decision is Decision.COMMIT and (stop := self._stopped()) is not None:
@@ -243,39 +253,22 @@ class Driver:
         """Tell each participant the outcome until it has proved it."""
         decision = Decision.COMMIT if self.stage is Stage.COMMITTING else Decision.ABORT
         tries = None if self.record.decision is not None else _UNDO_TRIES
-        patience = asking.patience(self.record.deadline)
-        # Nearly always one try is enough. So the first tries share one limit, and all others have limits of their own.
-        await self._settle_all(decision, tries, patience)
-        if self.unsettled:
-            await self._settle_all(decision, tries)
-        return Event.PROVED
-
-    async def _settle_all(self, decision: Decision, tries: int | None, limit: float | None = None) -> None:
-        """limit: seconds after which it ends; None if only its single tries are limited."""
         async with anyio.create_task_group() as group:
-            if limit is not None:
-                group.cancel_scope.deadline = anyio.current_time() + limit
             here, *others = self.unsettled or (None,)
             for name in others:
-                group.start_soon(self._settle, name, decision, tries, limit is not None)
+                group.start_soon(self._settle, name, decision, tries)
             if here is not None:
-                # In this task: saves one for each transaction.
-                await self._settle(here, decision, tries, limit is not None)
-        if group.cancel_scope.cancelled_caught:
-            for name in self.unsettled:
-                self.unsettled[name] = str(asking.no_answer(limit or 0.0))
+                await self._settle(here, decision, tries)  # in this task: saves one for each transaction
+        return Event.PROVED
 
-    async def _settle(self, name: str, decision: Decision, tries: int | None, is_limited: bool = False) -> None:
+    async def _settle(self, name: str, decision: Decision, tries: int | None) -> None:
         patience = asking.patience(self.record.deadline)
-        rounds = None
-        while what_it_says := await asking.tell(
-            self._participants, self._branch(name), decision, None if is_limited and rounds is None else patience
-        ):
+        rounds = pauses(self._random, shortest=0.02, longest=patience)
+        while what_it_says := await asking.tell(self._participants, self._branch(name), decision, patience):
             self.unsettled[name] = what_it_says
             if tries is not None:
                 tries -= 1
                 if not tries:
                     break
-            rounds = rounds or pauses(self._random, shortest=0.02, longest=patience)
             await anyio.sleep(next(rounds))
         self.unsettled.pop(name, None)

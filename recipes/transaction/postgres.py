@@ -4,24 +4,28 @@ Source: PostgreSQL's documentation of PREPARE TRANSACTION and of pg_prepared_xac
 docs/transactions.md, each row shown by a test.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
 
 from recipes.core.errors import ConfigError
 from recipes.transaction.branch import Answer
-from recipes.transaction.database import LOCK_SECONDS, Together, check_id
+from recipes.transaction.database import LOCK_SECONDS, check_id
 from recipes.transaction.guard import ABORT, COMMIT, GuardRow, ParticipantGuard
 from recipes.transaction.participant import BranchId, Prepared
 
 if TYPE_CHECKING:
-    from recipes.transaction.postgres_connection import Lent, PostgresConnection, PostgresConnections
+    from recipes.transaction.postgres_connection import PostgresConnection, PostgresConnections
 
 _IDLE = 32  # connections kept open
 _CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 
 # Locks of a prepared transaction have no pid. They share a virtual transaction id: that of the session that prepared
 # it, or -1/<xid> after a restart. Its lock on its own transaction id links them to the row of pg_prepared_xacts.
-_PREPARED = b"""
+_PREPARED = """
 SELECT x.gid, extract(epoch FROM clock_timestamp() - x.prepared)::float8,
     array(
         SELECT DISTINCT l.mode || ' on ' || coalesce(l.relation::regclass::text, l.locktype)
@@ -36,9 +40,7 @@ FROM pg_prepared_xacts x WHERE x.database = current_database() ORDER BY x.prepar
 class PostgresBranch:
     """What `tx.enlist` returns: the branch's own connection, in a transaction. Its statements run one at a time."""
 
-    def __init__(self, connections: "PostgresConnections", connection: "PostgresConnection") -> None:
-        connection.begins = True
-        self._connections = connections
+    def __init__(self, connection: "PostgresConnection") -> None:
         self._connection = connection
         self._changed = False  # rows, as statements report it; `_prepare` asks about other changes
         self._over = False  # the connection is closed, or in other use
@@ -49,31 +51,13 @@ class PostgresBranch:
         Raises psycopg.Error, and RuntimeError when the branch has ended. After an error, or a statement that was
         cancelled, the branch cannot commit.
         """
-        import psycopg
-
-        while not self._over:
-            connection = self._connection
-            try:
-                # As bytes, since the driver's type wants literals: statements come from the user's code here.
-                tags, rows = await connection.execute(sql.encode(), params)
-            except psycopg.Error:
-                # The server has closed it while it was unused, or was started again: nothing of the branch is lost.
-                if self._over or not (connection.broken and connection.untried):
-                    raise
-                await self._replace(connection)
-            else:
-                self._changed = self._changed or any(map(_tells_a_change, tags))
-                return rows
-        raise RuntimeError("the branch has ended: its statements run inside the transaction's block")
-
-    async def _replace(self, lost: "PostgresConnection") -> None:
-        """Go on with another connection. Raises psycopg.Error when the server cannot be reached."""
-        self._connections.give_up(lost)
-        connection = await self._connections.take()
-        if self._over or self._connection is not lost:  # another task was quicker
-            self._connections.give_back(connection)
-        else:
-            connection.begins, self._connection = True, connection
+        if self._over:
+            raise RuntimeError("the branch has ended: its statements run inside the transaction's block")
+        # As bytes, since the driver's type wants literals: statements come from the user's code here.
+        cursor = await self._connection.execute(sql.encode(), params)
+        verb, *counts = (cursor.statusmessage or "").split()
+        self._changed = self._changed or (verb in _CHANGES and counts[-1:] != ["0"])
+        return await cursor.fetchall() if cursor.description else []
 
 
 class PostgresParticipant:
@@ -91,7 +75,7 @@ class PostgresParticipant:
         self._guard = guard or ParticipantGuard()
         self._working: dict[BranchId, PostgresBranch] = {}
         self._kept: PostgresConnections | None = None
-        self._forgotten = Together(self.forget_all)
+        self._forgotten: list[BranchId] = []
 
     async def open(self) -> None:
         """Check that the server can prepare transactions, and make the guard's table.
@@ -99,12 +83,12 @@ class PostgresParticipant:
         Raises ConfigError, and psycopg.Error when the server cannot be reached.
         """
         async with self._connection() as connection:
-            _, ((most,),) = await connection.execute(b"SHOW max_prepared_transactions")
-            if int(most) == 0:
+            found = await (await connection.execute("SHOW max_prepared_transactions")).fetchone()
+            if found is None or int(found[0]) == 0:
                 raise ConfigError(
-                    "max_prepared_transactions", most,
+                    "max_prepared_transactions", 0 if found is None else found[0],
                     "as many as branches are prepared at a time; set it in postgresql.conf and restart",
-                    source=connection.host,
+                    source=connection.info.host,
                 )  # fmt: skip
         await self._make_table()
 
@@ -134,25 +118,31 @@ class PostgresParticipant:
                 working._connection.drop()
 
     async def begin(self, branch: BranchId) -> PostgresBranch:
-        """Let the branch begin a database transaction, with its first statement: BEGIN has no round trip of its own.
+        """Begin a database transaction for the branch. Raises psycopg.Error when the server cannot be reached."""
+        import psycopg
 
-        Raises psycopg.Error when the server cannot be reached. That is asked only if no connection is kept.
-        """
-        if (working := self._working.get(check_id(branch))) is None:
-            connection = await self._connections.take()
-            if (working := self._working.get(branch)) is None:
-                working = self._working[branch] = PostgresBranch(self._connections, connection)
-            else:  # another task was quicker
-                self._connections.give_back(connection)
-        return working
+        check_id(branch)
+        while branch not in self._working:
+            connection, is_old = await self._connections.take()
+            try:
+                await connection.run("BEGIN")
+            except psycopg.Error:
+                self._connections.give_up(connection)
+                if not is_old:
+                    raise
+                continue  # the server has closed it meanwhile, or was started again
+            if branch in self._working:  # another task was quicker
+                connection.drop()
+            else:
+                self._working[branch] = PostgresBranch(connection)
+        return self._working[branch]
 
     async def can_commit(self, branch: BranchId) -> Answer:
         """Whether the branch's transaction is sound. Deferred constraints are checked now."""
         working = self._working.get(check_id(branch))
-        if working is None or not (working._connection.begins or working._connection.is_sound):
+        if working is None or not _is_sound(working._connection):
             return Answer.REFUSED
-        if not working._connection.begins:
-            await working._connection.run("SET CONSTRAINTS ALL IMMEDIATE")
+        await working._connection.run("SET CONSTRAINTS ALL IMMEDIATE")
         ended = await self._read(working._connection, str(branch))
         return Answer.PREPARED if ended is None else Answer.REFUSED
 
@@ -170,9 +160,7 @@ class PostgresParticipant:
             return await self._prepared_before(branch)
         connection, answer = working._connection, Answer.REFUSED
         try:
-            if connection.begins:  # no statement has run
-                answer = Answer.READ_ONLY
-            elif connection.is_sound:
+            if _is_sound(connection):
                 answer = await self._prepare(connection, branch, working._changed)
         except psycopg.errors.UniqueViolation:  # it was aborted before
             pass
@@ -238,26 +226,30 @@ class PostgresParticipant:
 
     async def recover(self) -> Sequence[BranchId]:
         """The branches that are prepared in this database, without transactions of other software."""
-        sql = b"SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE 'recipes:%'"
+        sql = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE 'recipes:%'"
         async with self._connection() as connection:
-            _, rows = await connection.execute(sql)
+            rows = await (await connection.execute(sql)).fetchall()
         return [found for (gid,) in rows if (found := BranchId.parse(gid)) is not None]
 
     async def prepared(self) -> Sequence[Prepared]:
         """Every prepared transaction of this database, oldest first."""
         async with self._connection() as connection:
-            _, rows = await connection.execute(_PREPARED)
+            rows = await (await connection.execute(_PREPARED)).fetchall()
         return [Prepared(gid, BranchId.parse(gid), max(0.0, age), tuple(locks)) for gid, age, locks in rows]
 
     async def marks(self, older: float) -> Sequence[BranchId]:
         """The branches that ended more than `older` seconds ago and still have their row."""
         async with self._connection() as connection:
-            _, rows = await connection.execute(self._guard.old_sql(older).encode())
+            rows = await (await connection.execute(self._guard.old_sql(older).encode())).fetchall()
         return [found for (text,) in rows if (found := BranchId.parse(text)) is not None]
 
     async def forget(self, branch: BranchId) -> None:
         """Delete the guard's row, in one statement with the rows of all branches forgotten at the same time."""
-        await self._forgotten.add(check_id(branch))
+        self._forgotten.append(check_id(branch))
+        await anyio.lowlevel.checkpoint()
+        batch, self._forgotten = self._forgotten, []
+        if batch:
+            await self.forget_all(batch)
 
     async def forget_all(self, branches: Sequence[BranchId]) -> None:
         """Delete the guard's rows of these branches in one statement."""
@@ -275,15 +267,15 @@ class PostgresParticipant:
     async def _prepared_before(self, branch: BranchId) -> Answer:
         """The answer to a repeated prepare, or to a prepare in a process without the branch's work."""
         async with self._connection() as connection:
-            _, rows = await connection.execute(b"SELECT 1 FROM pg_prepared_xacts WHERE gid = %s", [str(branch)])
-            if rows:
+            found = await connection.execute("SELECT 1 FROM pg_prepared_xacts WHERE gid = %s", [str(branch)])
+            if await found.fetchone() is not None:
                 return Answer.PREPARED
             ended = await self._read(connection, str(branch))
             return Answer.COMMITTED if ended is not None and ended.outcome == COMMIT else Answer.REFUSED
 
     async def _read(self, connection: "PostgresConnection", branch: str) -> GuardRow | None:
-        _, rows = await connection.execute(self._guard.read_sql.encode(), [branch])
-        return GuardRow(*rows[0]) if rows else None
+        row = await (await connection.execute(self._guard.read_sql.encode(), [branch])).fetchone()
+        return None if row is None else GuardRow(*row)
 
     @property
     def _connections(self) -> "PostgresConnections":
@@ -293,11 +285,20 @@ class PostgresParticipant:
             self._kept = PostgresConnections(self._dsn, _IDLE)
         return self._kept
 
-    def _connection(self) -> "Lent":
-        return self._connections.lend()
+    @asynccontextmanager
+    async def _connection(self) -> "AsyncGenerator[PostgresConnection]":
+        """A connection that commits each statement. It is given back unless the block raises."""
+        connection, _ = await self._connections.take()
+        try:
+            yield connection
+        except BaseException:
+            self._connections.give_up(connection)
+            raise
+        self._connections.give_back(connection)
 
 
-def _tells_a_change(tag: str) -> bool:
-    """Whether the tag of a statement's answer says that it has changed rows, such as "INSERT 0 1"."""
-    verb, *counts = tag.split() or [""]
-    return verb in _CHANGES and counts[-1:] != ["0"]
+def _is_sound(connection: "PostgresConnection") -> bool:
+    """Whether the connection's transaction can still commit: PREPARE of a failed transaction raises nothing."""
+    from psycopg.pq import TransactionStatus
+
+    return connection.info.transaction_status is TransactionStatus.INTRANS

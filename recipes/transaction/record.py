@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from recipes.core.jute.records import ACL, Stat
 
 
-_ENCODER = json.JSONEncoder(separators=(",", ":"))  # made once: it is expensive
-
-
 class Decision(Enum):
     """The outcome of a transaction. It never changes."""
 
@@ -67,7 +64,7 @@ class Record(NamedTuple):
         }
         if self.decision is not None:
             stored |= {"decision": self.decision.value, "why": self.why}
-        return _ENCODER.encode(stored).encode()
+        return json.dumps(stored, separators=(",", ":")).encode()
 
     @classmethod
     def decode(cls, path: str, data: bytes, stat: "Stat") -> Self:

@@ -171,42 +171,6 @@ async def test_a_block_that_is_cancelled_aborts(client, root):
         assert tx.outcome == "abort"
 
 
-@pytest.mark.parametrize(("asked", "outcome"), [(Request.PREPARE, "abort"), (Request.COMMIT, "commit")])
-async def test_what_a_block_that_is_cancelled_at_its_end_has_begun_is_brought_to_its_end(client, root, asked, outcome):
-    parties = two()
-    there = anyio.Event()
-
-    async def hang_once(*_):
-        if not there.is_set():
-            there.set()
-            await anyio.sleep_forever()
-
-    parties["b"].before = doing(asked, hang_once)
-    async with Coordinator(client, root, participants=parties) as coordinator:
-        transactions = []
-
-        async def transact():
-            async with coordinator.begin(deadline=60) as tx:
-                transactions.append(tx)
-                (await tx.enlist("a"))["x"] = 1
-                (await tx.enlist("b"))["x"] = 2
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(transact)
-            with anyio.fail_after(SECONDS):
-                await there.wait()
-            group.cancel_scope.cancel()
-
-        async def settled():
-            return not coordinator._drivers and not await records(client, root)
-
-        await until(settled)
-        assert transactions[0].outcome == outcome
-    assert (parties["a"].values, parties["b"].values) == (({"x": 1}, {"x": 2}) if outcome == "commit" else ({}, {}))
-    states = {BranchState.ABORTED} if outcome == "abort" else {BranchState.COMMITTED, BranchState.ABSENT}
-    assert {state for party in parties.values() for state in party.states.values()} <= states
-
-
 async def test_what_a_dead_coordinator_left_undecided_is_aborted_by_another(hosts, client, root):
     """One weakness of two-phase commit as it is taught: participants that wait for a coordinator that never returns."""
     parties = two()

@@ -366,16 +366,13 @@ class Client(Operations):
             self.home.check()
             self._task.hand_over(partial(delete_surely, self, path, prefix=prefix))
 
-    def look_after(self, job: Callable[[], Awaitable[None]]) -> bool:
-        """Run `job` in the client's own task, until it ends or the client does. Returns at once: False, and nothing is
-        done, if the session is over.
+    def look_after(self, job: Callable[[], Awaitable[None]]) -> None:
+        """Run `job` in the client's own task, until it ends or the client does. Returns at once.
 
         `job` must not raise. For clean-up that no block waits for any more, and for watching what a block holds.
         """
-        if self.session.lost or self._closed:
-            return False
-        self._task.hand_over(job)
-        return True
+        if not self.session.lost and not self._closed:
+            self._task.hand_over(job)
 
     def _unusable(self, path: str = "") -> RecipesError:
         if not self._entered:

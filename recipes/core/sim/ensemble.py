@@ -216,7 +216,7 @@ class Ensemble:
     def _leader_sid(self) -> int:
         """The server whose replies keep sessions alive; 0 if there is none.
 
-        A leader that stood still may answer before it notices that it was replaced. Its successor does not hear of that.
+        A leader that stood still may answer before it notices that it was replaced. Its successor hears nothing.
         """
         leader = self.leader()
         if leader is None or _epoch(leader) < max(self.ledger.leaders, default=0):

@@ -72,7 +72,7 @@ def a_decision_is_written_over_what_has_joined(patch: Patch) -> None:
     patch.setattr(Records, "decide", decide)
 
 
-@planted("transaction", 56, "R11")
+@planted("transaction", 340, "R11")
 def a_deposed_coordinator_decides(patch: Patch) -> None:
     """Nothing is checked: neither that it is one yet, nor that others have not decided."""
     original = Records.decide
@@ -200,13 +200,13 @@ def an_abort_is_not_told_to_who_was_silent(patch: Patch) -> None:
 def an_outcome_is_told_once(patch: Patch) -> None:
     original = Driver._settle
 
-    async def settle(self: Driver, name: str, decision: Decision, tries: int | None, is_limited: bool = False) -> None:
-        await original(self, name, decision, 1, is_limited)
+    async def settle(self: Driver, name: str, decision: Decision, tries: int | None) -> None:
+        await original(self, name, decision, 1)
 
     patch.setattr(Driver, "_settle", settle)
 
 
-@planted("transaction", 29, "R11")
+@planted("transaction", 32, "R11")
 def a_session_that_is_lost_while_commit_is_decided_counts_as_an_abort(patch: Patch) -> None:
     tables = {
         protocol: MappingProxyType(table | {(Stage.DECIDING_COMMIT, Event.LOST): Stage.ABORTING})
@@ -215,7 +215,7 @@ def a_session_that_is_lost_while_commit_is_decided_counts_as_an_abort(patch: Pat
     patch.setattr(stages, "TABLES", MappingProxyType(tables))
 
 
-@planted("transaction", 75, "R11")
+@planted("transaction", 13, "R11")
 def a_time_out_aborts_by_itself(patch: Patch) -> None:
     """The textbook's other guess: of a coordinator that lives and is slow."""
     patch.setattr(termination, "ACTIONS", MappingProxyType(termination.ACTIONS | {Finding.RUNNING: Action.ABORT}))
