@@ -315,6 +315,8 @@ class GlobalTransaction:
             raise BadArguments("", f"{name!r} has no can_commit and pre_commit: 3pc needs both")
         branch = BranchId(self._coordinator.fleet, self.id, name)
         await self._coordinator._openings.ensure(name)
+        if self._left:  # the others have voted, perhaps
+            raise RuntimeError(f"the block ended while the participant {name!r} was being opened")
         if name not in driver.record.branches:
             driver.record = driver.record._replace(branches=(*driver.record.branches, name))
         return await self._coordinator._begin_branch(branch)
@@ -333,8 +335,12 @@ class GlobalTransaction:
         if scope is None:
             raise RuntimeError("the transaction was not entered")
         self._left = True
-        scope.__exit__(kind, error, trace)
-        timed_out = scope.cancelled_caught
+        beside: BaseException | None = None
+        try:
+            scope.__exit__(kind, error, trace)
+        except BaseException as rest:  # trio's scope raises what was in one group with its cancellation
+            beside = rest
+        timed_out = scope.cancelled_caught and beside is None
         if timed_out:
             driver.end_block(Event.TIME_UP, "time is up")
         elif error is not None:
@@ -347,6 +353,8 @@ class GlobalTransaction:
             await self._coordinator._carry_out(driver)
         finally:
             driver.give_up()
+        if beside is not None:
+            raise beside
         if error is None or timed_out:
             self._raise()
         return False

@@ -190,7 +190,8 @@ class PostgresParticipant:
 
         async with self._connection() as connection:
             try:
-                await connection.run(f"COMMIT PREPARED '{check_id(branch)}'")
+                # Cancelled while it waits for a synchronous standby, it would be committed here, and look committed.
+                await connection.run(f"COMMIT PREPARED '{check_id(branch)}'", may_end=False)
             except psycopg.errors.UndefinedObject:
                 row = await self._read(connection, str(branch))
                 if row is None:

@@ -33,6 +33,7 @@ class PostgresConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
     """A connection that commits each statement by itself, unless BEGIN was one. Made by `open`."""
 
     _opened: psycopg.Connection[tuple[Any, ...]]
+    _may_end = True  # whether the statement under way may be cancelled at the server
 
     @classmethod
     async def open(cls, dsn: str) -> "PostgresConnection":
@@ -66,12 +67,17 @@ class PostgresConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
         connection.lock = anyio.Lock(fast_acquire=True)  # type: ignore[assignment]
         return connection
 
-    async def run(self, sql: str) -> "Sequence[PGresult]":
+    async def run(self, sql: str, *, may_end: bool = True) -> "Sequence[PGresult]":
         """Run statements without parameters, in one message; return the result of each. Cheaper than `execute`, which
-        runs the user's statements. Raises psycopg.Error."""
+        runs the user's statements. may_end: whether the server is asked to cancel them when the caller is cancelled.
+        Raises psycopg.Error."""
         async with self.lock:
-            self.pgconn.send_query(sql.encode())
-            results = await self.wait(generators.execute(self.pgconn))
+            self._may_end = may_end
+            try:
+                self.pgconn.send_query(sql.encode())
+                results = await self.wait(generators.execute(self.pgconn))
+            finally:
+                self._may_end = True
         for result in results:
             if result.status == ExecStatus.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(result)
@@ -115,7 +121,8 @@ class PostgresConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
     async def _break_off(self) -> None:
         if self.closed:
             return
-        if not psycopg.capabilities.has_cancel_safe():  # libpq's older way blocks the whole process
+        # libpq's older way of cancelling blocks the whole process.
+        if not self._may_end or not psycopg.capabilities.has_cancel_safe():
             self.drop()
             return
         cancel = self.pgconn.cancel_conn()

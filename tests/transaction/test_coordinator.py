@@ -379,3 +379,61 @@ async def test_a_decision_that_the_store_refuses_for_a_while_is_written_later(cl
             (await tx.enlist("b"))["x"] = 2
         assert (tx.outcome, len(refusals)) == ("commit", 2)
         assert parties["a"].values == {"x": 1}
+
+
+async def test_a_participant_that_is_opened_until_behind_the_block_takes_no_part(client, root):
+    parties = two()
+    preparing, refused = anyio.Event(), anyio.Event()
+
+    async def hold(*_):
+        preparing.set()
+        await refused.wait()
+
+    parties["a"].before = doing(Request.PREPARE, hold)
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        ensure = coordinator._openings.ensure
+
+        async def ensure_late(name):
+            if name == "b":
+                await preparing.wait()
+            await ensure(name)
+
+        coordinator._openings.ensure = ensure_late
+        asked = anyio.Event()
+
+        async def enlist_late(tx):
+            asked.set()
+            with pytest.raises(RuntimeError, match="the block ended while the participant 'b' was being opened"):
+                await tx.enlist("b")
+            refused.set()
+
+        with anyio.fail_after(SECONDS):
+            async with anyio.create_task_group() as group, coordinator.begin(deadline=SECONDS) as tx:
+                (await tx.enlist("a"))["x"] = 1
+                group.start_soon(enlist_late, tx)
+                await asked.wait()
+    assert (tx.outcome, dict(tx.unsettled), parties["a"].values) == ("commit", {}, {"x": 1})
+
+
+async def test_an_error_beside_the_deadline_leaves_no_branch_open(client, root):
+    parties = two()
+
+    async def fail_at_the_end():
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise Mine
+
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        with pytest.RaisesGroup(Mine):
+            async with coordinator.begin(deadline=0.1) as tx:
+                (await tx.enlist("a"))["x"] = 1
+                async with anyio.create_task_group() as group:
+                    group.start_soon(anyio.sleep_forever)
+                    group.start_soon(fail_at_the_end)
+
+        async def is_undone():
+            return [request for request, _ in parties["a"].requests][:1] == [Request.ABORT]
+
+        await until(is_undone)
+        assert tx.outcome == "abort"

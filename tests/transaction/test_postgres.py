@@ -2,9 +2,11 @@
 
 import signal
 import threading
+import time
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from recipes import ConfigError, TransactionAborted
 from recipes.transaction.branch import Answer
@@ -247,6 +249,45 @@ async def test_u38_a_prepare_that_was_cancelled_is_broken_off_and_found_by_its_i
 
 @pytest.mark.thorough  # it stops a server for a second
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_commit_that_waits_for_a_standby_is_not_taken_for_committed_by_a_try_that_was_given_up(
+    second_postgres, branch
+):
+    def wait_for(standbys):
+        with psycopg.connect(second_postgres.dsn, autocommit=True) as connection:
+            connection.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{standbys}'")
+            connection.execute("SELECT pg_reload_conf()")
+            until = time.monotonic() + SECONDS
+            while connection.execute("SHOW synchronous_standby_names").fetchone() != (standbys,):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+
+    participant = PostgresParticipant(second_postgres.dsn)
+    await participant.open()
+    sql = await participant.begin(branch)
+    await sql.execute("CREATE TABLE waited (number int)")
+    assert await participant.prepare(branch) is Answer.PREPARED
+    await to_thread.run_sync(wait_for, "nobody")
+    try:
+        with anyio.move_on_after(1):
+            pytest.fail(f"{await participant.commit(branch)}, without a standby")
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):  # the server still waits
+            await participant.commit(branch)
+    finally:
+        await to_thread.run_sync(wait_for, "")
+    with anyio.fail_after(SECONDS):
+        while (answer := await once(participant, branch)) is None:
+            await anyio.sleep(0.01)
+    assert answer is Answer.COMMITTED
+    await participant.aclose()
+
+
+async def once(participant, branch):
+    try:
+        return await participant.commit(branch)
+    except psycopg.errors.ObjectNotInPrerequisiteState:
+        return None
+
+
 async def test_a_server_that_hangs_holds_up_nobody_and_each_cancelled_call_ends(postgres, participant, branch):
     branches = [branch._replace(participant=f"p{number}") for number in range(20)]
     statements = [await participant.begin(each) for each in branches]
