@@ -49,38 +49,38 @@ async def stay(client):
         return presence.present and len(await group.members()) == 1
 
 
-async def come_and_go(client):
+async def enter_now_and_then(block):
+    """block: makes what is entered."""
     while True:
-        async with Group(client, "/m/group").join():
+        async with block():
             await anyio.sleep(0.03)
         await anyio.sleep(0.03)
+
+
+async def sees_one_go_and_come(states):
+    """Whether the stream shows somebody, nobody, and somebody again."""
+    seen = []
+    async with aclosing(states):
+        async for state in states:
+            seen.append(bool(state))
+            if seen[-3:] == [True, False, True]:
+                return True
+
+
+async def come_and_go(client):
+    await enter_now_and_then(Group(client, "/m/group").join)
 
 
 async def watch_members(client):
-    """See somebody come, go, and come again."""
-    seen = []
-    async with aclosing(Group(client, "/m/group").watch()) as changes:
-        async for members in changes:
-            seen.append(len(members))
-            if seen[-3:] == [1, 0, 1]:
-                return True
+    return await sees_one_go_and_come(Group(client, "/m/group").watch())
 
 
 async def lead_now_and_then(client):
-    while True:
-        async with Election(client, "/m/lead").lead():
-            await anyio.sleep(0.03)
-        await anyio.sleep(0.03)
+    await enter_now_and_then(Election(client, "/m/lead").lead)
 
 
 async def observe(client):
-    """See somebody lead, nobody, and somebody again."""
-    seen = []
-    async with aclosing(Election(client, "/m/lead").observe()) as leaders:
-        async for leader in leaders:
-            seen.append(leader is not None)
-            if seen[-3:] == [True, False, True]:
-                return True
+    return await sees_one_go_and_come(Election(client, "/m/lead").observe())
 
 
 async def be_present(client):

@@ -10,13 +10,14 @@ from recipes import Semaphore
 from recipes.core.errors import LockLost, NoNode, SessionError
 from recipes.core.jute.records import decode_stat
 from recipes.naming import leases_of
+from tests.simulation.recipes.insiders import Insiders
 from tests.simulation.recipes.plan import Step
 
 LIMIT = 2
 NAMINGS = ("curator", "kazoo", "curator")  # of each of the three semaphores
 
 
-class Leases:
+class Leases(Insiders):
     """The Workload of a world; see World."""
 
     kinds = (*["take"] * 8, *["try"] * 3, *["within"] * 3, *["acquire"] * 2, *["look"] * 2, "break")
@@ -87,16 +88,6 @@ class Leases:
                 self.world.count("broken")
         except NoNode:
             pass
-
-    def holder(self, process=None):
-        """A process with a permit, this one if it has; None when there is none."""
-        return next((each for each, _ in self.inside if process in (None, each)), None)
-
-    def life_ended(self, process):
-        """It has died, or its program is done."""
-        for key in [key for key in self.inside if key[0] is process]:
-            del self.inside[key]
-            self.world.count("died inside")
 
     def event(self, process, kind, path):
         """A watch event has come in."""

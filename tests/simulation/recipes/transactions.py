@@ -32,6 +32,7 @@ from recipes.transaction.participant import BranchId
 from recipes.transaction.stages import Stage
 from recipes.transaction.termination import Termination
 from tests.simulation.recipes.databases import Database, Participant
+from tests.simulation.recipes.insiders import Insiders
 from tests.simulation.recipes.plan import Step
 
 NAMES = ("ledger", "orders", "stock")
@@ -54,7 +55,7 @@ class Mine(Exception):
     """What a block raises."""
 
 
-class Transactions:
+class Transactions(Insiders):
     """The Workload of a world; see World."""
 
     kinds = (*["2pc"] * 6, *["3pc"] * 4, "give up", "database", "trap")
@@ -310,16 +311,6 @@ class Transactions:
     def probes(self):
         """Steps that must succeed at once when nothing goes wrong."""
         return [Step(0, 0, kind, 0, 1_000_000 + number, 0, -1, "") for number, kind in enumerate(("2pc", "3pc"))]
-
-    def holder(self, process=None):
-        """A process with a transaction under way, this one if it has; None when there is none."""
-        return next((each for each, _ in self.inside if process in (None, each)), None)
-
-    def life_ended(self, process):
-        """It has died, or its program is done."""
-        for key in [key for key in self.inside if key[0] is process]:
-            del self.inside[key]
-            self.world.count("died inside")
 
     def event(self, process, kind, path):
         """A watch event has come in."""
