@@ -2,6 +2,7 @@
 two-phase extension of PEP 249 alone, and MariaDB by its connector."""
 
 import threading
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -233,14 +234,36 @@ async def test_what_is_prepared_outlives_a_kill_of_the_server_with_its_locks(ban
     assert bank.balance() == 80
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_restart_of_mariadb_and_none_of_postgres_frees_rows_that_were_only_locked(
+    bank, participant, other, branch
+):
+    sql = await participant.begin(branch)
+    await sql.execute("SELECT balance FROM accounts WHERE name = 'b' FOR UPDATE")
+    await sql.execute("UPDATE accounts SET balance = balance - 10 WHERE name = 'a'")
+    assert await participant.prepare(branch) is Answer.PREPARED
+    assert not is_free(bank, "a") and not is_free(bank, "b")
+    await anyio.to_thread.run_sync(bank.server.restart)
+    assert not is_free(bank, "a")
+    assert is_free(bank, "b") is isinstance(bank, MariaDbBank)
+    assert await other.commit(branch) is Answer.COMMITTED
+    with suppress(bank.driver.OperationalError):
+        await participant.recover()  # its connection of before the restart is gone
+
+
+def is_free(bank, name):
+    """Whether nobody has a lock on the row."""
+    try:
+        return bool(bank.run(f"SELECT 1 FROM accounts WHERE name = '{name}' FOR UPDATE NOWAIT"))
+    except bank.driver.OperationalError:
+        return False
+
+
 async def until_free(bank):
     """Return once nobody has a lock on the row b."""
 
     async def unlocked():
-        try:
-            return bank.run("SELECT 1 FROM accounts WHERE name = 'b' FOR UPDATE NOWAIT")
-        except bank.driver.OperationalError:
-            return False
+        return is_free(bank, "b")
 
     await eventually(unlocked)
 
