@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # MariaDB 10.11.19 (Debian 12): a prepared XA branch keeps the row that it locked by SELECT ... FOR UPDATE until the
-# server is killed or restarted, and not beyond. Behind it only the rows that the branch has changed are locked, so that
+# server is killed or restarted, and not beyond. After that only the rows that the branch has changed are locked, so that
 # another transaction may change what the branch has read and relied on, while the branch is prepared and can still be
 # committed: a transfer that locked an account to look at it, for one, no longer keeps others from emptying it.
 #
