@@ -48,7 +48,7 @@ echo "second program out" >>seen
 SH
 chmod +x first second
 touch seen
-ask version | head -1
+ask version | sed -n 1p
 ask lock name ./first >said 2>&1 &
 first=$!
 timeout 60 bash -c 'until grep -q "first program in" seen; do sleep 0.1; done'

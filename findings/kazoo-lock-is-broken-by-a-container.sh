@@ -33,7 +33,7 @@ server=$!
 trap 'kill $server; wait $server || true; rm -rf "$place"' EXIT
 timeout 60 bash -c "until (exec 3<>/dev/tcp/127.0.0.1/$port) 2>/dev/null; do sleep 0.1; done"
 printf 'create -c /lock\nquit\n' |
-    java -cp "root/usr/share/java/*" org.apache.zookeeper.ZooKeeperMain -server "127.0.0.1:$port" >/dev/null 2>&1
+    java -cp "root/usr/share/java/*" org.apache.zookeeper.ZooKeeperMain -waitforconnection -server "127.0.0.1:$port" >/dev/null 2>&1
 
 cat >locks.py <<'PYTHON'
 import sys
