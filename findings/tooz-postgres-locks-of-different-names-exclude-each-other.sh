@@ -19,7 +19,7 @@ place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 cd "$place"
 apt-get download -q postgresql-15=15.20-0+deb12u1 libpq5=15.20-0+deb12u1 >/dev/null
-for package in *.deb; do dpkg -x "$package" root; done
+for package in *.deb; do dpkg -x "$package" debian; done
 python3 -m venv env
 env/bin/pip install -q tooz==9.1.0 psycopg2-binary==2.9.10
 port=$(python3 -c 'import socket; free = socket.create_server(("127.0.0.1", 0)); print(free.getsockname()[1])')
@@ -28,8 +28,8 @@ if [ "$(id -u)" = 0 ]; then # PostgreSQL does not run as root.
     chown nobody "$place"
     user=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
 fi
-bin=root/usr/lib/postgresql/15/bin
-export LC_ALL=C LD_LIBRARY_PATH=$place/root/usr/lib/$(uname -m)-linux-gnu
+bin=debian/usr/lib/postgresql/15/bin
+export LC_ALL=C LD_LIBRARY_PATH=$place/debian/usr/lib/$(uname -m)-linux-gnu
 "${user[@]}" "$bin/initdb" -D data -U tester --auth=trust >initdb.log
 "${user[@]}" "$bin/postgres" -D data -p "$port" -k "$place" -h 127.0.0.1 >server.log 2>&1 &
 server=$!

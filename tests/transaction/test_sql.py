@@ -247,6 +247,7 @@ async def test_a_restart_of_mariadb_and_none_of_postgres_frees_rows_that_were_on
     assert not is_free(bank, "a")
     assert is_free(bank, "b") is isinstance(bank, MariaDbBank)
     assert await other.commit(branch) is Answer.COMMITTED
+    assert is_free(bank, "a") and is_free(bank, "b")
     with suppress(bank.driver.OperationalError):
         await participant.recover()  # its connection of before the restart is gone
 
