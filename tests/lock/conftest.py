@@ -10,7 +10,7 @@ import pytest
 
 from recipes.core.client.client import Client
 from recipes.core.client.multi import Outcome
-from recipes.core.client.session import ConnectionState
+from recipes.core.client.session import ConnectionState, EventType, WatchEvent
 from recipes.core.errors import BadVersion, ConnectionLoss, NodeExists, NoNode, SessionExpired
 
 
@@ -49,13 +49,16 @@ class MemoryStore:
 class MemoryWatch:
     def __init__(self, client, path, children=False):
         self.client, self.store, self.path, self.fired = client, client.store, path, anyio.Event()
-        self.children = children
+        self.children, self.event = children, None
         self.store.watches.append(self)
 
     async def wait(self):
         await self.fired.wait()
+        return self.event
 
     def fire(self):
+        kind = EventType.CHILDREN_CHANGED if self.children else EventType.DATA_CHANGED
+        self.event = WatchEvent(kind if self.path in self.store.nodes else EventType.DELETED, self.path)
         self.client.deliver(self.fired.set)
 
     def cancel(self):
@@ -70,7 +73,7 @@ class MemoryCouple:
         self.watches = watches
 
     async def wait(self):
-        await self.watches[0].wait()
+        return await self.watches[0].wait()
 
     def cancel(self):
         for watch in self.watches:
