@@ -153,9 +153,7 @@ def test_f6_ten_thousand_strangers(start_ensemble, wire, capsys, each_second, pr
     assert not tls or beside.p99 >= 0  # with sslQuorum no leadership ends, and so no connection of a client
 
 
-def run(
-    start_ensemble, wire, count: int, tls: bool, protocol: str, each_second: int | None = None
-) -> list[Waits]:
+def run(start_ensemble, wire, count: int, tls: bool, protocol: str, each_second: int | None = None) -> list[Waits]:
     with start_ensemble("ours", "ours", "ours", start=False, protocol=protocol) as ensemble:
         begin(ensemble, tls=tls)
         return strangers_come(ensemble, wire, count, tls=tls, protocol=protocol, each_second=each_second)

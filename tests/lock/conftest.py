@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from functools import partial
 from types import SimpleNamespace
 
 import anyio
@@ -185,6 +186,7 @@ class MemoryClient(Client):
         self.random = random.Random(MemoryClient.sessions)
         self.session.id = MemoryClient.sessions
         self.pending = []
+        self.unsent = []
         self._entered, self._closed = True, False
         self._state = ConnectionState.CONNECTED
 
@@ -200,6 +202,7 @@ class MemoryClient(Client):
 
     def lose_session(self):
         self.session.end(SessionExpired)
+        self.unsent.clear()
         for call in self.pending:
             call.value, call.error, call.done = None, SessionExpired(path=call.path), True
         self.pending.clear()
@@ -209,6 +212,7 @@ class MemoryClient(Client):
     def _start(self, name, path, act, *, write=False):
         if self.session.lost:
             raise SessionExpired(path=path)
+        self.send()
         self.store.requests.append((name, path))
         lost = write and len(self.store.requests) == self.store.lose_reply
         answer, error = None, None
@@ -301,9 +305,24 @@ class MemoryClient(Client):
         await self._request("delete", path, lambda: self.store.remove(path), write=True)
 
     def start_delete(self, path, heard):
-        call = self._start("delete", path, lambda: self.store.remove(path), write=True)
-        heard(call)
-        return call
+        """It leaves with the next request, and at the latest in the next turn of the loop."""
+        deletion = SimpleNamespace(path=path, heard=heard, sent_at=0.0, abandoned=False)
+        self.unsent.append(deletion)
+
+        async def next_turn():
+            self.send()
+
+        spawn(next_turn)
+        return deletion
+
+    def send(self):
+        """Send what waits for the next request."""
+        waiting, self.unsent = self.unsent, []
+        for each in waiting:
+            if not each.abandoned:
+                each.sent_at = 1.0
+                remove = partial(self.store.remove, each.path)
+                each.heard(self._start("delete", each.path, remove, write=True))
 
     def _get(self, path):
         if path not in self.store.nodes:

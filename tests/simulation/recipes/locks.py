@@ -7,6 +7,8 @@ from recipes.core.errors import LockLost, SessionError
 from tests.simulation.recipes.holds import Holds
 from tests.simulation.recipes.plan import Step
 
+UNCONFIRMED = 1  # the key of the lock that is left with `confirm=False`, and taken twice in a row
+
 
 class Locks:
     """The Workload of a world; see World."""
@@ -29,7 +31,7 @@ class Locks:
 
     def open(self, process, client):
         """What steps of one session share."""
-        return [Lock(client, self.holds.path_of(key)) for key in range(3)], client
+        return [Lock(client, self.holds.path_of(key), confirm=key != UNCONFIRMED) for key in range(3)], client
 
     async def act(self, process, opened, step):
         """Carry out a step."""
@@ -49,9 +51,10 @@ class Locks:
                 else:
                     await self.inside(process, step, grant, waited=False)
         else:
-            began_us = process.now_us
-            async with lock as grant:
-                await self.inside(process, step, grant, waited=process.now_us - began_us > 50_000)
+            for _ in range(2 if step.key == UNCONFIRMED else 1):
+                began_us = process.now_us
+                async with lock as grant:
+                    await self.inside(process, step, grant, waited=process.now_us - began_us > 50_000)
 
     async def inside(self, process, step, grant, waited):
         holding = self.holds.acquired(process, step, grant, waited)
