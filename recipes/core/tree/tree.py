@@ -138,6 +138,12 @@ class DataTree(ZNodes):
         self.data_bytes += len(path) + (len(data) if data else 0)
         self.count += 1
 
+    def count_loaded(self, count: int, data_bytes: int, digest: int) -> None:
+        """Count znodes that a reader of snapshots has packed itself. digest: the sum of their parts."""
+        self.count += count
+        self.data_bytes += data_bytes
+        self._digest = (self._digest + digest) & _DIGEST_MASK
+
     def add_node(self, path: bytes, node: ZNode) -> None:
         """Put a znode in place, for the loader: no event, no quota, and the parent's cversion and pzxid stay.
 
