@@ -6,9 +6,9 @@ it back when that work has ended.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -173,7 +173,7 @@ class Partitioner:
         return ExceptionGroup(f"the work on the items of {self._path} has failed", errors)
 
     def _share_out(
-        self, mine: list[str], tasks: "anyio.abc.TaskGroup", own: Callable[[str, _Work], Awaitable[object]]
+        self, mine: list[str], tasks: "anyio.abc.TaskGroup", own: Callable[[str, _Work], Coroutine[Any, Any, None]]
     ) -> None:
         for item in self._works.keys() - set(mine):
             self._works.pop(item).end(self._grace)
