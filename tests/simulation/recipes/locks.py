@@ -4,6 +4,7 @@ import anyio
 
 from recipes import Lock
 from recipes.core.errors import LockLost, SessionError
+from tests.simulation.recipes.clean_up import at_the_end
 from tests.simulation.recipes.holds import Holds
 from tests.simulation.recipes.plan import Step
 
@@ -67,11 +68,11 @@ class Locks:
         """Hold for more than a block; nobody is cancelled when it is lost."""
         grant = await lock.acquire()
         holding = self.holds.acquired(process, step, grant, waited=False)
-        try:
-            await anyio.sleep(step.for_us / 1e6)
-        finally:
-            self.holds.left(holding, process)
-            await grant.release()
+        async with at_the_end(grant.release):
+            try:
+                await anyio.sleep(step.for_us / 1e6)
+            finally:
+                self.holds.left(holding, process)
 
     async def look(self, process, lock, step):
         holders = await lock.holders()
