@@ -91,6 +91,7 @@ class Contender(Tenure):
         self._acl = acl
         self._owner = 0
         self._deleted = ""  # the last name in front that we saw deleted
+        self._listed_over = 0  # the number of the connection over which we read the line last
         self._asked_to_leave: anyio.Event | None = None
         self.revoke_seen: bool = False
         self.names: list[str] = []
@@ -187,9 +188,10 @@ class Contender(Tenure):
 
     def _is_next_behind_a_deleted_lock(self, order: list[str]) -> bool:
         # A writer's znode can be gone because a reader's takes its place, and a leader's because it gives way: then the
-        # line must be read again.
+        # line must be read again. So it must if our own znode may be gone, too, without an event for us by now.
         first = self._deleted
-        return order[:2] == [first, self._name] and kind_of(first) == "lock" and is_native(self._marker)
+        own = self._watch is not None and self._watch.is_set and self._listed_over == self.client.session.connections
+        return own and order[:2] == [first, self._name] and kind_of(first) == "lock" and is_native(self._marker)
 
     def _standing(self, order: list[str]) -> Standing:
         return standing(self._name, order, self.limit, self.most)
@@ -290,6 +292,7 @@ class Contender(Tenure):
 
     def _order(self, names: list[str]) -> list[str]:
         self.names = names
+        self._listed_over = self.client.session.connections
         order = in_order(names, line_of(self._marker))
         if len(order) != len(names) and (others := strangers(names, self._marker)):
             _warn(self.client, self._parent, self._marker, others[0])

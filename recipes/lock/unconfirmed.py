@@ -10,15 +10,15 @@ read, as ever.
 Source for the numbers: PrepRequestProcessor.java; each create below a parent takes the next one.
 """
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from recipes.contender import Contender
-from recipes.core.errors import NoNode, StoreError, invariant
+from recipes.core.errors import AuthFailed, BadArguments, NoNode, SessionError, StoreError, invariant
 from recipes.line import DIGITS
 
 if TYPE_CHECKING:
     from recipes.core.client.call import Call
-    from recipes.core.client.multi import Outcome
     from recipes.core.errors import RecipesError
 
 
@@ -45,47 +45,61 @@ class UnconfirmedPlace(Contender):
         if self.client.session.shared.get(self._slot) is self:
             del self.client.session.shared[self._slot]
 
-    def _take_back(self) -> str:
-        """The path of the last place, if its deletion has not been sent, and now is not going to be; else ""."""
-        last = self.client.session.shared.pop(self._slot, None)
-        if not isinstance(last, UnconfirmedPlace) or last._deletion is None or last._deletion.sent_at:
-            return ""
-        last._deletion.abandoned, last._deletion = True, None
-        return last.path
+    def _take_back(self) -> "UnconfirmedPlace | None":
+        """The last place, if its deletion is the newest of the unsent requests; it is not sent then."""
+        session = self.client.session
+        last = session.shared.pop(self._slot, None)
+        if not isinstance(last, UnconfirmedPlace) or last._deletion is None or not session.take_back(last._deletion):
+            return None
+        last._deletion = None
+        return last
+
+    def _delete_after_all(self) -> None:
+        """The deletion that was taken back has not been made otherwise."""
+        with suppress(SessionError, AuthFailed):  # the session is over, and the znode with it
+            self.client.start_delete(self.path, self._hear_deletion)
 
     async def _create_and_list(self) -> "tuple[list[str], RecipesError | None]":
         last = self._take_back()
-        if not last:
+        both = None if last is None else self._start_both(last)
+        if last is None or both is None:
             return await super()._create_and_list()
-        outcome: Outcome | None = None
-        try:
-            multi = self.client.multi()
-            multi.delete(last)
-            multi.create(self._prefix, self._data, ephemeral=True, sequential=True, acl=self._acl)
-            both = multi.start()
-            self.asked = True
-            expected = f"{self._prefix}{int(last[-DIGITS:]) + 1:0{DIGITS}d}"
-            try:
-                # The multi's reply comes before this one, so one wake-up serves both.
-                stat = await self.client.exists(expected)
-            finally:
-                both.abandoned = not both.done
-            invariant(both.done, "a reply came before that to an earlier request")
-            if both.error is not None:
-                self.asked = not isinstance(both.error, StoreError)
-                return [], both.error
-            outcome = both.value
-        finally:
-            if outcome is None or (outcome.error is not None and not isinstance(outcome.error, NoNode)):
-                self.client.delete_later(last)
-        if outcome.error is not None:  # nothing was done; most often somebody else has deleted the last place
+        expected = f"{self._prefix}{int(last.path[-DIGITS:]) + 1:0{DIGITS}d}"
+        # The reply to `both` comes before this one, so one wake-up serves for the two. If we are cancelled here, both
+        # writes are made all the same, and then our znode is deleted.
+        stat = await self.client.exists(expected)
+        invariant(both.done, "a reply came before that to an earlier request")
+        if both.error is not None:
+            self.asked = not isinstance(both.error, StoreError)
+            return [], both.error
+        results, _, error = both.value
+        if error is not None:  # nothing was done; most often somebody else has deleted the last place
             self.asked = False
             return await super()._create_and_list()
-        self.path = str(outcome.results[1])
+        self.path = str(results[1])
         if self.path != expected or stat is None:
             stat = await self.client.exists(self.path)
-        if stat is not None:
-            self._take(self.path, stat)
-            if self.path == expected:
-                return [self._name], None
-        return await self._line(), None
+        if stat is None:
+            self._gone()
+            return [], None
+        self._take(self.path, stat)
+        return ([self._name] if self.path == expected else await self._line()), None
+
+    def _start_both(self, last: "UnconfirmedPlace") -> "Call | None":
+        """Ask for the deletion of the last place and the create of ours; None if that is too much for one request."""
+
+        def heard(call: "Call") -> None:
+            error = call.error or call.value.error
+            if error is not None and not isinstance(error, NoNode):
+                last._delete_after_all()
+
+        multi = self.client.multi()
+        multi.delete(last.path)
+        multi.create(self._prefix, self._data, ephemeral=True, sequential=True, acl=self._acl)
+        try:
+            both = multi.start(heard)
+        except BadArguments:
+            last._delete_after_all()
+            return None
+        self.asked = True
+        return both

@@ -112,7 +112,10 @@ class MemoryMulti:
     def start(self, heard=None, *, guards=()):
         for path in reversed(guards):
             self.changes.insert(0, (path, lambda path=path: self.client._get(path) and None))
-        return self.client._start("multi", self.changes[0][0], self.apply, write=True)
+        call = self.client._start("multi", self.changes[0][0], self.apply, write=True)
+        if heard is not None:
+            heard(call)
+        return call
 
     def apply(self):
         store, results, quiet = self.client.store, [], []
@@ -136,7 +139,7 @@ class MemoryMulti:
 class MemoryDeletionWatch(MemoryWatch):
     def __init__(self, client, path, gone, seen):
         super().__init__(client, path)
-        self.gone, self.seen = gone, seen
+        self.gone, self.seen, self.is_set = gone, seen, True
 
     def fire(self):
         if self.path in self.store.nodes:
@@ -186,7 +189,6 @@ class MemoryClient(Client):
         self.random = random.Random(MemoryClient.sessions)
         self.session.id = MemoryClient.sessions
         self.pending = []
-        self.unsent = []
         self._entered, self._closed = True, False
         self._state = ConnectionState.CONNECTED
 
@@ -202,7 +204,7 @@ class MemoryClient(Client):
 
     def lose_session(self):
         self.session.end(SessionExpired)
-        self.unsent.clear()
+        self.session.unsent.clear()
         for call in self.pending:
             call.value, call.error, call.done = None, SessionExpired(path=call.path), True
         self.pending.clear()
@@ -306,8 +308,8 @@ class MemoryClient(Client):
 
     def start_delete(self, path, heard):
         """It leaves with the next request, and at the latest in the next turn of the loop."""
-        deletion = SimpleNamespace(path=path, heard=heard, sent_at=0.0, abandoned=False)
-        self.unsent.append(deletion)
+        deletion = SimpleNamespace(path=path, heard=heard)
+        self.session.unsent.append(deletion)
 
         async def next_turn():
             self.send()
@@ -317,12 +319,9 @@ class MemoryClient(Client):
 
     def send(self):
         """Send what waits for the next request."""
-        waiting, self.unsent = self.unsent, []
-        for each in waiting:
-            if not each.abandoned:
-                each.sent_at = 1.0
-                remove = partial(self.store.remove, each.path)
-                each.heard(self._start("delete", each.path, remove, write=True))
+        while self.session.unsent:
+            each = self.session.unsent.popleft()
+            each.heard(self._start("delete", each.path, partial(self.store.remove, each.path), write=True))
 
     def _get(self, path):
         if path not in self.store.nodes:

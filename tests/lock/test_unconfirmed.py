@@ -154,3 +154,41 @@ async def test_what_this_client_asks_for_next_comes_behind_it(hosts, root):
             assert await client.children(root) == []
             async with Lock(other, root, confirm=False):
                 pass
+
+
+async def test_a_request_between_the_release_and_the_next_acquire_comes_behind_the_release(hosts, root):
+    with anyio.fail_after(60):
+        async with connect(hosts) as client:
+            lock = Lock(client, root, confirm=False)
+            async with lock as grant:
+                pass
+            listing = client.start_children(root)
+            async with lock as after:
+                assert await listing.result() == []
+                assert after.fence > grant.fence
+
+
+async def test_an_acquire_that_is_cancelled_at_once_leaves_the_release_where_it_was(hosts, root):
+    with anyio.fail_after(60):
+        async with connect(hosts) as client:
+            lock = Lock(client, root, confirm=False)
+            for _ in range(10):
+                async with lock as grant:
+                    pass
+                with anyio.CancelScope() as scope:
+                    scope.cancel()
+                    async with lock:
+                        pass
+                assert await client.exists(grant.path) is None
+            while await client.children(root):
+                await anyio.sleep(0.001)
+
+
+async def test_data_that_leave_no_room_for_the_release_in_the_same_request(hosts, root):
+    with anyio.fail_after(60):
+        async with connect(hosts) as client:
+            await client.create(f"{root}", make_parents=True)
+            lock = Lock(client, root, b"x" * (1048575 - 200), confirm=False)
+            for _ in range(2):
+                async with lock as grant:
+                    assert [f"{root}/{name}" for name in await client.children(root)] == [grant.path]
