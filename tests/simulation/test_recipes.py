@@ -95,6 +95,7 @@ def test_recipe(recipe, seeds):
         ("renewed-queue", 10028),
         ("renewed-cache", 107),
         ("semaphore", 145),
+        ("rwlock", 30302),
         ("rwlock", 20081),
         ("barrier", 228),
         ("barrier", 10056),

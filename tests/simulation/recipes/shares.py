@@ -110,9 +110,11 @@ def compatible(names, limit):
 
 
 class ReadGuarded(Guarded):
-    """Refuses whoever reads with a fence lower than one that has written."""
+    """Refuses whoever reads with a fence lower than that of one that has written, or has read in order to write."""
 
-    def read(self, fence):
+    def read(self, fence, writes=False):
+        if writes:
+            return super().read(fence)
         return None if fence < self.highest else self.value
 
 
@@ -145,7 +147,7 @@ class Shares(Holds):
         world, step, hold = self.world, holding.step, holding.hold
         guarded = self.guarded.setdefault(holding.path, ReadGuarded())
         for _ in range(2):
-            value = guarded.read(hold.fence)
+            value = guarded.read(hold.fence, kind(holding) == "write")
             await anyio.sleep(step.for_us / 2e6)
             taken = value is not None and (kind(holding) != "write" or guarded.write(hold.fence, value + 1))
             if not taken and kind(holding) != "permits":
