@@ -73,7 +73,10 @@ class Picture:
         times = sorted({event["t"] for event in self._events})
         self._x = {time: LEFT + STEP * number for number, time in enumerate(times)} if places is None else places
         self.lanes: dict[str, int] = {site: TOP + LANE * number for number, site in enumerate(trace.sites)}
-        self._end_of = {event["id"]: event for event in trace.events if event["k"] in ("deliver", "lost")}
+        self._ends_of: dict[int, list[Event]] = {}  # of each message: more than one if the network repeats it
+        for event in trace.events:
+            if event["k"] in ("deliver", "lost"):
+                self._ends_of.setdefault(event["id"], []).append(event)
         self.width: int = LEFT + STEP * max(len(times), 1) if places is None else width
         self.height: int = TOP + LANE * len(self.lanes)
         self.x: list[int] = list(self._positions())
@@ -149,10 +152,10 @@ class Picture:
     def _messages(self) -> Iterator[Piece]:
         for sent in self._events:
             if sent["k"] == "send":
-                yield self._message(sent)
+                for end in self._ends_of.get(sent["id"], [None]):
+                    yield self._message(sent, end)
 
-    def _message(self, sent: Event) -> Piece:
-        end = self._end_of.get(sent["id"])
+    def _message(self, sent: Event, end: Event | None) -> Piece:
         colour, dashes = look_of(sent["role"])
         x1, y1, y2 = self.x[sent["i"]], self.lanes.get(sent["n"], TOP), self.lanes.get(sent["to"], TOP)
         x2 = self.x[end["i"]] if end else self.width

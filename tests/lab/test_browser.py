@@ -394,7 +394,8 @@ FIELDS = {
     "call": {"site": "p1", "op": '["propose", "z"]'}, "cut": {"site": "a1", "to": "p1"},
     "expire": {"site": "p1", "timer": "x"}, "power": {"site": "p1", "unsynced": "lost"},
     "disk": {"site": "a2", "disk": "full"}, "clock": {"site": "p1", "by_ms": "-9"}, "loss": {"probability": "0.5"},
-    "note": {"text": "here"}, "drop": {}, "hold": {}, "heal": {}, "release": {},
+    "note": {"text": "here"}, "drop": {}, "hold": {}, "heal": {}, "release": {}, "duplicate": {},
+    "delay": {"by_ms": "5"},
 }  # fmt: skip
 DIGEST = """[...document.querySelectorAll("#figures tr")]
     .find((row) => row.cells[0].textContent === "sha256 of the trace").cells[1].textContent"""

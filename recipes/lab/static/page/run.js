@@ -19,9 +19,11 @@ class Run {
     }
     this.variables = [...names];
     this.recent = { at: -1, sites };
-    const ends = new Map();
-    for (const event of this.events) if (event.k === "deliver" || event.k === "lost") ends.set(event.id, event.i);
-    this.flights = this.events.filter((event) => event.k === "send").map((event) => [event.i, ends.get(event.id) ?? null]);
+    const ends = new Map(); // of each message: more than one if the network repeats it
+    for (const event of this.events) {
+      if (event.k === "deliver" || event.k === "lost") ends.set(event.id, [...(ends.get(event.id) ?? []), event.i]);
+    }
+    this.flights = this.events.filter((event) => event.k === "send").flatMap((event) => (ends.get(event.id) ?? [null]).map((end) => [event.i, end]));
   }
 
   // The messages that are on their way just after an event: [send, end], end null if none is in the run.
