@@ -33,7 +33,7 @@ from recipes.lab.transcript import said
 # The parts of the program, in static/page: they share one scope, and nothing runs before the last of them.
 PROGRAM = (
     "elements", "run", "search", "moment", "timeline", "ring", "state", "questions", "text", "controls", "compared",
-    "live", "begin",
+    "live", "partition", "begin",
 )  # fmt: skip
 _UNSAFE = str.maketrans({each: f"\\u{ord(each):04x}" for each in "<>&"})  # what could end the element, or look so
 

@@ -130,11 +130,17 @@ function inject(event) {
     say("No message is on its way at the cursor.");
     return;
   }
-  const lines = ["[[do]]", `when = { at_event = ${ofMessage ? message : at} }`, `then = "${action}"`];
   const wanted = STEPS[action];
-  if (wanted.includes("site")) lines.push(`${action === "cut" ? "from" : "target"} = ${value("site")}`);
-  for (const name of ["to", "unsynced", "disk", "timer", "text"]) if (wanted.includes(name)) lines.push(`${name} = ${value(name)}`);
-  for (const name of ["op", "probability", "by_ms", "message"]) if (wanted.includes(name)) lines.push(`${name} = ${parts.fields[name].value}`);
+  const settings = [];
+  if (wanted.includes("site")) settings.push([action === "cut" ? "from" : "target", value("site")]);
+  for (const name of ["to", "unsynced", "disk", "timer", "text"]) if (wanted.includes(name)) settings.push([name, value(name)]);
+  for (const name of ["op", "probability", "by_ms", "message"]) if (wanted.includes(name)) settings.push([name, parts.fields[name].value]);
+  putIn(action, ofMessage ? message : at, settings);
+}
+
+// Add a step at an event to the text, and run it: a branch of this run. Its settings have values in TOML.
+function putIn(action, event, settings) {
+  const lines = ["[[do]]", `when = { at_event = ${event} }`, `then = "${action}"`, ...settings.map(([name, value]) => `${name} = ${value}`)];
   branch(`${parts.source.value.trimEnd()}\n\n${lines.join("\n")}\n`, `${action} at ${at}`);
 }
 
