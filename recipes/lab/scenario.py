@@ -171,7 +171,7 @@ def of_document(name: str, document: dict[str, Any]) -> Scenario:
 
 def check_sites(scenario: Scenario, known: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
     """Raise BadArguments if a scenario names a site that the run does not have."""
-    words = known.keys() | kinds.keys() | {"leader", "followers", "all"}
+    words = known.keys() | kinds.keys() | {"leader", "follower", "followers", "all"}
     named: list[Any] = [*scenario.syncs_us, *scenario.clocks_ms]
     for one, other in scenario.delays_us:
         named += [one, other]

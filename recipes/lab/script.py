@@ -281,13 +281,18 @@ class Script:
         return found[0] if found else next(iter(self._world.sites))
 
     def resolve(self, names: str | Iterable[str]) -> list[str]:
-        """The sites that a scenario names: by name, by kind, or as "leader", "followers", "all"."""
+        """The sites that a scenario names: by name, by kind, or as "leader", "follower", "followers", "all".
+
+        The follower is the first one that runs.
+        """
         world = self._world
         found: list[str] = []
         for name in [names] if isinstance(names, str) else names:
             leader = world.leader()
             if name == "leader":
                 found += [leader] if leader else []
+            elif name == "follower":
+                found += [each for each, site in world.sites.items() if each != leader and site.running][:1]
             elif name == "followers":
                 found += [each for each in world.sites if each != leader]
             elif name == "all":
