@@ -83,7 +83,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
             "multi-paxos",
             "Multi-Paxos",
             (Part("server", "s", multipaxos.Server, 3),),
-            (*_PAXOS, "P7", "A2", "A4"),
+            (*_PAXOS, "P7", "A2", "A4", "A6"),
         ),
         Protocol(
             "2pc",

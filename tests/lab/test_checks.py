@@ -262,6 +262,8 @@ BROKEN += [
     ("A5", lambda: written("zab").call("s1", 2, "get", "x").reply("s1", 2, "7", zxid=A).breaks()),
     ("A5", lambda: written("zab").call("s2", 2, "get", "x").reply("s2", 2, "0", zxid="0x0").breaks()),
     ("A6", lambda: written("zab").call("s2", 2, "sync", "x").reply("s2", 2, "/x", zxid="0x0").breaks()),
+    ("A6", lambda: Story("multi-paxos").call("s1", 1, "set", "x", 1).reply("s1", 1, 1)
+        .call("s2", 2, "get", "x").reply("s2", 2, None).breaks()),
 ]  # fmt: skip
 
 
