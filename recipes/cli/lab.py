@@ -123,6 +123,7 @@ def run(
     text: Switch = False,
     explain: Switch = False,
     svg: Switch = False,
+    true_time: Switch = False,
     html: Path | None = None,
     trace: Path | None = None,
     lang: Language = "en",
@@ -144,6 +145,7 @@ def run(
         text: print the events in words.
         explain: the same, and of each message why it was sent and what its receiver did with it.
         svg: print a picture of the run.
+        true_time: in that picture distances are times; else moments are spaced evenly.
         html: write a page to this file that shows the run step by step; it needs nothing else, and no network.
         trace: write the trace to this file.
         lang: the language of what is said, en or zh.
@@ -167,7 +169,7 @@ def run(
     elif text:
         print(shown(transcript(outcome.trace)), end="")
     if svg:
-        print(timeline(outcome.trace, f"{found.id}: {found.title[lang]}"), end="")
+        print(timeline(outcome.trace, f"{found.id}: {found.title[lang]}", true_time=true_time), end="")
     if json or not (text or explain or svg):
         say(json, _said(found, outcome, lang), _facts(outcome, lang))
     return outcome.code

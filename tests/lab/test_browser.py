@@ -22,7 +22,7 @@ from tests.lab.chromium import MEDIA, at, choose
 from tests.lab.test_page import hostile
 
 pytestmark = pytest.mark.thorough  # a browser
-VIEWS = ("timeline", "ring", "state", "disks", "checks", "figures", "questions", "text")
+VIEWS = ("timeline", "ring", "state", "logs", "disks", "checks", "figures", "questions", "text")
 LONG = 10_000
 # What a page may take on a busy machine: many times the aims, which are 1000 ms (3000 for ten times as many events) and
 # 16 ms on two free cores.
@@ -223,7 +223,7 @@ def test_hostile_traces_run_nothing(browser, saved, outcome):
     plain = outcome("px-preempted-midway").trace
     for seed in range(3):
         page = browser.page().open(saved(hostile(plain, random.Random(seed)), f"hostile{seed}"))
-        for view in ("State", "Disks", "Checks", "Figures", "Text", "Timeline"):
+        for view in ("State", "Logs", "Disks", "Checks", "Figures", "Text", "Timeline"):
             page.click(view)
             page.press("End")
             page.press("p")
