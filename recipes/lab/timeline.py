@@ -280,9 +280,11 @@ def look_of(role: str) -> tuple[str, str | None]:
     return _LOOKS.get(role, (_INK, None))
 
 
-def timeline(trace: Trace, title: str, *, heartbeats: bool = False, true_time: bool = False) -> str:
-    """The picture as an SVG document."""
-    picture = Picture(trace, heartbeats=heartbeats, true_time=true_time)
+def timeline(
+    trace: Trace, title: str, *, heartbeats: bool = False, true_time: bool = False, span: range | None = None
+) -> str:
+    """The picture as an SVG document. span: only these events."""
+    picture = Picture(trace, heartbeats=heartbeats, true_time=true_time, span=span)
     roles = picture.roles()
     height = picture.height + 18 * ((len(roles) + 3) // 4)
     width = max(picture.width + 20, 620)
