@@ -148,6 +148,29 @@ def test_the_last_state_is_that_of_the_trace(opened, outcome):
             assert shown[name].removeprefix("● ") == brief(value), (site, name)
 
 
+def test_what_each_site_has_last_heard_from_each_other_is_that_of_the_trace(opened, outcome):
+    trace = outcome("raft-newest-wins").trace
+    page = opened("raft-newest-wins")
+    heard: dict[str, dict[str, str]] = {}
+    acknowledged = False
+    for event in trace.events:
+        if event["k"] == "start":
+            heard[event["n"]] = {}
+        elif event["k"] == "deliver" and "heartbeat" not in (sent := trace.events[event["id"]])["role"]:
+            heard[event["n"]][sent["n"]] = sent["real"]
+        if event["i"] % 20 and event["k"] != "start":
+            continue
+        page.run(f"location.hash = '#at={event['i']}&view=state'")
+        page.wait(f"document.querySelector('#now').textContent.startsWith('Event {event['i']} ')")
+        rows = page.run("""[...document.querySelectorAll("#state table")[1].tBodies[0].rows].map((row) =>
+            [...row.cells].map((each) => each.textContent.replace("● ", "").split(" ")[0]))""")
+        for site, *cells in rows:
+            said = {other: kind for other, kind in zip(trace.sites, cells, strict=True) if kind}
+            assert said == heard.get(site, {}), (event["i"], site)
+            acknowledged = acknowledged or "APPENDED" in said.values()
+    assert acknowledged
+
+
 def test_a_message_is_explained_where_it_is_sent_and_where_it_ends(opened, outcome):
     trace = outcome("px-restart-forgets").trace
     explained = explain(trace)

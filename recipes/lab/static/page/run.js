@@ -10,7 +10,7 @@ class Run {
     this.last = Math.max(data.events.length - 1, 0);
     const sites = new Map();
     for (const [name, kind] of Object.entries(data.header.sites)) {
-      sites.set(name, { kind: String(kind), status: "down", shown: new Map(), durable: new Map(), pending: [] });
+      sites.set(name, { kind: String(kind), status: "down", shown: new Map(), durable: new Map(), pending: [], heard: new Map() });
     }
     this.kept = [sites]; // before event 0, 200, 400, ...
     const names = new Set();
@@ -52,7 +52,7 @@ class Run {
     for (let number = from; number <= to && number < this.events.length; number++) {
       const event = this.events[number];
       const site = sites.get(event.n);
-      if (site) sites.set(event.n, after(site, event));
+      if (site) sites.set(event.n, after(site, event, this.events[event.k === "deliver" ? event.id : number]));
     }
     return sites;
   }
@@ -71,10 +71,13 @@ class Run {
   }
 }
 
-function after(site, event) {
+// sent: the message that arrives by the event.
+function after(site, event, sent) {
   switch (event.k) {
+    case "deliver":
+      return sent.role.includes("heartbeat") ? site : { ...site, heard: new Map(site.heard).set(sent.n, sent) };
     case "start":
-      return { ...site, status: "runs", shown: new Map(), durable: new Map(Object.entries(event.stored)), pending: [] };
+      return { ...site, status: "runs", shown: new Map(), durable: new Map(Object.entries(event.stored)), pending: [], heard: new Map() };
     case "crash":
     case "power":
       return { ...site, status: event.k === "power" ? "without power" : "down" };
