@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from recipes.lab.casts import protocol_of
-from recipes.lab.checks import backup, commit, linear, lock, logs, paxos, raft, zab
+from recipes.lab.checks import backup, commit, linear, liveness, lock, logs, paxos, raft, zab
 from recipes.lab.checks.check import Broken, Check
 from recipes.lab.trace import Trace
 
@@ -18,6 +18,7 @@ CHECKS: Mapping[str, Check] = {
         *zab.CHECKS,
         *logs.CHECKS,
         *linear.CHECKS,
+        *liveness.CHECKS,
     )
 }
 
