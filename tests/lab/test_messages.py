@@ -1,11 +1,14 @@
 """What can be done to one message: it is delayed, repeated, or delivered at once."""
 
+from dataclasses import replace
+
 import pytest
 
 from recipes.core.errors import BadArguments
+from recipes.lab.casts import protocol_of
 from recipes.lab.explain import explain
 from recipes.lab.run import run
-from recipes.lab.scenario import parse, source
+from recipes.lab.scenario import load, names, parse, source
 from recipes.lab.timeline import Picture
 from recipes.lab.trace import dumps, loads
 
@@ -116,3 +119,23 @@ def test_a_stream_repeats_nothing_and_only_messages_can_be_delivered():
     for step in ("then = 'delay'", "then = 'delay'\nby_ms = -1", "then = 'deliver'", "then = 'deliver'\nmessage = 'x'"):
         with pytest.raises(BadArguments, match="step"):
             changed("px-null", f"when = {{ at_event = 3 }}\n{step}")
+
+
+TEXTBOOK = [
+    (name, protocol)
+    for name in names()
+    for protocol in load(name).protocols[-1:]
+    if not protocol_of(protocol).served and protocol != "copies" and name != "px-duel"  # copies agree on nothing
+]
+
+
+@pytest.mark.thorough  # two runs for every seventh message of each scenario
+@pytest.mark.parametrize(("name", "protocol"), TEXTBOOK)
+@pytest.mark.parametrize("step", [{"then": "duplicate"}, {"then": "delay", "by_ms": 3}], ids=["repeated", "delayed"])
+def test_no_protocol_breaks_when_any_one_message_is_repeated_or_late(name, protocol, step):
+    scenario = load(name)
+    sends = [event["i"] for event in run(scenario, protocol=protocol).trace.events if event["k"] == "send"]
+    for number in sends[::7]:
+        steps = (*scenario.steps, {"when": {"at_event": number}, **step})
+        found = run(replace(scenario, steps=steps, expects=()), protocol=protocol)
+        assert set(found.broken) <= set(scenario.breaks), (number, found.broken)
