@@ -106,16 +106,22 @@ class PostgresConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
             await anyio.wait_writable(file)
             return Ready.W
         ready = Ready.NONE
+        closed: list[anyio.ClosedResourceError] = []  # raised after the task group, which would wrap it in a group
 
         async def until(state: Ready) -> None:
             nonlocal ready
-            await (anyio.wait_readable(file) if state == Ready.R else anyio.wait_writable(file))
-            ready = Ready(ready | state)
+            try:
+                await (anyio.wait_readable(file) if state == Ready.R else anyio.wait_writable(file))
+                ready = Ready(ready | state)
+            except anyio.ClosedResourceError as error:
+                closed.append(error)
             group.cancel_scope.cancel()
 
         async with anyio.create_task_group() as group:
             group.start_soon(until, Ready.R)
             group.start_soon(until, Ready.W)
+        if closed:
+            raise closed[0]
         return ready
 
     async def _break_off(self) -> None:

@@ -176,6 +176,23 @@ async def test_what_cannot_be_handed_out_goes_back_from_a_stream_that_has_ended(
         assert await queue.counts() == (1, 0, 0)
 
 
+async def test_what_may_or_may_not_have_been_handed_out_goes_back(client, root):
+    with anyio.fail_after(SECONDS):
+        queue = Queue(client, root)
+        await put_numbers(queue, 2)
+        async with queue.consume(prefetch=1) as messages:
+            with pytest.raises(AckLost):
+                async with await anext(messages):
+                    await until(lambda: _counts(queue, (0, 0, 2)))
+                    (own,) = await client.children(f"{root}/clients")
+                    await client.delete(f"{root}/clients/{own}")  # without it, nobody knows what was applied
+        seen = []
+        for _ in range(2):
+            async with queue.receive() as message:
+                seen.append((message.data, message.attempt))
+        assert sorted(seen) == [(b"0", 2), (b"1", 1)]
+
+
 async def test_a_message_that_nobody_begins_goes_back(client, root):
     with anyio.fail_after(SECONDS):
         queue = Queue(client, root)

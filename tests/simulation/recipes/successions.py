@@ -144,10 +144,12 @@ class Successions:
             for path, holding in began.items():
                 if path in by_path and not self.was_appointed(path):
                     self.check_weight(line, by_path[path], holding)
-            for parent, leader, to in self.handed:
-                if parent == line.parent and leader in by_path:
-                    self.check_handed(line, firsts, by_path[leader], to)
-            self.check_gave_way(line, by_path, began)
+            successors = [
+                self.check_handed(line, firsts, by_path[leader], to)
+                for parent, leader, to in self.handed
+                if parent == line.parent and leader in by_path
+            ]
+            self.check_gave_way(line, by_path, began, successors)
 
     def check_weight(self, line, first, holding):
         """Nobody that weighs more was in line from the moment on at which it was first to the beginning of its term."""
@@ -167,7 +169,10 @@ class Successions:
         return owner_id(path) in self.chosen and any(APPOINTED in (state.data or b"") for state in states)
 
     def check_handed(self, line, firsts, leader, to):
-        """Nobody was first between the one that handed over and the one it had appointed, unless that one was gone."""
+        """Nobody was first between the one that handed over and the one it had appointed, unless that one was gone.
+
+        Returns the path of the one it had appointed, once that one was first.
+        """
         behind = firsts[firsts.index(leader) + 1 :]
         if behind and owner_id(behind[0].path) != to:
             names = self.world.reference.at(line.parent.encode(), behind[0].zxid).children
@@ -176,8 +181,10 @@ class Successions:
                 self.world.fail("R8", f"{leader.path} has handed over to {here[0]}, and {behind[0].path} leads")
         elif behind:
             self.world.count("led behind a hand-over")
+            return behind[0].path
+        return None
 
-    def check_gave_way(self, line, by_path, began):
+    def check_gave_way(self, line, by_path, began, successors):
         """Who was first and comes again, without a term, has given way."""
         ids = {}
         for state in self.world.reference.changes(line.parent.encode(), 0, 1 << 62):
@@ -187,7 +194,7 @@ class Successions:
             for path in list(paths)[:-1]:
                 if path in by_path and path not in began:
                     self.world.count("gave way")
-                    if self.was_appointed(path) and owner_id(path) in {to for _, _, to in self.handed}:
+                    if path in successors:
                         self.world.fail("R8", f"{path} gives way, and was appointed")
 
     def probes(self):
