@@ -58,6 +58,7 @@ log: logging.Logger = logging.getLogger("recipes.server")
 _LONGEST_TICK_MS = 1000
 _FILL_AHEAD_BYTES = 4 << 20
 _BACKLOG = 512
+_LONGEST_INTAKE_NS = 10_000_000  # then a turn ends, although more has arrived: those who came first wait no longer
 _LEAST_FILE_BYTES = 16 << 20  # smaller log files are not made for want of memory
 
 
@@ -304,13 +305,22 @@ class Server:
         """Call this before handing over input: a turn follows once everything that has arrived is taken in."""
         if not self._scheduled:
             self._scheduled = True
-            self._begun_ns = monotonic_ns()
-            stats = self.member.stats
-            self._reads_before = stats.packets_received - stats.updates
-            self.turn.begin(self._begun_ns // 1_000_000, time_ns() // 1_000_000)
+            self._begin_turn()
             # The turn runs behind the sockets of the next loop turn, not of this one, so that bytes which arrive in
             # between share its sync and its writes.
             self._loop.call_soon(self._loop.call_soon, self._carry_out)
+
+    def take_in(self) -> None:
+        """Call this before handing over a client's bytes. With thousands of clients a turn might else take in for long.
+
+        uvloop reads from up to 49,152 sockets before it does anything else.
+        """
+        if not self._scheduled:
+            self.schedule()
+        elif monotonic_ns() - self._begun_ns >= _LONGEST_INTAKE_NS:
+            self.guarded(self._do_what_is_due)
+            self._report_turn()
+            self._begin_turn()
 
     def tidy(self) -> None:
         """Begin a snapshot now, and remove the files that existing snapshots have made superfluous."""
@@ -338,6 +348,15 @@ class Server:
     def _carry_out(self) -> None:
         self._scheduled = False
         self.guarded(self.turn.carry_out)
+        self._report_turn()
+
+    def _begin_turn(self) -> None:
+        self._begun_ns = monotonic_ns()
+        stats = self.member.stats
+        self._reads_before = stats.packets_received - stats.updates
+        self.turn.begin(self._begun_ns // 1_000_000, time_ns() // 1_000_000)
+
+    def _report_turn(self) -> None:
         took_ns = monotonic_ns() - self._begun_ns
         if took_ns >= 1_000_000:
             self.member.stats.turn_took(took_ns // 1_000_000, self._reads_before)
