@@ -23,30 +23,26 @@ _MOST_FREED: Final = 5000  # znodes in one turn
 
 
 class Commits:
-    """A member's commits, in order. `begin_turn` gives them time for one turn, `add` and `go_on` use it."""
+    """A member's commits, in order.
 
-    __slots__ = ("_behind", "_end", "_gone", "_left", "_member", "_slices")
+    left: units that `add` and `go_on` may use in this turn.
+    behind: what waits for its turn. gone: what was applied; to free the memory of many znodes takes time, too. While
+        one of them is not empty, `go_on` has something to do.
+    """
+
+    __slots__ = ("_end", "_member", "_slices", "behind", "gone", "left")
 
     def __init__(self, member: "Member") -> None:
         self._member = member
-        self._left = member.config.turn_units
-        self._behind: deque[Entry | Synced] = deque()
-        self._end: SessionEnd | None = None  # of the session that the first of these closes, while it is looked at
+        self.left: int = member.config.turn_units
+        self.behind: deque[Entry | Synced] = deque()
+        self.gone: deque[SessionEnd] = deque()
+        self._end: SessionEnd | None = None  # of the session that the first one closes, while it is looked at
         self._slices: Iterator[int] | None = None
-        self._gone: deque[SessionEnd] = deque()  # applied; to free the memory of many znodes takes time, too
-
-    def begin_turn(self) -> None:
-        """There is time again."""
-        self._left = self._member.config.turn_units
-
-    @property
-    def waiting(self) -> bool:
-        """Whether `go_on` has something to do."""
-        return bool(self._behind or self._gone)
 
     def add(self, commits: list[Entry | Synced]) -> None:
         """Apply these behind all others, or as many of them as there is time for."""
-        member, behind, last = self._member, self._behind, None
+        member, behind, last = self._member, self.behind, None
         for commit in commits:
             if behind:
                 behind.append(commit)
@@ -64,8 +60,8 @@ class Commits:
 
     def go_on(self) -> None:
         """Apply what waits, as much as there is time for."""
-        member, behind, last = self._member, self._behind, None
-        while behind and self._left > 0:
+        member, behind, last = self._member, self.behind, None
+        while behind and self.left > 0:
             commit = behind[0]
             if isinstance(commit, Entry):
                 txn = commit.txn or _decoded(commit)
@@ -75,32 +71,32 @@ class Commits:
                 member.commit(commit, txn, end)
                 last = commit
                 if end is not None:
-                    self._gone.append(end)
+                    self.gone.append(end)
             else:
                 member.synced(commit)
             behind.popleft()
         if last is not None:
             member.applied(last)
-        if self._gone:
+        if self.gone:
             self._free()
 
     def finish(self) -> None:
         """Apply all that waits: what follows needs the tree as it is committed."""
-        if self._behind:
-            self._left = 1 << 60
+        if self.behind:
+            self.left = 1 << 60
             self.go_on()
 
     def _fits(self, txn: Txn) -> bool:
         """Whether a txn of the costly kinds can be applied now, and at once; if so, its time is used."""
-        if self._left <= 0:
+        if self.left <= 0:
             return False
         if txn[4] == op.MULTI:
-            self._left -= multi_units(txn)
+            self.left -= multi_units(txn)
             return True
         count = ephemerals_of(self._member.tree, txn)
         if count > self._member.config.many_ephemerals:
             return False
-        self._left -= closing_units(count)
+        self.left -= closing_units(count)
         return True
 
     def _looked_at(self, closing: Txn) -> bool:
@@ -109,18 +105,18 @@ class Commits:
             self._end = SessionEnd(self._member.tree, closing[0], closing[5][0])
             self._slices = self._end.slices()
         for units in self._slices:
-            self._left -= units
-            if self._left <= 0:
+            self.left -= units
+            if self.left <= 0:
                 return False
-        self._left -= len(self._end.gone) // _ZNODES_PER_UNIT
+        self.left -= len(self._end.gone) // _ZNODES_PER_UNIT
         return True
 
     def _free(self) -> None:
-        gone = self._gone[0].gone
+        gone = self.gone[0].gone
         for _ in range(min(len(gone), _MOST_FREED)):
             gone.popitem()
         if not gone:
-            self._gone.popleft()
+            self.gone.popleft()
 
 
 def _decoded(entry: Entry) -> Txn:

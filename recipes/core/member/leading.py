@@ -65,6 +65,7 @@ class Leading:
             max_txn_bytes=2 * config.max_frame_bytes,
         )
         self.preparer.last_zxid = max(tree.last_zxid, start_of(epoch))
+        self._removed = self.preparer.pending.removed
         self._next_container_check_ms = now_ms + config.container_check_ms
         self._removing: Iterator[None] | None = None  # looks for containers and old znodes, a slice at a time
         self._expiring = False  # more sessions than one turn ends are overdue
@@ -103,7 +104,7 @@ class Leading:
         """Whether `work` has something to do."""
         if self._making is not None or self._removing is not None or self._expiring:
             return True
-        return bool(self._behind) or self.preparer.pending.forgetting
+        return bool(self._behind or self._removed)
 
     def work(self, now_ms: int, wall_ms: int) -> int:
         """Go on with what takes several turns. Return how many sessions ended."""
@@ -117,7 +118,8 @@ class Leading:
                 step(wall_ms)
         if self._making is None and not self._behind:
             self.propose = self._propose
-        self.preparer.pending.forget_some(_MOST_FORGOTTEN)
+        if self._removed:
+            self.preparer.pending.forget_some(_MOST_FORGOTTEN)
         if self._removing is not None and next(self._removing, self) is self:
             self._removing = None
         return self._expire(now_ms, wall_ms) if self._expiring else 0

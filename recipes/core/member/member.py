@@ -81,6 +81,7 @@ class Member:
         self._last_applied: Entry | None = None
         self._counted_zxid: int = 0  # up to here txns are counted for operators
         self.units_left: int = TURN_UNITS
+        self._turn_units = config.turn_units
         self.handshakes: Handshakes = Handshakes(self, replica)
         self.read_only: ReadOnly = ReadOnly(self, replica)
         self._use(tree)
@@ -125,7 +126,7 @@ class Member:
         self.now_ms = now_ms
         self.wall_ms = wall_ms
         self.units_left = TURN_UNITS
-        self.commits.begin_turn()
+        self.commits.left = self._turn_units
 
     def connect(self, address: tuple[str, int], ids: Ids = (), secure: bool = False) -> Connection:
         """A client has connected from `address` (host, port). ids: the identities that its certificate proves.
@@ -155,7 +156,8 @@ class Member:
     @property
     def has_work(self) -> bool:
         """Whether `work` has something to do, so that the next turn should come soon."""
-        if self._late or self.commits.waiting or self._leaving.waiting or self.tree.quotas.counting:
+        commits = self.commits
+        if self._late or commits.behind or commits.gone or self._leaving.waiting or self.tree.quotas.counting:
             return True
         return self.leading is not None and self.leading.has_work and not self.disk_full
 

@@ -19,10 +19,11 @@ class Pending:
 
     counts_quotas: whether to count what these txns will add below limited paths.
     digest: of the tree once all of them are applied.
+    removed: applied removals for `forget_some`.
     """
 
     __slots__ = (
-        "_changes", "_counts_quotas", "_owned", "_quotas", "_removed", "_tree", "_under_way", "_undo", "digest"
+        "_changes", "_counts_quotas", "_owned", "_quotas", "_tree", "_under_way", "_undo", "digest", "removed"
     )  # fmt: skip
 
     def __init__(self, tree: DataTree, counts_quotas: bool) -> None:
@@ -32,7 +33,7 @@ class Pending:
         self._changes: dict[bytes, PendingZNode] = {}
         self._under_way: deque[PendingZNode] = deque()  # all of them, in the order of their txns
         self._owned: dict[int, dict[bytes, PendingZNode]] = {}  # owner -> those of them that will be there
-        self._removed: deque[Removal] = deque()  # applied, not yet forgotten
+        self.removed: deque[Removal] = deque()
         self._undo: list[tuple[bytes, PendingZNode | None]] | None = None  # while a multi is being made
         self.digest: int = tree.digest
 
@@ -153,19 +154,14 @@ class Pending:
                 if node is not None:  # nor packed meanwhile
                     node.digest = change.digest
             elif type(change) is Removal:
-                self._removed.append(change)
+                self.removed.append(change)
                 self.forget_some(_SLICE)
         if self._counts_quotas:
             self._quotas.applied(zxid)
 
-    @property
-    def forgetting(self) -> bool:
-        """Whether `forget_some` has something to do."""
-        return bool(self._removed)
-
     def forget_some(self, most: int) -> None:
         """Forget so many of the znodes that are gone. To know them still does no harm: the tree says the same."""
-        removed, changes = self._removed, self._changes
+        removed, changes = self.removed, self._changes
         while removed and most > 0:
             change, some = removed[0], removed[0].paths[-most:]
             del change.paths[-most:]

@@ -93,7 +93,7 @@ def test_znodes_of_a_session_that_has_ended_are_forgotten_a_few_at_a_time(tree, 
         apply(tree, preparer, preparer.prepare(Request(LEAVING, 1, op.CREATE, body), 0))
     apply(tree, preparer, close(preparer))
     pending = preparer.pending
-    assert pending.forgetting
+    assert pending.removed
     again = [preparer.prepare(Request(STAYING, 1, op.CREATE, body), 0) for body in made[:400:100]]
     apply(tree, preparer, again[0])
     pending.forget_some(1)
@@ -105,7 +105,7 @@ def test_znodes_of_a_session_that_has_ended_are_forgotten_a_few_at_a_time(tree, 
         b"/200",
         b"/300",
     }
-    while pending.forgetting:
+    while pending.removed:
         pending.forget_some(300)
     assert {path for path in map(b"/%d".__mod__, range(1300)) if pending.find(path)} == {
         b"/0",
