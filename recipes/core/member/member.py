@@ -76,7 +76,7 @@ class Member:
         self._waiting: deque[Request] = deque()  # made here, not yet committed; in the order of their txns
         self._writes: list[Write] = []
         self._touched: list[Connection] = []
-        self._late: OrderedDict[Connection, None] = OrderedDict()  # with work for which a turn had no time
+        self.late: OrderedDict[Connection, None] = OrderedDict()  # with work for which a turn had no time
         self._next_key = 0
         self._last_applied: Entry | None = None
         self._counted_zxid: int = 0  # up to here txns are counted for operators
@@ -148,6 +148,8 @@ class Member:
         self.read_only.tick()
         if self._last_applied is not None and self.serving:
             self._compare(self._last_applied)
+            self.count_commits()
+            self._last_applied = None  # it may have many thousands of parts
 
     def stalled(self, by_ms: int) -> None:
         """This server has stood still for so long, and could hear from nobody: no session ends for that."""
@@ -157,7 +159,7 @@ class Member:
     def has_work(self) -> bool:
         """Whether `work` has something to do, so that the next turn should come soon."""
         commits = self.commits
-        if self._late or commits.behind or commits.gone or self._leaving.waiting or self.tree.quotas.counting:
+        if self.late or commits.behind or commits.gone or self._leaving.waiting or self.tree.quotas.counting:
             return True
         return self.leading is not None and self.leading.has_work and not self.disk_full
 
@@ -167,10 +169,14 @@ class Member:
         if self.leading is not None and self.leading.has_work and not self.disk_full:
             self.stats.sessions_expired += self.leading.work(self.now_ms, self.wall_ms)
         self._leaving.go_on()
-        late = self._late
-        while late and self.units_left > 0:
+        late = self.late
+        for _ in range(len(late)):
+            if self.units_left <= 0:
+                break
             connection, _ = late.popitem(last=False)
             connection.go_on()
+            if connection.has_work:
+                late[connection] = None
             self.touch(connection)  # so that the shell reads from it again
         if self.tree.quotas.counting:
             self.tree.quotas.count_some(self.tree.nodes, _MOST_COUNTED)
@@ -256,7 +262,7 @@ class Member:
 
     def postpone(self, connection: Connection) -> None:
         """The connection has work for which this turn has no time: it goes on in `work`, as soon as there is time."""
-        self._late[connection] = None
+        self.late[connection] = None
 
     def keep_session_alive(self, connection: Connection) -> None:
         """The connection's session is alive."""
@@ -304,7 +310,7 @@ class Member:
     def forget(self, connection: Connection) -> None:
         """The connection is gone."""
         self.connections.pop(connection.key, None)
-        self._late.pop(connection, None)
+        self.late.pop(connection, None)
         self.handshakes.forget(connection)
         self._leaving.add(connection)
         if self.units_left > 0:

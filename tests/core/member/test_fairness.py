@@ -1,5 +1,7 @@
 """No client's requests keep others waiting: what costs much is done in slices, a few in each turn."""
 
+import sys
+
 import pytest
 
 from recipes.core.codes import BAD_VERSION, QUOTA_EXCEEDED
@@ -69,7 +71,7 @@ class Server:
 
     @property
     def is_idle(self):
-        return not (self.member.has_work or self.member._touched or self.member._late or self.member._waiting)
+        return not (self.member.has_work or self.member._touched or self.member.late or self.member._waiting)
 
     def run(self):
         """Turns until nothing is left to do. Returns how many there were."""
@@ -456,6 +458,18 @@ def test_large_closings_behind_one_another_keep_their_order():
     tree = server.member.tree
     assert tree.digest == recounted(tree) == replayed(server).digest
     assert tree.find(b"/").children.paths() == [b"/zookeeper", b"/0-0"]
+
+
+def test_a_large_multi_that_is_applied_does_not_stay_in_memory():
+    server = Server()
+    client = server.session()
+    parts = [(op.CHECK, encode_path_version(b"/", -1)) for _ in range(2000)]
+    client.receive(request(1, op.MULTI, encode_multi(parts)))
+    server.run()
+    entry = server.logged.pop()
+    assert len(entry.txn[5]) == 2000
+    server.member.tick()
+    assert sys.getrefcount(entry) == 2  # of this test
 
 
 def test_containers_are_looked_at_in_slices(monkeypatch):
