@@ -99,8 +99,8 @@ class Connection:
 
     @property
     def paused(self) -> bool:
-        """Whether the shell should read no more from this client for now: much waits, or other bytes would wait."""
-        return len(self._held) >= _MAX_HELD or (self.stopped and (any(self._parts) or self not in self._member.late))
+        """Whether the shell should read no more from this client for now, not even that it has hung up."""
+        return len(self._held) >= _MAX_HELD or self.stopped
 
     @property
     def stopped(self) -> bool:

@@ -364,6 +364,20 @@ def test_clients_that_wait_for_their_closing_are_looked_at_when_their_time_comes
     assert len(looked_at) < 3 * 2000  # not all of them in each turn
 
 
+def test_nothing_is_read_from_a_client_that_waits_for_its_closing():
+    """It may have hung up behind its request: to know that would drop the request."""
+    server = Server()
+    clients = [server.session() for _ in range(300)]
+    server.member.begin_turn(0, 0)
+    for client in clients:
+        client.receive(request(1, op.CLOSE_SESSION))
+    waiting = list(server.member.late)
+    assert waiting
+    assert all(client.paused for client in waiting)
+    server.run()
+    assert server.member.tree.sessions == {}
+
+
 def test_the_znodes_of_a_session_are_all_there_or_none_for_all_who_look():
     server = Server()
     client, reader, writer = with_ephemerals(server, 9000), server.session(), server.session()
