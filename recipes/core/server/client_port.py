@@ -68,7 +68,7 @@ class ClientProtocol(asyncio.BufferedProtocol):
         connection = self.connection
         if connection is None:
             return
-        self._server.schedule()
+        self._server.take_in()
         try:
             connection.receive(bytes(self._buffer[:nbytes]))
         except Exception as error:
