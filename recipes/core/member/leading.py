@@ -72,6 +72,7 @@ class Leading:
         # While a large txn is made in slices, everything that must come behind it waits, with its units.
         self._making: Generator[int, None, Entry] | None = None
         self._behind: deque[tuple[int, Callable[[int], None]]] = deque()
+        self._pace = MAKING_UNITS  # units of these in the next turn
         # Make a request's txn and hand it to the replica. Replaced while others wait, so that it costs no look.
         self.propose: Callable[[Request, int], None] = self._propose
 
@@ -108,15 +109,21 @@ class Leading:
 
     def work(self, now_ms: int, wall_ms: int) -> int:
         """Go on with what takes several turns. Return how many sessions ended."""
-        left = MAKING_UNITS
+        left = self._pace
         while left > 0 and (self._making is not None or self._behind):
             if self._making is not None:
-                left = self._make(left)
+                left = self._make(min(left, MAKING_UNITS))
             else:
                 units, step = self._behind.popleft()
                 left -= units
                 step(wall_ms)
-        if self._making is None and not self._behind:
+        if self._making is not None:
+            self._pace = MAKING_UNITS
+        elif self._behind:
+            # Clients that are answered ask again, behind these: at the same pace the queue might never end.
+            self._pace += self._pace // 2
+        else:
+            self._pace = MAKING_UNITS
             self.propose = self._propose
         if self._removed:
             self.preparer.pending.forget_some(_MOST_FORGOTTEN)

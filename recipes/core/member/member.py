@@ -77,6 +77,7 @@ class Member:
         self._writes: list[Write] = []
         self._touched: list[Connection] = []
         self.late: OrderedDict[Connection, None] = OrderedDict()  # with work for which a turn had no time
+        self.unread: set[Connection] = set()  # whose clients do not read fast enough: the shell says so
         self._next_key = 0
         self._last_applied: Entry | None = None
         self._counted_zxid: int = 0  # up to here txns are counted for operators
@@ -174,6 +175,8 @@ class Member:
             if self.units_left <= 0:
                 break
             connection, _ = late.popitem(last=False)
+            if connection in self.unread:
+                continue  # it goes on once its client reads
             connection.go_on()
             if connection.has_work:
                 late[connection] = None
@@ -311,6 +314,7 @@ class Member:
         """The connection is gone."""
         self.connections.pop(connection.key, None)
         self.late.pop(connection, None)
+        self.unread.discard(connection)
         self.handshakes.forget(connection)
         self._leaving.add(connection)
         if self.units_left > 0:
