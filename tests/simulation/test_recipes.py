@@ -100,6 +100,7 @@ def test_recipe(recipe, seeds):
         ("barrier", 228),
         ("barrier", 10056),
         ("succession", 10224),
+        ("succession", 40261),
         ("succession", 20273),
         ("transaction", 4235),
     ],

@@ -185,14 +185,14 @@ class Successions:
         return None
 
     def check_gave_way(self, line, by_path, began, successors):
-        """Who was first and comes again, without a term, has given way."""
+        """Who was first and comes again, without a term, has given way, unless somebody else had deleted its znode."""
         ids = {}
         for state in self.world.reference.changes(line.parent.encode(), 0, 1 << 62):
             for name in line.names(state.children):
                 ids.setdefault(name.decode().split("-")[0], {})[line.path(name)] = None
         for paths in ids.values():
             for path in list(paths)[:-1]:
-                if path in by_path and path not in began:
+                if path in by_path and path not in began and not self.holds.is_broken(path):
                     self.world.count("gave way")
                     if path in successors:
                         self.world.fail("R8", f"{path} gives way, and was appointed")
