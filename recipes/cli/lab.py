@@ -11,6 +11,7 @@ from recipes.cli.lab_exercises import ask, challenge
 from recipes.cli.lab_files import scenario_of, write
 from recipes.cli.lab_traces import check, diff, export, replay, schema
 from recipes.cli.lab_verdicts import facts_of_checks, verdict
+from recipes.cli.source import source_commit
 from recipes.cli.terminal import say, shown
 from recipes.core.errors import BadArguments
 from recipes.lab import scenario as scenarios
@@ -161,7 +162,9 @@ def run(
         )
     outcome = run_scenario(found, protocol=protocol, seed=seed, sites=sites, plant=plant)
     if trace is not None:
-        write(trace, dumps(outcome.trace))
+        commit = source_commit()
+        header = {**outcome.trace.header, **({"commit": commit} if commit else {})}
+        write(trace, dumps(replace(outcome.trace, header=header)))
     if html is not None:
         write(html, document(content(outcome.trace, found)))
     if explain:
