@@ -11,6 +11,7 @@ from recipes.cli.lab_exercises import ask, challenge
 from recipes.cli.lab_files import scenario_of, write
 from recipes.cli.lab_traces import check, diff, export, replay, schema
 from recipes.cli.lab_verdicts import facts_of_checks, verdict
+from recipes.cli.source import source_commit
 from recipes.cli.terminal import say, shown
 from recipes.core.errors import BadArguments
 from recipes.lab import scenario as scenarios
@@ -22,6 +23,7 @@ from recipes.lab.compare import csv as csv_of
 from recipes.lab.explain import told
 from recipes.lab.hunt import hunt as run_seeds
 from recipes.lab.hunt import scenario_of as scenario_of_seed
+from recipes.lab.logs_picture import logs
 from recipes.lab.page import content, document
 from recipes.lab.plants.registry import PLANTS
 from recipes.lab.run import Outcome
@@ -31,7 +33,7 @@ from recipes.lab.shrink import shrink as shrink_scenario
 from recipes.lab.shrink import toml
 from recipes.lab.side_by_side import comparison
 from recipes.lab.timeline import timeline
-from recipes.lab.trace import dumps
+from recipes.lab.trace import Trace, dumps
 from recipes.lab.transcript import transcript
 from recipes.lab.workload import with_load
 
@@ -124,6 +126,7 @@ def run(
     explain: Switch = False,
     svg: Switch = False,
     true_time: Switch = False,
+    logs_at: str | None = None,
     html: Path | None = None,
     trace: Path | None = None,
     lang: Language = "en",
@@ -146,6 +149,7 @@ def run(
         explain: the same, and of each message why it was sent and what its receiver did with it.
         svg: print a picture of the run.
         true_time: in that picture distances are times; else moments are spaced evenly.
+        logs_at: print a picture of the logs on all disks after the event with this number, or at the `end`.
         html: write a page to this file that shows the run step by step; it needs nothing else, and no network.
         trace: write the trace to this file.
         lang: the language of what is said, en or zh.
@@ -161,16 +165,21 @@ def run(
         )
     outcome = run_scenario(found, protocol=protocol, seed=seed, sites=sites, plant=plant)
     if trace is not None:
-        write(trace, dumps(outcome.trace))
+        commit = source_commit()
+        header = {**outcome.trace.header, **({"commit": commit} if commit else {})}
+        write(trace, dumps(replace(outcome.trace, header=header)))
     if html is not None:
         write(html, document(content(outcome.trace, found)))
     if explain:
         print(shown("".join(f"{line}\n" for line in told(outcome.trace, lang))), end="")
     elif text:
         print(shown(transcript(outcome.trace)), end="")
-    if svg:
-        print(timeline(outcome.trace, f"{found.id}: {found.title[lang]}", true_time=true_time), end="")
-    if json or not (text or explain or svg):
+    title = f"{found.id}: {found.title[lang]}"
+    if logs_at is not None:
+        print(logs(_until(outcome.trace, logs_at), title), end="")
+    elif svg:
+        print(timeline(outcome.trace, title, true_time=true_time), end="")
+    if json or not (text or explain or svg or logs_at is not None):
         say(json, _said(found, outcome, lang), _facts(outcome, lang))
     return outcome.code
 
@@ -293,6 +302,15 @@ def _seeds(seeds: str) -> range:
     if not (first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first)):
         raise BadArguments("", f"--seeds {seeds}: expected A-B, such as 1-1000")
     return range(int(first), int(last or first) + 1)
+
+
+def _until(trace: Trace, event: str) -> Trace:
+    """The trace up to the event with this number. Raises BadArguments if there is none."""
+    if event == "end":
+        return trace
+    if not event.isdecimal() or int(event) >= len(trace.events):
+        raise BadArguments("", f"--logs-at {event}: expected end, or a number from 0 to {len(trace.events) - 1}")
+    return replace(trace, events=trace.events[: int(event) + 1])
 
 
 def _said(found: Scenario, outcome: Outcome, lang: str) -> str:

@@ -59,7 +59,7 @@ class Protocol:
 
 _COMMIT = ("T1", "T2", "T3", "T4", "T5")
 _RAFT = tuple(f"RF{number}" for number in range(1, 11))
-_ZAB = ("Z1", "Z2", "Z5", "Z8", "Z9", "Z10", "Z11")
+_ZAB = ("Z1", "Z2", "Z4", "Z5", "Z6", "Z7", "Z8", "Z9", "Z10", "Z11", "Z12", "Z14")
 _CLIENTS = ("A1", "A2", "A3", "A4", "A5", "A6", "L1")
 _PAXOS = ("P1", "P2", "P3", "P4", "P5", "P6", "P8")
 
@@ -78,7 +78,9 @@ PROTOCOLS: Mapping[str, Protocol] = {
     each.name: each
     for each in (
         Protocol("copies", "Copies without agreement", (Part("server", "s", copies.Copy, 3),), ("A2",)),
-        Protocol("primary-backup", "Primary-backup", (Part("server", "s", backup.Server, 3),), ("B1", "B2", "B3")),
+        Protocol(
+            "primary-backup", "Primary-backup", (Part("server", "s", backup.Server, 3),), ("B1", "B2", "B3", "L1")
+        ),
         Protocol(
             "multi-paxos",
             "Multi-Paxos",
@@ -123,7 +125,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
             "paxos_log",
             "A Paxos per log entry",
             (Part("server", "s", paxos_log.Server, 3),),
-            (*_PAXOS, "P7", "A2", "A4"),
+            (*_PAXOS, "P7", "A2", "A4", "A6", "L1"),
         ),
         Protocol("raft", "Raft", _SERVERS, (*_RAFT, *_CLIENTS), "served"),
         Protocol("zab", "ZAB", _SERVERS, (*_ZAB, *_CLIENTS), "served"),

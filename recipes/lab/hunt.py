@@ -28,8 +28,8 @@ class Hunting:
 
     call: the n-th call, where and what. sites, settings: of its runs. faulty: kinds of sites that crash; the others
     stay up. calls_within_ms: a short time makes calls meet. may_stay_down: a kind of which the first site may never
-    come back. last: a call after all faults, which must succeed. faults_ms: when the faults end. calls: how many.
-    clients: each server has a client of its own.
+    come back. last: a call after all faults, which must succeed; last_may_fail: or be refused. faults_ms: when the
+    faults end. calls: how many. clients: each server has a client of its own.
     """
 
     call: Callable[[Random, int, Mapping[str, int]], Call]
@@ -39,6 +39,7 @@ class Hunting:
     calls_within_ms: int = 60
     may_stay_down: str | None = None
     last: Call | None = None
+    last_may_fail: bool = False
     faults_ms: int = FAULTS_MS
     calls: int = CALLS
     clients: bool = False
@@ -115,7 +116,9 @@ HUNTING: Mapping[str, Hunting] = {
         _command, {"server": 3}, {"lease_ms": 40, "beat_ms": 15}, ("server",), 280, last=("s1", ["set", "x", "last"])
     ),
     "copies": Hunting(_add, {"server": 3}, {"order": "sequence"}, ("server",)),
-    "primary-backup": Hunting(_replicate, {"server": 3}, {}, ("server",), 250),
+    "primary-backup": Hunting(
+        _replicate, {"server": 3}, {}, ("server",), 250, last=("s1", ["set", "x", "last"]), last_may_fail=True
+    ),  # s1 refuses it if s2 has taken over
     "raft": _SERVED,
     "zab": _SERVED,
     "2pc": Hunting(_write_all, _PARTIES, _RECORD, ("participant", "coordinator"), 300, "coordinator"),
@@ -180,7 +183,7 @@ def scenario_of(protocol: str, seed: int, plant: str | None = None) -> Scenario:
         seed=seed,
         sites=sites,
         settings=hunting.settings,
-        expects=({"reply": "last", "outcome": "ok"},) if hunting.last else (),
+        expects=({"reply": "last", "outcome": "ok"},) if hunting.last and not hunting.last_may_fail else (),
         steps=tuple({**step, "when": {"at_ms": at_ms}} for at_ms, step in steps),
         sync_us=(100, 3000),
         delay_us=(100, 6000),

@@ -34,7 +34,7 @@ _LOOKS: Mapping[str, tuple[str, str | None]] = {
 }  # fmt: skip
 _ENDS = ("crash", "power")
 # Behind the lanes, for one number after the other.
-_TINTS = ("#eaf2fb", "#fdf1df", "#e9f6ec", "#f6ebf6")
+TINTS = ("#eaf2fb", "#fdf1df", "#e9f6ec", "#f6ebf6")
 
 
 class Piece(NamedTuple):
@@ -126,7 +126,7 @@ class Picture:
         shown, since, event = number
         if shown is None:
             return
-        fill = tints.setdefault(brief(shown), _TINTS[len(tints) % len(_TINTS)])
+        fill = tints.setdefault(brief(shown), TINTS[len(tints) % len(TINTS)])
         if end > since:
             y = self.lanes[site] - LANE // 2 + 4
             area = Element("rect", x=since, y=y, width=end - since, height=LANE - 4, fill=fill)

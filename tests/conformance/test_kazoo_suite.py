@@ -25,14 +25,18 @@ QUICK = ("counter", "election", "lock")
 SLOWER = ("client", "connection", "watchers")  # they wait, for time-outs more than for servers
 
 
-def run(kind: str, directory: Path, *modules: str, skip: str = "") -> dict[str, str]:
-    """Run kazoo's tests with a cluster of `kind`; what became of each, by its class and name."""
+def run(kind: str, directory: Path, *modules: str, skip: str = "", protocol: str = "") -> dict[str, str]:
+    """Run kazoo's tests with a cluster of `kind`; what became of each, by its class and name.
+
+    protocol: that the servers run; ours run zab if nothing is said.
+    """
     (directory / "empty.ini").write_text("[pytest]\n")
     result = directory / "result.xml"
     command = [sys.executable, "-m", "pytest", "-c", "empty.ini", "--rootdir", str(directory), f"--junitxml={result}"]
     command += ["-p", "tests.conformance.kazoo_cluster", "-p", "no:cacheprovider", "-p", "no:recipes", "--timeout=120"]
     command += ["--pyargs", *[f"kazoo.tests{module}" for module in modules], "-k", skip]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "KAZOO_CLUSTER_KIND": kind}
+    environment["KAZOO_CLUSTER_PROTOCOL"] = protocol
     environment.pop("CI", None)  # under which they sleep, for slower machines
     with (directory / "output.txt").open("wb") as output:
         subprocess.run(command, cwd=directory, env=environment, stdout=output, stderr=output, check=False)
@@ -51,10 +55,11 @@ def failures(outcomes: dict[str, str]) -> set[str]:
 
 @pytest.mark.thorough  # test_kazoo.py shows each kind of request
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("protocol", ["zab", "raft"])
 @pytest.mark.parametrize(("modules", "least"), [(QUICK, 35), (SLOWER, 125)])
-def test_the_quick_ones(tmp_path, modules, least):
+def test_the_quick_ones(tmp_path, modules, least, protocol):
     skip = "not TestReadOnlyMode and not TestReconfig and not remove_session_watcher and not update_host_list"
-    outcomes = run("ours", tmp_path, *[f".test_{module}" for module in modules], skip=skip)
+    outcomes = run("ours", tmp_path, *[f".test_{module}" for module in modules], skip=skip, protocol=protocol)
     assert failures(outcomes) == set(), (tmp_path / "output.txt").read_text()[-6000:]
     assert list(outcomes.values()).count("passed") >= least
 

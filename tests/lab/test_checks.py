@@ -158,6 +158,18 @@ GOOD += [
     ("A5", lambda: written("zab").call("s1", 2, "get", "x").reply("s1", 2, "1", zxid=A)),
     ("L1", lambda: timed_out(Story("multi-paxos").add("s3", "crash", t=100))),
     ("A6", lambda: written("zab").call("s2", 2, "sync", "x").reply("s2", 2, "/x", zxid=A)),
+    ("A6", lambda: appended(2, 3)),
+    ("Z4", lambda: entry(Story("zab"), A, "a", "s1").write("s2", "base", A)),
+    ("Z4", lambda: Story("zab").write("s2", "base", "0x200000000")),
+    ("Z6", lambda: entry(entry(entry(Story("zab"), A, "a", "s1"), B, "b", "s1"), C, "c", "s1")),
+    ("Z6", lambda: Story("zab").write("s1", "log:" + A, "a").write("s1", "log:" + A, "a")),  # there was no room before
+    ("Z7", lambda: leading().send("s1", "s2", "SNAP", zxid=B)),
+    ("Z12", lambda: committing(entry(Story("zab"), A, "a", "s1", "s2", "s3")).store("s3", "log:" + A, None)),
+    ("Z14", lambda: restarted({"log:" + A: "a", "log:" + B: "b"})),
+    ("Z14", lambda: restarted({"log:" + A: "a"})),  # B was not synced
+    ("Z14", lambda: restarted({"base": A})),
+    ("Z14", lambda: entry(Story("zab"), A, "a", "s1").add("s1", "fault", what="wipe").add("s1", "start", stored={})),
+    ("L1", lambda: timed_out(Story("primary-backup").add("s3", "crash", t=100))),
 ]
 
 
@@ -170,6 +182,22 @@ def committing(story: Story) -> Story:
     story.send("s1", "s2", "COMMIT", zxid=A)
     story.trace.events[-1]["role"] = "commit-notice"
     return story
+
+
+def appended(first: int, second: int) -> Story:
+    """Two appends, one after the other, and the slots that they get."""
+    story = Story("paxos_log").call("s1", 1, "append", "a").reply("s1", 1, first)
+    return story.call("s2", 2, "append", "b").reply("s2", 2, second)
+
+
+def leading() -> Story:
+    """s1 begins an epoch with A and B in its log."""
+    return entry(entry(Story("zab"), A, "a", "s1"), B, "b", "s1").send("s1", "s3", "NEWLEADER", zxid="0x200000000")
+
+
+def restarted(stored: dict[str, Any]) -> Story:
+    """s1 has synced A, and written B, before it starts again."""
+    return entry(Story("zab"), A, "a", "s1").write("s1", "log:" + B, "b").add("s1", "start", stored=stored)
 
 
 ENTRY = [[0, "s1"], 1, ["set", "x", 1]]
@@ -272,6 +300,17 @@ BROKEN += [
     ("A6", lambda: written("zab").call("s2", 2, "sync", "x").reply("s2", 2, "/x", zxid="0x0").breaks()),
     ("A6", lambda: Story("multi-paxos").call("s1", 1, "set", "x", 1).reply("s1", 1, 1)
         .call("s2", 2, "get", "x").reply("s2", 2, None).breaks()),
+    ("A6", lambda: appended(3, 2).breaks()),
+    ("A6", lambda: appended(3, 3).breaks()),
+    ("Z4", lambda: entry(Story("zab"), A, "a", "s1").write("s2", "base", B).breaks()),
+    ("Z6", lambda: Story("zab").write("s1", "log:" + B, "b").breaks()),
+    ("Z6", lambda: entry(Story("zab"), C, "c", "s1").write("s1", "log:" + A, "a").breaks()),
+    ("Z7", lambda: leading().send("s1", "s2", "SNAP", zxid=A).breaks()),
+    ("Z12", lambda: committing(entry(Story("zab"), A, "a", "s1", "s2")).store("s2", "log:" + A, None).breaks()),
+    ("Z14", lambda: restarted({}).breaks()),
+    ("Z14", lambda: restarted({"log:" + A: "z"}).breaks()),
+    ("Z14", lambda: restarted({"log:" + A: "a", "log:" + C: "c"}).breaks()),
+    ("L1", lambda: timed_out(Story("primary-backup")).breaks()),
 ]  # fmt: skip
 
 

@@ -20,14 +20,15 @@ FIRST = {
     "2pc-told-before-stored": 100, "2pc-changes-its-mind": 14, "2pc-rolls-back-alone": 8,
     "2pc-reads-locked": 3, "2pc-never-asks": 8,
     "3pc-timeout-decides": 3, "paxos1-forgets": 3, "paxos2-old-epoch": 4, "paxos2-clock": 3, "paxos-adopts-first": 14,
-    "paxos-counts-values": 7, "paxos-epoch-reused": 9, "multi-accept-below-promise": 10, "multi-counts-anything": 6,
+    "paxos-counts-values": 7, "paxos-epoch-reused": 5, "multi-accept-below-promise": 10, "multi-counts-anything": 6,
     "multi-ballot-reused": 5, "multi-never-stands-again": 5, "backup-takes-gaps": 2,
-    "backup-copies-before-own-disk": 234,
+    "backup-copies-before-own-disk": 217,
     "backup-promoted-unfenced": 2, "raft-counts-earlier-term": 15, "raft-votes-for-older-log": 6, "raft-rolls-back": 2,
     "raft-no-check-of-the-entry-before": 12, "raft-counts-before-sync": 3, "raft-commit-index-falls": 6,
     "zab-tail-not-cut": 28, "multi-hole-skipped": 1804, "multi-adopts-first": 1811, "raft-vote-counted-twice": 7,
     "raft-conflict-not-deleted": 12,
     "raft-deletes-without-conflict": 29, "raft-snapshot-without-term": 3,
+    "backup-sends-once": 7, "paxos-log-numbers-alone": 41, "zab-disk-lies": 4, "zab-snapshot-too-early": 8,
 }  # fmt: skip
 BY_SCENARIO = {  # too rare for chance: this scenario finds it
     "raft-no-read-index": "raft-read-index",

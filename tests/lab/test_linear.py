@@ -5,9 +5,12 @@ from itertools import permutations
 
 import pytest
 
+from recipes.lab.casts import protocol_of
 from recipes.lab.checks.linear import Operation, fits_one_order, history_without_order, registers
 from recipes.lab.checks.registry import CHECKS
 from recipes.lab.hunt import hunt
+from recipes.lab.run import run
+from recipes.lab.scenario import parse
 from tests.lab.test_checks import Story
 
 NEVER = 1 << 60
@@ -106,3 +109,43 @@ def test_what_is_left_out():
 def test_a_hunt_finds_a_history_without_order():
     ((_, outcome),) = hunt("multi-paxos", range(39, 40), "multi-reports-unused")
     assert "no order of the" in outcome.broken["A6"].why
+
+
+READS_AT_COPIES = """
+protocol = "primary-backup"
+title = { en = "t", zh = "t" }
+story = { en = "s", zh = "s" }
+[[do]]
+then = "call"
+target = "s1"
+op = ["set", "x", 1]
+[[do]]
+when = { role = "replicate", to = "s3", at = "sent" }
+then = "hold"
+[[do]]
+when = { role = "replicate", to = "s2" }
+then = "call"
+target = "s2"
+op = ["get", "x"]
+as = "new"
+[[do]]
+when = { reply = "new" }
+then = "call"
+target = "s3"
+op = ["get", "x"]
+as = "old"
+[[do]]
+then = "release"
+[[expect]]
+reply = "new"
+value = 1
+"""
+
+
+def test_reads_at_the_copies_of_a_primary_fit_no_order_so_a6_is_no_check_of_that_protocol():
+    outcome = run(parse("reads at copies", READS_AT_COPIES))
+    assert not outcome.wrong
+    broken = history_without_order(outcome.trace)
+    assert broken is not None
+    assert "reads null at x: no order of the 3 calls explains that" in broken.why
+    assert "A6" not in protocol_of("primary-backup").checks

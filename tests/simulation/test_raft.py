@@ -25,7 +25,11 @@ EXPECTED = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("ensemble", [(3, 0), pytest.param((5, 1), marks=pytest.mark.thorough)], ids=str)
+@pytest.mark.parametrize(
+    "ensemble",
+    [(3, 0), *(pytest.param(each, marks=pytest.mark.thorough) for each in [(5, 1), (7, 0), (7, 2)])],
+    ids=str,
+)
 def test_some_seeds(ensemble):
     counts = run_all(range(1, 3 if ensemble == (3, 0) else 2), *ensemble, "raft")
     assert counts["role leader"] and counts["APPEND"]

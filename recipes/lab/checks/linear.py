@@ -195,7 +195,34 @@ def _begin_of_read(read: Event, previous: Event | None, replies: dict[int, Any])
     return begins if reply is not None and reply["outcome"] == "ok" else None
 
 
+def appended_out_of_order(trace: Trace) -> Broken | None:
+    """The same for a log: the answer of an append is its slot. No slot is given out twice, nor one below that of an
+    append that was answered before this one began."""
+    calls = {event["call"]: event for event in trace.events if event["k"] == "call"}
+    before: list[Event] = []
+    for answer in trace.events:
+        if answer["k"] != "reply" or answer["outcome"] != "ok":
+            continue
+        call, slot = calls[answer["call"]], answer["value"]
+        for other in before:
+            earlier = other["i"] < call["i"]
+            if other["value"] == slot or (other["value"] > slot and earlier):
+                when, when_zh = ("before it began", "在它开始之前") if earlier else ("before", "此前")
+                return Broken(
+                    answer["i"],
+                    f"call {answer['call']} is in slot {slot}, and call {other['call']}, which was answered {when}, "
+                    f"in slot {other['value']}",
+                    f"调用 {answer['call']} 在第 {slot} 号，"
+                    f"而{when_zh}已应答的调用 {other['call']} 在第 {other['value']} 号",
+                    tuple(sorted((other["i"], call["i"]))),
+                )
+        before.append(answer)
+    return None
+
+
 def _told_in_no_order(trace: Trace) -> Broken | None:
+    if trace.protocol == "paxos_log":
+        return appended_out_of_order(trace)
     return sync_stale(trace) or history_without_order(trace)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from recipes.lab.casts import protocol_of
-from recipes.lab.checks import backup, commit, linear, liveness, lock, logs, paxos, raft, zab
+from recipes.lab.checks import backup, commit, linear, liveness, lock, logs, paxos, raft, zab, zab_logs
 from recipes.lab.checks.check import Broken, Check
 from recipes.lab.trace import Trace
 
@@ -16,6 +16,7 @@ CHECKS: Mapping[str, Check] = {
         *paxos.CHECKS,
         *raft.CHECKS,
         *zab.CHECKS,
+        *zab_logs.CHECKS,
         *logs.CHECKS,
         *linear.CHECKS,
         *liveness.CHECKS,

@@ -34,6 +34,13 @@ class _GapTaker(backup.Server):
         self.reply(number, "fail", "has gaps")
 
 
+class _OnceOnly(backup.Server):
+    """Sends each copy once."""
+
+    def _set_timers(self) -> None:
+        """Nothing is sent again."""
+
+
 class _UnfencedOperator(backup.Server):
     """Promotes without making the others refuse the old primary."""
 
@@ -72,6 +79,12 @@ PLANTS = (
         "a backup is promoted, and the old primary is not refused",
         "提升从节点时没有隔离旧的主节点",
         ("B3", "B2"), {backup.Server: _UnfencedOperator},
+    ),
+    Plant(
+        "backup-sends-once", "primary-backup",
+        "the primary sends each copy once, and never again",
+        "主节点每条日志只发送一次，从不重发",
+        ("L1",), {backup.Server: _OnceOnly},
     ),
     Plant(
         "copies-executes-on-arrival", "copies",

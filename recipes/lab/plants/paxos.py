@@ -6,7 +6,7 @@ from typing import Any
 from recipes.core.agree import mutual_exclusion, paxos, paxos_log
 from recipes.core.agree.acceptor import Acceptor, Answer, Slots
 from recipes.core.agree.epochs import Epoch
-from recipes.core.agree.machine import Machine
+from recipes.core.agree.machine import Machine, Place
 from recipes.core.agree.paxos import Attempt, Proposals
 from recipes.lab.plants.plant import Plant
 
@@ -139,6 +139,33 @@ class _ReusingProposer(paxos.Proposer):
         self.stored.pop("counter", None)
 
 
+class _LonelyNumberer(paxos_log.Server):
+    """Takes the first slot that it does not know to be in use, and asks nobody."""
+
+    def _ask_last(self, number: int) -> None:
+        numbering = self._numbering.pop(number)
+        self._decide(number, max(numbering.last, self._taken) + 1, numbering.command)
+
+
+class _OrderlyServer(paxos_log.Server):
+    """Answers a call only once all slots before its own are executed, and fills no hole."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._unanswered: dict[int, int] = {}  # by slot: the call
+
+    def reply(self, number: int, outcome: str, value: Any) -> None:
+        if outcome == "ok" and value > len(self._executed):
+            self._unanswered[value] = number
+            return
+        super().reply(number, outcome, value)
+
+    def _execute(self) -> None:
+        super()._execute()
+        for slot in [slot for slot in self._unanswered if slot <= len(self._executed)]:
+            self.reply(self._unanswered.pop(slot), "ok", slot)
+
+
 class _OpenAcceptor(mutual_exclusion.Acceptor):
     """Gives the lock to whoever asks."""
 
@@ -237,5 +264,17 @@ PLANTS = (
         "a server promises without writing it down",
         "服务器的承诺没有落盘",
         ("P5", "P4", "P1"), {paxos_log.Server: _ForgetfulServer},
+    ),
+    Plant(
+        "paxos-log-numbers-alone", "paxos_log",
+        "a server takes the first slot that it does not know to be in use, without asking a majority",
+        "服务器不询问多数派，直接使用自己认为空闲的编号",
+        ("A6",), {paxos_log.Server: _LonelyNumberer},
+    ),
+    Plant(
+        "paxos-log-answers-in-order", "paxos_log",
+        "a server answers a call only once all slots before its own are executed, and nobody fills a hole",
+        "服务器等前面的编号全部执行后才应答，却没有人填补空洞",
+        ("L1",), {paxos_log.Server: _OrderlyServer},
     ),
 )  # fmt: skip

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 
 from recipes.core.errors import BadArguments
-from recipes.lab.plants import backup, commit, multipaxos, paxos, raft, raft_logs, zab
+from recipes.lab.plants import backup, commit, multipaxos, paxos, raft, raft_logs, zab, zab_logs
 from recipes.lab.plants.plant import Plant
 
 PLANTS: Mapping[str, Plant] = {
     plant.name: plant
     for plant in (
         *backup.PLANTS, *commit.PLANTS, *paxos.PLANTS, *multipaxos.PLANTS, *raft.PLANTS, *raft_logs.PLANTS, *zab.PLANTS,
+        *zab_logs.PLANTS,
     )
 }  # fmt: skip
 

@@ -157,7 +157,7 @@ PLANTS: tuple[Plant, ...] = (
         "zab-highest-id-wins", "zab",
         "votes go to the highest sid, and its leader compares no histories",
         "投票只看 myid，leader 也不比较历史",
-        ("Z8", "A1"), {ZabPeer: _NamedPeer},
+        ("Z8", "Z12", "A1"), {ZabPeer: _NamedPeer},
     ),
     Plant(
         "zab-commits-at-first-ack", "zab",

@@ -76,7 +76,7 @@ class ServedWorld(Course):
         for name, number in self._numbers.items():
             fate = Fate(sources(f"disk {name}"))
             about = self._node_settings(number, membership, scenario.sync_us_of(name))
-            node = Server(about, around, sources(f"server {name}"), SimDisk(fate))
+            node = Server(about, around, sources(f"server {name}"), replaced.get(SimDisk, SimDisk)(fate))
             self._servers[name] = ServerSite(self, name, kinds[name], node, fate)
             logged, stored = settings.get("logs", {}).get(name), settings.get("stored", 0)
             fill(node.disk, self._made, protocol.cells, logged, stored, name)
