@@ -30,7 +30,7 @@ from recipes.transaction.opening import Openings, in_words, is_away
 from recipes.transaction.participant import BranchId, ThreePhaseParticipant, TransactionParticipant, check_name
 from recipes.transaction.record import Decision, Record, Records
 from recipes.transaction.recovery import Recovery
-from recipes.transaction.stages import DECIDED, NOTHING_PREPARED, CommitProtocol, Event, Stage
+from recipes.transaction.stages import DECIDED, CommitProtocol, Event, Stage
 from recipes.transaction.stats import CoordinatorStats
 
 if TYPE_CHECKING:
@@ -252,7 +252,9 @@ class Coordinator:
             await driver.wait_decided()
             scope.limit(driver.left_seconds())
             await driver.wait_settled()
-        if driver.stage in NOTHING_PREPARED:  # the session is over, and the work is being undone
+        if driver.is_unprepared:
+            if scope.ended.is_set():  # the work is undone now; a client that closes would wait for the driver before
+                driver.stop()
             with anyio.move_on_after(_LEAVING_SECONDS, shield=True):
                 await driver.wait_decided()
 

@@ -17,7 +17,7 @@ from recipes.transaction import asking
 from recipes.transaction.branch import Answer, Reply
 from recipes.transaction.participant import BranchId, TransactionParticipant
 from recipes.transaction.record import Decision, Record, Records
-from recipes.transaction.stages import DECIDED, NOTHING_PREPARED, CommitProtocol, Event, Stage, following
+from recipes.transaction.stages import DECIDED, CommitProtocol, Event, Stage, following
 
 if TYPE_CHECKING:
     from random import Random
@@ -60,6 +60,7 @@ class Driver:
         self._scope = anyio.CancelScope()
         self._read_only: set[str] = set()
         self._prepared: set[str] = set()  # names of participants that voted yes
+        self._asked = False  # whether anybody was asked to prepare
         self._random: Random = records.client.random
         self._clock: Callable[[], float] = records.client.clock
         self.began_at: float = self._clock()
@@ -75,10 +76,17 @@ class Driver:
         """Note that the block has ended. event: how."""
         self._note(event, why)
 
+    @property
+    def is_unprepared(self) -> bool:
+        """Whether nothing is decided, and nobody can be prepared, since nobody was asked. If the session is lost then,
+        the work of the branches is undone here: another coordinator may find no record, and does not reach what is at
+        work in this process."""
+        return not self._asked and self.stage not in DECIDED
+
     def lost(self, why: str) -> None:
         """Note that the session ended before anybody was asked to prepare."""
         if self.stage is not Stage.ABORTING:
-            self._note(Event.LOST, why)
+            self._note(Event.LOST_UNASKED, why)
 
     async def wait_decided(self) -> None:
         """Return once the outcome is known, or will not be known here."""
@@ -114,9 +122,9 @@ class Driver:
                 waiter.set()
 
     async def undo(self, within: float) -> None:
-        """After a cancelled `run`: abort, with one try, the branches that no record names. within: seconds it takes at
-        most, even if the caller is cancelled."""
-        if self.stage in NOTHING_PREPARED or (self.stage is Stage.ABORTING and self.record.decision is None):
+        """After a cancelled `run`: abort, with one try, the branches if nobody was asked to prepare. within: seconds it
+        takes at most, even if the caller is cancelled."""
+        if self.is_unprepared or (self.stage is Stage.ABORTING and self.record.decision is None):
             self.lost("the session is over")
             with anyio.move_on_after(within, shield=True):
                 async with anyio.create_task_group() as group:
@@ -141,7 +149,7 @@ class Driver:
                     event = await work[self.stage]()
                 except (SessionError, AuthFailed) as error:
                     self.why = self.why or str(error)
-                    event = Event.LOST
+                    event = Event.LOST if self._asked else Event.LOST_UNASKED
                 except StoreError as error:  # for example no permission, or no quota left
                     self.why = self.why or str(error)
                     event = Event.DENIED
@@ -181,6 +189,7 @@ class Driver:
         if unknown:
             self.why = f"{unknown[0]}: this coordinator has no such participant"
             return Event.REFUSED
+        self._asked = self._asked or method != "can_commit"
         replies = await self._ask_all(method, names, left)
         for name, reply in replies.items():
             if reply.answer not in _YES:

@@ -271,40 +271,6 @@ async def test_a_coordinator_goes_with_its_session_also_where_the_client_goes_on
         assert parties["a"].values == {"x": 2}
 
 
-@pytest.mark.parametrize("stage", ["asking", "recording"])
-async def test_work_that_nobody_else_knows_of_is_undone_when_the_session_is_lost(hosts, root, stage):
-    """Or a connection would hold its locks for as long as the process lives: no record tells of it."""
-    parties = two()
-    there = anyio.Event()
-
-    async def hang(*_):
-        there.set()
-        await anyio.sleep_forever()
-
-    async with connect(hosts) as client:
-        coordinator = Coordinator(client, root, participants=parties)
-        await coordinator.__aenter__()
-        if stage == "asking":
-            parties["b"].before = doing(Request.CAN_COMMIT, hang)
-        else:
-            coordinator._records.write = hang
-        async with anyio.create_task_group() as group:
-
-            async def transact():
-                with pytest.raises(TransactionAborted):
-                    async with coordinator.begin(protocol="3pc", deadline=60) as tx:
-                        (await tx.enlist("a"))["x"] = 1
-                        (await tx.enlist("b"))["x"] = 2
-
-            group.start_soon(transact)
-            with anyio.fail_after(SECONDS):
-                await there.wait()
-            await expire_session(client, hosts)
-    for party in parties.values():
-        assert [request for request, _ in party.requests][-1:] == [Request.ABORT]
-        assert set(party.states.values()) == {BranchState.ABORTED}
-
-
 async def test_a_branch_of_which_nobody_knows_whether_it_has_joined_is_not_undone(client, root):
     """It may have been asked, and have voted yes, by then."""
     parties = two()

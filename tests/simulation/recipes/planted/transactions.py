@@ -72,7 +72,7 @@ def a_decision_is_written_over_what_has_joined(patch: Patch) -> None:
     patch.setattr(Records, "decide", decide)
 
 
-@planted("transaction", 340, "R11")
+@planted("transaction", 19, "R11")
 def a_deposed_coordinator_decides(patch: Patch) -> None:
     """Nothing is checked: neither that it is one yet, nor that others have not decided."""
     original = Records.decide
@@ -98,7 +98,7 @@ def recovery_commits_what_nobody_decided(patch: Patch) -> None:
     patch.setattr(Recovery, "_end", end)
 
 
-@planted("transaction", 19, "R11")
+@planted("transaction", 94, "R11")
 def recovery_ignores_whether_a_coordinator_lives(patch: Patch) -> None:
     original = Recovery.__init__
 
