@@ -215,6 +215,16 @@ def a_session_that_is_lost_while_commit_is_decided_counts_as_an_abort(patch: Pat
     patch.setattr(stages, "TABLES", MappingProxyType(tables))
 
 
+@planted("transaction", 6, "R12")
+def a_session_that_is_lost_while_abort_is_decided_leaves_the_work_of_branches_to_others(patch: Patch) -> None:
+    """Even if nobody was asked to prepare: then no other coordinator ends it."""
+    tables = {
+        protocol: MappingProxyType(table | {(Stage.DECIDING_ABORT, Event.LOST_UNASKED): Stage.IN_DOUBT})
+        for protocol, table in stages.TABLES.items()
+    }
+    patch.setattr(stages, "TABLES", MappingProxyType(tables))
+
+
 @planted("transaction", 13, "R11")
 def a_time_out_aborts_by_itself(patch: Patch) -> None:
     """The textbook's other guess: of a coordinator that lives and is slow."""
