@@ -444,6 +444,27 @@ async def test_a_statement_that_is_cancelled_before_its_turn_spoils_the_branch_a
     assert look(postgres, "SELECT sum(balance) FROM accounts") == 200
 
 
+async def test_a_first_statement_that_is_cancelled_is_broken_off_with_its_begin(postgres, participant, branch):
+    running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep($1%' AND pid <> pg_backend_pid()"
+    with anyio.move_on_after(0.2) as scope:
+        await (await participant.begin(branch)).execute("SELECT pg_sleep(%s)", [3600])
+    assert scope.cancelled_caught
+    assert await participant.prepare(branch) is Answer.REFUSED
+    with anyio.fail_after(SECONDS):
+        while look(postgres, running):
+            await anyio.sleep(0.01)
+
+
+async def test_statements_that_are_larger_than_what_the_socket_takes_at_once(postgres, participant, branch):
+    sql = await participant.begin(branch)
+    large = "x" * 20_000_000
+    with anyio.fail_after(SECONDS):
+        for _ in range(2):  # with BEGIN, and without
+            assert await sql.execute("SELECT length(%s)", [large]) == [(20_000_000,)]
+        assert await sql.execute("SELECT repeat('y', 20000000)") == [("y" * 20_000_000,)]
+    assert await participant.prepare(branch) is Answer.READ_ONLY
+
+
 async def end_backends(postgres):
     """End all unused connections at the server, and wait until they are gone."""
     idle = "FROM pg_stat_activity WHERE state LIKE 'idle%' AND pid <> pg_backend_pid()"
