@@ -13,6 +13,7 @@ import anyio
 from recipes.core import paths
 from recipes.core.client.backoff import Backoff
 from recipes.core.client.home import calling_thread
+from recipes.core.client.session import EventType
 from recipes.core.errors import (
     BadArguments,
     ConnectionLoss,
@@ -89,6 +90,8 @@ class Contender(Tenure):
         self._data = data
         self._acl = acl
         self._owner = 0
+        self._deleted = ""  # the last name in front that we saw deleted
+        self._listed_over = 0  # the number of the connection over which we read the line last
         self._asked_to_leave: anyio.Event | None = None
         self.revoke_seen: bool = False
         self.names: list[str] = []
@@ -152,7 +155,10 @@ class Contender(Tenure):
         self._hand_over()
 
     async def _wait_turn(self, order: list[str]) -> None:
-        """Return once it is our turn, or our znode is gone. Reads the line again only after an event of our watch."""
+        """Return once it is our turn, or our znode is gone. Reads the line again only after an event of our watch.
+
+        Not even then if we were next behind a lock that is gone: nobody comes in between, so it is our turn.
+        """
         backoff = Backoff(self.client.random)
         missing = ""
         while not self._holds(order):
@@ -168,17 +174,24 @@ class Contender(Tenure):
             if not await self._wait_behind(turn.behind, order) and turn.behind == missing:
                 await backoff.pause()  # the server lists a znode that it does not have
             missing = turn.behind
-            order = await self._line()
+            order = order[1:] if self._is_next_behind_a_deleted_lock(order) else await self._line()
 
     async def _wait_behind(self, name: str, order: list[str]) -> bool:
         """Wait for an event at the znode `name`, which is in front of us in `order`; False if it does not exist."""
         stat, watch = await self.client.exists_watch(paths.join(self._parent, name))
         try:
-            if stat is not None:
-                await watch.wait()
+            if stat is not None and (await watch.wait()).type is EventType.DELETED:
+                self._deleted = name
         finally:
             watch.cancel()
         return stat is not None
+
+    def _is_next_behind_a_deleted_lock(self, order: list[str]) -> bool:
+        # A writer's znode can be gone because a reader's takes its place, and a leader's because it gives way: then the
+        # line must be read again. So it must if our own znode may be gone, too, without an event for us by now.
+        first = self._deleted
+        own = self._watch is not None and self._watch.is_set and self._listed_over == self.client.session.connections
+        return own and order[:2] == [first, self._name] and kind_of(first) == "lock" and is_native(self._marker)
 
     def _standing(self, order: list[str]) -> Standing:
         return standing(self._name, order, self.limit, self.most)
@@ -279,6 +292,7 @@ class Contender(Tenure):
 
     def _order(self, names: list[str]) -> list[str]:
         self.names = names
+        self._listed_over = self.client.session.connections
         order = in_order(names, line_of(self._marker))
         if len(order) != len(names) and (others := strangers(names, self._marker)):
             _warn(self.client, self._parent, self._marker, others[0])

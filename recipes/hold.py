@@ -91,6 +91,8 @@ class Tenure(ABC):
     error that a loss raises, about the path `about`. key: of its scope, see `Client.session_scope`.
     """
 
+    confirm: bool = True  # whether leaving waits for the server to confirm that our znode is gone
+
     def __init__(self, client: "Client", prefix: str, about: str, lost: type[HoldLost], key: object = None) -> None:
         self.client: Client = client.bound
         self.path: str = ""
@@ -108,7 +110,6 @@ class Tenure(ABC):
         self._deleting = False  # whether we ever asked for our znode's deletion
         self.on_suspend: OnSuspend = "wait"
         self._deaf: Callable[[], object] | None = None  # ends the calls of `_state_changed`
-        self.confirm: bool = True  # whether leaving waits for the server to confirm that our znode is gone
 
     @abstractmethod
     async def obtain(self, wait: bool) -> bool:
@@ -269,16 +270,15 @@ class Tenure(ABC):
                 self.ended.set(DELETED, lost=True)
         self.asked = False
 
-    def _send_deletion(self) -> None:
+    def _send_deletion(self) -> "Call":
         """Submit the deletion without waiting; it goes out with the client's next requests."""
-        path = self.path
-
-        def heard(call: "Call") -> None:
-            if call.error is not None and not isinstance(call.error, NoNode):
-                self.client.delete_later(path)  # it retries, and logs a refusal
-
-        self.client.start_delete(path, heard)
+        call = self.client.start_delete(self.path, self._hear_deletion)
         self.asked = False
+        return call
+
+    def _hear_deletion(self, call: "Call") -> None:
+        if call.error is not None and not isinstance(call.error, NoNode):
+            self.client.delete_later(self.path)  # it retries, and logs a refusal
 
     def refusal(self) -> HoldLost:
         """The error for a caller that relies on this ended hold."""

@@ -65,6 +65,10 @@ CALLS = {
 }
 
 
+# Blocks that hold nothing, so that nothing cancels them.
+ENDLESS = ("consume", "NodeCache", "ChildrenCache", "TreeCache", "SharedValue", "watch", "multi")
+
+
 async def places(client, path):
     """Ephemeral znodes at and below `path`."""
     return [each for each in await client.ephemerals() if each.startswith(path) and "/clients/" not in each]
@@ -94,6 +98,35 @@ async def test_w4_p30_u6_a_block_may_be_left_by_another_task(our_server, root, k
         assert client.session.scopes == {}
         await client.exists("/")  # this task was not cancelled
         assert task is not None
+
+
+@pytest.mark.asyncio  # trio cancels scopes only, which tell a task again at each of its next awaits
+@pytest.mark.parametrize("loss_first", [True, False])
+@pytest.mark.parametrize("kind", [kind for kind in BLOCKS if kind not in ENDLESS])
+async def test_a_task_that_is_cancelled_just_as_its_hold_is_lost_is_cancelled(our_server, root, kind, loss_first):
+    """asyncio tells it once, and in one exception of both."""
+    async with connect(our_server.hosts) as client:
+        path = f"{root}/of"
+        if "receive" in kind:
+            await Queue(client, path).put(b"x")
+        entered = anyio.Event()
+
+        async def hold():
+            async with BLOCKS[kind](client, path):
+                entered.set()
+                await anyio.sleep_forever()
+
+        task = asyncio.create_task(hold())
+        with anyio.fail_after(SECONDS):
+            await entered.wait()
+            if not loss_first:
+                task.cancel()
+            for scope in list(client.session.scopes.values()):
+                scope.end("lost by the test")
+            if loss_first:
+                task.cancel()
+            await asyncio.wait([task])
+        assert task.cancelled()
 
 
 @pytest.mark.parametrize("kind", [*BLOCKS, *CALLS])

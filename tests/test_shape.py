@@ -173,6 +173,7 @@ CIRCLES = [
     {"core.client.bound", "core.client.client", "core.client.leftovers"},
     {
         "core.member.admin",
+        "core.member.commits",
         "core.member.connection",
         "core.member.handshakes",
         "core.member.member",
@@ -188,6 +189,7 @@ CIRCLES = [
     {"core.sim.ensemble", "core.sim.faults"},
     {"core.sim.flusher", "core.sim.node", "core.sim.surroundings"},
     {"core.sim.network", "core.sim.recorder"},
+    {"core.tree.session_end", "core.tree.tree"},
     {"lab.course", "lab.script"},
     {"lab.served.client", "lab.served.site", "lab.served.tracer", "lab.served.world"},
     {"lab.site", "lab.world"},

@@ -1,32 +1,28 @@
 """`recipes lab`: protocols run in a laboratory, on a simulated network and simulated disks, with faults on demand."""
 
-import json as json_text
-from importlib.resources import files
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from cyclopts import App
 
 from recipes.cli.access import Switch
 from recipes.cli.lab_exercises import ask, challenge
-from recipes.cli.lab_files import scenario_of, trace_of, write
+from recipes.cli.lab_files import scenario_of, write
+from recipes.cli.lab_traces import check, diff, export, replay, schema
+from recipes.cli.lab_verdicts import facts_of_checks, verdict
 from recipes.cli.terminal import say, shown
 from recipes.core.errors import BadArguments
 from recipes.lab import scenario as scenarios
 from recipes.lab.casts import protocol_of
-from recipes.lab.checks.check import Broken
 from recipes.lab.checks.registry import CHECKS
-from recipes.lab.checks.registry import check as check_trace
 from recipes.lab.compare import FORMULAS, facts, table
 from recipes.lab.compare import compare as compare_protocols
 from recipes.lab.compare import csv as csv_of
-from recipes.lab.difference import first_difference
 from recipes.lab.explain import told
-from recipes.lab.exports import EXPORTS
-from recipes.lab.figures import figures
 from recipes.lab.hunt import hunt as run_seeds
 from recipes.lab.hunt import scenario_of as scenario_of_seed
-from recipes.lab.page import checked, content, document
+from recipes.lab.page import content, document
 from recipes.lab.plants.registry import PLANTS
 from recipes.lab.run import Outcome
 from recipes.lab.run import run as run_scenario
@@ -37,12 +33,15 @@ from recipes.lab.side_by_side import comparison
 from recipes.lab.timeline import timeline
 from recipes.lab.trace import dumps
 from recipes.lab.transcript import transcript
+from recipes.lab.workload import with_load
 
 Language = Literal["en", "zh"]
 
 lab: App = App(name="lab", help="Protocols in a laboratory: see docs/lab.md.")
 lab.command(challenge)
 lab.command(ask)
+for of_traces in (check, replay, export, schema, diff):
+    lab.command(of_traces)
 
 
 @lab.command(name="list")
@@ -118,10 +117,13 @@ def run(
     protocol: str | None = None,
     seed: int | None = None,
     servers: int | None = None,
+    faults: str | None = None,
+    clients: int | None = None,
     plant: str | None = None,
     text: Switch = False,
     explain: Switch = False,
     svg: Switch = False,
+    true_time: Switch = False,
     html: Path | None = None,
     trace: Path | None = None,
     lang: Language = "en",
@@ -137,10 +139,13 @@ def run(
         protocol: one of those that the scenario runs on.
         seed: of chance; the scenario's own if not given.
         servers: how many servers, acceptors or participants there are.
+        faults: more faults behind the scenario's own steps, such as crash-leader,partition; see docs/lab.md.
+        clients: how many clients go on writing meanwhile; 1 if there are faults and nothing is said.
         plant: a planted bug, from `recipes lab list --plants`.
         text: print the events in words.
         explain: the same, and of each message why it was sent and what its receiver did with it.
         svg: print a picture of the run.
+        true_time: in that picture distances are times; else moments are spaced evenly.
         html: write a page to this file that shows the run step by step; it needs nothing else, and no network.
         trace: write the trace to this file.
         lang: the language of what is said, en or zh.
@@ -149,6 +154,11 @@ def run(
     found = scenario_of(name)
     used = protocol if protocol is not None else found.protocols[0]
     sites = {} if servers is None else {protocol_of(used).parts[0].kind: servers}
+    if faults is not None or clients is not None:
+        named = [each.strip() for each in faults.split(",")] if faults is not None else []
+        found = with_load(
+            replace(found, sites={**found.sites, **sites}), used, named, 1 if clients is None else clients
+        )
     outcome = run_scenario(found, protocol=protocol, seed=seed, sites=sites, plant=plant)
     if trace is not None:
         write(trace, dumps(outcome.trace))
@@ -159,7 +169,7 @@ def run(
     elif text:
         print(shown(transcript(outcome.trace)), end="")
     if svg:
-        print(timeline(outcome.trace, f"{found.id}: {found.title[lang]}"), end="")
+        print(timeline(outcome.trace, f"{found.id}: {found.title[lang]}", true_time=true_time), end="")
     if json or not (text or explain or svg):
         say(json, _said(found, outcome, lang), _facts(outcome, lang))
     return outcome.code
@@ -223,7 +233,7 @@ def hunt(
         unfinished += bool(outcome.waits_for)
         if outcome.broken or outcome.wrong:
             lines = [f"seed {seed}: {len(outcome.trace.events)} events"]
-            lines += [_verdict(name, broken, lang) for name, broken in outcome.broken.items()]
+            lines += [verdict(name, broken, lang) for name, broken in outcome.broken.items()]
             lines += [f"  after all faults: {wrong}" for wrong in outcome.wrong if not outcome.broken]
             if shrink is not None:
                 small = shrink_scenario(scenario_of_seed(protocol, seed, plant), plant)
@@ -232,7 +242,7 @@ def hunt(
             facts = {
                 "seed": seed,
                 "runs": seed - runs.start + 1,
-                "checks": _checks(outcome.broken, lang),
+                "checks": facts_of_checks(outcome.broken, lang),
                 "wrong": outcome.wrong,
             }
             say(json, "\n".join(lines), facts)
@@ -278,101 +288,6 @@ def compare(
     return 0
 
 
-@lab.command
-def check(file: Path, /, *, lang: Language = "en", json: Switch = False) -> int:
-    """Check a trace: recipes lab check TRACE.
-
-    Exit codes: 0 all checks hold; 1 one does not; 2 the file is no trace.
-
-    Args:
-        file: what `recipes lab run --trace` wrote.
-        lang: the language of what the checks say, en or zh.
-        json: print one object.
-    """
-    trace = trace_of(file)
-    found = check_trace(trace)
-    lines = [f"{trace.header['scenario']}, {trace.protocol}, seed {trace.header['seed']}"]
-    lines += [] if trace.end else ["the trace ends early"]
-    lines += [_verdict(name, broken, lang) for name, broken in found.items()]
-    facts = {"ends_early": trace.end is None, "checks": _checks(found, lang), "figures": figures(trace)}
-    say(json, "\n".join(lines), facts)
-    return 1 if any(found.values()) else 0
-
-
-@lab.command
-def replay(file: Path, /, *, html: Path | None = None, lang: Language = "en", json: Switch = False) -> int:
-    """Show what a trace has, in words or as a page: recipes lab replay TRACE --html run.html.
-
-    Exit codes: 0 all checks hold; 1 one does not; 2 the file is no trace, or a file cannot be written.
-
-    Args:
-        file: what `recipes lab run --trace` wrote.
-        html: write a page to this file that shows the run step by step.
-        lang: the language of what the checks say, en or zh.
-        json: print one object.
-    """
-    trace = trace_of(file)
-    found, unchecked = checked(trace)
-    if html is not None:
-        write(html, document(content(trace)))
-    lines = [f"{trace.header['scenario']}, {trace.protocol}, seed {trace.header['seed']}"]
-    lines += [] if trace.end else ["the trace ends early"]
-    lines += [] if html else transcript(trace).splitlines()
-    lines += [
-        f"  {name:4} {unchecked[name]}" if name in unchecked else _verdict(name, broken, lang)
-        for name, broken in found.items()
-    ]
-    facts = {
-        "ends_early": trace.end is None,
-        "checks": _checks(found, lang),
-        "unchecked": unchecked,
-        "events": len(trace.events),
-    }
-    say(json, "\n".join(lines), facts)
-    return 1 if any(found.values()) else 0
-
-
-@lab.command
-def export(file: Path, /, *, to: Literal["mermaid", "shiviz", "csv"]) -> int:
-    """Print a trace for another tool: recipes lab export TRACE --to mermaid.
-
-    Args:
-        file: what `recipes lab run --trace` wrote.
-        to: mermaid, a sequence diagram; shiviz, a log with vector clocks; csv, the figures.
-    """
-    print(shown(EXPORTS[to](trace_of(file))), end="")
-    return 0
-
-
-@lab.command
-def schema() -> int:
-    """Print the JSON Schema of a line of a trace."""
-    print((files("recipes.lab") / "static" / "trace.schema.json").read_text(encoding="utf-8"), end="")
-    return 0
-
-
-@lab.command
-def diff(one: Path, other: Path, /, *, json: Switch = False) -> int:
-    """Print where two traces begin to differ: recipes lab diff A B.
-
-    Exit codes: 0 the same events; 1 they differ; 2 a file is no trace.
-
-    Args:
-        one: a trace.
-        other: another trace.
-        json: print one object, with both events.
-    """
-    found = first_difference(trace_of(one), trace_of(other))
-    if found is None:
-        say(json, "the same events", {"same": True})
-        return 0
-    lines = [f"event {found.event} differs"]
-    for mark, event in (("-", found.one), ("+", found.other)):
-        lines.append(f"{mark} {'nothing more' if event is None else json_text.dumps(event, ensure_ascii=False)}")
-    say(json, "\n".join(lines), {"same": False, "event": found.event, "one": found.one, "other": found.other})
-    return 1
-
-
 def _seeds(seeds: str) -> range:
     first, _, last = seeds.partition("-")
     if not (first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first)):
@@ -380,27 +295,11 @@ def _seeds(seeds: str) -> range:
     return range(int(first), int(last or first) + 1)
 
 
-def _verdict(name: str, broken: Broken | None, lang: str) -> str:
-    check = CHECKS[name]
-    says = check.says if lang == "en" else check.says_zh
-    if broken is None:
-        return f"  {name:4} holds   {says}"
-    return f"  {name:4} BROKEN  {says}: event {broken.event}, {broken.why if lang == 'en' else broken.why_zh}"
-
-
-def _checks(found: Any, lang: str) -> dict[str, object]:
-    return {
-        name: {"holds": broken is None, "event": broken and broken.event,
-               "why": broken and (broken.why if lang == "en" else broken.why_zh)}
-        for name, broken in found.items()
-    }  # fmt: skip
-
-
 def _said(found: Scenario, outcome: Outcome, lang: str) -> str:
     end = outcome.trace.end or {}
     numbers = end["figures"]
     lines = [f"{found.id}: {found.title[lang]}"]
-    lines += [_verdict(name, broken, lang) for name, broken in outcome.found.items()]
+    lines += [verdict(name, broken, lang) for name, broken in outcome.found.items()]
     lines.append(
         f"  {numbers['messages']} messages, {numbers['fsyncs']} syncs, {numbers['ok']} calls ok, "
         f"{numbers['fail']} failed, {numbers['unknown']} unknown, {numbers['virtual_ms']} ms of virtual time"
@@ -420,7 +319,7 @@ def _facts(outcome: Outcome, lang: str) -> dict[str, object]:
         "as_expected": outcome.code == 0,
         "ended": not outcome.waits_for,
         "wrong": outcome.wrong,
-        "checks": _checks(outcome.found, lang),
+        "checks": facts_of_checks(outcome.found, lang),
         "figures": end["figures"],
         "events": len(trace.events),
         "sha256": end["sha256"],

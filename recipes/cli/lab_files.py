@@ -9,6 +9,7 @@ from pathlib import Path
 from recipes.core.errors import BadArguments
 from recipes.lab import scenario as scenarios
 from recipes.lab.casts import protocol_of
+from recipes.lab.run import run
 from recipes.lab.scenario import Scenario
 from recipes.lab.trace import Trace, loads
 
@@ -29,7 +30,7 @@ def scenario_of(name: str) -> Scenario:
 
 def _linked(address: str) -> Scenario:
     """What follows # in a link: a scenario, packed as static/page/live.js does it, and what its run was asked for."""
-    asked = {name: value for name, _, value in (part.partition("=") for part in address.split("&"))}
+    asked = _asked(address)
     packed = asked["s"]
     try:
         unpacking = zlib.decompressobj()
@@ -45,6 +46,29 @@ def _linked(address: str) -> Scenario:
         raise BadArguments("", f"the link's scenario does not run on {protocol}: expected {', '.join(found.protocols)}")
     sites = found.sites if servers is None else {**found.sites, protocol_of(protocol).parts[0].kind: servers}
     return replace(found, seed=found.seed if seed is None else seed, protocols=(protocol,), sites=sites)
+
+
+def _asked(address: str) -> dict[str, str]:
+    return {name: value for name, _, value in (part.partition("=") for part in address.split("&"))}
+
+
+def replayed(name: str) -> tuple[Trace, Scenario | None, int | None]:
+    """The trace in a file; or that of the scenario in a link, which is run, with the scenario and the link's event.
+
+    Raises BadArguments that names the file, or says what is wrong with the link.
+    """
+    if "#s=" not in name:
+        if "://" in name:
+            raise BadArguments("", f"{name}: a link to replay has a scenario in it, #s=...; a trace is a file")
+        return trace_of(Path(name)), None, None
+    found = _linked(name.partition("#")[2])
+    trace = run(found).trace
+    at = _asked(name.partition("#")[2]).get("at")
+    if at is None:
+        return trace, found, None
+    if not (at.isascii() and at.isdecimal() and int(at[:10]) < len(trace.events)):
+        raise BadArguments("", f"the link asks for event {at[:20]}: the last one is {len(trace.events) - 1}")
+    return trace, found, int(at)
 
 
 def trace_of(file: Path) -> Trace:

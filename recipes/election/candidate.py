@@ -98,6 +98,9 @@ class Candidate(Contender):
                 stored, _ = await self.client.get(self.path)
             except NoNode:
                 return await super()._line()
+            if is_asked(stored):
+                # Heavier candidates ask whom they see first. In a line older than the mark, that may not be us yet.
+                order = await super()._line()
             if not gives_way(self._name, order, stored):
                 break
             order = await self._requeue()

@@ -60,7 +60,7 @@ class Protocol:
 _COMMIT = ("T1", "T2", "T3", "T4", "T5")
 _RAFT = tuple(f"RF{number}" for number in range(1, 11))
 _ZAB = ("Z1", "Z2", "Z5", "Z8", "Z9", "Z10", "Z11")
-_CLIENTS = ("A1", "A2", "A3", "A4", "A5", "A6")
+_CLIENTS = ("A1", "A2", "A3", "A4", "A5", "A6", "L1")
 _PAXOS = ("P1", "P2", "P3", "P4", "P5", "P6", "P8")
 
 
@@ -83,7 +83,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
             "multi-paxos",
             "Multi-Paxos",
             (Part("server", "s", multipaxos.Server, 3),),
-            (*_PAXOS, "P7", "A2", "A4"),
+            (*_PAXOS, "P7", "A2", "A4", "A6", "L1"),
         ),
         Protocol(
             "2pc",

@@ -10,13 +10,20 @@ from typing import Any, NamedTuple
 
 from recipes.core.errors import BadArguments, invariant
 from recipes.lab.casts import protocol_of
+from recipes.lab.expectations import follow_state
 from recipes.lab.figures import HEARTBEATS, path_to
 from recipes.lab.outage import heartbeats, outage
+from recipes.lab.rejoin import Rejoin, applied_of, rejoin
 from recipes.lab.run import Outcome, run
 from recipes.lab.scenario import Scenario, load, names
+from recipes.lab.staleness import oldest_stale_ms
+from recipes.lab.steps import Step
 from recipes.lab.trace import Trace
 
 BATCH = 64  # writes at once
+MISSED = 8  # writes that a server misses
+AWAY_MS = 100  # how long it is down behind them
+LINGER_MS = 1000  # until what is measured has happened
 WRITE, IDLE, FAULT = "cmp-write", "cmp-heartbeat", "cmp-leader-crash"
 
 # What a write takes with n servers, the client at the leader. ZAB, and our Raft, tell the commit at once.
@@ -52,7 +59,9 @@ class Column(NamedTuple):
     """One protocol of a comparison.
 
     delays_at_a_follower: one-way delays until the reply to a client there; None if no write is taken there.
-    outages: of each seed, None where nothing was answered again.
+    visible_ms: from the reply until all others show the write. rejoin: of a follower that missed MISSED writes, None if
+    it does not catch up. outages: of each seed, None where nothing was answered again. stale_ms: the oldest stale read
+    of each seed.
     """
 
     protocol: str
@@ -60,10 +69,13 @@ class Column(NamedTuple):
     mode: str
     write: WriteCost
     delays_at_a_follower: int | None
+    visible_ms: float
+    rejoin: Rejoin | None
     batch: Batch
     heartbeats: Mapping[str, float] | None
     outages: Mapping[int, Mapping[str, Any] | None] | None
     calls: Mapping[str, int]
+    stale_ms: Mapping[int, float]
 
 
 def compare(protocols: Sequence[str], scenario: str | None, seeds: range, servers: int) -> list[Column]:
@@ -110,6 +122,38 @@ def delays_at_a_follower(protocol: str, servers: int, seed: int = 1) -> int | No
     return path_to(trace, reply["i"])[0] if reply is not None and reply["outcome"] == "ok" else None
 
 
+def visible_ms(protocol: str, servers: int, seed: int = 1) -> float:
+    """Virtual ms from the reply to a write until all other servers show it."""
+    scenario = load(WRITE)
+    trace = run_of(replace(scenario, linger_ms=LINGER_MS), protocol, seed, servers).trace
+    call = next(event for event in trace.events if event["k"] == "call" and event.get("label") == "write")
+    reply = next(event for event in trace.events if event["k"] == "reply" and event["call"] == call["call"])
+    states: dict[str, dict[str, Any]] = {}
+    for event in trace.events[: reply["i"]]:
+        follow_state(states, event)
+    wanted = applied_of(states[reply["n"]])
+    shown: dict[str, int] = {}  # of each server: when it first shows the write
+    for event in trace.events[call["i"] :]:
+        follow_state(states, event)
+        if event["k"] == "state" and applied_of(states[event["n"]]) >= wanted:
+            shown.setdefault(event["n"], event["t"])
+    invariant(len(shown) == servers, f"{protocol}: {len(shown)} of {servers} servers show the write")
+    late_us: int = max(shown.values()) - reply["t"]
+    return round(max(0, late_us) / 1000, 3)
+
+
+def measure_rejoin(protocol: str, servers: int, seed: int = 1) -> Rejoin | None:
+    """What it takes until a follower is back that was down for MISSED writes; None if it does not catch up."""
+    scenario = load(WRITE)
+    warm, write = scenario.steps
+    more = {key: value for key, value in write.items() if key not in ("when", "after_ms")}
+    steps: list[Step] = [warm, {**{key: write[key] for key in ("when", "after_ms") if key in write},
+                               "then": "crash", "target": "follower"}]  # fmt: skip
+    steps += [{**more, "op": ["set", "x", str(number)], "as": f"missed {number}"} for number in range(1, MISSED + 1)]
+    steps.append({"then": "start", "target": "all", "after_ms": AWAY_MS})
+    return rejoin(run_of(replace(scenario, steps=tuple(steps), linger_ms=LINGER_MS), protocol, seed, servers).trace)
+
+
 def measure_batch(protocol: str, servers: int, seed: int = 1) -> Batch:
     """What each of many writes takes that are made at once."""
     scenario = load(WRITE)
@@ -135,6 +179,7 @@ def _column(name: str, fault: Scenario, seeds: range, servers: int) -> Column:
     beats = heartbeats(run_of(idle, name, seeds.start, servers).trace) if name in idle.protocols else None
     outages: dict[int, Mapping[str, Any] | None] | None = None
     calls = {"ok": 0, "fail": 0, "unknown": 0}
+    stale_ms: dict[int, float] = {}
     mode = protocol_of(name).mode
     if name in fault.protocols:
         outages = {}
@@ -142,12 +187,14 @@ def _column(name: str, fault: Scenario, seeds: range, servers: int) -> Column:
             trace = run_of(fault, name, seed, servers).trace
             found = outage(trace)
             outages[seed] = None if found is None else found._asdict()
+            stale_ms[seed] = oldest_stale_ms(trace)
             mode = str(trace.header["mode"])
             for kind in calls:
                 calls[kind] += _replies(trace, kind)
     write, batch = measure_write(name, servers), measure_batch(name, servers)
     title, elsewhere = protocol_of(name).title, delays_at_a_follower(name, servers)
-    return Column(name, title, mode, write, elsewhere, batch, beats, outages, calls)
+    visible, back = visible_ms(name, servers), measure_rejoin(name, servers)
+    return Column(name, title, mode, write, elsewhere, visible, back, batch, beats, outages, calls, stale_ms)
 
 
 def _replies(trace: Trace, kind: str) -> int:
@@ -186,23 +233,30 @@ def rows(columns: Sequence[Column], servers: int) -> list[tuple[str, list[str]]]
         ("bytes per write", [str(column.write.bytes) for column in columns]),
         ("one-way delays until the reply", [str(column.write.delays) for column in columns]),
         ("  where the client is at a follower", [_or_none(column.delays_at_a_follower) for column in columns]),
+        ("all others show it, ms after the reply", [str(column.visible_ms) for column in columns]),
         ("syncs at all servers", [str(column.write.fsyncs) for column in columns]),
         ("syncs on the way to the reply", [str(column.write.fsyncs_on_path) for column in columns]),
         (f"{BATCH} writes at once: messages for each", [str(column.batch.messages) for column in columns]),
         ("  bytes for each", [str(column.batch.bytes) for column in columns]),
         ("  syncs for each, at all servers", [str(column.batch.fsyncs) for column in columns]),
+        (f"a follower that missed {MISSED} writes: messages", [_rejoin(column, "messages") for column in columns]),
+        ("  bytes", [_rejoin(column, "bytes") for column in columns]),
+        ("  syncs of its disk", [_rejoin(column, "fsyncs") for column in columns]),
+        ("  ms until it has caught up", [_rejoin(column, "ms") for column in columns]),
         ("heartbeats per second, from the leader", [_beats(column, "heartbeat") for column in columns]),
         ("heartbeats per second, to the leader", [_beats(column, "heartbeat-reply") for column in columns]),
     ]
     for part in _PARTS:
-        label = {"total_ms": "without service, ms: p50 / max"}.get(part, f"  {part.removesuffix('_ms')}")
+        label = {"total_ms": "without service, ms: p50 / p99 / max"}.get(part, f"  {part.removesuffix('_ms')}")
         found.append((label, [_spread(column, part) for column in columns]))
     found.append(("who noticed first", [_who(column) for column in columns]))
     found.append(("epochs, terms or ballots begun", [_spread(column, "numbers") for column in columns]))
     found.append(("messages of elections", [_spread(column, "votes") for column in columns]))
+    found.append(("messages of elections, of no use", [_spread(column, "wasted") for column in columns]))
     found.append(
         ("calls ok / failed / unknown", [" / ".join(str(count) for count in each.calls.values()) for each in columns])
     )
+    found.append(("oldest stale read, ms", [_percentiles(list(each.stale_ms.values())) for each in columns]))
     return found
 
 
@@ -223,6 +277,10 @@ def csv(columns: Sequence[Column]) -> str:
             if figure != "formula":
                 lines.append(f"{column.protocol},,{figure},{value}")
         lines += [f"{column.protocol},,batch_{figure},{value}" for figure, value in column.batch._asdict().items()]
+        lines.append(f"{column.protocol},,visible_ms,{column.visible_ms}")
+        rejoined = column.rejoin._asdict() if column.rejoin else {}
+        lines += [f"{column.protocol},,rejoin_{figure},{value}" for figure, value in rejoined.items()]
+        lines += [f"{column.protocol},{seed},oldest_stale_ms,{value}" for seed, value in column.stale_ms.items()]
         for role, value in (column.heartbeats or {}).items():
             lines.append(f"{column.protocol},,{role}s_per_second,{value}")
         for seed, found in (column.outages or {}).items():
@@ -234,7 +292,13 @@ def csv(columns: Sequence[Column]) -> str:
 def facts(columns: Sequence[Column]) -> list[dict[str, Any]]:
     """The same as one list of objects, one for each protocol."""
     return [
-        {**column._asdict(), "write": column.write._asdict(), "batch": column.batch._asdict()} for column in columns
+        {
+            **column._asdict(),
+            "write": column.write._asdict(),
+            "batch": column.batch._asdict(),
+            "rejoin": column.rejoin and column.rejoin._asdict(),
+        }
+        for column in columns
     ]
 
 
@@ -244,8 +308,19 @@ def values(column: Column, figure: str) -> list[Any]:
 
 
 def _spread(column: Column, figure: str) -> str:
-    found = sorted(values(column, figure))
-    return f"{found[len(found) // 2]} / {found[-1]}" if found else "-"
+    return _percentiles(values(column, figure))
+
+
+def _percentiles(found: Sequence[float]) -> str:
+    """The middle one, the one that 99 of 100 do not exceed, and the largest."""
+    ordered = sorted(found)
+    if not ordered:
+        return "-"
+    return " / ".join(str(ordered[-(-len(ordered) * part // 100) - 1]) for part in (50, 99, 100))
+
+
+def _rejoin(column: Column, figure: str) -> str:
+    return "-" if column.rejoin is None else str(getattr(column.rejoin, figure))
 
 
 def _or_none(value: int | None) -> str:

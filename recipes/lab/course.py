@@ -70,6 +70,15 @@ class Between(Protocol):
     def release(self) -> None:
         """Let all messages that are kept back go on."""
 
+    def delay(self, flight: Flight, by_us: int) -> None:
+        """Have a message arrive later than it would."""
+
+    def duplicate(self, flight: Flight) -> None:
+        """Have a message arrive twice. Raises BadArguments where the network never does that."""
+
+    def deliver(self, number: int) -> None:
+        """Let the message with this number arrive now; nothing happens if it is not on its way."""
+
 
 class Course(ABC):
     """One run of a scenario.

@@ -25,7 +25,7 @@ class Explained(NamedTuple):
 def explain(trace: Trace) -> dict[int, Explained]:
     """The explanation of each message, by the number of its `send`."""
     effects: dict[int, list[Event]] = {}
-    ends: dict[int, Event] = {}
+    ends: dict[int, list[Event]] = {}  # of each message: more than one if the network repeats it
     written: dict[tuple[str, int], Event] = {}  # by site and number: the last write with that number so far
     synced: dict[int, Event] = {}  # the last write of each sync
     begun: dict[str, Event] = {}  # the last start or end of a standstill of each site
@@ -41,14 +41,14 @@ def explain(trace: Trace) -> dict[int, Explained]:
         elif kind in ("start", "resume"):
             begun[event["n"]] = event
         elif kind in ("deliver", "lost"):
-            ends[event["id"]] = event
+            ends.setdefault(event["id"], []).append(event)
         elif kind == "send":
             reason = trace.events[cause] if cause is not None else begun.get(event["n"])
             if cause is None and reason is not None and reason["t"] != event["t"]:
                 reason = None
             whys[event["i"]] = _why(trace, event, reason, synced)
     return {
-        number: Explained(why, _outcome(trace.events[number]["to"], ends.get(number), effects))
+        number: Explained(why, _outcomes(trace.events[number]["to"], ends.get(number, []), effects))
         for number, why in whys.items()
     }
 
@@ -92,6 +92,16 @@ def told(trace: Trace, lang: str) -> Iterator[str]:
         if event["i"] in explained:
             for text in explained[event["i"]]:
                 yield f"{'':21}{text[lang]}"
+
+
+def _outcomes(site: str, ends: list[Event], effects: Mapping[int, list[Event]]) -> Text:
+    first = _outcome(site, ends[0] if ends else None, effects)
+    en, zh = [first["en"]], [first["zh"]]
+    for again in ends[1:]:
+        more = _outcome(site, again, effects)
+        en.append(f"It comes again, at event {again['i']}: {more['en']}")
+        zh.append(f"在事件 {again['i']} 它再次到来：{more['zh']}")
+    return _text(" ".join(en), "".join(zh))
 
 
 def _outcome(site: str, end: Event | None, effects: Mapping[int, list[Event]]) -> Text:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from recipes.lab.trace import Trace
+from recipes.lab.staleness import oldest_stale_ms
+from recipes.lab.trace import Event, Trace
 
 HEARTBEATS = frozenset({"heartbeat", "heartbeat-reply"})
 READY = "ready"  # the note at which the servers serve
@@ -12,7 +13,9 @@ def figures(trace: Trace) -> dict[str, Any]:
     """What a run took.
 
     messages: without heartbeats; `roles` has each role's number. delays, fsyncs_on_path: the most messages and syncs,
-    one after the other, between a call and its answer.
+    one after the other, between a call and its answer. revoted: slots that were proposed under more than one number.
+    holes: the most slots that were not chosen below one that was, at one site. oldest_stale_ms: how long what a client
+    read had been replaced.
     """
     roles: dict[str, int] = {}
     size = syncs = lost = 0
@@ -40,8 +43,25 @@ def figures(trace: Trace) -> dict[str, Any]:
         "bytes": size,
         "fsyncs": syncs,
         **outcomes,
+        "revoted": _revoted(counted),
+        "holes": max((_holes(event.get("chosen")) for event in counted if event["k"] == "state"), default=0),
+        "oldest_stale_ms": oldest_stale_ms(trace),
         "virtual_ms": round(trace.events[-1]["t"] / 1000, 3) if trace.events else 0.0,
     }
+
+
+def _revoted(events: list[Event]) -> int:
+    proposed: dict[str, set[str]] = {}
+    for event in events:
+        if event["k"] == "send" and event["role"] == "accept" and "slot" in event["fields"]:
+            slot, number = event["fields"]["slot"], event["fields"].get("epoch")
+            proposed.setdefault(str(slot), set()).add(str(number))
+    return sum(1 for numbers in proposed.values() if len(numbers) > 1)
+
+
+def _holes(chosen: Any) -> int:
+    slots = [slot for slot in chosen if isinstance(slot, int)] if isinstance(chosen, list) else []
+    return max(slots) - len(set(slots)) if slots else 0
 
 
 def start_of(trace: Trace) -> int:

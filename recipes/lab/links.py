@@ -16,10 +16,11 @@ Direction = tuple[str, str]
 class Flight:
     """One message on its way.
 
-    id: the number of its `send` event. held: it waits for `release`. why_lost: set when it will not arrive.
+    id: the number of its `send` event. held: it waits for `release`. late_us: it arrives so much later than it would.
+    copies: how often it arrives. why_lost: set when it will not arrive.
     """
 
-    __slots__ = ("held", "id", "message", "sender", "to", "waiting", "why_lost")
+    __slots__ = ("copies", "held", "id", "late_us", "message", "sender", "to", "waiting", "why_lost")
 
     def __init__(self, number: int, sender: str, to: str, message: Message) -> None:
         self.id: int = number
@@ -27,6 +28,8 @@ class Flight:
         self.to: str = to
         self.message: Message = message
         self.held: bool = False
+        self.late_us: int = 0
+        self.copies: int = 1
         self.waiting: bool = False
         self.why_lost: str | None = None
 
@@ -58,6 +61,7 @@ class Links:
         self._chances: dict[Direction, Random] = {}
         self._last_us: dict[Direction, int] = {}
         self._cut: dict[Direction, None] = {}
+        self._flying: dict[int, Flight] = {}  # by number: what has not arrived yet
 
     def send(self, flight: Flight) -> None:
         """Send a message on its way, unless its direction is cut."""
@@ -74,6 +78,7 @@ class Links:
             flight.why_lost = "cut"
         elif lost:
             flight.why_lost = "loss"
+        self._flying[flight.id] = flight
         self._timeline.at(arrives_us, self._arrive, flight)
 
     def cut(self, directions: Iterable[Direction]) -> None:
@@ -102,10 +107,40 @@ class Links:
             if flight.waiting:
                 self._timeline.after(0, self._arrive, flight)
 
+    def delay(self, flight: Flight, by_us: int) -> None:
+        """Have a message arrive later than it would; later ones overtake it."""
+        flight.late_us += by_us
+
+    def duplicate(self, flight: Flight) -> None:
+        """Have a message arrive twice, one right after the other."""
+        flight.copies += 1
+
+    def deliver(self, number: int) -> None:
+        """Let the message with this number arrive now, also one that would be lost; it overtakes others.
+
+        Nothing happens if it is not on its way.
+        """
+        flight = self._flying.get(number)
+        if flight is not None:
+            flight.held, flight.late_us, flight.why_lost = False, 0, None
+            self._arrive(flight)
+
     def _arrive(self, flight: Flight) -> None:
+        if flight.id not in self._flying:
+            return  # it was delivered before its time
         if flight.held:
             flight.waiting = True
-        elif flight.why_lost is not None:
+            return
+        if flight.late_us:
+            late_us, flight.late_us = flight.late_us, 0
+            self._timeline.after(late_us, self._arrive, flight)
+            return
+        flight.copies -= 1
+        if flight.copies:
+            self._timeline.after(0, self._arrive, flight)
+        else:
+            del self._flying[flight.id]
+        if flight.why_lost is not None:
             self._lost(flight, flight.why_lost)
         elif (flight.sender, flight.to) in self._cut:
             self._lost(flight, "cut")

@@ -17,7 +17,8 @@ _CHOSEN = frozenset({"LEADING", "GATHERING"})  # stages in which a server takes 
 class Outage(NamedTuple):
     """Virtual times in ms after the fault. noticed_by: the first site that looked for a leader, or asked for votes.
 
-    numbers: how many epochs, terms or ballots were begun. votes: messages of elections, up to the answer.
+    numbers: how many epochs, terms or ballots were begun. votes: messages of elections, up to the answer. wasted: those
+    of them that were no vote for the site that was chosen, and no question of it.
     """
 
     noticed_by: str
@@ -28,6 +29,7 @@ class Outage(NamedTuple):
     total_ms: float
     numbers: int
     votes: int
+    wasted: int
 
 
 class Moments(NamedTuple):
@@ -79,7 +81,7 @@ def outage(trace: Trace) -> Outage | None:
     begun = {
         str(event["number"]) for event in until if event["k"] == "state" and event.get("number") not in (None, before)
     }
-    votes = sum(1 for event in until if event["k"] == "send" and event["role"] in _VOTES)
+    votes = [event for event in until if event["k"] == "send" and event["role"] in _VOTES]
     return Outage(
         noticed["n"],
         _ms(fault, noticed),
@@ -88,8 +90,17 @@ def outage(trace: Trace) -> Outage | None:
         _ms(served, answered),
         _ms(fault, answered),
         len(begun),
-        votes,
+        len(votes),
+        sum(1 for event in votes if _is_wasted(event, chosen["n"])),
     )
+
+
+def _is_wasted(vote: Event, winner: str) -> bool:
+    """Whether a message of an election did nothing for the winner."""
+    if vote["role"] in ("vote-reply", "promise"):
+        return str(vote["to"]) != winner or vote["real"] == "REFUSE"
+    wanted: object = vote["fields"].get("leader", vote["n"])
+    return wanted != winner
 
 
 def _ms(early: Event, late: Event) -> float:

@@ -32,9 +32,12 @@ from recipes.lab.transcript import said
 
 # The parts of the program, in static/page: they share one scope, and nothing runs before the last of them.
 PROGRAM = (
-    "elements", "run", "search", "moment", "timeline", "ring", "state", "questions", "text", "controls", "compared",
-    "live", "begin",
+    "elements", "run", "search", "moment", "timeline", "ring", "state", "logs", "questions", "text", "controls",
+    "compared", "live", "partition", "begin",
 )  # fmt: skip
+_ONLY_COMPARED = ("compared",)  # in pages of comparisons
+_ONLY_LIVE = ("live", "partition")  # in pages of runs: those of files have them too, and find that nobody serves them
+MOST_TIMED = 5_000  # events; of a longer run the page has no picture in true time: it would be twice as large
 _UNSAFE = str.maketrans({each: f"\\u{ord(each):04x}" for each in "<>&"})  # what could end the element, or look so
 
 
@@ -84,9 +87,10 @@ def document(shown: Mapping[str, Any], *, live: Mapping[str, Any] | None = None)
 
     shown: what `content` returns. live: what a page of `recipes lab serve` needs besides; it may ask its server.
     """
+    text = program(compared="compare" in shown)
     policy = [
         "default-src 'none'",
-        f"script-src '{_hash(program())}'",
+        f"script-src '{_hash(text)}'",
         f"style-src '{_hash(_static('page.css'))}'",
         "base-uri 'none'",
         "form-action 'none'" if live is None else "form-action 'self'",
@@ -99,16 +103,17 @@ def document(shown: Mapping[str, Any], *, live: Mapping[str, Any] | None = None)
         "policy": "; ".join(policy),
         "title": escape(shown["title"]["en"]),
         "style": _static("page.css"),
-        "program": program(),
+        "program": text,
         "data": json.dumps({**shown, "live": live}, separators=(",", ":")).translate(_UNSAFE),
     }
     return re.sub(r"@(\w+)@", lambda match: parts[match[1]], _static("page.html"))
 
 
 @cache
-def program() -> str:
-    """The page's program, one ES module."""
-    return "\n".join(_static(f"page/{part}.js") for part in PROGRAM)
+def program(*, compared: bool) -> str:
+    """The program of a page, one ES module. compared: of a page of a comparison."""
+    without = _ONLY_LIVE if compared else _ONLY_COMPARED
+    return "\n".join(_static(f"page/{part}.js") for part in PROGRAM if part not in without)
 
 
 def _shown(trace: Trace, found: Mapping[str, Broken | None]) -> dict[str, Any]:
@@ -120,19 +125,24 @@ def _shown(trace: Trace, found: Mapping[str, Broken | None]) -> dict[str, Any]:
         "figures": figures(trace),
         "questions": [each.plain() for each in questions(trace, found)],
         "roles": [[role, *look_of(role), role in HEARTBEATS] for role in picture.roles()],
-        "picture": {
-            "width": picture.width,
-            "height": picture.height,
-            "lanes": picture.lanes,
-            "x": picture.x,
-            "pieces": [[*piece[:5], piece.element.plain()] for piece in picture.pieces],
-        },
+        "picture": _plain(picture),
+        "timed": _plain(Picture(trace, heartbeats=True, true_time=True)) if len(trace.events) <= MOST_TIMED else None,
         "ring": {"size": SIZE, "sites": ring(trace.sites)},
         "checks_timeline": {
             "width": WIDTH,
             "row": ROW,
             "elements": [element.plain() for element in checks_timeline(found, len(trace.events))],
         },
+    }
+
+
+def _plain(picture: Picture) -> dict[str, Any]:
+    return {
+        "width": picture.width,
+        "height": picture.height,
+        "lanes": picture.lanes,
+        "x": picture.x,
+        "pieces": [[*piece[:5], piece.element.plain()] for piece in picture.pieces],
     }
 
 

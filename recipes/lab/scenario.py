@@ -13,7 +13,7 @@ from typing import Any
 from recipes.core.errors import BadArguments
 from recipes.lab.grammar import is_range, problem_of_expected, problem_of_tables
 from recipes.lab.links import Direction
-from recipes.lab.steps import MESSAGE_KEYS, Step, problem_of
+from recipes.lab.steps import MESSAGE_KEYS, OF_MESSAGE, Step, problem_of
 
 LANGUAGES = ("en", "zh")
 SECTIONS = {
@@ -171,7 +171,7 @@ def of_document(name: str, document: dict[str, Any]) -> Scenario:
 
 def check_sites(scenario: Scenario, known: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
     """Raise BadArguments if a scenario names a site that the run does not have."""
-    words = known.keys() | kinds.keys() | {"leader", "followers", "all"}
+    words = known.keys() | kinds.keys() | {"leader", "follower", "followers", "all"}
     named: list[Any] = [*scenario.syncs_us, *scenario.clocks_ms]
     for one, other in scenario.delays_us:
         named += [one, other]
@@ -214,7 +214,7 @@ def _step(name: str, number: int, step: Any) -> Step:
         raise _wrong(name, f"step {number}: {problem}")
     when = dict(step.get("when", {}))
     if when.keys() & (MESSAGE_KEYS - {"nth"}):
-        when.setdefault("at", "sent" if step["then"] in ("drop", "hold") else "handled")
+        when.setdefault("at", "sent" if step["then"] in OF_MESSAGE else "handled")
     return {**step, "when": when} if when else {key: value for key, value in step.items() if key != "when"}
 
 

@@ -7,13 +7,12 @@ reply, for a state, or for nothing. Messages are named by their roles, so that o
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from recipes.core.errors import BadArguments
 from recipes.lab.links import Direction, Flight
-from recipes.lab.steps import AT_ONCE, FAULTS, MESSAGE_KEYS, WELL, Step
+from recipes.lab.steps import AT_ONCE, FAULTS, MESSAGE_KEYS, OF_MESSAGE, WELL, Step
 
 if TYPE_CHECKING:
     from recipes.lab.course import Course
-
-_MESSAGES = ("drop", "hold")
 
 
 class Script:
@@ -59,7 +58,7 @@ class Script:
         if not self._beside:
             return
         for step in [each for each in self._beside if each["when"]["at_event"] < count]:
-            if step["then"] in _MESSAGES:
+            if step["then"] in OF_MESSAGE:
                 continue
             self._beside.remove(step)
             if step.get("after_ms"):
@@ -77,7 +76,7 @@ class Script:
 
     def _beside_message(self, flight: Flight) -> None:
         for step in [each for each in self._beside if each["when"]["at_event"] == flight.id]:
-            if step["then"] in _MESSAGES:
+            if step["then"] in OF_MESSAGE:
                 self._beside.remove(step)
                 self._do_beside(step, flight)
 
@@ -241,6 +240,20 @@ class Script:
         if flight is not None:
             self._world.links.hold(flight)
 
+    def _delay(self, step: Step, flight: Flight | None) -> None:
+        if flight is not None:
+            self._world.links.delay(flight, step["by_ms"] * 1000)
+
+    def _duplicate(self, step: Step, flight: Flight | None) -> None:
+        if flight is not None:
+            self._world.links.duplicate(flight)
+
+    def _deliver(self, step: Step, flight: Flight | None) -> None:
+        number, events = step["message"], self._world.events
+        if number >= len(events) or events[number]["k"] != "send":
+            raise BadArguments("", f"deliver: no message has been sent at event {number}")
+        self._world.links.deliver(number)
+
     def _release(self, step: Step, flight: Flight | None) -> None:
         self._world.links.release()
 
@@ -268,13 +281,18 @@ class Script:
         return found[0] if found else next(iter(self._world.sites))
 
     def resolve(self, names: str | Iterable[str]) -> list[str]:
-        """The sites that a scenario names: by name, by kind, or as "leader", "followers", "all"."""
+        """The sites that a scenario names: by name, by kind, or as "leader", "follower", "followers", "all".
+
+        The follower is the first one that runs.
+        """
         world = self._world
         found: list[str] = []
         for name in [names] if isinstance(names, str) else names:
             leader = world.leader()
             if name == "leader":
                 found += [leader] if leader else []
+            elif name == "follower":
+                found += [each for each, site in world.sites.items() if each != leader and site.running][:1]
             elif name == "followers":
                 found += [each for each in world.sites if each != leader]
             elif name == "all":

@@ -15,9 +15,10 @@ WHEN_KEYS = MESSAGE_KEYS | REPLY_KEYS | STATE_KEYS | EVENT_KEYS | {"at_ms"}
 MOST_MS = 1 << 40
 STAGES = ("sent", "arrives", "handled")
 # What is done in the middle of an event, so that nothing comes between; all else is done as an event of its own.
-AT_ONCE = frozenset({"crash", "power", "pause", "cut", "isolate", "drop", "hold"})
-ACTIONS = AT_ONCE | {"call", "start", "resume", "heal", "release", "wipe", "expire", "loss", "note", "disk", "clock"}
-FAULTS = AT_ONCE | {"wipe", "expire", "loss", "disk", "clock"}
+OF_MESSAGE = frozenset({"drop", "hold", "delay", "duplicate"})  # done to the message that the step has waited for
+AT_ONCE = OF_MESSAGE | {"crash", "power", "pause", "cut", "isolate"}
+FAULTS = AT_ONCE | {"wipe", "expire", "loss", "disk", "clock", "deliver"}
+ACTIONS = FAULTS | {"call", "start", "resume", "heal", "release", "note"}
 UNSYNCED = ("kept", "lost", "chance")
 WELL = "well"
 DISKS = ("slow", "full", "failing", WELL)  # as they are from then on
@@ -25,6 +26,7 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "call": ("target", "op"), "crash": ("target",), "power": ("target",), "start": ("target",), "wipe": ("target",),
     "pause": ("target",), "resume": ("target",), "isolate": ("target",), "expire": ("target", "timer"),
     "cut": ("from", "to"), "loss": ("probability",), "disk": ("target", "disk"), "clock": ("target", "by_ms"),
+    "delay": ("by_ms",), "deliver": ("message",),
 }  # fmt: skip
 _EXAMPLES = {
     "op": ', such as ["propose", "a"]',
@@ -32,6 +34,7 @@ _EXAMPLES = {
     "probability": ", from 0 to 1",
     "disk": f": {', '.join(DISKS)}",
     "by_ms": ", a number of ms",
+    "message": ", the number of the event at which it is sent",
 }
 
 
@@ -49,6 +52,8 @@ def problem_of(step: Any) -> str:
         if not step.get(name) and step.get(name) != 0:
             return f"{action} needs {'a target' if name == 'target' else name + _EXAMPLES.get(name, '')}"
     problem = next((why for name, value in step.items() if (why := _value(_STEP, name, value))), "")
+    if action == "delay" and not problem and step["by_ms"] < 0:
+        return f"by_ms = {step['by_ms']!r}: a message is delayed by a number from 0 on"
     return problem or _problem_of_when(when)
 
 
@@ -89,6 +94,7 @@ _STEP = {
     "as": "a text", "client": "a text", "after_ms": "a number from 0 on", "one_way": "true or false",
     "unsynced": "one of " + ", ".join(UNSYNCED), "timer": "a text", "text": "a text",
     "probability": "a number from 0 to 1", "disk": "one of " + ", ".join(DISKS), "by_ms": "a number of ms",
+    "message": "the number of an event",
 }  # fmt: skip
 _WHEN = {
     "role": "a text", "kind": "a text", "from": "sites", "to": "sites", "nth": "a number from 1 on",

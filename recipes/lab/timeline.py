@@ -1,12 +1,14 @@
 """A trace as a picture: time from left to right, a lane per site, messages as lines between lanes.
 
-Moments at which something happens are spaced evenly; the axis says when they were. Roles of messages differ in colour
-*and* in their dashes. A lost message ends in a cross. Below each lane its disk: a block is a sync. A lane is missing
-while its site is down, dashed while it stands still, and thick while it leads. Behind a lane is the colour of the
-epoch, term or ballot that its site shows; all sites of one number have the same colour, and it stands where it begins.
+Moments at which something happens are spaced evenly, and the axis says when they were; or distances are true times.
+Roles of messages differ in colour *and* in their dashes. A lost message ends in a cross. Below each lane its disk: a
+block is a sync. A lane is missing while its site is down, dashed while it stands still, and thick while it leads.
+Behind a lane is the colour of the epoch, term or ballot that its site shows; all sites of one number have the same
+colour, and it stands where it begins.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from recipes.lab.expectations import follow_state
@@ -53,8 +55,8 @@ class Piece(NamedTuple):
 class Picture:
     """The parts of a timeline, and where they lie.
 
-    span: only these events are drawn. places: where each moment is, by its time; spaced evenly if None. width: where
-    the picture ends, if `places` are given.
+    span: only these events are drawn. true_time: distances are times; else moments are spaced evenly. places: where
+    each moment is, by its time, if neither is wanted. width: where the picture ends, if `places` are given.
     lanes: the height of each site. x: where each event is. width, height: without the legend.
     """
 
@@ -64,6 +66,7 @@ class Picture:
         *,
         heartbeats: bool = False,
         span: range | None = None,
+        true_time: bool = False,
         places: Mapping[int, int] | None = None,
         width: int = 0,
     ) -> None:
@@ -71,9 +74,17 @@ class Picture:
         self._span = range(len(trace.events)) if span is None else span
         self._events = drawn(trace, self._span, heartbeats=heartbeats)
         times = sorted({event["t"] for event in self._events})
+        self._scale = _scale(times) if true_time else 0.0  # px per µs
+        if true_time:
+            places = {time: LEFT + round((time - times[0]) * self._scale) for time in times}
+            width = max(places.values(), default=LEFT) + STEP
         self._x = {time: LEFT + STEP * number for number, time in enumerate(times)} if places is None else places
+        self._first_us = times[0] if times else 0
         self.lanes: dict[str, int] = {site: TOP + LANE * number for number, site in enumerate(trace.sites)}
-        self._end_of = {event["id"]: event for event in trace.events if event["k"] in ("deliver", "lost")}
+        self._ends_of: dict[int, list[Event]] = {}  # of each message: more than one if the network repeats it
+        for event in trace.events:
+            if event["k"] in ("deliver", "lost"):
+                self._ends_of.setdefault(event["id"], []).append(event)
         self.width: int = LEFT + STEP * max(len(times), 1) if places is None else width
         self.height: int = TOP + LANE * len(self.lanes)
         self.x: list[int] = list(self._positions())
@@ -123,16 +134,33 @@ class Picture:
             yield Piece(event, "", (site,), since, end, area)
 
     def _axis(self) -> Iterator[Piece]:
+        if self._scale:
+            yield from self._ticks()
+            return
         last = -100
         for number in self._span:
             x = self.x[number]
             if x - last >= 66:
-                time = self._trace.events[number]["t"]
-                line = Element("line", x1=x, y1=TOP - 22, x2=x, y2=self.height - 30, stroke="#e4e4e4")
-                yield Piece(number, "", (), x, x, line)
-                text = Element("text", f"{time / 1000:.2f} ms", x=x + 2, y=TOP - 14, font_size=9, fill=_PALE)
-                yield Piece(number, "", (), x, x + 66, text)
+                yield from self._tick(number, x, f"{self._trace.events[number]['t'] / 1000:.2f} ms")
                 last = x
+
+    def _ticks(self) -> Iterator[Piece]:
+        """Round times, as many as have room for their words."""
+        every_us = next(step for power in range(12) for step in (10**power, 2 * 10**power, 5 * 10**power)
+                        if step * self._scale >= 66)  # fmt: skip
+        last_us = self._first_us + (self.width - LEFT) / self._scale
+        number, time = self._span.start, -(-self._first_us // every_us) * every_us
+        while time <= last_us:
+            while number + 1 < self._span.stop and self._trace.events[number + 1]["t"] <= time:
+                number += 1
+            yield from self._tick(number, LEFT + round((time - self._first_us) * self._scale), f"{time / 1000:g} ms")
+            time += every_us
+
+    def _tick(self, number: int, x: int, words: str) -> Iterator[Piece]:
+        line = Element("line", x1=x, y1=TOP - 22, x2=x, y2=self.height - 30, stroke="#e4e4e4")
+        yield Piece(number, "", (), x, x, line)
+        text = Element("text", words, x=x + 2, y=TOP - 14, font_size=9, fill=_PALE)
+        yield Piece(number, "", (), x, x + 66, text)
 
     def _lanes(self) -> Iterator[Piece]:
         """The lives of all sites, in pieces: each ends where something changes what its lane looks like."""
@@ -149,10 +177,10 @@ class Picture:
     def _messages(self) -> Iterator[Piece]:
         for sent in self._events:
             if sent["k"] == "send":
-                yield self._message(sent)
+                for end in self._ends_of.get(sent["id"], [None]):
+                    yield self._message(sent, end)
 
-    def _message(self, sent: Event) -> Piece:
-        end = self._end_of.get(sent["id"])
+    def _message(self, sent: Event, end: Event | None) -> Piece:
         colour, dashes = look_of(sent["role"])
         x1, y1, y2 = self.x[sent["i"]], self.lanes.get(sent["n"], TOP), self.lanes.get(sent["to"], TOP)
         x2 = self.x[end["i"]] if end else self.width
@@ -239,14 +267,24 @@ def drawn(trace: Trace, span: range, *, heartbeats: bool = False) -> list[Event]
     return [event for event in trace.events[span.start : span.stop] if _is_drawn(trace, event, heartbeats)]
 
 
+def _scale(times: Sequence[int]) -> float:
+    """How many px a µs takes: usual distances are as wide as when spaced evenly, but the whole at most four times."""
+    gaps = sorted(later - earlier for earlier, later in pairwise(times))
+    if not gaps:
+        return 1.0
+    return min(STEP / gaps[len(gaps) // 2], 4 * STEP * len(times) / (times[-1] - times[0]))
+
+
 def look_of(role: str) -> tuple[str, str | None]:
     """The colour and the dashes of messages of a role."""
     return _LOOKS.get(role, (_INK, None))
 
 
-def timeline(trace: Trace, title: str, *, heartbeats: bool = False) -> str:
-    """The picture as an SVG document."""
-    picture = Picture(trace, heartbeats=heartbeats)
+def timeline(
+    trace: Trace, title: str, *, heartbeats: bool = False, true_time: bool = False, span: range | None = None
+) -> str:
+    """The picture as an SVG document. span: only these events."""
+    picture = Picture(trace, heartbeats=heartbeats, true_time=true_time, span=span)
     roles = picture.roles()
     height = picture.height + 18 * ((len(roles) + 3) // 4)
     width = max(picture.width + 20, 620)

@@ -27,9 +27,10 @@ class Lock(Lockable[Grant]):
         and ours exclude one another. All users of a path must use the same naming. It raises BadArguments for data that
         the other library cannot hold.
     confirm: False to leave a block without waiting for the servers, which saves a round trip: the deletion of our znode
-        goes out with the next request. The lock still excludes others until the deletion, and later requests of this
-        client come after it. But others may see the lock held for a moment longer. And if somebody breaks the lock
-        during a block that sends no request, no LockLost is raised: the client does not learn of it inside the block.
+        goes out with the next request, in one transaction with it if that acquires this lock again. The lock still
+        excludes others until the deletion, and later requests of this client come after it. But others may see the lock
+        held for a moment longer. And if somebody breaks the lock during a block that sends no request, no LockLost is
+        raised: the client does not learn of it inside the block.
     on_suspend: "release" to end the hold as soon as the connection breaks, even if the session lives on: the block is
         cancelled, LockLost is raised, and our znode is deleted once a server can be reached. With "wait" a short
         disconnect does not end the hold: it is kept until the session's local deadline.
@@ -67,8 +68,10 @@ class Lock(Lockable[Grant]):
         self._confirm: bool = confirm
 
     def _contend(self) -> Contender:
-        contender = Contender(self._client, self.path, self._marker, LockLost, self._data, self._acl)
-        contender.confirm = self._confirm
+        place = Contender
+        if not self._confirm:
+            from recipes.lock.unconfirmed import UnconfirmedPlace as place  # of use to few
+        contender = place(self._client, self.path, self._marker, LockLost, self._data, self._acl)
         contender.on_suspend = self._on_suspend
         return contender
 

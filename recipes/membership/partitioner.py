@@ -6,9 +6,9 @@ it back when that work has ended.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -130,32 +130,57 @@ class Partitioner:
 
         `work` is cancelled when its item is lost or wanted elsewhere. When it returns while the item is ours, it is
         called again, after a pause if it took less than a second. Its exception cancels all other work, and is raised
-        here in an ExceptionGroup. So is the error that ended the client for good: SessionExpired, ClientClosed.
+        here in an ExceptionGroup. So is the error that ended the client for good: SessionExpired, ClientClosed. A
+        cancellation that comes while the other work ends is raised instead, with that ExceptionGroup as its cause.
         """
         if self._works:
             raise RuntimeError(f"{self._path}: run() is running already")
         members = f"{self._path}/members"
         group = Group(self._client, members, acl=self._acl)
+        # Collected here: a task group that its tasks' errors end raises only these, even if this task was cancelled.
+        errors: list[Exception] = []
         try:
             async with group.stay() as presence, ChildrenCache(self._client, members) as cache:
                 async with anyio.create_task_group() as tasks:
+
+                    def fail(error: Exception) -> None:
+                        errors.append(error)
+                        tasks.cancel_scope.cancel()
+
+                    async def own(item: str, mine: _Work) -> None:
+                        try:
+                            await self._own(item, mine, work)
+                        except Exception as error:
+                            fail(error)
+
                     last: list[str] | None = None
-                    while True:
-                        (there,) = await cache.wait_until(partial(_others_than, last))
-                        last, self.losses = there, presence.losses
-                        self._share_out(divide(self._items, there).get(presence.name, []), tasks, work)
+                    try:
+                        while True:
+                            (there,) = await cache.wait_until(partial(_others_than, last))
+                            last, self.losses = there, presence.losses
+                            self._share_out(divide(self._items, there).get(presence.name, []), tasks, own)
+                    except Exception as error:
+                        fail(error)
+                raise self._failure(errors)
+        except anyio.get_cancelled_exc_class() as cancellation:
+            if errors:
+                raise cancellation from self._failure(errors)
+            raise
         finally:
             self._works.clear()
 
+    def _failure(self, errors: list[Exception]) -> ExceptionGroup[Exception]:
+        return ExceptionGroup(f"the work on the items of {self._path} has failed", errors)
+
     def _share_out(
-        self, mine: list[str], tasks: "anyio.abc.TaskGroup", work: Callable[[Partition], Awaitable[object]]
+        self, mine: list[str], tasks: "anyio.abc.TaskGroup", own: Callable[[str, _Work], Coroutine[Any, Any, None]]
     ) -> None:
         for item in self._works.keys() - set(mine):
             self._works.pop(item).end(self._grace)
         for item in mine:
             if item not in self._works:
                 self._works[item] = _Work()
-                tasks.start_soon(self._own, item, self._works[item], work)
+                tasks.start_soon(own, item, self._works[item])
 
     async def _own(self, item: str, own: _Work, work: Callable[[Partition], Awaitable[object]]) -> None:
         async def do(partition: Partition) -> None:

@@ -17,13 +17,14 @@ themselves, with AckLost.
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeVar
 
 import anyio
 
 from recipes.core.client.session import ConnectionState
-from recipes.core.errors import ConnectionLoss, RecipesError, SessionError, SessionExpired, StoreError
+from recipes.core.errors import ConnectionLoss, RecipesError, SessionError, SessionExpired
 from recipes.queue import claims
 from recipes.queue.finder import Delivery, Finder
 from recipes.queue.message import Custody, Message, Rules, give_back
@@ -86,6 +87,7 @@ class Messages(Generic[T]):
         self._ready: deque[Delivery] = deque()
         self._in_hand: dict[Delivery, Custody] = {}
         self._doubtful: list[Delivery] = []  # claims that may no longer be ours
+        self._cleared: anyio.Event | None = None  # set when the job ends that returns these
         self._waiting: deque[anyio.Event] = deque()  # tasks that wait for a message
         self._wanted = anyio.Event()  # set when there is room for more claims
         self._left = anyio.Event()  # set when no block has a message
@@ -133,6 +135,8 @@ class Messages(Generic[T]):
         with anyio.move_on_after(_CONFIRM_SECONDS, shield=True):
             for write in going_back:
                 await write.wait()
+            if self._cleared is not None:
+                await self._cleared.wait()
 
     def __aiter__(self) -> Self:
         return self
@@ -188,6 +192,7 @@ class Messages(Generic[T]):
         self._going_back += self._back([*self._claimed, *self._ready])
         self._claimed.clear()
         self._ready.clear()
+        self._clear_doubts_later()
         while self._waiting:
             self._waiting.popleft().set()
 
@@ -330,8 +335,10 @@ class Messages(Generic[T]):
                 else:
                     self._ready.append(delivery)
                     self._wake_one()
-            elif isinstance(write.error, StoreError) and write.failed_at > 0:
-                self._doubtful.append(delivery)  # the claim or the item's history has changed
+            elif write.failed_at != 0:  # else the claim is gone
+                self._doubtful.append(delivery)  # the item's history has changed, or nobody knows the outcome
+                if self._draining:
+                    self._clear_doubts_later()
             if write.error is not None:
                 self._wanted.set()
 
@@ -341,9 +348,36 @@ class Messages(Generic[T]):
         native.writer.submit(Write(operations, heard=counted), send=False)
 
     async def _clear_doubts(self) -> None:
+        """Return the items of doubtful claims that are ours after all."""
+        native, finder = self._native, self._finder
         while self._doubtful:
             delivery = self._doubtful[-1]
-            if await self._finder.is_ours(delivery):
-                await self._native.writer.write(self._finder.back(delivery))
-            if self._doubtful and self._doubtful[-1] is delivery:
-                self._doubtful.pop()
+            await native.writer.prepare()
+            ours = await finder.is_ours(delivery)
+            if not self._doubtful or self._doubtful[-1] is not delivery:
+                continue  # the session has ended, or another job was faster
+            self._doubtful.pop()
+            if ours:
+                # Submitted with no await since the pop: of two such writes, the later could end somebody else's claim.
+                write = Write(finder.back(delivery))
+                native.writer.submit(write)
+                await write.wait()
+                if isinstance(write.error, SessionError) and not native.client.session.lost:
+                    self._doubtful.append(delivery)
+                    raise write.error
+
+    def _clear_doubts_later(self) -> None:
+        """As `_clear_doubts`, in a job of its own, since `_fetch` has ended or is about to."""
+        client = self._native.client
+        if not self._doubtful or client.session.lost or client.state is ConnectionState.CLOSED:
+            return  # the claims go with the session
+        cleared = self._cleared = anyio.Event()
+
+        async def clear() -> None:
+            try:
+                with suppress(RecipesError):  # the session is over, or only its end can tell what is ours
+                    await self._clear_doubts()
+            finally:
+                cleared.set()
+
+        client.look_after(clear)

@@ -18,8 +18,6 @@ from struct import Struct
 from struct import error as StructError
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-import anyio
-
 from recipes.core import paths
 from recipes.core.client.session import OVER
 from recipes.core.errors import AckLost, ConnectionLoss, NodeExists, NoNode, SessionError
@@ -29,7 +27,6 @@ from recipes.writer import make_path
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.core.client.multi import Multi
-    from recipes.core.client.watch import Watch
 
 T = TypeVar("T")
 
@@ -212,22 +209,15 @@ class Foreign:
 
     async def wait_changed(self) -> None:
         """Return once there may be a waiting item; at once if there is one already."""
-        _, items = await self.client.children_watch(self.items)
+        _, watch = await self.client.children_watch(self.items)
         try:
-            if self.claims is None:
-                if not await self.waiting():
-                    await items.wait()
-                return
-            _, claims = await self.client.children_watch(self.claims)
-            try:
-                if await self.waiting():
-                    return
+            if self.claims is not None:
                 # A returned item changes only the list of claims, a new item only the list of items.
-                await _first_of(items, claims)
-            finally:
-                claims.cancel()
+                await self.client.children_watch(self.claims, watch=watch)
+            if not await self.waiting():
+                await watch.wait()
         finally:
-            items.cancel()
+            watch.cancel()
 
     async def _names(self, folder: str) -> list[str]:
         try:
@@ -319,14 +309,3 @@ class ForeignCustody(Tenure):
         except SessionError:
             self.ended.set(OVER, lost=True)
         self.asked = self.ended.lost and not self.client.session.lost
-
-
-async def _first_of(*watches: "Watch") -> None:
-    async with anyio.create_task_group() as tasks:
-
-        async def wait(watch: "Watch") -> None:
-            await watch.wait()
-            tasks.cancel_scope.cancel()
-
-        for watch in watches:
-            tasks.start_soon(wait, watch)

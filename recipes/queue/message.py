@@ -1,13 +1,14 @@
 """A message: an item that is claimed by its consumer's session, and the block that ends with its acknowledgement."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import anyio
 
 from recipes.core.client.session import OVER
-from recipes.core.errors import AckLost, NoNode, SessionError, StoreError
+from recipes.core.errors import AckLost, NoNode, RecipesError, SessionError, StoreError
 from recipes.hold import Hold, Tenure
 from recipes.queue import claims
 from recipes.queue.dead_letters import bury
@@ -147,7 +148,7 @@ class Custody(Tenure):
                 if not await bury(self._native, rules.dead, self.delivery, f"{type(error).__name__}: {error}"):
                     self._gone()
             except SessionError as failure:
-                self.ended.set(str(failure), lost=True)
+                self._nobody_knows(failure)
             except BaseException:  # cancelled: if the item has not been moved, it goes back
                 self._native.writer.submit(Write(self._finder.back(self.delivery)))
                 raise
@@ -161,10 +162,23 @@ class Custody(Tenure):
         try:
             write = await self._native.writer.write(operations, keep=True)
         except SessionError as error:
-            self.ended.set(OVER if self.client.session.lost else str(error), lost=True)
+            self._nobody_knows(error)
             return
         if isinstance(write.error, StoreError):
             self._gone()
+
+    def _nobody_knows(self, error: SessionError) -> None:
+        """The outcome of the last write is unknown: the claim counts as lost, and must not stay."""
+        self.ended.set(OVER if self.client.session.lost else str(error), lost=True)
+        self.client.look_after(self._unclaim)
+
+    async def _unclaim(self) -> None:
+        """If the claim still exists, and is ours, end it, as the end of the session would."""
+        native, delivery = self._native, self.delivery
+        with suppress(RecipesError):
+            await native.writer.prepare()
+            if await self._finder.is_ours(delivery):
+                native.writer.submit(Write(native.buckets.operations(delivery.bucket, claims.unclaim(delivery.item))))
 
     def _stop_watching(self) -> None:
         if self._watch is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
-from recipes.core.errors import BadArguments, MalformedValue, NoNode, UnknownTransaction
+from recipes.core.errors import BadArguments, MalformedValue, NoNode, RecipesError, UnknownTransaction
 from recipes.transaction.home import Home, living_coordinators, read_home
 from recipes.transaction.participant import Prepared, TransactionParticipant
 from recipes.transaction.record import Decision, Record, Records
@@ -127,6 +127,7 @@ async def _read_fleet(client: "Client", home: Home) -> FleetSeen:
     records = Records(client, home.records)
     seen: list[TransactionSeen] = []
     bad: list[MalformedValue] = []
+    failed: list[RecipesError] = []
     limiter = anyio.CapacityLimiter(_READS_AT_ONCE)
     try:
         names = await client.children(home.records)
@@ -141,6 +142,9 @@ async def _read_fleet(client: "Client", home: Home) -> FleetSeen:
                 record = await records.read(transaction)
             except MalformedValue as error:
                 bad.append(error)
+            except RecipesError as error:  # the task group would wrap it in an ExceptionGroup
+                failed.append(error)
+                group.cancel_scope.cancel()
             else:
                 if record is not None:
                     alive = record.owner.rpartition("/")[2] in living
@@ -149,6 +153,8 @@ async def _read_fleet(client: "Client", home: Home) -> FleetSeen:
     async with anyio.create_task_group() as group:
         for transaction in names:
             group.start_soon(read, transaction)
+    if failed:
+        raise failed[0]
     seen.sort(key=lambda each: (each.record.begun, each.record.id))
     return FleetSeen(home, len(living), tuple(seen), tuple(sorted(bad, key=lambda error: error.path)))
 

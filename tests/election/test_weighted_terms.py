@@ -4,9 +4,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from recipes.contender import Contender
 from recipes.core.errors import BadArguments, LeadershipLost
 from recipes.election.candidate import Candidate
 from recipes.election.election import Election
+from recipes.election.weights import is_asked
 
 pytestmark = pytest.mark.anyio
 
@@ -200,6 +202,34 @@ async def test_transfer_goes_before_weights(store, candidates):
         await all_.leads("b")
         all_.end("b")
     assert all_.order == ["a", "c", "b"]
+
+
+async def test_who_was_appointed_leads_although_it_is_asked_before_it_knows_that_it_is_its_turn(
+    store, candidates, monkeypatch
+):
+    reads, go_on, line = [], anyio.Event(), Contender._line
+
+    async def read_slowly(self):
+        order = await line(self)
+        if self._data == b"b" and self._unread and not reads:  # it was appointed, and "a" is still in front of it
+            reads.append(order)
+            await go_on.wait()
+        return order
+
+    monkeypatch.setattr(Contender, "_line", read_slowly)
+    async with anyio.create_task_group() as tasks:
+        all_ = candidates(tasks)
+        await all_.join("a")
+        await all_.join("b")
+        await all_.leads("a")
+        assert await all_.terms["a"].transfer(await id_of(store, "b")) is True
+        await all_.join("c", weight=5)
+        await until(lambda: any(is_asked(data) for data, _ in store.nodes.values()))
+        go_on.set()
+        await until(lambda: len(all_.order) == 2)
+        all_.end(*"abc")
+    assert len(reads[0]) == 2
+    assert all_.order == ["a", "b", "c"]
 
 
 # Weights.

@@ -7,28 +7,22 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from statistics import median
 
 import pytest
 
-from recipes.cli.lab_files import scenario_of
 from recipes.lab.expectations import final_states
 from recipes.lab.explain import explain
 from recipes.lab.page import content
-from recipes.lab.run import run
-from recipes.lab.scenario import parse
-from recipes.lab.steps import ACTIONS
-from recipes.lab.trace import Trace, digest
+from recipes.lab.trace import Trace
 from recipes.lab.transcript import brief
-from tests.lab.chromium import MEDIA, Chromium, Page, at, choose
+from tests.lab.chromium import MEDIA, at, choose
 from tests.lab.test_page import hostile
 
 pytestmark = pytest.mark.thorough  # a browser
-VIEWS = ("timeline", "ring", "state", "disks", "checks", "figures", "questions", "text")
+VIEWS = ("timeline", "ring", "state", "logs", "disks", "checks", "figures", "questions", "text")
 LONG = 10_000
 # What a page may take on a busy machine: many times the aims, which are 1000 ms (3000 for ten times as many events) and
 # 16 ms on two free cores.
@@ -154,6 +148,29 @@ def test_the_last_state_is_that_of_the_trace(opened, outcome):
             assert shown[name].removeprefix("● ") == brief(value), (site, name)
 
 
+def test_what_each_site_has_last_heard_from_each_other_is_that_of_the_trace(opened, outcome):
+    trace = outcome("raft-newest-wins").trace
+    page = opened("raft-newest-wins")
+    heard: dict[str, dict[str, str]] = {}
+    acknowledged = False
+    for event in trace.events:
+        if event["k"] == "start":
+            heard[event["n"]] = {}
+        elif event["k"] == "deliver" and "heartbeat" not in (sent := trace.events[event["id"]])["role"]:
+            heard[event["n"]][sent["n"]] = sent["real"]
+        if event["i"] % 20 and event["k"] != "start":
+            continue
+        page.run(f"location.hash = '#at={event['i']}&view=state'")
+        page.wait(f"document.querySelector('#now').textContent.startsWith('Event {event['i']} ')")
+        rows = page.run("""[...document.querySelectorAll("#state table")[1].tBodies[0].rows].map((row) =>
+            [...row.cells].map((each) => each.textContent.replace("● ", "").split(" ")[0]))""")
+        for site, *cells in rows:
+            said = {other: kind for other, kind in zip(trace.sites, cells, strict=True) if kind}
+            assert said == heard.get(site, {}), (event["i"], site)
+            acknowledged = acknowledged or "APPENDED" in said.values()
+    assert acknowledged
+
+
 def test_a_message_is_explained_where_it_is_sent_and_where_it_ends(opened, outcome):
     trace = outcome("px-restart-forgets").trace
     explained = explain(trace)
@@ -229,7 +246,7 @@ def test_hostile_traces_run_nothing(browser, saved, outcome):
     plain = outcome("px-preempted-midway").trace
     for seed in range(3):
         page = browser.page().open(saved(hostile(plain, random.Random(seed)), f"hostile{seed}"))
-        for view in ("State", "Disks", "Checks", "Figures", "Text", "Timeline"):
+        for view in ("State", "Logs", "Disks", "Checks", "Figures", "Text", "Timeline"):
             page.click(view)
             page.press("End")
             page.press("p")
@@ -312,147 +329,3 @@ def test_axe_finds_nothing(opened, axe, media):
         found = page.run("""axe.run(document, { resultTypes: ["violations"] }).then((result) => result.violations.map(
             (each) => each.id + ": " + each.nodes.map((node) => node.html.slice(0, 120)).slice(0, 3).join(" | ")))""")
         assert found == [], view
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    """The address of a `recipes lab serve`."""
-    process = subprocess.Popen([sys.executable, "-m", "recipes", "lab", "serve"], stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    with process:
-        address = process.stdout.readline().strip()
-        assert address.startswith("http://127.0.0.1:")
-        yield address
-        process.kill()
-
-
-@pytest.fixture
-def live(browser: Chromium, site: str) -> Iterator[Callable[[str], Page]]:
-    """live(rest): a page of the server. At the end no page has asked for anything but runs, or complained."""
-    pages: list[Page] = []
-
-    def live(rest: str) -> Page:
-        pages.append(browser.page())
-        return pages[-1].open(site + rest)
-
-    yield live
-    for page in pages:
-        page.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
-        assert {each.partition("?")[0] for each in page.requests} <= {site, f"{site}run"}
-        refused = "the server responded with a status of 400 (Bad Request)"  # what a browser says by itself
-        assert [each for each in page.complaints if refused not in each] == []
-        page.close()
-
-
-TREE = "[...document.querySelectorAll('#scenario li > button:first-child')].map((each) => each.textContent)"
-
-
-def inject(page: Page, action: str, **fields: str) -> None:
-    choose(page, "crash", action)
-    for name, value in fields.items():
-        page.run(f"""(() => {{
-            const label = [...document.querySelectorAll("#scenario form label")].find((each) =>
-                each.checkVisibility() && each.textContent.startsWith("{name} "));
-            label.querySelector("select, input").value = {json.dumps(value)};
-        }})()""")
-    runs = len(page.run(TREE))
-    page.click("Put in and run")
-    page.wait(f"{TREE}.length === {runs + 1}")
-
-
-def test_a_step_is_put_in_at_the_cursor_and_the_branch_is_compared_with_its_parent(live):
-    page = live("?scenario=px-null&seed=3")
-    assert "seed 3" in page.text("#facts")
-    assert page.run("document.querySelector('form select').value") == "px-null"
-    page.run("location.hash = '#at=12&view=scenario'")
-    page.wait("!document.querySelector('#scenario').hidden")
-    inject(page, "crash", site="a1")
-    assert page.run(TREE) == ["px-null", "crash at 12"]
-    text = page.run("document.querySelector('textarea').value")
-    assert text.endswith('[[do]]\nwhen = { at_event = 12 }\nthen = "crash"\ntarget = "a1"\n')
-    differs = int(page.run("document.querySelector('#scenario li li button:nth-of-type(2)').textContent").split()[-1])
-    assert differs > 12
-    page.click(f"differs from event {differs}")
-    assert at(page) == differs
-    page.click("Timeline")
-    assert page.run("document.querySelectorAll('.marks .differs').length") == 1
-    page.click("Scenario")
-    inject(page, "note", text='a "note" with \\ and 中')
-    page.click("px-null")
-    inject(page, "isolate", site="a2")
-    assert page.run(TREE) == ["px-null", "crash at 12", f"note at {differs}", f"isolate at {differs}"]
-    page.click("delete crash at 12")
-    assert page.run(TREE) == ["px-null", f"isolate at {differs}"]
-    page.run("document.querySelector('textarea').value = 'nonsense'")
-    page.click("Run the text")
-    page.wait("!document.querySelector('#error').hidden")
-    assert "no TOML" in page.text("#error")
-    assert len(page.run(TREE)) == 2
-
-
-FIELDS = {
-    "call": {"site": "p1", "op": '["propose", "z"]'}, "cut": {"site": "a1", "to": "p1"},
-    "expire": {"site": "p1", "timer": "x"}, "power": {"site": "p1", "unsynced": "lost"},
-    "disk": {"site": "a2", "disk": "full"}, "clock": {"site": "p1", "by_ms": "-9"}, "loss": {"probability": "0.5"},
-    "note": {"text": "here"}, "drop": {}, "hold": {}, "heal": {}, "release": {},
-}  # fmt: skip
-DIGEST = """[...document.querySelectorAll("#figures tr")]
-    .find((row) => row.cells[0].textContent === "sha256 of the trace").cells[1].textContent"""
-
-
-def test_every_action_is_a_branch_and_its_text_gives_the_same_run_elsewhere(live):
-    page = live("?scenario=px-restart-remembers&seed=3")
-    actions = page.run("[...document.querySelectorAll('#scenario form select')[0].options].map((each) => each.value)")
-    assert set(actions) == ACTIONS
-    digests = {}
-    for action in [*actions, "crash", "wipe"]:
-        page.run("location.hash = '#at=16&view=scenario'")
-        page.wait("document.querySelector('#now').textContent.startsWith('Event 16 ')")
-        inject(page, action, **FIELDS.get(action, {"site": "a1"}))
-        text = page.run("document.querySelector('textarea').value")
-        assert f'then = "{action}"' in text.rpartition("[[do]]")[2]
-        digests[page.run(f"{TREE}.length - 1")] = page.run(DIGEST)
-        assert page.run(DIGEST) == digest(run(parse("px-restart-remembers", text), seed=3).trace), action
-        page.click("px-restart-remembers")
-    assert len(digests) >= 20
-    labels = page.run(TREE)
-    page.click("delete pause at 16")
-    page.click("delete call at 16")
-    assert page.run(TREE) == [each for each in labels if each not in ("pause at 16", "call at 16")]
-    page.click("isolate at 16")
-    assert page.run(DIGEST) == digests[labels.index("isolate at 16")]
-
-
-def test_a_link_opens_the_same_run_in_another_page(live, site):
-    page = live("?scenario=px-restart-forgets&seed=5")
-    page.run("location.hash = '#at=30&view=scenario'")
-    page.wait("!document.querySelector('#scenario').hidden")
-    for number in range(10):
-        inject(page, "note", text=f"note {number}")
-    page.click("Link")
-    link = page.wait("document.querySelector('input[readonly]').value")
-    assert len(link) <= 2000
-    other = live(link.removeprefix(site))
-    other.wait("document.querySelector('#now').textContent.startsWith('Event 30 ')")
-    facts = "document.querySelector('#facts').textContent"
-    assert other.run(facts) == page.run(facts)
-    assert other.run(DIGEST) == digest(run(scenario_of(link)).trace)  # as `recipes lab run LINK` has it
-    assert other.run("document.querySelector('textarea').value") == page.run("document.querySelector('textarea').value")
-    for hostile_link in ("#s=AAAA", "#s=!", "#s=", f"#s={'A' * 50_000}"):
-        other.run(f"location.hash = {json.dumps(hostile_link)}")
-        other.wait("!document.querySelector('#error').hidden")
-        assert other.run(facts) == page.run(facts)
-        other.run("document.querySelector('#error').hidden = true")
-
-
-@pytest.mark.parametrize("media", MEDIA)
-def test_axe_finds_nothing_in_a_live_page_and_it_is_as_narrow(live, axe, media):
-    page = live("?scenario=px-null")
-    page.command("Emulation.setEmulatedMedia", features=MEDIA[media])
-    page.run(axe + "; 0")
-    page.click("Scenario")
-    inject(page, "crash", site="a1")
-    found = page.run("axe.run(document).then((result) => result.violations.map((each) => each.id))")
-    assert found == []
-    page.command("Emulation.setDeviceMetricsOverride", width=320, height=800, deviceScaleFactor=1, mobile=False)
-    assert page.run("document.documentElement.scrollWidth") <= 320

@@ -210,3 +210,24 @@ def test_nothing_overflows_on_a_narrow_screen(opened):
                 page.press(key)
                 wide = page.run("document.documentElement.scrollWidth")
                 assert wide <= width, (width, view, json.dumps(page.text("#now")))
+
+
+def test_the_timeline_in_true_time_has_the_same_messages_elsewhere(opened, outcome):
+    trace = outcome("px-preempted-midway").trace
+    shown = content(trace)
+    page = opened("px-preempted-midway", "#at=20&view=timeline")
+    page.wait("document.querySelector('#now').textContent.startsWith('Event 20 ')")
+    cursor = "Number(document.querySelector('.picture .cursor').getAttribute('x1'))"
+    lines = "document.querySelectorAll('.picture svg > g:first-child > g').length"
+    pressed = "[...document.querySelectorAll('button')].find((each) => each.textContent === 'True time').ariaPressed"
+    assert (page.run(cursor), page.run(pressed)) == (shown["picture"]["x"][20], "false")
+    page.click("Whole run")
+    before = page.run(lines)
+    page.click("True time")
+    assert (page.run(cursor), page.run(pressed)) == (shown["timed"]["x"][20], "true")
+    page.click("Whole run")
+    assert page.run(lines) == before
+    page.press("n")
+    assert (page.run(cursor), at(page)) == (shown["timed"]["x"][21], 21)
+    page.click("True time")
+    assert page.run(cursor) == shown["picture"]["x"][21]

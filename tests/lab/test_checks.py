@@ -108,6 +108,12 @@ def entry(story: Story, zxid: str, value: str, *sites: str) -> Story:
     return story
 
 
+def timed_out(story: Story) -> Story:
+    """A call a second later, without an answer."""
+    story.add("s1", "call", call=1, client="c1", op=["set", "x", 1], label="", t=1_000_000)
+    return story.add("s1", "reply", call=1, outcome="unknown", value="timed out", t=2_000_000)
+
+
 def written(protocol: str) -> Story:
     """A write that two of three have, and that is acknowledged."""
     story = entry(Story(protocol).call("s1", 1, "set", "x", "1"), A, "set /x 1", "s1", "s2")
@@ -150,6 +156,7 @@ GOOD += [
     ("A3", lambda: written("zab").store("s3", "log:" + A, "set /x 1").store("s2", "log:" + A, None)),
     ("A4", lambda: written("zab")),
     ("A5", lambda: written("zab").call("s1", 2, "get", "x").reply("s1", 2, "1", zxid=A)),
+    ("L1", lambda: timed_out(Story("multi-paxos").add("s3", "crash", t=100))),
     ("A6", lambda: written("zab").call("s2", 2, "sync", "x").reply("s2", 2, "/x", zxid=A)),
 ]
 
@@ -261,7 +268,10 @@ BROKEN += [
         .reply("s1", 1, 1, zxid=A).breaks()),
     ("A5", lambda: written("zab").call("s1", 2, "get", "x").reply("s1", 2, "7", zxid=A).breaks()),
     ("A5", lambda: written("zab").call("s2", 2, "get", "x").reply("s2", 2, "0", zxid="0x0").breaks()),
+    ("L1", lambda: timed_out(Story("multi-paxos")).breaks()),
     ("A6", lambda: written("zab").call("s2", 2, "sync", "x").reply("s2", 2, "/x", zxid="0x0").breaks()),
+    ("A6", lambda: Story("multi-paxos").call("s1", 1, "set", "x", 1).reply("s1", 1, 1)
+        .call("s2", 2, "get", "x").reply("s2", 2, None).breaks()),
 ]  # fmt: skip
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from recipes.lab.run import run
 from recipes.lab.scenario import names, parse, source
+from recipes.lab.trace import digest
+from recipes.lab.transcript import said
 
 
 def test_list_and_show(lab):
@@ -87,6 +89,26 @@ def test_a_link_is_run_and_a_wrong_one_refused_in_one_sentence(lab):
         link_of(text, "&protocol=fax"), link_of(text, "&protocol=raft"), link_of("#" * 100_000),
     ):  # fmt: skip
         code, _, err = lab("run", link)
+        assert (code, err.count("\n")) == (2, 1), link
+
+
+def test_a_link_is_replayed_at_its_event_and_other_addresses_are_refused(lab, tmp_path):
+    text = source("px-restart-forgets")
+    code, out, _ = lab("replay", link_of(text, "&seed=5&at=20&view=text"))
+    trace = run(parse("shared", text), seed=5).trace
+    assert code == 1  # a check breaks there
+    where = f"{trace.events[20]['t'] / 1000:.3f} ms, {trace.events[20]['n']}: {said(trace, trace.events[20])}"
+    assert out.splitlines()[-1] == f"the link shows event 20, {where}"
+    assert "call 1 is answered" in out
+    page = tmp_path / "shared.html"
+    facts = json.loads(lab("replay", link_of(text, "&seed=5"), "--html", str(page), "--json")[1])
+    assert (facts["at"], facts["sha256"]) == (None, digest(trace))
+    assert "An acceptor forgets its promise" in page.read_text()
+    for link in (
+        "http://example.org/trace.jsonl", link_of(text, "&at=999999"), link_of(text, "&at=x"), link_of("nonsense"),
+        link_of(text, "&at=\u0663"),
+    ):  # fmt: skip
+        code, _, err = lab("replay", link)
         assert (code, err.count("\n")) == (2, 1), link
 
 

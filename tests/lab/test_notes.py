@@ -14,6 +14,9 @@ VERDICTS = {"true": "属实", "simplified": "简化", "**not so**": "**不符**"
 ONLY_FIGURES = {
     "cmp-flapping": "the notes do not speak of servers that come and go",
     "cmp-leader-crash": "the notes do not say how long an election takes",
+    "cmp-leader-paused": "the notes do not speak of servers that stand still",
+    "cmp-majority-down": "the notes do not say how long a majority may be away",
+    "cmp-power-cut": "the notes do not speak of power",
     "cmp-write": "the notes do not count messages",
 }
 

@@ -1,14 +1,16 @@
 """The picture of a trace: it parses, runs nothing, is not too large, and shows texts of a trace as texts."""
 
 from dataclasses import replace
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
 
 from recipes.lab.expectations import follow_state
 from recipes.lab.scenario import names
-from recipes.lab.timeline import Picture, timeline
-from recipes.lab.trace import Trace
+from recipes.lab.timeline import LEFT, Picture, timeline
+from recipes.lab.timeline import drawn as drawn_events
+from recipes.lab.trace import Event, Trace
 from recipes.lab.transcript import brief
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -88,3 +90,38 @@ def test_a_picture_of_a_span_has_only_its_events(outcome):
 
 def test_a_trace_without_events_is_drawn(outcome):
     drawn(replace(outcome("px-null").trace, events=[]))
+
+
+@pytest.mark.parametrize("name", ["px-preempted-midway", "zab-phases"])
+def test_in_true_time_distances_are_times(outcome, name):
+    trace = outcome(name).trace
+    picture = Picture(trace, true_time=True)
+    moments = drawn_moments(trace)
+    first, last = moments[0], moments[-1]
+    scale = (picture.x[last["i"]] - LEFT) / (last["t"] - first["t"])
+    for event in moments:
+        assert abs(picture.x[event["i"]] - LEFT - (event["t"] - first["t"]) * scale) <= 1
+    even = Picture(trace)
+    assert picture.width <= 4 * even.width
+    assert picture.lanes == even.lanes
+    assert len(picture.roles()) == len(even.roles())
+    ticks = [
+        (piece.left, float(str(piece.element.content[0]).removesuffix(" ms")))
+        for piece in picture.pieces
+        if piece.element.name == "text" and str(piece.element.content[0]).endswith(" ms")
+    ]
+    assert len(ticks) >= 3
+    for x, time_ms in ticks:
+        assert abs(x - LEFT - (time_ms * 1000 - first["t"]) * scale) <= 2
+    assert all(later[0] - earlier[0] >= 60 for earlier, later in pairwise(ticks))
+    assert "NaN" not in timeline(trace, "a title", true_time=True)
+
+
+def drawn_moments(trace: Trace) -> list[Event]:
+    return drawn_events(trace, range(len(trace.events)))
+
+
+def test_a_run_of_one_moment_has_a_picture_in_true_time(outcome):
+    trace = outcome("px-null").trace
+    for count in (0, 1, 3):
+        timeline(replace(trace, events=trace.events[:count], end=None), "cut", true_time=True)

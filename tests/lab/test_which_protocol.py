@@ -146,7 +146,12 @@ def test_how_long_there_is_no_leader(request):
         return f"{found[len(found) // 2]:.0f} / {found[-1]:.0f}"
 
     lines = head("fault and part", "run", *("Multi-Paxos", "Raft", "ZAB"))
-    for fault, says in (("cmp-leader-crash", "the leader crashes"), ("cmp-leader-isolated", "the leader is cut off")):
+    faults = {
+        "cmp-leader-crash": "the leader crashes", "cmp-leader-isolated": "the leader is cut off",
+        "cmp-leader-paused": "the leader stands still", "cmp-majority-down": "a majority crashes, and is started again",
+        "cmp-power-cut": "all lose power, and are started again",
+    }  # fmt: skip
+    for fault, says in faults.items():
         columns = compare(["multi-paxos", "raft", "zab"], fault, SEEDS, 3)
         for part, called in (
             ("total_ms", f"**{says}: no write is answered, ms**"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from functools import partial
 from types import SimpleNamespace
 
 import anyio
@@ -10,7 +11,7 @@ import pytest
 
 from recipes.core.client.client import Client
 from recipes.core.client.multi import Outcome
-from recipes.core.client.session import ConnectionState
+from recipes.core.client.session import ConnectionState, EventType, WatchEvent
 from recipes.core.errors import BadVersion, ConnectionLoss, NodeExists, NoNode, SessionExpired
 
 
@@ -49,13 +50,16 @@ class MemoryStore:
 class MemoryWatch:
     def __init__(self, client, path, children=False):
         self.client, self.store, self.path, self.fired = client, client.store, path, anyio.Event()
-        self.children = children
+        self.children, self.event = children, None
         self.store.watches.append(self)
 
     async def wait(self):
         await self.fired.wait()
+        return self.event
 
     def fire(self):
+        kind = EventType.CHILDREN_CHANGED if self.children else EventType.DATA_CHANGED
+        self.event = WatchEvent(kind if self.path in self.store.nodes else EventType.DELETED, self.path)
         self.client.deliver(self.fired.set)
 
     def cancel(self):
@@ -70,7 +74,7 @@ class MemoryCouple:
         self.watches = watches
 
     async def wait(self):
-        await self.watches[0].wait()
+        return await self.watches[0].wait()
 
     def cancel(self):
         for watch in self.watches:
@@ -108,7 +112,10 @@ class MemoryMulti:
     def start(self, heard=None, *, guards=()):
         for path in reversed(guards):
             self.changes.insert(0, (path, lambda path=path: self.client._get(path) and None))
-        return self.client._start("multi", self.changes[0][0], self.apply, write=True)
+        call = self.client._start("multi", self.changes[0][0], self.apply, write=True)
+        if heard is not None:
+            heard(call)
+        return call
 
     def apply(self):
         store, results, quiet = self.client.store, [], []
@@ -132,7 +139,7 @@ class MemoryMulti:
 class MemoryDeletionWatch(MemoryWatch):
     def __init__(self, client, path, gone, seen):
         super().__init__(client, path)
-        self.gone, self.seen = gone, seen
+        self.gone, self.seen, self.is_set = gone, seen, True
 
     def fire(self):
         if self.path in self.store.nodes:
@@ -197,6 +204,7 @@ class MemoryClient(Client):
 
     def lose_session(self):
         self.session.end(SessionExpired)
+        self.session.unsent.clear()
         for call in self.pending:
             call.value, call.error, call.done = None, SessionExpired(path=call.path), True
         self.pending.clear()
@@ -206,6 +214,7 @@ class MemoryClient(Client):
     def _start(self, name, path, act, *, write=False):
         if self.session.lost:
             raise SessionExpired(path=path)
+        self.send()
         self.store.requests.append((name, path))
         lost = write and len(self.store.requests) == self.store.lose_reply
         answer, error = None, None
@@ -298,9 +307,21 @@ class MemoryClient(Client):
         await self._request("delete", path, lambda: self.store.remove(path), write=True)
 
     def start_delete(self, path, heard):
-        call = self._start("delete", path, lambda: self.store.remove(path), write=True)
-        heard(call)
-        return call
+        """It leaves with the next request, and at the latest in the next turn of the loop."""
+        deletion = SimpleNamespace(path=path, heard=heard)
+        self.session.unsent.append(deletion)
+
+        async def next_turn():
+            self.send()
+
+        spawn(next_turn)
+        return deletion
+
+    def send(self):
+        """Send what waits for the next request."""
+        while self.session.unsent:
+            each = self.session.unsent.popleft()
+            each.heard(self._start("delete", each.path, partial(self.store.remove, each.path), write=True))
 
     def _get(self, path):
         if path not in self.store.nodes:

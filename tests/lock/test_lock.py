@@ -8,6 +8,7 @@ import pytest
 from recipes.core.errors import LockLost
 from recipes.lock.lock import Lock
 from tests.lock.turns import until
+from tests.lock.visitors import PATH, visit
 
 pytestmark = pytest.mark.anyio
 
@@ -32,6 +33,18 @@ async def test_an_uncontended_acquire_is_two_requests(store):
     before_the_block = [name for name, _ in store.requests]
     await lock.__aexit__(None, None, None)
     assert before_the_block == ["create2", "children", "watch_deletion"]  # for the third nobody waits
+
+
+async def test_who_is_next_asks_nothing_when_the_lock_before_is_gone(store):
+    async def scene(all):
+        await all.come("first", Lock(store.client(), PATH))
+        await all.come("second", Lock(store.client(), PATH))
+        store.requests.clear()
+        await all.leave("first")
+        assert sorted(all.inside) == ["second"]
+        assert [name for name, _ in store.requests] == ["delete"]
+
+    await visit(store, scene)
 
 
 async def test_waiters_follow_in_order_of_arrival_and_watch_only_the_one_before(store):

@@ -138,3 +138,36 @@ async def test_weak_12_what_an_acl_does_not_permit_is_said_and_leaves_nothing(ho
                 async with Lock(client, f"{root}-other", acl=[]):
                     pytest.fail("held")
             assert client.session.scopes == {}
+
+
+async def test_whose_place_goes_with_the_holders_does_not_enter(hosts, root):
+    """Its own watch is used up by a change of its data, so the event of the deletion in front tells nothing of it."""
+    entered = []
+
+    async def wait(client):
+        with pytest.raises(LockLost):
+            async with Lock(client, root):
+                entered.append(client)
+
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as first, connect(hosts) as second, connect(hosts) as operator:
+            for _ in range(5):
+                grant = await Lock(first, root).acquire()
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(wait, second)
+                    await until_children(operator, root, 2)
+                    own = next(path for path in await operator.children(root) if not grant.path.endswith(path))
+                    await until_watched(second, f"{root}/{own}", grant.path)
+                    async with operator.multi() as multi:
+                        multi.set(f"{root}/{own}", b"a note")
+                        multi.delete(f"{root}/{own}")
+                        multi.delete(grant.path)
+                with pytest.raises(LockLost):
+                    await grant.release()
+    assert entered == []
+
+
+async def until_watched(client, *paths):
+    """Return once the client has set a watch at each of these paths."""
+    while not all(path.encode() in client.session.watches["data"] for path in paths):
+        await anyio.sleep(0.001)

@@ -1,5 +1,6 @@
 """Members that divide a list: who is to have what, and that no two have one item at a time."""
 
+import asyncio
 from contextlib import asynccontextmanager
 
 import anyio
@@ -204,6 +205,42 @@ async def test_what_work_raises_and_the_end_of_the_session_come_out(our_server, 
                 await partitioner.run(work)
         assert caught.group_contains(SessionExpired) or caught.group_contains(Exception, match="session")
         assert partitioner.items == set()
+
+
+@pytest.mark.asyncio  # trio cancels scopes only, which tell a task again at each of its next awaits
+async def test_a_task_that_is_cancelled_while_its_work_ends_after_an_error_is_cancelled(our_server, root):
+    begun, ending, may_end, seen = anyio.Event(), anyio.Event(), anyio.Event(), []
+
+    async def work(partition):
+        if partition.item == "a":
+            await begun.wait()
+            raise ValueError(partition.item)
+        begun.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ending.set()
+            with anyio.CancelScope(shield=True):
+                await may_end.wait()
+
+    async def run(partitioner):
+        try:
+            await partitioner.run(work)
+        except asyncio.CancelledError as cancellation:
+            seen.append(cancellation.__cause__)
+            raise
+
+    with anyio.fail_after(SECONDS):
+        async with connect(our_server.hosts) as client:
+            partitioner = Partitioner(client, root, ["a", "b"])
+            task = asyncio.create_task(run(partitioner))
+            await ending.wait()
+            task.cancel()
+            may_end.set()
+            await asyncio.wait([task])
+            assert task.cancelled()
+            assert [[repr(error) for error in cause.exceptions] for cause in seen] == [["ValueError('a')"]]
+            assert partitioner.items == set()
 
 
 def test_wrong_arguments_are_named():

@@ -1,6 +1,7 @@
 """Streams of messages: how many are in hand, what a drain puts back, and what the end of the session does."""
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from recipes import AckLost, Queue, SessionExpired, connect
@@ -145,6 +146,51 @@ async def test_u20_a_drain_cancels_what_does_not_end_in_time_and_that_is_no_fail
         assert await queue.counts() == (3, 0, 0)
         async with queue.receive() as message:
             assert (message.data, message.attempt) == (b"0", 1)
+
+
+async def test_what_cannot_be_handed_out_goes_back_from_a_stream_that_has_ended(client, root):
+    """Its claim came from an older listing: meanwhile somebody else had the item, and gave it back."""
+    with anyio.fail_after(SECONDS):
+        queue = Queue(client, root, retry_delay=0.001)
+        await put_numbers(queue, 2)
+        async with queue.receive() as first:
+            with pytest.raises(Mine):
+                async with queue.receive():
+                    raise Mine
+            await first.release()
+        async with queue.consume(prefetch=1) as messages, anyio.create_task_group() as tasks:
+            async for message in messages:
+
+                async def drain(message=message):
+                    await message.ended.wait()  # the next delivery is being counted
+                    await messages.drain()
+
+                async with message:
+                    await until(lambda: _counts(queue, (0, 0, 2)))
+                    (bucket,) = await client.children(f"{root}/items")
+                    names = await client.children(f"{root}/items/{bucket}")
+                    (wait,) = [name for name in names if name.startswith("w")]
+                    await client.delete(f"{root}/items/{bucket}/{wait}")
+                    tasks.start_soon(drain)
+                    await anyio.lowlevel.checkpoint()
+        assert await queue.counts() == (1, 0, 0)
+
+
+async def test_what_may_or_may_not_have_been_handed_out_goes_back(client, root):
+    with anyio.fail_after(SECONDS):
+        queue = Queue(client, root)
+        await put_numbers(queue, 2)
+        async with queue.consume(prefetch=1) as messages:
+            with pytest.raises(AckLost):
+                async with await anext(messages):
+                    await until(lambda: _counts(queue, (0, 0, 2)))
+                    (own,) = await client.children(f"{root}/clients")
+                    await client.delete(f"{root}/clients/{own}")  # without it, nobody knows what was applied
+        seen = []
+        for _ in range(2):
+            async with queue.receive() as message:
+                seen.append((message.data, message.attempt))
+        assert sorted(seen) == [(b"0", 2), (b"1", 1)]
 
 
 async def test_a_message_that_nobody_begins_goes_back(client, root):

@@ -11,8 +11,9 @@ from kazoo.client import KazooClient
 from kazoo.recipe.queue import LockingQueue
 from kazoo.recipe.queue import Queue as KazooQueue
 
-from recipes import AckLost, Queue
+from recipes import AckLost, Queue, SessionExpired, connect
 from recipes.queue.layouts import deserialize, serialize
+from recipes.testing import expire_session
 from tests.queue.conftest import SECONDS, each_server_thoroughly, until
 
 pytestmark = pytest.mark.anyio
@@ -129,6 +130,24 @@ async def test_an_item_there_that_cannot_be_read_is_not_lost_and_stays_nobodys(c
             await until_free(client, f"{root}/taken")
         async with Queue(client, root, layout="kazoo-locking").receive() as message:
             assert message.data == b"seven"
+
+
+@pytest.mark.parametrize(("layout", "folders"), [("kazoo", [""]), ("kazoo-locking", ["entries", "taken"])])
+async def test_who_waits_there_is_told_of_the_end_of_the_session_as_everywhere(hosts, root, layout, folders):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as client, anyio.create_task_group() as tasks:
+
+            async def wait():
+                with pytest.raises(SessionExpired):
+                    await Queue(client, root, layout=layout).take()
+
+            async def waits():  # with no request under way
+                return client.session.watches["child"].keys() >= watched and not client.session._sent
+
+            watched = {f"{root}/{name}".rstrip("/").encode() for name in folders}
+            tasks.start_soon(wait)
+            await until(waits)
+            await expire_session(client, hosts)
 
 
 async def until_free(client, claims):

@@ -9,14 +9,18 @@ those of another commit or of changed files, are run again.
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from recipes.core.jute.quorum import COMMITANDACTIVATE, INFORMANDACTIVATE, PACKET_NAMES
+from recipes.core.member.config import MemberConfig
+from recipes.core.sim import ensemble as simulated
 from recipes.core.sim.clients import KINDS
 from recipes.core.sim.plan import FAULTS
 from recipes.core.sim.zab_rules import STATE_NAMES
+from recipes.core.tree.session_end import SessionEnd
 from tests.simulation.conftest import OPERATIONS, plan_of, replay_command, run_seed, shrunk, take_small_slices
 from tests.simulation.soak import add_rows, commit_of, earlier_rows, totals
 
@@ -52,6 +56,15 @@ def never_happened(counts, observers):
 def test_some_seeds(ensemble):
     counts = run_all(range(1, 11 if ensemble == (3, 0) else 4), *ensemble)
     assert counts["kill"] and counts["role leader"]
+
+
+def test_sessions_end_in_slices_while_anything_else_happens(monkeypatch):
+    monkeypatch.setattr(simulated, "MemberConfig", partial(MemberConfig, many_ephemerals=0, turn_units=1))
+    looked_at = []
+    slices = SessionEnd.slices
+    monkeypatch.setattr(SessionEnd, "slices", lambda end: looked_at.append(end) or slices(end))
+    assert run_all(range(1, 9), 3, 0)["session expired"]
+    assert sum(bool(end.kept) for end in looked_at) > 20
 
 
 # The next two take a minute of processor time each: it takes many seeds for everything to have happened once.

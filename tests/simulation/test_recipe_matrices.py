@@ -36,6 +36,14 @@ async def try_lock(client):
         return grant is not None and grant.fence > 0
 
 
+async def lock_twice_unconfirmed(client):
+    lock, fences = Lock(client, "/m/lock", confirm=False), []
+    for _ in range(2):
+        async with lock as grant:
+            fences.append(grant.fence)
+    return 0 < fences[0] < fences[1]
+
+
 async def acquire_and_release(client):
     grant = await Lock(client, "/m/lock").acquire()
     try:
@@ -210,6 +218,8 @@ SCENES = [
     Scene("lock", lock),
     Scene("lock, waiting", lock, hold_for_a_while),
     Scene("lock with a limit, waiting", lock_with_a_limit, hold_for_a_while),
+    Scene("two in a row that nobody confirms", lock_twice_unconfirmed),
+    Scene("two in a row that nobody confirms, waiting", lock_twice_unconfirmed, hold_for_a_while),
     Scene("try", try_lock),
     Scene("acquire and release", acquire_and_release),
     Scene("lead", lead),

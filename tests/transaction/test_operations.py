@@ -3,7 +3,17 @@
 import anyio
 import pytest
 
-from recipes import BadArguments, MemoryParticipant, TransactionAborted, UnknownTransaction, connect
+from recipes import (
+    ACL,
+    BadArguments,
+    Id,
+    MemoryParticipant,
+    NoAuth,
+    Perms,
+    TransactionAborted,
+    UnknownTransaction,
+    connect,
+)
 from recipes.testing.expire import expire_session
 from recipes.transaction.branch import Answer, BranchState, Request
 from recipes.transaction.coordinator import Coordinator
@@ -182,6 +192,15 @@ async def test_what_is_not_there_is_named(client, root, parties):
         await resolve(client, root, "1-ff", Decision.ABORT)
     with pytest.raises(BadArguments, match="name='mine': expected a fleet at this path: default"):
         await read_fleets(client, root, "mine")
+
+
+async def test_records_that_an_operator_may_not_read_are_refused_as_any_znode(client, root, parties):
+    async with Coordinator(client, root, participants=parties):
+        (fleet,) = await read_fleets(client, root)
+        for number in (1, 2):
+            await client.create(f"{fleet.home.records}/{number}-ff", b"", acl=[ACL(Perms.ADMIN, Id("world", "anyone"))])
+        with pytest.raises(NoAuth, match="-ff"):
+            await read_fleets(client, root)
 
 
 async def test_u41_a_participant_that_joins_while_others_are_asked_is_asked_too(client, root, parties):

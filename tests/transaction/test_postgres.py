@@ -1,11 +1,14 @@
 """PostgreSQL as a participant: what docs/transactions.md says of it, on a real server."""
 
 import signal
+import socket
 import threading
 import time
 from contextlib import closing
+from types import SimpleNamespace
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio import to_thread
 
@@ -15,7 +18,10 @@ from recipes.transaction.coordinator import Coordinator
 from recipes.transaction.participant import BranchId
 
 psycopg = pytest.importorskip("psycopg", reason="needs psycopg")
-from recipes.transaction.postgres import PostgresParticipant  # noqa: E402 - it needs psycopg
+from psycopg.waiting import Wait  # noqa: E402 - it needs psycopg
+
+from recipes.transaction.postgres import PostgresParticipant  # noqa: E402
+from recipes.transaction.postgres_connection import PostgresConnection  # noqa: E402
 
 pytestmark = pytest.mark.anyio
 
@@ -318,6 +324,43 @@ async def test_a_server_that_hangs_holds_up_nobody_and_each_cancelled_call_ends(
     for each in branches:
         assert await participant.abort(each) is Answer.ABORTED
         await participant.forget(each)
+
+
+class Sending(PostgresConnection):
+    """Its server takes nothing any more."""
+
+    def __init__(self, side):
+        while True:
+            try:
+                side.send(bytes(65536))
+            except BlockingIOError:
+                break
+        self.pgconn = SimpleNamespace(socket=side.fileno())
+
+    def __del__(self):
+        """Without anything to close."""
+
+
+async def test_a_statement_that_is_being_sent_as_its_connection_is_closed_says_so():
+    def send():
+        yield Wait.RW
+
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        connection = Sending(ours)
+        async with anyio.create_task_group() as tasks:
+
+            async def wait():
+                with pytest.raises(psycopg.OperationalError, match="closed meanwhile"):
+                    await connection.wait(send())
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(wait)
+            with anyio.fail_after(SECONDS):
+                while True:
+                    anyio.notify_closing(ours)  # whoever waits by now
+                    await anyio.lowlevel.checkpoint()
 
 
 async def test_two_tasks_that_enlist_one_participant_share_its_branch(postgres, participant, branch):

@@ -180,8 +180,7 @@ class SessionScope:
 
     def cancel(self) -> None:
         """Cancel the block."""
-        # anyio before 4.13 would try to cancel a task that has ended again and again.
-        if self._scope is not None and not _is_done(self._task):
+        if self._scope is not None:
             self._scope.cancel()
 
 

@@ -97,8 +97,9 @@ class Session:
     and `ending` says why. expires_at: monotonic time; until then the server cannot have ended it.
     final: no session follows it, even if the client renews. renew: called last at its end, unless `final`.
     read_only: a read-only server made it. Nothing depends on such a session, since it cannot write. So it does not
-    expire, and the next server makes another in its place. answered, pongs: number of replies to requests and to
-    pings. scopes: blocks to end with it, by key. shared: objects that the recipes of one client share, by key.
+    expire, and the next server makes another in its place. connections: how many it had so far. answered, pongs: number
+    of replies to requests and to pings. scopes: blocks to end with it, by key. shared: objects that the recipes of one
+    client share, by key.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -113,6 +114,7 @@ class Session:
         self.ending: Ending = SessionExpired
         self.lost_event: anyio.Event = anyio.Event()
         self.last_zxid: int = 0
+        self.connections: int = 0
         self.answered: int = 0
         self.pongs: int = 0
         self.scopes: dict[object, Dependent] = {}
@@ -140,6 +142,7 @@ class Session:
 
     def opened(self, response: ConnectResponse, asked_at: float) -> None:
         """A server accepted the greeting: the session was alive there at some moment after `asked_at`."""
+        self.connections += 1
         self.read_only = response.read_only
         self.id, self.password = response.session_id, response.password
         # The client notices a dead server by this timeout, so it has an upper limit. Shorter than the server's is safe.
@@ -166,6 +169,13 @@ class Session:
             self._sent.append((xid, call))
             parts.append(_frame(xid, call.op, call.body))
         return b"".join(parts)
+
+    def take_back(self, call: Call) -> bool:
+        """Drop the newest unsent call, if it is this one. Nothing that was asked behind it goes ahead of it so."""
+        newest = bool(self.unsent) and self.unsent[-1] is call
+        if newest:
+            self.unsent.pop()
+        return newest
 
     def credentials_sent(self, count: int) -> None:
         """A new connection began with this many credentials, whose replies come first."""

@@ -83,6 +83,11 @@ class DeletionWatch(Watcher):
         self._call: Call | None = None  # the request under way
         self._ask()
 
+    @property
+    def is_set(self) -> bool:
+        """Whether the server watches now: it has confirmed so, and the watch is neither used up nor cancelled."""
+        return self._call is None and self._gone is not None
+
     def fire(self, kind: int, path: bytes) -> None:
         """Called by the session."""
         if kind == op.EVENT_DELETED:

@@ -4,16 +4,27 @@ Such a snapshot is fuzzy: it may show the effects of txns behind the zxid in its
 recovery applies them once more. Source: FileSnap.java, DataTree.serialize.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from struct import Struct
 from struct import error as StructError
 from zlib import adler32
 
 from recipes.core.errors import DiskError, WireError
-from recipes.core.jute.codec import pack_int, pack_long, read_buffer, read_int, read_long, read_string, write_buffer
+from recipes.core.jute.codec import (
+    pack_int,
+    pack_long,
+    read_buffer,
+    read_int,
+    read_long,
+    read_string,
+    un_int,
+    write_buffer,
+)
 from recipes.core.jute.records import OPEN_ACL, read_acl, write_acl
-from recipes.core.tree.packed import acl_of, data_of, numbers_of
+from recipes.core.tree.children import Children
+from recipes.core.tree.digest import created_digest
+from recipes.core.tree.packed import acl_of, data_of, numbers_of, pack_made
 from recipes.core.tree.tree import DataTree
 from recipes.core.tree.znode import Acl, Numbers, ZNode
 
@@ -158,17 +169,7 @@ def _read(data: bytes, tree: DataTree) -> tuple[int, int] | None:
         key, at = read_long(data, at)
         acl, at = read_acl(data, at)
         acls[key] = acl or ()
-    while True:
-        path, at = read_string(data, at)
-        if path == b"/":
-            break
-        content, at = read_buffer(data, at)
-        key, czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid = _PERSISTED.unpack_from(data, at)
-        at += _PERSISTED.size
-        # Apache writes the ACLs first, while txns go on. An ACL that a znode gets after that is not among them: nobody
-        # may use the znode until replay sets the ACL again.
-        numbers = (czxid, mzxid, ctime, mtime, version, cversion, aversion, pzxid)
-        tree.load(path or b"/", content, acls.get(key, ()), owner, numbers)
+    at = _read_nodes(data, at, acls, tree)
     at = _check_seal(data, at)
     tree.quotas.load(tree.nodes)
     if len(data) - at < _DIGEST.size:
@@ -176,6 +177,60 @@ def _read(data: bytes, tree: DataTree) -> tuple[int, int] | None:
     zxid, version, digest = _DIGEST.unpack_from(data, at)
     _check_seal(data, at + _DIGEST.size)
     return (zxid, digest) if version == 2 and zxid else None
+
+
+def _read_nodes(data: bytes, at: int, acls: dict[int, Acl], tree: DataTree) -> int:
+    """Add the znodes to the tree; return the offset behind them.
+
+    A restart waits for this loop. Most znodes follow a sibling and are as they were created, so these are read and
+    packed here, without a call for each part; `_read_node` takes the others.
+    """
+    packed, nodes, unpack, pack = tree.packed, tree.nodes, _PERSISTED.unpack_from, pack_made
+    above: bytes | None = None  # the parent of the znode before, without a slash at its end
+    add: Callable[[bytes], int] = Children().add
+    count = size = digest = 0
+    end: int
+    while True:
+        begin = at + 4
+        end = begin + un_int(data, at)[0]
+        path = data[begin:end]
+        if path == b"/":
+            break
+        cut = path.rfind(b"/")
+        if cut >= 0 and path[:cut] == above and path not in packed and path not in nodes:
+            begin = end + 4
+            length = un_int(data, end)[0]
+            behind = begin + length
+            key, czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid = unpack(data, behind)
+            unchanged = czxid == mzxid == pzxid and ctime == mtime and not (version or cversion or aversion)
+            if unchanged and length >= 0 and not owner and key == -1:
+                content = data[begin:behind]
+                part = created_digest(path, content, czxid, ctime)
+                packed[path] = pack(0, add(path), part, czxid, ctime) + content
+                digest += part
+                size += len(path) + length
+                count += 1
+                at = behind + _PERSISTED.size
+                continue
+        path, at = _read_node(data, at, acls, tree)
+        if path in packed:
+            above = path[: path.rfind(b"/")]
+            siblings = nodes[above or b"/"].children
+            add = siblings.add if siblings is not None else add
+    tree.count_loaded(count, size, digest)
+    return end
+
+
+def _read_node(data: bytes, at: int, acls: dict[int, Acl], tree: DataTree) -> tuple[bytes, int]:
+    """Add one znode; return its path and the offset behind it."""
+    path, at = read_string(data, at)
+    content, at = read_buffer(data, at)
+    key, czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid = _PERSISTED.unpack_from(data, at)
+    # Apache writes the ACLs first, while txns go on. An ACL that a znode gets after that is not among them: nobody may
+    # use the znode until replay sets the ACL again.
+    numbers = (czxid, mzxid, ctime, mtime, version, cversion, aversion, pzxid)
+    tree.load(path or b"/", content, acls.get(key, ()), owner, numbers)
+    return path, at + _PERSISTED.size
 
 
 def _check_seal(data: bytes, at: int) -> int:

@@ -26,6 +26,8 @@ class MemberConfig:
     store_limit_bytes: int = 0  # of memory; 0: no limit
     container_never_used_ms: int = 0  # after that a container in which nothing ever was goes too; 0: never
     read_only_mode: bool = False  # without a leader it serves clients that only read
+    turn_units: int = 8000  # of about a microsecond, for commits in one turn; costs.py has the prices
+    many_ephemerals: int = 1000  # a session with more of them ends in slices
     leader_serves: bool = True  # while it leads an ensemble it accepts clients
     ensemble: bytes = b""  # what /zookeeper/config shows: the servers of the ensemble
     settings: tuple[tuple[str, str], ...] = ()  # as the 4lw `conf` prints them

@@ -17,8 +17,9 @@ from recipes.core.jute.codec import pack_int, un_head, un_int
 from recipes.core.jute.records import ConnectResponse, Ids, decode_connect_request, encode_connect_response
 from recipes.core.jute.requests import read_auth
 from recipes.core.member.answers import synced_path, why_no_frame, why_no_request, write_body
+from recipes.core.member.costs import LARGE_MULTI_BYTES, write_units
 from recipes.core.member.latencies import Latencies
-from recipes.core.member.leading import LARGE_MULTI_BYTES, WRITES
+from recipes.core.member.leading import WRITES
 from recipes.core.member.reads import LARGE_BYTES, READS, SLICED_READS, Failed, is_long, plain_get
 from recipes.core.tree.acl import authenticate
 from recipes.core.tree.request import Request
@@ -36,7 +37,6 @@ _MAX_HELD_READS: Final = 100  # all can become due at once
 _LIGHT_WRITES: Final = WRITES - {op.MULTI, op.CLOSE_SESSION}
 # A unit is about a microsecond of this server's time, such as the look at one znode.
 MOST_UNITS: Final = 4000  # of one connection in one turn; what is behind them waits for later turns
-_CLOSING_UNITS: Final = 50  # of the closing of a session, and of a small multi
 _BYTES_PER_UNIT: Final = 256  # of a large reply
 _UNTIL_TOLD: Final = 1 << 60  # in `_missing`: bytes wait for a sync or a job, however many come
 
@@ -99,7 +99,7 @@ class Connection:
 
     @property
     def paused(self) -> bool:
-        """Whether the shell should read no more from this client for now."""
+        """Whether the shell should read no more from this client for now, not even that it has hung up."""
         return len(self._held) >= _MAX_HELD or self.stopped
 
     @property
@@ -335,7 +335,7 @@ class Connection:
             if len(body) > LARGE_MULTI_BYTES or (kind == op.CLOSE_SESSION and member.units_left <= 0):
                 self._begin(self._write_alone(xid, kind, body, ids))
             else:
-                member.units_left -= _CLOSING_UNITS
+                member.units_left -= write_units(member.tree, kind, self.session_id, len(body))
                 self._submit(xid, kind, body, ids)
         elif kind == op.SYNC:
             request = Request(self.session_id, xid, kind, body, ids, self, member.now_ms)
@@ -392,8 +392,9 @@ class Connection:
             self._left = 0
 
     def _write_alone(self, xid: int, kind: int, body: bytes, ids: Ids) -> Iterator[int]:
+        units = write_units(self._member.tree, kind, self.session_id, len(body))
         self._submit(xid, kind, body, ids)
-        yield _CLOSING_UNITS + len(body) // _BYTES_PER_UNIT
+        yield units
 
     def _answer_alone(self, xid: int, kind: int, body: bytes, ids: Ids) -> Iterator[int]:
         self._answer(xid, kind, body, ids)

@@ -12,6 +12,7 @@ from recipes.core.errors import WireError
 from recipes.core.forwarding import Forwarded, Revalidate, SessionsTouched
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import read_int
+from recipes.core.member.costs import LARGE_MULTI_BYTES, MAKING_UNITS, write_units
 from recipes.core.replication import Entry, Leadership
 from recipes.core.tree.acl import UNCHECKED
 from recipes.core.tree.prepare import Preparer
@@ -33,10 +34,8 @@ _FORWARDED: Final = WRITES | {op.CREATE_SESSION, op.CHECK}
 _NO_OPERATION: Final = 0
 # These are prepared in slices, if they are large.
 SLICED_WRITES: Final = frozenset((op.MULTI, op.CLOSE_SESSION))
-LARGE_MULTI_BYTES: Final = 8192
-_MANY_EPHEMERALS: Final = 1000
-_UNITS: Final = 4000  # of about a microsecond, for what is prepared in slices in one turn
 _MOST_EXPIRED: Final = 100  # sessions whose end is proposed in one turn
+_MOST_FORGOTTEN: Final = 2000  # znodes of ended sessions in one turn
 _MOST_LOOKED_AT: Final = 2000  # containers and znodes with a TTL in one turn
 _MOST_REMOVED: int = 200  # of these in one turn
 
@@ -66,13 +65,15 @@ class Leading:
             max_txn_bytes=2 * config.max_frame_bytes,
         )
         self.preparer.last_zxid = max(tree.last_zxid, start_of(epoch))
+        self._removed = self.preparer.pending.removed
         self._next_container_check_ms = now_ms + config.container_check_ms
         self._removing: Iterator[None] | None = None  # looks for containers and old znodes, a slice at a time
         self._expiring = False  # more sessions than one turn ends are overdue
-        # While a large txn is made in slices, everything that must come behind it waits.
+        # While a large txn is made in slices, everything that must come behind it waits, with its units.
         self._making: Generator[int, None, Entry] | None = None
-        self._behind: deque[Callable[[int], None]] = deque()
-        # Make a request's txn and hand it to the replica. Replaced while a large txn is made, so that it costs no look.
+        self._behind: deque[tuple[int, Callable[[int], None]]] = deque()
+        self._pace = MAKING_UNITS  # units of these in the next turn
+        # Make a request's txn and hand it to the replica. Replaced while others wait, so that it costs no look.
         self.propose: Callable[[Request, int], None] = self._propose
 
     def _propose(self, request: Request, wall_ms: int) -> None:
@@ -83,54 +84,77 @@ class Leading:
         if request.op == op.MULTI:
             is_large = len(request.body) > LARGE_MULTI_BYTES
         else:
-            is_large = len(self._tree.ephemerals.get(request.session_id, ())) > _MANY_EPHEMERALS
+            is_large = len(self._tree.ephemerals.get(request.session_id, ())) > self._config.many_ephemerals
         if not is_large:
             self.propose(request, wall_ms)
-        elif self._making is not None:
-            self._wait(partial(self.propose_in_slices, request), request)
+        elif self._making is not None or self._behind:
+            self._wait(0, partial(self._begin_to_make, request), request)
         else:
-            self._making = self.preparer.prepare_in_slices(request, wall_ms)
-            self.propose = self._propose_later
-            self._make()
+            self._begin_to_make(request, wall_ms)
+            self._make(MAKING_UNITS)
 
     def in_order(self, step: Callable[[int], None], wall_ms: int) -> None:
         """Take the step, with the wall clock, once everything before it is proposed."""
-        if self._making is None:
+        if self._making is None and not self._behind:
             step(wall_ms)
         else:
-            self._behind.append(step)
+            self._behind.append((0, step))
 
     @property
     def has_work(self) -> bool:
         """Whether `work` has something to do."""
-        return self._making is not None or self._removing is not None or self._expiring
+        if self._making is not None or self._removing is not None or self._expiring:
+            return True
+        return bool(self._behind or self._removed)
 
     def work(self, now_ms: int, wall_ms: int) -> int:
         """Go on with what takes several turns. Return how many sessions ended."""
+        left = self._pace
+        while left > 0 and (self._making is not None or self._behind):
+            if self._making is not None:
+                left = self._make(min(left, MAKING_UNITS))
+            else:
+                units, step = self._behind.popleft()
+                left -= units
+                step(wall_ms)
         if self._making is not None:
-            self._make()
-        while self._behind and self._making is None:
-            self._behind.popleft()(wall_ms)
+            self._pace = MAKING_UNITS
+        elif self._behind:
+            # Clients that are answered ask again, behind these: at the same pace the queue might never end.
+            self._pace += self._pace // 2
+        else:
+            self._pace = MAKING_UNITS
+            self.propose = self._propose
+        if self._removed:
+            self.preparer.pending.forget_some(_MOST_FORGOTTEN)
         if self._removing is not None and next(self._removing, self) is self:
             self._removing = None
         return self._expire(now_ms, wall_ms) if self._expiring else 0
 
-    def _make(self) -> None:
-        left, making = _UNITS, self._making
+    def _begin_to_make(self, request: Request, wall_ms: int) -> None:
+        self._making = self.preparer.prepare_in_slices(request, wall_ms)
+        self.propose = self._propose_later
+
+    def _make(self, left: int) -> int:
+        """Do slices of the txn for so many units. Return how many of these are left."""
+        making = self._making
         try:
             while making is not None and left > 0:
                 left -= next(making)
         except StopIteration as stop:
             self._making = None
-            self.propose = self._propose
+            if not self._behind:
+                self.propose = self._propose
             self._leadership.propose(stop.value)
+        return left
 
     def _propose_later(self, request: Request, wall_ms: int) -> None:
-        self._wait(partial(self._propose, request), request)
+        units = write_units(self._tree, request.op, request.session_id, len(request.body))
+        self._wait(units, partial(self._propose, request), request)
 
-    def _wait(self, step: Callable[[int], None], request: Request) -> None:
+    def _wait(self, units: int, step: Callable[[int], None], request: Request) -> None:
         request.zxid = self.preparer.last_zxid + 1  # a lower bound, by which it is told from older requests
-        self._behind.append(step)
+        self._behind.append((units, step))
 
     def applied(self, zxid: int) -> None:
         """The tree has everything up to `zxid`."""
@@ -151,12 +175,16 @@ class Leading:
         return ended
 
     def _expire(self, now_ms: int, wall_ms: int) -> int:
-        expired = self.tracker.expired(now_ms, _MOST_EXPIRED)
-        self._expiring = len(expired) == _MOST_EXPIRED
+        expired, ended, left = self.tracker.expired(now_ms, _MOST_EXPIRED), 0, MAKING_UNITS
         for session_id in expired:
-            request = Request(session_id, 0, op.CLOSE_SESSION, b"", link=None)
-            self.propose_in_slices(request, wall_ms)
-        return len(expired)
+            if left <= 0:
+                break
+            left -= write_units(self._tree, op.CLOSE_SESSION, session_id, 0)
+            self.propose_in_slices(Request(session_id, 0, op.CLOSE_SESSION, b"", link=None), wall_ms)
+            ended += 1
+        self._expiring = ended < len(expired) or ended == _MOST_EXPIRED
+        self.tracker.overdue(expired[ended:])
+        return ended
 
     # What learners forward.
 

@@ -5,7 +5,7 @@ calls `begin_turn`, passes inputs in, puts `take_writes` on disk, calls `flushed
 `take_touched` sent. No write is answered before it is in `flushed`: the reply is made when the Replica commits it.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -16,10 +16,12 @@ from recipes.core.forwarding import Forwarded, Revalidated
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.records import Ids
 from recipes.core.jute.requests import is_whole_multi
-from recipes.core.jute.txns import decode_txn
+from recipes.core.jute.txns import Txn
 from recipes.core.member.admin import four_letter
+from recipes.core.member.commits import Commits
 from recipes.core.member.config import MemberConfig
 from recipes.core.member.connection import Connection
+from recipes.core.member.costs import TURN_UNITS
 from recipes.core.member.facts import Facts
 from recipes.core.member.handshakes import Handshakes
 from recipes.core.member.leading import SLICED_WRITES, Leading
@@ -40,11 +42,11 @@ from recipes.core.replication import (
 )
 from recipes.core.tree.acl import UNCHECKED, permits, shared
 from recipes.core.tree.request import Request
+from recipes.core.tree.session_end import SessionEnd
 from recipes.core.tree.sessions import SessionTracker
 from recipes.core.tree.tree import Applied, DataTree
 from recipes.core.zxid import counter_of, epoch_of
 
-TURN_UNITS: Final = 8000  # of about a microsecond, for what takes several turns, of all connections together
 _COMPARED_EVERY: Final = 128  # txns; the last one is compared too, at the next tick
 _MOST_COUNTED: Final = 5000  # znodes below a quota in one turn
 
@@ -74,11 +76,13 @@ class Member:
         self._waiting: deque[Request] = deque()  # made here, not yet committed; in the order of their txns
         self._writes: list[Write] = []
         self._touched: list[Connection] = []
-        self._late: list[Connection] = []
+        self.late: OrderedDict[Connection, None] = OrderedDict()  # with work for which a turn had no time
+        self.unread: set[Connection] = set()  # whose clients do not read fast enough: the shell says so
         self._next_key = 0
         self._last_applied: Entry | None = None
         self._counted_zxid: int = 0  # up to here txns are counted for operators
         self.units_left: int = TURN_UNITS
+        self._turn_units = config.turn_units
         self.handshakes: Handshakes = Handshakes(self, replica)
         self.read_only: ReadOnly = ReadOnly(self, replica)
         self._use(tree)
@@ -123,6 +127,7 @@ class Member:
         self.now_ms = now_ms
         self.wall_ms = wall_ms
         self.units_left = TURN_UNITS
+        self.commits.left = self._turn_units
 
     def connect(self, address: tuple[str, int], ids: Ids = (), secure: bool = False) -> Connection:
         """A client has connected from `address` (host, port). ids: the identities that its certificate proves.
@@ -144,6 +149,8 @@ class Member:
         self.read_only.tick()
         if self._last_applied is not None and self.serving:
             self._compare(self._last_applied)
+            self.count_commits()
+            self._last_applied = None  # it may have many thousands of parts
 
     def stalled(self, by_ms: int) -> None:
         """This server has stood still for so long, and could hear from nobody: no session ends for that."""
@@ -152,15 +159,28 @@ class Member:
     @property
     def has_work(self) -> bool:
         """Whether `work` has something to do, so that the next turn should come soon."""
-        if self._leaving.waiting or self.tree.quotas.counting:
+        commits = self.commits
+        if self.late or commits.behind or commits.gone or self._leaving.waiting or self.tree.quotas.counting:
             return True
         return self.leading is not None and self.leading.has_work and not self.disk_full
 
     def work(self) -> None:
         """Go on with what takes several turns. Others' requests come between these."""
+        self.commits.go_on()
         if self.leading is not None and self.leading.has_work and not self.disk_full:
             self.stats.sessions_expired += self.leading.work(self.now_ms, self.wall_ms)
         self._leaving.go_on()
+        late = self.late
+        for _ in range(len(late)):
+            if self.units_left <= 0:
+                break
+            connection, _ = late.popitem(last=False)
+            if connection in self.unread:
+                continue  # it goes on once its client reads
+            connection.go_on()
+            if connection.has_work:
+                late[connection] = None
+            self.touch(connection)  # so that the shell reads from it again
         if self.tree.quotas.counting:
             self.tree.quotas.count_some(self.tree.nodes, _MOST_COUNTED)
 
@@ -225,8 +245,6 @@ class Member:
     def take_touched(self) -> list[Connection]:
         """Connections with something to send, or to be closed, since the last call."""
         touched, self._touched = self._touched, []
-        if self._late:
-            touched, self._late = self._late + touched, []
         for connection in touched:
             connection.touched = False
             count = len(connection.out)
@@ -246,10 +264,8 @@ class Member:
             self._touched.append(connection)
 
     def postpone(self, connection: Connection) -> None:
-        """The connection has work for which this turn has no time: in the next one it comes before others with work."""
-        if not connection.touched and not connection.closed:
-            connection.touched = True
-            self._late.append(connection)
+        """The connection has work for which this turn has no time: it goes on in `work`, as soon as there is time."""
+        self.late[connection] = None
 
     def keep_session_alive(self, connection: Connection) -> None:
         """The connection's session is alive."""
@@ -297,6 +313,8 @@ class Member:
     def forget(self, connection: Connection) -> None:
         """The connection is gone."""
         self.connections.pop(connection.key, None)
+        self.late.pop(connection, None)
+        self.unread.discard(connection)
         self.handshakes.forget(connection)
         self._leaving.add(connection)
         if self.units_left > 0:
@@ -315,28 +333,29 @@ class Member:
             if ready.writes:
                 self._writes += ready.writes
             if ready.commits:
-                last = None
-                for entry in ready.commits:
-                    if type(entry) is Entry:
-                        self._commit(entry)
-                        last = entry
-                    elif isinstance(entry, Synced) and isinstance(entry.token, Request):
-                        self._complete(entry.token, (0, None, None, None))
-                if last is not None:
-                    self._last_applied = last
-                    if self.leading is not None:
-                        self.leading.applied(last.zxid)
+                self.commits.add(ready.commits)
             if not ready.events:
                 return
             for event in ready.events:
                 self._handle(event)
 
-    def _commit(self, entry: Entry) -> None:
-        tree, txn = self.tree, entry.txn
-        if txn is None:
-            txn, entry.claimed = decode_txn(entry.payload)
-            entry.txn = txn
-        applied = tree.apply(txn, entry.digest)
+    # What the commits call, in their order.
+
+    def applied(self, last: Entry) -> None:
+        """The tree has everything up to this entry."""
+        self._last_applied = last
+        if self.leading is not None:
+            self.leading.applied(last.zxid)
+
+    def synced(self, sync: Synced) -> None:
+        """Everything that was committed when this sync came in is applied."""
+        if isinstance(sync.token, Request):
+            self._complete(sync.token, (0, None, None, None))
+
+    def commit(self, entry: Entry, txn: Txn, end: SessionEnd | None = None) -> None:
+        """Apply an entry and answer its request. end: of the session that it closes, if it was looked for before."""
+        tree = self.tree
+        applied = tree.apply(txn, entry.digest, end)
         if entry.claimed is not None and not txn[2] % _COMPARED_EVERY:
             self._compare(entry)
         if tree.fired:
@@ -399,6 +418,7 @@ class Member:
             if self.leading is not None:
                 self.leading.take_request(event, self.now_ms, self.wall_ms)
         elif isinstance(event, RoleChanged):
+            self.commits.finish()
             self._change_role(event.serving)
         elif isinstance(event, Revalidated):
             self.handshakes.revalidated(event.session_id, event.valid)
@@ -407,6 +427,7 @@ class Member:
         elif isinstance(event, SnapshotRequested):
             if self._replica.leader is not None:  # it leads already, but may not serve yet
                 self.stats.snapshots_sent += 1
+                self.commits.finish()
                 self._replica.leader.dumped(event.link, self.tree.last_zxid, dump_tree(self.tree))
         elif self.leading is not None:  # else a learner sent it before this leadership ended
             self.leading.receive(event, self.now_ms)
@@ -430,6 +451,7 @@ class Member:
     def _use(self, tree: DataTree) -> None:
         self.read_only.leave()  # the new tree may show what is not committed yet
         self.tree = tree
+        self.commits: Commits = Commits(self)
         self._counted_zxid = tree.last_zxid
         self._last_applied = None
         self._leaving: Leaving = Leaving(tree.watches)

@@ -62,7 +62,8 @@ class ReadOnly:
             self._looking_since_ms = member.now_ms
         elif member.now_ms - self._looking_since_ms >= max(_PATIENCE_MS, member.config.tick_ms):
             # The tree may have changed: a leader applies its own history before it is established, which may fail.
-            self.serving = self._served is not None and self._served == (member.tree, member.tree.last_zxid)
+            unchanged = self._served == (member.tree, member.tree.last_zxid) and not member.commits.behind
+            self.serving = self._served is not None and unchanged
         for session_id in self.tracker.expired(member.now_ms):
             member.stats.sessions_expired += 1
             self.end(session_id)

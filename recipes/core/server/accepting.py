@@ -7,6 +7,7 @@ that it accepted one turn before it was closed stays open without an owner; its 
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 128
 _ACCEPTS_PER_TURN = 64
+_TCP = (socket.AF_INET, socket.AF_INET6)
 _HANDSHAKE = b"\x16"  # a TLS record of this kind comes first; no frame, packet or word of ZooKeeper's begins so
 _LEAST_S = 0.001  # a time limit must be positive
 _AGAIN_S = 1.0  # pause after the system had no descriptor or memory for a connection
@@ -114,6 +116,11 @@ class ConnectionAcceptor:
                     connection.close()
                     continue
             connection.setblocking(False)
+            if connection.family in _TCP:
+                # asyncio does so only for sockets that were made with this protocol's number, and these were not.
+                # Without it, what follows a short reply waits until the other end has confirmed that: up to 40 ms.
+                with suppress(OSError):  # the other end is gone already
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             making = self._loop.create_task(self._make_connection(connection, address, place))
             self._unmade.add(making)
             unmade = _Unmade(making)

@@ -68,9 +68,10 @@ class ClientProtocol(asyncio.BufferedProtocol):
         connection = self.connection
         if connection is None:
             return
-        self._server.schedule()
+        data = bytes(self._buffer[:nbytes])  # before other connections go on: the buffer is for all of them
+        self._server.take_in()
         try:
-            connection.receive(bytes(self._buffer[:nbytes]))
+            connection.receive(data)
         except Exception as error:
             # The request may have left something half done: a dead server is safe, a wrong one is not.
             self._server.fail(error)
@@ -96,12 +97,16 @@ class ClientProtocol(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """The client does not read fast enough: take no more requests from it."""
         self._unwritable = True
+        if self.connection is not None:
+            self._server.member.unread.add(self.connection)
         self._stop_reading()
         self._watch()
 
     def resume_writing(self) -> None:
         """The client has read enough of what was sent."""
         self._unwritable = False
+        if self.connection is not None:
+            self._server.member.unread.discard(self.connection)
         if self.transport is not None and not self.transport.is_closing():
             self._stop_watching()
         self._resume_reading()

@@ -112,6 +112,7 @@ class Flusher:
                 self._tell(partial(self._fail, error))
             else:
                 self._tell(partial(self._report, job))
+            del job  # else what it has written stays in memory until the next one comes
 
     def _tell(self, what: Callable[[], None]) -> None:
         try:

@@ -17,6 +17,7 @@ _XID_AND_KIND = Struct(">ii")
 class ClientTap:
     """Observes the connections of one process, one after the other.
 
+    connections: how many there were so far.
     kinds: the opcode of each request so far, in order, without pings, auth and setWatches.
     lose: numbers of the requests, from 1, whose replies are to be lost. lose_create: lose the next create2's reply too.
     lost: how many replies were lost.
@@ -25,6 +26,7 @@ class ClientTap:
     """
 
     def __init__(self) -> None:
+        self.connections = 0
         self.kinds: list[int] = []
         self.lose: set[int] = set()
         self.lose_create = False
@@ -34,6 +36,7 @@ class ClientTap:
 
     def connection(self) -> "ConnectionTap":
         """A tap for a new connection."""
+        self.connections += 1
         return ConnectionTap(self)
 
 

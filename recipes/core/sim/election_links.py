@@ -88,6 +88,10 @@ class ElectionLinks:
         else:
             direction.waiting = message
 
+    def hasten(self, sender: int, receiver: int) -> None:
+        """Let the oldest notification on its way in this direction arrive now."""
+        self._arrive(sender, receiver, self._up.get((min(sender, receiver), max(sender, receiver)), 0))
+
     def _direction(self, sender: int, receiver: int) -> _Direction:
         return self._directions.setdefault((sender, receiver), _Direction())
 

@@ -14,11 +14,12 @@ from recipes.core.disk.snapshot_writer import SnapshotWriter
 from recipes.core.disk.store import Store
 from recipes.core.disk.write_queue import WriteQueue
 from recipes.core.errors import DiskError
+from recipes.core.jute.txns import Txn
 from recipes.core.jute.votes import decode_notification, encode_notification
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
 from recipes.core.outbox import Outbox, PeerLink
-from recipes.core.replication import Entry, Ready, Replica, ReplicaSettings
+from recipes.core.replication import Entry, Replica, ReplicaSettings
 from recipes.core.sim.chance import Random
 from recipes.core.sim.disk import PowerCut, SimDisk
 from recipes.core.sim.flusher import SimFlusher
@@ -26,6 +27,7 @@ from recipes.core.sim.network import Side
 from recipes.core.sim.rules import Tap
 from recipes.core.sim.surroundings import NodeSettings, Surroundings
 from recipes.core.standalone import Standalone
+from recipes.core.tree.session_end import SessionEnd
 from recipes.core.tree.tree import DataTree
 from recipes.core.turn import Turn
 
@@ -35,22 +37,16 @@ _MOST_YOUNG, _MOST_PACKED = 2, 100  # znodes
 _SLICE_MS = 2  # time between two slices of a tree, on disk or on the wire
 
 
-class _Watched:
-    """Wraps a Replica, and passes every commit to `observe` on its way to the Member."""
+class _WatchedMember(Member):
+    """Passes every commit to `observe` on its way to the tree."""
 
-    def __init__(self, peer: Replica, observe: Callable[[Entry], None]) -> None:
-        self._peer = peer
+    def __init__(self, observe: Callable[[Entry], None], *args: Any) -> None:
         self._observe = observe
+        super().__init__(*args)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._peer, name)
-
-    def take_ready(self) -> Ready:
-        ready = self._peer.take_ready()
-        for entry in ready.commits:
-            if isinstance(entry, Entry):
-                self._observe(entry)
-        return ready
+    def commit(self, entry: Entry, txn: Txn, end: SessionEnd | None = None) -> None:
+        self._observe(entry)
+        super().commit(entry, txn, end)
 
 
 class Node:
@@ -126,8 +122,8 @@ class Node:
                 self.sid, settings.membership, settings.tick_ms, settings.init_limit, settings.sync_limit
             )
             self.peer = settings.protocol.start(about, found, now_ms)
-        replica: Any = _Watched(self.peer, self._observe)
-        self.member = Member(settings.member, tree, replica, now_ms, _WALL_MS + self.wall_offset_ms + now_ms)
+        wall_ms = _WALL_MS + self.wall_offset_ms + now_ms
+        self.member = _WatchedMember(self._observe, settings.member, tree, self.peer, now_ms, wall_ms)
         self.up, self.paused = True, False
         self._waiting = []
         self._turn_due = False

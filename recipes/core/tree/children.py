@@ -4,7 +4,7 @@ A block is a short list: it takes a quarter of a dict's memory, and a directory 
 while it changes, as a child never moves to another block.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Final
 
 _BLOCK: Final = 128  # paths
@@ -40,16 +40,36 @@ class Children:
 
         Where a log is replayed over a fuzzy snapshot, a child may be unknown to its parent.
         """
-        more = self._more
-        block = self._first if number == 0 or more is None else more.get(number, self._first)
+        block = self._block(number)
         try:
             block.remove(path)
         except ValueError:
             return False
         self.count -= 1
-        if more is not None and not block and block is not self._last and block is not self._first:
-            del more[number]
+        if not block:
+            self._drop(number, block)
         return not self.count
+
+    def without(self, number: int, gone: Container[bytes]) -> list[bytes]:
+        """What is left of a block without these paths, for `keep`."""
+        return [path for path in self._block(number) if path not in gone]
+
+    def keep(self, number: int, kept: list[bytes]) -> bool:
+        """Remove the children of one block that are not in `kept`; return whether none is left in all blocks."""
+        block = self._block(number)
+        self.count -= len(block) - len(kept)
+        block[:] = kept
+        if not block:
+            self._drop(number, block)
+        return not self.count
+
+    def _block(self, number: int) -> list[bytes]:
+        more = self._more
+        return self._first if number == 0 or more is None else more.get(number, self._first)
+
+    def _drop(self, number: int, block: list[bytes]) -> None:
+        if self._more is not None and block is not self._last and block is not self._first:
+            del self._more[number]
 
     def blocks(self) -> Iterator[list[bytes]]:
         """Each block that is there now, in order. Children may come and go between two of them."""

@@ -43,6 +43,11 @@ def numbers_digest(path: bytes, data: bytes | None, numbers: Numbers) -> int:
     return crc32(path + data + fields if data else path + fields)
 
 
+def created_digest(path: bytes, data: bytes, czxid: int, ctime: int) -> int:
+    """The same of a znode that is as it was created, without owner."""
+    return crc32(path + data + _pack_fields(czxid, czxid, czxid, ctime, ctime, 0, 0, 0, 0))
+
+
 def known_digest(path: bytes, node: ZNode) -> int:
     """The same, taken from the znode where it is known."""
     return node.digest if node.digest >= 0 else node_digest(path, node)

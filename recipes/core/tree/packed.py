@@ -28,8 +28,8 @@ _place: Final = Struct(">xI")
 _digest: Final = Struct(">5xI")
 _SIZES: Final = (_made.size, _set.size, _any.size)
 _MADE_BYTES, _SET_BYTES = _SIZES[:2]
-# Looked up for every create and get.
-_pack_made: Final = _made.pack
+# Looked up for every create and get. pack_made: the record without its data.
+pack_made: Final = _made.pack
 _made_numbers: Final = Struct(">9xqq").unpack_from
 _set_numbers: Final = Struct(">9xqqqqi").unpack_from
 _pack_stat: Final = STAT.pack
@@ -68,7 +68,7 @@ def pack_node(node: ZNode, digest: int, acls: AclTable) -> bytes:
         and node.mtime == node.ctime
         and not (node.version or node.cversion or node.aversion)
     ):
-        return _pack_made(_MADE, node.place, digest, czxid, node.ctime) + data
+        return pack_made(_MADE, node.place, digest, czxid, node.ctime) + data
     numbers = (
         node.czxid, node.mzxid, node.ctime, node.mtime, node.version, node.cversion, node.aversion, node.pzxid
     )  # fmt: skip

@@ -19,9 +19,12 @@ class Pending:
 
     counts_quotas: whether to count what these txns will add below limited paths.
     digest: of the tree once all of them are applied.
+    removed: applied removals for `forget_some`.
     """
 
-    __slots__ = ("_changes", "_counts_quotas", "_quotas", "_tree", "_under_way", "_undo", "digest")
+    __slots__ = (
+        "_changes", "_counts_quotas", "_owned", "_quotas", "_tree", "_under_way", "_undo", "digest", "removed"
+    )  # fmt: skip
 
     def __init__(self, tree: DataTree, counts_quotas: bool) -> None:
         self._tree = tree
@@ -29,6 +32,8 @@ class Pending:
         self._quotas = UnderWay()
         self._changes: dict[bytes, PendingZNode] = {}
         self._under_way: deque[PendingZNode] = deque()  # all of them, in the order of their txns
+        self._owned: dict[int, dict[bytes, PendingZNode]] = {}  # owner -> those of them that will be there
+        self.removed: deque[Removal] = deque()
         self._undo: list[tuple[bytes, PendingZNode | None]] | None = None  # while a multi is being made
         self.digest: int = tree.digest
 
@@ -52,6 +57,8 @@ class Pending:
             removed = before.digest if before.digest >= 0 else known_digest(path, before)
         self.digest = (self.digest + after.digest - removed) & _DIGEST_MASK
         self._changes[path] = after
+        if after.owner and after.exists:
+            self._owned.setdefault(after.owner, {})[path] = after
         self._under_way.append(after)
         if self._counts_quotas and self._tree.quotas.active:
             self._count_ahead(path, before, after, zxid)
@@ -70,6 +77,7 @@ class Pending:
                 removed += node.digest if node.digest >= 0 else known_digest(path, node)
                 above = paths.parent(path)
                 parents[above] = parents.get(above, 0) + 1
+                self._changes[path] = gone
                 if counts:
                     self._count_ahead(path, node, gone, zxid)
             yield _SLICE
@@ -81,7 +89,6 @@ class Pending:
                 after.child_count -= count
                 self.put(above, parent, after, zxid)
         self.digest = (self.digest - removed) & _DIGEST_MASK
-        self._changes.update(dict.fromkeys(gone_paths, gone))
         self._under_way.append(gone)
 
     def under_way_bytes(self) -> int:
@@ -95,7 +102,7 @@ class Pending:
         """
         changes, held = self._changes, self._tree.ephemerals.get(session_id, {})
         owned = [path for path in held if path not in changes]
-        owned += [path for path, change in changes.items() if change.exists and change.owner == session_id]
+        owned += [path for path, change in self._owned.get(session_id, {}).items() if changes.get(path) is change]
         return owned
 
     def exceeds_quota(self, path: bytes, count: int, size: int) -> bool:
@@ -121,10 +128,13 @@ class Pending:
         """Take back all changes of the multi. digest: of before the multi."""
         applied = self._tree.last_zxid
         for path, before in reversed(self._undo or ()):
-            if before is None or before.zxid <= applied:  # since the multi was begun, the tree may have got it
-                self._changes.pop(path, None)
-            else:
+            undone = self._changes.pop(path, None)
+            if undone is not None:
+                self._disown(path, undone)
+            if before is not None and before.zxid > applied:  # since the multi was begun, the tree may have got it
                 self._changes[path] = before
+                if before.owner and before.exists:
+                    self._owned.setdefault(before.owner, {})[path] = before
         self.digest = digest
         while self._under_way and self._under_way[-1].zxid == zxid:
             self._under_way.pop()
@@ -136,17 +146,38 @@ class Pending:
         while under_way and under_way[0].zxid <= zxid:
             change = under_way.popleft()
             path = change.path
+            if change.owner:
+                self._disown(path, change)
             if changes.get(path) is change:
                 del changes[path]
                 node = nodes.get(path) if change.exists else None
                 if node is not None:  # nor packed meanwhile
                     node.digest = change.digest
             elif type(change) is Removal:
-                for path in change.paths:
-                    if changes.get(path) is change:
-                        del changes[path]
+                self.removed.append(change)
+                self.forget_some(_SLICE)
         if self._counts_quotas:
             self._quotas.applied(zxid)
+
+    def forget_some(self, most: int) -> None:
+        """Forget so many of the znodes that are gone. To know them still does no harm: the tree says the same."""
+        removed, changes = self.removed, self._changes
+        while removed and most > 0:
+            change, some = removed[0], removed[0].paths[-most:]
+            del change.paths[-most:]
+            for path in some:
+                if changes.get(path) is change:
+                    del changes[path]
+            most -= len(some)
+            if not change.paths:
+                removed.popleft()
+
+    def _disown(self, path: bytes, change: PendingZNode) -> None:
+        owned = self._owned.get(change.owner)
+        if owned is not None and owned.get(path) is change:
+            del owned[path]
+            if not owned:
+                del self._owned[change.owner]
 
     def _count_ahead(self, path: bytes, before: ZNode | None, after: PendingZNode, zxid: int) -> None:
         """Remember what the change at `path` adds to its quota, until the tree counts it."""

@@ -169,6 +169,18 @@ class Quotas:
             return
         self._add(nodes, path, -1, -(len(node.data) if node.data else 0))
 
+    def deleted_together(
+        self, nodes: "dict[bytes, ZNode]", gone: "dict[bytes, ZNode]", limited: dict[bytes, tuple[int, int]]
+    ) -> None:
+        """These znodes were deleted by one txn. limited: limited path -> how many they were, and their bytes."""
+        for root, (count, size) in limited.items():
+            if root not in self.counting:
+                self._add(nodes, root, -count, -size)
+        if self.counting or any(map(is_of_quota, gone)):
+            for path, node in gone.items():
+                if is_of_quota(path) or self.root_of(path) in self.counting:
+                    self.deleted(nodes, path, node)
+
     def changed(self, nodes: "dict[bytes, ZNode]", path: bytes, before: bytes | None, after: bytes | None) -> None:
         """A znode's data was changed."""
         if not path.startswith(_PREFIX + b"/"):

@@ -110,6 +110,11 @@ class SessionTracker:
             del self._buckets[end]
         return found
 
+    def overdue(self, session_ids: list[int]) -> None:
+        """These are to be reported once more: there was no time to end them."""
+        for session_id in session_ids:
+            self._buckets.setdefault(self.sessions[session_id].expires_ms, {})[session_id] = None
+
     def extend(self, by_ms: int) -> None:
         """Give every session so much more time, rounded up to ticks: this server could hear from nobody meanwhile."""
         by_ms = -(-by_ms // self._tick_ms) * self._tick_ms

@@ -5,6 +5,7 @@ it never fails: a txn that cannot be carried out returns an error code. Source: 
 """
 
 from collections import deque
+from itertools import repeat
 from typing import Final
 
 from recipes.core import paths
@@ -17,6 +18,7 @@ from recipes.core.tree.children import Children
 from recipes.core.tree.digest import known_digest, node_digest, numbers_digest
 from recipes.core.tree.packed import digest_of, pack, unpack
 from recipes.core.tree.quota import Quotas, is_of_quota, subtree_of
+from recipes.core.tree.session_end import SessionEnd
 from recipes.core.tree.watches import WatchTable
 from recipes.core.tree.znode import (
     CONTAINER_OWNER,
@@ -138,6 +140,12 @@ class DataTree(ZNodes):
         self.data_bytes += len(path) + (len(data) if data else 0)
         self.count += 1
 
+    def count_loaded(self, count: int, data_bytes: int, digest: int) -> None:
+        """Count znodes that a reader of snapshots has packed itself. digest: the sum of their parts."""
+        self.count += count
+        self.data_bytes += data_bytes
+        self._digest = (self._digest + digest) & _DIGEST_MASK
+
     def add_node(self, path: bytes, node: ZNode) -> None:
         """Put a znode in place, for the loader: no event, no quota, and the parent's cversion and pzxid stay.
 
@@ -160,10 +168,11 @@ class DataTree(ZNodes):
             self.link(path, node, parent_path, parent)
         self._index(path, node.owner)
 
-    def apply(self, txn: Txn, digest: int | None = None) -> Applied:
+    def apply(self, txn: Txn, digest: int | None = None, end: SessionEnd | None = None) -> Applied:
         """Carry out one txn and return its result.
 
         digest: the tree's digest after the txn, where this server computed it while preparing the txn.
+        end: of the session that the txn closes, if it is known already what goes with it.
         """
         session_id, _, zxid, time_ms, kind, record = txn
         track = digest is None
@@ -185,7 +194,10 @@ class DataTree(ZNodes):
             self.sessions[session_id] = record[0]
             applied = (OK, None, None, None)
         elif kind == op.CLOSE_SESSION:
-            self._close_session(session_id, record[0], zxid)
+            if end is None:
+                end = SessionEnd(self, session_id, record[0])
+                end.look()
+            self._end_session(end, zxid)
             applied = (OK, None, None, None)
         else:
             applied = self._one(kind, record, session_id, zxid, time_ms, track)
@@ -369,53 +381,32 @@ class DataTree(ZNodes):
         self.pack_some(min(_MOST_PACKED, 2 * len(parts)))
         return OK, None, None, parts
 
-    def _close_session(self, session_id: int, listed: tuple[bytes, ...] | None, zxid: int) -> None:
-        self.sessions.pop(session_id, None)
-        due = dict.fromkeys(listed or ())
-        due.update(self.ephemerals.get(session_id, {}))
-        nodes = self.nodes
-        families: dict[bytes, list[bytes]] = {}  # by parent: there may be many thousands, of few parents
-        for path in due:
-            above = path.rpartition(b"/")[0]
-            if above in families:
-                families[above].append(path)
-            else:
-                families[above] = [path]
-        for above, paths_ in families.items():
-            parent_path = above or paths.ROOT
+    def _end_session(self, end: SessionEnd, zxid: int) -> None:
+        """Drop what goes with a session. Little is done for each znode: there may be many thousands."""
+        gone, nodes = end.gone, self.nodes
+        self.sessions.pop(end.session_id, None)
+        for parent_path, blocks in end.kept.items():
             parent = self.unpacked(parent_path)
             if parent is not None:
                 self._changes(parent_path, parent, True)
-                for path in paths_:
-                    node = self.find(path)
-                    children = parent.children
-                    if node is not None and children is not None and children.remove(path, node.place):
-                        parent.children = None
+                children = parent.children
+                if children is not None and any([children.keep(number, kept) for number, kept in blocks.items()]):
+                    parent.children = None
                 parent.pzxid = max(parent.pzxid, zxid)
-        digest = data_bytes = 0
-        quotas = self.quotas if self.quotas.active else None
-        watches = self.watches if self.watches.total else None
-        for path in due:
-            node = self.find(path)
-            if node is None:
-                continue
-            nodes.pop(path, None)
+        deque(map(nodes.pop, gone, repeat(None)), 0)
+        for path, owner in end.foreign:
             self.packed.pop(path, None)
-            self.count -= 1
-            digest += self._counted(path, node)
-            data_bytes += len(path) + (len(node.data) if node.data else 0)
-            if node.owner and node.owner != session_id:
-                self._unindex(path, node.owner)
-            if quotas is not None:
-                quotas.deleted(nodes, path, node)
-            if watches is not None:
-                found = watches.fire_deleted(path)
-                if found:
-                    parent = nodes.get(paths.parent(path))
-                    self._note_fired(found, node.acl, parent.acl if parent is not None else node.acl)
-        self.ephemerals.pop(session_id, None)
-        self._digest = (self._digest - digest) & _DIGEST_MASK
-        self.data_bytes -= data_bytes
+            self._unindex(path, owner)
+        self.count -= len(gone)
+        self.ephemerals.pop(end.session_id, None)
+        self._digest = (self._digest - end.digest) & _DIGEST_MASK
+        self.data_bytes -= end.data_bytes
+        if self.quotas.active:
+            self.quotas.deleted_together(nodes, gone, end.limited)
+        for path in self.watches.concerned(gone, end.kept):
+            node, parent = gone[path], nodes.get(paths.parent(path))
+            found = self.watches.fire_deleted(path)
+            self._note_fired(found, node.acl, parent.acl if parent is not None else node.acl)
 
     # Indexes beside the znodes themselves.
 

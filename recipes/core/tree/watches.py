@@ -5,7 +5,7 @@ object. Everything is kept in order of registration, so that events always leave
 Source: WatchManager.java, WatcherMode.java.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from recipes.core import paths
 from recipes.core.jute import opcodes as op
@@ -123,6 +123,27 @@ class WatchTable:
         found += [event for event in self._fire(self._child, op.EVENT_DELETED, path) if event[0] not in told]
         return found + self._fire(self._child, op.EVENT_CHILDREN, paths.parent(path))
 
+    def concerned(self, gone: Mapping[bytes, object], parents: Iterable[bytes]) -> list[bytes]:
+        """Those of many paths, deleted together, for which `fire_deleted` has something to do, in their order.
+
+        parents: of all of them.
+        """
+        if not self.watchers:
+            return []
+        if self._recursive:
+            return list(gone)
+        watched = {path: self._lasts(path) for path in parents if path in self._child}
+        found = (self._data.keys() & gone.keys()) | (self._child.keys() & gone.keys())
+        concerned = []
+        for path in gone if found or watched else ():
+            if path in found:
+                concerned.append(path)
+            elif watched and (above := paths.parent(path)) in watched:
+                concerned.append(path)
+                if not watched[above]:  # the first child that goes fires all of these
+                    del watched[above]
+        return concerned
+
     def fire_data_changed(self, path: bytes) -> Found:
         """Fire those of a change of data."""
         if not self.watchers:
@@ -161,6 +182,10 @@ class WatchTable:
                 yield path
 
     # Inside.
+
+    def _lasts(self, path: bytes) -> bool:
+        """Whether a child watch on this path stays when it fires."""
+        return any(_modes(self._child, path, watcher) & _PERSISTENT for watcher in _watchers(self._child, path))
 
     def _add(self, table: Table, path: bytes, watcher: object, mode: int) -> None:
         found = table.get(path)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from recipes.lab.casts import protocol_of
-from recipes.lab.checks import backup, commit, lock, logs, paxos, raft, zab
+from recipes.lab.checks import backup, commit, linear, liveness, lock, logs, paxos, raft, zab
 from recipes.lab.checks.check import Broken, Check
 from recipes.lab.trace import Trace
 
@@ -17,6 +17,8 @@ CHECKS: Mapping[str, Check] = {
         *raft.CHECKS,
         *zab.CHECKS,
         *logs.CHECKS,
+        *linear.CHECKS,
+        *liveness.CHECKS,
     )
 }
 

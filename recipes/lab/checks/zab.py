@@ -8,7 +8,6 @@ from recipes.lab.checks.replicated import (
     client_misled,
     committed_cut,
     logs_do_not_match,
-    sync_stale,
 )
 from recipes.lab.trace import Trace
 
@@ -173,11 +172,5 @@ CHECKS = (
         "each client sees its own order, each write once, and reads as of their version",
         "每个客户端按自己的顺序、每次写入只一次，读到的是对应版本的值",
         client_misled,
-    ),
-    Check(
-        "A6",
-        "a read behind a sync shows everything that was acknowledged before the sync",
-        "sync 之后的读取能看到 sync 之前已确认的一切",
-        sync_stale,
     ),
 )

@@ -125,6 +125,14 @@ class _NoOpFiller(Server):
         return chosen, dict.fromkeys(proposals, NO_OP)
 
 
+class _Meek(Server):
+    """Waits for a leader for ever once there was one."""
+
+    def timer(self, name: str) -> None:
+        if name != "suspect" or self.promised() == NO_EPOCH:
+            super().timer(name)
+
+
 PLANTS = (
     Plant(
         "multi-promise-not-stored", "multi-paxos",
@@ -185,5 +193,11 @@ PLANTS = (
         "a new leader proposes a no-op over a value that was reported",
         "新 leader 用 no-op 覆盖了已报告的取值",
         ("P3", "P1"), {Server: _NoOpFiller},
+    ),
+    Plant(
+        "multi-never-stands-again", "multi-paxos",
+        "nobody stands for leader once there was one",
+        "有过 leader 之后，再也没有人参选",
+        ("L1",), {Server: _Meek},
     ),
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """Makes the events of a trace from what a Recorder of the simulator is told."""
 
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recipes.core.agree.machine import Message
@@ -49,6 +50,7 @@ class Tracer:
         self._talks: dict[Pair, Talk] = {}  # by number of the connection and sender
         self._chunks: dict[Pair, deque[_Chunk]] = {}  # by number of the connection and receiver
         self._notes: dict[Pair, deque[Flight]] = {}  # by sender and receiver
+        self._kept: dict[int, Callable[[], None]] = {}  # by number of a notification that is kept back: lets it arrive
         self._causes: dict[int, int | None] = {}
         self._replies: dict[int, int | None] = {}  # by client
         self._handled: dict[int, list[Flight]] = {}  # arrived since the last turn
@@ -86,12 +88,40 @@ class Tracer:
             side.peer.sever()
             side.sever()
             return False
+        for flight in flights:
+            if flight.late_us:
+                late_us, flight.late_us, flight.held, flight.waiting = flight.late_us, 0, True, True
+                self._world.timeline.after(late_us, self._go_on, flight, side)
         held = [flight for flight in flights if flight.held]
         for flight in held:
             if not flight.waiting:
                 flight.waiting = True
                 self._world.wires.at_release(side.resume)
         return bool(held)
+
+    def _go_on(self, flight: Flight, side: Side) -> None:
+        """A message that was delayed has waited long enough; what follows it has waited with it."""
+        if flight.held:
+            flight.held = False
+            side.hasten()
+            side.resume()
+
+    def deliver(self, number: int) -> None:
+        """Let a message arrive now, and all that was sent before it the same way."""
+        if number in self._kept:
+            self._kept.pop(number)()
+        for (connection, receiver), chunks in list(self._chunks.items()):
+            side = self._world.wires.side(connection, receiver)
+            place = _place([chunk.flights for chunk in chunks], number)
+            if side is not None and place is not None:
+                for chunk in list(chunks)[: place + 1]:
+                    _let_go(chunk.flights)
+                    side.hasten()
+        for (sender, receiver), notes in list(self._notes.items()):
+            place = _place([[flight] for flight in notes], number)
+            for flight in list(notes)[: 0 if place is None else place + 1]:
+                _let_go([flight])
+                self._world.hasten_note(sender, receiver)
 
     def arrives(self, side: Side, data: bytes) -> None:
         """Bytes arrive at this end."""
@@ -144,11 +174,24 @@ class Tracer:
         if flight.why_lost:
             self._world.lost(flight, flight.why_lost)
             return False
-        if flight.held:
-            self._world.wires.at_release(lambda: self._late(flight, receiver, sender, frame))
+        if flight.held or flight.late_us:
+            self._keep(flight, lambda: self._late(flight, receiver, sender, frame))
             return False
         self._deliver(receiver, flight)
         return True
+
+    def _keep(self, flight: Flight, action: Callable[[], None]) -> None:
+        """Keep a notification back: until the release, or as long as it is delayed, or until it is delivered."""
+
+        def end() -> None:
+            if self._kept.pop(flight.id, None) is not None:
+                action()
+
+        self._kept[flight.id] = action
+        if flight.held:
+            self._world.wires.at_release(end)
+        else:
+            self._world.timeline.after(flight.late_us, end)
 
     def _late(self, flight: Flight, receiver: int, sender: int, frame: bytes) -> None:
         self._deliver(receiver, flight)
@@ -282,6 +325,17 @@ class Tracer:
         if self._causes.get(sid) == _TIMER:
             self._causes[sid] = world.record(world.name_of(sid), "timer", name="tick")
         world.cause = self._causes.get(sid)
+
+
+def _place(flights: Sequence[Sequence[Flight]], number: int) -> int | None:
+    """Where a message is among those on their way; None if it is not."""
+    return next((place for place, each in enumerate(flights) if any(flight.id == number for flight in each)), None)
+
+
+def _let_go(flights: Sequence[Flight]) -> None:
+    """Nothing keeps these messages back, or loses them."""
+    for flight in flights:
+        flight.held, flight.late_us, flight.why_lost = False, 0, None
 
 
 def cell_value(value: bytes) -> int | str:

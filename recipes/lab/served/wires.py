@@ -8,8 +8,9 @@ does.
 
 from collections.abc import Callable, Iterable, Mapping
 
+from recipes.core.errors import BadArguments
 from recipes.core.sim.chance import Random, Sources, between, happens
-from recipes.core.sim.network import Network
+from recipes.core.sim.network import Network, Side
 from recipes.core.sim.timeline import Timeline
 from recipes.lab.links import Direction, Flight
 
@@ -21,7 +22,11 @@ Pair = tuple[int, int]
 
 
 class Wires(Network):
-    """All connections. numbers: of the sites, by name. loss: the probability of each message to be sent again."""
+    """All connections.
+
+    numbers: of the sites, by name. loss: the probability of each message to be sent again. deliver_now: finds a message
+    by its number and lets it arrive.
+    """
 
     def __init__(
         self,
@@ -41,6 +46,7 @@ class Wires(Network):
         self._cut: dict[Pair, None] = {}
         self._held: list[Flight] = []
         self._release: list[Callable[[], None]] = []
+        self.deliver_now: Callable[[int], None] = _unknown
 
     def delay_us(self, direction: tuple[int, int]) -> int:
         """Draw a delay for bytes in this direction."""
@@ -85,5 +91,25 @@ class Wires(Network):
         for action in actions:
             action()
 
+    def delay(self, flight: Flight, by_us: int) -> None:
+        """Have a message arrive later than it would, and on a connection all that follows it."""
+        flight.late_us += by_us
+
+    def duplicate(self, flight: Flight) -> None:
+        """Raises BadArguments: a stream has each message once."""
+        raise BadArguments("", "duplicate: servers speak over streams, which have each message once")
+
+    def deliver(self, number: int) -> None:
+        """Let the message with this number arrive now, and on a connection all that comes before it."""
+        self.deliver_now(number)
+
+    def side(self, number: int, site: int) -> Side | None:
+        """The open end of a connection at a site."""
+        return self._sides.get((number, site))
+
     def _pairs(self, directions: Iterable[Direction]) -> list[Pair]:
         return [(self._numbers[one], self._numbers[other]) for one, other in directions]
+
+
+def _unknown(number: int) -> None:
+    """Nobody knows any message yet."""

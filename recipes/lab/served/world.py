@@ -59,6 +59,7 @@ class ServedWorld(Course):
         self.wires.loss = scenario.loss
         self.tracer: Tracer = Tracer(self, protocol)
         self.wires.recorder = self.tracer
+        self.wires.deliver_now = self.tracer.deliver
         self.wires.listener = self._listen
         self._elections = ElectionLinks(self.timeline, self.wires, sources("votes"), self.notify, _RETRY_US)
         self._elections.recorder = self.tracer
@@ -197,6 +198,10 @@ class ServedWorld(Course):
         """A notification arrives."""
         node = self.site_of(receiver).node
         node.take(node.notified, sender, frame)
+
+    def hasten_note(self, sender: int, receiver: int) -> None:
+        """Let the oldest notification on its way from one server to another arrive now."""
+        self._elections.hasten(sender, receiver)
 
     def end_connections(self, node: Node, *, silently: bool) -> None:
         """A server is down: its connections end. silently: the others notice nothing by themselves."""

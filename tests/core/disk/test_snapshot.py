@@ -185,6 +185,35 @@ def test_a_slice_is_bounded(monkeypatch: pytest.MonkeyPatch):
     assert len(sizes) > 2000 // module._SLICE_NODES
 
 
+@pytest.mark.parametrize("seed", seeds(40, quick=8))
+def test_whatever_follows_whatever_the_tree_is_as_if_each_znode_were_loaded_alone(seed: int):
+    """Paths come twice, the root as well; with and without children, owner, data, an ACL, and changes."""
+    random, expected = Random(seed), DataTree()
+    expected.clear()
+    known, parts = [b""], []
+    for _ in range(60):
+        path = random.choice(known) + b"/%d" % random.randrange(6) if random.randrange(12) else random.choice(known)
+        if path.startswith(b"/zookeeper"):
+            continue
+        numbers = [7, 7, 1000, 1000, 0, 0, 0, 7]
+        if not random.randrange(3):
+            numbers[random.randrange(8)] = 9
+        owner = 0x100 if path and not random.randrange(8) else 0
+        data = random.choice((None, b"", b"x", b"some more"))
+        key = random.choice((-1, -1, -1, 1))
+        acl = module.OPEN_ACL if key == -1 else SOMEBODY
+        expected.load(path or b"/", data, acl, owner, tuple(numbers))
+        fields = module._PERSISTED.pack(key, *numbers[:7], owner, numbers[7])
+        parts.append(module.write_buffer(path) + module.write_buffer(data) + fields)
+        known += [] if owner else [path]
+    head = module.pack_int(0) + module.pack_int(1) + module.pack_long(1) + write_acl(SOMEBODY)
+    found = DataTree()
+    read_snapshot("snapshot.7", seal_body(head + b"".join(parts) + module.TAIL), found)
+    assert_same(found, expected)
+    assert (found.digest, found.count, found.data_bytes) == (expected.digest, expected.count, expected.data_bytes)
+    assert found.packed == expected.packed
+
+
 def test_until_replay_sets_an_acl_nobody_is_let_in(monkeypatch: pytest.MonkeyPatch):
     tree = DataTree()
     tree.apply((0, 0, 1, 0, op.CREATE, (b"/a", b"", OPEN_ACL, False, 1)))

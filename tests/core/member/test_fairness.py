@@ -1,5 +1,7 @@
 """No client's requests keep others waiting: what costs much is done in slices, a few in each turn."""
 
+import sys
+
 import pytest
 
 from recipes.core.codes import BAD_VERSION, QUOTA_EXCEEDED
@@ -17,8 +19,9 @@ from recipes.core.jute.requests import (
 from recipes.core.jute.txns import decode_txn
 from recipes.core.member import leading, leaving
 from recipes.core.member.config import MemberConfig
-from recipes.core.member.connection import MOST_UNITS
-from recipes.core.member.member import TURN_UNITS, Member
+from recipes.core.member.connection import MOST_UNITS, Connection
+from recipes.core.member.costs import TURN_UNITS
+from recipes.core.member.member import Member
 from recipes.core.member.reads import is_long
 from recipes.core.standalone import Standalone
 from recipes.core.tree.digest import node_digest
@@ -68,7 +71,7 @@ class Server:
 
     @property
     def is_idle(self):
-        return not (self.member.has_work or self.member._touched or self.member._late or self.member._waiting)
+        return not (self.member.has_work or self.member._touched or self.member.late or self.member._waiting)
 
     def run(self):
         """Turns until nothing is left to do. Returns how many there were."""
@@ -317,7 +320,7 @@ def test_many_sessions_that_end_at_once_end_in_slices():
     server.member.now_ms = 1000
     server.member.begin_turn(1000, 0)
     server.member.tick()
-    assert server.member.stats.sessions_expired == 100
+    assert 0 < server.member.stats.sessions_expired <= 100
     assert server.run() >= 2
     assert server.member.stats.sessions_expired == 250
     assert server.member.tree.sessions == {}
@@ -333,6 +336,154 @@ def test_many_clients_that_close_at_once_are_served_in_several_turns(monkeypatch
     assert 0 < len(server.member._waiting) <= TURN_UNITS // 50
     assert served_meanwhile(server, other) > 2
     assert [server.replies(client) for client in clients] == [[(1, 0)]] * 400
+
+
+def with_ephemerals(server, count, where=b""):
+    """A session with so many ephemeral znodes."""
+    client = server.session()
+    for first in range(0, count, 300):
+        many = range(first, min(count, first + 300))
+        parts = [(op.CREATE, encode_create(b"/%s%d" % (where, at), b"", OPEN, 1)) for at in many]
+        client.receive(request(1, op.MULTI, encode_multi(parts)))
+        server.run()
+    server.replies(client)
+    return client
+
+
+def test_clients_that_wait_for_their_closing_are_looked_at_when_their_time_comes(monkeypatch):
+    server = Server()
+    clients = [server.session() for _ in range(2000)]
+    looked_at = []
+    go_on = Connection.go_on
+    monkeypatch.setattr(Connection, "go_on", lambda each: looked_at.append(each) or go_on(each))
+    server.member.begin_turn(0, 0)
+    for client in clients:
+        client.receive(request(1, op.CLOSE_SESSION))
+    assert server.run() > 5
+    assert [server.replies(client) for client in clients] == [[(1, 0)]] * 2000
+    assert len(looked_at) < 3 * 2000  # not all of them in each turn
+
+
+def test_nothing_is_read_from_a_client_that_waits_for_its_closing():
+    """It may have hung up behind its request: to know that would drop the request."""
+    server = Server()
+    clients = [server.session() for _ in range(300)]
+    server.member.begin_turn(0, 0)
+    for client in clients:
+        client.receive(request(1, op.CLOSE_SESSION))
+    waiting = list(server.member.late)
+    assert waiting
+    assert all(client.paused for client in waiting)
+    server.run()
+    assert server.member.tree.sessions == {}
+
+
+def test_the_znodes_of_a_session_are_all_there_or_none_for_all_who_look():
+    server = Server()
+    client, reader, writer = with_ephemerals(server, 9000), server.session(), server.session()
+    client.receive(request(2, op.CLOSE_SESSION))
+    writer.receive(request(1, op.CREATE, encode_create(b"/1", b"", OPEN, 0)))
+    counts = []
+    while not server.is_idle:
+        reader.receive(request(3, op.GET_ALL_CHILDREN_NUMBER, write_buffer(b"/")))
+        reader.receive(request(4, op.EXISTS, write_buffer(b"/0") + b"\0"))
+        reader.receive(request(5, op.EXISTS, write_buffer(b"/8999") + b"\0"))
+        server.turn()
+        found = server.replies(reader)
+        if len(found) == 3:
+            count = int.from_bytes(server.bodies[0], "big")
+            counts.append(count)
+            assert [err for _, err in found[1:]] == [0 if count > 9000 else -101] * 2
+    assert len(counts) > 5
+    assert counts == sorted(counts, key=[9003, 3, 4].index)  # besides those of the session: the reserved ones, and /1
+    assert [entry.txn[4] for entry in server.logged[-2:]] == [op.CLOSE_SESSION, op.CREATE]
+    assert server.replies(client) == [(2, 0)]
+    assert server.replies(writer) == [(1, 0)]
+
+
+def test_sessions_whose_end_is_on_disk_together_end_in_several_turns():
+    """As behind a slow disk, or on a follower whose leader commits for all the others."""
+    server = Server()
+    clients, other = [server.session() for _ in range(900)], server.session()
+    member = server.member
+    written = []
+    for client in clients:
+        member.begin_turn(member.now_ms, 0)
+        client.receive(request(1, op.CLOSE_SESSION))
+        written += member.take_writes()
+    member.flushed(written[-1].zxid)
+    left = [len(member.tree.sessions)]
+    while len(member.tree.sessions) > 1:
+        other.receive(get(len(left)))
+        server.turn()
+        assert server.replies(other) == [(len(left), 0)]
+        left.append(len(member.tree.sessions))
+    assert max(before - after for before, after in zip([901, *left], left, strict=False)) <= TURN_UNITS // 50
+    assert [server.replies(client) for client in clients] == [[(1, 0)]] * 900
+
+
+def test_a_session_with_more_znodes_takes_more_of_a_turn():
+    server = Server()
+    clients = [with_ephemerals(server, 900, b"%d-" % number) for number in range(20)]
+    server.member.begin_turn(0, 0)
+    for client in clients:
+        client.receive(request(2, op.CLOSE_SESSION))
+    assert 0 < len(server.member._waiting) <= 1 + TURN_UNITS // (3 * 900)
+    server.run()
+    assert [server.replies(client) for client in clients] == [[(2, 0)]] * 20
+
+
+def test_what_waits_behind_a_large_multi_is_proposed_in_order_in_several_turns():
+    server = Server()
+    client, reader, writers = server.session(), server.session(), [server.session() for _ in range(5)]
+    parts = [(op.CHECK, encode_path_version(b"/", -1)) for _ in range(2000)]
+    client.receive(request(1, op.MULTI, encode_multi(parts)))
+    for at in range(300):
+        for number, writer in enumerate(writers):
+            path = b"/%d-%d" % (number, at)
+            writer.receive(request(at, op.CREATE, encode_create(path, b"", OPEN, 0)))
+    made = []
+    while not server.is_idle:
+        before = len(server.logged)
+        reader.receive(get(1))
+        server.turn()
+        assert server.replies(reader) == [(1, 0)]
+        made.append(len(server.logged) - before)
+    assert max(made) < 600
+    paths = [entry.txn[5][0] for entry in server.logged if entry.txn[4] == op.CREATE]
+    assert paths == [b"/%d-%d" % (number, at) for at in range(300) for number in range(5)]
+    for writer in writers:
+        assert server.replies(writer) == [(at, 0) for at in range(300)]
+
+
+def test_large_closings_behind_one_another_keep_their_order():
+    server = Server(many_ephemerals=10)
+    clients = [with_ephemerals(server, 200, b"%d-" % number) for number in range(3)]
+    large = [(op.CHECK, encode_path_version(b"/", -1)) for _ in range(2000)]
+    other = server.session()
+    other.receive(request(1, op.MULTI, encode_multi(large)))
+    for client in clients:
+        client.receive(request(2, op.CLOSE_SESSION))
+    other.receive(request(2, op.CREATE, encode_create(b"/0-0", b"", OPEN, 0)))
+    server.run()
+    assert [entry.txn[0] for entry in server.logged[-5:]] == [each.session_id for each in (other, *clients, other)]
+    assert [server.replies(client) for client in clients] == [[(2, 0)]] * 3
+    assert server.replies(other) == [(1, 0), (2, 0)]
+    tree = server.member.tree
+    assert tree.digest == recounted(tree) == replayed(server).digest
+    assert tree.find(b"/").children.paths() == [b"/zookeeper", b"/0-0"]
+
+
+def test_a_large_multi_that_is_applied_does_not_stay_in_memory():
+    server = Server()
+    client = server.session()
+    parts = [(op.CHECK, encode_path_version(b"/", -1)) for _ in range(2000)]
+    client.receive(request(1, op.MULTI, encode_multi(parts)))
+    server.run()
+    entry = server.logged.pop()
+    assert len(entry.txn[5]) == 2000
+    server.member.tick()
+    assert sys.getrefcount(entry) == 2  # of this test
 
 
 def test_containers_are_looked_at_in_slices(monkeypatch):
@@ -365,3 +516,46 @@ def test_a_stall_of_the_server_itself_ends_no_session():
 def test_a_request_too_short_for_a_path_is_not_long():
     for size in range(8):
         assert not is_long(DataTree(), op.GET_DATA, bytes(size))
+
+
+def test_the_queue_behind_a_large_multi_ends_however_many_clients_ask_again():
+    """Each client has one write under way all the time: at one pace for all turns, some would always wait."""
+    server = Server()
+    clients = [server.session() for _ in range(400)]
+    parts = [(op.CHECK, encode_path_version(b"/", -1)) for _ in range(2000)]
+    server.session().receive(request(1, op.MULTI, encode_multi(parts)))
+    for turn in range(40):
+        for client in clients:
+            if turn == 0 or server.replies(client):
+                client.receive(request(turn + 1, op.SET_DATA, encode_set_data(b"/", b"x", -1)))
+        server.turn()
+    assert not server.member.leading.has_work
+
+
+def test_who_does_not_read_is_not_answered_more_in_its_absence_than_the_shell_says():
+    """Others use the turns up, so its requests are begun where there is time. Then it says that it cannot send."""
+    server = Server(children=20_000)
+    member, slow = server.member, server.session()
+    others = [server.session() for _ in range(10)]
+    asked = b"".join(request(xid, op.GET_CHILDREN, write_buffer(b"/") + b"\0") for xid in range(1, 200))
+    sent = 0
+    for turn in range(60):
+        member.begin_turn(member.now_ms, 0)
+        if member.has_work:
+            member.work()
+        for other in others:
+            if not other.paused:
+                other.receive(request(turn + 1, op.GET_CHILDREN, write_buffer(b"/") + b"\0"))
+        if turn == 0:
+            slow.receive(asked)
+            member.unread.add(slow)
+        for connection in member.take_touched():
+            sent += sum(map(len, connection.out)) if connection is slow and turn else 0
+            connection.out.clear()
+            if connection is not slow:
+                connection.go_on()
+    assert sent == 0
+    member.unread.discard(slow)
+    slow.go_on()
+    server.run()
+    assert len(server.replies(slow)) > 0

@@ -9,12 +9,12 @@ from recipes.core.forwarding import Revalidated
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.codec import pack_int
 from recipes.core.jute.frames import FrameReader, frame
-from recipes.core.jute.records import ConnectRequest, decode_connect_response, encode_connect_request
+from recipes.core.jute.records import OPEN_ACL, ConnectRequest, decode_connect_response, encode_connect_request
 from recipes.core.jute.requests import MULTI_END, pack_multi_header
 from recipes.core.jute.txns import encode_digest, encode_txn
 from recipes.core.member.config import MemberConfig
 from recipes.core.member.member import Member
-from recipes.core.replication import Entry, Ready, RoleChanged
+from recipes.core.replication import Entry, Ready, RoleChanged, SnapshotRequested
 from recipes.core.tree.request import Request
 from recipes.core.tree.sessions import session_password
 from recipes.core.tree.tree import DataTree
@@ -118,6 +118,41 @@ def test_a_tree_is_compared_with_the_leaders_once_clients_are_served_and_at_each
     assert member.stats.digest_mismatches == 2  # of 0x80
     member.tick()
     assert member.stats.digest_mismatches == 3
+
+
+def test_what_waits_to_be_applied_is_applied_before_the_role_changes():
+    replica = Follower()
+    member = Member(MemberConfig(many_ephemerals=1, turn_units=100), DataTree(), replica, 0, 0)
+    txns = [(SESSION, 0, 1, 0, op.CREATE_SESSION, (10_000,))]
+    txns += [(SESSION, at, at, 0, op.CREATE, (b"/%d" % at, b"", OPEN_ACL, True, -1)) for at in range(2, 5)]
+    txns += [(SESSION, 0, 5, 0, op.CLOSE_SESSION, ((),)), (0, 6, 6, 0, op.CREATE, (b"/6", b"", OPEN_ACL, False, -1))]
+    replica.ready.commits += [Entry(txn[2], encode_txn(*txn)) for txn in txns]
+    member.take_writes()
+    assert (member.tree.last_zxid, member.has_work) == (4, True)
+    replica.ready.commits.append(Entry(7, encode_txn(0, 7, 7, 0, op.DELETE, (b"/6",))))  # behind those that wait
+    member.take_writes()
+    assert member.tree.last_zxid == 4
+    replica.ready.events.append(RoleChanged(False))
+    member.take_writes()
+    assert member.tree.last_zxid == 7
+    assert len(dict(member.tree.items())) == 4  # the reserved ones
+    while member.has_work:
+        member.work()
+
+
+def test_a_snapshot_for_a_learner_has_what_waits_to_be_applied():
+    replica, dumped = Follower(), []
+    replica.leader = SimpleNamespace(dumped=lambda link, zxid, chunks: dumped.append(zxid))
+    replica.serving = False
+    member = Member(MemberConfig(many_ephemerals=0, turn_units=1), DataTree(), replica, 0, 0)
+    txns = [(session, 0, session, 0, op.CREATE_SESSION, (10_000,)) for session in range(1, 5)]
+    txns += [(session, 0, session + 4, 0, op.CLOSE_SESSION, ((),)) for session in range(1, 5)]
+    replica.ready.commits += [Entry(txn[2], encode_txn(*txn)) for txn in txns]
+    member.take_writes()
+    assert member.tree.last_zxid == 5
+    replica.ready.events.append(SnapshotRequested(1))
+    member.take_writes()
+    assert dumped == [8]
 
 
 @pytest.mark.parametrize("leader_is_ours", [True, False])

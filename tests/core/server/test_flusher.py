@@ -1,4 +1,5 @@
 import asyncio
+import sys
 import threading
 from errno import ENOSPC
 
@@ -120,6 +121,21 @@ async def test_a_batch_is_reported_only_after_one_sync_for_all_of_it():
     assert log.calls == [("append", [1, 2, 3]), "sync"]
     assert heard.flushed == [3]
     await heard.until(lambda: heard.looks == 1)
+    heard.flusher.close()
+
+
+@pytest.mark.asyncio
+async def test_what_was_written_does_not_stay_in_memory_until_the_next_write(monkeypatch):
+    monkeypatch.setattr(module, "_INLINE_LIMIT_S", 0.0)
+    heard = Heard(Log())
+    heard.put(entries(1))
+    await heard.until(lambda: heard.looks == 1)
+    (entry,) = entries(2)
+    heard.put([entry])
+    await heard.until(lambda: heard.flushed == [1, 2])
+    async with asyncio.timeout(60):
+        while sys.getrefcount(entry) > 2:  # the thread lets go of it a little after it has said so
+            await asyncio.sleep(0)
     heard.flusher.close()
 
 

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from recipes.core.config import ServerConfig
+from recipes.core.server.accepting import BACKLOG, ConnectionAcceptor
 from recipes.core.server.listening import addresses_of, bound
 from recipes.core.server.server import Server
 from tests.ports import free_port
@@ -86,3 +87,26 @@ async def test_a_server_at_0_0_0_0_takes_clients_over_ipv6_too(tmp_path):
             assert await reader.read() == b"imok"
             writer.close()
             await writer.wait_closed()
+
+
+@pytest.mark.asyncio
+async def test_on_an_accepted_connection_no_reply_waits_for_the_one_before_to_be_confirmed():
+    """Nagle's algorithm is off, as asyncio has it only for sockets made in another way."""
+    loop, accepted = asyncio.get_running_loop(), asyncio.Event()
+    options = []
+
+    class Accepted(asyncio.Protocol):
+        def connection_made(self, transport):
+            sock = transport.get_extra_info("socket")
+            options.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            accepted.set()
+
+    sockets = bound(await addresses_of("127.0.0.1"), 0)
+    port = sockets[0].getsockname()[1]
+    acceptor = ConnectionAcceptor(Accepted, sockets, BACKLOG)
+    transport, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.1", port)
+    async with asyncio.timeout(60):
+        await accepted.wait()
+    transport.abort()
+    acceptor.close()
+    assert options == [1]

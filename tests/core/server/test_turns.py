@@ -1,12 +1,14 @@
 """Over a real socket: no reply leaves before the sync that covers it, and the test that shows it is sharp."""
 
 import asyncio
+import gc
 import threading
 
 import pytest
 
 from recipes.core.disk.store import Store
 from recipes.core.server import flusher
+from recipes.core.server import server as shell
 from recipes.core.server.server import Server
 from tests.core.server.test_server import config, create, frame, get, header, session
 from tests.simulation.planted.turn import what_a_sync_brings_about_goes_out_before_it
@@ -73,3 +75,35 @@ async def test_a_reply_before_its_sync_is_found(tmp_path, monkeypatch):
         sync.go.set()
         for each in (writer, other):
             each.close()
+
+
+def hand_over(protocol, data):
+    """What the loop does with bytes from the protocol's socket."""
+    protocol.get_buffer(-1)[: len(data)] = data
+    protocol.buffer_updated(len(data))
+
+
+@pytest.mark.asyncio
+async def test_those_who_came_first_are_answered_although_more_has_arrived(tmp_path, monkeypatch):
+    async with Server(config(tmp_path)) as server:
+        clients = [await session(server) for _ in range(3)]
+        first, second, third = server._protocols.values()
+        hand_over(first, get(1, b"/"))
+        hand_over(second, get(2, b"/"))
+        assert first.connection.out  # what has arrived together is answered together
+        monkeypatch.setattr(shell, "_LONGEST_INTAKE_NS", 0)
+        hand_over(third, get(3, b"/"))
+        assert not first.connection.out
+        assert not second.connection.out
+        assert third.connection.out
+        async with asyncio.timeout(60):
+            for xid, (reader, writer) in enumerate(clients, 1):
+                assert header(await frame(reader)) == (xid, 0)
+                writer.close()
+
+
+@pytest.mark.asyncio
+async def test_the_garbage_collector_looks_at_few_objects_at_a_time(tmp_path):
+    async with Server(config(tmp_path)):
+        young, middle, _ = gc.get_threshold()
+        assert young * (middle + 1) <= 50_000  # of which 10,000 take about 1.5 ms

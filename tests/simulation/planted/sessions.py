@@ -79,7 +79,7 @@ def sessions_end_by_the_wall_clock(patch: Patch) -> None:
 @planted(1, "E3")
 def ephemerals_outlive_their_session(patch: Patch) -> None:
     patch.setattr(Preparer, "_close_session", _close_without_paths)
-    patch.setattr(DataTree, "_close_session", lambda self, session_id, *rest: self.sessions.pop(session_id, None))
+    patch.setattr(DataTree, "_end_session", lambda self, end, *rest: self.sessions.pop(end.session_id, None))
 
 
 def _close_without_paths(self: Preparer, request: Request, zxid: int) -> Generator[int, None, Any]:

@@ -8,6 +8,7 @@ import anyio
 
 from recipes import Barrier, CountDownLatch, DoubleBarrier
 from recipes.core.errors import BarrierFull, BrokenBarrier, SessionError
+from tests.simulation.recipes.clean_up import at_the_end
 from tests.simulation.recipes.plan import Step
 
 PARTIES = 3
@@ -202,11 +203,9 @@ class Barriers:
     # Gates and latches.
 
     async def close_for_a_while(self, gate, step):
-        try:
+        async with at_the_end(gate.remove):
             self.world.count("gate: closed" if await gate.create() else "gate: was closed")
             await anyio.sleep(step.for_us / 1e6)
-        finally:
-            await gate.remove()
 
     async def go_through(self, client, gate, step):
         """Once it is tired of waiting it opens the gate itself; then it must get through."""

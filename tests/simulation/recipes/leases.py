@@ -10,6 +10,7 @@ from recipes import Semaphore
 from recipes.core.errors import LockLost, NoNode, SessionError
 from recipes.core.jute.records import decode_stat
 from recipes.naming import leases_of
+from tests.simulation.recipes.clean_up import at_the_end
 from tests.simulation.recipes.insiders import Insiders
 from tests.simulation.recipes.plan import Step
 
@@ -50,10 +51,8 @@ class Leases(Insiders):
             await self.break_open(client, step)
         elif step.kind == "acquire":
             grant = await semaphore.acquire()
-            try:
+            async with at_the_end(grant.release):
                 await self.hold(process, step, grant)
-            finally:
-                await grant.release()
         else:
             within = {"take": float("inf"), "try": 0.0, "within": step.for_us / 1e6}[step.kind]
             async with semaphore.try_acquire(within=within) as grant:

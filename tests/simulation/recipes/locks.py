@@ -4,8 +4,11 @@ import anyio
 
 from recipes import Lock
 from recipes.core.errors import LockLost, SessionError
+from tests.simulation.recipes.clean_up import at_the_end
 from tests.simulation.recipes.holds import Holds
 from tests.simulation.recipes.plan import Step
+
+UNCONFIRMED = 1  # the key of the lock that is left with `confirm=False`, and taken twice in a row
 
 
 class Locks:
@@ -29,7 +32,7 @@ class Locks:
 
     def open(self, process, client):
         """What steps of one session share."""
-        return [Lock(client, self.holds.path_of(key)) for key in range(3)], client
+        return [Lock(client, self.holds.path_of(key), confirm=key != UNCONFIRMED) for key in range(3)], client
 
     async def act(self, process, opened, step):
         """Carry out a step."""
@@ -49,9 +52,10 @@ class Locks:
                 else:
                     await self.inside(process, step, grant, waited=False)
         else:
-            began_us = process.now_us
-            async with lock as grant:
-                await self.inside(process, step, grant, waited=process.now_us - began_us > 50_000)
+            for _ in range(2 if step.key == UNCONFIRMED else 1):
+                began_us = process.now_us
+                async with lock as grant:
+                    await self.inside(process, step, grant, waited=process.now_us - began_us > 50_000)
 
     async def inside(self, process, step, grant, waited):
         holding = self.holds.acquired(process, step, grant, waited)
@@ -64,11 +68,11 @@ class Locks:
         """Hold for more than a block; nobody is cancelled when it is lost."""
         grant = await lock.acquire()
         holding = self.holds.acquired(process, step, grant, waited=False)
-        try:
-            await anyio.sleep(step.for_us / 1e6)
-        finally:
-            self.holds.left(holding, process)
-            await grant.release()
+        async with at_the_end(grant.release):
+            try:
+                await anyio.sleep(step.for_us / 1e6)
+            finally:
+                self.holds.left(holding, process)
 
     async def look(self, process, lock, step):
         holders = await lock.holders()

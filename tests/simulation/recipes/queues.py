@@ -4,6 +4,8 @@ Every put has data of its own. What a program knows of each is kept here: whethe
 it in hand, whether a block was whole, whether an acknowledgement was.
 """
 
+import re
+
 import anyio
 
 from recipes import Queue
@@ -11,6 +13,7 @@ from recipes.core.errors import AckLost, QueueFull, SessionError
 from tests.simulation.recipes.holds import Holding
 from tests.simulation.recipes.plan import Step
 
+CLAIM = re.compile(rb"/queues/.*/items/[^/]+/c[0-9]+")
 ROOM = 12  # of the queue that has a capacity
 
 
@@ -232,7 +235,10 @@ class Queues:
         """A watch event has come in."""
 
     def quiet(self):
-        """What is claimed by nobody's session would not be drained."""
+        """Nobody has anything to do: nobody may have a claim, since nothing would end it before the session."""
+        for path, node in self.world.reference.tree.items():
+            if node.owner and CLAIM.fullmatch(path):
+                self.world.fail("R4", f"{path.decode()} is left behind")
 
     def finish(self):
         lost = [data for data, item in self.items.items() if item.was_put and not (item.was_whole or item.was_taken)]

@@ -4,6 +4,7 @@ import anyio
 
 from recipes import ReadWriteLock
 from recipes.core.errors import LockLost, SessionError
+from tests.simulation.recipes.clean_up import at_the_end
 from tests.simulation.recipes.plan import Step
 from tests.simulation.recipes.shares import Shares
 
@@ -85,11 +86,11 @@ class ReadWriteLocks:
         """Hold for more than a block; nobody is cancelled when it is lost."""
         grant = await (lock.acquire_read() if step.number % 2 else lock.acquire_write())
         holding = self.holds.acquired(process, step, grant, waited=False)
-        try:
-            await anyio.sleep(step.for_us / 1e6)
-        finally:
-            self.holds.left(holding, process)
-            await grant.release()
+        async with at_the_end(grant.release):
+            try:
+                await anyio.sleep(step.for_us / 1e6)
+            finally:
+                self.holds.left(holding, process)
 
     def probes(self):
         """Steps that must succeed at once when nothing goes wrong."""

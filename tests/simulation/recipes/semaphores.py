@@ -6,6 +6,7 @@ import anyio
 
 from recipes import Semaphore
 from recipes.core.errors import BadArguments, LockLost, NoNode, SessionError, SettingsDiffer
+from tests.simulation.recipes.clean_up import at_the_end
 from tests.simulation.recipes.plan import Step
 from tests.simulation.recipes.shares import FIRST_LIMIT, PROBES, Shares
 
@@ -81,11 +82,11 @@ class Semaphores:
         """Hold for more than a block; nobody is cancelled when it is lost."""
         grant = await semaphore.acquire(permits)
         holding = self.holds.acquired(process, step, grant, waited=False)
-        try:
-            await anyio.sleep(step.for_us / 1e6)
-        finally:
-            self.holds.left(holding, process)
-            await grant.release()
+        async with at_the_end(grant.release):
+            try:
+                await anyio.sleep(step.for_us / 1e6)
+            finally:
+                self.holds.left(holding, process)
 
     def probes(self):
         """Steps that must succeed at once when nothing goes wrong."""

@@ -37,17 +37,21 @@ class ShareLine(Line):
         return sorted((name for name in children if kind_of(name)), key=number_of)
 
     def rights(self):
-        """Path -> Right, of each that ever had one; and what is wrong with the line itself."""
+        """Path -> Rights, of each that ever had one; and what is wrong with the line itself.
+
+        A path has several where its znode was deleted before its owner heard of it, and made again in a parent that
+        was new, too, so that numbers began anew.
+        """
         found, wrong = {}, []
         holding = []
         for zxid, names, limit in self.states():
             before = [name for name in holding if name in names]
             allowed = allowed_by(names, limit)
             holding = [name for name in names if name in before or name in allowed]
-            for name in holding:
-                if self.path(name) not in found:
-                    stat, _ = decode_stat(self._reference.at(self.path(name).encode(), zxid).stat, 0)
-                    found[self.path(name)] = Right(zxid, self.at_us(zxid), stat.czxid, stat.ephemeral_owner)
+            for name in [name for name in holding if name not in before]:
+                stat, _ = decode_stat(self._reference.at(self.path(name).encode(), zxid).stat, 0)
+                right = Right(zxid, self.at_us(zxid), stat.czxid, stat.ephemeral_owner)
+                found.setdefault(self.path(name), []).append(right)
             if len(holding) > len(before) and not compatible(holding, limit):
                 wrong.append(f"{[name.decode() for name in holding]} hold together at 0x{zxid:x}")
         return found, wrong
@@ -106,9 +110,11 @@ def compatible(names, limit):
 
 
 class ReadGuarded(Guarded):
-    """Refuses whoever reads with a fence lower than one that has written."""
+    """Refuses whoever reads with a fence lower than that of one that has written, or has read in order to write."""
 
-    def read(self, fence):
+    def read(self, fence, writes=False):
+        if writes:
+            return super().read(fence)
         return None if fence < self.highest else self.value
 
 
@@ -141,7 +147,7 @@ class Shares(Holds):
         world, step, hold = self.world, holding.step, holding.hold
         guarded = self.guarded.setdefault(holding.path, ReadGuarded())
         for _ in range(2):
-            value = guarded.read(hold.fence)
+            value = guarded.read(hold.fence, kind(holding) == "write")
             await anyio.sleep(step.for_us / 2e6)
             taken = value is not None and (kind(holding) != "write" or guarded.write(hold.fence, value + 1))
             if not taken and kind(holding) != "permits":
@@ -186,7 +192,7 @@ class Shares(Holds):
             order, lowered = [], line.lowered()
             for holding in self.all:
                 if holding.path == line.parent:
-                    right = rights.get(holding.znode)
+                    right = right_of(holding, rights)
                     if right is None or right.at_us > holding.at_us:
                         fail("R2", f"{holding} acquires with {holding.znode}, which had no right to it")
                         continue
@@ -232,6 +238,12 @@ class Shares(Holds):
 
     def lines(self):
         return [self.line_of(self.path_of(key)) for key in range(3)]
+
+
+def right_of(holding, rights):
+    """The Right of the znode that it holds; of the last one at its path if none has its fence."""
+    at_path = rights.get(holding.znode, [])
+    return next((right for right in at_path if right.fence == holding.hold.fence), at_path[-1] if at_path else None)
 
 
 def kind(holding):

@@ -12,8 +12,10 @@ import anyio
 from recipes import Election, LeaderLatch
 from recipes.core.errors import BadArguments, LeadershipLost, SessionError
 from recipes.election.weights import weight_of
-from tests.simulation.recipes.holds import Guarded, Holds
+from tests.simulation.recipes.holds import Guarded, Holds, owner_id
 from tests.simulation.recipes.plan import Step
+
+APPOINTED = b"\0appointed to lead"  # what a hand-over adds to a candidate's data
 
 
 class Successions:
@@ -35,8 +37,8 @@ class Successions:
         self.quiet = self.holds.quiet
         self.life_ended = self.holds.life_ended
         self.holder = self.holds.holder
-        self.appointed = set()  # paths of those to whom leadership was to be handed over
-        self.handed = []  # path of the leader, of the one appointed
+        self.chosen = set()  # ids of those to whom leadership was to be handed over
+        self.handed = []  # path of the leader, id of the one appointed
 
     def event(self, process, kind, path):
         """A watch event has come in."""
@@ -96,11 +98,12 @@ class Successions:
             self.world.count("nobody to hand over to")
             return
         to = others[step.number % len(others)]
-        self.appointed.add(to.path)
+        # By its id: it may have moved to the end of the line since it was listed, with a new znode.
+        self.chosen.add(owner_id(to.path))
         done = await term.transfer(to, within=1.0)
         self.world.count("handed over" if done else "not handed over")
         if done:
-            self.handed.append((holding.path, term.path, to.path))
+            self.handed.append((holding.path, term.path, owner_id(to.path)))
         if not term.ended.is_set():
             self.world.fail("R8", f"{holding} has handed over, and is not told so")
 
@@ -139,12 +142,14 @@ class Successions:
             by_path = {first.path: first for first in firsts}
             began = {holding.hold.path: holding for holding in self.holds.all if holding.path == line.parent}
             for path, holding in began.items():
-                if path in by_path and path not in self.appointed:
+                if path in by_path and not self.was_appointed(path):
                     self.check_weight(line, by_path[path], holding)
-            for parent, leader, to in self.handed:
-                if parent == line.parent and leader in by_path:
-                    self.check_handed(line, firsts, by_path[leader], to)
-            self.check_gave_way(line, by_path, began)
+            successors = [
+                self.check_handed(line, firsts, by_path[leader], to)
+                for parent, leader, to in self.handed
+                if parent == line.parent and leader in by_path
+            ]
+            self.check_gave_way(line, by_path, began, successors)
 
     def check_weight(self, line, first, holding):
         """Nobody that weighs more was in line from the moment on at which it was first to the beginning of its term."""
@@ -158,17 +163,28 @@ class Successions:
                 return
         self.world.fail("R8", f"{holding} begins a term with {name}, and {sorted(heavier)} waits behind it")
 
+    def was_appointed(self, path):
+        """Whether leadership was to be handed over to this znode's candidate, and the znode has shown it."""
+        states = self.world.reference.changes(path.encode(), 0, 1 << 62)
+        return owner_id(path) in self.chosen and any(APPOINTED in (state.data or b"") for state in states)
+
     def check_handed(self, line, firsts, leader, to):
-        """Nobody was first between the one that handed over and the one it had appointed, unless that one was gone."""
+        """Nobody was first between the one that handed over and the one it had appointed, unless that one was gone.
+
+        Returns the path of the one it had appointed, once that one was first.
+        """
         behind = firsts[firsts.index(leader) + 1 :]
-        if behind and behind[0].path != to:
-            states = self.world.reference.changes(to.encode(), leader.zxid, behind[0].zxid)
-            if all(state.stat is not None for state in states):
-                self.world.fail("R8", f"{leader.path} has handed over to {to}, and {behind[0].path} leads")
+        if behind and owner_id(behind[0].path) != to:
+            names = self.world.reference.at(line.parent.encode(), behind[0].zxid).children
+            here = [path for path in map(line.path, names) if owner_id(path) == to and self.was_appointed(path)]
+            if here:
+                self.world.fail("R8", f"{leader.path} has handed over to {here[0]}, and {behind[0].path} leads")
         elif behind:
             self.world.count("led behind a hand-over")
+            return behind[0].path
+        return None
 
-    def check_gave_way(self, line, by_path, began):
+    def check_gave_way(self, line, by_path, began, successors):
         """Who was first and comes again, without a term, has given way."""
         ids = {}
         for state in self.world.reference.changes(line.parent.encode(), 0, 1 << 62):
@@ -178,7 +194,7 @@ class Successions:
             for path in list(paths)[:-1]:
                 if path in by_path and path not in began:
                     self.world.count("gave way")
-                    if path in self.appointed and path in {to for _, _, to in self.handed}:
+                    if path in successors:
                         self.world.fail("R8", f"{path} gives way, and was appointed")
 
     def probes(self):

@@ -125,7 +125,9 @@ class World:
         self.check()
 
     def wait(self, name, missing, limit_us):
+        """limit_us: by the slowest clock of a process, since what a step does for a time goes by that clock."""
         began_us = self.timeline.now_us
+        limit_us = limit_us * 1000 // min(1000, *self.plan.rates_pm)
         while (what := missing()) is not None:
             if self.timeline.now_us - began_us > limit_us:
                 raise InvariantBroken(f"{name} after {limit_us // 1_000_000} s: {what}")

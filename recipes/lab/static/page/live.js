@@ -34,7 +34,7 @@ function buildChoice() {
 
 const STEPS = {
   crash: ["site"], power: ["site", "unsynced"], start: ["site"], wipe: ["site"], pause: ["site"], resume: ["site"],
-  isolate: ["site"], cut: ["site", "to"], heal: [], drop: [], hold: [], release: [], expire: ["site", "timer"],
+  isolate: ["site"], cut: ["site", "to"], heal: [], drop: [], hold: [], delay: ["by_ms"], duplicate: [], deliver: ["message"], release: [], expire: ["site", "timer"],
   disk: ["site", "disk"], clock: ["site", "by_ms"], call: ["site", "op"], loss: ["probability"], note: ["text"],
 };
 
@@ -49,6 +49,7 @@ function buildScenario() {
     unsynced: make("select", {}, ...["kept", "lost", "chance"].map((each) => make("option", { value: each }, each))),
     disk: make("select", {}, ...["slow", "full", "failing", "well"].map((each) => make("option", { value: each }, each))),
     by_ms: make("input", { size: "8", value: "1000" }),
+    message: make("select", {}),
     timer: make("input", { size: "10" }),
     op: make("input", { size: "16", value: '["propose", "x"]' }),
     probability: make("input", { size: "5", value: "0.2" }),
@@ -83,6 +84,9 @@ function showFields() {
 function showScenario() {
   const message = run.message(at);
   parts.where.textContent = `At event ${at}` + (message === null ? "." : `, which is about message ${message}: ${run.data.said[message]}.`);
+  const chosen = parts.fields.message.value;
+  parts.fields.message.replaceChildren(...run.flying(at).map(([send]) => make("option", { value: String(send) }, `${send}: ${run.events[send].n} to ${run.events[send].to} ${run.events[send].real}`)));
+  if (run.flying(at).some(([send]) => String(send) === chosen)) parts.fields.message.value = chosen;
   parts.tree.replaceChildren(treeOf(null));
 }
 
@@ -117,15 +121,26 @@ function inject(event) {
   const action = parts.action.value;
   const value = (name) => JSON.stringify(parts.fields[name].value); // a string of JSON is one of TOML
   const message = run.message(at);
-  if ((action === "drop" || action === "hold") && message === null) {
+  const ofMessage = ["drop", "hold", "delay", "duplicate"].includes(action);
+  if (ofMessage && message === null) {
     say(`To ${action} a message, put the cursor on its event.`);
     return;
   }
-  const lines = ["[[do]]", `when = { at_event = ${action === "drop" || action === "hold" ? message : at} }`, `then = "${action}"`];
+  if (action === "deliver" && !parts.fields.message.value) {
+    say("No message is on its way at the cursor.");
+    return;
+  }
   const wanted = STEPS[action];
-  if (wanted.includes("site")) lines.push(`${action === "cut" ? "from" : "target"} = ${value("site")}`);
-  for (const name of ["to", "unsynced", "disk", "timer", "text"]) if (wanted.includes(name)) lines.push(`${name} = ${value(name)}`);
-  for (const name of ["op", "probability", "by_ms"]) if (wanted.includes(name)) lines.push(`${name} = ${parts.fields[name].value}`);
+  const settings = [];
+  if (wanted.includes("site")) settings.push([action === "cut" ? "from" : "target", value("site")]);
+  for (const name of ["to", "unsynced", "disk", "timer", "text"]) if (wanted.includes(name)) settings.push([name, value(name)]);
+  for (const name of ["op", "probability", "by_ms", "message"]) if (wanted.includes(name)) settings.push([name, parts.fields[name].value]);
+  putIn(action, ofMessage ? message : at, settings);
+}
+
+// Add a step at an event to the text, and run it: a branch of this run. Its settings have values in TOML.
+function putIn(action, event, settings) {
+  const lines = ["[[do]]", `when = { at_event = ${event} }`, `then = "${action}"`, ...settings.map(([name, value]) => `${name} = ${value}`)];
   branch(`${parts.source.value.trimEnd()}\n\n${lines.join("\n")}\n`, `${action} at ${at}`);
 }
 

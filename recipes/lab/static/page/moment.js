@@ -19,7 +19,7 @@ let given = new Map(); // answers: number of the question -> number of the choic
 const hidden = { roles: new Set(), sites: new Set() };
 const main = document.getElementById("main");
 let parts = {};
-const VIEWS = { timeline: "Timeline", ring: "Ring", state: "State", disks: "Disks", checks: "Checks", figures: "Figures", questions: "Questions", text: "Text" };
+const VIEWS = { timeline: "Timeline", ring: "Ring", state: "State", logs: "Logs", disks: "Disks", checks: "Checks", figures: "Figures", questions: "Questions", text: "Text" };
 
 function say(error) {
   parts.error.textContent = error;
@@ -185,6 +185,7 @@ const SHOW = {
   },
   ring: showRing,
   state: showState,
+  logs: showLogs,
   disks: showDisks,
   checks: showChecks,
   figures() {},

@@ -6,7 +6,7 @@ function buildRing() {
   const { size } = run.data.ring;
   parts.ring = canvas({ viewBox: `0 0 ${size} ${size}`, class: "ring", role: "img", "aria-label": "The sites on a circle, and the messages on their way; the tables below have the same" });
   parts.ringTables = make("div", {});
-  return [make("h2", {}, "Ring"), parts.ring, parts.ringTables];
+  return [make("h2", {}, "Ring"), parts.ring, ...buildPartition(), parts.ringTables];
 }
 
 function showRing() {
@@ -25,7 +25,7 @@ function showRing() {
     const whole = end === null ? 2 * passed || 1 : run.events[end].t - sent.t;
     const share = end === at ? 0.5 : whole ? passed / whole : 0;
     const when = end === at ? `lost: ${run.events[end].why}` : end === null ? "not in this run" : `${(run.events[end].t / 1000).toFixed(3)} ms`;
-    rows.push([sent.real, sent.role, sent.n, sent.to, `${(sent.t / 1000).toFixed(3)} ms`, veiled() ? "" : when]);
+    rows.push([sent.real, sent.role, sent.n, sent.to, `${(sent.t / 1000).toFixed(3)} ms`, veiled() ? "" : when, ...(live ? [end === at ? "" : deeds(send)] : [])]);
     return message(sites[sent.n], sites[sent.to], share, sent.real, looks.get(sent.role), end === at);
   });
   const frame = run.frame(at);
@@ -33,7 +33,7 @@ function showRing() {
   parts.ring.replaceChildren(...drawings, ...discs);
   const shown = [...frame].map(([name, site]) => [name, site.status, brief(site.shown.get("role")), brief(site.shown.get("number"))]);
   parts.ringTables.replaceChildren(
-    scrolls("Messages on their way", table(`${rows.length} messages on their way after event ${at}`, ["message", "role", "from", "to", "sent", "arrives"], rows)),
+    scrolls("Messages on their way", table(`${rows.length} messages on their way after event ${at}`, ["message", "role", "from", "to", "sent", "arrives", ...(live ? ["from here on"] : [])], rows)),
     scrolls("Sites", table("Sites", ["site", "status", "role", "epoch, term or ballot"], shown)),
   );
 }

@@ -10,7 +10,7 @@ class Run {
     this.last = Math.max(data.events.length - 1, 0);
     const sites = new Map();
     for (const [name, kind] of Object.entries(data.header.sites)) {
-      sites.set(name, { kind: String(kind), status: "down", shown: new Map(), durable: new Map(), pending: [] });
+      sites.set(name, { kind: String(kind), status: "down", shown: new Map(), durable: new Map(), pending: [], heard: new Map() });
     }
     this.kept = [sites]; // before event 0, 200, 400, ...
     const names = new Set();
@@ -19,9 +19,11 @@ class Run {
     }
     this.variables = [...names];
     this.recent = { at: -1, sites };
-    const ends = new Map();
-    for (const event of this.events) if (event.k === "deliver" || event.k === "lost") ends.set(event.id, event.i);
-    this.flights = this.events.filter((event) => event.k === "send").map((event) => [event.i, ends.get(event.id) ?? null]);
+    const ends = new Map(); // of each message: more than one if the network repeats it
+    for (const event of this.events) {
+      if (event.k === "deliver" || event.k === "lost") ends.set(event.id, [...(ends.get(event.id) ?? []), event.i]);
+    }
+    this.flights = this.events.filter((event) => event.k === "send").flatMap((event) => (ends.get(event.id) ?? [null]).map((end) => [event.i, end]));
   }
 
   // The messages that are on their way just after an event: [send, end], end null if none is in the run.
@@ -50,7 +52,7 @@ class Run {
     for (let number = from; number <= to && number < this.events.length; number++) {
       const event = this.events[number];
       const site = sites.get(event.n);
-      if (site) sites.set(event.n, after(site, event));
+      if (site) sites.set(event.n, after(site, event, this.events[event.k === "deliver" ? event.id : number]));
     }
     return sites;
   }
@@ -69,10 +71,13 @@ class Run {
   }
 }
 
-function after(site, event) {
+// sent: the message that arrives by the event.
+function after(site, event, sent) {
   switch (event.k) {
+    case "deliver":
+      return sent.role.includes("heartbeat") ? site : { ...site, heard: new Map(site.heard).set(sent.n, sent) };
     case "start":
-      return { ...site, status: "runs", shown: new Map(), durable: new Map(Object.entries(event.stored)), pending: [] };
+      return { ...site, status: "runs", shown: new Map(), durable: new Map(Object.entries(event.stored)), pending: [], heard: new Map() };
     case "crash":
     case "power":
       return { ...site, status: event.k === "power" ? "without power" : "down" };

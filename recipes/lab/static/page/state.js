@@ -12,7 +12,15 @@ function showState() {
   parts.panels.state.replaceChildren(
     make("h2", {}, "What each site says of itself"),
     scrolls("State", table(`After event ${at}; what it has changed is marked with ●`, ["site", "status", ...run.variables], rows)),
+    make("h2", {}, "What each has last heard from each other"),
+    scrolls("Heard", table("Without heartbeats, since it started: who has acknowledged, promised or voted what", ["site", ...[...sites.keys()].map((each) => `from ${each}`)], [...sites].map(([name, site]) => [name, ...[...sites.keys()].map((other) => heard(site.heard.get(other), event))]))),
   );
+}
+
+function heard(sent, event) {
+  if (!sent) return "";
+  const fields = Object.entries(sent.fields).filter(([, value]) => value !== null).map(([name, value]) => `${name}=${brief(value)}`);
+  return cell(`${sent.real} ${fields.join(" ")}`.slice(0, 200), event.k === "deliver" && event.id === sent.i);
 }
 
 function cell(text, changed) {

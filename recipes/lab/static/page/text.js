@@ -29,7 +29,7 @@ function tell(paragraphs, told) {
   parts.telling = make("div", { class: "telling", tabindex: "0", role: "region", "aria-label": "Story" }, ...parts.told.map(([, element]) => element));
   parts.telling.addEventListener("scroll", () => {
     const seen = parts.told.filter(([event, element]) => event !== null && element.offsetTop <= parts.telling.scrollTop + 8).pop();
-    if (seen && seen[1] !== toldAt()) go(seen[0]);
+    if (view === "text" && seen && seen[1] !== toldAt()) go(seen[0]); // a scroll is told later, perhaps in another view
   });
   return parts.telling;
 }

@@ -6,10 +6,16 @@ const AFTER = 150; // room for words after the last event
 const LABELS = 60; // width of the names of lanes
 const ORIGIN = 62; // what lies left of it in the picture is empty here: the lanes have their names beside it
 
+let timed = false; // distances are times
+
+function picture() {
+  return timed && run.data.timed ? run.data.timed : run.data.picture;
+}
+
 let drawn = { from: 0, to: -1, elements: new Map() };
 
 function buildTimeline() {
-  const { width, height, lanes, pieces } = run.data.picture;
+  const { width, height, lanes, pieces } = picture();
   parts.pieces = draw(["g", {}]);
   parts.marks = draw(["g", { class: "marks" }]);
   parts.cursor = shape("line", { class: "cursor", y1: "0", y2: String(height) });
@@ -34,6 +40,7 @@ function buildTimeline() {
       make("button", { type: "button", click: () => setZoom(zoom / 1.4), "aria-label": "zoom out" }, "−"),
       make("button", { type: "button", click: () => setZoom(zoom * 1.4), "aria-label": "zoom in" }, "+"),
       make("button", { type: "button", click: () => setZoom(fitting()) }, "Whole run"),
+      run.data.timed ? make("button", { type: "button", click: setTimed, "aria-pressed": String(timed) }, "True time") : null,
       chooser("Roles", run.data.roles.map(([role]) => role), hidden.roles),
       chooser("Lanes", Object.keys(lanes), hidden.sites),
     ),
@@ -42,6 +49,13 @@ function buildTimeline() {
     make("h2", {}, "Events"),
     parts.list,
   ];
+}
+
+function setTimed() {
+  timed = !timed;
+  fitted = false;
+  build();
+  show();
 }
 
 function legend() {
@@ -71,7 +85,7 @@ function redraw() {
 }
 
 function fitting() {
-  const width = run.data.picture.width + AFTER - ORIGIN;
+  const width = picture().width + AFTER - ORIGIN;
   const room = Math.max(parts.scroll.parentElement.clientWidth, 200);
   const whole = room / (width + LABELS); // the names grow with the picture, and shrink to half at most
   return whole < 0.5 ? (room - LABELS / 2) / width : whole;
@@ -84,7 +98,7 @@ function setZoom(to) {
 }
 
 function size() {
-  const { width, height } = run.data.picture;
+  const { width, height } = picture();
   const tall = Math.max(zoom, 0.5); // a whole run in one view is still as high as can be read
   parts.svg.setAttribute("preserveAspectRatio", zoom < tall ? "none" : "xMinYMin");
   parts.svg.setAttribute("width", (width + AFTER - ORIGIN) * zoom);
@@ -95,7 +109,7 @@ function size() {
 
 function eventAt(click) {
   const x = (click.clientX - parts.svg.getBoundingClientRect().left) / zoom + ORIGIN;
-  const xs = run.data.picture.x;
+  const xs = picture().x;
   let low = 0;
   let high = xs.length;
   while (low < high) {
@@ -154,7 +168,7 @@ function highlight() {
 }
 
 function showCursor() {
-  const x = run.data.picture.x[at];
+  const x = picture().x[at];
   parts.cursor.setAttribute("x1", x);
   parts.cursor.setAttribute("x2", x);
   parts.veil.setAttribute("x", x + 1);
@@ -165,7 +179,7 @@ function showCursor() {
   const compared = differs();
   const marks = evidence.map((event) => [event, "evidence"]).concat(compared === null ? [] : [[compared, "differs"]]);
   parts.marks.replaceChildren(...marks.map(([event, name]) => {
-    const where = run.data.picture.x[Math.min(event, run.last)];
+    const where = picture().x[Math.min(event, run.last)];
     return draw(["g", { class: name }, ["path", { d: `M${where} 14l-6 -10h12z` }], ["title", {}, name === "differs" ? "here it begins to differ from its parent" : `event ${event}: evidence`]]);
   }));
   drawWindow();

@@ -9,6 +9,7 @@ from recipes.core.client.scope import SessionScope
 from recipes.core.client.session import Session
 from recipes.core.errors import ConnectionLoss
 from recipes.hold import Tenure
+from recipes.lock.unconfirmed import UnconfirmedPlace
 from tests.simulation.recipes.planted.bug import Patch, planted
 
 
@@ -162,6 +163,19 @@ def a_try_takes_what_it_gets(patch: Patch) -> None:
         return await original(self, wait) or not wait
 
     patch.setattr(Contender, "obtain", obtain)
+
+
+@planted("lock", 1, "R3")
+def the_next_place_holds_as_the_last_one_did(patch: Patch) -> None:
+    """Whoever has joined between the two."""
+    original = UnconfirmedPlace._create_and_list
+
+    async def create_and_list(self: UnconfirmedPlace) -> Any:
+        follows = self._slot in self.client.session.shared
+        order, error = await original(self)
+        return [self._name] if follows and error is None else order, error
+
+    patch.setattr(UnconfirmedPlace, "_create_and_list", create_and_list)
 
 
 @planted("election", 12, "R8")

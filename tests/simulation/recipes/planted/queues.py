@@ -30,7 +30,7 @@ def a_put_whose_reply_was_lost_is_made_again(patch: Patch) -> None:
     patch.setattr(Writer, "_request", request)
 
 
-@planted("queue", 4, "L5")
+@planted("queue", 4, "R4")
 def what_was_claimed_ahead_is_forgotten(patch: Patch) -> None:
     def back(self: Messages[Any], deliveries: list[Any]) -> list[Write]:
         for delivery in deliveries:

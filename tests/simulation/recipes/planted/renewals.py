@@ -2,14 +2,20 @@
 
 from recipes.cache.mirror import Mirror
 from recipes.core.client.client import Client
+from recipes.queue.message import Custody
 from recipes.renewal import Renewal
 from tests.simulation.recipes.planted.bug import Patch, planted
 
 
-@planted("renewed-queue", 10, "L5")
+@planted("renewed-queue", 10, "R4")
 def what_began_in_one_session_is_carried_on_in_the_next(patch: Patch) -> None:
     """As where a library keeps one handle for all sessions: a claim of the one after is never given back."""
+
+    async def unclaim(self: Custody) -> None:
+        """Nobody looks for what may have been left."""
+
     patch.setattr(Client, "bound", property(lambda self: self))
+    patch.setattr(Custody, "_unclaim", unclaim)
 
 
 @planted("renewed-cache", 3, "R15")
