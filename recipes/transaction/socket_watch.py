@@ -48,7 +48,10 @@ class SocketWatch:
         loop = _get_running_loop()
         if self.closed:
             raise anyio.ClosedResourceError
-        if loop is None or (loop is not self._loop and not self._add_reader(loop)):
+        # uvloop calls the reader once for an error of the socket, and then listens no more, without telling: the reader
+        # is added again if there is something to read. After an error there is: what came before it, and then the end.
+        known = loop is self._loop and not self.is_readable()
+        if loop is None or not (known or self._add_reader(loop)):
             await anyio.wait_readable(self._socket)
             return
         self._readable, self._unwanted = loop.create_future(), False
@@ -58,22 +61,26 @@ class SocketWatch:
         """Return once something can be written. Raises anyio.ClosedResourceError."""
         if self.closed:
             raise anyio.ClosedResourceError
+        self._remove_reader()  # uvloop takes no writer of a socket whose reader it has given up
         await anyio.wait_writable(self._socket)
 
     async def wait_either(self) -> tuple[bool, bool]:
         """Return once it can be read or written: whether it can be read, and whether it can be written. Raises
         anyio.ClosedResourceError."""
+        if self.closed:
+            raise anyio.ClosedResourceError
         readable = writable = False
+        self._remove_reader()  # as wait_writable does; this wait is rare
 
         async def until_readable() -> None:
             nonlocal readable
-            await self.wait_readable()
+            await anyio.wait_readable(self._socket)
             readable = True
             group.cancel_scope.cancel()
 
         async def until_writable() -> None:
             nonlocal writable
-            await self.wait_writable()
+            await anyio.wait_writable(self._socket)
             writable = True
             group.cancel_scope.cancel()
 

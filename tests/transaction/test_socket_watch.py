@@ -3,6 +3,7 @@
 import socket
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from recipes.transaction.socket_watch import SocketWatch
@@ -10,6 +11,14 @@ from recipes.transaction.socket_watch import SocketWatch
 pytestmark = pytest.mark.anyio
 
 SECONDS = 60
+
+
+@pytest.fixture(params=["asyncio", "trio", "uvloop"])
+def anyio_backend(request):
+    if request.param != "uvloop":
+        return request.param
+    pytest.importorskip("uvloop", reason="needs uvloop")
+    return "asyncio", {"use_uvloop": True}
 
 
 @pytest.fixture
@@ -113,6 +122,39 @@ async def test_either_says_what_it_was(pair):
                 ours.send(b"x" * 10_000)
         theirs.send(b"y")
         assert await watch.wait_either() == (True, False)
+    watch.close()
+
+
+@pytest.mark.parametrize("kind", ["wait_readable", "wait_either", "wait_writable"])
+@pytest.mark.parametrize("sent", [b"", b"x"])
+@pytest.mark.parametrize("when", ["between", "during"])
+async def test_each_wait_after_an_error_of_the_socket_ends(pair, when, sent, kind):
+    """uvloop calls a reader once for an error, and then gives the socket up without telling."""
+    ours, theirs = pair
+    watch = SocketWatch(ours.fileno())
+    theirs.send(b"y")
+    with anyio.fail_after(SECONDS):
+        await watch.wait_readable()
+        ours.recv(1)
+        ours.send(b"unread")  # so the other side does not end in peace
+
+        def end():
+            if sent:
+                theirs.send(sent)
+            theirs.close()
+
+        if when == "between":
+            end()
+            for _ in range(3):
+                await anyio.lowlevel.checkpoint()  # the loop meets the error
+        else:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(watch.wait_readable)
+                await anyio.wait_all_tasks_blocked()
+                end()
+        for wait in (kind, kind, "wait_readable", "wait_readable"):
+            await getattr(watch, wait)()
+        assert watch.is_readable()
     watch.close()
 
 
