@@ -321,7 +321,15 @@ class GlobalTransaction:
             raise RuntimeError(f"the block ended while the participant {name!r} was being opened")
         if name not in driver.record.branches:
             driver.record = driver.record._replace(branches=(*driver.record.branches, name))
-        return await self._coordinator._begin_branch(branch)
+        result = await self._coordinator._begin_branch(branch)
+        if self._left:
+            # The branch may have begun after the driver asked it to end. Before the decision its participant must not
+            # be told to abort: perhaps it has voted yes, for work that another task enlisted.
+            await driver.wait_decided()
+            if driver.decision is Decision.ABORT:
+                await self._coordinator._undo(participant, branch)
+            raise RuntimeError(f"the block ended while the participant {name!r} began its branch")
+        return result
 
     async def __aenter__(self) -> Self:
         if self._scope is not None:

@@ -48,7 +48,7 @@ class Driver:
         self.stage: Stage = stage
         self.why: str = ""
         self.unsettled: dict[str, str] = {}  # participants that have not proved the outcome -> their last answer
-        self._decided: Waiter | None = None  # of the task that awaits the decision
+        self._decided: list[Waiter] = []  # of the tasks that await the decision
         self._ended: Waiter | None = None  # of the task that awaits the end of `run`
         self._records = records
         self._participants = participants
@@ -91,8 +91,9 @@ class Driver:
     async def wait_decided(self) -> None:
         """Return once the outcome is known, or will not be known here."""
         if self.stage not in DECIDED and not self._over:
-            self._decided = Waiter()
-            await self._decided.wait()
+            waiter = Waiter()
+            self._decided.append(waiter)
+            await waiter.wait()
 
     async def wait_settled(self) -> None:
         """Return once every participant has proved the outcome, or `run` has ended before that."""
@@ -117,7 +118,7 @@ class Driver:
     def finish(self) -> None:
         """Note that `run` has ended, and wake the task that waits."""
         self._over = True
-        for waiter in (self._decided, self._ended):
+        for waiter in (*self._decided, self._ended):
             if waiter is not None:
                 waiter.set()
 
@@ -166,8 +167,9 @@ class Driver:
         self.stage = following(self.record.protocol, self.stage, event)
         if self.stage in (Stage.COMMITTING, Stage.ABORTING):
             self.unsettled = {name: "not asked yet" for name in self.record.branches if name not in self._read_only}
-        if self._decided is not None and self.stage in DECIDED:
-            self._decided.set()
+        if self.stage in DECIDED:
+            for waiter in self._decided:
+                waiter.set()
 
     def _branch(self, name: str) -> BranchId:
         return BranchId(self._fleet, self.record.id, name)
