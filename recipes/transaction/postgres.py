@@ -5,10 +5,10 @@ docs/transactions.md, each row shown by a test.
 """
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from recipes.core.errors import ConfigError
+from recipes.core.errors import BadArguments, ConfigError
 from recipes.transaction.branch import Answer
 from recipes.transaction.database import LOCK_SECONDS, Together, check_id
 from recipes.transaction.guard import ABORT, COMMIT, GuardRow, ParticipantGuard
@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from recipes.transaction.postgres_connection import PostgresConnection, PostgresConnections
 
 _IDLE = 32  # connections kept open
+# What DISCARD ALL does, which is allowed only by itself: a branch's settings, session-level locks and cursors must not
+# meet the next branch. It goes in one message with the last statement, and has no round trip of its own.
+_RESET = (
+    "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DEALLOCATE ALL; UNLISTEN *;"
+    " SELECT pg_advisory_unlock_all()"
+)
+_SCHEMA = b"""
+SELECT quote_ident(n.nspname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %s::regclass
+"""
 _CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 
 # Locks of a prepared transaction have no pid. They share a virtual transaction id: that of the session that prepared
@@ -115,6 +124,10 @@ class PostgresParticipant:
                 ):
                     # IF NOT EXISTS notwithstanding: another process, or another driver, has made it at this moment.
                     await self._read(connection, "")
+            if "." not in self._guard.table:  # a branch may set search_path
+                _, ((schema,),) = await connection.execute(_SCHEMA, [self._guard.table])
+                with suppress(BadArguments):  # the schema's name needs quotation marks
+                    self._guard = ParticipantGuard(f"{schema}.{self._guard.table}")
 
     async def aclose(self) -> None:
         """Close the connections that are kept, and those of branches that are at work."""
@@ -182,12 +195,12 @@ class PostgresParticipant:
         if not changed:
             (found,) = await connection.run("SELECT pg_current_xact_id_if_assigned()")
             if found.get_value(0, 0) is None:
-                await connection.run("COMMIT")
+                await connection.run(f"COMMIT; {_RESET}")
                 return Answer.READ_ONLY
         # One message: if the row exists already, the server does not run the second statement.
         row = self._guard.insert_sql % (f"'{branch}'", f"'{COMMIT}'")
-        *_, last = await connection.run(f"{row}; PREPARE TRANSACTION '{branch}'")
-        return Answer.PREPARED if last.command_status == b"PREPARE TRANSACTION" else Answer.REFUSED
+        _, end, *_ = await connection.run(f"{row}; PREPARE TRANSACTION '{branch}'; {_RESET}")
+        return Answer.PREPARED if end.command_status == b"PREPARE TRANSACTION" else Answer.REFUSED
 
     async def commit(self, branch: BranchId) -> Answer:
         """COMMIT PREPARED, or proof by the guard's row that it was done."""
