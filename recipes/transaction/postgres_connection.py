@@ -61,7 +61,7 @@ class PostgresConnection:
 
     @classmethod
     async def open(cls, dsn: str) -> "PostgresConnection":
-        """Connect, in a thread. Raises psycopg.Error."""
+        """Connect, in a thread. Takes two descriptors: libpq's and its duplicate. Raises psycopg.Error."""
 
         made: list[psycopg.Connection[Any]] = []
         unwanted = False
@@ -82,7 +82,12 @@ class PostgresConnection:
             unwanted = True
             close()
             raise
-        return cls(made.pop())
+        opened = made.pop()
+        try:
+            return cls(opened)
+        except OSError as error:  # the process has no descriptor left for the duplicate
+            opened.close()
+            raise psycopg.OperationalError(f"the connection's socket cannot be watched: {error}") from error
 
     @property
     def host(self) -> str:
@@ -130,7 +135,8 @@ class PostgresConnection:
     async def execute(self, sql: bytes, params: "Sequence[Any] | None" = None) -> Answered:
         """Run a statement with parameters, or statements without; return the answer. Raises psycopg.Error.
 
-        BEGIN goes in one message with the first statement, if that has parameters, and costs no round trip.
+        BEGIN goes in one message with the first statement, if that has parameters, and costs no round trip; it has one of
+        its own with libpq before 14.
         """
         transformer = Transformer(self._opened)
         query = PostgresQuery(transformer)
@@ -138,7 +144,7 @@ class PostgresConnection:
         await self._take_turn()
         try:
             begins, self.begins = self.begins, False
-            if begins and query.params:
+            if begins and query.params and psycopg.capabilities.has_pipeline():  # libpq 14 or later
                 results = await self._hear(self._begin_with(query))
             else:
                 if begins:
@@ -161,23 +167,27 @@ class PostgresConnection:
     def _begin_with(self, query: "PostgresQuery") -> "Generator[Any, Any, list[PGresult]]":
         """Send BEGIN and a statement, in libpq's pipeline; the results of the statement, or of BEGIN if that failed."""
         pgconn = self._pgconn
+        answers: list[list[PGresult]] = []  # to BEGIN, to the statement, and to the sync
         pgconn.enter_pipeline_mode()
         try:
             pgconn.send_query_params(b"BEGIN", None)
             pgconn.send_query_params(query.query, query.params, query.types, query.formats)
             pgconn.pipeline_sync()
             yield from generators.send(pgconn)
-            begun = yield from generators.fetch_many(pgconn)
-            results = yield from generators.fetch_many(pgconn)
-            yield from generators.fetch_many(pgconn)  # the answer to the sync
+            while len(answers) < 3:
+                answers.append((yield from generators.fetch_many(pgconn)))
             pgconn.exit_pipeline_mode()
         except psycopg.Error:
             # Perhaps libpq refused the statement: then BEGIN waits in its buffer, and the pipeline is not at its end.
             if not self.closed:
                 self.drop()
+            # A server that ends a session says why before it closes the connection.
+            for answer in answers:
+                if any(result.status == ExecStatus.FATAL_ERROR for result in answer):
+                    return answer
             raise
-        answered: list[PGresult] = results if begun and begun[0].status in _WELL else begun
-        return answered
+        begun, results, _ = answers
+        return results if begun and begun[0].status in _WELL else begun
 
     async def _take_turn(self) -> None:
         """Wait until no statement of another task is under way."""

@@ -326,21 +326,6 @@ async def test_a_server_that_hangs_holds_up_nobody_and_each_cancelled_call_ends(
         await participant.forget(each)
 
 
-class Sending(PostgresConnection):
-    """Its server takes nothing any more."""
-
-    def __init__(self, side):
-        while True:
-            try:
-                side.send(bytes(65536))
-            except BlockingIOError:
-                break
-        self.pgconn = SimpleNamespace(socket=side.fileno())
-
-    def __del__(self):
-        """Without anything to close."""
-
-
 async def test_a_statement_that_is_being_sent_as_its_connection_is_closed_says_so():
     def send():
         yield Wait.RW
@@ -348,19 +333,21 @@ async def test_a_statement_that_is_being_sent_as_its_connection_is_closed_says_s
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with ours, theirs:
-        connection = Sending(ours)
-        async with anyio.create_task_group() as tasks:
+        with pytest.raises(BlockingIOError):
+            while True:  # the server takes nothing any more
+                ours.send(bytes(65536))
+        opened = SimpleNamespace(pgconn=SimpleNamespace(socket=ours.fileno()), close=lambda: None)
+        connection = PostgresConnection(opened)
 
-            async def wait():
-                with pytest.raises(psycopg.OperationalError, match="closed meanwhile"):
-                    await connection.wait(send())
-                tasks.cancel_scope.cancel()
+        async def wait():
+            with pytest.raises(psycopg.OperationalError, match="closed meanwhile"):
+                await connection._wait(send())
 
-            tasks.start_soon(wait)
-            with anyio.fail_after(SECONDS):
-                while True:
-                    anyio.notify_closing(ours)  # whoever waits by now
-                    await anyio.lowlevel.checkpoint()
+        with anyio.fail_after(SECONDS):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(wait)
+                await anyio.wait_all_tasks_blocked()
+                connection.drop()
 
 
 async def test_two_tasks_that_enlist_one_participant_share_its_branch(postgres, participant, branch):
