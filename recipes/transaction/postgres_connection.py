@@ -135,8 +135,8 @@ class PostgresConnection:
     async def execute(self, sql: bytes, params: "Sequence[Any] | None" = None) -> Answered:
         """Run a statement with parameters, or statements without; return the answer. Raises psycopg.Error.
 
-        BEGIN goes in one message with the first statement, if that has parameters, and costs no round trip; it has one of
-        its own with libpq before 14.
+        BEGIN goes in one message with the first statement, if that has parameters, and costs no round trip. With
+        libpq before 14 it has one of its own.
         """
         transformer = Transformer(self._opened)
         query = PostgresQuery(transformer)
