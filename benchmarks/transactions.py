@@ -1,5 +1,9 @@
 """Transfers between two PostgreSQL servers: ours, atomic, against two commits one after the other, which are not.
 
+Another row is two-phase commit by psycopg's own methods, without a decision record: after a crash nobody knows whether
+to commit what is prepared. So this row is not atomic either. It shows what the databases themselves take for two-phase
+commit, which a coordinator can only approach.
+
 `python -m benchmarks.transactions [--rounds 5] [--seconds 5] [--directory DIRECTORY]`: a table, as `python -m
 benchmarks` has it, and behind it the time of ours split by stage. The coordinator is one process on three of our
 servers; the plain side is one process too, a thread and two connections for each transfer at a time. Databases sync.
@@ -8,6 +12,7 @@ servers; the plain side is one process too, a thread and two connections for eac
 import argparse
 import importlib.util
 import json
+import os
 import re
 import shutil
 import socket
@@ -34,6 +39,7 @@ from benchmarks.server import Server
 ACCOUNTS = 1_000
 AT_A_TIME = (1, 16)
 PEER = "plain commits"
+BARE = "bare two-phase commit, no decision record"
 CHANGE = "UPDATE accounts SET balance = balance + %s WHERE id = %s"
 
 
@@ -47,8 +53,26 @@ class Measured(NamedTuple):
     cpu: dict[str, float]
 
 
-def run_plain(dsns: Sequence[str], at_a_time: int, seconds: float) -> dict[str, Any]:
+def plainly(connections: Sequence[Any], chance: Random, name: str) -> None:
     """BEGIN to COMMIT on one database, then on the other: a crash between them leaves half a transfer."""
+    for connection, change in zip(connections, (-1, 1), strict=True):
+        connection.execute(CHANGE, [change, chance.randrange(ACCOUNTS)])
+        connection.commit()
+
+
+def barely(connections: Sequence[Any], chance: Random, name: str) -> None:
+    """Two-phase commit whose decision nobody records: a crash behind the first commit leaves half a transfer."""
+    for connection, change in zip(connections, (-1, 1), strict=True):
+        connection.tpc_begin(name)
+        connection.execute(CHANGE, [change, chance.randrange(ACCOUNTS)])
+    for connection in connections:
+        connection.tpc_prepare()
+    for connection in connections:
+        connection.tpc_commit()
+
+
+def run_threads(transact: Any, dsns: Sequence[str], at_a_time: int, seconds: float) -> dict[str, Any]:
+    """Transfers by `transact`, each thread with a connection to each database."""
     import psycopg
 
     took: list[float] = []
@@ -58,10 +82,10 @@ def run_plain(dsns: Sequence[str], at_a_time: int, seconds: float) -> dict[str, 
         connections = [psycopg.connect(dsn, prepare_threshold=None) for dsn in dsns]
         ready.wait()
         until = perf_counter() + seconds
+        count = 0
         while (begun := perf_counter()) < until:
-            for connection, change in zip(connections, (-1, 1), strict=True):
-                connection.execute(CHANGE, [change, chance.randrange(ACCOUNTS)])
-                connection.commit()
+            transact(connections, chance, f"{os.getpid()}-{number}-{count}")
+            count += 1
             took.append(perf_counter() - begun)
         for connection in connections:
             connection.close()
@@ -159,7 +183,7 @@ class Bench(NamedTuple):
         before = self.cpu()
         done = subprocess.run([*words, self.hosts], check=True, capture_output=True, text=True)
         measured = Measured(**json.loads(done.stdout))
-        share = 1.0 if kind == "plain" else seconds / (seconds + 1)  # ours ran for a second before
+        share = seconds / (seconds + 1) if kind == "ours" else 1.0  # ours ran for a second before
         measured.cpu.update({name: (after - before[name]) * share for name, after in self.cpu().items()})
         return measured
 
@@ -169,10 +193,14 @@ def _percentile(values: Sequence[float], percent: int) -> float:
     return 1000 * (quantiles(values, n=100)[percent - 1] if len(values) > 1 else values[0])
 
 
-def _points(at_a_time: int, ours: list[Measured], plain: list[Measured]) -> list[Point]:
+def _points(at_a_time: int, ours: list[Measured], bare: list[Measured], plain: list[Measured]) -> list[Point]:
     name = f"transfers, {at_a_time} at a time"
     target = 0.5 if at_a_time == max(AT_A_TIME) else None
-    points = [Point(name, "tx/s", [each.rate for each in ours], [each.rate for each in plain], target, peer=PEER)]
+    rates = [[each.rate for each in side] for side in (ours, bare, plain)]
+    points = [
+        Point(name, "tx/s", rates[0], rates[2], target, peer=PEER),
+        Point(f"{BARE}, {at_a_time} at a time", "tx/s", rates[1], rates[2], peer=PEER),
+    ]
     for percent in (50, 99):
         values = [[_percentile(each.seconds, percent) for each in side] for side in (ours, plain)]
         points.append(Point(f"{name}, p{percent}", "ms", values[0], values[1], less_is_better=True, peer=PEER))
@@ -231,7 +259,7 @@ def main() -> int:
         parser.error(missing)
     points: list[Point] = []
     with ExitStack() as stack:
-        databases = [stack.enter_context(postgres.running(asked.directory)) for _ in range(2)]
+        databases = [stack.enter_context(postgres.running(asked.directory.resolve())) for _ in range(2)]
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=asked.directory)))
         ensemble = stack.enter_context(running("ours", home, 3))
         bench = Bench(databases, ensemble)
@@ -240,17 +268,21 @@ def main() -> int:
         said = []
         for at_a_time in AT_A_TIME:
             ours: list[Measured] = []
+            bare: list[Measured] = []
             plain: list[Measured] = []
             for turn in range(asked.rounds):
-                sides = [("ours", ours), ("plain", plain)]
+                sides = [("ours", ours), ("bare", bare), ("plain", plain)]
                 for kind, found in sides if turn % 2 == 0 else reversed(sides):
                     found.append(bench.measure(kind, at_a_time, asked.seconds))
-            points += _points(at_a_time, ours, plain)
-            for point in points[-3:]:
+            found_points = _points(at_a_time, ours, bare, plain)
+            points += found_points
+            for point in found_points:
                 note(line(point))
             name = f"{at_a_time} at a time"
-            said += [f"{name}, {_stages(ours)}", _cpu(f"{name}, ours", ours), _cpu(f"{name}, plain", plain)]
-            note("\n".join(said[-3:]))
+            sides = [("ours", ours), ("bare", bare), ("plain", plain)]
+            words = [f"{name}, {_stages(ours)}", *(_cpu(f"{name}, {kind}", side) for kind, side in sides)]
+            said += words
+            note("\n".join(words))
         said.append(_store_cost(bench, asked.seconds))
     sys.stdout.write("\n".join([table(points), *said]) + "\n")
     return 0
@@ -277,9 +309,12 @@ def _fill(dsns: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--run"]:
-        kind, one, two, at_a_time, seconds, hosts = sys.argv[2:]
+        kind, *dsns, at_a_time, seconds, hosts = sys.argv[2:]
         numbers = int(at_a_time), float(seconds)
-        done = run_plain((one, two), *numbers) if kind == "plain" else run_ours((one, two), *numbers, hosts)
+        if kind == "ours":
+            done = run_ours(dsns, *numbers, hosts)
+        else:
+            done = run_threads(barely if kind == "bare" else plainly, dsns, *numbers)
         sys.stdout.write(json.dumps(done) + "\n")
     else:
         sys.exit(main())

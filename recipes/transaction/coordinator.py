@@ -30,7 +30,7 @@ from recipes.transaction.opening import Openings, in_words, is_away
 from recipes.transaction.participant import BranchId, ThreePhaseParticipant, TransactionParticipant, check_name
 from recipes.transaction.record import Decision, Record, Records
 from recipes.transaction.recovery import Recovery
-from recipes.transaction.stages import DECIDED, NOTHING_PREPARED, CommitProtocol, Event, Stage
+from recipes.transaction.stages import DECIDED, CommitProtocol, Event, Stage
 from recipes.transaction.stats import CoordinatorStats
 
 if TYPE_CHECKING:
@@ -252,7 +252,9 @@ class Coordinator:
             await driver.wait_decided()
             scope.limit(driver.left_seconds())
             await driver.wait_settled()
-        if driver.stage in NOTHING_PREPARED:  # the session is over, and the work is being undone
+        if driver.is_unprepared:
+            if scope.ended.is_set():  # the work is undone now; a client that closes would wait for the driver before
+                driver.stop()
             with anyio.move_on_after(_LEAVING_SECONDS, shield=True):
                 await driver.wait_decided()
 
@@ -319,7 +321,15 @@ class GlobalTransaction:
             raise RuntimeError(f"the block ended while the participant {name!r} was being opened")
         if name not in driver.record.branches:
             driver.record = driver.record._replace(branches=(*driver.record.branches, name))
-        return await self._coordinator._begin_branch(branch)
+        result = await self._coordinator._begin_branch(branch)
+        if self._left:
+            # The branch may have begun after the driver asked it to end. Before the decision its participant must not
+            # be told to abort: perhaps it has voted yes, for work that another task enlisted.
+            await driver.wait_decided()
+            if driver.decision is Decision.ABORT:
+                await self._coordinator._undo(participant, branch)
+            raise RuntimeError(f"the block ended while the participant {name!r} began its branch")
+        return result
 
     async def __aenter__(self) -> Self:
         if self._scope is not None:

@@ -10,8 +10,11 @@ Source: PEP 249, Optional Two-Phase Commit Extensions; X/Open, Distributed Trans
 
 import re
 import select
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from typing import Any
+
+import anyio.lowlevel
 
 from recipes.core.errors import BadArguments
 from recipes.transaction.guard import ParticipantGuard
@@ -105,6 +108,7 @@ class Database:
         """End the statement that another thread runs on `connection`. other: the connection to do it with."""
 
 
+@lru_cache(maxsize=1024)  # each branch is checked at each request
 def check_id(branch: BranchId) -> BranchId:
     """The id, if every database accepts it: XA has 64 bytes for each half, and drivers do not escape it.
     Raises BadArguments."""
@@ -119,3 +123,19 @@ def check_id(branch: BranchId) -> BranchId:
             f" participant's name, 64 in it, and {_ID_CHARACTERS} in all",
         )
     return branch
+
+
+class Together:
+    """Branches that tasks add at the same time go into one call. call: with all of them."""
+
+    def __init__(self, call: Callable[[Sequence[BranchId]], Awaitable[None]]) -> None:
+        self._call = call
+        self._waiting: list[BranchId] = []
+
+    async def add(self, branch: BranchId) -> None:
+        """Add a branch. The first task that goes on makes the call; the others return."""
+        self._waiting.append(branch)
+        await anyio.lowlevel.checkpoint()
+        batch, self._waiting = self._waiting, []
+        if batch:
+            await self._call(batch)

@@ -17,7 +17,7 @@ from recipes.transaction import asking
 from recipes.transaction.branch import Answer, Reply
 from recipes.transaction.participant import BranchId, TransactionParticipant
 from recipes.transaction.record import Decision, Record, Records
-from recipes.transaction.stages import DECIDED, NOTHING_PREPARED, CommitProtocol, Event, Stage, following
+from recipes.transaction.stages import DECIDED, CommitProtocol, Event, Stage, following
 
 if TYPE_CHECKING:
     from random import Random
@@ -48,7 +48,7 @@ class Driver:
         self.stage: Stage = stage
         self.why: str = ""
         self.unsettled: dict[str, str] = {}  # participants that have not proved the outcome -> their last answer
-        self._decided: Waiter | None = None  # of the task that awaits the decision
+        self._decided: list[Waiter] = []  # of the tasks that await the decision
         self._ended: Waiter | None = None  # of the task that awaits the end of `run`
         self._records = records
         self._participants = participants
@@ -60,6 +60,7 @@ class Driver:
         self._scope = anyio.CancelScope()
         self._read_only: set[str] = set()
         self._prepared: set[str] = set()  # names of participants that voted yes
+        self._asked = False  # whether anybody was asked to prepare
         self._random: Random = records.client.random
         self._clock: Callable[[], float] = records.client.clock
         self.began_at: float = self._clock()
@@ -75,16 +76,24 @@ class Driver:
         """Note that the block has ended. event: how."""
         self._note(event, why)
 
+    @property
+    def is_unprepared(self) -> bool:
+        """Whether nothing is decided, and nobody can be prepared, since nobody was asked. If the session is lost then,
+        the work of the branches is undone here: another coordinator may find no record, and does not reach what is at
+        work in this process."""
+        return not self._asked and self.stage not in DECIDED
+
     def lost(self, why: str) -> None:
         """Note that the session ended before anybody was asked to prepare."""
         if self.stage is not Stage.ABORTING:
-            self._note(Event.LOST, why)
+            self._note(Event.LOST_UNASKED, why)
 
     async def wait_decided(self) -> None:
         """Return once the outcome is known, or will not be known here."""
         if self.stage not in DECIDED and not self._over:
-            self._decided = Waiter()
-            await self._decided.wait()
+            waiter = Waiter()
+            self._decided.append(waiter)
+            await waiter.wait()
 
     async def wait_settled(self) -> None:
         """Return once every participant has proved the outcome, or `run` has ended before that."""
@@ -109,14 +118,14 @@ class Driver:
     def finish(self) -> None:
         """Note that `run` has ended, and wake the task that waits."""
         self._over = True
-        for waiter in (self._decided, self._ended):
+        for waiter in (*self._decided, self._ended):
             if waiter is not None:
                 waiter.set()
 
     async def undo(self, within: float) -> None:
-        """After a cancelled `run`: abort, with one try, the branches that no record names. within: seconds it takes at
-        most, even if the caller is cancelled."""
-        if self.stage in NOTHING_PREPARED or (self.stage is Stage.ABORTING and self.record.decision is None):
+        """After a cancelled `run`: abort, with one try, the branches if nobody was asked to prepare. within: seconds it
+        takes at most, even if the caller is cancelled."""
+        if self.is_unprepared or (self.stage is Stage.ABORTING and self.record.decision is None):
             self.lost("the session is over")
             with anyio.move_on_after(within, shield=True):
                 async with anyio.create_task_group() as group:
@@ -141,7 +150,7 @@ class Driver:
                     event = await work[self.stage]()
                 except (SessionError, AuthFailed) as error:
                     self.why = self.why or str(error)
-                    event = Event.LOST
+                    event = Event.LOST if self._asked else Event.LOST_UNASKED
                 except StoreError as error:  # for example no permission, or no quota left
                     self.why = self.why or str(error)
                     event = Event.DENIED
@@ -158,8 +167,9 @@ class Driver:
         self.stage = following(self.record.protocol, self.stage, event)
         if self.stage in (Stage.COMMITTING, Stage.ABORTING):
             self.unsettled = {name: "not asked yet" for name in self.record.branches if name not in self._read_only}
-        if self._decided is not None and self.stage in DECIDED:
-            self._decided.set()
+        if self.stage in DECIDED:
+            for waiter in self._decided:
+                waiter.set()
 
     def _branch(self, name: str) -> BranchId:
         return BranchId(self._fleet, self.record.id, name)
@@ -181,6 +191,7 @@ class Driver:
         if unknown:
             self.why = f"{unknown[0]}: this coordinator has no such participant"
             return Event.REFUSED
+        self._asked = self._asked or method != "can_commit"
         replies = await self._ask_all(method, names, left)
         for name, reply in replies.items():
             if reply.answer not in _YES:

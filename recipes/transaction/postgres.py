@@ -5,15 +5,12 @@ docs/transactions.md, each row shown by a test.
 """
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-import anyio
-import anyio.lowlevel
-
-from recipes.core.errors import ConfigError
+from recipes.core.errors import BadArguments, ConfigError
 from recipes.transaction.branch import Answer
-from recipes.transaction.database import LOCK_SECONDS, check_id
+from recipes.transaction.database import LOCK_SECONDS, Together, check_id
 from recipes.transaction.guard import ABORT, COMMIT, GuardRow, ParticipantGuard
 from recipes.transaction.participant import BranchId, Prepared
 
@@ -21,11 +18,20 @@ if TYPE_CHECKING:
     from recipes.transaction.postgres_connection import PostgresConnection, PostgresConnections
 
 _IDLE = 32  # connections kept open
+# What DISCARD ALL does, which is allowed only by itself: a branch's settings, session-level locks and cursors must not
+# meet the next branch. It goes in one message with the last statement, and has no round trip of its own.
+_RESET = (
+    "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DEALLOCATE ALL; UNLISTEN *;"
+    " SELECT pg_advisory_unlock_all()"
+)
+_SCHEMA = b"""
+SELECT quote_ident(n.nspname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %s::regclass
+"""
 _CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 
 # Locks of a prepared transaction have no pid. They share a virtual transaction id: that of the session that prepared
 # it, or -1/<xid> after a restart. Its lock on its own transaction id links them to the row of pg_prepared_xacts.
-_PREPARED = """
+_PREPARED = b"""
 SELECT x.gid, extract(epoch FROM clock_timestamp() - x.prepared)::float8,
     array(
         SELECT DISTINCT l.mode || ' on ' || coalesce(l.relation::regclass::text, l.locktype)
@@ -41,23 +47,33 @@ class PostgresBranch:
     """What `tx.enlist` returns: the branch's own connection, in a transaction. Its statements run one at a time."""
 
     def __init__(self, connection: "PostgresConnection") -> None:
+        connection.begins = True
         self._connection = connection
         self._changed = False  # rows, as statements report it; `_prepare` asks about other changes
+        self._failed = False  # a statement has raised, or was cancelled
         self._over = False  # the connection is closed, or in other use
 
     async def execute(self, sql: str, params: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
         """Run a statement, with parameters as %s; return its rows, an empty list if it has none.
 
         Raises psycopg.Error, and RuntimeError when the branch has ended. After an error, or a statement that was
-        cancelled, the branch cannot commit.
+        cancelled, the branch cannot commit: not even if nothing was sent to the server, which the caller cannot know.
         """
         if self._over:
             raise RuntimeError("the branch has ended: its statements run inside the transaction's block")
-        # As bytes, since the driver's type wants literals: statements come from the user's code here.
-        cursor = await self._connection.execute(sql.encode(), params)
-        verb, *counts = (cursor.statusmessage or "").split()
-        self._changed = self._changed or (verb in _CHANGES and counts[-1:] != ["0"])
-        return await cursor.fetchall() if cursor.description else []
+        try:
+            # As bytes, since the driver's type wants literals: statements come from the user's code here.
+            tags, rows = await self._connection.execute(sql.encode(), params)
+        except BaseException:
+            self._failed = True
+            raise
+        self._changed = self._changed or any(map(_tells_a_change, tags))
+        return rows
+
+    @property
+    def _is_sound(self) -> bool:
+        """Whether all that the branch was told is done, and can still commit."""
+        return not self._failed and (self._connection.begins or self._connection.is_sound)
 
 
 class PostgresParticipant:
@@ -75,7 +91,7 @@ class PostgresParticipant:
         self._guard = guard or ParticipantGuard()
         self._working: dict[BranchId, PostgresBranch] = {}
         self._kept: PostgresConnections | None = None
-        self._forgotten: list[BranchId] = []
+        self._forgotten = Together(self.forget_all)
 
     async def open(self) -> None:
         """Check that the server can prepare transactions, and make the guard's table.
@@ -83,12 +99,12 @@ class PostgresParticipant:
         Raises ConfigError, and psycopg.Error when the server cannot be reached.
         """
         async with self._connection() as connection:
-            found = await (await connection.execute("SHOW max_prepared_transactions")).fetchone()
-            if found is None or int(found[0]) == 0:
+            _, ((most,),) = await connection.execute(b"SHOW max_prepared_transactions")
+            if int(most) == 0:
                 raise ConfigError(
-                    "max_prepared_transactions", 0 if found is None else found[0],
+                    "max_prepared_transactions", most,
                     "as many as branches are prepared at a time; set it in postgresql.conf and restart",
-                    source=connection.info.host,
+                    source=connection.host,
                 )  # fmt: skip
         await self._make_table()
 
@@ -108,6 +124,10 @@ class PostgresParticipant:
                 ):
                     # IF NOT EXISTS notwithstanding: another process, or another driver, has made it at this moment.
                     await self._read(connection, "")
+            if "." not in self._guard.table:  # a branch may set search_path
+                _, ((schema,),) = await connection.execute(_SCHEMA, [self._guard.table])
+                with suppress(BadArguments):  # the schema's name needs quotation marks
+                    self._guard = ParticipantGuard(f"{schema}.{self._guard.table}")
 
     async def aclose(self) -> None:
         """Close the connections that are kept, and those of branches that are at work."""
@@ -118,31 +138,27 @@ class PostgresParticipant:
                 working._connection.drop()
 
     async def begin(self, branch: BranchId) -> PostgresBranch:
-        """Begin a database transaction for the branch. Raises psycopg.Error when the server cannot be reached."""
-        import psycopg
+        """Let the branch begin a database transaction, with its first statement: BEGIN has no round trip of its own.
 
-        check_id(branch)
-        while branch not in self._working:
-            connection, is_old = await self._connections.take()
-            try:
-                await connection.run("BEGIN")
-            except psycopg.Error:
-                self._connections.give_up(connection)
-                if not is_old:
-                    raise
-                continue  # the server has closed it meanwhile, or was started again
-            if branch in self._working:  # another task was quicker
-                connection.drop()
-            else:
-                self._working[branch] = PostgresBranch(connection)
-        return self._working[branch]
+        Raises psycopg.Error when the server cannot be reached. That is asked only if no connection is kept.
+        """
+        working = self._working.get(check_id(branch))
+        if working is None:
+            connection = await self._connections.take()
+            working = self._working.get(branch)
+            if working is None:
+                working = self._working[branch] = PostgresBranch(connection)
+            else:  # another task was quicker
+                self._connections.give_back(connection)
+        return working
 
     async def can_commit(self, branch: BranchId) -> Answer:
         """Whether the branch's transaction is sound. Deferred constraints are checked now."""
         working = self._working.get(check_id(branch))
-        if working is None or not _is_sound(working._connection):
+        if working is None or not working._is_sound:
             return Answer.REFUSED
-        await working._connection.run("SET CONSTRAINTS ALL IMMEDIATE")
+        if not working._connection.begins:
+            await working._connection.run("SET CONSTRAINTS ALL IMMEDIATE")
         ended = await self._read(working._connection, str(branch))
         return Answer.PREPARED if ended is None else Answer.REFUSED
 
@@ -160,7 +176,7 @@ class PostgresParticipant:
             return await self._prepared_before(branch)
         connection, answer = working._connection, Answer.REFUSED
         try:
-            if _is_sound(connection):
+            if working._is_sound:
                 answer = await self._prepare(connection, branch, working._changed)
         except psycopg.errors.UniqueViolation:  # it was aborted before
             pass
@@ -174,15 +190,17 @@ class PostgresParticipant:
         return answer
 
     async def _prepare(self, connection: "PostgresConnection", branch: BranchId, changed: bool) -> Answer:
+        if connection.begins:  # no statement has run
+            return Answer.READ_ONLY
         if not changed:
             (found,) = await connection.run("SELECT pg_current_xact_id_if_assigned()")
             if found.get_value(0, 0) is None:
-                await connection.run("COMMIT")
+                await connection.run(f"COMMIT; {_RESET}")
                 return Answer.READ_ONLY
         # One message: if the row exists already, the server does not run the second statement.
         row = self._guard.insert_sql % (f"'{branch}'", f"'{COMMIT}'")
-        *_, last = await connection.run(f"{row}; PREPARE TRANSACTION '{branch}'")
-        return Answer.PREPARED if last.command_status == b"PREPARE TRANSACTION" else Answer.REFUSED
+        _, end, *_ = await connection.run(f"{row}; PREPARE TRANSACTION '{branch}'; {_RESET}")
+        return Answer.PREPARED if end.command_status == b"PREPARE TRANSACTION" else Answer.REFUSED
 
     async def commit(self, branch: BranchId) -> Answer:
         """COMMIT PREPARED, or proof by the guard's row that it was done."""
@@ -227,30 +245,26 @@ class PostgresParticipant:
 
     async def recover(self) -> Sequence[BranchId]:
         """The branches that are prepared in this database, without transactions of other software."""
-        sql = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE 'recipes:%'"
+        sql = b"SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE 'recipes:%'"
         async with self._connection() as connection:
-            rows = await (await connection.execute(sql)).fetchall()
+            _, rows = await connection.execute(sql)
         return [found for (gid,) in rows if (found := BranchId.parse(gid)) is not None]
 
     async def prepared(self) -> Sequence[Prepared]:
         """Every prepared transaction of this database, oldest first."""
         async with self._connection() as connection:
-            rows = await (await connection.execute(_PREPARED)).fetchall()
+            _, rows = await connection.execute(_PREPARED)
         return [Prepared(gid, BranchId.parse(gid), max(0.0, age), tuple(locks)) for gid, age, locks in rows]
 
     async def marks(self, older: float) -> Sequence[BranchId]:
         """The branches that ended more than `older` seconds ago and still have their row."""
         async with self._connection() as connection:
-            rows = await (await connection.execute(self._guard.old_sql(older).encode())).fetchall()
+            _, rows = await connection.execute(self._guard.old_sql(older).encode())
         return [found for (text,) in rows if (found := BranchId.parse(text)) is not None]
 
     async def forget(self, branch: BranchId) -> None:
         """Delete the guard's row, in one statement with the rows of all branches forgotten at the same time."""
-        self._forgotten.append(check_id(branch))
-        await anyio.lowlevel.checkpoint()
-        batch, self._forgotten = self._forgotten, []
-        if batch:
-            await self.forget_all(batch)
+        await self._forgotten.add(check_id(branch))
 
     async def forget_all(self, branches: Sequence[BranchId]) -> None:
         """Delete the guard's rows of these branches in one statement."""
@@ -268,15 +282,15 @@ class PostgresParticipant:
     async def _prepared_before(self, branch: BranchId) -> Answer:
         """The answer to a repeated prepare, or to a prepare in a process without the branch's work."""
         async with self._connection() as connection:
-            found = await connection.execute("SELECT 1 FROM pg_prepared_xacts WHERE gid = %s", [str(branch)])
-            if await found.fetchone() is not None:
+            _, rows = await connection.execute(b"SELECT 1 FROM pg_prepared_xacts WHERE gid = %s", [str(branch)])
+            if rows:
                 return Answer.PREPARED
             ended = await self._read(connection, str(branch))
             return Answer.COMMITTED if ended is not None and ended.outcome == COMMIT else Answer.REFUSED
 
     async def _read(self, connection: "PostgresConnection", branch: str) -> GuardRow | None:
-        row = await (await connection.execute(self._guard.read_sql.encode(), [branch])).fetchone()
-        return None if row is None else GuardRow(*row)
+        _, rows = await connection.execute(self._guard.read_sql.encode(), [branch])
+        return GuardRow(*rows[0]) if rows else None
 
     @property
     def _connections(self) -> "PostgresConnections":
@@ -289,7 +303,7 @@ class PostgresParticipant:
     @asynccontextmanager
     async def _connection(self) -> "AsyncGenerator[PostgresConnection]":
         """A connection that commits each statement. It is given back unless the block raises."""
-        connection, _ = await self._connections.take()
+        connection = await self._connections.take()
         try:
             yield connection
         except BaseException:
@@ -298,8 +312,6 @@ class PostgresParticipant:
         self._connections.give_back(connection)
 
 
-def _is_sound(connection: "PostgresConnection") -> bool:
-    """Whether the connection's transaction can still commit: PREPARE of a failed transaction raises nothing."""
-    from psycopg.pq import TransactionStatus
-
-    return connection.info.transaction_status is TransactionStatus.INTRANS
+def _tells_a_change(tag: str) -> bool:
+    verb, *counts = tag.split() or [""]
+    return verb in _CHANGES and counts[-1:] != ["0"]

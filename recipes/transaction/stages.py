@@ -50,6 +50,7 @@ class Event(Enum):
     FOUND_ABORT = "somebody else decided to abort"
     PROVED = "every participant has proved the outcome"
     LOST = "the session is over"
+    LOST_UNASKED = "the session is over, and nobody was asked to prepare"
 
 
 Table = MappingProxyType[tuple[Stage, Event], Stage]
@@ -62,20 +63,21 @@ _SHARED = {
     # Nothing was recorded and nobody prepared: the branches are undone, and nothing is written to the store.
     (_WORKING, Event.FAILED): _ABORTING,
     (_WORKING, Event.TIME_UP): _ABORTING,
-    (_WORKING, Event.LOST): _ABORTING,
+    (_WORKING, Event.LOST_UNASKED): _ABORTING,
     (_RECORDING, Event.WRITTEN): _PREPARING,
     # The record may be written or not: an abort that is written settles both cases.
     (_RECORDING, Event.TIME_UP): _TO_ABORT,
     (_RECORDING, Event.FAILED): _TO_ABORT,
     (_RECORDING, Event.FOUND_ABORT): _ABORTING,
     (_RECORDING, Event.DENIED): _ABORTING,
-    # Written or not, nobody was asked to prepare, and only this coordinator could have decided to commit.
-    (_RECORDING, Event.LOST): _ABORTING,
+    # The record may be written or not: only this coordinator could have decided to commit, and nobody is prepared.
+    (_RECORDING, Event.LOST_UNASKED): _ABORTING,
     (_PREPARING, Event.AGREED): _TO_COMMIT,
     (_PREPARING, Event.REFUSED): _TO_ABORT,
     (_PREPARING, Event.TIME_UP): _TO_ABORT,
     (_PREPARING, Event.FAILED): _TO_ABORT,
     (_PREPARING, Event.LOST): _IN_DOUBT,
+    (_PREPARING, Event.LOST_UNASKED): _ABORTING,
     (_TO_COMMIT, Event.WRITTEN): _COMMITTING,
     (_TO_COMMIT, Event.JOINED): _PREPARING,
     (_TO_COMMIT, Event.FOUND_COMMIT): _COMMITTING,
@@ -88,6 +90,7 @@ _SHARED = {
     (_TO_ABORT, Event.FOUND_COMMIT): _COMMITTING,
     (_TO_ABORT, Event.FOUND_ABORT): _ABORTING,
     (_TO_ABORT, Event.LOST): _IN_DOUBT,
+    (_TO_ABORT, Event.LOST_UNASKED): _ABORTING,
     (_COMMITTING, Event.PROVED): _SETTLED,
     (_ABORTING, Event.PROVED): _SETTLED,
 }
@@ -103,13 +106,12 @@ TABLES: MappingProxyType[CommitProtocol, Table] = MappingProxyType(
                 (_ASKING, Event.REFUSED): _ABORTING,
                 (_ASKING, Event.TIME_UP): _ABORTING,
                 (_ASKING, Event.FAILED): _ABORTING,
-                (_ASKING, Event.LOST): _ABORTING,
+                (_ASKING, Event.LOST_UNASKED): _ABORTING,
             }
         ),
     }
 )
 
-NOTHING_PREPARED: frozenset[Stage] = frozenset({Stage.WORKING, Stage.ASKING, Stage.RECORDING})
 DECIDED: frozenset[Stage] = frozenset({Stage.COMMITTING, Stage.ABORTING, Stage.SETTLED})
 
 

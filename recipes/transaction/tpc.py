@@ -12,13 +12,12 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 
 from recipes.core.errors import ConfigError
 from recipes.transaction.branch import Answer
 from recipes.transaction.connections import Connections
-from recipes.transaction.database import Database, check_id
+from recipes.transaction.database import Database, Together, check_id
 from recipes.transaction.guard import COMMIT, GuardRow, ParticipantGuard
 from recipes.transaction.participant import BranchId, Prepared
 from recipes.transaction.sql import SqlBranch, Work
@@ -55,7 +54,7 @@ class TpcParticipant:
         self._connections = Connections(open_one, lambda: self._database)
         self._guard = guard or ParticipantGuard()
         self._working: dict[BranchId, Work] = {}
-        self._forgotten: list[BranchId] = []
+        self._forgotten = Together(self.forget_all)
         self._lock = threading.Lock()
         self._limiter = anyio.CapacityLimiter(_THREADS)
 
@@ -258,11 +257,7 @@ class TpcParticipant:
 
     async def forget(self, branch: BranchId) -> None:
         """Delete the guard's row, in one statement with the rows of all branches forgotten at the same time."""
-        self._forgotten.append(check_id(branch))
-        await anyio.lowlevel.checkpoint()
-        batch, self._forgotten = self._forgotten, []
-        if batch:
-            await self.forget_all(batch)
+        await self._forgotten.add(check_id(branch))
 
     async def forget_all(self, branches: Sequence[BranchId]) -> None:
         """Delete the guard's rows of these branches in one statement."""

@@ -271,40 +271,6 @@ async def test_a_coordinator_goes_with_its_session_also_where_the_client_goes_on
         assert parties["a"].values == {"x": 2}
 
 
-@pytest.mark.parametrize("stage", ["asking", "recording"])
-async def test_work_that_nobody_else_knows_of_is_undone_when_the_session_is_lost(hosts, root, stage):
-    """Or a connection would hold its locks for as long as the process lives: no record tells of it."""
-    parties = two()
-    there = anyio.Event()
-
-    async def hang(*_):
-        there.set()
-        await anyio.sleep_forever()
-
-    async with connect(hosts) as client:
-        coordinator = Coordinator(client, root, participants=parties)
-        await coordinator.__aenter__()
-        if stage == "asking":
-            parties["b"].before = doing(Request.CAN_COMMIT, hang)
-        else:
-            coordinator._records.write = hang
-        async with anyio.create_task_group() as group:
-
-            async def transact():
-                with pytest.raises(TransactionAborted):
-                    async with coordinator.begin(protocol="3pc", deadline=60) as tx:
-                        (await tx.enlist("a"))["x"] = 1
-                        (await tx.enlist("b"))["x"] = 2
-
-            group.start_soon(transact)
-            with anyio.fail_after(SECONDS):
-                await there.wait()
-            await expire_session(client, hosts)
-    for party in parties.values():
-        assert [request for request, _ in party.requests][-1:] == [Request.ABORT]
-        assert set(party.states.values()) == {BranchState.ABORTED}
-
-
 async def test_a_branch_of_which_nobody_knows_whether_it_has_joined_is_not_undone(client, root):
     """It may have been asked, and have voted yes, by then."""
     parties = two()
@@ -437,3 +403,64 @@ async def test_an_error_beside_the_deadline_leaves_no_branch_open(client, root):
 
         await until(is_undone)
         assert tx.outcome == "abort"
+
+
+class SlowToBegin(MemoryParticipant):
+    """A participant whose `begin` can be held up."""
+
+    def __init__(self):
+        super().__init__()
+        self.begins = []
+
+    async def begin(self, branch):
+        if self.begins:
+            asked, go_on = self.begins.pop()
+            asked.set()
+            await go_on.wait()
+        return await super().begin(branch)
+
+
+async def test_a_branch_that_begins_behind_the_block_is_undone(client, root):
+    parties = two() | {"b": SlowToBegin()}
+    asked, go_on = anyio.Event(), anyio.Event()
+    parties["b"].begins.append((asked, go_on))
+
+    async def enlist_late(tx):
+        with pytest.raises(RuntimeError, match="the block ended while the participant 'b' began its branch"):
+            await tx.enlist("b")
+
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        with anyio.fail_after(SECONDS):
+            async with anyio.create_task_group() as group:
+                with pytest.raises(TransactionAborted, match="b: "):
+                    async with coordinator.begin(deadline=SECONDS) as tx:
+                        (await tx.enlist("a"))["x"] = 1
+                        group.start_soon(enlist_late, tx)
+                        await asked.wait()
+                go_on.set()
+    assert (tx.outcome, parties["b"]._working, parties["a"].values) == ("abort", {}, {})
+
+
+async def test_a_second_begin_behind_the_block_undoes_nothing_that_was_voted_for(client, root):
+    parties = {"a": SlowToBegin()}
+    asked, go_on = anyio.Event(), anyio.Event()
+    last = []
+
+    async def enlist_late(tx):
+        with pytest.raises(RuntimeError, match="began its branch"):
+            await tx.enlist("a")
+
+    async def vote():
+        go_on.set()
+        await anyio.wait_all_tasks_blocked()  # the second begin is through, and nothing is decided
+        last.append(parties["a"].requests[-1][0])
+
+    parties["a"].after = doing(Request.PREPARE, vote)
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        with anyio.fail_after(SECONDS):
+            async with anyio.create_task_group() as group, coordinator.begin(deadline=SECONDS) as tx:
+                (await tx.enlist("a"))["x"] = 1
+                parties["a"].begins.append((asked, go_on))
+                group.start_soon(enlist_late, tx)
+                await asked.wait()
+    assert (tx.outcome, last, parties["a"].values) == ("commit", [Request.PREPARE], {"x": 1})

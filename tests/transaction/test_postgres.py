@@ -326,21 +326,6 @@ async def test_a_server_that_hangs_holds_up_nobody_and_each_cancelled_call_ends(
         await participant.forget(each)
 
 
-class Sending(PostgresConnection):
-    """Its server takes nothing any more."""
-
-    def __init__(self, side):
-        while True:
-            try:
-                side.send(bytes(65536))
-            except BlockingIOError:
-                break
-        self.pgconn = SimpleNamespace(socket=side.fileno())
-
-    def __del__(self):
-        """Without anything to close."""
-
-
 async def test_a_statement_that_is_being_sent_as_its_connection_is_closed_says_so():
     def send():
         yield Wait.RW
@@ -348,19 +333,21 @@ async def test_a_statement_that_is_being_sent_as_its_connection_is_closed_says_s
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with ours, theirs:
-        connection = Sending(ours)
-        async with anyio.create_task_group() as tasks:
+        with pytest.raises(BlockingIOError):
+            while True:  # the server takes nothing any more
+                ours.send(bytes(65536))
+        opened = SimpleNamespace(pgconn=SimpleNamespace(socket=ours.fileno()), close=lambda: None)
+        connection = PostgresConnection(opened)
 
-            async def wait():
-                with pytest.raises(psycopg.OperationalError, match="closed meanwhile"):
-                    await connection.wait(send())
-                tasks.cancel_scope.cancel()
+        async def wait():
+            with pytest.raises(psycopg.OperationalError, match="closed meanwhile"):
+                await connection._wait(send())
 
-            tasks.start_soon(wait)
-            with anyio.fail_after(SECONDS):
-                while True:
-                    anyio.notify_closing(ours)  # whoever waits by now
-                    await anyio.lowlevel.checkpoint()
+        with anyio.fail_after(SECONDS):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(wait)
+                await anyio.wait_all_tasks_blocked()
+                connection.drop()
 
 
 async def test_two_tasks_that_enlist_one_participant_share_its_branch(postgres, participant, branch):
@@ -404,6 +391,161 @@ async def test_what_is_forgotten_at_a_time_is_deleted_at_once(postgres, particip
     assert (look(postgres, rows), look(postgres, deletions)) == (0, 1)
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute("DROP TRIGGER note ON recipes_branches")
+
+
+async def test_a_branch_begins_with_its_first_statement_and_one_without_statements_changes_nothing(
+    postgres, participant, branch
+):
+    open_now = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'"
+    other = branch._replace(participant="other")
+    sql = await participant.begin(branch)
+    assert look(postgres, open_now) == 0
+    await sql.execute("UPDATE accounts SET balance = balance - %s WHERE name = 'a'", [10])
+    await sql.execute("UPDATE accounts SET balance = balance - 1 WHERE name = 'a'")
+    assert (look(postgres, open_now), look(postgres)) == (1, 100)
+    await (await participant.begin(other)).execute("UPDATE accounts SET balance = 0 WHERE name = 'b'")
+    assert look(postgres, open_now) == 2
+    assert await participant.abort(branch) is Answer.ABORTED
+    assert await participant.abort(other) is Answer.ABORTED
+    assert look(postgres, "SELECT sum(balance) FROM accounts") == 200
+    idle = branch._replace(participant="idle")
+    await participant.begin(idle)
+    assert await participant.can_commit(idle) is Answer.PREPARED
+    assert await participant.prepare(idle) is Answer.READ_ONLY
+
+
+async def test_a_first_statement_that_fails_at_the_server_spoils_the_branch_and_nothing_else(
+    postgres, participant, branch
+):
+    sql = await participant.begin(branch)
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        await sql.execute("UPDATE accounts SET balance = balance / %s", [0])
+    for statement, params in (("UPDATE accounts SET balance = %s", [0]), ("UPDATE accounts SET balance = 0", None)):
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+            await sql.execute(statement, params)
+    assert await participant.can_commit(branch) is Answer.REFUSED
+    assert await participant.prepare(branch) is Answer.REFUSED
+    assert look(postgres, "SELECT sum(balance) FROM accounts") == 200
+
+
+async def test_a_statement_that_the_driver_refuses_spoils_the_branch_though_the_server_never_saw_it(
+    postgres, participant, branch
+):
+    for before, other in ((False, branch._replace(participant="first")), (True, branch)):
+        sql = await participant.begin(other)
+        if before:
+            await sql.execute("UPDATE accounts SET balance = balance - %s WHERE name = 'a'", [10])
+        with pytest.raises(psycopg.ProgrammingError, match="placeholders"):
+            await sql.execute("UPDATE accounts SET balance = balance + %s WHERE name = 'b'", [10, 20])
+        assert await participant.can_commit(other) is Answer.REFUSED
+        assert await participant.prepare(other) is Answer.REFUSED
+    assert look(postgres, "SELECT sum(balance) FROM accounts") == 200
+
+
+async def test_a_first_statement_that_libpq_refuses_to_send_closes_the_connection(postgres, participant, branch):
+    sql = await participant.begin(branch)
+    many = ", ".join(["%s"] * 65_536)  # one more than the protocol's count of parameters can say
+    with pytest.raises(psycopg.OperationalError, match="number of parameters"):
+        await sql.execute(f"SELECT 1 WHERE 0 IN ({many})", [0] * 65_536)
+    with pytest.raises(psycopg.OperationalError, match="closed"):  # it was left in the pipeline, with BEGIN sent or not
+        await sql.execute("UPDATE accounts SET balance = 0")
+    assert await participant.prepare(branch) is Answer.REFUSED
+    other = branch._replace(participant="other")
+    await take_ten(participant, other)
+    assert await participant.prepare(other) is Answer.PREPARED
+    assert await participant.commit(other) is Answer.COMMITTED
+    assert look(postgres) == 90
+
+
+async def test_a_statement_that_is_cancelled_before_its_turn_spoils_the_branch_as_well(postgres, participant, branch):
+    """Whether it was sent already is a matter of luck, and no caller could tell."""
+    sql = await participant.begin(branch)
+    await sql.execute("UPDATE accounts SET balance = balance - %s WHERE name = 'a'", [10])
+    with psycopg.connect(postgres.dsn) as connection:
+        connection.execute("LOCK TABLE recipes_branches IN ACCESS EXCLUSIVE MODE")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sql.execute, "SELECT count(*) FROM recipes_branches")  # waits for that lock
+            await anyio.wait_all_tasks_blocked()
+            with anyio.move_on_after(0) as scope:
+                await sql.execute("UPDATE accounts SET balance = balance + %s WHERE name = 'b'", [10])
+            assert scope.cancelled_caught
+            connection.rollback()
+    assert await participant.prepare(branch) is Answer.REFUSED
+    assert look(postgres, "SELECT sum(balance) FROM accounts") == 200
+
+
+async def test_a_first_statement_that_is_cancelled_is_broken_off_with_its_begin(postgres, participant, branch):
+    running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep($1%' AND pid <> pg_backend_pid()"
+    with anyio.move_on_after(0.2) as scope:
+        await (await participant.begin(branch)).execute("SELECT pg_sleep(%s)", [3600])
+    assert scope.cancelled_caught
+    assert await participant.prepare(branch) is Answer.REFUSED
+    with anyio.fail_after(SECONDS):
+        while look(postgres, running):
+            await anyio.sleep(0.01)
+
+
+async def test_statements_that_are_larger_than_what_the_socket_takes_at_once(postgres, participant, branch):
+    sql = await participant.begin(branch)
+    large = "x" * 20_000_000
+    with anyio.fail_after(SECONDS):
+        for _ in range(2):  # with BEGIN, and without
+            assert await sql.execute("SELECT length(%s)", [large]) == [(20_000_000,)]
+        assert await sql.execute("SELECT repeat('y', 20000000)") == [("y" * 20_000_000,)]
+    assert await participant.prepare(branch) is Answer.READ_ONLY
+
+
+async def end_backends(postgres):
+    """End all unused connections at the server, and wait until they are gone."""
+    idle = "FROM pg_stat_activity WHERE state LIKE 'idle%' AND pid <> pg_backend_pid()"
+    look(postgres, f"SELECT count(pg_terminate_backend(pid)) {idle}")
+    with anyio.fail_after(SECONDS):
+        while look(postgres, f"SELECT count(*) {idle}"):
+            await anyio.sleep(0.01)
+
+
+@pytest.mark.parametrize("asked", ["recover", "prepared", "commit", "abort", "begin"])
+async def test_connections_that_the_server_has_closed_while_they_were_unused_are_not_noticed(
+    postgres, participant, branch, asked
+):
+    others = [branch._replace(participant=f"p{number}") for number in range(2)]
+    for each in others:  # two at a time: two connections
+        await take_ten(participant, each) if each is others[0] else await participant.begin(each)
+    for each in others:
+        assert await participant.prepare(each) in (Answer.PREPARED, Answer.READ_ONLY)
+    await end_backends(postgres)
+    if asked in ("commit", "abort"):
+        expected = Answer.COMMITTED if asked == "commit" else Answer.ABORTED
+        assert await getattr(participant, asked)(others[0]) is expected
+        return
+    if asked == "begin":
+        await (await participant.begin(branch)).execute("SELECT balance FROM accounts WHERE name = %s", ["b"])
+    else:
+        assert len(await getattr(participant, asked)()) == 1
+    assert await participant.abort(others[0]) is Answer.ABORTED
+
+
+async def test_a_connection_that_ends_while_a_statement_is_sent_disturbs_no_later_one(postgres, participant, branch):
+    """libpq closes its socket then, and the next connection may get the same number."""
+    from recipes.transaction.postgres_connection import PostgresConnection
+
+    sql = await participant.begin(branch)
+    await sql.execute("UPDATE accounts SET balance = balance - %s WHERE name = 'a'", [10])
+    number = sql._connection._pgconn.socket
+    await end_backends(postgres)
+    with pytest.raises(psycopg.OperationalError):
+        await sql.execute("UPDATE accounts SET balance = 0")
+    later = []
+    with anyio.fail_after(SECONDS):
+        while not later or (later[-1]._pgconn.socket != number and len(later) < 20):
+            later.append(await PostgresConnection.open(postgres.dsn))
+            assert (await later[-1].execute(b"SELECT %s::int", [7])).rows == [(7,)]
+        assert later[-1]._pgconn.socket == number
+        assert await participant.prepare(branch) is Answer.REFUSED  # closes what is left of the first
+        for each in later:
+            assert (await each.execute(b"SELECT %s::int", [8])).rows == [(8,)]
+            each.drop()
+    assert look(postgres) == 100
 
 
 @pytest.mark.thorough  # 50 connections

@@ -174,7 +174,7 @@ async def test_what_is_forgotten_at_a_time_is_forgotten_together(bank, participa
         together.append(len(batch))
         await forget_all(batch)
 
-    monkeypatch.setattr(participant, "forget_all", counted)
+    monkeypatch.setattr(participant._forgotten, "_call", counted)
     async with anyio.create_task_group() as group:
         for each in branches:
             group.start_soon(participant.forget, each)

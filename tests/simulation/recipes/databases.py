@@ -21,6 +21,7 @@ class Database:
         self.told = told
         self.states = {}
         self.working = {}  # branch -> (process, life) that its connection is of
+        self.held = {}  # the same of those whose process has neither let them prepare nor aborted them
         self.read_only = set()  # branches that changed nothing: they have no outcome
         self.kept = {}  # branch -> its state when it last did something
         self.waits = {}  # branch that is prepared -> its protocol, and since when
@@ -37,6 +38,7 @@ class Database:
         if self.up:
             self.up = False
             self.working.clear()
+            self.held.clear()
             self.world.count("database down")
             self.world.timeline.after(for_us, self.restart)
 
@@ -120,21 +122,29 @@ class Participant:
         await self.send(lambda: True if self.database.up and self.process not in self.database.cut_off else None)
 
     async def begin(self, branch):
-        self.database.working[branch] = self.life
+        self.database.working[branch] = self.database.held[branch] = self.life
+
+    def let_go(self, branch):
+        """What this process has at work ends, whether the request arrives or not: the connection is its own."""
+        if self.database.held.get(branch) == self.life:
+            del self.database.held[branch]
 
     async def can_commit(self, branch):
         return await self.ask(Request.CAN_COMMIT, branch)
 
     async def prepare(self, branch):
+        self.let_go(branch)
         return await self.ask(Request.PREPARE, branch)
 
     async def pre_commit(self, branch):
+        self.let_go(branch)
         return await self.ask(Request.PREPARE, branch, CommitProtocol.THREE_PHASE)
 
     async def commit(self, branch):
         return await self.ask(Request.COMMIT, branch)
 
     async def abort(self, branch):
+        self.let_go(branch)
         return await self.ask(Request.ABORT, branch)
 
     async def forget(self, branch):

@@ -2,7 +2,8 @@
 
 R11: no two branches of a transaction end differently, each ends as its coordinator was told, and none commits unless
 all have voted yes. R12: once a quorum, the databases and a coordinator are up, everything is decided, and nothing stays
-prepared, within the bound of issue 12; when all is over, no record is left.
+prepared, within the bound of issue 12; when all is over, no record is left, and no branch that a block enlisted is at
+work in a process that lives.
 
 Traps make sure that everything dies in every stage: one is set for a stage, and goes off when the next transaction
 comes there.
@@ -268,6 +269,9 @@ class Transactions(Insiders):
             self.world.count("joined late")
             branch = BranchId(coordinator.fleet, transaction, NAMES[2])
             self.enlisted.setdefault(transaction, {})[NAMES[2]] = branch
+        finally:
+            # If its coordinator is lost before it asks, nobody ends its work in this process.
+            self.databases[NAMES[2]].held.pop(BranchId(coordinator.fleet, transaction, NAMES[2]), None)
 
     def tell(self, tx, outcome):
         self.told[tx.id] = outcome
@@ -361,6 +365,9 @@ class Transactions(Insiders):
         for database in self.databases.values():
             for branch in database.prepared():
                 return f"{branch} is still prepared"
+            for branch, (process, life) in database.held.items():
+                if (process.life, process.up) == (life, True):
+                    return f"{branch} is still at work in {process}, and holds its locks"
         if left := [name for name, _ in self.records()]:
             return f"{len(left)} records are left: {left[:3]}"
         return None

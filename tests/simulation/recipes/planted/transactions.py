@@ -72,7 +72,7 @@ def a_decision_is_written_over_what_has_joined(patch: Patch) -> None:
     patch.setattr(Records, "decide", decide)
 
 
-@planted("transaction", 340, "R11")
+@planted("transaction", 19, "R11")
 def a_deposed_coordinator_decides(patch: Patch) -> None:
     """Nothing is checked: neither that it is one yet, nor that others have not decided."""
     original = Records.decide
@@ -98,7 +98,7 @@ def recovery_commits_what_nobody_decided(patch: Patch) -> None:
     patch.setattr(Recovery, "_end", end)
 
 
-@planted("transaction", 19, "R11")
+@planted("transaction", 94, "R11")
 def recovery_ignores_whether_a_coordinator_lives(patch: Patch) -> None:
     original = Recovery.__init__
 
@@ -210,6 +210,16 @@ def an_outcome_is_told_once(patch: Patch) -> None:
 def a_session_that_is_lost_while_commit_is_decided_counts_as_an_abort(patch: Patch) -> None:
     tables = {
         protocol: MappingProxyType(table | {(Stage.DECIDING_COMMIT, Event.LOST): Stage.ABORTING})
+        for protocol, table in stages.TABLES.items()
+    }
+    patch.setattr(stages, "TABLES", MappingProxyType(tables))
+
+
+@planted("transaction", 6, "R12")
+def a_session_that_is_lost_while_abort_is_decided_leaves_the_work_of_branches_to_others(patch: Patch) -> None:
+    """Even if nobody was asked to prepare: then no other coordinator ends it."""
+    tables = {
+        protocol: MappingProxyType(table | {(Stage.DECIDING_ABORT, Event.LOST_UNASKED): Stage.IN_DOUBT})
         for protocol, table in stages.TABLES.items()
     }
     patch.setattr(stages, "TABLES", MappingProxyType(tables))
