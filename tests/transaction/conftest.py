@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from recipes import connect
+from recipes.transaction.participant import BranchId
 from tests.transaction.servers import MARIADB, POSTGRES, MariaDb, Postgres
 from tests.transaction.services import Service
 
@@ -67,6 +68,12 @@ def start_each(kind):
 @pytest.fixture(scope="session")
 def postgres(start_postgres):
     return start_postgres()
+
+
+@pytest.fixture
+def branch(request):
+    """A branch of a transaction of its own."""
+    return BranchId("0000abcd", f"1-{abs(hash(request.node.nodeid)):x}", "bank")
 
 
 @pytest.fixture(scope="session")

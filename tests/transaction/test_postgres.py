@@ -40,11 +40,6 @@ async def participant(postgres):
     await participant.aclose()
 
 
-@pytest.fixture
-def branch(request):
-    return BranchId("0000abcd", f"1-{abs(hash(request.node.nodeid)):x}", "bank")
-
-
 def look(postgres, sql="SELECT balance FROM accounts WHERE name = 'a'"):
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         return connection.execute(sql).fetchone()[0]

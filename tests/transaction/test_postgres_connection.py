@@ -10,12 +10,12 @@ import anyio.lowlevel
 import pytest
 
 from recipes.transaction.branch import Answer
-from recipes.transaction.participant import BranchId
 
 psycopg = pytest.importorskip("psycopg", reason="needs psycopg")
 
 from recipes.transaction.postgres import PostgresParticipant  # noqa: E402 - it needs psycopg
 from recipes.transaction.postgres_connection import PostgresConnection  # noqa: E402
+from tests.transaction.loops import LOOPS  # noqa: E402
 
 pytestmark = pytest.mark.anyio
 
@@ -56,12 +56,9 @@ class Proxy:
             each.close()
 
 
-@pytest.fixture(params=["asyncio", "trio", "uvloop"])
+@pytest.fixture(params=LOOPS)
 def anyio_backend(request):
-    if request.param != "uvloop":
-        return request.param
-    pytest.importorskip("uvloop", reason="needs uvloop")
-    return "asyncio", {"use_uvloop": True}
+    return request.param
 
 
 @pytest.fixture
@@ -72,11 +69,6 @@ async def participant(postgres):
     await participant.open()
     yield participant
     await participant.aclose()
-
-
-@pytest.fixture
-def branch(request):
-    return BranchId("0000abcd", f"1-{abs(hash(request.node.nodeid)):x}", "bank")
 
 
 @pytest.mark.parametrize("first", ["", "a notice, and then the reset"])

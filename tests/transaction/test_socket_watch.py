@@ -7,18 +7,16 @@ import anyio.lowlevel
 import pytest
 
 from recipes.transaction.socket_watch import SocketWatch
+from tests.transaction.loops import LOOPS
 
 pytestmark = pytest.mark.anyio
 
 SECONDS = 60
 
 
-@pytest.fixture(params=["asyncio", "trio", "uvloop"])
+@pytest.fixture(params=LOOPS)
 def anyio_backend(request):
-    if request.param != "uvloop":
-        return request.param
-    pytest.importorskip("uvloop", reason="needs uvloop")
-    return "asyncio", {"use_uvloop": True}
+    return request.param
 
 
 @pytest.fixture
