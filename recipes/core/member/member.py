@@ -6,7 +6,7 @@ calls `begin_turn`, passes inputs in, puts `take_writes` on disk, calls `flushed
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from recipes.core.codes import SESSION_MOVED
@@ -68,6 +68,7 @@ class Member:
         self.disk_full: bool = False
         self.serving: bool = False
         self.facts: Facts = Facts()  # the shell replaces it with one that knows more
+        self.observe: Callable[[Entry], None] | None = None  # called before an entry is applied, by a simulation
         self.session_secret: bytes | None = config.session_secret
         self.trace_mask = 306  # kept for operators who set it; nothing is traced
         self._replica = replica
@@ -355,6 +356,8 @@ class Member:
     def commit(self, entry: Entry, txn: Txn, end: SessionEnd | None = None) -> None:
         """Apply an entry and answer its request. end: of the session that it closes, if it was looked for before."""
         tree = self.tree
+        if self.observe is not None:
+            self.observe(entry)
         applied = tree.apply(txn, entry.digest, end)
         if entry.claimed is not None and not txn[2] % _COMPARED_EVERY:
             self._compare(entry)

@@ -14,7 +14,6 @@ from recipes.core.disk.snapshot_writer import SnapshotWriter
 from recipes.core.disk.store import Store
 from recipes.core.disk.write_queue import WriteQueue
 from recipes.core.errors import DiskError
-from recipes.core.jute.txns import Txn
 from recipes.core.jute.votes import decode_notification, encode_notification
 from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
@@ -27,7 +26,6 @@ from recipes.core.sim.network import Side
 from recipes.core.sim.rules import Tap
 from recipes.core.sim.surroundings import NodeSettings, Surroundings
 from recipes.core.standalone import Standalone
-from recipes.core.tree.session_end import SessionEnd
 from recipes.core.tree.tree import DataTree
 from recipes.core.turn import Turn
 
@@ -35,18 +33,6 @@ _WALL_MS = 1_700_000_000_000
 _FILL_AHEAD_BYTES = 4096
 _MOST_YOUNG, _MOST_PACKED = 2, 100  # znodes
 _SLICE_MS = 2  # time between two slices of a tree, on disk or on the wire
-
-
-class _WatchedMember(Member):
-    """Passes every commit to `observe` on its way to the tree."""
-
-    def __init__(self, observe: Callable[[Entry], None], *args: Any) -> None:
-        self._observe = observe
-        super().__init__(*args)
-
-    def commit(self, entry: Entry, txn: Txn, end: SessionEnd | None = None) -> None:
-        self._observe(entry)
-        super().commit(entry, txn, end)
 
 
 class Node:
@@ -123,7 +109,8 @@ class Node:
             )
             self.peer = settings.protocol.start(about, found, now_ms)
         wall_ms = _WALL_MS + self.wall_offset_ms + now_ms
-        self.member = _WatchedMember(self._observe, settings.member, tree, self.peer, now_ms, wall_ms)
+        self.member = Member(settings.member, tree, self.peer, now_ms, wall_ms)
+        self.member.observe = self._observe
         self.up, self.paused = True, False
         self._waiting = []
         self._turn_due = False
