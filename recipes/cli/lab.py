@@ -42,8 +42,8 @@ Language = Literal["en", "zh"]
 lab: App = App(name="lab", help="Protocols in a laboratory: see docs/lab.md.")
 lab.command(challenge)
 lab.command(ask)
-for of_traces in (check, replay, export, schema, diff):
-    lab.command(of_traces)
+for _of_traces in (check, replay, export, schema, diff):
+    lab.command(_of_traces)
 
 
 @lab.command(name="list")
@@ -164,12 +164,13 @@ def run(
             replace(found, sites={**found.sites, **sites}), used, named, 1 if clients is None else clients
         )
     outcome = run_scenario(found, protocol=protocol, seed=seed, sites=sites, plant=plant)
-    if trace is not None:
+    if trace is not None or html is not None:
         commit = source_commit()
-        header = {**outcome.trace.header, **({"commit": commit} if commit else {})}
-        write(trace, dumps(replace(outcome.trace, header=header)))
-    if html is not None:
-        write(html, document(content(outcome.trace, found)))
+        kept = replace(outcome.trace, header={**outcome.trace.header, **({"commit": commit} if commit else {})})
+        if trace is not None:
+            write(trace, dumps(kept))
+        if html is not None:
+            write(html, document(content(kept, found)))
     if explain:
         print(shown("".join(f"{line}\n" for line in told(outcome.trace, lang))), end="")
     elif text:

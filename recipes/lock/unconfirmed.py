@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class UnconfirmedPlace(Contender):
     """See the module."""
 
-    confirm = False
+    confirm: bool = False
     _deletion: "Call | None" = None  # until its outcome is known, or the next place takes it back
 
     @property
@@ -70,13 +70,13 @@ class UnconfirmedPlace(Contender):
         stat = await self.client.exists(expected)
         invariant(both.done, "a reply came before that to an earlier request")
         if both.error is not None:
-            self.asked = not isinstance(both.error, StoreError)
+            self.asked: bool = not isinstance(both.error, StoreError)
             return [], both.error
         results, _, error = both.value
         if error is not None:  # nothing was done; most often somebody else has deleted the last place
             self.asked = False
             return await super()._create_and_list()
-        self.path = str(results[1])
+        self.path: str = str(results[1])
         if self.path != expected or stat is None:
             stat = await self.client.exists(self.path)
         if stat is None:

@@ -26,7 +26,7 @@ class ClientTap:
     """
 
     def __init__(self) -> None:
-        self.connections = 0
+        self.connections: int = 0
         self.kinds: list[int] = []
         self.lose: set[int] = set()
         self.lose_create = False
