@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BEFORE = "efd6785"
 REQUESTS = 160  # of each kind
-ALLOWED = {1: 1.02, 3: 0.79}  # by servers; more takes a reason, in the commit that raises this
+ALLOWED = {1: 1.025, 3: 0.79}  # by servers; more takes a reason, in the commit that raises this
 
 
 def sources_of(commit, folder):
