@@ -19,6 +19,14 @@ def two():
     return {"a": MemoryParticipant(), "b": MemoryParticipant()}
 
 
+def hang_while(stage, coordinator, parties, hang):
+    """Let the transaction go no further than it is asking whether all can commit, or is recording who takes part."""
+    if stage == "asking":
+        parties["b"].before = doing(Request.CAN_COMMIT, hang)
+    else:
+        coordinator._records.write = hang
+
+
 @pytest.mark.parametrize("stage", ["asking", "recording"])
 async def test_work_that_nobody_else_knows_of_is_undone_when_the_session_is_lost(hosts, root, stage):
     """Or a connection would hold its locks for as long as the process lives: no record tells of it."""
@@ -32,10 +40,7 @@ async def test_work_that_nobody_else_knows_of_is_undone_when_the_session_is_lost
     async with connect(hosts) as client:
         coordinator = Coordinator(client, root, participants=parties)
         await coordinator.__aenter__()
-        if stage == "asking":
-            parties["b"].before = doing(Request.CAN_COMMIT, hang)
-        else:
-            coordinator._records.write = hang
+        hang_while(stage, coordinator, parties, hang)
         async with anyio.create_task_group() as group:
 
             async def transact():
@@ -122,10 +127,7 @@ async def test_a_client_that_is_closed_before_anybody_was_asked_to_prepare_leave
         async with anyio.create_task_group() as group, connect(hosts) as client:
             coordinator = Coordinator(client, root, participants=parties)
             await coordinator.__aenter__()
-            if stage == "asking":
-                parties["b"].before = doing(Request.CAN_COMMIT, hang)
-            else:
-                coordinator._records.write = hang
+            hang_while(stage, coordinator, parties, hang)
             group.start_soon(transact, coordinator)
             await there.wait()
     assert [type(error) for error in raised] == [TransactionAborted]
