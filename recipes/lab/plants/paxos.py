@@ -154,11 +154,11 @@ class _OrderlyServer(paxos_log.Server):
         super().__init__(place)
         self._unanswered: dict[int, int] = {}  # by slot: the call
 
-    def reply(self, number: int, outcome: str, value: Any) -> None:
+    def reply(self, call: int, outcome: str, value: Any) -> None:
         if outcome == "ok" and value > len(self._executed):
-            self._unanswered[value] = number
+            self._unanswered[value] = call
             return
-        super().reply(number, outcome, value)
+        super().reply(call, outcome, value)
 
     def _execute(self) -> None:
         super()._execute()
