@@ -50,9 +50,12 @@ class Handshakes:
             valid = member.leading.revalidate(asked.session_id, connection.timeout_ms, 0, member.now_ms)
             self._resume(connection, asked.session_id, valid)
         elif self._replica.learner is not None:
-            before = self._revalidating.pop(asked.session_id, None)
-            if before is not None:
-                before.close()
+            # The client has given up its other connections to this server. What waits in them, behind a `sync` perhaps,
+            # must not go to the leader any more: behind this question the leader would take it for the client's next
+            # requests, though the client may go on elsewhere meanwhile.
+            for before in (self._revalidating.get(asked.session_id), self.by_session.get(asked.session_id)):
+                if before is not None:
+                    before.close()
             self._revalidating[asked.session_id] = connection
             member.stats.revalidated += 1
             self._replica.learner.revalidate(asked.session_id, connection.timeout_ms)

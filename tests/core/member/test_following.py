@@ -7,14 +7,14 @@ import pytest
 from recipes.core.codes import SESSION_MOVED
 from recipes.core.forwarding import Revalidated
 from recipes.core.jute import opcodes as op
-from recipes.core.jute.codec import pack_int
+from recipes.core.jute.codec import pack_int, write_buffer
 from recipes.core.jute.frames import FrameReader, frame
 from recipes.core.jute.records import OPEN_ACL, ConnectRequest, decode_connect_response, encode_connect_request
 from recipes.core.jute.requests import MULTI_END, pack_multi_header
 from recipes.core.jute.txns import encode_digest, encode_txn
 from recipes.core.member.config import MemberConfig
 from recipes.core.member.member import Member
-from recipes.core.replication import Entry, Ready, RoleChanged, SnapshotRequested
+from recipes.core.replication import Entry, Ready, RoleChanged, SnapshotRequested, Synced
 from recipes.core.tree.request import Request
 from recipes.core.tree.sessions import session_password
 from recipes.core.tree.tree import DataTree
@@ -177,3 +177,22 @@ def test_interop_6_a_follower_that_skips_acls_does_not_say_so_to_its_leader():
     assert member.submit(request)
     member.sync(request)
     assert [what[-1] for what in sent] == [((b"ip", b"127.0.0.1"),)] * 2
+
+
+def test_what_waits_in_a_connection_that_the_client_gave_up_is_not_forwarded_behind_its_return():
+    member, replica, connection = returning()
+    replica.ready.events.append(Revalidated(SESSION, True))
+    member.take_writes()
+    sent, synced = [], []
+    replica.learner.forward = lambda session, cxid, *_: sent.append(cxid) or 0
+    replica.sync = lambda token, *_: synced.append(token)
+    replica.ready.events.append(RoleChanged(True))
+    member.take_writes()
+    write = pack_int(2) + pack_int(op.DELETE) + write_buffer(b"/a") + pack_int(-1)
+    connection.receive(frame(pack_int(1) + pack_int(op.SYNC) + write_buffer(b"/")) + frame(write))
+    assert sent == [] and len(synced) == 1
+    comes_back(member)
+    assert replica.asked == [SESSION, SESSION]
+    replica.ready.commits.append(Synced(synced[0]))
+    member.take_writes()
+    assert sent == [] and connection.wants_close
