@@ -6,6 +6,7 @@ nowhere, ends no more than one leadership in a long time, and takes no place of 
 
 from typing import Final, NamedTuple
 
+from recipes.core.giving_way import GivingWay
 from recipes.core.replicas.progress import Progress
 from recipes.core.replicas.wire import Hello
 
@@ -14,7 +15,6 @@ from recipes.core.replicas.wire import Hello
 MOST_CLAIMED: Final = 1 << 30
 MOST_TERM: Final = MOST_CLAIMED + (1 << 29)
 
-_GIVES_WAY_AGAIN_TICKS: Final = 1000
 _MOST_AHEAD: Final = 1 << 16  # elections that came to nothing leave a few
 
 
@@ -30,17 +30,15 @@ class LateTerms:
     For each once in a while, whatever it says. It has to answer a leader with the same term in two of its beats.
     """
 
-    __slots__ = ("_claims", "_gave_way_ms", "_pause_ms")
+    __slots__ = ("_claims", "_giving_way")
 
     def __init__(self, tick_ms: int) -> None:
-        self._pause_ms = _GIVES_WAY_AGAIN_TICKS * tick_ms
-        self._gave_way_ms: dict[int, int] = {}  # sid -> when
+        self._giving_way = GivingWay(tick_ms)
         self._claims: dict[int, _Claim] = {}  # by sid
 
     def gives_way(self, sid: int, term: int, leads_in: int, beat: int, now_ms: int) -> bool:
         """The server says that it is in this term. Whether the leader of the term `leads_in` gives way for it now."""
-        last_ms = self._gave_way_ms.get(sid)
-        if last_ms is not None and now_ms - last_ms < self._pause_ms:
+        if not self._giving_way.may(sid, now_ms):
             return False
         before = self._claims.get(sid)
         if before is None or (before.term, before.leads_in) != (term, leads_in):
@@ -49,7 +47,7 @@ class LateTerms:
         if before.beat == beat:
             return False
         del self._claims[sid]
-        self._gave_way_ms[sid] = now_ms
+        self._giving_way.gave_way(sid, now_ms)
         return True
 
 

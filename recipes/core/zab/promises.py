@@ -7,9 +7,9 @@ acknowledged an epoch above it, as a member does. Before that it is written nowh
 from collections.abc import Mapping
 from typing import Final
 
+from recipes.core.giving_way import GivingWay
 from recipes.core.quorum import Membership
 
-_GIVES_WAY_AGAIN_TICKS: Final = 1000
 _MOST_AHEAD: Final = 1 << 16  # of an established leader; elections that came to nothing leave a few
 
 
@@ -31,11 +31,10 @@ class LatePromises:
     where it was heard to look, at the election port, since this leadership was established.
     """
 
-    __slots__ = ("_gave_way_ms", "_looked", "_named", "_pause_ms")
+    __slots__ = ("_giving_way", "_looked", "_named")
 
     def __init__(self, tick_ms: int) -> None:
-        self._pause_ms = _GIVES_WAY_AGAIN_TICKS * tick_ms
-        self._gave_way_ms: dict[int, int] = {}  # sid -> when
+        self._giving_way = GivingWay(tick_ms)
         self._looked: set[int] = set()
         self._named: set[int] = set()
 
@@ -50,9 +49,7 @@ class LatePromises:
 
     def count(self, sid: int, epochs_ahead: int, now_ms: int) -> bool:
         """Whether this server gives way for `sid`, once that has acknowledged an epoch above its promise."""
-        last_ms = self._gave_way_ms.get(sid)
-        paused = last_ms is None or now_ms - last_ms >= self._pause_ms
-        return paused and sid in self._looked and 0 < epochs_ahead <= _MOST_AHEAD
+        return self._giving_way.may(sid, now_ms) and sid in self._looked and 0 < epochs_ahead <= _MOST_AHEAD
 
     def name(self, sid: int, promised: int, epoch: int) -> str:
         """A text for the operator, once in a leadership, about a promise too far ahead of `epoch`; "" for others."""
@@ -66,4 +63,4 @@ class LatePromises:
 
     def gave_way(self, sid: int, now_ms: int) -> None:
         """This server gives way for `sid`."""
-        self._gave_way_ms[sid] = now_ms
+        self._giving_way.gave_way(sid, now_ms)
