@@ -52,6 +52,7 @@ class Ledger:
     sids: every server, and whether it votes. A majority of the voters decides.
     reuses_zxids: a standalone server reuses the zxids of txns that were lost before they were acknowledged.
     tip: last zxid that a client may have seen. majority: how many voters decide. rules: of the protocol.
+    slowest_flush_us: how long a disk has taken at most for one job.
     """
 
     def __init__(self, sids: dict[int, bool], reuses_zxids: bool = False) -> None:
@@ -60,6 +61,7 @@ class Ledger:
         self.reference: Reference = Reference()
         self.tip: int = 0
         self.now_us = 0
+        self.slowest_flush_us: int = 0
         self.leaders: dict[int, int] = {}  # established: epoch -> server
         self._reuses_zxids = reuses_zxids
         self.majority: int = sum(sids.values()) // 2 + 1

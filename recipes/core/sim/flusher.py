@@ -47,9 +47,10 @@ class SimFlusher:
         node = self._node
         settings = node.settings
         delay_us = (settings.flush_least_us + self._chance.randrange(settings.flush_us)) * node.slow_disk
+        ledger = self._around.ledger
+        ledger.slowest_flush_us = max(ledger.slowest_flush_us, delay_us)
         if isinstance(job, Batch):
-            new = [entry for entry in job.entries if entry.zxid > self._told_zxid]
-            self._around.ledger.logged(node.sid, new)
+            ledger.logged(node.sid, [entry for entry in job.entries if entry.zxid > self._told_zxid])
         if self._around.recorder is not None:
             self._around.recorder.begins(node.sid, job)
         job.begin(self._store)
