@@ -221,6 +221,28 @@ class Coordinator:
                 raise
             raise ParticipantError(branch.participant, in_words(error)) from error
 
+    async def _end_late(self, driver: Driver, branch: BranchId) -> None:
+        """Undo a branch that may have begun after its driver asked it to end, once abort is decided. A caller that is
+        cancelled waits no longer, and leaves it to the client's task."""
+        ended = anyio.Event()
+
+        async def end() -> None:
+            with anyio.CancelScope(shield=True):  # when the client ends, the driver does
+                # Before the decision its participant must not be told to abort: perhaps it has voted yes, for work that
+                # another task enlisted.
+                await driver.wait_decided()
+                if driver.decision is Decision.ABORT:
+                    await self._undo(self._participants[branch.participant], branch)
+            ended.set()
+
+        try:
+            self._client.session_scope()
+        except RecipesError:  # the client takes no work any more
+            await end()
+        else:
+            self._client.look_after(end)
+            await ended.wait()
+
     async def _undo(self, participant: TransactionParticipant, branch: BranchId) -> None:
         """Abort a branch that nobody else will ask."""
         with anyio.move_on_after(asking.ASK_SECONDS, shield=True):
@@ -321,13 +343,12 @@ class GlobalTransaction:
             raise RuntimeError(f"the block ended while the participant {name!r} was being opened")
         if name not in driver.record.branches:
             driver.record = driver.record._replace(branches=(*driver.record.branches, name))
-        result = await self._coordinator._begin_branch(branch)
+        try:
+            result = await self._coordinator._begin_branch(branch)
+        finally:  # also after an error or a cancellation: it may have begun all the same
+            if self._left:
+                await self._coordinator._end_late(driver, branch)
         if self._left:
-            # The branch may have begun after the driver asked it to end. Before the decision its participant must not
-            # be told to abort: perhaps it has voted yes, for work that another task enlisted.
-            await driver.wait_decided()
-            if driver.decision is Decision.ABORT:
-                await self._coordinator._undo(participant, branch)
             raise RuntimeError(f"the block ended while the participant {name!r} began its branch")
         return result
 
