@@ -33,7 +33,7 @@ _CONNECT_SECONDS = 5
 _BREAK_OFF_SECONDS = 1.0
 # Attributes of an Enum class are slow to look up.
 _BAD, _READ, _READABLE, _ROWS = ConnStatus.BAD, Wait.R, Ready.R, ExecStatus.TUPLES_OK
-_IDLE, _IN_TRANSACTION = TransactionStatus.IDLE, TransactionStatus.INTRANS
+_IDLE, _ACTIVE, _IN_TRANSACTION = TransactionStatus.IDLE, TransactionStatus.ACTIVE, TransactionStatus.INTRANS
 _WELL = frozenset({ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK, ExecStatus.EMPTY_QUERY})
 
 
@@ -132,7 +132,7 @@ class PostgresConnection:
             self._may_end = True
             self._end_turn()
 
-    async def execute(self, sql: bytes, params: "Sequence[Any] | None" = None) -> Answered:
+    async def execute(self, sql: str | bytes, params: "Sequence[Any] | None" = None) -> Answered:
         """Run a statement with parameters, or statements without; return the answer. Raises psycopg.Error.
 
         BEGIN goes in one message with the first statement, if that has parameters, and costs no round trip. With
@@ -140,6 +140,9 @@ class PostgresConnection:
         """
         transformer = Transformer(self._opened)
         query = PostgresQuery(transformer)
+        if isinstance(sql, str):
+            # As bytes, since the driver's type wants literals: statements come from the user's code here.
+            sql = sql.encode("utf-8" if transformer.encoding == "ascii" else transformer.encoding)
         query.convert(sql, params)
         await self._take_turn()
         try:
@@ -268,6 +271,14 @@ class PostgresConnection:
                 wait = anyio.wait_readable if status == PollingStatus.READING else anyio.wait_writable
                 await wait(cancel.socket)
         cancel.finish()
+
+    async def end(self) -> None:
+        """Close the connection. A statement that another task runs on it is ended at the server, too, so that it does
+        not hold its locks until it ends by itself."""
+        if self._pgconn.transaction_status == _ACTIVE:
+            await self._break_off()
+        else:
+            self.drop()
 
     def drop(self) -> None:
         """Close the connection at once. A task that waits for an answer on it gets an error."""

@@ -65,6 +65,7 @@ def anyio_backend(request):
 async def participant(postgres):
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS numbers (number int)")
+        connection.execute("CREATE SEQUENCE IF NOT EXISTS counted")
     participant = PostgresParticipant(postgres.dsn)
     await participant.open()
     yield participant
@@ -149,7 +150,7 @@ async def test_what_a_branch_sets_in_its_session_meets_no_other_branch(postgres,
     await sql.execute("SET search_path = nowhere")  # nor is the guard's table looked for there
     await sql.execute("SELECT pg_advisory_lock(7)")
     if changes:
-        await sql.execute("INSERT INTO public.numbers VALUES (%s)", [7])
+        await sql.execute("INSERT INTO public.numbers VALUES (nextval('public.counted'))")
     else:  # what cannot be prepared
         await sql.execute("DECLARE kept CURSOR WITH HOLD FOR SELECT 1")
         await sql.execute("LISTEN something")
@@ -163,5 +164,7 @@ async def test_what_a_branch_sets_in_its_session_meets_no_other_branch(postgres,
     assert await sql.execute(left) == [(0,)]
     with psycopg.connect(postgres.dsn) as connection:
         assert connection.execute("SELECT pg_try_advisory_lock(7)").fetchone() == (True,)
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="lastval is not yet defined"):
+        await sql.execute("SELECT lastval()")
     for each in (branch, other):
         assert await participant.abort(each) is Answer.ABORTED
