@@ -83,7 +83,8 @@ class PostgresParticipant:
     """A PostgreSQL database, version 13 or later.
 
     dsn: as psycopg takes it, "host=... dbname=..."; each process of a fleet may use another one, with the same user,
-    since only the user who has prepared a branch may end it. Up to 32 connections are kept open. guard: the table that remembers how branches ended, made where it is missing.
+    since only the user who has prepared a branch may end it. Up to 32 connections are kept open. guard: the table that
+    remembers how branches ended, made where it is missing.
 
     The server needs max_prepared_transactions above the number of branches that are prepared at a time; by default it
     is 0, and `open` raises ConfigError. Needs the extra `postgres`.
