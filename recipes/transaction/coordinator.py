@@ -28,7 +28,7 @@ from recipes.transaction.driver import Driver
 from recipes.transaction.home import COORDINATORS, RECORDS
 from recipes.transaction.opening import Openings, in_words, is_away
 from recipes.transaction.participant import BranchId, ThreePhaseParticipant, TransactionParticipant, check_name
-from recipes.transaction.record import Decision, Record, Records
+from recipes.transaction.record import Decision, Record, Records, takes_part
 from recipes.transaction.recovery import Recovery
 from recipes.transaction.stages import DECIDED, CommitProtocol, Event, Stage
 from recipes.transaction.stats import CoordinatorStats
@@ -192,16 +192,21 @@ class Coordinator:
         For work that one participant causes at another while it prepares, in this or another process of the fleet. The
         join competes with the decision: once joined, the participant must vote before anybody may commit. Raises
         TransactionAborted when the decision came first; the participant's work is then undone. Raises
-        UnknownTransaction when the transaction has no record (yet, or any more); ParticipantError and BadArguments as
-        `enlist` does. After SessionExpired, ConnectionLoss or a cancellation nobody here knows whether the participant
-        has joined: its work is not undone here, and the coordinator that ends the transaction asks it.
+        UnknownTransaction when the transaction has no record (yet, or any more); BadArguments when the participant
+        takes part already, since its vote may have been given; ParticipantError and BadArguments as `enlist` does.
+        After SessionExpired, ConnectionLoss or a cancellation nobody here knows whether the participant has joined: its
+        work is not undone here, and the coordinator that ends the transaction asks it.
         """
         participant = self._participant(name)
         branch = BranchId(self._fleet, transaction, name)
         await self._openings.ensure(name)
+        if (found := await self._records.read(transaction)) is not None and name in found.branches:
+            raise takes_part(found, name)  # before it begins: nobody would end this work
         result = await self._begin_branch(branch)
         try:
             record = await self._records.join(transaction, name)
+        except BadArguments:  # it takes part, by another task, and may have voted
+            raise
         except (UnknownTransaction, StoreError):
             await self._undo(participant, branch)
             raise
