@@ -8,6 +8,7 @@ import threading
 import anyio
 import anyio.lowlevel
 import pytest
+from anyio import to_thread
 
 from recipes.transaction.branch import Answer
 
@@ -168,3 +169,30 @@ async def test_what_a_branch_sets_in_its_session_meets_no_other_branch(postgres,
         await sql.execute("SELECT lastval()")
     for each in (branch, other):
         assert await participant.abort(each) is Answer.ABORTED
+
+
+async def test_a_server_that_is_slow_to_connect_takes_no_threads_from_others(monkeypatch):
+    """Such as those of files, whose requests would take too long then."""
+    go_on = threading.Event()
+
+    def connect(*args, **settings):
+        go_on.wait()
+        raise psycopg.OperationalError("no answer")
+
+    monkeypatch.setattr(psycopg, "connect", connect)
+    participant = PostgresParticipant("host=nowhere")
+    most = int(to_thread.current_default_thread_limiter().total_tokens)
+
+    async def ask():
+        with pytest.raises(psycopg.OperationalError, match="no answer"):
+            await participant.recover()
+
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as tasks:
+            try:
+                for _ in range(most):
+                    tasks.start_soon(ask)
+                await anyio.wait_all_tasks_blocked()
+                assert await to_thread.run_sync(int) == 0
+            finally:
+                go_on.set()
