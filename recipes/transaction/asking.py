@@ -1,5 +1,6 @@
 """Requests to participants, each with a time limit and with an answer whatever happens."""
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -34,7 +35,9 @@ async def call(participant: TransactionParticipant, branch: BranchId, method: Me
     """As `ask`, without a limit: the caller has one for several calls."""
     try:
         answer = await getattr(participant, method)(branch)
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            raise
         log.debug("%s raised", branch, exc_info=True)
         return Reply(Answer.UNKNOWN, f"{type(error).__name__}: {error}")
     if isinstance(answer, Answer):
@@ -42,6 +45,13 @@ async def call(participant: TransactionParticipant, branch: BranchId, method: Me
     if isinstance(answer, Reply) and isinstance(answer.answer, Answer):
         return answer
     return Reply(Answer.UNKNOWN, f"it answered {answer!r}, which is none of recipes.transaction.Answer")
+
+
+def _is_cancelled() -> bool:
+    """Whether this task was cancelled on asyncio, and not something that the participant waited for. A participant's
+    own cancellation must not pass for the end of a task group, in which all others seem to have answered."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def no_answer(within: float) -> Reply:

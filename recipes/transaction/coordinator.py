@@ -28,7 +28,7 @@ from recipes.transaction.driver import Driver
 from recipes.transaction.home import COORDINATORS, RECORDS
 from recipes.transaction.opening import Openings, in_words, is_away
 from recipes.transaction.participant import BranchId, ThreePhaseParticipant, TransactionParticipant, check_name
-from recipes.transaction.record import Decision, Record, Records
+from recipes.transaction.record import Decision, Record, Records, takes_part
 from recipes.transaction.recovery import Recovery
 from recipes.transaction.stages import DECIDED, CommitProtocol, Event, Stage
 from recipes.transaction.stats import CoordinatorStats
@@ -192,16 +192,21 @@ class Coordinator:
         For work that one participant causes at another while it prepares, in this or another process of the fleet. The
         join competes with the decision: once joined, the participant must vote before anybody may commit. Raises
         TransactionAborted when the decision came first; the participant's work is then undone. Raises
-        UnknownTransaction when the transaction has no record (yet, or any more); ParticipantError and BadArguments as
-        `enlist` does. After SessionExpired, ConnectionLoss or a cancellation nobody here knows whether the participant
-        has joined: its work is not undone here, and the coordinator that ends the transaction asks it.
+        UnknownTransaction when the transaction has no record (yet, or any more); BadArguments when the participant
+        takes part already, since its vote may have been given; ParticipantError and BadArguments as `enlist` does.
+        After SessionExpired, ConnectionLoss or a cancellation nobody here knows whether the participant has joined: its
+        work is not undone here, and the coordinator that ends the transaction asks it.
         """
         participant = self._participant(name)
         branch = BranchId(self._fleet, transaction, name)
         await self._openings.ensure(name)
+        if (found := await self._records.read(transaction)) is not None and name in found.branches:
+            raise takes_part(found, name)  # before it begins: nobody would end this work
         result = await self._begin_branch(branch)
         try:
             record = await self._records.join(transaction, name)
+        except BadArguments:  # it takes part, by another task, and may have voted
+            raise
         except (UnknownTransaction, StoreError):
             await self._undo(participant, branch)
             raise
@@ -220,6 +225,28 @@ class Coordinator:
             if isinstance(error, ParticipantError) or not is_away(error):
                 raise
             raise ParticipantError(branch.participant, in_words(error)) from error
+
+    async def _end_late(self, driver: Driver, branch: BranchId) -> None:
+        """Undo a branch that may have begun after its driver asked it to end, once abort is decided. A caller that is
+        cancelled waits no longer, and leaves it to the client's task."""
+        ended = anyio.Event()
+
+        async def end() -> None:
+            with anyio.CancelScope(shield=True):  # when the client ends, the driver does
+                # Before the decision its participant must not be told to abort: perhaps it has voted yes, for work that
+                # another task enlisted.
+                await driver.wait_decided()
+                if driver.decision is Decision.ABORT:
+                    await self._undo(self._participants[branch.participant], branch)
+            ended.set()
+
+        try:
+            self._client.session_scope()
+        except RecipesError:  # the client takes no work any more
+            await end()
+        else:
+            self._client.look_after(end)
+            await ended.wait()
 
     async def _undo(self, participant: TransactionParticipant, branch: BranchId) -> None:
         """Abort a branch that nobody else will ask."""
@@ -321,13 +348,12 @@ class GlobalTransaction:
             raise RuntimeError(f"the block ended while the participant {name!r} was being opened")
         if name not in driver.record.branches:
             driver.record = driver.record._replace(branches=(*driver.record.branches, name))
-        result = await self._coordinator._begin_branch(branch)
+        try:
+            result = await self._coordinator._begin_branch(branch)
+        finally:  # also after an error or a cancellation: it may have begun all the same
+            if self._left:
+                await self._coordinator._end_late(driver, branch)
         if self._left:
-            # The branch may have begun after the driver asked it to end. Before the decision its participant must not
-            # be told to abort: perhaps it has voted yes, for work that another task enlisted.
-            await driver.wait_decided()
-            if driver.decision is Decision.ABORT:
-                await self._coordinator._undo(participant, branch)
             raise RuntimeError(f"the block ended while the participant {name!r} began its branch")
         return result
 

@@ -21,9 +21,12 @@ _IDLE = 32  # connections kept open
 # What DISCARD ALL does, which is allowed only by itself: a branch's settings, session-level locks and cursors must not
 # meet the next branch. It goes in one message with the last statement, and has no round trip of its own.
 _RESET = (
-    "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DEALLOCATE ALL; UNLISTEN *;"
+    "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DEALLOCATE ALL; UNLISTEN *; DISCARD SEQUENCES;"
     " SELECT pg_advisory_unlock_all()"
 )
+# Only the role that has prepared a transaction, and a superuser, may end it. Also, a role that the branch has taken may
+# lack rights to the guard's table.
+_OWN_ROLE = "RESET SESSION AUTHORIZATION; RESET ROLE"
 _SCHEMA = b"""
 SELECT quote_ident(n.nspname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %s::regclass
 """
@@ -49,7 +52,7 @@ class PostgresBranch:
     def __init__(self, connection: "PostgresConnection") -> None:
         connection.begins = True
         self._connection = connection
-        self._changed = False  # rows, as statements report it; `_prepare` asks about other changes
+        self._changed = False  # rows, as statements report it, or a notification; `_prepare` asks about other changes
         self._failed = False  # a statement has raised, or was cancelled
         self._over = False  # the connection is closed, or in other use
 
@@ -62,12 +65,12 @@ class PostgresBranch:
         if self._over:
             raise RuntimeError("the branch has ended: its statements run inside the transaction's block")
         try:
-            # As bytes, since the driver's type wants literals: statements come from the user's code here.
-            tags, rows = await self._connection.execute(sql.encode(), params)
+            tags, rows = await self._connection.execute(sql, params)
         except BaseException:
             self._failed = True
             raise
-        self._changed = self._changed or any(map(_tells_a_change, tags))
+        # A notification alone has no transaction id. The server refuses to prepare one: so none is sent too early.
+        self._changed = self._changed or "notify" in sql.lower() or any(map(_tells_a_change, tags))
         return rows
 
     @property
@@ -79,8 +82,9 @@ class PostgresBranch:
 class PostgresParticipant:
     """A PostgreSQL database, version 13 or later.
 
-    dsn: as psycopg takes it, "host=... dbname=..."; each process of a fleet may use another one. Up to 32
-    connections are kept open. guard: the table that remembers how branches ended, made where it is missing.
+    dsn: as psycopg takes it, "host=... dbname=..."; each process of a fleet may use another one, with the same user,
+    since only the user who has prepared a branch may end it. Up to 32 connections are kept open. guard: the table that
+    remembers how branches ended, made where it is missing.
 
     The server needs max_prepared_transactions above the number of branches that are prepared at a time; by default it
     is 0, and `open` raises ConfigError. Needs the extra `postgres`.
@@ -135,7 +139,7 @@ class PostgresParticipant:
         for branch in list(self._working):
             working = self._end_work(branch)
             if working is not None:
-                working._connection.drop()
+                await working._connection.end()
 
     async def begin(self, branch: BranchId) -> PostgresBranch:
         """Let the branch begin a database transaction, with its first statement: BEGIN has no round trip of its own.
@@ -158,7 +162,7 @@ class PostgresParticipant:
         if working is None or not working._is_sound:
             return Answer.REFUSED
         if not working._connection.begins:
-            await working._connection.run("SET CONSTRAINTS ALL IMMEDIATE")
+            await working._connection.run(f"SET CONSTRAINTS ALL IMMEDIATE; {_OWN_ROLE}")
         ended = await self._read(working._connection, str(branch))
         return Answer.PREPARED if ended is None else Answer.REFUSED
 
@@ -184,7 +188,7 @@ class PostgresParticipant:
             self._connections.give_up(connection)
             raise
         if answer is Answer.REFUSED:
-            connection.drop()
+            await connection.end()
         else:
             self._connections.give_back(connection)
         return answer
@@ -197,9 +201,9 @@ class PostgresParticipant:
             if found.get_value(0, 0) is None:
                 await connection.run(f"COMMIT; {_RESET}")
                 return Answer.READ_ONLY
-        # One message: if the row exists already, the server does not run the second statement.
+        # One message: if the row exists already, the server does not run the statement that follows.
         row = self._guard.insert_sql % (f"'{branch}'", f"'{COMMIT}'")
-        _, end, *_ = await connection.run(f"{row}; PREPARE TRANSACTION '{branch}'; {_RESET}")
+        _, _, _, end, *_ = await connection.run(f"{_OWN_ROLE}; {row}; PREPARE TRANSACTION '{branch}'; {_RESET}")
         return Answer.PREPARED if end.command_status == b"PREPARE TRANSACTION" else Answer.REFUSED
 
     async def commit(self, branch: BranchId) -> Answer:
@@ -223,7 +227,7 @@ class PostgresParticipant:
 
         working = self._end_work(check_id(branch))
         if working is not None:
-            working._connection.drop()
+            await working._connection.end()
         async with self._connection() as connection:
             try:
                 await connection.run(f"ROLLBACK PREPARED '{branch}'")

@@ -31,9 +31,10 @@ R = TypeVar("R")
 
 _CONNECT_SECONDS = 5
 _BREAK_OFF_SECONDS = 1.0
+_THREADS = 40  # of one participant: a server that takes no connections takes no threads from others
 # Attributes of an Enum class are slow to look up.
 _BAD, _READ, _READABLE, _ROWS = ConnStatus.BAD, Wait.R, Ready.R, ExecStatus.TUPLES_OK
-_IDLE, _IN_TRANSACTION = TransactionStatus.IDLE, TransactionStatus.INTRANS
+_IDLE, _ACTIVE, _IN_TRANSACTION = TransactionStatus.IDLE, TransactionStatus.ACTIVE, TransactionStatus.INTRANS
 _WELL = frozenset({ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK, ExecStatus.EMPTY_QUERY})
 
 
@@ -60,8 +61,9 @@ class PostgresConnection:
         self._may_end = True  # whether the statement under way may be cancelled at the server
 
     @classmethod
-    async def open(cls, dsn: str) -> "PostgresConnection":
-        """Connect, in a thread. Takes two descriptors: libpq's and its duplicate. Raises psycopg.Error."""
+    async def open(cls, dsn: str, limiter: anyio.CapacityLimiter | None = None) -> "PostgresConnection":
+        """Connect, in a thread of those that `limiter` counts. Takes two descriptors: libpq's and its duplicate. Raises
+        psycopg.Error."""
 
         made: list[psycopg.Connection[Any]] = []
         unwanted = False
@@ -77,7 +79,7 @@ class PostgresConnection:
                 made.pop().close()
 
         try:
-            await anyio.to_thread.run_sync(connect, abandon_on_cancel=True)
+            await anyio.to_thread.run_sync(connect, abandon_on_cancel=True, limiter=limiter)
         except anyio.get_cancelled_exc_class():
             unwanted = True
             close()
@@ -132,7 +134,7 @@ class PostgresConnection:
             self._may_end = True
             self._end_turn()
 
-    async def execute(self, sql: bytes, params: "Sequence[Any] | None" = None) -> Answered:
+    async def execute(self, sql: str | bytes, params: "Sequence[Any] | None" = None) -> Answered:
         """Run a statement with parameters, or statements without; return the answer. Raises psycopg.Error.
 
         BEGIN goes in one message with the first statement, if that has parameters, and costs no round trip. With
@@ -140,6 +142,9 @@ class PostgresConnection:
         """
         transformer = Transformer(self._opened)
         query = PostgresQuery(transformer)
+        if isinstance(sql, str):
+            # As bytes, since the driver's type wants literals: statements come from the user's code here.
+            sql = sql.encode("utf-8" if transformer.encoding == "ascii" else transformer.encoding)
         query.convert(sql, params)
         await self._take_turn()
         try:
@@ -269,6 +274,14 @@ class PostgresConnection:
                 await wait(cancel.socket)
         cancel.finish()
 
+    async def end(self) -> None:
+        """Close the connection. A statement that another task runs on it is ended at the server, too, so that it does
+        not hold its locks until it ends by itself."""
+        if self._pgconn.transaction_status == _ACTIVE:
+            await self._break_off()
+        else:
+            self.drop()
+
     def drop(self) -> None:
         """Close the connection at once. A task that waits for an answer on it gets an error."""
         self._watch.close()
@@ -284,6 +297,7 @@ class PostgresConnections:
     def __init__(self, dsn: str, most_idle: int) -> None:
         self._dsn = dsn
         self._most_idle = most_idle
+        self._limiter = anyio.CapacityLimiter(_THREADS)
         self._idle: deque[PostgresConnection] = deque()
         self._closed = False
 
@@ -294,7 +308,7 @@ class PostgresConnections:
             if not connection.is_stale():
                 return connection
             connection.drop()  # the server has closed it meanwhile, or was started again
-        return await PostgresConnection.open(self._dsn)
+        return await PostgresConnection.open(self._dsn, self._limiter)
 
     def give_back(self, connection: PostgresConnection) -> None:
         """Return a connection. It is closed if it is in a transaction, or a statement is under way."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from recipes.core import paths
 from recipes.core.client.backoff import Backoff
 from recipes.core.errors import (
+    BadArguments,
     BadVersion,
     ConnectionLoss,
     MalformedValue,
@@ -85,6 +86,11 @@ class Record(NamedTuple):
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise MalformedValue(path, f"expected the record of a transaction, found {data[:60]!r}") from error
+
+
+def takes_part(record: Record, participant: str) -> BadArguments:
+    """The error for a participant that joins a transaction in which it takes part already."""
+    return BadArguments("", f"{participant!r} takes part in {record.id} already, and may have voted")
 
 
 class Records:
@@ -174,12 +180,18 @@ class Records:
         """Add a branch to a transaction that is not decided yet; return the record. Competes with the decision.
 
         If the transaction is decided, nothing is added, and the returned record has the decision. Raises
-        UnknownTransaction when there is no record: its block has not ended yet, or the transaction is settled.
+        UnknownTransaction when there is no record: its block has not ended yet, or the transaction is settled; and
+        BadArguments when the branch is there already: its vote may have been given, and more work would have none.
         """
+        tried = False  # then it is there by an earlier try whose reply was lost
 
         def add(record: Record) -> Record | None:
+            nonlocal tried
+            if participant in record.branches and not tried:
+                raise takes_part(record, participant)
             if record.decision is not None or participant in record.branches:
                 return None
+            tried = True
             return record._replace(branches=(*record.branches, participant))
 
         return await self.change(transaction, add)

@@ -347,40 +347,6 @@ async def test_a_decision_that_the_store_refuses_for_a_while_is_written_later(cl
         assert parties["a"].values == {"x": 1}
 
 
-async def test_a_participant_that_is_opened_until_behind_the_block_takes_no_part(client, root):
-    parties = two()
-    preparing, refused = anyio.Event(), anyio.Event()
-
-    async def hold(*_):
-        preparing.set()
-        await refused.wait()
-
-    parties["a"].before = doing(Request.PREPARE, hold)
-    async with Coordinator(client, root, participants=parties) as coordinator:
-        ensure = coordinator._openings.ensure
-
-        async def ensure_late(name):
-            if name == "b":
-                await preparing.wait()
-            await ensure(name)
-
-        coordinator._openings.ensure = ensure_late
-        asked = anyio.Event()
-
-        async def enlist_late(tx):
-            asked.set()
-            with pytest.raises(RuntimeError, match="the block ended while the participant 'b' was being opened"):
-                await tx.enlist("b")
-            refused.set()
-
-        with anyio.fail_after(SECONDS):
-            async with anyio.create_task_group() as group, coordinator.begin(deadline=SECONDS) as tx:
-                (await tx.enlist("a"))["x"] = 1
-                group.start_soon(enlist_late, tx)
-                await asked.wait()
-    assert (tx.outcome, dict(tx.unsettled), parties["a"].values) == ("commit", {}, {"x": 1})
-
-
 async def test_an_error_beside_the_deadline_leaves_no_branch_open(client, root):
     parties = two()
 
@@ -403,64 +369,3 @@ async def test_an_error_beside_the_deadline_leaves_no_branch_open(client, root):
 
         await until(is_undone)
         assert tx.outcome == "abort"
-
-
-class SlowToBegin(MemoryParticipant):
-    """A participant whose `begin` can be held up."""
-
-    def __init__(self):
-        super().__init__()
-        self.begins = []
-
-    async def begin(self, branch):
-        if self.begins:
-            asked, go_on = self.begins.pop()
-            asked.set()
-            await go_on.wait()
-        return await super().begin(branch)
-
-
-async def test_a_branch_that_begins_behind_the_block_is_undone(client, root):
-    parties = two() | {"b": SlowToBegin()}
-    asked, go_on = anyio.Event(), anyio.Event()
-    parties["b"].begins.append((asked, go_on))
-
-    async def enlist_late(tx):
-        with pytest.raises(RuntimeError, match="the block ended while the participant 'b' began its branch"):
-            await tx.enlist("b")
-
-    async with Coordinator(client, root, participants=parties) as coordinator:
-        with anyio.fail_after(SECONDS):
-            async with anyio.create_task_group() as group:
-                with pytest.raises(TransactionAborted, match="b: "):
-                    async with coordinator.begin(deadline=SECONDS) as tx:
-                        (await tx.enlist("a"))["x"] = 1
-                        group.start_soon(enlist_late, tx)
-                        await asked.wait()
-                go_on.set()
-    assert (tx.outcome, parties["b"]._working, parties["a"].values) == ("abort", {}, {})
-
-
-async def test_a_second_begin_behind_the_block_undoes_nothing_that_was_voted_for(client, root):
-    parties = {"a": SlowToBegin()}
-    asked, go_on = anyio.Event(), anyio.Event()
-    last = []
-
-    async def enlist_late(tx):
-        with pytest.raises(RuntimeError, match="began its branch"):
-            await tx.enlist("a")
-
-    async def vote():
-        go_on.set()
-        await anyio.wait_all_tasks_blocked()  # the second begin is through, and nothing is decided
-        last.append(parties["a"].requests[-1][0])
-
-    parties["a"].after = doing(Request.PREPARE, vote)
-    async with Coordinator(client, root, participants=parties) as coordinator:
-        with anyio.fail_after(SECONDS):
-            async with anyio.create_task_group() as group, coordinator.begin(deadline=SECONDS) as tx:
-                (await tx.enlist("a"))["x"] = 1
-                parties["a"].begins.append((asked, go_on))
-                group.start_soon(enlist_late, tx)
-                await asked.wait()
-    assert (tx.outcome, last, parties["a"].values) == ("commit", [Request.PREPARE], {"x": 1})

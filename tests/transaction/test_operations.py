@@ -18,8 +18,9 @@ from recipes.testing.expire import expire_session
 from recipes.transaction.branch import Answer, BranchState, Request
 from recipes.transaction.coordinator import Coordinator
 from recipes.transaction.participant import BranchId, Prepared
-from recipes.transaction.record import Decision
+from recipes.transaction.record import Decision, Record, Records
 from recipes.transaction.resolving import end_orphans, release_participant, resolve
+from recipes.transaction.stages import CommitProtocol
 from recipes.transaction.survey import TransactionState, find_orphans, find_transaction, read_fleets
 from tests.queue.conftest import SECONDS, until
 from tests.transaction.faults import doing
@@ -232,3 +233,45 @@ async def test_u41_a_participant_that_joins_while_others_are_asked_is_asked_too(
             (await second.enlist("b"))["y"] = 1
         assert late
         assert parties["c"].values == {"x": 3}
+
+
+async def test_a_participant_that_takes_part_already_cannot_join(client, root, parties):
+    """It may have voted, and then nobody would ever ask it about the work that is added."""
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        begun = []
+
+        async def join():
+            with pytest.raises(BadArguments, match=f"'b' takes part in {tx.id} already, and may have voted"):
+                (await coordinator.join(tx.id, "b"))["lost"] = 1
+            begun.append(dict(parties["b"]._working))
+
+        parties["b"].after = doing(Request.PREPARE, join)
+        async with coordinator.begin() as tx:
+            (await tx.enlist("a"))["x"] = 1
+            (await tx.enlist("b"))["x"] = 2
+        assert (begun, parties["b"].values) == ([{}], {"x": 2})
+        records = Records(client, f"{root}/default/records")
+        await records.write(Record("1-2", CommitProtocol.TWO_PHASE, ("a",), "", 1.0), root)
+        assert (await records.join("1-2", "b")).branches == ("a", "b")
+        with pytest.raises(BadArguments, match="already"):
+            await records.join("1-2", "b")
+
+
+async def test_a_join_that_learns_late_that_its_participant_has_voted_undoes_nothing(client, root, parties):
+    async with Coordinator(client, root, participants=parties) as coordinator:
+        read = coordinator._records.read
+        stale = [None]  # a server that lags behind answers the first read
+
+        async def read_stale(transaction):
+            return stale.pop() if stale else await read(transaction)
+
+        async def join():
+            coordinator._records.read = read_stale
+            with pytest.raises(BadArguments, match="takes part"):
+                await coordinator.join(tx.id, "b")
+
+        parties["b"].after = doing(Request.PREPARE, join)
+        async with coordinator.begin() as tx:
+            (await tx.enlist("a"))["x"] = 1
+            (await tx.enlist("b"))["x"] = 2
+        assert (stale, parties["b"].values) == ([], {"x": 2})

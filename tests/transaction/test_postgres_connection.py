@@ -8,6 +8,7 @@ import threading
 import anyio
 import anyio.lowlevel
 import pytest
+from anyio import to_thread
 
 from recipes.transaction.branch import Answer
 
@@ -65,6 +66,7 @@ def anyio_backend(request):
 async def participant(postgres):
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS numbers (number int)")
+        connection.execute("CREATE SEQUENCE IF NOT EXISTS counted")
     participant = PostgresParticipant(postgres.dsn)
     await participant.open()
     yield participant
@@ -149,7 +151,7 @@ async def test_what_a_branch_sets_in_its_session_meets_no_other_branch(postgres,
     await sql.execute("SET search_path = nowhere")  # nor is the guard's table looked for there
     await sql.execute("SELECT pg_advisory_lock(7)")
     if changes:
-        await sql.execute("INSERT INTO public.numbers VALUES (%s)", [7])
+        await sql.execute("INSERT INTO public.numbers VALUES (nextval('public.counted'))")
     else:  # what cannot be prepared
         await sql.execute("DECLARE kept CURSOR WITH HOLD FOR SELECT 1")
         await sql.execute("LISTEN something")
@@ -163,5 +165,34 @@ async def test_what_a_branch_sets_in_its_session_meets_no_other_branch(postgres,
     assert await sql.execute(left) == [(0,)]
     with psycopg.connect(postgres.dsn) as connection:
         assert connection.execute("SELECT pg_try_advisory_lock(7)").fetchone() == (True,)
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="lastval is not yet defined"):
+        await sql.execute("SELECT lastval()")
     for each in (branch, other):
         assert await participant.abort(each) is Answer.ABORTED
+
+
+async def test_a_server_that_is_slow_to_connect_takes_no_threads_from_others(monkeypatch):
+    """Such as those of files, whose requests would take too long then."""
+    go_on = threading.Event()
+
+    def connect(*args, **settings):
+        go_on.wait()
+        raise psycopg.OperationalError("no answer")
+
+    monkeypatch.setattr(psycopg, "connect", connect)
+    participant = PostgresParticipant("host=nowhere")
+    most = int(to_thread.current_default_thread_limiter().total_tokens)
+
+    async def ask():
+        with pytest.raises(psycopg.OperationalError, match="no answer"):
+            await participant.recover()
+
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as tasks:
+            try:
+                for _ in range(most):
+                    tasks.start_soon(ask)
+                await anyio.wait_all_tasks_blocked()
+                assert await to_thread.run_sync(int) == 0
+            finally:
+                go_on.set()

@@ -73,21 +73,43 @@ def test_p29_a_prepare_behind_an_abort_is_refused_however_the_abort_came():
         assert STEPS[after, Request.PREPARE].answer is Answer.REFUSED
 
 
-def drawn():
-    """The tables of the page docs/transactions.md."""
-    lines = ["| stage | what is done in it | event | next stage |", "|---|---|---|---|"]
+def diagram(first, steps):
+    """steps: (state, event, next state); those between the same two states share an arrow."""
+    arrows = {}
+    for state, event, after in steps:
+        if state != after:
+            arrows.setdefault((state, after), {})[event] = None
+    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {first}"]
+    return [*lines, *(f"    {a} --> {b} : {', '.join(events)}" for (a, b), events in arrows.items()), "```", ""]
+
+
+def drawn_stages():
+    """Of the coordinator."""
+    steps, lines = [], ["| stage | what is done in it | event | next stage |", "|---|---|---|---|"]
     for stage in Stage:
         for event in Event:
             found = {protocol: TABLES[protocol].get((stage, event)) for protocol in CommitProtocol}
             for after in dict.fromkeys(each for each in found.values() if each is not None):
                 which = [protocol.value for protocol, each in found.items() if each is after]
                 only = "" if len(which) == 2 else f" ({which[0]})"
-                lines.append(f"| {stage.name} | {stage.value} | {event.value}{only} | {after.name} |")
-    return "\n".join(lines)
+                steps.append((stage.name, event.name + only, after.name))
+                lines.append(f"| {stage.name} | {stage.value} | {event.name}: {event.value}{only} | {after.name} |")
+    return "\n".join([*diagram(Stage.WORKING.name, steps), *lines])
 
 
-def test_the_page_shows_the_tables():
+def drawn_branches():
+    """Of a participant."""
+    lines = ["| state | request | what is done | answer | next state |", "|---|---|---|---|---|"]
+    for (state, request), (after, deed, answer) in STEPS.items():
+        becomes = "" if after is state else after.name
+        lines.append(f"| {state.name} | {request.name} | {deed.value} | {answer.name} | {becomes} |")
+    steps = [(state.name, request.name, after.name) for (state, request), (after, *_) in STEPS.items()]
+    return "\n".join([*diagram(BranchState.ABSENT.name, steps), *lines])
+
+
+@pytest.mark.parametrize(("name", "drawn"), [("states", drawn_stages), ("branches", drawn_branches)])
+def test_the_page_shows_the_tables(name, drawn):
     """Copy what this prints into the page when a table has changed."""
     page = (Path(__file__).parents[2] / "docs" / "transactions.md").read_text()
-    shown = page.partition("<!-- states -->\n")[2].partition("\n<!-- end of states -->")[0]
+    shown = page.partition(f"<!-- {name} -->\n")[2].partition(f"\n<!-- end of {name} -->")[0]
     assert shown == drawn(), drawn()
