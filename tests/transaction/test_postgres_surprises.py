@@ -6,6 +6,7 @@ import pytest
 from recipes import TransactionAborted
 from recipes.transaction.branch import Answer
 from recipes.transaction.coordinator import Coordinator
+from recipes.transaction.tpc import TpcParticipant
 
 psycopg = pytest.importorskip("psycopg", reason="needs psycopg")
 
@@ -34,6 +35,20 @@ def test_an_id_that_is_gone_does_not_tell_its_outcome(postgres, outcome):
         connection.execute(f"{outcome} PREPARED 'gone'")
         with pytest.raises(psycopg.errors.UndefinedObject, match='"gone" does not exist'):
             connection.execute("COMMIT PREPARED 'gone'")
+
+
+async def test_a_participant_of_any_driver_leaves_the_role_as_it_is(postgres, branch):
+    participant = TpcParticipant(lambda: psycopg.connect(postgres.dsn))
+    await participant.open()
+    with psycopg.connect(postgres.dsn, autocommit=True) as root:
+        root.execute("DROP ROLE IF EXISTS guest")
+        root.execute("CREATE ROLE guest; GRANT ALL ON recipes_branches TO guest")
+        await (await participant.begin(branch)).execute("SET ROLE guest")
+        assert await participant.prepare(branch) is Answer.PREPARED
+        assert root.execute("SELECT DISTINCT owner FROM pg_prepared_xacts").fetchall() == [("guest",)]
+        assert await participant.abort(branch) is Answer.ABORTED
+        root.execute("DROP OWNED BY guest; DROP ROLE guest")
+    await participant.aclose()
 
 
 def test_only_who_has_prepared_a_transaction_ends_it_and_that_is_the_role_of_the_moment(postgres):

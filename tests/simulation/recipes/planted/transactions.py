@@ -56,12 +56,12 @@ def a_refusal_counts_as_a_vote(patch: Patch) -> None:
     patch.setattr(driver, "_YES", _YES | {Answer.REFUSED})
 
 
-@planted("transaction", 2, "R11")
+@planted("transaction", 4, "R11")
 def silence_counts_as_yes(patch: Patch) -> None:
     patch.setattr(driver, "_YES", _YES | {Answer.UNKNOWN})
 
 
-@planted("transaction", 2, "R11")
+@planted("transaction", 4, "R11")
 def a_decision_is_written_over_what_has_joined(patch: Patch) -> None:
     """Of whatever version the record is."""
     original = Records.decide
@@ -86,7 +86,7 @@ def a_deposed_coordinator_decides(patch: Patch) -> None:
     patch.setattr(Records, "decide", decide)
 
 
-@planted("transaction", 1, "R11")
+@planted("transaction", 2, "R11")
 def recovery_commits_what_nobody_decided(patch: Patch) -> None:
     original = Recovery._end
 
@@ -98,7 +98,7 @@ def recovery_commits_what_nobody_decided(patch: Patch) -> None:
     patch.setattr(Recovery, "_end", end)
 
 
-@planted("transaction", 94, "R11")
+@planted("transaction", 133, "R11")
 def recovery_ignores_whether_a_coordinator_lives(patch: Patch) -> None:
     original = Recovery.__init__
 
@@ -114,7 +114,7 @@ def recovery_ignores_whether_a_coordinator_lives(patch: Patch) -> None:
     patch.setattr(Recovery, "__init__", init)
 
 
-@planted("transaction", 90, "R12")
+@planted("transaction", 101, "R12")
 def a_record_goes_before_all_have_proved(patch: Patch) -> None:
     original = Recovery.settle
 
@@ -125,7 +125,7 @@ def a_record_goes_before_all_have_proved(patch: Patch) -> None:
     patch.setattr(Recovery, "settle", settle)
 
 
-@planted("transaction", 2, "R12")
+@planted("transaction", 9, "R12")
 def recovery_tells_an_outcome_once(patch: Patch) -> None:
     class Once(set[str]):
         def discard(self, item: str) -> None:
