@@ -66,8 +66,8 @@ class Node:
         """Its own monotonic clock."""
         return 1000 + self._around.timeline.now_us * self.settings.rate_pm // 1_000_000
 
-    def _when_us(self, local_ms: int) -> int:
-        """The world's time at which that clock will show `local_ms`."""
+    def when_us(self, local_ms: int) -> int:
+        """The world's time at which its monotonic clock will show `local_ms`."""
         return -((1000 - local_ms) * 1_000_000 // self.settings.rate_pm)
 
     def _begin(self) -> None:
@@ -404,7 +404,7 @@ class Node:
 
     def wake_at(self, now_ms: int) -> None:
         """Set the timer, unless it is set for an earlier time."""
-        when_us = max(self._when_us(now_ms), self._around.timeline.now_us + 1)
+        when_us = max(self.when_us(now_ms), self._around.timeline.now_us + 1)
         if self._timer_us <= self._around.timeline.now_us or when_us < self._timer_us:
             self._timer_us = when_us
             self._around.timeline.at(when_us, self._later, self.life, self._timer, (when_us,))

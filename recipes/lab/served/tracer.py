@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from recipes.lab.served.world import ServedWorld
 
 _TIMER = -1  # the timer's event is made once something comes of it
+# What a server does by itself when nothing comes before, by its role; while it has none, the election goes on.
+_ACTS, _ELECTS = {"leader": "heartbeat", "follower": "gives up", "observer": "gives up"}, "election"
 
 Pair = tuple[int, int]
 
@@ -54,6 +56,7 @@ class Tracer:
         self._causes: dict[int, int | None] = {}
         self._replies: dict[int, int | None] = {}  # by client
         self._handled: dict[int, list[Flight]] = {}  # arrived since the last turn
+        self._timers: dict[int, dict[str, int]] = {}  # by server: when it acts by itself, on its clock
         self.disks: dict[int, Disk] = {}
 
     # Streams.
@@ -215,6 +218,7 @@ class Tracer:
         stored |= {name: cell_value(value) for name, value in sorted(found.cells.items())}
         self._causes[sid] = None
         self._handled[sid] = []
+        self._timers[sid] = {}
         world = self._world
         world.cause = None
         event = world.record(world.name_of(sid), "start", stored=stored)
@@ -280,6 +284,7 @@ class Tracer:
     def turned(self, sid: int) -> None:
         """A turn of a server is over."""
         self._show(sid)
+        self._note_timers(sid)
         handled, self._handled[sid] = self._handled.get(sid, []), []
         for flight in handled:
             self._world.saw("handled", flight)
@@ -297,6 +302,19 @@ class Tracer:
         world.record(site.name, "state", **dict(sorted((gone | changed).items())))
         world.cause = None
         world.saw_state(site.name)
+
+    def _note_timers(self, sid: int) -> None:
+        """The last input says what it has changed in the time at which this server will act by itself."""
+        node, event = self._world.site_of(sid).node, self._causes.get(sid)
+        if not node.up or event is None or event == _TIMER:
+            return  # a timer that ran out and led to nothing has no event
+        deadline_ms, before = node.peer.deadline_ms, self._timers.get(sid, {})
+        timers = {} if deadline_ms is None else {_ACTS.get(node.peer.role, _ELECTS): deadline_ms}
+        if timers != before:
+            due_us = {name: node.when_us(at_ms) for name, at_ms in timers.items()}
+            changed = {**dict.fromkeys(before.keys() - timers.keys()), **due_us}
+            self._world.events[event].setdefault("timers", {}).update(changed)
+            self._timers[sid] = timers
 
     # Inside.
 
