@@ -9,6 +9,7 @@ from cyclopts import App
 from recipes.cli.access import Switch
 from recipes.cli.lab_exercises import ask, challenge
 from recipes.cli.lab_files import scenario_of, write
+from recipes.cli.lab_hunts import explore, hunt, seeds_of
 from recipes.cli.lab_traces import check, diff, export, replay, schema
 from recipes.cli.lab_verdicts import facts_of_checks, verdict
 from recipes.cli.source import source_commit
@@ -21,15 +22,11 @@ from recipes.lab.compare import FORMULAS, facts, table
 from recipes.lab.compare import compare as compare_protocols
 from recipes.lab.compare import csv as csv_of
 from recipes.lab.explain import told
-from recipes.lab.hunt import hunt as run_seeds
-from recipes.lab.hunt import scenario_of as scenario_of_seed
 from recipes.lab.page import content, document
 from recipes.lab.plants.registry import PLANTS
 from recipes.lab.run import Outcome
 from recipes.lab.run import run as run_scenario
 from recipes.lab.scenario import SECTIONS, Scenario
-from recipes.lab.shrink import shrink as shrink_scenario
-from recipes.lab.shrink import toml
 from recipes.lab.side_by_side import comparison
 from recipes.lab.timeline import timeline
 from recipes.lab.trace import dumps, with_commit
@@ -43,6 +40,8 @@ View = Literal["timeline", "ring", "state", "logs", "disks", "checks", "figures"
 lab: App = App(name="lab", help="Protocols in a laboratory: see docs/lab.md.")
 lab.command(challenge)
 lab.command(ask)
+lab.command(hunt)
+lab.command(explore)
 for _of_traces in (check, replay, export, schema, diff):
     lab.command(_of_traces)
 
@@ -218,54 +217,6 @@ def serve(*, port: int = 0, open: Switch = False, json: Switch = False) -> int:
 
 
 @lab.command
-def hunt(
-    protocol: str,
-    /,
-    *,
-    seeds: str = "1-200",
-    plant: str | None = None,
-    shrink: Path | None = None,
-    lang: Language = "en",
-    json: Switch = False,
-) -> int:
-    """Run random calls and faults, one run per seed, until a check breaks: recipes lab hunt paxos --seeds 1-1000.
-
-    Exit codes: 0 no seed broke anything; 1 a check broke, and the seed is printed; 2 for a wrong argument.
-
-    Args:
-        protocol: one of those that `recipes lab list` names.
-        seeds: the first and the last seed, A-B.
-        plant: a planted bug, from `recipes lab list --plants`.
-        shrink: write to this file a scenario that breaks the same with as few steps as were found.
-        lang: the language of what the checks say, en or zh.
-        json: print one object.
-    """
-    runs = _seeds(seeds)
-    unfinished = 0
-    for seed, outcome in run_seeds(protocol, runs, plant):
-        unfinished += bool(outcome.waits_for)
-        if outcome.broken or outcome.wrong:
-            lines = [f"seed {seed}: {len(outcome.trace.events)} events"]
-            lines += [verdict(name, broken, lang) for name, broken in outcome.broken.items()]
-            lines += [f"  after all faults: {wrong}" for wrong in outcome.wrong if not outcome.broken]
-            if shrink is not None:
-                small = shrink_scenario(scenario_of_seed(protocol, seed, plant), plant)
-                write(shrink, toml(small))
-                lines.append(f"  {len(small.steps)} steps are enough: recipes lab run {shrink}")
-            facts = {
-                "seed": seed,
-                "runs": seed - runs.start + 1,
-                "checks": facts_of_checks(outcome.broken, lang),
-                "wrong": outcome.wrong,
-            }
-            say(json, "\n".join(lines), facts)
-            return 1
-    said = f"{len(runs)} seeds, nothing broke" + (f"; {unfinished} runs did not end" if unfinished else "")
-    say(json, said, {"seed": None, "runs": len(runs), "unfinished": unfinished, "checks": {}, "wrong": []})
-    return 0
-
-
-@lab.command
 def compare(
     *protocols: str,
     scenario: str | None = None,
@@ -290,7 +241,7 @@ def compare(
     """
     if not protocols:
         raise BadArguments("", f"no protocol: expected some of {', '.join(FORMULAS)}")
-    chosen = _seeds(seeds)
+    chosen = seeds_of(seeds)
     columns = compare_protocols(protocols, scenario, chosen, servers)
     if html is not None:
         write(html, document(comparison(columns, scenario, chosen, servers)))
@@ -299,13 +250,6 @@ def compare(
     else:
         say(json, table(columns, servers), facts(columns))
     return 0
-
-
-def _seeds(seeds: str) -> range:
-    first, _, last = seeds.partition("-")
-    if not (first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first)):
-        raise BadArguments("", f"--seeds {seeds}: expected A-B, such as 1-1000")
-    return range(int(first), int(last or first) + 1)
 
 
 def _picture(outcome: Outcome, title: str, view: View, at: str | None, true_time: bool, lang: Language) -> str:
