@@ -5,15 +5,13 @@ crash once its site has dealt with what it has got, or a message that is lost. A
 gets anything else, would be the same. Delays are those of one seed.
 """
 
-import random
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from recipes.core.errors import BadArguments
-from recipes.core.sim.chance import Random
 from recipes.lab.figures import HEARTBEATS, start_of
-from recipes.lab.hunt import HUNTING, scenario_of
+from recipes.lab.hunt import HUNTING, calls_of, scenario_of
 from recipes.lab.run import Outcome, run
 from recipes.lab.scenario import Scenario
 from recipes.lab.steps import Step
@@ -51,10 +49,8 @@ def base_of(protocol: str, entries: int, sites: Mapping[str, int], plant: str | 
         raise BadArguments("", f"no protocol to explore is called {protocol!r}: expected one of {', '.join(HUNTING)}")
     hunted, hunting = scenario_of(protocol, 1, plant), HUNTING[protocol]
     sites = {**hunted.sites, **sites}
-    chance: Random = random.Random("calls")
     steps: list[Step] = []
-    for number in range(1, entries + 1):
-        target, operation = hunting.call(chance, number, sites)
+    for number, (target, operation) in enumerate(calls_of(protocol, entries, sites), 1):
         call = {"then": "call", "target": target, "op": operation, "when": {"at_ms": _APART_MS * number}}
         steps.append({**call, "client": f"c{target[1:]}"} if hunting.clients else call)
     over_ms = _APART_MS * entries + _FAULTS_MS
