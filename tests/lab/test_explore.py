@@ -69,7 +69,7 @@ def test_no_place_of_a_fault_breaks_a_protocol(protocol, faults):
     [
         ("paxos-own-value", Faults(crashes=1)),
         ("backup-replies-at-first-copy", Faults(drops=1)),
-        pytest.param("raft-counts-before-sync", Faults(power_cuts=1), marks=pytest.mark.thorough),
+        pytest.param("raft-acks-before-sync", Faults(power_cuts=1), marks=pytest.mark.thorough),
     ],
 )
 def test_a_planted_bug_is_found_and_is_no_chance(plant, faults):
