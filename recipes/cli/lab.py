@@ -7,7 +7,7 @@ from typing import Literal
 from cyclopts import App
 
 from recipes.cli.access import Switch
-from recipes.cli.lab_exercises import ask, challenge
+from recipes.cli.lab_exercises import ask, challenge, grade
 from recipes.cli.lab_files import scenario_of, write
 from recipes.cli.lab_hunts import explore, hunt, seeds_of
 from recipes.cli.lab_traces import check, diff, export, replay, schema
@@ -40,6 +40,7 @@ View = Literal["timeline", "ring", "state", "logs", "disks", "checks", "figures"
 lab: App = App(name="lab", help="Protocols in a laboratory: see docs/lab.md.")
 lab.command(challenge)
 lab.command(ask)
+lab.command(grade)
 lab.command(hunt)
 lab.command(explore)
 for _of_traces in (check, replay, export, schema, diff):

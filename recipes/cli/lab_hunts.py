@@ -1,5 +1,6 @@
 """`recipes lab hunt` and `explore`: many runs of a protocol, in search of one in which a check breaks."""
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from recipes.lab.explore import Faults, base_of
 from recipes.lab.explore import explore as run_all
 from recipes.lab.hunt import hunt as run_seeds
 from recipes.lab.hunt import scenario_of as scenario_of_seed
+from recipes.lab.run import run
 from recipes.lab.shrink import expecting, toml
 from recipes.lab.shrink import shrink as shrink_scenario
 
@@ -109,7 +111,7 @@ def explore(
     sites = {} if servers is None else {protocol_of(protocol).parts[0].kind: servers}
     runs = events = 0
     complete = True
-    for scenario, outcome in run_all(base_of(protocol, entries, sites, plant), faults, plant):
+    for scenario, outcome in run_all(base_of(protocol, entries, sites, plant), faults, partial(run, plant=plant)):
         if runs == most:
             complete = False
             break

@@ -5,7 +5,7 @@ crash once its site has dealt with what it has got, or a message that is lost. A
 gets anything else, would be the same. Delays are those of one seed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -65,15 +65,18 @@ def base_of(protocol: str, entries: int, sites: Mapping[str, int], plant: str | 
     )  # fmt: skip
 
 
-def explore(base: Scenario, faults: Faults, plant: str | None = None) -> Iterator[Explored]:
-    """The run without faults, then all others: each before those that have more faults after its own."""
-    outcome = run(base, plant=plant)
+def explore(base: Scenario, faults: Faults, make: Callable[[Scenario], Outcome] = run) -> Iterator[Explored]:
+    """The run without faults, then all others: each before those that have more faults after its own.
+
+    make: runs a scenario.
+    """
+    outcome = make(base)
     yield Explored(base, outcome)
-    yield from _with_one_more(base, outcome, faults, start_of(outcome.trace), plant)
+    yield from _with_one_more(base, outcome, faults, start_of(outcome.trace), make)
 
 
 def _with_one_more(
-    scenario: Scenario, outcome: Outcome, faults: Faults, since: int, plant: str | None
+    scenario: Scenario, outcome: Outcome, faults: Faults, since: int, make: Callable[[Scenario], Outcome]
 ) -> Iterator[Explored]:
     if not any(faults):
         return
@@ -86,11 +89,11 @@ def _with_one_more(
             if event["i"] < ended.get(fault, 0):
                 continue  # of the same turn: the run would be the same
             longer = replace(scenario, steps=(*scenario.steps, *steps))
-            found = run(longer, plant=plant)
+            found = make(longer)
             yield Explored(longer, found)
             later = found.trace.events[event["i"] + 1 :]
             ended[fault] = next((each["i"] for each in later if (each["k"], each["n"]) == fault), 0)
-            yield from _with_one_more(longer, found, left, event["i"] + 1, plant)
+            yield from _with_one_more(longer, found, left, event["i"] + 1, make)
 
 
 def _faults_after(event: Event, trace: Trace, faults: Faults) -> Iterator[tuple[Faults, tuple[Step, ...]]]:
