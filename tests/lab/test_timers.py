@@ -5,7 +5,7 @@ import pytest
 from recipes.core.errors import BadArguments
 from recipes.lab.moment import moment
 from recipes.lab.run import run
-from recipes.lab.scenario import load, names
+from recipes.lab.scenario import load, names, parse, source
 from recipes.lab.trace import dumps, loads
 
 NAMES = [name if name == "mp-two-leaders" else pytest.param(name, marks=pytest.mark.thorough) for name in names()]
@@ -48,6 +48,27 @@ def test_servers_say_when_they_give_up_beat_or_stand(protocol):
     )
     due_us = moment(trace, looks["i"] - 1)[looks["n"]].timers.get("gives up")
     assert due_us is None or due_us <= looks["t"]
+
+
+@pytest.mark.parametrize("protocol", ["zab", "raft"])
+@pytest.mark.parametrize(("target", "timer", "follows"), [
+    ("follower", "gives up", lambda event: event["k"] == "state" and "no message came" in str(event.get("why"))),
+    ("leader", "heartbeat", lambda event: event["k"] == "send" and event["role"] == "heartbeat"),
+])  # fmt: skip
+def test_a_step_lets_a_timer_of_a_server_run_out_and_nothing_before_it_changes(protocol, target, timer, follows):
+    before = run(load("cmp-write"), protocol=protocol).trace
+    at = next(event["i"] for event in before.events if event["k"] == "note") + 3
+    step = f'\n[[do]]\nwhen = {{ at_event = {at} }}\nthen = "expire"\ntarget = "{target}"\ntimer = "{timer}"\n'
+    outcome = run(parse("mine", source("cmp-write") + step), protocol=protocol)
+    assert not outcome.broken
+    events = outcome.trace.events
+    fired = next(event for event in events if event["k"] == "timer" and event["name"] == timer)
+    assert events[: fired["i"]] == before.events[: fired["i"]]
+    assert moment(before, fired["i"] - 1)[fired["n"]].timers[timer] > fired["t"]
+    assert any(event["n"] == fired["n"] and follows(event) for event in events[fired["i"] : fired["i"] + 6])
+    wrong = step.replace(f'"{timer}"', '"election"')
+    with pytest.raises(BadArguments, match=f"expire election: what s. waits for is another timer now: {timer}"):
+        run(parse("mine", source("cmp-write") + wrong), protocol=protocol)
 
 
 def test_timers_that_are_none_are_refused(outcome):

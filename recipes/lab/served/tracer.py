@@ -10,6 +10,7 @@ from recipes.core.jute.votes import decode_notification
 from recipes.core.replication import Cell, InstallSnapshot, Recovered, Truncate
 from recipes.core.sim.network import Side
 from recipes.lab.links import Flight
+from recipes.lab.served.describe import timers
 from recipes.lab.served.protocol import ServedProtocol, Talk
 from recipes.lab.served.text import entry_text, zxid_text
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from recipes.lab.served.world import ServedWorld
 
 _TIMER = -1  # the timer's event is made once something comes of it
-# What a server does by itself when nothing comes before, by its role; while it has none, the election goes on.
-_ACTS, _ELECTS = {"leader": "heartbeat", "follower": "gives up", "observer": "gives up"}, "election"
 
 Pair = tuple[int, int]
 
@@ -274,7 +273,7 @@ class Tracer:
         world.cause = None
 
     def called(self, sid: int, event: int | None) -> None:
-        """A client's request is about to arrive."""
+        """A client's request is about to arrive, or what a step does to this server."""
         self._causes[sid] = event
 
     def woke(self, sid: int) -> None:
@@ -308,13 +307,12 @@ class Tracer:
         node, event = self._world.site_of(sid).node, self._causes.get(sid)
         if not node.up or event is None or event == _TIMER:
             return  # a timer that ran out and led to nothing has no event
-        deadline_ms, before = node.peer.deadline_ms, self._timers.get(sid, {})
-        timers = {} if deadline_ms is None else {_ACTS.get(node.peer.role, _ELECTS): deadline_ms}
-        if timers != before:
-            due_us = {name: node.when_us(at_ms) for name, at_ms in timers.items()}
-            changed = {**dict.fromkeys(before.keys() - timers.keys()), **due_us}
+        now, before = timers(node), self._timers.get(sid, {})
+        if now != before:
+            due_us = {name: node.when_us(at_ms) for name, at_ms in now.items()}
+            changed = {**dict.fromkeys(before.keys() - now.keys()), **due_us}
             self._world.events[event].setdefault("timers", {}).update(changed)
-            self._timers[sid] = timers
+            self._timers[sid] = now
 
     # Inside.
 
