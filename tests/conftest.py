@@ -47,6 +47,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--protocol", choices=("zab", "raft"), default="zab", help="of the servers in a soak of tests/chaos"
     )
+    parser.addoption(
+        "--on", choices=("zab", "raft"), help="only tests on a server of ours that they share: a follower with this"
+    )
     parser.addoption("--seed", type=int, metavar="N", help="replay one simulated run")
     parser.addoption("--seeds", default="1-5000", metavar="A-B", help="the seeds of a soak by simulation")
     parser.addoption("--ensemble", default="3+0", metavar="V+O", help="voters and observers of simulated ensembles")
@@ -100,7 +103,7 @@ def end_store(directory: Path) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests marked `thorough`, unless the run asks for them."""
+    """Leave out the tests marked `thorough`, unless the run asks for them; with --on, those on servers of their own."""
     whole = {Path(argument).absolute() for argument in config.args} == {config.rootpath / "tests"}
     for item in items:
         # Trio on Apache's server would only add time: tests run with trio on ours, and with asyncio on both. Nearly all
@@ -116,10 +119,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items
         if any(item.get_closest_marker(marker) and marker not in asked_for for marker in ("soak", "thorough"))
     ]
+    if config.getoption("--on"):
+        left_out += [item for item in items if item not in left_out and not is_on_our_server(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         quick = set(items).difference(left_out)
         items[:] = [item for item in items if item in quick]
+
+
+def is_on_our_server(item: pytest.Item) -> bool:
+    """Whether it uses the server of ours that tests share, and it alone."""
+    given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    used = set(getattr(item, "fixturenames", ())) - ({"server"} if "apache" in given else set())
+    return bool(used & {"our_server", "server"}) and not used & {"start_server", "start_ensemble", "apache_server"}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -214,8 +226,15 @@ def start_ensemble(
 
 
 @pytest.fixture(scope="session")
-def our_server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
-    return start_server("ours")
+def our_server(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> ServerProcess:
+    """With --on a follower: tests read by one client what another has just written, without a sync, so that all
+    clients must be at the same server."""
+    protocol = pytestconfig.getoption("--on")
+    if protocol is None:
+        return request.getfixturevalue("start_server")("ours")  # type: ignore[no-any-return]
+    settings = {"protocol": protocol, "maxSessionTimeout": 10_000}  # of one server, 20 ticks
+    ensemble = request.getfixturevalue("start_ensemble")("ours", "ours", "ours", **settings)
+    return ensemble.servers[ensemble.followers()[0]]  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,9 @@ def four_letter(port: int, word: str, host: str = "127.0.0.1", timeout: float = 
 
 
 class ServerProcess:
-    """One server in a process; the same data directory across `restart`."""
+    """One server in a process; the same data directory across `restart`. source: where the program of ours is."""
+
+    source: Path = ROOT
 
     def __init__(self, kind: str, directory: Path, **settings: object) -> None:
         self.kind = kind
@@ -100,7 +102,7 @@ class ServerProcess:
                 stdout=subprocess.PIPE if self.kind == "ours" else log,
                 stderr=log,
                 cwd=self.directory,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                env=os.environ | {"PYTHONPATH": str(self.source)},
             )
 
     def await_start(self) -> None:

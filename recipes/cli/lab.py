@@ -7,8 +7,9 @@ from typing import Literal
 from cyclopts import App
 
 from recipes.cli.access import Switch
-from recipes.cli.lab_exercises import ask, challenge
+from recipes.cli.lab_exercises import ask, challenge, grade
 from recipes.cli.lab_files import scenario_of, write
+from recipes.cli.lab_hunts import explore, hunt, seeds_of
 from recipes.cli.lab_traces import check, diff, export, replay, schema
 from recipes.cli.lab_verdicts import facts_of_checks, verdict
 from recipes.cli.source import source_commit
@@ -21,27 +22,27 @@ from recipes.lab.compare import FORMULAS, facts, table
 from recipes.lab.compare import compare as compare_protocols
 from recipes.lab.compare import csv as csv_of
 from recipes.lab.explain import told
-from recipes.lab.hunt import hunt as run_seeds
-from recipes.lab.hunt import scenario_of as scenario_of_seed
-from recipes.lab.logs_picture import logs
 from recipes.lab.page import content, document
 from recipes.lab.plants.registry import PLANTS
 from recipes.lab.run import Outcome
 from recipes.lab.run import run as run_scenario
 from recipes.lab.scenario import SECTIONS, Scenario
-from recipes.lab.shrink import shrink as shrink_scenario
-from recipes.lab.shrink import toml
 from recipes.lab.side_by_side import comparison
 from recipes.lab.timeline import timeline
-from recipes.lab.trace import Trace, dumps
+from recipes.lab.trace import dumps, with_commit
 from recipes.lab.transcript import transcript
+from recipes.lab.views import MOMENTS, checks_picture, figures_picture
 from recipes.lab.workload import with_load
 
 Language = Literal["en", "zh"]
+View = Literal["timeline", "ring", "state", "logs", "disks", "checks", "figures"]
 
 lab: App = App(name="lab", help="Protocols in a laboratory: see docs/lab.md.")
 lab.command(challenge)
 lab.command(ask)
+lab.command(grade)
+lab.command(hunt)
+lab.command(explore)
 for _of_traces in (check, replay, export, schema, diff):
     lab.command(_of_traces)
 
@@ -126,7 +127,8 @@ def run(
     explain: Switch = False,
     svg: Switch = False,
     true_time: Switch = False,
-    logs_at: str | None = None,
+    view: View = "timeline",
+    at: str | None = None,
     html: Path | None = None,
     trace: Path | None = None,
     lang: Language = "en",
@@ -148,8 +150,9 @@ def run(
         text: print the events in words.
         explain: the same, and of each message why it was sent and what its receiver did with it.
         svg: print a picture of the run.
-        true_time: in that picture distances are times; else moments are spaced evenly.
-        logs_at: print a picture of the logs on all disks after the event with this number, or at the `end`.
+        true_time: in the timeline distances are times; else moments are spaced evenly.
+        view: which picture.
+        at: of the views ring, state, logs and disks: after the event with this number, or at the end, as without it.
         html: write a page to this file that shows the run step by step; it needs nothing else, and no network.
         trace: write the trace to this file.
         lang: the language of what is said, en or zh.
@@ -165,22 +168,22 @@ def run(
         )
     outcome = run_scenario(found, protocol=protocol, seed=seed, sites=sites, plant=plant)
     if trace is not None or html is not None:
-        commit = source_commit()
-        kept = replace(outcome.trace, header={**outcome.trace.header, **({"commit": commit} if commit else {})})
+        kept = with_commit(outcome.trace, source_commit())
         if trace is not None:
             write(trace, dumps(kept))
         if html is not None:
             write(html, document(content(kept, found)))
+    title = f"{found.id}: {found.title[lang]}"
+    if (view != "timeline" or at is not None) and not svg:
+        raise BadArguments("", "--view and --at say which picture --svg prints")
+    picture = _picture(outcome, title, view, at, true_time, lang) if svg else ""
     if explain:
         print(shown("".join(f"{line}\n" for line in told(outcome.trace, lang))), end="")
     elif text:
         print(shown(transcript(outcome.trace)), end="")
-    title = f"{found.id}: {found.title[lang]}"
-    if logs_at is not None:
-        print(logs(_until(outcome.trace, logs_at), title), end="")
-    elif svg:
-        print(timeline(outcome.trace, title, true_time=true_time), end="")
-    if json or not (text or explain or svg or logs_at is not None):
+    if svg:
+        print(picture, end="")
+    if json or not (text or explain or svg):
         say(json, _said(found, outcome, lang), _facts(outcome, lang))
     return outcome.code
 
@@ -208,57 +211,9 @@ def serve(*, port: int = 0, open: Switch = False, json: Switch = False) -> int:
     if not 0 <= port < 65536:
         raise BadArguments("", f"--port {port}: expected a number from 0 to 65535")
     try:
-        anyio.run(serve_pages, port, told)
+        anyio.run(serve_pages, port, told, source_commit())
     except OSError as error:
         raise BadArguments("", f"--port {port}: {error.strerror or error}") from None
-    return 0
-
-
-@lab.command
-def hunt(
-    protocol: str,
-    /,
-    *,
-    seeds: str = "1-200",
-    plant: str | None = None,
-    shrink: Path | None = None,
-    lang: Language = "en",
-    json: Switch = False,
-) -> int:
-    """Run random calls and faults, one run per seed, until a check breaks: recipes lab hunt paxos --seeds 1-1000.
-
-    Exit codes: 0 no seed broke anything; 1 a check broke, and the seed is printed; 2 for a wrong argument.
-
-    Args:
-        protocol: one of those that `recipes lab list` names.
-        seeds: the first and the last seed, A-B.
-        plant: a planted bug, from `recipes lab list --plants`.
-        shrink: write to this file a scenario that breaks the same with as few steps as were found.
-        lang: the language of what the checks say, en or zh.
-        json: print one object.
-    """
-    runs = _seeds(seeds)
-    unfinished = 0
-    for seed, outcome in run_seeds(protocol, runs, plant):
-        unfinished += bool(outcome.waits_for)
-        if outcome.broken or outcome.wrong:
-            lines = [f"seed {seed}: {len(outcome.trace.events)} events"]
-            lines += [verdict(name, broken, lang) for name, broken in outcome.broken.items()]
-            lines += [f"  after all faults: {wrong}" for wrong in outcome.wrong if not outcome.broken]
-            if shrink is not None:
-                small = shrink_scenario(scenario_of_seed(protocol, seed, plant), plant)
-                write(shrink, toml(small))
-                lines.append(f"  {len(small.steps)} steps are enough: recipes lab run {shrink}")
-            facts = {
-                "seed": seed,
-                "runs": seed - runs.start + 1,
-                "checks": facts_of_checks(outcome.broken, lang),
-                "wrong": outcome.wrong,
-            }
-            say(json, "\n".join(lines), facts)
-            return 1
-    said = f"{len(runs)} seeds, nothing broke" + (f"; {unfinished} runs did not end" if unfinished else "")
-    say(json, said, {"seed": None, "runs": len(runs), "unfinished": unfinished, "checks": {}, "wrong": []})
     return 0
 
 
@@ -287,7 +242,7 @@ def compare(
     """
     if not protocols:
         raise BadArguments("", f"no protocol: expected some of {', '.join(FORMULAS)}")
-    chosen = _seeds(seeds)
+    chosen = seeds_of(seeds)
     columns = compare_protocols(protocols, scenario, chosen, servers)
     if html is not None:
         write(html, document(comparison(columns, scenario, chosen, servers)))
@@ -298,20 +253,19 @@ def compare(
     return 0
 
 
-def _seeds(seeds: str) -> range:
-    first, _, last = seeds.partition("-")
-    if not (first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first)):
-        raise BadArguments("", f"--seeds {seeds}: expected A-B, such as 1-1000")
-    return range(int(first), int(last or first) + 1)
-
-
-def _until(trace: Trace, event: str) -> Trace:
-    """The trace up to the event with this number. Raises BadArguments if there is none."""
-    if event == "end":
-        return trace
-    if not event.isdecimal() or int(event) >= len(trace.events):
-        raise BadArguments("", f"--logs-at {event}: expected end, or a number from 0 to {len(trace.events) - 1}")
-    return replace(trace, events=trace.events[: int(event) + 1])
+def _picture(outcome: Outcome, title: str, view: View, at: str | None, true_time: bool, lang: Language) -> str:
+    """A view in SVG. Raises BadArguments if it has no moment, or there is no such event."""
+    trace = outcome.trace
+    if view in MOMENTS:
+        last = len(trace.events) - 1
+        if at is not None and not (at.isascii() and at.isdecimal() and int(at) <= last):
+            raise BadArguments("", f"--at {at}: expected the number of an event, from 0 to {last}")
+        return MOMENTS[view](trace, last if at is None else int(at), title)
+    if at is not None:
+        raise BadArguments("", f"--at {at}: {view} is of the whole run; of a moment are {', '.join(MOMENTS)}")
+    if view == "checks":
+        return checks_picture(trace, outcome.found, title, lang)
+    return figures_picture(trace, title) if view == "figures" else timeline(trace, title, true_time=true_time)
 
 
 def _said(found: Scenario, outcome: Outcome, lang: str) -> str:

@@ -1,18 +1,22 @@
-"""`recipes lab ask` and `challenge`: questions and tasks for people who learn, and what comes of their answers."""
+"""`recipes lab ask`, `challenge` and `grade`: questions and tasks for people who learn, and what comes of them."""
 
 from pathlib import Path
 from typing import Any, Literal
 
 from recipes.cli.access import Switch
 from recipes.cli.lab_files import scenario_of, text_of, write
+from recipes.cli.lab_verdicts import verdict
 from recipes.cli.terminal import say
 from recipes.lab import challenge as challenges
 from recipes.lab.challenge import Challenge, Judgement, facts_of, faults_allowed
 from recipes.lab.checks.registry import CHECKS
+from recipes.lab.exercises import EXERCISES, Graded, exercise_of, handed_out, machine_in
+from recipes.lab.exercises import grade as grade_all
 from recipes.lab.page import content, document
 from recipes.lab.plants.registry import PLANTS
 from recipes.lab.questions import Question, questions
 from recipes.lab.run import run
+from recipes.lab.trace import dumps
 
 Language = Literal["en", "zh"]
 
@@ -53,6 +57,59 @@ def challenge(
         write(html, document(content(judged.outcome.trace, judged.scenario)))
     say(json, _verdict(asked, judged), _facts(asked, judged))
     return judged.code
+
+
+def grade(
+    name: str | None = None, /, *, trace: Path | None = None, html: Path | None = None, lang: Language = "en",
+    json: Switch = False,
+) -> int:  # fmt: skip
+    """Print the exercises, or one's text to begin with, or what is wrong in yours: recipes lab grade mine.py.
+
+    `recipes lab grade acceptor > mine.py` is a module without the bodies of some methods. Write them; your file is then
+    run in scenarios, in a hunt, and with faults wherever they make a difference. It runs as any program of yours does.
+
+    Exit codes: 0 nothing is wrong; 1 something is; 2 for a wrong argument, or a file that is no such module.
+
+    Args:
+        name: the name of an exercise, or your file, which ends in .py; without one, all exercises are printed.
+        trace: write the first run in which something is wrong to this file, as a trace.
+        html: the same as a page.
+        lang: the language of what the checks say, en or zh.
+        json: print one object, or an array of all exercises.
+    """
+    if name is None:
+        rows = [{"name": each.name, "title": each.title[lang], "methods": each.methods} for each in EXERCISES.values()]
+        say(json, "\n".join(f"{row['name']:10} {row['title']}: {', '.join(row['methods'])}" for row in rows), rows)
+        return 0
+    if not name.endswith(".py"):
+        asked = exercise_of(name)
+        say(json, handed_out(asked).rstrip("\n"), {"name": asked.name, "text": handed_out(asked)})
+        return 0
+    file = Path(name)
+    text_of(file)
+    exercise, machine = machine_in(file)
+    runs, wrong, first = 0, dict[str, Graded](), None
+    for each in grade_all(exercise, machine, file):
+        runs += 1
+        if each.problem:
+            first = first or each
+            wrong.setdefault(each.what.partition(",")[0], each)
+    lines = [
+        f"{exercise.title[lang]}: {runs} runs, " + (f"wrong in {len(wrong)} ways" if wrong else "nothing is wrong")
+    ]
+    for each in wrong.values():
+        lines.append(f"  {each.what}: {each.problem}")
+        broken = each.outcome.broken if each.outcome is not None else {}
+        lines += [verdict(check, found, lang) for check, found in broken.items() if check not in each.repeats.breaks]
+    if first is not None and first.outcome is not None:
+        if trace is not None:
+            write(trace, dumps(first.outcome.trace))
+            lines.append(f"to see what happened: recipes lab replay {trace}")
+        if html is not None:
+            write(html, document(content(first.outcome.trace, first.repeats)))
+    facts = [{"what": each.what, "problem": each.problem} for each in wrong.values()]
+    say(json, "\n".join(lines), {"exercise": exercise.name, "runs": runs, "wrong": facts})
+    return 1 if wrong else 0
 
 
 def ask(

@@ -6,12 +6,13 @@ from base64 import urlsafe_b64decode
 from dataclasses import replace
 from pathlib import Path
 
+from recipes.cli.source import source_commit
 from recipes.core.errors import BadArguments
 from recipes.lab import scenario as scenarios
 from recipes.lab.casts import protocol_of
 from recipes.lab.run import run
 from recipes.lab.scenario import Scenario
-from recipes.lab.trace import Trace, loads
+from recipes.lab.trace import Trace, loads, with_commit
 
 _MOST_BYTES = 1 << 16  # of a scenario in a link
 
@@ -62,7 +63,7 @@ def replayed(name: str) -> tuple[Trace, Scenario | None, int | None]:
             raise BadArguments("", f"{name}: a link to replay has a scenario in it, #s=...; a trace is a file")
         return trace_of(Path(name)), None, None
     found = _linked(name.partition("#")[2])
-    trace = run(found).trace
+    trace = with_commit(run(found).trace, source_commit())
     at = _asked(name.partition("#")[2]).get("at")
     if at is None:
         return trace, found, None

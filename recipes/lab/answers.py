@@ -15,6 +15,7 @@ from recipes.lab.casts import protocol_of
 from recipes.lab.page import content, document
 from recipes.lab.run import run
 from recipes.lab.scenario import Scenario, load_all, parse, source
+from recipes.lab.trace import with_commit
 
 MOST_EVENTS = 20_000
 BODY_LIMIT_BYTES = 128 * 1024
@@ -32,8 +33,8 @@ class Answer(NamedTuple):
     allow: str = ""
 
 
-def answer(request: HttpRequest, body: bytes, port: int) -> Answer:
-    """Answer a request to this port of 127.0.0.1."""
+def answer(request: HttpRequest, body: bytes, port: int, commit: str | None = None) -> Answer:
+    """Answer a request to this port of 127.0.0.1. commit: of the program, where it is known: traces name it."""
     host = request.fields.get("host", "")
     if host.lower() not in (f"127.0.0.1:{port}", f"localhost:{port}"):
         return _refusal(421, f"unknown host {host[:100]}: this is 127.0.0.1:{port}")
@@ -43,13 +44,13 @@ def answer(request: HttpRequest, body: bytes, port: int) -> Answer:
     if is_of_other_site(request.fields, host) and not is_link:
         return _refusal(403, "a page of another site may ask for nothing here")
     if request.path == "/" and request.method != "POST":
-        return _page(dict(parse_qsl(request.query)))
+        return _page(dict(parse_qsl(request.query)), commit)
     if request.path == "/run":
         if request.method != "POST":
             return _refusal(405, "a run of a text is asked for by POST", "POST")
         if request.fields.get("content-type", "").partition(";")[0].strip() != _JSON:
             return _refusal(415, f"expected a body of the type {_JSON}")
-        return _run(body)
+        return _run(body, commit)
     return (
         _refusal(405, "a page is asked for by GET", "GET, HEAD")
         if request.path == "/"
@@ -57,15 +58,15 @@ def answer(request: HttpRequest, body: bytes, port: int) -> Answer:
     )
 
 
-def _page(asked: Mapping[str, str]) -> Answer:
+def _page(asked: Mapping[str, str], commit: str | None) -> Answer:
     """A page with the run of a scenario of the package; if it cannot be run, with the first one and the reason."""
     try:
-        return Answer(200, _HTML, _shown(asked, ""))
+        return Answer(200, _HTML, _shown(asked, "", commit))
     except BadArguments as error:
-        return Answer(400, _HTML, _shown({}, error.message))
+        return Answer(400, _HTML, _shown({}, error.message, commit))
 
 
-def _shown(asked: Mapping[str, str], error: str) -> str:
+def _shown(asked: Mapping[str, str], error: str, commit: str | None) -> str:
     if unknown := sorted(asked.keys() - set(_OPTIONS)):
         raise BadArguments("", f"{unknown[0][:60]}: expected {', '.join(_OPTIONS)}")
     name = asked.get("scenario") or _FIRST
@@ -82,10 +83,10 @@ def _shown(asked: Mapping[str, str], error: str) -> str:
         "text": text,
         "error": error,
     }
-    return document(_content(parse(name, text), options), live=live)
+    return document(_content(parse(name, text), options, commit), live=live)
 
 
-def _run(body: bytes) -> Answer:
+def _run(body: bytes, commit: str | None) -> Answer:
     """A run of the scenario in the body, as JSON for the page."""
     try:
         asked = json.loads(body)
@@ -96,7 +97,7 @@ def _run(body: bytes) -> Answer:
         for each, type_ in (("seed", int), ("protocol", str), ("servers", int)):
             if not isinstance(options[each], type_ | None):
                 return _refusal(400, f"{each} = {options[each]!r}: expected {type_.__name__}")
-        shown = _content(parse(name, asked["text"]), options)
+        shown = _content(parse(name, asked["text"]), options, commit)
     except BadArguments as error:
         return _refusal(400, error.message)
     except (ValueError, RecursionError):
@@ -108,12 +109,12 @@ def _run(body: bytes) -> Answer:
     return Answer(200, _JSON, json.dumps(shown, separators=(",", ":")))
 
 
-def _content(scenario: Scenario, options: Mapping[str, Any]) -> dict[str, Any]:
+def _content(scenario: Scenario, options: Mapping[str, Any], commit: str | None) -> dict[str, Any]:
     protocol = protocol_of(options["protocol"] if options["protocol"] is not None else scenario.protocols[0])
     servers = options["servers"]
     sites = {} if servers is None else {protocol.parts[0].kind: servers}
     outcome = run(scenario, protocol=options["protocol"], seed=options["seed"], sites=sites, most_events=MOST_EVENTS)
-    return content(outcome.trace, scenario)
+    return content(with_commit(outcome.trace, commit), scenario)
 
 
 def _number(name: str, text: str | None) -> int | None:

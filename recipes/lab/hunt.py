@@ -193,6 +193,12 @@ def scenario_of(protocol: str, seed: int, plant: str | None = None) -> Scenario:
     )
 
 
+def calls_of(protocol: str, count: int, sites: Mapping[str, int]) -> list[Call]:
+    """So many calls, always the same ones."""
+    chance: Random = random.Random("calls")
+    return [HUNTING[protocol].call(chance, number, sites) for number in range(1, count + 1)]
+
+
 def _fault(chance: Random, called_ms: int, faulty: list[str], names: list[str], over_ms: int) -> list[tuple[int, Step]]:
     """A fault, and its end, at random times; most begin soon after a call."""
     begin = called_ms + chance.randrange(20) if happens(chance, 0.7) else chance.randrange(over_ms - 50)

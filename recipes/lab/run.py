@@ -53,11 +53,12 @@ def run(
     sites: Mapping[str, int] | None = None,
     settings: Mapping[str, Any] | None = None,
     plant: str | None = None,
+    replaced: Mapping[type[Any], type[Any]] | None = None,
     most_events: int | None = None,
 ) -> Outcome:
     """Run a scenario, perhaps with another protocol, seed, number of sites, other settings, or a planted bug.
 
-    most_events: stop after so many events.
+    replaced: other machines, by those of the protocol. most_events: stop after so many events.
 
     Raises BadArguments for a protocol that the scenario does not have, a site that does not exist, and the like.
     """
@@ -75,7 +76,7 @@ def run(
         sites={**scenario.sites, **(sites or {})},
         settings={**scenario.settings, **(bug.settings if bug else {}), **(settings or {})},
     )
-    replaced = bug.replaced if bug else {}
+    replaced = {**(bug.replaced if bug else {}), **(replaced or {})}
     members = members_of(protocol_of(name), scenario.sites, replaced)
     kinds = {kind: kind for kind, _ in members.values()}
     check_sites(scenario, members, kinds)

@@ -22,10 +22,11 @@ _REASONS = {
 }  # fmt: skip
 
 
-async def serve(port: int, told: Callable[[str], None]) -> None:
+async def serve(port: int, told: Callable[[str], None], commit: str | None = None) -> None:
     """Serve on this port of 127.0.0.1, any free one for 0, until cancelled.
 
-    told: called with the address once it is served. Raises OSError if the port is taken.
+    told: called with the address once it is served. commit: of the program, where it is known: traces name it.
+    Raises OSError if the port is taken.
     """
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
     async with listener:
@@ -34,19 +35,20 @@ async def serve(port: int, told: Callable[[str], None]) -> None:
 
         async def handle(stream: SocketStream) -> None:
             async with stream, connections:
-                await _handle(stream, used, runs)
+                await _handle(stream, used, commit, runs)
 
         told(f"http://127.0.0.1:{used}/")
         await listener.serve(handle)
 
 
-async def _handle(stream: SocketStream, port: int, runs: anyio.CapacityLimiter) -> None:
+async def _handle(stream: SocketStream, port: int, commit: str | None, runs: anyio.CapacityLimiter) -> None:
     try:
         with anyio.fail_after(_READ_TIMEOUT_S):
             method, found = await _read(stream)
         if not isinstance(found, Answer):
             head, body = found
-            found = await to_thread.run_sync(answer, read_head(head), body, port, limiter=runs, abandon_on_cancel=True)
+            request = read_head(head)
+            found = await to_thread.run_sync(answer, request, body, port, commit, limiter=runs, abandon_on_cancel=True)
         with anyio.fail_after(_WRITE_TIMEOUT_S):
             await stream.send(_bytes(found, method))
             await stream.send_eof()

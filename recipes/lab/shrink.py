@@ -31,9 +31,14 @@ def shrink(scenario: Scenario, plant: str | None = None) -> Scenario:
                 at += size
         if size > 1 or len(steps) == before:
             size //= 2
-    found = replace(scenario, steps=tuple(steps), plant=plant)
-    broken = run(found).broken
-    return replace(found, breaks=tuple(sorted(broken)), expects=() if broken else found.expects)
+    found = replace(scenario, steps=tuple(steps))
+    return expecting(found, run(found, plant=plant), plant)
+
+
+def expecting(scenario: Scenario, outcome: Outcome, plant: str | None) -> Scenario:
+    """A scenario that goes as expected if it breaks what this run of it has broken."""
+    broken = tuple(sorted(outcome.broken))
+    return replace(scenario, plant=plant, breaks=broken, expects=() if broken else scenario.expects)
 
 
 def _fails_alike(first: Outcome, other: Outcome) -> bool:

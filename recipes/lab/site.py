@@ -39,6 +39,7 @@ class Site:
         self._life = 0  # rises at each end, so that timers and syncs of an earlier life are ignored
         self._timers: dict[str, int] = {}
         self._timer_count = 0
+        self._input = 0  # the event of what its machine gets next, or is dealing with
         self._disk = WELL
         self._unsynced: list[int] = []
         self._unsynced_cause: int | None = None  # what led to the first of them
@@ -58,7 +59,7 @@ class Site:
         self.running = True
         self._timers, self._unsynced, self._syncing, self._backlog = {}, [], False, []
         self.shown = {}
-        world.record(self.name, "start", stored=stored)
+        self._input = world.record(self.name, "start", stored=stored)
         self._turn(self._machine.start)
 
     def crash(self) -> None:
@@ -97,7 +98,7 @@ class Site:
         """Go on with all that came meanwhile."""
         if self.paused:
             self.paused = False
-            self._world.record(self.name, "resume")
+            self._input = self._world.record(self.name, "resume")
             backlog, self._backlog = self._backlog, []
             for action, arguments in backlog:
                 self._turn(action, *arguments)
@@ -119,7 +120,7 @@ class Site:
         if not self.running:
             world.lost(flight, "down")
             return
-        event = world.record(self.name, "deliver", id=flight.id)
+        event = self._input = world.record(self.name, "deliver", id=flight.id)
         world.saw("arrives", flight)
         if self.running:
             self._turn(self._machine.receive, flight.sender, flight.message, cause=event)
@@ -128,6 +129,7 @@ class Site:
     def call(self, number: int, operation: list[Any], cause: int) -> None:
         """A client asks for something."""
         if self.running:
+            self._input = cause
             self._turn(self._machine.call, number, operation, cause=cause)
         else:
             self._world.reply(self.name, number, "fail", "down")
@@ -140,7 +142,7 @@ class Site:
         if life != self._life or not self.running or (count is not None and self._timers.get(name) != count):
             return
         self._timers.pop(name, None)
-        event = self._world.record(self.name, "timer", name=name)
+        event = self._input = self._world.record(self.name, "timer", name=name)
         self._turn(self._machine.timer, name, cause=event)
 
     # Outputs of its machine.
@@ -191,12 +193,17 @@ class Site:
             self._begin_sync()
 
     def _set(self, name: str, delay_ms: int | None) -> None:
+        """Set a timer, or end one if there is no delay; the event that led to this says when it runs out."""
+        timeline = self._world.timeline
+        if delay_ms is not None or name in self._timers:
+            due_us = None if delay_ms is None else timeline.now_us + delay_ms * 1000
+            self._world.events[self._input].setdefault("timers", {})[name] = due_us
         if delay_ms is None:
             self._timers.pop(name, None)
             return
         self._timer_count += 1
         self._timers[name] = self._timer_count
-        self._world.timeline.after(delay_ms * 1000, self._timer, name, self._timer_count, self._life)
+        timeline.after(delay_ms * 1000, self._timer, name, self._timer_count, self._life)
 
     def _begin_sync(self) -> None:
         self._syncing = True
@@ -216,7 +223,7 @@ class Site:
             return
         self._journal.sync()
         self._world.cause = begin
-        event = self._world.record(self.name, "fsync", at="end", number=numbers[-1])
+        event = self._input = self._world.record(self.name, "fsync", at="end", number=numbers[-1])
         self._syncing = False
         self._turn(self._machine.flushed, numbers[-1], cause=event)
         if self._unsynced and not self._syncing and self.running:

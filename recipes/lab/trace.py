@@ -17,11 +17,15 @@ anywhere: what is left can be read, and is known to end early.
 | fault, heal, note | what; text |
 | state | what has changed in what the site says of itself |
 | call, reply | call: its number; client, op, label; outcome: ok, fail or unknown, value |
+
+What a site gets (a message, a call, a sync's end, a timer that runs out, its start, its resumption) may also have
+`timers`: those that the site has set then, by name, with the virtual time in µs at which each runs out, or null if the
+site has ended it.
 """
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -86,6 +90,11 @@ class Trace:
 def settled(header: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> Trace:
     """A trace of these events as it would be read back: tuples have become lists."""
     return Trace(json.loads(_line(header)), [json.loads(_line(event)) for event in events])
+
+
+def with_commit(trace: Trace, commit: str | None) -> Trace:
+    """The trace with the commit of the program that made it in its header, where that is known."""
+    return trace if commit is None else replace(trace, header={**trace.header, "commit": commit})
 
 
 def digest(trace: Trace) -> str:
@@ -175,12 +184,18 @@ def _check(number: int, event: Event, expected: int, sites: Mapping[str, Any], s
         raise BadArguments("", f"trace, line {number}: cause = {event['cause']!r}: expected an earlier event")
     if not isinstance(event.get("bytes", 0), int):
         raise BadArguments("", f"trace, line {number}: bytes = {event['bytes']!r}: expected int")
+    if not _are_timers(event.get("timers", {})):
+        raise BadArguments("", f"trace, line {number}: timers = {event['timers']!r}: expected times by name")
     if kind == "send":
         if event["id"] != expected:
             raise BadArguments("", f"trace, line {number}: id = {event['id']}: expected {expected}, that of the event")
         sent.add(event["id"])
     elif kind in ("deliver", "lost") and event["id"] not in sent:
         raise BadArguments("", f"trace, line {number}: message {event['id']} was never sent")
+
+
+def _are_timers(value: Any) -> bool:
+    return isinstance(value, dict) and all(each is None or _is_number(each, _LATEST_US) for each in value.values())
 
 
 def _is_number(value: Any, below: int) -> bool:

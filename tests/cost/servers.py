@@ -1,7 +1,8 @@
 """One pure server, or three that replicate, that answer requests of one kind: what test_cost.py counts instructions of.
 
-`python servers.py SERVERS KIND COUNT` prints a line that says what it did; the kind "all" is COUNT requests of each. It
-takes `recipes` from PYTHONPATH, of today or of an earlier commit, so it uses only what both have.
+`python servers.py SERVERS KIND COUNT [raft]` prints a line that says what it did; the kind "all" is COUNT requests of
+each. It takes `recipes` from PYTHONPATH, of today or of an earlier commit, so it uses only what both have; raft is for
+today.
 """
 
 import gc
@@ -62,15 +63,25 @@ def request(xid, op, number):
     return frame(header + path_of(number % BATCH) + b"\0")
 
 
+def peer_of(settings, protocol, now_ms):
+    if protocol == "zab":
+        return ZabPeer(settings, RecoveredState(), now_ms)
+    from recipes.core.raft.protocol import RAFT
+    from recipes.core.replication import Recovered
+
+    cells = {name: values[0] for name, values in RAFT.cells.items()}
+    return RAFT.start(settings, Recovered(0, 0, 0, (), [], 0, cells, "", 0), now_ms)
+
+
 class Shell:
     """A member, its peer where it has one, and a disk that is always done at once."""
 
-    def __init__(self, sid, membership):
+    def __init__(self, sid, membership, protocol):
         self.sid = sid
         self.now_ms = 1000
         self.peer = None
         if membership is not None:
-            self.peer = ZabPeer(ReplicaSettings(sid, membership, TICK_MS, 10, 5), RecoveredState(), self.now_ms)
+            self.peer = peer_of(ReplicaSettings(sid, membership, TICK_MS, 10, 5), protocol, self.now_ms)
         config = MemberConfig(tick_ms=TICK_MS, server_id=sid)
         self.member = Member(config, DataTree(), self.peer or Standalone(0), self.now_ms, WALL_MS)
 
@@ -83,10 +94,10 @@ class Shell:
 class Servers:
     """Joined without a network: what one sends the other has in the next round."""
 
-    def __init__(self, count):
+    def __init__(self, count, protocol):
         sids = range(1, count + 1)
         membership = Membership([QuorumServer(sid, "127.0.0.1", 1, 1) for sid in sids]) if count > 1 else None
-        self.servers = {sid: Shell(sid, membership) for sid in sids}
+        self.servers = {sid: Shell(sid, membership, protocol) for sid in sids}
         self.ends = {}
         self.now_ms = 1000
 
@@ -157,9 +168,9 @@ def answers(connection, expected):
         raise SystemExit(f"{count} answers to {expected} requests")
 
 
-def main(count, kind, requests):
+def main(count, kind, requests, protocol="zab"):
     gc.disable()  # it runs by how much is allocated, which is not what is counted
-    ensemble = Servers(count)
+    ensemble = Servers(count, protocol)
     for _ in range(200):
         ensemble.run()
         if all(server.member.serving for server in ensemble.servers.values()):
@@ -195,4 +206,4 @@ def main(count, kind, requests):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), *sys.argv[4:])

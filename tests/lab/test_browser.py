@@ -15,6 +15,7 @@ import pytest
 
 from recipes.lab.expectations import final_states
 from recipes.lab.explain import explain
+from recipes.lab.moment import moment
 from recipes.lab.page import content
 from recipes.lab.trace import Trace
 from recipes.lab.transcript import brief
@@ -146,6 +147,23 @@ def test_the_last_state_is_that_of_the_trace(opened, outcome):
         shown = dict(zip(names, next(line for line in lines if line[0] == site), strict=True))
         for name, value in state.items():
             assert shown[name].removeprefix("● ") == brief(value), (site, name)
+
+
+@pytest.mark.parametrize("name", ["px-duel-backoff", "raft-split-vote"])
+def test_what_timers_have_left_is_that_of_the_trace(opened, outcome, name):
+    trace = outcome(name).trace
+    page = opened(name)
+    set_now = [event for event in trace.events if event.get("timers")]
+    for event in [*set_now[:: max(1, len(set_now) // 15)], trace.events[-1]]:
+        page.run(f"location.hash = '#at={event['i']}&view=state'")
+        page.wait(f"document.querySelector('#now').textContent.startsWith('Event {event['i']} ')")
+        rows = page.run("""[...document.querySelector("#state table").tBodies[0].rows].map((row) =>
+            [row.cells[0].textContent, row.cells[row.cells.length - 1].textContent])""")
+        for site, said in rows:
+            timers = moment(trace, event["i"])[site].timers.items()
+            left = "; ".join(f"{each}: {(due - event['t']) / 1000:.3f} ms" for each, due in timers if due >= event["t"])
+            changed = event["n"] == site and "timers" in event
+            assert said == (f"● {left}" if changed else left), (event["i"], site)
 
 
 def test_what_each_site_has_last_heard_from_each_other_is_that_of_the_trace(opened, outcome):

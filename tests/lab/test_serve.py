@@ -30,6 +30,15 @@ def ran(text: str, **options: object) -> Answer:
     return asked("/run", json.dumps({"name": "mine", "text": text, **options}), Content_Type="application/json")
 
 
+def test_pages_and_runs_name_the_commit_of_the_program_so_that_what_they_save_does():
+    page = answer(read_head(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{PORT}\r\n\r\n".encode()), b"", PORT, "abc1234")
+    assert '"commit":"abc1234"' in page.body
+    head = f"POST /run HTTP/1.1\r\nHost: 127.0.0.1:{PORT}\r\nContent-Type: application/json\r\n\r\n".encode()
+    found = answer(read_head(head), json.dumps({"text": source("px-null")}).encode(), PORT, "abc1234")
+    assert json.loads(found.body)["header"]["commit"] == "abc1234"
+    assert "commit" not in json.loads(ran(source("px-null")).body)["header"]
+
+
 def test_a_page_is_answered_for_each_choice():
     found = asked("/?scenario=px-null&seed=7&protocol=&servers=5")
     assert (found.status, found.kind) == (200, "text/html; charset=utf-8")

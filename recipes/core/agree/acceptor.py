@@ -28,7 +28,9 @@ class Slots:
         return None if found is None else (epoch_of(found[0]), found[1])
 
     def prepare(self, slot: int, epoch: Epoch, answer: Answer) -> None:
-        """Grant the epoch unless a newer one was granted. The same one may ask again: its answer may be lost."""
+        """Grant the epoch unless a newer one was granted: PROMISE with slot, epoch and what was accepted, once the
+        promise is on disk; else REFUSED with slot, epoch and what was promised. The same epoch may ask again: its
+        answer may be lost."""
         if epoch < self.promised(slot):
             answer("REFUSED", {"slot": slot, "epoch": epoch, "promised": self.promised(slot)})
             return
@@ -39,7 +41,8 @@ class Slots:
         self._owner.write(f"promised:{slot}", epoch, promise)
 
     def accept(self, slot: int, epoch: Epoch, value: Any, answer: Answer) -> None:
-        """Take the value unless a newer epoch was granted."""
+        """Take the value unless a newer epoch was granted: ACCEPTED with slot and epoch, once [epoch, value] is on
+        disk; else REFUSED as for `prepare`. An epoch that was not granted here before is granted by this."""
         if epoch < self.promised(slot):
             answer("REFUSED", {"slot": slot, "epoch": epoch, "promised": self.promised(slot)})
             return

@@ -25,6 +25,8 @@ class Acceptor(Machine):
         return State("acceptor", details=shown)
 
     def _prepare(self, sender: str, fields: Mapping[str, Any]) -> None:
+        """Give the lock: a promise GRANTED with token and value, once `lock` is on disk. Who has it already may ask
+        again, since an answer may be lost. If another call has it: a promise BUSY with token and holder."""
         token = fields["token"]
         holder = self.stored.get("lock")
         if holder is not None and holder != token:
@@ -37,6 +39,8 @@ class Acceptor(Machine):
         self.write("lock", token, grant)
 
     def _accept(self, sender: str, fields: Mapping[str, Any]) -> None:
+        """Take `value` from who has the lock, note the token in `by`, and free the lock: an accepted ACCEPTED with the
+        token, once all of it is on disk, and again if the same call asks again. To anybody else: REFUSED, likewise."""
         token = fields["token"]
 
         def confirm() -> None:
@@ -52,6 +56,8 @@ class Acceptor(Machine):
             self.send(sender, "accepted", "REFUSED", token=token)
 
     def _release(self, sender: str, fields: Mapping[str, Any]) -> None:
+        """Free the lock if this call has it: an accepted RELEASED with the token, once that is on disk; at once if it
+        has not."""
         token = fields["token"]
 
         def confirm() -> None:

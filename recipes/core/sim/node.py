@@ -39,7 +39,7 @@ class Node:
     """One server, through any number of restarts.
 
     disk: survives restarts; its jobs take `slow_disk` times as long. up: the process runs. paused: the process stands
-        still, and input waits.
+        still, and input waits. wall_offset_ms, ahead_ms: how far its wall clock and its monotonic clock are ahead.
     """
 
     def __init__(self, settings: NodeSettings, around: Surroundings, chance: Random, disk: SimDisk) -> None:
@@ -51,6 +51,7 @@ class Node:
         self.life: int = 0  # number of starts; actions scheduled in an earlier life are dropped
         self.slow_disk = 1
         self.wall_offset_ms = 0
+        self.ahead_ms = 0
         self.peer: Replica
         self.member: Member
         self.turn: Turn
@@ -64,11 +65,11 @@ class Node:
     @property
     def now_ms(self) -> int:
         """Its own monotonic clock."""
-        return 1000 + self._around.timeline.now_us * self.settings.rate_pm // 1_000_000
+        return 1000 + self.ahead_ms + self._around.timeline.now_us * self.settings.rate_pm // 1_000_000
 
-    def _when_us(self, local_ms: int) -> int:
-        """The world's time at which that clock will show `local_ms`."""
-        return -((1000 - local_ms) * 1_000_000 // self.settings.rate_pm)
+    def when_us(self, local_ms: int) -> int:
+        """The world's time at which its monotonic clock will show `local_ms`."""
+        return -((1000 + self.ahead_ms - local_ms) * 1_000_000 // self.settings.rate_pm)
 
     def _begin(self) -> None:
         now_ms = self.now_ms
@@ -404,7 +405,7 @@ class Node:
 
     def wake_at(self, now_ms: int) -> None:
         """Set the timer, unless it is set for an earlier time."""
-        when_us = max(self._when_us(now_ms), self._around.timeline.now_us + 1)
+        when_us = max(self.when_us(now_ms), self._around.timeline.now_us + 1)
         if self._timer_us <= self._around.timeline.now_us or when_us < self._timer_us:
             self._timer_us = when_us
             self._around.timeline.at(when_us, self._later, self.life, self._timer, (when_us,))

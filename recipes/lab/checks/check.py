@@ -63,6 +63,10 @@ class Disks:
         """What is durable at this site."""
         return self.durable.setdefault(site, {})
 
+    def pending(self, site: str) -> list[tuple[str, Any]]:
+        """What this site has written and not synced, in order; None if the key is removed."""
+        return [(key, value) for _, key, value in self._pending.get(site, [])]
+
     def _settle(self, site: str, number: int) -> list[Stored]:
         pending = self._pending.get(site, [])
         durable = [each for each in pending if each[0] <= number]

@@ -7,6 +7,15 @@ from recipes.core.sim.node import Node
 from recipes.lab.served.protocol import ServedProtocol
 from recipes.lab.served.text import zxid_text
 
+# What a server does by itself when nothing comes before, by its role; while it has none, the election goes on.
+_ACTS = {"leader": "heartbeat", "follower": "gives up", "observer": "gives up"}
+
+
+def timers(node: Node) -> dict[str, int]:
+    """When a server acts by itself if nothing comes before, on its own clock in ms."""
+    deadline_ms = node.peer.deadline_ms
+    return {} if deadline_ms is None else {_ACTS.get(node.peer.role, "election"): deadline_ms}
+
 
 def describe(node: Node, protocol: ServedProtocol, name_of: Callable[[int], str]) -> dict[str, Any]:
     """Role, epoch or term as `number`, the ends of the log, and what belongs to the protocol."""

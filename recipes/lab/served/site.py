@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from recipes.core.errors import BadArguments, InvariantBroken, WireError
 from recipes.core.sim.network import Side
 from recipes.core.sim.node import Node
+from recipes.lab.served.describe import timers
 from recipes.lab.served.disks import Fate, replace_disk
 from recipes.lab.site import SLOWER
 from recipes.lab.steps import WELL
@@ -134,8 +135,18 @@ class ServerSite:
             self.node.resume()
 
     def fire(self, name: str) -> None:
-        """Raises BadArguments: the timers of servers have no names."""
-        raise BadArguments("", f"expire {name}: the timers of servers have no names")
+        """Set its clock forward to when this timer runs out. Raises BadArguments if it has no such timer now."""
+        node, world = self.node, self._world
+        if not node.up:
+            return
+        left = timers(node)
+        if name not in left:
+            has = ", ".join(left) or "none"
+            raise BadArguments("", f"expire {name}: what {self.name} waits for is another timer now: {has}")
+        world.cause = None
+        world.tracer.called(node.sid, world.record(self.name, "timer", name=name))
+        node.ahead_ms += max(0, left[name] - node.now_ms)
+        node.take(node.peer.tick)
 
     def _stop(self, how: str) -> bool:
         if not self.node.up:

@@ -10,6 +10,7 @@ from recipes.core.jute.votes import decode_notification
 from recipes.core.replication import Cell, InstallSnapshot, Recovered, Truncate
 from recipes.core.sim.network import Side
 from recipes.lab.links import Flight
+from recipes.lab.served.describe import timers
 from recipes.lab.served.protocol import ServedProtocol, Talk
 from recipes.lab.served.text import entry_text, zxid_text
 
@@ -54,6 +55,7 @@ class Tracer:
         self._causes: dict[int, int | None] = {}
         self._replies: dict[int, int | None] = {}  # by client
         self._handled: dict[int, list[Flight]] = {}  # arrived since the last turn
+        self._timers: dict[int, dict[str, int]] = {}  # by server: when it acts by itself, on its clock
         self.disks: dict[int, Disk] = {}
 
     # Streams.
@@ -215,6 +217,7 @@ class Tracer:
         stored |= {name: cell_value(value) for name, value in sorted(found.cells.items())}
         self._causes[sid] = None
         self._handled[sid] = []
+        self._timers[sid] = {}
         world = self._world
         world.cause = None
         event = world.record(world.name_of(sid), "start", stored=stored)
@@ -270,7 +273,7 @@ class Tracer:
         world.cause = None
 
     def called(self, sid: int, event: int | None) -> None:
-        """A client's request is about to arrive."""
+        """A client's request is about to arrive, or what a step does to this server."""
         self._causes[sid] = event
 
     def woke(self, sid: int) -> None:
@@ -280,6 +283,7 @@ class Tracer:
     def turned(self, sid: int) -> None:
         """A turn of a server is over."""
         self._show(sid)
+        self._note_timers(sid)
         handled, self._handled[sid] = self._handled.get(sid, []), []
         for flight in handled:
             self._world.saw("handled", flight)
@@ -297,6 +301,18 @@ class Tracer:
         world.record(site.name, "state", **dict(sorted((gone | changed).items())))
         world.cause = None
         world.saw_state(site.name)
+
+    def _note_timers(self, sid: int) -> None:
+        """The last input says what it has changed in the time at which this server will act by itself."""
+        node, event = self._world.site_of(sid).node, self._causes.get(sid)
+        if not node.up or event is None or event == _TIMER:
+            return  # a timer that ran out and led to nothing has no event
+        now, before = timers(node), self._timers.get(sid, {})
+        if now != before:
+            due_us = {name: node.when_us(at_ms) for name, at_ms in now.items()}
+            changed = {**dict.fromkeys(before.keys() - now.keys()), **due_us}
+            self._world.events[event].setdefault("timers", {}).update(changed)
+            self._timers[sid] = now
 
     # Inside.
 

@@ -24,7 +24,8 @@ function verdict() {
 }
 
 function open(data) {
-  play0();
+  clearInterval(playing);
+  playing = null;
   run = new Run(data);
   at = Math.min(at, run.last);
   evidence = [];
@@ -34,11 +35,6 @@ function open(data) {
   hidden.roles = new Set(data.roles.filter(([, , , beats]) => beats).map(([role]) => role));
   drawn = { from: 0, to: -1, elements: new Map() };
   build();
-}
-
-function play0() {
-  clearInterval(playing);
-  playing = null;
 }
 
 function facts() {
@@ -139,8 +135,7 @@ function firstViolation() {
 }
 
 function helpDialog() {
-  const rows = KEYS.map(([key, what]) => [key, what]);
-  return make("dialog", { "aria-label": "Keys" }, table("Keys", ["key", "what it does"], rows),
+  return make("dialog", { "aria-label": "Keys" }, table("Keys", ["key", "what it does"], KEYS),
     make("form", { method: "dialog" }, make("button", {}, "Close")));
 }
 

@@ -53,6 +53,17 @@ function table(caption, heads, rows) {
   return make("table", {}, make("caption", {}, caption), make("thead", {}, head), make("tbody", {}, ...body));
 }
 
+// How many values at the beginning of a list a test holds for; it holds for none after them.
+function prefix(list, holds) {
+  let low = 0;
+  for (let high = list.length; low < high; ) {
+    const middle = (low + high) >> 1;
+    if (holds(list[middle])) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
 // A value in few characters: an epoch [3, "p1"] as 3.p1, a list without quotes.
 function brief(value) {
   if (value === null || value === undefined) return "-";

@@ -38,14 +38,7 @@ function places(kind) {
 
 function jump(kind, forward) {
   const list = places(kind);
-  let low = 0;
-  let high = list.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (forward ? list[middle] <= at : list[middle] < at) low = middle + 1;
-    else high = middle;
-  }
-  const found = forward ? list[low] : list[low - 1];
+  const found = forward ? list[prefix(list, (each) => each <= at)] : list[prefix(list, (each) => each < at) - 1];
   if (found === undefined) {
     parts.hint.textContent = list.length ? `no ${kind} ${forward ? "after" : "before"} this event` : `no ${kind} in this run`;
     return;

@@ -10,7 +10,7 @@ class Run {
     this.last = Math.max(data.events.length - 1, 0);
     const sites = new Map();
     for (const [name, kind] of Object.entries(data.header.sites)) {
-      sites.set(name, { kind: String(kind), status: "down", shown: new Map(), durable: new Map(), pending: [], heard: new Map() });
+      sites.set(name, { kind: String(kind), status: "down", shown: new Map(), durable: new Map(), pending: [], heard: new Map(), timers: new Map() });
     }
     this.kept = [sites]; // before event 0, 200, 400, ...
     const names = new Set();
@@ -52,7 +52,7 @@ class Run {
     for (let number = from; number <= to && number < this.events.length; number++) {
       const event = this.events[number];
       const site = sites.get(event.n);
-      if (site) sites.set(event.n, after(site, event, this.events[event.k === "deliver" ? event.id : number]));
+      if (site) sites.set(event.n, { ...after(site, event, this.events[event.k === "deliver" ? event.id : number]), timers: timersAfter(site.timers, event) });
     }
     return sites;
   }
@@ -69,6 +69,18 @@ class Run {
     const event = this.events[at];
     return event && ["send", "deliver", "lost"].includes(event.k) ? event.id : null;
   }
+}
+
+// When each timer of a site runs out, by its name.
+function timersAfter(before, event) {
+  const gone = ["start", "crash", "power"].includes(event.k);
+  if (!gone && event.k !== "timer" && !event.timers) return before;
+  const timers = new Map(gone ? [] : before);
+  for (const [name, due] of Object.entries({ ...(event.k === "timer" ? { [event.name]: null } : {}), ...event.timers })) {
+    if (due === null) timers.delete(name);
+    else timers.set(name, due);
+  }
+  return timers;
 }
 
 // sent: the message that arrives by the event.

@@ -8,10 +8,11 @@ function showState() {
     name,
     cell(site.status, event.n === name && ["start", "crash", "power", "pause", "resume"].includes(event.k)),
     ...run.variables.map((each) => cell(site.shown.has(each) ? brief(site.shown.get(each)) : "", changed(name, each) && site.shown.has(each))),
+    cell([...site.timers].filter(([, due]) => due >= event.t).map(([each, due]) => `${each}: ${((due - event.t) / 1000).toFixed(3)} ms`).join("; "), event.n === name && Boolean(event.timers)),
   ]);
   parts.panels.state.replaceChildren(
     make("h2", {}, "What each site says of itself"),
-    scrolls("State", table(`After event ${at}; what it has changed is marked with ●`, ["site", "status", ...run.variables], rows)),
+    scrolls("State", table(`After event ${at}; what it has changed is marked with ●`, ["site", "status", ...run.variables, "timers, time left"], rows)),
     make("h2", {}, "What each has last heard from each other"),
     scrolls("Heard", table("Without heartbeats, since it started: who has acknowledged, promised or voted what", ["site", ...[...sites.keys()].map((each) => `from ${each}`)], [...sites].map(([name, site]) => [name, ...[...sites.keys()].map((other) => heard(site.heard.get(other), event))]))),
   );

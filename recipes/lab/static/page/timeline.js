@@ -109,15 +109,7 @@ function size() {
 
 function eventAt(click) {
   const x = (click.clientX - parts.svg.getBoundingClientRect().left) / zoom + ORIGIN;
-  const xs = picture().x;
-  let low = 0;
-  let high = xs.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (xs[middle] <= x + 4) low = middle + 1;
-    else high = middle;
-  }
-  return low - 1;
+  return prefix(picture().x, (each) => each <= x + 4) - 1;
 }
 
 function drag(box) {
@@ -143,14 +135,8 @@ function drawWindow() {
     return Math.max(x1, x2) >= drawn.from && Math.min(x1, x2) <= drawn.to && !hidden.roles.has(role) && !sites.some((site) => hidden.sites.has(site));
   };
   const found = parts.long.filter(seen);
-  let low = 0;
-  let high = parts.short.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (parts.short[middle][3] < drawn.from - MARGIN) low = middle + 1;
-    else high = middle;
-  }
-  for (; low < parts.short.length && parts.short[low][3] <= drawn.to + MARGIN; low++) if (seen(parts.short[low])) found.push(parts.short[low]);
+  const [from, to] = [(piece) => piece[3] < drawn.from - MARGIN, (piece) => piece[3] <= drawn.to + MARGIN].map((holds) => prefix(parts.short, holds));
+  found.push(...parts.short.slice(from, to).filter(seen));
   found.sort((one, other) => one[6] - other[6]);
   const elements = found.map(([event, , , , , node]) => {
     const element = draw(node);
