@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# aiozk 0.32.0 beside Apache ZooKeeper 3.8.0 (Debian 12): set_data() and delete() check the version of the znode that the
-# client has read last, as documented, and raise BadVersion if somebody has changed it since. With a chroot they check
-# nothing: they overwrite, or delete, what another client has written, without an error.
+# aiozk 0.32.0 beside Apache ZooKeeper 3.8.0 (Debian 12): set_data() and delete() check the version of the znode that
+# the client has read last, as documented, and raise BadVersion if somebody has changed it since. With a chroot they
+# check nothing: they overwrite, or delete, what another client has written, without an error.
 #
 # Versions are kept by the path as the program names it, and looked up by the path with the chroot before it.
 #

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# aiozk 0.32.0 beside Apache ZooKeeper 3.8.0 (Debian 12): a transaction that makes sequential znodes does not say which. The
-# set `created` of its result has the path that was asked for, without the number, and has it once however many znodes
-# were made. create() outside a transaction answers the real path, as the client of Java and kazoo do in both cases.
+# aiozk 0.32.0 beside Apache ZooKeeper 3.8.0 (Debian 12): a transaction that makes sequential znodes does not say which.
+# The set `created` of its result has the path that was asked for, without the number, and has it once however many
+# znodes were made. create() outside a transaction answers the real path, as the client of Java and kazoo do in both
+# cases.
 #
-# The server's answer has the paths; the result is made of the requests. So who makes an entry and something else at once,
-# a place in a line for one, cannot know its own entry.
+# The server's answer has the paths; the result is made of the requests. So who makes an entry and something else at
+# once, a place in a line for one, cannot know its own entry.
 #
 # Seen:
 #     create: /jobs/job-0000000000

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# dramatiq 2.2.1 (redis-py 8.1.0) beside Redis 7.0.15 (Debian 12): a Barrier opens for the first party that arrives after its
-# time to live is over, and says that all have arrived. So it does before it was created. wait() is documented to return
-# whether all parties have reached the barrier.
+# dramatiq 2.2.1 (redis-py 8.1.0) beside Redis 7.0.15 (Debian 12): a Barrier opens for the first party that arrives
+# after its time to live is over, and says that all have arrived. So it does before it was created. wait() is documented
+# to return whether all parties have reached the barrier.
 #
 # A barrier is a number that counts down to one. A number that is not there counts as zero, and zero is taken for a
 # barrier that everybody has reached.

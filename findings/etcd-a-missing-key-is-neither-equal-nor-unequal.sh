@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# etcd 3.4.23 and its etcdctl (Debian 12): in a transaction a key that is not there has no value that is equal to X, and none
-# that is not equal to X: both conditions are false. So "unless somebody has set this to done" never does its work for a
-# key that nobody has set. Less and greater are false, too, while conditions on the version of a missing key take it for
-# one of version 0.
+# etcd 3.4.23 and its etcdctl (Debian 12): in a transaction a key that is not there has no value that is equal to X, and
+# none that is not equal to X: both conditions are false. So "unless somebody has set this to done" never does its work
+# for a key that nobody has set. Less and greater are false, too, while conditions on the version of a missing key take
+# it for one of version 0.
 #
 # Whoever means "is not X" must ask for version 0 in a transaction of its own, since all conditions of one must hold.
 #

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# kazoo 2.11.0 beside Apache ZooKeeper 3.8.0 (Debian 12): a LockingQueue object that held an entry when its session ended
-# cannot be used again. get() gives that entry over and over, also when another consumer has consumed it long ago;
+# kazoo 2.11.0 beside Apache ZooKeeper 3.8.0 (Debian 12): a LockingQueue object that held an entry when its session
+# ended cannot be used again. get() gives that entry over and over, also when another consumer has consumed it long ago;
 # holds_lock(), which is documented to answer False then, and consume() and release(), which are documented to answer
 # whether they succeeded, raise NoNodeError, each time. The client itself has a new session, and works.
 #
-# The object remembers the entry until it is consumed or released, and asks for that whether the znode of its lock is its
-# own. That there is none is an error here.
+# The object remembers the entry until it is consumed or released, and asks for that whether the znode of its lock is
+# its own. That there is none is an error here.
 #
 # Seen (two entries; the session of first ends, and its client goes on with a new one; second consumes):
 #     first gets b'one'

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# pottery 3.0.1 (redis-py 8.1.0) beside Redis 7.0.15 (Debian 12): a second try to acquire a Redlock object that is held, which
-# is refused as it should be, makes the object forget the lock that it holds. Its holder can neither extend nor release
-# the lock: it stays locked, for everybody, until its time is over.
+# pottery 3.0.1 (redis-py 8.1.0) beside Redis 7.0.15 (Debian 12): a second try to acquire a Redlock object that is held,
+# which is refused as it should be, makes the object forget the lock that it holds. Its holder can neither extend nor
+# release the lock: it stays locked, for everybody, until its time is over.
 #
 # A Redlock is used like threading.Lock, of which one object is shared by the threads of a process: one holds it, others
 # try. Here each try gives the object a new identity, which the lock in Redis does not have.

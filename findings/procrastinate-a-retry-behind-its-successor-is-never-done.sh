@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# procrastinate 3.10.0 (psycopg 3.3.9) beside PostgreSQL 15.20 (Debian 12): a job with a queueing_lock that is to be tried
-# again, while the next job with that queueing_lock waits, is neither tried again nor failed: it stays "doing" for ever,
-# although nobody works on it any more. If it has a `lock`, too, no other job with that lock is ever run.
+# procrastinate 3.10.0 (psycopg 3.3.9) beside PostgreSQL 15.20 (Debian 12): a job with a queueing_lock that is to be
+# tried again, while the next job with that queueing_lock waits, is neither tried again nor failed: it stays "doing" for
+# ever, although nobody works on it any more. If it has a `lock`, too, no other job with that lock is ever run.
 #
 # A queueing_lock lets one job wait while another one runs. The retry puts the one that has run among those that wait,
 # where there can be only one; the error that the database raises for this is logged, and the job stays as it was.

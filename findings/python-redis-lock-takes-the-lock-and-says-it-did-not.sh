@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# python-redis-lock 4.0.1 (redis-py 8.1.0) beside Redis 7.0.15 (Debian 12): a Lock with auto_renewal that has lost its lock
-# once can never acquire it again. Worse, each try takes the lock, and raises: nobody else gets it until it expires.
+# python-redis-lock 4.0.1 (redis-py 8.1.0) beside Redis 7.0.15 (Debian 12): a Lock with auto_renewal that has lost its
+# lock once can never acquire it again. Worse, each try takes the lock, and raises: nobody else gets it until it
+# expires.
 #
-# The renewal is a thread. It ends with an error when the lock is gone, and the object takes the dead thread for a running
-# one: acquire() first writes the lock to Redis, and then refuses to start a second renewal. release() does not help,
-# it leaves the dead thread where it is.
+# The renewal is a thread. It ends with an error when the lock is gone, and the object takes the dead thread for a
+# running one: acquire() first writes the lock to Redis, and then refuses to start a second renewal. release() does not
+# help, it leaves the dead thread where it is.
 #
 # Seen (the lock expires after 3 s; reset() is the library's own way to free a lock by force):
 #     one acquires: acquired

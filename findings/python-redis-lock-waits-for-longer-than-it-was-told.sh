@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# python-redis-lock 4.0.1 with redis-py 8.1.0 beside Redis 7.0.15 (Debian 12): whoever asks to wait at most 20 seconds for a
-# lock waits for about 55, and gets TimeoutError from redis-py in place of the answer that the lock was not to be had. A
-# wait without a limit ends in the same way. Nothing is wrong with the connection.
+# python-redis-lock 4.0.1 with redis-py 8.1.0 beside Redis 7.0.15 (Debian 12): whoever asks to wait at most 20 seconds
+# for a lock waits for about 55, and gets TimeoutError from redis-py in place of the answer that the lock was not to be
+# had. A wait without a limit ends in the same way. Nothing is wrong with the connection.
 #
-# The library waits by BLPOP, which the server answers once the lock is released or the time is over. redis-py 8 gives up
-# reading from a socket after five seconds, unless it is told otherwise, and sends the command again, with its full time,
-# up to ten times. A command that blocks is no exception. Earlier versions set no limit.
+# The library waits by BLPOP, which the server answers once the lock is released or the time is over. redis-py 8 gives
+# up reading from a socket after five seconds, unless it is told otherwise, and sends the command again, with its full
+# time, up to ten times. A command that blocks is no exception. Earlier versions set no limit.
 #
 # Seen (somebody holds each lock throughout):
 #     lock 1, client as it comes, limit 3: refused after less than 40 s

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# redis-semaphore 5.8.0 (ioredis 6.0.0, Node 20) beside Redis 7.0.15 (Debian 12): whoever asks for a permit of a Semaphore
-# first removes the permits of all who have not refreshed theirs within its own lockTimeout, whatever theirs is. So a
-# program with a short lockTimeout passes the limit. The holder refreshes in good time by its own lockTimeout, and until
-# then it counts as a holder. A Mutex of the same library keeps to the lockTimeout of its holder.
+# redis-semaphore 5.8.0 (ioredis 6.0.0, Node 20) beside Redis 7.0.15 (Debian 12): whoever asks for a permit of a
+# Semaphore first removes the permits of all who have not refreshed theirs within its own lockTimeout, whatever theirs
+# is. So a program with a short lockTimeout passes the limit. The holder refreshes in good time by its own lockTimeout,
+# and until then it counts as a holder. A Mutex of the same library keeps to the lockTimeout of its holder.
 #
 # What is stored of a permit is when it was refreshed, and not for how long it counts.
 #

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# sherlock 0.4.1 (redis-py 8.1.0) beside Redis 7.0.15 (Debian 12): a RedisLock with `expire=None`, which its documentation
-# describes as a lock that does not expire, is not held at all. acquire() returns True, and everybody else gets the lock at
-# once.
+# sherlock 0.4.1 (redis-py 8.1.0) beside Redis 7.0.15 (Debian 12): a RedisLock with `expire=None`, which its
+# documentation describes as a lock that does not expire, is not held at all. acquire() returns True, and everybody else
+# gets the lock at once.
 #
-# The script that takes the lock gets "no expiry" as the argument -1, and compares that text with the number -1. In Lua the
-# two differ. So the new key gets a time to live of -1 seconds, by which Redis deletes it at once.
+# The script that takes the lock gets "no expiry" as the argument -1, and compares that text with the number -1. In Lua
+# the two differ. So the new key gets a time to live of -1 seconds, by which Redis deletes it at once.
 #
 # Seen:
 #     expire=60: first acquires: True, and is locked(): True; second acquires meanwhile: False

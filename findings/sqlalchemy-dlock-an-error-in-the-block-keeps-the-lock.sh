@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# sqlalchemy-dlock 0.9.0 (SQLAlchemy 2.1.9, psycopg 3.3.9) beside PostgreSQL 15.20 (Debian 12): if a statement fails in a
-# `with create_sadlock(...)` block, the lock is not released. It stays with the database connection, which goes back to
-# the pool, and nobody else gets the lock while the pool keeps that connection.
+# sqlalchemy-dlock 0.9.0 (SQLAlchemy 2.1.9, psycopg 3.3.9) beside PostgreSQL 15.20 (Debian 12): if a statement fails in
+# a `with create_sadlock(...)` block, the lock is not released. It stays with the database connection, which goes back
+# to the pool, and nobody else gets the lock while the pool keeps that connection.
 #
 # Behind the failed statement PostgreSQL refuses all others until the transaction is rolled back, also the one that
 # releases the lock; and the lock belongs to the session, so that the rollback, which the pool does, leaves it.

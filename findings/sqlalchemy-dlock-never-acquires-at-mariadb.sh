@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# sqlalchemy-dlock 0.9.0 (SQLAlchemy 2.1.9, PyMySQL 1.1.1) beside MariaDB 10.11.19 (Debian 12): acquire() without a time-out, and
-# so each `with create_sadlock(...)` block, fails at once, also while nobody holds the lock. With a time-out it works.
+# sqlalchemy-dlock 0.9.0 (SQLAlchemy 2.1.9, PyMySQL 1.1.1) beside MariaDB 10.11.19 (Debian 12): acquire() without a
+# time-out, and so each `with create_sadlock(...)` block, fails at once, also while nobody holds the lock. With a
+# time-out it works.
 #
-# The library waits without a limit by GET_LOCK(name, -1). For MySQL a negative time-out is no limit. MariaDB answers NULL
-# with a warning, "Incorrect timeout value", and the library, which registers MariaDB as compatible, raises.
+# The library waits without a limit by GET_LOCK(name, -1). For MySQL a negative time-out is no limit. MariaDB answers
+# NULL with a warning, "Incorrect timeout value", and the library, which registers MariaDB as compatible, raises.
 #
 # Seen (nobody else is connected):
 #     server: 10.11.19-MariaDB-0+deb12u1

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# SQLAlchemy 2.1.9 (psycopg 3.3.9) beside PostgreSQL 15.20 (Debian 12): a Session with twophase=True commits in one database
-# and not in the other, if a statement failed in the latter, the program caught its error, and then committed the session.
-# That is what two phases are there to prevent, and the first one raises nothing.
+# SQLAlchemy 2.1.9 (psycopg 3.3.9) beside PostgreSQL 15.20 (Debian 12): a Session with twophase=True commits in one
+# database and not in the other, if a statement failed in the latter, the program caught its error, and then committed
+# the session. That is what two phases are there to prevent, and the first one raises nothing.
 #
 # PostgreSQL answers PREPARE TRANSACTION of a failed transaction without an error, by rolling it back: its vote is no.
 # Neither psycopg nor SQLAlchemy looks at the answer. So all databases seem to be prepared, and the second phase commits
 # them in any order until it comes to the one that is not there. With one phase only, such a commit does nothing at all.
 #
-# Seen (transfers of 1 from one database to the other; a duplicate key is caught in the second one; up to 50 tries, since
-# the order of the second phase changes):
+# Seen (transfers of 1 from one database to the other; a duplicate key is caught in the second one; up to 50 tries,
+# since the order of the second phase changes):
 #     before: 100 100
 #     the first phase raised: nothing, the second: UndefinedObject
 #     after: 99 100

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# zake 0.2.2 beside kazoo 2.11.0 and Apache ZooKeeper 3.8.0 (Debian 12): a transaction of zake, the stand-in for kazoo's client
-# in tests, that fails undoes the znodes that it has made and removed, and not the data that it has set: set_data before the
-# operation that fails stays, while its result says RolledBackError. A test with it sees a half-made transaction that no
-# server can show, or passes because of it.
+# zake 0.2.2 beside kazoo 2.11.0 and Apache ZooKeeper 3.8.0 (Debian 12): a transaction of zake, the stand-in for kazoo's
+# client in tests, that fails undoes the znodes that it has made and removed, and not the data that it has set: set_data
+# before the operation that fails stays, while its result says RolledBackError. A test with it sees a half-made
+# transaction that no server can show, or passes because of it.
 #
 # It goes back to a copy of its table of znodes, which shares the znodes themselves.
 #
