@@ -5,6 +5,7 @@
 # it for one of version 0.
 #
 # Whoever means "is not X" must ask for version 0 in a transaction of its own, since all conditions of one must hold.
+# etcd keeps it so, and its documentation does not say it (etcd-io/etcd#19678).
 #
 # Seen (each line is a transaction's condition, and whether it held):
 #     value("set") = "done": true
