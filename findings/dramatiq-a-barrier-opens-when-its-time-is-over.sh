@@ -46,7 +46,7 @@ def arrive(barrier):
 barrier = Barrier(backend, "kept", ttl=60_000)
 barrier.create(parties=3)
 print("1 of 3, 2 of 3, 3 of 3:", ", ".join(arrive(barrier) for _ in range(3)))
-barrier = Barrier(backend, "late", ttl=1_000)
+barrier = Barrier(backend, "late", ttl=5_000)
 barrier.create(parties=3)
 first = arrive(barrier)
 while backend.client.exists("late"):

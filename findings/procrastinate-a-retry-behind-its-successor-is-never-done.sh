@@ -4,7 +4,8 @@
 # ever, although nobody works on it any more. If it has a `lock`, too, no other job with that lock is ever run.
 #
 # A queueing_lock lets one job wait while another one runs. The retry puts the one that has run among those that wait,
-# where there can be only one; the error that the database raises for this is logged, and the job stays as it was.
+# where there can be only one; the error that the database raises for this is logged, and the job stays as it was
+# (reported as procrastinate-org/procrastinate#1543).
 #
 # Seen (each job may be tried three times, and fails the first time):
 #     a job alone:

@@ -7,7 +7,7 @@
 # running one: acquire() first writes the lock to Redis, and then refuses to start a second renewal. release() does not
 # help, it leaves the dead thread where it is.
 #
-# Seen (the lock expires after 3 s; reset() is the library's own way to free a lock by force):
+# Seen (the lock expires after 6 s; reset() is the library's own way to free a lock by force):
 #     one acquires: acquired
 #     the renewal ends: NotAcquired
 #     one releases: NotAcquired
@@ -46,8 +46,8 @@ import redis_lock
 logging.disable()
 threading.excepthook = lambda args: print("the renewal ends:", args.exc_type.__name__)
 client = redis.Redis(port=int(sys.argv[1]), socket_timeout=None)
-one = redis_lock.Lock(client, "report", expire=3, auto_renewal=True)
-other = redis_lock.Lock(client, "report", expire=6)
+one = redis_lock.Lock(client, "report", expire=6, auto_renewal=True)
+other = redis_lock.Lock(client, "report", expire=9)
 
 
 def outcome(call, *arguments, **options):
@@ -66,7 +66,7 @@ print("one releases:", outcome(one.release))
 for _ in range(2):
     print("one acquires again:", outcome(one.acquire, blocking=False))
     print("other acquires, without waiting:", outcome(other.acquire, blocking=False))
-    print("other acquires, once that has expired:", outcome(other.acquire, timeout=6))
+    print("other acquires, once that has expired:", outcome(other.acquire, timeout=9))
     other.release()
 PYTHON
 env/bin/python locks.py "$port" | tee seen
