@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# dramatiq 2.2.1 (redis-py 8.1.0) beside Redis 7.0.15 (Debian 12): a slot of a ConcurrentRateLimiter whose worker was killed
-# does not come back when its time to live is over, but only once nobody has used the limiter for that long. A limiter in
-# constant use loses a slot for good with each worker that is killed, until none is left.
+# dramatiq 2.2.1 (redis-py 8.1.0) beside Redis 7.0.15 (Debian 12): a slot of a ConcurrentRateLimiter whose worker was
+# killed does not come back when its time to live is over, but only once nobody has used the limiter for that long. A
+# limiter in constant use loses a slot for good with each worker that is killed, until none is left.
 #
 # All slots are one number, and each acquire and each release begins the time to live of that number anew.
 #
