@@ -182,8 +182,11 @@ class PostgresParticipant:
         try:
             if working._is_sound:
                 answer = await self._prepare(connection, branch, working._changed)
-        except psycopg.errors.UniqueViolation:  # it was aborted before
-            pass
+        except psycopg.errors.UniqueViolation as error:
+            if error.diag.table_name != self._guard.table.rpartition(".")[2].lower():
+                self._connections.give_up(connection)  # a constraint of the user's, which waits for the end
+                raise
+            # The guard's row is there: it was aborted before.
         except BaseException:  # it counts as UNKNOWN, with the server's words
             self._connections.give_up(connection)
             raise

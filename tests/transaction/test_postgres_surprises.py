@@ -94,13 +94,15 @@ async def test_a_statement_whose_client_has_gone_runs_on_with_its_locks(postgres
         (["UPDATE accounts SET balance = 0", "LISTEN news"], "LISTEN"),
         (["UPDATE accounts SET balance = 0", "NOTIFY news"], "NOTIFY"),
         (["INSERT INTO later VALUES (1, 2)"], "violates foreign key constraint"),
+        (["INSERT INTO once VALUES (1), (1)"], "duplicate key value"),
     ],
 )
 async def test_what_the_server_refuses_at_the_end_aborts_with_its_reason(
     postgres, participant, client, root, protocol, statements, why
 ):
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
-        connection.execute("DROP TABLE IF EXISTS later")
+        connection.execute("DROP TABLE IF EXISTS later, once")
+        connection.execute("CREATE TABLE once (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
         connection.execute(
             "CREATE TABLE later (id int PRIMARY KEY, other int REFERENCES later DEFERRABLE INITIALLY DEFERRED)"
         )
