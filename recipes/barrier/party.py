@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from recipes.core.client.watch import CreationWatch, DeletionWatch
 
 _SOON = 0.05  # seconds that a party waits for the others before it looks at them and watches one
+_DELETED = Outcome(why="the round's znode was deleted by somebody else")
 _CONFIRM_SECONDS = 0.08  # how long the caller waits for clean-up; then the client's own task goes on with it
 
 
@@ -178,6 +179,8 @@ class Party:
                         continue
                     names = (newcomers.value or []) if newcomers and newcomers.current else await self._names()
                     order = in_order(names, rounds.MARKER)
+                    if not names:  # a round that exists has a znode in it
+                        return (await self._gate())[0] or _DELETED, True
                 step = rounds.entering(names, me, seen, settings.parties, settings.on_death, order)
                 names = None
                 seen.update(order)
@@ -195,12 +198,14 @@ class Party:
                         soon = await self._changes_soon()
                         if soon:
                             continue
-                    if settings.on_death != "wait":
-                        # The first party watches all newcomers; every other party watches the one before it.
-                        if order[0] != me:
-                            self._look_at(order[order.index(me) - 1])
-                        elif newcomers is None:
-                            newcomers = self._client.children_view(self._book.dir, self._signal)
+                    # The first party watches all newcomers; every other party watches the one before it. With "wait"
+                    # deaths are no matter, so each watches itself: it hears if its place or the round is deleted.
+                    if settings.on_death == "wait":
+                        self._look_at(me)
+                    elif order[0] != me:
+                        self._look_at(order[order.index(me) - 1])
+                    elif newcomers is None:
+                        newcomers = self._client.children_view(self._book.dir, self._signal)
                     await self._changed.wait()
         finally:
             if newcomers is not None:
@@ -225,7 +230,7 @@ class Party:
         try:
             data, stat = await self._client.get(self._book.dir)
         except NoNode:
-            return Outcome(why="the round's znode was deleted by somebody else"), 0
+            return _DELETED, 0
         return rounds.decode(data), stat.mzxid
 
     async def _came_before(self, place: Place, zxid: int) -> bool:
@@ -319,7 +324,7 @@ class Party:
         try:
             data, _ = await self._client.get(self._end_path)
         except NoNode:
-            return Outcome(why="the round's znode was deleted by somebody else")
+            return _DELETED
         return rounds.decode_end(data)
 
     async def _names(self) -> list[str]:
