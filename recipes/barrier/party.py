@@ -1,6 +1,6 @@
 """One party's way through one round of a double barrier."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,7 @@ class Party:
         self._guards = False  # whether it has to look after the others
         self._began_to_look = False
         self._looking = False  # whether it looks after them just now
+        self._is_deleted = False  # whether somebody has deleted the round that we are inside
 
     @property
     def number(self) -> int:
@@ -147,7 +148,7 @@ class Party:
             await self._find_round()
             return
         gate, came_before = await self._wait_gate(place, order, goes_on)
-        me = _name_of(place)
+        me = _last_part(place.path)
         if me in gate.members:
             self._be_inside(me, place.path, gate)
             return
@@ -162,7 +163,7 @@ class Party:
 
         order: the parties as last read, if any. goes_on: see Place.
         """
-        settings, me = self._settings, _name_of(place)
+        settings, me = self._settings, _last_part(place.path)
         seen: set[str] = set()
         newcomers: ChildrenView | None = None
         names: list[str] | None = place.names if order else None
@@ -291,14 +292,16 @@ class Party:
             self._begin_to_look()
 
     def _begin_to_look(self) -> None:
-        if self._guards and not self._began_to_look:
+        if not self._began_to_look and (self._guards or self._leaving):
             self._began_to_look = True
-            self._look_at(rounds.neighbour(self._members, self._me, self._members))
+            self._look_at(self._neighbour((*self._members, _last_part(self._node))))
 
     async def _wait_end(self) -> Outcome:
         """Record that we leave, and wait for the outcome of the leaving; watch the others meanwhile."""
-        if await self._book.mark_left(self._me) == rounds.last_out(self._members):
+        marked = await self._book.mark_left(self._me)
+        if marked == rounds.last_out(self._members):
             return Outcome()
+        self._is_deleted = not marked and not await self._names()
         soon = True
         while True:
             self._changed = anyio.Event()
@@ -318,7 +321,7 @@ class Party:
         if board is not None and board.error is not None:
             raise board.error
         if end is None or not end.is_made:
-            return None
+            return _DELETED if self._is_deleted or (board is not None and board.is_gone) else None
         if end.in_order and board is not None and board.shows(self.number):
             return Outcome()  # whoever breaks the leaving takes the notice down before
         try:
@@ -340,13 +343,17 @@ class Party:
         if self._watch is not None or not self._began_to_look:
             return False
         names = await self._names()
+        if not names:  # a round that exists has a znode in it
+            self._is_deleted = True
+            self._signal()
+            return True
         step = rounds.leaving(names, self._members, self._settings.on_death)
         if isinstance(step, rounds.Decide):
             await self._book.break_leaving(self._members, step.outcome)
         elif isinstance(step, rounds.Forget):
             for member in step.gone:
                 await self._book.mark_left(member)
-        self._look_at(rounds.neighbour(names, self._me, self._members))
+        self._look_at(self._neighbour(names))
         return not isinstance(step, rounds.Wait)
 
     async def _look_after_once(self) -> None:
@@ -355,6 +362,13 @@ class Party:
             while not (self._leaving or self._is_over() or self._watch is not None) and await self._look_after():
                 pass
         self._looking = False
+
+    def _neighbour(self, names: Sequence[str]) -> str | None:
+        """The znode to watch: who need not look after others watches itself, to hear if the round is deleted."""
+        if self._guards:
+            return rounds.neighbour(names, self._me, self._members)
+        mine = _last_part(self._node)
+        return mine if mine in names else None
 
     def _look_at(self, node: str | None) -> None:
         """Watch the deletion of the znode `node`; keep the watch if it is set already."""
@@ -389,7 +403,9 @@ class Party:
     def _is_over(self) -> bool:
         """While we are inside: whether the round can no longer end well."""
         board, end = self._board, self._end
-        return board is None or board.error is not None or end is None or end.is_made
+        if board is None or board.error is not None or board.is_gone or self._is_deleted:
+            return True
+        return end is None or end.is_made
 
     # Going away
 
@@ -399,7 +415,7 @@ class Party:
         await self._book.leave_place()
         if place is None:
             return
-        me, node = _name_of(place), place.path
+        me, node = _last_part(place.path), place.path
         if me and on_death != "wait":
             died = Outcome(who=rounds.said(me), why=why)
             if on_death == "shrink":
@@ -472,8 +488,8 @@ class Party:
         return BrokenBarrier(self._settings.path, said, round=self.number, who=outcome.who)
 
 
-def _name_of(place: Place) -> str:
-    return place.path.rpartition("/")[2]
+def _last_part(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _reason(error: BaseException) -> str:

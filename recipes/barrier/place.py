@@ -34,6 +34,11 @@ class Board:
         """Why it is no longer kept current."""
         return self._view.error
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether there is no such znode, as last read."""
+        return self._view.current and self._view.value is None
+
     async def read(self) -> tuple[Notice, int] | None:
         """The notice, and the zxid of its last change; None if there is no such znode. Raises what ended the view."""
         await self._view.wait_current()
