@@ -319,6 +319,31 @@ async def test_who_goes_on_to_the_next_round_leaves_nothing_of_the_last_one(host
         assert await the_place(other, root, last) is None
 
 
+async def test_the_number_of_a_place_counts_what_was_created_before_it_whatever_was_deleted(hosts, root):
+    """A party that goes on to the next round lists the others only if this number says that it may complete it."""
+    async with connect(hosts) as client:
+        async with client.multi() as multi:
+            multi.create(root)
+            multi.create(f"{root}/out")
+        numbers = []
+
+        async def come():
+            async with client.multi() as multi:
+                multi.create(f"{root}/party-", ephemeral=True, sequential=True)
+            numbers.append(int(multi.results[0][-10:]))
+            return multi.results[0]
+
+        first = await come()
+        await client.delete(first)
+        async with client.multi() as multi:
+            multi.delete(await come())
+            multi.create(f"{first}.died")
+        await client.create(f"{root}/out/n", sequential=True)  # a child of a child
+        await client.set(root, b"gate")
+        await come()
+        assert numbers == [1, 2, 4]
+
+
 async def the_place(client, root, number):
     """The path of the only party's znode in that round."""
     round_path = f"{root}/round-{number:010d}"
