@@ -334,7 +334,7 @@ async def test_the_number_of_a_place_counts_what_was_created_before_it_whatever_
             return multi.results[0]
 
         first = await come()
-        await client.delete(first)
+        await client.delete(str(first))
         async with client.multi() as multi:
             multi.delete(await come())
             multi.create(f"{first}.died")
