@@ -5,6 +5,7 @@ connects, prints a line, and on a line from standard input goes through ROUNDS r
 long that took, as JSON. kazoo's barrier can be used once, so each of its rounds has a path of its own.
 """
 
+import argparse
 import importlib.util
 import json
 import subprocess
@@ -109,6 +110,13 @@ def run_kazoo(port: int, path: str, parties: int, rounds: int, here: int) -> flo
 
 
 if __name__ == "__main__":
-    kind, port, path, *numbers = sys.argv[1:]
-    run = run_kazoo if kind == "kazoo" else run_ours
-    sys.stdout.write(json.dumps({"seconds": run(int(port), path, *map(int, numbers))}) + "\n")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.barriers", description=__doc__)
+    parser.add_argument("kind", choices=["ours", "kazoo"])
+    parser.add_argument("port", type=int)
+    parser.add_argument("path")
+    for number in ("parties", "rounds", "here"):
+        parser.add_argument(number, type=int)
+    asked = parser.parse_args()
+    run = run_kazoo if asked.kind == "kazoo" else run_ours
+    took = run(asked.port, asked.path, asked.parties, asked.rounds, asked.here)
+    sys.stdout.write(json.dumps({"seconds": took}) + "\n")

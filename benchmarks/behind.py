@@ -35,7 +35,7 @@ def longest_ms(kind: str, name: str, directory: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.behind", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", action="append", metavar="NAME", help="inputs with NAME in theirs")
     arguments = parser.parse_args()

@@ -280,7 +280,7 @@ def write(line: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fairness", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sources", type=Path, default=Path(__file__).parents[1])
     parser.add_argument("--only", action="append", metavar="NAME", help="inputs with NAME in theirs")

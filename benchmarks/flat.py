@@ -1,9 +1,9 @@
 """Memory of one client over many acquires and many items: it should not grow with their number.
 
-`python -m benchmarks.flat PORT [COUNT]`: COUNT (100,000) acquires of a lock, then as many items put and consumed.
-Prints JSON: resident MB after a tenth of each, and at the end.
+Prints JSON: resident MB after a tenth of the acquires and of the items, and after all of each.
 """
 
+import argparse
 import gc
 import importlib.util
 import json
@@ -59,8 +59,17 @@ async def main(port: int, count: int) -> dict[str, float]:
     return found
 
 
+def read_arguments(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.flat", description=__doc__)
+    parser.add_argument("port", type=int, help="of a server on this machine")
+    parser.add_argument(
+        "count", type=int, nargs="?", default=100_000, help="acquires of a lock, then items put and consumed (100,000)"
+    )
+    return parser.parse_args(words)
+
+
 if __name__ == "__main__":
+    asked = read_arguments(sys.argv[1:])
     use_uvloop = importlib.util.find_spec("uvloop") is not None
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 100_000
-    done = anyio.run(main, int(sys.argv[1]), count, backend_options={"use_uvloop": use_uvloop})
+    done = anyio.run(main, asked.port, asked.count, backend_options={"use_uvloop": use_uvloop})
     sys.stdout.write(json.dumps(done) + "\n")

@@ -10,6 +10,7 @@ leaving: the client that holds the lock closes, and another one waits for it; th
 All with this process's CPU time for each, the warm-up left out, which depends little on what else the machine does.
 """
 
+import argparse
 import importlib.util
 import json
 import subprocess
@@ -191,5 +192,12 @@ def main(kind: str, what: str, port: int, workers: int, seconds: float) -> dict[
 
 
 if __name__ == "__main__":
-    numbers = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
-    sys.stdout.write(json.dumps(main(sys.argv[1], sys.argv[2], *numbers)) + "\n")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.locks", description=__doc__)
+    parser.add_argument("kind", choices=["ours", "unconfirmed", "kazoo"])
+    parser.add_argument("what", choices=["rate", "handover", "leaving"])
+    parser.add_argument("port", type=int)
+    parser.add_argument("workers", type=int)
+    parser.add_argument("seconds", type=float)
+    asked = parser.parse_args()
+    found = main(asked.kind, asked.what, asked.port, asked.workers, asked.seconds)
+    sys.stdout.write(json.dumps(found) + "\n")

@@ -5,6 +5,7 @@ line from standard input puts ITEMS items, or consumes until there was none for 
 Prints how many, and when the last one was done, as JSON.
 """
 
+import argparse
 import importlib.util
 import json
 import subprocess
@@ -152,9 +153,16 @@ def await_go() -> None:
 
 
 if __name__ == "__main__":
-    kind, port, path, work, items, seconds = sys.argv[1:]
-    if kind == "kazoo":
-        result = run_kazoo(int(port), path, work, int(items), float(seconds))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.queues", description=__doc__)
+    parser.add_argument("kind", choices=["ours", "receive", "kazoo"])
+    parser.add_argument("port", type=int)
+    parser.add_argument("path")
+    parser.add_argument("work", choices=["put", "consume"])
+    parser.add_argument("items", type=int)
+    parser.add_argument("seconds", type=float)
+    asked = parser.parse_args()
+    if asked.kind == "kazoo":
+        result = run_kazoo(asked.port, asked.path, asked.work, asked.items, asked.seconds)
     else:
-        result = run_ours(kind, int(port), path, work, int(items), float(seconds))
+        result = run_ours(asked.kind, asked.port, asked.path, asked.work, asked.items, asked.seconds)
     sys.stdout.write(json.dumps(result) + "\n")

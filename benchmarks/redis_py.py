@@ -6,6 +6,7 @@ ours and Apache's do.
 Items are moved to a list of those in hand, and removed from there when they are done, so that none is lost.
 """
 
+import argparse
 import importlib.util
 import json
 import shutil
@@ -116,6 +117,15 @@ def _run_queue(work: str, port: int, items: int, seconds: float) -> dict[str, fl
 
 
 if __name__ == "__main__":
-    what, port, amount, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-    run = _run_lock(port, amount, seconds) if what == "lock" else _run_queue(what, port, amount, seconds)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.redis_py", description=__doc__)
+    parser.add_argument("what", choices=["lock", "put", "consume"])
+    parser.add_argument("port", type=int)
+    parser.add_argument("amount", type=int, help="tasks that lock, or items")
+    parser.add_argument("seconds", type=float)
+    asked = parser.parse_args()
+    run = (
+        _run_lock(asked.port, asked.amount, asked.seconds)
+        if asked.what == "lock"
+        else _run_queue(asked.what, asked.port, asked.amount, asked.seconds)
+    )
     sys.stdout.write(json.dumps(run) + "\n")

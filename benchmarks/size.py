@@ -176,7 +176,7 @@ def measure(kind: str, directory: Path, generator: LoadGenerator, znodes: int, w
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.size", description=__doc__)
     parser.add_argument("--znodes", type=int, default=1_000_000)
     parser.add_argument("--watches", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=1)

@@ -1,17 +1,15 @@
 """The writes about the rounds of a double barrier. Each write is made once, even if its reply is lost."""
 
-import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from recipes.barrier import rounds
-from recipes.barrier.rounds import Outcome
+from recipes.barrier.rounds import Notice, Outcome
 from recipes.core.errors import BadVersion, ConnectionLoss, NodeExists, NoNode, NotEmpty, RecipesError
 from recipes.shared_settings import agree, compare
 
 if TYPE_CHECKING:
-    from recipes.core.client.call import Call
     from recipes.core.client.client import Client
     from recipes.core.client.multi import Multi
     from recipes.core.jute.records import ACL
@@ -64,37 +62,48 @@ class Book:
             except NoNode:
                 await agree(self._client, settings.path, settings.agreed)
                 continue
-            number = json.loads(data).get("round", 0)
+            number = rounds.decode_notice(data).newest
             if number > self.number:
                 self.go_to(number)
                 return
             with suppress(BadVersion, NodeExists), self._bearing_losses():
                 async with self._client.multi() as multi:
-                    self._open(multi, self.number + 1, stat.version)
+                    multi.set(settings.path, self._noticed(Notice(self.number + 1)), stat.version)
+                    self._open(multi, self.number + 1)
 
     async def decide(self, outcome: Outcome, *, leaving: str | None = None) -> bool:
         """Write the outcome of the entering, unless it is written, and open the next round. Returns whether it wrote.
 
         leaving: path of a znode to delete in the same multi.
         """
-        for opens in (True, False):
+        notice, version, opens = Notice(self.number + 1, self.number, outcome), -1, True
+        while True:
+            multi = self._client.multi()
+            multi.set(self.dir, rounds.encode(outcome), 0)
+            multi.set(self._settings.path, self._noticed(notice), version)
+            if opens:
+                self._open(multi, notice.newest)
+            if leaving is not None:
+                multi.delete(leaving)
             with self._bearing_losses():
-                try:
-                    async with self._client.multi() as multi:
-                        multi.set(self.dir, rounds.encode(outcome), 0)
-                        if leaving is not None:
-                            multi.delete(leaving)
-                        if opens:
-                            self._open(multi, self.number + 1)
-                except NodeExists:
-                    continue  # the next round was opened already
-                except (BadVersion, NoNode):
+                _, failed_at, error = await multi.start().result()
+                if isinstance(error, NodeExists) or (failed_at == 1 and isinstance(error, BadVersion)):
+                    # The next round was opened already: do not set back the number of the newest one.
+                    try:
+                        data, stat = await self._client.get(self._settings.path)
+                    except NoNode:  # somebody deletes the barrier
+                        return False
+                    newest = max(rounds.decode_notice(data).newest, self.number + 1)
+                    notice, version, opens = notice._replace(newest=newest), stat.version, False
+                    continue
+                if isinstance(error, BadVersion | NoNode):
                     return False
+                if error is not None:
+                    raise error
                 if self.number > 1:
                     self._client.look_after(self._clear_older)
                 return True
             return False
-        return False
 
     async def forget(self, died: Iterable[str]) -> None:
         """Record that these parties died before all were in, unless the entering has ended."""
@@ -135,11 +144,26 @@ class Book:
                 return str(multi.results[1]).removeprefix(f"{self.dir}/")
 
     async def break_leaving(self, members: Sequence[str], outcome: Outcome) -> None:
-        """Write the outcome of the leaving, unless it has ended."""
+        """Write the outcome of the leaving, unless it has ended.
+
+        Before that, the notice of the round's gate is taken down, and whoever has read it hears of that first. So a
+        party that sees the round end while the notice is up knows that all have left.
+        """
         while True:
             with self._bearing_losses():
                 with suppress(NodeExists, NoNode):
+                    await self._take_down()
                     await self._client.create(f"{self.dir}/{rounds.last_out(members)}", rounds.encode(outcome))
+                return
+
+    async def _take_down(self) -> None:
+        while True:
+            data, stat = await self._client.get(self._settings.path)
+            notice = rounds.decode_notice(data)
+            if notice.shown != self.number:
+                return
+            with suppress(BadVersion):  # then somebody has changed it: look again
+                await self._client.set(self._settings.path, self._noticed(Notice(notice.newest)), stat.version)
                 return
 
     async def take_place(self, member: str) -> str:
@@ -176,25 +200,12 @@ class Book:
         except NoNode:
             return False
 
-    def delete_soon(self, path: str) -> None:
-        """Submit the deletion of a znode of ours, without waiting."""
-
-        def heard(call: "Call") -> None:
-            if isinstance(call.error, ConnectionLoss):
-                self._client.delete_later(path)
-
-        multi = self._client.multi()
-        multi.delete(path)
-        with suppress(RecipesError):  # the session is over, and our znode goes with it
-            multi.start(heard)
-
-    def _open(self, multi: "Multi", number: int, version: int = -1) -> None:
-        multi.set(self._settings.path, self._numbered(number), version)
+    def _open(self, multi: "Multi", number: int) -> None:
         multi.create(self.dir_of(number))
         multi.create(f"{self.dir_of(number)}/{rounds.OUT}")
 
-    def _numbered(self, number: int) -> bytes:
-        return json.dumps({**self._settings.agreed, "round": number}, separators=(",", ":")).encode()
+    def _noticed(self, notice: Notice) -> bytes:
+        return rounds.encode_notice(self._settings.agreed, notice)
 
     async def _clear_older(self) -> None:
         """Delete the znodes of rounds before this one. A job of the client's own task.

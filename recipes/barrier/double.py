@@ -10,6 +10,7 @@ import anyio
 
 from recipes.barrier.book import RoundSettings
 from recipes.barrier.party import Party, Round
+from recipes.barrier.place import Departure
 from recipes.barrier.rounds import OnDeath
 from recipes.core import paths
 from recipes.core.client.home import calling_thread
@@ -70,19 +71,19 @@ class DoubleBarrier:
             paths.check(path), parties, on_death, re.sub(r"[^A-Za-z0-9._:+-]", "_", label)[:_LONGEST_NAME], acl
         )
         self._inside: dict[_Asker, Party] = {}  # key: the task or thread that entered
-        self._next_round = 0  # number of the round we expect to enter next, 0 if unknown
+        self._last: Departure | None = None  # of the last round, if it ended well
 
     async def __aenter__(self) -> Round:
         asker = _asker()
         if asker in self._inside:
             raise RuntimeError(f"{_name(asker)} is inside the barrier {self._settings.path} already")
-        party = Party(self._client, self._settings, self._next_round)
+        party = Party(self._client, self._settings, self._last)
         self._inside[asker] = party
         try:
             return await party.enter()
         except BaseException:
             del self._inside[asker]
-            self._next_round = 0
+            self._last = None
             raise
 
     async def __aexit__(
@@ -94,10 +95,8 @@ class DoubleBarrier:
         party = self._inside.pop(asker, None)
         if party is None:
             raise RuntimeError(f"this task is not inside the barrier {self._settings.path}")
-        self._next_round = 0
-        await party.leave(error)
-        if error is None:
-            self._next_round = party.number + 1
+        self._last = None
+        self._last = await party.leave(error)
 
 
 def _asker() -> _Asker:

@@ -1,6 +1,6 @@
 """One party's way through one round of a double barrier."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -8,17 +8,18 @@ import anyio
 
 from recipes.barrier import rounds
 from recipes.barrier.book import Book, RoundSettings
+from recipes.barrier.place import Board, Departure, Place
 from recipes.barrier.rounds import Outcome
-from recipes.contender import Contender
-from recipes.core.errors import BarrierFull, BrokenBarrier, ConnectionLoss, HoldLost, NoNode, RecipesError
+from recipes.core.errors import BarrierFull, BrokenBarrier, ConnectionLoss, NoNode, RecipesError
 from recipes.line import in_order
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
-    from recipes.core.client.view import ChildrenView, NodeView
-    from recipes.core.client.watch import DeletionWatch
+    from recipes.core.client.view import ChildrenView
+    from recipes.core.client.watch import CreationWatch, DeletionWatch
 
-_SOON = 0.05  # seconds that a party waits for the others before it watches one of them
+_SOON = 0.05  # seconds that a party waits for the others before it looks at them and watches one
+_DELETED = Outcome(why="the round's znode was deleted by somebody else")
 _CONFIRM_SECONDS = 0.08  # how long the caller waits for clean-up; then the client's own task goes on with it
 
 
@@ -44,15 +45,18 @@ class Round:
 class Party:
     """One party in one round, from its first step in to its last step out. Used once.
 
-    number: of the round to enter, known after the round before it; 0 if unknown.
+    last: what the round before it has left for this one; None if the number of the round is unknown.
     """
 
-    def __init__(self, client: "Client", settings: RoundSettings, number: int) -> None:
+    def __init__(self, client: "Client", settings: RoundSettings, last: Departure | None) -> None:
         self._client: Client = client.bound
         self._settings = settings
-        self._book = Book(self._client, settings, number)
-        self._view: NodeView | None = None  # of the outcome of the entering, then of the leaving
-        self._place: Contender | None = None
+        self._last = last
+        self._book = Book(self._client, settings, 0 if last is None else last.number + 1)
+        self._board: Board | None = None if last is None else last.take_board(self._client)
+        self._goes_on = self._board is not None  # whether it comes from the round before
+        self._end: CreationWatch | None = None  # of the znode that ends the leaving
+        self._place: Place | None = None
         self._node = ""  # path of our ephemeral znode while we are inside
         self._me = ""  # the member that we are, or whose place we took
         self._members: tuple[str, ...] = ()
@@ -60,7 +64,11 @@ class Party:
         self._watched = ""
         self._watch: DeletionWatch | None = None
         self._changed = anyio.Event()
-        self._leaving = self._looking = self._guards = False
+        self._leaving = False
+        self._guards = False  # whether it has to look after the others
+        self._began_to_look = False
+        self._looking = False  # whether it looks after them just now
+        self._is_deleted = False  # whether somebody has deleted the round that we are inside
 
     @property
     def number(self) -> int:
@@ -83,14 +91,18 @@ class Party:
             raise
         return self._round
 
-    async def leave(self, error: BaseException | None) -> None:
-        """Leave, and wait for the others to leave unless the block ended by `error`."""
+    async def leave(self, error: BaseException | None) -> Departure | None:
+        """Leave, and wait for the others to leave unless the block ended by `error`. For the next round if all left."""
         try:
             ended = await self._leave(error)
+            if ended is None:
+                return None
+            left = self._depart_soon()
         finally:
             self._close()
-        if ended is not None and ended.broken:
+        if ended.broken:
             raise self._broken(ended)
+        return left
 
     async def _leave(self, error: BaseException | None) -> Outcome | None:
         self._leaving = True
@@ -103,8 +115,14 @@ class Party:
         except BaseException:
             await self._finish(self._depart)
             raise
-        self._book.delete_soon(self._node)
         return ended
+
+    def _depart_soon(self) -> Departure:
+        """Submit the deletion of our znode, without waiting, and hand over the board."""
+        board, self._board = self._board, None
+        if board is not None:
+            board.heard = None
+        return Departure(self._client, self.number, self._node, board)
 
     # Coming in
 
@@ -118,44 +136,52 @@ class Party:
 
     async def _try_round(self) -> None:
         """Join our round and wait until the entering has ended; sets `_round` if we are in."""
-        self._close()
-        view = self._view = self._client.node_view(self._book.dir, self._signal)
-        settings = self._settings
-        place = self._place = Contender(
-            self._client, self._book.dir, rounds.MARKER, HoldLost, acl=settings.acl, label=f"@{settings.name}"
-        )
+        self._unwatch()
+        self._open_board()
+        last, self._last = self._last, None
+        goes_on, self._goes_on = self._goes_on, False
+        place = self._place = Place(self._client, self._settings, self._book.dir, last, goes_on)
         try:
             order = await place.join(make_parent=False)
         except NoNode:  # the round is over and its znodes are deleted
             self._place = None
             await self._find_round()
             return
-        gate, came_before = await self._wait_gate(view, place, order)
-        me = _name_of(place)
+        gate, came_before = await self._wait_gate(place, order, goes_on)
+        me = _last_part(place.path)
         if me in gate.members:
             self._be_inside(me, place.path, gate)
             return
         if gate.broken and came_before:
             raise self._broken(gate)
         self._place = None
-        self._book.delete_soon(place.path)
+        Departure(self._client, self.number, place.path, None)
         await self._enter_otherwise()
 
-    async def _wait_gate(self, view: "NodeView", place: Contender, order: list[str]) -> tuple[Outcome, bool]:
-        """How the entering ended, and whether we had come before that. order: the parties as last read."""
-        settings, me = self._settings, _name_of(place)
+    async def _wait_gate(self, place: Place, order: list[str], goes_on: bool) -> tuple[Outcome, bool]:
+        """How the entering ended, and whether we had come before that.
+
+        order: the parties as last read, if any. goes_on: see Place.
+        """
+        settings, me = self._settings, _last_part(place.path)
         seen: set[str] = set()
         newcomers: ChildrenView | None = None
-        names: list[str] | None = place.names
+        names: list[str] | None = place.names if order else None
+        soon = True  # most rounds begin soon, so it would be a waste to look at the others and to watch one at once
         try:
             while True:
                 self._changed = anyio.Event()
-                gate = await self._outcome(view)
+                gate, zxid = await self._gate()
                 if gate is not None:
-                    return gate, view.value is None or view.value.stat.mzxid > place.fence
+                    return gate, not gate.broken or await self._came_before(place, zxid)
                 if names is None:
+                    if soon and not order:
+                        soon = await self._changes_soon()
+                        continue
                     names = (newcomers.value or []) if newcomers and newcomers.current else await self._names()
                     order = in_order(names, rounds.MARKER)
+                    if not names:  # a round that exists has a znode in it
+                        return (await self._gate())[0] or _DELETED, True
                 step = rounds.entering(names, me, seen, settings.parties, settings.on_death, order)
                 names = None
                 seen.update(order)
@@ -166,26 +192,52 @@ class Party:
                     await self._book.forget(step.gone)
                 elif me not in order:
                     await self._client.sync(self._book.dir)  # it raises when the session is over
-                    if await self._outcome(view) is None:
+                    if (await self._gate())[0] is None:
                         raise self._broken(Outcome(who=settings.name, why="its znode was deleted by somebody else"))
                 else:
-                    # The first party watches all newcomers; every other party watches the one before it.
-                    if order[0] == me and newcomers is None and self._settings.on_death != "wait":
+                    if soon and (goes_on or order[0] != me):
+                        soon = await self._changes_soon()
+                        if soon:
+                            continue
+                    # The first party watches all newcomers; every other party watches the one before it. With "wait"
+                    # deaths are no matter, so each watches itself: it hears if its place or the round is deleted.
+                    if settings.on_death == "wait":
+                        self._look_at(me)
+                    elif order[0] != me:
+                        self._look_at(order[order.index(me) - 1])
+                    elif newcomers is None:
                         newcomers = self._client.children_view(self._book.dir, self._signal)
-                    await self._wait_for_others(order[order.index(me) - 1] if order[0] != me else "")
+                    await self._changed.wait()
         finally:
             if newcomers is not None:
                 newcomers.close()
 
-    async def _wait_for_others(self, before: str) -> None:
-        """Return when something has changed. before: the party that we watch."""
-        if before and before != self._watched and self._settings.on_death != "wait":
-            # Most rounds begin soon, so a watch at once would usually be wasted.
-            with anyio.move_on_after(_SOON):
-                await self._changed.wait()
-                return
-            self._look_at(before)
-        await self._changed.wait()
+    async def _changes_soon(self) -> bool:
+        """Wait for a change, and return whether one came within _SOON."""
+        with anyio.move_on_after(_SOON):
+            await self._changed.wait()
+        return self._changed.is_set()
+
+    async def _gate(self) -> tuple[Outcome | None, int]:
+        """How the entering ended, and the zxid of that; None while nothing is decided. Raises what ended the board."""
+        read = None if self._board is None else await self._board.read()
+        if read is None:
+            return Outcome(why="the barrier's znode was deleted by somebody else"), 0
+        notice, zxid = read
+        if notice.shown == self.number:
+            return notice.gate, zxid
+        if notice.newest <= self.number:  # it rises with the gate
+            return None, 0
+        try:
+            data, stat = await self._client.get(self._book.dir)
+        except NoNode:
+            return _DELETED, 0
+        return rounds.decode(data), stat.mzxid
+
+    async def _came_before(self, place: Place, zxid: int) -> bool:
+        """Whether our place was created before the change with this zxid; if it is gone, too."""
+        stat = await self._client.exists(place.path)
+        return stat is None or not zxid or stat.czxid < zxid
 
     async def _enter_otherwise(self) -> None:
         """The entering of this round has ended without us: take a dead member's place, or go to the next round.
@@ -212,42 +264,71 @@ class Party:
             if not isinstance(where, rounds.TakePlace):
                 break
             if place := await self._book.take_place(where.of):
-                self._close()
                 self._be_inside(where.of, place, gate)
                 return
         self._book.go_to(self.number + 1)
 
     def _be_inside(self, me: str, node: str, gate: Outcome) -> None:
         self._me, self._node, self._members = me, node, gate.members
-        self._close()
-        end = f"{self._book.dir}/{rounds.last_out(gate.members)}"
+        self._unwatch()
+        self._open_board()
         self._round = Round(self.number, tuple(map(rounds.said, gate.members)))
-        self._view = self._client.node_view(end, self._signal, missing=True)
         # With "wait", newcomers look for places of dead members, so members need not watch one another.
         self._guards = self._settings.on_death != "wait" and len(gate.members) > 1
-        if self._guards:
-            self._look_at(rounds.neighbour(gate.members, me, gate.members))
+        self._end = self._client.watch_creation(self._end_path, self._signal, self._is_confirmed)
+
+    def _open_board(self) -> None:
+        if self._board is None:
+            self._board = Board(self._client, self._settings.path)
+        self._board.heard = self._signal
+
+    @property
+    def _end_path(self) -> str:
+        return f"{self._book.dir}/{rounds.last_out(self._members)}"
+
+    def _is_confirmed(self) -> None:
+        """The server has answered since we are inside: many blocks are over by then, and need no watch on another."""
+        if not self._leaving:
+            self._begin_to_look()
+
+    def _begin_to_look(self) -> None:
+        if not self._began_to_look and (self._guards or self._leaving):
+            self._began_to_look = True
+            self._look_at(self._neighbour((*self._members, _last_part(self._node))))
 
     async def _wait_end(self) -> Outcome:
         """Record that we leave, and wait for the outcome of the leaving; watch the others meanwhile."""
-        if await self._book.mark_left(self._me) == rounds.last_out(self._members):
+        marked = await self._book.mark_left(self._me)
+        if marked == rounds.last_out(self._members):
             return Outcome()
-        view = self._view
+        self._is_deleted = not marked and not await self._names()
+        soon = True
         while True:
             self._changed = anyio.Event()
-            if view is not None:
-                await view.wait_current()
-                if view.value is not None:
-                    return rounds.decode_end(view.value.data)
+            ended = await self._ended()
+            if ended is not None:
+                return ended
+            if soon:
+                soon = await self._changes_soon()
+                continue
+            self._begin_to_look()
             if not await self._look_after():
                 await self._changed.wait()
 
-    async def _outcome(self, view: "NodeView") -> Outcome | None:
-        """How the entering ended; None while nothing is decided. Raises the error that ended the view."""
-        await view.wait_current()
-        if view.value is None:
-            return Outcome(why="the round's znode was deleted by somebody else")
-        return rounds.decode(view.value.data)
+    async def _ended(self) -> Outcome | None:
+        """The outcome of the leaving; None while there is none. Raises the error that ended the session."""
+        board, end = self._board, self._end
+        if board is not None and board.error is not None:
+            raise board.error
+        if end is None or not end.is_made:
+            return _DELETED if self._is_deleted or (board is not None and board.is_gone) else None
+        if end.in_order and board is not None and board.shows(self.number):
+            return Outcome()  # whoever breaks the leaving takes the notice down before
+        try:
+            data, _ = await self._client.get(self._end_path)
+        except NoNode:
+            return _DELETED
+        return rounds.decode_end(data)
 
     async def _names(self) -> list[str]:
         try:
@@ -259,16 +340,20 @@ class Party:
 
     async def _look_after(self) -> bool:
         """If the znode we watched is gone, record dead members and watch the next one. Returns whether any was dead."""
-        if self._watch is not None or not self._guards:
+        if self._watch is not None or not self._began_to_look:
             return False
         names = await self._names()
+        if not names:  # a round that exists has a znode in it
+            self._is_deleted = True
+            self._signal()
+            return True
         step = rounds.leaving(names, self._members, self._settings.on_death)
         if isinstance(step, rounds.Decide):
             await self._book.break_leaving(self._members, step.outcome)
         elif isinstance(step, rounds.Forget):
             for member in step.gone:
                 await self._book.mark_left(member)
-        self._look_at(rounds.neighbour(names, self._me, self._members))
+        self._look_at(self._neighbour(names))
         return not isinstance(step, rounds.Wait)
 
     async def _look_after_once(self) -> None:
@@ -277,6 +362,13 @@ class Party:
             while not (self._leaving or self._is_over() or self._watch is not None) and await self._look_after():
                 pass
         self._looking = False
+
+    def _neighbour(self, names: Sequence[str]) -> str | None:
+        """The znode to watch: who need not look after others watches itself, to hear if the round is deleted."""
+        if self._guards:
+            return rounds.neighbour(names, self._me, self._members)
+        mine = _last_part(self._node)
+        return mine if mine in names else None
 
     def _look_at(self, node: str | None) -> None:
         """Watch the deletion of the znode `node`; keep the watch if it is set already."""
@@ -300,19 +392,20 @@ class Party:
     def _signal(self) -> None:
         """Something that we watch has changed. Called by the client; must not wait."""
         self._changed.set()
-        view = self._view
-        if self._round is None or self._leaving or view is None:
+        if self._round is None or self._leaving:
             return
         if self._is_over():
             self._round.broken.set()
-        elif self._guards and self._watch is None and not self._looking:
+        elif self._began_to_look and self._watch is None and not self._looking:
             self._looking = True
             self._client.look_after(self._look_after_once)
 
     def _is_over(self) -> bool:
         """While we are inside: whether the round can no longer end well."""
-        view = self._view
-        return view is None or view.error is not None or view.value is not None
+        board, end = self._board, self._end
+        if board is None or board.error is not None or board.is_gone or self._is_deleted:
+            return True
+        return end is None or end.is_made
 
     # Going away
 
@@ -322,7 +415,7 @@ class Party:
         await self._book.leave_place()
         if place is None:
             return
-        me, node = _name_of(place), place.path
+        me, node = _last_part(place.path), place.path
         if me and on_death != "wait":
             died = Outcome(who=rounds.said(me), why=why)
             if on_death == "shrink":
@@ -383,17 +476,20 @@ class Party:
 
     def _close(self) -> None:
         self._unwatch()
-        if self._view is not None:
-            self._view.close()
-            self._view = None
+        if self._end is not None:
+            self._end.cancel()
+            self._end = None
+        if self._board is not None:
+            self._board.close()
+            self._board = None
 
     def _broken(self, outcome: Outcome) -> BrokenBarrier:
         said = f"round {self.number}: {outcome.who + ': ' if outcome.who else ''}{outcome.why}"
         return BrokenBarrier(self._settings.path, said, round=self.number, who=outcome.who)
 
 
-def _name_of(place: Contender) -> str:
-    return place.path.rpartition("/")[2]
+def _last_part(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _reason(error: BaseException) -> str:

@@ -9,6 +9,10 @@ The data of the round's znode are empty while the parties come. Then they are wr
     <member>.place                   ephemeral: a party that took the place of this dead member (on_death="wait")
     out/n<sequence>                  created together with each `.left`
 
+The data of the barrier's own znode are a Notice: the number of the newest round and, from the end of an entering until
+the next change, its outcome once more. So one read that all parties make anyway tells them how the entering has ended,
+and its watch tells them of the next one.
+
 The last child of `out` has a number that follows from the number of members. Its creation ends the round, so no party
 has to count, and nobody writes that all have left. A party that breaks the leaving creates that znode itself, with the
 outcome as data.
@@ -18,8 +22,8 @@ which it entered. Source: ZooKeeper Recipes and Solutions, Double Barriers.
 """
 
 import json
-from collections.abc import Collection, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from recipes.line import in_order
 
@@ -28,6 +32,8 @@ LEFT = ".left"
 DIED = ".died"
 PLACE = ".place"
 OUT = "out"
+
+_MOST_SHOWN_BYTES = 16_384  # of the barrier's data with a gate in them; some 250 members
 
 OnDeath = Literal["break", "shrink", "wait"]
 
@@ -43,6 +49,18 @@ class Outcome(NamedTuple):
     def broken(self) -> bool:
         """Whether it was broken."""
         return bool(self.who or self.why)
+
+
+class Notice(NamedTuple):
+    """The data of the barrier's znode, without its settings.
+
+    newest: number of the newest round. shown: number of the round whose gate is shown, 0 if none is. gate: how its
+    entering ended.
+    """
+
+    newest: int = 0
+    shown: int = 0
+    gate: Outcome = Outcome()
 
 
 class Wait(NamedTuple):
@@ -162,8 +180,7 @@ def said(member: str) -> str:
 
 def encode(outcome: Outcome) -> bytes:
     """An outcome as stored data."""
-    fields = {key: value for key, value in outcome._asdict().items() if value}
-    return json.dumps(fields, separators=(",", ":")).encode()
+    return _json(_fields(outcome))
 
 
 def decode(data: bytes) -> Outcome | None:
@@ -171,9 +188,7 @@ def decode(data: bytes) -> Outcome | None:
     if not data:
         return None
     try:
-        fields = json.loads(data)
-        members = tuple(map(str, fields.get("members", ())))
-        return Outcome(members, str(fields.get("who", "")), str(fields.get("why", "")))
+        return _outcome(json.loads(data))
     except (ValueError, AttributeError, TypeError):
         return Outcome(why=f"its record makes no sense: {data[:60]!r}")
 
@@ -181,6 +196,40 @@ def decode(data: bytes) -> Outcome | None:
 def decode_end(data: bytes) -> Outcome:
     """How the leaving ended, from the data of the last child of `out`: empty data mean that all have left."""
     return decode(data) or Outcome()
+
+
+def encode_notice(settings: Mapping[str, int | str | None], notice: Notice) -> bytes:
+    """The barrier's data. A gate with so many members that all would read them too often is left out."""
+    bare = {**settings, "round": notice.newest}
+    if not notice.shown:
+        return _json(bare)
+    data = _json({**bare, "gate": notice.shown, **_fields(notice.gate)})
+    return data if len(data) <= _MOST_SHOWN_BYTES else _json(bare)
+
+
+def decode_notice(data: bytes) -> Notice:
+    """The notice in the barrier's data. An empty one if they are invalid: the next gate replaces them."""
+    try:
+        fields = json.loads(data)
+        newest, shown = fields.get("round", 0), fields.get("gate", 0)
+        if isinstance(newest, int) and isinstance(shown, int):
+            return Notice(newest, shown, _outcome(fields)) if shown else Notice(newest)
+    except (ValueError, AttributeError, TypeError):
+        pass
+    return Notice()
+
+
+def _fields(outcome: Outcome) -> dict[str, object]:
+    return {key: value for key, value in outcome._asdict().items() if value}
+
+
+def _outcome(fields: Mapping[str, Any]) -> Outcome:
+    members = tuple(map(str, fields.get("members", ())))
+    return Outcome(members, str(fields.get("who", "")), str(fields.get("why", "")))
+
+
+def _json(fields: Mapping[str, object]) -> bytes:
+    return json.dumps(fields, separators=(",", ":")).encode()
 
 
 def _dead(names: Collection[str], members: Sequence[str]) -> list[str]:

@@ -301,6 +301,56 @@ def test_settings_that_make_no_sense_are_refused(parties, on_death, named):
         DoubleBarrier(None, "/barrier", parties, on_death=on_death)
 
 
+async def test_who_goes_on_to_the_next_round_leaves_nothing_of_the_last_one(hosts, root):
+    """One request deletes the old place and creates the new one; it need not succeed, and need not be made."""
+    async with connect(hosts) as client, connect(hosts) as other:
+        barrier, numbers = DoubleBarrier(client, root, 1), []
+        for turn in range(4):
+            async with barrier as entered:
+                numbers.append(entered.number)
+                place, last = await the_place(other, root, entered.number), entered.number
+                if turn == 1:
+                    await other.delete(place)  # then it is no longer there to be deleted
+            if turn == 2:
+                await until(lambda: not any(client.session.watches.values()))  # a barrier that nobody is in
+                assert not await other.exists(place)
+        assert numbers == [1, 2, 3, 4]
+        await until(lambda: not any(client.session.watches.values()))
+        assert await the_place(other, root, last) is None
+
+
+async def test_the_number_of_a_place_counts_what_was_created_before_it_whatever_was_deleted(hosts, root):
+    """A party that goes on to the next round lists the others only if this number says that it may complete it."""
+    async with connect(hosts) as client:
+        async with client.multi() as multi:
+            multi.create(root)
+            multi.create(f"{root}/out")
+        numbers = []
+
+        async def come():
+            async with client.multi() as multi:
+                multi.create(f"{root}/party-", ephemeral=True, sequential=True)
+            numbers.append(int(multi.results[0][-10:]))
+            return multi.results[0]
+
+        first = await come()
+        await client.delete(str(first))
+        async with client.multi() as multi:
+            multi.delete(await come())
+            multi.create(f"{first}.died")
+        await client.create(f"{root}/out/n", sequential=True)  # a child of a child
+        await client.set(root, b"gate")
+        await come()
+        assert numbers == [1, 2, 4]
+
+
+async def the_place(client, root, number):
+    """The path of the only party's znode in that round."""
+    round_path = f"{root}/round-{number:010d}"
+    names = [name for name in await client.children(round_path, latest=True) if name[-1].isdigit()]
+    return f"{round_path}/{names[0]}" if names else None
+
+
 @pytest.mark.parametrize("parties", [1, 2])
 async def test_w4_a_block_may_be_left_by_another_task(hosts, root, parties):
     async with connect(hosts) as client:

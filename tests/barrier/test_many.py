@@ -64,6 +64,30 @@ async def test_what_a_party_takes_does_not_grow_with_their_number(our_server, ro
     await check_round(our_server.hosts, root, 30)
 
 
+async def test_a_party_that_goes_from_round_to_round_takes_four_requests_and_two_events_for_each(our_server, root):
+    """And two requests more of one party, that opens the gate, and four for what is left of the round before."""
+    parties, warm, measured = 10, 2, 20
+    counts = Counter()
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connect(our_server.hosts)) for _ in range(parties)]
+
+        async def take_part(client):
+            barrier = DoubleBarrier(client, root, parties)
+            for number in range(warm + measured):
+                if number == warm:
+                    count_requests(client, counts)
+                async with barrier:
+                    pass
+
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                for client in clients:
+                    tasks.start_soon(take_part, client)
+    rounds = measured + 1  # a client is counted from the moment at which it has left a round
+    assert sum(counts.values()) - counts["events"] <= rounds * (4 * parties + 6), counts
+    assert counts["events"] <= rounds * 2 * parties, counts
+
+
 async def check_round(hosts, root, parties):
     with anyio.fail_after(250):
         counts = await run_round(hosts, root, parties)

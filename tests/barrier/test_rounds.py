@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipes.barrier import rounds
-from recipes.barrier.rounds import Decide, Forget, Full, NextRound, Outcome, TakePlace, Wait
+from recipes.barrier.rounds import Decide, Forget, Full, NextRound, Notice, Outcome, TakePlace, Wait
 
 A, B, C = (f"_r_{index:016x}@{name}-party-{index:010d}" for index, name in enumerate("abc", 1))
 
@@ -72,6 +72,18 @@ def test_what_a_round_leaves_behind_may_go_when_nobody_is_in_it():
     assert rounds.is_empty(["out", A + ".left", B + ".died"])
     assert not rounds.is_empty(["out", A, A + ".left"])
     assert not rounds.is_empty(["out", A + ".place"])
+
+
+def test_notices_are_read_as_they_were_written():
+    for notice in (Notice(3), Notice(3, 2, Outcome((A, B))), Notice(3, 2, Outcome(who="b", why="it died"))):
+        assert rounds.decode_notice(rounds.encode_notice({"parties": 2, "on_death": "break"}, notice)) == notice
+    for data in (b"", b"{", b"7", b"[]", b'{"round": "x"}', b'{"round": 2, "gate": 1, "members": 5}'):
+        assert rounds.decode_notice(data) == Notice()
+
+
+def test_a_gate_that_is_too_large_for_all_to_read_is_not_shown():
+    crowd = tuple(f"_r_{index:016x}@p-party-{index:010d}" for index in range(1000))
+    assert rounds.decode_notice(rounds.encode_notice({"parties": 1000}, Notice(3, 2, Outcome(crowd)))) == Notice(3)
 
 
 def test_outcomes_are_read_as_they_were_written():

@@ -27,6 +27,7 @@ NOT_THERE = {
     "Client.add_state_listener": "calls back in the event loop; for recipes",
     "Client.watching": "for recipes",
     "Client.bound": "for recipes",
+    "Client.watch_creation": "calls back in the event loop; a thread waits for `exists_watch`",
     "Client.watch_deletion": "calls back in the event loop; a thread waits for `exists_watch`",
     "Client.session_scope": "cancels a task; a thread looks at `ended`",
     "Client.look_after": "runs a coroutine; for recipes",

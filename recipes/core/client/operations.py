@@ -11,7 +11,7 @@ from recipes.core.client.multi import Multi
 from recipes.core.client.namespace import Namespace
 from recipes.core.client.replies import read_children, read_names, read_node, read_stat
 from recipes.core.client.view import ChildrenView, NodeView
-from recipes.core.client.watch import DeletionWatch, Watch, Watching, WatchStream
+from recipes.core.client.watch import CreationWatch, DeletionWatch, Watch, Watching, WatchStream
 from recipes.core.errors import BadArguments, NoAuth, NodeExists, NoNode, RecipesError, store_error
 from recipes.core.jute import opcodes as op
 from recipes.core.jute import requests as rq
@@ -241,6 +241,15 @@ class Operations(ABC):
         raise. seen: called with the Stat, once the watch is set and after each change of the data.
         """
         return DeletionWatch(self._namespace, path, gone, seen)
+
+    def watch_creation(
+        self, path: str, made: Callable[[], None], confirmed: Callable[[], None] | None = None
+    ) -> CreationWatch:
+        """Call `made` once the znode is created or found, unless the watch is cancelled or the session ends.
+
+        confirmed: called once the server watches. As with `watch_deletion`, both must not block or raise.
+        """
+        return CreationWatch(self._namespace, path, made, confirmed)
 
     def node_view(self, path: str, changed: Callable[[], None] | None = None, *, missing: bool = False) -> NodeView:
         """Data and Stat of a znode, kept current until the view is closed; see `View`."""

@@ -137,6 +137,77 @@ class DeletionWatch(Watcher):
             gone()
 
 
+class CreationWatch(Watcher):
+    """A watch that needs no task: it calls `made` when the znode is created, or found.
+
+    confirmed: called once the server watches. is_made: whether the znode was created or found. in_order: whether it was
+    seen in order with the events of other watches. It is not when the connection was lost meanwhile: then the events of
+    all watches come at once, whatever came first.
+    """
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        path: str,
+        made: Callable[[], None],
+        confirmed: Callable[[], None] | None = None,
+    ) -> None:
+        self.is_made: bool = False
+        self.in_order: bool = False
+        self._session: Session = namespace.session
+        self._namespace: Namespace = namespace
+        self._full: bytes = namespace.full(path)
+        self._path: str = path
+        self._made: Callable[[], None] | None = made
+        self._confirmed: Callable[[], None] | None = confirmed
+        self._connection: int = 0  # the number of the one over which the watch was set
+        self._call: Call | None = None  # the request under way
+        self._ask()
+
+    def fire(self, kind: int, path: bytes) -> None:
+        """Called by the session."""
+        if kind != op.EVENT_NONE and self._made is not None:
+            self._tell(self._session.connections == self._connection)
+
+    def cancel(self) -> None:
+        """Stop watching: neither `made` nor `confirmed` is called again."""
+        self._made = self._confirmed = None  # both refer to the one who watches, which refers to this
+        if self._call is not None:
+            self._call.abandoned = True
+            self._call = None
+        self._session.remove_watch("exist", self._full, self)
+        self._session.remove_watch("data", self._full, self)
+
+    def _ask(self) -> None:
+        body = encode_path_watch(self._full, True)
+        watch = ("data", self._full, self)
+        self._call = self._namespace.submit(
+            Call(op.EXISTS, body, path=self._path, reads=True, watch=watch, heard=self._hear)
+        )
+
+    def _hear(self, call: Call) -> None:
+        if call is self._call:
+            self._call = None
+        if self._made is None:
+            return
+        if call.error is None:
+            self._tell(True)
+        elif isinstance(call.error, NoNode):
+            self._connection = self._session.connections
+            if self._confirmed is not None:
+                self._confirmed()
+        elif isinstance(call.error, ConnectionLoss | ThrottledOp):
+            with suppress(SessionError):
+                self._ask()  # no caller awaits this request, so only this code can send it again
+
+    def _tell(self, in_order: bool) -> None:
+        made = self._made
+        self.is_made, self.in_order = True, in_order
+        self.cancel()
+        if made is not None:
+            made()
+
+
 def start_persistent(namespace: Namespace, path: str, table: str, watcher: Watcher) -> Call:
     """Set a persistent watch at `path`. table: "persistent", or "recursive" to include everything below it."""
     mode = op.ADD_WATCH_PERSISTENT_RECURSIVE if table == "recursive" else op.ADD_WATCH_PERSISTENT

@@ -118,6 +118,24 @@ async def test_a_deletion_is_told_once_also_when_it_was_before_or_data_changed(c
         assert told == ["deleted", "gone before"]
 
 
+async def test_a_creation_is_told_once_also_when_it_was_before(client_of, root):
+    told = []
+    async with client_of() as client, client_of() as other:
+        watch = client.watch_creation(root, lambda: told.append("made"), lambda: told.append("watched"))
+        client.watch_creation(root, lambda: told.append("cancelled")).cancel()
+        await client.sync(root)
+        assert told == ["watched"] and not watch.is_made
+        await other.create(root)
+        await client.sync(root)
+        assert told == ["watched", "made"] and watch.is_made and watch.in_order
+        found = client.watch_creation(root, lambda: told.append("found"), lambda: told.append("never"))
+        await client.sync(root)
+        await other.delete(root)
+        await client.sync(root)
+        assert told == ["watched", "made", "found"] and found.in_order
+        assert not any(client.session.watches["exist"].values())
+
+
 async def test_one_shot_watches(client_of, root):
     async with client_of() as client, client_of() as other:
         stat, created = await client.exists_watch(root)

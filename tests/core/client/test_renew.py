@@ -66,6 +66,7 @@ async def test_what_hung_on_the_lost_session_ends_as_ever(our_server, root):
         _, _, watch = await client.get_watch(root)
         view, gone = client.node_view(root), []
         deletion = client.watch_deletion(f"{root}/none", lambda: gone.append(True), None)
+        creation = client.watch_creation(f"{root}/none", lambda: gone.append(True))
         scope = client.session_scope()
         with pytest.raises(LockLost) as caught:
             async with client.watch(root) as events, Lock(client, f"{root}-lock") as grant:
@@ -78,6 +79,7 @@ async def test_what_hung_on_the_lost_session_ends_as_ever(our_server, root):
         with pytest.raises(SessionExpired):
             await view.wait_current()
         deletion.cancel()
+        creation.cancel()
         watch.cancel()
         with pytest.raises(RuntimeError):
             await anext(events)

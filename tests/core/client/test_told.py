@@ -10,6 +10,7 @@ import pytest
 from recipes import BadArguments, ClientClosed, ConnectionLoss, NoNode, SessionExpired, connect
 from recipes.core.client.session import ConnectionState, EventType, WatchEvent
 from recipes.testing import Ensemble
+from tests.cable import cabled
 from tests.core.client.scripted import SECONDS, scripted
 
 pytestmark = pytest.mark.anyio
@@ -275,3 +276,17 @@ async def test_review_18_a_misspelt_keyword_of_create_is_refused():
 async def test_review_21_internals_are_no_public_names_of_the_client():
     public = {name for name in dir(connect("127.0.0.1:1")) if not name.startswith("_")}
     assert public.isdisjoint({"create_body", "set_body", "full", "shown", "transaction"})
+
+
+async def test_a_creation_that_is_heard_of_after_a_reconnect_is_not_in_order_with_other_events(hosts, root):
+    """What happened meanwhile is told at once, whatever came first."""
+    with anyio.fail_after(SECONDS):
+        async with cabled(hosts) as (client, cable), connect(hosts) as other:
+            made, watched = anyio.Event(), anyio.Event()
+            watch = client.watch_creation(root, made.set, watched.set)
+            await watched.wait()
+            await cable.pull()
+            await other.create(root)
+            await cable.plug()
+            await made.wait()
+            assert watch.is_made and not watch.in_order

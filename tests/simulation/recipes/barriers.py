@@ -97,12 +97,20 @@ class Barriers:
     # Rounds.
 
     async def meet(self, process, client, step):
-        world, key = self.world, step.key
-        name = f"{process.site}.{process.life}.{step.number}"
-        visit = self.visits[name] = Visit(process, client.session, name)
+        """Go through a round. Of some steps, through the next one, too: at once, and with an empty block."""
+        key, name = step.key, f"{process.site}.{process.life}.{step.number}"
         barrier = DoubleBarrier(
             client, self.path_of(key), self.parties_of(key), on_death=self.on_death_of(key), name=name
         )
+        if await self.go_through_a_round(process, client, step, barrier, name) and step.number % 3 == 0:
+            name += "+"
+            barrier._settings = barrier._settings._replace(name=name)
+            await self.go_through_a_round(process, client, step._replace(for_us=0), barrier, name)
+
+    async def go_through_a_round(self, process, client, step, barrier, name):
+        """Returns whether it has left it."""
+        world, key = self.world, step.key
+        visit = self.visits[name] = Visit(process, client.session, name)
         try:
             with anyio.move_on_after(PATIENCE) as patience:
                 async with barrier as entered:
@@ -121,11 +129,13 @@ class Barriers:
             visit.died = not visit.left
             if visit.died:
                 process.note(f"{name} is out")
+        return visit.left and not patience.cancelled_caught
 
     async def be_inside(self, visit, step, entered):
         visit.inside = True
         try:
-            await anyio.sleep(step.for_us / 1e6)
+            if step.for_us:
+                await anyio.sleep(step.for_us / 1e6)
             if step.kind == "fail":
                 raise Failure
             if entered.broken.is_set():

@@ -87,3 +87,12 @@ def a_latch_counts_each_call(patch: Patch) -> None:
         return await original(self)
 
     patch.setattr(CountDownLatch, "count_down", count_down)
+
+
+@planted("barrier", 1, "R10")
+def whoever_breaks_the_leaving_leaves_the_notice_up(patch: Patch) -> None:
+    """Others then take the end of the round for that of one that all have left."""
+
+    async def take_down(self: Book) -> None: ...
+
+    patch.setattr(Book, "_take_down", take_down)
