@@ -51,7 +51,8 @@ class Party:
         self._client: Client = client.bound
         self._settings = settings
         self._last = last
-        self._book = Book(self._client, settings, 0 if last is None else last.number + 1)
+        number, before = (0, ()) if last is None else (last.number + 1, last.members)
+        self._book = Book(self._client, settings, number, before)
         self._board: Board | None = None if last is None else last.take_board(self._client)
         self._goes_on = self._board is not None  # whether it comes from the round before
         self._end: CreationWatch | None = None  # of the znode that ends the leaving
@@ -104,6 +105,8 @@ class Party:
 
     async def _leave(self, error: BaseException | None) -> Outcome | None:
         self._leaving = True
+        if self._watch is not None and self._watch.take_back():  # the block was so short that nobody need be watched
+            self._watch, self._watched, self._began_to_look = None, "", False
         if error is not None:
             why = _reason(error)
             await self._finish(lambda: self._fail(why))
@@ -120,7 +123,7 @@ class Party:
         board, self._board = self._board, None
         if board is not None:
             board.heard = None
-        return Departure(self._client, self.number, self._node, board)
+        return Departure(self._client, self.number, self._node, self._members, board)
 
     # Coming in
 
@@ -139,6 +142,7 @@ class Party:
         last, self._last = self._last, None
         goes_on, self._goes_on = self._goes_on, False
         place = self._place = Place(self._client, self._settings, self._book.dir, last, goes_on)
+        place.sent = lambda: self._watch_end(self._settings.parties)
         try:
             order = await place.join(make_parent=False)
         except NoNode:  # the round is over and its znodes are deleted
@@ -153,7 +157,7 @@ class Party:
         if gate.broken and came_before:
             raise self._broken(gate)
         self._place = None
-        Departure(self._client, self.number, place.path, None)
+        Departure(self._client, self.number, place.path)
         await self._enter_otherwise()
 
     async def _wait_gate(self, place: Place, order: list[str], goes_on: bool) -> tuple[Outcome, bool]:
@@ -269,21 +273,25 @@ class Party:
         self._round = Round(self.number, tuple(map(rounds.said, gate.members)))
         # With "wait", newcomers look for places of dead members, so members need not watch one another.
         self._guards = self._settings.on_death != "wait" and len(gate.members) > 1
-        self._end = self._client.watch_creation(self._end_path, self._signal, self._is_confirmed)
+        self._watch_end(len(gate.members))
+        if self._is_over():
+            self._round.broken.set()
+        else:
+            self._begin_to_look()
 
     def _open_board(self) -> None:
         if self._board is None:
             self._board = Board(self._client, self._settings.path)
         self._board.heard = self._signal
 
-    @property
-    def _end_path(self) -> str:
-        return f"{self._book.dir}/{rounds.last_out(self._members)}"
-
-    def _is_confirmed(self) -> None:
-        """The server has answered since we are inside: many blocks are over by then, and need no watch on another."""
-        if not self._leaving:
-            self._begin_to_look()
+    def _watch_end(self, members: int) -> None:
+        """Watch for the znode that ends a round of so many members; keep the watch if it is set already."""
+        path = f"{self._book.dir}/{rounds.last_out(members)}"
+        if self._end is not None and self._end.path != path:
+            self._end.cancel()
+            self._end = None
+        if self._end is None:
+            self._end = self._client.watch_creation(path, self._signal)
 
     def _begin_to_look(self) -> None:
         if self._guards and not self._began_to_look:
@@ -292,7 +300,7 @@ class Party:
 
     async def _wait_end(self) -> Outcome:
         """Record that we leave, and wait for the outcome of the leaving; watch the others meanwhile."""
-        if await self._book.mark_left(self._me) == rounds.last_out(self._members):
+        if await self._book.mark_left(self._me) == rounds.last_out(len(self._members)):
             return Outcome()
         soon = True
         while True:
@@ -317,7 +325,7 @@ class Party:
         if end.in_order and board is not None and board.shows(self.number):
             return Outcome()  # whoever breaks the leaving takes the notice down before
         try:
-            data, _ = await self._client.get(self._end_path)
+            data, _ = await self._client.get(end.path)
         except NoNode:
             return Outcome(why="the round's znode was deleted by somebody else")
         return rounds.decode_end(data)
