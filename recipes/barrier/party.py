@@ -10,6 +10,7 @@ from recipes.barrier import rounds
 from recipes.barrier.book import Book, RoundSettings
 from recipes.barrier.place import Board, Departure, Place
 from recipes.barrier.rounds import Outcome
+from recipes.core.client.waiter import Waiter
 from recipes.core.errors import BarrierFull, BrokenBarrier, ConnectionLoss, NoNode, RecipesError
 from recipes.line import in_order
 
@@ -63,7 +64,8 @@ class Party:
         self._round: Round | None = None
         self._watched = ""
         self._watch: DeletionWatch | None = None
-        self._changed = anyio.Event()
+        self._has_changed = False  # whether anything that we watch has changed since we last looked
+        self._waiter: Waiter | None = None
         self._leaving = False
         self._guards = False  # whether it has to look after the others
         self._began_to_look = False
@@ -105,8 +107,6 @@ class Party:
 
     async def _leave(self, error: BaseException | None) -> Outcome | None:
         self._leaving = True
-        if self._watch is not None and self._watch.take_back():  # the block was so short that nobody need be watched
-            self._watch, self._watched, self._began_to_look = None, "", False
         if error is not None:
             why = _reason(error)
             await self._finish(lambda: self._fail(why))
@@ -172,7 +172,7 @@ class Party:
         soon = True  # most rounds begin soon, so it would be a waste to look at the others and to watch one at once
         try:
             while True:
-                self._changed = anyio.Event()
+                self._has_changed = False
                 gate, zxid = await self._gate()
                 if gate is not None:
                     return gate, not gate.broken or await self._came_before(place, zxid)
@@ -205,16 +205,23 @@ class Party:
                             self._look_at(order[order.index(me) - 1])
                         elif newcomers is None:
                             newcomers = self._client.children_view(self._book.dir, self._signal)
-                    await self._changed.wait()
+                    await self._changes()
         finally:
             if newcomers is not None:
                 newcomers.close()
 
     async def _changes_soon(self) -> bool:
         """Wait for a change, and return whether one came within _SOON."""
-        with anyio.move_on_after(_SOON):
-            await self._changed.wait()
-        return self._changed.is_set()
+        if not self._has_changed:
+            self._waiter = Waiter()
+            await self._waiter.wait_at_most(_SOON)
+        return self._has_changed
+
+    async def _changes(self) -> None:
+        """Wait for a change."""
+        if not self._has_changed:
+            self._waiter = Waiter()
+            await self._waiter.wait()
 
     async def _gate(self) -> tuple[Outcome | None, int]:
         """How the entering ended, and the zxid of that; None while nothing is decided. Raises what ended the board."""
@@ -277,7 +284,7 @@ class Party:
         if self._is_over():
             self._round.broken.set()
         else:
-            self._begin_to_look()
+            self._client.home.run_next(self._begin_inside)
 
     def _open_board(self) -> None:
         if self._board is None:
@@ -293,6 +300,11 @@ class Party:
         if self._end is None:
             self._end = self._client.watch_creation(path, self._signal)
 
+    def _begin_inside(self) -> None:
+        """The block waits for something, or is over already: then nobody need be watched."""
+        if not (self._leaving or self._is_over()):
+            self._begin_to_look()
+
     def _begin_to_look(self) -> None:
         if self._guards and not self._began_to_look:
             self._began_to_look = True
@@ -304,7 +316,7 @@ class Party:
             return Outcome()
         soon = True
         while True:
-            self._changed = anyio.Event()
+            self._has_changed = False
             ended = await self._ended()
             if ended is not None:
                 return ended
@@ -313,7 +325,7 @@ class Party:
                 continue
             self._begin_to_look()
             if not await self._look_after():
-                await self._changed.wait()
+                await self._changes()
 
     async def _ended(self) -> Outcome | None:
         """The outcome of the leaving; None while there is none. Raises the error that ended the session."""
@@ -380,7 +392,9 @@ class Party:
 
     def _signal(self) -> None:
         """Something that we watch has changed. Called by the client; must not wait."""
-        self._changed.set()
+        self._has_changed = True
+        if self._waiter is not None:
+            self._waiter.set()
         if self._round is None or self._leaving:
             return
         if self._is_over():

@@ -96,13 +96,6 @@ class DeletionWatch(Watcher):
             with suppress(SessionError):  # the session is over, so no more events come
                 self._ask()  # a change of data used the watch up
 
-    def take_back(self) -> bool:
-        """Stop watching if the request has not left yet; returns whether it has not."""
-        unsent = self._call is not None and not self._call.sent_at
-        if unsent:
-            self.cancel()
-        return unsent
-
     def cancel(self) -> None:
         """Stop watching: neither `gone` nor `seen` is called again."""
         self._gone = self._seen = None  # both refer to the one who watches, which refers to this

@@ -136,19 +136,6 @@ async def test_a_creation_is_told_once_also_when_it_was_before(client_of, root):
         assert not any(client.session.watches["exist"].values())
 
 
-async def test_a_watch_on_a_deletion_is_taken_back_only_until_its_request_has_left(client_of, root):
-    told = []
-    async with client_of() as client:
-        await client.create(root)
-        watch = client.watch_deletion(root, lambda: told.append("taken back"))
-        assert watch.take_back() and not watch.take_back()
-        watch = client.watch_deletion(root, lambda: told.append("deleted"))
-        await client.sync(root)
-        assert not watch.take_back()
-        await client.delete(root)
-        assert told == ["deleted"] and not watch.take_back()
-
-
 async def test_one_shot_watches(client_of, root):
     async with client_of() as client, client_of() as other:
         stat, created = await client.exists_watch(root)
