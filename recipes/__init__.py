@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from recipes.core.client.view import ChildrenView as ChildrenView, Node as Node, NodeView as NodeView
     from recipes.core.client.watch import (
+        CreationWatch as CreationWatch,
         DeletionWatch as DeletionWatch,
         Watch as Watch,
         Watching as Watching,
