@@ -37,15 +37,26 @@ async def acquire(client: Client, count: int) -> None:
 
 async def put_and_consume(client: Client, count: int) -> None:
     queue = Queue(client, "/flat/queue")
-    for _ in range(count // BATCH):
-        await queue.put_many([b"x" * 100] * BATCH)
-        left = BATCH
-        async with queue.consume(concurrency=TASKS, prefetch=64) as messages:
-            async for message in messages:
-                async with message:
-                    left -= 1
-                if not left:
-                    break
+    done = 0
+    batch_done = anyio.Event()
+
+    async def handle() -> None:
+        nonlocal done
+        async for message in messages:
+            async with message:
+                pass
+            done += 1
+            if done % BATCH == 0:
+                batch_done.set()
+
+    async with queue.consume(concurrency=TASKS, prefetch=64) as messages, anyio.create_task_group() as group:
+        for _ in range(TASKS):
+            group.start_soon(handle)
+        for _ in range(count // BATCH):
+            batch_done = anyio.Event()
+            await queue.put_many([b"x" * 100] * BATCH)
+            await batch_done.wait()
+        group.cancel_scope.cancel()
 
 
 async def main(port: int, count: int) -> dict[str, float]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from recipes.barrier.barrier import Barrier as Barrier
     from recipes.barrier.double import DoubleBarrier as DoubleBarrier
     from recipes.barrier.latch import CountDownLatch as CountDownLatch
-    from recipes.barrier.party import Round as Round
+    from recipes.barrier.inside import Round as Round
     from recipes.core.build import is_compiled as is_compiled
     from recipes.core.client.atomic import Transaction as Transaction
     from recipes.cache.cache import Cache as Cache

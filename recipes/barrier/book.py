@@ -10,11 +10,13 @@ from recipes.core.errors import BadVersion, ConnectionLoss, NodeExists, NoNode, 
 from recipes.shared_settings import agree, compare
 
 if TYPE_CHECKING:
+    from recipes.core.client.call import Call
     from recipes.core.client.client import Client
     from recipes.core.client.multi import Multi
     from recipes.core.jute.records import ACL
 
 _AT_ONCE = 2000  # znodes that one request deletes
+_ALL_ROUNDS_EACH = 16  # rounds after which somebody looks for any older rounds that were left
 _LOSSES = 5  # connection losses of one Book after which the caller gets ConnectionLoss
 
 
@@ -36,20 +38,22 @@ class RoundSettings(NamedTuple):
 class Book:
     """Makes one party's writes about the round that it is in or goes to.
 
-    number: of the round, 0 if it is not known. dir: path of the round's znode. losses: how many connections broke so
-    far.
+    number: of the round, 0 if it is not known. before: the members of the round before it, if known. dir: path of the
+    round's znode. losses: how many connections broke so far.
     """
 
-    def __init__(self, client: "Client", settings: RoundSettings, number: int) -> None:
+    def __init__(self, client: "Client", settings: RoundSettings, number: int, before: Sequence[str] = ()) -> None:
         self.losses = 0
         self._client = client
         self._settings = settings
         self._taking: tuple[str, bytes] | None = None
         self.go_to(number)
+        self.before: Sequence[str] = before
 
     def go_to(self, number: int) -> None:
         """From now on, write about this round."""
         self.number = number
+        self.before = ()
         self.dir: str = self.dir_of(number)
 
     async def find_round(self) -> None:
@@ -100,8 +104,7 @@ class Book:
                     return False
                 if error is not None:
                     raise error
-                if self.number > 1:
-                    self._client.look_after(self._clear_older)
+                self._clear_soon()
                 return True
             return False
 
@@ -153,7 +156,7 @@ class Book:
             with self._bearing_losses():
                 with suppress(NodeExists, NoNode):
                     await self._take_down()
-                    await self._client.create(f"{self.dir}/{rounds.last_out(members)}", rounds.encode(outcome))
+                    await self._client.create(f"{self.dir}/{rounds.last_out(len(members))}", rounds.encode(outcome))
                 return
 
     async def _take_down(self) -> None:
@@ -206,6 +209,30 @@ class Book:
 
     def _noticed(self, notice: Notice) -> bytes:
         return rounds.encode_notice(self._settings.agreed, notice)
+
+    def _clear_soon(self) -> None:
+        """Have what earlier rounds have left deleted.
+
+        Normally that is only the last round, which ended well: then its znodes are known, and one request deletes them.
+        """
+        if self.number == 1:
+            return
+        if not self.before or len(self.before) > _AT_ONCE // 3 or self.number % _ALL_ROUNDS_EACH == 0:
+            self._client.look_after(self._clear_older)
+            return
+
+        def heard(call: "Call") -> None:
+            if call.error is not None or call.value.error is not None:  # other znodes are there, or a party
+                self._client.look_after(self._clear_older)
+
+        last, multi = self.dir_of(self.number - 1), self._client.multi()
+        for index, member in enumerate(self.before, 1):
+            multi.delete(f"{last}/{rounds.last_out(index)}")
+            multi.delete(f"{last}/{member}{rounds.LEFT}")
+        multi.delete(f"{last}/{rounds.OUT}")
+        multi.delete(last)
+        with suppress(RecipesError):  # the session is over
+            multi.start(heard)
 
     async def _clear_older(self) -> None:
         """Delete the znodes of rounds before this one. A job of the client's own task.

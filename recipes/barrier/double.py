@@ -1,7 +1,6 @@
 """Rounds that all parties enter together and leave together (ZooKeeper Recipes and Solutions, Double Barriers)."""
 
 import re
-import threading
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, get_args
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, get_args
 import anyio
 
 from recipes.barrier.book import RoundSettings
-from recipes.barrier.party import Party, Round
+from recipes.barrier.inside import Round
+from recipes.barrier.party import Party
 from recipes.barrier.place import Departure
 from recipes.barrier.rounds import OnDeath
 from recipes.core import paths
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from recipes.core.jute.records import ACL
 
 _LONGEST_NAME = 64
-_Asker = threading.Thread | anyio.TaskInfo
 
 
 class DoubleBarrier:
@@ -70,13 +69,13 @@ class DoubleBarrier:
         self._settings = RoundSettings(
             paths.check(path), parties, on_death, re.sub(r"[^A-Za-z0-9._:+-]", "_", label)[:_LONGEST_NAME], acl
         )
-        self._inside: dict[_Asker, Party] = {}  # key: the task or thread that entered
+        self._inside: dict[object, Party] = {}  # key: the task or thread that entered
         self._last: Departure | None = None  # of the last round, if it ended well
 
     async def __aenter__(self) -> Round:
-        asker = _asker()
+        asker = self._client.home.asker()
         if asker in self._inside:
-            raise RuntimeError(f"{_name(asker)} is inside the barrier {self._settings.path} already")
+            raise RuntimeError(f"{_name_of_asker()} is inside the barrier {self._settings.path} already")
         party = Party(self._client, self._settings, self._last)
         self._inside[asker] = party
         try:
@@ -89,7 +88,7 @@ class DoubleBarrier:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asker = _asker()
+        asker = self._client.home.asker()
         if asker not in self._inside and self._inside:
             asker = next(iter(self._inside))  # another task leaves: any party will do
         party = self._inside.pop(asker, None)
@@ -99,9 +98,6 @@ class DoubleBarrier:
         self._last = await party.leave(error)
 
 
-def _asker() -> _Asker:
-    return calling_thread.get() or anyio.get_current_task()
-
-
-def _name(asker: _Asker) -> str:
-    return f"{'thread' if isinstance(asker, threading.Thread) else 'task'} {asker.name!r}"
+def _name_of_asker() -> str:
+    thread = calling_thread.get()
+    return f"thread {thread.name!r}" if thread else f"task {anyio.get_current_task().name!r}"

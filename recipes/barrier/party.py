@@ -8,8 +8,10 @@ import anyio
 
 from recipes.barrier import rounds
 from recipes.barrier.book import Book, RoundSettings
+from recipes.barrier.inside import Round
 from recipes.barrier.place import Board, Departure, Place
 from recipes.barrier.rounds import Outcome
+from recipes.core.client.waiter import Waiter
 from recipes.core.errors import BarrierFull, BrokenBarrier, ConnectionLoss, NoNode, RecipesError
 from recipes.line import in_order
 
@@ -23,25 +25,6 @@ _DELETED = Outcome(why="the round's znode was deleted by somebody else")
 _CONFIRM_SECONDS = 0.08  # how long the caller waits for clean-up; then the client's own task goes on with it
 
 
-class Round:
-    """A round that this party is in, bound by `async with ... as round`.
-
-    number: of this round, 1 or more; later rounds of the same path have higher numbers. members: the names of all
-    parties in it, in order of arrival. broken: an event, set when a party has died inside, so that leaving will raise
-    BrokenBarrier, or when this party's own session is over. It does not cancel the block.
-    """
-
-    __slots__ = ("broken", "members", "number")
-
-    def __init__(self, number: int, members: tuple[str, ...]) -> None:
-        self.number: int = number
-        self.members: tuple[str, ...] = members
-        self.broken: anyio.Event = anyio.Event()
-
-    def __repr__(self) -> str:
-        return f"<Round {self.number} of {len(self.members)}{', broken' if self.broken.is_set() else ''}>"
-
-
 class Party:
     """One party in one round, from its first step in to its last step out. Used once.
 
@@ -52,7 +35,8 @@ class Party:
         self._client: Client = client.bound
         self._settings = settings
         self._last = last
-        self._book = Book(self._client, settings, 0 if last is None else last.number + 1)
+        number, before = (0, ()) if last is None else (last.number + 1, last.members)
+        self._book = Book(self._client, settings, number, before)
         self._board: Board | None = None if last is None else last.take_board(self._client)
         self._goes_on = self._board is not None  # whether it comes from the round before
         self._end: CreationWatch | None = None  # of the znode that ends the leaving
@@ -63,7 +47,8 @@ class Party:
         self._round: Round | None = None
         self._watched = ""
         self._watch: DeletionWatch | None = None
-        self._changed = anyio.Event()
+        self._has_changed = False  # whether anything that we watch has changed since we last looked
+        self._waiter: Waiter | None = None
         self._leaving = False
         self._guards = False  # whether it has to look after the others
         self._began_to_look = False
@@ -122,7 +107,7 @@ class Party:
         board, self._board = self._board, None
         if board is not None:
             board.heard = None
-        return Departure(self._client, self.number, self._node, board)
+        return Departure(self._client, self.number, self._node, self._members, board)
 
     # Coming in
 
@@ -141,6 +126,7 @@ class Party:
         last, self._last = self._last, None
         goes_on, self._goes_on = self._goes_on, False
         place = self._place = Place(self._client, self._settings, self._book.dir, last, goes_on)
+        place.sent = lambda: self._watch_end(self._settings.parties)
         try:
             order = await place.join(make_parent=False)
         except NoNode:  # the round is over and its znodes are deleted
@@ -155,7 +141,7 @@ class Party:
         if gate.broken and came_before:
             raise self._broken(gate)
         self._place = None
-        Departure(self._client, self.number, place.path, None)
+        Departure(self._client, self.number, place.path)
         await self._enter_otherwise()
 
     async def _wait_gate(self, place: Place, order: list[str], goes_on: bool) -> tuple[Outcome, bool]:
@@ -170,7 +156,7 @@ class Party:
         soon = True  # most rounds begin soon, so it would be a waste to look at the others and to watch one at once
         try:
             while True:
-                self._changed = anyio.Event()
+                self._has_changed = False
                 gate, zxid = await self._gate()
                 if gate is not None:
                     return gate, not gate.broken or await self._came_before(place, zxid)
@@ -196,27 +182,32 @@ class Party:
                         raise self._broken(Outcome(who=settings.name, why="its znode was deleted by somebody else"))
                 else:
                     if soon and (goes_on or order[0] != me):
-                        soon = await self._changes_soon()
-                        if soon:
+                        if soon := await self._changes_soon():
                             continue
-                    # The first party watches all newcomers; every other party watches the one before it. With "wait"
-                    # deaths are no matter, so each watches itself: it hears if its place or the round is deleted.
+                    # The first party watches newcomers, others the one before. With "wait" each watches its own place.
                     if settings.on_death == "wait":
                         self._look_at(me)
                     elif order[0] != me:
                         self._look_at(order[order.index(me) - 1])
                     elif newcomers is None:
                         newcomers = self._client.children_view(self._book.dir, self._signal)
-                    await self._changed.wait()
+                    await self._changes()
         finally:
             if newcomers is not None:
                 newcomers.close()
 
     async def _changes_soon(self) -> bool:
         """Wait for a change, and return whether one came within _SOON."""
-        with anyio.move_on_after(_SOON):
-            await self._changed.wait()
-        return self._changed.is_set()
+        if not self._has_changed:
+            self._waiter = Waiter()
+            await self._waiter.wait_at_most(_SOON)
+        return self._has_changed
+
+    async def _changes(self) -> None:
+        """Wait for a change."""
+        if not self._has_changed:
+            self._waiter = Waiter()
+            await self._waiter.wait()
 
     async def _gate(self) -> tuple[Outcome | None, int]:
         """How the entering ended, and the zxid of that; None while nothing is decided. Raises what ended the board."""
@@ -275,20 +266,29 @@ class Party:
         self._round = Round(self.number, tuple(map(rounds.said, gate.members)))
         # With "wait", newcomers look for places of dead members, so members need not watch one another.
         self._guards = self._settings.on_death != "wait" and len(gate.members) > 1
-        self._end = self._client.watch_creation(self._end_path, self._signal, self._is_confirmed)
+        self._watch_end(len(gate.members))
+        if self._is_over():
+            self._round.broken.set()
+        else:
+            self._client.home.run_next(self._begin_inside)
 
     def _open_board(self) -> None:
         if self._board is None:
             self._board = Board(self._client, self._settings.path)
         self._board.heard = self._signal
 
-    @property
-    def _end_path(self) -> str:
-        return f"{self._book.dir}/{rounds.last_out(self._members)}"
+    def _watch_end(self, members: int) -> None:
+        """Watch for the znode that ends a round of so many members; keep the watch if it is set already."""
+        path = f"{self._book.dir}/{rounds.last_out(members)}"
+        if self._end is not None and self._end.path != path:
+            self._end.cancel()
+            self._end = None
+        if self._end is None:
+            self._end = self._client.watch_creation(path, self._signal)
 
-    def _is_confirmed(self) -> None:
-        """The server has answered since we are inside: many blocks are over by then, and need no watch on another."""
-        if not self._leaving:
+    def _begin_inside(self) -> None:
+        """The block waits for something, or is over already: then nobody need be watched."""
+        if not (self._leaving or self._is_over()):
             self._begin_to_look()
 
     def _begin_to_look(self) -> None:
@@ -299,12 +299,12 @@ class Party:
     async def _wait_end(self) -> Outcome:
         """Record that we leave, and wait for the outcome of the leaving; watch the others meanwhile."""
         marked = await self._book.mark_left(self._me)
-        if marked == rounds.last_out(self._members):
+        if marked == rounds.last_out(len(self._members)):
             return Outcome()
         self._is_deleted = not marked and not await self._names()
         soon = True
         while True:
-            self._changed = anyio.Event()
+            self._has_changed = False
             ended = await self._ended()
             if ended is not None:
                 return ended
@@ -313,7 +313,7 @@ class Party:
                 continue
             self._begin_to_look()
             if not await self._look_after():
-                await self._changed.wait()
+                await self._changes()
 
     async def _ended(self) -> Outcome | None:
         """The outcome of the leaving; None while there is none. Raises the error that ended the session."""
@@ -325,7 +325,7 @@ class Party:
         if end.in_order and board is not None and board.shows(self.number):
             return Outcome()  # whoever breaks the leaving takes the notice down before
         try:
-            data, _ = await self._client.get(self._end_path)
+            data, _ = await self._client.get(end.path)
         except NoNode:
             return _DELETED
         return rounds.decode_end(data)
@@ -391,7 +391,9 @@ class Party:
 
     def _signal(self) -> None:
         """Something that we watch has changed. Called by the client; must not wait."""
-        self._changed.set()
+        self._has_changed = True
+        if self._waiter is not None:
+            self._waiter.set()
         if self._round is None or self._leaving:
             return
         if self._is_over():

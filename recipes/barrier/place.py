@@ -74,11 +74,14 @@ class Departure:
     multi does both. Once it is confirmed, the board is closed unless the next party has it, so that a barrier that is
     not in use watches nothing.
 
-    number: of the round. node: path of the place.
+    number: of the round. members: of the round. node: path of the place.
     """
 
-    def __init__(self, client: "Client", number: int, node: str, board: Board | None) -> None:
+    def __init__(
+        self, client: "Client", number: int, node: str, members: tuple[str, ...] = (), board: Board | None = None
+    ) -> None:
         self.number: int = number
+        self.members: tuple[str, ...] = members
         self.node: str = node
         self._client = client
         self._board = board
@@ -128,6 +131,7 @@ class Place(Contender):
     goes_on: whether we come from the round before, with the same others for all we know. Then we list them only if we
     complete the round, or are one too many; else `join` returns an empty line. Our number says so: it is the number of
     znodes that were created in the round before ours.
+    sent: called when the create is submitted, for what may go along with it.
     """
 
     def __init__(
@@ -137,12 +141,15 @@ class Place(Contender):
         self._parties = settings.parties
         self._last = last
         self._goes_on = goes_on
+        self.sent: Callable[[], None] | None = None
 
     async def _create_and_list(self) -> "tuple[list[str], RecipesError | None]":
         last, self._last = self._last, None
         if last is not None and not last.take_back():
             last = None
         both = self._start(last)
+        if self.sent is not None:
+            self.sent()
         listing = None if self._goes_on else self._start_listing()
         order: list[str] | None = None
         try:

@@ -162,9 +162,9 @@ def neighbour(names: Collection[str], me: str, members: Sequence[str]) -> str | 
     return None
 
 
-def last_out(members: Sequence[str]) -> str:
-    """The znode whose creation ends the round, relative to the round's znode."""
-    return f"{OUT}/n{len(members) - 1:010d}"
+def last_out(members: int) -> str:
+    """The znode whose creation ends a round of so many members, relative to the round's znode."""
+    return f"{OUT}/n{members - 1:010d}"
 
 
 def is_empty(names: Collection[str]) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from recipes.barrier import barrier, double, latch, party
+from recipes.barrier import barrier, double, inside, latch
 from recipes.barrier.rounds import OnDeath
 from recipes.blocking.block import Block, Blocks
 from recipes.blocking.hold import Event, documented_by
@@ -75,7 +75,7 @@ class Round:
 
     __slots__ = ("broken", "members", "number")
 
-    def __init__(self, portal: Portal, entered: party.Round) -> None:
+    def __init__(self, portal: Portal, entered: inside.Round) -> None:
         self.number: int = entered.number
         self.members: tuple[str, ...] = entered.members
         self.broken: Event = Event(portal, entered.broken)
@@ -107,7 +107,7 @@ class DoubleBarrier:
         self._portal = portal_of(client)
         self._barrier = double.DoubleBarrier(client.of_tasks, path, parties, on_death=on_death, name=name, acl=acl)
         self._within = within
-        self._blocks: Blocks[party.Round, Round] = Blocks()
+        self._blocks: Blocks[inside.Round, Round] = Blocks()
 
     def __enter__(self) -> Round:
         block = Block(self._portal, lambda: self._barrier, lambda entered: Round(self._portal, entered), self._within)

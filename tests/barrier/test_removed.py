@@ -72,7 +72,7 @@ async def test_parties_that_wait_for_others_hear_that_somebody_deletes_the_barri
             for _ in range(2):
                 tasks.start_soon(take_part, barrier, told)
             tasks.start_soon(take_part, DoubleBarrier(client, root, 3, on_death=on_death), told, 1)
-            await they_watch(client, f"{root}/round-0000000002", 2)
+            await they_watch(client, f"{root}/round-0000000002", 3)
             if what == "round":
                 await delete_all(other, f"{root}/round-0000000002")
             else:

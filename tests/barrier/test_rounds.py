@@ -41,7 +41,7 @@ def test_one_that_dies_inside_breaks_the_leaving_or_does_not_count_any_more():
 
 
 def test_the_last_one_out_ends_the_round():
-    assert rounds.last_out((A, B, C)) == "out/n0000000002"
+    assert rounds.last_out(3) == "out/n0000000002"
     assert rounds.decode_end(b"") == Outcome()
     assert rounds.decode_end(rounds.encode(Outcome(who="b", why="it died inside"))).broken
 

@@ -105,6 +105,13 @@ class Home:
             elif self._token is not None:
                 self._token.run_sync_soon(callback)
 
+    def run_next(self, callback: Callable[[], object]) -> None:
+        """Call `callback` in the next turn of the loop, once the current task waits. Only in the loop's thread."""
+        if self._loop is not None:
+            self._loop.call_soon(callback)
+        elif self._token is not None:
+            self._token.run_sync_soon(callback)
+
 
 def in_event_loop() -> bool:
     """Whether an event loop runs in this thread, which nothing may block."""

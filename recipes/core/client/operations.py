@@ -242,14 +242,12 @@ class Operations(ABC):
         """
         return DeletionWatch(self._namespace, path, gone, seen)
 
-    def watch_creation(
-        self, path: str, made: Callable[[], None], confirmed: Callable[[], None] | None = None
-    ) -> CreationWatch:
+    def watch_creation(self, path: str, made: Callable[[], None]) -> CreationWatch:
         """Call `made` once the znode is created or found, unless the watch is cancelled or the session ends.
 
-        confirmed: called once the server watches. As with `watch_deletion`, both must not block or raise.
+        As with `watch_deletion`, call this in the client's event loop; `made` must not block or raise.
         """
-        return CreationWatch(self._namespace, path, made, confirmed)
+        return CreationWatch(self._namespace, path, made)
 
     def node_view(self, path: str, changed: Callable[[], None] | None = None, *, missing: bool = False) -> NodeView:
         """Data and Stat of a znode, kept current until the view is closed; see `View`."""

@@ -20,6 +20,18 @@ class Waiter:
         """Await the result, to wait for `set`."""
         return self._once if isinstance(self._once, asyncio.Future) else self._once.wait()
 
+    async def wait_at_most(self, seconds: float) -> None:
+        """Wait for `set`, but not longer than this. A timer is cheaper than a cancel scope."""
+        if isinstance(self._once, asyncio.Future):
+            timer = self._once.get_loop().call_later(seconds, self.set)
+            try:
+                await self._once
+            finally:
+                timer.cancel()
+        else:
+            with anyio.move_on_after(seconds):
+                await self._once.wait()
+
     def set(self) -> None:
         """It has happened."""
         if not isinstance(self._once, asyncio.Future):

@@ -140,26 +140,19 @@ class DeletionWatch(Watcher):
 class CreationWatch(Watcher):
     """A watch that needs no task: it calls `made` when the znode is created, or found.
 
-    confirmed: called once the server watches. is_made: whether the znode was created or found. in_order: whether it was
-    seen in order with the events of other watches. It is not when the connection was lost meanwhile: then the events of
-    all watches come at once, whatever came first.
+    path: of the znode. is_made: whether it was created or found. in_order: whether that was seen in order with the
+    events of other watches. It is not when the connection was lost meanwhile: then the events of all watches come at
+    once, whatever came first.
     """
 
-    def __init__(
-        self,
-        namespace: Namespace,
-        path: str,
-        made: Callable[[], None],
-        confirmed: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, namespace: Namespace, path: str, made: Callable[[], None]) -> None:
+        self.path: str = path
         self.is_made: bool = False
         self.in_order: bool = False
         self._session: Session = namespace.session
         self._namespace: Namespace = namespace
         self._full: bytes = namespace.full(path)
-        self._path: str = path
         self._made: Callable[[], None] | None = made
-        self._confirmed: Callable[[], None] | None = confirmed
         self._connection: int = 0  # the number of the one over which the watch was set
         self._call: Call | None = None  # the request under way
         self._ask()
@@ -170,8 +163,8 @@ class CreationWatch(Watcher):
             self._tell(self._session.connections == self._connection)
 
     def cancel(self) -> None:
-        """Stop watching: neither `made` nor `confirmed` is called again."""
-        self._made = self._confirmed = None  # both refer to the one who watches, which refers to this
+        """Stop watching: `made` is not called again."""
+        self._made = None  # it refers to the one who watches, which refers to this
         if self._call is not None:
             self._call.abandoned = True
             self._call = None
@@ -182,7 +175,7 @@ class CreationWatch(Watcher):
         body = encode_path_watch(self._full, True)
         watch = ("data", self._full, self)
         self._call = self._namespace.submit(
-            Call(op.EXISTS, body, path=self._path, reads=True, watch=watch, heard=self._hear)
+            Call(op.EXISTS, body, path=self.path, reads=True, watch=watch, heard=self._hear)
         )
 
     def _hear(self, call: Call) -> None:
@@ -194,8 +187,6 @@ class CreationWatch(Watcher):
             self._tell(True)
         elif isinstance(call.error, NoNode):
             self._connection = self._session.connections
-            if self._confirmed is not None:
-                self._confirmed()
         elif isinstance(call.error, ConnectionLoss | ThrottledOp):
             with suppress(SessionError):
                 self._ask()  # no caller awaits this request, so only this code can send it again

@@ -121,18 +121,18 @@ async def test_a_deletion_is_told_once_also_when_it_was_before_or_data_changed(c
 async def test_a_creation_is_told_once_also_when_it_was_before(client_of, root):
     told = []
     async with client_of() as client, client_of() as other:
-        watch = client.watch_creation(root, lambda: told.append("made"), lambda: told.append("watched"))
+        watch = client.watch_creation(root, lambda: told.append("made"))
         client.watch_creation(root, lambda: told.append("cancelled")).cancel()
         await client.sync(root)
-        assert told == ["watched"] and not watch.is_made
+        assert told == [] and not watch.is_made
         await other.create(root)
         await client.sync(root)
-        assert told == ["watched", "made"] and watch.is_made and watch.in_order
-        found = client.watch_creation(root, lambda: told.append("found"), lambda: told.append("never"))
+        assert told == ["made"] and watch.is_made and watch.in_order
+        found = client.watch_creation(root, lambda: told.append("found"))
         await client.sync(root)
         await other.delete(root)
         await client.sync(root)
-        assert told == ["watched", "made", "found"] and found.in_order
+        assert told == ["made", "found"] and found.in_order
         assert not any(client.session.watches["exist"].values())
 
 

@@ -72,7 +72,7 @@ def a_decision_is_written_over_what_has_joined(patch: Patch) -> None:
     patch.setattr(Records, "decide", decide)
 
 
-@planted("transaction", 120, "R11")
+@planted("transaction", 228, "R11")
 def a_deposed_coordinator_decides(patch: Patch) -> None:
     """Nothing is checked: neither that it is one yet, nor that others have not decided."""
     original = Records.decide
