@@ -108,6 +108,16 @@ def hand_out(item: ListedItem) -> list[Change]:
     return [*changes, ("create", _told(item, 1))]
 
 
+def claim_and_hand_out(item: ListedItem) -> list[Change]:
+    """Claim an item, and count its delivery."""
+    return [*claim(item), *hand_out(item)]
+
+
+def hand_out_claimed(item: ListedItem) -> list[Change]:
+    """`hand_out` after the claim; refused if the claim is gone."""
+    return [("check", item.claim), *hand_out(item)]
+
+
 def handed_out(item: ListedItem) -> str:
     """The name of the znode that `hand_out` creates."""
     return _told(item, 1)

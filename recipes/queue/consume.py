@@ -343,9 +343,8 @@ class Messages(Generic[T]):
                 self._wanted.set()
 
         native = self._native
-        changes = [("check", delivery.item.claim), *claims.hand_out(delivery.item)]
-        operations = native.buckets.operations(delivery.bucket, changes)
-        native.writer.submit(Write(operations, heard=counted), send=False)
+        operations = native.buckets.step(delivery.bucket, delivery.item, claims.hand_out_claimed)
+        native.writer.submit(Write(operations, counted), send=False)
 
     async def _clear_doubts(self) -> None:
         """Return the items of doubtful claims that are ours after all."""

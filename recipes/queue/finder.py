@@ -20,7 +20,7 @@ from recipes.core.client.session import EventType
 from recipes.core.errors import LockLost, NoNode, StoreError
 from recipes.lock.lock import Lock
 from recipes.queue import claims
-from recipes.queue.buckets import delete, is_last
+from recipes.queue.buckets import is_last
 from recipes.queue.claims import Choice, ListedItem
 from recipes.queue.dead_letters import bury
 from recipes.queue.records import Record, decode
@@ -28,10 +28,10 @@ from recipes.writer import MOST_BYTES, Write
 
 if TYPE_CHECKING:
     from recipes.core.client.call import Call
+    from recipes.core.client.multi import Multi
     from recipes.core.client.session import WatchEvent
     from recipes.core.jute.records import Stat
     from recipes.queue.native import Native
-    from recipes.writer import Operation
 
 _LOOK_SECONDS = 1.0  # between two looks of the consumer that waits for changes, in case an event was missed
 _BEHIND_SECONDS = 3.0  # between two looks of the consumers in line behind it
@@ -192,7 +192,7 @@ class Finder:
         for delivery in deliveries:
             self._native.writer.submit(Write(self.back(delivery)))
 
-    def back(self, delivery: Delivery) -> "list[Operation]":
+    def back(self, delivery: Delivery) -> "Multi":
         """The operations that return a claimed item to its place, uncounted."""
         step = claims.release if delivery.handed_out else claims.unclaim
         return self._buckets.operations(delivery.bucket, step(delivery.item))
@@ -270,7 +270,9 @@ class Finder:
             stat = await self._client.exists(path)
             await self._native.writer.touch()
             if stat is not None and self._native.writer.server_clock.not_before_ms() - stat.mtime >= lease * 1000:
-                await self._native.writer.write([delete(path, stat.version)])
+                multi = self._client.multi()
+                multi.delete(path, stat.version)
+                await self._native.writer.write(multi)
             self._seen[path] = now
 
     async def _try(self, want: int, hand_out: bool, *, begin_anywhere: bool) -> list[Delivery] | None:
@@ -295,22 +297,16 @@ class Finder:
 
     async def _take(self, found: Sequence[Found], hand_out: bool) -> list[Delivery] | None:
         """Claim all of these, and read them; None if somebody was faster with one of them."""
-        deliveries = []
-        operations: list[Operation] = []
-        undo: list[list[Operation]] = []
-        who = self._native.who
+        deliveries: list[Delivery] = []
+        operations = self._client.multi()
         for bucket, item in found:
             handed_out = hand_out and item.deliveries < self._max_deliveries
-            delivery = Delivery(bucket, item, handed_out)
-            changes = claims.claim(item)
-            if handed_out:
-                changes += claims.hand_out(item)
-            operations += self._buckets.operations(bucket, changes, who)
-            undo.append(self.back(delivery))
-            deliveries.append(delivery)
+            step = claims.claim_and_hand_out if handed_out else claims.claim
+            operations.extend(self._buckets.step(bucket, item, step, self._native.who))
+            deliveries.append(Delivery(bucket, item, handed_out))
         reads = self._start_reading(deliveries)
         try:
-            write = await self._native.writer.write(operations, undo=undo)
+            write = await self._native.writer.write(operations, undo=lambda: map(self.back, deliveries))
         except BaseException:
             _abandon(reads)
             raise
@@ -333,10 +329,10 @@ class Finder:
     async def _read(self, deliveries: list[Delivery], reads: "Sequence[Call]", write: Write) -> list[Delivery]:
         answers = [answer for call in reads for answer in await call.result()]
         here = []
-        gone: list[Operation] = []
+        gone: list[Delivery] = []
         for delivery, answer in zip(deliveries, answers, strict=True):
             if isinstance(answer, StoreError):  # somebody deleted it by hand
-                gone.append(delete(self.claim_path(delivery)))
+                gone.append(delivery)
                 continue
             data, delivery.stored_at = answer
             self._largest = max(self._largest, len(data))
@@ -351,8 +347,8 @@ class Finder:
             elif not await self._learn_claim(delivery):
                 continue  # the claim has gone meanwhile
             here.append(delivery)
-        for operation in gone:
-            self._native.writer.submit(Write([operation]))
+        for delivery in gone:
+            self._native.writer.submit(Write(self._buckets.operations(delivery.bucket, claims.unclaim(delivery.item))))
         return here
 
     async def _learn_claim(self, delivery: Delivery) -> bool:

@@ -170,9 +170,9 @@ class Queue(Generic[T]):
         native, _, finder, _ = self._parts()
         while True:
             (delivery,) = await finder.wait(1, hand_out=False)
-            changes = claims.remove(delivery.item, claimed=True)
-            operations = native.buckets.operations(delivery.bucket, changes)
-            write = await native.writer.write([*operations, *native.leaving(delivery.record)], keep=True)
+            operations = native.buckets.operations(delivery.bucket, claims.remove(delivery.item, claimed=True))
+            native.free(delivery.record, operations)
+            write = await native.writer.write(operations, keep=True)
             if write.error is None:
                 return cast("T", delivery.value)
 
@@ -232,7 +232,8 @@ class Queue(Generic[T]):
                     continue
                 changes = claims.remove(item, claimed=False)
                 operations = native.buckets.operations(bucket, changes, native.who)
-                write = await native.writer.write([*operations, *native.leaving(decode(data))])
+                native.free(decode(data), operations)
+                write = await native.writer.write(operations)
                 dropped += write.error is None
         return dropped
 
