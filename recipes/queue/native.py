@@ -53,10 +53,11 @@ class Native:
     ) -> None:
         self.client = client
         self.path: str = paths.check(path)
+        self.clients: str = f"{path}/clients"
         self.buckets: Buckets = Buckets(client, f"{path}/items")
         self.who: bytes = client.process_name.encode()
         # One multi moves an item between the queue and its dead letters, so both share one writer.
-        self.writer: Writer = Writer(client, f"{path}/clients", self.who) if parent is None else parent.writer
+        self.writer: Writer = Writer(client, self.clients, self.who) if parent is None else parent.writer
         self.room: Room = Room(client, path, None)
         self._keys: str = f"{path if parent is None else parent.path}/keys"  # a dead letter's key stays the queue's
         self._capacity = capacity
