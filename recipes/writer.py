@@ -47,16 +47,35 @@ class Write:
 
     operations: a multi that is not sent itself; its operations become part of one that is.
     heard: called once the outcome is known, outside of any task. shows: whether `results` are wanted.
+    sent: called right behind each multi that has these operations, to send requests that follow it.
     """
 
-    __slots__ = ("_waiting", "carried", "done", "error", "failed_at", "heard", "operations", "results", "shows", "stat")
+    __slots__ = (
+        "_waiting",
+        "carried",
+        "done",
+        "error",
+        "failed_at",
+        "heard",
+        "operations",
+        "results",
+        "sent",
+        "shows",
+        "stat",
+    )
 
     def __init__(
-        self, operations: "Multi", heard: "Callable[[Write], None] | None" = None, *, shows: bool = False
+        self,
+        operations: "Multi",
+        heard: "Callable[[Write], None] | None" = None,
+        *,
+        shows: bool = False,
+        sent: Callable[[], None] | None = None,
     ) -> None:
         self.operations: Multi = operations
         self.heard: Callable[[Write], None] | None = heard
         self.shows: bool = shows
+        self.sent: Callable[[], None] | None = sent
         self.carried: bool = False  # whether a `Writer.write` call waits for it, and then sends the waiting writes
         self.done: bool = False
         self.error: RecipesError | None = None
@@ -110,18 +129,19 @@ class Writer:
         undo: "Callable[[], Iterable[Multi]]" = tuple,
         keep: bool = False,
         shows: bool = False,
+        sent: Callable[[], None] | None = None,
     ) -> Write:
         """Apply operations and return the finished Write; its `error` is set when a server refused them.
 
         Raises ConnectionLoss when nobody knows the outcome, and the session's error when it is over.
 
-        shows: whether the results are wanted.
+        shows, sent: see Write.
         undo: gives the writes to make if this call is cancelled and the operations are applied nevertheless. If it is
         cancelled before they are sent, they never are, unless `keep` is set. If they were sent, it waits for the
         outcome for two seconds at most; `undo` happens whenever the outcome comes.
         """
         await self.prepare()
-        write = Write(operations, shows=shows)
+        write = Write(operations, shows=shows, sent=sent)
         write.carried = True
         self._waiting.append(write)
         try:
@@ -227,6 +247,9 @@ class Writer:
                 multi.extend(write.operations)
                 shows = shows or write.shows
             multi.start(self._heard, only_first=not shows)
+            for write in self._under_way:
+                if write.sent is not None:
+                    write.sent()
         except RecipesError as error:  # the client is closed, or the session over
             self._fail_all(error)
 

@@ -94,8 +94,12 @@ def item_name(due_ms: int) -> str:
 
 
 def claim(item: ListedItem) -> list[Change]:
-    """Claim an item for one session; refused if it is gone, claimed, or its last counted delivery was taken back."""
-    return [("check", _told(item) if item.deliveries else item.name), ("claim", item.claim)]
+    """Claim an item for one session; refused if it is claimed, or its last counted delivery was taken back.
+
+    An item that was never handed out may be gone: read it behind the claim, and return the claim if it is missing.
+    """
+    changes: list[Change] = [("check", _told(item))] if item.deliveries else []
+    return [*changes, ("claim", item.claim)]
 
 
 def hand_out(item: ListedItem) -> list[Change]:
@@ -111,8 +115,9 @@ def hand_out(item: ListedItem) -> list[Change]:
 
 
 def claim_and_hand_out(item: ListedItem) -> list[Change]:
-    """Claim an item, and count its delivery."""
-    return [*claim(item), *hand_out(item)]
+    """Claim an item, and count its delivery; refused if it is gone, too."""
+    changes = [*claim(item), *hand_out(item)]
+    return changes if item.deliveries else [("check", item.name), *changes]
 
 
 def hand_out_claimed(item: ListedItem) -> list[Change]:

@@ -17,12 +17,13 @@ long, since these look by themselves every few seconds.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
 from recipes.core.client.session import EventType
-from recipes.core.errors import LockLost, NoNode, StoreError
+from recipes.core.errors import LockLost, NoNode, NotEmpty, StoreError
 from recipes.lock.lock import Lock
 from recipes.queue import claims
 from recipes.queue.buckets import is_last
@@ -293,10 +294,16 @@ class Finder:
             if choice.next_due_ms:
                 self._asleep[bucket] = choice.next_due_ms
             elif not listing:
-                # No more items come into a closed bucket.
-                self._client.delete_later(self._buckets.path(bucket))
+                self._delete(self._buckets.path(bucket))  # no more items come into a closed bucket
         if self._lease is not None:
             await self._break_late_claims(bucket, choice.claims, self._lease)
+
+    def _delete(self, path: str) -> None:
+        def heard(call: "Call") -> None:
+            if not isinstance(call.error, NoNode | NotEmpty | None):
+                self._client.delete_later(path)
+
+        self._client.start_delete(path, heard)
 
     async def _break_late_claims(self, bucket: str, found: Sequence[str], lease: float) -> None:
         """Delete claims that are older than the lease by the servers' clock, unless they are extended meanwhile."""
@@ -355,7 +362,8 @@ class Finder:
             self._client, [self._buckets.path(each.bucket, each.item.name) for each in deliveries], self._largest
         )
         try:
-            write = await self._native.writer.write(operations, undo=lambda: map(self.back, deliveries))
+            undo = partial(map, self.back, deliveries)
+            write = await self._native.writer.write(operations, undo=undo, sent=reading.begin)
         except BaseException:
             reading.abandon()
             raise
@@ -379,7 +387,7 @@ class Finder:
         here = []
         gone: list[Delivery] = []
         for delivery, answer in zip(deliveries, answers, strict=True):
-            if isinstance(answer, StoreError):  # somebody deleted it by hand
+            if isinstance(answer, StoreError):  # acknowledged by somebody else behind our look, or deleted by hand
                 gone.append(delivery)
                 continue
             data, delivery.stored_at = answer
@@ -395,7 +403,7 @@ class Finder:
                 continue  # the claim has gone meanwhile
             here.append(delivery)
         for delivery in gone:
-            self._native.writer.submit(Write(self._buckets.operations(delivery.bucket, claims.unclaim(delivery.item))))
+            self._native.writer.submit(Write(self.back(delivery)))
         return here
 
     async def _learn_claim(self, delivery: Delivery) -> bool:
