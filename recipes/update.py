@@ -24,7 +24,6 @@ from recipes.writer import Write, Writer
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
-    from recipes.core.client.multi import Multi
 
 R = TypeVar("R")
 Change = Callable[[bytes], tuple[bytes, R]]  # old data -> new data, and the result for the caller
@@ -140,11 +139,11 @@ class Register:
         data, outcomes = apply_in_order(known.data, [update.change for update in batch])
         version = known.stat.version
 
-        def operation(multi: "Multi") -> None:
-            if data != known.data:
-                multi.set(self.path, data, version)
-            else:
-                multi.check(self.path, version)
+        multi = self.client.multi()
+        if data != known.data:
+            multi.set(self.path, data, version)
+        else:
+            multi.check(self.path, version)
 
         def heard(write: Write) -> None:
             self._under_way = None
@@ -162,7 +161,7 @@ class Register:
             for update, outcome in zip(batch, outcomes, strict=True):
                 update.outcome = outcome
 
-        self._under_way = Write([operation], len(self.path) + len(data), heard)
+        self._under_way = Write(multi, heard, shows=True)
         self._writer.submit(self._under_way)
         return self._under_way
 

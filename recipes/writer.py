@@ -11,13 +11,14 @@ multi's zxid.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
 
 from recipes.core import paths
+from recipes.core.client.waiter import Waiter
 from recipes.core.errors import (
     BadVersion,
     ConnectionLoss,
@@ -34,12 +35,9 @@ if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.core.client.multi import Multi, Outcome, Result
 
-Operation = Callable[["Multi"], None]
-
 MOST_BYTES = 1_000_000  # of one request: Apache's servers refuse more than 1,048,575
 _BATCH_BYTES = 400_000
 _MOST_OPERATIONS = 1_000
-_OPERATION_BYTES = 90  # of one operation beside its path and data: ACL, lengths, versions
 _CLEAN_UP_SECONDS = 2.0  # how long a cancelled caller waits at most for the outcome of what was sent
 _MOST_LOSSES = 5  # connection losses in a row with the same multi under way
 
@@ -47,37 +45,57 @@ _MOST_LOSSES = 5  # connection losses in a row with the same multi under way
 class Write:
     """Operations that are applied together or not at all, and their outcome.
 
-    size: bytes of paths and data. heard: called once the outcome is known, outside of any task.
+    operations: a multi that is not sent itself; its operations become part of one that is.
+    heard: called once the outcome is known, outside of any task. shows: whether `results` are wanted.
+    sent: called right behind each multi that has these operations, to send requests that follow it.
     """
 
-    __slots__ = ("_waiting", "carried", "done", "error", "failed_at", "heard", "operations", "results", "size", "stat")
+    __slots__ = (
+        "_waiting",
+        "carried",
+        "done",
+        "error",
+        "failed_at",
+        "heard",
+        "operations",
+        "results",
+        "sent",
+        "shows",
+        "stat",
+    )
 
     def __init__(
-        self, operations: Sequence[Operation], size: int = 0, heard: "Callable[[Write], None] | None" = None
+        self,
+        operations: "Multi",
+        heard: "Callable[[Write], None] | None" = None,
+        *,
+        shows: bool = False,
+        sent: Callable[[], None] | None = None,
     ) -> None:
-        self.operations: Sequence[Operation] = operations
-        self.size: int = size + _OPERATION_BYTES * len(operations)
+        self.operations: Multi = operations
         self.heard: Callable[[Write], None] | None = heard
+        self.shows: bool = shows
+        self.sent: Callable[[], None] | None = sent
         self.carried: bool = False  # whether a `Writer.write` call waits for it, and then sends the waiting writes
         self.done: bool = False
         self.error: RecipesError | None = None
         self.failed_at: int = -1  # index of the operation that was refused
-        self.results: list[Result] | None = None  # one per operation; None if the reply was lost
+        self.results: list[Result] | None = None  # one per operation; None if the reply was lost, or without `shows`
         self.stat: Stat | None = None  # of the client's znode: mzxid and mtime are the multi's
-        self._waiting: anyio.Event | None = None
+        self._waiting: list[Waiter] | None = None  # one for each task that waits
 
     async def wait(self) -> None:
         """Return once the outcome is known."""
         if not self.done:
-            if self._waiting is None:
-                self._waiting = anyio.Event()
-            await self._waiting.wait()
+            waiter = Waiter()
+            self._waiting = [waiter] if self._waiting is None else [*self._waiting, waiter]
+            await waiter.wait()
 
     def finish(self, error: RecipesError | None = None) -> bool:
         """Called by the Writer. Returns whether this woke a task that will send the waiting writes."""
         self.done, self.error = True, error
-        if self._waiting is not None:
-            self._waiting.set()
+        for each in self._waiting or ():
+            each.set()
         if self.heard is not None:
             self.heard(self)
         return self.carried and self._waiting is not None
@@ -106,22 +124,24 @@ class Writer:
 
     async def write(
         self,
-        operations: Sequence[Operation],
-        size: int = 0,
+        operations: "Multi",
         *,
-        undo: Sequence[Sequence[Operation]] = (),
+        undo: "Callable[[], Iterable[Multi]]" = tuple,
         keep: bool = False,
+        shows: bool = False,
+        sent: Callable[[], None] | None = None,
     ) -> Write:
         """Apply operations and return the finished Write; its `error` is set when a server refused them.
 
         Raises ConnectionLoss when nobody knows the outcome, and the session's error when it is over.
 
-        undo: writes to make if this call is cancelled and the operations are applied nevertheless. If it is cancelled
-        before they are sent, they never are, unless `keep` is set. If they were sent, it waits for the outcome for two
-        seconds at most; `undo` happens whenever the outcome comes.
+        shows, sent: see Write.
+        undo: gives the writes to make if this call is cancelled and the operations are applied nevertheless. If it is
+        cancelled before they are sent, they never are, unless `keep` is set. If they were sent, it waits for the
+        outcome for two seconds at most; `undo` happens whenever the outcome comes.
         """
         await self.prepare()
-        write = Write(operations, size)
+        write = Write(operations, shows=shows, sent=sent)
         write.carried = True
         self._waiting.append(write)
         try:
@@ -175,7 +195,7 @@ class Writer:
 
     async def touch(self) -> None:
         """Read the server's clock, by a write."""
-        await self.write(())
+        await self.write(self._client.multi())
 
     async def _gather(self) -> None:
         """Send the waiting writes after all ready tasks have run, so that one multi carries all their writes."""
@@ -187,10 +207,10 @@ class Writer:
                 self._gathering = False
             self._send()
 
-    def _abandon(self, write: Write, undo: Sequence[Sequence[Operation]]) -> None:
+    def _abandon(self, write: Write, undo: "Callable[[], Iterable[Multi]]") -> None:
         def take_back(write: Write) -> None:
             if write.error is None and not self._client.session.lost:
-                for operations in undo:
+                for operations in undo():
                     self.submit(Write(operations))
 
         if write in self._waiting:
@@ -208,8 +228,8 @@ class Writer:
         size = operations = 0
         while self._waiting:
             write = self._waiting[0]
-            size += write.size
-            operations += len(write.operations)
+            size += write.operations.size
+            operations += write.operations.count
             if self._under_way and (size > _BATCH_BYTES or operations > _MOST_OPERATIONS):
                 break
             self._under_way.append(self._waiting.popleft())
@@ -222,10 +242,14 @@ class Writer:
         multi = self._client.multi()
         try:
             multi.set(self._own, self._data, self._version)
+            shows = False
             for write in self._under_way:
-                for operation in write.operations:
-                    operation(multi)
-            multi.start(self._heard)
+                multi.extend(write.operations)
+                shows = shows or write.shows
+            multi.start(self._heard, only_first=not shows)
+            for write in self._under_way:
+                if write.sent is not None:
+                    write.sent()
         except RecipesError as error:  # the client is closed, or the session over
             self._fail_all(error)
 
@@ -276,9 +300,10 @@ class Writer:
         self.server_clock.observe(stat.mtime, sent_at)
         at = 1
         for write in batch:
-            write.results = outcome.results[at : at + len(write.operations)]
+            if write.shows:
+                write.results = outcome.results[at : at + write.operations.count]
             write.stat = stat
-            at += len(write.operations)
+            at += write.operations.count
             woken = write.finish() or woken
         return woken
 
@@ -286,9 +311,9 @@ class Writer:
         """Nothing was applied: finish the write that was refused, and queue the others again."""
         at, write = 1, batch[0]
         for write in batch:
-            if outcome.failed_at < at + len(write.operations):
+            if outcome.failed_at < at + write.operations.count:
                 break
-            at += len(write.operations)
+            at += write.operations.count
         batch.remove(write)
         self._waiting.extendleft(reversed(batch))
         write.failed_at = outcome.failed_at - at

@@ -6,22 +6,27 @@ bucket after the next bucket has an item: the order of the buckets, and of the n
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from recipes.core import paths
+from recipes.core.client.multi import path_end
 from recipes.core.errors import NoNode
-from recipes.queue.claims import DIGITS, Change
+from recipes.queue.claims import DIGITS, Change, ListedItem, item_name
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
     from recipes.core.client.multi import Multi
-    from recipes.writer import Operation
 
 LOWEST, HIGHEST = 0, 999  # priorities; the lowest number goes first
 BUCKET_SIZE = 1_000  # the bucket closes when an item's number, which counts all creates in it, reaches this
 
+Step = Callable[[ListedItem], list[Change]]
+
 _CLOSED = b"closed"
+_NEW = item_name(0)  # begins the name of an item that was put without a delay
+_NUMBER = "#" * DIGITS  # stands for an item's number
+_MOST_PATTERNS = 64
 
 
 def bucket_name(priority: int, number: int) -> str:
@@ -47,6 +52,7 @@ class Buckets:
     def __init__(self, client: "Client", folder: str) -> None:
         self.folder = folder
         self._client = client
+        self._patterns: dict[tuple[str, Step, bytes], Pattern] = {}  # of steps within a bucket, with the claim's data
         self._open: dict[int, tuple[int, bool]] = {}  # priority -> number of the last bucket, and whether it is full
 
     def path(self, bucket: str, name: str = "") -> str:
@@ -60,7 +66,7 @@ class Buckets:
         except NoNode:
             return []
 
-    async def place(self, priority: int) -> tuple[str, "list[Operation]"]:
+    async def place(self, priority: int) -> "tuple[str, Multi]":
         """The bucket for a new item, and the operations that must come before its creation in the same multi.
 
         If one of these operations is refused, call `forget` and ask again.
@@ -71,14 +77,16 @@ class Buckets:
             self._open.setdefault(priority, (last_number(names, priority), False))
         number, full = self._open[priority]
         path = self.path(bucket_name(priority, max(number, 0)))
+        multi = self._client.multi()
         if number >= 0 and not full:
-            return bucket_name(priority, number), [check(path, 0)]
-        following = bucket_name(priority, number + 1)
-        operations = [create(self.path(following))]
+            multi.check(path, 0)
+            return bucket_name(priority, number), multi
         if number >= 0:
-            operations.insert(0, replace(path, _CLOSED, 0))
+            multi.set(path, _CLOSED, 0)
+        following = bucket_name(priority, number + 1)
+        multi.create(self.path(following))
         self._open[priority] = number + 1, False  # later puts use the new bucket, and are committed later
-        return following, operations
+        return following, multi
 
     def put(self, created: str) -> None:
         """An item was created at the path `created`."""
@@ -92,34 +100,53 @@ class Buckets:
         """Forget the known bucket of this priority: it is out of date."""
         self._open.pop(priority, None)
 
-    def operations(self, bucket: str, changes: Sequence[Change], data: bytes = b"") -> "list[Operation]":
-        """Changes within a bucket as operations of a multi. data: of a claim."""
+    def operations(self, bucket: str, changes: Sequence[Change], data: bytes = b"") -> "Multi":
+        """Changes within a bucket, as a multi that is not sent. data: of a claim."""
+        multi = self._client.multi()
         start = f"{self.folder}/{bucket}/"
-        return [_operation(kind, start + name, data) for kind, name in changes]
+        for kind, name in changes:
+            _add(multi, kind, start + name, data)
+        return multi
+
+    def step(self, bucket: str, item: ListedItem, changes: Step, data: bytes = b"") -> "Multi":
+        """A step of one item, as a multi that is not sent. changes: of this step, see claims.py. data: of a claim.
+
+        Nearly all items are new ones, whose steps differ in nothing but the item's number. So such a step is encoded
+        once for each bucket.
+        """
+        if item.deliveries or item.due_ms or item.name[:-DIGITS] != _NEW:
+            return self.operations(bucket, changes(item), data)
+        pattern = self._patterns.get((bucket, changes, data))
+        if pattern is None:
+            if len(self._patterns) >= _MOST_PATTERNS:
+                self._patterns.clear()
+            example = changes(ListedItem(_NEW + _NUMBER))
+            pattern = self._patterns[bucket, changes, data] = Pattern(self.operations(bucket, example, data), example)
+        multi = self._client.multi()
+        multi.append(pattern.encoded(item.name[-DIGITS:]), pattern.count)
+        return multi
 
 
-def check(path: str, version: int = -1) -> "Operation":
-    """An operation that fails unless the znode exists and has this version (-1: any)."""
-    return lambda multi: multi.check(path, version)
+class Pattern:
+    """A step, encoded except for the number of its item.
 
+    multi: the step for an item with _NUMBER as its number. example: the same as changes.
+    """
 
-def create(path: str, data: bytes = b"", *, sequential: bool = False, ephemeral: bool = False) -> "Operation":
-    """An operation that creates a znode."""
+    __slots__ = ("_between", "count")
 
-    def operation(multi: "Multi") -> None:
-        multi.create(path, data, sequential=sequential, ephemeral=ephemeral)
+    def __init__(self, multi: "Multi", example: Sequence[Change]) -> None:
+        self.count: int = multi.count
+        # Only the number in the znode's name is meant: the path before it and the data after it may have the same text.
+        self._between = [b""]
+        for piece, (_, name) in zip(multi.encoded, example, strict=True):
+            at = path_end(piece) - len(name) + name.index(_NUMBER)
+            self._between[-1] += piece[:at]
+            self._between.append(piece[at + DIGITS :])
 
-    return operation
-
-
-def delete(path: str, version: int = -1) -> "Operation":
-    """An operation that deletes a znode."""
-    return lambda multi: multi.delete(path, version)
-
-
-def replace(path: str, data: bytes, version: int = -1) -> "Operation":
-    """An operation that replaces a znode's data."""
-    return lambda multi: multi.set(path, data, version)
+    def encoded(self, number: str) -> bytes:
+        """The operations for the item with this number."""
+        return number.encode().join(self._between)
 
 
 def check_priority(path: str, priority: object) -> None:
@@ -130,17 +157,18 @@ def check_priority(path: str, priority: object) -> None:
         raise ValueError(f"priority={priority} at {paths.check(path)}: expected {LOWEST} to {HIGHEST}, lowest first")
 
 
-def _operation(kind: str, path: str, data: bytes) -> "Operation":
+def _add(multi: "Multi", kind: str, path: str, data: bytes) -> None:
     if kind == "delete":
-        return lambda multi: multi.delete(path)
-    if kind == "check":
-        return lambda multi: multi.check(path)
-    if kind == "outdate":
-        return lambda multi: multi.set(path, b"")
-    if kind == "check latest":
-        return lambda multi: multi.check(path, 0)
-    if kind == "delete latest":
-        return lambda multi: multi.delete(path, 0)
-    if kind == "claim":
-        return lambda multi: multi.create(path, data, ephemeral=True)
-    return lambda multi: multi.create(path)
+        multi.delete(path)
+    elif kind == "check":
+        multi.check(path)
+    elif kind == "outdate":
+        multi.set(path, b"")
+    elif kind == "check latest":
+        multi.check(path, 0)
+    elif kind == "delete latest":
+        multi.delete(path, 0)
+    elif kind == "claim":
+        multi.create(path, data, ephemeral=True)
+    else:
+        multi.create(path)

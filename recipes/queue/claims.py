@@ -12,6 +12,7 @@ Each step below is a list of changes that are made together or not at all. An it
 data can be read at any time. docs/queue.md has the table of states; tests/queue/test_claims.py executes it.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from typing import NamedTuple
 Change = tuple[str, str]
 
 DIGITS = 10  # length of the number that a server appends to the name of a sequential znode
+_is_item = re.compile(rf"(?:i|d\d+)-\d{{{DIGITS}}}").fullmatch
 
 
 class ListedItem(NamedTuple):
@@ -82,7 +84,7 @@ def survey(names: Sequence[str], now_ms: int) -> tuple[int, int, int]:
     choice = choose(names, now_ms, len(names))
     items, claimed, _, _ = _read(names)
     taken = sum(name[-DIGITS:] in claimed for name in items)
-    there = sum(map(_is_item, items))
+    there = len(list(filter(_is_item, items)))
     return len(choice.claimable), there - taken - len(choice.claimable), taken
 
 
@@ -92,8 +94,12 @@ def item_name(due_ms: int) -> str:
 
 
 def claim(item: ListedItem) -> list[Change]:
-    """Claim an item for one session; refused if it is gone, claimed, or its last counted delivery was taken back."""
-    return [("check", _told(item) if item.deliveries else item.name), ("claim", item.claim)]
+    """Claim an item for one session; refused if it is claimed, or its last counted delivery was taken back.
+
+    An item that was never handed out may be gone: read it behind the claim, and return the claim if it is missing.
+    """
+    changes: list[Change] = [("check", _told(item))] if item.deliveries else []
+    return [*changes, ("claim", item.claim)]
 
 
 def hand_out(item: ListedItem) -> list[Change]:
@@ -106,6 +112,17 @@ def hand_out(item: ListedItem) -> list[Change]:
     # The znodes of earlier deliveries stay, so that a client with an older view of the item is refused. They are
     # outdated, so that a client that lost its claim cannot end the delivery of another one.
     return [*changes, ("create", _told(item, 1))]
+
+
+def claim_and_hand_out(item: ListedItem) -> list[Change]:
+    """Claim an item, and count its delivery; refused if it is gone, too."""
+    changes = [*claim(item), *hand_out(item)]
+    return changes if item.deliveries else [("check", item.name), *changes]
+
+
+def hand_out_claimed(item: ListedItem) -> list[Change]:
+    """`hand_out` after the claim; refused if the claim is gone."""
+    return [("check", item.claim), *hand_out(item)]
 
 
 def handed_out(item: ListedItem) -> str:
@@ -190,13 +207,6 @@ def _pairs(names: Sequence[str]) -> list[tuple[str, int]]:
     return [
         (number, int(value)) for name in names for number, _, value in [name[1:].partition(".")] if value.isdecimal()
     ]
-
-
-def _is_item(name: str) -> bool:
-    head, number = name[: -DIGITS - 1], name[-DIGITS:]
-    if name[-DIGITS - 1 : -DIGITS] != "-" or not number.isdecimal():
-        return False
-    return head == "i" or (head[:1] == "d" and head[1:].isdecimal())
 
 
 def _has_delayed(names: Sequence[str]) -> bool:

@@ -242,6 +242,10 @@ class Messages(Generic[T]):
             fetched.set()
 
     async def _claim_more(self) -> None:
+        with self._finder.consuming(self._concurrency + self._prefetch):
+            await self._claim_on()
+
+    async def _claim_on(self) -> None:
         while True:
             await self._clear_doubts()
             if (session := self._native.client.session).lost:
@@ -253,8 +257,14 @@ class Messages(Generic[T]):
                 self._wanted = anyio.Event()
                 await self._wanted.wait()
                 continue
-            found = await self._finder.wait(want, hand_out=False)
-            self._claimed.extend(found)
+            # Only if nothing is left to be counted meanwhile, these are the next.
+            counted = 0 if self._claimed else self._free()
+            for delivery in await self._finder.wait(want, hand_out=counted):
+                if delivery.handed_out:
+                    self._ready.append(delivery)
+                    self._wake_one()
+                else:
+                    self._claimed.append(delivery)
             self._top_up()
 
     async def _go_on(self, error: Exception) -> None:
@@ -306,13 +316,16 @@ class Messages(Generic[T]):
         if not self._in_hand:
             self._left.set()
 
+    def _free(self) -> int:
+        """How many more deliveries may be counted."""
+        return max(0, self._concurrency - len(self._counting) - len(self._ready) - len(self._in_hand))
+
     def _room(self) -> int:
-        counted = len(self._counting) + len(self._ready) + len(self._in_hand)
-        return self._prefetch + max(0, self._concurrency - counted) - len(self._claimed)
+        return self._prefetch + self._free() - len(self._claimed)
 
     def _top_up(self, *, send: bool = True) -> None:
         """Count the deliveries of the next messages, up to `concurrency`."""
-        free = self._concurrency - len(self._counting) - len(self._ready) - len(self._in_hand)
+        free = self._free()
         while free > 0 and self._claimed:
             free -= 1
             self._count(self._claimed.popleft())
@@ -343,9 +356,8 @@ class Messages(Generic[T]):
                 self._wanted.set()
 
         native = self._native
-        changes = [("check", delivery.item.claim), *claims.hand_out(delivery.item)]
-        operations = native.buckets.operations(delivery.bucket, changes)
-        native.writer.submit(Write(operations, heard=counted), send=False)
+        operations = native.buckets.step(delivery.bucket, delivery.item, claims.hand_out_claimed)
+        native.writer.submit(Write(operations, counted), send=False)
 
     async def _clear_doubts(self) -> None:
         """Return the items of doubtful claims that are ours after all."""

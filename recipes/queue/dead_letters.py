@@ -7,9 +7,9 @@ from recipes.queue import claims
 from recipes.queue.records import Record
 
 if TYPE_CHECKING:
+    from recipes.core.client.multi import Multi
     from recipes.queue.finder import Delivery
     from recipes.queue.native import Native
-    from recipes.writer import Operation
 
 _MOST_TRIES = 20
 _LONGEST_REASON = 500  # characters, so that no reason makes an item too large
@@ -31,7 +31,8 @@ async def bury(native: "Native", dead: "Native", delivery: "Delivery", reason: s
         put_ms=record.put_ms or (stored.ctime if stored else 0),
     )
     changes = claims.acknowledge(item) if delivery.handed_out else claims.remove(item, claimed=True)
-    leaving = [*native.buckets.operations(delivery.bucket, changes), *native.room.freed()]
+    leaving = native.buckets.operations(delivery.bucket, changes)
+    native.room.free(leaving)
     return await _move(native, dead, buried, 0, leaving)
 
 
@@ -45,19 +46,21 @@ async def redrive(dead: "Native", native: "Native", delivery: "Delivery") -> boo
     return await _move(dead, native, fresh, record.priority, leaving)
 
 
-async def _move(source: "Native", target: "Native", record: Record, priority: int, leaving: "list[Operation]") -> bool:
-    size = len(record.data)
+async def _move(source: "Native", target: "Native", record: Record, priority: int, leaving: "Multi") -> bool:
     for _ in range(_MOST_TRIES):
         room = await target.room.reserve(1)
-        arriving, placing = await target.moving_here(record, priority)
-        write = await source.writer.write([*arriving, *leaving, *room], size, keep=True)
+        moving, placing = await target.moving_here(record, priority)
+        arriving = moving.count
+        moving.extend(leaving)
+        moving.extend(room)
+        write = await source.writer.write(moving, keep=True, shows=True)
         if write.error is None:
-            last = write.results[len(arriving) - 1] if write.results else None
+            last = write.results[arriving - 1] if write.results else None
             if isinstance(last, str):
                 target.buckets.put(last)
             return True
         if write.failed_at < placing:
             target.buckets.forget(priority)
-        elif write.failed_at < len(arriving) + len(leaving):
+        elif write.failed_at < arriving + leaving.count:
             return False  # the claim is gone
     raise ConnectionLoss(f"other clients were quicker at each of {_MOST_TRIES} attempts", path=target.path)

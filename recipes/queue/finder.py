@@ -2,47 +2,54 @@
 
 Looking is level-triggered: each look reads the current state of the buckets and needs no history, whoever died or came
 back meanwhile. One round trip reads the list of the buckets and the first bucket. Further buckets are read only if more
-items are wanted. A bucket in which nothing can happen before a known time is not read before that time. Consumers that
-claim many items at the same time take turns. If a turn takes long, or the claim is small, they begin at random
-positions among the first items instead.
+items are wanted. A bucket in which nothing can happen before a known time is not read before that time.
+
+Consumers that claim many items at a time have shares (shares.py), and there one look serves a few claims, if these
+follow quickly. Whoever has nothing in its share, or claims few items, begins at a random position among the first items
+if there have been rivals lately. Claims of many items that were refused twice in a row wait for a turn, if that comes
+quickly.
 
 Of the consumers that find nothing, one waits for changes with a watch, and the others wait in line behind it. So a put
 wakes one of them, however many there are. A consumer that stalls at the head of the line does not delay the others for
 long, since these look by themselves every few seconds.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
 from recipes.core.client.session import EventType
-from recipes.core.errors import LockLost, NoNode, StoreError
+from recipes.core.errors import LockLost, NoNode, NotEmpty, StoreError
 from recipes.lock.lock import Lock
 from recipes.queue import claims
-from recipes.queue.buckets import delete, is_last
+from recipes.queue.buckets import is_last
 from recipes.queue.claims import Choice, ListedItem
 from recipes.queue.dead_letters import bury
+from recipes.queue.reading import Reading
 from recipes.queue.records import Record, decode
-from recipes.writer import MOST_BYTES, Write
+from recipes.queue.shares import Found, Place, Presence
+from recipes.writer import Write
 
 if TYPE_CHECKING:
     from recipes.core.client.call import Call
+    from recipes.core.client.multi import Multi
     from recipes.core.client.session import WatchEvent
     from recipes.core.jute.records import Stat
     from recipes.queue.native import Native
-    from recipes.writer import Operation
 
 _LOOK_SECONDS = 1.0  # between two looks of the consumer that waits for changes, in case an event was missed
 _BEHIND_SECONDS = 3.0  # between two looks of the consumers in line behind it
 _MOST_CLAIMS = 200  # in one multi
 _MOST_RIVALS = 3  # rivals that a random start leaves items for, at most
-# A claim of many items fails as a whole, so consumers with rivals take turns, if a turn comes quickly.
-_WORTH_A_TURN, _FEW_RIVALS, _TURN_SECONDS = 8, 0.5, 0.25
-_READ_BYTES = 4 << 20  # largest reply that one read request may ask for
-_LARGEST = MOST_BYTES
-
-Found = tuple[str, ListedItem]  # bucket, item
+_MANY = 8  # items in a claim, from which on consumers have shares
+_FARTHEST = 1_000  # among how many items a consumer looks for those of its share, at most
+# Where there are shares, a look that follows the last one within this time serves so many claims, for as long.
+_QUICK_SECONDS, _CLAIMS_A_LOOK = 0.1, 4
+_MOST_REFUSED, _TURN_SECONDS = 2, 0.25
 
 
 class Delivery:
@@ -88,20 +95,24 @@ class Finder:
         self._head = ""  # the first bucket that had items at the last look
         self._asleep: dict[str, int] = {}  # closed bucket -> server time before which nothing happens in it
         self._seen: dict[str, float] = {}  # path of a claim -> when we first saw it
+        self._presence = Presence(native.client, native.clients)
+        self._spare: list[Found] = []  # what the last look found in our share beyond a claim, to be claimed next
+        self._looked_at = -math.inf
+        self._refused = 0  # claims of many items in a row
         self._rivals = 0.0  # running estimate of consumers that claim at the same time
         self._largest = 0  # bytes of the largest item so far
 
-    async def claim(self, want: int, *, hand_out: bool) -> list[Delivery]:
+    async def claim(self, want: int, *, hand_out: int) -> list[Delivery]:
         """Claim up to `want` waiting items; returns an empty list if there are none now.
 
-        hand_out: count the deliveries in the same multi. If this is cancelled, it leaves no claim behind. Items that
-        cannot be read, or were handed out too often, go to the dead letters.
+        hand_out: of how many to count the delivery in the same multi. If this is cancelled, it leaves no claim behind.
+        Items that cannot be read, or were handed out too often, go to the dead letters.
         """
         await self._native.prepare()
         want = min(want, _MOST_CLAIMS)
         while True:
             deliveries: list[Delivery] | None = []
-            if want < _WORTH_A_TURN or self._rivals < _FEW_RIVALS:
+            if want < _MANY or self._refused < _MOST_REFUSED:
                 deliveries = await self._try(want, hand_out, begin_anywhere=True)
             else:
                 try:
@@ -119,7 +130,7 @@ class Finder:
             if deliveries and (deliveries := await self._bury_some(deliveries)):
                 return deliveries
 
-    async def wait(self, want: int, *, hand_out: bool) -> list[Delivery]:
+    async def wait(self, want: int, *, hand_out: int) -> list[Delivery]:
         """Wait for items and claim them: at least one, at most `want`."""
         while True:
             found = await self.claim(want, hand_out=hand_out)
@@ -192,7 +203,7 @@ class Finder:
         for delivery in deliveries:
             self._native.writer.submit(Write(self.back(delivery)))
 
-    def back(self, delivery: Delivery) -> "list[Operation]":
+    def back(self, delivery: Delivery) -> "Multi":
         """The operations that return a claimed item to its place, uncounted."""
         step = claims.release if delivery.handed_out else claims.unclaim
         return self._buckets.operations(delivery.bucket, step(delivery.item))
@@ -201,23 +212,54 @@ class Finder:
         """The path of our claim's znode."""
         return self._buckets.path(delivery.bucket, delivery.item.claim)
 
-    async def _look(self, want: int) -> list[Found]:
-        """The first `want` items that may be claimed now."""
-        clock = self._native.writer.server_clock
-        guesses = {
-            bucket: self._client.start_children(self._buckets.path(bucket)) for bucket in (self._head,) if bucket
-        }
+    @contextmanager
+    def consuming(self, most: int) -> Iterator[None]:
+        """For as long as claims follow one another, of so many items at most, this client has a share."""
+        if most < _MANY:
+            yield
+            return
+        self._presence.enter()
         try:
-            names = await self._buckets.names()
-            found, next_due = await self._choose(names, guesses, want)
+            yield
         finally:
-            for call in guesses.values():
+            self._presence.leave()
+
+    async def _look(self, want: int, rivals: int) -> tuple[list[Found], Place]:
+        """The items that `want` may be chosen from now, in order, and our place among the consumers.
+
+        rivals: how many claim at the same time, as far as we know.
+        """
+        clock = self._native.writer.server_clock
+        began = self._client.clock()
+        consumers: Call | None = None
+        guesses: dict[str, Call] = {}
+
+        def start(bucket: str) -> None:
+            nonlocal consumers
+            guesses[bucket] = self._client.start_children(self._buckets.path(bucket))
+            consumers = self._presence.start_listing() if want >= _MANY else None
+
+        try:
+            if self._head:
+                start(self._head)
+            names = await self._buckets.names()
+            if names and not guesses and names[0] not in self._asleep:
+                start(names[0])
+            place = await self._presence.learn(consumers)
+            most = want * (1 + rivals)
+            if place.of > 1:
+                claims_now = _CLAIMS_A_LOOK if began - self._looked_at < _QUICK_SECONDS else 1
+                most = max(most, min(want * place.of * claims_now, _FARTHEST))
+            self._looked_at = began
+            found, next_due = await self._choose(names, guesses, most)
+        finally:
+            for call in (*guesses.values(), *filter(None, [consumers])):
                 call.abandoned = not call.done
         if next_due and not found and clock.age > 60:
             await self._native.fresh_clock()
-            found, next_due = await self._choose(names, {}, want)
+            found, next_due = await self._choose(names, {}, most)
         self.next_due_ms = next_due
-        return found
+        return found, place
 
     async def _choose(self, names: Sequence[str], guesses: "dict[str, Call]", want: int) -> tuple[list[Found], int]:
         found: list[Found] = []
@@ -252,10 +294,16 @@ class Finder:
             if choice.next_due_ms:
                 self._asleep[bucket] = choice.next_due_ms
             elif not listing:
-                # No more items come into a closed bucket.
-                self._client.delete_later(self._buckets.path(bucket))
+                self._delete(self._buckets.path(bucket))  # no more items come into a closed bucket
         if self._lease is not None:
             await self._break_late_claims(bucket, choice.claims, self._lease)
+
+    def _delete(self, path: str) -> None:
+        def heard(call: "Call") -> None:
+            if not isinstance(call.error, NoNode | NotEmpty | None):
+                self._client.delete_later(path)
+
+        self._client.start_delete(path, heard)
 
     async def _break_late_claims(self, bucket: str, found: Sequence[str], lease: float) -> None:
         """Delete claims that are older than the lease by the servers' clock, unless they are extended meanwhile."""
@@ -270,76 +318,79 @@ class Finder:
             stat = await self._client.exists(path)
             await self._native.writer.touch()
             if stat is not None and self._native.writer.server_clock.not_before_ms() - stat.mtime >= lease * 1000:
-                await self._native.writer.write([delete(path, stat.version)])
+                multi = self._client.multi()
+                multi.delete(path, stat.version)
+                await self._native.writer.write(multi)
             self._seen[path] = now
 
-    async def _try(self, want: int, hand_out: bool, *, begin_anywhere: bool) -> list[Delivery] | None:
+    async def _try(self, want: int, hand_out: int, *, begin_anywhere: bool) -> list[Delivery] | None:
         """Claim `want` of the first waiting items; None if none waits, an empty list if others were faster.
 
-        begin_anywhere: start at a random position among the first items if there have been rivals lately.
+        begin_anywhere: where there is no share of ours, start at a random position among the first items if there have
+        been rivals lately.
         """
+        if want >= _MANY and self._spare and self._client.clock() - self._looked_at < _QUICK_SECONDS:
+            own, self._spare = self._spare[:want], self._spare[want:]
+            return await self._take(own, hand_out) or []
         rivals = round(self._rivals) if begin_anywhere else 0
-        found = await self._look(want * (1 + rivals))
+        found, place = await self._look(want, rivals)
         if not found:
             return None
+        if place.of > 1 and (own := place.share(found)):
+            self._spare = own[want:]
+            return await self._take(own[:want], hand_out) or []
+        rivals = max(rivals, place.of - 1) if begin_anywhere else 0
         while found:
             begin = max(0, min(want * self._client.random.randint(0, rivals), len(found) - want))
             deliveries = await self._take(found[begin : begin + want], hand_out)
             if deliveries is not None:
-                self._rivals *= 0.95
                 return deliveries
             # The faster consumer usually took all of these: go on behind them, without another look.
-            self._rivals = min(_MOST_RIVALS, self._rivals + 1)
             del found[begin : begin + want]
         return []
 
-    async def _take(self, found: Sequence[Found], hand_out: bool) -> list[Delivery] | None:
+    async def _take(self, found: Sequence[Found], hand_out: int) -> list[Delivery] | None:
         """Claim all of these, and read them; None if somebody was faster with one of them."""
-        deliveries = []
-        operations: list[Operation] = []
-        undo: list[list[Operation]] = []
-        who = self._native.who
+        deliveries: list[Delivery] = []
+        operations = self._client.multi()
         for bucket, item in found:
-            handed_out = hand_out and item.deliveries < self._max_deliveries
-            delivery = Delivery(bucket, item, handed_out)
-            changes = claims.claim(item)
-            if handed_out:
-                changes += claims.hand_out(item)
-            operations += self._buckets.operations(bucket, changes, who)
-            undo.append(self.back(delivery))
-            deliveries.append(delivery)
-        reads = self._start_reading(deliveries)
+            handed_out = len(deliveries) < hand_out and item.deliveries < self._max_deliveries
+            step = claims.claim_and_hand_out if handed_out else claims.claim
+            operations.extend(self._buckets.step(bucket, item, step, self._native.who))
+            deliveries.append(Delivery(bucket, item, handed_out))
+        reading = Reading(
+            self._client, [self._buckets.path(each.bucket, each.item.name) for each in deliveries], self._largest
+        )
         try:
-            write = await self._native.writer.write(operations, undo=undo)
+            undo = partial(map, self.back, deliveries)
+            write = await self._native.writer.write(operations, undo=undo, sent=reading.begin)
         except BaseException:
-            _abandon(reads)
+            reading.abandon()
             raise
         if write.error is not None:
-            _abandon(reads)
+            reading.abandon()
+            self._spare = []
+            self._refused += 1
+            self._rivals = min(_MOST_RIVALS, self._rivals + 1)
             return None
+        self._refused = 0
+        self._rivals *= 0.95
         try:
-            return await self._read(deliveries, reads, write)
+            return await self._read(deliveries, reading, write)
         except BaseException:
             self.give_back(deliveries)
             raise
 
-    def _start_reading(self, deliveries: Sequence[Delivery]) -> "list[Call]":
-        """Send the reads of the items. An item's znode never changes, so it may be read before it is claimed."""
-        at_once = max(1, _READ_BYTES // (self._largest or _LARGEST))
-        paths = [self._buckets.path(each.bucket, each.item.name) for each in deliveries]
-        parts = [paths[at : at + at_once] for at in range(0, len(paths), at_once)]
-        return [self._client.start_multi_read([("get", path) for path in part]) for part in parts]
-
-    async def _read(self, deliveries: list[Delivery], reads: "Sequence[Call]", write: Write) -> list[Delivery]:
-        answers = [answer for call in reads for answer in await call.result()]
+    async def _read(self, deliveries: list[Delivery], reading: Reading, write: Write) -> list[Delivery]:
+        answers = await reading.result()
+        self._largest = max(self._largest, reading.largest)
         here = []
-        gone: list[Operation] = []
+        gone: list[Delivery] = []
         for delivery, answer in zip(deliveries, answers, strict=True):
-            if isinstance(answer, StoreError):  # somebody deleted it by hand
-                gone.append(delete(self.claim_path(delivery)))
+            if isinstance(answer, StoreError):  # acknowledged by somebody else behind our look, or deleted by hand
+                gone.append(delivery)
                 continue
             data, delivery.stored_at = answer
-            self._largest = max(self._largest, len(data))
             try:
                 delivery.record = decode(data)
                 delivery.value = self._read_data(delivery.record.data)
@@ -351,8 +402,8 @@ class Finder:
             elif not await self._learn_claim(delivery):
                 continue  # the claim has gone meanwhile
             here.append(delivery)
-        for operation in gone:
-            self._native.writer.submit(Write([operation]))
+        for delivery in gone:
+            self._native.writer.submit(Write(self.back(delivery)))
         return here
 
     async def _learn_claim(self, delivery: Delivery) -> bool:
@@ -363,7 +414,7 @@ class Finder:
         delivery.fence, delivery.since_ms = stat.czxid, stat.ctime
         return True
 
-    async def _wait_first(self, want: int, hand_out: bool) -> list[Delivery]:
+    async def _wait_first(self, want: int, hand_out: int) -> list[Delivery]:
         """As first in line: look at each event that may bring work, until there is an item."""
         async with self._client.watch(self._buckets.folder, recursive=True) as events:
             while True:
@@ -384,8 +435,3 @@ def _may_bring_work(event: "WatchEvent") -> bool:
     if event.type not in (EventType.CREATED, EventType.DELETED):
         return True
     return claims.may_bring_work(event.path.rpartition("/")[2], event.type is EventType.DELETED)
-
-
-def _abandon(calls: "Sequence[Call]") -> None:
-    for call in calls:
-        call.abandoned = not call.done

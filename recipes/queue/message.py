@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from recipes.queue.finder import Delivery, Finder
     from recipes.queue.layouts import ForeignCustody
     from recipes.queue.native import Native
-    from recipes.writer import Operation
 
 T = TypeVar("T")
 
@@ -131,9 +130,9 @@ class Custody(Tenure):
         self._settled = True
         error = self._error
         if error is None:
-            leaving = self._native.leaving(self._record) if self._record.key else self._native.room.freed()
-            steps = self._native.buckets.operations(self.delivery.bucket, claims.acknowledge(self.delivery.item))
-            await self._write([*steps, *leaving])
+            operations = self._native.buckets.step(self.delivery.bucket, self.delivery.item, claims.acknowledge)
+            self._native.free(self._record, operations)
+            await self._write(operations)
         elif isinstance(error, Exception):
             await self._fail(error)
         else:
@@ -157,7 +156,7 @@ class Custody(Tenure):
         due_ms = self._native.writer.server_clock.not_after_ms() + delay_ms if delay_ms else 0
         await self._write(self._native.buckets.operations(self.delivery.bucket, claims.retry(item, due_ms)))
 
-    async def _write(self, operations: "list[Operation]") -> None:
+    async def _write(self, operations: "Multi") -> None:
         """Apply operations; a refusal, or the end of the session, is recorded as a loss of the claim."""
         try:
             write = await self._native.writer.write(operations, keep=True)
@@ -261,5 +260,5 @@ def give_back(native: "Native", finder: "Finder", deliveries: "list[Delivery]") 
     for write in writes:
         native.writer.submit(write, send=False)
     if writes:
-        native.writer.submit(Write(()))
+        native.writer.submit(Write(native.client.multi()))
     return writes

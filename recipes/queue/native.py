@@ -27,14 +27,14 @@ from recipes.core.errors import (
     invariant,
 )
 from recipes.queue import claims
-from recipes.queue.buckets import Buckets, create, delete
+from recipes.queue.buckets import Buckets
 from recipes.queue.records import Put, Record, encode, key_name
 from recipes.queue.room import Room
 from recipes.writer import MOST_BYTES, Write, Writer, make_path
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
-    from recipes.writer import Operation
+    from recipes.core.client.multi import Multi
 
 _CLOCK_SECONDS = 60.0  # after which the servers' clock is read again
 _FORMAT = "recipes queue 1"
@@ -53,10 +53,11 @@ class Native:
     ) -> None:
         self.client = client
         self.path: str = paths.check(path)
+        self.clients: str = f"{path}/clients"
         self.buckets: Buckets = Buckets(client, f"{path}/items")
         self.who: bytes = client.process_name.encode()
         # One multi moves an item between the queue and its dead letters, so both share one writer.
-        self.writer: Writer = Writer(client, f"{path}/clients", self.who) if parent is None else parent.writer
+        self.writer: Writer = Writer(client, self.clients, self.who) if parent is None else parent.writer
         self.room: Room = Room(client, path, None)
         self._keys: str = f"{path if parent is None else parent.path}/keys"  # a dead letter's key stays the queue's
         self._capacity = capacity
@@ -107,12 +108,12 @@ class Native:
         if size + 200 * len(encoded) > MOST_BYTES:
             raise BadArguments(self.path, _how_to_split(encoded, size))
         if self.room.capacity is None:
-            return await self._place(records, encoded, size, due_ms, priority)
+            return await self._place(records, encoded, due_ms, priority)
         until = None if within is None else anyio.current_time() + within
         while True:
             try:
                 async with self._one_put:
-                    return await self._place(records, encoded, size, due_ms, priority)
+                    return await self._place(records, encoded, due_ms, priority)
             except QueueFull as full:
                 left = None if until is None else until - anyio.current_time()
                 if len(records) > self.room.capacity or (left is not None and left <= 0):
@@ -127,31 +128,32 @@ class Native:
         if self.writer.server_clock.age > _CLOCK_SECONDS:
             await self.writer.touch()
 
-    async def moving_here(self, record: Record, priority: int) -> "tuple[list[Operation], int]":
+    async def moving_here(self, record: Record, priority: int) -> "tuple[Multi, int]":
         """The operations that put one item here as part of another multi, and how many of them are for the bucket."""
-        bucket, operations = await self.buckets.place(priority)
-        made = create(f"{self.buckets.path(bucket)}/{claims.item_name(0)}", encode(record), sequential=True)
-        return [*operations, made], len(operations)
+        bucket, multi = await self.buckets.place(priority)
+        placing = multi.count
+        multi.create(f"{self.buckets.path(bucket)}/{claims.item_name(0)}", encode(record), sequential=True)
+        return multi, placing
 
-    def leaving(self, record: Record) -> "list[Operation]":
-        """Operations for the multi in which an item leaves for good: they free its key and its room."""
-        freed = self.room.freed()
-        return [delete(self._key_path(record.key)), *freed] if record.key else freed
+    def free(self, record: Record, multi: "Multi") -> None:
+        """Append what is needed where an item leaves for good: it frees its key and its room."""
+        if record.key:
+            multi.delete(self._key_path(record.key))
+        self.room.free(multi)
 
-    async def _place(
-        self, records: Sequence[Record], encoded: Sequence[bytes], size: int, due_ms: int, priority: int
-    ) -> Put:
+    async def _place(self, records: Sequence[Record], encoded: Sequence[bytes], due_ms: int, priority: int) -> Put:
         key = records[0].key if records else ""
         for _ in range(_MOST_TRIES):
             room = await self.room.reserve(len(records))
             bucket, operations = await self.buckets.place(priority)
             start = f"{self.buckets.path(bucket)}/{claims.item_name(due_ms)}"
-            placing = len(operations)
+            placing = operations.count
             if key:
-                operations.append(create(self._key_path(key), key.encode()))
-            operations += room
-            operations += [create(start, data, sequential=True) for data in encoded]
-            write = await self.writer.write(operations, size)
+                operations.create(self._key_path(key), key.encode())
+            operations.extend(room)
+            for data in encoded:
+                operations.create(start, data, sequential=True)
+            write = await self.writer.write(operations, shows=True)
             if write.error is None:
                 self._noted(write)
                 return _CREATED

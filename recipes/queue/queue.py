@@ -169,10 +169,10 @@ class Queue(Generic[T]):
             return await self._foreign.take(self._encoding.read)
         native, _, finder, _ = self._parts()
         while True:
-            (delivery,) = await finder.wait(1, hand_out=False)
-            changes = claims.remove(delivery.item, claimed=True)
-            operations = native.buckets.operations(delivery.bucket, changes)
-            write = await native.writer.write([*operations, *native.leaving(delivery.record)], keep=True)
+            (delivery,) = await finder.wait(1, hand_out=0)
+            operations = native.buckets.operations(delivery.bucket, claims.remove(delivery.item, claimed=True))
+            native.free(delivery.record, operations)
+            write = await native.writer.write(operations, keep=True)
             if write.error is None:
                 return cast("T", delivery.value)
 
@@ -232,7 +232,8 @@ class Queue(Generic[T]):
                     continue
                 changes = claims.remove(item, claimed=False)
                 operations = native.buckets.operations(bucket, changes, native.who)
-                write = await native.writer.write([*operations, *native.leaving(decode(data))])
+                native.free(decode(data), operations)
+                write = await native.writer.write(operations)
                 dropped += write.error is None
         return dropped
 
@@ -266,7 +267,7 @@ class Queue(Generic[T]):
                 yield message
             return
         parts = self._parts()
-        (delivery,) = await parts.finder.wait(1, hand_out=True)
+        (delivery,) = await parts.finder.wait(1, hand_out=1)
         async with self._in_hand(parts, delivery) as message:
             yield message
 
@@ -288,9 +289,9 @@ class Queue(Generic[T]):
         parts = self._parts()
         if within > 0:
             with anyio.move_on_after(within):
-                found = await parts.finder.wait(1, hand_out=True)
+                found = await parts.finder.wait(1, hand_out=1)
         else:
-            found = await parts.finder.claim(1, hand_out=True)
+            found = await parts.finder.claim(1, hand_out=1)
         if not found:
             yield None
             return
@@ -354,7 +355,7 @@ class DeadLetters(Queue[bytes]):
         moved = 0
         source, (dead, _, finder, _) = self._source().native, self._parts()
         while count is None or moved < count:
-            found = await finder.claim(_AT_ONCE if count is None else min(_AT_ONCE, count - moved), hand_out=False)
+            found = await finder.claim(_AT_ONCE if count is None else min(_AT_ONCE, count - moved), hand_out=0)
             if not found:
                 break
             try:

@@ -11,12 +11,11 @@ import anyio
 
 from recipes.core.errors import LockLost, NoNode, QueueFull
 from recipes.lock.lock import Lock
-from recipes.queue.buckets import replace
 from recipes.writer import make_path
 
 if TYPE_CHECKING:
     from recipes.core.client.client import Client
-    from recipes.writer import Operation
+    from recipes.core.client.multi import Multi
 
 _LOOK_SECONDS = 2.0  # between two looks of a put that waits behind others for room
 _WRAP = 1 << 32  # versions are 32 bits
@@ -37,10 +36,11 @@ class Room:
             await make_path(self._client, self._puts)
             await make_path(self._client, self._acks)
 
-    async def reserve(self, count: int) -> "list[Operation]":
-        """Operations for the multi of a put of `count` items. Raises QueueFull when there is no room now."""
+    async def reserve(self, count: int) -> "Multi":
+        """The operations that a put of `count` items also needs. Raises QueueFull when there is no room now."""
+        multi = self._client.multi()
         if self.capacity is None:
-            return []
+            return multi
         if count > self.capacity:
             raise QueueFull(self._path, f"{count} items at once never fit into capacity={self.capacity}")
         try:
@@ -53,11 +53,13 @@ class Room:
         inside = (put - (acks.version if acks else 0)) % _WRAP
         if inside + count > self.capacity:
             raise QueueFull(self._path, f"{inside} items, capacity={self.capacity}")
-        return [replace(self._puts, str(put + count).encode(), stat.version)]
+        multi.set(self._puts, str(put + count).encode(), stat.version)
+        return multi
 
-    def freed(self) -> "list[Operation]":
-        """Operations for the multi in which one item leaves."""
-        return [] if self.capacity is None else [replace(self._acks, b"")]
+    def free(self, multi: "Multi") -> None:
+        """Append what is needed where one item leaves."""
+        if self.capacity is not None:
+            multi.set(self._acks, b"")
 
     async def wait(self, count: int) -> None:
         """Return once there may be room. Puts that wait stand in line: an item that leaves wakes one of them."""

@@ -77,7 +77,8 @@ class Items(RuleBasedStateMachine):
         self.due = {}  # of each item that is not done
         self.deliveries = {}
         self.seen = dict.fromkeys(range(3), ())  # what each consumer saw at its last look
-        self.claimed = {}  # (consumer, item name) -> ListedItem: claimed and not handed out
+        self.unread = {}  # (consumer, item name) -> ListedItem: claimed, and perhaps gone before that
+        self.claimed = {}  # the same: claimed, read, and not handed out
         self.in_hand = {}  # the same, handed out; it stays when the claim is lost, as in a block that has not heard
         self.latest = {}  # item -> the consumer that was given it last
         self.done = []
@@ -113,23 +114,47 @@ class Items(RuleBasedStateMachine):
             return
         item = data.draw(st.sampled_from(self.seen[consumer]))
         if self.changed(claims.claim(item), consumer):
-            assert item.name in self.due, "claimed what is done"
-            self.claimed[consumer, item.name] = item
+            self.unread[consumer, item.name] = item
+
+    @precondition(lambda self: self.unread)
+    @rule(data=st.data())
+    def read(self, data):
+        """A claimed item is read, and its claim returned if it was gone."""
+        consumer, name = data.draw(st.sampled_from(sorted(self.unread)))
+        item = self.unread.pop((consumer, name))
+        if name in self.bucket.names:
+            self.claimed[consumer, name] = item
+        else:
+            self.changed(claims.unclaim(item))
+
+    @precondition(lambda self: any(self.seen.values()))
+    @rule(consumer=CONSUMERS, data=st.data())
+    def claim_and_hand_out(self, consumer, data):
+        if not self.seen[consumer]:
+            return
+        item = data.draw(st.sampled_from(self.seen[consumer]))
+        if self.changed(claims.claim_and_hand_out(item), consumer):
+            self.was_handed_out(consumer, item)
 
     @precondition(lambda self: self.claimed)
     @rule(data=st.data())
     def hand_out(self, data):
         consumer, name = data.draw(st.sampled_from(sorted(self.claimed)))
         item = self.claimed.pop((consumer, name))
-        if self.changed([("check", item.claim), *claims.hand_out(item)]):
-            assert self.due[name] <= self.now, "handed out in its delay"
-            assert item.deliveries == self.deliveries[name], "miscounted"
-            self.deliveries[name] += 1
-            self.due[name] = 0
-            self.in_hand[consumer, name] = item
-            self.latest[name] = consumer
+        if self.changed(claims.hand_out_claimed(item)):
+            self.was_handed_out(consumer, item)
         elif self.holds(consumer, item):
             assert self.changed(claims.unclaim(item))
+
+    def was_handed_out(self, consumer, item):
+        name = item.name
+        assert name in self.due, "handed out what is done"
+        assert self.due[name] <= self.now, "handed out in its delay"
+        assert item.deliveries == self.deliveries[name], "miscounted"
+        self.deliveries[name] += 1
+        self.due[name] = 0
+        self.in_hand[consumer, name] = item
+        self.latest[name] = consumer
 
     @precondition(lambda self: self.in_hand)
     @rule(data=st.data())
@@ -159,7 +184,7 @@ class Items(RuleBasedStateMachine):
     @rule(consumer=CONSUMERS)
     def session_ends(self, consumer):
         self.bucket.end_session(consumer)
-        for held in (self.claimed, self.in_hand):
+        for held in (self.unread, self.claimed, self.in_hand):
             for key in [key for key in held if key[0] == consumer]:
                 del held[key]
         self.seen[consumer] = ()
@@ -197,7 +222,7 @@ class Items(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_left_of_what_is_done(self):
-        there = {name[-10:] for name in self.due}
+        there = {name[-10:] for name in self.due} | {name[-10:] for _, name in self.unread}
         for name in self.bucket.names:
             assert name[1:11] in there or name[-10:] in there, name
 
@@ -233,11 +258,11 @@ STATES = {
     "waiting": lambda bucket, item: None,
     "delayed": lambda bucket, item: None,
     "claimed": lambda bucket, item: bucket.apply(claims.claim(item), 1),
-    "in hand": lambda bucket, item: bucket.apply(claims.claim(item) + claims.hand_out(item), 1),
+    "in hand": lambda bucket, item: bucket.apply(claims.claim_and_hand_out(item), 1),
 }
 EVENTS = {
     "claim": lambda item: claims.claim(item),
-    "hand out": lambda item: [("check", item.claim), *claims.hand_out(item)],
+    "hand out": lambda item: claims.hand_out_claimed(item),
     "acknowledge": lambda item: claims.acknowledge(item),
     "fail": lambda item: claims.retry(item, 2_000),
     "release": lambda item: claims.release(item),

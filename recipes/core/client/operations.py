@@ -9,7 +9,7 @@ from recipes.core.client import requests
 from recipes.core.client.call import Call, Watcher
 from recipes.core.client.multi import Multi
 from recipes.core.client.namespace import Namespace
-from recipes.core.client.replies import read_children, read_names, read_node, read_stat
+from recipes.core.client.replies import read_children, read_names, read_node, read_nodes, read_stat
 from recipes.core.client.view import ChildrenView, NodeView
 from recipes.core.client.watch import CreationWatch, DeletionWatch, Watch, Watching, WatchStream
 from recipes.core.errors import BadArguments, NoAuth, NodeExists, NoNode, RecipesError, store_error
@@ -19,6 +19,9 @@ from recipes.core.jute.codec import text, texts, un_int
 from recipes.core.jute.records import ACL, Id, Stat
 
 _MOST_BEGUN_AGAIN = 10  # containers are reaped seldom, so NoNode again and again has another cause
+
+_READS = {"get": op.GET_DATA, "children": op.GET_CHILDREN}
+_READ_HEADERS = {kind: rq.pack_multi_header(kind, -1) for kind in _READS.values()}
 
 Read = tuple[bytes, Stat] | list[str] | RecipesError
 
@@ -304,7 +307,10 @@ class Operations(ABC):
         """`multi_read` without waiting: its result is the list."""
         asked = [(_read_kind(kind, path), path) for kind, path in reads]
 
-        def decode(reply: bytes, at: int) -> list[Read]:
+        def decode(reply: bytes, at: int) -> Sequence[Read]:
+            nodes = read_nodes(reply, at)
+            if nodes is not None and len(nodes) == len(asked):
+                return nodes
             found = rq.decode_multi(reply, at)
             return [
                 store_error(err, path) if err else _read_result(kind, value)
@@ -312,8 +318,8 @@ class Operations(ABC):
             ]
 
         full = self._namespace.full
-        body = rq.encode_multi([(kind, rq.encode_path_watch(full(path), False)) for kind, path in asked])
-        return self._submit(Call(op.MULTI_READ, body, decode, reads=True))
+        parts = [_READ_HEADERS[kind] + rq.encode_path_watch(full(path), False) for kind, path in asked]
+        return self._submit(Call(op.MULTI_READ, b"".join([*parts, rq.MULTI_END]), decode, reads=True))
 
     async def sync(self, path: str = "/") -> None:
         """Wait until this server has everything that its leader had committed when asked. Raises NotReadOnly."""
@@ -375,7 +381,7 @@ class Operations(ABC):
 
 
 def _read_kind(kind: str, path: str) -> int:
-    found = {"get": op.GET_DATA, "children": op.GET_CHILDREN}.get(kind)
+    found = _READS.get(kind)
     if found is None:
         raise BadArguments(path, f"{kind!r}: expected 'get' or 'children'")
     return found

@@ -99,7 +99,7 @@ async def put_and_receive(client):
 async def put_many_and_consume(client):
     queue = Queue(client, "/m/queue")
     await queue.put_many([b"x", b"x"])
-    async with queue.consume(concurrency=2) as messages:
+    async with queue.consume(concurrency=2, prefetch=6) as messages:
         async for message in messages:
             async with message:
                 await anyio.sleep(0.001)

@@ -130,7 +130,7 @@ class Queues:
             self.world.count("take: none")
 
     async def consume(self, process, queue, step):
-        async with queue.consume(concurrency=2, prefetch=step.number % 3) as messages:
+        async with queue.consume(concurrency=2, prefetch=(0, 1, 8)[step.number % 3]) as messages:
             try:
                 async with anyio.create_task_group() as tasks:
                     for _ in range(2):

@@ -1,0 +1,138 @@
+"""Consumers divide the items among themselves; nothing but speed depends on it."""
+
+from contextlib import AsyncExitStack
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recipes import Queue, connect
+from recipes.queue.claims import ListedItem
+from recipes.queue.shares import Place, place_of
+from recipes.writer import Writer
+from tests.queue.conftest import SECONDS, until
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """The errors of writes that servers refused."""
+    errors = []
+    original = Writer._refuse_one
+
+    def refuse_one(self, batch, outcome):
+        errors.append(outcome.error)
+        return original(self, batch, outcome)
+
+    monkeypatch.setattr(Writer, "_refuse_one", refuse_one)
+    return errors
+
+
+@given(st.integers(1, 70), st.sets(st.integers(0, 2_000), max_size=300))
+def test_each_item_is_in_one_share_and_shares_keep_the_order(consumers, numbers):
+    found = [("100-0000000000", ListedItem(f"i-{number:010d}")) for number in sorted(numbers)]
+    shares = [Place(rank, consumers).share(found) for rank in range(consumers)]
+    assert sorted(each for share in shares for each in share) == found
+    assert all(share == sorted(share) for share in shares)
+
+
+def test_places_are_by_name_and_whoever_is_not_listed_is_behind():
+    names = ["0a", "0b-consumes", "0c", "0d-consumes"]
+    assert [place_of(names, own) for own in ("0b-consumes", "0d-consumes", "0c-consumes")] == [(0, 2), (1, 2), (2, 3)]
+    assert place_of(["0a"], "0b-consumes") == Place()
+
+
+async def consume(queue, messages, seen):
+    async for message in messages:
+        async with message:
+            seen.append(int(message.data))
+            await anyio.lowlevel.checkpoint()
+        if await queue.size() == 0:
+            return
+
+
+async def present(client, root):
+    return [name for name in await client.children(f"{root}/clients") if name.endswith("-consumes")]
+
+
+async def test_consumers_that_begin_together_claim_different_items(hosts, root, refused):
+    with anyio.fail_after(SECONDS):
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(connect(hosts)) for _ in range(3)]
+            queues = [Queue(client, root) for client in clients]
+            await queues[0].put_many([b"%d" % number for number in range(300)])
+            streams = [queue.consume(concurrency=4, prefetch=12) for queue in queues]
+            for stream in streams:
+                stream._finder._presence.enter()
+            for client in clients:
+                await client.sync()
+            assert len(await present(clients[0], root)) == 3
+            for stream in streams:
+                await stack.enter_async_context(stream)
+            await until(lambda: _is(all(stream._ready for stream in streams)))
+            ours = [{each.item.name for each in (*stream._ready, *stream._claimed)} for stream in streams]
+            assert [len(each) for each in ours] == [16, 16, 16]
+            assert len(set.union(*ours)) == 48
+            assert refused == []
+
+
+async def test_what_is_in_the_share_of_one_that_takes_nothing_is_taken_by_the_others(hosts, root):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as idle, connect(hosts) as client:
+            queue = Queue(client, root)
+            await queue.put_many([b"%d" % number for number in range(300)])
+            seen = []
+            # It has claimed what it may, and none of its messages is asked for.
+            async with Queue(idle, root).consume(concurrency=4, prefetch=4) as stuck:
+                await until(lambda: _is(stuck._ready and stuck._claimed))
+                async with queue.consume(concurrency=4, prefetch=60) as messages:
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(consume, queue, messages, seen)
+                        await until(lambda: _is(len(seen) == 292))
+                        tasks.cancel_scope.cancel()
+            assert await queue.counts() == (8, 0, 0)
+            assert sorted(seen) == sorted(set(seen))
+
+
+async def test_a_single_consumer_sees_the_order_and_a_higher_priority_at_its_next_claim(client, root):
+    with anyio.fail_after(SECONDS):
+        queue = Queue(client, root)
+        await queue.put_many([b"%d" % number for number in range(200)])
+        seen = []
+        async with queue.consume(concurrency=1, prefetch=8) as messages:
+            async for message in messages:
+                async with message:
+                    seen.append(int(message.data))
+                if len(seen) == 20:
+                    await queue.put(b"1000", priority=1)
+                if len(seen) == 201:
+                    break
+        assert 1000 in seen[20:30]
+        assert [number for number in seen if number < 1000] == list(range(200))
+
+
+async def test_a_consumer_is_among_the_clients_while_it_consumes_many_items(client, root):
+    with anyio.fail_after(SECONDS):
+        queue = Queue(client, root)
+        async with queue.consume(concurrency=4, prefetch=3):
+            await client.sync()
+            assert await present(client, root) == []
+        async with queue.consume(concurrency=4, prefetch=4):
+            await until(lambda: _has(client, root, 1))
+            async with queue.consume(concurrency=8):
+                await until(lambda: _has(client, root, 1))
+            (own,) = await present(client, root)
+            await client.delete(f"{root}/clients/{own}")  # by hand; its next look brings it back
+            await queue.put(b"x")
+            await until(lambda: _has(client, root, 1))
+        await until(lambda: _has(client, root, 0))
+
+
+async def _is(value):
+    return bool(value)
+
+
+async def _has(client, root, count):
+    return len(await present(client, root)) == count
