@@ -31,7 +31,7 @@ from recipes.queue.claims import Choice, ListedItem
 from recipes.queue.dead_letters import bury
 from recipes.queue.reading import Reading
 from recipes.queue.records import Record, decode
-from recipes.queue.shares import Found, Place, Presence
+from recipes.queue.shares import Found, Place, Presence, of_first_priority
 from recipes.writer import Write
 
 if TYPE_CHECKING:
@@ -336,9 +336,11 @@ class Finder:
         found, place = await self._look(want, rivals)
         if not found:
             return None
-        if place.of > 1 and (own := place.share(found)):
-            self._spare = own[want:]
-            return await self._take(own[:want], hand_out) or []
+        if place.of > 1:
+            found = of_first_priority(found)
+            if own := place.share(found):
+                self._spare = own[want:]
+                return await self._take(own[:want], hand_out) or []
         rivals = max(rivals, place.of - 1) if begin_anywhere else 0
         while found:
             begin = max(0, min(want * self._client.random.randint(0, rivals), len(found) - want))
