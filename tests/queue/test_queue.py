@@ -398,7 +398,7 @@ async def test_an_item_that_failed_elsewhere_behind_the_look_is_taken_all_the_sa
 async def test_a_dead_letter_that_failed_elsewhere_behind_the_look_is_not_withheld(client, root, hosts, monkeypatch):
     with anyio.fail_after(SECONDS):
         async with connect(hosts) as second:
-            queue, other = Queue(client, root, max_deliveries=1), Queue(second, root, max_deliveries=1)
+            queue = Queue(client, root, max_deliveries=1)
             await queue.put(b"once")
             with pytest.raises(Mine):
                 async with queue.receive():
