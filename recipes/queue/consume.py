@@ -259,7 +259,11 @@ class Messages(Generic[T]):
                 continue
             # Only if nothing is left to be counted meanwhile, these are the next.
             counted = 0 if self._claimed else self._free()
-            for delivery in await self._finder.wait(want, hand_out=counted):
+            found = await self._finder.wait(want, hand_out=counted)
+            if self._draining:  # another task ended the stream when these had come, but before this task's turn
+                self._going_back += self._back(found)
+                return
+            for delivery in found:
                 if delivery.handed_out:
                     self._ready.append(delivery)
                     self._wake_one()

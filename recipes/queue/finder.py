@@ -16,14 +16,14 @@ long, since these look by themselves every few seconds.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
 from recipes.core.client.session import EventType
-from recipes.core.errors import LockLost, NoNode, NotEmpty, StoreError
+from recipes.core.errors import LockLost, NoNode, NotEmpty, RecipesError, StoreError
 from recipes.lock.lock import Lock
 from recipes.queue import claims
 from recipes.queue.buckets import is_last
@@ -31,7 +31,7 @@ from recipes.queue.claims import Choice, ListedItem
 from recipes.queue.dead_letters import bury
 from recipes.queue.reading import Reading
 from recipes.queue.records import Record, decode
-from recipes.queue.shares import Found, Place, Presence
+from recipes.queue.shares import Found, Place, Presence, of_first_priority
 from recipes.writer import Write
 
 if TYPE_CHECKING:
@@ -182,8 +182,8 @@ class Finder:
         async def move() -> None:
             try:
                 for delivery in found:
-                    if self._dead is not None:
-                        await bury(self._native, self._dead, delivery, delivery.why_dead)
+                    if self._dead is not None and not await bury(self._native, self._dead, delivery, delivery.why_dead):
+                        await self.let_go(delivery)
             except Exception as error:
                 errors.append(error)
                 self.give_back(found)  # refused for the items that were moved already
@@ -202,6 +202,28 @@ class Finder:
             return
         for delivery in deliveries:
             self._native.writer.submit(Write(self.back(delivery)))
+
+    async def let_go(self, delivery: Delivery) -> None:
+        """Return an item whose removal was refused, since it was handed out to somebody behind our look.
+
+        In the client's own task, so that a caller that is cancelled leaves no claim.
+        """
+        done = anyio.Event()
+
+        async def unclaim() -> None:
+            try:
+                with suppress(RecipesError):
+                    await self._native.writer.prepare()
+                    if await self.is_ours(delivery):
+                        write = Write(self.back(delivery))
+                        self._native.writer.submit(write)
+                        await write.wait()
+            finally:
+                done.set()
+
+        with self._client.session_scope():
+            self._client.look_after(unclaim)
+            await done.wait()
 
     def back(self, delivery: Delivery) -> "Multi":
         """The operations that return a claimed item to its place, uncounted."""
@@ -336,9 +358,11 @@ class Finder:
         found, place = await self._look(want, rivals)
         if not found:
             return None
-        if place.of > 1 and (own := place.share(found)):
-            self._spare = own[want:]
-            return await self._take(own[:want], hand_out) or []
+        if place.of > 1:
+            found = of_first_priority(found)
+            if own := place.share(found):
+                self._spare = own[want:]
+                return await self._take(own[:want], hand_out) or []
         rivals = max(rivals, place.of - 1) if begin_anywhere else 0
         while found:
             begin = max(0, min(want * self._client.random.randint(0, rivals), len(found) - want))

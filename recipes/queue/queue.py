@@ -175,6 +175,7 @@ class Queue(Generic[T]):
             write = await native.writer.write(operations, keep=True)
             if write.error is None:
                 return cast("T", delivery.value)
+            await finder.let_go(delivery)
 
     async def size(self) -> int:
         """The number of items in the queue, including delayed items and items in hand, without dead letters."""
@@ -360,8 +361,11 @@ class DeadLetters(Queue[bytes]):
                 break
             try:
                 while found:
-                    moved += await redrive(dead, source, found[0])
-                    found.pop(0)
+                    here = await redrive(dead, source, found[0])
+                    moved += here
+                    delivery = found.pop(0)
+                    if not here:
+                        await finder.let_go(delivery)
             finally:
                 finder.give_back(found)
         return moved

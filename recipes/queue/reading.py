@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from recipes.core.jute.records import Stat
 
 _MOST = 8 << 20  # bytes that one request may ask for, as far as their number is known
+_MOST_ITEMS = 60  # in one request: each may be larger than all before, and a client takes replies of up to 64 MiB
 
 
 class Reading:
@@ -32,7 +33,7 @@ class Reading:
         """Ask for them. Called again each time that the multi is sent again: earlier answers may be older than it."""
         self.abandon()
         self._calls = []
-        most = max(1, _MOST // (self.largest or MOST_BYTES))
+        most = min(max(1, _MOST // (self.largest or MOST_BYTES)), _MOST_ITEMS)
         try:
             for at in range(0, len(self._paths), most):
                 asked = self._paths[at : at + most]

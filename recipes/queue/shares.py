@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _RUN = 16  # items with neighbouring numbers that are in one share
 _MARK = "-consumes"  # ends the name of a consumer's znode
+_PRIORITY = 3  # characters at the beginning of a bucket's name
 
 Found = tuple[str, ListedItem]  # bucket, item
 
@@ -32,6 +33,15 @@ class Place(NamedTuple):
     def share(self, found: Sequence[Found]) -> list[Found]:
         """Those of these items that are in this consumer's share."""
         return [each for each in found if int(each[1].number) // _RUN % self.of == self.rank]
+
+
+def of_first_priority(found: Sequence[Found]) -> list[Found]:
+    """Those of these items, which are in order, that have the priority of the first one.
+
+    Shares divide no others: items of a lower priority in one's own share must not go ahead of a higher one that is in
+    the share of a consumer that takes nothing now.
+    """
+    return [each for each in found if each[0][:_PRIORITY] == found[0][0][:_PRIORITY]]
 
 
 def place_of(names: Sequence[str], own: str) -> Place:

@@ -343,3 +343,27 @@ async def _counts(queue, expected):
 
 async def _has_children(client, path):
     return await client.exists(path) is not None and await client.children(path) != []
+
+
+async def test_what_is_claimed_in_the_moment_in_which_the_stream_ends_goes_back(client, root, monkeypatch):
+    """The task that claims has its last answer, but not yet its turn, when another task drains the stream."""
+    with anyio.fail_after(SECONDS):
+        queue = Queue(client, root)
+        await put_numbers(queue, 10)
+        messages = queue.consume(concurrency=2, prefetch=3)
+        bound = queue._parts().native.client
+        original = bound.start_multi_read
+
+        def start_multi_read(reads):
+            call = original(reads)
+            call.heard = lambda _: messages._stop()
+            return call
+
+        monkeypatch.setattr(bound, "start_multi_read", start_multi_read)
+        async with messages:
+            await messages._fetched.wait()
+            with pytest.raises(StopAsyncIteration):
+                await anext(messages)
+        assert await queue.counts() == (10, 0, 0)
+        async with queue.receive() as message:
+            assert (message.data, message.attempt) == (b"0", 1)

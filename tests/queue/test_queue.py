@@ -368,3 +368,57 @@ async def test_age_is_that_of_the_oldest_that_waits(client, root):
         await until(is_old)
         await queue.put(b"y", priority=3)
         assert 0.2 <= await queue.age() < SECONDS
+
+
+async def fail_behind_the_look(queue, other, monkeypatch):
+    """Between the next look of `queue` and its claim, the first item is handed out to `other`, and fails."""
+    finder = queue._parts().finder
+    original = finder._take
+
+    async def take(found, hand_out):
+        monkeypatch.setattr(finder, "_take", original)
+        with pytest.raises(Mine):
+            async with other.receive():
+                raise Mine
+        return await original(found, hand_out)
+
+    monkeypatch.setattr(finder, "_take", take)
+
+
+async def test_an_item_that_failed_elsewhere_behind_the_look_is_taken_all_the_same(client, root, hosts, monkeypatch):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as second:
+            queue, other = Queue(client, root), Queue(second, root, retry_delay=0)
+            await queue.put(b"once")
+            await fail_behind_the_look(queue, other, monkeypatch)
+            assert await queue.take() == b"once"
+            assert await queue.size() == 0
+
+
+async def test_a_dead_letter_that_failed_elsewhere_behind_the_look_is_not_withheld(client, root, hosts, monkeypatch):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as second:
+            queue = Queue(client, root, max_deliveries=1)
+            await queue.put(b"once")
+            with pytest.raises(Mine):
+                async with queue.receive():
+                    raise Mine
+            dead = queue.dead_letters
+            await fail_behind_the_look(dead, Queue(second, f"{root}/dead", retry_delay=0), monkeypatch)
+            assert await dead.redrive() == 1
+            assert await queue.counts() == (1, 0, 0)
+
+
+async def test_an_item_that_failed_elsewhere_behind_the_look_is_buried_all_the_same(client, root, hosts, monkeypatch):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as second:
+            queue, other = Queue(client, root, max_deliveries=1), Queue(second, root, retry_delay=0)
+            await queue.put(b"once")
+            with pytest.raises(Mine):
+                async with other.receive():
+                    raise Mine
+            await fail_behind_the_look(queue, other, monkeypatch)
+            async with queue.try_receive() as message:
+                assert message is None
+            assert await queue.size() == 0
+            assert [reason[0] for reason in await queue.dead_letters.reasons()] == [b"once"]

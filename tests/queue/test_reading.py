@@ -4,8 +4,10 @@ import anyio
 import pytest
 
 from recipes import Queue, connect
+from recipes.core.client.connector import _MAX_REPLY_BYTES
 from recipes.core.errors import ConnectionLoss, NoNode, SessionExpired
 from recipes.queue.reading import Reading
+from recipes.writer import MOST_BYTES
 from tests.queue.conftest import SECONDS, sabotaged
 
 pytestmark = pytest.mark.anyio
@@ -39,12 +41,14 @@ class Client:
         return self.calls[-1]
 
 
-@pytest.mark.parametrize("largest, asked", [(0, 8), (100, 100), (MIB, 8), (3 * MIB, 2), (9 * MIB, 1)])
+@pytest.mark.parametrize("largest, asked", [(0, 8), (100, 60), (MIB, 8), (3 * MIB, 2), (9 * MIB, 1)])
 def test_no_request_asks_for_too_much(largest, asked):
     client = Client()
     Reading(client, PATHS, largest).begin()
     assert {len(call.paths) for call in client.calls[:-1]} <= {asked}
     assert [path for call in client.calls for path in call.paths] == PATHS
+    # The reply can be read also if each item is as large as an item may be.
+    assert all(len(call.paths) * MOST_BYTES < _MAX_REPLY_BYTES for call in client.calls)
 
 
 async def test_the_largest_is_remembered_and_what_is_missing_shows():

@@ -113,6 +113,22 @@ async def test_a_single_consumer_sees_the_order_and_a_higher_priority_at_its_nex
         assert [number for number in seen if number < 1000] == list(range(200))
 
 
+async def test_a_higher_priority_goes_first_also_from_the_share_of_one_that_takes_nothing(hosts, root):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as idle, connect(hosts) as client:
+            queue = Queue(client, root)
+            await queue.put_many([b"%d" % number for number in range(100, 200)])
+            async with Queue(idle, root).consume(concurrency=4, prefetch=4) as stuck:
+                await until(lambda: _is(stuck._ready and stuck._claimed))
+                await queue.put_many([b"%d" % number for number in range(32)], priority=1)
+                finder = queue._parts().finder
+                await queue.size()
+                with finder.consuming(32):
+                    await client.sync()
+                    claimed = [int(each.value) for _ in range(2) for each in await finder.claim(32, hand_out=0)]
+            assert sorted(claimed[:32]) == list(range(32))
+
+
 async def test_a_consumer_is_among_the_clients_while_it_consumes_many_items(client, root):
     with anyio.fail_after(SECONDS):
         queue = Queue(client, root)
