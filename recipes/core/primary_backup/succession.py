@@ -20,12 +20,12 @@ class Succession(SharedElection):
         if self._at_ms is None or peer.now_ms < self._at_ms or peer.full:
             return
         self._at_ms = None
-        if peer.leader is not None or peer.follower is not None or not peer.is_primary or peer.is_unsure:
+        if peer.leader is not None or peer.follower is not None or not peer.is_primary:
             return
-        if peer.is_drained:
+        if not peer.is_drained:
+            self._waits_for_disk = True  # also while the end of the log is being cut off, which makes it unsure
+        elif not peer.is_unsure:
             peer.stand()
-        else:
-            self._waits_for_disk = True
 
     def receive(self, sid: int, ballot: Ballot) -> None:
         """Another server says that it is the primary, or that it has a newer fence than this one."""
