@@ -150,6 +150,11 @@ class SimClient:
             self._side = None
             self._disconnected()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether a server has the other end of its connection."""
+        return self._side is not None and not self._side.peer.closed
+
     def hang_up(self, silently: bool = False, away_us: int = 150_000) -> None:
         """Drop the connection, and make another within `away_us`. silently: the server does not notice."""
         side, self._side = self._side, None
