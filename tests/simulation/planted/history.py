@@ -27,7 +27,7 @@ def old_leaders_tail_is_not_truncated(patch: Patch) -> None:
     patch.setattr(synchronize, "plan_sync", plan)
 
 
-@planted(120, "Z7")
+@planted(205, "Z7")
 def snapshot_without_the_history_of_its_epoch(patch: Patch) -> None:
     """Our own: between such a snapshot and what follows it a learner is without entries that may be committed."""
     original = Leader._start_syncing
