@@ -73,13 +73,13 @@ def adopts_the_first_promise_in_place_of_the_highest(patch: Patch) -> None:
     patch.setattr(Leader, "_best", best)
 
 
-@planted(3, "P3", kinds=APART)
+@planted(35, "P3", kinds=APART)
 def own_log_despite_a_promise_with_another(patch: Patch) -> None:
     """As read in a simulator's Multi-Paxos: what promises report is collected, and never used."""
     patch.setattr(Leader, "_best", lambda self: self._peer.settings.sid)
 
 
-@planted(17, "P8", kinds=APART)
+@planted(37, "P8", kinds=APART)
 def the_longest_log_in_place_of_the_highest_ballot(patch: Patch) -> None:
     def best(self: Leader) -> int:
         return max(self._promises, key=lambda sid: (self._promises[sid].last_zxid & 0xFFFFFFFF, sid))
@@ -180,7 +180,7 @@ def report_of_what_is_not_on_disk(patch: Patch) -> None:
     patch.setattr(p, "encode_promise", promise)
 
 
-@planted(10, "P1", 5, kinds=("isolation", "partition"))
+@planted(11, "P1", 5, kinds=("isolation", "partition"))
 def proposer_that_takes_the_shortest_log_and_does_not_accept_it(patch: Patch) -> None:
     """It leaves it to the others to accept what it proposes."""
     original = PaxosPeer.accept_log

@@ -211,7 +211,7 @@ def uncommitted_entries_rolled_back_at_step_down(patch: Patch) -> None:
     before(patch, Leader, "end", roll_back)
 
 
-@planted(23, "RF10", kinds=("wipe", "rot", "kill"))
+@planted(22, "RF10", kinds=("wipe", "rot", "kill"))
 def snapshot_counts_before_it_is_on_disk(patch: Patch) -> None:
     def install(self: RaftPeer, zxid: int, body: bytes) -> None:
         self.flushed_zxid = zxid
