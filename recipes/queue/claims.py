@@ -121,8 +121,12 @@ def claim_and_hand_out(item: ListedItem) -> list[Change]:
 
 
 def hand_out_claimed(item: ListedItem) -> list[Change]:
-    """`hand_out` after the claim; refused if the claim is gone."""
-    return [("check", item.claim), *hand_out(item)]
+    """`hand_out` after the claim; refused if the claim or the item is gone.
+
+    The claim alone proves no item: this client may have lost it, and claimed the item again after others finished it.
+    """
+    there: list[Change] = [] if item.deliveries else [("check", item.name)]
+    return [("check", item.claim), *there, *hand_out(item)]
 
 
 def handed_out(item: ListedItem) -> str:

@@ -161,7 +161,7 @@ class Items(RuleBasedStateMachine):
     def acknowledge(self, data):
         consumer, name = data.draw(st.sampled_from(sorted(self.in_hand)))
         item = self.in_hand.pop((consumer, name))
-        held = self.holds(consumer, item)
+        held = self.holds(consumer, item) and name in self.due  # a claim can stand after the item is done
         if self.changed(claims.acknowledge(item)):
             assert name not in self.done, "acknowledged twice"
             # Another one that claimed it meanwhile has not been given it.
@@ -229,6 +229,18 @@ class Items(RuleBasedStateMachine):
 
 Items.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestItems = Items.TestCase
+
+
+def test_a_claim_that_was_lost_and_made_again_hands_out_nothing_that_is_done():
+    bucket = Bucket()
+    item = ListedItem(bucket.put())
+    bucket.apply(claims.claim(item), 1)
+    bucket.apply([("delete", item.claim)])  # an operator, or another consumer when the lease is over
+    bucket.apply(claims.claim_and_hand_out(item), 2)
+    bucket.apply(claims.acknowledge(item), 2)
+    bucket.apply(claims.claim(item), 1)  # by an older list
+    with pytest.raises(Refused):
+        bucket.apply(claims.hand_out_claimed(item), 1)
 
 
 def test_names_made_by_others_are_left_out():
