@@ -18,11 +18,11 @@ place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 cd "$place"
 apt-get download -q redis-server=5:7.0.15-1~deb12u10 redis-tools=5:7.0.15-1~deb12u10 liblzf1 libjemalloc2 >/dev/null
-for package in *.deb; do dpkg -x "$package" root; done
+for package in *.deb; do dpkg -x "$package" debian; done
 python3 -m venv env
 env/bin/pip install -q dramatiq==2.2.1 redis==8.1.0
 port=$(python3 -c 'import socket; free = socket.create_server(("127.0.0.1", 0)); print(free.getsockname()[1])')
-LD_LIBRARY_PATH=$place/root/usr/lib/$(uname -m)-linux-gnu root/usr/bin/redis-server \
+LD_LIBRARY_PATH=$place/debian/usr/lib/$(uname -m)-linux-gnu debian/usr/bin/redis-server \
     --port "$port" --bind 127.0.0.1 --save '' --dir "$place" >server.log 2>&1 &
 server=$!
 trap 'kill $server; wait $server || true; rm -rf "$place"' EXIT

@@ -24,20 +24,20 @@ place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 cd "$place"
 apt-get download -q etcd-server=3.4.23-4+b4 etcd-client=3.4.23-4+b4 >/dev/null
-for package in *.deb; do dpkg -x "$package" root; done
+for package in *.deb; do dpkg -x "$package" debian; done
 free() { python3 -c 'import socket; free = socket.create_server(("127.0.0.1", 0)); print(free.getsockname()[1])'; }
 clients=http://127.0.0.1:$(free) peers=http://127.0.0.1:$(free)
-root/usr/bin/etcd --data-dir data --listen-client-urls "$clients" --advertise-client-urls "$clients" \
+debian/usr/bin/etcd --data-dir data --listen-client-urls "$clients" --advertise-client-urls "$clients" \
     --listen-peer-urls "$peers" --initial-advertise-peer-urls "$peers" --initial-cluster "default=$peers" >server.log 2>&1 &
 server=$!
 trap 'kill $server; wait $server || true; rm -rf "$place"' EXIT
 export ETCDCTL_API=3 ETCDCTL_ENDPOINTS=$clients
-timeout 60 bash -c "until root/usr/bin/etcdctl endpoint health >/dev/null 2>&1; do sleep 0.1; done"
+timeout 60 bash -c "until debian/usr/bin/etcdctl endpoint health >/dev/null 2>&1; do sleep 0.1; done"
 
 holds() { # CONDITION
-    if printf '%s\n\n\n\n' "$1" | root/usr/bin/etcdctl txn | grep -q SUCCESS; then echo true; else echo false; fi
+    if printf '%s\n\n\n\n' "$1" | debian/usr/bin/etcdctl txn | grep -q SUCCESS; then echo true; else echo false; fi
 }
-root/usr/bin/etcdctl put set done >/dev/null
+debian/usr/bin/etcdctl put set done >/dev/null
 for condition in 'value("set") = "done"' 'value("set") != "done"' \
     'value("missing") = "done"' 'value("missing") != "done"' 'value("missing") < "done"' 'value("missing") > "done"' \
     'version("missing") = "0"' 'version("missing") != "1"'; do

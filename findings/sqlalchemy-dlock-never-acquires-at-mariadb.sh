@@ -20,13 +20,13 @@ trap 'rm -rf "$place"' EXIT
 cd "$place"
 version=1:10.11.19-0+deb12u1
 apt-get download -q "mariadb-server-core=$version" "mariadb-client-core=$version" libaio1 libnuma1 liburing2 >/dev/null
-for package in *.deb; do dpkg -x "$package" root; done
+for package in *.deb; do dpkg -x "$package" debian; done
 python3 -m venv env
 env/bin/pip install -q sqlalchemy-dlock==0.9.0 sqlalchemy==2.1.9 PyMySQL==1.1.1
 mkdir data
-libraries=$(find root -name '*.so*' -printf "$place/%h\n" | sort -u | paste -sd:)
-LD_LIBRARY_PATH=$libraries root/usr/sbin/mariadbd --no-defaults --datadir="$place/data" --socket="$place/socket" \
-    --pid-file="$place/pid" --lc-messages-dir="$place/root/usr/share/mysql" --skip-networking --skip-grant-tables \
+libraries=$(find debian -name '*.so*' -printf "$place/%h\n" | sort -u | paste -sd:)
+LD_LIBRARY_PATH=$libraries debian/usr/sbin/mariadbd --no-defaults --datadir="$place/data" --socket="$place/socket" \
+    --pid-file="$place/pid" --lc-messages-dir="$place/debian/usr/share/mysql" --skip-networking --skip-grant-tables \
     --user=root --innodb-buffer-pool-size=16M >server.log 2>&1 &
 server=$!
 trap 'kill $server; wait $server || true; rm -rf "$place"' EXIT
