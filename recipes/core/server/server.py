@@ -31,7 +31,7 @@ from recipes.core.member.connection import Connection
 from recipes.core.member.member import Member
 from recipes.core.outbox import Outbox
 from recipes.core.protocols import find_protocol, protocol_of, refusal
-from recipes.core.replication import Replica
+from recipes.core.replication import Replica, ReplicationProtocol
 from recipes.core.server.accepting import Tls
 from recipes.core.server.client_places import ClientPlace, ClientPlaces
 from recipes.core.server.client_port import ClientProtocol, read_buffer
@@ -87,10 +87,14 @@ class Server:
     secure_client_port, admin_port and metrics_port are then the ports it listens on; None for those it does not open.
     Raises DiskError when the directory is damaged or used by another server, ConfigError for unusable TLS files,
     OSError when a client port cannot be opened. `failed` is done, with the error, when the server can no longer serve.
+
+    protocol: what a member runs in place of the protocol that its configuration names: the same one with a watcher
+        around its Replica, for example.
     """
 
-    def __init__(self, config: "ServerConfig") -> None:
+    def __init__(self, config: "ServerConfig", protocol: ReplicationProtocol | None = None) -> None:
         self.config = config
+        self._protocol = protocol
         self._protocols: dict[int, ClientProtocol] = {}
         self._buffer = read_buffer()
         self._scheduled = self._hanging_up = self._closing = False
@@ -129,7 +133,7 @@ class Server:
         may_be_empty = take_initialize(config.data_dir, config.data_log_dir) or config.trust_empty_database
         tree = DataTree()
         fill_bytes = min(max(1, config.pre_alloc_size_kb) << 10, _FILL_AHEAD_BYTES)
-        protocol = None if config.membership is None else find_protocol(config.replication)
+        protocol = None if config.membership is None else self._protocol or find_protocol(config.replication)
         if protocol is not None and (why := refusal(protocol.name, snapshots.names(), config.data_dir)):
             raise DiskError(why)
         store = Store(snapshots, logs, fill_bytes, protocol, Trust(may_be_empty, config.trust_missing_snapshot))
