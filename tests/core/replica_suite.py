@@ -237,6 +237,19 @@ class EnsembleSuite(ReplicaSuite):
         assert len({server.replica.epoch for server in rig.servers.values()}) == 1
         assert all(server.replica.status().leader == leader.sid for server in rig.servers.values())
 
+    def test_nobody_serves_before_its_leader_does(self, rig):
+        """A follower that serves forwards requests, and a leader that does not serve yet would drop them."""
+        servers = rig.servers.values()
+        for _ in range(10 * TICK_MS // STEP_MS):
+            for server in servers:
+                server.stuck = server.replica.leader is not None
+            rig.step()
+            if any(server.replica.serving for server in servers):
+                assert any(server.stuck and server.replica.serving for server in servers)
+        for server in servers:
+            server.stuck = False
+        rig.serve()
+
     def test_nothing_is_committed_by_fewer_disks_than_a_quorum(self, rig):
         leader = rig.serve()
         for server in rig.followers():

@@ -100,9 +100,14 @@ class Leader(SharedLeader):
     # What is committed.
 
     def _commit_what_a_quorum_has(self) -> None:
-        """Commit what a quorum of disks has, if it is of this term."""
+        """Commit what a quorum of disks has, if it is of this term and this server can serve.
+
+        The term's first entry must be on this server's own disk, too. The followers serve once they know that it is
+        committed, and this server would drop the requests that they then forward.
+        """
         zxid = self._held()
-        if zxid > self._peer.committed_zxid and epoch_of(zxid) == self.term:
+        serves = epoch_of(self._peer.flushed_zxid) == self.term
+        if serves and zxid > self._peer.committed_zxid and epoch_of(zxid) == self.term:
             self._peer.commit(zxid)
         self._answer_syncs()
 

@@ -36,10 +36,14 @@ class WholeLogLeader(SharedLeader):
         return self._peer.committed_zxid if self._known else -1
 
     def _commit_what_a_quorum_has(self) -> None:
-        """Commit what enough servers have."""
+        """Commit what enough servers have, once that is all that this leader began with, and its own disk has it, too.
+
+        The followers serve once they know that it is committed. Before this server serves it would drop the requests
+        that they then forward.
+        """
         peer = self._peer
         zxid = self._held()
-        if self._initial_zxid is not None and zxid >= self._initial_zxid:
+        if self._initial_zxid is not None and min(zxid, peer.flushed_zxid) >= self._initial_zxid:
             self._known = True
             if zxid > peer.committed_zxid:
                 peer.commit(zxid)
