@@ -36,7 +36,7 @@ KINDS = frozenset({
     "send", "deliver", "lost", "timer", "write", "fsync", "crash", "power", "start", "pause", "resume", "fault", "heal",
     "state", "call", "reply", "check", "note",
 })  # fmt: skip
-_NEEDED: Mapping[str, Mapping[str, type]] = {
+NEEDED: Mapping[str, Mapping[str, type]] = {
     "send": {"id": int, "to": str, "role": str, "real": str, "fields": dict},
     "deliver": {"id": int},
     "lost": {"id": int, "why": str},
@@ -81,6 +81,12 @@ class Trace:
         """The kind of each site, by name."""
         sites: Mapping[str, str] = self.header["sites"]
         return sites
+
+    @property
+    def unseen(self) -> list[str]:
+        """The sites of which it does not have all: of real servers, where one ran without writing its part."""
+        unseen = self.header.get("unseen")
+        return list(map(str, unseen)) if isinstance(unseen, list) else []
 
     def of_kind(self, kind: str) -> list[str]:
         """The names of all sites of a kind."""
@@ -171,11 +177,11 @@ def _no_constant(name: str) -> Any:
 
 def _check(number: int, event: Event, expected: int, sites: Mapping[str, Any], sent: set[int]) -> None:
     kind = event.get("k")
-    if event.get("i") != expected or not _is_number(event.get("t"), _LATEST_US):
+    if event.get("i") != expected or not is_time(event.get("t")):
         raise BadArguments("", f"trace, line {number}: expected event {expected}, with its time")
     if kind not in KINDS:
         raise BadArguments("", f"trace, line {number}: k = {kind!r}: no kind of event")
-    for key, type_ in _NEEDED.get(kind, {}).items():
+    for key, type_ in NEEDED.get(kind, {}).items():
         if not isinstance(event.get(key), type_):
             raise BadArguments("", f"trace, line {number}: {key} = {event.get(key)!r}: expected {type_.__name__}")
     if event.get("n") not in sites and event.get("n") != "":
@@ -195,7 +201,12 @@ def _check(number: int, event: Event, expected: int, sites: Mapping[str, Any], s
 
 
 def _are_timers(value: Any) -> bool:
-    return isinstance(value, dict) and all(each is None or _is_number(each, _LATEST_US) for each in value.values())
+    return isinstance(value, dict) and all(each is None or is_time(each) for each in value.values())
+
+
+def is_time(value: Any) -> bool:
+    """Whether this may be a time in a trace, in µs."""
+    return _is_number(value, _LATEST_US)
 
 
 def _is_number(value: Any, below: int) -> bool:
