@@ -23,12 +23,13 @@ from recipes.lab.compare import FORMULAS, facts, table
 from recipes.lab.compare import compare as compare_protocols
 from recipes.lab.compare import csv as csv_of
 from recipes.lab.explain import told
+from recipes.lab.gallery import gallery
 from recipes.lab.page import content, document
 from recipes.lab.plants.registry import PLANTS
 from recipes.lab.run import Outcome
 from recipes.lab.run import run as run_scenario
 from recipes.lab.scenario import SECTIONS, Scenario
-from recipes.lab.side_by_side import comparison
+from recipes.lab.side_by_side import comparison, comparison_picture
 from recipes.lab.trace import dumps, with_commit
 from recipes.lab.transcript import transcript
 from recipes.lab.workload import with_load
@@ -51,6 +52,7 @@ def list_scenarios(
     section: str | None = None,
     lang: Language = "en",
     plants: Switch = False,
+    html: Path | None = None,
     json: Switch = False,
 ) -> int:
     """Print the scenarios, or the planted bugs: recipes lab list.
@@ -59,6 +61,7 @@ def list_scenarios(
         section: only this section, such as px.
         lang: the language of the titles, en or zh.
         plants: print the planted bugs instead.
+        html: run the scenarios, and write a page to this file with a small picture of each; it takes some seconds.
         json: print an array of objects.
     """
     if plants:
@@ -85,6 +88,8 @@ def list_scenarios(
         if not any(other.section == each.section for other in found[: found.index(each)]):
             lines.append(SECTIONS[each.section][lang])
         lines.append(f"  {each.id:26} {each.title[lang]}")
+    if html is not None:
+        write(html, gallery(((each, run_scenario(each).trace) for each in found), lang))
     say(json, "\n".join(lines), facts)
     return 0
 
@@ -225,7 +230,9 @@ def compare(
     seeds: str = "1-20",
     servers: int = 3,
     csv: Switch = False,
+    svg: Switch = False,
     html: Path | None = None,
+    lang: Language = "en",
     json: Switch = False,
 ) -> int:
     """Print what a write and a fault take on several protocols, side by side: recipes lab compare zab raft.
@@ -238,7 +245,9 @@ def compare(
         seeds: the first and the last seed, A-B.
         servers: how many servers there are.
         csv: print a line per figure, protocol and seed.
+        svg: print a picture of the same: the runs of the first seed below each other, and the table.
         html: write a page to this file with the table, and the runs of the first seed side by side.
+        lang: the language of the picture's title, en or zh.
         json: print an array of objects, one for each protocol.
     """
     if not protocols:
@@ -249,6 +258,8 @@ def compare(
         write(html, document(comparison(columns, scenario, chosen, servers)))
     if csv:
         print(csv_of(columns), end="")
+    elif svg:
+        print(comparison_picture(columns, scenario, chosen, servers, lang), end="")
     else:
         say(json, table(columns, servers), facts(columns))
     return 0
