@@ -17,10 +17,11 @@ from recipes.cli.terminal import say, shown
 from recipes.core.errors import BadArguments
 from recipes.lab.checks.check import Broken
 from recipes.lab.checks.registry import check as check_trace
+from recipes.lab.checks.registry import checked
 from recipes.lab.difference import first_difference
 from recipes.lab.exports import EXPORTS
 from recipes.lab.figures import figures
-from recipes.lab.page import checked, content, document
+from recipes.lab.page import content, document
 from recipes.lab.stitch import stitch as stitched
 from recipes.lab.trace import digest, dumps, with_commit
 from recipes.lab.transcript import said, transcript
@@ -39,7 +40,7 @@ def check(file: Path, /, *, lang: Language = "en", json: Switch = False) -> int:
         json: print one object.
     """
     trace = trace_of(file)
-    found, unchecked = (check_trace(trace), {}) if not trace.unseen else checked(trace)
+    found, unchecked = checked(trace) if trace.unseen else (check_trace(trace), {})
     lines = [f"{trace.header['scenario']}, {trace.protocol}, seed {trace.header['seed']}"]
     lines += [] if trace.end else ["the trace ends early"]
     lines += _verdicts(found, unchecked, lang)

@@ -16,7 +16,7 @@ from typing import Any
 
 from recipes.core.errors import BadArguments
 from recipes.lab.checks.check import Broken
-from recipes.lab.checks.registry import CHECKS, checks_of
+from recipes.lab.checks.registry import CHECKS, checked
 from recipes.lab.checks_timeline import ROW, WIDTH, checks_timeline
 from recipes.lab.expectations import first
 from recipes.lab.explain import explain
@@ -69,23 +69,6 @@ def content(trace: Trace, scenario: Scenario | None = None) -> dict[str, Any]:
         "end": dict(trace.end) if trace.end is not None and _is_kept(trace) else None,
         **shown,
     }
-
-
-def checked(trace: Trace) -> tuple[dict[str, Broken | None], dict[str, str]]:
-    """What each check finds, and for each that could not be made, as in a trace from elsewhere, why."""
-    found: dict[str, Broken | None] = {}
-    unchecked: dict[str, str] = {}
-    unseen = ", ".join(trace.unseen)
-    for check in checks_of(trace.protocol):
-        found[check.name] = None
-        if unseen:
-            unchecked[check.name] = f"not checked: the trace does not have all that was done by {unseen}"
-            continue
-        try:
-            found[check.name] = check.find(trace)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            unchecked[check.name] = f"not checked: an event lacks or has wrongly {error}"
-    return found, unchecked
 
 
 def _is_kept(trace: Trace) -> bool:

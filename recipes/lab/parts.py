@@ -1,18 +1,18 @@
 """Reads the parts of a trace: the files of `recipes serve --trace` (served/part.py), one of each server."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from recipes.core.errors import BadArguments
 from recipes.lab.served.part import PART_VERSION
-from recipes.lab.trace import NEEDED, VERSION, Event, is_time
+from recipes.lab.trace import NEEDED, VERSION, Event, is_time, read_object
 
 _KINDS = frozenset({"send", "deliver", "timer", "write", "fsync", "start", "state", "gone", "end"})
 _NEEDED: Mapping[str, Mapping[str, type]] = {
-    **{kind: NEEDED[kind] for kind in ("timer", "write", "fsync", "start")},
-    "send": {"to": str, "role": str, "real": str, "fields": dict, "link": int, "sum": int},
+    **{kind: NEEDED[kind] for kind in ("timer", "fsync", "start")},
+    "write": {**NEEDED["write"], "bytes": int},
+    "send": {"to": str, "role": str, "real": str, "fields": dict, "bytes": int, "link": int, "sum": int},
     "deliver": {"from": str, "link": int, "sum": int},
     "gone": {"from": str, "link": int},
     "end": {"why": str, "down": bool},
@@ -49,7 +49,7 @@ def read_part(text: str) -> Part:
     header: Mapping[str, Any] = {}
     lives: list[Life] = []
     for number, line in enumerate(lines[:-1], 1):  # what is behind the last newline was cut
-        event = _object(number, line)
+        event = read_object(number, line)
         if "version" in event or not lives:
             _check_header(number, event, header)
             header = header or event
@@ -66,16 +66,6 @@ def read_part(text: str) -> Part:
     return Part(header, [life for life in lives if life.events])
 
 
-def _object(number: int, line: str) -> Event:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        raise BadArguments("", f"line {number}: no JSON") from None
-    if not isinstance(found, dict):
-        raise BadArguments("", f"line {number}: expected an object")
-    return found
-
-
 def _check_header(number: int, line: Event, first: Mapping[str, Any]) -> None:
     said = line.get("version")
     if said == VERSION:
@@ -84,26 +74,26 @@ def _check_header(number: int, line: Event, first: Mapping[str, Any]) -> None:
         raise BadArguments("", f"a trace of version {str(said)[:40]!r}: this program joins {PART_VERSION}")
     for key, type_ in _HEADER.items():
         if not isinstance(line.get(key), type_):
-            raise BadArguments("", f"line {number}: {key} = {line.get(key)!r}: expected {type_.__name__}")
+            raise BadArguments("", f"trace, line {number}: {key} = {line.get(key)!r}: expected {type_.__name__}")
     if line["site"] not in line["sites"]:
-        raise BadArguments("", f"line {number}: no site is called {line['site']!r}")
+        raise BadArguments("", f"trace, line {number}: no site is called {line['site']!r}")
     for key in ("protocol", "site", "sites") if first else ():
         if line[key] != first[key]:
-            raise BadArguments("", f"line {number}: {key} is {line[key]!r} now, and was {first[key]!r}")
+            raise BadArguments("", f"trace, line {number}: {key} is {line[key]!r} now, and was {first[key]!r}")
 
 
 def _check(number: int, event: Event, expected: int, life: Life, sites: Mapping[str, Any]) -> None:
     kind = event.get("k")
-    if kind not in _KINDS or life.end is not None:
-        raise BadArguments("", f"line {number}: k = {kind!r}: no kind of event that comes here")
+    if not isinstance(kind, str) or kind not in _KINDS or life.end is not None:
+        raise BadArguments("", f"trace, line {number}: k = {kind!r}: no kind of event that comes here")
     if (kind != "end" and event.get("i") != expected) or not is_time(event.get("t")):
-        raise BadArguments("", f"line {number}: expected event {expected}, with its time")
+        raise BadArguments("", f"trace, line {number}: expected event {expected}, with its time")
     for key, type_ in _NEEDED.get(kind, {}).items():
         if not isinstance(event.get(key), type_):
-            raise BadArguments("", f"line {number}: {key} = {event.get(key)!r}: expected {type_.__name__}")
+            raise BadArguments("", f"trace, line {number}: {key} = {event.get(key)!r}: expected {type_.__name__}")
     cause = event.get("cause", 0)
     if not isinstance(cause, int) or not 0 <= cause < max(expected, 1):
-        raise BadArguments("", f"line {number}: cause = {cause!r}: expected an earlier event")
-    other = event.get("to", event.get("from"))
-    if other is not None and (other not in sites or other == life.site):
-        raise BadArguments("", f"line {number}: no other site is called {other!r}")
+        raise BadArguments("", f"trace, line {number}: cause = {cause!r}: expected an earlier event")
+    other = event["to"] if kind == "send" else event["from"] if kind in ("deliver", "gone") else ""
+    if other and (other not in sites or other == life.site):
+        raise BadArguments("", f"trace, line {number}: no other site is called {other!r}")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from recipes.core.errors import BadArguments
 from recipes.lab.casts import protocol_of
-from recipes.lab.checks.registry import check
+from recipes.lab.checks.registry import checked
 from recipes.lab.clocks import Clock, Limits, align
 from recipes.lab.ending import closed
 from recipes.lab.matching import Connection, Place, connections, notifications, over_connections
@@ -86,7 +86,8 @@ def stitch(parts: Sequence[Part]) -> Stitched:
             said.append(f"{count} messages of {site} are in no file: it ran without a trace then")
     trace = settled({**header, "unseen": unseen, "began_us": nodes.began_us}, events)
     if not nodes.cut_at:
-        return Stitched(closed(trace, {} if unseen else check(trace)), said)
+        verdict, unchecked = checked(trace)
+        return Stitched(closed(trace, {name: verdict[name] for name in verdict if name not in unchecked}), said)
     said += [f"the trace ends early: where that of {site} does" for site in nodes.cut_at]
     return Stitched(trace, said)
 

@@ -126,7 +126,7 @@ def loads(text: str) -> Trace:
     whole, rest = lines[:-1], lines[-1]  # what is after the last newline was cut
     if not whole:
         raise BadArguments("", f"no trace: expected a first line with the version {VERSION}")
-    header = _object(1, whole[0])
+    header = read_object(1, whole[0])
     if header.get("version") != VERSION:
         said = str(header.get("version"))[:40]
         raise BadArguments("", f"a trace of version {said!r}: this program reads {VERSION}")
@@ -139,7 +139,7 @@ def loads(text: str) -> Trace:
     following: list[str] = whole[1:] + ([rest] if rest else [])
     for number, line in enumerate(following, 2):
         try:
-            event = _object(number, line)
+            event = read_object(number, line)
         except BadArguments:
             if number == len(lines) and rest:
                 break  # cut in the middle of this line
@@ -157,7 +157,8 @@ def loads(text: str) -> Trace:
     return trace
 
 
-def _object(number: int, line: str) -> Event:
+def read_object(number: int, line: str) -> Event:
+    """The object in a line. Raises BadArguments, which names the line, if there is none."""
     try:
         found = json.loads(line, parse_constant=_no_constant)
     except (ValueError, RecursionError):
@@ -179,12 +180,12 @@ def _check(number: int, event: Event, expected: int, sites: Mapping[str, Any], s
     kind = event.get("k")
     if event.get("i") != expected or not is_time(event.get("t")):
         raise BadArguments("", f"trace, line {number}: expected event {expected}, with its time")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise BadArguments("", f"trace, line {number}: k = {kind!r}: no kind of event")
     for key, type_ in NEEDED.get(kind, {}).items():
         if not isinstance(event.get(key), type_):
             raise BadArguments("", f"trace, line {number}: {key} = {event.get(key)!r}: expected {type_.__name__}")
-    if event.get("n") not in sites and event.get("n") != "":
+    if not isinstance(event.get("n"), str) or (event["n"] not in sites and event["n"]):
         raise BadArguments("", f"trace, line {number}: no site is called {event.get('n')!r}")
     if "cause" in event and not _is_number(event["cause"], expected):
         raise BadArguments("", f"trace, line {number}: cause = {event['cause']!r}: expected an earlier event")

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from recipes.core.errors import BadArguments
-from recipes.lab.checks.registry import check
-from recipes.lab.page import checked, content, document
+from recipes.lab.checks.registry import check, checked
+from recipes.lab.page import content, document
 from recipes.lab.parts import read_part
 from recipes.lab.scenario import load
 from recipes.lab.stitch import stitch
@@ -187,7 +187,7 @@ def test_what_does_not_belong_together_is_refused_in_one_sentence(crash, monkeyp
         crash[0].replace("part/1", "part/2", 1)
     )
     assert "expected a first line" in refused("")
-    assert "line 1: no JSON" in refused("hello\n")
+    assert "trace, line 1: no JSON" in refused("hello\n")
     assert "expected event 1" in refused("".join(line for at, line in enumerate(crash[0].splitlines(True)) if at != 2))
     assert "no other site is called" in refused(crash[0].replace('"to":"s2"', '"to":"s7"', 1))
 
@@ -196,3 +196,24 @@ def test_files_of_two_runs_of_one_ensemble_are_refused(crash, monkeypatch):
     other = watched_run("cmp-leader-isolated", "zab", monkeypatch)
     said = refused(crash[0], other.text(2).replace('"sum":', '"sum":1'), crash[2])
     assert "none of them is in the file of the one that sent it: these are not traces of one run" in said
+
+
+def test_what_is_wrong_in_a_file_is_refused_or_shown_and_never_a_mistake_of_ours(crash):
+    chance = random.Random(7)
+    values = [None, -1, 0, 1 << 60, True, "x", "s1", "s2", [], {}, {"x": 1}, 1.5, "0xffffffffffffffffff"]
+    refusals = 0
+    for _ in range(150):
+        lines = crash[0].splitlines()
+        at = chance.randrange(len(lines))
+        event = json.loads(lines[at])
+        place = event["fields"] if event.get("fields") and chance.random() < 0.3 else event
+        place[chance.choice(list(place))] = chance.choice(values)
+        lines[at] = json.dumps(event)
+        try:
+            trace, _ = stitch(as_text(["\n".join(lines) + "\n", *crash[1:]]))
+        except BadArguments as error:
+            assert "\n" not in error.message
+            refusals += 1
+        else:
+            assert loads(dumps(trace)).events == trace.events
+    assert 20 < refusals < 150

@@ -122,7 +122,7 @@ class WatchedReplica:
         """What leaves; it is told before it does."""
         outbox = self._replica.take_outbox()
         if outbox is not None:
-            touched = [self._links.get(link.key, link) for link in outbox.touched]
+            touched: list[Any] = [self._links.get(link.key, link) for link in outbox.touched]
             for link in touched:
                 if isinstance(link, WatchedLink):
                     link.send()
