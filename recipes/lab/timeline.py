@@ -109,12 +109,17 @@ class Picture:
         tints: dict[str, str] = {}
         now: dict[str, tuple[object, int, int]] = {}  # of each site: its number, since where, since which event
         states: dict[str, dict[str, object]] = {}
+        down: set[str] = set()  # messages to them may be lost, which changes nothing
         for event in self._trace.events[: self._span.stop]:
             follow_state(states, event)
             site, x = event["n"], self.x[event["i"]]
             if site not in self.lanes:
                 continue
-            number = None if event["k"] in _ENDS else states.get(site, {}).get("number")
+            if event["k"] in _ENDS:
+                down.add(site)
+            elif event["k"] == "start":
+                down.discard(site)
+            number = None if site in down else states.get(site, {}).get("number")
             before = now.get(site, (None, x, 0))
             if number != before[0]:
                 yield from self._tint(site, before, x, tints)
