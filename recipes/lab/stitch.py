@@ -273,7 +273,8 @@ class _Nodes:
             if kind == "deliver" and node.sent is None:
                 unknown[node.event["from"]] += 1
             elif kind != "gone":
-                moved_us = max(moved_us, time_us - node.at_us - 1)
+                if kind != "lost":  # of which nobody knows when
+                    moved_us = max(moved_us, time_us - node.at_us - 1)
                 numbers[at] = len(events)
                 events.append(self._event(node, len(events), round(time_us - origin_us), numbers))
             if self.cut_at:
