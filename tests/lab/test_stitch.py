@@ -14,6 +14,7 @@ import pytest
 
 from recipes.core.errors import BadArguments
 from recipes.lab.checks.registry import check, checked
+from recipes.lab.hunt import scenario_of
 from recipes.lab.page import content, document
 from recipes.lab.parts import read_part
 from recipes.lab.scenario import load
@@ -81,6 +82,20 @@ def test_the_joined_trace_says_what_the_simulator_saw(name, protocol, monkeypatc
     assert joined.unseen == []
     assert loads(dumps(joined)) == joined
     assert sum("behind" in line or "ahead" in line for line in said) == len(said)  # and no event was moved
+
+
+@pytest.mark.parametrize("protocol", ["zab", "raft"])
+@pytest.mark.parametrize("seed", [2, 5, *(pytest.param(seed, marks=pytest.mark.thorough) for seed in range(6, 21))])
+def test_whatever_goes_wrong_in_a_run_is_joined_as_it_was(protocol, seed, monkeypatch):
+    run = WatchedRun(CLOCKS).run(scenario_of(protocol, seed), monkeypatch, protocol=protocol, seed=seed).stop()
+    seen, (joined, _) = run.outcome.trace, stitch(run.parts())
+    assert all(found is None for found in check(joined).values())
+    assert joined.unseen == [] and joined.end is not None
+    assert not messages(joined, "deliver") - messages(seen, "deliver")
+    # What a server takes in as it goes down, it has no time to write; nothing has come of it either.
+    unwritten = [json.loads(text)[1] for text in messages(seen, "deliver") - messages(joined, "deliver")]
+    went_down = [event["n"] for event in seen.events if event["k"] in ("crash", "power")]
+    assert not Counter(unwritten) - Counter(went_down)
 
 
 def as_text(parts: list[str]) -> list[Any]:
