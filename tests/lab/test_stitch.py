@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from recipes.lab.scenario import load
 from recipes.lab.stitch import stitch
 from recipes.lab.timeline import timeline
 from recipes.lab.trace import Trace, dumps, loads
+from tests.lab.test_exports import SCHEMA
 from tests.lab.watching import WatchedRun
 
 NOON_US = 1_700_000_000_000_000
@@ -178,6 +180,16 @@ def test_a_server_that_ran_without_a_trace_first_is_known_to_have(monkeypatch):
     assert trace.unseen == [f"s{restarted}"]
     assert any(f"messages of s{restarted} are in no file: it ran without a trace then" in line for line in said)
     assert trace.end is not None and trace.end["verdict"] == {}
+
+
+def test_each_line_of_a_joined_trace_fulfils_the_schema(crash, need_tool):
+    need_tool("the Python package jsonschema", find_spec("jsonschema") is not None)
+    import jsonschema
+
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    trace, _ = stitch(as_text(crash))
+    for line in dumps(trace).splitlines():
+        validator.validate(json.loads(line))
 
 
 def refused(*texts: str) -> str:
