@@ -34,13 +34,14 @@ def create(zxid: int) -> Entry:
 
 
 def member(directory: Path, protocol: str) -> Path:
-    """A stopped member with three txns behind its first snapshot."""
+    """A stopped member with a session and two znodes behind its first snapshot."""
     disk = RealDisk(directory / "version-2")
     store = Store(disk, disk, 4096, find_protocol(protocol))
     store.recover(DataTree())
     for cell in CELLS[protocol]:
         store.carry_out(cell)
-    store.append([create(0x3_00000000 + number) for number in (1, 2, 3)])
+    session = Entry(0x3_00000001, encode_txn(77, 0, 0x3_00000001, 1, op.CREATE_SESSION, (30_000,)))
+    store.append([session, create(0x3_00000002), create(0x3_00000003)])
     store.sync()
     store.close()
     disk.close()
@@ -66,7 +67,8 @@ def test_the_tree_is_that_of_the_whole_log_and_epochs_do_not_fall(source, to, tm
     assert protocol_of(contents(data)) == to
     found, tree = recovered(data, to)
     assert (found.last_zxid, found.snapshot_zxid, tree.last_zxid, found.unsure) == (LAST, LAST, LAST, "")
-    assert all(tree.find(b"/n%x" % (0x3_00000000 + number)) for number in (1, 2, 3))
+    assert all(tree.find(b"/n%x" % (0x3_00000000 + number)) for number in (2, 3))
+    assert 77 in tree.sessions
     assert found.cells[ACCEPTED_EPOCH] == b"4"
     if to == "zab":
         assert found.cells[CURRENT_EPOCH] == b"3"
@@ -89,10 +91,10 @@ def put(directory: Path, name: str, data: bytes = b"") -> None:
 
 
 def rot(directory: Path) -> None:
-    """Change a byte of the first txn."""
+    """Change a byte of a txn that is not the last one."""
     (log,) = (directory / "version-2").glob("log.*")
     data = bytearray(log.read_bytes())
-    data[data.index(b"/n300000001")] ^= 1
+    data[data.index(b"/n300000002")] ^= 1
     log.write_bytes(data)
 
 
