@@ -22,7 +22,8 @@ log: logging.Logger = logging.getLogger("recipes.server")
 class TracedServer:
     """A Server, and its trace.
 
-    most_mb: how large the file may become, in MB of 1,000,000 bytes; MOST_MB if None.
+    most_mb: how large the file may become, in MB of 1,000,000 bytes; MOST_MB if None. part: writes it; None where the
+    file cannot be opened.
 
     `async with` makes the server and gives it. What goes wrong with the file is logged once: the server runs without a
     trace from then on. Raises ConfigError if the server stands alone, or the file is not for its trace.
@@ -37,7 +38,7 @@ class TracedServer:
             raise ConfigError("--trace-mb", most_mb, "a number from 1 on")
         self._server = Server(config)
         self._file: TraceFile | None = None
-        self._part: Part | None = None
+        self.part: Part | None = None
         try:
             self._file = TraceFile(path, PART_VERSION, site_name(membership, sid), config.replication)
         except OSError as error:
@@ -45,11 +46,11 @@ class TracedServer:
             return
         room_bytes = (MOST_MB if most_mb is None else most_mb) * 1_000_000 - self._file.size
         served = find_served(config.replication)
-        self._part = Part(served, _clock(), self._file.write, room_bytes, _warn, source_commit())
-        self._server = Server(config, watched(find_protocol(config.replication), self._part))
+        self.part = Part(served, _clock(), self._file.write, room_bytes, _warn, source_commit())
+        self._server = Server(config, watched(find_protocol(config.replication), self.part))
 
     async def __aenter__(self) -> Server:
-        server, part = self._server, self._part
+        server, part = self._server, self.part
         if part is not None:
             part.tree = lambda: server.member.tree
         try:
@@ -67,10 +68,10 @@ class TracedServer:
             self._close(error)
 
     def _close(self, error: BaseException | None) -> None:
-        if self._part is not None and self._file is not None:
+        if self.part is not None and self._file is not None:
             # asyncio cancels the server when it is told to stop.
-            self._part.guarded(self._part.close, f"failed: {error}" if isinstance(error, Exception) else "stopped")
-            self._part.ended = True
+            self.part.guarded(self.part.close, f"failed: {error}" if isinstance(error, Exception) else "stopped")
+            self.part.ended = True
             self._file.close()
 
 
