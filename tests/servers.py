@@ -34,7 +34,10 @@ def four_letter(port: int, word: str, host: str = "127.0.0.1", timeout: float = 
 
 
 class ServerProcess:
-    """One server in a process; the same data directory across `restart`. source: where the program of ours is."""
+    """One server in a process; the same data directory across `restart`.
+
+    source: where the program of ours is. arguments: more of them for ours.
+    """
 
     source: Path = ROOT
 
@@ -62,6 +65,7 @@ class ServerProcess:
         self.config.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
         self.process: subprocess.Popen[bytes] | None = None
         self.wrapper: list[str] = []
+        self.arguments: list[str] = []
 
     @property
     def hosts(self) -> str:
@@ -74,7 +78,7 @@ class ServerProcess:
 
     def command(self) -> list[str]:
         if self.kind == "ours":
-            return [*self.wrapper, sys.executable, "-m", "recipes", "serve", str(self.config)]
+            return [*self.wrapper, sys.executable, "-m", "recipes", "serve", str(self.config), *self.arguments]
         # Apache takes this switch as a system property, not from zoo.cfg, in some releases: give it both ways.
         flags = [
             "-Xmx256m",

@@ -24,6 +24,7 @@ _COMMANDS = {
     "demo": "Show workers that take turns at a lock and elect a leader; two of them are killed.",
     "ensemble": "Start servers on this machine, and run until interrupted.",
     "move": "Make the store of this user on this machine a server's data directory.",
+    "convert": "Let a stopped member of an ensemble run the other protocol.",
     "repair": "Tell what is damaged in the data directory of a stopped server.",
 }
 

@@ -10,7 +10,8 @@ from recipes.cli.access import Switch
 from recipes.cli.lab_exercises import ask, challenge, grade
 from recipes.cli.lab_files import scenario_of, write
 from recipes.cli.lab_hunts import explore, hunt, seeds_of
-from recipes.cli.lab_traces import check, diff, export, replay, schema
+from recipes.cli.lab_pictures import View, picture, refuse_without_svg
+from recipes.cli.lab_traces import check, diff, export, replay, schema, stitch
 from recipes.cli.lab_verdicts import facts_of_checks, verdict
 from recipes.cli.source import source_commit
 from recipes.cli.terminal import say, shown
@@ -22,20 +23,18 @@ from recipes.lab.compare import FORMULAS, facts, table
 from recipes.lab.compare import compare as compare_protocols
 from recipes.lab.compare import csv as csv_of
 from recipes.lab.explain import told
+from recipes.lab.gallery import gallery
 from recipes.lab.page import content, document
 from recipes.lab.plants.registry import PLANTS
 from recipes.lab.run import Outcome
 from recipes.lab.run import run as run_scenario
 from recipes.lab.scenario import SECTIONS, Scenario
-from recipes.lab.side_by_side import comparison
-from recipes.lab.timeline import timeline
+from recipes.lab.side_by_side import comparison, comparison_picture
 from recipes.lab.trace import dumps, with_commit
 from recipes.lab.transcript import transcript
-from recipes.lab.views import MOMENTS, checks_picture, figures_picture
 from recipes.lab.workload import with_load
 
 Language = Literal["en", "zh"]
-View = Literal["timeline", "ring", "state", "logs", "disks", "checks", "figures"]
 
 lab: App = App(name="lab", help="Protocols in a laboratory: see docs/lab.md.")
 lab.command(challenge)
@@ -43,13 +42,18 @@ lab.command(ask)
 lab.command(grade)
 lab.command(hunt)
 lab.command(explore)
-for _of_traces in (check, replay, export, schema, diff):
+for _of_traces in (check, replay, export, schema, diff, stitch):
     lab.command(_of_traces)
 
 
 @lab.command(name="list")
 def list_scenarios(
-    *, section: str | None = None, lang: Language = "en", plants: Switch = False, json: Switch = False
+    *,
+    section: str | None = None,
+    lang: Language = "en",
+    plants: Switch = False,
+    html: Path | None = None,
+    json: Switch = False,
 ) -> int:
     """Print the scenarios, or the planted bugs: recipes lab list.
 
@@ -57,6 +61,7 @@ def list_scenarios(
         section: only this section, such as px.
         lang: the language of the titles, en or zh.
         plants: print the planted bugs instead.
+        html: run the scenarios, and write a page to this file with a small picture of each; it takes some seconds.
         json: print an array of objects.
     """
     if plants:
@@ -83,6 +88,8 @@ def list_scenarios(
         if not any(other.section == each.section for other in found[: found.index(each)]):
             lines.append(SECTIONS[each.section][lang])
         lines.append(f"  {each.id:26} {each.title[lang]}")
+    if html is not None:
+        write(html, gallery(((each, run_scenario(each).trace) for each in found), lang))
     say(json, "\n".join(lines), facts)
     return 0
 
@@ -174,15 +181,14 @@ def run(
         if html is not None:
             write(html, document(content(kept, found)))
     title = f"{found.id}: {found.title[lang]}"
-    if (view != "timeline" or at is not None) and not svg:
-        raise BadArguments("", "--view and --at say which picture --svg prints")
-    picture = _picture(outcome, title, view, at, true_time, lang) if svg else ""
+    refuse_without_svg(view, at, svg)
+    drawn = picture(outcome.trace, outcome.found, title, view, at, true_time, lang) if svg else ""
     if explain:
         print(shown("".join(f"{line}\n" for line in told(outcome.trace, lang))), end="")
     elif text:
         print(shown(transcript(outcome.trace)), end="")
     if svg:
-        print(picture, end="")
+        print(drawn, end="")
     if json or not (text or explain or svg):
         say(json, _said(found, outcome, lang), _facts(outcome, lang))
     return outcome.code
@@ -224,7 +230,9 @@ def compare(
     seeds: str = "1-20",
     servers: int = 3,
     csv: Switch = False,
+    svg: Switch = False,
     html: Path | None = None,
+    lang: Language = "en",
     json: Switch = False,
 ) -> int:
     """Print what a write and a fault take on several protocols, side by side: recipes lab compare zab raft.
@@ -237,7 +245,9 @@ def compare(
         seeds: the first and the last seed, A-B.
         servers: how many servers there are.
         csv: print a line per figure, protocol and seed.
+        svg: print a picture of the same: the runs of the first seed below each other, and the table.
         html: write a page to this file with the table, and the runs of the first seed side by side.
+        lang: the language of the picture's title, en or zh.
         json: print an array of objects, one for each protocol.
     """
     if not protocols:
@@ -248,24 +258,11 @@ def compare(
         write(html, document(comparison(columns, scenario, chosen, servers)))
     if csv:
         print(csv_of(columns), end="")
+    elif svg:
+        print(comparison_picture(columns, scenario, chosen, servers, lang), end="")
     else:
         say(json, table(columns, servers), facts(columns))
     return 0
-
-
-def _picture(outcome: Outcome, title: str, view: View, at: str | None, true_time: bool, lang: Language) -> str:
-    """A view in SVG. Raises BadArguments if it has no moment, or there is no such event."""
-    trace = outcome.trace
-    if view in MOMENTS:
-        last = len(trace.events) - 1
-        if at is not None and not (at.isascii() and at.isdecimal() and int(at) <= last):
-            raise BadArguments("", f"--at {at}: expected the number of an event, from 0 to {last}")
-        return MOMENTS[view](trace, last if at is None else int(at), title)
-    if at is not None:
-        raise BadArguments("", f"--at {at}: {view} is of the whole run; of a moment are {', '.join(MOMENTS)}")
-    if view == "checks":
-        return checks_picture(trace, outcome.found, title, lang)
-    return figures_picture(trace, title) if view == "figures" else timeline(trace, title, true_time=true_time)
 
 
 def _said(found: Scenario, outcome: Outcome, lang: str) -> str:

@@ -10,6 +10,7 @@ from recipes.cli.source import source_commit
 from recipes.core.errors import BadArguments
 from recipes.lab import scenario as scenarios
 from recipes.lab.casts import protocol_of
+from recipes.lab.parts import Part, read_part
 from recipes.lab.run import run
 from recipes.lab.scenario import Scenario
 from recipes.lab.trace import Trace, loads, with_commit
@@ -77,6 +78,15 @@ def trace_of(file: Path) -> Trace:
     text = text_of(file)
     try:
         return loads(text)
+    except BadArguments as error:
+        raise BadArguments("", f"{file}: {error.message}") from None
+
+
+def part_of(file: Path) -> Part:
+    """What one server has written. Raises BadArguments that names the file."""
+    text = text_of(file)
+    try:
+        return read_part(text)
     except BadArguments as error:
         raise BadArguments("", f"{file}: {error.message}") from None
 

@@ -1,20 +1,29 @@
 """`recipes lab check`, `replay`, `export`, `schema` and `diff`: what is done with traces, from whichever run."""
 
 import json as json_text
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from recipes.cli.access import Switch
-from recipes.cli.lab_files import replayed, trace_of, write
+from recipes.cli.lab_files import part_of, replayed, trace_of, write
+from recipes.cli.lab_pictures import View, picture, refuse_without_svg
 from recipes.cli.lab_verdicts import facts_of_checks, verdict
+from recipes.cli.source import source_commit
 from recipes.cli.terminal import say, shown
+from recipes.core.errors import BadArguments
+from recipes.lab.checks.check import Broken
 from recipes.lab.checks.registry import check as check_trace
+from recipes.lab.checks.registry import checked
 from recipes.lab.difference import first_difference
 from recipes.lab.exports import EXPORTS
 from recipes.lab.figures import figures
-from recipes.lab.page import checked, content, document
-from recipes.lab.trace import digest
+from recipes.lab.page import content, document
+from recipes.lab.stitch import stitch as stitched
+from recipes.lab.trace import digest, dumps, with_commit
 from recipes.lab.transcript import said, transcript
 
 Language = Literal["en", "zh"]
@@ -31,54 +40,105 @@ def check(file: Path, /, *, lang: Language = "en", json: Switch = False) -> int:
         json: print one object.
     """
     trace = trace_of(file)
-    found = check_trace(trace)
+    found, unchecked = checked(trace) if trace.unseen else (check_trace(trace), {})
     lines = [f"{trace.header['scenario']}, {trace.protocol}, seed {trace.header['seed']}"]
     lines += [] if trace.end else ["the trace ends early"]
-    lines += [verdict(name, broken, lang) for name, broken in found.items()]
-    facts = {"ends_early": trace.end is None, "checks": facts_of_checks(found, lang), "figures": figures(trace)}
+    lines += _verdicts(found, unchecked, lang)
+    facts = {
+        "ends_early": trace.end is None,
+        "checks": facts_of_checks(found, lang),
+        "unchecked": unchecked,
+        "figures": figures(trace),
+    }
     say(json, "\n".join(lines), facts)
     return 1 if any(found.values()) else 0
 
 
-def replay(file: str, /, *, html: Path | None = None, lang: Language = "en", json: Switch = False) -> int:
-    """Show what a trace has, in words or as a page: recipes lab replay TRACE --html run.html.
+def _verdicts(found: Mapping[str, Broken | None], unchecked: Mapping[str, str], lang: str) -> list[str]:
+    return [
+        f"  {name:4} {unchecked[name]}" if name in unchecked else verdict(name, broken, lang)
+        for name, broken in found.items()
+    ]
+
+
+def replay(
+    file: str,
+    /,
+    *,
+    svg: Switch = False,
+    true_time: Switch = False,
+    view: View = "timeline",
+    at: str | None = None,
+    html: Path | None = None,
+    lang: Language = "en",
+    json: Switch = False,
+) -> int:
+    """Show what a trace has, in words, as a picture or as a page: recipes lab replay TRACE --html run.html.
 
     A link of a page of `recipes lab serve` has a scenario in it, which is run here: nothing is asked of the network.
 
     Exit codes: 0 all checks hold; 1 one does not; 2 the file is no trace, or a file cannot be written.
 
     Args:
-        file: what `recipes lab run --trace` wrote, or a link.
+        file: what `recipes lab run --trace` or `stitch` wrote, or a link.
+        svg: print a picture in place of the words.
+        true_time: in the timeline distances are times; else moments are spaced evenly.
+        view: which picture.
+        at: of the views ring, state, logs and disks: after the event with this number, or at the end, as without it.
         html: write a page to this file that shows the run step by step.
         lang: the language of what the checks say, en or zh.
         json: print one object.
     """
-    trace, scenario, at = replayed(file)
+    refuse_without_svg(view, at, svg)
+    trace, scenario, linked = replayed(file)
     found, unchecked = checked(trace)
+    if svg:
+        title = scenario.title[lang] if scenario is not None else str(trace.header["scenario"])
+        print(picture(trace, found, title, view, at, true_time, lang), end="")
     if html is not None:
         write(html, document(content(trace, scenario)))
     lines = [f"{trace.header['scenario']}, {trace.protocol}, seed {trace.header['seed']}"]
     lines += [] if trace.end else ["the trace ends early"]
     lines += [] if html else transcript(trace).splitlines()
-    lines += [
-        f"  {name:4} {unchecked[name]}" if name in unchecked else verdict(name, broken, lang)
-        for name, broken in found.items()
-    ]
-    if at is not None:
-        event = trace.events[at]
+    lines += _verdicts(found, unchecked, lang)
+    if linked is not None:
+        event = trace.events[linked]
         lines.append(
-            f"the link shows event {at}, {event['t'] / 1000:.3f} ms, {event['n'] or 'all'}: {said(trace, event)}"
+            f"the link shows event {linked}, {event['t'] / 1000:.3f} ms, {event['n'] or 'all'}: {said(trace, event)}"
         )
     facts = {
         "ends_early": trace.end is None,
         "checks": facts_of_checks(found, lang),
         "unchecked": unchecked,
         "events": len(trace.events),
-        "at": at,
+        "at": linked,
         "sha256": digest(trace),
     }
-    say(json, "\n".join(lines), facts)
+    if json or not svg:
+        say(json, "\n".join(lines), facts)
     return 1 if any(found.values()) else 0
+
+
+def stitch(*files: Path, out: Annotated[Path, Parameter(name=("--out", "-o"))], json: Switch = False) -> int:
+    """Join what the servers of an ensemble have written with serve --trace: recipes lab stitch s1 s2 s3 -o all.jsonl.
+
+    Clocks of different machines are aligned by the messages between them, and what is said of that is printed.
+
+    Exit codes: 0 joined; 2 the files are no traces of one run of one ensemble.
+
+    Args:
+        files: one of each server.
+        out: the file for the trace of all of them, which `recipes lab check` and `replay` read.
+        json: print one object.
+    """
+    if not files:
+        raise BadArguments("", "no file: expected what each server of an ensemble wrote with recipes serve --trace")
+    parts = [part_of(file) for file in files]
+    trace, notes = stitched(parts)
+    write(out, dumps(with_commit(trace, source_commit())))
+    lines = [f"{len(trace.events)} events of {', '.join(part.site for part in parts)}", *notes]
+    say(json, "\n".join(lines), {"events": len(trace.events), "said": notes, "unseen": trace.unseen})
+    return 0
 
 
 def export(file: Path, /, *, to: Literal["mermaid", "shiviz", "csv"]) -> int:

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recipes.core.build import describe_build
 from recipes.core.config import ServerConfig, parse_zoo_cfg
@@ -16,6 +17,9 @@ from recipes.core.properties import read_text
 from recipes.core.server.descriptors import raise_limit
 from recipes.core.server.server import Server
 
+if TYPE_CHECKING:
+    from recipes.cli.traced import TracedServer
+
 
 def main(argv: Sequence[str]) -> int:
     """Serve until SIGTERM or SIGINT. Returns 0; 2 for a wrong setting; 1 when the server cannot run."""
@@ -23,10 +27,11 @@ def main(argv: Sequence[str]) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     try:
         config = _config(arguments)
+        traced = _traced(config, arguments.trace, arguments.trace_mb)
         raise_limit()
         logging.getLogger("recipes.server").info("build: %s", describe_build())
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(config, until_eof=arguments.until_eof))
+            runner.run(_serve(config, traced, until_eof=arguments.until_eof))
     except ConfigError as error:
         return _fail(2, str(error))
     except RecipesError as error:
@@ -51,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="directory of the snapshots, of the log unless dataLogDir says otherwise, and of myid",
     )
+    parser.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="of a member of an ensemble: write to this file what it does, for `recipes lab stitch`; see docs/lab.md",
+    )
+    parser.add_argument("--trace-mb", type=int, metavar="MB", help="how large that file may become; 64 if not given")
     parser.add_argument("--until-eof", action="store_true", help="end when standard input, a pipe, is closed")
     return parser
 
@@ -114,7 +126,18 @@ def _read(zoo_cfg: Path, data_dir: Path | None) -> tuple[ServerConfig, list[str]
     return parse_zoo_cfg(text, str(zoo_cfg), data_dir)
 
 
-async def _serve(config: ServerConfig, *, until_eof: bool) -> None:
+def _traced(config: ServerConfig, file: Path | None, most_mb: int | None) -> "TracedServer | None":
+    """What traces this server, if that is wanted. Raises ConfigError if it cannot be."""
+    if file is None:
+        if most_mb is not None:
+            raise ConfigError("--trace-mb", most_mb, "--trace FILE beside it")
+        return None
+    from recipes.cli.traced import TracedServer  # nothing of the laboratory is loaded without it
+
+    return TracedServer(config, file, most_mb)
+
+
+async def _serve(config: ServerConfig, traced: "TracedServer | None", *, until_eof: bool) -> None:
     loop, serving, is_stopping = asyncio.get_running_loop(), asyncio.current_task(), False
 
     def stop() -> None:
@@ -128,7 +151,8 @@ async def _serve(config: ServerConfig, *, until_eof: bool) -> None:
     if until_eof:
         loop.add_reader(sys.stdin.fileno(), _stop_at_eof, loop, stop)
     try:
-        async with Server(config) as server:  # its start may wait for a port or a name
+        # Its start may wait for a port or a name.
+        async with Server(config) if traced is None else traced as server:
             if config.client_port is None:
                 where = f"{config.secure_client_address}:{server.secure_client_port}"
             else:

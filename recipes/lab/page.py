@@ -16,7 +16,7 @@ from typing import Any
 
 from recipes.core.errors import BadArguments
 from recipes.lab.checks.check import Broken
-from recipes.lab.checks.registry import CHECKS, checks_of
+from recipes.lab.checks.registry import CHECKS, checked
 from recipes.lab.checks_timeline import ROW, WIDTH, checks_timeline
 from recipes.lab.expectations import first
 from recipes.lab.explain import explain
@@ -38,6 +38,7 @@ PROGRAM = (
 _ONLY_COMPARED = ("compared",)  # in pages of comparisons
 _ONLY_LIVE = ("live", "partition")  # in pages of runs: those of files have them too, and find that nobody serves them
 MOST_TIMED = 5_000  # events; of a longer run the page has no picture in true time: it would be twice as large
+_MOST_EXACT = 2**53  # what a browser can count exactly
 _UNSAFE = str.maketrans({each: f"\\u{ord(each):04x}" for each in "<>&"})  # what could end the element, or look so
 
 
@@ -65,21 +66,26 @@ def content(trace: Trace, scenario: Scenario | None = None) -> dict[str, Any]:
         "wrong": list(trace.end.get("wrong", [])) if trace.end else [],
         "sha256": digest(trace),
         "events": trace.events,
+        "end": dict(trace.end) if trace.end is not None and _is_kept(trace) else None,
         **shown,
     }
 
 
-def checked(trace: Trace) -> tuple[dict[str, Broken | None], dict[str, str]]:
-    """What each check finds, and for each that could not be made, as in a trace from elsewhere, why."""
-    found: dict[str, Broken | None] = {}
-    unchecked: dict[str, str] = {}
-    for check in checks_of(trace.protocol):
-        found[check.name] = None
-        try:
-            found[check.name] = check.find(trace)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            unchecked[check.name] = f"not checked: an event lacks or has wrongly {error}"
-    return found, unchecked
+def _is_kept(trace: Trace) -> bool:
+    """Whether a browser that saves the trace writes what was read: only then its sha256 is right."""
+    return all(map(_is_same, (trace.header, *trace.events)))
+
+
+def _is_same(value: Any) -> bool:
+    """Whether this is the same after JSON.parse and JSON.stringify: 1.0 becomes 1, and keys like "7" come first."""
+    if isinstance(value, Mapping):
+        numbered = len(value) > 1 and any(key.isdecimal() for key in value)
+        return not numbered and all(map(_is_same, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_same, value))
+    if isinstance(value, float):
+        return not value.is_integer()
+    return not isinstance(value, int) or abs(value) < _MOST_EXACT
 
 
 def document(shown: Mapping[str, Any], *, live: Mapping[str, Any] | None = None) -> str:

@@ -10,14 +10,14 @@ from recipes.core.sim.chance import Random
 from recipes.lab.casts import members_of, protocol_of
 from recipes.lab.checks.check import Broken
 from recipes.lab.checks.registry import CHECKS, check
+from recipes.lab.ending import closed
 from recipes.lab.expectations import misses
-from recipes.lab.figures import figures
 from recipes.lab.plants.registry import plant_of
 from recipes.lab.scenario import Scenario, check_sites
 from recipes.lab.served.protocols import find_served
 from recipes.lab.served.world import ServedWorld
 from recipes.lab.settings import check_settings
-from recipes.lab.trace import VERSION, Trace, digest, settled
+from recipes.lab.trace import VERSION, Trace, settled
 from recipes.lab.world import World
 
 
@@ -108,15 +108,8 @@ def run(
     trace = settled(header, world.events)
     found = check(trace)
     wrong = tuple(_wrong_checks(scenario, found)) + tuple(misses(trace, scenario.expects))
-    end = {
-        "k": "end",
-        "ended": world.ended,
-        "verdict": {each: broken and broken.why for each, broken in found.items()},
-        "wrong": list(wrong),
-        "figures": figures(trace),
-        "sha256": digest(trace),
-    }
-    return Outcome(replace(trace, end=end), found, wrong, "" if world.ended else world.waits_for, world.script.faults)
+    waits_for = "" if world.ended else world.waits_for
+    return Outcome(closed(trace, found, wrong, ended=world.ended), found, wrong, waits_for, world.script.faults)
 
 
 def _wrong_checks(scenario: Scenario, found: Mapping[str, Broken | None]) -> list[str]:

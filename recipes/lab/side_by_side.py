@@ -1,4 +1,4 @@
-"""The page of a comparison: its table, and a timeline of each protocol around the same fault.
+"""A comparison as a page and as a picture: its table, and a timeline of each protocol around the same fault.
 
 The timelines are aligned by what happens: the fault, who notices it, the election, the first leader that serves, the
 first answer. Between two of these each has as much room as the one with the most moments needs, so one cursor serves
@@ -12,11 +12,14 @@ from recipes.lab.compare import Column, fault_of, rows, run_of
 from recipes.lab.figures import HEARTBEATS, start_of
 from recipes.lab.outage import Moments, moments
 from recipes.lab.scenario import Scenario
-from recipes.lab.timeline import LEFT, STEP, Picture, drawn
+from recipes.lab.table_picture import Table, add_table, document, height_of, width_of
+from recipes.lab.timeline import LEFT, STEP, Picture, add_legend, add_picture, drawn, height_of_legend
 from recipes.lab.trace import Trace
 from recipes.lab.transcript import said
 
 _BESIDE = 12  # moments that are drawn before the fault, and after the answer
+_HEAD, _MISSING = 52, 60  # room in a picture: above what follows, and for a protocol that has none
+_INK, _PALE = "#1b1b1b", "#8a8a8a"
 _NAMES = ("fault", "noticed", "chosen", "serves", "answered")
 
 
@@ -64,19 +67,40 @@ class _Run(NamedTuple):
     trace: Trace | None
     found: Moments | None
 
+    @property
+    def missing(self) -> str:
+        """Why it has no picture; empty if it has one."""
+        if self.trace is None:
+            return "The scenario does not run on this protocol."
+        return "" if self.found is not None else "No write is answered behind a fault in this run."
+
+
+class SideBySide(NamedTuple):
+    """The runs of one seed, and the pictures of those in which something was answered behind the fault, in order."""
+
+    fault: Scenario
+    seed: int
+    runs: list[_Run]
+    aligned: Aligned
+
+
+def side_by_side(columns: Sequence[Column], scenario: str | None, seed: int, servers: int) -> SideBySide:
+    """What is shown of each protocol. columns: what `compare` has found for the same arguments."""
+    fault = fault_of(scenario)
+    runs = [_run(column, fault, seed, servers) for column in columns]
+    together = [(each.trace, each.found) for each in runs if each.trace is not None and each.found is not None]
+    return SideBySide(fault, seed, runs, aligned(together) if together else Aligned([], [], [], []))
+
 
 def comparison(columns: Sequence[Column], scenario: str | None, seeds: range, servers: int) -> dict[str, Any]:
     """What the page of a comparison shows. columns: what `compare` has found for the same arguments."""
-    fault = fault_of(scenario)
-    runs = [_run(column, fault, seeds.start, servers) for column in columns]
-    together = [(each.trace, each.found) for each in runs if each.trace is not None and each.found is not None]
-    shown = aligned(together) if together else Aligned([], [], [], [])
+    fault, seed, runs, shown = side_by_side(columns, scenario, seeds.start, servers)
     pictures = iter(zip(shown.pictures, shown.spans, strict=True))
     return {
         "title": fault.title,
         "compare": {
             "scenario": fault.id,
-            "seed": seeds.start,
+            "seed": seed,
             "seeds": [seeds.start, seeds.stop - 1],
             "servers": servers,
             "heads": [each.title for each in runs],
@@ -88,16 +112,48 @@ def comparison(columns: Sequence[Column], scenario: str | None, seeds: range, se
     }
 
 
+def comparison_picture(
+    columns: Sequence[Column], scenario: str | None, seeds: range, servers: int, lang: str = "en"
+) -> str:
+    """The same in SVG: the timelines below each other, then what the parts of the outage took, then all figures."""
+    fault, seed, runs, shown = side_by_side(columns, scenario, seeds.start, servers)
+    titles = [each.title for each in runs]
+    parts = Table(f"The runs of seed {seed}", ["", *titles], [[label, *cells] for label, cells in _parts(runs)])
+    said = f"Seeds {seeds.start} to {seeds.stop - 1}, {servers} servers"
+    figures = Table(said, ["", *titles], [[label, *cells] for label, cells in rows(columns, servers)])
+    roles = sorted({role for picture in shown.pictures for role in picture.roles()})
+    heights = [_MISSING if each.missing else shown.pictures[0].height for each in runs]
+    lanes = _HEAD + sum(heights)
+    tables = lanes + height_of_legend(roles) + _HEAD
+    width = max(width_of(parts), width_of(figures), *(each.width + 20 for each in shown.pictures[:1]))
+    title = f"{fault.title[lang]}: {', '.join(titles)}"
+    root = document(title, width, tables + height_of(parts) + height_of(figures))
+    for number, (name, x) in enumerate(zip(shown.names, shown.places, strict=True)):
+        top = 36 + 12 * (number % 2)  # two may be near to each other
+        root.add("line", x1=x, x2=x, y1=top, y2=lanes, stroke=_PALE, stroke_dasharray="2 3")
+        root.add("text", name, x=x + 3, y=top, font_size=10, fill=_INK)
+    y, pictures = _HEAD, iter(shown.pictures)
+    for run, height in zip(runs, heights, strict=True):
+        root.add("text", run.title, x=12, y=y + 18, font_size=12, font_weight="bold", fill=_INK)
+        if run.missing:
+            root.add("text", run.missing, x=12, y=y + 36, fill=_INK)
+        else:
+            add_picture(root.add("g", transform=f"translate(0 {y})"), next(pictures))
+        y += height
+    add_legend(root, roles, lanes)
+    add_table(root, parts, tables)
+    add_table(root, figures, tables + height_of(parts))
+    return f"{root.text()}\n"
+
+
 def _run(column: Column, fault: Scenario, seed: int, servers: int) -> _Run:
     trace = run_of(fault, column.protocol, seed, servers).trace if column.outages is not None else None
     return _Run(column.title, trace, None if trace is None else moments(trace))
 
 
 def _shown(run: _Run, pictures: Iterator[tuple[Picture, range]]) -> dict[str, Any]:
-    if run.trace is None:
-        return {"title": run.title, "missing": "The scenario does not run on this protocol."}
-    if run.found is None:
-        return {"title": run.title, "missing": "No write is answered behind a fault in this run."}
+    if run.trace is None or run.found is None:
+        return {"title": run.title, "missing": run.missing}
     picture, span = next(pictures)
     events = [run.trace.events[number] for number in span]
     return {

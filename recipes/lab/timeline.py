@@ -109,12 +109,17 @@ class Picture:
         tints: dict[str, str] = {}
         now: dict[str, tuple[object, int, int]] = {}  # of each site: its number, since where, since which event
         states: dict[str, dict[str, object]] = {}
+        down: set[str] = set()  # messages to them may be lost, which changes nothing
         for event in self._trace.events[: self._span.stop]:
             follow_state(states, event)
             site, x = event["n"], self.x[event["i"]]
             if site not in self.lanes:
                 continue
-            number = None if event["k"] in _ENDS else states.get(site, {}).get("number")
+            if event["k"] in _ENDS:
+                down.add(site)
+            elif event["k"] == "start":
+                down.discard(site)
+            number = None if site in down else states.get(site, {}).get("number")
             before = now.get(site, (None, x, 0))
             if number != before[0]:
                 yield from self._tint(site, before, x, tints)
@@ -286,7 +291,7 @@ def timeline(
     """The picture as an SVG document. span: only these events."""
     picture = Picture(trace, heartbeats=heartbeats, true_time=true_time, span=span)
     roles = picture.roles()
-    height = picture.height + 18 * ((len(roles) + 3) // 4)
+    height = picture.height + height_of_legend(roles)
     width = max(picture.width + 20, 620)
     svg = Element(
         "svg", xmlns="http://www.w3.org/2000/svg", role="img", viewBox=f"0 0 {width} {height}", width=width,
@@ -297,11 +302,21 @@ def timeline(
     svg.add("desc", said, id="d")
     svg.add("rect", width=width, height=height, fill="#ffffff")
     svg.add("text", title, x=12, y=20, font_size=14, fill=_INK)
-    for site, y in picture.lanes.items():
-        svg.add("text", site, x=12, y=y + 4, font_size=12, font_weight="bold", fill=_INK)
-    svg.content += [piece.element for piece in picture.pieces]
-    _legend(svg, roles, picture.height)
+    add_picture(svg, picture)
+    add_legend(svg, roles, picture.height)
     return svg.text() + "\n"
+
+
+def add_picture(to: Element, picture: Picture) -> None:
+    """Draw the picture, with the names of its lanes."""
+    for site, y in picture.lanes.items():
+        to.add("text", site, x=12, y=y + 4, font_size=12, font_weight="bold", fill=_INK)
+    to.content += [piece.element for piece in picture.pieces]
+
+
+def height_of_legend(roles: Sequence[str]) -> int:
+    """How much room a legend of these roles needs."""
+    return 18 * ((len(roles) + 3) // 4)
 
 
 def _mark(event: Event, x: int, y: int) -> Iterator[Element]:
@@ -316,7 +331,8 @@ def _mark(event: Event, x: int, y: int) -> Iterator[Element]:
     yield Element("text", said[:28], x=x + 6, y=y - (6 if calls else 16), font_size=9, fill=colour)
 
 
-def _legend(svg: Element, roles: list[str], top: int) -> None:
+def add_legend(svg: Element, roles: Sequence[str], top: int) -> None:
+    """Say what the lines of these roles look like; `top` is where it begins."""
     for number, role in enumerate(roles):
         x, y = 12 + 150 * (number % 4), top + 18 * (number // 4) + 4
         colour, dashes = look_of(role)

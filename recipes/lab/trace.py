@@ -36,7 +36,7 @@ KINDS = frozenset({
     "send", "deliver", "lost", "timer", "write", "fsync", "crash", "power", "start", "pause", "resume", "fault", "heal",
     "state", "call", "reply", "check", "note",
 })  # fmt: skip
-_NEEDED: Mapping[str, Mapping[str, type]] = {
+NEEDED: Mapping[str, Mapping[str, type]] = {
     "send": {"id": int, "to": str, "role": str, "real": str, "fields": dict},
     "deliver": {"id": int},
     "lost": {"id": int, "why": str},
@@ -82,6 +82,12 @@ class Trace:
         sites: Mapping[str, str] = self.header["sites"]
         return sites
 
+    @property
+    def unseen(self) -> list[str]:
+        """The sites of which it does not have all: of real servers, where one ran without writing its part."""
+        unseen = self.header.get("unseen")
+        return list(map(str, unseen)) if isinstance(unseen, list) else []
+
     def of_kind(self, kind: str) -> list[str]:
         """The names of all sites of a kind."""
         return [name for name, each in self.sites.items() if each == kind]
@@ -120,7 +126,7 @@ def loads(text: str) -> Trace:
     whole, rest = lines[:-1], lines[-1]  # what is after the last newline was cut
     if not whole:
         raise BadArguments("", f"no trace: expected a first line with the version {VERSION}")
-    header = _object(1, whole[0])
+    header = read_object(1, whole[0])
     if header.get("version") != VERSION:
         said = str(header.get("version"))[:40]
         raise BadArguments("", f"a trace of version {said!r}: this program reads {VERSION}")
@@ -133,7 +139,7 @@ def loads(text: str) -> Trace:
     following: list[str] = whole[1:] + ([rest] if rest else [])
     for number, line in enumerate(following, 2):
         try:
-            event = _object(number, line)
+            event = read_object(number, line)
         except BadArguments:
             if number == len(lines) and rest:
                 break  # cut in the middle of this line
@@ -151,7 +157,8 @@ def loads(text: str) -> Trace:
     return trace
 
 
-def _object(number: int, line: str) -> Event:
+def read_object(number: int, line: str) -> Event:
+    """The object in a line. Raises BadArguments, which names the line, if there is none."""
     try:
         found = json.loads(line, parse_constant=_no_constant)
     except (ValueError, RecursionError):
@@ -171,14 +178,14 @@ def _no_constant(name: str) -> Any:
 
 def _check(number: int, event: Event, expected: int, sites: Mapping[str, Any], sent: set[int]) -> None:
     kind = event.get("k")
-    if event.get("i") != expected or not _is_number(event.get("t"), _LATEST_US):
+    if event.get("i") != expected or not is_time(event.get("t")):
         raise BadArguments("", f"trace, line {number}: expected event {expected}, with its time")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise BadArguments("", f"trace, line {number}: k = {kind!r}: no kind of event")
-    for key, type_ in _NEEDED.get(kind, {}).items():
+    for key, type_ in NEEDED.get(kind, {}).items():
         if not isinstance(event.get(key), type_):
             raise BadArguments("", f"trace, line {number}: {key} = {event.get(key)!r}: expected {type_.__name__}")
-    if event.get("n") not in sites and event.get("n") != "":
+    if not isinstance(event.get("n"), str) or (event["n"] not in sites and event["n"]):
         raise BadArguments("", f"trace, line {number}: no site is called {event.get('n')!r}")
     if "cause" in event and not _is_number(event["cause"], expected):
         raise BadArguments("", f"trace, line {number}: cause = {event['cause']!r}: expected an earlier event")
@@ -195,7 +202,12 @@ def _check(number: int, event: Event, expected: int, sites: Mapping[str, Any], s
 
 
 def _are_timers(value: Any) -> bool:
-    return isinstance(value, dict) and all(each is None or _is_number(each, _LATEST_US) for each in value.values())
+    return isinstance(value, dict) and all(each is None or is_time(each) for each in value.values())
+
+
+def is_time(value: Any) -> bool:
+    """Whether this may be a time in a trace, in µs."""
+    return _is_number(value, _LATEST_US)
 
 
 def _is_number(value: Any, below: int) -> bool:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from recipes import is_compiled
+from recipes.cli.traced import TracedServer
+from recipes.core.config import parse_zoo_cfg
 
 ROOT = Path(__file__).parent.parent.parent
 READY = "recipes serve: accepting clients on 127.0.0.1:"
@@ -132,6 +134,7 @@ def test_imports_nothing_a_server_does_not_need():
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert loaded.isdisjoint({"cyclopts", "rich", "tenacity"})
     assert "recipes.core.client" not in done.stdout
+    assert "recipes.lab" not in done.stdout  # only with --trace
 
 
 def test_it_may_have_as_many_descriptors_as_the_system_allows(tmp_path: Path):
@@ -139,3 +142,44 @@ def test_it_may_have_as_many_descriptors_as_the_system_allows(tmp_path: Path):
     with serving(write_config(tmp_path), limit=256) as process:
         assert process.stdout.readline().startswith(READY)
         assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+
+
+def test_a_server_that_stands_alone_has_no_trace(tmp_path: Path, run):
+    done = run("serve", str(write_config(tmp_path)), "--trace", str(tmp_path / "trace"))
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"recipes serve: --trace={tmp_path}/trace: expected a member of an ensemble: a trace shows messages, and this "
+        "server stands alone\n"
+    )
+    assert not (tmp_path / "trace").exists()
+    assert run("serve", str(write_config(tmp_path)), "--trace-mb", "5").returncode == 2
+
+
+def test_a_trace_goes_into_no_other_file(tmp_path: Path, run):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "myid").write_text("1")
+    config = write_config(tmp_path)
+    config.write_text(f"{config.read_text()}initLimit=5\nsyncLimit=2\nserver.1=127.0.0.1:1:2\nserver.2=127.0.0.1:3:4\n")
+    wrong = {"notes": "my notes\n", "other": '{"version":"recipes-trace-part/1","site":"s2","protocol":"zab"}\n'}
+    for name, text in wrong.items():
+        (tmp_path / name).write_text(text)
+        done = run("serve", str(config), "--trace", str(tmp_path / name))
+        assert done.returncode == 2
+        assert done.stderr.endswith("expected a new file, or a trace of s1, which runs zab\n")
+        assert (tmp_path / name).read_text() == text
+    done = run("serve", str(config), "--trace", str(tmp_path / "notes"), "--trace-mb", "0")
+    assert done.stderr == "recipes serve: --trace-mb=0: expected a number from 1 on\n"
+    os.mkfifo(tmp_path / "pipe")
+    assert run("serve", str(config), "--trace", str(tmp_path / "pipe")).stderr.endswith("expected a file\n")
+    assert not (data / "version-2").exists()
+
+
+def test_a_trace_that_cannot_be_written_keeps_no_server_from_starting(tmp_path: Path, caplog):
+    (tmp_path / "myid").write_text("1")
+    text = "clientPort=0\ninitLimit=5\nsyncLimit=2\nserver.1=127.0.0.1:1:2\nserver.2=127.0.0.1:3:4\n"
+    config, _ = parse_zoo_cfg(text, "zoo.cfg", tmp_path)
+    file = tmp_path / "missing" / "trace"
+    traced = TracedServer(config, file, None)
+    assert caplog.messages == [f"there is no trace: {file}: No such file or directory"]
+    assert traced.part is None

@@ -11,9 +11,9 @@ import pytest
 
 from recipes.cli.lab_files import scenario_of
 from recipes.lab.run import run
-from recipes.lab.scenario import parse
+from recipes.lab.scenario import load, parse
 from recipes.lab.steps import ACTIONS
-from recipes.lab.trace import digest
+from recipes.lab.trace import digest, loads
 from tests.lab.chromium import MEDIA, Chromium, Page, at, choose
 
 pytestmark = pytest.mark.thorough  # a browser
@@ -149,6 +149,22 @@ def test_a_link_opens_the_same_run_in_another_page(live, site):
         other.wait("!document.querySelector('#error').hidden")
         assert other.run(facts) == page.run(facts)
         other.run("document.querySelector('#error').hidden = true")
+
+
+def test_a_trace_saved_from_the_page_has_its_last_line_too(live):
+    page = live("?scenario=px-null&seed=3")
+    page.run("location.hash = '#at=12&view=scenario'")
+    page.wait("!document.querySelector('#scenario').hidden")
+    page.run("""
+        URL.createObjectURL = (blob) => { blob.text().then((text) => { window.kept = text; }); return "#"; };
+        HTMLAnchorElement.prototype.click = () => {};
+    """)
+    page.click("Save the trace")
+    page.wait("window.kept !== undefined")
+    trace = loads(page.run("window.kept"))
+    whole = run(load("px-null"), seed=3).trace
+    assert trace.end == whole.end
+    assert digest(trace) == digest(whole)
 
 
 @pytest.mark.parametrize("media", MEDIA)

@@ -332,3 +332,11 @@ def test_it_names_the_event_that_broke_it_and_says_why_in_two_languages(name, ma
     assert all(0 <= each < broken.event for each in broken.evidence)
     assert broken.why
     assert any("\u4e00" <= character <= "\u9fff" for character in broken.why_zh)
+
+
+def test_votes_are_for_the_numbers_that_servers_have_in_their_names():
+    trace = voted_for(7).send("s2", "s7", "GRANT", term=1).trace
+    named = Trace({**trace.header, "sites": {"s2": "server", "s7": "server"}}, trace.events[1:2] + trace.events[3:])
+    assert CHECKS["RF2"].find(named) is None
+    other = voted_for(2).send("s2", "s7", "GRANT", term=1).trace
+    assert CHECKS["RF2"].find(Trace(named.header, other.events)) is not None

@@ -11,7 +11,8 @@ from recipes.lab.outage import moments, outage
 from recipes.lab.page import document
 from recipes.lab.run import run
 from recipes.lab.scenario import load, names
-from recipes.lab.side_by_side import aligned, comparison
+from recipes.lab.side_by_side import aligned, comparison, comparison_picture
+from tests.lab.test_views import texts
 
 SIZES = [3, *(pytest.param(n, marks=pytest.mark.thorough) for n in (5, 7))]
 SHARED = [(each.id, name) for each in map(load, names()) for name in each.protocols[1:]]
@@ -123,6 +124,24 @@ def test_a_comparison_shows_the_protocols_that_have_the_fault_and_says_why_other
     assert int(parts["messages until the first answer, without heartbeats"][0]) >= spent.votes
     none = comparison(compare(["primary-backup"], None, range(1, 2), 3), None, range(1, 2), 3)["compare"]
     assert none["phases"] == []
+
+
+def test_a_comparison_is_also_a_picture(lab):
+    names = ["zab", "raft", "primary-backup"]
+    columns = compare(names, None, range(1, 2), 3)
+    text = comparison_picture(columns, None, range(1, 2), 3)
+    assert len(text) < 300_000
+    said = texts(text)
+    shown = comparison(columns, None, range(1, 2), 3)["compare"]
+    assert {"fault", "noticed", "chosen", "serves", "answered", "ZAB", "Raft"} <= set(said)
+    assert "The scenario does not run on this protocol." in said
+    for _, *cells in (*shown["parts"], *shown["rows"]):
+        assert set(cells) <= set(said)
+    assert lab("compare", *names, "--seeds", "1", "--svg") == (0, text, "")
+    title = load("cmp-leader-crash").title["zh"]
+    assert title in lab("compare", *names, "--seeds", "1", "--svg", "--lang", "zh")[1]
+    nothing = comparison_picture(compare(["primary-backup"], None, range(1, 2), 3), None, range(1, 2), 3)
+    assert "The scenario does not run on this protocol." in texts(nothing)
 
 
 @pytest.mark.thorough  # each comparison

@@ -162,3 +162,13 @@ def test_jump_targets_are_what_a_reader_jumps_to(outcome):
     assert places["commit"]
     assert set(places["election"] + places["fault"] + places["note"]) <= set(places["phase"])
     assert all(list_ == sorted(set(list_)) for list_ in places.values())
+
+
+def test_a_page_has_the_last_line_of_its_trace_if_a_browser_would_write_the_same_lines(outcome):
+    trace = outcome("zab-broadcast").trace
+    shown = json.loads(json.dumps(content(trace)))
+    assert loads(dumps(Trace(shown["header"], shown["events"], shown["end"]))) == trace
+    for value in (1.0, 1 << 60, {"2": 0, "1": 0}, [[-0.0]]):
+        changed = replace(trace, events=[trace.events[0] | {"more": value}, *trace.events[1:]])
+        assert content(changed)["end"] is None
+    assert content(replace(trace, end=None))["end"] is None

@@ -8,7 +8,7 @@ import pytest
 
 from recipes.lab.expectations import follow_state
 from recipes.lab.scenario import names
-from recipes.lab.timeline import LEFT, Picture, timeline
+from recipes.lab.timeline import LEFT, TINTS, Picture, timeline
 from recipes.lab.timeline import drawn as drawn_events
 from recipes.lab.trace import Event, Trace
 from recipes.lab.transcript import brief
@@ -76,6 +76,21 @@ def test_behind_each_lane_is_the_number_that_its_site_shows(outcome, name):
     for (site, x), number in shown.items():
         behind = [each for each in areas if each.sites == (site,) and each.left <= x <= each.right]
         assert any(f"{site} shows {brief(number)}" in str(each.element.plain()) for each in behind), (site, x)
+
+
+def test_there_is_nothing_behind_the_lane_of_a_site_that_is_down(outcome):
+    trace = outcome("pb-blocks").trace
+    picture = Picture(trace)
+    crash = next(event for event in trace.events if event["k"] == "crash")
+    site, x = crash["n"], picture.x[crash["i"]]
+    back = [event["i"] for event in trace.events[crash["i"] :] if event["k"] == "start" and event["n"] == site]
+    assert any(event["k"] == "lost" and event["n"] == site for event in trace.events[crash["i"] :])
+    until = picture.x[back[0]] if back else picture.width
+    tints = [
+        piece for piece in picture.pieces if piece.sites == (site,) and piece.element.attributes.get("fill") in TINTS
+    ]
+    assert tints
+    assert not [piece for piece in tints if x < piece.right and piece.left < until]
 
 
 def test_a_picture_of_a_span_has_only_its_events(outcome):

@@ -44,8 +44,8 @@ def test_what_is_no_trace_is_refused_in_one_sentence(text):
     assert "line 3: no JSON" in refused("\n".join([*lines[:2], "{", *lines[3:]]))
     assert "expected event 1" in refused("\n".join([*lines[:2], *lines[3:]]))
     assert "the trace was changed" in refused(text.replace('"value":"a"', '"value":"z"', 1))
-    changes = {"k": "nonsense", "n": "s9", "t": "soon"}
-    for key, value in changes.items():
+    changes = [("k", "nonsense"), ("n", "s9"), ("t", "soon"), ("k", {}), ("n", []), ("n", None)]
+    for key, value in changes:
         event = json.loads(lines[1]) | {key: value}
         assert "line 2" in refused("\n".join([lines[0], json.dumps(event), *lines[2:]]))
     strange = json.dumps({"i": 0, "t": 0, "n": "a1", "k": "deliver", "id": 9})

@@ -37,7 +37,8 @@ def _goes_back(trace: Trace) -> Broken | None:
     histories = Histories(trace)
     before: dict[str, tuple[int, tuple[int, int]]] = {}
     granted: dict[tuple[str, int], tuple[str, int]] = {}
-    numbers = {name: number for number, name in enumerate(trace.sites, 1)}
+    # Names have the numbers of servers: those of real ones need not count from 1.
+    numbers = {name: int(name[1:]) if name[1:].isdecimal() else at for at, name in enumerate(trace.sites, 1)}
     for event, stored in histories.moments():
         site = event["n"]
         if event["k"] == "start" or any(each.key in (_TERM, _VOTE) for each in stored):

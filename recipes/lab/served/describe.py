@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from recipes.core.sim.node import Node
+from recipes.core.tree.tree import DataTree
 from recipes.lab.served.protocol import ServedProtocol
 from recipes.lab.served.text import zxid_text
 
@@ -17,11 +18,9 @@ def timers(node: Node) -> dict[str, int]:
     return {} if deadline_ms is None else {_ACTS.get(node.peer.role, "election"): deadline_ms}
 
 
-def describe(node: Node, protocol: ServedProtocol, name_of: Callable[[int], str]) -> dict[str, Any]:
+def describe(peer: Any, tree: DataTree, protocol: ServedProtocol, name_of: Callable[[int], str]) -> dict[str, Any]:
     """Role, epoch or term as `number`, the ends of the log, and what belongs to the protocol."""
-    peer: Any = node.peer
     status = peer.status()
-    tree = node.member.tree
     shown: dict[str, Any] = {
         "role": peer.role,
         "last": zxid_text(status.last_zxid),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from recipes.core.agree.machine import Message
+from recipes.core.jute.txns import Txn
 from recipes.core.jute.votes import Notification
 from recipes.core.replication import Cell, ReplicationProtocol
 
@@ -29,7 +30,8 @@ class ServedProtocol(NamedTuple):
     make(settings, replaced): the protocol with the options of a scenario. replaced: classes with a planted bug, by the
         right ones.
     usual: its options as it serves.
-    talk(): a new Talk. notification(note): what a notification of the election port says.
+    talk(text): a new Talk. text: says what a txn does.
+    notification(note): what a notification of the election port says.
     cells(epoch, accepted): the cells of a server whose log ends in one epoch or term, and that has accepted another.
     show(peer, name_of): what there is to see of a server, beside what describe.py shows of all.
     """
@@ -37,7 +39,7 @@ class ServedProtocol(NamedTuple):
     name: str
     make: Callable[[Settings, Replaced], ReplicationProtocol]
     usual: Settings
-    talk: Callable[[], Talk]
+    talk: Callable[[Callable[[Txn], str]], Talk]
     notification: Callable[[Notification], Message]
     cells: Callable[[int, int], list[Cell]]
     show: Callable[[Any, Callable[[int], str]], dict[str, Any]]

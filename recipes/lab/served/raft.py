@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from recipes.core.agree.machine import Message
+from recipes.core.jute.txns import Txn
 from recipes.core.jute.votes import Notification
 from recipes.core.raft.options import SERVED
 from recipes.core.raft.peer import RaftPeer
@@ -16,7 +17,7 @@ from recipes.core.replicas.ballots import Kind, from_notification
 from recipes.core.replicas.terms import term_cell
 from recipes.core.replication import Cell, Recovered, Replica, ReplicaSettings, ReplicationProtocol
 from recipes.lab.served.protocol import MOST_BYTES, Replaced, ServedProtocol, Settings
-from recipes.lab.served.text import entry_text, operation_name, zxid_text
+from recipes.lab.served.text import entry_text, operation_name, txn_text, zxid_text
 
 _OPTIONS = ("pre_vote", "check_quorum", "back_off_by_term")
 
@@ -36,8 +37,9 @@ def _make(settings: Settings, replaced: Replaced) -> ReplicationProtocol:
 class RaftTalk:
     """Raft's messages. What a leader had before the follower came is sent to it as backfill."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: Callable[[Txn], str] = txn_text) -> None:
         self._reader = w.MessageReader(RAFT_MESSAGES, MOST_BYTES)
+        self._text = text
         self._had = 0  # where the leader's log ended when the follower introduced itself
         self._commit = -1
         self._durable = -1
@@ -79,7 +81,7 @@ class RaftTalk:
         }  # fmt: skip
         known, self._commit = self._commit, max(self._commit, message.commit_zxid)
         if message.entries:
-            fields["entries"] = [[zxid_text(entry.zxid), entry_text(entry)] for entry in message.entries]
+            fields["entries"] = [[zxid_text(entry.zxid), entry_text(entry, self._text)] for entry in message.entries]
             role = "backfill" if message.entries[-1].zxid <= self._had else "replicate"
         elif known < 0:
             role = "backfill"  # a guess of an entry that both logs have

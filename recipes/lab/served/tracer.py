@@ -2,17 +2,18 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recipes.core.agree.machine import Message
 from recipes.core.disk.jobs import Batch, Job, OperationJob
 from recipes.core.jute.votes import decode_notification
-from recipes.core.replication import Cell, InstallSnapshot, Recovered, Truncate
+from recipes.core.replication import Recovered
 from recipes.core.sim.network import Side
 from recipes.lab.links import Flight
 from recipes.lab.served.describe import timers
 from recipes.lab.served.protocol import ServedProtocol, Talk
-from recipes.lab.served.text import entry_text, zxid_text
+from recipes.lab.served.text import txn_text
+from recipes.lab.served.writes import Writes
 
 if TYPE_CHECKING:
     from recipes.lab.served.world import ServedWorld
@@ -33,13 +34,12 @@ class _Chunk:
 
 
 class Disk:
-    """What one server has written, as far as the tracer has heard of it. log: zxid -> the text of its txn."""
+    """What one server has written, as far as the tracer has heard of it."""
 
     def __init__(self) -> None:
-        self.log: dict[int, str] = {}
+        self.writes: Writes = Writes()
         self.numbers: dict[int, int] = {}  # id of a job under way -> the number of its last write
         self.begins: dict[int, int] = {}  # id of a job under way -> the event of the begin of its sync
-        self.written = 0
 
 
 class Tracer:
@@ -66,7 +66,7 @@ class Tracer:
             self._answers(side)
             return
         sender, receiver = side.from_peer[1], side.from_peer[0]
-        talk = self._talks.setdefault((side.number, sender), self._protocol.talk())
+        talk = self._talks.setdefault((side.number, sender), self._protocol.talk(txn_text))
         flights: list[Flight] = []
         chunk = _Chunk(len(data), flights)
         said = talk.hear(data)
@@ -211,16 +211,12 @@ class Tracer:
         """A server starts, with what its disk has."""
         disk = self.disks.setdefault(sid, Disk())
         disk.numbers, disk.begins = {}, {}
-        disk.log = {entry.zxid: entry_text(entry) for entry in found.history}
-        stored: dict[str, Any] = {f"log:{zxid_text(zxid)}": text for zxid, text in disk.log.items()}
-        stored["base"] = zxid_text(found.base_zxid)
-        stored |= {name: cell_value(value) for name, value in sorted(found.cells.items())}
         self._causes[sid] = None
         self._handled[sid] = []
         self._timers[sid] = {}
         world = self._world
         world.cause = None
-        event = world.record(world.name_of(sid), "start", stored=stored)
+        event = world.record(world.name_of(sid), "start", stored=disk.writes.stored(found))
         self._causes[sid] = event
 
     def begins(self, sid: int, job: Job) -> None:
@@ -228,38 +224,15 @@ class Tracer:
         world, disk = self._world, self.disks[sid]
         name = world.name_of(sid)
         self._as_caused(sid)
-        if isinstance(job, Batch):
-            for entry in job.entries:
-                disk.log[entry.zxid] = entry_text(entry)
-                self._write(sid, f"log:{zxid_text(entry.zxid)}", disk.log[entry.zxid], len(entry.payload))
-        elif isinstance(job, OperationJob):
-            operation = job.operation
-            if isinstance(operation, Cell):
-                self._write(sid, operation.name, cell_value(operation.value), len(operation.value))
-            else:
-                self._replace(sid, operation)
+        if isinstance(job, Batch | OperationJob):
+            for fields in disk.writes.of(job.entries if isinstance(job, Batch) else [job.operation]):
+                world.record(name, "write", **fields)
         else:
             world.cause = None
             return
-        disk.numbers[id(job)] = disk.written
-        disk.begins[id(job)] = world.record(name, "fsync", at="begin", number=disk.written)
+        disk.numbers[id(job)] = disk.writes.count
+        disk.begins[id(job)] = world.record(name, "fsync", at="begin", number=disk.writes.count)
         world.cause = None
-
-    def _replace(self, sid: int, operation: Truncate | InstallSnapshot) -> None:
-        disk = self.disks[sid]
-        gone = [zxid for zxid in disk.log if zxid > operation.zxid or isinstance(operation, InstallSnapshot)]
-        for zxid in gone:
-            del disk.log[zxid]
-            self._write(sid, f"log:{zxid_text(zxid)}", None, 0)
-        if isinstance(operation, InstallSnapshot):
-            self._write(sid, "base", zxid_text(operation.zxid), len(operation.body))
-        elif not gone:
-            self._write(sid, "cut", zxid_text(operation.zxid), 0)
-
-    def _write(self, sid: int, what: str, value: Any, size: int) -> None:
-        disk = self.disks[sid]
-        disk.written += 1
-        self._world.record(self._world.name_of(sid), "write", number=disk.written, what=what, value=value, bytes=size)
 
     def done(self, sid: int, job: Job) -> None:
         """The job is done."""
@@ -352,9 +325,3 @@ def _let_go(flights: Sequence[Flight]) -> None:
     """Nothing keeps these messages back, or loses them."""
     for flight in flights:
         flight.held, flight.late_us, flight.why_lost = False, 0, None
-
-
-def cell_value(value: bytes) -> int | str:
-    """The value of a cell: a number where it is one."""
-    text = value.decode("utf-8", "replace").strip()
-    return int(text) if text.removeprefix("-").isdigit() else text

@@ -188,7 +188,7 @@ class ServedWorld(Course):
     def describe(self, sid: int) -> dict[str, Any] | None:
         """What a server says of itself; None while it is down."""
         node = self.site_of(sid).node
-        return describe(node, self._protocol, self.name_of) if node.up else None
+        return describe(node.peer, node.member.tree, self._protocol, self.name_of) if node.up else None
 
     def why_gone(self, sid: int) -> str:
         """Why a message does not arrive at a server."""

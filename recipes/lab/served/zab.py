@@ -6,7 +6,7 @@ from typing import Any
 from recipes.core.agree.machine import Message
 from recipes.core.jute import quorum as q
 from recipes.core.jute import votes as v
-from recipes.core.jute.txns import decode_txn
+from recipes.core.jute.txns import Txn, decode_txn
 from recipes.core.replication import Cell, Recovered, Replica, ReplicaSettings, ReplicationProtocol
 from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
 from recipes.core.zab.peer import ZabPeer
@@ -39,8 +39,9 @@ class ZabTalk:
         q.UPTODATE: "commit-notice",
     }  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, text: Callable[[Txn], str] = txn_text) -> None:
         self._reader = q.PacketReader(MOST_BYTES)
+        self._text = text
         self._leads = False
         self._syncing = False
 
@@ -71,7 +72,7 @@ class ZabTalk:
         elif kind == q.ACKEPOCH:
             fields["epoch"] = q.decode_epoch(packet.data)
         if kind in (q.PROPOSAL, q.INFORM) and packet.data is not None:
-            fields["txn"] = txn_text(decode_txn(packet.data)[0])
+            fields["txn"] = self._text(decode_txn(packet.data)[0])
         if kind == q.NEWLEADER:
             self._syncing = False
         return Message(role, q.packet_name(kind), fields)

@@ -173,7 +173,8 @@ function save(name, text) {
 }
 
 function traceText() {
-  return [run.data.header, ...run.events].map((each) => `${JSON.stringify(each)}\n`).join("");
+  const end = run.data.end === null ? [] : [run.data.end];
+  return [run.data.header, ...run.events, ...end].map((each) => `${JSON.stringify(each)}\n`).join("");
 }
 
 async function through(stream, bytes, most) {
