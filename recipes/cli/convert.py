@@ -9,7 +9,7 @@ import cyclopts
 
 from recipes.core.disk.cells import write_cell
 from recipes.core.disk.directories import open_directories
-from recipes.core.disk.recovery import Trust, recover_member, save_snapshot
+from recipes.core.disk.recovery import TEMPORARY, Trust, recover_member, save_snapshot
 from recipes.core.disk.snapshot import write_snapshot
 from recipes.core.errors import BadArguments, DiskError
 from recipes.core.protocols import NAMES, ProtocolName, find_protocol
@@ -21,8 +21,10 @@ from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell, s
 from recipes.core.zxid import epoch_of
 
 _MARKS: Final[Mapping[str, str]] = {"zab": CURRENT_EPOCH, "raft": VOTE}  # the cell that only its directories have
-_KNOWN = frozenset({ACCEPTED_EPOCH, CURRENT_EPOCH, VOTE, SECRET_CELL, ".lock", "log-directory"})
-_KNOWN_PREFIXES = ("snapshot.", "log.")
+_CELLS = (ACCEPTED_EPOCH, CURRENT_EPOCH, VOTE, SECRET_CELL)
+# A crash leaves the temporary files, of this command too; nobody has been told what is in them.
+_KNOWN = frozenset({*_CELLS, *(f"{name}.tmp" for name in _CELLS), TEMPORARY, ".lock", "log-directory"})
+_KNOWN_PREFIXES = ("snapshot.", "log.", "superseded-")  # the last: replaced by a leader's snapshot, and read by nobody
 
 To = Annotated[ProtocolName, cyclopts.Parameter(name="--to")]
 

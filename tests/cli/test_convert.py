@@ -108,7 +108,7 @@ def abstain(directory: Path) -> None:
 REFUSED: list[tuple[str, str, Callable[[Path], None], str]] = [
     ("zab", "zab", lambda data: None, "belongs to a server that runs zab already"),
     ("zab", "raft", lambda data: put(data, "notes"), "has files that nobody knows here: notes;"),
-    ("zab", "raft", lambda data: put(data, "incoming-snapshot"), "start it once with its protocol"),
+    ("zab", "raft", lambda data: put(data, "truncate.300000002"), "start it once with its protocol"),
     ("zab", "raft", lambda data: put(data, "rejoin"), "has files that nobody knows here: rejoin"),
     ("zab", "raft", rot, "this server does not vote until a leader has sent it a snapshot"),
     ("raft", "zab", rot, "this server does not vote until a leader has sent it a snapshot"),
@@ -177,3 +177,36 @@ def test_a_crash_at_any_step_leaves_a_directory_that_can_be_converted(source, to
             assert recovered(data, source)[0].last_zxid == LAST
         assert main(["convert", str(data), "--to", to, "--zxid", f"0x{LAST:x}"]) == 0
         assert recovered(data, to)[1].last_zxid == LAST
+
+
+def test_what_a_leaders_snapshot_has_replaced_is_left_as_it_is(tmp_path):
+    data = member(tmp_path / "data", "zab")
+    put(data, "superseded-log.100000001", b"old")
+    assert main(["convert", str(data), "--to", "raft", "--zxid", f"0x{LAST:x}"]) == 0
+    assert contents(data)["superseded-log.100000001"] == b"old"
+
+
+@pytest.mark.parametrize(("source", "to"), [("zab", "raft"), ("raft", "zab")])
+@pytest.mark.parametrize("renames", range(3))
+def test_a_crash_before_a_file_has_its_name_leaves_a_directory_that_can_be_converted(
+    source, to, renames, tmp_path, monkeypatch
+):
+    class Crash(Exception):
+        pass
+
+    data = member(tmp_path / "data", source)
+    command, left, real = ["convert", str(data), "--to", to, "--zxid", f"0x{LAST:x}"], [renames], RealDisk.rename
+
+    def rename(disk: RealDisk, old: str, new: str) -> None:
+        if not left[0]:
+            raise Crash
+        left[0] -= 1
+        real(disk, old, new)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RealDisk, "rename", rename)
+        with pytest.raises(Crash):
+            main(command)
+    assert any(name.endswith(".tmp") or name == "incoming-snapshot" for name in contents(data))
+    assert main(command) == 0
+    assert recovered(data, to)[1].last_zxid == LAST
