@@ -244,3 +244,15 @@ def test_what_is_wrong_in_a_file_is_refused_or_shown_and_never_a_mistake_of_ours
         else:
             assert loads(dumps(trace)).events == trace.events
     assert 20 < refusals < 150
+
+
+def test_no_event_is_its_own_cause_and_only_messages_go_over_connections(crash):
+    lines = crash[0].splitlines()
+
+    def with_more(at: int, **more: Any) -> str:
+        return "\n".join([*lines[:at], json.dumps(json.loads(lines[at]) | more), *lines[at + 1 :], ""])
+
+    assert "cause = 0: expected an earlier event" in refused(with_more(1, cause=0), *crash[1:])
+    state = next(at for at, line in enumerate(lines) if '"k":"state"' in line)
+    for link in (0, 1):
+        assert len(stitch(as_text([with_more(state, link=link), *crash[1:]])).trace.events) > 100
