@@ -140,6 +140,10 @@ def test_a_file_goes_on_behind_its_last_whole_line(tmp_path: Path):
     file.write(header + b"\n")
     file.close()
     assert path.read_bytes() == header + b'\n{"i":0}\n' + header + b"\n"
+    path.write_bytes(header + b'\n{"i":0}\n' + b"x" * 2_500_000)  # such as what a large log was at a start
+    file = TraceFile(path, PART_VERSION, "s1", "zab")
+    file.close()
+    assert path.read_bytes() == header + b'\n{"i":0}\n'
     new = TraceFile(tmp_path / "new", PART_VERSION, "s1", "zab")
     assert new.size == 0
     new.close()
