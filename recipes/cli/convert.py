@@ -112,7 +112,10 @@ def _cells(source: str, found: Recovered) -> list[Cell]:
     if found.unsure:
         raise DiskError(f"this server does not vote until a leader has sent it a snapshot: {found.unsure}")
     if source == "zab":
-        term = max(stored_epoch(found.cells, ACCEPTED_EPOCH) or 0, stored_epoch(found.cells, CURRENT_EPOCH) or 0)
+        epochs = (stored_epoch(found.cells, ACCEPTED_EPOCH) or 0, stored_epoch(found.cells, CURRENT_EPOCH) or 0)
+        # A new term: in that of the accepted epoch this server may have voted, if it has run raft before and its vote
+        # is gone. And the leader of that epoch may have made zxids, which no leader of raft must make again.
+        term = max(epochs) + 1
         return [term_cell(term), vote_cell(Vote(term, NOBODY))]
     if stored_vote(found.cells).candidate == ABSTAINS:
         raise DiskError("this server does not vote until a leader has sent it a snapshot: it may have forgotten votes")

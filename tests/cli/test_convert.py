@@ -15,8 +15,8 @@ from recipes.core.disk.store import Store
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.txns import encode_txn
 from recipes.core.protocols import find_protocol, protocol_of
-from recipes.core.raft.terms import ABSTAINS, NOBODY, Vote, vote_cell
-from recipes.core.replicas.terms import term_cell
+from recipes.core.raft.terms import ABSTAINS, NOBODY, Vote, stored_vote, vote_cell
+from recipes.core.replicas.terms import stored_term, term_cell
 from recipes.core.replication import Entry, Recovered
 from recipes.core.tree.tree import DataTree
 from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
@@ -69,11 +69,23 @@ def test_the_tree_is_that_of_the_whole_log_and_epochs_do_not_fall(source, to, tm
     assert (found.last_zxid, found.snapshot_zxid, tree.last_zxid, found.unsure) == (LAST, LAST, LAST, "")
     assert all(tree.find(b"/n%x" % (0x3_00000000 + number)) for number in (2, 3))
     assert 77 in tree.sessions
-    assert found.cells[ACCEPTED_EPOCH] == b"4"
     if to == "zab":
-        assert found.cells[CURRENT_EPOCH] == b"3"
+        assert (found.cells[ACCEPTED_EPOCH], found.cells[CURRENT_EPOCH]) == (b"4", b"3")
+    else:  # in a term in which nobody has voted
+        assert (found.cells[ACCEPTED_EPOCH], found.cells["raftVote"]) == (b"5", b"5 %d" % NOBODY)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_member_that_is_back_votes_in_no_term_in_which_it_has_voted(interrupted, tmp_path):
+    data = member(tmp_path / "data", "raft")  # it has voted for server 2 in term 4
+    if interrupted:  # the directory is of both
+        put(data, CURRENT_EPOCH, b"3")
     else:
-        assert found.cells["raftVote"] == b"4 %d" % NOBODY
+        assert main(["convert", str(data), "--to", "zab", "--zxid", f"0x{LAST:x}"]) == 0
+    assert main(["convert", str(data), "--to", "raft", "--zxid", f"0x{LAST:x}"]) == 0
+    cells = recovered(data, "raft")[0].cells
+    assert stored_vote(cells).candidate == NOBODY
+    assert stored_term(cells) == stored_vote(cells).term > 4
 
 
 def test_without_a_zxid_it_says_where_the_log_ends_and_changes_nothing(tmp_path, capsys):
