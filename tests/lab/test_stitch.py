@@ -182,6 +182,20 @@ def test_a_server_that_ran_without_a_trace_first_is_known_to_have(monkeypatch):
     assert trace.end is not None and trace.end["verdict"] == {}
 
 
+def test_where_a_power_cut_took_lines_and_left_the_log_nothing_is_claimed(monkeypatch):
+    run = watched_run("zab-orphan-truncated", "zab", monkeypatch)
+    texts = [run.text(sid) for sid in (1, 2, 3)]
+    before, header, after = texts[2].rpartition('{"version"')
+    lines = before.splitlines(True)
+    (orphan,) = [at for at, line in enumerate(lines) if '"k":"write"' in line and '"what":"log:0x100000004"' in line]
+    texts[2] = "".join([*lines[:orphan], header, after])
+    trace, said = stitch(as_text(texts))
+    assert trace.unseen == ["s3"]
+    assert "the file of s3 lacks the end of a life: at its next start the disk had more than was written" in said
+    assert trace.end is not None and trace.end["verdict"] == {}
+    assert stitch(run.parts()).trace.unseen == []
+
+
 def test_each_line_of_a_joined_trace_fulfils_the_schema(crash, need_tool):
     need_tool("the Python package jsonschema", find_spec("jsonschema") is not None)
     import jsonschema
