@@ -94,6 +94,6 @@ def _check(number: int, event: Event, expected: int, life: Life, sites: Mapping[
     cause = event.get("cause", -1)
     if "cause" in event and not (isinstance(cause, int) and 0 <= cause < expected):
         raise BadArguments("", f"trace, line {number}: cause = {cause!r}: expected an earlier event")
-    other = event["to"] if kind == "send" else event["from"] if kind in ("deliver", "gone") else ""
-    if other and (other not in sites or other == life.site):
+    other = event["to"] if kind == "send" else event["from"] if kind in ("deliver", "gone") else None
+    if other is not None and (other not in sites or other == life.site):
         raise BadArguments("", f"trace, line {number}: no other site is called {other!r}")
