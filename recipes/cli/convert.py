@@ -21,9 +21,10 @@ from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell, s
 from recipes.core.zxid import epoch_of
 
 _MARKS: Final[Mapping[str, str]] = {"zab": CURRENT_EPOCH, "raft": VOTE}  # the cell that only its directories have
+_LOG_DIRECTORY = "log-directory"  # disk/directories.py writes it: where the log is, if it is elsewhere
 _CELLS = (ACCEPTED_EPOCH, CURRENT_EPOCH, VOTE, SECRET_CELL)
 # A crash leaves the temporary files, of this command too; nobody has been told what is in them.
-_KNOWN = frozenset({*_CELLS, *(f"{name}.tmp" for name in _CELLS), TEMPORARY, ".lock", "log-directory"})
+_KNOWN = frozenset({*_CELLS, *(f"{name}.tmp" for name in _CELLS), TEMPORARY, ".lock", _LOG_DIRECTORY})
 _KNOWN_PREFIXES = ("snapshot.", "log.", "superseded-")  # the last: replaced by a leader's snapshot, and read by nobody
 
 To = Annotated[ProtocolName, cyclopts.Parameter(name="--to")]
@@ -50,6 +51,8 @@ def convert(data_dir: Path, *, to: To, zxid: str | None = None, log_dir: Path | 
     for directory in [path / "version-2" for path in (data_dir, log_dir) if path is not None]:
         if not directory.is_dir():
             raise BadArguments("", f"{directory}: no such directory")
+    if log_dir is None:
+        _refuse_log_elsewhere(data_dir / "version-2")
     with open_directories(data_dir, log_dir, create=False) as (snapshots, logs):
         source = _source(snapshots.names(), to, data_dir)
         _refuse_unknown({*snapshots.names(), *logs.names()}, data_dir)
@@ -78,6 +81,13 @@ def convert(data_dir: Path, *, to: To, zxid: str | None = None, log_dir: Path | 
         snapshots.sync()
     print(f"it is a member that runs {to} now: set protocol={to}, on all members")
     return 0
+
+
+def _refuse_log_elsewhere(directory: Path) -> None:
+    """Raises BadArguments if the server has its log elsewhere, also on a volume that is not mounted now."""
+    note = directory / _LOG_DIRECTORY
+    if note.is_file() and (logs := Path(note.read_text().strip())).resolve() != directory.resolve():
+        raise BadArguments("", f"{directory}: its log is in {logs}: give --log-dir {logs.parent}")
 
 
 def _zxid(text: str) -> int:

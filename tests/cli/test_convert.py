@@ -140,6 +140,22 @@ def test_what_must_not_be_converted_is_left_as_it_is(source, to, spoil, said, tm
     assert contents(data) == before
 
 
+def test_a_log_on_a_volume_that_is_not_mounted_is_missed(tmp_path, capsys):
+    data, logs = member(tmp_path / "data", "zab"), tmp_path / "logs"
+    (logs / "version-2").mkdir(parents=True)
+    (log,) = (data / "version-2").glob("log.*")
+    log.rename(logs / "version-2" / log.name)
+    put(data, "log-directory", f"{logs / 'version-2'}\n".encode())
+    logs.rename(tmp_path / "away")
+    before = contents(data)
+    assert main(["convert", str(data), "--to", "raft", "--zxid", "0x0"]) == 2
+    assert f"give --log-dir {logs}" in capsys.readouterr().err
+    assert contents(data) == before
+    (tmp_path / "away").rename(logs)
+    arguments = ["convert", str(data), "--to", "raft", "--log-dir", str(logs), "--zxid", f"0x{LAST:x}"]
+    assert main(arguments) == 0
+
+
 def test_a_server_that_runs_keeps_its_directory(tmp_path, capsys):
     data = member(tmp_path / "data", "zab")
     disk = RealDisk(data / "version-2")
