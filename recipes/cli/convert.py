@@ -9,7 +9,7 @@ import cyclopts
 
 from recipes.core.disk.cells import write_cell
 from recipes.core.disk.directories import open_directories
-from recipes.core.disk.recovery import Trust, recover_member, save_snapshot
+from recipes.core.disk.recovery import TEMPORARY, Trust, recover_member, save_snapshot
 from recipes.core.disk.snapshot import write_snapshot
 from recipes.core.errors import BadArguments, DiskError
 from recipes.core.protocols import NAMES, ProtocolName, find_protocol
@@ -21,8 +21,11 @@ from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell, s
 from recipes.core.zxid import epoch_of
 
 _MARKS: Final[Mapping[str, str]] = {"zab": CURRENT_EPOCH, "raft": VOTE}  # the cell that only its directories have
-_KNOWN = frozenset({ACCEPTED_EPOCH, CURRENT_EPOCH, VOTE, SECRET_CELL, ".lock", "log-directory"})
-_KNOWN_PREFIXES = ("snapshot.", "log.")
+_LOG_DIRECTORY = "log-directory"  # disk/directories.py writes it: where the log is, if it is elsewhere
+_CELLS = (ACCEPTED_EPOCH, CURRENT_EPOCH, VOTE, SECRET_CELL)
+# A crash leaves the temporary files, of this command too; nobody has been told what is in them.
+_KNOWN = frozenset({*_CELLS, *(f"{name}.tmp" for name in _CELLS), TEMPORARY, ".lock", _LOG_DIRECTORY})
+_KNOWN_PREFIXES = ("snapshot.", "log.", "superseded-")  # the last: replaced by a leader's snapshot, and read by nobody
 
 To = Annotated[ProtocolName, cyclopts.Parameter(name="--to")]
 
@@ -48,6 +51,8 @@ def convert(data_dir: Path, *, to: To, zxid: str | None = None, log_dir: Path | 
     for directory in [path / "version-2" for path in (data_dir, log_dir) if path is not None]:
         if not directory.is_dir():
             raise BadArguments("", f"{directory}: no such directory")
+    if log_dir is None:
+        _refuse_log_elsewhere(data_dir / "version-2")
     with open_directories(data_dir, log_dir, create=False) as (snapshots, logs):
         source = _source(snapshots.names(), to, data_dir)
         _refuse_unknown({*snapshots.names(), *logs.names()}, data_dir)
@@ -76,6 +81,13 @@ def convert(data_dir: Path, *, to: To, zxid: str | None = None, log_dir: Path | 
         snapshots.sync()
     print(f"it is a member that runs {to} now: set protocol={to}, on all members")
     return 0
+
+
+def _refuse_log_elsewhere(directory: Path) -> None:
+    """Raises BadArguments if the server has its log elsewhere, also on a volume that is not mounted now."""
+    note = directory / _LOG_DIRECTORY
+    if note.is_file() and (logs := Path(note.read_text().strip())).resolve() != directory.resolve():
+        raise BadArguments("", f"{directory}: its log is in {logs}: give --log-dir {logs.parent}")
 
 
 def _zxid(text: str) -> int:
@@ -110,7 +122,10 @@ def _cells(source: str, found: Recovered) -> list[Cell]:
     if found.unsure:
         raise DiskError(f"this server does not vote until a leader has sent it a snapshot: {found.unsure}")
     if source == "zab":
-        term = max(stored_epoch(found.cells, ACCEPTED_EPOCH) or 0, stored_epoch(found.cells, CURRENT_EPOCH) or 0)
+        epochs = (stored_epoch(found.cells, ACCEPTED_EPOCH) or 0, stored_epoch(found.cells, CURRENT_EPOCH) or 0)
+        # A new term: in that of the accepted epoch this server may have voted, if it has run raft before and its vote
+        # is gone. And the leader of that epoch may have made zxids, which no leader of raft must make again.
+        term = max(epochs) + 1
         return [term_cell(term), vote_cell(Vote(term, NOBODY))]
     if stored_vote(found.cells).candidate == ABSTAINS:
         raise DiskError("this server does not vote until a leader has sent it a snapshot: it may have forgotten votes")

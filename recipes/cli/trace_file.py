@@ -9,7 +9,7 @@ from typing import Final
 from recipes.core.errors import ConfigError
 
 MOST_MB: Final = 64  # if nothing else is said
-_TAIL_BYTES = 1 << 20  # the last line is shorter
+_BLOCK_BYTES = 1 << 20  # is read at once; the first line is shorter
 
 
 class TraceFile:
@@ -47,7 +47,7 @@ class TraceFile:
         os.close(self._file)
 
     def _is_of(self, size: int, version: str, site: str, protocol: str) -> bool:
-        line, newline, _ = os.pread(self._file, _TAIL_BYTES, 0).partition(b"\n")
+        line, newline, _ = os.pread(self._file, _BLOCK_BYTES, 0).partition(b"\n")
         try:
             header = json.loads(line) if newline else {}
         except ValueError:
@@ -57,8 +57,14 @@ class TraceFile:
 
     def _cut(self, size: int) -> int:
         """Cut off what is behind the last whole line."""
-        begin = max(0, size - _TAIL_BYTES)
-        whole = begin + os.pread(self._file, _TAIL_BYTES, begin).rfind(b"\n") + 1
+        begin = size
+        while begin:  # a line may be long: a start tells all that is in the log
+            end, begin = begin, max(0, begin - _BLOCK_BYTES)
+            whole = begin + os.pread(self._file, end - begin, begin).rfind(b"\n") + 1
+            if whole > begin:
+                break
+        else:
+            whole = 0
         if whole < size:
             os.ftruncate(self._file, whole)
         return whole

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from recipes.lab.parts import Life
 from recipes.lab.trace import Event
 
+_OVER_LINKS = ("send", "deliver", "gone")
 Place = tuple[int, int]  # an event: the number of its life, and its own in that
 
 
@@ -44,7 +45,7 @@ def ends_of(lives: Sequence[Life]) -> dict[tuple[str, str], list[End]]:
     found: dict[tuple[int, int], End] = {}
     for number, life in enumerate(lives):
         for event in life.events:
-            if not event.get("link"):
+            if event["k"] not in _OVER_LINKS or event["link"] == 0:
                 continue
             end = found.setdefault((number, event["link"]), End(number, event.get("to") or event["from"]))
             if event["k"] == "gone":
@@ -123,7 +124,7 @@ def notifications(lives: Sequence[Life], at_us: Callable[[int, int], float]) -> 
     came: dict[tuple[str, str, int], list[Note]] = {}
     for number, life in enumerate(lives):
         for event in life.events:
-            if event.get("link") != 0:
+            if event["k"] not in ("send", "deliver") or event["link"] != 0:
                 continue
             note = Note((number, event["i"]), at_us(number, event["t"]))
             if event["k"] == "send":

@@ -91,9 +91,9 @@ def _check(number: int, event: Event, expected: int, life: Life, sites: Mapping[
     for key, type_ in _NEEDED.get(kind, {}).items():
         if not isinstance(event.get(key), type_):
             raise BadArguments("", f"trace, line {number}: {key} = {event.get(key)!r}: expected {type_.__name__}")
-    cause = event.get("cause", 0)
-    if not isinstance(cause, int) or not 0 <= cause < max(expected, 1):
+    cause = event.get("cause", -1)
+    if "cause" in event and not (isinstance(cause, int) and 0 <= cause < expected):
         raise BadArguments("", f"trace, line {number}: cause = {cause!r}: expected an earlier event")
-    other = event["to"] if kind == "send" else event["from"] if kind in ("deliver", "gone") else ""
-    if other and (other not in sites or other == life.site):
+    other = event["to"] if kind == "send" else event["from"] if kind in ("deliver", "gone") else None
+    if other is not None and (other not in sites or other == life.site):
         raise BadArguments("", f"trace, line {number}: no other site is called {other!r}")

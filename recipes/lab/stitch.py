@@ -78,12 +78,15 @@ def stitch(parts: Sequence[Part]) -> Stitched:
             f"some events are moved, by up to {moved_us / 1000:.3f} ms: by the clocks they came before their cause"
         )
     missing = [site for site in header["sites"] if site not in {part.site for part in parts}]
-    unseen = sorted({*missing, *unknown})
+    torn = _lacking(lives)
+    unseen = sorted({*missing, *unknown, *torn})
     for site in missing:
         said.append(f"there is no trace of {site}")
     for site, count in sorted(unknown.items()):
         if site not in missing:
             said.append(f"{count} messages of {site} are in no file: it ran without a trace then")
+    for site in torn:
+        said.append(f"the file of {site} lacks the end of a life: at its next start the disk had more than was written")
     trace = settled({**header, "unseen": unseen, "began_us": nodes.began_us}, events)
     if not nodes.cut_at:
         verdict, unchecked = checked(trace)
@@ -159,6 +162,25 @@ def _check_that_they_met(lives: Sequence[Life], matched: Mapping[Place, Place]) 
                 "", f"{site} and the others have got {count} messages from each other, and none of them is in the file "
                 "of the one that sent it: these are not traces of one run"
             )  # fmt: skip
+
+
+def _lacking(lives: Sequence[Life]) -> list[str]:
+    """The servers whose files have lost lines before a start.
+
+    A power cut takes the end of a file, which nobody syncs, and leaves what the server has synced of its log. A life
+    with an end has all of its lines.
+    """
+    sites: set[str] = set()
+    held: dict[str, set[tuple[str, str]]] = {}  # whatever has been on the disk of a server: keys, and values as texts
+    for before, life in zip([None, *lives], lives, strict=False):
+        began = life.events[0]
+        found = began["stored"].items() if began["k"] == "start" else ()
+        stored = {(what, str(value)) for what, value in found if what != "base"}
+        if before is not None and before.site == life.site and before.end is None and not stored <= held[life.site]:
+            sites.add(life.site)
+        wrote = {(event["what"], str(event.get("value"))) for event in life.events if event["k"] == "write"}
+        held.setdefault(life.site, set()).update(stored | wrote)
+    return sorted(sites)
 
 
 class _Nodes:

@@ -15,8 +15,8 @@ from recipes.core.disk.store import Store
 from recipes.core.jute import opcodes as op
 from recipes.core.jute.txns import encode_txn
 from recipes.core.protocols import find_protocol, protocol_of
-from recipes.core.raft.terms import ABSTAINS, NOBODY, Vote, vote_cell
-from recipes.core.replicas.terms import term_cell
+from recipes.core.raft.terms import ABSTAINS, NOBODY, Vote, stored_vote, vote_cell
+from recipes.core.replicas.terms import stored_term, term_cell
 from recipes.core.replication import Entry, Recovered
 from recipes.core.tree.tree import DataTree
 from recipes.core.zab.epochs import ACCEPTED_EPOCH, CURRENT_EPOCH, epoch_cell
@@ -69,11 +69,23 @@ def test_the_tree_is_that_of_the_whole_log_and_epochs_do_not_fall(source, to, tm
     assert (found.last_zxid, found.snapshot_zxid, tree.last_zxid, found.unsure) == (LAST, LAST, LAST, "")
     assert all(tree.find(b"/n%x" % (0x3_00000000 + number)) for number in (2, 3))
     assert 77 in tree.sessions
-    assert found.cells[ACCEPTED_EPOCH] == b"4"
     if to == "zab":
-        assert found.cells[CURRENT_EPOCH] == b"3"
+        assert (found.cells[ACCEPTED_EPOCH], found.cells[CURRENT_EPOCH]) == (b"4", b"3")
+    else:  # in a term in which nobody has voted
+        assert (found.cells[ACCEPTED_EPOCH], found.cells["raftVote"]) == (b"5", b"5 %d" % NOBODY)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_member_that_is_back_votes_in_no_term_in_which_it_has_voted(interrupted, tmp_path):
+    data = member(tmp_path / "data", "raft")  # it has voted for server 2 in term 4
+    if interrupted:  # the directory is of both
+        put(data, CURRENT_EPOCH, b"3")
     else:
-        assert found.cells["raftVote"] == b"4 %d" % NOBODY
+        assert main(["convert", str(data), "--to", "zab", "--zxid", f"0x{LAST:x}"]) == 0
+    assert main(["convert", str(data), "--to", "raft", "--zxid", f"0x{LAST:x}"]) == 0
+    cells = recovered(data, "raft")[0].cells
+    assert stored_vote(cells).candidate == NOBODY
+    assert stored_term(cells) == stored_vote(cells).term > 4
 
 
 def test_without_a_zxid_it_says_where_the_log_ends_and_changes_nothing(tmp_path, capsys):
@@ -108,7 +120,7 @@ def abstain(directory: Path) -> None:
 REFUSED: list[tuple[str, str, Callable[[Path], None], str]] = [
     ("zab", "zab", lambda data: None, "belongs to a server that runs zab already"),
     ("zab", "raft", lambda data: put(data, "notes"), "has files that nobody knows here: notes;"),
-    ("zab", "raft", lambda data: put(data, "incoming-snapshot"), "start it once with its protocol"),
+    ("zab", "raft", lambda data: put(data, "truncate.300000002"), "start it once with its protocol"),
     ("zab", "raft", lambda data: put(data, "rejoin"), "has files that nobody knows here: rejoin"),
     ("zab", "raft", rot, "this server does not vote until a leader has sent it a snapshot"),
     ("raft", "zab", rot, "this server does not vote until a leader has sent it a snapshot"),
@@ -126,6 +138,22 @@ def test_what_must_not_be_converted_is_left_as_it_is(source, to, spoil, said, tm
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert contents(data) == before
+
+
+def test_a_log_on_a_volume_that_is_not_mounted_is_missed(tmp_path, capsys):
+    data, logs = member(tmp_path / "data", "zab"), tmp_path / "logs"
+    (logs / "version-2").mkdir(parents=True)
+    (log,) = (data / "version-2").glob("log.*")
+    log.rename(logs / "version-2" / log.name)
+    put(data, "log-directory", f"{logs / 'version-2'}\n".encode())
+    logs.rename(tmp_path / "away")
+    before = contents(data)
+    assert main(["convert", str(data), "--to", "raft", "--zxid", "0x0"]) == 2
+    assert f"give --log-dir {logs}" in capsys.readouterr().err
+    assert contents(data) == before
+    (tmp_path / "away").rename(logs)
+    arguments = ["convert", str(data), "--to", "raft", "--log-dir", str(logs), "--zxid", f"0x{LAST:x}"]
+    assert main(arguments) == 0
 
 
 def test_a_server_that_runs_keeps_its_directory(tmp_path, capsys):
@@ -177,3 +205,36 @@ def test_a_crash_at_any_step_leaves_a_directory_that_can_be_converted(source, to
             assert recovered(data, source)[0].last_zxid == LAST
         assert main(["convert", str(data), "--to", to, "--zxid", f"0x{LAST:x}"]) == 0
         assert recovered(data, to)[1].last_zxid == LAST
+
+
+def test_what_a_leaders_snapshot_has_replaced_is_left_as_it_is(tmp_path):
+    data = member(tmp_path / "data", "zab")
+    put(data, "superseded-log.100000001", b"old")
+    assert main(["convert", str(data), "--to", "raft", "--zxid", f"0x{LAST:x}"]) == 0
+    assert contents(data)["superseded-log.100000001"] == b"old"
+
+
+@pytest.mark.parametrize(("source", "to"), [("zab", "raft"), ("raft", "zab")])
+@pytest.mark.parametrize("renames", range(3))
+def test_a_crash_before_a_file_has_its_name_leaves_a_directory_that_can_be_converted(
+    source, to, renames, tmp_path, monkeypatch
+):
+    class Crash(Exception):
+        pass
+
+    data = member(tmp_path / "data", source)
+    command, left, real = ["convert", str(data), "--to", to, "--zxid", f"0x{LAST:x}"], [renames], RealDisk.rename
+
+    def rename(disk: RealDisk, old: str, new: str) -> None:
+        if not left[0]:
+            raise Crash
+        left[0] -= 1
+        real(disk, old, new)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RealDisk, "rename", rename)
+        with pytest.raises(Crash):
+            main(command)
+    assert any(name.endswith(".tmp") or name == "incoming-snapshot" for name in contents(data))
+    assert main(command) == 0
+    assert recovered(data, to)[1].last_zxid == LAST

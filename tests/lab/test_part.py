@@ -49,6 +49,18 @@ def test_a_trace_ends_at_its_limit_with_a_word_and_a_warning(monkeypatch):
     ]
 
 
+def test_a_start_that_finds_its_file_full_adds_nothing(monkeypatch):
+    def of(**most: Any) -> WatchedRun:
+        return WatchedRun({}, **most).run(load("zab-orphan-truncated"), monkeypatch, protocol="zab")
+
+    whole = of()
+    (sid,) = [sid for sid in whole.texts if whole.text(sid).count('"version"') == 2]
+    run = of(room_bytes={sid: whole.text(sid).rindex('{"version"') // 2})
+    (life,) = read_part(run.text(sid)).lives
+    assert life.end is not None
+    assert len(run.warned) == 2  # at the limit, and at the start behind it
+
+
 def test_a_full_disk_ends_the_trace_with_one_warning(monkeypatch):
     class Full(list[bytes]):
         def append(self, data: bytes) -> None:
@@ -140,6 +152,10 @@ def test_a_file_goes_on_behind_its_last_whole_line(tmp_path: Path):
     file.write(header + b"\n")
     file.close()
     assert path.read_bytes() == header + b'\n{"i":0}\n' + header + b"\n"
+    path.write_bytes(header + b'\n{"i":0}\n' + b"x" * 2_500_000)  # such as what a large log was at a start
+    file = TraceFile(path, PART_VERSION, "s1", "zab")
+    file.close()
+    assert path.read_bytes() == header + b'\n{"i":0}\n'
     new = TraceFile(tmp_path / "new", PART_VERSION, "s1", "zab")
     assert new.size == 0
     new.close()

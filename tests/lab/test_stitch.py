@@ -182,6 +182,20 @@ def test_a_server_that_ran_without_a_trace_first_is_known_to_have(monkeypatch):
     assert trace.end is not None and trace.end["verdict"] == {}
 
 
+def test_where_a_power_cut_took_lines_and_left_the_log_nothing_is_claimed(monkeypatch):
+    run = watched_run("zab-orphan-truncated", "zab", monkeypatch)
+    texts = [run.text(sid) for sid in (1, 2, 3)]
+    before, header, after = texts[2].rpartition('{"version"')
+    lines = before.splitlines(True)
+    (orphan,) = [at for at, line in enumerate(lines) if '"k":"write"' in line and '"what":"log:0x100000004"' in line]
+    texts[2] = "".join([*lines[:orphan], header, after])
+    trace, said = stitch(as_text(texts))
+    assert trace.unseen == ["s3"]
+    assert "the file of s3 lacks the end of a life: at its next start the disk had more than was written" in said
+    assert trace.end is not None and trace.end["verdict"] == {}
+    assert stitch(run.parts()).trace.unseen == []
+
+
 def test_each_line_of_a_joined_trace_fulfils_the_schema(crash, need_tool):
     need_tool("the Python package jsonschema", find_spec("jsonschema") is not None)
     import jsonschema
@@ -216,7 +230,8 @@ def test_what_does_not_belong_together_is_refused_in_one_sentence(crash, monkeyp
     assert "expected a first line" in refused("")
     assert "trace, line 1: no JSON" in refused("hello\n")
     assert "expected event 1" in refused("".join(line for at, line in enumerate(crash[0].splitlines(True)) if at != 2))
-    assert "no other site is called" in refused(crash[0].replace('"to":"s2"', '"to":"s7"', 1))
+    for name in ("s7", ""):
+        assert "no other site is called" in refused(crash[0].replace('"to":"s2"', f'"to":"{name}"', 1))
 
 
 def test_files_of_two_runs_of_one_ensemble_are_refused(crash, monkeypatch):
@@ -244,3 +259,15 @@ def test_what_is_wrong_in_a_file_is_refused_or_shown_and_never_a_mistake_of_ours
         else:
             assert loads(dumps(trace)).events == trace.events
     assert 20 < refusals < 150
+
+
+def test_no_event_is_its_own_cause_and_only_messages_go_over_connections(crash):
+    lines = crash[0].splitlines()
+
+    def with_more(at: int, **more: Any) -> str:
+        return "\n".join([*lines[:at], json.dumps(json.loads(lines[at]) | more), *lines[at + 1 :], ""])
+
+    assert "cause = 0: expected an earlier event" in refused(with_more(1, cause=0), *crash[1:])
+    state = next(at for at, line in enumerate(lines) if '"k":"state"' in line)
+    for link in (0, 1):
+        assert len(stitch(as_text([with_more(state, link=link), *crash[1:]])).trace.events) > 100

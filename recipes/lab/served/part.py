@@ -106,6 +106,7 @@ class Part:
         self._settings: ReplicaSettings
         self._peer: Any = None
         self._lines: list[Event] = []  # of this turn
+        self._began = False  # the header is in the file
         self._count = 0
         self._cause: Event | None = None  # the last input of this turn
         self._timer_due = False  # the last input is a timer, which becomes an event once something comes of it
@@ -128,7 +129,8 @@ class Part:
         self.ended = True
         self._lines.clear()
         self._writes.log.clear()
-        if not isinstance(error, OSError):  # the file is well
+        # Without a header the end would be that of the server's last life.
+        if self._began and not isinstance(error, OSError):  # the file is well
             with suppress(OSError):
                 self._write(_bytes([self._end(str(error), down=False)]))
         self._warn(f"the trace ends here, and the server goes on: {error}")
@@ -311,6 +313,7 @@ class Part:
         if self._room_bytes < _ENDS_BYTES:
             raise OverflowError("its file is as large as --trace-mb lets it become")
         self._write(data)
+        self._began = True
 
 
 def _bytes(lines: Sequence[Mapping[str, Any]]) -> bytes:
