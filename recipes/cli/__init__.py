@@ -60,8 +60,7 @@ def _run(arguments: list[str]) -> int:
     from recipes.cli.terminal import complain, complain_in_json
     from recipes.core.errors import BadArguments, RecipesError
 
-    if "--json" in arguments[: arguments.index("--") if "--" in arguments else None]:
-        complain_in_json()
+    complain_in_json("--json" in arguments[: arguments.index("--") if "--" in arguments else None])
     about = "Distributed locks and leader election on a ZooKeeper-compatible core."
     app = cyclopts.App(name="recipes", help=about, version=_version)
     for name, said in _COMMANDS.items():

@@ -23,10 +23,10 @@ def say(json: bool, text: str, facts: object) -> None:
     print(json_text.dumps(facts) if json else shown(text), flush=True)
 
 
-def complain_in_json() -> None:
-    """Let `complain` print JSON from now on, like the answers of the command."""
+def complain_in_json(json: bool) -> None:
+    """Whether `complain` prints JSON from now on, like the answers of the command."""
     global _json
-    _json = True
+    _json = json
 
 
 def complain(who: str, problem: object, **facts: object) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import recipes
 from recipes import is_compiled
+from recipes.cli import main
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -30,3 +31,10 @@ def test_without_the_extra_it_says_how_to_get_it():
     )
     assert done.returncode == 1
     assert "pip install 'zab-recipes[cli]' (in a clone: pip install '.[cli]')" in done.stderr
+
+
+def test_a_command_behind_one_with_json_complains_in_words(capsys):
+    for arguments in (["lab", "show", "nothing", "--json"], ["lab", "show", "nothing"]):
+        assert main(arguments) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("{") and second.startswith("recipes: ")
