@@ -5,6 +5,7 @@ import anyio.lowlevel
 import pytest
 
 from recipes import AckLost, Queue, SessionExpired, connect
+from recipes.core.jute import opcodes as op
 from tests.queue.conftest import SECONDS, until
 
 pytestmark = pytest.mark.anyio
@@ -92,6 +93,31 @@ async def test_an_exception_leaves_the_stream_as_it_is(client, root):
                     async with message:
                         raise Mine
         assert await queue.counts() == (4, 1, 0)
+
+
+async def test_only_a_block_that_waits_sets_a_watch(client, root):
+    with anyio.fail_after(SECONDS):
+        queue = Queue(client, root)
+        await put_numbers(queue, 40)
+        watched, submit = [], client._namespace.submit
+
+        def recorded(call):
+            if call.op == op.EXISTS and "/items/" in call.path:
+                watched.append(call.path)
+            return submit(call)
+
+        client._namespace.submit = client._submit = recorded
+        async with queue.consume(concurrency=4, prefetch=8) as messages:
+            for _ in range(39):
+                async with await anext(messages):
+                    pass
+            assert watched == []
+            with pytest.raises(AckLost):
+                async with await anext(messages) as message:
+                    while message.path not in watched:
+                        await anyio.lowlevel.checkpoint()
+                    await client.delete(message.path)  # as an operator may do
+                    await anyio.sleep_forever()
 
 
 async def test_u20_a_drain_puts_back_at_once_and_lets_blocks_end(client, root, hosts):
