@@ -4,7 +4,7 @@ Looking is level-triggered: each look reads the current state of the buckets and
 back meanwhile. One round trip reads the list of the buckets and the first bucket. Further buckets are read only if more
 items are wanted. A bucket in which nothing can happen before a known time is not read before that time.
 
-Consumers that claim many items at a time have shares (shares.py), and there one look serves a few claims, if these
+Consumers that claim many items at a time have shares (shares.py), and there one look serves some claims, if these
 follow quickly. Whoever has nothing in its share, or claims few items, begins at a random position among the first items
 if there have been rivals lately. Claims of many items that were refused twice in a row wait for a turn, if that comes
 quickly.
@@ -48,7 +48,7 @@ _MOST_RIVALS = 3  # rivals that a random start leaves items for, at most
 _MANY = 8  # items in a claim, from which on consumers have shares
 _FARTHEST = 1_000  # among how many items a consumer looks for those of its share, at most
 # Where there are shares, a look that follows the last one within this time serves so many claims, for as long.
-_QUICK_SECONDS, _CLAIMS_A_LOOK = 0.1, 4
+_QUICK_SECONDS, _CLAIMS_A_LOOK = 0.1, 8
 _MOST_REFUSED, _TURN_SECONDS = 2, 0.25
 
 
