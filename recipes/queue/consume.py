@@ -90,6 +90,7 @@ class Messages(Generic[T]):
         self._cleared: anyio.Event | None = None  # set when the job ends that returns these
         self._waiting: deque[anyio.Event] = deque()  # tasks that wait for a message
         self._wanted = anyio.Event()  # set when there is room for more claims
+        self._has_enough = False  # whether it claims no more ahead, since all that waits is in the shares of others
         self._left = anyio.Event()  # set when no block has a message
         self._draining = False
         self._fetching = anyio.CancelScope()  # of the job `_fetch`
@@ -143,7 +144,8 @@ class Messages(Generic[T]):
 
     async def __anext__(self) -> Message[T]:
         while True:
-            self._top_up()
+            if not self._ready:  # otherwise the end of the last block has done so
+                self._top_up()
             if self._ready:
                 delivery = self._ready.popleft()
                 custody = Custody(self._native, self._finder, delivery, self._rules, self._leave)
@@ -252,8 +254,7 @@ class Messages(Generic[T]):
                 self._forget()
                 raise session.ending(path=self._path)
             want = self._room()
-            # Wait until there is room for enough items to be worth a multi.
-            if want <= 0 or (self._claimed and want * 2 < self._prefetch):
+            if not self._is_worth_a_claim(want):
                 self._wanted = anyio.Event()
                 await self._wanted.wait()
                 continue
@@ -263,6 +264,7 @@ class Messages(Generic[T]):
             if self._draining:  # another task ended the stream when these had come, but before this task's turn
                 self._going_back += self._back(found)
                 return
+            self._has_enough = not found
             for delivery in found:
                 if delivery.handed_out:
                     self._ready.append(delivery)
@@ -327,6 +329,15 @@ class Messages(Generic[T]):
     def _room(self) -> int:
         return self._prefetch + self._free() - len(self._claimed)
 
+    def _is_worth_a_claim(self, room: int) -> bool:
+        """Whether there is room for enough items to be worth a multi.
+
+        While all that waits is in the shares of others, only a stream that has nothing left to hand out claims.
+        """
+        if self._has_enough:
+            return not self._claimed and self._free() > 0
+        return room > 0 and (not self._claimed or room * 2 >= self._prefetch)
+
     def _top_up(self, *, send: bool = True) -> None:
         """Count the deliveries of the next messages, up to `concurrency`."""
         free = self._free()
@@ -335,7 +346,7 @@ class Messages(Generic[T]):
             self._count(self._claimed.popleft())
         if send:
             self._native.writer.send()
-        if self._room() > 0:
+        if self._is_worth_a_claim(self._prefetch + free - len(self._claimed)):
             self._wanted.set()
 
     def _count(self, delivery: Delivery) -> None:

@@ -5,9 +5,10 @@ back meanwhile. One round trip reads the list of the buckets and the first bucke
 items are wanted. A bucket in which nothing can happen before a known time is not read before that time.
 
 Consumers that claim many items at a time have shares (shares.py), and there one look serves some claims, if these
-follow quickly. Whoever has nothing in its share, or claims few items, begins at a random position among the first items
-if there have been rivals lately. Claims of many items that were refused twice in a row wait for a turn, if that comes
-quickly.
+follow quickly. While a stream has messages to hand out and finds nothing in its share, it leaves what is in the other
+shares to others. If it has none, and for a claim of few items, the claim begins at a random position among the first
+items if there have been rivals lately. Claims of many items that were refused twice in a row wait for a turn, if that
+comes quickly.
 
 Of the consumers that find nothing, one waits for changes with a watch, and the others wait in line behind it. So a put
 wakes one of them, however many there are. A consumer that stalls at the head of the line does not delay the others for
@@ -98,28 +99,31 @@ class Finder:
         self._presence = Presence(native.client, native.clients)
         self._spare: list[Found] = []  # what the last look found in our share beyond a claim, to be claimed next
         self._looked_at = -math.inf
+        self._left_to_others = False  # whether all that the last look found was left to those whose shares it is in
         self._refused = 0  # claims of many items in a row
         self._rivals = 0.0  # running estimate of consumers that claim at the same time
         self._largest = 0  # bytes of the largest item so far
 
-    async def claim(self, want: int, *, hand_out: int) -> list[Delivery]:
+    async def claim(self, want: int, *, hand_out: int, only_own: bool = False) -> list[Delivery]:
         """Claim up to `want` waiting items; returns an empty list if there are none now.
 
         hand_out: of how many to count the delivery in the same multi. If this is cancelled, it leaves no claim behind.
+        only_own: leave items in the shares of others to those, if this client has a share.
         Items that cannot be read, or were handed out too often, go to the dead letters.
         """
         await self._native.prepare()
         want = min(want, _MOST_CLAIMS)
+        only_own = only_own and want >= _MANY
         while True:
             deliveries: list[Delivery] | None = []
             if want < _MANY or self._refused < _MOST_REFUSED:
-                deliveries = await self._try(want, hand_out, begin_anywhere=True)
+                deliveries = await self._try(want, hand_out, only_own, begin_anywhere=True)
             else:
                 try:
                     async with Lock(self._client, f"{self._native.path}/turn").try_acquire(
                         within=_TURN_SECONDS
                     ) as turn:
-                        deliveries = await self._try(want, hand_out, begin_anywhere=turn is None)
+                        deliveries = await self._try(want, hand_out, only_own, begin_anywhere=turn is None)
                 except LockLost:  # somebody broke it, or the session is over and the next request raises
                     pass
                 except BaseException:
@@ -131,10 +135,14 @@ class Finder:
                 return deliveries
 
     async def wait(self, want: int, *, hand_out: int) -> list[Delivery]:
-        """Wait for items and claim them: at least one, at most `want`."""
+        """Wait for items and claim them: at least one, at most `want`.
+
+        It returns an empty list at once if many are wanted, none of them to be handed out now, and there are only items
+        in the shares of others. A consumer that has work leaves these to others: if both claim them, one is refused.
+        """
         while True:
-            found = await self.claim(want, hand_out=hand_out)
-            if found:
+            found = await self.claim(want, hand_out=hand_out, only_own=not hand_out)
+            if found or self._left_to_others:
                 return found
             try:
                 with anyio.move_on_after(_BEHIND_SECONDS * self._client.random.uniform(0.7, 1.3)) as limit:
@@ -345,7 +353,7 @@ class Finder:
                 await self._native.writer.write(multi)
             self._seen[path] = now
 
-    async def _try(self, want: int, hand_out: int, *, begin_anywhere: bool) -> list[Delivery] | None:
+    async def _try(self, want: int, hand_out: int, only_own: bool, *, begin_anywhere: bool) -> list[Delivery] | None:
         """Claim `want` of the first waiting items; None if none waits, an empty list if others were faster.
 
         begin_anywhere: where there is no share of ours, start at a random position among the first items if there have
@@ -355,6 +363,7 @@ class Finder:
             own, self._spare = self._spare[:want], self._spare[want:]
             return await self._take(own, hand_out) or []
         rivals = round(self._rivals) if begin_anywhere else 0
+        self._left_to_others = False
         found, place = await self._look(want, rivals)
         if not found:
             return None
@@ -363,6 +372,9 @@ class Finder:
             if own := place.share(found):
                 self._spare = own[want:]
                 return await self._take(own[:want], hand_out) or []
+            if only_own:
+                self._left_to_others = True
+                return None
         rivals = max(rivals, place.of - 1) if begin_anywhere else 0
         while found:
             begin = max(0, min(want * self._client.random.randint(0, rivals), len(found) - want))

@@ -96,6 +96,54 @@ async def test_what_is_in_the_share_of_one_that_takes_nothing_is_taken_by_the_ot
             assert sorted(seen) == sorted(set(seen))
 
 
+async def test_one_that_has_work_leaves_to_others_what_is_in_their_shares_until_it_has_none(hosts, root, refused):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as other, connect(hosts) as client:
+            queue = Queue(client, root)
+            await queue.put_many([b"%d" % number for number in range(48)])
+            finders = [made._parts().finder for made in (Queue(other, root), queue)]
+            for finder in finders:
+                finder._presence.enter()
+            await client.sync(), await other.sync()
+            own = await finders[1].claim(48, hand_out=0, only_own=True)
+            assert len(own) in (16, 32)
+            assert await finders[1].claim(48, hand_out=0, only_own=True) == []
+            assert await finders[1].wait(48, hand_out=0) == []
+            assert len(await finders[1].claim(1, hand_out=0, only_own=True)) == 1  # few are never left to others
+            others = await finders[1].wait(48, hand_out=1)
+            assert len(others) == 47 - len(own) and others[0].handed_out
+            assert refused == []
+
+
+@pytest.mark.parametrize("on_hand", [1, 4])
+async def test_a_stream_takes_from_the_share_of_another_one_once_it_has_no_more_work(hosts, root, on_hand):
+    """Also if its blocks, of which it may have so many, were busy when it found nothing in its own share."""
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as idle, connect(hosts) as client:
+            queue = Queue(client, root)
+            await queue.put_many([b"%d" % number for number in range(64)])
+            async with Queue(idle, root).consume(concurrency=4, prefetch=4) as stuck:  # nobody asks for its messages
+                await until(lambda: _is(stuck._ready and stuck._claimed))
+                seen, enough = set(), anyio.Event()
+                async with queue.consume(concurrency=on_hand, prefetch=100) as messages:
+
+                    async def work():
+                        async for message in messages:
+                            async with message:
+                                await enough.wait()
+                                seen.add(message.data)
+
+                    async with anyio.create_task_group() as tasks:
+                        for _ in range(on_hand):
+                            tasks.start_soon(work)
+                        await until(lambda: _is(messages._has_enough))
+                        claimed = (await queue.counts())[2]
+                        assert 8 + 16 <= claimed < 64
+                        enough.set()
+                        await until(lambda: _is(len(seen) == 56))
+                        tasks.cancel_scope.cancel()
+
+
 async def test_a_single_consumer_sees_the_order_and_a_higher_priority_at_its_next_claim(client, root):
     with anyio.fail_after(SECONDS):
         queue = Queue(client, root)
