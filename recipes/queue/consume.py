@@ -255,6 +255,9 @@ class Messages(Generic[T]):
                 raise session.ending(path=self._path)
             want = self._room()
             if not self._is_worth_a_claim(want):
+                if self._is_worth_a_look(want):
+                    await self._finder.look_ahead(self._prefetch // 2)
+                    continue
                 self._wanted = anyio.Event()
                 await self._wanted.wait()
                 continue
@@ -338,6 +341,10 @@ class Messages(Generic[T]):
             return not self._claimed and self._free() > 0
         return room > 0 and (not self._claimed or room * 2 >= self._prefetch)
 
+    def _is_worth_a_look(self, room: int) -> bool:
+        """Whether to look already for the items of the next claim: that takes about as long as the next messages."""
+        return room * 4 >= self._prefetch and not self._has_enough and self._finder.is_short_of(self._prefetch // 2)
+
     def _top_up(self, *, send: bool = True) -> None:
         """Count the deliveries of the next messages, up to `concurrency`."""
         free = self._free()
@@ -346,7 +353,8 @@ class Messages(Generic[T]):
             self._count(self._claimed.popleft())
         if send:
             self._native.writer.send()
-        if self._is_worth_a_claim(self._prefetch + free - len(self._claimed)):
+        room = self._prefetch + free - len(self._claimed)
+        if self._is_worth_a_claim(room) or self._is_worth_a_look(room):
             self._wanted.set()
 
     def _count(self, delivery: Delivery) -> None:

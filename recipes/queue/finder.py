@@ -99,6 +99,7 @@ class Finder:
         self._presence = Presence(native.client, native.clients)
         self._spare: list[Found] = []  # what the last look found in our share beyond a claim, to be claimed next
         self._looked_at = -math.inf
+        self._may_look_ahead = False  # whether there are shares, and nobody has looked ahead since the last claim
         self._left_to_others = False  # whether all that the last look found was left to those whose shares it is in
         self._refused = 0  # claims of many items in a row
         self._rivals = 0.0  # running estimate of consumers that claim at the same time
@@ -156,6 +157,17 @@ class Finder:
                 raise
             if found:
                 return found
+
+    def is_short_of(self, want: int) -> bool:
+        """Whether `look_ahead` is of use to a claim of so many items that follows the last one quickly."""
+        quick = self._client.clock() - self._looked_at < _QUICK_SECONDS
+        return self._may_look_ahead and quick and want >= _MANY and len(self._spare) < want
+
+    async def look_ahead(self, want: int) -> None:
+        """Look for the items of the next claim, so that it need not wait for a look."""
+        self._may_look_ahead = False
+        found, place = await self._look(want, 0)
+        self._spare = place.share(of_first_priority(found)) if place.of > 1 else []
 
     async def is_ours(self, delivery: Delivery) -> bool:
         """Whether the existing claim is ours."""
@@ -361,12 +373,14 @@ class Finder:
         """
         if want >= _MANY and self._spare and self._client.clock() - self._looked_at < _QUICK_SECONDS:
             own, self._spare = self._spare[:want], self._spare[want:]
+            self._may_look_ahead = True
             return await self._take(own, hand_out) or []
         rivals = round(self._rivals) if begin_anywhere else 0
         self._left_to_others = False
         found, place = await self._look(want, rivals)
         if not found:
             return None
+        self._may_look_ahead = place.of > 1
         if place.of > 1:
             found = of_first_priority(found)
             if own := place.share(found):

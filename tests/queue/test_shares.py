@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from recipes import Queue, connect
 from recipes.queue.claims import ListedItem
+from recipes.queue.finder import Finder
 from recipes.queue.shares import Place, place_of
 from recipes.writer import Writer
 from tests.queue.conftest import SECONDS, until
@@ -142,6 +143,40 @@ async def test_a_stream_takes_from_the_share_of_another_one_once_it_has_no_more_
                         enough.set()
                         await until(lambda: _is(len(seen) == 56))
                         tasks.cancel_scope.cancel()
+
+
+async def test_a_stream_looks_ahead_so_that_quick_claims_need_not_wait_for_a_look(hosts, root, monkeypatch):
+    monkeypatch.setattr("recipes.queue.finder._QUICK_SECONDS", float(SECONDS))
+    steps = []
+
+    def note(name):
+        original = getattr(Finder, name)
+
+        async def noted(self, *arguments):
+            result = await original(self, *arguments)
+            steps.append(name)
+            return result
+
+        monkeypatch.setattr(Finder, name, noted)
+
+    for name in ("_look", "look_ahead", "_take"):
+        note(name)
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as other, connect(hosts) as client:
+            queue = Queue(client, root)
+            await queue.put_many([b"%d" % number for number in range(512)])
+            Queue(other, root)._parts().finder._presence.enter()
+            await other.sync()
+            # It claims 32, looks ahead once a quarter of 28 is handed out, and claims again when it is a half.
+            async with queue.consume(concurrency=4, prefetch=28) as messages:
+                await until(lambda: _is(len(steps) == 2))
+                for count, expected in ((7, ["_look", "look_ahead"]), (7, ["_take"]), (14, ["_take"]), (14, ["_take"])):
+                    before, length = len(steps), len(steps) + len(expected)
+                    for _ in range(count):
+                        async with await anext(messages):
+                            pass
+                    await until(lambda length=length: _is(len(steps) >= length))
+                    assert steps[before:] == expected
 
 
 async def test_a_single_consumer_sees_the_order_and_a_higher_priority_at_its_next_claim(client, root):
