@@ -77,7 +77,7 @@ class Custody(Tenure):
         self.client.home.run_next(self._watch_soon)
 
     def _watch_soon(self) -> None:
-        if not self.ended.is_set():
+        if not (self._settled or self.ended.is_set()):
             super().watch_own()
 
     async def exit(self, error: BaseException | None) -> bool | None:
