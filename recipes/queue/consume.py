@@ -253,6 +253,7 @@ class Messages(Generic[T]):
             if (session := self._native.client.session).lost:
                 self._forget()
                 raise session.ending(path=self._path)
+            self._top_up()  # a count may have been refused, since its claim had gone: a task may wait for the next one
             want = self._room()
             if not self._is_worth_a_claim(want):
                 if self._is_worth_a_look(want):

@@ -120,6 +120,21 @@ async def test_only_a_block_that_waits_sets_a_watch(client, root):
                     await anyio.sleep_forever()
 
 
+async def test_a_task_that_waits_gets_the_next_item_when_others_were_taken_from_those_claimed_ahead(client, root):
+    """As happens at the end of a lease. One count is refused with the acknowledgement, the next one while it waits."""
+    with anyio.fail_after(SECONDS):
+        queue = Queue(client, root)
+        await put_numbers(queue, 21)
+        async with queue.consume(concurrency=1, prefetch=20) as messages:
+            await until(lambda: _is(lambda: messages._ready and len(messages._claimed) == 20))
+            async with await anext(messages) as message:
+                assert message.data == b"0"
+                for delivery in list(messages._claimed)[:3]:
+                    await client.delete(messages._finder.claim_path(delivery))
+            async with await anext(messages) as message:
+                assert message.data == b"4"
+
+
 async def test_u20_a_drain_puts_back_at_once_and_lets_blocks_end(client, root, hosts):
     with anyio.fail_after(SECONDS):
         queue = Queue(client, root)
