@@ -141,9 +141,10 @@ class Finder:
         It returns an empty list at once if many are wanted, none of them to be handed out now, and there are only items
         in the shares of others. A consumer that has work leaves these to others: if both claim them, one is refused.
         """
+        only_own = want >= _MANY and not hand_out
         while True:
-            found = await self.claim(want, hand_out=hand_out, only_own=not hand_out)
-            if found or self._left_to_others:
+            found = await self.claim(want, hand_out=hand_out, only_own=only_own)
+            if found or (only_own and self._left_to_others):  # a stream beside this caller sets it, too
                 return found
             try:
                 with anyio.move_on_after(_BEHIND_SECONDS * self._client.random.uniform(0.7, 1.3)) as limit:

@@ -116,6 +116,31 @@ async def test_one_that_has_work_leaves_to_others_what_is_in_their_shares_until_
             assert refused == []
 
 
+async def test_a_task_that_wants_one_item_waits_also_if_a_stream_beside_it_leaves_some_to_others(hosts, root):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as other, connect(hosts) as client:
+            queue = Queue(client, root)
+            await queue.put(b"first")
+            finder = queue._parts().finder
+            for each in (Queue(other, root)._parts().finder, finder):
+                each._presence.enter()
+            await client.sync(), await other.sync()
+            (first,) = await finder.claim(1, hand_out=0)
+            look = finder._look
+
+            async def look_while_a_stream_waits(want, rivals):
+                finder._look = look
+                answer = await look(want, rivals)
+                await queue.put_many([b"%d" % number for number in range(40)])
+                assert await finder.claim(48, hand_out=0, only_own=True)
+                assert await finder.wait(48, hand_out=0) == []
+                return answer
+
+            finder._look = look_while_a_stream_waits
+            (second,) = await finder.wait(1, hand_out=0)
+            assert second.item.number != first.item.number
+
+
 @pytest.mark.parametrize("on_hand", [1, 4])
 async def test_a_stream_takes_from_the_share_of_another_one_once_it_has_no_more_work(hosts, root, on_hand):
     """Also if its blocks, of which it may have so many, were busy when it found nothing in its own share."""
